@@ -1,0 +1,48 @@
+# Each target works on a fresh machine: Linux, Python 3.11 to 3.13, make.
+PYTHON3 ?= python3
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+UV := $(shell command -v uv || echo $(VENV)/bin/uv)
+READY := $(VENV)/.ready
+ARGS ?=
+
+.PHONY: setup search test test-all check format bench bench-overhead lock
+
+setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
+
+search: $(READY)  ## the main job; ARGS="--trials 8" adds flags
+	$(PYTHON) scripts/search.py --space lr_bs.yaml $(ARGS)
+
+test: $(READY)  ## the default tests: no GPU, no network
+	$(PYTHON) -m pytest $(ARGS)
+
+test-all: $(READY)  ## the slow ones too
+	$(PYTHON) -m pytest -m "not gpu" $(ARGS)
+
+check: $(READY)  ## formatting, lint, types
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+
+format: $(READY)
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+bench: bench-overhead  ## every benchmark
+
+bench-overhead: $(READY)  ## what a trial costs beside its training, against stock Ray Tune
+	$(PYTHON) benchmarks/overhead.py $(ARGS)
+
+# Versions and hashes for every platform and Python, and no registry named.
+lock: $(READY)
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --all-extras --upgrade \
+		--no-emit-index-url --no-header --no-annotate --quiet pyproject.toml --output-file requirements.lock
+
+# Compiled bytecode: without it every worker recompiles 18 s of imports.
+$(READY): requirements.lock
+	@$(PYTHON3) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "jouletune needs Python 3.11 to 3.13; give one with: make PYTHON3=python3.12"; exit 1; }
+	test -x $(PYTHON) || $(PYTHON3) -m venv $(VENV)
+	test -x $(UV) || $(PYTHON) -m pip install --quiet uv
+	UV_COMPILE_BYTECODE=1 $(UV) pip install --quiet --python $(PYTHON) --require-hashes --requirement requirements.lock
+	touch $(READY)

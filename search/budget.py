@@ -1,0 +1,140 @@
+"""What a trial may use at each rung, what a whole search may use, and why it must end. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from trainables.contract import Budget
+
+JOULES_PER_KWH = 3_600_000.0
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Budgets of growing size. A trial that survives rung k goes on at rung k + 1.
+
+    Raises:
+        ValueError: No rung, or an axis that falls (epochs must rise) from rung to rung.
+    """
+
+    rungs: tuple[Budget, ...]
+
+    def __post_init__(self) -> None:
+        if not self.rungs:
+            raise ValueError("a ladder needs at least one rung")
+        epochs = [rung.epochs for rung in self.rungs]
+        if any(later <= earlier for earlier, later in zip(epochs, epochs[1:], strict=False)):
+            raise ValueError(f"epochs must rise from rung to rung, got {epochs}")
+        for axis in ("subset", "resolution"):
+            _check_axis(axis, [getattr(rung, axis) for rung in self.rungs])
+
+    @property
+    def top(self) -> Budget:
+        """The largest budget: full training."""
+        return self.rungs[-1]
+
+    def rung_for(self, epochs_done: int) -> int:
+        """Index of the rung at whose budget the next epoch runs (the last one when all are done)."""
+        for index, rung in enumerate(self.rungs):
+            if epochs_done < rung.epochs:
+                return index
+        return len(self.rungs) - 1
+
+    def rung_ended_at(self, epochs_done: int) -> int | None:
+        """Index of the rung that ends after exactly `epochs_done` epochs, if one does."""
+        for index, rung in enumerate(self.rungs):
+            if rung.epochs == epochs_done:
+                return index
+        return None
+
+    def with_top(
+        self, *, epochs: int | None = None, subset: float | int | None = None, resolution: int | None = None
+    ) -> Ladder:
+        """The same ladder with another top; the lower rungs keep their proportions.
+
+        Rungs whose epochs fall together after rounding are merged into the larger one.
+        """
+        rungs = [
+            Budget(
+                epochs=_scaled(rung.epochs, self.top.epochs, epochs) if epochs else rung.epochs,
+                subset=_scaled_subset(rung.subset, self.top.subset, subset),
+                resolution=_scaled(rung.resolution or resolution, self.top.resolution or resolution, resolution)
+                if resolution
+                else rung.resolution,
+            )
+            for rung in self.rungs
+        ]
+        by_epochs = {rung.epochs: rung for rung in rungs}  # a later, larger rung replaces its equal
+        return Ladder(tuple(by_epochs.values()))
+
+    def only_top(self) -> Ladder:
+        """Full training from the first epoch on: what promotion runs."""
+        return Ladder((self.top,))
+
+
+def _check_axis(axis: str, values: Sequence[float | int | None]) -> None:
+    given = [value for value in values if value is not None]
+    if given and len(given) != len(values):
+        raise ValueError(f"{axis} must be given for every rung or for none, got {list(values)}")
+    if len({type(value) for value in given}) > 1:
+        raise ValueError(f"{axis} must be all shares or all counts, got {given}")
+    if any(later < earlier for earlier, later in zip(given, given[1:], strict=False)):
+        raise ValueError(f"{axis} must not fall from rung to rung, got {given}")
+
+
+def _scaled(value: int | None, old_top: int | None, new_top: int | None) -> int:
+    assert value is not None and old_top is not None and new_top is not None
+    return max(1, round(value * new_top / old_top))
+
+
+def _scaled_subset(
+    value: float | int | None, old_top: float | int | None, new_top: float | int | None
+) -> float | int | None:
+    if new_top is None:
+        return value
+    share = 1.0 if value is None or old_top is None else value / old_top
+    return max(1, round(share * new_top)) if isinstance(new_top, int) else share * new_top
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the whole search may use; None is no limit."""
+
+    trials: int | None = None
+    hours: float | None = None
+    kwh: float | None = None
+
+    def with_limits(self, *, trials: int | None = None, hours: float | None = None) -> Limits:
+        """These limits with the given ones in their place."""
+        return replace(self, trials=trials or self.trials, hours=hours or self.hours)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a search has used so far. Joules are None where no sensor can be read."""
+
+    trials: int = 0
+    hours: float = 0.0
+    energy_j: float | None = None
+
+    @property
+    def kwh(self) -> float | None:
+        return None if self.energy_j is None else self.energy_j / JOULES_PER_KWH
+
+
+LimitName = Literal["trials", "hours", "kwh"]
+
+
+def limit_reached(limits: Limits, spent: Spent) -> str | None:
+    """Why no further training may start, in words for the last line, or None.
+
+    Trials are not among the reasons: they stop new trials from being asked for, while those
+    that run go on to their end.
+    """
+    if limits.hours is not None and spent.hours >= limits.hours:
+        return f"{limits.hours:g} h limit reached ({spent.hours:.2f})"
+    if limits.kwh is not None and spent.kwh is not None and spent.kwh >= limits.kwh:
+        return f"{limits.kwh:.2f} kWh limit reached ({spent.kwh:.3f})"
+    return None

@@ -1,0 +1,47 @@
+"""The commands. Importing this loads the standard library only, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+_NEEDED = ("pydantic", "ruamel.yaml", "rich", "optuna", "ray", "torch", "torchvision", "timm", "torchmetrics")
+
+
+def run(command: str, arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit status: 0 done, 1 a run that failed, 2 unusable input.
+
+    Mistakes in what the user gave are one message on stderr, without a traceback.
+    """
+    if missing := _missing_packages():
+        python = sys.executable or "this Python"
+        print(
+            f"jouletune: {python} lacks {', '.join(missing)}; make the environment with `make setup` in the "
+            f"project's folder and use its .venv/bin/python",
+            file=sys.stderr,
+        )
+        return 2
+    arguments = sys.argv[1:] if arguments is None else arguments
+    module = importlib.import_module(f"search.cli.{command}")
+    options = module.parser().parse_args(arguments)
+    from search.cli.mistakes import MISTAKES
+
+    try:
+        status: int = module.main(options)
+    except MISTAKES as mistake:
+        print(mistake, file=sys.stderr)
+        return 2
+    return status
+
+
+def _missing_packages() -> list[str]:
+    return [name for name in _NEEDED if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # the parent of a dotted name
+        return False

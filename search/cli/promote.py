@@ -1,0 +1,86 @@
+"""The promote command: the best trials of a run to full training."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from search.history import History
+    from search.ledger import Ledger
+    from search.space import Space
+
+_EXAMPLE = """examples:
+  python scripts/promote.py results/lr_bs --top 3
+  python scripts/promote.py lr_bs --top 1 --seeds 5
+
+exit status: 0 done; 1 a training failed; 2 unusable input"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of scripts/promote.py."""
+    flags = argparse.ArgumentParser(
+        prog="promote.py",
+        description="Train the best trials of a run at full budget with fresh seeds, and the default "
+        "configuration beside them; evaluate each training once on the test set.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    flags.add_argument("run", metavar="RUN", help="a run's folder, or its name in --results")
+    flags.add_argument("--top", type=int, metavar="N", help="so many of the best (default: the space's)")
+    flags.add_argument("--seeds", type=int, metavar="N", help="trainings of each (default: the space's)")
+    flags.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    flags.add_argument("--workers", type=int, metavar="N", help="trainings at a time (default: as many as fit)")
+    flags.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster")
+    return flags
+
+
+def main(options: argparse.Namespace) -> int:
+    """Promote and give the exit status."""
+    from rich.console import Console as RichConsole
+
+    from search.launch import Launch, launch
+    from search.promotion import chosen, fresh_seeds, full_training, promoted_columns, promoted_rows, proposals
+    from search.proposal import FixedList
+    from search.report.summary import print_promotion
+
+    ledger, space, history = _earlier_run(options)
+    trials = chosen(history, space, top=options.top or space.promote.top)
+    seeds = fresh_seeds(space.seed, options.seeds or space.promote.seeds)
+    output = RichConsole(highlight=False)
+    output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget")
+    plan = Launch(
+        folder=ledger.new_promotion_folder(), command=sys.argv, address=options.address, should_test=True
+    )
+    run, reason = launch(
+        _with_workers(full_training(space), options.workers),
+        plan,
+        make_sampler=lambda _: FixedList(proposals(trials, seeds)),
+        output=output,
+    )
+    rows = promoted_rows(trials, run.history, space)
+    ledger.write_csv("promoted.csv", promoted_columns(trials), rows)
+    print_promotion(rows, space.metric, output)
+    output.print(f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {plan.folder}", soft_wrap=True)
+    return 0 if all(row["num_seeds"] == len(seeds) for row in rows) else 1
+
+
+def _earlier_run(options: argparse.Namespace) -> tuple[Ledger, Space, History]:
+    from search.history import History
+    from search.ledger import Ledger
+    from search.space import load_space
+
+    folder = Path(options.run)
+    if not folder.exists() and len(folder.parts) == 1:
+        folder = options.results / folder
+    ledger = Ledger.open(folder)
+    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder)
+    return ledger, space, History(ledger.events())
+
+
+def _with_workers(space: Space, workers: int | None) -> Space:
+    from dataclasses import replace
+
+    return replace(space, resources=space.resources.model_copy(update={"workers": workers}))

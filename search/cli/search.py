@@ -1,0 +1,106 @@
+"""The search command: from flags and a space file to a ranked run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+    from search.run import Run
+    from search.space import Space
+
+_SPACES = Path(__file__).parents[2] / "spaces"
+_EXAMPLE = """examples:
+  python scripts/search.py --space lr_bs.yaml
+  python scripts/search.py --space lr_bs.yaml --set parameters.lr.max=0.3 --trials 50 --hours 2
+  python scripts/search.py --space lr_bs.yaml --set search.data=imagefolder:photos --budget-size 64
+
+exit status: 0 the run ended and has a best trial; 1 it ended without one; 2 unusable input"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of scripts/search.py."""
+    flags = argparse.ArgumentParser(
+        prog="search.py",
+        description="Search a space within a budget, rank its trials and meter their energy.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = flags.add_argument
+    add("--space", required=True, metavar="FILE", help="a name in spaces/, or a path")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file; dotted, repeatable")
+    add("--name", help="name of the run (default: the space's name and the start time)")
+    add("--results", type=Path, default=Path("results"), metavar="DIR", help="the run is DIR/NAME (default: results)")
+    add("--trials", metavar="N", help="at most so many trials")
+    add("--hours", metavar="H", help="start no epoch after so many hours")
+    add("--budget-epochs", metavar="N", help="epochs of the top rung; lower rungs keep their proportions")
+    add("--budget-subset", metavar="S", help="share (0.5) or count (500) of training examples at the top rung")
+    add("--budget-size", metavar="PX", help="resolution of the top rung in pixels")
+    add("--seed", metavar="N", help="seed of the split, the subsets, the sampler and the trials")
+    add("--workers", metavar="N", help="trials at a time (default: as many as fit)")
+    add("--gpus-per-trial", metavar="G", help="0.5 lets two trials share a GPU (default: 1 where there is one)")
+    add("--address", metavar="HOST:PORT", help="join a running Ray cluster; DIR must be on storage all nodes share")
+    add("--dashboard", action="store_true", help="start Ray's dashboard and print how to sign in")
+    add("--dry-run", action="store_true", help="print what would run, and end")
+    return flags
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run the search and give the exit status."""
+    from rich.console import Console as RichConsole
+
+    from search.space import load_space
+
+    space = load_space(options.space, overrides=[*_overrides(options), *options.set], spaces_dir=_SPACES)
+    output = RichConsole(highlight=False)
+    for notice in space.notices:
+        output.print(f"note: {notice}", style="yellow", soft_wrap=True)
+    if options.dry_run:
+        from search.report.plan import print_plan
+
+        print_plan(space, output)
+        return 0
+    return _search(space, options, output)
+
+
+def _overrides(options: argparse.Namespace) -> list[str]:
+    """The flags as overrides of the space file, so that they are checked with everything else."""
+    flags = {
+        "search.limits.trials": options.trials,
+        "search.limits.hours": options.hours,
+        "search.budget.epochs": options.budget_epochs,
+        "search.budget.subset": options.budget_subset,
+        "search.budget.resolution": options.budget_size,
+        "search.seed": options.seed,
+        "search.resources.workers": options.workers,
+        "search.resources.gpus_per_trial": options.gpus_per_trial,
+    }
+    return [f"{key}={value}" for key, value in flags.items() if value is not None]
+
+
+def _search(space: Space, options: argparse.Namespace, output: RichConsole) -> int:
+    from search.launch import Launch, launch, run_name
+    from search.report.summary import print_summary
+
+    plan = Launch(
+        folder=options.results / (options.name or run_name(space)),
+        command=sys.argv,
+        address=options.address,
+        dashboard=options.dashboard,
+    )
+    run, reason = launch(space, plan, make_sampler=_sampler, output=output)
+    print_summary(run, reason, output)
+    return 0 if run.best() else 1
+
+
+def _sampler(space: Space) -> OptunaSampler:
+    from dataclasses import asdict
+
+    from search.sampler import OptunaSampler
+    from trainables.load import load_trainable
+
+    return OptunaSampler(space, space.default_hparams(load_trainable(space.trainable)))

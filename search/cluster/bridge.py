@@ -1,0 +1,113 @@
+"""Between a run and Ray Tune: a search algorithm that hands out its tasks, a scheduler that asks
+it for decisions, and a controller that survives what stock Tune does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.air.execution._internal import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.train._internal.storage import StorageContext
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
+from ray.tune.registry import register_trainable
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import SearchAlgorithm
+
+from search.cluster.worker import TrialWorker
+from search.failure import classify
+from search.run import Run
+from search.task import TrialTask
+
+_WORKER_NAME = "jouletune_trial"
+
+
+class TaskSource(SearchAlgorithm):
+    """Hands Tune the run's next task whenever a slot is free."""
+
+    def __init__(self, run: Run, storage: StorageContext, *, slots: int) -> None:
+        register_trainable(_WORKER_NAME, TrialWorker)
+        self._run, self._storage, self._slots = run, storage, slots
+
+    def next_trial(self) -> Trial | None:
+        if len(self._run.history.running()) >= self._slots:
+            return None
+        task = self._run.next_task()
+        return None if task is None else self._trial(task)
+
+    def is_finished(self) -> bool:
+        return self._run.is_exhausted
+
+    def _trial(self, task: TrialTask) -> Trial:
+        return Trial(
+            _WORKER_NAME,
+            config={"task": task},
+            trial_id=task.trial_id,
+            storage=self._storage,
+            placement_group_factory=placement(task.cpus, task.gpus),
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        )
+
+
+class RungScheduler(FIFOScheduler):
+    """Passes each result to the run and its decision back to Tune."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if "failure" in result:
+            goes_on = self._run.on_failure(trial.trial_id, result["failure"])
+        else:
+            goes_on = self._run.on_epoch(trial.trial_id, result["row"]) == "go_on"
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+
+class KilledForMemory(RayActorError):
+    """Ray's memory monitor or the kernel killed the worker of a trial."""
+
+
+class _ActorManager(RayActorManager):
+    """Stock Tune ends the whole search when the memory monitor kills one worker: its
+    OutOfMemoryError is neither an actor's death nor a task's error. Here it is an actor's death."""
+
+    def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = KilledForMemory(f"out of memory: {exception}")
+        super()._actor_task_failed(tracked_actor_task, exception)
+
+
+class SearchController(TuneController):
+    """Tune's controller without its snapshots (the journal is the truth), with retries decided by
+    cause and all slots' workers kept warm."""
+
+    def __init__(self, run: Run, storage: StorageContext, *, slots: int, cpus: float, gpus: float) -> None:
+        super().__init__(
+            search_alg=TaskSource(run, storage, slots=slots),
+            scheduler=RungScheduler(run),
+            storage=storage,
+            reuse_actors=True,
+        )
+        self._run = run
+        self._max_pending_trials = slots  # stock: 1 with a searcher, and half the slots stay empty
+        self._actor_manager = _ActorManager(resource_manager=self._actor_manager._resource_manager)
+        self._actor_cache.increase_max(placement(cpus, gpus), by=slots)
+
+    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+        """Nothing is written."""
+
+    def _process_trial_failure(self, trial: Trial, exception: Exception) -> None:
+        cause = exception.cause if isinstance(exception, RayTaskError) and exception.cause else exception
+        will_retry = self._run.on_failure(trial.trial_id, classify(cause))
+        # Tune asks `num_failures <= max_failures`, and takes a negative maximum for endless retries.
+        trial.max_failures = -1 if will_retry else 0
+        trial.run_metadata.num_failures = 1
+        super()._process_trial_failure(trial, exception)
+
+
+def placement(cpus: float, gpus: float) -> PlacementGroupFactory:
+    """What one trial reserves on a node."""
+    return PlacementGroupFactory([{"CPU": cpus, **({"GPU": gpus} if gpus else {})}])

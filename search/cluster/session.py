@@ -1,0 +1,104 @@
+"""A Ray session of the run's own, or a running cluster joined."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[2]
+
+# Set before Ray is imported; the workers inherit them through the runtime environment.
+_WORKER_ENV = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trainable's relative paths mean the user's folder
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+_DRIVER_ENV = {
+    "RAY_worker_niceness": "0",  # Ray's 15 starves a trial beside anything else on the machine
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in the trial's log and the table
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+_FORWARDED = ("HF_HOME", "TORCH_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "JOULETUNE_CACHE", "JOULETUNE_DATA")
+
+
+class SessionError(RuntimeError):
+    """Ray cannot be started or joined; the message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A started session.
+
+    Attributes:
+        dashboard_url: Where the dashboard answers, or None.
+        token: What signs in there.
+        num_cpus: Cores of all nodes together; `num_gpus` likewise.
+    """
+
+    num_cpus: int
+    num_gpus: int
+    dashboard_url: str | None = None
+    token: str | None = None
+
+
+@contextmanager
+def ray_session(
+    *, address: str | None = None, dashboard: bool = False, env: dict[str, str] | None = None
+) -> Iterator[Session]:
+    """Start Ray on this machine, or join the cluster at `address`, and leave it in the end.
+
+    A local session has a random token of its own, so that nobody else on the machine can use
+    it, and binds to loopback.
+
+    Raises:
+        SessionError: No cluster answers at `address`, or Ray did not start.
+    """
+    os.environ.update({name: value for name, value in _DRIVER_ENV.items() if name not in os.environ})
+    token = None if address else _own_token()
+    import ray
+
+    try:
+        context = ray.init(
+            address=address or "local",
+            include_dashboard=dashboard if address is None else None,
+            log_to_driver=False,
+            logging_level="ERROR",
+            configure_logging=True,
+            runtime_env=_runtime_env(env or {}, is_remote=address is not None),
+            namespace="jouletune",
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = f"no Ray cluster joined at {address}" if address else "Ray did not start"
+        raise SessionError(f"{where}: {str(error).splitlines()[0]}") from error
+    try:
+        resources = ray.cluster_resources()
+        yield Session(
+            num_cpus=int(resources.get("CPU", 1)),
+            num_gpus=int(resources.get("GPU", 0)),
+            dashboard_url=f"http://{context.dashboard_url}" if dashboard and context.dashboard_url else None,
+            token=token or os.environ.get("RAY_AUTH_TOKEN"),
+        )
+    finally:
+        ray.shutdown()
+
+
+def _own_token() -> str:
+    token = secrets.token_hex(32)
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = token
+    return token
+
+
+def _runtime_env(env: dict[str, str], *, is_remote: bool) -> dict[str, object]:
+    forwarded = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
+    variables = {**_WORKER_ENV, **forwarded, **env}
+    if is_remote:  # nodes that have no copy of the program get this one
+        packages = [str(_ROOT / name) for name in ("search", "trainables")]
+        return {"env_vars": variables, "py_modules": packages}
+    return {"env_vars": {**variables, "PYTHONPATH": str(_ROOT)}}

@@ -1,0 +1,54 @@
+"""What a run ran on and with: the content of environment.json."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from search.energy import describe_devices
+
+_PACKAGES = ("jouletune", "ray", "optuna", "torch", "torchvision", "timm", "torchmetrics", "numpy", "nvidia-ml-py")
+
+
+def describe_environment(command: Sequence[str]) -> dict[str, Any]:
+    """Versions, machine, devices, commit and command. None where something cannot be known."""
+    return {
+        "command": list(command),
+        "folder": str(Path.cwd()),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "hostname": platform.node(),
+        "num_cpus": os.cpu_count(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "git": _git_commit(),
+        "devices": describe_devices(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The program's own commit, with "+changes" when files differ from it."""
+    here = Path(__file__).parent
+    try:
+        shown = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except OSError:
+        return None
+    return shown.stdout.strip() or None

@@ -1,0 +1,91 @@
+"""Why a trial failed, in the words of the trials table, and whether trying again can help. Pure."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Cause = Literal[
+    "diverged", "out_of_memory", "weights_missing", "network", "data", "crash", "lost_worker", "bad_result"
+]
+
+_PASSING: frozenset[Cause] = frozenset({"network", "lost_worker"})
+_MAX_ATTEMPTS = 2
+
+_BY_TYPE: Mapping[str, Cause] = {
+    "Diverged": "diverged",
+    "OutOfMemoryError": "out_of_memory",
+    "MemoryError": "out_of_memory",
+    "LocalEntryNotFoundError": "weights_missing",
+    "OfflineModeIsEnabled": "weights_missing",
+    "DataError": "data",
+    "UnidentifiedImageError": "data",
+    "URLError": "network",
+    "ConnectionError": "network",
+    "Timeout": "network",
+    "TimeoutError": "network",
+    "BadResult": "bad_result",
+    "ActorDiedError": "lost_worker",
+    "ActorUnavailableError": "lost_worker",
+    "RayActorError": "lost_worker",
+}
+_BY_MESSAGE: tuple[tuple[str, Cause], ...] = (
+    (r"out of memory|memory monitor|\boom\b", "out_of_memory"),
+    (r"couldn't connect|name resolution|connection (reset|refused)", "network"),
+)
+_STICKY = re.compile(r"CUDA error|device-side assert|cuDNN error|CUBLAS_STATUS", re.IGNORECASE)
+
+
+class BadResult(ValueError):
+    """A trainable returned something else than plain numbers with its metric among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One failed attempt.
+
+    Attributes:
+        message: One line for the table; the full traceback is kept in the trial's folder.
+        is_sticky: The process is unusable afterwards (a CUDA error) and must be replaced.
+    """
+
+    cause: Cause
+    message: str
+    traceback: str = ""
+    is_sticky: bool = False
+
+    def may_pass(self, attempts: int) -> bool:
+        """Whether another attempt after `attempts` of them can do better.
+
+        Only causes that pass by themselves are tried again: a bad configuration or a missing
+        file fails the same way each time.
+        """
+        return self.cause in _PASSING and attempts < _MAX_ATTEMPTS
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def classify(error: BaseException) -> Failure:
+    """The failure that `error` stands for: by its type, then its message, else a crash."""
+    text = str(error).strip() or type(error).__name__
+    return Failure(
+        cause=_cause(error, text),
+        message=f"{type(error).__name__}: {text.splitlines()[0]}",
+        traceback="".join(traceback.format_exception(error)),
+        is_sticky=bool(_STICKY.search(text)),
+    )
+
+
+def _cause(error: BaseException, text: str) -> Cause:
+    by_message = next((cause for pattern, cause in _BY_MESSAGE if re.search(pattern, text, re.I)), None)
+    names = [kind.__name__ for kind in type(error).__mro__]
+    by_type = next((_BY_TYPE[name] for name in names if name in _BY_TYPE), None)
+    if by_type in (None, "lost_worker"):  # a worker is lost for a reason its message may give
+        return by_message or by_type or "crash"
+    return by_type
+
+

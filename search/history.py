@@ -1,0 +1,137 @@
+"""What has happened to each trial, rebuilt from the journal's events. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from search.energy import EnergyReading
+from search.trial import EpochRow
+
+Status = Literal["running", "finished", "stopped", "diverged", "failed", "interrupted"]
+Origin = Literal["default", "start", "sampler", "promotion"]
+Event = Mapping[str, Any]
+
+
+@dataclass
+class TrialRecord:
+    """One trial so far.
+
+    Attributes:
+        origin: Who proposed it.
+        source: The trial of an earlier run that it repeats (promotion).
+        status: "running" until a trial_ended event; "interrupted" when the run ended first.
+        rows: Every epoch that was run, those repeated after a lost worker too.
+        failures: One entry for each attempt that failed.
+    """
+
+    trial_id: str
+    number: int
+    origin: Origin
+    hparams: Mapping[str, Any]
+    seed: int
+    asked_at: float
+    source: str = ""
+    status: Status = "running"
+    cause: str = ""
+    message: str = ""
+    attempts: int = 1
+    rows: list[EpochRow] = field(default_factory=list)
+    failures: list[Mapping[str, Any]] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    ended_at: float | None = None
+
+    @property
+    def curve(self) -> dict[int, EpochRow]:
+        """The row of each epoch; of an epoch that was repeated, the last one."""
+        return dict(sorted({row.epoch: row for row in self.rows}.items()))
+
+    @property
+    def epochs(self) -> int:
+        return max((row.epoch for row in self.rows), default=0)
+
+    @property
+    def rung(self) -> int | None:
+        """The highest rung the trial has ended."""
+        return max((row.rung for row in self.rows if row.is_rung_end), default=None)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all epochs that were run, repeated ones too."""
+        return sum(row.seconds for row in self.rows)
+
+    @property
+    def energy(self) -> EnergyReading:
+        """Energy of all epochs that were run, repeated ones too."""
+        return EnergyReading.sum(row.energy for row in self.rows)
+
+    def value(self, metric: str) -> float | None:
+        """The metric at the highest rung the trial has ended; before the first one, the latest."""
+        rows = [row for row in self.rows if row.is_rung_end] or self.rows
+        return _finite(rows[-1].metrics.get(metric)) if rows else None
+
+    def best(self, metric: str, mode: str) -> tuple[int, float] | None:
+        """Epoch and value of the best epoch so far."""
+        values = {epoch: _finite(row.metrics.get(metric)) for epoch, row in self.curve.items()}
+        known = [(epoch, value) for epoch, value in values.items() if value is not None]
+        sign = 1 if mode == "max" else -1
+        return max(known, key=lambda item: sign * item[1], default=None)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+class History:
+    """All trials of a run, in the order they were asked for."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.trials: dict[str, TrialRecord] = {}
+        self.energy = EnergyReading()
+        self._running: dict[str, TrialRecord] = {}
+        self.ended: str | None = None
+        for event in events:
+            self.apply(event)
+
+    def running(self) -> list[TrialRecord]:
+        return list(self._running.values())
+
+    def apply(self, event: Event) -> None:
+        """Take in one event of the journal. Events of other kinds leave trials as they are."""
+        kind = event["event"]
+        if kind == "trial_asked":
+            self._ask(event)
+        elif kind == "epoch":
+            self._epoch(self.trials[event["trial"]], event)
+        elif kind == "attempt_failed":
+            trial = self.trials[event["trial"]]
+            trial.failures.append({**event["failure"], "attempt": trial.attempts, "at": event["time"]})
+            trial.attempts += event["will_retry"]
+        elif kind == "trial_ended":
+            trial = self.trials[event["trial"]]
+            trial.status, trial.cause, trial.message = event["status"], event["cause"], event["message"]
+            trial.ended_at = event["time"]
+            del self._running[trial.trial_id]
+        elif kind == "run_ended":
+            self.ended = event["reason"]
+
+    def _ask(self, event: Event) -> None:
+        self._running[event["trial"]] = self.trials[event["trial"]] = TrialRecord(
+            trial_id=event["trial"],
+            number=event["number"],
+            origin=event["origin"],
+            hparams=event["hparams"],
+            seed=event["seed"],
+            asked_at=event["time"],
+            source=event.get("source", ""),
+        )
+
+    def _epoch(self, trial: TrialRecord, event: Event) -> None:
+        row = EpochRow.from_dict(event["row"])
+        trial.rows.append(row)
+        self.energy = self.energy + row.energy
+        trial.notes.update(row.notes)
+        trial.sources.update(row.sources)

@@ -1,0 +1,38 @@
+"""Execute a run in this process, one trial after another, without Ray: debugging, tests, benchmarks."""
+
+from __future__ import annotations
+
+from search.energy import EnergyMeter
+from search.failure import classify
+from search.run import Run
+from search.task import TrialTask
+from search.trial import Checkpointing, run_trial
+
+
+def execute_here(run: Run, meter: EnergyMeter) -> str:
+    """Run every trial of `run` to its end and give the reason the run ended."""
+    while (task := run.next_task()) is not None:
+        while _attempt(run, task, meter):
+            pass
+    return run.end()
+
+
+def _attempt(run: Run, task: TrialTask, meter: EnergyMeter) -> bool:
+    """Train `task` until the run stops it; whether it failed and is to be tried again."""
+    try:
+        trainable, hparams = task.load()
+        rows = run_trial(
+            trainable,
+            hparams,
+            task.ladder,
+            task.env(),
+            meter,
+            checkpointing=Checkpointing(path=task.checkpoint),
+            final=task.final if task.should_test else None,
+        )
+        for row in rows:
+            if run.on_epoch(task.trial_id, row) == "stop":
+                return False
+    except Exception as error:  # a trial's own error never ends the run
+        return run.on_failure(task.trial_id, classify(error))
+    return False

@@ -1,0 +1,115 @@
+"""From a checked space to an ended run: ledger, session, console and execution put together."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console as RichConsole
+
+from search.cluster.session import Session, ray_session
+from search.environment import describe_environment
+from search.ledger import Ledger
+from search.proposal import Sampler
+from search.report.console import ConsoleView
+from search.run import Run
+from search.space import Space, dump_space
+from search.tables import Tables
+
+# Seconds each to import, and needed once Ray is up: loaded while Ray starts.
+_IMPORTED_MEANWHILE = ("optuna", "search.cluster.execute")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """How to run, apart from what.
+
+    Attributes:
+        folder: The run's folder; must not hold a run yet.
+        command: The command line, for environment.json.
+        address: A running Ray cluster to join; None starts Ray here.
+        dashboard: Start Ray's dashboard and say how to sign in.
+        should_test: Promotion.
+    """
+
+    folder: Path
+    command: Sequence[str]
+    address: str | None = None
+    dashboard: bool = False
+    should_test: bool = False
+
+
+def launch(
+    space: Space, launch: Launch, *, make_sampler: Callable[[Space], Sampler], output: RichConsole
+) -> tuple[Run, str]:
+    """Run `space` to its end and give the run with the reason it ended.
+
+    Raises:
+        LedgerError: The folder cannot be used.
+        SessionError: Ray did not start, or offers less than one trial needs.
+    """
+    Ledger.check_free(launch.folder)
+    with _meanwhile(_IMPORTED_MEANWHILE), ray_session(address=launch.address, dashboard=launch.dashboard) as session:
+        from search.cluster.execute import execute, fitted
+
+        space = replace(space, resources=fitted(space.resources, session))
+        _announce(session, launch, output)
+        ledger = _new_ledger(space, launch)
+        run = Run(space, make_sampler(space), ledger, should_test=launch.should_test)
+        tables = Tables(ledger, space)
+        with ConsoleView(run, output) as view, _interruptible(run, output):
+            run.subscribe(view.on_event)
+            run.subscribe(lambda event: tables.on_event(event, run.history))
+            assert space.resources.workers
+            return run, execute(run, slots=space.resources.workers)
+
+
+def run_name(space: Space) -> str:
+    """A name for a run that was given none: the space's, and the time."""
+    return f"{space.name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _new_ledger(space: Space, launch: Launch) -> Ledger:
+    ledger = Ledger.create(launch.folder)
+    dump_space(space, ledger.space_file)
+    ledger.write_json("environment.json", describe_environment(launch.command))
+    return ledger
+
+
+def _announce(session: Session, launch: Launch, output: RichConsole) -> None:
+    if launch.dashboard:
+        output.print(f"dashboard: {session.dashboard_url}   sign in with the token {session.token}", soft_wrap=True)
+
+
+@contextmanager
+def _meanwhile(modules: Sequence[str]) -> Iterator[None]:
+    thread = threading.Thread(target=lambda: [importlib.import_module(name) for name in modules], daemon=True)
+    thread.start()
+    yield
+
+
+@contextmanager
+def _interruptible(run: Run, output: RichConsole) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM ends the run after the epochs under way, the second at once."""
+
+    def ask_to_end(number: int, frame: FrameType | None) -> None:
+        if run.stop_reason() is not None:
+            raise KeyboardInterrupt
+        output.print("ending after the epochs under way; once more ends at once")
+        run.interrupt(f"{signal.Signals(number).name} received")
+
+    before = {number: signal.signal(number, ask_to_end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+

@@ -1,0 +1,153 @@
+"""The best trials to full training with fresh seeds, once on the test set, against the default."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from search.budget import Limits
+from search.history import History, TrialRecord
+from search.ledger import LedgerError
+from search.proposal import Proposal
+from search.ranking import is_comparable, ranked
+from search.space import Space
+
+_CONFIDENCE = 0.95
+PROMOTED_COLUMNS = (
+    *("rank", "trial_id", "is_default", "num_seeds", "num_failed", "val_mean"),
+    *("test_mean", "test_low", "test_high", "gain_mean", "gain_low", "gain_high", "verdict"),
+    *("seconds", "energy_j"),
+)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % Student interval; the ends are None where one value gives none."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+def chosen(history: History, space: Space, *, top: int) -> list[TrialRecord]:
+    """The `top` best trials, and the default configuration to compare them with.
+
+    Raises:
+        LedgerError: No trial of the run has a score.
+    """
+    best = ranked(history.trials.values(), space.metric, space.mode)[:top]
+    if not best:
+        raise LedgerError("no trial of this run has a score, so there is nothing to promote")
+    default = next((trial for trial in history.trials.values() if trial.origin == "default"), None)
+    return best if default is None or default in best else [*best, default]
+
+
+def fresh_seeds(seed: int, count: int) -> list[int]:
+    """Seeds that the search has not used; the same for every configuration, so that gains pair."""
+    return [
+        int.from_bytes(hashlib.sha256(f"promotion {seed} {index}".encode()).digest()[:4]) for index in range(count)
+    ]
+
+
+def proposals(trials: Sequence[TrialRecord], seeds: Sequence[int]) -> list[Proposal]:
+    """One full training for each configuration and seed; one seed of each comes first, so that a
+    promotion that is cut short can compare all of them."""
+    return [
+        Proposal(hparams=trial.hparams, origin="promotion", seed=seed, source=trial.trial_id)
+        for seed in seeds
+        for trial in trials
+    ]
+
+
+def full_training(space: Space) -> Space:
+    """The space of the promotion's run: the top rung from the first epoch, and nobody stopped."""
+    return replace(
+        space,
+        ladder=space.ladder.only_top(),
+        scheduler=space.scheduler.model_copy(update={"mode": "none"}),
+        limits=Limits(),
+        patience=None,
+    )
+
+
+def promoted_columns(trials: Sequence[TrialRecord]) -> list[str]:
+    """The columns of promoted.csv; a test holds them against results/README.md."""
+    hparams = [name for trial in trials for name in trial.hparams]
+    return list(dict.fromkeys((*PROMOTED_COLUMNS, *hparams)))
+
+
+def promoted_rows(trials: Sequence[TrialRecord], promotion: History, space: Space) -> list[dict[str, Any]]:
+    """The rows of promoted.csv: each configuration over its seeds, the best on validation first.
+
+    The order is by validation: ordering by test would choose on the test set.
+    """
+    default = next((trial.trial_id for trial in trials if trial.origin == "default"), None)
+    rows = [_row(trial, promotion, space, default) for trial in trials]
+    sign = -1 if space.mode == "max" else 1
+    rows.sort(key=lambda row: math.inf if row["val_mean"] is None else sign * row["val_mean"])
+    return [{"rank": rank, **row} for rank, row in enumerate(rows, start=1)]
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean and Student interval of `values`, which must not be empty."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return Interval(mean, None, None)
+    from scipy import stats  # 0.5 s to import, and only promotion needs it
+
+    quantile = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1))
+    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+def verdict(gain: Interval, mode: str) -> str:
+    """What the gain over the default says: "better", "worse", or "tie" when 0 lies inside."""
+    if gain.low is None or gain.high is None:
+        return "one seed"
+    if gain.low <= 0 <= gain.high:
+        return "tie"
+    return "better" if (gain.mean > 0) == (mode == "max") else "worse"
+
+
+def _row(trial: TrialRecord, promotion: History, space: Space, default: str | None) -> dict[str, Any]:
+    runs = [run for run in promotion.trials.values() if run.source == trial.trial_id]
+    done = [run for run in runs if is_comparable(run, space.metric) and run.rows[-1].test]
+    tests = _tests(promotion, trial.trial_id, space)
+    values = [value for run in done if (value := run.value(space.metric)) is not None]
+    joules = [run.energy.total_mj for run in runs if run.energy.total_mj is not None]
+    return {
+        "trial_id": trial.trial_id,
+        "is_default": trial.trial_id == default,
+        "num_seeds": len(tests),
+        "num_failed": len(runs) - len(done),
+        "val_mean": statistics.fmean(values) if values else None,
+        **_named("test", interval(list(tests.values())) if tests else None),
+        **_gain(tests, _tests(promotion, default, space) if default else {}, trial.trial_id == default, space),
+        "seconds": round(sum(run.seconds for run in runs), 3),
+        "energy_j": sum(joules) / 1000 if joules else None,
+        **trial.hparams,
+    }
+
+
+def _gain(tests: dict[int, float], default: dict[int, float], is_default: bool, space: Space) -> dict[str, Any]:
+    differences = [value - default[seed] for seed, value in tests.items() if seed in default]
+    if is_default or not differences:
+        return {**_named("gain", None), "verdict": None}
+    gain = interval(differences)
+    return {**_named("gain", gain), "verdict": verdict(gain, space.mode)}
+
+
+def _tests(promotion: History, source: str, space: Space) -> dict[int, float]:
+    """Test value by seed of the finished trainings of one configuration."""
+    name = space.metric.replace("val_", "test_", 1)
+    runs = [run for run in promotion.trials.values() if run.source == source and run.status == "finished"]
+    return {run.seed: run.rows[-1].test[name] for run in runs if run.rows[-1].test}
+
+
+def _named(prefix: str, value: Interval | None) -> dict[str, float | None]:
+    low, mean, high = (None, None, None) if value is None else (value.low, value.mean, value.high)
+    return {f"{prefix}_mean": mean, f"{prefix}_low": low, f"{prefix}_high": high}

@@ -1,0 +1,49 @@
+"""What a search would run, before it runs."""
+
+from __future__ import annotations
+
+from rich.console import Console as RichConsole
+from rich.table import Table
+
+from search.report.wording import budget_text
+from search.space import Space
+
+
+def print_plan(space: Space, output: RichConsole) -> None:
+    """Print parameters, ladder with the trials expected at each rung, and limits."""
+    output.print(f"[bold]{space.name}[/bold]: {space.trainable} on {space.data}, {space.metric} ({space.mode})")
+    output.print(_parameters(space))
+    output.print(_ladder(space))
+    limits = {name: value for name, value in vars(space.limits).items() if value is not None}
+    text = ", ".join(f"{value:g} {name}" for name, value in limits.items()) or "none: it runs until interrupted"
+    output.print(f"sampler {space.sampler}, seed {space.seed}; limits: {text}")
+
+
+def expected_trials(space: Space) -> list[float] | None:
+    """Trials that train at each rung if one in eta goes on; None without a limit on trials.
+
+    Successive halving that decides on arrival lets more through: early trials have few to be
+    compared with.
+    """
+    num_trials = space.limits.trials
+    if num_trials is None:
+        return None
+    eta = space.scheduler.eta if space.scheduler.mode == "stopping" else 1.0
+    return [max(1.0, num_trials / eta**rung) for rung in range(len(space.ladder.rungs))]
+
+
+def _parameters(space: Space) -> Table:
+    table = Table("parameter", "searched over", box=None, pad_edge=False, header_style="dim")
+    for name, parameter in space.parameters.items():
+        table.add_row(name, str(parameter))
+    for name, value in space.fixed.items():
+        table.add_row(name, f"{value} (fixed)")
+    return table
+
+
+def _ladder(space: Space) -> Table:
+    table = Table("rung", "a trial has then used", "trials, about", box=None, pad_edge=False, header_style="dim")
+    expected = expected_trials(space)
+    for rung, budget in enumerate(space.ladder.rungs):
+        table.add_row(str(rung), budget_text(budget), f"{expected[rung]:.0f}" if expected else "unlimited")
+    return table

@@ -1,0 +1,94 @@
+"""The last lines of a run: why it ended, the best trials, where the files are, what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.table import Table
+
+from search.report.wording import duration, hparams_text, value_text
+from search.run import Run
+
+_TOP = 5
+
+
+def print_summary(run: Run, reason: str, output: RichConsole) -> None:
+    """Print the end of a search."""
+    space = run.space
+    output.print(_top_table(run))
+    statuses = Counter(trial.status for trial in run.history.trials.values())
+    counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
+    spent = run.spent
+    energy = "energy unknown" if spent.kwh is None else f"{spent.kwh:.4f} kWh"
+    output.print(f"{len(run.history.trials)} trials ({counts}) in {duration(spent.hours * 3600)}, {energy}")
+    if spent.kwh is None:
+        output.print(f"no energy: {_energy_reason(run)}", style="yellow", soft_wrap=True)
+    best = run.best()
+    if best is None:
+        output.print(f"ended: {reason}   no trial has a score", soft_wrap=True)
+        _print_failures(run, output)
+        return
+    output.print(
+        f"ended: {reason}   best: {best.trial_id}, {space.metric} {value_text(best.value(space.metric))}"
+        f"   files: {run.ledger.folder}",
+        soft_wrap=True,
+    )
+    output.print(f"next: python scripts/promote.py {run.ledger.folder} --top 3", soft_wrap=True)
+
+
+def print_promotion(rows: Sequence[Mapping[str, Any]], metric: str, output: RichConsole) -> None:
+    """Print the promoted configurations with their test scores and gains over the default."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("rank", "trial", "seeds", f"test, {metric.removeprefix('val_')}", "gain over the default"):
+        table.add_column(column)
+    for row in rows:
+        table.add_row(
+            str(row["rank"]),
+            row["trial_id"] + (" (default)" if row["is_default"] else ""),
+            str(row["num_seeds"]),
+            _interval_text(row, "test"),
+            f"{_interval_text(row, 'gain')}  {row['verdict']}" if row["verdict"] else "",
+        )
+    output.print(table)
+
+
+def _interval_text(row: Mapping[str, Any], prefix: str) -> str:
+    mean, low, high = (row[f"{prefix}_{end}"] for end in ("mean", "low", "high"))
+    if mean is None:
+        return "–"
+    return f"{mean:.4f}" if low is None else f"{mean:.4f}  ({low:.4f} to {high:.4f})"
+
+
+def _top_table(run: Run) -> Table:
+    space = run.space
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("rank", "trial", space.metric, "rung", "epochs", "time", "energy", "hparams"):
+        table.add_column(column)
+    for rank, trial in enumerate(run.ranked()[:_TOP], start=1):
+        joules = trial.energy.total_mj
+        table.add_row(
+            str(rank),
+            trial.trial_id + (" (default)" if trial.origin == "default" else ""),
+            value_text(trial.value(space.metric)),
+            str(trial.rung),
+            str(trial.epochs),
+            duration(trial.seconds),
+            "–" if joules is None else f"{joules / 1000:.1f} J",
+            hparams_text(trial.hparams, space.parameters),
+        )
+    return table
+
+
+def _energy_reason(run: Run) -> str:
+    reasons = (trial.sources.get("reason", "") for trial in run.history.trials.values())
+    return next((reason for reason in reasons if reason), "no trial reported a sensor")
+
+
+def _print_failures(run: Run, output: RichConsole) -> None:
+    for trial in run.history.trials.values():
+        if trial.message:
+            log = run.ledger.trial_folder(trial.trial_id) / "log.txt"
+            output.print(f"{trial.trial_id}: {trial.message} (see {log})", style="red", soft_wrap=True)

@@ -1,0 +1,57 @@
+"""Numbers as people read them in a terminal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from search.budget import Limits, Spent
+from trainables.contract import Budget
+
+
+def value_text(value: Any) -> str:
+    """A value in four significant digits; a dash for what is unknown."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """A time span: "0.42 s", "12 s", "3:05", "1:02:03"."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def energy_text(millijoules: int | None) -> str:
+    """Joules with two blanks after them; nothing where no sensor was read."""
+    return "" if millijoules is None else f"{millijoules / 1000:.1f} J  "
+
+
+def hparams_text(hparams: Mapping[str, Any], names: Iterable[str]) -> str:
+    """The searched hparams as "lr=0.1 batch_size=64"."""
+    return " ".join(f"{name}={value_text(hparams[name])}" for name in names if name in hparams)
+
+
+def budget_text(budget: Budget) -> str:
+    """A budget as "3 epochs of 25 % at 14 px"."""
+    text = f"{budget.epochs} epoch{'s' if budget.epochs > 1 else ''}"
+    if isinstance(budget.subset, float):
+        text += f" of {budget.subset:.3g} of the images"
+    elif budget.subset is not None:
+        text += f" of {budget.subset} images"
+    return text if budget.resolution is None else f"{text} at {budget.resolution} px"
+
+
+def limits_text(limits: Limits, spent: Spent, num_done: int) -> str:
+    """What was used of each limit: "14/24 trials  0.02/1 h  0.10/0.50 kWh"."""
+    parts = [f"{num_done}/{limits.trials} trials" if limits.trials else f"{num_done} trials"]
+    if limits.hours:
+        parts.append(f"{spent.hours:.2f}/{limits.hours:g} h")
+    if limits.kwh:
+        parts.append(f"{'unknown' if spent.kwh is None else f'{spent.kwh:.3f}'}/{limits.kwh:g} kWh")
+    return "  ".join(parts)

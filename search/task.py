@@ -1,0 +1,98 @@
+"""What travels to a worker: one trial as plain data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search.budget import Ladder
+from search.space import Space
+from trainables.contract import Env, Trainable
+from trainables.load import load_trainable
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialTask:
+    """Everything a worker needs to train one trial, or to go on with it.
+
+    Attributes:
+        folder: The trial's folder on storage that all nodes share: checkpoint, log, final weights.
+        gpus: Share of a GPU the trial has reserved, or the number of whole ones.
+        cpus: CPU cores the trial has reserved.
+        should_test: Evaluate on the test set at the end and keep the final weights.
+    """
+
+    trial_id: str
+    trainable: str
+    hparams: Mapping[str, Any]
+    ladder: Ladder
+    data: str
+    data_seed: int
+    seed: int
+    resolution: int | None
+    validation_subset: float | int | None
+    precision: str
+    folder: Path
+    gpus: float = 0.0
+    cpus: float = 1.0
+    should_test: bool = False
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    @property
+    def final(self) -> Path:
+        return self.folder / "final.pt"
+
+    def load(self) -> tuple[Trainable, Any]:
+        """The trainable, and the hparams as its own dataclass."""
+        trainable = load_trainable(self.trainable)
+        return trainable, trainable.hparams(**self.hparams)
+
+    def env(self) -> Env:
+        """The training's surroundings on the node that asks."""
+        return Env(
+            data=self.data,
+            data_seed=self.data_seed,
+            seed=self.seed,
+            cache_dir=cache_folder(),
+            device="cuda" if self.gpus else "cpu",
+            precision=self.precision,  # type: ignore[arg-type]  # checked by the space
+            resolution=self.resolution,
+            validation_subset=self.validation_subset,
+        )
+
+
+def task_for(
+    space: Space, *, trial_id: str, hparams: Mapping[str, Any], seed: int, folder: Path, should_test: bool = False
+) -> TrialTask:
+    """The task that trains `hparams` as `space` says."""
+    return TrialTask(
+        trial_id=trial_id,
+        trainable=space.trainable,
+        hparams=hparams,
+        ladder=space.ladder,
+        data=space.data,
+        data_seed=space.seed,
+        seed=seed,
+        resolution=space.ladder.top.resolution,
+        validation_subset=space.validation_subset,
+        precision=space.precision,
+        folder=folder,
+        gpus=space.resources.gpus_per_trial or 0.0,
+        cpus=space.resources.cpus_per_trial,
+        should_test=should_test,
+    )
+
+
+def cache_folder() -> Path:
+    """Where a node keeps decoded data: JOULETUNE_CACHE, else ~/.cache/jouletune."""
+    return Path(os.environ.get("JOULETUNE_CACHE", "~/.cache/jouletune")).expanduser()

@@ -1,0 +1,172 @@
+"""One training, epoch by epoch, with its time and energy. No Ray inside."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from search.budget import Ladder
+from search.energy import EnergyMeter, EnergyReading
+from search.failure import BadResult
+from trainables.checkpoint import load_checkpoint, save_checkpoint
+from trainables.contract import Env, Trainable, Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow:
+    """What one epoch of one trial brought and cost.
+
+    Attributes:
+        epoch: Epochs done, this one included.
+        rung: The rung whose budget the epoch ran at.
+        is_rung_end: The trial has now used that budget.
+        seconds: Wall time since the last row: training, evaluation and, in the first, the start.
+        energy: Joules of the same stretch of time.
+        notes: Automatic choices with their reasons (precision, ...), in an attempt's first row.
+        sources: Where the joules come from, in an attempt's first row.
+        test: Test metrics, in the last row of a promoted training only.
+        is_replay: The row stood in the checkpoint a trial goes on from: reported once before, or
+            lost on the way.
+    """
+
+    epoch: int
+    rung: int
+    is_rung_end: bool = False
+    metrics: Mapping[str, float]
+    seconds: float
+    energy: EnergyReading = EnergyReading()
+    notes: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    test: Mapping[str, float] | None = None
+    is_replay: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON can hold: numbers that are not finite become text."""
+        plain = {**vars(self), "energy": self.energy.to_dict(), "metrics": _json_numbers(self.metrics)}
+        plain["test"] = None if self.test is None else _json_numbers(self.test)
+        return {name: value for name, value in plain.items() if value not in ({}, None, False) or name == "rung"}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> EpochRow:
+        """The row that `to_dict` was called on."""
+        row = {**plain, "energy": EnergyReading.from_dict(plain.get("energy", {}))}
+        for name in {"metrics", "test"} & set(row):
+            row[name] = {key: float(value) for key, value in row[name].items()}
+        return cls(**row)
+
+
+def _json_numbers(metrics: Mapping[str, float]) -> dict[str, float | str]:
+    return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpointing:
+    """Where a trial's state lies and how often it is written.
+
+    Attributes:
+        path: Full state; a trial that finds it there goes on from it.
+        every_s: Longest training that a kill may cost; rung ends are saved in any case.
+    """
+
+    path: Path
+    every_s: float = 60.0
+
+
+def run_trial(
+    trainable: Trainable,
+    hparams: Any,
+    ladder: Ladder,
+    env: Env,
+    meter: EnergyMeter,
+    *,
+    checkpointing: Checkpointing | None = None,
+    final: Path | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[EpochRow]:
+    """Train up the ladder and give a row after each epoch, for as long as rows are asked for.
+
+    Schedules span the whole ladder, so a trial that goes on at the next rung continues the
+    training it began. With a checkpoint on disk the rows start with the one it was saved
+    after, marked as a replay: its first report may have been lost with the worker.
+
+    Args:
+        final: Promotion: evaluate on the test set after the last epoch and keep the state here.
+
+    Raises:
+        Diverged: The loss became NaN or infinite.
+        BadResult: `run_epoch` returned other things than plain numbers with the metric.
+    """
+    stretch = _Stretch(meter, clock)
+    training = trainable.start(hparams, ladder.top, env)
+    if checkpointing and checkpointing.path.exists():
+        saved = load_checkpoint(checkpointing.path)
+        training.load_state_dict(saved["training"])
+        yield replace(EpochRow.from_dict(saved["row"]), is_replay=True)
+    saved_s = clock()
+    notes, sources = dict(training.notes()), meter.sources.to_dict()
+    while training.epochs_done < ladder.top.epochs:
+        rung = ladder.rung_for(training.epochs_done)
+        metrics = _checked(training.run_epoch(ladder.rungs[rung]), trainable.metric)
+        is_last = training.epochs_done == ladder.top.epochs
+        test = _tested(training, final) if final and is_last else None
+        seconds, energy = stretch.cut()
+        row = EpochRow(
+            epoch=training.epochs_done,
+            rung=rung,
+            is_rung_end=training.epochs_done == ladder.rungs[rung].epochs,
+            metrics=metrics,
+            seconds=seconds,
+            energy=energy,
+            notes=notes,
+            sources=sources,
+            test=test,
+        )
+        if checkpointing and (row.is_rung_end or clock() - saved_s >= checkpointing.every_s):
+            state = {"training": training.state_dict(), "row": row.to_dict()}
+            save_checkpoint(checkpointing.path, state)
+            saved_s = clock()
+        yield row
+        notes, sources = {}, {}
+
+
+def _tested(training: Training, final: Path) -> dict[str, float]:
+    test = _checked(training.test(), "")
+    save_checkpoint(final, training.state_dict())
+    return test
+
+
+class _Stretch:
+    """Time and joules from one cut to the next, so that no moment is counted twice or lost."""
+
+    def __init__(self, meter: EnergyMeter, clock: Callable[[], float]) -> None:
+        self._meter, self._clock = meter, clock
+        self._since_s, self._since = clock(), meter.read()
+
+    def cut(self) -> tuple[float, EnergyReading]:
+        now_s, now = self._clock(), self._meter.read()
+        spent = now_s - self._since_s, now - self._since
+        self._since_s, self._since = now_s, now
+        return spent
+
+
+def _checked(metrics: Mapping[str, float], metric: str) -> dict[str, float]:
+    """The metrics as plain floats.
+
+    Raises:
+        BadResult: A value is not a number, or the metric is missing.
+    """
+    if metric and metric not in metrics:
+        raise BadResult(f"run_epoch must return {metric!r}, got only {sorted(metrics)}")
+    odd = {name: type(value).__name__ for name, value in metrics.items() if not _is_number(value)}
+    if odd:
+        raise BadResult(f"run_epoch must return plain numbers, got {odd}; convert them with float()")
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

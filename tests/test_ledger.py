@@ -1,0 +1,91 @@
+"""The record of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from search.ledger import Ledger, LedgerError
+
+
+def ledger_in(folder: Path) -> Ledger:
+    return Ledger.create(folder, clock=lambda: 1000.0)
+
+
+def test_events_come_back_in_order_with_their_time(tmp_path: Path) -> None:
+    ledger = ledger_in(tmp_path / "run")
+    ledger.append({"event": "trial_asked", "trial": "trial-0000"})
+    assert Ledger.open(tmp_path / "run").events() == [
+        {"time": 1000.0, "event": "journal_started", "schema": 1},
+        {"time": 1000.0, "event": "trial_asked", "trial": "trial-0000"},
+    ]
+
+
+def test_an_event_is_given_back_as_a_reader_will_see_it(tmp_path: Path) -> None:
+    event = ledger_in(tmp_path / "run").append({"event": "x", "pair": (1, 2)})
+    assert event["pair"] == [1, 2]
+
+
+def test_a_last_line_cut_short_at_any_byte_loses_only_itself(tmp_path: Path) -> None:
+    ledger = ledger_in(tmp_path / "run")
+    ledger.append({"event": "first"})
+    whole = ledger.journal.read_bytes()
+    ledger.append({"event": "second"})
+    last = ledger.journal.read_bytes()[len(whole) :]
+    for length in range(len(last) - 1):
+        ledger.journal.write_bytes(whole + last[:length])
+        assert [event["event"] for event in ledger.events()] == ["journal_started", "first"]
+
+
+def test_a_damaged_line_before_the_last_is_an_error(tmp_path: Path) -> None:
+    ledger = ledger_in(tmp_path / "run")
+    ledger.journal.write_text('{"event": "a"}\n{"eve\n{"event": "b"}\n')
+    with pytest.raises(LedgerError, match="line 2 is damaged"):
+        ledger.events()
+
+
+def test_numbers_that_json_lacks_are_refused_rather_than_written(tmp_path: Path) -> None:
+    ledger = ledger_in(tmp_path / "run")
+    before = ledger.journal.read_bytes()
+    with pytest.raises(ValueError, match="JSON compliant"):
+        ledger.append({"event": "epoch", "value": float("nan")})
+    assert ledger.journal.read_bytes() == before
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    ledger_in(tmp_path / "run")
+    with pytest.raises(LedgerError, match="already holds a run; give another --name"):
+        ledger_in(tmp_path / "run")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError, match="cannot be made .*give another --results"):
+        ledger_in(tmp_path / "file" / "run")
+
+
+def test_a_folder_without_a_run_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="holds no run"):
+        Ledger.open(tmp_path)
+
+
+def test_a_table_is_replaced_whole_and_none_is_an_empty_cell(tmp_path: Path) -> None:
+    ledger = ledger_in(tmp_path / "run")
+    ledger.write_csv("trials.csv", ["a", "b"], [{"a": 1, "b": None}, {"a": 1e-7, "b": 0.1 + 0.2}])
+    assert (ledger.folder / "trials.csv").read_text() == "a,b\n1,\n1e-07,0.30000000000000004\n"
+    assert [path.name for path in ledger.folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_promotions_are_numbered(tmp_path: Path) -> None:
+    ledger = ledger_in(tmp_path / "run")
+    assert ledger.new_promotion_folder().name == "promotion"
+    ledger_in(ledger.new_promotion_folder())
+    assert ledger.new_promotion_folder().name == "promotion-2"
+
+
+def test_json_files_are_readable(tmp_path: Path) -> None:
+    ledger = ledger_in(tmp_path / "run")
+    ledger.write_json("environment.json", {"git": None})
+    assert json.loads((ledger.folder / "environment.json").read_text()) == {"git": None}

@@ -1,0 +1,1 @@
+"""Training loops, one model family a file. See `contract` for the words they share."""

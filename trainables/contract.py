@@ -1,0 +1,146 @@
+"""The words that trainables and the search share. Standard library only: no torch, no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Mode = Literal["min", "max"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What one trial may use.
+
+    Attributes:
+        epochs: Epochs the trial has done when it has used this budget, counted from its start.
+        subset: Training examples per epoch: a share in (0, 1] or, as an int, a count. None is all.
+        resolution: Side of the square training images in pixels. None is the data's own.
+    """
+
+    epochs: int
+    subset: float | int | None = None
+    resolution: int | None = None
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.epochs < 1:
+            problems.append(f"epochs must be at least 1, got {self.epochs}")
+        if isinstance(self.subset, float) and not 0 < self.subset <= 1:
+            problems.append(f"a subset share must be in (0, 1], got {self.subset}")
+        if isinstance(self.subset, int) and self.subset < 1:
+            problems.append(f"a subset count must be at least 1, got {self.subset}")
+        if self.resolution is not None and self.resolution < 1:
+            problems.append(f"resolution must be at least 1 px, got {self.resolution}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Env:
+    """Where and on what a training runs: everything that is not searched for.
+
+    Attributes:
+        data: A data source as the space names it, such as "mnist5k" or "imagefolder:/photos".
+        data_seed: The run's seed: it decides splits and subsets, so all trials see the same data.
+        seed: The trial's seed: weights, order of examples, augmentation.
+        cache_dir: Folder for decoded data; shared by all trials of a node.
+        device: A torch device name.
+        resolution: Side in pixels of validation and test images at every rung, so that scores
+            compare. None is the data's own.
+        validation_subset: Share or count of the validation set that is scored; None is all.
+        num_workers: Processes that decode images; 0 decodes in the training process.
+    """
+
+    data: str
+    data_seed: int
+    seed: int
+    cache_dir: Path
+    device: str = "cpu"
+    precision: Precision = "auto"
+    resolution: int | None = None
+    validation_subset: float | int | None = None
+    num_workers: int = 0
+
+
+class Training(Protocol):
+    """One live training. It is advanced from outside, and saved and restored between epochs."""
+
+    epochs_done: int
+
+    def run_epoch(self, budget: Budget) -> Mapping[str, float]:
+        """Train one epoch at `budget`, evaluate on validation, and return plain floats.
+
+        The trainable's metric is among them. `num_samples` counts the training examples seen.
+
+        Raises:
+            Diverged: The loss became NaN or infinite.
+        """
+        ...
+
+    def test(self) -> Mapping[str, float]:
+        """Evaluate on the test set. Promotion calls it once per final training, nobody else does."""
+        ...
+
+    def notes(self) -> Mapping[str, str]:
+        """Automatic choices with their reasons, such as the precision; written to the trial's row."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a bit-identical continuation needs: tensors, numbers, text, dicts and lists.
+
+        What `torch.load(weights_only=True)` refuses (arrays, objects) must not be in it.
+        """
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`, which a `state_dict()` of the same hparams returned."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFile:
+    """A file of pretrained weights that must be on disk before a trial starts.
+
+    Attributes:
+        source: "torchvision", "hub" (Hugging Face) or "file".
+        location: URL, `repo_id/filename`, or path.
+    """
+
+    source: Literal["torchvision", "hub", "file"]
+    location: str
+
+
+def no_weights(hparams: Any) -> Sequence[WeightFile]:
+    """The answer of a trainable that starts from random weights."""
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainable:
+    """What a file in `trainables/` exports as TRAINABLE.
+
+    Attributes:
+        hparams: A frozen dataclass. Its defaults are the default configuration (trial 0);
+            its `__post_init__` raises ValueError for values that make no sense.
+        metric: Name of the value that ranks trials; `run_epoch` returns it.
+        start: Makes a training. The budget is the horizon that learning-rate schedules span.
+        weights: The files that `start` will want for given hparams.
+    """
+
+    hparams: type
+    metric: str
+    mode: Mode
+    start: Callable[[Any, Budget, Env], Training]
+    weights: Callable[[Any], Sequence[WeightFile]] = no_weights
+
+
+class Diverged(Exception):
+    """A loss became NaN or infinite; the message says where."""
+
+
+class DataError(Exception):
+    """Data is missing, unreadable or unfit; the message says what to do."""

@@ -1,0 +1,59 @@
+"""From a trainable's name to the trainable. Only the name travels to workers."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+import trainables
+from trainables.contract import Trainable
+
+_NOT_TRAINABLES = {"contract", "checkpoint", "load", "engine"}
+
+
+class UnknownTrainable(ValueError):
+    """No trainable has this name; the message lists those there are."""
+
+
+def trainable_names() -> list[str]:
+    """Names of the trainables that come with the program, found in the package's folder."""
+    found = {module.name for module in pkgutil.iter_modules(trainables.__path__)}
+    return sorted(found - _NOT_TRAINABLES)
+
+
+def load_trainable(name: str) -> Trainable:
+    """Import the trainable `name`: a module of this package, or a path to a Python file.
+
+    Raises:
+        UnknownTrainable: No such module or file, or the file exports no TRAINABLE.
+    """
+    module = _module_from_file(Path(name)) if name.endswith(".py") else _module_by_name(name)
+    trainable = getattr(module, "TRAINABLE", None)
+    if not isinstance(trainable, Trainable):
+        raise UnknownTrainable(
+            f"{name} exports no TRAINABLE; end the file with TRAINABLE = Trainable(hparams=..., ...)"
+        )
+    return trainable
+
+
+def _module_by_name(name: str) -> ModuleType:
+    names = trainable_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UnknownTrainable(f"no trainable is named {name!r}{hint} (there are {', '.join(names)})")
+    return importlib.import_module(f"trainables.{name}")
+
+
+def _module_from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UnknownTrainable(f"trainable file {path} does not exist")
+    spec = importlib.util.spec_from_file_location(f"user_trainable_{path.stem}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
