@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from search.history import Origin, Status
+from search.space import Choice, Integer, Parameter, Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,3 +57,39 @@ class FixedList:
 
     def finish(self, trial_id: str, status: Status) -> None:
         return None
+
+
+Point = tuple[dict[str, Any], Origin]
+
+
+def first_points(space: Space, defaults: Mapping[str, Any]) -> list[Point]:
+    """What every search begins with: the default configuration, then the space's start points."""
+    starts: list[Point] = [({**defaults, **point}, "start") for point in space.start]
+    return [(dict(defaults), "default"), *starts]
+
+
+def grid_points(space: Space, defaults: Mapping[str, Any]) -> list[Point]:
+    """Every combination of the listed values once, without those that a search begins with.
+
+    A parameter that its condition switches off keeps its default, so combinations that differ in
+    it alone are one.
+    """
+    seen = [point for point, _ in first_points(space, defaults)]
+    grid: list[Point] = []
+    for values in itertools.product(*(_listed(parameter) for parameter in space.parameters.values())):
+        chosen = dict(zip(space.parameters, values, strict=True))
+        point = dict(defaults)
+        for name in space.search_order():
+            if space.is_active(name, point):
+                point[name] = chosen[name]
+        if point not in seen:
+            seen.append(point)
+            grid.append((point, "sampler"))
+    return grid
+
+
+def _listed(parameter: Parameter) -> Sequence[Any]:
+    if isinstance(parameter, Choice):
+        return parameter.values
+    assert isinstance(parameter, Integer), "the space lets nothing else into a grid"
+    return range(parameter.low, parameter.high + 1, parameter.step)

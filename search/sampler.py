@@ -22,7 +22,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from search.history import Origin, Status
-from search.proposal import Proposal
+from search.proposal import FixedList, Proposal, Sampler, first_points, grid_points
 from search.space import Choice, Integer, Normal, Parameter, Space
 
 if TYPE_CHECKING:
@@ -40,6 +40,20 @@ _STATES: Mapping[Status, TrialState] = {
 }
 
 
+def make_sampler(space: Space, defaults: Mapping[str, Any]) -> Sampler:
+    """The sampler that `space` asks for.
+
+    A grid is a list: it learns nothing, and Optuna's own cannot be asked and told to its end.
+
+    Args:
+        defaults: The default configuration: every hparam of the trainable.
+    """
+    if space.sampler == "grid":
+        points = [*first_points(space, defaults), *grid_points(space, defaults)]
+        return FixedList([Proposal(hparams=point, origin=origin) for point, origin in points])
+    return OptunaSampler(space, defaults)
+
+
 class OptunaSampler:
     """Optuna by ask and tell: the default configuration first, then start points, then search.
 
@@ -54,22 +68,20 @@ class OptunaSampler:
     def __init__(self, space: Space, defaults: Mapping[str, Any]) -> None:
         self._space = space
         self._defaults = dict(defaults)
-        self._first = deque(_first_points(space, defaults))
+        self._first = deque(first_points(space, defaults))
         self._study = optuna.create_study(
             direction="maximize" if space.mode == "max" else "minimize", sampler=_optuna_sampler(space)
         )
         self._open: dict[str, optuna.Trial] = {}
         self._last_value: dict[str, float] = {}
 
-    def ask(self, trial_id: str) -> Proposal | None:
+    def ask(self, trial_id: str) -> Proposal:
         origin: Origin = "sampler"
         if self._first:
             point, origin = self._first.popleft()
             if not self._space.contains(point):  # a default outside the ranges: run it, learn nothing
                 return Proposal(hparams=point, origin=origin)
             self._study.enqueue_trial(self._encoded(point))
-        elif self._is_exhausted():
-            return None
         trial = self._study.ask()
         self._open[trial_id] = trial
         return Proposal(hparams=self._suggest(trial), origin=origin)
@@ -93,9 +105,9 @@ class OptunaSampler:
         """Optuna's state of every trial it was asked for, in order."""
         return [trial.state.name for trial in self._study.get_trials(deepcopy=False)]
 
-    def _is_exhausted(self) -> bool:
-        sampler = self._study.sampler
-        return isinstance(sampler, optuna.samplers.GridSampler) and sampler.is_exhausted(self._study)
+    def intermediate_values(self) -> list[dict[int, float]]:
+        """What Optuna knows of every trial: value by epochs."""
+        return [dict(trial.intermediate_values) for trial in self._study.get_trials(deepcopy=False)]
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         hparams = dict(self._defaults)
@@ -110,19 +122,9 @@ class OptunaSampler:
         return {name: _axis(self._space.parameters[name]).encode(point[name]) for name in active}
 
 
-def _first_points(space: Space, defaults: Mapping[str, Any]) -> list[tuple[dict[str, Any], Origin]]:
-    starts: list[tuple[dict[str, Any], Origin]] = [({**defaults, **point}, "start") for point in space.start]
-    return [(dict(defaults), "default"), *starts]
-
-
 def _optuna_sampler(space: Space) -> BaseSampler:
     if space.sampler == "random":
         return optuna.samplers.RandomSampler(seed=space.seed)
-    if space.sampler == "grid":
-        axes = {name: _axis(parameter).distribution for name, parameter in space.parameters.items()}
-        return optuna.samplers.GridSampler(
-            {name: _grid(distribution) for name, distribution in axes.items()}, seed=space.seed
-        )
     with warnings.catch_warnings():
         # multivariate, group and constant_liar are marked experimental; each is what makes
         # TPE right for conditional spaces and for several trials at a time.
@@ -130,14 +132,6 @@ def _optuna_sampler(space: Space) -> BaseSampler:
         return optuna.samplers.TPESampler(
             multivariate=True, group=True, constant_liar=True, seed=space.seed, n_startup_trials=10
         )
-
-
-def _grid(distribution: BaseDistribution) -> list[Any]:
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    if isinstance(distribution, IntDistribution):
-        return list(range(distribution.low, distribution.high + 1, distribution.step))
-    raise ValueError(f"a grid needs listed values or whole numbers, got {distribution}")
 
 
 @dataclass(frozen=True)

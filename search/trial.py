@@ -54,7 +54,7 @@ class EpochRow:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> EpochRow:
         """The row that `to_dict` was called on."""
-        row = {**plain, "energy": EnergyReading.from_dict(plain.get("energy", {}))}
+        row = {**plain, "energy": EnergyReading(**plain.get("energy", {}))}
         for name in {"metrics", "test"} & set(row):
             row[name] = {key: float(value) for key, value in row[name].items()}
         return cls(**row)

@@ -66,6 +66,8 @@ class Hparams:
             problems.append(
                 "resnet20 has no pretrained weights; set pretrained to false or name another model"
             )
+        if self.schedule == "one_cycle" and self.warmup_epochs:
+            problems.append(f"one_cycle rises by itself; set warmup_epochs to 0, got {self.warmup_epochs}")
         if problems:
             raise ValueError("; ".join(problems))
 

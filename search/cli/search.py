@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-    from search.run import Run
+    from search.proposal import Sampler
     from search.space import Space
 
-_SPACES = Path(__file__).parents[2] / "spaces"
+SPACES = Path(__file__).parents[2] / "spaces"
 _EXAMPLE = """examples:
   python scripts/search.py --space lr_bs.yaml
   python scripts/search.py --space lr_bs.yaml --set parameters.lr.max=0.3 --trials 50 --hours 2
@@ -55,7 +55,7 @@ def main(options: argparse.Namespace) -> int:
 
     from search.space import load_space
 
-    space = load_space(options.space, overrides=[*_overrides(options), *options.set], spaces_dir=_SPACES)
+    space = load_space(options.space, overrides=[*_overrides(options), *options.set], spaces_dir=SPACES)
     output = RichConsole(highlight=False)
     for notice in space.notices:
         output.print(f"note: {notice}", style="yellow", soft_wrap=True)
@@ -97,10 +97,8 @@ def _search(space: Space, options: argparse.Namespace, output: RichConsole) -> i
     return 0 if run.best() else 1
 
 
-def _sampler(space: Space) -> OptunaSampler:
-    from dataclasses import asdict
-
-    from search.sampler import OptunaSampler
+def _sampler(space: Space) -> Sampler:
+    from search.sampler import make_sampler
     from trainables.load import load_trainable
 
-    return OptunaSampler(space, space.default_hparams(load_trainable(space.trainable)))
+    return make_sampler(space, space.default_hparams(load_trainable(space.trainable)))

@@ -60,13 +60,13 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> None:
-    from search.energy import open_meter, visible_gpu_uuids
+    from search.energy import meter_for
     from search.report.wording import duration, energy_text, value_text
     from search.trial import Checkpointing, run_trial
 
     trainable, hparams = task.load()
     env = replace(task.env(), device=options.device)
-    meter = open_meter(gpu_uuids=visible_gpu_uuids(os.environ) if options.device.startswith("cuda") else [])
+    meter = meter_for(gpus=float(options.device.startswith("cuda")), cpus=os.cpu_count() or 1)
     checkpointing = Checkpointing(path=task.checkpoint) if options.out else None
     for row in run_trial(trainable, hparams, task.ladder, env, meter, checkpointing=checkpointing):
         metrics = "  ".join(f"{name} {value_text(value)}" for name, value in row.metrics.items())

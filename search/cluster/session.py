@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -60,7 +61,8 @@ def ray_session(
         SessionError: No cluster answers at `address`, or Ray did not start.
     """
     os.environ.update({name: value for name, value in _DRIVER_ENV.items() if name not in os.environ})
-    token = None if address else _own_token()
+    token = os.environ.get("RAY_AUTH_TOKEN") if address else _own_token()
+    logging.getLogger("ray").setLevel(logging.ERROR)  # before Ray speaks of its token on start
     import ray
 
     try:
@@ -82,17 +84,19 @@ def ray_session(
             num_cpus=int(resources.get("CPU", 1)),
             num_gpus=int(resources.get("GPU", 0)),
             dashboard_url=f"http://{context.dashboard_url}" if dashboard and context.dashboard_url else None,
-            token=token or os.environ.get("RAY_AUTH_TOKEN"),
+            token=token,
         )
     finally:
         ray.shutdown()
 
 
 def _own_token() -> str:
-    token = secrets.token_hex(32)
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN"] = token
-    return token
+    """A random token, the same for every session of this process: Ray caches the first.
+
+    RAY_AUTH_MODE stays unset: token mode is Ray's default for a local session, and setting it
+    after `import ray` is read by one half of Ray only.
+    """
+    return os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _runtime_env(env: dict[str, str], *, is_remote: bool) -> dict[str, object]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 from collections.abc import Iterator
 from typing import Any
 
 from ray.tune import Trainable as TuneTrainable
 
-from search.energy import EnergyMeter, open_meter, visible_gpu_uuids
+from search.energy import EnergyMeter, meter_for
 from search.failure import classify
 from search.task import TrialTask
 from search.trial import Checkpointing, EpochRow, run_trial
@@ -77,12 +76,11 @@ def _rows(task: TrialTask) -> Iterator[EpochRow]:
 
 
 def _meter(task: TrialTask) -> EnergyMeter:
-    """The process's meter for the trial's reserved shares; opened once, for probing costs time."""
-    shares = (min(task.gpus, 1.0), min(task.cpus / (os.cpu_count() or 1), 1.0))
-    if shares not in _meters:
-        uuids = visible_gpu_uuids(os.environ) if task.gpus else []
-        _meters[shares] = open_meter(gpu_uuids=uuids, gpu_share=shares[0] or 1.0, cpu_share=shares[1])
-    return _meters[shares]
+    """The process's meter for the trial's reservation; opened once, for probing sensors costs time."""
+    reserved = task.gpus, task.cpus
+    if reserved not in _meters:
+        _meters[reserved] = meter_for(gpus=task.gpus, cpus=task.cpus)
+    return _meters[reserved]
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ class ConsoleView:
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Print what a log should keep: ended trials and failed attempts."""
         if event["event"] == "trial_ended":
-            self._output.print(self._ended_line(self._run.history.trials[event["trial"]]), highlight=False)
+            self._output.print(self._ended_line(self._run.history.trials[event["trial"]]), soft_wrap=True)
         elif event["event"] == "attempt_failed" and event["will_retry"]:
             failure = event["failure"]
             line = f"{event['trial']}  {failure['cause']}, tried again: {failure['message']}"

@@ -1,0 +1,23 @@
+"""What a training costs in joules: counters, the meter over them, and what the numbers are worth."""
+
+from __future__ import annotations
+
+from search.energy.counters import Counter, SensorError
+from search.energy.gpus import VisibleGpus, visible_gpu_uuids, visible_gpus
+from search.energy.hardware import describe_devices
+from search.energy.meter import meter_for, open_meter
+from search.energy.reading import EnergyMeter, EnergyReading, EnergySources
+
+__all__ = [
+    "Counter",
+    "EnergyMeter",
+    "EnergyReading",
+    "EnergySources",
+    "SensorError",
+    "VisibleGpus",
+    "describe_devices",
+    "meter_for",
+    "open_meter",
+    "visible_gpu_uuids",
+    "visible_gpus",
+]

@@ -1,0 +1,67 @@
+"""What every energy sensor looks like to the meter."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+# An NVML call hangs for ever when a GPU has fallen off the bus; closing must not hang with it.
+_JOIN_TIMEOUT_S = 2.0
+
+
+class SensorError(Exception):
+    """A sensor cannot be read. The message says which, why, and what to do."""
+
+
+class Counter(Protocol):
+    """The energy of one device since this counter was opened. May be read from any thread."""
+
+    @property
+    def source(self) -> str:
+        """How the energy is known, as the CSV says it: "nvml_counter", "rapl_powercap" and so on."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """The UUID of a GPU, the zone of a CPU such as "package-0"."""
+        ...
+
+    @property
+    def num_jumps(self) -> int:
+        """How often the sensor moved as energy cannot move: a reset, a glitch, a missed wrap."""
+        ...
+
+    @property
+    def unaccounted_mj(self) -> int:
+        """What those jumps moved, negative for a reset. `read_mj() + unaccounted_mj` is end - start."""
+        ...
+
+    def read_mj(self) -> int:
+        """Millijoules since opening: starts at 0 and never falls.
+
+        Raises:
+            SensorError: The sensor does not answer now. It may do so again later.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Ticker:
+    """Calls `action` every `interval_s` in a thread of its own, until it is stopped."""
+
+    def __init__(self, interval_s: float, action: Callable[[], object]) -> None:
+        self._interval_s = interval_s
+        self._action = action
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="energy-ticker", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._interval_s):
+            self._action()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(_JOIN_TIMEOUT_S)

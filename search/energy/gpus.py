@@ -1,0 +1,97 @@
+"""Which GPUs this process may use, by UUID: the one name that CUDA and NVML share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from search.energy.counters import SensorError
+from search.energy.nvml import start_nvml
+
+
+@dataclass(frozen=True)
+class Gpu:
+    uuid: str
+    model: str
+
+
+@dataclass(frozen=True)
+class VisibleGpus:
+    """The GPUs and MIG slices that CUDA shows this process.
+
+    Attributes:
+        reason: Why some could not be found or may be the wrong ones; empty if all is well.
+    """
+
+    uuids: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def visible_gpus(environ: Mapping[str, str]) -> VisibleGpus:
+    """Find what CUDA_VISIBLE_DEVICES names: indices, UUIDs or their prefixes, MIG ids.
+
+    Unset is all GPUs of the machine, empty is none. As in CUDA, the first entry that names nothing ends
+    the list. NVML itself ignores the variable.
+    """
+    wanted = environ.get("CUDA_VISIBLE_DEVICES")
+    entries = None if wanted is None else [entry.strip() for entry in wanted.split(",")]
+    if entries in ([""], ["-1"], ["NoDevFiles"]):  # three ways to say none; the last one is SLURM's
+        return VisibleGpus()
+    try:
+        gpus = list_gpus()
+    except SensorError as error:
+        return VisibleGpus(reason=f"gpu: {error}")
+    if entries is None:
+        return VisibleGpus(tuple(gpu.uuid for gpu in gpus))
+    return _named(entries, gpus, by_pci=environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID")
+
+
+def visible_gpu_uuids(environ: Mapping[str, str]) -> list[str]:
+    """The UUIDs alone of `visible_gpus`, for callers that do not report why some may be missing."""
+    return list(visible_gpus(environ).uuids)
+
+
+def list_gpus() -> list[Gpu]:
+    """All GPUs of this machine in NVML's order, which is that of the PCI bus.
+
+    Raises:
+        SensorError: No NVML here, or it does not answer.
+    """
+    nvml = start_nvml()
+    try:
+        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+        return [Gpu(nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)) for handle in handles]
+    except nvml.NVMLError as error:
+        raise SensorError(f"NVML cannot list the GPUs: {error}; see nvidia-smi and dmesg") from error
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _named(entries: Sequence[str], gpus: Sequence[Gpu], *, by_pci: bool) -> VisibleGpus:
+    uuids: list[str] = []
+    for entry in entries:
+        uuid = _uuid(entry, gpus)
+        if uuid is None:
+            reason = f"gpu: CUDA_VISIBLE_DEVICES names {entry!r}, which is none of the {len(gpus)} GPUs here"
+            return VisibleGpus(tuple(uuids), f"{reason}; nvidia-smi -L lists them")
+        if uuid not in uuids:
+            uuids.append(uuid)
+    models = sorted({gpu.model for gpu in gpus})
+    is_doubtful = len(models) > 1 and not by_pci and any(entry.isdecimal() for entry in entries)
+    return VisibleGpus(tuple(uuids), _doubt(models) if is_doubtful else "")
+
+
+def _doubt(models: Sequence[str]) -> str:
+    return (
+        f"gpu: CUDA numbers GPUs fastest first, NVML by PCI bus, and here they differ ({', '.join(models)}): "
+        "the joules may be another GPU's; set CUDA_DEVICE_ORDER=PCI_BUS_ID or name GPUs by UUID"
+    )
+
+
+def _uuid(entry: str, gpus: Sequence[Gpu]) -> str | None:
+    if entry.isdecimal():
+        return gpus[int(entry)].uuid if int(entry) < len(gpus) else None
+    if entry.startswith("MIG-"):
+        return entry  # NVML lists no slices among the GPUs; opening one finds its parent
+    matches = [gpu.uuid for gpu in gpus if entry and gpu.uuid.startswith(entry)]
+    return matches[0] if len(matches) == 1 else None

@@ -1,0 +1,114 @@
+"""What a meter says, and what its numbers are worth. Pure."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, Protocol
+
+Attribution = Literal["exclusive", "reserved", ""]
+Quality = Literal["A", "B", "C", "D", "E", ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyReading:
+    """Integer millijoules since the meter was opened; None is unknown, never 0.
+
+    Attributes:
+        cpu_mj: CPU packages, without the DRAM that has a counter of its own.
+    """
+
+    gpu_mj: int | None = None
+    cpu_mj: int | None = None
+    dram_mj: int | None = None
+
+    @property
+    def total_mj(self) -> int | None:
+        """The sum of the known parts; `scope` names them. None if nothing is known."""
+        known = [part_mj for part_mj in self._parts().values() if part_mj is not None]
+        return sum(known) if known else None
+
+    @property
+    def scope(self) -> str:
+        """The parts that are in `total_mj`: "gpu", "gpu+cpu", "gpu+cpu+dram", "cpu", "cpu+dram" or ""."""
+        return "+".join(part for part, part_mj in self._parts().items() if part_mj is not None)
+
+    def __sub__(self, earlier: EnergyReading) -> EnergyReading:
+        """What was used since `earlier`: a part is known where both readings know it."""
+        mine, theirs = self._parts(), earlier._parts()
+        return EnergyReading(**{f"{part}_mj": _difference(mine[part], theirs[part]) for part in mine})
+
+    def __add__(self, other: EnergyReading) -> EnergyReading:
+        """Two stretches together: a part is the sum of what is known of it."""
+        mine, theirs = self._parts(), other._parts()
+        return EnergyReading(**{f"{part}_mj": _sum(mine[part], theirs[part]) for part in mine})
+
+    @classmethod
+    def sum(cls, readings: Iterable[EnergyReading]) -> EnergyReading:
+        """All stretches together; of no stretch at all, nothing is known."""
+        return functools.reduce(cls.__add__, readings, cls())
+
+    def to_dict(self) -> dict[str, int]:
+        """The known parts, for the journal: `EnergyReading(**plain)` gives the reading back."""
+        return {f"{part}_mj": part_mj for part, part_mj in self._parts().items() if part_mj is not None}
+
+    def _parts(self) -> dict[str, int | None]:
+        return {field.name.removesuffix("_mj"): getattr(self, field.name) for field in fields(self)}
+
+
+def _difference(later_mj: int | None, earlier_mj: int | None) -> int | None:
+    return None if later_mj is None or earlier_mj is None else later_mj - earlier_mj
+
+
+def _sum(one_mj: int | None, other_mj: int | None) -> int | None:
+    return one_mj if other_mj is None else other_mj if one_mj is None else one_mj + other_mj
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergySources:
+    """Where a meter's numbers come from and what they are worth. Empty text is "nothing measured".
+
+    Attributes:
+        gpu_source: "nvml_counter" or "nvml_power_integral", joined by + where devices differ.
+        gpu_attribution: "exclusive" is the whole device, "reserved" the reserved share of it.
+        cpu_source: "rapl_powercap"; DRAM has the same source and attribution.
+        scope: The parts that can be read now, as `EnergyReading.scope` writes them.
+        quality: That of the worst part in the scope. A counter and exclusive, B counter and calibrated
+            shares, C counter and plain utilisation or exclusive integral, D reserved, E estimated.
+        reason: Why nothing or not everything could be measured, and the remedy. Empty if all is well.
+    """
+
+    gpu_source: str = ""
+    gpu_attribution: Attribution = ""
+    cpu_source: str = ""
+    cpu_attribution: Attribution = ""
+    scope: str = ""
+    quality: Quality = ""
+    reason: str = ""
+
+
+    def to_dict(self) -> dict[str, str]:
+        """The texts by name, for the journal."""
+        return asdict(self)
+
+
+class EnergyMeter(Protocol):
+    """The joules of one trial, or of one node, since the meter was opened."""
+
+    @property
+    def sources(self) -> EnergySources:
+        """What the latest `read()` was made of: it changes when a sensor is lost or comes back."""
+        ...
+
+    def read(self) -> EnergyReading:
+        """Cumulative millijoules. Each part only ever rises.
+
+        A part is None while one of its sensors does not answer. When the sensor comes back, so does
+        the part, with the energy of the time between.
+        """
+        ...
+
+    def close(self) -> None:
+        """End sampling and free the drivers. Nothing may be read afterwards."""
+        ...

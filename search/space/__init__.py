@@ -1,0 +1,25 @@
+"""Space files: YAML, checked whole, frozen. Loads neither torch nor Ray nor Optuna."""
+
+from __future__ import annotations
+
+from search.space.load import load_space
+from search.space.parameters import Choice, Integer, Normal, Parameter, Real
+from search.space.problems import SpaceError
+from search.space.resolved import Space, dump_space
+from search.space.schema import Promote, Resources, Sampler, Scheduler
+
+__all__ = [
+    "Choice",
+    "Integer",
+    "Normal",
+    "Parameter",
+    "Promote",
+    "Real",
+    "Resources",
+    "Sampler",
+    "Scheduler",
+    "Space",
+    "SpaceError",
+    "dump_space",
+    "load_space",
+]

@@ -1,0 +1,96 @@
+"""Kinds of value in a space file, checked with our words: strict, and nothing guessed from text."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import PlainValidator
+
+from search.space.parameters import is_number
+from search.space.problems import shown, wrong_kind
+
+
+def _number(value: Any) -> float:
+    if not is_number(value):
+        raise ValueError(wrong_kind("a number", value))
+    number: float = value  # ints stay ints: a whole q or bound means whole numbers
+    return number
+
+
+def _above_zero(value: Any) -> float:
+    if _number(value) <= 0:
+        raise ValueError(f"must be above 0, got {shown(value)}")
+    return _number(value)
+
+
+def _zero_or_more(value: Any) -> float:
+    if _number(value) < 0:
+        raise ValueError(f"must be 0 or more, got {shown(value)}")
+    return _number(value)
+
+
+def _eta(value: Any) -> float:
+    if not 2 <= _number(value) <= 1000:
+        raise ValueError(f"must be from 2 to 1000, got {shown(value)}")
+    return _number(value)
+
+
+def _whole(value: Any) -> int:
+    if not is_number(value) or not isinstance(value, int):
+        raise ValueError(wrong_kind("a whole number", value))
+    return value
+
+
+def _count(value: Any) -> int:
+    if _whole(value) < 1:
+        raise ValueError(f"must be at least 1, got {value}")
+    return _whole(value)
+
+
+def _seed(value: Any) -> int:
+    if not 0 <= _whole(value) < 2**32:  # what NumPy and Optuna take
+        raise ValueError(f"must be from 0 to {2**32 - 1}, got {value}")
+    return _whole(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"must be text, got {shown(value)}")
+    return value
+
+
+def _share_or_count(value: Any) -> float | int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value == 1:
+            raise ValueError("1 may mean all examples or a single one; write 1.0 for all of them")
+        return _count(value)
+    if not 0 < _number(value) <= 1:
+        raise ValueError(f"must be a share above 0 and up to 1.0, or a whole count, got {shown(value)}")
+    return _number(value)
+
+
+def _per_rung(value: Any) -> list[int] | int:
+    """Whole numbers, one per rung or one for all rungs."""
+    return [_count(item) for item in value] if isinstance(value, list) else _count(value)
+
+
+def _subset_per_rung(value: Any) -> list[float | int] | float | int:
+    """Shares or counts, one per rung or one for all; a 1 beside shares is the share 1.0."""
+    if not isinstance(value, list):
+        return _share_or_count(value)
+    if any(isinstance(item, float) for item in value):
+        value = [1.0 if item == 1 and not isinstance(item, bool) else item for item in value]
+    is_counts = len(value) > 1 and any(isinstance(item, int) and item > 1 for item in value)
+    return [_count(item) if is_counts and item == 1 else _share_or_count(item) for item in value]
+
+
+Number = Annotated[float, PlainValidator(_number)]
+AboveZero = Annotated[float, PlainValidator(_above_zero)]
+ZeroOrMore = Annotated[float, PlainValidator(_zero_or_more)]
+Eta = Annotated[float, PlainValidator(_eta)]
+Count = Annotated[int, PlainValidator(_count)]
+Seed = Annotated[int, PlainValidator(_seed)]
+Text = Annotated[str, PlainValidator(_text)]
+ShareOrCount = Annotated[float | int, PlainValidator(_share_or_count)]
+PerRung = Annotated[list[int] | int, PlainValidator(_per_rung)]
+SubsetPerRung = Annotated[list[float | int] | float | int, PlainValidator(_subset_per_rung)]

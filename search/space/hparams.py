@@ -1,0 +1,138 @@
+"""Whether a trainable takes what a space gives it: names, kinds of value, and its own rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import ErrorDetails
+
+from search.space.entry import Fixed
+from search.space.parameters import Choice, Integer, Normal, Parameter
+from search.space.problems import Problems, did_you_mean, not_among, wrong_kind
+
+_NEEDED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "none_required": "null",
+}
+
+
+class HparamsCheck:
+    """The hyperparameters of one trainable, against which a space's values are tried one by one.
+
+    Raises:
+        ValueError: They are no dataclass with a default for everything.
+    """
+
+    def __init__(self, trainable: str, hparams: type) -> None:
+        self._trainable = trainable
+        self._hparams = hparams
+        if not dataclasses.is_dataclass(hparams):
+            raise ValueError(f"the hparams of {trainable} must be a dataclass")
+        self.names = [field.name for field in dataclasses.fields(hparams) if field.init]
+        try:
+            hints = typing.get_type_hints(hparams, include_extras=True)
+            self._kinds: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(hints[name]) for name in self.names}
+        except (NameError, TypeError, PydanticUserError) as error:
+            raise ValueError(f"the annotations of {trainable}'s hparams cannot be read: {error}") from None
+        if problem := self._refusal({}):
+            raise ValueError(f"the hparams of {trainable} need a working default for each: {problem}")
+
+    def run(
+        self,
+        parameters: Mapping[str, Parameter | Fixed],
+        when: Mapping[str, Mapping[str, Sequence[Any]]],
+        problems: Problems,
+    ) -> None:
+        """Add to `problems` every name and value that the trainable does not take."""
+        fits = {name: entry for name, entry in parameters.items() if self._fits(name, entry, problems)}
+        fixed = {name: entry.value for name, entry in fits.items() if isinstance(entry, Fixed)}
+        if refusal := self._refusal(fixed):
+            alone = {name: self._refusal({name: value}) for name, value in fixed.items()}
+            guilty = {f"parameters.{name}": text for name, text in alone.items() if text}
+            for where, text in (guilty or {"parameters": refusal}).items():
+                problems.add(where, text)
+            return
+        for name, entry in fits.items():
+            conditions = {other: values[0] for other, values in when.get(name, {}).items() if values}
+            context = {**fixed, **{other: value for other, value in conditions.items() if other in fits}}
+            for value in _probes(entry):
+                if refusal := self._refusal({**context, name: value}):
+                    problems.add(f"parameters.{name}", refusal)
+
+    def takes_fractions(self, name: str) -> bool:
+        return self.mismatch(name, 0.5) is None
+
+    def mismatch(self, name: str, value: Any) -> str | None:
+        """Why `value` is not of the kind the hyperparameter is annotated with, if it is not."""
+        try:  # as JSON, strict: a list is a tuple, an int is a float, and nothing else is converted
+            self._kinds[name].validate_json(json.dumps(value), strict=True)
+        except ValidationError as error:
+            return _mismatch(error.errors(include_url=False), value)
+        return None
+
+    def _fits(self, name: str, entry: Parameter | Fixed, problems: Problems) -> bool:
+        if name not in self.names:
+            hint = did_you_mean(name, self.names)
+            problems.add(f"parameters.{name}", f"{self._trainable} has no such hyperparameter{hint}")
+            return False
+        mismatches = [text for value in _probes(entry) if (text := self.mismatch(name, value))]
+        for text in mismatches:
+            problems.add(f"parameters.{name}{_key_of(entry)}", text + self._advice(name, entry))
+        return not mismatches
+
+    def _advice(self, name: str, entry: Parameter | Fixed) -> str:
+        is_range = not isinstance(entry, Fixed | Choice | Integer)
+        takes_whole = self.mismatch(name, 1) is None or self.mismatch(name, 0) is None
+        if is_range and takes_whole:
+            return "; use int_uniform, or a q_ distribution with q: 1"
+        return ""
+
+    def _refusal(self, values: Mapping[str, Any]) -> str | None:
+        try:
+            self._hparams(**values)
+        except ValueError as error:
+            return str(error) or "its values make no sense together"
+        except Exception as error:  # a trainable's own code; whatever it raises, the values do not work
+            return f"{type(error).__name__}: {error}"
+        return None
+
+
+def _probes(entry: Parameter | Fixed) -> tuple[Any, ...]:
+    """Values whose fitness stands for the fitness of the whole parameter."""
+    if isinstance(entry, Fixed):
+        return (entry.value,)
+    if isinstance(entry, Choice):
+        return entry.values
+    if isinstance(entry, Normal):
+        centre = math.exp(entry.mean) if entry.log else entry.mean
+        is_whole = isinstance(entry.step, int)
+        return (round(centre / entry.step) * entry.step if is_whole and entry.step else centre,)
+    return (entry.low, entry.high)
+
+
+def _key_of(entry: Parameter | Fixed) -> str:
+    return {Fixed: ".value", Choice: ".values"}.get(type(entry), "")
+
+
+def _mismatch(errors: list[ErrorDetails], value: Any) -> str:
+    first = errors[0]
+    if len(errors) == 1 and first["type"] == "literal_error":
+        return not_among(first["ctx"]["expected"], first["input"])
+    if all(error["type"] in _NEEDED for error in errors):
+        needed = dict.fromkeys(_NEEDED[error["type"]] for error in errors)
+        return wrong_kind(" or ".join(needed), value if len(errors) > 1 else first["input"])
+    return f"{first['msg'][0].lower()}{first['msg'][1:]}, got {value!r}"

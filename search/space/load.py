@@ -1,0 +1,203 @@
+"""From a space file to a Space, or to one error with every problem of the file."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from search.budget import Ladder
+from search.space.declared import check_grid, read_parameters
+from search.space.entry import Fixed
+from search.space.hparams import HparamsCheck
+from search.space.notices import space_notices, sweep_notices
+from search.space.parameters import Parameter
+from search.space.problems import KeyedError, Problems, SpaceError
+from search.space.read import find_file, read_mapping
+from search.space.references import check_conditions, check_start
+from search.space.resolved import Space
+from search.space.schema import LadderAxes, Sampler, Scheduler, SearchSection, SweepFile, validated
+from trainables.contract import Mode, Trainable
+from trainables.load import UnknownTrainable, load_trainable
+
+Loader = Callable[[str], Trainable]
+_DEFAULT_EPOCHS = [1, 3, 9]
+_SAMPLERS: Mapping[str | None, Sampler] = {None: "tpe", "bayes": "tpe", "random": "random", "grid": "grid"}
+_GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
+
+
+def load_space(
+    source: str,
+    *,
+    overrides: Sequence[str] = (),
+    spaces_dir: Path,
+    trainable_loader: Loader = load_trainable,
+) -> Space:
+    """Read and check a space file.
+
+    Args:
+        source: A bare name, with or without .yaml, is looked up in `spaces_dir`; else a path.
+        overrides: Changes such as "parameters.lr.max=0.3", made before anything is checked. The
+            value is YAML; keys that are not there are added.
+
+    Raises:
+        SpaceError: The file cannot be used; the message lists every problem in it.
+    """
+    path = find_file(source, spaces_dir)
+    problems = Problems()
+    raw = read_mapping(path, overrides, problems)
+    space = None if raw is None else _Reading(raw, path, problems).space(trainable_loader)
+    if space is None or problems.lines:
+        raise SpaceError(_displayed(path), problems.lines)
+    return space
+
+
+class _Reading:
+    """One file on its way to a Space: its sections, and the problems they have."""
+
+    def __init__(self, raw: dict[str, Any], path: Path, problems: Problems) -> None:
+        self._problems = problems
+        self._path = path
+        self._file = validated(SweepFile, raw, "", problems)
+        section = {} if self._file.search is None else self._file.search
+        self._section = validated(SearchSection, section, "search", problems)
+        self._entries, self._broken = read_parameters(self._file.parameters, problems)
+        self._sampler: Sampler = self._section.sampler or _SAMPLERS[self._file.method]
+
+    def space(self, loader: Loader) -> Space | None:
+        """The Space, or None when there are problems."""
+        self._check_parts()
+        ladder = self._ladder()
+        name = _trainable_name(self._section.trainable, self._path.parent)
+        trainable = _loaded(name, loader, self._problems)
+        check = None if trainable is None else self._checked(Path(name).stem, trainable)
+        if trainable is None or check is None:
+            return None
+        metric, mode, notices = self._metric(trainable)
+        if self._problems.lines or ladder is None:
+            return None
+        space = self._assembled(name, metric, mode, ladder)
+        given_epochs = self._section.ladder and self._section.ladder.epochs
+        notices += sweep_notices(self._file, given_epochs is not None, _DEFAULT_EPOCHS)
+        notices += space_notices(space, space.default_hparams(trainable), check)
+        return replace(space, notices=tuple(notices))
+
+    def _check_parts(self) -> None:
+        section, problems = self._section, self._problems
+        name = self._name()
+        if not re.fullmatch(r"[^./\\\s][^/\\\x00-\x1f]{0,99}", name):
+            problems.add("name", f"must do as a folder's name (no slash, no leading dot), got {name!r}")
+        check_conditions(section.when, self._entries, self._broken, problems)
+        check_start(section.start, self._entries, self._broken, problems)
+        if self._sampler == "grid":
+            check_grid(self._entries, problems)
+        is_absent = not problems.concern("search.data") and isinstance(self._file.search, dict | None)
+        if section.data is None and is_absent:
+            problems.add("search.data", "is missing; write data: mnist5k, or data: imagefolder:PATH")
+
+    def _name(self) -> str:
+        return self._file.name or self._path.stem
+
+    def _ladder(self) -> Ladder | None:
+        early = self._file.early_terminate
+        axes = self._section.ladder or LadderAxes()
+        if axes.epochs is None and self._section.ladder is not None and early is None:
+            self._problems.add("search.ladder.epochs", f"is missing; write epochs: {_DEFAULT_EPOCHS}")
+            return None
+        try:
+            return axes.over(axes.epochs or (early.epochs() if early else _DEFAULT_EPOCHS))
+        except KeyedError as error:
+            self._problems.add(f"search.ladder.{error.key}", str(error))
+        except ValueError as error:
+            self._problems.add("search.ladder", str(error))
+        return None
+
+    def _checked(self, name: str, trainable: Trainable) -> HparamsCheck | None:
+        try:
+            check = HparamsCheck(name, trainable.hparams)
+        except ValueError as error:
+            self._problems.add("search.trainable", str(error))
+            return None
+        check.run(self._entries, self._section.when, self._problems)
+        return check
+
+    def _metric(self, trainable: Trainable) -> tuple[str, Mode, list[str]]:
+        given = self._file.metric
+        own_goal = _GOALS[trainable.mode]
+        if given.name in (None, trainable.metric):
+            if given.goal not in (None, own_goal):
+                text = f"must be {own_goal} for {trainable.metric}, got {given.goal}"
+                self._problems.add("metric.goal", text)
+            return trainable.metric, trainable.mode, []
+        name = given.name or trainable.metric
+        notices = [
+            f"metric.name: the trainable's own metric is {trainable.metric}; each epoch must report {name}"
+        ]
+        if given.goal is None:
+            notices.append("metric.goal: not given; minimize, as W&B takes it")
+        return name, "max" if given.goal == "maximize" else "min", notices
+
+    def _scheduler(self) -> Scheduler:
+        scheduler, early = self._section.scheduler, self._file.early_terminate
+        if early is None or "eta" in scheduler.model_fields_set:
+            return scheduler
+        return Scheduler(mode=scheduler.mode, eta=early.eta)
+
+    def _assembled(self, trainable: str, metric: str, mode: Mode, ladder: Ladder) -> Space:
+        section = self._section
+        return Space(
+            name=self._name(),
+            trainable=trainable,
+            data=_data(section.data or ""),
+            metric=metric,
+            mode=mode,
+            parameters=self._searched(),
+            fixed={name: entry.value for name, entry in self._entries.items() if isinstance(entry, Fixed)},
+            when=section.when,
+            start=section.start,
+            ladder=ladder,
+            scheduler=self._scheduler(),
+            sampler=self._sampler,
+            limits=section.limits.with_run_cap(self._file.run_cap),
+            resources=section.resources,
+            promote=section.promote,
+            validation_subset=section.validation_subset,
+            patience=section.patience,
+            precision=section.precision,
+            seed=section.seed,
+        )
+
+    def _searched(self) -> dict[str, Parameter]:
+        return {name: entry for name, entry in self._entries.items() if not isinstance(entry, Fixed)}
+
+
+def _loaded(name: str, loader: Loader, problems: Problems) -> Trainable | None:
+    try:
+        return loader(name)
+    except UnknownTrainable as error:
+        problems.add("search.trainable", str(error))
+    except Exception as error:  # a user's file runs on import; its mistake is a problem of the space
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{last.filename}, line {last.lineno}"
+        problems.add("search.trainable", f"{name} fails on import: {type(error).__name__}: {error} ({where})")
+    return None
+
+
+def _trainable_name(given: str, folder: Path) -> str:
+    path = Path(given).expanduser()
+    return str((folder / path).resolve()) if given.endswith(".py") else given
+
+
+def _data(given: str) -> str:
+    kind, colon, path = given.partition(":")
+    if kind != "imagefolder" or not colon:
+        return given
+    return f"{kind}:{Path(path).expanduser().resolve()}"
+
+
+def _displayed(path: Path) -> str:
+    absolute, here = path.absolute(), Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)

@@ -1,0 +1,54 @@
+"""What a user should know about a space although it is no error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from search.space.hparams import HparamsCheck
+from search.space.parameters import Integer, Real, described, is_same
+from search.space.problems import shown
+from search.space.resolved import Space
+from search.space.schema import SweepFile
+
+_IGNORED = ("program", "command", "project", "entity", "controller")
+_WIDE = 100  # from this ratio on, 90 % of a linear range lies in its last decade
+_LOG_NAMES = ("lr", "learning_rate", "weight_decay")
+
+
+def sweep_notices(file: SweepFile, has_epochs: bool, default_epochs: list[int]) -> Iterator[str]:
+    """What became of the W&B keys, and what was chosen for keys that are not there."""
+    for key in _IGNORED:
+        if getattr(file, key) is not None:
+            yield f"{key}: ignored; search.trainable says what is trained"
+    if file.metric.target is not None:
+        yield "metric.target: ignored; search.limits say when the run ends"
+    if file.early_terminate is None and not has_epochs:
+        yield f"search.ladder: not given; epochs are {default_epochs}"
+    if file.early_terminate is not None and has_epochs:
+        yield "early_terminate: its brackets are ignored; search.ladder says the epochs"
+    elif file.early_terminate is not None:
+        yield f"early_terminate: read as search.ladder.epochs: {file.early_terminate.epochs()}"
+
+
+def space_notices(space: Space, defaults: Mapping[str, Any], check: HparamsCheck) -> Iterator[str]:
+    """What is allowed in the space and yet seldom meant."""
+    if not any((space.limits.trials, space.limits.hours, space.limits.kwh)) and space.sampler != "grid":
+        yield "search.limits: none given; the run goes on until it is interrupted"
+    for name, parameter in space.parameters.items():
+        where = f"parameters.{name}"
+        if isinstance(parameter, Real) and not parameter.log and _is_wide(name, parameter):
+            yield f"{where}: most draws will be near {parameter.high}; consider log_uniform_values"
+        if isinstance(parameter, Integer) and parameter.step == 1 and check.takes_fractions(name):
+            yield f"{where}: only whole numbers are tried; write min: {parameter.low}.0 for fractions"
+        if not parameter.contains(defaults[name]) and space.is_active(name, defaults):
+            value, allowed = shown(defaults[name]), described(parameter)
+            yield f"{where}: the default configuration, trial 0, has {value}, which is not {allowed}"
+        for other, values in space.when.get(name, {}).items():
+            if other in space.fixed and not any(is_same(space.fixed[other], value) for value in values):
+                yield f"search.when.{name}: never true, since {other} is {shown(space.fixed[other])}"
+
+
+def _is_wide(name: str, real: Real) -> bool:
+    is_logarithmic = name.rpartition(".")[2].endswith(_LOG_NAMES)
+    return is_logarithmic and 0 <= real.low * _WIDE <= real.high

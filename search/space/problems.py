@@ -1,0 +1,97 @@
+"""What is wrong with a space file, collected and worded: every problem in one message."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_LONGEST_SHOWN = 60
+
+
+class SpaceError(ValueError):
+    """A space file cannot be used. The message lists every problem in it, not just the first."""
+
+    def __init__(self, file: str, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{file} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+class KeyedError(ValueError):
+    """A problem of one key, found while the section around it was checked as a whole."""
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(text)
+        self.key = key
+
+
+@dataclass
+class Problems:
+    """The problems found so far, each once, in the order they were found."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, where: str, text: str) -> None:
+        line = f"{where}: {' '.join(text.split())}"
+        if line not in self.lines:
+            self.lines.append(line)
+
+    def concern(self, where: str) -> bool:
+        """Whether there is a problem at `where` or below it."""
+        return any(line.startswith((f"{where}:", f"{where}.", f"{where}[")) for line in self.lines)
+
+
+def shown(value: Any) -> str:
+    """A value as its author wrote it, cut to a readable length."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+
+
+def listed(values: Iterable[Any]) -> str:
+    return ", ".join(value if isinstance(value, str) else shown(value) for value in values)
+
+
+def did_you_mean(name: Any, allowed: Iterable[str]) -> str:
+    """The end of a sentence that names the nearest allowed word, or lists them when none is near."""
+    names = list(allowed)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f" (there are {', '.join(names)})" if names else ""
+
+
+def not_among(expected: str, value: Any) -> str:
+    """Why `value` is none of the words that pydantic lists as `'a', 'b' or 'c'`."""
+    allowed = re.findall(r"'([^']*)'", expected)
+    near = difflib.get_close_matches(str(value), allowed, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"must be one of {listed(allowed) or expected}, got {shown(value)}{hint}"
+
+
+def wrong_kind(needed: str, value: Any) -> str:
+    """Why `value` is not `needed`, with what to write where that can be known."""
+    if not isinstance(value, str):
+        return f"must be {needed}, got {shown(value)}"
+    fix = _unquoted(value, needed)
+    return (
+        f"is text, {shown(value)}; write {fix}" if fix else f"must be {needed}, got the text {shown(value)}"
+    )
+
+
+def _unquoted(text: str, needed: str) -> str | None:
+    if "true or false" in needed:
+        words = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
+        return words.get(text.strip().lower())
+    if "number" not in needed:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    is_fit = number.is_integer() or "whole" not in needed
+    return f"{text.strip()} without quotes" if is_fit else None

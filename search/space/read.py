@@ -1,0 +1,171 @@
+"""From a name or path to the plain mapping in a space file, with dotted overrides laid over it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.nodes import Node
+
+from search.space.problems import Problems, did_you_mean, shown
+
+Report = Callable[[str, str], None]
+_SUFFIXES = (".yaml", ".yml")
+_DEEPEST = 30
+_MOST_VALUES = 20_000  # a few nested anchors can expand to billions
+_LARGEST_INT = 2**63 - 1
+
+
+class _UnreadableError(Exception):
+    """The file cannot be read at all; the message is the one problem there is to report."""
+
+
+def find_file(source: str, spaces_dir: Path) -> Path:
+    """The file a user means: a bare name is one of `spaces_dir`, anything else a path."""
+    path = Path(source).expanduser()
+    if "/" in source or path.is_absolute():
+        return path
+    return spaces_dir / (source if source.endswith(_SUFFIXES) else f"{source}.yaml")
+
+
+def read_mapping(path: Path, overrides: Sequence[str], problems: Problems) -> dict[str, Any] | None:
+    """The file's content with the overrides applied: text keys, finite numbers, no anchors left.
+
+    Returns:
+        None, with the reason among the problems, if nothing further can be checked.
+    """
+    try:
+        raw = _parse(_read_text(path), problems.add)
+    except _UnreadableError as error:
+        problems.add("file", str(error))
+        return None
+    if not isinstance(raw, dict):
+        is_empty = raw is None
+        problems.add("file", "is empty" if is_empty else f"must be a mapping of keys, got {_kind(raw)}")
+        return None
+    plain = _Plain(problems.add)
+    mapping: dict[str, Any] = plain.mapping(raw, "", 0)
+    for override in overrides:
+        _apply(override, mapping, problems)
+    return mapping
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        names = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        raise _UnreadableError(f"there is no such file{did_you_mean(path.stem, names)}") from None
+    except IsADirectoryError:
+        raise _UnreadableError("is a folder; name the file in it") from None
+    except UnicodeDecodeError as error:
+        raise _UnreadableError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise _UnreadableError(f"cannot be read: {error}") from None
+
+
+def _parse(text: str, report: Report) -> Any:
+    yaml = YAML(typ="safe", pure=True)  # pure: libyaml reads YAML 1.1, where 1e-4 is text and on is true
+
+    class Constructor(SafeConstructor):
+        def check_mapping_key(self, node: Node, key_node: Node, mapping: Any, key: Any, value: Any) -> bool:
+            is_new = key not in mapping
+            if not is_new:
+                report(f"line {key_node.start_mark.line + 1}", f"the key {shown(key)} is given twice")
+            return is_new
+
+    yaml.Constructor = Constructor
+    try:
+        return yaml.load(text)
+    except MarkedYAMLError as error:
+        raise _UnreadableError(_syntax_problem(error)) from None
+    except RecursionError:
+        raise _UnreadableError("is nested too deeply") from None
+    except Exception as error:  # ruamel lets others through, such as ValueError for the date 2024-99-99
+        raise _UnreadableError(f"is not YAML: {error or type(error).__name__}") from None
+
+
+def _syntax_problem(error: MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    if "'\\t'" in str(error.problem):
+        return f"{where}a tab; indent with spaces"
+    return f"{where}{error.problem or error.context}"
+
+
+class _Plain:
+    """Copies what the parser gave, and reports what has no place in a space."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._count = 0
+
+    def mapping(self, raw: dict[Any, Any], at: str, depth: int) -> dict[str, Any]:
+        plain = {}
+        for key, value in raw.items():
+            if isinstance(key, str) and key:
+                plain[key] = self.value(value, f"{at}.{key}" if at else key, depth + 1)
+            else:
+                self._report(at or "file", f"a key must be text, got {shown(key)}; quote it")
+        return plain
+
+    def value(self, raw: Any, at: str, depth: int) -> Any:
+        self._count += 1
+        if depth > _DEEPEST or self._count > _MOST_VALUES:
+            self._report("file", f"is too deep or too large at {at[:80]}; does an anchor contain itself?")
+            return None
+        if isinstance(raw, dict):
+            return self.mapping(raw, at, depth)
+        if isinstance(raw, list):
+            return [self.value(item, f"{at}[{index}]", depth + 1) for index, item in enumerate(raw)]
+        return self._scalar(raw, at)
+
+    def _scalar(self, raw: Any, at: str) -> Any:
+        if raw is None or isinstance(raw, str | bool):
+            return raw
+        if isinstance(raw, int) and abs(raw) <= _LARGEST_INT:
+            return raw
+        if isinstance(raw, float) and math.isfinite(raw):
+            return float(raw)
+        needed = "finite and below 2**63" if isinstance(raw, int | float) else "a number or text"
+        self._report(at, f"must be {needed}, got {_kind(raw)}")
+        return None
+
+
+def _kind(raw: Any) -> str:
+    if isinstance(raw, int | float):
+        return shown(raw) if isinstance(raw, float) else "a larger number"
+    if isinstance(raw, list | str):
+        return "a list" if isinstance(raw, list) else "text"
+    return f"a {type(raw).__name__}; quote it"
+
+
+def _apply(override: str, mapping: dict[str, Any], problems: Problems) -> None:
+    where = f"override {override}"
+    dotted, equals, text = override.partition("=")
+    keys = dotted.strip().split(".")
+    if not equals or not all(keys):
+        problems.add(where, "must be KEY=VALUE, such as parameters.lr.max=0.3")
+        return
+    try:
+        parsed = _parse(text, lambda _, problem: problems.add(where, problem))
+    except _UnreadableError as error:
+        problems.add(where, f"the value {error}")
+        return
+    _put(mapping, keys, _Plain(problems.add).value(parsed, dotted.strip(), 0), where, problems)
+
+
+def _put(mapping: dict[str, Any], keys: list[str], value: Any, where: str, problems: Problems) -> None:
+    for depth, key in enumerate(keys[:-1], start=1):
+        if mapping.get(key) is None:
+            mapping[key] = {}
+        if not isinstance(mapping[key], dict):
+            problems.add(where, f"{'.'.join(keys[:depth])} is {shown(mapping[key])}, not a mapping")
+            return
+        mapping = mapping[key]
+    mapping[keys[-1]] = value

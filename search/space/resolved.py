@@ -1,0 +1,124 @@
+"""A space after all checks: what a search runs on, and how it is written beside its results."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from search.budget import Ladder, Limits
+from search.space.distributions import to_entry
+from search.space.parameters import Parameter
+from search.space.references import Conditions, is_active, ordered
+from search.space.schema import Promote, Resources, Sampler, Scheduler
+from trainables.contract import Mode, Precision, Trainable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """What to search, and within which means. Everything in it has been checked.
+
+    Attributes:
+        trainable: A name, or the absolute path of a Python file.
+        data: A data source as `Env` takes it; paths in it are absolute.
+        parameters: Those that are searched. The trainable's other hparams are `fixed` or default.
+        when: For a parameter that is not always searched: which values others must have.
+        start: Points tried right after the default configuration. Each may be partial.
+        patience: Epochs without improvement after which a trial ends.
+        notices: What the user should know although it is no error; no part of equality.
+    """
+
+    name: str
+    trainable: str
+    data: str
+    metric: str
+    mode: Mode
+    parameters: Mapping[str, Parameter]
+    fixed: Mapping[str, Any]
+    when: Conditions
+    start: tuple[Mapping[str, Any], ...]
+    ladder: Ladder
+    scheduler: Scheduler
+    sampler: Sampler
+    limits: Limits
+    resources: Resources
+    promote: Promote
+    validation_subset: float | int | None
+    patience: int | None
+    precision: Precision
+    seed: int
+    notices: tuple[str, ...] = field(default=(), compare=False)
+
+    def default_hparams(self, trainable: Trainable) -> dict[str, Any]:
+        """The default configuration: the trainable's own, with this space's fixed values."""
+        defaults = trainable.hparams()
+        names = [field.name for field in dataclasses.fields(defaults) if field.init]
+        return {name: getattr(defaults, name) for name in names} | dict(self.fixed)
+
+    def search_order(self) -> list[str]:
+        """The searched parameters, each after those its condition speaks of."""
+        return ordered(self.parameters, self.when)
+
+    def is_active(self, name: str, hparams: Mapping[str, Any]) -> bool:
+        """Whether the parameter is searched, given the values of the others in `hparams`."""
+        return is_active(name, {**self.fixed, **hparams}, self.when)
+
+    def contains(self, hparams: Mapping[str, Any]) -> bool:
+        """Whether every parameter that is active in `hparams` has a value this space allows."""
+        active = [name for name in self.parameters if self.is_active(name, hparams)]
+        return all(name in hparams and self.parameters[name].contains(hparams[name]) for name in active)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A space file's content: `load_space` of it gives an equal Space."""
+        fixed = {name: {"value": value} for name, value in self.fixed.items()}
+        searched = {name: to_entry(parameter) for name, parameter in self.parameters.items()}
+        return {
+            "name": self.name,
+            "metric": {"name": self.metric, "goal": "maximize" if self.mode == "max" else "minimize"},
+            "parameters": {**searched, **fixed},
+            "search": self._search_section(),
+        }
+
+    def _search_section(self) -> dict[str, Any]:
+        return {
+            "trainable": self.trainable,
+            "data": self.data,
+            "ladder": _axes(self.ladder),
+            "validation_subset": self.validation_subset,
+            "scheduler": self.scheduler.model_dump(),
+            "sampler": self.sampler,
+            "limits": dataclasses.asdict(self.limits),
+            "resources": self.resources.model_dump(),
+            "promote": self.promote.model_dump(),
+            "patience": self.patience,
+            "precision": self.precision,
+            "seed": self.seed,
+            "when": {
+                name: {other: list(values) for other, values in others.items()}
+                for name, others in self.when.items()
+            },
+            "start": [dict(point) for point in self.start],
+        }
+
+
+def dump_space(space: Space, path: Path) -> None:
+    """Write `space` to `path`, whole or not at all."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.representer.sort_base_mapping_type_on_output = False
+    text = io.StringIO()
+    yaml.dump(space.to_dict(), text)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text.getvalue(), encoding="utf-8")
+    part.replace(path)
+
+
+def _axes(ladder: Ladder) -> dict[str, list[Any]]:
+    axes = {
+        axis: [getattr(rung, axis) for rung in ladder.rungs] for axis in ("epochs", "subset", "resolution")
+    }
+    return {axis: values for axis, values in axes.items() if values[0] is not None}

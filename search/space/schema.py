@@ -1,0 +1,233 @@
+"""The shape of a space file: a W&B sweep file, and everything of ours under `search:`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from search.budget import Ladder, Limits
+from search.space.fields import (
+    AboveZero,
+    Count,
+    Eta,
+    Number,
+    PerRung,
+    Seed,
+    ShareOrCount,
+    SubsetPerRung,
+    Text,
+    ZeroOrMore,
+)
+from search.space.problems import KeyedError, Problems, did_you_mean, listed, not_among, shown
+from trainables.contract import Budget, Precision
+
+Sampler = Literal["tpe", "random", "grid"]
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """Keys that belong together. A key without a value is a key left out; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        return {key: value for key, value in raw.items() if value is not None or key not in cls.model_fields}
+
+
+class Metric(Section):
+    name: Text | None = None
+    goal: Literal["maximize", "minimize"] | None = None
+    target: Number | None = None
+
+
+class EarlyTerminate(Section):
+    """W&B's hyperband: brackets counted up from `min_iter`, or down from `max_iter`."""
+
+    type: Literal["hyperband"] | None = None
+    min_iter: Count | None = None
+    max_iter: Count | None = None
+    s: Count | None = None
+    eta: Eta = 3
+    strict: bool = False
+
+    @model_validator(mode="after")
+    def _checked(self) -> EarlyTerminate:
+        if (self.min_iter is None) == (self.max_iter is None):
+            raise ValueError("give min_iter, or max_iter and s")
+        if self.max_iter is not None and self.s is None:
+            raise KeyedError("s", "must be given beside max_iter: the number of brackets below it")
+        return self
+
+    def epochs(self) -> list[int]:
+        """The ladder's epochs. `min_iter` names no end; four rungs, as W&B's own example, make one."""
+        if self.min_iter is not None:
+            return [round(self.min_iter * self.eta**power) for power in range(4)]
+        assert self.max_iter is not None
+        assert self.s is not None
+        brackets = (int(self.max_iter / self.eta**power) for power in range(min(self.s, 64) + 1))
+        return sorted({epochs for epochs in brackets if epochs >= 1})
+
+
+class LadderAxes(Section):
+    """Each axis is a list with one value per rung, or one value for all rungs."""
+
+    epochs: PerRung | None = None
+    subset: SubsetPerRung | None = None
+    resolution: PerRung | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> LadderAxes:
+        if self.epochs is not None:
+            self.over(self.epochs)
+        return self
+
+    def over(self, epochs: list[int] | int) -> Ladder:
+        """The ladder with these epochs and this section's other axes."""
+        given = {"epochs": epochs, "subset": self.subset, "resolution": self.resolution}
+        axes = {axis: values for axis, values in given.items() if values is not None}
+        lengths = {axis: len(values) for axis, values in axes.items() if isinstance(values, list)}
+        if len(set(lengths.values())) > 1:
+            counts = listed(f"{axis} {length}" for axis, length in lengths.items())
+            raise ValueError(f"lists must have one value per rung, got {counts}")
+        num_rungs = max(lengths.values(), default=1)
+        columns = {axis: v if isinstance(v, list) else [v] * num_rungs for axis, v in axes.items()}
+        try:
+            return Ladder(tuple(Budget(**_rung(columns, index)) for index in range(num_rungs)))
+        except ValueError as error:  # its text begins with the axis: "epochs must rise from ..."
+            axis, _, text = str(error).partition(" ")
+            raise KeyedError(axis, text) if axis in axes else error from None
+
+
+def _rung(columns: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
+    return {axis: values[index] for axis, values in columns.items()}
+
+
+class Scheduler(Section):
+    mode: Literal["stopping", "none"] = "stopping"
+    eta: Eta = 3
+
+
+class LimitsSection(Section):
+    trials: Count | None = None
+    hours: AboveZero | None = None
+    kwh: AboveZero | None = None
+
+    def with_run_cap(self, run_cap: int | None) -> Limits:
+        return Limits(trials=self.trials or run_cap, hours=self.hours, kwh=self.kwh)
+
+
+class Resources(Section):
+    """None means chosen from the machine."""
+
+    workers: Count | None = None
+    cpus_per_trial: AboveZero = 1
+    gpus_per_trial: ZeroOrMore | None = None
+
+
+class Promote(Section):
+    top: Count = 3
+    seeds: Count = 3
+
+
+def _conditions(value: Any) -> dict[str, dict[str, tuple[Any, ...]]]:
+    form = "must be as in {momentum: {optimizer: sgd}}"
+    if not isinstance(value, dict):
+        raise ValueError(f"{form}, got {shown(value)}")
+    for name, others in value.items():
+        if not isinstance(others, dict) or not others:
+            raise KeyedError(name, f"{form}, got {shown(others)}")
+    return {name: {other: _as_tuple(v) for other, v in others.items()} for name, others in value.items()}
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _points(value: Any) -> tuple[dict[str, Any], ...]:
+    if not isinstance(value, list) or not all(isinstance(point, dict) for point in value):
+        raise ValueError(f"must be a list of points such as [{{lr: 0.1}}], got {shown(value)}")
+    return tuple(value)
+
+
+class SearchSection(Section):
+    trainable: Text = "classification"
+    data: Text | None = None
+    ladder: LadderAxes | None = None
+    validation_subset: ShareOrCount | None = None
+    scheduler: Scheduler = Scheduler()
+    sampler: Sampler | None = None
+    limits: LimitsSection = LimitsSection()
+    resources: Resources = Resources()
+    promote: Promote = Promote()
+    patience: Count | None = None
+    precision: Precision = "auto"
+    seed: Seed = 0
+    when: Annotated[dict[str, dict[str, tuple[Any, ...]]], PlainValidator(_conditions)] = {}
+    start: Annotated[tuple[dict[str, Any], ...], PlainValidator(_points)] = ()
+
+
+class SweepFile(Section):
+    name: Text | None = None
+    description: Text | None = None
+    program: Any = None
+    command: Any = None
+    project: Any = None
+    entity: Any = None
+    controller: Any = None
+    method: Literal["bayes", "random", "grid"] | None = None
+    metric: Metric = Metric()
+    run_cap: Count | None = None
+    early_terminate: EarlyTerminate | None = None
+    parameters: Any = None
+    search: Any = None
+
+
+def validated(model: type[_M], raw: Any, at: str, problems: Problems) -> _M:
+    """The section that `raw` is; keys with problems are reported and left at their defaults."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    for detail in details:
+        problems.add(*_worded(model, detail, at))
+    bad = {detail["loc"][0] for detail in details if detail["loc"]}
+    rest = raw if isinstance(raw, dict) and bad else {}
+    return model.model_validate({key: value for key, value in rest.items() if key not in bad})
+
+
+def _worded(model: type[BaseModel], detail: ErrorDetails, at: str) -> tuple[str, str]:
+    """Where a problem is, and what it is, in our words instead of pydantic's."""
+    path = [str(part) for part in detail["loc"]]
+    cause = detail.get("ctx", {}).get("error")
+    if isinstance(cause, KeyedError):
+        path.append(cause.key)
+    where = ".".join([at, *path]) if at else ".".join(path)
+    return where or "file", _text_of(model, detail, cause)
+
+
+def _text_of(model: type[BaseModel], detail: ErrorDetails, cause: Exception | None) -> str:
+    if cause is not None:
+        return str(cause)
+    if detail["type"] == "extra_forbidden":
+        keys = _model_at(model, detail["loc"][:-1]).model_fields
+        return f"there is no such key{did_you_mean(detail['loc'][-1], keys)}"
+    if detail["type"] == "literal_error":
+        return not_among(detail["ctx"]["expected"], detail["input"])
+    if detail["type"] == "model_type":
+        return f"must be a mapping of keys, got {shown(detail['input'])}"
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {shown(detail['input'])}"
+
+
+def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
+    for key in path:
+        annotation: Any = model.model_fields[str(key)].annotation
+        kinds = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return model

@@ -1,0 +1,130 @@
+"""Runs that tests make: spaces over small trainables, executed in this process with a fake meter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from search.energy import EnergyReading, EnergySources
+from search.history import History
+from search.in_process import execute_here
+from search.ledger import Ledger
+from search.proposal import FixedList, Proposal, Sampler
+from search.run import Run
+from search.sampler import OptunaSampler
+from search.space import Space, load_space
+from trainables.load import load_trainable
+
+TOY = """
+parameters:
+  lr: {distribution: log_uniform_values, min: 1e-4, max: 1.0}
+  batch_size: {values: [16, 32, 64, 128]}
+search:
+  trainable: toy
+  data: none
+  ladder: {epochs: [1, 3, 9]}
+  limits: {trials: 12}
+"""
+
+# A trainable whose fate stands in its hparams, as a user's own file.
+FATEFUL = '''
+import math, os
+from dataclasses import dataclass
+from trainables.contract import Diverged, Trainable
+
+@dataclass(frozen=True, kw_only=True)
+class Hparams:
+    fate: str = "fine"
+    score: float = 0.5
+
+class Fateful:
+    def __init__(self, hparams, env):
+        self.hparams, self.seed, self.epochs_done = hparams, env.seed, 0
+    def run_epoch(self, budget):
+        self.epochs_done += 1
+        fate = self.hparams.fate
+        if fate == "raise":
+            raise KeyError("a mistake in the training code")
+        if fate == "exit":
+            os._exit(1)
+        if fate == "diverge":
+            raise Diverged("loss became nan in epoch 1, step 3")
+        if fate == "text":
+            return {"val_accuracy": "good"}
+        if fate == "silent":
+            return {"val_loss": 1.0}
+        value = math.nan if fate == "nan" else self.hparams.score + 0.01 * self.epochs_done
+        return {"val_accuracy": value, "num_samples": 100}
+    def test(self):
+        return {"test_accuracy": self.hparams.score + 0.001 * (self.seed % 7)}
+    def notes(self):
+        return {"precision": "fp32, as asked"}
+    def state_dict(self):
+        return {"epochs_done": self.epochs_done}
+    def load_state_dict(self, state):
+        self.epochs_done = state["epochs_done"]
+
+TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max",
+                      start=lambda hparams, horizon, env: Fateful(hparams, env))
+'''
+
+
+class SteadyMeter:
+    """Each reading is 100 mJ of GPU and 20 mJ of CPU above the one before."""
+
+    sources = EnergySources(
+        gpu_source="nvml_counter", gpu_attribution="exclusive", cpu_source="rapl_powercap",
+        cpu_attribution="exclusive", scope="gpu+cpu", quality="A",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._reads = 0
+
+    def read(self) -> EnergyReading:
+        self._reads += 1
+        return EnergyReading(gpu_mj=100 * self._reads, cpu_mj=20 * self._reads)
+
+    def close(self) -> None:
+        self._reads = 0
+
+
+def made_space(folder: Path, text: str = TOY, overrides: Sequence[str] = ()) -> Space:
+    """The space that `text` describes, written into `folder`."""
+    path = folder / "made.yaml"
+    path.write_text(text)
+    return load_space(str(path), overrides=overrides, spaces_dir=folder)
+
+
+def fateful_space(folder: Path, overrides: Sequence[str] = ()) -> Space:
+    """A space over the trainable whose fate stands in its hparams."""
+    (folder / "fateful.py").write_text(FATEFUL)
+    text = (
+        "parameters: {fate: {values: [fine, raise, exit, diverge, text, silent, nan]}, score: {min: 0.0, max: 0.9}}\n"
+        "search: {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]}}\n"
+    )
+    return made_space(folder, text, overrides)
+
+
+def sampler_for(space: Space) -> OptunaSampler:
+    return OptunaSampler(space, defaults_of(space))
+
+
+def defaults_of(space: Space) -> dict[str, Any]:
+    return space.default_hparams(load_trainable(space.trainable))
+
+
+def listed(*points: dict[str, Any]) -> FixedList:
+    return FixedList([Proposal(hparams=point, origin="start") for point in points])
+
+
+def executed(space: Space, folder: Path, sampler: Sampler | None = None) -> tuple[Run, str]:
+    """A run of `space` in `folder`, executed to its end, and the reason it ended."""
+    ledger = Ledger.create(folder / "run")
+    run = Run(space, sampler or sampler_for(space), ledger)
+    return run, execute_here(run, SteadyMeter())
+
+
+def replayed(run: Run) -> History:
+    """What a reader of the journal rebuilds."""
+    return History(Ledger.open(run.ledger.folder).events())

@@ -1,0 +1,88 @@
+"""Image classification: its hyperparameters and how it starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from trainables.classification import TRAINABLE, Hparams, start, weights
+from trainables.contract import Budget, Env, WeightFile
+
+
+def test_importing_it_does_not_import_torch():
+    check = (
+        "import sys, trainables.classification; "
+        "sys.exit(bool({'torch', 'timm', 'torchvision', 'numpy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_defaults_are_the_recipe_of_the_paper():
+    hparams = Hparams()
+    assert (hparams.model, hparams.lr, hparams.momentum) == ("resnet20", 0.1, 0.9)
+    assert (hparams.weight_decay, hparams.batch_size) == (1e-4, 128)
+
+
+def test_it_is_ranked_by_validation_accuracy():
+    assert (TRAINABLE.metric, TRAINABLE.mode) == ("val_accuracy", "max")
+
+
+def test_every_problem_is_listed_at_once():
+    with pytest.raises(ValueError, match="lr must be above 0") as caught:
+        Hparams(lr=0.0, momentum=1.0, augment="heavy", clip_norm=0.0, schedule="cos")
+    assert str(caught.value).split("; ") == [
+        "lr must be above 0, got 0.0",
+        "momentum must be in [0, 1), got 1.0",
+        "schedule must be one of cosine, step, plateau, one_cycle, none, got 'cos'",
+        "augment must be none, light, strong or in [0, 1], got 'heavy'",
+        "clip_norm must be above 0 or null, got 0.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"lr": float("nan")}, "lr must be above 0, got nan"),
+        ({"augment": 1.5}, "augment must be"),
+        ({"pretrained": True}, "resnet20 has no pretrained weights"),
+        ({"schedule": "one_cycle", "warmup_epochs": 1.0}, "one_cycle rises by itself"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Hparams(**wrong)
+
+
+@pytest.mark.parametrize("augment", ["none", "light", "strong", 0, 0.3, 1.0])
+def test_augmentation_has_a_name_or_a_strength(augment):
+    assert Hparams(augment=augment).augment == augment
+
+
+def test_only_pretrained_models_want_files():
+    assert weights(Hparams(model="resnet18")) == ()
+    assert weights(Hparams(model="resnet18", pretrained=True)) == (
+        WeightFile(source="hub", location="timm/resnet18.a1_in1k/model.safetensors"),
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_backbone_can_learn_slower_than_its_head(tmp_path, optimizer):
+    env = Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
+    hparams = Hparams(optimizer=optimizer, lr=0.01, backbone_lr_ratio=0.1, schedule="none")
+    training = start(hparams, Budget(epochs=1), env)
+    assert [group["lr"] for group in training.optimizer.param_groups] == pytest.approx(
+        [0.01, 0.01, 0.001, 0.001]
+    )
+
+
+def test_its_choices_are_noted_with_reasons(tmp_path):
+    env = Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
+    assert start(Hparams(), Budget(epochs=1), env).notes()["precision"].startswith("fp32: on a CPU")
+
+
+def test_an_unknown_model_is_refused_at_the_start(tmp_path):
+    env = Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"near are .*resnet20"):
+        start(Hparams(model="resnet2o"), Budget(epochs=1), env)

@@ -1,0 +1,62 @@
+"""Augmentation of batches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainables.engine.augment import Augment
+
+IMAGES = torch.arange(4 * 2 * 16 * 16, dtype=torch.int64).view(4, 2, 16, 16).remainder(256).to(torch.uint8)
+
+
+def augmented(augment, images, draws):
+    return augment.lit(augment.moved(images, draws).float() / 255, draws)
+
+
+def test_no_augmentation_changes_nothing():
+    augment = Augment.named("none", flip=False)
+    draws = augment.draws(4, seed=0, epoch=0)
+    assert torch.equal(augmented(augment, IMAGES, draws), IMAGES.float() / 255)
+
+
+@pytest.mark.parametrize("strength", ["light", "strong", 0.3])
+def test_an_example_is_augmented_the_same_alone_and_in_any_batch(strength):
+    augment = Augment.named(strength, flip=True)
+    draws = augment.draws(4, seed=1, epoch=2)
+    together = augmented(augment, IMAGES, draws)
+    alone = [augmented(augment, IMAGES[i : i + 1], draws[i : i + 1]) for i in range(4)]
+    assert torch.equal(together, torch.cat(alone))
+    assert not torch.equal(together, IMAGES.float() / 255)
+
+
+def test_draws_depend_on_seed_and_epoch():
+    augment = Augment(0.5)
+    first = augment.draws(10, seed=0, epoch=0)
+    assert torch.equal(first, augment.draws(10, seed=0, epoch=0))
+    assert not torch.equal(first, augment.draws(10, seed=0, epoch=1))
+    assert not torch.equal(first, augment.draws(10, seed=1, epoch=0))
+
+
+def test_a_shift_moves_the_image_and_reflects_its_border():
+    row = torch.arange(8, dtype=torch.uint8).expand(1, 1, 8, 8)  # strength 1 reaches 2 of 8 px
+    draws = torch.tensor([[0.5, 0.0, 0.9, 0.5, 0.5], [0.5, 0.99, 0.9, 0.5, 0.5]])
+    moved = Augment(1.0).moved(row.expand(2, 1, 8, 8), draws)
+    assert moved[0, 0, 0].tolist() == [2, 1, 0, 1, 2, 3, 4, 5]
+    assert moved[1, 0, 0].tolist() == [2, 3, 4, 5, 6, 7, 6, 5]
+
+
+def test_flip_mirrors_those_whose_draw_is_below_one_half():
+    row = torch.arange(8, dtype=torch.uint8).expand(2, 1, 8, 8)
+    draws = torch.full((2, 5), 0.5)
+    draws[0, 2] = 0.49
+    moved = Augment(0.0, flip=True).moved(row, draws)
+    assert moved[0, 0, 0].tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert moved[1, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_brightness_and_contrast_keep_within_four_tenths():
+    grey = torch.full((2, 1, 4, 4), 0.5)
+    draws = torch.tensor([[0.5, 0.5, 0.9, 0.0, 0.5], [0.5, 0.5, 0.9, 1.0, 0.0]])
+    lit = Augment(1.0).lit(grey, draws)
+    assert lit.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.3, 0.7])

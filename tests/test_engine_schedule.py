@@ -1,0 +1,101 @@
+"""Learning rates over fractional epochs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainables.engine.schedule import Schedule
+
+
+def optimizer_with_two_rates() -> torch.optim.SGD:
+    head, backbone = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+    return torch.optim.SGD([{"params": [head], "lr": 1.0}, {"params": [backbone], "lr": 0.1}])
+
+
+def rates(name, positions, *, epochs=8, warmup_epochs=0.0):
+    optimizer = optimizer_with_two_rates()
+    schedule = Schedule(optimizer, name=name, epochs=epochs, warmup_epochs=warmup_epochs)
+    found = []
+    for position in positions:
+        schedule.set_position(position)
+        found.append(tuple(group["lr"] for group in optimizer.param_groups))
+    return found
+
+
+def test_a_cosine_falls_from_the_base_rate_to_zero_and_stays_there():
+    heads = [head for head, _ in rates("cosine", [0, 2, 4, 8, 9])]
+    assert heads == pytest.approx([1.0, 0.8535534, 0.5, 0.0, 0.0])
+
+
+def test_step_divides_by_ten_at_half_and_at_three_quarters():
+    heads = [head for head, _ in rates("step", [3.99, 4, 5.99, 6, 8])]
+    assert heads == pytest.approx([1.0, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_one_cycle_rises_for_three_tenths_and_then_falls_to_zero():
+    heads = [head for head, _ in rates("one_cycle", [0, 1.2, 2.4, 5.2, 8])]
+    assert heads == pytest.approx([0.0, 0.5, 1.0, 0.5, 0.0])
+
+
+def test_none_keeps_the_base_rate():
+    assert rates("none", [0, 3.3, 8]) == [(1.0, 0.1)] * 3
+
+
+@pytest.mark.parametrize("name", ["cosine", "step", "plateau", "one_cycle", "none"])
+def test_both_rates_keep_their_ratio_all_the_way(name):
+    positions = [0.5, 1.7, 3.9, 5.5, 7.9]
+    warmup = 0.0 if name == "one_cycle" else 1.0
+    assert [back / head for head, back in rates(name, positions, warmup_epochs=warmup)] == pytest.approx(
+        [0.1] * 5
+    )
+
+
+@pytest.mark.parametrize("name", ["cosine", "step", "plateau", "none"])
+def test_warm_up_rises_linearly_from_zero(name):
+    heads = [head for head, _ in rates(name, [0.0, 0.5, 1.0], warmup_epochs=2.0)]
+    assert heads == pytest.approx([0.0, 0.25, 0.5])
+
+
+def test_plateau_divides_by_ten_once_the_loss_has_stood_still():
+    optimizer = optimizer_with_two_rates()
+    schedule = Schedule(optimizer, name="plateau", epochs=10, warmup_epochs=1.0)  # patience: one epoch
+    heads = []
+    for epoch, loss in enumerate([9.0, 2.0, 2.0, 2.0, 1.0], start=1):
+        schedule.set_position(epoch - 0.5)
+        heads.append(schedule.lr)
+        schedule.observe(epoch, loss)
+    assert heads == pytest.approx([0.5, 1.0, 1.0, 1.0, 0.1])
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.01])
+
+
+def test_a_restored_plateau_keeps_its_patience_and_its_lowered_rate():
+    losses = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+
+    def run(split_after):
+        optimizer = optimizer_with_two_rates()
+        schedule = Schedule(optimizer, name="plateau", epochs=10)
+        heads = []
+        for epoch, loss in enumerate(losses, start=1):
+            if epoch == split_after:
+                state, optimizer = schedule.state_dict(), optimizer_with_two_rates()
+                schedule = Schedule(optimizer, name="plateau", epochs=10)
+                schedule.load_state_dict(state)
+            schedule.set_position(epoch - 0.5)
+            heads.append(schedule.lr)
+            schedule.observe(epoch, loss)
+        return heads
+
+    assert run(split_after=3) == run(split_after=5) == run(split_after=None)
+    assert len(set(run(split_after=None))) > 1
+
+
+def test_an_unknown_schedule_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match="no schedule is named 'cosin'; there are cosine, step"):
+        Schedule(optimizer_with_two_rates(), name="cosin", epochs=2)
+
+
+@pytest.mark.parametrize(("name", "warmup_epochs"), [("cosine", 8.0), ("one_cycle", 1.0)])
+def test_a_warm_up_that_does_not_fit_is_refused(name, warmup_epochs):
+    with pytest.raises(ValueError, match="warmup_epochs"):
+        Schedule(optimizer_with_two_rates(), name=name, epochs=8, warmup_epochs=warmup_epochs)

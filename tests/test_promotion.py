@@ -1,0 +1,126 @@
+"""Full training of the best, and what the gain over the default says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_runs import SteadyMeter, executed, fateful_space, listed
+
+from search.history import History
+from search.in_process import execute_here
+from search.ledger import Ledger, LedgerError
+from search.promotion import (
+    Interval,
+    chosen,
+    fresh_seeds,
+    full_training,
+    interval,
+    promoted_rows,
+    proposals,
+    verdict,
+)
+from search.proposal import FixedList, Proposal
+from search.run import Run
+from trainables.checkpoint import load_checkpoint
+
+
+def searched(folder: Path) -> Run:
+    points = [Proposal(hparams={"fate": "fine", "score": 0.2}, origin="default")]
+    points += [Proposal(hparams={"fate": "fine", "score": score}, origin="start") for score in (0.5, 0.4, 0.1)]
+    return executed(fateful_space(folder), folder, FixedList(points))[0]
+
+
+def promoted(run: Run, *, top: int, seeds: list[int]) -> tuple[list[dict], Run]:
+    trials = chosen(run.history, run.space, top=top)
+    ledger = Ledger.create(run.ledger.new_promotion_folder())
+    promotion = Run(full_training(run.space), FixedList(proposals(trials, seeds)), ledger, should_test=True)
+    execute_here(promotion, SteadyMeter())
+    return promoted_rows(trials, promotion.history, run.space), promotion
+
+
+def test_the_best_and_the_default_are_chosen(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    assert [trial.trial_id for trial in chosen(run.history, run.space, top=1)] == ["trial-0001", "trial-0000"]
+
+
+def test_the_default_is_not_chosen_twice(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    assert [trial.trial_id for trial in chosen(run.history, run.space, top=9)].count("trial-0000") == 1
+
+
+def test_a_run_without_a_score_has_nothing_to_promote(tmp_path: Path) -> None:
+    run, _ = executed(fateful_space(tmp_path), tmp_path, listed({"fate": "raise"}))
+    with pytest.raises(LedgerError, match="nothing to promote"):
+        chosen(run.history, run.space, top=3)
+
+
+def test_each_configuration_trains_in_full_with_each_seed_and_meets_the_test_set_once(tmp_path: Path) -> None:
+    _, promotion = promoted(searched(tmp_path), top=1, seeds=[1, 2])
+    trainings = promotion.history.trials.values()
+    assert [(training.source, training.seed) for training in trainings] == [
+        ("trial-0001", 1),
+        ("trial-0000", 1),
+        ("trial-0001", 2),
+        ("trial-0000", 2),
+    ]
+    for training in trainings:
+        assert (training.status, training.epochs) == ("finished", 3)
+        assert [row.test is not None for row in training.rows] == [False, False, True]
+
+
+def test_final_checkpoints_load_without_running_anything(tmp_path: Path) -> None:
+    _, promotion = promoted(searched(tmp_path), top=1, seeds=[1])
+    for trial_id in promotion.history.trials:
+        assert load_checkpoint(promotion.ledger.trial_folder(trial_id) / "final.pt") == {"epochs_done": 3}
+
+
+def test_gains_are_paired_by_seed(tmp_path: Path) -> None:
+    rows, _ = promoted(searched(tmp_path), top=1, seeds=[1, 2, 3])
+    best, default = rows
+    assert (best["trial_id"], best["is_default"], best["num_seeds"]) == ("trial-0001", False, 3)
+    assert best["test_mean"] == pytest.approx(0.502)
+    assert best["gain_mean"] == pytest.approx(0.3)
+    assert best["gain_low"] == pytest.approx(0.3)
+    assert best["verdict"] == "better"
+    assert (default["is_default"], default["gain_mean"], default["verdict"]) == (True, None, None)
+
+
+def test_joules_of_all_trainings_are_in_the_row(tmp_path: Path) -> None:
+    rows, _ = promoted(searched(tmp_path), top=1, seeds=[1, 2, 3])
+    assert [row["energy_j"] for row in rows] == [pytest.approx(0.12 * 9), pytest.approx(0.12 * 9)]
+
+
+def test_the_interval_is_students() -> None:
+    # mean 2, standard deviation 1, n 3: half-width 4.302653 / sqrt(3)
+    value = interval([1.0, 2.0, 3.0])
+    assert value.mean == 2.0
+    assert value.low == pytest.approx(2 - 2.484138, abs=1e-6)
+    assert value.high == pytest.approx(2 + 2.484138, abs=1e-6)
+    assert interval([0.5]) == Interval(0.5, None, None)
+
+
+@pytest.mark.parametrize(
+    ("gain", "mode", "says"),
+    [
+        (Interval(0.1, 0.05, 0.15), "max", "better"),
+        (Interval(0.1, 0.05, 0.15), "min", "worse"),
+        (Interval(-0.1, -0.15, -0.05), "max", "worse"),
+        (Interval(0.1, -0.05, 0.25), "max", "tie"),
+        (Interval(0.1, None, None), "max", "one seed"),
+    ],
+)
+def test_a_gain_is_put_in_words(gain: Interval, mode: str, says: str) -> None:
+    assert verdict(gain, mode) == says
+
+
+def test_fresh_seeds_differ_from_each_other_and_between_runs() -> None:
+    assert len({*fresh_seeds(0, 5), *fresh_seeds(1, 5)}) == 10
+    assert fresh_seeds(0, 5)[:3] == fresh_seeds(0, 3)
+
+
+def test_a_promotion_is_a_run_of_its_own(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    _, promotion = promoted(run, top=1, seeds=[1])
+    assert promotion.ledger.folder == run.ledger.folder / "promotion"
+    assert History(promotion.ledger.events()).trials == promotion.history.trials

@@ -1,0 +1,87 @@
+"""One training, epoch by epoch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from fake_clock import FakeClock
+from made_runs import SteadyMeter
+
+from search.budget import Ladder
+from search.energy import EnergyReading
+from search.trial import Checkpointing, EpochRow, run_trial
+from trainables.checkpoint import load_checkpoint
+from trainables.contract import Budget, Env
+from trainables.load import load_trainable
+
+TOY = load_trainable("toy")
+LADDER = Ladder((Budget(epochs=1, subset=0.25), Budget(epochs=3, subset=0.5), Budget(epochs=4, subset=1.0)))
+
+
+def rows(folder: Path, count: int | None = None, **options: object) -> list[EpochRow]:
+    env = Env(data="none", data_seed=0, seed=1, cache_dir=folder)
+    running = run_trial(TOY, TOY.hparams(), LADDER, env, SteadyMeter(), **options)  # type: ignore[arg-type]
+    return [row for _, row in zip(range(count or 99), running, strict=False)]
+
+
+def test_each_epoch_runs_at_its_rungs_budget(tmp_path: Path) -> None:
+    done = rows(tmp_path)
+    assert [(row.epoch, row.rung, row.is_rung_end) for row in done] == [
+        (1, 0, True),
+        (2, 1, False),
+        (3, 1, True),
+        (4, 2, True),
+    ]
+    assert [row.metrics["num_samples"] for row in done] == [250.0, 500.0, 500.0, 1000.0]
+
+
+def test_every_stretch_of_time_and_energy_is_in_exactly_one_row(tmp_path: Path) -> None:
+    clock = FakeClock(10.0)
+
+    def ticking() -> float:
+        clock.now_s += 0.5
+        return clock.now_s
+
+    done = rows(tmp_path, clock=ticking)
+    assert sum(row.seconds for row in done) == clock.now_s - 10.5
+    assert EnergyReading.sum(row.energy for row in done) == EnergyReading(gpu_mj=400, cpu_mj=80)
+
+
+def test_a_row_survives_the_journal(tmp_path: Path) -> None:
+    row = replace(rows(tmp_path)[0], metrics={"val_accuracy": float("inf")}, test={"test_accuracy": 0.5})
+    assert EpochRow.from_dict(json.loads(json.dumps(row.to_dict(), allow_nan=False))) == row
+
+
+def test_a_trial_goes_on_from_its_checkpoint_with_the_row_that_may_have_been_lost(tmp_path: Path) -> None:
+    checkpointing = Checkpointing(path=tmp_path / "trial" / "checkpoint.pt")
+    whole = rows(tmp_path)
+    first = rows(tmp_path, count=3, checkpointing=checkpointing)
+    rest = rows(tmp_path, checkpointing=checkpointing)
+    assert rest[0].is_replay
+    assert replace(rest[0], is_replay=False) == first[2]
+    assert [row.metrics for row in [*first, *rest[1:]]] == [row.metrics for row in whole]
+
+
+def test_checkpoints_are_written_at_rung_ends_and_after_so_many_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    rows(tmp_path, count=2, checkpointing=Checkpointing(path=path))
+    assert load_checkpoint(path)["training"] == {"epochs_done": 1}
+    path.unlink()
+    rows(tmp_path, count=2, checkpointing=Checkpointing(path=path, every_s=0.0))
+    assert load_checkpoint(path)["training"] == {"epochs_done": 2}
+
+
+def test_the_test_set_is_touched_once_at_the_end_of_a_final_training(tmp_path: Path) -> None:
+    final = tmp_path / "final.pt"
+    done = rows(tmp_path, final=final)
+    assert [row.test is None for row in done] == [True, True, True, False]
+    assert set(done[-1].test or {}) == {"test_accuracy"}
+    assert load_checkpoint(final) == {"epochs_done": 4}
+
+
+def test_notes_and_sources_stand_in_the_first_row_only(tmp_path: Path) -> None:
+    first, second, *_ = rows(tmp_path)
+    assert first.sources["gpu_source"] == "nvml_counter"
+    assert second.sources == {}

@@ -1,0 +1,70 @@
+"""Augmentation of whole batches, whose randomness belongs to the example and not to the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainables.engine.seeds import generator
+
+STRENGTHS = {"none": 0.0, "light": 0.5, "strong": 1.0}
+_MAX_SHIFT = 0.25  # of the side; light is then 4 px of 32, the CIFAR recipe of He et al. 2016
+_MAX_JITTER = 0.4  # of brightness and of contrast
+_DRAWS = 5  # shift down, shift right, flip, brightness, contrast
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random shifts with reflected borders, brightness and contrast, and mirroring if asked for.
+
+    Args:
+        strength: 0 is none, 0.5 light, 1 strong.
+        flip: Mirror half of the images. Right for photographs; wrong for digits and text.
+    """
+
+    strength: float
+    flip: bool = False
+
+    @classmethod
+    def named(cls, strength: str | float, *, flip: bool) -> Augment:
+        """From a strength or its name: none, light or strong."""
+        return cls(STRENGTHS[strength] if isinstance(strength, str) else strength, flip)
+
+    def draws(self, num_examples: int, *, seed: int, epoch: int) -> Tensor:
+        """The random numbers of an epoch, one row per training example: (n, 5), in [0, 1).
+
+        Row i depends on seed, epoch and i alone: not on batch, subset or number of workers.
+        """
+        return torch.rand(num_examples, _DRAWS, generator=generator("augment", seed=seed, epoch=epoch))
+
+    def moved(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Shift and mirror images of any dtype: (batch, channels, height, width)."""
+        if not (self.strength or self.flip):
+            return images
+        height, width = images.shape[-2:]
+        rows = _shifted(height, draws[:, 0], self.strength)  # (batch, height)
+        columns = _shifted(width, draws[:, 1], self.strength)  # (batch, width)
+        if self.flip:
+            columns = torch.where(draws[:, 2:3] < 0.5, columns.flip(1), columns)
+        flat = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)  # (batch, height * width)
+        pixels = images.flatten(2)
+        return pixels.gather(2, flat[:, None].expand_as(pixels)).view_as(images)
+
+    def lit(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Change brightness and contrast of float images in [0, 1]; values may leave that range."""
+        if not self.strength:
+            return images
+        factors = 1 + (2 * draws[:, 3:, None, None, None] - 1) * self.strength * _MAX_JITTER
+        brightness, contrast = factors[:, 0], factors[:, 1]  # (batch, 1, 1, 1)
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        return ((images - mean) * contrast + mean) * brightness
+
+
+def _shifted(side: int, draws: Tensor, strength: float) -> Tensor:
+    """Source positions of a row of pixels moved at random, reflected at both ends: (batch, side)."""
+    reach = min(round(strength * _MAX_SHIFT * side), side - 1)
+    offsets = (draws * (2 * reach + 1)).long() - reach  # -reach to reach, each as likely
+    positions = (torch.arange(side, device=draws.device) + offsets[:, None]).abs()
+    return side - 1 - (side - 1 - positions).abs()

@@ -1,0 +1,117 @@
+"""Training, validation and test images of a run; the program owns the split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.contract import DataError, Env
+from trainables.engine.image_source import ImageSource
+from trainables.engine.sources import load_source
+from trainables.engine.subset import balanced_order, nested_subset
+
+_HELD_OUT_SHARE = 0.15  # of the training part, for each of validation and test that a source lacks
+_IMAGES_FOR_STATISTICS = 2000
+_MIN_STD = 1e-3  # an empty channel must not divide by zero
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of each channel, for values in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Some images of a source, numbered from 0."""
+
+    source: ImageSource
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,), int64."""
+        return self.source.labels[self.rows]
+
+    def images(self, indices: Tensor, resolution: int) -> Tensor:
+        """The images numbered `indices`: (batch, channels, resolution, resolution), uint8."""
+        return self.source.images(resolution)[self.rows[indices]]
+
+
+@dataclass(frozen=True, eq=False)
+class DataSplits:
+    """The three parts of a run's data, and the one resolution at which scores compare."""
+
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+    class_names: tuple[str, ...]
+    channels: int
+    own_resolution: int | None
+    score_resolution: int
+    num_unreadable: int
+
+    def notes(self) -> dict[str, str]:
+        """Which images were left out; nothing if none were."""
+        if not self.num_unreadable:
+            return {}
+        return {"data": f"{self.num_unreadable} images cannot be read and are left out; the log lists them"}
+
+    def train_resolution(self, wanted: int | None) -> int:
+        """Side of training images for a budget's resolution, where None is the data's own."""
+        return wanted or self.own_resolution or self.score_resolution
+
+
+def load_data(env: Env) -> DataSplits:
+    """The data of a run, split the same way in every trial of it.
+
+    Parts that the source brings are kept. Each of validation and test that it lacks is split
+    class-balanced off its training part: 15 % of that, so 70/15/15 if it lacks both.
+
+    Raises:
+        DataError: Unknown, missing or unfit data, or pictures of many sizes and no `env.resolution`.
+    """
+    source = load_source(env)
+    score_resolution = env.resolution or source.own_resolution
+    if score_resolution is None:
+        raise DataError(f"{env.data} has no resolution of its own; give validation a resolution in pixels")
+    train, val, test = (ImageSet(source, rows) for rows in _split_rows(source, seed=env.data_seed))
+    return DataSplits(
+        train=train,
+        val=val,
+        test=test,
+        class_names=source.class_names,
+        channels=source.channels,
+        own_resolution=source.own_resolution,
+        score_resolution=score_resolution,
+        num_unreadable=int((source.parts == "unreadable").sum()),
+    )
+
+
+def _split_rows(source: ImageSource, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    rows = {part: torch.from_numpy(np.flatnonzero(source.parts == part)) for part in ("train", "val", "test")}
+    train = rows["train"]
+    train = train[balanced_order(source.labels[train], seed=seed)]
+    num_held_out = round(_HELD_OUT_SHARE * len(train))
+    for part in ("test", "val"):
+        if not len(rows[part]):
+            rows[part], train = train[len(train) - num_held_out :], train[: len(train) - num_held_out]
+    if not all(len(part) for part in (train, rows["val"], rows["test"])):
+        raise DataError(f"{len(source.labels)} images are too few for training, validation and test parts")
+    return train, rows["val"], rows["test"]
+
+
+def channel_statistics(images: ImageSet, resolution: int) -> Statistics:
+    """Of at most 2,000 of these images."""
+    share = min(1.0, _IMAGES_FOR_STATISTICS / len(images))
+    chosen = nested_subset(images.labels, share, seed=0)
+    std, mean = torch.std_mean(images.images(chosen, resolution).float() / 255, dim=(0, 2, 3))
+    return Statistics(tuple(mean.tolist()), tuple(std.clamp(min=_MIN_STD).tolist()))

@@ -1,0 +1,173 @@
+"""Image classifiers by name: resnet20, timm's, and torchvision's as torchvision/NAME."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from trainables.contract import WeightFile
+from trainables.engine.data import Statistics
+from trainables.engine.resnet20 import ResNet20
+
+_TORCHVISION = "torchvision/"
+# Auxiliary outputs in training, or a convolution as the last layer: the head cannot be replaced.
+_UNFIT = {"googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1"}
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model and what the engine must know of it.
+
+    Attributes:
+        head: The new last layer, inside `model`; the rest is the backbone.
+        statistics: Of the images its weights were trained on; None for random weights.
+    """
+
+    model: nn.Module
+    head: nn.Module
+    statistics: Statistics | None = None
+
+
+def build_classifier(
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int,
+    pretrained: bool = False,
+    resolution: int,
+    drop_rate: float = 0.0,
+) -> Classifier:
+    """The named model with a new head, on the CPU.
+
+    Args:
+        in_channels: 1 or 3; pretrained first layers are summed over colours for 1.
+        resolution: Side in pixels of the images to score; models with position embeddings start there.
+
+    Raises:
+        ValueError: No such model; the message names the nearest.
+    """
+    check_model_name(name)
+    if name == "resnet20":
+        model = ResNet20(num_classes, in_channels, drop_rate)
+        return Classifier(model, model.head)
+    if name.startswith(_TORCHVISION):
+        return _from_torchvision(
+            name.removeprefix(_TORCHVISION), num_classes, in_channels, pretrained, drop_rate
+        )
+    return _from_timm(name, num_classes, in_channels, pretrained, resolution, drop_rate)
+
+
+def check_model_name(name: str) -> None:
+    """Raise ValueError, with the nearest names, if there is no such model."""
+    if name == "resnet20" or timm.is_model(name):
+        return
+    known = [_TORCHVISION + n for n in torchvision.models.list_models(torchvision.models) if n not in _UNFIT]
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, ["resnet20", *known, *timm.list_models()], n=5)
+    raise ValueError(
+        f"no model is named {name!r}; near are {', '.join(near) or 'none'} (resnet20, timm's names, "
+        f"or torchvision/NAME)"
+    )
+
+
+def weight_files(name: str) -> Sequence[WeightFile]:
+    """The file that `build_classifier(name, pretrained=True)` reads."""
+    check_model_name(name)
+    if name.startswith(_TORCHVISION):
+        weights = torchvision.models.get_model_weights(name.removeprefix(_TORCHVISION))
+        return (WeightFile(source="torchvision", location=weights.DEFAULT.url),)
+    cfg = None if name == "resnet20" else timm.get_pretrained_cfg(name)
+    if cfg is None or not cfg.hf_hub_id:
+        raise ValueError(f"there are no pretrained weights for {name}; set pretrained to false")
+    return (
+        WeightFile(source="hub", location=f"{cfg.hf_hub_id}/{cfg.hf_hub_filename or 'model.safetensors'}"),
+    )
+
+
+def freeze(classifier: Classifier, share: float) -> list[nn.Module]:
+    """Freeze a share of the backbone from the input side, and return its modules.
+
+    The share counts modules with parameters of their own; the head is never among them.
+    """
+    in_head = set(classifier.head.modules())
+    backbone = [
+        module
+        for module in classifier.model.modules()
+        if module not in in_head and next(module.parameters(recurse=False), None) is not None
+    ]
+    frozen = backbone[: round(share * len(backbone))]
+    for module in frozen:
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(False)
+    return frozen
+
+
+def _from_timm(
+    name: str, num_classes: int, in_channels: int, pretrained: bool, resolution: int, drop_rate: float
+) -> Classifier:
+    cfg = timm.get_pretrained_cfg(name)
+    fixed = cfg is not None and cfg.fixed_input_size
+    sizes: dict[str, Any] = {"img_size": resolution, "dynamic_img_size": True} if fixed else {}
+    model: Any = timm.create_model(
+        name,
+        pretrained=pretrained,
+        num_classes=num_classes,
+        in_chans=in_channels,
+        drop_rate=drop_rate,
+        **sizes,
+    )
+    if not pretrained:
+        return Classifier(model, model.get_classifier())
+    statistics = _statistics(model.pretrained_cfg["mean"], model.pretrained_cfg["std"], in_channels)
+    return Classifier(model, model.get_classifier(), statistics)
+
+
+def _from_torchvision(
+    name: str, num_classes: int, in_channels: int, pretrained: bool, drop_rate: float
+) -> Classifier:
+    model = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
+    for module in model.modules():
+        if drop_rate and isinstance(module, nn.Dropout):
+            module.p = drop_rate
+    old_head_name, old_head = [item for item in model.named_modules() if isinstance(item[1], nn.Linear)][-1]
+    head = nn.Linear(old_head.in_features, num_classes)
+    model.set_submodule(old_head_name, head)
+    if in_channels != 3:
+        _change_input(model, in_channels)
+    if not pretrained:
+        return Classifier(model, head)
+    return Classifier(model, head, _statistics(*_IMAGENET, in_channels))
+
+
+def _change_input(model: nn.Module, in_channels: int) -> None:
+    """Replace the first convolution by one for grey images, its weights summed over the colours."""
+    name, old = next(item for item in model.named_modules() if isinstance(item[1], nn.Conv2d))
+    new = nn.Conv2d(
+        in_channels,
+        old.out_channels,
+        kernel_size=old.kernel_size,
+        stride=old.stride,
+        padding=old.padding,
+        bias=old.bias is not None,
+    )
+    with torch.no_grad():
+        new.weight.copy_(old.weight.sum(dim=1, keepdim=True))
+        if old.bias is not None and new.bias is not None:
+            new.bias.copy_(old.bias)
+    model.set_submodule(name, new)
+
+
+def _statistics(mean: Sequence[float], std: Sequence[float], in_channels: int) -> Statistics:
+    """Grey images get the mean over the colours."""
+    if len(mean) == in_channels:
+        return Statistics(tuple(mean), tuple(std))
+    return Statistics((sum(mean) / len(mean),) * in_channels, (sum(std) / len(std),) * in_channels)

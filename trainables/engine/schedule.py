@@ -1,0 +1,96 @@
+"""Learning rates over the whole training, in fractional epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import torch
+from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler
+from timm.scheduler.scheduler import Scheduler
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+ScheduleName = Literal["cosine", "step", "plateau", "one_cycle", "none"]
+_ONE_CYCLE_RISE = 0.3  # share of the training in which one_cycle's rate rises (Smith and Topin 2018)
+
+
+class Schedule:
+    """Sets the learning rate of every group, each from its own base rate.
+
+    Positions are in epochs, so a change of subset between rungs, which changes the steps per
+    epoch, changes nothing here. After `epochs` the last rate stays.
+
+    Args:
+        name: cosine falls to 0; step divides by 10 at 50 % and 75 % (He et al. 2016); plateau divides
+            by 10 when the validation loss has stood still for a tenth of the epochs; one_cycle
+            rises for 30 % and falls to 0 as a cosine; none stays.
+        epochs: The horizon, usually the top rung's epochs.
+        warmup_epochs: The rate first rises from 0 over these; 0 for one_cycle, which rises by itself.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, *, name: ScheduleName, epochs: int, warmup_epochs: float = 0.0
+    ) -> None:
+        if not 0 <= warmup_epochs < epochs:
+            raise ValueError(f"warmup_epochs must be in [0, {epochs}), the epochs, got {warmup_epochs}")
+        if name == "one_cycle" and warmup_epochs:
+            raise ValueError(f"one_cycle has a rise of its own; set warmup_epochs to 0, got {warmup_epochs}")
+        self._optimizer = optimizer
+        self._warmup_epochs = warmup_epochs
+        self._shape = _shape(optimizer, name, epochs, warmup_epochs)
+        self._plateau: ReduceLROnPlateau | None = None
+        if name == "plateau":
+            self._plateau = ReduceLROnPlateau(optimizer, patience=math.ceil(epochs / 10))
+
+    @property
+    def lr(self) -> float:
+        """The current rate of the first group, which is the head's."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def set_position(self, epochs: float) -> None:
+        """Set all rates for this many epochs done; each step asks for its middle."""
+        self._shape.step_update(epochs)  # type: ignore[arg-type]
+
+    def observe(self, epochs: int, val_loss: float) -> None:
+        """Tell the validation loss after an epoch; only plateau listens, once warm-up is over."""
+        if self._plateau is None or epochs < self._warmup_epochs:
+            return
+        self.set_position(epochs)
+        self._plateau.step(val_loss)
+        self._shape.base_values = [group["lr"] for group in self._optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        plateau = self._plateau.state_dict() if self._plateau else {}
+        return {"shape": self._shape.state_dict(), "plateau": plateau}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._shape.load_state_dict(state["shape"])
+        if self._plateau:
+            self._plateau.load_state_dict(state["plateau"])
+
+
+def _shape(
+    optimizer: torch.optim.Optimizer, name: ScheduleName, epochs: int, warmup_epochs: Any
+) -> Scheduler:
+    """timm's schedulers, with epochs for ticks: their formulas take fractions, their annotations say int."""
+    if name == "cosine":
+        return CosineLRScheduler(optimizer, epochs, warmup_t=warmup_epochs, t_in_epochs=False)
+    if name == "one_cycle":
+        rise: Any = _ONE_CYCLE_RISE * epochs
+        return CosineLRScheduler(
+            optimizer, epochs - rise, warmup_t=rise, warmup_prefix=True, t_in_epochs=False
+        )
+    if name not in get_args(ScheduleName):
+        raise ValueError(f"no schedule is named {name!r}; there are {', '.join(get_args(ScheduleName))}")
+    falls_at: list[Any] = (
+        [0.5 * epochs + 1, 0.75 * epochs + 1] if name == "step" else []
+    )  # timm applies tick t at t - 1
+    return MultiStepLRScheduler(
+        optimizer,
+        falls_at,
+        decay_rate=0.1,
+        warmup_t=warmup_epochs,
+        warmup_prefix=False,
+        t_in_epochs=False,
+    )

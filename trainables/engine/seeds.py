@@ -1,0 +1,52 @@
+"""Random numbers that depend on what they are for, not on what was drawn before."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+_PURPOSES = ("order", "augment")
+
+
+def generator(purpose: Literal["order", "augment"], *, seed: int, epoch: int) -> torch.Generator:
+    """A CPU generator of its own for each purpose, seed and epoch.
+
+    A continued training therefore draws what an uninterrupted one draws.
+    """
+    words = np.random.SeedSequence([_PURPOSES.index(purpose), seed, epoch])
+    return torch.Generator().manual_seed(int(words.generate_state(1, np.uint64)[0]))
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators, from which layers draw initial weights and dropout."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # third-party layers draw from it
+    torch.manual_seed(seed)
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of every global generator as tensors, numbers and text, for a checkpoint."""
+    version, words, gauss = random.getstate()
+    legacy: Any = np.random.get_state()
+    name, keys, position, has_gauss, cached = legacy
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": [str(name), torch.tensor(keys.tolist()), int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }
+
+
+def restore_rng(state: Mapping[str, Any]) -> None:
+    """Put every global generator where `rng_state` found it."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])

