@@ -32,8 +32,11 @@ _BY_TYPE: Mapping[str, Cause] = {
     "ActorUnavailableError": "lost_worker",
     "RayActorError": "lost_worker",
 }
+# What Ray's memory monitor writes. The word OOM alone says nothing: Ray lists it among the potential
+# causes of every lost worker.
+_KILLED_FOR_MEMORY = re.compile(r"running low on memory|memory monitor", re.IGNORECASE)
 _BY_MESSAGE: tuple[tuple[str, Cause], ...] = (
-    (r"out of memory|memory monitor|\boom\b", "out_of_memory"),
+    (r"out of memory|cannot allocate memory", "out_of_memory"),
     (r"couldn't connect|name resolution|connection (reset|refused)", "network"),
 )
 _STICKY = re.compile(r"CUDA error|device-side assert|cuDNN error|CUBLAS_STATUS", re.IGNORECASE)
@@ -81,11 +84,9 @@ def classify(error: BaseException) -> Failure:
 
 
 def _cause(error: BaseException, text: str) -> Cause:
-    by_message = next((cause for pattern, cause in _BY_MESSAGE if re.search(pattern, text, re.I)), None)
     names = [kind.__name__ for kind in type(error).__mro__]
     by_type = next((_BY_TYPE[name] for name in names if name in _BY_TYPE), None)
-    if by_type in (None, "lost_worker"):  # a worker is lost for a reason its message may give
-        return by_message or by_type or "crash"
-    return by_type
-
-
+    if by_type == "lost_worker" and _KILLED_FOR_MEMORY.search(text):
+        return "out_of_memory"
+    by_message = next((cause for pattern, cause in _BY_MESSAGE if re.search(pattern, text, re.I)), None)
+    return by_type or by_message or "crash"

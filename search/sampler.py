@@ -147,14 +147,25 @@ def _axis(parameter: Parameter) -> _Axis:
     if isinstance(parameter, Choice):
         return _choice_axis(parameter)
     if isinstance(parameter, Integer):
-        distribution = IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
-        return _Axis(distribution, int, int)
+        return _integer_axis(parameter)
     if isinstance(parameter, Normal):
         return _normal_axis(parameter)
     return _Axis(
         FloatDistribution(parameter.low, parameter.high, log=parameter.log),
         lambda code: _clipped(_stepped(code, parameter.step), parameter.low, parameter.high),
         float,
+    )
+
+
+def _integer_axis(integer: Integer) -> _Axis:
+    low, high, step = integer.low, integer.high, integer.step
+    if not integer.log:
+        return _Axis(IntDistribution(low, high, step=step), int, int)
+    last = (high - low) // step  # Optuna has no steps on a log scale: draw any, take the nearest
+    return _Axis(
+        IntDistribution(low, high, log=True),
+        lambda code: low + min(round((code - low) / step), last) * step,
+        int,
     )
 
 

@@ -15,6 +15,9 @@ from trainables.engine.data import load_data
 
 @pytest.fixture(autouse=True)
 def own_data_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        torchvision.datasets, "__all__", [*torchvision.datasets.__all__, "InMemory", "OnDisk"]
+    )
     monkeypatch.setenv("JOULETUNE_DATA", str(tmp_path / "datasets"))
     sources._load_source.cache_clear()
 

@@ -39,6 +39,18 @@ def test_samples_lie_in_the_space(tmp_path: Path) -> None:
         sampler.finish(f"t{number}", "stopped")
 
 
+def test_whole_numbers_on_a_log_scale_keep_their_step(tmp_path: Path) -> None:
+    text = (
+        "parameters: {batch_size: {distribution: q_log_uniform_values, q: 8, min: 32, max: 256}}\n"
+        "search: {trainable: toy, data: none}"
+    )
+    space = made_space(tmp_path, text)
+    sampler = sampler_for(space)
+    sizes = {sampler.ask(f"t{number}").hparams["batch_size"] for number in range(60)}
+    assert all(space.contains({"batch_size": size}) for size in sizes)
+    assert len(sizes) > 10
+
+
 def test_a_default_outside_the_ranges_runs_but_teaches_nothing(tmp_path: Path) -> None:
     sampler = sampler_for(made_space(tmp_path, SPACE, ["parameters.lr.min=0.1"]))
     first = sampler.ask("t0")

@@ -29,7 +29,13 @@ def test_the_largest_budget_ranks_first_and_failures_last(tmp_path: Path) -> Non
         (None, "trial-0002", None, "failed"),
         (None, "trial-0004", 0, "diverged"),
     ]
-    assert [row["val_accuracy"] for row in rows] == [0.33, 0.13, 0.21, None, None]
+    assert [row["val_accuracy"] for row in rows] == [
+        0.3 + 0.03,
+        0.1 + 0.03,
+        0.2 + 0.01,
+        None,
+        None,
+    ]
 
 
 def test_a_small_budget_never_outranks_a_larger_one(tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from trainables.contract import Budget, Env, Trainable, WeightFile, no_weights
+from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName
 
 if TYPE_CHECKING:
     from trainables.engine.supervised import SupervisedTraining
 
-ScheduleName = Literal["cosine", "step", "plateau", "one_cycle", "none"]
 SCHEDULES: tuple[str, ...] = get_args(ScheduleName)
 
 
@@ -50,7 +50,7 @@ class Hparams:
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.0
     drop_rate: float = 0.0
-    augment: Literal["none", "light", "strong"] | float = "none"
+    augment: AugmentName | float = "none"
     flip: bool = False
     backbone_lr_ratio: float = 1.0
     clip_norm: float | None = None
@@ -73,7 +73,7 @@ class Hparams:
 
 
 def _is_augment(value: str | float) -> bool:
-    return value in ("none", "light", "strong") if isinstance(value, str) else 0 <= value <= 1
+    return value in AUGMENT_STRENGTHS if isinstance(value, str) else 0 <= value <= 1
 
 
 _ALLOWED: dict[str, tuple[str, Callable[[Any], bool]]] = {

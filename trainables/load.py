@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -53,7 +54,9 @@ def _module_from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UnknownTrainable(f"trainable file {path} does not exist")
     spec = importlib.util.spec_from_file_location(f"user_trainable_{path.stem}", path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up while the file runs
     spec.loader.exec_module(module)
     return module

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName
 from trainables.engine.seeds import generator
 
-STRENGTHS = {"none": 0.0, "light": 0.5, "strong": 1.0}
 _MAX_SHIFT = 0.25  # of the side; light is then 4 px of 32, the CIFAR recipe of He et al. 2016
 _MAX_JITTER = 0.4  # of brightness and of contrast
 _DRAWS = 5  # shift down, shift right, flip, brightness, contrast
@@ -28,9 +28,9 @@ class Augment:
     flip: bool = False
 
     @classmethod
-    def named(cls, strength: str | float, *, flip: bool) -> Augment:
+    def named(cls, strength: AugmentName | float, *, flip: bool) -> Augment:
         """From a strength or its name: none, light or strong."""
-        return cls(STRENGTHS[strength] if isinstance(strength, str) else strength, flip)
+        return cls(AUGMENT_STRENGTHS[strength] if isinstance(strength, str) else strength, flip)
 
     def draws(self, num_examples: int, *, seed: int, epoch: int) -> Tensor:
         """The random numbers of an epoch, one row per training example: (n, 5), in [0, 1).

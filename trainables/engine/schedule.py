@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler
 from timm.scheduler.scheduler import Scheduler
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-ScheduleName = Literal["cosine", "step", "plateau", "one_cycle", "none"]
+from trainables.engine.choices import ScheduleName
+
 _ONE_CYCLE_RISE = 0.3  # share of the training in which one_cycle's rate rises (Smith and Topin 2018)
 
 

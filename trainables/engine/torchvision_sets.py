@@ -58,7 +58,7 @@ def load_torchvision(address: str, cache_dir: Path, *, check_at: int | None, num
 
 def _official_parts(name: str, *, download: bool) -> dict[str, Any]:
     dataset_class: Any = getattr(torchvision.datasets, name, None)
-    if not inspect.isclass(dataset_class):
+    if name not in torchvision.datasets.__all__:
         near = difflib.get_close_matches(name, torchvision.datasets.__all__, n=3)
         raise DataError(f"torchvision has no data set {name!r}; near are {', '.join(near) or 'none'}")
     accepted = inspect.signature(dataset_class).parameters

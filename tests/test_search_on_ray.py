@@ -1,0 +1,77 @@
+"""Whole runs through the commands, on a local Ray session. Slow: each starts Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from made_runs import FATEFUL, TOY
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.slow
+
+
+def command(name: str, *arguments: object, folder: Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run a script by path from another folder."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    path = tmp_path / "toy.yaml"
+    path.write_text(TOY)
+    return path
+
+
+def test_a_search_leaves_a_ranked_table_and_its_promotion_a_comparison(tmp_path: Path, space: Path) -> None:
+    done = command("search", "--space", space, "--name", "run", "--trials", 8, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "ended: all 8 trials done" in done.stdout
+    folder = tmp_path / "results" / "run"
+    table = pd.read_csv(folder / "trials.csv")
+    assert len(table) == 8
+    assert set(table["status"]) <= {"finished", "stopped"}
+    assert table["rank"].tolist() == list(range(1, 9))
+    assert json.loads((folder / "environment.json").read_text())["packages"]["ray"]
+
+    again = command("promote", "run", "--top", 2, "--seeds", 2, folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    rows = pd.read_csv(folder / "promoted.csv")
+    assert rows["num_seeds"].tolist() == [2] * len(rows)
+    assert rows["is_default"].sum() == 1
+    assert len(list((folder / "promotion" / "trials").glob("*/final.pt"))) == 2 * len(rows)
+
+
+def test_a_trial_that_raises_one_that_returns_nan_and_one_that_exits_leave_labelled_rows(tmp_path: Path) -> None:
+    (tmp_path / "fateful.py").write_text(FATEFUL)
+    space = tmp_path / "fates.yaml"
+    space.write_text(
+        "method: grid\n"
+        "parameters: {fate: {values: [fine, raise, nan, exit]}}\n"
+        "search: {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]}}\n"
+    )
+    done = command("search", "--space", space, "--name", "run", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "results/run/trials.csv", keep_default_na=False).set_index("fate")
+    assert dict(table["status"]) == {"fine": "finished", "raise": "failed", "nan": "diverged", "exit": "failed"}
+    assert dict(table["cause"]) == {"fine": "", "raise": "crash", "nan": "diverged", "exit": "lost_worker"}
+    assert dict(table["attempts"]) == {"fine": 1, "raise": 1, "nan": 1, "exit": 2}
+    log = (tmp_path / "results/run/trials" / table.loc["raise", "trial_id"] / "log.txt").read_text()
+    assert "KeyError: 'a mistake in the training code'" in log
+    assert "Traceback" in log
+
+
