@@ -45,3 +45,18 @@ def _is_installed(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:  # the parent of a dotted name
         return False
+
+
+def search() -> int:
+    """The installed command jouletune-search."""
+    return run("search")
+
+
+def promote() -> int:
+    """The installed command jouletune-promote."""
+    return run("promote")
+
+
+def train() -> int:
+    """The installed command jouletune-train."""
+    return run("train")

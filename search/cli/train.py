@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from search.space import Space
+    from rich.console import Console as RichConsole
+
+    from search.task import TrialTask
 
 _EXAMPLE = """examples:
   python scripts/train.py --space lr_bs.yaml --hparam lr=0.05 --hparam batch_size=64
@@ -34,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add("--trial", metavar="RUN:TRIAL", help="take the hparams of a trial of an earlier run")
     add("--full", action="store_true", help="the top rung from the first epoch, as promotion trains")
     add("--out", type=Path, metavar="DIR", help="keep the checkpoint here; a second call goes on from it")
+    add("--test", action="store_true", help="at the end evaluate on the test set and keep final.pt in --out")
     add("--device", default="cpu", help="a torch device (default: cpu)")
     return flags
 
@@ -43,17 +47,17 @@ def main(options: argparse.Namespace) -> int:
     from rich.console import Console as RichConsole
 
     from search.failure import classify
+    from search.report.wording import hparams_text
 
     task = _task(options)
     output = RichConsole(highlight=False)
-    output.print("  ".join(f"{name}={value}" for name, value in task.hparams.items()), soft_wrap=True)
+    output.print(hparams_text(task.hparams, task.hparams), soft_wrap=True)
     try:
         _train(task, options, output)
     except Exception as error:
         failure = classify(error)
-        if failure.cause == "data":
-            raise
-        output.print_exception()
+        if failure.cause != "data":  # a DataError is the user's to mend; the rest is a bug to find
+            output.print(failure.traceback, style="dim", soft_wrap=True)
         output.print(f"failed: {failure.cause}: {failure.message}", style="red", soft_wrap=True)
         return 1
     return 0
@@ -65,13 +69,21 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
     from search.trial import Checkpointing, run_trial
 
     trainable, hparams = task.load()
-    env = replace(task.env(), device=options.device)
     meter = meter_for(gpus=float(options.device.startswith("cuda")), cpus=os.cpu_count() or 1)
-    checkpointing = Checkpointing(path=task.checkpoint) if options.out else None
-    for row in run_trial(trainable, hparams, task.ladder, env, meter, checkpointing=checkpointing):
-        metrics = "  ".join(f"{name} {value_text(value)}" for name, value in row.metrics.items())
+    rows = run_trial(
+        trainable,
+        hparams,
+        task.ladder,
+        replace(task.env(), device=options.device),
+        meter,
+        checkpointing=Checkpointing(path=task.checkpoint) if options.out else None,
+        final=task.final if options.test else None,
+    )
+    for row in rows:
+        metrics = {**row.metrics, **(row.test or {})}
+        text = "  ".join(f"{name} {value_text(value)}" for name, value in metrics.items())
         cost = f"{duration(row.seconds)}  {energy_text(row.energy.total_mj)}"
-        output.print(f"epoch {row.epoch}  rung {row.rung}  {cost}  {metrics}", soft_wrap=True)
+        output.print(f"epoch {row.epoch}  rung {row.rung}  {cost}{text}", soft_wrap=True)
         for name, note in row.notes.items():
             output.print(f"  {name}: {note}", style="dim", soft_wrap=True)
 
@@ -82,11 +94,34 @@ def _task(options: argparse.Namespace) -> TrialTask:
     from search.task import task_for
     from trainables.load import load_trainable
 
-    space = load_space(options.space, overrides=options.set, spaces_dir=SPACES)
+    overrides = [*options.set, *_trial_overrides(options), *map(_fixed, options.hparam)]
+    space = load_space(options.space, overrides=overrides, spaces_dir=SPACES, may_be_fixed=True)
     if options.full:
         space = replace(space, ladder=space.ladder.only_top())
-    defaults = space.default_hparams(load_trainable(space.trainable))
-    hparams = {**defaults, **_earlier(options.trial), **_given(options.hparam)}
     return task_for(
-        space, trial_id="train", hparams=hparams, seed=space.seed, folder=options.out or Path("unused")
+        space,
+        trial_id="train",
+        hparams=space.default_hparams(load_trainable(space.trainable)),
+        seed=space.seed,
+        folder=options.out or Path.cwd(),
     )
+
+
+def _trial_overrides(options: argparse.Namespace) -> list[str]:
+    """The hparams of an earlier trial; those that are None are the trainable's default."""
+    if options.trial is None:
+        return []
+    from search.history import History
+    from search.ledger import Ledger, LedgerError
+
+    folder, _, trial_id = options.trial.rpartition(":")
+    trials = History(Ledger.open(Path(folder)).events()).trials
+    if trial_id not in trials:
+        raise LedgerError(f"{folder} has no trial {trial_id!r}; it has {', '.join(trials) or 'none'}")
+    hparams = trials[trial_id].hparams
+    return [_fixed(f"{name}={json.dumps(value)}") for name, value in hparams.items() if value is not None]
+
+
+def _fixed(assignment: str) -> str:
+    name, equals, value = assignment.partition("=")
+    return f"parameters.{name}={{value: {value}}}" if equals else f"parameters.{name}"

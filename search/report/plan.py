@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console as RichConsole
 from rich.table import Table
 
-from search.report.wording import budget_text
+from search.report.wording import budget_text, parameter_text
 from search.space import Space
 
 
@@ -35,7 +35,7 @@ def expected_trials(space: Space) -> list[float] | None:
 def _parameters(space: Space) -> Table:
     table = Table("parameter", "searched over", box=None, pad_edge=False, header_style="dim")
     for name, parameter in space.parameters.items():
-        table.add_row(name, str(parameter))
+        table.add_row(name, parameter_text(parameter))
     for name, value in space.fixed.items():
         table.add_row(name, f"{value} (fixed)")
     return table

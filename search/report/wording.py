@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from search.budget import Limits, Spent
+from search.space import Choice, Normal, Parameter
 from trainables.contract import Budget
 
 
@@ -35,6 +36,18 @@ def energy_text(millijoules: int | None) -> str:
 def hparams_text(hparams: Mapping[str, Any], names: Iterable[str]) -> str:
     """The searched hparams as "lr=0.1 batch_size=64"."""
     return " ".join(f"{name}={value_text(hparams[name])}" for name in names if name in hparams)
+
+
+def parameter_text(parameter: Parameter) -> str:
+    """A parameter's range as "0.001 to 1, log" or "16, 32, 64"."""
+    if isinstance(parameter, Choice):
+        return ", ".join(value_text(value) for value in parameter.values)
+    if isinstance(parameter, Normal):
+        text = f"normal around {parameter.mean:g} with deviation {parameter.deviation:g}"
+    else:
+        text = f"{parameter.low:g} to {parameter.high:g}"
+    step = f", in steps of {parameter.step:g}" if parameter.step not in (None, 1) else ""
+    return text + (", log" if parameter.log else "") + step
 
 
 def budget_text(budget: Budget) -> str:

@@ -12,7 +12,9 @@ from search.space.problems import KeyedError, Problems, shown
 from search.space.schema import validated
 
 
-def read_parameters(raw: Any, problems: Problems) -> tuple[dict[str, Parameter | Fixed], list[str]]:
+def read_parameters(
+    raw: Any, problems: Problems, may_be_fixed: bool = False
+) -> tuple[dict[str, Parameter | Fixed], list[str]]:
     """The parameters by dotted name, and the names of those that have problems."""
     entries: dict[str, Parameter | Fixed] = {}
     broken = []
@@ -26,7 +28,7 @@ def read_parameters(raw: Any, problems: Problems) -> tuple[dict[str, Parameter |
             broken.append(name)
         else:
             entries[name] = entry
-    if not broken and all(isinstance(entry, Fixed) for entry in entries.values()):
+    if not may_be_fixed and not broken and all(isinstance(entry, Fixed) for entry in entries.values()):
         problems.add("parameters", "nothing to search; give at least one parameter values, or min and max")
     return entries, broken
 

@@ -34,6 +34,7 @@ def load_space(
     *,
     overrides: Sequence[str] = (),
     spaces_dir: Path,
+    may_be_fixed: bool = False,
     trainable_loader: Loader = load_trainable,
 ) -> Space:
     """Read and check a space file.
@@ -42,6 +43,7 @@ def load_space(
         source: A bare name, with or without .yaml, is looked up in `spaces_dir`; else a path.
         overrides: Changes such as "parameters.lr.max=0.3", made before anything is checked. The
             value is YAML; keys that are not there are added.
+        may_be_fixed: Take a space that leaves nothing to search: for a single training.
 
     Raises:
         SpaceError: The file cannot be used; the message lists every problem in it.
@@ -49,7 +51,7 @@ def load_space(
     path = find_file(source, spaces_dir)
     problems = Problems()
     raw = read_mapping(path, overrides, problems)
-    space = None if raw is None else _Reading(raw, path, problems).space(trainable_loader)
+    space = None if raw is None else _Reading(raw, path, problems, may_be_fixed).space(trainable_loader)
     if space is None or problems.lines:
         raise SpaceError(_displayed(path), problems.lines)
     return space
@@ -58,13 +60,13 @@ def load_space(
 class _Reading:
     """One file on its way to a Space: its sections, and the problems they have."""
 
-    def __init__(self, raw: dict[str, Any], path: Path, problems: Problems) -> None:
+    def __init__(self, raw: dict[str, Any], path: Path, problems: Problems, may_be_fixed: bool) -> None:
         self._problems = problems
         self._path = path
         self._file = validated(SweepFile, raw, "", problems)
         section = {} if self._file.search is None else self._file.search
         self._section = validated(SearchSection, section, "search", problems)
-        self._entries, self._broken = read_parameters(self._file.parameters, problems)
+        self._entries, self._broken = read_parameters(self._file.parameters, problems, may_be_fixed)
         self._sampler: Sampler = self._section.sampler or _SAMPLERS[self._file.method]
 
     def space(self, loader: Loader) -> Space | None:
@@ -108,7 +110,8 @@ class _Reading:
             self._problems.add("search.ladder.epochs", f"is missing; write epochs: {_DEFAULT_EPOCHS}")
             return None
         try:
-            return axes.over(axes.epochs or (early.epochs() if early else _DEFAULT_EPOCHS))
+            ladder = axes.over(axes.epochs or (early.epochs() if early else _DEFAULT_EPOCHS))
+            return ladder.with_top(**dict(self._section.budget))
         except KeyedError as error:
             self._problems.add(f"search.ladder.{error.key}", str(error))
         except ValueError as error:

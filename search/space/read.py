@@ -60,7 +60,8 @@ def _read_text(path: Path) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         names = sorted(file.stem for file in path.parent.glob("*.yaml"))
-        raise _UnreadableError(f"there is no such file{did_you_mean(path.stem, names)}") from None
+        here = f"; for the one in this folder write ./{path.name}" if Path(path.name).is_file() else ""
+        raise _UnreadableError(f"there is no such file{here or did_you_mean(path.stem, names)}") from None
     except IsADirectoryError:
         raise _UnreadableError("is a folder; name the file in it") from None
     except UnicodeDecodeError as error:

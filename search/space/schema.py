@@ -105,6 +105,14 @@ class LadderAxes(Section):
             raise KeyedError(axis, text) if axis in axes else error from None
 
 
+class TopBudget(Section):
+    """Another top for the ladder; the lower rungs keep their proportions."""
+
+    epochs: Count | None = None
+    subset: ShareOrCount | None = None
+    resolution: Count | None = None
+
+
 def _rung(columns: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
     return {axis: values[index] for axis, values in columns.items()}
 
@@ -160,6 +168,7 @@ class SearchSection(Section):
     trainable: Text = "classification"
     data: Text | None = None
     ladder: LadderAxes | None = None
+    budget: TopBudget = TopBudget()
     validation_subset: ShareOrCount | None = None
     scheduler: Scheduler = Scheduler()
     sampler: Sampler | None = None
