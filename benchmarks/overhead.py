@@ -133,7 +133,12 @@ def _print_first_step(repeats: int) -> None:
 
 def _search_command(folder: str) -> list[str]:
     return [
-        *(sys.executable, str(ROOT / "scripts/search.py"), "--space", str(ROOT / "benchmarks/first_step.yaml")),
+        *(
+            sys.executable,
+            str(ROOT / "scripts/search.py"),
+            "--space",
+            str(ROOT / "benchmarks/first_step.yaml"),
+        ),
         *("--results", folder, "--name", "run"),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -25,7 +26,7 @@ class Ladder:
         if not self.rungs:
             raise ValueError("a ladder needs at least one rung")
         epochs = [rung.epochs for rung in self.rungs]
-        if any(later <= earlier for earlier, later in zip(epochs, epochs[1:], strict=False)):
+        if any(later <= earlier for earlier, later in itertools.pairwise(epochs)):
             raise ValueError(f"epochs must rise from rung to rung, got {epochs}")
         for axis in ("subset", "resolution"):
             _check_axis(axis, [getattr(rung, axis) for rung in self.rungs])
@@ -60,7 +61,9 @@ class Ladder:
             Budget(
                 epochs=_scaled(rung.epochs, self.top.epochs, epochs) if epochs else rung.epochs,
                 subset=_scaled_subset(rung.subset, self.top.subset, subset),
-                resolution=_scaled(rung.resolution or resolution, self.top.resolution or resolution, resolution)
+                resolution=_scaled(
+                    rung.resolution or resolution, self.top.resolution or resolution, resolution
+                )
                 if resolution
                 else rung.resolution,
             )
@@ -80,12 +83,12 @@ def _check_axis(axis: str, values: Sequence[float | int | None]) -> None:
         raise ValueError(f"{axis} must be given for every rung or for none, got {list(values)}")
     if len({type(value) for value in given}) > 1:
         raise ValueError(f"{axis} must be all shares or all counts, got {given}")
-    if any(later < earlier for earlier, later in zip(given, given[1:], strict=False)):
+    if any(later < earlier for earlier, later in itertools.pairwise(given)):
         raise ValueError(f"{axis} must not fall from rung to rung, got {given}")
 
 
 def _scaled(value: int | None, old_top: int | None, new_top: int | None) -> int:
-    assert value is not None and old_top is not None and new_top is not None
+    assert value and old_top and new_top, "all at least 1 by Budget's own check"
     return max(1, round(value * new_top / old_top))
 
 

@@ -13,7 +13,17 @@ from typing import Any
 
 from search.energy import describe_devices
 
-_PACKAGES = ("jouletune", "ray", "optuna", "torch", "torchvision", "timm", "torchmetrics", "numpy", "nvidia-ml-py")
+_PACKAGES = (
+    "jouletune",
+    "ray",
+    "optuna",
+    "torch",
+    "torchvision",
+    "timm",
+    "torchmetrics",
+    "numpy",
+    "nvidia-ml-py",
+)
 
 
 def describe_environment(command: Sequence[str]) -> dict[str, Any]:
@@ -43,7 +53,16 @@ def _git_commit() -> str | None:
     here = Path(__file__).parent
     try:
         shown = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"],
+            [
+                "git",
+                "-C",
+                str(here),
+                "describe",
+                "--always",
+                "--abbrev=12",
+                "--dirty=+changes",
+                "--exclude=*",
+            ],
             capture_output=True,
             text=True,
             timeout=5,

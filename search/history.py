@@ -74,9 +74,13 @@ class TrialRecord:
         return _finite(rows[-1].metrics.get(metric)) if rows else None
 
     def best(self, metric: str, mode: str) -> tuple[int, float] | None:
-        """Epoch and value of the best epoch so far."""
-        values = {epoch: _finite(row.metrics.get(metric)) for epoch, row in self.curve.items()}
-        known = [(epoch, value) for epoch, value in values.items() if value is not None]
+        """Epoch and value of the best epoch at the highest rung it trained at: where validation
+        follows the rung's resolution, values of different rungs do not compare."""
+        rung = max((row.rung for row in self.rows), default=0)
+        rows = [row for row in self.curve.values() if row.rung == rung]
+        known = [
+            (row.epoch, value) for row in rows if (value := _finite(row.metrics.get(metric))) is not None
+        ]
         sign = 1 if mode == "max" else -1
         return max(known, key=lambda item: sign * item[1], default=None)
 

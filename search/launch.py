@@ -56,7 +56,10 @@ def launch(
         SessionError: Ray did not start, or offers less than one trial needs.
     """
     Ledger.check_free(launch.folder)
-    with _meanwhile(_IMPORTED_MEANWHILE), ray_session(address=launch.address, dashboard=launch.dashboard) as session:
+    with (
+        _meanwhile(_IMPORTED_MEANWHILE),
+        ray_session(address=launch.address, dashboard=launch.dashboard) as session,
+    ):
         from search.cluster.execute import execute, fitted
 
         space = replace(space, resources=fitted(space.resources, session))
@@ -85,7 +88,9 @@ def _new_ledger(space: Space, launch: Launch) -> Ledger:
 
 def _announce(session: Session, launch: Launch, output: RichConsole) -> None:
     if launch.dashboard:
-        output.print(f"dashboard: {session.dashboard_url}   sign in with the token {session.token}", soft_wrap=True)
+        output.print(
+            f"dashboard: {session.dashboard_url}   sign in with the token {session.token}", soft_wrap=True
+        )
 
 
 @contextmanager
@@ -111,5 +116,3 @@ def _interruptible(run: Run, output: RichConsole) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainables.atomic_write import replacing
+
 SCHEMA_VERSION = 1
 
 
@@ -46,7 +48,9 @@ class Ledger:
         try:
             (ledger.folder / "trials").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LedgerError(f"{folder} cannot be made ({error.strerror}); give another --results") from error
+            raise LedgerError(
+                f"{folder} cannot be made ({error.strerror}); give another --results"
+            ) from error
         ledger.append({"event": "journal_started", "schema": SCHEMA_VERSION})
         return ledger
 
@@ -129,7 +133,5 @@ class Ledger:
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a file of the run's folder atomically."""
-        path = self.folder / name
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
+        with replacing(self.folder / name) as scratch:
+            scratch.write_text(text, encoding="utf-8")

@@ -49,7 +49,8 @@ def chosen(history: History, space: Space, *, top: int) -> list[TrialRecord]:
 def fresh_seeds(seed: int, count: int) -> list[int]:
     """Seeds that the search has not used; the same for every configuration, so that gains pair."""
     return [
-        int.from_bytes(hashlib.sha256(f"promotion {seed} {index}".encode()).digest()[:4]) for index in range(count)
+        int.from_bytes(hashlib.sha256(f"promotion {seed} {index}".encode()).digest()[:4])
+        for index in range(count)
     ]
 
 
@@ -126,14 +127,18 @@ def _row(trial: TrialRecord, promotion: History, space: Space, default: str | No
         "num_failed": len(runs) - len(done),
         "val_mean": statistics.fmean(values) if values else None,
         **_named("test", interval(list(tests.values())) if tests else None),
-        **_gain(tests, _tests(promotion, default, space) if default else {}, trial.trial_id == default, space),
+        **_gain(
+            tests, _tests(promotion, default, space) if default else {}, trial.trial_id == default, space
+        ),
         "seconds": round(sum(run.seconds for run in runs), 3),
         "energy_j": sum(joules) / 1000 if joules else None,
         **trial.hparams,
     }
 
 
-def _gain(tests: dict[int, float], default: dict[int, float], is_default: bool, space: Space) -> dict[str, Any]:
+def _gain(
+    tests: dict[int, float], default: dict[int, float], is_default: bool, space: Space
+) -> dict[str, Any]:
     differences = [value - default[seed] for seed, value in tests.items() if seed in default]
     if is_default or not differences:
         return {**_named("gain", None), "verdict": None}

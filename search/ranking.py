@@ -19,7 +19,8 @@ def ranked(trials: Iterable[TrialRecord], metric: str, mode: Mode) -> list[Trial
 
     def key(trial: TrialRecord) -> tuple[float, float, int]:
         value = trial.value(metric)
-        assert trial.rung is not None and value is not None
+        assert trial.rung is not None, "is_comparable"
+        assert value is not None, "is_comparable"
         return -trial.rung, -sign * value, trial.number
 
     return sorted((trial for trial in trials if is_comparable(trial, metric)), key=key)

@@ -77,7 +77,12 @@ class Tables:
     """
 
     def __init__(
-        self, ledger: Ledger, space: Space, *, every_s: float = 2.0, clock: Callable[[], float] = time.monotonic
+        self,
+        ledger: Ledger,
+        space: Space,
+        *,
+        every_s: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger, self._space = ledger, space
         self._every_s, self._clock = every_s, clock

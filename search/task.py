@@ -10,7 +10,7 @@ from typing import Any
 
 from search.budget import Ladder
 from search.space import Space
-from trainables.contract import Env, Trainable
+from trainables.contract import Env, Precision, Trainable, ValidationResolution
 from trainables.load import load_trainable
 
 
@@ -34,7 +34,8 @@ class TrialTask:
     seed: int
     resolution: int | None
     validation_subset: float | int | None
-    precision: str
+    validation_resolution: ValidationResolution
+    precision: Precision
     folder: Path
     gpus: float = 0.0
     cpus: float = 1.0
@@ -65,14 +66,22 @@ class TrialTask:
             seed=self.seed,
             cache_dir=cache_folder(),
             device="cuda" if self.gpus else "cpu",
-            precision=self.precision,  # type: ignore[arg-type]  # checked by the space
+            precision=self.precision,
             resolution=self.resolution,
             validation_subset=self.validation_subset,
+            validation_resolution=self.validation_resolution,
+            num_workers=max(1, int(self.cpus)),
         )
 
 
 def task_for(
-    space: Space, *, trial_id: str, hparams: Mapping[str, Any], seed: int, folder: Path, should_test: bool = False
+    space: Space,
+    *,
+    trial_id: str,
+    hparams: Mapping[str, Any],
+    seed: int,
+    folder: Path,
+    should_test: bool = False,
 ) -> TrialTask:
     """The task that trains `hparams` as `space` says."""
     return TrialTask(
@@ -85,6 +94,7 @@ def task_for(
         seed=seed,
         resolution=space.ladder.top.resolution,
         validation_subset=space.validation_subset,
+        validation_resolution=space.validation_resolution,
         precision=space.precision,
         folder=folder,
         gpus=space.resources.gpus_per_trial or 0.0,

@@ -39,7 +39,7 @@ class EpochRow:
     is_rung_end: bool = False
     metrics: Mapping[str, float]
     seconds: float
-    energy: EnergyReading = EnergyReading()
+    energy: EnergyReading = field(default_factory=EnergyReading)
     notes: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     test: Mapping[str, float] | None = None
@@ -49,7 +49,9 @@ class EpochRow:
         """Plain data that JSON can hold: numbers that are not finite become text."""
         plain = {**vars(self), "energy": self.energy.to_dict(), "metrics": _json_numbers(self.metrics)}
         plain["test"] = None if self.test is None else _json_numbers(self.test)
-        return {name: value for name, value in plain.items() if value not in ({}, None, False) or name == "rung"}
+        return {
+            name: value for name, value in plain.items() if value not in ({}, None, False) or name == "rung"
+        }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> EpochRow:

@@ -28,7 +28,7 @@ search:
 """
 
 # A trainable whose fate stands in its hparams, as a user's own file.
-FATEFUL = '''
+FATEFUL = """
 import math, os
 from dataclasses import dataclass
 from trainables.contract import Diverged, Trainable
@@ -67,7 +67,7 @@ class Fateful:
 
 TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max",
                       start=lambda hparams, horizon, env: Fateful(hparams, env))
-'''
+"""
 
 
 class SteadyMeter:
@@ -100,7 +100,9 @@ def fateful_space(folder: Path, overrides: Sequence[str] = ()) -> Space:
     """A space over the trainable whose fate stands in its hparams."""
     (folder / "fateful.py").write_text(FATEFUL)
     text = (
-        "parameters: {fate: {values: [fine, raise, exit, diverge, text, silent, nan]}, score: {min: 0.0, max: 0.9}}\n"
+        "parameters:\n"
+        "  fate: {values: [fine, raise, exit, diverge, text, silent, nan]}\n"
+        "  score: {min: 0.0, max: 0.9}\n"
         "search: {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]}}\n"
     )
     return made_space(folder, text, overrides)

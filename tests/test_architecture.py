@@ -19,7 +19,7 @@ MAY_USE = {
     "search/sampler.py": {"optuna"},
     "trainables": {"torch", "torchvision", "timm", "torchmetrics"},
 }
-SHARED_WORDS = {"trainables.contract", "trainables.load", "trainables.checkpoint"}
+SHARED_WORDS = {"trainables.contract", "trainables.load", "trainables.checkpoint", "trainables.atomic_write"}
 
 
 def modules() -> list[str]:

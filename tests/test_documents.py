@@ -13,7 +13,7 @@ from search.tables import ENERGY_COLUMNS, RESERVED, trial_columns
 from trainables.load import load_trainable, trainable_names
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "results/README.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "results/README.md"]
 
 
 def columns_of(section: str) -> list[str]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.engine import checkpoint
-from trainables.engine.atomic_write import replacing
+from trainables.atomic_write import replacing
+from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.engine.seeds import generator, restore_rng, rng_state, seed_all
 
 
@@ -20,15 +20,15 @@ def drawn() -> tuple[float, float, float, float]:
 def test_every_generator_goes_on_where_the_checkpoint_left_it(tmp_path):
     seed_all(3)
     drawn()
-    checkpoint.save(tmp_path / "state.pt", {"rng": rng_state()})
+    save_checkpoint(tmp_path / "state.pt", {"rng": rng_state()})
     expected = drawn(), drawn()
-    restore_rng(checkpoint.load(tmp_path / "state.pt")["rng"])
+    restore_rng(load_checkpoint(tmp_path / "state.pt")["rng"])
     assert (drawn(), drawn()) == expected
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "state.pt"
-    checkpoint.save(path, {"epochs_done": 1})
+    save_checkpoint(path, {"epochs_done": 1})
 
     def write_half():
         with replacing(path) as temporary:
@@ -37,7 +37,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
     with pytest.raises(OSError, match="disk full"):
         write_half()
-    assert checkpoint.load(path) == {"epochs_done": 1}
+    assert load_checkpoint(path) == {"epochs_done": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
 
 

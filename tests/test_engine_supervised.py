@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.classification import Hparams, start
 from trainables.contract import Budget, Diverged, Env
-from trainables.engine import checkpoint
 from trainables.engine.augment import Augment
 from trainables.engine.batches import Batches
 from trainables.engine.data import channel_statistics, load_data
@@ -63,10 +63,10 @@ def test_two_epochs_a_checkpoint_and_two_at_a_larger_budget_equal_four_to_the_bi
     whole, resumed = (start(hparams, LARGE, env) for _ in range(2))
     for _ in range(2):
         whole.run_epoch(SMALL)
-    checkpoint.save(tmp_path / "state.pt", whole.state_dict())
+    save_checkpoint(tmp_path / "state.pt", whole.state_dict())
     expected = [whole.run_epoch(LARGE)["val_loss"] for _ in range(2)]
 
-    resumed.load_state_dict(checkpoint.load(tmp_path / "state.pt"))
+    resumed.load_state_dict(load_checkpoint(tmp_path / "state.pt"))
     assert [resumed.run_epoch(LARGE)["val_loss"] for _ in range(2)] == expected
     assert difference(whole.model, resumed.model) == 0
     assert resumed.epochs_done == 4

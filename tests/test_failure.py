@@ -30,7 +30,10 @@ class ActorDiedError(RuntimeError):
         (RuntimeError("CUDA out of memory"), "out_of_memory"),
         (MemoryError(), "out_of_memory"),
         (ActorDiedError("Task was killed due to the node running low on memory."), "out_of_memory"),
-        (ActorDiedError("Potential root causes: (1) SIGKILL by OOM killer due to high memory usage"), "lost_worker"),
+        (
+            ActorDiedError("Potential root causes: (1) SIGKILL by OOM killer due to high memory usage"),
+            "lost_worker",
+        ),
         (ActorDiedError("The actor died unexpectedly before finishing this task."), "lost_worker"),
         (LocalEntryNotFoundError("outgoing traffic has been disabled"), "weights_missing"),
         (urllib.error.URLError("name resolution"), "network"),

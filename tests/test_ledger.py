@@ -62,7 +62,7 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(LedgerError, match="cannot be made .*give another --results"):
+    with pytest.raises(LedgerError, match=r"cannot be made .*give another --results"):
         ledger_in(tmp_path / "file" / "run")
 
 

@@ -27,7 +27,9 @@ from trainables.checkpoint import load_checkpoint
 
 def searched(folder: Path) -> Run:
     points = [Proposal(hparams={"fate": "fine", "score": 0.2}, origin="default")]
-    points += [Proposal(hparams={"fate": "fine", "score": score}, origin="start") for score in (0.5, 0.4, 0.1)]
+    points += [
+        Proposal(hparams={"fate": "fine", "score": score}, origin="start") for score in (0.5, 0.4, 0.1)
+    ]
     return executed(fateful_space(folder), folder, FixedList(points))[0]
 
 

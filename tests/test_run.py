@@ -13,7 +13,9 @@ from search.run import Run
 from search.trial import EpochRow
 
 
-def row(epoch: int, rung: int, value: float, *, is_rung_end: bool = False, is_replay: bool = False) -> EpochRow:
+def row(
+    epoch: int, rung: int, value: float, *, is_rung_end: bool = False, is_replay: bool = False
+) -> EpochRow:
     return EpochRow(
         epoch=epoch,
         rung=rung,
@@ -156,8 +158,8 @@ def test_patience_ends_a_trial_that_no_longer_gains(tmp_path: Path) -> None:
     run = new_run(tmp_path, **{"search.patience": 2, "search.ladder.epochs": "[9]"})
     task = run.next_task()
     assert task is not None
-    decisions = [run.on_epoch(task.trial_id, row(epoch + 1, 0, value)) for epoch, value in enumerate([0.5, 0.4, 0.4])]
+    decisions = [
+        run.on_epoch(task.trial_id, row(epoch + 1, 0, value)) for epoch, value in enumerate([0.5, 0.4, 0.4])
+    ]
     assert decisions == ["go_on", "go_on", "stop"]
     assert run.history.trials[task.trial_id].message == "no gain in 2 epochs"
-
-

@@ -13,7 +13,9 @@ from search.rungs import Rungs
 NAN = math.nan
 
 
-def decisions(values: list[float], *, eta: float | None = 3, mode: str = "max", num_rungs: int = 3) -> list[str]:
+def decisions(
+    values: list[float], *, eta: float | None = 3, mode: str = "max", num_rungs: int = 3
+) -> list[str]:
     rungs = Rungs(num_rungs, eta=eta, mode=mode)
     return [rungs.on_result(f"trial-{number}", 0, value) for number, value in enumerate(values)]
 
@@ -23,7 +25,14 @@ def test_the_first_trial_goes_on_and_a_worse_second_one_stops() -> None:
 
 
 def test_one_in_eta_goes_on_when_trials_come_best_first() -> None:
-    assert decisions([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], eta=3) == ["go_on", "stop", "stop", "stop", "stop", "stop"]
+    assert decisions([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], eta=3) == [
+        "go_on",
+        "stop",
+        "stop",
+        "stop",
+        "stop",
+        "stop",
+    ]
 
 
 def test_with_six_results_the_second_best_goes_on() -> None:

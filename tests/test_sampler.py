@@ -16,7 +16,11 @@ parameters:
   lr: {distribution: log_uniform_values, min: 1e-4, max: 1.0}
   batch_size: {values: [16, 32, 64, 128]}
   noise: {distribution: normal, mu: 0.01, sigma: 0.001}
-search: {trainable: toy, data: none, ladder: {epochs: [1, 3, 9]}, start: [{lr: 0.5}, {batch_size: 16, lr: 0.25}]}
+search:
+  trainable: toy
+  data: none
+  ladder: {epochs: [1, 3, 9]}
+  start: [{lr: 0.5}, {batch_size: 16, lr: 0.25}]
 """
 
 
@@ -71,7 +75,9 @@ def test_a_default_outside_the_ranges_runs_but_teaches_nothing(tmp_path: Path) -
         ("interrupted", "FAIL"),
     ],
 )
-def test_every_end_has_its_state_and_nothing_is_left_running(tmp_path: Path, status: Status, state: str) -> None:
+def test_every_end_has_its_state_and_nothing_is_left_running(
+    tmp_path: Path, status: Status, state: str
+) -> None:
     sampler = sampler_for(made_space(tmp_path))
     sampler.ask("t0")
     sampler.report("t0", 0, 0.5)
@@ -97,7 +103,8 @@ def test_nan_is_never_told_as_a_value(tmp_path: Path) -> None:
 
 
 def test_a_grid_tries_each_point_and_then_has_no_more(tmp_path: Path) -> None:
-    text = "{method: grid, parameters: {batch_size: {values: [16, 32, 64]}}, search: {trainable: toy, data: none}}"
+    sizes = "parameters: {batch_size: {values: [16, 32, 64]}}"
+    text = f"{{method: grid, {sizes}, search: {{trainable: toy, data: none}}}}"
     space = made_space(tmp_path, text)
     sampler = make_sampler(space, defaults_of(space))
     asked = [sampler.ask(f"t{number}") for number in range(4)]

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
-def command(name: str, *arguments: object, folder: Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+def command(
+    name: str, *arguments: object, folder: Path, timeout_s: float = 300
+) -> subprocess.CompletedProcess[str]:
     """Run a script by path from another folder."""
     return subprocess.run(
         [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)],
@@ -56,7 +58,9 @@ def test_a_search_leaves_a_ranked_table_and_its_promotion_a_comparison(tmp_path:
     assert len(list((folder / "promotion" / "trials").glob("*/final.pt"))) == 2 * len(rows)
 
 
-def test_a_trial_that_raises_one_that_returns_nan_and_one_that_exits_leave_labelled_rows(tmp_path: Path) -> None:
+def test_a_trial_that_raises_one_that_returns_nan_and_one_that_exits_leave_labelled_rows(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "fateful.py").write_text(FATEFUL)
     space = tmp_path / "fates.yaml"
     space.write_text(
@@ -67,11 +71,14 @@ def test_a_trial_that_raises_one_that_returns_nan_and_one_that_exits_leave_label
     done = command("search", "--space", space, "--name", "run", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "results/run/trials.csv", keep_default_na=False).set_index("fate")
-    assert dict(table["status"]) == {"fine": "finished", "raise": "failed", "nan": "diverged", "exit": "failed"}
+    assert dict(table["status"]) == {
+        "fine": "finished",
+        "raise": "failed",
+        "nan": "diverged",
+        "exit": "failed",
+    }
     assert dict(table["cause"]) == {"fine": "", "raise": "crash", "nan": "diverged", "exit": "lost_worker"}
     assert dict(table["attempts"]) == {"fine": 1, "raise": 1, "nan": 1, "exit": 2}
     log = (tmp_path / "results/run/trials" / table.loc["raise", "trial_id"] / "log.txt").read_text()
     assert "KeyError: 'a mistake in the training code'" in log
     assert "Traceback" in log
-
-

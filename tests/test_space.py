@@ -314,7 +314,9 @@ def test_a_budget_moves_the_top_of_the_ladder_and_the_rest_with_it(tmp_path: Pat
     parameters: {lr: {min: 0.1, max: 0.2}}
     search: {trainable: ./model.py, data: digits, ladder: {epochs: [1, 3, 9], subset: [0.25, 0.5, 1.0]}}
     """
-    space = load(tmp_path, text, "search.budget.epochs=18", "search.budget.subset=0.5", "search.budget.resolution=32")
+    space = load(
+        tmp_path, text, "search.budget.epochs=18", "search.budget.subset=0.5", "search.budget.resolution=32"
+    )
     assert space.ladder.rungs == (
         Budget(epochs=2, subset=0.125, resolution=32),
         Budget(epochs=6, subset=0.25, resolution=32),

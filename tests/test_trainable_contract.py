@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import pytest
 import torch
 
+from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.contract import Budget, Env, Trainable, Training
-from trainables.engine import checkpoint
 from trainables.engine.optimizer import check_groups
 from trainables.load import load_trainable, trainable_names
 
@@ -66,11 +66,11 @@ def test_the_same_seed_gives_the_same_curve(started):
 def test_an_epoch_a_checkpoint_and_an_epoch_equal_two_epochs_to_the_bit(started, tmp_path):
     whole = started()
     whole.run_epoch(TINY)
-    checkpoint.save(tmp_path / "state.pt", whole.state_dict())
+    save_checkpoint(tmp_path / "state.pt", whole.state_dict())
     expected = without_times(whole.run_epoch(TINY))
 
     resumed = started()
-    resumed.load_state_dict(checkpoint.load(tmp_path / "state.pt"))
+    resumed.load_state_dict(load_checkpoint(tmp_path / "state.pt"))
     assert resumed.epochs_done == 1
     assert without_times(resumed.run_epoch(TINY)) == expected
     assert same(resumed.state_dict(), whole.state_dict())

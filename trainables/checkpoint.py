@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from trainables.atomic_write import replacing
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -16,20 +17,15 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """
     import torch  # here, because `search` names these functions and must not load torch
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with scratch.open("wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with replacing(path) as scratch:
+        torch.save(dict(state), scratch)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state that was saved, its tensors on the CPU."""
+    """The state that was saved, its tensors on the CPU.
+
+    Generator states must stay there: `map_location="cuda"` would move them and then fail.
+    """
     import torch
 
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Mode = Literal["min", "max"]
+ValidationResolution = Literal["top", "rung"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +50,12 @@ class Env:
         seed: The trial's seed: weights, order of examples, augmentation.
         cache_dir: Folder for decoded data; shared by all trials of a node.
         device: A torch device name.
-        resolution: Side in pixels of validation and test images at every rung, so that scores
-            compare. None is the data's own.
+        resolution: Side in pixels of the top rung's images, and of test images. None is the data's own.
         validation_subset: Share or count of the validation set that is scored; None is all.
-        num_workers: Processes that decode images; 0 decodes in the training process.
+        validation_resolution: "top" scores validation at `resolution` at every rung, so that all
+            scores compare. "rung" scores at the resolution of the epoch's training, so that those
+            of one rung do: for networks that do not carry over to larger images.
+        num_workers: Threads that decode images.
     """
 
     data: str
@@ -63,6 +66,7 @@ class Env:
     precision: Precision = "auto"
     resolution: int | None = None
     validation_subset: float | int | None = None
+    validation_resolution: ValidationResolution = "top"
     num_workers: int = 0
 
 
@@ -82,7 +86,10 @@ class Training(Protocol):
         ...
 
     def test(self) -> Mapping[str, float]:
-        """Evaluate on the test set. Promotion calls it once per final training, nobody else does."""
+        """Evaluate on the test set. Promotion calls it once per final training, nobody else does.
+
+        The metric is among the values, with `test_` for `val_` in its name.
+        """
         ...
 
     def notes(self) -> Mapping[str, str]:

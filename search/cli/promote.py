@@ -32,7 +32,9 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--top", type=int, metavar="N", help="so many of the best (default: the space's)")
     flags.add_argument("--seeds", type=int, metavar="N", help="trainings of each (default: the space's)")
     flags.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
-    flags.add_argument("--workers", type=int, metavar="N", help="trainings at a time (default: as many as fit)")
+    flags.add_argument(
+        "--workers", type=int, metavar="N", help="trainings at a time (default: as many as fit)"
+    )
     flags.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster")
     return flags
 
@@ -42,7 +44,14 @@ def main(options: argparse.Namespace) -> int:
     from rich.console import Console as RichConsole
 
     from search.launch import Launch, launch
-    from search.promotion import chosen, fresh_seeds, full_training, promoted_columns, promoted_rows, proposals
+    from search.promotion import (
+        chosen,
+        fresh_seeds,
+        full_training,
+        promoted_columns,
+        promoted_rows,
+        proposals,
+    )
     from search.proposal import FixedList
     from search.report.summary import print_promotion
 
@@ -63,7 +72,9 @@ def main(options: argparse.Namespace) -> int:
     rows = promoted_rows(trials, run.history, space)
     ledger.write_csv("promoted.csv", promoted_columns(trials), rows)
     print_promotion(rows, space.metric, output)
-    output.print(f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {plan.folder}", soft_wrap=True)
+    output.print(
+        f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {plan.folder}", soft_wrap=True
+    )
     return 0 if all(row["num_seeds"] == len(seeds) for row in rows) else 1
 
 

@@ -32,18 +32,40 @@ def parser() -> argparse.ArgumentParser:
     )
     add = flags.add_argument
     add("--space", required=True, metavar="FILE", help="a name in spaces/, or a path")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file; dotted, repeatable")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the file; dotted, repeatable",
+    )
     add("--name", help="name of the run (default: the space's name and the start time)")
-    add("--results", type=Path, default=Path("results"), metavar="DIR", help="the run is DIR/NAME (default: results)")
+    add(
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="the run is DIR/NAME (default: results)",
+    )
     add("--trials", metavar="N", help="at most so many trials")
     add("--hours", metavar="H", help="start no epoch after so many hours")
     add("--budget-epochs", metavar="N", help="epochs of the top rung; lower rungs keep their proportions")
-    add("--budget-subset", metavar="S", help="share (0.5) or count (500) of training examples at the top rung")
+    add(
+        "--budget-subset", metavar="S", help="share (0.5) or count (500) of training examples at the top rung"
+    )
     add("--budget-size", metavar="PX", help="resolution of the top rung in pixels")
     add("--seed", metavar="N", help="seed of the split, the subsets, the sampler and the trials")
     add("--workers", metavar="N", help="trials at a time (default: as many as fit)")
-    add("--gpus-per-trial", metavar="G", help="0.5 lets two trials share a GPU (default: 1 where there is one)")
-    add("--address", metavar="HOST:PORT", help="join a running Ray cluster; DIR must be on storage all nodes share")
+    add(
+        "--gpus-per-trial",
+        metavar="G",
+        help="0.5 lets two trials share a GPU (default: 1 where there is one)",
+    )
+    add(
+        "--address",
+        metavar="HOST:PORT",
+        help="join a running Ray cluster; DIR must be on storage all nodes share",
+    )
     add("--dashboard", action="store_true", help="start Ray's dashboard and print how to sign in")
     add("--dry-run", action="store_true", help="print what would run, and end")
     return flags

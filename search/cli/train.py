@@ -33,7 +33,13 @@ def parser() -> argparse.ArgumentParser:
     add = flags.add_argument
     add("--space", required=True, metavar="FILE", help="a name in spaces/, or a path")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file")
-    add("--hparam", action="append", default=[], metavar="NAME=VALUE", help="instead of the default; repeatable")
+    add(
+        "--hparam",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="instead of the default; repeatable",
+    )
     add("--trial", metavar="RUN:TRIAL", help="take the hparams of a trial of an earlier run")
     add("--full", action="store_true", help="the top rung from the first epoch, as promotion trains")
     add("--out", type=Path, metavar="DIR", help="keep the checkpoint here; a second call goes on from it")

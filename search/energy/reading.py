@@ -87,7 +87,6 @@ class EnergySources:
     quality: Quality = ""
     reason: str = ""
 
-
     def to_dict(self) -> dict[str, str]:
         """The texts by name, for the journal."""
         return asdict(self)

@@ -74,7 +74,9 @@ class ConsoleView:
         for trial in best:
             text.append(f"best {trial.trial_id}  {space.metric} ", style="not bold")
             text.append(value_text(trial.value(space.metric)), style="bold green")
-            text.append(f"  rung {trial.rung}  {hparams_text(trial.hparams, space.parameters)}", style="not bold")
+            text.append(
+                f"  rung {trial.rung}  {hparams_text(trial.hparams, space.parameters)}", style="not bold"
+            )
         return text
 
     def _rungs(self) -> Text:
@@ -83,7 +85,7 @@ class ConsoleView:
             f"{budget_text(budget)}: {count}"
             for budget, count in zip(self._run.space.ladder.rungs, counts, strict=True)
         ]
-        return Text("rungs  " + "  ›  ".join(steps), style="dim")
+        return Text("rungs  " + "  >  ".join(steps), style="dim")
 
     def _trials(self) -> Table:
         space = self._run.space

@@ -11,11 +11,15 @@ from search.space import Space
 
 def print_plan(space: Space, output: RichConsole) -> None:
     """Print parameters, ladder with the trials expected at each rung, and limits."""
-    output.print(f"[bold]{space.name}[/bold]: {space.trainable} on {space.data}, {space.metric} ({space.mode})")
+    output.print(
+        f"[bold]{space.name}[/bold]: {space.trainable} on {space.data}, {space.metric} ({space.mode})"
+    )
     output.print(_parameters(space))
     output.print(_ladder(space))
     limits = {name: value for name, value in vars(space.limits).items() if value is not None}
-    text = ", ".join(f"{value:g} {name}" for name, value in limits.items()) or "none: it runs until interrupted"
+    text = (
+        ", ".join(f"{value:g} {name}" for name, value in limits.items()) or "none: it runs until interrupted"
+    )
     output.print(f"sampler {space.sampler}, seed {space.seed}; limits: {text}")
 
 
@@ -42,7 +46,9 @@ def _parameters(space: Space) -> Table:
 
 
 def _ladder(space: Space) -> Table:
-    table = Table("rung", "a trial has then used", "trials, about", box=None, pad_edge=False, header_style="dim")
+    table = Table(
+        "rung", "a trial has then used", "trials, about", box=None, pad_edge=False, header_style="dim"
+    )
     expected = expected_trials(space)
     for rung, budget in enumerate(space.ladder.rungs):
         table.add_row(str(rung), budget_text(budget), f"{expected[rung]:.0f}" if expected else "unlimited")

@@ -58,7 +58,7 @@ def print_promotion(rows: Sequence[Mapping[str, Any]], metric: str, output: Rich
 def _interval_text(row: Mapping[str, Any], prefix: str) -> str:
     mean, low, high = (row[f"{prefix}_{end}"] for end in ("mean", "low", "high"))
     if mean is None:
-        return "–"
+        return "-"
     return f"{mean:.4f}" if low is None else f"{mean:.4f}  ({low:.4f} to {high:.4f})"
 
 
@@ -76,7 +76,7 @@ def _top_table(run: Run) -> Table:
             str(trial.rung),
             str(trial.epochs),
             duration(trial.seconds),
-            "–" if joules is None else f"{joules / 1000:.1f} J",
+            "-" if joules is None else f"{joules / 1000:.1f} J",
             hparams_text(trial.hparams, space.parameters),
         )
     return table

@@ -13,7 +13,7 @@ from trainables.contract import Budget
 def value_text(value: Any) -> str:
     """A value in four significant digits; a dash for what is unknown."""
     if value is None:
-        return "–"
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

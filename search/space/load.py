@@ -168,6 +168,7 @@ class _Reading:
             resources=section.resources,
             promote=section.promote,
             validation_subset=section.validation_subset,
+            validation_resolution=section.validation_resolution,
             patience=section.patience,
             precision=section.precision,
             seed=section.seed,

@@ -16,7 +16,8 @@ from search.space.distributions import to_entry
 from search.space.parameters import Parameter
 from search.space.references import Conditions, is_active, ordered
 from search.space.schema import Promote, Resources, Sampler, Scheduler
-from trainables.contract import Mode, Precision, Trainable
+from trainables.atomic_write import replacing
+from trainables.contract import Mode, Precision, Trainable, ValidationResolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class Space:
     resources: Resources
     promote: Promote
     validation_subset: float | int | None
+    validation_resolution: ValidationResolution
     patience: int | None
     precision: Precision
     seed: int
@@ -90,6 +92,7 @@ class Space:
             "data": self.data,
             "ladder": _axes(self.ladder),
             "validation_subset": self.validation_subset,
+            "validation_resolution": self.validation_resolution,
             "scheduler": self.scheduler.model_dump(),
             "sampler": self.sampler,
             "limits": dataclasses.asdict(self.limits),
@@ -112,9 +115,8 @@ def dump_space(space: Space, path: Path) -> None:
     yaml.representer.sort_base_mapping_type_on_output = False
     text = io.StringIO()
     yaml.dump(space.to_dict(), text)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text.getvalue(), encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as scratch:
+        scratch.write_text(text.getvalue(), encoding="utf-8")
 
 
 def _axes(ladder: Ladder) -> dict[str, list[Any]]:

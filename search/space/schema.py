@@ -22,7 +22,7 @@ from search.space.fields import (
     ZeroOrMore,
 )
 from search.space.problems import KeyedError, Problems, did_you_mean, listed, not_among, shown
-from trainables.contract import Budget, Precision
+from trainables.contract import Budget, Precision, ValidationResolution
 
 Sampler = Literal["tpe", "random", "grid"]
 _M = TypeVar("_M", bound=BaseModel)
@@ -170,6 +170,7 @@ class SearchSection(Section):
     ladder: LadderAxes | None = None
     budget: TopBudget = TopBudget()
     validation_subset: ShareOrCount | None = None
+    validation_resolution: ValidationResolution = "top"
     scheduler: Scheduler = Scheduler()
     sampler: Sampler | None = None
     limits: LimitsSection = LimitsSection()

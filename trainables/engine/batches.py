@@ -55,15 +55,17 @@ class Batches:
         resolution = self.data.train_resolution(budget.resolution)
         return TrainEpoch(self, subset[order], draws, resolution)
 
-    def validation(self) -> Iterator[Batch]:
-        """The validation images that are scored, at their one resolution."""
+    def validation(self, budget: Budget) -> Iterator[Batch]:
+        """The validation images that are scored after an epoch at `budget`."""
         labels = self.data.val.labels
         chosen = nested_subset(labels, self._env.validation_subset, seed=self._env.data_seed)
-        return self._scored(self.data.val, chosen)
+        is_rungs = self._env.validation_resolution == "rung"
+        resolution = self.data.train_resolution(budget.resolution) if is_rungs else self.data.score_resolution
+        return self._scored(self.data.val, chosen, resolution)
 
     def test(self) -> Iterator[Batch]:
-        """All test images, at the validation's resolution."""
-        return self._scored(self.data.test, torch.arange(len(self.data.test)))
+        """All test images, at the top rung's resolution."""
+        return self._scored(self.data.test, torch.arange(len(self.data.test)), self.data.score_resolution)
 
     def training(self, indices: Tensor, draws: Tensor, resolution: int) -> Batch:
         """Training examples by number, augmented by their rows of `draws`."""
@@ -72,9 +74,9 @@ class Batches:
         images = self._augment.lit(self._augment.moved(images, draws).float() / 255, draws)
         return self._batch(images, self.data.train.labels[indices])
 
-    def _scored(self, images: ImageSet, chosen: Tensor) -> Iterator[Batch]:
+    def _scored(self, images: ImageSet, chosen: Tensor, resolution: int) -> Iterator[Batch]:
         for indices in chosen.split(_SCORED_AT_ONCE):
-            pixels = images.images(indices, self.data.score_resolution).to(self._device)
+            pixels = images.images(indices, resolution).to(self._device)
             yield self._batch(pixels.float() / 255, images.labels[indices])
 
     def _batch(self, images: Tensor, labels: Tensor) -> Batch:

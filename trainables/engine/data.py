@@ -48,7 +48,11 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class DataSplits:
-    """The three parts of a run's data, and the one resolution at which scores compare."""
+    """The three parts of a run's data.
+
+    Attributes:
+        score_resolution: Side of test images, and of validation images unless the rung decides.
+    """
 
     train: ImageSet
     val: ImageSet

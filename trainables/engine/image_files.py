@@ -13,8 +13,8 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from PIL import Image
 
+from trainables.atomic_write import replacing
 from trainables.contract import DataError
-from trainables.engine.atomic_write import replacing
 from trainables.engine.resolution import squared
 
 PARTS = ("train", "val", "test")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from trainables.atomic_write import replacing
 from trainables.contract import DataError, Env
-from trainables.engine.atomic_write import replacing
 from trainables.engine.image_files import find_image_files
 from trainables.engine.image_source import ImageSource, decoded_source, in_memory_source
 from trainables.engine.torchvision_sets import load_torchvision

@@ -71,7 +71,9 @@ class SupervisedTraining:
         started_s = perf_counter()
         values = self._train(self.batches.epoch(budget, self.epochs_done))
         trained_s = perf_counter()
-        values |= {f"val_{name}": value for name, value in self._scores(self.batches.validation()).items()}
+        values |= {
+            f"val_{name}": value for name, value in self._scores(self.batches.validation(budget)).items()
+        }
         scored_s = perf_counter()
         self.epochs_done += 1
         self.schedule.observe(self.epochs_done, values["val_loss"])

@@ -16,8 +16,8 @@ import torchvision
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
+from trainables.atomic_write import replacing
 from trainables.contract import DataError
-from trainables.engine.atomic_write import replacing
 from trainables.engine.image_source import ImageSource, decoded_source, in_memory_source
 
 _SPELLINGS = {"train": ("train", "trainval"), "val": ("val", "valid"), "test": ("test",)}
