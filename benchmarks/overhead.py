@@ -120,7 +120,9 @@ def _stock(num_trials: int) -> float:
 
 def _print_first_step(repeats: int) -> None:
     """From the command to the end of the first optimiser step of a ResNet-20: ours, and plain Python."""
-    plain = [sys.executable, str(ROOT / "benchmarks/first_step.py")]
+    from search.task import cache_folder
+
+    plain = [sys.executable, str(ROOT / "benchmarks/first_step.py"), str(cache_folder())]
     seconds: dict[str, list[float]] = {"plain Python": [], "a search": []}
     for _ in range(repeats):
         seconds["plain Python"].append(_first_step(plain))

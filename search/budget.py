@@ -59,13 +59,11 @@ class Ladder:
         """
         rungs = [
             Budget(
-                epochs=_scaled(rung.epochs, self.top.epochs, epochs) if epochs else rung.epochs,
+                epochs=_proportional(rung.epochs, self.top.epochs, epochs or self.top.epochs),
                 subset=_scaled_subset(rung.subset, self.top.subset, subset),
-                resolution=_scaled(
-                    rung.resolution or resolution, self.top.resolution or resolution, resolution
-                )
-                if resolution
-                else rung.resolution,
+                resolution=rung.resolution
+                if resolution is None
+                else _proportional(rung.resolution or 1, self.top.resolution or 1, resolution),
             )
             for rung in self.rungs
         ]
@@ -87,9 +85,8 @@ def _check_axis(axis: str, values: Sequence[float | int | None]) -> None:
         raise ValueError(f"{axis} must not fall from rung to rung, got {given}")
 
 
-def _scaled(value: int | None, old_top: int | None, new_top: int | None) -> int:
-    assert value and old_top and new_top, "all at least 1 by Budget's own check"
-    return max(1, round(value * new_top / old_top))
+def _proportional(value: int, top: int, new_top: int) -> int:
+    return max(1, round(value * new_top / top))
 
 
 def _scaled_subset(

@@ -65,10 +65,11 @@ def proposals(trials: Sequence[TrialRecord], seeds: Sequence[int]) -> list[Propo
 
 
 def full_training(space: Space) -> Space:
-    """The space of the promotion's run: the top rung from the first epoch, and nobody stopped."""
+    """The space of the promotion's run: the top rung's budget from the first epoch on, for as many
+    epochs as the space promotes with, and nobody stopped."""
     return replace(
         space,
-        ladder=space.ladder.only_top(),
+        ladder=space.ladder.only_top().with_top(epochs=space.promote.epochs),
         scheduler=space.scheduler.model_copy(update={"mode": "none"}),
         limits=Limits(),
         patience=None,

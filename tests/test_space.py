@@ -198,9 +198,11 @@ def test_a_folder_of_images_is_found_from_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "home" / "p").mkdir(parents=True)
     assert load(tmp_path, MINIMAL, "search.data=imagefolder:photos").data == f"imagefolder:{tmp_path}/photos"
-    assert load(tmp_path, MINIMAL, "search.data=imagefolder:~/p").data == "imagefolder:/home/someone/p"
+    assert load(tmp_path, MINIMAL, "search.data=imagefolder:~/p").data == f"imagefolder:{tmp_path}/home/p"
 
 
 def test_a_parameter_is_active_only_under_its_condition(tmp_path: Path) -> None:

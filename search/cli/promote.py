@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("run", metavar="RUN", help="a run's folder, or its name in --results")
     flags.add_argument("--top", type=int, metavar="N", help="so many of the best (default: the space's)")
     flags.add_argument("--seeds", type=int, metavar="N", help="trainings of each (default: the space's)")
+    flags.add_argument("--epochs", type=int, metavar="N", help="of each training (default: the space's)")
     flags.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     flags.add_argument(
         "--workers", type=int, metavar="N", help="trainings at a time (default: as many as fit)"
@@ -41,8 +42,6 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Promote and give the exit status."""
-    from rich.console import Console as RichConsole
-
     from search.launch import Launch, launch
     from search.promotion import (
         chosen,
@@ -53,12 +52,13 @@ def main(options: argparse.Namespace) -> int:
         proposals,
     )
     from search.proposal import FixedList
+    from search.report.console import open_console
     from search.report.summary import print_promotion
 
     ledger, space, history = _earlier_run(options)
     trials = chosen(history, space, top=options.top or space.promote.top)
     seeds = fresh_seeds(space.seed, options.seeds or space.promote.seeds)
-    output = RichConsole(highlight=False)
+    output = open_console()
     output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget")
     plan = Launch(
         folder=ledger.new_promotion_folder(), command=sys.argv, address=options.address, should_test=True

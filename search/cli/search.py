@@ -73,12 +73,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Run the search and give the exit status."""
-    from rich.console import Console as RichConsole
-
+    from search.report.console import open_console
     from search.space import load_space
 
     space = load_space(options.space, overrides=[*_overrides(options), *options.set], spaces_dir=SPACES)
-    output = RichConsole(highlight=False)
+    output = open_console()
     for notice in space.notices:
         output.print(f"note: {notice}", style="yellow", soft_wrap=True)
     if options.dry_run:

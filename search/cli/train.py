@@ -50,13 +50,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Train, print a line an epoch, and give the exit status."""
-    from rich.console import Console as RichConsole
-
     from search.failure import classify
+    from search.report.console import open_console
     from search.report.wording import hparams_text
 
     task = _task(options)
-    output = RichConsole(highlight=False)
+    output = open_console()
     output.print(hparams_text(task.hparams, task.hparams), soft_wrap=True)
     try:
         _train(task, options, output)

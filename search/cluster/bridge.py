@@ -8,6 +8,7 @@ from typing import Any
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.train._internal.storage import StorageContext
+from ray.tune.error import TuneError
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
@@ -99,7 +100,9 @@ class SearchController(TuneController):
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Nothing is written."""
 
-    def _process_trial_failure(self, trial: Trial, exception: Exception) -> None:
+    def _process_trial_failure(
+        self, trial: Trial, exception: TuneError | RayTaskError | RayActorError
+    ) -> None:
         cause = exception.cause if isinstance(exception, RayTaskError) and exception.cause else exception
         will_retry = self._run.on_failure(trial.trial_id, classify(cause))
         # Tune asks `num_failures <= max_failures`, and takes a negative maximum for endless retries.

@@ -12,18 +12,13 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
 
-# Set before Ray is imported; the workers inherit them through the runtime environment.
 _WORKER_ENV = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trainable's relative paths mean the user's folder
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TOKENIZERS_PARALLELISM": "false",
 }
 _DRIVER_ENV = {
     "RAY_worker_niceness": "0",  # Ray's 15 starves a trial beside anything else on the machine
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in the trial's log and the table
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 _FORWARDED = (
     "HF_HOME",
@@ -56,9 +51,7 @@ class Session:
 
 
 @contextmanager
-def ray_session(
-    *, address: str | None = None, dashboard: bool = False, env: dict[str, str] | None = None
-) -> Iterator[Session]:
+def ray_session(*, address: str | None = None, dashboard: bool = False) -> Iterator[Session]:
     """Start Ray on this machine, or join the cluster at `address`, and leave it in the end.
 
     A local session has a random token of its own, so that nobody else on the machine can use
@@ -67,8 +60,12 @@ def ray_session(
     Raises:
         SessionError: No cluster answers at `address`, or Ray did not start.
     """
-    os.environ.update({name: value for name, value in _DRIVER_ENV.items() if name not in os.environ})
+    os.environ.update(_DRIVER_ENV)
     token = os.environ.get("RAY_AUTH_TOKEN") if address else _own_token()
+    if not address:
+        # Workers of a session of our own inherit it. A runtime environment would cost the workers
+        # that Ray starts beforehand, which have another one.
+        os.environ.update(_WORKER_ENV | {"PYTHONPATH": _python_path()})
     logging.getLogger("ray").setLevel(logging.ERROR)  # before Ray speaks of its token on start
     import ray
 
@@ -77,9 +74,8 @@ def ray_session(
             address=address or "local",
             include_dashboard=dashboard if address is None else None,
             log_to_driver=False,
-            logging_level="ERROR",
-            configure_logging=True,
-            runtime_env=_runtime_env(env or {}, is_remote=address is not None),
+            logging_level=logging.ERROR,
+            runtime_env=_runtime_env() if address else None,
             namespace="jouletune",
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -106,10 +102,12 @@ def _own_token() -> str:
     return os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
-def _runtime_env(env: dict[str, str], *, is_remote: bool) -> dict[str, object]:
+def _python_path() -> str:
+    return os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+
+
+def _runtime_env() -> dict[str, object]:
+    """What the workers of a cluster need: the program, and the variables that name caches."""
     forwarded = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
-    variables = {**_WORKER_ENV, **forwarded, **env}
-    if is_remote:  # nodes that have no copy of the program get this one
-        packages = [str(_ROOT / name) for name in ("search", "trainables")]
-        return {"env_vars": variables, "py_modules": packages}
-    return {"env_vars": {**variables, "PYTHONPATH": str(_ROOT)}}
+    packages = [str(_ROOT / name) for name in ("search", "trainables")]
+    return {"env_vars": {**_WORKER_ENV, **forwarded}, "py_modules": packages}

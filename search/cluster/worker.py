@@ -59,7 +59,8 @@ class TrialWorker(TuneTrainable):
 
     def cleanup(self) -> None:
         self._rows = None
-        gc.collect()
+        gc.collect()  # a training's cycles would keep its GPU memory
+        gc.freeze()  # what is left is modules and caches: with torch a collection goes from 0.2 s to 1 ms
 
 
 def _rows(task: TrialTask) -> Iterator[EpochRow]:

@@ -17,7 +17,14 @@ from search.report.wording import budget_text, duration, energy_text, hparams_te
 from search.run import Run
 
 _SHOWN_TRIALS = 8
+_WIDTH_OF_A_FILE = 160  # rich takes 80 where there is no terminal, and cuts tables
 _STYLES = {"finished": "green", "stopped": "yellow", "diverged": "red", "failed": "red", "running": "cyan"}
+
+
+def open_console() -> RichConsole:
+    """Standard output, as wide as the terminal, or wide enough for a table in a log."""
+    console = RichConsole(highlight=False)
+    return console if console.is_terminal else RichConsole(highlight=False, width=_WIDTH_OF_A_FILE)
 
 
 class ConsoleView:

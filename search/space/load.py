@@ -99,6 +99,9 @@ class _Reading:
         is_absent = not problems.concern("search.data") and isinstance(self._file.search, dict | None)
         if section.data is None and is_absent:
             problems.add("search.data", "is missing; write data: mnist5k, or data: imagefolder:PATH")
+        kind, _, path = _data(section.data or "").partition(":")
+        if kind == "imagefolder" and path and not Path(path).is_dir():
+            problems.add("search.data", f"the folder {path} does not exist; name one with a folder per class")
 
     def _name(self) -> str:
         return self._file.name or self._path.stem

@@ -140,8 +140,11 @@ class Resources(Section):
 
 
 class Promote(Section):
+    """Full training: of how many of the best, with how many seeds, for how long (None: the top rung)."""
+
     top: Count = 3
     seeds: Count = 3
+    epochs: Count | None = None
 
 
 def _conditions(value: Any) -> dict[str, dict[str, tuple[Any, ...]]]:

@@ -1,0 +1,124 @@
+"""The commands as a person types them: in another folder, by path, with mistakes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from made_runs import TOY
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command: object, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        list(map(str, command)),
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1", **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def script(name: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, ROOT / "scripts" / f"{name}.py", *arguments, folder=folder)
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    path = tmp_path / "toy.yaml"
+    path.write_text(TOY)
+    return path
+
+
+@pytest.mark.parametrize("name", ["search", "promote", "train"])
+def test_every_script_runs_by_path_from_another_folder(name: str, tmp_path: Path) -> None:
+    done = script(name, "--help", folder=tmp_path)
+    assert done.returncode == 0
+    assert "examples:" in done.stdout
+    assert "exit status:" in done.stdout
+
+
+def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    done = run(sys.executable, "-m", "search", "--help", folder=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: search.py")
+
+
+def test_a_dry_run_prints_the_plan_and_creates_nothing(tmp_path: Path, space: Path) -> None:
+    done = script("search", "--space", space, "--dry-run", "--budget-epochs", 18, folder=tmp_path)
+    assert done.returncode == 0
+    assert "18 epochs" in done.stdout
+    assert "0.0001 to 1, log" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy.yaml"]
+
+
+def test_bad_flags_and_a_bad_space_give_one_message_and_create_nothing(tmp_path: Path, space: Path) -> None:
+    done = script(
+        "search",
+        *("--space", space, "--trials", "many", "--hours", "-1", "--budget-size", "big"),
+        *("--set", "parameters.lrr.value=1"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "toy.yaml has 4 problems:",
+        "  search.budget.resolution: must be a whole number, got the text 'big'",
+        "  search.limits.trials: must be a whole number, got the text 'many'",
+        "  search.limits.hours: must be above 0, got -1",
+        "  parameters.lrr: toy has no such hyperparameter; did you mean lr?",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy.yaml"]
+
+
+def test_a_run_that_is_there_already_is_refused_before_anything_starts(tmp_path: Path, space: Path) -> None:
+    folder = tmp_path / "results" / "run"
+    folder.mkdir(parents=True)
+    (folder / "journal.jsonl").write_text("")
+    done = script("search", "--space", space, "--name", "run", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "results/run already holds a run; give another --name, or move it away\n"
+
+
+def test_promoting_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    done = script("promote", "nothing", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "results/nothing holds no run (no journal.jsonl in it)\n")
+
+
+def test_an_image_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    done = script(
+        "search", "--space", "lr_bs", "--set", "search.data=imagefolder:/no/such/folder", folder=tmp_path
+    )
+    assert done.returncode == 2
+    assert "search.data: the folder /no/such/folder does not exist" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_configuration_trains_in_this_process(tmp_path: Path, space: Path) -> None:
+    done = script(
+        "train",
+        *("--space", space, "--hparam", "lr=0.1", "--hparam", "batch_size=32", "--out", "out", "--test"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("lr=0.1 batch_size=32")
+    assert [line.split("  ")[0] for line in lines if line.startswith("epoch")] == [
+        f"epoch {epoch}" for epoch in range(1, 10)
+    ]
+    assert "test_accuracy" in lines[-1]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["checkpoint.pt", "final.pt"]
+
+
+def test_a_python_without_the_packages_says_which_command_makes_the_environment(tmp_path: Path) -> None:
+    done = run(sys.executable, "-S", "-I", ROOT / "scripts" / "search.py", "--help", folder=tmp_path)
+    assert done.returncode == 2
+    assert "lacks pydantic" in done.stderr
+    assert "make setup" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
