@@ -28,6 +28,7 @@ _BY_TYPE: Mapping[str, Cause] = {
     "Timeout": "network",
     "TimeoutError": "network",
     "BadResult": "bad_result",
+    "KilledForMemory": "out_of_memory",
     "ActorDiedError": "lost_worker",
     "ActorUnavailableError": "lost_worker",
     "RayActorError": "lost_worker",

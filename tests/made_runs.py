@@ -29,7 +29,7 @@ search:
 
 # A trainable whose fate stands in its hparams, as a user's own file.
 FATEFUL = """
-import math, os
+import math, os, time
 from dataclasses import dataclass
 from trainables.contract import Diverged, Trainable
 
@@ -48,6 +48,9 @@ class Fateful:
             raise KeyError("a mistake in the training code")
         if fate == "exit":
             os._exit(1)
+        if fate == "hungry":
+            hoard = [bytearray(b"x") * 2**28 for _ in range(20)]  # 5 GiB, every page touched
+            time.sleep(30)
         if fate == "diverge":
             raise Diverged("loss became nan in epoch 1, step 3")
         if fate == "text":
@@ -101,7 +104,7 @@ def fateful_space(folder: Path, overrides: Sequence[str] = ()) -> Space:
     (folder / "fateful.py").write_text(FATEFUL)
     text = (
         "parameters:\n"
-        "  fate: {values: [fine, raise, exit, diverge, text, silent, nan]}\n"
+        "  fate: {values: [fine, raise, exit, hungry, diverge, text, silent, nan]}\n"
         "  score: {min: 0.0, max: 0.9}\n"
         "search: {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]}}\n"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,17 +18,15 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
-def command(
-    name: str, *arguments: object, folder: Path, timeout_s: float = 300
-) -> subprocess.CompletedProcess[str]:
+def command(name: str, *arguments: object, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a script by path from another folder."""
     return subprocess.run(
         [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)],
         cwd=folder,
-        env={**os.environ, "NO_COLOR": "1"},
+        env={**os.environ, "NO_COLOR": "1", **env},
         capture_output=True,
         text=True,
-        timeout=timeout_s,
+        timeout=300,
         check=False,
     )
 
@@ -58,27 +57,45 @@ def test_a_search_leaves_a_ranked_table_and_its_promotion_a_comparison(tmp_path:
     assert len(list((folder / "promotion" / "trials").glob("*/final.pt"))) == 2 * len(rows)
 
 
+def fated(folder: Path, *fates: str, **env: str) -> tuple[pd.DataFrame, subprocess.CompletedProcess[str]]:
+    """A search over the default fate and these ones; its table by fate."""
+    (folder / "fateful.py").write_text(FATEFUL)
+    space = folder / "fates.yaml"
+    space.write_text(
+        "method: grid\n"
+        f"parameters: {{fate: {{values: [fine, {', '.join(fates)}]}}}}\n"
+        "search: {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]}}\n"
+    )
+    done = command("search", "--space", space, "--name", "run", folder=folder, **env)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(folder / "results/run/trials.csv", keep_default_na=False)
+    return table.set_index("fate"), done
+
+
 def test_a_trial_that_raises_one_that_returns_nan_and_one_that_exits_leave_labelled_rows(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "fateful.py").write_text(FATEFUL)
-    space = tmp_path / "fates.yaml"
-    space.write_text(
-        "method: grid\n"
-        "parameters: {fate: {values: [fine, raise, nan, exit]}}\n"
-        "search: {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]}}\n"
-    )
-    done = command("search", "--space", space, "--name", "run", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    table = pd.read_csv(tmp_path / "results/run/trials.csv", keep_default_na=False).set_index("fate")
-    assert dict(table["status"]) == {
-        "fine": "finished",
-        "raise": "failed",
-        "nan": "diverged",
-        "exit": "failed",
-    }
-    assert dict(table["cause"]) == {"fine": "", "raise": "crash", "nan": "diverged", "exit": "lost_worker"}
+    table, _ = fated(tmp_path, "raise", "nan", "exit")
+    statuses = {"fine": "finished", "raise": "failed", "nan": "diverged", "exit": "failed"}
+    assert dict(table["status"]) == statuses
+    causes = {"fine": "", "raise": "crash", "nan": "diverged", "exit": "lost_worker"}
+    assert dict(table["cause"]) == causes
     assert dict(table["attempts"]) == {"fine": 1, "raise": 1, "nan": 1, "exit": 2}
     log = (tmp_path / "results/run/trials" / table.loc["raise", "trial_id"] / "log.txt").read_text()
     assert "KeyError: 'a mistake in the training code'" in log
     assert "Traceback" in log
+
+
+def test_a_worker_killed_by_rays_memory_monitor_is_one_failed_trial(tmp_path: Path) -> None:
+    sizes_kib = dict(re.findall(r"(\w+): +(\d+) kB", Path("/proc/meminfo").read_text()))
+    total_kib, available_kib = int(sizes_kib["MemTotal"]), int(sizes_kib["MemAvailable"])
+    threshold = (total_kib - available_kib + 3 * 2**20) / total_kib
+    table, _ = fated(
+        tmp_path,
+        "hungry",
+        RAY_memory_usage_threshold=f"{threshold:.3f}",
+        RAY_memory_monitor_refresh_ms="50",
+    )
+    assert dict(table["status"]) == {"fine": "finished", "hungry": "failed"}
+    assert table.loc["hungry", "cause"] == "out_of_memory"
+    assert table.loc["hungry", "attempts"] == 1

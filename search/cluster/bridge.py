@@ -71,13 +71,18 @@ class KilledForMemory(RayActorError):
     """Ray's memory monitor or the kernel killed the worker of a trial."""
 
 
+def _said(error: OutOfMemoryError) -> str:
+    """The monitor's first sentence without the table of processes that follows it."""
+    return str(error).splitlines()[0].split(" To see more")[0]
+
+
 class _ActorManager(RayActorManager):
     """Stock Tune ends the whole search when the memory monitor kills one worker: its
     OutOfMemoryError is neither an actor's death nor a task's error. Here it is an actor's death."""
 
     def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, OutOfMemoryError):
-            exception = KilledForMemory(f"out of memory: {exception}")
+            exception = KilledForMemory(error_msg=_said(exception))
         super()._actor_task_failed(tracked_actor_task, exception)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
     Raises:
         SessionError: No cluster answers at `address`, or Ray did not start.
     """
+    if address:
+        _check_answers(address)
     os.environ.update(_DRIVER_ENV)
     token = os.environ.get("RAY_AUTH_TOKEN") if address else _own_token()
     if not address:
@@ -91,6 +94,25 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
         )
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """See that a head node listens: Ray itself ends the whole process when none does.
+
+    Raises:
+        SessionError: Nobody does, or the address is none.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise SessionError(
+            f"an address is HOST:PORT of a Ray head node, such as 10.0.0.5:6379, got {address!r}"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise SessionError(
+            f"no Ray cluster answers at {address} ({error.strerror or error}); start one with: ray start --head"
+        ) from error
 
 
 def _own_token() -> str:

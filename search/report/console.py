@@ -62,7 +62,7 @@ class ConsoleView:
         space = self._run.space
         done = sum(other.status != "running" for other in self._run.history.trials.values())
         line = Text(f"{done:>4}  {trial.trial_id}  ")
-        line.append(f"{trial.status:<11}", style=_STYLES.get(trial.status, ""))
+        line.append(f"{trial.status:<12}", style=_STYLES.get(trial.status, ""))
         line.append(f"{space.metric} {value_text(trial.value(space.metric))}  ")
         line.append(f"epoch {trial.epochs}  {duration(trial.seconds)}  {energy_text(trial.energy.total_mj)}")
         line.append(hparams_text(trial.hparams, space.parameters))

@@ -1,0 +1,106 @@
+"""A search on a running Ray cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from made_runs import TOY
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[str, dict[str, str]]]:
+    """The address of a running head node and the environment that may join it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {**os.environ, "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_AUTH_MODE": "token", "NO_COLOR": "1"}
+    session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets' paths have at most 107 bytes
+    ray = Path(sys.executable).with_name("ray")
+    head = subprocess.Popen(
+        [
+            *(ray, "start", "--head", "--block", f"--port={port}", "--num-cpus=2", f"--temp-dir={session}"),
+            *("--node-ip-address=127.0.0.1", "--include-dashboard=false", "--disable-usage-stats"),
+        ],
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for(port)
+        yield f"127.0.0.1:{port}", env
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            head.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(head.pid, signal.SIGKILL)
+        shutil.rmtree(session, ignore_errors=True)
+
+
+def wait_for(port: int) -> None:
+    for _ in range(300):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"no head node answers at port {port}")
+
+
+def search(address: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    space = folder / "toy.yaml"
+    space.write_text(TOY)
+    script = ROOT / "scripts" / "search.py"
+    return subprocess.run(
+        [sys.executable, script, "--space", space, "--name", "run", "--trials", "6", "--address", address],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_a_search_joins_a_cluster_and_leaves_it_running(
+    cluster: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    address, env = cluster
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        done = search(address, folder, env)
+        assert done.returncode == 0, done.stderr
+        table = pd.read_csv(folder / "results/run/trials.csv")
+        assert table["rank"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 (Connection refused)"),
+        ("ray://somewhere", "an address is HOST:PORT of a Ray head node"),
+    ],
+)
+def test_a_cluster_that_does_not_answer_is_named_and_nothing_is_created(
+    address: str, message: str, tmp_path: Path
+) -> None:
+    done = search(address, tmp_path, dict(os.environ))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "results").exists()
