@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import os
+import secrets
 import statistics
 import subprocess
 import sys
@@ -153,6 +154,7 @@ def _first_step(command: list[str]) -> float:
 
 
 def _run(command: list[str], **env: str) -> str:
+    env["RAY_AUTH_TOKEN"] = secrets.token_hex(16)  # else stock writes one into the home folder
     done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")

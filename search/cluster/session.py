@@ -111,7 +111,7 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise SessionError(
-            f"no Ray cluster answers at {address} ({error.strerror or error}); start one with: ray start --head"
+            f"no Ray cluster answers at {address} ({error.strerror or error}); start one: ray start --head"
         ) from error
 
 

@@ -51,13 +51,15 @@ def parameter_text(parameter: Parameter) -> str:
 
 
 def budget_text(budget: Budget) -> str:
-    """A budget as "3 epochs of 25 % at 14 px"."""
-    text = f"{budget.epochs} epoch{'s' if budget.epochs > 1 else ''}"
+    """A budget as "3 epochs, 0.5 of the data, 14 px"."""
+    parts = [f"{budget.epochs} epoch{'s' if budget.epochs > 1 else ''}"]
     if isinstance(budget.subset, float):
-        text += f" of {budget.subset:.3g} of the images"
+        parts.append("all data" if budget.subset == 1 else f"{budget.subset:.3g} of the data")
     elif budget.subset is not None:
-        text += f" of {budget.subset} images"
-    return text if budget.resolution is None else f"{text} at {budget.resolution} px"
+        parts.append(f"{budget.subset} examples")
+    if budget.resolution is not None:
+        parts.append(f"{budget.resolution} px")
+    return ", ".join(parts)
 
 
 def limits_text(limits: Limits, spent: Spent, num_done: int) -> str:

@@ -1,0 +1,31 @@
+"""What a run ran on and with."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import pytest
+
+from search import environment
+from search.environment import describe_environment
+
+
+def test_versions_machine_and_command_are_there_and_fit_in_json() -> None:
+    described = json.loads(json.dumps(describe_environment(["search.py", "--space", "x"])))
+    assert described["command"] == ["search.py", "--space", "x"]
+    assert described["python"] == sys.version.split()[0]
+    assert re.fullmatch(r"\d+\.\d+.*", described["packages"]["optuna"])
+    assert described["num_cpus"] >= 1
+    assert described["devices"]
+
+
+def test_a_package_that_is_not_installed_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_PACKAGES", ("no-such-package",))
+    assert describe_environment([])["packages"] == {"no-such-package": None}
+
+
+def test_a_machine_without_git_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert describe_environment([])["git"] is None

@@ -1,0 +1,134 @@
+"""What people see in the terminal."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from made_runs import SteadyMeter, executed, fateful_space, listed, made_space, sampler_for
+from rich.console import Console
+
+from search.budget import Limits, Spent
+from search.in_process import execute_here
+from search.ledger import Ledger
+from search.report.console import ConsoleView
+from search.report.plan import expected_trials, print_plan
+from search.report.summary import print_promotion, print_summary
+from search.report.wording import budget_text, duration, limits_text, parameter_text, value_text
+from search.run import Run
+from search.space import Choice, Integer, Normal, Real
+from trainables.contract import Budget
+
+
+def console(*, is_terminal: bool = False) -> Console:
+    return Console(
+        file=io.StringIO(), width=140, force_terminal=is_terminal, color_system=None, highlight=False
+    )
+
+
+def shown(output: Console) -> str:
+    assert isinstance(output.file, io.StringIO)
+    return output.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4217, "0.42 s"), (12.4, "12 s"), (59.6, "60 s"), (185, "3:05"), (3723, "1:02:03")],
+)
+def test_time_spans_are_short(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "-"), (1e-7, "1e-07"), (0.12345, "0.1235"), (64, "64"), ("sgd", "sgd")]
+)
+def test_values_keep_four_digits_and_the_unknown_is_a_dash(value: object, text: str) -> None:
+    assert value_text(value) == text
+
+
+def test_budgets_ranges_and_limits_read_as_words() -> None:
+    assert budget_text(Budget(epochs=1, subset=0.25, resolution=14)) == "1 epoch, 0.25 of the data, 14 px"
+    assert budget_text(Budget(epochs=3, subset=1.0)) == "3 epochs, all data"
+    assert budget_text(Budget(epochs=3, subset=500)) == "3 epochs, 500 examples"
+    assert parameter_text(Real(1e-4, 1.0, log=True)) == "0.0001 to 1, log"
+    assert parameter_text(Integer(8, 64, step=8)) == "8 to 64, in steps of 8"
+    assert parameter_text(Choice((16, 32))) == "16, 32"
+    assert parameter_text(Normal(0.0, 1.0)) == "normal around 0 with deviation 1"
+    limits = Limits(trials=24, hours=2, kwh=0.5)
+    assert limits_text(limits, Spent(hours=0.5), 6) == "6/24 trials  0.50/2 h  unknown/0.5 kWh"
+    assert (
+        limits_text(limits, Spent(hours=0.5, energy_j=360_000), 6) == "6/24 trials  0.50/2 h  0.100/0.5 kWh"
+    )
+
+
+def test_a_plan_says_how_many_trials_each_rung_will_see(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.limits.trials=27"])
+    assert expected_trials(space) == [27.0, 9.0, 3.0]
+    output = console()
+    print_plan(space, output)
+    assert "2     9 epochs               3" in shown(output)
+    assert "16, 32, 64, 128" in shown(output)
+
+
+def test_without_a_terminal_each_ended_trial_is_one_line(tmp_path: Path) -> None:
+    output = console()
+    ledger = Ledger.create(tmp_path / "run")
+    space = fateful_space(tmp_path)
+    run = Run(space, listed({"fate": "fine", "score": 0.5}, {"fate": "raise"}), ledger)
+    with ConsoleView(run, output) as view:
+        run.subscribe(view.on_event)
+        execute_here(run, SteadyMeter())
+    first, second = shown(output).splitlines()
+    assert first.startswith("   1  trial-0000  finished    val_accuracy 0.53  epoch 3  ")
+    assert first.endswith("0.4 J  fate=fine score=0.5")
+    assert second.endswith("fate=raise  (KeyError: 'a mistake in the training code')")
+
+
+def test_in_a_terminal_the_view_shows_best_trial_rungs_and_limits(tmp_path: Path) -> None:
+    run, _ = executed(made_space(tmp_path), tmp_path)
+    output = console(is_terminal=True)
+    view = ConsoleView(run, output)
+    output.print(view._view())
+    best = run.best()
+    assert best is not None
+    assert f"best {best.trial_id}  val_accuracy {value_text(best.value('val_accuracy'))}" in shown(output)
+    assert "rungs  1 epoch: 12  >  3 epochs: " in shown(output)
+    assert "12/12 trials   about 0.00 s left" in shown(output)
+
+
+def test_the_end_says_why_what_where_and_what_next(tmp_path: Path) -> None:
+    run, reason = executed(made_space(tmp_path), tmp_path)
+    output = console()
+    print_summary(run, reason, output)
+    lines = shown(output).splitlines()
+    assert lines[-2].startswith("ended: all 12 trials done   best: trial-")
+    assert lines[-1] == f"next: python scripts/promote.py {run.ledger.folder} --top 3"
+    assert sum("trial-" in line for line in lines[1:6]) == 5
+
+
+def test_unknown_energy_is_said_once_with_its_reason(tmp_path: Path) -> None:
+    space = made_space(tmp_path)
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    output = console()
+    print_summary(run, "nothing", output)
+    assert "energy unknown" in shown(output)
+    assert "no energy: no trial reported a sensor" in shown(output)
+
+
+def test_a_run_without_a_score_shows_why(tmp_path: Path) -> None:
+    run, reason = executed(fateful_space(tmp_path), tmp_path, listed({"fate": "raise"}))
+    output = console()
+    print_summary(run, reason, output)
+    assert "no trial has a score" in shown(output)
+    assert "trial-0000: KeyError: 'a mistake in the training code' (see " in shown(output)
+
+
+def test_a_promotion_shows_the_interval_and_the_verdict() -> None:
+    row = {"rank": 1, "trial_id": "trial-0003", "is_default": False, "num_seeds": 3, "verdict": "better"}
+    row |= {f"test_{end}": value for end, value in (("mean", 0.98), ("low", 0.97), ("high", 0.99))}
+    row |= {f"gain_{end}": value for end, value in (("mean", 0.018), ("low", 0.009), ("high", 0.027))}
+    output = console()
+    print_promotion([row], "val_accuracy", output)
+    assert "0.9800  (0.9700 to 0.9900)" in shown(output)
+    assert "0.0180  (0.0090 to 0.0270)  better" in shown(output)
