@@ -47,7 +47,7 @@ class Launch:
 
 
 def launch(
-    space: Space, launch: Launch, *, make_sampler: Callable[[Space], Sampler], output: RichConsole
+    space: Space, how: Launch, *, make_sampler: Callable[[Space], Sampler], output: RichConsole
 ) -> tuple[Run, str]:
     """Run `space` to its end and give the run with the reason it ended.
 
@@ -55,17 +55,17 @@ def launch(
         LedgerError: The folder cannot be used.
         SessionError: Ray did not start, or offers less than one trial needs.
     """
-    Ledger.check_free(launch.folder)
+    Ledger.check_free(how.folder)
     with (
         _meanwhile(_IMPORTED_MEANWHILE),
-        ray_session(address=launch.address, dashboard=launch.dashboard) as session,
+        ray_session(address=how.address, dashboard=how.dashboard) as session,
     ):
         from search.cluster.execute import execute, fitted
 
         space = replace(space, resources=fitted(space.resources, session))
-        _announce(session, launch, output)
-        ledger = _new_ledger(space, launch)
-        run = Run(space, make_sampler(space), ledger, should_test=launch.should_test)
+        _announce(session, how, output)
+        ledger = _new_ledger(space, how)
+        run = Run(space, make_sampler(space), ledger, should_test=how.should_test)
         tables = Tables(ledger, space)
         with ConsoleView(run, output) as view, _interruptible(run, output):
             run.subscribe(view.on_event)
@@ -79,15 +79,15 @@ def run_name(space: Space) -> str:
     return f"{space.name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _new_ledger(space: Space, launch: Launch) -> Ledger:
-    ledger = Ledger.create(launch.folder)
+def _new_ledger(space: Space, how: Launch) -> Ledger:
+    ledger = Ledger.create(how.folder)
     dump_space(space, ledger.space_file)
-    ledger.write_json("environment.json", describe_environment(launch.command))
+    ledger.write_json("environment.json", describe_environment(how.command))
     return ledger
 
 
-def _announce(session: Session, launch: Launch, output: RichConsole) -> None:
-    if launch.dashboard:
+def _announce(session: Session, how: Launch, output: RichConsole) -> None:
+    if how.dashboard:
         output.print(
             f"dashboard: {session.dashboard_url}   sign in with the token {session.token}", soft_wrap=True
         )

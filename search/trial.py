@@ -16,6 +16,8 @@ from search.failure import BadResult
 from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.contract import Env, Trainable, Training
 
+_ALWAYS_WRITTEN = {"epoch", "rung", "metrics", "seconds"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRow:
@@ -49,9 +51,7 @@ class EpochRow:
         """Plain data that JSON can hold: numbers that are not finite become text."""
         plain = {**vars(self), "energy": self.energy.to_dict(), "metrics": _json_numbers(self.metrics)}
         plain["test"] = None if self.test is None else _json_numbers(self.test)
-        return {
-            name: value for name, value in plain.items() if value not in ({}, None, False) or name == "rung"
-        }
+        return {name: value for name, value in plain.items() if value or name in _ALWAYS_WRITTEN}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> EpochRow:

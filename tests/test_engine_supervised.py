@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -151,7 +152,7 @@ def test_an_epoch_never_reads_the_test_set(env, monkeypatch):
 
 def test_validation_stays_at_its_resolution_whatever_the_budget(env):
     training = start(Hparams(), LARGE, env)
-    assert {batch.images.shape[-1] for batch in training.batches.validation()} == {8}
+    assert {batch.images.shape[-1] for batch in training.batches.validation(SMALL)} == {8}
     epoch = training.batches.epoch(LARGE, 0)
     assert epoch.batch(epoch.order[:2]).images.shape == (2, 1, 12, 12)
 
@@ -178,3 +179,10 @@ def test_a_training_leaves_the_number_of_threads_alone(env):
     before = torch.get_num_threads()
     start(Hparams(), SMALL, env).run_epoch(SMALL)
     assert torch.get_num_threads() == before
+
+
+def test_validation_follows_the_rung_where_that_is_asked_for(env):
+    training = start(Hparams(), LARGE, replace(env, validation_resolution="rung"))
+    small = replace(LARGE, resolution=4)
+    assert {batch.images.shape[-1] for batch in training.batches.validation(small)} == {4}
+    assert {batch.images.shape[-1] for batch in training.batches.test()} == {8}

@@ -11,7 +11,8 @@ _NEEDED = ("pydantic", "ruamel.yaml", "rich", "optuna", "ray", "torch", "torchvi
 
 
 def run(command: str, arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit status: 0 done, 1 a run that failed, 2 unusable input.
+    """Run one command and give its exit status: 0 done, 1 a run that failed, 2 unusable input,
+    130 ended at once by a second Ctrl-C.
 
     Mistakes in what the user gave are one message on stderr, without a traceback.
     """
@@ -33,6 +34,9 @@ def run(command: str, arguments: Sequence[str] | None = None) -> int:
     except MISTAKES as mistake:
         print(mistake, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was done until now is in the run's journal", file=sys.stderr)
+        return 130
     return status
 
 

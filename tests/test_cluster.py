@@ -1,0 +1,96 @@
+"""The Ray side, as far as it can be held without starting Ray."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from made_runs import made_space
+from ray.exceptions import OutOfMemoryError
+
+from search.cluster import session as ray_side
+from search.cluster.bridge import KilledForMemory, _said, placement
+from search.cluster.execute import fitted
+from search.cluster.session import Session, SessionError
+from search.failure import classify
+from search.space import Resources
+from search.task import cache_folder, task_for
+
+
+def chosen(resources: Resources, *, cpus: int, gpus: int) -> tuple[int | None, float | None]:
+    fit = fitted(resources, Session(num_cpus=cpus, num_gpus=gpus))
+    return fit.workers, fit.gpus_per_trial
+
+
+@pytest.mark.parametrize(
+    ("resources", "cpus", "gpus", "expected"),
+    [
+        (Resources(), 2, 0, (2, 0.0)),
+        (Resources(), 16, 4, (4, 1.0)),
+        (Resources(cpus_per_trial=8), 16, 4, (2, 1.0)),
+        (Resources(gpus_per_trial=0.25), 16, 1, (4, 0.25)),
+        (Resources(gpus_per_trial=0), 16, 4, (16, 0.0)),
+        (Resources(workers=1), 16, 4, (1, 1.0)),
+        (Resources(workers=64), 16, 0, (16, 0.0)),
+        (Resources(cpus_per_trial=0.5), 2, 0, (4, 0.0)),
+    ],
+)
+def test_what_is_left_open_is_chosen_from_the_machine(
+    resources: Resources, cpus: int, gpus: int, expected: tuple[int, float]
+) -> None:
+    assert chosen(resources, cpus=cpus, gpus=gpus) == expected
+
+
+def test_a_trial_that_fits_nowhere_is_refused_with_what_there_is() -> None:
+    with pytest.raises(
+        SessionError, match="a trial wants 1 CPUs and 1 GPUs, but there are 2 CPUs and 0 GPUs"
+    ):
+        chosen(Resources(gpus_per_trial=1), cpus=2, gpus=0)
+
+
+def test_a_trial_without_a_gpu_reserves_none() -> None:
+    assert placement(1, 0).bundles == [{"CPU": 1}]
+    assert placement(2, 0.5).bundles == [{"CPU": 2, "GPU": 0.5}]
+
+
+def test_a_kill_by_the_memory_monitor_is_out_of_memory_in_one_line() -> None:
+    error = OutOfMemoryError(
+        "1 worker(s) were killed due to the node running low on memory. To see more, ...\nPID"
+    )
+    killed = KilledForMemory(error_msg=_said(error))
+    failure = classify(killed)
+    assert failure.cause == "out_of_memory"
+    assert (
+        failure.message == "KilledForMemory: 1 worker(s) were killed due to the node running low on memory."
+    )
+
+
+def test_a_token_is_random_and_the_users_own_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    token = ray_side._own_token()
+    assert len(token) == 64
+    assert ray_side._own_token() == token == os.environ["RAY_AUTH_TOKEN"]
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "mine")
+    assert ray_side._own_token() == "mine"
+
+
+def test_a_cluster_gets_the_program_and_the_names_of_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", "/shared/hub")
+    runtime = ray_side._runtime_env()
+    assert [Path(package).name for package in runtime["py_modules"]] == ["search", "trainables"]
+    assert runtime["env_vars"]["HF_HOME"] == "/shared/hub"
+
+
+def test_a_task_carries_plain_data_and_makes_its_env_on_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOULETUNE_CACHE", str(tmp_path / "cache"))
+    space = made_space(tmp_path, overrides=["search.ladder.resolution=[8, 16, 32]", "search.precision=fp32"])
+    task = task_for(space, trial_id="trial-0000", hparams={"lr": 0.5}, seed=7, folder=tmp_path)
+    env = task.env()
+    assert (env.device, env.seed, env.data_seed, env.resolution) == ("cpu", 7, 0, 32)
+    assert (env.cache_dir, env.precision) == (tmp_path / "cache", "fp32")
+    trainable, hparams = task.load()
+    assert (trainable.metric, hparams.lr, hparams.batch_size) == ("val_accuracy", 0.5, 64)
+    assert cache_folder() == tmp_path / "cache"
