@@ -56,6 +56,8 @@ def launch(
         SessionError: Ray did not start, or offers less than one trial needs.
     """
     Ledger.check_free(how.folder)
+    where = f"joining Ray at {how.address}" if how.address else "starting Ray on this machine"
+    output.print(f"{where}; the first trial starts in some seconds", style="dim")
     with (
         _meanwhile(_IMPORTED_MEANWHILE),
         ray_session(address=how.address, dashboard=how.dashboard) as session,
