@@ -65,7 +65,8 @@ class Run:
 
     def ranked(self) -> list[TrialRecord]:
         """The trials that have a score, best first."""
-        return ranked(self.history.trials.values(), self.space.metric, self.space.mode)
+        trials = list(self.history.trials.values())  # the live view asks from a thread of its own
+        return ranked(trials, self.space.metric, self.space.mode)
 
     def best(self) -> TrialRecord | None:
         return next(iter(self.ranked()), None)

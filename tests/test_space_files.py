@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from space_files import write_space
 
+from search.cli import run
 from search.space import Space, SpaceError, load_space
 from search.space.distributions import DISTRIBUTIONS
 
@@ -226,6 +227,21 @@ FILES = {
 def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str) -> None:
     (problem,) = problems_of(tmp_path, text)
     assert problem.startswith(FILES[text])
+
+
+def test_the_command_refuses_every_wrong_file_with_its_message_and_creates_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [*(f"parameters:\n  {entry}\n{SEARCH}" for entry in PARAMETERS), *FILES]
+    assert len(texts) >= 40
+    for text in texts:
+        path = write_space(tmp_path, text)
+        assert run("search", ["--space", str(path), "--results", str(tmp_path / "results")]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert listed_in(err.rstrip("\n"), path)
+        assert "Traceback" not in err
+    assert not (tmp_path / "results").exists()
 
 
 def test_all_problems_are_listed_in_one_message(tmp_path: Path) -> None:
