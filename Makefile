@@ -4,11 +4,15 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 UV := $(shell command -v uv || echo $(VENV)/bin/uv)
 READY := $(VENV)/.ready
+PEERS_VENV := .venv-peers
+PEERS_READY := $(PEERS_VENV)/.ready
 ARGS ?=
 
-.PHONY: setup search test test-all check format bench bench-overhead lock
+.PHONY: setup setup-bench search test test-all check format bench bench-overhead bench-search lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
+
+setup-bench: $(PEERS_READY)  ## the environment of the peers that bench-search measures
 
 search: $(READY)  ## the main job; ARGS="--trials 8" adds flags
 	$(PYTHON) scripts/search.py --space lr_bs.yaml $(ARGS)
@@ -33,6 +37,9 @@ bench: bench-overhead  ## every benchmark
 bench-overhead: $(READY)  ## what a trial costs beside its training, against stock Ray Tune
 	$(PYTHON) benchmarks/overhead.py $(ARGS)
 
+bench-search: $(READY)  ## epochs that a search needs, against its peers; ARGS="--curves FOLDER"
+	$(PYTHON) -m benchmarks.search_quality $(ARGS)
+
 # Versions and hashes for every platform and Python, and no registry named.
 lock: $(READY)
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --all-extras --upgrade \
@@ -46,3 +53,8 @@ $(READY): requirements.lock
 	test -x $(UV) || $(PYTHON) -m pip install --quiet uv
 	UV_COMPILE_BYTECODE=1 $(UV) pip install --quiet --python $(PYTHON) --require-hashes --requirement requirements.lock
 	touch $(READY)
+
+$(PEERS_READY): pyproject.toml $(READY)
+	$(UV) venv --quiet --clear --python $(PYTHON) $(PEERS_VENV)
+	$(UV) pip install --quiet --python $(PEERS_VENV)/bin/python --group bench
+	touch $(PEERS_READY)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
 from trainables.contract import Budget
 
@@ -100,15 +99,12 @@ def _scaled_subset(
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the whole search may use; None is no limit."""
+    """What the whole search may use; None is no limit. `disk_gib` is of checkpoints."""
 
     trials: int | None = None
     hours: float | None = None
     kwh: float | None = None
-
-    def with_limits(self, *, trials: int | None = None, hours: float | None = None) -> Limits:
-        """These limits with the given ones in their place."""
-        return replace(self, trials=trials or self.trials, hours=hours or self.hours)
+    disk_gib: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +118,6 @@ class Spent:
     @property
     def kwh(self) -> float | None:
         return None if self.energy_j is None else self.energy_j / JOULES_PER_KWH
-
-
-LimitName = Literal["trials", "hours", "kwh"]
 
 
 def limit_reached(limits: Limits, spent: Spent) -> str | None:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from search.energy import EnergyReading
 from search.trial import EpochRow
 
-Status = Literal["running", "finished", "stopped", "diverged", "failed", "interrupted"]
-Origin = Literal["default", "start", "sampler", "promotion"]
+Status = Literal["running", "paused", "finished", "stopped", "diverged", "failed", "interrupted"]
+Origin = Literal["default", "start", "sampler", "list", "design", "promotion"]
 Event = Mapping[str, Any]
 
 
@@ -73,6 +73,11 @@ class TrialRecord:
         rows = [row for row in self.rows if row.is_rung_end] or self.rows
         return _finite(rows[-1].metrics.get(metric)) if rows else None
 
+    def value_at(self, metric: str, rung: int) -> float | None:
+        """The metric at the end of `rung`; None if the trial did not end it."""
+        rows = [row for row in self.rows if row.is_rung_end and row.rung == rung]
+        return _finite(rows[-1].metrics.get(metric)) if rows else None
+
     def best(self, metric: str, mode: str) -> tuple[int, float] | None:
         """Epoch and value of the best epoch at the highest rung it trained at: where validation
         follows the rung's resolution, values of different rungs do not compare."""
@@ -90,11 +95,18 @@ def _finite(value: float | None) -> float | None:
 
 
 class History:
-    """All trials of a run, in the order they were asked for."""
+    """All trials of a run, in the order they were asked for.
+
+    Attributes:
+        earlier_s: How long the sessions before the present one lasted.
+        ended: Why the last session ended; None while one goes on, or when it was killed.
+    """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.trials: dict[str, TrialRecord] = {}
         self.energy = EnergyReading()
+        self.earlier_s = 0.0
+        self._session: tuple[float, float] | None = None
         self._running: dict[str, TrialRecord] = {}
         self.ended: str | None = None
         for event in events:
@@ -106,8 +118,11 @@ class History:
     def apply(self, event: Event) -> None:
         """Take in one event of the journal. Events of other kinds leave trials as they are."""
         kind = event["event"]
+        self._keep_time(event)
         if kind == "trial_asked":
             self._ask(event)
+        elif kind == "trial_resumed":
+            self._resume(self.trials[event["trial"]])
         elif kind == "epoch":
             self._epoch(self.trials[event["trial"]], event)
         elif kind == "attempt_failed":
@@ -118,7 +133,7 @@ class History:
             trial = self.trials[event["trial"]]
             trial.status, trial.cause, trial.message = event["status"], event["cause"], event["message"]
             trial.ended_at = event["time"]
-            del self._running[trial.trial_id]
+            self._running.pop(trial.trial_id, None)  # a paused trial that is given up is not there
         elif kind == "run_ended":
             self.ended = event["reason"]
 
@@ -132,6 +147,20 @@ class History:
             asked_at=event["time"],
             source=event.get("source", ""),
         )
+
+    def _resume(self, trial: TrialRecord) -> None:
+        trial.status, trial.cause, trial.message, trial.ended_at = "running", "", "", None
+        self._running[trial.trial_id] = trial
+
+    def _keep_time(self, event: Event) -> None:
+        """A session lasts from its first event to its last; nothing runs between two of them."""
+        if event["event"] == "session_started":
+            if self._session:
+                self.earlier_s += self._session[1] - self._session[0]
+            self._session = (event["time"], event["time"])
+            self.ended = None
+        elif self._session:
+            self._session = (self._session[0], event["time"])
 
     def _epoch(self, trial: TrialRecord, event: Event) -> None:
         row = EpochRow.from_dict(event["row"])

@@ -28,6 +28,7 @@ def _attempt(run: Run, task: TrialTask, meter: EnergyMeter) -> bool:
             task.env(),
             meter,
             checkpointing=Checkpointing(path=task.checkpoint),
+            metric=task.metric,
             final=task.final if task.should_test else None,
         )
         for row in rows:

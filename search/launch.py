@@ -15,12 +15,14 @@ from types import FrameType
 from rich.console import Console as RichConsole
 
 from search.cluster.session import Session, ray_session
+from search.continuing import check_continues
 from search.environment import describe_environment
+from search.keeping import Keeper
 from search.ledger import Ledger
 from search.proposal import Sampler
 from search.report.console import ConsoleView
 from search.run import Run
-from search.space import Space, dump_space
+from search.space import Space, dump_space, load_space
 from search.tables import Tables
 
 # Seconds each to import, and needed once Ray is up: loaded while Ray starts.
@@ -32,11 +34,12 @@ class Launch:
     """How to run, apart from what.
 
     Attributes:
-        folder: The run's folder; must not hold a run yet.
+        folder: The run's folder. A run that is there already is gone on with.
         command: The command line, for environment.json.
         address: A running Ray cluster to join; None starts Ray here.
         dashboard: Start Ray's dashboard and say how to sign in.
         should_test: Promotion.
+        rerun_failed: Try the failed trials of the run again, from their last checkpoints.
     """
 
     folder: Path
@@ -44,6 +47,7 @@ class Launch:
     address: str | None = None
     dashboard: bool = False
     should_test: bool = False
+    rerun_failed: bool = False
 
 
 def launch(
@@ -55,7 +59,9 @@ def launch(
         LedgerError: The folder cannot be used.
         SessionError: Ray did not start, or offers less than one trial needs.
     """
-    Ledger.check_free(how.folder)
+    ledger = Ledger(how.folder)
+    if ledger.has_run:
+        _prepare_to_continue(ledger, space, output)
     where = f"joining Ray at {how.address}" if how.address else "starting Ray on this machine"
     output.print(f"{where}; the first trial starts in some seconds", style="dim")
     with (
@@ -66,11 +72,18 @@ def launch(
 
         space = replace(space, resources=fitted(space.resources, session))
         _announce(session, how, output)
-        ledger = _new_ledger(space, how)
+        if not ledger.has_run:
+            ledger = Ledger.create(how.folder)
+            ledger.lock()
+        dump_space(space, ledger.space_file)
+        ledger.write_json("environment.json", describe_environment(how.command))
         run = Run(space, make_sampler(space), ledger, should_test=how.should_test)
+        if how.rerun_failed:
+            output.print(run.rerun_failed(), soft_wrap=True)
         tables = Tables(ledger, space)
         with ConsoleView(run, output) as view, _interruptible(run, output):
             run.subscribe(view.on_event)
+            run.subscribe(Keeper(run).on_event)
             run.subscribe(lambda event: tables.on_event(event, run.history))
             assert space.resources.workers
             return run, execute(run, slots=space.resources.workers)
@@ -81,11 +94,14 @@ def run_name(space: Space) -> str:
     return f"{space.name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _new_ledger(space: Space, how: Launch) -> Ledger:
-    ledger = Ledger.create(how.folder)
-    dump_space(space, ledger.space_file)
-    ledger.write_json("environment.json", describe_environment(how.command))
-    return ledger
+def _prepare_to_continue(ledger: Ledger, space: Space, output: RichConsole) -> None:
+    ledger.lock()
+    if ledger.space_file.exists():  # else it was killed before the first trial
+        before = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True)
+        check_continues(ledger.folder, before, space)
+    if dropped := ledger.mend():
+        output.print(f"note: {dropped}", style="yellow", soft_wrap=True)
+    output.print(f"going on with the run in {ledger.folder}", soft_wrap=True)
 
 
 def _announce(session: Session, how: Launch, output: RichConsole) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -62,7 +64,7 @@ class Ledger:
             LedgerError: It already holds one.
         """
         if cls(folder).journal.exists():
-            raise LedgerError(f"{folder} already holds a run; give another --name, or move it away")
+            raise LedgerError(f"{folder} already holds a run; give another --name")
 
     @classmethod
     def open(cls, folder: Path) -> Ledger:
@@ -77,6 +79,45 @@ class Ledger:
         return ledger
 
     @property
+    def has_run(self) -> bool:
+        return self.journal.is_file()
+
+    def lock(self) -> None:
+        """Keep the run to this process until it ends, however it ends.
+
+        Raises:
+            LedgerError: Another process has it.
+        """
+        self._lock = (self.folder / ".lock").open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "another process"
+            raise LedgerError(f"{self.folder} is in use by {holder}; wait for it or end it") from error
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {platform.node()}")
+        self._lock.flush()
+
+    def mend(self) -> str | None:
+        """Make the journal fit to append to after a kill, and say what was dropped, if anything.
+
+        A last line that is whole but for its line end gets it; one that was cut short goes.
+        """
+        content = self.journal.read_bytes()
+        start = content.rfind(b"\n") + 1
+        torn = content[start:]
+        if not torn:
+            return None
+        with self.journal.open("r+b") as journal:
+            if _is_json(torn):
+                journal.seek(0, os.SEEK_END)
+                journal.write(b"\n")
+                return None
+            journal.truncate(start)
+        return f"the journal's last line was cut short by a kill; its {len(torn)} bytes are dropped"
+
+    @property
     def journal(self) -> Path:
         return self.folder / "journal.jsonl"
 
@@ -84,10 +125,10 @@ class Ledger:
     def space_file(self) -> Path:
         return self.folder / "space.yaml"
 
-    def new_promotion_folder(self) -> Path:
-        """A folder for a run of promoted trials: `promotion`, then `promotion-2` and so on."""
-        taken = len(list(self.folder.glob("promotion*/journal.jsonl")))
-        return self.folder / (f"promotion-{taken + 1}" if taken else "promotion")
+    @property
+    def promotion_folder(self) -> Path:
+        """The run of the promoted trials."""
+        return self.folder / "promotion"
 
     def trial_folder(self, trial_id: str) -> Path:
         return self.folder / "trials" / trial_id
@@ -135,3 +176,21 @@ class Ledger:
         """Replace a file of the run's folder atomically."""
         with replacing(self.folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
+
+
+def fresh_folder(folder: Path) -> Path:
+    """The first of `folder`, `folder-2`, `folder-3` and so on that holds no run."""
+    number = 1
+    fresh = folder
+    while Ledger(fresh).has_run:
+        number += 1
+        fresh = folder.with_name(f"{folder.name}-{number}")
+    return fresh
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from search.history import Origin, Status
-from search.space import Choice, Integer, Parameter, Space
+from search.space import Space
+from search.space.parameters import identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,39 +26,92 @@ class Proposal:
     source: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class EarlierTrial:
+    """What an earlier run knows of a trial.
+
+    Attributes:
+        values: The metric by the epochs of each rung the trial ended.
+    """
+
+    hparams: Mapping[str, Any]
+    values: Mapping[int, float]
+    status: Status
+    cause: str = ""
+
+
 class Sampler(Protocol):
     """Proposes configurations and is told the truth about every one of them."""
+
+    @property
+    def why_exhausted(self) -> str:
+        """Why `ask` gave None; empty as long as it has not."""
+        ...
 
     def ask(self, trial_id: str) -> Proposal | None:
         """The configuration that trial `trial_id` shall train; None when there are no more."""
         ...
 
-    def report(self, trial_id: str, rung: int, value: float) -> None:
-        """Tell the value at the end of a rung, the one the trial is stopped at too."""
+    def recall(self, trial_id: str, hparams: Mapping[str, Any], origin: Origin) -> None:
+        """Take in a proposal made before a restart, in the order of the journal.
+
+        From then on it is as if it had just been asked for: it is reported and finished like any
+        other, and is not proposed again.
+        """
         ...
 
-    def finish(self, trial_id: str, status: Status) -> None:
-        """Tell how the trial ended. Every trial asked for is finished exactly once."""
+    def report(self, trial_id: str, rung: int, *values: float) -> None:
+        """Tell the value at the end of a rung, the one the trial is stopped at too.
+
+        With several objectives: one value of each, in their order.
+        """
+        ...
+
+    def finish(self, trial_id: str, status: Status, *, cause: str = "") -> None:
+        """Tell how the trial ended, or that it pauses; once for each ask or resume.
+
+        Args:
+            cause: Why it failed, in the words of `search.failure`. A failed attempt that is
+                followed by another one is not told.
+        """
+        ...
+
+    def resume(self, trial_id: str, hparams: Mapping[str, Any]) -> None:
+        """Tell that a paused trial goes on: it will be reported and finished again."""
         ...
 
 
 class FixedList:
-    """Proposes a given list in its order and learns nothing: promotion and explicit lists."""
+    """Proposes a given list in its order and learns nothing: promotion, lists and designs."""
 
     def __init__(self, proposals: Sequence[Proposal]) -> None:
-        self._proposals = deque(proposals)
+        self._proposals = list(proposals)
+        self.why_exhausted = ""
 
     def ask(self, trial_id: str) -> Proposal | None:
-        return self._proposals.popleft() if self._proposals else None
-
-    def report(self, trial_id: str, rung: int, value: float) -> None:
+        if self._proposals:
+            return self._proposals.pop(0)
+        self.why_exhausted = "the whole list was tried"
         return None
 
-    def finish(self, trial_id: str, status: Status) -> None:
+    def recall(self, trial_id: str, hparams: Mapping[str, Any], origin: Origin) -> None:
+        """Strike out the first that is left with these hparams; seeds come in the list's order."""
+        keys = [identity(proposal.hparams) for proposal in self._proposals]
+        if identity(hparams) in keys:
+            del self._proposals[keys.index(identity(hparams))]
+
+    def report(self, trial_id: str, rung: int, *values: float) -> None:
+        return None
+
+    def finish(self, trial_id: str, status: Status, *, cause: str = "") -> None:
+        return None
+
+    def resume(self, trial_id: str, hparams: Mapping[str, Any]) -> None:
         return None
 
 
 Point = tuple[dict[str, Any], Origin]
+MOST_START_UP = 10  # as in Optuna's TPE
 
 
 def first_points(space: Space, defaults: Mapping[str, Any]) -> list[Point]:
@@ -68,28 +120,10 @@ def first_points(space: Space, defaults: Mapping[str, Any]) -> list[Point]:
     return [(dict(defaults), "default"), *starts]
 
 
-def grid_points(space: Space, defaults: Mapping[str, Any]) -> list[Point]:
-    """Every combination of the listed values once, without those that a search begins with.
+def start_up_points(num_trials: int | None) -> int:
+    """How many points are asked for before a sampler's model decides: at most a third of all.
 
-    A parameter that its condition switches off keeps its default, so combinations that differ in
-    it alone are one.
+    Counted as they are asked for. Optuna counts those that ended, and so draws a random point
+    more for each further worker.
     """
-    seen = [point for point, _ in first_points(space, defaults)]
-    grid: list[Point] = []
-    for values in itertools.product(*(_listed(parameter) for parameter in space.parameters.values())):
-        chosen = dict(zip(space.parameters, values, strict=True))
-        point = dict(defaults)
-        for name in space.search_order():
-            if space.is_active(name, point):
-                point[name] = chosen[name]
-        if point not in seen:
-            seen.append(point)
-            grid.append((point, "sampler"))
-    return grid
-
-
-def _listed(parameter: Parameter) -> Sequence[Any]:
-    if isinstance(parameter, Choice):
-        return parameter.values
-    assert isinstance(parameter, Integer), "the space lets nothing else into a grid"
-    return range(parameter.low, parameter.high + 1, parameter.step)
+    return MOST_START_UP if num_trials is None else max(1, min(MOST_START_UP, num_trials // 3))

@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from search.budget import Spent, limit_reached
+from search.ending import all_fail_alike, completed_reason
 from search.failure import Failure
-from search.history import History, Status, TrialRecord
+from search.history import Event, History, Status, TrialRecord
 from search.ledger import Ledger
 from search.proposal import Sampler
 from search.ranking import ranked
-from search.rungs import Decision, Rungs
+from search.rungs import Rungs
 from search.space import Space
 from search.task import TrialTask, task_for
 from search.trial import EpochRow
 
-_ALIKE = 3  # first trials that fail for one cause before the run gives up
+Answer = Literal["go_on", "stop"]
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How a trial leaves its worker, for good or, paused, until it is promoted."""
+
+    status: Status
+    cause: str = ""
+    message: str = ""
 
 
 class Run:
     """A run alive: asked for tasks and told results by whoever executes them.
 
-    Each change of state is one line of the journal first and is then taken in from that line,
-    so that what a reader of the journal rebuilds is what this object holds.
+    Each change of state is one line of the journal first and is then taken in from that line. A run
+    whose journal has lines already takes them in and goes on where they end: a finished trial is told
+    to the sampler, an unfinished one is the next task, from its last checkpoint.
 
     Args:
         should_test: Promotion: the last epoch of each trial is followed by the test set.
@@ -44,17 +57,22 @@ class Run:
         self.space = space
         self.ledger = ledger
         self.history = History()
-        eta = space.scheduler.eta if space.scheduler.mode == "stopping" else None
-        self.rungs = Rungs(len(space.ladder.rungs), eta=eta, mode=space.mode)
+        self.rungs = Rungs(
+            len(space.ladder.rungs), eta=space.scheduler.eta, mode=space.mode, kind=space.scheduler.mode
+        )
         self._sampler = sampler
         self._should_test = should_test
-        self._subscribers: list[Callable[[Mapping[str, Any]], None]] = []
+        self._subscribers: list[Callable[[Event], None]] = []
         self._clock = clock
         self._started_s = clock()
-        self._has_no_more = False
+        self._unfinished: deque[str] = deque()
+        self._why_no_more: str | None = None
+        self._has_promoted_all = False
         self._interrupted_by: str | None = None
+        self._replay()
+        self._record("session_started", None)
 
-    def subscribe(self, subscriber: Callable[[Mapping[str, Any]], None]) -> None:
+    def subscribe(self, subscriber: Callable[[Event], None]) -> None:
         """Call `subscriber` after each event; the console and the tables hang on this."""
         self._subscribers.append(subscriber)
 
@@ -62,6 +80,11 @@ class Run:
     def ended_count(self) -> int:
         """Trials that have ended, in whatever way."""
         return len(self.history.trials) - len(self.history.running())
+
+    @property
+    def num_training(self) -> int:
+        """Trials that were handed out and have not ended: those that a restart lined up wait."""
+        return len(self.history.running()) - len(self._unfinished)
 
     def ranked(self) -> list[TrialRecord]:
         """The trials that have a score, best first."""
@@ -73,62 +96,88 @@ class Run:
 
     @property
     def spent(self) -> Spent:
-        """What the run has used, failed and stopped trials included."""
+        """What the run has used in all its sessions, failed and stopped trials included."""
         total_mj = self.history.energy.total_mj
         return Spent(
             trials=len(self.history.trials),
-            hours=(self._clock() - self._started_s) / 3600,
+            hours=(self.history.earlier_s + self._clock() - self._started_s) / 3600,
             energy_j=None if total_mj is None else total_mj / 1000,
         )
 
     @property
     def is_exhausted(self) -> bool:
-        """No further trial will be asked for."""
-        limit = self.space.limits.trials
-        full = limit is not None and len(self.history.trials) >= limit
-        return self._has_no_more or full or self.stop_reason() is not None
+        """No further task will be given: what runs may yet promote what is paused."""
+        if self.stop_reason() is not None:
+            return True
+        may_promote = self.space.scheduler.mode in {"promotion", "grow"} and not self._has_promoted_all
+        return self._has_asked_all and not self._unfinished and not may_promote
 
     def stop_reason(self) -> str | None:
         """Why no further epoch may start, or None."""
-        return self._interrupted_by or self._all_fail_alike() or limit_reached(self.space.limits, self.spent)
+        alike = all_fail_alike(self.history)
+        return self._interrupted_by or alike or limit_reached(self.space.limits, self.spent)
 
     def interrupt(self, reason: str) -> None:
         """Let every trial end after the epoch it is in."""
         self._interrupted_by = reason
 
+    def rerun_failed(self) -> str:
+        """Line up every failed trial again; gives their number with an estimate of time in words."""
+        failed = [trial for trial in self.history.trials.values() if trial.status == "failed"]
+        done_s = [trial.seconds for trial in self.history.trials.values() if trial.status == "finished"]
+        for trial in failed:
+            self._record("trial_resumed", trial.trial_id)
+            self._unfinished.append(trial.trial_id)
+        most_s = max(done_s, default=None)
+        estimate = "unknown" if most_s is None else f"at most {len(failed) * most_s:.0f} s of training"
+        return f"{len(failed)} failed trials are tried again; estimate: {estimate}"
+
     def next_task(self) -> TrialTask | None:
-        """The next trial to start, or None when there is none now."""
+        """The next trial to start or to go on with, or None when there is none now."""
         if self.is_exhausted:
             return None
-        number = len(self.history.trials)
-        trial_id = f"trial-{number:04d}"
+        if self._unfinished:
+            return self._task(self._unfinished.popleft())
+        return self._promoted() or self._asked() or self._promoted(is_last_call=True)
+
+    def _promoted(self, *, is_last_call: bool = False) -> TrialTask | None:
+        """A paused trial that goes on now; on the last call, when nothing runs, whichever is best."""
+        if is_last_call and (self.num_training or not self._has_asked_all):
+            return None
+        trial_id = self.rungs.promotable(is_last_call=is_last_call)
+        if trial_id is None:
+            self._has_promoted_all = is_last_call
+            return None
+        self._record("trial_resumed", trial_id, why="promoted")
+        self._sampler.resume(trial_id, self.history.trials[trial_id].hparams)
+        return self._task(trial_id)
+
+    @property
+    def _has_asked_all(self) -> bool:
+        limit = self.space.limits.trials
+        return self._why_no_more is not None or (limit is not None and len(self.history.trials) >= limit)
+
+    def _asked(self) -> TrialTask | None:
+        """A new trial, if there may be one."""
+        if self._has_asked_all:
+            return None
+        trial_id = f"trial-{len(self.history.trials):04d}"
         proposal = self._sampler.ask(trial_id)
         if proposal is None:
-            self._has_no_more = True
+            self._why_no_more = self._sampler.why_exhausted
             return None
         self._record(
             "trial_asked",
             trial_id,
-            number=number,
+            number=len(self.history.trials),
             origin=proposal.origin,
             hparams=dict(proposal.hparams),
             seed=self.space.seed if proposal.seed is None else proposal.seed,
             source=proposal.source,
         )
-        return self.task(self.history.trials[trial_id])
+        return self._task(trial_id)
 
-    def task(self, trial: TrialRecord) -> TrialTask:
-        """What a worker is handed for `trial`."""
-        return task_for(
-            self.space,
-            trial_id=trial.trial_id,
-            hparams=trial.hparams,
-            seed=trial.seed,
-            folder=self.ledger.trial_folder(trial.trial_id),
-            should_test=self._should_test,
-        )
-
-    def on_epoch(self, trial_id: str, row: EpochRow) -> Decision:
+    def on_epoch(self, trial_id: str, row: EpochRow) -> Answer:
         """Take in an epoch; say whether its trial goes on to the next one.
 
         An epoch that was reported before (its worker was lost since) counts for time and
@@ -141,62 +190,80 @@ class Run:
         if is_repeated and row.is_replay:
             return "go_on"
         self._record("epoch", trial_id, row=row.to_dict())
-        if is_repeated:
-            return "go_on"
-        value = row.metrics[self.space.metric]
-        if not math.isfinite(value):
-            return self._end(trial_id, "diverged", "diverged", f"{self.space.metric} is {value}")
-        if row.is_rung_end:
-            self._sampler.report(trial_id, row.rung, value)
-            if self.rungs.on_result(trial_id, row.rung, value) == "stop":
-                is_top = row.rung == len(self.space.ladder.rungs) - 1
-                return self._end(trial_id, "finished" if is_top else "stopped")
-        if self._lost_patience(trial):
-            return self._end(trial_id, "stopped", "", f"no gain in {self.space.patience} epochs")
-        if reason := self.stop_reason():
-            return self._end(trial_id, "interrupted", "", reason)
-        return "go_on"
+        ending = None if is_repeated else self._judged(trial, row)
+        if ending is None and (reason := self.stop_reason()):
+            ending = _Ending("interrupted", message=reason)
+        return "go_on" if ending is None else self._end(trial_id, ending)
 
     def on_failure(self, trial_id: str, failure: Failure) -> bool:
         """Take in a failed attempt; say whether the trial is to be tried again."""
         will_retry = failure.may_pass(self.history.trials[trial_id].attempts) and not self.stop_reason()
         self._record("attempt_failed", trial_id, failure=failure.to_dict(), will_retry=will_retry)
         if not will_retry:
-            status: Status = "diverged" if failure.cause == "diverged" else "failed"
-            self._end(trial_id, status, failure.cause, failure.message)
+            self._end(trial_id, _failed(failure))
         return will_retry
 
+    def give_up(self, trial_id: str, why: str) -> None:
+        """End a paused trial for good: it will not be promoted."""
+        self._end(trial_id, _Ending("stopped", message=why))
+
+    def num_open(self) -> int | None:
+        """Trials that run or may still be started; None without a limit on trials."""
+        limit = self.space.limits.trials
+        to_come = 0 if self._why_no_more is not None else limit and max(0, limit - len(self.history.trials))
+        return None if to_come is None else to_come + len(self.history.running())
+
     def end(self) -> str:
-        """Close the run: no trial is left running. Gives the reason it ended."""
-        reason = self.stop_reason() or self._completed_reason()
+        """Close the session: no trial is left running. Gives the reason it ended."""
+        reason = self.stop_reason() or completed_reason(
+            self.history, self.space.limits, why_no_more=self._why_no_more or ""
+        )
         for trial in self.history.running():
-            self._end(trial.trial_id, "interrupted", "", reason)
+            self._end(trial.trial_id, _Ending("interrupted", message=reason))
         self._record("run_ended", None, reason=reason)
         return reason
 
-    def _all_fail_alike(self) -> str | None:
-        first = list(self.history.trials.values())[:_ALIKE]
-        causes = {trial.cause for trial in first if trial.status == "failed"}
-        if len(first) < _ALIKE or len(causes) != 1 or any(trial.status != "failed" for trial in first):
-            return None
-        return f"the first {_ALIKE} trials all failed alike: {first[0].cause}: {first[0].message}"
+    def _task(self, trial_id: str) -> TrialTask:
+        trial = self.history.trials[trial_id]
+        return task_for(
+            self.space,
+            trial_id=trial_id,
+            hparams=trial.hparams,
+            seed=trial.seed,
+            folder=self.ledger.trial_folder(trial_id),
+            should_test=self._should_test,
+        )
 
-    def _completed_reason(self) -> str:
-        limit = self.space.limits.trials
-        count = len(self.history.trials)
-        if limit is not None and count >= limit and not self._has_no_more:
-            return f"all {count} trials done"
-        return f"nothing left to try after {count} trials"
+    def _judged(self, trial: TrialRecord, row: EpochRow) -> _Ending | None:
+        """Tell rungs and sampler of a new epoch; how the trial ends by it, if it does."""
+        metric, value = self.space.metric, row.metrics[self.space.metric]
+        if not math.isfinite(value):
+            return _Ending("diverged", "diverged", f"{metric} is {value}")
+        self.rungs.on_epoch(trial.trial_id, value)
+        if row.is_rung_end:
+            self._sampler.report(trial.trial_id, row.rung, value)
+            decision = self.rungs.on_result(trial.trial_id, row.rung, value)
+            if decision == "pause":
+                return _Ending("paused")
+            if decision == "stop":
+                is_top = row.rung == len(self.space.ladder.rungs) - 1
+                return _Ending("finished" if is_top else "stopped")
+        best, patience = trial.best(metric, self.space.mode), self.space.patience
+        if patience is not None and best is not None and trial.epochs - best[0] >= patience:
+            return _Ending("stopped", message=f"no gain in {patience} epochs")
+        return None
 
-    def _lost_patience(self, trial: TrialRecord) -> bool:
-        best = trial.best(self.space.metric, self.space.mode)
-        patience = self.space.patience
-        return patience is not None and best is not None and trial.epochs - best[0] >= patience
-
-    def _end(self, trial_id: str, status: Status, cause: str = "", message: str = "") -> Decision:
-        self._record("trial_ended", trial_id, status=status, cause=cause, message=message)
-        self._sampler.finish(trial_id, status)
+    def _end(self, trial_id: str, ending: _Ending) -> Answer:
+        self._record(
+            "trial_ended", trial_id, status=ending.status, cause=ending.cause, message=ending.message
+        )
+        self._take_ending(trial_id, ending.status, ending.cause)
         return "stop"
+
+    def _take_ending(self, trial_id: str, status: Status, cause: str) -> None:
+        if status in {"failed", "diverged", "stopped"}:
+            self.rungs.withdraw(trial_id)
+        self._sampler.finish(trial_id, status, cause=cause)
 
     def _record(self, kind: str, trial_id: str | None, **content: Any) -> None:
         trial = {} if trial_id is None else {"trial": trial_id}
@@ -204,3 +271,40 @@ class Run:
         self.history.apply(event)
         for subscriber in self._subscribers:
             subscriber(event)
+
+    def _replay(self) -> None:
+        """Take in the journal of earlier sessions, and line up what they left unfinished."""
+        undone: dict[str, _Ending] = {}
+        for event in self.ledger.events():
+            self._replay_event(event, undone)
+        for trial_id, ending in undone.items():  # decided, but killed before it was written
+            self._end(trial_id, ending)
+        for trial in self.history.trials.values():
+            if trial.status == "interrupted":
+                self._record("trial_resumed", trial.trial_id)
+        self._unfinished.extend(trial.trial_id for trial in self.history.running())
+
+    def _replay_event(self, event: Event, undone: dict[str, _Ending]) -> None:
+        trial = self.history.trials.get(event.get("trial", ""))
+        epochs_before = trial.epochs if trial else 0
+        self.history.apply(event)
+        kind = event["event"]
+        if kind == "trial_asked":
+            self._sampler.recall(event["trial"], event["hparams"], event["origin"])
+        elif kind == "epoch" and trial and trial.rows[-1].epoch > epochs_before:
+            if ending := self._judged(trial, trial.rows[-1]):
+                undone[trial.trial_id] = ending
+        elif kind == "attempt_failed" and trial and not event["will_retry"]:
+            undone[trial.trial_id] = _failed(Failure(**event["failure"]))
+        elif kind == "trial_ended" and trial:
+            undone.pop(trial.trial_id, None)
+            if event["status"] != "interrupted":
+                self._take_ending(trial.trial_id, event["status"], event["cause"])
+        elif kind == "trial_resumed" and trial and event.get("why") == "promoted":
+            self.rungs.on_promoted(trial.trial_id)
+            self._sampler.resume(trial.trial_id, trial.hparams)
+
+
+def _failed(failure: Failure) -> _Ending:
+    status: Status = "diverged" if failure.cause == "diverged" else "failed"
+    return _Ending(status, failure.cause, failure.message)

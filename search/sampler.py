@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import math
-import statistics
+import random
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.trial import TrialState
 
+from search.axes import Axis, axis_of
+from search.designs import designed
 from search.history import Origin, Status
-from search.proposal import FixedList, Proposal, Sampler, first_points, grid_points
-from search.space import Choice, Integer, Normal, Parameter, Space
+from search.proposal import (
+    MOST_START_UP,
+    EarlierTrial,
+    FixedList,
+    Proposal,
+    Sampler,
+    first_points,
+    start_up_points,
+)
+from search.space import Space
+from search.space.parameters import identity
+from trainables.contract import Mode
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-_TAIL = 1e-6
+_FEWEST_ENDED = 3  # a best trial, and something it is better than
+_MOST_DRAWS = 20
+_LEARNS_CONSTRAINTS = {"tpe"}  # cmaes warns of them; gp and nsga2 read them of finished trials only
+_KEEPS_STATE = {"nsga2", "cmaes"}  # generation and covariance lie in the trials they sampled themselves
 _STATES: Mapping[Status, TrialState] = {
     "finished": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
+    "paused": TrialState.PRUNED,
     "diverged": TrialState.PRUNED,
     "failed": TrialState.FAIL,
     "interrupted": TrialState.FAIL,
@@ -43,15 +50,13 @@ _STATES: Mapping[Status, TrialState] = {
 def make_sampler(space: Space, defaults: Mapping[str, Any]) -> Sampler:
     """The sampler that `space` asks for.
 
-    A grid is a list: it learns nothing, and Optuna's own cannot be asked and told to its end.
+    A grid is a list too: it learns nothing, and Optuna's own cannot be asked and told to its end.
 
     Args:
         defaults: The default configuration: every hparam of the trainable.
     """
-    if space.sampler == "grid":
-        points = [*first_points(space, defaults), *grid_points(space, defaults)]
-        return FixedList([Proposal(hparams=point, origin=origin) for point, origin in points])
-    return OptunaSampler(space, defaults)
+    proposals = designed(space, defaults)
+    return FixedList(proposals) if proposals else OptunaSampler(space, defaults)
 
 
 class OptunaSampler:
@@ -59,47 +64,96 @@ class OptunaSampler:
 
     Trials that a rung stops are told PRUNED with their value at every rung they ended, so that
     TPE ranks them below those that went further instead of taking a cheap score for a final
-    one. Diverged trials are PRUNED too, failed ones FAIL; none is left RUNNING.
+    one. Diverged trials are PRUNED too, failed ones FAIL; none is left RUNNING. One that ran out
+    of memory is PRUNED with a violated constraint: TPE asks for such points less than half as often
+    as chance, hardly less where scores rise right up to the limit of memory. GP, NSGA-II and CMA-ES
+    learn from finished trials alone.
+
+    Each draw has a generator of its own, seeded by the space's seed and the number of points asked
+    for before it. So a search with one worker asks for the same points whether or not it was
+    interrupted, provided the sampler is told the same in the same order. CMA-ES and NSGA-II add
+    the number of Optuna's trials to that, which repeated draws raise and `recall` does not.
 
     Args:
         defaults: The trainable's own hparams, with the space's fixed values in their place.
+        directions: Of each objective; by default of the space's metric alone. Optuna takes no
+            values at rungs for several objectives, so only finished trials teach anything then.
     """
 
-    def __init__(self, space: Space, defaults: Mapping[str, Any]) -> None:
+    def __init__(
+        self, space: Space, defaults: Mapping[str, Any], directions: Sequence[Mode] | None = None
+    ) -> None:
+        modes = directions or (space.mode,)
+        if space.sampler == "cmaes" and len(modes) > 1:
+            raise ValueError(f"cmaes takes one objective, got {len(modes)}; take tpe, gp or nsga2")
+        self.why_exhausted = ""
         self._space = space
         self._defaults = dict(defaults)
+        self._axes = {name: axis_of(parameter) for name, parameter in space.parameters.items()}
         self._first = deque(first_points(space, defaults))
+        self._seen: set[Hashable] = set()
+        self._num_earlier = 0
         self._study = optuna.create_study(
-            direction="maximize" if space.mode == "max" else "minimize", sampler=_optuna_sampler(space)
+            directions=["maximize" if mode == "max" else "minimize" for mode in modes],
+            sampler=optuna.samplers.RandomSampler(),
         )
         self._open: dict[str, optuna.Trial] = {}
-        self._last_value: dict[str, float] = {}
+        self._last_values: dict[str, Sequence[float]] = {}
 
-    def ask(self, trial_id: str) -> Proposal:
-        origin: Origin = "sampler"
-        if self._first:
+    def ask(self, trial_id: str) -> Proposal | None:
+        while self._first:
             point, origin = self._first.popleft()
-            if not self._space.contains(point):  # a default outside the ranges: run it, learn nothing
+            if identity(point) not in self._seen:
+                self._take(trial_id, point)
                 return Proposal(hparams=point, origin=origin)
-            self._study.enqueue_trial(self._encoded(point))
-        trial = self._study.ask()
-        self._open[trial_id] = trial
-        return Proposal(hparams=self._suggest(trial), origin=origin)
+        return self._drawn(trial_id)
 
-    def report(self, trial_id: str, rung: int, value: float) -> None:
-        if trial_id in self._open and math.isfinite(value):
-            self._open[trial_id].report(value, step=self._space.ladder.rungs[rung].epochs)
-            self._last_value[trial_id] = value
+    def recall(self, trial_id: str, hparams: Mapping[str, Any], origin: Origin) -> None:
+        """Take in a proposal made before a restart; one that has left the space teaches nothing."""
+        is_default = origin == "default"
+        self._first = deque(
+            (point, first_origin)
+            for point, first_origin in self._first
+            if identity(point) != identity(hparams) and not (is_default and first_origin == "default")
+        )
+        self._take(trial_id, hparams)
 
-    def finish(self, trial_id: str, status: Status) -> None:
+    def warm_start(self, trials: Sequence[EarlierTrial]) -> int:
+        """Learn from earlier runs, before the first `ask` or `recall`; gives how many trials fit.
+
+        A trial fits if it has ended, with a value for each parameter searched here, within its
+        range. What is known may be proposed again: here it may have another budget.
+        """
+        ended = [earlier for earlier in trials if earlier.status in _STATES]
+        fitting = [earlier for earlier in ended if self._space.contains(earlier.hparams)]
+        for number, earlier in enumerate(fitting):
+            name = f"earlier {number}"
+            self._open[name] = self._pinned(earlier.hparams)
+            for epochs, value in sorted(earlier.values.items()):
+                self._learn(name, epochs, [value])
+            self.finish(name, earlier.status, cause=earlier.cause)
+        self._num_earlier += len(fitting)
+        return len(fitting)
+
+    def report(self, trial_id: str, rung: int, *values: float) -> None:
+        self._learn(trial_id, self._space.ladder.rungs[rung].epochs, values)
+
+    def finish(self, trial_id: str, status: Status, *, cause: str = "") -> None:
         trial = self._open.pop(trial_id, None)
         if trial is None:
             return
-        value = self._last_value.pop(trial_id, None)
-        state = _STATES[status]
-        if state == TrialState.COMPLETE and value is None:
+        values, state = self._last_values.pop(trial_id, None), _STATES[status]
+        if cause == "out_of_memory" and self._space.sampler in _LEARNS_CONSTRAINTS:
+            trial.set_constraint("memory", 1.0)  # above 0 is violated
+            state = TrialState.PRUNED
+        if state == TrialState.COMPLETE and values is None:
             state = TrialState.FAIL
-        self._study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
+        self._study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
+
+    def resume(self, trial_id: str, hparams: Mapping[str, Any]) -> None:
+        """A second trial of Optuna's at the point: one that was told its end takes no more values."""
+        if self._space.contains(hparams):
+            self._open[trial_id] = self._pinned(hparams)
 
     def states(self) -> list[str]:
         """Optuna's state of every trial it was asked for, in order."""
@@ -109,109 +163,98 @@ class OptunaSampler:
         """What Optuna knows of every trial: value by epochs."""
         return [dict(trial.intermediate_values) for trial in self._study.get_trials(deepcopy=False)]
 
-    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+    def _learn(self, trial_id: str, epochs: int, values: Sequence[float]) -> None:
+        if trial_id in self._open and all(map(math.isfinite, values)):
+            self._last_values[trial_id] = values
+            if len(self._study.directions) == 1:
+                self._open[trial_id].report(values[0], step=epochs)
+
+    def _take(self, trial_id: str, point: Mapping[str, Any]) -> None:
+        if self._space.contains(point):  # a default outside the ranges: run it, learn nothing
+            self._open[trial_id] = self._pinned(point)
+        self._seen.add(identity(point))
+
+    def _pinned(self, point: Mapping[str, Any]) -> optuna.Trial:
+        """A trial of Optuna's at `point`, and nowhere else."""
+        is_stateful = self._space.sampler in _KEEPS_STATE
+        self._study.sampler = self._optuna_sampler(0) if is_stateful else optuna.samplers.RandomSampler()
+        active = [name for name in self._axes if self._space.is_active(name, point)]
+        self._study.enqueue_trial({name: self._axes[name].encode(point[name]) for name in active})
+        trial = self._study.ask()
+        for name in active:
+            _suggested(trial, name, self._axes[name])
+        return trial
+
+    def _drawn(self, trial_id: str) -> Proposal | None:
+        for draw in range(_MOST_DRAWS):
+            self._study.sampler = self._optuna_sampler(draw)
+            trial = self._study.ask()
+            hparams = self._suggested_hparams(trial)
+            if identity(hparams) not in self._seen:
+                self._open[trial_id] = trial
+                self._seen.add(identity(hparams))
+                return Proposal(hparams=hparams, origin="sampler")
+            self._study.tell(trial, state=TrialState.FAIL)  # teaches nothing
+        self.why_exhausted = f"the space is exhausted: {_MOST_DRAWS} draws repeated earlier points"
+        return None
+
+    def _suggested_hparams(self, trial: optuna.Trial) -> dict[str, Any]:
         hparams = dict(self._defaults)
         for name in self._space.search_order():
             if self._space.is_active(name, hparams):
-                axis = _axis(self._space.parameters[name])
-                hparams[name] = axis.decode(_suggested(trial, name, axis.distribution))
+                axis = self._axes[name]
+                hparams[name] = axis.decode(_suggested(trial, name, axis))
         return hparams
 
-    def _encoded(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        active = [name for name in self._space.parameters if self._space.is_active(name, point)]
-        return {name: _axis(self._space.parameters[name]).encode(point[name]) for name in active}
+    def _optuna_sampler(self, draw: int) -> BaseSampler:
+        """A new one for each draw, in 0.2 to 0.4 ms: Optuna seeds a sampler only as it is made."""
+        kind, num_asked = self._space.sampler, len(self._seen)
+        seed = random.Random(f"{self._space.seed} {num_asked} {draw}").getrandbits(32)
+        num_start_up = start_up_points(self._space.limits.trials)
+        is_start_up = kind not in _KEEPS_STATE and num_asked + self._num_earlier < num_start_up
+        if is_start_up or draw >= _MOST_DRAWS // 2:  # a model may insist on the one point it likes
+            return optuna.samplers.RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            # multivariate, group and constant_liar are marked experimental; each is what makes
+            # TPE right for conditional spaces and for several trials at a time.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return _KINDS[kind](seed)
 
 
-def _optuna_sampler(space: Space) -> BaseSampler:
-    if space.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=space.seed)
-    with warnings.catch_warnings():
-        # multivariate, group and constant_liar are marked experimental; each is what makes
-        # TPE right for conditional spaces and for several trials at a time.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            multivariate=True, group=True, constant_liar=True, seed=space.seed, n_startup_trials=10
-        )
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """A parameter as Optuna sees it: a distribution of codes, and codes from and to values."""
-
-    distribution: BaseDistribution
-    decode: Callable[[Any], Any]
-    encode: Callable[[Any], Any]
-
-
-def _axis(parameter: Parameter) -> _Axis:
-    if isinstance(parameter, Choice):
-        return _choice_axis(parameter)
-    if isinstance(parameter, Integer):
-        return _integer_axis(parameter)
-    if isinstance(parameter, Normal):
-        return _normal_axis(parameter)
-    return _Axis(
-        FloatDistribution(parameter.low, parameter.high, log=parameter.log),
-        lambda code: _clipped(_stepped(code, parameter.step), parameter.low, parameter.high),
-        float,
+def _tpe(seed: int) -> BaseSampler:
+    return optuna.samplers.TPESampler(
+        multivariate=True, group=True, constant_liar=True, seed=seed, n_startup_trials=_FEWEST_ENDED
     )
 
 
-def _integer_axis(integer: Integer) -> _Axis:
-    low, high, step = integer.low, integer.high, integer.step
-    if not integer.log:
-        return _Axis(IntDistribution(low, high, step=step), int, int)
-    last = (high - low) // step  # Optuna has no steps on a log scale: draw any, take the nearest
-    return _Axis(
-        IntDistribution(low, high, log=True),
-        lambda code: low + min(round((code - low) / step), last) * step,
-        int,
+def _gp(seed: int) -> BaseSampler:
+    """Loads torch into this process at the first draw that has a model."""
+    return optuna.samplers.GPSampler(
+        seed=seed, n_startup_trials=_FEWEST_ENDED, warn_independent_sampling=False
     )
 
 
-def _choice_axis(choice: Choice) -> _Axis:
-    values = list(choice.values)
-    if choice.probabilities is not None:
-        edges = list(itertools.accumulate(choice.probabilities))
-        starts = [0.0, *edges[:-1]]
-        return _Axis(
-            FloatDistribution(0.0, 1.0),
-            lambda code: values[min(bisect.bisect_right(edges, code), len(values) - 1)],
-            lambda value: (starts[values.index(value)] + edges[values.index(value)]) / 2,
-        )
-    if len(values) > 2 and all(type(value) in (int, float) for value in values):
-        values.sort()  # numbers have an order, and TPE finds a good region of it sooner than names
-        return _Axis(IntDistribution(0, len(values) - 1), values.__getitem__, values.index)
-    return _Axis(CategoricalDistribution(range(len(values))), values.__getitem__, values.index)
+def _nsga2(seed: int) -> BaseSampler:
+    # Optuna's population of 50 would leave a search of 50 trials random.
+    return optuna.samplers.NSGAIISampler(seed=seed, population_size=MOST_START_UP)
 
 
-def _normal_axis(normal: Normal) -> _Axis:
-    """A normal distribution through its quantiles, cut at 1e-6 on either side."""
-    curve = statistics.NormalDist(normal.mean, normal.deviation)
-
-    def decode(code: float) -> float:
-        value = curve.inv_cdf(code)
-        return _stepped(math.exp(value) if normal.log else value, normal.step)
-
-    def encode(value: float) -> float:
-        return _clipped(curve.cdf(math.log(value) if normal.log else value), _TAIL, 1 - _TAIL)
-
-    return _Axis(FloatDistribution(_TAIL, 1 - _TAIL), decode, encode)
+def _cmaes(seed: int) -> BaseSampler:
+    return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
 
 
-def _suggested(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
-    if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(name, distribution.choices)
-    if isinstance(distribution, IntDistribution):
-        low, high = distribution.low, distribution.high
-        return trial.suggest_int(name, low, high, log=distribution.log, step=distribution.step)
-    assert isinstance(distribution, FloatDistribution)
-    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+_KINDS: Mapping[str, Callable[[int], BaseSampler]] = {
+    "tpe": _tpe,
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+    "gp": _gp,
+    "nsga2": _nsga2,
+    "cmaes": _cmaes,
+}
 
 
-def _stepped(value: float, step: float | None) -> float:
-    return value if step is None else round(round(value / step) * step, 12)
-
-
-def _clipped(value: float, low: float, high: float) -> float:
-    return min(max(value, low), high)
+def _suggested(trial: optuna.Trial, name: str, axis: Axis) -> Any:
+    if not axis.is_ordered:
+        return trial.suggest_categorical(name, list(range(int(axis.high) + 1)))
+    if axis.is_whole:
+        return trial.suggest_int(name, int(axis.low), int(axis.high), log=axis.log, step=axis.step)
+    return trial.suggest_float(name, axis.low, axis.high, log=axis.log)

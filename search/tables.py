@@ -13,6 +13,7 @@ from search.ledger import Ledger
 from search.ranking import ranked
 from search.space import Space
 from search.trial import EpochRow
+from search.trust import Correlation, rung_trust
 
 _IDENTITY = ("rank", "trial_id", "status", "cause", "origin", "source")
 _BUDGET = ("rung", "epochs", "subset", "resolution")
@@ -22,6 +23,10 @@ _SOURCES = ("gpu_source", "gpu_attribution", "cpu_source", "cpu_attribution")
 _QUALITY = ("energy_scope", "energy_quality", "energy_reason", "j_per_sample")
 _RECORD = ("started_at", "ended_at", "message", "notes")
 
+TRUST_COLUMNS = (
+    *("rung", "next_rung", "num_trials", "overall_value", "overall_low", "overall_high"),
+    *("better_half_value", "better_half_low", "better_half_high", "warning"),
+)
 RESERVED = frozenset((*_IDENTITY, *_BUDGET, *_COURSE, *_JOULES, *_SOURCES, *_QUALITY, *_RECORD))
 ENERGY_COLUMNS = (
     *("trial_id", "rung", "epochs", "seconds", "num_samples"),
@@ -69,6 +74,27 @@ def energy_rows(history: History) -> list[dict[str, Any]]:
     return rows
 
 
+def trust_rows(space: Space, history: History) -> list[dict[str, Any]]:
+    """One row per rung but the top one: how its ranking agrees with the next one's."""
+    trials = list(history.trials.values())
+    return [
+        {
+            "rung": trust.rung,
+            "next_rung": trust.rung + 1,
+            "num_trials": trust.num_trials,
+            **_correlation("overall", trust.overall),
+            **_correlation("better_half", trust.better_half),
+            "warning": trust.warning or "",
+        }
+        for trust in rung_trust(trials, space.metric, space.mode, num_rungs=len(space.ladder.rungs))
+    ]
+
+
+def _correlation(prefix: str, correlation: Correlation | None) -> dict[str, float | None]:
+    ends = ("value", "low", "high")
+    return {f"{prefix}_{end}": getattr(correlation, end, None) for end in ends}
+
+
 class Tables:
     """Keeps the CSV files up to date while a run goes on.
 
@@ -93,6 +119,8 @@ class Tables:
         is_due = self._clock() - self._written_s >= self._every_s
         if event["event"] == "run_ended" or (event["event"] == "trial_ended" and is_due):
             self.write(history)
+        if event["event"] == "run_ended":
+            self._ledger.write_csv("trust.csv", TRUST_COLUMNS, trust_rows(self._space, history))
 
     def write(self, history: History) -> None:
         """Write both tables now."""

@@ -27,6 +27,7 @@ class TrialTask:
 
     trial_id: str
     trainable: str
+    metric: str
     hparams: Mapping[str, Any]
     ladder: Ladder
     data: str
@@ -87,6 +88,7 @@ def task_for(
     return TrialTask(
         trial_id=trial_id,
         trainable=space.trainable,
+        metric=space.metric,
         hparams=hparams,
         ladder=space.ladder,
         data=space.data,

@@ -87,6 +87,7 @@ def run_trial(
     meter: EnergyMeter,
     *,
     checkpointing: Checkpointing | None = None,
+    metric: str | None = None,
     final: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[EpochRow]:
@@ -97,6 +98,7 @@ def run_trial(
     after, marked as a replay: its first report may have been lost with the worker.
 
     Args:
+        metric: What each epoch must report; None is the trainable's own.
         final: Promotion: evaluate on the test set after the last epoch and keep the state here.
 
     Raises:
@@ -113,7 +115,7 @@ def run_trial(
     notes, sources = dict(training.notes()), meter.sources.to_dict()
     while training.epochs_done < ladder.top.epochs:
         rung = ladder.rung_for(training.epochs_done)
-        metrics = _checked(training.run_epoch(ladder.rungs[rung]), trainable.metric)
+        metrics = _checked(training.run_epoch(ladder.rungs[rung]), metric or trainable.metric)
         is_last = training.epochs_done == ladder.top.epochs
         test = _tested(training, final) if final and is_last else None
         seconds, energy = stretch.cut()

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_runs import TOY
+from made_runs import TOY, made_space
+
+from search.ledger import Ledger
+from search.space import dump_space
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,13 +80,17 @@ def test_bad_flags_and_a_bad_space_give_one_message_and_create_nothing(tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["toy.yaml"]
 
 
-def test_a_run_that_is_there_already_is_refused_before_anything_starts(tmp_path: Path, space: Path) -> None:
+def test_a_run_with_other_settings_is_refused_before_anything_starts(tmp_path: Path, space: Path) -> None:
     folder = tmp_path / "results" / "run"
-    folder.mkdir(parents=True)
-    (folder / "journal.jsonl").write_text("")
+    Ledger.create(folder)
+    dump_space(made_space(tmp_path, overrides=["name=toy", "search.seed=7"]), folder / "space.yaml")
     done = script("search", "--space", space, "--name", "run", folder=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == "results/run already holds a run; give another --name, or move it away\n"
+    assert done.stderr.splitlines() == [
+        f"{folder} holds a run with other settings:",
+        "  seed: was 7, now 0",
+        "give another --name, or --fresh for a new run",
+    ]
 
 
 def test_promoting_what_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from search.ledger import Ledger, LedgerError
+from search.ledger import Ledger, LedgerError, fresh_folder
 
 
 def ledger_in(folder: Path) -> Ledger:
@@ -78,11 +79,43 @@ def test_a_table_is_replaced_whole_and_none_is_an_empty_cell(tmp_path: Path) -> 
     assert [path.name for path in ledger.folder.iterdir() if path.name.startswith(".")] == []
 
 
-def test_promotions_are_numbered(tmp_path: Path) -> None:
+def test_a_fresh_run_gets_the_next_free_name_and_nothing_is_deleted(tmp_path: Path) -> None:
+    assert fresh_folder(tmp_path / "run").name == "run"
+    ledger_in(tmp_path / "run")
+    assert fresh_folder(tmp_path / "run").name == "run-2"
+    ledger_in(tmp_path / "run-2")
+    assert fresh_folder(tmp_path / "run").name == "run-3"
+
+
+def test_a_torn_last_line_is_dropped_with_a_notice_before_anything_is_appended(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path / "run")
-    assert ledger.new_promotion_folder().name == "promotion"
-    ledger_in(ledger.new_promotion_folder())
-    assert ledger.new_promotion_folder().name == "promotion-2"
+    whole = ledger.journal.read_bytes()
+    ledger.append({"event": "second"})
+    last = ledger.journal.read_bytes()[len(whole) :]
+    for length in range(1, len(last) - 1):
+        ledger.journal.write_bytes(whole + last[:length])
+        assert (
+            ledger.mend()
+            == f"the journal's last line was cut short by a kill; its {length} bytes are dropped"
+        )
+        ledger.append({"event": "third"})
+        assert [event["event"] for event in ledger.events()] == ["journal_started", "third"]
+
+
+def test_a_last_line_that_lacks_only_its_end_is_kept(tmp_path: Path) -> None:
+    ledger = ledger_in(tmp_path / "run")
+    ledger.append({"event": "second"})
+    ledger.journal.write_bytes(ledger.journal.read_bytes()[:-1])
+    assert ledger.mend() is None
+    ledger.append({"event": "third"})
+    assert [event["event"] for event in ledger.events()] == ["journal_started", "second", "third"]
+
+
+def test_a_second_process_on_one_run_is_refused(tmp_path: Path) -> None:
+    first = ledger_in(tmp_path / "run")
+    first.lock()
+    with pytest.raises(LedgerError, match=f"in use by process {os.getpid()} on .*; wait for it or end it"):
+        Ledger(tmp_path / "run").lock()
 
 
 def test_json_files_are_readable(tmp_path: Path) -> None:

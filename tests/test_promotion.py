@@ -9,7 +9,7 @@ from made_runs import SteadyMeter, executed, fateful_space, listed
 
 from search.history import History
 from search.in_process import execute_here
-from search.ledger import Ledger, LedgerError
+from search.ledger import Ledger, LedgerError, fresh_folder
 from search.promotion import (
     Interval,
     chosen,
@@ -35,7 +35,7 @@ def searched(folder: Path) -> Run:
 
 def promoted(run: Run, *, top: int, seeds: list[int]) -> tuple[list[dict], Run]:
     trials = chosen(run.history, run.space, top=top)
-    ledger = Ledger.create(run.ledger.new_promotion_folder())
+    ledger = Ledger.create(fresh_folder(run.ledger.promotion_folder))
     promotion = Run(full_training(run.space), FixedList(proposals(trials, seeds)), ledger, should_test=True)
     execute_here(promotion, SteadyMeter())
     return promoted_rows(trials, promotion.history, run.space), promotion

@@ -67,7 +67,7 @@ def test_each_fate_leaves_one_labelled_trial_and_the_run_completes(tmp_path: Pat
     fates = ["fine", "raise", "nan", "diverge", "text", "silent"]
     sampler = listed(*({"fate": fate} for fate in fates))
     run, reason = executed(fateful_space(tmp_path), tmp_path, sampler)
-    assert reason == "nothing left to try after 6 trials"
+    assert reason == "the whole list was tried, after 6 trials"
     assert [(trial.status, trial.cause) for trial in run.history.trials.values()] == [
         ("finished", ""),
         ("failed", "crash"),
@@ -163,3 +163,29 @@ def test_patience_ends_a_trial_that_no_longer_gains(tmp_path: Path) -> None:
     ]
     assert decisions == ["go_on", "go_on", "stop"]
     assert run.history.trials[task.trial_id].message == "no gain in 2 epochs"
+
+
+def test_with_promotion_a_trial_pauses_at_each_rung_and_the_best_go_on(tmp_path: Path) -> None:
+    space = made_space(
+        tmp_path, overrides=["search.scheduler={mode: promotion, eta: 3}", "search.limits.trials=27"]
+    )
+    run, reason = executed(space, tmp_path)
+    assert reason == "all 27 trials done"
+    counts = run.rungs.counts()
+    assert (counts[0], counts[1] >= 9, counts[2] >= 3) == (27, True, True)
+    assert {trial.status for trial in run.history.trials.values()} == {"paused", "finished"}
+    assert [trial.epochs for trial in run.history.trials.values() if trial.status == "finished"] == [
+        9
+    ] * counts[2]
+    assert sum(len(trial.rows) for trial in run.history.trials.values()) == sum(
+        trial.epochs for trial in run.history.trials.values()
+    )
+    assert replayed(run).trials == run.history.trials
+
+
+def test_a_promotion_search_of_two_trials_still_ends_with_a_fully_trained_one(tmp_path: Path) -> None:
+    space = made_space(
+        tmp_path, overrides=["search.scheduler={mode: promotion, eta: 3}", "search.limits.trials=2"]
+    )
+    run, _ = executed(space, tmp_path)
+    assert sorted(trial.status for trial in run.history.trials.values()) == ["finished", "paused"]

@@ -165,9 +165,11 @@ SECTION = {
     "trainable=./absent.py": "search.trainable: trainable file ",
     "scheduler.eta=1.5": "search.scheduler.eta: must be from 2 to 1000, got 1.5",
     "scheduler.mode=stoping": (
-        "search.scheduler.mode: must be one of stopping, none, got 'stoping'; did you mean stopping?"
+        "search.scheduler.mode: must be one of stopping, promotion, grow, none, got 'stoping'; did you mean"
     ),
-    "sampler=tpee": "search.sampler: must be one of tpe, random, grid, got 'tpee'; did you mean tpe?",
+    "sampler=tpee": (
+        "search.sampler: must be one of tpe, random, gp, nsga2, cmaes, grid, got 'tpee'; did you mean tpe?"
+    ),
     "sampler=grid": "parameters.lr: a grid needs values or whole numbers; write values: [...]",
     "limits.trials=0": "search.limits.trials: must be at least 1, got 0",
     "limits.hours=-1": "search.limits.hours: must be above 0, got -1",

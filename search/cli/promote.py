@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     """Promote and give the exit status."""
     from search.launch import Launch, launch
+    from search.ledger import fresh_folder
     from search.promotion import (
         chosen,
         fresh_seeds,
@@ -61,7 +62,10 @@ def main(options: argparse.Namespace) -> int:
     output = open_console()
     output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget")
     plan = Launch(
-        folder=ledger.new_promotion_folder(), command=sys.argv, address=options.address, should_test=True
+        folder=fresh_folder(ledger.promotion_folder),
+        command=sys.argv,
+        address=options.address,
+        should_test=True,
     )
     run, reason = launch(
         _with_workers(full_training(space), options.workers),

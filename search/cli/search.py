@@ -39,7 +39,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="override a key of the file; dotted, repeatable",
     )
-    add("--name", help="name of the run (default: the space's name and the start time)")
+    add(
+        "--name",
+        help="name of the run (default: the space's and the time); a run that is there is gone on with",
+    )
+    add("--rerun-failed", action="store_true", help="try the failed trials of the run NAME again")
+    add("--fresh", action="store_true", help="a new run in NAME-2, NAME-3, ... where NAME is taken")
     add(
         "--results",
         type=Path,
@@ -105,13 +110,16 @@ def _overrides(options: argparse.Namespace) -> list[str]:
 
 def _search(space: Space, options: argparse.Namespace, output: RichConsole) -> int:
     from search.launch import Launch, launch, run_name
+    from search.ledger import fresh_folder
     from search.report.summary import print_summary
 
+    folder = options.results / (options.name or run_name(space))
     plan = Launch(
-        folder=options.results / (options.name or run_name(space)),
+        folder=fresh_folder(folder) if options.fresh else folder,
         command=sys.argv,
         address=options.address,
         dashboard=options.dashboard,
+        rerun_failed=options.rerun_failed,
     )
     run, reason = launch(space, plan, make_sampler=_sampler, output=output)
     print_summary(run, reason, output)

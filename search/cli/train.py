@@ -82,6 +82,7 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
         replace(task.env(), device=options.device),
         meter,
         checkpointing=Checkpointing(path=task.checkpoint) if options.out else None,
+        metric=task.metric,
         final=task.final if options.test else None,
     )
     for row in rows:

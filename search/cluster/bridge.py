@@ -30,9 +30,10 @@ class TaskSource(SearchAlgorithm):
     def __init__(self, run: Run, storage: StorageContext, *, slots: int) -> None:
         register_trainable(_WORKER_NAME, TrialWorker)
         self._run, self._storage, self._slots = run, storage, slots
+        self._num_given = 0
 
     def next_trial(self) -> Trial | None:
-        if len(self._run.history.running()) >= self._slots:
+        if self._run.num_training >= self._slots:
             return None
         task = self._run.next_task()
         return None if task is None else self._trial(task)
@@ -41,10 +42,13 @@ class TaskSource(SearchAlgorithm):
         return self._run.is_exhausted
 
     def _trial(self, task: TrialTask) -> Trial:
+        """Tune's trial is one stretch of ours: promoted or resumed, ours is a new one of Tune's, which
+        goes on from the checkpoint. Tune's own pausing would save through its storage."""
+        self._num_given += 1
         return Trial(
             _WORKER_NAME,
             config={"task": task},
-            trial_id=task.trial_id,
+            trial_id=f"{task.trial_id}-{self._num_given}",
             storage=self._storage,
             placement_group_factory=placement(task.cpus, task.gpus),
             trial_name_creator=lambda trial: trial.trial_id,
@@ -60,10 +64,11 @@ class RungScheduler(FIFOScheduler):
         self._run = run
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        trial_id = trial.config["task"].trial_id
         if "failure" in result:
-            goes_on = self._run.on_failure(trial.trial_id, result["failure"])
+            goes_on = self._run.on_failure(trial_id, result["failure"])
         else:
-            goes_on = self._run.on_epoch(trial.trial_id, result["row"]) == "go_on"
+            goes_on = self._run.on_epoch(trial_id, result["row"]) == "go_on"
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
 
@@ -109,7 +114,7 @@ class SearchController(TuneController):
         self, trial: Trial, exception: TuneError | RayTaskError | RayActorError
     ) -> None:
         cause = exception.cause if isinstance(exception, RayTaskError) and exception.cause else exception
-        will_retry = self._run.on_failure(trial.trial_id, classify(cause))
+        will_retry = self._run.on_failure(trial.config["task"].trial_id, classify(cause))
         # Tune asks `num_failures <= max_failures`, and takes a negative maximum for endless retries.
         trial.max_failures = -1 if will_retry else 0
         trial.run_metadata.num_failures = 1

@@ -72,6 +72,7 @@ def _rows(task: TrialTask) -> Iterator[EpochRow]:
         task.env(),
         _meter(task),
         checkpointing=Checkpointing(path=task.checkpoint),
+        metric=task.metric,
         final=task.final if task.should_test else None,
     )
 

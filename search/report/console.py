@@ -18,7 +18,14 @@ from search.run import Run
 
 _SHOWN_TRIALS = 8
 _WIDTH_OF_A_FILE = 160  # rich takes 80 where there is no terminal, and cuts tables
-_STYLES = {"finished": "green", "stopped": "yellow", "diverged": "red", "failed": "red", "running": "cyan"}
+_STYLES = {
+    "finished": "green",
+    "stopped": "yellow",
+    "paused": "yellow",
+    "diverged": "red",
+    "failed": "red",
+    "running": "cyan",
+}
 
 
 def open_console() -> RichConsole:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from search.report.wording import duration, hparams_text, value_text
 from search.run import Run
+from search.trust import Correlation, rung_trust
 
 _TOP = 5
 
@@ -21,6 +22,7 @@ def print_summary(run: Run, reason: str, output: RichConsole) -> None:
     output.print(_top_table(run))
     statuses = Counter(trial.status for trial in run.history.trials.values())
     counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
+    _print_trust(run, output)
     spent = run.spent
     energy = "energy unknown" if spent.kwh is None else f"{spent.kwh:.4f} kWh"
     output.print(f"{len(run.history.trials)} trials ({counts}) in {duration(spent.hours * 3600)}, {energy}")
@@ -80,6 +82,27 @@ def _top_table(run: Run) -> Table:
             hparams_text(trial.hparams, space.parameters),
         )
     return table
+
+
+def _print_trust(run: Run, output: RichConsole) -> None:
+    """How well cheap scores agreed with dearer ones, where enough trials ended two rungs to say."""
+    space = run.space
+    trials = list(run.history.trials.values())
+    for trust in rung_trust(trials, space.metric, space.mode, num_rungs=len(space.ladder.rungs)):
+        if trust.overall is None:
+            continue
+        half = f"; better half {_correlation_text(trust.better_half)}" if trust.better_half else ""
+        output.print(
+            f"rung {trust.rung} against rung {trust.rung + 1}, {trust.num_trials} trials: "
+            f"Spearman {_correlation_text(trust.overall)}{half}",
+            soft_wrap=True,
+        )
+        if trust.warning:
+            output.print(f"warning: {trust.warning}", style="yellow", soft_wrap=True)
+
+
+def _correlation_text(correlation: Correlation) -> str:
+    return f"{correlation.value:.2f} ({correlation.low:.2f} to {correlation.high:.2f})"
 
 
 def _energy_reason(run: Run) -> str:

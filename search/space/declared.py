@@ -7,7 +7,7 @@ from typing import Any
 
 from search.space.distributions import to_parameter
 from search.space.entry import Entry, Fixed
-from search.space.parameters import Choice, Integer, Parameter
+from search.space.parameters import Parameter
 from search.space.problems import KeyedError, Problems, shown
 from search.space.schema import validated
 
@@ -31,15 +31,6 @@ def read_parameters(
     if not may_be_fixed and not broken and all(isinstance(entry, Fixed) for entry in entries.values()):
         problems.add("parameters", "nothing to search; give at least one parameter values, or min and max")
     return entries, broken
-
-
-def check_grid(entries: Mapping[str, Parameter | Fixed], problems: Problems) -> None:
-    """Add to `problems` what a grid, which tries every value once, cannot try."""
-    for name, entry in entries.items():
-        if isinstance(entry, Choice) and entry.probabilities is not None:
-            problems.add(f"parameters.{name}", "a grid tries every value once; leave out probabilities")
-        elif not isinstance(entry, Fixed | Choice | Integer):
-            problems.add(f"parameters.{name}", "a grid needs values or whole numbers; write values: [...]")
 
 
 def _flattened(raw: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

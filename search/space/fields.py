@@ -35,22 +35,22 @@ def _eta(value: Any) -> float:
     return _number(value)
 
 
-def _whole(value: Any) -> int:
+def whole(value: Any) -> int:
     if not is_number(value) or not isinstance(value, int):
         raise ValueError(wrong_kind("a whole number", value))
     return value
 
 
 def _count(value: Any) -> int:
-    if _whole(value) < 1:
+    if whole(value) < 1:
         raise ValueError(f"must be at least 1, got {value}")
-    return _whole(value)
+    return whole(value)
 
 
 def _seed(value: Any) -> int:
-    if not 0 <= _whole(value) < 2**32:  # what NumPy and Optuna take
+    if not 0 <= whole(value) < 2**32:  # what NumPy and Optuna take
         raise ValueError(f"must be from 0 to {2**32 - 1}, got {value}")
-    return _whole(value)
+    return whole(value)
 
 
 def _text(value: Any) -> str:

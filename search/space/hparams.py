@@ -84,6 +84,24 @@ class HparamsCheck:
             return _mismatch(error.errors(include_url=False), value)
         return None
 
+    def check_point(
+        self, where: str, point: Mapping[str, Any], context: Mapping[str, Any], problems: Problems
+    ) -> None:
+        """Add to `problems` what the trainable does not take of `point`, the rest as in `context`."""
+        is_fit = True
+        for name, value in point.items():
+            if name not in self.names:
+                hint = did_you_mean(name, self.names)
+                text: str | None = f"{self._trainable} has no such hyperparameter{hint}"
+            else:
+                text = self.mismatch(name, value)
+            if text:
+                problems.add(f"{where}.{name}", text)
+                is_fit = False
+        known = {name: value for name, value in context.items() if name in self.names}
+        if is_fit and (refusal := self._refusal({**known, **point})):
+            problems.add(where, refusal)
+
     def _fits(self, name: str, entry: Parameter | Fixed, problems: Problems) -> bool:
         if name not in self.names:
             hint = did_you_mean(name, self.names)

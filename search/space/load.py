@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
-from search.space.declared import check_grid, read_parameters
+from search.space.declared import read_parameters
+from search.space.design import check_ablations, check_design, chosen_ablations, read_trials
 from search.space.entry import Fixed
 from search.space.hparams import HparamsCheck
 from search.space.notices import space_notices, sweep_notices
@@ -19,6 +20,7 @@ from search.space.problems import KeyedError, Problems, SpaceError
 from search.space.read import find_file, read_mapping
 from search.space.references import check_conditions, check_start
 from search.space.resolved import Space
+from search.space.samplers import check_sampler
 from search.space.schema import LadderAxes, Sampler, Scheduler, SearchSection, SweepFile, validated
 from trainables.contract import Mode, Trainable
 from trainables.load import UnknownTrainable, load_trainable
@@ -66,7 +68,9 @@ class _Reading:
         self._file = validated(SweepFile, raw, "", problems)
         section = {} if self._file.search is None else self._file.search
         self._section = validated(SearchSection, section, "search", problems)
-        self._entries, self._broken = read_parameters(self._file.parameters, problems, may_be_fixed)
+        has_own_points = bool(self._section.trials or self._section.ablations)
+        parameters = {} if self._file.parameters is None and has_own_points else self._file.parameters
+        self._entries, self._broken = read_parameters(parameters, problems, may_be_fixed or has_own_points)
         self._sampler: Sampler = self._section.sampler or _SAMPLERS[self._file.method]
 
     def space(self, loader: Loader) -> Space | None:
@@ -81,9 +85,13 @@ class _Reading:
         metric, mode, notices = self._metric(trainable)
         if self._problems.lines or ladder is None:
             return None
-        space = self._assembled(name, metric, mode, ladder)
+        space = self._with_points(self._assembled(name, metric, mode, ladder), check)
+        if self._problems.lines:
+            return None
         given_epochs = self._section.ladder and self._section.ladder.epochs
         notices += sweep_notices(self._file, given_epochs is not None, _DEFAULT_EPOCHS)
+        if space.is_listed and self._section.sampler not in (None, "grid"):
+            notices.append(f"search.sampler: ignored; {self._section.lists[0]} says which points are trained")
         notices += space_notices(space, space.default_hparams(trainable), check)
         return replace(space, notices=tuple(notices))
 
@@ -94,8 +102,8 @@ class _Reading:
             problems.add("name", f"must do as a folder's name (no slash, no leading dot), got {name!r}")
         check_conditions(section.when, self._entries, self._broken, problems)
         check_start(section.start, self._entries, self._broken, problems)
-        if self._sampler == "grid":
-            check_grid(self._entries, problems)
+        check_sampler(self._sampler, problems)
+        check_design(section, self._sampler, self._entries, problems)
         is_absent = not problems.concern("search.data") and isinstance(self._file.search, dict | None)
         if section.data is None and is_absent:
             problems.add("search.data", "is missing; write data: mnist5k, or data: imagefolder:PATH")
@@ -175,7 +183,17 @@ class _Reading:
             patience=section.patience,
             precision=section.precision,
             seed=section.seed,
+            design=section.design,
+            levels=section.levels,
+            repeats=section.repeats,
         )
+
+    def _with_points(self, space: Space, check: HparamsCheck) -> Space:
+        section, problems = self._section, self._problems
+        trials = read_trials(section.trials, self._path.parent, check, space.fixed, problems)
+        ablations = chosen_ablations(section.ablations, section.chosen_ablations, problems)
+        check_ablations(ablations, check, space.fixed, problems)
+        return replace(space, trials=trials, ablations=ablations)
 
     def _searched(self) -> dict[str, Parameter]:
         return {name: entry for name, entry in self._entries.items() if not isinstance(entry, Fixed)}

@@ -9,6 +9,7 @@ from search.space.hparams import HparamsCheck
 from search.space.parameters import Integer, Real, described, is_same
 from search.space.problems import shown
 from search.space.resolved import Space
+from search.space.samplers import sampler_notices
 from search.space.schema import SweepFile
 
 _IGNORED = ("program", "command", "project", "entity", "controller")
@@ -33,8 +34,10 @@ def sweep_notices(file: SweepFile, has_epochs: bool, default_epochs: list[int]) 
 
 def space_notices(space: Space, defaults: Mapping[str, Any], check: HparamsCheck) -> Iterator[str]:
     """What is allowed in the space and yet seldom meant."""
-    if not any((space.limits.trials, space.limits.hours, space.limits.kwh)) and space.sampler != "grid":
+    if not any((space.limits.trials, space.limits.hours, space.limits.kwh)) and not space.is_listed:
         yield "search.limits: none given; the run goes on until it is interrupted"
+    if not space.is_listed:
+        yield from sampler_notices(space.sampler, space.parameters, space.when, space.scheduler.mode)
     for name, parameter in space.parameters.items():
         where = f"parameters.{name}"
         if isinstance(parameter, Real) and not parameter.log and _is_wide(name, parameter):

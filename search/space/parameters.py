@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,11 @@ class Choice:
     values: tuple[Any, ...]
     probabilities: tuple[float, ...] | None = None
 
+    @property
+    def is_ordered(self) -> bool:
+        """Numbers have an order, and a sampler finds a good region of it sooner than a good name."""
+        return len(self.values) > 2 and all(type(value) in (int, float) for value in self.values)
+
     def contains(self, value: Any) -> bool:
         return any(is_same(value, choice) for choice in self.values)
 
@@ -92,7 +97,11 @@ def is_same(one: Any, other: Any) -> bool:
 
 def identity(value: Any) -> Hashable:
     """A key that is equal for the same settings, as `is_same` sees them."""
-    return repr(value) if isinstance(value, list | dict) else (isinstance(value, bool), value)
+    if isinstance(value, list | tuple):
+        return tuple(identity(item) for item in value)
+    if isinstance(value, Mapping):
+        return tuple(sorted((name, identity(item)) for name, item in value.items()))
+    return isinstance(value, bool), value
 
 
 def described(parameter: Parameter) -> str:

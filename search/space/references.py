@@ -4,13 +4,39 @@ from __future__ import annotations
 
 import graphlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import PlainValidator
 
 from search.space.entry import Fixed
 from search.space.parameters import Parameter, described, is_same
-from search.space.problems import Problems, did_you_mean, shown, wrong_kind
+from search.space.problems import KeyedError, Problems, did_you_mean, shown, wrong_kind
 
 Conditions = Mapping[str, Mapping[str, tuple[Any, ...]]]
+
+
+def _conditions(value: Any) -> dict[str, dict[str, tuple[Any, ...]]]:
+    form = "must be as in {momentum: {optimizer: sgd}}"
+    if not isinstance(value, dict):
+        raise ValueError(f"{form}, got {shown(value)}")
+    for name, others in value.items():
+        if not isinstance(others, dict) or not others:
+            raise KeyedError(name, f"{form}, got {shown(others)}")
+    return {name: {other: _as_tuple(v) for other, v in others.items()} for name, others in value.items()}
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _points(value: Any) -> tuple[dict[str, Any], ...]:
+    if not isinstance(value, list) or not all(isinstance(point, dict) for point in value):
+        raise ValueError(f"must be a list of points such as [{{lr: 0.1}}], got {shown(value)}")
+    return tuple(value)
+
+
+When = Annotated[dict[str, dict[str, tuple[Any, ...]]], PlainValidator(_conditions)]
+Points = Annotated[tuple[dict[str, Any], ...], PlainValidator(_points)]
 
 
 def ordered(names: Iterable[str], when: Conditions) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from search.budget import Ladder, Limits
+from search.space.design import Design, Variant
 from search.space.distributions import to_entry
 from search.space.parameters import Parameter
 from search.space.references import Conditions, is_active, ordered
@@ -31,6 +32,10 @@ class Space:
         when: For a parameter that is not always searched: which values others must have.
         start: Points tried right after the default configuration. Each may be partial.
         patience: Epochs without improvement after which a trial ends.
+        trials: Explicit points, each partial: they are trained instead of a sampler's.
+        design: Points made from the parameters' values, with `levels` values of each range.
+        repeats: Seeds per point of a list or design.
+        ablations: By group, hparams with the values that are combined, the others at their default.
         notices: What the user should know although it is no error; no part of equality.
     """
 
@@ -54,6 +59,11 @@ class Space:
     patience: int | None
     precision: Precision
     seed: int
+    trials: tuple[Mapping[str, Any], ...] = ()
+    design: Design | None = None
+    levels: int | None = None
+    repeats: int = 1
+    ablations: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     def default_hparams(self, trainable: Trainable) -> dict[str, Any]:
@@ -61,6 +71,11 @@ class Space:
         defaults = trainable.hparams()
         names = [field.name for field in dataclasses.fields(defaults) if field.init]
         return {name: getattr(defaults, name) for name in names} | dict(self.fixed)
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the points are known before the run starts, so that it ends by itself."""
+        return bool(self.trials or self.design or self.ablations) or self.sampler == "grid"
 
     def search_order(self) -> list[str]:
         """The searched parameters, each after those its condition speaks of."""
@@ -106,6 +121,20 @@ class Space:
                 for name, others in self.when.items()
             },
             "start": [dict(point) for point in self.start],
+            **self._design_keys(),
+        }
+
+    def _design_keys(self) -> dict[str, Any]:
+        return {
+            "trials": [dict(point) for point in self.trials] or None,
+            "design": self.design,
+            "levels": self.levels,
+            "repeats": self.repeats,
+            "ablations": {
+                name: [{key: list(values) for key, values in variant.items()} for variant in variants]
+                for name, variants in self.ablations.items()
+            }
+            or None,
         }
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from search.budget import Ladder, Limits
+from search.space.design import Ablations, Design, Levels, Names, Trials
 from search.space.fields import (
     AboveZero,
     Count,
@@ -22,9 +23,10 @@ from search.space.fields import (
     ZeroOrMore,
 )
 from search.space.problems import KeyedError, Problems, did_you_mean, listed, not_among, shown
+from search.space.references import Points, When
 from trainables.contract import Budget, Precision, ValidationResolution
 
-Sampler = Literal["tpe", "random", "grid"]
+Sampler = Literal["tpe", "random", "gp", "nsga2", "cmaes", "grid"]
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -118,7 +120,7 @@ def _rung(columns: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
 
 
 class Scheduler(Section):
-    mode: Literal["stopping", "none"] = "stopping"
+    mode: Literal["stopping", "promotion", "grow", "none"] = "stopping"
     eta: Eta = 3
 
 
@@ -126,9 +128,10 @@ class LimitsSection(Section):
     trials: Count | None = None
     hours: AboveZero | None = None
     kwh: AboveZero | None = None
+    disk_gib: AboveZero | None = None
 
     def with_run_cap(self, run_cap: int | None) -> Limits:
-        return Limits(trials=self.trials or run_cap, hours=self.hours, kwh=self.kwh)
+        return Limits(**dict(self) | {"trials": self.trials or run_cap})
 
 
 class Resources(Section):
@@ -147,26 +150,6 @@ class Promote(Section):
     epochs: Count | None = None
 
 
-def _conditions(value: Any) -> dict[str, dict[str, tuple[Any, ...]]]:
-    form = "must be as in {momentum: {optimizer: sgd}}"
-    if not isinstance(value, dict):
-        raise ValueError(f"{form}, got {shown(value)}")
-    for name, others in value.items():
-        if not isinstance(others, dict) or not others:
-            raise KeyedError(name, f"{form}, got {shown(others)}")
-    return {name: {other: _as_tuple(v) for other, v in others.items()} for name, others in value.items()}
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list) else (value,)
-
-
-def _points(value: Any) -> tuple[dict[str, Any], ...]:
-    if not isinstance(value, list) or not all(isinstance(point, dict) for point in value):
-        raise ValueError(f"must be a list of points such as [{{lr: 0.1}}], got {shown(value)}")
-    return tuple(value)
-
-
 class SearchSection(Section):
     trainable: Text = "classification"
     data: Text | None = None
@@ -182,8 +165,19 @@ class SearchSection(Section):
     patience: Count | None = None
     precision: Precision = "auto"
     seed: Seed = 0
-    when: Annotated[dict[str, dict[str, tuple[Any, ...]]], PlainValidator(_conditions)] = {}
-    start: Annotated[tuple[dict[str, Any], ...], PlainValidator(_points)] = ()
+    when: When = {}
+    start: Points = ()
+    trials: Trials | None = None
+    design: Design | None = None
+    levels: Levels | None = None
+    repeats: Count = 1
+    ablations: Ablations = {}
+    chosen_ablations: Names | None = None
+
+    @property
+    def lists(self) -> list[str]:
+        """The keys given that each say which points are trained."""
+        return [key for key in ("trials", "design", "ablations") if getattr(self, key)]
 
 
 class SweepFile(Section):

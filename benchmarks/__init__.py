@@ -1,0 +1,1 @@
+"""Measurements of ours against peers, side by side in one run."""

@@ -1,0 +1,52 @@
+"""Who takes part, by the name that the tables show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from benchmarks.search_quality.plain import OneEpochThenTop, RandomPoints
+from benchmarks.search_quality.simulate import Contender
+from benchmarks.search_quality.table import Table
+
+Make = Callable[[Table, int, int], Contender]  # table, seed, epochs to spend
+Group = Literal["project", "peers"]  # the environment in which contenders can be imported together
+
+STOCK = "Ray ASHA + OptunaSearch"
+
+
+def contenders(group: Group) -> dict[str, Make]:
+    """Those whose libraries are in the environment `group`; `make setup-bench` makes that of the peers."""
+    return {**_ours(), **_stock(), **_plain()} if group == "project" else _peers()
+
+
+def _ours() -> dict[str, Make]:
+    from benchmarks.search_quality.ours import SETUPS
+
+    return {setup.name: setup.contender for setup in SETUPS}
+
+
+def _stock() -> dict[str, Make]:
+    from benchmarks.search_quality.stock import OptunaHyperband, OptunaSearcher, RandomSearcher, RayAsha
+
+    return {
+        STOCK: lambda table, seed, _: RayAsha(table, OptunaSearcher(table, seed)),
+        "Ray ASHA + random": lambda table, seed, _: RayAsha(table, RandomSearcher(table, seed)),
+        "Optuna + HyperbandPruner": lambda table, seed, _: OptunaHyperband(table, seed),
+    }
+
+
+def _plain() -> dict[str, Make]:
+    return {
+        "one epoch, then the best": OneEpochThenTop,
+        "random, full trainings": lambda table, seed, _: RandomPoints(table, seed),
+    }
+
+
+def _peers() -> dict[str, Make]:
+    from benchmarks.search_quality.peers import Dehb, SyneTuneAsha
+
+    return {
+        "Syne Tune ASHA": lambda table, seed, _: SyneTuneAsha(table, seed),
+        "DEHB": lambda table, seed, _: Dehb(table, seed),
+    }

@@ -1,0 +1,117 @@
+"""The search's own sampler and rungs, as `search.run` uses them, without its ledger."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.search_quality.simulate import Answer, Asked
+from benchmarks.search_quality.table import Table
+from search.budget import Ladder
+from search.rungs import Kind, Rungs
+from search.sampler import make_sampler
+from search.space import Real, Sampler, Scheduler, Space, load_space
+from trainables.contract import Budget
+
+_ETA = 3
+_SPACES = Path(__file__).resolve().parents[2] / "spaces"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One way to set up our search.
+
+    Attributes:
+        lowest: Epochs of the lowest rung; each further rung has eta times as many.
+    """
+
+    kind: Kind = "stopping"
+    sampler: Sampler = "tpe"
+    lowest: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"ours: {self.kind} from {self.lowest}, {self.sampler}"
+
+    def contender(self, table: Table, seed: int, num_epochs: int) -> Ours:
+        """Our search of `table`. A table has no default configuration: trial 0 is a random point."""
+        space = replace(
+            _any_space(),
+            parameters={f"x{index}": Real(0.0, 1.0) for index in range(table.num_dimensions)},
+            ladder=Ladder(
+                tuple(Budget(epochs=epochs) for epochs in rungs_from(self.lowest, table.num_epochs))
+            ),
+            scheduler=Scheduler(mode=self.kind, eta=_ETA),
+            sampler=self.sampler,
+            seed=seed,
+        )
+        draw = random.Random(seed)
+        return Ours(space, {name: draw.random() for name in space.parameters})
+
+
+_KINDS: tuple[Kind, ...] = ("stopping", "promotion", "grow")
+_SAMPLERS: tuple[Sampler, ...] = ("tpe", "random")
+SETUPS = [Setup(*choice) for choice in itertools.product(_KINDS, _SAMPLERS, (1, 3, 9))]
+
+
+def rungs_from(lowest: int, top: int) -> list[int]:
+    """Epochs of each rung: `lowest` times powers of eta, and `top` in place of those near or above it."""
+    rungs = [lowest]
+    while rungs[-1] * _ETA * 1.5 <= top:  # a last step of less than 1.5 would decide little
+        rungs.append(rungs[-1] * _ETA)
+    return [*rungs, top]
+
+
+@lru_cache(maxsize=1)
+def _any_space() -> Space:
+    return load_space("curves.yaml", spaces_dir=_SPACES)
+
+
+class Ours:
+    """A search of `space`; a trial's point is its searched hparams in the space's order.
+
+    Args:
+        num_trials: No new trial after so many.
+    """
+
+    def __init__(self, space: Space, defaults: Mapping[str, Any], *, num_trials: int | None = None) -> None:
+        self._space, self._num_trials = space, num_trials
+        self._sampler = make_sampler(space, defaults)
+        self._rungs = Rungs(
+            len(space.ladder.rungs), eta=space.scheduler.eta, mode=space.mode, kind=space.scheduler.mode
+        )
+        self._hparams: dict[str, Mapping[str, Any]] = {}
+
+    def next_trial(self) -> Asked | None:
+        if (paused := self._rungs.promotable()) is not None:
+            self._sampler.resume(paused, self._hparams[paused])
+            return self._asked(paused)
+        if len(self._hparams) == self._num_trials:
+            return None
+        trial_id = f"trial-{len(self._hparams):04d}"
+        proposal = self._sampler.ask(trial_id)
+        if proposal is None:
+            return None
+        self._hparams[trial_id] = proposal.hparams
+        return self._asked(trial_id)
+
+    def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
+        self._rungs.on_epoch(trial_id, accuracy)
+        rung = self._space.ladder.rung_ended_at(epoch)
+        if rung is None:
+            return "go_on"
+        self._sampler.report(trial_id, rung, accuracy)
+        answer: Answer = self._rungs.on_result(trial_id, rung, accuracy)
+        if epoch == self._space.ladder.top.epochs:
+            self._sampler.finish(trial_id, "finished")
+        elif answer != "go_on":
+            self._sampler.finish(trial_id, "paused" if answer == "pause" else "stopped")
+        return answer
+
+    def _asked(self, trial_id: str) -> Asked:
+        return Asked(trial_id, [self._hparams[trial_id][name] for name in self._space.parameters])

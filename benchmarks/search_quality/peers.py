@@ -1,0 +1,85 @@
+"""Syne Tune's ASHA and DEHB, with their own defaults; they run in an environment of their own."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from dehb import DEHB
+from loguru import logger
+from syne_tune.backend.trial_status import Trial
+from syne_tune.config_space import uniform
+from syne_tune.optimizer.baselines import ASHA
+from syne_tune.optimizer.scheduler import SchedulerDecision
+
+from benchmarks.search_quality.simulate import Answer, Asked
+from benchmarks.search_quality.table import Table
+
+logging.getLogger("syne_tune").setLevel(logging.ERROR)
+_START = datetime(2026, 1, 1)  # Syne Tune wants one and decides nothing by it
+
+
+class SyneTuneAsha:
+    """Asynchronous successive halving, stopping, over random points."""
+
+    def __init__(self, table: Table, seed: int) -> None:
+        np.random.seed(seed)  # it draws brackets from the global generator
+        self._scheduler = ASHA(
+            {f"x{index}": uniform(0.0, 1.0) for index in range(table.num_dimensions)},
+            metric="val_accuracy",
+            time_attr="epoch",
+            max_t=table.num_epochs,
+            do_minimize=False,
+            random_seed=seed,
+        )
+        self._trials: dict[str, Trial] = {}
+
+    def next_trial(self) -> Asked | None:
+        suggestion = self._scheduler.suggest()
+        if suggestion is None:
+            return None
+        trial = Trial(len(self._trials), suggestion.config, _START)
+        self._trials[str(trial.trial_id)] = trial
+        self._scheduler.on_trial_add(trial)
+        return Asked(str(trial.trial_id), list(suggestion.config.values()))
+
+    def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
+        result = {"epoch": epoch, "val_accuracy": accuracy}
+        decision = self._scheduler.on_trial_result(self._trials[trial_id], result)
+        return "go_on" if decision == SchedulerDecision.CONTINUE else "stop"
+
+
+class Dehb:
+    """Differential evolution with Hyperband. Each job trains from the start, as its interface has it."""
+
+    def __init__(self, table: Table, seed: int) -> None:
+        logger.remove()
+        self._folder = tempfile.TemporaryDirectory()  # it insists on a log file
+        self._optimizer = DEHB(
+            f=None,
+            dimensions=table.num_dimensions,
+            configspace=False,
+            min_fidelity=1,
+            max_fidelity=table.num_epochs,
+            seed=seed,
+            n_workers=1,  # with more it starts a Dask cluster; asked and told, it trains nothing itself
+            save_freq=None,
+            output_path=self._folder.name,
+        )
+        self._jobs: dict[str, dict[str, Any]] = {}
+
+    def next_trial(self) -> Asked | None:
+        job = self._optimizer.ask()
+        trial_id = str(len(self._jobs))
+        self._jobs[trial_id] = job
+        return Asked(trial_id, [float(share) for share in job["config"]])
+
+    def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
+        job = self._jobs[trial_id]
+        if epoch < round(job["fidelity"]):
+            return "go_on"
+        self._optimizer.tell(job, {"fitness": -accuracy, "cost": epoch})
+        return "stop"

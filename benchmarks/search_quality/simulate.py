@@ -1,0 +1,108 @@
+"""Workers that read each epoch from a table: the event loop that every contender shares."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from benchmarks.search_quality.table import Rows, Table
+from trainables.curves import Numbers
+
+Answer = Literal["go_on", "pause", "stop"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial to train at `point`: a new one, or a paused one that goes on where it was."""
+
+    trial_id: str
+    point: Sequence[float]
+
+
+class Contender(Protocol):
+    """A scheduler with its sampler. Epochs count from 1."""
+
+    def next_trial(self) -> Asked | None:
+        """What a free worker trains next; None while there is nothing."""
+        ...
+
+    def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
+        """Whether the trial goes on after `epoch`. Its last epoch is never answered with go_on."""
+        ...
+
+
+@dataclass
+class Trial:
+    """What was trained of a row so far."""
+
+    row: int
+    epochs: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What was known after each epoch spent, over all workers.
+
+    Attributes:
+        seen: The best accuracy of any epoch so far.
+        picked: Accuracy after full training of the trial whose best epoch that is: what the
+            search hands on. It may fall when a worse trial shows a better epoch.
+    """
+
+    seen: Numbers
+    picked: Numbers
+
+
+class Simulation:
+    """A search of `table` by `contender` on workers that take as long as the table says."""
+
+    def __init__(self, contender: Contender, table: Table, *, num_workers: int = 4) -> None:
+        self.trials: dict[str, Trial] = {}
+        self._contender, self._table = contender, table
+        self._rows = Rows(table)
+        self._num_free, self._now_s = num_workers, 0.0
+        self._ends: list[tuple[float, int, str]] = []  # seconds, order of start, trial
+        self._num_starts = 0
+
+    def run(self, num_epochs: int) -> Trace:
+        """Spend `num_epochs`, or fewer if the contender has no more to train."""
+        full = self._table.val_accuracy[:, -1]
+        seen, picked = np.full(num_epochs, np.nan), np.full(num_epochs, np.nan)
+        best = best_full = -np.inf
+        self._occupy()
+        for spent in range(num_epochs):
+            if self._ends:
+                trial, accuracy = self._end_of_epoch()
+                if accuracy > best:
+                    best, best_full = accuracy, full[trial.row]
+            seen[spent], picked[spent] = best, best_full
+        return Trace(seen=seen, picked=picked)
+
+    def _end_of_epoch(self) -> tuple[Trial, float]:
+        self._now_s, _, trial_id = heapq.heappop(self._ends)
+        trial = self.trials[trial_id]
+        accuracy = float(self._table.val_accuracy[trial.row, trial.epochs])
+        trial.epochs += 1
+        if self._contender.on_epoch(trial_id, trial.epochs, accuracy) == "go_on":
+            self._train(trial_id)
+        else:
+            self._num_free += 1
+        self._occupy()
+        return trial, accuracy
+
+    def _occupy(self) -> None:
+        while self._num_free and (asked := self._contender.next_trial()):
+            if asked.trial_id not in self.trials:
+                self.trials[asked.trial_id] = Trial(self._rows.row_of(asked.point))
+            self._train(asked.trial_id)
+            self._num_free -= 1
+
+    def _train(self, trial_id: str) -> None:
+        trial = self.trials[trial_id]
+        end_s = self._now_s + float(self._table.seconds[trial.row, trial.epochs])
+        self._num_starts += 1
+        heapq.heappush(self._ends, (end_s, self._num_starts, trial_id))

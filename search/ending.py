@@ -1,0 +1,29 @@
+"""Why a run ends, in the words of its last line. Pure."""
+
+from __future__ import annotations
+
+from search.budget import Limits
+from search.history import History
+
+_ALIKE = 3  # first trials that fail for one cause before the run gives up
+
+
+def all_fail_alike(history: History) -> str | None:
+    """Said when the first trials all failed for one cause: the others would too."""
+    first = list(history.trials.values())[:_ALIKE]
+    causes = {trial.cause for trial in first if trial.status == "failed"}
+    if len(first) < _ALIKE or len(causes) != 1 or any(trial.status != "failed" for trial in first):
+        return None
+    return f"the first {_ALIKE} trials all failed alike: {first[0].cause}: {first[0].message}"
+
+
+def completed_reason(history: History, limits: Limits, *, why_no_more: str) -> str:
+    """Said when a run came to its end.
+
+    Args:
+        why_no_more: Why nothing further could be proposed; empty when the limit on trials was reached.
+    """
+    count = len(history.trials)
+    if limits.trials is not None and count >= limits.trials and not why_no_more:
+        return f"all {count} trials done"
+    return f"{why_no_more or 'nothing left to try'}, after {count} trials"

@@ -1,0 +1,73 @@
+"""Which checkpoints stay on disk: those a trial may go on from, and the best trial's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from search.history import Event, TrialRecord
+from search.run import Run
+
+_GOES_ON = {"running", "interrupted", "paused"}
+_GIB = 2**30
+_ENDS_PER_LOOK = 8  # looking at every paused trial is quadratic in their number
+
+
+class Keeper:
+    """Follows a run and deletes the checkpoints it no longer needs.
+
+    Full state is kept for every trial that is under way, interrupted or paused, and for the best of
+    those that ended. A paused trial that can no longer be promoted is given up, and over
+    `limits.disk_gib` the worst paused ones are. Everything else a trial left (its log, the final
+    weights of a promotion) stays.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._best: str | None = None
+        self._num_ends = 0
+
+    def on_event(self, event: Event) -> None:
+        """After a trial's end or pause, delete what has become useless."""
+        if event["event"] != "trial_ended":
+            return
+        if event["status"] not in _GOES_ON:
+            self._keep_best(event["trial"])
+        elif event["status"] == "paused":
+            self._num_ends += 1
+            if self._num_ends % _ENDS_PER_LOOK == 0:
+                self._give_up_hopeless()
+            self._hold_disk_limit()
+
+    def _keep_best(self, ended: str) -> None:
+        best = self._run.best()
+        best_id = best.trial_id if best else None
+        for trial_id in (ended, self._best):
+            if trial_id not in (None, best_id) and self._run.history.trials[trial_id].status not in _GOES_ON:
+                self._checkpoint(trial_id).unlink(missing_ok=True)
+        self._best = best_id
+
+    def _give_up_hopeless(self) -> None:
+        num_open = self._run.num_open()
+        if num_open is None:
+            return
+        for trial in self._paused():
+            if not self._run.rungs.can_go_on(trial.trial_id, num_open=num_open):
+                self._run.give_up(trial.trial_id, "can no longer be promoted")
+
+    def _hold_disk_limit(self) -> None:
+        limit = self._run.space.limits.disk_gib
+        if limit is None:
+            return
+        used = sum(path.stat().st_size for path in self._run.ledger.folder.glob("trials/*/checkpoint.pt"))
+        for trial in reversed(self._paused()):
+            if used <= limit * _GIB:
+                return
+            used -= self._checkpoint(trial.trial_id).stat().st_size
+            self._run.give_up(trial.trial_id, f"its checkpoint went: over {limit:g} GiB of disk")
+
+    def _paused(self) -> list[TrialRecord]:
+        """The paused trials, best first."""
+        return [trial for trial in self._run.ranked() if trial.status == "paused"]
+
+    def _checkpoint(self, trial_id: str) -> Path:
+        return self._run.ledger.trial_folder(trial_id) / "checkpoint.pt"

@@ -1,0 +1,7 @@
+"""Asynchronous successive halving: who goes on at a rung. Pure: no Ray, no clock, no files."""
+
+from __future__ import annotations
+
+from search.rungs.halving import Decision, Kind, Rungs, Value
+
+__all__ = ["Decision", "Kind", "Rungs", "Value"]

@@ -1,0 +1,239 @@
+"""The results of every rung, and who goes on by them.
+
+Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), stopping or
+promoting, and with a top rung that grows (PASHA, see growth.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+from search.rungs.brackets import bracket_of
+from search.rungs.growth import Growth
+from search.rungs.order import Score, best_first, dominates
+from trainables.contract import Mode
+
+Decision = Literal["go_on", "pause", "stop"]
+Kind = Literal["stopping", "promotion", "grow", "none"]
+Value = float | Sequence[float | None] | None
+
+
+class Rungs:
+    """Scores of every trial at every rung, and the decisions they lead to.
+
+    Told the same in the same order it decides the same, so a restart rebuilds it from the journal:
+    `on_epoch`, `on_result` and `withdraw` as they came, and `on_promoted` for what `promotable` gave.
+
+    - stopping: a trial goes on if it is in the top 1/eta of its rung now. Among fewer than eta
+      results the best so far goes on.
+    - promotion: each trial pauses at its rung, and goes on once it is in the top floor(n / eta) of all
+      n results there. Among fewer than eta nobody does, but on the last call.
+    - grow: promotion below a top rung that starts as the second and is raised by one whenever the
+      ranking of the top two rungs turns out unstable.
+    - none: every trial runs the whole ladder.
+
+    Args:
+        num_rungs: Rungs of the ladder; the last one is full training and ends a trial.
+        eta: One in eta trials goes on. None is the kind "none".
+        mode: Whether larger or smaller is better; for several objectives, one for each.
+        num_brackets: Bracket b is judged from rung b on. Brackets share their rungs, because all
+            that end a rung have used the same budget.
+        epsilon: Only for grow: the difference that is noise; None estimates it from `on_epoch`.
+    """
+
+    def __init__(
+        self,
+        num_rungs: int,
+        *,
+        eta: float | None,
+        mode: Mode | Sequence[Mode],
+        kind: Kind = "stopping",
+        num_brackets: int = 1,
+        epsilon: float | None = None,
+    ) -> None:
+        modes: Sequence[str] = (mode,) if isinstance(mode, str) else tuple(mode)
+        _check(num_rungs, eta, modes, kind, num_brackets)
+        self._kind: Kind = "none" if eta is None else kind
+        self._eta = math.inf if eta is None or kind == "none" else eta
+        self._signs = tuple(1.0 if mode == "max" else -1.0 for mode in modes)
+        self._num_brackets = num_brackets
+        self._growth = Growth(epsilon) if self._kind == "grow" else None
+        self._top_rung = min(1, num_rungs - 1) if self._growth else num_rungs - 1
+        self._scores: list[dict[str, Score]] = [{} for _ in range(num_rungs)]
+        self._rankings: list[list[str]] = [[] for _ in range(num_rungs)]
+        self._paused: dict[str, int] = {}  # the rung at which each waits
+        self._withdrawn: set[str] = set()
+
+    @property
+    def top_rung(self) -> int:
+        """The rung above which nobody is promoted now, but on the last call. Only grow raises it."""
+        return self._top_rung
+
+    def bracket_of(self, trial_number: int) -> int:
+        """The bracket of the trial with this number: the same in every run, in Hyperband's proportions."""
+        num_rungs = len(self._scores)
+        return bracket_of(trial_number, num_brackets=self._num_brackets, num_rungs=num_rungs, eta=self._eta)
+
+    def on_epoch(self, trial_id: str, value: float) -> None:
+        """Take in a point of a learning curve, each epoch once and in order, before its `on_result`."""
+        if self._growth:
+            self._growth.on_epoch(trial_id, value)
+
+    def on_result(self, trial_id: str, rung: int, value: Value, *, bracket: int = 0) -> Decision:
+        """Record `value` at the end of `rung` and say what becomes of the trial.
+
+        What is missing, NaN or infinite stops the trial, and is nothing that another is compared
+        with. Below the trial's bracket any other value lets it go on and is not recorded. Of equal
+        values the older one ranks first. At grow's top rung a trial pauses: the rung may yet be
+        raised.
+
+        Raises:
+            ValueError: No such rung, another number of objectives, or a rung ended twice.
+        """
+        self._check_result(trial_id, rung)
+        self._paused.pop(trial_id, None)  # whoever reports is running
+        score = self._score(value)
+        if score is None:
+            return "stop"
+        if rung < bracket:
+            return "go_on"
+        self._scores[rung][trial_id] = score
+        self._grow_if_unstable(rung)
+        return self._decision(trial_id, rung)
+
+    def promotable(self, *, is_last_call: bool = False) -> str | None:
+        """The paused trial that shall go on now, marked as going on; None if there is none.
+
+        The highest rung is first, there the best.
+
+        Args:
+            is_last_call: Nothing runs and no further trial will come. As long as none has ended the
+                ladder, the best of the highest rung where any waits then goes on, whatever its
+                share: called again each time it pauses, a search ends with a fully trained trial.
+        """
+        trial_id = self._next_leader()
+        if trial_id is None and is_last_call and self._paused and not self._scores[-1]:
+            trial_id = self._waiting(max(self._paused.values()))[0]
+        if trial_id is not None:
+            self.on_promoted(trial_id)
+        return trial_id
+
+    def on_promoted(self, trial_id: str) -> None:
+        """Take in a promotion made before a restart.
+
+        Raises:
+            ValueError: The trial is not paused.
+        """
+        if trial_id not in self._paused:
+            raise ValueError(f"{trial_id} is not paused, so it cannot be promoted; tell its results first")
+        del self._paused[trial_id]
+
+    def withdraw(self, trial_id: str) -> None:
+        """Never promote this trial: it failed, diverged or lost its checkpoint. Its results stay."""
+        self._withdrawn.add(trial_id)
+        self._paused.pop(trial_id, None)
+
+    def can_go_on(self, trial_id: str, *, num_open: int) -> bool:
+        """Whether a pause may still end in a promotion; if not, the trial's checkpoint can go.
+
+        False is certain, True is not. The best that waits at each rung is kept for the last call
+        until a trial has ended the ladder. A trial that is not paused has no pause to end: False.
+
+        Args:
+            num_open: Trials that run now or may still be started.
+        """
+        rung = self._paused.get(trial_id)
+        if rung is None:
+            return False
+        if not self._scores[-1] and self._waiting(rung)[0] == trial_id:
+            return True
+        scores = self._scores[rung]
+        num_ahead = sum(dominates(score, scores[trial_id]) for score in scores.values())
+        return num_ahead < self._num_passing(self._most_results(rung, num_open))
+
+    def counts(self) -> list[int]:
+        """How many trials have ended each rung, the lowest first."""
+        return [len(scores) for scores in self._scores]
+
+    def values(self, rung: int) -> Mapping[str, float]:
+        """Value of each trial that ended `rung`, in the order they came; the first of several objectives."""
+        return {trial_id: self._signs[0] * score[0] for trial_id, score in self._scores[rung].items()}
+
+    def _score(self, value: Value) -> Score | None:
+        numbers = value if isinstance(value, Sequence) else (value,)
+        finite = [number for number in numbers if number is not None and math.isfinite(number)]
+        if value is not None and len(numbers) != len(self._signs):
+            raise ValueError(f"a result needs {len(self._signs)} values, one per objective, got {value!r}")
+        if len(finite) != len(self._signs):
+            return None
+        return tuple(sign * number for sign, number in zip(self._signs, finite, strict=True))
+
+    def _grow_if_unstable(self, rung: int) -> None:
+        is_top = 0 < rung == self._top_rung < len(self._scores) - 1
+        if self._growth and is_top:
+            lower, upper = self._scores[rung - 1], self._scores[rung]
+            self._top_rung += self._growth.is_unstable(lower=lower, upper=upper)
+
+    def _decision(self, trial_id: str, rung: int) -> Decision:
+        if rung == len(self._scores) - 1 or trial_id in self._withdrawn:
+            return "stop"
+        if self._kind == "none":
+            return "go_on"
+        if self._kind == "stopping":
+            num_passing = max(1, self._num_passing(len(self._scores[rung])))
+            return "go_on" if trial_id in self._ranking(rung)[:num_passing] else "stop"
+        self._paused[trial_id] = rung
+        return "pause"
+
+    def _ranking(self, rung: int) -> list[str]:
+        """The trials that ended `rung`, best first."""
+        if len(self._rankings[rung]) != len(self._scores[rung]):  # results are only ever added
+            self._rankings[rung] = best_first(self._scores[rung])
+        return self._rankings[rung]
+
+    def _num_passing(self, num_results: int) -> int:
+        return int(num_results / self._eta)
+
+    def _waiting(self, rung: int) -> list[str]:
+        return [trial_id for trial_id in self._ranking(rung) if self._paused.get(trial_id) == rung]
+
+    def _next_leader(self) -> str | None:
+        for rung in reversed(range(self._top_rung)):
+            for trial_id in self._ranking(rung)[: self._num_passing(len(self._scores[rung]))]:
+                if self._paused.get(trial_id) == rung:
+                    return trial_id
+        return None
+
+    def _most_results(self, last_rung: int, num_open: int) -> int:
+        """How many results `last_rung` may come to have: open trials, and the leaders from below."""
+        most = 0
+        for rung, scores in enumerate(self._scores[: last_rung + 1]):
+            num_below = sum(at < rung for at in self._paused.values())
+            most = len(scores) + num_open + min(num_below, self._num_passing(most))
+        return most
+
+    def _check_result(self, trial_id: str, rung: int) -> None:
+        last = len(self._scores) - 1
+        if not 0 <= rung <= last:
+            raise ValueError(f"rung must be from 0 to {last}, got {rung}")
+        ended = [above for above in range(rung, last + 1) if trial_id in self._scores[above]]
+        if ended:
+            raise ValueError(f"{trial_id} has ended rung {ended[-1]} already, got a result of rung {rung}")
+
+
+def _check(num_rungs: int, eta: float | None, modes: Sequence[str], kind: str, num_brackets: int) -> None:
+    most_brackets = min(num_rungs, 2) if kind == "grow" else num_rungs
+    if num_rungs < 1:
+        raise ValueError(f"a ladder needs at least one rung, got {num_rungs}")
+    if eta is not None and eta <= 1:
+        raise ValueError(f"eta must be above 1, got {eta}")
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
+    if not modes or set(modes) - {"min", "max"}:
+        raise ValueError(f"mode must be min or max, once per objective, got {list(modes)}")
+    if kind == "grow" and len(modes) > 1:
+        raise ValueError(f"grow compares values of one objective, got {len(modes)}; use promotion")
+    if not 1 <= num_brackets <= most_brackets:
+        raise ValueError(f"num_brackets must be from 1 to {most_brackets}, got {num_brackets}")

@@ -1,0 +1,202 @@
+"""A run that is killed at any moment goes on with nothing lost or doubled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_runs import SteadyMeter, fateful_space, listed, made_space, sampler_for
+
+from search.continuing import check_continues
+from search.in_process import execute_here
+from search.ledger import Ledger, LedgerError
+from search.proposal import Sampler
+from search.run import Run
+from search.space import Space
+
+FATES = [
+    {"fate": "fine", "score": 0.3},
+    {"fate": "raise"},
+    {"fate": "fine", "score": 0.5},
+    {"fate": "nan"},
+    {"fate": "fine", "score": 0.1},
+    {"fate": "fine", "score": 0.6},
+]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing may catch it."""
+
+
+class FragileLedger(Ledger):
+    """Dies right after, or right before, its n-th event is on disk."""
+
+    events_left = 10**9
+    dies_before_writing = False
+
+    def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        self.events_left -= 1
+        if self.events_left < 0 and self.dies_before_writing:
+            raise Killed
+        stamped = super().append(event)
+        if self.events_left < 0:
+            raise Killed
+        return stamped
+
+
+def session(
+    space: Space, folder: Path, sampler: Sampler, *, events_left: int = 10**9, before: bool = False
+) -> Run | None:
+    """One process's life on the run in `folder`: the run if it came to its end, None if it was killed."""
+    ledger = FragileLedger(folder) if Ledger(folder).has_run else FragileLedger.create(folder)
+    assert isinstance(ledger, FragileLedger)
+    ledger.events_left, ledger.dies_before_writing = events_left, before
+    try:
+        run = Run(space, sampler, ledger)
+        execute_here(run, SteadyMeter())
+    except Killed:
+        return None
+    return run
+
+
+def outcome(run: Run) -> list[tuple[object, ...]]:
+    """What must not depend on interruptions."""
+    return [
+        (
+            trial.trial_id,
+            dict(trial.hparams),
+            trial.status,
+            trial.cause,
+            trial.epochs,
+            trial.rung,
+            curve(trial),
+        )
+        for trial in run.history.trials.values()
+    ]
+
+
+def curve(trial: Any) -> list[tuple[int, str]]:
+    return [(epoch, str(row.metrics["val_accuracy"])) for epoch, row in trial.curve.items()]
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_killed_at_every_event_a_run_ends_as_if_undisturbed(tmp_path: Path, before: bool) -> None:
+    space = fateful_space(tmp_path)
+    whole = session(space, tmp_path / "whole", listed(*FATES))
+    assert whole is not None
+    num_events = len(whole.ledger.events())
+    for events_left in range(1, num_events - 1):
+        folder = tmp_path / f"cut-{events_left}"
+        assert session(space, folder, listed(*FATES), events_left=events_left, before=before) is None
+        again = session(space, folder, listed(*FATES))
+        assert again is not None
+        assert outcome(again) == outcome(whole)
+        assert again.rungs.counts() == whole.rungs.counts()
+
+
+def test_killed_after_each_few_events_a_run_still_comes_to_its_end(tmp_path: Path) -> None:
+    space = fateful_space(tmp_path)
+    whole = session(space, tmp_path / "whole", listed(*FATES))
+    assert whole is not None
+    folder = tmp_path / "run"
+    num_sessions = 1
+    while (run := session(space, folder, listed(*FATES), events_left=5)) is None:
+        num_sessions += 1
+        assert num_sessions < 50
+    assert outcome(run) == outcome(whole)
+
+
+def test_with_one_worker_the_sampler_goes_on_as_if_undisturbed(tmp_path: Path) -> None:
+    space = made_space(tmp_path)
+    whole = session(space, tmp_path / "whole", sampler_for(space))
+    assert whole is not None
+    for events_left in (7, 20, 33, 41):
+        folder = tmp_path / f"cut-{events_left}"
+        assert session(space, folder, sampler_for(space), events_left=events_left) is None
+        again = session(space, folder, sampler_for(space))
+        assert again is not None
+        assert outcome(again) == outcome(whole)
+
+
+def test_a_finished_run_that_is_asked_for_more_trials_goes_on(tmp_path: Path) -> None:
+    few = made_space(tmp_path, overrides=["search.limits.trials=4"])
+    many = made_space(tmp_path, overrides=["search.limits.trials=9"])
+    first = session(few, tmp_path / "run", sampler_for(few))
+    second = session(many, tmp_path / "run", sampler_for(many))
+    assert first is not None
+    assert second is not None
+    assert outcome(second)[:4] == outcome(first)
+    assert len(second.history.trials) == 9
+
+
+def test_an_interrupted_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.limits.kwh=1e-7", "search.limits.trials=1"])
+    first = session(space, tmp_path / "run", sampler_for(space))  # 0.36 J: three epochs of 0.12 J
+    assert first is not None
+    assert [trial.status for trial in first.history.trials.values()] == ["interrupted"]
+    assert first.history.trials["trial-0000"].epochs == 3
+    more = made_space(tmp_path, overrides=["search.limits.trials=1"])
+    second = session(more, tmp_path / "run", sampler_for(more))
+    assert second is not None
+    trial = second.history.trials["trial-0000"]
+    assert (trial.status, trial.epochs, len(trial.rows)) == ("finished", 9, 9)
+
+
+def test_energy_and_hours_of_earlier_sessions_count(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.limits.trials=2"])
+    times = iter(range(10**6))
+    ledger = Ledger.create(tmp_path / "run", clock=lambda: 100.0 * next(times))
+    run = Run(space, sampler_for(space), ledger, clock=lambda: 0.0)
+    execute_here(run, SteadyMeter())
+    num_events = len(ledger.events()) - 1  # session_started to run_ended: one 100 s apart from the next
+    again = Run(space, sampler_for(space), Ledger(tmp_path / "run", clock=lambda: 1e9), clock=lambda: 0.0)
+    assert again.spent.hours == pytest.approx((num_events - 1) * 100 / 3600)
+    assert again.spent.energy_j == run.spent.energy_j
+
+
+def test_other_settings_are_refused_with_every_difference(tmp_path: Path) -> None:
+    before = made_space(tmp_path)
+    now = made_space(
+        tmp_path, overrides=["search.data=other", "search.seed=7", "parameters.noise={min: 0.0, max: 0.1}"]
+    )
+    with pytest.raises(LedgerError) as caught:
+        check_continues(tmp_path / "run", before, now)
+    assert str(caught.value).splitlines()[1:] == [
+        "  data: was none, now other",
+        "  seed: was 0, now 7",
+        "  parameters: were lr, batch_size, now lr, batch_size, noise",
+        "give another --name, or --fresh for a new run",
+    ]
+
+
+def test_limits_ranges_and_eta_may_change(tmp_path: Path) -> None:
+    now = made_space(
+        tmp_path,
+        overrides=["search.limits.trials=99", "parameters.lr.max=0.5", "search.scheduler.eta=2"],
+    )
+    check_continues(tmp_path / "run", made_space(tmp_path), now)
+
+
+def test_with_promotion_paused_trials_stay_promotable(tmp_path: Path) -> None:
+    changes = ["search.scheduler={mode: promotion, eta: 3}"]
+    space = made_space(tmp_path, overrides=changes)
+    whole = session(space, tmp_path / "whole", sampler_for(space))
+    assert whole is not None
+    num_events = len(whole.ledger.events())
+    for events_left in range(3, num_events - 1, 4):
+        folder = tmp_path / f"cut-{events_left}"
+        assert session(space, folder, sampler_for(space), events_left=events_left) is None
+        again = session(space, folder, sampler_for(space))
+        assert again is not None
+        assert outcome(again) == outcome(whole)
+
+
+def test_a_trial_that_waits_to_be_resumed_takes_no_slot(tmp_path: Path) -> None:
+    space = made_space(tmp_path)
+    assert session(space, tmp_path / "run", sampler_for(space), events_left=2) is None
+    run = Run(space, sampler_for(space), Ledger(tmp_path / "run"))
+    assert (len(run.history.running()), run.num_training) == (1, 0)
+    assert run.next_task() is not None
+    assert run.num_training == 1
