@@ -66,7 +66,7 @@ def test_a_plan_says_how_many_trials_each_rung_will_see(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=["search.limits.trials=27"])
     assert expected_trials(space) == [27.0, 9.0, 3.0]
     output = console()
-    print_plan(space, output)
+    print_plan(space, [], output)
     assert "2     9 epochs               3" in shown(output)
     assert "16, 32, 64, 128" in shown(output)
 

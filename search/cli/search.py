@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -44,6 +44,8 @@ def parser() -> argparse.ArgumentParser:
         help="name of the run (default: the space's and the time); a run that is there is gone on with",
     )
     add("--rerun-failed", action="store_true", help="try the failed trials of the run NAME again")
+    add("--trials-file", type=Path, metavar="FILE", help="a JSON list of configurations to run as they are")
+    add("--ablation", metavar="A,B", help="only these ablation groups of the space")
     add("--fresh", action="store_true", help="a new run in NAME-2, NAME-3, ... where NAME is taken")
     add(
         "--results",
@@ -78,17 +80,19 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Run the search and give the exit status."""
+    from search.designs import designed
     from search.report.console import open_console
+    from search.report.plan import print_plan
     from search.space import load_space
 
     space = load_space(options.space, overrides=[*_overrides(options), *options.set], spaces_dir=SPACES)
     output = open_console()
     for notice in space.notices:
         output.print(f"note: {notice}", style="yellow", soft_wrap=True)
+    proposals = designed(space, _defaults(space))
+    if options.dry_run or proposals:
+        print_plan(space, proposals, output)
     if options.dry_run:
-        from search.report.plan import print_plan
-
-        print_plan(space, output)
         return 0
     return _search(space, options, output)
 
@@ -102,6 +106,8 @@ def _overrides(options: argparse.Namespace) -> list[str]:
         "search.budget.subset": options.budget_subset,
         "search.budget.resolution": options.budget_size,
         "search.seed": options.seed,
+        "search.trials": options.trials_file and options.trials_file.resolve(),
+        "search.chosen_ablations": options.ablation,
         "search.resources.workers": options.workers,
         "search.resources.gpus_per_trial": options.gpus_per_trial,
     }
@@ -128,6 +134,11 @@ def _search(space: Space, options: argparse.Namespace, output: RichConsole) -> i
 
 def _sampler(space: Space) -> Sampler:
     from search.sampler import make_sampler
+
+    return make_sampler(space, _defaults(space))
+
+
+def _defaults(space: Space) -> dict[str, Any]:
     from trainables.load import load_trainable
 
-    return make_sampler(space, space.default_hparams(load_trainable(space.trainable)))
+    return space.default_hparams(load_trainable(space.trainable))

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console as RichConsole
 from rich.table import Table
 
+from search.designs import describe_design
+from search.proposal import Proposal
 from search.report.wording import budget_text, parameter_text
 from search.space import Space
 
 
-def print_plan(space: Space, output: RichConsole) -> None:
-    """Print parameters, ladder with the trials expected at each rung, and limits."""
+def print_plan(space: Space, proposals: Sequence[Proposal], output: RichConsole) -> None:
+    """Print parameters, ladder with the trials expected at each rung, limits, and a list's points.
+
+    Args:
+        proposals: The points of a list or a design; none if a sampler chooses them.
+    """
     output.print(
         f"[bold]{space.name}[/bold]: {space.trainable} on {space.data}, {space.metric} ({space.mode})"
     )
     output.print(_parameters(space))
     output.print(_ladder(space))
+    for line in describe_design(proposals):
+        output.print(line, soft_wrap=True)
+    if space.limits.trials is not None and len(proposals) > space.limits.trials:
+        left_out = len(proposals) - space.limits.trials
+        output.print(f"limits.trials leaves out the last {left_out}", style="yellow")
     limits = {name: value for name, value in vars(space.limits).items() if value is not None}
     text = (
         ", ".join(f"{value:g} {name}" for name, value in limits.items()) or "none: it runs until interrupted"
