@@ -93,9 +93,10 @@ def _verdict(reached: dict[str, dict[str, Numbers]]) -> Iterator[str]:
             ("best of ours", min(shares, key=_middle_of(shares))),
         ):
             share = shares[name][1]
+            needed = f"{share:.2f}" if np.isfinite(share) else "more than all"
             outcome = "reached" if share <= TARGET else "NOT reached"
             yield (
-                f"verdict ({measure}, {what}): {name} needs {share:.2f} of the epochs of {STOCK}; "
+                f"verdict ({measure}, {what}): {name} needs {needed} of the epochs of {STOCK}; "
                 f"target {TARGET}: {outcome}"
             )
 

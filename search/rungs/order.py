@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 Score = tuple[float, ...]  # one number per objective, larger is better in each
 
@@ -28,16 +31,28 @@ def best_first(scores: Mapping[str, Score]) -> list[str]:
 
 def dominates(score: Score, other: Score) -> bool:
     """Whether `score` is nowhere worse than `other`, and somewhere better."""
-    return score != other and all(mine >= theirs for mine, theirs in zip(score, other, strict=True))
+    return score != other and all(map(operator.ge, score, other))
 
 
 def front_of_each(scores: Mapping[str, Score]) -> dict[str, int]:
-    """Number of each trial's non-dominated front; nobody dominates a trial of front 0."""
+    """Number of each trial's non-dominated front; nobody dominates a trial of front 0.
+
+    Zhang et al. 2015, "An Efficient Approach to Nondominated Sorting": one dominated by a member of
+    a front is dominated in every front before it, so its own is found by bisection.
+    """
+    members: list[list[Score]] = []
     fronts: dict[str, int] = {}
     for trial_id in sorted(scores, key=scores.__getitem__, reverse=True):  # dominating ones come before
-        ahead = (front for other, front in fronts.items() if dominates(scores[other], scores[trial_id]))
-        fronts[trial_id] = max(ahead, default=-1) + 1
+        is_free = partial(_is_undominated, scores[trial_id])
+        front = fronts[trial_id] = bisect_left(members, True, key=is_free)
+        if front == len(members):
+            members.append([])
+        members[front].append(scores[trial_id])
     return fronts
+
+
+def _is_undominated(score: Score, front: list[Score]) -> bool:
+    return not any(dominates(other, score) for other in reversed(front))  # the nearest ones came last
 
 
 def crowding_distances(front: Iterable[Score]) -> dict[Score, float]:

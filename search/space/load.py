@@ -28,6 +28,7 @@ from trainables.load import UnknownTrainable, load_trainable
 Loader = Callable[[str], Trainable]
 _DEFAULT_EPOCHS = [1, 3, 9]
 _SAMPLERS: Mapping[str | None, Sampler] = {None: "tpe", "bayes": "tpe", "random": "random", "grid": "grid"}
+_KINDS_WITH_PATH = {"imagefolder", "curves"}  # absolute, because a worker has another folder
 _GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
 
 
@@ -218,7 +219,7 @@ def _trainable_name(given: str, folder: Path) -> str:
 
 def _data(given: str) -> str:
     kind, colon, path = given.partition(":")
-    if kind != "imagefolder" or not colon:
+    if kind not in _KINDS_WITH_PATH or not colon:
         return given
     return f"{kind}:{Path(path).expanduser().resolve()}"
 
