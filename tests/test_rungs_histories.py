@@ -160,6 +160,8 @@ class Histories(RuleBasedStateMachine):
                 self.report_one(random.choice(list(self.running)), value)
             if random.random() < 0.1:
                 self.look_for_the_hopeless(random.randrange(5))
+        if not self.running:
+            self.last_call()
 
     @rule(num_new=st.integers(0, 6))
     def look_for_the_hopeless(self, num_new: int) -> None:

@@ -168,6 +168,13 @@ def test_a_replayed_promotion_is_not_made_again() -> None:
         rungs.on_promoted("a")
 
 
+def test_a_paused_trial_that_reports_a_higher_rung_waits_no_longer() -> None:
+    # So it is in a journal that was written before the space said promotion.
+    rungs = promoting(0.3, 0.2, 0.1)
+    assert rungs.on_result("a", 1, math.nan) == "stop"
+    assert rungs.promotable() is None
+
+
 def test_a_checkpoint_can_go_when_not_enough_trials_may_come() -> None:
     # Third of 3 with eta 3: it is in the top third of nine results, not of eight.
     rungs = promoting(0.3, 0.2, 0.1)
