@@ -15,6 +15,7 @@ _MUST_MATCH = (
     *("trainable", "data", "metric", "mode", "fixed", "ladder", "seed", "precision", "patience"),
     *("validation_subset", "validation_resolution"),
 )
+_MUST_MATCH_OF_SCHEDULER = ("mode", "brackets", "audit")  # who went on, and who paused
 
 
 def check_continues(folder: Path, before: Space, now: Space) -> None:
@@ -25,8 +26,10 @@ def check_continues(folder: Path, before: Space, now: Space) -> None:
     """
     changed = [name for name in _MUST_MATCH if getattr(before, name) != getattr(now, name)]
     lines = [f"  {name}: was {_shown(before, name)}, now {_shown(now, name)}" for name in changed]
-    if before.scheduler.mode != now.scheduler.mode:
-        lines.append(f"  scheduler.mode: was {before.scheduler.mode}, now {now.scheduler.mode}")
+    for key in _MUST_MATCH_OF_SCHEDULER:
+        was, is_now = getattr(before.scheduler, key), getattr(now.scheduler, key)
+        if was != is_now:
+            lines.append(f"  scheduler.{key}: was {was}, now {is_now}")
     if set(before.parameters) != set(now.parameters):
         was, is_now = ", ".join(before.parameters), ", ".join(now.parameters)
         lines.append(f"  parameters: were {was}, now {is_now}")

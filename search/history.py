@@ -25,6 +25,7 @@ class TrialRecord:
         status: "running" until a trial_ended event; "interrupted" when the run ended first.
         rows: Every epoch that was run, those repeated after a lost worker too.
         failures: One entry for each attempt that failed.
+        audits: Rungs above which it went on although its value did not let it.
     """
 
     trial_id: str
@@ -40,6 +41,7 @@ class TrialRecord:
     attempts: int = 1
     rows: list[EpochRow] = field(default_factory=list)
     failures: list[Mapping[str, Any]] = field(default_factory=list)
+    audits: list[int] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     ended_at: float | None = None
@@ -134,6 +136,8 @@ class History:
             trial.status, trial.cause, trial.message = event["status"], event["cause"], event["message"]
             trial.ended_at = event["time"]
             self._running.pop(trial.trial_id, None)  # a paused trial that is given up is not there
+        elif kind == "trial_audited":
+            self.trials[event["trial"]].audits.append(event["rung"])
         elif kind == "run_ended":
             self.ended = event["reason"]
 

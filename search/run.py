@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from search.budget import Spent, limit_reached
 from search.ending import all_fail_alike, completed_reason
 from search.failure import Failure
-from search.history import Event, History, Status, TrialRecord
+from search.history import Event, History, TrialRecord
+from search.judge import Ending, Judge, Verdict, ending_of
 from search.ledger import Ledger
 from search.proposal import Sampler
 from search.ranking import ranked
-from search.rungs import Rungs
+from search.replay import replay
 from search.space import Space
 from search.task import TrialTask, task_for
 from search.trial import EpochRow
 
 Answer = Literal["go_on", "stop"]
-
-
-@dataclass(frozen=True)
-class _Ending:
-    """How a trial leaves its worker, for good or, paused, until it is promoted."""
-
-    status: Status
-    cause: str = ""
-    message: str = ""
 
 
 class Run:
@@ -57,10 +47,8 @@ class Run:
         self.space = space
         self.ledger = ledger
         self.history = History()
-        self.rungs = Rungs(
-            len(space.ladder.rungs), eta=space.scheduler.eta, mode=space.mode, kind=space.scheduler.mode
-        )
-        self._sampler = sampler
+        self._judge = Judge(space, sampler)
+        self.rungs = self._judge.rungs
         self._should_test = should_test
         self._subscribers: list[Callable[[Event], None]] = []
         self._clock = clock
@@ -109,7 +97,7 @@ class Run:
         """No further task will be given: what runs may yet promote what is paused."""
         if self.stop_reason() is not None:
             return True
-        may_promote = self.space.scheduler.mode in {"promotion", "grow"} and not self._has_promoted_all
+        may_promote = self._judge.may_promote and not self._has_promoted_all
         return self._has_asked_all and not self._unfinished and not may_promote
 
     def stop_reason(self) -> str | None:
@@ -149,7 +137,7 @@ class Run:
             self._has_promoted_all = is_last_call
             return None
         self._record("trial_resumed", trial_id, why="promoted")
-        self._sampler.resume(trial_id, self.history.trials[trial_id].hparams)
+        self._judge.on_promoted(self.history.trials[trial_id])
         return self._task(trial_id)
 
     @property
@@ -162,9 +150,9 @@ class Run:
         if self._has_asked_all:
             return None
         trial_id = f"trial-{len(self.history.trials):04d}"
-        proposal = self._sampler.ask(trial_id)
+        proposal = self._judge.ask(trial_id)
         if proposal is None:
-            self._why_no_more = self._sampler.why_exhausted
+            self._why_no_more = self._judge.why_exhausted
             return None
         self._record(
             "trial_asked",
@@ -190,9 +178,9 @@ class Run:
         if is_repeated and row.is_replay:
             return "go_on"
         self._record("epoch", trial_id, row=row.to_dict())
-        ending = None if is_repeated else self._judged(trial, row)
+        ending = None if is_repeated else self._take(trial, self._judge.on_epoch(trial, row))
         if ending is None and (reason := self.stop_reason()):
-            ending = _Ending("interrupted", message=reason)
+            ending = Ending("interrupted", message=reason)
         return "go_on" if ending is None else self._end(trial_id, ending)
 
     def on_failure(self, trial_id: str, failure: Failure) -> bool:
@@ -200,12 +188,12 @@ class Run:
         will_retry = failure.may_pass(self.history.trials[trial_id].attempts) and not self.stop_reason()
         self._record("attempt_failed", trial_id, failure=failure.to_dict(), will_retry=will_retry)
         if not will_retry:
-            self._end(trial_id, _failed(failure))
+            self._end(trial_id, ending_of(failure))
         return will_retry
 
     def give_up(self, trial_id: str, why: str) -> None:
         """End a paused trial for good: it will not be promoted."""
-        self._end(trial_id, _Ending("stopped", message=why))
+        self._end(trial_id, Ending("stopped", message=why))
 
     def num_open(self) -> int | None:
         """Trials that run or may still be started; None without a limit on trials."""
@@ -219,7 +207,7 @@ class Run:
             self.history, self.space.limits, why_no_more=self._why_no_more or ""
         )
         for trial in self.history.running():
-            self._end(trial.trial_id, _Ending("interrupted", message=reason))
+            self._end(trial.trial_id, Ending("interrupted", message=reason))
         self._record("run_ended", None, reason=reason)
         return reason
 
@@ -234,36 +222,17 @@ class Run:
             should_test=self._should_test,
         )
 
-    def _judged(self, trial: TrialRecord, row: EpochRow) -> _Ending | None:
-        """Tell rungs and sampler of a new epoch; how the trial ends by it, if it does."""
-        metric, value = self.space.metric, row.metrics[self.space.metric]
-        if not math.isfinite(value):
-            return _Ending("diverged", "diverged", f"{metric} is {value}")
-        self.rungs.on_epoch(trial.trial_id, value)
-        if row.is_rung_end:
-            self._sampler.report(trial.trial_id, row.rung, value)
-            decision = self.rungs.on_result(trial.trial_id, row.rung, value)
-            if decision == "pause":
-                return _Ending("paused")
-            if decision == "stop":
-                is_top = row.rung == len(self.space.ladder.rungs) - 1
-                return _Ending("finished" if is_top else "stopped")
-        best, patience = trial.best(metric, self.space.mode), self.space.patience
-        if patience is not None and best is not None and trial.epochs - best[0] >= patience:
-            return _Ending("stopped", message=f"no gain in {patience} epochs")
-        return None
+    def _take(self, trial: TrialRecord, verdict: Verdict) -> Ending | None:
+        if verdict.is_audit:
+            self._record("trial_audited", trial.trial_id, rung=trial.rows[-1].rung)
+        return verdict.ending
 
-    def _end(self, trial_id: str, ending: _Ending) -> Answer:
+    def _end(self, trial_id: str, ending: Ending) -> Answer:
         self._record(
             "trial_ended", trial_id, status=ending.status, cause=ending.cause, message=ending.message
         )
-        self._take_ending(trial_id, ending.status, ending.cause)
+        self._judge.on_end(trial_id, ending.status, ending.cause)
         return "stop"
-
-    def _take_ending(self, trial_id: str, status: Status, cause: str) -> None:
-        if status in {"failed", "diverged", "stopped"}:
-            self.rungs.withdraw(trial_id)
-        self._sampler.finish(trial_id, status, cause=cause)
 
     def _record(self, kind: str, trial_id: str | None, **content: Any) -> None:
         trial = {} if trial_id is None else {"trial": trial_id}
@@ -274,37 +243,12 @@ class Run:
 
     def _replay(self) -> None:
         """Take in the journal of earlier sessions, and line up what they left unfinished."""
-        undone: dict[str, _Ending] = {}
-        for event in self.ledger.events():
-            self._replay_event(event, undone)
-        for trial_id, ending in undone.items():  # decided, but killed before it was written
+        undone = replay(self.ledger.events(), self.history, self._judge)
+        for trial_id, rung in undone.audits.items():
+            self._record("trial_audited", trial_id, rung=rung)
+        for trial_id, ending in undone.endings.items():
             self._end(trial_id, ending)
         for trial in self.history.trials.values():
             if trial.status == "interrupted":
                 self._record("trial_resumed", trial.trial_id)
         self._unfinished.extend(trial.trial_id for trial in self.history.running())
-
-    def _replay_event(self, event: Event, undone: dict[str, _Ending]) -> None:
-        trial = self.history.trials.get(event.get("trial", ""))
-        epochs_before = trial.epochs if trial else 0
-        self.history.apply(event)
-        kind = event["event"]
-        if kind == "trial_asked":
-            self._sampler.recall(event["trial"], event["hparams"], event["origin"])
-        elif kind == "epoch" and trial and trial.rows[-1].epoch > epochs_before:
-            if ending := self._judged(trial, trial.rows[-1]):
-                undone[trial.trial_id] = ending
-        elif kind == "attempt_failed" and trial and not event["will_retry"]:
-            undone[trial.trial_id] = _failed(Failure(**event["failure"]))
-        elif kind == "trial_ended" and trial:
-            undone.pop(trial.trial_id, None)
-            if event["status"] != "interrupted":
-                self._take_ending(trial.trial_id, event["status"], event["cause"])
-        elif kind == "trial_resumed" and trial and event.get("why") == "promoted":
-            self.rungs.on_promoted(trial.trial_id)
-            self._sampler.resume(trial.trial_id, trial.hparams)
-
-
-def _failed(failure: Failure) -> _Ending:
-    status: Status = "diverged" if failure.cause == "diverged" else "failed"
-    return _Ending(status, failure.cause, failure.message)

@@ -13,7 +13,8 @@ from typing import Any
 from benchmarks.search_quality.simulate import Answer, Asked
 from benchmarks.search_quality.table import Table
 from search.budget import Ladder
-from search.rungs import Kind, Rungs
+from search.judge import Judge
+from search.rungs import Kind
 from search.sampler import make_sampler
 from search.space import Real, Sampler, Scheduler, Space, load_space
 from trainables.contract import Budget
@@ -82,9 +83,7 @@ class Ours:
     def __init__(self, space: Space, defaults: Mapping[str, Any], *, num_trials: int | None = None) -> None:
         self._space, self._num_trials = space, num_trials
         self._sampler = make_sampler(space, defaults)
-        self._rungs = Rungs(
-            len(space.ladder.rungs), eta=space.scheduler.eta, mode=space.mode, kind=space.scheduler.mode
-        )
+        self._rungs = Judge(space, self._sampler).rungs
         self._hparams: dict[str, Mapping[str, Any]] = {}
 
     def next_trial(self) -> Asked | None:
@@ -106,7 +105,8 @@ class Ours:
         if rung is None:
             return "go_on"
         self._sampler.report(trial_id, rung, accuracy)
-        answer: Answer = self._rungs.on_result(trial_id, rung, accuracy)
+        decision = self._rungs.on_result(trial_id, rung, accuracy)
+        answer: Answer = "go_on" if decision == "audit" else decision
         if epoch == self._space.ladder.top.epochs:
             self._sampler.finish(trial_id, "finished")
         elif answer != "go_on":

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 from search.rungs.brackets import bracket_of
 from search.rungs.growth import Growth
 from search.rungs.order import Score, best_first, dominates
+from search.rungs.settings import Kind, check_settings
 from trainables.contract import Mode
 
-Decision = Literal["go_on", "pause", "stop"]
-Kind = Literal["stopping", "promotion", "grow", "none"]
+Decision = Literal["go_on", "audit", "pause", "stop"]
 Value = float | Sequence[float | None] | None
 
 
@@ -34,6 +34,9 @@ class Rungs:
       ranking of the top two rungs turns out unstable.
     - none: every trial runs the whole ladder.
 
+    An audit is a trial that goes on although its value does not let it. Without audits the trials that
+    two rungs have in common are the best of the lower one, and their ranks agree less than all would.
+
     Args:
         num_rungs: Rungs of the ladder; the last one is full training and ends a trial.
         eta: One in eta trials goes on. None is the kind "none".
@@ -41,6 +44,8 @@ class Rungs:
         num_brackets: Bracket b is judged from rung b on. Brackets share their rungs, because all
             that end a rung have used the same budget.
         epsilon: Only for grow: the difference that is noise; None estimates it from `on_epoch`.
+        audit: Share of the results of each rung that are audited, in [0, 1]: for 0.05 the 10th, the
+            30th and so on, if they would not go on anyway.
     """
 
     def __init__(
@@ -52,13 +57,15 @@ class Rungs:
         kind: Kind = "stopping",
         num_brackets: int = 1,
         epsilon: float | None = None,
+        audit: float = 0.0,
     ) -> None:
         modes: Sequence[str] = (mode,) if isinstance(mode, str) else tuple(mode)
-        _check(num_rungs, eta, modes, kind, num_brackets)
+        check_settings(num_rungs, eta, modes, kind, num_brackets, audit)
         self._kind: Kind = "none" if eta is None else kind
         self._eta = math.inf if eta is None or kind == "none" else eta
         self._signs = tuple(1.0 if mode == "max" else -1.0 for mode in modes)
         self._num_brackets = num_brackets
+        self._audit_period = round(1 / audit) if audit else 0
         self._growth = Growth(epsilon) if self._kind == "grow" else None
         self._top_rung = min(1, num_rungs - 1) if self._growth else num_rungs - 1
         self._scores: list[dict[str, Score]] = [{} for _ in range(num_rungs)]
@@ -87,7 +94,7 @@ class Rungs:
         What is missing, NaN or infinite stops the trial, and is nothing that another is compared
         with. Below the trial's bracket any other value lets it go on and is not recorded. Of equal
         values the older one ranks first. At grow's top rung a trial pauses: the rung may yet be
-        raised.
+        raised. An "audit" goes on too.
 
         Raises:
             ValueError: No such rung, another number of objectives, or a rung ended twice.
@@ -183,9 +190,19 @@ class Rungs:
             return "go_on"
         if self._kind == "stopping":
             num_passing = max(1, self._num_passing(len(self._scores[rung])))
-            return "go_on" if trial_id in self._ranking(rung)[:num_passing] else "stop"
+            if trial_id in self._ranking(rung)[:num_passing]:
+                return "go_on"
+        if self._is_audited(rung):
+            return "audit"
+        if self._kind == "stopping":
+            return "stop"
         self._paused[trial_id] = rung
         return "pause"
+
+    def _is_audited(self, rung: int) -> bool:
+        """Whether the latest result of `rung` is one of those that are audited."""
+        period = self._audit_period
+        return bool(period) and rung < self._top_rung and len(self._scores[rung]) % period == period // 2
 
     def _ranking(self, rung: int) -> list[str]:
         """The trials that ended `rung`, best first."""
@@ -221,19 +238,3 @@ class Rungs:
         ended = [above for above in range(rung, last + 1) if trial_id in self._scores[above]]
         if ended:
             raise ValueError(f"{trial_id} has ended rung {ended[-1]} already, got a result of rung {rung}")
-
-
-def _check(num_rungs: int, eta: float | None, modes: Sequence[str], kind: str, num_brackets: int) -> None:
-    most_brackets = min(num_rungs, 2) if kind == "grow" else num_rungs
-    if num_rungs < 1:
-        raise ValueError(f"a ladder needs at least one rung, got {num_rungs}")
-    if eta is not None and eta <= 1:
-        raise ValueError(f"eta must be above 1, got {eta}")
-    if kind not in get_args(Kind):
-        raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
-    if not modes or set(modes) - {"min", "max"}:
-        raise ValueError(f"mode must be min or max, once per objective, got {list(modes)}")
-    if kind == "grow" and len(modes) > 1:
-        raise ValueError(f"grow compares values of one objective, got {len(modes)}; use promotion")
-    if not 1 <= num_brackets <= most_brackets:
-        raise ValueError(f"num_brackets must be from 1 to {most_brackets}, got {num_brackets}")

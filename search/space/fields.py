@@ -29,6 +29,12 @@ def _zero_or_more(value: Any) -> float:
     return _number(value)
 
 
+def _share_or_zero(value: Any) -> float:
+    if not 0 <= _number(value) <= 1:
+        raise ValueError(f"must be a share from 0 to 1, got {shown(value)}")
+    return _number(value)
+
+
 def _eta(value: Any) -> float:
     if not 2 <= _number(value) <= 1000:
         raise ValueError(f"must be from 2 to 1000, got {shown(value)}")
@@ -87,6 +93,7 @@ def _subset_per_rung(value: Any) -> list[float | int] | float | int:
 Number = Annotated[float, PlainValidator(_number)]
 AboveZero = Annotated[float, PlainValidator(_above_zero)]
 ZeroOrMore = Annotated[float, PlainValidator(_zero_or_more)]
+ShareOrZero = Annotated[float, PlainValidator(_share_or_zero)]
 Eta = Annotated[float, PlainValidator(_eta)]
 Count = Annotated[int, PlainValidator(_count)]
 Seed = Annotated[int, PlainValidator(_seed)]

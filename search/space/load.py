@@ -155,11 +155,15 @@ class _Reading:
             notices.append("metric.goal: not given; minimize, as W&B takes it")
         return name, "max" if given.goal == "maximize" else "min", notices
 
-    def _scheduler(self) -> Scheduler:
+    def _scheduler(self, ladder: Ladder) -> Scheduler:
         scheduler, early = self._section.scheduler, self._file.early_terminate
+        try:
+            scheduler.check_brackets(len(ladder.rungs))
+        except KeyedError as error:
+            self._problems.add(f"search.scheduler.{error.key}", str(error))
         if early is None or "eta" in scheduler.model_fields_set:
             return scheduler
-        return Scheduler(mode=scheduler.mode, eta=early.eta)
+        return scheduler.model_copy(update={"eta": early.eta})
 
     def _assembled(self, trainable: str, metric: str, mode: Mode, ladder: Ladder) -> Space:
         section = self._section
@@ -174,7 +178,7 @@ class _Reading:
             when=section.when,
             start=section.start,
             ladder=ladder,
-            scheduler=self._scheduler(),
+            scheduler=self._scheduler(ladder),
             sampler=self._sampler,
             limits=section.limits.with_run_cap(self._file.run_cap),
             resources=section.resources,

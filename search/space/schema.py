@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from search.budget import Ladder, Limits
+from search.rungs import Kind
 from search.space.design import Ablations, Design, Levels, Names, Trials
 from search.space.fields import (
     AboveZero,
@@ -18,6 +19,7 @@ from search.space.fields import (
     PerRung,
     Seed,
     ShareOrCount,
+    ShareOrZero,
     SubsetPerRung,
     Text,
     ZeroOrMore,
@@ -120,8 +122,32 @@ def _rung(columns: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
 
 
 class Scheduler(Section):
-    mode: Literal["stopping", "promotion", "grow", "none"] = "stopping"
+    """How trials go up the ladder: the arguments of `search.rungs.Rungs`."""
+
+    mode: Kind = "stopping"
     eta: Eta = 3
+    brackets: Count = 1
+    epsilon: ZeroOrMore | None = None
+    audit: ShareOrZero = 0.05
+
+    @model_validator(mode="after")
+    def _checked(self) -> Scheduler:
+        if self.epsilon is not None and self.mode != "grow":
+            raise KeyedError("epsilon", f"acts with mode: grow only, got mode: {self.mode}; leave it out")
+        if self.brackets > 1 and self.mode == "none":
+            raise KeyedError("brackets", "must be 1 with mode: none, where no rung judges")
+        return self
+
+    def check_brackets(self, num_rungs: int) -> None:
+        """See that there are rungs enough.
+
+        Raises:
+            KeyedError: There are not.
+        """
+        most = min(num_rungs, 2) if self.mode == "grow" else num_rungs
+        if self.brackets > most:
+            of = f"a ladder of {num_rungs} rungs with mode: {self.mode}"
+            raise KeyedError("brackets", f"must be from 1 to {most} for {of}, got {self.brackets}")
 
 
 class LimitsSection(Section):
