@@ -47,16 +47,20 @@ _STATES: Mapping[Status, TrialState] = {
 }
 
 
-def make_sampler(space: Space, defaults: Mapping[str, Any]) -> Sampler:
+def make_sampler(space: Space, defaults: Mapping[str, Any], known: Sequence[EarlierTrial] = ()) -> Sampler:
     """The sampler that `space` asks for.
 
     A grid is a list too: it learns nothing, and Optuna's own cannot be asked and told to its end.
 
     Args:
         defaults: The default configuration: every hparam of the trainable.
+        known: Trials of earlier runs.
     """
-    proposals = designed(space, defaults)
-    return FixedList(proposals) if proposals else OptunaSampler(space, defaults)
+    if proposals := designed(space, defaults):
+        return FixedList(proposals)
+    sampler = OptunaSampler(space, defaults)
+    sampler.warm_start(known)
+    return sampler
 
 
 class OptunaSampler:

@@ -24,7 +24,7 @@ _QUALITY = ("energy_scope", "energy_quality", "energy_reason", "j_per_sample")
 _RECORD = ("started_at", "ended_at", "message", "notes")
 
 TRUST_COLUMNS = (
-    *("rung", "next_rung", "num_trials", "overall_value", "overall_low", "overall_high"),
+    *("rung", "next_rung", "num_trials", "num_audited", "overall_value", "overall_low", "overall_high"),
     *("better_half_value", "better_half_low", "better_half_high", "warning"),
 )
 RESERVED = frozenset((*_IDENTITY, *_BUDGET, *_COURSE, *_JOULES, *_SOURCES, *_QUALITY, *_RECORD))
@@ -82,6 +82,7 @@ def trust_rows(space: Space, history: History) -> list[dict[str, Any]]:
             "rung": trust.rung,
             "next_rung": trust.rung + 1,
             "num_trials": trust.num_trials,
+            "num_audited": trust.num_audited,
             **_correlation("overall", trust.overall),
             **_correlation("better_half", trust.better_half),
             "warning": trust.warning or "",

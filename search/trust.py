@@ -31,12 +31,14 @@ class RungTrust:
     """How well a rung's ranking agrees with the next one's, over the trials that ended both.
 
     Attributes:
+        num_audited: How many of them went on as audits, although their value did not let them.
         overall: None with fewer than four such trials.
         better_half: Over the half that the lower rung ranks higher; None with fewer than four in it.
     """
 
     rung: int
     num_trials: int
+    num_audited: int
     overall: Correlation | None
     better_half: Correlation | None
 
@@ -70,14 +72,21 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
 
 def _between(trials: Sequence[TrialRecord], metric: str, mode: str, rung: int) -> RungTrust:
     sign = 1 if mode == "max" else -1
-    pairs = [
-        (sign * low, sign * high)
+    both = [
+        (sign * low, sign * high, rung in trial.audits)
         for trial in trials
         if (low := trial.value_at(metric, rung)) is not None
         and (high := trial.value_at(metric, rung + 1)) is not None
     ]
-    pairs.sort(key=lambda pair: -pair[0])
-    return RungTrust(rung, len(pairs), _correlation(pairs), _correlation(pairs[: (len(pairs) + 1) // 2]))
+    both.sort(key=lambda pair: -pair[0])
+    pairs = [(low, high) for low, high, _ in both]
+    return RungTrust(
+        rung=rung,
+        num_trials=len(pairs),
+        num_audited=sum(is_audit for _, _, is_audit in both),
+        overall=_correlation(pairs),
+        better_half=_correlation(pairs[: (len(pairs) + 1) // 2]),
+    )
 
 
 def _correlation(pairs: Sequence[tuple[float, float]]) -> Correlation | None:

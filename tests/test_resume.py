@@ -200,3 +200,25 @@ def test_a_trial_that_waits_to_be_resumed_takes_no_slot(tmp_path: Path) -> None:
     assert (len(run.history.running()), run.num_training) == (1, 0)
     assert run.next_task() is not None
     assert run.num_training == 1
+
+
+@pytest.mark.parametrize("mode", ["stopping", "promotion"])
+def test_killed_at_every_event_audits_are_neither_lost_nor_doubled(tmp_path: Path, mode: str) -> None:
+    changes = [f"search.scheduler={{mode: {mode}, eta: 3, audit: 0.5}}", "search.limits.trials=6"]
+    space = made_space(tmp_path, overrides=changes)
+    whole = session(space, tmp_path / "whole", sampler_for(space))
+    assert whole is not None
+    assert audits(whole)
+    for events_left in range(1, len(whole.ledger.events()) - 1):
+        folder = tmp_path / f"cut-{events_left}"
+        assert session(space, folder, sampler_for(space), events_left=events_left) is None
+        again = session(space, folder, sampler_for(space))
+        assert again is not None
+        assert (outcome(again), audits(again)) == (outcome(whole), audits(whole))
+        assert again.history.trials["trial-0001"].audits == whole.history.trials["trial-0001"].audits
+
+
+def audits(run: Run) -> list[tuple[str, int]]:
+    """Every audit the journal knows of."""
+    events = [event for event in run.ledger.events() if event["event"] == "trial_audited"]
+    return [(event["trial"], event["rung"]) for event in events]

@@ -28,11 +28,14 @@ class Histories(RuleBasedStateMachine):
         mode=st.sampled_from(["max", "min"]),
         eta=st.sampled_from([2, 3, 2.5]),
         num_brackets=st.integers(1, 2),
+        audit_period=st.sampled_from([0, 1, 2, 5]),
     )
-    def begin(self, kind: Kind, mode: str, eta: float, num_brackets: int) -> None:
+    def begin(self, kind: Kind, mode: str, eta: float, num_brackets: int, audit_period: int) -> None:
         self.kind, self.eta, self.sign = kind, eta, {"max": 1, "min": -1}[mode]
+        self.audit_period = audit_period
+        audit = 1 / audit_period if audit_period else 0.0
         self.new_rungs: Callable[[], Rungs] = lambda: Rungs(
-            NUM_RUNGS, eta=eta, mode=mode, kind=kind, num_brackets=num_brackets
+            NUM_RUNGS, eta=eta, mode=mode, kind=kind, num_brackets=num_brackets, audit=audit
         )
         self.rungs = self.new_rungs()
         self.journal: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
@@ -91,13 +94,21 @@ class Histories(RuleBasedStateMachine):
             return "stop"
         if is_below or self.kind == "none":
             return "go_on"
-        if self.kind in {"promotion", "grow"}:
-            return "pause"
         is_best = self.best_first(rung)[0] == name
-        return "go_on" if is_best or name in self.leaders(rung) else "stop"
+        if self.kind == "stopping" and (is_best or name in self.leaders(rung)):
+            return "go_on"
+        if self.is_audited(rung):
+            return "audit"
+        return "stop" if self.kind == "stopping" else "pause"
+
+    def is_audited(self, rung: int) -> bool:
+        """One result in each period, the one in its middle."""
+        if not self.audit_period or rung >= self.rungs.top_rung:
+            return False
+        return len(self.results[rung]) % self.audit_period == self.audit_period // 2
 
     def take_in(self, name: str, decision: str) -> None:
-        if decision == "go_on":
+        if decision in {"go_on", "audit"}:
             self.running[name] += 1
             return
         rung = self.running.pop(name)

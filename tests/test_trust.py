@@ -71,3 +71,9 @@ def test_the_interval_of_one_run_is_always_the_same() -> None:
     assert rung_trust(trials, "val_accuracy", "max", num_rungs=2) == rung_trust(
         trials, "val_accuracy", "max", num_rungs=2
     )
+
+
+def test_audits_of_a_rung_are_counted_there() -> None:
+    trials = [trial(number, 0.1 * number, 0.1 * number, 0.1 * number) for number in range(4)]
+    trials[0].audits.append(1)
+    assert [trust.num_audited for trust in rung_trust(trials, "val_accuracy", "max", num_rungs=3)] == [0, 1]

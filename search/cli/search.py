@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-    from search.proposal import Sampler
+    from search.proposal import EarlierTrial, Sampler
     from search.space import Space
 
 SPACES = Path(__file__).parents[2] / "spaces"
@@ -46,6 +47,13 @@ def parser() -> argparse.ArgumentParser:
     add("--rerun-failed", action="store_true", help="try the failed trials of the run NAME again")
     add("--trials-file", type=Path, metavar="FILE", help="a JSON list of configurations to run as they are")
     add("--ablation", metavar="A,B", help="only these ablation groups of the space")
+    add(
+        "--warm-start",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="let the sampler know the trials of an earlier run, a name in DIR or a folder; repeatable",
+    )
     add("--fresh", action="store_true", help="a new run in NAME-2, NAME-3, ... where NAME is taken")
     add(
         "--results",
@@ -89,12 +97,13 @@ def main(options: argparse.Namespace) -> int:
     output = open_console()
     for notice in space.notices:
         output.print(f"note: {notice}", style="yellow", soft_wrap=True)
+    known = _known(space, output)
     proposals = designed(space, _defaults(space))
     if options.dry_run or proposals:
         print_plan(space, proposals, output)
     if options.dry_run:
         return 0
-    return _search(space, options, output)
+    return _search(space, known, options, output)
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:
@@ -108,13 +117,22 @@ def _overrides(options: argparse.Namespace) -> list[str]:
         "search.seed": options.seed,
         "search.trials": options.trials_file and options.trials_file.resolve(),
         "search.chosen_ablations": options.ablation,
+        "search.warm_start": _earlier_runs(options),
         "search.resources.workers": options.workers,
         "search.resources.gpus_per_trial": options.gpus_per_trial,
     }
     return [f"{key}={value}" for key, value in flags.items() if value is not None]
 
 
-def _search(space: Space, options: argparse.Namespace, output: RichConsole) -> int:
+def _earlier_runs(options: argparse.Namespace) -> str | None:
+    """The folders after --warm-start, as a YAML list."""
+    folders = [
+        folder if (folder := Path(run)).is_dir() else options.results / run for run in options.warm_start
+    ]
+    return json.dumps([str(folder.resolve()) for folder in folders]) if folders else None
+
+
+def _search(space: Space, known: list[EarlierTrial], options: argparse.Namespace, output: RichConsole) -> int:
     from search.launch import Launch, launch, run_name
     from search.ledger import fresh_folder
     from search.report.summary import print_summary
@@ -127,15 +145,30 @@ def _search(space: Space, options: argparse.Namespace, output: RichConsole) -> i
         dashboard=options.dashboard,
         rerun_failed=options.rerun_failed,
     )
-    run, reason = launch(space, plan, make_sampler=_sampler, output=output)
+    run, reason = launch(space, plan, make_sampler=lambda fitted: _sampler(fitted, known), output=output)
     print_summary(run, reason, output)
     return 0 if run.best() else 1
 
 
-def _sampler(space: Space) -> Sampler:
+def _known(space: Space, output: RichConsole) -> list[EarlierTrial]:
+    """What the runs of `space.warm_start` know, with a line that says how much of it fits."""
+    from search.warm_start import earlier_trials
+
+    trials, notices = earlier_trials([Path(folder) for folder in space.warm_start], space)
+    if space.warm_start:
+        if space.is_listed:
+            notices.append("search.warm_start: ignored; a list or design learns nothing")
+        num_fitting = sum(space.contains(trial.hparams) for trial in trials)
+        output.print(f"warm start: {num_fitting} of {len(trials)} earlier trials lie in this space")
+    for notice in notices:
+        output.print(f"note: {notice}", style="yellow", soft_wrap=True)
+    return trials
+
+
+def _sampler(space: Space, known: list[EarlierTrial]) -> Sampler:
     from search.sampler import make_sampler
 
-    return make_sampler(space, _defaults(space))
+    return make_sampler(space, _defaults(space), known)
 
 
 def _defaults(space: Space) -> dict[str, Any]:

@@ -60,6 +60,9 @@ class ConsoleView:
         """Print what a log should keep: ended trials and failed attempts."""
         if event["event"] == "trial_ended":
             self._output.print(self._ended_line(self._run.history.trials[event["trial"]]), soft_wrap=True)
+        elif event["event"] == "trial_audited":
+            line = f"{event['trial']}  goes on past rung {event['rung']} as an audit of that rung"
+            self._output.print(Text(line, style="dim"))
         elif event["event"] == "attempt_failed" and event["will_retry"]:
             failure = event["failure"]
             line = f"{event['trial']}  {failure['cause']}, tried again: {failure['message']}"

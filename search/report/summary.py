@@ -92,8 +92,9 @@ def _print_trust(run: Run, output: RichConsole) -> None:
         if trust.overall is None:
             continue
         half = f"; better half {_correlation_text(trust.better_half)}" if trust.better_half else ""
+        audited = f" ({trust.num_audited} audited)" if trust.num_audited else ""
         output.print(
-            f"rung {trust.rung} against rung {trust.rung + 1}, {trust.num_trials} trials: "
+            f"rung {trust.rung} against rung {trust.rung + 1}, {trust.num_trials} trials{audited}: "
             f"Spearman {_correlation_text(trust.overall)}{half}",
             soft_wrap=True,
         )

@@ -65,6 +65,10 @@ def _text(value: Any) -> str:
     return value
 
 
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(_text(item) for item in (value if isinstance(value, list) else [value]))
+
+
 def _share_or_count(value: Any) -> float | int:
     if isinstance(value, int) and not isinstance(value, bool):
         if value == 1:
@@ -98,6 +102,7 @@ Eta = Annotated[float, PlainValidator(_eta)]
 Count = Annotated[int, PlainValidator(_count)]
 Seed = Annotated[int, PlainValidator(_seed)]
 Text = Annotated[str, PlainValidator(_text)]
+Texts = Annotated[tuple[str, ...], PlainValidator(_texts)]
 ShareOrCount = Annotated[float | int, PlainValidator(_share_or_count)]
 PerRung = Annotated[list[int] | int, PlainValidator(_per_rung)]
 SubsetPerRung = Annotated[list[float | int] | float | int, PlainValidator(_subset_per_rung)]

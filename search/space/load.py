@@ -177,6 +177,9 @@ class _Reading:
             fixed={name: entry.value for name, entry in self._entries.items() if isinstance(entry, Fixed)},
             when=section.when,
             start=section.start,
+            warm_start=tuple(
+                str((self._path.parent / Path(run).expanduser()).resolve()) for run in section.warm_start
+            ),
             ladder=ladder,
             scheduler=self._scheduler(ladder),
             sampler=self._sampler,

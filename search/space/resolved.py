@@ -31,6 +31,7 @@ class Space:
         parameters: Those that are searched. The trainable's other hparams are `fixed` or default.
         when: For a parameter that is not always searched: which values others must have.
         start: Points tried right after the default configuration. Each may be partial.
+        warm_start: Folders of earlier runs whose trials the sampler knows from the beginning.
         patience: Epochs without improvement after which a trial ends.
         trials: Explicit points, each partial: they are trained instead of a sampler's.
         design: Points made from the parameters' values, with `levels` values of each range.
@@ -64,6 +65,7 @@ class Space:
     levels: int | None = None
     repeats: int = 1
     ablations: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
+    warm_start: tuple[str, ...] = ()
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     def default_hparams(self, trainable: Trainable) -> dict[str, Any]:
@@ -121,6 +123,7 @@ class Space:
                 for name, others in self.when.items()
             },
             "start": [dict(point) for point in self.start],
+            "warm_start": list(self.warm_start) or None,
             **self._design_keys(),
         }
 

@@ -22,6 +22,7 @@ from search.space.fields import (
     ShareOrZero,
     SubsetPerRung,
     Text,
+    Texts,
     ZeroOrMore,
 )
 from search.space.problems import KeyedError, Problems, did_you_mean, listed, not_among, shown
@@ -193,6 +194,7 @@ class SearchSection(Section):
     seed: Seed = 0
     when: When = {}
     start: Points = ()
+    warm_start: Texts = ()
     trials: Trials | None = None
     design: Design | None = None
     levels: Levels | None = None

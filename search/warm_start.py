@@ -1,0 +1,59 @@
+"""What earlier runs know: their ledgers read as trials that a sampler can learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.history import History, TrialRecord
+from search.ledger import Ledger, LedgerError
+from search.proposal import EarlierTrial
+from search.space import Space, load_space
+
+_ENDED = {"finished", "stopped", "paused", "diverged", "failed"}
+_MUST_MATCH = ("trainable", "metric", "mode")
+_SHOULD_MATCH = ("data", "validation_subset", "validation_resolution", "ladder")
+
+
+def earlier_trials(folders: Sequence[Path], space: Space) -> tuple[list[EarlierTrial], list[str]]:
+    """Every trial that has ended in these runs, and what makes their scores hard to compare.
+
+    Raises:
+        LedgerError: A folder holds no run, or one of another trainable or metric.
+    """
+    trials: list[EarlierTrial] = []
+    notices: list[str] = []
+    for folder in folders:
+        ledger = Ledger.open(folder)
+        before = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True)
+        _check_same(folder, before, space)
+        notices += _differences(folder, before, space)
+        history = History(ledger.events())
+        trials += [_as_known(trial, before) for trial in history.trials.values() if trial.status in _ENDED]
+    return trials, notices
+
+
+def _check_same(folder: Path, before: Space, now: Space) -> None:
+    lines = [
+        f"  {name}: there {getattr(before, name)}, here {getattr(now, name)}"
+        for name in _MUST_MATCH
+        if getattr(before, name) != getattr(now, name)
+    ]
+    if lines:
+        raise LedgerError("\n".join([f"{folder} teaches nothing about this space:", *lines]))
+
+
+def _differences(folder: Path, before: Space, now: Space) -> list[str]:
+    changed = [name for name in _SHOULD_MATCH if getattr(before, name) != getattr(now, name)]
+    if not changed:
+        return []
+    return [f"{folder} had another {' and '.join(changed)}: its scores may not compare with this run's"]
+
+
+def _as_known(trial: TrialRecord, before: Space) -> EarlierTrial:
+    values = {
+        rung.epochs: value
+        for index, rung in enumerate(before.ladder.rungs)
+        if (value := trial.value_at(before.metric, index)) is not None
+    }
+    return EarlierTrial(hparams=trial.hparams, values=values, status=trial.status, cause=trial.cause)
