@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from made_runs import made_space
-from ray.exceptions import OutOfMemoryError
+from made_runs import made_space, sampler_for
+from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.tune.execution.tune_controller import TuneController
 
 from search.cluster import session as ray_side
-from search.cluster.bridge import KilledForMemory, _said, placement
+from search.cluster.bridge import KilledForMemory, SearchController, _said, placement
 from search.cluster.execute import fitted
 from search.cluster.session import Session, SessionError
 from search.failure import classify
+from search.ledger import Ledger
+from search.run import Run
 from search.space import Resources
 from search.task import cache_folder, task_for
 
@@ -64,6 +68,27 @@ def test_a_kill_by_the_memory_monitor_is_out_of_memory_in_one_line() -> None:
     assert (
         failure.message == "KilledForMemory: 1 worker(s) were killed due to the node running low on memory."
     )
+
+
+def test_a_death_that_ray_reports_twice_is_one_failed_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray tells of an actor's death and of its task's failure; Tune passes on both where the worker was
+    being prepared for its next trial."""
+    monkeypatch.setattr(TuneController, "_process_trial_failure", lambda *_: None)
+    space = made_space(tmp_path)
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    task = run.next_task()
+    controller = SearchController.__new__(SearchController)
+    controller._run, controller._taken_in = run, None
+    trial = SimpleNamespace(config={"task": task}, run_metadata=SimpleNamespace(num_failures=0))
+    death = RayActorError(error_msg="The actor died unexpectedly.")
+    controller._process_trial_failure(trial, death)
+    controller._process_trial_failure(trial, death)
+    assert run.history.trials["trial-0000"].attempts == 2
+    assert run.history.trials["trial-0000"].status == "running"
+    controller._process_trial_failure(trial, RayActorError(error_msg="The next one died too."))
+    assert run.history.trials["trial-0000"].status == "failed"
 
 
 def test_a_token_is_random_and_the_users_own_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

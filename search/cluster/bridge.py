@@ -103,6 +103,7 @@ class SearchController(TuneController):
             reuse_actors=True,
         )
         self._run = run
+        self._taken_in: Exception | None = None
         self._max_pending_trials = slots  # stock: 1 with a searcher, and half the slots stay empty
         self._actor_manager = _ActorManager(resource_manager=self._actor_manager._resource_manager)
         self._actor_cache.increase_max(placement(cpus, gpus), by=slots)
@@ -113,6 +114,9 @@ class SearchController(TuneController):
     def _process_trial_failure(
         self, trial: Trial, exception: TuneError | RayTaskError | RayActorError
     ) -> None:
+        if exception is self._taken_in:  # a worker's death: once as the actor's, once as its task's
+            return
+        self._taken_in = exception
         cause = exception.cause if isinstance(exception, RayTaskError) and exception.cause else exception
         will_retry = self._run.on_failure(trial.config["task"].trial_id, classify(cause))
         # Tune asks `num_failures <= max_failures`, and takes a negative maximum for endless retries.
