@@ -102,6 +102,14 @@ class Judge:
             self.rungs.withdraw(trial_id)
         self._sampler.finish(trial_id, status, cause=cause)
 
-    def on_promoted(self, trial: TrialRecord) -> None:
-        """Tell that a paused trial goes on, which the rungs know of."""
-        self._sampler.resume(trial.trial_id, trial.hparams)
+    def on_resumed(self, trial: TrialRecord, why: str) -> None:
+        """Tell that a trial which was over goes on.
+
+        Args:
+            why: "promoted" of a paused trial, which the rungs gave; "failed" of one that is tried again.
+                Whoever was merely interrupted, "", is still running to rungs and sampler.
+        """
+        if why == "failed":
+            self.rungs.readmit(trial.trial_id)
+        if why:
+            self._sampler.resume(trial.trial_id, trial.hparams)

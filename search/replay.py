@@ -55,6 +55,8 @@ def _replay_event(event: Event, trial: TrialRecord, judge: Judge, undone: Undone
             undone.endings.pop(trial.trial_id, None)
             if event["status"] != "interrupted":
                 judge.on_end(trial.trial_id, event["status"], event["cause"])
-        case "trial_resumed" if event.get("why") == "promoted":
-            judge.rungs.on_promoted(trial.trial_id)
-            judge.on_promoted(trial)
+        case "trial_resumed":
+            why = event.get("why", "")
+            if why == "promoted":
+                judge.rungs.on_promoted(trial.trial_id)
+            judge.on_resumed(trial, why)

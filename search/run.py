@@ -114,7 +114,7 @@ class Run:
         failed = [trial for trial in self.history.trials.values() if trial.status == "failed"]
         done_s = [trial.seconds for trial in self.history.trials.values() if trial.status == "finished"]
         for trial in failed:
-            self._record("trial_resumed", trial.trial_id)
+            self._resume(trial, "failed")
             self._unfinished.append(trial.trial_id)
         most_s = max(done_s, default=None)
         estimate = "unknown" if most_s is None else f"at most {len(failed) * most_s:.0f} s of training"
@@ -136,8 +136,7 @@ class Run:
         if trial_id is None:
             self._has_promoted_all = is_last_call
             return None
-        self._record("trial_resumed", trial_id, why="promoted")
-        self._judge.on_promoted(self.history.trials[trial_id])
+        self._resume(self.history.trials[trial_id], "promoted")
         return self._task(trial_id)
 
     @property
@@ -226,6 +225,10 @@ class Run:
         if verdict.is_audit:
             self._record("trial_audited", trial.trial_id, rung=trial.rows[-1].rung)
         return verdict.ending
+
+    def _resume(self, trial: TrialRecord, why: Literal["promoted", "failed"]) -> None:
+        self._record("trial_resumed", trial.trial_id, why=why)
+        self._judge.on_resumed(trial, why)
 
     def _end(self, trial_id: str, ending: Ending) -> Answer:
         self._record(

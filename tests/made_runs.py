@@ -46,6 +46,8 @@ class Fateful:
         fate = self.hparams.fate
         if fate == "raise":
             raise KeyError("a mistake in the training code")
+        if fate == "unmended" and "FATE_MENDED" not in os.environ:
+            raise KeyError("a mistake that will be mended")
         if fate == "exit":
             os._exit(1)
         if fate == "hungry":
@@ -104,7 +106,7 @@ def fateful_space(folder: Path, overrides: Sequence[str] = ()) -> Space:
     (folder / "fateful.py").write_text(FATEFUL)
     text = (
         "parameters:\n"
-        "  fate: {values: [fine, raise, exit, hungry, diverge, text, silent, nan]}\n"
+        "  fate: {values: [fine, raise, unmended, exit, hungry, diverge, text, silent, nan]}\n"
         "  score: {min: 0.0, max: 0.9}\n"
         "search: {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]}}\n"
     )

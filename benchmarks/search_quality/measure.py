@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,8 +55,11 @@ def measure(
     ]
     found: dict[tuple[str, str], list[Numbers]] = defaultdict(list)
     with multiprocessing.get_context("fork").Pool(num_processes) as pool:
-        for job, outcome in zip(jobs, pool.imap(_regrets, jobs, chunksize=4), strict=True):
+        outcomes = zip(jobs, pool.imap(_regrets, jobs, chunksize=4), strict=True)
+        for number, (job, outcome) in enumerate(outcomes, start=1):
             found[job.contender, job.table.stem].append(outcome)
+            if number % 100 == 0:
+                print(f"{group}: {number} of {len(jobs)} searches", file=sys.stderr, flush=True)
     return {key: np.stack(runs) for key, runs in found.items()}
 
 

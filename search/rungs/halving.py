@@ -24,7 +24,7 @@ class Rungs:
     """Scores of every trial at every rung, and the decisions they lead to.
 
     Told the same in the same order it decides the same, so a restart rebuilds it from the journal:
-    `on_epoch`, `on_result` and `withdraw` as they came, and `on_promoted` for what `promotable` gave.
+    `on_promoted` for what `promotable` gave, and the other `on_` calls, `withdraw` and `readmit` as they came.
 
     - stopping: a trial goes on if it is in the top 1/eta of its rung now. Among fewer than eta
       results the best so far goes on.
@@ -141,6 +141,10 @@ class Rungs:
         """Never promote this trial: it failed, diverged or lost its checkpoint. Its results stay."""
         self._withdrawn.add(trial_id)
         self._paused.pop(trial_id, None)
+
+    def readmit(self, trial_id: str) -> None:
+        """Take back a withdrawal: the trial is tried again."""
+        self._withdrawn.discard(trial_id)
 
     def can_go_on(self, trial_id: str, *, num_open: int) -> bool:
         """Whether a pause may still end in a promotion; if not, the trial's checkpoint can go.
