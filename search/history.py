@@ -72,7 +72,8 @@ class TrialRecord:
 
     def value(self, metric: str) -> float | None:
         """The metric at the highest rung the trial has ended; before the first one, the latest."""
-        rows = [row for row in self.rows if row.is_rung_end] or self.rows
+        curve = list(self.curve.values())  # not the rows: a training that starts over ends low rungs again
+        rows = [row for row in curve if row.is_rung_end] or curve
         return _finite(rows[-1].metrics.get(metric)) if rows else None
 
     def value_at(self, metric: str, rung: int) -> float | None:

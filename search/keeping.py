@@ -9,7 +9,7 @@ from search.run import Run
 
 _GOES_ON = {"running", "interrupted", "paused"}
 _GIB = 2**30
-_ENDS_PER_LOOK = 8  # looking at every paused trial is quadratic in their number
+_PAUSES_PER_LOOK = 8  # looking at every paused trial is quadratic in their number
 
 
 class Keeper:
@@ -19,12 +19,16 @@ class Keeper:
     those that ended. A paused trial that can no longer be promoted is given up, and over
     `limits.disk_gib` the worst paused ones are. Everything else a trial left (its log, the final
     weights of a promotion) stays.
+
+    Made for a run that is gone on with, it first catches up with what a kill kept it from.
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._best: str | None = None
-        self._num_ends = 0
+        self._keep_best(*run.history.trials)
+        if self._paused():
+            self._look_at_paused()
 
     def on_event(self, event: Event) -> None:
         """After a trial's end or pause, delete what has become useless."""
@@ -33,15 +37,18 @@ class Keeper:
         if event["status"] not in _GOES_ON:
             self._keep_best(event["trial"])
         elif event["status"] == "paused":
-            self._num_ends += 1
-            if self._num_ends % _ENDS_PER_LOOK == 0:
-                self._give_up_hopeless()
-            self._hold_disk_limit()
+            self._look_at_paused()
 
-    def _keep_best(self, ended: str) -> None:
+    def _look_at_paused(self) -> None:
+        # Counted by the rungs, which a restart rebuilds: it looks when an undisturbed run would.
+        if sum(self._run.rungs.counts()[:-1]) % _PAUSES_PER_LOOK == 0:
+            self._give_up_hopeless()
+        self._hold_disk_limit()
+
+    def _keep_best(self, *ended: str) -> None:
         best = self._run.best()
         best_id = best.trial_id if best else None
-        for trial_id in (ended, self._best):
+        for trial_id in (*ended, self._best):
             if trial_id not in (None, best_id) and self._run.history.trials[trial_id].status not in _GOES_ON:
                 self._checkpoint(trial_id).unlink(missing_ok=True)
         self._best = best_id
@@ -58,16 +65,21 @@ class Keeper:
         limit = self._run.space.limits.disk_gib
         if limit is None:
             return
-        used = sum(path.stat().st_size for path in self._run.ledger.folder.glob("trials/*/checkpoint.pt"))
+        used = sum(map(self._size, self._run.history.trials))
         for trial in reversed(self._paused()):
             if used <= limit * _GIB:
                 return
-            used -= self._checkpoint(trial.trial_id).stat().st_size
+            used -= self._size(trial.trial_id)
             self._run.give_up(trial.trial_id, f"its checkpoint went: over {limit:g} GiB of disk")
 
     def _paused(self) -> list[TrialRecord]:
         """The paused trials, best first."""
         return [trial for trial in self._run.ranked() if trial.status == "paused"]
+
+    def _size(self, trial_id: str) -> int:
+        """Bytes of a trial's checkpoint: 0 where the disk took none."""
+        path = self._checkpoint(trial_id)
+        return path.stat().st_size if path.exists() else 0
 
     def _checkpoint(self, trial_id: str) -> Path:
         return self._run.ledger.trial_folder(trial_id) / "checkpoint.pt"

@@ -15,14 +15,16 @@ from types import FrameType
 from rich.console import Console as RichConsole
 
 from search.cluster.session import Session, ray_session
-from search.continuing import check_continues
 from search.environment import describe_environment
+from search.journal import StorageError
 from search.keeping import Keeper
 from search.ledger import Ledger
 from search.proposal import Sampler
 from search.report.console import ConsoleView
+from search.report.unwritten import Unwritten
+from search.restart import prepare_to_continue, way_on
 from search.run import Run
-from search.space import Space, dump_space, load_space
+from search.space import Space, dump_space
 from search.tables import Tables
 
 # Seconds each to import, and needed once Ray is up: loaded while Ray starts.
@@ -57,11 +59,26 @@ def launch(
 
     Raises:
         LedgerError: The folder cannot be used.
+        StorageError: The disk took the journal or the tables no further; the message says how to go on.
         SessionError: Ray did not start, or offers less than one trial needs.
     """
+    try:
+        return _launched(space, how, make_sampler, output)
+    except StorageError as error:
+        raise type(error)(
+            f"{error}\n{way_on(how.command, how.folder, is_promotion=how.should_test)}"
+        ) from error
+
+
+def _launched(
+    space: Space, how: Launch, make_sampler: Callable[[Space], Sampler], output: RichConsole
+) -> tuple[Run, str]:
     ledger = Ledger(how.folder)
     if ledger.has_run:
-        _prepare_to_continue(ledger, space, output)
+        prepare_to_continue(ledger, space, output)
+    else:
+        ledger.check_free(how.folder)
+        ledger.check_writable()
     where = f"joining Ray at {how.address}" if how.address else "starting Ray on this machine"
     output.print(f"{where}; the first trial starts in some seconds", style="dim")
     with (
@@ -75,33 +92,28 @@ def launch(
         if not ledger.has_run:
             ledger = Ledger.create(how.folder)
             ledger.lock()
-        dump_space(space, ledger.space_file)
+        with ledger.writing(ledger.space_file.name):
+            dump_space(space, ledger.space_file)
         ledger.write_json("environment.json", describe_environment(how.command))
         run = Run(space, make_sampler(space), ledger, should_test=how.should_test)
         if how.rerun_failed:
             output.print(run.rerun_failed(), soft_wrap=True)
-        tables = Tables(ledger, space)
+        tables, unwritten = Tables(ledger, space), Unwritten(output)
         with ConsoleView(run, output) as view, _interruptible(run, output):
             run.subscribe(view.on_event)
-            run.subscribe(Keeper(run).on_event)
-            run.subscribe(lambda event: tables.on_event(event, run.history))
+            run.subscribe(unwritten.on_event)
+            run.subscribe(unwritten.guarding(Keeper(run).on_event))
+            run.subscribe(unwritten.guarding(lambda event: tables.on_event(event, run.history)))
             assert space.resources.workers
-            return run, execute(run, slots=space.resources.workers)
+            reason = execute(run, slots=space.resources.workers)
+        if unwritten.reason:
+            raise StorageError(f"the run ended ({reason}), but {unwritten.reason}")
+        return run, reason
 
 
 def run_name(space: Space) -> str:
     """A name for a run that was given none: the space's, and the time."""
     return f"{space.name}-{datetime.now():%Y%m%d-%H%M%S}"
-
-
-def _prepare_to_continue(ledger: Ledger, space: Space, output: RichConsole) -> None:
-    ledger.lock()
-    if ledger.space_file.exists():  # else it was killed before the first trial
-        before = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True)
-        check_continues(ledger.folder, before, space)
-    if dropped := ledger.mend():
-        output.print(f"note: {dropped}", style="yellow", soft_wrap=True)
-    output.print(f"going on with the run in {ledger.folder}", soft_wrap=True)
 
 
 def _announce(session: Session, how: Launch, output: RichConsole) -> None:

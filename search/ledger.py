@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fcntl
 import io
@@ -9,25 +10,23 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from trainables.atomic_write import replacing
+from search.journal import Journal, StorageError, unwritten
+from search.journal import LedgerError as LedgerError
+from trainables.atomic_write import SCRATCH, replacing
 
-SCHEMA_VERSION = 1
-
-
-class LedgerError(RuntimeError):
-    """A run's folder cannot be used; the message says why and what to do."""
+_LEAST_KIB = 64  # journal, tables and settings of a small run, its checkpoints not among them
 
 
 class Ledger:
     """One run's folder.
 
-    The journal takes one JSON object a line, flushed and fsynced (0.1 ms on a local disk), so
-    that a kill at any moment loses at most the line being written. Everything else in the
-    folder can be made again from it; those files are replaced atomically.
+    The journal is the only truth. Everything else in the folder can be made again from it; those
+    files are replaced atomically.
 
     Args:
         folder: `results/<run>`.
@@ -36,7 +35,7 @@ class Ledger:
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder.absolute()
-        self._clock = clock
+        self._journal = Journal(self.folder / "journal.jsonl", clock=clock)
 
     @classmethod
     def create(cls, folder: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
@@ -49,11 +48,11 @@ class Ledger:
         ledger = cls(folder, clock=clock)
         try:
             (ledger.folder / "trials").mkdir(parents=True, exist_ok=True)
+            ledger._journal.begin()
         except OSError as error:
             raise LedgerError(
                 f"{folder} cannot be made ({error.strerror}); give another --results"
             ) from error
-        ledger.append({"event": "journal_started", "schema": SCHEMA_VERSION})
         return ledger
 
     @classmethod
@@ -61,10 +60,17 @@ class Ledger:
         """See that `folder` can take a new run.
 
         Raises:
-            LedgerError: It already holds one.
+            LedgerError: It already holds one, or trials whose journal is gone: a new trial would go
+                on from the checkpoint of another one with its number.
         """
-        if cls(folder).journal.exists():
+        ledger = cls(folder)
+        if ledger.has_run:
             raise LedgerError(f"{folder} already holds a run; give another --name")
+        if ledger.has_files:
+            raise LedgerError(
+                f"{folder} holds trials but no {ledger.journal.name}, so that nothing is known of them; "
+                "put the journal back, remove the folder, or give another --name"
+            )
 
     @classmethod
     def open(cls, folder: Path) -> Ledger:
@@ -82,44 +88,67 @@ class Ledger:
     def has_run(self) -> bool:
         return self.journal.is_file()
 
+    @property
+    def has_files(self) -> bool:
+        """Whether trials left something here, with or without a journal."""
+        return any((self.folder / "trials").glob("*"))
+
+    def check_writable(self) -> None:
+        """See that the folder, or what it will be made in, takes files.
+
+        Raises:
+            LedgerError: It does not.
+        """
+        where = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        probe = where / f".{uuid4().hex}.probe"
+        try:
+            with probe.open("xb") as file:
+                file.write(bytes(_LEAST_KIB * 1024))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise LedgerError(
+                f"{unwritten(where, error)}; a run needs at least {_LEAST_KIB} KiB, and its checkpoints "
+                "come on top; make room, or give another --results"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+
     def lock(self) -> None:
         """Keep the run to this process until it ends, however it ends.
 
         Raises:
-            LedgerError: Another process has it.
+            LedgerError: Another process has it, or the folder cannot be written.
         """
-        self._lock = (self.folder / ".lock").open("a+", encoding="utf-8")
+        try:
+            self._lock = (self.folder / ".lock").open("a+b", buffering=0)
+        except OSError as error:
+            raise LedgerError(unwritten(self.folder / ".lock", error)) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.seek(0)
-            holder = self._lock.read().strip() or "another process"
+            holder = self._lock.read().decode().strip() or "another process"
             raise LedgerError(f"{self.folder} is in use by {holder}; wait for it or end it") from error
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {platform.node()}")
-        self._lock.flush()
+        with contextlib.suppress(OSError):  # a full disk: the lock holds, only its text is missing
+            self._lock.truncate(0)
+            self._lock.write(f"process {os.getpid()} on {platform.node()}".encode())
+
+    def tidy(self) -> None:
+        """Delete what killed writers left. For whoever holds the lock."""
+        for folder in (self.folder, *self.folder.glob("trials/*")):
+            for path in folder.glob(".*"):
+                if SCRATCH.match(path.name):
+                    path.unlink(missing_ok=True)
 
     def mend(self) -> str | None:
-        """Make the journal fit to append to after a kill, and say what was dropped, if anything.
-
-        A last line that is whole but for its line end gets it; one that was cut short goes.
-        """
-        content = self.journal.read_bytes()
-        start = content.rfind(b"\n") + 1
-        torn = content[start:]
-        if not torn:
-            return None
-        with self.journal.open("r+b") as journal:
-            if _is_json(torn):
-                journal.seek(0, os.SEEK_END)
-                journal.write(b"\n")
-                return None
-            journal.truncate(start)
-        return f"the journal's last line was cut short by a kill; its {len(torn)} bytes are dropped"
+        """Make the journal fit to append to after a kill, and say what was dropped, if anything."""
+        return self._journal.mend()
 
     @property
     def journal(self) -> Path:
-        return self.folder / "journal.jsonl"
+        return self._journal.path
 
     @property
     def space_file(self) -> Path:
@@ -134,31 +163,20 @@ class Ledger:
         return self.folder / "trials" / trial_id
 
     def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Write one event with its time and give it as a later reader will see it."""
-        line = json.dumps({"time": round(self._clock(), 3), **event}, allow_nan=False)
-        with self.journal.open("a", encoding="utf-8") as journal:
-            journal.write(line + "\n")
-            journal.flush()
-            os.fsync(journal.fileno())
-        stamped: dict[str, Any] = json.loads(line)
-        return stamped
+        """Write one event with its time and give it as a later reader will see it.
+
+        Raises:
+            JournalError: It cannot be written; the run must end.
+        """
+        return self._journal.append(event)
 
     def events(self) -> list[dict[str, Any]]:
         """Every event, oldest first. A last line that a kill cut short is left out.
 
         Raises:
-            LedgerError: A line before the last is not JSON: the file was damaged, not cut short.
+            LedgerError: A line before the last is no event.
         """
-        lines = self.journal.read_text(encoding="utf-8").splitlines()
-        events = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                events.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                if number == len(lines):
-                    break
-                raise LedgerError(f"{self.journal}: line {number} is damaged: {error}") from error
-        return events
+        return self._journal.events()
 
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
         """Replace a table; a reader sees the old one or the new one. None is an empty cell."""
@@ -173,24 +191,28 @@ class Ledger:
         self.write_text(name, json.dumps(content, indent=2) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Replace a file of the run's folder atomically."""
-        with replacing(self.folder / name) as scratch:
+        """Replace a file of the run's folder atomically.
+
+        Raises:
+            StorageError: It cannot be written; the old one is still there.
+        """
+        with self.writing(name), replacing(self.folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[None]:
+        """Errors of the disk in the words of the run: which file, why, what is needed."""
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(unwritten(self.folder / name, error)) from error
 
 
 def fresh_folder(folder: Path) -> Path:
-    """The first of `folder`, `folder-2`, `folder-3` and so on that holds no run."""
+    """The first of `folder`, `folder-2`, `folder-3` and so on that holds no run and no trials."""
     number = 1
     fresh = folder
-    while Ledger(fresh).has_run:
+    while Ledger(fresh).has_run or Ledger(fresh).has_files:
         number += 1
         fresh = folder.with_name(f"{folder.name}-{number}")
     return fresh
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True

@@ -47,7 +47,7 @@ def test_the_log_stays(tmp_path: Path) -> None:
 
 def test_a_paused_trial_that_can_no_longer_be_promoted_is_given_up(tmp_path: Path) -> None:
     points = [{"fate": "fine", "score": 0.9 - 0.05 * number} for number in range(16)]
-    changes = ["search.scheduler={mode: promotion, eta: 4}", "search.limits.trials=16"]
+    changes = ["search.scheduler={mode: promotion, eta: 4, audit: 0}", "search.limits.trials=16"]
     run = Run(fateful_space(tmp_path, changes), listed(*points), Ledger.create(tmp_path / "run"))
     run.subscribe(Keeper(run).on_event)
     execute_here(run, SteadyMeter())
@@ -63,7 +63,7 @@ def test_a_paused_trial_that_can_no_longer_be_promoted_is_given_up(tmp_path: Pat
 def test_over_the_disk_limit_the_worst_paused_trials_go(tmp_path: Path) -> None:
     points = [{"fate": "fine", "score": 0.1 + 0.05 * number} for number in range(6)]
     changes = [
-        "search.scheduler={mode: promotion, eta: 4}",
+        "search.scheduler={mode: promotion, eta: 4, audit: 0}",
         "search.limits={trials: 6, disk_gib: 3.0e-6}",  # 3.2 KB: two checkpoints of 1.5 KB
     ]
     run = Run(fateful_space(tmp_path, changes), listed(*points), Ledger.create(tmp_path / "run"))

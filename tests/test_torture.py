@@ -1,49 +1,43 @@
 """The real command, killed without warning and started again. Slow.
 
-JOULETUNE_KILLS=25 kills it 25 times instead of 4.
+JOULETUNE_KILLS=25 kills each search 25 times instead of 4, and tries the other modes and numbers of
+workers too: half an hour.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from killing import MOMENTS, SLOW, Command
+from made_runs import SteadyMeter, made_space, sampler_for
 
-ROOT = Path(__file__).parents[1]
+from search.history import History
+from search.in_process import execute_here
+from search.keeping import Keeper
+from search.ledger import Ledger
+from search.run import Run
+from search.tables import Tables
+from search.trial import EpochRow
+
 NUM_KILLS = int(os.environ.get("JOULETUNE_KILLS", "4"))
-
-# A quarter of a second an epoch, so that kills fall into training as well as between trials.
-SLOW = """
-import time
-from dataclasses import dataclass
-from trainables.contract import Trainable
-from trainables.toy import Hparams, ToyTraining
-
-class Slow(ToyTraining):
-    def run_epoch(self, budget):
-        time.sleep(0.25)
-        return super().run_epoch(budget)
-
-TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max",
-                      start=lambda hparams, horizon, env: Slow(hparams, env))
-"""
+NUM_TRIALS = 30
 SPACE = """
 parameters:
   lr: {distribution: log_uniform_values, min: 1e-4, max: 1.0}
   batch_size: {values: [16, 32, 64, 128]}
 search:
-  trainable: ./slow.py
+  trainable: MODEL
   data: none
   ladder: {epochs: [1, 3, 6]}
   limits: {trials: 30}
-  resources: {workers: 1}
+  scheduler: {mode: MODE, eta: 3}
+  resources: {workers: WORKERS}
 """
 COLUMNS = [
     "rank",
@@ -57,81 +51,84 @@ COLUMNS = [
     "noise",
     "seed",
 ]
+IN_SHORT = [("promotion", 1), ("grow", 2)]
+IN_FULL = [*IN_SHORT, ("stopping", 1), ("grow", 1), ("stopping", 2), ("promotion", 2)]
 
 pytestmark = pytest.mark.slow
 
 
-def started(folder: Path, name: str) -> subprocess.Popen[bytes]:
-    log = (folder / f"{name}.log").open("ab")
-    return subprocess.Popen(
-        [sys.executable, ROOT / "scripts/search.py", "--space", folder / "slow.yaml", "--name", name],
-        cwd=folder,
-        env={**os.environ, "NO_COLOR": "1"},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
+def space_text(model: str, mode: str, workers: int) -> str:
+    return SPACE.replace("MODEL", model).replace("MODE", mode).replace("WORKERS", str(workers))
 
 
-def descendants(pid: int) -> list[int]:
-    """All processes below `pid`, workers and Ray's own among them."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it ended meanwhile
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, frontier = [], [pid]
-    while frontier:
-        below = children.get(frontier.pop(), [])
-        found += below
-        frontier += below
-    return found
+def undisturbed(folder: Path, mode: str) -> pd.DataFrame:
+    """The table of the same search in this process, without Ray, epochs taking no time."""
+    folder.mkdir()
+    space = made_space(folder, space_text("toy", mode, 1))
+    run = Run(space, sampler_for(space), Ledger.create(folder / "run"))
+    tables = Tables(run.ledger, space)
+    run.subscribe(Keeper(run).on_event)
+    run.subscribe(lambda event: tables.on_event(event, run.history))
+    execute_here(run, SteadyMeter())
+    return pd.read_csv(folder / "run" / "trials.csv")[COLUMNS]
 
 
-def kill(pids: list[int]) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+def killed(folder: Path, mode: str, workers: int) -> list[str]:
+    """Kill the command NUM_KILLS times, let it come to its end; the names of the moments."""
+    (folder / "slow.py").write_text(SLOW)
+    (folder / "slow.yaml").write_text(space_text("./slow.py", mode, workers))
+    command, draw, moments = Command(folder), random.Random(f"{mode} {workers}"), []
+    while len(moments) < NUM_KILLS:
+        moment = MOMENTS[len(moments) % len(MOMENTS)]
+        command.start()
+        moment(command, draw)
+        moments.append(moment.__name__)
+    command.start()
+    assert command.wait_for_end() == 0, command.log.read_text()[-3000:]
+    return moments
 
 
-def workers_of(pids: list[int]) -> list[int]:
-    names = {}
-    for pid in pids:
-        try:
-            names[pid] = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-    return [pid for pid, name in names.items() if b"ray::TrialWorker" in name]
+def assert_nothing_is_lost_or_counted_twice(folder: Path) -> None:
+    """What holds with any number of workers."""
+    events = Ledger.open(folder).events()
+    asked = [event["trial"] for event in events if event["event"] == "trial_asked"]
+    assert asked == [f"trial-{number:04d}" for number in range(NUM_TRIALS)]
+    reported: dict[tuple[str, int], EpochRow] = {}
+    for event in events:
+        if event["event"] == "epoch":
+            row = EpochRow.from_dict(event["row"])
+            known = reported.setdefault((event["trial"], row.epoch), row)
+            assert known is row or not row.is_replay  # an epoch is repeated by training, not by telling
+            assert known.metrics == row.metrics
+    history = History(events)
+    assert not history.running()
+    for trial in history.trials.values():
+        assert list(trial.curve) == list(range(1, trial.epochs + 1))
+    table = pd.read_csv(folder / "trials.csv")
+    assert sorted(table["trial_id"]) == asked
+    assert set(table["status"]) <= {"finished", "stopped", "paused"}
+    assert table["rank"].tolist() == list(range(1, NUM_TRIALS + 1))
+    assert dict(zip(table["trial_id"], table["epochs"], strict=True)) == epochs_by_trial(history)
+    assert leftovers(folder) == []
 
 
-def test_killed_at_random_moments_a_search_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text(SLOW)
-    (tmp_path / "slow.yaml").write_text(SPACE)
-    assert started(tmp_path, "whole").wait(300) == 0
-    draw = random.Random(0)
-    kills = 0
-    while kills < NUM_KILLS:
-        process = started(tmp_path, "killed")
-        time.sleep(draw.uniform(6, 14))
-        if process.poll() is not None:
-            break
-        below = descendants(process.pid)
-        if kills % 4 == 3 and workers_of(below):  # a worker alone: the driver goes on by itself
-            kill(workers_of(below))
-            time.sleep(2)
-            below = descendants(process.pid)
-        kill([process.pid, *below])
-        process.wait(30)
-        kills += 1
-    assert kills >= min(NUM_KILLS, 3)
-    last = started(tmp_path, "killed")
-    assert last.wait(300) == 0, (tmp_path / "killed.log").read_text()[-3000:]
+def epochs_by_trial(history: History) -> Mapping[str, Any]:
+    return {trial.trial_id: len(trial.curve) for trial in history.trials.values()}
 
-    tables = [pd.read_csv(tmp_path / "results" / name / "trials.csv") for name in ("whole", "killed")]
-    whole, killed = (table[COLUMNS] for table in tables)
-    assert len(killed) == 30
-    assert killed["trial_id"].is_unique
-    pd.testing.assert_frame_equal(killed, whole)
+
+def leftovers(folder: Path) -> list[str]:
+    """What killed writers left."""
+    return [str(path) for path in folder.rglob(".*") if path.name != ".lock"]
+
+
+@pytest.mark.parametrize(("mode", "workers"), IN_SHORT if NUM_KILLS < 25 else IN_FULL)
+def test_killed_at_random_moments_a_search_ends_with_every_trial_once(
+    tmp_path: Path, mode: str, workers: int
+) -> None:
+    moments = killed(tmp_path, mode, workers)
+    assert len(moments) == NUM_KILLS
+    folder = tmp_path / "results" / "killed"
+    assert_nothing_is_lost_or_counted_twice(folder)
+    if workers == 1:
+        table = pd.read_csv(folder / "trials.csv")[COLUMNS]
+        pd.testing.assert_frame_equal(table, undisturbed(tmp_path / "whole", mode))

@@ -9,24 +9,50 @@ from typing import Any
 from trainables.atomic_write import replacing
 
 
+class UnwrittenCheckpoint(OSError):
+    """State could not be written; the file of before, if there is one, is as it was."""
+
+
+class UnreadableCheckpoint(ValueError):
+    """A file holds no state: it was damaged."""
+
+
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write `state` so that a kill or a full disk leaves the file of before.
 
     Args:
         state: Tensors, numbers, text, dicts and lists; `weights_only=True` must read it.
+
+    Raises:
+        UnwrittenCheckpoint: The disk is full, read-only or gone.
     """
     import torch  # here, because `search` names these functions and must not load torch
 
-    with replacing(path) as scratch:
-        torch.save(dict(state), scratch)
+    try:
+        # A file of Python's: torch's own says "unexpected pos" of a full disk, and nothing of the disk.
+        with replacing(path) as scratch, scratch.open("wb") as file:
+            torch.save(dict(state), file)
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise UnwrittenCheckpoint(cause.errno, cause.strerror, str(path)) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state that was saved, its tensors on the CPU.
 
     Generator states must stay there: `map_location="cuda"` would move them and then fail.
+
+    Raises:
+        UnreadableCheckpoint: The file is damaged.
     """
     import torch
 
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # RuntimeError, EOFError, UnpicklingError and others, by where the damage is
+        raise UnreadableCheckpoint(f"{path} is damaged ({type(error).__name__})") from error
     return state

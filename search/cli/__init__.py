@@ -12,7 +12,7 @@ _NEEDED = ("pydantic", "ruamel.yaml", "rich", "optuna", "ray", "torch", "torchvi
 
 def run(command: str, arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit status: 0 done, 1 a run that failed, 2 unusable input,
-    130 ended at once by a second Ctrl-C.
+    3 a run that the disk ended, 130 ended at once by a second Ctrl-C.
 
     Mistakes in what the user gave are one message on stderr, without a traceback.
     """
@@ -27,13 +27,13 @@ def run(command: str, arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     module = importlib.import_module(f"search.cli.{command}")
     options = module.parser().parse_args(arguments)
-    from search.cli.mistakes import MISTAKES
+    from search.cli.mistakes import MISTAKES, exit_status
 
     try:
         status: int = module.main(options)
     except MISTAKES as mistake:
         print(mistake, file=sys.stderr)
-        return 2
+        return exit_status(mistake)
     except KeyboardInterrupt:
         print("interrupted; what was done until now is in the run's journal", file=sys.stderr)
         return 130

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from search.cluster.session import SessionError
-from search.ledger import LedgerError
+from search.journal import LedgerError, StorageError
 from search.space import SpaceError
 from trainables.contract import DataError
 from trainables.load import UnknownTrainable
 
 MISTAKES = (SpaceError, LedgerError, SessionError, DataError, UnknownTrainable)
+
+
+def exit_status(mistake: Exception) -> int:
+    """2 for unusable input; 3 for a disk that failed a run on its way: it can be gone on with."""
+    return 3 if isinstance(mistake, StorageError) else 2

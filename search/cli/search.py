@@ -20,7 +20,8 @@ _EXAMPLE = """examples:
   python scripts/search.py --space lr_bs.yaml --set parameters.lr.max=0.3 --trials 50 --hours 2
   python scripts/search.py --space lr_bs.yaml --set search.data=imagefolder:photos --budget-size 64
 
-exit status: 0 the run ended and has a best trial; 1 it ended without one; 2 unusable input"""
+exit status: 0 the run ended and has a best trial; 1 it ended without one; 2 unusable input;
+3 the disk took no more: the message names the file and the command that goes on"""
 
 
 def parser() -> argparse.ArgumentParser:

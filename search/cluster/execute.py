@@ -6,6 +6,7 @@ import logging
 import tempfile
 
 from ray.train._internal.storage import StorageContext
+from ray.tune.error import TuneError
 
 from search.cluster.bridge import SearchController
 from search.cluster.session import Session, SessionError
@@ -18,6 +19,9 @@ def execute(run: Run, *, slots: int) -> str:
 
     Args:
         slots: Trials at a time.
+
+    Raises:
+        JournalError: The journal took no event.
     """
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     resources = run.space.resources
@@ -32,6 +36,8 @@ def execute(run: Run, *, slots: int) -> str:
         try:
             while not controller.is_finished():
                 controller.step()
+        except TuneError as error:  # what a result led to, of which Tune keeps the text
+            raise error.__context__ or error from None
         finally:
             controller.cleanup()
     return run.end()

@@ -9,6 +9,7 @@ from typing import Any
 
 from ray.tune import Trainable as TuneTrainable
 
+from search.cluster.trial_log import open_log
 from search.energy import EnergyMeter, meter_for
 from search.failure import classify
 from search.task import TrialTask
@@ -36,9 +37,8 @@ class TrialWorker(TuneTrainable):
 
     def step(self) -> dict[str, Any]:
         if self._rows is None:
-            self._task.folder.mkdir(parents=True, exist_ok=True)
             self._rows = _rows(self._task)
-        with self._task.log.open("a", encoding="utf-8", buffering=1) as log, _captured(log):
+        with open_log(self._task.log) as log, _captured(log):
             try:
                 row = next(self._rows)
             except Exception as error:

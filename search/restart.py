@@ -1,0 +1,63 @@
+"""Going on with a run that is there, and the command that does."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console as RichConsole
+
+from search.continuing import check_continues
+from search.ledger import Ledger, LedgerError
+from search.space import Space, SpaceError, load_space
+
+
+def prepare_to_continue(ledger: Ledger, space: Space, output: RichConsole) -> None:
+    """Take the run in `ledger` over from whoever had it, its journal mended.
+
+    Raises:
+        LedgerError: Another process has it, it has other settings or no record of them, or its
+            folder cannot be written.
+    """
+    ledger.lock()
+    ledger.check_writable()
+    if before := _space_before(ledger):
+        check_continues(ledger.folder, before, space)
+    ledger.tidy()
+    if dropped := ledger.mend():
+        output.print(f"note: {dropped}", style="yellow", soft_wrap=True)
+    output.print(f"going on with the run in {ledger.folder}", soft_wrap=True)
+
+
+def _space_before(ledger: Ledger) -> Space | None:
+    """The space of the run; None if it was killed before its first trial."""
+    remedy = "put it back, or give another --name, or --fresh for a new run"
+    if not ledger.space_file.exists():
+        if all(event["event"] != "trial_asked" for event in ledger.events()):
+            return None
+        raise LedgerError(
+            f"{ledger.space_file} is missing, so that nobody can tell whether this space goes with the "
+            f"trials of the run; {remedy}"
+        )
+    try:
+        return load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True)
+    except SpaceError as error:
+        raise LedgerError(f"the run's own copy of its space cannot be used; {remedy}:\n{error}") from error
+
+
+def way_on(command: Sequence[str], folder: Path, *, is_promotion: bool = False) -> str:
+    """What to do once the disk takes files again: the command that goes on with the run in `folder`."""
+    if is_promotion:
+        return f"make room, then promote again:\n  {_typed(command)}"
+    kept = [part for part in command if not ("--fresh".startswith(part) and len(part) > 3)]
+    named = kept if folder.name in kept else [*kept, "--name", folder.name]
+    return f"nothing that is in the journal is lost; make room, then go on with:\n  {_typed(named)}"
+
+
+def _typed(command: Sequence[str]) -> str:
+    """The command line that gave these arguments, as a shell takes it."""
+    program, *arguments = command
+    if Path(program).name == "__main__.py":
+        return shlex.join(["python", "-m", "search", *arguments])
+    return shlex.join([*(["python"] if program.endswith(".py") else []), program, *arguments])

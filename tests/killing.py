@@ -1,0 +1,198 @@
+"""Searches by the real command, and ways of killing them: at a moment, or in the middle of a write."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+_TICK_S = 0.02
+
+# A tenth of a second an epoch, so that kills fall into training as well as between trials. A process
+# that imports it dies in the middle of a write when the file `order` says so: "journal.jsonl 3" lets
+# three writes of the journal pass and leaves a part of the fourth.
+SLOW = """
+import os, random, signal, time
+from pathlib import Path
+from trainables.contract import Trainable
+from trainables.toy import Hparams, ToyTraining
+
+ORDER = Path(__file__).with_name("order")
+
+def fatal(fsync, passed=[0]):
+    def fsync_or_die(file):
+        path = Path(os.readlink(f"/proc/self/fd/{file}"))
+        name, _, num_passing = (ORDER.read_text() if ORDER.exists() else "").partition(" ")
+        if name and path.name.endswith(name):
+            passed[0] += 1
+            if passed[0] > int(num_passing):
+                content = path.read_bytes()
+                start = content[:-1].rfind(b"\\n") + 1 if name == "journal.jsonl" else 0
+                os.truncate(path, random.randint(start, len(content)))
+                ORDER.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+        fsync(file)
+    return fsync_or_die
+
+if os.fsync.__name__ == "fsync":  # the file is run again for each trial
+    os.fsync = fatal(os.fsync)
+
+class Slow(ToyTraining):
+    def run_epoch(self, budget):
+        time.sleep(0.1)
+        return super().run_epoch(budget)
+
+TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max",
+                      start=lambda hparams, horizon, env: Slow(hparams, env))
+"""
+
+
+class Command:
+    """`search.py --name killed` in a folder, started as often as it is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.journal = folder / "results/killed/journal.jsonl"
+        self.log = folder / "killed.log"
+        self.order = folder / "order"
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, ROOT / "scripts/search.py", "--space", "./slow.yaml", "--name", "killed"],
+                cwd=self._folder,
+                env={**os.environ, "NO_COLOR": "1"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._num_before = self.num_events()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def num_events(self) -> int:
+        return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
+
+    def wait_for(self, condition: Callable[[], bool], *, most_s: float = 180.0) -> None:
+        """Look often, until `condition` holds or the command has ended."""
+        end_s = time.monotonic() + most_s
+        while not condition() and not self.has_ended:
+            assert time.monotonic() < end_s, self.log.read_text()[-3000:]
+            time.sleep(_TICK_S)
+
+    def wait_for_events(self, count: int) -> None:
+        """Until this process has written `count` events."""
+        self.wait_for(lambda: self.num_events() >= self._num_before + count)
+
+    def wait_for_end(self) -> int:
+        return self._process.wait(300)
+
+    def kill_all(self) -> None:
+        """Driver, workers and Ray's own processes at once."""
+        _kill([self._process.pid, *_descendants(self._process.pid)])
+        self._process.wait(30)
+
+    def kill_driver(self) -> None:
+        """The driver alone: what it started lives on for a moment."""
+        _kill([self._process.pid])
+        self._process.wait(30)
+
+    def kill_workers(self) -> None:
+        _kill(pid for pid in _descendants(self._process.pid) if b"ray::TrialWorker" in _name(pid))
+
+
+def at_start_up(command: Command, draw: random.Random) -> None:
+    """Somewhere from the first import to the first epochs."""
+    time.sleep(draw.uniform(0.5, 8))
+    command.kill_all()
+
+
+def in_training(command: Command, draw: random.Random) -> None:
+    command.wait_for_events(draw.randint(2, 5))
+    time.sleep(draw.uniform(0, 0.15))
+    command.kill_all()
+
+
+def in_a_journal_write(command: Command, draw: random.Random) -> None:
+    """The last line is cut anywhere, and was not acted on."""
+    _die_in("journal.jsonl", draw.randint(0, 5), command)
+
+
+def in_a_table_write(command: Command, draw: random.Random) -> None:
+    _die_in("trials.csv", draw.randint(0, 1), command)
+
+
+def in_a_checkpoint_write(command: Command, draw: random.Random) -> None:
+    """The worker dies in it, everything else a moment later."""
+    _die_in("checkpoint.pt", draw.randint(0, 2), command)
+
+
+def worker_first(command: Command, draw: random.Random) -> None:
+    """The driver goes on by itself with another worker, and is killed then."""
+    command.wait_for_events(draw.randint(2, 4))
+    command.kill_workers()
+    command.wait_for_events(draw.randint(6, 8))
+    command.kill_all()
+
+
+def driver_alone(command: Command, draw: random.Random) -> None:
+    """What it started may outlive it, beside the next driver."""
+    command.wait_for_events(draw.randint(2, 5))
+    command.kill_driver()
+
+
+MOMENTS = (
+    in_a_journal_write,
+    in_training,
+    in_a_checkpoint_write,
+    at_start_up,
+    worker_first,
+    driver_alone,
+    in_a_table_write,
+)
+
+
+def _die_in(name: str, num_passing: int, command: Command) -> None:
+    command.order.write_text(f"{name} {num_passing}")
+    command.wait_for(lambda: not command.order.exists())
+    command.order.unlink(missing_ok=True)
+    command.kill_all()
+
+
+def _descendants(pid: int) -> list[int]:
+    """All processes below `pid`, workers and Ray's own among them."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, frontier = [], [pid]
+    while frontier:
+        below = children.get(frontier.pop(), [])
+        found += below
+        frontier += below
+    return found
+
+
+def _name(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
