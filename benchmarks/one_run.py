@@ -1,0 +1,51 @@
+"""One search in a process of its own, and ours through the entry that the command uses."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.proposal import Sampler
+    from search.run import Run
+    from search.space import Space
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def answer_of(module: str, *arguments: object, **env: str) -> Any:
+    """What `module` prints as JSON in its last line, run as a process of its own.
+
+    Raises:
+        SystemExit: It failed; with the end of what it said.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    env["RAY_AUTH_TOKEN"] = secrets.token_hex(16)  # else stock Ray writes one into the home folder
+    done = subprocess.run(
+        command, cwd=FOLDER.parent, env={**os.environ, **env}, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def search_of_ours(
+    space_name: str, make_sampler: Callable[[Space], Sampler], *, folder: Path, overrides: Sequence[str] = ()
+) -> Run:
+    """The ended run of a space in this folder, on a Ray session of its own, recorded in `folder`."""
+    from rich.console import Console
+
+    from search.launch import Launch, launch
+    from search.space import load_space
+
+    space = load_space(str(FOLDER / space_name), overrides=overrides, spaces_dir=FOLDER)
+    with Path(os.devnull).open("w") as silence:
+        how = Launch(folder=folder / "run", command=sys.argv)
+        run, _ = launch(space, how, make_sampler=make_sampler, output=Console(file=silence))
+    return run
