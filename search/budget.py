@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from trainables.contract import Budget
+from trainables.contract import Budget, Horizon
 
 JOULES_PER_KWH = 3_600_000.0
 
@@ -15,11 +16,18 @@ JOULES_PER_KWH = 3_600_000.0
 class Ladder:
     """Budgets of growing size. A trial that survives rung k goes on at rung k + 1.
 
+    Attributes:
+        horizon: What learning-rate schedules span as a trial climbs. "full": the whole ladder, in
+            one training. "rung": each rung's own epochs, in a training that begins anew; epochs are
+            counted over all of them, so rungs of 1, 2 and 3 epochs end after 1, 3 and 6.
+            "anytime": nothing; the rate stays, in one training.
+
     Raises:
         ValueError: No rung, or an axis that falls (epochs must rise) from rung to rung.
     """
 
     rungs: tuple[Budget, ...]
+    horizon: Horizon = "full"
 
     def __post_init__(self) -> None:
         if not self.rungs:
@@ -35,19 +43,27 @@ class Ladder:
         """The largest budget: full training."""
         return self.rungs[-1]
 
+    @property
+    def ends(self) -> list[int]:
+        """How many epochs a trial has run when it ends each rung, those before a new start included."""
+        epochs = [rung.epochs for rung in self.rungs]
+        return list(itertools.accumulate(epochs)) if self.horizon == "rung" else epochs
+
     def rung_for(self, epochs_done: int) -> int:
         """Index of the rung at whose budget the next epoch runs (the last one when all are done)."""
-        for index, rung in enumerate(self.rungs):
-            if epochs_done < rung.epochs:
-                return index
-        return len(self.rungs) - 1
+        return min(bisect.bisect_right(self.ends, epochs_done), len(self.rungs) - 1)
 
     def rung_ended_at(self, epochs_done: int) -> int | None:
         """Index of the rung that ends after exactly `epochs_done` epochs, if one does."""
-        for index, rung in enumerate(self.rungs):
-            if rung.epochs == epochs_done:
-                return index
-        return None
+        return self.ends.index(epochs_done) if epochs_done in self.ends else None
+
+    def starts_anew_at(self, epochs_done: int) -> bool:
+        """Whether the next epoch is the first of a training."""
+        return epochs_done == 0 or (self.horizon == "rung" and epochs_done in self.ends)
+
+    def training_budget(self, epochs_done: int) -> Budget:
+        """The largest budget of the training that the next epoch belongs to: what its schedule spans."""
+        return self.rungs[self.rung_for(epochs_done)] if self.horizon == "rung" else self.top
 
     def with_top(
         self, *, epochs: int | None = None, subset: float | int | None = None, resolution: int | None = None
@@ -67,10 +83,10 @@ class Ladder:
             for rung in self.rungs
         ]
         by_epochs = {rung.epochs: rung for rung in rungs}  # a later, larger rung replaces its equal
-        return Ladder(tuple(by_epochs.values()))
+        return replace(self, rungs=tuple(by_epochs.values()))
 
     def only_top(self) -> Ladder:
-        """Full training from the first epoch on: what promotion runs."""
+        """Full training from the first epoch on, under one schedule: what promotion runs."""
         return Ladder((self.top,))
 
 

@@ -12,7 +12,7 @@ from search.space import Space
 # Limits, resources, promotion and eta may change, and ranges may: they say what comes next. These say
 # what the scores that are there already mean.
 _MUST_MATCH = (
-    *("trainable", "data", "metric", "mode", "fixed", "ladder", "seed", "precision", "patience"),
+    *("trainable", "data", "metric", "mode", "fixed", "ladder", "horizon", "seed", "precision", "patience"),
     *("validation_subset", "validation_resolution"),
 )
 _MUST_MATCH_OF_SCHEDULER = ("mode", "brackets", "audit")  # who went on, and who paused
@@ -24,7 +24,7 @@ def check_continues(folder: Path, before: Space, now: Space) -> None:
     Raises:
         LedgerError: They do not; the message lists every difference.
     """
-    changed = [name for name in _MUST_MATCH if getattr(before, name) != getattr(now, name)]
+    changed = [name for name in _MUST_MATCH if _setting(before, name) != _setting(now, name)]
     lines = [f"  {name}: was {_shown(before, name)}, now {_shown(now, name)}" for name in changed]
     for key in _MUST_MATCH_OF_SCHEDULER:
         was, is_now = getattr(before.scheduler, key), getattr(now.scheduler, key)
@@ -45,8 +45,14 @@ def check_continues(folder: Path, before: Space, now: Space) -> None:
         )
 
 
+def _setting(space: Space, name: str) -> Any:
+    if name == "ladder":
+        return space.ladder.rungs
+    return space.ladder.horizon if name == "horizon" else getattr(space, name)
+
+
 def _shown(space: Space, name: str) -> str:
-    value: Any = getattr(space, name)
+    value = _setting(space, name)
     if name == "ladder":
         return str(space.to_dict()["search"]["ladder"])
     return str(dict(value)) if isinstance(value, Mapping) else str(value)

@@ -16,7 +16,7 @@ from search.trial import EpochRow
 from search.trust import Correlation, rung_trust
 
 _IDENTITY = ("rank", "trial_id", "status", "cause", "origin", "source")
-_BUDGET = ("rung", "epochs", "subset", "resolution")
+_BUDGET = ("rung", "epochs", "horizon", "subset", "resolution")
 _COURSE = ("best_value", "best_epoch", "seconds", "num_samples", "attempts", "seed")
 _JOULES = ("energy_j", "energy_gpu_j", "energy_cpu_j", "energy_dram_j")
 _SOURCES = ("gpu_source", "gpu_attribution", "cpu_source", "cpu_attribution")
@@ -149,6 +149,7 @@ def _trial_row(space: Space, trial: TrialRecord, rank: int | None) -> dict[str, 
         space.metric: trial.value(space.metric),
         "rung": trial.rung,
         "epochs": trial.epochs,
+        "horizon": space.ladder.horizon,
         "subset": budget.subset if budget else None,
         "resolution": budget.resolution if budget else None,
         "best_epoch": best[0] if best else None,

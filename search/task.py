@@ -71,6 +71,7 @@ class TrialTask:
             resolution=self.resolution,
             validation_subset=self.validation_subset,
             validation_resolution=self.validation_resolution,
+            horizon=self.ladder.horizon,
             num_workers=max(1, int(self.cpus)),
         )
 

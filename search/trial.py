@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import numbers
 import time
@@ -14,7 +15,7 @@ from search.budget import Ladder
 from search.energy import EnergyMeter, EnergyReading
 from search.failure import BadResult
 from trainables.checkpoint import load_checkpoint, save_checkpoint
-from trainables.contract import Env, Trainable, Training
+from trainables.contract import Budget, Env, Trainable, Training
 
 _ALWAYS_WRITTEN = {"epoch", "rung", "metrics", "seconds"}
 
@@ -24,7 +25,7 @@ class EpochRow:
     """What one epoch of one trial brought and cost.
 
     Attributes:
-        epoch: Epochs done, this one included.
+        epoch: Epochs the trial has run, this one included; see `Ladder.ends` for new starts.
         rung: The rung whose budget the epoch ran at.
         is_rung_end: The trial has now used that budget.
         seconds: Wall time since the last row: training, evaluation and, in the first, the start.
@@ -93,9 +94,9 @@ def run_trial(
 ) -> Iterator[EpochRow]:
     """Train up the ladder and give a row after each epoch, for as long as rows are asked for.
 
-    Schedules span the whole ladder, so a trial that goes on at the next rung continues the
-    training it began. With a checkpoint on disk the rows start with the one it was saved
-    after, marked as a replay: its first report may have been lost with the worker.
+    A trial that goes on at the next rung continues its training, or begins another from its seed
+    where `ladder.horizon` is "rung". With a checkpoint on disk the rows start with the one it was
+    saved after, marked as a replay: its first report may have been lost with the worker.
 
     Args:
         metric: What each epoch must report; None is the trainable's own.
@@ -106,23 +107,22 @@ def run_trial(
         BadResult: `run_epoch` returned other things than plain numbers with the metric.
     """
     stretch = _Stretch(meter, clock)
-    training = trainable.start(hparams, ladder.top, env)
-    if checkpointing and checkpointing.path.exists():
-        saved = load_checkpoint(checkpointing.path)
-        training.load_state_dict(saved["training"])
+    saved = load_checkpoint(checkpointing.path) if checkpointing and checkpointing.path.exists() else {}
+    climb = _Climb(lambda budget: trainable.start(hparams, budget, env), ladder, saved)
+    if saved:
         yield replace(EpochRow.from_dict(saved["row"]), is_replay=True)
     saved_s = clock()
-    notes, sources = dict(training.notes()), meter.sources.to_dict()
-    while training.epochs_done < ladder.top.epochs:
-        rung = ladder.rung_for(training.epochs_done)
-        metrics = _checked(training.run_epoch(ladder.rungs[rung]), metric or trainable.metric)
-        is_last = training.epochs_done == ladder.top.epochs
-        test = _tested(training, final) if final and is_last else None
+    notes, sources = dict(climb.training.notes()), meter.sources.to_dict()
+    while climb.epochs_done < ladder.ends[-1]:
+        rung = ladder.rung_for(climb.epochs_done)
+        metrics = _checked(climb.run_epoch(), metric or trainable.metric)
+        is_last = climb.epochs_done == ladder.ends[-1]
+        test = _tested(climb.training, final) if final and is_last else None
         seconds, energy = stretch.cut()
         row = EpochRow(
-            epoch=training.epochs_done,
+            epoch=climb.epochs_done,
             rung=rung,
-            is_rung_end=training.epochs_done == ladder.rungs[rung].epochs,
+            is_rung_end=climb.epochs_done in ladder.ends,
             metrics=metrics,
             seconds=seconds,
             energy=energy,
@@ -131,11 +131,35 @@ def run_trial(
             test=test,
         )
         if checkpointing and (row.is_rung_end or clock() - saved_s >= checkpointing.every_s):
-            state = {"training": training.state_dict(), "row": row.to_dict()}
+            state = {"training": climb.training.state_dict(), "row": row.to_dict()}
             save_checkpoint(checkpointing.path, state)
             saved_s = clock()
         yield row
         notes, sources = {}, {}
+
+
+class _Climb:
+    """A trial on its ladder: the training it is in, and how many epochs all of them have run."""
+
+    def __init__(self, start: Callable[[Budget], Training], ladder: Ladder, saved: Mapping[str, Any]) -> None:
+        self._start, self._ladder = start, ladder
+        self.epochs_done: int = saved["row"]["epoch"] if saved else 0
+        self._is_fresh = ladder.starts_anew_at(self.epochs_done)
+        self.training = start(ladder.training_budget(self.epochs_done))
+        if not self._is_fresh:
+            self.training.load_state_dict(saved["training"])
+
+    def run_epoch(self) -> Mapping[str, float]:
+        """One epoch at its rung's budget, in a new training where one is due."""
+        ladder, done = self._ladder, self.epochs_done
+        if ladder.starts_anew_at(done) and not self._is_fresh:
+            del self.training
+            gc.collect()  # two models at a time may be more than a GPU holds
+            self.training = self._start(ladder.training_budget(done))
+        metrics = self.training.run_epoch(ladder.rungs[ladder.rung_for(done)])
+        self._is_fresh = False
+        self.epochs_done += 1
+        return metrics
 
 
 def _tested(training: Training, final: Path) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Mode = Literal["min", "max"]
 ValidationResolution = Literal["top", "rung"]
+Horizon = Literal["full", "rung", "anytime"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class Budget:
     """What one trial may use.
 
     Attributes:
-        epochs: Epochs the trial has done when it has used this budget, counted from its start.
+        epochs: Epochs the training has done when it has used this budget, counted from its start.
         subset: Training examples per epoch: a share in (0, 1] or, as an int, a count. None is all.
         resolution: Side of the square training images in pixels. None is the data's own.
     """
@@ -55,6 +56,9 @@ class Env:
         validation_resolution: "top" scores validation at `resolution` at every rung, so that all
             scores compare. "rung" scores at the resolution of the epoch's training, so that those
             of one rung do: for networks that do not carry over to larger images.
+        horizon: "full" and "rung": learning rates anneal over the epochs of the budget that `start`
+            is given. "anytime": they must not, for no end is known; the score after each epoch shall
+            compare with an annealed one all the same. A trainable without a schedule may ignore it.
         num_workers: Threads that decode images.
     """
 
@@ -67,6 +71,7 @@ class Env:
     resolution: int | None = None
     validation_subset: float | int | None = None
     validation_resolution: ValidationResolution = "top"
+    horizon: Horizon = "full"
     num_workers: int = 0
 
 
@@ -136,6 +141,7 @@ class Trainable:
         metric: Name of the value that ranks trials; `run_epoch` returns it.
         start: Makes a training. The budget is the horizon that learning-rate schedules span.
         weights: The files that `start` will want for given hparams.
+        no_effect_anytime: Hparams that do nothing where `Env.horizon` is "anytime".
     """
 
     hparams: type
@@ -143,6 +149,7 @@ class Trainable:
     mode: Mode
     start: Callable[[Any, Budget, Env], Training]
     weights: Callable[[Any], Sequence[WeightFile]] = no_weights
+    no_effect_anytime: tuple[str, ...] = ()
 
 
 class Diverged(Exception):

@@ -24,6 +24,7 @@ def print_plan(space: Space, proposals: Sequence[Proposal], output: RichConsole)
     )
     output.print(_parameters(space))
     output.print(_ladder(space))
+    output.print(_horizon(space), soft_wrap=True)
     for line in describe_design(proposals):
         output.print(line, soft_wrap=True)
     if space.limits.trials is not None and len(proposals) > space.limits.trials:
@@ -47,6 +48,15 @@ def expected_trials(space: Space) -> list[float] | None:
         return None
     eta = space.scheduler.eta if space.scheduler.mode == "stopping" else 1.0
     return [max(1.0, num_trials / eta**rung) for rung in range(len(space.ladder.rungs))]
+
+
+def _horizon(space: Space) -> str:
+    text = {
+        "full": "one learning-rate schedule over the whole ladder",
+        "rung": f"each rung trains anew with a schedule of its own, {space.ladder.ends[-1]} epochs in all",
+        "anytime": "a constant learning rate; averaged weights are scored",
+    }[space.ladder.horizon]
+    return f"horizon {space.ladder.horizon}: {text}"
 
 
 def _parameters(space: Space) -> Table:

@@ -13,6 +13,7 @@ from search.budget import Ladder
 from search.space.declared import read_parameters
 from search.space.design import check_ablations, check_design, chosen_ablations, read_trials
 from search.space.entry import Fixed
+from search.space.horizon import check_horizon, horizon_notices
 from search.space.hparams import HparamsCheck
 from search.space.notices import space_notices, sweep_notices
 from search.space.parameters import Parameter
@@ -87,6 +88,7 @@ class _Reading:
         if self._problems.lines or ladder is None:
             return None
         space = self._with_points(self._assembled(name, metric, mode, ladder), check)
+        check_horizon(space, trainable.no_effect_anytime, self._problems)
         if self._problems.lines:
             return None
         given_epochs = self._section.ladder and self._section.ladder.epochs
@@ -94,6 +96,7 @@ class _Reading:
         if space.is_listed and self._section.sampler not in (None, "grid"):
             notices.append(f"search.sampler: ignored; {self._section.lists[0]} says which points are trained")
         notices += space_notices(space, space.default_hparams(trainable), check)
+        notices += horizon_notices(space, trainable.no_effect_anytime)
         return replace(space, notices=tuple(notices))
 
     def _check_parts(self) -> None:
@@ -123,7 +126,7 @@ class _Reading:
             return None
         try:
             ladder = axes.over(axes.epochs or (early.epochs() if early else _DEFAULT_EPOCHS))
-            return ladder.with_top(**dict(self._section.budget))
+            return replace(ladder.with_top(**dict(self._section.budget)), horizon=self._section.horizon)
         except KeyedError as error:
             self._problems.add(f"search.ladder.{error.key}", str(error))
         except ValueError as error:

@@ -108,6 +108,7 @@ class Space:
             "trainable": self.trainable,
             "data": self.data,
             "ladder": _axes(self.ladder),
+            "horizon": self.ladder.horizon,
             "validation_subset": self.validation_subset,
             "validation_resolution": self.validation_resolution,
             "scheduler": self.scheduler.model_dump(),

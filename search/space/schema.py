@@ -27,7 +27,7 @@ from search.space.fields import (
 )
 from search.space.problems import KeyedError, Problems, did_you_mean, listed, not_among, shown
 from search.space.references import Points, When
-from trainables.contract import Budget, Precision, ValidationResolution
+from trainables.contract import Budget, Horizon, Precision, ValidationResolution
 
 Sampler = Literal["tpe", "random", "gp", "nsga2", "cmaes", "grid"]
 _M = TypeVar("_M", bound=BaseModel)
@@ -181,6 +181,7 @@ class SearchSection(Section):
     trainable: Text = "classification"
     data: Text | None = None
     ladder: LadderAxes | None = None
+    horizon: Horizon = "full"
     budget: TopBudget = TopBudget()
     validation_subset: ShareOrCount | None = None
     validation_resolution: ValidationResolution = "top"
