@@ -65,9 +65,10 @@ def fake_nvml(fake_nvml_library: Path, tmp_path: Path, monkeypatch: pytest.Monke
     loaded = ctypes.CDLL(str(fake_nvml_library))
     fake = FakeNvml(fake_nvml_library, tmp_path / "nvml.txt")
     fake["count"] = 0
+    users_before = loaded.fake_nvml_users()  # a test that failed before this one may have left some
     monkeypatch.setenv("FAKE_NVML_SCRIPT", str(fake.script))
     # nvidia-ml-py looks for a library only while it has none, and remembers the functions it found.
     monkeypatch.setattr(pynvml, "nvmlLib", loaded)
     monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
     yield fake
-    assert loaded.fake_nvml_users() == 0, "each nvmlInit needs its nvmlShutdown: close the meter"
+    assert loaded.fake_nvml_users() == users_before, "each nvmlInit needs its nvmlShutdown: close the meter"

@@ -10,7 +10,8 @@ import pytest
 from fake_clock import FakeClock
 
 from search.energy.counters import SensorError, Ticker
-from search.energy.nvml import NvmlCounter, NvmlPowerIntegral, open_gpu
+from search.energy.gpu_counters import DriverCounter, PowerIntegral
+from search.energy.nvml import open_gpu
 
 if TYPE_CHECKING:  # pytest itself imports the plugin, to rewrite its asserts
     from fake_nvml_library import FakeNvml
@@ -76,7 +77,9 @@ def test_the_power_fields_are_read_where_the_power_call_is_not_supported(fake_nv
 def test_the_integral_is_trapezoids_over_all_samples_equal_ones_too() -> None:
     clock = FakeClock(0.0)
     powers_mw = iter([100_000, 100_000, 300_000, 300_000])
-    integral = NvmlPowerIntegral("GPU-a", lambda: next(powers_mw), clock=clock, on_close=nothing)
+    integral = PowerIntegral(
+        "GPU-a", "nvml_power_integral", lambda: next(powers_mw), clock=clock, on_close=nothing
+    )
     readings = []
     for now_s in (2.0, 3.0, 3.5):
         clock.now_s = now_s
@@ -94,7 +97,9 @@ def test_the_integral_samples_in_its_own_thread_between_reads() -> None:
             enough.set()
         return 100_000
 
-    integral = NvmlPowerIntegral("GPU-a", read_power_mw, clock=FakeClock(), on_close=nothing)
+    integral = PowerIntegral(
+        "GPU-a", "nvml_power_integral", read_power_mw, clock=FakeClock(), on_close=nothing
+    )
     integral.start(interval_s=0.001)
     assert enough.wait(10)
     integral.close()
@@ -110,7 +115,7 @@ def test_a_lost_sample_does_not_end_the_sampling_and_is_bridged() -> None:
             raise SensorError("GPU-a: gone")
         return power_mw
 
-    integral = NvmlPowerIntegral("GPU-a", read_power_mw, clock=clock, on_close=nothing)
+    integral = PowerIntegral("GPU-a", "nvml_power_integral", read_power_mw, clock=clock, on_close=nothing)
     clock.now_s, is_lost = 1.0, True
     integral._sample()
     with pytest.raises(SensorError, match="gone"):
@@ -183,4 +188,4 @@ def test_nvidia_ml_py_finds_the_fake_library_by_itself_in_another_process(fake_n
 
 
 def test_a_counter_that_never_moved_reads_zero() -> None:
-    assert NvmlCounter("GPU-a", lambda: 10**12, on_close=nothing).read_mj() == 0
+    assert DriverCounter("GPU-a", "nvml_counter", lambda: 10**12, on_close=nothing).read_mj() == 0

@@ -28,6 +28,16 @@ class Counter(Protocol):
         ...
 
     @property
+    def start_mj(self) -> int:
+        """What the sensor itself showed when this counter was opened; 0 if it shows no sum."""
+        ...
+
+    @property
+    def power_ratio(self) -> float | None:
+        """The counter in units of the integral of power, at the start; None if not compared."""
+        ...
+
+    @property
     def num_jumps(self) -> int:
         """How often the sensor moved as energy cannot move: a reset, a glitch, a missed wrap."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from search.energy.amd import list_amd_gpus
 from search.energy.counters import SensorError
 from search.energy.nvml import start_nvml
 
@@ -32,6 +33,8 @@ def visible_gpus(environ: Mapping[str, str]) -> VisibleGpus:
 
     Unset is all GPUs of the machine, empty is none. As in CUDA, the first entry that names nothing ends
     the list. NVML itself ignores the variable.
+
+    Without an NVIDIA driver the AMD GPUs are meant, if amdsmi knows any; HIP_VISIBLE_DEVICES is read first.
     """
     wanted = environ.get("CUDA_VISIBLE_DEVICES")
     entries = None if wanted is None else [entry.strip() for entry in wanted.split(",")]
@@ -40,7 +43,7 @@ def visible_gpus(environ: Mapping[str, str]) -> VisibleGpus:
     try:
         gpus = list_gpus()
     except SensorError as error:
-        return VisibleGpus(reason=f"gpu: {error}")
+        return _visible_amd_gpus(environ) or VisibleGpus(reason=f"gpu: {error}")
     if entries is None:
         return VisibleGpus(tuple(gpu.uuid for gpu in gpus))
     return _named(entries, gpus, by_pci=environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID")
@@ -65,6 +68,17 @@ def list_gpus() -> list[Gpu]:
         raise SensorError(f"NVML cannot list the GPUs: {error}; see nvidia-smi and dmesg") from error
     finally:
         nvml.nvmlShutdown()
+
+
+def _visible_amd_gpus(environ: Mapping[str, str]) -> VisibleGpus | None:
+    try:
+        gpus = [Gpu(uuid, model) for uuid, model in list_amd_gpus()]
+    except SensorError:
+        return None
+    wanted = environ.get("HIP_VISIBLE_DEVICES", environ.get("CUDA_VISIBLE_DEVICES"))
+    if wanted is None:
+        return VisibleGpus(tuple(gpu.uuid for gpu in gpus))
+    return _named([entry.strip() for entry in wanted.split(",")], gpus, by_pci=True)
 
 
 def _named(entries: Sequence[str], gpus: Sequence[Gpu], *, by_pci: bool) -> VisibleGpus:

@@ -1,197 +1,244 @@
-"""One meter over the counters of this node: what was measured, times the reserved share."""
+"""The meter of one node: all its devices, one sampling thread, and a lease for each trial."""
 
 from __future__ import annotations
 
-import os
+import socket
+import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
+from typing import Any
 
-from search.energy.counters import Counter, SensorError, Ticker
-from search.energy.gpus import VisibleGpus, visible_gpus
-from search.energy.nvml import NvmlPowerIntegral, open_gpu
-from search.energy.rapl import POWERCAP, Rapl, RaplCounter, open_rapl
-from search.energy.reading import Attribution, EnergyMeter, EnergyReading, EnergySources, Quality
+from search.energy.account import Device, DeviceAccount
+from search.energy.counters import SensorError, Ticker
+from search.energy.figures import Holding, Holdings, LeaseFigures
+from search.energy.leases import End, Lease, Leases
+from search.energy.owners import Holder
+from search.energy.processes import ProcessTable
+from search.energy.reading import EnergyReading, EnergySources
 
+SAMPLE_EVERY_S = 1.0
 
-def open_meter(
-    *,
-    gpu_uuids: Sequence[str] = (),
-    gpu_share: float = 1.0,
-    cpu_share: float = 1.0,
-    gpu_reason: str = "",
-    powercap: Path = POWERCAP,
-    clock: Callable[[], float] = time.monotonic,
-) -> EnergyMeter:
-    """Open a meter over the given GPUs and this node's CPUs, starting at 0.
-
-    A sensor that is missing is no error: its part stays None and `sources.reason` says why. One
-    missing GPU of several makes the whole GPU part unknown, since a sum without it would be too small.
-
-    Args:
-        gpu_uuids: GPUs or MIG slices; none leaves the GPU out of the scope.
-        gpu_share: Reserved share of each of these GPUs, in (0, 1].
-        cpu_share: Reserved share of the node's CPUs and DRAM, in (0, 1].
-        gpu_reason: What `visible_gpus` has to say about the UUIDs; it goes before the meter's own reasons.
-        clock: Monotonic seconds.
-
-    Raises:
-        ValueError: A share outside (0, 1].
-    """
-    gpu_fraction, cpu_fraction = _fraction("gpu_share", gpu_share), _fraction("cpu_share", cpu_share)
-    gpus, gpu_reasons = _open_gpus(gpu_uuids, gpu_fraction, clock)
-    rapl, cpu_reasons = _open_cpus(powercap, clock)
-    return NodeMeter(
-        gpu=_Part(gpus),
-        cpu=_Part([_Device(counter, cpu_fraction) for counter in rapl.packages]),
-        dram=_Part([_Device(counter, cpu_fraction) for counter in rapl.dram]),
-        reasons=[*filter(None, [gpu_reason]), *gpu_reasons, *cpu_reasons],
-        longest_gap_s=_longest_gap_s((*rapl.packages, *rapl.dram)),
-    )
-
-
-def meter_for(*, gpus: float, cpus: float) -> EnergyMeter:
-    """Open the meter of a process that has reserved so many GPUs and CPU cores of this node.
-
-    Args:
-        gpus: A share of one GPU, or a number of whole ones; 0 leaves the GPU out of the scope.
-    """
-    visible = visible_gpus(os.environ) if gpus else VisibleGpus((), "")
-    return open_meter(
-        gpu_uuids=visible.uuids,
-        gpu_reason=visible.reason,
-        gpu_share=min(gpus, 1.0) or 1.0,
-        cpu_share=min(cpus / (os.cpu_count() or 1), 1.0),
-    )
-
-
-def _fraction(name: str, share: float) -> Fraction:
-    if not 0 < share <= 1:
-        raise ValueError(f"{name} must be in (0, 1], got {share}")
-    return Fraction(str(share))  # as it is written: 0.29 of 100 mJ is 29, not floor(28.999999999999996)
-
-
-@dataclass(frozen=True)
-class _Device:
-    counter: Counter
-    share: Fraction
-
-    def read_mj(self) -> int:
-        # Floor of the cumulative product, not of each increment: it stays monotone and loses under 1 mJ.
-        return self.counter.read_mj() * self.share.numerator // self.share.denominator
-
-
-class _Part:
-    """All devices of one kind: the sum is known only while each of them answers."""
-
-    def __init__(self, devices: Sequence[_Device]) -> None:
-        self.devices = devices
-        self.lost = ""
-
-    def read_mj(self) -> int | None:
-        try:
-            total_mj = sum(device.read_mj() for device in self.devices)
-        except SensorError as error:
-            self.lost = str(error)
-            return None
-        self.lost = ""
-        return total_mj if self.devices else None
-
-    @property
-    def source(self) -> str:
-        return "" if self.lost else "+".join(sorted({device.counter.source for device in self.devices}))
-
-    @property
-    def attribution(self) -> Attribution:
-        if self.lost or not self.devices:
-            return ""
-        return "exclusive" if all(device.share == 1 for device in self.devices) else "reserved"
-
-    @property
-    def quality(self) -> Quality:
-        match self.attribution:
-            case "":
-                return ""
-            case "reserved":
-                return "D"
-            case "exclusive":
-                return "C" if NvmlPowerIntegral.source in self.source else "A"
-
-    def reasons(self) -> list[str]:
-        jumps = [
-            f"{counter.device}: {counter.num_jumps} jump(s) of the counter left out "
-            f"({counter.unaccounted_mj} mJ); the energy of those moments is missing"
-            for counter in (device.counter for device in self.devices)
-            if counter.num_jumps
-        ]
-        return [self.lost, *jumps] if self.lost else jumps
+OpenGpuDevice = Callable[[str], tuple[Device, Fraction]]
 
 
 class NodeMeter:
-    """The first form of the meter: whole devices of this node, split by reserved share alone."""
+    """Splits what this node's devices use among the leases on them, to the millijoule.
+
+    Each device is sampled once a second and whenever its leases change. All methods take and return plain
+    data and may be called from any thread, so that a Ray actor of the node can hold one as its state.
+
+    Args:
+        cpus: The node's packages, DRAM zones or their estimate: every lease has its CPU share of them.
+        open_gpu: Opens a GPU or MIG slice by UUID: the device, and the slice's share of it.
+        missing: Why there is no device of a kind, by kind.
+        interval_s: Between samples; None leaves `tick` to the caller.
+    """
 
     def __init__(
-        self, *, gpu: _Part, cpu: _Part, dram: _Part, reasons: Sequence[str], longest_gap_s: float | None
+        self,
+        *,
+        cpus: Sequence[Device],
+        open_gpu: OpenGpuDevice,
+        missing: Mapping[str, str] | None = None,
+        processes: ProcessTable | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        interval_s: float | None = SAMPLE_EVERY_S,
     ) -> None:
-        self._parts = {"gpu": gpu, "cpu": cpu, "dram": dram}
-        self._reasons = reasons
-        # RAPL wraps within minutes while an epoch may take an hour: somebody has to look in between.
-        self._ticker = Ticker(longest_gap_s / 2, self.read) if longest_gap_s else None
+        self._clock = clock
+        self._open_gpu = open_gpu
+        self._missing = missing or {}
+        self._processes = processes or ProcessTable()
+        self._accounts = {device.name: DeviceAccount(device, clock()) for device in cpus}
+        self._cpus = tuple(self._accounts)
+        self._gpu_shares: dict[str, tuple[str, Fraction]] = {}
+        self._leases = Leases(self._processes)
+        self._sampler_cpu_s = 0.0
+        self._lock = threading.RLock()
+        self._ticker = Ticker(interval_s, self.tick) if interval_s else None
 
-    @property
-    def sources(self) -> EnergySources:
-        gpu, cpu = self._parts["gpu"], self._parts["cpu"]
-        parts = self._parts.items()
-        reasons = (f"{name}: {reason}" for name, part in parts for reason in part.reasons())
-        return EnergySources(
-            gpu_source=gpu.source,
-            gpu_attribution=gpu.attribution,
-            cpu_source=cpu.source,
-            cpu_attribution=cpu.attribution,
-            scope="+".join(name for name, part in parts if part.source),
-            quality=max((part.quality for _, part in parts), default=""),  # "" < "A" < ... < "E"
-            reason="; ".join((*self._reasons, *reasons)),
-        )
+    def add_gpu(self, uuid: str) -> str:
+        """Watch a GPU from now on, so that its idle levels are known before its first lease.
 
-    def read(self) -> EnergyReading:
-        return EnergyReading(**{f"{name}_mj": part.read_mj() for name, part in self._parts.items()})
+        Returns:
+            Why it cannot be measured; empty if it can.
+        """
+        with self._lock:
+            try:
+                self._gpu(uuid)
+            except SensorError as error:
+                return str(error)
+            return ""
+
+    def open_lease(
+        self,
+        *,
+        trial: str,
+        pid: int,
+        gpus: Mapping[str, float | Fraction],
+        cpu_share: float | Fraction,
+        key: str = "",
+        heartbeat_timeout_s: float | None = None,
+    ) -> str:
+        """Give a trial its joules from now on.
+
+        Args:
+            pid: The trial's process; its children count too. The lease ends when it dies.
+            gpus: Reserved share, in (0, 1], of each GPU or MIG slice by UUID. One that cannot be measured
+                makes the whole GPU part unknown, since a sum without it would be too small.
+            cpu_share: Reserved share of the node's CPUs and DRAM, in (0, 1].
+            key: What makes trials do the same kind of work, such as trainable, batch size and resolution:
+                they share what is learnt of their watts.
+            heartbeat_timeout_s: Silence after which the lease ends; None for a lease without `heartbeat`.
+
+        Returns:
+            The lease's name, for the other methods.
+
+        Raises:
+            ValueError: A share outside (0, 1].
+        """
+        shares = {uuid: as_share(f"share of {uuid}", share) for uuid, share in gpus.items()}
+        cpu = as_share("cpu_share", cpu_share)
+        with self._lock:
+            now_s, process = self._clock(), self._processes.find(pid)
+            devices, why = self._reserve(shares)
+            lease = Lease(
+                name=f"{trial}#{self._leases.num_opened}",
+                trial=trial,
+                pid=pid,
+                start_ticks=process.start_ticks if process else None,
+                shares={**devices, **dict.fromkeys(self._cpus, cpu)},
+                missing={**self._missing, **why},
+                opened_s=now_s,
+                heartbeat_timeout_s=heartbeat_timeout_s,
+            )
+            for name, share in lease.shares.items():
+                self._accounts[name].open(lease.name, share, Holder(pid=pid), now_s, key=key)
+            self._leases.add(lease)
+            return lease.name
+
+    def heartbeat(self, lease: str, *, gpu_memory_mib: float | None = None) -> None:
+        """Keep a lease alive; its memory on the GPU helps to find its process from inside a container."""
+        with self._lock:
+            self._leases.hear(lease, self._clock())
+            if gpu_memory_mib is not None and not self._leases.ended(lease).why:
+                holder = Holder(pid=self._leases[lease].pid, gpu_memory_mib=gpu_memory_mib)
+                for name in self._leases[lease].shares:
+                    self._accounts[name].watch.hold(lease, holder)
+
+    def read(self, lease: str) -> EnergyReading:
+        """The lease's millijoules so far: to this moment, on a shared device up to the last second."""
+        with self._lock:
+            if not self._leases.ended(lease).why:
+                for name in self._leases[lease].shares:
+                    self._accounts[name].refresh(self._clock())
+            return self._holdings(lease).reading()
+
+    def sources(self, lease: str) -> EnergySources:
+        """What the latest reading was made of."""
+        with self._lock:
+            return self._holdings(lease).sources()
+
+    def figures(self, lease: str) -> LeaseFigures:
+        """The lease's account up to its latest reading, or its end."""
+        with self._lock:
+            ended, opened_s = self._leases.ended(lease), self._leases[lease].opened_s
+            seconds = (ended.at_s if ended.why else self._clock()) - opened_s
+            return self._holdings(lease).figures(self._leases[lease].trial, ended.why, seconds)
+
+    def close_lease(self, lease: str) -> LeaseFigures:
+        """End a lease that has not ended by itself, and give its final figures. They stay readable."""
+        with self._lock:
+            if not self._leases.ended(lease).why:
+                self._end(self._leases[lease], "closed", self._clock())
+            return self.figures(lease)
+
+    def wanting_solo(self) -> dict[str, list[str]]:
+        """By device, the leases that a search may let work alone for 3 to 5 s, to learn their watts."""
+        with self._lock:
+            accounts = self._accounts.items()
+            wanting = {name: account.watch.intensities.wanting() for name, account in accounts}
+            is_gpu = {name for name, account in accounts if account.device.kind == "gpu"}
+            return {name: leases for name, leases in wanting.items() if leases and name in is_gpu}
+
+    def device_rows(self) -> list[dict[str, Any]]:
+        """The rows of devices.csv up to this moment, one a device."""
+        with self._lock:
+            for account in self._accounts.values():
+                account.cut(self._clock())
+            node, sampler_cpu_s = socket.gethostname(), round(self._sampler_cpu_s, 3)
+            rows = [account.row() for account in self._accounts.values()]
+            return [{"node": node, **row, "sampler_cpu_s": sampler_cpu_s} for row in rows]
+
+    def tick(self) -> None:
+        """Sample all devices, and end the leases that nobody holds any more."""
+        started_s = time.thread_time()
+        with self._lock:
+            now_s = self._clock()
+            for lease, cause in self._leases.lost(now_s):
+                self._end(lease, cause, now_s)
+            for account in self._accounts.values():
+                account.tick(now_s)
+            self._sampler_cpu_s += time.thread_time() - started_s
 
     def close(self) -> None:
+        """End sampling and free the drivers. Figures and rows up to now may still be read."""
         if self._ticker is not None:
             self._ticker.stop()
-        for part in self._parts.values():
-            _close(part.devices)
+        with self._lock:
+            for account in self._accounts.values():
+                account.device.counter.close()
+
+    def _end(self, lease: Lease, why: End, now_s: float) -> None:
+        for name in lease.shares:
+            self._accounts[name].close(lease.name, now_s)
+        self._leases.end(lease.name, why, now_s)
+
+    def _reserve(self, shares: Mapping[str, Fraction]) -> tuple[dict[str, Fraction], dict[str, str]]:
+        """The shares by device, slices of one GPU put together; or why a GPU cannot be measured."""
+        devices: dict[str, Fraction] = {}
+        try:
+            for uuid, share in shares.items():
+                name, slice_share = self._gpu(uuid)
+                devices[name] = devices.get(name, Fraction(0)) + share * slice_share
+        except SensorError as error:
+            return {}, {"gpu": str(error)}
+        return devices, {}
+
+    def _gpu(self, uuid: str) -> tuple[str, Fraction]:
+        if uuid not in self._gpu_shares:
+            device, share = self._open_gpu(uuid)
+            if device.name in self._accounts:  # another slice of a GPU that is watched already
+                device.counter.close()
+            else:
+                self._accounts[device.name] = DeviceAccount(device, self._clock())
+            self._gpu_shares[uuid] = device.name, share
+        return self._gpu_shares[uuid]
+
+    def _holdings(self, name: str) -> Holdings:
+        lease, is_ended = self._leases[name], bool(self._leases.ended(name).why)
+        accounts = [self._accounts[device] for device in lease.shares]
+        kinds = {
+            kind: [one for one in accounts if one.device.kind == kind] for kind in Holdings.__annotations__
+        }
+        holdings = {
+            kind: Holding(
+                accounts=held,
+                records=[account.record(name) for account in held],
+                missing=lease.missing.get(kind, ""),
+                is_ended=is_ended,
+            )
+            for kind, held in kinds.items()
+        }
+        return Holdings(**holdings)
 
 
-def _open_gpus(
-    uuids: Sequence[str], share: Fraction, clock: Callable[[], float]
-) -> tuple[list[_Device], list[str]]:
-    devices: list[_Device] = []
-    reasons: list[str] = []
-    try:
-        for uuid in uuids:
-            gpu = open_gpu(uuid, clock)
-            devices.append(_Device(gpu.counter, gpu.share * share))
-            reasons += filter(None, [gpu.reason])
-    except SensorError as error:
-        _close(devices)
-        return [], [f"gpu: {error}"]
-    return devices, [f"gpu: {reason}" for reason in reasons]
+def as_share(name: str, share: float | Fraction) -> Fraction:
+    """The share as it is written: 0.29 of 100 mJ is 29, not floor(28.999999999999996).
 
-
-def _open_cpus(powercap: Path, clock: Callable[[], float]) -> tuple[Rapl, list[str]]:
-    try:
-        return open_rapl(powercap, clock), []
-    except SensorError as error:
-        return Rapl((), ()), [f"cpu: {error}"]
-
-
-def _close(devices: Sequence[_Device]) -> None:
-    for device in devices:
-        device.counter.close()
-
-
-def _longest_gap_s(counters: Sequence[RaplCounter]) -> float | None:
-    return min((counter.longest_gap_s for counter in counters), default=None)
+    Raises:
+        ValueError: It is outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"{name} must be in (0, 1], got {share}")
+    return share if isinstance(share, Fraction) else Fraction(str(share))

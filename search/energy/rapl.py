@@ -38,6 +38,7 @@ class RaplCounter:
     """
 
     source = "rapl_powercap"
+    power_ratio: float | None = None
 
     def __init__(self, zone: Path, device: str, clock: Callable[[], float], read_text: ReadText) -> None:
         self.device = device
@@ -48,6 +49,7 @@ class RaplCounter:
         self._range_uj = _read_uj(zone / "max_energy_range_uj", read_text)
         self._max_power_uw = _max_power_uw(zone, read_text)
         self._raw_uj, self._at_s = _read_uj(self._energy_file, read_text), clock()
+        self.start_mj = self._raw_uj // 1000
         self._total_uj = 0
         self._unaccounted_uj = 0
         self._lock = threading.Lock()

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Literal, Protocol
 
-Attribution = Literal["exclusive", "reserved", ""]
+Attribution = Literal["exclusive", "calibrated", "utilisation", "equal", "reserved", ""]
 Quality = Literal["A", "B", "C", "D", "E", ""]
+
+_MEASURED = ("gpu", "cpu", "dram")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,23 +18,39 @@ class EnergyReading:
     """Integer millijoules since the meter was opened; None is unknown, never 0.
 
     Attributes:
+        gpu_active_mj: Part of `gpu_mj` that work drew: what is above idle, as far as idling is known by now.
+        gpu_context_mj: Part that the mere presence of processes on the GPUs drew.
+        gpu_idle_share_mj: Part that the GPUs draw without any process, by reserved share.
+        gpu_uncert_mj: Error of `gpu_mj` to be expected, either way.
         cpu_mj: CPU packages, without the DRAM that has a counter of its own.
+        estimated_mj: By watts the user stated, in no other part.
     """
 
     gpu_mj: int | None = None
     cpu_mj: int | None = None
     dram_mj: int | None = None
+    estimated_mj: int | None = None
+    gpu_active_mj: int | None = None
+    gpu_context_mj: int | None = None
+    gpu_idle_share_mj: int | None = None
+    gpu_uncert_mj: int | None = None
 
     @property
-    def total_mj(self) -> int | None:
-        """The sum of the known parts; `scope` names them. None if nothing is known."""
-        known = [part_mj for part_mj in self._parts().values() if part_mj is not None]
+    def measured_mj(self) -> int | None:
+        """The sum of the known parts that a sensor measured; None if there is none."""
+        known = [part_mj for part in _MEASURED if (part_mj := getattr(self, f"{part}_mj")) is not None]
         return sum(known) if known else None
 
     @property
+    def total_mj(self) -> int | None:
+        """What was measured and what was estimated; `scope` names the parts. None if nothing is known."""
+        return _sum(self.measured_mj, self.estimated_mj)
+
+    @property
     def scope(self) -> str:
-        """The parts that are in `total_mj`: "gpu", "gpu+cpu", "gpu+cpu+dram", "cpu", "cpu+dram" or ""."""
-        return "+".join(part for part, part_mj in self._parts().items() if part_mj is not None)
+        """The parts in `total_mj`, such as "gpu", "gpu+cpu+dram", "cpu+dram", "gpu+estimated" or ""."""
+        parts = (*_MEASURED, "estimated")
+        return "+".join(part for part in parts if getattr(self, f"{part}_mj") is not None)
 
     def __sub__(self, earlier: EnergyReading) -> EnergyReading:
         """What was used since `earlier`: a part is known where both readings know it."""
@@ -71,16 +89,21 @@ class EnergySources:
 
     Attributes:
         gpu_source: "nvml_counter" or "nvml_power_integral", joined by + where devices differ.
-        gpu_attribution: "exclusive" is the whole device, "reserved" the reserved share of it.
-        cpu_source: "rapl_powercap"; DRAM has the same source and attribution.
+        gpu_attribution: How 95 % of the joules were split, or better: "exclusive" is the whole device,
+            "calibrated" by utilisation times intensity, "utilisation" by it alone, "equal" among idle
+            leases, "reserved" by reserved share.
+        gpu_model: Joined by + where devices differ.
+        cpu_source: "rapl_powercap", or "estimated_user_model"; DRAM has the same source and attribution.
         scope: The parts that can be read now, as `EnergyReading.scope` writes them.
         quality: That of the worst part in the scope. A counter and exclusive, B counter and calibrated
-            shares, C counter and plain utilisation or exclusive integral, D reserved, E estimated.
+            shares, C counter and plain utilisation or exclusive integral, D reserved or equal shares or
+            a shared integral, E estimated.
         reason: Why nothing or not everything could be measured, and the remedy. Empty if all is well.
     """
 
     gpu_source: str = ""
     gpu_attribution: Attribution = ""
+    gpu_model: str = ""
     cpu_source: str = ""
     cpu_attribution: Attribution = ""
     scope: str = ""

@@ -2,33 +2,43 @@
  *
  * FAKE_NVML_SCRIPT names the file. A line is "key value": "count 2", "0.energy_mj 1000",
  * "0.field.83 1000". A value "!15" answers with NVML error 15. A key that is not there answers
- * NOT_SUPPORTED, as a driver does for what a GPU lacks. Device handles are index + 1. */
+ * NOT_SUPPORTED, as a driver does for what a GPU lacks. Device handles are index + 1.
+ *
+ * "0.processes 101:2048 102:512" lists pids and MiB, and "0.samples 101:1700000000000000:80" the ring: pid,
+ * microseconds, percent. What follows the wall clock instead: "0.profile SINCE_US STEP_MS MW:MS MW:MS" is
+ * power in phases that repeat, with an energy counter that moves every STEP_MS; "0.busy 101:80 102:40" gives
+ * a sample every 100 ms, each naming the next pid. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { SUCCESS = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, UNINITIALIZED = 1 };
-enum { TEXT_SIZE = 96, MAX_DEVICES = 16 };
+enum { SUCCESS = 0, UNINITIALIZED = 1, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7 };
+enum { TEXT_SIZE = 2048, MAX_DEVICES = 16, MAX_PHASES = 16, RING = 100, SAMPLE_US = 100000 };
 
 typedef struct { unsigned field, scope; int64_t timestamp, latency; int type, result; uint64_t value; } Field;
 typedef struct { unsigned before[6], gpu_slices, compute_slices; unsigned long long memory_mib; } Attributes;
+
+typedef struct { unsigned pid; unsigned long long memory; unsigned gpu_instance, compute_instance; } Process;
+typedef struct { unsigned pid; unsigned long long at_us; unsigned sm, mem, enc, dec; } Sample;
+typedef struct { unsigned gpu, memory; } Rates;
 
 static int users = 0;
 
 static int find(const char *key, char *text) {
     FILE *script = fopen(getenv("FAKE_NVML_SCRIPT"), "r");
-    char line[256], name[TEXT_SIZE];
+    char line[TEXT_SIZE + 96], name[96];
     int result = NOT_SUPPORTED;
     while (script && result == NOT_SUPPORTED && fgets(line, sizeof line, script))
-        if (sscanf(line, "%95s %95[^\n]", name, text) == 2 && !strcmp(name, key))
+        if (sscanf(line, "%95s %2047[^\n]", name, text) == 2 && !strcmp(name, key))
             result = *text == '!' ? atoi(text + 1) : SUCCESS;
     if (script) fclose(script);
     return result;
 }
 
 static int find_text(void *device, const char *name, char *text) {
-    char key[TEXT_SIZE];
+    char key[96];
     snprintf(key, sizeof key, "%d.%s", (int)(intptr_t)device - 1, name);
     return users ? find(key, text) : UNINITIALIZED;
 }
@@ -92,8 +102,89 @@ int nvmlDeviceGetName(void *device, char *out, unsigned size) {
     return copy(find_text(device, "name", text), text, out, size);
 }
 
-int nvmlDeviceGetTotalEnergyConsumption(void *d, uint64_t *mj) { return find_number(d, "energy_mj", mj); }
-int nvmlDeviceGetPowerUsage(void *d, unsigned *mw) { return find_uint(d, "power_mw", mw); }
+static unsigned long long now_us(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * 1000000ull + now.tv_nsec / 1000;
+}
+
+static int play_profile(void *device, uint64_t *mj, unsigned *mw) {
+    char text[TEXT_SIZE], *at = text;
+    double phase_mw[MAX_PHASES] = {0}, phase_ms[MAX_PHASES], cycle_ms = 0, cycle_mj = 0, total_mj = 0;
+    int result = find_text(device, "profile", text), phases = 0;
+    if (result != SUCCESS) return result;
+    unsigned long long since_us = strtoull(at, &at, 10), step_ms = strtoull(at, &at, 10);
+    for (; *at && phases < MAX_PHASES; phases++) {
+        phase_mw[phases] = strtod(at, &at), at++;
+        phase_ms[phases] = strtod(at, &at);
+        cycle_ms += phase_ms[phases], cycle_mj += phase_mw[phases] * phase_ms[phases] / 1000;
+    }
+    unsigned long long passed_ms = (now_us() - since_us) / 1000 / step_ms * step_ms;
+    double left_ms = passed_ms - cycle_ms * (uint64_t)(passed_ms / cycle_ms);
+    total_mj = cycle_mj * (uint64_t)(passed_ms / cycle_ms);
+    *mw = phase_mw[0];
+    for (int i = 0; i < phases && left_ms > 0; left_ms -= phase_ms[i++]) {
+        *mw = phase_mw[i];
+        total_mj += phase_mw[i] * (left_ms < phase_ms[i] ? left_ms : phase_ms[i]) / 1000;
+    }
+    *mj = (uint64_t)total_mj;
+    return SUCCESS;
+}
+int nvmlDeviceGetTotalEnergyConsumption(void *d, uint64_t *mj) {
+    unsigned mw;
+    int result = find_number(d, "energy_mj", mj);
+    return result == NOT_SUPPORTED ? play_profile(d, mj, &mw) : result;
+}
+int nvmlDeviceGetPowerUsage(void *d, unsigned *mw) {
+    uint64_t mj;
+    int result = find_uint(d, "power_mw", mw);
+    return result == NOT_SUPPORTED ? play_profile(d, &mj, mw) : result;
+}
+int nvmlDeviceGetUtilizationRates(void *d, Rates *rates) { return find_uint(d, "gpu_percent", &rates->gpu); }
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, Process *processes) {
+    char text[TEXT_SIZE] = "", *at = text;
+    int result = find_text(device, "processes", text);
+    unsigned found = 0;
+    if (result != SUCCESS) return result;
+    for (unsigned pid; (pid = strtoul(at, &at, 10)); found++) {
+        unsigned long long mib = *at == ':' ? strtoull(at + 1, &at, 10) : 0;
+        if (processes && found < *count) processes[found] = (Process){.pid = pid, .memory = mib << 20};
+    }
+    result = found && (!processes || found > *count) ? INSUFFICIENT_SIZE : SUCCESS;
+    return *count = found, result;
+}
+
+static int add_sample(Sample *samples, unsigned room, unsigned found, Sample sample) {
+    if (samples && found < room) samples[found] = sample;
+    return 1;
+}
+static unsigned play_busy(char *at, unsigned long long after_us, Sample *samples, unsigned room) {
+    unsigned pids[MAX_DEVICES], percents[MAX_DEVICES], num = 0, found = 0;
+    while (num < MAX_DEVICES && (pids[num] = strtoul(at, &at, 10))) percents[num++] = strtoul(at + 1, &at, 10);
+    unsigned long long last = now_us() / SAMPLE_US, first = after_us / SAMPLE_US + 1;
+    if (first + RING < last) first = last - RING;
+    for (unsigned long long i = first; num && i <= last; i++)
+        found += add_sample(samples, room, found,
+                            (Sample){.pid = pids[i % num], .at_us = i * SAMPLE_US, .sm = percents[i % num]});
+    return found;
+}
+int nvmlDeviceGetProcessUtilization(void *device, Sample *samples, unsigned *count, unsigned long long after_us) {
+    char text[TEXT_SIZE] = "", *at = text;
+    int result = find_text(device, "samples", text);
+    unsigned found = 0;
+    if (result == NOT_SUPPORTED && (result = find_text(device, "busy", text)) == SUCCESS)
+        found = play_busy(text, after_us, samples, *count);
+    else if (result == SUCCESS)
+        for (Sample one = {0}; (one.pid = strtoul(at, &at, 10)) || *at == ':';) {
+            one.at_us = strtoull(at + 1, &at, 10), one.sm = strtoul(at + 1, &at, 10);
+            if (one.at_us > after_us) found += add_sample(samples, *count, found, one);
+        }
+    if (result != SUCCESS) return result;
+    if (!found) return NOT_FOUND;
+    result = !samples || found > *count ? INSUFFICIENT_SIZE : SUCCESS;
+    return *count = found, result;
+}
 int nvmlDeviceGetEnforcedPowerLimit(void *d, unsigned *mw) { return find_uint(d, "power_limit_mw", mw); }
 int nvmlDeviceGetTemperature(void *d, int sensor, unsigned *c) { return find_uint(d, "temperature_c", c); }
 int nvmlDeviceGetClockInfo(void *d, int type, unsigned *mhz) {

@@ -1,0 +1,207 @@
+"""The ledger of one device: each millijoule of its counter is a lease's, external, idle or unaccounted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+from search.energy.activity import Activity, ActivitySource
+from search.energy.attribution import Claim, Tick, split
+from search.energy.counters import Counter, SensorError
+from search.energy.gauges import Gauges
+from search.energy.owners import Holder
+from search.energy.record import LeaseRecord
+from search.energy.watch import LOOK_EVERY_S, SHORTEST_LOOK_S, Watch
+
+_LONGEST_S = 10.0  # the driver's ring of samples: longer stretches have lost theirs
+
+Kind = Literal["gpu", "cpu", "dram", "estimated"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """A device as the meter opened it.
+
+    Attributes:
+        name: UUID of a GPU, zone of a CPU.
+        activity: Who uses it; None leaves reserved shares.
+        is_rest_external: See `attribution.Tick`.
+        reason: What the reader of its numbers must know; empty if all is well.
+    """
+
+    name: str
+    kind: Kind
+    counter: Counter
+    activity: ActivitySource | None = None
+    gauges: Gauges | None = None
+    is_rest_external: bool = False
+    reason: str = ""
+
+
+class DeviceAccount:
+    """Samples one device and settles what it used among the leases that are open.
+
+    Not safe between threads: its meter holds the lock. Between two settlements the leases do not change.
+    """
+
+    def __init__(self, device: Device, now_s: float) -> None:
+        self.device = device
+        self.watch = Watch(device.activity, now_s)
+        self.lost = ""
+        self.external_mj = self.idle_mj = self.gap_mj = 0
+        self._open: dict[str, LeaseRecord] = {}
+        self._ended: dict[str, LeaseRecord] = {}
+        self._seen_mj = self._pending_mj = 0
+        self._sampled_s = self._settled_s = now_s
+        self._is_broken = False
+
+    def open(self, lease: str, share: Fraction, holder: Holder, now_s: float, *, key: str = "") -> None:
+        """Count for one more lease from now on."""
+        self.cut(now_s)
+        self._open[lease] = LeaseRecord(share=share, opened_s=now_s)
+        self.watch.open(lease, holder, now_s, key=key)
+
+    def close(self, lease: str, now_s: float) -> None:
+        """Count no longer for a lease; its record stays readable."""
+        self.cut(now_s)
+        self._open[lease].closed_s = now_s
+        self._ended[lease] = self._open.pop(lease)
+        self.watch.close(lease)
+
+    def record(self, lease: str) -> LeaseRecord:
+        """The account of an open or ended lease."""
+        return self._open[lease] if lease in self._open else self._ended[lease]
+
+    def tick(self, now_s: float) -> None:
+        """Sample, and settle where it is due."""
+        if self._sample(now_s) and (self._is_plain() or now_s - self._settled_s >= LOOK_EVERY_S):
+            self._settle()
+
+    def refresh(self, now_s: float) -> None:
+        """Bring the records up to this moment; those of a shared device up to the last second."""
+        if self._sample(now_s) and (self._is_plain() or now_s - self._settled_s >= SHORTEST_LOOK_S):
+            self._settle()
+
+    def cut(self, now_s: float) -> None:
+        """Settle up to this moment whatever the length: before the leases change or the rows are written."""
+        is_answering = self._sample(now_s)
+        self._settle()
+        # Without an answer now, what the counter moves until the next one spans two sets of leases.
+        self._is_broken = self._is_broken or not is_answering
+
+    def row(self) -> dict[str, Any]:
+        """The device's row of devices.csv, up to the last settlement; `residual_j` is always 0."""
+        counter = self.device.counter
+        moved_mj = self._seen_mj - self._pending_mj + counter.unaccounted_mj
+        trials_mj = sum(record.total_mj for record in (*self._open.values(), *self._ended.values()))
+        unaccounted_mj = self.gap_mj + counter.unaccounted_mj
+        residual_mj = moved_mj - trials_mj - self.external_mj - self.idle_mj - unaccounted_mj
+        levels, labels = self.watch.levels, self.device.gauges and self.device.gauges.labels
+        return {
+            "device": self.device.name,
+            "kind": self.device.kind,
+            "source": counter.source,
+            "counter_start_mj": counter.start_mj,
+            "counter_end_mj": counter.start_mj + moved_mj,
+            "energy_device_j": moved_mj / 1000,
+            "energy_trials_j": trials_mj / 1000,
+            "energy_external_j": self.external_mj / 1000,
+            "energy_idle_j": self.idle_mj / 1000,
+            "energy_unaccounted_j": unaccounted_mj / 1000,
+            "residual_j": residual_mj / 1000,
+            "p_bare_w": levels.bare.power_w if levels.bare.is_known else None,
+            "p_ctx_w": levels.context.power_w if levels.context.is_known else None,
+            "counter_power_ratio": counter.power_ratio,
+            "driver_version": labels.driver_version if labels else "",
+        }
+
+    def _is_plain(self) -> bool:
+        """Whether the split needs nobody's utilisation: then it is exact at any moment, also after a gap."""
+        if self._is_rest_external:
+            return True
+        is_whole = [record.share for record in self._open.values()] == [1]
+        return is_whole and (self._answers_for_guests or not self.watch.has_external)
+
+    @property
+    def _is_rest_external(self) -> bool:
+        return self.device.is_rest_external and self._reserved < 1
+
+    @property
+    def _reserved(self) -> Fraction:
+        return sum((record.share for record in self._open.values()), Fraction(0))
+
+    @property
+    def _answers_for_guests(self) -> bool:
+        """Who reserved all cores answers for the system's daemons too; a GPU's holder does not."""
+        return self.device.kind != "gpu" and self._reserved >= 1
+
+    def _sample(self, now_s: float) -> bool:
+        try:
+            total_mj = self.device.counter.read_mj()
+        except SensorError as error:
+            self.lost = str(error)
+            return False
+        self.lost = ""
+        moved_mj, self._seen_mj = total_mj - self._seen_mj, total_mj
+        since_s, self._sampled_s = now_s - self._sampled_s, now_s
+        if self._is_broken or (since_s > _LONGEST_S and not self._is_plain()):
+            self._leave_out(moved_mj)
+        else:
+            self._pending_mj += moved_mj
+            self._show(since_s)
+        return True
+
+    def _show(self, since_s: float) -> None:
+        if self.device.gauges and self._open:
+            state = self.device.gauges.state()
+            for record in self._open.values():
+                record.show(state, since_s)
+
+    def _leave_out(self, moved_mj: int) -> None:
+        """Put a gap aside, with the unsettled seconds before it: their utilisation is lost too."""
+        self.gap_mj += self._pending_mj + moved_mj
+        self._pending_mj = 0
+        self._settled_s = self._sampled_s
+        self._is_broken = False
+        self.watch.interrupt(self._sampled_s)
+
+    def _settle(self) -> None:
+        increment_mj, self._pending_mj = self._pending_mj, 0
+        duration_s, self._settled_s = self._sampled_s - self._settled_s, self._sampled_s
+        if increment_mj or duration_s:
+            self._book(increment_mj, duration_s, self._activity(increment_mj))
+
+    def _activity(self, increment_mj: int) -> Activity:
+        is_early = self._sampled_s - self.watch.looked_s < LOOK_EVERY_S
+        if self._is_rest_external or (self._is_plain() and is_early):
+            return self.watch.pass_by(increment_mj)
+        return self.watch.look(increment_mj, self._sampled_s)
+
+    def _book(self, increment_mj: int, duration_s: float, activity: Activity) -> None:
+        known_w, levels = self.watch.intensities.known_w, self.watch.levels
+        claims = {
+            lease: Claim(
+                share=record.share, utilisation_s=activity.use_s.get(lease), intensity_w=known_w(lease)
+            )
+            for lease, record in self._open.items()
+        }
+        tick = Tick(
+            increment_mj=increment_mj,
+            duration_s=duration_s,
+            claims=claims,
+            external_s=0.0 if self._answers_for_guests else activity.external_s,
+            bare_w=levels.bare.power_w,
+            context_w=max(levels.context.power_w, levels.bare.power_w),
+            is_rest_external=self._is_rest_external,
+        )
+        result = split(tick)
+        self.external_mj += result.external_mj
+        self.idle_mj += result.idle_mj
+        is_alone = len(claims) == 1 and not tick.external_s and not tick.is_rest_external
+        for lease, part in result.parts.items():
+            assert result.method
+            self._open[lease].book(
+                part, result.method, device_mj=increment_mj, duration_s=duration_s, is_alone=is_alone
+            )
+        self.watch.learn(sum(part.active_mj for part in result.parts.values()), duration_s, activity)

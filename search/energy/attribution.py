@@ -1,0 +1,187 @@
+"""Who used the energy of one device in one tick. Pure: whole millijoules in, the same millijoules out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+Method = Literal["exclusive", "calibrated", "utilisation", "equal", "reserved"]
+
+_EXTERNAL, _IDLE = "\0external", "\0idle"  # no lease can bear these names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What one lease has on a device during one tick.
+
+    Attributes:
+        share: Reserved share of the device, in (0, 1].
+        utilisation_s: Seconds of full use by the lease's processes; None is unknown.
+        intensity_w: Watts above idle per second of full use; None is unknown.
+    """
+
+    share: Fraction
+    utilisation_s: float | None = None
+    intensity_w: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """One stretch of time of one device in which its leases did not change.
+
+    Attributes:
+        increment_mj: What the device's counter moved; never negative.
+        external_s: Utilisation-seconds of processes that belong to no lease.
+        bare_w: Power without any process.
+        context_w: Power with a process on the device that does nothing; the bare power is in it.
+        is_rest_external: What the claims do not reserve belongs to others that cannot be seen (the other
+            slices of a MIG device, the other processes of a meter of one process): reserved shares are then
+            all there is to split by, and the rest is theirs.
+    """
+
+    increment_mj: int
+    duration_s: float
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+    external_s: float = 0.0
+    bare_w: float = 0.0
+    context_w: float = 0.0
+    is_rest_external: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One lease's millijoules of a tick: its work, its part of the contexts' power, its part of idling."""
+
+    active_mj: int
+    context_mj: int
+    idle_share_mj: int
+
+    @property
+    def total_mj(self) -> int:
+        return self.active_mj + self.context_mj + self.idle_share_mj
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Where a tick's increment went: the parts, `external_mj` and `idle_mj` add up to it exactly.
+
+    Attributes:
+        method: How the active part was split; None where no lease was open.
+    """
+
+    parts: Mapping[str, Part]
+    external_mj: int
+    idle_mj: int
+    method: Method | None
+
+
+def split(tick: Tick) -> Split:
+    """Split a tick's increment D into idle I, context C and active A, and these among the leases.
+
+        I = min(D, P_bare dt)    C = min(D - I, (P_ctx - P_bare) dt) if there are leases    A = D - I - C
+        E_i = A w_i / W + C / |R| + I f_i    E_ext = A w_ext / W    E_idle = I (1 - sum f_i)
+
+    with w_i = k_i u_i. A single lease of the whole device gets all of it, unless others were seen working.
+    Numbers that mean nothing (negative, infinite, NaN) count as 0, shares that sum to more than 1 are scaled.
+
+    Raises:
+        ValueError: The increment is negative: a reset is for the counter to leave out.
+    """
+    if tick.increment_mj < 0:
+        raise ValueError(f"increment_mj must not be negative, got {tick.increment_mj}")
+    claims = tick.claims
+    idle_mj = min(tick.increment_mj, _energy_mj(tick.bare_w, tick.duration_s))
+    above_mj = _energy_mj(tick.context_w - tick.bare_w, tick.duration_s) if claims else 0
+    context_mj = min(tick.increment_mj - idle_mj, above_mj)
+    method, weights = _weights(tick)
+    active = apportion(tick.increment_mj - idle_mj - context_mj, weights)
+    context = apportion(context_mj, _with_rest(tick) if tick.is_rest_external else dict.fromkeys(claims, 1.0))
+    idle = apportion(idle_mj, _shares(claims, _IDLE))
+    parts = {
+        lease: Part(active_mj=active[lease], context_mj=context[lease], idle_share_mj=idle[lease])
+        for lease in claims
+    }
+    return Split(
+        parts=parts,
+        external_mj=active.get(_EXTERNAL, 0) + context.get(_EXTERNAL, 0),
+        idle_mj=active.get(_IDLE, 0) + idle[_IDLE],
+        method=method,
+    )
+
+
+def apportion(total: int, weights: Mapping[str, float | Fraction]) -> dict[str, int]:
+    """Whole parts of `total` in proportion to the weights, by largest remainder.
+
+    They add up to `total` exactly and do not depend on the order of the names. A weight of 0 gets 0,
+    unless all are 0: then the parts are equal.
+    """
+    exact = {name: _exact(weight) for name, weight in weights.items()}
+    if not any(exact.values()):
+        exact = dict.fromkeys(exact, Fraction(1))
+    sum_of_weights = sum(exact.values())
+    quotas = {name: total * weight / sum_of_weights for name, weight in exact.items()}
+    parts = {name: math.floor(quota) for name, quota in quotas.items()}
+    by_remainder = sorted(quotas, key=lambda name: (parts[name] - quotas[name], name))
+    for name in by_remainder[: total - sum(parts.values())]:
+        parts[name] += 1
+    return parts
+
+
+def _weights(tick: Tick) -> tuple[Method | None, dict[str, float | Fraction]]:
+    """How the active part is split, and by which weights; `_EXTERNAL` and `_IDLE` may be among them."""
+    claims, external_s = tick.claims, _number(tick.external_s)
+    if not claims:
+        return None, {_EXTERNAL: external_s} if external_s else {_IDLE: 1.0}
+    if sum(claim.share for claim in claims.values()) == 1 == len(claims) and not external_s:
+        return "exclusive", dict.fromkeys(claims, 1.0)
+    if tick.is_rest_external:
+        return "reserved", _with_rest(tick)
+    if any(claim.utilisation_s is None for claim in claims.values()):
+        return "reserved", {lease: claim.share for lease, claim in claims.items()}
+    return _by_utilisation(claims, external_s)
+
+
+def _by_utilisation(
+    claims: Mapping[str, Claim], external_s: float
+) -> tuple[Method, dict[str, float | Fraction]]:
+    used_s = {lease: _number(claim.utilisation_s) for lease, claim in claims.items()}
+    if not any(used_s.values()) and not external_s:
+        return "equal", dict.fromkeys(claims, 1.0)
+    working = [claims[lease] for lease, seconds in used_s.items() if seconds]
+    known_w = [Fraction(watts) for claim in working if (watts := _number(claim.intensity_w))]
+    # An unknown intensity is 1 in units of the others' mean: 1 W beside 400 W would make it nothing.
+    usual_w = sum(known_w, Fraction(0)) / len(known_w) if known_w else Fraction(1)
+    weights: dict[str, float | Fraction] = {
+        lease: Fraction(seconds) * (_exact(_number(claims[lease].intensity_w)) or usual_w)
+        for lease, seconds in used_s.items()
+    }
+    weights[_EXTERNAL] = Fraction(external_s) * usual_w
+    is_calibrated = len(known_w) == len(working) and not external_s
+    return "calibrated" if is_calibrated else "utilisation", weights
+
+
+def _with_rest(tick: Tick) -> dict[str, float | Fraction]:
+    return {**_shares(tick.claims, _EXTERNAL)}
+
+
+def _shares(claims: Mapping[str, Claim], rest: str) -> dict[str, float | Fraction]:
+    shares = {lease: max(claim.share, Fraction(0)) for lease, claim in claims.items()}
+    return {**shares, rest: max(1 - sum(shares.values(), Fraction(0)), Fraction(0))}
+
+
+def _energy_mj(power_w: float, duration_s: float) -> int:
+    energy_mj = _exact(power_w) * _exact(duration_s) * 1000
+    return math.floor(energy_mj)
+
+
+def _number(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) and value > 0 else 0.0
+
+
+def _exact(value: float | Fraction) -> Fraction:
+    if isinstance(value, Fraction):
+        return max(value, Fraction(0))
+    return Fraction(_number(value))

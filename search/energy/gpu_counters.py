@@ -1,0 +1,119 @@
+"""The two ways to a GPU's joules, whoever made it: its driver's counter, or the integral of its power."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+
+from search.energy.counters import Counter, SensorError, Ticker
+from search.energy.gauges import Gauges
+
+POWER_INTERVAL_S = 0.1
+
+
+class DriverCounter:
+    """The driver's own energy counter of one GPU (Volta and newer), which moves in steps of 20 to 100 ms.
+
+    It counts from the last driver load, so a fall is a reset: the counter goes on from the new
+    value and the fall is kept in `unaccounted_mj`.
+    """
+
+    power_ratio: float | None = None
+
+    def __init__(
+        self, device: str, source: str, read_raw_mj: Callable[[], int], *, on_close: Callable[[], None]
+    ) -> None:
+        self.device = device
+        self.source = source
+        self.num_jumps = 0
+        self.unaccounted_mj = 0
+        self.close = on_close
+        self._read_raw_mj = read_raw_mj
+        self._raw_mj = self.start_mj = read_raw_mj()
+        self._total_mj = 0
+        self._lock = threading.Lock()
+
+    def read_mj(self) -> int:
+        with self._lock:
+            before_mj, self._raw_mj = self._raw_mj, self._read_raw_mj()
+            moved_mj = self._raw_mj - before_mj
+            if moved_mj < 0:
+                self.num_jumps += 1
+                self.unaccounted_mj += moved_mj
+            else:
+                self._total_mj += moved_mj
+            return self._total_mj
+
+
+class PowerIntegral:
+    """Power of one GPU, integrated by trapezoids over all samples, for GPUs without an energy counter.
+
+    Equal samples in a row are kept: dropping them would bend the line between them. A time without
+    answers is bridged by the line from the last sample before to the first one after.
+    """
+
+    start_mj = num_jumps = unaccounted_mj = 0
+    power_ratio: float | None = None
+
+    def __init__(
+        self,
+        device: str,
+        source: str,
+        read_power_mw: Callable[[], int],
+        *,
+        clock: Callable[[], float],
+        on_close: Callable[[], None],
+    ) -> None:
+        self.device = device
+        self.source = source
+        self._read_power_mw = read_power_mw
+        self._clock = clock
+        self._on_close = on_close
+        self._power_mw, self._at_s = read_power_mw(), clock()
+        self._total_mj = 0.0
+        self._lock = threading.Lock()
+        self._ticker: Ticker | None = None
+
+    def start(self, interval_s: float = POWER_INTERVAL_S) -> None:
+        """Sample in a thread from now on. Without it, only `read_mj()` takes samples."""
+        self._ticker = Ticker(interval_s, self._sample)
+
+    def _sample(self) -> None:
+        # One lost sample is bridged; if the loss lasts, the next read_mj() of the meter says so.
+        with suppress(SensorError):
+            self.read_mj()
+
+    def read_mj(self) -> int:
+        with self._lock:
+            power_mw, at_s = self._read_power_mw(), self._clock()
+            self._total_mj += (self._power_mw + power_mw) / 2 * (at_s - self._at_s)
+            self._power_mw, self._at_s = power_mw, at_s
+            return math.floor(self._total_mj)
+
+    def stop(self) -> None:
+        """End the thread; the integral may still be read."""
+        if self._ticker is not None:
+            self._ticker.stop()
+
+    def close(self) -> None:
+        self.stop()
+        self._on_close()
+
+
+@dataclass(frozen=True)
+class OpenGpu:
+    """A GPU's running counter.
+
+    Attributes:
+        share: Part of the counter that is this device's: under 1 only for a MIG slice.
+        reason: What the reader of the numbers must know; empty for a whole GPU.
+    """
+
+    counter: Counter
+    gauges: Gauges
+    share: Fraction = Fraction(1)
+    reason: str = ""

@@ -1,0 +1,93 @@
+"""Watts per second of full use of each lease: what tells a hungry trial from a frugal one at equal use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+SOLO_S = 3.0
+
+Origin = Literal["solo", "earlier", ""]
+
+
+@dataclass
+class _Solo:
+    """A lease's time alone: the stretch that goes on now, and all that were long enough."""
+
+    running_mj: int = 0
+    running_use_s: float = 0.0
+    running_s: float = 0.0
+    active_mj: int = 0
+    use_s: float = 0.0
+
+    def add(self, active_mj: int, use_s: float, duration_s: float) -> None:
+        self.running_mj += active_mj
+        self.running_use_s += use_s
+        self.running_s += duration_s
+        if self.running_s >= SOLO_S:
+            self.active_mj += self.running_mj
+            self.use_s += self.running_use_s
+            self.running_mj, self.running_use_s = 0, 0.0  # the stretch goes on: what follows counts at once
+
+    def end(self) -> None:
+        self.running_mj, self.running_use_s, self.running_s = 0, 0.0, 0.0
+
+    @property
+    def intensity_w(self) -> float | None:
+        return self.active_mj / 1000 / self.use_s if self.use_s > 0 and self.active_mj > 0 else None
+
+
+class Intensities:
+    """The known intensities of one device's leases.
+
+    An intensity comes from natural solo stretches, in which a lease alone uses the device for 3 s: ramping
+    up gives these free. A search may add a solo slice: where `wanting` names leases it pauses the others
+    for 3 to 5 s, and what follows is such a stretch. Else it comes from an earlier lease with the same key
+    (trainable, batch size, resolution: whatever makes the same kind of work); else it is unknown.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[str, str] = {}
+        self._solos: dict[str, _Solo] = {}
+        self._earlier_w: dict[str, float] = {}
+
+    def open(self, lease: str, key: str = "") -> None:
+        self._keys[lease] = key
+        self._solos[lease] = _Solo()
+
+    def close(self, lease: str) -> None:
+        """End a lease; what it taught serves later leases with the same key."""
+        key, solo = self._keys.pop(lease), self._solos.pop(lease)
+        if key and solo.intensity_w is not None:
+            self._earlier_w[key] = solo.intensity_w
+
+    def known_w(self, lease: str) -> float | None:
+        """The lease's intensity in watts per utilisation-second."""
+        own_w = self._solos[lease].intensity_w
+        return own_w if own_w is not None else self._earlier_w.get(self._keys[lease])
+
+    def origin(self, lease: str) -> Origin:
+        if self._solos[lease].intensity_w is not None:
+            return "solo"
+        return "earlier" if self._keys[lease] in self._earlier_w else ""
+
+    def wanting(self) -> list[str]:
+        """The leases whose energy is split by plain utilisation until they have been alone for 3 s."""
+        return [lease for lease in self._solos if self.known_w(lease) is None] if len(self._solos) > 1 else []
+
+    def observe(
+        self, active_mj: int, duration_s: float, use_s: Mapping[str, float], external_s: float
+    ) -> None:
+        """Learn from a stretch if one lease alone used the device in it, from end to end."""
+        working = [lease for lease, seconds in use_s.items() if seconds > 0]
+        for lease, solo in self._solos.items():
+            if working == [lease] and not external_s:
+                solo.add(active_mj, use_s[lease], duration_s)
+            else:
+                solo.end()
+
+    def interrupt(self) -> None:
+        """End all stretches: what the leases did now is unknown."""
+        for solo in self._solos.values():
+            solo.end()

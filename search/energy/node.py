@@ -1,0 +1,120 @@
+"""Opens the devices of this node for its meter: GPUs by UUID, CPU packages, DRAM zones or their estimate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+from search.energy.account import Device, Kind
+from search.energy.activity import CpuActivity, GpuActivity
+from search.energy.amd import PREFIX as AMD_PREFIX
+from search.energy.amd import open_amd_gpu
+from search.energy.counters import Counter, SensorError
+from search.energy.meter import SAMPLE_EVERY_S, NodeMeter
+from search.energy.nvml import open_gpu
+from search.energy.processes import ProcessTable, ProcessTrees
+from search.energy.rapl import POWERCAP, open_rapl
+from search.energy.user_model import UserModelCounter
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuWatts:
+    """Watts of the node's CPUs as the user states them, for nodes that measure nothing."""
+
+    idle_w: float
+    max_w: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What all devices of a node share.
+
+    Attributes:
+        is_alone: The meter sees its own process only: what that process did not reserve is others'.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    processes: ProcessTable = field(default_factory=ProcessTable)
+    powercap: Path = POWERCAP
+    is_alone: bool = False
+
+
+def open_node_meter(
+    gpu_uuids: Sequence[str] = (),
+    *,
+    cpu_watts: CpuWatts | None = None,
+    surroundings: Surroundings | None = None,
+    interval_s: float | None = SAMPLE_EVERY_S,
+) -> NodeMeter:
+    """Open this node's meter, which watches the given GPUs from the start and others from their lease on.
+
+    A sensor that is missing is no error: its part stays None and the lease's reason says why.
+
+    Args:
+        cpu_watts: Counted, in a column of their own, only where no CPU counter can be read.
+        interval_s: Longest time between samples; None leaves sampling to `tick`, `read` and lease changes.
+
+    Raises:
+        ValueError: The watts are negative, or more when idle than at work.
+    """
+    around = surroundings or Surroundings()
+    cpus, missing = _cpu_devices(around, cpu_watts)
+    node = NodeMeter(
+        cpus=cpus,
+        open_gpu=partial(_gpu_device, around),
+        missing=missing,
+        processes=around.processes,
+        clock=around.clock,
+        interval_s=interval_s and min([interval_s, *(_longest_gap_s(device.counter) / 2 for device in cpus)]),
+    )
+    for uuid in gpu_uuids:
+        node.add_gpu(uuid)
+    return node
+
+
+def _gpu_device(around: Surroundings, uuid: str) -> tuple[Device, Fraction]:
+    gpu = open_amd_gpu(uuid, around.clock) if uuid.startswith(AMD_PREFIX) else open_gpu(uuid, around.clock)
+    is_whole = gpu.share == 1
+    device = Device(
+        name=gpu.counter.device,
+        kind="gpu",
+        counter=gpu.counter,
+        activity=GpuActivity(gpu.gauges, around.processes) if is_whole else None,
+        gauges=gpu.gauges,
+        is_rest_external=around.is_alone or not is_whole,
+        reason=gpu.reason,
+    )
+    return device, gpu.share
+
+
+def _cpu_devices(around: Surroundings, watts: CpuWatts | None) -> tuple[list[Device], dict[str, str]]:
+    trees = ProcessTrees(around.processes)
+
+    def device(kind: Kind, counter: Counter) -> Device:
+        activity = CpuActivity(around.processes, trees)
+        name, is_alone = counter.device, around.is_alone
+        return Device(name=name, kind=kind, counter=counter, activity=activity, is_rest_external=is_alone)
+
+    try:
+        rapl = open_rapl(around.powercap, around.clock)
+    except SensorError as error:
+        estimate = _estimate(around, watts)
+        return [device("estimated", counter) for counter in estimate], {"cpu": str(error)}
+    packages = [device("cpu", counter) for counter in rapl.packages]
+    return [*packages, *(device("dram", counter) for counter in rapl.dram)], {}
+
+
+def _estimate(around: Surroundings, watts: CpuWatts | None) -> list[Counter]:
+    if watts is None:
+        return []
+    clock, processes = around.clock, around.processes
+    return [UserModelCounter(watts.idle_w, watts.max_w, clock=clock, processes=processes)]
+
+
+def _longest_gap_s(counter: Counter) -> float:
+    """RAPL wraps within minutes while an epoch may take an hour: somebody has to look in between."""
+    return getattr(counter, "longest_gap_s", 2 * SAMPLE_EVERY_S)

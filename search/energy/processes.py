@@ -1,0 +1,118 @@
+"""Processes of this node as /proc shows them: who descends from whom, and what CPU time they used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+_FIRST_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO: the pids of the node itself
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_LIST_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Process:
+    """One line of /proc/PID/stat.
+
+    Attributes:
+        start_ticks: When it began, which tells a process from a later one with the same pid.
+        cpu_s: CPU time of its own and of the children it has waited for.
+    """
+
+    parent: int
+    start_ticks: int
+    cpu_s: float
+
+
+class ProcessTable:
+    """Looks processes up at every call; a process that is gone is None."""
+
+    def __init__(self, root: Path = PROC) -> None:
+        self._root = root
+
+    def find(self, pid: int) -> Process | None:
+        try:
+            line = (self._root / str(pid) / "stat").read_text()
+        except OSError:
+            return None
+        fields = line.rpartition(")")[2].split()  # the command before it may hold spaces and brackets
+        if not fields or fields[0] in ("Z", "X"):
+            return None  # gone while it was read, or a zombie, which runs no more
+        cpu_ticks = sum(int(text) for text in fields[11:15])
+        return Process(parent=int(fields[1]), start_ticks=int(fields[19]), cpu_s=cpu_ticks / _TICKS_PER_S)
+
+    def lineage(self, pid: int) -> Iterator[int]:
+        """The pid itself, its parent, and so on up to the first process."""
+        seen: set[int] = set()
+        while pid > 0 and pid not in seen and (process := self.find(pid)):
+            seen.add(pid)
+            yield pid
+            pid = process.parent
+
+    def inner_pid(self, pid: int) -> int:
+        """The pid by which the process knows itself: another one where it runs in a container."""
+        try:
+            lines = (self._root / str(pid) / "status").read_text().splitlines()
+        except OSError:
+            return pid
+        inner = (int(line.split()[-1]) for line in lines if line.startswith("NSpid:"))
+        return next(inner, pid)
+
+    def shows_whole_node(self) -> bool:
+        """Whether pids here are those that a driver reports: not so inside a container."""
+        try:
+            return str((self._root / "self/ns/pid").readlink()) == _FIRST_NAMESPACE
+        except OSError:
+            return False
+
+    def members(self, roots: Iterable[int]) -> dict[int, list[int]]:
+        """For each root the pids of its tree, itself included. Reads every process once: 20 us each."""
+        found = (int(entry.name) for entry in self._root.iterdir() if entry.name.isdecimal())
+        parents = {pid: process.parent for pid in found if (process := self.find(pid))}
+        trees: dict[int, list[int]] = {root: [] for root in roots}
+        for pid in parents:
+            for ancestor in _ancestors(pid, parents):
+                if ancestor in trees:
+                    trees[ancestor].append(pid)
+        return trees
+
+    def busy_cpu_s(self) -> float | None:
+        """CPU time that all processes of the node together used since it started."""
+        try:
+            ticks = [int(text) for text in (self._root / "stat").read_text().split("\n", 1)[0].split()[1:]]
+        except (OSError, ValueError):
+            return None
+        user, nice, system, _, _, irq, softirq, *_ = ticks  # guests are in user, steal is others' time
+        return (user + nice + system + irq + softirq) / _TICKS_PER_S
+
+
+class ProcessTrees:
+    """CPU time of whole process trees, listed anew every 5 s for all devices and leases together.
+
+    A child that lives shorter than that is counted when its parent waits for it.
+    """
+
+    def __init__(self, processes: ProcessTable) -> None:
+        self._processes = processes
+        self._trees: dict[int, list[int]] = {}
+        self._listed_s = 0.0
+
+    def cpu_s(self, root: int, now_s: float) -> float:
+        """CPU-seconds of the tree under `root` so far."""
+        if root not in self._trees or now_s - self._listed_s >= _LIST_EVERY_S:
+            roots = {root, *(pid for pid in self._trees if self._processes.find(pid))}
+            self._trees, self._listed_s = self._processes.members(roots), now_s
+        found = (self._processes.find(pid) for pid in self._trees[root])
+        return sum(process.cpu_s for process in found if process)
+
+
+def _ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
+    seen: set[int] = set()
+    while pid in parents and pid not in seen:
+        seen.add(pid)
+        yield pid
+        pid = parents[pid]

@@ -1,0 +1,128 @@
+"""What one lease used of one device: joules by kind, how they were split, and what the device showed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from search.energy.attribution import Method, Part
+from search.energy.gauges import GpuState
+
+# Error of a lease's active energy that half of the leases stay under: simulated, four trials of 120 to
+# 560 W for 60 s (benchmarks/attribution.py). A reserved share knows as little as an equal one.
+RELATIVE_ERROR: Mapping[Method, float] = {
+    "exclusive": 0.0,
+    "calibrated": 0.05,
+    "utilisation": 0.25,
+    "equal": 0.35,
+    "reserved": 0.35,
+}
+_BEST_FIRST: tuple[Method, ...] = ("exclusive", "calibrated", "utilisation", "equal", "reserved")
+_LABELLED = Fraction(95, 100)
+_COUNTER_STEP_S = 0.1  # of NVML's counter at most: what a lease's start and end are off by
+
+
+@dataclass
+class LeaseRecord:
+    """A running account; `book` is called for each settled stretch.
+
+    Attributes:
+        share: Reserved share of the device.
+        covered_s: Time in which the device's counter answered and its increments could be split.
+        alone_s: The part of it without another lease or an external process at work.
+        device_mj: What the whole device used in that time.
+    """
+
+    share: Fraction
+    opened_s: float
+    closed_s: float | None = None
+    active_mj: int = 0
+    context_mj: int = 0
+    idle_share_mj: int = 0
+    covered_s: float = 0.0
+    alone_s: float = 0.0
+    device_mj: int = 0
+    power_max_w: float | None = None
+    by_method_mj: dict[Method, int] = field(default_factory=dict)
+    _use: _Mean = field(default_factory=lambda: _Mean())
+    _temperature: _Mean = field(default_factory=lambda: _Mean())
+
+    @property
+    def total_mj(self) -> int:
+        return self.active_mj + self.context_mj + self.idle_share_mj
+
+    @property
+    def util_mean(self) -> float | None:
+        return self._use.value
+
+    @property
+    def temp_mean_c(self) -> float | None:
+        return self._temperature.value
+
+    @property
+    def power_mean_w(self) -> float | None:
+        return self.device_mj / 1000 / self.covered_s if self.covered_s else None
+
+    @property
+    def uncertainty_mj(self) -> int:
+        """Error to be expected: of the split, and of the counter's steps at the lease's start and end.
+
+        Never falls: the second part counts from the largest power so far.
+        """
+        split_mj = sum(RELATIVE_ERROR[method] * split for method, split in self.by_method_mj.items())
+        return round(split_mj + 2 * self._step_mj)
+
+    _step_mj: float = 0.0
+
+    @property
+    def method(self) -> Method:
+        """The method by which, or by a better one, 95 % of the joules were split."""
+        remaining = sum(self.by_method_mj.values())
+        if not remaining:
+            return "exclusive" if self.share == 1 else "reserved"
+        needed, reached = _LABELLED * remaining, 0
+        for method in _BEST_FIRST:
+            reached += self.by_method_mj.get(method, 0)
+            if reached >= needed:
+                return method
+        raise AssertionError("the parts of a sum reach it")
+
+    def book(self, part: Part, method: Method, *, device_mj: int, duration_s: float, is_alone: bool) -> None:
+        self.active_mj += part.active_mj
+        self.context_mj += part.context_mj
+        self.idle_share_mj += part.idle_share_mj
+        self.by_method_mj[method] = self.by_method_mj.get(method, 0) + part.total_mj
+        self.device_mj += device_mj
+        self.covered_s += duration_s
+        self.alone_s += duration_s if is_alone else 0.0
+        if duration_s >= 1.0:
+            self._step_mj = max(self._step_mj, part.total_mj / duration_s * _COUNTER_STEP_S)
+
+    def show(self, state: GpuState, duration_s: float) -> None:
+        """Take what the device showed at the end of a stretch; unknown values are left out of the means."""
+        if state.power_w is not None:
+            self.power_max_w = max(self.power_max_w or 0.0, state.power_w)
+        self._use.add(state.utilisation, duration_s)
+        self._temperature.add(state.temperature_c, duration_s)
+
+    def seconds(self, now_s: float) -> float:
+        """How long the lease has been open, or was."""
+        return (now_s if self.closed_s is None else self.closed_s) - self.opened_s
+
+
+@dataclass
+class _Mean:
+    """A mean over time; None before the first known value."""
+
+    weighted: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def value(self) -> float | None:
+        return self.weighted / self.seconds if self.seconds else None
+
+    def add(self, value: float | None, duration_s: float) -> None:
+        if value is not None:
+            self.weighted += value * duration_s
+            self.seconds += duration_s

@@ -1,0 +1,81 @@
+"""How long each process used a GPU, from the driver's ring of samples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from types import ModuleType
+from typing import Any, NamedTuple
+
+ASK_EVERY_S = 5.0  # the ring holds about 10 s
+
+_LONGEST_SAMPLE_US = 1_000_000  # the slowest driver samples once a second; a longer gap was idle time
+_AHEAD_US = 1_000_000  # a sample from the future is junk, and would hide all that follow it
+
+
+class Sample(NamedTuple):
+    """One sample of the driver: what share of the time since the one before it `pid` kept the GPU busy."""
+
+    pid: int
+    at_us: int
+    percent: int
+
+
+class ProcessUtilisation:
+    """Utilisation-seconds by pid since the last call.
+
+    Each driver sample names one process and stands for the time since the sample before it, whosever that
+    was. Where a driver gives one sample per process with equal times, each stands for that same time.
+    """
+
+    def __init__(
+        self, read_samples: Callable[[int], Sequence[Sample] | None], now_us: Callable[[], int]
+    ) -> None:
+        self._read_samples = read_samples
+        self._now_us = now_us
+        self._last_us = now_us()  # what was before belongs to nobody here
+
+    def read(self) -> dict[int, float] | None:
+        """Seconds of full use, by pid. Empty if the GPU was idle, None if the driver does not tell."""
+        samples = self._read_samples(self._last_us)
+        if samples is None:
+            return None
+        latest_us = self._now_us() + _AHEAD_US
+        sound = sorted(
+            sample
+            for sample in samples
+            if self._last_us < sample.at_us <= latest_us and 0 <= sample.percent <= 100 and sample.pid > 0
+        )
+        use_s: dict[int, float] = {}
+        for at_us, together in groupby(sorted(sound, key=_time), key=_time):
+            stands_for_s = min(at_us - self._last_us, _LONGEST_SAMPLE_US) / 1e6
+            for sample in together:
+                use_s[sample.pid] = use_s.get(sample.pid, 0.0) + sample.percent / 100 * stands_for_s
+            self._last_us = at_us
+        return use_s
+
+
+def _time(sample: Sample) -> int:
+    return sample.at_us
+
+
+def wall_us() -> int:
+    """Now, in the microseconds since 1970 that the driver stamps its samples with."""
+    return time.time_ns() // 1000
+
+
+def nvml_samples(nvml: ModuleType, handle: Any) -> Callable[[int], Sequence[Sample] | None]:
+    """A function from a time in microseconds to the samples after it; None where they are not supported.
+
+    Under MIG and on some virtual GPUs they are not; an idle GPU answers NOT_FOUND.
+    """
+
+    def read(after_us: int) -> Sequence[Sample] | None:
+        try:
+            answers = nvml.nvmlDeviceGetProcessUtilization(handle, after_us)
+        except nvml.NVMLError as error:
+            return [] if error.value == nvml.NVML_ERROR_NOT_FOUND else None
+        return [Sample(int(one.pid), int(one.timeStamp), int(one.smUtil)) for one in answers]
+
+    return read
