@@ -62,22 +62,24 @@ def launch(
         StorageError: The disk took the journal or the tables no further; the message says how to go on.
         SessionError: Ray did not start, or offers less than one trial needs.
     """
+    ledger = Ledger(how.folder)
     try:
-        return _launched(space, how, make_sampler, output)
+        return _launched(space, how, ledger, make_sampler, output)
     except StorageError as error:
         raise type(error)(
             f"{error}\n{way_on(how.command, how.folder, is_promotion=how.should_test)}"
         ) from error
+    finally:
+        ledger.unlock()
 
 
 def _launched(
-    space: Space, how: Launch, make_sampler: Callable[[Space], Sampler], output: RichConsole
+    space: Space, how: Launch, ledger: Ledger, make_sampler: Callable[[Space], Sampler], output: RichConsole
 ) -> tuple[Run, str]:
-    ledger = Ledger(how.folder)
     if ledger.has_run:
         prepare_to_continue(ledger, space, output)
     else:
-        ledger.check_free(how.folder)
+        ledger.check_free()
         ledger.check_writable()
     where = f"joining Ray at {how.address}" if how.address else "starting Ray on this machine"
     output.print(f"{where}; the first trial starts in some seconds", style="dim")
@@ -85,30 +87,41 @@ def _launched(
         _meanwhile(_IMPORTED_MEANWHILE),
         ray_session(address=how.address, dashboard=how.dashboard) as session,
     ):
-        from search.cluster.execute import execute, fitted
+        from search.cluster.execute import fitted
 
         space = replace(space, resources=fitted(space.resources, session))
         _announce(session, how, output)
-        if not ledger.has_run:
-            ledger = Ledger.create(how.folder)
-            ledger.lock()
-        with ledger.writing(ledger.space_file.name):
-            dump_space(space, ledger.space_file)
-        ledger.write_json("environment.json", describe_environment(how.command))
+        _record_settings(ledger, space, how)
         run = Run(space, make_sampler(space), ledger, should_test=how.should_test)
         if how.rerun_failed:
             output.print(run.rerun_failed(), soft_wrap=True)
-        tables, unwritten = Tables(ledger, space), Unwritten(output)
-        with ConsoleView(run, output) as view, _interruptible(run, output):
-            run.subscribe(view.on_event)
-            run.subscribe(unwritten.on_event)
-            run.subscribe(unwritten.guarding(Keeper(run).on_event))
-            run.subscribe(unwritten.guarding(lambda event: tables.on_event(event, run.history)))
-            assert space.resources.workers
-            reason = execute(run, slots=space.resources.workers)
-        if unwritten.reason:
-            raise StorageError(f"the run ended ({reason}), but {unwritten.reason}")
-        return run, reason
+        return run, _executed(run, output)
+
+
+def _record_settings(ledger: Ledger, space: Space, how: Launch) -> None:
+    if not ledger.has_run:
+        ledger.begin()
+        ledger.lock()
+    with ledger.writing(ledger.space_file.name):
+        dump_space(space, ledger.space_file)
+    ledger.write_json("environment.json", describe_environment(how.command))
+
+
+def _executed(run: Run, output: RichConsole) -> str:
+    """Execute `run` with everything that follows it; gives why it ended."""
+    from search.cluster.execute import execute
+
+    tables, unwritten = Tables(run.ledger, run.space), Unwritten(output)
+    with ConsoleView(run, output) as view, _interruptible(run, output):
+        run.subscribe(view.on_event)
+        run.subscribe(unwritten.on_event)
+        run.subscribe(unwritten.guarding(Keeper(run).on_event))
+        run.subscribe(unwritten.guarding(lambda event: tables.on_event(event, run.history)))
+        assert run.space.resources.workers
+        reason = execute(run, slots=run.space.resources.workers)
+    if unwritten.reason:
+        raise StorageError(f"the run ended ({reason}), but {unwritten.reason}")
+    return reason
 
 
 def run_name(space: Space) -> str:

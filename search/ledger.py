@@ -12,7 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from search.journal import Journal, StorageError, unwritten
@@ -36,6 +36,7 @@ class Ledger:
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder.absolute()
         self._journal = Journal(self.folder / "journal.jsonl", clock=clock)
+        self._lock: BinaryIO | None = None
 
     @classmethod
     def create(cls, folder: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
@@ -44,31 +45,37 @@ class Ledger:
         Raises:
             LedgerError: The folder already holds a run, or cannot be made.
         """
-        cls.check_free(folder)
         ledger = cls(folder, clock=clock)
-        try:
-            (ledger.folder / "trials").mkdir(parents=True, exist_ok=True)
-            ledger._journal.begin()
-        except OSError as error:
-            raise LedgerError(
-                f"{folder} cannot be made ({error.strerror}); give another --results"
-            ) from error
+        ledger.begin()
         return ledger
 
-    @classmethod
-    def check_free(cls, folder: Path) -> None:
-        """See that `folder` can take a new run.
+    def begin(self) -> None:
+        """Make the folder and the journal of a new run.
+
+        Raises:
+            LedgerError: The folder already holds a run, or cannot be made.
+        """
+        self.check_free()
+        try:
+            (self.folder / "trials").mkdir(parents=True, exist_ok=True)
+            self._journal.begin()
+        except OSError as error:
+            raise LedgerError(
+                f"{self.folder} cannot be made ({error.strerror}); give another --results"
+            ) from error
+
+    def check_free(self) -> None:
+        """See that the folder can take a new run.
 
         Raises:
             LedgerError: It already holds one, or trials whose journal is gone: a new trial would go
                 on from the checkpoint of another one with its number.
         """
-        ledger = cls(folder)
-        if ledger.has_run:
-            raise LedgerError(f"{folder} already holds a run; give another --name")
-        if ledger.has_files:
+        if self.has_run:
+            raise LedgerError(f"{self.folder} already holds a run; give another --name")
+        if self.has_files:
             raise LedgerError(
-                f"{folder} holds trials but no {ledger.journal.name}, so that nothing is known of them; "
+                f"{self.folder} holds trials but no {self.journal.name}, so that nothing is known of them; "
                 "put the journal back, remove the folder, or give another --name"
             )
 
@@ -122,18 +129,25 @@ class Ledger:
             LedgerError: Another process has it, or the folder cannot be written.
         """
         try:
-            self._lock = (self.folder / ".lock").open("a+b", buffering=0)
+            lock = (self.folder / ".lock").open("a+b")
         except OSError as error:
             raise LedgerError(unwritten(self.folder / ".lock", error)) from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._lock.seek(0)
-            holder = self._lock.read().decode().strip() or "another process"
+            with lock:
+                lock.seek(0)
+                holder = lock.read().decode().strip() or "another process"
             raise LedgerError(f"{self.folder} is in use by {holder}; wait for it or end it") from error
+        self._lock = lock
         with contextlib.suppress(OSError):  # a full disk: the lock holds, only its text is missing
-            self._lock.truncate(0)
-            self._lock.write(f"process {os.getpid()} on {platform.node()}".encode())
+            os.truncate(lock.name, 0)
+            os.write(lock.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
+
+    def unlock(self) -> None:
+        """Let go of the run, if this ledger has it."""
+        if self._lock:
+            self._lock.close()
 
     def tidy(self) -> None:
         """Delete what killed writers left. For whoever holds the lock."""

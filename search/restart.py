@@ -49,10 +49,10 @@ def _space_before(ledger: Ledger) -> Space | None:
 def way_on(command: Sequence[str], folder: Path, *, is_promotion: bool = False) -> str:
     """What to do once the disk takes files again: the command that goes on with the run in `folder`."""
     if is_promotion:
-        return f"make room, then promote again:\n  {_typed(command)}"
+        return f"once this is mended, promote again:\n  {_typed(command)}"
     kept = [part for part in command if not ("--fresh".startswith(part) and len(part) > 3)]
     named = kept if folder.name in kept else [*kept, "--name", folder.name]
-    return f"nothing that is in the journal is lost; make room, then go on with:\n  {_typed(named)}"
+    return f"what the journal has is kept; once this is mended, go on with:\n  {_typed(named)}"
 
 
 def _typed(command: Sequence[str]) -> str:

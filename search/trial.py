@@ -14,7 +14,7 @@ from typing import Any
 from search.budget import Ladder
 from search.energy import EnergyMeter, EnergyReading
 from search.failure import BadResult
-from trainables.checkpoint import load_checkpoint, save_checkpoint
+from search.saving import read_state, save_state
 from trainables.contract import Budget, Env, Trainable, Training
 
 _ALWAYS_WRITTEN = {"epoch", "rung", "metrics", "seconds"}
@@ -107,17 +107,19 @@ def run_trial(
         BadResult: `run_epoch` returned other things than plain numbers with the metric.
     """
     stretch = _Stretch(meter, clock)
-    saved = load_checkpoint(checkpointing.path) if checkpointing and checkpointing.path.exists() else {}
+    saved, reading_notes = read_state(checkpointing.path) if checkpointing else ({}, {})
     climb = _Climb(lambda budget: trainable.start(hparams, budget, env), ladder, saved)
     if saved:
         yield replace(EpochRow.from_dict(saved["row"]), is_replay=True)
     saved_s = clock()
-    notes, sources = dict(climb.training.notes()), meter.sources.to_dict()
+    notes, sources = {**climb.training.notes(), **reading_notes}, meter.sources.to_dict()
     while climb.epochs_done < ladder.ends[-1]:
         rung = ladder.rung_for(climb.epochs_done)
         metrics = _checked(climb.run_epoch(), metric or trainable.metric)
         is_last = climb.epochs_done == ladder.ends[-1]
-        test = _tested(climb.training, final) if final and is_last else None
+        test = _checked(climb.training.test(), "") if final and is_last else None
+        if final and is_last:
+            notes |= save_state(final, climb.training.state_dict())
         seconds, energy = stretch.cut()
         row = EpochRow(
             epoch=climb.epochs_done,
@@ -132,7 +134,7 @@ def run_trial(
         )
         if checkpointing and (row.is_rung_end or clock() - saved_s >= checkpointing.every_s):
             state = {"training": climb.training.state_dict(), "row": row.to_dict()}
-            save_checkpoint(checkpointing.path, state)
+            row = replace(row, notes=notes | save_state(checkpointing.path, state))
             saved_s = clock()
         yield row
         notes, sources = {}, {}
@@ -160,12 +162,6 @@ class _Climb:
         self._is_fresh = False
         self.epochs_done += 1
         return metrics
-
-
-def _tested(training: Training, final: Path) -> dict[str, float]:
-    test = _checked(training.test(), "")
-    save_checkpoint(final, training.state_dict())
-    return test
 
 
 class _Stretch:

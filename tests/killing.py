@@ -18,7 +18,7 @@ _TICK_S = 0.02
 # that imports it dies in the middle of a write when the file `order` says so: "journal.jsonl 3" lets
 # three writes of the journal pass and leaves a part of the fourth.
 SLOW = """
-import os, random, signal, time
+import gc, os, random, signal, time
 from pathlib import Path
 from trainables.contract import Trainable
 from trainables.toy import Hparams, ToyTraining
@@ -48,8 +48,16 @@ class Slow(ToyTraining):
         time.sleep(0.1)
         return super().run_epoch(budget)
 
-TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max",
-                      start=lambda hparams, horizon, env: Slow(hparams, env))
+def die(*_):
+    ORDER.unlink()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def start(hparams, horizon, env):
+    if ORDER.exists() and ORDER.read_text().startswith("reset"):
+        gc.collect = die  # a worker's first act between two trials
+    return Slow(hparams, env)
+
+TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", start=start)
 """
 
 
@@ -134,6 +142,15 @@ def in_a_checkpoint_write(command: Command, draw: random.Random) -> None:
     _die_in("checkpoint.pt", draw.randint(0, 2), command)
 
 
+def between_two_trials(command: Command, draw: random.Random) -> None:
+    """The worker dies while it is prepared for its next trial; the driver goes on, and is killed then."""
+    command.order.write_text("reset")
+    command.wait_for(lambda: not command.order.exists())
+    command.wait_for_events(draw.randint(6, 8))
+    command.order.unlink(missing_ok=True)
+    command.kill_all()
+
+
 def worker_first(command: Command, draw: random.Random) -> None:
     """The driver goes on by itself with another worker, and is killed then."""
     command.wait_for_events(draw.randint(2, 4))
@@ -155,6 +172,7 @@ MOMENTS = (
     at_start_up,
     worker_first,
     driver_alone,
+    between_two_trials,
     in_a_table_write,
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from made_runs import made_space, sampler_for
@@ -80,8 +80,8 @@ def test_a_death_that_ray_reports_twice_is_one_failed_attempt(
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
     task = run.next_task()
     controller = SearchController.__new__(SearchController)
-    controller._run, controller._taken_in = run, None
-    trial = SimpleNamespace(config={"task": task}, run_metadata=SimpleNamespace(num_failures=0))
+    controller._run, controller._taken_in, controller._resetting_trials = run, None, set()
+    trial = Mock(config={"task": task})
     death = RayActorError(error_msg="The actor died unexpectedly.")
     controller._process_trial_failure(trial, death)
     controller._process_trial_failure(trial, death)

@@ -121,6 +121,19 @@ def leftovers(folder: Path) -> list[str]:
     return [str(path) for path in folder.rglob(".*") if path.name != ".lock"]
 
 
+def test_a_worker_that_dies_between_two_trials_costs_one_attempt(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "slow.yaml").write_text(space_text("./slow.py", "promotion", 1))
+    command = Command(tmp_path)
+    command.order.write_text("reset")
+    command.start()
+    command.wait_for(lambda: not command.order.exists())
+    assert command.wait_for_end() == 0, command.log.read_text()[-3000:]
+    table = pd.read_csv(tmp_path / "results" / "killed" / "trials.csv")
+    assert set(table["status"]) <= {"finished", "stopped", "paused"}
+    assert sorted(table["attempts"]) == [1] * (NUM_TRIALS - 1) + [2]
+
+
 @pytest.mark.parametrize(("mode", "workers"), IN_SHORT if NUM_KILLS < 25 else IN_FULL)
 def test_killed_at_random_moments_a_search_ends_with_every_trial_once(
     tmp_path: Path, mode: str, workers: int

@@ -117,6 +117,7 @@ class SearchController(TuneController):
         if exception is self._taken_in:  # a worker's death: once as the actor's, once as its task's
             return
         self._taken_in = exception
+        self._resetting_trials.discard(trial)  # stock Tune would wait for the dead worker for ever
         cause = exception.cause if isinstance(exception, RayTaskError) and exception.cause else exception
         will_retry = self._run.on_failure(trial.config["task"].trial_id, classify(cause))
         # Tune asks `num_failures <= max_failures`, and takes a negative maximum for endless retries.

@@ -18,14 +18,16 @@ class Unwritten:
 
     A lost journal ends the run. Tables are made again from it and a lost checkpoint costs repeated
     training at most, so they end nothing, but are never passed over in silence.
-
-    Attributes:
-        reason: Why the tables on disk are not the latest; empty while they are.
     """
 
     def __init__(self, output: RichConsole) -> None:
         self._output = output
-        self.reason = ""
+        self._reasons: dict[Callable[[Event], None], str] = {}
+
+    @property
+    def reason(self) -> str:
+        """Why the files of the ended run are not the latest; empty where they are."""
+        return next(iter(self._reasons.values()), "")
 
     def on_event(self, event: Event) -> None:
         """Warn of a checkpoint that an epoch could not leave, or did not find whole."""
@@ -34,7 +36,7 @@ class Unwritten:
             self._warn(f"{event['trial']}, epoch {event['row']['epoch']}: {notes[name]}; the trial goes on")
 
     def guarding(self, subscriber: Callable[[Event], None]) -> Callable[[Event], None]:
-        """The subscriber, with its errors of the disk as warnings, each said once in a row."""
+        """The subscriber, with its errors of the disk as a warning, the first of them."""
 
         def guarded(event: Event) -> None:
             try:
@@ -42,14 +44,14 @@ class Unwritten:
             except JournalError:
                 raise
             except (StorageError, OSError) as error:
-                self._keep(str(error))
+                if subscriber not in self._reasons:
+                    self._warn(f"{error}; the run goes on, its journal has everything")
+                self._reasons[subscriber] = str(error)
+            else:
+                if event["event"] == "run_ended":  # at the end everything is written once more
+                    self._reasons.pop(subscriber, None)
 
         return guarded
-
-    def _keep(self, reason: str) -> None:
-        if reason and reason != self.reason:
-            self._warn(f"{reason}; the run goes on, its journal has everything")
-        self.reason = reason
 
     def _warn(self, text: str) -> None:
         self._output.print(Text(f"warning: {text}", style="bold red"), soft_wrap=True)

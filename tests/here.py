@@ -1,0 +1,49 @@
+"""The search command in this process: everything but Ray is real."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from made_runs import SteadyMeter
+
+from search import cli, launch
+from search.cluster import execute
+from search.cluster.session import Session
+from search.in_process import execute_here
+from search.run import Run
+
+Search = Callable[..., int]
+
+
+@contextmanager
+def no_ray(**_: Any) -> Iterator[Session]:
+    yield Session(num_cpus=1, num_gpus=0)
+
+
+def search_without_ray(
+    monkeypatch: pytest.MonkeyPatch, on_run: Callable[[Run], None] | None = None
+) -> Search:
+    """A function that takes the command's arguments and gives its exit status.
+
+    Args:
+        on_run: Called with the run before its first trial.
+    """
+
+    def executed(run: Run, *, slots: int) -> str:
+        if on_run:
+            on_run(run)
+        return execute_here(run, SteadyMeter())
+
+    def search(*arguments: object) -> int:
+        words = list(map(str, arguments))
+        monkeypatch.setattr(sys, "argv", ["scripts/search.py", *words])
+        return cli.run("search", words)
+
+    monkeypatch.setattr(launch, "ray_session", no_ray)
+    monkeypatch.setattr(execute, "execute", executed)
+    monkeypatch.setattr(launch, "describe_environment", lambda _: {})
+    return search
