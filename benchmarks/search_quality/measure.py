@@ -35,7 +35,7 @@ Regrets = dict[tuple[str, str], Numbers]
 
 def save(regrets: Regrets, path: Path) -> None:
     """Write what `load` reads: the way from the peers' environment to this one."""
-    np.savez(path, allow_pickle=False, **{"\t".join(key): values for key, values in regrets.items()})
+    np.savez(path, **{"\t".join(key): values for key, values in regrets.items()})
 
 
 def load(path: Path) -> Regrets:
