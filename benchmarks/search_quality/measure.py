@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,8 @@ Regrets = dict[tuple[str, str], Numbers]
 
 def save(regrets: Regrets, path: Path) -> None:
     """Write what `load` reads: the way from the peers' environment to this one."""
-    np.savez(path, **{"\t".join(key): values for key, values in regrets.items()})
+    arrays: dict[str, Any] = {"\t".join(key): values for key, values in regrets.items()}
+    np.savez(path, **arrays)
 
 
 def load(path: Path) -> Regrets:
