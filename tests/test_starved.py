@@ -16,8 +16,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from here import search_without_ray
-from killing import ROOT
+from killing import ROOT, SLOW, Command
 from made_runs import TOY
+from test_torture import assert_nothing_is_lost_or_counted_twice, space_text
 
 from search.ledger import Ledger
 from search.run import Run
@@ -248,3 +249,94 @@ def test_the_results_folder_removed_while_running_ends_the_run(
     )
     assert not journal.exists()
     assert not Ledger(disk / "run").has_run
+
+
+def test_trials_whose_journal_is_gone_are_not_taken_for_a_new_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A new trial would go on from the checkpoint of another one with its number."""
+    arguments = ("--space", made(tmp_path), "--results", tmp_path, "--name", "run")
+    (tmp_path / "run/trials/trial-0000").mkdir(parents=True)
+    assert search_without_ray(monkeypatch)(*arguments) == 2
+    assert capsys.readouterr().err == (
+        f"{tmp_path / 'run'} holds trials but no journal.jsonl, so that nothing is known of them; put the "
+        "journal back, remove the folder, or give another --name\n"
+    )
+    assert search_without_ray(monkeypatch)(*arguments, "--trials", 2, "--fresh") == 0
+    assert Ledger(tmp_path / "run-2").has_run
+
+
+def made(folder: Path) -> Path:
+    path = folder / "toy.yaml"
+    path.write_text(TOY)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "space.yaml is missing, so that nobody can tell whether this space goes with the trials"),
+        (b"", "cannot be used"),
+        (b"name: toy\nparameters: {lr: {min: 1", "cannot be used"),
+        (b"\xff\xfe\x00\x01", "cannot be used"),
+    ],
+)
+def test_a_run_whose_own_space_is_missing_or_damaged_is_not_gone_on_with(
+    content: bytes | None,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    search = search_without_ray(monkeypatch)
+    arguments = ("--space", made(tmp_path), "--results", tmp_path, "--name", "run")
+    assert search(*arguments, "--trials", 2) == 0
+    journal = (tmp_path / "run/journal.jsonl").read_bytes()
+    (tmp_path / "run/space.yaml").unlink()
+    if content is not None:
+        (tmp_path / "run/space.yaml").write_bytes(content)
+    capsys.readouterr()
+    assert search(*arguments, "--trials", 4) == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert "put it back, or give another --name, or --fresh for a new run" in message
+    assert (tmp_path / "run/journal.jsonl").read_bytes() == journal
+
+
+def real_command(folder: Path, disk: Path) -> Command:
+    """The command on Ray with its results on the small disk, started, a few events on its way."""
+    (folder / "slow.py").write_text(SLOW)
+    (folder / "slow.yaml").write_text(space_text("./slow.py", "promotion", 2))
+    (folder / "results").symlink_to(disk)
+    command = Command(folder)
+    command.start()
+    command.wait_for_events(8)
+    return command
+
+
+@pytest.mark.slow
+def test_the_real_command_goes_on_after_a_full_disk_and_a_torn_line(tmp_path: Path, disk: Path) -> None:
+    command = real_command(tmp_path, disk)
+    fill(disk)
+    assert command.wait_for_end() == 3
+    log = command.log.read_text()
+    assert "journal.jsonl cannot be written: No space left on device (0 KiB are free there)\n" in log
+    assert f"go on with:\n  python {ROOT}/scripts/search.py --space ./slow.yaml --name killed\n" in log
+    assert "Traceback" not in log
+    free(disk)
+    command.journal.write_bytes(command.journal.read_bytes()[:-7])
+    command.start()
+    assert command.wait_for_end() == 0, command.log.read_text()[-3000:]
+    assert "bytes are dropped" in command.log.read_text()
+    assert_nothing_is_lost_or_counted_twice(tmp_path / "results" / "killed")
+
+
+@pytest.mark.slow
+def test_the_real_command_ends_when_its_folder_is_removed(tmp_path: Path, disk: Path) -> None:
+    command = real_command(tmp_path, disk)
+    shutil.rmtree(disk / "killed", ignore_errors=True)
+    assert command.wait_for_end() == 3
+    log = command.log.read_text()
+    assert "journal.jsonl cannot be written: it is gone" in log
+    assert "Traceback" not in log
+    assert not command.journal.exists()

@@ -1,0 +1,117 @@
+"""What a lost, damaged or left-over checkpoint costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_runs import SteadyMeter, fateful_space, listed
+from test_keeping import kept
+
+from search.cluster.trial_log import open_log
+from search.history import History
+from search.in_process import execute_here
+from search.keeping import Keeper
+from search.ledger import Ledger
+from search.run import Run
+from search.saving import read_state, save_state
+from search.trial import EpochRow
+from trainables.checkpoint import save_checkpoint
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"no archive at all"])
+def test_a_damaged_checkpoint_is_a_note_and_the_training_starts_over(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    state, notes = read_state(tmp_path / "checkpoint.pt")
+    assert state == {}
+    assert "is damaged" in notes["checkpoint"]
+    assert notes["checkpoint"].endswith("; the training starts over")
+
+
+@pytest.mark.parametrize("num_bytes", [1, 300, 1000])
+def test_a_checkpoint_cut_short_is_a_note(tmp_path: Path, num_bytes: int) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"epochs_done": 3})
+    path.write_bytes(path.read_bytes()[:-num_bytes])
+    assert list(read_state(path)[1]) == ["checkpoint"]
+
+
+def test_a_disk_error_is_a_note_and_any_other_one_is_raised(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert list(save_state(tmp_path / "file" / "checkpoint.pt", {"epochs_done": 1})) == ["checkpoint"]
+    with pytest.raises((AttributeError, TypeError, RuntimeError)):
+        save_state(tmp_path / "checkpoint.pt", {"load": lambda: None})
+
+
+def test_a_trial_that_starts_over_keeps_its_score_until_it_has_caught_up() -> None:
+    rows = [row(1, 0, 0.5), row(2, 1, 0.6), row(3, 1, 0.7), row(1, 0, 0.5)]
+    trial = recorded(rows)
+    assert (trial.rung, trial.epochs, trial.value("val_accuracy")) == (1, 3, 0.7)
+
+
+def row(epoch: int, rung: int, value: float) -> EpochRow:
+    ends = epoch in (1, 3)
+    return EpochRow(epoch=epoch, rung=rung, is_rung_end=ends, metrics={"val_accuracy": value}, seconds=1.0)
+
+
+def recorded(rows: list[EpochRow]) -> Any:
+    asked = {"event": "trial_asked", "time": 0.0, "trial": "trial-0000", "number": 0, "seed": 0}
+    told = [{"event": "epoch", "time": 1.0, "trial": "trial-0000", "row": row.to_dict()} for row in rows]
+    history = History([{**asked, "origin": "default", "hparams": {}, "source": ""}, *told])
+    return history.trials["trial-0000"]
+
+
+def test_after_a_restart_the_checkpoints_that_a_kill_left_go_too(tmp_path: Path) -> None:
+    points = [{"fate": "fine", "score": score} for score in (0.6, 0.3, 0.7)]
+    space = fateful_space(tmp_path, ["search.scheduler={mode: none}"])
+    first = Run(space, listed(*points[:2]), Ledger.create(tmp_path / "run"))
+    execute_here(first, SteadyMeter())  # killed before any checkpoint was deleted
+    assert kept(first) == ["trial-0000", "trial-0001"]
+    second = Run(space, listed(*points), Ledger(tmp_path / "run"))
+    second.subscribe(Keeper(second).on_event)
+    assert kept(second) == ["trial-0000"]
+    execute_here(second, SteadyMeter())
+    assert kept(second) == ["trial-0002"]
+
+
+def test_over_the_disk_limit_a_paused_trial_without_a_checkpoint_is_no_error(tmp_path: Path) -> None:
+    points = [{"fate": "fine", "score": 0.1 + 0.05 * number} for number in range(6)]
+    space = fateful_space(
+        tmp_path,
+        ["search.scheduler={mode: promotion, eta: 4}", "search.limits={trials: 6, disk_gib: 3.0e-6}"],
+    )
+    run = Run(space, listed(*points), Ledger.create(tmp_path / "run"))
+    run.subscribe(lambda event: lose_the_first(run))
+    run.subscribe(Keeper(run).on_event)
+    execute_here(run, SteadyMeter())
+    assert len(run.history.trials) == 6
+    assert not run.history.running()
+
+
+def lose_the_first(run: Run) -> None:
+    (run.ledger.trial_folder("trial-0000") / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def test_what_killed_writers_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    ledger = Ledger.create(tmp_path / "run")
+    trial = ledger.trial_folder("trial-0000")
+    trial.mkdir()
+    scratch = "0123456789abcdef0123456789abcdef"
+    for path in (trial / f".{scratch}.checkpoint.pt", ledger.folder / f".{scratch}.trials.csv"):
+        path.write_text("half")
+    for path in (trial / "checkpoint.pt", trial / ".hidden", ledger.folder / ".lock"):
+        path.write_text("whole")
+    ledger.tidy()
+    left = sorted(path.name for path in ledger.folder.rglob("*") if path.is_file())
+    assert left == [".hidden", ".lock", "checkpoint.pt", "journal.jsonl"]
+
+
+def test_a_log_that_the_disk_does_not_take_costs_lines_only(tmp_path: Path) -> None:
+    with open_log(tmp_path / "trial" / "log.txt") as log:
+        print("epoch 1", file=log)
+    assert (tmp_path / "trial" / "log.txt").read_text() == "epoch 1\n"
+    (tmp_path / "trial" / "full.txt").symlink_to("/dev/full")
+    for path in (tmp_path / "trial" / "full.txt", tmp_path / "gone" / "trial" / "log.txt"):
+        with open_log(path) as log:
+            assert log.write("dropped\n") == 8
