@@ -8,7 +8,7 @@ PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 ARGS ?=
 
-.PHONY: setup setup-bench search test test-all check format bench bench-overhead bench-search lock
+.PHONY: setup setup-bench search test test-all check format bench bench-overhead bench-search bench-attribution lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
 
@@ -39,6 +39,9 @@ bench-overhead: $(READY)  ## what a trial costs beside its training, against sto
 
 bench-search: $(READY)  ## epochs that a search needs, against its peers; ARGS="--curves FOLDER"
 	$(PYTHON) -m benchmarks.search_quality $(ARGS)
+
+bench-attribution: $(READY)  ## how well a trial's energy is known on a shared GPU, simulated
+	$(PYTHON) -m benchmarks.attribution $(ARGS)
 
 # Versions and hashes for every platform and Python, and no registry named.
 lock: $(READY)

@@ -12,7 +12,9 @@ from search.energy.counters import Counter, SensorError
 from search.energy.gauges import Gauges
 from search.energy.owners import Holder
 from search.energy.record import LeaseRecord
-from search.energy.watch import LOOK_EVERY_S, SHORTEST_LOOK_S, Watch
+from search.energy.watch import SHORTEST_S, Watch
+
+SETTLE_EVERY_S = 5.0  # 50 driver samples: splits of single seconds, 10 samples, lean to the frugal trial
 
 _LONGEST_S = 10.0  # the driver's ring of samples: longer stretches have lost theirs
 
@@ -74,18 +76,28 @@ class DeviceAccount:
         return self._open[lease] if lease in self._open else self._ended[lease]
 
     def tick(self, now_s: float) -> None:
-        """Sample, and settle where it is due."""
-        if self._sample(now_s) and (self._is_plain() or now_s - self._settled_s >= LOOK_EVERY_S):
-            self._settle()
+        """Sample, look who works, and settle where it is due."""
+        if self._sample(now_s):
+            is_due = now_s - self._settled_s >= SETTLE_EVERY_S
+            # A GPU is looked at each second: solo stretches of 3 s must not be missed. Trees of processes
+            # cost more, and nobody waits for their intensity.
+            if is_due or self.device.kind == "gpu":
+                self._look()
+            if is_due or self._is_plain():
+                self._settle()
 
     def refresh(self, now_s: float) -> None:
         """Bring the records up to this moment; those of a shared device up to the last second."""
-        if self._sample(now_s) and (self._is_plain() or now_s - self._settled_s >= SHORTEST_LOOK_S):
+        if self._sample(now_s) and self._is_plain():
+            self._settle()
+        elif not self.lost and now_s - self._settled_s >= SHORTEST_S:
+            self._look()
             self._settle()
 
     def cut(self, now_s: float) -> None:
         """Settle up to this moment whatever the length: before the leases change or the rows are written."""
         is_answering = self._sample(now_s)
+        self._look()
         self._settle()
         # Without an answer now, what the counter moves until the next one spans two sets of leases.
         self._is_broken = self._is_broken or not is_answering
@@ -149,6 +161,7 @@ class DeviceAccount:
             self._leave_out(moved_mj)
         else:
             self._pending_mj += moved_mj
+            self.watch.pass_by(moved_mj)
             self._show(since_s)
         return True
 
@@ -170,13 +183,11 @@ class DeviceAccount:
         increment_mj, self._pending_mj = self._pending_mj, 0
         duration_s, self._settled_s = self._sampled_s - self._settled_s, self._sampled_s
         if increment_mj or duration_s:
-            self._book(increment_mj, duration_s, self._activity(increment_mj))
+            self._book(increment_mj, duration_s, self.watch.take())
 
-    def _activity(self, increment_mj: int) -> Activity:
-        is_early = self._sampled_s - self.watch.looked_s < LOOK_EVERY_S
-        if self._is_rest_external or (self._is_plain() and is_early):
-            return self.watch.pass_by(increment_mj)
-        return self.watch.look(increment_mj, self._sampled_s)
+    def _look(self) -> None:
+        if not self._is_rest_external:
+            self.watch.look(self._sampled_s)
 
     def _book(self, increment_mj: int, duration_s: float, activity: Activity) -> None:
         known_w, levels = self.watch.intensities.known_w, self.watch.levels
@@ -192,7 +203,7 @@ class DeviceAccount:
             claims=claims,
             external_s=0.0 if self._answers_for_guests else activity.external_s,
             bare_w=levels.bare.power_w,
-            context_w=max(levels.context.power_w, levels.bare.power_w),
+            context_w=self.watch.idle_w,
             is_rest_external=self._is_rest_external,
         )
         result = split(tick)
@@ -204,4 +215,3 @@ class DeviceAccount:
             self._open[lease].book(
                 part, result.method, device_mj=increment_mj, duration_s=duration_s, is_alone=is_alone
             )
-        self.watch.learn(sum(part.active_mj for part in result.parts.values()), duration_s, activity)

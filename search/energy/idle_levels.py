@@ -6,8 +6,8 @@ from collections import deque
 
 SETTLED_S = 10.0  # without a process, before the power counts as bare: clocks and fans come down first
 
-_SHORTEST_S = 1.0  # the counter moves in steps of up to 0.1 s: 10 % of the shortest stretch
-_NUM_KEPT = 12  # a minute of stretches of 5 s: old enough for a mean, young enough for the room's warmth
+_SHORTEST_S = 0.5  # the counter moves in steps of up to 0.1 s: a fifth of the shortest stretch
+_NUM_KEPT = 60  # a minute at 1 Hz: old enough for a mean, young enough for the room's warmth
 
 
 class Level:

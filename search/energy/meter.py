@@ -161,6 +161,17 @@ class NodeMeter:
             is_gpu = {name for name, account in accounts if account.device.kind == "gpu"}
             return {name: leases for name, leases in wanting.items() if leases and name in is_gpu}
 
+    def solo_slice(self, lease: str, *, is_on: bool) -> None:
+        """Say that all other leases on this one's GPUs are paused from now on, or are no longer.
+
+        Pause them, call this, wait 3 to 5 s, call it again, and let them go on.
+        """
+        with self._lock:
+            for name in self._leases[lease].shares:
+                account = self._accounts[name]
+                account.refresh(self._clock())
+                account.watch.intensities.slice_of = lease if is_on else ""
+
     def device_rows(self) -> list[dict[str, Any]]:
         """The rows of devices.csv up to this moment, one a device."""
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from types import ModuleType
@@ -10,7 +11,9 @@ from typing import Any, NamedTuple
 
 ASK_EVERY_S = 5.0  # the ring holds about 10 s
 
-_LONGEST_SAMPLE_US = 1_000_000  # the slowest driver samples once a second; a longer gap was idle time
+_LONGEST_US = 1_000_000  # the slowest driver samples once a second
+_FIRST_US = 166_667  # the usual driver samples six times a second
+_NUM_GAPS = 100  # one ring of samples
 _AHEAD_US = 1_000_000  # a sample from the future is junk, and would hide all that follow it
 
 
@@ -26,7 +29,9 @@ class ProcessUtilisation:
     """Utilisation-seconds by pid since the last call.
 
     Each driver sample names one process and stands for the time since the sample before it, whosever that
-    was. Where a driver gives one sample per process with equal times, each stands for that same time.
+    was, but for no more than the driver's own interval: while the GPU is idle there are no samples, and the
+    first one after that stands for nothing of the pause. Where a driver gives one sample per process with
+    equal times, each stands for that same time.
     """
 
     def __init__(
@@ -35,6 +40,8 @@ class ProcessUtilisation:
         self._read_samples = read_samples
         self._now_us = now_us
         self._last_us = now_us()  # what was before belongs to nobody here
+        self._has_sample = False
+        self._gaps_us: deque[int] = deque(maxlen=_NUM_GAPS)
 
     def read(self) -> dict[int, float] | None:
         """Seconds of full use, by pid. Empty if the GPU was idle, None if the driver does not tell."""
@@ -49,11 +56,20 @@ class ProcessUtilisation:
         )
         use_s: dict[int, float] = {}
         for at_us, together in groupby(sorted(sound, key=_time), key=_time):
-            stands_for_s = min(at_us - self._last_us, _LONGEST_SAMPLE_US) / 1e6
+            stands_for_s = self._stands_for_us(at_us) / 1e6
             for sample in together:
                 use_s[sample.pid] = use_s.get(sample.pid, 0.0) + sample.percent / 100 * stands_for_s
             self._last_us = at_us
         return use_s
+
+    def _stands_for_us(self, at_us: int) -> int:
+        gap_us = min(at_us - self._last_us, _LONGEST_US)
+        if not self._has_sample:  # before the first one nothing is known of the driver's interval
+            self._has_sample = True
+            return min(gap_us, _FIRST_US)
+        self._gaps_us.append(gap_us)
+        usual_us = sorted(self._gaps_us)[len(self._gaps_us) // 10]  # not the least: one early sample is chance
+        return gap_us if gap_us <= 1.5 * usual_us else usual_us
 
 
 def _time(sample: Sample) -> int:

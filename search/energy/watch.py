@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
 
 from search.energy.activity import Activity, ActivitySource
 from search.energy.idle_levels import IdleLevels
 from search.energy.intensity import Intensities
 from search.energy.owners import Holder
 
-LOOK_EVERY_S = 5.0  # 30 driver samples: splits of single seconds, 6 samples, lean to the frugal trial
-SHORTEST_LOOK_S = 1.0  # the slowest driver's sample: shorter stretches show no utilisation of their own
+SHORTEST_S = 1.0  # the slowest driver's sample: shorter stretches show no utilisation of their own
+
+
+@dataclass
+class _Use:
+    """Utilisation-seconds since the last settlement, over as many looks as there were."""
+
+    leases_s: dict[str, float | None] = field(default_factory=dict)
+    external_s: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, activity: Activity, duration_s: float) -> None:
+        for lease, use_s in activity.use_s.items():
+            before_s = self.leases_s.get(lease, 0.0)
+            self.leases_s[lease] = None if before_s is None or use_s is None else before_s + use_s
+        self.external_s += activity.external_s
+        self.seconds += duration_s
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.external_s and not any(use_s != 0 for use_s in self.leases_s.values())
 
 
 class Watch:
@@ -28,7 +46,8 @@ class Watch:
         self._source = source
         self._holders: dict[str, Holder] = {}
         self._unlooked_mj = 0
-        self._rates: Mapping[str, float] = {}
+        self._use = _Use()
+        self._rates: dict[str, float] = {}
 
     def open(self, lease: str, holder: Holder, now_s: float, *, key: str) -> None:
         self._holders[lease] = holder
@@ -44,40 +63,49 @@ class Watch:
         """Take what a lease tells about its process anew."""
         self._holders[lease] = holder
 
-    def pass_by(self, increment_mj: int) -> Activity:
-        """A stretch whose split needs nobody's use: it counts towards the next look."""
-        self._unlooked_mj += increment_mj
-        return Activity(use_s=dict.fromkeys(self._holders))
+    def pass_by(self, moved_mj: int) -> None:
+        """Take what the counter moved, for the next look to know what it moved since the last one."""
+        self._unlooked_mj += moved_mj
 
-    def look(self, increment_mj: int, now_s: float) -> Activity:
-        """Who used the device since the last look.
-
-        A stretch too short for a sample of its own goes on at the rates of the one before.
-        """
+    def look(self, now_s: float) -> None:
+        """See who used the device since the last look, and learn from it."""
         duration_s, self.looked_s = now_s - self.looked_s, now_s
-        moved_mj, self._unlooked_mj = self._unlooked_mj + increment_mj, 0
+        moved_mj, self._unlooked_mj = self._unlooked_mj, 0
         if self._source is None:
-            return Activity(use_s=dict.fromkeys(self._holders))
+            return
         activity = self._source.look(self._holders, now_s)
+        self._use.add(activity, duration_s)
         self.levels.observe(
             moved_mj, duration_s, is_occupied=activity.is_occupied, is_active=activity.is_active
         )
-        use_s = {lease: seconds for lease, seconds in activity.use_s.items() if seconds is not None}
-        if duration_s >= SHORTEST_LOOK_S:
-            self._rates = {lease: seconds / duration_s for lease, seconds in use_s.items()}
+        if duration_s >= SHORTEST_S:
             self.has_external = activity.external_s > 0
-        elif not any(activity.use_s.values()) and not activity.external_s and activity.use_s == use_s:
-            use_s = {lease: self._rates.get(lease, 0.0) * duration_s for lease in use_s}
-            return replace(activity, use_s=use_s)
-        return activity
-
-    def learn(self, active_mj: int, duration_s: float, activity: Activity) -> None:
-        """Take what the leases and external processes used above idle in the stretch just looked at."""
         use_s = {lease: seconds for lease, seconds in activity.use_s.items() if seconds is not None}
-        if use_s == activity.use_s:
-            self.intensities.observe(active_mj, duration_s, use_s, activity.external_s)
-        else:
+        if use_s != activity.use_s:
             self.intensities.interrupt()
+        elif duration_s:
+            active_mj = max(0, moved_mj - round(1000 * self.idle_w * duration_s))
+            self.intensities.observe(active_mj, duration_s, use_s, activity.external_s)
+
+    @property
+    def idle_w(self) -> float:
+        """Power with contexts that wait, or without any where that is all that is known."""
+        return max(self.levels.context.power_w, self.levels.bare.power_w)
+
+    def take(self) -> Activity:
+        """Who used the device since the last taking.
+
+        A stretch too short for a sample of its own goes on at the rates of the one before.
+        """
+        use, self._use = self._use, _Use()
+        if self._source is None:
+            return Activity(use_s=dict.fromkeys(self._holders))
+        if use.seconds < SHORTEST_S and use.is_empty:
+            rates = {lease: self._rates.get(lease, 0.0) for lease in self._holders}
+            return Activity(use_s={lease: rate * use.seconds for lease, rate in rates.items()})
+        known = {lease: use_s for lease, use_s in use.leases_s.items() if use_s is not None}
+        self._rates = {lease: use_s / use.seconds for lease, use_s in known.items()} if use.seconds else {}
+        return Activity(use_s=use.leases_s, external_s=use.external_s)
 
     def interrupt(self, now_s: float) -> None:
         """Forget what was seen so far: a time without answers lies between it and what follows."""
@@ -85,4 +113,5 @@ class Watch:
             self._source.look(self._holders, now_s)
         self.levels.interrupt()
         self.intensities.interrupt()
-        self.looked_s, self._unlooked_mj, self._rates = now_s, 0, {}
+        self.looked_s, self._unlooked_mj = now_s, 0
+        self._use, self._rates, self.has_external = _Use(), {}, False
