@@ -165,7 +165,8 @@ def driver_alone(command: Command, draw: random.Random) -> None:
     command.kill_driver()
 
 
-MOMENTS = (
+Moment = Callable[[Command, random.Random], None]
+MOMENTS: tuple[Moment, ...] = (
     in_a_journal_write,
     in_training,
     in_a_checkpoint_write,

@@ -16,7 +16,7 @@ _EXAMPLE = """examples:
   python scripts/promote.py results/lr_bs --top 3
   python scripts/promote.py lr_bs --top 1 --seeds 5
 
-exit status: 0 done; 1 a training failed; 2 unusable input"""
+exit status: 0 done; 1 a training failed; 2 unusable input; 3 the disk took no more"""
 
 
 def parser() -> argparse.ArgumentParser:
