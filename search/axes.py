@@ -54,6 +54,15 @@ def axis_of(parameter: Parameter) -> Axis:
     return _normal_axis(parameter) if isinstance(parameter, Normal) else _real_axis(parameter)
 
 
+def suggested(trial: Any, name: str, axis: Axis) -> Any:
+    """The code that a trial of Optuna's gives for an axis."""
+    if not axis.is_ordered:
+        return trial.suggest_categorical(name, list(range(int(axis.high) + 1)))
+    if axis.is_whole:
+        return trial.suggest_int(name, int(axis.low), int(axis.high), log=axis.log, step=axis.step)
+    return trial.suggest_float(name, axis.low, axis.high, log=axis.log)
+
+
 def _real_axis(real: Real) -> Axis:
     return Axis(
         low=real.low,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -118,6 +118,29 @@ def first_points(space: Space, defaults: Mapping[str, Any]) -> list[Point]:
     """What every search begins with: the default configuration, then the space's start points."""
     starts: list[Point] = [({**defaults, **point}, "start") for point in space.start]
     return [(dict(defaults), "default"), *starts]
+
+
+class FirstPoints:
+    """The first points that are still to be asked for."""
+
+    def __init__(self, space: Space, defaults: Mapping[str, Any]) -> None:
+        self._points = first_points(space, defaults)
+
+    def pop(self, seen: Container[Hashable]) -> Proposal | None:
+        """The next one that is not among the identities `seen`; None when there are no more."""
+        while self._points:
+            point, origin = self._points.pop(0)
+            if identity(point) not in seen:
+                return Proposal(hparams=point, origin=origin)
+        return None
+
+    def strike(self, hparams: Mapping[str, Any], *, is_default: bool) -> None:
+        """Leave out what was asked for before a restart; the default, whatever it was then."""
+        self._points = [
+            (point, origin)
+            for point, origin in self._points
+            if identity(point) != identity(hparams) and not (is_default and origin == "default")
+        ]
 
 
 def start_up_points(num_trials: int | None) -> int:

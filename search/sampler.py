@@ -5,23 +5,24 @@ from __future__ import annotations
 import math
 import random
 import warnings
-from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import TrialState
 
-from search.axes import Axis, axis_of
+from search.axes import axis_of, suggested
 from search.designs import designed
+from search.feasibility import Feasibility
 from search.history import Origin, Status
 from search.proposal import (
     MOST_START_UP,
     EarlierTrial,
+    FirstPoints,
     FixedList,
     Proposal,
     Sampler,
-    first_points,
     start_up_points,
 )
 from search.space import Space
@@ -68,10 +69,9 @@ class OptunaSampler:
 
     Trials that a rung stops are told PRUNED with their value at every rung they ended, so that
     TPE ranks them below those that went further instead of taking a cheap score for a final
-    one. Diverged trials are PRUNED too, failed ones FAIL; none is left RUNNING. One that ran out
-    of memory is PRUNED with a violated constraint: TPE asks for such points less than half as often
-    as chance, hardly less where scores rise right up to the limit of memory. GP, NSGA-II and CMA-ES
-    learn from finished trials alone.
+    one. Diverged trials are PRUNED too, failed ones FAIL; none is left RUNNING. One that ran out of
+    memory is PRUNED with a violated constraint, and points near it are drawn anew (Feasibility),
+    whatever draws them but chance alone. GP, NSGA-II and CMA-ES learn from finished trials alone.
 
     Each draw has a generator of its own, seeded by the space's seed and the number of points asked
     for before it. So a search with one worker asks for the same points whether or not it was
@@ -94,7 +94,8 @@ class OptunaSampler:
         self._space = space
         self._defaults = dict(defaults)
         self._axes = {name: axis_of(parameter) for name, parameter in space.parameters.items()}
-        self._first = deque(first_points(space, defaults))
+        self._first = FirstPoints(space, defaults)
+        self._feasibility = Feasibility(self._axes)
         self._seen: set[Hashable] = set()
         self._num_earlier = 0
         self._study = optuna.create_study(
@@ -105,31 +106,22 @@ class OptunaSampler:
         self._last_values: dict[str, Sequence[float]] = {}
 
     def ask(self, trial_id: str) -> Proposal | None:
-        while self._first:
-            point, origin = self._first.popleft()
-            if identity(point) not in self._seen:
-                self._take(trial_id, point)
-                return Proposal(hparams=point, origin=origin)
-        return self._drawn(trial_id)
+        if first := self._first.pop(self._seen):
+            self._take(trial_id, first.hparams)
+        return first or self._drawn(trial_id)
 
     def recall(self, trial_id: str, hparams: Mapping[str, Any], origin: Origin) -> None:
         """Take in a proposal made before a restart; one that has left the space teaches nothing."""
-        is_default = origin == "default"
-        self._first = deque(
-            (point, first_origin)
-            for point, first_origin in self._first
-            if identity(point) != identity(hparams) and not (is_default and first_origin == "default")
-        )
+        self._first.strike(hparams, is_default=origin == "default")
         self._take(trial_id, hparams)
 
     def warm_start(self, trials: Sequence[EarlierTrial]) -> int:
         """Learn from earlier runs, before the first `ask` or `recall`; gives how many trials fit.
 
-        A trial fits if it has ended, with a value for each parameter searched here, within its
-        range. What is known may be proposed again: here it may have another budget.
+        Those fit that have ended and lie in this space. What is known may be proposed again: here it
+        may have another budget.
         """
-        ended = [earlier for earlier in trials if earlier.status in _STATES]
-        fitting = [earlier for earlier in ended if self._space.contains(earlier.hparams)]
+        fitting = [each for each in trials if each.status in _STATES and self._space.contains(each.hparams)]
         for number, earlier in enumerate(fitting):
             name = f"earlier {number}"
             self._open[name] = self._pinned(earlier.hparams)
@@ -146,8 +138,11 @@ class OptunaSampler:
         trial = self._open.pop(trial_id, None)
         if trial is None:
             return
-        values, state = self._last_values.pop(trial_id, None), _STATES[status]
-        if cause == "out_of_memory" and self._space.sampler in _LEARNS_CONSTRAINTS:
+        values, state, kind = self._last_values.pop(trial_id, None), _STATES[status], self._space.sampler
+        is_out_of_memory = cause == "out_of_memory"
+        if kind != "random" and (is_out_of_memory or state != TrialState.FAIL):
+            self._feasibility.learn(trial.params, fits=not is_out_of_memory)
+        if is_out_of_memory and kind in _LEARNS_CONSTRAINTS:
             trial.set_constraint("memory", 1.0)  # above 0 is violated
             state = TrialState.PRUNED
         if state == TrialState.COMPLETE and values is None:
@@ -186,19 +181,29 @@ class OptunaSampler:
         self._study.enqueue_trial({name: self._axes[name].encode(point[name]) for name in active})
         trial = self._study.ask()
         for name in active:
-            _suggested(trial, name, self._axes[name])
+            suggested(trial, name, self._axes[name])
         return trial
 
     def _drawn(self, trial_id: str) -> Proposal | None:
+        """A new point that is likely to find memory; if none is drawn, the likeliest of the new ones."""
+        num_repeated, unlikely = 0, []  # the latter with their clearance
         for draw in range(_MOST_DRAWS):
-            self._study.sampler = self._optuna_sampler(draw)
+            self._study.sampler = self._optuna_sampler(draw, num_repeated)
             trial = self._study.ask()
             hparams = self._suggested_hparams(trial)
-            if identity(hparams) not in self._seen:
+            if identity(hparams) in self._seen:
+                num_repeated += 1
+            elif self._feasibility.is_likely(trial.params):
                 self._open[trial_id] = trial
                 self._seen.add(identity(hparams))
                 return Proposal(hparams=hparams, origin="sampler")
+            else:
+                unlikely.append((self._feasibility.clearance(trial.params), hparams))
             self._study.tell(trial, state=TrialState.FAIL)  # teaches nothing
+        if unlikely:
+            _, hparams = max(unlikely, key=itemgetter(0))
+            self._take(trial_id, hparams)
+            return Proposal(hparams=hparams, origin="sampler")
         self.why_exhausted = f"the space is exhausted: {_MOST_DRAWS} draws repeated earlier points"
         return None
 
@@ -207,16 +212,16 @@ class OptunaSampler:
         for name in self._space.search_order():
             if self._space.is_active(name, hparams):
                 axis = self._axes[name]
-                hparams[name] = axis.decode(_suggested(trial, name, axis))
+                hparams[name] = axis.decode(suggested(trial, name, axis))
         return hparams
 
-    def _optuna_sampler(self, draw: int) -> BaseSampler:
+    def _optuna_sampler(self, draw: int, num_repeated: int = 0) -> BaseSampler:
         """A new one for each draw, in 0.2 to 0.4 ms: Optuna seeds a sampler only as it is made."""
         kind, num_asked = self._space.sampler, len(self._seen)
         seed = random.Random(f"{self._space.seed} {num_asked} {draw}").getrandbits(32)
         num_start_up = start_up_points(self._space.limits.trials)
         is_start_up = kind not in _KEEPS_STATE and num_asked + self._num_earlier < num_start_up
-        if is_start_up or draw >= _MOST_DRAWS // 2:  # a model may insist on the one point it likes
+        if is_start_up or num_repeated >= _MOST_DRAWS // 2:  # a model may insist on the one point it likes
             return optuna.samplers.RandomSampler(seed=seed)
         with warnings.catch_warnings():
             # multivariate, group and constant_liar are marked experimental; each is what makes
@@ -231,34 +236,14 @@ def _tpe(seed: int) -> BaseSampler:
     )
 
 
-def _gp(seed: int) -> BaseSampler:
-    """Loads torch into this process at the first draw that has a model."""
-    return optuna.samplers.GPSampler(
-        seed=seed, n_startup_trials=_FEWEST_ENDED, warn_independent_sampling=False
-    )
-
-
-def _nsga2(seed: int) -> BaseSampler:
-    # Optuna's population of 50 would leave a search of 50 trials random.
-    return optuna.samplers.NSGAIISampler(seed=seed, population_size=MOST_START_UP)
-
-
-def _cmaes(seed: int) -> BaseSampler:
-    return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-
-
 _KINDS: Mapping[str, Callable[[int], BaseSampler]] = {
     "tpe": _tpe,
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-    "gp": _gp,
-    "nsga2": _nsga2,
-    "cmaes": _cmaes,
+    # Loads torch into this process at the first draw that has a model.
+    "gp": lambda seed: optuna.samplers.GPSampler(
+        seed=seed, n_startup_trials=_FEWEST_ENDED, warn_independent_sampling=False
+    ),
+    # Optuna's population of 50 would leave a search of 50 trials random.
+    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=MOST_START_UP),
+    "cmaes": lambda seed: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
 }
-
-
-def _suggested(trial: optuna.Trial, name: str, axis: Axis) -> Any:
-    if not axis.is_ordered:
-        return trial.suggest_categorical(name, list(range(int(axis.high) + 1)))
-    if axis.is_whole:
-        return trial.suggest_int(name, int(axis.low), int(axis.high), log=axis.log, step=axis.step)
-    return trial.suggest_float(name, axis.low, axis.high, log=axis.log)

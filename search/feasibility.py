@@ -1,0 +1,75 @@
+"""Where in a space a trial finds memory enough, judged by the nearest that did and did not. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from search.axes import Axis
+
+Codes = Mapping[str, Any]  # by parameter; one that is switched off is left out
+
+_MARGIN = 1.5
+# Between two names. At 1, a single failure shut out its whole category: where the greediest kind of model
+# was the best one, 40 trials ended 0.07 below the score without any of this (32 seeds, noise 0.02).
+_APART = 0.25
+
+
+class Feasibility:
+    """Tells of a point whether trials near it ran out of memory.
+
+    Distances are taken in the unit cube: each axis from 0 to 1 on its own scale, names a quarter
+    apart. What is switched off in one of two points has no part in their distance. A constraint of
+    unknown shape as in Gardner et al. 2014, "Bayesian Optimization with Inequality Constraints", with
+    the nearest neighbours in place of a Gaussian process.
+    """
+
+    def __init__(self, axes: Mapping[str, Axis]) -> None:
+        self._axes = axes
+        self._fitting: list[Codes] = []
+        self._failed: list[Codes] = []
+
+    def learn(self, codes: Codes, *, fits: bool) -> None:
+        """Take in what became of a trial. One that ran out of memory at a higher rung does not fit."""
+        places = self._places(codes)
+        if not fits:
+            self._fitting = [known for known in self._fitting if known != places]
+        (self._fitting if fits else self._failed).append(places)
+
+    def clearance(self, codes: Codes) -> float:
+        """How many times as far the nearest trial without memory is as the nearest with; at most inf.
+
+        Infinite where nothing has run out of memory, or nothing has fitted: then nothing is known.
+        """
+        if not self._failed or not self._fitting:
+            return math.inf
+        places = self._places(codes)
+        nearest_fitting = min(self._distance(places, known) for known in self._fitting)
+        nearest_failed = min(self._distance(places, known) for known in self._failed)
+        return nearest_failed / nearest_fitting if nearest_fitting else math.inf
+
+    def is_likely(self, codes: Codes) -> bool:
+        """Whether trials with memory are clearly nearer than those without."""
+        return self.clearance(codes) >= _MARGIN
+
+    def _places(self, codes: Codes) -> Codes:
+        return {name: _place(self._axes[name], code) for name, code in codes.items()}
+
+    def _distance(self, places: Codes, others: Codes) -> float:
+        both = [name for name in places if name in others]  # in one order: the last digits depend on it
+        return math.hypot(*(self._gap(name, places[name], others[name]) for name in both))
+
+    def _gap(self, name: str, place: Any, other: Any) -> float:
+        if self._axes[name].is_ordered:
+            return float(abs(place - other))
+        return _APART if place != other else 0.0
+
+
+def _place(axis: Axis, code: Any) -> float:
+    """Where a code lies on its axis, from 0 to 1; the code itself where it is a name."""
+    if not axis.is_ordered or axis.low == axis.high:
+        return float(code)
+    if axis.log:
+        return math.log(code / axis.low) / math.log(axis.high / axis.low)
+    return float((code - axis.low) / (axis.high - axis.low))
