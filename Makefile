@@ -8,7 +8,7 @@ PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 ARGS ?=
 
-.PHONY: setup setup-bench search test test-all check format bench bench-overhead bench-search bench-attribution lock
+.PHONY: setup setup-bench search test test-all check format bench bench-overhead bench-search bench-attribution bench-losses lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
 
@@ -39,6 +39,10 @@ bench-overhead: $(READY)  ## what a trial costs beside its training, against sto
 
 bench-search: $(READY)  ## epochs that a search needs, against its peers; ARGS="--curves FOLDER"
 	$(PYTHON) -m benchmarks.search_quality $(ARGS)
+
+bench-losses: $(READY)  ## what diverged and out-of-memory trials cost, against stock Ray Tune; ARGS="--seeds 2"
+	$(PYTHON) -m benchmarks.diverged $(ARGS)
+	$(PYTHON) -m benchmarks.memory $(ARGS)
 
 bench-attribution: $(READY)  ## how well a trial's energy is known on a shared GPU, simulated
 	$(PYTHON) -m benchmarks.attribution $(ARGS)
