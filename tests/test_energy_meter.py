@@ -234,13 +234,12 @@ def test_for_any_increments_a_shared_meter_never_falls_and_rounds_once_a_reading
         clock = FakeClock(0.0)
         zone = add_zone(Path(folder), "intel-rapl:0", "package-0")
         meter = opened(cpu_share=share, powercap=Path(folder), clock=clock)
-        total_uj, last_mj, num_readings = 0, 0, 0
-        for increment_uj in increments:
+        total_uj, last_mj = 0, 0
+        for num_readings, increment_uj in enumerate(increments, start=1):
             clock.now_s += 1
             total_uj += increment_uj
             set_energy(zone, total_uj)
             cpu_mj = meter.read().cpu_mj
-            num_readings += 1
             assert cpu_mj is not None
             assert abs(cpu_mj - total_uj / 1000 * share) <= num_readings + 1
             assert cpu_mj >= last_mj

@@ -177,6 +177,47 @@ def test_text_that_is_no_number_is_an_error_not_a_zero(tmp_path: Path) -> None:
         package.read_mj()
 
 
+def test_a_zone_that_is_closed_to_us_later_says_so_and_counts_on_when_it_opens(tmp_path: Path) -> None:
+    clock, is_closed = FakeClock(), False
+    zone = add_zone(tmp_path, "intel-rapl:0", "package-0")
+
+    def read_text(path: Path) -> str:
+        if is_closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return path.read_text()
+
+    [package] = open_rapl(tmp_path, clock, read_text).packages
+    is_closed = True
+    with pytest.raises(SensorError, match="is for root only"):
+        package.read_mj()
+    is_closed, clock.now_s = False, clock.now_s + 2
+    set_energy(zone, 90_000_000)
+    assert (package.read_mj(), package.num_jumps) == (90_000, 0)
+
+
+def test_dram_wraps_at_a_range_of_its_own(tmp_path: Path) -> None:
+    clock = FakeClock()
+    add_zone(tmp_path, "intel-rapl:0", "package-0")
+    zone = add_zone(tmp_path, "intel-rapl:0:0", "dram", energy_uj=65_000_000_000, range_uj=65_712_999_613)
+    [dram] = open_rapl(tmp_path, clock).dram
+    clock.now_s += 30
+    set_energy(zone, 287_000_387)
+    assert (dram.read_mj(), dram.start_mj) == (1_000_000, 65_000_000)
+
+
+def test_what_was_counted_before_a_missed_wrap_stays(tmp_path: Path) -> None:
+    clock = FakeClock()
+    zone = add_zone(tmp_path, "intel-rapl:0", "package-0")
+    package = open_package(tmp_path, clock)
+    readings = []
+    for gap_s, energy_uj in ((1, 100_000_000), (1800, 5_000_000), (1, 105_000_000)):
+        clock.now_s += gap_s
+        set_energy(zone, energy_uj)
+        readings.append(package.read_mj())
+    assert readings == [100_000, 100_000, 200_000]
+    assert package.read_mj() + package.unaccounted_mj == 262_143_328 + 105_000  # as if it had wrapped once
+
+
 @settings(deadline=None)  # a shared machine
 @given(
     start_uj=st.integers(0, RANGE_UJ - 1),

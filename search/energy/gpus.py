@@ -9,6 +9,8 @@ from search.energy.amd import list_amd_gpus
 from search.energy.counters import SensorError
 from search.energy.nvml import start_nvml
 
+_NONE = ([""], ["-1"], ["NoDevFiles"])  # three ways to say none; the last one is SLURM's
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -36,9 +38,8 @@ def visible_gpus(environ: Mapping[str, str]) -> VisibleGpus:
 
     Without an NVIDIA driver the AMD GPUs are meant, if amdsmi knows any; HIP_VISIBLE_DEVICES is read first.
     """
-    wanted = environ.get("CUDA_VISIBLE_DEVICES")
-    entries = None if wanted is None else [entry.strip() for entry in wanted.split(",")]
-    if entries in ([""], ["-1"], ["NoDevFiles"]):  # three ways to say none; the last one is SLURM's
+    entries = _entries(environ.get("CUDA_VISIBLE_DEVICES"))
+    if entries in _NONE:
         return VisibleGpus()
     try:
         gpus = list_gpus()
@@ -75,10 +76,14 @@ def _visible_amd_gpus(environ: Mapping[str, str]) -> VisibleGpus | None:
         gpus = [Gpu(uuid, model) for uuid, model in list_amd_gpus()]
     except SensorError:
         return None
-    wanted = environ.get("HIP_VISIBLE_DEVICES", environ.get("CUDA_VISIBLE_DEVICES"))
-    if wanted is None:
+    entries = _entries(environ.get("HIP_VISIBLE_DEVICES", environ.get("CUDA_VISIBLE_DEVICES")))
+    if entries is None:
         return VisibleGpus(tuple(gpu.uuid for gpu in gpus))
-    return _named([entry.strip() for entry in wanted.split(",")], gpus, by_pci=True)
+    return VisibleGpus() if entries in _NONE else _named(entries, gpus, by_pci=True)
+
+
+def _entries(wanted: str | None) -> list[str] | None:
+    return None if wanted is None else [entry.strip() for entry in wanted.split(",")]
 
 
 def _named(entries: Sequence[str], gpus: Sequence[Gpu], *, by_pci: bool) -> VisibleGpus:

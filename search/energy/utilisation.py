@@ -68,7 +68,9 @@ class ProcessUtilisation:
             self._has_sample = True
             return min(gap_us, _FIRST_US)
         self._gaps_us.append(gap_us)
-        usual_us = sorted(self._gaps_us)[len(self._gaps_us) // 10]  # not the least: one early sample is chance
+        usual_us = sorted(self._gaps_us)[
+            len(self._gaps_us) // 10
+        ]  # not the least: one early sample is chance
         return gap_us if gap_us <= 1.5 * usual_us else usual_us
 
 
