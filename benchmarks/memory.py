@@ -158,7 +158,7 @@ def _stock(seed: int, workers: int) -> Outcome:
         try:
             grid = tuner.fit()
         except Exception as error:  # whatever comes out of fit() is the finding
-            said = f"{type(error).__name__} out of fit()"
+            said = f"out of fit(): {type(error).__name__}: {str(error).splitlines()[0][:80]}"
             return Outcome(ended=said, num_rows=0, num_blamed=0, num_innocent=0, ended_at=time.time())
         ended_at = time.time()
     failed = [grid[index].config or {} for index in range(len(grid)) if grid[index].error]
