@@ -99,3 +99,9 @@ def test_an_unknown_schedule_is_refused_with_those_there_are():
 def test_a_warm_up_that_does_not_fit_is_refused(name, warmup_epochs):
     with pytest.raises(ValueError, match="warmup_epochs"):
         Schedule(optimizer_with_two_rates(), name=name, epochs=8, warmup_epochs=warmup_epochs)
+
+
+@pytest.mark.parametrize("name", ["cosine", "one_cycle"])
+def test_one_epoch_is_annealed_too_and_without_a_warning(name, caplog):
+    assert rates(name, [0.65, 0.999], epochs=1)[1][0] == pytest.approx(0.0, abs=1e-4)
+    assert not caplog.records

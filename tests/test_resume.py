@@ -81,9 +81,12 @@ def curve(trial: Any) -> list[tuple[int, str]]:
     return [(epoch, str(row.metrics["val_accuracy"])) for epoch, row in trial.curve.items()]
 
 
+@pytest.mark.parametrize("horizon", ["full", "rung"])
 @pytest.mark.parametrize("before", [False, True])
-def test_killed_at_every_event_a_run_ends_as_if_undisturbed(tmp_path: Path, before: bool) -> None:
-    space = fateful_space(tmp_path)
+def test_killed_at_every_event_a_run_ends_as_if_undisturbed(
+    tmp_path: Path, before: bool, horizon: str
+) -> None:
+    space = fateful_space(tmp_path, overrides=[f"search.horizon={horizon}"])
     whole = session(space, tmp_path / "whole", listed(*FATES))
     assert whole is not None
     num_events = len(whole.ledger.events())
@@ -179,8 +182,9 @@ def test_limits_ranges_and_eta_may_change(tmp_path: Path) -> None:
     check_continues(tmp_path / "run", made_space(tmp_path), now)
 
 
-def test_with_promotion_paused_trials_stay_promotable(tmp_path: Path) -> None:
-    changes = ["search.scheduler={mode: promotion, eta: 3}"]
+@pytest.mark.parametrize("horizon", ["full", "rung"])
+def test_with_promotion_paused_trials_stay_promotable(tmp_path: Path, horizon: str) -> None:
+    changes = ["search.scheduler={mode: promotion, eta: 3}", f"search.horizon={horizon}"]
     space = made_space(tmp_path, overrides=changes)
     whole = session(space, tmp_path / "whole", sampler_for(space))
     assert whole is not None

@@ -32,6 +32,7 @@ class Hparams:
     Attributes:
         frozen_share: Share of the backbone, from the input side, that keeps its weights.
         optimizer: A name timm knows, checked at start; "sgd" is Nesterov's, "momentum" plain.
+        schedule: Of no effect with the horizon "anytime", where the rate stays up after warm-up.
         augment: "none", "light", "strong", or a strength in [0, 1].
         flip: Mirror half of the training images; off, as digits and text are not symmetric.
         backbone_lr_ratio: The backbone learns at this times lr, the new head at lr.
@@ -103,11 +104,15 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
 
 
 def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining:
-    """A classifier at epoch 0, whose schedule spans `budget.epochs`."""
+    """A classifier at epoch 0, whose schedule spans `budget.epochs`.
+
+    With the horizon "anytime" the rate stays up, and averaged weights are scored.
+    """
     import torch
     from torch import nn
 
     from trainables.engine.augment import Augment
+    from trainables.engine.averaging import WeightAverage
     from trainables.engine.batches import Batches
     from trainables.engine.data import channel_statistics, load_data
     from trainables.engine.metrics import ClassificationMetrics
@@ -141,11 +146,16 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining:
         momentum=hparams.momentum,
         backbone_lr_ratio=hparams.backbone_lr_ratio,
     )
+    is_anytime = env.horizon == "anytime"
+    notes = {"horizon": "anytime: a constant rate; averaged weights are scored"} if is_anytime else {}
     return SupervisedTraining(
         model=model,
         optimizer=optimizer,
         schedule=Schedule(
-            optimizer, name=hparams.schedule, epochs=budget.epochs, warmup_epochs=hparams.warmup_epochs
+            optimizer,
+            name="none" if is_anytime else hparams.schedule,
+            epochs=budget.epochs,
+            warmup_epochs=hparams.warmup_epochs,
         ),
         batches=Batches(
             data,
@@ -160,8 +170,16 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining:
         accumulate=hparams.accumulate,
         clip_norm=hparams.clip_norm,
         frozen=frozen,
-        notes=data.notes(),
+        average=WeightAverage(model, frozen=frozen) if is_anytime else None,
+        notes={**data.notes(), **notes},
     )
 
 
-TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", start=start, weights=weights)
+TRAINABLE = Trainable(
+    hparams=Hparams,
+    metric="val_accuracy",
+    mode="max",
+    start=start,
+    weights=weights,
+    no_effect_anytime=("schedule",),
+)

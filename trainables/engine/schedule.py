@@ -14,6 +14,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from trainables.engine.choices import ScheduleName
 
 _ONE_CYCLE_RISE = 0.3  # share of the training in which one_cycle's rate rises (Smith and Topin 2018)
+_OF_NO_SECOND_CYCLE = (
+    0.5  # never used; at 1 timm warns that a schedule of one epoch does nothing, and it does
+)
 
 
 class Schedule:
@@ -26,7 +29,7 @@ class Schedule:
         name: cosine falls to 0; step divides by 10 at 50 % and 75 % (He et al. 2016); plateau divides
             by 10 when the validation loss has stood still for a tenth of the epochs; one_cycle
             rises for 30 % and falls to 0 as a cosine; none stays.
-        epochs: The horizon, usually the top rung's epochs.
+        epochs: What the schedule spans: those of the top rung, or with the horizon "rung" of one rung.
         warmup_epochs: The rate first rises from 0 over these; 0 for one_cycle, which rises by itself.
     """
 
@@ -76,11 +79,22 @@ def _shape(
 ) -> Scheduler:
     """timm's schedulers, with epochs for ticks: their formulas take fractions, their annotations say int."""
     if name == "cosine":
-        return CosineLRScheduler(optimizer, epochs, warmup_t=warmup_epochs, t_in_epochs=False)
+        return CosineLRScheduler(
+            optimizer,
+            epochs,
+            warmup_t=warmup_epochs,
+            cycle_decay=_OF_NO_SECOND_CYCLE,
+            t_in_epochs=False,
+        )
     if name == "one_cycle":
         rise: Any = _ONE_CYCLE_RISE * epochs
         return CosineLRScheduler(
-            optimizer, epochs - rise, warmup_t=rise, warmup_prefix=True, t_in_epochs=False
+            optimizer,
+            epochs - rise,
+            warmup_t=rise,
+            warmup_prefix=True,
+            cycle_decay=_OF_NO_SECOND_CYCLE,
+            t_in_epochs=False,
         )
     if name not in get_args(ScheduleName):
         raise ValueError(f"no schedule is named {name!r}; there are {', '.join(get_args(ScheduleName))}")

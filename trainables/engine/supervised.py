@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.contract import Budget, Diverged
+from trainables.engine.averaging import WeightAverage
 from trainables.engine.batches import Batch, Batches, TrainEpoch
 from trainables.engine.metrics import ClassificationMetrics
 from trainables.engine.precision import MixedPrecision
@@ -30,6 +31,7 @@ class SupervisedTraining:
         accumulate: Forward passes per optimiser step.
         clip_norm: Largest norm of all gradients together; None does not clip.
         frozen: Modules that keep their weights and their statistics.
+        average: Scored and tested instead of the trained weights; None scores those.
         notes: Automatic choices of whoever put the parts together, with their reasons.
     """
 
@@ -47,6 +49,7 @@ class SupervisedTraining:
         accumulate: int = 1,
         clip_norm: float | None = None,
         frozen: Sequence[nn.Module] = (),
+        average: WeightAverage | None = None,
         notes: Mapping[str, str] | None = None,
     ) -> None:
         self.model = model
@@ -61,6 +64,7 @@ class SupervisedTraining:
         self._accumulate = accumulate
         self._clip_norm = clip_norm
         self._frozen = frozen
+        self._average = average
         self._notes = dict(notes or {})
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
 
@@ -71,6 +75,8 @@ class SupervisedTraining:
         started_s = perf_counter()
         values = self._train(self.batches.epoch(budget, self.epochs_done))
         trained_s = perf_counter()
+        if self._average:  # by the next epoch's examples, whose augmentation was not trained on
+            self._average.settle(self.batches.epoch(budget, self.epochs_done + 1), self._logits)
         values |= {
             f"val_{name}": value for name, value in self._scores(self.batches.validation(budget)).items()
         }
@@ -94,6 +100,7 @@ class SupervisedTraining:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "average": self._average.state_dict() if self._average else {},
             "precision": self._precision.state_dict(),
             "rng": rng_state(),
         }
@@ -102,6 +109,8 @@ class SupervisedTraining:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        if self._average:
+            self._average.load_state_dict(state["average"])
         self._precision.load_state_dict(state["precision"])
         self.epochs_done = state["epochs_done"]
         restore_rng(state["rng"])
@@ -128,10 +137,12 @@ class SupervisedTraining:
         losses = []
         for part in indices.split(self._batch_size):
             batch = epoch.batch(part)
-            loss = self._loss(self._logits(batch), batch.labels) * (len(part) / len(indices))
+            loss = self._loss(self._logits(self.model, batch), batch.labels) * (len(part) / len(indices))
             self._precision.backward(loss)
             losses.append(loss.detach())
         self._precision.step(self.optimizer, clip_norm=self._clip_norm)
+        if self._average:
+            self._average.update(self.model)
         return torch.stack(losses).sum()
 
     def _read(self, losses: Sequence[Tensor], *, first_step: int) -> list[float]:
@@ -142,16 +153,17 @@ class SupervisedTraining:
 
     @torch.inference_mode()
     def _scores(self, batches: Iterable[Batch]) -> dict[str, float]:
-        self.model.eval()
+        model = self._average.model if self._average else self.model
+        model.eval()
         for batch in batches:
-            self._metrics.update(self._logits(batch), batch.labels)
+            self._metrics.update(self._logits(model, batch), batch.labels)
         scores = self._metrics.compute()
         self._check_finite(scores["loss"], "loss on held-out images")
         return scores
 
-    def _logits(self, batch: Batch) -> Tensor:
+    def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
         with self._precision.autocast():
-            logits: Tensor = self.model(batch.images)
+            logits: Tensor = model(batch.images)
         return logits.float()
 
     def _check_finite(self, value: float, what: str, where: str = "") -> None:
