@@ -153,6 +153,11 @@ def test_inside_a_container_memory_tells_if_it_fits_one_lease_only(tmp_path: Pat
     assert in_container(tmp_path / "2").owners({7001: 2400.0}, {}, alike) == {7001: None}
 
 
+def test_a_lease_s_own_pid_from_the_driver_shows_that_all_pids_compare(tmp_path: Path) -> None:
+    owners = in_container(tmp_path).owners(NOTHING, {50: 1.0, 100: 1.0}, HOLDERS)
+    assert owners == {50: EXTERNAL, 100: "a"}
+
+
 def test_a_process_that_was_there_before_all_leases_is_external(tmp_path: Path) -> None:
     owners = in_container(tmp_path)
     assert owners.owners({7001: 500.0}, {7001: 0.0}, {}) == {7001: EXTERNAL}

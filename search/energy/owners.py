@@ -59,6 +59,8 @@ class Owners:
         if not holders and not self._had_lease:
             self._foreign.update(pids)  # they were here before all leases
         self._had_lease = self._had_lease or bool(holders)
+        if any(holder.pid in pids for holder in holders.values()):
+            self._are_pids_ours = True  # the driver named a lease's own pid: no container lies between
         found = {pid: self._by_pid(pid, holders) for pid in pids}
         working = [pid for pid in pids if use_s.get(pid) and found[pid] is None]
         if len(holders) == 1 and len(working) == 1:
@@ -74,16 +76,11 @@ class Owners:
         if pid in self._foreign:
             return EXTERNAL
         roots = {pid, self._learnt.get(pid, pid), self._processes.inner_pid(pid)}
-        roots.update(self._processes.lineage(pid) if self._can_compare(pid, holders) else ())
+        roots.update(self._processes.lineage(pid) if self._are_pids_ours else ())
         leases = [lease for lease, holder in holders.items() if holder.pid in roots]
         if leases:
             return leases[0] if len(leases) == 1 else None  # one process with two leases: nobody can tell
         return EXTERNAL if self._are_pids_ours else None
-
-    def _can_compare(self, pid: int, holders: Mapping[str, Holder]) -> bool:
-        if not self._are_pids_ours and any(holder.pid == pid for holder in holders.values()):
-            self._are_pids_ours = True  # the driver named a lease's own pid
-        return self._are_pids_ours
 
     def _by_memory(
         self, held_mib: float | None, holders: Mapping[str, Holder], found: Mapping[int, str | None]
