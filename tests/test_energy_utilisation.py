@@ -164,6 +164,12 @@ def test_a_process_that_was_there_before_all_leases_is_external(tmp_path: Path) 
     assert owners.owners({7001: 500.0}, {7001: 1.0}, {"a": HOLDERS["a"]}) == {7001: EXTERNAL}
 
 
+def test_a_worker_that_was_warm_before_the_first_lease_is_its_lease_s_all_the_same(tmp_path: Path) -> None:
+    owners = in_container(tmp_path)
+    owners.owners({100: 500.0, 50: 500.0}, {}, {})
+    assert owners.owners({100: 500.0, 50: 500.0}, {}, HOLDERS) == {100: "a", 50: EXTERNAL}
+
+
 def test_one_process_with_two_leases_is_unknown(tmp_path: Path) -> None:
     FakeProc(tmp_path).add(100)
     both = {"a": Holder(pid=100), "b": Holder(pid=100)}

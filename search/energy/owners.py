@@ -73,14 +73,12 @@ class Owners:
         return found
 
     def _by_pid(self, pid: int, holders: Mapping[str, Holder]) -> str | None:
-        if pid in self._foreign:
-            return EXTERNAL
         roots = {pid, self._learnt.get(pid, pid), self._processes.inner_pid(pid)}
         roots.update(self._processes.lineage(pid) if self._are_pids_ours else ())
         leases = [lease for lease, holder in holders.items() if holder.pid in roots]
         if leases:
             return leases[0] if len(leases) == 1 else None  # one process with two leases: nobody can tell
-        return EXTERNAL if self._are_pids_ours else None
+        return EXTERNAL if self._are_pids_ours or pid in self._foreign else None
 
     def _by_memory(
         self, held_mib: float | None, holders: Mapping[str, Holder], found: Mapping[int, str | None]
