@@ -43,7 +43,7 @@ class Outcome:
         ended: Its end: "well", or the error that came out of it.
         num_rows: Trials that it gives an account of.
         num_blamed: Those that it says ran out of memory.
-        num_innocent: Those of them that had memory enough.
+        num_innocent: Those of them that had memory enough, as far as their hparams are still known.
         ended_at: Unix seconds.
     """
 
@@ -166,7 +166,7 @@ def _stock(seed: int, workers: int) -> Outcome:
         ended="well",
         num_rows=len(grid),
         num_blamed=len(failed),
-        num_innocent=sum(not is_hungry(config) for config in failed),
+        num_innocent=sum(bool(config) and not is_hungry(config) for config in failed),
         ended_at=ended_at,
     )
 
