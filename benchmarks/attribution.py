@@ -155,7 +155,7 @@ def main() -> None:
             lines.append(f"| {num_trials} | {seconds} | {cells} |")
     print("\n".join(lines))
     day = datetime.now(UTC).date().isoformat()
-    file = ROOT / "benchmarks" / "results" / f"attribution-{day}-{options.sample_ms}ms.md"
+    file = ROOT / "benchmarks" / "results" / f"{day}-attribution-{options.sample_ms}ms.md"
     file.parent.mkdir(exist_ok=True)
     file.write_text("\n".join(lines) + "\n")
 
