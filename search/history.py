@@ -23,6 +23,8 @@ class TrialRecord:
         origin: Who proposed it.
         source: The trial of an earlier run that it repeats (promotion).
         status: "running" until a trial_ended event; "interrupted" when the run ended first.
+        attempts_here: Those since the trial got further than ever before: a worker lost every few hours
+            is not the trial's fault.
         rows: Every epoch that was run, those repeated after a lost worker too.
         failures: One entry for each attempt that failed.
         audits: Rungs above which it went on although its value did not let it.
@@ -39,6 +41,7 @@ class TrialRecord:
     cause: str = ""
     message: str = ""
     attempts: int = 1
+    attempts_here: int = 1
     rows: list[EpochRow] = field(default_factory=list)
     failures: list[Mapping[str, Any]] = field(default_factory=list)
     audits: list[int] = field(default_factory=list)
@@ -132,6 +135,7 @@ class History:
             trial = self.trials[event["trial"]]
             trial.failures.append({**event["failure"], "attempt": trial.attempts, "at": event["time"]})
             trial.attempts += event["will_retry"]
+            trial.attempts_here += event["will_retry"]
         elif kind == "trial_ended":
             trial = self.trials[event["trial"]]
             trial.status, trial.cause, trial.message = event["status"], event["cause"], event["message"]
@@ -169,6 +173,8 @@ class History:
 
     def _epoch(self, trial: TrialRecord, event: Event) -> None:
         row = EpochRow.from_dict(event["row"])
+        if row.epoch > trial.epochs:
+            trial.attempts_here = 1
         trial.rows.append(row)
         self.energy = self.energy + row.energy
         trial.notes.update(row.notes)

@@ -184,7 +184,7 @@ class Run:
 
     def on_failure(self, trial_id: str, failure: Failure) -> bool:
         """Take in a failed attempt; say whether the trial is to be tried again."""
-        will_retry = failure.may_pass(self.history.trials[trial_id].attempts) and not self.stop_reason()
+        will_retry = failure.may_pass(self.history.trials[trial_id].attempts_here) and not self.stop_reason()
         self._record("attempt_failed", trial_id, failure=failure.to_dict(), will_retry=will_retry)
         if not will_retry:
             self._end(trial_id, ending_of(failure))

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs import SteadyMeter, fateful_space, listed
+from made_runs import SteadyMeter, fateful_space, listed, made_space
 from test_keeping import kept
 
 from search.cluster.trial_log import open_log
+from search.failure import Failure
 from search.history import History
 from search.in_process import execute_here
 from search.keeping import Keeper
@@ -115,3 +116,18 @@ def test_a_log_that_the_disk_does_not_take_costs_lines_only(tmp_path: Path) -> N
     for path in (tmp_path / "trial" / "full.txt", tmp_path / "gone" / "trial" / "log.txt"):
         with open_log(path) as log:
             assert log.write("dropped\n") == 8
+
+
+def test_a_trial_that_loses_a_worker_again_is_tried_again_if_it_got_further(tmp_path: Path) -> None:
+    run = Run(made_space(tmp_path), listed({"lr": 0.1}), Ledger.create(tmp_path / "run"))
+    task = run.next_task()
+    assert task is not None
+    lost = Failure(cause="lost_worker", message="killed")
+    run.on_epoch(task.trial_id, row(1, 0, 0.5))
+    assert run.on_failure(task.trial_id, lost)
+    run.on_epoch(task.trial_id, row(2, 1, 0.6))  # further than ever
+    assert run.on_failure(task.trial_id, lost)
+    run.on_epoch(task.trial_id, row(2, 1, 0.6))  # repeated: no further
+    assert not run.on_failure(task.trial_id, lost)
+    trial = run.history.trials[task.trial_id]
+    assert (trial.status, trial.attempts, len(trial.failures)) == ("failed", 3, 3)
