@@ -1,0 +1,200 @@
+"""How well cheap scores rank configurations, by what the schedule spans: the ladder, a rung, or nothing.
+
+24 random configurations of spaces/lr_bs.yaml (lr, batch size, weight decay) climb a ladder on 5,000 MNIST
+digits of 14 px under each horizon. Each rung's scores are compared with full training: the top budget,
+annealed, from another seed. Costs are CPU seconds of one thread, all epochs up to the rung's end included,
+as shares of full training. Under "rung" the top rung is full training from the trial's own seed, so it is
+not trained twice: it is the line "another seed".
+
+    python -m benchmarks.horizon [--ladder plain] [--workers 2] [--cache FOLDER]
+
+Ladders: `plain` is 1, 2 and 3 epochs on all data at 14 px; `growing` is that of lr_bs.yaml at half its
+sides, so 7, 10 and 14 px, half the data below the top. A killed benchmark goes on where it was: each
+training's scores lie in the cache folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search.budget import Ladder
+from search.energy import EnergyReading, EnergySources
+from search.history import TrialRecord
+from search.task import cache_folder
+from search.trial import EpochRow, run_trial
+from search.trust import Correlation, rung_trust
+from trainables.contract import Budget, Diverged, Env, Horizon
+from trainables.load import load_trainable
+
+_TOP = Budget(epochs=3, subset=1.0, resolution=14)
+LADDERS = {
+    "plain": Ladder(tuple(Budget(epochs=epochs, subset=1.0, resolution=14) for epochs in (1, 2, 3))),
+    "growing": Ladder(
+        (Budget(epochs=1, subset=0.5, resolution=7), Budget(epochs=2, subset=0.5, resolution=10), _TOP)
+    ),
+}
+_NUM_POINTS = 24
+_METRIC = "val_accuracy"
+_TRIAL_SEED, _FULL_SEED = 0, 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training up a ladder."""
+
+    name: str
+    ladder: Ladder
+    point: int
+    seed: int
+
+    def file(self, folder: Path) -> Path:
+        return folder / f"{self.name}-{self.point:02}.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Climb:
+    """Scores and cumulative CPU seconds at the end of each rung; a diverged training scores 0."""
+
+    scores: Sequence[float]
+    cpu_s: Sequence[float]
+
+
+class NoMeter:
+    """Measures nothing: the benchmark counts CPU seconds."""
+
+    sources = EnergySources()
+
+    def read(self) -> EnergyReading:
+        return EnergyReading()
+
+    def close(self) -> None:
+        return None
+
+
+def main() -> None:
+    """Print one ladder's table, training what is not in the cache."""
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--ladder", choices=LADDERS, default="plain")
+    flags.add_argument("--workers", type=int, default=2, help="trainings at a time, of one thread each")
+    flags.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "jouletune-horizon")
+    options = flags.parse_args()
+    options.cache.mkdir(parents=True, exist_ok=True)
+    jobs = list(jobs_of(options.ladder))
+    missing = [job for job in jobs if not job.file(options.cache).exists()]
+    with ProcessPoolExecutor(options.workers) as pool:
+        for number, _ in enumerate(pool.map(_train, missing, [options.cache] * len(missing)), start=1):
+            print(f"\r{number} of {len(missing)} trainings", end="", flush=True)
+    found = {(job.name, job.point): _read(job.file(options.cache)) for job in jobs}
+    print("\n" + "\n".join(table(options.ladder, found)))
+
+
+def points() -> list[dict[str, Any]]:
+    """The configurations: drawn as spaces/lr_bs.yaml says, always the same."""
+    draw = random.Random(0)
+    return [
+        {
+            "lr": 10 ** draw.uniform(-3, 0),
+            "batch_size": draw.choice([16, 32, 64, 128, 256]),
+            "weight_decay": 10 ** draw.uniform(-5, -2),
+        }
+        for _ in range(_NUM_POINTS)
+    ]
+
+
+def jobs_of(name: str) -> Iterator[Job]:
+    """All trainings of one ladder; those of full training are shared by the ladders."""
+    rungs = LADDERS[name].rungs
+    parts: dict[Horizon, tuple[Budget, ...]] = {"rung": rungs[:-1], "anytime": rungs}
+    if name != "plain":  # there a trial under "full" is full training itself
+        parts["full"] = rungs
+    for point in range(_NUM_POINTS):
+        for seed in (_FULL_SEED, _TRIAL_SEED):
+            yield Job(name=f"training-{seed}", ladder=LADDERS["plain"], point=point, seed=seed)
+        for horizon, part in parts.items():
+            ladder = Ladder(part, horizon)
+            yield Job(name=f"{name}-{horizon}", ladder=ladder, point=point, seed=_TRIAL_SEED)
+
+
+def _train(job: Job, folder: Path) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    trainable = load_trainable("classification")
+    env = Env(
+        data="mnist5k",
+        data_seed=0,
+        seed=job.seed,
+        cache_dir=cache_folder(),
+        resolution=_TOP.resolution,
+        validation_resolution="rung",
+        horizon=job.ladder.horizon,
+    )
+    hparams = trainable.hparams(**points()[job.point])
+    scores, cpu_s = [0.0] * len(job.ladder.rungs), [0.0] * len(job.ladder.rungs)
+    try:
+        for row in run_trial(trainable, hparams, job.ladder, env, NoMeter(), clock=time.process_time):
+            cpu_s[row.rung :] = [spent + row.seconds for spent in cpu_s[row.rung :]]
+            if row.is_rung_end:
+                scores[row.rung] = row.metrics[_METRIC]
+    except Diverged:
+        pass  # the rungs it did not end keep a score of 0
+    job.file(folder).write_text(json.dumps({"scores": scores, "cpu_s": cpu_s}))
+
+
+def _read(path: Path) -> Climb:
+    return Climb(**json.loads(path.read_text()))
+
+
+def table(name: str, found: Mapping[tuple[str, int], Climb]) -> Iterator[str]:
+    """The lines of a Markdown table: each horizon's rungs against full training."""
+    full = [found[f"training-{_FULL_SEED}", point] for point in range(_NUM_POINTS)]
+    yield f"| {name} ladder | rung | Spearman, all | the better half | cost |"
+    yield "|---|---|---|---|---|"
+    again = f"training-{_TRIAL_SEED}"
+    jobs = {
+        "full": again if name == "plain" else f"{name}-full",
+        "rung": f"{name}-rung",
+        "anytime": f"{name}-anytime",
+    }
+    for horizon, job in jobs.items():
+        climbs = [found[job, point] for point in range(_NUM_POINTS)]
+        for rung in range(len(climbs[0].scores)):
+            yield _line(horizon, str(rung), climbs, full, rung)
+    yield _line("another seed", "", [found[again, point] for point in range(_NUM_POINTS)], full, rung=-1)
+
+
+def _line(who: str, shown: str, climbs: Sequence[Climb], full: Sequence[Climb], rung: int) -> str:
+    pairs = [(climb.scores[rung], whole.scores[-1]) for climb, whole in zip(climbs, full, strict=True)]
+    (trust,) = rung_trust([_two_rungs(pair) for pair in pairs], _METRIC, "max", num_rungs=2)
+    cost = statistics.fmean(climb.cpu_s[rung] for climb in climbs)
+    share = cost / statistics.fmean(whole.cpu_s[-1] for whole in full)
+    return f"| {who} | {shown} | {_text(trust.overall)} | {_text(trust.better_half)} | {share:.2f} |"
+
+
+def _two_rungs(scores: tuple[float, float]) -> TrialRecord:
+    """A trial whose second rung is full training."""
+    rows = [
+        EpochRow(epoch=rung + 1, rung=rung, is_rung_end=True, metrics={_METRIC: score}, seconds=0.0)
+        for rung, score in enumerate(scores)
+    ]
+    return TrialRecord(trial_id="", number=0, origin="list", hparams={}, seed=0, asked_at=0.0, rows=rows)
+
+
+def _text(correlation: Correlation | None) -> str:
+    if correlation is None:
+        return "-"
+    return f"{correlation.value:.2f} ({correlation.low:.2f} to {correlation.high:.2f})"
+
+
+if __name__ == "__main__":
+    main()
