@@ -15,7 +15,7 @@ from search.budget import Ladder
 from search.energy import EnergyMeter, EnergyReading
 from search.failure import BadResult
 from search.saving import read_state, save_state
-from trainables.contract import Budget, Env, Trainable, Training
+from trainables.contract import Env, Trainable, Training
 
 _ALWAYS_WRITTEN = {"epoch", "rung", "metrics", "seconds"}
 
@@ -108,7 +108,7 @@ def run_trial(
     """
     stretch = _Stretch(meter, clock)
     saved, reading_notes = read_state(checkpointing.path) if checkpointing else ({}, {})
-    climb = _Climb(lambda budget: trainable.start(hparams, budget, env), ladder, saved)
+    climb = _Climb(trainable, hparams, ladder, env, saved)
     if saved:
         yield replace(EpochRow.from_dict(saved["row"]), is_replay=True)
     saved_s = clock()
@@ -143,11 +143,13 @@ def run_trial(
 class _Climb:
     """A trial on its ladder: the training it is in, and how many epochs all of them have run."""
 
-    def __init__(self, start: Callable[[Budget], Training], ladder: Ladder, saved: Mapping[str, Any]) -> None:
-        self._start, self._ladder = start, ladder
+    def __init__(
+        self, trainable: Trainable, hparams: Any, ladder: Ladder, env: Env, saved: Mapping[str, Any]
+    ) -> None:
+        self._trainable, self._hparams, self._ladder, self._env = trainable, hparams, ladder, env
         self.epochs_done: int = saved["row"]["epoch"] if saved else 0
         self._is_fresh = ladder.starts_anew_at(self.epochs_done)
-        self.training = start(ladder.training_budget(self.epochs_done))
+        self.training = self._started()
         if not self._is_fresh:
             self.training.load_state_dict(saved["training"])
 
@@ -156,12 +158,17 @@ class _Climb:
         ladder, done = self._ladder, self.epochs_done
         if ladder.starts_anew_at(done) and not self._is_fresh:
             del self.training
-            gc.collect()  # two models at a time may be more than a GPU holds
-            self.training = self._start(ladder.training_budget(done))
+            if self._env.device != "cpu":  # it takes 0.2 s, and two models may be more than a GPU holds
+                gc.collect()
+            self.training = self._started()
         metrics = self.training.run_epoch(ladder.rungs[ladder.rung_for(done)])
         self._is_fresh = False
         self.epochs_done += 1
         return metrics
+
+    def _started(self) -> Training:
+        budget = self._ladder.training_budget(self.epochs_done)
+        return self._trainable.start(self._hparams, budget, self._env)
 
 
 class _Stretch:

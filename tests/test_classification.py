@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
 import pytest
+from made_runs import SteadyMeter
 
+from search.budget import Ladder
+from search.trial import Checkpointing, run_trial
 from trainables.classification import TRAINABLE, Hparams, start, weights
 from trainables.contract import Budget, Env, WeightFile
 
@@ -86,3 +90,40 @@ def test_an_unknown_model_is_refused_at_the_start(tmp_path):
     env = Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
     with pytest.raises(ValueError, match=r"near are .*resnet20"):
         start(Hparams(model="resnet2o"), Budget(epochs=1), env)
+
+
+def scores(folder, horizon, count, **options):
+    """Validation loss and rate of each epoch, by number, of a trial that is asked for so many rows."""
+    rungs = (Budget(epochs=1, subset=0.05, resolution=8), Budget(epochs=3, subset=0.1, resolution=8))
+    ladder = Ladder(rungs, horizon)
+    env = Env(data="digits", data_seed=0, seed=3, cache_dir=folder, resolution=8, horizon=horizon)
+    hparams = Hparams(batch_size=32, augment="light", drop_rate=0.1)
+    running = run_trial(TRAINABLE, hparams, ladder, env, SteadyMeter(), **options)
+    done = [row for _, row in zip(range(count), running, strict=False)]
+    return {row.epoch: (row.metrics["val_loss"], row.metrics["lr"]) for row in done}
+
+
+@pytest.mark.parametrize(("horizon", "num_epochs"), [("full", 3), ("rung", 4), ("anytime", 3)])
+def test_killed_inside_a_rung_it_goes_on_to_the_bit(tmp_path, horizon, num_epochs):
+    checkpointing = Checkpointing(path=tmp_path / "checkpoint.pt", every_s=0.0)
+    whole = scores(tmp_path, horizon, 9)
+    cut = scores(tmp_path, horizon, 2, checkpointing=checkpointing)
+    rest = scores(tmp_path, horizon, 9, checkpointing=checkpointing)
+    assert list(whole) == list(range(1, num_epochs + 1))
+    assert {**cut, **rest} == whole
+    assert min(rest) == 2
+
+
+def last_rate(epochs_done, epochs, num_steps):
+    """What a cosine over `epochs` gives the last of an epoch's steps, which asks for its middle."""
+    position = epochs_done + 1 - 0.5 / num_steps
+    return 0.05 * (1 + math.cos(math.pi * position / epochs))
+
+
+def test_each_horizon_has_its_rates(tmp_path):
+    rates = {
+        name: [lr for _, lr in scores(tmp_path, name, 9).values()] for name in ("full", "rung", "anytime")
+    }
+    assert rates["anytime"] == [0.1, 0.1, 0.1]
+    assert rates["full"] == pytest.approx([last_rate(0, 3, 2), last_rate(1, 3, 4), last_rate(2, 3, 4)])
+    assert rates["rung"] == pytest.approx([last_rate(0, 1, 2), *(last_rate(done, 3, 4) for done in range(3))])
