@@ -65,6 +65,16 @@ class Ladder:
         """The largest budget of the training that the next epoch belongs to: what its schedule spans."""
         return self.rungs[self.rung_for(epochs_done)] if self.horizon == "rung" else self.top
 
+    def work_share(self, epochs_done: int) -> float:
+        """How much of a full training's work so many epochs are: examples times pixels.
+
+        Above 1 with the horizon "rung", where an ascent is several trainings.
+        """
+        done = sum(_work(self.rungs[self.rung_for(epoch)]) for epoch in range(epochs_done))
+        if self.horizon == "rung":
+            return done / (self.top.epochs * _work(self.top))
+        return done / sum(_work(self.rungs[self.rung_for(epoch)]) for epoch in range(self.ends[-1]))
+
     def with_top(
         self, *, epochs: int | None = None, subset: float | int | None = None, resolution: int | None = None
     ) -> Ladder:
@@ -88,6 +98,10 @@ class Ladder:
     def only_top(self) -> Ladder:
         """Full training from the first epoch on, under one schedule: what promotion runs."""
         return Ladder((self.top,))
+
+
+def _work(budget: Budget) -> float:
+    return (budget.subset or 1.0) * (budget.resolution or 1) ** 2
 
 
 def _check_axis(axis: str, values: Sequence[float | int | None]) -> None:

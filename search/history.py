@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from search.energy import EnergyReading
+from search.sessions import Sessions
 from search.trial import EpochRow
+from search.trial_energy import TrialEnergy
 
 Status = Literal["running", "paused", "finished", "stopped", "diverged", "failed", "interrupted"]
 Origin = Literal["default", "start", "sampler", "list", "design", "promotion"]
@@ -48,6 +50,7 @@ class TrialRecord:
     notes: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     ended_at: float | None = None
+    joules: TrialEnergy = field(default_factory=TrialEnergy)
 
     @property
     def curve(self) -> dict[int, EpochRow]:
@@ -70,8 +73,8 @@ class TrialRecord:
 
     @property
     def energy(self) -> EnergyReading:
-        """Energy of all epochs that were run, repeated ones too."""
-        return EnergyReading.sum(row.energy for row in self.rows)
+        """Energy of all attempts, from start to end, repeated epochs too."""
+        return self.joules.total
 
     def value(self, metric: str) -> float | None:
         """The metric at the highest rung the trial has ended; before the first one, the latest."""
@@ -104,16 +107,16 @@ class History:
     """All trials of a run, in the order they were asked for.
 
     Attributes:
-        earlier_s: How long the sessions before the present one lasted.
+        energy: Of all trials together; what devices used beside them is in `sessions`.
         ended: Why the last session ended; None while one goes on, or when it was killed.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.trials: dict[str, TrialRecord] = {}
+        self.sessions = Sessions()
         self.energy = EnergyReading()
-        self.earlier_s = 0.0
-        self._session: tuple[float, float] | None = None
         self._running: dict[str, TrialRecord] = {}
+        self._num_rows = 0
         self.ended: str | None = None
         for event in events:
             self.apply(event)
@@ -121,30 +124,42 @@ class History:
     def running(self) -> list[TrialRecord]:
         return list(self._running.values())
 
+    @property
+    def epoch_j(self) -> float:
+        """Mean joules of an epoch so far; 0 before the first, or without a sensor."""
+        return (self.energy.total_mj or 0) / 1000 / max(1, self._num_rows)
+
     def apply(self, event: Event) -> None:
         """Take in one event of the journal. Events of other kinds leave trials as they are."""
-        kind = event["event"]
-        self._keep_time(event)
-        if kind == "trial_asked":
-            self._ask(event)
-        elif kind == "trial_resumed":
-            self._resume(self.trials[event["trial"]])
-        elif kind == "epoch":
-            self._epoch(self.trials[event["trial"]], event)
-        elif kind == "attempt_failed":
-            trial = self.trials[event["trial"]]
-            trial.failures.append({**event["failure"], "attempt": trial.attempts, "at": event["time"]})
-            trial.attempts += event["will_retry"]
-            trial.attempts_here += event["will_retry"]
-        elif kind == "trial_ended":
-            trial = self.trials[event["trial"]]
-            trial.status, trial.cause, trial.message = event["status"], event["cause"], event["message"]
-            trial.ended_at = event["time"]
-            self._running.pop(trial.trial_id, None)  # a paused trial that is given up is not there
-        elif kind == "trial_audited":
-            self.trials[event["trial"]].audits.append(event["rung"])
-        elif kind == "run_ended":
-            self.ended = event["reason"]
+        self.sessions.on_event(event)
+        match event["event"]:
+            case "session_started":
+                self.ended = None
+            case "trial_asked":
+                self._ask(event)
+            case "run_ended":
+                self.ended = event["reason"]
+            case _ if "trial" in event:
+                self._apply_to_trial(self.trials[event["trial"]], event)
+
+    def _apply_to_trial(self, trial: TrialRecord, event: Event) -> None:
+        match event["event"]:
+            case "trial_resumed":
+                self._resume(trial)
+            case "epoch":
+                self._epoch(trial, event)
+            case "trial_audited":
+                trial.audits.append(event["rung"])
+            case "lease_closed":
+                self._close_lease(trial, event)
+            case "attempt_failed":
+                trial.failures.append({**event["failure"], "attempt": trial.attempts, "at": event["time"]})
+                trial.attempts += event["will_retry"]
+                trial.attempts_here += event["will_retry"]
+            case "trial_ended":
+                trial.status, trial.cause, trial.message = event["status"], event["cause"], event["message"]
+                trial.ended_at = event["time"]
+                self._running.pop(trial.trial_id, None)  # a paused trial that is given up is not there
 
     def _ask(self, event: Event) -> None:
         self._running[event["trial"]] = self.trials[event["trial"]] = TrialRecord(
@@ -161,21 +176,19 @@ class History:
         trial.status, trial.cause, trial.message, trial.ended_at = "running", "", "", None
         self._running[trial.trial_id] = trial
 
-    def _keep_time(self, event: Event) -> None:
-        """A session lasts from its first event to its last; nothing runs between two of them."""
-        if event["event"] == "session_started":
-            if self._session:
-                self.earlier_s += self._session[1] - self._session[0]
-            self._session = (event["time"], event["time"])
-            self.ended = None
-        elif self._session:
-            self._session = (self._session[0], event["time"])
-
     def _epoch(self, trial: TrialRecord, event: Event) -> None:
         row = EpochRow.from_dict(event["row"])
         if row.epoch > trial.epochs:
             trial.attempts_here = 1
+        row = replace(row, energy=trial.joules.row_energy(row))
         trial.rows.append(row)
+        self._num_rows += 1
         self.energy = self.energy + row.energy
         trial.notes.update(row.notes)
         trial.sources.update(row.sources)
+
+    def _close_lease(self, trial: TrialRecord, event: Event) -> None:
+        rung = trial.rows[-1].rung if trial.rows else 0
+        self.energy = self.energy + trial.joules.close(event, rung)
+        if event["reason"]:
+            trial.sources["reason"] = event["reason"]

@@ -88,11 +88,13 @@ def _launched(
         ray_session(address=how.address, dashboard=how.dashboard) as session,
     ):
         from search.cluster.execute import fitted
+        from search.cluster.metering import start_metering
 
         space = replace(space, resources=fitted(space.resources, session))
         _announce(session, how, output)
         _record_settings(ledger, space, how)
-        run = Run(space, make_sampler(space), ledger, should_test=how.should_test)
+        metering = start_metering(is_local=how.address is None)
+        run = Run(space, make_sampler(space), ledger, should_test=how.should_test, metering=metering)
         if how.rerun_failed:
             output.print(run.rerun_failed(), soft_wrap=True)
         return run, _executed(run, output)

@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
 
-from search.budget import Spent, limit_reached
+from search.budget import JOULES_PER_KWH, Spent, limit_reached
 from search.ending import all_fail_alike, completed_reason
+from search.energy_account import EnergyAccount
 from search.failure import Failure
 from search.history import Event, History, TrialRecord
 from search.judge import Ending, Judge, Verdict, ending_of
 from search.ledger import Ledger
+from search.metering import Metering, NoMetering
 from search.proposal import Sampler
 from search.ranking import ranked
 from search.replay import replay
@@ -32,6 +34,7 @@ class Run:
 
     Args:
         should_test: Promotion: the last epoch of each trial is followed by the test set.
+        metering: The meters of the nodes; None where trials have meters of their own.
         clock: Monotonic seconds.
     """
 
@@ -42,6 +45,7 @@ class Run:
         ledger: Ledger,
         *,
         should_test: bool = False,
+        metering: Metering | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space = space
@@ -53,11 +57,13 @@ class Run:
         self._subscribers: list[Callable[[Event], None]] = []
         self._clock = clock
         self._started_s = clock()
+        self._account = EnergyAccount(metering or NoMetering(), clock)
         self._unfinished: deque[str] = deque()
         self._why_no_more: str | None = None
         self._has_promoted_all = False
         self._interrupted_by: str | None = None
         self._replay()
+        self._account.begin(self.history)
         self._record("session_started", None)
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> None:
@@ -85,11 +91,10 @@ class Run:
     @property
     def spent(self) -> Spent:
         """What the run has used in all its sessions, failed and stopped trials included."""
-        total_mj = self.history.energy.total_mj
         return Spent(
             trials=len(self.history.trials),
-            hours=(self.history.earlier_s + self._clock() - self._started_s) / 3600,
-            energy_j=None if total_mj is None else total_mj / 1000,
+            hours=(self.history.sessions.earlier_s + self._clock() - self._started_s) / 3600,
+            energy_j=self._account.spent_j(self.history),
         )
 
     @property
@@ -122,11 +127,19 @@ class Run:
 
     def next_task(self) -> TrialTask | None:
         """The next trial to start or to go on with, or None when there is none now."""
-        if self.is_exhausted:
+        self._account.refresh()
+        if self.is_exhausted or self._would_overspend():
             return None
         if self._unfinished:
             return self._task(self._unfinished.popleft())
         return self._promoted() or self._asked() or self._promoted(is_last_call=True)
+
+    def _would_overspend(self) -> bool:
+        """Whether the epochs under way may use up the limit on energy: nothing starts beside them."""
+        limit_kwh, spent_j = self.space.limits.kwh, self.spent.energy_j
+        if limit_kwh is None or spent_j is None or not self.num_training:
+            return False
+        return spent_j + self.num_training * self.history.epoch_j >= limit_kwh * JOULES_PER_KWH
 
     def _promoted(self, *, is_last_call: bool = False) -> TrialTask | None:
         """A paused trial that goes on now; on the last call, when nothing runs, whichever is best."""
@@ -177,6 +190,8 @@ class Run:
         if is_repeated and row.is_replay:
             return "go_on"
         self._record("epoch", trial_id, row=row.to_dict())
+        self._account.refresh()
+        self._keep_devices()
         ending = None if is_repeated else self._take(trial, self._judge.on_epoch(trial, row))
         if ending is None and (reason := self.stop_reason()):
             ending = Ending("interrupted", message=reason)
@@ -185,6 +200,7 @@ class Run:
     def on_failure(self, trial_id: str, failure: Failure) -> bool:
         """Take in a failed attempt; say whether the trial is to be tried again."""
         will_retry = failure.may_pass(self.history.trials[trial_id].attempts_here) and not self.stop_reason()
+        self._close_leases(trial_id)
         self._record("attempt_failed", trial_id, failure=failure.to_dict(), will_retry=will_retry)
         if not will_retry:
             self._end(trial_id, ending_of(failure))
@@ -207,6 +223,7 @@ class Run:
         )
         for trial in self.history.running():
             self._end(trial.trial_id, Ending("interrupted", message=reason))
+        self._keep_devices(is_final=True)
         self._record("run_ended", None, reason=reason)
         return reason
 
@@ -230,7 +247,16 @@ class Run:
         self._record("trial_resumed", trial.trial_id, why=why)
         self._judge.on_resumed(trial, why)
 
+    def _close_leases(self, trial_id: str) -> None:
+        for lease in self._account.close_leases(trial_id):
+            self._record("lease_closed", trial_id, **lease.to_dict())
+
+    def _keep_devices(self, *, is_final: bool = False) -> None:
+        if rows := self._account.rows_to_keep(is_final=is_final):
+            self._record("devices_read", None, rows=rows, is_final=is_final)
+
     def _end(self, trial_id: str, ending: Ending) -> Answer:
+        self._close_leases(trial_id)
         self._record(
             "trial_ended", trial_id, status=ending.status, cause=ending.cause, message=ending.message
         )

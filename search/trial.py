@@ -32,6 +32,7 @@ class EpochRow:
         energy: Joules of the same stretch of time.
         notes: Automatic choices with their reasons (precision, ...), in an attempt's first row.
         sources: Where the joules come from, in an attempt's first row.
+        lease: The attempt's account at its node's meter; empty where it has a meter of its own.
         test: Test metrics, in the last row of a promoted training only.
         is_replay: The row stood in the checkpoint a trial goes on from: reported once before, or
             lost on the way.
@@ -45,6 +46,7 @@ class EpochRow:
     energy: EnergyReading = field(default_factory=EnergyReading)
     notes: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    lease: str = ""
     test: Mapping[str, float] | None = None
     is_replay: bool = False
 
@@ -130,6 +132,7 @@ def run_trial(
             energy=energy,
             notes=notes,
             sources=sources,
+            lease=meter.lease,
             test=test,
         )
         if checkpointing and (row.is_rung_end or clock() - saved_s >= checkpointing.every_s):

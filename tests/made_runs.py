@@ -83,6 +83,8 @@ class SteadyMeter:
         cpu_attribution="exclusive", scope="gpu+cpu", quality="A",
     )  # fmt: skip
 
+    lease = ""
+
     def __init__(self) -> None:
         self._reads = 0
 

@@ -10,6 +10,7 @@ from fake_clock import FakeClock
 from made_runs import executed, fateful_space, listed, made_space
 
 from search.tables import Tables, energy_rows, trial_columns, trial_rows
+from search.trial_energy import TrialEnergy
 
 
 def test_the_largest_budget_ranks_first_and_failures_last(tmp_path: Path) -> None:
@@ -72,6 +73,7 @@ def test_unknown_energy_is_an_empty_cell_with_its_reason(tmp_path: Path) -> None
     trial = run.history.trials["trial-0000"]
     trial.sources.update(reason="no sensor")
     trial.rows[:] = []
+    trial.joules = TrialEnergy()
     row = next(row for row in trial_rows(run.space, run.history) if row["trial_id"] == "trial-0000")
     assert (row["energy_j"], row["j_per_sample"], row["energy_reason"]) == (None, None, "no sensor")
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 from collections.abc import Iterator
 from typing import Any
 
 from ray.tune import Trainable as TuneTrainable
 
+from search.cluster.metering import TrialLease, node_meter
 from search.cluster.trial_log import open_log
 from search.energy import EnergyMeter, meter_for
 from search.failure import classify
 from search.task import TrialTask
 from search.trial import Checkpointing, EpochRow, run_trial
-
-_meters: dict[tuple[float, float], EnergyMeter] = {}
 
 
 class TrialWorker(TuneTrainable):
@@ -64,25 +64,46 @@ class TrialWorker(TuneTrainable):
 
 
 def _rows(task: TrialTask) -> Iterator[EpochRow]:
-    trainable, hparams = task.load()
-    yield from run_trial(
-        trainable,
-        hparams,
-        task.ladder,
-        task.env(),
-        _meter(task),
-        checkpointing=Checkpointing(path=task.checkpoint),
-        metric=task.metric,
-        final=task.final if task.should_test else None,
-    )
+    with _metered(task) as meter:
+        trainable, hparams = task.load()
+        yield from run_trial(
+            trainable,
+            hparams,
+            task.ladder,
+            task.env(),
+            meter,
+            checkpointing=Checkpointing(path=task.checkpoint),
+            metric=task.metric,
+            final=task.final if task.should_test else None,
+        )
 
 
-def _meter(task: TrialTask) -> EnergyMeter:
-    """The process's meter for the trial's reservation; opened once, for probing sensors costs time."""
-    reserved = task.gpus, task.cpus
-    if reserved not in _meters:
-        _meters[reserved] = meter_for(gpus=task.gpus, cpus=task.cpus)
-    return _meters[reserved]
+@contextlib.contextmanager
+def _metered(task: TrialTask) -> Iterator[EnergyMeter]:
+    """A lease at the node's meter; without one the process's own, which sees no other trial."""
+    if (actor := _node_meter()) is None:
+        yield _own_meter(task.gpus, task.cpus)
+        return
+    lease = TrialLease(actor, task.trial_id, gpus=task.gpus, cpus=task.cpus, key=_kind_of_work(task))
+    try:
+        yield lease
+    finally:
+        lease.close()
+
+
+_node_meter = functools.cache(node_meter)
+
+
+@functools.cache
+def _own_meter(gpus: float, cpus: float) -> EnergyMeter:
+    """Opened once, for probing sensors costs time."""
+    return meter_for(gpus=gpus, cpus=cpus)
+
+
+def _kind_of_work(task: TrialTask) -> str:
+    """What makes trials draw alike for the same utilisation."""
+    knobs = (task.hparams.get(name, "") for name in ("model", "batch_size"))
+    return " ".join(map(str, (task.trainable, *knobs, task.resolution)))
 
 
 @contextlib.contextmanager

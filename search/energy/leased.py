@@ -26,6 +26,8 @@ class LeasedMeter:
     def __init__(self, node: NodeMeter, lease: str, *, reason: str = "") -> None:
         self._node, self._lease, self._reason = node, lease, reason
 
+    lease = ""
+
     @property
     def sources(self) -> EnergySources:
         sources = self._node.sources(self._lease)

@@ -123,6 +123,11 @@ class EnergyMeter(Protocol):
         """What the latest `read()` was made of: it changes when a sensor is lost or comes back."""
         ...
 
+    @property
+    def lease(self) -> str:
+        """The account that a node's meter keeps for the trial; empty if this meter is the trial's own."""
+        ...
+
     def read(self) -> EnergyReading:
         """Cumulative millijoules. Each part only ever rises.
 

@@ -24,7 +24,7 @@ class Rungs:
     """Scores of every trial at every rung, and the decisions they lead to.
 
     Told the same in the same order it decides the same, so a restart rebuilds it from the journal:
-    `on_promoted` for what `promotable` gave, and the other `on_` calls, `withdraw` and `readmit` as they came.
+    `on_promoted` for what `promotable` gave, and all other calls that tell something as they came.
 
     - stopping: a trial goes on if it is in the top 1/eta of its rung now. Among fewer than eta
       results the best so far goes on.

@@ -1,0 +1,181 @@
+"""One meter a node: an actor on each, the driver's view of all of them, and a trial's lease at its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search.energy import EnergyReading, EnergySources, LeaseFigures, open_node_meter, visible_gpus
+from search.metering import ClosedLease, Metering, NoMetering
+
+_NAMESPACE = "jouletune"
+_ANSWER_S = 10.0  # a node that is lost answers with an error long before
+_HEARTBEAT_S = 10.0
+_SILENCE_S = 60.0  # six heartbeats: a worker that swaps or loads a network disk may miss some
+
+
+class MeterActor:
+    """A node's meter, with the leases of each trial."""
+
+    def __init__(self) -> None:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from an actor that reserves none
+        self._meter = open_node_meter(visible_gpus(os.environ).uuids)
+        self._leases: dict[str, list[str]] = {}
+
+    def has_devices(self) -> bool:
+        return bool(self._meter.device_rows())
+
+    def open_lease(self, trial_id: str, pid: int, gpus: dict[str, float], cpu_share: float, key: str) -> str:
+        lease = self._meter.open_lease(
+            trial=trial_id, pid=pid, gpus=gpus, cpu_share=cpu_share, key=key, heartbeat_timeout_s=_SILENCE_S
+        )
+        self._leases.setdefault(trial_id, []).append(lease)
+        return lease
+
+    def heartbeat(self, lease: str) -> None:
+        self._meter.heartbeat(lease)
+
+    def read(self, lease: str) -> EnergyReading:
+        self._meter.heartbeat(lease)
+        return self._meter.read(lease)
+
+    def sources(self, lease: str) -> EnergySources:
+        return self._meter.sources(lease)
+
+    def close_leases(self, trial_id: str) -> list[tuple[str, LeaseFigures]]:
+        """End the trial's leases; each is given once."""
+        return [(lease, self._meter.close_lease(lease)) for lease in self._leases.pop(trial_id, [])]
+
+    def device_rows(self) -> list[dict[str, Any]]:
+        return self._meter.device_rows()
+
+
+class NodeMeters:
+    """The driver's `Metering`: an actor on every node of the cluster, also on those that join later."""
+
+    def __init__(self) -> None:
+        self._actors: dict[str, Any] = {}
+        self._lost: set[str] = set()
+        self.cover_nodes()
+
+    def cover_nodes(self) -> None:
+        """Start a meter on each node that has none."""
+        for node in ray.nodes():
+            if node["Alive"] and node["NodeID"] not in self._actors.keys() | self._lost:
+                self._actors[node["NodeID"]] = _start(node["NodeID"])
+
+    def close_leases(self, trial_id: str) -> list[ClosedLease]:
+        answers = self._ask("close_leases", trial_id)
+        return [
+            ClosedLease(name=_global_name(node_id, lease), figures=figures)
+            for node_id, leases in answers.items()
+            for lease, figures in leases
+        ]
+
+    def device_rows(self) -> list[Mapping[str, Any]]:
+        self.cover_nodes()
+        answers = self._ask("device_rows")
+        return [
+            {**row, "node": f"{row['node']}/{node_id[:8]}"}
+            for node_id, rows in answers.items()
+            for row in rows
+        ]
+
+    def _ask(self, method: str, *arguments: Any) -> dict[str, Any]:
+        """Each node's answer; a node that is lost gives none, now and ever after."""
+        asked = {
+            node_id: getattr(actor, method).remote(*arguments) for node_id, actor in self._actors.items()
+        }
+        answers = {}
+        for node_id, answer in asked.items():
+            try:
+                answers[node_id] = ray.get(answer, timeout=_ANSWER_S)
+            except RayActorError:
+                del self._actors[node_id]
+                self._lost.add(node_id)
+            except GetTimeoutError:
+                continue  # its counter goes on: the next answer has these joules too
+        return answers
+
+
+class TrialLease:
+    """An `EnergyMeter` at the meter of this node: what a worker reads around each epoch."""
+
+    def __init__(self, actor: Any, trial_id: str, *, gpus: float, cpus: float, key: str) -> None:
+        visible = visible_gpus(os.environ) if gpus else None
+        self._actor = actor
+        self._reason = visible.reason if visible else ""
+        shares = {uuid: min(gpus, 1.0) for uuid in visible.uuids} if visible else {}
+        cpu_share = min(cpus / (os.cpu_count() or 1), 1.0)
+        node_id = ray.get_runtime_context().get_node_id()
+        self._lease: str = ray.get(actor.open_lease.remote(trial_id, os.getpid(), shares, cpu_share, key))
+        self.lease = _global_name(node_id, self._lease)
+        self._is_over = threading.Event()
+        threading.Thread(target=self._beat, name="energy-heartbeat", daemon=True).start()
+
+    @property
+    def sources(self) -> EnergySources:
+        sources: EnergySources = ray.get(self._actor.sources.remote(self._lease))
+        reason = "; ".join(filter(None, [self._reason, sources.reason]))
+        return replace(sources, reason=reason)
+
+    def read(self) -> EnergyReading:
+        reading: EnergyReading = ray.get(self._actor.read.remote(self._lease))
+        return reading
+
+    def close(self) -> None:
+        """Send no more heartbeats. The driver closes the lease, so that it is booked once."""
+        self._is_over.set()
+
+    def _beat(self) -> None:
+        while not self._is_over.wait(_HEARTBEAT_S):
+            self._actor.heartbeat.remote(self._lease)
+
+
+def start_metering(*, is_local: bool) -> Metering:
+    """A meter on each node. None is started where this machine is all there is and has no sensor."""
+    if is_local:
+        probe = open_node_meter(visible_gpus(os.environ).uuids, interval_s=None)
+        has_sensor = bool(probe.device_rows())
+        probe.close()
+        if not has_sensor:
+            return NoMetering()
+    return NodeMeters()
+
+
+def node_meter() -> Any | None:
+    """The meter of this node, for a worker; None where the driver started none or it is gone."""
+    name = _name(ray.get_runtime_context().get_node_id())
+    try:
+        actor = ray.get_actor(name, namespace=_NAMESPACE)
+        return actor if ray.get(actor.has_devices.remote(), timeout=_ANSWER_S) else None
+    except (ValueError, RayActorError, GetTimeoutError):
+        return None
+
+
+def _global_name(node_id: str, lease: str) -> str:
+    """A lease's name among those of all nodes and sessions."""
+    return f"{node_id[:8]}/{lease}"
+
+
+def _start(node_id: str) -> Any:
+    options = {
+        "name": _name(node_id),
+        "namespace": _NAMESPACE,
+        "num_cpus": 0,
+        "max_concurrency": 8,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
+    }
+    return ray.remote(MeterActor).options(**options).remote()
+
+
+def _name(node_id: str) -> str:
+    """Each search on a cluster has meters of its own: to each, the other's work is external."""
+    return f"meter-{ray.get_runtime_context().get_job_id()}-{node_id}"

@@ -1,0 +1,21 @@
+"""The CSV files of a run. results/README.md explains every column; a test ties them."""
+
+from __future__ import annotations
+
+from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, energy_rows
+from search.tables.trials import RESERVED, trial_columns, trial_rows
+from search.tables.trust import TRUST_COLUMNS, trust_rows
+from search.tables.writing import Tables
+
+__all__ = [
+    "DEVICE_COLUMNS",
+    "ENERGY_COLUMNS",
+    "RESERVED",
+    "TRUST_COLUMNS",
+    "Tables",
+    "device_rows",
+    "energy_rows",
+    "trial_columns",
+    "trial_rows",
+    "trust_rows",
+]

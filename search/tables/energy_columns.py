@@ -1,0 +1,96 @@
+"""The energy columns of a trial: its joules, and what its closed leases say of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from search.energy import EnergyReading
+from search.history import TrialRecord
+from search.space import Space
+
+JOULES = (
+    *("energy_j", "energy_measured_j", "energy_estimated_j", "energy_gpu_j", "energy_gpu_active_j"),
+    *("energy_gpu_context_j", "energy_gpu_idle_share_j", "energy_gpu_uncert_j", "energy_cpu_j"),
+    "energy_dram_j",
+)
+_LABELS = ("gpu_source", "gpu_attribution", "cpu_source", "cpu_attribution", "gpu_model")
+_MEANS = ("exclusive_frac", "coverage_frac", "gpu_power_mean_w", "gpu_util_mean", "gpu_temp_mean_c")
+_STATE = ("gpu_power_max_w", "gpu_power_limit_w")
+_QUALITY = ("energy_scope", "energy_quality", "energy_reason")
+_DERIVED = ("j_per_sample", "energy_to_best_j", "energy_projected_full_j")
+ENERGY_OF_TRIAL = (*JOULES, *_QUALITY, *_LABELS, *_MEANS, *_STATE, *_DERIVED)
+
+
+def joules(energy: EnergyReading) -> dict[str, float | None]:
+    """A reading as columns; None is an empty cell."""
+    parts = {
+        "energy_j": energy.total_mj,
+        "energy_measured_j": energy.measured_mj,
+        "energy_estimated_j": energy.estimated_mj,
+        "energy_gpu_j": energy.gpu_mj,
+        "energy_gpu_active_j": energy.gpu_active_mj,
+        "energy_gpu_context_j": energy.gpu_context_mj,
+        "energy_gpu_idle_share_j": energy.gpu_idle_share_mj,
+        "energy_gpu_uncert_j": energy.gpu_uncert_mj,
+        "energy_cpu_j": energy.cpu_mj,
+        "energy_dram_j": energy.dram_mj,
+    }
+    return {name: None if mj is None else mj / 1000 for name, mj in parts.items()}
+
+
+def energy_columns(space: Space, trial: TrialRecord, num_samples: int | None) -> dict[str, Any]:
+    """All energy columns of a trial's row, as `ENERGY_OF_TRIAL` names them."""
+    closed, sources = list(trial.joules.closed.values()), trial.sources
+    said = [lease["columns"] for lease in closed] or [sources]
+    spent_j = joules(trial.energy)
+    return {
+        **spent_j,
+        "energy_scope": trial.energy.scope or sources.get("scope", ""),
+        "energy_quality": max((_text(one, "energy_quality", "quality") for one in said), default=""),
+        "energy_reason": sources.get("reason", ""),
+        **{name: "+".join(sorted({one[name] for one in said if one.get(name)})) for name in _LABELS},
+        **{name: _mean_over_time(closed, name) for name in _MEANS},
+        "gpu_power_max_w": max(
+            (one["gpu_power_max_w"] for one in said if one.get("gpu_power_max_w")), default=None
+        ),
+        "gpu_power_limit_w": said[-1].get("gpu_power_limit_w"),
+        "j_per_sample": _ratio(spent_j["energy_j"], num_samples),
+        "energy_to_best_j": _to_best_j(space, trial),
+        "energy_projected_full_j": projected_full_j(space, trial),
+    }
+
+
+def projected_full_j(space: Space, trial: TrialRecord) -> float | None:
+    """What full training would use, from the epochs done and the share of its work they are.
+
+    Unlike the joules spent it compares a trial that was stopped with one that went on. Repeated epochs
+    and what attempts used beside their epochs are left out.
+    """
+    epochs_mj = EnergyReading.sum(row.energy for row in trial.curve.values()).total_mj
+    share = space.ladder.work_share(trial.epochs)
+    return epochs_mj / 1000 / share if epochs_mj is not None and share else None
+
+
+def _to_best_j(space: Space, trial: TrialRecord) -> float | None:
+    """What was spent until the best epoch ended, in all attempts."""
+    best = trial.best(space.metric, space.mode)
+    if best is None:
+        return None
+    ends = [number for number, row in enumerate(trial.rows, start=1) if row.epoch == best[0]]
+    spent_mj = EnergyReading.sum(row.energy for row in trial.rows[: ends[-1]]).total_mj
+    return None if spent_mj is None else spent_mj / 1000
+
+
+def _text(columns: Mapping[str, Any], *names: str) -> str:
+    return next((columns[name] for name in names if columns.get(name)), "")
+
+
+def _mean_over_time(leases: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    known = [(lease["columns"][name], lease["seconds"]) for lease in leases if name in lease["columns"]]
+    seconds = sum(lasted_s for _, lasted_s in known)
+    return sum(value * lasted_s for value, lasted_s in known) / seconds if seconds else None
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return part / whole if part is not None and whole else None
