@@ -194,11 +194,7 @@ class Ledger:
 
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
         """Replace a table; a reader sees the old one or the new one. None is an empty cell."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        self.write_text(name, text.getvalue())
+        self.write_text(name, csv_text(columns, rows))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Replace a JSON file atomically."""
@@ -220,6 +216,15 @@ class Ledger:
             yield
         except OSError as error:
             raise StorageError(unwritten(self.folder / name, error)) from error
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A table as a file holds it. None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def fresh_folder(folder: Path) -> Path:

@@ -64,3 +64,8 @@ def promote() -> int:
 def train() -> int:
     """The installed command jouletune-train."""
     return run("train")
+
+
+def check_energy() -> int:
+    """The installed command jouletune-check-energy."""
+    return run("check_energy")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, energy_rows
 from search.tables.trials import RESERVED, trial_columns, trial_rows
 from search.tables.trust import TRUST_COLUMNS, trust_rows
-from search.tables.writing import Tables
+from search.tables.writing import Tables, live_tables
 
 __all__ = [
     "DEVICE_COLUMNS",
@@ -15,6 +15,7 @@ __all__ = [
     "Tables",
     "device_rows",
     "energy_rows",
+    "live_tables",
     "trial_columns",
     "trial_rows",
     "trust_rows",

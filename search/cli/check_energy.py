@@ -1,0 +1,65 @@
+"""The check of a run's energy tables: re-adds them, and compares them with the journal."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+_EXAMPLE = """example:
+  python scripts/check_energy.py results/lr_bs-20261121-090000
+
+exit status: 0 everything adds up; 1 something does not; 2 no run there"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of scripts/check_energy.py."""
+    flags = argparse.ArgumentParser(
+        prog="check_energy.py",
+        description="Re-add trials.csv, energy.csv and devices.csv of a run to the millijoule.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    flags.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or its name in DIR")
+    flags.add_argument(
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="where runs are (default: results)",
+    )
+    return flags
+
+
+def main(options: argparse.Namespace) -> int:
+    """Check the run and give the exit status."""
+    from search.energy_check import check_energy
+    from search.history import History
+    from search.ledger import Ledger
+    from search.space import load_space
+    from search.tables import live_tables
+
+    ledger = Ledger.open(options.run if options.run.is_dir() else options.results / options.run)
+    written = {path.name: path.read_text(encoding="utf-8") for path in ledger.folder.glob("*.csv")}
+    trials, rungs, devices = (_rows(written, name) for name in ("trials.csv", "energy.csv", "devices.csv"))
+    check = check_energy(trials, rungs, devices)
+    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True)
+    history = History(ledger.events())
+    stale = [name for name, text in live_tables(space, history).items() if written.get(name) != text]
+    if stale and history.ended is None:
+        check.notes.append(f"{', '.join(stale)}: older than the journal; the run goes on, or was killed")
+    elif stale:
+        check.problems.append(f"{', '.join(stale)}: not what the journal says; changed after the run")
+    for note in check.notes:
+        print(f"note: {note}")
+    for problem in check.problems:
+        print(problem, file=sys.stderr)
+    if not check.problems:
+        total_j = sum(float(row["energy_device_j"]) for row in devices)
+        print(f"{len(trials)} trials, {len(devices)} device rows, {total_j:.3f} J: everything adds up")
+    return 1 if check.problems else 0
+
+
+def _rows(written: dict[str, str], name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(written.get(name, "").splitlines()))

@@ -1,0 +1,83 @@
+"""Re-adding the energy tables of a run, and finding what was changed in them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_run_energy import Scene, parsed
+
+from search.energy_check import check_energy
+from search.space import dump_space
+from search.tables import Tables, live_tables
+
+ROOT = Path(__file__).parents[1]
+
+
+def ended_run(folder: Path) -> Scene:
+    """Two trials on one GPU, one after the other, its tables written as the command does."""
+    scene = Scene(folder, "search.limits.trials=2", "search.ladder.epochs=[1]")
+    for joules in (10, 20):
+        trial_id, lease = scene.start()
+        scene.epoch(trial_id, lease, joules)
+        scene.use(1)
+    scene.run.subscribe(
+        lambda event: Tables(scene.run.ledger, scene.space).on_event(event, scene.run.history)
+    )
+    scene.run.end()
+    dump_space(scene.space, scene.run.ledger.space_file)
+    return scene
+
+
+def command(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / "check_energy.py", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+    )
+
+
+def test_an_untouched_run_adds_up(tmp_path: Path) -> None:
+    done = command(ended_run(tmp_path).run.ledger.folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "2 trials, 1 device rows, 32.000 J: everything adds up\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "complaint"),
+    [
+        ("trials.csv", "energy_j", "9.0", "energy_j is 9.0, its parts make 10.0"),
+        ("devices.csv", "energy_idle_j", "1.0", "trials, external, idle and unaccounted make 31.0"),
+        ("devices.csv", "counter_end_mj", "99", "the counter moved -0.901 J"),
+        ("devices.csv", "residual_j", "0.5", "residual_j is 0.5, must be 0"),
+        ("energy.csv", "energy_gpu_j", "11.0", "in trials.csv, 11.0 in energy.csv"),
+    ],
+)
+def test_one_changed_cell_is_found_and_named(
+    tmp_path: Path, table: str, column: str, value: str, complaint: str
+) -> None:
+    scene = ended_run(tmp_path)
+    tables = {name: parsed(text) for name, text in live_tables(scene.space, scene.run.history).items()}
+    tables[table][0][column] = value
+    problems = check_energy(tables["trials.csv"], tables["energy.csv"], tables["devices.csv"]).problems
+    assert any(complaint in problem for problem in problems), problems
+
+
+def test_a_trial_and_its_device_changed_alike_still_differ_from_the_journal(tmp_path: Path) -> None:
+    folder = ended_run(tmp_path).run.ledger.folder
+    path = folder / "trials.csv"
+    path.write_text(path.read_text().replace("0.5,", "0.6,", 1))
+    done = command(folder)
+    assert done.returncode == 1
+    assert done.stderr == "trials.csv: not what the journal says; changed after the run\n"
+
+
+def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
+    done = command(tmp_path)
+    assert done.returncode == 2
+    assert "holds no run" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,107 @@
+"""Trials that share a GPU on a real Ray session, with the fake NVML under the real nvidia-ml-py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytest_plugins = ["fake_nvml_library"]
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+SLOW = """
+import time
+from dataclasses import dataclass
+from trainables.contract import Trainable
+
+@dataclass(frozen=True, kw_only=True)
+class Hparams:
+    score: float = 0.5
+
+class Slow:
+    def __init__(self, hparams):
+        self.hparams, self.epochs_done = hparams, 0
+    def run_epoch(self, budget):
+        time.sleep(0.4)
+        self.epochs_done += 1
+        return {"val_accuracy": self.hparams.score + 0.01 * self.epochs_done, "num_samples": 100}
+    def test(self):
+        return {"test_accuracy": self.hparams.score}
+    def notes(self):
+        return {}
+    def state_dict(self):
+        return {"epochs_done": self.epochs_done}
+    def load_state_dict(self, state):
+        self.epochs_done = state["epochs_done"]
+
+TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max",
+                      start=lambda hparams, horizon, env: Slow(hparams))
+"""
+SPACE = """
+parameters: {score: {min: 0.0, max: 0.9}}
+search:
+  trainable: ./slow.py
+  data: none
+  ladder: {epochs: [2, 4]}
+  limits: {trials: 8}
+  resources: {gpus_per_trial: 0.25, cpus_per_trial: 0.5, workers: 4}
+"""
+
+
+def searched(folder: Path, library: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """The search of SPACE on a machine with one GPU that draws 100 W and 300 W in turns."""
+    (folder / "slow.py").write_text(SLOW)
+    (folder / "space.yaml").write_text(SPACE)
+    since_us = int(time.time() * 1e6)
+    (folder / "nvml.txt").write_text(
+        f"count 1\n0.uuid GPU-fake\n0.name Fake GPU\ndriver_version 999.1\n0.power_limit_mw 400000\n"
+        f"0.temperature_c 61\n0.profile {since_us} 20 100000:500 300000:500\n"
+    )
+    env = {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(library.parent),
+        "FAKE_NVML_SCRIPT": str(folder / "nvml.txt"),
+        "NO_COLOR": "1",
+    }
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / "search.py", "--space", "./space.yaml", "--name", "run", *flags],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_four_trials_of_a_quarter_gpu_add_up_to_the_devices_counter(
+    tmp_path: Path, fake_nvml_library: Path
+) -> None:
+    done = searched(tmp_path, fake_nvml_library)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "results" / "run"
+    trials, devices = pd.read_csv(folder / "trials.csv"), pd.read_csv(folder / "devices.csv")
+    gpu = devices[devices["device"] == "GPU-fake"]
+    assert len(gpu) == 1
+    row = gpu.iloc[0]
+    parts = ("trials", "external", "idle", "unaccounted")
+    total_mj = sum(round(row[f"energy_{part}_j"] * 1000) for part in parts)
+    assert total_mj == row["counter_end_mj"] - row["counter_start_mj"]
+    assert row["residual_j"] == 0
+    assert round(trials["energy_gpu_j"].sum() * 1000) == round(row["energy_trials_j"] * 1000)
+    assert trials["energy_gpu_j"].gt(0).all()
+    assert set(trials["gpu_source"]) == {"nvml_counter"}
+    assert set(trials["gpu_model"]) == {"Fake GPU"}
+    check = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "check_energy.py", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (check.returncode, check.stderr) == (0, ""), check.stderr

@@ -1,0 +1,191 @@
+"""A run's joules: rows, leases and devices add up to the millijoule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fake_clock import FakeClock
+from made_meters import OneGpu, OneLease
+from made_runs import made_space, replayed, sampler_for
+
+from search.energy import EnergyReading
+from search.energy_check import check_energy
+from search.failure import Failure
+from search.ledger import Ledger
+from search.run import Run
+from search.tables import device_rows, live_tables
+from search.trial import EpochRow
+
+
+class Scene:
+    """A run on a node with one GPU, told by hand what happens."""
+
+    def __init__(self, folder: Path, *overrides: str, share: str = "1") -> None:
+        self.clock = FakeClock()
+        self.gpu = OneGpu(self.clock, share)
+        self.space = made_space(folder, overrides=overrides)
+        self.folder = folder
+        self.open()
+
+    def open(self) -> None:
+        path = self.folder / "run"
+        ledger = Ledger(path) if Ledger(path).has_run else Ledger.create(path)
+        self.run = Run(self.space, sampler_for(self.space), ledger, metering=self.gpu, clock=self.clock)
+
+    def start(self) -> tuple[str, OneLease]:
+        task = self.run.next_task()
+        assert task is not None
+        return task.trial_id, self.gpu.lease(task.trial_id)
+
+    def use(self, joules: float) -> None:
+        """A second in which the device draws so much."""
+        self.gpu.counter.total_mj += round(joules * 1000)
+        self.clock.now_s += 1.0
+
+    def epoch(self, trial_id: str, lease: OneLease, joules: float, epoch: int = 1) -> str:
+        before = lease.read()
+        self.use(joules)
+        return self.run.on_epoch(
+            trial_id,
+            EpochRow(
+                epoch=epoch,
+                rung={1: 0, 2: 1, 3: 1}.get(epoch, 2),
+                is_rung_end=epoch in {1, 3, 9},
+                metrics={"val_accuracy": 0.5},
+                seconds=1.0,
+                energy=lease.read() - before,
+                sources=lease.sources.to_dict(),
+                lease=lease.lease,
+            ),
+        )
+
+
+def test_what_a_trial_used_before_its_first_row_and_after_its_last_is_its_own(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "search.scheduler.mode=promotion")
+    trial_id, lease = scene.start()
+    scene.use(7)  # loading
+    assert scene.epoch(trial_id, lease, 10) == "stop"  # pauses
+    trial = scene.run.history.trials[trial_id]
+    assert (trial.rows[0].energy.gpu_mj, trial.energy.gpu_mj) == (10_000, 17_000)
+    assert scene.run.history.energy.gpu_mj == 17_000
+
+
+def test_a_killed_attempt_keeps_its_joules_in_the_trials_row(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    trial_id, lease = scene.start()
+    scene.epoch(trial_id, lease, 10)
+    scene.use(4)  # dies in the second epoch
+    assert scene.run.on_failure(trial_id, Failure(cause="lost_worker", message="killed"))
+    again = scene.gpu.lease(trial_id)
+    scene.epoch(trial_id, again, 5, epoch=2)
+    scene.run.on_failure(trial_id, Failure(cause="lost_worker", message="killed"))
+    trial = scene.run.history.trials[trial_id]
+    assert trial.status == "failed"
+    assert trial.energy.gpu_mj == 19_000
+    assert [closed["energy"]["gpu_mj"] for closed in trial.joules.closed.values()] == [14_000, 5_000]
+
+
+def test_a_row_that_was_lost_on_the_way_is_not_counted_beside_its_lease(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    trial_id, lease = scene.start()
+    scene.use(10)  # the first epoch, whose report is lost with the worker
+    scene.run.on_failure(trial_id, Failure(cause="lost_worker", message="killed"))
+    late = EpochRow(
+        epoch=1,
+        rung=0,
+        is_rung_end=True,
+        metrics={"val_accuracy": 0.5},
+        seconds=1.0,
+        energy=EnergyReading(gpu_mj=10_000),
+        lease=lease.lease,
+        is_replay=True,
+    )
+    scene.run.on_epoch(trial_id, late)
+    assert scene.run.history.trials[trial_id].energy.gpu_mj == 10_000
+
+
+def test_trials_idle_and_devices_add_up_after_a_restart_too(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "search.limits.trials=2", "search.ladder.epochs=[1]")
+    scene.use(3)  # idle
+    trial_id, lease = scene.start()
+    scene.epoch(trial_id, lease, 10)
+    scene.run.interrupt("for now")
+    scene.run.end()
+    scene.gpu = OneGpu(scene.clock)
+    scene.open()
+    trial_id, lease = scene.start()
+    scene.use(2)
+    scene.epoch(trial_id, lease, 20)
+    scene.use(1)
+    scene.run.end()
+    rows = device_rows(replayed(scene.run))
+    assert [(row["session"], row["energy_device_j"], row["energy_trials_j"]) for row in rows] == [
+        (0, 13.0, 10.0),
+        (1, 23.0, 22.0),
+    ]
+    assert [row["energy_idle_j"] for row in rows] == [3.0, 1.0]
+    assert scene.run.spent.energy_j == 36.0
+    assert checked(scene.run) == ([], [])
+
+
+def test_joules_that_no_row_reported_yet_count_against_the_limit(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "search.limits.kwh=0.00001")  # 36 J
+    trial_id, lease = scene.start()
+    assert scene.epoch(trial_id, lease, 10) == "go_on"
+    scene.use(27)
+    scene.run.next_task()
+    assert scene.run.stop_reason() == "0.00 kWh limit reached (0.000)"
+
+
+def test_nothing_starts_beside_epochs_that_may_use_up_the_limit(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "search.limits.kwh=0.00001", share="1/2")
+    first, lease = scene.start()
+    scene.epoch(first, lease, 20)
+    assert scene.run.stop_reason() is None
+    assert (
+        scene.run.next_task() is None
+    )  # 20 J spent and 20 J expected of the one under way are more than 36 J
+    assert not scene.run.is_exhausted
+
+
+def test_a_300_w_device_ends_a_run_within_the_epochs_under_way(tmp_path: Path) -> None:
+    # 300 W, 4 trials at a time, epochs of 1 s: the limit of 3,600 J may be passed by 300 J.
+    scene = Scene(tmp_path, "search.limits.kwh=0.001", "search.scheduler.mode=none", share="1/4")
+    training: dict[str, tuple[OneLease, int]] = {}
+    while True:
+        while len(training) < 4 and (task := scene.run.next_task()) is not None:
+            training[task.trial_id] = scene.gpu.lease(task.trial_id), 1
+        if not training:
+            break
+        before = {trial_id: lease.read() for trial_id, (lease, _) in training.items()}
+        scene.use(300)
+        for trial_id, (lease, epoch) in list(training.items()):
+            row = EpochRow(
+                epoch=epoch,
+                rung={1: 0, 2: 1, 3: 1}.get(epoch, 2),
+                is_rung_end=epoch in {1, 3, 9},
+                metrics={"val_accuracy": 0.5},
+                seconds=1.0,
+                energy=lease.read() - before[trial_id],
+                lease=lease.lease,
+            )
+            training[trial_id] = lease, epoch + 1
+            if scene.run.on_epoch(trial_id, row) == "stop":
+                del training[trial_id]
+    assert scene.run.end() == "0.00 kWh limit reached (0.001)"
+    assert scene.run.spent.energy_j is not None
+    assert 3600 <= scene.run.spent.energy_j <= 3900
+    assert checked(scene.run) == ([], [])
+
+
+def checked(run: Run) -> tuple[list[str], list[str]]:
+    tables = live_tables(run.space, run.history)
+    trials, rungs, devices = (parsed(tables[f"{name}.csv"]) for name in ("trials", "energy", "devices"))
+    check = check_energy(trials, rungs, devices)
+    return check.problems, check.notes
+
+
+def parsed(text: str) -> list[dict[str, str]]:
+    import csv
+
+    return list(csv.DictReader(text.splitlines()))
