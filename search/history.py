@@ -15,6 +15,15 @@ from search.trial_energy import TrialEnergy
 Status = Literal["running", "paused", "finished", "stopped", "diverged", "failed", "interrupted"]
 Origin = Literal["default", "start", "sampler", "list", "design", "promotion"]
 Event = Mapping[str, Any]
+# At an attempt's first row nobody knows yet how a shared device will be split.
+_FINAL_SOURCES = {
+    "scope": "energy_scope",
+    "quality": "energy_quality",
+    "reason": "reason",
+    **{
+        name: name for name in ("gpu_source", "gpu_attribution", "gpu_model", "cpu_source", "cpu_attribution")
+    },
+}
 
 
 @dataclass
@@ -190,5 +199,5 @@ class History:
     def _close_lease(self, trial: TrialRecord, event: Event) -> None:
         rung = trial.rows[-1].rung if trial.rows else 0
         self.energy = self.energy + trial.joules.close(event, rung)
-        if event["reason"]:
-            trial.sources["reason"] = event["reason"]
+        final = {**event["columns"], "reason": event["reason"]}
+        trial.sources.update({name: final[f] for name, f in _FINAL_SOURCES.items() if final.get(f)})

@@ -9,7 +9,7 @@ import pytest
 from made_runs import executed, made_space
 
 from search.promotion import PROMOTED_COLUMNS
-from search.tables import ENERGY_COLUMNS, RESERVED, TRUST_COLUMNS, trial_columns
+from search.tables import DEVICE_COLUMNS, ENERGY_COLUMNS, RESERVED, TRUST_COLUMNS, trial_columns
 from trainables.load import load_trainable, trainable_names
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +34,7 @@ def test_every_column_of_the_trials_table_is_explained_in_its_order(tmp_path: Pa
 
 def test_every_column_of_the_other_tables_is_explained_in_its_order() -> None:
     assert columns_of("energy.csv") == list(ENERGY_COLUMNS)
+    assert columns_of("devices.csv") == list(DEVICE_COLUMNS)
     assert columns_of("trust.csv") == list(TRUST_COLUMNS)
     assert columns_of("promoted.csv") == list(PROMOTED_COLUMNS)
 
