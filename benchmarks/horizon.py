@@ -72,7 +72,7 @@ class Climb:
 class NoMeter:
     """Measures nothing: the benchmark counts CPU seconds."""
 
-    sources = EnergySources()
+    sources, lease = EnergySources(), ""
 
     def read(self) -> EnergyReading:
         return EnergyReading()

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_run_energy import Scene, parsed
+from test_run_energy import Scene, written
 
 from search.energy_check import check_energy
 from search.space import dump_space
-from search.tables import Tables, live_tables
+from search.tables import Tables
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,7 +61,7 @@ def test_one_changed_cell_is_found_and_named(
     tmp_path: Path, table: str, column: str, value: str, complaint: str
 ) -> None:
     scene = ended_run(tmp_path)
-    tables = {name: parsed(text) for name, text in live_tables(scene.space, scene.run.history).items()}
+    tables = written(scene.run)
     tables[table][0][column] = value
     problems = check_energy(tables["trials.csv"], tables["energy.csv"], tables["devices.csv"]).problems
     assert any(complaint in problem for problem in problems), problems

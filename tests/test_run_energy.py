@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 from fake_clock import FakeClock
@@ -11,7 +12,7 @@ from made_runs import made_space, replayed, sampler_for
 from search.energy import EnergyReading
 from search.energy_check import check_energy
 from search.failure import Failure
-from search.ledger import Ledger
+from search.ledger import Ledger, csv_text
 from search.run import Run
 from search.tables import device_rows, live_tables
 from search.trial import EpochRow
@@ -78,7 +79,7 @@ def test_a_killed_attempt_keeps_its_joules_in_the_trials_row(tmp_path: Path) -> 
     assert scene.run.on_failure(trial_id, Failure(cause="lost_worker", message="killed"))
     again = scene.gpu.lease(trial_id)
     scene.epoch(trial_id, again, 5, epoch=2)
-    scene.run.on_failure(trial_id, Failure(cause="lost_worker", message="killed"))
+    scene.run.on_failure(trial_id, Failure(cause="crash", message="a mistake"))
     trial = scene.run.history.trials[trial_id]
     assert trial.status == "failed"
     assert trial.energy.gpu_mj == 19_000
@@ -179,13 +180,12 @@ def test_a_300_w_device_ends_a_run_within_the_epochs_under_way(tmp_path: Path) -
 
 
 def checked(run: Run) -> tuple[list[str], list[str]]:
-    tables = live_tables(run.space, run.history)
-    trials, rungs, devices = (parsed(tables[f"{name}.csv"]) for name in ("trials", "energy", "devices"))
-    check = check_energy(trials, rungs, devices)
+    tables = written(run)
+    check = check_energy(tables["trials.csv"], tables["energy.csv"], tables["devices.csv"])
     return check.problems, check.notes
 
 
-def parsed(text: str) -> list[dict[str, str]]:
-    import csv
-
-    return list(csv.DictReader(text.splitlines()))
+def written(run: Run) -> dict[str, list[dict[str, str]]]:
+    """The run's tables as a reader of the files has them."""
+    tables = live_tables(run.space, run.history).items()
+    return {name: list(csv.DictReader(csv_text(*table).splitlines())) for name, table in tables}

@@ -36,7 +36,7 @@ def main(options: argparse.Namespace) -> int:
     """Check the run and give the exit status."""
     from search.energy_check import check_energy
     from search.history import History
-    from search.ledger import Ledger
+    from search.ledger import Ledger, csv_text
     from search.space import load_space
     from search.tables import live_tables
 
@@ -46,7 +46,8 @@ def main(options: argparse.Namespace) -> int:
     check = check_energy(trials, rungs, devices)
     space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True)
     history = History(ledger.events())
-    stale = [name for name, text in live_tables(space, history).items() if written.get(name) != text]
+    tables = live_tables(space, history).items()
+    stale = [name for name, table in tables if written.get(name) != csv_text(*table)]
     if stale and history.ended is None:
         check.notes.append(f"{', '.join(stale)}: older than the journal; the run goes on, or was killed")
     elif stale:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from search.history import History
-from search.ledger import Ledger, csv_text
+from search.ledger import Ledger
 from search.space import Space
 from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, energy_rows
 from search.tables.trials import trial_columns, trial_rows
 from search.tables.trust import TRUST_COLUMNS, trust_rows
 
 
-def live_tables(space: Space, history: History) -> dict[str, str]:
-    """The content of the tables that follow a run, by file name."""
-    tables = {
-        "trials.csv": csv_text(trial_columns(space, history), trial_rows(space, history)),
-        "energy.csv": csv_text(ENERGY_COLUMNS, energy_rows(history)),
+Table = tuple[Sequence[str], Sequence[Mapping[str, Any]]]  # columns and rows
+
+
+def live_tables(space: Space, history: History) -> dict[str, Table]:
+    """The tables that follow a run, by file name."""
+    tables: dict[str, Table] = {
+        "trials.csv": (trial_columns(space, history), trial_rows(space, history)),
+        "energy.csv": (ENERGY_COLUMNS, energy_rows(history)),
     }
     if devices := device_rows(history):
-        tables["devices.csv"] = csv_text(DEVICE_COLUMNS, devices)
+        tables["devices.csv"] = DEVICE_COLUMNS, devices
     return tables
 
 
@@ -50,11 +53,10 @@ class Tables:
         if event["event"] == "run_ended" or (event["event"] == "trial_ended" and is_due):
             self.write(history)
         if event["event"] == "run_ended":
-            trust = csv_text(TRUST_COLUMNS, trust_rows(self._space, history))
-            self._ledger.write_text("trust.csv", trust)
+            self._ledger.write_csv("trust.csv", TRUST_COLUMNS, trust_rows(self._space, history))
 
     def write(self, history: History) -> None:
         """Write the tables of trials and devices now."""
-        for name, text in live_tables(self._space, history).items():
-            self._ledger.write_text(name, text)
+        for name, (columns, rows) in live_tables(self._space, history).items():
+            self._ledger.write_csv(name, columns, rows)
         self._written_s = self._clock()
