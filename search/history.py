@@ -34,8 +34,8 @@ class TrialRecord:
         origin: Who proposed it.
         source: The trial of an earlier run that it repeats (promotion).
         status: "running" until a trial_ended event; "interrupted" when the run ended first.
-        attempts_here: Those since the trial got further than ever before: a worker lost every few hours
-            is not the trial's fault.
+        attempts_here: Those of this session, since the trial got further than ever before: a worker
+            lost every few hours is not the trial's fault.
         rows: Every epoch that was run, those repeated after a lost worker too.
         failures: One entry for each attempt that failed.
         audits: Rungs above which it went on although its value did not let it.
@@ -52,7 +52,7 @@ class TrialRecord:
     cause: str = ""
     message: str = ""
     attempts: int = 1
-    attempts_here: int = 1
+    attempts_here: int = field(default=1, repr=False, compare=False)  # a restart forgets it
     rows: list[EpochRow] = field(default_factory=list)
     failures: list[Mapping[str, Any]] = field(default_factory=list)
     audits: list[int] = field(default_factory=list)
@@ -144,6 +144,8 @@ class History:
         match event["event"]:
             case "session_started":
                 self.ended = None
+                for trial in self.running():
+                    trial.attempts_here = 1
             case "trial_asked":
                 self._ask(event)
             case "run_ended":

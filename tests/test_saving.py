@@ -131,3 +131,16 @@ def test_a_trial_that_loses_a_worker_again_is_tried_again_if_it_got_further(tmp_
     assert not run.on_failure(task.trial_id, lost)
     trial = run.history.trials[task.trial_id]
     assert (trial.status, trial.attempts, len(trial.failures)) == ("failed", 3, 3)
+
+
+def test_a_worker_lost_before_a_restart_is_not_held_against_the_trial_after_it(tmp_path: Path) -> None:
+    space = made_space(tmp_path)
+    first = Run(space, listed({"lr": 0.1}), Ledger.create(tmp_path / "run"))
+    lost = Failure(cause="lost_worker", message="killed")
+    assert first.next_task() is not None
+    assert first.on_failure("trial-0000", lost)  # and the driver is killed
+    second = Run(space, listed({"lr": 0.1}), Ledger(tmp_path / "run"))
+    assert second.next_task() is not None
+    assert second.on_failure("trial-0000", lost)
+    assert not second.on_failure("trial-0000", lost)
+    assert second.history.trials["trial-0000"].attempts == 3
