@@ -47,7 +47,7 @@ bench-losses: $(READY)  ## what diverged and out-of-memory trials cost, against 
 bench-attribution: $(READY)  ## how well a trial's energy is known on a shared GPU, simulated
 	$(PYTHON) -m benchmarks.attribution $(ARGS)
 
-bench-horizon: $(READY)  ## how well cheap scores rank under each horizon; half an hour of CPU, kept if killed
+bench-horizon: $(READY)  ## how well cheap scores rank under each horizon; 22 min of CPU, goes on if killed
 	$(PYTHON) -m benchmarks.horizon --ladder plain $(ARGS)
 	$(PYTHON) -m benchmarks.horizon --ladder growing $(ARGS)
 
