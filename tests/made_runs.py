@@ -24,6 +24,7 @@ search:
   trainable: toy
   data: none
   ladder: {epochs: [1, 3, 9]}
+  scheduler: {mode: stopping}
   limits: {trials: 12}
 """
 
@@ -110,7 +111,8 @@ def fateful_space(folder: Path, overrides: Sequence[str] = ()) -> Space:
         "parameters:\n"
         "  fate: {values: [fine, raise, unmended, exit, hungry, diverge, text, silent, nan]}\n"
         "  score: {min: 0.0, max: 0.9}\n"
-        "search: {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]}}\n"
+        "search:\n"
+        "  {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]}, scheduler: {mode: stopping}}\n"
     )
     return made_space(folder, text, overrides)
 

@@ -250,8 +250,8 @@ def test_a_start_point_that_repeats_the_default_is_left_out(tmp_path: Path) -> N
     assert [proposal.origin for proposal in asked if proposal] == ["default", "start", "sampler"]
 
 
-def test_start_up_is_at_most_ten_points_or_a_third_of_all() -> None:
-    assert [start_up_points(trials) for trials in (None, 100, 30, 24, 3, 1)] == [10, 10, 10, 8, 1, 1]
+def test_start_up_is_at_most_five_points_or_a_third_of_all() -> None:
+    assert [start_up_points(trials) for trials in (None, 100, 12, 3, 1)] == [5, 5, 4, 1, 1]
 
 
 def test_the_model_decides_after_start_up_although_most_trials_still_run(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_what_is_not_given_has_the_documented_default(tmp_path: Path) -> None:
     space = load(tmp_path, MINIMAL)
     assert (space.name, space.metric, space.mode, space.sampler) == ("toy", "val_accuracy", "max", "tpe")
     assert [rung.epochs for rung in space.ladder.rungs] == [1, 3, 9]
-    assert space.scheduler == Scheduler(mode="stopping", eta=3)
+    assert space.scheduler == Scheduler(mode="promotion", eta=3)
     assert (space.promote.top, space.promote.seeds, space.seed, space.precision) == (3, 3, 0, "auto")
     assert (space.resources.workers, space.resources.cpus_per_trial) == (None, 1)
     assert (space.resources.gpus_per_trial, space.patience, space.validation_subset) == (None, None, None)

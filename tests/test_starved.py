@@ -209,7 +209,8 @@ def heavy(tmp_path: Path) -> tuple[object, ...]:
     path = tmp_path / "heavy.yaml"
     path.write_text(
         "parameters: {kib: {values: [1, 2, 600]}}\n"
-        "search: {trainable: ./heavy.py, data: none, ladder: {epochs: [1, 3]}, sampler: grid}\n"
+        "search:\n"
+        "  {trainable: ./heavy.py, data: none, ladder: {epochs: [1, 3]}, sampler: grid, scheduler: {mode: stopping}}\n"
     )
     return ("--space", path, "--results", tmp_path / "disk", "--name", "run")
 

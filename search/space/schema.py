@@ -125,7 +125,7 @@ def _rung(columns: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
 class Scheduler(Section):
     """How trials go up the ladder: the arguments of `search.rungs.Rungs`."""
 
-    mode: Kind = "stopping"
+    mode: Kind = "promotion"  # chosen from `make bench-search`, as the lowest rung of 1 epoch is
     eta: Eta = 3
     brackets: Count = 1
     epsilon: ZeroOrMore | None = None

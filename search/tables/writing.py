@@ -13,7 +13,6 @@ from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, en
 from search.tables.trials import trial_columns, trial_rows
 from search.tables.trust import TRUST_COLUMNS, trust_rows
 
-
 Table = tuple[Sequence[str], Sequence[Mapping[str, Any]]]  # columns and rows
 
 
