@@ -232,7 +232,9 @@ class OptunaSampler:
 def _tpe(seed: int) -> BaseSampler:
     """One density per parameter, not one for all together (`multivariate`): on ten tables of recorded
     curves the joint one is behind random points (`make bench-search`)."""
-    return optuna.samplers.TPESampler(constant_liar=True, seed=seed, n_startup_trials=_FEWEST_ENDED)
+    return optuna.samplers.TPESampler(
+        multivariate=False, constant_liar=True, seed=seed, n_startup_trials=_FEWEST_ENDED
+    )
 
 
 _KINDS: Mapping[str, Callable[[int], BaseSampler]] = {

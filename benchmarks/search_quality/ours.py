@@ -29,15 +29,17 @@ class Setup:
 
     Attributes:
         lowest: Epochs of the lowest rung; each further rung has eta times as many.
+        audit: Share of each rung's results that go on whatever they are, for the trust meter.
     """
 
     kind: Kind = "promotion"
     sampler: Sampler = "tpe"
     lowest: int = 1
+    audit: float = Scheduler().audit
 
     @property
     def name(self) -> str:
-        return f"ours: {self.kind} from {self.lowest}, {self.sampler}"
+        return f"ours: {self.kind} from {self.lowest}, {self.sampler}{'' if self.audit else ', no audits'}"
 
     def contender(self, table: Table, seed: int, num_epochs: int) -> Ours:
         """Our search of `table`. A table has no default configuration: trial 0 is a random point."""
@@ -47,7 +49,7 @@ class Setup:
             ladder=Ladder(
                 tuple(Budget(epochs=epochs) for epochs in rungs_from(self.lowest, table.num_epochs))
             ),
-            scheduler=Scheduler(mode=self.kind, eta=_ETA),
+            scheduler=Scheduler(mode=self.kind, eta=_ETA, audit=self.audit),
             sampler=self.sampler,
             seed=seed,
         )
@@ -57,7 +59,10 @@ class Setup:
 
 _KINDS: tuple[Kind, ...] = ("promotion", "stopping", "grow")
 _SAMPLERS: tuple[Sampler, ...] = ("tpe", "random")
-SETUPS = [Setup(*choice) for choice in itertools.product(_KINDS, _SAMPLERS, (1, 3))]
+SETUPS = [
+    *(Setup(*choice) for choice in itertools.product(_KINDS, _SAMPLERS, (1, 3))),
+    Setup(audit=0.0),
+]
 
 
 def rungs_from(lowest: int, top: int) -> list[int]:
