@@ -210,7 +210,8 @@ def heavy(tmp_path: Path) -> tuple[object, ...]:
     path.write_text(
         "parameters: {kib: {values: [1, 2, 600]}}\n"
         "search:\n"
-        "  {trainable: ./heavy.py, data: none, ladder: {epochs: [1, 3]}, sampler: grid, scheduler: {mode: stopping}}\n"
+        "  {trainable: ./heavy.py, data: none, sampler: grid,\n"
+        "   ladder: {epochs: [1, 3]}, scheduler: {mode: stopping}}\n"
     )
     return ("--space", path, "--results", tmp_path / "disk", "--name", "run")
 
