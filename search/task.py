@@ -22,6 +22,7 @@ class TrialTask:
         folder: The trial's folder on storage that all nodes share: checkpoint, log, final weights.
         gpus: Share of a GPU the trial has reserved, or the number of whole ones.
         cpus: CPU cores the trial has reserved.
+        has_solo_slices: Between epochs the trial waits while another one works alone.
         should_test: Evaluate on the test set at the end and keep the final weights.
     """
 
@@ -40,6 +41,7 @@ class TrialTask:
     folder: Path
     gpus: float = 0.0
     cpus: float = 1.0
+    has_solo_slices: bool = False
     should_test: bool = False
 
     @property
@@ -102,6 +104,7 @@ def task_for(
         folder=folder,
         gpus=space.resources.gpus_per_trial or 0.0,
         cpus=space.resources.cpus_per_trial,
+        has_solo_slices=space.metering.solo_slices,
         should_test=should_test,
     )
 

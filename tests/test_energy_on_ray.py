@@ -98,10 +98,24 @@ def test_four_trials_of_a_quarter_gpu_add_up_to_the_devices_counter(
     assert trials["energy_gpu_j"].gt(0).all()
     assert set(trials["gpu_source"]) == {"nvml_counter"}
     assert set(trials["gpu_model"]) == {"Fake GPU"}
+    assert added_up(folder)
+
+
+def added_up(run: Path) -> bool:
     check = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "check_energy.py", folder],
+        [sys.executable, ROOT / "scripts" / "check_energy.py", run],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (check.returncode, check.stderr) == (0, ""), check.stderr
+    return (check.returncode, check.stderr) == (0, "")
+
+
+def test_with_solo_slices_a_search_ends_and_still_adds_up(tmp_path: Path, fake_nvml_library: Path) -> None:
+    flags = ("--set", "search.metering.solo_slices=true", "--trials", "3", "--workers", "2")
+    done = searched(tmp_path, fake_nvml_library, *flags)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = pd.read_csv(tmp_path / "results" / "run" / "trials.csv")
+    assert set(trials["status"]) <= {"finished", "paused"}
+    assert trials["seconds"].max() > 5  # somebody waited for another's slice
+    assert added_up(tmp_path / "results" / "run")

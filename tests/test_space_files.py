@@ -164,6 +164,18 @@ SECTION = {
     "trainable=clasification": "search.trainable: no trainable is named 'clasification'; did you mean",
     "trainable=./absent.py": "search.trainable: trainable file ",
     "scheduler.eta=1.5": "search.scheduler.eta: must be from 2 to 1000, got 1.5",
+    "scheduler.audit=2": "search.scheduler.audit: must be a share from 0 to 1, got 2",
+    "scheduler.epsilon=0.1": (
+        "search.scheduler.epsilon: acts with mode: grow only, got mode: promotion; leave it out"
+    ),
+    "scheduler.brackets=9": (
+        "search.scheduler.brackets: must be from 1 to 3 for a ladder of 3 rungs with mode: promotion, got 9"
+    ),
+    "metering.solo_slices=1": "search.metering.solo_slices: must be true or false, got 1",
+    "metering.cpu_watts_max=65": ("search.metering.cpu_watts_idle: is missing: give both watts, or none"),
+    "metering={cpu_watts_idle: 70, cpu_watts_max: 65}": (
+        "search.metering.cpu_watts_idle: must be at most cpu_watts_max, 65, got 70"
+    ),
     "scheduler.mode=stoping": (
         "search.scheduler.mode: must be one of stopping, promotion, grow, none, got 'stoping'; did you mean"
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,22 +13,34 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.energy import EnergyReading, EnergySources, LeaseFigures, open_node_meter, visible_gpus
+from search.energy import (
+    CpuWatts,
+    EnergyReading,
+    EnergySources,
+    LeaseFigures,
+    open_node_meter,
+    visible_gpus,
+)
+from search.energy.solo import SoloTurns
 from search.metering import ClosedLease, Metering, NoMetering
+from search.space import MeteringSection
 
 _NAMESPACE = "jouletune"
 _ANSWER_S = 10.0  # a node that is lost answers with an error long before
 _HEARTBEAT_S = 10.0
+_TURN_S = 0.1
 _SILENCE_S = 60.0  # six heartbeats: a worker that swaps or loads a network disk may miss some
 
 
 class MeterActor:
     """A node's meter, with the leases of each trial."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpu_watts: CpuWatts | None) -> None:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from an actor that reserves none
-        self._meter = open_node_meter(visible_gpus(os.environ).uuids)
+        self._meter = open_node_meter(visible_gpus(os.environ).uuids, cpu_watts=cpu_watts)
         self._leases: dict[str, list[str]] = {}
+        self._turns = SoloTurns(self._meter, time.monotonic)
+        self._turns_lock = threading.Lock()
 
     def has_devices(self) -> bool:
         return bool(self._meter.device_rows())
@@ -49,9 +62,19 @@ class MeterActor:
     def sources(self, lease: str) -> EnergySources:
         return self._meter.sources(lease)
 
+    def may_go(self, lease: str) -> bool:
+        """Whether the trial may start its next epoch, with solo slices."""
+        self._meter.heartbeat(lease)
+        with self._turns_lock:
+            return self._turns.may_go(lease)
+
     def close_leases(self, trial_id: str) -> list[tuple[str, LeaseFigures]]:
         """End the trial's leases; each is given once."""
-        return [(lease, self._meter.close_lease(lease)) for lease in self._leases.pop(trial_id, [])]
+        leases = self._leases.pop(trial_id, [])
+        with self._turns_lock:
+            for lease in leases:
+                self._turns.leave(lease)
+        return [(lease, self._meter.close_lease(lease)) for lease in leases]
 
     def device_rows(self) -> list[dict[str, Any]]:
         return self._meter.device_rows()
@@ -60,7 +83,8 @@ class MeterActor:
 class NodeMeters:
     """The driver's `Metering`: an actor on every node of the cluster, also on those that join later."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpu_watts: CpuWatts | None = None) -> None:
+        self._cpu_watts = cpu_watts
         self._actors: dict[str, Any] = {}
         self._lost: set[str] = set()
         self.cover_nodes()
@@ -69,7 +93,7 @@ class NodeMeters:
         """Start a meter on each node that has none."""
         for node in ray.nodes():
             if node["Alive"] and node["NodeID"] not in self._actors.keys() | self._lost:
-                self._actors[node["NodeID"]] = _start(node["NodeID"])
+                self._actors[node["NodeID"]] = _start(node["NodeID"], self._cpu_watts)
 
     def close_leases(self, trial_id: str) -> list[ClosedLease]:
         answers = self._ask("close_leases", trial_id)
@@ -130,6 +154,11 @@ class TrialLease:
         reading: EnergyReading = ray.get(self._actor.read.remote(self._lease))
         return reading
 
+    def hold(self) -> None:
+        """Wait, between two epochs, while another trial of the device works alone."""
+        while not ray.get(self._actor.may_go.remote(self._lease)):
+            time.sleep(_TURN_S)
+
     def close(self) -> None:
         """Send no more heartbeats. The driver closes the lease, so that it is booked once."""
         self._is_over.set()
@@ -139,15 +168,18 @@ class TrialLease:
             self._actor.heartbeat.remote(self._lease)
 
 
-def start_metering(*, is_local: bool) -> Metering:
+def start_metering(settings: MeteringSection, *, is_local: bool) -> Metering:
     """A meter on each node. None is started where this machine is all there is and has no sensor."""
+    idle_w, max_w = settings.cpu_watts_idle, settings.cpu_watts_max
+    cpu_watts = None if idle_w is None or max_w is None else CpuWatts(idle_w=idle_w, max_w=max_w)
     if is_local:
-        probe = open_node_meter(visible_gpus(os.environ).uuids, interval_s=None)
+        gpus = visible_gpus(os.environ).uuids
+        probe = open_node_meter(gpus, cpu_watts=cpu_watts, interval_s=None)
         has_sensor = bool(probe.device_rows())
         probe.close()
         if not has_sensor:
             return NoMetering()
-    return NodeMeters()
+    return NodeMeters(cpu_watts)
 
 
 def node_meter() -> Any | None:
@@ -165,7 +197,7 @@ def _global_name(node_id: str, lease: str) -> str:
     return f"{node_id[:8]}/{lease}"
 
 
-def _start(node_id: str) -> Any:
+def _start(node_id: str, cpu_watts: CpuWatts | None) -> Any:
     options = {
         "name": _name(node_id),
         "namespace": _NAMESPACE,
@@ -173,7 +205,7 @@ def _start(node_id: str) -> Any:
         "max_concurrency": 8,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
     }
-    return ray.remote(MeterActor).options(**options).remote()
+    return ray.remote(MeterActor).options(**options).remote(cpu_watts)
 
 
 def _name(node_id: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ray.tune import Trainable as TuneTrainable
@@ -64,9 +64,9 @@ class TrialWorker(TuneTrainable):
 
 
 def _rows(task: TrialTask) -> Iterator[EpochRow]:
-    with _metered(task) as meter:
+    with _metered(task) as (meter, hold):
         trainable, hparams = task.load()
-        yield from run_trial(
+        rows = run_trial(
             trainable,
             hparams,
             task.ladder,
@@ -76,19 +76,29 @@ def _rows(task: TrialTask) -> Iterator[EpochRow]:
             metric=task.metric,
             final=task.final if task.should_test else None,
         )
+        for row in rows:
+            yield row
+            hold()
 
 
 @contextlib.contextmanager
-def _metered(task: TrialTask) -> Iterator[EnergyMeter]:
-    """A lease at the node's meter; without one the process's own, which sees no other trial."""
+def _metered(task: TrialTask) -> Iterator[tuple[EnergyMeter, Callable[[], None]]]:
+    """A lease at the node's meter, and what waits for its turn between two epochs.
+
+    Without a meter of the node the process's own, which sees no other trial.
+    """
     if (actor := _node_meter()) is None:
-        yield _own_meter(task.gpus, task.cpus)
+        yield _own_meter(task.gpus, task.cpus), _go_on
         return
     lease = TrialLease(actor, task.trial_id, gpus=task.gpus, cpus=task.cpus, key=_kind_of_work(task))
     try:
-        yield lease
+        yield lease, lease.hold if task.has_solo_slices else _go_on
     finally:
         lease.close()
+
+
+def _go_on() -> None:
+    return None
 
 
 _node_meter = functools.cache(node_meter)

@@ -161,6 +161,15 @@ class NodeMeter:
             is_gpu = {name for name, account in accounts if account.device.kind == "gpu"}
             return {name: leases for name, leases in wanting.items() if leases and name in is_gpu}
 
+    def sharing(self, lease: str) -> list[str]:
+        """The other open leases on this one's GPUs."""
+        with self._lock:
+            mine = self._gpus_of(self._leases[lease])
+            return [one.name for one in self._leases.open if one.name != lease and self._gpus_of(one) & mine]
+
+    def _gpus_of(self, lease: Lease) -> set[str]:
+        return {name for name in lease.shares if self._accounts[name].device.kind == "gpu"}
+
     def solo_slice(self, lease: str, *, is_on: bool) -> None:
         """Say that all other leases on this one's GPUs are paused from now on, or are no longer.
 

@@ -6,11 +6,12 @@ from search.space.load import load_space
 from search.space.parameters import Choice, Integer, Normal, Parameter, Real
 from search.space.problems import SpaceError
 from search.space.resolved import Space, dump_space
-from search.space.schema import Promote, Resources, Sampler, Scheduler
+from search.space.schema import MeteringSection, Promote, Resources, Sampler, Scheduler
 
 __all__ = [
     "Choice",
     "Integer",
+    "MeteringSection",
     "Normal",
     "Parameter",
     "Promote",

@@ -59,6 +59,12 @@ def _seed(value: Any) -> int:
     return whole(value)
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, got {shown(value)}")
+    return value
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"must be text, got {shown(value)}")
@@ -101,6 +107,7 @@ ShareOrZero = Annotated[float, PlainValidator(_share_or_zero)]
 Eta = Annotated[float, PlainValidator(_eta)]
 Count = Annotated[int, PlainValidator(_count)]
 Seed = Annotated[int, PlainValidator(_seed)]
+Flag = Annotated[bool, PlainValidator(_flag)]
 Text = Annotated[str, PlainValidator(_text)]
 Texts = Annotated[tuple[str, ...], PlainValidator(_texts)]
 ShareOrCount = Annotated[float | int, PlainValidator(_share_or_count)]

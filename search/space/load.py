@@ -188,6 +188,7 @@ class _Reading:
             sampler=self._sampler,
             limits=section.limits.with_run_cap(self._file.run_cap),
             resources=section.resources,
+            metering=section.metering,
             promote=section.promote,
             validation_subset=section.validation_subset,
             validation_resolution=section.validation_resolution,

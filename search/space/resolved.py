@@ -16,7 +16,7 @@ from search.space.design import Design, Variant
 from search.space.distributions import to_entry
 from search.space.parameters import Parameter
 from search.space.references import Conditions, is_active, ordered
-from search.space.schema import Promote, Resources, Sampler, Scheduler
+from search.space.schema import MeteringSection, Promote, Resources, Sampler, Scheduler
 from trainables.atomic_write import replacing
 from trainables.contract import Mode, Precision, Trainable, ValidationResolution
 
@@ -54,6 +54,7 @@ class Space:
     sampler: Sampler
     limits: Limits
     resources: Resources
+    metering: MeteringSection
     promote: Promote
     validation_subset: float | int | None
     validation_resolution: ValidationResolution
@@ -115,6 +116,7 @@ class Space:
             "sampler": self.sampler,
             "limits": dataclasses.asdict(self.limits),
             "resources": self.resources.model_dump(),
+            "metering": self.metering.model_dump(),
             "promote": self.promote.model_dump(),
             "patience": self.patience,
             "precision": self.precision,

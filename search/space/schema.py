@@ -15,6 +15,7 @@ from search.space.fields import (
     AboveZero,
     Count,
     Eta,
+    Flag,
     Number,
     PerRung,
     Seed,
@@ -169,6 +170,27 @@ class Resources(Section):
     gpus_per_trial: ZeroOrMore | None = None
 
 
+class MeteringSection(Section):
+    """What the energy meters may do beside reading sensors.
+
+    Watts are those of a node's CPUs, for nodes whose CPUs no sensor measures; what they give is estimated.
+    """
+
+    solo_slices: Flag = False
+    cpu_watts_idle: ZeroOrMore | None = None
+    cpu_watts_max: AboveZero | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> MeteringSection:
+        if (self.cpu_watts_idle is None) != (self.cpu_watts_max is None):
+            missing = "cpu_watts_max" if self.cpu_watts_max is None else "cpu_watts_idle"
+            raise KeyedError(missing, "is missing: give both watts, or none")
+        if (self.cpu_watts_idle or 0.0) > (self.cpu_watts_max or 0.0):
+            text = f"must be at most cpu_watts_max, {self.cpu_watts_max:g}, got {self.cpu_watts_idle:g}"
+            raise KeyedError("cpu_watts_idle", text)
+        return self
+
+
 class Promote(Section):
     """Full training: of how many of the best, with how many seeds, for how long (None: the top rung)."""
 
@@ -189,6 +211,7 @@ class SearchSection(Section):
     sampler: Sampler | None = None
     limits: LimitsSection = LimitsSection()
     resources: Resources = Resources()
+    metering: MeteringSection = MeteringSection()
     promote: Promote = Promote()
     patience: Count | None = None
     precision: Precision = "auto"
