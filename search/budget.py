@@ -159,5 +159,11 @@ def limit_reached(limits: Limits, spent: Spent) -> str | None:
     if limits.hours is not None and spent.hours >= limits.hours:
         return f"{limits.hours:g} h limit reached ({spent.hours:.2f})"
     if limits.kwh is not None and spent.kwh is not None and spent.kwh >= limits.kwh:
-        return f"{limits.kwh:.2f} kWh limit reached ({spent.kwh:.3f})"
+        limit, used = (_kwh_text(kwh, digits) for kwh, digits in ((limits.kwh, 2), (spent.kwh, 3)))
+        return f"{limit} kWh limit reached ({used})"
     return None
+
+
+def _kwh_text(kwh: float, digits: int) -> str:
+    """As many decimals; of what they would round to nothing, as many significant digits."""
+    return f"{kwh:.{digits}f}" if kwh >= 0.01 else f"{kwh:.{digits}g}"

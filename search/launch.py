@@ -93,7 +93,9 @@ def _launched(
         space = replace(space, resources=fitted(space.resources, session))
         _announce(session, how, output)
         _record_settings(ledger, space, how)
-        metering = start_metering(space.metering, is_local=how.address is None)
+        metering, missing = start_metering(space, is_local=how.address is None)
+        if missing:
+            output.print(f"warning: {missing}", style="yellow", soft_wrap=True)
         run = Run(space, make_sampler(space), ledger, should_test=how.should_test, metering=metering)
         if how.rerun_failed:
             output.print(run.rerun_failed(), soft_wrap=True)

@@ -11,12 +11,14 @@ from made_runs import made_space, sampler_for
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.execution.tune_controller import TuneController
 
+from search.cluster import metering
 from search.cluster import session as ray_side
 from search.cluster.bridge import KilledForMemory, SearchController, _said, placement
 from search.cluster.execute import fitted
 from search.cluster.session import Session, SessionError
 from search.failure import classify
 from search.ledger import Ledger
+from search.metering import NoMetering
 from search.run import Run
 from search.space import Resources
 from search.task import cache_folder, task_for
@@ -119,3 +121,17 @@ def test_a_task_carries_plain_data_and_makes_its_env_on_the_worker(
     trainable, hparams = task.load()
     assert (trainable.metric, hparams.lr, hparams.batch_size) == ("val_accuracy", 0.5, 64)
     assert cache_folder() == tmp_path / "cache"
+
+
+def test_a_limit_on_energy_that_nothing_measures_is_said_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metering, "_has_sensor", lambda watts: False)
+    both = made_space(tmp_path, overrides=["search.limits.kwh=1"])
+    meters, missing = metering.start_metering(both, is_local=True)
+    assert isinstance(meters, NoMetering)
+    assert missing.startswith("search.limits.kwh cannot be held, nothing measures energy here: ")
+    alone = made_space(tmp_path, overrides=["search.limits={kwh: 1}"])
+    with pytest.raises(SessionError, match=r"^search\.limits\.kwh is the only limit, and nothing measures"):
+        metering.start_metering(alone, is_local=True)
+    assert metering.start_metering(made_space(tmp_path), is_local=True)[1] == ""

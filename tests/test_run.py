@@ -101,7 +101,7 @@ def test_a_kwh_limit_ends_the_run_at_the_next_epoch(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=["search.limits.kwh=1e-6", "search.scheduler.mode=none"])
     run, reason = executed(space, tmp_path)
     assert sum(len(trial.rows) for trial in run.history.trials.values()) == 30
-    assert reason == "0.00 kWh limit reached (0.000)"
+    assert reason == "1e-06 kWh limit reached (1e-06)"
     assert run.history.trials["trial-0003"].status == "interrupted"
 
 

@@ -135,7 +135,7 @@ def test_joules_that_no_row_reported_yet_count_against_the_limit(tmp_path: Path)
     assert scene.epoch(trial_id, lease, 10) == "go_on"
     scene.use(27)
     scene.run.next_task()
-    assert scene.run.stop_reason() == "0.00 kWh limit reached (0.000)"
+    assert scene.run.stop_reason() == "1e-05 kWh limit reached (1.03e-05)"
 
 
 def test_nothing_starts_beside_epochs_that_may_use_up_the_limit(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_300_w_device_ends_a_run_within_the_epochs_under_way(tmp_path: Path) -
             training[trial_id] = lease, epoch + 1
             if scene.run.on_epoch(trial_id, row) == "stop":
                 del training[trial_id]
-    assert scene.run.end() == "0.00 kWh limit reached (0.001)"
+    assert scene.run.end() == "0.001 kWh limit reached (0.001)"
     assert scene.run.spent.energy_j is not None
     assert 3600 <= scene.run.spent.energy_j <= 3900
     assert checked(scene.run) == ([], [])

@@ -13,17 +13,19 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from search.cluster.session import SessionError
 from search.energy import (
     CpuWatts,
     EnergyReading,
     EnergySources,
     LeaseFigures,
+    meter_for,
     open_node_meter,
     visible_gpus,
 )
 from search.energy.solo import SoloTurns
 from search.metering import ClosedLease, Metering, NoMetering
-from search.space import MeteringSection
+from search.space import Space
 
 _NAMESPACE = "jouletune"
 _ANSWER_S = 10.0  # a node that is lost answers with an error long before
@@ -168,18 +170,32 @@ class TrialLease:
             self._actor.heartbeat.remote(self._lease)
 
 
-def start_metering(settings: MeteringSection, *, is_local: bool) -> Metering:
-    """A meter on each node. None is started where this machine is all there is and has no sensor."""
+def start_metering(space: Space, *, is_local: bool) -> tuple[Metering, str]:
+    """A meter on each node, and what cannot be measured, in words; empty if all is well.
+
+    None is started where this machine is all there is and has no sensor.
+
+    Raises:
+        SessionError: The only limit of the search is on energy, and nothing measures it.
+    """
+    settings = space.metering
     idle_w, max_w = settings.cpu_watts_idle, settings.cpu_watts_max
     cpu_watts = None if idle_w is None or max_w is None else CpuWatts(idle_w=idle_w, max_w=max_w)
-    if is_local:
-        gpus = visible_gpus(os.environ).uuids
-        probe = open_node_meter(gpus, cpu_watts=cpu_watts, interval_s=None)
-        has_sensor = bool(probe.device_rows())
-        probe.close()
-        if not has_sensor:
-            return NoMetering()
-    return NodeMeters(cpu_watts)
+    if not is_local or _has_sensor(cpu_watts):
+        return NodeMeters(cpu_watts), ""
+    reason = meter_for(gpus=1, cpus=1).sources.reason
+    if space.limits.kwh is None:
+        return NoMetering(), ""
+    if space.limits.trials is None and space.limits.hours is None and not space.is_listed:
+        raise SessionError(f"search.limits.kwh is the only limit, and nothing measures energy here: {reason}")
+    return NoMetering(), f"search.limits.kwh cannot be held, nothing measures energy here: {reason}"
+
+
+def _has_sensor(cpu_watts: CpuWatts | None) -> bool:
+    probe = open_node_meter(visible_gpus(os.environ).uuids, cpu_watts=cpu_watts, interval_s=None)
+    has_sensor = bool(probe.device_rows())
+    probe.close()
+    return has_sensor
 
 
 def node_meter() -> Any | None:
