@@ -12,6 +12,9 @@ _GIB = 2**30
 _PAUSES_PER_LOOK = 8  # looking at every paused trial is quadratic in their number
 
 
+GIVEN_UP = "can no longer be promoted"  # message of a paused trial whose checkpoint went
+
+
 class Keeper:
     """Follows a run and deletes the checkpoints it no longer needs.
 
@@ -59,7 +62,7 @@ class Keeper:
             return
         for trial in self._paused():
             if not self._run.rungs.can_go_on(trial.trial_id, num_open=num_open):
-                self._run.give_up(trial.trial_id, "can no longer be promoted")
+                self._run.give_up(trial.trial_id, GIVEN_UP)
 
     def _hold_disk_limit(self) -> None:
         limit = self._run.space.limits.disk_gib

@@ -15,6 +15,7 @@ from search.history import TrialRecord
 _RESAMPLES = 1000
 _FEWEST = 4  # three pairs have a rank correlation of -1, -0.5, 0.5 or 1
 _WEAK = 0.5
+_STRONG = 0.8  # an interval that reaches from a weak correlation to here tells nothing
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,12 @@ class RungTrust:
         if decisive is None or decisive.value >= _WEAK:
             return None
         half = "the better half of " if self.better_half else ""
+        trials = f"{half}{self.num_trials} trials"
+        interval = f"(Spearman {decisive.value:.2f}, {decisive.low:.2f} to {decisive.high:.2f})"
+        if decisive.high >= _STRONG:
+            return f"too few to tell whether rung {self.rung} ranks {trials} like rung {self.rung + 1} {interval}"
         return (
-            f"rung {self.rung} ranks {half}{self.num_trials} trials unlike rung {self.rung + 1} "
-            f"(Spearman {decisive.value:.2f}, {decisive.low:.2f} to {decisive.high:.2f}): "
+            f"rung {self.rung} ranks {trials} unlike rung {self.rung + 1} {interval}: "
             f"give the lower rung more epochs or data, or raise the share that goes on"
         )
 

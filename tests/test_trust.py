@@ -77,3 +77,15 @@ def test_audits_of_a_rung_are_counted_there() -> None:
     trials = [trial(number, 0.1 * number, 0.1 * number, 0.1 * number) for number in range(4)]
     trials[0].audits.append(1)
     assert [trust.num_audited for trust in rung_trust(trials, "val_accuracy", "max", num_rungs=3)] == [0, 1]
+
+
+def test_an_interval_that_leaves_everything_open_is_said_to_tell_nothing() -> None:
+    values = [(0.1, 0.3), (0.2, 0.1), (0.3, 0.2), (0.4, 0.4)]
+    trials = [trial(number, low, high) for number, (low, high) in enumerate(values)]
+    (trust,) = rung_trust(trials, "val_accuracy", "max", num_rungs=2)
+    assert trust.overall
+    assert trust.overall.high == pytest.approx(1.0)
+    assert trust.warning
+    assert trust.warning.startswith(
+        "too few to tell whether rung 0 ranks 4 trials like rung 1 (Spearman 0.40, "
+    )

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.history import TrialRecord
+from search.keeping import GIVEN_UP
 from search.report.wording import budget_text, duration, energy_text, hparams_text, limits_text, value_text
 from search.run import Run
 
@@ -57,8 +58,8 @@ class ConsoleView:
             self._live.stop()
 
     def on_event(self, event: Mapping[str, Any]) -> None:
-        """Print what a log should keep: ended trials and failed attempts."""
-        if event["event"] == "trial_ended":
+        """Print what a log should keep: trials that end or pause, audits and failed attempts."""
+        if event["event"] == "trial_ended" and event["message"] != GIVEN_UP:  # its pause was said
             self._output.print(self._ended_line(self._run.history.trials[event["trial"]]), soft_wrap=True)
         elif event["event"] == "trial_audited":
             line = f"{event['trial']}  goes on past rung {event['rung']} as an audit of that rung"
