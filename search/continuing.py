@@ -12,8 +12,8 @@ from search.space import Space
 # Limits, resources, promotion and eta may change, and ranges may: they say what comes next. These say
 # what the scores that are there already mean.
 _MUST_MATCH = (
-    *("trainable", "data", "metric", "mode", "fixed", "ladder", "horizon", "seed", "precision", "patience"),
-    *("validation_subset", "validation_resolution"),
+    *("trainable", "data", "metric", "mode", "objective", "fixed", "ladder", "horizon", "seed"),
+    *("precision", "patience", "validation_subset", "validation_resolution"),
 )
 _MUST_MATCH_OF_SCHEDULER = ("mode", "brackets", "audit")  # who went on, and who paused
 
@@ -55,4 +55,6 @@ def _shown(space: Space, name: str) -> str:
     value = _setting(space, name)
     if name == "ladder":
         return str(space.to_dict()["search"]["ladder"])
+    if name == "objective":
+        return ", ".join(value)
     return str(dict(value)) if isinstance(value, Mapping) else str(value)

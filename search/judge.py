@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from search.failure import Failure
 from search.history import Event, Status, TrialRecord
+from search.objective import Objective, Unmeasured
 from search.proposal import Proposal, Sampler
 from search.rungs import Rungs
 from search.space import Space
@@ -49,13 +50,14 @@ class Judge:
         self.rungs = Rungs(
             len(space.ladder.rungs),
             eta=scheduler.eta,
-            mode=space.mode,
+            mode=space.modes,
             kind=scheduler.mode,
             num_brackets=scheduler.brackets,
             epsilon=scheduler.epsilon,
             audit=scheduler.audit,
         )
         self._space, self._sampler = space, sampler
+        self._objective = Objective(space)
 
     @property
     def may_promote(self) -> bool:
@@ -65,6 +67,11 @@ class Judge:
     @property
     def why_exhausted(self) -> str:
         return self._sampler.why_exhausted
+
+    @property
+    def why_blind(self) -> str:
+        """Why the joules that the space asks for cannot be known; empty as long as they can."""
+        return self._objective.why_blind
 
     def ask(self, trial_id: str) -> Proposal | None:
         """What trial `trial_id` shall train; None when there is nothing more."""
@@ -82,9 +89,13 @@ class Judge:
         self.rungs.on_epoch(trial.trial_id, value)
         is_audit = False
         if row.is_rung_end:
-            self._sampler.report(trial.trial_id, row.rung, value)
+            try:
+                values, uncert = self._objective.values(trial, value)
+            except Unmeasured as unmeasured:
+                return Verdict(Ending("stopped", message=str(unmeasured)))
+            self._sampler.report(trial.trial_id, row.rung, *values)
             bracket = self.rungs.bracket_of(trial.number)
-            decision = self.rungs.on_result(trial.trial_id, row.rung, value, bracket=bracket)
+            decision = self.rungs.on_result(trial.trial_id, row.rung, values, bracket=bracket, uncert=uncert)
             if decision == "pause":
                 return Verdict(Ending("paused"))
             if decision == "stop":

@@ -15,6 +15,7 @@ from types import FrameType
 from rich.console import Console as RichConsole
 
 from search.cluster.session import Session, ray_session
+from search.energy import meter_for
 from search.environment import describe_environment
 from search.journal import StorageError
 from search.keeping import Keeper
@@ -24,7 +25,7 @@ from search.report.console import ConsoleView
 from search.report.unwritten import Unwritten
 from search.restart import prepare_to_continue, way_on
 from search.run import Run
-from search.space import Space, dump_space
+from search.space import Space, SpaceError, dump_space
 from search.tables import Tables
 
 # Seconds each to import, and needed once Ray is up: loaded while Ray starts.
@@ -58,6 +59,7 @@ def launch(
     """Run `space` to its end and give the run with the reason it ended.
 
     Raises:
+        SpaceError: It asks for joules, and nothing on this machine measures any.
         LedgerError: The folder cannot be used.
         StorageError: The disk took the journal or the tables no further; the message says how to go on.
         SessionError: Ray did not start, or offers less than one trial needs.
@@ -76,6 +78,8 @@ def launch(
 def _launched(
     space: Space, how: Launch, ledger: Ledger, make_sampler: Callable[[Space], Sampler], output: RichConsole
 ) -> tuple[Run, str]:
+    if space.cost and how.address is None and space.metering.cpu_watts_max is None:
+        _check_measurable(space)
     if ledger.has_run:
         prepare_to_continue(ledger, space, output)
     else:
@@ -100,6 +104,18 @@ def _launched(
         if how.rerun_failed:
             output.print(run.rerun_failed(), soft_wrap=True)
         return run, _executed(run, output)
+
+
+def _check_measurable(space: Space) -> None:
+    """See that this machine has a sensor. On a cluster the first trial's first rung tells."""
+    gpus = space.resources.gpus_per_trial
+    meter = meter_for(gpus=1.0 if gpus is None else gpus, cpus=1.0)
+    meter.read()
+    sources = meter.sources
+    meter.close()
+    if not sources.scope:
+        text = f"{space.cost} cannot be measured on this machine ({sources.reason}); leave it out"
+        raise SpaceError(space.name, [f"search.objective: {text}"])
 
 
 def _record_settings(ledger: Ledger, space: Space, how: Launch) -> None:

@@ -107,8 +107,8 @@ class Run:
 
     def stop_reason(self) -> str | None:
         """Why no further epoch may start, or None."""
-        alike = all_fail_alike(self.history)
-        return self._interrupted_by or alike or limit_reached(self.space.limits, self.spent)
+        why_end = self._interrupted_by or self._judge.why_blind or all_fail_alike(self.history)
+        return why_end or limit_reached(self.space.limits, self.spent)
 
     def interrupt(self, reason: str) -> None:
         """Let every trial end after the epoch it is in."""

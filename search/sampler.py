@@ -26,7 +26,6 @@ from search.proposal import (
 )
 from search.space import Space
 from search.space.parameters import identity
-from trainables.contract import Mode
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -78,18 +77,14 @@ class OptunaSampler:
     interrupted, provided the sampler is told the same in the same order. CMA-ES and NSGA-II add
     the number of Optuna's trials to that, which repeated draws raise and `recall` does not.
 
+    With joules beside the metric, Optuna takes no values at rungs: of a stopped trial the sampler learns
+    that it was stopped. Its metric told as final would lie on the side of the cheap rung.
+
     Args:
         defaults: The trainable's own hparams, with the space's fixed values in their place.
-        directions: Of each objective; by default of the space's metric alone. Optuna takes no
-            values at rungs for several objectives, so only finished trials teach anything then.
     """
 
-    def __init__(
-        self, space: Space, defaults: Mapping[str, Any], directions: Sequence[Mode] | None = None
-    ) -> None:
-        modes = directions or (space.mode,)
-        if space.sampler == "cmaes" and len(modes) > 1:
-            raise ValueError(f"cmaes takes one objective, got {len(modes)}; take tpe, gp or nsga2")
+    def __init__(self, space: Space, defaults: Mapping[str, Any]) -> None:
         self.why_exhausted = ""
         self._space = space
         self._defaults = dict(defaults)
@@ -99,7 +94,7 @@ class OptunaSampler:
         self._seen: set[Hashable] = set()
         self._num_earlier = 0
         self._study = optuna.create_study(
-            directions=["maximize" if mode == "max" else "minimize" for mode in modes],
+            directions=["maximize" if mode == "max" else "minimize" for mode in space.modes],
             sampler=optuna.samplers.RandomSampler(),
         )
         self._open: dict[str, optuna.Trial] = {}

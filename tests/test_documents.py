@@ -9,7 +9,14 @@ import pytest
 from made_runs import executed, made_space
 
 from search.promotion import PROMOTED_COLUMNS
-from search.tables import DEVICE_COLUMNS, ENERGY_COLUMNS, RESERVED, TRUST_COLUMNS, trial_columns
+from search.tables import (
+    DEVICE_COLUMNS,
+    ENERGY_COLUMNS,
+    PARETO_COLUMNS,
+    RESERVED,
+    TRUST_COLUMNS,
+    trial_columns,
+)
 from trainables.load import load_trainable, trainable_names
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +42,7 @@ def test_every_column_of_the_trials_table_is_explained_in_its_order(tmp_path: Pa
 def test_every_column_of_the_other_tables_is_explained_in_its_order() -> None:
     assert columns_of("energy.csv") == list(ENERGY_COLUMNS)
     assert columns_of("devices.csv") == list(DEVICE_COLUMNS)
+    assert columns_of("pareto.csv") == list(PARETO_COLUMNS)
     assert columns_of("trust.csv") == list(TRUST_COLUMNS)
     assert columns_of("promoted.csv") == list(PROMOTED_COLUMNS)
 
@@ -42,7 +50,7 @@ def test_every_column_of_the_other_tables_is_explained_in_its_order() -> None:
 @pytest.mark.parametrize("name", trainable_names())
 def test_no_hyperparameter_takes_the_name_of_a_column(name: str) -> None:
     fields = set(load_trainable(name).hparams.__dataclass_fields__)
-    assert not fields & (RESERVED | set(PROMOTED_COLUMNS))
+    assert not fields & (RESERVED | set(PROMOTED_COLUMNS) | set(PARETO_COLUMNS))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -23,12 +24,13 @@ from trainables.contract import Trainable
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
     score: float = 0.5
+    pause_s: float = 0.4
 
 class Slow:
     def __init__(self, hparams):
         self.hparams, self.epochs_done = hparams, 0
     def run_epoch(self, budget):
-        time.sleep(0.4)
+        time.sleep(self.hparams.pause_s)
         self.epochs_done += 1
         return {"val_accuracy": self.hparams.score + 0.01 * self.epochs_done, "num_samples": 100}
     def test(self):
@@ -119,3 +121,34 @@ def test_with_solo_slices_a_search_ends_and_still_adds_up(tmp_path: Path, fake_n
     assert set(trials["status"]) <= {"finished", "paused"}
     assert trials["seconds"].max() > 5  # somebody waited for another's slice
     assert added_up(tmp_path / "results" / "run")
+
+
+def test_accuracy_and_joules_give_a_front_that_no_stopped_trial_is_on(
+    tmp_path: Path, fake_nvml_library: Path
+) -> None:
+    changes = ["parameters.pause_s={values: [0.2, 0.4, 0.8]}", "search.objective=[val_accuracy, energy]"]
+    flags = [flag for change in changes for flag in ("--set", change)]
+    done = searched(tmp_path, fake_nvml_library, *flags, "--trials", "12", "--gpus-per-trial", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "results" / "run"
+    front, trials = pd.read_csv(folder / "pareto.csv"), pd.read_csv(folder / "trials.csv")
+    rows = list(front.itertuples())
+    assert rows
+    assert not [(one, other) for one in rows for other in rows if is_better(one, other)]
+    assert set(front["rung"]) == {1}
+    early = trials[trials["rung"] == 0]
+    assert len(early) >= 3
+    own_j = pd.read_csv(folder / "energy.csv").groupby("trial_id")["energy_gpu_j"].sum()
+    epochs_j = early["energy_projected_full_j"] / 2  # two epochs of four, all alike
+    assert (epochs_j <= early["trial_id"].map(own_j) + 0.001).all()
+    assert (epochs_j > 0.5 * early["trial_id"].map(own_j)).all()
+    assert "J of full training" in done.stdout
+    assert not set(front["trial_id"]) & set(early["trial_id"])
+
+
+def is_better(one: Any, other: Any) -> bool:
+    """Whether one is nowhere worse, and somewhere better by more than is uncertain."""
+    cheaper_j = other.objective_j - one.objective_j
+    tied = abs(cheaper_j) <= one.objective_uncert_j + other.objective_uncert_j
+    gain = one.val_accuracy - other.val_accuracy
+    return bool(gain >= 0 and (tied or cheaper_j > 0) and (gain > 0 or not tied))

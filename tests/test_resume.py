@@ -182,10 +182,11 @@ def test_limits_ranges_and_eta_may_change(tmp_path: Path) -> None:
     check_continues(tmp_path / "run", made_space(tmp_path), now)
 
 
+@pytest.mark.parametrize("objective", ["val_accuracy", "[val_accuracy, energy]"])
 @pytest.mark.parametrize("horizon", ["full", "rung"])
-def test_with_promotion_paused_trials_stay_promotable(tmp_path: Path, horizon: str) -> None:
+def test_with_promotion_paused_trials_stay_promotable(tmp_path: Path, horizon: str, objective: str) -> None:
     changes = ["search.scheduler={mode: promotion, eta: 3}", f"search.horizon={horizon}"]
-    space = made_space(tmp_path, overrides=changes)
+    space = made_space(tmp_path, overrides=[*changes, f"search.objective={objective}"])
     whole = session(space, tmp_path / "whole", sampler_for(space))
     assert whole is not None
     num_events = len(whole.ledger.events())

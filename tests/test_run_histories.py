@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from made_runs import made_space, sampler_for
 
+from search.energy import EnergyReading
 from search.failure import Cause, Failure
 from search.ledger import Ledger
 from search.run import Run
@@ -24,6 +25,10 @@ from search.trial import EpochRow
 
 EPOCHS = [1, 2, 4]
 VALUES = st.one_of(st.integers(0, 4).map(lambda number: number / 4), st.just(math.nan))
+ENERGIES = st.one_of(  # a difference of less than 20 is a tie; CPU alone does not compare
+    st.sampled_from([400, 410, 500, 900]).map(lambda mj: EnergyReading(gpu_mj=mj, gpu_uncert_mj=10)),
+    st.just(EnergyReading(gpu_mj=400, cpu_mj=90)),
+)
 CAUSES: list[Cause] = ["crash", "lost_worker", "out_of_memory", "network"]
 
 
@@ -51,14 +56,19 @@ class Searches(RuleBasedStateMachine):
         audit=st.sampled_from([0.0, 0.5]),
         brackets=st.integers(1, 2),
         patience=st.sampled_from(["null", 1, 2]),
+        has_cost=st.booleans(),
     )
-    def begin(self, mode: str, sampler: str, audit: float, brackets: int, patience: str | int) -> None:
+    def begin(
+        self, mode: str, sampler: str, audit: float, brackets: int, patience: str | int, has_cost: bool
+    ) -> None:
+        cost = "energy" if has_cost and mode != "grow" else ""
         changes = [
             f"search.scheduler={{mode: {mode}, eta: 2, audit: {audit}, brackets: {brackets}}}",
             f"search.sampler={sampler}",
             f"search.ladder.epochs={EPOCHS}",
             f"search.patience={patience}",
             "search.limits.trials=14",
+            f"search.objective=[val_accuracy, {cost}]".replace(", ]", "]"),
         ]
         with tempfile.TemporaryDirectory() as folder:
             self.space = made_space(Path(folder), overrides=changes)
@@ -80,20 +90,20 @@ class Searches(RuleBasedStateMachine):
                 self.training.append(task.trial_id)
 
     @precondition(lambda self: self.training)
-    @rule(place=st.integers(0, 9), value=VALUES)
-    def report(self, place: int, value: float) -> None:
+    @rule(place=st.integers(0, 9), value=VALUES, energy=ENERGIES)
+    def report(self, place: int, value: float, energy: EnergyReading) -> None:
         trial_id = self.training[place % len(self.training)]
         epoch = self.run.history.trials[trial_id].epochs + 1
-        if self.run.on_epoch(trial_id, row(epoch, value)) == "stop":
+        if self.run.on_epoch(trial_id, row(epoch, value, energy)) == "stop":
             self.training.remove(trial_id)
 
     @precondition(lambda self: self.training)
-    @rule(place=st.integers(0, 9), value=VALUES)
-    def repeat_an_epoch(self, place: int, value: float) -> None:
+    @rule(place=st.integers(0, 9), value=VALUES, energy=ENERGIES)
+    def repeat_an_epoch(self, place: int, value: float, energy: EnergyReading) -> None:
         """As a worker does that goes on from a checkpoint older than its last report."""
         trial_id = self.training[place % len(self.training)]
         if epochs := self.run.history.trials[trial_id].epochs:
-            assert self.run.on_epoch(trial_id, row(epochs, value)) == "go_on"
+            assert self.run.on_epoch(trial_id, row(epochs, value, energy)) == "go_on"
 
     @precondition(lambda self: self.training)
     @rule(place=st.integers(0, 9), cause=st.sampled_from(CAUSES))
@@ -126,7 +136,8 @@ class Searches(RuleBasedStateMachine):
         for _ in range(25):
             self.fill_workers(1)
             if self.training:
-                self.report(random.randrange(9), random.choice([0.0, 0.25, 0.5, 0.75, 1.0, math.nan]))
+                value = random.choice([0.0, 0.25, 0.5, 0.75, 1.0, math.nan])
+                self.report(random.randrange(9), value, EnergyReading(gpu_mj=random.choice([400, 500, 900])))
 
     @invariant()
     def every_trial_is_there_once_and_no_epoch_counts_twice(self) -> None:
@@ -158,7 +169,7 @@ class Searches(RuleBasedStateMachine):
             self.fill_workers(2)
             if not self.training:
                 break
-            self.report(number, (number % 7) / 7)
+            self.report(number, (number % 7) / 7, EnergyReading(gpu_mj=500 + number % 5))
         assert not self.training
         self.run.end()
         statuses = {trial.status for trial in self.run.history.trials.values()}
@@ -166,7 +177,7 @@ class Searches(RuleBasedStateMachine):
         assert "RUNNING" not in self.sampler.states()
 
 
-def row(epoch: int, value: float) -> EpochRow:
+def row(epoch: int, value: float, energy: EnergyReading) -> EpochRow:
     rung = next(index for index, epochs in enumerate(EPOCHS) if epoch <= epochs)
     return EpochRow(
         epoch=epoch,
@@ -174,6 +185,7 @@ def row(epoch: int, value: float) -> EpochRow:
         is_rung_end=epoch in EPOCHS,
         metrics={"val_accuracy": value},
         seconds=1.0,
+        energy=energy,
     )
 
 

@@ -112,3 +112,41 @@ def test_brackets_compare_at_the_rungs_they_share() -> None:
     rungs.on_result("a", 0, 0.9)
     assert rungs.on_result("a", 1, 0.9) == "go_on"
     assert rungs.on_result("b", 1, 0.8, bracket=1) == "stop"
+
+
+MEASURED = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 8), st.integers(0, 2)), max_size=20)
+
+
+@given(MEASURED)
+def test_with_uncertainty_each_stands_one_front_behind_the_last_that_dominates_it(
+    points: list[tuple[int, int, int]],
+) -> None:
+    scores = {str(number): (float(metric), -float(cost)) for number, (metric, cost, _) in enumerate(points)}
+    uncerts = {str(number): float(uncert) for number, (*_, uncert) in enumerate(points)}
+    fronts = front_of_each(scores, uncerts)
+    for name, front in fronts.items():
+        behind = [
+            fronts[other]
+            for other in scores
+            if dominates(scores[other], scores[name], uncerts[other] + uncerts[name])
+        ]
+        assert front == max(behind, default=-1) + 1
+
+
+def test_a_difference_within_the_uncertainty_of_both_is_a_tie() -> None:
+    assert dominates((0.5, -10.0), (0.5, -10.5))
+    assert not dominates((0.5, -10.0), (0.5, -10.5), 0.5)
+    assert dominates((0.5, -10.0), (0.5, -10.6), 0.5)
+    assert dominates((0.6, -10.4), (0.5, -10.0), 0.5)
+
+
+def test_trials_that_tie_in_joules_rank_by_metric_and_age() -> None:
+    scores = {"a": (0.5, -10.0), "b": (0.6, -10.4), "c": (0.5, -9.8), "d": (0.5, -10.2)}
+    assert best_first(scores, dict.fromkeys(scores, 0.4)) == ["b", "a", "c", "d"]
+
+
+def test_of_joules_that_tie_the_more_accurate_trial_goes_on() -> None:
+    rungs = Rungs(2, eta=1.5, mode=("max", "min"))
+    assert rungs.on_result("a", 0, (0.9, 50.0), uncert=3.0) == "go_on"
+    assert rungs.on_result("b", 0, (0.8, 45.0), uncert=3.0) == "stop"
+    assert rungs.on_result("c", 0, (0.8, 43.0), uncert=3.0) == "go_on"

@@ -19,9 +19,8 @@ def print_plan(space: Space, proposals: Sequence[Proposal], output: RichConsole)
     Args:
         proposals: The points of a list or a design; none if a sampler chooses them.
     """
-    output.print(
-        f"[bold]{space.name}[/bold]: {space.trainable} on {space.data}, {space.metric} ({space.mode})"
-    )
+    objective = ", ".join(f"{name} ({mode})" for name, mode in zip(space.objective, space.modes, strict=True))
+    output.print(f"[bold]{space.name}[/bold]: {space.trainable} on {space.data}, {objective}")
     output.print(_parameters(space))
     output.print(_ladder(space))
     output.print(_horizon(space), soft_wrap=True)

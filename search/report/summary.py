@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console as RichConsole
 from rich.table import Table
 
+from search.objective import pareto_front
 from search.report.wording import duration, hparams_text, value_text
 from search.run import Run
 from search.trust import Correlation, rung_trust
@@ -20,6 +21,8 @@ def print_summary(run: Run, reason: str, output: RichConsole) -> None:
     """Print the end of a search."""
     space = run.space
     output.print(_top_table(run))
+    if space.cost:
+        _print_front(run, output)
     statuses = Counter(trial.status for trial in run.history.trials.values())
     counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
     _print_trust(run, output)
@@ -82,6 +85,20 @@ def _top_table(run: Run) -> Table:
             hparams_text(trial.hparams, space.parameters),
         )
     return table
+
+
+def _print_front(run: Run, output: RichConsole) -> None:
+    """The trials that no other beats in both metric and joules."""
+    space = run.space
+    unit = "J per sample" if space.cost == "energy_per_sample" else "J of full training"
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("front", space.metric, unit, "hparams"):
+        table.add_column(column)
+    for trial, cost in pareto_front(space, list(run.history.trials.values())):
+        joules = value_text(cost.joules) + (f" ± {value_text(cost.uncert_j)}" if cost.uncert_j else "")
+        hparams = hparams_text(trial.hparams, space.parameters)
+        table.add_row(trial.trial_id, value_text(trial.value(space.metric)), joules, hparams)
+    output.print(table if table.row_count else "front: no trial has both a score and joules")
 
 
 def _print_trust(run: Run, output: RichConsole) -> None:

@@ -69,6 +69,7 @@ class Rungs:
         self._growth = Growth(epsilon) if self._kind == "grow" else None
         self._top_rung = min(1, num_rungs - 1) if self._growth else num_rungs - 1
         self._scores: list[dict[str, Score]] = [{} for _ in range(num_rungs)]
+        self._uncerts: list[dict[str, float]] = [{} for _ in range(num_rungs)]  # of the last objective
         self._rankings: list[list[str]] = [[] for _ in range(num_rungs)]
         self._paused: dict[str, int] = {}  # the rung at which each waits
         self._withdrawn: set[str] = set()
@@ -88,13 +89,19 @@ class Rungs:
         if self._growth:
             self._growth.on_epoch(trial_id, value)
 
-    def on_result(self, trial_id: str, rung: int, value: Value, *, bracket: int = 0) -> Decision:
+    def on_result(
+        self, trial_id: str, rung: int, value: Value, *, bracket: int = 0, uncert: float = 0.0
+    ) -> Decision:
         """Record `value` at the end of `rung` and say what becomes of the trial.
 
         What is missing, NaN or infinite stops the trial, and is nothing that another is compared
         with. Below the trial's bracket any other value lets it go on and is not recorded. Of equal
         values the older one ranks first. At grow's top rung a trial pauses: the rung may yet be
         raised. An "audit" goes on too.
+
+        Args:
+            uncert: Of the last of several objectives, either way. A difference within that of both
+                trials together is a tie.
 
         Raises:
             ValueError: No such rung, another number of objectives, or a rung ended twice.
@@ -106,7 +113,7 @@ class Rungs:
             return "stop"
         if rung < bracket:
             return "go_on"
-        self._scores[rung][trial_id] = score
+        self._scores[rung][trial_id], self._uncerts[rung][trial_id] = score, uncert
         self._grow_if_unstable(rung)
         return self._decision(trial_id, rung)
 
@@ -160,8 +167,11 @@ class Rungs:
             return False
         if not self._scores[-1] and self._waiting(rung)[0] == trial_id:
             return True
-        scores = self._scores[rung]
-        num_ahead = sum(dominates(score, scores[trial_id]) for score in scores.values())
+        scores, uncerts = self._scores[rung], self._uncerts[rung]
+        num_ahead = sum(
+            dominates(score, scores[trial_id], uncerts[other] + uncerts[trial_id])
+            for other, score in scores.items()
+        )
         return num_ahead < self._num_passing(self._most_results(rung, num_open))
 
     def counts(self) -> list[int]:
@@ -211,7 +221,7 @@ class Rungs:
     def _ranking(self, rung: int) -> list[str]:
         """The trials that ended `rung`, best first."""
         if len(self._rankings[rung]) != len(self._scores[rung]):  # results are only ever added
-            self._rankings[rung] = best_first(self._scores[rung])
+            self._rankings[rung] = best_first(self._scores[rung], self._uncerts[rung])
         return self._rankings[rung]
 
     def _num_passing(self, num_results: int) -> int:

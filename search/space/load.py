@@ -16,6 +16,7 @@ from search.space.entry import Fixed
 from search.space.horizon import check_horizon, horizon_notices
 from search.space.hparams import HparamsCheck
 from search.space.notices import space_notices, sweep_notices
+from search.space.objective import check_objective, cost_named, objective_notices
 from search.space.parameters import Parameter
 from search.space.problems import KeyedError, Problems, SpaceError
 from search.space.read import find_file, read_mapping
@@ -85,6 +86,7 @@ class _Reading:
         if trainable is None or check is None:
             return None
         metric, mode, notices = self._metric(trainable)
+        check_objective(self._section, metric, self._sampler, self._problems)
         if self._problems.lines or ladder is None:
             return None
         space = self._with_points(self._assembled(name, metric, mode, ladder), check)
@@ -97,6 +99,7 @@ class _Reading:
             notices.append(f"search.sampler: ignored; {self._section.lists[0]} says which points are trained")
         notices += space_notices(space, space.default_hparams(trainable), check)
         notices += horizon_notices(space, trainable.no_effect_anytime)
+        notices += objective_notices(space)
         return replace(space, notices=tuple(notices))
 
     def _check_parts(self) -> None:
@@ -176,6 +179,7 @@ class _Reading:
             data=_data(section.data or ""),
             metric=metric,
             mode=mode,
+            cost=cost_named(section),
             parameters=self._searched(),
             fixed={name: entry.value for name, entry in self._entries.items() if isinstance(entry, Fixed)},
             when=section.when,

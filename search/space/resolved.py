@@ -16,7 +16,7 @@ from search.space.design import Design, Variant
 from search.space.distributions import to_entry
 from search.space.parameters import Parameter
 from search.space.references import Conditions, is_active, ordered
-from search.space.schema import MeteringSection, Promote, Resources, Sampler, Scheduler
+from search.space.schema import CostName, MeteringSection, Promote, Resources, Sampler, Scheduler
 from trainables.atomic_write import replacing
 from trainables.contract import Mode, Precision, Trainable, ValidationResolution
 
@@ -26,6 +26,7 @@ class Space:
     """What to search, and within which means. Everything in it has been checked.
 
     Attributes:
+        cost: What is minimised beside the metric: joules of full training, or of a sample.
         trainable: A name, or the absolute path of a Python file.
         data: A data source as `Env` takes it; paths in it are absolute.
         parameters: Those that are searched. The trainable's other hparams are `fixed` or default.
@@ -67,6 +68,7 @@ class Space:
     repeats: int = 1
     ablations: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
     warm_start: tuple[str, ...] = ()
+    cost: CostName | None = None
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     def default_hparams(self, trainable: Trainable) -> dict[str, Any]:
@@ -74,6 +76,16 @@ class Space:
         defaults = trainable.hparams()
         names = [field.name for field in dataclasses.fields(defaults) if field.init]
         return {name: getattr(defaults, name) for name in names} | dict(self.fixed)
+
+    @property
+    def objective(self) -> tuple[str, ...]:
+        """What is optimised: the metric, and the cost if there is one."""
+        return (self.metric,) if self.cost is None else (self.metric, self.cost)
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """Whether larger or smaller is better, for each objective."""
+        return (self.mode,) if self.cost is None else (self.mode, "min")
 
     @property
     def is_listed(self) -> bool:
@@ -108,6 +120,7 @@ class Space:
         return {
             "trainable": self.trainable,
             "data": self.data,
+            "objective": list(self.objective),
             "ladder": _axes(self.ladder),
             "horizon": self.ladder.horizon,
             "validation_subset": self.validation_subset,

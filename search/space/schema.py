@@ -31,6 +31,7 @@ from search.space.references import Points, When
 from trainables.contract import Budget, Horizon, Precision, ValidationResolution
 
 Sampler = Literal["tpe", "random", "gp", "nsga2", "cmaes", "grid"]
+CostName = Literal["energy", "energy_per_sample"]
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -202,6 +203,7 @@ class Promote(Section):
 class SearchSection(Section):
     trainable: Text = "classification"
     data: Text | None = None
+    objective: Texts = ()
     ladder: LadderAxes | None = None
     horizon: Horizon = "full"
     budget: TopBudget = TopBudget()

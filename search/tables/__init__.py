@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, energy_rows
+from search.tables.pareto import PARETO_COLUMNS, pareto_columns, pareto_rows
 from search.tables.trials import RESERVED, trial_columns, trial_rows
 from search.tables.trust import TRUST_COLUMNS, trust_rows
 from search.tables.writing import Tables, live_tables
@@ -10,12 +11,15 @@ from search.tables.writing import Tables, live_tables
 __all__ = [
     "DEVICE_COLUMNS",
     "ENERGY_COLUMNS",
+    "PARETO_COLUMNS",
     "RESERVED",
     "TRUST_COLUMNS",
     "Tables",
     "device_rows",
     "energy_rows",
     "live_tables",
+    "pareto_columns",
+    "pareto_rows",
     "trial_columns",
     "trial_rows",
     "trust_rows",

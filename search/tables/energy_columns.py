@@ -7,6 +7,7 @@ from typing import Any
 
 from search.energy import EnergyReading
 from search.history import TrialRecord
+from search.objective import projected_full
 from search.space import Space
 
 JOULES = (
@@ -43,7 +44,7 @@ def energy_columns(space: Space, trial: TrialRecord, num_samples: int | None) ->
     """All energy columns of a trial's row, as `ENERGY_OF_TRIAL` names them."""
     closed, sources = list(trial.joules.closed.values()), trial.sources
     said = [lease["columns"] for lease in closed] or [sources]
-    spent_j = joules(trial.energy)
+    spent_j, full = joules(trial.energy), projected_full(space, trial)
     return {
         **spent_j,
         "energy_scope": trial.energy.scope or sources.get("scope", ""),
@@ -57,19 +58,8 @@ def energy_columns(space: Space, trial: TrialRecord, num_samples: int | None) ->
         "gpu_power_limit_w": said[-1].get("gpu_power_limit_w"),
         "j_per_sample": _ratio(spent_j["energy_j"], num_samples),
         "energy_to_best_j": _to_best_j(space, trial),
-        "energy_projected_full_j": projected_full_j(space, trial),
+        "energy_projected_full_j": full.joules if full else None,
     }
-
-
-def projected_full_j(space: Space, trial: TrialRecord) -> float | None:
-    """What full training would use, from the epochs done and the share of its work they are.
-
-    Unlike the joules spent it compares a trial that was stopped with one that went on. Repeated epochs
-    and what attempts used beside their epochs are left out.
-    """
-    epochs_mj = EnergyReading.sum(row.energy for row in trial.curve.values()).total_mj
-    share = space.ladder.work_share(trial.epochs)
-    return epochs_mj / 1000 / share if epochs_mj is not None and share else None
 
 
 def _to_best_j(space: Space, trial: TrialRecord) -> float | None:

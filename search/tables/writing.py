@@ -10,6 +10,7 @@ from search.history import History
 from search.ledger import Ledger
 from search.space import Space
 from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, energy_rows
+from search.tables.pareto import pareto_columns, pareto_rows
 from search.tables.trials import trial_columns, trial_rows
 from search.tables.trust import TRUST_COLUMNS, trust_rows
 
@@ -24,6 +25,8 @@ def live_tables(space: Space, history: History) -> dict[str, Table]:
     }
     if devices := device_rows(history):
         tables["devices.csv"] = DEVICE_COLUMNS, devices
+    if space.cost:
+        tables["pareto.csv"] = pareto_columns(space, history), pareto_rows(space, history)
     return tables
 
 

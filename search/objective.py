@@ -1,0 +1,147 @@
+"""What a trial is judged by: its metric and, where the space says so, its joules. Pure.
+
+Joules spent would make a trial that was stopped early look cheap. What counts is what its epochs say of
+full training, or of one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from search.energy import EnergyReading
+from search.history import TrialRecord
+from search.ranking import is_comparable
+from search.rungs.order import Score, dominates
+from search.space import Space
+from search.trial import EpochRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Joules of full training, or of one sample: what the space names beside its metric.
+
+    Attributes:
+        uncert_j: To be expected, either way. Smaller differences are ties.
+        scope: The parts in it, such as "gpu+cpu": joules of other parts do not compare.
+    """
+
+    joules: float
+    uncert_j: float
+    scope: str
+
+
+class Unmeasured(ValueError):
+    """A trial's joules are unknown, or do not compare; the message says why."""
+
+
+class Objective:
+    """What rungs and sampler are told of a trial. Asked the same in the same order it answers the same.
+
+    Attributes:
+        why_blind: Why no joules can be known, where the first trial that was asked for had none.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._scope = ""
+        self.why_blind = ""
+
+    def values(self, trial: TrialRecord, value: float) -> tuple[tuple[float, ...], float]:
+        """The value of each objective at the end of a rung, and the uncertainty of the last one.
+
+        Args:
+            value: The metric at the latest of the trial's rows.
+
+        Raises:
+            Unmeasured: The space asks for joules, and the trial has none that compare.
+        """
+        if self._space.cost is None:
+            return (value,), 0.0
+        cost = cost_of(self._space, trial)
+        if cost is None:
+            why = f"{self._space.cost} cannot be measured ({_why_unknown(trial)})"
+            if not self._scope:
+                self.why_blind = f"{why}, and search.objective asks for it"
+            raise Unmeasured(why)
+        self._scope = self._scope or cost.scope
+        if cost.scope != self._scope:
+            raise Unmeasured(f"its joules are of {cost.scope}, those of earlier trials of {self._scope}")
+        return (value, cost.joules), cost.uncert_j
+
+
+def cost_of(space: Space, trial: TrialRecord) -> Cost | None:
+    """The joules that `space` minimises, as far as the trial's epochs say; None is unknown."""
+    if space.cost == "energy_per_sample":
+        return _per(trial, _num_samples(_measured_epochs(trial) or list(trial.curve.values())))
+    return projected_full(space, trial)
+
+
+def projected_full(space: Space, trial: TrialRecord) -> Cost | None:
+    """What full training would use, from the epochs done and the share of its work they are.
+
+    Unlike the joules spent it compares a trial that was stopped with one that went on. Repeated epochs
+    and what attempts used beside their epochs are left out, and so are epochs some sensor missed.
+    """
+    measured = {row.epoch for row in _measured_epochs(trial)}
+    ladder = space.ladder
+    missed = set(trial.curve) - measured if measured else set()
+    missed_share = sum(ladder.work_share(epoch) - ladder.work_share(epoch - 1) for epoch in missed)
+    return _per(trial, ladder.work_share(trial.epochs) - missed_share)
+
+
+def pareto_front(space: Space, trials: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Cost]]:
+    """The trials that nobody dominates, the best by metric first.
+
+    Only those that ended the highest rung any has ended: a stopped trial's metric is not final. A trial
+    dominates another if neither its metric nor its joules are worse, and one of them is better.
+    """
+    sound = [trial for trial in trials if is_comparable(trial, space.metric)]
+    top = max((trial.rung or 0 for trial in sound), default=0)
+    known = [(trial, cost) for trial in sound if trial.rung == top and (cost := cost_of(space, trial))]
+    known = [(trial, cost) for trial, cost in known if cost.scope == known[0][1].scope]
+    scores = [(_score(space, trial, cost), cost.uncert_j) for trial, cost in known]
+    front = [
+        (score, place)
+        for place, (score, uncert_j) in enumerate(scores)
+        if not any(dominates(other, score, other_uncert_j + uncert_j) for other, other_uncert_j in scores)
+    ]
+    return [known[place] for _, place in sorted(front, key=lambda item: (-item[0][0], -item[0][1]))]
+
+
+def _score(space: Space, trial: TrialRecord, cost: Cost) -> Score:
+    value = trial.value(space.metric)
+    assert value is not None, "is_comparable"
+    return (value if space.mode == "max" else -value), -cost.joules
+
+
+def _measured_epochs(trial: TrialRecord) -> list[EpochRow]:
+    """The rows with everything that any row of the trial has measured."""
+    rows = list(trial.curve.values())
+    scope = EnergyReading.sum(row.energy for row in rows).scope
+    return [row for row in rows if scope and row.energy.scope == scope]
+
+
+def _per(trial: TrialRecord, amount: float | None) -> Cost | None:
+    """The joules of the trial's epochs, divided."""
+    rows = _measured_epochs(trial)
+    # A row that was lost with its worker has no joules of its own, its attempt has: too many, never too few.
+    energy = EnergyReading.sum(row.energy for row in rows) if rows else trial.energy
+    if energy.total_mj is None or not amount:
+        return None
+    uncert_mj = energy.gpu_uncert_mj or 0
+    return Cost(
+        joules=energy.total_mj / 1000 / amount, uncert_j=uncert_mj / 1000 / amount, scope=energy.scope
+    )
+
+
+def _num_samples(rows: list[EpochRow]) -> float | None:
+    if any("num_samples" not in row.metrics for row in rows):
+        return None
+    return sum(row.metrics["num_samples"] for row in rows)
+
+
+def _why_unknown(trial: TrialRecord) -> str:
+    if trial.energy.total_mj is not None:
+        return "the trainable reports no num_samples"
+    return trial.sources.get("reason") or "no sensor was read"
