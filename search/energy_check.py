@@ -91,17 +91,17 @@ def _compare(kind: str, trials: Sequence[Row], devices: Sequence[Row], check: En
         return
     given, got = _sum(row["energy_trials_j"] for row in mine), _sum(row[f"energy_{kind}_j"] for row in trials)
     missing = [row["trial_id"] for row in trials if not row[f"energy_{kind}_j"]]
-    open_sessions = sorted({row["session"] for row in mine if row["is_closed"] != "True"})
+    open_rows = [f"{row['device']} (session {row['session']})" for row in mine if row["is_closed"] != "True"]
     if given == got:
         return
     if missing:
         check.notes.append(
             f"{kind}: devices gave {given} J, trials have {got} J; unknown for {', '.join(missing)}"
         )
-    elif open_sessions:
+    elif open_rows:
         check.notes.append(
             f"{kind}: devices gave {given} J by the last reading, trials have {got} J; "
-            f"session {', '.join(open_sessions)} was killed between two readings"
+            f"of {', '.join(open_rows)} the session was killed, or the node lost, between two readings"
         )
     else:
         check.problems.append(f"{kind}: devices gave {given} J to trials, trials.csv has {got} J")

@@ -81,3 +81,21 @@ def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "holds no run" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_node_that_was_lost_is_a_note_with_its_device_and_its_trial_says_so(tmp_path: Path) -> None:
+    """The meter's last row is from before the trial's last epoch; its lease was never closed."""
+    scene = Scene(tmp_path, "search.limits.trials=1", "search.ladder.epochs=[1]")
+    trial_id, lease = scene.start()
+    last_rows = [{**row, "is_closed": False} for row in scene.gpu.device_rows()]
+    scene.gpu.device_rows, scene.gpu.close_leases = lambda: last_rows, lambda trial: ()  # type: ignore[method-assign]
+    scene.epoch(trial_id, lease, 10)
+    scene.run.end()
+    tables = written(scene.run)
+    check = check_energy(tables["trials.csv"], tables["energy.csv"], tables["devices.csv"])
+    assert check.problems == []
+    assert check.notes == [
+        "gpu: devices gave 0.0 J by the last reading, trials have 10.0 J; of GPU-one (session 0) the session "
+        "was killed, or the node lost, between two readings"
+    ]
+    assert "the meter of 1 attempt(s) was lost" in tables["trials.csv"][0]["energy_reason"]

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from made_clusters import cluster_env, head_node
 from made_runs import TOY
 
 ROOT = Path(__file__).parents[1]
@@ -25,40 +19,9 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def cluster() -> Iterator[tuple[str, dict[str, str]]]:
     """The address of a running head node and the environment that may join it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {**os.environ, "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_AUTH_MODE": "token", "NO_COLOR": "1"}
-    session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets' paths have at most 107 bytes
-    ray = Path(sys.executable).with_name("ray")
-    head = subprocess.Popen(
-        [
-            *(ray, "start", "--head", "--block", f"--port={port}", "--num-cpus=2", f"--temp-dir={session}"),
-            *("--node-ip-address=127.0.0.1", "--include-dashboard=false", "--disable-usage-stats"),
-        ],
-        env=env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        wait_for(port)
-        yield f"127.0.0.1:{port}", env
-    finally:
-        os.killpg(head.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            head.wait(10)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(head.pid, signal.SIGKILL)
-        shutil.rmtree(session, ignore_errors=True)
-
-
-def wait_for(port: int) -> None:
-    for _ in range(300):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.1)
-    raise TimeoutError(f"no head node answers at port {port}")
+    env = cluster_env()
+    with head_node(env, "--num-cpus=2") as address:
+        yield address, env
 
 
 def search(address: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

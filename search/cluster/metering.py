@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.cluster.session import SessionError
@@ -31,6 +31,7 @@ _NAMESPACE = "jouletune"
 _ANSWER_S = 10.0  # a node that is lost answers with an error long before
 _HEARTBEAT_S = 10.0
 _TURN_S = 0.1
+_NOT_CLOSED = {"is_closed": False}
 _SILENCE_S = 60.0  # six heartbeats: a worker that swaps or loads a network disk may miss some
 
 
@@ -89,6 +90,7 @@ class NodeMeters:
         self._cpu_watts = cpu_watts
         self._actors: dict[str, Any] = {}
         self._lost: set[str] = set()
+        self._rows: dict[str, list[dict[str, Any]]] = {}
         self.cover_nodes()
 
     def cover_nodes(self) -> None:
@@ -106,11 +108,13 @@ class NodeMeters:
         ]
 
     def device_rows(self) -> list[Mapping[str, Any]]:
+        """The rows of all nodes; of one that does not answer the last ones, which are not closed."""
         self.cover_nodes()
         answers = self._ask("device_rows")
+        self._rows |= answers
         return [
-            {**row, "node": f"{row['node']}/{node_id[:8]}"}
-            for node_id, rows in answers.items()
+            {**row, "node": f"{row['node']}/{node_id[:8]}", **({} if node_id in answers else _NOT_CLOSED)}
+            for node_id, rows in self._rows.items()
             for row in rows
         ]
 
@@ -123,6 +127,8 @@ class NodeMeters:
         for node_id, answer in asked.items():
             try:
                 answers[node_id] = ray.get(answer, timeout=_ANSWER_S)
+            except ActorUnavailableError:
+                continue  # for the moment
             except RayActorError:
                 del self._actors[node_id]
                 self._lost.add(node_id)

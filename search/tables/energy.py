@@ -31,7 +31,7 @@ def energy_rows(history: History) -> list[dict[str, Any]]:
 
 
 def device_rows(history: History) -> list[dict[str, Any]]:
-    """One row per session, node and device."""
+    """One row per session, node and device; a row that says itself that it is not closed is not."""
     return [
         {"session": number, "is_closed": session.is_closed, **row}
         for number, session in enumerate(history.sessions.all)

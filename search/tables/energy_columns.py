@@ -49,7 +49,7 @@ def energy_columns(space: Space, trial: TrialRecord, num_samples: int | None) ->
         **spent_j,
         "energy_scope": trial.energy.scope or sources.get("scope", ""),
         "energy_quality": max((_text(one, "energy_quality", "quality") for one in said), default=""),
-        "energy_reason": sources.get("reason", ""),
+        "energy_reason": "; ".join(filter(None, [sources.get("reason", ""), _lost_reason(trial)])),
         **{name: "+".join(sorted({one[name] for one in said if one.get(name)})) for name in _LABELS},
         **{name: _mean_over_time(closed, name) for name in _MEANS},
         "gpu_power_max_w": max(
@@ -70,6 +70,18 @@ def _to_best_j(space: Space, trial: TrialRecord) -> float | None:
     ends = [number for number, row in enumerate(trial.rows, start=1) if row.epoch == best[0]]
     spent_mj = EnergyReading.sum(row.energy for row in trial.rows[: ends[-1]]).total_mj
     return None if spent_mj is None else spent_mj / 1000
+
+
+def _lost_reason(trial: TrialRecord) -> str:
+    """What to know of attempts whose account nobody could close."""
+    if trial.status == "running":
+        return ""
+    num_lost = len({row.lease for row in trial.rows if row.lease} - trial.joules.closed.keys())
+    return (
+        f"the meter of {num_lost} attempt(s) was lost, with the joules since the last epoch"
+        if num_lost
+        else ""
+    )
 
 
 def _text(columns: Mapping[str, Any], *names: str) -> str:
