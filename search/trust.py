@@ -52,10 +52,11 @@ class RungTrust:
         half = "the better half of " if self.better_half else ""
         trials = f"{half}{self.num_trials} trials"
         interval = f"(Spearman {decisive.value:.2f}, {decisive.low:.2f} to {decisive.high:.2f})"
+        rung, above = f"rung {self.rung}", f"rung {self.rung + 1}"
         if decisive.high >= _STRONG:
-            return f"too few to tell whether rung {self.rung} ranks {trials} like rung {self.rung + 1} {interval}"
+            return f"too few to tell whether {rung} ranks {trials} like {above} {interval}"
         return (
-            f"rung {self.rung} ranks {trials} unlike rung {self.rung + 1} {interval}: "
+            f"{rung} ranks {trials} unlike {above} {interval}: "
             f"give the lower rung more epochs or data, or raise the share that goes on"
         )
 
