@@ -68,11 +68,22 @@ def rung_trust(trials: Sequence[TrialRecord], metric: str, mode: str, *, num_run
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     """Spearman's rank correlation of two lists of one length; 0 where one of them is constant."""
+    return _spearmans([(first, second)])[0]
+
+
+def _spearmans(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> list[float]:
+    """The correlation of each pair of lists; all lists are of one length.
+
+    All at once, in 4 ms for the 1,000 of a bootstrap: scipy's `spearmanr` takes 0.8 ms for each.
+    """
+    import numpy as np
     from scipy import stats  # 0.5 s to import, and only the end of a run needs it
 
-    if len(set(first)) == 1 or len(set(second)) == 1:
-        return 0.0
-    return float(stats.spearmanr(first, second).statistic)
+    ranks = stats.rankdata(np.asarray(pairs, dtype=float), axis=-1)  # (pairs, 2, length)
+    ranks -= ranks.mean(axis=-1, keepdims=True)
+    spread = np.sqrt((ranks**2).sum(axis=-1).prod(axis=-1))
+    products = ranks.prod(axis=1).sum(axis=-1)
+    return [float(value) for value in np.where(spread > 0, products / np.where(spread > 0, spread, 1.0), 0.0)]
 
 
 def _between(trials: Sequence[TrialRecord], metric: str, mode: str, rung: int) -> RungTrust:
@@ -98,11 +109,12 @@ def _correlation(pairs: Sequence[tuple[float, float]]) -> Correlation | None:
     if len(pairs) < _FEWEST:
         return None
     draw = random.Random(0)  # the interval of one run is always the same
-    values = sorted(_spearman_of(draw.choices(pairs, k=len(pairs))) for _ in range(_RESAMPLES))
-    low, high = values[round(0.025 * _RESAMPLES)], values[round(0.975 * _RESAMPLES) - 1]
-    return Correlation(_spearman_of(pairs), low, high)
+    samples = [pairs, *(draw.choices(pairs, k=len(pairs)) for _ in range(_RESAMPLES))]
+    value, *values = _spearmans([_columns(sample) for sample in samples])
+    values.sort()
+    return Correlation(value, values[round(0.025 * _RESAMPLES)], values[round(0.975 * _RESAMPLES) - 1])
 
 
-def _spearman_of(pairs: Sequence[tuple[float, float]]) -> float:
+def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[Sequence[float], Sequence[float]]:
     first, second = zip(*pairs, strict=True)
-    return spearman(first, second)
+    return first, second
