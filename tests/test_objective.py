@@ -269,3 +269,12 @@ def test_the_front_is_printed_and_written(tmp_path: Path) -> None:
 def test_one_objective_leaves_no_front(tmp_path: Path) -> None:
     space = made_space(tmp_path)
     assert "pareto.csv" not in live_tables(space, executed(space, tmp_path)[0].history)
+
+
+def test_no_sampler_is_said_to_learn_from_stopped_trials(tmp_path: Path) -> None:
+    line = "search.objective: with two, {} learns values of trials that end the ladder only; "
+    for sampler in ("tpe", "nsga2"):
+        notices = made_space(tmp_path, overrides=[TWO, f"search.sampler={sampler}"]).notices
+        assert [notice for notice in notices if "learns" in notice] == [
+            line.format(sampler) + "a metric at a low rung is not final"
+        ]

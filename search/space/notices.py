@@ -37,7 +37,9 @@ def space_notices(space: Space, defaults: Mapping[str, Any], check: HparamsCheck
     if not any((space.limits.trials, space.limits.hours, space.limits.kwh)) and not space.is_listed:
         yield "search.limits: none given; the run goes on until it is interrupted"
     if not space.is_listed:
-        yield from sampler_notices(space.sampler, space.parameters, space.when, space.scheduler.mode)
+        yield from sampler_notices(
+            space.sampler, space.parameters, space.when, space.scheduler.mode, space.cost is not None
+        )
     for name, parameter in space.parameters.items():
         where = f"parameters.{name}"
         if isinstance(parameter, Real) and not parameter.log and _is_wide(name, parameter):

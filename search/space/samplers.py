@@ -22,14 +22,14 @@ def check_sampler(sampler: str, problems: Problems) -> None:
 
 
 def sampler_notices(
-    sampler: str, parameters: Mapping[str, Parameter], when: Conditions, scheduler: str
+    sampler: str, parameters: Mapping[str, Parameter], when: Conditions, scheduler: str, has_cost: bool
 ) -> Iterator[str]:
     """What the sampler costs or leaves to chance."""
     if sampler == "gp":  # measured on two cores: import 6 s, 520 MB
         yield "search.sampler: gp loads torch into the search's own process: seconds, and half a GB"
     if sampler not in _FROM_FINISHED:
         return
-    if scheduler != "none":
+    if scheduler != "none" and not has_cost:  # with joules beside the metric tpe does not either
         yield f"search.sampler: {sampler} learns nothing from trials that a rung stops; tpe does"
     at_random = [
         name for name, parameter in parameters.items() if name in when or _is_lost(sampler, parameter)
