@@ -20,9 +20,8 @@ _FINAL_SOURCES = {
     "scope": "energy_scope",
     "quality": "energy_quality",
     "reason": "reason",
-    **{
-        name: name for name in ("gpu_source", "gpu_attribution", "gpu_model", "cpu_source", "cpu_attribution")
-    },
+    **{name: name for name in ("gpu_source", "gpu_attribution", "cpu_source", "cpu_attribution")},
+    **{name: name for name in ("gpu_model", "gpu_driver_version", "cpu_model", "cpu_governor")},
 }
 
 

@@ -166,10 +166,10 @@ def test_an_external_process_gets_its_part() -> None:
     assert account.record("a").alone_s == 0.0
 
 
-def test_the_power_and_temperature_of_the_device_are_means_over_the_lease() -> None:
+def test_the_power_temperature_and_clocks_of_the_device_are_means_over_the_lease() -> None:
     class Gauges:
         labels = GpuLabels()
-        state_now = GpuState(power_w=100.0, utilisation=0.5, temperature_c=40.0)
+        state_now = GpuState(power_w=100.0, utilisation=0.5, temperature_c=40.0, sm_clock_mhz=1980.0)
 
         def state(self) -> GpuState:
             return self.state_now
@@ -185,12 +185,13 @@ def test_the_power_and_temperature_of_the_device_are_means_over_the_lease() -> N
     account.open("a", Fraction(1), HOLDER, 0.0)
     counter.raw_mj = 100_000
     account.tick(1.0)
-    gauges.state_now = GpuState(power_w=400.0, utilisation=None, temperature_c=60.0)
+    gauges.state_now = GpuState(power_w=400.0, utilisation=None, temperature_c=60.0, sm_clock_mhz=990.0)
     counter.raw_mj = 1_300_000
     account.tick(4.0)
     record = account.record("a")
     assert (record.power_mean_w, record.power_max_w) == (325.0, 400.0)
     assert (record.util_mean, record.temp_mean_c) == (0.5, 55.0)
+    assert (record.sm_clock_mean_mhz, record.memory_clock_mean_mhz) == (1237.5, None)
 
 
 def test_the_label_is_that_of_the_worst_method_above_a_twentieth_of_the_joules() -> None:

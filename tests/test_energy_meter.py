@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import search.energy
 import search.energy.node
 from search.energy import EnergyReading, EnergySources
+from search.energy.hardware import read_cpu_labels
 from search.energy.rapl import open_rapl
 
 if TYPE_CHECKING:  # pytest itself imports the plugin, to rewrite its asserts
@@ -54,7 +55,10 @@ def test_a_node_with_all_sensors_is_exclusive_and_of_quality_a(fake_nvml: FakeNv
     # 430 mW for up to 0.1 s is what the counter's steps leave open at either end of the lease.
     assert reading == whole(gpu_mj=430, cpu_mj=50_000, dram_mj=6_000, gpu_uncert_mj=86)
     assert reading.total_mj == 56_430
+    cpu = read_cpu_labels()
     assert meter.sources == EnergySources(
+        cpu_model=cpu.model,
+        cpu_governor=cpu.governor,
         gpu_source="nvml_counter",
         gpu_attribution="exclusive",
         cpu_source="rapl_powercap",
@@ -115,7 +119,10 @@ def test_without_any_sensor_all_is_none_and_each_remedy_is_named(fake_nvml: Fake
     fake_nvml["init"] = "!9"
     meter = opened(gpu_uuids=["GPU-a"], powercap=tmp_path / "absent")
     assert meter.read() == EnergyReading(gpu_mj=None, cpu_mj=None, dram_mj=None)
-    assert meter.sources == EnergySources(reason=meter.sources.reason)
+    cpu = read_cpu_labels()
+    assert meter.sources == EnergySources(
+        reason=meter.sources.reason, cpu_model=cpu.model, cpu_governor=cpu.governor
+    )
     gpu_reason, cpu_reason = meter.sources.reason.split("; ", 1)
     assert gpu_reason == "gpu: the NVIDIA driver is not loaded: modprobe nvidia"
     assert cpu_reason.startswith(f"cpu: no RAPL package under {tmp_path / 'absent'}")

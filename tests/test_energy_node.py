@@ -37,6 +37,11 @@ class Node:
             self.proc.add(pid)
         self.package = add_zone(root / "powercap", "intel-rapl:0", "package-0")
         self.energy_mj = {0: 1_000_000, 1: 5_000_000}
+        fake_nvml["driver_version"] = "570.124.06"
+        (root / "cpuinfo").write_text("model name\t: AMD EPYC 9654\n")
+        self.governor = root / "cpus" / "cpu0" / "cpufreq" / "scaling_governor"
+        self.governor.parent.mkdir(parents=True)
+        self.governor.write_text("powersave\n")
         answers = {"name": "NVIDIA H100", "power_limit_mw": 700_000, "samples": "!6"}
         for index in self.energy_mj:
             fake_nvml.add_gpu(index, f"GPU-{index}", energy_mj=self.energy_mj[index], **answers)
@@ -44,7 +49,13 @@ class Node:
 
     def open(self, root: Path, watts: CpuWatts | None = None, powercap: str = "powercap") -> NodeMeter:
         processes = ProcessTable(root / "proc")
-        around = Surroundings(clock=self.clock, processes=processes, powercap=root / powercap)
+        around = Surroundings(
+            clock=self.clock,
+            processes=processes,
+            powercap=root / powercap,
+            cpuinfo=root / "cpuinfo",
+            cpus=root / "cpus",
+        )
         return open_node_meter(["GPU-0", "GPU-1"], cpu_watts=watts, surroundings=around, interval_s=None)
 
     def lease(
@@ -183,7 +194,8 @@ def test_a_reset_goes_to_unaccounted_and_the_reason_says_so(node: Node) -> None:
 
 
 def test_the_columns_of_a_trial_are_all_there(node: Node) -> None:
-    for key, value in {"temperature_c": 60, "gpu_percent": 50}.items():
+    shown = {"temperature_c": 60, "gpu_percent": 50, "sm_clock_mhz": 1980, "memory_clock_mhz": 2619}
+    for key, value in shown.items():
         node.nvml[f"0.{key}"] = value
     lease = node.lease(0, 1.0)
     node.clock.now_s += 1
@@ -216,6 +228,11 @@ def test_the_columns_of_a_trial_are_all_there(node: Node) -> None:
         "gpu_temp_mean_c": 60.0,
         "gpu_model": "NVIDIA H100",
         "gpu_power_limit_w": 700.0,
+        "gpu_sm_clock_mean_mhz": 1980.0,
+        "gpu_memory_clock_mean_mhz": 2619.0,
+        "gpu_driver_version": "570.124.06",
+        "cpu_model": "AMD EPYC 9654",
+        "cpu_governor": "powersave",
     }
     assert pickle.loads(pickle.dumps(figures)) == figures  # it travels between an actor and a trial
 

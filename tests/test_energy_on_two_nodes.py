@@ -47,9 +47,12 @@ def two_nodes(folder: Path, library: Path) -> Iterator[tuple[str, dict[str, str]
 def env_with_gpu(env: dict[str, str], folder: Path, name: str) -> dict[str, str]:
     """A node's environment: its GPU draws 100 W and 300 W in turns (one), or 50 W and 150 W (two)."""
     script, since_us = folder / f"nvml-{name}.txt", int(time.time() * 1e6)
-    watts = "100000:500 300000:500" if name == "one" else "50000:300 150000:700"
+    watts, driver = {
+        "one": ("100000:500 300000:500", "999.1"),
+        "two": ("50000:300 150000:700", "999.2"),
+    }[name]
     script.write_text(
-        f"count 1\n0.uuid GPU-{name}\n0.name Fake {name}\ndriver_version 999.{len(name)}\n"
+        f"count 1\n0.uuid GPU-{name}\n0.name Fake {name}\ndriver_version {driver}\n"
         f"0.power_limit_mw 400000\n0.profile {since_us} 20 {watts}\n"
     )
     return {**env, "FAKE_NVML_SCRIPT": str(script)}
@@ -89,7 +92,8 @@ def test_the_trials_of_two_nodes_add_up_to_both_counters(tmp_path: Path, fake_nv
         said, _ = searching.communicate(timeout=180)
     assert searching.returncode == 0, said
     run = tmp_path / "results" / "run"
-    trials, devices = pd.read_csv(run / "trials.csv"), pd.read_csv(run / "devices.csv")
+    trials = pd.read_csv(run / "trials.csv", dtype={"gpu_driver_version": str})
+    devices = pd.read_csv(run / "devices.csv")
     gpus = devices[devices["kind"] == "gpu"].set_index("device")
     assert sorted(gpus.index) == ["GPU-one", "GPU-two"]
     assert gpus["node"].nunique() == 2
@@ -98,6 +102,10 @@ def test_the_trials_of_two_nodes_add_up_to_both_counters(tmp_path: Path, fake_nv
     for name in ("one", "two"):  # a trial that was promoted may have trained on both
         assert gpus.loc[f"GPU-{name}", "energy_trials_j"] > 0
         assert trials["gpu_model"].str.contains(f"Fake {name}").any()
+    for _, trial in trials.iterrows():
+        drivers = trial["gpu_model"].replace("Fake one", "999.1").replace("Fake two", "999.2")
+        assert trial["gpu_driver_version"] == drivers
+    assert trials["cpu_model"].notna().all()
     total_mj = round(gpus["energy_trials_j"].sum() * 1000)
     assert round(trials["energy_gpu_j"].sum() * 1000) == total_mj
     check = checked(run)

@@ -9,7 +9,7 @@ import pytest
 from fake_proc import FakeProc
 
 from search.energy.activity import CpuActivity, GpuActivity
-from search.energy.gauges import NvmlGauges
+from search.energy.gauges import GpuState, NvmlGauges
 from search.energy.nvml import start_nvml
 from search.energy.owners import EXTERNAL, Holder, Owners
 from search.energy.processes import ProcessTable, ProcessTrees
@@ -109,7 +109,7 @@ def test_what_a_gpu_refuses_is_none(fake_nvml: FakeNvml) -> None:
     nvml = start_nvml()
     gauges = NvmlGauges(nvml, nvml.nvmlDeviceGetHandleByIndex(0), is_mig=True)
     assert (gauges.use_s(), gauges.processes_mib()) == (None, None)
-    assert vars(gauges.state()) == {"power_w": None, "utilisation": None, "temperature_c": None}
+    assert gauges.state() == GpuState()  # all unknown
     nvml.nvmlShutdown()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from search.energy.account import DeviceAccount
 from search.energy.crosscheck import is_plausible
+from search.energy.hardware import CpuLabels
 from search.energy.leases import End
 from search.energy.reading import Attribution, EnergyReading, EnergySources, Quality
 from search.energy.record import LeaseRecord
@@ -47,6 +48,8 @@ class LeaseFigures:
     gpu_util_mean: float | None = None
     gpu_temp_mean_c: float | None = None
     gpu_power_limit_w: float | None = None
+    gpu_sm_clock_mean_mhz: float | None = None
+    gpu_memory_clock_mean_mhz: float | None = None
 
     def columns(self) -> dict[str, Any]:
         """The energy columns of trials.csv that the meter knows; None is an empty cell."""
@@ -76,6 +79,11 @@ class LeaseFigures:
             "gpu_temp_mean_c": self.gpu_temp_mean_c,
             "gpu_model": sources.gpu_model,
             "gpu_power_limit_w": self.gpu_power_limit_w,
+            "gpu_sm_clock_mean_mhz": self.gpu_sm_clock_mean_mhz,
+            "gpu_memory_clock_mean_mhz": self.gpu_memory_clock_mean_mhz,
+            "gpu_driver_version": sources.gpu_driver_version,
+            "cpu_model": sources.cpu_model,
+            "cpu_governor": sources.cpu_governor,
         }
 
 
@@ -165,16 +173,19 @@ class Holdings:
             gpu_uncert_mj=gpu.total_mj(lambda record: record.uncertainty_mj),
         )
 
-    def sources(self) -> EnergySources:
+    def sources(self, machine: CpuLabels) -> EnergySources:
         gpu, cpu = self.gpu, self.cpu if self.cpu.is_known else self.estimated
         parts = {"gpu": gpu, "cpu": self.cpu, "dram": self.dram, "estimated": self.estimated}
-        models = {account.device.gauges.labels.model for account in gpu.accounts if account.device.gauges}
+        labels = [account.device.gauges.labels for account in gpu.accounts if account.device.gauges]
         return EnergySources(
             gpu_source=gpu.source,
             gpu_attribution=gpu.attribution,
-            gpu_model="+".join(sorted(models)),
+            gpu_model="+".join(sorted({one.model for one in labels})),
+            gpu_driver_version="+".join(sorted({one.driver_version for one in labels})),
             cpu_source=cpu.source,
             cpu_attribution=cpu.attribution,
+            cpu_model=machine.model,
+            cpu_governor=machine.governor,
             scope="+".join(name for name, part in parts.items() if part.is_known),
             quality=max(part.quality for part in parts.values()),  # "" < "A" < ... < "E"
             reason="; ".join(f"{name}: {why}" for name, part in parts.items() for why in part.reasons()),
@@ -191,7 +202,7 @@ class Holdings:
             gpu_context_mj=reading.gpu_context_mj if is_context_known else None,
         )
 
-    def figures(self, trial: str, end: End, seconds: float) -> LeaseFigures:
+    def figures(self, trial: str, end: End, seconds: float, machine: CpuLabels) -> LeaseFigures:
         gpu = self.gpu.records if self.gpu.is_known else ()
         main = self.gpu if self.gpu.accounts else self.cpu
         limits = [account.device.gauges and account.device.gauges.labels for account in self.gpu.accounts]
@@ -200,7 +211,7 @@ class Holdings:
             end=end,
             seconds=seconds,
             reading=self._separated(),
-            sources=self.sources(),
+            sources=self.sources(machine),
             exclusive_frac=_mean([_frac(record.alone_s, seconds) for record in main.records]),
             coverage_frac=_mean([_frac(record.covered_s, seconds) for record in main.records]),
             gpu_power_mean_w=_total([record.power_mean_w for record in gpu]),
@@ -208,6 +219,8 @@ class Holdings:
             gpu_util_mean=_mean([record.util_mean for record in gpu]),
             gpu_temp_mean_c=_mean([record.temp_mean_c for record in gpu]),
             gpu_power_limit_w=_total([labels.power_limit_w if labels else None for labels in limits]),
+            gpu_sm_clock_mean_mhz=_mean([record.sm_clock_mean_mhz for record in gpu]),
+            gpu_memory_clock_mean_mhz=_mean([record.memory_clock_mean_mhz for record in gpu]),
         )
 
 

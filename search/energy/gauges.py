@@ -19,6 +19,8 @@ class GpuState:
     power_w: float | None = None
     utilisation: float | None = None
     temperature_c: float | None = None
+    sm_clock_mhz: float | None = None
+    memory_clock_mhz: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,8 @@ class NvmlGauges:
             power_w=None if power_mw is None else power_mw / 1000,
             utilisation=None if rates is None or rates.gpu > 100 else rates.gpu / 100,
             temperature_c=temperature_c,
+            sm_clock_mhz=self._clock_mhz(self._nvml.NVML_CLOCK_SM),
+            memory_clock_mhz=self._clock_mhz(self._nvml.NVML_CLOCK_MEM),
         )
 
     def processes_mib(self) -> Mapping[int, float | None] | None:
@@ -82,6 +86,10 @@ class NvmlGauges:
 
     def use_s(self) -> Mapping[int, float] | None:
         return self._utilisation.read() if self._utilisation else None
+
+    def _clock_mhz(self, kind: int) -> float | None:
+        mhz: float | None = self._known(self._nvml.nvmlDeviceGetClockInfo, self._handle, kind)
+        return mhz
 
     def _known(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:

@@ -12,6 +12,7 @@ from typing import Any
 from search.energy.account import Device, DeviceAccount
 from search.energy.counters import SensorError, Ticker
 from search.energy.figures import Holding, Holdings, LeaseFigures
+from search.energy.hardware import CpuLabels, read_cpu_labels
 from search.energy.leases import End, Lease, Leases
 from search.energy.owners import Holder
 from search.energy.processes import ProcessTable
@@ -32,6 +33,7 @@ class NodeMeter:
         cpus: The node's packages, DRAM zones or their estimate: every lease has its CPU share of them.
         open_gpu: Opens a GPU or MIG slice by UUID: the device, and the slice's share of it.
         missing: Why there is no device of a kind, by kind.
+        read_machine: Tells model and governor of the CPUs as they are now.
         interval_s: Between samples; None leaves `tick` to the caller.
     """
 
@@ -42,10 +44,11 @@ class NodeMeter:
         open_gpu: OpenGpuDevice,
         missing: Mapping[str, str] | None = None,
         processes: ProcessTable | None = None,
+        read_machine: Callable[[], CpuLabels] = read_cpu_labels,
         clock: Callable[[], float] = time.monotonic,
         interval_s: float | None = SAMPLE_EVERY_S,
     ) -> None:
-        self._clock = clock
+        self._clock, self._read_machine = clock, read_machine
         self._open_gpu = open_gpu
         self._missing = missing or {}
         self._processes = processes or ProcessTable()
@@ -137,14 +140,15 @@ class NodeMeter:
     def sources(self, lease: str) -> EnergySources:
         """What the latest reading was made of."""
         with self._lock:
-            return self._holdings(lease).sources()
+            return self._holdings(lease).sources(self._read_machine())
 
     def figures(self, lease: str) -> LeaseFigures:
         """The lease's account up to its latest reading, or its end."""
         with self._lock:
             ended, opened_s = self._leases.ended(lease), self._leases[lease].opened_s
             seconds = (ended.at_s if ended.why else self._clock()) - opened_s
-            return self._holdings(lease).figures(self._leases[lease].trial, ended.why, seconds)
+            trial, machine = self._leases[lease].trial, self._read_machine()
+            return self._holdings(lease).figures(trial, ended.why, seconds, machine)
 
     def close_lease(self, lease: str) -> LeaseFigures:
         """End a lease that has not ended by itself, and give its final figures. They stay readable."""

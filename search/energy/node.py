@@ -14,6 +14,7 @@ from search.energy.activity import CpuActivity, GpuActivity
 from search.energy.amd import PREFIX as AMD_PREFIX
 from search.energy.amd import open_amd_gpu
 from search.energy.counters import Counter, SensorError
+from search.energy.hardware import CPUINFO, CPUS, read_cpu_labels
 from search.energy.meter import SAMPLE_EVERY_S, NodeMeter
 from search.energy.nvml import open_gpu
 from search.energy.processes import ProcessTable, ProcessTrees
@@ -40,6 +41,8 @@ class Surroundings:
     clock: Callable[[], float] = time.monotonic
     processes: ProcessTable = field(default_factory=ProcessTable)
     powercap: Path = POWERCAP
+    cpuinfo: Path = CPUINFO
+    cpus: Path = CPUS
     is_alone: bool = False
 
 
@@ -68,6 +71,7 @@ def open_node_meter(
         open_gpu=partial(_gpu_device, around),
         missing=missing,
         processes=around.processes,
+        read_machine=partial(read_cpu_labels, cpuinfo=around.cpuinfo, cpus=around.cpus),
         clock=around.clock,
         interval_s=interval_s and min([interval_s, *(_longest_gap_s(device.counter) / 2 for device in cpus)]),
     )

@@ -92,7 +92,8 @@ class EnergySources:
         gpu_attribution: How 95 % of the joules were split, or better: "exclusive" is the whole device,
             "calibrated" by utilisation times intensity, "utilisation" by it alone, "equal" among idle
             leases, "reserved" by reserved share.
-        gpu_model: Joined by + where devices differ.
+        gpu_model: Joined by + where devices differ; `gpu_driver_version` likewise.
+        cpu_model: The node's, known where none of its sensors is; `cpu_governor` is the one of this moment.
         cpu_source: "rapl_powercap", or "estimated_user_model"; DRAM has the same source and attribution.
         scope: The parts that can be read now, as `EnergyReading.scope` writes them.
         quality: That of the worst part in the scope. A counter and exclusive, B counter and calibrated
@@ -104,8 +105,11 @@ class EnergySources:
     gpu_source: str = ""
     gpu_attribution: Attribution = ""
     gpu_model: str = ""
+    gpu_driver_version: str = ""
     cpu_source: str = ""
     cpu_attribution: Attribution = ""
+    cpu_model: str = ""
+    cpu_governor: str = ""
     scope: str = ""
     quality: Quality = ""
     reason: str = ""

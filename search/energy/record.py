@@ -47,6 +47,8 @@ class LeaseRecord:
     by_method_mj: dict[Method, int] = field(default_factory=dict)
     _use: _Mean = field(default_factory=lambda: _Mean())
     _temperature: _Mean = field(default_factory=lambda: _Mean())
+    _sm_clock: _Mean = field(default_factory=lambda: _Mean())
+    _memory_clock: _Mean = field(default_factory=lambda: _Mean())
 
     @property
     def total_mj(self) -> int:
@@ -59,6 +61,14 @@ class LeaseRecord:
     @property
     def temp_mean_c(self) -> float | None:
         return self._temperature.value
+
+    @property
+    def sm_clock_mean_mhz(self) -> float | None:
+        return self._sm_clock.value
+
+    @property
+    def memory_clock_mean_mhz(self) -> float | None:
+        return self._memory_clock.value
 
     @property
     def power_mean_w(self) -> float | None:
@@ -105,6 +115,8 @@ class LeaseRecord:
             self.power_max_w = max(self.power_max_w or 0.0, state.power_w)
         self._use.add(state.utilisation, duration_s)
         self._temperature.add(state.temperature_c, duration_s)
+        self._sm_clock.add(state.sm_clock_mhz, duration_s)
+        self._memory_clock.add(state.memory_clock_mhz, duration_s)
 
     def seconds(self, now_s: float) -> float:
         """How long the lease has been open, or was."""

@@ -15,8 +15,14 @@ JOULES = (
     *("energy_gpu_context_j", "energy_gpu_idle_share_j", "energy_gpu_uncert_j", "energy_cpu_j"),
     "energy_dram_j",
 )
-_LABELS = ("gpu_source", "gpu_attribution", "cpu_source", "cpu_attribution", "gpu_model")
-_MEANS = ("exclusive_frac", "coverage_frac", "gpu_power_mean_w", "gpu_util_mean", "gpu_temp_mean_c")
+_LABELS = (
+    *("gpu_source", "gpu_attribution", "cpu_source", "cpu_attribution"),
+    *("gpu_model", "gpu_driver_version", "cpu_model", "cpu_governor"),
+)
+_MEANS = (
+    *("exclusive_frac", "coverage_frac", "gpu_power_mean_w", "gpu_util_mean", "gpu_temp_mean_c"),
+    *("gpu_sm_clock_mean_mhz", "gpu_memory_clock_mean_mhz"),
+)
 _STATE = ("gpu_power_max_w", "gpu_power_limit_w")
 _QUALITY = ("energy_scope", "energy_quality", "energy_reason")
 _DERIVED = ("j_per_sample", "energy_to_best_j", "energy_projected_full_j")
