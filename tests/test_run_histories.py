@@ -171,9 +171,11 @@ class Searches(RuleBasedStateMachine):
                 break
             self.report(number, (number % 7) / 7, EnergyReading(gpu_mj=500 + number % 5))
         assert not self.training
+        has_given_up = self.run.stop_reason() is not None  # its first trials all failed alike
         self.run.end()
         statuses = {trial.status for trial in self.run.history.trials.values()}
-        assert statuses <= {"paused", "finished", "stopped", "diverged", "failed"}
+        assert ("interrupted" in statuses) <= has_given_up
+        assert statuses <= {"paused", "finished", "stopped", "diverged", "failed", "interrupted"}
         assert "RUNNING" not in self.sampler.states()
 
 
