@@ -189,12 +189,19 @@ def start_metering(space: Space, *, is_local: bool) -> tuple[Metering, str]:
     cpu_watts = None if idle_w is None or max_w is None else CpuWatts(idle_w=idle_w, max_w=max_w)
     if not is_local or _has_sensor(cpu_watts):
         return NodeMeters(cpu_watts), ""
-    reason = meter_for(gpus=1, cpus=1).sources.reason
     if space.limits.kwh is None:
         return NoMetering(), ""
+    reason = _why_no_sensor()
     if space.limits.trials is None and space.limits.hours is None and not space.is_listed:
         raise SessionError(f"search.limits.kwh is the only limit, and nothing measures energy here: {reason}")
     return NoMetering(), f"search.limits.kwh cannot be held, nothing measures energy here: {reason}"
+
+
+def _why_no_sensor() -> str:
+    meter = meter_for(gpus=1, cpus=1)
+    reason = meter.sources.reason
+    meter.close()
+    return reason
 
 
 def _has_sensor(cpu_watts: CpuWatts | None) -> bool:
