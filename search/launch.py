@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -16,7 +17,9 @@ from rich.console import Console as RichConsole
 
 from search.cluster.session import Session, ray_session
 from search.energy import meter_for
+from search.energy.hardware import CPUS
 from search.environment import describe_environment
+from search.governor import GovernorError, held_governor, left_over, state_file
 from search.journal import StorageError
 from search.keeping import Keeper
 from search.ledger import Ledger
@@ -42,6 +45,7 @@ class Launch:
         address: A running Ray cluster to join; None starts Ray here.
         dashboard: Start Ray's dashboard and say how to sign in.
         should_test: Promotion.
+        governor: CPU frequency governor of this machine for the time of the run.
         rerun_failed: Try the failed trials of the run again, from their last checkpoints.
     """
 
@@ -51,6 +55,7 @@ class Launch:
     dashboard: bool = False
     should_test: bool = False
     rerun_failed: bool = False
+    governor: str | None = None
 
 
 def launch(
@@ -62,11 +67,13 @@ def launch(
         SpaceError: It asks for joules, and nothing on this machine measures any.
         LedgerError: The folder cannot be used.
         StorageError: The disk took the journal or the tables no further; the message says how to go on.
+        GovernorError: It cannot be set.
         SessionError: Ray did not start, or offers less than one trial needs.
     """
     ledger = Ledger(how.folder)
     try:
-        return _launched(space, how, ledger, make_sampler, output)
+        with _governed(how, output):
+            return _launched(space, how, ledger, make_sampler, output)
     except StorageError as error:
         raise type(error)(
             f"{error}\n{way_on(how.command, how.folder, is_promotion=how.should_test)}"
@@ -104,6 +111,22 @@ def _launched(
         if how.rerun_failed:
             output.print(run.rerun_failed(), soft_wrap=True)
         return run, _executed(run, output)
+
+
+@contextmanager
+def _governed(how: Launch, output: RichConsole) -> Iterator[None]:
+    """Hold the governor that was asked for; say what a killed run has left where none was."""
+    state = state_file(how.folder.parent)
+    if how.governor is None:
+        if left := left_over(state, cpus=CPUS):
+            output.print(f"warning: {left}", style="yellow", soft_wrap=True, markup=False)
+        yield
+    elif how.address:
+        raise GovernorError("--governor sets this machine's; the nodes behind --address are set by hand")
+    else:
+        say = partial(output.print, soft_wrap=True, markup=False)
+        with held_governor(how.governor, state, say=say, cpus=CPUS):
+            yield
 
 
 def _check_measurable(space: Space) -> None:

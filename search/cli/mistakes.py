@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from search.cluster.session import SessionError
+from search.governor import GovernorError
 from search.journal import LedgerError, StorageError
 from search.space import SpaceError
 from trainables.contract import DataError
 from trainables.load import UnknownTrainable
 
-MISTAKES = (SpaceError, LedgerError, SessionError, DataError, UnknownTrainable)
+MISTAKES = (SpaceError, LedgerError, SessionError, GovernorError, DataError, UnknownTrainable)
 
 
 def exit_status(mistake: Exception) -> int:

@@ -36,6 +36,11 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--workers", type=int, metavar="N", help="trainings at a time (default: as many as fit)"
     )
+    flags.add_argument(
+        "--governor",
+        metavar="NAME",
+        help="CPU frequency governor for the time of the run, such as performance; needs root",
+    )
     flags.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster")
     return flags
 
@@ -66,6 +71,7 @@ def main(options: argparse.Namespace) -> int:
         command=sys.argv,
         address=options.address,
         should_test=True,
+        governor=options.governor,
     )
     run, reason = launch(
         _with_workers(full_training(space), options.workers),

@@ -82,6 +82,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="join a running Ray cluster; DIR must be on storage all nodes share",
     )
+    add(
+        "--governor",
+        metavar="NAME",
+        help="CPU frequency governor for the time of the run, such as performance; needs root",
+    )
     add("--dashboard", action="store_true", help="start Ray's dashboard and print how to sign in")
     add("--dry-run", action="store_true", help="print what would run, and end")
     return flags
@@ -145,6 +150,7 @@ def _search(space: Space, known: list[EarlierTrial], options: argparse.Namespace
         address=options.address,
         dashboard=options.dashboard,
         rerun_failed=options.rerun_failed,
+        governor=options.governor,
     )
     run, reason = launch(space, plan, make_sampler=lambda fitted: _sampler(fitted, known), output=output)
     print_summary(run, reason, output)
