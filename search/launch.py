@@ -116,7 +116,8 @@ def _launched(
 @contextmanager
 def _governed(how: Launch, output: RichConsole) -> Iterator[None]:
     """Hold the governor that was asked for; say what a killed run has left where none was."""
-    state = state_file(how.folder.parent)
+    # A promotion lies in its run's folder: both commands look for the note beside the runs.
+    state = state_file(how.folder.parents[1 if how.should_test else 0])
     if how.governor is None:
         if left := left_over(state, cpus=CPUS):
             output.print(f"warning: {left}", style="yellow", soft_wrap=True, markup=False)

@@ -10,6 +10,7 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 
 from search.objective import pareto_front
+from search.outcomes import outcomes_text
 from search.report.wording import duration, hparams_text, value_text
 from search.run import Run
 from search.trust import Correlation, rung_trust
@@ -29,6 +30,8 @@ def print_summary(run: Run, reason: str, output: RichConsole) -> None:
     spent = run.spent
     energy = "energy unknown" if spent.kwh is None else f"{spent.kwh:.4f} kWh"
     output.print(f"{len(run.history.trials)} trials ({counts}) in {duration(spent.hours * 3600)}, {energy}")
+    if outcomes := outcomes_text(run.history):
+        output.print(f"energy by outcome: {outcomes}", soft_wrap=True)
     if spent.kwh is None:
         output.print(f"no energy: {_energy_reason(run)}", style="yellow", soft_wrap=True)
     best = run.best()
