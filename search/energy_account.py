@@ -41,6 +41,11 @@ class EnergyAccount:
             self._rows = self._metering.device_rows()
             self._polled_s = self._clock()
 
+    def read(self) -> tuple[float, Sequence[DeviceRow]]:
+        """The devices' rows of this session, a second old at most, and when they were read."""
+        self.refresh()
+        return self._polled_s, self._rows
+
     def rows_to_keep(self, *, is_final: bool = False) -> list[Mapping[str, Any]]:
         """The devices' rows, when it is time to write them down; the last ones are read anew."""
         if is_final:

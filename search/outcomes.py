@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from search.history import History
-from search.sessions import millijoules
+from search.sessions import DeviceRow, millijoules
 
 _STATUSES = ("finished", "paused", "stopped", "diverged", "failed", "interrupted", "running")
 _BESIDE = ("idle", "external", "unaccounted")  # of the devices, as devices.csv names them
 
 
-def outcome_millijoules(history: History) -> dict[str, int]:
+def outcome_millijoules(history: History, rows: Sequence[DeviceRow] | None = None) -> dict[str, int]:
     """Whole millijoules by outcome, those that cost nothing left out; empty if nothing is known.
 
     Trials count with all their attempts. External joules and gaps are none of the run's.
+
+    Args:
+        rows: The devices of the present session, where they were read later than the journal has them.
     """
     trials = list(history.trials.values())
-    devices = [row for session in history.sessions.all for row in session.devices]
+    sessions = history.sessions.all
+    earlier, present = sessions[:-1], sessions[-1].devices if sessions and rows is None else rows or ()
+    devices = [*(row for session in earlier for row in session.devices), *present]
     by_status = {
         status: sum(trial.energy.total_mj or 0 for trial in trials if trial.status == status)
         for status in _STATUSES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from search.budget import JOULES_PER_KWH, Spent, limit_reached
@@ -18,6 +18,7 @@ from search.metering import Metering, NoMetering
 from search.proposal import Sampler
 from search.ranking import ranked
 from search.replay import replay
+from search.sessions import DeviceRow
 from search.space import Space
 from search.task import TrialTask, task_for
 from search.trial import EpochRow
@@ -96,6 +97,10 @@ class Run:
             hours=(self.history.sessions.earlier_s + self._clock() - self._started_s) / 3600,
             energy_j=self._account.spent_j(self.history),
         )
+
+    def read_devices(self) -> tuple[float, Sequence[DeviceRow]]:
+        """When the meters were read, a second ago at most, and what each device had used by then."""
+        return self._account.read()
 
     @property
     def is_exhausted(self) -> bool:

@@ -9,6 +9,7 @@ from ray.train._internal.storage import StorageContext
 from ray.tune.error import TuneError
 
 from search.cluster.bridge import SearchController
+from search.cluster.gauges import RunGauges
 from search.cluster.session import Session, SessionError
 from search.run import Run
 from search.space import Resources
@@ -33,9 +34,11 @@ def execute(run: Run, *, slots: int) -> str:
             cpus=resources.cpus_per_trial,
             gpus=resources.gpus_per_trial or 0.0,
         )
+        gauges = RunGauges(run)
         try:
             while not controller.is_finished():
                 controller.step()
+                gauges.update()
         except TuneError as error:  # what a result led to, of which Tune keeps the text
             raise error.__context__ or error from None
         finally:
