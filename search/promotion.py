@@ -77,6 +77,22 @@ def full_training(space: Space) -> Space:
     )
 
 
+def alone_on_gpus(space: Space) -> tuple[Space, str]:
+    """The space with a whole GPU for each training, where the search shared one, and a line that says so.
+
+    What a training used of a shared GPU is known to 5 to 35 %; alone its joules are the counter's. The line
+    is empty where nothing changes.
+    """
+    share = space.resources.gpus_per_trial
+    if not share or share >= 1:
+        return space, ""
+    resources = space.resources.model_copy(update={"gpus_per_trial": 1.0})
+    line = (
+        f"one training per GPU, so that its joules are measured alone; --share-gpus gives each {share:g} GPU"
+    )
+    return replace(space, resources=resources), line
+
+
 def promoted_columns(trials: Sequence[TrialRecord]) -> list[str]:
     """The columns of promoted.csv; a test holds them against results/README.md."""
     hparams = [name for trial in trials for name in trial.hparams]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_runs import SteadyMeter, executed, fateful_space, listed
+from made_runs import SteadyMeter, executed, fateful_space, listed, made_space
 
+from search import cli, launch
 from search.history import History
 from search.in_process import execute_here
 from search.ledger import Ledger, LedgerError, fresh_folder
 from search.promotion import (
     Interval,
+    alone_on_gpus,
     chosen,
     fresh_seeds,
     full_training,
@@ -22,6 +25,7 @@ from search.promotion import (
 )
 from search.proposal import FixedList, Proposal
 from search.run import Run
+from search.space import Space, dump_space
 from trainables.checkpoint import load_checkpoint
 
 
@@ -126,3 +130,41 @@ def test_a_promotion_is_a_run_of_its_own(tmp_path: Path) -> None:
     _, promotion = promoted(run, top=1, seeds=[1])
     assert promotion.ledger.folder == run.ledger.folder / "promotion"
     assert History(promotion.ledger.events()).trials == promotion.history.trials
+
+
+ALONE = "one training per GPU, so that its joules are measured alone; --share-gpus gives each 0.25 GPU"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "alone", "line"),
+    [
+        (0.25, 1.0, ALONE),
+        (1.0, 1.0, ""),
+        (2.0, 2.0, ""),
+        (0.0, 0.0, ""),
+    ],
+)
+def test_finalists_of_a_shared_gpu_have_one_each(
+    tmp_path: Path, gpus: float, alone: float, line: str
+) -> None:
+    space = made_space(tmp_path, overrides=[f"search.resources.gpus_per_trial={gpus}"])
+    promotion, said = alone_on_gpus(space)
+    assert (promotion.resources.gpus_per_trial, said) == (alone, line)
+
+
+@pytest.mark.parametrize(("flags", "gpus"), [((), 1.0), (("--share-gpus",), 0.25)])
+def test_the_command_measures_alone_unless_told_to_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], gpus: float
+) -> None:
+    run = searched(tmp_path)
+    space = replace(run.space, resources=run.space.resources.model_copy(update={"gpus_per_trial": 0.25}))
+    dump_space(space, run.ledger.space_file)
+    seen: list[Space] = []
+
+    def launched(space: Space, *_: object, **__: object) -> None:
+        seen.append(space)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "launch", launched)
+    assert cli.run("promote", [str(run.ledger.folder), "--top", "1", *flags]) == 130
+    assert [space.resources.gpus_per_trial for space in seen] == [gpus]

@@ -37,6 +37,11 @@ def parser() -> argparse.ArgumentParser:
         "--workers", type=int, metavar="N", help="trainings at a time (default: as many as fit)"
     )
     flags.add_argument(
+        "--share-gpus",
+        action="store_true",
+        help="the share of a GPU that the search gave a trial (default: a whole one, to measure alone)",
+    )
+    flags.add_argument(
         "--governor",
         metavar="NAME",
         help="CPU frequency governor for the time of the run, such as performance; needs root",
@@ -50,6 +55,7 @@ def main(options: argparse.Namespace) -> int:
     from search.launch import Launch, launch
     from search.ledger import fresh_folder
     from search.promotion import (
+        alone_on_gpus,
         chosen,
         fresh_seeds,
         full_training,
@@ -66,6 +72,11 @@ def main(options: argparse.Namespace) -> int:
     seeds = fresh_seeds(space.seed, options.seeds or space.promote.seeds)
     output = open_console()
     output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget")
+    promotion = _with_workers(full_training(space), options.workers)
+    if not options.share_gpus:
+        promotion, line = alone_on_gpus(promotion)
+        if line:
+            output.print(line, soft_wrap=True)
     plan = Launch(
         folder=fresh_folder(ledger.promotion_folder),
         command=sys.argv,
@@ -74,7 +85,7 @@ def main(options: argparse.Namespace) -> int:
         governor=options.governor,
     )
     run, reason = launch(
-        _with_workers(full_training(space), options.workers),
+        promotion,
         plan,
         make_sampler=lambda _: FixedList(proposals(trials, seeds)),
         output=output,
