@@ -5,8 +5,7 @@ from __future__ import annotations
 from search.energy import EnergyMeter
 from search.failure import classify
 from search.run import Run
-from search.task import TrialTask
-from search.trial import Checkpointing, run_trial
+from search.task import TrialTask, run_task
 
 
 def execute_here(run: Run, meter: EnergyMeter) -> str:
@@ -20,18 +19,7 @@ def execute_here(run: Run, meter: EnergyMeter) -> str:
 def _attempt(run: Run, task: TrialTask, meter: EnergyMeter) -> bool:
     """Train `task` until the run stops it; whether it failed and is to be tried again."""
     try:
-        trainable, hparams = task.load()
-        rows = run_trial(
-            trainable,
-            hparams,
-            task.ladder,
-            task.env(),
-            meter,
-            checkpointing=Checkpointing(path=task.checkpoint),
-            metric=task.metric,
-            final=task.final if task.should_test else None,
-        )
-        for row in rows:
+        for row in run_task(task, meter):
             if run.on_epoch(task.trial_id, row) == "stop":
                 return False
     except Exception as error:  # a trial's own error never ends the run

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
+from search.energy import EnergyMeter
 from search.space import Space
+from search.trial import Checkpointing, EpochRow, run_trial
 from trainables.contract import Env, Precision, Trainable, ValidationResolution
 from trainables.load import load_trainable
 
@@ -76,6 +78,21 @@ class TrialTask:
             horizon=self.ladder.horizon,
             num_workers=max(1, int(self.cpus)),
         )
+
+
+def run_task(task: TrialTask, meter: EnergyMeter) -> Iterator[EpochRow]:
+    """Train `task` in this process: the rows of `run_trial`, from its checkpoint on."""
+    trainable, hparams = task.load()
+    return run_trial(
+        trainable,
+        hparams,
+        task.ladder,
+        task.env(),
+        meter,
+        checkpointing=Checkpointing(path=task.checkpoint),
+        metric=task.metric,
+        final=task.final if task.should_test else None,
+    )
 
 
 def task_for(

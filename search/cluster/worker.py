@@ -14,8 +14,8 @@ from search.cluster.metering import TrialLease, node_meter
 from search.cluster.trial_log import open_log
 from search.energy import EnergyMeter, meter_for
 from search.failure import classify
-from search.task import TrialTask
-from search.trial import Checkpointing, EpochRow, run_trial
+from search.task import TrialTask, run_task
+from search.trial import EpochRow
 
 
 class TrialWorker(TuneTrainable):
@@ -65,18 +65,7 @@ class TrialWorker(TuneTrainable):
 
 def _rows(task: TrialTask) -> Iterator[EpochRow]:
     with _metered(task) as (meter, hold):
-        trainable, hparams = task.load()
-        rows = run_trial(
-            trainable,
-            hparams,
-            task.ladder,
-            task.env(),
-            meter,
-            checkpointing=Checkpointing(path=task.checkpoint),
-            metric=task.metric,
-            final=task.final if task.should_test else None,
-        )
-        for row in rows:
+        for row in run_task(task, meter):
             yield row
             hold()
 
