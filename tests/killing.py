@@ -25,17 +25,29 @@ from trainables.toy import Hparams, ToyTraining
 
 ORDER = Path(__file__).with_name("order")
 
+def order():
+    try:
+        return ORDER.read_text()
+    except FileNotFoundError:  # another worker has taken it
+        return ""
+
+def take_order():
+    try:
+        ORDER.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
 def fatal(fsync, passed=[0]):
     def fsync_or_die(file):
         path = Path(os.readlink(f"/proc/self/fd/{file}"))
-        name, _, num_passing = (ORDER.read_text() if ORDER.exists() else "").partition(" ")
+        name, _, num_passing = order().partition(" ")
         if name and path.name.endswith(name):
             passed[0] += 1
-            if passed[0] > int(num_passing):
+            if passed[0] > int(num_passing) and take_order():
                 content = path.read_bytes()
                 start = content[:-1].rfind(b"\\n") + 1 if name == "journal.jsonl" else 0
                 os.truncate(path, random.randint(start, len(content)))
-                ORDER.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
         fsync(file)
     return fsync_or_die
@@ -48,13 +60,14 @@ class Slow(ToyTraining):
         time.sleep(0.1)
         return super().run_epoch(budget)
 
-def die(*_):
-    ORDER.unlink()
-    os.kill(os.getpid(), signal.SIGKILL)
+def collect_or_die(collect=gc.collect):
+    if take_order():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return collect()
 
 def start(hparams, horizon, env):
-    if ORDER.exists() and ORDER.read_text().startswith("reset"):
-        gc.collect = die  # a worker's first act between two trials
+    if order().startswith("reset"):
+        gc.collect = collect_or_die  # a worker's first act between two trials
     return Slow(hparams, env)
 
 TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", start=start)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +116,18 @@ def assert_nothing_is_lost_or_counted_twice(folder: Path) -> None:
         assert list(trial.curve) == list(range(1, trial.epochs + 1))
     table = pd.read_csv(folder / "trials.csv")
     assert sorted(table["trial_id"]) == asked
-    assert set(table["status"]) <= {"finished", "stopped", "paused"}
+    assert set(table["status"]) <= {"finished", "stopped", "paused"}, failures(events)
     assert table["rank"].tolist() == list(range(1, NUM_TRIALS + 1))
     assert dict(zip(table["trial_id"], table["epochs"], strict=True)) == epochs_by_trial(history)
     assert leftovers(folder) == []
+
+
+def failures(events: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{event['trial']}: {event['failure']['message']}"
+        for event in events
+        if event["event"] == "attempt_failed"
+    ]
 
 
 def epochs_by_trial(history: History) -> Mapping[str, Any]:
