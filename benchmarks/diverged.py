@@ -96,7 +96,7 @@ def counted(trials: Iterable[tuple[int, int]]) -> Spent:
 
 
 def _ours(points: Sequence[dict[str, Any]]) -> Spent:
-    from search.proposal import FixedList, Proposal
+    from search.sampling.proposal import FixedList, Proposal
 
     with tempfile.TemporaryDirectory() as folder:
         run = search_of_ours(

@@ -29,9 +29,9 @@ from typing import Any
 
 from search.budget import Ladder
 from search.energy import EnergyReading, EnergySources
-from search.history import TrialRecord
-from search.task import cache_folder
+from search.ledger.history import TrialRecord
 from search.trial import EpochRow, run_trial
+from search.trial.task import cache_folder
 from search.trust import Correlation, rung_trust
 from trainables.contract import Budget, Diverged, Env, Horizon
 from trainables.load import load_trainable

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.proposal import Sampler
     from search.run import Run
+    from search.sampling.proposal import Sampler
     from search.space import Space
 
 FOLDER = Path(__file__).resolve().parent

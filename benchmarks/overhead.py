@@ -69,7 +69,7 @@ def _ours(num_trials: int) -> float:
     from rich.console import Console
 
     from search.launch import Launch, launch
-    from search.sampler import make_sampler
+    from search.sampling.sampler import make_sampler
     from search.space import load_space
     from trainables.load import load_trainable
 
@@ -121,7 +121,7 @@ def _stock(num_trials: int) -> float:
 
 def _print_first_step(repeats: int) -> None:
     """From the command to the end of the first optimiser step of a ResNet-20: ours, and plain Python."""
-    from search.task import cache_folder
+    from search.trial.task import cache_folder
 
     plain = [sys.executable, str(ROOT / "benchmarks/first_step.py"), str(cache_folder())]
     seconds: dict[str, list[float]] = {"plain Python": [], "a search": []}

@@ -17,17 +17,17 @@ from rich.console import Console as RichConsole
 
 from search.cluster.session import Session, ray_session
 from search.energy import meter_for
+from search.energy.governor import GovernorError, held_governor, left_over, state_file
 from search.energy.hardware import CPUS
 from search.environment import describe_environment
-from search.governor import GovernorError, held_governor, left_over, state_file
-from search.journal import StorageError
-from search.keeping import Keeper
 from search.ledger import Ledger
-from search.proposal import Sampler
+from search.ledger.journal import StorageError
 from search.report.console import ConsoleView
 from search.report.unwritten import Unwritten
-from search.restart import prepare_to_continue, way_on
 from search.run import Run
+from search.run.keeping import Keeper
+from search.run.restart import prepare_to_continue, way_on
+from search.sampling.proposal import Sampler
 from search.space import Space, SpaceError, dump_space
 from search.tables import Tables
 

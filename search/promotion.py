@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search.budget import Limits
-from search.history import History, TrialRecord
 from search.ledger import LedgerError
-from search.proposal import Proposal
+from search.ledger.history import History, TrialRecord
 from search.ranking import is_comparable, ranked
+from search.sampling.proposal import Proposal
 from search.space import Space
 
 _CONFIDENCE = 0.95

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from search.history import TrialRecord
+from search.ledger.history import TrialRecord
 from trainables.contract import Mode
 
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.history import TrialRecord
+from search.ledger.history import TrialRecord
 
 _RESAMPLES = 1000
 _FEWEST = 4  # three pairs have a rank correlation of -1, -0.5, 0.5 or 1

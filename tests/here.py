@@ -13,8 +13,8 @@ from made_runs import SteadyMeter
 from search import cli, launch
 from search.cluster import execute
 from search.cluster.session import Session
-from search.in_process import execute_here
 from search.run import Run
+from search.run.in_process import execute_here
 
 Search = Callable[..., int]
 

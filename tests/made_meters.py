@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from search.accounting.metering import ClosedLease
 from search.energy import EnergyReading, EnergySources, NodeMeter
 from search.energy.account import Device
 from search.energy.processes import ProcessTable
-from search.metering import ClosedLease
 
 
 class MovedCounter:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from search.energy import EnergyReading, EnergySources
-from search.history import History
-from search.in_process import execute_here
 from search.ledger import Ledger
-from search.proposal import FixedList, Proposal, Sampler
+from search.ledger.history import History
 from search.run import Run
-from search.sampler import OptunaSampler
+from search.run.in_process import execute_here
+from search.sampling.proposal import FixedList, Proposal, Sampler
+from search.sampling.sampler import OptunaSampler
 from search.space import Space, load_space
 from trainables.load import load_trainable
 

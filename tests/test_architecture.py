@@ -16,7 +16,7 @@ MAY_USE = {
     "search/cluster": {"ray"},
     "search/energy": {"pynvml"},
     "search/report": {"pandas", "plotly"},
-    "search/sampler.py": {"optuna"},
+    "search/sampling/sampler.py": {"optuna"},
     "trainables": {"torch", "torchvision", "timm", "torchmetrics"},
 }
 SHARED_WORDS = {"trainables.contract", "trainables.load", "trainables.checkpoint", "trainables.atomic_write"}

@@ -11,17 +11,17 @@ from made_runs import made_space, sampler_for
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.execution.tune_controller import TuneController
 
+from search.accounting.metering import NoMetering
 from search.cluster import metering
 from search.cluster import session as ray_side
 from search.cluster.bridge import KilledForMemory, SearchController, _said, placement
 from search.cluster.execute import fitted
 from search.cluster.session import Session, SessionError
-from search.failure import classify
 from search.ledger import Ledger
-from search.metering import NoMetering
 from search.run import Run
 from search.space import Resources
-from search.task import cache_folder, task_for
+from search.trial.failure import classify
+from search.trial.task import cache_folder, task_for
 
 
 def chosen(resources: Resources, *, cpus: int, gpus: int) -> tuple[int | None, float | None]:

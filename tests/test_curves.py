@@ -12,7 +12,7 @@ from made_runs import defaults_of, executed, made_space
 from benchmarks.search_quality.ours import Ours
 from benchmarks.search_quality.simulate import Simulation
 from benchmarks.search_quality.table import Table
-from search.sampler import make_sampler
+from search.sampling.sampler import make_sampler
 from trainables.contract import Budget, DataError, Diverged, Env
 from trainables.curves import Hparams, formula_curves, load_curves, start
 from trainables.load import load_trainable

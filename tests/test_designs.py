@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from made_runs import defaults_of
 from space_files import load
 
-from search.designs import describe_design, designed, listed_values
-from search.proposal import FixedList, Proposal
-from search.sampler import make_sampler
+from search.sampling.designs import describe_design, designed, listed_values
+from search.sampling.proposal import FixedList, Proposal
+from search.sampling.sampler import make_sampler
 from search.space import Choice, Integer, Normal, Parameter, Real, Space
 
 PARAMETERS = """

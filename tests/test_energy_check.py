@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_run_energy import Scene, written
 
-from search.energy_check import check_energy
+from search.accounting.check import check_energy
 from search.space import dump_space
 from search.tables import Tables
 

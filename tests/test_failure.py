@@ -6,7 +6,7 @@ import urllib.error
 
 import pytest
 
-from search.failure import BadResult, Failure, classify
+from search.trial.failure import BadResult, Failure, classify
 from trainables.contract import DataError, Diverged
 
 

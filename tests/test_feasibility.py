@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from made_runs import made_space, sampler_for
 
-from search.axes import Axis, axis_of
-from search.feasibility import Feasibility
+from search.sampling.axes import Axis, axis_of
+from search.sampling.feasibility import Feasibility
 
 AXES = """
 parameters:

@@ -14,7 +14,7 @@ from here import search_without_ray
 from made_runs import TOY
 
 from search import launch
-from search.governor import GovernorError, held_governor, left_over, state_file
+from search.energy.governor import GovernorError, held_governor, left_over, state_file
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,7 +58,7 @@ HOLDING = """
 import os, sys
 from pathlib import Path
 from search import launch
-from search.governor import held_governor
+from search.energy.governor import held_governor
 with held_governor("performance", Path(sys.argv[1]), say=print, cpus=Path(sys.argv[2])):
     os.kill(os.getpid(), int(sys.argv[3]))
     sys.exit("the signal was not taken")

@@ -12,14 +12,14 @@ from made_runs import SteadyMeter, executed, made_space
 from space_files import load, write_space
 
 from search.budget import Ladder
-from search.continuing import check_continues
 from search.ledger import LedgerError
 from search.promotion import full_training
+from search.run.continuing import check_continues
 from search.space import SpaceError, load_space
 from search.space.resolved import dump_space
 from search.tables import trial_rows
-from search.task import task_for
 from search.trial import Checkpointing, EpochRow, run_trial
+from search.trial.task import task_for
 from trainables.contract import Budget, Env, Horizon, Trainable
 from trainables.load import load_trainable
 

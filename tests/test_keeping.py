@@ -6,10 +6,10 @@ from pathlib import Path
 
 from made_runs import SteadyMeter, fateful_space, listed
 
-from search.in_process import execute_here
-from search.keeping import Keeper
 from search.ledger import Ledger
 from search.run import Run
+from search.run.in_process import execute_here
+from search.run.keeping import Keeper
 
 
 def kept(run: Run) -> list[str]:

@@ -15,19 +15,19 @@ from rich.console import Console
 
 import search.launch
 from search.budget import Ladder
-from search.continuing import check_continues
 from search.energy import EnergyReading, EnergySources
-from search.failure import Failure
-from search.history import TrialRecord
-from search.journal import LedgerError
 from search.launch import Launch, launch
 from search.ledger import Ledger, csv_text
-from search.objective import Cost, cost_of, pareto_front, projected_full
+from search.ledger.history import TrialRecord
+from search.ledger.journal import LedgerError
 from search.report.summary import print_summary
 from search.run import Run
+from search.run.continuing import check_continues
+from search.run.objective import Cost, cost_of, pareto_front, projected_full
 from search.space import SpaceError
 from search.tables import live_tables
 from search.trial import EpochRow
+from search.trial.failure import Failure
 from trainables.contract import Budget
 
 LADDER = Ladder(tuple(Budget(epochs=epochs, subset=None, resolution=None) for epochs in (1, 3, 9)))

@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from test_run_energy import Scene
 
-from search.failure import Failure
-from search.history import History
-from search.outcomes import outcome_millijoules, outcomes_text
+from search.accounting.outcomes import outcome_millijoules, outcomes_text
+from search.ledger.history import History
 from search.report.summary import print_summary
+from search.trial.failure import Failure
 
 
 def ended_scene(folder: Path) -> tuple[Scene, str]:

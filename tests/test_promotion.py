@@ -9,9 +9,8 @@ import pytest
 from made_runs import SteadyMeter, executed, fateful_space, listed, made_space
 
 from search import cli, launch
-from search.history import History
-from search.in_process import execute_here
 from search.ledger import Ledger, LedgerError, fresh_folder
+from search.ledger.history import History
 from search.promotion import (
     Interval,
     alone_on_gpus,
@@ -23,8 +22,9 @@ from search.promotion import (
     proposals,
     verdict,
 )
-from search.proposal import FixedList, Proposal
 from search.run import Run
+from search.run.in_process import execute_here
+from search.sampling.proposal import FixedList, Proposal
 from search.space import Space, dump_space
 from trainables.checkpoint import load_checkpoint
 

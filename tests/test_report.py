@@ -10,13 +10,13 @@ from made_runs import SteadyMeter, executed, fateful_space, listed, made_space, 
 from rich.console import Console
 
 from search.budget import Limits, Spent
-from search.in_process import execute_here
 from search.ledger import Ledger
 from search.report.console import ConsoleView
 from search.report.plan import expected_trials, print_plan
 from search.report.summary import print_promotion, print_summary
 from search.report.wording import budget_text, duration, limits_text, parameter_text, value_text
 from search.run import Run
+from search.run.in_process import execute_here
 from search.space import Choice, Integer, Normal, Real
 from trainables.contract import Budget
 

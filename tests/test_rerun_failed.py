@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from made_runs import SteadyMeter, executed, fateful_space, listed, replayed, sampler_for
 
-from search.in_process import execute_here
 from search.ledger import Ledger
 from search.run import Run
-from search.sampler import OptunaSampler
+from search.run.in_process import execute_here
+from search.sampling.sampler import OptunaSampler
 
 POINTS = [{"fate": "fine", "score": 0.3}, {"fate": "unmended", "score": 0.6}, {"fate": "fine", "score": 0.4}]
 

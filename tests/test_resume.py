@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from made_runs import SteadyMeter, fateful_space, listed, made_space, sampler_for
 
-from search.continuing import check_continues
-from search.in_process import execute_here
 from search.ledger import Ledger, LedgerError
-from search.proposal import Sampler
 from search.run import Run
+from search.run.continuing import check_continues
+from search.run.in_process import execute_here
+from search.sampling.proposal import Sampler
 from search.space import Space
 
 FATES = [

@@ -7,10 +7,10 @@ from pathlib import Path
 from made_runs import executed, fateful_space, listed, made_space, replayed, sampler_for
 
 from search.energy import EnergyReading
-from search.failure import Failure
 from search.ledger import Ledger
 from search.run import Run
 from search.trial import EpochRow
+from search.trial.failure import Failure
 
 
 def row(

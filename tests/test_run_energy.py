@@ -9,13 +9,13 @@ from fake_clock import FakeClock
 from made_meters import OneGpu, OneLease
 from made_runs import made_space, replayed, sampler_for
 
+from search.accounting.check import check_energy
 from search.energy import EnergyReading
-from search.energy_check import check_energy
-from search.failure import Failure
 from search.ledger import Ledger, csv_text
 from search.run import Run
 from search.tables import device_rows, live_tables
 from search.trial import EpochRow
+from search.trial.failure import Failure
 
 
 class Scene:

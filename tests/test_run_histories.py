@@ -17,11 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from made_runs import made_space, sampler_for
 
 from search.energy import EnergyReading
-from search.failure import Cause, Failure
 from search.ledger import Ledger
 from search.run import Run
-from search.sampler import OptunaSampler
+from search.sampling.sampler import OptunaSampler
 from search.trial import EpochRow
+from search.trial.failure import Cause, Failure
 
 EPOCHS = [1, 2, 4]
 VALUES = st.one_of(st.integers(0, 4).map(lambda number: number / 4), st.just(math.nan))

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from made_runs import defaults_of, made_space, sampler_for
 
-from search.designs import designed
-from search.history import Status
-from search.proposal import EarlierTrial, FixedList, Proposal, start_up_points
-from search.sampler import OptunaSampler, make_sampler
+from search.ledger.history import Status
+from search.sampling.designs import designed
+from search.sampling.proposal import EarlierTrial, FixedList, Proposal, start_up_points
+from search.sampling.sampler import OptunaSampler, make_sampler
 from search.space import Space
 
 SPACE = """

@@ -10,14 +10,14 @@ from made_runs import SteadyMeter, fateful_space, listed, made_space
 from test_keeping import kept
 
 from search.cluster.trial_log import open_log
-from search.failure import Failure
-from search.history import History
-from search.in_process import execute_here
-from search.keeping import Keeper
 from search.ledger import Ledger
+from search.ledger.history import History
 from search.run import Run
-from search.saving import read_state, save_state
+from search.run.in_process import execute_here
+from search.run.keeping import Keeper
 from search.trial import EpochRow
+from search.trial.failure import Failure
+from search.trial.saving import read_state, save_state
 from trainables.checkpoint import save_checkpoint
 
 

@@ -9,8 +9,8 @@ import pytest
 from fake_clock import FakeClock
 from made_runs import executed, fateful_space, listed, made_space
 
+from search.ledger.trial_energy import TrialEnergy
 from search.tables import Tables, energy_rows, trial_columns, trial_rows
-from search.trial_energy import TrialEnergy
 
 
 def test_the_largest_budget_ranks_first_and_failures_last(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from made_runs import SteadyMeter, fateful_space, listed
 from rich.console import Console
 from test_resume import FATES, outcome, session
 
-from search.in_process import execute_here
-from search.journal import Journal, JournalError
 from search.ledger import Ledger
-from search.restart import prepare_to_continue
+from search.ledger.journal import Journal, JournalError
 from search.run import Run
+from search.run.in_process import execute_here
+from search.run.restart import prepare_to_continue
 from search.space import Space, dump_space
 
 KINDS = ["session_started", "trial_asked", "epoch", "attempt_failed", "trial_ended", "run_ended"]

@@ -17,11 +17,11 @@ import pytest
 from killing import MOMENTS, SLOW, Command, Moment
 from made_runs import SteadyMeter, made_space, sampler_for
 
-from search.history import History, TrialRecord
-from search.in_process import execute_here
-from search.keeping import Keeper
 from search.ledger import Ledger
+from search.ledger.history import History, TrialRecord
 from search.run import Run
+from search.run.in_process import execute_here
+from search.run.keeping import Keeper
 from search.tables import Tables
 from search.trial import EpochRow
 

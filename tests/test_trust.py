@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from search.history import TrialRecord
+from search.ledger.history import TrialRecord
 from search.trial import EpochRow
 from search.trust import rung_trust, spearman
 

@@ -10,9 +10,9 @@ from made_runs import defaults_of, executed, made_space
 
 from search.ledger import Ledger, LedgerError
 from search.run import Run
-from search.sampler import OptunaSampler, make_sampler
+from search.sampling.sampler import OptunaSampler, make_sampler
+from search.sampling.warm_start import earlier_trials
 from search.space import Space, dump_space
-from search.warm_start import earlier_trials
 
 
 def earlier_run(folder: Path, *overrides: str) -> Run:

@@ -13,9 +13,9 @@ from typing import Any
 from benchmarks.search_quality.simulate import Answer, Asked
 from benchmarks.search_quality.table import Table
 from search.budget import Ladder
-from search.judge import Judge
+from search.run.judge import Judge
 from search.rungs import Kind
-from search.sampler import make_sampler
+from search.sampling.sampler import make_sampler
 from search.space import Real, Sampler, Scheduler, Space, load_space
 from trainables.contract import Budget
 

@@ -34,9 +34,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Check the run and give the exit status."""
-    from search.energy_check import check_energy
-    from search.history import History
+    from search.accounting.check import check_energy
     from search.ledger import Ledger, csv_text
+    from search.ledger.history import History
     from search.space import load_space
     from search.tables import live_tables
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from search.cluster.session import SessionError
-from search.governor import GovernorError
-from search.journal import LedgerError, StorageError
+from search.energy.governor import GovernorError
+from search.ledger.journal import LedgerError, StorageError
 from search.space import SpaceError
 from trainables.contract import DataError
 from trainables.load import UnknownTrainable

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from search.history import History
     from search.ledger import Ledger
+    from search.ledger.history import History
     from search.space import Space
 
 _EXAMPLE = """examples:
@@ -63,9 +63,9 @@ def main(options: argparse.Namespace) -> int:
         promoted_rows,
         proposals,
     )
-    from search.proposal import FixedList
     from search.report.console import open_console
     from search.report.summary import print_promotion
+    from search.sampling.proposal import FixedList
 
     ledger, space, history = _earlier_run(options)
     trials = chosen(history, space, top=options.top or space.promote.top)
@@ -100,8 +100,8 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _earlier_run(options: argparse.Namespace) -> tuple[Ledger, Space, History]:
-    from search.history import History
     from search.ledger import Ledger
+    from search.ledger.history import History
     from search.space import load_space
 
     folder = Path(options.run)

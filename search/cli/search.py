@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-    from search.proposal import EarlierTrial, Sampler
+    from search.sampling.proposal import EarlierTrial, Sampler
     from search.space import Space
 
 SPACES = Path(__file__).parents[2] / "spaces"
@@ -94,9 +94,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Run the search and give the exit status."""
-    from search.designs import designed
     from search.report.console import open_console
     from search.report.plan import print_plan
+    from search.sampling.designs import designed
     from search.space import load_space
 
     space = load_space(options.space, overrides=[*_overrides(options), *options.set], spaces_dir=SPACES)
@@ -159,7 +159,7 @@ def _search(space: Space, known: list[EarlierTrial], options: argparse.Namespace
 
 def _known(space: Space, output: RichConsole) -> list[EarlierTrial]:
     """What the runs of `space.warm_start` know, with a line that says how much of it fits."""
-    from search.warm_start import earlier_trials
+    from search.sampling.warm_start import earlier_trials
 
     trials, notices = earlier_trials([Path(folder) for folder in space.warm_start], space)
     if space.warm_start:
@@ -173,7 +173,7 @@ def _known(space: Space, output: RichConsole) -> list[EarlierTrial]:
 
 
 def _sampler(space: Space, known: list[EarlierTrial]) -> Sampler:
-    from search.sampler import make_sampler
+    from search.sampling.sampler import make_sampler
 
     return make_sampler(space, _defaults(space), known)
 

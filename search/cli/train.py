@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-    from search.task import TrialTask
+    from search.trial.task import TrialTask
 
 _EXAMPLE = """examples:
   python scripts/train.py --space lr_bs.yaml --hparam lr=0.05 --hparam batch_size=64
@@ -50,9 +50,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Train, print a line an epoch, and give the exit status."""
-    from search.failure import classify
     from search.report.console import open_console
     from search.report.wording import hparams_text
+    from search.trial.failure import classify
 
     task = _task(options)
     output = open_console()
@@ -97,7 +97,7 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
 def _task(options: argparse.Namespace) -> TrialTask:
     from search.cli.search import SPACES
     from search.space import load_space
-    from search.task import task_for
+    from search.trial.task import task_for
     from trainables.load import load_trainable
 
     overrides = [*options.set, *_trial_overrides(options), *map(_fixed, options.hparam)]
@@ -117,8 +117,8 @@ def _trial_overrides(options: argparse.Namespace) -> list[str]:
     """The hparams of an earlier trial; those that are None are the trainable's default."""
     if options.trial is None:
         return []
-    from search.history import History
     from search.ledger import Ledger, LedgerError
+    from search.ledger.history import History
 
     folder, _, trial_id = options.trial.rpartition(":")
     trials = History(Ledger.open(Path(folder)).events()).trials

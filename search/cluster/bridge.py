@@ -17,9 +17,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import SearchAlgorithm
 
 from search.cluster.worker import TrialWorker
-from search.failure import classify
 from search.run import Run
-from search.task import TrialTask
+from search.trial.failure import classify
+from search.trial.task import TrialTask
 
 _WORKER_NAME = "jouletune_trial"
 

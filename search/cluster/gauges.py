@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 from ray.util.metrics import Gauge
 
-from search.history import Status
-from search.outcomes import outcome_millijoules
+from search.accounting.outcomes import outcome_millijoules
+from search.ledger.history import Status
 from search.run import Run
 
 _EVERY_S = 1.0

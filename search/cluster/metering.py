@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from search.accounting.metering import ClosedLease, Metering, NoMetering
 from search.cluster.session import SessionError
 from search.energy import (
     CpuWatts,
@@ -24,7 +25,6 @@ from search.energy import (
     visible_gpus,
 )
 from search.energy.solo import SoloTurns
-from search.metering import ClosedLease, Metering, NoMetering
 from search.space import Space
 
 _NAMESPACE = "jouletune"

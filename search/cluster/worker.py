@@ -13,9 +13,9 @@ from ray.tune import Trainable as TuneTrainable
 from search.cluster.metering import TrialLease, node_meter
 from search.cluster.trial_log import open_log
 from search.energy import EnergyMeter, meter_for
-from search.failure import classify
-from search.task import TrialTask, run_task
 from search.trial import EpochRow
+from search.trial.failure import classify
+from search.trial.task import TrialTask, run_task
 
 
 class TrialWorker(TuneTrainable):

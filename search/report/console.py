@@ -12,10 +12,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.history import TrialRecord
-from search.keeping import GIVEN_UP
+from search.ledger.history import TrialRecord
 from search.report.wording import budget_text, duration, energy_text, hparams_text, limits_text, value_text
 from search.run import Run
+from search.run.keeping import GIVEN_UP
 
 _SHOWN_TRIALS = 8
 _WIDTH_OF_A_FILE = 160  # rich takes 80 where there is no terminal, and cuts tables

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.console import Console as RichConsole
 from rich.table import Table
 
-from search.designs import describe_design
-from search.proposal import Proposal
 from search.report.wording import budget_text, parameter_text
+from search.sampling.designs import describe_design
+from search.sampling.proposal import Proposal
 from search.space import Space
 
 

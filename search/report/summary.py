@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console as RichConsole
 from rich.table import Table
 
-from search.objective import pareto_front
-from search.outcomes import outcomes_text
+from search.accounting.outcomes import outcomes_text
 from search.report.wording import duration, hparams_text, value_text
 from search.run import Run
+from search.run.objective import pareto_front
 from search.trust import Correlation, rung_trust
 
 _TOP = 5

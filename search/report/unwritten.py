@@ -7,8 +7,8 @@ from collections.abc import Callable
 from rich.console import Console as RichConsole
 from rich.text import Text
 
-from search.history import Event
-from search.journal import JournalError, StorageError
+from search.ledger.history import Event
+from search.ledger.journal import JournalError, StorageError
 
 _FILES = {"checkpoint", "final"}  # in trials/<trial>/, under these names in the notes of an epoch
 

@@ -1,4 +1,4 @@
-"""The kinds of parameter that can be searched. They describe; `search.sampler` draws from them."""
+"""The kinds of parameter that can be searched. They describe; `search.sampling.sampler` draws from them."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from search.energy import EnergyReading
-from search.history import History, TrialRecord
+from search.ledger.history import History, TrialRecord
 from search.tables.energy_columns import joules
 from search.tables.trials import num_samples
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.energy import EnergyReading
-from search.history import TrialRecord
-from search.objective import projected_full
+from search.ledger.history import TrialRecord
+from search.run.objective import projected_full
 from search.space import Space
 
 JOULES = (

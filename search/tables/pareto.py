@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from search.history import History
-from search.objective import pareto_front
+from search.ledger.history import History
+from search.run.objective import pareto_front
 from search.space import Space
 
 PARETO_COLUMNS = (

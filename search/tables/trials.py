@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from search.history import History, TrialRecord
+from search.ledger.history import History, TrialRecord
 from search.ranking import ranked
 from search.space import Space
 from search.tables.energy_columns import ENERGY_OF_TRIAL, energy_columns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search.history import History
+from search.ledger.history import History
 from search.space import Space
 from search.trust import Correlation, rung_trust
 

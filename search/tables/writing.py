@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from search.history import History
 from search.ledger import Ledger
+from search.ledger.history import History
 from search.space import Space
 from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, energy_rows
 from search.tables.pareto import pareto_columns, pareto_rows

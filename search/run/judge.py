@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from search.failure import Failure
-from search.history import Event, Status, TrialRecord
-from search.objective import Objective, Unmeasured
-from search.proposal import Proposal, Sampler
+from search.ledger.history import Event, Status, TrialRecord
+from search.run.objective import Objective, Unmeasured
 from search.rungs import Rungs
+from search.sampling.proposal import Proposal, Sampler
 from search.space import Space
 from search.trial import EpochRow
+from search.trial.failure import Failure
 
 
 @dataclass(frozen=True)

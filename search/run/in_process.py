@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from search.energy import EnergyMeter
-from search.failure import classify
 from search.run import Run
-from search.task import TrialTask, run_task
+from search.trial.failure import classify
+from search.trial.task import TrialTask, run_task
 
 
 def execute_here(run: Run, meter: EnergyMeter) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from search.energy import EnergyReading
-from search.history import TrialRecord
+from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
 from search.rungs.order import Score, dominates
 from search.space import Space

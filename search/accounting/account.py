@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from search.history import History
-from search.metering import ClosedLease, Metering
-from search.sessions import DeviceRow, millijoules
+from search.accounting.metering import ClosedLease, Metering
+from search.ledger.history import History
+from search.ledger.sessions import DeviceRow, millijoules
 
 _POLL_S = 1.0  # as often as the meters sample
 _KEEP_S = 60.0  # a kill loses the idle joules of at most this long; trials' are in their rows

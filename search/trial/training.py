@@ -3,70 +3,19 @@
 from __future__ import annotations
 
 import gc
-import math
 import numbers
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
 from search.energy import EnergyMeter, EnergyReading
-from search.failure import BadResult
-from search.saving import read_state, save_state
+from search.trial.failure import BadResult
+from search.trial.row import EpochRow
+from search.trial.saving import read_state, save_state
 from trainables.contract import Env, Trainable, Training
-
-_ALWAYS_WRITTEN = {"epoch", "rung", "metrics", "seconds"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochRow:
-    """What one epoch of one trial brought and cost.
-
-    Attributes:
-        epoch: Epochs the trial has run, this one included; see `Ladder.ends` for new starts.
-        rung: The rung whose budget the epoch ran at.
-        is_rung_end: The trial has now used that budget.
-        seconds: Wall time since the last row: training, evaluation and, in the first, the start.
-        energy: Joules of the same stretch of time.
-        notes: Automatic choices with their reasons (precision, ...), in an attempt's first row.
-        sources: Where the joules come from, in an attempt's first row.
-        lease: The attempt's account at its node's meter; empty where it has a meter of its own.
-        test: Test metrics, in the last row of a promoted training only.
-        is_replay: The row stood in the checkpoint a trial goes on from: reported once before, or
-            lost on the way.
-    """
-
-    epoch: int
-    rung: int
-    is_rung_end: bool = False
-    metrics: Mapping[str, float]
-    seconds: float
-    energy: EnergyReading = field(default_factory=EnergyReading)
-    notes: Mapping[str, str] = field(default_factory=dict)
-    sources: Mapping[str, str] = field(default_factory=dict)
-    lease: str = ""
-    test: Mapping[str, float] | None = None
-    is_replay: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data that JSON can hold: numbers that are not finite become text."""
-        plain = {**vars(self), "energy": self.energy.to_dict(), "metrics": _json_numbers(self.metrics)}
-        plain["test"] = None if self.test is None else _json_numbers(self.test)
-        return {name: value for name, value in plain.items() if value or name in _ALWAYS_WRITTEN}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> EpochRow:
-        """The row that `to_dict` was called on."""
-        row = {**plain, "energy": EnergyReading(**plain.get("energy", {}))}
-        for name in {"metrics", "test"} & set(row):
-            row[name] = {key: float(value) for key, value in row[name].items()}
-        return cls(**row)
-
-
-def _json_numbers(metrics: Mapping[str, float]) -> dict[str, float | str]:
-    return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search.budget import Limits
-from search.history import History
+from search.ledger.history import History
 
 _ALIKE = 3  # first trials that fail for one cause before the run gives up
 

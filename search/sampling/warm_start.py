@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.history import History, TrialRecord
 from search.ledger import Ledger, LedgerError
-from search.proposal import EarlierTrial
+from search.ledger.history import History, TrialRecord
+from search.sampling.proposal import EarlierTrial
 from search.space import Space, load_space
 
 _ENDED = {"finished", "stopped", "paused", "diverged", "failed"}

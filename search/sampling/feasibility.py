@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from search.axes import Axis
+from search.sampling.axes import Axis
 
 Codes = Mapping[str, Any]  # by parameter; one that is switched off is left out
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from search.failure import Failure
-from search.history import Event, History, TrialRecord
-from search.judge import Ending, Judge, Verdict, ending_of
+from search.ledger.history import Event, History, TrialRecord
+from search.run.judge import Ending, Judge, Verdict, ending_of
+from search.trial.failure import Failure
 
 
 @dataclass

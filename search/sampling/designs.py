@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from search.axes import axis_of
-from search.proposal import Point, Proposal, first_points
+from search.sampling.axes import axis_of
+from search.sampling.proposal import Point, Proposal, first_points
 from search.space import Choice, Integer, Normal, Parameter, Space
 from search.space.parameters import identity, is_same
 

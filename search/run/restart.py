@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console as RichConsole
 
-from search.continuing import check_continues
 from search.ledger import Ledger, LedgerError
+from search.run.continuing import check_continues
 from search.space import Space, SpaceError, load_space
 
 

@@ -6,7 +6,7 @@ from collections.abc import Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from search.history import Origin, Status
+from search.ledger.history import Origin, Status
 from search.space import Space
 from search.space.parameters import identity
 
@@ -71,7 +71,7 @@ class Sampler(Protocol):
         """Tell how the trial ended, or that it pauses; once for each ask or resume.
 
         Args:
-            cause: Why it failed, in the words of `search.failure`. A failed attempt that is
+            cause: Why it failed, in the words of `search.trial.failure`. A failed attempt that is
                 followed by another one is not told.
         """
         ...

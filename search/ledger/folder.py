@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-from search.journal import Journal, StorageError, unwritten
-from search.journal import LedgerError as LedgerError
+from search.ledger.journal import Journal, StorageError, unwritten
+from search.ledger.journal import LedgerError as LedgerError
 from trainables.atomic_write import SCRATCH, replacing
 
 _LEAST_KIB = 64  # journal, tables and settings of a small run, its checkpoints not among them

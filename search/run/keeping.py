@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.history import Event, TrialRecord
+from search.ledger.history import Event, TrialRecord
 from search.run import Run
 
 _GOES_ON = {"running", "interrupted", "paused"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search.history import History
-from search.sessions import DeviceRow, millijoules
+from search.ledger.history import History
+from search.ledger.sessions import DeviceRow, millijoules
 
 _STATUSES = ("finished", "paused", "stopped", "diverged", "failed", "interrupted", "running")
 _BESIDE = ("idle", "external", "unaccounted")  # of the devices, as devices.csv names them

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from search.energy import EnergyReading
-from search.sessions import Sessions
+from search.ledger.sessions import Sessions
+from search.ledger.trial_energy import TrialEnergy
 from search.trial import EpochRow
-from search.trial_energy import TrialEnergy
 
 Status = Literal["running", "paused", "finished", "stopped", "diverged", "failed", "interrupted"]
 Origin = Literal["default", "start", "sampler", "list", "design", "promotion"]

@@ -7,21 +7,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from search.accounting.account import EnergyAccount
+from search.accounting.metering import Metering, NoMetering
 from search.budget import JOULES_PER_KWH, Spent, limit_reached
-from search.ending import all_fail_alike, completed_reason
-from search.energy_account import EnergyAccount
-from search.failure import Failure
-from search.history import Event, History, TrialRecord
-from search.judge import Ending, Judge, Verdict, ending_of
 from search.ledger import Ledger
-from search.metering import Metering, NoMetering
-from search.proposal import Sampler
+from search.ledger.history import Event, History, TrialRecord
+from search.ledger.sessions import DeviceRow
 from search.ranking import ranked
-from search.replay import replay
-from search.sessions import DeviceRow
+from search.run.ending import all_fail_alike, completed_reason
+from search.run.judge import Ending, Judge, Verdict, ending_of
+from search.run.replay import replay
+from search.sampling.proposal import Sampler
 from search.space import Space
-from search.task import TrialTask, task_for
 from search.trial import EpochRow
+from search.trial.failure import Failure
+from search.trial.task import TrialTask, task_for
 
 Answer = Literal["go_on", "stop"]
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import TrialState
 
-from search.axes import axis_of, suggested
-from search.designs import designed
-from search.feasibility import Feasibility
-from search.history import Origin, Status
-from search.proposal import (
+from search.ledger.history import Origin, Status
+from search.sampling.axes import axis_of, suggested
+from search.sampling.designs import designed
+from search.sampling.feasibility import Feasibility
+from search.sampling.proposal import (
     EarlierTrial,
     FirstPoints,
     FixedList,

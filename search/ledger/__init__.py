@@ -1,0 +1,7 @@
+"""The record of a run: its folder, the journal in it, and the history that is read back from that."""
+
+from __future__ import annotations
+
+from search.ledger.folder import Ledger, LedgerError, csv_text, fresh_folder
+
+__all__ = ["Ledger", "LedgerError", "csv_text", "fresh_folder"]

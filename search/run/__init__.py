@@ -1,0 +1,7 @@
+"""One search: what it decides, and how it goes on after a kill. It decides; others execute. No Ray."""
+
+from __future__ import annotations
+
+from search.run.run import Answer, Run
+
+__all__ = ["Answer", "Run"]

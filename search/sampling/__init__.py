@@ -1,0 +1,1 @@
+"""What to try next: Optuna by ask and tell, designs and lists, and what earlier runs know."""

@@ -1,0 +1,8 @@
+"""One training, epoch by epoch, with its time and energy; and what of it travels to a worker. No Ray."""
+
+from __future__ import annotations
+
+from search.trial.row import EpochRow
+from search.trial.training import Checkpointing, run_trial
+
+__all__ = ["Checkpointing", "EpochRow", "run_trial"]
