@@ -61,7 +61,10 @@ class Slow(ToyTraining):
         return super().run_epoch(budget)
 
 def collect_or_die(collect=gc.collect):
-    if take_order():
+    how = order()
+    if how.startswith("reset") and take_order():
+        if how == "reset fails":
+            raise RuntimeError("left in a state that cannot be cleaned up")
         os.kill(os.getpid(), signal.SIGKILL)
     return collect()
 
@@ -112,6 +115,14 @@ class Command:
         """Until this process has written `count` events."""
         self.wait_for(lambda: self.num_events() >= self._num_before + count)
 
+    def wait_for_failed_attempt(self) -> None:
+        """Until this process has written of one, and of a few events after it."""
+        self.wait_for(lambda: self._num_since_failure() > 2)
+
+    def _num_since_failure(self) -> int:
+        lines = self.journal.read_bytes().splitlines()[self._num_before :]
+        return next((n for n, line in enumerate(reversed(lines)) if b'"attempt_failed"' in line), 0)
+
     def wait_for_end(self) -> int:
         return self._process.wait(300)
 
@@ -126,7 +137,12 @@ class Command:
         self._process.wait(30)
 
     def kill_workers(self) -> None:
-        _kill(pid for pid in _descendants(self._process.pid) if b"ray::TrialWorker" in _name(pid))
+        """As soon as there are any: the first trials are asked for before they have processes."""
+        self.wait_for(lambda: bool(self._workers()))
+        _kill(self._workers())
+
+    def _workers(self) -> list[int]:
+        return [pid for pid in _descendants(self._process.pid) if b"ray::TrialWorker" in _name(pid)]
 
 
 def at_start_up(command: Command, draw: random.Random) -> None:
@@ -159,7 +175,7 @@ def between_two_trials(command: Command, draw: random.Random) -> None:
     """The worker dies while it is prepared for its next trial; the driver goes on, and is killed then."""
     command.order.write_text("reset")
     command.wait_for(lambda: not command.order.exists())
-    command.wait_for_events(draw.randint(6, 8))
+    command.wait_for_failed_attempt()
     command.order.unlink(missing_ok=True)
     command.kill_all()
 
@@ -168,7 +184,7 @@ def worker_first(command: Command, draw: random.Random) -> None:
     """The driver goes on by itself with another worker, and is killed then."""
     command.wait_for_events(draw.randint(2, 4))
     command.kill_workers()
-    command.wait_for_events(draw.randint(6, 8))
+    command.wait_for_failed_attempt()
     command.kill_all()
 
 

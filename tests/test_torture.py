@@ -139,11 +139,12 @@ def leftovers(folder: Path) -> list[str]:
     return [str(path) for path in folder.rglob(".*") if path.name != ".lock"]
 
 
-def test_a_worker_that_dies_between_two_trials_costs_one_attempt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["reset", "reset fails"])
+def test_a_worker_lost_between_two_trials_costs_one_attempt(tmp_path: Path, how: str) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     (tmp_path / "slow.yaml").write_text(space_text("./slow.py", "promotion", 1))
     command = Command(tmp_path)
-    command.order.write_text("reset")
+    command.order.write_text(how)
     command.start()
     command.wait_for(lambda: not command.order.exists())
     assert command.wait_for_end() == 0, command.log.read_text()[-3000:]

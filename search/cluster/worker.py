@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import os
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,7 +33,12 @@ class TrialWorker(TuneTrainable):
         self._rows: Iterator[EpochRow] | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.cleanup()
+        try:
+            self.cleanup()
+        except Exception:  # of the trial that has ended: the next one is not to blame, and gets a new process
+            with open_log(self._task.log) as log:
+                log.write(f"the worker could not be made ready for another trial\n{traceback.format_exc()}")
+            os._exit(1)
         self.setup(new_config)
         return True
 
