@@ -19,7 +19,13 @@ MAY_USE = {
     "search/sampling/sampler.py": {"optuna"},
     "trainables": {"torch", "torchvision", "timm", "torchmetrics"},
 }
-SHARED_WORDS = {"trainables.contract", "trainables.load", "trainables.checkpoint", "trainables.atomic_write"}
+SHARED_WORDS = {
+    "trainables.contract",
+    "trainables.load",
+    "trainables.checkpoint",
+    "trainables.atomic_write",
+    "trainables.weights",
+}
 
 
 def modules() -> list[str]:

@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from made_runs import SteadyMeter
+from made_runs import SteadyMeter, made_space
 
 from search.budget import Ladder
+from search.space import SpaceError
 from search.trial import Checkpointing, run_trial
 from trainables.classification import TRAINABLE, Hparams, start, weights
 from trainables.contract import Budget, Env, WeightFile
@@ -50,7 +51,8 @@ def test_every_problem_is_listed_at_once():
     [
         ({"lr": float("nan")}, "lr must be above 0, got nan"),
         ({"augment": 1.5}, "augment must be"),
-        ({"pretrained": True}, "resnet20 has no pretrained weights"),
+        ({"weights": "hub"}, "resnet20 has no weights on a hub; set weights to none"),
+        ({"weights": "file:here.pt"}, "weights must be none, hub or file:PATH with an absolute path"),
         ({"schedule": "one_cycle", "warmup_epochs": 1.0}, "one_cycle rises by itself"),
     ],
 )
@@ -66,9 +68,22 @@ def test_augmentation_has_a_name_or_a_strength(augment):
 
 def test_only_pretrained_models_want_files():
     assert weights(Hparams(model="resnet18")) == ()
-    assert weights(Hparams(model="resnet18", pretrained=True)) == (
-        WeightFile(source="hub", location="timm/resnet18.a1_in1k/model.safetensors"),
-    )
+    (file,) = weights(Hparams(model="resnet18", weights="hub"))
+    assert file.location == "timm/resnet18.a1_in1k/model.safetensors"
+    assert weights(Hparams(weights="file:/a.pt")) == (WeightFile(source="file", location="/a.pt"),)
+
+
+def test_an_unknown_model_is_found_without_starting_it():
+    with pytest.raises(ValueError, match=r"no model is named 'resnet_18'; near are .*resnet18"):
+        weights(Hparams(model="resnet_18"))
+
+
+def test_a_space_of_old_is_told_what_to_write(tmp_path):
+    text = "parameters: {pretrained: {values: [true, false]}}\nsearch: {data: mnist5k}\n"
+    with pytest.raises(
+        SpaceError, match="no pretrained any more; write weights: hub for true, weights: none"
+    ):
+        made_space(tmp_path, text)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

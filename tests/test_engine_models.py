@@ -48,17 +48,26 @@ def test_an_unknown_model_is_refused_with_the_nearest(wrong, right):
 
 
 def test_preflight_learns_which_files_of_weights_a_model_wants():
-    assert weight_files("resnet18") == (
-        WeightFile(source="hub", location="timm/resnet18.a1_in1k/model.safetensors"),
+    repository = "timm/resnet18.a1_in1k"
+    assert weight_files("resnet18", "hub") == (
+        WeightFile(
+            source="hub",
+            location=f"{repository}/model.safetensors",
+            alternatives=(f"{repository}/pytorch_model.bin",),
+        ),
     )
-    (file,) = weight_files("torchvision/resnet18")
-    assert file.source == "torchvision"
+    (file,) = weight_files("torchvision/resnet18", "hub")
+    assert (file.source, file.size_mib) == ("torchvision", 44.661)
     assert file.location.endswith("/models/resnet18-f37072fd.pth")
+    assert weight_files("gcvit_base", "hub")[0].source == "url"
+    assert weight_files("torchvision/resnet18", "none") == ()
 
 
 def test_a_model_without_weights_says_so():
-    with pytest.raises(ValueError, match="no pretrained weights for resnet20; set pretrained to false"):
-        weight_files("resnet20")
+    with pytest.raises(
+        ValueError, match="no library has weights for resnet20; set weights to none or file:PATH"
+    ):
+        weight_files("resnet20", "hub")
 
 
 def test_freezing_takes_the_input_side_and_never_the_head():

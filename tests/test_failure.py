@@ -7,7 +7,7 @@ import urllib.error
 import pytest
 
 from search.trial.failure import BadResult, Failure, classify
-from trainables.contract import DataError, Diverged
+from trainables.contract import DataError, Diverged, WeightsError
 
 
 class OutOfMemoryError(RuntimeError):
@@ -36,6 +36,7 @@ class ActorDiedError(RuntimeError):
         ),
         (ActorDiedError("The actor died unexpectedly before finishing this task."), "lost_worker"),
         (LocalEntryNotFoundError("outgoing traffic has been disabled"), "weights_missing"),
+        (WeightsError("model.safetensors is not in the cache"), "weights_missing"),
         (urllib.error.URLError("name resolution"), "network"),
         (ConnectionResetError("connection reset by peer"), "network"),
         (DataError("no images"), "data"),

@@ -12,9 +12,10 @@ resnet20 on CIFAR-10 in 164 epochs 91.73 % (published; 8.27 % error).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from trainables.contract import Budget, Env, Trainable, WeightFile, no_weights
 from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName
@@ -30,6 +31,8 @@ class Hparams:
     """What may be set or searched for.
 
     Attributes:
+        weights: "none" is random ones, "hub" the model's own from where its library keeps them,
+            "file:PATH" a file of this model's, by absolute path.
         frozen_share: Share of the backbone, from the input side, that keeps its weights.
         optimizer: A name timm knows, checked at start; "sgd" is Nesterov's, "momentum" plain.
         schedule: Of no effect with the horizon "anytime", where the rate stays up after warm-up.
@@ -40,7 +43,7 @@ class Hparams:
     """
 
     model: str = "resnet20"
-    pretrained: bool = False
+    weights: str = "none"
     frozen_share: float = 0.0
     optimizer: str = "sgd"
     lr: float = 0.1
@@ -57,20 +60,25 @@ class Hparams:
     clip_norm: float | None = None
     accumulate: int = 1
 
+    REPLACED: ClassVar[Mapping[str, str]] = {"pretrained": "weights: hub for true, weights: none for false"}
+
     def __post_init__(self) -> None:
         problems = [
             f"{name} must be {allowed}, got {value!r}"
             for name, (allowed, fits) in _ALLOWED.items()
             if not fits(value := getattr(self, name))
         ]
-        if self.pretrained and self.model == "resnet20":
-            problems.append(
-                "resnet20 has no pretrained weights; set pretrained to false or name another model"
-            )
+        if self.weights == "hub" and self.model == "resnet20":
+            problems.append("resnet20 has no weights on a hub; set weights to none or name another model")
         if self.schedule == "one_cycle" and self.warmup_epochs:
             problems.append(f"one_cycle rises by itself; set warmup_epochs to 0, got {self.warmup_epochs}")
         if problems:
             raise ValueError("; ".join(problems))
+
+
+def _is_weights(value: str) -> bool:
+    kind, _, path = value.partition(":")
+    return value in ("none", "hub") or (kind == "file" and Path(path).expanduser().is_absolute())
 
 
 def _is_augment(value: str | float) -> bool:
@@ -78,6 +86,7 @@ def _is_augment(value: str | float) -> bool:
 
 
 _ALLOWED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "weights": ("none, hub or file:PATH with an absolute path", _is_weights),
     "frozen_share": ("in [0, 1]", lambda share: 0 <= share <= 1),
     "lr": ("above 0", lambda lr: lr > 0),
     "momentum": ("in [0, 1)", lambda momentum: 0 <= momentum < 1),
@@ -95,12 +104,16 @@ _ALLOWED: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def weights(hparams: Hparams) -> Sequence[WeightFile]:
-    """The pretrained weights that `start` reads, if any."""
-    if not hparams.pretrained:
+    """The pretrained weights that `start` reads, if any.
+
+    Raises:
+        ValueError: There is no such model, or it has no weights on a hub.
+    """
+    if hparams.model == "resnet20" and hparams.weights == "none":
         return no_weights(hparams)
     from trainables.engine.models import weight_files
 
-    return weight_files(hparams.model)
+    return weight_files(hparams.model, hparams.weights)
 
 
 def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining:
@@ -129,7 +142,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining:
         hparams.model,
         num_classes=len(data.class_names),
         in_channels=data.channels,
-        pretrained=hparams.pretrained,
+        weights=hparams.weights,
         resolution=data.score_resolution,
         drop_rate=hparams.drop_rate,
     )

@@ -118,12 +118,16 @@ class WeightFile:
     """A file of pretrained weights that must be on disk before a trial starts.
 
     Attributes:
-        source: "torchvision", "hub" (Hugging Face) or "file".
-        location: URL, `repo_id/filename`, or path.
+        source: "hub" is Hugging Face's; "torchvision" and "url" lie in torch.hub's cache.
+        location: `repo_id/filename`, URL, or path.
+        alternatives: Other locations that do as well, in the order in which they are tried.
+        size_mib: Where it is known before the file is there.
     """
 
-    source: Literal["torchvision", "hub", "file"]
+    source: Literal["hub", "torchvision", "url", "file"]
     location: str
+    alternatives: tuple[str, ...] = ()
+    size_mib: float | None = None
 
 
 def no_weights(hparams: Any) -> Sequence[WeightFile]:
@@ -158,3 +162,7 @@ class Diverged(Exception):
 
 class DataError(Exception):
     """Data is missing, unreadable or unfit; the message says what to do."""
+
+
+class WeightsError(Exception):
+    """Pretrained weights are missing, damaged or another model's; the message says what to do."""

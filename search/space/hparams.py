@@ -33,6 +33,8 @@ _NEEDED = {
 class HparamsCheck:
     """The hyperparameters of one trainable, against which a space's values are tried one by one.
 
+    A class attribute REPLACED of the hparams says what to write instead of a name of old.
+
     Raises:
         ValueError: They are no dataclass with a default for everything.
     """
@@ -42,6 +44,7 @@ class HparamsCheck:
         self._hparams = hparams
         if not dataclasses.is_dataclass(hparams):
             raise ValueError(f"the hparams of {trainable} must be a dataclass")
+        self._replaced: Mapping[str, str] = getattr(hparams, "REPLACED", {})
         self.names = [field.name for field in dataclasses.fields(hparams) if field.init]
         try:
             hints = typing.get_type_hints(hparams, include_extras=True)
@@ -91,8 +94,7 @@ class HparamsCheck:
         is_fit = True
         for name, value in point.items():
             if name not in self.names:
-                hint = did_you_mean(name, self.names)
-                text: str | None = f"{self._trainable} has no such hyperparameter{hint}"
+                text: str | None = self._unknown(name)
             else:
                 text = self.mismatch(name, value)
             if text:
@@ -104,13 +106,17 @@ class HparamsCheck:
 
     def _fits(self, name: str, entry: Parameter | Fixed, problems: Problems) -> bool:
         if name not in self.names:
-            hint = did_you_mean(name, self.names)
-            problems.add(f"parameters.{name}", f"{self._trainable} has no such hyperparameter{hint}")
+            problems.add(f"parameters.{name}", self._unknown(name))
             return False
         mismatches = [text for value in _probes(entry) if (text := self.mismatch(name, value))]
         for text in mismatches:
             problems.add(f"parameters.{name}{_key_of(entry)}", text + self._advice(name, entry))
         return not mismatches
+
+    def _unknown(self, name: str) -> str:
+        if name in self._replaced:
+            return f"{self._trainable} has no {name} any more; write {self._replaced[name]}"
+        return f"{self._trainable} has no such hyperparameter{did_you_mean(name, self.names)}"
 
     def _advice(self, name: str, entry: Parameter | Fixed) -> str:
         is_range = not isinstance(entry, Fixed | Choice | Integer)

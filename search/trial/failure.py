@@ -19,6 +19,7 @@ _BY_TYPE: Mapping[str, Cause] = {
     "Diverged": "diverged",
     "OutOfMemoryError": "out_of_memory",
     "MemoryError": "out_of_memory",
+    "WeightsError": "weights_missing",
     "LocalEntryNotFoundError": "weights_missing",
     "OfflineModeIsEnabled": "weights_missing",
     "DataError": "data",

@@ -1,0 +1,80 @@
+"""Weights of a file into a model: those of a library's hub, and those that a user gives."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from trainables.contract import WeightsError
+
+_LEAST_SHARE = 0.5  # of the backbone's matrices: a filter may change the shape of some, never of half
+
+
+@contextmanager
+def fitting(path: Path, model: str) -> Iterator[None]:
+    """Errors of reading `path` into the named model, in words that say what to do.
+
+    Raises:
+        WeightsError: The file is damaged or holds another model.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{path} cannot be read as weights of {model}: {reason}; {_REMEDY}") from error
+
+
+_REMEDY = "give a file that the same model was saved to, or weights: none"
+
+
+def load_backbone(model: nn.Module, path: Path, *, head: str, first_conv: str | None = None) -> None:
+    """Read everything but the head from a file: a state dict, or a checkpoint with one in it.
+
+    Args:
+        head: Name of the last layer, which may have another number of classes in the file.
+        first_conv: Name of the first convolution; its weights are summed over colours for grey images.
+
+    Raises:
+        RuntimeError: Shapes differ.
+    """
+    state = {
+        name: tensor
+        for name, tensor in load_state_dict(str(path)).items()
+        if not name.startswith(f"{head}.") and isinstance(tensor, Tensor)
+    }
+    weight = f"{first_conv}.weight"
+    if weight in state and state[weight].shape[1] == 3 and model.get_parameter(weight).shape[1] == 1:
+        state[weight] = state[weight].sum(dim=1, keepdim=True)
+    model.load_state_dict(state, strict=False)
+
+
+def check_loaded(model: nn.Module, head: nn.Module, path: Path) -> None:
+    """See that the backbone's weights are those of the file.
+
+    Libraries take what has the same name and leave the rest at random: a file of another model would
+    train from scratch, and nobody would know.
+
+    Raises:
+        ValueError: Fewer than half of the backbone's matrices are in the file.
+    """
+    in_head = {id(parameter) for parameter in head.parameters()}
+    in_file = {_fingerprint(tensor) for tensor in _tensors(load_state_dict(str(path)))}
+    matrices = [p.detach() for p in model.parameters() if id(p) not in in_head and p.ndim > 1]
+    num_found = sum(_fingerprint(matrix) in in_file for matrix in matrices)
+    if num_found < _LEAST_SHARE * len(matrices):
+        raise ValueError(f"it holds {num_found} of the model's {len(matrices)} matrices")
+
+
+def _tensors(state: Mapping[str, Tensor]) -> Iterator[Tensor]:
+    return (value for value in state.values() if isinstance(value, Tensor) and value.numel())
+
+
+def _fingerprint(tensor: Tensor) -> tuple[int, float]:
+    """Equal for one matrix under two names or in two shapes."""
+    return tensor.numel(), float(tensor.to(torch.float32).flatten()[0])
