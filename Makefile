@@ -8,7 +8,7 @@ PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 ARGS ?=
 
-.PHONY: setup setup-bench search test test-all check format bench bench-overhead bench-search bench-attribution bench-losses bench-horizon lock
+.PHONY: setup setup-bench search test test-all check format bench bench-overhead bench-search bench-attribution bench-losses bench-horizon bench-data lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
 
@@ -46,6 +46,9 @@ bench-losses: $(READY)  ## what diverged and out-of-memory trials cost, against 
 
 bench-attribution: $(READY)  ## how well a trial's energy is known on a shared GPU, simulated
 	$(PYTHON) -m benchmarks.attribution $(ARGS)
+
+bench-data: $(READY)  ## photographs from disk to the model, against other loaders; ARGS="--images FOLDER"
+	$(PYTHON) -m benchmarks.data $(ARGS)
 
 bench-horizon: $(READY)  ## how well cheap scores rank under each horizon; 22 min of CPU, goes on if killed
 	$(PYTHON) -m benchmarks.horizon --ladder plain $(ARGS)

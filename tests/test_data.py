@@ -12,7 +12,7 @@ from PIL import Image
 
 from trainables.contract import DataError, Env
 from trainables.engine import sources
-from trainables.engine.data import channel_statistics, load_data
+from trainables.engine.data import load_data
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def test_two_loads_share_one_copy_of_the_images(tmp_path):
 
 def test_statistics_bring_training_images_to_mean_0_and_deviation_1(tmp_path):
     train = load_data(env(tmp_path)).train
-    statistics = channel_statistics(train, 8)
+    statistics = train.statistics(8)
     images = train.source.images(8)[train.rows].float() / 255
     scaled = (images - statistics.mean[0]) / statistics.std[0]
     assert scaled.mean().item() == pytest.approx(0, abs=1e-4)

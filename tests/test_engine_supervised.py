@@ -14,7 +14,7 @@ from trainables.classification import Hparams, start
 from trainables.contract import Budget, Diverged, Env
 from trainables.engine.augment import Augment
 from trainables.engine.batches import Batches
-from trainables.engine.data import channel_statistics, load_data
+from trainables.engine.data import load_data
 from trainables.engine.metrics import ClassificationMetrics
 from trainables.engine.optimizer import build_optimizer
 from trainables.engine.precision import MixedPrecision
@@ -44,7 +44,7 @@ def linear_training(env, **settings) -> SupervisedTraining:
         optimizer=optimizer,
         schedule=Schedule(optimizer, name="none", epochs=4),
         batches=Batches(
-            data, env, augment=Augment(0.0), statistics=channel_statistics(data.train, data.score_resolution)
+            data, env, augment=Augment(0.0), statistics=data.train.statistics(data.score_resolution)
         ),
         loss=nn.CrossEntropyLoss(),
         metrics=ClassificationMetrics(10, CPU),

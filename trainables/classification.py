@@ -127,7 +127,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining:
     from trainables.engine.augment import Augment
     from trainables.engine.averaging import WeightAverage
     from trainables.engine.batches import Batches
-    from trainables.engine.data import channel_statistics, load_data
+    from trainables.engine.data import load_data
     from trainables.engine.metrics import ClassificationMetrics
     from trainables.engine.models import build_classifier, freeze
     from trainables.engine.optimizer import build_optimizer
@@ -174,7 +174,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining:
             data,
             env,
             augment=Augment.named(hparams.augment, flip=hparams.flip),
-            statistics=classifier.statistics or channel_statistics(data.train, data.score_resolution),
+            statistics=classifier.statistics or data.train.statistics(data.score_resolution),
         ),
         loss=nn.CrossEntropyLoss(label_smoothing=hparams.label_smoothing),
         metrics=ClassificationMetrics(len(data.class_names), device),

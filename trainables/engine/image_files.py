@@ -35,7 +35,7 @@ class ImageFiles:
     @property
     def content_key(self) -> str:
         """Changes when a file is added, removed, resized or rewritten."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(b"channels last")
         for path in self.paths:
             stat = path.stat()
             digest.update(f"{path.relative_to(self.root)}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
@@ -92,7 +92,7 @@ def _endings() -> set[str]:
 def decode_all(
     path: Path, open_image: Callable[[int], Image.Image], num_images: int, side: int, *, num_threads: int
 ) -> None:
-    """Write images 0 to `num_images` - 1 to `path` as .npy: (n, 3, side, side), uint8.
+    """Write images 0 to `num_images` - 1 to `path` as .npy: (n, side, side, 3), uint8.
 
     Beside it goes `readable_path(path)`: (n,), bool. A picture that cannot be decoded is black there.
 
@@ -105,11 +105,11 @@ def decode_all(
             image = open_image(index)
         except OSError as error:
             return str(error)
-        images[index] = np.asarray(squared(image, side).convert("RGB")).transpose(2, 0, 1)
+        images[index] = np.asarray(squared(image, side).convert("RGB"))
         return None
 
     with replacing(path) as temporary:
-        images = open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(num_images, 3, side, side))
+        images = open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(num_images, side, side, 3))
         with ThreadPoolExecutor(max(1, num_threads)) as pool:  # Pillow decodes outside Python's lock
             problems = list(pool.map(write, range(num_images)))
         _check_unreadable([problem for problem in problems if problem], num_images)

@@ -27,8 +27,8 @@ class ImageSource:
         labels: (n,), int64.
         parts: "train", "val", "test" or "unreadable" for each image, as the source brings them; (n,).
         own_resolution: Side of the images as they are, in pixels; None where they differ.
-        images: All images at a side in pixels: (n, channels, side, side), uint8. The last few
-            resolutions are kept.
+        images: All images at a side in pixels: (n, channels, side, side), uint8, channels last in
+            memory. The last few resolutions are kept.
     """
 
     labels: Tensor
@@ -43,13 +43,17 @@ def in_memory_source(
     images: Tensor, labels: Tensor, *, parts: np.ndarray | None = None, class_names: Sequence[str]
 ) -> ImageSource:
     """A source of images that lie decoded in memory: (n, channels, height, width), uint8."""
+
+    def resized(side: int) -> Tensor:
+        return resized_set(images, side).contiguous(memory_format=torch.channels_last)
+
     return ImageSource(
         labels=labels.long(),
         parts=np.full(len(labels), "train") if parts is None else parts,
         class_names=tuple(class_names),
         channels=images.shape[1],
         own_resolution=min(images.shape[-2:]),
-        images=lru_cache(_RESOLUTIONS_KEPT)(lambda side: resized_set(images, side)),
+        images=lru_cache(_RESOLUTIONS_KEPT)(resized),
     )
 
 
@@ -86,7 +90,7 @@ def decoded_source(
     @lru_cache(_RESOLUTIONS_KEPT)
     def images(side: int) -> Tensor:
         array = np.load(decoded_path(side), mmap_mode="c")  # not "r": torch warns of read-only arrays
-        return torch.from_numpy(array)
+        return torch.from_numpy(array).permute(0, 3, 1, 2)
 
     is_readable = np.load(readable_path(decoded_path(check_at)))
     return ImageSource(

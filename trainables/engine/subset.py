@@ -37,10 +37,11 @@ def nested_subset(labels: Tensor, subset: float | int | None, *, seed: int) -> T
     Raises:
         DataError: A count above the number of examples or below the number of classes.
     """
-    return balanced_order(labels, seed=seed)[: _num_kept(labels, subset)]
+    return balanced_order(labels, seed=seed)[: num_kept(labels, subset)]
 
 
-def _num_kept(labels: Tensor, subset: float | int | None) -> int:
+def num_kept(labels: Tensor, subset: float | int | None) -> int:
+    """How many examples a subset has; see `nested_subset`."""
     num_examples, num_classes = len(labels), len(labels.unique())
     if subset is None:
         return num_examples
