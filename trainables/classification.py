@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from trainables.contract import Budget, Env, Trainable, WeightFile, no_weights
+from trainables.contract import Budget, Env, OverfitTarget, Trainable, WeightFile, no_weights
 from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName
 
 if TYPE_CHECKING:
@@ -195,4 +195,5 @@ TRAINABLE = Trainable(
     start=start,
     weights=weights,
     no_effect_anytime=("schedule",),
+    overfit=OverfitTarget(score=0.95),
 )

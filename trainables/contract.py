@@ -60,6 +60,8 @@ class Env:
             is given. "anytime": they must not, for no end is known; the score after each epoch shall
             compare with an annealed one all the same. A trainable without a schedule may ignore it.
         num_workers: Threads that decode images.
+        is_overfit: Train on the same few examples in one order without augmentation, and score those
+            instead of validation: whether they can be learnt by heart.
     """
 
     data: str
@@ -73,6 +75,7 @@ class Env:
     validation_resolution: ValidationResolution = "top"
     horizon: Horizon = "full"
     num_workers: int = 0
+    is_overfit: bool = False
 
 
 class Training(Protocol):
@@ -136,6 +139,19 @@ def no_weights(hparams: Any) -> Sequence[WeightFile]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OverfitTarget:
+    """What a training that learns a few examples by heart comes to.
+
+    Attributes:
+        score: The metric on these examples.
+        epochs: Most epochs it may take, of one step each where the examples are one batch.
+    """
+
+    score: float
+    epochs: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trainable:
     """What a file in `trainables/` exports as TRAINABLE.
 
@@ -145,6 +161,7 @@ class Trainable:
         metric: Name of the value that ranks trials; `run_epoch` returns it.
         start: Makes a training. The budget is the horizon that learning-rate schedules span.
         weights: The files that `start` will want for given hparams.
+        overfit: What `Env.is_overfit` must come to; None where no weights are learnt.
         no_effect_anytime: Hparams that do nothing where `Env.horizon` is "anytime".
     """
 
@@ -154,6 +171,7 @@ class Trainable:
     start: Callable[[Any, Budget, Env], Training]
     weights: Callable[[Any], Sequence[WeightFile]] = no_weights
     no_effect_anytime: tuple[str, ...] = ()
+    overfit: OverfitTarget | None = None
 
 
 class Diverged(Exception):

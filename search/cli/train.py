@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 _EXAMPLE = """examples:
   python scripts/train.py --space lr_bs.yaml --hparam lr=0.05 --hparam batch_size=64
   python scripts/train.py --space lr_bs.yaml --trial results/lr_bs:trial-0007 --out final
+  python scripts/train.py --space lr_bs.yaml --smoke
 
-exit status: 0 done; 1 the training failed; 2 unusable input"""
+exit status: 0 done; 1 the training or a check failed; 2 unusable input"""
+
+_VERDICTS = {True: "[green]passed[/]", False: "[red]failed[/]", None: "[dim]not applicable[/]"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,6 +47,21 @@ def parser() -> argparse.ArgumentParser:
     add("--full", action="store_true", help="the top rung from the first epoch, as promotion trains")
     add("--out", type=Path, metavar="DIR", help="keep the checkpoint here; a second call goes on from it")
     add("--test", action="store_true", help="at the end evaluate on the test set and keep final.pt in --out")
+    checks = flags.add_mutually_exclusive_group()
+    checks.add_argument(
+        "--smoke",
+        type=int,
+        nargs="?",
+        const=64,
+        metavar="N",
+        help="a minute of checks instead: trains, scores, resumes to the bit, overfits; on N examples (64)",
+    )
+    checks.add_argument(
+        "--overfit",
+        type=int,
+        metavar="N",
+        help="learn N examples by heart instead, without augmentation; fails with what to look at",
+    )
     add("--device", default="cpu", help="a torch device (default: cpu)")
     return flags
 
@@ -57,7 +75,11 @@ def main(options: argparse.Namespace) -> int:
     task = _task(options)
     output = open_console()
     output.print(hparams_text(task.hparams, task.hparams), soft_wrap=True)
+    if options.smoke is not None:
+        return _smoke(task, options, output)
     try:
+        if options.overfit is not None:
+            return _overfit(task, options, output)
         _train(task, options, output)
     except Exception as error:
         failure = classify(error)
@@ -92,6 +114,40 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
         output.print(f"epoch {row.epoch}  rung {row.rung}  {cost}{text}", soft_wrap=True)
         for name, note in row.notes.items():
             output.print(f"  {name}: {note}", style="dim", soft_wrap=True)
+
+
+def _smoke(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
+    """Print a verdict a line; 1 when one is bad."""
+    from rich.markup import escape
+
+    from search.trial.smoke import SmokeTest
+
+    trainable, hparams = task.load()
+    env = replace(task.env(), device=options.device)
+    resolution = task.ladder.rungs[0].resolution
+    smoke = SmokeTest(trainable, hparams, env, resolution=resolution, num_examples=options.smoke)
+    num_failed = 0
+    for verdict in smoke.verdicts():
+        word = _VERDICTS[verdict.has_passed]
+        num_failed += verdict.has_passed is False
+        output.print(f"{word}  {verdict.name}: {escape(verdict.text)}", soft_wrap=True)
+    output.print(f"smoke test failed: {num_failed} checks" if num_failed else "smoke test passed")
+    return int(num_failed > 0)
+
+
+def _overfit(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
+    """Print whether a few examples are learnt by heart, else what to look at; 1 when they are not."""
+    from search.trial.overfit import CHECKLIST, overfitted
+
+    trainable, hparams = task.load()
+    env = replace(task.env(), device=options.device)
+    resolution = task.ladder.rungs[0].resolution
+    result = overfitted(trainable, hparams, env, num_examples=options.overfit, resolution=resolution)
+    word = _VERDICTS[result.has_passed]
+    output.print(f"{word}  overfit on {options.overfit} examples: {result}", soft_wrap=True)
+    if not result.has_passed:
+        output.print("look at", *(f"  {point}" for point in CHECKLIST), sep="\n", soft_wrap=True)
+    return int(not result.has_passed)
 
 
 def _task(options: argparse.Namespace) -> TrialTask:

@@ -48,13 +48,19 @@ class Batches:
     def epoch(self, budget: Budget, epoch: int) -> TrainEpoch:
         """The training examples of an epoch; the same for every trial of one seed."""
         subset = self.data.train.subset(budget.subset)
+        if self._env.is_overfit:
+            return TrainEpoch(self, subset, None, self.data.train_resolution(budget.resolution))
         order = torch.randperm(len(subset), generator=generator("order", seed=self._env.seed, epoch=epoch))
         draws = self._augment.draws(len(self.data.train), seed=self._env.seed, epoch=epoch)
         resolution = self.data.train_resolution(budget.resolution)
         return TrainEpoch(self, subset[order], draws, resolution)
 
     def validation(self, budget: Budget) -> Iterator[Batch]:
-        """The validation images that are scored after an epoch at `budget`."""
+        """The images that are scored after an epoch at `budget`: of validation, unless it is to overfit."""
+        if self._env.is_overfit:
+            train = self.data.train
+            resolution = self.data.train_resolution(budget.resolution)
+            return self._scored(train, train.subset(budget.subset), resolution)
         chosen = self.data.val.subset(self._env.validation_subset)
         is_rungs = self._env.validation_resolution == "rung"
         resolution = self.data.train_resolution(budget.resolution) if is_rungs else self.data.score_resolution
@@ -64,9 +70,11 @@ class Batches:
         """All test images, at the top rung's resolution."""
         return self._scored(self.data.test, torch.arange(len(self.data.test)), self.data.score_resolution)
 
-    def training(self, indices: Tensor, draws: Tensor, resolution: int) -> Batch:
-        """Training examples by number, augmented by their rows of `draws`."""
+    def training(self, indices: Tensor, draws: Tensor | None, resolution: int) -> Batch:
+        """Training examples by number, augmented by their rows of `draws`; None leaves them as they are."""
         images = self.data.train.images(indices, resolution).to(self._device)
+        if draws is None:
+            return self._batch(images.float() / 255, self.data.train.labels[indices])
         draws = draws[indices].to(self._device)
         images = self._augment.lit(self._augment.moved(images, draws).float().div_(255), draws)
         return self._batch(images, self.data.train.labels[indices])
@@ -105,7 +113,7 @@ class TrainEpoch:
 
     batches: Batches
     order: Tensor
-    draws: Tensor
+    draws: Tensor | None
     resolution: int
 
     def steps(self, num_examples: int, *, drop_single: bool) -> list[Tensor]:

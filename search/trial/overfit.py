@@ -1,0 +1,87 @@
+"""Whether a training can learn a handful of examples by heart. One that cannot has a fault to find."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trainables.contract import Budget, Env, Trainable
+
+# What to look at, the most frequent fault first.
+CHECKLIST = (
+    "labels: do they belong to their examples after every shuffle, split and crop? print ten pairs",
+    "boxes and targets: in the units, order and scale that the loss takes?",
+    "learning rate: far too small and nothing moves, far too large and the loss jumps; try 10x either way",
+    "loss: of the right sign, on logits where it wants logits, over the right axis?",
+    "initial weights: is anything frozen, zero, or left out of the optimiser?",
+)
+_FALLEN_TO = 0.5  # of the first epoch's loss: "clearly"; 32 examples by heart end under a tenth
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverfitResult:
+    """What training on a few examples came to.
+
+    Attributes:
+        score: The metric on the examples that were trained on, in the last epoch.
+        target: What it had to reach.
+        losses: Training loss of the first epoch and the last; empty where none is reported.
+    """
+
+    has_passed: bool
+    num_epochs: int
+    metric: str
+    score: float
+    target: float
+    losses: tuple[float, ...]
+
+    def __str__(self) -> str:
+        fell = " to ".join(f"{loss:.3g}" for loss in self.losses)
+        loss = f", loss {fell}" if fell else ", no train_loss is reported"
+        return f"{self.metric} {self.score:.3f} of {self.target:g} after {self.num_epochs} epochs{loss}"
+
+
+def overfitted(
+    trainable: Trainable, hparams: Any, env: Env, *, num_examples: int, resolution: int | None = None
+) -> OverfitResult:
+    """Train on `num_examples` until the metric on these same examples reaches the trainable's target.
+
+    No augmentation, no shuffling: whatever stays unlearnt is the loop's fault. Stops as soon as it
+    passes; gives up after the trainable's `overfit.epochs`.
+
+    Raises:
+        ValueError: The trainable names no target: there is nothing in it that learns.
+        Diverged: The loss became NaN or infinite.
+    """
+    goal = trainable.overfit
+    if goal is None:
+        raise ValueError("the trainable names no overfit target, so it learns nothing that could be checked")
+    budget = Budget(epochs=goal.epochs, subset=num_examples, resolution=resolution)
+    training = trainable.start(hparams, budget, replace(env, is_overfit=True))
+    losses: list[float] = []
+    for _ in range(goal.epochs):
+        values = training.run_epoch(budget)
+        losses += _loss(values)
+        score = values[trainable.metric]
+        has_learnt = score >= goal.score if trainable.mode == "max" else score <= goal.score
+        has_passed = has_learnt and _has_fallen(losses)
+        if has_passed:
+            break
+    return OverfitResult(
+        has_passed=has_passed,
+        num_epochs=training.epochs_done,
+        metric=trainable.metric,
+        score=score,
+        target=goal.score,
+        losses=(losses[0], losses[-1]) if losses else (),
+    )
+
+
+def _loss(values: Mapping[str, float]) -> list[float]:
+    return [values["train_loss"]] if math.isfinite(values.get("train_loss", math.nan)) else []
+
+
+def _has_fallen(losses: list[float]) -> bool:
+    return not losses or losses[-1] <= _FALLEN_TO * losses[0]

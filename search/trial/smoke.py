@@ -1,0 +1,157 @@
+"""Does a trainable work here at all? A minute of checks, one verdict each, before hours are spent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from search.trial.overfit import overfitted
+from trainables.checkpoint import load_checkpoint, save_checkpoint
+from trainables.contract import Budget, Env, Precision, Trainable, Training
+
+NUM_EXAMPLES = 64
+_LEARNT_BY_HEART = 32
+_CLOCK_READINGS = {"train_s", "eval_s"}
+_LARGEST_DIFFERENCE_ON_A_GPU = 1e-3  # its kernels add in no fixed order; on a CPU it must be 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What one check found; `has_passed` is None where it does not apply."""
+
+    name: str
+    has_passed: bool | None
+    text: str
+
+
+class SmokeTest:
+    """The checks of one configuration, each in trainings of its own.
+
+    Args:
+        num_examples: Of training and of validation, an epoch.
+        resolution: Side of training images in pixels, or None for the data's own.
+    """
+
+    def __init__(
+        self,
+        trainable: Trainable,
+        hparams: Any,
+        env: Env,
+        *,
+        resolution: int | None,
+        num_examples: int = NUM_EXAMPLES,
+    ) -> None:
+        self._trainable, self._hparams = trainable, hparams
+        self._env = replace(env, validation_subset=num_examples)
+        self._budget = Budget(epochs=2, subset=num_examples, resolution=resolution)
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """One check after another. An error is the verdict of its check, and the others go on."""
+        for name, check in self._checks().items():
+            try:
+                yield Verdict(name=name, has_passed=True, text=check())
+            except _NotApplicable as reason:
+                yield Verdict(name=name, has_passed=None, text=str(reason))
+            except _NotMet as reason:
+                yield Verdict(name=name, has_passed=False, text=str(reason))
+            except Exception as error:
+                yield Verdict(name=name, has_passed=False, text=f"{type(error).__name__}: {error}")
+
+    def _checks(self) -> Mapping[str, Callable[[], str]]:
+        formats: list[Precision] = ["bf16"] if self._env.device == "cpu" else ["bf16", "fp16"]
+        return {
+            "training and validation": self._trains,
+            "test": self._tests,
+            "same seed, same values": self._repeats,
+            "checkpoint": self._saves,
+            "resume": self._resumes,
+            **{f"precision {name}": partial(self._computes_in, name) for name in formats},
+            "overfit": self._overfits,
+        }
+
+    def _trains(self) -> str:
+        return self._finite(self._started().run_epoch(self._budget), self._trainable.metric)
+
+    def _tests(self) -> str:
+        return self._finite(self._started().test(), self._trainable.metric.replace("val_", "test_", 1))
+
+    def _repeats(self) -> str:
+        first, second = (self._started().run_epoch(self._budget) for _ in range(2))
+        return self._same(first, second)
+
+    def _saves(self) -> str:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "checkpoint.pt"
+            save_checkpoint(path, self._started().state_dict())
+            load_checkpoint(path)
+            return f"{path.stat().st_size / 2**20:.1f} MiB, reads back"
+
+    def _resumes(self) -> str:
+        """An epoch, a checkpoint and an epoch against two epochs."""
+        whole, resumed = self._started(), self._started()
+        whole.run_epoch(self._budget)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "checkpoint.pt"
+            save_checkpoint(path, whole.state_dict())
+            resumed.load_state_dict(load_checkpoint(path))
+        return self._same(whole.run_epoch(self._budget), resumed.run_epoch(self._budget))
+
+    def _computes_in(self, name: Precision) -> str:
+        training = self._started(precision=name)
+        return self._finite(training.run_epoch(self._budget), self._trainable.metric)
+
+    def _overfits(self) -> str:
+        if self._trainable.overfit is None:
+            raise _NotApplicable("it learns no weights")
+        result = overfitted(
+            self._trainable,
+            self._hparams,
+            self._env,
+            num_examples=_LEARNT_BY_HEART,
+            resolution=self._budget.resolution,
+        )
+        if not result.has_passed:
+            raise _NotMet(f"{result}; train.py --overfit {_LEARNT_BY_HEART} says what to look at")
+        return str(result)
+
+    def _started(self, **changes: Any) -> Training:
+        return self._trainable.start(self._hparams, self._budget, replace(self._env, **changes))
+
+    def _finite(self, values: Mapping[str, float], metric: str) -> str:
+        if metric not in values:
+            raise _NotMet(f"{metric} is missing, got only {', '.join(sorted(values))}")
+        if not math.isfinite(values[metric]):
+            raise _NotMet(f"{metric} is {values[metric]}")
+        return f"{metric} {values[metric]:.4g}"
+
+    def _same(self, first: Mapping[str, float], second: Mapping[str, float]) -> str:
+        most = 0.0 if self._env.device == "cpu" else _LARGEST_DIFFERENCE_ON_A_GPU
+        apart = {
+            name: _difference(first.get(name, math.inf), second.get(name, math.inf))
+            for name in (first.keys() | second.keys()) - _CLOCK_READINGS
+            if name != "peak_memory_mib"
+        }
+        worst = max(apart, key=lambda name: apart[name])
+        if apart[worst] > most:
+            raise _NotMet(f"{worst} differs by {apart[worst]:.3g}, allowed is {most:g}")
+        return f"largest difference {apart[worst]:g}"
+
+
+def _difference(first: float, second: float) -> float:
+    """Infinite where one of them alone is no number."""
+    if math.isnan(first) or math.isnan(second):
+        return 0.0 if math.isnan(first) and math.isnan(second) else math.inf
+    return abs(first - second)
+
+
+class _NotMet(Exception):
+    """A check's condition does not hold."""
+
+
+class _NotApplicable(Exception):
+    """There is nothing to check."""

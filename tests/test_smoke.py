@@ -1,0 +1,89 @@
+"""A minute of checks, one verdict a line, for every trainable there is."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from search import cli
+from search.trial.smoke import SmokeTest, Verdict
+from trainables.contract import Env
+from trainables.load import load_trainable, trainable_names
+from trainables.toy import ToyTraining
+
+NAMES = [
+    "training and validation",
+    "test",
+    "same seed, same values",
+    "checkpoint",
+    "resume",
+    "precision bf16",
+    "overfit",
+]
+
+
+def verdicts(name: str, folder: Path) -> dict[str, Verdict]:
+    trainable = load_trainable(name)
+    env = Env(data="digits", data_seed=0, seed=0, cache_dir=folder)
+    found = SmokeTest(trainable, trainable.hparams(), env, resolution=None).verdicts()
+    return {verdict.name: verdict for verdict in found}
+
+
+@pytest.mark.parametrize("name", trainable_names())
+def test_every_trainable_passes(name: str, tmp_path: Path) -> None:
+    found = verdicts(name, tmp_path)
+    assert list(found) == NAMES
+    assert [verdict.text for verdict in found.values() if verdict.has_passed is False] == []
+    learns = load_trainable(name).overfit is not None
+    assert found["overfit"].has_passed is (True if learns else None)
+    assert found["resume"].text == "largest difference 0"
+
+
+def test_each_fault_fails_its_own_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generators that are not in the checkpoint, a metric that is NaN, a test set that cannot be read."""
+    calls = iter(range(100))
+
+    def run_epoch(self, budget):
+        self.epochs_done += 1
+        return {"val_accuracy": math.nan, "num_samples": float(next(calls))}
+
+    def test(self):
+        raise OSError("no such folder")
+
+    monkeypatch.setattr(ToyTraining, "run_epoch", run_epoch)
+    monkeypatch.setattr(ToyTraining, "test", test)
+    found = verdicts("toy", tmp_path)
+    assert {name: verdict.text for name, verdict in found.items() if verdict.has_passed is False} == {
+        "training and validation": "val_accuracy is nan",
+        "test": "OSError: no such folder",
+        "same seed, same values": "num_samples differs by 1, allowed is 0",
+        "resume": "num_samples differs by 1, allowed is 0",
+        "precision bf16": "val_accuracy is nan",
+    }
+
+
+def test_a_metric_that_is_not_reported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ToyTraining, "run_epoch", lambda self, budget: {"val_acc": 0.5})
+    assert verdicts("toy", tmp_path)["training and validation"].text == (
+        "val_accuracy is missing, got only val_acc"
+    )
+
+
+def test_the_command_prints_a_verdict_a_line_and_fails_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JOULETUNE_CACHE", str(tmp_path))
+    (tmp_path / "s.yaml").write_text(
+        "parameters: {lr: {min: 0.1, max: 1.0}}\n"
+        "search: {trainable: toy, data: none, ladder: {epochs: [1, 2]}, limits: {trials: 2}}\n"
+    )
+    assert cli.run("train", ["--space", str(tmp_path / "s.yaml"), "--smoke"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["not applicable  overfit: it learns no weights", "smoke test passed"]
+    monkeypatch.setattr(ToyTraining, "test", lambda self: {})
+    assert cli.run("train", ["--space", str(tmp_path / "s.yaml"), "--smoke"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "failed  test: test_accuracy is missing, got only " in lines
+    assert lines[-1] == "smoke test failed: 1 checks"
