@@ -73,6 +73,7 @@ def full_training(space: Space) -> Space:
         scheduler=space.scheduler.model_copy(update={"mode": "none"}),
         limits=Limits(),
         patience=None,
+        early_stop_threshold=None,
         cost=None,
     )
 

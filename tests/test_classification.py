@@ -41,8 +41,8 @@ def test_every_problem_is_listed_at_once():
         "lr must be above 0, got 0.0",
         "momentum must be in [0, 1), got 1.0",
         "schedule must be one of cosine, step, plateau, one_cycle, none, got 'cos'",
-        "augment must be none, light, strong or in [0, 1], got 'heavy'",
         "clip_norm must be above 0 or null, got 0.0",
+        "augment must be none, light, strong or in [0, 1], got 'heavy'",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,8 +45,8 @@ def normalised() -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm1d(1), nn.Dropout(0.5), nn.BatchNorm1d(1))
 
 
-def settled(average: WeightAverage, images: torch.Tensor) -> None:
-    average.settle(MadeEpoch(images), lambda model, batch: model(batch.images))  # type: ignore[arg-type]
+def settled(average: WeightAverage, images: torch.Tensor, frozen: Sequence[nn.Module] = ()) -> None:
+    average.settle(MadeEpoch(images), lambda model, batch: model(batch.images), frozen=frozen)
 
 
 def equal(first: nn.Module, second: nn.Module) -> bool:
@@ -86,8 +87,8 @@ def test_settling_draws_no_random_number() -> None:
 
 def test_frozen_statistics_are_kept() -> None:
     model = normalised()
-    average = WeightAverage(model, frozen=[model[0]])
-    settled(average, torch.full((8, 1), 3.0))
+    average = WeightAverage(model)
+    settled(average, torch.full((8, 1), 3.0), frozen=[model[0]])
     kept, taken = average.model[0], average.model[2]  # type: ignore[index]
     assert (kept.running_mean.item(), taken.running_mean.item()) == (0.0, pytest.approx(3.0, rel=1e-4))
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from trainables.contract import WeightFile
-from trainables.engine.models import build_classifier, freeze, weight_files
+from trainables.engine.freezing import freeze
+from trainables.engine.models import build_classifier, weight_files
 from trainables.engine.resnet20 import ResNet20
 
 
@@ -72,11 +73,11 @@ def test_a_model_without_weights_says_so():
 
 def test_freezing_takes_the_input_side_and_never_the_head():
     built = build_classifier("resnet20", num_classes=2, in_channels=1, resolution=8)
-    frozen = freeze(built, 0.5)  # 38 modules with parameters: 19 convolutions, 19 norms
+    frozen = freeze(built.model, built.head, 0.5)  # 38 modules with parameters: 19 convolutions, 19 norms
     assert len(frozen) == 19
     assert not built.model.stem[0].weight.requires_grad
     assert built.model.stages[-1].conv2.weight.requires_grad
-    assert len(freeze(built, 1.0)) == 38
+    assert len(freeze(built.model, built.head, 1.0)) == 38
     assert [name for name, p in built.model.named_parameters() if p.requires_grad] == [
         "head.weight",
         "head.bias",

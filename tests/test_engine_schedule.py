@@ -10,12 +10,16 @@ from trainables.engine.schedule import Schedule
 
 def optimizer_with_two_rates() -> torch.optim.SGD:
     head, backbone = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
-    return torch.optim.SGD([{"params": [head], "lr": 1.0}, {"params": [backbone], "lr": 0.1}])
+    groups = [
+        {"params": [head], "base_lr": 1.0},
+        {"params": [backbone], "base_lr": 0.1, "backbone_ratio": 0.1},
+    ]
+    return torch.optim.SGD(groups, lr=1.0)
 
 
-def rates(name, positions, *, epochs=8, warmup_epochs=0.0):
+def rates(name, positions, *, epochs=8, **settings):
     optimizer = optimizer_with_two_rates()
-    schedule = Schedule(optimizer, name=name, epochs=epochs, warmup_epochs=warmup_epochs)
+    schedule = Schedule(optimizer, name=name, epochs=epochs, **settings)
     found = []
     for position in positions:
         schedule.set_position(position)
@@ -65,6 +69,7 @@ def test_plateau_divides_by_ten_once_the_loss_has_stood_still():
         schedule.set_position(epoch - 0.5)
         heads.append(schedule.lr)
         schedule.observe(epoch, loss)
+    schedule.set_position(5.5)
     assert heads == pytest.approx([0.5, 1.0, 1.0, 1.0, 0.1])
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.01])
 
@@ -105,3 +110,22 @@ def test_a_warm_up_that_does_not_fit_is_refused(name, warmup_epochs):
 def test_one_epoch_is_annealed_too_and_without_a_warning(name, caplog):
     assert rates(name, [0.65, 0.999], epochs=1)[1][0] == pytest.approx(0.0, abs=1e-4)
     assert not caplog.records
+
+
+def test_a_backbone_becomes_even_with_the_head_from_an_epoch_on():
+    found = rates("cosine", [0, 2, 4, 6], even_from=4)
+    assert [head for head, _ in found] == pytest.approx([1.0, 0.8535534, 0.5, 0.1464466])
+    assert [backbone for _, backbone in found] == pytest.approx([0.1, 0.08535534, 0.5, 0.1464466])
+
+
+def test_all_rates_fall_from_an_epoch_on():
+    assert rates("none", [2.9, 3, 7], falls={3: 0.5}) == [(1.0, 0.1), (0.5, 0.05), (0.5, 0.05)]
+
+
+def test_a_group_that_joins_later_follows_from_its_first_step_on():
+    optimizer = optimizer_with_two_rates()
+    schedule = Schedule(optimizer, name="cosine", epochs=8)
+    schedule.set_position(2)
+    optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "base_lr": 0.01})
+    schedule.set_position(4)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5, 0.05, 0.005])

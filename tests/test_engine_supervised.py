@@ -15,10 +15,12 @@ from trainables.contract import Budget, Diverged, Env
 from trainables.engine.augment import Augment
 from trainables.engine.batches import Batches
 from trainables.engine.data import load_data
-from trainables.engine.metrics import ClassificationMetrics
+from trainables.engine.metrics import ClassificationMetrics, CrossEntropy
 from trainables.engine.optimizer import build_optimizer
 from trainables.engine.precision import MixedPrecision
 from trainables.engine.schedule import Schedule
+from trainables.engine.step import Stepper
+from trainables.engine.stopping import Stopping
 from trainables.engine.supervised import SupervisedTraining
 
 SMALL = Budget(epochs=4, subset=0.05, resolution=8)
@@ -46,10 +48,9 @@ def linear_training(env, **settings) -> SupervisedTraining:
         batches=Batches(
             data, env, augment=Augment(0.0), statistics=data.train.statistics(data.score_resolution)
         ),
-        loss=nn.CrossEntropyLoss(),
+        stepper=Stepper(model, optimizer, CrossEntropy(), MixedPrecision("fp32", CPU), **settings),
         metrics=ClassificationMetrics(10, CPU),
-        precision=MixedPrecision("fp32", CPU),
-        **settings,
+        stopping=Stopping(metric="val_accuracy", mode="max"),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from made_runs import executed, fateful_space, listed, made_space, replayed, sampler_for
 
 from search.energy import EnergyReading
@@ -14,12 +15,19 @@ from search.trial.failure import Failure
 
 
 def row(
-    epoch: int, rung: int, value: float, *, is_rung_end: bool = False, is_replay: bool = False
+    epoch: int,
+    rung: int,
+    value: float,
+    *,
+    is_rung_end: bool = False,
+    why_done: str = "",
+    is_replay: bool = False,
 ) -> EpochRow:
     return EpochRow(
         epoch=epoch,
         rung=rung,
         is_rung_end=is_rung_end,
+        why_done=why_done,
         metrics={"val_accuracy": value},
         seconds=1.0,
         energy=EnergyReading(cpu_mj=500),
@@ -163,6 +171,44 @@ def test_patience_ends_a_trial_that_no_longer_gains(tmp_path: Path) -> None:
     ]
     assert decisions == ["go_on", "go_on", "stop"]
     assert run.history.trials[task.trial_id].message == "no gain in 2 epochs"
+
+
+def test_a_trial_below_the_threshold_is_eliminated_and_the_others_go_on(tmp_path: Path) -> None:
+    settings = {"search.early_stop_threshold": 0.3, "search.scheduler.mode": "none"}
+    run = new_run(tmp_path, **settings)
+    answers = []
+    for value in (0.29, 0.3):
+        task = run.next_task()
+        assert task is not None
+        answers.append(run.on_epoch(task.trial_id, row(1, 0, value, is_rung_end=True)))
+    assert answers == ["stop", "go_on"]
+    eliminated = run.history.trials["trial-0000"]
+    assert eliminated.status == "stopped"
+    assert eliminated.message == "val_accuracy 0.29 is worse than early_stop_threshold 0.3"
+    assert run.rungs.counts()[0] == 2
+    assert replayed(run).trials == run.history.trials
+
+
+def test_an_epoch_without_evaluation_lets_a_trial_go_on(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    task = run.next_task()
+    assert task is not None
+    unscored = EpochRow(epoch=1, rung=0, metrics={"num_samples": 10.0}, seconds=1.0)
+    assert run.on_epoch(task.trial_id, unscored) == "go_on"
+    assert run.history.trials[task.trial_id].value("val_accuracy") is None
+
+
+@pytest.mark.parametrize(("rung", "status"), [(1, "stopped"), (2, "finished")])
+def test_a_training_that_is_done_early_ends_its_trial(tmp_path: Path, rung: int, status: str) -> None:
+    run = new_run(tmp_path, **{"search.scheduler.mode": "promotion"})
+    task = run.next_task()
+    assert task is not None
+    last = row(2, rung, 0.5, is_rung_end=True, why_done="max_steps: 9 steps are taken")
+    assert run.on_epoch(task.trial_id, last) == "stop"
+    trial = run.history.trials[task.trial_id]
+    assert (trial.status, trial.message, trial.rung) == (status, "max_steps: 9 steps are taken", rung)
+    assert run.rungs.promotable(is_last_call=True) is None
+    assert replayed(run).trials == run.history.trials
 
 
 def test_with_promotion_a_trial_pauses_at_each_rung_and_the_best_go_on(tmp_path: Path) -> None:

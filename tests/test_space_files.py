@@ -192,6 +192,7 @@ SECTION = {
     "precision=fp8": "search.precision: must be one of auto, fp32, bf16, fp16, got 'fp8'",
     "seed=-1": "search.seed: must be from 0 to 4294967295, got -1",
     "patience=2.5": "search.patience: must be a whole number, got 2.5",
+    "early_stop_threshold=low": "search.early_stop_threshold: must be a number, got the text 'low'",
     "when={lr: sgd}": "search.when.lr: must be as in {momentum: {optimizer: sgd}}, got 'sgd'",
     "when={mom: {lr: 0.1}}": "search.when.mom: is not among the parameters (there are lr)",
     "when={lr: {optimiser: sgd}}": "search.when.lr.optimiser: is not among the parameters (there are lr)",

@@ -15,6 +15,7 @@ from search.trial import Checkpointing, EpochRow, run_trial
 from trainables.checkpoint import load_checkpoint
 from trainables.contract import Budget, Env
 from trainables.load import load_trainable
+from trainables.toy import ToyTraining
 
 TOY = load_trainable("toy")
 LADDER = Ladder((Budget(epochs=1, subset=0.25), Budget(epochs=3, subset=0.5), Budget(epochs=4, subset=1.0)))
@@ -86,3 +87,66 @@ def test_notes_and_sources_stand_in_the_first_row_only(tmp_path: Path) -> None:
     first, second, *_ = rows(tmp_path)
     assert first.sources["gpu_source"] == "nvml_counter"
     assert second.sources == {}
+
+
+class DoneEarly(ToyTraining):
+    """Scores every second epoch, has nothing to learn after `last`, and remarks on the second."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__(TOY.hparams(), Env(data="none", data_seed=0, seed=1, cache_dir=Path()))
+        self._last = last
+
+    @property
+    def why_done(self) -> str:
+        return "nothing to learn" if self.epochs_done >= self._last else ""
+
+    def run_epoch(self, budget: Budget) -> dict[str, float]:
+        values = dict(super().run_epoch(budget))
+        is_scored = self.epochs_done % 2 == 0 or self.epochs_done == budget.epochs or self.why_done
+        return values if is_scored else {"num_samples": values["num_samples"]}
+
+    def notes(self) -> dict[str, str]:
+        return {"precision": "fp32"} | ({"memory": "it was too much"} if self.epochs_done == 2 else {})
+
+
+def done_early(folder: Path, last: int, ladder: Ladder, **options: object) -> list[EpochRow]:
+    trainable = replace(TOY, start=lambda hparams, budget, env: DoneEarly(last))
+    env = Env(data="none", data_seed=0, seed=1, cache_dir=folder, horizon=ladder.horizon)
+    return list(run_trial(trainable, TOY.hparams(), ladder, env, SteadyMeter(), **options))  # type: ignore[arg-type]
+
+
+def test_a_training_that_is_done_ends_its_rung_and_is_tested(tmp_path: Path) -> None:
+    checkpointing = Checkpointing(path=tmp_path / "checkpoint.pt")
+    options = {"checkpointing": checkpointing, "final": tmp_path / "final.pt"}
+    ladder = Ladder((Budget(epochs=9),))
+    done = done_early(tmp_path, 5, ladder, **options)
+    assert [(row.epoch, row.is_rung_end, row.why_done) for row in done][-2:] == [
+        (4, False, ""),
+        (5, True, "nothing to learn"),
+    ]
+    assert done[-1].test is not None
+    assert (tmp_path / "final.pt").exists()
+    again = done_early(tmp_path, 5, ladder, **options)
+    assert [(row.epoch, row.is_replay, row.why_done) for row in again] == [(5, True, "nothing to learn")]
+
+
+def test_where_rungs_are_trainings_only_the_last_one_ends_the_trial(tmp_path: Path) -> None:
+    ladder = Ladder((Budget(epochs=2), Budget(epochs=4)), "rung")
+    done = done_early(tmp_path, 1, ladder)
+    assert [(row.epoch, row.rung, bool(row.why_done)) for row in done] == [
+        (1, 0, False),
+        (2, 0, False),
+        (3, 1, True),
+    ]
+
+
+def test_epochs_may_go_without_evaluation_but_not_the_last_of_a_rung(tmp_path: Path) -> None:
+    done = done_early(tmp_path, 99, LADDER)
+    assert ["val_accuracy" in row.metrics for row in done] == [True, True, True, True]
+    long = done_early(tmp_path, 99, Ladder((Budget(epochs=5),)))
+    assert ["val_accuracy" in row.metrics for row in long] == [False, True, False, True, True]
+
+
+def test_a_note_is_told_once(tmp_path: Path) -> None:
+    notes = [dict(row.notes) for row in done_early(tmp_path, 99, LADDER)]
+    assert notes == [{"precision": "fp32"}, {"memory": "it was too much"}, {}, {}]

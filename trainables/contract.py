@@ -86,7 +86,9 @@ class Training(Protocol):
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
         """Train one epoch at `budget`, evaluate on validation, and return plain floats.
 
-        The trainable's metric is among them. `num_samples` counts the training examples seen.
+        The trainable's metric is among them. `num_samples` counts the training examples seen. An
+        epoch may go without evaluation, and then returns no `val_` value at all; never the last
+        one of the budget.
 
         Raises:
             Diverged: The loss became NaN or infinite.
@@ -101,7 +103,10 @@ class Training(Protocol):
         ...
 
     def notes(self) -> Mapping[str, str]:
-        """Automatic choices with their reasons, such as the precision; written to the trial's row."""
+        """Automatic choices with their reasons, such as the precision; written to the trial's row.
+
+        They may change from epoch to epoch: memory that ran out, an epoch trained again.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,6 +119,16 @@ class Training(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`, which a `state_dict()` of the same hparams returned."""
         ...
+
+
+def why_done(training: Training) -> str:
+    """Why no further epoch would train anything, such as early stopping; empty while one would.
+
+    A training that can end before its epochs do says so in an attribute `why_done`; of one without
+    it, and whenever it is empty, all epochs are run.
+    """
+    reason: str = getattr(training, "why_done", "")
+    return reason
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from search.space import Space
 # what the scores that are there already mean.
 _MUST_MATCH = (
     *("trainable", "data", "metric", "mode", "objective", "fixed", "ladder", "horizon", "seed"),
-    *("precision", "patience", "validation_subset", "validation_resolution"),
+    *("precision", "patience", "early_stop_threshold", "validation_subset", "validation_resolution"),
 )
 _MUST_MATCH_OF_SCHEDULER = ("mode", "brackets", "audit")  # who went on, and who paused
 

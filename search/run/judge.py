@@ -83,7 +83,9 @@ class Judge:
 
     def on_epoch(self, trial: TrialRecord, row: EpochRow) -> Verdict:
         """Tell of a new epoch of `trial`, the latest of its rows."""
-        metric, value = self._space.metric, row.metrics[self._space.metric]
+        metric, value = self._space.metric, row.metrics.get(self._space.metric)
+        if value is None:  # an epoch without evaluation
+            return Verdict()
         if not math.isfinite(value):
             return Verdict(Ending("diverged", "diverged", f"{metric} is {value}"))
         self.rungs.on_epoch(trial.trial_id, value)
@@ -94,18 +96,27 @@ class Judge:
             except Unmeasured as unmeasured:
                 return Verdict(Ending("stopped", message=str(unmeasured)))
             self._sampler.report(trial.trial_id, row.rung, *values)
+            why_last = row.why_done or self._why_eliminated(value)
+            if why_last:
+                self.rungs.withdraw(trial.trial_id)
             bracket = self.rungs.bracket_of(trial.number)
             decision = self.rungs.on_result(trial.trial_id, row.rung, values, bracket=bracket, uncert=uncert)
             if decision == "pause":
                 return Verdict(Ending("paused"))
             if decision == "stop":
                 is_top = row.rung == len(self._space.ladder.rungs) - 1
-                return Verdict(Ending("finished" if is_top else "stopped"))
+                return Verdict(Ending("finished" if is_top else "stopped", message=why_last))
             is_audit = decision == "audit"
         best, patience = trial.best(metric, self._space.mode), self._space.patience
         if patience is not None and best is not None and trial.epochs - best[0] >= patience:
             return Verdict(Ending("stopped", message=f"no gain in {patience} epochs"))
         return Verdict(is_audit=is_audit)
+
+    def _why_eliminated(self, value: float) -> str:
+        threshold, sign = self._space.early_stop_threshold, 1 if self._space.mode == "max" else -1
+        if threshold is None or sign * value >= sign * threshold:
+            return ""
+        return f"{self._space.metric} {value:.4g} is worse than early_stop_threshold {threshold:g}"
 
     def on_end(self, trial_id: str, status: Status, cause: str) -> None:
         """Tell how a trial ended, or that it pauses."""

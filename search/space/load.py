@@ -197,6 +197,7 @@ class _Reading:
             validation_subset=section.validation_subset,
             validation_resolution=section.validation_resolution,
             patience=section.patience,
+            early_stop_threshold=section.early_stop_threshold,
             precision=section.precision,
             seed=section.seed,
             design=section.design,

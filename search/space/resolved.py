@@ -34,6 +34,7 @@ class Space:
         start: Points tried right after the default configuration. Each may be partial.
         warm_start: Folders of earlier runs whose trials the sampler knows from the beginning.
         patience: Epochs without improvement after which a trial ends.
+        early_stop_threshold: A trial whose metric is worse than this at a rung's end is stopped there.
         trials: Explicit points, each partial: they are trained instead of a sampler's.
         design: Points made from the parameters' values, with `levels` values of each range.
         repeats: Seeds per point of a list or design.
@@ -60,6 +61,7 @@ class Space:
     validation_subset: float | int | None
     validation_resolution: ValidationResolution
     patience: int | None
+    early_stop_threshold: float | None
     precision: Precision
     seed: int
     trials: tuple[Mapping[str, Any], ...] = ()
@@ -132,6 +134,7 @@ class Space:
             "metering": self.metering.model_dump(),
             "promote": self.promote.model_dump(),
             "patience": self.patience,
+            "early_stop_threshold": self.early_stop_threshold,
             "precision": self.precision,
             "seed": self.seed,
             "when": {

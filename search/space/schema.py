@@ -216,6 +216,7 @@ class SearchSection(Section):
     metering: MeteringSection = MeteringSection()
     promote: Promote = Promote()
     patience: Count | None = None
+    early_stop_threshold: Number | None = None
     precision: Precision = "auto"
     seed: Seed = 0
     when: When = {}

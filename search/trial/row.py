@@ -19,10 +19,12 @@ class EpochRow:
     Attributes:
         epoch: Epochs the trial has run, this one included; see `Ladder.ends` for new starts.
         rung: The rung whose budget the epoch ran at.
-        is_rung_end: The trial has now used that budget.
+        is_rung_end: The trial has now used that budget, or as much of it as it ever will.
+        why_done: Why the trial ends before its ladder does; empty if it does not.
         seconds: Wall time since the last row: training, evaluation and, in the first, the start.
         energy: Joules of the same stretch of time.
-        notes: Automatic choices with their reasons (precision, ...), in an attempt's first row.
+        notes: Automatic choices with their reasons (precision, ...): all in an attempt's first row,
+            then those that are new.
         sources: Where the joules come from, in an attempt's first row.
         lease: The attempt's account at its node's meter; empty where it has a meter of its own.
         test: Test metrics, in the last row of a promoted training only.
@@ -33,6 +35,7 @@ class EpochRow:
     epoch: int
     rung: int
     is_rung_end: bool = False
+    why_done: str = ""
     metrics: Mapping[str, float]
     seconds: float
     energy: EnergyReading = field(default_factory=EnergyReading)

@@ -15,7 +15,7 @@ from search.energy import EnergyMeter, EnergyReading
 from search.trial.failure import BadResult
 from search.trial.row import EpochRow
 from search.trial.saving import read_state, save_state
-from trainables.contract import Env, Trainable, Training
+from trainables.contract import Env, Trainable, Training, why_done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +50,13 @@ def run_trial(
     saved after, marked as a replay: its first report may have been lost with the worker.
 
     Args:
-        metric: What each epoch must report; None is the trainable's own.
+        metric: What each epoch that is scored must report; None is the trainable's own.
         final: Promotion: evaluate on the test set after the last epoch and keep the state here.
 
     Raises:
         Diverged: The loss became NaN or infinite.
-        BadResult: `run_epoch` returned other things than plain numbers with the metric.
+        BadResult: `run_epoch` returned other things than plain numbers, with the metric where it
+            is needed: at the end of a rung, and beside any other value of validation.
     """
     stretch = _Stretch(meter, clock)
     saved, reading_notes = read_state(checkpointing.path) if checkpointing else ({}, {})
@@ -63,19 +64,26 @@ def run_trial(
     if saved:
         yield replace(EpochRow.from_dict(saved["row"]), is_replay=True)
     saved_s = clock()
-    notes, sources = {**climb.training.notes(), **reading_notes}, meter.sources.to_dict()
-    while climb.epochs_done < ladder.ends[-1]:
+    told: dict[str, str] = {}
+    sources = meter.sources.to_dict()
+    while not climb.is_done:
         rung = ladder.rung_for(climb.epochs_done)
-        metrics = _checked(climb.run_epoch(), metric or trainable.metric)
-        is_last = climb.epochs_done == ladder.ends[-1]
-        test = _checked(climb.training.test(), "") if final and is_last else None
-        if final and is_last:
+        metrics = _checked(climb.run_epoch())
+        is_rung_end = climb.epochs_done in ladder.ends or climb.is_done
+        if is_rung_end or any(name.startswith("val_") for name in metrics):
+            _check_has(metric or trainable.metric, metrics)
+        test = _checked(climb.training.test()) if final and climb.is_done else None
+        notes = {name: note for name, note in climb.training.notes().items() if told.get(name) != note}
+        told |= notes
+        notes |= reading_notes
+        if final and climb.is_done:
             notes |= save_state(final, climb.training.state_dict())
         seconds, energy = stretch.cut()
         row = EpochRow(
             epoch=climb.epochs_done,
             rung=rung,
-            is_rung_end=climb.epochs_done in ladder.ends,
+            is_rung_end=is_rung_end,
+            why_done=climb.why_done,
             metrics=metrics,
             seconds=seconds,
             energy=energy,
@@ -89,7 +97,7 @@ def run_trial(
             row = replace(row, notes=notes | save_state(checkpointing.path, state))
             saved_s = clock()
         yield row
-        notes, sources = {}, {}
+        sources, reading_notes = {}, {}
 
 
 class _Climb:
@@ -104,6 +112,22 @@ class _Climb:
         self.training = self._started()
         if not self._is_fresh:
             self.training.load_state_dict(saved["training"])
+
+    @property
+    def why_done(self) -> str:
+        """Why the trial ends before its ladder does; empty if it does not.
+
+        Where each rung is a training of its own, only the last one's end is the trial's.
+        """
+        ladder, done = self._ladder, self.epochs_done
+        is_early = 0 < done < ladder.ends[-1]
+        if not is_early or (ladder.horizon == "rung" and ladder.rung_for(done - 1) < len(ladder.rungs) - 1):
+            return ""
+        return why_done(self.training)
+
+    @property
+    def is_done(self) -> bool:
+        return self.epochs_done >= self._ladder.ends[-1] or bool(self.why_done)
 
     def run_epoch(self) -> Mapping[str, float]:
         """One epoch at its rung's budget, in a new training where one is due."""
@@ -137,14 +161,17 @@ class _Stretch:
         return spent
 
 
-def _checked(metrics: Mapping[str, float], metric: str) -> dict[str, float]:
+def _check_has(metric: str, metrics: Mapping[str, float]) -> None:
+    if metric not in metrics:
+        raise BadResult(f"run_epoch must return {metric!r}, got only {sorted(metrics)}")
+
+
+def _checked(metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics as plain floats.
 
     Raises:
-        BadResult: A value is not a number, or the metric is missing.
+        BadResult: A value is not a number.
     """
-    if metric and metric not in metrics:
-        raise BadResult(f"run_epoch must return {metric!r}, got only {sorted(metrics)}")
     odd = {name: type(value).__name__ for name, value in metrics.items() if not _is_number(value)}
     if odd:
         raise BadResult(f"run_epoch must return plain numbers, got {odd}; convert them with float()")

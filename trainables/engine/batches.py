@@ -23,6 +23,15 @@ class Batch:
     images: Tensor
     labels: Tensor
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def split(self, size: int) -> list[Batch]:
+        """The same examples in as few even pieces as hold at most `size` each."""
+        num_pieces = -(-len(self) // size)
+        pieces = zip(self.images.tensor_split(num_pieces), self.labels.tensor_split(num_pieces), strict=True)
+        return [Batch(*piece) for piece in pieces] if num_pieces > 1 else [self]
+
 
 class Batches:
     """The batches of one trial.

@@ -8,6 +8,8 @@ from torch.nn import functional
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from trainables.engine.batches import Batch
+
 
 class ClassificationMetrics:
     """Accuracy, macro F1, loss and, from six classes on, top-5 accuracy; fed batch by batch."""
@@ -22,10 +24,10 @@ class ClassificationMetrics:
         self._scores = MetricCollection(scores).to(device)
         self._loss = MeanMetric().to(device)
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Take in a batch: logits (batch, classes) in fp32, labels (batch,)."""
-        self._scores.update(logits, labels)
-        self._loss.update(functional.cross_entropy(logits, labels), weight=len(labels))
+    def update(self, logits: Tensor, batch: Batch) -> None:
+        """Take in a batch and its logits (batch, classes) in fp32."""
+        self._scores.update(logits, batch.labels)
+        self._loss.update(functional.cross_entropy(logits, batch.labels), weight=len(batch))
 
     def compute(self) -> dict[str, float]:
         """Plain floats over all batches since the last call, which are then forgotten."""
@@ -34,3 +36,13 @@ class ClassificationMetrics:
         self._scores.reset()
         self._loss.reset()
         return values
+
+
+class CrossEntropy:
+    """Cross entropy with labels (batch,), or with shares of classes (batch, classes)."""
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self._label_smoothing = label_smoothing
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        return functional.cross_entropy(logits, batch.labels, label_smoothing=self._label_smoothing)

@@ -138,24 +138,6 @@ def _hub_names(filename: str) -> list[str]:
     return list(dict.fromkeys([safe, filename]))
 
 
-def freeze(classifier: Classifier, share: float) -> list[nn.Module]:
-    """Freeze a share of the backbone from the input side, and return its modules.
-
-    The share counts modules with parameters of their own; the head is never among them.
-    """
-    in_head = set(classifier.head.modules())
-    backbone = [
-        module
-        for module in classifier.model.modules()
-        if module not in in_head and next(module.parameters(recurse=False), None) is not None
-    ]
-    frozen = backbone[: round(share * len(backbone))]
-    for module in frozen:
-        for parameter in module.parameters(recurse=False):
-            parameter.requires_grad_(False)
-    return frozen
-
-
 def _from_timm(
     name: str, num_classes: int, in_channels: int, path: Path | None, resolution: int, drop_rate: float
 ) -> Classifier:

@@ -1,4 +1,4 @@
-"""Optimisers with two learning rates and no decay on biases and norms."""
+"""Optimisers with a rate for each part of a model and no decay on biases and norms."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import timm.optim
 import torch
+from timm.models import group_parameters
 from torch import nn
 
 
@@ -19,21 +20,44 @@ def build_optimizer(
     weight_decay: float,
     momentum: float,
     backbone_lr_ratio: float,
+    layer_decay: float = 1.0,
 ) -> torch.optim.Optimizer:
     """Any optimiser timm knows, over every trainable parameter of `model`.
 
-    The head's groups come first and learn at `lr`; the others at `lr * backbone_lr_ratio`.
+    The head's groups come first and learn at `lr`; the others at `lr * backbone_lr_ratio`. Each
+    group keeps its rate as `base_lr`, from which a `Schedule` makes those of the steps.
 
     Args:
         name: "sgd" is Nesterov's, "momentum" is plain; else as in `timm.optim.list_optimizers()`.
+        layer_decay: Each layer of the backbone learns at this times the rate of the one above it
+            (Bao et al. 2021, "BEiT"). Below 1 it needs a model of timm, which says what its layers are.
     """
     known = [str(known_name) for known_name in timm.optim.list_optimizers()]
     if name not in known:
         raise ValueError(f"no optimiser is named {name!r}; timm has {', '.join(known)}")
-    groups = _groups(model, head, lr=lr, backbone_lr=lr * backbone_lr_ratio, weight_decay=weight_decay)
+    groups = parameter_groups(
+        model,
+        head,
+        lr=lr,
+        weight_decay=weight_decay,
+        backbone_lr_ratio=backbone_lr_ratio,
+        layer_decay=layer_decay,
+    )
     optimizer = timm.optim.create_optimizer_v2(groups, opt=name, lr=lr, momentum=momentum)
     check_groups(model, optimizer)
     return optimizer
+
+
+def add_missing_groups(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> None:
+    """Let `optimizer` step those parameters of `groups` too that it does not step yet.
+
+    What it knows of the others (momentum, second moments) stays as it is.
+    """
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    for group in groups:
+        missing = [parameter for parameter in group["params"] if id(parameter) not in held]
+        if missing:
+            optimizer.add_param_group({**group, "params": missing})
 
 
 def check_groups(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -52,18 +76,49 @@ def check_groups(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         raise ValueError(f"each trainable parameter belongs in one optimiser group: {'; '.join(wrong)}")
 
 
-def _groups(
-    model: nn.Module, head: nn.Module, *, lr: float, backbone_lr: float, weight_decay: float
+def parameter_groups(
+    model: nn.Module,
+    head: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    backbone_lr_ratio: float,
+    layer_decay: float = 1.0,
 ) -> list[dict[str, Any]]:
+    """The trainable parameters of `model` in groups of one rate and one decay, the head's first."""
     in_head = {id(parameter) for parameter in head.parameters()}
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {
-            "params": [p for p in parameters if (id(p) in in_head) == is_head and (p.ndim > 1) == decays],
-            "lr": lr if is_head else backbone_lr,
-            "weight_decay": weight_decay if decays else 0.0,  # vectors are biases and norms: never decayed
-        }
-        for is_head in (True, False)
-        for decays in (True, False)
-    ]
-    return [group for group in groups if group["params"]]
+    scales = _layer_scales(model, layer_decay)
+    members: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_head, decays = id(parameter) in in_head, parameter.ndim > 1
+            scale = 1.0 if is_head else scales.get(name, 1.0)
+            members.setdefault((is_head, scale, decays), []).append(parameter)
+    groups = []
+    for (is_head, scale, decays), parameters in sorted(
+        members.items(), key=lambda item: item[0], reverse=True
+    ):
+        ratio = 1.0 if is_head else backbone_lr_ratio
+        groups.append(
+            {
+                "params": parameters,
+                "lr": lr * ratio * scale,
+                "base_lr": lr * ratio * scale,
+                "backbone_ratio": ratio,
+                "weight_decay": weight_decay if decays else 0.0,  # vectors are biases and norms: never
+            }
+        )
+    return groups
+
+
+def _layer_scales(model: nn.Module, layer_decay: float) -> dict[str, float]:
+    """What the rate of each parameter is multiplied by; nothing if all layers learn alike."""
+    if layer_decay == 1.0:
+        return {}
+    if not hasattr(model, "group_matcher"):
+        kind = type(model).__name__
+        raise ValueError(f"layer_decay below 1 needs a model of timm, got {kind}; set layer_decay to 1")
+    timms: Any = model
+    layers: dict[str, int] = group_parameters(model, timms.group_matcher(coarse=False), reverse=True)
+    top = max(layers.values())
+    return {name: layer_decay ** (top - layer) for name, layer in layers.items()}

@@ -27,12 +27,22 @@ class MixedPrecision:
             raise ValueError("precision fp16 needs a GPU, got device cpu; write fp32, bf16 or auto")
         self.reason = f"{name}: {why}"
         self._device = device
-        self._dtype = _DTYPES[name]
-        self._scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+        self._has_fallen_back = False
+        self._use(name)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether everything is computed in fp32."""
+        return self._dtype == torch.float32
+
+    def fall_back(self, why: str) -> None:
+        """Compute in fp32 from now on."""
+        self.reason, self._has_fallen_back = why, True
+        self._use("fp32")
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context for forward passes; losses are computed outside it, in fp32."""
-        return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
+        return torch.autocast(self._device.type, self._dtype, enabled=not self.is_full)
 
     def backward(self, loss: Tensor) -> None:
         self._scaler.scale(loss).backward()
@@ -48,11 +58,18 @@ class MixedPrecision:
         optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
-        return self._scaler.state_dict()
+        fallback = self.reason if self._has_fallen_back else ""
+        return {"scaler": self._scaler.state_dict(), "fallback": fallback}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if state:  # a disabled scaler has an empty state and refuses it
-            self._scaler.load_state_dict(dict(state))
+        if state["fallback"]:
+            self.fall_back(state["fallback"])
+        if state["scaler"]:  # a disabled scaler has an empty state and refuses it
+            self._scaler.load_state_dict(dict(state["scaler"]))
+
+    def _use(self, name: str) -> None:
+        self._dtype = _DTYPES[name]
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=name == "fp16")
 
 
 def _automatic(device: torch.device) -> tuple[str, str]:

@@ -20,10 +20,11 @@ _OF_NO_SECOND_CYCLE = (
 
 
 class Schedule:
-    """Sets the learning rate of every group, each from its own base rate.
+    """Sets the learning rate of every group: its `base_lr` times the share that is due.
 
     Positions are in epochs, so a change of subset between rungs, which changes the steps per
-    epoch, changes nothing here. After `epochs` the last rate stays.
+    epoch, changes nothing here. After `epochs` the last rate stays. A group that joins the
+    optimiser later follows from its first step on.
 
     Args:
         name: cosine falls to 0; step divides by 10 at 50 % and 75 % (He et al. 2016); plateau divides
@@ -31,10 +32,19 @@ class Schedule:
             rises for 30 % and falls to 0 as a cosine; none stays.
         epochs: What the schedule spans: those of the top rung, or with the horizon "rung" of one rung.
         warmup_epochs: The rate first rises from 0 over these; 0 for one_cycle, which rises by itself.
+        even_from: From this many epochs on groups learn without their `backbone_ratio`; None is never.
+        falls: Shares that all rates are multiplied by from an epoch on, by that epoch.
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, *, name: ScheduleName, epochs: int, warmup_epochs: float = 0.0
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        name: ScheduleName,
+        epochs: int,
+        warmup_epochs: float = 0.0,
+        even_from: int | None = None,
+        falls: Mapping[int, float] | None = None,
     ) -> None:
         if not 0 <= warmup_epochs < epochs:
             raise ValueError(f"warmup_epochs must be in [0, {epochs}), the epochs, got {warmup_epochs}")
@@ -42,10 +52,14 @@ class Schedule:
             raise ValueError(f"one_cycle has a rise of its own; set warmup_epochs to 0, got {warmup_epochs}")
         self._optimizer = optimizer
         self._warmup_epochs = warmup_epochs
-        self._shape = _shape(optimizer, name, epochs, warmup_epochs)
+        self._even_from = math.inf if even_from is None else even_from
+        self._falls = falls or {}
+        # timm's schedulers set the rates of an optimiser, and never those of a group that joins later.
+        self._share = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        self._shape = _shape(self._share, name, epochs, warmup_epochs)
         self._plateau: ReduceLROnPlateau | None = None
         if name == "plateau":
-            self._plateau = ReduceLROnPlateau(optimizer, patience=math.ceil(epochs / 10))
+            self._plateau = ReduceLROnPlateau(self._share, patience=math.ceil(epochs / 10))
 
     @property
     def lr(self) -> float:
@@ -55,14 +69,19 @@ class Schedule:
     def set_position(self, epochs: float) -> None:
         """Set all rates for this many epochs done; each step asks for its middle."""
         self._shape.step_update(epochs)  # type: ignore[arg-type]
+        share = self._share.param_groups[0]["lr"]
+        share *= math.prod(fall for epoch, fall in self._falls.items() if epochs >= epoch)
+        for group in self._optimizer.param_groups:
+            ratio = group.get("backbone_ratio", 1.0) if epochs >= self._even_from else 1.0
+            group["lr"] = group["base_lr"] / ratio * share
 
     def observe(self, epochs: int, val_loss: float) -> None:
         """Tell the validation loss after an epoch; only plateau listens, once warm-up is over."""
         if self._plateau is None or epochs < self._warmup_epochs:
             return
-        self.set_position(epochs)
+        self._shape.step_update(epochs)
         self._plateau.step(val_loss)
-        self._shape.base_values = [group["lr"] for group in self._optimizer.param_groups]
+        self._shape.base_values = [group["lr"] for group in self._share.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         plateau = self._plateau.state_dict() if self._plateau else {}

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
 
 from trainables.contract import Budget, Diverged
 from trainables.engine.averaging import WeightAverage
-from trainables.engine.batches import Batch, Batches, TrainEpoch
-from trainables.engine.metrics import ClassificationMetrics
-from trainables.engine.precision import MixedPrecision
+from trainables.engine.freezing import Freezing
+from trainables.engine.memory import MicroBatch
+from trainables.engine.parts import B, Batches, Metrics, TrainEpoch
 from trainables.engine.schedule import Schedule
 from trainables.engine.seeds import restore_rng, rng_state
+from trainables.engine.step import Stepper
+from trainables.engine.stopping import Stopping
 
 _STEPS_PER_CHECK = 32  # reading a loss waits for the GPU, so they are read in lots
 _MIB = 2**20
 
 
-class SupervisedTraining:
+class SupervisedTraining(Generic[B]):
     """A `contract.Training` put together from parts.
 
     Args:
-        loss: From logits (batch, classes) in fp32 and labels (batch,) to the mean loss.
-        batch_size: Examples per forward pass.
-        accumulate: Forward passes per optimiser step.
-        clip_norm: Largest norm of all gradients together; None does not clip.
-        frozen: Modules that keep their weights and their statistics.
         average: Scored and tested instead of the trained weights; None scores those.
+        eval_every: Validation is scored after every so many epochs, and at the end of each budget.
+        has_retry: An epoch that diverges in mixed precision is trained once more, in fp32.
+        epochs: The largest budget's; `stopping` watches the scores of that one.
         notes: Automatic choices of whoever put the parts together, with their reasons.
     """
 
@@ -41,15 +42,15 @@ class SupervisedTraining:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,
-        batches: Batches,
-        loss: Callable[[Tensor, Tensor], Tensor],
-        metrics: ClassificationMetrics,
-        precision: MixedPrecision,
-        batch_size: int,
-        accumulate: int = 1,
-        clip_norm: float | None = None,
-        frozen: Sequence[nn.Module] = (),
+        batches: Batches[B],
+        stepper: Stepper[B],
+        metrics: Metrics[B],
+        stopping: Stopping,
+        freezing: Freezing | None = None,
         average: WeightAverage | None = None,
+        eval_every: int = 1,
+        has_retry: bool = False,
+        epochs: int = 0,
         notes: Mapping[str, str] | None = None,
     ) -> None:
         self.model = model
@@ -57,115 +58,164 @@ class SupervisedTraining:
         self.schedule = schedule
         self.batches = batches
         self.epochs_done = 0
-        self._loss = loss
+        self._stepper = stepper
         self._metrics = metrics
-        self._precision = precision
-        self._batch_size = batch_size
-        self._accumulate = accumulate
-        self._clip_norm = clip_norm
-        self._frozen = frozen
+        self._stopping = stopping
+        self._freezing = freezing or Freezing()
         self._average = average
+        self._eval_every = eval_every
+        self._has_retry = has_retry
+        self._epochs = epochs
+        self._scoring = MicroBatch()
         self._notes = dict(notes or {})
-        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+
+    @property
+    def why_done(self) -> str:
+        """Why no further epoch would train anything; empty while one would."""
+        return self._stopping.why_done
 
     def run_epoch(self, budget: Budget) -> dict[str, float]:
         """Train one epoch and score validation; see `contract.Training.run_epoch`."""
-        if torch.cuda.is_initialized():
-            torch.cuda.reset_peak_memory_stats()
-        started_s = perf_counter()
-        values = self._train(self.batches.epoch(budget, self.epochs_done))
-        trained_s = perf_counter()
-        if self._average:  # by the next epoch's examples, whose augmentation was not trained on
-            self._average.settle(self.batches.epoch(budget, self.epochs_done + 1), self._logits)
-        values |= {
-            f"val_{name}": value for name, value in self._scores(self.batches.validation(budget)).items()
-        }
-        scored_s = perf_counter()
-        self.epochs_done += 1
-        self.schedule.observe(self.epochs_done, values["val_loss"])
-        if torch.cuda.is_initialized():
-            values["peak_memory_mib"] = torch.cuda.max_memory_allocated() / _MIB
-        return values | {"train_s": trained_s - started_s, "eval_s": scored_s - trained_s}
+        self._freezing.enter(self.epochs_done, self.optimizer)
+        if not self._has_retry or self._stepper.precision.is_full:
+            return self._epoch(budget)
+        before = copy.deepcopy(self.state_dict())
+        try:
+            return self._epoch(budget)
+        except Diverged as error:
+            why = str(error)
+        self.load_state_dict(before)
+        self._stepper.precision.fall_back(f"fp32: {why} in mixed precision; the epoch was trained again")
+        return self._epoch(budget)
 
     def test(self) -> dict[str, float]:
         """Score the test set; see `contract.Training.test`."""
         return {f"test_{name}": value for name, value in self._scores(self.batches.test()).items()}
 
     def notes(self) -> dict[str, str]:
-        return {"precision": self._precision.reason, **self._notes}
+        scoring = {"scoring_memory": self._scoring.note} if self._scoring.note else {}
+        return {
+            "precision": self._stepper.precision.reason,
+            **self._notes,
+            **self._stepper.notes(),
+            **scoring,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "epochs_done": self.epochs_done,
+            "is_thawed": self._freezing.is_thawed,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "average": self._average.state_dict() if self._average else {},
-            "precision": self._precision.state_dict(),
+            "precision": self._stepper.precision.state_dict(),
+            "memory": [self._stepper.micro.state_dict(), self._scoring.state_dict()],
+            "stopping": self._stopping.state_dict(),
             "rng": rng_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["is_thawed"]:
+            self._freezing.thaw(self.optimizer)  # the optimiser's state has their groups
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if self._average:
             self._average.load_state_dict(state["average"])
-        self._precision.load_state_dict(state["precision"])
+        self._stepper.precision.load_state_dict(state["precision"])
+        for part, saved in zip((self._stepper.micro, self._scoring), state["memory"], strict=True):
+            part.load_state_dict(saved)
+        self._stopping.load_state_dict(state["stopping"])
         self.epochs_done = state["epochs_done"]
         restore_rng(state["rng"])
 
-    def _train(self, epoch: TrainEpoch) -> dict[str, float]:
+    def _epoch(self, budget: Budget) -> dict[str, float]:
+        if torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats()
+        started_s = perf_counter()
+        values = self._train(self.batches.epoch(budget, self.epochs_done))
+        trained_s = perf_counter()
+        values |= self._validated(budget)
+        scored_s = perf_counter()
+        self.epochs_done += 1
+        if self._stepper.micro.size:
+            values["micro_batch"] = float(self._stepper.micro.size)
+        if torch.cuda.is_initialized():
+            values["peak_memory_mib"] = torch.cuda.max_memory_allocated() / _MIB
+        return values | {"train_s": trained_s - started_s, "eval_s": scored_s - trained_s}
+
+    def _train(self, epoch: TrainEpoch[B]) -> dict[str, float]:
         self.model.train()
-        for module in self._frozen:
-            module.training = False  # not eval(): that would reach down to modules that learn
-        steps = epoch.steps(self._batch_size * self._accumulate, drop_single=self._has_batch_norm)
+        self._freezing.hold()
+        steps = self._stepper.steps(epoch) if not self.why_done else []
         losses: list[float] = []
         unread: list[Tensor] = []
-        for number, indices in enumerate(steps):
-            self.schedule.set_position(self.epochs_done + (number + 0.5) / len(steps))
-            unread.append(self._step(epoch, indices))
-            if len(unread) == _STEPS_PER_CHECK or number == len(steps) - 1:
+        for number, indices in enumerate(steps, start=1):
+            self.schedule.set_position(self.epochs_done + (number - 0.5) / len(steps))
+            unread.append(self._stepper.take(epoch, indices, where=self._where(number)))
+            if self._average:
+                self._average.update(self.model)
+            is_last = self._stopping.count_step() or number == len(steps)
+            if len(unread) == _STEPS_PER_CHECK or is_last:
                 losses += self._read(unread, first_step=len(losses))
                 unread.clear()
-        sizes = [len(indices) for indices in steps]
-        mean_loss = sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
-        return {"train_loss": mean_loss, "lr": self.schedule.lr, "num_samples": float(sum(sizes))}
+            if is_last:
+                break
+        return self._train_values(losses, [len(indices) for indices in steps[: len(losses)]])
 
-    def _step(self, epoch: TrainEpoch, indices: Tensor) -> Tensor:
-        """One optimiser step on these examples; returns their mean loss, still on the device."""
-        losses = []
-        for part in indices.split(self._batch_size):
-            batch = epoch.batch(part)
-            loss = self._loss(self._logits(self.model, batch), batch.labels) * (len(part) / len(indices))
-            self._precision.backward(loss)
-            losses.append(loss.detach())
-        self._precision.step(self.optimizer, clip_norm=self._clip_norm)
-        if self._average:
-            self._average.update(self.model)
-        return torch.stack(losses).sum()
+    def _train_values(self, losses: Sequence[float], sizes: Sequence[int]) -> dict[str, float]:
+        values = {"lr": self.schedule.lr, "num_samples": float(sum(sizes))}
+        if losses:
+            total = sum(loss * size for loss, size in zip(losses, sizes, strict=True))
+            values["train_loss"] = total / sum(sizes)
+        return values
 
     def _read(self, losses: Sequence[Tensor], *, first_step: int) -> list[float]:
         values: list[float] = torch.stack(list(losses)).tolist()
         for step, value in enumerate(values, start=first_step + 1):
-            self._check_finite(value, "loss", f", step {step}")
+            if not math.isfinite(value):
+                raise Diverged(f"loss became {value} in {self._where(step)}")
         return values
 
+    def _validated(self, budget: Budget) -> dict[str, float]:
+        """The scores after this epoch; nothing if it is not one that is scored."""
+        epoch = self.epochs_done + 1
+        if epoch % self._eval_every and epoch < budget.epochs and not self.why_done:
+            return {}
+        if self._average:  # by the next epoch's examples, whose augmentation was not trained on
+            next_epoch = self.batches.epoch(budget, epoch)
+            self._average.settle(next_epoch, self._stepper.outputs, frozen=self._freezing.modules)
+        scores = {
+            f"val_{name}": value for name, value in self._scores(self.batches.validation(budget)).items()
+        }
+        self.schedule.observe(epoch, scores["val_loss"])
+        if budget.epochs < self._epochs:
+            return scores
+        return dict(self._stopping.observe(epoch, scores, self._scored_model))
+
+    @property
+    def _scored_model(self) -> nn.Module:
+        return self._average.model if self._average else self.model
+
     @torch.inference_mode()
-    def _scores(self, batches: Iterable[Batch]) -> dict[str, float]:
-        model = self._average.model if self._average else self.model
-        model.eval()
+    def _scores(self, batches: Iterable[B]) -> Mapping[str, float]:
+        model = self._scored_model.eval()
         for batch in batches:
-            self._metrics.update(self._logits(model, batch), batch.labels)
+            for piece in self._scored(model, batch):
+                self._metrics.update(*piece)
         scores = self._metrics.compute()
-        self._check_finite(scores["loss"], "loss on held-out images")
+        if not math.isfinite(scores["loss"]):
+            raise Diverged(f"loss on held-out data became {scores['loss']} in epoch {self.epochs_done + 1}")
         return scores
 
-    def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
-        with self._precision.autocast():
-            logits: Tensor = model(batch.images)
-        return logits.float()
+    def _scored(self, model: nn.Module, batch: B) -> list[tuple[Any, B]]:
+        """Outputs and examples of `batch`, in pieces that fit into memory."""
+        return self._scoring.fitting(
+            lambda size: [(self._stepper.outputs(model, piece), piece) for piece in batch.split(size)],
+            num_examples=len(batch),
+            where=f"scoring, epoch {self.epochs_done + 1}",
+        )
 
-    def _check_finite(self, value: float, what: str, where: str = "") -> None:
-        if not math.isfinite(value):
-            raise Diverged(f"{what} became {value} in epoch {self.epochs_done + 1}{where}")
+    def _where(self, step: int) -> str:
+        return f"epoch {self.epochs_done + 1}, step {step}"

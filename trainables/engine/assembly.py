@@ -1,0 +1,120 @@
+"""From hyperparameters to a training: the parts that every trainable needs, chosen and put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainables.contract import Budget, Env, Mode
+from trainables.engine.averaging import WeightAverage
+from trainables.engine.freezing import Freezing, freeze
+from trainables.engine.hparams import TrainingHparams
+from trainables.engine.no_effect import without_effect
+from trainables.engine.optimizer import build_optimizer, parameter_groups
+from trainables.engine.parts import B, Batches, Loss, Metrics
+from trainables.engine.precision import MixedPrecision
+from trainables.engine.schedule import Schedule
+from trainables.engine.step import Stepper, outputs_of_images
+from trainables.engine.stopping import Stopping
+from trainables.engine.supervised import SupervisedTraining
+
+
+def assemble(
+    hparams: TrainingHparams,
+    budget: Budget,
+    env: Env,
+    *,
+    model: nn.Module,
+    head: nn.Module,
+    batches: Batches[B],
+    loss: Loss[B],
+    metrics: Metrics[B],
+    metric: str,
+    mode: Mode,
+    forward: Callable[[nn.Module, B], Any] = outputs_of_images,
+    notes: Mapping[str, str] | None = None,
+) -> SupervisedTraining[B]:
+    """A training of `model` at epoch 0, whose schedule spans `budget.epochs`.
+
+    With the horizon "anytime" the rate stays up, and averaged weights are scored.
+
+    Args:
+        model: On the device already.
+        head: The part of `model` that learns at lr and is never frozen.
+        metric: The value of `run_epoch` that ranks epochs, and whether more or less is better.
+        notes: Choices of the trainable's own.
+    """
+    device = torch.device(env.device)
+    torch.set_float32_matmul_precision("high" if hparams.tf32 else "highest")
+    frozen = freeze(model, head, hparams.frozen_share)
+    rates = {
+        "lr": hparams.lr,
+        "weight_decay": hparams.weight_decay,
+        "backbone_lr_ratio": hparams.backbone_lr_ratio,
+        "layer_decay": hparams.layer_decay,
+    }
+    optimizer = build_optimizer(model, head, name=hparams.optimizer, momentum=hparams.momentum, **rates)
+    average = _average(hparams, env, model)
+    if hparams.compile:
+        model.compile()  # after the copy for the average, which is scored as it is
+    return SupervisedTraining(
+        model=model,
+        optimizer=optimizer,
+        schedule=_schedule(hparams, budget, env, optimizer),
+        batches=batches,
+        stepper=Stepper(
+            model,
+            optimizer,
+            loss,
+            MixedPrecision(env.precision, device),
+            forward=forward,
+            batch_size=hparams.batch_size,
+            accumulate=hparams.accumulate,
+            clip_norm=hparams.clip_norm,
+        ),
+        metrics=metrics,
+        stopping=Stopping(metric=metric, mode=mode, patience=hparams.patience, max_steps=hparams.max_steps),
+        freezing=Freezing(
+            frozen,
+            num_epochs=hparams.frozen_epochs,
+            groups=lambda: parameter_groups(model, head, **rates),
+        ),
+        average=average,
+        eval_every=hparams.eval_every,
+        has_retry=hparams.fp32_retry,
+        epochs=budget.epochs,
+        notes={**(notes or {}), **_notes(hparams, env), **without_effect(hparams, budget, env)},
+    )
+
+
+def _average(hparams: TrainingHparams, env: Env, model: nn.Module) -> WeightAverage | None:
+    if env.horizon == "anytime":
+        return WeightAverage(model)
+    return None if hparams.ema_decay is None else WeightAverage(model, decay=hparams.ema_decay)
+
+
+def _schedule(
+    hparams: TrainingHparams, budget: Budget, env: Env, optimizer: torch.optim.Optimizer
+) -> Schedule:
+    thaw = hparams.frozen_epochs
+    return Schedule(
+        optimizer,
+        name="none" if env.horizon == "anytime" else hparams.schedule,
+        epochs=budget.epochs,
+        warmup_epochs=hparams.warmup_epochs,
+        even_from=hparams.even_from,
+        falls={} if thaw is None else {thaw: hparams.thawed_lr_ratio},
+    )
+
+
+def _notes(hparams: TrainingHparams, env: Env) -> dict[str, str]:
+    notes = {}
+    if env.horizon == "anytime":
+        notes["horizon"] = "anytime: a constant rate; averaged weights are scored"
+    if hparams.accumulate > 1:
+        effective = hparams.batch_size * hparams.accumulate
+        notes["accumulate"] = f"{effective} examples a step, {hparams.batch_size} at a time"
+    return notes

@@ -1,0 +1,114 @@
+"""The hyperparameters of the training loop, which every trainable that uses it takes. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from trainables.engine.choices import ScheduleName
+
+SCHEDULES: tuple[str, ...] = get_args(ScheduleName)
+NO_EFFECT_ANYTIME = ("schedule", "ema_decay")  # there the rate stays, and an average of its own is scored
+
+Rule = tuple[str, Callable[[Any], bool]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingHparams:
+    """What may be set or searched for in any training: inherit it and add the model's own.
+
+    A subclass gives other defaults by naming the field again, and other rules by `problems`.
+
+    Attributes:
+        optimizer: A name timm knows, checked at start; "sgd" is Nesterov's, "momentum" plain.
+        schedule: Of no effect with the horizon "anytime", where the rate stays up after warm-up.
+        backbone_lr_ratio: The backbone learns at this times lr, the new head at lr.
+        even_from: From this many epochs on the backbone learns at lr as well; null is never.
+        layer_decay: Each layer of the backbone learns at this times the rate of the one above it.
+        frozen_share: Share of the backbone, from the input side, that keeps its weights.
+        frozen_epochs: It keeps them for so many epochs and then learns too; null is for ever.
+        thawed_lr_ratio: From then on all rates are times this.
+        clip_norm: Largest norm of all gradients together; null does not clip.
+        accumulate: Batches per optimiser step.
+        ema_decay: Score an exponential average of the weights, of this decay; null scores them as
+            they are. Of no effect with the horizon "anytime", which has an average of its own.
+        patience: Epochs without a gain after which the training ends with its best weights; counted
+            at the largest budget only. (The space's `search.patience` stops a trial at any.)
+        max_steps: Optimiser steps after which the training ends; null is no limit.
+        eval_every: Epochs from one validation to the next; a rung's last epoch is scored anyway.
+        fp32_retry: Train an epoch that diverged in mixed precision once more, and the rest, in fp32.
+        tf32: Let GPUs compute fp32 matrix products in TF32.
+        compile: Compile the model with torch.compile.
+    """
+
+    optimizer: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    batch_size: int = 128
+    schedule: ScheduleName = "cosine"
+    warmup_epochs: float = 0.0
+    backbone_lr_ratio: float = 1.0
+    even_from: int | None = None
+    layer_decay: float = 1.0
+    frozen_share: float = 0.0
+    frozen_epochs: int | None = None
+    thawed_lr_ratio: float = 0.1
+    clip_norm: float | None = None
+    accumulate: int = 1
+    ema_decay: float | None = None
+    patience: int | None = None
+    max_steps: int | None = None
+    eval_every: int = 1
+    fp32_retry: bool = False
+    tf32: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if problems := self.problems():
+            raise ValueError("; ".join(problems))
+
+    def problems(self) -> list[str]:
+        """Everything in these values that makes no sense, in words."""
+        problems = broken_rules(self, _RULES)
+        if self.schedule == "one_cycle" and self.warmup_epochs:
+            problems.append(f"one_cycle rises by itself; set warmup_epochs to 0, got {self.warmup_epochs}")
+        if self.frozen_epochs is not None and not self.frozen_share:
+            problems.append("frozen_epochs needs something frozen; set frozen_share above 0")
+        return problems
+
+
+def broken_rules(hparams: Any, rules: Mapping[str, Rule]) -> list[str]:
+    """What the rules say of values that break them, each rule of one field."""
+    return [
+        f"{name} must be {allowed}, got {value!r}"
+        for name, (allowed, fits) in rules.items()
+        if not fits(value := getattr(hparams, name))
+    ]
+
+
+def _or_null(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+_RULES: dict[str, Rule] = {
+    "lr": ("above 0", lambda lr: lr > 0),
+    "momentum": ("in [0, 1)", lambda momentum: 0 <= momentum < 1),
+    "weight_decay": ("0 or more", lambda decay: decay >= 0),
+    "batch_size": ("1 or more", lambda size: size >= 1),
+    "schedule": (f"one of {', '.join(SCHEDULES)}", lambda name: name in SCHEDULES),
+    "warmup_epochs": ("0 or more", lambda epochs: epochs >= 0),
+    "backbone_lr_ratio": ("above 0", lambda ratio: ratio > 0),
+    "even_from": ("0 or more, or null", _or_null(lambda epochs: epochs >= 0)),
+    "layer_decay": ("in (0, 1]", lambda decay: 0 < decay <= 1),
+    "frozen_share": ("in [0, 1]", lambda share: 0 <= share <= 1),
+    "frozen_epochs": ("1 or more, or null", _or_null(lambda epochs: epochs >= 1)),
+    "thawed_lr_ratio": ("above 0", lambda ratio: ratio > 0),
+    "clip_norm": ("above 0 or null", _or_null(lambda norm: norm > 0)),
+    "accumulate": ("1 or more", lambda batches: batches >= 1),
+    "ema_decay": ("in (0, 1), or null", _or_null(lambda decay: 0 < decay < 1)),
+    "patience": ("1 or more, or null", _or_null(lambda epochs: epochs >= 1)),
+    "max_steps": ("1 or more, or null", _or_null(lambda steps: steps >= 1)),
+    "eval_every": ("1 or more", lambda epochs: epochs >= 1),
+}

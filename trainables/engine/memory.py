@@ -1,0 +1,72 @@
+"""What fits into memory: the examples that pass through a model at once."""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import torch
+
+_R = TypeVar("_R")
+_WORDS = re.compile(r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
+
+
+class MicroBatch:
+    """How many examples pass through a model at once: as many as wanted, until memory says no.
+
+    Attributes:
+        size: What passes at once now; None as long as nothing was too much.
+        note: What was too much and what became of it, in words; empty as long as nothing was.
+    """
+
+    def __init__(self) -> None:
+        self.size: int | None = None
+        self.note = ""
+
+    def fitting(
+        self,
+        attempt: Callable[[int], _R],
+        *,
+        num_examples: int,
+        where: str,
+        smallest: int = 1,
+        undo: Callable[[], None] = lambda: None,
+    ) -> _R:
+        """What `attempt` gives for the largest size, halved from failure to failure, that memory holds.
+
+        Args:
+            num_examples: What an attempt is given at most; the size that is halved first.
+            smallest: If even this is too much, the error goes on to the caller.
+            undo: Clears away what a failed attempt has left.
+        """
+        while True:
+            size = min(self.size or num_examples, num_examples)
+            try:
+                return attempt(size)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or size <= smallest:
+                    raise
+            undo()
+            self._halve(size, smallest, where)  # out here: the error's frames hold what shall be freed
+
+    def _halve(self, size: int, smallest: int, where: str) -> None:
+        first = self.note.partition(";")[0] or f"{size} examples at once were too much ({where})"
+        self.size = max(smallest, -(-size // 2))
+        self.note = f"{first}; {self.size} pass at once, and the step is the same"
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"size": self.size, "note": self.note}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.size, self.note = state["size"], state["note"]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a smaller batch could help: torch raises several kinds of error when memory runs out."""
+    is_kind = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_kind or bool(_WORDS.search(str(error)))

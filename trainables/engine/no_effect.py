@@ -1,0 +1,58 @@
+"""Knobs that were turned and cannot act, with the reason."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import timm.optim
+import torch
+
+from trainables.contract import Budget, Env
+from trainables.engine.hparams import TrainingHparams
+
+_DECOUPLED = {"adamw", "nadamw", "lion"}  # they shrink a weight by lr x weight_decay of itself
+_LEAST_SHRINKAGE = 3e-8  # half the spacing of fp32 numbers: below it w - shrinkage * w is w
+
+
+def without_effect(hparams: TrainingHparams, budget: Budget, env: Env) -> dict[str, str]:
+    """Why each hyperparameter that differs from its default does nothing, if it does nothing.
+
+    The names are `no effect of NAME`, for the notes of a trial's row.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(hparams)}
+    reasons = dict(_reasons(hparams, budget, env))
+    turned = {name for name in reasons if getattr(hparams, name) != defaults[name]}
+    return {f"no effect of {name}": reasons[name] for name in sorted(turned)}
+
+
+def _reasons(hparams: TrainingHparams, budget: Budget, env: Env) -> Iterator[tuple[str, str]]:
+    yield from _optimizer_reasons(hparams)
+    is_all_frozen = hparams.frozen_share == 1 and hparams.frozen_epochs is None
+    if is_all_frozen:
+        yield "backbone_lr_ratio", "the whole backbone is frozen"
+        yield "layer_decay", "the whole backbone is frozen"
+    if hparams.backbone_lr_ratio == 1:
+        yield "even_from", "backbone_lr_ratio is 1, so all rates are even"
+    if hparams.frozen_epochs is None:
+        yield "thawed_lr_ratio", "frozen_epochs is null, so nothing thaws"
+    elif hparams.frozen_epochs >= budget.epochs:
+        yield "frozen_epochs", f"there are {budget.epochs} epochs, so nothing thaws"
+    if hparams.even_from is not None and hparams.even_from >= budget.epochs:
+        yield "even_from", f"there are {budget.epochs} epochs, so rates never become even"
+    if torch.device(env.device).type == "cpu":
+        yield "tf32", "a CPU has no TF32"
+    if env.precision == "fp32" or (env.precision == "auto" and env.device == "cpu"):
+        yield "fp32_retry", "the precision is fp32 from the start"
+
+
+def _optimizer_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:
+    name = hparams.optimizer
+    if not timm.optim.get_optimizer_info(name).has_momentum:
+        yield "momentum", f"{name} has none"
+    shrinkage = hparams.lr * hparams.weight_decay
+    if name in _DECOUPLED and 0 < shrinkage < _LEAST_SHRINKAGE:
+        yield (
+            "weight_decay",
+            f"lr x weight_decay is {shrinkage:.1g}, under 3e-08: no fp32 weight changes by it",
+        )

@@ -1,0 +1,106 @@
+"""One optimiser step on many examples, in pieces that fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from trainables.engine.memory import MicroBatch
+from trainables.engine.parts import B, Loss, TrainEpoch
+from trainables.engine.precision import MixedPrecision
+
+
+def outputs_of_images(model: nn.Module, batch: Any) -> Any:
+    """What a model says of a batch's images: the forward pass unless another is given."""
+    return model(batch.images)
+
+
+class Stepper(Generic[B]):
+    """Takes optimiser steps on a model.
+
+    Without BatchNorm and dropout a step's gradient is the same, but for rounding, however many
+    examples pass at once. BatchNorm's statistics are of the pieces, as on several small devices;
+    dropout draws anew for each.
+
+    Args:
+        forward: From a model and a batch to the outputs that loss and metrics are given.
+        batch_size: Examples per forward pass, as long as memory holds them.
+        accumulate: Forward passes per step.
+        clip_norm: Largest norm of all gradients together; None does not clip.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Loss[B],
+        precision: MixedPrecision,
+        *,
+        forward: Callable[[nn.Module, B], Any] = outputs_of_images,
+        batch_size: int,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+    ) -> None:
+        self.micro = MicroBatch()
+        self.precision = precision
+        self._model = model
+        self._optimizer = optimizer
+        self._loss = loss
+        self._forward = forward
+        self._batch_size = batch_size
+        self._accumulate = accumulate
+        self._clip_norm = clip_norm
+        self._has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
+
+    def steps(self, epoch: TrainEpoch[B]) -> list[Tensor]:
+        """The numbers of the examples of each step of `epoch`."""
+        return list(epoch.steps(self._batch_size * self._accumulate, drop_single=self._has_batch_norm))
+
+    def take(self, epoch: TrainEpoch[B], indices: Tensor, *, where: str) -> Tensor:
+        """Take one step on these examples; gives their mean loss, still on the device."""
+        loss = self.micro.fitting(
+            lambda size: self._backward(epoch, indices, size),
+            num_examples=min(self._batch_size, len(indices)),
+            where=where,
+            smallest=2 if self._has_batch_norm else 1,
+            undo=lambda: self._optimizer.zero_grad(set_to_none=True),
+        )
+        self.precision.step(self._optimizer, clip_norm=self._clip_norm)
+        return loss
+
+    def outputs(self, model: nn.Module, batch: B) -> Any:
+        """What `model` says of `batch`, in fp32."""
+        with self.precision.autocast():
+            outputs = self._forward(model, batch)
+        return _in_fp32(outputs)
+
+    def notes(self) -> dict[str, str]:
+        if not self.micro.note:
+            return {}
+        norm = f"; BatchNorm sees {self.micro.size}" if self._has_batch_norm else ""
+        return {"memory": self.micro.note + norm}
+
+    def _backward(self, epoch: TrainEpoch[B], indices: Tensor, size: int) -> Tensor:
+        losses = []
+        for part in indices.split(self._batch_size):
+            for piece in epoch.batch(part).split(size):
+                share = len(piece) / len(indices)
+                loss = self._loss(self.outputs(self._model, piece), piece) * share
+                self.precision.backward(loss)
+                losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+
+def _in_fp32(outputs: Any) -> Any:
+    """Tensors of any float kind as fp32, in whatever dicts, lists and tuples they are."""
+    if isinstance(outputs, Tensor):
+        return outputs.float() if outputs.is_floating_point() else outputs
+    if isinstance(outputs, Mapping):
+        return {name: _in_fp32(value) for name, value in outputs.items()}
+    if isinstance(outputs, list | tuple):
+        return [_in_fp32(value) for value in outputs]
+    return outputs
