@@ -39,7 +39,8 @@ def assemble(
 ) -> SupervisedTraining[B]:
     """A training of `model` at epoch 0, whose schedule spans `budget.epochs`.
 
-    With the horizon "anytime" the rate stays up, and averaged weights are scored.
+    With the horizon "anytime" the rate stays up, and averaged weights are scored. Whoever is to
+    overfit is scored after every epoch, and never done.
 
     Args:
         model: On the device already.
@@ -76,14 +77,14 @@ def assemble(
             clip_norm=hparams.clip_norm,
         ),
         metrics=metrics,
-        stopping=Stopping(metric=metric, mode=mode, patience=hparams.patience, max_steps=hparams.max_steps),
+        stopping=_stopping(hparams, env, metric, mode),
         freezing=Freezing(
             frozen,
             num_epochs=hparams.frozen_epochs,
             groups=lambda: parameter_groups(model, head, **rates),
         ),
         average=average,
-        eval_every=hparams.eval_every,
+        eval_every=1 if env.is_overfit else hparams.eval_every,
         has_retry=hparams.fp32_retry,
         epochs=budget.epochs,
         notes={**(notes or {}), **_notes(hparams, env), **without_effect(hparams, budget, env)},
@@ -94,6 +95,12 @@ def _average(hparams: TrainingHparams, env: Env, model: nn.Module) -> WeightAver
     if env.horizon == "anytime":
         return WeightAverage(model)
     return None if hparams.ema_decay is None else WeightAverage(model, decay=hparams.ema_decay)
+
+
+def _stopping(hparams: TrainingHparams, env: Env, metric: str, mode: Mode) -> Stopping:
+    if env.is_overfit:
+        return Stopping(metric=metric, mode=mode)
+    return Stopping(metric=metric, mode=mode, patience=hparams.patience, max_steps=hparams.max_steps)
 
 
 def _schedule(
