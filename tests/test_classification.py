@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from made_runs import SteadyMeter, made_space
 
 from search.budget import Ladder
@@ -142,3 +143,21 @@ def test_each_horizon_has_its_rates(tmp_path):
     assert rates["anytime"] == [0.1, 0.1, 0.1]
     assert rates["full"] == pytest.approx([last_rate(0, 3, 2), last_rate(1, 3, 4), last_rate(2, 3, 4)])
     assert rates["rung"] == pytest.approx([last_rate(0, 1, 2), *(last_rate(done, 3, 4) for done in range(3))])
+
+
+@pytest.mark.parametrize(("is_wanted", "precision"), [(True, "high"), (False, "highest")])
+def test_tf32_is_set_anew_by_each_training(tmp_path, is_wanted, precision):
+    torch.set_float32_matmul_precision("medium")
+    env = Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
+    start(Hparams(tf32=is_wanted), Budget(epochs=1), env)
+    assert torch.get_float32_matmul_precision() == precision
+    torch.set_float32_matmul_precision("highest")
+
+
+def test_a_compiled_model_is_the_one_that_trains(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda model: compiled.append(model))
+    env = Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
+    training = start(Hparams(compile=True, ema_decay=0.9), Budget(epochs=1), env)
+    assert compiled == [training.model]
+    assert start(Hparams(), Budget(epochs=1), env).model not in compiled

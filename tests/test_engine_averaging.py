@@ -139,3 +139,27 @@ def test_other_horizons_average_nothing(env: Env) -> None:
         training = start(HPARAMS, SMALL, replace(env, horizon=horizon))  # type: ignore[arg-type]
         assert training.state_dict()["average"] == {}
         assert "horizon" not in training.notes()
+
+
+def test_a_decay_is_reached_after_its_first_steps() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    average = WeightAverage(model, decay=0.5)
+    found = []
+    for weight in (1.0, 2.0, 4.0, 8.0):
+        nn.init.constant_(model.weight, weight)
+        average.update(model)
+        found.append(average.model.weight.item())
+    rising = 1 - 2 ** (-2 / 3)  # timm's share in the second step; the third is above the decay
+    second = rising * 1 + (1 - rising) * 2
+    third = (second + 4) / 2
+    assert found == pytest.approx([1.0, second, third, (third + 8) / 2])
+
+
+def test_a_decay_averages_with_any_schedule(env: Env) -> None:
+    training = start(replace(HPARAMS, ema_decay=0.9), SMALL, replace(env, horizon="full"))
+    scored = training.run_epoch(SMALL)
+    assert training._average is not None
+    plain = start(HPARAMS, SMALL, replace(env, horizon="full"))
+    plain.model.load_state_dict(training.state_dict()["average"]["model"])
+    assert plain._scores(plain.batches.validation(SMALL))["loss"] == scored["val_loss"]
+    assert "horizon" not in training.notes()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 from torch import nn
 
-from trainables.engine.optimizer import build_optimizer, check_groups
+from trainables.engine.optimizer import add_missing_groups, build_optimizer, check_groups, parameter_groups
 
 SETTINGS = {"name": "sgd", "lr": 0.1, "weight_decay": 0.01, "momentum": 0.9, "backbone_lr_ratio": 0.5}
 
@@ -70,3 +71,36 @@ def test_an_unknown_optimiser_is_refused_with_those_there_are():
     model = small_model()
     with pytest.raises(ValueError, match=r"no optimiser is named 'sdg'.*adamw"):
         build_optimizer(model, model[3], **SETTINGS | {"name": "sdg"})
+
+
+def test_each_layer_learns_slower_than_the_one_above_it():
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=3)
+    optimizer = build_optimizer(model, model.get_classifier(), **SETTINGS, layer_decay=0.5)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates[id(model.head.weight)] == 0.1
+    assert rates[id(model.norm.weight)] == pytest.approx(0.1 * 0.5 * 0.5)  # below the head
+    assert rates[id(model.blocks[11].mlp.fc1.weight)] == pytest.approx(0.1 * 0.5 * 0.5)
+    assert rates[id(model.blocks[0].mlp.fc1.weight)] == pytest.approx(0.1 * 0.5 * 0.5**12)
+    assert rates[id(model.patch_embed.proj.weight)] == pytest.approx(0.1 * 0.5 * 0.5**13)
+    assert optimizer.param_groups[0]["params"] == [model.head.weight]
+
+
+def test_layer_decay_is_refused_where_nobody_knows_the_layers():
+    model = small_model()
+    with pytest.raises(ValueError, match="layer_decay below 1 needs a model of timm, got Sequential"):
+        build_optimizer(model, model[3], **SETTINGS, layer_decay=0.5)
+
+
+def test_groups_that_are_added_leave_the_state_of_the_others():
+    model = small_model()
+    model[0].requires_grad_(False)
+    optimizer = build_optimizer(model, model[3], **SETTINGS)
+    model(torch.ones(2, 1, 3, 3)).sum().backward()
+    optimizer.step()
+    before = optimizer.state[model[3].weight]["momentum_buffer"]
+    model[0].requires_grad_(True)
+    rates = {name: SETTINGS[name] for name in ("lr", "weight_decay", "backbone_lr_ratio")}
+    add_missing_groups(optimizer, parameter_groups(model, model[3], **rates))
+    check_groups(model, optimizer)
+    assert optimizer.state[model[3].weight]["momentum_buffer"] is before
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.1, 0.05, 0.05, 0.05]

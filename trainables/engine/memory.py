@@ -55,8 +55,8 @@ class MicroBatch:
         first = self.note.partition(";")[0] or f"{size} examples at once were too much ({where})"
         self.size = max(smallest, -(-size // 2))
         self.note = f"{first}; {self.size} pass at once, and the step is the same"
-        gc.collect()
         if torch.cuda.is_initialized():
+            gc.collect()  # 0.2 s with torch loaded
             torch.cuda.empty_cache()
 
     def state_dict(self) -> dict[str, Any]:
