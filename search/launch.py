@@ -15,13 +15,16 @@ from types import FrameType
 
 from rich.console import Console as RichConsole
 
-from search.cluster.session import Session, ray_session
+from search.cluster.session import Session, offer_worker_env, ray_session
 from search.energy import meter_for
 from search.energy.governor import GovernorError, held_governor, left_over, state_file
 from search.energy.hardware import CPUS
 from search.environment import describe_environment
 from search.ledger import Ledger
 from search.ledger.journal import StorageError
+from search.preflight import Order, PreflightError, Report, order_for
+from search.preflight.local import examining, report_of
+from search.preflight.order import problems_of
 from search.report.console import ConsoleView
 from search.report.unwritten import Unwritten
 from search.run import Run
@@ -31,6 +34,7 @@ from search.sampling.proposal import Sampler
 from search.space import Space, SpaceError, dump_space
 from search.tables import Tables
 
+_KNOWN_FROM_THE_TABLES = ("energy:", "gpu:")  # each row has its source and its reason
 # Seconds each to import, and needed once Ray is up: loaded while Ray starts.
 _IMPORTED_MEANWHILE = ("optuna", "search.cluster.execute")
 
@@ -45,16 +49,20 @@ class Launch:
         address: A running Ray cluster to join; None starts Ray here.
         dashboard: Start Ray's dashboard and say how to sign in.
         should_test: Promotion.
+        should_preflight: Look first, where the trials will run, at what can be known to fail.
+        space_source: What the user wrote after --space, for the commands in messages.
         governor: CPU frequency governor of this machine for the time of the run.
         rerun_failed: Try the failed trials of the run again, from their last checkpoints.
     """
 
     folder: Path
     command: Sequence[str]
+    space_source: str = "SPACE"
     address: str | None = None
     dashboard: bool = False
     should_test: bool = False
     rerun_failed: bool = False
+    should_preflight: bool = True
     governor: str | None = None
 
 
@@ -65,6 +73,7 @@ def launch(
 
     Raises:
         SpaceError: It asks for joules, and nothing on this machine measures any.
+        PreflightError: Something is known to fail; the message lists it all.
         LedgerError: The folder cannot be used.
         StorageError: The disk took the journal or the tables no further; the message says how to go on.
         GovernorError: It cannot be set.
@@ -95,12 +104,14 @@ def _launched(
     where = f"joining Ray at {how.address}" if how.address else "starting Ray on this machine"
     output.print(f"{where}; the first trial starts in some seconds", style="dim")
     with (
+        _examining(space, how) as reports,
         _meanwhile(_IMPORTED_MEANWHILE),
         ray_session(address=how.address, dashboard=how.dashboard) as session,
     ):
         from search.cluster.execute import fitted
         from search.cluster.metering import start_metering
 
+        _check_reports(reports(), output)
         space = replace(space, resources=fitted(space.resources, session))
         _announce(session, how, output)
         _record_settings(ledger, space, how)
@@ -128,6 +139,35 @@ def _governed(how: Launch, output: RichConsole) -> Iterator[None]:
         say = partial(output.print, soft_wrap=True, markup=False)
         with held_governor(how.governor, state, say=say, cpus=CPUS):
             yield
+
+
+@contextmanager
+def _examining(space: Space, how: Launch) -> Iterator[Callable[[], list[Report]]]:
+    """What gives the reports of all nodes, once Ray is up; here the look begins beside Ray's start."""
+    if not how.should_preflight:
+        yield list
+        return
+    order = order_for(space, source=how.space_source, folder=how.folder)
+    if how.address:
+        yield lambda: _examined_nodes(order)
+        return
+    offer_worker_env()
+    with examining(order) as looking:
+        yield lambda: [report_of(looking)]
+
+
+def _examined_nodes(order: Order) -> list[Report]:
+    from search.cluster.preflight import examine_nodes
+
+    return examine_nodes(order)
+
+
+def _check_reports(reports: list[Report], output: RichConsole) -> None:
+    if problems := problems_of(reports):
+        raise PreflightError(problems)
+    for note in dict.fromkeys(note for report in reports for note in report.notes):
+        if not note.startswith(_KNOWN_FROM_THE_TABLES):
+            output.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
 
 
 def _check_measurable(space: Space) -> None:

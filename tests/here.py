@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -44,6 +44,7 @@ def search_without_ray(
         return cli.run("search", words)
 
     monkeypatch.setattr(launch, "ray_session", no_ray)
+    monkeypatch.setattr(launch, "_examining", lambda *_: nullcontext(list))
     monkeypatch.setattr(execute, "execute", executed)
     monkeypatch.setattr(launch, "describe_environment", lambda _: {})
     return search

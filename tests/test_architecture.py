@@ -25,6 +25,7 @@ SHARED_WORDS = {
     "trainables.checkpoint",
     "trainables.atomic_write",
     "trainables.weights",
+    "trainables.gpu",
 }
 
 

@@ -89,6 +89,13 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     return weight_files(hparams.model, hparams.weights)
 
 
+def check_data(env: Env) -> Sequence[str]:
+    """What should be known of the data before a run; see `engine.data_check`."""
+    from trainables.engine.data_check import check_source
+
+    return check_source(env)
+
+
 def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batch]:
     """A classifier at epoch 0, whose schedule spans `budget.epochs`."""
     import torch
@@ -139,6 +146,7 @@ TRAINABLE = Trainable(
     mode="max",
     start=start,
     weights=weights,
+    check_data=check_data,
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),
 )

@@ -153,6 +153,11 @@ def no_weights(hparams: Any) -> Sequence[WeightFile]:
     return ()
 
 
+def unchecked(env: Env) -> Sequence[str]:
+    """The answer of a trainable that has no data, or none that can be looked at beforehand."""
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class OverfitTarget:
     """What a training that learns a few examples by heart comes to.
@@ -176,6 +181,8 @@ class Trainable:
         metric: Name of the value that ranks trials; `run_epoch` returns it.
         start: Makes a training. The budget is the horizon that learning-rate schedules span.
         weights: The files that `start` will want for given hparams.
+        check_data: Looks at the data without decoding it, for the look before a run, within seconds:
+            gives what should be known of it, and raises DataError if it cannot be used.
         overfit: What `Env.is_overfit` must come to; None where no weights are learnt.
         no_effect_anytime: Hparams that do nothing where `Env.horizon` is "anytime".
     """
@@ -185,6 +192,7 @@ class Trainable:
     mode: Mode
     start: Callable[[Any, Budget, Env], Training]
     weights: Callable[[Any], Sequence[WeightFile]] = no_weights
+    check_data: Callable[[Env], Sequence[str]] = unchecked
     no_effect_anytime: tuple[str, ...] = ()
     overfit: OverfitTarget | None = None
 

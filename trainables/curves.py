@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -100,6 +100,12 @@ def start(hparams: Hparams, horizon: Budget, env: Env) -> RecordedTraining:
     if horizon.epochs > num_epochs:
         raise DataError(f"{env.data} has {num_epochs} epochs, the ladder asks for {horizon.epochs}; lower it")
     return RecordedTraining(accuracy[hparams.row], hparams.row)
+
+
+def check_data(env: Env) -> Sequence[str]:
+    """Read the table, which is small."""
+    _curves_of(env.data)
+    return ()
 
 
 def load_curves(path: Path) -> Curves:
@@ -190,4 +196,4 @@ def _num_samples(budget: Budget) -> int:
     return round(budget.subset * _EXAMPLES) if isinstance(budget.subset, float) else budget.subset
 
 
-TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", start=start)
+TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", start=start, check_data=check_data)

@@ -66,6 +66,11 @@ def train() -> int:
     return run("train")
 
 
+def preflight() -> int:
+    """The installed command jouletune-preflight."""
+    return run("preflight")
+
+
 def check_energy() -> int:
     """The installed command jouletune-check-energy."""
     return run("check_energy")

@@ -5,11 +5,20 @@ from __future__ import annotations
 from search.cluster.session import SessionError
 from search.energy.governor import GovernorError
 from search.ledger.journal import LedgerError, StorageError
+from search.preflight import PreflightError
 from search.space import SpaceError
 from trainables.contract import DataError
 from trainables.load import UnknownTrainable
 
-MISTAKES = (SpaceError, LedgerError, SessionError, GovernorError, DataError, UnknownTrainable)
+MISTAKES = (
+    SpaceError,
+    PreflightError,
+    LedgerError,
+    SessionError,
+    GovernorError,
+    DataError,
+    UnknownTrainable,
+)
 
 
 def exit_status(mistake: Exception) -> int:

@@ -46,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="CPU frequency governor for the time of the run, such as performance; needs root",
     )
+    flags.add_argument(
+        "--skip-preflight", action="store_true", help="start without looking at what the trainings will need"
+    )
     flags.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster")
     return flags
 
@@ -82,6 +85,8 @@ def main(options: argparse.Namespace) -> int:
         command=sys.argv,
         address=options.address,
         should_test=True,
+        space_source=str(ledger.space_file),
+        should_preflight=not options.skip_preflight,
         governor=options.governor,
     )
     run, reason = launch(

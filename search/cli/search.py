@@ -87,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="CPU frequency governor for the time of the run, such as performance; needs root",
     )
+    add("--skip-preflight", action="store_true", help="start without looking at what the trials will need")
     add("--dashboard", action="store_true", help="start Ray's dashboard and print how to sign in")
     add("--dry-run", action="store_true", help="print what would run, and end")
     return flags
@@ -150,6 +151,8 @@ def _search(space: Space, known: list[EarlierTrial], options: argparse.Namespace
         address=options.address,
         dashboard=options.dashboard,
         rerun_failed=options.rerun_failed,
+        should_preflight=not options.skip_preflight,
+        space_source=options.space,
         governor=options.governor,
     )
     run, reason = launch(space, plan, make_sampler=lambda fitted: _sampler(fitted, known), output=output)

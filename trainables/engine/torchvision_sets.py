@@ -35,7 +35,7 @@ def load_torchvision(address: str, cache_dir: Path, *, check_at: int | None, num
         DataError: No such data set, or it is not on disk.
     """
     name, query = urlsplit(address).path, urlsplit(address).query
-    by_part = _official_parts(name, download=parse_qs(query).get("download") == ["1"])
+    by_part = official_parts(name, download=parse_qs(query).get("download") == ["1"])
     datasets = list(by_part.values())
     parts = np.repeat(list(by_part), [len(dataset) for dataset in datasets])
     if all(hasattr(dataset, "data") for dataset in datasets):
@@ -56,7 +56,7 @@ def load_torchvision(address: str, cache_dir: Path, *, check_at: int | None, num
     )
 
 
-def _official_parts(name: str, *, download: bool) -> dict[str, Any]:
+def official_parts(name: str, *, download: bool) -> dict[str, Any]:
     dataset_class: Any = getattr(torchvision.datasets, name, None)
     if name not in torchvision.datasets.__all__:
         near = difflib.get_close_matches(name, torchvision.datasets.__all__, n=3)

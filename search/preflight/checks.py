@@ -1,0 +1,83 @@
+"""From what a node has to what will fail there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search.preflight.order import Problem, WeightRow
+
+_WORKER_GIB = 0.7  # resident set of a worker that has torch and timm loaded and trains a ResNet-20
+_LEAST_CHECKPOINT_MIB = 20.0
+_STATE_PER_WEIGHT = 3  # weights, momentum, and an average or a second moment
+_LEAST_DISK_GIB = 0.5
+_UNLIMITED_TRIALS = 50
+
+
+def disk_findings(
+    free_gib: float,
+    rows: Sequence[WeightRow],
+    *,
+    folder: str,
+    workers: int,
+    num_trials: int | None,
+    limit_gib: float | None,
+) -> tuple[list[Problem], list[str]]:
+    """Whether checkpoints fit: an error if not even those of the running trials, a note if not all.
+
+    A checkpoint is taken to be three times the largest file of weights, and 20 MiB at least.
+    """
+    weights_mib = max((row.size_mib or 0.0 for row in rows), default=0.0)
+    each_gib = max(_STATE_PER_WEIGHT * weights_mib, _LEAST_CHECKPOINT_MIB) / 1024
+    least_gib = max(_LEAST_DISK_GIB, each_gib * (workers + 1))
+    if free_gib < least_gib:
+        what = f"disk: {folder} has {free_gib:.1f} GiB free, the checkpoints of {workers} trials at a time "
+        return [Problem(what=f"{what}take about {least_gib:.1f}", remedy="make room, or give --results")], []
+    kept_gib = each_gib * (num_trials or _UNLIMITED_TRIALS)
+    if limit_gib is not None:
+        kept_gib = min(kept_gib, limit_gib)
+    if free_gib >= kept_gib:
+        return [], []
+    note = f"disk: {folder} has {free_gib:.1f} GiB free, and paused trials may keep {kept_gib:.0f} GiB of "
+    return [], [f"{note}checkpoints; set search.limits.disk_gib"]
+
+
+def memory_findings(free_gib: float | None, *, workers: int) -> tuple[list[Problem], list[str]]:
+    """Whether the workers fit beside each other; their data and larger models come on top."""
+    if free_gib is None or free_gib >= _WORKER_GIB * workers:
+        return [], []
+    text = f"memory: {free_gib:.1f} GiB free, a worker takes at least {_WORKER_GIB} GiB"
+    if free_gib < _WORKER_GIB:
+        return [Problem(what=text, remedy="end other programs, or take another machine")], []
+    fits = max(1, int(free_gib / _WORKER_GIB))
+    return [], [f"{text}, and {workers} are to run; --workers {fits} fits"]
+
+
+def version_problems(lacks: Sequence[str]) -> list[Problem]:
+    return [
+        Problem(what=f"versions: {text}", remedy="make the environment anew with `make setup`")
+        for text in lacks
+    ]
+
+
+def sensor_findings(
+    scope: str, reason: str, *, measures: Sequence[str], has_cpu_watts: bool, has_other_limit: bool
+) -> tuple[list[Problem], list[str]]:
+    """Whether joules can be counted: an error where the run cannot do without them.
+
+    A limit in kWh that nothing measures is an error if it is the only limit.
+    """
+    if scope:
+        missing = f" ({reason})" if reason else ""
+        return [], [f"energy: {scope} is measured{missing}"]
+    if has_cpu_watts:
+        return [], ["energy: estimated from search.metering.cpu_watts_max"]
+    text = f"energy: nothing measures it here ({reason or 'no sensor'})"
+    remedy = (
+        "make a sensor readable (results/README.md, devices.csv), state search.metering.cpu_watts_idle "
+        "and cpu_watts_max, or leave out "
+    )
+    blocking = [name for name in measures if name != "search.limits.kwh" or not has_other_limit]
+    if blocking:
+        return [Problem(what=text, remedy=remedy + " and ".join(blocking))], []
+    suffix = "; search.limits.kwh cannot be held" if "search.limits.kwh" in measures else ""
+    return [], [f"{text}; joules will be empty{suffix}"]

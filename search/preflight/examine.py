@@ -1,0 +1,200 @@
+"""The look at one node, in the environment of its workers."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from search.energy import meter_for, visible_gpus
+from search.preflight import checks
+from search.preflight.machine import free_disk_gib, free_memory_gib, nearest_folder, why_unwritable
+from search.preflight.order import Order, Problem, Report, WeightRow
+from search.preflight.trying import tried
+from search.preflight.versions import unmet
+from search.trial.task import cache_folder
+from trainables import weights
+from trainables.contract import DataError, Trainable, WeightFile, WeightsError
+from trainables.gpu import Gpu, answering_gpus
+from trainables.load import load_trainable
+
+
+@dataclass
+class _Found:
+    """What has been found so far."""
+
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    rows: list[WeightRow] = field(default_factory=list)
+
+    def problem(self, what: str, remedy: str) -> None:
+        problem = Problem(what=what, remedy=remedy)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def take(self, findings: tuple[list[Problem], list[str]]) -> None:
+        self.problems += findings[0]
+        self.notes += findings[1]
+
+
+def examine(order: Order) -> Report:
+    """Look at everything on this node, whatever fails first, and say what was found."""
+    started_s, found = time.monotonic(), _Found()
+    found.problems += checks.version_problems(unmet(order.requirements))
+    if trainable := _loaded(order, found):
+        _look_at_weights(order, trainable, found)
+        _look_at_data(order, trainable, found)
+    _look_at_folders(order, found)
+    has_gpu = _look_at_gpus(order, found)
+    found.take(checks.memory_findings(free_memory_gib(), workers=_workers(order)))
+    _look_at_sensors(order, has_gpu, found)
+    if trainable and order.is_trying and not found.problems:
+        found.take(tried(order, trainable, device="cuda" if has_gpu else "cpu"))
+    return Report(
+        problems=tuple(found.problems),
+        notes=tuple(found.notes),
+        weights=tuple(found.rows),
+        seconds=time.monotonic() - started_s,
+    )
+
+
+def _loaded(order: Order, found: _Found) -> Trainable | None:
+    try:
+        return load_trainable(order.task.trainable)
+    except Exception as error:  # a user's file runs on import
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        found.problem(
+            f"trainable: {order.task.trainable} fails on import: {type(error).__name__}: {error} "
+            f"({last.filename}, line {last.lineno})",
+            "mend it; on a cluster the file must be on every node",
+        )
+    return None
+
+
+def _look_at_weights(order: Order, trainable: Trainable, found: _Found) -> None:
+    looked_at: dict[WeightFile, bool] = {}
+    for point in order.points:
+        model = str(point.get("model", Path(order.task.trainable).stem))
+        try:
+            files = trainable.weights(trainable.hparams(**point))
+        except ValueError as error:
+            found.problem(f"model: {error}", "mend parameters in the space")
+            continue
+        except Exception as error:  # a user's own code
+            found.problem(f"weights of {model}: {type(error).__name__}: {error}", "mend the trainable")
+            continue
+        if not files and not any(row.model == model and row.source == "none" for row in found.rows):
+            found.rows.append(WeightRow(model=model, source="none"))
+        for file in files:
+            if file not in looked_at:
+                looked_at[file] = _is_usable(file, order, found)
+            row = _row(model, file, is_there=looked_at[file])
+            if row not in found.rows:
+                found.rows.append(row)
+
+
+def _is_usable(file: WeightFile, order: Order, found: _Found) -> bool:
+    if order.is_fetching and file.source != "file" and weights.locate(file) is None:
+        try:
+            weights.fetch(file)
+        except WeightsError as error:
+            found.problem(f"weights: {error}", "see that there is a network, and try again")
+            return False
+    path = weights.locate(file)
+    fetch = weights.remedy(file).replace("SPACE", order.space)
+    if path is None:
+        found.problem(f"weights: {file.location} is not in {weights.folder_of(file)}", fetch)
+    elif damage := weights.damage(path):
+        again = f"delete it and {fetch}" if file.source != "file" else "give a whole file"
+        found.problem(f"weights: {path}: {damage}", again)
+        return False
+    return path is not None
+
+
+def _row(model: str, file: WeightFile, *, is_there: bool) -> WeightRow:
+    path = weights.locate(file)
+    size_mib = path.stat().st_size / 2**20 if path else file.size_mib
+    location = str(file.location)
+    return WeightRow(model=model, source=file.source, location=location, size_mib=size_mib, is_there=is_there)
+
+
+def _look_at_data(order: Order, trainable: Trainable, found: _Found) -> None:
+    try:
+        found.notes += [f"data: {note}" for note in trainable.check_data(order.task.env())]
+    except DataError as error:
+        found.problem(f"data: {error}", "or name other data in search.data")
+    except Exception as error:  # a user's own code, or a library's on damaged files
+        found.problem(f"data: {type(error).__name__}: {error}", "see that search.data can be read")
+
+
+def _look_at_folders(order: Order, found: _Found) -> None:
+    results, cache = order.task.folder, cache_folder()
+    for name, folder, remedy in (
+        ("results", results, "give another --results"),
+        ("cache", cache, "set JOULETUNE_CACHE to a folder that takes files"),
+    ):
+        if reason := why_unwritable(folder):
+            found.problem(f"{name}: {reason}", remedy)
+    if order.shared_file and not order.shared_file.exists():
+        found.problem(
+            f"results: {order.shared_file.parent} is not the one that the command sees",
+            "give --results on storage that all nodes share",
+        )
+    free_gib = free_disk_gib(results)
+    disk = checks.disk_findings(
+        free_gib,
+        found.rows,
+        folder=str(nearest_folder(results)),
+        workers=_workers(order),
+        num_trials=order.num_trials,
+        limit_gib=order.disk_gib,
+    )
+    found.take(disk)
+
+
+def _look_at_gpus(order: Order, found: _Found) -> bool:
+    """Whether trials here will use GPUs that answer."""
+    visible = visible_gpus(os.environ)
+    if order.gpus == 0 or (order.gpus is None and not visible.uuids):
+        return False
+    remedy = "install a torch for this driver, or --gpus-per-trial 0"
+    try:
+        gpus = answering_gpus()
+    except Exception as error:  # whatever CUDA raises, its first line says it
+        found.problem(f"gpu: {str(error).splitlines()[0]}", remedy)
+        return False
+    if order.gpus and order.gpus > len(gpus):
+        what = f"gpu: a trial wants {order.gpus:g} GPUs, here are {len(gpus)}"
+        found.problem(what, "lower --gpus-per-trial")
+    found.notes += [f"gpu: {text}" for text in _described(gpus)]
+    return True
+
+
+def _described(gpus: Sequence[Gpu]) -> Iterator[str]:
+    for gpu in gpus:
+        others = "; others use the rest" if gpu.free_mib < 0.8 * gpu.total_mib else ""
+        yield f"{gpu.name} answers, {gpu.free_mib / 1024:.1f} of {gpu.total_mib / 1024:.1f} GiB free{others}"
+
+
+def _look_at_sensors(order: Order, has_gpu: bool, found: _Found) -> None:
+    meter = meter_for(gpus=float(has_gpu), cpus=1.0)
+    meter.read()
+    sources = meter.sources
+    meter.close()
+    found.take(
+        checks.sensor_findings(
+            sources.scope,
+            sources.reason,
+            measures=order.measures,
+            has_cpu_watts=order.has_cpu_watts,
+            has_other_limit=order.has_other_limit,
+        )
+    )
+
+
+def _workers(order: Order) -> int:
+    """Trials at a time here, if the space does not say: one a core."""
+    return order.workers or max(1, int((os.cpu_count() or 1) / order.task.cpus))

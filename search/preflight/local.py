@@ -1,0 +1,35 @@
+"""The look at this machine, in a process of its own beside whatever else starts."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+from search.preflight.examine import examine
+from search.preflight.order import Order, PreflightError, Report
+
+
+@contextmanager
+def examining(order: Order) -> Iterator[Future[Report]]:
+    """A look that has begun, in a fresh Python that has this process's environment, as workers have.
+
+    In this process it would load torch, which takes 0.5 GiB, and a user's file could end it.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool.submit(examine, order)
+
+
+def report_of(looking: Future[Report]) -> Report:
+    """What the look found.
+
+    Raises:
+        PreflightError: It died on the way.
+    """
+    try:
+        return looking.result()
+    except BrokenProcessPool as error:
+        what = "the look itself was killed, by a trainable that exits on import or for want of memory"
+        raise PreflightError([f"{what}; python scripts/train.py shows which"]) from error

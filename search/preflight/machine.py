@@ -1,0 +1,57 @@
+"""What a node has left: disk, memory, and whether a folder takes files."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+
+GIB = 2**30
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def nearest_folder(path: Path) -> Path:
+    """`path`, or the folder above it in which it will be made."""
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def free_disk_gib(path: Path) -> float:
+    return shutil.disk_usage(nearest_folder(path)).free / GIB
+
+
+def why_unwritable(path: Path) -> str | None:
+    """Why no file can be made in the folder, or in the one that it will be made in."""
+    folder = nearest_folder(path)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(64 * 1024))
+    except OSError as error:
+        return f"{folder}: {error.strerror}"
+    return None
+
+
+def free_memory_gib(*, meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> float | None:
+    """Memory that new processes can have here, within the container's limit; None is unknown."""
+    known = [gib for gib in (_of_machine(meminfo), _of_cgroup(cgroup)) if gib is not None]
+    return min(known, default=None)
+
+
+def _of_machine(meminfo: Path) -> float | None:
+    with contextlib.suppress(OSError):
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024 / GIB
+    return None
+
+
+def _of_cgroup(cgroup: Path) -> float | None:
+    """The limit less what is used and cannot be given back: inactive files can."""
+    try:
+        most = (cgroup / "memory.max").read_text().strip()
+        used = int((cgroup / "memory.current").read_text())
+        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return None
+    return None if most == "max" else (int(most) - used + int(stat.get("inactive_file", 0))) / GIB

@@ -1,0 +1,54 @@
+"""An epoch of each model on a tiny budget, before hours are spent."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from search.preflight.order import Order, Problem
+from search.trial.failure import classify
+from trainables.contract import Budget, Trainable
+
+_EXAMPLES = 64
+_SCORED = 64
+
+
+def tried(order: Order, trainable: Trainable, *, device: str) -> tuple[list[Problem], list[str]]:
+    """Train each kind of point for one epoch of 64 examples: what fails, and what each took."""
+    problems, notes = [], []
+    for name, point in _one_a_model(order).items():
+        started_s = time.monotonic()
+        try:
+            value = _value_of_an_epoch(order, trainable, point, device)
+        except Exception as error:  # the trial would fail in the same way
+            failure = classify(error)
+            what = f"trial of {name}: {failure.cause}: {failure.message}"
+            problems.append(Problem(what=what, remedy="mend it, or leave the value out of the space"))
+            continue
+        taken_s = time.monotonic() - started_s
+        score = f"{order.task.metric} {value:.3g}"
+        notes.append(f"trial of {name}: {_EXAMPLES} examples in {taken_s:.1f} s, {score}")
+    return problems, notes
+
+
+def _one_a_model(order: Order) -> dict[str, Mapping[str, Any]]:
+    """The first point of each model and its weights; of a trainable without the two, the default."""
+    named: dict[str, Mapping[str, Any]] = {}
+    for point in order.points:
+        words = [str(point[key]) for key in ("model", "weights") if key in point]
+        named.setdefault(" ".join(words) or order.task.trainable, point)
+    return named
+
+
+def _value_of_an_epoch(order: Order, trainable: Trainable, point: Mapping[str, Any], device: str) -> float:
+    lowest = order.task.ladder.rungs[0]
+    budget = Budget(epochs=1, subset=_EXAMPLES, resolution=lowest.resolution)
+    env = replace(order.task.env(), device=device, validation_subset=_SCORED)
+    values = trainable.start(trainable.hparams(**point), budget, env).run_epoch(budget)
+    value = values[order.task.metric]
+    if not math.isfinite(value):
+        raise ValueError(f"{order.task.metric} is {value} after an epoch")
+    return float(value)

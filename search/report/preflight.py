@@ -1,0 +1,41 @@
+"""What a look before a run found, in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console as RichConsole
+from rich.table import Table
+
+from search.preflight import Report, WeightRow
+
+_SOURCES = {
+    "none": "none: random",
+    "torchvision": "torchvision",
+    "hub": "timm, Hugging Face",
+    "url": "timm, by URL",
+    "file": "file",
+}
+
+
+def print_reports(reports: Sequence[Report], output: RichConsole) -> None:
+    """Print for each node where weights come from, and what is worth knowing. Problems are not printed."""
+    for report in reports:
+        node = f" on {report.node}" if len(reports) > 1 else ""
+        output.print(f"looked at in {report.seconds:.1f} s{node}", style="dim")
+        if report.weights:
+            output.print(_weights(report.weights))
+        for note in report.notes:
+            output.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
+
+
+def _weights(rows: Sequence[WeightRow]) -> Table:
+    table = Table("model", "weights from", "file", "size", "there", title="weights", title_justify="left")
+    for row in rows:
+        size = "unknown" if row.size_mib is None else f"{row.size_mib:.1f} MiB"
+        there = "yes" if row.is_there else "no"
+        if row.source == "none":
+            size = there = ""
+        style = None if row.is_there else "red"
+        table.add_row(row.model, _SOURCES[row.source], row.location, size, there, style=style)
+    return table
