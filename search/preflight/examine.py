@@ -16,10 +16,10 @@ from search.preflight.order import Order, Problem, Report, WeightRow
 from search.preflight.trying import tried
 from search.preflight.versions import unmet
 from search.trial.task import cache_folder
-from trainables import weights
 from trainables.contract import DataError, Trainable, WeightFile, WeightsError
 from trainables.gpu import Gpu, answering_gpus
 from trainables.load import load_trainable
+from trainables.weights import damage, fetch, folder_of, locate, remedy
 
 
 @dataclass
@@ -97,28 +97,29 @@ def _look_at_weights(order: Order, trainable: Trainable, found: _Found) -> None:
 
 
 def _is_usable(file: WeightFile, order: Order, found: _Found) -> bool:
-    if order.is_fetching and file.source != "file" and weights.locate(file) is None:
+    if order.is_fetching and file.source != "file" and locate(file) is None:
         try:
-            weights.fetch(file)
+            fetch(file)
         except WeightsError as error:
             found.problem(f"weights: {error}", "see that there is a network, and try again")
             return False
-    path = weights.locate(file)
-    fetch = weights.remedy(file).replace("SPACE", order.space)
+    path = locate(file)
+    cure = remedy(file).replace("SPACE", order.space)
     if path is None:
-        found.problem(f"weights: {file.location} is not in {weights.folder_of(file)}", fetch)
-    elif damage := weights.damage(path):
-        again = f"delete it and {fetch}" if file.source != "file" else "give a whole file"
-        found.problem(f"weights: {path}: {damage}", again)
+        found.problem(f"weights: {file.location} is not in {folder_of(file)}", cure)
         return False
-    return path is not None
+    if reason := damage(path):
+        again = f"delete it and {cure}" if file.source != "file" else "give a whole file"
+        found.problem(f"weights: {path}: {reason}", again)
+    return reason is None
 
 
 def _row(model: str, file: WeightFile, *, is_there: bool) -> WeightRow:
-    path = weights.locate(file)
+    path = locate(file)
     size_mib = path.stat().st_size / 2**20 if path else file.size_mib
-    location = str(file.location)
-    return WeightRow(model=model, source=file.source, location=location, size_mib=size_mib, is_there=is_there)
+    return WeightRow(
+        model=model, source=file.source, location=file.location, size_mib=size_mib, is_there=is_there
+    )
 
 
 def _look_at_data(order: Order, trainable: Trainable, found: _Found) -> None:
