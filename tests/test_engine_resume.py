@@ -118,6 +118,7 @@ def test_so_it_does_with_images_that_are_decoded(env: Env, tmp_path: Path, num_t
         {"optimizer": "adamw", "lr": 1e-3, "schedule": "plateau", "warmup_epochs": 0.5, "accumulate": 2},
         {"frozen_share": 0.5, "frozen_epochs": 3, "backbone_lr_ratio": 0.5, "even_from": 5},
         {"patience": 1, "eval_every": 2, "clip_norm": 1.0, "schedule": "one_cycle"},
+        {"mixup": 0.4, "cutmix": 1.0, "rand_augment": 0.3, "accumulate": 2},
         {"max_steps": 9, "label_smoothing": 0.1, "schedule": "step"},
     ],
     ids=lambda changes: next(iter(changes)),

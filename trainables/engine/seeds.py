@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
-_PURPOSES = ("order", "augment")
+Purpose = Literal["order", "augment", "mix"]
+
+_PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 
-def generator(purpose: Literal["order", "augment"], *, seed: int, epoch: int) -> torch.Generator:
-    """A CPU generator of its own for each purpose, seed and epoch.
+def derived_seed(purpose: Purpose, *numbers: int) -> int:
+    """A seed of its own for each purpose and numbers, such as the trial's seed and the epoch.
 
     A continued training therefore draws what an uninterrupted one draws.
     """
-    words = np.random.SeedSequence([_PURPOSES.index(purpose), seed, epoch])
-    return torch.Generator().manual_seed(int(words.generate_state(1, np.uint64)[0]))
+    words = np.random.SeedSequence([_PURPOSES.index(purpose), *numbers])
+    return int(words.generate_state(1, np.uint64)[0])
+
+
+def generator(purpose: Purpose, *, seed: int, epoch: int) -> torch.Generator:
+    """A CPU generator of its own for each purpose, seed and epoch."""
+    return torch.Generator().manual_seed(derived_seed(purpose, seed, epoch))
 
 
 def seed_all(seed: int) -> None:

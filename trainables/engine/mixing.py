@@ -1,0 +1,78 @@
+"""Training examples mixed with each other, whose randomness belongs to the epoch and the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+from trainables.contract import Budget
+from trainables.engine.batches import Batch, Batches, TrainEpoch
+from trainables.engine.data import DataSplits
+from trainables.engine.seeds import derived_seed
+
+
+class Mixing:
+    """mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019), by torchvision.
+
+    Where both are wanted each batch gets one of them, as likely the one as the other.
+
+    Args:
+        mixup: Alpha of the Beta distribution that shares are drawn from; 0 is none.
+        cutmix: The same of CutMix.
+        seed: The trial's.
+    """
+
+    def __init__(self, num_classes: int, *, mixup: float, cutmix: float, seed: int) -> None:
+        kinds = ((v2.MixUp, mixup), (v2.CutMix, cutmix))
+        wanted = [kind(alpha=alpha, num_classes=num_classes) for kind, alpha in kinds if alpha]
+        self.is_wanted = bool(wanted)
+        self._mix = v2.RandomChoice(wanted) if wanted else v2.Identity()
+        self._seed = seed
+
+    def mixed(self, batch: Batch, *, epoch: int, number: int) -> Batch:
+        """The batch, each example mixed with another of it; labels become shares (batch, classes).
+
+        Args:
+            number: Tells the batches of an epoch apart.
+        """
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
+            torch.default_generator.manual_seed(derived_seed("mix", self._seed, epoch, number))
+            images, labels = self._mix(batch.images, batch.labels)
+        return Batch(images.contiguous(memory_format=torch.channels_last), labels)
+
+
+class MixedBatches:
+    """Batches whose training examples are mixed; those that are scored stay as they are."""
+
+    def __init__(self, batches: Batches, mixing: Mixing) -> None:
+        self._batches, self._mixing = batches, mixing
+
+    @property
+    def data(self) -> DataSplits:
+        return self._batches.data
+
+    def epoch(self, budget: Budget, epoch: int) -> MixedEpoch:
+        return MixedEpoch(self._batches.epoch(budget, epoch), self._mixing, epoch)
+
+    def validation(self, budget: Budget) -> Iterator[Batch]:
+        return self._batches.validation(budget)
+
+    def test(self) -> Iterator[Batch]:
+        return self._batches.test()
+
+
+class MixedEpoch:
+    """A `TrainEpoch` whose batches are mixed."""
+
+    def __init__(self, epoch: TrainEpoch, mixing: Mixing, number: int) -> None:
+        self._epoch, self._mixing, self._number = epoch, mixing, number
+
+    def steps(self, num_examples: int, *, drop_single: bool) -> Sequence[Tensor]:
+        return self._epoch.steps(num_examples, drop_single=drop_single)
+
+    def batch(self, indices: Tensor) -> Batch:
+        first = int(indices[0])  # in one batch of an epoch only
+        return self._mixing.mixed(self._epoch.batch(indices), epoch=self._number, number=first)
