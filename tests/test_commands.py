@@ -120,7 +120,12 @@ def test_one_configuration_trains_in_this_process(tmp_path: Path, space: Path) -
         f"epoch {epoch}" for epoch in range(1, 10)
     ]
     assert "test_accuracy" in lines[-1]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["checkpoint.pt", "final.pt"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "best.pt",
+        "checkpoint.pt",
+        "final.pt",
+        "test.json",
+    ]
 
 
 def test_a_python_without_the_packages_says_which_command_makes_the_environment(tmp_path: Path) -> None:

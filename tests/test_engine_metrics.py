@@ -22,7 +22,12 @@ def test_scores_over_two_batches_are_those_over_all_examples():
     scores = metrics.compute()
     right, wrong = math.log(1 + 2 * math.exp(-9)), 9 + math.log(1 + 2 * math.exp(-9))
     assert scores == pytest.approx(
-        {"accuracy": 3 / 4, "f1_macro": (4 / 5 + 1 + 0) / 3, "loss": (3 * right + wrong) / 4}
+        {
+            "accuracy": 3 / 4,
+            "f1_macro": (4 / 5 + 1 + 0) / 3,
+            "f1_weighted": (2 * 4 / 5 + 1) / 4,
+            "loss": (3 * right + wrong) / 4,
+        }
     )
 
 

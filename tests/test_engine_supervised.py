@@ -74,6 +74,20 @@ def test_two_epochs_a_checkpoint_and_two_at_a_larger_budget_equal_four_to_the_bi
     assert resumed.epochs_done == 4
 
 
+def test_the_tables_of_the_test_are_of_the_images_it_scored(env):
+    training = start(Hparams(), SMALL, env)
+    accuracy = training.test()["test_accuracy"]
+    tables = training.test_tables()
+    counts = [row[1:] for row in tables["confusion"].rows]
+    num_images = sum(map(sum, counts))
+    assert num_images == len(training.batches.data.test)
+    assert sum(row[number] for number, row in enumerate(counts)) == pytest.approx(accuracy * num_images)
+    wrong = {row[0] for row in tables["mistakes"].rows}
+    assert len(wrong) == pytest.approx((1 - accuracy) * num_images)
+    assert wrong <= set(training.batches.data.test.rows.tolist())
+    assert training.test_tables() == {}
+
+
 def test_an_epoch_reports_these_values(env):
     values = start(Hparams(), SMALL, env).run_epoch(SMALL)
     assert set(values) == {
@@ -83,6 +97,7 @@ def test_an_epoch_reports_these_values(env):
         "val_accuracy",
         "val_top5_accuracy",
         "val_f1_macro",
+        "val_f1_weighted",
         "val_loss",
         "train_s",
         "eval_s",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trainables.checkpoint import load_checkpoint, save_checkpoint
-from trainables.contract import Budget, Env, Trainable, Training
+from trainables.contract import Budget, Env, Trainable, Training, tables_of_test
 from trainables.engine.optimizer import check_groups
 from trainables.load import load_trainable, trainable_names
 
@@ -109,3 +109,12 @@ def test_the_test_set_is_scored_on_its_own(trainable, started):
     scores = started().test()
     assert scores
     assert all(name.startswith("test_") for name in scores)
+
+
+def test_details_of_the_test_are_tables_of_plain_data(started):
+    training = started()
+    training.test()
+    tables = tables_of_test(training)
+    cells = [cell for table in tables.values() for row in table.rows for cell in row]
+    assert all(name.isidentifier() for name in tables)
+    assert {type(cell) for cell in cells} <= {str, int, float, type(None)}

@@ -118,6 +118,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batc
     from trainables.engine.metrics import ClassificationMetrics, CrossEntropy
     from trainables.engine.mixing import MixedBatches, Mixing
     from trainables.engine.models import build_classifier
+    from trainables.engine.predictions import Predictions
     from trainables.engine.seeds import seed_all
 
     data = load_data(env)
@@ -151,6 +152,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batc
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         notes={**data.notes(), **_notes(hparams, env)},
+        details=Predictions(data.class_names, data.test.rows),
     )
 
 

@@ -132,6 +132,27 @@ def why_done(training: Training) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Table:
+    """Plain data that becomes a CSV file. None is an empty cell: unknown, or not defined there."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float | None]]
+
+    def __post_init__(self) -> None:
+        if odd := [row for row in self.rows if len(row) != len(self.columns)]:
+            raise ValueError(f"{len(odd)} rows have not {len(self.columns)} cells; the first: {odd[0]}")
+
+
+def tables_of_test(training: Training) -> Mapping[str, Table]:
+    """Details of the last `test()` by file name without ending, such as the classes' own accuracies.
+
+    A training that has any gives them in a method `test_tables()`; of one without it there are none.
+    """
+    tables: Mapping[str, Table] = getattr(training, "test_tables", dict)()
+    return tables
+
+
+@dataclass(frozen=True, kw_only=True)
 class WeightFile:
     """A file of pretrained weights that must be on disk before a trial starts.
 

@@ -105,6 +105,7 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
         meter,
         checkpointing=Checkpointing(path=task.checkpoint) if options.out else None,
         metric=task.metric,
+        mode=task.mode,
         final=task.final if options.test else None,
     )
     for row in rows:

@@ -10,7 +10,7 @@ from rich.text import Text
 from search.ledger.history import Event
 from search.ledger.journal import JournalError, StorageError
 
-_FILES = {"checkpoint", "final"}  # in trials/<trial>/, under these names in the notes of an epoch
+_FILES = {"checkpoint", "best", "final", "test"}  # in trials/<trial>/, so named in the notes of an epoch
 
 
 class Unwritten:

@@ -47,8 +47,8 @@ class EpochRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold: numbers that are not finite become text."""
-        plain = {**vars(self), "energy": self.energy.to_dict(), "metrics": _json_numbers(self.metrics)}
-        plain["test"] = None if self.test is None else _json_numbers(self.test)
+        plain = {**vars(self), "energy": self.energy.to_dict(), "metrics": json_numbers(self.metrics)}
+        plain["test"] = None if self.test is None else json_numbers(self.test)
         return {name: value for name, value in plain.items() if value or name in _ALWAYS_WRITTEN}
 
     @classmethod
@@ -60,5 +60,6 @@ class EpochRow:
         return cls(**row)
 
 
-def _json_numbers(metrics: Mapping[str, float]) -> dict[str, float | str]:
+def json_numbers(metrics: Mapping[str, float]) -> dict[str, float | str]:
+    """Metrics as JSON can hold them: those that are not finite as text."""
     return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}

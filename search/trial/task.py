@@ -12,7 +12,7 @@ from search.budget import Ladder
 from search.energy import EnergyMeter
 from search.space import Space
 from search.trial import Checkpointing, EpochRow, run_trial
-from trainables.contract import Env, Precision, Trainable, ValidationResolution
+from trainables.contract import Env, Mode, Precision, Trainable, ValidationResolution
 from trainables.load import load_trainable
 
 
@@ -31,6 +31,7 @@ class TrialTask:
     trial_id: str
     trainable: str
     metric: str
+    mode: Mode
     hparams: Mapping[str, Any]
     ladder: Ladder
     data: str
@@ -91,6 +92,7 @@ def run_task(task: TrialTask, meter: EnergyMeter) -> Iterator[EpochRow]:
         meter,
         checkpointing=Checkpointing(path=task.checkpoint),
         metric=task.metric,
+        mode=task.mode,
         final=task.final if task.should_test else None,
     )
 
@@ -109,6 +111,7 @@ def task_for(
         trial_id=trial_id,
         trainable=space.trainable,
         metric=space.metric,
+        mode=space.mode,
         hparams=hparams,
         ladder=space.ladder,
         data=space.data,

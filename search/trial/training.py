@@ -13,9 +13,10 @@ from typing import Any
 from search.budget import Ladder
 from search.energy import EnergyMeter, EnergyReading
 from search.trial.failure import BadResult
+from search.trial.finals import Finals
 from search.trial.row import EpochRow
 from search.trial.saving import read_state, save_state
-from trainables.contract import Env, Trainable, Training, why_done
+from trainables.contract import Env, Mode, Trainable, Training, why_done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,7 @@ def run_trial(
     *,
     checkpointing: Checkpointing | None = None,
     metric: str | None = None,
+    mode: Mode | None = None,
     final: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[EpochRow]:
@@ -51,7 +53,9 @@ def run_trial(
 
     Args:
         metric: What each epoch that is scored must report; None is the trainable's own.
-        final: Promotion: evaluate on the test set after the last epoch and keep the state here.
+        mode: Whether more or less of it is better; None is the trainable's own.
+        final: Promotion: evaluate on the test set after the last epoch and keep the state here, with
+            all that `Finals` leaves beside it.
 
     Raises:
         Diverged: The loss became NaN or infinite.
@@ -61,6 +65,8 @@ def run_trial(
     stretch = _Stretch(meter, clock)
     saved, reading_notes = read_state(checkpointing.path) if checkpointing else ({}, {})
     climb = _Climb(trainable, hparams, ladder, env, saved)
+    metric, mode = metric or trainable.metric, mode or trainable.mode
+    finals = Finals(final, metric=metric, mode=mode, best=saved.get("best")) if final else None
     if saved:
         yield replace(EpochRow.from_dict(saved["row"]), is_replay=True)
     saved_s = clock()
@@ -71,13 +77,15 @@ def run_trial(
         metrics = _checked(climb.run_epoch())
         is_rung_end = climb.epochs_done in ladder.ends or climb.is_done
         if is_rung_end or any(name.startswith("val_") for name in metrics):
-            _check_has(metric or trainable.metric, metrics)
-        test = _checked(climb.training.test()) if final and climb.is_done else None
+            _check_has(metric, metrics)
+        test = _checked(climb.training.test()) if finals and climb.is_done else None
         notes = {name: note for name, note in climb.training.notes().items() if told.get(name) != note}
         told |= notes
         notes |= reading_notes
-        if final and climb.is_done:
-            notes |= save_state(final, climb.training.state_dict())
+        if finals:
+            notes |= finals.keep_best(rung, metrics, climb.training)
+        if finals and test is not None:
+            notes |= finals.keep_final(climb.epochs_done, metrics | test, climb.training)
         seconds, energy = stretch.cut()
         row = EpochRow(
             epoch=climb.epochs_done,
@@ -93,7 +101,11 @@ def run_trial(
             test=test,
         )
         if checkpointing and (row.is_rung_end or clock() - saved_s >= checkpointing.every_s):
-            state = {"training": climb.training.state_dict(), "row": row.to_dict()}
+            state = {
+                "training": climb.training.state_dict(),
+                "row": row.to_dict(),
+                "best": finals.best if finals else None,
+            }
             row = replace(row, notes=notes | save_state(checkpointing.path, state))
             saved_s = clock()
         yield row

@@ -14,7 +14,7 @@ from trainables.engine.freezing import Freezing, freeze
 from trainables.engine.hparams import TrainingHparams
 from trainables.engine.no_effect import without_effect
 from trainables.engine.optimizer import build_optimizer, parameter_groups
-from trainables.engine.parts import B, Batches, Loss, Metrics
+from trainables.engine.parts import B, Batches, Details, Loss, Metrics
 from trainables.engine.precision import MixedPrecision
 from trainables.engine.schedule import Schedule
 from trainables.engine.step import Stepper, outputs_of_images
@@ -36,6 +36,7 @@ def assemble(
     mode: Mode,
     forward: Callable[[nn.Module, B], Any] = outputs_of_images,
     notes: Mapping[str, str] | None = None,
+    details: Details[B] | None = None,
 ) -> SupervisedTraining[B]:
     """A training of `model` at epoch 0, whose schedule spans `budget.epochs`.
 
@@ -47,6 +48,7 @@ def assemble(
         head: The part of `model` that learns at lr and is never frozen.
         metric: The value of `run_epoch` that ranks epochs, and whether more or less is better.
         notes: Choices of the trainable's own.
+        details: What to know of the test set beyond its scores.
     """
     device = torch.device(env.device)
     torch.set_float32_matmul_precision("high" if hparams.tf32 else "highest")
@@ -88,6 +90,7 @@ def assemble(
         has_retry=hparams.fp32_retry,
         epochs=budget.epochs,
         notes={**(notes or {}), **_notes(hparams, env), **without_effect(hparams, budget, env)},
+        details=details,
     )
 
 

@@ -12,12 +12,13 @@ from trainables.engine.batches import Batch
 
 
 class ClassificationMetrics:
-    """Accuracy, macro F1, loss and, from six classes on, top-5 accuracy; fed batch by batch."""
+    """Accuracy, macro and weighted F1, loss and, from six classes on, top-5 accuracy; fed batch by batch."""
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
         scores: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(num_classes, average="micro"),  # torchmetrics' default is macro
             "f1_macro": MulticlassF1Score(num_classes, average="macro"),
+            "f1_weighted": MulticlassF1Score(num_classes, average="weighted"),  # by images; counts are shared
         }
         if num_classes >= 6:
             scores["top5_accuracy"] = MulticlassAccuracy(num_classes, average="micro", top_k=5)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from torch import Tensor
 
-from trainables.contract import Budget
+from trainables.contract import Budget, Table
 
 
 class Batch(Protocol):
@@ -64,4 +64,14 @@ class Metrics(Protocol[B_contra]):
 
     def compute(self) -> Mapping[str, float]:
         """Plain floats, `loss` among them, over all batches since the last call, which are then forgotten."""
+        ...
+
+
+class Details(Protocol[B_contra]):
+    """What to know of a scored set beyond its scores, fed batch by batch."""
+
+    def update(self, outputs: Any, batch: B_contra, /) -> None: ...
+
+    def tables(self) -> Mapping[str, Table]:
+        """By name, over all batches since the last call, which are then forgotten."""
         ...

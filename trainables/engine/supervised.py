@@ -11,11 +11,11 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
-from trainables.contract import Budget, Diverged
+from trainables.contract import Budget, Diverged, Table
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.freezing import Freezing
 from trainables.engine.memory import MicroBatch
-from trainables.engine.parts import B, Batches, Metrics, TrainEpoch
+from trainables.engine.parts import B, Batches, Details, Metrics, TrainEpoch
 from trainables.engine.schedule import Schedule
 from trainables.engine.seeds import restore_rng, rng_state
 from trainables.engine.step import Stepper
@@ -34,6 +34,7 @@ class SupervisedTraining(Generic[B]):
         has_retry: An epoch that diverges in mixed precision is trained once more, in fp32.
         epochs: The largest budget's; `stopping` watches the scores of that one.
         notes: Automatic choices of whoever put the parts together, with their reasons.
+        details: Fed beside the metrics when the test set is scored.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class SupervisedTraining(Generic[B]):
         has_retry: bool = False,
         epochs: int = 0,
         notes: Mapping[str, str] | None = None,
+        details: Details[B] | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -68,6 +70,7 @@ class SupervisedTraining(Generic[B]):
         self._epochs = epochs
         self._scoring = MicroBatch()
         self._notes = dict(notes or {})
+        self._details = details
 
     @property
     def why_done(self) -> str:
@@ -90,7 +93,12 @@ class SupervisedTraining(Generic[B]):
 
     def test(self) -> dict[str, float]:
         """Score the test set; see `contract.Training.test`."""
-        return {f"test_{name}": value for name, value in self._scores(self.batches.test()).items()}
+        scores = self._scores(self.batches.test(), self._details)
+        return {f"test_{name}": value for name, value in scores.items()}
+
+    def test_tables(self) -> Mapping[str, Table]:
+        """Details of the last `test()`; see `contract.tables_of_test`."""
+        return self._details.tables() if self._details else {}
 
     def notes(self) -> dict[str, str]:
         scoring = {"scoring_memory": self._scoring.note} if self._scoring.note else {}
@@ -199,11 +207,13 @@ class SupervisedTraining(Generic[B]):
         return self._average.model if self._average else self.model
 
     @torch.inference_mode()
-    def _scores(self, batches: Iterable[B]) -> Mapping[str, float]:
+    def _scores(self, batches: Iterable[B], details: Details[B] | None = None) -> Mapping[str, float]:
         model = self._scored_model.eval()
         for batch in batches:
             for piece in self._scored(model, batch):
                 self._metrics.update(*piece)
+                if details:
+                    details.update(*piece)
         scores = self._metrics.compute()
         if not math.isfinite(scores["loss"]):
             raise Diverged(f"loss on held-out data became {scores['loss']} in epoch {self.epochs_done + 1}")

@@ -1,0 +1,74 @@
+"""What a full training leaves in its folder beside its checkpoint: weights, test scores, their details."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from search.trial.row import json_numbers
+from search.trial.saving import Notes, save_state
+from trainables.atomic_write import replacing
+from trainables.contract import Mode, Table, Training, tables_of_test
+
+
+class Finals:
+    """Keeps the best state of a training as it goes, and at its end what it has come to.
+
+    Args:
+        path: Of the final state; the other files lie beside it.
+        best: What `best` was when the training that goes on was saved; None at its start.
+
+    Attributes:
+        best: Rung and value of the epoch whose state lies in best.pt: what decides comes first, for
+            where validation follows the rung's resolution, values of different rungs do not compare.
+    """
+
+    def __init__(self, path: Path, *, metric: str, mode: Mode, best: list[float] | None = None) -> None:
+        self.best = best
+        self._path = path
+        self._metric, self._sign = metric, 1 if mode == "max" else -1
+
+    def keep_best(self, rung: int, metrics: Mapping[str, float], training: Training) -> Notes:
+        """Keep the state of `training` in best.pt if no epoch before was as good."""
+        value = metrics.get(self._metric)
+        if value is None or math.isnan(value) or not self._is_better(rung, value):
+            return {}
+        self.best = [rung, value]
+        return save_state(self._path.with_name("best.pt"), training.state_dict())
+
+    def keep_final(self, epoch: int, scores: Mapping[str, float], training: Training) -> Notes:
+        """Write the final state, test.json and a CSV file for each table of the test."""
+        texts = {"test.json": json.dumps({"epoch": epoch, **json_numbers(scores)}, indent=2) + "\n"}
+        texts |= {f"{name}.csv": table_text(table) for name, table in tables_of_test(training).items()}
+        notes = save_state(self._path, training.state_dict())
+        for name, text in texts.items():
+            notes |= _written(self._path.with_name(name), text)
+        return notes
+
+    def _is_better(self, rung: int, value: float) -> bool:
+        if self.best is None:
+            return True
+        best_rung, best = self.best
+        return (rung, self._sign * value) > (best_rung, self._sign * best)
+
+
+def table_text(table: Table) -> str:
+    """A table as a CSV file holds it. None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(table.rows)
+    return text.getvalue()
+
+
+def _written(path: Path, text: str) -> Notes:
+    try:
+        with replacing(path) as scratch:
+            scratch.write_text(text, encoding="utf-8")
+    except OSError as error:
+        return {"test": f"{path} not written ({error.strerror})"}
+    return {}

@@ -1,0 +1,89 @@
+"""What a full training leaves beside its checkpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.trial.finals import Finals, table_text
+from trainables.checkpoint import load_checkpoint
+from trainables.contract import Table
+
+
+class Scored:
+    """A training whose state is its epoch, with a table of its test."""
+
+    epochs_done = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epochs_done": self.epochs_done}
+
+    def test_tables(self) -> dict[str, Table]:
+        return {"per_class": Table(columns=("label", "f1"), rows=[("a, b", 0.5), ("c", None)])}
+
+
+def finals(folder: Path, *, mode: str = "max", best: list[float] | None = None) -> Finals:
+    return Finals(folder / "final.pt", metric="val_loss", mode=mode, best=best)  # type: ignore[arg-type]
+
+
+def best_epochs(kept: Finals, folder: Path, *scores: tuple[int, dict[str, float]]) -> list[int]:
+    """The epoch whose state lies in best.pt after each score at a rung."""
+    training, found = Scored(), []
+    for rung, metrics in scores:
+        training.epochs_done += 1
+        assert kept.keep_best(rung, metrics, training) == {}  # type: ignore[arg-type]
+        found.append(load_checkpoint(folder / "best.pt")["epochs_done"])
+    return found
+
+
+@pytest.mark.parametrize(("mode", "epochs"), [("max", [1, 2, 2, 2]), ("min", [1, 1, 3, 3])])
+def test_the_state_of_the_best_epoch_is_kept_and_of_equals_the_first(
+    tmp_path: Path, mode: str, epochs: list[int]
+) -> None:
+    scores = [(0, {"val_loss": loss}) for loss in (0.5, 0.6, 0.4, 0.4)]
+    assert best_epochs(finals(tmp_path, mode=mode), tmp_path, *scores) == epochs
+
+
+def test_an_epoch_that_is_not_scored_or_not_a_number_is_never_best(tmp_path: Path) -> None:
+    scores = [(0, {"val_loss": 0.5}), (0, {}), (0, {"val_loss": math.nan})]
+    assert best_epochs(finals(tmp_path), tmp_path, *scores) == [1, 1, 1]
+
+
+def test_a_higher_rung_is_better_whatever_its_score(tmp_path: Path) -> None:
+    scores = [(0, {"val_loss": 0.9}), (1, {"val_loss": 0.5}), (1, {"val_loss": 0.4})]
+    assert best_epochs(finals(tmp_path), tmp_path, *scores) == [1, 2, 2]
+
+
+def test_a_training_that_goes_on_knows_its_best(tmp_path: Path) -> None:
+    kept = finals(tmp_path, best=[0, 0.5])
+    kept.keep_best(0, {"val_loss": 0.4}, Scored())  # type: ignore[arg-type]
+    assert not (tmp_path / "best.pt").exists()
+    kept.keep_best(0, {"val_loss": 0.6}, Scored())  # type: ignore[arg-type]
+    assert (kept.best, (tmp_path / "best.pt").exists()) == ([0, 0.6], True)
+
+
+def test_the_end_leaves_the_state_all_scores_and_the_tables(tmp_path: Path) -> None:
+    scores = {"val_loss": 0.5, "test_loss": math.inf}
+    assert finals(tmp_path).keep_final(7, scores, Scored()) == {}  # type: ignore[arg-type]
+    assert load_checkpoint(tmp_path / "final.pt") == {"epochs_done": 0}
+    assert json.loads((tmp_path / "test.json").read_text()) == {
+        "epoch": 7,
+        "val_loss": 0.5,
+        "test_loss": "inf",
+    }
+    assert (tmp_path / "per_class.csv").read_text() == 'label,f1\n"a, b",0.5\nc,\n'
+
+
+def test_what_the_disk_does_not_take_is_a_note_and_costs_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "test.json").mkdir()
+    notes = finals(tmp_path).keep_final(7, {"test_loss": 0.5}, Scored())  # type: ignore[arg-type]
+    assert notes == {"test": f"{tmp_path / 'test.json'} not written (Is a directory)"}
+    assert {path.name for path in tmp_path.iterdir()} == {"final.pt", "test.json", "per_class.csv"}
+
+
+def test_numbers_have_full_precision_in_a_table() -> None:
+    assert table_text(Table(columns=("f1",), rows=[(2 / 3,)])) == "f1\n0.6666666666666666\n"

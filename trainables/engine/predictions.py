@@ -1,0 +1,108 @@
+"""What a classifier said of each image of a set, as tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from trainables.contract import Table
+from trainables.engine.batches import Batch
+
+Cells = Sequence[str | float | None]
+
+
+class Predictions:
+    """Confusion, the classes' own scores, confused pairs and mistakes; fed batch by batch.
+
+    Args:
+        images: Number of each image in its data source, in the order they are fed: (n,), int64.
+    """
+
+    def __init__(self, class_names: Sequence[str], images: Tensor) -> None:
+        self._names = class_names
+        self._images = images
+        self._seen: list[tuple[Tensor, ...]] = []
+
+    def update(self, logits: Tensor, batch: Batch) -> None:
+        """Take in a batch and its logits (batch, classes) in fp32."""
+        shares = logits.softmax(1)
+        score, predicted = shares.max(1)
+        label_score = shares.gather(1, batch.labels[:, None])[:, 0]
+        self._seen.append((batch.labels, predicted, score, label_score))
+
+    def tables(self) -> Mapping[str, Table]:
+        """The tables that results/README.md explains; nothing where nothing was fed."""
+        if not self._seen:
+            return {}
+        columns = [torch.cat(parts).cpu() for parts in zip(*self._seen, strict=True)]
+        self._seen.clear()
+        labels, predicted = columns[:2]
+        matrix = multiclass_confusion_matrix(predicted, labels, len(self._names))  # [label, predicted]
+        return {**confusion_tables(self._names, matrix), "mistakes": self._mistakes(*columns)}
+
+    def _mistakes(self, labels: Tensor, predicted: Tensor, score: Tensor, label_score: Tensor) -> Table:
+        """The wrong ones, the surest first."""
+        wrong = (predicted != labels).nonzero()[:, 0]
+        wrong = wrong[score[wrong].argsort(descending=True, stable=True)]
+        columns = (values[wrong].tolist() for values in (self._images, labels, predicted, score, label_score))
+        return Table(
+            columns=("image", "label", "predicted", "score", "label_score"),
+            rows=[
+                (image, self._names[label], self._names[said], sure, label_sure)
+                for image, label, said, sure, label_sure in zip(*columns, strict=True)
+            ],
+        )
+
+
+def confusion_tables(names: Sequence[str], matrix: Tensor) -> dict[str, Table]:
+    """Tables of how often each class was taken for which.
+
+    Args:
+        matrix: Numbers of images, (label, predicted), int64.
+    """
+    num_images = matrix.sum(1, keepdim=True)
+    counts, shares = matrix.tolist(), (matrix.double() / num_images).tolist()
+    return {
+        "confusion": _square(names, counts),
+        "confusion_normalised": _square(names, [list(map(_known, row)) for row in shares]),
+        "per_class": Table(
+            columns=("label", "num_images", "accuracy", "precision", "f1"),
+            rows=list(_class_rows(names, matrix)),
+        ),
+        "confused_pairs": Table(
+            columns=("label", "predicted", "num_images", "share"),
+            rows=[
+                (names[label], names[said], counts[label][said], shares[label][said])
+                for label, said in _pairs(matrix, num_images)
+            ],
+        ),
+    }
+
+
+def _class_rows(names: Sequence[str], matrix: Tensor) -> Iterator[Cells]:
+    right = matrix.diagonal().double()
+    num_images, num_predicted = matrix.sum(1), matrix.sum(0)
+    scores = (right / num_images, right / num_predicted, 2 * right / (num_images + num_predicted))
+    for name, num, *values in zip(names, num_images.tolist(), *(s.tolist() for s in scores), strict=True):
+        yield (name, num, *map(_known, values))
+
+
+def _pairs(matrix: Tensor, num_images: Tensor) -> list[list[int]]:
+    """(label, predicted) of every confusion, the most frequent first; of equals, the larger share."""
+    wrong = matrix - matrix.diagonal().diag()
+    pairs: list[list[int]] = wrong.nonzero().tolist()
+    return sorted(pairs, key=lambda pair: (-int(wrong[*pair]), int(num_images[pair[0]])))
+
+
+def _square(names: Sequence[str], rows: Sequence[Cells]) -> Table:
+    named = [(name, *row) for name, row in zip(names, rows, strict=True)]
+    return Table(columns=("label", *names), rows=named)
+
+
+def _known(value: float) -> float | None:
+    """None for 0 / 0: a class without images, or one that was never predicted."""
+    return None if math.isnan(value) else value
