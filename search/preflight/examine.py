@@ -133,20 +133,19 @@ def _look_at_data(order: Order, trainable: Trainable, found: _Found) -> None:
 
 def _look_at_folders(order: Order, found: _Found) -> None:
     results, cache = order.task.folder, cache_folder()
-    for name, folder, remedy in (
+    for name, folder, cure in (
         ("results", results, "give another --results"),
         ("cache", cache, "set JOULETUNE_CACHE to a folder that takes files"),
     ):
         if reason := why_unwritable(folder):
-            found.problem(f"{name}: {reason}", remedy)
+            found.problem(f"{name}: {reason}", cure)
     if order.shared_file and not order.shared_file.exists():
         found.problem(
             f"results: {order.shared_file.parent} is not the one that the command sees",
             "give --results on storage that all nodes share",
         )
-    free_gib = free_disk_gib(results)
     disk = checks.disk_findings(
-        free_gib,
+        free_disk_gib(results),
         found.rows,
         folder=str(nearest_folder(results)),
         workers=_workers(order),
@@ -161,11 +160,11 @@ def _look_at_gpus(order: Order, found: _Found) -> bool:
     visible = visible_gpus(os.environ)
     if order.gpus == 0 or (order.gpus is None and not visible.uuids):
         return False
-    remedy = "install a torch for this driver, or --gpus-per-trial 0"
+    cure = "install a torch for this driver, or --gpus-per-trial 0"
     try:
         gpus = answering_gpus()
     except Exception as error:  # whatever CUDA raises, its first line says it
-        found.problem(f"gpu: {str(error).splitlines()[0]}", remedy)
+        found.problem(f"gpu: {str(error).splitlines()[0]}", cure)
         return False
     if order.gpus and order.gpus > len(gpus):
         what = f"gpu: a trial wants {order.gpus:g} GPUs, here are {len(gpus)}"
