@@ -25,7 +25,6 @@ SHARED_WORDS = {
     "trainables.checkpoint",
     "trainables.atomic_write",
     "trainables.weights",
-    "trainables.gpu",
 }
 
 

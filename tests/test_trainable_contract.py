@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 import torch
@@ -118,3 +119,9 @@ def test_details_of_the_test_are_tables_of_plain_data(started):
     cells = [cell for table in tables.values() for row in table.rows for cell in row]
     assert all(name.isidentifier() for name in tables)
     assert {type(cell) for cell in cells} <= {str, int, float, type(None)}
+
+
+@pytest.mark.parametrize("name", trainable_names())
+def test_a_trainable_of_torch_looks_at_its_gpus_before_a_run(name):
+    source = Path(load_trainable(name).start.__code__.co_filename).read_text()
+    assert ("import torch" in source) == (load_trainable(name).check_device is not unchecked)

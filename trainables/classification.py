@@ -107,6 +107,13 @@ def check_data(env: Env) -> Sequence[str]:
     return check_source(env)
 
 
+def check_device(device: str) -> Sequence[str]:
+    """What should be known of the GPUs before a run; see `engine.device_check`."""
+    from trainables.engine.device_check import check_gpus
+
+    return () if device == "cpu" else check_gpus(device)
+
+
 def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batch]:
     """A classifier at epoch 0, whose schedule spans `budget.epochs`."""
     import torch
@@ -172,6 +179,7 @@ TRAINABLE = Trainable(
     start=start,
     weights=weights,
     check_data=check_data,
+    check_device=check_device,
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),
 )

@@ -174,8 +174,8 @@ def no_weights(hparams: Any) -> Sequence[WeightFile]:
     return ()
 
 
-def unchecked(env: Env) -> Sequence[str]:
-    """The answer of a trainable that has no data, or none that can be looked at beforehand."""
+def unchecked(needed: Env | str) -> Sequence[str]:
+    """The answer of a trainable whose data or device cannot be looked at beforehand."""
     return ()
 
 
@@ -204,6 +204,7 @@ class Trainable:
         weights: The files that `start` will want for given hparams.
         check_data: Looks at the data without decoding it, for the look before a run, within seconds:
             gives what should be known of it, and raises DataError if it cannot be used.
+        check_device: The same for the device that `Env.device` will name; raises RuntimeError.
         overfit: What `Env.is_overfit` must come to; None where no weights are learnt.
         no_effect_anytime: Hparams that do nothing where `Env.horizon` is "anytime".
     """
@@ -214,6 +215,7 @@ class Trainable:
     start: Callable[[Any, Budget, Env], Training]
     weights: Callable[[Any], Sequence[WeightFile]] = no_weights
     check_data: Callable[[Env], Sequence[str]] = unchecked
+    check_device: Callable[[str], Sequence[str]] = unchecked
     no_effect_anytime: tuple[str, ...] = ()
     overfit: OverfitTarget | None = None
 

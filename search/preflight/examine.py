@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from search.preflight.trying import tried
 from search.preflight.versions import unmet
 from search.trial.task import cache_folder
 from trainables.contract import DataError, Trainable, WeightFile, WeightsError
-from trainables.gpu import Gpu, answering_gpus
 from trainables.load import load_trainable
 from trainables.weights import damage, fetch, folder_of, locate, remedy
 
@@ -42,17 +40,17 @@ class _Found:
 
 def examine(order: Order) -> Report:
     """Look at everything on this node, whatever fails first, and say what was found."""
-    started_s, found = time.monotonic(), _Found()
+    started_s, found, device = time.monotonic(), _Found(), _device(order)
     found.problems += checks.version_problems(unmet(order.requirements))
     if trainable := _loaded(order, found):
         _look_at_weights(order, trainable, found)
         _look_at_data(order, trainable, found)
+        _look_at_gpus(order, trainable, device, found)
     _look_at_folders(order, found)
-    has_gpu = _look_at_gpus(order, found)
     found.take(checks.memory_findings(free_memory_gib(), workers=_workers(order)))
-    _look_at_sensors(order, has_gpu, found)
+    _look_at_sensors(order, device, found)
     if trainable and order.is_trying and not found.problems:
-        found.take(tried(order, trainable, device="cuda" if has_gpu else "cpu"))
+        found.take(tried(order, trainable, device=device))
     return Report(
         problems=tuple(found.problems),
         notes=tuple(found.notes),
@@ -155,32 +153,22 @@ def _look_at_folders(order: Order, found: _Found) -> None:
     found.take(disk)
 
 
-def _look_at_gpus(order: Order, found: _Found) -> bool:
-    """Whether trials here will use GPUs that answer."""
-    visible = visible_gpus(os.environ)
-    if order.gpus == 0 or (order.gpus is None and not visible.uuids):
-        return False
-    cure = "install a torch for this driver, or --gpus-per-trial 0"
+def _look_at_gpus(order: Order, trainable: Trainable, device: str, found: _Found) -> None:
     try:
-        gpus = answering_gpus()
+        found.notes += [f"gpu: {note}" for note in trainable.check_device(device)]
     except Exception as error:  # whatever CUDA raises, its first line says it
+        cure = "install a torch for this driver, or write search.resources.gpus_per_trial: 0"
         found.problem(f"gpu: {str(error).splitlines()[0]}", cure)
-        return False
-    if order.gpus and order.gpus > len(gpus):
-        what = f"gpu: a trial wants {order.gpus:g} GPUs, here are {len(gpus)}"
-        found.problem(what, "lower --gpus-per-trial")
-    found.notes += [f"gpu: {text}" for text in _described(gpus)]
-    return True
 
 
-def _described(gpus: Sequence[Gpu]) -> Iterator[str]:
-    for gpu in gpus:
-        others = "; others use the rest" if gpu.free_mib < 0.8 * gpu.total_mib else ""
-        yield f"{gpu.name} answers, {gpu.free_mib / 1024:.1f} of {gpu.total_mib / 1024:.1f} GiB free{others}"
+def _device(order: Order) -> str:
+    """What trials here will train on: a GPU if there is one, unless the space says."""
+    has_gpu = bool(visible_gpus(os.environ).uuids) if order.gpus is None else order.gpus > 0
+    return "cuda" if has_gpu else "cpu"
 
 
-def _look_at_sensors(order: Order, has_gpu: bool, found: _Found) -> None:
-    meter = meter_for(gpus=float(has_gpu), cpus=1.0)
+def _look_at_sensors(order: Order, device: str, found: _Found) -> None:
+    meter = meter_for(gpus=float(device != "cpu"), cpus=1.0)
     meter.read()
     sources = meter.sources
     meter.close()
