@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from trainables.checkpoint import load_checkpoint, save_checkpoint
-from trainables.contract import Budget, Env, Trainable, Training, tables_of_test
+from trainables.contract import Budget, Env, Trainable, Training, tables_of_test, unchecked
 from trainables.engine.optimizer import check_groups
 from trainables.load import load_trainable, trainable_names
 
