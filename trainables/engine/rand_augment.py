@@ -13,8 +13,8 @@ _NUM_MAGNITUDES = 31  # torchvision's, 0 to 30
 def rand_augmented(images: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Two random operations on each image (Cubuk et al. 2020, "RandAugment").
 
-    Image by image, as each has operations of its own: 0.4 ms for one of 28 px, 2.7 ms for 3 x 224 x 224 px, on
-    one core.
+    Image by image, as each has operations of its own: 0.4 ms for one of 28 px, 2.7 ms for 3 x 224 x 224 px,
+    on one core.
 
     Args:
         images: (batch, channels, height, width), uint8.
