@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -39,14 +40,16 @@ def main() -> None:
         print(json.dumps({"share": _share_of_bare_speed(model, optimizer, Path(folder), int(side), cache)}))
         return
     torch.set_num_threads(1)  # as in a trial of one core; with two, a busy machine starves every barrier
-    started_s = perf_counter()
+    started_s, cpu_before_s = perf_counter(), sum(os.times()[:4])
     loaders = {"ours": _ours, "torchvision": _torchvision, "timm": _timm}[who](Path(folder), int(side), cache)
     ends_s = []
     for epoch in range(int(epochs)):
         num_images = _epoch(model, optimizer, *loaders(epoch))
         ends_s.append(perf_counter())
     epochs_s = [end - start for start, end in zip([started_s, *ends_s], ends_s, strict=False)]
-    print(json.dumps({"epochs_s": epochs_s, "num_images": num_images}))
+    del loaders  # so that the time of loader processes is counted
+    cpu_s = sum(os.times()[:4]) - cpu_before_s
+    print(json.dumps({"epochs_s": epochs_s, "cpu_s": cpu_s, "num_images": num_images}))
 
 
 def _model(name: str) -> nn.Module:

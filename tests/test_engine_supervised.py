@@ -154,9 +154,9 @@ def test_an_epoch_never_reads_the_test_set(env, monkeypatch):
     read: set[int] = set()
     images = type(training.batches.data.train).images
 
-    def recorded(self, indices, resolution):
+    def recorded(self, indices, resolution, *device):
         read.update(self.rows[indices].tolist())
-        return images(self, indices, resolution)
+        return images(self, indices, resolution, *device)
 
     monkeypatch.setattr(type(training.batches.data.train), "images", recorded)
     training.run_epoch(Budget(epochs=1))

@@ -59,7 +59,8 @@ class Env:
         horizon: "full" and "rung": learning rates anneal over the epochs of the budget that `start`
             is given. "anytime": they must not, for no end is known; the score after each epoch shall
             compare with an annealed one all the same. A trainable without a schedule may ignore it.
-        num_workers: Threads that decode images.
+        num_workers: Threads that decode images where `cache_dir` has no room for them.
+        cache_gib: What decoded data may take in `cache_dir`; None is what its disk has free.
         is_overfit: Train on the same few examples in one order without augmentation, and score those
             instead of validation: whether they can be learnt by heart.
     """
@@ -76,6 +77,7 @@ class Env:
     horizon: Horizon = "full"
     num_workers: int = 0
     is_overfit: bool = False
+    cache_gib: float | None = None
 
 
 class Training(Protocol):

@@ -62,6 +62,7 @@ class Batches:
         order = torch.randperm(len(subset), generator=generator("order", seed=self._env.seed, epoch=epoch))
         draws = self._augment.draws(len(self.data.train), seed=self._env.seed, epoch=epoch)
         resolution = self.data.train_resolution(budget.resolution)
+        self.data.train.expect(subset[order], resolution)
         return TrainEpoch(self, subset[order], draws, resolution)
 
     def validation(self, budget: Budget) -> Iterator[Batch]:
@@ -81,16 +82,17 @@ class Batches:
 
     def training(self, indices: Tensor, draws: Tensor | None, resolution: int) -> Batch:
         """Training examples by number, augmented by their rows of `draws`; None leaves them as they are."""
-        images = self.data.train.images(indices, resolution).to(self._device)
+        images = self.data.train.images(indices, resolution, self._device)
         if draws is None:
-            return self._batch(images.float() / 255, self.data.train.labels[indices])
+            return self._batch(images.float().div_(255), self.data.train.labels[indices])
         draws = draws[indices].to(self._device)
         images = self._augment.lit(self._augment.moved(images, draws).float().div_(255), draws)
         return self._batch(images, self.data.train.labels[indices])
 
     def _scored(self, images: ImageSet, chosen: Tensor, resolution: int) -> Iterator[Batch]:
+        images.expect(chosen, resolution)
         for indices in chosen.split(_SCORED_AT_ONCE):
-            pixels = images.images(indices, resolution).to(self._device)
+            pixels = images.images(indices, resolution, self._device)
             yield self._batch(pixels.float().div_(255), images.labels[indices])
 
     def _batch(self, images: Tensor, labels: Tensor) -> Batch:

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from trainables.contract import DataError, Env
 from trainables.engine.image_source import ImageSource
+from trainables.engine.pixels import StoredPixels
 from trainables.engine.sources import load_source
 from trainables.engine.subset import balanced_order, num_kept
 
 _HELD_OUT_SHARE = 0.15  # of the training part, for each of validation and test that a source lacks
 _IMAGES_FOR_STATISTICS = 2000
+_CPU = torch.device("cpu")
 _MIN_STD = 1e-3  # an empty channel must not divide by zero
 
 
@@ -48,11 +50,13 @@ class ImageSet:
         """(n,), int64."""
         return self.source.labels[self.rows]
 
-    def images(self, indices: Tensor, resolution: int) -> Tensor:
+    def images(self, indices: Tensor, resolution: int, device: torch.device = _CPU) -> Tensor:
         """The images numbered `indices`: (batch, channels, resolution, resolution), uint8, channels last."""
-        pixels = self.source.images(resolution).permute(0, 2, 3, 1)
-        chosen = pixels.index_select(0, self.rows[indices])  # 26 times as fast as pixels[rows]
-        return chosen.permute(0, 3, 1, 2)
+        return self.source.pixels(resolution).on(device).pick(self.rows[indices]).to(device)
+
+    def expect(self, indices: Tensor, resolution: int) -> None:
+        """Prepare for these images, in this order."""
+        self.source.pixels(resolution).expect(self.rows[indices])
 
     def subset(self, wanted: float | int | None) -> Tensor:
         """Numbers of the images in a share, a count or None, all; see `nested_subset`."""
@@ -76,6 +80,7 @@ class DataSplits:
 
     Attributes:
         score_resolution: Side of test images, and of validation images unless the rung decides.
+        device: Where images are wanted.
     """
 
     train: ImageSet
@@ -86,12 +91,19 @@ class DataSplits:
     own_resolution: int | None
     score_resolution: int
     num_unreadable: int
+    device: torch.device
 
     def notes(self) -> dict[str, str]:
-        """Which images were left out; nothing if none were."""
-        if not self.num_unreadable:
-            return {}
-        return {"data": f"{self.num_unreadable} images cannot be read and are left out; the log lists them"}
+        """Which images were left out, and where they lie if that was a choice."""
+        notes = dict(self.train.source.notes)
+        largest = self.train.source.pixels(self.score_resolution).on(self.device)
+        if self.device.type == "cuda" and isinstance(largest, StoredPixels):
+            notes["images"] = largest.where()
+        if self.num_unreadable:
+            notes["data"] = (
+                f"{self.num_unreadable} images cannot be read and are left out; the log lists them"
+            )
+        return notes
 
     def train_resolution(self, wanted: int | None) -> int:
         """Side of training images for a budget's resolution, where None is the data's own."""
@@ -111,11 +123,11 @@ def load_data(env: Env) -> DataSplits:
     score_resolution = env.resolution or source.own_resolution
     if score_resolution is None:
         raise DataError(f"{env.data} has no resolution of its own; give validation a resolution in pixels")
-    return _splits(source, env.data_seed, score_resolution)
+    return _splits(source, env.data_seed, score_resolution, torch.device(env.device))
 
 
 @lru_cache(maxsize=1)
-def _splits(source: ImageSource, seed: int, score_resolution: int) -> DataSplits:
+def _splits(source: ImageSource, seed: int, score_resolution: int, device: torch.device) -> DataSplits:
     train, val, test = (ImageSet(source, rows, seed) for rows in _split_rows(source, seed=seed))
     return DataSplits(
         train=train,
@@ -126,6 +138,7 @@ def _splits(source: ImageSource, seed: int, score_resolution: int) -> DataSplits
         own_resolution=source.own_resolution,
         score_resolution=score_resolution,
         num_unreadable=int((source.parts == "unreadable").sum()),
+        device=device,
     )
 
 

@@ -10,8 +10,11 @@ import torch
 
 from trainables.atomic_write import replacing
 from trainables.contract import DataError, Env
+from trainables.engine.cache_folder import CacheFolder
+from trainables.engine.decoded_source import decoded_source
+from trainables.engine.decoding import Pictures
 from trainables.engine.image_files import find_image_files
-from trainables.engine.image_source import ImageSource, decoded_source, in_memory_source
+from trainables.engine.image_source import ImageSource, in_memory_source
 from trainables.engine.torchvision_sets import load_torchvision
 
 SOURCES = ("mnist5k", "digits", "imagefolder:PATH", "torchvision:NAME", "torchvision:NAME?download=1")
@@ -23,20 +26,21 @@ def load_source(env: Env) -> ImageSource:
     Raises:
         DataError: No such source, or its data is missing or unreadable.
     """
-    return _load_source(env.data, env.cache_dir, env.resolution, env.num_workers)
+    cache = CacheFolder(env.cache_dir, env.cache_gib)
+    return _load_source(env.data, cache, env.resolution, env.num_workers)
 
 
 @lru_cache(maxsize=1)
-def _load_source(name: str, cache_dir: Path, check_at: int | None, num_threads: int) -> ImageSource:
+def _load_source(name: str, cache: CacheFolder, top: int | None, num_threads: int) -> ImageSource:
     kind, _, rest = name.partition(":")
     if name == "mnist5k":
-        return _mnist5k(cache_dir)
+        return _mnist5k(cache.folder)
     if name == "digits":
         return _digits()
     if kind == "imagefolder" and rest:
-        return _image_folder(Path(rest).expanduser(), cache_dir, check_at, num_threads)
+        return _image_folder(Path(rest).expanduser(), cache, top, num_threads)
     if kind == "torchvision" and rest:
-        return load_torchvision(rest, cache_dir, check_at=check_at, num_threads=num_threads)
+        return load_torchvision(rest, cache, top=top, num_threads=num_threads)
     raise DataError(f"no data source is named {name!r}; there are {', '.join(SOURCES)}")
 
 
@@ -65,14 +69,15 @@ def _digits() -> ImageSource:
     )
 
 
-def _image_folder(root: Path, cache_dir: Path, check_at: int | None, num_threads: int) -> ImageSource:
+def _image_folder(root: Path, cache: CacheFolder, top: int | None, num_threads: int) -> ImageSource:
     files = find_image_files(root)
     return decoded_source(
-        files.open_image,
+        Pictures(len(files.paths), files.opened),
         torch.tensor(files.labels),
         parts=np.array(files.parts),
         class_names=files.class_names,
-        cache_stem=cache_dir / f"imagefolder-{files.content_key}",
-        check_at=check_at,
+        cache=cache,
+        name=f"imagefolder-{files.content_key(cache.folder)}",
+        top=top,
         num_threads=num_threads,
     )

@@ -18,12 +18,15 @@ from torch.utils.data import ConcatDataset
 
 from trainables.atomic_write import replacing
 from trainables.contract import DataError
-from trainables.engine.image_source import ImageSource, decoded_source, in_memory_source
+from trainables.engine.cache_folder import CacheFolder
+from trainables.engine.decoded_source import decoded_source
+from trainables.engine.decoding import Pictures
+from trainables.engine.image_source import ImageSource, in_memory_source
 
 _SPELLINGS = {"train": ("train", "trainval"), "val": ("val", "valid"), "test": ("test",)}
 
 
-def load_torchvision(address: str, cache_dir: Path, *, check_at: int | None, num_threads: int) -> ImageSource:
+def load_torchvision(address: str, cache: CacheFolder, *, top: int | None, num_threads: int) -> ImageSource:
     """The data set `torchvision.datasets.NAME` from $JOULETUNE_DATA or ~/.cache/jouletune/datasets.
 
     The parts it officially has are kept, its test part above all.
@@ -43,15 +46,16 @@ def load_torchvision(address: str, cache_dir: Path, *, check_at: int | None, num
         images = torch.cat([_channels_first(torch.as_tensor(dataset.data)) for dataset in datasets])
         return in_memory_source(images, labels, parts=parts, class_names=_class_names(datasets, labels))
     joined: ConcatDataset[Any] = ConcatDataset(datasets)
-    cache_stem = cache_dir / f"torchvision-{name}-{len(joined)}"
-    labels = _labels_one_by_one(joined, cache_stem.with_name(f"{cache_stem.name}-labels.npy"))
+    cached_name = f"torchvision-{name}-{len(joined)}"
+    labels = _labels_one_by_one(joined, cache.folder / f"{cached_name}-labels.npy")
     return decoded_source(
-        lambda index: joined[index][0].convert("RGB"),
+        Pictures(len(joined), lambda index, side: joined[index][0]),
         labels,
         parts=parts,
         class_names=_class_names(datasets, labels),
-        cache_stem=cache_stem,
-        check_at=check_at,
+        cache=cache,
+        name=cached_name,
+        top=top,
         num_threads=num_threads,
     )
 

@@ -1,0 +1,128 @@
+"""Pictures of any size as a data source: decoded once per node into the cache, if it has room."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.contract import DataError
+from trainables.engine.cache_folder import CacheFile, CacheFolder, CacheFull
+from trainables.engine.decoding import Decoded, Pictures, decode_all
+from trainables.engine.image_source import RESOLUTIONS_KEPT, ImageSource
+from trainables.engine.pixels import Pixels, ResizedPixels, StoredPixels, StreamedPixels
+from trainables.engine.resolution import resized_set
+
+_RESIZED_AT_ONCE = 1024
+_log = logging.getLogger(__name__)
+
+
+def decoded_source(
+    pictures: Pictures,
+    labels: Tensor,
+    *,
+    parts: np.ndarray,
+    class_names: Sequence[str],
+    cache: CacheFolder,
+    name: str,
+    top: int | None,
+    num_threads: int,
+) -> ImageSource:
+    """A source of pictures, which are all decoded at `top` now if the cache does not have them.
+
+    Smaller images are made from those: 20 times as fast as decoding, and as near to it as
+    one way of decoding is to another. So a ladder's next resolution need not be prepared ahead. Where
+    the cache has no room, pictures are decoded whenever they are needed, to the same values.
+
+    Args:
+        name: What the cache calls the pictures; names their content.
+        top: Side in pixels of the top rung's images.
+        num_threads: Threads that decode where the cache has no room.
+
+    Raises:
+        DataError: No resolution is given, or over 1 % of the pictures cannot be read.
+    """
+    if top is None:
+        raise DataError(
+            "these images have no resolution of their own; give validation a resolution in pixels"
+        )
+    store = _PictureStore(pictures, cache, name, num_threads)
+    largest, is_readable, notes = store.decoded(top)
+
+    @lru_cache(RESOLUTIONS_KEPT)
+    def pixels(side: int) -> Pixels:
+        if side == top:
+            return largest
+        return store.decoded(side)[0] if side > top else store.resized(largest, top, side)
+
+    return ImageSource(
+        labels=labels.long(),
+        parts=np.where(is_readable, parts, "unreadable"),
+        class_names=tuple(class_names),
+        channels=3,
+        own_resolution=None,
+        pixels=pixels,
+        notes=notes,
+    )
+
+
+@dataclass(frozen=True)
+class _PictureStore:
+    pictures: Pictures
+    cache: CacheFolder
+    name: str
+    num_threads: int
+
+    def decoded(self, side: int) -> tuple[Pixels, np.ndarray, dict[str, str]]:
+        """Pixels from the files, which pictures can be read, and the reason if the cache had no room."""
+        try:
+            file, decoded = self._decoded_file(f"{self.name}-{side}px", side, kept_side=side)
+        except CacheFull as full:
+            notes = {"cache": f"pictures are decoded anew each epoch: {full}"}
+        else:
+            return StoredPixels(_images(decoded.squares), held=file), decoded.is_readable, {}
+        _log.warning("%s: %s", self.name, notes["cache"])
+        try:  # the same split as with a cache, so every picture is looked at once: 1 byte each
+            _, checked = self._decoded_file(f"{self.name}-{side}px-checked", side, kept_side=0)
+        except CacheFull as full:
+            raise DataError(f"{self.cache.folder} has not even room for one byte a picture: {full}") from full
+        return StreamedPixels(self.pictures, side, num_threads=self.num_threads), checked.is_readable, notes
+
+    def resized(self, larger: Pixels, larger_side: int, side: int) -> Pixels:
+        """Pixels from larger ones, themselves kept if those are and the cache has room."""
+        if not isinstance(larger, StoredPixels):
+            return ResizedPixels(larger, side)
+        images, shape = larger.images, (len(larger.images), side, side, 3)
+
+        def fill(content: np.memmap) -> None:
+            squares = content.reshape(shape)
+            for start in range(0, len(images), _RESIZED_AT_ONCE):
+                part = slice(start, start + _RESIZED_AT_ONCE)
+                squares[part] = resized_set(images[part], side).permute(0, 2, 3, 1).numpy()
+
+        try:
+            file = self.cache.file(f"{self.name}-{side}px-of-{larger_side}px", int(np.prod(shape)), fill)
+        except CacheFull as full:
+            _log.warning("%s: each batch is resized to %d px anew: %s", self.name, side, full)
+            return ResizedPixels(larger, side)
+        return StoredPixels(_images(file.content.reshape(shape)), held=file)
+
+    def _decoded_file(self, name: str, side: int, *, kept_side: int) -> tuple[CacheFile, Decoded]:
+        num_pictures = self.pictures.num_pictures
+
+        def fill(content: np.memmap) -> None:
+            decoded = Decoded.view(content, num_pictures, kept_side)
+            decode_all(self.pictures, decoded, side, flush=content.flush)
+
+        file = self.cache.file(name, Decoded.num_bytes(num_pictures, kept_side), fill)
+        return file, Decoded.view(file.content, num_pictures, kept_side)
+
+
+def _images(squares: np.ndarray) -> Tensor:
+    """(n, side, side, 3) as (n, 3, side, side), the memory shared."""
+    return torch.from_numpy(squares).permute(0, 3, 1, 2)

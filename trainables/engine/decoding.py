@@ -1,0 +1,132 @@
+"""Pictures of any size decoded to squares of one, in parallel, going on where a kill ended it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from trainables.contract import DataError
+from trainables.engine.resolution import squared_picture
+
+_AT_ONCE = 256  # pictures between two looks at the disk; a kill costs no more
+_MAX_UNREADABLE_SHARE = 0.01
+_LISTED = 100
+_NOT_YET, _READABLE, _UNREADABLE = 0, 1, 2
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures by number.
+
+    Attributes:
+        opened: Decodes one for a side in pixels; its shorter side may come reduced to twice that.
+            Anything it raises means that the picture cannot be read.
+    """
+
+    num_pictures: int
+    opened: Callable[[int, int], Image.Image]
+
+    def square(self, index: int, side: int) -> np.ndarray:
+        """One picture as (side, side, 3), uint8.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        try:
+            square = squared_picture(self.opened(index, side).convert("RGB"), side)
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow's decoders raise of everything for broken files
+            raise OSError(str(error)) from error
+        return np.asarray(square)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Views of a block of bytes that holds what decoding gave.
+
+    Attributes:
+        squares: (n, side, side, 3), uint8; black where a picture cannot be read. With a side of 0 no
+            pixels are kept.
+        marks: (n,), 0 where a picture has not been looked at, 1 where it can be read, 2 where not.
+    """
+
+    squares: np.ndarray
+    marks: np.ndarray
+
+    @classmethod
+    def num_bytes(cls, num_pictures: int, side: int) -> int:
+        return num_pictures * (side * side * 3 + 1)
+
+    @classmethod
+    def view(cls, content: np.ndarray, num_pictures: int, side: int) -> Decoded:
+        squares = content[:-num_pictures].reshape(num_pictures, side, side, 3)
+        return cls(squares=squares, marks=content[-num_pictures:])
+
+    @property
+    def is_readable(self) -> np.ndarray:
+        """(n,), bool."""
+        return np.asarray(self.marks == _READABLE)
+
+
+def decode_all(pictures: Pictures, decoded: Decoded, side: int, *, flush: Callable[[], None]) -> None:
+    """Decode what `decoded` does not have yet, with a thread per core.
+
+    Processes are no faster than threads on few cores, for Pillow decodes outside Python's lock.
+
+    Args:
+        side: In pixels, also where `decoded` keeps none.
+        flush: Brings pixels to the disk; they are marked after that, so that a mark can be trusted.
+
+    Raises:
+        DataError: More than 1 % of the pictures cannot be read.
+    """
+
+    def mark(index: int) -> int:
+        try:
+            square = pictures.square(index, side)
+        except OSError:
+            return _UNREADABLE
+        if decoded.squares.shape[1]:
+            decoded.squares[index] = square
+        return _READABLE
+
+    left = np.flatnonzero(decoded.marks == _NOT_YET)
+    with ThreadPoolExecutor(num_cores()) as pool:
+        for start in range(0, len(left), _AT_ONCE):
+            part = left[start : start + _AT_ONCE]
+            marks = list(pool.map(mark, part.tolist()))
+            flush()
+            decoded.marks[part] = marks
+    _check_unreadable(pictures, np.flatnonzero(decoded.marks == _UNREADABLE).tolist(), side)
+
+
+def num_cores() -> int:
+    """Cores that this process may run on. A trial's own share does not count: the others wait for it."""
+    return len(os.sched_getaffinity(0))
+
+
+def _check_unreadable(pictures: Pictures, unreadable: Sequence[int], side: int) -> None:
+    if not unreadable:
+        return
+    reasons = [_why_unreadable(pictures, index, side) for index in unreadable[:_LISTED]]
+    count = f"{len(unreadable)} of {pictures.num_pictures} images cannot be read"
+    if len(unreadable) > _MAX_UNREADABLE_SHARE * pictures.num_pictures:
+        listed = "; ".join(reasons[:5]) + ("; ..." if len(unreadable) > 5 else "")
+        raise DataError(f"{count}, over 1 %; mend or remove them: {listed}")
+    _log.warning("%s and are left out: %s", count, "; ".join(reasons))
+
+
+def _why_unreadable(pictures: Pictures, index: int, side: int) -> str:
+    try:
+        pictures.square(index, side)
+    except OSError as error:
+        return str(error)
+    return f"picture {index}: it could not be read before, and can be now"

@@ -1,0 +1,129 @@
+"""All images of a source at one resolution: in memory, on the device, or decoded as they are needed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.engine.decoding import Pictures
+from trainables.engine.resolution import resized_set
+
+_DEVICE_SHARE = 0.25  # of the memory that is free there; the rest is for models and other trials
+_READ_AHEAD = 512  # pictures; 77 MB at 224 px
+_GIB = 2**30
+
+
+class Pixels(Protocol):
+    """Images by their row: (batch, channels, side, side), uint8, channels last in memory."""
+
+    def pick(self, rows: Tensor) -> Tensor:
+        """The images of these rows (on the CPU), on the device where they lie."""
+        ...
+
+    def expect(self, rows: Tensor) -> None:
+        """Prepare for these rows, in this order; what was expected before no longer is."""
+        ...
+
+    def on(self, device: torch.device) -> Pixels:
+        """The same images there, if they fit."""
+        ...
+
+
+class StoredPixels:
+    """Images in an array: memory, a mapped file, or the memory of a device.
+
+    Args:
+        images: (n, channels, side, side), uint8, channels last in memory.
+        held: What must live as long, such as the open file.
+    """
+
+    def __init__(self, images: Tensor, *, held: Any = None) -> None:
+        self.images = images
+        self._held = held
+        self._copies: dict[torch.device, StoredPixels] = {}
+
+    def pick(self, rows: Tensor) -> Tensor:
+        pixels = self.images.permute(0, 2, 3, 1)
+        chosen = pixels.index_select(0, rows.to(pixels.device))  # 26 times as fast as pixels[rows]
+        return chosen.permute(0, 3, 1, 2)
+
+    def expect(self, rows: Tensor) -> None:
+        """Nothing: they are there."""
+
+    def on(self, device: torch.device) -> StoredPixels:
+        if device.type != "cuda":
+            return self
+        if device not in self._copies:
+            num_free, _ = torch.cuda.mem_get_info(device)
+            fits = self.images.nbytes <= _DEVICE_SHARE * num_free
+            self._copies[device] = self._copy(device) if fits else self
+        return self._copies[device]
+
+    def where(self) -> str:
+        """In words, with the size."""
+        return f"{self.images.nbytes / _GIB:.3g} GiB in the memory of {self.images.device}"
+
+    def _copy(self, device: torch.device) -> StoredPixels:
+        return StoredPixels(self.images.to(device))
+
+
+class ResizedPixels:
+    """Images of other pixels made smaller whenever they are picked."""
+
+    def __init__(self, larger: Pixels, side: int) -> None:
+        self._larger, self._side = larger, side
+
+    def pick(self, rows: Tensor) -> Tensor:
+        images = resized_set(self._larger.pick(rows), self._side)
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def expect(self, rows: Tensor) -> None:
+        self._larger.expect(rows)
+
+    def on(self, device: torch.device) -> ResizedPixels:
+        return ResizedPixels(self._larger.on(device), self._side)
+
+
+class StreamedPixels:
+    """Images decoded from their files whenever they are picked, by threads that read ahead.
+
+    Not torch's DataLoader: it would fork a process that holds threads of Ray and torch, for each epoch.
+    Decoding runs outside Python's lock, and what is random happens later, on whole batches.
+    """
+
+    def __init__(self, pictures: Pictures, side: int, *, num_threads: int) -> None:
+        self._pictures, self._side = pictures, side
+        self._pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="decode")
+        self._coming: dict[int, Future[np.ndarray]] = {}
+        self._expected: Iterator[int] = iter(())
+
+    def pick(self, rows: Tensor) -> Tensor:
+        squares = [
+            self._coming.pop(row) if row in self._coming else self._decode(row) for row in rows.tolist()
+        ]
+        self._read_ahead()
+        stacked = np.stack([square.result() for square in squares])  # (batch, side, side, 3)
+        return torch.from_numpy(stacked).permute(0, 3, 1, 2)
+
+    def expect(self, rows: Tensor) -> None:
+        for square in self._coming.values():
+            square.cancel()
+        self._coming.clear()
+        self._expected = iter(rows.tolist())
+        self._read_ahead()
+
+    def on(self, device: torch.device) -> StreamedPixels:
+        return self
+
+    def _read_ahead(self) -> None:
+        for row in itertools.islice(self._expected, max(0, _READ_AHEAD - len(self._coming))):
+            self._coming[row] = self._decode(row)
+
+    def _decode(self, row: int) -> Future[np.ndarray]:
+        return self._pool.submit(self._pictures.square, row, self._side)
