@@ -31,13 +31,20 @@ def describe_environment(command: Sequence[str]) -> dict[str, Any]:
     return {
         "command": list(command),
         "folder": str(Path.cwd()),
-        "python": sys.version.split()[0],
+        **versions(),
         "platform": platform.platform(),
         "hostname": platform.node(),
         "num_cpus": os.cpu_count(),
+        "devices": describe_devices(),
+    }
+
+
+def versions() -> dict[str, Any]:
+    """Of Python, the packages and the program itself: its commit."""
+    return {
+        "python": sys.version.split()[0],
         "packages": {name: _version(name) for name in _PACKAGES},
         "git": _git_commit(),
-        "devices": describe_devices(),
     }
 
 

@@ -32,7 +32,7 @@ from search.run.keeping import Keeper
 from search.run.restart import prepare_to_continue, way_on
 from search.sampling.proposal import Sampler
 from search.space import Space, SpaceError, dump_space
-from search.tables import Tables
+from search.tables import Artefacts, Tables
 
 _KNOWN_FROM_THE_TABLES = ("energy:", "gpu:")  # each row has its source and its reason
 # Seconds each to import, and needed once Ray is up: loaded while Ray starts.
@@ -200,6 +200,8 @@ def _executed(run: Run, output: RichConsole) -> str:
         run.subscribe(view.on_event)
         run.subscribe(unwritten.on_event)
         run.subscribe(unwritten.guarding(Keeper(run).on_event))
+        if run.should_test:
+            run.subscribe(unwritten.guarding(Artefacts(run).on_event))
         run.subscribe(unwritten.guarding(lambda event: tables.on_event(event, run.history)))
         assert run.space.resources.workers
         reason = execute(run, slots=run.space.resources.workers)

@@ -123,7 +123,9 @@ def test_one_configuration_trains_in_this_process(tmp_path: Path, space: Path) -
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "best.pt",
         "checkpoint.pt",
+        "config.yaml",
         "final.pt",
+        "history.csv",
         "test.json",
     ]
 

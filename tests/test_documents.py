@@ -12,6 +12,7 @@ from search.promotion import PROMOTED_COLUMNS
 from search.tables import (
     DEVICE_COLUMNS,
     ENERGY_COLUMNS,
+    HISTORY_COLUMNS,
     PARETO_COLUMNS,
     RESERVED,
     TRUST_COLUMNS,
@@ -44,6 +45,7 @@ def test_every_column_of_the_other_tables_is_explained_in_its_order() -> None:
     assert columns_of("devices.csv") == list(DEVICE_COLUMNS)
     assert columns_of("pareto.csv") == list(PARETO_COLUMNS)
     assert columns_of("trust.csv") == list(TRUST_COLUMNS)
+    assert columns_of("history.csv") == list(HISTORY_COLUMNS)
     assert columns_of("promoted.csv") == list(PROMOTED_COLUMNS)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,9 +46,14 @@ def parser() -> argparse.ArgumentParser:
         help="instead of the default; repeatable",
     )
     add("--trial", metavar="RUN:TRIAL", help="take the hparams of a trial of an earlier run")
+    add("--seed", type=int, metavar="N", help="of weights, order, augmentation (default: the space's)")
     add("--full", action="store_true", help="the top rung from the first epoch, as promotion trains")
     add("--out", type=Path, metavar="DIR", help="keep the checkpoint here; a second call goes on from it")
-    add("--test", action="store_true", help="at the end evaluate on the test set and keep final.pt in --out")
+    add(
+        "--test",
+        action="store_true",
+        help="at the end evaluate on the test set; final.pt and the tables go to --out (default: here)",
+    )
     checks = flags.add_mutually_exclusive_group()
     checks.add_argument(
         "--smoke",
@@ -93,6 +100,7 @@ def main(options: argparse.Namespace) -> int:
 def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> None:
     from search.energy import meter_for
     from search.report.wording import duration, energy_text, value_text
+    from search.tables.history import HistoryFile
     from search.trial import Checkpointing, run_trial
 
     trainable, hparams = task.load()
@@ -108,13 +116,30 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
         mode=task.mode,
         final=task.final if options.test else None,
     )
+    history = HistoryFile(task.folder / "history.csv") if options.out or options.test else None
     for row in rows:
+        if history:
+            history.add(row)
         metrics = {**row.metrics, **(row.test or {})}
         text = "  ".join(f"{name} {value_text(value)}" for name, value in metrics.items())
         cost = f"{duration(row.seconds)}  {energy_text(row.energy.total_mj)}"
         output.print(f"epoch {row.epoch}  rung {row.rung}  {cost}{text}", soft_wrap=True)
         for name, note in row.notes.items():
             output.print(f"  {name}: {note}", style="dim", soft_wrap=True)
+    if options.test:
+        _write_config(task)
+
+
+def _write_config(task: TrialTask) -> None:
+    """What the training can be repeated with, beside what it left."""
+    from search.environment import versions
+    from search.trial.config import config_text
+    from trainables.atomic_write import replacing
+
+    with replacing(task.folder / "config.yaml") as scratch:
+        scratch.write_text(
+            config_text(task, versions(), command=f"python {shlex.join(sys.argv)}"), encoding="utf-8"
+        )
 
 
 def _smoke(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
@@ -165,7 +190,7 @@ def _task(options: argparse.Namespace) -> TrialTask:
         space,
         trial_id="train",
         hparams=space.default_hparams(load_trainable(space.trainable)),
-        seed=space.seed,
+        seed=space.seed if options.seed is None else options.seed,
         folder=options.out or Path.cwd(),
     )
 

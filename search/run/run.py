@@ -54,7 +54,7 @@ class Run:
         self.history = History()
         self._judge = Judge(space, sampler)
         self.rungs = self._judge.rungs
-        self._should_test = should_test
+        self.should_test = should_test
         self._subscribers: list[Callable[[Event], None]] = []
         self._clock = clock
         self._started_s = clock()
@@ -240,7 +240,7 @@ class Run:
             hparams=trial.hparams,
             seed=trial.seed,
             folder=self.ledger.trial_folder(trial_id),
-            should_test=self._should_test,
+            should_test=self.should_test,
         )
 
     def _take(self, trial: TrialRecord, verdict: Verdict) -> Ending | None:

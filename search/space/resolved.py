@@ -123,7 +123,7 @@ class Space:
             "trainable": self.trainable,
             "data": self.data,
             "objective": list(self.objective),
-            "ladder": _axes(self.ladder),
+            "ladder": axes(self.ladder),
             "horizon": self.ladder.horizon,
             "validation_subset": self.validation_subset,
             "validation_resolution": self.validation_resolution,
@@ -162,16 +162,22 @@ class Space:
 
 def dump_space(space: Space, path: Path) -> None:
     """Write `space` to `path`, whole or not at all."""
+    with replacing(path) as scratch:
+        scratch.write_text(yaml_text(space.to_dict()), encoding="utf-8")
+
+
+def yaml_text(content: Mapping[str, Any]) -> str:
+    """Plain data as YAML, in its order."""
     yaml = YAML(typ="safe", pure=True)
     yaml.representer.sort_base_mapping_type_on_output = False
     text = io.StringIO()
-    yaml.dump(space.to_dict(), text)
-    with replacing(path) as scratch:
-        scratch.write_text(text.getvalue(), encoding="utf-8")
+    yaml.dump(content, text)
+    return text.getvalue()
 
 
-def _axes(ladder: Ladder) -> dict[str, list[Any]]:
-    axes = {
+def axes(ladder: Ladder) -> dict[str, list[Any]]:
+    """Epochs, subset and resolution of each rung; those that no rung sets are left out."""
+    values = {
         axis: [getattr(rung, axis) for rung in ladder.rungs] for axis in ("epochs", "subset", "resolution")
     }
-    return {axis: values for axis, values in axes.items() if values[0] is not None}
+    return {axis: each for axis, each in values.items() if each[0] is not None}

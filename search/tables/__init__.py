@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from search.tables.artefacts import Artefacts
 from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, energy_rows
+from search.tables.history import HISTORY_COLUMNS, history_columns, history_rows
 from search.tables.pareto import PARETO_COLUMNS, pareto_columns, pareto_rows
 from search.tables.trials import RESERVED, trial_columns, trial_rows
 from search.tables.trust import TRUST_COLUMNS, trust_rows
@@ -11,12 +13,16 @@ from search.tables.writing import Tables, live_tables
 __all__ = [
     "DEVICE_COLUMNS",
     "ENERGY_COLUMNS",
+    "HISTORY_COLUMNS",
     "PARETO_COLUMNS",
     "RESERVED",
     "TRUST_COLUMNS",
+    "Artefacts",
     "Tables",
     "device_rows",
     "energy_rows",
+    "history_columns",
+    "history_rows",
     "live_tables",
     "pareto_columns",
     "pareto_rows",

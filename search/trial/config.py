@@ -1,0 +1,39 @@
+"""What a training is repeated with: the content of config.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search.space.resolved import axes, yaml_text
+from search.trial.task import TrialTask
+
+
+def config_text(task: TrialTask, versions: Mapping[str, Any], *, command: str, source: str = "") -> str:
+    """One training as YAML: everything that its result depends on.
+
+    Args:
+        versions: Of Python, packages and program.
+        command: What trains it once more.
+        source: Promotion: the trial of the search with these hparams.
+    """
+    content = {
+        "trial_id": task.trial_id,
+        **({"source": source} if source else {}),
+        "trainable": task.trainable,
+        "hparams": dict(task.hparams),
+        "seed": task.seed,
+        "data": task.data,
+        "data_seed": task.data_seed,
+        "budget": axes(task.ladder),
+        "horizon": task.ladder.horizon,
+        "metric": task.metric,
+        "mode": task.mode,
+        "validation_subset": task.validation_subset,
+        "validation_resolution": task.validation_resolution,
+        "test_resolution": task.resolution,
+        "precision": task.precision,
+        "gpus": task.gpus,
+        "versions": dict(versions),
+    }
+    return f"# again: {command}\n{yaml_text(content)}"
