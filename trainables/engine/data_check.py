@@ -48,6 +48,7 @@ def _image_folder(root: Path, env: Env) -> list[str]:
     files = find_image_files(root)
     if env.resolution is None:
         raise DataError(f"{env.data} has no resolution of its own; give search.ladder a resolution in pixels")
+    resolution = env.resolution
     step = max(1, len(files.paths) // _MOST_PICTURES)
     chosen = range(0, len(files.paths), step)[:_MOST_PICTURES]
     deadline_s = monotonic() + _MOST_S
@@ -56,7 +57,7 @@ def _image_folder(root: Path, env: Env) -> list[str]:
         if monotonic() > deadline_s:
             return None
         try:
-            files.open_image(index)
+            files.opened(index, resolution)
         except OSError as error:
             return str(error)
         return None
