@@ -24,6 +24,7 @@ SHARED_WORDS = {
     "trainables.load",
     "trainables.checkpoint",
     "trainables.atomic_write",
+    "trainables.gpu",
     "trainables.weights",
 }
 

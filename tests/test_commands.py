@@ -130,6 +130,26 @@ def test_one_configuration_trains_in_this_process(tmp_path: Path, space: Path) -
     ]
 
 
+def test_states_on_the_way_are_kept_where_that_is_asked_for(tmp_path: Path, space: Path) -> None:
+    arguments = ("--space", space, "--hparam", "lr=0.1", "--keep-every", 4)
+    done = script("train", *arguments, "--out", "out", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "checkpoint.pt",
+        "epoch-0004.pt",
+        "epoch-0008.pt",
+    ]
+    refused = script("train", *arguments, folder=tmp_path)
+    assert refused.returncode == 2
+    assert "--keep-every must be at least 1, beside --out, got 4" in refused.stderr
+
+
+def test_a_trainable_that_cannot_say_what_memory_it_needs_is_told(tmp_path: Path, space: Path) -> None:
+    done = script("train", "--space", space, "--probe", folder=tmp_path)
+    assert done.returncode == 1
+    assert "does not say what memory it needs" in done.stdout
+
+
 def test_a_python_without_the_packages_says_which_command_makes_the_environment(tmp_path: Path) -> None:
     done = run(sys.executable, "-S", "-I", ROOT / "scripts" / "search.py", "--help", folder=tmp_path)
     assert done.returncode == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ from torch import nn
 
 from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.classification import Hparams, start
-from trainables.contract import Budget, Env
+from trainables.contract import Budget, Env, probed_memory
 from trainables.engine.memory import MicroBatch, is_out_of_memory
 from trainables.engine.supervised import SupervisedTraining
+from trainables.gpu import release_memory
+from trainables.load import load_trainable
 
 SMALL = Budget(epochs=3, subset=0.05, resolution=8)
 
@@ -149,3 +153,67 @@ def test_pieces_are_halved_until_the_smallest_and_what_was_done_is_undone() -> N
 )
 def test_errors_of_memory_are_told_from_others(error: Exception, is_one: bool) -> None:
     assert is_out_of_memory(error) is is_one
+
+
+def test_a_probe_takes_two_steps_and_scores_one_batch(env: Env) -> None:
+    training = start(Hparams(batch_size=16), SMALL, env)
+    passed = limited(training, 64)
+    probe = probed_memory(training, SMALL)
+    assert probe is not None
+    assert passed == [16, 16, 50]
+    assert probe.what.startswith("of the whole process, libraries and data included")
+    assert probe.peak_mib > 100  # torch alone is more
+    assert probe.notes == training.notes()
+
+
+def test_a_probe_says_what_had_to_be_halved(env: Env) -> None:
+    training = start(Hparams(batch_size=32), SMALL, env)
+    limited(training, 16)
+    probe = probed_memory(training, SMALL)
+    assert probe is not None
+    assert probe.notes["memory"].startswith("32 examples at once were too much (epoch 1, step 1); 16 pass")
+
+
+def test_a_training_without_a_probe_has_none() -> None:
+    toy = load_trainable("toy")
+    env = Env(data="none", data_seed=0, seed=0, cache_dir=Path())
+    assert probed_memory(toy.start(toy.hparams(), SMALL, env), SMALL) is None
+
+
+def test_a_workers_gpu_is_cleared_where_torch_holds_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("emptied"))
+    release_memory()
+    assert calls == ["emptied"]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    release_memory()
+    monkeypatch.delitem(sys.modules, "torch")
+    release_memory()
+    assert calls == ["emptied"]
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_memory_that_runs_out_gives_the_same_loss_curve(
+    env: Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU is made small: to what half of a batch needs."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # it rounds to 1e-3
+    on_gpu = replace(env, device="cuda", precision="fp32", resolution=64)
+    budget = replace(SMALL, resolution=64)
+    hparams = Hparams(model="convnext_atto", batch_size=64, lr=0.01)
+    whole = start(hparams, budget, on_gpu)
+    expected = [whole.run_epoch(budget) for _ in range(3)]
+    total_mib = torch.cuda.get_device_properties(0).total_memory / 2**20
+    most = 0.7 * expected[0]["peak_memory_mib"] / total_mib
+    del whole
+    release_memory()
+    halved = start(hparams, budget, on_gpu)
+    torch.cuda.set_per_process_memory_fraction(most)
+    try:
+        found = [halved.run_epoch(budget) for _ in range(3)]
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert found[0]["micro_batch"] < 64
+    for name in ("train_loss", "val_loss"):
+        assert [row[name] for row in found] == pytest.approx([row[name] for row in expected], abs=1e-5)

@@ -155,6 +155,30 @@ def tables_of_test(training: Training) -> Mapping[str, Table]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryProbe:
+    """The memory that a training's first steps needed.
+
+    Attributes:
+        what: Whose memory it is and what was run, in words.
+        notes: The training's notes afterwards: batches that had to be halved.
+    """
+
+    peak_mib: float
+    what: str
+    notes: Mapping[str, str]
+
+
+def probed_memory(training: Training, budget: Budget) -> MemoryProbe | None:
+    """What an epoch at `budget` will need, from a method `probe_memory(budget)`; None without one.
+
+    The training has learnt a little afterwards: it is to be thrown away.
+    """
+    probe = getattr(training, "probe_memory", None)
+    found: MemoryProbe | None = probe(budget) if probe else None
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
 class WeightFile:
     """A file of pretrained weights that must be on disk before a trial starts.
 

@@ -13,7 +13,7 @@ from types import ModuleType
 import trainables
 from trainables.contract import Trainable
 
-_NOT_TRAINABLES = {"atomic_write", "checkpoint", "contract", "engine", "load", "weights"}
+_NOT_TRAINABLES = {"atomic_write", "checkpoint", "contract", "engine", "gpu", "load", "weights"}
 
 
 class UnknownTrainable(ValueError):

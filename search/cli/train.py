@@ -54,6 +54,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="at the end evaluate on the test set; final.pt and the tables go to --out (default: here)",
     )
+    add(
+        "--keep-every",
+        type=int,
+        metavar="N",
+        help="also keep the state of every N epochs in --out, as epoch-0010.pt and so on",
+    )
     checks = flags.add_mutually_exclusive_group()
     checks.add_argument(
         "--smoke",
@@ -62,6 +68,11 @@ def parser() -> argparse.ArgumentParser:
         const=64,
         metavar="N",
         help="a minute of checks instead: trains, scores, resumes to the bit, overfits; on N examples (64)",
+    )
+    checks.add_argument(
+        "--probe",
+        action="store_true",
+        help="only measure the memory that the top rung needs: two steps and one scored batch",
     )
     checks.add_argument(
         "--overfit",
@@ -79,12 +90,16 @@ def main(options: argparse.Namespace) -> int:
     from search.report.wording import hparams_text
     from search.trial.failure import classify
 
+    if options.keep_every is not None and (options.out is None or options.keep_every < 1):
+        parser().error(f"--keep-every must be at least 1, beside --out, got {options.keep_every}")
     task = _task(options)
     output = open_console()
     output.print(hparams_text(task.hparams, task.hparams), soft_wrap=True)
     if options.smoke is not None:
         return _smoke(task, options, output)
     try:
+        if options.probe:
+            return _probe(task, options, output)
         if options.overfit is not None:
             return _overfit(task, options, output)
         _train(task, options, output)
@@ -105,13 +120,14 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
 
     trainable, hparams = task.load()
     meter = meter_for(gpus=float(options.device.startswith("cuda")), cpus=os.cpu_count() or 1)
+    checkpointing = Checkpointing(path=task.checkpoint, keep_every=options.keep_every)
     rows = run_trial(
         trainable,
         hparams,
         task.ladder,
         replace(task.env(), device=options.device),
         meter,
-        checkpointing=Checkpointing(path=task.checkpoint) if options.out else None,
+        checkpointing=checkpointing if options.out else None,
         metric=task.metric,
         mode=task.mode,
         final=task.final if options.test else None,
@@ -140,6 +156,22 @@ def _write_config(task: TrialTask) -> None:
         scratch.write_text(
             config_text(task, versions(), command=f"python {shlex.join(sys.argv)}"), encoding="utf-8"
         )
+
+
+def _probe(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
+    """Print what the top rung's first steps need; 1 where the trainable cannot say."""
+    from trainables.contract import probed_memory
+
+    trainable, hparams = task.load()
+    env = replace(task.env(), device=options.device)
+    probe = probed_memory(trainable.start(hparams, task.ladder.top, env), task.ladder.top)
+    if probe is None:
+        output.print(f"{task.trainable} does not say what memory it needs", soft_wrap=True)
+        return 1
+    output.print(f"peak memory {probe.peak_mib:.0f} MiB {probe.what}", soft_wrap=True)
+    for name, note in probe.notes.items():
+        output.print(f"  {name}: {note}", style="dim", soft_wrap=True)
+    return 0
 
 
 def _smoke(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:

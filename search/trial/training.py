@@ -26,10 +26,18 @@ class Checkpointing:
     Attributes:
         path: Full state; a trial that finds it there goes on from it.
         every_s: Longest training that a kill may cost; rung ends are saved in any case.
+        keep_every: Also keep the state of every so many epochs, beside it as epoch-0010.pt and so on.
     """
 
     path: Path
     every_s: float = 60.0
+    keep_every: int | None = None
+
+    def kept(self, epoch: int) -> Path | None:
+        """Where the state after `epoch` is to stay for good, if it is."""
+        if self.keep_every is None or epoch % self.keep_every:
+            return None
+        return self.path.with_name(f"epoch-{epoch:04d}.pt")
 
 
 def run_trial(
@@ -108,6 +116,8 @@ def run_trial(
             }
             row = replace(row, notes=notes | save_state(checkpointing.path, state))
             saved_s = clock()
+        if checkpointing and (kept := checkpointing.kept(row.epoch)):
+            row = replace(row, notes={**row.notes, **save_state(kept, climb.training.state_dict())})
         yield row
         sources, reading_notes = {}, {}
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 import re
+import resource
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
 
+_MIB = 2**20
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # what getrusage counts in
 _R = TypeVar("_R")
 _WORDS = re.compile(r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 
@@ -70,3 +74,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether a smaller batch could help: torch raises several kinds of error when memory runs out."""
     is_kind = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return is_kind or bool(_WORDS.search(str(error)))
+
+
+def reset_peak() -> None:
+    """Begin a new peak of the GPU's memory; a process's own cannot be reset."""
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory() -> tuple[float, str]:
+    """MiB, and whose: tensors on the GPU since `reset_peak`, else all of the process since its start."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / _MIB, "of tensors on the GPU"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES / _MIB
+    return peak, "of the whole process, libraries and data included"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
@@ -11,10 +12,10 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
-from trainables.contract import Budget, Diverged, Table
+from trainables.contract import Budget, Diverged, MemoryProbe, Table
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.freezing import Freezing
-from trainables.engine.memory import MicroBatch
+from trainables.engine.memory import MicroBatch, peak_memory, reset_peak
 from trainables.engine.parts import B, Batches, Details, Metrics, TrainEpoch
 from trainables.engine.schedule import Schedule
 from trainables.engine.seeds import restore_rng, rng_state
@@ -22,7 +23,6 @@ from trainables.engine.step import Stepper
 from trainables.engine.stopping import Stopping
 
 _STEPS_PER_CHECK = 32  # reading a loss waits for the GPU, so they are read in lots
-_MIB = 2**20
 
 
 class SupervisedTraining(Generic[B]):
@@ -91,6 +91,20 @@ class SupervisedTraining(Generic[B]):
         self._stepper.precision.fall_back(f"fp32: {why} in mixed precision; the epoch was trained again")
         return self._epoch(budget)
 
+    def probe_memory(self, budget: Budget) -> MemoryProbe:
+        """Take two steps and score one batch at `budget`; see `contract.probed_memory`."""
+        epoch = self.batches.epoch(budget, self.epochs_done)
+        self.model.train()
+        self._freezing.hold()
+        reset_peak()
+        for step, indices in enumerate(self._stepper.steps(epoch)[:2], start=1):
+            self._stepper.take(epoch, indices, where=self._where(step))
+        self._scores(itertools.islice(self.batches.validation(budget), 1))
+        peak_mib, whose = peak_memory()
+        return MemoryProbe(
+            peak_mib=peak_mib, what=f"{whose}, in two steps and one scored batch", notes=self.notes()
+        )
+
     def test(self) -> dict[str, float]:
         """Score the test set; see `contract.Training.test`."""
         scores = self._scores(self.batches.test(), self._details)
@@ -139,8 +153,7 @@ class SupervisedTraining(Generic[B]):
         restore_rng(state["rng"])
 
     def _epoch(self, budget: Budget) -> dict[str, float]:
-        if torch.cuda.is_initialized():
-            torch.cuda.reset_peak_memory_stats()
+        reset_peak()
         started_s = perf_counter()
         values = self._train(self.batches.epoch(budget, self.epochs_done))
         trained_s = perf_counter()
@@ -150,7 +163,7 @@ class SupervisedTraining(Generic[B]):
         if self._stepper.micro.size:
             values["micro_batch"] = float(self._stepper.micro.size)
         if torch.cuda.is_initialized():
-            values["peak_memory_mib"] = torch.cuda.max_memory_allocated() / _MIB
+            values["peak_memory_mib"] = peak_memory()[0]
         return values | {"train_s": trained_s - started_s, "eval_s": scored_s - trained_s}
 
     def _train(self, epoch: TrainEpoch[B]) -> dict[str, float]:
