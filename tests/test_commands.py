@@ -134,7 +134,7 @@ def test_states_on_the_way_are_kept_where_that_is_asked_for(tmp_path: Path, spac
     arguments = ("--space", space, "--hparam", "lr=0.1", "--keep-every", 4)
     done = script("train", *arguments, "--out", "out", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.pt")) == [
         "checkpoint.pt",
         "epoch-0004.pt",
         "epoch-0008.pt",
