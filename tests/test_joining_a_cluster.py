@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_clusters import cluster_env, head_node
+from made_clusters import another_node, cluster_env, head_node
 from made_runs import TOY
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +22,17 @@ def cluster() -> Iterator[tuple[str, dict[str, str]]]:
     env = cluster_env()
     with head_node(env, "--num-cpus=2") as address:
         yield address, env
+
+
+def wait_for_nodes(address: str, env: dict[str, str], num_nodes: int) -> None:
+    """Until a driver at the head sees so many nodes."""
+    seen = (
+        "import ray, sys, time\n"
+        "ray.init(address=sys.argv[1], log_to_driver=False)\n"
+        "while len(ray.nodes()) < int(sys.argv[2]):\n"
+        "    time.sleep(0.1)\n"
+    )
+    subprocess.run([sys.executable, "-c", seen, address, str(num_nodes)], env=env, check=True, timeout=60)
 
 
 def search(address: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -51,6 +62,33 @@ def test_a_search_joins_a_cluster_and_leaves_it_running(
         assert done.returncode == 0, done.stderr
         table = pd.read_csv(folder / "results/run/trials.csv")
         assert table["rank"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_preflight_looks_at_every_node_in_the_environment_of_its_workers(
+    cluster: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    address, env = cluster
+    with another_node(address, env, "--num-cpus=1"):
+        wait_for_nodes(address, env, num_nodes=2)
+        model = ("--set", "parameters.model={value: resnet10t}", "--set", "parameters.weights={value: hub}")
+        done = subprocess.run(
+            [sys.executable, ROOT / "scripts/preflight.py", "--space", "lr_bs", *model, "--address", address],
+            cwd=tmp_path,
+            env={**env, "HF_HOME": str(tmp_path / "moved")},
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+    assert done.returncode == 2
+    looks = [line for line in done.stdout.splitlines() if line.startswith("looked at in ")]
+    assert len({line.split(" on ")[1] for line in looks}) == 2
+    assert done.stderr.splitlines() == [
+        "preflight found 1 problem:",
+        f"  weights: timm/resnet10t.c3_in1k/model.safetensors is not in {tmp_path}/moved/hub; fetch it: "
+        "python scripts/preflight.py --space lr_bs --download",
+    ]
 
 
 @pytest.mark.parametrize(

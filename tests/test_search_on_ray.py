@@ -57,6 +57,31 @@ def test_a_search_leaves_a_ranked_table_and_its_promotion_a_comparison(tmp_path:
     assert len(list((folder / "promotion" / "trials").glob("*/final.pt"))) == 2 * len(rows)
 
 
+def test_missing_weights_end_a_search_before_its_first_trial(tmp_path: Path) -> None:
+    model = ("--set", "parameters.model={value: resnet10t}", "--set", "parameters.weights={value: hub}")
+    run = ("search", "--space", "lr_bs", *model, "--name", "run")
+    done = command(*run, folder=tmp_path, HF_HOME=str(tmp_path / "hf"))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[1:] == [
+        f"  weights: timm/resnet10t.c3_in1k/model.safetensors is not in {tmp_path}/hf/hub; fetch it: "
+        "python scripts/preflight.py --space lr_bs --download",
+        "(--skip-preflight starts all the same)",
+    ]
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_trial_without_its_weights_fails_at_once_and_says_so(tmp_path: Path) -> None:
+    model = ("--set", "parameters.model={value: resnet10t}", "--set", "parameters.weights={value: hub}")
+    limits = ("--trials", 1, "--name", "run", "--skip-preflight")
+    done = command(
+        "search", "--space", "lr_bs", *model, *limits, folder=tmp_path, HF_HOME=str(tmp_path / "hf")
+    )
+    assert done.returncode == 1
+    (trial,) = pd.read_csv(tmp_path / "results/run/trials.csv").to_dict("records")
+    assert trial["status"] == "failed"
+    assert trial["cause"] == "weights_missing"
+
+
 def fated(folder: Path, *fates: str, **env: str) -> tuple[pd.DataFrame, subprocess.CompletedProcess[str]]:
     """A search over the default fate and these ones; its table by fate."""
     (folder / "fateful.py").write_text(FATEFUL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -96,6 +97,7 @@ def _look_at_weights(order: Order, trainable: Trainable, found: _Found) -> None:
 
 def _is_usable(file: WeightFile, order: Order, found: _Found) -> bool:
     if order.is_fetching and file.source != "file" and locate(file) is None:
+        print(f"fetching {file.location}", file=sys.stderr)  # the libraries' bars show on terminals only
         try:
             fetch(file)
         except WeightsError as error:
