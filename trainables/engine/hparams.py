@@ -38,6 +38,7 @@ class TrainingHparams:
         max_steps: Optimiser steps after which the training ends; null is no limit.
         eval_every: Epochs from one validation to the next; a rung's last epoch is scored anyway.
         fp32_retry: Train an epoch that diverged in mixed precision once more, and the rest, in fp32.
+            The state before each epoch is kept on the device for it.
         tf32: Let GPUs compute fp32 matrix products in TF32.
         compile: Compile the model with torch.compile.
     """
