@@ -11,11 +11,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"ray", "torch", "torchvision", "timm", "torchmetrics", "optuna", "pandas", "plotly", "pynvml"}
+HEAVY = {
+    "ray",
+    "torch",
+    "torchvision",
+    "timm",
+    "torchmetrics",
+    "optuna",
+    "pandas",
+    "plotly",
+    "matplotlib",
+    "pynvml",
+}
 MAY_USE = {
     "search/cluster": {"ray"},
     "search/energy": {"pynvml"},
-    "search/report": {"pandas", "plotly"},
+    "search/report": {"pandas", "plotly", "matplotlib"},
     "search/sampling/sampler.py": {"optuna"},
     "trainables": {"torch", "torchvision", "timm", "torchmetrics"},
 }

@@ -124,6 +124,7 @@ def test_one_configuration_trains_in_this_process(tmp_path: Path, space: Path) -
         "best.pt",
         "checkpoint.pt",
         "config.yaml",
+        "curves.png",
         "final.pt",
         "history.csv",
         "test.json",

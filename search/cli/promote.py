@@ -67,6 +67,7 @@ def main(options: argparse.Namespace) -> int:
         proposals,
     )
     from search.report.console import open_console
+    from search.report.plots import draw_promotion
     from search.report.summary import print_promotion
     from search.sampling.proposal import FixedList
 
@@ -97,6 +98,8 @@ def main(options: argparse.Namespace) -> int:
     )
     rows = promoted_rows(trials, run.history, space)
     ledger.write_csv("promoted.csv", promoted_columns(trials), rows)
+    for line in draw_promotion(run.history, run.ledger):
+        output.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)
     print_promotion(rows, space.metric, output)
     output.print(
         f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {plan.folder}", soft_wrap=True

@@ -114,6 +114,7 @@ def main(options: argparse.Namespace) -> int:
 
 def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> None:
     from search.energy import meter_for
+    from search.report.plots import draw_plots
     from search.report.wording import duration, energy_text, value_text
     from search.tables.history import HistoryFile
     from search.trial import Checkpointing, run_trial
@@ -144,6 +145,8 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
             output.print(f"  {name}: {note}", style="dim", soft_wrap=True)
     if options.test:
         _write_config(task)
+        for line in draw_plots(task.folder, f"seed {task.seed}"):
+            output.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)
 
 
 def _write_config(task: TrialTask) -> None:
