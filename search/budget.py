@@ -95,6 +95,28 @@ class Ladder:
         by_epochs = {rung.epochs: rung for rung in rungs}  # a later, larger rung replaces its equal
         return replace(self, rungs=tuple(by_epochs.values()))
 
+    def resized(self, schedule: Sequence[tuple[int, int]]) -> Ladder:
+        """Full training in one go, whose images grow on the way.
+
+        Args:
+            schedule: Epochs, counted from 1, each with the side in pixels from there on, such as
+                [(1, 14), (3, 20), (5, 28)]. The last side is the top's resolution.
+
+        Raises:
+            ValueError: It does not begin at epoch 1 and rise within the top's epochs.
+        """
+        firsts = [first for first, _ in schedule]
+        if not firsts or firsts[0] != 1 or sorted(set(firsts)) != firsts or firsts[-1] > self.top.epochs:
+            raise ValueError(
+                f"epochs must begin with 1 and rise up to {self.top.epochs} at most, got {firsts}"
+            )
+        ends = [*(first - 1 for first in firsts[1:]), self.top.epochs]
+        rungs = [
+            replace(self.top, epochs=end, resolution=side)
+            for end, (_, side) in zip(ends, schedule, strict=True)
+        ]
+        return Ladder(tuple(rungs))
+
     def only_top(self) -> Ladder:
         """Full training from the first epoch on, under one schedule: what promotion runs."""
         return Ladder((self.top,))
@@ -129,12 +151,16 @@ def _scaled_subset(
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the whole search may use; None is no limit. `disk_gib` is of checkpoints."""
+    """What the whole search may use; None is no limit.
+
+    `disk_gib` is of checkpoints, `cache_gib` of decoded data on each node.
+    """
 
     trials: int | None = None
     hours: float | None = None
     kwh: float | None = None
     disk_gib: float | None = None
+    cache_gib: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,7 @@ def full_training(space: Space) -> Space:
         space,
         ladder=space.ladder.only_top().with_top(epochs=space.promote.epochs),
         scheduler=space.scheduler.model_copy(update={"mode": "none"}),
-        limits=Limits(),
+        limits=Limits(cache_gib=space.limits.cache_gib),
         patience=None,
         early_stop_threshold=None,
         cost=None,

@@ -9,6 +9,7 @@ import pytest
 from made_runs import SteadyMeter, executed, fateful_space, listed, made_space
 
 from search import cli, launch
+from search.budget import Limits
 from search.ledger import Ledger, LedgerError, fresh_folder
 from search.ledger.history import History
 from search.promotion import (
@@ -26,6 +27,7 @@ from search.run import Run
 from search.run.in_process import execute_here
 from search.sampling.proposal import FixedList, Proposal
 from search.space import Space, dump_space
+from search.trial.task import task_for
 from trainables.checkpoint import load_checkpoint
 
 
@@ -168,3 +170,10 @@ def test_the_command_measures_alone_unless_told_to_share(
     monkeypatch.setattr(launch, "launch", launched)
     assert cli.run("promote", [str(run.ledger.folder), "--top", "1", *flags]) == 130
     assert [space.resources.gpus_per_trial for space in seen] == [gpus]
+
+
+def test_a_promotion_keeps_to_the_limit_of_the_cache(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.limits={trials: 2, cache_gib: 3}"])
+    assert full_training(space).limits == Limits(cache_gib=3)
+    task = task_for(full_training(space), trial_id="a", hparams={}, seed=0, folder=tmp_path)
+    assert task.env().cache_gib == 3

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
+    from search.budget import Ladder
     from search.trial.task import TrialTask
 
 _EXAMPLE = """examples:
   python scripts/train.py --space lr_bs.yaml --hparam lr=0.05 --hparam batch_size=64
   python scripts/train.py --space lr_bs.yaml --trial results/lr_bs:trial-0007 --out final
+  python scripts/train.py --space lr_bs.yaml --set search.ladder.epochs=[1,2,6] --resize 1:14,3:20,5:28
   python scripts/train.py --space lr_bs.yaml --smoke
 
 exit status: 0 done; 1 the training or a check failed; 2 unusable input"""
@@ -48,6 +50,12 @@ def parser() -> argparse.ArgumentParser:
     add("--trial", metavar="RUN:TRIAL", help="take the hparams of a trial of an earlier run")
     add("--seed", type=int, metavar="N", help="of weights, order, augmentation (default: the space's)")
     add("--full", action="store_true", help="the top rung from the first epoch, as promotion trains")
+    add(
+        "--resize",
+        type=_schedule,
+        metavar="EPOCH:PX,...",
+        help="grow the images of a full training, such as 1:14,3:20,5:28; scored at the last size",
+    )
     add("--out", type=Path, metavar="DIR", help="keep the checkpoint here; a second call goes on from it")
     add(
         "--test",
@@ -219,7 +227,9 @@ def _task(options: argparse.Namespace) -> TrialTask:
 
     overrides = [*options.set, *_trial_overrides(options), *map(_fixed, options.hparam)]
     space = load_space(options.space, overrides=overrides, spaces_dir=SPACES, may_be_fixed=True)
-    if options.full:
+    if options.resize:
+        space = replace(space, ladder=_resized(space.ladder, options.resize))
+    elif options.full:
         space = replace(space, ladder=space.ladder.only_top())
     return task_for(
         space,
@@ -228,6 +238,26 @@ def _task(options: argparse.Namespace) -> TrialTask:
         seed=space.seed if options.seed is None else options.seed,
         folder=options.out or Path.cwd(),
     )
+
+
+def _schedule(text: str) -> list[tuple[int, int]]:
+    """Epochs with sides in pixels."""
+    try:
+        pairs = [[int(number) for number in pair.split(":")] for pair in text.split(",")]
+        return [(epoch, side) for epoch, side in pairs]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"write EPOCH:PX,..., such as 1:14,3:20,5:28, got {text!r}"
+        ) from None
+
+
+def _resized(ladder: Ladder, schedule: list[tuple[int, int]]) -> Ladder:
+    from search.space import SpaceError
+
+    try:
+        return ladder.resized(schedule)
+    except ValueError as error:
+        raise SpaceError("--resize", [str(error)]) from error
 
 
 def _trial_overrides(options: argparse.Namespace) -> list[str]:

@@ -26,6 +26,7 @@ class TrialTask:
         cpus: CPU cores the trial has reserved.
         has_solo_slices: Between epochs the trial waits while another one works alone.
         should_test: Evaluate on the test set at the end and keep the final weights.
+        cache_gib: What decoded data may take on the node; None is what its disk has free.
     """
 
     trial_id: str
@@ -46,6 +47,7 @@ class TrialTask:
     cpus: float = 1.0
     has_solo_slices: bool = False
     should_test: bool = False
+    cache_gib: float | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -78,6 +80,7 @@ class TrialTask:
             validation_resolution=self.validation_resolution,
             horizon=self.ladder.horizon,
             num_workers=max(1, int(self.cpus)),
+            cache_gib=self.cache_gib,
         )
 
 
@@ -126,6 +129,7 @@ def task_for(
         cpus=space.resources.cpus_per_trial,
         has_solo_slices=space.metering.solo_slices,
         should_test=should_test,
+        cache_gib=space.limits.cache_gib,
     )
 
 
