@@ -6,8 +6,8 @@ import urllib.error
 
 import pytest
 
-from search.trial.failure import BadResult, Failure, classify
-from trainables.contract import DataError, Diverged, WeightsError
+from search.trial.failure import Failure, classify
+from trainables.contract import BadResult, DataError, Diverged, WeightsError
 
 
 class OutOfMemoryError(RuntimeError):

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+from made_command import made_command
 
 from search import cli
 from search.trial.smoke import SmokeTest, Verdict
@@ -24,19 +25,19 @@ NAMES = [
 ]
 
 
-def verdicts(name: str, folder: Path) -> dict[str, Verdict]:
-    trainable = load_trainable(name)
+def verdicts(name: str, folder: Path, **changes: object) -> dict[str, Verdict]:
+    trainable = load_trainable(made_command(folder, **changes) if name == "command" else name)
     env = Env(data="digits", data_seed=0, seed=0, cache_dir=folder)
     found = SmokeTest(trainable, trainable.hparams(), env, resolution=None).verdicts()
     return {verdict.name: verdict for verdict in found}
 
 
-@pytest.mark.parametrize("name", trainable_names())
+@pytest.mark.parametrize("name", [*trainable_names(), "command"])
 def test_every_trainable_passes(name: str, tmp_path: Path) -> None:
     found = verdicts(name, tmp_path)
     assert list(found) == NAMES
     assert [verdict.text for verdict in found.values() if verdict.has_passed is False] == []
-    learns = load_trainable(name).overfit is not None
+    learns = name != "command" and load_trainable(name).overfit is not None
     assert found["overfit"].has_passed is (True if learns else None)
     assert found["resume"].text == "largest difference 0"
 
@@ -64,6 +65,11 @@ def test_each_fault_fails_its_own_check(tmp_path: Path, monkeypatch: pytest.Monk
     }
 
 
+def test_a_trainable_without_a_test_set_is_not_held_to_one(tmp_path: Path) -> None:
+    found = verdicts("command", tmp_path, test=[])["test"]
+    assert found == Verdict(name="test", has_passed=None, text="it has no test set")
+
+
 def test_a_metric_that_is_not_reported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ToyTraining, "run_epoch", lambda self, budget: {"val_acc": 0.5})
     assert verdicts("toy", tmp_path)["training and validation"].text == (
@@ -81,7 +87,7 @@ def test_the_command_prints_a_verdict_a_line_and_fails_with_one(
     )
     assert cli.run("train", ["--space", str(tmp_path / "s.yaml"), "--smoke"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2:] == ["not applicable  overfit: it learns no weights", "smoke test passed"]
+    assert lines[-2:] == ["not applicable  overfit: it names no target", "smoke test passed"]
     monkeypatch.setattr(ToyTraining, "test", lambda self: {})
     assert cli.run("train", ["--space", str(tmp_path / "s.yaml"), "--smoke"]) == 1
     lines = capsys.readouterr().out.splitlines()

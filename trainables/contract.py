@@ -61,6 +61,8 @@ class Env:
             compare with an annealed one all the same. A trainable without a schedule may ignore it.
         num_workers: Threads that decode images where `cache_dir` has no room for them.
         cache_gib: What decoded data may take in `cache_dir`; None is what its disk has free.
+        folder: The training's own, on storage that all nodes share, for what `state_dict` cannot hold; it
+            lasts as long as the checkpoint. None: there is none, and `state_dict` must hold all.
         is_overfit: Train on the same few examples in one order without augmentation, and score those
             instead of validation: whether they can be learnt by heart.
     """
@@ -76,6 +78,7 @@ class Env:
     validation_resolution: ValidationResolution = "top"
     horizon: Horizon = "full"
     num_workers: int = 0
+    folder: Path | None = None
     is_overfit: bool = False
     cache_gib: float | None = None
 
@@ -232,6 +235,7 @@ class Trainable:
             gives what should be known of it, and raises DataError if it cannot be used.
         check_device: The same for the device that `Env.device` will name; raises RuntimeError.
         overfit: What `Env.is_overfit` must come to; None where no weights are learnt.
+        has_test: False where there is no test set: `test` is not called then.
         no_effect_anytime: Hparams that do nothing where `Env.horizon` is "anytime".
     """
 
@@ -244,10 +248,27 @@ class Trainable:
     check_device: Callable[[str], Sequence[str]] = unchecked
     no_effect_anytime: tuple[str, ...] = ()
     overfit: OverfitTarget | None = None
+    has_test: bool = True
 
 
 class Diverged(Exception):
     """A loss became NaN or infinite; the message says where."""
+
+
+class BadResult(ValueError):
+    """A trainable returned something else than plain numbers with its metric among them."""
+
+
+class ScriptFailed(Exception):
+    """A program that a training runs ended with an error; the lines after the first are its last ones.
+
+    Attributes:
+        error_name: The Python error in its last line, such as MemoryError; empty where there is none.
+    """
+
+    def __init__(self, text: str, error_name: str = "") -> None:
+        super().__init__(text)
+        self.error_name = error_name
 
 
 class DataError(Exception):

@@ -5,15 +5,19 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import json
 import pkgutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import trainables
 from trainables.contract import Trainable
 
 _NOT_TRAINABLES = {"atomic_write", "checkpoint", "contract", "engine", "gpu", "load", "weights"}
+_COMMAND = "command:"  # before the description of a script, in JSON: it has no meaning without one
 
 
 class UnknownTrainable(ValueError):
@@ -23,15 +27,31 @@ class UnknownTrainable(ValueError):
 def trainable_names() -> list[str]:
     """Names of the trainables that come with the program, found in the package's folder."""
     found = {module.name for module in pkgutil.iter_modules(trainables.__path__)}
-    return sorted(found - _NOT_TRAINABLES)
+    return sorted(found - _NOT_TRAINABLES - {"command"})
+
+
+def name_of_command(description: Mapping[str, Any]) -> str:
+    """The name of the trainable that a description of a script means, `CommandSpec` as plain data."""
+    return _COMMAND + json.dumps(description, sort_keys=True)
+
+
+def command_of(name: str) -> dict[str, Any] | None:
+    """The description that `name_of_command` was given; None of any other name."""
+    if not name.startswith(_COMMAND):
+        return None
+    description: dict[str, Any] = json.loads(name.removeprefix(_COMMAND))
+    return description
 
 
 def load_trainable(name: str) -> Trainable:
-    """Import the trainable `name`: a module of this package, or a path to a Python file.
+    """Import the trainable `name`: a module of this package, a path to a Python file, or a command.
 
     Raises:
         UnknownTrainable: No such module or file, or the file exports no TRAINABLE.
     """
+    if (description := command_of(name)) is not None:
+        made: Trainable = importlib.import_module("trainables.command").trainable_of(description)
+        return made
     module = _module_from_file(Path(name)) if name.endswith(".py") else _module_by_name(name)
     trainable = getattr(module, "TRAINABLE", None)
     if not isinstance(trainable, Trainable):

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from trainables.contract import ScriptFailed
+
 Cause = Literal[
     "diverged", "out_of_memory", "weights_missing", "network", "data", "crash", "lost_worker", "bad_result"
 ]
@@ -44,10 +46,6 @@ _BY_MESSAGE: tuple[tuple[str, Cause], ...] = (
 _STICKY = re.compile(r"CUDA error|device-side assert|cuDNN error|CUBLAS_STATUS", re.IGNORECASE)
 
 
-class BadResult(ValueError):
-    """A trainable returned something else than plain numbers with its metric among them."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """One failed attempt.
@@ -81,12 +79,14 @@ def classify(error: BaseException) -> Failure:
         cause=_cause(error, text),
         message=f"{type(error).__name__}: {text.splitlines()[0]}",
         traceback="".join(traceback.format_exception(error)),
-        is_sticky=bool(_STICKY.search(text)),
+        is_sticky=bool(_STICKY.search(text)) and not isinstance(error, ScriptFailed),
     )
 
 
 def _cause(error: BaseException, text: str) -> Cause:
     names = [kind.__name__ for kind in type(error).__mro__]
+    if isinstance(error, ScriptFailed):
+        names = [error.error_name, *names]
     by_type = next((_BY_TYPE[name] for name in names if name in _BY_TYPE), None)
     if by_type == "lost_worker" and _KILLED_FOR_MEMORY.search(text):
         return "out_of_memory"

@@ -79,6 +79,8 @@ class SmokeTest:
         return self._finite(self._started().run_epoch(self._last_epoch), self._trainable.metric)
 
     def _tests(self) -> str:
+        if not self._trainable.has_test:
+            raise _NotApplicable("it has no test set")
         return self._finite(self._started().test(), self._trainable.metric.replace("val_", "test_", 1))
 
     def _repeats(self) -> str:
@@ -108,7 +110,7 @@ class SmokeTest:
 
     def _overfits(self) -> str:
         if self._trainable.overfit is None:
-            raise _NotApplicable("it learns no weights")
+            raise _NotApplicable("it names no target")
         result = overfitted(
             self._trainable,
             self._hparams,

@@ -81,6 +81,7 @@ class TrialTask:
             horizon=self.ladder.horizon,
             num_workers=max(1, int(self.cpus)),
             cache_gib=self.cache_gib,
+            folder=self.folder,
         )
 
 

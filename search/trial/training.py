@@ -12,11 +12,10 @@ from typing import Any
 
 from search.budget import Ladder
 from search.energy import EnergyMeter, EnergyReading
-from search.trial.failure import BadResult
 from search.trial.finals import Finals
 from search.trial.row import EpochRow
 from search.trial.saving import read_state, save_state
-from trainables.contract import Env, Mode, Trainable, Training, why_done
+from trainables.contract import BadResult, Env, Mode, Trainable, Training, why_done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +85,8 @@ def run_trial(
         is_rung_end = climb.epochs_done in ladder.ends or climb.is_done
         if is_rung_end or any(name.startswith("val_") for name in metrics):
             _check_has(metric, metrics)
-        test = _checked(climb.training.test()) if finals and climb.is_done else None
+        should_test = finals and climb.is_done and trainable.has_test
+        test = _checked(climb.training.test()) if should_test else None
         notes = {name: note for name, note in climb.training.notes().items() if told.get(name) != note}
         told |= notes
         notes |= reading_notes

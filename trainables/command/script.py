@@ -1,0 +1,124 @@
+"""One run of a command as a process of its own, which ends with whoever holds it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from trainables.command.files import Files, Lines
+from trainables.contract import ScriptFailed
+
+_GUARDIAN = Path(__file__).with_name("guardian.py")
+_SLACK_S = 10.0  # what the guardian needs beside the time it gives its command
+
+
+class Script:
+    """A command that runs, stands still, or has ended. It is ended when this object goes.
+
+    Args:
+        stdout: The file its output is added to.
+        cwd: The folder it runs in.
+        graceful_s: Between SIGTERM and SIGKILL.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        files: Files,
+        *,
+        stdout: Path,
+        cwd: Path,
+        env: Mapping[str, str],
+        graceful_s: float,
+    ) -> None:
+        self._errors = Lines(files.stderr, is_from_end=True)
+        self._lines = Lines(stdout, is_from_end=True)
+        command: list[str | Path] = [
+            sys.executable,
+            "-I",
+            "-S",
+            _GUARDIAN,
+            files.lock,
+            str(graceful_s),
+            *argv,
+        ]
+        with stdout.open("ab") as out, files.stderr.open("ab") as err:
+            self._process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env={**os.environ, **env, "PYTHONUNBUFFERED": "1"},  # a line is read when it is printed
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=err,
+                bufsize=0,
+                start_new_session=True,
+            )
+        self._end = weakref.finalize(self, _ended, self._process, graceful_s + _SLACK_S)
+
+    def listen(self) -> tuple[list[str], bool]:
+        """The lines it has printed since the last call, and whether they are its last.
+
+        Raises:
+            ScriptFailed: It ended with an error.
+        """
+        status = self._process.poll()  # first, so that all it printed is read after its end
+        lines = self._lines.new(is_final=status is not None)
+        if status:
+            raise _failure(status, self._errors.last())
+        return lines, status is not None
+
+    def last_lines(self) -> list[str]:
+        return self._lines.last()
+
+    def wait(self, most_s: float | None) -> bool:
+        """Let it come to its end by itself; False if it takes longer than `most_s`, None being any.
+
+        Raises:
+            ScriptFailed: It ended with an error.
+        """
+        try:
+            status = self._process.wait(most_s)
+        except subprocess.TimeoutExpired:
+            return False
+        if status:
+            raise _failure(status, self._errors.last())
+        return True
+
+    def hold(self) -> None:
+        """Let it stand still, so that it uses nothing between two epochs."""
+        self._order(b"h")
+
+    def go(self) -> None:
+        self._order(b"g")
+
+    def end(self) -> None:
+        """End it with everything it started; returns when nothing is left."""
+        self._end()
+
+    def _order(self, order: bytes) -> None:
+        assert self._process.stdin
+        with suppress(BrokenPipeError):  # it has ended by itself
+            self._process.stdin.write(order)
+
+
+def _failure(status: int, last: Sequence[str]) -> ScriptFailed:
+    how = f"was killed by signal {status - 128}" if status > 128 else f"ended with status {status}"
+    said = last[-1] if last else "it printed no error"
+    error = re.match(r"(?:\w+\.)*(\w+)(?:: |$)", said)
+    return ScriptFailed("\n".join([f"the script {how}: {said}", *last]), error[1] if error else "")
+
+
+def _ended(process: subprocess.Popen[bytes], most_s: float) -> None:
+    assert process.stdin
+    process.stdin.close()
+    try:
+        process.wait(most_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
