@@ -266,4 +266,3 @@ def test_a_trial_goes_on_from_the_scripts_checkpoint(tmp_path: Path) -> None:
     rest = climbed(command, tmp_path / "halves", ladder)
     assert rest[0].is_replay
     assert scores([*first, *rest[1:]]) == scores(whole)
-    assert "repeated" not in rest[1].notes

@@ -209,6 +209,23 @@ def test_lines_of_before_a_kill_are_not_lost(tmp_path: Path) -> None:
     assert "--resume" in again.notes()["command"]
 
 
+@pytest.mark.parametrize("saved", [2, 9])
+def test_a_line_lost_between_saving_and_printing_costs_a_new_beginning(tmp_path: Path, saved: int) -> None:
+    """The checkpoint is ahead of all lines, in the last epoch too, where nothing is left to print."""
+    training = started(made_command(tmp_path), tmp_path)
+    first = dict(training.run_epoch(Budget(epochs=9)))
+    state = training.state_dict()
+    del training
+    (tmp_path / "trial/checkpoint/state.json").write_text(json.dumps({"epoch": saved}))
+    stdout = tmp_path / "trial/stdout.txt"
+    stdout.write_text("\n".join(stdout.read_text().splitlines()[:2]))
+    again = started(made_command(tmp_path), tmp_path)
+    again.load_state_dict(state)
+    assert again.run_epoch(Budget(epochs=9))["val_acc"] > first["val_acc"]
+    assert again.epochs_done == 2
+    assert again.notes()["repeated"] == "epochs 1 to 1 trained again: the script began anew"
+
+
 def test_epochs_that_are_trained_again_are_told_once(tmp_path: Path) -> None:
     """A checkpoint older than the lines: the script saves every third epoch only."""
     name = made_command(tmp_path, SCRIPT.replace("if args.out:", "if epoch % 3 == 0:"))

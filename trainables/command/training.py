@@ -20,6 +20,10 @@ from trainables.contract import BadResult, Budget, Env
 _LOOK_EVERY_S = 0.01  # 0.1 % of a core
 
 
+class _LinesLost(Exception):
+    """The script was killed between saving an epoch and printing it: only a new beginning gives its score."""
+
+
 class CommandTraining:
     """A `Training` whose state is the script's own checkpoint folder.
 
@@ -43,6 +47,7 @@ class CommandTraining:
         self._notes: dict[str, str] = {}
         self._said: list[str] = []
         self._num_told = 0
+        self._is_resumed = False
         self.epochs_done = 0
         self.why_done = ""
 
@@ -112,7 +117,12 @@ class CommandTraining:
             self._script.go()
         if self._script is None:
             return  # it has ended by itself
-        has_ended = self._listen(self._script, epoch)
+        try:
+            has_ended = self._listen(self._script, epoch)
+        except _LinesLost:
+            self._is_new = True
+            self._start(command)
+            has_ended = self._listen(self._script, epoch)
         self._notes["pid"] = self._files.lock.read_text()
         if has_ended:
             self._script = None
@@ -125,7 +135,8 @@ class CommandTraining:
             self._files.clear()
             self._is_new = False
         arguments = []
-        if self._has_state():
+        self._is_resumed = self._has_state()
+        if self._is_resumed:
             arguments = self._spec.resume_arguments(self._hparams, self._values(self._horizon))
         elif self.epochs_done:
             self._notes["repeated"] = f"epochs 1 to {self.epochs_done} trained again: the script began anew"
@@ -142,9 +153,7 @@ class CommandTraining:
 
     def _has_state(self) -> bool:
         """Whether the script has something to go on from."""
-        if not self._spec.resume:
-            return False
-        return self._files.has_checkpoint if "checkpoint_dir" in self._spec.places else self.epochs_done > 0
+        return bool(self._spec.resume) and self._files.has_checkpoint
 
     def _listen(self, script: Script, epoch: int) -> bool:
         """Take in what it prints until it has told of `epoch`; whether it ended before."""
@@ -160,6 +169,8 @@ class CommandTraining:
                 time.sleep(_LOOK_EVERY_S)
         if has_ended and epoch not in self._rows:
             self._said = script.last_lines()[-3:]
+            if self._is_resumed and not self._num_told:
+                raise _LinesLost
         return has_ended
 
     def _take(self, line: str) -> None:
@@ -171,6 +182,8 @@ class CommandTraining:
             raise BadResult('with search.command.resume each line needs its "epoch", counted from 1')
         epoch = row.epoch or self._num_told
         expected = max(self._rows, default=self.epochs_done) + 1
+        if epoch > expected and self._is_resumed and self._num_told == 1:
+            raise _LinesLost
         if epoch > expected:
             raise BadResult(f"the script printed epoch {epoch} where epoch {expected} comes next")
         if epoch == expected:  # others it trained again, because its checkpoint was older than its lines
