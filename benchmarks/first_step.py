@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from trainables.classification import TRAINABLE as CLASSIFICATION
 from trainables.classification import Hparams, start
-from trainables.contract import Budget, Env, Trainable
+from trainables.contract import Budget, Env
 
 _ONE_STEP = Budget(epochs=1, subset=128, resolution=28)
 
@@ -34,9 +35,7 @@ class Stamped:
         return metrics
 
 
-TRAINABLE = Trainable(
-    hparams=CLASSIFICATION.hparams, metric=CLASSIFICATION.metric, mode=CLASSIFICATION.mode, start=Stamped
-)
+TRAINABLE = replace(CLASSIFICATION, start=Stamped)  # preflight asks it what it asks classification
 
 if __name__ == "__main__":
     env = Env(
