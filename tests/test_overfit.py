@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from slow_learners import marked
 
 from search import cli
 from search.trial.overfit import CHECKLIST, overfitted
@@ -27,10 +28,12 @@ def env(tmp_path: Path) -> Env:
     return Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
 
 
-@pytest.mark.parametrize("name", [name for name in trainable_names() if load_trainable(name).overfit])
+@pytest.mark.parametrize("name", marked(name for name in trainable_names() if load_trainable(name).overfit))
 def test_every_trainable_that_learns_learns_by_heart(name: str, env: Env) -> None:
     trainable = load_trainable(name)
-    result = overfitted(trainable, trainable.hparams(), env, num_examples=32)
+    goal, example = trainable.overfit, trainable.example
+    hparams, env = trainable.hparams(**example.hparams), replace(env, data=example.data)
+    result = overfitted(trainable, hparams, env, num_examples=goal.num_examples)
     assert result.has_passed, str(result)
     assert result.score >= result.target
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_command import made_command
+from slow_learners import marked
 
 from search import cli
 from search.trial.smoke import SmokeTest, Verdict
@@ -27,12 +28,13 @@ NAMES = [
 
 def verdicts(name: str, folder: Path, **changes: object) -> dict[str, Verdict]:
     trainable = load_trainable(made_command(folder, **changes) if name == "command" else name)
-    env = Env(data="digits", data_seed=0, seed=0, cache_dir=folder)
-    found = SmokeTest(trainable, trainable.hparams(), env, resolution=None).verdicts()
+    example = trainable.example
+    env = Env(data=example.data, data_seed=0, seed=0, cache_dir=folder)
+    found = SmokeTest(trainable, trainable.hparams(**example.hparams), env, resolution=None).verdicts()
     return {verdict.name: verdict for verdict in found}
 
 
-@pytest.mark.parametrize("name", [*trainable_names(), "command"])
+@pytest.mark.parametrize("name", marked([*trainable_names(), "command"]))
 def test_every_trainable_passes(name: str, tmp_path: Path) -> None:
     found = verdicts(name, tmp_path)
     assert list(found) == NAMES

@@ -29,11 +29,12 @@ def trainable(request, tmp_path) -> Trainable:
 
 @pytest.fixture
 def started(trainable, tmp_path) -> Callable[..., Training]:
-    """A function that starts the trainable with its defaults on scikit-learn's digits."""
+    """A function that starts the trainable on the data it is tried out with."""
+    example = trainable.example
 
     def start(seed: int = 0, **changes) -> Training:
-        env = Env(data="digits", data_seed=0, seed=seed, cache_dir=tmp_path)
-        return trainable.start(trainable.hparams(**changes), TINY, env)
+        env = Env(data=example.data, data_seed=0, seed=seed, cache_dir=tmp_path)
+        return trainable.start(trainable.hparams(**{**example.hparams, **changes}), TINY, env)
 
     return start
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -215,10 +215,25 @@ class OverfitTarget:
     Attributes:
         score: The metric on these examples.
         epochs: Most epochs it may take, of one step each where the examples are one batch.
+        num_examples: How many examples that is said of.
     """
 
     score: float
     epochs: int = 100
+    num_examples: int = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """What a trainable can be tried out with in seconds, on any machine.
+
+    Attributes:
+        data: A source without files of its own.
+        hparams: Those that make the model small; the others keep their defaults.
+    """
+
+    data: str = "digits"
+    hparams: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +252,7 @@ class Trainable:
         overfit: What `Env.is_overfit` must come to; None where no weights are learnt.
         has_test: False where there is no test set: `test` is not called then.
         no_effect_anytime: Hparams that do nothing where `Env.horizon` is "anytime".
+        example: What tests try it out with.
     """
 
     hparams: type
@@ -249,6 +265,7 @@ class Trainable:
     no_effect_anytime: tuple[str, ...] = ()
     overfit: OverfitTarget | None = None
     has_test: bool = True
+    example: Example = field(default_factory=Example)
 
 
 class Diverged(Exception):

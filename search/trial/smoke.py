@@ -15,7 +15,6 @@ from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.contract import Budget, Env, Precision, Trainable, Training
 
 NUM_EXAMPLES = 64
-_LEARNT_BY_HEART = 32
 _CLOCK_READINGS = {"train_s", "eval_s"}
 _LARGEST_DIFFERENCE_ON_A_GPU = 1e-3  # its kernels add in no fixed order; on a CPU it must be 0
 
@@ -109,17 +108,18 @@ class SmokeTest:
         return self._finite(training.run_epoch(self._last_epoch), self._trainable.metric)
 
     def _overfits(self) -> str:
-        if self._trainable.overfit is None:
+        goal = self._trainable.overfit
+        if goal is None:
             raise _NotApplicable("it names no target")
         result = overfitted(
             self._trainable,
             self._hparams,
             self._env,
-            num_examples=_LEARNT_BY_HEART,
+            num_examples=goal.num_examples,
             resolution=self._budget.resolution,
         )
         if not result.has_passed:
-            raise _NotMet(f"{result}; train.py --overfit {_LEARNT_BY_HEART} says what to look at")
+            raise _NotMet(f"{result}; train.py --overfit {goal.num_examples} says what to look at")
         return str(result)
 
     def _started(self, **changes: Any) -> Training:

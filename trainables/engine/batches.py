@@ -1,19 +1,18 @@
-"""From stored images to the batches a model sees: order, subset, resolution, augmentation, scaling."""
+"""From stored images to the batches a model sees: augmentation and scaling."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from trainables.contract import Budget, Env
 from trainables.engine.augment import Augment
-from trainables.engine.data import DataSplits, ImageSet, Statistics
-from trainables.engine.seeds import generator
-
-_SCORED_AT_ONCE = 256  # not the batch size: scores must not depend on a hyperparameter
+from trainables.engine.data import DataSplits, Statistics
+from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
 
 
 @dataclass(frozen=True)
@@ -50,35 +49,26 @@ class Batches:
     ) -> None:
         self.data = data
         self._env = env
+        self._choice = ExampleChoice(data, env)
         self._augment = augment
         self._device = torch.device(env.device)
         self._scaling = Scaling(statistics, self._device)
 
-    def epoch(self, budget: Budget, epoch: int) -> TrainEpoch:
+    def epoch(self, budget: Budget, epoch: int) -> TrainEpoch[Batch]:
         """The training examples of an epoch; the same for every trial of one seed."""
-        subset = self.data.train.subset(budget.subset)
-        if self._env.is_overfit:
-            return TrainEpoch(self, subset, None, self.data.train_resolution(budget.resolution))
-        order = torch.randperm(len(subset), generator=generator("order", seed=self._env.seed, epoch=epoch))
-        draws = self._augment.draws(len(self.data.train), seed=self._env.seed, epoch=epoch)
-        resolution = self.data.train_resolution(budget.resolution)
-        self.data.train.expect(subset[order], resolution)
-        return TrainEpoch(self, subset[order], draws, resolution)
+        order, resolution = self._choice.trained(budget, epoch)
+        draws = None
+        if not self._env.is_overfit:
+            draws = self._augment.draws(len(self.data.train), seed=self._env.seed, epoch=epoch)
+        return TrainEpoch(order, partial(self.training, draws=draws, resolution=resolution))
 
     def validation(self, budget: Budget) -> Iterator[Batch]:
-        """The images that are scored after an epoch at `budget`: of validation, unless it is to overfit."""
-        if self._env.is_overfit:
-            train = self.data.train
-            resolution = self.data.train_resolution(budget.resolution)
-            return self._scored(train, train.subset(budget.subset), resolution)
-        chosen = self.data.val.subset(self._env.validation_subset)
-        is_rungs = self._env.validation_resolution == "rung"
-        resolution = self.data.train_resolution(budget.resolution) if is_rungs else self.data.score_resolution
-        return self._scored(self.data.val, chosen, resolution)
+        """The images that are scored after an epoch at `budget`."""
+        return self._scored(self._choice.scored(budget))
 
     def test(self) -> Iterator[Batch]:
         """All test images, at the top rung's resolution."""
-        return self._scored(self.data.test, torch.arange(len(self.data.test)), self.data.score_resolution)
+        return self._scored(self._choice.tested())
 
     def training(self, indices: Tensor, draws: Tensor | None, resolution: int) -> Batch:
         """Training examples by number, augmented by their rows of `draws`; None leaves them as they are."""
@@ -89,11 +79,10 @@ class Batches:
         images = self._augment.lit(self._augment.moved(images, draws).float().div_(255), draws)
         return self._batch(images, self.data.train.labels[indices])
 
-    def _scored(self, images: ImageSet, chosen: Tensor, resolution: int) -> Iterator[Batch]:
-        images.expect(chosen, resolution)
-        for indices in chosen.split(_SCORED_AT_ONCE):
-            pixels = images.images(indices, resolution, self._device)
-            yield self._batch(pixels.float().div_(255), images.labels[indices])
+    def _scored(self, scored: Scored) -> Iterator[Batch]:
+        for indices in scored.parts():
+            pixels = scored.images.images(indices, scored.resolution, self._device)
+            yield self._batch(pixels.float().div_(255), scored.images.labels[indices])
 
     def _batch(self, images: Tensor, labels: Tensor) -> Batch:
         return Batch(self._scaling.scaled(images), labels.to(self._device))
@@ -116,27 +105,3 @@ class Scaling:
         pixels = images.permute(0, 2, 3, 1).contiguous()
         pixels.flatten(2).mul_(self._factor.repeat(width)).add_(self._offset.repeat(width))
         return pixels.permute(0, 3, 1, 2)
-
-
-@dataclass(frozen=True, eq=False)
-class TrainEpoch:
-    """The examples of one epoch, in their order."""
-
-    batches: Batches
-    order: Tensor
-    draws: Tensor | None
-    resolution: int
-
-    def steps(self, num_examples: int, *, drop_single: bool) -> list[Tensor]:
-        """The numbers of the examples of each optimiser step; the last step may be smaller.
-
-        Args:
-            drop_single: Leave out a last step of one example, which BatchNorm cannot train on.
-        """
-        steps = list(self.order.split(num_examples))
-        if drop_single and len(steps) > 1 and len(steps[-1]) == 1:
-            steps.pop()
-        return steps
-
-    def batch(self, indices: Tensor) -> Batch:
-        return self.batches.training(indices, self.draws, self.resolution)

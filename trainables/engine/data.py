@@ -119,7 +119,11 @@ def load_data(env: Env) -> DataSplits:
     Raises:
         DataError: Unknown, missing or unfit data, or pictures of many sizes and no `env.resolution`.
     """
-    source = load_source(env)
+    return split_source(load_source(env), env)
+
+
+def split_source(source: ImageSource, env: Env) -> DataSplits:
+    """The same for a source that is at hand; see `load_data`."""
     score_resolution = env.resolution or source.own_resolution
     if score_resolution is None:
         raise DataError(f"{env.data} has no resolution of its own; give validation a resolution in pixels")

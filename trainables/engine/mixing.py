@@ -9,8 +9,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from trainables.contract import Budget
-from trainables.engine.batches import Batch, Batches, TrainEpoch
+from trainables.engine.batches import Batch, Batches
 from trainables.engine.data import DataSplits
+from trainables.engine.examples import TrainEpoch
 from trainables.engine.seeds import derived_seed
 
 
@@ -67,7 +68,7 @@ class MixedBatches:
 class MixedEpoch:
     """A `TrainEpoch` whose batches are mixed."""
 
-    def __init__(self, epoch: TrainEpoch, mixing: Mixing, number: int) -> None:
+    def __init__(self, epoch: TrainEpoch[Batch], mixing: Mixing, number: int) -> None:
         self._epoch, self._mixing, self._number = epoch, mixing, number
 
     def steps(self, num_examples: int, *, drop_single: bool) -> Sequence[Tensor]:

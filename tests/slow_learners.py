@@ -1,0 +1,15 @@
+"""Trainables that need half a minute and more to learn a few examples by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+SLOW_LEARNERS = {"detection"}
+
+
+def marked(names: Iterable[str]) -> list[Any]:
+    """The names as a test's parameters, those of slow learners for the slow tests."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_LEARNERS)) for name in names]
