@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from trainables.contract import Budget, Horizon
 
 JOULES_PER_KWH = 3_600_000.0
+NO_RUNG_HORIZON = (
+    "must be full or anytime where rungs are measured in joules: how many epochs a rung holds, which its "
+    "own schedule would span, is known only when it has ended"
+)
+
+Resource = Literal["epochs", "energy_j"]
 
 
 @dataclass(frozen=True)
@@ -21,22 +28,49 @@ class Ladder:
             one training. "rung": each rung's own epochs, in a training that begins anew; epochs are
             counted over all of them, so rungs of 1, 2 and 3 epochs end after 1, 3 and 6.
             "anytime": nothing; the rate stays, in one training.
+        joules: Where rungs are measured in joules: what the epochs of a trial have used when it ends
+            each. A rung ends with the first epoch that reaches its joules. The epochs of the budgets
+            are then one number, the cap of a training, and whoever reaches it ends the top rung.
 
     Raises:
-        ValueError: No rung, or an axis that falls (epochs must rise) from rung to rung.
+        ValueError: No rung, or an axis that falls (epochs or joules must rise) from rung to rung.
     """
 
     rungs: tuple[Budget, ...]
     horizon: Horizon = "full"
+    joules: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.rungs:
             raise ValueError("a ladder needs at least one rung")
         epochs = [rung.epochs for rung in self.rungs]
-        if any(later <= earlier for earlier, later in itertools.pairwise(epochs)):
+        if self.joules:
+            self._check_joules(epochs)
+        elif not _is_rising(epochs):
             raise ValueError(f"epochs must rise from rung to rung, got {epochs}")
         for axis in ("subset", "resolution"):
             _check_axis(axis, [getattr(rung, axis) for rung in self.rungs])
+
+    def _check_joules(self, epochs: list[int]) -> None:
+        if not _is_rising([0.0, *self.joules]):
+            raise ValueError(f"joules must rise from rung to rung, from above 0, got {list(self.joules)}")
+        if len(self.joules) != len(self.rungs) or len(set(epochs)) > 1:
+            raise ValueError(
+                f"epochs must be one number beside joules, the cap of a training, and joules one per rung, "
+                f"got epochs {epochs} and joules {list(self.joules)}"
+            )
+        if self.horizon == "rung":
+            raise ValueError(f"horizon {NO_RUNG_HORIZON}")
+
+    @property
+    def resource(self) -> Resource:
+        """What rungs are measured in."""
+        return "energy_j" if self.joules else "epochs"
+
+    @property
+    def steps(self) -> list[int]:
+        """What a sampler takes for the size of each rung: its epochs, or its place among rungs of joules."""
+        return list(range(len(self.rungs))) if self.joules else [rung.epochs for rung in self.rungs]
 
     @property
     def top(self) -> Budget:
@@ -45,17 +79,47 @@ class Ladder:
 
     @property
     def ends(self) -> list[int]:
-        """How many epochs a trial has run when it ends each rung, those before a new start included."""
+        """How many epochs a trial has run when it ends each rung, those before a new start included.
+
+        With joules: at most so many.
+        """
         epochs = [rung.epochs for rung in self.rungs]
         return list(itertools.accumulate(epochs)) if self.horizon == "rung" else epochs
 
-    def rung_for(self, epochs_done: int) -> int:
-        """Index of the rung at whose budget the next epoch runs (the last one when all are done)."""
-        return min(bisect.bisect_right(self.ends, epochs_done), len(self.rungs) - 1)
+    def rung_for(self, epochs_done: int, used_mj: int = 0) -> int:
+        """Index of the rung at whose budget the next epoch runs (the last one when all are done).
 
-    def rung_ended_at(self, epochs_done: int) -> int | None:
-        """Index of the rung that ends after exactly `epochs_done` epochs, if one does."""
-        return self.ends.index(epochs_done) if epochs_done in self.ends else None
+        Args:
+            used_mj: By the epochs done; it counts on a ladder of joules only.
+        """
+        num_ended = self._num_within(used_mj) if self.joules else bisect.bisect_right(self.ends, epochs_done)
+        return min(num_ended, len(self.rungs) - 1)
+
+    def rung_ended_at(self, epochs_done: int, used_mj: int = 0, used_before_mj: int = 0) -> int | None:
+        """Index of the rung that ends after exactly `epochs_done` epochs, if one does.
+
+        An epoch that reaches the joules of several rungs ends the highest of them alone: those it jumps
+        have no result, for it would be one of more joules than the others had there.
+
+        Args:
+            used_before_mj: Before the last of these epochs.
+        """
+        if not self.joules:
+            return self.ends.index(epochs_done) if epochs_done in self.ends else None
+        if epochs_done >= self.top.epochs:
+            return len(self.rungs) - 1
+        num_within = self._num_within(used_mj)
+        return num_within - 1 if num_within > self._num_within(used_before_mj) else None
+
+    def is_climbed(self, epochs_done: int, used_mj: int = 0) -> bool:
+        """Whether no further epoch is due."""
+        return epochs_done >= self.ends[-1] or (
+            bool(self.joules) and self._num_within(used_mj) == len(self.rungs)
+        )
+
+    def _num_within(self, used_mj: int) -> int:
+        """How many rungs so many joules reach the end of."""
+        return bisect.bisect_right([round(joules * 1000) for joules in self.joules], used_mj)
 
     def starts_anew_at(self, epochs_done: int) -> bool:
         """Whether the next epoch is the first of a training."""
@@ -75,12 +139,20 @@ class Ladder:
             return done / (self.top.epochs * _work(self.top))
         return done / sum(_work(self.rungs[self.rung_for(epoch)]) for epoch in range(self.ends[-1]))
 
+    def work_share_at(self, rungs: Iterable[int]) -> float:
+        """How much of a full training's work one epoch at each of these rungs is, on a ladder of joules.
+
+        How far each rung reaches differs from trial to trial there, so that full training is what promotion
+        runs: all epochs at the top rung's budget.
+        """
+        return sum(_work(self.rungs[rung]) for rung in rungs) / (self.top.epochs * _work(self.top))
+
     def with_top(
         self, *, epochs: int | None = None, subset: float | int | None = None, resolution: int | None = None
     ) -> Ladder:
         """The same ladder with another top; the lower rungs keep their proportions.
 
-        Rungs whose epochs fall together after rounding are merged into the larger one.
+        Rungs whose epochs fall together after rounding are merged into the larger one. Joules stay.
         """
         rungs = [
             Budget(
@@ -92,6 +164,8 @@ class Ladder:
             )
             for rung in self.rungs
         ]
+        if self.joules:
+            return replace(self, rungs=tuple(rungs))
         by_epochs = {rung.epochs: rung for rung in rungs}  # a later, larger rung replaces its equal
         return replace(self, rungs=tuple(by_epochs.values()))
 
@@ -120,6 +194,10 @@ class Ladder:
     def only_top(self) -> Ladder:
         """Full training from the first epoch on, under one schedule: what promotion runs."""
         return Ladder((self.top,))
+
+
+def _is_rising(values: Sequence[float]) -> bool:
+    return all(earlier < later for earlier, later in itertools.pairwise(values))
 
 
 def _work(budget: Budget) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from search.budget import Ladder, Limits, Spent, limit_reached
-from trainables.contract import Budget
+from trainables.contract import Budget, Horizon
 
 LADDER = Ladder(
     (
@@ -69,3 +69,62 @@ def test_limits_are_named_with_what_was_used() -> None:
 
 def test_unknown_energy_reaches_no_limit() -> None:
     assert limit_reached(Limits(kwh=0.1), Spent(energy_j=None)) is None
+
+
+JOULES = Ladder(
+    (Budget(epochs=40, subset=0.25), Budget(epochs=40, subset=0.5), Budget(epochs=40, subset=1.0)),
+    joules=(0.5, 1.5, 4.5),
+)
+
+
+def test_on_a_ladder_of_joules_an_epoch_runs_at_the_rung_its_joules_have_reached() -> None:
+    used_mj = (0, 499, 500, 1499, 1500, 4499, 4500)
+    assert [JOULES.rung_for(7, mj) for mj in used_mj] == [0, 0, 1, 1, 2, 2, 2]
+
+
+def test_a_rung_of_joules_ends_with_the_first_epoch_that_reaches_them() -> None:
+    assert JOULES.rung_ended_at(3, 499, 300) is None
+    assert JOULES.rung_ended_at(3, 500, 499) == 0
+    assert JOULES.rung_ended_at(4, 1499, 500) is None
+    assert JOULES.rung_ended_at(9, 4500, 4499) == 2
+
+
+def test_an_epoch_that_jumps_rungs_ends_the_highest_alone() -> None:
+    assert JOULES.rung_ended_at(1, 1600, 0) == 1
+    assert JOULES.rung_ended_at(1, 9000, 0) == 2
+
+
+def test_the_cap_of_a_training_ends_the_top_rung_whatever_it_has_used() -> None:
+    assert JOULES.rung_ended_at(40, 20, 19) == 2
+    assert [JOULES.is_climbed(39, 4499), JOULES.is_climbed(40, 20), JOULES.is_climbed(1, 4500)] == [
+        False,
+        True,
+        True,
+    ]
+
+
+def test_another_cap_leaves_the_joules_and_promotion_the_cap() -> None:
+    assert JOULES.with_top(epochs=20).joules == JOULES.joules
+    assert [rung.epochs for rung in JOULES.with_top(epochs=20).rungs] == [20, 20, 20]
+    assert JOULES.only_top() == Ladder((Budget(epochs=40, subset=1.0),))
+
+
+def test_the_share_of_an_epoch_in_full_training_is_that_of_its_rung() -> None:
+    assert JOULES.work_share_at([0, 0, 1, 2]) == (0.25 + 0.25 + 0.5 + 1.0) / 40
+
+
+@pytest.mark.parametrize(
+    ("epochs", "joules", "horizon", "message"),
+    [
+        ([9, 9], (5.0, 5.0), "full", r"joules must rise from rung to rung, from above 0, got \[5.0, 5.0\]"),
+        ([9, 9], (0.0, 5.0), "full", "joules must rise from rung to rung, from above 0"),
+        ([3, 9], (1.0, 5.0), "full", r"epochs must be one number beside joules.* got epochs \[3, 9\]"),
+        ([9, 9, 9], (1.0, 5.0), "full", "joules one per rung"),
+        ([9, 9], (1.0, 5.0), "rung", "horizon must be full or anytime where rungs are measured in joules"),
+    ],
+)
+def test_a_ladder_of_joules_that_makes_no_sense_is_refused(
+    epochs: list[int], joules: tuple[float, ...], horizon: Horizon, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Ladder(tuple(Budget(epochs=count) for count in epochs), horizon, joules)

@@ -29,13 +29,22 @@ class Histories(RuleBasedStateMachine):
         eta=st.sampled_from([2, 3, 2.5]),
         num_brackets=st.integers(1, 2),
         audit_period=st.sampled_from([0, 1, 2, 5]),
+        can_jump=st.booleans(),
     )
-    def begin(self, kind: Kind, mode: str, eta: float, num_brackets: int, audit_period: int) -> None:
+    def begin(
+        self, kind: Kind, mode: str, eta: float, num_brackets: int, audit_period: int, can_jump: bool
+    ) -> None:
         self.kind, self.eta, self.sign = kind, eta, {"max": 1, "min": -1}[mode]
-        self.audit_period = audit_period
+        self.audit_period, self.can_jump = audit_period, can_jump and kind != "grow"
         audit = 1 / audit_period if audit_period else 0.0
         self.new_rungs: Callable[[], Rungs] = lambda: Rungs(
-            NUM_RUNGS, eta=eta, mode=mode, kind=kind, num_brackets=num_brackets, audit=audit
+            NUM_RUNGS,
+            eta=eta,
+            mode=mode,
+            kind=kind,
+            num_brackets=num_brackets,
+            audit=audit,
+            can_jump=self.can_jump,
         )
         self.rungs = self.new_rungs()
         self.journal: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
@@ -70,14 +79,20 @@ class Histories(RuleBasedStateMachine):
         self.num_started += num_new
 
     @precondition(lambda self: self.running)
-    @rule(values=st.lists(VALUES, min_size=1, max_size=8), place=st.integers(0, 7))
-    def report(self, values: list[float | None], place: int) -> None:
+    @rule(
+        values=st.lists(VALUES, min_size=1, max_size=8),
+        place=st.integers(0, 7),
+        num_jumped=st.sampled_from([0, 0, 1, 3]),
+    )
+    def report(self, values: list[float | None], place: int, num_jumped: int) -> None:
         """Several results, in any order of the trials that run."""
         for value in values[: len(self.running)]:
             if self.running:
-                self.report_one(list(self.running)[place % len(self.running)], value)
+                self.report_one(list(self.running)[place % len(self.running)], value, num_jumped)
 
-    def report_one(self, name: str, value: float | None) -> None:
+    def report_one(self, name: str, value: float | None, num_jumped: int) -> None:
+        if self.can_jump:
+            self.running[name] = min(self.running[name] + num_jumped, NUM_RUNGS - 1)
         rung, bracket = self.running[name], self.rungs.bracket_of(int(name.split("-")[1]))
         self.tell("on_epoch", name, math.nan if value is None else value)
         top_before = self.rungs.top_rung
@@ -168,7 +183,8 @@ class Histories(RuleBasedStateMachine):
                 self.start(1)
             if self.running:
                 value = math.nan if random.random() < 0.1 else random.randint(-6, 6) / 2
-                self.report_one(random.choice(list(self.running)), value)
+                num_jumped = random.choice([0, 0, 0, 1, 2])
+                self.report_one(random.choice(list(self.running)), value, num_jumped)
             if random.random() < 0.1:
                 self.look_for_the_hopeless(random.randrange(5))
         if not self.running:

@@ -46,6 +46,8 @@ class Rungs:
         epsilon: Only for grow: the difference that is noise; None estimates it from `on_epoch`.
         audit: Share of the results of each rung that are audited, in [0, 1]: for 0.05 the 10th, the
             30th and so on, if they would not go on anyway.
+        can_jump: A trial may end a rung without having ended those below, as an epoch does that uses the
+            joules of several. It is compared where it ended, and nowhere below.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Rungs:
         num_brackets: int = 1,
         epsilon: float | None = None,
         audit: float = 0.0,
+        can_jump: bool = False,
     ) -> None:
         modes: Sequence[str] = (mode,) if isinstance(mode, str) else tuple(mode)
         check_settings(num_rungs, eta, modes, kind, num_brackets, audit)
@@ -65,6 +68,7 @@ class Rungs:
         self._eta = math.inf if eta is None or kind == "none" else eta
         self._signs = tuple(1.0 if mode == "max" else -1.0 for mode in modes)
         self._num_brackets = num_brackets
+        self._can_jump = can_jump
         self._audit_period = round(1 / audit) if audit else 0
         self._growth = Growth(epsilon) if self._kind == "grow" else None
         self._top_rung = min(1, num_rungs - 1) if self._growth else num_rungs - 1
@@ -239,10 +243,12 @@ class Rungs:
 
     def _most_results(self, last_rung: int, num_open: int) -> int:
         """How many results `last_rung` may come to have: open trials, and the leaders from below."""
-        most = 0
+        most = num_leaders = 0
         for rung, scores in enumerate(self._scores[: last_rung + 1]):
             num_below = sum(at < rung for at in self._paused.values())
-            most = len(scores) + num_open + min(num_below, self._num_passing(most))
+            # Leaders of the rung just below alone; where trials jump, of any rung below.
+            num_leaders = self._num_passing(most) + (num_leaders if self._can_jump else 0)
+            most = len(scores) + num_open + min(num_below, num_leaders)
         return most
 
     def _check_result(self, trial_id: str, rung: int) -> None:
