@@ -33,6 +33,7 @@ from search.run.restart import prepare_to_continue, way_on
 from search.sampling.proposal import Sampler
 from search.space import Space, SpaceError, dump_space
 from search.tables import Artefacts, Tables
+from search.trial.background import Background, Pair
 
 _KNOWN_FROM_THE_TABLES = ("energy:", "gpu:")  # each row has its source and its reason
 # Seconds each to import, and needed once Ray is up: loaded while Ray starts.
@@ -52,6 +53,7 @@ class Launch:
         should_preflight: Look first, where the trials will run, at what can be known to fail.
         space_source: What the user wrote after --space, for the commands in messages.
         governor: CPU frequency governor of this machine for the time of the run.
+        background: A load to train beside the trials, so that they are measured under it.
         rerun_failed: Try the failed trials of the run again, from their last checkpoints.
     """
 
@@ -64,6 +66,7 @@ class Launch:
     rerun_failed: bool = False
     should_preflight: bool = True
     governor: str | None = None
+    background: Pair | None = None
 
 
 def launch(
@@ -108,20 +111,32 @@ def _launched(
         _meanwhile(_IMPORTED_MEANWHILE),
         ray_session(address=how.address, dashboard=how.dashboard) as session,
     ):
-        from search.cluster.execute import fitted
+        from search.cluster.fitting import fitted, paired
         from search.cluster.metering import start_metering
 
         _check_reports(reports(), output)
-        space = replace(space, resources=fitted(space.resources, session))
+        background = None
+        if how.background:
+            space, background = paired(space, how.background, session, how.folder.absolute())
+            output.print(_shared_text(space, background), soft_wrap=True, markup=False)
+        else:
+            space = replace(space, resources=fitted(space.resources, session))
         _announce(session, how, output)
         _record_settings(ledger, space, how)
         metering, missing = start_metering(space, is_local=how.address is None)
         if missing:
             output.print(f"warning: {missing}", style="yellow", soft_wrap=True)
-        run = Run(space, make_sampler(space), ledger, should_test=how.should_test, metering=metering)
+        run = Run(
+            space,
+            make_sampler(space),
+            ledger,
+            should_test=how.should_test,
+            metering=metering,
+            background=background,
+        )
         if how.rerun_failed:
             output.print(run.rerun_failed(), soft_wrap=True)
-        return run, _executed(run, output)
+        return run, _executed(run, background, output)
 
 
 @contextmanager
@@ -191,7 +206,16 @@ def _record_settings(ledger: Ledger, space: Space, how: Launch) -> None:
     ledger.write_json("environment.json", describe_environment(how.command))
 
 
-def _executed(run: Run, output: RichConsole) -> str:
+def _shared_text(space: Space, background: Background) -> str:
+    resources, task = space.resources, background.task
+    gpus = f" and {task.gpus:g} of the GPU" if task.gpus else ""
+    return (
+        f"background: {background.name} trains on {task.cpus:g} CPUs{gpus}, "
+        f"beside {resources.workers} trial(s) at a time; the first begins after its first epoch"
+    )
+
+
+def _executed(run: Run, background: Background | None, output: RichConsole) -> str:
     """Execute `run` with everything that follows it; gives why it ended."""
     from search.cluster.execute import execute
 
@@ -204,7 +228,7 @@ def _executed(run: Run, output: RichConsole) -> str:
             run.subscribe(unwritten.guarding(Artefacts(run).on_event))
         run.subscribe(unwritten.guarding(lambda event: tables.on_event(event, run.history)))
         assert run.space.resources.workers
-        reason = execute(run, slots=run.space.resources.workers)
+        reason = execute(run, slots=run.space.resources.workers, background=background)
     if unwritten.reason:
         raise StorageError(f"the run ended ({reason}), but {unwritten.reason}")
     return reason

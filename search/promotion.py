@@ -87,11 +87,15 @@ def alone_on_gpus(space: Space) -> tuple[Space, str]:
     share = space.resources.gpus_per_trial
     if not share or share >= 1:
         return space, ""
-    resources = space.resources.model_copy(update={"gpus_per_trial": 1.0})
     line = (
         f"one training per GPU, so that its joules are measured alone; --share-gpus gives each {share:g} GPU"
     )
-    return replace(space, resources=resources), line
+    return with_gpus(space, 1.0), line
+
+
+def with_gpus(space: Space, gpus: float | None) -> Space:
+    """The space with so many GPUs for each training; None leaves it to the machine."""
+    return replace(space, resources=space.resources.model_copy(update={"gpus_per_trial": gpus}))
 
 
 def promoted_columns(trials: Sequence[TrialRecord]) -> list[str]:

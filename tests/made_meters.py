@@ -9,6 +9,7 @@ from typing import Any
 from search.accounting.metering import ClosedLease
 from search.energy import EnergyReading, EnergySources, NodeMeter
 from search.energy.account import Device
+from search.energy.leases import Role
 from search.energy.processes import ProcessTable
 
 
@@ -51,8 +52,9 @@ class OneGpu:
         )
         self.node.add_gpu("GPU-one")
 
-    def lease(self, trial_id: str) -> OneLease:
-        name = self.node.open_lease(trial=trial_id, pid=1, gpus={"GPU-one": self._share}, cpu_share=1)
+    def lease(self, trial_id: str, role: Role = "trial") -> OneLease:
+        gpus = {"GPU-one": self._share}
+        name = self.node.open_lease(trial=trial_id, pid=1, gpus=gpus, cpu_share=1, role=role)
         self._leases.setdefault(trial_id, []).append(name)
         return OneLease(self.node, name)
 

@@ -15,7 +15,7 @@ from search.accounting.metering import NoMetering
 from search.cluster import metering
 from search.cluster import session as ray_side
 from search.cluster.bridge import KilledForMemory, SearchController, _said, placement
-from search.cluster.execute import fitted
+from search.cluster.fitting import fitted
 from search.cluster.session import Session, SessionError
 from search.ledger import Ledger
 from search.run import Run

@@ -15,23 +15,33 @@ from search.ledger import Ledger, csv_text
 from search.run import Run
 from search.tables import device_rows, live_tables
 from search.trial import EpochRow
+from search.trial.background import Background
 from search.trial.failure import Failure
 
 
 class Scene:
     """A run on a node with one GPU, told by hand what happens."""
 
-    def __init__(self, folder: Path, *overrides: str, share: str = "1") -> None:
+    def __init__(
+        self, folder: Path, *overrides: str, share: str = "1", background: Background | None = None
+    ) -> None:
         self.clock = FakeClock()
         self.gpu = OneGpu(self.clock, share)
         self.space = made_space(folder, overrides=overrides)
-        self.folder = folder
+        self.folder, self.background = folder, background
         self.open()
 
     def open(self) -> None:
         path = self.folder / "run"
         ledger = Ledger(path) if Ledger(path).has_run else Ledger.create(path)
-        self.run = Run(self.space, sampler_for(self.space), ledger, metering=self.gpu, clock=self.clock)
+        self.run = Run(
+            self.space,
+            sampler_for(self.space),
+            ledger,
+            metering=self.gpu,
+            background=self.background,
+            clock=self.clock,
+        )
 
     def start(self) -> tuple[str, OneLease]:
         task = self.run.next_task()

@@ -8,7 +8,7 @@ from typing import Any
 
 from search.accounting.metering import ClosedLease, Metering
 from search.ledger.history import History
-from search.ledger.sessions import DeviceRow, millijoules
+from search.ledger.sessions import DeviceRow, beside_trials_mj, millijoules
 
 _POLL_S = 1.0  # as often as the meters sample
 _KEEP_S = 60.0  # a kill loses the idle joules of at most this long; trials' are in their rows
@@ -25,12 +25,12 @@ class EnergyAccount:
         self._metering, self._clock = metering, clock
         self._rows: Sequence[DeviceRow] = ()
         self._polled_s = self._kept_s = float("-inf")
-        self._earlier_mj = self._earlier_idle_mj = 0
+        self._earlier_mj = self._earlier_beside_mj = 0
 
     def begin(self, history: History) -> None:
         """Take what earlier sessions used as given."""
         self._earlier_mj = history.energy.total_mj or 0
-        self._earlier_idle_mj = history.sessions.idle_mj
+        self._earlier_beside_mj = history.sessions.beside_mj
 
     def close_leases(self, trial_id: str) -> Sequence[ClosedLease]:
         return self._metering.close_leases(trial_id)
@@ -56,12 +56,12 @@ class EnergyAccount:
         return [dict(row) for row in self._rows]
 
     def spent_j(self, history: History) -> float | None:
-        """Trials and idle devices of all sessions; what others used on them is not the run's."""
+        """Trials, background and idle devices of all sessions; what others used is not the run's."""
         reported_mj = history.energy.total_mj
         if reported_mj is None and not self._rows:
             return None
         reported_mj = reported_mj or 0
         known_mj = sum(millijoules(row, "energy_trials_j") for row in self._rows)
         unreported_mj = max(0, known_mj - (reported_mj - self._earlier_mj))
-        idle_mj = sum(millijoules(row, "energy_idle_j") for row in self._rows)
-        return (reported_mj + unreported_mj + idle_mj + self._earlier_idle_mj) / 1000
+        beside_mj = sum(map(beside_trials_mj, self._rows)) + self._earlier_beside_mj
+        return (reported_mj + unreported_mj + beside_mj) / 1000

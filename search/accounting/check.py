@@ -8,7 +8,10 @@ from decimal import Decimal
 
 Row = Mapping[str, str]
 _KINDS = ("gpu", "cpu", "dram", "estimated")
-_SPLIT = ("energy_trials_j", "energy_external_j", "energy_idle_j", "energy_unaccounted_j")
+_SPLIT = (
+    *("energy_trials_j", "energy_background_j", "energy_external_j", "energy_idle_j"),
+    "energy_unaccounted_j",
+)
 _GPU_PARTS = ("energy_gpu_active_j", "energy_gpu_context_j", "energy_gpu_idle_share_j")
 
 
@@ -47,13 +50,13 @@ def check_energy(trials: Sequence[Row], rungs: Sequence[Row], devices: Sequence[
 def _device_problems(row: Row) -> list[str]:
     where = f"devices.csv, session {row['session']}, {row['device']}"
     used = _joules(row["energy_device_j"])
-    split = _sum(row[name] for name in _SPLIT)
+    split = _sum(row.get(name, "") for name in _SPLIT)  # before --background there was no such column
     moved = Decimal(int(row["counter_end_mj"]) - int(row["counter_start_mj"])) / 1000
     problems = []
     if moved != used:
         problems.append(f"{where}: the counter moved {moved} J, energy_device_j is {used} J")
     if split != used:
-        problems.append(f"{where}: trials, external, idle and unaccounted make {split} J of {used} J")
+        problems.append(f"{where}: its five parts make {split} J of {used} J")
     if _joules(row["residual_j"]):
         problems.append(f"{where}: residual_j is {row['residual_j']}, must be 0")
     return problems

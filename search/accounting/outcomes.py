@@ -8,7 +8,7 @@ from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, millijoules
 
 _STATUSES = ("finished", "paused", "stopped", "diverged", "failed", "interrupted", "running")
-_BESIDE = ("idle", "external", "unaccounted")  # of the devices, as devices.csv names them
+_BESIDE = ("background", "idle", "external", "unaccounted")  # of the devices, as devices.csv names them
 
 
 def outcome_millijoules(history: History, rows: Sequence[DeviceRow] | None = None) -> dict[str, int]:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.cli.background import add_background_flags, background_pair
+
 if TYPE_CHECKING:
     from search.ledger import Ledger
     from search.ledger.history import History
@@ -46,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="CPU frequency governor for the time of the run, such as performance; needs root",
     )
+    add_background_flags(flags)
     flags.add_argument(
         "--skip-preflight", action="store_true", help="start without looking at what the trainings will need"
     )
@@ -65,6 +68,7 @@ def main(options: argparse.Namespace) -> int:
         promoted_columns,
         promoted_rows,
         proposals,
+        with_gpus,
     )
     from search.report.console import open_console
     from search.report.plots import draw_promotion
@@ -77,7 +81,10 @@ def main(options: argparse.Namespace) -> int:
     output = open_console()
     output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget")
     promotion = _with_workers(full_training(space), options.workers)
-    if not options.share_gpus:
+    background = background_pair(options)
+    if background and not options.share_gpus:
+        promotion = with_gpus(promotion, None)  # what the load leaves
+    elif not options.share_gpus:
         promotion, line = alone_on_gpus(promotion)
         if line:
             output.print(line, soft_wrap=True)
@@ -89,6 +96,7 @@ def main(options: argparse.Namespace) -> int:
         space_source=str(ledger.space_file),
         should_preflight=not options.skip_preflight,
         governor=options.governor,
+        background=background,
     )
     run, reason = launch(
         promotion,
@@ -104,7 +112,7 @@ def main(options: argparse.Namespace) -> int:
     output.print(
         f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {plan.folder}", soft_wrap=True
     )
-    return 0 if all(row["num_seeds"] == len(seeds) for row in rows) else 1
+    return 0 if not run.has_failed and all(row["num_seeds"] == len(seeds) for row in rows) else 1
 
 
 def _earlier_run(options: argparse.Namespace) -> tuple[Ledger, Space, History]:

@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search.cli.background import add_background_flags, background_pair
+
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
     from search.sampling.proposal import EarlierTrial, Sampler
     from search.space import Space
+    from search.trial.background import Pair
 
 SPACES = Path(__file__).parents[2] / "spaces"
 _EXAMPLE = """examples:
@@ -20,7 +23,8 @@ _EXAMPLE = """examples:
   python scripts/search.py --space lr_bs.yaml --set parameters.lr.max=0.3 --trials 50 --hours 2
   python scripts/search.py --space lr_bs.yaml --set search.data=imagefolder:photos --budget-size 64
 
-exit status: 0 the run ended and has a best trial; 1 it ended without one; 2 unusable input;
+exit status: 0 the run ended and has a best trial; 1 it ended without one, or its background
+failed; 2 unusable input;
 3 the disk took no more: the message names the file and the command that goes on"""
 
 
@@ -87,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="CPU frequency governor for the time of the run, such as performance; needs root",
     )
+    add_background_flags(flags)
     add("--skip-preflight", action="store_true", help="start without looking at what the trials will need")
     add("--dashboard", action="store_true", help="start Ray's dashboard and print how to sign in")
     add("--dry-run", action="store_true", help="print what would run, and end")
@@ -104,13 +109,14 @@ def main(options: argparse.Namespace) -> int:
     output = open_console()
     for notice in space.notices:
         output.print(f"note: {notice}", style="yellow", soft_wrap=True)
+    background = background_pair(options)
     known = _known(space, output)
     proposals = designed(space, _defaults(space))
     if options.dry_run or proposals:
         print_plan(space, proposals, output)
     if options.dry_run:
         return 0
-    return _search(space, known, options, output)
+    return _search(space, known, background, options, output)
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:
@@ -139,7 +145,13 @@ def _earlier_runs(options: argparse.Namespace) -> str | None:
     return json.dumps([str(folder.resolve()) for folder in folders]) if folders else None
 
 
-def _search(space: Space, known: list[EarlierTrial], options: argparse.Namespace, output: RichConsole) -> int:
+def _search(
+    space: Space,
+    known: list[EarlierTrial],
+    background: Pair | None,
+    options: argparse.Namespace,
+    output: RichConsole,
+) -> int:
     from search.launch import Launch, launch, run_name
     from search.ledger import fresh_folder
     from search.report.summary import print_summary
@@ -154,10 +166,11 @@ def _search(space: Space, known: list[EarlierTrial], options: argparse.Namespace
         should_preflight=not options.skip_preflight,
         space_source=options.space,
         governor=options.governor,
+        background=background,
     )
     run, reason = launch(space, plan, make_sampler=lambda fitted: _sampler(fitted, known), output=output)
     print_summary(run, reason, output)
-    return 0 if run.best() else 1
+    return 0 if run.best() and not run.has_failed else 1
 
 
 def _known(space: Space, output: RichConsole) -> list[EarlierTrial]:

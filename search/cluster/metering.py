@@ -24,6 +24,7 @@ from search.energy import (
     open_node_meter,
     visible_gpus,
 )
+from search.energy.leases import Role
 from search.energy.solo import SoloTurns
 from search.space import Space
 
@@ -48,9 +49,23 @@ class MeterActor:
     def has_devices(self) -> bool:
         return bool(self._meter.device_rows())
 
-    def open_lease(self, trial_id: str, pid: int, gpus: dict[str, float], cpu_share: float, key: str) -> str:
+    def open_lease(
+        self,
+        trial_id: str,
+        pid: int,
+        gpus: dict[str, float],
+        cpu_share: float,
+        key: str,
+        role: Role = "trial",
+    ) -> str:
         lease = self._meter.open_lease(
-            trial=trial_id, pid=pid, gpus=gpus, cpu_share=cpu_share, key=key, heartbeat_timeout_s=_SILENCE_S
+            trial=trial_id,
+            pid=pid,
+            gpus=gpus,
+            cpu_share=cpu_share,
+            key=key,
+            role=role,
+            heartbeat_timeout_s=_SILENCE_S,
         )
         self._leases.setdefault(trial_id, []).append(lease)
         return lease
@@ -140,14 +155,17 @@ class NodeMeters:
 class TrialLease:
     """An `EnergyMeter` at the meter of this node: what a worker reads around each epoch."""
 
-    def __init__(self, actor: Any, trial_id: str, *, gpus: float, cpus: float, key: str) -> None:
+    def __init__(
+        self, actor: Any, trial_id: str, *, gpus: float, cpus: float, key: str, role: Role = "trial"
+    ) -> None:
         visible = visible_gpus(os.environ) if gpus else None
         self._actor = actor
         self._reason = visible.reason if visible else ""
         shares = {uuid: min(gpus, 1.0) for uuid in visible.uuids} if visible else {}
         cpu_share = min(cpus / (os.cpu_count() or 1), 1.0)
         node_id = ray.get_runtime_context().get_node_id()
-        self._lease: str = ray.get(actor.open_lease.remote(trial_id, os.getpid(), shares, cpu_share, key))
+        opened = actor.open_lease.remote(trial_id, os.getpid(), shares, cpu_share, key, role)
+        self._lease: str = ray.get(opened)
         self.lease = _global_name(node_id, self._lease)
         self._is_over = threading.Event()
         threading.Thread(target=self._beat, name="energy-heartbeat", daemon=True).start()

@@ -15,6 +15,7 @@ from ray.tune import Trainable as TuneTrainable
 from search.cluster.metering import TrialLease, node_meter
 from search.cluster.trial_log import open_log
 from search.energy import EnergyMeter, meter_for
+from search.energy.leases import Role
 from search.trial import EpochRow
 from search.trial.failure import classify
 from search.trial.task import TrialTask, run_task
@@ -73,14 +74,14 @@ class TrialWorker(TuneTrainable):
 
 
 def _rows(task: TrialTask) -> Iterator[EpochRow]:
-    with _metered(task) as (meter, hold):
+    with metered(task) as (meter, hold):
         for row in run_task(task, meter):
             yield row
             hold()
 
 
 @contextlib.contextmanager
-def _metered(task: TrialTask) -> Iterator[tuple[EnergyMeter, Callable[[], None]]]:
+def metered(task: TrialTask, *, role: Role = "trial") -> Iterator[tuple[EnergyMeter, Callable[[], None]]]:
     """A lease at the node's meter, and what waits for its turn between two epochs.
 
     Without a meter of the node the process's own, which sees no other trial.
@@ -88,7 +89,8 @@ def _metered(task: TrialTask) -> Iterator[tuple[EnergyMeter, Callable[[], None]]
     if (actor := _node_meter()) is None:
         yield _own_meter(task.gpus, task.cpus), _go_on
         return
-    lease = TrialLease(actor, task.trial_id, gpus=task.gpus, cpus=task.cpus, key=_kind_of_work(task))
+    key = _kind_of_work(task)
+    lease = TrialLease(actor, task.trial_id, gpus=task.gpus, cpus=task.cpus, key=key, role=role)
     try:
         yield lease, lease.hold if task.has_solo_slices else _go_on
     finally:

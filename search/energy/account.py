@@ -10,6 +10,7 @@ from search.energy.activity import Activity, ActivitySource
 from search.energy.attribution import Claim, Tick, split
 from search.energy.counters import Counter, SensorError
 from search.energy.gauges import Gauges
+from search.energy.leases import Role
 from search.energy.owners import Holder
 from search.energy.record import LeaseRecord
 from search.energy.watch import SHORTEST_S, Watch
@@ -58,10 +59,19 @@ class DeviceAccount:
         self._sampled_s = self._settled_s = now_s
         self._is_broken = False
 
-    def open(self, lease: str, share: Fraction, holder: Holder, now_s: float, *, key: str = "") -> None:
+    def open(
+        self,
+        lease: str,
+        share: Fraction,
+        holder: Holder,
+        now_s: float,
+        *,
+        key: str = "",
+        role: Role = "trial",
+    ) -> None:
         """Count for one more lease from now on."""
         self.cut(now_s)
-        self._open[lease] = LeaseRecord(share=share, opened_s=now_s)
+        self._open[lease] = LeaseRecord(share=share, opened_s=now_s, role=role)
         self.watch.open(lease, holder, now_s, key=key)
 
     def close(self, lease: str, now_s: float) -> None:
@@ -106,9 +116,10 @@ class DeviceAccount:
         """The device's row of devices.csv, up to the last settlement; `residual_j` is always 0."""
         counter = self.device.counter
         moved_mj = self._seen_mj - self._pending_mj + counter.unaccounted_mj
-        trials_mj = sum(record.total_mj for record in (*self._open.values(), *self._ended.values()))
+        trials_mj, background_mj = self._leased_mj("trial"), self._leased_mj("background")
         unaccounted_mj = self.gap_mj + counter.unaccounted_mj
-        residual_mj = moved_mj - trials_mj - self.external_mj - self.idle_mj - unaccounted_mj
+        leased_mj = trials_mj + background_mj
+        residual_mj = moved_mj - leased_mj - self.external_mj - self.idle_mj - unaccounted_mj
         levels, labels = self.watch.levels, self.device.gauges and self.device.gauges.labels
         return {
             "device": self.device.name,
@@ -118,6 +129,7 @@ class DeviceAccount:
             "counter_end_mj": counter.start_mj + moved_mj,
             "energy_device_j": moved_mj / 1000,
             "energy_trials_j": trials_mj / 1000,
+            "energy_background_j": background_mj / 1000,
             "energy_external_j": self.external_mj / 1000,
             "energy_idle_j": self.idle_mj / 1000,
             "energy_unaccounted_j": unaccounted_mj / 1000,
@@ -127,6 +139,10 @@ class DeviceAccount:
             "counter_power_ratio": counter.power_ratio,
             "driver_version": labels.driver_version if labels else "",
         }
+
+    def _leased_mj(self, role: Role) -> int:
+        records = (*self._open.values(), *self._ended.values())
+        return sum(record.total_mj for record in records if record.role == role)
 
     def _is_plain(self) -> bool:
         """Whether the split needs nobody's utilisation: then it is exact at any moment, also after a gap."""

@@ -10,6 +10,7 @@ from typing import Literal
 from search.energy.processes import ProcessTable
 
 End = Literal["closed", "pid_died", "heartbeat_lost", ""]
+Role = Literal["trial", "background"]  # what a lease is for: a trial, or the load beside the trials
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from search.energy.account import Device, DeviceAccount
 from search.energy.counters import SensorError, Ticker
 from search.energy.figures import Holding, Holdings, LeaseFigures
 from search.energy.hardware import CpuLabels, read_cpu_labels
-from search.energy.leases import End, Lease, Leases
+from search.energy.leases import End, Lease, Leases, Role
 from search.energy.owners import Holder
 from search.energy.processes import ProcessTable
 from search.energy.reading import EnergyReading, EnergySources
@@ -81,9 +81,10 @@ class NodeMeter:
         gpus: Mapping[str, float | Fraction],
         cpu_share: float | Fraction,
         key: str = "",
+        role: Role = "trial",
         heartbeat_timeout_s: float | None = None,
     ) -> str:
-        """Give a trial its joules from now on.
+        """Give a trial its joules from now on, or the load beside the trials.
 
         Args:
             pid: The trial's process; its children count too. The lease ends when it dies.
@@ -92,6 +93,7 @@ class NodeMeter:
             cpu_share: Reserved share of the node's CPUs and DRAM, in (0, 1].
             key: What makes trials do the same kind of work, such as trainable, batch size and resolution:
                 they share what is learnt of their watts.
+            role: "background" has a column of its own in devices.csv; it is split off like any trial's.
             heartbeat_timeout_s: Silence after which the lease ends; None for a lease without `heartbeat`.
 
         Returns:
@@ -116,7 +118,7 @@ class NodeMeter:
                 heartbeat_timeout_s=heartbeat_timeout_s,
             )
             for name, share in lease.shares.items():
-                self._accounts[name].open(lease.name, share, Holder(pid=pid), now_s, key=key)
+                self._accounts[name].open(lease.name, share, Holder(pid=pid), now_s, key=key, role=role)
             self._leases.add(lease)
             return lease.name
 

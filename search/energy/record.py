@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from search.energy.attribution import Method, Part
 from search.energy.gauges import GpuState
+from search.energy.leases import Role
 
 # Error of a lease's active energy that half of the leases stay under: simulated, four trials of 120 to
 # 560 W for 60 s (benchmarks/attribution.py). A reserved share knows as little as an equal one.
@@ -29,6 +30,7 @@ class LeaseRecord:
 
     Attributes:
         share: Reserved share of the device.
+        role: Which column of devices.csv the joules are in.
         covered_s: Time in which the device's counter answered and its increments could be split.
         alone_s: The part of it without another lease or an external process at work.
         device_mj: What the whole device used in that time.
@@ -36,6 +38,7 @@ class LeaseRecord:
 
     share: Fraction
     opened_s: float
+    role: Role = "trial"
     closed_s: float | None = None
     active_mj: int = 0
     context_mj: int = 0

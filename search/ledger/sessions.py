@@ -46,11 +46,19 @@ class Sessions:
         return sum(session.last_at - session.started_at for session in self.all[:-1])
 
     @property
-    def idle_mj(self) -> int:
-        """What all devices used while no trial held them, as far as it was read."""
-        return sum(millijoules(row, "energy_idle_j") for session in self.all for row in session.devices)
+    def beside_mj(self) -> int:
+        """What all devices used for the run beside its trials, as far as it was read."""
+        return sum(beside_trials_mj(row) for session in self.all for row in session.devices)
 
 
 def millijoules(row: DeviceRow, column: str) -> int:
-    """A column of joules as the whole number of millijoules that it was made of."""
-    return round(float(row[column]) * 1000)
+    """A column of joules as the whole number of millijoules that it was made of.
+
+    A column that was not there yet when the row was written had nothing in it.
+    """
+    return round(float(row.get(column, 0)) * 1000)
+
+
+def beside_trials_mj(row: DeviceRow) -> int:
+    """What a device used idling and for the background load: the run's, but no trial's."""
+    return millijoules(row, "energy_idle_j") + millijoules(row, "energy_background_j")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from search.accounting.account import EnergyAccount
@@ -20,6 +21,7 @@ from search.run.replay import replay
 from search.sampling.proposal import Sampler
 from search.space import Space
 from search.trial import EpochRow
+from search.trial.background import BACKGROUND_ID, Background
 from search.trial.failure import Failure
 from search.trial.task import TrialTask, task_for
 
@@ -36,7 +38,11 @@ class Run:
     Args:
         should_test: Promotion: the last epoch of each trial is followed by the test set.
         metering: The meters of the nodes; None where trials have meters of their own.
+        background: The load that whoever executes the trials trains beside them.
         clock: Monotonic seconds.
+
+    Attributes:
+        has_failed: It was ended by a failure that is no trial's.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class Run:
         *,
         should_test: bool = False,
         metering: Metering | None = None,
+        background: Background | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space = space
@@ -55,6 +62,7 @@ class Run:
         self._judge = Judge(space, sampler)
         self.rungs = self._judge.rungs
         self.should_test = should_test
+        self._background = background
         self._subscribers: list[Callable[[Event], None]] = []
         self._clock = clock
         self._started_s = clock()
@@ -63,9 +71,10 @@ class Run:
         self._why_no_more: str | None = None
         self._has_promoted_all = False
         self._interrupted_by: str | None = None
+        self.has_failed = False
         self._replay()
         self._account.begin(self.history)
-        self._record("session_started", None)
+        self._record("session_started", None, **({"background": background.to_dict()} if background else {}))
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> None:
         """Call `subscriber` after each event; the console and the tables hang on this."""
@@ -115,9 +124,14 @@ class Run:
         why_end = self._interrupted_by or self._judge.why_blind or all_fail_alike(self.history)
         return why_end or limit_reached(self.space.limits, self.spent)
 
-    def interrupt(self, reason: str) -> None:
+    def interrupt(self, reason: str, *, is_failure: bool = False) -> None:
         """Let every trial end after the epoch it is in."""
-        self._interrupted_by = reason
+        self._interrupted_by, self.has_failed = reason, is_failure
+
+    def end_background(self) -> None:
+        """Close the account of the load that has ended."""
+        for lease in self._account.close_leases(BACKGROUND_ID):
+            self._record("background_ended", None, **lease.to_dict())
 
     def rerun_failed(self) -> str:
         """Line up every failed trial again; gives their number with an estimate of time in words."""
@@ -194,6 +208,8 @@ class Run:
         is_repeated = row.epoch <= trial.epochs
         if is_repeated and row.is_replay:
             return "go_on"
+        if self._background and row.sources:  # the first row of an attempt
+            row = replace(row, notes={**row.notes, "background": self._background.note})
         self._record("epoch", trial_id, row=row.to_dict())
         self._account.refresh()
         self._keep_devices()

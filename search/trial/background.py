@@ -1,0 +1,87 @@
+"""A load that trains again and again beside the trials, on their device. No Ray inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from search.energy import EnergyMeter
+from search.space import Space
+from search.trial.row import EpochRow
+from search.trial.task import TrialTask, task_for
+from search.trial.training import run_trial
+from trainables.load import load_trainable
+
+BACKGROUND_ID = "background"  # where trials have "trial-0007"; its folder in the run's bears the name too
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """What a user asks for who wants trials measured beside a load.
+
+    Attributes:
+        space: Its default configuration is the load.
+        share: Of the GPU, for the load; None leaves it to the trials' share.
+    """
+
+    space: Space
+    share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Background:
+    """The load with what it reserves.
+
+    Attributes:
+        name: That of its space.
+    """
+
+    name: str
+    task: TrialTask
+
+    @property
+    def note(self) -> str:
+        """What the row of each trial says of it."""
+        task = self.task
+        place = f"{task.gpus:g} of the same GPU" if task.gpus else f"{task.cpus:g} cores of the same CPUs"
+        return f"{self.name} was trained again and again on {place}, as asked"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the journal."""
+        task = self.task
+        return {
+            "space": self.name,
+            "trainable": task.trainable,
+            "hparams": dict(task.hparams),
+            "gpus": task.gpus,
+            "cpus": task.cpus,
+        }
+
+
+def background_of(space: Space, *, gpus: float, folder: Path) -> Background:
+    """The default configuration of `space` as a load that reserves `gpus` of a GPU and its space's cores.
+
+    Args:
+        folder: The run's; only the load's log is written there.
+    """
+    resources = space.resources.model_copy(update={"gpus_per_trial": gpus})
+    task = task_for(
+        replace(space, resources=resources),
+        trial_id=BACKGROUND_ID,
+        hparams=space.default_hparams(load_trainable(space.trainable)),
+        seed=space.seed,
+        folder=folder / BACKGROUND_ID,
+    )
+    return Background(name=space.name, task=task)
+
+
+def endless_rows(task: TrialTask, meter: EnergyMeter) -> Iterator[EpochRow]:
+    """Train up the task's ladder, and anew when it ends, for as long as rows are asked for.
+
+    Nothing is saved, and each training is the one before: the same seed, the same work.
+    """
+    trainable, hparams = task.load()
+    while True:
+        yield from run_trial(trainable, hparams, task.ladder, task.env(), meter, metric=task.metric)
