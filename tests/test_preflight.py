@@ -248,11 +248,11 @@ def test_a_disk_must_hold_the_running_trials_and_should_hold_the_paused() -> Non
 
 def test_memory_must_hold_one_worker_and_should_hold_all() -> None:
     assert memory_findings(None, workers=4) == ([], [])
-    assert memory_findings(2.8, workers=4) == ([], [])
+    assert memory_findings(3.2, workers=4) == ([], [])
     _, (note,) = memory_findings(2.0, workers=4)
     assert note.endswith("and 4 are to run; --workers 2 fits")
     (problem,), _ = memory_findings(0.5, workers=4)
-    assert problem.what == "memory: 0.5 GiB free, a worker takes at least 0.7 GiB"
+    assert problem.what == "memory: 0.5 GiB free, a worker takes at least 0.8 GiB"
 
 
 def test_free_memory_is_that_of_the_container(tmp_path: Path) -> None:
