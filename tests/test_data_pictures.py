@@ -231,3 +231,15 @@ def test_batches_from_the_gpus_memory_equal_those_of_the_cpu(pets, tmp_path):
     assert there.is_cuda
     assert torch.equal(there.cpu(), on_cpu.train.images(chosen, 16))
     assert on_gpu.notes()["images"] == "2.86e-05 GiB in the memory of cuda:0"
+
+
+def test_the_second_trial_of_a_process_neither_looks_for_files_nor_splits_nor_counts_anew(
+    pets, tmp_path, monkeypatch
+):
+    wanted = env(pets, tmp_path / "cache")
+    budget = Budget(epochs=1, resolution=16, subset=0.5)
+    start(Hparams(), budget, wanted).run_epoch(budget)
+    for name in ("sources.find_image_files", "data.balanced_order", "data._statistics_of"):
+        monkeypatch.setattr(f"trainables.engine.{name}", lambda *_, **__: pytest.fail("done again"))
+    second = start(Hparams(lr=0.01), budget, dataclasses.replace(wanted, seed=1))
+    assert second.run_epoch(budget)["num_samples"] == 14
