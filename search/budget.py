@@ -86,40 +86,29 @@ class Ladder:
         epochs = [rung.epochs for rung in self.rungs]
         return list(itertools.accumulate(epochs)) if self.horizon == "rung" else epochs
 
-    def rung_for(self, epochs_done: int, used_mj: int = 0) -> int:
+    def rung_for(self, epochs_done: int) -> int:
         """Index of the rung at whose budget the next epoch runs (the last one when all are done).
 
-        Args:
-            used_mj: By the epochs done; it counts on a ladder of joules only.
+        Of a ladder of epochs: on one of joules it is the rung above the last that the trial has ended.
         """
-        num_ended = self._num_within(used_mj) if self.joules else bisect.bisect_right(self.ends, epochs_done)
-        return min(num_ended, len(self.rungs) - 1)
+        return min(bisect.bisect_right(self.ends, epochs_done), len(self.rungs) - 1)
 
-    def rung_ended_at(self, epochs_done: int, used_mj: int = 0, used_before_mj: int = 0) -> int | None:
+    def rung_ended_at(self, epochs_done: int, used_mj: int = 0, at_rung: int = 0) -> int | None:
         """Index of the rung that ends after exactly `epochs_done` epochs, if one does.
 
         An epoch that reaches the joules of several rungs ends the highest of them alone: those it jumps
         have no result, for it would be one of more joules than the others had there.
 
         Args:
-            used_before_mj: Before the last of these epochs.
+            used_mj: By these epochs.
+            at_rung: At whose budget the last of them ran.
         """
         if not self.joules:
             return self.ends.index(epochs_done) if epochs_done in self.ends else None
         if epochs_done >= self.top.epochs:
             return len(self.rungs) - 1
-        num_within = self._num_within(used_mj)
-        return num_within - 1 if num_within > self._num_within(used_before_mj) else None
-
-    def is_climbed(self, epochs_done: int, used_mj: int = 0) -> bool:
-        """Whether no further epoch is due."""
-        return epochs_done >= self.ends[-1] or (
-            bool(self.joules) and self._num_within(used_mj) == len(self.rungs)
-        )
-
-    def _num_within(self, used_mj: int) -> int:
-        """How many rungs so many joules reach the end of."""
-        return bisect.bisect_right([round(joules * 1000) for joules in self.joules], used_mj)
+        reached = bisect.bisect_right([round(joules * 1000) for joules in self.joules], used_mj) - 1
+        return reached if reached >= at_rung else None
 
     def starts_anew_at(self, epochs_done: int) -> bool:
         """Whether the next epoch is the first of a training."""

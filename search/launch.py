@@ -15,8 +15,8 @@ from types import FrameType
 
 from rich.console import Console as RichConsole
 
+from search.accounting.measurable import check_measurable
 from search.cluster.session import Session, offer_worker_env, ray_session
-from search.energy import meter_for
 from search.energy.governor import GovernorError, held_governor, left_over, state_file
 from search.energy.hardware import CPUS
 from search.environment import describe_environment
@@ -31,7 +31,7 @@ from search.run import Run
 from search.run.keeping import Keeper
 from search.run.restart import prepare_to_continue, way_on
 from search.sampling.proposal import Sampler
-from search.space import Space, SpaceError, dump_space
+from search.space import Space, dump_space
 from search.tables import Artefacts, Tables
 from search.trial.background import Background, Pair
 
@@ -97,8 +97,8 @@ def launch(
 def _launched(
     space: Space, how: Launch, ledger: Ledger, make_sampler: Callable[[Space], Sampler], output: RichConsole
 ) -> tuple[Run, str]:
-    if space.cost and how.address is None and space.metering.cpu_watts_max is None:
-        _check_measurable(space)
+    if how.address is None:
+        check_measurable(space)
     if ledger.has_run:
         prepare_to_continue(ledger, space, output)
     else:
@@ -183,18 +183,6 @@ def _check_reports(reports: list[Report], output: RichConsole) -> None:
     for note in dict.fromkeys(note for report in reports for note in report.notes):
         if not note.startswith(_KNOWN_FROM_THE_TABLES):
             output.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
-
-
-def _check_measurable(space: Space) -> None:
-    """See that this machine has a sensor. On a cluster the first trial's first rung tells."""
-    gpus = space.resources.gpus_per_trial
-    meter = meter_for(gpus=1.0 if gpus is None else gpus, cpus=1.0)
-    meter.read()
-    sources = meter.sources
-    meter.close()
-    if not sources.scope:
-        text = f"{space.cost} cannot be measured on this machine ({sources.reason}); leave it out"
-        raise SpaceError(space.name, [f"search.objective: {text}"])
 
 
 def _record_settings(ledger: Ledger, space: Space, how: Launch) -> None:

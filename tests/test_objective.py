@@ -13,7 +13,7 @@ from made_meters import OneGpu, OneLease
 from made_runs import executed, fateful_space, listed, made_space, sampler_for
 from rich.console import Console
 
-import search.launch
+import search.accounting.measurable
 from search.budget import Ladder
 from search.energy import EnergyReading, EnergySources
 from search.launch import Launch, launch
@@ -192,7 +192,7 @@ def test_without_a_sensor_here_nothing_starts(tmp_path: Path, monkeypatch: pytes
         def close(self) -> None:
             return None
 
-    monkeypatch.setattr(search.launch, "meter_for", lambda **_: NoSensor())
+    monkeypatch.setattr(search.accounting.measurable, "meter_for", lambda **_: NoSensor())
     how = Launch(folder=tmp_path / "run", command=["search.py"])
     with pytest.raises(SpaceError, match=r"energy cannot be measured on this machine \(no GPU, no RAPL\)"):
         launch(made_space(tmp_path, overrides=[TWO]), how, make_sampler=sampler_for, output=Console())

@@ -126,9 +126,17 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
     from search.report.wording import duration, energy_text, value_text
     from search.tables.history import HistoryFile
     from search.trial import Checkpointing, run_trial
+    from search.trial.used import why_unfit
+    from trainables.contract import DataError
 
     trainable, hparams = task.load()
-    meter = meter_for(gpus=float(options.device.startswith("cuda")), cpus=os.cpu_count() or 1)
+    is_on_gpu = options.device.startswith("cuda")
+    meter = meter_for(gpus=float(is_on_gpu), cpus=os.cpu_count() or 1)
+    meter.read()
+    if task.ladder.joules and (why := why_unfit(meter.sources, is_on_gpu=is_on_gpu)):
+        raise DataError(
+            f"search.ladder measures rungs in joules, but of this training, {why}; or take --full"
+        )
     checkpointing = Checkpointing(path=task.checkpoint, keep_every=options.keep_every)
     rows = run_trial(
         trainable,

@@ -72,7 +72,15 @@ class TrialRecord:
     @property
     def rung(self) -> int | None:
         """The highest rung the trial has ended."""
-        return max((row.rung for row in self.rows if row.is_rung_end), default=None)
+        return max((rung for row in self.rows if (rung := row.ended_rung) is not None), default=None)
+
+    def knows(self, row: EpochRow) -> bool:
+        """Whether `row` would say nothing new: no further epoch, and no higher rung.
+
+        Repeated after a lost worker an epoch may use more joules than it had, and so end a rung.
+        """
+        is_higher = row.ended_rung is not None and (self.rung is None or row.ended_rung > self.rung)
+        return row.epoch <= self.epochs and not is_higher
 
     @property
     def seconds(self) -> float:
@@ -87,12 +95,12 @@ class TrialRecord:
     def value(self, metric: str) -> float | None:
         """The metric at the highest rung the trial has ended; before the first one, the latest."""
         curve = list(self.curve.values())  # not the rows: a training that starts over ends low rungs again
-        rows = [row for row in curve if row.is_rung_end] or curve
+        rows = [row for row in curve if row.ended_rung is not None] or curve
         return _finite(rows[-1].metrics.get(metric)) if rows else None
 
     def value_at(self, metric: str, rung: int) -> float | None:
         """The metric at the end of `rung`; None if the trial did not end it."""
-        rows = [row for row in self.rows if row.is_rung_end and row.rung == rung]
+        rows = [row for row in self.rows if row.ended_rung == rung]
         return _finite(rows[-1].metrics.get(metric)) if rows else None
 
     def best(self, metric: str, mode: str) -> tuple[int, float] | None:

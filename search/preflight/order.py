@@ -111,7 +111,11 @@ class Report:
 def order_for(space: Space, *, source: str, folder: Path) -> Order:
     """The order that looks at everything a run of `space` in `folder` needs."""
     defaults = space.default_hparams(load_trainable(space.trainable))
-    asked = {"search.limits.kwh": space.limits.kwh, "search.objective": space.cost}
+    asked = {
+        "search.limits.kwh": space.limits.kwh,
+        "search.objective": space.cost,
+        "search.ladder.resource": space.ladder.joules or None,
+    }
     return Order(
         task=task_for(
             space, trial_id="preflight", hparams=defaults, seed=space.seed, folder=folder.absolute()

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.ledger.history import TrialRecord
-from search.report.wording import budget_text, duration, energy_text, hparams_text, limits_text, value_text
+from search.report.wording import duration, energy_text, hparams_text, limits_text, rung_text, value_text
 from search.run import Run
 from search.run.keeping import GIVEN_UP
 
@@ -98,11 +98,8 @@ class ConsoleView:
         return text
 
     def _rungs(self) -> Text:
-        counts = self._run.rungs.counts()
-        steps = [
-            f"{budget_text(budget)}: {count}"
-            for budget, count in zip(self._run.space.ladder.rungs, counts, strict=True)
-        ]
+        ladder, counts = self._run.space.ladder, self._run.rungs.counts()
+        steps = [f"{rung_text(ladder, rung)}: {count}" for rung, count in enumerate(counts)]
         return Text("rungs  " + "  >  ".join(steps), style="dim")
 
     def _trials(self) -> Table:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console as RichConsole
 from rich.table import Table
 
-from search.report.wording import budget_text, parameter_text
+from search.report.wording import parameter_text, rung_text
 from search.sampling.designs import describe_design
 from search.sampling.proposal import Proposal
 from search.space import Space
@@ -50,8 +50,9 @@ def expected_trials(space: Space) -> list[float] | None:
 
 
 def _horizon(space: Space) -> str:
+    full = f"{space.ladder.top.epochs} epochs" if space.ladder.joules else "the whole ladder"
     text = {
-        "full": "one learning-rate schedule over the whole ladder",
+        "full": f"one learning-rate schedule over {full}",
         "rung": f"each rung trains anew with a schedule of its own, {space.ladder.ends[-1]} epochs in all",
         "anytime": "a constant learning rate; averaged weights are scored",
     }[space.ladder.horizon]
@@ -72,6 +73,7 @@ def _ladder(space: Space) -> Table:
         "rung", "a trial has then used", "trials, about", box=None, pad_edge=False, header_style="dim"
     )
     expected = expected_trials(space)
-    for rung, budget in enumerate(space.ladder.rungs):
-        table.add_row(str(rung), budget_text(budget), f"{expected[rung]:.0f}" if expected else "unlimited")
+    for rung in range(len(space.ladder.rungs)):
+        used = rung_text(space.ladder, rung)
+        table.add_row(str(rung), used, f"{expected[rung]:.0f}" if expected else "unlimited")
     return table

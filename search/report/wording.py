@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from search.budget import Limits, Spent
+from search.budget import Ladder, Limits, Spent
 from search.space import Choice, Normal, Parameter
 from trainables.contract import Budget
 
@@ -60,6 +60,16 @@ def budget_text(budget: Budget) -> str:
     if budget.resolution is not None:
         parts.append(f"{budget.resolution} px")
     return ", ".join(parts)
+
+
+def rung_text(ladder: Ladder, rung: int) -> str:
+    """What a trial has used at the end of a rung: "3 epochs, 14 px", "500 J, 14 px", "900 J or 40 epochs"."""
+    text = budget_text(ladder.rungs[rung])
+    if not ladder.joules:
+        return text
+    epochs, *rest = text.split(", ")
+    is_top = rung == len(ladder.rungs) - 1
+    return ", ".join([f"{ladder.joules[rung]:g} J{f' or {epochs}' if is_top else ''}", *rest])
 
 
 def limits_text(limits: Limits, spent: Spent, num_done: int) -> str:

@@ -47,7 +47,7 @@ def check_continues(folder: Path, before: Space, now: Space) -> None:
 
 def _setting(space: Space, name: str) -> Any:
     if name == "ladder":
-        return space.ladder.rungs
+        return space.ladder.rungs, space.ladder.joules
     return space.ladder.horizon if name == "horizon" else getattr(space, name)
 
 

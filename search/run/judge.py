@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from search.ledger.history import Event, Status, TrialRecord
 from search.run.objective import Objective, Unmeasured
-from search.rungs import Rungs
+from search.run.used import UsedJoules
+from search.rungs import Decision, Rungs
 from search.sampling.proposal import Proposal, Sampler
 from search.space import Space
 from search.trial import EpochRow
@@ -55,9 +56,11 @@ class Judge:
             num_brackets=scheduler.brackets,
             epsilon=scheduler.epsilon,
             audit=scheduler.audit,
+            can_jump=bool(space.ladder.joules),
         )
         self._space, self._sampler = space, sampler
         self._objective = Objective(space)
+        self._used = UsedJoules(space.ladder)
 
     @property
     def may_promote(self) -> bool:
@@ -71,7 +74,7 @@ class Judge:
     @property
     def why_blind(self) -> str:
         """Why the joules that the space asks for cannot be known; empty as long as they can."""
-        return self._objective.why_blind
+        return self._objective.why_blind or self._used.why_blind
 
     def ask(self, trial_id: str) -> Proposal | None:
         """What trial `trial_id` shall train; None when there is nothing more."""
@@ -82,35 +85,48 @@ class Judge:
         self._sampler.recall(event["trial"], event["hparams"], event["origin"])
 
     def on_epoch(self, trial: TrialRecord, row: EpochRow) -> Verdict:
-        """Tell of a new epoch of `trial`, the latest of its rows."""
+        """Tell of the latest of the rows of `trial`, which it did not know before."""
         metric, value = self._space.metric, row.metrics.get(self._space.metric)
         if value is None:  # an epoch without evaluation
             return Verdict()
         if not math.isfinite(value):
             return Verdict(Ending("diverged", "diverged", f"{metric} is {value}"))
-        self.rungs.on_epoch(trial.trial_id, value)
+        if all(other.epoch < row.epoch for other in trial.rows[:-1]):
+            self.rungs.on_epoch(trial.trial_id, value)
         is_audit = False
-        if row.is_rung_end:
-            try:
-                values, uncert = self._objective.values(trial, value)
-            except Unmeasured as unmeasured:
-                return Verdict(Ending("stopped", message=str(unmeasured)))
-            self._sampler.report(trial.trial_id, row.rung, *values)
-            why_last = row.why_done or self._why_eliminated(value)
-            if why_last:
-                self.rungs.withdraw(trial.trial_id)
-            bracket = self.rungs.bracket_of(trial.number)
-            decision = self.rungs.on_result(trial.trial_id, row.rung, values, bracket=bracket, uncert=uncert)
-            if decision == "pause":
-                return Verdict(Ending("paused"))
-            if decision == "stop":
-                is_top = row.rung == len(self._space.ladder.rungs) - 1
-                return Verdict(Ending("finished" if is_top else "stopped", message=why_last))
-            is_audit = decision == "audit"
+        try:
+            self._used.check(row)
+            if (rung := _newly_ended(trial)) is not None:
+                decision, why_last = self._decided(trial, rung, value)
+                if decision not in {"go_on", "audit"}:
+                    return Verdict(self._ending(decision, rung, why_last))
+                is_audit = decision == "audit"
+        except Unmeasured as unmeasured:
+            return Verdict(Ending("stopped", message=str(unmeasured)))
         best, patience = trial.best(metric, self._space.mode), self._space.patience
         if patience is not None and best is not None and trial.epochs - best[0] >= patience:
             return Verdict(Ending("stopped", message=f"no gain in {patience} epochs"))
         return Verdict(is_audit=is_audit)
+
+    def _decided(self, trial: TrialRecord, rung: int, value: float) -> tuple[Decision, str]:
+        """Tell rungs and sampler that the trial has ended `rung`; why it ends there anyway, or nothing.
+
+        Raises:
+            Unmeasured: The objective asks for joules that are not known.
+        """
+        values, uncert = self._objective.values(trial, value)
+        self._sampler.report(trial.trial_id, rung, *values)
+        why_last = trial.rows[-1].why_done or self._why_eliminated(value)
+        if why_last:
+            self.rungs.withdraw(trial.trial_id)
+        bracket = self.rungs.bracket_of(trial.number)
+        return self.rungs.on_result(trial.trial_id, rung, values, bracket=bracket, uncert=uncert), why_last
+
+    def _ending(self, decision: Decision, rung: int, why_last: str) -> Ending:
+        if decision == "pause":
+            return Ending("paused")
+        is_top = rung == len(self._space.ladder.rungs) - 1
+        return Ending("finished" if is_top else "stopped", message=why_last)
 
     def _why_eliminated(self, value: float) -> str:
         threshold, sign = self._space.early_stop_threshold, 1 if self._space.mode == "max" else -1
@@ -135,3 +151,11 @@ class Judge:
             self.rungs.readmit(trial.trial_id)
         if why:
             self._sampler.resume(trial.trial_id, trial.hparams)
+
+
+def _newly_ended(trial: TrialRecord) -> int | None:
+    """The rung that the trial's latest row ended, if it had not ended it before: a training that went back
+    to an older state ends low rungs again, and what they were told first stands."""
+    *before, row = trial.rows
+    ended = (rung for other in before if (rung := other.ended_rung) is not None)
+    return row.ended_rung if row.ended_rung is not None and row.ended_rung > max(ended, default=-1) else None

@@ -82,7 +82,13 @@ def projected_full(space: Space, trial: TrialRecord) -> Cost | None:
 
     Unlike the joules spent it compares a trial that was stopped with one that went on. Repeated epochs
     and what attempts used beside their epochs are left out, and so are epochs some sensor missed.
+
+    On a ladder of joules full training is what promotion runs: every epoch up to the cap at the top rung's
+    budget.
     """
+    if space.ladder.joules:
+        rows = _measured_epochs(trial) or list(trial.curve.values())
+        return _per(trial, space.ladder.work_share_at(row.rung for row in rows))
     measured = {row.epoch for row in _measured_epochs(trial)}
     ladder = space.ladder
     missed = set(trial.curve) - measured if measured else set()

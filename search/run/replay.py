@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from search.ledger.history import Event, History, TrialRecord
 from search.run.judge import Ending, Judge, Verdict, ending_of
+from search.trial import EpochRow
 from search.trial.failure import Failure
 
 
@@ -33,12 +34,14 @@ def replay(events: Iterable[Event], history: History, judge: Judge) -> Undone:
     undone = Undone()
     for event in events:
         trial = history.trials.get(event.get("trial", ""))
-        epochs_before = trial.epochs if trial else 0
+        is_new = bool(
+            trial and event["event"] == "epoch" and not trial.knows(EpochRow.from_dict(event["row"]))
+        )
         history.apply(event)
         if event["event"] == "trial_asked":
             judge.recall(event)
         elif trial:
-            _replay_event(event, trial, judge, undone, is_new=trial.epochs > epochs_before)
+            _replay_event(event, trial, judge, undone, is_new=is_new)
     return undone
 
 

@@ -205,15 +205,15 @@ class Run:
         trial = self.history.trials[trial_id]
         if trial.status != "running":
             return "stop"
-        is_repeated = row.epoch <= trial.epochs
-        if is_repeated and row.is_replay:
+        is_known = trial.knows(row)
+        if is_known and row.is_replay:
             return "go_on"
         if self._background and row.sources:  # the first row of an attempt
             row = replace(row, notes={**row.notes, "background": self._background.note})
         self._record("epoch", trial_id, row=row.to_dict())
         self._account.refresh()
         self._keep_devices()
-        ending = None if is_repeated else self._take(trial, self._judge.on_epoch(trial, row))
+        ending = None if is_known else self._take(trial, self._judge.on_epoch(trial, row))
         if ending is None and (reason := self.stop_reason()):
             ending = Ending("interrupted", message=reason)
         return "go_on" if ending is None else self._end(trial_id, ending)
@@ -261,7 +261,7 @@ class Run:
 
     def _take(self, trial: TrialRecord, verdict: Verdict) -> Ending | None:
         if verdict.is_audit:
-            self._record("trial_audited", trial.trial_id, rung=trial.rows[-1].rung)
+            self._record("trial_audited", trial.trial_id, rung=trial.rows[-1].ended_rung)
         return verdict.ending
 
     def _resume(self, trial: TrialRecord, why: Literal["promoted", "failed"]) -> None:

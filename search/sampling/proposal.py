@@ -31,7 +31,7 @@ class EarlierTrial:
     """What an earlier run knows of a trial.
 
     Attributes:
-        values: The metric by the epochs of each rung the trial ended.
+        values: The metric by the step of each rung the trial ended, as `Ladder.steps` has them.
     """
 
     hparams: Mapping[str, Any]

@@ -120,14 +120,14 @@ class OptunaSampler:
         for number, earlier in enumerate(fitting):
             name = f"earlier {number}"
             self._open[name] = self._pinned(earlier.hparams)
-            for epochs, value in sorted(earlier.values.items()):
-                self._learn(name, epochs, [value])
+            for step, value in sorted(earlier.values.items()):
+                self._learn(name, step, [value])
             self.finish(name, earlier.status, cause=earlier.cause)
         self._num_earlier += len(fitting)
         return len(fitting)
 
     def report(self, trial_id: str, rung: int, *values: float) -> None:
-        self._learn(trial_id, self._space.ladder.rungs[rung].epochs, values)
+        self._learn(trial_id, self._space.ladder.steps[rung], values)
 
     def finish(self, trial_id: str, status: Status, *, cause: str = "") -> None:
         trial = self._open.pop(trial_id, None)
@@ -154,14 +154,14 @@ class OptunaSampler:
         return [trial.state.name for trial in self._study.get_trials(deepcopy=False)]
 
     def intermediate_values(self) -> list[dict[int, float]]:
-        """What Optuna knows of every trial: value by epochs."""
+        """What Optuna knows of every trial: value by the rung's step, as `Ladder.steps` has them."""
         return [dict(trial.intermediate_values) for trial in self._study.get_trials(deepcopy=False)]
 
-    def _learn(self, trial_id: str, epochs: int, values: Sequence[float]) -> None:
+    def _learn(self, trial_id: str, step: int, values: Sequence[float]) -> None:
         if trial_id in self._open and all(map(math.isfinite, values)):
             self._last_values[trial_id] = values
             if len(self._study.directions) == 1:
-                self._open[trial_id].report(values[0], step=epochs)
+                self._open[trial_id].report(values[0], step=step)
 
     def _take(self, trial_id: str, point: Mapping[str, Any]) -> None:
         if self._space.contains(point):  # a default outside the ranges: run it, learn nothing

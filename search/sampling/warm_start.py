@@ -19,7 +19,8 @@ def earlier_trials(folders: Sequence[Path], space: Space) -> tuple[list[EarlierT
     """Every trial that has ended in these runs, and what makes their scores hard to compare.
 
     Raises:
-        LedgerError: A folder holds no run, or one of another trainable or metric.
+        LedgerError: A folder holds no run, or one of another trainable or metric, or whose rungs are
+            measured in something else.
     """
     trials: list[EarlierTrial] = []
     notices: list[str] = []
@@ -39,6 +40,11 @@ def _check_same(folder: Path, before: Space, now: Space) -> None:
         for name in _MUST_MATCH
         if getattr(before, name) != getattr(now, name)
     ]
+    there, here = before.ladder.resource, now.ladder.resource
+    if there != here:  # a sampler orders values by the size of their rung
+        lines.append(
+            f"  ladder.resource: there {there}, here {here}; values at their rungs have no common order"
+        )
     if lines:
         raise LedgerError("\n".join([f"{folder} teaches nothing about this space:", *lines]))
 
@@ -52,8 +58,8 @@ def _differences(folder: Path, before: Space, now: Space) -> list[str]:
 
 def _as_known(trial: TrialRecord, before: Space) -> EarlierTrial:
     values = {
-        rung.epochs: value
-        for index, rung in enumerate(before.ladder.rungs)
+        step: value
+        for index, step in enumerate(before.ladder.steps)
         if (value := trial.value_at(before.metric, index)) is not None
     }
     return EarlierTrial(hparams=trial.hparams, values=values, status=trial.status, cause=trial.cause)

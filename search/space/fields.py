@@ -90,6 +90,11 @@ def _per_rung(value: Any) -> list[int] | int:
     return [_count(item) for item in value] if isinstance(value, list) else _count(value)
 
 
+def _joules_per_rung(value: Any) -> list[float]:
+    """Joules, one number per rung; a single number is a ladder of one rung."""
+    return [_above_zero(item) for item in (value if isinstance(value, list) else [value])]
+
+
 def _subset_per_rung(value: Any) -> list[float | int] | float | int:
     """Shares or counts, one per rung or one for all; a 1 beside shares is the share 1.0."""
     if not isinstance(value, list):
@@ -112,4 +117,5 @@ Text = Annotated[str, PlainValidator(_text)]
 Texts = Annotated[tuple[str, ...], PlainValidator(_texts)]
 ShareOrCount = Annotated[float | int, PlainValidator(_share_or_count)]
 PerRung = Annotated[list[int] | int, PlainValidator(_per_rung)]
+JoulesPerRung = Annotated[list[float], PlainValidator(_joules_per_rung)]
 SubsetPerRung = Annotated[list[float | int] | float | int, PlainValidator(_subset_per_rung)]

@@ -15,6 +15,7 @@ from search.space.design import check_ablations, check_design, chosen_ablations,
 from search.space.entry import Fixed
 from search.space.horizon import check_horizon, horizon_notices
 from search.space.hparams import HparamsCheck
+from search.space.joules import check_joules, joules_notices
 from search.space.notices import space_notices, sweep_notices
 from search.space.objective import check_objective, cost_named, objective_notices
 from search.space.parameters import Parameter
@@ -99,7 +100,7 @@ class _Reading:
             notices.append(f"search.sampler: ignored; {self._section.lists[0]} says which points are trained")
         notices += space_notices(space, space.default_hparams(trainable), check)
         notices += horizon_notices(space, trainable.no_effect_anytime)
-        notices += objective_notices(space)
+        notices += [*objective_notices(space), *joules_notices(space)]
         return replace(space, notices=tuple(notices))
 
     def _check_parts(self) -> None:
@@ -111,6 +112,7 @@ class _Reading:
         check_start(section.start, self._entries, self._broken, problems)
         check_sampler(self._sampler, problems)
         check_design(section, self._sampler, self._entries, problems)
+        check_joules(section, problems)
         is_absent = not problems.concern("search.data") and isinstance(self._file.search, dict | None)
         if section.data is None and is_absent:
             problems.add("search.data", "is missing; write data: mnist5k, or data: imagefolder:PATH")
@@ -133,7 +135,10 @@ class _Reading:
         except KeyedError as error:
             self._problems.add(f"search.ladder.{error.key}", str(error))
         except ValueError as error:
-            self._problems.add("search.ladder", str(error))
+            key, _, text = str(error).partition(" ")
+            self._problems.add(
+                *(("search.horizon", text) if key == "horizon" else ("search.ladder", str(error)))
+            )
         return None
 
     def _checked(self, name: str, trainable: Trainable) -> HparamsCheck | None:

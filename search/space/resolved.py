@@ -175,9 +175,13 @@ def yaml_text(content: Mapping[str, Any]) -> str:
     return text.getvalue()
 
 
-def axes(ladder: Ladder) -> dict[str, list[Any]]:
-    """Epochs, subset and resolution of each rung; those that no rung sets are left out."""
+def axes(ladder: Ladder) -> dict[str, Any]:
+    """Epochs, subset and resolution of each rung, those that no rung sets left out; joules where they
+    measure the rungs, and then one number of epochs."""
     values = {
         axis: [getattr(rung, axis) for rung in ladder.rungs] for axis in ("epochs", "subset", "resolution")
     }
-    return {axis: each for axis, each in values.items() if each[0] is not None}
+    given: dict[str, Any] = {axis: each for axis, each in values.items() if each[0] is not None}
+    if not ladder.joules:
+        return given
+    return {"resource": ladder.resource, "joules": list(ladder.joules), **given, "epochs": ladder.top.epochs}

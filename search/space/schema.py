@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from search.budget import Ladder, Limits
+from search.budget import Ladder, Limits, Resource
 from search.rungs import Kind
 from search.space.design import Ablations, Design, Levels, Names, Trials
 from search.space.fields import (
@@ -16,6 +16,7 @@ from search.space.fields import (
     Count,
     Eta,
     Flag,
+    JoulesPerRung,
     Number,
     PerRung,
     Seed,
@@ -83,21 +84,40 @@ class EarlyTerminate(Section):
 
 
 class LadderAxes(Section):
-    """Each axis is a list with one value per rung, or one value for all rungs."""
+    """Each axis is a list with one value per rung, or one value for all rungs.
 
+    With `resource: energy_j` the joules say where rungs end, and `epochs` is one number, the cap of a
+    training.
+    """
+
+    resource: Resource = "epochs"
+    joules: JoulesPerRung | None = None
     epochs: PerRung | None = None
     subset: SubsetPerRung | None = None
     resolution: PerRung | None = None
 
     @model_validator(mode="after")
     def _checked(self) -> LadderAxes:
+        if self.resource == "energy_j":
+            self._check_joules()
+        elif self.joules is not None:
+            raise KeyedError("joules", "act with resource: energy_j only; write it, or leave them out")
         if self.epochs is not None:
             self.over(self.epochs)
         return self
 
+    def _check_joules(self) -> None:
+        if self.joules is None:
+            text = "are missing with resource: energy_j; write what a trial has used at the end of each rung"
+            raise KeyedError("joules", f"{text}, such as joules: [500, 1500, 4500]")
+        if not isinstance(self.epochs, int):
+            got = "is missing" if self.epochs is None else f"must be one number, got {self.epochs}"
+            raise KeyedError("epochs", f"{got}: with resource: energy_j it is the cap of a training")
+
     def over(self, epochs: list[int] | int) -> Ladder:
         """The ladder with these epochs and this section's other axes."""
-        given = {"epochs": epochs, "subset": self.subset, "resolution": self.resolution}
+        given: dict[str, Any] = {"epochs": epochs, "subset": self.subset, "resolution": self.resolution}
+        given["joules"] = self.joules
         axes = {axis: values for axis, values in given.items() if values is not None}
         lengths = {axis: len(values) for axis, values in axes.items() if isinstance(values, list)}
         if len(set(lengths.values())) > 1:
@@ -105,8 +125,10 @@ class LadderAxes(Section):
             raise ValueError(f"lists must have one value per rung, got {counts}")
         num_rungs = max(lengths.values(), default=1)
         columns = {axis: v if isinstance(v, list) else [v] * num_rungs for axis, v in axes.items()}
+        joules = tuple(columns.pop("joules", ()))
         try:
-            return Ladder(tuple(Budget(**_rung(columns, index)) for index in range(num_rungs)))
+            budgets = tuple(Budget(**_rung(columns, index)) for index in range(num_rungs))
+            return Ladder(budgets, joules=joules)
         except ValueError as error:  # its text begins with the axis: "epochs must rise from ..."
             axis, _, text = str(error).partition(" ")
             raise KeyedError(axis, text) if axis in axes else error from None

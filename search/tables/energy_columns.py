@@ -25,7 +25,7 @@ _MEANS = (
 )
 _STATE = ("gpu_power_max_w", "gpu_power_limit_w")
 _QUALITY = ("energy_scope", "energy_quality", "energy_reason")
-_DERIVED = ("j_per_sample", "energy_to_best_j", "energy_projected_full_j")
+_DERIVED = ("j_per_sample", "energy_to_best_j", "energy_projected_full_j", "energy_rungs_j")
 ENERGY_OF_TRIAL = (*JOULES, *_QUALITY, *_LABELS, *_MEANS, *_STATE, *_DERIVED)
 
 
@@ -65,7 +65,14 @@ def energy_columns(space: Space, trial: TrialRecord, num_samples: int | None) ->
         "j_per_sample": _ratio(spent_j["energy_j"], num_samples),
         "energy_to_best_j": _to_best_j(space, trial),
         "energy_projected_full_j": full.joules if full else None,
+        "energy_rungs_j": _rungs_j(trial),
     }
+
+
+def _rungs_j(trial: TrialRecord) -> float | None:
+    """What a ladder of joules has counted."""
+    used = trial.rows[-1].used if trial.rows else None
+    return None if used is None or used.mj is None else used.mj / 1000
 
 
 def _to_best_j(space: Space, trial: TrialRecord) -> float | None:

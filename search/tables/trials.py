@@ -10,6 +10,7 @@ from search.ranking import ranked
 from search.space import Space
 from search.tables.energy_columns import ENERGY_OF_TRIAL, energy_columns
 from search.trial import EpochRow
+from trainables.contract import Budget
 
 _IDENTITY = ("rank", "trial_id", "status", "cause", "origin", "source")
 _BUDGET = ("rung", "epochs", "horizon", "subset", "resolution")
@@ -39,7 +40,7 @@ def trial_rows(space: Space, history: History) -> list[dict[str, Any]]:
 
 
 def _trial_row(space: Space, trial: TrialRecord, rank: int | None) -> dict[str, Any]:
-    budget = space.ladder.rungs[trial.rung] if trial.rung is not None else None
+    budget = _last_budget(space, trial)
     best = trial.best(space.metric, space.mode)
     num_examples = num_samples(trial.rows)
     return {
@@ -69,6 +70,12 @@ def _trial_row(space: Space, trial: TrialRecord, rank: int | None) -> dict[str, 
         "message": trial.message,
         "notes": "; ".join(f"{name}: {text}" for name, text in trial.notes.items()),
     }
+
+
+def _last_budget(space: Space, trial: TrialRecord) -> Budget | None:
+    """At which the trial ended its highest rung: a lower rung's where it jumped."""
+    ended = [row for row in trial.rows if row.ended_rung is not None and row.ended_rung == trial.rung]
+    return space.ladder.rungs[ended[-1].rung] if ended else None
 
 
 def _last_metrics(trial: TrialRecord) -> dict[str, float]:

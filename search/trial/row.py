@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.energy import EnergyReading
+from search.trial.used import Used
 
 _ALWAYS_WRITTEN = {"epoch", "rung", "metrics", "seconds"}
 
@@ -20,6 +21,9 @@ class EpochRow:
         epoch: Epochs the trial has run, this one included; see `Ladder.ends` for new starts.
         rung: The rung whose budget the epoch ran at.
         is_rung_end: The trial has now used that budget, or as much of it as it ever will.
+        num_jumped: Rungs above `rung` that ended with this epoch, on a ladder of joules: the highest of
+            them is the one it ended.
+        used: On a ladder of joules: what the epochs of the training have used, this one included.
         why_done: Why the trial ends before its ladder does; empty if it does not.
         seconds: Wall time since the last row: training, evaluation and, in the first, the start.
         energy: Joules of the same stretch of time.
@@ -35,6 +39,8 @@ class EpochRow:
     epoch: int
     rung: int
     is_rung_end: bool = False
+    num_jumped: int = 0
+    used: Used | None = None
     why_done: str = ""
     metrics: Mapping[str, float]
     seconds: float
@@ -45,9 +51,16 @@ class EpochRow:
     test: Mapping[str, float] | None = None
     is_replay: bool = False
 
+    @property
+    def ended_rung(self) -> int | None:
+        """The rung that this epoch gives a result of, if it does; joules that cannot end a rung give none."""
+        is_unfit = self.used is not None and self.used.why_unfit != ""
+        return self.rung + self.num_jumped if self.is_rung_end and not is_unfit else None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold: numbers that are not finite become text."""
         plain = {**vars(self), "energy": self.energy.to_dict(), "metrics": json_numbers(self.metrics)}
+        plain["used"] = self.used and self.used.to_dict()
         plain["test"] = None if self.test is None else json_numbers(self.test)
         return {name: value for name, value in plain.items() if value or name in _ALWAYS_WRITTEN}
 
@@ -55,6 +68,8 @@ class EpochRow:
     def from_dict(cls, plain: Mapping[str, Any]) -> EpochRow:
         """The row that `to_dict` was called on."""
         row = {**plain, "energy": EnergyReading(**plain.get("energy", {}))}
+        if "used" in row:
+            row["used"] = Used.from_dict(row["used"])
         for name in {"metrics", "test"} & set(row):
             row[name] = {key: float(value) for key, value in row[name].items()}
         return cls(**row)

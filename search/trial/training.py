@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import numbers
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,10 +11,11 @@ from typing import Any
 
 from search.budget import Ladder
 from search.energy import EnergyMeter, EnergyReading
+from search.trial.climb import Climb, counter_for
 from search.trial.finals import Finals
 from search.trial.row import EpochRow
 from search.trial.saving import read_state, save_state
-from trainables.contract import BadResult, Env, Mode, Trainable, Training, why_done
+from trainables.contract import BadResult, Env, Mode, Trainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,19 +71,21 @@ def run_trial(
     """
     stretch = _Stretch(meter, clock)
     saved, reading_notes = read_state(checkpointing.path) if checkpointing else ({}, {})
-    climb = _Climb(trainable, hparams, ladder, env, saved)
+    last = EpochRow.from_dict(saved["row"]) if saved else None
+    climb = Climb(trainable, hparams, ladder, env, counter_for(ladder, env, meter, last), last)
     metric, mode = metric or trainable.metric, mode or trainable.mode
     finals = Finals(final, metric=metric, mode=mode, best=saved.get("best")) if final else None
-    if saved:
-        yield replace(EpochRow.from_dict(saved["row"]), is_replay=True)
+    if last:
+        climb.resume(saved["training"])
+        yield replace(last, is_replay=True)
     saved_s = clock()
     told: dict[str, str] = {}
     sources = meter.sources.to_dict()
     while not climb.is_done:
-        rung = ladder.rung_for(climb.epochs_done)
+        rung = climb.rung
         metrics = _checked(climb.run_epoch())
-        is_rung_end = climb.epochs_done in ladder.ends or climb.is_done
-        if is_rung_end or any(name.startswith("val_") for name in metrics):
+        num_jumped = climb.end_rung(is_scored=metric in metrics)
+        if num_jumped is not None or any(name.startswith("val_") for name in metrics):
             _check_has(metric, metrics)
         should_test = finals and climb.is_done and trainable.has_test
         test = _checked(climb.training.test()) if should_test else None
@@ -98,7 +100,9 @@ def run_trial(
         row = EpochRow(
             epoch=climb.epochs_done,
             rung=rung,
-            is_rung_end=is_rung_end,
+            is_rung_end=num_jumped is not None,
+            num_jumped=num_jumped or 0,
+            used=climb.used,
             why_done=climb.why_done,
             metrics=metrics,
             seconds=seconds,
@@ -120,53 +124,6 @@ def run_trial(
             row = replace(row, notes={**row.notes, **save_state(kept, climb.training.state_dict())})
         yield row
         sources, reading_notes = {}, {}
-
-
-class _Climb:
-    """A trial on its ladder: the training it is in, and how many epochs all of them have run."""
-
-    def __init__(
-        self, trainable: Trainable, hparams: Any, ladder: Ladder, env: Env, saved: Mapping[str, Any]
-    ) -> None:
-        self._trainable, self._hparams, self._ladder, self._env = trainable, hparams, ladder, env
-        self.epochs_done: int = saved["row"]["epoch"] if saved else 0
-        self._is_fresh = ladder.starts_anew_at(self.epochs_done)
-        self.training = self._started()
-        if not self._is_fresh:
-            self.training.load_state_dict(saved["training"])
-
-    @property
-    def why_done(self) -> str:
-        """Why the trial ends before its ladder does; empty if it does not.
-
-        Where each rung is a training of its own, only the last one's end is the trial's.
-        """
-        ladder, done = self._ladder, self.epochs_done
-        is_early = 0 < done < ladder.ends[-1]
-        if not is_early or (ladder.horizon == "rung" and ladder.rung_for(done - 1) < len(ladder.rungs) - 1):
-            return ""
-        return why_done(self.training)
-
-    @property
-    def is_done(self) -> bool:
-        return self.epochs_done >= self._ladder.ends[-1] or bool(self.why_done)
-
-    def run_epoch(self) -> Mapping[str, float]:
-        """One epoch at its rung's budget, in a new training where one is due."""
-        ladder, done = self._ladder, self.epochs_done
-        if ladder.starts_anew_at(done) and not self._is_fresh:
-            del self.training
-            if self._env.device != "cpu":  # it takes 0.2 s, and two models may be more than a GPU holds
-                gc.collect()
-            self.training = self._started()
-        metrics = self.training.run_epoch(ladder.rungs[ladder.rung_for(done)])
-        self._is_fresh = False
-        self.epochs_done += 1
-        return metrics
-
-    def _started(self) -> Training:
-        budget = self._ladder.training_budget(self.epochs_done)
-        return self._trainable.start(self._hparams, budget, self._env)
 
 
 class _Stretch:

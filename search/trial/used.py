@@ -1,0 +1,104 @@
+"""The joules of a training's epochs: where it is on a ladder of joules, and whether they can say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from search.energy import EnergyMeter, EnergyReading, EnergySources
+
+_FIT = ("exclusive", "calibrated")
+_REMEDY = {
+    "gpu": "give each trial a whole GPU, or set search.metering.solo_slices: true",
+    "cpu": "give each trial all cores of its node (search.resources.cpus_per_trial)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """What the epochs that made a training what it is have used.
+
+    Left out are starts, waiting for a turn, and epochs that were lost with a worker and run again: a kill
+    takes no trial nearer to a rung.
+
+    Attributes:
+        mj: Of its GPUs; for a training without one, of CPU and memory. None is unknown.
+        scope: The parts in it: joules of other parts do not compare.
+        why_unfit: Why they cannot end a rung; empty if they can.
+    """
+
+    mj: int | None = 0
+    scope: str = ""
+    why_unfit: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the journal and the checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Used:
+        """What `to_dict` was called on."""
+        return cls(**plain)
+
+
+class UsedCounter:
+    """Adds the joules of one epoch after another, each run within this as a context.
+
+    On a device that trials share, joules are settled up to the last second: so much may fall between two
+    epochs.
+
+    Args:
+        is_on_gpu: The training runs on a GPU, so that its joules are what counts.
+        before: What its epochs had used when it was saved.
+    """
+
+    def __init__(self, meter: EnergyMeter, *, is_on_gpu: bool, before: Used | None = None) -> None:
+        self._meter, self._part = meter, "gpu" if is_on_gpu else "cpu"
+        self._before = before or Used()
+        self._since = EnergyReading()
+        self.used = self._before
+
+    def __enter__(self) -> None:
+        """An epoch begins."""
+        self._since = self._meter.read()
+
+    def __exit__(self, *exception: object) -> None:
+        """It has ended: add what was used meanwhile."""
+        reading, so_far = self._meter.read() - self._since, self.used
+        if self._part == "gpu":
+            reading = EnergyReading(gpu_mj=reading.gpu_mj)
+        else:
+            reading = EnergyReading(cpu_mj=reading.cpu_mj, dram_mj=reading.dram_mj)
+        mj, scope = reading.measured_mj, reading.scope
+        if mj is None or so_far.mj is None:
+            why = so_far.why_unfit or _why_unknown(self._meter.sources, self._part)
+            self.used = Used(mj=None, why_unfit=why)
+        elif so_far.scope not in ("", scope):
+            self.used = Used(mj=None, why_unfit=f"its joules are of {scope}, those before of {so_far.scope}")
+        else:
+            # An attempt's split may become better as it goes on; that of an earlier one is what it was.
+            why = self._before.why_unfit or why_unfit(self._meter.sources, is_on_gpu=self._part == "gpu")
+            self.used = Used(mj=so_far.mj + mj, scope=scope, why_unfit=why)
+
+
+def why_unfit(sources: EnergySources, *, is_on_gpu: bool) -> str:
+    """Why joules from these sources cannot end a rung: they are no counter's, or another's may be among
+    them by more than rungs can bear. Empty if they can."""
+    part = "gpu" if is_on_gpu else "cpu"
+    source, attribution = (
+        (sources.gpu_source, sources.gpu_attribution)
+        if is_on_gpu
+        else (sources.cpu_source, sources.cpu_attribution)
+    )
+    if not source:
+        return _why_unknown(sources, part)
+    if "integral" in source or "estimated" in source:
+        return f"its {part.upper()}'s joules are no counter's ({source})"
+    if attribution not in _FIT:
+        return f"its {part.upper()}'s joules are split by the method {attribution}; {_REMEDY[part]}"
+    return ""
+
+
+def _why_unknown(sources: EnergySources, part: str) -> str:
+    return f"its {part.upper()}'s joules are not known ({sources.reason or 'no sensor was read'})"
