@@ -31,6 +31,7 @@ MAY_USE = {
     "trainables": {"torch", "torchvision", "timm", "torchmetrics"},
 }
 SHARED_WORDS = {
+    "trainables.command.template",
     "trainables.contract",
     "trainables.load",
     "trainables.checkpoint",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import itertools
 import json
 import pkgutil
 import sys
@@ -41,6 +42,15 @@ def command_of(name: str) -> dict[str, Any] | None:
         return None
     description: dict[str, Any] = json.loads(name.removeprefix(_COMMAND))
     return description
+
+
+def title_of(name: str) -> str:
+    """The name as a line for people has it: of a command, the words before its first flag."""
+    command = command_of(name)
+    if command is None:
+        return name
+    words = itertools.takewhile(lambda word: not word.startswith("-"), command["run"])
+    return " ".join(words).replace("{python}", "python")
 
 
 def load_trainable(name: str) -> Trainable:

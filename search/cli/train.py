@@ -142,7 +142,7 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
         trainable,
         hparams,
         task.ladder,
-        replace(task.env(), device=options.device),
+        replace(task.env(), device=options.device, folder=options.out),
         meter,
         checkpointing=checkpointing if options.out else None,
         metric=task.metric,
@@ -182,7 +182,7 @@ def _probe(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
     from trainables.contract import probed_memory
 
     trainable, hparams = task.load()
-    env = replace(task.env(), device=options.device)
+    env = replace(task.env(), device=options.device, folder=None)
     probe = probed_memory(trainable.start(hparams, task.ladder.top, env), task.ladder.top)
     if probe is None:
         output.print(f"{task.trainable} does not say what memory it needs", soft_wrap=True)
@@ -200,7 +200,7 @@ def _smoke(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
     from search.trial.smoke import SmokeTest
 
     trainable, hparams = task.load()
-    env = replace(task.env(), device=options.device)
+    env = replace(task.env(), device=options.device, folder=None)
     resolution = task.ladder.rungs[0].resolution
     smoke = SmokeTest(trainable, hparams, env, resolution=resolution, num_examples=options.smoke)
     num_failed = 0
@@ -217,7 +217,7 @@ def _overfit(task: TrialTask, options: argparse.Namespace, output: RichConsole) 
     from search.trial.overfit import CHECKLIST, overfitted
 
     trainable, hparams = task.load()
-    env = replace(task.env(), device=options.device)
+    env = replace(task.env(), device=options.device, folder=None)
     resolution = task.ladder.rungs[0].resolution
     result = overfitted(trainable, hparams, env, num_examples=options.overfit, resolution=resolution)
     word = _VERDICTS[result.has_passed]

@@ -11,6 +11,7 @@ from typing import Any
 from search.preflight.order import Order, Problem
 from search.trial.failure import classify
 from trainables.contract import Budget, Trainable
+from trainables.load import command_of, title_of
 
 _EXAMPLES = 64
 _SCORED = 64
@@ -39,14 +40,16 @@ def _one_a_model(order: Order) -> dict[str, Mapping[str, Any]]:
     named: dict[str, Mapping[str, Any]] = {}
     for point in order.points:
         words = [str(point[key]) for key in ("model", "weights") if key in point]
-        named.setdefault(" ".join(words) or order.task.trainable, point)
+        named.setdefault(" ".join(words) or title_of(order.task.trainable), point)
     return named
 
 
 def _value_of_an_epoch(order: Order, trainable: Trainable, point: Mapping[str, Any], device: str) -> float:
     lowest = order.task.ladder.rungs[0]
-    budget = Budget(epochs=1, subset=_EXAMPLES, resolution=lowest.resolution)
-    env = replace(order.task.env(), device=device, validation_subset=_SCORED)
+    is_command = command_of(order.task.trainable) is not None  # it takes shares or counts, as its ladder has
+    subset = lowest.subset if is_command else _EXAMPLES
+    budget = Budget(epochs=1, subset=subset, resolution=lowest.resolution)
+    env = replace(order.task.env(), device=device, validation_subset=_SCORED, folder=None)
     values = trainable.start(trainable.hparams(**point), budget, env).run_epoch(budget)
     value = values[order.task.metric]
     if not math.isfinite(value):

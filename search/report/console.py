@@ -88,7 +88,7 @@ class ConsoleView:
         space = self._run.space
         best = self._run.ranked()[:1]
         text = Text(f"\n{space.name}", style="bold")
-        text.append(f"  {space.trainable} on {space.data}\n", style="not bold")
+        text.append(f"  {space.title}\n", style="not bold")
         for trial in best:
             text.append(f"best {trial.trial_id}  {space.metric} ", style="not bold")
             text.append(value_text(trial.value(space.metric)), style="bold green")

@@ -20,7 +20,7 @@ def print_plan(space: Space, proposals: Sequence[Proposal], output: RichConsole)
         proposals: The points of a list or a design; none if a sampler chooses them.
     """
     objective = ", ".join(f"{name} ({mode})" for name, mode in zip(space.objective, space.modes, strict=True))
-    output.print(f"[bold]{space.name}[/bold]: {space.trainable} on {space.data}, {objective}")
+    output.print(f"[bold]{space.name}[/bold]: {space.title}, {objective}")
     output.print(_parameters(space))
     output.print(_ladder(space))
     output.print(_horizon(space), soft_wrap=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
+from search.space.command import CommandCheck, command_notices
 from search.space.declared import read_parameters
 from search.space.design import check_ablations, check_design, chosen_ablations, read_trials
 from search.space.entry import Fixed
@@ -26,7 +27,7 @@ from search.space.resolved import Space
 from search.space.samplers import check_sampler
 from search.space.schema import LadderAxes, Sampler, Scheduler, SearchSection, SweepFile, validated
 from trainables.contract import Mode, Trainable
-from trainables.load import UnknownTrainable, load_trainable
+from trainables.load import UnknownTrainable, command_of, load_trainable
 
 Loader = Callable[[str], Trainable]
 _DEFAULT_EPOCHS = [1, 3, 9]
@@ -81,10 +82,10 @@ class _Reading:
         """The Space, or None when there are problems."""
         self._check_parts()
         ladder = self._ladder()
-        name = _trainable_name(self._section.trainable, self._path.parent)
-        trainable = _loaded(name, loader, self._problems)
-        check = None if trainable is None else self._checked(Path(name).stem, trainable)
-        if trainable is None or check is None:
+        name = self._trainable_name(ladder)
+        trainable = None if name is None else _loaded(name, loader, self._problems)
+        check = None if trainable is None else self._checked(Path(self._section.trainable).stem, trainable)
+        if name is None or trainable is None or check is None:
             return None
         metric, mode, notices = self._metric(trainable)
         check_objective(self._section, metric, self._sampler, self._problems)
@@ -100,8 +101,27 @@ class _Reading:
             notices.append(f"search.sampler: ignored; {self._section.lists[0]} says which points are trained")
         notices += space_notices(space, space.default_hparams(trainable), check)
         notices += horizon_notices(space, trainable.no_effect_anytime)
+        if (description := command_of(name)) is not None:
+            notices += command_notices(description, space.ladder, space.scheduler.mode)
         notices += [*objective_notices(space), *joules_notices(space)]
         return replace(space, notices=tuple(notices))
+
+    def _trainable_name(self, ladder: Ladder | None) -> str | None:
+        section, folder = self._section, self._path.parent
+        if section.trainable == "command":
+            command = CommandCheck(
+                section=section,
+                metric=self._file.metric,
+                entries=self._entries,
+                broken=self._broken,
+                ladder=ladder,
+                folder=folder,
+            )
+            return command.name(self._problems)
+        if section.command is not None:
+            self._problems.add("search.command", "is for trainable: command; write that, or leave this out")
+        path = Path(section.trainable).expanduser()
+        return str((folder / path).resolve()) if section.trainable.endswith(".py") else section.trainable
 
     def _check_parts(self) -> None:
         section, problems = self._section, self._problems
@@ -114,7 +134,7 @@ class _Reading:
         check_design(section, self._sampler, self._entries, problems)
         check_joules(section, problems)
         is_absent = not problems.concern("search.data") and isinstance(self._file.search, dict | None)
-        if section.data is None and is_absent:
+        if section.data is None and is_absent and section.trainable != "command":
             problems.add("search.data", "is missing; write data: mnist5k, or data: imagefolder:PATH")
         kind, _, path = _data(section.data or "").partition(":")
         if kind == "imagefolder" and path and not Path(path).is_dir():
@@ -181,7 +201,7 @@ class _Reading:
         return Space(
             name=self._name(),
             trainable=trainable,
-            data=_data(section.data or ""),
+            data=_data(section.data or "none"),
             metric=metric,
             mode=mode,
             cost=cost_named(section),
@@ -231,11 +251,6 @@ def _loaded(name: str, loader: Loader, problems: Problems) -> Trainable | None:
         where = f"{last.filename}, line {last.lineno}"
         problems.add("search.trainable", f"{name} fails on import: {type(error).__name__}: {error} ({where})")
     return None
-
-
-def _trainable_name(given: str, folder: Path) -> str:
-    path = Path(given).expanduser()
-    return str((folder / path).resolve()) if given.endswith(".py") else given
 
 
 def _data(given: str) -> str:

@@ -19,6 +19,7 @@ from search.space.references import Conditions, is_active, ordered
 from search.space.schema import CostName, MeteringSection, Promote, Resources, Sampler, Scheduler
 from trainables.atomic_write import replacing
 from trainables.contract import Mode, Precision, Trainable, ValidationResolution
+from trainables.load import command_of, title_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Space:
 
     Attributes:
         cost: What is minimised beside the metric: joules of full training, or of a sample.
-        trainable: A name, or the absolute path of a Python file.
+        trainable: A name, the absolute path of a Python file, or a command with its description.
         data: A data source as `Env` takes it; paths in it are absolute.
         parameters: Those that are searched. The trainable's other hparams are `fixed` or default.
         when: For a parameter that is not always searched: which values others must have.
@@ -80,6 +81,12 @@ class Space:
         return {name: getattr(defaults, name) for name in names} | dict(self.fixed)
 
     @property
+    def title(self) -> str:
+        """What is trained on what, for a line that a person reads."""
+        has_own_data = self.data == "none" and command_of(self.trainable) is not None
+        return title_of(self.trainable) + ("" if has_own_data else f" on {self.data}")
+
+    @property
     def objective(self) -> tuple[str, ...]:
         """What is optimised: the metric, and the cost if there is one."""
         return (self.metric,) if self.cost is None else (self.metric, self.cost)
@@ -120,7 +127,7 @@ class Space:
 
     def _search_section(self) -> dict[str, Any]:
         return {
-            "trainable": self.trainable,
+            **self._what_is_trained(),
             "data": self.data,
             "objective": list(self.objective),
             "ladder": axes(self.ladder),
@@ -145,6 +152,12 @@ class Space:
             "warm_start": list(self.warm_start) or None,
             **self._design_keys(),
         }
+
+    def _what_is_trained(self) -> dict[str, Any]:
+        command = command_of(self.trainable)
+        return (
+            {"trainable": self.trainable} if command is None else {"trainable": "command", "command": command}
+        )
 
     def _design_keys(self) -> dict[str, Any]:
         return {

@@ -29,7 +29,8 @@ from search.space.fields import (
 )
 from search.space.problems import KeyedError, Problems, did_you_mean, listed, not_among, shown
 from search.space.references import Points, When
-from trainables.contract import Budget, Horizon, Precision, ValidationResolution
+from search.space.tokens import Plain, PlainTexts, Tokens
+from trainables.contract import Budget, Horizon, Mode, Precision, ValidationResolution
 
 Sampler = Literal["tpe", "random", "gp", "nsga2", "cmaes", "grid"]
 CostName = Literal["energy", "energy_per_sample"]
@@ -223,8 +224,25 @@ class Promote(Section):
     epochs: Count | None = None
 
 
+class CommandSection(Section):
+    """How a script is started, and what it prints; `CommandSpec` has the meaning of each key."""
+
+    run: Tokens = ()
+    resume: Tokens = ()
+    test: Tokens = ()
+    metric: Text | None = None
+    mode: Mode | None = None
+    defaults: Plain = {}
+    flags: PlainTexts = {}
+    folder: Text = "."
+    env: PlainTexts = {}
+    timeout_s: AboveZero | None = None
+    graceful_s: ZeroOrMore = 10
+
+
 class SearchSection(Section):
     trainable: Text = "classification"
+    command: CommandSection | None = None
     data: Text | None = None
     objective: Texts = ()
     ladder: LadderAxes | None = None
