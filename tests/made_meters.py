@@ -62,6 +62,9 @@ class OneGpu:
         names = self._leases.pop(trial_id, [])
         return [ClosedLease(name=name, figures=self.node.close_lease(name)) for name in names]
 
+    def late_leases(self) -> Sequence[ClosedLease]:
+        return ()
+
     def device_rows(self) -> Sequence[Mapping[str, Any]]:
         return self.node.device_rows()
 

@@ -199,3 +199,18 @@ def written(run: Run) -> dict[str, list[dict[str, str]]]:
     """The run's tables as a reader of the files has them."""
     tables = live_tables(run.space, run.history).items()
     return {name: list(csv.DictReader(csv_text(*table).splitlines())) for name, table in tables}
+
+
+def test_figures_that_come_late_are_their_trials_and_not_the_next_ones(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "search.limits.trials=2", "search.ladder.epochs=[1]")
+    close, late = scene.gpu.close_leases, []
+    scene.gpu.close_leases = lambda trial: late.extend(close(trial)) or []  # type: ignore[method-assign,func-returns-value]
+    scene.gpu.late_leases = lambda: late  # type: ignore[method-assign]
+    for joules in (10, 20):
+        trial_id, lease = scene.start()
+        scene.use(1)  # before the epoch: in no row
+        scene.epoch(trial_id, lease, joules)
+    scene.run.end()
+    energies = {trial_id: trial.energy.gpu_mj for trial_id, trial in scene.run.history.trials.items()}
+    assert energies == {"trial-0000": 11_000, "trial-0001": 21_000}
+    assert checked(scene.run) == ([], [])

@@ -35,6 +35,9 @@ class EnergyAccount:
     def close_leases(self, trial_id: str) -> Sequence[ClosedLease]:
         return self._metering.close_leases(trial_id)
 
+    def late_leases(self) -> Sequence[ClosedLease]:
+        return self._metering.late_leases()
+
     def refresh(self) -> None:
         """Read the meters, if they were not read just now."""
         if self._clock() - self._polled_s >= _POLL_S:

@@ -40,7 +40,14 @@ class Metering(Protocol):
     """The meters of all nodes together."""
 
     def close_leases(self, trial_id: str) -> Sequence[ClosedLease]:
-        """End the trial's leases and give those that were not given before, ended by themselves or not."""
+        """End the trial's leases and give those that were not given before, ended by themselves or not.
+
+        Leases of earlier calls whose answer was lost may be among them: `figures.trial` says whose one is.
+        """
+        ...
+
+    def late_leases(self) -> Sequence[ClosedLease]:
+        """The leases of earlier calls whose answer was lost, as far as it is to be had now."""
         ...
 
     def device_rows(self) -> Sequence[Mapping[str, Any]]:
@@ -52,6 +59,9 @@ class NoMetering:
     """For runs whose trials carry meters of their own, and for machines without a sensor."""
 
     def close_leases(self, trial_id: str) -> Sequence[ClosedLease]:
+        return ()
+
+    def late_leases(self) -> Sequence[ClosedLease]:
         return ()
 
     def device_rows(self) -> Sequence[Mapping[str, Any]]:

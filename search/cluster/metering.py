@@ -14,6 +14,7 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.accounting.metering import ClosedLease, Metering, NoMetering
+from search.cluster.meter_actor import MeterActor
 from search.cluster.session import SessionError
 from search.energy import (
     CpuWatts,
@@ -25,7 +26,6 @@ from search.energy import (
     visible_gpus,
 )
 from search.energy.leases import Role
-from search.energy.solo import SoloTurns
 from search.space import Space
 
 _NAMESPACE = "jouletune"
@@ -33,69 +33,6 @@ _ANSWER_S = 10.0  # a node that is lost answers with an error long before
 _HEARTBEAT_S = 10.0
 _TURN_S = 0.1
 _NOT_CLOSED = {"is_closed": False}
-_SILENCE_S = 60.0  # six heartbeats: a worker that swaps or loads a network disk may miss some
-
-
-class MeterActor:
-    """A node's meter, with the leases of each trial."""
-
-    def __init__(self, cpu_watts: CpuWatts | None) -> None:
-        os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from an actor that reserves none
-        self._meter = open_node_meter(visible_gpus(os.environ).uuids, cpu_watts=cpu_watts)
-        self._leases: dict[str, list[str]] = {}
-        self._turns = SoloTurns(self._meter, time.monotonic)
-        self._turns_lock = threading.Lock()
-
-    def has_devices(self) -> bool:
-        return bool(self._meter.device_rows())
-
-    def open_lease(
-        self,
-        trial_id: str,
-        pid: int,
-        gpus: dict[str, float],
-        cpu_share: float,
-        key: str,
-        role: Role = "trial",
-    ) -> str:
-        lease = self._meter.open_lease(
-            trial=trial_id,
-            pid=pid,
-            gpus=gpus,
-            cpu_share=cpu_share,
-            key=key,
-            role=role,
-            heartbeat_timeout_s=_SILENCE_S,
-        )
-        self._leases.setdefault(trial_id, []).append(lease)
-        return lease
-
-    def heartbeat(self, lease: str) -> None:
-        self._meter.heartbeat(lease)
-
-    def read(self, lease: str) -> EnergyReading:
-        self._meter.heartbeat(lease)
-        return self._meter.read(lease)
-
-    def sources(self, lease: str) -> EnergySources:
-        return self._meter.sources(lease)
-
-    def may_go(self, lease: str) -> bool:
-        """Whether the trial may start its next epoch, with solo slices."""
-        self._meter.heartbeat(lease)
-        with self._turns_lock:
-            return self._turns.may_go(lease)
-
-    def close_leases(self, trial_id: str) -> list[tuple[str, LeaseFigures]]:
-        """End the trial's leases; each is given once."""
-        leases = self._leases.pop(trial_id, [])
-        with self._turns_lock:
-            for lease in leases:
-                self._turns.leave(lease)
-        return [(lease, self._meter.close_lease(lease)) for lease in leases]
-
-    def device_rows(self) -> list[dict[str, Any]]:
-        return self._meter.device_rows()
 
 
 class NodeMeters:
@@ -106,6 +43,7 @@ class NodeMeters:
         self._actors: dict[str, Any] = {}
         self._lost: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._given: set[str] = set()
         self.cover_nodes()
 
     def cover_nodes(self) -> None:
@@ -115,12 +53,25 @@ class NodeMeters:
                 self._actors[node["NodeID"]] = _start(node["NodeID"], self._cpu_watts)
 
     def close_leases(self, trial_id: str) -> list[ClosedLease]:
-        answers = self._ask("close_leases", trial_id)
-        return [
-            ClosedLease(name=_global_name(node_id, lease), figures=figures)
-            for node_id, leases in answers.items()
-            for lease, figures in leases
-        ]
+        return self._taken(self._ask("close_leases", trial_id))
+
+    def late_leases(self) -> list[ClosedLease]:
+        return self._taken(self._ask("closed_leases"))
+
+    def _taken(self, answers: Mapping[str, Mapping[str, LeaseFigures]]) -> list[ClosedLease]:
+        """The leases that were not given before; the meters that gave them are told so."""
+        leases = []
+        for node_id, answer in answers.items():
+            named = {_global_name(node_id, lease): figures for lease, figures in answer.items()}
+            leases += [
+                ClosedLease(name=name, figures=figures)
+                for name, figures in named.items()
+                if name not in self._given
+            ]
+            self._given |= named.keys()
+            if answer and node_id in self._actors:
+                self._actors[node_id].acknowledge.remote(list(answer))
+        return leases
 
     def device_rows(self) -> list[Mapping[str, Any]]:
         """The rows of all nodes; of one that does not answer the last ones, which are not closed."""
@@ -240,8 +191,8 @@ def node_meter() -> Any | None:
 
 
 def _global_name(node_id: str, lease: str) -> str:
-    """A lease's name among those of all nodes and sessions."""
-    return f"{node_id[:8]}/{lease}"
+    """A lease's name among those of all nodes and sessions: on one cluster each has a job of its own."""
+    return f"{node_id[:8]}/{_job()}/{lease}"
 
 
 def _start(node_id: str, cpu_watts: CpuWatts | None) -> Any:
@@ -257,4 +208,10 @@ def _start(node_id: str, cpu_watts: CpuWatts | None) -> Any:
 
 def _name(node_id: str) -> str:
     """Each search on a cluster has meters of its own: to each, the other's work is external."""
-    return f"meter-{ray.get_runtime_context().get_job_id()}-{node_id}"
+    return f"meter-{_job()}-{node_id}"
+
+
+def _job() -> str:
+    """The driver's, in its workers too."""
+    job: str = ray.get_runtime_context().get_job_id()
+    return job

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from search.accounting.account import EnergyAccount
-from search.accounting.metering import Metering, NoMetering
+from search.accounting.metering import ClosedLease, Metering, NoMetering
 from search.budget import JOULES_PER_KWH, Spent, limit_reached
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
@@ -130,8 +130,7 @@ class Run:
 
     def end_background(self) -> None:
         """Close the account of the load that has ended."""
-        for lease in self._account.close_leases(BACKGROUND_ID):
-            self._record("background_ended", None, **lease.to_dict())
+        self._close_leases(BACKGROUND_ID)
 
     def rerun_failed(self) -> str:
         """Line up every failed trial again; gives their number with an estimate of time in words."""
@@ -244,6 +243,7 @@ class Run:
         )
         for trial in self.history.running():
             self._end(trial.trial_id, Ending("interrupted", message=reason))
+        self._record_leases(self._account.late_leases())
         self._keep_devices(is_final=True)
         self._record("run_ended", None, reason=reason)
         return reason
@@ -269,8 +269,14 @@ class Run:
         self._judge.on_resumed(trial, why)
 
     def _close_leases(self, trial_id: str) -> None:
-        for lease in self._account.close_leases(trial_id):
-            self._record("lease_closed", trial_id, **lease.to_dict())
+        self._record_leases(self._account.close_leases(trial_id))
+
+    def _record_leases(self, leases: Sequence[ClosedLease]) -> None:
+        for lease in leases:
+            if lease.figures.trial == BACKGROUND_ID:
+                self._record("background_ended", None, **lease.to_dict())
+            else:
+                self._record("lease_closed", lease.figures.trial, **lease.to_dict())
 
     def _keep_devices(self, *, is_final: bool = False) -> None:
         if rows := self._account.rows_to_keep(is_final=is_final):
