@@ -40,7 +40,8 @@ class TrainingHparams:
         fp32_retry: Train an epoch that diverged in mixed precision once more, and the rest, in fp32.
             The state before each epoch is kept on the device for it.
         tf32: Let GPUs compute fp32 matrix products in TF32.
-        compile: Compile the model with torch.compile.
+        compile: Compile the model with torch.compile: for long trainings on a GPU. On two busy cores a
+            model of two layers took a minute, and each new size of a batch or an image takes it again.
     """
 
     optimizer: str = "sgd"
