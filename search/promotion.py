@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -98,19 +98,47 @@ def with_gpus(space: Space, gpus: float | None) -> Space:
     return replace(space, resources=space.resources.model_copy(update={"gpus_per_trial": gpus}))
 
 
+def baseline_training(space: Space, trainable: str, default_hparams: Mapping[str, Any]) -> Space:
+    """The space of a classical baseline's run: another trainable on the same data, on the CPU."""
+    return replace(
+        full_training(space),
+        trainable=trainable,
+        parameters={},
+        fixed=default_hparams,
+        when={},
+        start=(),
+        resources=space.resources.model_copy(update={"gpus_per_trial": 0.0, "workers": 1}),
+    )
+
+
+def baseline_proposal(space: Space, seed: int) -> Proposal:
+    """Its one training: what is fitted exactly has no seeds to average over."""
+    return Proposal(hparams=dict(space.fixed), origin="promotion", seed=seed, source=space.trainable)
+
+
 def promoted_columns(trials: Sequence[TrialRecord]) -> list[str]:
     """The columns of promoted.csv; a test holds them against results/README.md."""
     hparams = [name for trial in trials for name in trial.hparams]
     return list(dict.fromkeys((*PROMOTED_COLUMNS, *hparams)))
 
 
-def promoted_rows(trials: Sequence[TrialRecord], promotion: History, space: Space) -> list[dict[str, Any]]:
+def promoted_rows(
+    trials: Sequence[TrialRecord], promotion: History, space: Space, baseline: History | None = None
+) -> list[dict[str, Any]]:
     """The rows of promoted.csv: each configuration over its seeds, the best on validation first.
 
     The order is by validation: ordering by test would choose on the test set.
+
+    Args:
+        baseline: The run of a baseline; its row bears the name of its trainable.
     """
     default = next((trial.trial_id for trial in trials if trial.origin == "default"), None)
-    rows = [_row(trial, promotion, space, default) for trial in trials]
+    defaults = _tests(promotion, default, space) if default else {}
+    rows = [
+        {**_row(trial.trial_id, promotion, space, default, defaults), **trial.hparams} for trial in trials
+    ]
+    names = dict.fromkeys(run.source for run in baseline.trials.values()) if baseline else {}
+    rows += [_row(name, baseline, space, default, defaults) for name in names if baseline]
     sign = -1 if space.mode == "max" else 1
     rows.sort(key=lambda row: math.inf if row["val_mean"] is None else sign * row["val_mean"])
     return [{"rank": rank, **row} for rank, row in enumerate(rows, start=1)]
@@ -137,25 +165,25 @@ def verdict(gain: Interval, mode: str) -> str:
     return "better" if (gain.mean > 0) == (mode == "max") else "worse"
 
 
-def _row(trial: TrialRecord, promotion: History, space: Space, default: str | None) -> dict[str, Any]:
-    runs = [run for run in promotion.trials.values() if run.source == trial.trial_id]
+def _row(
+    source: str, promotion: History, space: Space, default: str | None, defaults: dict[int, float]
+) -> dict[str, Any]:
+    """One configuration over its seeds; `defaults` are the default's test values by seed."""
+    runs = [run for run in promotion.trials.values() if run.source == source]
     done = [run for run in runs if is_comparable(run, space.metric) and run.rows[-1].test]
-    tests = _tests(promotion, trial.trial_id, space)
+    tests = _tests(promotion, source, space)
     values = [value for run in done if (value := run.value(space.metric)) is not None]
     joules = [run.energy.total_mj for run in runs if run.energy.total_mj is not None]
     return {
-        "trial_id": trial.trial_id,
-        "is_default": trial.trial_id == default,
+        "trial_id": source,
+        "is_default": source == default,
         "num_seeds": len(tests),
         "num_failed": len(runs) - len(done),
         "val_mean": statistics.fmean(values) if values else None,
         **_named("test", interval(list(tests.values())) if tests else None),
-        **_gain(
-            tests, _tests(promotion, default, space) if default else {}, trial.trial_id == default, space
-        ),
+        **_gain(tests, defaults, source == default, space),
         "seconds": round(sum(run.seconds for run in runs), 3),
         "energy_j": sum(joules) / 1000 if joules else None,
-        **trial.hparams,
     }
 
 

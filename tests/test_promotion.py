@@ -13,8 +13,11 @@ from search.budget import Limits
 from search.ledger import Ledger, LedgerError, fresh_folder
 from search.ledger.history import History
 from search.promotion import (
+    PROMOTED_COLUMNS,
     Interval,
     alone_on_gpus,
+    baseline_proposal,
+    baseline_training,
     chosen,
     fresh_seeds,
     full_training,
@@ -132,6 +135,40 @@ def test_a_promotion_is_a_run_of_its_own(tmp_path: Path) -> None:
     _, promotion = promoted(run, top=1, seeds=[1])
     assert promotion.ledger.folder == run.ledger.folder / "promotion"
     assert History(promotion.ledger.events()).trials == promotion.history.trials
+
+
+def test_a_baseline_is_one_more_row_with_what_it_cost(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    _, promotion = promoted(run, top=1, seeds=[1, 2])
+    defaults = {"fate": "fine", "score": 0.4}
+    space = baseline_training(run.space, str(tmp_path / "fateful.py"), defaults)
+    baseline = Run(
+        space,
+        FixedList([baseline_proposal(space, 1)]),
+        Ledger.create(run.ledger.baseline_folder),
+        should_test=True,
+    )
+    execute_here(baseline, SteadyMeter())
+    trials = chosen(run.history, run.space, top=1)
+    best, row, default = promoted_rows(trials, promotion.history, run.space, baseline.history)
+    assert [best["trial_id"], default["trial_id"]] == ["trial-0001", "trial-0000"]
+    assert (row["rank"], row["trial_id"], row["is_default"], row["num_seeds"]) == (
+        2,
+        space.trainable,
+        False,
+        1,
+    )
+    assert row["test_mean"] == pytest.approx(0.401)
+    assert (row["gain_mean"], row["verdict"]) == (pytest.approx(0.2), "one seed")
+    assert row["energy_j"] == pytest.approx(0.12 * 3)
+    assert set(row) == {*PROMOTED_COLUMNS}
+
+
+def test_a_baseline_trains_on_the_same_data_without_a_gpu(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.resources.gpus_per_trial=1", "search.seed=7"])
+    baseline = baseline_training(space, "hog_svm", {"c": 1.0})
+    assert (baseline.data, baseline.seed, baseline.ladder) == (space.data, 7, full_training(space).ladder)
+    assert (baseline.resources.gpus_per_trial, baseline.parameters) == (0.0, {})
 
 
 ALONE = "one training per GPU, so that its joules are measured alone; --share-gpus gives each 0.25 GPU"

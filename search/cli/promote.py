@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING
 from search.cli.background import add_background_flags, background_pair
 
 if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+    from search.launch import Launch
     from search.ledger import Ledger
     from search.ledger.history import History
+    from search.run import Run
     from search.space import Space
 
 _EXAMPLE = """examples:
   python scripts/promote.py results/lr_bs --top 3
   python scripts/promote.py lr_bs --top 1 --seeds 5
+  python scripts/promote.py lr_bs --baseline hog_svm
 
 exit status: 0 done; 1 a training failed; 2 unusable input; 3 the disk took no more"""
 
@@ -34,6 +39,11 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--top", type=int, metavar="N", help="so many of the best (default: the space's)")
     flags.add_argument("--seeds", type=int, metavar="N", help="trainings of each (default: the space's)")
     flags.add_argument("--epochs", type=int, metavar="N", help="of each training (default: the space's)")
+    flags.add_argument(
+        "--baseline",
+        choices=("hog_svm",),
+        help="one more row: histograms of gradients and a linear SVM on the same data, on the CPU",
+    )
     flags.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     flags.add_argument(
         "--workers", type=int, metavar="N", help="trainings at a time (default: as many as fit)"
@@ -58,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Promote and give the exit status."""
+    from dataclasses import replace
+
     from search.launch import Launch, launch
     from search.ledger import fresh_folder
     from search.promotion import (
@@ -104,15 +116,37 @@ def main(options: argparse.Namespace) -> int:
         make_sampler=lambda _: FixedList(proposals(trials, seeds)),
         output=output,
     )
-    rows = promoted_rows(trials, run.history, space)
+    baseline = None
+    if options.baseline and not any(trial.status == "interrupted" for trial in run.history.trials.values()):
+        alone = replace(plan, folder=fresh_folder(ledger.baseline_folder), background=None)
+        baseline = _baseline(space, alone, options.baseline, seeds[0], output)
+    rows = promoted_rows(trials, run.history, space, baseline.history if baseline else None)
     ledger.write_csv("promoted.csv", promoted_columns(trials), rows)
-    for line in draw_promotion(run.history, run.ledger):
-        output.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)
+    for done in filter(None, (run, baseline)):
+        for line in draw_promotion(done.history, done.ledger):
+            output.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)
     print_promotion(rows, space.metric, output)
     output.print(
         f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {plan.folder}", soft_wrap=True
     )
-    return 0 if not run.has_failed and all(row["num_seeds"] == len(seeds) for row in rows) else 1
+    expected = {row["trial_id"]: 1 if row["trial_id"] == options.baseline else len(seeds) for row in rows}
+    has_failed = any(done.has_failed for done in filter(None, (run, baseline)))
+    return 0 if not has_failed and all(row["num_seeds"] == expected[row["trial_id"]] for row in rows) else 1
+
+
+def _baseline(space: Space, plan: Launch, name: str, seed: int, output: RichConsole) -> Run:
+    """The run of a baseline at its defaults: the same data, split alike, and the same meter."""
+    from search.launch import launch
+    from search.promotion import baseline_proposal, baseline_training
+    from search.sampling.proposal import FixedList
+    from trainables.load import load_trainable
+
+    defaults = vars(load_trainable(name).hparams())
+    training = baseline_training(space, name, defaults)
+    output.print(f"baseline: {name} on the CPU")
+    proposal = baseline_proposal(training, seed)
+    run, _ = launch(training, plan, make_sampler=lambda _: FixedList([proposal]), output=output)
+    return run
 
 
 def _earlier_run(options: argparse.Namespace) -> tuple[Ledger, Space, History]:

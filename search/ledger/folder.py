@@ -173,6 +173,11 @@ class Ledger:
         """The run of the promoted trials."""
         return self.folder / "promotion"
 
+    @property
+    def baseline_folder(self) -> Path:
+        """The run of the baseline that promoted trials are compared with."""
+        return self.folder / "baseline"
+
     def trial_folder(self, trial_id: str) -> Path:
         return self.folder / "trials" / trial_id
 
