@@ -1,0 +1,87 @@
+"""A search whose rungs are measured in joules on a real Ray session, with the fake NVML."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from test_energy_on_ray import SLOW, added_up
+
+from search.ledger import Ledger
+from search.ledger.history import History
+
+pytest_plugins = ["fake_nvml_library"]
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+JOULES = (40.0, 120.0)
+SPACE = """
+parameters: {pause_s: {values: [0.1, 0.5]}}
+search:
+  trainable: ./slow.py
+  data: none
+  ladder: {resource: energy_j, joules: [40, 120], epochs: 60}
+  horizon: anytime
+  scheduler: {mode: none}
+  trials: [{pause_s: 0.1}, {pause_s: 0.5}, {pause_s: 0.1}, {pause_s: 0.5}]
+  repeats: 1
+  resources: {gpus_per_trial: 1, workers: 1}
+"""
+
+
+def searched(folder: Path, library: Path) -> subprocess.CompletedProcess[str]:
+    """The search of SPACE on a machine with one GPU that draws 100 W."""
+    (folder / "slow.py").write_text(SLOW)
+    (folder / "space.yaml").write_text(SPACE)
+    since_us = int(time.time() * 1e6)
+    (folder / "nvml.txt").write_text(
+        f"count 1\n0.uuid GPU-fake\n0.name Fake GPU\n0.profile {since_us} 20 100000:1000\n"
+    )
+    library_path = {"LD_LIBRARY_PATH": str(library.parent), "FAKE_NVML_SCRIPT": str(folder / "nvml.txt")}
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / "search.py", "--space", "./space.yaml", "--name", "run"],
+        cwd=folder,
+        env={**os.environ, **library_path, "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_for_the_same_rung_a_frugal_configuration_trains_more_epochs(
+    tmp_path: Path, fake_nvml_library: Path
+) -> None:
+    done = searched(tmp_path, fake_nvml_library)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = tmp_path / "results" / "run"
+    trials, energy = pd.read_csv(run / "trials.csv"), pd.read_csv(run / "energy.csv")
+    assert set(trials["status"]) == {"finished"}
+    assert set(trials["gpu_attribution"]) == {"exclusive"}
+    assert trials["energy_rungs_j"].ge(120).all()
+    assert trials["energy_rungs_j"].le(trials["energy_gpu_j"]).all()
+    epochs = trials.groupby("pause_s")["epochs"]
+    assert epochs.min()[0.1] > 2 * epochs.max()[0.5]
+    at_low = energy[energy["rung"] == 0].merge(trials[["trial_id", "pause_s"]], on="trial_id")
+    low_epochs = at_low.groupby("pause_s")["epochs"]
+    assert low_epochs.min()[0.1] > low_epochs.max()[0.5]
+    for trial in History(Ledger.open(run).events()).trials.values():
+        check_rungs(trial)
+    assert added_up(run)
+
+
+def check_rungs(trial: Any) -> None:
+    """Each rung's end is the first row of the journal that has its joules; no row's joules fall."""
+    used_j = [row.used.mj / 1000 for row in trial.rows]
+    assert used_j == sorted(used_j)
+    firsts = [next(number for number, used in enumerate(used_j) if used >= joules) for joules in JOULES]
+    assert [number for number, row in enumerate(trial.rows) if row.ended_rung is not None] == sorted(
+        set(firsts)
+    )
+    assert trial.rows[-1].ended_rung == len(JOULES) - 1
