@@ -70,7 +70,7 @@ def search(folder: Path, address: str, env: dict[str, str], *more: str) -> subpr
     (folder / "slow.py").write_text(SLOW)
     (folder / "space.yaml").write_text(SPACE)
     script = ROOT / "scripts" / "search.py"
-    flags = ("--space", "./space.yaml", "--name", "run", "--address", address)
+    flags = ("--skip-preflight", "--space", "./space.yaml", "--name", "run", "--address", address)
     return subprocess.Popen(
         [sys.executable, script, *flags, *more],
         cwd=folder,
