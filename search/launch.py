@@ -21,6 +21,7 @@ from search.energy.governor import GovernorError, held_governor, left_over, stat
 from search.energy.hardware import CPUS
 from search.environment import describe_environment
 from search.ledger import Ledger
+from search.ledger.history import History
 from search.ledger.journal import StorageError
 from search.preflight import Order, PreflightError, Report, order_for
 from search.preflight.local import examining, report_of
@@ -123,7 +124,8 @@ def _launched(
             space = replace(space, resources=fitted(space.resources, session))
         _announce(session, how, output)
         _record_settings(ledger, space, how)
-        metering, missing = start_metering(space, is_local=how.address is None)
+        known_w = _known_watts(ledger, space)
+        metering, missing = start_metering(space, is_local=how.address is None, known_w=known_w)
         if missing:
             output.print(f"warning: {missing}", style="yellow", soft_wrap=True)
         run = Run(
@@ -192,6 +194,15 @@ def _record_settings(ledger: Ledger, space: Space, how: Launch) -> None:
     with ledger.writing(ledger.space_file.name):
         dump_space(space, ledger.space_file)
     ledger.write_json("environment.json", describe_environment(how.command))
+
+
+def _known_watts(ledger: Ledger, space: Space) -> dict[str, dict[str, float]]:
+    """What earlier sessions of the run, and the runs it starts from, learnt of each model of GPU."""
+    known_w: dict[str, dict[str, float]] = {}
+    for one in (*(Ledger.open(Path(folder)) for folder in space.warm_start), ledger):
+        for model, watts in History(one.events()).sessions.learnt_w.items():
+            known_w.setdefault(model, {}).update(watts)
+    return known_w
 
 
 def _shared_text(space: Space, background: Background) -> str:

@@ -16,6 +16,7 @@ from search.energy import (
     open_node_meter,
     visible_gpus,
 )
+from search.energy.intensity import KnownWatts
 from search.energy.leases import Role
 from search.energy.solo import SoloTurns
 
@@ -25,9 +26,9 @@ _SILENCE_S = 60.0  # six heartbeats: a worker that swaps or loads a network disk
 class MeterActor:
     """A node's meter, with the leases of each trial."""
 
-    def __init__(self, cpu_watts: CpuWatts | None) -> None:
+    def __init__(self, cpu_watts: CpuWatts | None, known_w: KnownWatts | None = None) -> None:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from an actor that reserves none
-        self._meter = open_node_meter(visible_gpus(os.environ).uuids, cpu_watts=cpu_watts)
+        self._meter = open_node_meter(visible_gpus(os.environ).uuids, cpu_watts=cpu_watts, known_w=known_w)
         self._open: dict[str, list[str]] = {}
         self._closed: dict[str, LeaseFigures] = {}
         self._turns = SoloTurns(self._meter, time.monotonic)

@@ -25,6 +25,7 @@ from search.energy import (
     open_node_meter,
     visible_gpus,
 )
+from search.energy.intensity import KnownWatts
 from search.energy.leases import Role
 from search.space import Space
 
@@ -38,8 +39,8 @@ _NOT_CLOSED = {"is_closed": False}
 class NodeMeters:
     """The driver's `Metering`: an actor on every node of the cluster, also on those that join later."""
 
-    def __init__(self, cpu_watts: CpuWatts | None = None) -> None:
-        self._cpu_watts = cpu_watts
+    def __init__(self, cpu_watts: CpuWatts | None = None, known_w: KnownWatts | None = None) -> None:
+        self._settings = cpu_watts, known_w or {}
         self._actors: dict[str, Any] = {}
         self._lost: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {}
@@ -50,7 +51,7 @@ class NodeMeters:
         """Start a meter on each node that has none."""
         for node in ray.nodes():
             if node["Alive"] and node["NodeID"] not in self._actors.keys() | self._lost:
-                self._actors[node["NodeID"]] = _start(node["NodeID"], self._cpu_watts)
+                self._actors[node["NodeID"]] = _start(node["NodeID"], *self._settings)
 
     def close_leases(self, trial_id: str) -> list[ClosedLease]:
         return self._taken(self._ask("close_leases", trial_id))
@@ -145,10 +146,15 @@ class TrialLease:
             self._actor.heartbeat.remote(self._lease)
 
 
-def start_metering(space: Space, *, is_local: bool) -> tuple[Metering, str]:
+def start_metering(
+    space: Space, *, is_local: bool, known_w: KnownWatts | None = None
+) -> tuple[Metering, str]:
     """A meter on each node, and what cannot be measured, in words; empty if all is well.
 
     None is started where this machine is all there is and has no sensor.
+
+    Args:
+        known_w: What earlier runs learnt of the watts of GPUs at each kind of work.
 
     Raises:
         SessionError: The only limit of the search is on energy, and nothing measures it.
@@ -157,7 +163,7 @@ def start_metering(space: Space, *, is_local: bool) -> tuple[Metering, str]:
     idle_w, max_w = settings.cpu_watts_idle, settings.cpu_watts_max
     cpu_watts = None if idle_w is None or max_w is None else CpuWatts(idle_w=idle_w, max_w=max_w)
     if not is_local or _has_sensor(cpu_watts):
-        return NodeMeters(cpu_watts), ""
+        return NodeMeters(cpu_watts, known_w), ""
     if space.limits.kwh is None:
         return NoMetering(), ""
     reason = _why_no_sensor()
@@ -195,7 +201,7 @@ def _global_name(node_id: str, lease: str) -> str:
     return f"{node_id[:8]}/{_job()}/{lease}"
 
 
-def _start(node_id: str, cpu_watts: CpuWatts | None) -> Any:
+def _start(node_id: str, cpu_watts: CpuWatts | None, known_w: KnownWatts) -> Any:
     options = {
         "name": _name(node_id),
         "namespace": _NAMESPACE,
@@ -203,7 +209,7 @@ def _start(node_id: str, cpu_watts: CpuWatts | None) -> Any:
         "max_concurrency": 8,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
     }
-    return ray.remote(MeterActor).options(**options).remote(cpu_watts)
+    return ray.remote(MeterActor).options(**options).remote(cpu_watts, known_w)
 
 
 def _name(node_id: str) -> str:

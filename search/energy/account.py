@@ -10,6 +10,7 @@ from search.energy.activity import Activity, ActivitySource
 from search.energy.attribution import Claim, Tick, split
 from search.energy.counters import Counter, SensorError
 from search.energy.gauges import Gauges
+from search.energy.intensity import KnownWatts
 from search.energy.leases import Role
 from search.energy.owners import Holder
 from search.energy.record import LeaseRecord
@@ -46,11 +47,16 @@ class DeviceAccount:
     """Samples one device and settles what it used among the leases that are open.
 
     Not safe between threads: its meter holds the lock. Between two settlements the leases do not change.
+
+    Args:
+        known_w: What earlier runs learnt.
     """
 
-    def __init__(self, device: Device, now_s: float) -> None:
+    def __init__(self, device: Device, now_s: float, known_w: KnownWatts | None = None) -> None:
         self.device = device
-        self.watch = Watch(device.activity, now_s)
+        labels = device.gauges and device.gauges.labels
+        self.model = labels.model if labels else ""
+        self.watch = Watch(device.activity, now_s, (known_w or {}).get(self.model) if self.model else None)
         self.lost = ""
         self.external_mj = self.idle_mj = self.gap_mj = 0
         self._open: dict[str, LeaseRecord] = {}
@@ -138,6 +144,8 @@ class DeviceAccount:
             "p_ctx_w": levels.context.power_w if levels.context.is_known else None,
             "counter_power_ratio": counter.power_ratio,
             "driver_version": labels.driver_version if labels else "",
+            "gpu_model": self.model,
+            "learnt_w": self.watch.intensities.learnt_w if self.model else {},
         }
 
     def _leased_mj(self, role: Role) -> int:
@@ -225,9 +233,13 @@ class DeviceAccount:
         result = split(tick)
         self.external_mj += result.external_mj
         self.idle_mj += result.idle_mj
+        working = [lease for lease, claim in claims.items() if claim.utilisation_s]
+        origins = {self.watch.intensities.origin(lease) for lease in working} if len(working) > 1 else set()
         is_alone = len(claims) == 1 and not tick.external_s and not tick.is_rest_external
         for lease, part in result.parts.items():
             assert result.method
+            if result.method == "calibrated" and "earlier_run" in origins:
+                self._open[lease].is_by_earlier_run = True
             self._open[lease].book(
                 part, result.method, device_mj=increment_mj, duration_s=duration_s, is_alone=is_alone
             )

@@ -130,6 +130,11 @@ class Holding:
 
     def reasons(self) -> list[str]:
         told = [self.lost, *(reason for account in self.accounts for reason in account_reasons(account))]
+        told += [
+            f"{account.device.name}: calibrated by what an earlier run learnt of this kind of work"
+            for account, record in zip(self.accounts, self.records, strict=True)
+            if record.is_by_earlier_run
+        ]
         return [reason for reason in told if reason]
 
 

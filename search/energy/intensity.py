@@ -13,7 +13,8 @@ SOLO_S = 3.0
 # with 15 % of the samples is missed for 3 s once in 100 times, for 10 s never (0.85 ** 100 = 1e-7).
 _SILENT_S = 10.0
 
-Origin = Literal["solo", "earlier", ""]
+Origin = Literal["solo", "earlier", "earlier_run", ""]
+KnownWatts = Mapping[str, Mapping[str, float]]  # by model of GPU, then by kind of work
 
 
 @dataclass
@@ -55,10 +56,14 @@ class Intensities:
     the others have not begun (ramping up gives these free) or have been silent for 10 s. A search may add
     solo slices: it pauses all leases but one of those that `wanting` names for 3 to 5 s and says so. Else
     it comes from an earlier lease with the same key (trainable, batch size, resolution: whatever makes the
-    same kind of work); else it is unknown.
+    same kind of work); then from an earlier run; else it is unknown.
+
+    Args:
+        before_w: By key, what earlier runs learnt on this model of GPU.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before_w: Mapping[str, float] | None = None) -> None:
+        self._before_w = before_w or {}
         self._keys: dict[str, str] = {}
         self._solos: dict[str, _Solo] = {}
         self._earlier_w: dict[str, float] = {}
@@ -77,16 +82,29 @@ class Intensities:
     def known_w(self, lease: str) -> float | None:
         """The lease's intensity in watts per utilisation-second."""
         own_w = self._solos[lease].intensity_w
-        return own_w if own_w is not None else self._earlier_w.get(self._keys[lease])
+        key = self._keys[lease]
+        return own_w if own_w is not None else self._earlier_w.get(key, self._before_w.get(key))
 
     def origin(self, lease: str) -> Origin:
         if self._solos[lease].intensity_w is not None:
             return "solo"
-        return "earlier" if self._keys[lease] in self._earlier_w else ""
+        key = self._keys[lease]
+        return "earlier" if key in self._earlier_w else "earlier_run" if key in self._before_w else ""
+
+    @property
+    def learnt_w(self) -> dict[str, float]:
+        """By key, what this run has learnt, of leases that are still open too."""
+        solos = {self._keys[lease]: solo.intensity_w for lease, solo in self._solos.items()}
+        return self._earlier_w | {key: watts for key, watts in solos.items() if key and watts is not None}
 
     def wanting(self) -> list[str]:
-        """The leases whose energy is split by plain utilisation until they have been alone for 3 s."""
-        return [lease for lease in self._solos if self.known_w(lease) is None] if len(self._solos) > 1 else []
+        """The leases of which this run has learnt nothing until they have been alone for 3 s.
+
+        What an earlier run learnt is better than plain utilisation, and worse than a slice of this one.
+        """
+        if len(self._solos) < 2:
+            return []
+        return [lease for lease in self._solos if self.origin(lease) in {"", "earlier_run"}]
 
     def observe(
         self, active_mj: int, duration_s: float, use_s: Mapping[str, float], external_s: float

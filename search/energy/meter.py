@@ -13,6 +13,7 @@ from search.energy.account import Device, DeviceAccount
 from search.energy.counters import SensorError, Ticker
 from search.energy.figures import Holding, Holdings, LeaseFigures
 from search.energy.hardware import CpuLabels, read_cpu_labels
+from search.energy.intensity import KnownWatts
 from search.energy.leases import End, Lease, Leases, Role
 from search.energy.owners import Holder
 from search.energy.processes import ProcessTable
@@ -35,6 +36,7 @@ class NodeMeter:
         missing: Why there is no device of a kind, by kind.
         read_machine: Tells model and governor of the CPUs as they are now.
         interval_s: Between samples; None leaves `tick` to the caller.
+        known_w: What earlier runs learnt of the watts of GPUs at each kind of work.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class NodeMeter:
         read_machine: Callable[[], CpuLabels] = read_cpu_labels,
         clock: Callable[[], float] = time.monotonic,
         interval_s: float | None = SAMPLE_EVERY_S,
+        known_w: KnownWatts | None = None,
     ) -> None:
+        self._known_w = known_w
         self._clock, self._read_machine = clock, read_machine
         self._open_gpu = open_gpu
         self._missing = missing or {}
@@ -237,7 +241,7 @@ class NodeMeter:
             if device.name in self._accounts:  # another slice of a GPU that is watched already
                 device.counter.close()
             else:
-                self._accounts[device.name] = DeviceAccount(device, self._clock())
+                self._accounts[device.name] = DeviceAccount(device, self._clock(), self._known_w)
             self._gpu_shares[uuid] = device.name, share
         return self._gpu_shares[uuid]
 

@@ -15,6 +15,7 @@ from search.energy.amd import PREFIX as AMD_PREFIX
 from search.energy.amd import open_amd_gpu
 from search.energy.counters import Counter, SensorError
 from search.energy.hardware import CPUINFO, CPUS, read_cpu_labels
+from search.energy.intensity import KnownWatts
 from search.energy.meter import SAMPLE_EVERY_S, NodeMeter
 from search.energy.nvml import open_gpu
 from search.energy.processes import ProcessTable, ProcessTrees
@@ -52,6 +53,7 @@ def open_node_meter(
     cpu_watts: CpuWatts | None = None,
     surroundings: Surroundings | None = None,
     interval_s: float | None = SAMPLE_EVERY_S,
+    known_w: KnownWatts | None = None,
 ) -> NodeMeter:
     """Open this node's meter, which watches the given GPUs from the start and others from their lease on.
 
@@ -60,6 +62,7 @@ def open_node_meter(
     Args:
         cpu_watts: Counted, in a column of their own, only where no CPU counter can be read.
         interval_s: Longest time between samples; None leaves sampling to `tick`, `read` and lease changes.
+        known_w: What earlier runs learnt of the watts of GPUs at each kind of work.
 
     Raises:
         ValueError: The watts are negative, or more when idle than at work.
@@ -74,6 +77,7 @@ def open_node_meter(
         read_machine=partial(read_cpu_labels, cpuinfo=around.cpuinfo, cpus=around.cpus),
         clock=around.clock,
         interval_s=interval_s and min([interval_s, *(_longest_gap_s(device.counter) / 2 for device in cpus)]),
+        known_w=known_w,
     )
     for uuid in gpu_uuids:
         node.add_gpu(uuid)

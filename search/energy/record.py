@@ -34,6 +34,7 @@ class LeaseRecord:
         covered_s: Time in which the device's counter answered and its increments could be split.
         alone_s: The part of it without another lease or an external process at work.
         device_mj: What the whole device used in that time.
+        is_by_earlier_run: Some of it was split by intensities that an earlier run learnt.
     """
 
     share: Fraction
@@ -46,6 +47,7 @@ class LeaseRecord:
     covered_s: float = 0.0
     alone_s: float = 0.0
     device_mj: int = 0
+    is_by_earlier_run: bool = False
     power_max_w: float | None = None
     by_method_mj: dict[Method, int] = field(default_factory=dict)
     _use: _Mean = field(default_factory=lambda: _Mean())

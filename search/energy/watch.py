@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from search.energy.activity import Activity, ActivitySource
@@ -36,11 +37,16 @@ class Watch:
     """Looks at a device's activity and learns its idle levels and its leases' intensities on the way.
 
     Without a source it never looks: nobody's use is known.
+
+    Args:
+        before_w: See `Intensities`.
     """
 
-    def __init__(self, source: ActivitySource | None, now_s: float) -> None:
+    def __init__(
+        self, source: ActivitySource | None, now_s: float, before_w: Mapping[str, float] | None = None
+    ) -> None:
         self.levels = IdleLevels()
-        self.intensities = Intensities()
+        self.intensities = Intensities(before_w)
         self.has_external = False
         self.looked_s = now_s
         self._source = source

@@ -46,6 +46,15 @@ class Sessions:
         return sum(session.last_at - session.started_at for session in self.all[:-1])
 
     @property
+    def learnt_w(self) -> dict[str, dict[str, float]]:
+        """By model of GPU and kind of work, the watts that the meters learnt; the latest of each."""
+        learnt: dict[str, dict[str, float]] = {}
+        for session in self.all:
+            for row in session.devices:
+                learnt.setdefault(row.get("gpu_model", ""), {}).update(row.get("learnt_w", {}))
+        return {model: watts for model, watts in learnt.items() if model and watts}
+
+    @property
     def beside_mj(self) -> int:
         """What all devices used for the run beside its trials, as far as it was read."""
         return sum(beside_trials_mj(row) for session in self.all for row in session.devices)

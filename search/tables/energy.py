@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from search.energy import EnergyReading
@@ -41,10 +42,15 @@ def energy_rows(history: History) -> list[dict[str, Any]]:
 def device_rows(history: History) -> list[dict[str, Any]]:
     """One row per session, node and device; a row that says itself that it is not closed is not."""
     return [
-        {"session": number, "is_closed": session.is_closed, **row}
+        {"session": number, "is_closed": session.is_closed, **_shown(row)}
         for number, session in enumerate(history.sessions.all)
         for row in session.devices
     ]
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a device's row has a column: the journal keeps what was learnt of its watts too."""
+    return {name: value for name, value in row.items() if name in DEVICE_COLUMNS}
 
 
 def _rung_row(trial: TrialRecord, rung: int) -> dict[str, Any]:
