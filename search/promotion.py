@@ -17,6 +17,7 @@ from search.sampling.proposal import Proposal
 from search.space import Space
 
 _CONFIDENCE = 0.95
+_UNTESTED = ", on validation"
 PROMOTED_COLUMNS = (
     *("rank", "trial_id", "is_default", "num_seeds", "num_failed", "val_mean"),
     *("test_mean", "test_low", "test_high", "gain_mean", "gain_low", "gain_high", "verdict"),
@@ -133,7 +134,7 @@ def promoted_rows(
         baseline: The run of a baseline; its row bears the name of its trainable.
     """
     default = next((trial.trial_id for trial in trials if trial.origin == "default"), None)
-    defaults = _tests(promotion, default, space) if default else {}
+    defaults = _scores(promotion, default, space) if default else {}
     rows = [
         {**_row(trial.trial_id, promotion, space, default, defaults), **trial.hparams} for trial in trials
     ]
@@ -168,39 +169,49 @@ def verdict(gain: Interval, mode: str) -> str:
 def _row(
     source: str, promotion: History, space: Space, default: str | None, defaults: dict[int, float]
 ) -> dict[str, Any]:
-    """One configuration over its seeds; `defaults` are the default's test values by seed."""
+    """One configuration over its seeds; `defaults` are the default's scores by seed."""
     runs = [run for run in promotion.trials.values() if run.source == source]
-    done = [run for run in runs if is_comparable(run, space.metric) and run.rows[-1].test]
-    tests = _tests(promotion, source, space)
+    has_test = _has_test(promotion)
+    done = [run for run in runs if is_comparable(run, space.metric) and (run.rows[-1].test or not has_test)]
+    scores = _scores(promotion, source, space)
     values = [value for run in done if (value := run.value(space.metric)) is not None]
     joules = [run.energy.total_mj for run in runs if run.energy.total_mj is not None]
     return {
         "trial_id": source,
         "is_default": source == default,
-        "num_seeds": len(tests),
+        "num_seeds": len(scores),
         "num_failed": len(runs) - len(done),
         "val_mean": statistics.fmean(values) if values else None,
-        **_named("test", interval(list(tests.values())) if tests else None),
-        **_gain(tests, defaults, source == default, space),
+        **_named("test", interval(list(scores.values())) if scores and has_test else None),
+        **_gain(scores, {} if source == default else defaults, space, has_test=has_test),
         "seconds": round(sum(run.seconds for run in runs), 3),
         "energy_j": sum(joules) / 1000 if joules else None,
     }
 
 
 def _gain(
-    tests: dict[int, float], default: dict[int, float], is_default: bool, space: Space
+    scores: dict[int, float], defaults: dict[int, float], space: Space, *, has_test: bool
 ) -> dict[str, Any]:
-    differences = [value - default[seed] for seed, value in tests.items() if seed in default]
-    if is_default or not differences:
+    """What the scores are better by than those of the default, seed by seed."""
+    differences = [value - defaults[seed] for seed, value in scores.items() if seed in defaults]
+    if not differences:
         return {**_named("gain", None), "verdict": None}
     gain = interval(differences)
-    return {**_named("gain", gain), "verdict": verdict(gain, space.mode)}
+    return {**_named("gain", gain), "verdict": verdict(gain, space.mode) + ("" if has_test else _UNTESTED)}
 
 
-def _tests(promotion: History, source: str, space: Space) -> dict[int, float]:
-    """Test value by seed of the finished trainings of one configuration."""
-    name = space.metric.replace("val_", "test_", 1)
+def _has_test(promotion: History) -> bool:
+    """Whether there is a test set: no training ends well without a score on it, if there is one."""
+    finished = [run for run in promotion.trials.values() if run.status == "finished"]
+    return not finished or any(run.rows[-1].test for run in finished)
+
+
+def _scores(promotion: History, source: str, space: Space) -> dict[int, float]:
+    """Test value by seed of one configuration's finished trainings; validation where there is no test set."""
     runs = [run for run in promotion.trials.values() if run.source == source and run.status == "finished"]
+    if not _has_test(promotion):
+        return {run.seed: value for run in runs if (value := run.value(space.metric)) is not None}
+    name = space.metric.replace("val_", "test_", 1)
     return {run.seed: run.rows[-1].test[name] for run in runs if run.rows[-1].test}
 
 

@@ -78,7 +78,7 @@ TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", start=
 
 
 class Command:
-    """`search.py --name killed` in a folder, started as often as it is killed."""
+    """`search.py --name killed` over slow.yaml in a folder, started as often as it is killed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

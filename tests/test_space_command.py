@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from made_command import SCRIPT
-from made_runs import executed, made_space
+from made_command import SCRIPT, made_command
+from made_runs import SteadyMeter, executed, made_space, sampler_for
 
+from search.energy.processes import ProcessTable, ProcessTrees
+from search.ledger import Ledger
+from search.promotion import chosen, full_training, promoted_rows, proposals
+from search.run import Run
+from search.run.in_process import execute_here
+from search.run.keeping import Keeper
+from search.sampling.proposal import FixedList
 from search.space import Space, SpaceError, dump_space, load_space
+from trainables.contract import Budget, Env
 from trainables.load import command_of, load_trainable
 
 SPACE = """
@@ -179,3 +188,51 @@ def test_a_search_of_a_script_is_ranked_and_no_value_loses_a_digit(tmp_path: Pat
     for trial in trials:
         command = trial.notes["command"].split()
         assert float(command[command.index("--lr") + 1]) == trial.hparams["lr"]
+
+
+def test_without_a_test_command_a_promotion_compares_validation_and_says_so(tmp_path: Path) -> None:
+    run, _ = executed(space(tmp_path, "search.command.test=null"), tmp_path)
+    trials = chosen(run.history, run.space, top=1)
+    ledger = Ledger.create(tmp_path / "promotion")
+    promotion = Run(full_training(run.space), FixedList(proposals(trials, [1, 2])), ledger, should_test=True)
+    promotion.subscribe(Keeper(promotion).on_event)
+    execute_here(promotion, SteadyMeter())
+    best, default = promoted_rows(trials, promotion.history, run.space)
+    assert (best["num_seeds"], best["num_failed"]) == (2, 0)
+    assert best["test_mean"] is None
+    assert best["gain_mean"] == pytest.approx(best["val_mean"] - default["val_mean"])
+    assert best["verdict"] == "better, on validation"
+    assert len(list(tmp_path.glob("promotion/trials/*/checkpoint/state.json"))) == 4
+
+
+def test_a_scripts_checkpoint_goes_with_the_trials_own(tmp_path: Path) -> None:
+    read = space(tmp_path, "search.scheduler.mode=stopping")
+    run = Run(read, sampler_for(read), Ledger.create(tmp_path / "run"))
+    run.subscribe(Keeper(run).on_event)
+    execute_here(run, SteadyMeter())
+    best = run.best()
+    assert best
+    kept = {path.parts[-3] for path in (tmp_path / "run").glob("trials/*/checkpoint/state.json")}
+    assert kept == {best.trial_id}
+
+
+def test_the_cpu_time_of_a_script_and_of_its_children_is_the_trials(tmp_path: Path) -> None:
+    script = """
+        import os, subprocess, sys, time
+        burn = "import time\\nwhile time.process_time() < 0.3: pass"
+        subprocess.run([sys.executable, "-c", burn])
+        exec(burn)
+        print('{"val_acc": 0.5}', flush=True)
+        time.sleep(600)
+    """
+    name = made_command(tmp_path, script, run=["{python}", "script.py"], resume=[], defaults={})
+    trainable = load_trainable(name)
+    env = Env(data="none", data_seed=0, seed=0, cache_dir=tmp_path, folder=tmp_path / "trial")
+    training = trainable.start(trainable.hparams(), Budget(epochs=9), env)
+    before_s = ProcessTrees(ProcessTable()).cpu_s(os.getpid(), 0.0)
+    training.run_epoch(Budget(epochs=9))
+    while_it_is_held_s = ProcessTrees(ProcessTable()).cpu_s(os.getpid(), 0.0)
+    del training
+    after_s = ProcessTrees(ProcessTable()).cpu_s(os.getpid(), 0.0)
+    assert while_it_is_held_s - before_s >= 0.6
+    assert after_s >= while_it_is_held_s

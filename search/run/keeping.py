@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import shutil
 
 from search.ledger.history import Event, TrialRecord
 from search.run import Run
@@ -53,7 +53,7 @@ class Keeper:
         best_id = best.trial_id if best else None
         for trial_id in (*ended, self._best):
             if trial_id not in (None, best_id) and self._run.history.trials[trial_id].status not in _GOES_ON:
-                self._checkpoint(trial_id).unlink(missing_ok=True)
+                self._delete(trial_id)
         self._best = best_id
 
     def _give_up_hopeless(self) -> None:
@@ -80,9 +80,14 @@ class Keeper:
         return [trial for trial in self._run.ranked() if trial.status == "paused"]
 
     def _size(self, trial_id: str) -> int:
-        """Bytes of a trial's checkpoint: 0 where the disk took none."""
-        path = self._checkpoint(trial_id)
-        return path.stat().st_size if path.exists() else 0
+        """Bytes of a trial's checkpoint, a script's own included: 0 where the disk took none."""
+        folder = self._run.ledger.trial_folder(trial_id)
+        files = [folder / "checkpoint.pt", *(folder / "checkpoint").rglob("*")]
+        return sum(path.stat().st_size for path in files if path.is_file())
 
-    def _checkpoint(self, trial_id: str) -> Path:
-        return self._run.ledger.trial_folder(trial_id) / "checkpoint.pt"
+    def _delete(self, trial_id: str) -> None:
+        """Delete a trial's checkpoint; a script's own stays in a promotion, where it alone has the model."""
+        folder = self._run.ledger.trial_folder(trial_id)
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        if not self._run.should_test:
+            shutil.rmtree(folder / "checkpoint", ignore_errors=True)

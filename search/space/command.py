@@ -133,14 +133,12 @@ class CommandCheck:
                 problems.add(f"search.ladder.{axis}", text)
             if values[0] is None and axis == "resolution" and axis in used:
                 problems.add("search.ladder.resolution", "is missing, and the command has {resolution}")
-            if (
-                len(set(values)) > 1
-                and self.section.horizon == "full"
-                and not ("until" in used and has_resume)
-            ):
+            can_follow = "until" in used and has_resume and not self.ladder.joules
+            if len(set(values)) > 1 and self.section.horizon == "full" and not can_follow:
                 text = (
-                    "differs between rungs, so the script must end with each rung and go on from there: give "
+                    "differs between rungs, so the script must end with each and go on from there: give "
                     "search.command.resume and, in run, {until}, the rung's last epoch; or take horizon: rung"
+                    " (rungs of joules end at no epoch that is known before)"
                 )
                 problems.add(f"search.ladder.{axis}", text)
 

@@ -80,7 +80,9 @@ class SmokeTest:
     def _tests(self) -> str:
         if not self._trainable.has_test:
             raise _NotApplicable("it has no test set")
-        return self._finite(self._started().test(), self._trainable.metric.replace("val_", "test_", 1))
+        training = self._started()
+        training.run_epoch(self._budget)
+        return self._finite(training.test(), self._trainable.metric.replace("val_", "test_", 1))
 
     def _repeats(self) -> str:
         first, second = (self._started().run_epoch(self._budget) for _ in range(2))
