@@ -76,7 +76,7 @@ class Stepper(Generic[B]):
         """What `model` says of `batch`, in fp32."""
         with self.precision.autocast():
             outputs = self._forward(model, batch)
-        return _in_fp32(outputs)
+        return in_fp32(outputs)
 
     def notes(self) -> dict[str, str]:
         if not self.micro.note:
@@ -95,12 +95,12 @@ class Stepper(Generic[B]):
         return torch.stack(losses).sum()
 
 
-def _in_fp32(outputs: Any) -> Any:
+def in_fp32(outputs: Any) -> Any:
     """Tensors of any float kind as fp32, in whatever dicts, lists and tuples they are."""
     if isinstance(outputs, Tensor):
         return outputs.float() if outputs.is_floating_point() else outputs
     if isinstance(outputs, Mapping):
-        return {name: _in_fp32(value) for name, value in outputs.items()}
+        return {name: in_fp32(value) for name, value in outputs.items()}
     if isinstance(outputs, list | tuple):
-        return [_in_fp32(value) for value in outputs]
+        return [in_fp32(value) for value in outputs]
     return outputs

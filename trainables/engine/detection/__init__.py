@@ -1,0 +1,1 @@
+"""What detection needs beside the engine: annotated pictures, models by name, COCO's scores."""
