@@ -109,6 +109,16 @@ def test_official_folders_stay_and_a_missing_test_part_is_split_off_train(tmp_pa
     assert splits.val.rows.tolist() == list(range(40, 48))
 
 
+def test_an_image_is_called_by_its_file_or_by_its_number(tmp_path):
+    for name in ("cat", "dog"):
+        write_images(tmp_path / "pets" / name, 20)
+    test = load_data(env(tmp_path, f"imagefolder:{tmp_path / 'pets'}", resolution=8)).test
+    for index in range(len(test)):
+        assert (tmp_path / "pets" / test.name(index)).is_file()
+        assert test.name(index).startswith(("cat", "dog")[int(test.labels[index])])
+    assert load_data(env(tmp_path)).test.name(0) == str(load_data(env(tmp_path)).test.rows[0].item())
+
+
 def test_pictures_are_resized_by_their_shorter_side_and_cropped_square(tmp_path):
     folder = tmp_path / "stripes"
     for name in ("a", "b"):

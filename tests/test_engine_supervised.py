@@ -84,7 +84,7 @@ def test_the_tables_of_the_test_are_of_the_images_it_scored(env):
     assert sum(row[number] for number, row in enumerate(counts)) == pytest.approx(accuracy * num_images)
     wrong = {row[0] for row in tables["mistakes"].rows}
     assert len(wrong) == pytest.approx((1 - accuracy) * num_images)
-    assert wrong <= set(training.batches.data.test.rows.tolist())
+    assert wrong <= set(map(str, training.batches.data.test.rows.tolist()))
     assert training.test_tables() == {}
 
 

@@ -191,6 +191,22 @@ def test_finalists_of_a_shared_gpu_have_one_each(
     assert (promotion.resources.gpus_per_trial, said) == (alone, line)
 
 
+def test_epochs_of_the_command_are_those_of_each_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = searched(tmp_path)
+    dump_space(run.space, run.ledger.space_file)
+    seen: list[Space] = []
+
+    def launched(space: Space, *_: object, **__: object) -> None:
+        seen.append(space)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "launch", launched)
+    assert cli.run("promote", [str(run.ledger.folder), "--top", "1", "--epochs", "7"]) == 130
+    assert [space.ladder.top.epochs for space in seen] == [7]
+
+
 @pytest.mark.parametrize(("flags", "gpus"), [((), 1.0), (("--share-gpus",), 0.25)])
 def test_the_command_measures_alone_unless_told_to_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], gpus: float

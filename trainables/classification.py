@@ -159,7 +159,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batc
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         notes={**data.notes(), **_notes(hparams, env)},
-        details=Predictions(data.class_names, data.test.rows),
+        details=Predictions(data.class_names, data.test.name),
     )
 
 

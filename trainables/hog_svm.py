@@ -61,7 +61,7 @@ class HogSvm:
 
         self.epochs_done = 0
         self._hparams, self._data, self._env = hparams, data, env
-        self._details = Predictions(data.class_names, data.test.rows)
+        self._details = Predictions(data.class_names, data.test.name)
         self._planes: Tensor | None = None  # (classes, features + 1), float64, the last column the offset
         self._note = ""
 

@@ -88,6 +88,8 @@ def main(options: argparse.Namespace) -> int:
     from search.sampling.proposal import FixedList
 
     ledger, space, history = _earlier_run(options)
+    if options.epochs:
+        space = replace(space, promote=space.promote.model_copy(update={"epochs": options.epochs}))
     trials = chosen(history, space, top=options.top or space.promote.top)
     seeds = fresh_seeds(space.seed, options.seeds or space.promote.seeds)
     output = open_console()

@@ -179,9 +179,10 @@ def dump_space(space: Space, path: Path) -> None:
         scratch.write_text(yaml_text(space.to_dict()), encoding="utf-8")
 
 
-def yaml_text(content: Mapping[str, Any]) -> str:
-    """Plain data as YAML, in its order."""
+def yaml_text(content: Mapping[str, Any], *, has_short_lines: bool = False) -> str:
+    """Plain data as YAML, in its order; `has_short_lines` puts every value in a line of its own."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False if has_short_lines else None
     yaml.representer.sort_base_mapping_type_on_output = False
     text = io.StringIO()
     yaml.dump(content, text)

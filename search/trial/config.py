@@ -36,4 +36,4 @@ def config_text(task: TrialTask, versions: Mapping[str, Any], *, command: str, s
         "gpus": task.gpus,
         "versions": dict(versions),
     }
-    return f"# again: {command}\n{yaml_text(content)}"
+    return f"# again: {command}\n{yaml_text(content, has_short_lines=True)}"

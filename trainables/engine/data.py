@@ -50,6 +50,10 @@ class ImageSet:
         """(n,), int64."""
         return self.source.labels[self.rows]
 
+    def name(self, index: int) -> str:
+        """What the image numbered `index` is called in its source."""
+        return self.source.name(int(self.rows[index]))
+
     def images(self, indices: Tensor, resolution: int, device: torch.device = _CPU) -> Tensor:
         """The images numbered `indices`: (batch, channels, resolution, resolution), uint8, channels last."""
         return self.source.pixels(resolution).on(device).pick(self.rows[indices]).to(device)

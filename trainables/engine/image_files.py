@@ -72,6 +72,10 @@ class ImageFiles:
         stats = ((path, path.stat()) for path in self.paths)
         return _digest([str(self.root), *(f"{path}|{s.st_size}|{s.st_mtime_ns}" for path, s in stats)])
 
+    def name(self, index: int) -> str:
+        """The path of a file below the folder."""
+        return self._name(self.paths[index])
+
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 

@@ -26,6 +26,7 @@ class ImageSource:
         own_resolution: Side of the images as they are, in pixels; None where they differ.
         pixels: All images at a side in pixels. The last few resolutions are kept.
         notes: Automatic choices with their reasons.
+        name: What to call the image with a number: its file, where there is one.
     """
 
     labels: Tensor
@@ -35,6 +36,7 @@ class ImageSource:
     own_resolution: int | None
     pixels: Callable[[int], Pixels]
     notes: Mapping[str, str] = field(default_factory=dict)
+    name: Callable[[int], str] = str
 
 
 def in_memory_source(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -19,12 +19,12 @@ class Predictions:
     """Confusion, the classes' own scores, confused pairs and mistakes; fed batch by batch.
 
     Args:
-        images: Number of each image in its data source, in the order they are fed: (n,), int64.
+        image_name: What to call the image that is fed first (0), second (1) and so on.
     """
 
-    def __init__(self, class_names: Sequence[str], images: Tensor) -> None:
+    def __init__(self, class_names: Sequence[str], image_name: Callable[[int], str]) -> None:
         self._names = class_names
-        self._images = images
+        self._image_name = image_name
         self._seen: list[tuple[Tensor, ...]] = []
 
     def update(self, logits: Tensor, batch: Batch) -> None:
@@ -48,12 +48,12 @@ class Predictions:
         """The wrong ones, the surest first."""
         wrong = (predicted != labels).nonzero()[:, 0]
         wrong = wrong[score[wrong].argsort(descending=True, stable=True)]
-        columns = (values[wrong].tolist() for values in (self._images, labels, predicted, score, label_score))
+        columns = (values[wrong].tolist() for values in (labels, predicted, score, label_score))
         return Table(
             columns=("image", "label", "predicted", "score", "label_score"),
             rows=[
-                (image, self._names[label], self._names[said], sure, label_sure)
-                for image, label, said, sure, label_sure in zip(*columns, strict=True)
+                (self._image_name(place), self._names[label], self._names[said], sure, label_sure)
+                for place, label, said, sure, label_sure in zip(wrong.tolist(), *columns, strict=True)
             ],
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def _digits() -> ImageSource:
 
 def _image_folder(root: Path, cache: CacheFolder, top: int | None, num_threads: int) -> ImageSource:
     files = find_image_files(root)
-    return decoded_source(
+    source = decoded_source(
         Pictures(len(files.paths), files.opened),
         torch.tensor(files.labels),
         parts=np.array(files.parts),
@@ -81,3 +82,4 @@ def _image_folder(root: Path, cache: CacheFolder, top: int | None, num_threads: 
         top=top,
         num_threads=num_threads,
     )
+    return replace(source, name=files.name)
