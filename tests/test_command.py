@@ -103,13 +103,24 @@ def test_a_script_is_told_its_budget_and_surroundings(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "argv.json").read_text()) == ["9 4 0.25 16 7 3 none cpu", "{as}"]
 
 
-def test_variables_and_the_folder_are_the_scripts(tmp_path: Path) -> None:
+def test_variables_and_the_folder_are_the_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     script = """
         import json, os
-        print(json.dumps({"val_acc": float(os.environ["SCORE"]), "is_here": os.path.exists("script.py") + 0}))
+        print(json.dumps({"val_acc": float(os.environ["SCORE"]), "is_here": os.path.exists("script.py") + 0,
+            "gpu": int(os.environ["CUDA_VISIBLE_DEVICES"])}))
     """
     training = started(tmp_path, script, env={"SCORE": "0.25"})
-    assert training.run_epoch(NINE) == {"val_acc": 0.25, "is_here": 1.0}
+    assert training.run_epoch(NINE) == {"val_acc": 0.25, "is_here": 1.0, "gpu": 3.0}
+
+
+def test_a_relative_folder_is_the_starters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    trainable = load_trainable(made_command(tmp_path))
+    env = Env(data="none", data_seed=0, seed=0, cache_dir=tmp_path, folder=Path("trial"))
+    trainable.start(trainable.hparams(), NINE, env).run_epoch(NINE)
+    assert (tmp_path / "here/trial/checkpoint/state.json").exists()
 
 
 def test_only_json_with_the_metric_is_a_score_and_the_rest_stays_in_the_log(tmp_path: Path) -> None:

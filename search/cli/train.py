@@ -180,12 +180,13 @@ def _write_config(task: TrialTask) -> None:
 def _probe(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
     """Print what the top rung's first steps need; 1 where the trainable cannot say."""
     from trainables.contract import probed_memory
+    from trainables.load import title_of
 
     trainable, hparams = task.load()
     env = replace(task.env(), device=options.device, folder=None)
     probe = probed_memory(trainable.start(hparams, task.ladder.top, env), task.ladder.top)
     if probe is None:
-        output.print(f"{task.trainable} does not say what memory it needs", soft_wrap=True)
+        output.print(f"{title_of(task.trainable)} does not say what memory it needs", soft_wrap=True)
         return 1
     output.print(f"peak memory {probe.peak_mib:.0f} MiB {probe.what}", soft_wrap=True)
     for name, note in probe.notes.items():

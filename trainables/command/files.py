@@ -22,7 +22,7 @@ class Files:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        folder = folder.absolute()  # the script runs in another one
         self.checkpoint = folder / "checkpoint"
         self.stdout, self.stderr = folder / "stdout.txt", folder / "stderr.txt"
         self.test_stdout = folder / "test-stdout.txt"
