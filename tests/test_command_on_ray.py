@@ -63,7 +63,7 @@ def test_a_script_is_searched_killed_gone_on_with_metered_and_promoted(tmp_path:
     assert scripts_of(tmp_path) == []
 
     folder = tmp_path / "results/killed"
-    table = pd.read_csv(folder / "trials.csv", float_precision="round_trip")
+    table = pd.read_csv(folder / "trials.csv")
     assert table["rank"].tolist() == list(range(1, NUM_TRIALS + 1))
     assert "finished" in set(table["status"]) <= {"finished", "paused", "stopped"}
     assert table["epochs"].max() == 3

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import made_weights
 import pytest
+from made_command import SCRIPT
 from made_runs import defaults_of, made_space
 from made_weights import TIMM, TIMM_FILE, TORCHVISION, TORCHVISION_FILE
 
@@ -210,6 +211,22 @@ def test_an_epoch_of_each_model_finds_what_only_training_can(tmp_path: Path) -> 
     report = examine(replace(ordered(good, tmp_path), is_trying=True))
     assert report.problems == ()
     assert report.notes[-1].startswith("trial of resnet20 none: 64 examples in ")
+
+
+def test_a_script_is_tried_as_its_lowest_rung_trains_it(tmp_path: Path) -> None:
+    text = """
+parameters: {lr: {min: 0.1, max: 1.0}}
+search:
+  trainable: command
+  command: {run: "{python} script.py --subset {subset}", metric: val_acc, mode: max, defaults: {lr: 0.5}}
+  ladder: {epochs: [1], subset: 0.5}
+"""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    report = examine(replace(ordered(made_space(tmp_path, text), tmp_path), is_trying=True))
+    assert report.problems == ()
+    assert [row.model for row in report.weights] == ["python script"]
+    [note] = [note for note in report.notes if note.startswith("trial of python script.py: an epoch in")]
+    assert note.endswith(", val_acc 0.234")
 
 
 def test_findings_are_there_for_scripts_too(tmp_path: Path) -> None:

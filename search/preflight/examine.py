@@ -7,7 +7,6 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from search.energy import meter_for, visible_gpus
 from search.preflight import checks
@@ -17,7 +16,7 @@ from search.preflight.trying import tried
 from search.preflight.versions import unmet
 from search.trial.task import cache_folder
 from trainables.contract import DataError, Trainable, WeightFile, WeightsError
-from trainables.load import load_trainable
+from trainables.load import load_trainable, title_of
 from trainables.weights import damage, fetch, folder_of, locate, remedy
 
 
@@ -66,7 +65,7 @@ def _loaded(order: Order, found: _Found) -> Trainable | None:
     except Exception as error:  # a user's file runs on import
         last = traceback.extract_tb(error.__traceback__)[-1]
         found.problem(
-            f"trainable: {order.task.trainable} fails on import: {type(error).__name__}: {error} "
+            f"trainable: {title_of(order.task.trainable)} fails on import: {type(error).__name__}: {error} "
             f"({last.filename}, line {last.lineno})",
             "mend it; on a cluster the file must be on every node",
         )
@@ -76,7 +75,7 @@ def _loaded(order: Order, found: _Found) -> Trainable | None:
 def _look_at_weights(order: Order, trainable: Trainable, found: _Found) -> None:
     looked_at: dict[WeightFile, bool] = {}
     for point in order.points:
-        model = str(point.get("model", Path(order.task.trainable).stem))
+        model = str(point.get("model", title_of(order.task.trainable).rpartition("/")[2].removesuffix(".py")))
         try:
             files = trainable.weights(trainable.hparams(**point))
         except ValueError as error:

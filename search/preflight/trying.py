@@ -18,12 +18,19 @@ _SCORED = 64
 
 
 def tried(order: Order, trainable: Trainable, *, device: str) -> tuple[list[Problem], list[str]]:
-    """Train each kind of point for one epoch of 64 examples: what fails, and what each took."""
+    """Train each kind of point for one epoch of 64 examples: what fails, and what each took.
+
+    A command trains as many examples as its lowest rung does: it takes shares or counts, as its ladder has.
+    """
     problems, notes = [], []
+    lowest = order.task.ladder.rungs[0]
+    is_command = command_of(order.task.trainable) is not None
+    budget = replace(lowest, epochs=1, subset=lowest.subset if is_command else _EXAMPLES)
+    size = "an epoch" if is_command else f"{_EXAMPLES} examples"
     for name, point in _one_a_model(order).items():
         started_s = time.monotonic()
         try:
-            value = _value_of_an_epoch(order, trainable, point, device)
+            value = _value_of_an_epoch(order, trainable, point, budget, device)
         except Exception as error:  # the trial would fail in the same way
             failure = classify(error)
             what = f"trial of {name}: {failure.cause}: {failure.message}"
@@ -31,7 +38,7 @@ def tried(order: Order, trainable: Trainable, *, device: str) -> tuple[list[Prob
             continue
         taken_s = time.monotonic() - started_s
         score = f"{order.task.metric} {value:.3g}"
-        notes.append(f"trial of {name}: {_EXAMPLES} examples in {taken_s:.1f} s, {score}")
+        notes.append(f"trial of {name}: {size} in {taken_s:.1f} s, {score}")
     return problems, notes
 
 
@@ -44,11 +51,9 @@ def _one_a_model(order: Order) -> dict[str, Mapping[str, Any]]:
     return named
 
 
-def _value_of_an_epoch(order: Order, trainable: Trainable, point: Mapping[str, Any], device: str) -> float:
-    lowest = order.task.ladder.rungs[0]
-    is_command = command_of(order.task.trainable) is not None  # it takes shares or counts, as its ladder has
-    subset = lowest.subset if is_command else _EXAMPLES
-    budget = Budget(epochs=1, subset=subset, resolution=lowest.resolution)
+def _value_of_an_epoch(
+    order: Order, trainable: Trainable, point: Mapping[str, Any], budget: Budget, device: str
+) -> float:
     env = replace(order.task.env(), device=device, validation_subset=_SCORED, folder=None)
     values = trainable.start(trainable.hparams(**point), budget, env).run_epoch(budget)
     value = values[order.task.metric]
