@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from search.accounting.lost import NodeKind, node_kind
+
 Row = Mapping[str, str]
 _KINDS = ("gpu", "cpu", "dram", "estimated")
 _SPLIT = (
@@ -28,12 +30,22 @@ class EnergyCheck:
     notes: list[str] = field(default_factory=list)
 
 
-def check_energy(trials: Sequence[Row], rungs: Sequence[Row], devices: Sequence[Row]) -> EnergyCheck:
+def check_energy(
+    trials: Sequence[Row],
+    rungs: Sequence[Row],
+    devices: Sequence[Row],
+    *,
+    reported: Mapping[NodeKind, int] | None = None,
+    is_over: bool = True,
+) -> EnergyCheck:
     """Re-add trials.csv, energy.csv and devices.csv of one run.
 
     Args:
         rungs: The rows of energy.csv.
         devices: Empty where no meter of a node was read: then the devices are not checked.
+        reported: What the trials have of each node, by the journal. A node that was lost explains what is
+            missing of its own devices only; None compares all nodes together.
+        is_over: No session goes on: what trials never reported stands in no device's column for trials.
     """
     check = EnergyCheck()
     for device in devices:
@@ -44,6 +56,10 @@ def check_energy(trials: Sequence[Row], rungs: Sequence[Row], devices: Sequence[
     if devices:
         for kind in _KINDS:
             _compare(kind, trials, devices, check)
+    unknown = {kind for kind in _KINDS if any(not row[f"energy_{kind}_j"] for row in trials)}
+    for key, mj in (reported or {}).items():
+        if key[1] not in unknown:
+            _compare_node(key, Decimal(mj) / 1000, devices, check, is_over=is_over)
     return check
 
 
@@ -108,6 +124,21 @@ def _compare(kind: str, trials: Sequence[Row], devices: Sequence[Row], check: En
         )
     else:
         check.problems.append(f"{kind}: devices gave {given} J to trials, trials.csv has {got} J")
+
+
+def _compare_node(
+    key: NodeKind, got: Decimal, devices: Sequence[Row], check: EnergyCheck, *, is_over: bool
+) -> None:
+    """The same for one node: one that was lost may have given less than its trials report, nothing else."""
+    mine = [row for row in devices if node_kind(row) == key]
+    given = _sum(row["energy_trials_j"] for row in mine)
+    is_closed = all(row["is_closed"] == "True" for row in mine)
+    if mine and given != got and (is_closed or (is_over and given > got)):
+        node, kind = key
+        state = "closed" if is_closed else "lost"
+        check.problems.append(
+            f"{kind} of node {node}, {state}: devices gave {given} J to trials, which report {got} J"
+        )
 
 
 def _joules(text: str) -> Decimal:

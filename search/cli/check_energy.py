@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     """Check the run and give the exit status."""
     from search.accounting.check import check_energy
+    from search.accounting.lost import reported_mj
     from search.ledger import Ledger, csv_text
     from search.ledger.history import History
     from search.space import load_space
@@ -43,9 +44,10 @@ def main(options: argparse.Namespace) -> int:
     ledger = Ledger.open(options.run if options.run.is_dir() else options.results / options.run)
     written = {path.name: path.read_text(encoding="utf-8") for path in ledger.folder.glob("*.csv")}
     trials, rungs, devices = (_rows(written, name) for name in ("trials.csv", "energy.csv", "devices.csv"))
-    check = check_energy(trials, rungs, devices)
     space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True)
     history = History(ledger.events())
+    is_over = history.ended is not None
+    check = check_energy(trials, rungs, devices, reported=reported_mj(history), is_over=is_over)
     tables = live_tables(space, history).items()
     stale = [name for name, table in tables if written.get(name) != csv_text(*table)]
     if stale and history.ended is None:

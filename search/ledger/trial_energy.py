@@ -46,16 +46,12 @@ class TrialEnergy:
     @property
     def total(self) -> EnergyReading:
         """Everything together; the parts of the GPU's joules are those of the closed leases."""
-        leases = [
-            EnergyReading(**self.closed[name]["energy"]) if name in self.closed else reading
-            for name, reading in self._of_rows.items()
-        ]
-        unreported = [
-            EnergyReading(**event["energy"])
-            for name, event in self.closed.items()
-            if name not in self._of_rows
-        ]
-        return EnergyReading.sum([*leases, *unreported])
+        return EnergyReading.sum(self.by_lease().values())
+
+    def by_lease(self) -> dict[str, EnergyReading]:
+        """What each attempt used; of one whose account nobody closed, what its rows say."""
+        closed = {name: EnergyReading(**event["energy"]) for name, event in self.closed.items()}
+        return self._of_rows | closed
 
     @property
     def rungs(self) -> set[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from search.accounting.lost import without_lost
 from search.energy import EnergyReading
 from search.ledger.history import History, TrialRecord
 from search.tables.energy_columns import joules
@@ -18,15 +19,8 @@ ENERGY_COLUMNS = (
 DEVICE_COLUMNS = (
     *("session", "is_closed", "node", "device", "kind", "source", "counter_start_mj", "counter_end_mj"),
     *("energy_device_j", "energy_trials_j", "energy_background_j", "energy_external_j", "energy_idle_j"),
-    *(
-        "energy_unaccounted_j",
-        "residual_j",
-        "p_bare_w",
-        "p_ctx_w",
-        "counter_power_ratio",
-        "sampler_cpu_s",
-        "driver_version",
-    ),
+    *("energy_unaccounted_j", "residual_j", "p_bare_w", "p_ctx_w", "counter_power_ratio", "sampler_cpu_s"),
+    *("driver_version", "reason"),
 )
 
 
@@ -43,8 +37,10 @@ def device_rows(history: History) -> list[dict[str, Any]]:
     """One row per session, node and device; a row that says itself that it is not closed is not."""
     return [
         {"session": number, "is_closed": session.is_closed, **_shown(row)}
-        for number, session in enumerate(history.sessions.all)
-        for row in session.devices
+        for number, (session, rows) in enumerate(
+            zip(history.sessions.all, without_lost(history), strict=True)
+        )
+        for row in rows
     ]
 
 

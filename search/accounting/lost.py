@@ -1,0 +1,82 @@
+"""Joules that a lost meter had given to trials and that no trial ever reported. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search.energy import EnergyReading
+from search.ledger.history import History
+from search.ledger.sessions import DeviceRow, millijoules
+
+NodeKind = tuple[str, str]  # the id that names of leases begin with; "gpu", "cpu", "dram" or "estimated"
+
+
+def reported_mj(history: History) -> dict[NodeKind, int] | None:
+    """By node and kind of device, what the trials have; None where leases do not name their nodes."""
+    reported: dict[NodeKind, int] = {}
+    for trial in history.trials.values():
+        for lease, energy in trial.joules.by_lease().items():
+            node, slash, _ = lease.partition("/")
+            if not slash:
+                return None
+            for kind, mj in _by_kind(energy).items():
+                reported[node, kind] = reported.get((node, kind), 0) + mj
+    return reported
+
+
+def without_lost(history: History) -> list[list[Mapping[str, Any]]]:
+    """The devices' rows of each session; what was lost with a meter is moved to unaccounted, and said.
+
+    An attempt that dies with its node, or with its driver, leaves what it used since its last epoch in the
+    device's last row alone, and one that had no epoch yet leaves no other trace.
+    """
+    sessions, reported = history.sessions.all, reported_mj(history)
+    goes_on = history.ended is None
+    if reported is None:
+        return [list(session.devices) for session in sessions]
+    surplus = _surplus_mj(history, reported)
+    tables = []
+    for session in sessions:
+        is_over = not (goes_on and session is sessions[-1])
+        rows = []
+        for row in session.devices:
+            key = node_kind(row)
+            is_open = is_over and not row.get("is_closed", session.is_closed)
+            lost_mj = min(surplus.get(key, 0), millijoules(row, "energy_trials_j")) if is_open else 0
+            rows.append(_moved(row, lost_mj) if lost_mj > 0 else row)
+            surplus[key] = surplus.get(key, 0) - max(0, lost_mj)
+        tables.append(rows)
+    return tables
+
+
+def node_kind(row: Mapping[str, Any]) -> NodeKind:
+    """Where a device's row belongs."""
+    return row["node"].rpartition("/")[2], row["kind"]
+
+
+def _surplus_mj(history: History, reported: Mapping[NodeKind, int]) -> dict[NodeKind, int]:
+    given: dict[NodeKind, int] = {}
+    for session in history.sessions.all:
+        for row in session.devices:
+            given[node_kind(row)] = given.get(node_kind(row), 0) + millijoules(row, "energy_trials_j")
+    return {key: mj - reported.get(key, 0) for key, mj in given.items()}
+
+
+def _moved(row: DeviceRow, lost_mj: int) -> Mapping[str, Any]:
+    return {
+        **row,
+        "energy_trials_j": (millijoules(row, "energy_trials_j") - lost_mj) / 1000,
+        "energy_unaccounted_j": (millijoules(row, "energy_unaccounted_j") + lost_mj) / 1000,
+        "reason": f"{lost_mj / 1000} J were of attempts that ended with their meter and never reported them",
+    }
+
+
+def _by_kind(energy: EnergyReading) -> dict[str, int]:
+    parts = {
+        "gpu": energy.gpu_mj,
+        "cpu": energy.cpu_mj,
+        "dram": energy.dram_mj,
+        "estimated": energy.estimated_mj,
+    }
+    return {kind: mj for kind, mj in parts.items() if mj is not None}
