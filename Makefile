@@ -54,9 +54,9 @@ bench-horizon: $(READY)  ## how well cheap scores rank under each horizon; 22 mi
 	$(PYTHON) -m benchmarks.horizon --ladder plain $(ARGS)
 	$(PYTHON) -m benchmarks.horizon --ladder growing $(ARGS)
 
-# Versions and hashes for every platform and Python, and no registry named.
+# Versions and hashes for every platform and Python, and no registry named. The extra amd stays out.
 lock: $(READY)
-	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --all-extras --upgrade \
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --extra dev --upgrade \
 		--no-emit-index-url --no-header --no-annotate --quiet pyproject.toml --output-file requirements.lock
 
 # Compiled bytecode: without it every worker recompiles 18 s of imports.

@@ -194,5 +194,14 @@ def test_an_amd_gpu_is_metered_like_any_other(amd: FakeAmd, tmp_path: Path) -> N
 
 def test_a_module_whose_library_is_missing_is_a_missing_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "amdsmi", None)
-    with pytest.raises(SensorError, match="the module amdsmi is missing"):
+    with pytest.raises(
+        SensorError, match=r"the module amdsmi is missing, .* install ROCm, then the extra jouletune\[amd\]"
+    ):
         list_amd_gpus()
+
+
+def test_the_lock_leaves_amdsmi_to_machines_that_have_rocm() -> None:
+    root = Path(__file__).parents[1]
+    assert 'amd = ["amdsmi' in (root / "pyproject.toml").read_text()
+    assert "amdsmi" not in (root / "requirements.lock").read_text()
+    assert "--all-extras" not in (root / "Makefile").read_text()

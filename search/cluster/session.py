@@ -60,8 +60,9 @@ class Session:
 def ray_session(*, address: str | None = None, dashboard: bool = False) -> Iterator[Session]:
     """Start Ray on this machine, or join the cluster at `address`, and leave it in the end.
 
-    A local session has a random token of its own, so that nobody else on the machine can use
-    it, and binds to loopback.
+    A local session has a random token of its own, so that nobody else can use it. Its ports listen on
+    all interfaces all the same: Ray 2.60 has no setting for that, and takes 127.0.0.1 for the node's
+    outer address. The metrics endpoint asks for no token.
 
     Raises:
         SessionError: No cluster answers at `address`, or Ray did not start.

@@ -30,7 +30,9 @@ def start_amdsmi() -> ModuleType:
     try:
         smi = importlib.import_module("amdsmi")
     except (ImportError, OSError, KeyError) as error:  # the last two: the module is there, its library is not
-        raise SensorError("the module amdsmi is missing: it comes with ROCm") from error
+        raise SensorError(
+            "the module amdsmi is missing, or its library: install ROCm, then the extra jouletune[amd]"
+        ) from error
     try:
         smi.amdsmi_init()
     except smi.AmdSmiException as error:
