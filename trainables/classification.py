@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from trainables.contract import Budget, Env, OverfitTarget, Trainable, WeightFile, no_weights
-from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName
+from trainables.engine.choices import AugmentName, is_augment
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 
 _DIGITS = {"mnist5k", "digits"}
@@ -72,15 +72,11 @@ def _is_weights(value: str) -> bool:
     return value in ("none", "hub") or (kind == "file" and Path(path).expanduser().is_absolute())
 
 
-def _is_augment(value: Any) -> bool:
-    return value in AUGMENT_STRENGTHS if isinstance(value, str) else 0 <= value <= 1
-
-
 _RULES: dict[str, Rule] = {
     "weights": ("none, hub or file:PATH with an absolute path", _is_weights),
     "drop_rate": ("in [0, 1)", lambda rate: 0 <= rate < 1),
     "label_smoothing": ("in [0, 1)", lambda smoothing: 0 <= smoothing < 1),
-    "augment": ("none, light, strong or in [0, 1]", _is_augment),
+    "augment": ("none, light, strong or in [0, 1]", is_augment),
     "rand_augment": ("in [0, 1]", lambda strength: 0 <= strength <= 1),
     "mixup": ("0 or more", lambda alpha: alpha >= 0),
     "cutmix": ("0 or more", lambda alpha: alpha >= 0),

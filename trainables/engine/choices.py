@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 ScheduleName = Literal["cosine", "step", "plateau", "one_cycle", "none"]
 AugmentName = Literal["none", "light", "strong"]
 
 AUGMENT_STRENGTHS: dict[AugmentName, float] = {"none": 0.0, "light": 0.5, "strong": 1.0}
+
+
+def is_augment(value: Any) -> bool:
+    """Whether a value is a strength of augmentation or the name of one."""
+    return value in AUGMENT_STRENGTHS if isinstance(value, str) else 0 <= value <= 1
