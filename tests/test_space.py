@@ -202,6 +202,8 @@ def test_a_folder_of_images_is_found_from_the_current_folder(
     (tmp_path / "photos").mkdir()
     (tmp_path / "home" / "p").mkdir(parents=True)
     assert load(tmp_path, MINIMAL, "search.data=imagefolder:photos").data == f"imagefolder:{tmp_path}/photos"
+    boxes = load(tmp_path, MINIMAL, "search.data=coco:a.json?images=~/p").data
+    assert boxes == f"coco:{tmp_path}/a.json?images={tmp_path}/home/p"
     assert load(tmp_path, MINIMAL, "search.data=imagefolder:~/p").data == f"imagefolder:{tmp_path}/home/p"
 
 

@@ -32,7 +32,8 @@ from trainables.load import UnknownTrainable, command_of, load_trainable
 Loader = Callable[[str], Trainable]
 _DEFAULT_EPOCHS = [1, 3, 9]
 _SAMPLERS: Mapping[str | None, Sampler] = {None: "tpe", "bayes": "tpe", "random": "random", "grid": "grid"}
-_KINDS_WITH_PATH = {"imagefolder", "curves"}  # absolute, because a worker has another folder
+_KINDS_WITH_PATH = {"imagefolder", "curves", "coco", "voc"}  # absolute, because a worker has another folder
+_SECOND_PATH = "?images="  # coco:FILE.json?images=FOLDER
 _GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
 
 
@@ -257,7 +258,8 @@ def _data(given: str) -> str:
     kind, colon, path = given.partition(":")
     if kind not in _KINDS_WITH_PATH or not colon:
         return given
-    return f"{kind}:{Path(path).expanduser().resolve()}"
+    paths = [str(Path(part).expanduser().resolve()) for part in path.split(_SECOND_PATH)]
+    return f"{kind}:{_SECOND_PATH.join(paths)}"
 
 
 def _displayed(path: Path) -> str:
