@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from trainables.contract import WeightFile
+from trainables.engine.choices import OWN_MODELS
 from trainables.engine.freezing import freeze
+from trainables.engine.mnist_cnn import MnistCNN
 from trainables.engine.models import build_classifier, weight_files
 from trainables.engine.resnet20 import ResNet20
 
@@ -21,8 +23,27 @@ def test_resnet20_has_twenty_layers_with_weights():
     assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in ResNet20(10).modules()) == 20
 
 
+def test_mnist_cnn_is_the_network_of_the_example():
+    model = MnistCNN(10)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 1_199_882
+    features = model.stem[:4](torch.randn(1, 1, 28, 28))
+    assert torch.equal(model.stem[4](features), nn.functional.max_pool2d(features, 2))
+
+
+@pytest.mark.parametrize("side", [5, 14, 28, 64])
+def test_mnist_cnn_takes_any_side_with_the_same_weights(side):
+    assert MnistCNN(3, 3).eval()(torch.zeros(2, 3, side, side)).shape == (2, 3)
+
+
+def test_the_models_of_our_own_are_those_that_spaces_are_checked_for():
+    for name in OWN_MODELS:
+        assert build_classifier(name, num_classes=2, in_channels=1, resolution=8).statistics is None
+        with pytest.raises(ValueError, match=f"no library has weights for {name}"):
+            weight_files(name, "hub")
+
+
 @pytest.mark.parametrize(
-    "name", ["resnet20", "resnet10t", "vit_tiny_patch16_224", "torchvision/mobilenet_v3_small"]
+    "name", ["resnet20", "mnist_cnn", "resnet10t", "vit_tiny_patch16_224", "torchvision/mobilenet_v3_small"]
 )
 @pytest.mark.parametrize("in_channels", [1, 3])
 def test_a_model_of_each_library_scores_grey_and_colour_images(name, in_channels):

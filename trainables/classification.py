@@ -1,8 +1,8 @@
 """Image classification.
 
 Models: `resnet20` (He et al. 2016, "Deep Residual Learning for Image Recognition", the CIFAR network of
-0.27 M parameters), every image model of timm by its name, every classifier of torchvision as
-`torchvision/NAME`.
+0.27 M parameters), `mnist_cnn` (the two convolutions of PyTorch's example `mnist`), every image model of timm
+by its name, every classifier of torchvision as `torchvision/NAME`.
 
 Data: `mnist5k`, `digits`, `imagefolder:PATH`, `torchvision:NAME` (see `engine.sources`).
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.contract import Budget, Env, OverfitTarget, Trainable, WeightFile, no_weights
-from trainables.engine.choices import AugmentName, is_augment
+from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 
 _DIGITS = {"mnist5k", "digits"}
@@ -57,9 +57,12 @@ class Hparams(TrainingHparams):
     def problems(self) -> list[str]:
         """Everything in these values that makes no sense, in words."""
         problems = super().problems() + broken_rules(self, _RULES)
-        is_timms = self.model != "resnet20" and not self.model.startswith("torchvision/")
-        if self.weights == "hub" and self.model == "resnet20":
-            problems.append("resnet20 has no weights on a hub; set weights to none or name another model")
+        is_own = self.model in OWN_MODELS
+        is_timms = not is_own and not self.model.startswith("torchvision/")
+        if self.weights == "hub" and is_own:
+            problems.append(
+                f"{self.model} has no weights on a hub; set weights to none or name another model"
+            )
         if self.layer_decay < 1 and not is_timms:
             problems.append(
                 f"layer_decay below 1 needs a model of timm, got {self.model}; set layer_decay to 1"
@@ -89,7 +92,7 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     Raises:
         ValueError: There is no such model, or it has no weights on a hub.
     """
-    if hparams.model == "resnet20" and hparams.weights == "none":
+    if hparams.model in OWN_MODELS and hparams.weights == "none":
         return no_weights(hparams)
     from trainables.engine.models import weight_files
 

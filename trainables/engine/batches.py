@@ -64,11 +64,11 @@ class Batches:
 
     def validation(self, budget: Budget) -> Iterator[Batch]:
         """The images that are scored after an epoch at `budget`."""
-        return self._scored(self._choice.scored(budget))
+        return self.scored(self._choice.scored(budget))
 
     def test(self) -> Iterator[Batch]:
         """All test images, at the top rung's resolution."""
-        return self._scored(self._choice.tested())
+        return self.scored(self._choice.tested())
 
     def training(self, indices: Tensor, draws: Tensor | None, resolution: int) -> Batch:
         """Training examples by number, augmented by their rows of `draws`; None leaves them as they are."""
@@ -79,7 +79,8 @@ class Batches:
         images = self._augment.lit(self._augment.moved(images, draws).float().div_(255), draws)
         return self._batch(images, self.data.train.labels[indices])
 
-    def _scored(self, scored: Scored) -> Iterator[Batch]:
+    def scored(self, scored: Scored) -> Iterator[Batch]:
+        """Images that are chosen already, in parts to be scored at once."""
         for indices in scored.parts():
             pixels = scored.images.images(indices, scored.resolution, self._device)
             yield self._batch(pixels.float().div_(255), scored.images.labels[indices])

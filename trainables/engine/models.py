@@ -1,4 +1,4 @@
-"""Image classifiers by name: resnet20, timm's, and torchvision's as torchvision/NAME."""
+"""Image classifiers by name: resnet20 and mnist_cnn, timm's, and torchvision's as torchvision/NAME."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from torch import nn
 
 from trainables.contract import WeightFile
 from trainables.engine.data import Statistics
+from trainables.engine.mnist_cnn import MnistCNN
 from trainables.engine.pretrained import check_loaded, fitting, load_backbone
 from trainables.engine.resnet20 import ResNet20
 from trainables.weights import required
 
+_OWN: dict[str, type[ResNet20 | MnistCNN]] = {"resnet20": ResNet20, "mnist_cnn": MnistCNN}
 _TORCHVISION = "torchvision/"
 # Auxiliary outputs in training, or a convolution as the last layer: the head cannot be replaced.
 _UNFIT = {"googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1"}
@@ -78,8 +80,8 @@ def _built(
     resolution: int,
     drop_rate: float,
 ) -> Classifier:
-    if name == "resnet20":
-        model = ResNet20(num_classes, in_channels, drop_rate)
+    if name in _OWN:
+        model = _OWN[name](num_classes, in_channels, drop_rate)
         if path:
             load_backbone(model, path, head="head", first_conv="stem.0")
         return Classifier(model, model.head)
@@ -91,15 +93,15 @@ def _built(
 
 def check_model_name(name: str) -> None:
     """Raise ValueError, with the nearest names, if there is no such model."""
-    if name == "resnet20" or timm.is_model(name):
+    if name in _OWN or timm.is_model(name):
         return
     known = [_TORCHVISION + n for n in torchvision.models.list_models(torchvision.models) if n not in _UNFIT]
     if name in known:
         return
-    near = difflib.get_close_matches(name, ["resnet20", *known, *timm.list_models()], n=5)
+    near = difflib.get_close_matches(name, [*_OWN, *known, *timm.list_models()], n=5)
     raise ValueError(
-        f"no model is named {name!r}; near are {', '.join(near) or 'none'} (resnet20, timm's names, "
-        f"or torchvision/NAME)"
+        f"no model is named {name!r}; near are {', '.join(near) or 'none'} ({', '.join(_OWN)}, "
+        f"timm's names, or torchvision/NAME)"
     )
 
 
@@ -118,7 +120,7 @@ def weight_files(name: str, weights: str) -> Sequence[WeightFile]:
         default = torchvision.models.get_model_weights(name.removeprefix(_TORCHVISION)).DEFAULT
         size_mib = default.meta.get("_file_size")
         return (WeightFile(source="torchvision", location=default.url, size_mib=size_mib),)
-    cfg = None if name == "resnet20" else timm.get_pretrained_cfg(name)
+    cfg = None if name in _OWN else timm.get_pretrained_cfg(name)
     if cfg is None or not (cfg.hf_hub_id or cfg.url):
         raise ValueError(f"no library has weights for {name}; set weights to none or file:PATH")
     if not cfg.hf_hub_id:
