@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -11,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.cli import train_checks
+from search.cli.train_task import chosen_task, resize_schedule
+
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-    from search.budget import Ladder
     from search.trial.task import TrialTask
 
 _EXAMPLE = """examples:
@@ -24,8 +25,6 @@ _EXAMPLE = """examples:
   python scripts/train.py --space lr_bs.yaml --smoke
 
 exit status: 0 done; 1 the training or a check failed; 2 unusable input"""
-
-_VERDICTS = {True: "[green]passed[/]", False: "[red]failed[/]", None: "[dim]not applicable[/]"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add("--full", action="store_true", help="the top rung from the first epoch, as promotion trains")
     add(
         "--resize",
-        type=_schedule,
+        type=resize_schedule,
         metavar="EPOCH:PX,...",
         help="grow the images of a full training, such as 1:14,3:20,5:28; scored at the last size",
     )
@@ -100,16 +99,16 @@ def main(options: argparse.Namespace) -> int:
 
     if options.keep_every is not None and (options.out is None or options.keep_every < 1):
         parser().error(f"--keep-every must be at least 1, beside --out, got {options.keep_every}")
-    task = _task(options)
+    task = chosen_task(options)
     output = open_console()
     output.print(hparams_text(task.hparams, task.hparams), soft_wrap=True)
     if options.smoke is not None:
-        return _smoke(task, options, output)
+        return train_checks.smoke(task, options, output)
     try:
         if options.probe:
-            return _probe(task, options, output)
+            return train_checks.probe(task, options, output)
         if options.overfit is not None:
-            return _overfit(task, options, output)
+            return train_checks.overfit(task, options, output)
         _train(task, options, output)
     except Exception as error:
         failure = classify(error)
@@ -175,115 +174,3 @@ def _write_config(task: TrialTask) -> None:
         scratch.write_text(
             config_text(task, versions(), command=f"python {shlex.join(sys.argv)}"), encoding="utf-8"
         )
-
-
-def _probe(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
-    """Print what the top rung's first steps need; 1 where the trainable cannot say."""
-    from trainables.contract import probed_memory
-    from trainables.load import title_of
-
-    trainable, hparams = task.load()
-    env = replace(task.env(), device=options.device, folder=None)
-    probe = probed_memory(trainable.start(hparams, task.ladder.top, env), task.ladder.top)
-    if probe is None:
-        output.print(f"{title_of(task.trainable)} does not say what memory it needs", soft_wrap=True)
-        return 1
-    output.print(f"peak memory {probe.peak_mib:.0f} MiB {probe.what}", soft_wrap=True)
-    for name, note in probe.notes.items():
-        output.print(f"  {name}: {note}", style="dim", soft_wrap=True)
-    return 0
-
-
-def _smoke(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
-    """Print a verdict a line; 1 when one is bad."""
-    from rich.markup import escape
-
-    from search.trial.smoke import SmokeTest
-
-    trainable, hparams = task.load()
-    env = replace(task.env(), device=options.device, folder=None)
-    resolution = task.ladder.rungs[0].resolution
-    smoke = SmokeTest(trainable, hparams, env, resolution=resolution, num_examples=options.smoke)
-    num_failed = 0
-    for verdict in smoke.verdicts():
-        word = _VERDICTS[verdict.has_passed]
-        num_failed += verdict.has_passed is False
-        output.print(f"{word}  {verdict.name}: {escape(verdict.text)}", soft_wrap=True)
-    output.print(f"smoke test failed: {num_failed} checks" if num_failed else "smoke test passed")
-    return int(num_failed > 0)
-
-
-def _overfit(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
-    """Print whether a few examples are learnt by heart, else what to look at; 1 when they are not."""
-    from search.trial.overfit import CHECKLIST, overfitted
-
-    trainable, hparams = task.load()
-    env = replace(task.env(), device=options.device, folder=None)
-    resolution = task.ladder.rungs[0].resolution
-    result = overfitted(trainable, hparams, env, num_examples=options.overfit, resolution=resolution)
-    word = _VERDICTS[result.has_passed]
-    output.print(f"{word}  overfit on {options.overfit} examples: {result}", soft_wrap=True)
-    if not result.has_passed:
-        output.print("look at", *(f"  {point}" for point in CHECKLIST), sep="\n", soft_wrap=True)
-    return int(not result.has_passed)
-
-
-def _task(options: argparse.Namespace) -> TrialTask:
-    from search.cli.search import SPACES
-    from search.space import load_space
-    from search.trial.task import task_for
-    from trainables.load import load_trainable
-
-    overrides = [*options.set, *_trial_overrides(options), *map(_fixed, options.hparam)]
-    space = load_space(options.space, overrides=overrides, spaces_dir=SPACES, may_be_fixed=True)
-    if options.resize:
-        space = replace(space, ladder=_resized(space.ladder, options.resize))
-    elif options.full:
-        space = replace(space, ladder=space.ladder.only_top())
-    return task_for(
-        space,
-        trial_id="train",
-        hparams=space.default_hparams(load_trainable(space.trainable)),
-        seed=space.seed if options.seed is None else options.seed,
-        folder=options.out or Path.cwd(),
-    )
-
-
-def _schedule(text: str) -> list[tuple[int, int]]:
-    """Epochs with sides in pixels."""
-    try:
-        pairs = [[int(number) for number in pair.split(":")] for pair in text.split(",")]
-        return [(epoch, side) for epoch, side in pairs]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"write EPOCH:PX,..., such as 1:14,3:20,5:28, got {text!r}"
-        ) from None
-
-
-def _resized(ladder: Ladder, schedule: list[tuple[int, int]]) -> Ladder:
-    from search.space import SpaceError
-
-    try:
-        return ladder.resized(schedule)
-    except ValueError as error:
-        raise SpaceError("--resize", [str(error)]) from error
-
-
-def _trial_overrides(options: argparse.Namespace) -> list[str]:
-    """The hparams of an earlier trial; those that are None are the trainable's default."""
-    if options.trial is None:
-        return []
-    from search.ledger import Ledger, LedgerError
-    from search.ledger.history import History
-
-    folder, _, trial_id = options.trial.rpartition(":")
-    trials = History(Ledger.open(Path(folder)).events()).trials
-    if trial_id not in trials:
-        raise LedgerError(f"{folder} has no trial {trial_id!r}; it has {', '.join(trials) or 'none'}")
-    hparams = trials[trial_id].hparams
-    return [_fixed(f"{name}={json.dumps(value)}") for name, value in hparams.items() if value is not None]
-
-
-def _fixed(assignment: str) -> str:
-    name, equals, value = assignment.partition("=")
-    return f"parameters.{name}={{value: {value}}}" if equals else f"parameters.{name}"

@@ -1,0 +1,65 @@
+"""What train.py does instead of training: try a configuration out in a minute, and say what was found."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+    from search.trial.task import TrialTask
+
+_VERDICTS = {True: "[green]passed[/]", False: "[red]failed[/]", None: "[dim]not applicable[/]"}
+
+
+def probe(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
+    """Print what the top rung's first steps need; 1 where the trainable cannot say."""
+    from trainables.contract import probed_memory
+    from trainables.load import title_of
+
+    trainable, hparams = task.load()
+    env = replace(task.env(), device=options.device, folder=None)
+    found = probed_memory(trainable.start(hparams, task.ladder.top, env), task.ladder.top)
+    if found is None:
+        output.print(f"{title_of(task.trainable)} does not say what memory it needs", soft_wrap=True)
+        return 1
+    output.print(f"peak memory {found.peak_mib:.0f} MiB {found.what}", soft_wrap=True)
+    for name, note in found.notes.items():
+        output.print(f"  {name}: {note}", style="dim", soft_wrap=True)
+    return 0
+
+
+def smoke(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
+    """Print a verdict a line; 1 when one is bad."""
+    from rich.markup import escape
+
+    from search.trial.smoke import SmokeTest
+
+    trainable, hparams = task.load()
+    env = replace(task.env(), device=options.device, folder=None)
+    resolution = task.ladder.rungs[0].resolution
+    smoke_test = SmokeTest(trainable, hparams, env, resolution=resolution, num_examples=options.smoke)
+    num_failed = 0
+    for verdict in smoke_test.verdicts():
+        word = _VERDICTS[verdict.has_passed]
+        num_failed += verdict.has_passed is False
+        output.print(f"{word}  {verdict.name}: {escape(verdict.text)}", soft_wrap=True)
+    output.print(f"smoke test failed: {num_failed} checks" if num_failed else "smoke test passed")
+    return int(num_failed > 0)
+
+
+def overfit(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
+    """Print whether a few examples are learnt by heart, else what to look at; 1 when they are not."""
+    from search.trial.overfit import CHECKLIST, overfitted
+
+    trainable, hparams = task.load()
+    env = replace(task.env(), device=options.device, folder=None)
+    resolution = task.ladder.rungs[0].resolution
+    result = overfitted(trainable, hparams, env, num_examples=options.overfit, resolution=resolution)
+    word = _VERDICTS[result.has_passed]
+    output.print(f"{word}  overfit on {options.overfit} examples: {result}", soft_wrap=True)
+    if not result.has_passed:
+        output.print("look at", *(f"  {point}" for point in CHECKLIST), sep="\n", soft_wrap=True)
+    return int(not result.has_passed)

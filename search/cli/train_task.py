@@ -1,0 +1,80 @@
+"""From the flags of train.py to the one task that it trains."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from search.budget import Ladder
+    from search.trial.task import TrialTask
+
+
+def chosen_task(options: argparse.Namespace) -> TrialTask:
+    """The configuration, ladder and seed that the flags ask for.
+
+    Raises:
+        SpaceError: The space or what overrides it cannot be used.
+        LedgerError: There is no such earlier trial.
+    """
+    from search.cli.search import SPACES
+    from search.space import load_space
+    from search.trial.task import task_for
+    from trainables.load import load_trainable
+
+    overrides = [*options.set, *_trial_overrides(options), *map(_fixed, options.hparam)]
+    space = load_space(options.space, overrides=overrides, spaces_dir=SPACES, may_be_fixed=True)
+    if options.resize:
+        space = replace(space, ladder=_resized(space.ladder, options.resize))
+    elif options.full:
+        space = replace(space, ladder=space.ladder.only_top())
+    return task_for(
+        space,
+        trial_id="train",
+        hparams=space.default_hparams(load_trainable(space.trainable)),
+        seed=space.seed if options.seed is None else options.seed,
+        folder=options.out or Path.cwd(),
+    )
+
+
+def resize_schedule(text: str) -> list[tuple[int, int]]:
+    """Epochs with sides in pixels."""
+    try:
+        pairs = [[int(number) for number in pair.split(":")] for pair in text.split(",")]
+        return [(epoch, side) for epoch, side in pairs]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"write EPOCH:PX,..., such as 1:14,3:20,5:28, got {text!r}"
+        ) from None
+
+
+def _resized(ladder: Ladder, schedule: list[tuple[int, int]]) -> Ladder:
+    from search.space import SpaceError
+
+    try:
+        return ladder.resized(schedule)
+    except ValueError as error:
+        raise SpaceError("--resize", [str(error)]) from error
+
+
+def _trial_overrides(options: argparse.Namespace) -> list[str]:
+    """The hparams of an earlier trial; those that are None are the trainable's default."""
+    if options.trial is None:
+        return []
+    from search.ledger import Ledger, LedgerError
+    from search.ledger.history import History
+
+    folder, _, trial_id = options.trial.rpartition(":")
+    trials = History(Ledger.open(Path(folder)).events()).trials
+    if trial_id not in trials:
+        raise LedgerError(f"{folder} has no trial {trial_id!r}; it has {', '.join(trials) or 'none'}")
+    hparams = trials[trial_id].hparams
+    return [_fixed(f"{name}={json.dumps(value)}") for name, value in hparams.items() if value is not None]
+
+
+def _fixed(assignment: str) -> str:
+    name, equals, value = assignment.partition("=")
+    return f"parameters.{name}={{value: {value}}}" if equals else f"parameters.{name}"
