@@ -304,6 +304,17 @@ def test_a_config_of_ones_own_is_built(tmp_path: Path) -> None:
         assert [len(item["scores"]) for item in detected(model, TWO)["detections"]] == [7, 7]
 
 
+def test_a_second_version_is_built_from_its_config_and_another_kind_is_refused(tmp_path: Path) -> None:
+    content = json.loads(config_of("rt_detr_tiny").to_json_string()) | {"num_queries": 7}
+    (tmp_path / "config.json").write_text(json.dumps(content | {"model_type": "rt_detr_v2"}))
+    model = build_detector(f"file:{tmp_path}/config.json", num_classes=3).model
+    assert type(model.detector).__name__ == "RTDetrV2ForObjectDetection"
+    assert detected(model, TWO)["loss"].isfinite()
+    (tmp_path / "config.json").write_text('{"model_type": "yolos"}')
+    with pytest.raises(ValueError, match="is of the kind yolos; here are rt_detr, rt_detr_v2, d_fine, detr"):
+        build_detector(f"file:{tmp_path}/config.json", num_classes=3)
+
+
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [

@@ -2,7 +2,7 @@
 
 Models: RT-DETR (`rt_detr_r18`, `_r50`, `_r101`; Zhao et al. 2024, "DETRs Beat YOLOs on Real-time Object
 Detection"), DETR (`detr_r50`; Carion et al. 2020), D-FINE (`d_fine_l`; Peng et al. 2024), each also as
-`..._tiny` of half a million parameters; any other detector of transformers as `hub/OWNER/NAME` or
+`..._tiny` of half a million parameters; any other of these kinds, RT-DETRv2 too, as `hub/OWNER/NAME` or
 `file:/path/config.json`; torchvision's as `torchvision/NAME`.
 
 Data: `shapes` (made here), `coco:PATH`, `coco:FILE.json?images=FOLDER`, `voc:PATH` (see

@@ -29,7 +29,12 @@ from trainables.weights import required
 _AUTO: Any = AutoModelForObjectDetection
 _AS_THEY_ARE = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_UNSCALED = {"rt_detr", "rt_detr_v2", "d_fine"}  # their recipes feed values in [0, 1]
+_FAMILIES = {  # and what their recipes scale pictures by
+    "rt_detr": _AS_THEY_ARE,
+    "rt_detr_v2": _AS_THEY_ARE,
+    "d_fine": _AS_THEY_ARE,
+    "detr": _IMAGENET,
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ def build_detector(name: str, *, num_classes: int, weights: str = "none") -> Det
 
 def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detector:
     config = _config(name, path)
+    if config.model_type not in _FAMILIES:
+        raise ValueError(f"{name} is of the kind {config.model_type}; here are {', '.join(_FAMILIES)}")
     config.num_labels, config.auxiliary_loss = num_classes, True
     if path is None:
         detector = _AUTO.from_config(config)
@@ -82,8 +89,7 @@ def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detect
     head = nn.ModuleList([*_but(detector.model, detector.model.backbone), *_but(detector, detector.model)])
     if path:
         check_loaded(model, nn.ModuleList(_of_classes(detector, num_classes)), path)
-    statistics = _AS_THEY_ARE if config.model_type in _UNSCALED else _IMAGENET
-    return Detector(model, head, statistics)
+    return Detector(model, head, _FAMILIES[config.model_type])
 
 
 def _config(name: str, path: Path | None) -> Any:
