@@ -6,6 +6,8 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,8 @@ from search.cli.train_task import chosen_task, resize_schedule
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
+    from search.energy import EnergyMeter
+    from search.trial import EpochRow
     from search.trial.task import TrialTask
 
 _EXAMPLE = """examples:
@@ -122,22 +126,34 @@ def main(options: argparse.Namespace) -> int:
 def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> None:
     from search.energy import meter_for
     from search.report.plots import draw_plots
-    from search.report.wording import duration, energy_text, value_text
     from search.tables.history import HistoryFile
-    from search.trial import Checkpointing, run_trial
     from search.trial.used import why_unfit
     from trainables.contract import DataError
 
-    trainable, hparams = task.load()
     is_on_gpu = options.device.startswith("cuda")
-    meter = meter_for(gpus=float(is_on_gpu), cpus=os.cpu_count() or 1)
-    meter.read()
-    if task.ladder.joules and (why := why_unfit(meter.sources, is_on_gpu=is_on_gpu)):
-        raise DataError(
-            f"search.ladder measures rungs in joules, but of this training, {why}; or take --full"
-        )
+    history = HistoryFile(task.folder / "history.csv") if options.out or options.test else None
+    with closing(meter_for(gpus=float(is_on_gpu), cpus=os.cpu_count() or 1)) as meter:
+        meter.read()
+        if task.ladder.joules and (why := why_unfit(meter.sources, is_on_gpu=is_on_gpu)):
+            raise DataError(
+                f"search.ladder measures rungs in joules, but of this training, {why}; or take --full"
+            )
+        for row in _rows(task, options, meter):
+            if history:
+                history.add(row)
+            _show(row, output)
+    if options.test:
+        _write_config(task)
+        for line in draw_plots(task.folder, f"seed {task.seed}"):
+            output.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)
+
+
+def _rows(task: TrialTask, options: argparse.Namespace, meter: EnergyMeter) -> Iterator[EpochRow]:
+    from search.trial import Checkpointing, run_trial
+
+    trainable, hparams = task.load()
     checkpointing = Checkpointing(path=task.checkpoint, keep_every=options.keep_every)
-    rows = run_trial(
+    return run_trial(
         trainable,
         hparams,
         task.ladder,
@@ -148,20 +164,17 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
         mode=task.mode,
         final=task.final if options.test else None,
     )
-    history = HistoryFile(task.folder / "history.csv") if options.out or options.test else None
-    for row in rows:
-        if history:
-            history.add(row)
-        metrics = {**row.metrics, **(row.test or {})}
-        text = "  ".join(f"{name} {value_text(value)}" for name, value in metrics.items())
-        cost = f"{duration(row.seconds)}  {energy_text(row.energy.total_mj)}"
-        output.print(f"epoch {row.epoch}  rung {row.rung}  {cost}{text}", soft_wrap=True)
-        for name, note in row.notes.items():
-            output.print(f"  {name}: {note}", style="dim", soft_wrap=True)
-    if options.test:
-        _write_config(task)
-        for line in draw_plots(task.folder, f"seed {task.seed}"):
-            output.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)
+
+
+def _show(row: EpochRow, output: RichConsole) -> None:
+    from search.report.wording import duration, energy_text, value_text
+
+    metrics = {**row.metrics, **(row.test or {})}
+    text = "  ".join(f"{name} {value_text(value)}" for name, value in metrics.items())
+    cost = f"{duration(row.seconds)}  {energy_text(row.energy.total_mj)}"
+    output.print(f"epoch {row.epoch}  rung {row.rung}  {cost}{text}", soft_wrap=True)
+    for name, note in row.notes.items():
+        output.print(f"  {name}: {note}", style="dim", soft_wrap=True)
 
 
 def _write_config(task: TrialTask) -> None:
