@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainables.contract import Budget, Env, OverfitTarget, Trainable, WeightFile, no_weights
 from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment
+from trainables.engine.data_check import check_source
+from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 
 _DIGITS = {"mnist5k", "digits"}
@@ -99,20 +101,6 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     return weight_files(hparams.model, hparams.weights)
 
 
-def check_data(env: Env) -> Sequence[str]:
-    """What should be known of the data before a run; see `engine.data_check`."""
-    from trainables.engine.data_check import check_source
-
-    return check_source(env)
-
-
-def check_device(device: str) -> Sequence[str]:
-    """What should be known of the GPUs before a run; see `engine.device_check`."""
-    from trainables.engine.device_check import check_gpus
-
-    return () if device == "cpu" else check_gpus(device)
-
-
 def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batch]:
     """A classifier at epoch 0, whose schedule spans `budget.epochs`."""
     import torch
@@ -177,8 +165,8 @@ TRAINABLE = Trainable(
     mode="max",
     start=start,
     weights=weights,
-    check_data=check_data,
-    check_device=check_device,
+    check_data=check_source,
+    check_device=check_gpus,
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),
 )

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, ClassVar
 from trainables.contract import Budget, Env, Example, OverfitTarget, Trainable, WeightFile
 from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName
 from trainables.engine.detection.names import weight_files, why_no_model
+from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 
 if TYPE_CHECKING:
@@ -97,13 +98,6 @@ def check_data(env: Env) -> Sequence[str]:
     return check_detection_data(env)
 
 
-def check_device(device: str) -> Sequence[str]:
-    """What should be known of the GPUs before a run; see `engine.device_check`."""
-    from trainables.engine.device_check import check_gpus
-
-    return () if device == "cpu" else check_gpus(device)
-
-
 def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[DetectionBatch]:
     """A detector at epoch 0, whose schedule spans `budget.epochs`."""
     import torch
@@ -146,7 +140,7 @@ TRAINABLE = Trainable(
     start=start,
     weights=weights,
     check_data=check_data,
-    check_device=check_device,
+    check_device=check_gpus,
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.8, epochs=500, num_examples=8),
     example=Example(

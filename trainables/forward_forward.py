@@ -15,12 +15,13 @@ rate of 0.003 come to 0.915. Published: 1.36 % test error on MNIST after 60 epoc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainables.contract import Budget, Env, OverfitTarget, Trainable
 from trainables.engine.choices import AugmentName, ScheduleName, is_augment
+from trainables.engine.data_check import check_source
+from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import SCHEDULES, Rule, broken_rules
 
 if TYPE_CHECKING:
@@ -69,20 +70,6 @@ _RULES: dict[str, Rule] = {
     "warmup_epochs": ("0 or more", lambda epochs: epochs >= 0),
     "augment": ("none, light, strong or in [0, 1]", is_augment),
 }
-
-
-def check_data(env: Env) -> Sequence[str]:
-    """What should be known of the data before a run; see `engine.data_check`."""
-    from trainables.engine.data_check import check_source
-
-    return check_source(env)
-
-
-def check_device(device: str) -> Sequence[str]:
-    """What should be known of the GPUs before a run; see `engine.device_check`."""
-    from trainables.engine.device_check import check_gpus
-
-    return () if device == "cpu" else check_gpus(device)
 
 
 def start(hparams: Hparams, budget: Budget, env: Env) -> LayerLocalTraining:
@@ -144,8 +131,8 @@ TRAINABLE = Trainable(
     metric="val_accuracy",
     mode="max",
     start=start,
-    check_data=check_data,
-    check_device=check_device,
+    check_data=check_source,
+    check_device=check_gpus,
     no_effect_anytime=("schedule",),
     overfit=OverfitTarget(score=0.95, epochs=600),
 )

@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from trainables.contract import Budget, Env, Table, Trainable
+from trainables.engine.data_check import check_source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -168,13 +169,6 @@ class HogSvm:
         )
 
 
-def check_data(env: Env) -> Sequence[str]:
-    """What should be known of the data before a run; see `engine.data_check`."""
-    from trainables.engine.data_check import check_source
-
-    return check_source(env)
-
-
 def check_device(device: str) -> Sequence[str]:
     """That a GPU stays idle, where one is reserved."""
     return () if device == "cpu" else ("hog_svm works on the CPU: set search.resources.gpus_per_trial to 0",)
@@ -192,6 +186,6 @@ TRAINABLE = Trainable(
     metric="val_accuracy",
     mode="max",
     start=start,
-    check_data=check_data,
+    check_data=check_source,
     check_device=check_device,
 )

@@ -13,12 +13,13 @@ Method"), but at the paper's rate of 1: three epochs of 3,500 digits come to val
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainables.contract import Budget, Env, OverfitTarget, Trainable
 from trainables.engine.choices import AugmentName, is_augment
+from trainables.engine.data_check import check_source
+from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 
 if TYPE_CHECKING:
@@ -66,20 +67,6 @@ _RULES: dict[str, Rule] = {
     "label_smoothing": ("in [0, 1)", lambda smoothing: 0 <= smoothing < 1),
     "augment": ("none, light, strong or in [0, 1]", is_augment),
 }
-
-
-def check_data(env: Env) -> Sequence[str]:
-    """What should be known of the data before a run; see `engine.data_check`."""
-    from trainables.engine.data_check import check_source
-
-    return check_source(env)
-
-
-def check_device(device: str) -> Sequence[str]:
-    """What should be known of the GPUs before a run; see `engine.device_check`."""
-    from trainables.engine.device_check import check_gpus
-
-    return () if device == "cpu" else check_gpus(device)
 
 
 def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batch]:
@@ -134,8 +121,8 @@ TRAINABLE = Trainable(
     metric="val_accuracy",
     mode="max",
     start=start,
-    check_data=check_data,
-    check_device=check_device,
+    check_data=check_source,
+    check_device=check_gpus,
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95, epochs=200),
 )

@@ -1,4 +1,4 @@
-"""Whether a data source can be read, without decoding it: for the look before a run."""
+"""Whether a data source can be read, without decoding it: the look before a run. Torch comes inside."""
 
 from __future__ import annotations
 

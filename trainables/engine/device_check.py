@@ -1,8 +1,6 @@
-"""Whether torch can compute on the GPUs of this node: for the look before a run."""
+"""Whether torch can compute on the GPUs of this node: the look before a run. Torch comes inside."""
 
 from __future__ import annotations
-
-import torch
 
 _GIB = 2**30
 _MOSTLY_FREE = 0.8
@@ -19,14 +17,19 @@ def check_gpus(device: str) -> list[str]:
     """
     if device == "cpu":
         return []
+    import torch
+
     if not torch.backends.cuda.is_built():
         raise RuntimeError(f"torch {torch.__version__} was built without CUDA")
     if not torch.cuda.is_available():
         raise RuntimeError(f"torch {torch.__version__} for CUDA {torch.version.cuda} sees no GPU")
-    return [_answer(torch.device("cuda", index)) for index in range(torch.cuda.device_count())]
+    return [_answer(index) for index in range(torch.cuda.device_count())]
 
 
-def _answer(device: torch.device) -> str:
+def _answer(index: int) -> str:
+    import torch
+
+    device = torch.device("cuda", index)
     ones = torch.ones(64, 64, device=device)
     total = float((ones @ ones).sum())
     if total != 64.0**3:
