@@ -350,10 +350,16 @@ def test_more_pictures_than_there_are_cannot_be_asked_for(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
-    ["fasterrcnn_mobilenet_v3_large_320_fpn", "ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn"],
+    ("name", "precision"),
+    [
+        ("fasterrcnn_mobilenet_v3_large_320_fpn", "fp32"),
+        ("fasterrcnn_mobilenet_v3_large_320_fpn", "bf16"),
+        ("ssdlite320_mobilenet_v3_large", "fp32"),
+        ("ssdlite320_mobilenet_v3_large", "bf16"),
+        # Not bf16: on a CPU torch gives fpn.extra_blocks.p7 a gradient of NaN where its map is one pixel.
+        ("retinanet_resnet50_fpn", "fp32"),
+    ],
 )
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_detectors_of_torchvision_train_and_are_scored(tmp_path: Path, name: str, precision: str) -> None:
     hparams = Hparams(model=f"torchvision/{name}", batch_size=4, ema_decay=None, lr=3e-4)
     training = TRAINABLE.start(hparams, TINY, env(tmp_path, is_overfit=True, precision=precision))
