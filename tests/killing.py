@@ -80,8 +80,9 @@ TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", start=
 class Command:
     """`search.py --name killed` over slow.yaml in a folder, started as often as it is killed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         self._folder = folder
+        self._words = ["--space", "./slow.yaml", "--name", "killed", *flags]
         self.journal = folder / "results/killed/journal.jsonl"
         self.log = folder / "killed.log"
         self.order = folder / "order"
@@ -89,7 +90,7 @@ class Command:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, ROOT / "scripts/search.py", "--space", "./slow.yaml", "--name", "killed"],
+                [sys.executable, ROOT / "scripts/search.py", *self._words],
                 cwd=self._folder,
                 env={**os.environ, "NO_COLOR": "1"},
                 stdout=log,
