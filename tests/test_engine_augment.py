@@ -6,18 +6,24 @@ import pytest
 import torch
 
 from trainables.engine.augment import Augment
+from trainables.engine.batches import Scaling
+from trainables.engine.data import Statistics
+from trainables.engine.shifting import _by_pixel_numbers, _through_windows
 
 IMAGES = torch.arange(4 * 2 * 16 * 16, dtype=torch.int64).view(4, 2, 16, 16).remainder(256).to(torch.uint8)
 
+AS_THEY_ARE = Scaling(Statistics(mean=(0.0, 0.0), std=(1.0, 1.0)), torch.device("cpu"))  # from 0 to 1
+
 
 def augmented(augment, images, draws):
-    return augment.lit(augment.moved(images, draws).float() / 255, draws)
+    images = augment.moved(images, draws).float()
+    return AS_THEY_ARE.scaled(images, augment.light(images, draws))
 
 
 def test_no_augmentation_changes_nothing():
     augment = Augment.named("none", flip=False)
     draws = augment.draws(4, seed=0, epoch=0)
-    assert torch.equal(augmented(augment, IMAGES, draws), IMAGES.float() / 255)
+    torch.testing.assert_close(augmented(augment, IMAGES, draws), IMAGES.float() / 255)
 
 
 @pytest.mark.parametrize("strength", ["light", "strong", 0.3])
@@ -27,7 +33,7 @@ def test_an_example_is_augmented_the_same_alone_and_in_any_batch(strength):
     together = augmented(augment, IMAGES, draws)
     alone = [augmented(augment, IMAGES[i : i + 1], draws[i : i + 1]) for i in range(4)]
     assert torch.equal(together, torch.cat(alone))
-    assert not torch.equal(together, IMAGES.float() / 255)
+    assert not torch.allclose(together, IMAGES.float() / 255)
 
 
 def test_draws_depend_on_seed_and_epoch():
@@ -58,5 +64,20 @@ def test_flip_mirrors_those_whose_draw_is_below_one_half():
 def test_brightness_and_contrast_keep_within_four_tenths():
     grey = torch.full((2, 1, 4, 4), 0.5)
     draws = torch.tensor([[0.5, 0.5, 0.9, 0.0, 0.5], [0.5, 0.5, 0.9, 1.0, 0.0]])
-    lit = Augment(1.0).lit(grey, draws)
-    assert lit.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.3, 0.7])
+    light = Augment(1.0).light(grey, draws)
+    assert light.factor.flatten().tolist() == pytest.approx([0.6, 1.4 * 0.6])
+    assert (light.factor * 0.5 + light.offset).flatten().tolist() == pytest.approx([0.3, 0.7])
+
+
+@pytest.mark.parametrize("sides", [(5, 7), (16, 16), (40, 33)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_windows_on_a_cpu_show_what_a_gpu_picks_pixel_by_pixel(sides, channels):
+    height, width = sides
+    chance = torch.Generator().manual_seed(height)
+    images = torch.randint(0, 256, (9, height, width, channels), dtype=torch.uint8, generator=chance)
+    down = torch.randint(-height + 1, height, (9,), generator=chance)
+    right = torch.randint(-width + 1, width, (9,), generator=chance)
+    args = images.permute(0, 3, 1, 2), down, right, torch.arange(9) % 2 == 0
+    assert torch.equal(_through_windows(*args), _by_pixel_numbers(*args))
+    nowhere = torch.zeros(9, dtype=torch.long)
+    assert torch.equal(_through_windows(args[0], nowhere, nowhere, torch.zeros(9, dtype=torch.bool)), args[0])

@@ -106,4 +106,4 @@ class DetectionBatches:
             }
             for boxes, labels in truths
         ]
-        return DetectionBatch(self._scaling.scaled(pictures.float().div_(255)), targets, objects)
+        return DetectionBatch(self._scaling.scaled(pictures.float()), targets, objects)
