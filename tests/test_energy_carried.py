@@ -10,8 +10,8 @@ from fake_device import FakeActivity, FakeCounter
 from made_runs import made_space
 
 from search.energy.account import Device, DeviceAccount
-from search.energy.figures import Holding
 from search.energy.gauges import GpuLabels, GpuState
+from search.energy.holdings import Holding
 from search.energy.intensity import Intensities
 from search.energy.owners import Holder
 from search.launch import _known_watts

@@ -254,10 +254,12 @@ def test_for_any_increments_a_shared_meter_never_falls_and_rounds_once_a_reading
         meter.close()
 
 
-def test_importing_energy_is_cheap_and_loads_no_heavy_module(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", ["", "EnergyReading, LeaseFigures", "open_meter"])
+def test_importing_energy_is_cheap_and_loads_no_heavy_module(tmp_path: Path, names: str) -> None:
+    """In a bare interpreter; the whole meter only where a name of it is asked for."""
     code = (
-        "import sys, time, dataclasses, pathlib, threading, typing; "  # what all of search/ loads anyway
-        "start_s = time.process_time(); import search.energy; "
+        "import sys, time; start_s = time.process_time(); "
+        f"{f'from search.energy import {names}' if names else 'import search.energy'}; "
         "print(time.process_time() - start_s, *{'torch', 'pandas', 'pynvml'} & set(sys.modules))"
     )
     environ = {key: text for key, text in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
@@ -265,4 +267,4 @@ def test_importing_energy_is_cheap_and_loads_no_heavy_module(tmp_path: Path) -> 
     command = [sys.executable, "-c", code]
     answers = [subprocess.check_output(command, env=environ, text=True).split() for _ in range(3)]
     assert [heavy for _, *heavy in answers] == [[], [], []]
-    assert min(float(seconds) for seconds, *_ in answers) < 0.05
+    assert min(float(seconds) for seconds, *_ in answers) < (0.15 if names == "open_meter" else 0.05)

@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Literal
 
 from search.energy.processes import ProcessTable
+from search.energy.reading import End
 
-End = Literal["closed", "pid_died", "heartbeat_lost", ""]
 Role = Literal["trial", "background"]  # what a lease is for: a trial, or the load beside the trials
 
 

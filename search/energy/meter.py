@@ -11,13 +11,14 @@ from typing import Any
 
 from search.energy.account import Device, DeviceAccount
 from search.energy.counters import SensorError, Ticker
-from search.energy.figures import Holding, Holdings, LeaseFigures
+from search.energy.figures import LeaseFigures
 from search.energy.hardware import CpuLabels, read_cpu_labels
+from search.energy.holdings import Holding, Holdings
 from search.energy.intensity import KnownWatts
-from search.energy.leases import End, Lease, Leases, Role
+from search.energy.leases import Lease, Leases, Role
 from search.energy.owners import Holder
 from search.energy.processes import ProcessTable
-from search.energy.reading import EnergyReading, EnergySources
+from search.energy.reading import End, EnergyReading, EnergySources
 
 SAMPLE_EVERY_S = 1.0
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal, Protocol
 
 Attribution = Literal["exclusive", "calibrated", "utilisation", "equal", "reserved", ""]
+End = Literal["closed", "pid_died", "heartbeat_lost", ""]
 Quality = Literal["A", "B", "C", "D", "E", ""]
 
 _MEASURED = ("gpu", "cpu", "dram")
