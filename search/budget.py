@@ -118,6 +118,10 @@ class Ladder:
         """The largest budget of the training that the next epoch belongs to: what its schedule spans."""
         return self.rungs[self.rung_for(epochs_done)] if self.horizon == "rung" else self.top
 
+    def epoch_work(self, rung: int) -> float:
+        """The size of an epoch at `rung`, examples times pixels: meant for ratios between rungs."""
+        return _work(self.rungs[rung])
+
     def work_share(self, epochs_done: int) -> float:
         """How much of a full training's work so many epochs are: examples times pixels.
 

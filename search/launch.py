@@ -137,7 +137,7 @@ def _launched(
             background=background,
         )
         if how.rerun_failed:
-            output.print(run.rerun_failed(), soft_wrap=True)
+            run.rerun_failed()
         return run, _executed(run, background, output)
 
 

@@ -13,6 +13,7 @@ from search.tables import (
     DEVICE_COLUMNS,
     ENERGY_COLUMNS,
     HISTORY_COLUMNS,
+    IDENTICAL_COLUMNS,
     PARETO_COLUMNS,
     RESERVED,
     TRUST_COLUMNS,
@@ -45,6 +46,7 @@ def test_every_column_of_the_other_tables_is_explained_in_its_order() -> None:
     assert columns_of("devices.csv") == list(DEVICE_COLUMNS)
     assert columns_of("pareto.csv") == list(PARETO_COLUMNS)
     assert columns_of("trust.csv") == list(TRUST_COLUMNS)
+    assert columns_of("identical.csv") == list(IDENTICAL_COLUMNS)
     assert columns_of("history.csv") == list(HISTORY_COLUMNS)
     assert columns_of("promoted.csv") == list(PROMOTED_COLUMNS)
 

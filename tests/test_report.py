@@ -124,6 +124,30 @@ def test_a_run_without_a_score_shows_why(tmp_path: Path) -> None:
     assert "trial-0000: KeyError: 'a mistake in the training code' (see " in shown(output)
 
 
+def test_failures_are_shown_by_cause_with_a_remedy_and_the_way_back(tmp_path: Path) -> None:
+    space = fateful_space(tmp_path)
+    fates = ["fine", "raise", "diverge", "raise"]
+    points = [{"fate": fate, "score": number / 10} for number, fate in enumerate(fates)]
+    run, reason = executed(space, tmp_path, listed(*points))
+    output = console()
+    print_summary(run, reason, output)
+    folder = run.ledger.folder
+    lines = shown(output).splitlines()
+    at = lines.index(
+        f"crash: trial-0001: KeyError: 'a mistake in the training code' (see {folder}/trials/trial-0001/"
+        "log.txt); also trial-0003"
+    )
+    assert lines[at + 1 : at + 5] == [
+        "  remedy: read the traceback in the log; repeat it in one process: python scripts/train.py "
+        f"--space {folder}/space.yaml --trial {folder}:trial-0001",
+        "diverged: trial-0002: Diverged: loss became nan in epoch 1, step 3 (see "
+        f"{folder}/trials/trial-0002/log.txt)",
+        "  remedy: nothing, if few did: the sampler keeps away from there; else lower the largest lr, or "
+        "give warmup_epochs or clip_norm",
+        f"once mended, try them again: python scripts/search.py --rerun-failed {folder}",
+    ]
+
+
 def test_a_promotion_shows_the_interval_and_the_verdict() -> None:
     row = {"rank": 1, "trial_id": "trial-0003", "is_default": False, "num_seeds": 3, "verdict": "better"}
     row |= {f"test_{end}": value for end, value in (("mean", 0.98), ("low", 0.97), ("high", 0.99))}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.cli.background import add_background_flags, background_pair
+from search.cli.rerun import add_rerun_flag, check_rerun, name_run, print_estimate
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -22,6 +23,7 @@ _EXAMPLE = """examples:
   python scripts/search.py --space lr_bs.yaml
   python scripts/search.py --space lr_bs.yaml --set parameters.lr.max=0.3 --trials 50 --hours 2
   python scripts/search.py --space lr_bs.yaml --set search.data=imagefolder:photos --budget-size 64
+  python scripts/search.py --rerun-failed results/mine --dry-run
 
 exit status: 0 the run ended and has a best trial; 1 it ended without one, or its background
 failed; 2 unusable input;
@@ -37,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = flags.add_argument
-    add("--space", required=True, metavar="FILE", help="a name in spaces/, or a path")
+    add("--space", metavar="FILE", help="a name in spaces/, or a path")
     add(
         "--set",
         action="append",
@@ -49,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         "--name",
         help="name of the run (default: the space's and the time); a run that is there is gone on with",
     )
-    add("--rerun-failed", action="store_true", help="try the failed trials of the run NAME again")
+    add_rerun_flag(flags)
     add("--trials-file", type=Path, metavar="FILE", help="a JSON list of configurations to run as they are")
     add("--ablation", metavar="A,B", help="only these ablation groups of the space")
     add(
@@ -105,10 +107,17 @@ def main(options: argparse.Namespace) -> int:
     from search.sampling.designs import designed
     from search.space import load_space
 
+    if mistake := check_rerun(options):
+        parser().error(mistake)
+    name_run(options)
     space = load_space(options.space, overrides=[*_overrides(options), *options.set], spaces_dir=SPACES)
     output = open_console()
     for notice in space.notices:
         output.print(f"note: {notice}", style="yellow", soft_wrap=True)
+    if options.rerun_failed is not None:
+        print_estimate(options.results / options.name, space, output)
+        if options.dry_run:
+            return 0
     background = background_pair(options)
     known = _known(space, output)
     proposals = designed(space, _defaults(space))
@@ -162,7 +171,7 @@ def _search(
         command=sys.argv,
         address=options.address,
         dashboard=options.dashboard,
-        rerun_failed=options.rerun_failed,
+        rerun_failed=options.rerun_failed is not None,
         should_preflight=not options.skip_preflight,
         space_source=options.space,
         governor=options.governor,

@@ -10,6 +10,8 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 
 from search.accounting.outcomes import outcomes_text
+from search.identical import identical_trials
+from search.report.failures import print_failures
 from search.report.wording import duration, hparams_text, value_text
 from search.run import Run
 from search.run.objective import pareto_front
@@ -27,6 +29,7 @@ def print_summary(run: Run, reason: str, output: RichConsole) -> None:
     statuses = Counter(trial.status for trial in run.history.trials.values())
     counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
     _print_trust(run, output)
+    _print_identical(run, output)
     spent = run.spent
     energy = "energy unknown" if spent.kwh is None else f"{spent.kwh:.4f} kWh"
     output.print(f"{len(run.history.trials)} trials ({counts}) in {duration(spent.hours * 3600)}, {energy}")
@@ -34,10 +37,10 @@ def print_summary(run: Run, reason: str, output: RichConsole) -> None:
         output.print(f"energy by outcome: {outcomes}", soft_wrap=True)
     if spent.kwh is None:
         output.print(f"no energy: {_energy_reason(run)}", style="yellow", soft_wrap=True)
+    print_failures(run, output)
     best = run.best()
     if best is None:
         output.print(f"ended: {reason}   no trial has a score", soft_wrap=True)
-        _print_failures(run, output)
         return
     output.print(
         f"ended: {reason}   best: {best.trial_id}, {space.metric} {value_text(best.value(space.metric))}"
@@ -122,6 +125,12 @@ def _print_trust(run: Run, output: RichConsole) -> None:
             output.print(f"warning: {trust.warning}", style="yellow", soft_wrap=True)
 
 
+def _print_identical(run: Run, output: RichConsole) -> None:
+    """The knobs that had no effect where trials prove it."""
+    for group in identical_trials(run.history.trials.values(), run.space.metric):
+        output.print(f"warning: {group.warning}", style="yellow", soft_wrap=True, markup=False)
+
+
 def _correlation_text(correlation: Correlation) -> str:
     return f"{correlation.value:.2f} ({correlation.low:.2f} to {correlation.high:.2f})"
 
@@ -129,10 +138,3 @@ def _correlation_text(correlation: Correlation) -> str:
 def _energy_reason(run: Run) -> str:
     reasons = (trial.sources.get("reason", "") for trial in run.history.trials.values())
     return next((reason for reason in reasons if reason), "no trial reported a sensor")
-
-
-def _print_failures(run: Run, output: RichConsole) -> None:
-    for trial in run.history.trials.values():
-        if trial.message:
-            log = run.ledger.trial_folder(trial.trial_id) / "log.txt"
-            output.print(f"{trial.trial_id}: {trial.message} (see {log})", style="red", soft_wrap=True)

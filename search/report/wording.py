@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from search.budget import Ladder, Limits, Spent
 from search.space import Choice, Normal, Parameter
 from trainables.contract import Budget
+
+if TYPE_CHECKING:
+    from search.run.rerun import RerunEstimate
 
 
 def value_text(value: Any) -> str:
@@ -80,3 +83,27 @@ def limits_text(limits: Limits, spent: Spent, num_done: int) -> str:
     if limits.kwh:
         parts.append(f"{'unknown' if spent.kwh is None else f'{spent.kwh:.3f}'}/{limits.kwh:g} kWh")
     return "  ".join(parts)
+
+
+def rerun_text(estimate: RerunEstimate) -> str:
+    """What trying failed trials again will cost, from the least to the most."""
+    if not estimate.num_trials:
+        return "no trial of the run has failed"
+    causes = ", ".join(f"{count} {cause}" for cause, count in estimate.causes.items())
+    few, many = estimate.epochs
+    parts = [f"{few} epochs" if few == many else f"{few} to {many} epochs"]
+    seconds, joules = estimate.seconds, estimate.joules
+    parts.append(f"{_range_text(seconds, duration)} of training" if seconds else "time unknown")
+    parts.append(_range_text(joules, lambda each: f"{each:.1f} J") if joules else "energy unknown")
+    text = f"{estimate.num_trials} failed trials are tried again ({causes}): {', '.join(parts)}"
+    if not seconds:
+        text += "; no epoch of this run has ended"
+    if estimate.scaled:
+        rungs = ", ".join(map(str, estimate.scaled))
+        text += f"; rung {rungs}, where nobody trained yet, by its examples and pixels"
+    return text
+
+
+def _range_text(ends: tuple[float, float], text: Callable[[float], str]) -> str:
+    least, most = map(text, ends)
+    return least if least == most else f"{least} to {most}"

@@ -132,16 +132,12 @@ class Run:
         """Close the account of the load that has ended."""
         self._close_leases(BACKGROUND_ID)
 
-    def rerun_failed(self) -> str:
-        """Line up every failed trial again; gives their number with an estimate of time in words."""
-        failed = [trial for trial in self.history.trials.values() if trial.status == "failed"]
-        done_s = [trial.seconds for trial in self.history.trials.values() if trial.status == "finished"]
-        for trial in failed:
-            self._resume(trial, "failed")
-            self._unfinished.append(trial.trial_id)
-        most_s = max(done_s, default=None)
-        estimate = "unknown" if most_s is None else f"at most {len(failed) * most_s:.0f} s of training"
-        return f"{len(failed)} failed trials are tried again; estimate: {estimate}"
+    def rerun_failed(self) -> None:
+        """Line up every failed trial again."""
+        for trial in self.history.trials.values():
+            if trial.status == "failed":
+                self._resume(trial, "failed")
+                self._unfinished.append(trial.trial_id)
 
     def next_task(self) -> TrialTask | None:
         """The next trial to start or to go on with, or None when there is none now."""
@@ -229,6 +225,12 @@ class Run:
     def give_up(self, trial_id: str, why: str) -> None:
         """End a paused trial for good: it will not be promoted."""
         self._end(trial_id, Ending("stopped", message=why))
+
+    def training_name(self, trial_id: str) -> str:
+        """What a trial is about to train, for whoever watches workers: "trial-0007 rung 2"."""
+        trial, ladder = self.history.trials[trial_id], self.space.ladder
+        above = 0 if trial.rung is None else min(trial.rung + 1, len(ladder.rungs) - 1)
+        return f"{trial_id} rung {above if ladder.joules else ladder.rung_for(trial.epochs)}"
 
     def num_open(self) -> int | None:
         """Trials that run or may still be started; None without a limit on trials."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from search.tables.artefacts import Artefacts
 from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, energy_rows
 from search.tables.history import HISTORY_COLUMNS, history_columns, history_rows
+from search.tables.identical import IDENTICAL_COLUMNS, identical_rows
 from search.tables.pareto import PARETO_COLUMNS, pareto_columns, pareto_rows
 from search.tables.trials import RESERVED, trial_columns, trial_rows
 from search.tables.trust import TRUST_COLUMNS, trust_rows
@@ -14,6 +15,7 @@ __all__ = [
     "DEVICE_COLUMNS",
     "ENERGY_COLUMNS",
     "HISTORY_COLUMNS",
+    "IDENTICAL_COLUMNS",
     "PARETO_COLUMNS",
     "RESERVED",
     "TRUST_COLUMNS",
@@ -23,6 +25,7 @@ __all__ = [
     "energy_rows",
     "history_columns",
     "history_rows",
+    "identical_rows",
     "live_tables",
     "pareto_columns",
     "pareto_rows",

@@ -10,6 +10,7 @@ from search.ledger import Ledger
 from search.ledger.history import History
 from search.space import Space
 from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, energy_rows
+from search.tables.identical import IDENTICAL_COLUMNS, identical_rows
 from search.tables.pareto import pareto_columns, pareto_rows
 from search.tables.trials import trial_columns, trial_rows
 from search.tables.trust import TRUST_COLUMNS, trust_rows
@@ -56,6 +57,8 @@ class Tables:
             self.write(history)
         if event["event"] == "run_ended":
             self._ledger.write_csv("trust.csv", TRUST_COLUMNS, trust_rows(self._space, history))
+            rows = identical_rows(self._space, history)
+            self._ledger.write_csv("identical.csv", IDENTICAL_COLUMNS, rows)
 
     def write(self, history: History) -> None:
         """Write the tables of trials and devices now."""

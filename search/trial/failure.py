@@ -11,7 +11,15 @@ from typing import Any, Literal
 from trainables.contract import ScriptFailed
 
 Cause = Literal[
-    "diverged", "out_of_memory", "weights_missing", "network", "data", "crash", "lost_worker", "bad_result"
+    "diverged",
+    "out_of_memory",
+    "weights_missing",
+    "network",
+    "data",
+    "disk",
+    "crash",
+    "lost_worker",
+    "bad_result",
 ]
 
 _PASSING: frozenset[Cause] = frozenset({"network", "lost_worker"})
@@ -24,6 +32,11 @@ _BY_TYPE: Mapping[str, Cause] = {
     "WeightsError": "weights_missing",
     "LocalEntryNotFoundError": "weights_missing",
     "OfflineModeIsEnabled": "weights_missing",
+    "RepositoryNotFoundError": "weights_missing",
+    "RevisionNotFoundError": "weights_missing",
+    "RemoteEntryNotFoundError": "weights_missing",
+    "HfHubHTTPError": "network",
+    "TransportError": "network",  # httpx, by which huggingface_hub asks: no connection, or too slow a one
     "DataError": "data",
     "UnidentifiedImageError": "data",
     "URLError": "network",
@@ -41,6 +54,7 @@ _BY_TYPE: Mapping[str, Cause] = {
 _KILLED_FOR_MEMORY = re.compile(r"running low on memory|memory monitor", re.IGNORECASE)
 _BY_MESSAGE: tuple[tuple[str, Cause], ...] = (
     (r"out of memory|cannot allocate memory", "out_of_memory"),
+    (r"no space left on device|disk quota exceeded|read-only file system", "disk"),
     (r"couldn't connect|name resolution|connection (reset|refused)", "network"),
 )
 _STICKY = re.compile(r"CUDA error|device-side assert|cuDNN error|CUBLAS_STATUS", re.IGNORECASE)

@@ -1,0 +1,33 @@
+"""A run that is there, as a command line names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from search.ledger import Ledger
+    from search.ledger.history import History
+    from search.space import Space
+
+
+def run_folder(given: str | Path, results: Path) -> Path:
+    """The folder that `given` means: itself, or a name in `results`."""
+    folder = Path(given)
+    return folder if folder.exists() or len(folder.parts) > 1 else results / folder
+
+
+def opened_run(given: str | Path, results: Path) -> tuple[Ledger, Space, History]:
+    """The ledger of a run, its space, and what has happened in it.
+
+    Raises:
+        LedgerError: There is no run.
+        SpaceError: Its own copy of its space cannot be used.
+    """
+    from search.ledger import Ledger
+    from search.ledger.history import History
+    from search.space import load_space
+
+    ledger = Ledger.open(run_folder(given, results))
+    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True)
+    return ledger, space, History(ledger.events())

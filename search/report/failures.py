@@ -1,0 +1,73 @@
+"""The failures of a run: by cause, with what was said and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console as RichConsole
+
+from search.ledger.history import TrialRecord
+from search.run import Run
+from search.trial.remedy import remedy_for
+
+_NAMED = 5  # of the trials that failed alike
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureGroup:
+    """The trials that failed for one cause, the oldest first.
+
+    Attributes:
+        message: What the oldest one said.
+        remedy: What to do, as an order.
+    """
+
+    cause: str
+    trials: tuple[str, ...]
+    message: str
+    remedy: str
+
+
+def failure_groups(trials: Iterable[TrialRecord], folder: Path) -> list[FailureGroup]:
+    """One group per cause, the most frequent first.
+
+    Args:
+        folder: The run's, for the commands in remedies.
+    """
+    by_cause: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        if trial.status in {"failed", "diverged"}:
+            by_cause.setdefault(trial.cause, []).append(trial)
+    groups = [
+        FailureGroup(
+            cause=cause,
+            trials=tuple(trial.trial_id for trial in alike),
+            message=alike[0].message,
+            remedy=remedy_for(cause, folder, alike[0].trial_id),
+        )
+        for cause, alike in by_cause.items()
+    ]
+    return sorted(groups, key=lambda group: -len(group.trials))
+
+
+def print_failures(run: Run, output: RichConsole) -> None:
+    """Print each cause with its trials and remedy, and how to try them again."""
+    folder = run.ledger.folder
+    for group in failure_groups(run.history.trials.values(), folder):
+        style = "yellow" if group.cause == "diverged" else "red"
+        for line in (_said(group, run), f"  remedy: {group.remedy}"):
+            output.print(line, style=style, soft_wrap=True, markup=False)
+    if any(trial.status == "failed" for trial in run.history.trials.values()):
+        output.print(
+            f"once mended, try them again: python scripts/search.py --rerun-failed {folder}", soft_wrap=True
+        )
+
+
+def _said(group: FailureGroup, run: Run) -> str:
+    first, *others = group.trials
+    also = f"; also {', '.join(others[: _NAMED - 1])}" if others else ""
+    more = f" and {len(others) - _NAMED + 1} more" if len(others) >= _NAMED else ""
+    log = run.ledger.trial_folder(first) / "log.txt"
+    return f"{group.cause}: {first}: {group.message} (see {log}){also}{more}"
