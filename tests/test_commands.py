@@ -39,7 +39,7 @@ def space(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["search", "promote", "train", "preflight"])
+@pytest.mark.parametrize("name", ["search", "promote", "train", "preflight", "export"])
 def test_every_script_runs_by_path_from_another_folder(name: str, tmp_path: Path) -> None:
     done = script(name, "--help", folder=tmp_path)
     assert done.returncode == 0

@@ -74,3 +74,8 @@ def preflight() -> int:
 def check_energy() -> int:
     """The installed command jouletune-check-energy."""
     return run("check_energy")
+
+
+def export() -> int:
+    """The installed command jouletune-export."""
+    return run("export")

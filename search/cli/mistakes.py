@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from search.cluster.session import SessionError
 from search.energy.governor import GovernorError
+from search.export import ExportError
 from search.ledger.journal import LedgerError, StorageError
 from search.preflight import PreflightError
 from search.space import SpaceError
@@ -17,6 +18,7 @@ MISTAKES = (
     SessionError,
     GovernorError,
     DataError,
+    ExportError,
     UnknownTrainable,
 )
 

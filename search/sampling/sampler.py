@@ -37,7 +37,7 @@ _MOST_DRAWS = 20
 _POPULATION = 10
 _LEARNS_CONSTRAINTS = {"tpe"}  # cmaes warns of them; gp and nsga2 read them of finished trials only
 _KEEPS_STATE = {"nsga2", "cmaes"}  # generation and covariance lie in the trials they sampled themselves
-_STATES: Mapping[Status, TrialState] = {
+STATES: Mapping[Status, TrialState] = {
     "finished": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "paused": TrialState.PRUNED,
@@ -116,7 +116,7 @@ class OptunaSampler:
         Those fit that have ended and lie in this space. What is known may be proposed again: here it
         may have another budget.
         """
-        fitting = [each for each in trials if each.status in _STATES and self._space.contains(each.hparams)]
+        fitting = [each for each in trials if each.status in STATES and self._space.contains(each.hparams)]
         for number, earlier in enumerate(fitting):
             name = f"earlier {number}"
             self._open[name] = self._pinned(earlier.hparams)
@@ -133,7 +133,7 @@ class OptunaSampler:
         trial = self._open.pop(trial_id, None)
         if trial is None:
             return
-        values, state, kind = self._last_values.pop(trial_id, None), _STATES[status], self._space.sampler
+        values, state, kind = self._last_values.pop(trial_id, None), STATES[status], self._space.sampler
         is_out_of_memory = cause == "out_of_memory"
         if kind != "random" and (is_out_of_memory or state != TrialState.FAIL):
             self._feasibility.learn(trial.params, fits=not is_out_of_memory)

@@ -1,0 +1,91 @@
+"""A trial as experiment trackers take it: flat hparams, a point per epoch, a summary. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search.ledger.history import TrialRecord
+from search.trial import EpochRow
+
+Plain = str | int | float | bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One epoch.
+
+    Attributes:
+        at: Seconds since the epoch of clocks, as well as the trial's start and its epochs' times tell.
+        metrics: What the epoch reported, with `epoch_s` and, where they are known, `epoch_j`.
+    """
+
+    epoch: int
+    at: float
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedTrial:
+    """One trial.
+
+    Attributes:
+        hparams: With what is neither text nor number as JSON.
+        summary: The last epoch's metrics, a promoted training's test metrics, and what all of it cost.
+    """
+
+    trial_id: str
+    status: str
+    hparams: Mapping[str, Plain]
+    points: tuple[Point, ...]
+    summary: Mapping[str, float]
+    started_at: float
+    ended_at: float
+    cause: str
+    message: str
+
+
+def logged(trial: TrialRecord) -> LoggedTrial:
+    """The trial without what only this program knows."""
+    rows = list(trial.curve.values())
+    ends = itertools.accumulate((row.seconds for row in rows), initial=trial.asked_at)
+    points = tuple(
+        Point(epoch=row.epoch, at=at, metrics=_epoch_metrics(row))
+        for row, at in zip(rows, itertools.islice(ends, 1, None), strict=True)
+    )
+    last_at = points[-1].at if points else trial.asked_at
+    return LoggedTrial(
+        trial_id=trial.trial_id,
+        status=trial.status,
+        hparams={name: plain(value) for name, value in trial.hparams.items()},
+        points=points,
+        summary=_summary(trial),
+        started_at=trial.asked_at,
+        ended_at=trial.ended_at if trial.ended_at is not None else last_at,
+        cause=trial.cause,
+        message=trial.message,
+    )
+
+
+def plain(value: Any) -> Plain:
+    """The value as trackers hold it: lists and mappings as JSON."""
+    return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
+
+
+def _epoch_metrics(row: EpochRow) -> dict[str, float]:
+    cost = {"epoch_s": row.seconds}
+    if row.energy.total_mj is not None:
+        cost["epoch_j"] = row.energy.total_mj / 1000
+    return {**row.metrics, **cost}
+
+
+def _summary(trial: TrialRecord) -> dict[str, float]:
+    rows = list(trial.curve.values())
+    summary = {**rows[-1].metrics, **(rows[-1].test or {})} if rows else {}
+    summary |= {"epochs": trial.epochs, "seconds": trial.seconds}
+    if trial.energy.total_mj is not None:
+        summary["energy_j"] = trial.energy.total_mj / 1000
+    return summary

@@ -1,0 +1,113 @@
+"""A run as W&B has it: a sweep file of the space, and the table of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from search.export.logged import LoggedTrial
+from search.export.targets import ExportError
+from search.ledger import csv_text
+from search.space import Space
+from search.space.distributions import to_entry
+from search.space.resolved import yaml_text
+from trainables.atomic_write import replacing
+
+RUN_COLUMNS = ("Name", "State", "Tags", "Created", "Runtime", "Sweep", "Notes")
+_METHODS = {"random": "random", "grid": "grid"}  # every other sampler learns: bayes
+_STATES = {"diverged": "failed", "failed": "failed", "interrupted": "killed", "running": "running"}
+
+
+def runs_file(sweep: Path) -> Path:
+    """Where the table of runs goes: sweep-runs.csv beside sweep.yaml."""
+    return sweep.with_name(f"{sweep.stem}-runs.csv")
+
+
+def export_sweep(space: Space, trials: Iterable[LoggedTrial], path: Path) -> list[str]:
+    """Write the sweep file and the table of runs; gives what W&B cannot be told, a sentence each.
+
+    Raises:
+        ExportError: The space searches nothing.
+    """
+    if not space.parameters:
+        raise ExportError(
+            f"{space.name} searches no parameters (its points are a list), and a sweep is made of them; "
+            "--optuna, --tensorboard and --mlflow take its trials"
+        )
+    notes = untold(space)
+    head = ["W&B starts program once a point, with the parameters as flags: --lr=0.1", *notes]
+    text = "".join(f"# {line}\n" for line in head) + yaml_text(sweep_of(space))
+    columns, rows = run_table(space, list(trials))
+    for target, content in ((path, text), (runs_file(path), csv_text(columns, rows))):
+        with replacing(target) as scratch:
+            scratch.write_text(content, encoding="utf-8")
+    return notes
+
+
+def sweep_of(space: Space) -> dict[str, Any]:
+    """The content of a sweep file; `load_space` reads the parameters back as they are here."""
+    fixed = {name: {"value": value} for name, value in space.fixed.items()}
+    sweep: dict[str, Any] = {
+        "program": "train.py",
+        "name": space.name,
+        "method": _METHODS.get(space.sampler, "bayes"),
+        "metric": {"name": space.metric, "goal": "maximize" if space.mode == "max" else "minimize"},
+        "parameters": {name: to_entry(parameter) for name, parameter in space.parameters.items()} | fixed,
+    }
+    if space.limits.trials is not None:
+        sweep["run_cap"] = space.limits.trials
+    if (min_iter := _hyperband_start(space)) is not None:
+        sweep["early_terminate"] = {
+            "type": "hyperband",
+            "min_iter": min_iter,
+            "eta": space.scheduler.eta,
+            "strict": True,
+        }
+    return sweep
+
+
+def untold(space: Space) -> list[str]:
+    """What of the space a sweep file cannot say."""
+    notes = []
+    if space.when:
+        notes.append(f"left out: the conditions of {', '.join(space.when)}; W&B searches them always")
+    if space.cost:
+        notes.append(f"left out: {space.cost} beside {space.metric}; W&B has one metric")
+    if space.scheduler.mode != "none" and _hyperband_start(space) is None:
+        notes.append("left out: the rungs; W&B's hyperband has them at min_iter, min_iter x eta and so on")
+    if any(rung.subset is not None or rung.resolution is not None for rung in space.ladder.rungs):
+        notes.append("left out: subset and resolution of the rungs; W&B's bands are of epochs")
+    return notes
+
+
+def run_table(space: Space, trials: list[LoggedTrial]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns and rows as W&B exports the table of runs: its own, then config, then summary."""
+    config = [name for trial in trials for name in trial.hparams]
+    summary = [name for trial in trials for name in trial.summary]
+    columns = list(dict.fromkeys((*RUN_COLUMNS, *config, *summary)))
+    rows = [{**trial.summary, **trial.hparams, **_own(space, trial)} for trial in trials]
+    return columns, rows
+
+
+def _own(space: Space, trial: LoggedTrial) -> dict[str, Any]:
+    created = datetime.fromtimestamp(trial.started_at, UTC)
+    return {
+        "Name": trial.trial_id,
+        "State": _STATES.get(trial.status, "finished"),
+        "Tags": trial.status,
+        "Created": created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "Runtime": round(trial.ended_at - trial.started_at, 3),
+        "Sweep": space.name,
+        "Notes": f"{trial.cause}: {trial.message}" if trial.cause else trial.message,
+    }
+
+
+def _hyperband_start(space: Space) -> int | None:
+    """The first of the bands that W&B's hyperband would make of the rungs below the top, if it can."""
+    ladder, scheduler = space.ladder, space.scheduler
+    if scheduler.mode == "none" or ladder.joules or len(ladder.ends) < 2:
+        return None
+    first, *_ = ends = ladder.ends[:-1]
+    return first if ends == [round(first * scheduler.eta**power) for power in range(len(ends))] else None
