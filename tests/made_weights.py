@@ -16,9 +16,9 @@ TIMM_FILE = "timm/resnet10t.c3_in1k/model.safetensors"
 TORCHVISION_FILE = "mobilenet_v3_small-047dcff4.pth"
 
 
-def timm_model(seed: int = 7) -> nn.Module:
+def timm_model(seed: int = 7, name: str = TIMM) -> nn.Module:
     torch.manual_seed(seed)
-    return timm.create_model(TIMM)
+    return timm.create_model(name)
 
 
 def torchvision_model(seed: int = 7) -> nn.Module:
@@ -26,10 +26,11 @@ def torchvision_model(seed: int = 7) -> nn.Module:
     return torchvision.models.get_model(TORCHVISION.removeprefix("torchvision/"))
 
 
-def fill_hub_cache(hf_home: Path) -> nn.Module:
-    """Put the timm model where Hugging Face's client looks, and give it."""
-    model = timm_model()
-    repository = hf_home / "hub" / "models--timm--resnet10t.c3_in1k"
+def fill_hub_cache(hf_home: Path, name: str = TIMM) -> nn.Module:
+    """Put a model of timm where Hugging Face's client looks, and give it."""
+    model = timm_model(name=name)
+    hub_id = timm.get_pretrained_cfg(name).hf_hub_id
+    repository = hf_home / "hub" / f"models--{hub_id.replace('/', '--')}"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("c0ffee")
     snapshot = repository / "snapshots" / "c0ffee"

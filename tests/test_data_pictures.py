@@ -52,7 +52,7 @@ def loaded_anew(wanted: Env):
 
 
 def forbid_decoding(monkeypatch) -> None:
-    monkeypatch.setattr(decoding.Pictures, "square", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(decoding.Pictures, "resized", lambda *_: pytest.fail("decoded again"))
 
 
 def arrays_in(cache: Path) -> list[str]:
@@ -91,7 +91,7 @@ def test_a_changed_picture_is_decoded_again(pets, tmp_path):
 def test_decoding_that_was_killed_goes_on_where_it_was(pets, tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "_AT_ONCE", 8)
     whole = load_data(env(pets, tmp_path / "undisturbed")).train.source.pixels(16).images
-    decode, decoded = decoding.Pictures.square, []
+    decode, decoded = decoding.Pictures.resized, []
 
     def interrupted(pictures, index, side):
         if index == 20:
@@ -102,10 +102,10 @@ def test_decoding_that_was_killed_goes_on_where_it_was(pets, tmp_path, monkeypat
         decoded.append(index)
         return decode(pictures, index, side)
 
-    monkeypatch.setattr(decoding.Pictures, "square", interrupted)
+    monkeypatch.setattr(decoding.Pictures, "resized", interrupted)
     with pytest.raises(KeyboardInterrupt):
         loaded_anew(env(pets, tmp_path / "cache"))
-    monkeypatch.setattr(decoding.Pictures, "square", counted)
+    monkeypatch.setattr(decoding.Pictures, "resized", counted)
     resumed = loaded_anew(env(pets, tmp_path / "cache")).train.source.pixels(16).images
     assert sorted(decoded) == list(range(16, 40))
     assert torch.equal(resumed, whole)

@@ -16,7 +16,7 @@ from trainables.engine.cache_folder import CacheFile, CacheFolder, CacheFull
 from trainables.engine.decoding import Decoded, Pictures, decode_all
 from trainables.engine.image_source import RESOLUTIONS_KEPT, ImageSource
 from trainables.engine.pixels import Pixels, ResizedPixels, StoredPixels, StreamedPixels
-from trainables.engine.resolution import resized_set
+from trainables.engine.resolution import resized_set, shape_px
 
 _RESIZED_AT_ONCE = 1024
 _log = logging.getLogger(__name__)
@@ -80,49 +80,51 @@ class _PictureStore:
 
     def decoded(self, side: int) -> tuple[Pixels, np.ndarray, dict[str, str]]:
         """Pixels from the files, which pictures can be read, and the reason if the cache had no room."""
+        shape = shape_px(side, self.pictures.width_share)
         try:
-            file, decoded = self._decoded_file(f"{self.name}-{side}px", side, kept_side=side)
+            file, decoded = self._decoded_file(f"{self.name}-{side}px", side, kept=shape)
         except CacheFull as full:
             notes = {"cache": f"pictures are decoded anew each epoch: {full}"}
         else:
-            return StoredPixels(_images(decoded.squares), held=file), decoded.is_readable, {}
+            return StoredPixels(_images(decoded.images), held=file), decoded.is_readable, {}
         _log.warning("%s: %s", self.name, notes["cache"])
         try:  # the same split as with a cache, so every picture is looked at once: 1 byte each
-            _, checked = self._decoded_file(f"{self.name}-{side}px-checked", side, kept_side=0)
+            _, checked = self._decoded_file(f"{self.name}-{side}px-checked", side, kept=(0, 0))
         except CacheFull as full:
             raise DataError(f"{self.cache.folder} has not even room for one byte a picture: {full}") from full
         return StreamedPixels(self.pictures, side, num_threads=self.num_threads), checked.is_readable, notes
 
     def resized(self, larger: Pixels, larger_side: int, side: int) -> Pixels:
         """Pixels from larger ones, themselves kept if those are and the cache has room."""
+        share = self.pictures.width_share
         if not isinstance(larger, StoredPixels):
-            return ResizedPixels(larger, side)
-        images, shape = larger.images, (len(larger.images), side, side, 3)
+            return ResizedPixels(larger, side, share)
+        images, shape = larger.images, (len(larger.images), *shape_px(side, share), 3)
 
         def fill(content: np.memmap) -> None:
-            squares = content.reshape(shape)
+            smaller = content.reshape(shape)
             for start in range(0, len(images), _RESIZED_AT_ONCE):
                 part = slice(start, start + _RESIZED_AT_ONCE)
-                squares[part] = resized_set(images[part], side).permute(0, 2, 3, 1).numpy()
+                smaller[part] = resized_set(images[part], side, share).permute(0, 2, 3, 1).numpy()
 
         try:
             file = self.cache.file(f"{self.name}-{side}px-of-{larger_side}px", int(np.prod(shape)), fill)
         except CacheFull as full:
             _log.warning("%s: each batch is resized to %d px anew: %s", self.name, side, full)
-            return ResizedPixels(larger, side)
+            return ResizedPixels(larger, side, share)
         return StoredPixels(_images(file.content.reshape(shape)), held=file)
 
-    def _decoded_file(self, name: str, side: int, *, kept_side: int) -> tuple[CacheFile, Decoded]:
+    def _decoded_file(self, name: str, side: int, *, kept: tuple[int, int]) -> tuple[CacheFile, Decoded]:
         num_pictures = self.pictures.num_pictures
 
         def fill(content: np.memmap) -> None:
-            decoded = Decoded.view(content, num_pictures, kept_side)
+            decoded = Decoded.view(content, num_pictures, kept)
             decode_all(self.pictures, decoded, side, flush=content.flush)
 
-        file = self.cache.file(name, Decoded.num_bytes(num_pictures, kept_side), fill)
-        return file, Decoded.view(file.content, num_pictures, kept_side)
+        file = self.cache.file(name, Decoded.num_bytes(num_pictures, kept), fill)
+        return file, Decoded.view(file.content, num_pictures, kept)
 
 
-def _images(squares: np.ndarray) -> Tensor:
-    """(n, side, side, 3) as (n, 3, side, side), the memory shared."""
-    return torch.from_numpy(squares).permute(0, 3, 1, 2)
+def _images(pixels: np.ndarray) -> Tensor:
+    """(n, height, width, 3) as (n, 3, height, width), the memory shared."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)

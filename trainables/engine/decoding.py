@@ -1,4 +1,4 @@
-"""Pictures of any size decoded to squares of one, in parallel, going on where a kill ended it."""
+"""Pictures of any size decoded to one, in parallel, going on where a kill ended it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from trainables.contract import DataError
-from trainables.engine.resolution import squared_picture
+from trainables.engine.resolution import shape_px, squared_picture
 
 _AT_ONCE = 256  # pictures between two looks at the disk; a kill costs no more
 _MAX_UNREADABLE_SHARE = 0.01
@@ -28,24 +28,30 @@ class Pictures:
     Attributes:
         opened: Decodes one for a side in pixels; its shorter side may come reduced to twice that.
             Anything it raises means that the picture cannot be read.
+        width_share: Width over height of what is made of them. Squares are cut out of the middle; to
+            other shapes pictures are stretched.
     """
 
     num_pictures: int
     opened: Callable[[int, int], Image.Image]
+    width_share: float = 1.0
 
-    def square(self, index: int, side: int) -> np.ndarray:
-        """One picture as (side, side, 3), uint8.
+    def resized(self, index: int, side: int) -> np.ndarray:
+        """One picture as (side, width, 3), uint8.
 
         Raises:
             OSError: It cannot be read.
         """
         try:
-            square = squared_picture(self.opened(index, side).convert("RGB"), side)
+            picture = self.opened(index, side).convert("RGB")
+            if self.width_share == 1:
+                return np.asarray(squared_picture(picture, side))
+            height, width = shape_px(side, self.width_share)
+            return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
         except MemoryError:
             raise
         except Exception as error:  # Pillow's decoders raise of everything for broken files
             raise OSError(str(error)) from error
-        return np.asarray(square)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,22 +59,23 @@ class Decoded:
     """Views of a block of bytes that holds what decoding gave.
 
     Attributes:
-        squares: (n, side, side, 3), uint8; black where a picture cannot be read. With a side of 0 no
-            pixels are kept.
+        images: (n, height, width, 3), uint8; black where a picture cannot be read. With a height of 0
+            no pixels are kept.
         marks: (n,), 0 where a picture has not been looked at, 1 where it can be read, 2 where not.
     """
 
-    squares: np.ndarray
+    images: np.ndarray
     marks: np.ndarray
 
     @classmethod
-    def num_bytes(cls, num_pictures: int, side: int) -> int:
-        return num_pictures * (side * side * 3 + 1)
+    def num_bytes(cls, num_pictures: int, shape: tuple[int, int]) -> int:
+        height, width = shape
+        return num_pictures * (height * width * 3 + 1)
 
     @classmethod
-    def view(cls, content: np.ndarray, num_pictures: int, side: int) -> Decoded:
-        squares = content[:-num_pictures].reshape(num_pictures, side, side, 3)
-        return cls(squares=squares, marks=content[-num_pictures:])
+    def view(cls, content: np.ndarray, num_pictures: int, shape: tuple[int, int]) -> Decoded:
+        images = content[:-num_pictures].reshape(num_pictures, *shape, 3)
+        return cls(images=images, marks=content[-num_pictures:])
 
     @property
     def is_readable(self) -> np.ndarray:
@@ -91,11 +98,11 @@ def decode_all(pictures: Pictures, decoded: Decoded, side: int, *, flush: Callab
 
     def mark(index: int) -> int:
         try:
-            square = pictures.square(index, side)
+            image = pictures.resized(index, side)
         except OSError:
             return _UNREADABLE
-        if decoded.squares.shape[1]:
-            decoded.squares[index] = square
+        if decoded.images.shape[1]:
+            decoded.images[index] = image
         return _READABLE
 
     left = np.flatnonzero(decoded.marks == _NOT_YET)
@@ -126,7 +133,7 @@ def _check_unreadable(pictures: Pictures, unreadable: Sequence[int], side: int) 
 
 def _why_unreadable(pictures: Pictures, index: int, side: int) -> str:
     try:
-        pictures.square(index, side)
+        pictures.resized(index, side)
     except OSError as error:
         return str(error)
     return f"picture {index}: it could not be read before, and can be now"

@@ -23,7 +23,8 @@ class ImageSource:
     Attributes:
         labels: (n,), int64.
         parts: "train", "val", "test" or "unreadable" for each image, as the source brings them; (n,).
-        own_resolution: Side of the images as they are, in pixels; None where they differ.
+        own_resolution: Side of the images as they are, in pixels, which is their height where they are
+            not square; None where they differ.
         pixels: All images at a side in pixels. The last few resolutions are kept.
         notes: Automatic choices with their reasons.
         name: What to call the image with a number: its file, where there is one.
@@ -40,19 +41,31 @@ class ImageSource:
 
 
 def in_memory_source(
-    images: Tensor, labels: Tensor, *, parts: np.ndarray | None = None, class_names: Sequence[str]
+    images: Tensor,
+    labels: Tensor,
+    *,
+    parts: np.ndarray | None = None,
+    class_names: Sequence[str],
+    width_share: float = 1.0,
 ) -> ImageSource:
-    """A source of images that lie decoded in memory: (n, channels, height, width), uint8."""
+    """A source of images that lie decoded in memory: (n, channels, height, width), uint8.
+
+    Args:
+        width_share: Width over height of what is made of them; see `resized_set`.
+    """
+    height, width = images.shape[-2:]
 
     @lru_cache(RESOLUTIONS_KEPT)
     def pixels(side: int) -> Pixels:
-        return StoredPixels(resized_set(images, side).contiguous(memory_format=torch.channels_last))
+        return StoredPixels(
+            resized_set(images, side, width_share).contiguous(memory_format=torch.channels_last)
+        )
 
     return ImageSource(
         labels=labels.long(),
         parts=np.full(len(labels), "train") if parts is None else parts,
         class_names=tuple(class_names),
         channels=images.shape[1],
-        own_resolution=min(images.shape[-2:]),
+        own_resolution=min(height, round(width / width_share)),
         pixels=pixels,
     )

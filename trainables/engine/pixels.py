@@ -20,7 +20,7 @@ _GIB = 2**30
 
 
 class Pixels(Protocol):
-    """Images by their row: (batch, channels, side, side), uint8, channels last in memory."""
+    """Images by their row: (batch, channels, height, width), uint8, channels last in memory."""
 
     def pick(self, rows: Tensor) -> Tensor:
         """The images of these rows (on the CPU), on the device where they lie."""
@@ -39,7 +39,7 @@ class StoredPixels:
     """Images in an array: memory, a mapped file, or the memory of a device.
 
     Args:
-        images: (n, channels, side, side), uint8, channels last in memory.
+        images: (n, channels, height, width), uint8, channels last in memory.
         held: What must live as long, such as the open file.
     """
 
@@ -76,18 +76,18 @@ class StoredPixels:
 class ResizedPixels:
     """Images of other pixels made smaller whenever they are picked."""
 
-    def __init__(self, larger: Pixels, side: int) -> None:
-        self._larger, self._side = larger, side
+    def __init__(self, larger: Pixels, side: int, width_share: float = 1.0) -> None:
+        self._larger, self._side, self._width_share = larger, side, width_share
 
     def pick(self, rows: Tensor) -> Tensor:
-        images = resized_set(self._larger.pick(rows), self._side)
+        images = resized_set(self._larger.pick(rows), self._side, self._width_share)
         return images.contiguous(memory_format=torch.channels_last)
 
     def expect(self, rows: Tensor) -> None:
         self._larger.expect(rows)
 
     def on(self, device: torch.device) -> ResizedPixels:
-        return ResizedPixels(self._larger.on(device), self._side)
+        return ResizedPixels(self._larger.on(device), self._side, self._width_share)
 
 
 class StreamedPixels:
@@ -104,16 +104,16 @@ class StreamedPixels:
         self._expected: Iterator[int] = iter(())
 
     def pick(self, rows: Tensor) -> Tensor:
-        squares = [
+        images = [
             self._coming.pop(row) if row in self._coming else self._decode(row) for row in rows.tolist()
         ]
         self._read_ahead()
-        stacked = np.stack([square.result() for square in squares])  # (batch, side, side, 3)
+        stacked = np.stack([image.result() for image in images])  # (batch, height, width, 3)
         return torch.from_numpy(stacked).permute(0, 3, 1, 2)
 
     def expect(self, rows: Tensor) -> None:
-        for square in self._coming.values():
-            square.cancel()
+        for image in self._coming.values():
+            image.cancel()
         self._coming.clear()
         self._expected = iter(rows.tolist())
         self._read_ahead()
@@ -126,4 +126,4 @@ class StreamedPixels:
             self._coming[row] = self._decode(row)
 
     def _decode(self, row: int) -> Future[np.ndarray]:
-        return self._pool.submit(self._pictures.square, row, self._side)
+        return self._pool.submit(self._pictures.resized, row, self._side)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-Purpose = Literal["order", "augment", "mix", "pair", "negative"]
+Purpose = Literal["order", "augment", "mix", "pair", "negative", "identity"]
 
 _PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
