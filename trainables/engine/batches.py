@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.contract import Budget, Env
 from trainables.engine.augment import Augment, Light
-from trainables.engine.data import DataSplits, Statistics
+from trainables.engine.data import DataSplits, ImageSet, Statistics
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
 
 
@@ -79,11 +79,11 @@ class Batches:
         images = self._augment.moved(images, draws).float()
         return self._batch(images, self.data.train.labels[indices], self._augment.light(images, draws))
 
-    def scored(self, scored: Scored) -> Iterator[Batch]:
+    def scored(self, scored: Scored[ImageSet]) -> Iterator[Batch]:
         """Images that are chosen already, in parts to be scored at once."""
         for indices in scored.parts():
-            pixels = scored.images.images(indices, scored.resolution, self._device)
-            yield self._batch(pixels.float(), scored.images.labels[indices])
+            pixels = scored.examples.images(indices, scored.resolution, self._device)
+            yield self._batch(pixels.float(), scored.examples.labels[indices])
 
     def _batch(self, images: Tensor, labels: Tensor, light: Light | None = None) -> Batch:
         return Batch(self._scaling.scaled(images, light), labels.to(self._device))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,9 +12,8 @@ from trainables.contract import DataError, Env
 from trainables.engine.image_source import ImageSource
 from trainables.engine.pixels import StoredPixels
 from trainables.engine.sources import load_source
-from trainables.engine.subset import balanced_order, num_kept
+from trainables.engine.subset import balanced_order, num_kept, split_rows
 
-_HELD_OUT_SHARE = 0.15  # of the training part, for each of validation and test that a source lacks
 _IMAGES_FOR_STATISTICS = 2000
 _CPU = torch.device("cpu")
 _MIN_STD = 1e-3  # an empty channel must not divide by zero
@@ -136,7 +134,9 @@ def split_source(source: ImageSource, env: Env) -> DataSplits:
 
 @lru_cache(maxsize=1)
 def _splits(source: ImageSource, seed: int, score_resolution: int, device: torch.device) -> DataSplits:
-    train, val, test = (ImageSet(source, rows, seed) for rows in _split_rows(source, seed=seed))
+    train, val, test = (
+        ImageSet(source, rows, seed) for rows in split_rows(source.labels, source.parts, seed=seed)
+    )
     return DataSplits(
         train=train,
         val=val,
@@ -148,19 +148,6 @@ def _splits(source: ImageSource, seed: int, score_resolution: int, device: torch
         num_unreadable=int((source.parts == "unreadable").sum()),
         device=device,
     )
-
-
-def _split_rows(source: ImageSource, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    rows = {part: torch.from_numpy(np.flatnonzero(source.parts == part)) for part in ("train", "val", "test")}
-    train = rows["train"]
-    train = train[balanced_order(source.labels[train], seed=seed)]
-    num_held_out = round(_HELD_OUT_SHARE * len(train))
-    for part in ("test", "val"):
-        if not len(rows[part]):
-            rows[part], train = train[len(train) - num_held_out :], train[: len(train) - num_held_out]
-    if not all(len(part) for part in (train, rows["val"], rows["test"])):
-        raise DataError(f"{len(source.labels)} images are too few for training, validation and test parts")
-    return train, rows["val"], rows["test"]
 
 
 def _statistics_of(images: Tensor) -> Statistics:

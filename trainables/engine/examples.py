@@ -1,30 +1,70 @@
-"""Which examples a trial sees, in which order and at which resolution; not what they are."""
+"""Which examples a trial sees, in which order and at which resolution; not what they are.
+
+A resolution is the side of images in pixels; of what has no pixels it is the length that is read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from trainables.contract import Budget, Env
-from trainables.engine.data import DataSplits, ImageSet
 from trainables.engine.parts import B_co
 from trainables.engine.seeds import generator
 
 _SCORED_AT_ONCE = 256  # not the batch size: scores must not depend on a hyperparameter
 
 
-class ExampleChoice:
+class Examples(Protocol):
+    """Some examples of a data source, numbered from 0."""
+
+    def __len__(self) -> int: ...
+
+    def subset(self, wanted: float | int | None) -> Tensor:
+        """Numbers of the examples in a share, a count or None, all; see `subset.nested_subset`."""
+        ...
+
+    def expect(self, indices: Tensor, resolution: int) -> None:
+        """Prepare for these examples, in this order."""
+        ...
+
+
+E = TypeVar("E", bound=Examples)
+E_co = TypeVar("E_co", bound=Examples, covariant=True)
+
+
+class Splits(Protocol[E_co]):
+    """The three parts of a run's data, and the resolution that test examples are scored at."""
+
+    @property
+    def train(self) -> E_co: ...
+
+    @property
+    def val(self) -> E_co: ...
+
+    @property
+    def test(self) -> E_co: ...
+
+    @property
+    def score_resolution(self) -> int: ...
+
+    def train_resolution(self, wanted: int | None) -> int:
+        """Of training examples for a budget's resolution, where None is the data's own."""
+        ...
+
+
+class ExampleChoice(Generic[E]):
     """The choices of one trial, which depend on its seeds and budget alone."""
 
-    def __init__(self, data: DataSplits, env: Env) -> None:
+    def __init__(self, data: Splits[E], env: Env) -> None:
         self._data, self._env = data, env
 
     def trained(self, budget: Budget, epoch: int) -> tuple[Tensor, int]:
-        """Numbers of an epoch's training images in their order, and their side in pixels."""
+        """Numbers of an epoch's training examples in their order, and their resolution."""
         subset = self._data.train.subset(budget.subset)
         resolution = self._data.train_resolution(budget.resolution)
         if self._env.is_overfit:
@@ -33,7 +73,7 @@ class ExampleChoice:
         self._data.train.expect(subset[order], resolution)
         return subset[order], resolution
 
-    def scored(self, budget: Budget) -> Scored:
+    def scored(self, budget: Budget) -> Scored[E]:
         """What is scored after an epoch at `budget`: of validation, unless it is to overfit."""
         if self._env.is_overfit:
             train = self._data.train
@@ -45,22 +85,22 @@ class ExampleChoice:
             self._data.train_resolution(budget.resolution) if is_rungs else self._data.score_resolution,
         )
 
-    def tested(self) -> Scored:
-        """All test images, at the top rung's resolution."""
+    def tested(self) -> Scored[E]:
+        """All test examples, at the top rung's resolution."""
         return Scored(self._data.test, torch.arange(len(self._data.test)), self._data.score_resolution)
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """Images to score, by number, at a side in pixels."""
+class Scored(Generic[E]):
+    """Examples to score, by number, at a resolution."""
 
-    images: ImageSet
+    examples: E
     chosen: Tensor
     resolution: int
 
     def parts(self, size: int = _SCORED_AT_ONCE) -> Sequence[Tensor]:
         """Their numbers in parts to be scored at once, which are prepared for."""
-        self.images.expect(self.chosen, self.resolution)
+        self.examples.expect(self.chosen, self.resolution)
         return list(self.chosen.split(size))
 
 

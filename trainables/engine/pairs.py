@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainables.contract import Budget, DataError, Env
 from trainables.engine.batches import Batch, Batches
+from trainables.engine.data import ImageSet
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
 from trainables.engine.seeds import generator
 
@@ -62,9 +63,9 @@ class PairBatches:
     def test(self) -> Iterator[PairBatch]:
         return self._scored(self._choice.tested())
 
-    def _scored(self, scored: Scored) -> Iterator[PairBatch]:
+    def _scored(self, scored: Scored[ImageSet]) -> Iterator[PairBatch]:
         seed = self._env.data_seed
-        partners = _partnered(scored.chosen, scored.images.labels, seed=seed, epoch=_SCORED)
+        partners = _partnered(scored.chosen, scored.examples.labels, seed=seed, epoch=_SCORED)
         both = (self._batches.scored(part) for part in (scored, replace(scored, chosen=partners)))
         yield from map(_paired, *both)
 

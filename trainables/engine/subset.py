@@ -8,6 +8,8 @@ from torch import Tensor
 
 from trainables.contract import DataError
 
+_HELD_OUT_SHARE = 0.15  # of the training part, for each of validation and test that a source lacks
+
 
 def balanced_order(labels: Tensor, *, seed: int) -> Tensor:
     """Indices of all examples, such that every prefix holds the classes in their proportions.
@@ -53,3 +55,27 @@ def num_kept(labels: Tensor, subset: float | int | None) -> int:
             f"classes; ask for {num_classes} to {num_examples}, or for a share such as 0.5"
         )
     return subset
+
+
+def split_rows(labels: Tensor, parts: np.ndarray, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of training, validation and test, in this order.
+
+    A part that is there is kept. What is missing is split class-balanced off the training part, 15 % of
+    it each.
+
+    Args:
+        parts: "train", "val", "test" of each example, (n,); of any other word it is in none.
+
+    Raises:
+        DataError: There are too few examples for three parts.
+    """
+    rows = {part: torch.from_numpy(np.flatnonzero(parts == part)) for part in ("train", "val", "test")}
+    train = rows["train"]
+    train = train[balanced_order(labels[train], seed=seed)]
+    num_held_out = round(_HELD_OUT_SHARE * len(train))
+    for part in ("test", "val"):
+        if not len(rows[part]):
+            rows[part], train = train[len(train) - num_held_out :], train[: len(train) - num_held_out]
+    if not all(len(part) for part in (train, rows["val"], rows["test"])):
+        raise DataError(f"{len(labels)} examples are too few for training, validation and test parts")
+    return train, rows["val"], rows["test"]

@@ -12,7 +12,7 @@ from torchvision.ops import box_convert
 
 from trainables.contract import Budget, Env
 from trainables.engine.batches import Scaling
-from trainables.engine.data import Statistics
+from trainables.engine.data import ImageSet, Statistics
 from trainables.engine.detection.annotations import Objects
 from trainables.engine.detection.augment import BoxAugment
 from trainables.engine.detection.sources import DetectionData
@@ -90,10 +90,10 @@ class DetectionBatches:
         pictures = torch.stack([picture for picture, _, _ in changed])
         return self._batch(pictures, [(boxes, labels) for _, boxes, labels in changed], objects)
 
-    def _scored(self, scored: Scored) -> Iterator[DetectionBatch]:
+    def _scored(self, scored: Scored[ImageSet]) -> Iterator[DetectionBatch]:
         for indices in scored.parts(_SCORED_AT_ONCE):
-            objects = self._data.objects(scored.images, indices.tolist())
-            pictures = scored.images.images(indices, scored.resolution, self._device)
+            objects = self._data.objects(scored.examples, indices.tolist())
+            pictures = scored.examples.images(indices, scored.resolution, self._device)
             yield self._batch(pictures, [item.trained() for item in objects], objects)
 
     def _batch(

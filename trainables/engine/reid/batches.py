@@ -72,9 +72,9 @@ class PersonBatches:
         """All test pictures, at the top rung's resolution."""
         return self._scored(self._choice.tested())
 
-    def _scored(self, scored: Scored) -> Iterator[PersonBatch]:
+    def _scored(self, scored: Scored[ImageSet]) -> Iterator[PersonBatch]:
         for indices, batch in zip(scored.parts(), self._batches.scored(scored), strict=True):
-            yield self._known(scored.images, indices, batch)
+            yield self._known(scored.examples, indices, batch)
 
     def _known(self, pictures: ImageSet, indices: Tensor, batch: Batch) -> PersonBatch:
         rows = pictures.rows[indices]
