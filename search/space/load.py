@@ -32,7 +32,8 @@ from trainables.load import UnknownTrainable, command_of, load_trainable
 Loader = Callable[[str], Trainable]
 _DEFAULT_EPOCHS = [1, 3, 9]
 _SAMPLERS: Mapping[str | None, Sampler] = {None: "tpe", "bayes": "tpe", "random": "random", "grid": "grid"}
-_KINDS_WITH_PATH = {"imagefolder", "curves", "coco", "voc"}  # absolute, because a worker has another folder
+# Made absolute, because a worker has another folder.
+_KINDS_WITH_PATH = {"imagefolder", "curves", "coco", "voc", "jsonl"}
 _SECOND_PATH = "?images="  # coco:FILE.json?images=FOLDER
 _GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
 
