@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.contract import Budget, Env, OverfitTarget, Trainable, WeightFile, no_weights
-from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment
+from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment, is_weights
 from trainables.engine.data_check import check_source
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
@@ -72,13 +71,8 @@ class Hparams(TrainingHparams):
         return problems
 
 
-def _is_weights(value: str) -> bool:
-    kind, _, path = value.partition(":")
-    return value in ("none", "hub") or (kind == "file" and Path(path).expanduser().is_absolute())
-
-
 _RULES: dict[str, Rule] = {
-    "weights": ("none, hub or file:PATH with an absolute path", _is_weights),
+    "weights": ("none, hub or file:PATH with an absolute path", is_weights),
     "drop_rate": ("in [0, 1)", lambda rate: 0 <= rate < 1),
     "label_smoothing": ("in [0, 1)", lambda smoothing: 0 <= smoothing < 1),
     "augment": ("none, light, strong or in [0, 1]", is_augment),

@@ -21,11 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from trainables.contract import Budget, Env, Example, OverfitTarget, Trainable, WeightFile
-from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName
+from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName, is_weights
 from trainables.engine.detection.names import weight_files, why_no_model
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
@@ -71,13 +70,8 @@ class Hparams(TrainingHparams):
         return problems
 
 
-def _is_weights(value: str) -> bool:
-    kind, _, path = value.partition(":")
-    return value in ("none", "hub") or (kind == "file" and Path(path).expanduser().is_absolute())
-
-
 _RULES: dict[str, Rule] = {
-    "weights": ("none, hub or file:PATH with an absolute path", _is_weights),
+    "weights": ("none, hub or file:PATH with an absolute path", is_weights),
     "augment": (f"one of {', '.join(AUGMENT_STRENGTHS)}", lambda name: name in AUGMENT_STRENGTHS),
 }
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-Purpose = Literal["order", "augment", "mix", "pair", "negative", "identity"]
+Purpose = Literal["order", "augment", "mix", "pair", "negative", "identity", "patch"]
 
 _PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 

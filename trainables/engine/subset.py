@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainables.contract import DataError
 
-_HELD_OUT_SHARE = 0.15  # of the training part, for each of validation and test that a source lacks
+HELD_OUT_SHARE = 0.15  # of the training part, for each of validation and test that a source lacks
 
 
 def balanced_order(labels: Tensor, *, seed: int) -> Tensor:
@@ -72,7 +72,7 @@ def split_rows(labels: Tensor, parts: np.ndarray, *, seed: int) -> tuple[Tensor,
     rows = {part: torch.from_numpy(np.flatnonzero(parts == part)) for part in ("train", "val", "test")}
     train = rows["train"]
     train = train[balanced_order(labels[train], seed=seed)]
-    num_held_out = round(_HELD_OUT_SHARE * len(train))
+    num_held_out = round(HELD_OUT_SHARE * len(train))
     for part in ("test", "val"):
         if not len(rows[part]):
             rows[part], train = train[len(train) - num_held_out :], train[: len(train) - num_held_out]

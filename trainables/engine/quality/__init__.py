@@ -1,0 +1,1 @@
+"""What image quality needs beside the engine: rated images, patches of them, HyperIQA, rank correlations."""
