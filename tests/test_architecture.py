@@ -28,6 +28,7 @@ MAY_USE = {
     "search/energy": {"pynvml"},
     "search/report": {"pandas", "plotly", "matplotlib"},
     "search/sampling/sampler.py": {"optuna"},
+    "search/sampling/importance.py": {"optuna"},
     "search/sampling/study_export.py": {"optuna"},
     "trainables": {"torch", "torchvision", "timm", "torchmetrics"},
 }
@@ -120,7 +121,7 @@ def test_light_modules_load_nothing_heavy(statement: str) -> None:
     assert not loaded_by(statement) & HEAVY
 
 
-@pytest.mark.parametrize("command", ["search", "promote", "train", "export"])
+@pytest.mark.parametrize("command", ["search", "promote", "train", "export", "report"])
 def test_help_loads_the_standard_library_only(command: str) -> None:
     statement = (
         "import contextlib, search.cli\n"

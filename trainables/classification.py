@@ -140,7 +140,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batc
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         notes={**data.notes(), **_notes(hparams, env)},
-        details=Predictions(data.class_names, data.test.name),
+        details=Predictions(data.class_names, data.test.name, data.test_pixels),
     )
 
 

@@ -157,6 +157,16 @@ def tables_of_test(training: Training) -> Mapping[str, Table]:
     return tables
 
 
+def pictures_of_test(training: Training) -> Mapping[str, bytes]:
+    """Small PNGs of the surest mistakes of the last `test()`, by file name without ending.
+
+    A training that has any gives them in a method `test_pictures()`, which is called after
+    `test_tables()`: in the order of the rows of its table `mistakes`, as sorted names.
+    """
+    pictures: Mapping[str, bytes] = getattr(training, "test_pictures", dict)()
+    return pictures
+
+
 @dataclass(frozen=True, kw_only=True)
 class MemoryProbe:
     """The memory that a training's first steps needed.

@@ -122,7 +122,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> LayerLocalTraining:
         batches=Batches(data, env, augment=Augment.named(hparams.augment, flip=False), statistics=statistics),
         batch_size=hparams.batch_size,
         threshold=hparams.threshold,
-        details=Predictions(data.class_names, data.test.name),
+        details=Predictions(data.class_names, data.test.name, data.test_pixels),
     )
 
 

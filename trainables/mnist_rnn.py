@@ -112,7 +112,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batc
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         notes=data.notes(),
-        details=Predictions(data.class_names, data.test.name),
+        details=Predictions(data.class_names, data.test.name, data.test_pixels),
     )
 
 

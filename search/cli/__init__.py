@@ -71,6 +71,11 @@ def preflight() -> int:
     return run("preflight")
 
 
+def report() -> int:
+    """The installed command jouletune-report."""
+    return run("report")
+
+
 def check_energy() -> int:
     """The installed command jouletune-check-energy."""
     return run("check_energy")

@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--skip-preflight", action="store_true", help="start without looking at what the trainings will need"
     )
+    flags.add_argument("--no-report", action="store_true", help="do not write the run's report.html anew")
     flags.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster")
     return flags
 
@@ -131,6 +132,10 @@ def main(options: argparse.Namespace) -> int:
     output.print(
         f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {plan.folder}", soft_wrap=True
     )
+    if not options.no_report:
+        from search.report.page import written_at_end
+
+        written_at_end(ledger.folder, output)
     expected = {row["trial_id"]: 1 if row["trial_id"] == options.baseline else len(seeds) for row in rows}
     has_failed = any(done.has_failed for done in filter(None, (run, baseline)))
     return 0 if not has_failed and all(row["num_seeds"] == expected[row["trial_id"]] for row in rows) else 1

@@ -96,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     add_background_flags(flags)
     add("--skip-preflight", action="store_true", help="start without looking at what the trials will need")
     add("--dashboard", action="store_true", help="start Ray's dashboard and print how to sign in")
+    add("--no-report", action="store_true", help="do not write report.html and plots/ at the end")
     add("--dry-run", action="store_true", help="print what would run, and end")
     return flags
 
@@ -179,6 +180,10 @@ def _search(
     )
     run, reason = launch(space, plan, make_sampler=lambda fitted: _sampler(fitted, known), output=output)
     print_summary(run, reason, output)
+    if not options.no_report:
+        from search.report.page import written_at_end
+
+        written_at_end(run.ledger.folder, output)
     return 0 if run.best() and not run.has_failed else 1
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from search.trial.row import json_numbers
 from search.trial.saving import Notes, save_state
 from trainables.atomic_write import replacing
-from trainables.contract import Mode, Table, Training, tables_of_test
+from trainables.contract import Mode, Table, Training, pictures_of_test, tables_of_test
+
+PICTURES = "mistakes"  # the folder of what `pictures_of_test` gives
 
 
 class Finals:
@@ -41,12 +43,14 @@ class Finals:
         return save_state(self._path.with_name("best.pt"), training.state_dict())
 
     def keep_final(self, epoch: int, scores: Mapping[str, float], training: Training) -> Notes:
-        """Write the final state, test.json and a CSV file for each table of the test."""
+        """Write the final state, test.json, and the tables and pictures of the test."""
         texts = {"test.json": json.dumps({"epoch": epoch, **json_numbers(scores)}, indent=2) + "\n"}
         texts |= {f"{name}.csv": table_text(table) for name, table in tables_of_test(training).items()}
         notes = save_state(self._path, training.state_dict())
         for name, text in texts.items():
-            notes |= _written(self._path.with_name(name), text)
+            notes |= _written(self._path.with_name(name), text.encode())
+        for name, png in pictures_of_test(training).items():
+            notes |= _written(self._path.with_name(PICTURES) / f"{name}.png", png)
         return notes
 
     def _is_better(self, rung: int, value: float) -> bool:
@@ -65,10 +69,10 @@ def table_text(table: Table) -> str:
     return text.getvalue()
 
 
-def _written(path: Path, text: str) -> Notes:
+def _written(path: Path, content: bytes) -> Notes:
     try:
         with replacing(path) as scratch:
-            scratch.write_text(text, encoding="utf-8")
+            scratch.write_bytes(content)
     except OSError as error:
         return {"test": f"{path} not written ({error.strerror})"}
     return {}

@@ -107,6 +107,10 @@ class DataSplits:
             )
         return notes
 
+    def test_pixels(self, indices: Tensor) -> Tensor:
+        """The test images numbered `indices` as they are scored: (n, channels, side, side), uint8."""
+        return self.test.images(indices, self.score_resolution)
+
     def train_resolution(self, wanted: int | None) -> int:
         """Side of training images for a budget's resolution, where None is the data's own."""
         return wanted or self.own_resolution or self.score_resolution

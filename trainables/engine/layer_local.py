@@ -72,6 +72,10 @@ class LayerLocalTraining:
         """As a classifier's; the scores in `mistakes` are the goodnesses' softmax, no probabilities."""
         return self._details.tables()
 
+    def test_pictures(self) -> Mapping[str, bytes]:
+        """Of its mistakes."""
+        return self._details.pictures()
+
     def notes(self) -> Mapping[str, str]:
         loss = "train_loss is the layers' mean logistic loss of goodness, val_loss the labels' cross entropy"
         return {"precision": self._precision.reason, "loss": loss, **self.batches.data.notes()}

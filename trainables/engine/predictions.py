@@ -8,11 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
+from torchvision.io import encode_png
+from torchvision.transforms.v2.functional import resize
 
 from trainables.contract import Table
 from trainables.engine.batches import Batch
 
 Cells = Sequence[str | float | None]
+
+_MOST_PICTURES = 24
+_PICTURE_PX = 96  # of their longer side; a PNG of it is under 30 KiB
 
 
 class Predictions:
@@ -20,12 +25,20 @@ class Predictions:
 
     Args:
         image_name: What to call the image that is fed first (0), second (1) and so on.
+        pixels: The images with these numbers: (n, channels, height, width), uint8. None: no pictures.
     """
 
-    def __init__(self, class_names: Sequence[str], image_name: Callable[[int], str]) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        image_name: Callable[[int], str],
+        pixels: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self._names = class_names
         self._image_name = image_name
+        self._pixels = pixels
         self._seen: list[tuple[Tensor, ...]] = []
+        self._surest_mistakes = torch.empty(0, dtype=torch.long)
 
     def update(self, logits: Tensor, batch: Batch) -> None:
         """Take in a batch and its logits (batch, classes) in fp32."""
@@ -44,10 +57,25 @@ class Predictions:
         matrix = multiclass_confusion_matrix(predicted, labels, len(self._names))  # [label, predicted]
         return {**confusion_tables(self._names, matrix), "mistakes": self._mistakes(*columns)}
 
+    def pictures(self) -> Mapping[str, bytes]:
+        """PNGs of the first rows of the last `mistakes`, 24 at most, at 96 px at most."""
+        if self._pixels is None or not len(self._surest_mistakes):
+            return {}
+        pixels = self._pixels(self._surest_mistakes).cpu()
+        if pixels.shape[1] not in (1, 3):  # PNG knows grey and colour
+            return {}
+        if max(pixels.shape[-2:]) > _PICTURE_PX:
+            pixels = resize(pixels, [_PICTURE_PX - 1], max_size=_PICTURE_PX, antialias=True)
+        return {
+            f"{place:02}": bytes(encode_png(picture.contiguous()).numpy())
+            for place, picture in enumerate(pixels, start=1)
+        }
+
     def _mistakes(self, labels: Tensor, predicted: Tensor, score: Tensor, label_score: Tensor) -> Table:
         """The wrong ones, the surest first."""
         wrong = (predicted != labels).nonzero()[:, 0]
         wrong = wrong[score[wrong].argsort(descending=True, stable=True)]
+        self._surest_mistakes = wrong[:_MOST_PICTURES]
         columns = (values[wrong].tolist() for values in (labels, predicted, score, label_score))
         return Table(
             columns=("image", "label", "predicted", "score", "label_score"),

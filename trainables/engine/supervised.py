@@ -114,6 +114,11 @@ class SupervisedTraining(Generic[B]):
         """Details of the last `test()`; see `contract.tables_of_test`."""
         return self._details.tables() if self._details else {}
 
+    def test_pictures(self) -> Mapping[str, bytes]:
+        """Pictures of its mistakes; see `contract.pictures_of_test`."""
+        pictures: Mapping[str, bytes] = getattr(self._details, "pictures", dict)()
+        return pictures
+
     def notes(self) -> dict[str, str]:
         scoring = {"scoring_memory": self._scoring.note} if self._scoring.note else {}
         return {

@@ -1,0 +1,9 @@
+"""The page of a run: one HTML file that opens offline. Plotly is loaded when one is written."""
+
+from __future__ import annotations
+
+from search.report.page.ending import written_at_end
+from search.report.page.watching import watch
+from search.report.page.writing import PAGE, Written, write_comparison, write_page
+
+__all__ = ["PAGE", "Written", "watch", "write_comparison", "write_page", "written_at_end"]

@@ -1,0 +1,120 @@
+"""Two runs on one page: their best over the epochs spent, their tables, and how their spaces differ. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from search.report.chart import BLUE, VERMILION, Chart, Scale, Series
+from search.report.page.course import results
+from search.report.page.facts import Facts
+from search.report.page.parts import Cell, Part, Section, Table, Text, text_cell
+from search.report.page.trial_table import number_cell, trial_table
+from search.report.page.verdict import ending, spent_text, verdict
+from search.report.wording import value_text
+
+
+def comparison(one: Facts, other: Facts) -> list[Section]:
+    """The page of two runs."""
+    names = _names(one, other)
+    both = list(zip(names, (one, other), strict=True))
+    return [
+        Section(key="summary", title="Summary", parts=[_side_by_side(both), *_texts(both)]),
+        Section(key="history", title="Best by epochs spent", parts=_best(both)),
+        Section(key="spaces", title="Differences of the spaces", parts=_differences(both)),
+        *(
+            Section(key=f"trials_{number}", title=f"Trials of {name}", parts=[trial_table(facts)])
+            for number, (name, facts) in enumerate(both, start=1)
+        ),
+    ]
+
+
+def _names(one: Facts, other: Facts) -> tuple[str, str]:
+    """Of each run; the whole folder where two of one name are compared."""
+    if one.name != other.name:
+        return one.name, other.name
+    return str(one.ledger.folder), str(other.ledger.folder)
+
+
+def _texts(both: list[tuple[str, Facts]]) -> list[Text]:
+    return [Text(text=f"{name}: {' '.join(verdict(facts))} {ending(facts)}") for name, facts in both]
+
+
+def _side_by_side(both: list[tuple[str, Facts]]) -> Table:
+    columns = ("run", "best trial", "metric", "value", "rung", "trials", "epochs", "spent")
+    return Table(caption="The two runs", columns=columns, rows=[_run_row(*each) for each in both])
+
+
+def _run_row(name: str, facts: Facts) -> list[Cell]:
+    best = facts.best
+    return [
+        text_cell(name),
+        text_cell(best.trial_id if best else None),
+        text_cell(facts.metric),
+        number_cell(best.value(facts.metric) if best else None),
+        number_cell(best.rung if best else None),
+        number_cell(len(facts.trials)),
+        number_cell(sum(len(trial.rows) for trial in facts.trials)),
+        text_cell(spent_text(facts)),
+    ]
+
+
+def _best(both: list[tuple[str, Facts]]) -> list[Part]:
+    (_, one), (_, other) = both
+    if one.metric != other.metric:
+        text = f"Left out: one run is judged by {one.metric} and the other by {other.metric}."
+        return [Text(text=text)]
+    lines = [
+        _line(name, facts, colour) for (name, facts), colour in zip(both, (BLUE, VERMILION), strict=True)
+    ]
+    if not any(line.x for line in lines):
+        return [Text(text="Left out: no trial of either run has a score.")]
+    lines[1] = replace(lines[1], is_dashed=True)
+    parts: list[Part] = [
+        Chart(
+            key="compare_epochs",
+            title="Score of the trial that ranks first, over the epochs spent",
+            x=Scale(title="epochs spent by all trials", is_whole=True),
+            y=Scale(title=one.metric_title),
+            series=lines,
+        )
+    ]
+    if one.space.ladder != other.space.ladder:
+        parts.append(Text(text="The ladders differ: scores at their rungs may not compare.", is_warning=True))
+    return parts
+
+
+def _line(name: str, facts: Facts, colour: str) -> Series:
+    found = results(facts)
+    return Series(
+        name=name,
+        x=[each.num_epochs for each in found],
+        y=[each.best for each in found],
+        hover=[f"{name}: {value_text(each.best)} after {each.num_epochs} epochs" for each in found],
+        style="steps",
+        colour=colour,
+        has_points=True,
+        size_px=4,
+    )
+
+
+def _differences(both: list[tuple[str, Facts]]) -> list[Part]:
+    one, other = (dict(_flat(facts.space.to_dict())) for _, facts in both)
+    names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
+    if not names:
+        return [Text(text="None: both runs searched the same space.")]
+    rows = [
+        [text_cell(name), text_cell(one.get(name, "-")), text_cell(other.get(name, "-"))] for name in names
+    ]
+    columns = ("key", *(name for name, _ in both))
+    return [Table(caption="Keys of the space that differ", columns=columns, rows=rows)]
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Each value under its dotted key, as text."""
+    for name, value in content.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value)

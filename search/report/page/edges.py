@@ -1,0 +1,48 @@
+"""Whether a value lies where its parameter's range ends. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from search.ledger.history import TrialRecord
+from search.space import Choice, Normal, Parameter, Space
+from search.space.parameters import is_number, is_same
+
+_NEAR_SHARE = 0.02  # of a range in its own scale: a random point is that near to an end once in 25 times
+
+Edge = Literal["lower", "upper"]
+
+
+def edges(space: Space, best: TrialRecord) -> dict[str, Edge]:
+    """The searched parameters at whose lower or upper end the best trial lies."""
+    found = {
+        name: edge_of(parameter, best.hparams[name])
+        for name, parameter in space.parameters.items()
+        if name in best.hparams and space.is_active(name, best.hparams)
+    }
+    return {name: edge for name, edge in found.items() if edge}
+
+
+def edge_of(parameter: Parameter, value: Any) -> Edge | None:
+    """The end that `value` lies at; None within the range, and where there is no order or no end."""
+    if isinstance(parameter, Choice):
+        ordered = sorted(parameter.values) if parameter.is_ordered else []
+        ends: list[tuple[Edge, Any]] = [("lower", ordered[0]), ("upper", ordered[-1])] if ordered else []
+        return next((edge for edge, end in ends if is_same(end, value)), None)
+    if isinstance(parameter, Normal) or not is_number(value):
+        return None
+    low, high, at = (_scaled(number, parameter.log) for number in (parameter.low, parameter.high, value))
+    share = (at - low) / (high - low)
+    if share <= _NEAR_SHARE:
+        return "lower"
+    return "upper" if share >= 1 - _NEAR_SHARE else None
+
+
+def edge_sentence(name: str) -> str:
+    """What a person is told of it."""
+    return f"best point lies on the edge of {name}: widen it"
+
+
+def _scaled(number: float, is_log: bool) -> float:
+    return math.log(number) if is_log and number > 0 else number

@@ -1,0 +1,89 @@
+"""What went wrong, why, and what to do about it; knobs without effect. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from search.identical import identical_trials
+from search.ledger.history import TrialRecord
+from search.report.page.facts import Facts
+from search.report.page.parts import Cell, Part, Section, Table, Text, text_cell
+from search.report.page.trial_table import number_cell
+from search.report.wording import duration
+from search.trial.remedy import remedy_for
+
+_NO_EFFECT = "no effect of "  # how a trainable's notes name a knob that cannot act
+
+
+def failures_section(facts: Facts) -> Section:
+    """Every failed attempt with its cause and remedy, what is complete, and knobs that did nothing."""
+    ended = [trial for trial in facts.trials if trial.status != "running"]
+    failed = [trial for trial in ended if trial.status in ("failed", "diverged")]
+    parts: list[Part] = [Text(text=_statistics(len(ended), len(failed))), Text(text=_complete(facts))]
+    rows = [row for trial in facts.trials for row in _rows(facts, trial)]
+    if rows:
+        columns = ("trial", "cause", "attempt", "when (UTC)", "trained for", "what happened", "what to do")
+        parts.append(Table(caption="Failed attempts", columns=columns, rows=rows))
+    parts += [Text(text=line, is_warning=True) for line in knobs_without_effect(facts)]
+    return Section(key="failures", title="Failures and warnings", parts=parts)
+
+
+def knobs_without_effect(facts: Facts) -> list[str]:
+    """A sentence for each knob that was turned and could not act, with the reason and its trials, and for
+    trials that differ and trained identically all the same."""
+    trials: dict[tuple[str, str], list[str]] = {}
+    for trial in facts.trials:
+        for name, reason in trial.notes.items():
+            if name.startswith(_NO_EFFECT):
+                trials.setdefault((name, reason), []).append(trial.trial_id)
+    noted = [f"{name}: {reason} ({_listed(ids)})" for (name, reason), ids in trials.items()]
+    return [*noted, *(group.warning for group in identical_trials(facts.trials, facts.metric))]
+
+
+def _statistics(num_ended: int, num_failed: int) -> str:
+    if not num_ended:
+        return "No trial has ended yet."
+    share = (num_ended - num_failed) / num_ended
+    return f"{num_failed} of {num_ended} ended trials failed or diverged: a success rate of {share:.3f}."
+
+
+def _complete(facts: Facts) -> str:
+    """How much of what a trial leaves is there."""
+    num_logs = sum((facts.ledger.trial_folder(t.trial_id) / "log.txt").is_file() for t in facts.trials)
+    num_scored = sum(trial.value(facts.metric) is not None for trial in facts.trials)
+    num_measured = sum(trial.energy.total_mj is not None for trial in facts.trials)
+    return (
+        f"Of {len(facts.trials)} trials {num_logs} have a log, {num_scored} a score and {num_measured} their "
+        "joules."
+    )
+
+
+def _rows(facts: Facts, trial: TrialRecord) -> list[list[Cell]]:
+    """A row for each failed attempt; a trial that diverged without an error has one too."""
+    attempts = [
+        (failure["attempt"], failure["cause"], failure["message"], failure["at"])
+        for failure in trial.failures
+    ]
+    if not attempts and trial.status in ("failed", "diverged"):
+        attempts = [(trial.attempts, trial.cause or trial.status, trial.message, trial.ended_at)]
+    return [
+        [
+            text_cell(trial.trial_id),
+            text_cell(cause),
+            number_cell(attempt),
+            _time_cell(at),
+            number_cell(trial.seconds, duration(trial.seconds)),
+            text_cell(message),
+            text_cell(remedy_for(cause, facts.ledger.folder, trial.trial_id)),
+        ]
+        for attempt, cause, message, at in attempts
+    ]
+
+
+def _time_cell(at: float | None) -> Cell:
+    text = "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
+    return Cell(text=text, order=at)
+
+
+def _listed(ids: list[str]) -> str:
+    return ", ".join(ids) if len(ids) <= 4 else f"{', '.join(ids[:3])} and {len(ids) - 3} more"

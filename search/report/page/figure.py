@@ -1,0 +1,148 @@
+"""A chart as the figure that plotly.js draws: plain data. Colours of text and grid are the page's."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+from search.report.chart import GREY, Chart, Label, Mark, Scale, Series
+
+_FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
+_DASHES = {True: "dash", False: "solid"}
+_AT_THE_BOTTOM = {"yref": "container", "y": 0, "yanchor": "bottom"}
+_PLACES = {"above": "top center", "below": "bottom center", "right": "middle right"}
+
+
+def plotly_figure(chart: Chart) -> dict[str, Any]:
+    """Data and layout; the title stands above it in the page, where it can take two lines.
+
+    Every text in it is escaped: Plotly takes text for a kind of HTML.
+    """
+    is_barred = any(series.style == "bars" for series in chart.series)
+    layout: dict[str, Any] = {
+        "height": chart.height_px,
+        "margin": {"l": 64, "r": 16, "t": 24, "b": 96 if _has_legend(chart) else 56},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": _FONT, "size": 12},
+        "showlegend": _has_legend(chart),
+        "legend": {"orientation": "h", "x": 0, "font": {"size": 11}} | _AT_THE_BOTTOM,
+        "hovermode": "closest",
+        "xaxis": _axis(chart.x),
+        "yaxis": _axis(chart.y) | ({"automargin": True} if chart.y.ticks else {}),
+        "dragmode": "zoom",
+        **({"bargap": 0.35} if is_barred else {}),
+    }
+    data = [_trace(series) for series in chart.series]
+    if chart.marks:
+        layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
+        data += [trace for mark in chart.marks for trace in _mark_traces(mark)]
+    return {"data": [*data, *_label_traces(chart.labels)], "layout": layout}
+
+
+def _axis(scale: Scale) -> dict[str, Any]:
+    axis: dict[str, Any] = {
+        "title": {"text": _plain(scale.title), "standoff": 8},
+        "type": "log" if scale.is_log else "linear",
+        "automargin": True,
+        "zeroline": False,
+        "ticks": "outside",
+    }
+    if scale.ticks:
+        axis |= {
+            "tickvals": [at for at, _ in scale.ticks],
+            "ticktext": [_plain(name) for _, name in scale.ticks],
+        }
+    elif scale.is_log:
+        axis |= {"exponentformat": "power", "dtick": 1, "minor": {"ticks": "outside"}}
+    if scale.span:
+        axis |= {"range": list(scale.span), "autorange": False}
+    if scale.is_whole:
+        axis |= {"tickformat": "d", "minallowed": 0}
+    return axis
+
+
+def _trace(series: Series) -> dict[str, Any]:
+    common: dict[str, Any] = {
+        "name": _plain(series.name),
+        "x": list(series.x),
+        "y": list(series.y),
+        "hovertext": [_plain(text) for text in series.hover],
+        "hoverinfo": "text" if series.hover else "skip",
+        "showlegend": series.is_in_legend,
+        "opacity": series.opacity,
+    }
+    if series.style == "bars":
+        return common | {"type": "bar", "orientation": "h", "marker": {"color": series.colour}}
+    is_line = series.style in ("line", "steps")
+    modes = (["lines"] if is_line else []) + (["markers"] if series.has_points or not is_line else [])
+    trace = common | {
+        "type": "scatter",
+        "mode": "+".join(modes),
+        "connectgaps": False,
+        "marker": {"color": series.colour, "size": series.size_px, "symbol": series.symbol},
+    }
+    if is_line:
+        shape = "hv" if series.style == "steps" else "linear"
+        dash = _DASHES[series.is_dashed]
+        trace["line"] = {"color": series.colour, "width": series.width_px, "shape": shape, "dash": dash}
+    if any(below or above for below, above in series.errors):
+        trace["error_x"] = {
+            "type": "data",
+            "symmetric": False,
+            "array": [above for _, above in series.errors],
+            "arrayminus": [below for below, _ in series.errors],
+            "thickness": 1.5,
+            "width": 5,
+        }
+    return trace
+
+
+def _mark_traces(mark: Mark) -> list[dict[str, Any]]:
+    """A dashed line from bottom to top with its words: on an axis of its own, since shapes and notes read
+    logarithmic axes in two ways."""
+    common = {
+        "type": "scatter",
+        "yaxis": "y2",
+        "showlegend": False,
+        "hoverinfo": "text",
+        "hovertext": _plain(mark.text),
+    }
+    line = common | {"mode": "lines", "x": [mark.at, mark.at], "y": [0, 1]}
+    line["line"] = {"color": GREY, "width": 1.5, "dash": "dot"}
+    text = common | {
+        "mode": "text",
+        "x": [mark.at],
+        "y": [1],
+        "text": [_plain(mark.text)],
+        "cliponaxis": False,
+    }
+    return [line, text | {"textposition": "top center", "textfont": {"size": 10, "color": GREY}}]
+
+
+def _label_traces(labels: Sequence[Label]) -> list[dict[str, Any]]:
+    if not labels:
+        return []
+    return [
+        {
+            "type": "scatter",
+            "mode": "text",
+            "x": [label.x for label in labels],
+            "y": [label.y for label in labels],
+            "text": [f" {_plain(label.text)}" for label in labels],
+            "textposition": [_PLACES[label.place] for label in labels],
+            "textfont": {"size": 11},
+            "showlegend": False,
+            "hoverinfo": "skip",
+            "cliponaxis": False,
+        }
+    ]
+
+
+def _has_legend(chart: Chart) -> bool:
+    return sum(series.is_in_legend for series in chart.series) > 1
+
+
+def _plain(text: str) -> str:
+    return html.escape(text, quote=False)

@@ -1,0 +1,295 @@
+"""What the searched parameters did: parallel coordinates, importance, slices. Optuna is loaded when asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.ledger.history import TrialRecord
+from search.report.chart import (
+    BLUE,
+    GREY,
+    VERMILION,
+    Chart,
+    Label,
+    Mark,
+    Scale,
+    Series,
+    chart_key,
+    rung_colour,
+    rung_symbol,
+)
+from search.report.page.edges import edge_sentence, edges
+from search.report.page.facts import Facts
+from search.report.page.parts import Part, Section, Text
+from search.report.wording import hparams_text, value_text
+from search.space import Choice, Normal, Parameter
+from search.space.parameters import is_number
+
+_MOST_LINES = 300
+_LOG_RATIO = 8  # of the largest to the smallest choice
+_MOST_TICKS = 6
+_FAINTEST = 0.12  # opacity of the worst trial: seen on white and on black
+
+
+def parameters_section(facts: Facts) -> Section:
+    """How the score follows the parameters; a sentence where there is nothing to see."""
+    if not facts.shown_hparams:
+        none = "No hyperparameter differs between the trials."
+        return Section(key="parameters", title="Parameters", parts=[Text(text=none)])
+    if len(facts.ranked) < 2:
+        none = (
+            f"{len(facts.ranked)} of {len(facts.trials)} trials have a score; it takes two to compare them."
+        )
+        return Section(key="parameters", title="Parameters", parts=[Text(text=none)])
+    parts: list[Part] = [*_edge_texts(facts), *importance(facts), parallel(facts)]
+    parts += [slice_of(facts, name) for name in facts.shown_hparams]
+    return Section(key="parameters", title="Parameters", parts=parts)
+
+
+def _edge_texts(facts: Facts) -> list[Text]:
+    assert facts.best is not None
+    return [Text(text=edge_sentence(name), is_warning=True) for name in edges(facts.space, facts.best)]
+
+
+def importance(facts: Facts) -> list[Part]:
+    """A bar for each parameter, or why there is none."""
+    from search.sampling.importance import FEWEST, TooFew, importances
+
+    rung, scored = _compared(facts, fewest=FEWEST)
+    try:
+        shares = importances(facts.space, [(trial.hparams, value) for trial, value in scored])
+    except TooFew as error:
+        return [Text(text=f"Importance of the parameters: not said, for {error}.")]
+    note = (
+        f"Importance by functional ANOVA over the {len(scored)} scores at {facts.rung_name(rung)}: the share "
+        "of their variance that a parameter explains by itself. With few trials it is rough."
+    )
+    left_out = [name for name in facts.space.parameters if name not in shares]
+    if left_out:
+        note += f" Left out, as not every trial has them: {', '.join(left_out)}."
+    return [Text(text=note), _importance_chart(shares)]
+
+
+def _compared(facts: Facts, *, fewest: int) -> tuple[int, list[tuple[TrialRecord, float]]]:
+    """The highest rung that half of the ranked trials have ended, and `fewest` at least, with their scores
+    there; the lowest rung if there is none."""
+    num_needed = max(fewest, len(facts.ranked) / 2)
+    scored: list[tuple[TrialRecord, float]] = []
+    for rung in range(len(facts.space.ladder.rungs) - 1, -1, -1):
+        values = [(trial, trial.value_at(facts.metric, rung)) for trial in facts.ranked]
+        scored = [(trial, value) for trial, value in values if value is not None]
+        if len(scored) >= num_needed:
+            return rung, scored
+    return 0, scored
+
+
+def _importance_chart(shares: Mapping[str, float]) -> Chart:
+    places = list(range(len(shares) - 1, -1, -1))  # the first on top
+    bars = Series(
+        name="importance",
+        x=list(shares.values()),
+        y=places,
+        style="bars",
+        hover=[f"{name}: {share:.3f}" for name, share in shares.items()],
+        is_in_legend=False,
+    )
+    return Chart(
+        key="importance",
+        title="Importance of the parameters",
+        x=Scale(title="share of the variance explained", span=(0, 1.05)),
+        y=Scale(title="", ticks=tuple(zip(places, shares, strict=True)), span=(-0.6, len(shares) - 0.4)),
+        series=[bars],
+        height_px=130 + 34 * len(shares),
+    )
+
+
+@dataclass(frozen=True)
+class _Line:
+    """How an axis of the parallel coordinates places its values between 0 and 1."""
+
+    title: str
+    ticks: Sequence[tuple[float, str]]
+    places: Mapping[str, float]  # by trial
+
+
+def parallel(facts: Facts) -> Chart:
+    """Each trial as a line through its parameters to its score."""
+    shown = facts.ranked[:_MOST_LINES][::-1]  # the best is drawn last, over the others
+    lines = [_hparam_line(facts, name, shown) for name in facts.shown_hparams]
+    scores = {trial.trial_id: trial.value(facts.metric) for trial in shown}
+    lines.append(_number_line(facts.metric, {name: v for name, v in scores.items() if v is not None}))
+    labels = [
+        Label(x=number, y=at, text=text)
+        for number, line in enumerate(lines)
+        for at, text in line.ticks
+    ]  # fmt: skip
+    return Chart(
+        key="parallel",
+        title="Parallel coordinates: one line a trial, the stronger the better its rank",
+        x=Scale(
+            title="parameter, and the metric at the trial's highest rung",
+            ticks=tuple(enumerate(line.title for line in lines)),
+            span=(-0.15, len(lines) - 1 + 0.45),
+        ),
+        y=Scale(title="", ticks=((0.0, "lowest"), (1.0, "highest")), span=(-0.06, 1.08)),
+        series=[
+            *(
+                _trial_line(facts, trial, lines, share=number / max(1, len(shown) - 1))
+                for number, trial in enumerate(shown)
+            ),
+            *(_axis_line(number) for number in range(len(lines))),
+        ],
+        labels=labels,
+        height_px=430,
+    )
+
+
+def _trial_line(facts: Facts, trial: TrialRecord, lines: Sequence[_Line], *, share: float) -> Series:
+    known = [(number, line.places.get(trial.trial_id)) for number, line in enumerate(lines)]
+    text = _hover(facts, trial)
+    return Series(
+        name=trial.trial_id,
+        x=[number for number, _ in known],
+        y=[place for _, place in known],
+        style="line",
+        colour=VERMILION if share == 1 else BLUE,
+        opacity=_FAINTEST + (1 - _FAINTEST) * share,
+        hover=[text] * len(known),
+        is_in_legend=False,
+        width_px=3.0 if share == 1 else 1.6,
+    )
+
+
+def _axis_line(number: int) -> Series:
+    return Series(
+        name="axis", x=[number, number], y=[0, 1], style="line", colour=GREY, is_in_legend=False, width_px=1
+    )
+
+
+def _hparam_line(facts: Facts, name: str, trials: Sequence[TrialRecord]) -> _Line:
+    values = {trial.trial_id: trial.hparams[name] for trial in trials if name in trial.hparams}
+    if values and all(map(is_number, values.values())):
+        return _number_line(
+            name, values, is_log=is_log_axis(facts.space.parameters.get(name), values.values())
+        )
+    names = sorted({value_text(value) for value in values.values()})
+    at = {text: number / max(1, len(names) - 1) for number, text in enumerate(names)}
+    return _Line(
+        name,
+        [(place, _cut(text)) for text, place in at.items()],
+        {trial: at[value_text(value)] for trial, value in values.items()},
+    )
+
+
+def _number_line(name: str, values: Mapping[str, float], *, is_log: bool = False) -> _Line:
+    low, high = min(values.values()), max(values.values())
+
+    def place(value: float) -> float:
+        if low == high:
+            return 0.5
+        if is_log:
+            return math.log(value / low) / math.log(high / low)
+        return (value - low) / (high - low)
+
+    distinct = sorted(set(values.values()))
+    named = distinct if len(distinct) <= _MOST_TICKS else [low, high]
+    ticks = [(place(value), value_text(value)) for value in named]
+    return _Line(name, ticks, {trial: place(value) for trial, value in values.items()})
+
+
+def slice_of(facts: Facts, name: str) -> Chart:
+    """The score over one parameter, with the ends of its range."""
+    parameter = facts.space.parameters.get(name)
+    trials = [trial for trial in facts.ranked if name in trial.hparams]
+    values = [trial.hparams[name] for trial in trials]
+    places, scale = _slice_scale(name, parameter, values)
+    rungs = sorted({trial.rung or 0 for trial in trials})
+    return Chart(
+        key=chart_key("slice", facts.shown_hparams.index(name) + 1, name),
+        title=f"{_cut(name)} and the score",
+        x=scale,
+        y=Scale(title=facts.metric_title),
+        series=[
+            *(_slice_points(facts, rung, places, trials) for rung in rungs),
+            *_best_point(facts, places, trials),
+        ],
+        marks=_bounds(parameter),
+        height_px=340,
+        is_narrow=True,
+    )  # fmt: skip
+
+
+def is_log_axis(parameter: Parameter | None, values: Any) -> bool:
+    """Whether equal ratios of a parameter are alike: so the space says, or its choices lie that far apart."""
+    if parameter is not None and not isinstance(parameter, Choice):
+        return parameter.log
+    numbers = [*values, *(parameter.values if parameter else ())]
+    is_positive = all(is_number(value) and value > 0 for value in numbers)
+    return is_positive and max(numbers) >= _LOG_RATIO * min(numbers)
+
+
+def _slice_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) -> tuple[list[float], Scale]:
+    """Places on the axis, and the axis: of numbers, or of names in their order."""
+    if values and all(map(is_number, values)):
+        is_log = is_log_axis(parameter, values)
+        ticks: tuple[tuple[float, str], ...] = ()
+        if (
+            isinstance(parameter, Choice)
+            and len(parameter.values) <= 10
+            and all(map(is_number, parameter.values))
+        ):
+            ticks = tuple((float(value), value_text(value)) for value in sorted(parameter.values))
+        title = f"{_cut(name)}{' (log scale)' if is_log else ''}"
+        return list(map(float, values)), Scale(title=title, is_log=is_log, ticks=ticks)
+    given = parameter.values if isinstance(parameter, Choice) else ()
+    names = list(dict.fromkeys(map(value_text, [*given, *values])))
+    ticks = tuple((float(number), _cut(text)) for number, text in enumerate(names))
+    places = [float(names.index(value_text(value))) for value in values]
+    return places, Scale(title=_cut(name), ticks=ticks, span=(-0.5, len(names) - 0.5))
+
+
+def _slice_points(facts: Facts, rung: int, places: Sequence[float], trials: Sequence[TrialRecord]) -> Series:
+    points = [(x, trial) for x, trial in zip(places, trials, strict=True) if trial.rung == rung]
+    return Series(
+        name=facts.rung_name(rung),
+        x=[x for x, _ in points],
+        y=[trial.value(facts.metric) for _, trial in points],
+        hover=[_hover(facts, trial) for _, trial in points],
+        colour=rung_colour(rung),
+        symbol=rung_symbol(rung),
+    )
+
+
+def _best_point(facts: Facts, places: Sequence[float], trials: Sequence[TrialRecord]) -> list[Series]:
+    best = facts.best
+    if best is None or best not in trials:
+        return []
+    x, y = places[trials.index(best)], best.value(facts.metric)
+    hover = [f"{best.trial_id} ranks first"]
+    return [
+        Series(name="ranks first", x=[x], y=[y], colour=VERMILION, symbol="star", size_px=14, hover=hover)
+    ]
+
+
+def _bounds(parameter: Parameter | None) -> list[Mark]:
+    if parameter is None or isinstance(parameter, Normal):
+        return []
+    if isinstance(parameter, Choice):
+        if not parameter.is_ordered:
+            return []
+        low, high = min(parameter.values), max(parameter.values)
+    else:
+        low, high = parameter.low, parameter.high
+    return [Mark(at=float(low), text="lower end"), Mark(at=float(high), text="upper end")]
+
+
+def _hover(facts: Facts, trial: TrialRecord) -> str:
+    hparams = hparams_text(trial.hparams, facts.shown_hparams)
+    return f"{trial.trial_id}: {value_text(trial.value(facts.metric))} at {hparams}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 24 else f"{text[:23]}\N{HORIZONTAL ELLIPSIS}"

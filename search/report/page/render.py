@@ -1,0 +1,89 @@
+"""Sections as one HTML file that needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from search.report.chart import Chart
+from search.report.page.figure import plotly_figure
+from search.report.page.parts import Picture, Section
+
+_HERE = Path(__file__).parent
+
+
+def rendered(
+    title: str, subtitle: str, sections: Sequence[Section], *, refresh_s: float | None = None
+) -> str:
+    """The page.
+
+    Everything that comes from a run goes through the template's escaping, or as JSON in which no tag can
+    end. Beyond that the page's own policy lets nothing be loaded and no script run but the two that are
+    named there by their hash.
+
+    Args:
+        refresh_s: The page loads itself again after so many seconds; None never.
+    """
+    has_charts = any(isinstance(part, Chart) for section in sections for part in section.parts)
+    scripts = [_plotly() if has_charts else "", _text("page.js")]
+    return _environment().get_template("page.html").render(
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        refresh_s=None if refresh_s is None else max(1, round(refresh_s)),
+        policy=_policy(scripts),
+        style=Markup(_text("page.css")),
+        scripts=[Markup(script) for script in scripts],
+        figure=lambda chart: json_for_script(plotly_figure(chart)),
+        data_uri=_data_uri,
+    )  # fmt: skip
+
+
+def json_for_script(content: object) -> Markup:
+    """JSON that cannot end the element it stands in."""
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    text: str = get_plotlyjs()
+    return text
+
+
+@cache
+def _text(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts if script)
+    return f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src {hashes}"
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _data_uri(picture: Picture) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"

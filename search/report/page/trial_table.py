@@ -1,0 +1,74 @@
+"""The table of all trials. Pure."""
+
+from __future__ import annotations
+
+from search.ledger.history import TrialRecord
+from search.report.page.facts import Facts
+from search.report.page.parts import Cell, Part, Section, Table, Text, text_cell
+from search.report.wording import value_text
+
+_REASONS_SHOWN = 3
+
+
+def trial_section(facts: Facts) -> Section:
+    """Every trial: the ranked ones in their order, then the others."""
+    reasons = list(dict.fromkeys(filter(None, (_why_no_joules(trial) for trial in facts.trials))))
+    note = "The largest budget ranks first, then the metric. A click on a column's name sorts by it."
+    parts: list[Part] = [Text(text=note), trial_table(facts)]
+    if reasons:
+        shown = "; ".join(reasons[:_REASONS_SHOWN])
+        parts.append(Text(text=f"Energy is empty where it is unknown: {shown}."))
+    return Section(key="trials", title="Trials", parts=parts)
+
+
+def trial_table(facts: Facts) -> Table:
+    """A row for each trial."""
+    ranks = {trial.trial_id: rank for rank, trial in enumerate(facts.ranked, start=1)}
+    rest = [trial for trial in facts.trials if trial.trial_id not in ranks]
+    columns = ("rank", "trial", "state", facts.metric, "epochs", "rung", "time (s)", "energy (J)")
+    return Table(
+        caption=f"{len(facts.trials)} trials of {facts.name}",
+        columns=[*columns, *facts.shown_hparams],
+        rows=[_row(facts, trial, ranks.get(trial.trial_id)) for trial in [*facts.ranked, *rest]],
+    )
+
+
+def number_cell(value: float | int | None, text: str | None = None, hint: str = "") -> Cell:
+    """A cell of a number; unknown it is empty."""
+    return Cell(text="" if value is None else text or value_text(value), order=value, hint=hint)
+
+
+def _row(facts: Facts, trial: TrialRecord, rank: int | None) -> list[Cell]:
+    name = trial.trial_id + (" (default)" if trial.origin == "default" else "")
+    state = trial.status + (f": {trial.cause}" if trial.cause and trial.cause != trial.status else "")
+    return [
+        number_cell(rank),
+        Cell(text=name, order=trial.trial_id),
+        Cell(text=state, order=state, hint=trial.message),
+        number_cell(trial.value(facts.metric)),
+        number_cell(trial.epochs),
+        number_cell(trial.rung),
+        number_cell(trial.seconds, f"{trial.seconds:.1f}"),
+        _joules_cell(trial),
+        *(_hparam_cell(trial, name) for name in facts.shown_hparams),
+    ]
+
+
+def _joules_cell(trial: TrialRecord) -> Cell:
+    mj = trial.energy.total_mj
+    if mj is None:
+        return number_cell(None, hint=_why_no_joules(trial))
+    return number_cell(mj / 1000, f"{mj / 1000:.1f}")
+
+
+def _hparam_cell(trial: TrialRecord, name: str) -> Cell:
+    value = trial.hparams.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number_cell(value)
+    return text_cell(value)
+
+
+def _why_no_joules(trial: TrialRecord) -> str:
+    if trial.energy.total_mj is not None:
+        return ""
+    return trial.sources.get("reason") or "no sensor was read"

@@ -1,0 +1,177 @@
+"""What came out of a run, in sentences. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from search.ledger.history import TrialRecord
+from search.report.page.edges import edge_sentence, edges
+from search.report.page.facts import Facts
+from search.report.wording import duration, hparams_text, value_text
+
+_LATE_SHARE = 0.75  # of the trials were asked for before the best one
+
+
+def verdict(facts: Facts) -> list[str]:
+    """The verdict: what is best, and whether it is better than the default."""
+    promoted = facts.promotion.winner if facts.promotion else None
+    if promoted is not None:
+        return [promoted_verdict(facts, promoted), *_best_of_search(facts)]
+    return _best_of_search(facts) + _against_default(facts)
+
+
+def promoted_verdict(facts: Facts, row: Mapping[str, Any]) -> str:
+    """The winner's gain over the default with its interval; a tie is called a tie."""
+    name, metric = row["trial_id"], _tested_metric(facts, row)
+    if row["is_default"]:
+        return (
+            f"The default configuration ({name}) is the best after full training on {_seeds(row)}: "
+            f"nothing that was searched beats it on validation."
+        )
+    gain = row["gain_mean"]
+    if gain is None:
+        return (
+            f"{name} is the best after full training on {_seeds(row)}; the default has no score to compare."
+        )
+    gained = f"{abs(gain):.4g} in {metric}{_interval_text(row)}"
+    said = str(row["verdict"]).removesuffix(", on validation")
+    if said == "tie":
+        return (
+            f"A tie: full training cannot tell {name} from the default configuration. "
+            f"The difference is {gain:+.4g} in {metric}{_interval_text(row)}, and 0 lies in the interval."
+        )
+    is_better = (gain > 0) == (facts.space.mode == "max")
+    if said == "one seed":
+        word = "ahead of" if is_better else "behind"
+        return f"{name} is {word} the default by {gained}, on one seed: that may be chance."
+    word = "better" if is_better else "worse"
+    flattered = (
+        " This is on validation, which flatters what was chosen by it." if "validation" in metric else ""
+    )
+    return f"{name} is {word} than the default configuration by {gained}.{flattered}"
+
+
+def ending(facts: Facts) -> str:
+    """Which limit ended the run, or that it goes on."""
+    if facts.history.ended is None:
+        return "The run goes on, or was killed: its journal has no end yet."
+    return f"The run ended: {facts.history.ended}."
+
+
+def trust_sentence(facts: Facts) -> str:
+    """Whether cheap scores ranked like dearer ones."""
+    if len(facts.space.ladder.rungs) < 2:
+        return "There is one rung, so no cheap score had to be trusted."
+    known = [trust for trust in facts.trust if trust.overall is not None]
+    if not known:
+        return "Too few trials ended two rungs to tell whether cheap scores can be trusted."
+    doubted = [trust for trust in known if trust.warning]
+    if not doubted:
+        return "Cheap scores can be trusted here: lower rungs ranked trials like the rungs above them."
+    return f"Cheap scores are in doubt: {'; '.join(trust.warning or '' for trust in doubted)}."
+
+
+def advice(facts: Facts) -> list[str]:
+    """What to try next, the most useful first."""
+    return list(_advice(facts)) or ["Nothing in particular: no end of a range was reached, nothing failed."]
+
+
+def _advice(facts: Facts) -> Iterator[str]:
+    folder = shlex.quote(str(facts.ledger.folder))
+    promoted = facts.promotion.winner if facts.promotion else None
+    if facts.best is None:
+        yield "No trial has a score: look at the failures below first."
+    elif promoted is None:
+        yield (
+            "Train the best in full beside the default, with fresh seeds, to know whether the gain is real: "
+            f"python scripts/promote.py {folder} --top 3"
+        )
+    elif str(promoted["verdict"]).startswith(("tie", "one seed")):
+        num_seeds = max(5, 2 * promoted["num_seeds"])
+        yield (
+            f"More seeds narrow the interval: python scripts/promote.py {folder} --top 1 --seeds {num_seeds}"
+        )
+    if facts.best is not None:
+        for name, edge in edges(facts.space, facts.best).items():
+            at = value_text(facts.best.hparams[name])
+            yield f"{edge_sentence(name)} ({name}={at} is at the {edge} end)"
+    yield from _of_the_course(facts)
+
+
+def _of_the_course(facts: Facts) -> Iterator[str]:
+    num_trials = len(facts.trials)
+    best = facts.best
+    if best is not None and num_trials >= 8 and best.number >= _LATE_SHARE * num_trials:
+        yield (
+            f"The best trial was number {best.number + 1} of {num_trials}: it came late, so more trials "
+            f"(--trials {2 * num_trials} with the same --name) may find a better one."
+        )
+    yield from dict.fromkeys(trust.warning for trust in facts.trust if trust.overall and trust.warning)
+    causes = Counter(trial.cause for trial in facts.trials if trial.status in ("failed", "diverged"))
+    if causes:
+        counts = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
+        yield f"{sum(causes.values())} of {num_trials} trials did not end well ({counts}): see Failures."
+    if facts.spent_j is None and facts.trials:
+        yield f"Joules are unknown: {facts.energy_reason}"
+
+
+def _best_of_search(facts: Facts) -> list[str]:
+    best = facts.best
+    if best is None:
+        return ["No trial has a score."]
+    assert best.rung is not None, "is_comparable"
+    hparams = hparams_text(best.hparams, facts.shown_hparams)
+    return [
+        f"Best of the search: {_named(best)} with {facts.metric} {value_text(best.value(facts.metric))} at "
+        f"{facts.rung_name(best.rung)}{': ' + hparams if hparams else ''}."
+    ]
+
+
+def _against_default(facts: Facts) -> list[str]:
+    """The search's own comparison, which is of one seed and chosen for its score."""
+    best, default = facts.best, facts.default
+    if best is None or default is None:
+        return []
+    if best is default:
+        return ["That is the default configuration: nothing that was searched beats it."]
+    assert best.rung is not None, "is_comparable"
+    rungs = [rung for rung in range(best.rung, -1, -1) if default.value_at(facts.metric, rung) is not None]
+    if not rungs:
+        return ["The default configuration has no score to compare it with."]
+    ours, its = best.value_at(facts.metric, rungs[0]), default.value_at(facts.metric, rungs[0])
+    if ours is None or its is None:
+        return ["The two have no score at one rung, so they do not compare."]
+    return [
+        f"At {facts.rung_name(rungs[0])} the default configuration has {value_text(its)} and the best "
+        f"{value_text(ours)}: {ours - its:+.4g}, of one seed each and chosen for it, so not yet a gain."
+    ]
+
+
+def spent_text(facts: Facts) -> str:
+    """What the run took: "24 trials, 1:40, 0.0123 kWh"."""
+    joules = facts.spent_j
+    energy = "energy unknown" if joules is None else f"{joules / 3.6e6:.4f} kWh ({joules:.1f} J)"
+    return f"{len(facts.trials)} trials, {duration(facts.seconds)}, {energy}"
+
+
+def _named(trial: TrialRecord) -> str:
+    return trial.trial_id + (" (the default)" if trial.origin == "default" else "")
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    return f"{row['num_seeds']} seed{'s' if row['num_seeds'] != 1 else ''}"
+
+
+def _interval_text(row: Mapping[str, Any]) -> str:
+    if row["gain_low"] is None:
+        return ""
+    return f" (95 % interval {row['gain_low']:.4g} to {row['gain_high']:.4g}, {_seeds(row)})"
+
+
+def _tested_metric(facts: Facts, row: Mapping[str, Any]) -> str:
+    """The metric's name with the set that the gain is of."""
+    plain = facts.metric.removeprefix("val_")
+    return f"{plain} on {'validation' if 'on validation' in str(row['verdict']) else 'test'}"

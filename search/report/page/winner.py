@@ -1,0 +1,212 @@
+"""The promoted configurations against the default, and what the winner gets wrong."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from search.ledger.history import TrialRecord
+from search.report.chart import BLUE, Chart, Mark, Scale, Series
+from search.report.page.facts import Facts, Promotion
+from search.report.page.parts import Cell, Part, Picture, Pictures, Section, Table, Text, text_cell
+from search.report.page.trial_table import number_cell
+from search.report.page.verdict import promoted_verdict
+from search.report.wording import value_text
+from search.trial.finals import PICTURES
+
+_HARDEST = 10
+_CLASS_SCORES = ("num_images", "accuracy", "precision", "f1")  # of per_class.csv
+_MOST_PAIRS = 10
+_MOST_PICTURES = 24
+_PLOTS = {"confusion_normalised.png": "Confusion of the test set", "curves.png": "Training curves"}
+
+
+def winner_section(facts: Facts) -> Section:
+    """The gain over the default with its interval; a sentence with the way there before any promotion."""
+    promotion = facts.promotion
+    if promotion is None:
+        none = "Nothing has been promoted yet: promote.py trains the best in full beside the default."
+        return Section(key="winner", title="Winner against default", parts=[Text(text=none)])
+    winner = promotion.winner
+    if winner is None:
+        none = "No promoted training has ended well yet, so nothing compares with the default."
+        return Section(key="winner", title="Winner against default", parts=[Text(text=none)])
+    parts: list[Part] = [Text(text=promoted_verdict(facts, winner), is_lead=True), _table(facts, promotion)]
+    parts[1:1] = _gain_chart(facts, promotion)
+    return Section(
+        key="winner",
+        title="Winner against default",
+        parts=[*parts, *_mistakes(promotion, str(winner["trial_id"]))],
+    )
+
+
+def _gain_chart(facts: Facts, promotion: Promotion) -> list[Chart]:
+    rows = [row for row in promotion.rows if row["gain_mean"] is not None]
+    if not rows:
+        return []
+    places = list(range(len(rows) - 1, -1, -1))
+    points = Series(
+        name="gain",
+        x=[row["gain_mean"] for row in rows],
+        y=places,
+        errors=[_reach(row) for row in rows],
+        hover=[f"{row['trial_id']}: {row['gain_mean']:+.4g}, {row['verdict']}" for row in rows],
+        colour=BLUE,
+        is_in_legend=False,
+        size_px=10,
+    )
+    plain = facts.metric.removeprefix("val_")
+    side = "right" if facts.space.mode == "max" else "left"
+    chart = Chart(
+        key="gain",
+        title="Gain over the default configuration",
+        x=Scale(title=f"difference in {plain}, with its 95 % interval (better to the {side})"),
+        y=Scale(
+            title="",
+            ticks=tuple((place, str(row["trial_id"])) for place, row in zip(places, rows, strict=True)),
+            span=(-0.6, len(rows) - 0.4),
+        ),
+        series=[points],
+        marks=[Mark(at=0.0, text="as the default")],
+        height_px=170 + 40 * len(rows),
+    )
+    return [chart]
+
+
+def _reach(row: Mapping[str, Any]) -> tuple[float, float]:
+    if row["gain_low"] is None:
+        return 0.0, 0.0
+    return row["gain_mean"] - row["gain_low"], row["gain_high"] - row["gain_mean"]
+
+
+def _table(facts: Facts, promotion: Promotion) -> Table:
+    plain = facts.metric.removeprefix("val_")
+    columns = ("rank", "trial", "seeds", f"validation {plain}", f"test {plain}", "95 % interval")
+    return Table(
+        caption="Promoted configurations, ranked by validation",
+        columns=[
+            *columns,
+            "gain",
+            "95 % interval of the gain",
+            "verdict",
+            "energy (J)",
+            *facts.shown_hparams,
+        ],
+        rows=[_row(facts, row) for row in promotion.rows],
+    )
+
+
+def _row(facts: Facts, row: Mapping[str, Any]) -> list[Cell]:
+    joules = row["energy_j"]
+    hparams = [row.get(name) for name in facts.shown_hparams]
+    return [
+        number_cell(row["rank"]),
+        text_cell(f"{row['trial_id']}{' (default)' if row['is_default'] else ''}"),
+        number_cell(row["num_seeds"]),
+        number_cell(row["val_mean"]),
+        number_cell(row["test_mean"]),
+        text_cell(_interval(row, "test")),
+        number_cell(row["gain_mean"]),
+        text_cell(_interval(row, "gain")),
+        text_cell(row["verdict"]),
+        number_cell(
+            joules, None if joules is None else f"{joules:.1f}", "" if joules else facts.energy_reason
+        ),
+        *(number_cell(v) if isinstance(v, float | int) and v is not True else text_cell(v) for v in hparams),
+    ]
+
+
+def _interval(row: Mapping[str, Any], name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "" if low is None else f"{low:.4g} to {high:.4g}"
+
+
+def _mistakes(promotion: Promotion, source: str) -> Iterator[Part]:
+    """Confusion, hardest classes and wrong pictures of the winner's first training."""
+    trainings = promotion.trainings(source)
+    if not trainings:
+        return
+    first, folder = trainings[0], promotion.ledger.trial_folder(trainings[0].trial_id)
+    yield Text(text=f"What follows is of {_named(first)}: {folder}")
+    plots = [(name, caption) for name, caption in _PLOTS.items() if (folder / name).is_file()]
+    yield from (
+        Pictures(pictures=[Picture(png=(folder / name).read_bytes(), caption=caption)])
+        for name, caption in plots
+    )
+    yield from _hardest(_read(folder / "per_class.csv"))
+    yield from _confused(_read(folder / "confused_pairs.csv"))
+    yield from _wrong_pictures(folder)
+
+
+def _named(training: TrialRecord) -> str:
+    return f"the full training {training.trial_id} (hparams of {training.source}, seed {training.seed})"
+
+
+def _hardest(rows: Sequence[Mapping[str, str]]) -> Iterator[Part]:
+    scored = sorted((row for row in rows if row["accuracy"]), key=lambda row: float(row["accuracy"]))
+    if scored:
+        yield Table(
+            caption="Hardest classes of the test set",
+            columns=("class", "images", "accuracy (share)", "precision", "F1"),
+            rows=[
+                [text_cell(row["label"]), *(_csv_number(row[name]) for name in _CLASS_SCORES)]
+                for row in scored[:_HARDEST]
+            ],
+        )
+
+
+def _confused(rows: Sequence[Mapping[str, str]]) -> Iterator[Part]:
+    if rows:
+        yield Table(
+            caption="Most confused pairs",
+            columns=("class", "taken for", "images", "share of the class"),
+            rows=[
+                [
+                    text_cell(row["label"]),
+                    text_cell(row["predicted"]),
+                    _csv_number(row["num_images"]),
+                    _csv_number(row["share"]),
+                ]
+                for row in rows[:_MOST_PAIRS]
+            ],
+        )
+
+
+def _wrong_pictures(folder: Path) -> Iterator[Part]:
+    """The surest mistakes; a sentence where their pictures were not kept."""
+    rows = _read(folder / "mistakes.csv")
+    files = sorted((folder / PICTURES).glob("*.png"))[:_MOST_PICTURES]
+    if not rows:
+        return
+    yield Text(
+        text=f"{len(rows)} images of the test set got the wrong class; the surest mistakes come first."
+    )
+    if not files:
+        yield Text(text="Their pictures were not kept with this training.")
+        return
+    yield Pictures(
+        pictures=[
+            Picture(png=file.read_bytes(), caption=_mistake_caption(row))
+            for file, row in zip(files, rows, strict=False)
+        ],
+        is_small=True,
+    )
+
+
+def _mistake_caption(row: Mapping[str, str]) -> str:
+    return f"{row['image']}: {row['label']} taken for {row['predicted']} ({float(row['score']):.2f})"
+
+
+def _csv_number(text: str) -> Cell:
+    value = float(text) if text else math.nan
+    return number_cell(None) if math.isnan(value) else number_cell(value, value_text(value))
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,69 @@
+"""How much each searched parameter matters for the score: functional ANOVA by Optuna."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from search.sampling.axes import Axis, axis_of
+from search.space import Space
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+FEWEST = 8  # trials; a forest of fewer points splits by chance
+Scored = tuple[Mapping[str, Any], float]  # hparams and score
+
+
+class TooFew(ValueError):
+    """Nothing can be said of importance; the message says why."""
+
+
+def importances(space: Space, scored: Sequence[Scored]) -> dict[str, float]:
+    """The share of the score's variance that each parameter explains by itself, largest first; they add up
+    to 1. Parameters that not every trial has (`when`) are left out.
+
+    Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter Importance": a forest of 64
+    trees, whose seed is fixed.
+
+    Raises:
+        TooFew: Fewer than eight trials lie in the space, or their scores or parameters do not differ.
+    """
+    axes = {name: axis_of(parameter) for name, parameter in space.parameters.items()}
+    fitting = [(hparams, value) for hparams, value in scored if space.contains(hparams)]
+    names = [name for name in axes if all(space.is_active(name, hparams) for hparams, _ in fitting)]
+    if len(fitting) < FEWEST:
+        raise TooFew(f"{len(fitting)} trials with a score lie in the space, and it takes {FEWEST}")
+    if not names:
+        raise TooFew("no parameter is searched in every trial")
+    if len({value for _, value in fitting}) < 2:
+        raise TooFew("all scores are the same")
+    study = optuna.create_study()
+    study.add_trials([_frozen({name: axes[name] for name in names}, *each) for each in fitting])
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return optuna.importance.get_param_importances(study, evaluator=evaluator)
+
+
+def _frozen(axes: Mapping[str, Axis], hparams: Mapping[str, Any], value: float) -> optuna.trial.FrozenTrial:
+    codes = {name: axis.encode(hparams[name]) for name, axis in axes.items()}
+    return optuna.create_trial(
+        params=codes, distributions={name: _distribution(axis) for name, axis in axes.items()}, value=value
+    )
+
+
+def _distribution(axis: Axis) -> BaseDistribution:
+    if not axis.is_ordered:
+        return CategoricalDistribution(list(range(int(axis.high) + 1)))
+    if axis.is_whole:
+        return IntDistribution(int(axis.low), int(axis.high), log=axis.log, step=axis.step)
+    return FloatDistribution(axis.low, axis.high, log=axis.log)
