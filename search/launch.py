@@ -27,6 +27,7 @@ from search.preflight import Order, PreflightError, Report, order_for
 from search.preflight.local import examining, report_of
 from search.preflight.order import problems_of
 from search.report.console import ConsoleView
+from search.report.foretold import Foretold
 from search.report.unwritten import Unwritten
 from search.run import Run
 from search.run.keeping import Keeper
@@ -138,7 +139,8 @@ def _launched(
         )
         if how.rerun_failed:
             run.rerun_failed()
-        return run, _executed(run, background, output)
+        foretold = None if how.should_test else Foretold(run, make_sampler, output)
+        return run, _executed(run, background, foretold, output)
 
 
 @contextmanager
@@ -214,11 +216,14 @@ def _shared_text(space: Space, background: Background) -> str:
     )
 
 
-def _executed(run: Run, background: Background | None, output: RichConsole) -> str:
+def _executed(run: Run, background: Background | None, foretold: Foretold | None, output: RichConsole) -> str:
     """Execute `run` with everything that follows it; gives why it ended."""
     from search.cluster.execute import execute
 
     tables, unwritten = Tables(run.ledger, run.space), Unwritten(output)
+    if foretold:
+        foretold.begin()
+        run.subscribe(unwritten.guarding(foretold.on_event))
     with ConsoleView(run, output) as view, _interruptible(run, output):
         run.subscribe(view.on_event)
         run.subscribe(unwritten.on_event)
@@ -228,6 +233,8 @@ def _executed(run: Run, background: Background | None, output: RichConsole) -> s
         run.subscribe(unwritten.guarding(lambda event: tables.on_event(event, run.history)))
         assert run.space.resources.workers
         reason = execute(run, slots=run.space.resources.workers, background=background)
+    if foretold:
+        foretold.close()
     if unwritten.reason:
         raise StorageError(f"the run ended ({reason}), but {unwritten.reason}")
     return reason

@@ -10,9 +10,10 @@ from made_runs import SteadyMeter, executed, fateful_space, listed, made_space, 
 from rich.console import Console
 
 from search.budget import Limits, Spent
+from search.forecast import forecast
 from search.ledger import Ledger
 from search.report.console import ConsoleView
-from search.report.plan import expected_trials, print_plan
+from search.report.plan import print_plan
 from search.report.summary import print_promotion, print_summary
 from search.report.wording import budget_text, duration, limits_text, parameter_text, value_text
 from search.run import Run
@@ -63,11 +64,11 @@ def test_budgets_ranges_and_limits_read_as_words() -> None:
 
 
 def test_a_plan_says_how_many_trials_each_rung_will_see(tmp_path: Path) -> None:
-    space = made_space(tmp_path, overrides=["search.limits.trials=27"])
-    assert expected_trials(space) == [27.0, 9.0, 3.0]
+    space = made_space(tmp_path, overrides=["search.limits.trials=27", "search.scheduler={mode: none}"])
     output = console()
-    print_plan(space, [], output)
-    assert "2     9 epochs               3" in shown(output)
+    print_plan(space, [], output, forecast(space, None, sampler_for))
+    assert "2     9 epochs               27             162" in shown(output)
+    assert "forecast: 27 trials, 243 epochs; the first epochs tell the time" in shown(output)
     assert "16, 32, 64, 128" in shown(output)
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.cli.background import add_background_flags, background_pair
+from search.cli.foretelling import foretold
 from search.cli.rerun import add_rerun_flag, check_rerun, name_run, print_estimate
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
+    from search.forecast import Forecast
     from search.sampling.proposal import EarlierTrial, Sampler
     from search.space import Space
     from search.trial.background import Pair
@@ -122,11 +124,18 @@ def main(options: argparse.Namespace) -> int:
     background = background_pair(options)
     known = _known(space, output)
     proposals = designed(space, _defaults(space))
-    if options.dry_run or proposals:
-        print_plan(space, proposals, output)
     if options.dry_run:
+        print_plan(space, proposals, output, _foretold(space, known, options, output))
         return 0
+    if proposals:
+        print_plan(space, proposals, output)
     return _search(space, known, background, options, output)
+
+
+def _foretold(
+    space: Space, known: list[EarlierTrial], options: argparse.Namespace, output: RichConsole
+) -> Forecast | None:
+    return foretold(space, _defaults(space), options.results, lambda fitted: _sampler(fitted, known), output)
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:

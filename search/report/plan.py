@@ -7,22 +7,27 @@ from collections.abc import Sequence
 from rich.console import Console as RichConsole
 from rich.table import Table
 
-from search.report.wording import parameter_text, rung_text
+from search.forecast import Forecast
+from search.report.forecast import forecast_lines, ladder_table
+from search.report.wording import parameter_text
 from search.sampling.designs import describe_design
 from search.sampling.proposal import Proposal
 from search.space import Space
 
 
-def print_plan(space: Space, proposals: Sequence[Proposal], output: RichConsole) -> None:
-    """Print parameters, ladder with the trials expected at each rung, limits, and a list's points.
+def print_plan(
+    space: Space, proposals: Sequence[Proposal], output: RichConsole, told: Forecast | None = None
+) -> None:
+    """Print parameters, ladder, limits, a list's points, and what the search will take.
 
     Args:
         proposals: The points of a list or a design; none if a sampler chooses them.
+        told: None leaves out what it would say.
     """
     objective = ", ".join(f"{name} ({mode})" for name, mode in zip(space.objective, space.modes, strict=True))
     output.print(f"[bold]{space.name}[/bold]: {space.title}, {objective}")
     output.print(_parameters(space))
-    output.print(_ladder(space))
+    output.print(ladder_table(space, told))
     output.print(_horizon(space), soft_wrap=True)
     for line in describe_design(proposals):
         output.print(line, soft_wrap=True)
@@ -34,19 +39,8 @@ def print_plan(space: Space, proposals: Sequence[Proposal], output: RichConsole)
         ", ".join(f"{value:g} {name}" for name, value in limits.items()) or "none: it runs until interrupted"
     )
     output.print(f"sampler {space.sampler}, seed {space.seed}; limits: {text}")
-
-
-def expected_trials(space: Space) -> list[float] | None:
-    """Trials that train at each rung if one in eta goes on; None without a limit on trials.
-
-    Successive halving that decides on arrival lets more through: early trials have few to be
-    compared with.
-    """
-    num_trials = space.limits.trials
-    if num_trials is None:
-        return None
-    eta = space.scheduler.eta if space.scheduler.mode == "stopping" else 1.0
-    return [max(1.0, num_trials / eta**rung) for rung in range(len(space.ladder.rungs))]
+    for line in forecast_lines(told) if told else ():
+        output.print(line, soft_wrap=True)
 
 
 def _horizon(space: Space) -> str:
@@ -65,15 +59,4 @@ def _parameters(space: Space) -> Table:
         table.add_row(name, parameter_text(parameter))
     for name, value in space.fixed.items():
         table.add_row(name, f"{value} (fixed)")
-    return table
-
-
-def _ladder(space: Space) -> Table:
-    table = Table(
-        "rung", "a trial has then used", "trials, about", box=None, pad_edge=False, header_style="dim"
-    )
-    expected = expected_trials(space)
-    for rung in range(len(space.ladder.rungs)):
-        used = rung_text(space.ladder, rung)
-        table.add_row(str(rung), used, f"{expected[rung]:.0f}" if expected else "unlimited")
     return table

@@ -12,6 +12,8 @@ from rich.table import Table
 from search.accounting.outcomes import outcomes_text
 from search.identical import identical_trials
 from search.report.failures import print_failures
+from search.report.forecast import outcome_text
+from search.report.foretold import kept_forecast
 from search.report.wording import duration, hparams_text, value_text
 from search.run import Run
 from search.run.objective import pareto_front
@@ -33,6 +35,9 @@ def print_summary(run: Run, reason: str, output: RichConsole) -> None:
     spent = run.spent
     energy = "energy unknown" if spent.kwh is None else f"{spent.kwh:.4f} kWh"
     output.print(f"{len(run.history.trials)} trials ({counts}) in {duration(spent.hours * 3600)}, {energy}")
+    if told := kept_forecast(run.ledger):
+        epochs = sum(len(trial.rows) for trial in run.history.trials.values())
+        output.print(outcome_text(told, epochs=epochs, spent=spent), soft_wrap=True)
     if outcomes := outcomes_text(run.history):
         output.print(f"energy by outcome: {outcomes}", soft_wrap=True)
     if spent.kwh is None:

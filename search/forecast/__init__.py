@@ -1,0 +1,9 @@
+"""What a search will cost, said before it is started."""
+
+from __future__ import annotations
+
+from search.forecast.costs import Costs, PointCost
+from search.forecast.earlier import earlier_costs, observed_costs
+from search.forecast.forecast import Forecast, Span, forecast
+
+__all__ = ["Costs", "Forecast", "PointCost", "Span", "earlier_costs", "forecast", "observed_costs"]

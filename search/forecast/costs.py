@@ -1,0 +1,118 @@
+"""What configurations were seen to take, epoch by epoch: the forecast's only measured input. Pure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from search.budget import Ladder
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointCost:
+    """What one configuration takes.
+
+    Attributes:
+        start_s: From a warm worker's start of a training to its first step.
+        epoch_s: An epoch at each rung, scoring included; None where it was not seen.
+        epoch_j: Its joules; None where no sensor was read.
+        checkpoint_mib: One checkpoint of it.
+    """
+
+    hparams: Mapping[str, Any]
+    start_s: float
+    epoch_s: tuple[float | None, ...]
+    epoch_j: tuple[float | None, ...] = ()
+    checkpoint_mib: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What is known of a space's configurations.
+
+    Args:
+        points: At least one.
+        source: Where it is known from, in words.
+        first_s: From the command to the first training, once a run.
+    """
+
+    points: tuple[PointCost, ...]
+    source: str
+    first_s: float
+
+    @classmethod
+    def of_nothing(cls, num_rungs: int) -> Costs:
+        """An epoch is a second, to count by."""
+        point = PointCost(hparams={}, start_s=0.0, epoch_s=(1.0,) * num_rungs)
+        return cls(points=(point,), source="", first_s=0.0)
+
+    def of(self, hparams: Mapping[str, Any]) -> PointCost:
+        """The seen configuration that should cost what `hparams` do.
+
+        It has as many of the same names (model, optimizer, ...) as any; of those it is the nearest in batch
+        size, which decides how many steps an epoch has and how well each uses the device.
+        """
+        num_same = [_num_same_names(point.hparams, hparams) for point in self.points]
+        alike = [point for point, num in zip(self.points, num_same, strict=True) if num == max(num_same)]
+        return min(alike, key=lambda point: _distance(point.hparams, hparams))
+
+
+def filled(points: Sequence[PointCost], ladder: Ladder) -> tuple[PointCost, ...]:
+    """The points with the rungs that each did not come to: other points' ratio there, else by the work.
+
+    Work is examples times pixels; one epoch at a rung is to one at another as the median of the points that
+    were seen at both.
+    """
+    return tuple(
+        replace(
+            point,
+            epoch_s=_filled([one.epoch_s for one in points], point.epoch_s, ladder),
+            epoch_j=_filled([one.epoch_j for one in points], point.epoch_j, ladder),
+        )
+        for point in points
+    )
+
+
+def _filled(
+    all_rows: Sequence[Sequence[float | None]], row: Sequence[float | None], ladder: Ladder
+) -> tuple[float | None, ...]:
+    seen = [rung for rung, value in enumerate(row) if value is not None]
+    if not seen:
+        return tuple(row)
+    return tuple(
+        _estimated(all_rows, row, min(seen, key=lambda known: abs(known - rung)), rung, ladder)
+        if value is None
+        else value
+        for rung, value in enumerate(row)
+    )
+
+
+def _estimated(
+    all_rows: Sequence[Sequence[float | None]],
+    row: Sequence[float | None],
+    known: int,
+    rung: int,
+    ladder: Ladder,
+) -> float:
+    pairs = [(other[rung], other[known]) for other in all_rows if len(other) > max(rung, known)]
+    ratios = [there / here for there, here in pairs if there is not None and here]
+    by_work = ladder.epoch_work(rung) / ladder.epoch_work(known)
+    value = row[known]
+    assert value is not None
+    return value * (statistics.median(ratios) if ratios else by_work)
+
+
+def _num_same_names(seen: Mapping[str, Any], asked: Mapping[str, Any]) -> int:
+    return sum(
+        asked.get(name) == value for name, value in seen.items() if isinstance(value, str | bool | None)
+    )
+
+
+def _distance(seen: Mapping[str, Any], asked: Mapping[str, Any]) -> float:
+    sizes = seen.get("batch_size"), asked.get("batch_size")
+    if all(isinstance(size, int | float) and size > 0 for size in sizes):
+        return abs(math.log(sizes[0] / sizes[1]))  # type: ignore[operator]
+    return 0.0

@@ -1,0 +1,141 @@
+"""What a search will take: medians and ranges over simulated searches."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from search.forecast.costs import Costs
+from search.forecast.simulated import MOST_TRIALS, Simulated, simulate
+from search.sampling.proposal import Sampler
+from search.space import Space
+
+_SIMULATED = 15
+_MOST_S = 2.0  # of simulating: what is left of the 15 then is not simulated
+_UNSURE = 0.15  # of the measured costs, either way: what two runs on one idle machine differ by
+
+
+@dataclass(frozen=True)
+class Span:
+    """A median with the range that it stands in."""
+
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float], *, unsure: float = 0.0) -> Span:
+        """Of simulated searches; `unsure` widens it by a share either way."""
+        return cls(min(values) * (1 - unsure), statistics.median(values), max(values) * (1 + unsure))
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a search will take.
+
+    Attributes:
+        epochs: In all, and `rung_epochs` at each rung; `rung_trials` end it.
+        seconds: From the run's start, Ray's own left out; None where no cost is known.
+        kwh: None where no joules are known.
+        disk_gib: Most that checkpoints take at once; None where their size is unknown.
+        reason: Why most simulated searches ended; `is_endless` if no limit does.
+        source: Where the costs are known from.
+    """
+
+    num_trials: Span
+    epochs: Span
+    rung_epochs: tuple[Span, ...]
+    rung_trials: tuple[Span, ...]
+    seconds: Span | None
+    kwh: Span | None
+    disk_gib: float | None
+    reason: str
+    is_endless: bool
+    source: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for forecast.json."""
+        return {name: _plain(value) for name, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Forecast:
+        """The forecast that `to_dict` was called on."""
+        spans = {
+            name: Span(**plain[name]) if name in plain else None
+            for name in ("num_trials", "epochs", "seconds", "kwh")
+        }
+        rungs = {name: tuple(Span(**span) for span in plain[name]) for name in ("rung_epochs", "rung_trials")}
+        rest = {name: plain.get(name) for name in ("disk_gib", "reason", "is_endless", "source")}
+        return cls(**spans, **rungs, **rest)  # type: ignore[arg-type]
+
+
+def forecast(space: Space, costs: Costs | None, make_sampler: Callable[[Space], Sampler]) -> Forecast:
+    """Simulate the search several times, each with other scores.
+
+    Args:
+        costs: None foretells trials and epochs alone, and leaves out limits on time and energy.
+        make_sampler: Called for each; it decides which configurations are tried, at random.
+
+    Raises:
+        ValueError: Rungs are measured in joules: how many epochs each holds is not known before.
+    """
+    if space.ladder.joules:
+        raise ValueError("how many epochs a rung of joules holds is known only when it has been trained")
+    searches = _simulated(space, costs, make_sampler)
+    reasons = [search.reason for search in searches]
+    kwh = [search.kwh for search in searches if search.kwh is not None]
+    return Forecast(
+        num_trials=Span.of([search.num_trials for search in searches]),
+        epochs=Span.of([sum(search.epochs) for search in searches]),
+        rung_epochs=_by_rung([search.epochs for search in searches]),
+        rung_trials=_by_rung([search.trials for search in searches]),
+        seconds=Span.of([search.seconds for search in searches], unsure=_UNSURE) if costs else None,
+        kwh=Span.of(kwh, unsure=_UNSURE) if len(kwh) == len(searches) else None,
+        disk_gib=_disk_gib(space, costs, searches),
+        reason=max(reasons, key=reasons.count),
+        is_endless=any(search.num_trials > MOST_TRIALS for search in searches),
+        source=costs.source if costs else "",
+    )
+
+
+def _simulated(
+    space: Space, costs: Costs | None, make_sampler: Callable[[Space], Sampler]
+) -> list[Simulated]:
+    # A threshold on the metric, or joules beside it, mean nothing to made scores.
+    plain = replace(space, sampler="random", early_stop_threshold=None, cost=None)
+    if costs is None:
+        plain = replace(plain, limits=replace(space.limits, hours=None, kwh=None))
+        costs = Costs.of_nothing(len(space.ladder.rungs))
+    ends_s, searches = time.monotonic() + _MOST_S, []
+    for seed in range(_SIMULATED):
+        seeded = replace(plain, seed=seed)
+        searches.append(simulate(seeded, make_sampler(seeded), costs, seed=seed))
+        if time.monotonic() > ends_s:
+            break
+    return searches
+
+
+def _by_rung(counts: Sequence[Sequence[int]]) -> tuple[Span, ...]:
+    return tuple(Span.of(of_one) for of_one in zip(*counts, strict=True))
+
+
+def _disk_gib(space: Space, costs: Costs | None, searches: Sequence[Simulated]) -> float | None:
+    """At most a checkpoint of every trial, unless a limit lets fewer be kept."""
+    points = costs.points if costs else ()
+    sizes_mib = [point.checkpoint_mib for point in points if point.checkpoint_mib is not None]
+    if not sizes_mib:
+        return None
+    most = max(sizes_mib) * max(search.num_trials for search in searches) / 1024
+    return most if space.limits.disk_gib is None else min(most, space.limits.disk_gib)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Span):
+        return vars(value)
+    return [vars(span) for span in value] if isinstance(value, tuple) else value

@@ -1,0 +1,164 @@
+"""Two-step looks at a space's configurations at its smallest and largest budget, before anything is spent."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from search.energy import meter_for
+from search.forecast.costs import Costs, PointCost, filled
+from search.ledger.journal import LedgerError
+from search.preflight.points import points_of
+from search.space import Choice, Space
+from search.trial.task import TrialTask
+from trainables.checkpoint import save_checkpoint
+from trainables.contract import Budget, Training
+
+_STEPS = 2
+_MOST_POINTS = 9
+_MOST_S = 20.0  # no further configuration is begun after so long
+_FIRST_S = 6.0  # a worker's loading of torch
+_SURE_EXAMPLES = 64  # a share that gives so many tells the number of all within 1 %
+_MIB = 2**20
+
+
+class ProbeError(LedgerError):
+    """A configuration could not be tried; the message says which and why."""
+
+
+def probed_points(space: Space, defaults: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What is tried: each model with its default, smallest and largest batch size, nine points at most."""
+    points = points_of(space, defaults)
+    sizes = space.parameters.get("batch_size")
+    ends = [min(sizes.values), max(sizes.values)] if isinstance(sizes, Choice) else []
+    if sizes is not None and not ends:
+        ends = [getattr(sizes, "low", defaults.get("batch_size")), getattr(sizes, "high", None)]
+    wider = [{**point, "batch_size": size} for point in points for size in ends if size]
+    every = [*points, *wider]
+    return every[:: max(1, -(-len(every) // _MOST_POINTS))]
+
+
+def probed_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, Any]]) -> Costs:
+    """Try the points in as many processes at once as trials will run, each with its share of the cores.
+
+    Args:
+        task: A trial of the space on this machine; its hparams do not matter.
+
+    Raises:
+        ProbeError: A training does not start or fails at its first steps.
+    """
+    workers = space.resources.workers or 1
+    with _pool(workers, max(1, int(task.cpus))) as pool:
+        orders = [[*points[turn % len(points) :], *points[: turn % len(points)]] for turn in range(workers)]
+        answers = list(pool.map(probe, [task] * workers, orders))
+    seen = [found for answer in answers for found in answer]
+    if not seen:
+        raise ProbeError("no configuration could be tried")
+    num_points = len({str(point.hparams) for point in seen})
+    return Costs(
+        points=filled(seen, space.ladder),
+        source=f"two steps of {num_points} configurations, {workers} at a time",
+        first_s=_FIRST_S,
+    )
+
+
+def probe(task: TrialTask, points: Sequence[Mapping[str, Any]]) -> list[PointCost]:
+    """What each point takes, as long as there is time."""
+    ends_s = time.monotonic() + _MOST_S
+    found: list[PointCost] = []
+    for point in points:
+        if found and time.monotonic() > ends_s:
+            break
+        try:
+            found.append(_probed(replace(task, hparams=point)))
+        except Exception as error:
+            raise ProbeError(f"{point}: {type(error).__name__}: {error}") from error
+    return found
+
+
+def _probed(task: TrialTask) -> PointCost:
+    trainable, hparams = task.load()
+    env = replace(task.env(), folder=None)
+    trainable.start(hparams, task.ladder.top, env)  # the first loads the data
+    started_s = time.perf_counter()
+    training = trainable.start(hparams, task.ladder.top, env)
+    start_s = time.perf_counter() - started_s
+    meter = meter_for(gpus=task.gpus, cpus=task.cpus)
+    try:
+        epochs_s = _epochs_s(training, task)
+        used_mj, taken_s = meter.read().total_mj, time.perf_counter() - started_s - start_s
+    finally:
+        meter.close()
+    watts = None if used_mj is None else used_mj / 1000 / taken_s
+    return PointCost(
+        hparams=task.hparams,
+        start_s=start_s,
+        epoch_s=tuple(epochs_s),
+        epoch_j=() if watts is None else tuple(None if one is None else watts * one for one in epochs_s),
+        checkpoint_mib=_checkpoint_mib(training),
+    )
+
+
+def _epochs_s(training: Training, task: TrialTask) -> list[float | None]:
+    """An epoch at the lowest and at the top rung, and at those whose epochs are no other."""
+    rungs = task.ladder.rungs
+    budgets = [replace(rung, epochs=1) for rung in rungs]
+    seen = {
+        budget: _epoch_s(training, task, rungs[budgets.index(budget)]) for budget in (budgets[0], budgets[-1])
+    }
+    return [seen.get(budget) for budget in budgets]
+
+
+def _epoch_s(training: Training, task: TrialTask, budget: Budget) -> float:
+    """A whole epoch at `budget`, from one of two steps: the first such epoch warms up."""
+    size = int(task.hparams.get("batch_size", _SURE_EXAMPLES))
+    few = replace(budget, epochs=task.ladder.top.epochs, subset=_STEPS * size)
+    training.run_epoch(few)
+    started_s = time.perf_counter()
+    values = training.run_epoch(few)
+    taken_s = time.perf_counter() - started_s
+    if "num_samples" not in values or "train_s" not in values:
+        return taken_s  # it does not train on examples: an epoch is an epoch
+    of_one_s = values["train_s"] / values["num_samples"]
+    return of_one_s * _num_examples(training, budget) + values["eval_s"]
+
+
+def _num_examples(training: Training, budget: Budget) -> float:
+    """How many examples an epoch at `budget` has: from epochs on small shares where it is a share."""
+    if isinstance(budget.subset, int):
+        return budget.subset
+    share = 0.001
+    while True:
+        num = training.run_epoch(replace(budget, subset=share))["num_samples"]
+        if num >= _SURE_EXAMPLES or share == 1:
+            return num / share * (1.0 if budget.subset is None else budget.subset)
+        share = min(1.0, share * 1.2 * _SURE_EXAMPLES / num)
+
+
+def _checkpoint_mib(training: Training) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "checkpoint.pt"
+        save_checkpoint(file, {"training": training.state_dict()})
+        return file.stat().st_size / _MIB
+
+
+@contextmanager
+def _pool(workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
+    """Fresh Pythons, as workers are, of so many threads each as Ray gives them."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield pool
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before

@@ -1,0 +1,154 @@
+"""A search in virtual time: the real decisions on made scores, with what epochs were seen to take."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search.energy import EnergyReading
+from search.forecast.costs import Costs, PointCost
+from search.ledger import Ledger
+from search.run import Run
+from search.sampling.proposal import Sampler
+from search.space import Space
+from search.trial import EpochRow
+from search.trial.task import TrialTask
+
+MOST_TRIALS = 500  # a search without a limit on trials would be simulated for ever
+_NOISE = 0.3  # of a score, against the spread of trials: neighbouring rungs rank trials at about 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulated:
+    """How one simulated search went.
+
+    Attributes:
+        epochs: Run at each rung; `trials` ended it.
+        seconds: From the command to the last result.
+        kwh: None where no joules are known.
+        reason: Why it ended.
+    """
+
+    num_trials: int
+    epochs: tuple[int, ...]
+    trials: tuple[int, ...]
+    seconds: float
+    kwh: float | None
+    reason: str
+
+
+class MemoryLedger(Ledger):
+    """A ledger that keeps its events to itself."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("nowhere"))
+        self._events: list[dict[str, Any]] = []
+
+    def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        self._events.append({"time": 0.0, **event})
+        return self._events[-1]
+
+    def events(self) -> list[dict[str, Any]]:
+        return list(self._events)
+
+
+@dataclass
+class _Training:
+    """A trial under way: what it costs, and the luck its scores have."""
+
+    task: TrialTask
+    cost: PointCost
+    epochs_done: int
+    quality: float
+
+
+@dataclass
+class _Clock:
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass
+class _Simulation:
+    """Trains nothing: each epoch ends when its cost says."""
+
+    space: Space
+    run: Run
+    costs: Costs
+    clock: _Clock
+    chance: random.Random
+    qualities: dict[str, float] = field(default_factory=dict)
+    epochs: list[int] = field(default_factory=list)
+    under_way: list[tuple[float, int, _Training]] = field(default_factory=list)
+    order: itertools.count[int] = field(default_factory=itertools.count)
+
+    def execute(self) -> str:
+        """Hand out tasks to free workers and epochs to trials, in the order of their ends."""
+        while self._has_started() or self.under_way:
+            self.clock.now_s, _, training = heapq.heappop(self.under_way)
+            if self.run.on_epoch(training.task.trial_id, self._row(training)) == "go_on":
+                self._schedule(training, start_s=0.0)
+        return self.run.end()
+
+    def _has_started(self) -> bool:
+        """Give every free worker a task, as long as there are any."""
+        workers = self.space.resources.workers or 1
+        while len(self.under_way) < workers and len(self.run.history.trials) <= MOST_TRIALS:
+            task = self.run.next_task()
+            if task is None:
+                break
+            cost = self.costs.of(task.hparams)
+            done = self.run.history.trials[task.trial_id].epochs
+            quality = self.qualities.setdefault(task.trial_id, self.chance.gauss(0, 1))
+            self._schedule(_Training(task, cost, done, quality), start_s=cost.start_s)
+        return bool(self.under_way)
+
+    def _schedule(self, training: _Training, *, start_s: float) -> None:
+        rung = self.space.ladder.rung_for(training.epochs_done)
+        end_s = self.clock.now_s + start_s + (training.cost.epoch_s[rung] or 0.0)
+        heapq.heappush(self.under_way, (end_s, next(self.order), training))
+
+    def _row(self, training: _Training) -> EpochRow:
+        ladder, cost = self.space.ladder, training.cost
+        rung = ladder.rung_for(training.epochs_done)
+        training.epochs_done += 1
+        self.epochs[rung] += 1
+        sign = 1 if self.space.mode == "max" else -1
+        score = training.quality + self.chance.gauss(0, _NOISE) + training.epochs_done  # it always improves
+        joules = cost.epoch_j[rung] if cost.epoch_j else None
+        return EpochRow(
+            epoch=training.epochs_done,
+            rung=rung,
+            is_rung_end=training.epochs_done in ladder.ends,
+            metrics={self.space.metric: sign * score},
+            seconds=cost.epoch_s[rung] or 0.0,
+            energy=EnergyReading() if joules is None else EnergyReading(gpu_mj=round(joules * 1000)),
+        )
+
+
+def simulate(space: Space, sampler: Sampler, costs: Costs, *, seed: int) -> Simulated:
+    """One search of `space`, whose trials have random scores that no configuration explains.
+
+    Rungs, promotions, audits, limits and workers are the real ones. No trial fails, none diverges.
+    """
+    clock = _Clock(now_s=0.0)
+    run = Run(space, sampler, MemoryLedger(), clock=clock)
+    clock.now_s = costs.first_s
+    num_rungs = len(space.ladder.rungs)
+    simulation = _Simulation(space, run, costs, clock, random.Random(seed), epochs=[0] * num_rungs)
+    reason = simulation.execute()
+    return Simulated(
+        num_trials=len(run.history.trials),
+        epochs=tuple(simulation.epochs),
+        trials=tuple(run.rungs.counts()),
+        seconds=clock.now_s,
+        kwh=run.spent.kwh,
+        reason=reason,
+    )

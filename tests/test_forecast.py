@@ -1,0 +1,237 @@
+"""What a search is told to take, before it is started and by its first epochs."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_runs import SteadyMeter, executed, made_space, sampler_for
+from rich.console import Console
+
+from search.budget import Ladder, Spent
+from search.forecast import Costs, Forecast, PointCost, Span, earlier_costs, forecast
+from search.forecast.costs import filled
+from search.forecast.probe import ProbeError, _epoch_s, probe, probed_points
+from search.ledger import Ledger
+from search.report.forecast import forecast_lines, forecast_text, ladder_table, outcome_text
+from search.report.foretold import Foretold, kept_forecast
+from search.run import Run
+from search.run.in_process import execute_here
+from search.space import Space, dump_space
+from search.trial.task import task_for
+from trainables.contract import Budget
+
+
+def point(
+    *epoch_s: float | None, start_s: float = 0.0, joules: tuple[float, ...] = (), **hparams
+) -> PointCost:
+    return PointCost(hparams=hparams, start_s=start_s, epoch_s=epoch_s, epoch_j=joules, checkpoint_mib=512.0)
+
+
+def told_of(space: Space, *points: PointCost, first_s: float = 10.0) -> Forecast:
+    return forecast(space, Costs(points=points, source="a test", first_s=first_s), sampler_for)
+
+
+def here(space: Space, workers: int = 1) -> Space:
+    return replace(space, resources=space.resources.model_copy(update={"workers": workers}))
+
+
+def test_where_nothing_is_stopped_the_forecast_is_exact(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits.trials=6"]))
+    told = told_of(space, point(1.0, 2.0, 4.0, start_s=0.5))  # rungs of 1, 3 and 9 epochs
+    assert (told.num_trials.low, told.num_trials.high) == (6, 6)
+    assert told.rung_trials == (Span(6, 6, 6),) * 3
+    assert told.rung_epochs == (Span(6, 6, 6), Span(12, 12, 12), Span(36, 36, 36))
+    assert told.epochs == Span(54, 54, 54)
+    one_s = 0.5 + 1 * 1.0 + 2 * 2.0 + 6 * 4.0
+    assert told.seconds == Span(
+        pytest.approx(0.85 * (10 + 6 * one_s)), 10 + 6 * one_s, pytest.approx(1.15 * (10 + 6 * one_s))
+    )
+    assert told.reason == "all 6 trials done"
+    assert told.disk_gib == 3.0
+    assert told.kwh is None
+
+
+def test_two_workers_take_half_the_time(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits.trials=6"])
+    told = told_of(here(space, workers=2), point(1.0, 1.0, 1.0), first_s=0.0)
+    assert told.seconds is not None
+    assert told.seconds.median == 3 * 9
+
+
+@pytest.mark.parametrize("mode", ["promotion", "stopping"])
+def test_a_search_that_decides_on_the_way_runs_as_many_epochs_as_was_said(tmp_path: Path, mode: str) -> None:
+    space = here(made_space(tmp_path, overrides=[f"search.scheduler.mode={mode}", "search.limits.trials=27"]))
+    told = forecast(space, None, sampler_for)
+    run, _ = executed(space, tmp_path)
+    epochs = sum(trial.epochs for trial in run.history.trials.values())
+    assert epochs in told.epochs
+    assert all(count in span for count, span in zip(run.rungs.counts(), told.rung_trials, strict=True))
+    assert told.epochs.high < 27 * 9
+
+
+def test_a_limit_on_time_ends_it_and_is_named(tmp_path: Path) -> None:
+    space = here(
+        made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits={hours: 0.5}"])
+    )
+    told = told_of(space, point(20.0, 20.0, 20.0), first_s=0.0)
+    assert told.epochs.median == 90  # 1,800 s of 20 s each
+    assert told.reason == "0.5 h limit reached (0.50)"
+
+
+def test_a_limit_on_energy_ends_it_and_is_named(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits={kwh: 0.001}"])
+    told = told_of(here(space), point(1.0, 1.0, 1.0, joules=(100.0, 100.0, 100.0)))
+    assert told.epochs.median == 36  # of 3,600 J
+    assert told.kwh is not None
+    assert told.kwh.median == pytest.approx(0.001)
+    assert told.reason.startswith("0.001 kWh limit reached")
+
+
+def test_without_costs_trials_are_foretold_and_time_is_not(tmp_path: Path) -> None:
+    told = forecast(
+        here(made_space(tmp_path, overrides=["search.limits={trials: 6, hours: 0.0001}"])), None, sampler_for
+    )
+    assert told.num_trials.median == 6
+    assert told.seconds is None
+    assert forecast_lines(told)[0].endswith("; the first epochs tell the time")
+
+
+def test_without_a_limit_it_says_so(tmp_path: Path) -> None:
+    space = replace(here(made_space(tmp_path)), limits=replace(made_space(tmp_path).limits, trials=None))
+    assert forecast_lines(forecast(space, None, sampler_for)) == [
+        "forecast: no limit ends it; it runs until it is interrupted"
+    ]
+
+
+def test_joules_foretell_no_epochs(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path))
+    ladder = Ladder((Budget(epochs=9), Budget(epochs=9)), joules=(1.0, 2.0))
+    with pytest.raises(ValueError, match="rung of joules"):
+        forecast(replace(space, ladder=ladder), None, sampler_for)
+
+
+def test_rungs_that_were_not_seen_follow_the_others_and_else_the_work() -> None:
+    ladder = Ladder(
+        (
+            Budget(epochs=1, subset=0.5, resolution=10),
+            Budget(epochs=2, subset=1.0, resolution=10),
+            Budget(epochs=3, subset=1.0, resolution=20),
+        )
+    )
+    seen = point(1.0, 3.0, None), point(2.0, None, None)
+    first, second = filled(seen, ladder)
+    assert first.epoch_s == (1.0, 3.0, 12.0)  # four times the pixels
+    assert second.epoch_s == (2.0, 6.0, 16.0)  # three times, as the first one; eight times the work
+
+
+def test_a_configuration_costs_what_the_nearest_one_of_its_names_did() -> None:
+    points = (
+        point(1.0, model="small", batch_size=16),
+        point(2.0, model="small", batch_size=256),
+        point(3.0, model="large", batch_size=16),
+    )
+    costs = Costs(points=points, source="", first_s=0.0)
+    assert costs.of({"model": "small", "batch_size": 32, "lr": 0.1}).epoch_s == (1.0,)
+    assert costs.of({"model": "small", "batch_size": 128}).epoch_s == (2.0,)
+    assert costs.of({"model": "large", "batch_size": 256}).epoch_s == (3.0,)
+
+
+def test_an_earlier_run_of_the_same_tells_what_epochs_take(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path))
+    assert earlier_costs(space, tmp_path / "results") is None
+    run, _ = executed(space, tmp_path / "results" / "one")
+    dump_space(space, run.ledger.space_file)
+    costs = earlier_costs(space, run.ledger.folder.parent)
+    assert costs is not None
+    assert costs.source == f"what {len(run.history.trials)} trials of {run.ledger.folder.name} took"
+    assert {point.hparams["batch_size"] for point in costs.points} <= {16, 32, 64, 128}
+    other = replace(space, data="elsewhere")
+    assert earlier_costs(other, run.ledger.folder.parent) is None
+
+
+def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path))
+    output = Console(file=io.StringIO(), width=160)
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    foretold = Foretold(run, sampler_for, output)
+    foretold.begin()
+    run.subscribe(foretold.on_event)
+    execute_here(run, SteadyMeter())
+    foretold.close()
+    told = kept_forecast(run.ledger)
+    assert told is not None
+    assert told.seconds is not None
+    assert told.kwh is not None
+    text = output.file.getvalue()
+    assert "; the first epochs tell the time" in text
+    assert "trials of run took" in text
+    assert (
+        json.loads((run.ledger.folder / "forecast.json").read_text())["epochs"]["median"]
+        == told.epochs.median
+    )
+
+
+def test_words_of_a_forecast_and_of_what_came_true(tmp_path: Path) -> None:
+    told = told_of(
+        here(made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits.trials=6"])),
+        point(1.0, 1.0, 1.0, joules=(3600.0,) * 3),
+        first_s=6.0,
+    )
+    assert forecast_text(told) == (
+        "6 trials, 54 epochs, 1:00 (51 s to 1:09), 0.054 kWh (0.046 to 0.062), at most 3 GiB of checkpoints"
+    )
+    assert outcome_text(told, epochs=54, spent=Spent(hours=0.02, energy_j=180_000.0)) == (
+        "took 1:12 (forecast 1:00, 51 s to 1:09), 54 epochs (54), 0.05 kWh (0.054, 0.046 to 0.062)"
+    )
+    assert ladder_table(made_space(tmp_path), told).row_count == 3
+
+
+def test_a_probe_takes_each_model_with_its_smallest_and_largest_batches(tmp_path: Path) -> None:
+    space = made_space(tmp_path)
+    assert [one["batch_size"] for one in probed_points(space, {"batch_size": 64, "lr": 0.1})] == [64, 16, 128]
+
+
+class Steady:
+    """1,257 examples of 10 ms each, and 0.5 s of scoring."""
+
+    def __init__(self) -> None:
+        self.subsets: list[float | int | None] = []
+
+    def run_epoch(self, budget: Budget) -> dict[str, float]:
+        self.subsets.append(budget.subset)
+        share = 1.0 if budget.subset is None else budget.subset
+        num = float(share if isinstance(share, int) else round(1257 * share))
+        return {"num_samples": num, "train_s": 0.01 * num, "eval_s": 0.5}
+
+
+@pytest.mark.parametrize(("subset", "num_examples"), [(None, 1257), (1.0, 1257), (0.5, 628.5), (200, 200)])
+def test_an_epoch_is_foretold_from_two_steps_of_it(
+    tmp_path: Path, subset: float | int | None, num_examples: float
+) -> None:
+    space = made_space(tmp_path)
+    task = task_for(space, trial_id="probe", hparams={"batch_size": 32}, seed=0, folder=tmp_path)
+    training = Steady()
+    seconds = _epoch_s(training, task, Budget(epochs=1, subset=subset))  # type: ignore[arg-type]
+    assert seconds == pytest.approx(0.01 * num_examples + 0.5, rel=0.01)
+    assert training.subsets[:2] == [64, 64]
+    assert max(float(share) for share in training.subsets[2:] or [0]) < 0.1
+
+
+def test_a_probe_starts_a_real_training_and_names_what_fails(tmp_path: Path) -> None:
+    text = (
+        "parameters: {lr: {min: 0.01, max: 0.1}}\n"
+        "search: {trainable: classification, data: digits, ladder: {epochs: [1, 2], subset: 64}}\n"
+    )
+    space = here(made_space(tmp_path, text=text))
+    hparams = {"model": "mnist_cnn", "batch_size": 8}
+    task = task_for(space, trial_id="probe", hparams=hparams, seed=0, folder=tmp_path)
+    (seen,) = probe(task, [hparams])
+    assert seen.epoch_s[0] == seen.epoch_s[1]  # one budget but for the epochs: measured once
+    assert seen.checkpoint_mib is not None
+    assert seen.checkpoint_mib > 0.1
+    with pytest.raises(ProbeError, match="no_such_model"):
+        probe(task, [{"model": "no_such_model"}])
