@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,13 @@ parameters:
   lr: {distribution: log_uniform_values, min: 1e-9, max: 1.0}
 search: {trainable: classification, data: digits, ladder: {epochs: [1, 2]}, limits: {trials: 2}}
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lenient:
+    lr: float = 0.01
+    batch_size: int = 64
+    noise: float | None = 0.1
 
 
 @pytest.fixture
@@ -108,6 +115,31 @@ def test_an_error_is_to_be_small_and_the_loss_must_fall(env: Env, monkeypatch: p
     result = overfitted(toy, toy.hparams(), env, num_examples=4)
     assert (result.has_passed, result.num_epochs, result.losses) == (True, 3, (4.0, 2.0))
     assert str(result) == "val_rmse 0.100 of 0.1 after 3 epochs, loss 4 to 2"
+
+
+@pytest.mark.parametrize(
+    ("given", "used", "said"),
+    [
+        ({}, (0.5, 64), "; with lr 0.5, noise null instead of the defaults"),
+        ({"lr": 0.2}, (0.2, 64), "; with noise null instead of the defaults"),
+    ],
+)
+def test_a_recipe_for_more_gives_way_to_what_few_examples_need_and_what_was_set_stays(
+    env: Env, given: dict[str, float], used: tuple[float, int], said: str
+) -> None:
+    seen = []
+
+    def start(hparams, budget, env) -> ToyTraining:
+        seen.append((hparams.lr, hparams.batch_size))
+        return toy.start(toy.hparams(), budget, env)
+
+    toy = load_trainable("toy")
+    instead = {"lr": 0.5, "noise": None, "batch_size": 64}
+    goal = OverfitTarget(score=0.1, instead=lambda hparams: instead)
+    tried = replace(toy, start=start, hparams=Lenient, overfit=goal)
+    result = overfitted(tried, Lenient(**given), env, num_examples=4)
+    assert seen == [used]
+    assert str(result).endswith(said)
 
 
 def test_what_learns_nothing_is_refused(env: Env) -> None:

@@ -204,6 +204,8 @@ def test_a_folder_of_images_is_found_from_the_current_folder(
     assert load(tmp_path, MINIMAL, "search.data=imagefolder:photos").data == f"imagefolder:{tmp_path}/photos"
     boxes = load(tmp_path, MINIMAL, "search.data=coco:a.json?images=~/p").data
     assert boxes == f"coco:{tmp_path}/a.json?images={tmp_path}/home/p"
+    bugs = load(tmp_path, MINIMAL, "search.data=reports:b.tsv?tree=src&split=report").data
+    assert bugs == f"reports:{tmp_path}/b.tsv?tree={tmp_path}/src&split=report"
     assert load(tmp_path, MINIMAL, "search.data=imagefolder:~/p").data == f"imagefolder:{tmp_path}/home/p"
 
 

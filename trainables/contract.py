@@ -218,6 +218,11 @@ def unchecked(needed: Env | str) -> Sequence[str]:
     return ()
 
 
+def as_given(hparams: Any) -> Mapping[str, Any]:
+    """The answer of a trainable whose own defaults learn a few examples by heart."""
+    return {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class OverfitTarget:
     """What a training that learns a few examples by heart comes to.
@@ -226,11 +231,14 @@ class OverfitTarget:
         score: The metric on these examples.
         epochs: Most epochs it may take, of one step each where the examples are one batch.
         num_examples: How many examples that is said of.
+        instead: From given hparams to those that it is said with, where a recipe's are for trained
+            weights or thousands of steps. They replace defaults only: what was set stays.
     """
 
     score: float
     epochs: int = 100
     num_examples: int = 32
+    instead: Callable[[Any], Mapping[str, Any]] = as_given
 
 
 @dataclass(frozen=True, kw_only=True)

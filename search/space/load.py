@@ -33,8 +33,9 @@ Loader = Callable[[str], Trainable]
 _DEFAULT_EPOCHS = [1, 3, 9]
 _SAMPLERS: Mapping[str | None, Sampler] = {None: "tpe", "bayes": "tpe", "random": "random", "grid": "grid"}
 # Made absolute, because a worker has another folder.
-_KINDS_WITH_PATH = {"imagefolder", "curves", "coco", "voc", "jsonl"}
-_SECOND_PATH = "?images="  # coco:FILE.json?images=FOLDER
+_KINDS_WITH_PATH = {"imagefolder", "curves", "coco", "voc", "jsonl", "reports"}
+# coco:FILE.json?images=FOLDER, reports:FILE.tsv?tree=FOLDER
+_SECOND_PATH = re.compile(r"(\?images=|\?tree=)")
 _GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
 
 
@@ -259,8 +260,9 @@ def _data(given: str) -> str:
     kind, colon, path = given.partition(":")
     if kind not in _KINDS_WITH_PATH or not colon:
         return given
-    paths = [str(Path(part).expanduser().resolve()) for part in path.split(_SECOND_PATH)]
-    return f"{kind}:{_SECOND_PATH.join(paths)}"
+    parts = _SECOND_PATH.split(path)
+    parts[::2] = [str(Path(part).expanduser().resolve()) for part in parts[::2]]  # marks lie between
+    return f"{kind}:{''.join(parts)}"
 
 
 def _displayed(path: Path) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trainables.contract import Budget, Env, Trainable
+from trainables.contract import Budget, Env, OverfitTarget, Trainable
 
 # What to look at, the most frequent fault first.
 CHECKLIST = (
@@ -28,6 +28,7 @@ class OverfitResult:
         score: The metric on the examples that were trained on, in the last epoch.
         target: What it had to reach.
         losses: Training loss of the first epoch and the last; empty where none is reported.
+        instead: Hparams that took the place of defaults.
     """
 
     has_passed: bool
@@ -36,11 +37,19 @@ class OverfitResult:
     score: float
     target: float
     losses: tuple[float, ...]
+    instead: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         fell = " to ".join(f"{loss:.3g}" for loss in self.losses)
         loss = f", loss {fell}" if fell else ", no train_loss is reported"
-        return f"{self.metric} {self.score:.3f} of {self.target:g} after {self.num_epochs} epochs{loss}"
+        reached = f"{self.metric} {self.score:.3f} of {self.target:g} after {self.num_epochs} epochs"
+        return f"{reached}{loss}{self._others()}"
+
+    def _others(self) -> str:
+        named = ", ".join(
+            f"{name} {'null' if value is None else value}" for name, value in self.instead.items()
+        )
+        return f"; with {named} instead of the defaults" if named else ""
 
 
 def overfitted(
@@ -49,7 +58,8 @@ def overfitted(
     """Train on `num_examples` until the metric on these same examples reaches the trainable's target.
 
     No augmentation, no shuffling: whatever stays unlearnt is the loop's fault. Stops as soon as it
-    passes; gives up after the trainable's `overfit.epochs`.
+    passes; gives up after the trainable's `overfit.epochs`. Hparams at their defaults may be replaced by
+    those that the target is said with; the result names them.
 
     Raises:
         ValueError: The trainable names no target: there is nothing in it that learns.
@@ -59,7 +69,8 @@ def overfitted(
     if goal is None:
         raise ValueError("the trainable names no overfit target, so it learns nothing that could be checked")
     budget = Budget(epochs=goal.epochs, subset=num_examples, resolution=resolution)
-    training = trainable.start(hparams, budget, replace(env, is_overfit=True))
+    instead = _instead(trainable, hparams, goal)
+    training = trainable.start(replace(hparams, **instead), budget, replace(env, is_overfit=True))
     losses: list[float] = []
     for _ in range(goal.epochs):
         values = training.run_epoch(budget)
@@ -76,7 +87,18 @@ def overfitted(
         score=score,
         target=goal.score,
         losses=(losses[0], losses[-1]) if losses else (),
+        instead=instead,
     )
+
+
+def _instead(trainable: Trainable, hparams: Any, goal: OverfitTarget) -> dict[str, Any]:
+    """What the target is said with, where `hparams` has the default: what the user set is tried as it is."""
+    defaults = trainable.hparams()
+    return {
+        name: value
+        for name, value in goal.instead(hparams).items()
+        if getattr(hparams, name) == getattr(defaults, name) != value
+    }
 
 
 def _loss(values: Mapping[str, float]) -> list[float]:

@@ -1,0 +1,112 @@
+"""Whether every space in spaces/ searches, on this machine: four trials each on its smallest ladder.
+
+python benchmarks/spaces.py
+python benchmarks/spaces.py --only lr_bs,detection
+
+One real search after the other, as `scripts/search.py` runs it, but for what SMALLEST changes. Exit status 1
+when one of them ends without a best trial.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+NUM_TRIALS = 4
+_LADDER = "search.ladder={epochs: [1, 2], subset: [0.1, 0.2]}"
+_FEW = "search.validation_subset=0.2"
+# What makes a space small enough for two cores: its smallest models, images and parts of the data. One that
+# is not named gets _LADDER.
+SMALLEST: dict[str, tuple[str, ...]] = {
+    "ablations": (
+        "search.ladder={epochs: [1], subset: 0.05, resolution: 32}",
+        "parameters.model={value: mnist_cnn}",  # made for a GPU with resnet18
+        "search.chosen_ablations=optimizer",
+        _FEW,
+    ),
+    "accurate": (
+        "search.ladder={epochs: [1, 2], subset: [0.02, 0.05], resolution: 32}",
+        "parameters.model={values: [resnet20, resnet18]}",  # the larger ones, and HRNet, are for a GPU
+        "search.start=[{model: resnet18}]",
+        "search.validation_subset=0.1",
+    ),
+    "bug_localization": ("search.ladder={epochs: [1, 2], subset: [0.5, 1.0], resolution: [10, 50]}",),
+    "command": ("search.ladder={epochs: [1, 2]}",),
+    "curves": (),
+    "detection": (
+        "search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 32}",
+        _FEW,
+    ),
+    "hog_svm": ("search.ladder={epochs: [1], subset: 0.1}", _FEW),
+    "lr_bs": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 14}", _FEW),
+    "mnist_rnn": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 14}", _FEW),
+    "quick": ("search.ladder={epochs: [1, 2], subset: [0.05, 0.1], resolution: 32}", _FEW),
+    "siamese": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 14}", _FEW),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one search came to.
+
+    Attributes:
+        ending: Its line that says why it ended; of a failed one all that it printed last.
+    """
+
+    space: str
+    is_good: bool
+    seconds: float
+    ending: str
+
+
+def spaces() -> list[str]:
+    """The names of all spaces."""
+    return sorted(path.stem for path in (ROOT / "spaces").glob("*.yaml"))
+
+
+def smallest(space: str) -> tuple[str, ...]:
+    """What overrides a space, as after `--set`."""
+    return SMALLEST.get(space, (_LADDER,))
+
+
+def searched(space: str, results: Path) -> Outcome:
+    """Search a space, and say what came of it."""
+    changes = [word for change in smallest(space) for word in ("--set", change)]
+    command = [sys.executable, str(ROOT / "scripts/search.py"), "--space", f"{space}.yaml"]
+    flags = ["--trials", str(NUM_TRIALS), "--results", str(results), "--name", space, *changes]
+    started_s = time.perf_counter()
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - started_s
+    said = (done.stdout + done.stderr).splitlines()
+    ended = [line for line in said if line.startswith("ended:")]
+    is_good = done.returncode == 0 and bool(ended)
+    return Outcome(space, is_good, seconds, ended[-1] if is_good else "\n".join(said[-20:]))
+
+
+def main(names: Sequence[str]) -> int:
+    """Search one after the other, print a line each, and give the exit status."""
+    outcomes = []
+    with tempfile.TemporaryDirectory() as folder:
+        for space in names:
+            outcome = searched(space, Path(folder))
+            word = "passed" if outcome.is_good else "failed"
+            print(f"{word}  {space:<20} {outcome.seconds:6.1f} s  {outcome.ending}", flush=True)
+            outcomes.append(outcome)
+    num_good = sum(outcome.is_good for outcome in outcomes)
+    total_s = sum(outcome.seconds for outcome in outcomes)
+    print(f"{num_good} of {len(outcomes)} spaces searched in {total_s:.0f} s")
+    return int(num_good < len(outcomes))
+
+
+if __name__ == "__main__":
+    flags = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    flags.add_argument("--only", metavar="A,B", help="only these spaces")
+    only = flags.parse_args().only
+    sys.exit(main(only.split(",") if only else spaces()))
