@@ -14,7 +14,7 @@ number of wrong files that a training report is shown with; all files are ranked
 Defaults are a published reimplementation's: one layer of 300 units, Nesterov's SGD at 0.001, 50 wrong files
 out of 100 for each right one, which counts ten times; steps of four reports stand for its 200 pairs, a
 cosine for its constant rate. It reports a top-20 of 79 % on Eclipse UI, ranking 51 files a report, and Lam
-et al. 85 %; among all files and without a look ahead expect less. On python-stdlib RESULT.
+et al. 85 %; among all files and without a look ahead expect less. On python-stdlib rVSM alone comes to a val_mrr
 """
 
 from __future__ import annotations
@@ -143,6 +143,6 @@ TRAINABLE = Trainable(
     check_data=check_data,
     check_device=check_gpus,
     no_effect_anytime=NO_EFFECT_ANYTIME,
-    overfit=OverfitTarget(score=0.9, epochs=400, instead=by_heart),
-    example=Example(data="python-stdlib", hparams={"optimizer": "adamw", "lr": 1e-2, "hidden": 64}),
+    overfit=OverfitTarget(score=0.9, epochs=300, num_examples=8, instead=by_heart),
+    example=Example(data="python-stdlib", hparams={"optimizer": "adamw", "lr": 1e-2}),
 )
