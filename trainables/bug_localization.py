@@ -14,7 +14,8 @@ number of wrong files that a training report is shown with; all files are ranked
 Defaults are a published reimplementation's: one layer of 300 units, Nesterov's SGD at 0.001, 50 wrong files
 out of 100 for each right one, which counts ten times; steps of four reports stand for its 200 pairs, a
 cosine for its constant rate. It reports a top-20 of 79 % on Eclipse UI, ranking 51 files a report, and Lam
-et al. 85 %; among all files and without a look ahead expect less. On python-stdlib rVSM alone comes to a val_mrr
+et al. 85 %; among all files and without a look ahead expect less. On python-stdlib rVSM alone comes
+to a val_mrr of 0.720 and ten epochs to 0.776.
 """
 
 from __future__ import annotations
