@@ -3,6 +3,7 @@ it for decisions, and a controller that survives what stock Tune does not."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ray.air.execution._internal import RayActorManager
@@ -81,9 +82,42 @@ def _said(error: OutOfMemoryError) -> str:
     return str(error).splitlines()[0].split(" To see more")[0]
 
 
+class _Named:
+    """A worker's actor whose calls bear a name in Ray's dashboard."""
+
+    def __init__(self, actor: Any, name: str) -> None:
+        self._actor, self._name = actor, name
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(self._actor, method).options(name=self._name)
+
+
 class _ActorManager(RayActorManager):
     """Stock Tune ends the whole search when the memory monitor kills one worker: its
-    OutOfMemoryError is neither an actor's death nor a task's error. Here it is an actor's death."""
+    OutOfMemoryError is neither an actor's death nor a task's error. Here it is an actor's death.
+
+    A warm worker is one actor under one name for many trials, so what it trains is the name of each call.
+
+    Args:
+        name_of: What a worker is about to train, by Tune's handle of it.
+    """
+
+    def __init__(self, resource_manager: Any, name_of: Callable[[Any], str]) -> None:
+        super().__init__(resource_manager=resource_manager)
+        self._name_of = name_of
+
+    def _schedule_tracked_actor_task(self, tracked_actor_task: Any, method_name: str, **others: Any) -> Any:
+        schedule = super()._schedule_tracked_actor_task
+        if method_name != "train":
+            return schedule(tracked_actor_task, method_name, **others)
+        tracked = tracked_actor_task._tracked_actor
+        live: Any = self._live_actors_to_ray_actors_resources
+        actor, resources = live[tracked]
+        live[tracked] = _Named(actor, self._name_of(tracked)), resources  # stock Tune calls it by this
+        try:
+            return schedule(tracked_actor_task, method_name, **others)
+        finally:
+            live[tracked] = actor, resources
 
     def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, OutOfMemoryError):
@@ -105,11 +139,14 @@ class SearchController(TuneController):
         self._run = run
         self._taken_in: Exception | None = None
         self._max_pending_trials = slots  # stock: 1 with a searcher, and half the slots stay empty
-        self._actor_manager = _ActorManager(resource_manager=self._actor_manager._resource_manager)
+        self._actor_manager = _ActorManager(self._actor_manager._resource_manager, self._training_name)
         self._actor_cache.increase_max(placement(cpus, gpus), by=slots)
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Nothing is written."""
+
+    def _training_name(self, tracked: Any) -> str:
+        return self._run.training_name(self._actor_to_trial[tracked].config["task"].trial_id)
 
     def _process_trial_failure(
         self, trial: Trial, exception: TuneError | RayTaskError | RayActorError
