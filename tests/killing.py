@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 _TICK_S = 0.02
+_WORKER = re.compile(rb"ray::(TrialWorker|trial-\d)")  # by what it trains, while it does
 
 # A tenth of a second an epoch, so that kills fall into training as well as between trials. A process
 # that imports it dies in the middle of a write when the file `order` says so: "journal.jsonl 3" lets
@@ -143,7 +145,7 @@ class Command:
         _kill(self._workers())
 
     def _workers(self) -> list[int]:
-        return [pid for pid in _descendants(self._process.pid) if b"ray::TrialWorker" in _name(pid)]
+        return [pid for pid in _descendants(self._process.pid) if _WORKER.search(_name(pid))]
 
 
 def at_start_up(command: Command, draw: random.Random) -> None:

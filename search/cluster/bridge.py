@@ -98,13 +98,12 @@ class _ActorManager(RayActorManager):
 
     A warm worker is one actor under one name for many trials, so what it trains is the name of each call.
 
-    Args:
-        name_of: What a worker is about to train, by Tune's handle of it.
+    Attributes:
+        name_of: What a worker is about to train, by Tune's handle of it. No argument of `__init__`, which
+            stock Tune's `cleanup` calls again.
     """
 
-    def __init__(self, resource_manager: Any, name_of: Callable[[Any], str]) -> None:
-        super().__init__(resource_manager=resource_manager)
-        self._name_of = name_of
+    name_of: Callable[[Any], str]
 
     def _schedule_tracked_actor_task(self, tracked_actor_task: Any, method_name: str, **others: Any) -> Any:
         schedule = super()._schedule_tracked_actor_task
@@ -113,7 +112,7 @@ class _ActorManager(RayActorManager):
         tracked = tracked_actor_task._tracked_actor
         live: Any = self._live_actors_to_ray_actors_resources
         actor, resources = live[tracked]
-        live[tracked] = _Named(actor, self._name_of(tracked)), resources  # stock Tune calls it by this
+        live[tracked] = _Named(actor, self.name_of(tracked)), resources  # stock Tune calls it by this
         try:
             return schedule(tracked_actor_task, method_name, **others)
         finally:
@@ -139,7 +138,8 @@ class SearchController(TuneController):
         self._run = run
         self._taken_in: Exception | None = None
         self._max_pending_trials = slots  # stock: 1 with a searcher, and half the slots stay empty
-        self._actor_manager = _ActorManager(self._actor_manager._resource_manager, self._training_name)
+        self._actor_manager = _ActorManager(resource_manager=self._actor_manager._resource_manager)
+        self._actor_manager.name_of = self._training_name
         self._actor_cache.increase_max(placement(cpus, gpus), by=slots)
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
