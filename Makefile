@@ -8,7 +8,7 @@ PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 ARGS ?=
 
-.PHONY: setup setup-bench search test test-all check format spaces bench bench-overhead bench-search bench-attribution bench-losses bench-horizon bench-data lock
+.PHONY: setup setup-bench search test test-all check format dashboard spaces bench bench-overhead bench-search bench-attribution bench-losses bench-horizon bench-data lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
 
@@ -31,6 +31,9 @@ check: $(READY)  ## formatting, lint, types
 format: $(READY)
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
+
+dashboard:  ## Prometheus and Grafana on loopback, for searches that run with --dashboard
+	@$(PYTHON3) dashboards/serve.py $(ARGS)
 
 spaces: $(READY)  ## a small search of every space, one after the other; ARGS="--only lr_bs,quick"
 	$(PYTHON) benchmarks/spaces.py $(ARGS)

@@ -15,7 +15,7 @@ from search.run import Run
 
 _EVERY_S = 1.0
 _COST_FACTOR = 50.0  # at most 2 % of the driver's time: 5,000 trials are added up in some 0.1 s
-_GAUGES = {
+GAUGES = {
     "device_watts": ("Mean power since the gauge before", ("node", "device")),
     "energy_joules": ("Joules by outcome, as the last screen of a run has them", ("outcome",)),
     "running_trial_joules": ("Joules of a trial that runs", ("trial",)),
@@ -46,7 +46,7 @@ class RunGauges:
         self._run, self._clock = run, clock
         self._gauges = {
             name: make_gauge(f"jouletune_{name}", description=text, tag_keys=tags)
-            for name, (text, tags) in _GAUGES.items()
+            for name, (text, tags) in GAUGES.items()
         }
         self._due_s = float("-inf")
         self._polled_s = 0.0
