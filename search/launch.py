@@ -261,7 +261,13 @@ def _meanwhile(modules: Sequence[str]) -> Iterator[None]:
 
 @contextmanager
 def _interruptible(run: Run, output: RichConsole) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the run after the epochs under way, the second at once."""
+    """The first Ctrl-C or SIGTERM ends the run after the epochs under way, the second at once.
+
+    In a thread of its own, as a notebook's widget may start one, Python hears no signals: nothing is set.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def ask_to_end(number: int, frame: FrameType | None) -> None:
         if run.stop_reason() is not None:

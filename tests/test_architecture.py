@@ -25,6 +25,7 @@ HEAVY = {
 }
 MAY_USE = {
     "search/cluster": {"ray"},
+    "search/api.py": {"pandas"},
     "search/energy": {"pynvml"},
     "search/report": {"pandas", "plotly", "matplotlib"},
     "search/sampling/sampler.py": {"optuna"},
@@ -45,7 +46,7 @@ SHARED_WORDS = {
 
 def modules() -> list[str]:
     found = [path for folder in ("search", "trainables", "scripts") for path in (ROOT / folder).rglob("*.py")]
-    return sorted(str(path.relative_to(ROOT)) for path in found)
+    return sorted(str(path.relative_to(ROOT)) for path in (*found, ROOT / "jouletune.py"))
 
 
 def imported(module: str) -> Iterator[str]:
@@ -119,6 +120,11 @@ def loaded_by(statement: str) -> set[str]:
 )
 def test_light_modules_load_nothing_heavy(statement: str) -> None:
     assert not loaded_by(statement) & HEAVY
+
+
+def test_the_api_loads_nothing_until_it_is_used() -> None:
+    assert loaded_by("import jouletune") - loaded_by("pass") == {"jouletune"}
+    assert not loaded_by("import jouletune; jouletune.search") & (HEAVY | {"pydantic", "rich"})
 
 
 @pytest.mark.parametrize("command", ["search", "promote", "train", "export", "report"])

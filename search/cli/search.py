@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from search.cli.background import add_background_flags, background_pair
 from search.cli.foretelling import foretold
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
     from search.forecast import Forecast
-    from search.sampling.proposal import EarlierTrial, Sampler
+    from search.sampling.proposal import EarlierTrial
     from search.space import Space
     from search.trial.background import Pair
 
@@ -108,6 +108,7 @@ def main(options: argparse.Namespace) -> int:
     from search.report.console import open_console
     from search.report.plan import print_plan
     from search.sampling.designs import designed
+    from search.searching import default_hparams, known_trials
     from search.space import load_space
 
     if mistake := check_rerun(options):
@@ -122,8 +123,8 @@ def main(options: argparse.Namespace) -> int:
         if options.dry_run:
             return 0
     background = background_pair(options)
-    known = _known(space, output)
-    proposals = designed(space, _defaults(space))
+    known = known_trials(space, output)
+    proposals = designed(space, default_hparams(space))
     if options.dry_run:
         print_plan(space, proposals, output, _foretold(space, known, options, output))
         return 0
@@ -135,7 +136,9 @@ def main(options: argparse.Namespace) -> int:
 def _foretold(
     space: Space, known: list[EarlierTrial], options: argparse.Namespace, output: RichConsole
 ) -> Forecast | None:
-    return foretold(space, _defaults(space), options.results, lambda fitted: _sampler(fitted, known), output)
+    from search.searching import default_hparams, sampler_maker
+
+    return foretold(space, default_hparams(space), options.results, sampler_maker(known), output)
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:
@@ -171,9 +174,10 @@ def _search(
     options: argparse.Namespace,
     output: RichConsole,
 ) -> int:
-    from search.launch import Launch, launch, run_name
+    from search.launch import Launch, run_name
     from search.ledger import fresh_folder
     from search.report.summary import print_summary
+    from search.searching import launch_search
 
     folder = options.results / (options.name or run_name(space))
     plan = Launch(
@@ -187,37 +191,10 @@ def _search(
         governor=options.governor,
         background=background,
     )
-    run, reason = launch(space, plan, make_sampler=lambda fitted: _sampler(fitted, known), output=output)
+    run, reason = launch_search(space, plan, known, output)
     print_summary(run, reason, output)
     if not options.no_report:
         from search.report.page import written_at_end
 
         written_at_end(run.ledger.folder, output)
     return 0 if run.best() and not run.has_failed else 1
-
-
-def _known(space: Space, output: RichConsole) -> list[EarlierTrial]:
-    """What the runs of `space.warm_start` know, with a line that says how much of it fits."""
-    from search.sampling.warm_start import earlier_trials
-
-    trials, notices = earlier_trials([Path(folder) for folder in space.warm_start], space)
-    if space.warm_start:
-        if space.is_listed:
-            notices.append("search.warm_start: ignored; a list or design learns nothing")
-        num_fitting = sum(space.contains(trial.hparams) for trial in trials)
-        output.print(f"warm start: {num_fitting} of {len(trials)} earlier trials lie in this space")
-    for notice in notices:
-        output.print(f"note: {notice}", style="yellow", soft_wrap=True)
-    return trials
-
-
-def _sampler(space: Space, known: list[EarlierTrial]) -> Sampler:
-    from search.sampling.sampler import make_sampler
-
-    return make_sampler(space, _defaults(space), known)
-
-
-def _defaults(space: Space) -> dict[str, Any]:
-    from trainables.load import load_trainable
-
-    return space.default_hparams(load_trainable(space.trainable))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.space.load import load_space
+from search.space.load import load_space, space_of
 from search.space.parameters import Choice, Integer, Normal, Parameter, Real
 from search.space.problems import SpaceError
 from search.space.resolved import Space, dump_space
@@ -23,4 +23,5 @@ __all__ = [
     "SpaceError",
     "dump_space",
     "load_space",
+    "space_of",
 ]

@@ -21,7 +21,7 @@ from search.space.notices import space_notices, sweep_notices
 from search.space.objective import check_objective, cost_named, objective_notices
 from search.space.parameters import Parameter
 from search.space.problems import KeyedError, Problems, SpaceError
-from search.space.read import find_file, read_mapping
+from search.space.read import find_file, plain_mapping, read_mapping
 from search.space.references import check_conditions, check_start
 from search.space.resolved import Space
 from search.space.samplers import check_sampler
@@ -64,6 +64,20 @@ def load_space(
     space = None if raw is None else _Reading(raw, path, problems, may_be_fixed).space(trainable_loader)
     if space is None or problems.lines:
         raise SpaceError(_displayed(path), problems.lines)
+    return space
+
+
+def space_of(content: Mapping[str, Any], *, overrides: Sequence[str] = ()) -> Space:
+    """The space that a mapping describes, as a file would; its paths start from here.
+
+    Raises:
+        SpaceError: It cannot be used; the message lists every problem in it.
+    """
+    problems = Problems()
+    raw = plain_mapping(dict(content), overrides, problems)
+    space = _Reading(raw, Path.cwd() / "search", problems, may_be_fixed=False).space(load_trainable)
+    if space is None or problems.lines:
+        raise SpaceError("the space", problems.lines)
     return space
 
 

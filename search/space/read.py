@@ -48,8 +48,12 @@ def read_mapping(path: Path, overrides: Sequence[str], problems: Problems) -> di
         is_empty = raw is None
         problems.add("file", "is empty" if is_empty else f"must be a mapping of keys, got {_kind(raw)}")
         return None
-    plain = _Plain(problems.add)
-    mapping: dict[str, Any] = plain.mapping(raw, "", 0)
+    return plain_mapping(raw, overrides, problems)
+
+
+def plain_mapping(raw: dict[Any, Any], overrides: Sequence[str], problems: Problems) -> dict[str, Any]:
+    """The content of a space, read or given, with the overrides applied: text keys, finite numbers."""
+    mapping: dict[str, Any] = _Plain(problems.add).mapping(raw, "", 0)
     for override in overrides:
         _apply(override, mapping, problems)
     return mapping
@@ -122,7 +126,7 @@ class _Plain:
             return None
         if isinstance(raw, dict):
             return self.mapping(raw, at, depth)
-        if isinstance(raw, list):
+        if isinstance(raw, list | tuple):
             return [self.value(item, f"{at}[{index}]", depth + 1) for index, item in enumerate(raw)]
         return self._scalar(raw, at)
 

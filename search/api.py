@@ -1,0 +1,271 @@
+"""What `jouletune` gives: searches from Python, thin over what scripts/search.py does.
+
+The same files, messages and settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from search.ledger.history import History, TrialRecord
+    from search.space import Space
+
+__all__ = ["Best", "Result", "open", "search"]
+_SPACES = Path(__file__).parents[1] / "spaces"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best trial of a run: the largest budget first, then the metric.
+
+    Attributes:
+        hparams: All of the trainable, those that were not searched too.
+        value: The metric at `rung`, the highest the trial has ended.
+        energy_j: Of all its attempts; None where nothing was measured.
+    """
+
+    trial_id: str
+    hparams: Mapping[str, Any]
+    metric: str
+    value: float
+    rung: int
+    epochs: int
+    seconds: float
+    energy_j: float | None
+
+
+class Result:
+    """A run as it was when it was opened.
+
+    Attributes:
+        folder: Its files; results/README.md explains them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def ended(self) -> str | None:
+        """Why the run ended; None while it goes on, or when it was killed."""
+        return self._history.ended
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """A row per trial, as trials.csv has them: ranked ones first, best on top."""
+        import pandas as pd
+
+        from search.tables import trial_columns, trial_rows
+
+        rows, columns = trial_rows(self._space, self._history), trial_columns(self._space, self._history)
+        return pd.DataFrame(rows, columns=columns)
+
+    @property
+    def ranked(self) -> pd.DataFrame:
+        """The rows of the trials that have a score, best first."""
+        return self.trials[self.trials["rank"].notna()].astype({"rank": int})
+
+    @property
+    def best(self) -> Best | None:
+        """The best trial; None where no trial has a score."""
+        from search.ranking import ranked
+
+        order = ranked(self._history.trials.values(), self._space.metric, self._space.mode)
+        return _best(order[0], self._space) if order else None
+
+    def report(self) -> Path:
+        """Write the report, one HTML file that opens offline, and give its path.
+
+        Raises:
+            ValueError: The disk does not take it.
+        """
+        from search.report.page import write_page
+
+        path: Path = _said(write_page, self.folder).path
+        return path
+
+    @cached_property
+    def _space(self) -> Space:
+        return self._opened[0]
+
+    @cached_property
+    def _history(self) -> History:
+        return self._opened[1]
+
+    @cached_property
+    def _opened(self) -> tuple[Space, History]:
+        from search.cli.runs import opened_run
+
+        _, space, history = _said(opened_run, self.folder, self.folder.parent)
+        return space, history
+
+    def __repr__(self) -> str:
+        best = self.best
+        found = f", best {best.trial_id}: {best.metric} {best.value:.4g}" if best else ""
+        return f"<jouletune run {self.folder}: {len(self._history.trials)} trials{found}>"
+
+
+def search(
+    space: str | Path | Mapping[str, Any],
+    *,
+    name: str | None = None,
+    results: str | Path = "results",
+    overrides: Mapping[str, Any] | None = None,
+    trials: int | None = None,
+    hours: float | None = None,
+    kwh: float | None = None,
+    epochs: int | None = None,
+    subset: float | int | None = None,
+    resolution: int | None = None,
+    seed: int | None = None,
+    workers: int | None = None,
+    gpus_per_trial: float | None = None,
+    warm_start: Sequence[str | Path] = (),
+    address: str | None = None,
+    is_fresh: bool = False,
+    is_quiet: bool = False,
+    should_preflight: bool = True,
+) -> Result:
+    """Search a space to its end and give what was found. A run that is there already is gone on with.
+
+    Args:
+        space: A name in spaces/, the path of a space file, or its content as a mapping.
+        name: Of the run; None is the space's and the time.
+        results: The run is `results`/`name`.
+        overrides: Keys of the space, dotted, such as {"parameters.lr.max": 0.3}.
+        epochs: Of the top rung; `subset` and `resolution` likewise. Lower rungs keep their proportions.
+        warm_start: Folders of earlier runs whose trials the sampler shall know.
+        is_fresh: A new run in name-2, name-3, ... where `name` is taken.
+        is_quiet: Print nothing.
+
+    Raises:
+        ValueError: The space, the flags, the machine or the folder cannot be used; the message is the one
+            that scripts/search.py prints, with every problem.
+    """
+    flags = {
+        "search.limits.trials": trials,
+        "search.limits.hours": hours,
+        "search.limits.kwh": kwh,
+        "search.budget.epochs": epochs,
+        "search.budget.subset": subset,
+        "search.budget.resolution": resolution,
+        "search.seed": seed,
+        "search.resources.workers": workers,
+        "search.resources.gpus_per_trial": gpus_per_trial,
+        "search.warm_start": [str(Path(run).absolute()) for run in warm_start] or None,
+    }
+    given = {key: value for key, value in flags.items() if value is not None} | dict(overrides or {})
+    lines = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+    return _said(
+        _searched,
+        _said(_loaded, space, lines),
+        name=name,
+        results=Path(results),
+        address=address,
+        is_fresh=is_fresh,
+        is_quiet=is_quiet,
+        should_preflight=should_preflight,
+        source="SPACE" if isinstance(space, Mapping) else str(space),
+    )
+
+
+def open(run: str | Path, *, results: str | Path = "results") -> Result:
+    """A run that is there, also one that goes on.
+
+    Args:
+        run: Its folder, or its name in `results`.
+
+    Raises:
+        ValueError: There is no run.
+    """
+    from search.cli.runs import run_folder
+
+    result = Result(run_folder(run, Path(results)).absolute())
+    _ = result.ended  # read now, so that what is wrong is said here
+    return result
+
+
+def _loaded(space: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> Space:
+    from search.space import load_space, space_of
+
+    if isinstance(space, Mapping):
+        return space_of(space, overrides=overrides)
+    source = space if isinstance(space, str) else str(space.absolute())
+    return load_space(source, overrides=overrides, spaces_dir=_SPACES)
+
+
+def _searched(
+    space: Space,
+    *,
+    name: str | None,
+    results: Path,
+    address: str | None,
+    is_fresh: bool,
+    is_quiet: bool,
+    should_preflight: bool,
+    source: str,
+) -> Result:
+    from rich.console import Console as RichConsole
+
+    from search.launch import Launch, run_name
+    from search.ledger import fresh_folder
+    from search.report.console import open_console
+    from search.report.summary import print_summary
+    from search.searching import known_trials, launch_search
+
+    output = RichConsole(quiet=True) if is_quiet else open_console()
+    for notice in space.notices:
+        output.print(f"note: {notice}", style="yellow", soft_wrap=True)
+    folder = results.absolute() / (name or run_name(space))
+    folder = fresh_folder(folder) if is_fresh else folder
+    how = Launch(
+        folder=folder,
+        command=_command(folder),
+        space_source=source,
+        address=address,
+        should_preflight=should_preflight,
+    )
+    run, reason = launch_search(space, how, known_trials(space, output), output)
+    print_summary(run, reason, output)
+    return Result(folder)
+
+
+def _command(folder: Path) -> list[str]:
+    """What goes on with the run from a shell: its folder has the space as it was resolved."""
+    return [
+        *("scripts/search.py", "--space", str(folder / "space.yaml")),
+        *("--name", folder.name, "--results", str(folder.parent)),
+    ]
+
+
+def _said(function: Any, *arguments: Any, **options: Any) -> Any:
+    """What `function` gives; what a command would print and end with is a ValueError."""
+    from search.cli.mistakes import MISTAKES
+
+    try:
+        return function(*arguments, **options)
+    except MISTAKES as mistake:
+        raise ValueError(str(mistake)) from mistake
+
+
+def _best(trial: TrialRecord, space: Space) -> Best:
+    value, mj = trial.value(space.metric), trial.energy.total_mj
+    assert value is not None, "ranked"
+    assert trial.rung is not None, "ranked"
+    return Best(
+        trial_id=trial.trial_id,
+        hparams=dict(trial.hparams),
+        metric=space.metric,
+        value=value,
+        rung=trial.rung,
+        epochs=trial.epochs,
+        seconds=trial.seconds,
+        energy_j=None if mj is None else mj / 1000,
+    )

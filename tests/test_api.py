@@ -1,0 +1,172 @@
+"""Searches from Python: the same files and messages as the command's, as objects."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from here import search_without_ray
+from made_runs import TOY
+
+import jouletune
+from search import cli
+from search.cluster.session import SessionError
+
+ROOT = Path(__file__).parents[1]
+SPACE: dict[str, Any] = {
+    "name": "toy",
+    "parameters": {
+        "lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1.0},
+        "batch_size": {"values": (16, 32, 64)},
+    },
+    "search": {
+        "trainable": "toy",
+        "data": "none",
+        "ladder": {"epochs": [1, 3]},
+        "scheduler": {"mode": "stopping"},
+    },
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to search in, without Ray."""
+    search_without_ray(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_search_gives_its_trials_ranked_with_the_best_and_its_folder(here: Path) -> None:
+    run = jouletune.search(SPACE, trials=6, name="mine", is_quiet=True)
+    assert run.folder == here / "results" / "mine"
+    assert run.ended == "all 6 trials done"
+    table = pd.read_csv(run.folder / "trials.csv")
+    assert run.ranked["rank"].tolist() == list(range(1, 7))
+    assert run.ranked["trial_id"].tolist() == table["trial_id"].tolist()
+    best, first = run.best, table.iloc[0]
+    assert best is not None
+    assert (best.trial_id, best.value, best.metric) == (
+        first["trial_id"],
+        first["val_accuracy"],
+        "val_accuracy",
+    )
+    assert (best.hparams["lr"], best.hparams["batch_size"]) == (first["lr"], first["batch_size"])
+    assert (best.rung, best.epochs, best.energy_j) == (first["rung"], first["epochs"], first["energy_j"])
+    assert repr(run) == (
+        f"<jouletune run {run.folder}: 6 trials, best {best.trial_id}: val_accuracy {best.value:.4g}>"
+    )
+
+
+def test_a_space_file_with_overrides_is_the_commands_own_search(here: Path) -> None:
+    (here / "toy.yaml").write_text(TOY)
+    run = jouletune.search(
+        Path("toy.yaml"), trials=3, epochs=18, seed=7, overrides={"parameters.lr.max": 0.3}, is_quiet=True
+    )
+    flags = ["--trials", "3", "--budget-epochs", "18", "--seed", "7", "--set", "parameters.lr.max=0.3"]
+    assert cli.run("search", ["--space", "./toy.yaml", "--name", "typed", *flags]) == 0
+    typed = jouletune.open("typed")
+    assert run.ranked["lr"].tolist() == typed.ranked["lr"].tolist()
+    assert run.ranked["lr"].max() <= 0.3
+    assert run.ranked["epochs"].max() == 18
+
+
+def test_a_run_is_gone_on_with_by_its_name(here: Path) -> None:
+    jouletune.search(SPACE, trials=2, name="mine", is_quiet=True)
+    again = jouletune.search(SPACE, trials=5, name="mine", is_quiet=True)
+    assert len(again.trials) == 5
+    assert again.folder == here / "results" / "mine"
+    fresh = jouletune.search(SPACE, trials=1, name="mine", is_fresh=True, is_quiet=True)
+    assert (fresh.folder.name, len(fresh.trials)) == ("mine-2", 1)
+
+
+def test_what_earlier_runs_know_is_said_and_learnt(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jouletune.search(SPACE, trials=2, name="first", is_quiet=True)
+    assert capsys.readouterr().out == ""
+    jouletune.search(SPACE, trials=1, name="second", warm_start=["results/first"])
+    assert "warm start: 2 of 2 earlier trials lie in this space\n" in capsys.readouterr().out
+
+
+def test_problems_are_one_value_error_with_the_commands_words(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = {**SPACE, "parameters": {"lrr": {"min": 0.0, "max": 1.0}}}
+    with pytest.raises(ValueError, match="the space has 2 problems") as refused:
+        jouletune.search(wrong, trials=-1)
+    assert str(refused.value).splitlines() == [
+        "the space has 2 problems:",
+        "  search.limits.trials: must be at least 1, got -1",
+        "  parameters.lrr: toy has no such hyperparameter; did you mean lr?",
+    ]
+    (here / "toy.yaml").write_text(TOY)
+    with pytest.raises(ValueError, match="1 problem") as refused:
+        jouletune.search("./toy.yaml", hours=-1)
+    assert cli.run("search", ["--space", "./toy.yaml", "--hours", "-1"]) == 2
+    assert str(refused.value) == capsys.readouterr().err.rstrip("\n")
+    assert not (here / "results").exists()
+
+
+def test_a_machine_that_cannot_is_a_value_error_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(**_: Any) -> None:
+        raise SessionError("Ray did not start: no room")
+
+    monkeypatch.setattr("search.launch.ray_session", refuses)
+    with pytest.raises(ValueError, match="Ray did not start: no room"):
+        jouletune.search(SPACE, trials=1, is_quiet=True)
+
+
+def test_a_run_that_is_not_there_is_a_value_error(here: Path) -> None:
+    with pytest.raises(ValueError, match=r"nothing holds no run \(no journal.jsonl in it\)"):
+        jouletune.open("nothing")
+
+
+def test_a_run_without_a_score_has_no_best(here: Path) -> None:
+    run = jouletune.search(SPACE, trials=1, name="mine", is_quiet=True)
+    journal = run.folder / "journal.jsonl"
+    lines = [line for line in journal.read_text().splitlines() if json.loads(line)["event"] != "epoch"]
+    journal.write_text("\n".join(lines) + "\n")
+    again = jouletune.open(run.folder)
+    assert again.best is None
+    assert again.ranked.empty
+    assert len(again.trials) == 1
+
+
+def test_a_search_may_run_in_a_thread_of_its_own(here: Path) -> None:
+    found: list[jouletune.Result] = []
+    thread = threading.Thread(
+        target=lambda: found.append(jouletune.search(SPACE, trials=2, name="mine", is_quiet=True))
+    )
+    thread.start()
+    thread.join()
+    assert [len(run.trials) for run in found] == [2]
+
+
+@pytest.mark.slow
+def test_a_search_on_ray_from_python(tmp_path: Path) -> None:
+    code = (
+        "import jouletune\n"
+        "if __name__ == '__main__':\n"
+        "    run = jouletune.search('lr_bs', trials=2, name='mine', workers=1, is_quiet=True, seed=3,\n"
+        "        overrides={'search.data': 'digits', 'search.ladder': {'epochs': [1, 2]}})\n"
+        "    assert run.ended == 'all 2 trials done', run.ended\n"
+        "    assert 0.05 < run.best.value <= 1, run.best\n"
+        "    assert run.ranked['rank'].tolist() == [1, 2]\n"
+        "    print(run.folder)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path}/results/mine\n"
