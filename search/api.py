@@ -80,17 +80,6 @@ class Result:
         order = ranked(self._history.trials.values(), self._space.metric, self._space.mode)
         return _best(order[0], self._space) if order else None
 
-    def report(self) -> Path:
-        """Write the report, one HTML file that opens offline, and give its path.
-
-        Raises:
-            ValueError: The disk does not take it.
-        """
-        from search.report.page import write_page
-
-        path: Path = _said(write_page, self.folder).path
-        return path
-
     @cached_property
     def _space(self) -> Space:
         return self._opened[0]
@@ -163,7 +152,7 @@ def search(
     }
     given = {key: value for key, value in flags.items() if value is not None} | dict(overrides or {})
     lines = [f"{key}={json.dumps(value)}" for key, value in given.items()]
-    return _said(
+    result: Result = _said(
         _searched,
         _said(_loaded, space, lines),
         name=name,
@@ -174,6 +163,7 @@ def search(
         should_preflight=should_preflight,
         source="SPACE" if isinstance(space, Mapping) else str(space),
     )
+    return result
 
 
 def open(run: str | Path, *, results: str | Path = "results") -> Result:
