@@ -80,6 +80,17 @@ class Result:
         order = ranked(self._history.trials.values(), self._space.metric, self._space.mode)
         return _best(order[0], self._space) if order else None
 
+    def report(self) -> Path:
+        """Write the report, one HTML file that opens offline, and give its path.
+
+        Raises:
+            ValueError: The disk does not take it.
+        """
+        from search.report.page import write_page
+
+        path: Path = _said(write_page, self.folder).path
+        return path
+
     @cached_property
     def _space(self) -> Space:
         return self._opened[0]

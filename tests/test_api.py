@@ -126,6 +126,13 @@ def test_a_run_that_is_not_there_is_a_value_error(here: Path) -> None:
         jouletune.open("nothing")
 
 
+def test_the_report_is_written_when_it_is_asked_for(here: Path) -> None:
+    run = jouletune.search(SPACE, trials=2, name="mine", is_quiet=True)
+    assert not (run.folder / "report.html").exists()
+    assert run.report() == run.folder / "report.html"
+    assert "trial-0001" in (run.folder / "report.html").read_text()
+
+
 def test_a_run_without_a_score_has_no_best(here: Path) -> None:
     run = jouletune.search(SPACE, trials=1, name="mine", is_quiet=True)
     journal = run.folder / "journal.jsonl"
