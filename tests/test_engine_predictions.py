@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from io import BytesIO
 
 import pytest
 import torch
+from PIL import Image
 
 from trainables.contract import Table
 from trainables.engine.batches import Batch
@@ -85,6 +87,47 @@ def test_batches_come_together_in_one_confusion_which_is_then_forgotten():
     predictions.update(logits((0.1, 0.9)), labelled(0))
     assert predictions.tables()["confusion"].rows == [("ant", 1, 1), ("bee", 1, 0)]
     assert predictions.tables() == {}
+
+
+def opened(png: bytes) -> Image.Image:
+    return Image.open(BytesIO(png))
+
+
+def grey(indices: torch.Tensor) -> torch.Tensor:
+    """Pictures of 4 x 4 px, each as bright as its number."""
+    return indices.to(torch.uint8)[:, None, None, None].expand(-1, 1, 4, 4)
+
+
+def test_pictures_are_of_the_surest_mistakes_in_their_order():
+    predictions = Predictions(NAMES[:2], str, grey)
+    predictions.update(logits((0.6, 0.4), (0.8, 0.2), (0.1, 0.9)), labelled(1, 0, 0))
+    predictions.tables()
+    pictures = {name: opened(png) for name, png in predictions.pictures().items()}
+    assert {name: (picture.size, picture.getpixel((0, 0))) for name, picture in pictures.items()} == {
+        "01": ((4, 4), 2),
+        "02": ((4, 4), 0),
+    }
+
+
+def test_of_many_mistakes_the_first_24_have_pictures_of_96_px_at_most():
+    def large(indices: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(indices), 3, 200, 100, dtype=torch.uint8)
+
+    predictions = Predictions(NAMES[:2], str, large)
+    predictions.update(logits(*[(0.6, 0.4)] * 30), labelled(*[1] * 30))
+    predictions.tables()
+    pictures = predictions.pictures()
+    assert list(pictures) == [f"{number:02}" for number in range(1, 25)]
+    first = opened(pictures["01"])
+    assert (first.mode, first.size) == ("RGB", (48, 96))
+
+
+def test_without_a_mistake_or_without_pixels_there_are_no_pictures():
+    right, unseen = Predictions(NAMES[:2], str, grey), Predictions(NAMES[:2], str)
+    for predictions, label in ((right, 0), (unseen, 1)):
+        predictions.update(logits((0.6, 0.4)), labelled(label))
+        predictions.tables()
+        assert predictions.pictures() == {}
 
 
 def test_a_thousand_classes_are_a_table_of_a_million_cells():

@@ -22,6 +22,9 @@ class Scored:
     def state_dict(self) -> dict[str, Any]:
         return {"epochs_done": self.epochs_done}
 
+    def test_pictures(self) -> dict[str, bytes]:
+        return {"01": b"a picture"}
+
     def test_tables(self) -> dict[str, Table]:
         return {"per_class": Table(columns=("label", "f1"), rows=[("a, b", 0.5), ("c", None)])}
 
@@ -82,8 +85,25 @@ def test_what_the_disk_does_not_take_is_a_note_and_costs_nothing_else(tmp_path: 
     (tmp_path / "test.json").mkdir()
     notes = finals(tmp_path).keep_final(7, {"test_loss": 0.5}, Scored())  # type: ignore[arg-type]
     assert notes == {"test": f"{tmp_path / 'test.json'} not written (Is a directory)"}
-    assert {path.name for path in tmp_path.iterdir()} == {"final.pt", "test.json", "per_class.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "final.pt",
+        "mistakes",
+        "per_class.csv",
+        "test.json",
+    }
 
 
 def test_numbers_have_full_precision_in_a_table() -> None:
     assert table_text(Table(columns=("f1",), rows=[(2 / 3,)])) == "f1\n0.6666666666666666\n"
+
+
+def test_pictures_of_mistakes_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    training = Scored()
+    assert finals(tmp_path).keep_final(3, {"val_loss": 0.5}, training) == {}  # type: ignore[arg-type]
+    assert (tmp_path / "mistakes" / "01.png").read_bytes() == b"a picture"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "final.pt",
+        "mistakes",
+        "per_class.csv",
+        "test.json",
+    }

@@ -25,12 +25,13 @@ from search.report.page.facts import Facts, read_facts
 from search.report.page.figure import plotly_figure
 from search.report.page.parts import Table
 from search.report.page.render import json_for_script, rendered
-from search.report.page.verdict import advice, promoted_verdict, verdict
+from search.report.page.verdict import advice, promoted_verdict, trust_sentence, verdict
 from search.report.page.writing import sections_of
 from search.run import Run
 from search.run.in_process import execute_here
 from search.sampling.proposal import FixedList
 from search.space import Choice, Integer, Normal, Real, dump_space
+from search.trust import Correlation, RungTrust
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -221,6 +222,31 @@ def test_curves_have_a_colour_for_each_rung(run: Run) -> None:
     series = charts(run)["curves"].series
     assert [each.name for each in series] == ["rung 0 (1 epoch)", "rung 1 (3 epochs)", "rung 2 (9 epochs)"]
     assert len({each.colour for each in series}) == 3
+
+
+def test_a_few_epochs_have_a_tick_each(run: Run) -> None:
+    assert plotly_figure(charts(run)["curves"])["layout"]["xaxis"]["dtick"] == 1
+    assert "dtick" not in plotly_figure(charts(run)["history_epochs"])["layout"]["xaxis"]
+
+
+def rung_trust(value: float, low: float, high: float) -> RungTrust:
+    return RungTrust(
+        rung=0, num_trials=9, num_audited=1, overall=Correlation(value, low, high), better_half=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("trust", "sentence"),
+    [
+        (rung_trust(0.9, 0.7, 1.0), "Cheap scores can be trusted here: "),
+        (rung_trust(0.1, -0.2, 0.4), "Cheap scores are in doubt: rung 0 ranks 9 trials unlike rung 1 "),
+        (rung_trust(0.1, -0.8, 0.9), "Whether cheap scores can be trusted is open: too few to tell whether "),
+    ],
+)
+def test_trust_is_given_doubted_or_left_open(run: Run, trust: RungTrust, sentence: str) -> None:
+    facts = read_facts(run.ledger.folder)
+    vars(facts)["trust"] = [trust]
+    assert trust_sentence(facts).startswith(sentence)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BytesIO
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
-from torchvision.io import encode_png
 from torchvision.transforms.v2.functional import resize
 
 from trainables.contract import Table
@@ -66,10 +67,7 @@ class Predictions:
             return {}
         if max(pixels.shape[-2:]) > _PICTURE_PX:
             pixels = resize(pixels, [_PICTURE_PX - 1], max_size=_PICTURE_PX, antialias=True)
-        return {
-            f"{place:02}": bytes(encode_png(picture.contiguous()).numpy())
-            for place, picture in enumerate(pixels, start=1)
-        }
+        return {f"{place:02}": _png(picture) for place, picture in enumerate(pixels, start=1)}
 
     def _mistakes(self, labels: Tensor, predicted: Tensor, score: Tensor, label_score: Tensor) -> Table:
         """The wrong ones, the surest first."""
@@ -84,6 +82,14 @@ class Predictions:
                 for place, label, said, sure, label_sure in zip(wrong.tolist(), *columns, strict=True)
             ],
         )
+
+
+def _png(picture: Tensor) -> bytes:
+    """A PNG of (channels, height, width), uint8. By Pillow: torchvision's encoder is on its way out."""
+    content = BytesIO()
+    pixels = picture.permute(1, 2, 0).numpy()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(content, format="PNG")
+    return content.getvalue()
 
 
 def confusion_tables(names: Sequence[str], matrix: Tensor) -> dict[str, Table]:

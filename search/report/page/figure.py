@@ -11,6 +11,7 @@ from search.report.chart import GREY, Chart, Label, Mark, Scale, Series
 _FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
 _DASHES = {True: "dash", False: "solid"}
 _AT_THE_BOTTOM = {"yref": "container", "y": 0, "yanchor": "bottom"}
+_MOST_WHOLE_TICKS = 8
 _PLACES = {"above": "top center", "below": "bottom center", "right": "middle right"}
 
 
@@ -29,7 +30,7 @@ def plotly_figure(chart: Chart) -> dict[str, Any]:
         "showlegend": _has_legend(chart),
         "legend": {"orientation": "h", "x": 0, "font": {"size": 11}} | _AT_THE_BOTTOM,
         "hovermode": "closest",
-        "xaxis": _axis(chart.x),
+        "xaxis": _axis(chart.x) | _whole_steps(chart),
         "yaxis": _axis(chart.y) | ({"automargin": True} if chart.y.ticks else {}),
         "dragmode": "zoom",
         **({"bargap": 0.35} if is_barred else {}),
@@ -61,6 +62,13 @@ def _axis(scale: Scale) -> dict[str, Any]:
     if scale.is_whole:
         axis |= {"tickformat": "d", "minallowed": 0}
     return axis
+
+
+def _whole_steps(chart: Chart) -> dict[str, Any]:
+    """A tick at each of a few whole numbers: Plotly would put some between them, and write them twice."""
+    places = [x for series in chart.series for x in series.x if x is not None]
+    is_short = chart.x.is_whole and places and max(places) - min(places) <= _MOST_WHOLE_TICKS
+    return {"dtick": 1} if is_short else {}
 
 
 def _trace(series: Series) -> dict[str, Any]:

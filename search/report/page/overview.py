@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from search.report.page.facts import Facts
 from search.report.page.parts import Pairs, Points, Section, Text
 from search.report.page.verdict import advice, ending, spent_text, trust_sentence, verdict
@@ -19,18 +17,13 @@ def overview(facts: Facts) -> Section:
         parts=[
             Text(text=lead, is_lead=True),
             *(Text(text=line) for line in more),
-            Text(text=f"{ending(facts)} It took {spent_text(facts)}: {_states(facts)}."),
+            Text(text=f"{ending(facts)} It took {spent_text(facts)}."),
             Text(text=trust_sentence(facts)),
             Text(text="What to try next:"),
             Points(points=advice(facts)),
             Pairs(pairs=_settings(facts)),
         ],
     )
-
-
-def _states(facts: Facts) -> str:
-    counts = Counter(trial.status for trial in facts.trials)
-    return ", ".join(f"{count} {status}" for status, count in counts.items()) or "no trial yet"
 
 
 def _settings(facts: Facts) -> list[tuple[str, str]]:

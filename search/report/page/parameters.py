@@ -5,31 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from search.ledger.history import TrialRecord
-from search.report.chart import (
-    BLUE,
-    GREY,
-    VERMILION,
-    Chart,
-    Label,
-    Mark,
-    Scale,
-    Series,
-    chart_key,
-    rung_colour,
-    rung_symbol,
-)
+from search.report.chart import BLUE, GREY, VERMILION, Chart, Label, Scale, Series
 from search.report.page.edges import edge_sentence, edges
 from search.report.page.facts import Facts
 from search.report.page.parts import Part, Section, Text
-from search.report.wording import hparams_text, value_text
-from search.space import Choice, Normal, Parameter
+from search.report.page.slices import cut, hover_text, is_log_axis, slice_of
+from search.report.wording import value_text
 from search.space.parameters import is_number
 
 _MOST_LINES = 300
-_LOG_RATIO = 8  # of the largest to the smallest choice
 _MOST_TICKS = 6
 _FAINTEST = 0.12  # opacity of the worst trial: seen on white and on black
 
@@ -149,7 +135,7 @@ def parallel(facts: Facts) -> Chart:
 
 def _trial_line(facts: Facts, trial: TrialRecord, lines: Sequence[_Line], *, share: float) -> Series:
     known = [(number, line.places.get(trial.trial_id)) for number, line in enumerate(lines)]
-    text = _hover(facts, trial)
+    text = hover_text(facts, trial)
     return Series(
         name=trial.trial_id,
         x=[number for number, _ in known],
@@ -179,7 +165,7 @@ def _hparam_line(facts: Facts, name: str, trials: Sequence[TrialRecord]) -> _Lin
     at = {text: number / max(1, len(names) - 1) for number, text in enumerate(names)}
     return _Line(
         name,
-        [(place, _cut(text)) for text, place in at.items()],
+        [(place, cut(text)) for text, place in at.items()],
         {trial: at[value_text(value)] for trial, value in values.items()},
     )
 
@@ -198,98 +184,3 @@ def _number_line(name: str, values: Mapping[str, float], *, is_log: bool = False
     named = distinct if len(distinct) <= _MOST_TICKS else [low, high]
     ticks = [(place(value), value_text(value)) for value in named]
     return _Line(name, ticks, {trial: place(value) for trial, value in values.items()})
-
-
-def slice_of(facts: Facts, name: str) -> Chart:
-    """The score over one parameter, with the ends of its range."""
-    parameter = facts.space.parameters.get(name)
-    trials = [trial for trial in facts.ranked if name in trial.hparams]
-    values = [trial.hparams[name] for trial in trials]
-    places, scale = _slice_scale(name, parameter, values)
-    rungs = sorted({trial.rung or 0 for trial in trials})
-    return Chart(
-        key=chart_key("slice", facts.shown_hparams.index(name) + 1, name),
-        title=f"{_cut(name)} and the score",
-        x=scale,
-        y=Scale(title=facts.metric_title),
-        series=[
-            *(_slice_points(facts, rung, places, trials) for rung in rungs),
-            *_best_point(facts, places, trials),
-        ],
-        marks=_bounds(parameter),
-        height_px=340,
-        is_narrow=True,
-    )  # fmt: skip
-
-
-def is_log_axis(parameter: Parameter | None, values: Any) -> bool:
-    """Whether equal ratios of a parameter are alike: so the space says, or its choices lie that far apart."""
-    if parameter is not None and not isinstance(parameter, Choice):
-        return parameter.log
-    numbers = [*values, *(parameter.values if parameter else ())]
-    is_positive = all(is_number(value) and value > 0 for value in numbers)
-    return is_positive and max(numbers) >= _LOG_RATIO * min(numbers)
-
-
-def _slice_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) -> tuple[list[float], Scale]:
-    """Places on the axis, and the axis: of numbers, or of names in their order."""
-    if values and all(map(is_number, values)):
-        is_log = is_log_axis(parameter, values)
-        ticks: tuple[tuple[float, str], ...] = ()
-        if (
-            isinstance(parameter, Choice)
-            and len(parameter.values) <= 10
-            and all(map(is_number, parameter.values))
-        ):
-            ticks = tuple((float(value), value_text(value)) for value in sorted(parameter.values))
-        title = f"{_cut(name)}{' (log scale)' if is_log else ''}"
-        return list(map(float, values)), Scale(title=title, is_log=is_log, ticks=ticks)
-    given = parameter.values if isinstance(parameter, Choice) else ()
-    names = list(dict.fromkeys(map(value_text, [*given, *values])))
-    ticks = tuple((float(number), _cut(text)) for number, text in enumerate(names))
-    places = [float(names.index(value_text(value))) for value in values]
-    return places, Scale(title=_cut(name), ticks=ticks, span=(-0.5, len(names) - 0.5))
-
-
-def _slice_points(facts: Facts, rung: int, places: Sequence[float], trials: Sequence[TrialRecord]) -> Series:
-    points = [(x, trial) for x, trial in zip(places, trials, strict=True) if trial.rung == rung]
-    return Series(
-        name=facts.rung_name(rung),
-        x=[x for x, _ in points],
-        y=[trial.value(facts.metric) for _, trial in points],
-        hover=[_hover(facts, trial) for _, trial in points],
-        colour=rung_colour(rung),
-        symbol=rung_symbol(rung),
-    )
-
-
-def _best_point(facts: Facts, places: Sequence[float], trials: Sequence[TrialRecord]) -> list[Series]:
-    best = facts.best
-    if best is None or best not in trials:
-        return []
-    x, y = places[trials.index(best)], best.value(facts.metric)
-    hover = [f"{best.trial_id} ranks first"]
-    return [
-        Series(name="ranks first", x=[x], y=[y], colour=VERMILION, symbol="star", size_px=14, hover=hover)
-    ]
-
-
-def _bounds(parameter: Parameter | None) -> list[Mark]:
-    if parameter is None or isinstance(parameter, Normal):
-        return []
-    if isinstance(parameter, Choice):
-        if not parameter.is_ordered:
-            return []
-        low, high = min(parameter.values), max(parameter.values)
-    else:
-        low, high = parameter.low, parameter.high
-    return [Mark(at=float(low), text="lower end"), Mark(at=float(high), text="upper end")]
-
-
-def _hover(facts: Facts, trial: TrialRecord) -> str:
-    hparams = hparams_text(trial.hparams, facts.shown_hparams)
-    return f"{trial.trial_id}: {value_text(trial.value(facts.metric))} at {hparams}"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 24 else f"{text[:23]}\N{HORIZONTAL ELLIPSIS}"

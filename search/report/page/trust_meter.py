@@ -14,9 +14,8 @@ from search.trust import Correlation, RungTrust
 
 def trust_section(facts: Facts) -> Section:
     """Rank correlations between rungs with their intervals, and what to do where they are low."""
-    parts: list[Part] = [Text(text=trust_sentence(facts))]
     known = [trust for trust in facts.trust if trust.overall]
-    parts += [Text(text=trust.warning, is_warning=True) for trust in known if trust.warning]
+    parts: list[Part] = [Text(text=trust_sentence(facts), is_warning=any(t.warning for t in known))]
     if known:
         parts += [_chart(known), _table(facts)]
     return Section(key="trust", title="Trust in cheap scores", parts=parts)

@@ -12,6 +12,7 @@ from search.report.page.edges import edge_sentence, edges
 from search.report.page.facts import Facts
 from search.report.wording import duration, hparams_text, value_text
 
+_OPEN = "too few"  # how a warning begins whose interval tells nothing
 _LATE_SHARE = 0.75  # of the trials were asked for before the best one
 
 
@@ -68,10 +69,12 @@ def trust_sentence(facts: Facts) -> str:
     known = [trust for trust in facts.trust if trust.overall is not None]
     if not known:
         return "Too few trials ended two rungs to tell whether cheap scores can be trusted."
-    doubted = [trust for trust in known if trust.warning]
-    if not doubted:
+    warnings = [trust.warning for trust in known if trust.warning]
+    if not warnings:
         return "Cheap scores can be trusted here: lower rungs ranked trials like the rungs above them."
-    return f"Cheap scores are in doubt: {'; '.join(trust.warning or '' for trust in doubted)}."
+    is_open = all(warning.startswith(_OPEN) for warning in warnings)
+    said = "Whether cheap scores can be trusted is open" if is_open else "Cheap scores are in doubt"
+    return f"{said}: {'; '.join(warnings)}."
 
 
 def advice(facts: Facts) -> list[str]:
@@ -109,7 +112,8 @@ def _of_the_course(facts: Facts) -> Iterator[str]:
             f"The best trial was number {best.number + 1} of {num_trials}: it came late, so more trials "
             f"(--trials {2 * num_trials} with the same --name) may find a better one."
         )
-    yield from dict.fromkeys(trust.warning for trust in facts.trust if trust.overall and trust.warning)
+    warnings = [trust.warning for trust in facts.trust if trust.overall and trust.warning]
+    yield from (f"Mind the rungs: {text}" for text in warnings if not text.startswith(_OPEN))
     causes = Counter(trial.cause for trial in facts.trials if trial.status in ("failed", "diverged"))
     if causes:
         counts = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
@@ -151,10 +155,12 @@ def _against_default(facts: Facts) -> list[str]:
 
 
 def spent_text(facts: Facts) -> str:
-    """What the run took: "24 trials, 1:40, 0.0123 kWh"."""
+    """What the run took: "24 trials (20 stopped, 4 finished) in 1:40, 0.0123 kWh (44280.0 J)"."""
     joules = facts.spent_j
     energy = "energy unknown" if joules is None else f"{joules / 3.6e6:.4f} kWh ({joules:.1f} J)"
-    return f"{len(facts.trials)} trials, {duration(facts.seconds)}, {energy}"
+    counts = Counter(trial.status for trial in facts.trials)
+    states = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none asked for yet"
+    return f"{len(facts.trials)} trials ({states}) in {duration(facts.seconds)}, {energy}"
 
 
 def _named(trial: TrialRecord) -> str:

@@ -36,6 +36,8 @@ def winner_section(facts: Facts) -> Section:
         return Section(key="winner", title="Winner against default", parts=[Text(text=none)])
     parts: list[Part] = [Text(text=promoted_verdict(facts, winner), is_lead=True), _table(facts, promotion)]
     parts[1:1] = _gain_chart(facts, promotion)
+    if promotion.history.ended is None:
+        parts.insert(1, Text(text="The promotion goes on: this is of the trainings that have ended so far."))
     return Section(
         key="winner",
         title="Winner against default",

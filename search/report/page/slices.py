@@ -1,0 +1,112 @@
+"""The score over one parameter, with the ends of its range. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from search.ledger.history import TrialRecord
+from search.report.chart import VERMILION, Chart, Mark, Scale, Series, chart_key, rung_colour, rung_symbol
+from search.report.page.facts import Facts
+from search.report.wording import hparams_text, value_text
+from search.space import Choice, Normal, Parameter
+from search.space.parameters import is_number
+
+_LOG_RATIO = 8  # of the largest to the smallest choice
+
+
+def slice_of(facts: Facts, name: str) -> Chart:
+    """The score over one parameter, with the ends of its range."""
+    parameter = facts.space.parameters.get(name)
+    trials = [trial for trial in facts.ranked if name in trial.hparams]
+    values = [trial.hparams[name] for trial in trials]
+    places, scale = _slice_scale(name, parameter, values)
+    rungs = sorted({trial.rung or 0 for trial in trials})
+    return Chart(
+        key=chart_key("slice", facts.shown_hparams.index(name) + 1, name),
+        title=f"{cut(name)} and the score",
+        x=scale,
+        y=Scale(title=facts.metric_title),
+        series=[
+            *(_slice_points(facts, rung, places, trials) for rung in rungs),
+            *_best_point(facts, places, trials),
+        ],
+        marks=_bounds(parameter),
+        height_px=340,
+        is_narrow=True,
+    )  # fmt: skip
+
+
+def is_log_axis(parameter: Parameter | None, values: Any) -> bool:
+    """Whether equal ratios of a parameter are alike: so the space says, or its choices lie that far apart."""
+    if parameter is not None and not isinstance(parameter, Choice):
+        return parameter.log
+    numbers = [*values, *(parameter.values if parameter else ())]
+    is_positive = all(is_number(value) and value > 0 for value in numbers)
+    return is_positive and max(numbers) >= _LOG_RATIO * min(numbers)
+
+
+def _slice_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) -> tuple[list[float], Scale]:
+    """Places on the axis, and the axis: of numbers, or of names in their order."""
+    if values and all(map(is_number, values)):
+        is_log = is_log_axis(parameter, values)
+        ticks: tuple[tuple[float, str], ...] = ()
+        if (
+            isinstance(parameter, Choice)
+            and len(parameter.values) <= 10
+            and all(map(is_number, parameter.values))
+        ):
+            ticks = tuple((float(value), value_text(value)) for value in sorted(parameter.values))
+        title = f"{cut(name)}{' (log scale)' if is_log else ''}"
+        return list(map(float, values)), Scale(title=title, is_log=is_log, ticks=ticks)
+    given = parameter.values if isinstance(parameter, Choice) else ()
+    names = list(dict.fromkeys(map(value_text, [*given, *values])))
+    ticks = tuple((float(number), cut(text)) for number, text in enumerate(names))
+    places = [float(names.index(value_text(value))) for value in values]
+    return places, Scale(title=cut(name), ticks=ticks, span=(-0.5, len(names) - 0.5))
+
+
+def _slice_points(facts: Facts, rung: int, places: Sequence[float], trials: Sequence[TrialRecord]) -> Series:
+    points = [(x, trial) for x, trial in zip(places, trials, strict=True) if trial.rung == rung]
+    return Series(
+        name=f"rung {rung}",
+        x=[x for x, _ in points],
+        y=[trial.value(facts.metric) for _, trial in points],
+        hover=[hover_text(facts, trial) for _, trial in points],
+        colour=rung_colour(rung),
+        symbol=rung_symbol(rung),
+    )
+
+
+def _best_point(facts: Facts, places: Sequence[float], trials: Sequence[TrialRecord]) -> list[Series]:
+    best = facts.best
+    if best is None or best not in trials:
+        return []
+    x, y = places[trials.index(best)], best.value(facts.metric)
+    hover = [f"{best.trial_id} ranks first"]
+    return [
+        Series(name="ranks first", x=[x], y=[y], colour=VERMILION, symbol="star", size_px=14, hover=hover)
+    ]
+
+
+def _bounds(parameter: Parameter | None) -> list[Mark]:
+    if parameter is None or isinstance(parameter, Normal):
+        return []
+    if isinstance(parameter, Choice):
+        if not parameter.is_ordered:
+            return []
+        low, high = min(parameter.values), max(parameter.values)
+    else:
+        low, high = parameter.low, parameter.high
+    return [Mark(at=float(low), text="lower end"), Mark(at=float(high), text="upper end")]
+
+
+def hover_text(facts: Facts, trial: TrialRecord) -> str:
+    """A trial's score and hparams in one line."""
+    hparams = hparams_text(trial.hparams, facts.shown_hparams)
+    return f"{trial.trial_id}: {value_text(trial.value(facts.metric))} at {hparams}"
+
+
+def cut(text: str) -> str:
+    """A name that leaves room for others."""
+    return text if len(text) <= 24 else f"{text[:23]}\N{HORIZONTAL ELLIPSIS}"
