@@ -38,6 +38,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
         "search.validation_subset=0.1",
     ),
     "bug_localization": ("search.ladder={epochs: [1, 2], subset: [0.5, 1.0], resolution: [10, 50]}",),
+    "code_vulnerability": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 64}", _FEW),
     "command": ("search.ladder={epochs: [1, 2]}",),
     "curves": (),
     "detection": (
@@ -45,8 +46,10 @@ SMALLEST: dict[str, tuple[str, ...]] = {
         _FEW,
     ),
     "hog_svm": ("search.ladder={epochs: [1], subset: 0.1}", _FEW),
+    "image_quality": ("search.ladder={epochs: [1, 2], subset: [0.2, 0.4], resolution: 48}",),
     "lr_bs": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 14}", _FEW),
     "mnist_rnn": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 14}", _FEW),
+    "person_reid": ("search.ladder={epochs: [1, 2], subset: [0.25, 0.5], resolution: 32}",),
     "quick": ("search.ladder={epochs: [1, 2], subset: [0.05, 0.1], resolution: 32}", _FEW),
     "siamese": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 14}", _FEW),
 }
