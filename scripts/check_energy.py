@@ -1,4 +1,5 @@
 """Re-add a run's energy tables: see `python scripts/check_energy.py --help`."""
+# PYTHON_ARGCOMPLETE_OK
 
 import sys
 from pathlib import Path

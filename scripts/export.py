@@ -1,4 +1,5 @@
 """Write a run as other programs' files: see `python scripts/export.py --help`."""
+# PYTHON_ARGCOMPLETE_OK
 
 import sys
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Look at what a search will need: see `python scripts/preflight.py --help`."""
+# PYTHON_ARGCOMPLETE_OK
 
 import sys
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Train the best trials of a run in full: see `python scripts/promote.py --help`."""
+# PYTHON_ARGCOMPLETE_OK
 
 import sys
 from pathlib import Path

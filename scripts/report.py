@@ -1,4 +1,5 @@
 """Write the page of a run: see `python scripts/report.py --help`."""
+# PYTHON_ARGCOMPLETE_OK
 
 import sys
 from pathlib import Path

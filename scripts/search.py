@@ -1,4 +1,5 @@
 """Search a space: see `python scripts/search.py --help`."""
+# PYTHON_ARGCOMPLETE_OK
 
 import sys
 from pathlib import Path

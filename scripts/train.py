@@ -1,4 +1,5 @@
 """Train one configuration in this process: see `python scripts/train.py --help`."""
+# PYTHON_ARGCOMPLETE_OK
 
 import sys
 from pathlib import Path

@@ -224,7 +224,8 @@ def _executed(run: Run, background: Background | None, foretold: Foretold | None
     if foretold:
         foretold.begin()
         run.subscribe(unwritten.guarding(foretold.on_event))
-    with ConsoleView(run, output) as view, _interruptible(run, output):
+    view = ConsoleView(run, output, foretold=lambda: foretold.told if foretold else None)
+    with view, _interruptible(run, output):
         run.subscribe(view.on_event)
         run.subscribe(unwritten.on_event)
         run.subscribe(unwritten.guarding(Keeper(run).on_event))

@@ -277,7 +277,7 @@ def test_plan_and_console_say_joules(tmp_path: Path) -> None:
     console = Console(file=live, width=120, force_terminal=True)
     with ConsoleView(run, console):
         pass
-    assert "0.5 J, 14 px: 0" in live.getvalue()
+    assert "rung 0  0.5 J, 14 px               0" in live.getvalue()
 
 
 def test_runs_with_another_resource_teach_nothing_and_are_not_gone_on_with(tmp_path: Path) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fake_clock import FakeClock
 from made_runs import SteadyMeter, executed, fateful_space, listed, made_space, sampler_for
 from rich.console import Console
 
 from search.budget import Limits, Spent
-from search.forecast import forecast
+from search.forecast import Forecast, Span, forecast
 from search.ledger import Ledger
-from search.report.console import ConsoleView
+from search.report.answer import search_answer
+from search.report.console import ConsoleView, open_console
+from search.report.live import LiveView, sparkline
 from search.report.plan import print_plan
 from search.report.summary import print_promotion, print_summary
 from search.report.wording import budget_text, duration, limits_text, parameter_text, value_text
@@ -89,13 +95,12 @@ def test_without_a_terminal_each_ended_trial_is_one_line(tmp_path: Path) -> None
 def test_in_a_terminal_the_view_shows_best_trial_rungs_and_limits(tmp_path: Path) -> None:
     run, _ = executed(made_space(tmp_path), tmp_path)
     output = console(is_terminal=True)
-    view = ConsoleView(run, output)
-    output.print(view._view())
+    output.print(LiveView(run))
     best = run.best()
     assert best is not None
     assert f"best {best.trial_id}  val_accuracy {value_text(best.value('val_accuracy'))}" in shown(output)
-    assert "rungs  1 epoch: 12  >  3 epochs: " in shown(output)
-    assert "12/12 trials   about 0.00 s left" in shown(output)
+    assert f"rung 0  1 epoch   {'█' * 24} 12" in shown(output)
+    assert " s, about 0.00 s left   12/12 trials" in shown(output)
 
 
 def test_the_end_says_why_what_where_and_what_next(tmp_path: Path) -> None:
@@ -157,3 +162,71 @@ def test_a_promotion_shows_the_interval_and_the_verdict() -> None:
     print_promotion([row], "val_accuracy", output)
     assert "0.9800  (0.9700 to 0.9900)" in shown(output)
     assert "0.0180  (0.0090 to 0.0270)  better" in shown(output)
+
+
+def test_a_curve_is_drawn_in_twelve_characters_with_its_last_value() -> None:
+    assert sparkline([0.1, 0.5, 0.9]) == "▁▅█"
+    assert sparkline([3.0, 3.0]) == "▅▅"
+    assert sparkline([1.0, math.nan, 2.0]) == "▁!█"
+    assert sparkline([]) == ""
+    long = sparkline([float(epoch) for epoch in range(100)])
+    assert len(long) == 12
+    assert long.endswith("█")
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 12), (200, 50)])
+def test_the_view_fits_its_terminal(tmp_path: Path, width: int, height: int) -> None:
+    run, _ = executed(made_space(tmp_path), tmp_path)
+    output = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+    output.print(LiveView(run))
+    lines = shown(output).splitlines()
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+    assert ("batch_size" in shown(output).split("curve")[1]) == (width > 80)
+
+
+def test_the_view_shows_watts_and_the_time_that_was_foretold(tmp_path: Path) -> None:
+    clock = FakeClock()
+    run, _ = executed(made_space(tmp_path), tmp_path)
+    readings = iter([(1.0, 0), (3.0, 500_000), (3.0, 500_000)])
+
+    def read_devices() -> tuple[float, list[dict[str, Any]]]:
+        read_s, counter_mj = next(readings)
+        return read_s, [{"node": "a", "device": "gpu0", "counter_end_mj": counter_mj}]
+
+    run.read_devices = read_devices  # type: ignore[method-assign]
+    told = Forecast(
+        num_trials=Span(12, 12, 12), epochs=Span(9, 9, 9), rung_epochs=(), rung_trials=(),
+        seconds=Span(80, 100, 120), kwh=None, disk_gib=None, reason="", is_endless=False, source="",
+    )  # fmt: skip
+    view = LiveView(run, foretold=lambda: told, clock=clock)
+    output = console()
+    output.print(view)
+    assert " W" not in shown(output)
+    clock.now_s += 30
+    output = console()
+    output.print(view)
+    assert "30 s, about 1:10 left   12/12 trials   250 W" in shown(output)
+
+
+def test_quiet_prints_warnings_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    output = open_console(is_quiet=True)
+    output.print("a trial ended")
+    output.print("warning: no sensor", style="yellow")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "warning: no sensor\n"
+
+
+def test_a_script_reads_the_end_of_a_search_as_json(tmp_path: Path) -> None:
+    run, reason = executed(made_space(tmp_path), tmp_path)
+    answer = json.loads(json.dumps(search_answer(run, reason), allow_nan=False))
+    best = run.best()
+    assert best is not None
+    assert answer["ended"] == "all 12 trials done"
+    assert answer["best"]["trial"] == best.trial_id
+    assert answer["best"]["value"] == best.value("val_accuracy")
+    assert answer["best"]["hparams"] == dict(best.hparams)
+    assert sum(answer["trials"].values()) == 12
+    assert answer["kwh"] > 0
+    assert answer["forecast"] is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 
@@ -26,7 +27,14 @@ def run(command: str, arguments: Sequence[str] | None = None) -> int:
         return 2
     arguments = sys.argv[1:] if arguments is None else arguments
     module = importlib.import_module(f"search.cli.{command}")
-    options = module.parser().parse_args(arguments)
+    parser = module.parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what could follow
+        import argcomplete
+
+        from search.cli.completion import Offered
+
+        argcomplete.autocomplete(parser, default_completer=Offered())
+    options = parser.parse_args(arguments)
     from search.cli.mistakes import MISTAKES, exit_status
 
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli.background import add_background_flags, background_pair
+from search.cli.output import add_output_flags, print_answer
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("--no-report", action="store_true", help="do not write the run's report.html anew")
     flags.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster")
+    add_output_flags(flags)
     return flags
 
 
@@ -83,6 +85,7 @@ def main(options: argparse.Namespace) -> int:
         proposals,
         with_gpus,
     )
+    from search.report.answer import promotion_answer
     from search.report.console import open_console
     from search.report.plots import draw_promotion
     from search.report.summary import print_promotion
@@ -93,7 +96,7 @@ def main(options: argparse.Namespace) -> int:
         space = replace(space, promote=space.promote.model_copy(update={"epochs": options.epochs}))
     trials = chosen(history, space, top=options.top or space.promote.top)
     seeds = fresh_seeds(space.seed, options.seeds or space.promote.seeds)
-    output = open_console()
+    output = open_console(is_quiet=options.quiet, has_json=options.json)
     output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget")
     promotion = _with_workers(full_training(space), options.workers)
     background = background_pair(options)
@@ -128,10 +131,11 @@ def main(options: argparse.Namespace) -> int:
     for done in filter(None, (run, baseline)):
         for line in draw_promotion(done.history, done.ledger):
             output.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)
-    print_promotion(rows, space.metric, output)
-    output.print(
-        f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {plan.folder}", soft_wrap=True
-    )
+    last = open_console(has_json=options.json)
+    print_promotion(rows, space.metric, last)
+    last.print(f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {plan.folder}", soft_wrap=True)
+    if options.json:
+        print_answer(promotion_answer(plan.folder, reason, space.metric, rows))
     if not options.no_report:
         from search.report.page import written_at_end
 

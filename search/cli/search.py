@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from search.cli.background import add_background_flags, background_pair
 from search.cli.foretelling import foretold
+from search.cli.output import add_output_flags, print_answer
 from search.cli.rerun import add_rerun_flag, check_rerun, name_run, print_estimate
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def parser() -> argparse.ArgumentParser:
     add("--skip-preflight", action="store_true", help="start without looking at what the trials will need")
     add("--dashboard", action="store_true", help="start Ray's dashboard and print how to sign in")
     add("--no-report", action="store_true", help="do not write report.html and plots/ at the end")
-    add("--dry-run", action="store_true", help="print what would run, and end")
+    add("--dry-run", action="store_true", help="print what would run and what it would take, and end")
+    add_output_flags(flags)
     return flags
 
 
@@ -115,7 +117,7 @@ def main(options: argparse.Namespace) -> int:
         parser().error(mistake)
     name_run(options)
     space = load_space(options.space, overrides=[*_overrides(options), *options.set], spaces_dir=SPACES)
-    output = open_console()
+    output = open_console(is_quiet=options.quiet, has_json=options.json)
     for notice in space.notices:
         output.print(f"note: {notice}", style="yellow", soft_wrap=True)
     if options.rerun_failed is not None:
@@ -126,7 +128,10 @@ def main(options: argparse.Namespace) -> int:
     known = known_trials(space, output)
     proposals = designed(space, default_hparams(space))
     if options.dry_run:
-        print_plan(space, proposals, output, _foretold(space, known, options, output))
+        told = _foretold(space, known, options, output)
+        print_plan(space, proposals, output, told)
+        if options.json:
+            print_answer({"forecast": told and told.to_dict()})
         return 0
     if proposals:
         print_plan(space, proposals, output)
@@ -176,6 +181,8 @@ def _search(
 ) -> int:
     from search.launch import Launch, run_name
     from search.ledger import fresh_folder
+    from search.report.answer import search_answer
+    from search.report.console import open_console
     from search.report.summary import print_summary
     from search.searching import launch_search
 
@@ -192,7 +199,9 @@ def _search(
         background=background,
     )
     run, reason = launch_search(space, plan, known, output)
-    print_summary(run, reason, output)
+    print_summary(run, reason, open_console(has_json=options.json))
+    if options.json:
+        print_answer(search_answer(run, reason))
     if not options.no_report:
         from search.report.page import written_at_end
 

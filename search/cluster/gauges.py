@@ -10,6 +10,7 @@ from typing import Any, get_args
 from ray.util.metrics import Gauge
 
 from search.accounting.outcomes import outcome_millijoules
+from search.accounting.watts import DeviceWatts
 from search.ledger.history import Status
 from search.run import Run
 
@@ -49,8 +50,7 @@ class RunGauges:
             for name, (text, tags) in GAUGES.items()
         }
         self._due_s = float("-inf")
-        self._polled_s = 0.0
-        self._counters_mj: dict[tuple[str, str], int] = {}
+        self._watts = DeviceWatts()
 
     def update(self) -> None:
         """Set the gauges, if they were not set just now."""
@@ -64,14 +64,9 @@ class RunGauges:
         self._due_s = started_s + max(_EVERY_S, _COST_FACTOR * (ended_s - started_s))
 
     def _show_devices(self) -> None:
-        polled_s, rows = self._run.read_devices()
-        since_s, self._polled_s = polled_s - self._polled_s, polled_s
-        before_mj = self._counters_mj
-        self._counters_mj = {(row["node"], row["device"]): row["counter_end_mj"] for row in rows}
-        for (node, device), counter_mj in self._counters_mj.items():
-            if (node, device) in before_mj and since_s > 0:
-                watts = (counter_mj - before_mj[node, device]) / 1000 / since_s
-                self._set("device_watts", watts, node=node, device=device)
+        self._watts.on_reading(*self._run.read_devices())
+        for (node, device), watts in self._watts.now.items():
+            self._set("device_watts", watts, node=node, device=device)
 
     def _show_energy(self) -> None:
         for outcome, mj in outcome_millijoules(self._run.history, self._run.read_devices()[1]).items():

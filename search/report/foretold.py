@@ -24,17 +24,20 @@ class Foretold:
 
     Args:
         make_sampler: Of the space, for simulated searches.
+
+    Attributes:
+        told: The forecast with its time, once there is one.
     """
 
     def __init__(self, run: Run, make_sampler: Callable[[Space], Sampler], output: RichConsole) -> None:
         self._run, self._make_sampler, self._output = run, make_sampler, output
-        self._is_known = kept_forecast(run.ledger) is not None
+        self.told = kept_forecast(run.ledger)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="forecast")
         self._coming: Future[Forecast] | None = None
 
     def begin(self) -> None:
         """Print the ladder with the trials and epochs to come, and time and energy if they are known."""
-        if self._is_known or self._run.space.ladder.joules:
+        if self.told or self._run.space.ladder.joules:
             return  # a restart; or joules, whose rungs hold as many epochs as they turn out to
         costs = earlier_costs(self._run.space, self._run.ledger.folder.parent)
         told = forecast(self._run.space, costs, self._make_sampler)
@@ -43,7 +46,7 @@ class Foretold:
 
     def on_event(self, event: Event) -> None:
         """Tell the time when the first epochs have shown what they take; simulated beside the search."""
-        if self._is_known or self._run.space.ladder.joules:
+        if self.told or self._run.space.ladder.joules:
             return
         if self._coming is not None:
             if self._coming.done():
@@ -56,7 +59,7 @@ class Foretold:
 
     def close(self) -> None:
         """Tell what is still being simulated: a short search may end first."""
-        if self._coming is not None and not self._is_known:
+        if self._coming is not None and not self.told:
             self._tell(self._coming.result())
         self._pool.shutdown()
 
@@ -64,7 +67,7 @@ class Foretold:
         for line in forecast_lines(told):
             self._output.print(line, soft_wrap=True)
         if told.seconds is not None:
-            self._is_known = True
+            self.told = told
             self._run.ledger.write_json(_FILE, told.to_dict())
 
 

@@ -1,0 +1,153 @@
+"""A run as one screen: best trial, rungs as a ladder, learning curves, limits, watts and time left."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, Group, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from search.accounting.watts import DeviceWatts
+from search.forecast import Forecast
+from search.ledger.history import TrialRecord
+from search.report.wording import duration, hparams_text, limits_text, rung_text, value_text
+from search.run import Run
+
+STYLES = {
+    "finished": "green",
+    "stopped": "yellow",
+    "paused": "yellow",
+    "diverged": "red",
+    "failed": "red",
+    "running": "cyan",
+}
+_LEVELS = "▁▂▃▄▅▆▇█"
+_CURVE = 12  # characters of a learning curve
+_BAR = 24  # of the longest bar of the ladder
+_LEAST_ROWS = 3
+_COLUMN_GAP = 2
+
+
+class LiveView:
+    """The screen; rendered anew as often as the terminal asks for it.
+
+    Args:
+        foretold: Gives the forecast, once there is one.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        foretold: Callable[[], Forecast | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run, self._foretold, self._clock = run, foretold, clock
+        self._started_s = clock()
+        self._watts = DeviceWatts()
+
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
+        top, ladder, end = self._headline(), self._ladder(options.max_width), self._end()
+        above = [top, ladder, Text(), end]
+        num_lines = sum(len(part.wrap(console, options.max_width)) for part in above) + 1  # a table's head
+        num_rows = max(_LEAST_ROWS, (options.height or console.height) - num_lines - 1)
+        yield Group(top, ladder, self._trials(options.max_width, num_rows), Text(), end)
+
+    def _headline(self) -> Text:
+        space = self._run.space
+        text = Text(f"{space.name}", style="bold", overflow="ellipsis")
+        text.append(f"  {space.title}", style="not bold")
+        for trial in self._run.ranked()[:1]:
+            text.append(f"\nbest {trial.trial_id}  {space.metric} ", style="not bold")
+            text.append(value_text(trial.value(space.metric)), style="bold green")
+            text.append(
+                f"  rung {trial.rung}  {hparams_text(trial.hparams, space.parameters)}", style="not bold"
+            )
+        return text
+
+    def _ladder(self, width: int) -> Text:
+        """A bar a rung, as long as its share of the trials that ended the lowest."""
+        ladder, counts = self._run.space.ladder, self._run.rungs.counts()
+        names = [rung_text(ladder, rung) for rung in range(len(counts))]
+        longest = max(map(len, names))
+        most = max(1, *counts)
+        bar = max(4, min(_BAR, width - longest - 14))
+        lines = [
+            f"rung {rung}  {name:<{longest}}  {'█' * math.ceil(bar * count / most)} {count}"
+            for rung, (name, count) in enumerate(zip(names, counts, strict=True))
+        ]
+        return Text("\n".join(lines), style="dim", no_wrap=True, overflow="ellipsis")
+
+    def _trials(self, width: int, num_rows: int) -> Table:
+        """Those that run, then the best; as many hparams as there is room for."""
+        running = self._run.history.running()
+        others = [trial for trial in self._run.ranked() if trial.status != "running"]
+        shown = [*running, *others][:num_rows]
+        columns = ["trial", "status", "rung", "epoch", self._run.space.metric, "curve", "time"]
+        rows = [self._cells(trial) for trial in shown]
+        names = list(self._run.space.parameters)
+        hparams = [[value_text(trial.hparams.get(name)) for name in names] for trial in shown]
+        fitting = _fitting(width, [columns, *rows], [names, *hparams])
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, _COLUMN_GAP, 0, 0))
+        for column in [*columns, *names[:fitting]]:
+            table.add_column(column, no_wrap=True, overflow="ellipsis")
+        for trial, cells, values in zip(shown, rows, hparams, strict=True):
+            table.add_row(*cells, *values[:fitting], style=STYLES.get(trial.status, ""))
+        return table
+
+    def _cells(self, trial: TrialRecord) -> list[str]:
+        metric = self._run.space.metric
+        values = [row.metrics.get(metric, math.nan) for row in trial.curve.values()]
+        return [
+            trial.trial_id,
+            trial.status,
+            "" if trial.rung is None else str(trial.rung),
+            str(trial.epochs),
+            value_text(trial.value(metric)),
+            sparkline(values),
+            duration(trial.seconds),
+        ]
+
+    def _end(self) -> Text:
+        passed_s = self._clock() - self._started_s
+        parts = [duration(passed_s)]
+        if (left_s := self._left_s(passed_s)) is not None:
+            parts[0] += f", about {duration(left_s)} left"
+        parts.append(limits_text(self._run.space.limits, self._run.spent, self._run.ended_count))
+        self._watts.on_reading(*self._run.read_devices())
+        if self._watts.now:
+            parts.append(f"{sum(self._watts.now.values()):.0f} W")
+        return Text("   ".join(parts), style="dim")
+
+    def _left_s(self, passed_s: float) -> float | None:
+        """By the forecast as long as it holds, else by the trials so far; None if neither can tell."""
+        told = self._foretold()
+        if told and told.seconds and passed_s < told.seconds.median:
+            return told.seconds.median - passed_s
+        done, limit = self._run.ended_count, self._run.space.limits.trials
+        return None if not done or limit is None else passed_s / done * max(limit - done, 0)
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """At most twelve characters, from the curve's lowest value to its highest; ! is not finite."""
+    shown = values[:: -max(1, math.ceil(len(values) / _CURVE))][::-1]  # the last value is among them
+    finite = [value for value in shown if math.isfinite(value)]
+    low, span = min(finite, default=0.0), max(finite, default=0.0) - min(finite, default=0.0)
+    top = len(_LEVELS) - 1
+    levels = [(value - low) / span if span else 0.5 for value in shown]
+    return "".join(_LEVELS[round(level * top)] if math.isfinite(level) else "!" for level in levels)
+
+
+def _fitting(width: int, always: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]) -> int:
+    """How many columns of `wanted` there is room for beside those of `always`."""
+    left = width - sum(max(map(len, column)) + _COLUMN_GAP for column in zip(*always, strict=True))
+    for number, column in enumerate(zip(*wanted, strict=True)):
+        left -= max(map(len, column)) + _COLUMN_GAP
+        if left < -_COLUMN_GAP:
+            return number
+    return len(wanted[0])
