@@ -15,6 +15,7 @@ import pytest
 from made_runs import TOY, SteadyMeter, executed, fateful_space, listed, made_space, sampler_for
 
 from search.energy import EnergyReading, EnergySources
+from search.forecast import Forecast, Span
 from search.ledger import Ledger
 from search.ledger.history import TrialRecord
 from search.promotion import chosen, full_training, proposals
@@ -343,6 +344,20 @@ def test_a_knob_without_effect_is_warned_of_once(run: Run) -> None:
     assert warned == ["no effect of momentum: adamw has none (trial-0000, trial-0001, trial-0002 and 2 more)"]
 
 
+def test_trials_that_differ_and_train_alike_are_warned_of(tmp_path: Path) -> None:
+    space = made_space(tmp_path, TOY, ["search.scheduler.mode=none"])
+    points = [{"lr": 0.1, "batch_size": 64, "noise": 0.0}, {"lr": 0.05, "batch_size": 32, "noise": 0.0}]
+    alike, _ = executed(space, tmp_path, listed(*points))
+    dump_space(space, alike.ledger.space_file)
+    (warned,) = [
+        part.text for part in sections(alike)["failures"].parts if getattr(part, "is_warning", False)
+    ]
+    assert warned.startswith(
+        "trial-0000, trial-0001 trained identically for 9 epochs although they differ in lr (0.1, 0.05), "
+        "batch_size (64, 32)"
+    )
+
+
 def test_before_a_promotion_the_search_s_own_lead_is_no_gain(run: Run) -> None:
     facts = read_facts(run.ledger.folder)
     best, default = facts.best, facts.default
@@ -408,6 +423,33 @@ def test_a_promotion_shows_gain_mistakes_and_hardest_classes(tmp_path: Path) -> 
     assert "gain" in charts(searched)
     sources = {attributes["src"] for attributes in page_of(searched).of("img")}
     assert f"data:image/png;base64,{base64.b64encode(png).decode()}" in sources
+
+
+def test_a_forecast_stands_beside_what_came_true(tmp_path: Path) -> None:
+    searched = toy_run(tmp_path, ("search.limits.trials=2",))
+    assert "forecast" not in words(sections(searched)["summary"])
+    span = Span(3.0, 4.0, 5.0)
+    told = Forecast(
+        num_trials=span, epochs=span, rung_epochs=(), rung_trials=(), seconds=None, kwh=None,
+        disk_gib=None, reason="2 trials", is_endless=False, source="here",
+    )  # fmt: skip
+    searched.ledger.write_json("forecast.json", told.to_dict())
+    num_epochs = sum(len(trial.rows) for trial in searched.history.trials.values())
+    sentence = f"Against its forecast it took {num_epochs} epochs (4, 3 to 5)."
+    assert sentence in words(sections(searched)["summary"]).splitlines()
+
+
+def test_a_detector_has_its_hardest_classes_too(tmp_path: Path) -> None:
+    searched = toy_run(tmp_path, ("search.limits.trials=2",))
+    folder = promoted(searched, seeds=(5,)).ledger.trial_folder("trial-0000")
+    (folder / "average_precision.csv").write_text(
+        "label,category_id,num_objects,ap,ar_100\ncat,1,9,0.6,0.7\ndog,2,4,0.25,0.5\nowl,3,0,,\n"
+    )
+    tables = [part for part in sections(searched)["winner"].parts if isinstance(part, Table)]
+    assert [[cell.text for cell in row] for row in tables[-1].rows] == [
+        ["dog", "4", "0.25", "0.5"],
+        ["cat", "9", "0.6", "0.7"],
+    ]
 
 
 def test_commands_to_repeat_are_whole_and_no_links(run: Run, page: Page) -> None:

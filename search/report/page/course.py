@@ -112,10 +112,9 @@ def by_trials(facts: Facts) -> Chart:
 
 def learning_curves(facts: Facts) -> Chart:
     """The metric over the epochs of every trial, coloured by the rung at whose budget an epoch ran."""
-    shown = facts.ranked[:_MOST_CURVES]
-    shown += [trial for trial in facts.trials if trial.rows and trial not in shown][
-        : _MOST_CURVES - len(shown)
-    ]
+    ranks = {trial.trial_id for trial in facts.ranked}
+    others = [trial for trial in facts.trials if trial.rows and trial.trial_id not in ranks]
+    shown = [*facts.ranked, *others][:_MOST_CURVES]
     title = "Learning curves, coloured by rung"
     if len(shown) < sum(bool(trial.rows) for trial in facts.trials):
         title += f" (the best {len(shown)} trials)"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from search.budget import Spent
+from search.report.forecast import outcome_text
+from search.report.foretold import kept_forecast
 from search.report.page.facts import Facts
 from search.report.page.parts import Pairs, Points, Section, Text
 from search.report.page.verdict import advice, ending, spent_text, trust_sentence, verdict
@@ -18,12 +21,23 @@ def overview(facts: Facts) -> Section:
             Text(text=lead, is_lead=True),
             *(Text(text=line) for line in more),
             Text(text=f"{ending(facts)} It took {spent_text(facts)}."),
+            *_foretold(facts),
             Text(text=trust_sentence(facts)),
             Text(text="What to try next:"),
             Points(points=advice(facts)),
             Pairs(pairs=_settings(facts)),
         ],
     )
+
+
+def _foretold(facts: Facts) -> list[Text]:
+    """What came true of the forecast, where there was one."""
+    told = kept_forecast(facts.ledger)
+    if told is None or facts.history.ended is None:
+        return []
+    spent = Spent(trials=len(facts.trials), hours=facts.seconds / 3600, energy_j=facts.spent_j)
+    num_epochs = sum(len(trial.rows) for trial in facts.trials)
+    return [Text(text=f"Against its forecast it {outcome_text(told, epochs=num_epochs, spent=spent)}.")]
 
 
 def _settings(facts: Facts) -> list[tuple[str, str]]:

@@ -80,9 +80,10 @@ def _slice_points(facts: Facts, rung: int, places: Sequence[float], trials: Sequ
 
 def _best_point(facts: Facts, places: Sequence[float], trials: Sequence[TrialRecord]) -> list[Series]:
     best = facts.best
-    if best is None or best not in trials:
+    at = [x for x, trial in zip(places, trials, strict=True) if trial is best]
+    if best is None or not at:
         return []
-    x, y = places[trials.index(best)], best.value(facts.metric)
+    x, y = at[0], best.value(facts.metric)
     hover = [f"{best.trial_id} ranks first"]
     return [
         Series(name="ranks first", x=[x], y=[y], colour=VERMILION, symbol="star", size_px=14, hover=hover)

@@ -139,6 +139,7 @@ def _mistakes(promotion: Promotion, source: str) -> Iterator[Part]:
         for name, caption in plots
     )
     yield from _hardest(_read(folder / "per_class.csv"))
+    yield from _hardest_to_find(_read(folder / "average_precision.csv"))
     yield from _confused(_read(folder / "confused_pairs.csv"))
     yield from _wrong_pictures(folder)
 
@@ -155,6 +156,23 @@ def _hardest(rows: Sequence[Mapping[str, str]]) -> Iterator[Part]:
             columns=("class", "images", "accuracy (share)", "precision", "F1"),
             rows=[
                 [text_cell(row["label"]), *(_csv_number(row[name]) for name in _CLASS_SCORES)]
+                for row in scored[:_HARDEST]
+            ],
+        )
+
+
+def _hardest_to_find(rows: Sequence[Mapping[str, str]]) -> Iterator[Part]:
+    """The same of a detector."""
+    scored = sorted((row for row in rows if row["ap"]), key=lambda row: float(row["ap"]))
+    if scored:
+        yield Table(
+            caption="Hardest classes of the test set",
+            columns=("class", "objects", "average precision (IoU 0.50 to 0.95)", "recall, 100 boxes"),
+            rows=[
+                [
+                    text_cell(row["label"]),
+                    *(_csv_number(row[name]) for name in ("num_objects", "ap", "ar_100")),
+                ]
                 for row in scored[:_HARDEST]
             ],
         )
