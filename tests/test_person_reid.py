@@ -15,7 +15,7 @@ from torchmetrics.retrieval import RetrievalMAP
 from trainables.contract import Budget, DataError, Env
 from trainables.engine.reid.batches import PersonBatch, PersonBatches, grouped
 from trainables.engine.reid.losses import PersonLoss
-from trainables.engine.reid.metrics import Described, PersonMetrics, found, means
+from trainables.engine.reid.metrics import Described, PersonDetails, PersonMetrics, found, means
 from trainables.engine.reid.models import build_person_net
 from trainables.engine.reid.sightings import JUNK
 from trainables.person_reid import TRAINABLE, Hparams, start, weights
@@ -97,6 +97,7 @@ def test_a_ranking_of_two_right_ones_after_a_wrong_one_by_numbers() -> None:
     answer = found(query, gallery)
     assert answer.average_precision.tolist() == pytest.approx([0.5 / 4 + (1 / 2 + 2 / 3) / 4])
     assert answer.first_rank.tolist() == [2.0]
+    assert answer.nearest.tolist() == [2]
     shares = (16 * angles[2:].cos()).softmax(0)
     assert answer.loss.tolist() == pytest.approx([-float(shares[1:].sum().log())], abs=1e-5)
 
@@ -120,6 +121,18 @@ def test_if_nobody_could_answer_any_the_score_is_refused_with_the_remedy() -> No
     metrics.update({"features": torch.eye(2)}, batch_of([4, 5], [1, 2]))
     with pytest.raises(DataError, match=r"none of 2 queries can be answered: .*; score more of them"):
         metrics.compute()
+
+
+def test_the_table_of_queries_begins_with_the_worst() -> None:
+    details = PersonDetails("picture {}".format)
+    assert details.tables() == {}
+    features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0], [0.9, 0.1], [1.0, 1.0]])
+    details.update({"features": features}, batch_of([4, 4, 5, 5, 6], [1, 2, 1, 2, 1]))
+    (table,) = details.tables().values()
+    assert [row[0] for row in table.rows] == ["picture 0", "picture 1", "picture 2", "picture 3"]
+    assert table.rows[1] == ("picture 1", 1 / 8, 4, "picture 2")  # precision 0 before, 1/4 at place 4
+    assert table.rows[2] == ("picture 2", pytest.approx(1 / 6), 3, "picture 1")
+    assert details.tables() == {}
 
 
 def test_batches_have_as_many_pictures_of_each_person() -> None:

@@ -129,7 +129,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Pers
     from trainables.engine.batches import Batches
     from trainables.engine.reid.batches import PersonBatches
     from trainables.engine.reid.losses import PersonLoss
-    from trainables.engine.reid.metrics import PersonMetrics
+    from trainables.engine.reid.metrics import PersonDetails, PersonMetrics
     from trainables.engine.reid.models import build_person_net
     from trainables.engine.reid.sources import load_person_data
     from trainables.engine.seeds import seed_all
@@ -167,6 +167,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Pers
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         notes={**data.notes(), **_notes(hparams)},
+        details=PersonDetails(splits.test.name),
     )
 
 

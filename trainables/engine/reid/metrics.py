@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.contract import DataError
+from trainables.contract import DataError, Table
 from trainables.engine.reid.batches import PersonBatch
 from trainables.engine.reid.sightings import JUNK
 
@@ -33,17 +34,19 @@ class Described:
 
 @dataclass(frozen=True)
 class Found:
-    """How well each query found its person; NaN where no other camera has seen that one.
+    """How well each query found its person; numbers are NaN where no other camera has seen that one.
 
     Attributes:
         average_precision: (queries,), in [0, 1].
         first_rank: Place in the gallery, from 1, of the first right picture.
         loss: Minus the log of the share of right pictures in a softmax over the gallery.
+        nearest: Place in the gallery, as it was given, of the picture most like the query.
     """
 
     average_precision: Tensor
     first_rank: Tensor
     loss: Tensor
+    nearest: Tensor
 
 
 def found(queries: Described, gallery: Described) -> Found:
@@ -55,12 +58,7 @@ def found(queries: Described, gallery: Described) -> Found:
     "Scalable Person Re-identification: A Benchmark", and the authors' code.)
     """
     parts = [_found(part, gallery) for part in queries.split(_QUERIES_AT_ONCE)]
-    return Found(
-        *(
-            torch.cat([getattr(part, name) for part in parts])
-            for name in ("average_precision", "first_rank", "loss")
-        )
-    )
+    return Found(*(torch.cat([getattr(part, own.name) for part in parts]) for own in fields(Found)))
 
 
 def _found(queries: Described, gallery: Described) -> Found:
@@ -78,20 +76,40 @@ def _found(queries: Described, gallery: Described) -> Found:
     first = torch.where(num_right > 0, hits.argmax(1) + 1.0, torch.nan)
     shares = likeness / _TEMPERATURE
     loss = shares.logsumexp(1) - shares.masked_fill(~is_right, -torch.inf).logsumexp(1)
-    return Found(area, first, loss.where(num_right > 0, torch.nan))
+    return Found(area, first, loss.where(num_right > 0, torch.nan), order[:, 0])
+
+
+class Collection:
+    """Features of a scored set and what is known of its pictures, collected batch by batch."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[Tensor, ...]] = []
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def update(self, outputs: Mapping[str, Tensor], batch: PersonBatch) -> None:
+        """Take in a batch and its features (batch, d) in fp32."""
+        features = functional.normalize(outputs["features"], dim=1)
+        self._seen.append((features, batch.labels, batch.cameras, batch.is_query, batch.is_gallery))
+
+    def answered(self) -> tuple[Found, Tensor, Tensor]:
+        """How well queries found their persons; the places of queries and of the gallery in the set.
+
+        What was collected is then forgotten.
+        """
+        *known, is_query, is_gallery = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        self._seen.clear()
+        queries, gallery = (Described(*(of[chosen] for of in known)) for chosen in (is_query, is_gallery))
+        return found(queries, gallery), is_query.nonzero()[:, 0], is_gallery.nonzero()[:, 0]
 
 
 class PersonMetrics:
     """Mean average precision, Rank-1, -5 and -10, and loss; fed batch by batch."""
 
     def __init__(self) -> None:
-        self._seen: list[tuple[Tensor, ...]] = []
-
-    def update(self, outputs: Mapping[str, Tensor], batch: PersonBatch) -> None:
-        """Take in a batch and its features (batch, d) in fp32."""
-        features = functional.normalize(outputs["features"], dim=1)
-        known = (batch.labels, batch.cameras, batch.is_query, batch.is_gallery)
-        self._seen.append((features, *known))
+        self._collection = Collection()
+        self.update = self._collection.update
 
     def compute(self) -> dict[str, float]:
         """Plain floats over all batches since the last call, which are then forgotten.
@@ -99,14 +117,37 @@ class PersonMetrics:
         Raises:
             DataError: No query can be answered.
         """
-        features, labels, cameras, is_query, is_gallery = (
-            torch.cat(parts) for parts in zip(*self._seen, strict=True)
-        )
-        self._seen.clear()
-        queries, gallery = (
-            Described(features[chosen], labels[chosen], cameras[chosen]) for chosen in (is_query, is_gallery)
-        )
-        return means(found(queries, gallery))
+        return means(self._collection.answered()[0])
+
+
+class PersonDetails:
+    """What became of each query, as a table; fed batch by batch.
+
+    Args:
+        image_name: What to call the picture that is fed first (0), second (1) and so on.
+    """
+
+    def __init__(self, image_name: Callable[[int], str]) -> None:
+        self._image_name = image_name
+        self._collection = Collection()
+        self.update = self._collection.update
+
+    def tables(self) -> Mapping[str, Table]:
+        """The table that results/README.md explains; nothing where nothing was fed."""
+        if not self._collection:
+            return {}
+        answers, queries, gallery = self._collection.answered()
+        columns = (answers.average_precision, answers.first_rank, gallery[answers.nearest])
+        rows: list[tuple[str, float, int, str]] = [
+            (self._image_name(query), area, int(first), self._image_name(nearest))
+            for query, area, first, nearest in zip(
+                queries.tolist(), *(of.tolist() for of in columns), strict=True
+            )
+            if not math.isnan(area)
+        ]
+        header = ("query", "average_precision", "first_rank", "nearest")
+        rows.sort(key=lambda row: row[1])
+        return {"queries": Table(columns=header, rows=rows)}
 
 
 def means(answers: Found) -> dict[str, float]:
