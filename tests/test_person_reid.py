@@ -18,7 +18,7 @@ from trainables.engine.reid.losses import PersonLoss
 from trainables.engine.reid.metrics import Described, PersonDetails, PersonMetrics, found, means
 from trainables.engine.reid.models import build_person_net
 from trainables.engine.reid.sightings import JUNK
-from trainables.person_reid import TRAINABLE, Hparams, start, weights
+from trainables.person_reid import TRAINABLE, Hparams, by_heart, start, weights
 
 NUM_PERSONS, NUM_CAMERAS, NUM_GALLERY, SIZE = 30, 6, 600, 16
 
@@ -229,6 +229,12 @@ def test_weights_are_those_of_the_backbone() -> None:
     assert file.location == "timm/resnet50.a1_in1k/model.safetensors"
     with pytest.raises(ValueError, match="no model is named 'resnet_18'"):
         weights(Hparams(model="pcb/resnet_18"))
+
+
+def test_few_pictures_are_learnt_with_a_loss_between_them_where_batches_fit_it() -> None:
+    assert by_heart(Hparams()) == {"metric_loss": "triplet", "backbone_lr_ratio": 1.0, "drop_rate": 0.0}
+    assert by_heart(Hparams(weights="hub")) == {"metric_loss": "triplet"}
+    assert by_heart(Hparams(weights="hub", batch_size=30)) == {}
 
 
 def test_knobs_of_a_loss_that_is_not_there_are_named(env: Env) -> None:

@@ -21,10 +21,10 @@ and 77.5 % (published; they train on all 751 persons). Seeds alone move mAP by 0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trainables.contract import Budget, Env, Example, OverfitTarget, Trainable, WeightFile
 from trainables.engine.choices import AugmentName, is_augment
@@ -184,6 +184,15 @@ def _notes(hparams: Hparams) -> dict[str, str]:
     return {f"no effect of {name}": reason for name in turned}
 
 
+def by_heart(hparams: Hparams) -> Mapping[str, Any]:
+    """What random weights learn a few pictures with.
+
+    Cross entropy alone names all 32 without a mistake while their features are still mixed up: mAP 0.85.
+    """
+    between = {} if hparams.batch_size % hparams.images_per_identity else {"metric_loss": "triplet"}
+    return {**between, "backbone_lr_ratio": 1.0, "drop_rate": 0.0} if hparams.weights == "none" else between
+
+
 TRAINABLE = Trainable(
     hparams=Hparams,
     metric="val_map",
@@ -193,7 +202,7 @@ TRAINABLE = Trainable(
     check_data=check_data,
     check_device=check_gpus,
     no_effect_anytime=NO_EFFECT_ANYTIME,
-    overfit=OverfitTarget(score=0.95),
+    overfit=OverfitTarget(score=0.95, instead=by_heart),
     example=Example(
         data="persons",
         hparams={
