@@ -157,13 +157,13 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def verdict(gain: Interval, mode: str) -> str:
+def verdict(gain: Interval) -> str:
     """What the gain over the default says: "better", "worse", or "tie" when 0 lies inside."""
     if gain.low is None or gain.high is None:
         return "one seed"
     if gain.low <= 0 <= gain.high:
         return "tie"
-    return "better" if (gain.mean > 0) == (mode == "max") else "worse"
+    return "better" if gain.mean > 0 else "worse"
 
 
 def _row(
@@ -193,11 +193,12 @@ def _gain(
     scores: dict[int, float], defaults: dict[int, float], space: Space, *, has_test: bool
 ) -> dict[str, Any]:
     """What the scores are better by than those of the default, seed by seed."""
-    differences = [value - defaults[seed] for seed, value in scores.items() if seed in defaults]
+    sign = 1 if space.mode == "max" else -1
+    differences = [sign * (value - defaults[seed]) for seed, value in scores.items() if seed in defaults]
     if not differences:
         return {**_named("gain", None), "verdict": None}
     gain = interval(differences)
-    return {**_named("gain", gain), "verdict": verdict(gain, space.mode) + ("" if has_test else _UNTESTED)}
+    return {**_named("gain", gain), "verdict": verdict(gain) + ("" if has_test else _UNTESTED)}
 
 
 def _has_test(promotion: History) -> bool:

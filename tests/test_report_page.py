@@ -20,13 +20,14 @@ from search.ledger import Ledger
 from search.ledger.history import TrialRecord
 from search.promotion import chosen, full_training, proposals
 from search.report.chart import Chart
+from search.report.gain import gain_sentence
 from search.report.page import write_comparison, write_page
 from search.report.page.edges import edge_of, edge_sentence
 from search.report.page.facts import Facts, read_facts
 from search.report.page.figure import plotly_figure
 from search.report.page.parts import Table
 from search.report.page.render import json_for_script, rendered
-from search.report.page.verdict import advice, promoted_verdict, trust_sentence, verdict
+from search.report.page.verdict import advice, trust_sentence, verdict
 from search.report.page.writing import sections_of
 from search.run import Run
 from search.run.in_process import execute_here
@@ -380,20 +381,19 @@ def gain_row(mean: float, low: float | None, high: float | None, said: str) -> d
     return {"trial_id": "trial-0007", "is_default": False, "num_seeds": 3, "verdict": said, **ends}
 
 
-def test_the_verdict_of_a_promotion_calls_a_tie_a_tie(run: Run) -> None:
-    facts = read_facts(run.ledger.folder)
-    assert promoted_verdict(facts, gain_row(0.018, 0.009, 0.027, "better")) == (
+def test_the_verdict_of_a_promotion_calls_a_tie_a_tie() -> None:
+    assert gain_sentence(gain_row(0.018, 0.009, 0.027, "better"), "val_accuracy") == (
         "trial-0007 is better than the default configuration by 0.018 in accuracy on test "
         "(95 % interval 0.009 to 0.027, 3 seeds)."
     )
-    assert promoted_verdict(facts, gain_row(0.001, -0.003, 0.005, "tie")) == (
-        "A tie: full training cannot tell trial-0007 from the default configuration. The difference is "
+    assert gain_sentence(gain_row(0.001, -0.003, 0.005, "tie"), "val_accuracy") == (
+        "A tie: full training cannot tell trial-0007 from the default configuration. The gain is "
         "+0.001 in accuracy on test (95 % interval -0.003 to 0.005, 3 seeds), and 0 lies in the interval."
     )
-    assert promoted_verdict(facts, gain_row(-0.02, -0.03, -0.01, "worse")).startswith(
+    assert gain_sentence(gain_row(-0.02, -0.03, -0.01, "worse"), "val_accuracy").startswith(
         "trial-0007 is worse than the default configuration by 0.02 in accuracy on test"
     )
-    assert promoted_verdict(facts, gain_row(0.01, None, None, "one seed")) == (
+    assert gain_sentence(gain_row(0.01, None, None, "one seed"), "val_accuracy") == (
         "trial-0007 is ahead of the default by 0.01 in accuracy on test, on one seed: that may be chance."
     )
 

@@ -14,6 +14,7 @@ from search.identical import identical_trials
 from search.report.failures import print_failures
 from search.report.forecast import outcome_text
 from search.report.foretold import kept_forecast
+from search.report.gain import gain_sentence
 from search.report.wording import duration, hparams_text, value_text
 from search.run import Run
 from search.run.objective import pareto_front
@@ -69,6 +70,8 @@ def print_promotion(rows: Sequence[Mapping[str, Any]], metric: str, output: Rich
             f"{_interval_text(row, 'gain')}  {row['verdict']}" if row["verdict"] else "",
         )
     output.print(table)
+    if rows:
+        output.print(gain_sentence(rows[0], metric), soft_wrap=True)
 
 
 def _interval_text(row: Mapping[str, Any], prefix: str) -> str:

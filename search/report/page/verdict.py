@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from search.ledger.history import TrialRecord
+from search.report.gain import gain_sentence
 from search.report.page.edges import edge_sentence, edges
 from search.report.page.facts import Facts
 from search.report.wording import duration, hparams_text, value_text
@@ -20,39 +20,8 @@ def verdict(facts: Facts) -> list[str]:
     """The verdict: what is best, and whether it is better than the default."""
     promoted = facts.promotion.winner if facts.promotion else None
     if promoted is not None:
-        return [promoted_verdict(facts, promoted), *_best_of_search(facts)]
+        return [gain_sentence(promoted, facts.metric), *_best_of_search(facts)]
     return _best_of_search(facts) + _against_default(facts)
-
-
-def promoted_verdict(facts: Facts, row: Mapping[str, Any]) -> str:
-    """The winner's gain over the default with its interval; a tie is called a tie."""
-    name, metric = row["trial_id"], _tested_metric(facts, row)
-    if row["is_default"]:
-        return (
-            f"The default configuration ({name}) is the best after full training on {_seeds(row)}: "
-            f"nothing that was searched beats it on validation."
-        )
-    gain = row["gain_mean"]
-    if gain is None:
-        return (
-            f"{name} is the best after full training on {_seeds(row)}; the default has no score to compare."
-        )
-    gained = f"{abs(gain):.4g} in {metric}{_interval_text(row)}"
-    said = str(row["verdict"]).removesuffix(", on validation")
-    if said == "tie":
-        return (
-            f"A tie: full training cannot tell {name} from the default configuration. "
-            f"The difference is {gain:+.4g} in {metric}{_interval_text(row)}, and 0 lies in the interval."
-        )
-    is_better = (gain > 0) == (facts.space.mode == "max")
-    if said == "one seed":
-        word = "ahead of" if is_better else "behind"
-        return f"{name} is {word} the default by {gained}, on one seed: that may be chance."
-    word = "better" if is_better else "worse"
-    flattered = (
-        " This is on validation, which flatters what was chosen by it." if "validation" in metric else ""
-    )
-    return f"{name} is {word} than the default configuration by {gained}.{flattered}"
 
 
 def ending(facts: Facts) -> str:
@@ -165,19 +134,3 @@ def spent_text(facts: Facts) -> str:
 
 def _named(trial: TrialRecord) -> str:
     return trial.trial_id + (" (the default)" if trial.origin == "default" else "")
-
-
-def _seeds(row: Mapping[str, Any]) -> str:
-    return f"{row['num_seeds']} seed{'s' if row['num_seeds'] != 1 else ''}"
-
-
-def _interval_text(row: Mapping[str, Any]) -> str:
-    if row["gain_low"] is None:
-        return ""
-    return f" (95 % interval {row['gain_low']:.4g} to {row['gain_high']:.4g}, {_seeds(row)})"
-
-
-def _tested_metric(facts: Facts, row: Mapping[str, Any]) -> str:
-    """The metric's name with the set that the gain is of."""
-    plain = facts.metric.removeprefix("val_")
-    return f"{plain} on {'validation' if 'on validation' in str(row['verdict']) else 'test'}"

@@ -10,10 +10,10 @@ from typing import Any
 
 from search.ledger.history import TrialRecord
 from search.report.chart import BLUE, Chart, Mark, Scale, Series
+from search.report.gain import gain_sentence
 from search.report.page.facts import Facts, Promotion
 from search.report.page.parts import Cell, Part, Picture, Pictures, Section, Table, Text, text_cell
 from search.report.page.trial_table import number_cell
-from search.report.page.verdict import promoted_verdict
 from search.report.wording import value_text
 from search.trial.finals import PICTURES
 
@@ -34,7 +34,10 @@ def winner_section(facts: Facts) -> Section:
     if winner is None:
         none = "No promoted training has ended well yet, so nothing compares with the default."
         return Section(key="winner", title="Winner against default", parts=[Text(text=none)])
-    parts: list[Part] = [Text(text=promoted_verdict(facts, winner), is_lead=True), _table(facts, promotion)]
+    parts: list[Part] = [
+        Text(text=gain_sentence(winner, facts.metric), is_lead=True),
+        _table(facts, promotion),
+    ]
     parts[1:1] = _gain_chart(facts, promotion)
     if promotion.history.ended is None:
         parts.insert(1, Text(text="The promotion goes on: this is of the trainings that have ended so far."))
