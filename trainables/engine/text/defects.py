@@ -11,9 +11,9 @@ import numpy as np
 
 from trainables.engine.text.python_stdlib import StdlibFunction
 
-RECIPE = "flipped comparisons 1"  # of another number where other functions come out
+RECIPE = "flipped comparisons 2"  # of another number where other functions come out
 _SEED = 0
-_FAULTY_SHARE = 0.33  # as in most collections the sound ones are more
+_TURNED_SHARE = 0.5  # as in most collections the sound ones are more, here twice as many
 _FLIPPED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
     ast.Lt: ast.GtE,
@@ -25,21 +25,21 @@ _FLIPPED |= {after: before for before, after in _FLIPPED.items()}
 
 
 def with_flipped_comparisons(functions: Iterable[StdlibFunction]) -> dict[str, Any]:
-    """Those functions that compare something; in a third of them every comparison says the opposite.
+    """Those functions that compare something, and half of them once more, every comparison the opposite.
 
-    Written out by one printer, so that nothing but the comparisons tells which they are. The project is
-    the module.
+    Written out by one printer, so that nothing but the comparisons tells which are which. The project is
+    the module, so that a function and its turned self are in one part.
 
     Returns:
-        `texts`, `targets` (1 of the flipped ones) and `projects`, a list each.
+        `texts`, `targets` (1 of the turned ones, a third) and `projects`, a list each.
     """
     random = np.random.default_rng(_SEED)
     comparing = [function for function in functions if _comparisons(function.tree)]
-    is_faulty = random.random(len(comparing)) < _FAULTY_SHARE
+    turned = [function for function in comparing if random.random() < _TURNED_SHARE]
     return {
-        "texts": [_text(each, bool(flip)) for each, flip in zip(comparing, is_faulty, strict=True)],
-        "targets": is_faulty.astype(int).tolist(),
-        "projects": [each.module for each in comparing],
+        "texts": [_text(each, False) for each in comparing] + [_text(each, True) for each in turned],
+        "targets": [0] * len(comparing) + [1] * len(turned),
+        "projects": [each.module for each in (*comparing, *turned)],
     }
 
 

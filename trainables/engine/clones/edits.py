@@ -1,0 +1,99 @@
+"""Edits of Python functions that keep what they do: what makes clones of them."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+Edited = ast.AST | list[ast.stmt] | None
+Edit = Callable[[ast.AST], Edited]
+
+_KEPT = "kept"
+_MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.Gt,
+    ast.Gt: ast.Lt,
+    ast.LtE: ast.GtE,
+    ast.GtE: ast.LtE,
+    ast.Eq: ast.Eq,
+    ast.NotEq: ast.NotEq,
+}
+
+
+def clone_of(tree: ast.AST, random: np.random.Generator, *, share: float) -> ast.AST:
+    """A copy with other names, in which each place that an edit fits is edited with this chance."""
+    clone = copy.deepcopy(tree)
+    _rename(clone, random)
+    edits: Sequence[Edit] = (_mirrored, _turned, _written_out, _kept_first)
+    edited: ast.AST = _Editor(edits, random, share).visit(clone)
+    return ast.fix_missing_locations(edited)
+
+
+class _Editor(ast.NodeTransformer):
+    def __init__(self, edits: Sequence[Edit], random: np.random.Generator, share: float) -> None:
+        self._edits, self._random, self._share = edits, random, share
+
+    def generic_visit(self, node: ast.AST) -> Any:
+        node = super().generic_visit(node)
+        for edit in self._edits:
+            edited = edit(node)
+            if edited is not None and self._random.random() < self._share:
+                return edited
+        return node
+
+
+def _mirrored(node: ast.AST) -> Edited:
+    """`a < b` as `b > a`."""
+    if not isinstance(node, ast.Compare) or len(node.ops) > 1 or type(node.ops[0]) not in _MIRRORED:
+        return None
+    return ast.Compare(node.comparators[0], [_MIRRORED[type(node.ops[0])]()], [node.left])
+
+
+def _turned(node: ast.AST) -> Edited:
+    """`if a: b else: c` as `if not a: c else: b`."""
+    if not isinstance(node, ast.If) or not node.orelse:
+        return None
+    return ast.If(ast.UnaryOp(ast.Not(), node.test), node.orelse, node.body)
+
+
+def _written_out(node: ast.AST) -> Edited:
+    """`a += b` as `a = a + b`."""
+    if not isinstance(node, ast.AugAssign) or not isinstance(node.target, ast.Name):
+        return None
+    before = ast.Name(node.target.id, ast.Load())
+    return ast.Assign([node.target], ast.BinOp(before, node.op, node.value))
+
+
+def _kept_first(node: ast.AST) -> Edited:
+    """`return f(a)` as `kept = f(a)` and `return kept`."""
+    if not isinstance(node, ast.Return) or not isinstance(node.value, ast.Call | ast.BinOp | ast.Subscript):
+        return None
+    kept = ast.Assign([ast.Name(_KEPT, ast.Store())], node.value)
+    return [kept, ast.Return(ast.Name(_KEPT, ast.Load()))]
+
+
+def _rename(tree: ast.AST, random: np.random.Generator) -> None:
+    """Give all variables and parameters, but `self` and `cls`, other names."""
+    new: dict[str, str] = {}
+    shared = [
+        name for node in ast.walk(tree) if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names
+    ]
+    for name in _renamed(tree):
+        if name not in shared:
+            new.setdefault(name, f"v{len(new)}_{random.integers(1000)}")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = new.get(node.id, node.id)
+        elif isinstance(node, ast.arg):
+            node.arg = new.get(node.arg, node.arg)
+
+
+def _renamed(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg) and node.arg not in ("self", "cls"):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
