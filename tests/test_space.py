@@ -209,6 +209,14 @@ def test_a_folder_of_images_is_found_from_the_current_folder(
     assert load(tmp_path, MINIMAL, "search.data=imagefolder:~/p").data == f"imagefolder:{tmp_path}/home/p"
 
 
+@pytest.mark.parametrize("kind", ["market", "quality", "jsonl", "pairs"])
+def test_other_data_too_is_found_from_the_current_folder(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(tmp_path, MINIMAL, f"search.data={kind}:data").data == f"{kind}:{tmp_path}/data"
+
+
 def test_a_parameter_is_active_only_under_its_condition(tmp_path: Path) -> None:
     space = load(tmp_path, CONDITIONAL)
     assert space.is_active("momentum", {"optimizer": "sgd"})

@@ -33,7 +33,7 @@ Loader = Callable[[str], Trainable]
 _DEFAULT_EPOCHS = [1, 3, 9]
 _SAMPLERS: Mapping[str | None, Sampler] = {None: "tpe", "bayes": "tpe", "random": "random", "grid": "grid"}
 # Made absolute, because a worker has another folder.
-_KINDS_WITH_PATH = {"imagefolder", "curves", "coco", "voc", "jsonl", "pairs", "reports"}
+_KINDS_WITH_PATH = {"imagefolder", "curves", "coco", "voc", "market", "quality", "jsonl", "pairs", "reports"}
 # coco:FILE.json?images=FOLDER, reports:FILE.tsv?tree=FOLDER
 _SECOND_PATH = re.compile(r"(\?images=|\?tree=)")
 _GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
