@@ -139,7 +139,7 @@ def main(options: argparse.Namespace) -> int:
     if not options.no_report:
         from search.report.page import written_at_end
 
-        written_at_end(ledger.folder, output)
+        written_at_end(ledger.folder, last)
     expected = {row["trial_id"]: 1 if row["trial_id"] == options.baseline else len(seeds) for row in rows}
     has_failed = any(done.has_failed for done in filter(None, (run, baseline)))
     return 0 if not has_failed and all(row["num_seeds"] == expected[row["trial_id"]] for row in rows) else 1

@@ -199,11 +199,12 @@ def _search(
         background=background,
     )
     run, reason = launch_search(space, plan, known, output)
-    print_summary(run, reason, open_console(has_json=options.json))
+    last = open_console(has_json=options.json)
+    print_summary(run, reason, last)
     if options.json:
         print_answer(search_answer(run, reason))
     if not options.no_report:
         from search.report.page import written_at_end
 
-        written_at_end(run.ledger.folder, output)
+        written_at_end(run.ledger.folder, last)
     return 0 if run.best() and not run.has_failed else 1
