@@ -33,10 +33,10 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from search.energy.account import Device, DeviceAccount  # noqa: E402
-from search.energy.activity import Activity  # noqa: E402
-from search.energy.owners import Holder  # noqa: E402
-from search.energy.utilisation import ProcessUtilisation, Sample  # noqa: E402
+from search.energy.attribution.account import Device, DeviceAccount  # noqa: E402
+from search.energy.attribution.activity import Activity  # noqa: E402
+from search.energy.attribution.owners import Holder  # noqa: E402
+from search.energy.counters.utilisation import ProcessUtilisation, Sample  # noqa: E402
 
 STEP_S = 0.01
 BARE_W, CONTEXT_W = 70.0, 40.0  # each context present adds none: the second level is there or not

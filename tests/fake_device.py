@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from search.energy.activity import Activity
-from search.energy.counters import SensorError
-from search.energy.owners import Holder
+from search.energy.attribution.activity import Activity
+from search.energy.attribution.owners import Holder
+from search.energy.counters.counter import SensorError
 
 
 class FakeCounter:

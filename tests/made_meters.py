@@ -8,8 +8,8 @@ from typing import Any
 
 from search.accounting.metering import ClosedLease
 from search.energy import EnergyReading, EnergySources, NodeMeter
-from search.energy.account import Device
-from search.energy.leases import Role
+from search.energy.attribution.account import Device
+from search.energy.attribution.leases import Role
 from search.energy.processes import ProcessTable
 
 

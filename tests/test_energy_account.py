@@ -7,9 +7,9 @@ from fake_device import FakeActivity, FakeCounter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.energy.account import Device, DeviceAccount
-from search.energy.gauges import GpuLabels, GpuState
-from search.energy.owners import Holder
+from search.energy.attribution.account import Device, DeviceAccount
+from search.energy.attribution.owners import Holder
+from search.energy.counters.gauges import GpuLabels, GpuState
 
 HOLDER = Holder(pid=1)
 HALF, QUARTER = Fraction(1, 2), Fraction(1, 4)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.energy.attribution import Claim, Split, Tick, apportion, split
+from search.energy.attribution.tick import Claim, Split, Tick, apportion, split
 
 
 def claim(share: str, utilisation_s: float | None = None, intensity_w: float | None = None) -> Claim:

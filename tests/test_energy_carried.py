@@ -9,11 +9,11 @@ import pytest
 from fake_device import FakeActivity, FakeCounter
 from made_runs import made_space
 
-from search.energy.account import Device, DeviceAccount
-from search.energy.gauges import GpuLabels, GpuState
-from search.energy.holdings import Holding
-from search.energy.intensity import Intensities
-from search.energy.owners import Holder
+from search.energy.attribution.account import Device, DeviceAccount
+from search.energy.attribution.holdings import Holding
+from search.energy.attribution.intensity import Intensities
+from search.energy.attribution.owners import Holder
+from search.energy.counters.gauges import GpuLabels, GpuState
 from search.launch import _known_watts
 from search.ledger import Ledger
 from search.ledger.history import History

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from search.energy.idle_levels import IdleLevels
-from search.energy.intensity import Intensities
+from search.energy.attribution.idle_levels import IdleLevels
+from search.energy.attribution.intensity import Intensities
 
 
 def watch(levels: IdleLevels, seconds: int, power_w: float, *, occupied: bool, active: bool) -> None:

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import search.energy
 import search.energy.node
 from search.energy import EnergyReading, EnergySources
+from search.energy.counters.rapl import open_rapl
 from search.energy.hardware import read_cpu_labels
-from search.energy.rapl import open_rapl
 
 if TYPE_CHECKING:  # pytest itself imports the plugin, to rewrite its asserts
     from fake_nvml_library import FakeNvml

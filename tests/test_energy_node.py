@@ -15,7 +15,7 @@ from fake_powercap import add_zone, set_energy
 from fake_proc import FakeProc
 
 from search.energy import CpuWatts, NodeMeter, Surroundings, open_node_meter
-from search.energy.gauges import NvmlGauges
+from search.energy.counters.gauges import NvmlGauges
 from search.energy.processes import ProcessTable
 
 if TYPE_CHECKING:  # pytest itself imports the plugin, to rewrite its asserts

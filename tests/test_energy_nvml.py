@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from fake_clock import FakeClock
 
-from search.energy.counters import SensorError, Ticker
-from search.energy.gpu_counters import DriverCounter, PowerIntegral
-from search.energy.nvml import open_gpu
+from search.energy.counters.counter import SensorError, Ticker
+from search.energy.counters.gpu_counters import DriverCounter, PowerIntegral
+from search.energy.counters.nvml import open_gpu
 
 if TYPE_CHECKING:  # pytest itself imports the plugin, to rewrite its asserts
     from fake_nvml_library import FakeNvml

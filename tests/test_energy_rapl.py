@@ -9,8 +9,8 @@ from fake_powercap import RANGE_UJ, add_zone, set_energy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.energy.counters import SensorError
-from search.energy.rapl import RaplCounter, open_rapl
+from search.energy.counters.counter import SensorError
+from search.energy.counters.rapl import RaplCounter, open_rapl
 
 
 def open_package(root: Path, clock: FakeClock) -> RaplCounter:

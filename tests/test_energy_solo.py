@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_clock import FakeClock
 
-from search.energy.solo import GATHER_S, SLICE_S, SoloTurns
+from search.energy.attribution.solo import GATHER_S, SLICE_S, SoloTurns
 
 
 class ThreeLeases:

@@ -12,11 +12,11 @@ from fake_clock import FakeClock
 from fake_proc import FakeProc
 
 from search.energy import open_meter, visible_gpus
-from search.energy.amd import list_amd_gpus, open_amd_gpu
-from search.energy.counters import SensorError
-from search.energy.nvml import open_gpu
+from search.energy.counters.amd import list_amd_gpus, open_amd_gpu
+from search.energy.counters.counter import SensorError
+from search.energy.counters.nvml import open_gpu
+from search.energy.counters.user_model import UserModelCounter
 from search.energy.processes import ProcessTable
-from search.energy.user_model import UserModelCounter
 
 if TYPE_CHECKING:  # pytest itself imports the plugin, to rewrite its asserts
     from fake_nvml_library import FakeNvml

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from fake_proc import FakeProc
 
-from search.energy.activity import CpuActivity, GpuActivity
-from search.energy.gauges import GpuState, NvmlGauges
-from search.energy.nvml import start_nvml
-from search.energy.owners import EXTERNAL, Holder, Owners
+from search.energy.attribution.activity import CpuActivity, GpuActivity
+from search.energy.attribution.owners import EXTERNAL, Holder, Owners
+from search.energy.counters.gauges import GpuState, NvmlGauges
+from search.energy.counters.nvml import start_nvml
+from search.energy.counters.utilisation import ProcessUtilisation, Sample
 from search.energy.processes import ProcessTable, ProcessTrees
-from search.energy.utilisation import ProcessUtilisation, Sample
 
 if TYPE_CHECKING:  # pytest itself imports the plugin, to rewrite its asserts
     from fake_nvml_library import FakeNvml

@@ -16,9 +16,9 @@ from search.energy import (
     open_node_meter,
     visible_gpus,
 )
-from search.energy.intensity import KnownWatts
-from search.energy.leases import Role
-from search.energy.solo import SoloTurns
+from search.energy.attribution.intensity import KnownWatts
+from search.energy.attribution.leases import Role
+from search.energy.attribution.solo import SoloTurns
 
 _SILENCE_S = 60.0  # six heartbeats: a worker that swaps or loads a network disk may miss some
 

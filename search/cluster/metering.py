@@ -25,8 +25,8 @@ from search.energy import (
     open_node_meter,
     visible_gpus,
 )
-from search.energy.intensity import KnownWatts
-from search.energy.leases import Role
+from search.energy.attribution.intensity import KnownWatts
+from search.energy.attribution.leases import Role
 from search.space import Space
 
 _NAMESPACE = "jouletune"

@@ -15,7 +15,7 @@ from ray.tune import Trainable as TuneTrainable
 from search.cluster.metering import TrialLease, node_meter
 from search.cluster.trial_log import open_log
 from search.energy import EnergyMeter, meter_for
-from search.energy.leases import Role
+from search.energy.attribution.leases import Role
 from search.trial import EpochRow
 from search.trial.failure import classify
 from search.trial.task import TrialTask, run_task

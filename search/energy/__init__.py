@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.energy.counters import Counter, SensorError
+    from search.energy.counters.counter import Counter, SensorError
     from search.energy.figures import LeaseFigures
     from search.energy.gpus import VisibleGpus, visible_gpu_uuids, visible_gpus
     from search.energy.hardware import describe_devices
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from search.energy.reading import EnergyMeter, EnergyReading, EnergySources
 
 _HOMES = {
-    "Counter": "counters",
+    "Counter": "counters.counter",
     "CpuWatts": "node",
     "EnergyMeter": "reading",
     "EnergyReading": "reading",
@@ -27,7 +27,7 @@ _HOMES = {
     "LeaseFigures": "figures",
     "LeasedMeter": "leased",
     "NodeMeter": "meter",
-    "SensorError": "counters",
+    "SensorError": "counters.counter",
     "Surroundings": "node",
     "VisibleGpus": "gpus",
     "describe_devices": "hardware",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search.energy.amd import list_amd_gpus
-from search.energy.counters import SensorError
-from search.energy.nvml import start_nvml
+from search.energy.counters.amd import list_amd_gpus
+from search.energy.counters.counter import SensorError
+from search.energy.counters.nvml import start_nvml
 
 _NONE = ([""], ["-1"], ["NoDevFiles"])  # three ways to say none; the last one is SLURM's
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from search.energy.counters import SensorError
-from search.energy.nvml import start_nvml
+from search.energy.counters.counter import SensorError
+from search.energy.counters.nvml import start_nvml
 
 CPUINFO = Path("/proc/cpuinfo")
 CPUS = Path("/sys/devices/system/cpu")

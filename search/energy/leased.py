@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from search.energy.counters.rapl import POWERCAP
 from search.energy.figures import LeaseFigures
 from search.energy.gpus import VisibleGpus, visible_gpus
 from search.energy.meter import SAMPLE_EVERY_S, NodeMeter, as_share
 from search.energy.node import CpuWatts, Surroundings, open_node_meter
-from search.energy.rapl import POWERCAP
 from search.energy.reading import EnergyReading, EnergySources
 
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from search.energy.account import Device, DeviceAccount
-from search.energy.counters import SensorError, Ticker
+from search.energy.attribution.account import Device, DeviceAccount
+from search.energy.attribution.holdings import Holding, Holdings
+from search.energy.attribution.intensity import KnownWatts
+from search.energy.attribution.leases import Lease, Leases, Role
+from search.energy.attribution.owners import Holder
+from search.energy.counters.counter import SensorError, Ticker
 from search.energy.figures import LeaseFigures
 from search.energy.hardware import CpuLabels, read_cpu_labels
-from search.energy.holdings import Holding, Holdings
-from search.energy.intensity import KnownWatts
-from search.energy.leases import Lease, Leases, Role
-from search.energy.owners import Holder
 from search.energy.processes import ProcessTable
 from search.energy.reading import End, EnergyReading, EnergySources
 

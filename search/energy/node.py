@@ -9,18 +9,18 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from search.energy.account import Device, Kind
-from search.energy.activity import CpuActivity, GpuActivity
-from search.energy.amd import PREFIX as AMD_PREFIX
-from search.energy.amd import open_amd_gpu
-from search.energy.counters import Counter, SensorError
+from search.energy.attribution.account import Device, Kind
+from search.energy.attribution.activity import CpuActivity, GpuActivity
+from search.energy.attribution.intensity import KnownWatts
+from search.energy.counters.amd import PREFIX as AMD_PREFIX
+from search.energy.counters.amd import open_amd_gpu
+from search.energy.counters.counter import Counter, SensorError
+from search.energy.counters.nvml import open_gpu
+from search.energy.counters.rapl import POWERCAP, open_rapl
+from search.energy.counters.user_model import UserModelCounter
 from search.energy.hardware import CPUINFO, CPUS, read_cpu_labels
-from search.energy.intensity import KnownWatts
 from search.energy.meter import SAMPLE_EVERY_S, NodeMeter
-from search.energy.nvml import open_gpu
 from search.energy.processes import ProcessTable, ProcessTrees
-from search.energy.rapl import POWERCAP, open_rapl
-from search.energy.user_model import UserModelCounter
 
 
 @dataclass(frozen=True, kw_only=True)

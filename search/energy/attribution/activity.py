@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from search.energy.gauges import Gauges
-from search.energy.owners import EXTERNAL, Holder, Owners
+from search.energy.attribution.owners import EXTERNAL, Holder, Owners
+from search.energy.counters.gauges import Gauges
 from search.energy.processes import ProcessTable, ProcessTrees
 
 _LIST_EVERY_S = 5.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from search.energy.activity import Activity, ActivitySource
-from search.energy.idle_levels import IdleLevels
-from search.energy.intensity import Intensities
-from search.energy.owners import Holder
+from search.energy.attribution.activity import Activity, ActivitySource
+from search.energy.attribution.idle_levels import IdleLevels
+from search.energy.attribution.intensity import Intensities
+from search.energy.attribution.owners import Holder
 
 SHORTEST_S = 1.0  # the slowest driver's sample: shorter stretches show no utilisation of their own
 

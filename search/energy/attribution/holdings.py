@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from search.energy.account import DeviceAccount
-from search.energy.crosscheck import is_plausible
+from search.energy.attribution.account import DeviceAccount
+from search.energy.attribution.record import LeaseRecord
+from search.energy.counters.crosscheck import is_plausible
 from search.energy.figures import LeaseFigures
 from search.energy.hardware import CpuLabels
 from search.energy.reading import Attribution, End, EnergyReading, EnergySources, Quality
-from search.energy.record import LeaseRecord
 
 _WORST_LAST: tuple[Attribution, ...] = ("", "exclusive", "calibrated", "utilisation", "equal", "reserved")
 _QUALITY: Mapping[Attribution, Quality] = {

@@ -11,10 +11,10 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
-from search.energy.counters import Counter, SensorError
-from search.energy.crosscheck import CheckedCounter
-from search.energy.gauges import GpuLabels, GpuState
-from search.energy.gpu_counters import DriverCounter, OpenGpu, PowerIntegral
+from search.energy.counters.counter import Counter, SensorError
+from search.energy.counters.crosscheck import CheckedCounter
+from search.energy.counters.gauges import GpuLabels, GpuState
+from search.energy.counters.gpu_counters import DriverCounter, OpenGpu, PowerIntegral
 
 PREFIX = "AMD-"
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
-from search.energy.counters import Counter, SensorError, Ticker
-from search.energy.gauges import Gauges
+from search.energy.counters.counter import Counter, SensorError, Ticker
+from search.energy.counters.gauges import Gauges
 
 POWER_INTERVAL_S = 0.1
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.energy.counters import SensorError
+from search.energy.counters.counter import SensorError
 
 POWERCAP = Path("/sys/class/powercap")
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from search.energy.counters import Counter, SensorError
+from search.energy.counters.counter import Counter, SensorError
 
 CHECK_S = 5.0
 LOWEST_RATIO, HIGHEST_RATIO = 0.8, 1.25

@@ -13,10 +13,10 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from search.energy.counters import Counter, SensorError
-from search.energy.crosscheck import CheckedCounter
-from search.energy.gauges import NvmlGauges
-from search.energy.gpu_counters import DriverCounter, OpenGpu, PowerIntegral
+from search.energy.counters.counter import Counter, SensorError
+from search.energy.counters.crosscheck import CheckedCounter
+from search.energy.counters.gauges import NvmlGauges
+from search.energy.counters.gpu_counters import DriverCounter, OpenGpu, PowerIntegral
 
 _NO_LIBRARY = (
     "NVML (libnvidia-ml.so.1) is not on this machine: right where there is no NVIDIA GPU; "

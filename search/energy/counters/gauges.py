@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
 
-from search.energy.utilisation import ProcessUtilisation, nvml_samples, wall_us
+from search.energy.counters.utilisation import ProcessUtilisation, nvml_samples, wall_us
 
 _MIB = 2**20
 

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from search.energy.counters import SensorError
+from search.energy.counters.counter import SensorError
 from search.energy.processes import ProcessTable
 
 
