@@ -38,6 +38,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
         "search.validation_subset=0.1",
     ),
     "bug_localization": ("search.ladder={epochs: [1, 2], subset: [0.5, 1.0], resolution: [10, 50]}",),
+    "code_clones": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 16}", _FEW),
     "code_vulnerability": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 64}", _FEW),
     "command": ("search.ladder={epochs: [1, 2]}",),
     "curves": (),

@@ -15,7 +15,9 @@ The resolution is the number of nodes that are read of a tree. F1 is at the thre
 validation; the test is scored at that one.
 
 Defaults are the authors': Adam at 1e-4, 64 pairs a batch, 2 layers of 128 numbers with 8 heads, dropout 0.2,
-10 epochs; one_cycle stands for their rise over the first fifth and linear fall.
+10 epochs; one_cycle stands for their rise over the first fifth and linear fall. No result of a full
+budget was measured here. `python-stdlib` shows that it works, not how well: random weights have a test F1 of
+0.963 there, as edits leave most of a tree as it was.
 """
 
 from __future__ import annotations
