@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from sklearn.metrics import matthews_corrcoef
 from torch import Tensor
 from torch.nn import functional
 from torchmetrics import MeanMetric, MetricCollection
@@ -10,8 +11,8 @@ from torchmetrics.classification import (
     BinaryAccuracy,
     BinaryAUROC,
     BinaryAveragePrecision,
+    BinaryConfusionMatrix,
     BinaryF1Score,
-    BinaryMatthewsCorrCoef,
     BinaryPrecision,
     BinaryRecall,
 )
@@ -48,23 +49,32 @@ class DefectMetrics:
                 "precision": BinaryPrecision(),
                 "recall": BinaryRecall(),
                 "accuracy": BinaryAccuracy(),
-                "mcc": BinaryMatthewsCorrCoef(),
                 "pr_auc": BinaryAveragePrecision(),
                 "roc_auc": BinaryAUROC(),
             },
             compute_groups=False,  # groups are formed by equal states, which may be so by chance
         ).to(device)
+        self._confusion = BinaryConfusionMatrix().to(device)
         self._loss = MeanMetric().to(device)
 
     def update(self, logits: Tensor, batch: TextBatch) -> None:
         """Take in a batch and its logits (batch, 2) in fp32."""
-        self._scores.update(logits.softmax(1)[:, 1], batch.labels)
+        shares = logits.softmax(1)[:, 1]
+        self._scores.update(shares, batch.labels)
+        self._confusion.update(shares, batch.labels)
         self._loss.update(functional.cross_entropy(logits, batch.labels), weight=len(batch))
 
     def compute(self) -> dict[str, float]:
         """Plain floats over all batches since the last call, which are then forgotten."""
         values = {name: float(value) for name, value in self._scores.compute().items()}
+        values["mcc"] = _correlation(self._confusion.compute())
         values["loss"] = float(self._loss.compute())
-        self._scores.reset()
-        self._loss.reset()
+        for metric in (self._scores, self._confusion, self._loss):
+            metric.reset()
         return values
+
+
+def _correlation(confusion: Tensor) -> float:
+    """Matthews' correlation from (label, predicted); 0 for one answer to all (torchmetrics: 0.04)."""
+    counts = confusion.flatten().cpu().numpy()
+    return float(matthews_corrcoef([0, 0, 1, 1], [0, 1, 0, 1], sample_weight=counts))
