@@ -40,6 +40,7 @@ SHARED_WORDS = {
     "trainables.checkpoint",
     "trainables.atomic_write",
     "trainables.gpu",
+    "trainables.nearest",
     "trainables.weights",
 }
 

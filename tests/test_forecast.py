@@ -14,7 +14,7 @@ from rich.console import Console
 from search.budget import Ladder, Spent
 from search.forecast import Costs, Forecast, PointCost, Span, earlier_costs, forecast
 from search.forecast.costs import filled
-from search.forecast.probe import ProbeError, _epoch_s, probe, probed_points
+from search.forecast.probe import UnfitError, _epoch_s, probe, probed_points
 from search.ledger import Ledger
 from search.report.forecast import forecast_lines, forecast_text, ladder_table, outcome_text
 from search.report.foretold import Foretold, kept_forecast
@@ -233,5 +233,5 @@ def test_a_probe_starts_a_real_training_and_names_what_fails(tmp_path: Path) -> 
     assert seen.epoch_s[0] == seen.epoch_s[1]  # one budget but for the epochs: measured once
     assert seen.checkpoint_mib is not None
     assert seen.checkpoint_mib > 0.1
-    with pytest.raises(ProbeError, match="no_such_model"):
+    with pytest.raises(UnfitError, match="no_such_model"):
         probe(task, [{"model": "no_such_model"}])

@@ -85,9 +85,8 @@ def test_preflight_looks_at_every_node_in_the_environment_of_its_workers(
     looks = [line for line in done.stdout.splitlines() if line.startswith("looked at in ")]
     assert len({line.split(" on ")[1] for line in looks}) == 2
     assert done.stderr.splitlines() == [
-        "preflight found 1 problem:",
-        f"  weights: timm/resnet10t.c3_in1k/model.safetensors is not in {tmp_path}/moved/hub; fetch it: "
-        "python scripts/preflight.py --space lr_bs --download",
+        f"preflight: weights: timm/resnet10t.c3_in1k/model.safetensors is not in {tmp_path}/moved/hub; "
+        "fetch it: python scripts/preflight.py --space lr_bs --download",
     ]
 
 

@@ -77,4 +77,4 @@ def test_a_schedule_that_the_space_has_no_epochs_for_is_unusable_input(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert cli.run("train", ["--space", "lr_bs", "--resize", "1:14,3:20,5:28"]) == 2
-    assert "--resize has 1 problem:\n  epochs must begin with 1 and rise up to 3" in capsys.readouterr().err
+    assert "--resize: epochs must begin with 1 and rise up to 3" in capsys.readouterr().err

@@ -201,6 +201,9 @@ def test_a_folder_of_images_is_found_from_the_current_folder(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "photos").mkdir()
     (tmp_path / "home" / "p").mkdir(parents=True)
+    (tmp_path / "src").mkdir()
+    for name in ("a.json", "b.tsv"):
+        (tmp_path / name).touch()
     assert load(tmp_path, MINIMAL, "search.data=imagefolder:photos").data == f"imagefolder:{tmp_path}/photos"
     boxes = load(tmp_path, MINIMAL, "search.data=coco:a.json?images=~/p").data
     assert boxes == f"coco:{tmp_path}/a.json?images={tmp_path}/home/p"
@@ -214,7 +217,14 @@ def test_other_data_too_is_found_from_the_current_folder(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").touch()
     assert load(tmp_path, MINIMAL, f"search.data={kind}:data").data == f"{kind}:{tmp_path}/data"
+
+
+def test_the_space_of_an_earlier_run_can_be_read_when_its_data_has_gone(tmp_path: Path) -> None:
+    text = MINIMAL.replace("mnist5k", f"imagefolder:{tmp_path}/gone")
+    read = load_space(str(write_space(tmp_path, text)), spaces_dir=tmp_path, is_of_run=True)
+    assert read.data == f"imagefolder:{tmp_path}/gone"
 
 
 def test_a_parameter_is_active_only_under_its_condition(tmp_path: Path) -> None:

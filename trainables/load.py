@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import itertools
@@ -16,8 +15,9 @@ from typing import Any
 
 import trainables
 from trainables.contract import Trainable
+from trainables.nearest import meant, meant_path
 
-_NOT_TRAINABLES = {"atomic_write", "checkpoint", "contract", "engine", "gpu", "load", "weights"}
+_NOT_TRAINABLES = {"atomic_write", "checkpoint", "contract", "engine", "gpu", "load", "nearest", "weights"}
 _COMMAND = "command:"  # before the description of a script, in JSON: it has no meaning without one
 
 
@@ -74,15 +74,14 @@ def load_trainable(name: str) -> Trainable:
 def _module_by_name(name: str) -> ModuleType:
     names = trainable_names()
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = meant(name, names)
         raise UnknownTrainable(f"no trainable is named {name!r}{hint} (there are {', '.join(names)})")
     return importlib.import_module(f"trainables.{name}")
 
 
 def _module_from_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise UnknownTrainable(f"trainable file {path} does not exist")
+        raise UnknownTrainable(f"trainable file {path} does not exist{meant_path(path)}")
     spec = importlib.util.spec_from_file_location(f"user_trainable_{path.stem}", path)
     assert spec
     assert spec.loader

@@ -7,6 +7,8 @@ import csv
 import sys
 from pathlib import Path
 
+from search.cli.parsing import CommandParser
+
 _EXAMPLE = """example:
   python scripts/check_energy.py results/lr_bs-20261121-090000
 
@@ -15,7 +17,7 @@ exit status: 0 everything adds up; 1 something does not; 2 no run there"""
 
 def parser() -> argparse.ArgumentParser:
     """The flags of scripts/check_energy.py."""
-    flags = argparse.ArgumentParser(
+    flags = CommandParser(
         prog="check_energy.py",
         description="Re-add trials.csv, energy.csv and devices.csv of a run to the millijoule.",
         epilog=_EXAMPLE,
@@ -44,7 +46,7 @@ def main(options: argparse.Namespace) -> int:
     ledger = Ledger.open(options.run if options.run.is_dir() else options.results / options.run)
     written = {path.name: path.read_text(encoding="utf-8") for path in ledger.folder.glob("*.csv")}
     trials, rungs, devices = (_rows(written, name) for name in ("trials.csv", "energy.csv", "devices.csv"))
-    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True)
+    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
     history = History(ledger.events())
     is_over = history.ended is not None
     check = check_energy(trials, rungs, devices, reported=reported_mj(history), is_over=is_over)

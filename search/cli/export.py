@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.cli.parsing import CommandParser
+
 if TYPE_CHECKING:
     from search.ledger import Ledger
     from search.ledger.history import History
@@ -21,7 +23,7 @@ _FLAGS = ("optuna", "sweep", "tensorboard", "mlflow")
 
 def parser() -> argparse.ArgumentParser:
     """The flags of scripts/export.py."""
-    flags = argparse.ArgumentParser(
+    flags = CommandParser(
         prog="export.py",
         description="Write a run, also one that goes on, as other programs' files. Nothing is overwritten.",
         epilog=_EXAMPLE,

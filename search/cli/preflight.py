@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.cli.parsing import CommandParser
+
 if TYPE_CHECKING:
     from search.preflight import Order, Report
 
@@ -22,7 +24,7 @@ exit status: 0 nothing will fail that can be known; 2 problems, each with its re
 
 def parser() -> argparse.ArgumentParser:
     """The flags of scripts/preflight.py."""
-    flags = argparse.ArgumentParser(
+    flags = CommandParser(
         prog="preflight.py",
         description="Look, in the workers' environment, at what the trials of a space will need: "
         "weights, data, disk, memory, GPUs, sensors and versions.",

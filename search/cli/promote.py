@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from search.cli.background import add_background_flags, background_pair
 from search.cli.output import add_output_flags, print_answer
+from search.cli.parsing import CommandParser
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -29,7 +30,7 @@ exit status: 0 done; 1 a training failed; 2 unusable input; 3 the disk took no m
 
 def parser() -> argparse.ArgumentParser:
     """The flags of scripts/promote.py."""
-    flags = argparse.ArgumentParser(
+    flags = CommandParser(
         prog="promote.py",
         description="Train the best trials of a run at full budget with fresh seeds, and the default "
         "configuration beside them; evaluate each training once on the test set.",
@@ -169,7 +170,7 @@ def _earlier_run(options: argparse.Namespace) -> tuple[Ledger, Space, History]:
     if not folder.exists() and len(folder.parts) == 1:
         folder = options.results / folder
     ledger = Ledger.open(folder)
-    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder)
+    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, is_of_run=True)
     return ledger, space, History(ledger.events())
 
 

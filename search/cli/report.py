@@ -7,6 +7,8 @@ import math
 import sys
 from pathlib import Path
 
+from search.cli.parsing import CommandParser
+
 _EXAMPLE = """examples:
   python scripts/report.py results/lr_bs-20261121-090000
   python scripts/report.py lr_bs --watch 5
@@ -17,7 +19,7 @@ exit status: 0 the page is written; 2 no run there"""
 
 def parser() -> argparse.ArgumentParser:
     """The flags of scripts/report.py."""
-    flags = argparse.ArgumentParser(
+    flags = CommandParser(
         prog="report.py",
         description="Write report.html, which opens without a network, and plots/ into a run's folder.",
         epilog=_EXAMPLE,

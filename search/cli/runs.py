@@ -29,5 +29,5 @@ def opened_run(given: str | Path, results: Path) -> tuple[Ledger, Space, History
     from search.space import load_space
 
     ledger = Ledger.open(run_folder(given, results))
-    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True)
+    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
     return ledger, space, History(ledger.events())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from search.cli.background import add_background_flags, background_pair
 from search.cli.foretelling import foretold
 from search.cli.output import add_output_flags, print_answer
+from search.cli.parsing import CommandParser
 from search.cli.rerun import add_rerun_flag, check_rerun, name_run, print_estimate
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ failed; 2 unusable input;
 
 def parser() -> argparse.ArgumentParser:
     """The flags of scripts/search.py."""
-    flags = argparse.ArgumentParser(
+    flags = CommandParser(
         prog="search.py",
         description="Search a space within a budget, rank its trials and meter their energy.",
         epilog=_EXAMPLE,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli import train_checks
+from search.cli.parsing import CommandParser
 from search.cli.train_task import chosen_task, resize_schedule
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ exit status: 0 done; 1 the training or a check failed; 2 unusable input"""
 
 def parser() -> argparse.ArgumentParser:
     """The flags of scripts/train.py."""
-    flags = argparse.ArgumentParser(
+    flags = CommandParser(
         prog="train.py",
         description="Train one configuration of a space up its ladder, in this process: to debug, to try "
         "out, or for a last full training.",

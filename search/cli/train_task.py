@@ -19,6 +19,7 @@ def chosen_task(options: argparse.Namespace) -> TrialTask:
     Raises:
         SpaceError: The space or what overrides it cannot be used.
         LedgerError: There is no such earlier trial.
+        DataError: The data is missing or unfit.
     """
     from search.cli.search import SPACES
     from search.space import load_space
@@ -31,13 +32,27 @@ def chosen_task(options: argparse.Namespace) -> TrialTask:
         space = replace(space, ladder=_resized(space.ladder, options.resize))
     elif options.full:
         space = replace(space, ladder=space.ladder.only_top())
-    return task_for(
+    task = task_for(
         space,
         trial_id="train",
         hparams=space.default_hparams(load_trainable(space.trainable)),
         seed=space.seed if options.seed is None else options.seed,
         folder=options.out or Path.cwd(),
     )
+    _check(task, options.space)
+    return task
+
+
+def _check(task: TrialTask, space: str) -> None:
+    """See that there is such a model and such data, as preflight does for a search."""
+    from search.space import SpaceError
+
+    trainable, hparams = task.load()
+    try:
+        trainable.weights(hparams)
+    except ValueError as error:
+        raise SpaceError(space, [f"parameters.model: {error}"]) from error
+    trainable.check_data(task.env())
 
 
 def resize_schedule(text: str) -> list[tuple[int, int]]:
@@ -64,13 +79,16 @@ def _trial_overrides(options: argparse.Namespace) -> list[str]:
     """The hparams of an earlier trial; those that are None are the trainable's default."""
     if options.trial is None:
         return []
+    from search.cli.runs import run_folder
     from search.ledger import Ledger, LedgerError
     from search.ledger.history import History
 
-    folder, _, trial_id = options.trial.rpartition(":")
-    trials = History(Ledger.open(Path(folder)).events()).trials
+    run, colon, trial_id = options.trial.rpartition(":")
+    if not colon:
+        raise LedgerError(f"--trial must be RUN:TRIAL, such as {options.trial}:trial-0000")
+    trials = History(Ledger.open(run_folder(run, Path("results"))).events()).trials
     if trial_id not in trials:
-        raise LedgerError(f"{folder} has no trial {trial_id!r}; it has {', '.join(trials) or 'none'}")
+        raise LedgerError(f"{run} has no trial {trial_id!r}; it has {', '.join(trials) or 'none'}")
     hparams = trials[trial_id].hparams
     return [_fixed(f"{name}={json.dumps(value)}") for name, value in hparams.items() if value is not None]
 

@@ -85,7 +85,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
             runtime_env=_runtime_env() if address else None,
             namespace="jouletune",
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # of no class of its own where the node is not up in 30 s
         where = f"no Ray cluster joined at {address}" if address else "Ray did not start"
         raise SessionError(f"{where}: {str(error).splitlines()[0]}") from error
     try:

@@ -20,7 +20,7 @@ from search.preflight.points import points_of
 from search.space import Choice, Space
 from search.trial.task import TrialTask
 from trainables.checkpoint import save_checkpoint
-from trainables.contract import Budget, Training
+from trainables.contract import Budget, DataError, Env, Trainable, Training
 
 _STEPS = 2
 _MOST_POINTS = 9
@@ -28,6 +28,10 @@ _MOST_S = 20.0  # no further configuration is begun after so long
 _FIRST_S = 6.0  # a worker's loading of torch
 _SURE_EXAMPLES = 64  # a share that gives so many tells the number of all within 1 %
 _MIB = 2**20
+
+
+class UnfitError(LedgerError):
+    """No training could start: there is no such model, or the data is missing. The space is to be mended."""
 
 
 class ProbeError(LedgerError):
@@ -54,6 +58,7 @@ def probed_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, An
 
     Raises:
         ProbeError: A training does not start or fails at its first steps.
+        UnfitError: There is no such model or data.
     """
     workers = space.resources.workers or 1
     with _pool(workers, max(1, int(task.cpus))) as pool:
@@ -79,6 +84,8 @@ def probe(task: TrialTask, points: Sequence[Mapping[str, Any]]) -> list[PointCos
             break
         try:
             found.append(_probed(replace(task, hparams=point)))
+        except UnfitError:
+            raise
         except Exception as error:
             raise ProbeError(f"{point}: {type(error).__name__}: {error}") from error
     return found
@@ -87,6 +94,7 @@ def probe(task: TrialTask, points: Sequence[Mapping[str, Any]]) -> list[PointCos
 def _probed(task: TrialTask) -> PointCost:
     trainable, hparams = task.load()
     env = replace(task.env(), folder=None)
+    _check(trainable, hparams, env)
     trainable.start(hparams, task.ladder.top, env)  # the first loads the data
     started_s = time.perf_counter()
     training = trainable.start(hparams, task.ladder.top, env)
@@ -105,6 +113,17 @@ def _probed(task: TrialTask) -> PointCost:
         epoch_j=() if watts is None else tuple(None if one is None else watts * one for one in epochs_s),
         checkpoint_mib=_checkpoint_mib(training),
     )
+
+
+def _check(trainable: Trainable, hparams: Any, env: Env) -> None:
+    try:
+        trainable.weights(hparams)
+    except ValueError as error:
+        raise UnfitError(f"model: {error}") from error
+    try:
+        trainable.check_data(env)
+    except DataError as error:
+        raise UnfitError(f"data: {error}") from error
 
 
 def _epochs_s(training: Training, task: TrialTask) -> list[float | None]:

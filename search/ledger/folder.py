@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from search.ledger.journal import Journal, StorageError, unwritten
 from search.ledger.journal import LedgerError as LedgerError
+from search.ledger.nearest import meant_run
 from trainables.atomic_write import SCRATCH, replacing
 
 _LEAST_KIB = 64  # journal, tables and settings of a small run, its checkpoints not among them
@@ -88,7 +89,7 @@ class Ledger:
         """
         ledger = cls(folder)
         if not ledger.journal.is_file():
-            raise LedgerError(f"{folder} holds no run (no {ledger.journal.name} in it)")
+            raise LedgerError(f"{folder} holds no run (no {ledger.journal.name} in it){meant_run(folder)}")
         return ledger
 
     @property

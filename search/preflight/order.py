@@ -36,10 +36,12 @@ class PreflightError(RuntimeError):
 
     def __init__(self, problems: Sequence[str], *, has_way_round: bool = True) -> None:
         self.problems = tuple(problems)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        way_round = "(--skip-preflight starts all the same)" if has_way_round else ""
+        if len(problems) == 1:
+            super().__init__(f"preflight: {problems[0]} {way_round}".rstrip())
+            return
         lines = "\n".join(f"  {problem}" for problem in problems)
-        way_round = "\n(--skip-preflight starts all the same)" if has_way_round else ""
-        super().__init__(f"preflight found {count}:\n{lines}{way_round}")
+        super().__init__(f"preflight found {len(problems)} problems:\n{lines}\n{way_round}".rstrip())
 
 
 @dataclass(frozen=True, kw_only=True)

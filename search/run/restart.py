@@ -41,7 +41,7 @@ def _space_before(ledger: Ledger) -> Space | None:
             f"trials of the run; {remedy}"
         )
     try:
-        return load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True)
+        return load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
     except SpaceError as error:
         raise LedgerError(f"the run's own copy of its space cannot be used; {remedy}:\n{error}") from error
 

@@ -26,7 +26,9 @@ def earlier_trials(folders: Sequence[Path], space: Space) -> tuple[list[EarlierT
     notices: list[str] = []
     for folder in folders:
         ledger = Ledger.open(folder)
-        before = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True)
+        before = load_space(
+            str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True
+        )
         _check_same(folder, before, space)
         notices += _differences(folder, before, space)
         history = History(ledger.events())

@@ -94,7 +94,7 @@ class HparamsCheck:
         is_fit = True
         for name, value in point.items():
             if name not in self.names:
-                text: str | None = self._unknown(name)
+                text: str | None = self.unknown(name)
             else:
                 text = self.mismatch(name, value)
             if text:
@@ -106,14 +106,15 @@ class HparamsCheck:
 
     def _fits(self, name: str, entry: Parameter | Fixed, problems: Problems) -> bool:
         if name not in self.names:
-            problems.add(f"parameters.{name}", self._unknown(name))
+            problems.add(f"parameters.{name}", self.unknown(name))
             return False
         mismatches = [text for value in _probes(entry) if (text := self.mismatch(name, value))]
         for text in mismatches:
             problems.add(f"parameters.{name}{_key_of(entry)}", text + self._advice(name, entry))
         return not mismatches
 
-    def _unknown(self, name: str) -> str:
+    def unknown(self, name: str) -> str:
+        """Why there is no such hyperparameter, with the nearest one."""
         if name in self._replaced:
             return f"{self._trainable} has no {name} any more; write {self._replaced[name]}"
         return f"{self._trainable} has no such hyperparameter{did_you_mean(name, self.names)}"

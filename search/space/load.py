@@ -28,6 +28,7 @@ from search.space.samplers import check_sampler
 from search.space.schema import LadderAxes, Sampler, Scheduler, SearchSection, SweepFile, validated
 from trainables.contract import Mode, Trainable
 from trainables.load import UnknownTrainable, command_of, load_trainable
+from trainables.nearest import meant_path
 
 Loader = Callable[[str], Trainable]
 _DEFAULT_EPOCHS = [1, 3, 9]
@@ -45,6 +46,7 @@ def load_space(
     overrides: Sequence[str] = (),
     spaces_dir: Path,
     may_be_fixed: bool = False,
+    is_of_run: bool = False,
     trainable_loader: Loader = load_trainable,
 ) -> Space:
     """Read and check a space file.
@@ -54,14 +56,18 @@ def load_space(
         overrides: Changes such as "parameters.lr.max=0.3", made before anything is checked. The
             value is YAML; keys that are not there are added.
         may_be_fixed: Take a space that leaves nothing to search: for a single training.
+        is_of_run: The file is a run's own copy, to be read: its data may have gone.
 
     Raises:
         SpaceError: The file cannot be used; the message lists every problem in it.
     """
     path = find_file(source, spaces_dir)
     problems = Problems()
-    raw = read_mapping(path, overrides, problems)
-    space = None if raw is None else _Reading(raw, path, problems, may_be_fixed).space(trainable_loader)
+    raw = read_mapping(path, overrides, problems, spaces_dir=spaces_dir)
+    reading = None if raw is None else _Reading(raw, path, problems, may_be_fixed)
+    if reading and not is_of_run:
+        reading.check_data()
+    space = None if reading is None else reading.space(trainable_loader)
     if space is None or problems.lines:
         raise SpaceError(_displayed(path), problems.lines)
     return space
@@ -75,7 +81,9 @@ def space_of(content: Mapping[str, Any], *, overrides: Sequence[str] = ()) -> Sp
     """
     problems = Problems()
     raw = plain_mapping(dict(content), overrides, problems)
-    space = _Reading(raw, Path.cwd() / "search", problems, may_be_fixed=False).space(load_trainable)
+    reading = _Reading(raw, Path.cwd() / "search", problems, may_be_fixed=False)
+    reading.check_data()
+    space = reading.space(load_trainable)
     if space is None or problems.lines:
         raise SpaceError("the space", problems.lines)
     return space
@@ -153,9 +161,17 @@ class _Reading:
         is_absent = not problems.concern("search.data") and isinstance(self._file.search, dict | None)
         if section.data is None and is_absent and section.trainable != "command":
             problems.add("search.data", "is missing; write data: mnist5k, or data: imagefolder:PATH")
-        kind, _, path = _data(section.data or "").partition(":")
-        if kind == "imagefolder" and path and not Path(path).is_dir():
-            problems.add("search.data", f"the folder {path} does not exist; name one with a folder per class")
+
+    def check_data(self) -> None:
+        """Add to the problems every path of `search.data` that does not lead anywhere."""
+        kind, colon, place = _data(self._section.data or "").partition(":")
+        if kind not in _KINDS_WITH_PATH or not colon or not place:
+            return
+        if kind == "imagefolder" and Path(place).is_file():
+            self._problems.add("search.data", f"{place} is a file; name a folder with a folder per class")
+        for path in [Path(place)] if kind == "imagefolder" else _paths(place):
+            if not path.exists():
+                self._problems.add("search.data", f"{path} does not exist{meant_path(path)}")
 
     def _name(self) -> str:
         return self._file.name or self._path.stem
@@ -178,12 +194,15 @@ class _Reading:
             )
         return None
 
-    def _checked(self, name: str, trainable: Trainable) -> HparamsCheck | None:
+    def _checked(self, title: str, trainable: Trainable) -> HparamsCheck | None:
         try:
-            check = HparamsCheck(name, trainable.hparams)
+            check = HparamsCheck(title, trainable.hparams)
         except ValueError as error:
             self._problems.add("search.trainable", str(error))
             return None
+        for name in self._broken if self._section.trainable != "command" else ():
+            if name not in check.names:  # that is the mistake, whatever else is wrong with it
+                self._problems.replace(f"parameters.{name}", check.unknown(name))
         check.run(self._entries, self._section.when, self._problems)
         return check
 
@@ -277,6 +296,12 @@ def _data(given: str) -> str:
     parts = _SECOND_PATH.split(path)
     parts[::2] = [str(Path(part).expanduser().resolve()) for part in parts[::2]]  # marks lie between
     return f"{kind}:{''.join(parts)}"
+
+
+def _paths(place: str) -> list[Path]:
+    """The one or two paths in FILE?images=FOLDER&side=384."""
+    first, *second = _SECOND_PATH.split(place)[::2]
+    return [Path(first.partition("?")[0]), *(Path(path.partition("&")[0]) for path in second)]
 
 
 def _displayed(path: Path) -> str:

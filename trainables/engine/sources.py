@@ -17,6 +17,7 @@ from trainables.engine.decoding import Pictures
 from trainables.engine.image_files import find_image_files
 from trainables.engine.image_source import ImageSource, in_memory_source
 from trainables.engine.torchvision_sets import load_torchvision
+from trainables.nearest import meant_source
 
 SOURCES = ("mnist5k", "digits", "imagefolder:PATH", "torchvision:NAME", "torchvision:NAME?download=1")
 
@@ -42,7 +43,8 @@ def _load_source(name: str, cache: CacheFolder, top: int | None, num_threads: in
         return _image_folder(Path(rest).expanduser(), cache, top, num_threads)
     if kind == "torchvision" and rest:
         return load_torchvision(rest, cache, top=top, num_threads=num_threads)
-    raise DataError(f"no data source is named {name!r}; there are {', '.join(SOURCES)}")
+    known = ", ".join(SOURCES) + meant_source(name, SOURCES)
+    raise DataError(f"no data source is named {name!r}; there are {known}")
 
 
 def _mnist5k(cache_dir: Path) -> ImageSource:

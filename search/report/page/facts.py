@@ -132,7 +132,7 @@ def read_facts(folder: Path) -> Facts:
         SpaceError: Its space cannot be used any more: its own trainable is gone.
     """
     ledger = Ledger.open(folder)
-    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True)
+    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
     events = ledger.events()
     history = History(events)
     environment = ledger.folder / "environment.json"

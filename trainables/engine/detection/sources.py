@@ -23,6 +23,7 @@ from trainables.engine.detection.shapes import shapes
 from trainables.engine.detection.voc import read_voc
 from trainables.engine.image_files import ImageFiles
 from trainables.engine.image_source import ImageSource, in_memory_source
+from trainables.nearest import meant_source
 
 SOURCES = ("shapes", "coco:PATH", "coco:FILE.json?images=FOLDER", "voc:PATH")
 _LOOKED_AT = 64
@@ -120,7 +121,8 @@ def _annotations(name: str) -> Annotations:
     kind, _, rest = name.partition(":")
     readers = {"coco": read_coco, "voc": read_voc}
     if kind not in readers or not rest:
-        raise DataError(f"no source of boxes is named {name!r}; there are {', '.join(SOURCES)}")
+        known = ", ".join(SOURCES) + meant_source(name, SOURCES)
+        raise DataError(f"no source of boxes is named {name!r}; there are {known}")
     return readers[kind](rest)
 
 

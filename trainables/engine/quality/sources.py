@@ -22,6 +22,7 @@ from trainables.engine.image_files import ImageFiles
 from trainables.engine.image_source import ImageSource, in_memory_source
 from trainables.engine.quality.photographs import SIDE_PX, photographs
 from trainables.engine.quality.ratings import NUM_LEVELS, Ratings, read_ratings
+from trainables.nearest import meant_source
 
 SOURCES = ("photographs", "quality:PATH.csv", "quality:PATH.csv?images=FOLDER&side=384")
 _SIDE_PX = 384  # shorter side of KonIQ-10k's images where the paper cuts its patches
@@ -141,7 +142,8 @@ def _place(name: str) -> _Place:
     kind, _, rest = name.partition(":")
     path, _, query = rest.partition("?")
     if kind != "quality" or not path:
-        raise DataError(f"no source of scored images is named {name!r}; there are {', '.join(SOURCES)}")
+        known = ", ".join(SOURCES) + meant_source(name, SOURCES)
+        raise DataError(f"no source of scored images is named {name!r}; there are {known}")
     settings = dict(parse_qsl(query, keep_blank_values=True))
     side = settings.get("side", str(_SIDE_PX))
     if settings.keys() - _SETTINGS or not side.isdecimal() or int(side) < 1:

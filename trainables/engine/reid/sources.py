@@ -21,6 +21,7 @@ from trainables.engine.image_source import ImageSource, in_memory_source
 from trainables.engine.reid.data import IdentitySet, PersonData
 from trainables.engine.reid.persons import persons
 from trainables.engine.reid.sightings import JUNK, Sightings, find_sightings
+from trainables.nearest import meant_source
 
 SOURCES = ("persons", "market:PATH")
 _WIDTH_SHARE = 0.5  # of the height, which is the resolution: 256 x 128 px in most papers
@@ -114,7 +115,8 @@ def _person_data(splits: DataSplits, seen: _Seen) -> PersonData:
 def _folder(name: str) -> Path:
     kind, _, rest = name.partition(":")
     if kind != "market" or not rest:
-        raise DataError(f"no source of persons is named {name!r}; there are {', '.join(SOURCES)}")
+        known = ", ".join(SOURCES) + meant_source(name, SOURCES)
+        raise DataError(f"no source of persons is named {name!r}; there are {known}")
     return Path(rest).expanduser()
 
 

@@ -1,0 +1,28 @@
+"""What a mistyped word may have meant: the end of a sentence, empty where nothing is near."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean X?" with the nearest of the known words."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def meant_path(path: Path) -> str:
+    """The same with what lies in the folder that `path` should lie in."""
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / near[0]}?" if near else ""
+
+
+def meant_source(given: str, sources: Iterable[str]) -> str:
+    """The same of a data source: its kind before the colon is put right, what follows is kept."""
+    kind, colon, rest = given.partition(":")
+    kinds = {source.partition(":")[0]: ":" in source for source in sources}
+    near = difflib.get_close_matches(kind, [name for name in kinds if kinds[name] == bool(colon)], n=1)
+    return f"; did you mean {near[0]}{colon}{rest}?" if near else ""
