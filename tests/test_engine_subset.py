@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.contract import DataError
-from trainables.engine.subset import balanced_order, nested_subset
+from trainables.engine.subset import at_most, balanced_order, nested_subset
 
 LABELS = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)
 
@@ -61,3 +61,7 @@ def test_every_prefix_has_the_classes_in_proportion_within_one_example():
 def test_a_count_that_cannot_be_kept_is_refused_with_what_can(count):
     with pytest.raises(DataError, match=rf"{count} examples.*ask for 3 to 100"):
         nested_subset(LABELS, count, seed=0)
+
+
+def test_a_validation_set_smaller_than_asked_for_is_scored_whole():
+    assert [at_most(wanted, 27) for wanted in (64, 20, 0.5, 1.0, None)] == [27, 20, 0.5, 1.0, None]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_command import made_command
+from PIL import Image
 from slow_learners import marked
 
 from search import cli
@@ -42,6 +43,20 @@ def test_every_trainable_passes(name: str, tmp_path: Path) -> None:
     learns = name != "command" and load_trainable(name).overfit is not None
     assert found["overfit"].has_passed is (True if learns else None)
     assert found["resume"].text == "largest difference 0"
+
+
+def test_a_folder_of_few_photographs_passes(tmp_path: Path) -> None:
+    """Of 120 pictures 18 are for validation, fewer than the 64 that are asked for."""
+    for number in range(120):
+        shade = Image.new("L", (16, 16), 40 + 100 * (number % 2) + number // 2)
+        path = tmp_path / "photos" / ("dark", "light")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shade.save(path)
+    trainable = load_trainable("classification")
+    hparams = trainable.hparams(model="mnist_cnn", batch_size=16)
+    env = Env(data=f"imagefolder:{tmp_path}/photos", data_seed=0, seed=0, cache_dir=tmp_path, resolution=16)
+    found = SmokeTest(trainable, hparams, env, resolution=16).verdicts()
+    assert [verdict.text for verdict in found if verdict.has_passed is False] == []
 
 
 def test_each_fault_fails_its_own_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from search import cli
+from search.cli.runs import run_folder
 from search.cli.search import SPACES
 
 Says = Callable[..., list[str]]
@@ -168,3 +169,12 @@ def test_a_folder_that_is_no_run_names_the_runs_beside_it(says: Says) -> None:
 def test_a_run_that_nothing_is_near_to_gets_the_newest_named(says: Says) -> None:
     (line,) = says("promote", "20261121")
     assert line.startswith("results/20261121 holds no run (no journal.jsonl in it); there are results/")
+
+
+def test_a_run_may_have_the_name_of_a_folder_beside_it(says: Says) -> None:
+    results = Path("results")
+    assert run_folder("photos", results) == Path("photos")
+    Path("results/mine").rename("results/photos")
+    assert run_folder("photos", results) == Path("results/photos")
+    assert run_folder("results/photos", results) == Path("results/photos")
+    assert run_folder("nothing", results) == Path("results/nothing")

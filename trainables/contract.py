@@ -52,7 +52,8 @@ class Env:
         cache_dir: Folder for decoded data; shared by all trials of a node.
         device: A torch device name.
         resolution: Side in pixels of the top rung's images, and of test images. None is the data's own.
-        validation_subset: Share or count of the validation set that is scored; None is all.
+        validation_subset: Share or count of the validation set that is scored; None is all, as
+            is a count above it.
         validation_resolution: "top" scores validation at `resolution` at every rung, so that all
             scores compare. "rung" scores at the resolution of the epoch's training, so that those
             of one rung do: for networks that do not carry over to larger images.

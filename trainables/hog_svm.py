@@ -71,11 +71,14 @@ class HogSvm:
         return "a linear SVM is fitted in one epoch" if self.epochs_done else ""
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
+        from trainables.engine.subset import at_most
+
         started_s = perf_counter()
         chosen = self._data.train.subset(budget.subset)
         self._planes = self._fitted(self._data.train, chosen)
         trained_s = perf_counter()
-        scores = self._scores(self._data.val, self._data.val.subset(self._env.validation_subset))
+        val = self._data.val
+        scores = self._scores(val, val.subset(at_most(self._env.validation_subset, len(val))))
         self.epochs_done += 1
         return {
             "num_samples": float(len(chosen)),

@@ -38,12 +38,13 @@ def main(options: argparse.Namespace) -> int:
     """Check the run and give the exit status."""
     from search.accounting.check import check_energy
     from search.accounting.lost import reported_mj
+    from search.cli.runs import run_folder
     from search.ledger import Ledger, csv_text
     from search.ledger.history import History
     from search.space import load_space
     from search.tables import live_tables
 
-    ledger = Ledger.open(options.run if options.run.is_dir() else options.results / options.run)
+    ledger = Ledger.open(run_folder(options.run, options.results))
     written = {path.name: path.read_text(encoding="utf-8") for path in ledger.folder.glob("*.csv")}
     trials, rungs, devices = (_rows(written, name) for name in ("trials.csv", "energy.csv", "devices.csv"))
     space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)

@@ -162,14 +162,12 @@ def _baseline(space: Space, plan: Launch, name: str, seed: int, output: RichCons
 
 
 def _earlier_run(options: argparse.Namespace) -> tuple[Ledger, Space, History]:
+    from search.cli.runs import run_folder
     from search.ledger import Ledger
     from search.ledger.history import History
     from search.space import load_space
 
-    folder = Path(options.run)
-    if not folder.exists() and len(folder.parts) == 1:
-        folder = options.results / folder
-    ledger = Ledger.open(folder)
+    ledger = Ledger.open(run_folder(options.run, options.results))
     space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, is_of_run=True)
     return ledger, space, History(ledger.events())
 

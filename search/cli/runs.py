@@ -12,9 +12,17 @@ if TYPE_CHECKING:
 
 
 def run_folder(given: str | Path, results: Path) -> Path:
-    """The folder that `given` means: itself, or a name in `results`."""
+    """The folder that `given` means: itself, or a name in `results`.
+
+    Of both the one that holds a run: photographs and the run about them may well have one name.
+    """
+    from search.ledger import Ledger
+
     folder = Path(given)
-    return folder if folder.exists() or len(folder.parts) > 1 else results / folder
+    named = results / folder
+    if len(folder.parts) > 1 or Ledger(folder).has_run:
+        return folder
+    return named if Ledger(named).has_run or not folder.exists() else folder
 
 
 def opened_run(given: str | Path, results: Path) -> tuple[Ledger, Space, History]:

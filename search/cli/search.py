@@ -167,9 +167,9 @@ def _overrides(options: argparse.Namespace) -> list[str]:
 
 def _earlier_runs(options: argparse.Namespace) -> str | None:
     """The folders after --warm-start, as a YAML list."""
-    folders = [
-        folder if (folder := Path(run)).is_dir() else options.results / run for run in options.warm_start
-    ]
+    from search.cli.runs import run_folder
+
+    folders = [run_folder(run, options.results) for run in options.warm_start]
     return json.dumps([str(folder.resolve()) for folder in folders]) if folders else None
 
 

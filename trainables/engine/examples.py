@@ -15,6 +15,7 @@ from torch import Tensor
 from trainables.contract import Budget, Env
 from trainables.engine.parts import B_co
 from trainables.engine.seeds import generator
+from trainables.engine.subset import at_most
 
 _SCORED_AT_ONCE = 256  # not the batch size: scores must not depend on a hyperparameter
 
@@ -81,7 +82,7 @@ class ExampleChoice(Generic[E]):
         is_rungs = self._env.validation_resolution == "rung"
         return Scored(
             self._data.val,
-            self._data.val.subset(self._env.validation_subset),
+            self._data.val.subset(at_most(self._env.validation_subset, len(self._data.val))),
             self._data.train_resolution(budget.resolution) if is_rungs else self._data.score_resolution,
         )
 

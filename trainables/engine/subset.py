@@ -57,6 +57,11 @@ def num_kept(labels: Tensor, subset: float | int | None) -> int:
     return subset
 
 
+def at_most(subset: float | int | None, num_examples: int) -> float | int | None:
+    """What is scored of a validation set: a count above it is all of it, for it only saves time."""
+    return min(subset, num_examples) if isinstance(subset, int) else subset
+
+
 def split_rows(labels: Tensor, parts: np.ndarray, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Rows of training, validation and test, in this order.
 
