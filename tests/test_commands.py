@@ -103,7 +103,7 @@ def test_an_image_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         "search", "--space", "lr_bs", "--set", "search.data=imagefolder:/no/such/folder", folder=tmp_path
     )
     assert done.returncode == 2
-    assert "search.data: the folder /no/such/folder does not exist" in done.stderr
+    assert "search.data: /no/such/folder does not exist" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

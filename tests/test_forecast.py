@@ -22,7 +22,7 @@ from search.run import Run
 from search.run.in_process import execute_here
 from search.space import Space, dump_space
 from search.trial.task import task_for
-from trainables.contract import Budget
+from trainables.contract import Budget, DataError
 
 
 def point(
@@ -219,6 +219,24 @@ def test_an_epoch_is_foretold_from_two_steps_of_it(
     assert seconds == pytest.approx(0.01 * num_examples + 0.5, rel=0.01)
     assert training.subsets[:2] == [64, 64]
     assert max(float(share) for share in training.subsets[2:] or [0]) < 0.1
+
+
+class Few(Steady):
+    """Of 50 examples."""
+
+    def run_epoch(self, budget):
+        if isinstance(budget.subset, int) and budget.subset > 50:
+            raise DataError("a subset of more was asked for")
+        return {**super().run_epoch(budget), "num_samples": 50.0, "train_s": 0.5}
+
+
+def test_data_with_less_than_two_steps_is_tried_whole(tmp_path: Path) -> None:
+    task = task_for(
+        made_space(tmp_path), trial_id="probe", hparams={"batch_size": 32}, seed=0, folder=tmp_path
+    )
+    training = Few()
+    assert _epoch_s(training, task, Budget(epochs=1, subset=None)) == pytest.approx(1.0)  # type: ignore[arg-type]
+    assert training.subsets[:2] == [None, None]
 
 
 def test_a_probe_starts_a_real_training_and_names_what_fails(tmp_path: Path) -> None:

@@ -140,7 +140,11 @@ def _epoch_s(training: Training, task: TrialTask, budget: Budget) -> float:
     """A whole epoch at `budget`, from one of two steps: the first such epoch warms up."""
     size = int(task.hparams.get("batch_size", _SURE_EXAMPLES))
     few = replace(budget, epochs=task.ladder.top.epochs, subset=_STEPS * size)
-    training.run_epoch(few)
+    try:
+        training.run_epoch(few)
+    except DataError:  # there are not so many: what there is takes less than two steps
+        few = replace(few, subset=None)
+        training.run_epoch(few)
     started_s = time.perf_counter()
     values = training.run_epoch(few)
     taken_s = time.perf_counter() - started_s
