@@ -19,9 +19,9 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from trainables.contract import Budget, Env
-from trainables.engine.augment import Augment
-from trainables.engine.batches import Batches
-from trainables.engine.data import load_data
+from trainables.engine.images.augment import Augment
+from trainables.engine.images.batches import Batches
+from trainables.engine.images.data import load_data
 
 _BATCH = 64
 _WORKERS = 2

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from trainables.contract import DataError, Env
-from trainables.engine import sources
-from trainables.engine.data import load_data
+from trainables.engine.images import sources
+from trainables.engine.images.data import load_data
 
 
 @pytest.fixture(autouse=True)

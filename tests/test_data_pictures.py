@@ -14,12 +14,12 @@ from PIL import Image
 
 from trainables.classification import Hparams, start
 from trainables.contract import Budget, DataError, Env
-from trainables.engine import decoding, sources
-from trainables.engine.augment import Augment
-from trainables.engine.batches import Batches
-from trainables.engine.data import load_data
-from trainables.engine.image_files import find_image_files
-from trainables.engine.pixels import StoredPixels
+from trainables.engine.images import decoding, sources
+from trainables.engine.images.augment import Augment
+from trainables.engine.images.batches import Batches
+from trainables.engine.images.data import load_data
+from trainables.engine.images.files import find_image_files
+from trainables.engine.images.pixels import StoredPixels
 
 
 @pytest.fixture(autouse=True)
@@ -240,6 +240,6 @@ def test_the_second_trial_of_a_process_neither_looks_for_files_nor_splits_nor_co
     budget = Budget(epochs=1, resolution=16, subset=0.5)
     start(Hparams(), budget, wanted).run_epoch(budget)
     for name in ("sources.find_image_files", "data.balanced_order", "data._statistics_of"):
-        monkeypatch.setattr(f"trainables.engine.{name}", lambda *_, **__: pytest.fail("done again"))
+        monkeypatch.setattr(f"trainables.engine.images.{name}", lambda *_, **__: pytest.fail("done again"))
     second = start(Hparams(lr=0.01), budget, dataclasses.replace(wanted, seed=1))
     assert second.run_epoch(budget)["num_samples"] == 14

@@ -9,8 +9,8 @@ import torchvision
 from PIL import Image
 
 from trainables.contract import DataError, Env
-from trainables.engine import sources
-from trainables.engine.data import load_data
+from trainables.engine.images import sources
+from trainables.engine.images.data import load_data
 
 
 @pytest.fixture(autouse=True)

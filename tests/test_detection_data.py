@@ -10,7 +10,6 @@ import torch
 from made_boxes import annotation, coco_file, picture, voc_folder
 
 from trainables.contract import Budget, DataError, Env
-from trainables.engine.data import Statistics
 from trainables.engine.detection.annotations import objects_of
 from trainables.engine.detection.augment import BoxAugment
 from trainables.engine.detection.batches import DetectionBatches
@@ -18,6 +17,7 @@ from trainables.engine.detection.coco import read_coco
 from trainables.engine.detection.shapes import shapes
 from trainables.engine.detection.sources import check_detection_data, load_detection_data
 from trainables.engine.detection.voc import read_voc
+from trainables.engine.images.data import Statistics
 
 UNSCALED = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainables.engine.augment import Augment
-from trainables.engine.batches import Scaling
-from trainables.engine.data import Statistics
-from trainables.engine.shifting import _by_pixel_numbers, _through_windows
+from trainables.engine.images.augment import Augment
+from trainables.engine.images.batches import Scaling
+from trainables.engine.images.data import Statistics
+from trainables.engine.images.shifting import _by_pixel_numbers, _through_windows
 
 IMAGES = torch.arange(4 * 2 * 16 * 16, dtype=torch.int64).view(4, 2, 16, 16).remainder(256).to(torch.uint8)
 

@@ -14,7 +14,7 @@ from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.classification import Hparams, start
 from trainables.contract import Budget, Env
 from trainables.engine.averaging import WeightAverage
-from trainables.engine.batches import Batch
+from trainables.engine.images.batches import Batch
 
 SMALL = Budget(epochs=3, subset=0.05, resolution=8)
 HPARAMS = Hparams(batch_size=16, lr=0.05, drop_rate=0.1, augment="light")

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from trainables.engine.batches import Batch
-from trainables.engine.metrics import ClassificationMetrics
+from trainables.engine.classifiers.metrics import ClassificationMetrics
+from trainables.engine.images.batches import Batch
 
 
 def labelled(*labels: int) -> Batch:

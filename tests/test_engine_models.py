@@ -8,10 +8,10 @@ from torch import nn
 
 from trainables.contract import WeightFile
 from trainables.engine.choices import OWN_MODELS
+from trainables.engine.classifiers.mnist_cnn import MnistCNN
+from trainables.engine.classifiers.models import build_classifier, weight_files
+from trainables.engine.classifiers.resnet20 import ResNet20
 from trainables.engine.freezing import freeze
-from trainables.engine.mnist_cnn import MnistCNN
-from trainables.engine.models import build_classifier, weight_files
-from trainables.engine.resnet20 import ResNet20
 
 
 def test_resnet20_has_the_parameters_of_the_paper():

@@ -12,10 +12,10 @@ from torch import nn
 from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.classification import Hparams, start
 from trainables.contract import Budget, Diverged, Env
-from trainables.engine.augment import Augment
-from trainables.engine.batches import Batches
-from trainables.engine.data import load_data
-from trainables.engine.metrics import ClassificationMetrics, CrossEntropy
+from trainables.engine.classifiers.metrics import ClassificationMetrics, CrossEntropy
+from trainables.engine.images.augment import Augment
+from trainables.engine.images.batches import Batches
+from trainables.engine.images.data import load_data
 from trainables.engine.optimizer import build_optimizer
 from trainables.engine.precision import MixedPrecision
 from trainables.engine.schedule import Schedule

@@ -10,7 +10,7 @@ import torch
 
 from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.contract import Budget, Diverged, Env
-from trainables.engine.goodness import GoodnessNet, goodness, goodness_loss
+from trainables.engine.forward_forward.goodness import GoodnessNet, goodness, goodness_loss
 from trainables.engine.optimizer import check_groups
 from trainables.forward_forward import Hparams, start
 

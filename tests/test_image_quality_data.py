@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from trainables.contract import Budget, DataError, Env
-from trainables.engine.data import Statistics
+from trainables.engine.images.data import Statistics
 from trainables.engine.quality.patches import PatchBatch, PatchBatches, cut_patches, places
 from trainables.engine.quality.photographs import photographs
 from trainables.engine.quality.ratings import Ratings, read_ratings

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainables.contract import Budget, Env
-from trainables.engine.row_lstm import RowLSTM
+from trainables.engine.classifiers.row_lstm import RowLSTM
 from trainables.mnist_rnn import Hparams, start
 
 

@@ -12,7 +12,7 @@ from slow_learners import marked
 from search import cli
 from search.trial.overfit import CHECKLIST, overfitted
 from trainables.contract import Budget, Env, OverfitTarget
-from trainables.engine.batches import Batch, Batches
+from trainables.engine.images.batches import Batch, Batches
 from trainables.load import load_trainable, trainable_names
 from trainables.toy import ToyTraining
 

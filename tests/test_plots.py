@@ -13,7 +13,7 @@ from search.report.plots.canvas import shortened
 from search.report.plots.classes import confused_pairs, per_class
 from search.report.plots.confusion import counts
 from search.trial.finals import table_text
-from trainables.engine.predictions import confusion_tables
+from trainables.engine.classifiers.predictions import confusion_tables
 
 HISTORY = """epoch,rung,seconds,energy_j,lr,train_loss,val_accuracy,val_loss
 1,0,3.0,120.0,0.1,2.0,,

@@ -10,7 +10,7 @@ from made_runs import defaults_of
 
 from search.sampling.designs import designed
 from search.space import Choice, Space, load_space
-from trainables.engine.models import build_classifier
+from trainables.engine.classifiers.models import build_classifier
 
 SPACES = Path(__file__).parents[1] / "spaces"
 NAMED = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "densenet121", "hrnet_w18"]

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from trainables.contract import Budget, DataError, Env
-from trainables.engine.pairs import PairBatch, PairBatches, partners
-from trainables.engine.twin import PairMetrics, Twin
+from trainables.engine.siamese.pairs import PairBatch, PairBatches, partners
+from trainables.engine.siamese.twin import PairMetrics, Twin
 from trainables.siamese import Hparams, start, weights
 
 LABELS = torch.tensor([0, 1, 0, 1, 2, 0])  # class 2 has one example

@@ -213,7 +213,8 @@ def heavy(tmp_path: Path) -> tuple[object, ...]:
         "  {trainable: ./heavy.py, data: none, sampler: grid,\n"
         "   ladder: {epochs: [1, 3]}, scheduler: {mode: stopping}}\n"
     )
-    return ("--space", path, "--results", tmp_path / "disk", "--name", "run")
+    # A page has 5 MB, most of them Plotly: more than this disk.
+    return ("--space", path, "--results", tmp_path / "disk", "--name", "run", "--no-report")
 
 
 def test_a_checkpoint_that_does_not_fit_is_said_and_its_trial_goes_on(

@@ -13,8 +13,8 @@ import torch
 from made_weights import TIMM, TORCHVISION
 
 from trainables.contract import WeightFile, WeightsError
-from trainables.engine.models import build_classifier
-from trainables.engine.resnet20 import ResNet20
+from trainables.engine.classifiers.models import build_classifier
+from trainables.engine.classifiers.resnet20 import ResNet20
 from trainables.weights import damage, locate, required
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +25,7 @@ import socket, sys
 def refuse(*_, **__):
     raise AssertionError("the network was used")
 socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
-from trainables.engine.models import build_classifier
+from trainables.engine.classifiers.models import build_classifier
 for name in sys.argv[1:]:
     built = build_classifier(name, num_classes=3, in_channels=3, resolution=32, weights="hub")
     print(sum(float(p.detach().double().sum()) for p in built.model.parameters() if p.ndim == 4))

@@ -4,7 +4,7 @@ Models: `resnet20` (He et al. 2016, "Deep Residual Learning for Image Recognitio
 0.27 M parameters), `mnist_cnn` (the two convolutions of PyTorch's example `mnist`), every image model of timm
 by its name, every classifier of torchvision as `torchvision/NAME`.
 
-Data: `mnist5k`, `digits`, `imagefolder:PATH`, `torchvision:NAME` (see `engine.sources`).
+Data: `mnist5k`, `digits`, `imagefolder:PATH`, `torchvision:NAME` (see `engine.images.sources`).
 
 Defaults are He et al.'s CIFAR recipe with a cosine for its three steps. Expected at full budget:
 resnet20 on CIFAR-10 in 164 epochs 91.73 % (published; 8.27 % error).
@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainables.contract import Budget, Env, OverfitTarget, Trainable, WeightFile, no_weights
 from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment, is_weights
-from trainables.engine.data_check import check_source
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.images.data_check import check_source
 
 _DIGITS = {"mnist5k", "digits"}
 
 if TYPE_CHECKING:
-    from trainables.engine.batches import Batch
+    from trainables.engine.images.batches import Batch
     from trainables.engine.supervised import SupervisedTraining
 
 
@@ -90,7 +90,7 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     """
     if hparams.model in OWN_MODELS and hparams.weights == "none":
         return no_weights(hparams)
-    from trainables.engine.models import weight_files
+    from trainables.engine.classifiers.models import weight_files
 
     return weight_files(hparams.model, hparams.weights)
 
@@ -100,13 +100,13 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batc
     import torch
 
     from trainables.engine.assembly import assemble
-    from trainables.engine.augment import Augment
-    from trainables.engine.batches import Batches
-    from trainables.engine.data import load_data
-    from trainables.engine.metrics import ClassificationMetrics, CrossEntropy
-    from trainables.engine.mixing import MixedBatches, Mixing
-    from trainables.engine.models import build_classifier
-    from trainables.engine.predictions import Predictions
+    from trainables.engine.classifiers.metrics import ClassificationMetrics, CrossEntropy
+    from trainables.engine.classifiers.models import build_classifier
+    from trainables.engine.classifiers.predictions import Predictions
+    from trainables.engine.images.augment import Augment
+    from trainables.engine.images.batches import Batches
+    from trainables.engine.images.data import load_data
+    from trainables.engine.images.mixing import MixedBatches, Mixing
     from trainables.engine.seeds import seed_all
 
     data = load_data(env)

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 
 from trainables.contract import Budget, Env, OverfitTarget, Trainable
 from trainables.engine.choices import AugmentName, ScheduleName, is_augment
-from trainables.engine.data_check import check_source
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import SCHEDULES, Rule, broken_rules
+from trainables.engine.images.data_check import check_source
 
 if TYPE_CHECKING:
-    from trainables.engine.layer_local import LayerLocalTraining
+    from trainables.engine.forward_forward.layer_local import LayerLocalTraining
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +76,13 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> LayerLocalTraining:
     """Layers at epoch 0, whose schedules span `budget.epochs`."""
     import torch
 
-    from trainables.engine.augment import Augment
-    from trainables.engine.batches import Batches
-    from trainables.engine.data import load_data
-    from trainables.engine.goodness import GoodnessNet
-    from trainables.engine.layer_local import LayerLocalTraining
+    from trainables.engine.classifiers.predictions import Predictions
+    from trainables.engine.forward_forward.goodness import GoodnessNet
+    from trainables.engine.forward_forward.layer_local import LayerLocalTraining
+    from trainables.engine.images.augment import Augment
+    from trainables.engine.images.batches import Batches
+    from trainables.engine.images.data import load_data
     from trainables.engine.optimizer import build_optimizer
-    from trainables.engine.predictions import Predictions
     from trainables.engine.schedule import Schedule
     from trainables.engine.seeds import seed_all
 

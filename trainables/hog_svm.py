@@ -16,12 +16,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from trainables.contract import Budget, Env, Table, Trainable
-from trainables.engine.data_check import check_source
+from trainables.engine.images.data_check import check_source
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.engine.data import DataSplits, ImageSet
+    from trainables.engine.images.data import DataSplits, ImageSet
 
 _AT_ONCE = 256  # images whose pixels are in memory together
 _LEAST_CELL_PX = 2  # of one pixel there is no histogram
@@ -58,7 +58,7 @@ class HogSvm:
     """A `Training` that is done after its first epoch. Its state is the planes that part the classes."""
 
     def __init__(self, hparams: Hparams, data: DataSplits, env: Env) -> None:
-        from trainables.engine.predictions import Predictions
+        from trainables.engine.classifiers.predictions import Predictions
 
         self.epochs_done = 0
         self._hparams, self._data, self._env = hparams, data, env
@@ -125,8 +125,8 @@ class HogSvm:
     def _scores(self, images: ImageSet, chosen: Tensor, *, is_test: bool = False) -> Mapping[str, float]:
         import torch
 
-        from trainables.engine.batches import Batch
-        from trainables.engine.metrics import ClassificationMetrics
+        from trainables.engine.classifiers.metrics import ClassificationMetrics
+        from trainables.engine.images.batches import Batch
 
         metrics = ClassificationMetrics(len(self._data.class_names), torch.device("cpu"))
         for indices in chosen.split(_AT_ONCE):
@@ -179,7 +179,7 @@ def check_device(device: str) -> Sequence[str]:
 
 def start(hparams: Hparams, budget: Budget, env: Env) -> HogSvm:
     """A training that has not been fitted yet."""
-    from trainables.engine.data import load_data
+    from trainables.engine.images.data import load_data
 
     return HogSvm(hparams, load_data(env), env)
 

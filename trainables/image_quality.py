@@ -91,7 +91,7 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     Raises:
         ValueError: There is no such network, or it has no weights on a hub.
     """
-    from trainables.engine.models import weight_files
+    from trainables.engine.classifiers.models import weight_files
 
     return weight_files(hparams.model, hparams.weights)
 

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from trainables.contract import Budget, Env, OverfitTarget, Trainable
 from trainables.engine.choices import AugmentName, is_augment
-from trainables.engine.data_check import check_source
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.images.data_check import check_source
 
 if TYPE_CHECKING:
-    from trainables.engine.batches import Batch
+    from trainables.engine.images.batches import Batch
     from trainables.engine.supervised import SupervisedTraining
 
 
@@ -74,12 +74,12 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batc
     import torch
 
     from trainables.engine.assembly import assemble
-    from trainables.engine.augment import Augment
-    from trainables.engine.batches import Batches
-    from trainables.engine.data import load_data
-    from trainables.engine.metrics import ClassificationMetrics, CrossEntropy
-    from trainables.engine.predictions import Predictions
-    from trainables.engine.row_lstm import RowLSTM
+    from trainables.engine.classifiers.metrics import ClassificationMetrics, CrossEntropy
+    from trainables.engine.classifiers.predictions import Predictions
+    from trainables.engine.classifiers.row_lstm import RowLSTM
+    from trainables.engine.images.augment import Augment
+    from trainables.engine.images.batches import Batches
+    from trainables.engine.images.data import load_data
     from trainables.engine.seeds import seed_all
 
     data = load_data(env)

@@ -108,7 +108,7 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     Raises:
         ValueError: There is no such model, or it has no weights on a hub.
     """
-    from trainables.engine.models import weight_files
+    from trainables.engine.classifiers.models import weight_files
 
     return weight_files(backbone_of(hparams.model), hparams.weights)
 
@@ -125,8 +125,8 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Pers
     import torch
 
     from trainables.engine.assembly import assemble
-    from trainables.engine.augment import Augment
-    from trainables.engine.batches import Batches
+    from trainables.engine.images.augment import Augment
+    from trainables.engine.images.batches import Batches
     from trainables.engine.reid.batches import PersonBatches
     from trainables.engine.reid.losses import PersonLoss
     from trainables.engine.reid.metrics import PersonDetails, PersonMetrics

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 
 from trainables.contract import Budget, Env, OverfitTarget, Trainable, WeightFile
 from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment
-from trainables.engine.data_check import check_source
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.images.data_check import check_source
 
 if TYPE_CHECKING:
-    from trainables.engine.pairs import PairBatch
+    from trainables.engine.siamese.pairs import PairBatch
     from trainables.engine.supervised import SupervisedTraining
 
 
@@ -75,7 +75,7 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     """
     if hparams.model in OWN_MODELS:
         return ()
-    from trainables.engine.models import weight_files
+    from trainables.engine.classifiers.models import weight_files
 
     return weight_files(hparams.model, "none")
 
@@ -85,13 +85,13 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Pair
     import torch
 
     from trainables.engine.assembly import assemble
-    from trainables.engine.augment import Augment
-    from trainables.engine.batches import Batches
-    from trainables.engine.data import load_data
-    from trainables.engine.models import build_classifier
-    from trainables.engine.pairs import PairBatches
+    from trainables.engine.classifiers.models import build_classifier
+    from trainables.engine.images.augment import Augment
+    from trainables.engine.images.batches import Batches
+    from trainables.engine.images.data import load_data
     from trainables.engine.seeds import seed_all
-    from trainables.engine.twin import PairMetrics, Twin, outputs_of_pairs, pair_loss
+    from trainables.engine.siamese.pairs import PairBatches
+    from trainables.engine.siamese.twin import PairMetrics, Twin, outputs_of_pairs, pair_loss
 
     data = load_data(env)
     seed_all(env.seed)

@@ -11,12 +11,12 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from trainables.contract import Budget, Env
-from trainables.engine.batches import Scaling
-from trainables.engine.data import ImageSet, Statistics
 from trainables.engine.detection.annotations import Objects
 from trainables.engine.detection.augment import BoxAugment
 from trainables.engine.detection.sources import DetectionData
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
+from trainables.engine.images.batches import Scaling
+from trainables.engine.images.data import ImageSet, Statistics
 
 _SCORED_AT_ONCE = 32  # 640 px and 300 queries: 256 at once would need tens of GiB
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForObjectDetection
 
 from trainables.contract import WeightsError
-from trainables.engine.data import Statistics
 from trainables.engine.detection.configs import config_of
 from trainables.engine.detection.names import (
     TORCHVISION,
@@ -23,6 +22,7 @@ from trainables.engine.detection.names import (
     weight_files,
 )
 from trainables.engine.detection.networks import TorchvisionDetector, TransformersDetector
+from trainables.engine.images.data import Statistics
 from trainables.engine.pretrained import check_loaded, fitting
 from trainables.weights import required
 

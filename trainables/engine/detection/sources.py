@@ -14,15 +14,15 @@ from PIL import Image
 
 from trainables.contract import DataError, Env
 from trainables.engine.cache_folder import CacheFolder
-from trainables.engine.data import DataSplits, ImageSet, split_source
-from trainables.engine.decoded_source import decoded_source
-from trainables.engine.decoding import Pictures
 from trainables.engine.detection.annotations import Annotations, Objects, refuse
 from trainables.engine.detection.coco import read_coco
 from trainables.engine.detection.shapes import shapes
 from trainables.engine.detection.voc import read_voc
-from trainables.engine.image_files import ImageFiles
-from trainables.engine.image_source import ImageSource, in_memory_source
+from trainables.engine.images.data import DataSplits, ImageSet, split_source
+from trainables.engine.images.decoded_source import decoded_source
+from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.files import ImageFiles
+from trainables.engine.images.source import ImageSource, in_memory_source
 from trainables.nearest import meant_source
 
 SOURCES = ("shapes", "coco:PATH", "coco:FILE.json?images=FOLDER", "voc:PATH")

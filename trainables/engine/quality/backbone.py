@@ -10,8 +10,8 @@ import timm
 from timm.layers import Format
 from torch import Tensor, nn
 
-from trainables.engine.data import Statistics
-from trainables.engine.models import weight_files
+from trainables.engine.classifiers.models import weight_files
+from trainables.engine.images.data import Statistics
 from trainables.engine.pretrained import check_loaded, fitting
 from trainables.weights import required
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from trainables.contract import Budget, Env
-from trainables.engine.batches import Scaling
-from trainables.engine.data import ImageSet, Statistics
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
+from trainables.engine.images.batches import Scaling
+from trainables.engine.images.data import ImageSet, Statistics
 from trainables.engine.quality.sources import QualityData
 from trainables.engine.seeds import generator
 

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from trainables.contract import DataError, Env
 from trainables.engine.cache_folder import CacheFolder
-from trainables.engine.data import DataSplits, ImageSet, split_source
-from trainables.engine.decoded_source import decoded_source
-from trainables.engine.decoding import Pictures
 from trainables.engine.detection.annotations import refuse
-from trainables.engine.image_files import ImageFiles
-from trainables.engine.image_source import ImageSource, in_memory_source
+from trainables.engine.images.data import DataSplits, ImageSet, split_source
+from trainables.engine.images.decoded_source import decoded_source
+from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.files import ImageFiles
+from trainables.engine.images.source import ImageSource, in_memory_source
 from trainables.engine.quality.photographs import SIDE_PX, photographs
 from trainables.engine.quality.ratings import NUM_LEVELS, Ratings, read_ratings
 from trainables.nearest import meant_source

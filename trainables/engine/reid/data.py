@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables.contract import DataError
-from trainables.engine.data import DataSplits, ImageSet
+from trainables.engine.images.data import DataSplits, ImageSet
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ import torch
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
-from trainables.engine.data import Statistics
-from trainables.engine.models import build_classifier
+from trainables.engine.classifiers.models import build_classifier
+from trainables.engine.images.data import Statistics
 from trainables.engine.reid.names import backbone_of, is_striped
 
 _NUM_STRIPES = 6

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from trainables.contract import DataError, Env
 from trainables.engine.cache_folder import CacheFolder
-from trainables.engine.data import DataSplits, split_source
-from trainables.engine.decoded_source import decoded_source
-from trainables.engine.decoding import Pictures
-from trainables.engine.image_files import ImageFiles
-from trainables.engine.image_source import ImageSource, in_memory_source
+from trainables.engine.images.data import DataSplits, split_source
+from trainables.engine.images.decoded_source import decoded_source
+from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.files import ImageFiles
+from trainables.engine.images.source import ImageSource, in_memory_source
 from trainables.engine.reid.data import IdentitySet, PersonData
 from trainables.engine.reid.persons import persons
 from trainables.engine.reid.sightings import JUNK, Sightings, find_sightings

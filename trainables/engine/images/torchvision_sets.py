@@ -19,9 +19,9 @@ from torch.utils.data import ConcatDataset
 from trainables.atomic_write import replacing
 from trainables.contract import DataError
 from trainables.engine.cache_folder import CacheFolder
-from trainables.engine.decoded_source import decoded_source
-from trainables.engine.decoding import Pictures
-from trainables.engine.image_source import ImageSource, in_memory_source
+from trainables.engine.images.decoded_source import decoded_source
+from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.source import ImageSource, in_memory_source
 
 _SPELLINGS = {"train": ("train", "trainval"), "val": ("val", "valid"), "test": ("test",)}
 

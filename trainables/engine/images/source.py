@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.engine.pixels import Pixels, StoredPixels
-from trainables.engine.resolution import resized_set
+from trainables.engine.images.pixels import Pixels, StoredPixels
+from trainables.engine.images.resolution import resized_set
 
 RESOLUTIONS_KEPT = 4  # a ladder's resolutions and the validation's
 

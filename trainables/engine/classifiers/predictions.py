@@ -13,7 +13,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchvision.transforms.v2.functional import resize
 
 from trainables.contract import Table
-from trainables.engine.batches import Batch
+from trainables.engine.images.batches import Batch
 
 Cells = Sequence[str | float | None]
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from trainables.contract import Budget
-from trainables.engine.batches import Batch, Batches
-from trainables.engine.data import DataSplits
 from trainables.engine.examples import TrainEpoch
+from trainables.engine.images.batches import Batch, Batches
+from trainables.engine.images.data import DataSplits
 from trainables.engine.seeds import derived_seed
 
 

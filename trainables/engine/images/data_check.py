@@ -31,7 +31,7 @@ def check_source(env: Env) -> list[str]:
         return _image_folder(Path(rest).expanduser(), env)
     if kind == "torchvision" and rest:
         return _torchvision(rest)
-    from trainables.engine.sources import SOURCES
+    from trainables.engine.images.sources import SOURCES
 
     known = ", ".join(SOURCES) + meant_source(env.data, SOURCES)
     raise DataError(f"no data source is named {env.data!r}; there are {known}")
@@ -45,7 +45,7 @@ def _packaged(name: str) -> list[str]:
 
 
 def _image_folder(root: Path, env: Env) -> list[str]:
-    from trainables.engine.image_files import find_image_files
+    from trainables.engine.images.files import find_image_files
 
     files = find_image_files(root)
     if env.resolution is None:
@@ -75,7 +75,7 @@ def _image_folder(root: Path, env: Env) -> list[str]:
 
 
 def _torchvision(address: str) -> list[str]:
-    from trainables.engine.torchvision_sets import official_parts
+    from trainables.engine.images.torchvision_sets import official_parts
 
     name, _, query = address.partition("?")
     if "download=1" in query:

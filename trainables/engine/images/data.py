@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from trainables.contract import DataError, Env
-from trainables.engine.image_source import ImageSource
-from trainables.engine.pixels import StoredPixels
-from trainables.engine.sources import load_source
+from trainables.engine.images.pixels import StoredPixels
+from trainables.engine.images.source import ImageSource
+from trainables.engine.images.sources import load_source
 from trainables.engine.subset import balanced_order, num_kept, split_rows
 
 _IMAGES_FOR_STATISTICS = 2000

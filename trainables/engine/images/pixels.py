@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.engine.decoding import Pictures
-from trainables.engine.resolution import resized_set
+from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.resolution import resized_set
 
 _DEVICE_SHARE = 0.25  # of the memory that is free there; the rest is for models and other trials
 _READ_AHEAD = 512  # pictures; 77 MB at 224 px

@@ -12,7 +12,7 @@ from PIL import Image
 
 from trainables.atomic_write import replacing
 from trainables.contract import DataError
-from trainables.engine.decoding import num_cores
+from trainables.engine.images.decoding import num_cores
 
 PARTS = ("train", "val", "test")
 _KEY_DIGITS = 20

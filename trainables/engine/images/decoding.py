@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from trainables.contract import DataError
-from trainables.engine.resolution import shape_px, squared_picture
+from trainables.engine.images.resolution import shape_px, squared_picture
 
 _AT_ONCE = 256  # pictures between two looks at the disk; a kill costs no more
 _MAX_UNREADABLE_SHARE = 0.01

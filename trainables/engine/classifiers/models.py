@@ -15,10 +15,10 @@ import torchvision
 from torch import nn
 
 from trainables.contract import WeightFile
-from trainables.engine.data import Statistics
-from trainables.engine.mnist_cnn import MnistCNN
+from trainables.engine.classifiers.mnist_cnn import MnistCNN
+from trainables.engine.classifiers.resnet20 import ResNet20
+from trainables.engine.images.data import Statistics
 from trainables.engine.pretrained import check_loaded, fitting, load_backbone
-from trainables.engine.resnet20 import ResNet20
 from trainables.weights import required
 
 _OWN: dict[str, type[ResNet20 | MnistCNN]] = {"resnet20": ResNet20, "mnist_cnn": MnistCNN}

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from trainables.contract import DataError
 from trainables.engine.cache_folder import CacheFile, CacheFolder, CacheFull
-from trainables.engine.decoding import Decoded, Pictures, decode_all
-from trainables.engine.image_source import RESOLUTIONS_KEPT, ImageSource
-from trainables.engine.pixels import Pixels, ResizedPixels, StoredPixels, StreamedPixels
-from trainables.engine.resolution import resized_set, shape_px
+from trainables.engine.images.decoding import Decoded, Pictures, decode_all
+from trainables.engine.images.pixels import Pixels, ResizedPixels, StoredPixels, StreamedPixels
+from trainables.engine.images.resolution import resized_set, shape_px
+from trainables.engine.images.source import RESOLUTIONS_KEPT, ImageSource
 
 _RESIZED_AT_ONCE = 1024
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from trainables.engine.batches import Batch
+from trainables.engine.images.batches import Batch
 
 
 class ClassificationMetrics:

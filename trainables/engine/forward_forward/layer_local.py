@@ -12,11 +12,11 @@ from torch import Tensor
 
 from trainables.contract import Budget, Diverged, Env, Table
 from trainables.engine.averaging import WeightAverage
-from trainables.engine.batches import Batch, Batches
-from trainables.engine.goodness import GoodnessNet, goodness_loss
-from trainables.engine.metrics import ClassificationMetrics
+from trainables.engine.classifiers.metrics import ClassificationMetrics
+from trainables.engine.classifiers.predictions import Predictions
+from trainables.engine.forward_forward.goodness import GoodnessNet, goodness_loss
+from trainables.engine.images.batches import Batch, Batches
 from trainables.engine.precision import MixedPrecision
-from trainables.engine.predictions import Predictions
 from trainables.engine.schedule import Schedule
 from trainables.engine.seeds import generator, restore_rng, rng_state
 

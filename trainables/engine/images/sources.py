@@ -12,11 +12,11 @@ import torch
 from trainables.atomic_write import replacing
 from trainables.contract import DataError, Env
 from trainables.engine.cache_folder import CacheFolder
-from trainables.engine.decoded_source import decoded_source
-from trainables.engine.decoding import Pictures
-from trainables.engine.image_files import find_image_files
-from trainables.engine.image_source import ImageSource, in_memory_source
-from trainables.engine.torchvision_sets import load_torchvision
+from trainables.engine.images.decoded_source import decoded_source
+from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.files import find_image_files
+from trainables.engine.images.source import ImageSource, in_memory_source
+from trainables.engine.images.torchvision_sets import load_torchvision
 from trainables.nearest import meant_source
 
 SOURCES = ("mnist5k", "digits", "imagefolder:PATH", "torchvision:NAME", "torchvision:NAME?download=1")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from trainables.contract import Budget, Env
-from trainables.engine.augment import Augment, Light
-from trainables.engine.data import DataSplits, ImageSet, Statistics
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
+from trainables.engine.images.augment import Augment, Light
+from trainables.engine.images.data import DataSplits, ImageSet, Statistics
 
 
 @dataclass(frozen=True)

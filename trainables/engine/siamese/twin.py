@@ -10,7 +10,7 @@ from torch.nn import functional
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
-from trainables.engine.pairs import PairBatch
+from trainables.engine.siamese.pairs import PairBatch
 
 
 class Twin(nn.Module):

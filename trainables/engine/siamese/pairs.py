@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from trainables.contract import Budget, DataError, Env
-from trainables.engine.batches import Batch, Batches
-from trainables.engine.data import ImageSet
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
+from trainables.engine.images.batches import Batch, Batches
+from trainables.engine.images.data import ImageSet
 from trainables.engine.seeds import generator
 
 _DRAWS = 2  # whether the partner is of the same class, and which it is

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName
-from trainables.engine.rand_augment import rand_augmented
+from trainables.engine.images.rand_augment import rand_augmented
+from trainables.engine.images.shifting import shifted
 from trainables.engine.seeds import generator
-from trainables.engine.shifting import shifted
 
 _MAX_SHIFT = 0.25  # of the side; light is then 4 px of 32, the CIFAR recipe of He et al. 2016
 _MAX_JITTER = 0.4  # of brightness and of contrast

@@ -1,0 +1,1 @@
+"""Image classifiers by name, their metrics, and what they said of each image."""

@@ -1,0 +1,1 @@
+"""Training without backpropagation, layer by layer."""

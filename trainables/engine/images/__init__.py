@@ -1,0 +1,1 @@
+"""Labelled images: sources, decoding once a node, splits, batches and their augmentation."""
