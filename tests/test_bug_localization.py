@@ -12,6 +12,7 @@ import pytest
 import torch
 from torchmetrics.functional.retrieval import retrieval_reciprocal_rank
 
+from search.trial.overfit import overfitted
 from trainables.bug_localization import TRAINABLE, Hparams, check_data, start
 from trainables.contract import Budget, DataError, Env
 from trainables.engine.bug_reports.batches import CandidateBatch, ReportBatches
@@ -370,3 +371,17 @@ def test_learning_beats_rvsm_alone(env: Env) -> None:
 def test_values_that_make_no_sense_are_refused_together() -> None:
     with pytest.raises(ValueError, match=r"negative_pool must be 1 or more, got 0.5; layer_decay needs a"):
         Hparams(negative_pool=0.5, layer_decay=0.5)
+
+
+@pytest.mark.slow
+def test_files_that_do_not_belong_to_their_reports_are_not_learnt_by_heart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = ReportData.relevant
+    monkeypatch.setattr(
+        ReportData, "relevant", lambda self, row: right(self, (row + 7) % len(self.project.reports))
+    )
+    env = Env(data=TRAINABLE.example.data, data_seed=0, seed=0, cache_dir=tmp_path)
+    hparams = Hparams(**TRAINABLE.example.hparams)
+    result = overfitted(TRAINABLE, hparams, env, num_examples=TRAINABLE.overfit.num_examples)
+    assert not result.has_passed, str(result)
