@@ -31,6 +31,8 @@ class Ladder:
         joules: Where rungs are measured in joules: what the epochs of a trial have used when it ends
             each. A rung ends with the first epoch that reaches its joules. The epochs of the budgets
             are then one number, the cap of a training, and whoever reaches it ends the top rung.
+        resolution_unit: What the budgets' resolution counts. Work grows with its square where that is
+            pixels of a side, else with itself.
 
     Raises:
         ValueError: No rung, or an axis that falls (epochs or joules must rise) from rung to rung.
@@ -39,6 +41,7 @@ class Ladder:
     rungs: tuple[Budget, ...]
     horizon: Horizon = "full"
     joules: tuple[float, ...] = ()
+    resolution_unit: str = "px"
 
     def __post_init__(self) -> None:
         if not self.rungs:
@@ -119,18 +122,18 @@ class Ladder:
         return self.rungs[self.rung_for(epochs_done)] if self.horizon == "rung" else self.top
 
     def epoch_work(self, rung: int) -> float:
-        """The size of an epoch at `rung`, examples times pixels: meant for ratios between rungs."""
-        return _work(self.rungs[rung])
+        """The size of an epoch at `rung`, examples times pixels or tokens: meant for ratios between rungs."""
+        return self._work(self.rungs[rung])
 
     def work_share(self, epochs_done: int) -> float:
         """How much of a full training's work so many epochs are: examples times pixels.
 
         Above 1 with the horizon "rung", where an ascent is several trainings.
         """
-        done = sum(_work(self.rungs[self.rung_for(epoch)]) for epoch in range(epochs_done))
+        done = sum(self._work(self.rungs[self.rung_for(epoch)]) for epoch in range(epochs_done))
         if self.horizon == "rung":
-            return done / (self.top.epochs * _work(self.top))
-        return done / sum(_work(self.rungs[self.rung_for(epoch)]) for epoch in range(self.ends[-1]))
+            return done / (self.top.epochs * self._work(self.top))
+        return done / sum(self._work(self.rungs[self.rung_for(epoch)]) for epoch in range(self.ends[-1]))
 
     def work_share_at(self, rungs: Iterable[int]) -> float:
         """How much of a full training's work one epoch at each of these rungs is, on a ladder of joules.
@@ -138,7 +141,7 @@ class Ladder:
         How far each rung reaches differs from trial to trial there, so that full training is what promotion
         runs: all epochs at the top rung's budget.
         """
-        return sum(_work(self.rungs[rung]) for rung in rungs) / (self.top.epochs * _work(self.top))
+        return sum(self._work(self.rungs[rung]) for rung in rungs) / (self.top.epochs * self._work(self.top))
 
     def with_top(
         self, *, epochs: int | None = None, subset: float | int | None = None, resolution: int | None = None
@@ -182,19 +185,19 @@ class Ladder:
             replace(self.top, epochs=end, resolution=side)
             for end, (_, side) in zip(ends, schedule, strict=True)
         ]
-        return Ladder(tuple(rungs))
+        return Ladder(tuple(rungs), resolution_unit=self.resolution_unit)
 
     def only_top(self) -> Ladder:
         """Full training from the first epoch on, under one schedule: what promotion runs."""
-        return Ladder((self.top,))
+        return Ladder((self.top,), resolution_unit=self.resolution_unit)
+
+    def _work(self, budget: Budget) -> float:
+        power = 2 if self.resolution_unit == "px" else 1
+        return (budget.subset or 1.0) * float(budget.resolution or 1) ** power
 
 
 def _is_rising(values: Sequence[float]) -> bool:
     return all(earlier < later for earlier, later in itertools.pairwise(values))
-
-
-def _work(budget: Budget) -> float:
-    return (budget.subset or 1.0) * (budget.resolution or 1) ** 2
 
 
 def _check_axis(axis: str, values: Sequence[float | int | None]) -> None:

@@ -13,7 +13,7 @@ from fake_clock import FakeClock
 from made_runs import SteadyMeter, executed, fateful_space, listed, made_space, sampler_for
 from rich.console import Console
 
-from search.budget import Limits, Spent
+from search.budget import Ladder, Limits, Spent
 from search.forecast import Forecast, Span, forecast
 from search.ledger import Ledger
 from search.report.answer import search_answer
@@ -21,7 +21,7 @@ from search.report.console import ConsoleView, open_console
 from search.report.live import LiveView, sparkline
 from search.report.plan import print_plan
 from search.report.summary import print_promotion, print_summary
-from search.report.wording import budget_text, duration, limits_text, parameter_text, value_text
+from search.report.wording import budget_text, duration, limits_text, parameter_text, rung_text, value_text
 from search.run import Run
 from search.run.in_process import execute_here
 from search.space import Choice, Integer, Normal, Real
@@ -230,3 +230,18 @@ def test_a_script_reads_the_end_of_a_search_as_json(tmp_path: Path) -> None:
     assert sum(answer["trials"].values()) == 12
     assert answer["kwh"] > 0
     assert answer["forecast"] is None
+
+
+def test_a_rung_names_what_its_resolution_counts(tmp_path: Path) -> None:
+    budgets = Budget(epochs=1, resolution=64), Budget(epochs=2, resolution=128)
+    assert rung_text(Ladder(budgets), 0) == "1 epoch, 64 px"
+    tokens = Ladder(budgets, resolution_unit="tokens")
+    assert rung_text(tokens, 1) == "2 epochs, 128 tokens"
+    assert rung_text(tokens.only_top(), 0) == "2 epochs, 128 tokens"
+    assert Ladder(budgets).epoch_work(1) / Ladder(budgets).epoch_work(0) == 4
+    assert tokens.epoch_work(1) / tokens.epoch_work(0) == 2
+    text = (
+        "search: {trainable: code_clones, data: python-stdlib, trials: [{}],"
+        " ladder: {epochs: 1, resolution: 32}}"
+    )
+    assert rung_text(made_space(tmp_path, text=text).ladder, 0) == "1 epoch, 32 nodes"

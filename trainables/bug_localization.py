@@ -143,6 +143,7 @@ TRAINABLE = Trainable(
     start=start,
     check_data=check_data,
     check_device=check_gpus,
+    resolution_unit="wrong files",
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.9, epochs=300, num_examples=8, instead=by_heart),
     example=Example(data="python-stdlib", hparams={"optimizer": "adamw", "lr": 1e-2}),

@@ -133,6 +133,7 @@ TRAINABLE = Trainable(
     start=start,
     check_data=check_data,
     check_device=check_gpus,
+    resolution_unit="nodes",
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),
     example=Example(

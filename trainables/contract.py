@@ -270,6 +270,7 @@ class Trainable:
         check_device: The same for the device that `Env.device` will name; raises RuntimeError.
         overfit: What `Env.is_overfit` must come to; None where no weights are learnt.
         has_test: False where there is no test set: `test` is not called then.
+        resolution_unit: What a budget's resolution counts: pixels of a side, or tokens, nodes, ...
         no_effect_anytime: Hparams that do nothing where `Env.horizon` is "anytime".
         example: What tests try it out with.
     """
@@ -281,6 +282,7 @@ class Trainable:
     weights: Callable[[Any], Sequence[WeightFile]] = no_weights
     check_data: Callable[[Env], Sequence[str]] = unchecked
     check_device: Callable[[str], Sequence[str]] = unchecked
+    resolution_unit: str = "px"
     no_effect_anytime: tuple[str, ...] = ()
     overfit: OverfitTarget | None = None
     has_test: bool = True

@@ -53,21 +53,21 @@ def parameter_text(parameter: Parameter) -> str:
     return text + (", log" if parameter.log else "") + step
 
 
-def budget_text(budget: Budget) -> str:
-    """A budget as "3 epochs, 0.5 of the data, 14 px"."""
+def budget_text(budget: Budget, unit: str = "px") -> str:
+    """A budget as "3 epochs, 0.5 of the data, 14 px"; `unit` is the resolution's."""
     parts = [f"{budget.epochs} epoch{'s' if budget.epochs > 1 else ''}"]
     if isinstance(budget.subset, float):
         parts.append("all data" if budget.subset == 1 else f"{budget.subset:.3g} of the data")
     elif budget.subset is not None:
         parts.append(f"{budget.subset} examples")
     if budget.resolution is not None:
-        parts.append(f"{budget.resolution} px")
+        parts.append(f"{budget.resolution} {unit}")
     return ", ".join(parts)
 
 
 def rung_text(ladder: Ladder, rung: int) -> str:
     """What a trial has used at the end of a rung: "3 epochs, 14 px", "500 J, 14 px", "900 J or 40 epochs"."""
-    text = budget_text(ladder.rungs[rung])
+    text = budget_text(ladder.rungs[rung], ladder.resolution_unit)
     if not ladder.joules:
         return text
     epochs, *rest = text.split(", ")

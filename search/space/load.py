@@ -116,6 +116,7 @@ class _Reading:
         check_objective(self._section, metric, self._sampler, self._problems)
         if self._problems.lines or ladder is None:
             return None
+        ladder = replace(ladder, resolution_unit=trainable.resolution_unit)
         space = self._with_points(self._assembled(name, metric, mode, ladder), check)
         check_horizon(space, trainable.no_effect_anytime, self._problems)
         if self._problems.lines:
