@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from trainables.contract import WeightsError
 
+_TIMM = logging.getLogger("timm.models._builder")
 _LEAST_SHARE = 0.5  # of the backbone's matrices: a filter may change the shape of some, never of half
 
 
@@ -20,14 +22,21 @@ _LEAST_SHARE = 0.5  # of the backbone's matrices: a filter may change the shape 
 def fitting(path: Path, model: str) -> Iterator[None]:
     """Errors of reading `path` into the named model, in words that say what to do.
 
+    timm lists every key that it does not know, hundreds for a file of another model: `check_loaded` says
+    it in one line.
+
     Raises:
         WeightsError: The file is damaged or holds another model.
     """
+    level = _TIMM.level
+    _TIMM.setLevel(logging.ERROR)
     try:
         yield
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{path} cannot be read as weights of {model}: {reason}; {_REMEDY}") from error
+    finally:
+        _TIMM.setLevel(level)
 
 
 _REMEDY = "give a file that the same model was saved to, or weights: none"
