@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from search.space import Space
 
 __all__ = ["Best", "Result", "open", "search"]
-_SPACES = Path(__file__).parents[1] / "spaces"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,12 +193,12 @@ def open(run: str | Path, *, results: str | Path = "results") -> Result:
 
 
 def _loaded(space: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> Space:
-    from search.space import load_space, space_of
+    from search.space import SPACES, load_space, space_of
 
     if isinstance(space, Mapping):
         return space_of(space, overrides=overrides)
     source = space if isinstance(space, str) else str(space.absolute())
-    return load_space(source, overrides=overrides, spaces_dir=_SPACES)
+    return load_space(source, overrides=overrides, spaces_dir=SPACES)
 
 
 def _searched(

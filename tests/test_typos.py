@@ -9,7 +9,7 @@ import pytest
 
 from search import cli
 from search.cli.runs import run_folder
-from search.cli.search import SPACES
+from search.space import SPACES
 
 Says = Callable[..., list[str]]
 

@@ -23,11 +23,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trainables.contract import Budget, Env, Example, OverfitTarget, Trainable, WeightFile
-from trainables.engine.choices import AugmentName, is_augment
+from trainables.engine.choices import AugmentName, is_augment, is_weights
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.reid.names import backbone_of, why_no_network
@@ -85,13 +84,8 @@ class Hparams(TrainingHparams):
         return problems
 
 
-def _is_weights(value: str) -> bool:
-    kind, _, path = value.partition(":")
-    return value in ("none", "hub") or (kind == "file" and Path(path).expanduser().is_absolute())
-
-
 _RULES: dict[str, Rule] = {
-    "weights": ("none, hub or file:PATH with an absolute path", _is_weights),
+    "weights": ("none, hub or file:PATH with an absolute path", is_weights),
     "features": ("1 or more", lambda features: features >= 1),
     "drop_rate": ("in [0, 1)", lambda rate: 0 <= rate < 1),
     "label_smoothing": ("in [0, 1)", lambda smoothing: 0 <= smoothing < 1),

@@ -39,8 +39,7 @@ def background_pair(options: argparse.Namespace) -> Pair | None:
         return None
     if options.address:
         raise SessionError("--background loads this machine's device: leave --address out")
-    from search.cli.search import SPACES
-    from search.space import load_space
+    from search.space import SPACES, load_space
     from search.trial.background import Pair
 
     space = load_space(options.background, spaces_dir=SPACES, may_be_fixed=True)

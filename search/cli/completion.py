@@ -7,7 +7,6 @@ from pathlib import Path
 
 from argcomplete.completers import BaseCompleter, FilesCompleter
 
-SPACES = Path(__file__).parents[2] / "spaces"
 _RUNS = {"run", "warm_start", "rerun_failed", "compare"}
 
 
@@ -24,6 +23,8 @@ class Offered(BaseCompleter):
     ) -> list[str]:
         words = list(FilesCompleter()(prefix))
         if action.dest == "space":
+            from search.space import SPACES
+
             words += [file.name for file in SPACES.glob("*.yaml")]
         elif action.dest in _RUNS:
             results = Path(getattr(parsed_args, "results", "results"))

@@ -44,12 +44,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Look, print what was found, and give the exit status."""
-    from search.cli.search import SPACES
     from search.preflight import PreflightError, order_for
     from search.preflight.order import problems_of
     from search.report.console import open_console
     from search.report.preflight import print_reports
-    from search.space import load_space
+    from search.space import SPACES, load_space
 
     output = open_console()
     problems: list[str] = []

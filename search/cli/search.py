@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from search.space import Space
     from search.trial.background import Pair
 
-SPACES = Path(__file__).parents[2] / "spaces"
 _EXAMPLE = """examples:
   python scripts/search.py --space lr_bs.yaml
   python scripts/search.py --space lr_bs.yaml --set parameters.lr.max=0.3 --trials 50 --hours 2
@@ -112,7 +111,7 @@ def main(options: argparse.Namespace) -> int:
     from search.report.plan import print_plan
     from search.sampling.designs import designed
     from search.searching import default_hparams, known_trials
-    from search.space import load_space
+    from search.space import SPACES, load_space
 
     if mistake := check_rerun(options):
         parser().error(mistake)

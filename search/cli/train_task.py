@@ -21,8 +21,7 @@ def chosen_task(options: argparse.Namespace) -> TrialTask:
         LedgerError: There is no such earlier trial.
         DataError: The data is missing or unfit.
     """
-    from search.cli.search import SPACES
-    from search.space import load_space
+    from search.space import SPACES, load_space
     from search.trial.task import task_for
     from trainables.load import load_trainable
 

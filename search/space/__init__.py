@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from search.space.load import load_space, space_of
+from search.space.load import SPACES, load_space, space_of
 from search.space.parameters import Choice, Integer, Normal, Parameter, Real
 from search.space.problems import SpaceError
 from search.space.resolved import Space, dump_space
 from search.space.schema import MeteringSection, Promote, Resources, Sampler, Scheduler
 
 __all__ = [
+    "SPACES",
     "Choice",
     "Integer",
     "MeteringSection",

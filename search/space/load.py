@@ -31,6 +31,7 @@ from trainables.load import UnknownTrainable, command_of, load_trainable
 from trainables.nearest import meant_path
 
 Loader = Callable[[str], Trainable]
+SPACES = Path(__file__).parents[2] / "spaces"  # the program's own
 _DEFAULT_EPOCHS = [1, 3, 9]
 _SAMPLERS: Mapping[str | None, Sampler] = {None: "tpe", "bayes": "tpe", "random": "random", "grid": "grid"}
 # Made absolute, because a worker has another folder.
