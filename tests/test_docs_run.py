@@ -38,7 +38,7 @@ SHORTER: Mapping[str, str] = {
     r"search\.py --space lr_bs.*--dry-run": _DIGITS,
     r"search\.py .*--dry-run": "",
     r"search\.py --space detection": f"{_TWO} {_FEW} --set parameters.model.value=rt_detr_tiny",
-    r"search\.py --space person_reid": f"{_TWO} {_FEW} --budget-size 32 --set parameters.model.value=resnet10t",
+    r"person_reid\.yaml": f"{_TWO} {_FEW} --budget-size 32 --set parameters.model.value=resnet10t",
     r"search\.py --space code_vulnerability": f"{_TWO} --set 'search.ladder={{epochs: [1], resolution: 16}}'",
     r"search\.py --space code_clones": f"{_TWO} --set 'search.ladder={{epochs: [1], resolution: 16}}'",
     r"search\.py --space image_quality": f"{_TWO} --set 'search.ladder={{epochs: [2], resolution: 32}}'",
