@@ -8,7 +8,7 @@ PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 ARGS ?=
 
-.PHONY: setup setup-bench search test test-all check format dashboard spaces bench bench-overhead bench-search bench-attribution bench-losses bench-horizon bench-data lock
+.PHONY: setup setup-bench search test test-all check format dashboard spaces bench bench-overhead bench-search bench-attribution bench-losses bench-horizon bench-data bench-forecast lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
 
@@ -55,6 +55,9 @@ bench-attribution: $(READY)  ## how well a trial's energy is known on a shared G
 
 bench-data: $(READY)  ## photographs from disk to the model, against other loaders; ARGS="--images FOLDER"
 	$(PYTHON) -m benchmarks.data $(ARGS)
+
+bench-forecast: $(READY)  ## what three searches were told to take, and what they took
+	$(PYTHON) -m benchmarks.forecast $(ARGS)
 
 bench-horizon: $(READY)  ## how well cheap scores rank under each horizon; 22 min of CPU, goes on if killed
 	$(PYTHON) -m benchmarks.horizon --ladder plain $(ARGS)
