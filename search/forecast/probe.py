@@ -70,7 +70,7 @@ def probed_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, An
     num_points = len({str(point.hparams) for point in seen})
     return Costs(
         points=filled(seen, space.ladder),
-        source=f"two steps of {num_points} configurations, {workers} at a time",
+        source=f"those of two steps of {num_points} configurations, {workers} at a time",
         first_s=_FIRST_S,
     )
 

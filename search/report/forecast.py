@@ -29,7 +29,7 @@ def forecast_lines(told: Forecast) -> list[str]:
         return ["forecast: no limit ends it; it runs until it is interrupted"]
     if told.seconds is None:
         return [f"forecast: {forecast_text(told)}; the first epochs tell the time"]
-    return [f"forecast: {forecast_text(told)}", f"ends by: {told.reason}; by {told.source}"]
+    return [f"forecast: {forecast_text(told)}", f"ends by: {told.reason}; costs are {told.source}"]
 
 
 def forecast_text(told: Forecast) -> str:
