@@ -6,13 +6,14 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_runs import SteadyMeter, executed, made_space, sampler_for
 from rich.console import Console
 
 from search.budget import Ladder, Spent
-from search.forecast import Costs, Forecast, PointCost, Span, earlier_costs, forecast
+from search.forecast import Costs, Forecast, PointCost, Span, earlier_costs, forecast, observed_costs
 from search.forecast.costs import filled
 from search.forecast.probe import UnfitError, _epoch_s, probe, probed_points
 from search.ledger import Ledger
@@ -151,6 +152,34 @@ def test_an_earlier_run_of_the_same_tells_what_epochs_take(tmp_path: Path) -> No
     assert {point.hparams["batch_size"] for point in costs.points} <= {16, 32, 64, 128}
     other = replace(space, data="elsewhere")
     assert earlier_costs(other, run.ledger.folder.parent) is None
+
+
+def test_what_a_worker_loads_once_is_no_start_of_every_trial(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path), workers=2)
+    events: list[dict[str, Any]] = []
+    for number, (seconds, time_s) in enumerate([(14.0, 20.0), (15.0, 21.0), (1.5, 22.5), (1.3, 22.6)]):
+        hparams = {"lr": 0.1, "batch_size": 16}
+        trial = {"trial": f"trial-{number:04d}", "time": 5.0}
+        events.append(
+            {
+                "event": "trial_asked",
+                "number": number,
+                "origin": "sampler",
+                "hparams": hparams,
+                "seed": 0,
+                **trial,
+            }
+        )
+        row = {"epoch": 1, "rung": 0, "metrics": {"train_s": 0.8, "eval_s": 0.2}, "seconds": seconds}
+        events.append(
+            {"event": "epoch", **trial, "time": time_s, "row": {**row, "sources": {"scope": "cpu"}}}
+        )
+    assert observed_costs(events[:4], space, tmp_path) is None
+    costs = observed_costs(events, space, tmp_path)
+    assert costs is not None
+    assert costs.first_s == pytest.approx(20.0 - 5.0 - 1.0)
+    assert [point.start_s for point in costs.points] == [pytest.approx(0.4)] * 4
+    assert {point.epoch_s[0] for point in costs.points} == {1.0}
 
 
 def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_path: Path) -> None:

@@ -53,12 +53,17 @@ def _trains_alike(earlier: Space, space: Space) -> bool:
 
 
 def observed_costs(events: Sequence[Event], space: Space, folder: Path) -> Costs | None:
-    """What the trials of a run have taken so far; None before three epochs were trained."""
-    history = History(events)
+    """What the trials of a run have taken so far; None before three epochs, and one more than workers.
+
+    The first training of each worker loads libraries and data. That is told once, by `first_s`, and the start
+    of a training by the others.
+    """
+    history, workers = History(events), space.resources.workers or 1
     trials = [trial for trial in history.trials.values() if trial.rows]
-    if sum(len(trial.rows) for trial in trials) < _FEWEST_EPOCHS:
+    if sum(len(trial.rows) for trial in trials) < max(_FEWEST_EPOCHS, workers + 1):
         return None
-    points = [_point(trial, space, folder) for trial in trials]
+    start_s = _warm_start_s(events, workers)
+    points = [_point(trial, space, folder, start_s) for trial in trials]
     seen = [point for point in points if any(value is not None for value in point.epoch_s)]
     if not seen:
         return None
@@ -69,17 +74,24 @@ def observed_costs(events: Sequence[Event], space: Space, folder: Path) -> Costs
     )
 
 
-def _point(trial: TrialRecord, space: Space, folder: Path) -> PointCost:
+def _point(trial: TrialRecord, space: Space, folder: Path, start_s: float) -> PointCost:
     num_rungs = len(space.ladder.rungs)
     rows = [[row for row in trial.rows if row.rung == rung] for rung in range(num_rungs)]
     checkpoint = folder / "trials" / trial.trial_id / "checkpoint.pt"
     return PointCost(
         hparams=trial.hparams,
-        start_s=_start_s(trial.rows),
+        start_s=start_s,
         epoch_s=tuple(_median(_training_s(row) for row in of_rung) for of_rung in rows),
         epoch_j=tuple(_median(_joules(row) for row in of_rung) for of_rung in rows),
         checkpoint_mib=checkpoint.stat().st_size / _MIB if checkpoint.exists() else None,
     )
+
+
+def _warm_start_s(events: Sequence[Event], workers: int) -> float:
+    """What a training's start takes in a worker that has trained before; 0 while none has."""
+    rows = [EpochRow.from_dict(event["row"]) for event in events if event["event"] == "epoch"]
+    starts_s = [max(0.0, row.seconds - _training_s(row)) for row in rows if row.sources]
+    return _median(starts_s[workers:]) or 0.0
 
 
 def _training_s(row: EpochRow) -> float:
@@ -87,11 +99,6 @@ def _training_s(row: EpochRow) -> float:
     parts = [row.metrics.get(name) for name in ("train_s", "eval_s")]
     known = [part for part in parts if part is not None]
     return sum(known) if known else row.seconds
-
-
-def _start_s(rows: Sequence[EpochRow]) -> float:
-    firsts = [row.seconds - _training_s(row) for row in rows if row.sources]
-    return max(0.0, statistics.median(firsts)) if firsts else 0.0
 
 
 def _joules(row: EpochRow) -> float | None:
