@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -276,9 +277,11 @@ def test_a_probe_starts_a_real_training_and_names_what_fails(tmp_path: Path) -> 
     space = here(made_space(tmp_path, text=text))
     hparams = {"model": "mnist_cnn", "batch_size": 8}
     task = task_for(space, trial_id="probe", hparams=hparams, seed=0, folder=tmp_path)
-    (seen,) = probe(task, [hparams])
+    answer = probe(task, [hparams], time.time() - 4)
+    (seen,) = answer.points
+    assert answer.first_s > 4
     assert seen.epoch_s[0] == seen.epoch_s[1]  # one budget but for the epochs: measured once
     assert seen.checkpoint_mib is not None
     assert seen.checkpoint_mib > 0.1
     with pytest.raises(UnfitError, match="no_such_model"):
-        probe(task, [{"model": "no_such_model"}])
+        probe(task, [{"model": "no_such_model"}], 0.0)

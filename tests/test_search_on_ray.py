@@ -62,10 +62,10 @@ def test_missing_weights_end_a_search_before_its_first_trial(tmp_path: Path) -> 
     run = ("search", "--space", "lr_bs", *model, "--name", "run")
     done = command(*run, folder=tmp_path, HF_HOME=str(tmp_path / "hf"))
     assert done.returncode == 2
-    assert done.stderr.splitlines()[1:] == [
-        f"  weights: timm/resnet10t.c3_in1k/model.safetensors is not in {tmp_path}/hf/hub; fetch it: "
-        "python scripts/preflight.py --space lr_bs --download",
-        "(--skip-preflight starts all the same)",
+    assert done.stderr.splitlines() == [
+        f"preflight: weights: timm/resnet10t.c3_in1k/model.safetensors is not in {tmp_path}/hf/hub; "
+        "fetch it: python scripts/preflight.py --space lr_bs --download "
+        "(--skip-preflight starts all the same)"
     ]
     assert not (tmp_path / "results").exists()
 

@@ -13,7 +13,7 @@ from search.forecast.simulated import MOST_TRIALS, Simulated, simulate
 from search.sampling.proposal import Sampler
 from search.space import Space
 
-_SIMULATED = 15
+_SIMULATED = 21
 _MOST_S = 2.0  # of simulating: what is left of the 15 then is not simulated
 _UNSURE = 0.15  # of the measured costs, either way: what two runs on one idle machine differ by
 
@@ -112,10 +112,11 @@ def _simulated(
     if costs is None:
         plain = replace(plain, limits=replace(space.limits, hours=None, kwh=None))
         costs = Costs.of_nothing(len(space.ladder.rungs))
+    is_learning = space.sampler != "random" and not space.is_listed
     ends_s, searches = time.monotonic() + _MOST_S, []
     for seed in range(_SIMULATED):
         seeded = replace(plain, seed=seed)
-        searches.append(simulate(seeded, make_sampler(seeded), costs, seed=seed))
+        searches.append(simulate(seeded, make_sampler(seeded), costs, seed=seed, is_learning=is_learning))
         if time.monotonic() > ends_s:
             break
     return searches

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from trainables.contract import Budget, DataError, Env, Trainable, Training
 _STEPS = 2
 _MOST_POINTS = 9
 _MOST_S = 20.0  # no further configuration is begun after so long
-_FIRST_S = 6.0  # a worker's loading of torch
 _SURE_EXAMPLES = 64  # a share that gives so many tells the number of all within 1 %
 _MIB = 2**20
 
@@ -63,41 +62,59 @@ def probed_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, An
     workers = space.resources.workers or 1
     with _pool(workers, max(1, int(task.cpus))) as pool:
         orders = [[*points[turn % len(points) :], *points[: turn % len(points)]] for turn in range(workers)]
-        answers = list(pool.map(probe, [task] * workers, orders))
-    seen = [found for answer in answers for found in answer]
+        answers = list(pool.map(probe, [task] * workers, orders, [time.time()] * workers))
+    seen = [found for answer in answers for found in answer.points]
     if not seen:
         raise ProbeError("no configuration could be tried")
     num_points = len({str(point.hparams) for point in seen})
     return Costs(
         points=filled(seen, space.ladder),
         source=f"those of two steps of {num_points} configurations, {workers} at a time",
-        first_s=_FIRST_S,
+        first_s=max(answer.first_s for answer in answers),
     )
 
 
-def probe(task: TrialTask, points: Sequence[Mapping[str, Any]]) -> list[PointCost]:
-    """What each point takes, as long as there is time."""
-    ends_s = time.monotonic() + _MOST_S
+@dataclass(frozen=True)
+class Probed:
+    """What one process saw: of each point, and until its first training could begin."""
+
+    points: tuple[PointCost, ...]
+    first_s: float
+
+
+def probe(task: TrialTask, points: Sequence[Mapping[str, Any]], asked_at: float) -> Probed:
+    """What each point takes, as long as there is time.
+
+    Args:
+        asked_at: When the process was asked for: a worker of Ray loads the same before its first training.
+    """
+    ends_s, first_s = time.monotonic() + _MOST_S, 0.0
     found: list[PointCost] = []
     for point in points:
         if found and time.monotonic() > ends_s:
             break
         try:
-            found.append(_probed(replace(task, hparams=point)))
+            tried = replace(task, hparams=point)
+            _started(tried)  # the first loads libraries and data
+            first_s = first_s or time.time() - asked_at
+            found.append(_probed(tried))
         except UnfitError:
             raise
         except Exception as error:
             raise ProbeError(f"{point}: {type(error).__name__}: {error}") from error
-    return found
+    return Probed(tuple(found), first_s)
 
 
-def _probed(task: TrialTask) -> PointCost:
+def _started(task: TrialTask) -> Training:
     trainable, hparams = task.load()
     env = replace(task.env(), folder=None)
     _check(trainable, hparams, env)
-    trainable.start(hparams, task.ladder.top, env)  # the first loads the data
+    return trainable.start(hparams, task.ladder.top, env)
+
+
+def _probed(task: TrialTask) -> PointCost:
     started_s = time.perf_counter()
-    training = trainable.start(hparams, task.ladder.top, env)
+    training = _started(task)
     start_s = time.perf_counter() - started_s
     meter = meter_for(gpus=task.gpus, cpus=task.cpus)
     try:

@@ -20,6 +20,7 @@ from search.trial import EpochRow
 from search.trial.task import TrialTask
 
 MOST_TRIALS = 500  # a search without a limit on trials would be simulated for ever
+_MOST_GAIN = 3.0  # of a sampler that learns, from first to last trial, in spreads of chance
 _NOISE = 0.3  # of a score, against the spread of trials: neighbouring rungs rank trials at about 0.9
 
 
@@ -84,6 +85,7 @@ class _Simulation:
     costs: Costs
     clock: _Clock
     chance: random.Random
+    gain: float = 0.0
     qualities: dict[str, float] = field(default_factory=dict)
     epochs: list[int] = field(default_factory=list)
     under_way: list[tuple[float, int, _Training]] = field(default_factory=list)
@@ -105,8 +107,9 @@ class _Simulation:
             if task is None:
                 break
             cost = self.costs.of(task.hparams)
-            done = self.run.history.trials[task.trial_id].epochs
-            quality = self.qualities.setdefault(task.trial_id, self.chance.gauss(0, 1))
+            number, done = (trial := self.run.history.trials[task.trial_id]).number, trial.epochs
+            better = self.gain * number / max(1, self.space.limits.trials or number)
+            quality = self.qualities.setdefault(task.trial_id, self.chance.gauss(better, 1))
             self._schedule(_Training(task, cost, done, quality), start_s=cost.start_s)
         return bool(self.under_way)
 
@@ -133,16 +136,23 @@ class _Simulation:
         )
 
 
-def simulate(space: Space, sampler: Sampler, costs: Costs, *, seed: int) -> Simulated:
+def simulate(
+    space: Space, sampler: Sampler, costs: Costs, *, seed: int, is_learning: bool = False
+) -> Simulated:
     """One search of `space`, whose trials have random scores that no configuration explains.
 
     Rungs, promotions, audits, limits and workers are the real ones. No trial fails, none diverges.
+
+    Args:
+        is_learning: Later trials are better, each search by more or less: more of them go on.
     """
     clock = _Clock(now_s=0.0)
     run = Run(space, sampler, MemoryLedger(), clock=clock)
     clock.now_s = costs.first_s
     num_rungs = len(space.ladder.rungs)
-    simulation = _Simulation(space, run, costs, clock, random.Random(seed), epochs=[0] * num_rungs)
+    chance = random.Random(seed)
+    gain = chance.uniform(0, _MOST_GAIN) if is_learning else 0.0
+    simulation = _Simulation(space, run, costs, clock, chance, gain, epochs=[0] * num_rungs)
     reason = simulation.execute()
     return Simulated(
         num_trials=len(run.history.trials),
