@@ -169,7 +169,7 @@ def idle_optimizer(folder: Path, *overrides: str, text: str = TUNED) -> list[str
     try:
         return list(load_space(str(path), overrides=overrides, spaces_dir=folder).notices)
     except SpaceError as error:
-        return str(error).split("\n")[1:]
+        return list(error.problems)
 
 
 def test_a_knob_that_does_nothing_is_not_searched(tmp_path: Path) -> None:

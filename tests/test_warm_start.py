@@ -66,7 +66,7 @@ def test_another_ladder_is_noticed_and_another_trainable_refused(tmp_path: Path)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LedgerError, match=r"holds no run \(no journal.jsonl in it\)$"):
+    with pytest.raises(LedgerError, match=r"holds no run \(no journal.jsonl in it\)"):
         earlier_trials([tmp_path], made_space(tmp_path))
 
 
