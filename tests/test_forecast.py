@@ -16,7 +16,7 @@ from rich.console import Console
 from search.budget import Ladder, Spent
 from search.forecast import Costs, Forecast, PointCost, Span, earlier_costs, forecast, observed_costs
 from search.forecast.costs import filled
-from search.forecast.probe import UnfitError, _epoch_s, probe, probed_points
+from search.forecast.probe import ProbeError, UnfitError, _epoch_s, probe, probed_points
 from search.ledger import Ledger
 from search.report.forecast import forecast_lines, forecast_text, ladder_table, outcome_text
 from search.report.foretold import Foretold, kept_forecast
@@ -205,6 +205,22 @@ def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_pat
     )
 
 
+def test_a_forecast_that_the_disk_does_not_take_is_told_all_the_same(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path))
+    output = Console(file=io.StringIO(), width=160)
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    (run.ledger.folder / "forecast.json").mkdir()  # no file can take its place
+    foretold = Foretold(run, sampler_for, output)
+    run.subscribe(foretold.on_event)
+    execute_here(run, SteadyMeter())
+    foretold.close()
+    assert foretold.told is not None
+    assert kept_forecast(run.ledger) is None
+    text = output.file.getvalue()
+    assert "forecast.json" in text
+    assert "the run goes on, its end is not compared with the forecast" in text
+
+
 def test_words_of_a_forecast_and_of_what_came_true(tmp_path: Path) -> None:
     told = told_of(
         here(made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits.trials=6"])),
@@ -285,3 +301,15 @@ def test_a_probe_starts_a_real_training_and_names_what_fails(tmp_path: Path) -> 
     assert seen.checkpoint_mib > 0.1
     with pytest.raises(UnfitError, match="no_such_model"):
         probe(task, [{"model": "no_such_model"}], 0.0)
+
+
+def test_a_probe_that_fails_says_at_which_configuration(tmp_path: Path) -> None:
+    text = (
+        "parameters: {lr: {min: 0.01, max: 0.1}}\n"
+        "search: {trainable: classification, data: digits, ladder: {epochs: [1, 2], subset: 64}}\n"
+    )
+    space = here(made_space(tmp_path, text=text))
+    points = [{"model": "mnist_cnn", "batch_size": 8}, {"model": "mnist_cnn", "batch_size": -1}]
+    task = task_for(space, trial_id="probe", hparams=points[0], seed=0, folder=tmp_path)
+    with pytest.raises(ProbeError, match=r"^batch_size -1: \w+: "):
+        probe(task, points, 0.0)

@@ -101,8 +101,18 @@ def probe(task: TrialTask, points: Sequence[Mapping[str, Any]], asked_at: float)
         except UnfitError:
             raise
         except Exception as error:
-            raise ProbeError(f"{point}: {type(error).__name__}: {error}") from error
+            raise ProbeError(f"{_told_apart(point, points)}: {type(error).__name__}: {error}") from error
     return Probed(tuple(found), first_s)
+
+
+def _told_apart(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
+    """What sets `point` apart from the others."""
+    own = [
+        f"{name} {value}"
+        for name, value in point.items()
+        if any(other.get(name) != value for other in points)
+    ]
+    return ", ".join(own) or "the configuration"
 
 
 def _started(task: TrialTask) -> Training:

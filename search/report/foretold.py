@@ -11,6 +11,7 @@ from rich.console import Console as RichConsole
 from search.forecast import Forecast, earlier_costs, forecast, observed_costs
 from search.ledger import Ledger
 from search.ledger.history import Event
+from search.ledger.journal import StorageError
 from search.report.forecast import forecast_lines, ladder_table
 from search.run import Run
 from search.sampling.proposal import Sampler
@@ -68,7 +69,14 @@ class Foretold:
             self._output.print(line, soft_wrap=True)
         if told.seconds is not None:
             self.told = told
+            self._keep(told)
+
+    def _keep(self, told: Forecast) -> None:
+        try:
             self._run.ledger.write_json(_FILE, told.to_dict())
+        except StorageError as error:
+            text = f"warning: {error}; the run goes on, its end is not compared with the forecast"
+            self._output.print(text, style="yellow", soft_wrap=True, markup=False)
 
 
 def kept_forecast(ledger: Ledger) -> Forecast | None:
