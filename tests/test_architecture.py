@@ -41,6 +41,7 @@ SHARED_WORDS = {
     "trainables.atomic_write",
     "trainables.gpu",
     "trainables.nearest",
+    "trainables.optional",
     "trainables.weights",
 }
 

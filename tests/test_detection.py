@@ -13,7 +13,7 @@ import torch
 from made_boxes import annotation, coco_file, voc_folder
 from transformers import AutoModelForObjectDetection
 
-from trainables.contract import Budget, DataError, Env, WeightsError, tables_of_test
+from trainables.contract import Budget, DataError, Env, WeightsError
 from trainables.detection import TRAINABLE, Hparams
 from trainables.engine.detection.annotations import Objects, objects_of
 from trainables.engine.detection.batches import DetectionBatch
@@ -21,6 +21,7 @@ from trainables.engine.detection.configs import config_of
 from trainables.engine.detection.metrics import DetectionMetrics, compared
 from trainables.engine.detection.models import build_detector
 from trainables.engine.detection.networks import detected
+from trainables.optional import tables_of_test
 
 FAMILIES = ["rt_detr_tiny", "d_fine_tiny", "detr_tiny"]
 SMALL = dict(TRAINABLE.example.hparams)

@@ -13,11 +13,12 @@ from torch import nn
 
 from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.classification import Hparams, start
-from trainables.contract import Budget, Env, probed_memory
+from trainables.contract import Budget, Env
 from trainables.engine.memory import MicroBatch, is_out_of_memory
 from trainables.engine.supervised import SupervisedTraining
 from trainables.gpu import release_memory
 from trainables.load import load_trainable
+from trainables.optional import probed_memory
 
 SMALL = Budget(epochs=3, subset=0.05, resolution=8)
 

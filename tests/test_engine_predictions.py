@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.contract import Table
 from trainables.engine.classifiers.predictions import Predictions, confusion_tables
 from trainables.engine.images.batches import Batch
+from trainables.optional import Table
 
 NAMES = ("ant", "bee", "cat", "dog")
 # Three ants, of which one was taken for a bee; four bees, of which two for cats and one for an ant; one

@@ -11,7 +11,7 @@ import pytest
 
 from search.trial.finals import Finals, table_text
 from trainables.checkpoint import load_checkpoint
-from trainables.contract import Table
+from trainables.optional import Table
 
 
 class Scored:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from made_runs import executed, fateful_space, listed, made_space, replayed, sampler_for
+from made_runs import SteadyMeter, executed, fateful_space, listed, made_space, replayed, sampler_for
 
 from search.energy import EnergyReading
 from search.ledger import Ledger
 from search.run import Run
+from search.run.in_process import execute_here
 from search.trial import EpochRow
 from search.trial.failure import Failure
 
@@ -102,6 +103,14 @@ def test_energy_of_every_trial_adds_up_to_the_runs(tmp_path: Path) -> None:
     epochs = sum(len(trial.rows) for trial in run.history.trials.values())
     assert run.history.energy == EnergyReading(gpu_mj=100 * epochs, cpu_mj=20 * epochs)
     assert run.spent.energy_j == 0.12 * epochs
+
+
+def test_what_comes_after_the_end_takes_none_of_the_runs_time(tmp_path: Path) -> None:
+    space, now_s = made_space(tmp_path), [50.0]
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"), clock=lambda: now_s[0])
+    execute_here(run, SteadyMeter())
+    now_s[0] = 3600.0 + 50.0  # Ray shuts down, the report is written
+    assert run.spent.hours == 0.0
 
 
 def test_a_kwh_limit_ends_the_run_at_the_next_epoch(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from made_command import made_command
 
 from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.command.training import CommandTraining
-from trainables.contract import Budget, Env, Trainable, Training, tables_of_test, unchecked
+from trainables.contract import Budget, Env, Trainable, Training, unchecked
 from trainables.engine.optimizer import check_groups
 from trainables.load import load_trainable, trainable_names
+from trainables.optional import tables_of_test
 
 TINY = Budget(epochs=2, subset=0.1)
 TIMES = {"train_s", "eval_s"}

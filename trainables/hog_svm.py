@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from trainables.contract import Budget, Env, Table, Trainable
+from trainables.contract import Budget, Env, Trainable
 from trainables.engine.images.data_check import check_source
+from trainables.optional import Table
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,17 @@ import trainables
 from trainables.contract import Trainable
 from trainables.nearest import meant, meant_path
 
-_NOT_TRAINABLES = {"atomic_write", "checkpoint", "contract", "engine", "gpu", "load", "nearest", "weights"}
+_NOT_TRAINABLES = {
+    "atomic_write",
+    "checkpoint",
+    "contract",
+    "engine",
+    "gpu",
+    "load",
+    "nearest",
+    "optional",
+    "weights",
+}
 _COMMAND = "command:"  # before the description of a script, in JSON: it has no meaning without one
 
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from search.accounting.metering import ClosedLease, Metering
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, beside_trials_mj, millijoules
+from search.trial.background import BACKGROUND_ID
 
 _POLL_S = 1.0  # as often as the meters sample
 _KEEP_S = 60.0  # a kill loses the idle joules of at most this long; trials' are in their rows
 
 
 class EnergyAccount:
-    """Reads the meters once a second at most, and adds up.
+    """Reads the meters once a second at most, adds up, and writes down what else would be lost.
 
     Args:
+        record: Adds a line to the journal: its kind, the trial it is of, and more as keywords.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, metering: Metering, clock: Callable[[], float] = time.monotonic) -> None:
-        self._metering, self._clock = metering, clock
+    def __init__(self, metering: Metering, record: Callable[..., None], clock: Callable[[], float]) -> None:
+        self._metering, self._record, self._clock = metering, record, clock
         self._rows: Sequence[DeviceRow] = ()
         self._polled_s = self._kept_s = float("-inf")
         self._earlier_mj = self._earlier_beside_mj = 0
@@ -32,11 +32,21 @@ class EnergyAccount:
         self._earlier_mj = history.energy.total_mj or 0
         self._earlier_beside_mj = history.sessions.beside_mj
 
-    def close_leases(self, trial_id: str) -> Sequence[ClosedLease]:
-        return self._metering.close_leases(trial_id)
+    def close_leases(self, trial_id: str) -> None:
+        """End the account of a trial, or of the background."""
+        self._record_leases(self._metering.close_leases(trial_id))
 
-    def late_leases(self) -> Sequence[ClosedLease]:
-        return self._metering.late_leases()
+    def end(self) -> None:
+        """Write down what the session is still owed: answers that come late, and what devices used."""
+        self._record_leases(self._metering.late_leases())
+        self._rows = self._metering.device_rows()
+        self._keep_devices(is_final=True)
+
+    def on_epoch(self) -> None:
+        """Read the meters, and write down the devices' rows when it is time."""
+        self.refresh()
+        if self._clock() - self._kept_s >= _KEEP_S:
+            self._keep_devices(is_final=False)
 
     def refresh(self) -> None:
         """Read the meters, if they were not read just now."""
@@ -49,15 +59,6 @@ class EnergyAccount:
         self.refresh()
         return self._polled_s, self._rows
 
-    def rows_to_keep(self, *, is_final: bool = False) -> list[Mapping[str, Any]]:
-        """The devices' rows, when it is time to write them down; the last ones are read anew."""
-        if is_final:
-            self._rows = self._metering.device_rows()
-        elif self._clock() - self._kept_s < _KEEP_S:
-            return []
-        self._kept_s = self._clock()
-        return [dict(row) for row in self._rows]
-
     def spent_j(self, history: History) -> float | None:
         """Trials, background and idle devices of all sessions; what others used is not the run's."""
         reported_mj = history.energy.total_mj
@@ -68,3 +69,15 @@ class EnergyAccount:
         unreported_mj = max(0, known_mj - (reported_mj - self._earlier_mj))
         beside_mj = sum(map(beside_trials_mj, self._rows)) + self._earlier_beside_mj
         return (reported_mj + unreported_mj + beside_mj) / 1000
+
+    def _record_leases(self, leases: Sequence[ClosedLease]) -> None:
+        for lease in leases:
+            if lease.figures.trial == BACKGROUND_ID:
+                self._record("background_ended", None, **lease.to_dict())
+            else:
+                self._record("lease_closed", lease.figures.trial, **lease.to_dict())
+
+    def _keep_devices(self, *, is_final: bool) -> None:
+        self._kept_s = self._clock()
+        if self._rows:
+            self._record("devices_read", None, rows=[dict(row) for row in self._rows], is_final=is_final)

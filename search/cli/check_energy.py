@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from pathlib import Path
 
 from search.cli.parsing import CommandParser
+from search.cli.runs import add_results_flag, add_run_argument, opened_run
 
 _EXAMPLE = """example:
   python scripts/check_energy.py results/lr_bs-20261121-090000
@@ -23,14 +23,8 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or its name in DIR")
-    flags.add_argument(
-        "--results",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="where runs are (default: results)",
-    )
+    add_run_argument(flags)
+    add_results_flag(flags)
     return flags
 
 
@@ -38,17 +32,12 @@ def main(options: argparse.Namespace) -> int:
     """Check the run and give the exit status."""
     from search.accounting.check import check_energy
     from search.accounting.lost import reported_mj
-    from search.cli.runs import run_folder
-    from search.ledger import Ledger, csv_text
-    from search.ledger.history import History
-    from search.space import load_space
+    from search.ledger import csv_text
     from search.tables import live_tables
 
-    ledger = Ledger.open(run_folder(options.run, options.results))
+    ledger, space, history = opened_run(options.run, options.results)
     written = {path.name: path.read_text(encoding="utf-8") for path in ledger.folder.glob("*.csv")}
     trials, rungs, devices = (_rows(written, name) for name in ("trials.csv", "energy.csv", "devices.csv"))
-    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
-    history = History(ledger.events())
     is_over = history.ended is not None
     check = check_energy(trials, rungs, devices, reported=reported_mj(history), is_over=is_over)
     tables = live_tables(space, history).items()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli.parsing import CommandParser
+from search.cli.runs import add_results_flag, add_run_argument, opened_run
 
 if TYPE_CHECKING:
     from search.ledger import Ledger
@@ -30,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = flags.add_argument
-    add("run", metavar="RUN", help="a run's folder, or its name in --results")
+    add_run_argument(flags)
     add("--optuna", type=Path, metavar="FILE", help="a study in SQLite: all trials, curves, states")
     add(
         "--sweep",
@@ -40,19 +41,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--tensorboard", type=Path, metavar="DIR", help="event files: curves and hyperparameters")
     add("--mlflow", type=Path, metavar="DIR", help="an experiment in DIR/mlflow.db; needs mlflow")
-    add(
-        "--results",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="where runs are (default: results)",
-    )
+    add_results_flag(flags)
     return flags
 
 
 def main(options: argparse.Namespace) -> int:
     """Write what was asked for and give the exit status."""
-    from search.cli.runs import opened_run
     from search.export import ExportError
 
     if not any(getattr(options, name) for name in _FLAGS):

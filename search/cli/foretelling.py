@@ -55,7 +55,8 @@ def _costs(space: Space, defaults: Mapping[str, Any], results: Path, output: Ric
     task = task_for(space, trial_id="probe", hparams=defaults, seed=space.seed, folder=results)
     try:
         with output.status("trying two steps of some configurations"):
-            return probed_costs(space, task, probed_points(space, defaults))
+            points = probed_points(space, defaults)
+            return probed_costs(space, task, points, worker="search.cluster.worker")
     except ProbeError as error:
         output.print(f"warning: no time is foretold: {error}", style="yellow", soft_wrap=True, markup=False)
         return None

@@ -6,10 +6,10 @@ import argparse
 import json
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli.parsing import CommandParser
+from search.cli.runs import add_results_flag
 
 if TYPE_CHECKING:
     from search.preflight import Order, Report
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file")
     add("--download", action="store_true", help="fetch missing weights; nothing else uses the network")
     add("--trial", action="store_true", help="also train each model for an epoch of 64 examples")
-    add("--results", type=Path, default=Path("results"), metavar="DIR", help="where runs are to be written")
+    add_results_flag(flags, "where runs are to be written")
     add("--address", metavar="HOST:PORT", help="look at every node of a running Ray cluster")
     add("--json", action="store_true", help="print the findings as JSON")
     return flags

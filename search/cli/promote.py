@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli.background import add_background_flags, background_pair
 from search.cli.output import add_output_flags, print_answer
 from search.cli.parsing import CommandParser
+from search.cli.runs import add_results_flag, add_run_argument, run_folder
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument("run", metavar="RUN", help="a run's folder, or its name in --results")
+    add_run_argument(flags)
     flags.add_argument("--top", type=int, metavar="N", help="so many of the best (default: the space's)")
     flags.add_argument("--seeds", type=int, metavar="N", help="trainings of each (default: the space's)")
     flags.add_argument("--epochs", type=int, metavar="N", help="of each training (default: the space's)")
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("hog_svm",),
         help="one more row: histograms of gradients and a linear SVM on the same data, on the CPU",
     )
-    flags.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    add_results_flag(flags)
     flags.add_argument(
         "--workers", type=int, metavar="N", help="trainings at a time (default: as many as fit)"
     )
@@ -162,7 +162,6 @@ def _baseline(space: Space, plan: Launch, name: str, seed: int, output: RichCons
 
 
 def _earlier_run(options: argparse.Namespace) -> tuple[Ledger, Space, History]:
-    from search.cli.runs import run_folder
     from search.ledger import Ledger
     from search.ledger.history import History
     from search.space import load_space

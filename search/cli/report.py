@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from search.cli.parsing import CommandParser
+from search.cli.runs import add_results_flag, add_run_argument, run_folder
 
 _EXAMPLE = """examples:
   python scripts/report.py results/lr_bs-20261121-090000
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument("run", nargs="?", metavar="RUN", help="a run's folder, or its name in DIR")
+    add_run_argument(flags, is_required=False)
     flags.add_argument("--compare", nargs=2, metavar=("RUN1", "RUN2"), help="one page of two runs instead")
     flags.add_argument(
         "--watch",
@@ -38,19 +39,12 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--out", type=Path, metavar="FILE", help="of --compare (default: compare-RUN1-RUN2.html in DIR)"
     )
-    flags.add_argument(
-        "--results",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="where runs are (default: results)",
-    )
+    add_results_flag(flags)
     return flags
 
 
 def main(options: argparse.Namespace) -> int:
     """Write the page and give the exit status."""
-    from search.cli.runs import run_folder
     from search.report.page import watch, write_comparison, write_page
 
     if (options.run is None) == (options.compare is None):

@@ -1,7 +1,8 @@
-"""A run that is there, as a command line names it."""
+"""Runs that are there, as command lines name them."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,20 @@ if TYPE_CHECKING:
     from search.ledger import Ledger
     from search.ledger.history import History
     from search.space import Space
+
+
+def add_run_argument(flags: argparse.ArgumentParser, *, is_required: bool = True) -> None:
+    """Add RUN."""
+    nargs = None if is_required else "?"
+    flags.add_argument("run", nargs=nargs, metavar="RUN", help="a run's folder, or its name in DIR")
+
+
+def add_results_flag(flags: argparse.ArgumentParser, meaning: str = "where runs are") -> None:
+    """Add --results DIR."""
+    default = Path("results")
+    flags.add_argument(
+        "--results", type=Path, default=default, metavar="DIR", help=f"{meaning} (default: {default})"
+    )
 
 
 def run_folder(given: str | Path, results: Path) -> Path:

@@ -13,6 +13,7 @@ from search.cli.foretelling import foretold
 from search.cli.output import add_output_flags, print_answer
 from search.cli.parsing import CommandParser
 from search.cli.rerun import add_rerun_flag, check_rerun, name_run, print_estimate
+from search.cli.runs import add_results_flag, run_folder
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -65,13 +66,7 @@ def parser() -> argparse.ArgumentParser:
         help="let the sampler know the trials of an earlier run, a name in DIR or a folder; repeatable",
     )
     add("--fresh", action="store_true", help="a new run in NAME-2, NAME-3, ... where NAME is taken")
-    add(
-        "--results",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="the run is DIR/NAME (default: results)",
-    )
+    add_results_flag(flags, "the run is DIR/NAME")
     add("--trials", metavar="N", help="at most so many trials")
     add("--hours", metavar="H", help="start no epoch after so many hours")
     add("--budget-epochs", metavar="N", help="epochs of the top rung; lower rungs keep their proportions")
@@ -166,7 +161,6 @@ def _overrides(options: argparse.Namespace) -> list[str]:
 
 def _earlier_runs(options: argparse.Namespace) -> str | None:
     """The folders after --warm-start, as a YAML list."""
-    from search.cli.runs import run_folder
 
     folders = [run_folder(run, options.results) for run in options.warm_start]
     return json.dumps([str(folder.resolve()) for folder in folders]) if folders else None

@@ -16,8 +16,8 @@ _VERDICTS = {True: "[green]passed[/]", False: "[red]failed[/]", None: "[dim]not 
 
 def probe(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
     """Print what the top rung's first steps need; 1 where the trainable cannot say."""
-    from trainables.contract import probed_memory
     from trainables.load import title_of
+    from trainables.optional import probed_memory
 
     trainable, hparams = task.load()
     env = replace(task.env(), device=options.device, folder=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import tempfile
@@ -49,11 +50,12 @@ def probed_points(space: Space, defaults: Mapping[str, Any]) -> list[Mapping[str
     return every[:: max(1, -(-len(every) // _MOST_POINTS))]
 
 
-def probed_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, Any]]) -> Costs:
+def probed_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, Any]], *, worker: str) -> Costs:
     """Try the points in as many processes at once as trials will run, each with its share of the cores.
 
     Args:
         task: A trial of the space on this machine; its hparams do not matter.
+        worker: The module that trials' workers load before anything else.
 
     Raises:
         ProbeError: A training does not start or fails at its first steps.
@@ -62,7 +64,7 @@ def probed_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, An
     workers = space.resources.workers or 1
     with _pool(workers, max(1, int(task.cpus))) as pool:
         orders = [[*points[turn % len(points) :], *points[: turn % len(points)]] for turn in range(workers)]
-        answers = list(pool.map(probe, [task] * workers, orders, [time.time()] * workers))
+        answers = list(pool.map(probe, [task] * workers, orders, [time.time()] * workers, [worker] * workers))
     seen = [found for answer in answers for found in answer.points]
     if not seen:
         raise ProbeError("no configuration could be tried")
@@ -82,12 +84,16 @@ class Probed:
     first_s: float
 
 
-def probe(task: TrialTask, points: Sequence[Mapping[str, Any]], asked_at: float) -> Probed:
+def probe(
+    task: TrialTask, points: Sequence[Mapping[str, Any]], asked_at: float, worker: str = __name__
+) -> Probed:
     """What each point takes, as long as there is time.
 
     Args:
-        asked_at: When the process was asked for: a worker of Ray loads the same before its first training.
+        asked_at: When the process was asked for: what it loads until its first training, a worker loads too.
+        worker: A module that it loads besides.
     """
+    importlib.import_module(worker)
     ends_s, first_s = time.monotonic() + _MOST_S, 0.0
     found: list[PointCost] = []
     for point in points:

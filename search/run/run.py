@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from search.accounting.account import EnergyAccount
-from search.accounting.metering import ClosedLease, Metering, NoMetering
+from search.accounting.metering import Metering, NoMetering
 from search.budget import JOULES_PER_KWH, Spent, limit_reached
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
@@ -66,7 +66,8 @@ class Run:
         self._subscribers: list[Callable[[Event], None]] = []
         self._clock = clock
         self._started_s = clock()
-        self._account = EnergyAccount(metering or NoMetering(), clock)
+        self._ended_s: float | None = None
+        self._account = EnergyAccount(metering or NoMetering(), self._record, clock)
         self._unfinished: deque[str] = deque()
         self._why_no_more: str | None = None
         self._has_promoted_all = False
@@ -101,9 +102,10 @@ class Run:
     @property
     def spent(self) -> Spent:
         """What the run has used in all its sessions, failed and stopped trials included."""
+        until_s = self._clock() if self._ended_s is None else self._ended_s
         return Spent(
             trials=len(self.history.trials),
-            hours=(self.history.sessions.earlier_s + self._clock() - self._started_s) / 3600,
+            hours=(self.history.sessions.earlier_s + until_s - self._started_s) / 3600,
             energy_j=self._account.spent_j(self.history),
         )
 
@@ -130,7 +132,7 @@ class Run:
 
     def end_background(self) -> None:
         """Close the account of the load that has ended."""
-        self._close_leases(BACKGROUND_ID)
+        self._account.close_leases(BACKGROUND_ID)
 
     def rerun_failed(self) -> None:
         """Line up every failed trial again."""
@@ -206,8 +208,7 @@ class Run:
         if self._background and row.sources:  # the first row of an attempt
             row = replace(row, notes={**row.notes, "background": self._background.note})
         self._record("epoch", trial_id, row=row.to_dict())
-        self._account.refresh()
-        self._keep_devices()
+        self._account.on_epoch()
         ending = None if is_known else self._take(trial, self._judge.on_epoch(trial, row))
         if ending is None and (reason := self.stop_reason()):
             ending = Ending("interrupted", message=reason)
@@ -216,7 +217,7 @@ class Run:
     def on_failure(self, trial_id: str, failure: Failure) -> bool:
         """Take in a failed attempt; say whether the trial is to be tried again."""
         will_retry = failure.may_pass(self.history.trials[trial_id].attempts_here) and not self.stop_reason()
-        self._close_leases(trial_id)
+        self._account.close_leases(trial_id)
         self._record("attempt_failed", trial_id, failure=failure.to_dict(), will_retry=will_retry)
         if not will_retry:
             self._end(trial_id, ending_of(failure))
@@ -245,9 +246,9 @@ class Run:
         )
         for trial in self.history.running():
             self._end(trial.trial_id, Ending("interrupted", message=reason))
-        self._record_leases(self._account.late_leases())
-        self._keep_devices(is_final=True)
+        self._account.end()
         self._record("run_ended", None, reason=reason)
+        self._ended_s = self._clock()
         return reason
 
     def _task(self, trial_id: str) -> TrialTask:
@@ -270,22 +271,8 @@ class Run:
         self._record("trial_resumed", trial.trial_id, why=why)
         self._judge.on_resumed(trial, why)
 
-    def _close_leases(self, trial_id: str) -> None:
-        self._record_leases(self._account.close_leases(trial_id))
-
-    def _record_leases(self, leases: Sequence[ClosedLease]) -> None:
-        for lease in leases:
-            if lease.figures.trial == BACKGROUND_ID:
-                self._record("background_ended", None, **lease.to_dict())
-            else:
-                self._record("lease_closed", lease.figures.trial, **lease.to_dict())
-
-    def _keep_devices(self, *, is_final: bool = False) -> None:
-        if rows := self._account.rows_to_keep(is_final=is_final):
-            self._record("devices_read", None, rows=rows, is_final=is_final)
-
     def _end(self, trial_id: str, ending: Ending) -> Answer:
-        self._close_leases(trial_id)
+        self._account.close_leases(trial_id)
         self._record(
             "trial_ended", trial_id, status=ending.status, cause=ending.cause, message=ending.message
         )

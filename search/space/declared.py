@@ -9,7 +9,7 @@ from search.space.distributions import to_parameter
 from search.space.entry import Entry, Fixed
 from search.space.parameters import Parameter
 from search.space.problems import KeyedError, Problems, shown
-from search.space.schema import validated
+from search.space.section import validated
 
 
 def read_parameters(

@@ -11,12 +11,14 @@ from typing import Any
 
 from search.budget import Ladder
 from search.space.command import CommandCheck, command_notices
+from search.space.data_source import absolute_data, data_problems
 from search.space.declared import read_parameters
 from search.space.design import check_ablations, check_design, chosen_ablations, read_trials
 from search.space.entry import Fixed
 from search.space.horizon import check_horizon, horizon_notices
 from search.space.hparams import HparamsCheck
 from search.space.joules import check_joules, joules_notices
+from search.space.ladder_axes import LadderAxes
 from search.space.notices import space_notices, sweep_notices
 from search.space.objective import check_objective, cost_named, objective_notices
 from search.space.parameters import Parameter
@@ -25,19 +27,15 @@ from search.space.read import find_file, plain_mapping, read_mapping
 from search.space.references import check_conditions, check_start
 from search.space.resolved import Space
 from search.space.samplers import check_sampler
-from search.space.schema import LadderAxes, Sampler, Scheduler, SearchSection, SweepFile, validated
+from search.space.schema import Sampler, Scheduler, SearchSection, SweepFile
+from search.space.section import validated
 from trainables.contract import Mode, Trainable
 from trainables.load import UnknownTrainable, command_of, load_trainable
-from trainables.nearest import meant_path
 
 Loader = Callable[[str], Trainable]
 SPACES = Path(__file__).parents[2] / "spaces"  # the program's own
 _DEFAULT_EPOCHS = [1, 3, 9]
 _SAMPLERS: Mapping[str | None, Sampler] = {None: "tpe", "bayes": "tpe", "random": "random", "grid": "grid"}
-# Made absolute, because a worker has another folder.
-_KINDS_WITH_PATH = {"imagefolder", "curves", "coco", "voc", "market", "quality", "jsonl", "pairs", "reports"}
-# coco:FILE.json?images=FOLDER, reports:FILE.tsv?tree=FOLDER
-_SECOND_PATH = re.compile(r"(\?images=|\?tree=)")
 _GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
 
 
@@ -166,14 +164,8 @@ class _Reading:
 
     def check_data(self) -> None:
         """Add to the problems every path of `search.data` that does not lead anywhere."""
-        kind, colon, place = _data(self._section.data or "").partition(":")
-        if kind not in _KINDS_WITH_PATH or not colon or not place:
-            return
-        if kind == "imagefolder" and Path(place).is_file():
-            self._problems.add("search.data", f"{place} is a file; name a folder with a folder per class")
-        for path in [Path(place)] if kind == "imagefolder" else _paths(place):
-            if not path.exists():
-                self._problems.add("search.data", f"{path} does not exist{meant_path(path)}")
+        for problem in data_problems(self._section.data or ""):
+            self._problems.add("search.data", problem)
 
     def _name(self) -> str:
         return self._file.name or self._path.stem
@@ -239,7 +231,7 @@ class _Reading:
         return Space(
             name=self._name(),
             trainable=trainable,
-            data=_data(section.data or "none"),
+            data=absolute_data(section.data or "none"),
             metric=metric,
             mode=mode,
             cost=cost_named(section),
@@ -289,21 +281,6 @@ def _loaded(name: str, loader: Loader, problems: Problems) -> Trainable | None:
         where = f"{last.filename}, line {last.lineno}"
         problems.add("search.trainable", f"{name} fails on import: {type(error).__name__}: {error} ({where})")
     return None
-
-
-def _data(given: str) -> str:
-    kind, colon, path = given.partition(":")
-    if kind not in _KINDS_WITH_PATH or not colon:
-        return given
-    parts = _SECOND_PATH.split(path)
-    parts[::2] = [str(Path(part).expanduser().resolve()) for part in parts[::2]]  # marks lie between
-    return f"{kind}:{''.join(parts)}"
-
-
-def _paths(place: str) -> list[Path]:
-    """The one or two paths in FILE?images=FOLDER&side=384."""
-    first, *second = _SECOND_PATH.split(place)[::2]
-    return [Path(first.partition("?")[0]), *(Path(path.partition("&")[0]) for path in second)]
 
 
 def _displayed(path: Path) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, model_validator
 
-from search.budget import Ladder, Limits, Resource
+from search.budget import Limits
 from search.rungs import Kind
 from search.space.design import Ablations, Design, Levels, Names, Trials
 from search.space.fields import (
@@ -16,135 +14,29 @@ from search.space.fields import (
     Count,
     Eta,
     Flag,
-    JoulesPerRung,
     Number,
-    PerRung,
     Seed,
     ShareOrCount,
     ShareOrZero,
-    SubsetPerRung,
     Text,
     Texts,
     ZeroOrMore,
 )
-from search.space.problems import KeyedError, Problems, did_you_mean, listed, not_among, shown
+from search.space.ladder_axes import EarlyTerminate, LadderAxes, TopBudget
+from search.space.problems import KeyedError
 from search.space.references import Points, When
+from search.space.section import Section
 from search.space.tokens import Plain, PlainTexts, Tokens
-from trainables.contract import Budget, Horizon, Mode, Precision, ValidationResolution
+from trainables.contract import Horizon, Mode, Precision, ValidationResolution
 
 Sampler = Literal["tpe", "random", "gp", "nsga2", "cmaes", "grid"]
 CostName = Literal["energy", "energy_per_sample"]
-_M = TypeVar("_M", bound=BaseModel)
-
-
-class Section(BaseModel):
-    """Keys that belong together. A key without a value is a key left out; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        return {key: value for key, value in raw.items() if value is not None or key not in cls.model_fields}
 
 
 class Metric(Section):
     name: Text | None = None
     goal: Literal["maximize", "minimize"] | None = None
     target: Number | None = None
-
-
-class EarlyTerminate(Section):
-    """W&B's hyperband: brackets counted up from `min_iter`, or down from `max_iter`."""
-
-    type: Literal["hyperband"] | None = None
-    min_iter: Count | None = None
-    max_iter: Count | None = None
-    s: Count | None = None
-    eta: Eta = 3
-    strict: bool = False
-
-    @model_validator(mode="after")
-    def _checked(self) -> EarlyTerminate:
-        if (self.min_iter is None) == (self.max_iter is None):
-            raise ValueError("give min_iter, or max_iter and s")
-        if self.max_iter is not None and self.s is None:
-            raise KeyedError("s", "must be given beside max_iter: the number of brackets below it")
-        return self
-
-    def epochs(self) -> list[int]:
-        """The ladder's epochs. `min_iter` names no end; four rungs, as W&B's own example, make one."""
-        if self.min_iter is not None:
-            return [round(self.min_iter * self.eta**power) for power in range(4)]
-        assert self.max_iter is not None
-        assert self.s is not None
-        brackets = (int(self.max_iter / self.eta**power) for power in range(min(self.s, 64) + 1))
-        return sorted({epochs for epochs in brackets if epochs >= 1})
-
-
-class LadderAxes(Section):
-    """Each axis is a list with one value per rung, or one value for all rungs.
-
-    With `resource: energy_j` the joules say where rungs end, and `epochs` is one number, the cap of a
-    training.
-    """
-
-    resource: Resource = "epochs"
-    joules: JoulesPerRung | None = None
-    epochs: PerRung | None = None
-    subset: SubsetPerRung | None = None
-    resolution: PerRung | None = None
-
-    @model_validator(mode="after")
-    def _checked(self) -> LadderAxes:
-        if self.resource == "energy_j":
-            self._check_joules()
-        elif self.joules is not None:
-            raise KeyedError("joules", "act with resource: energy_j only; write it, or leave them out")
-        if self.epochs is not None:
-            self.over(self.epochs)
-        return self
-
-    def _check_joules(self) -> None:
-        if self.joules is None:
-            text = "are missing with resource: energy_j; write what a trial has used at the end of each rung"
-            raise KeyedError("joules", f"{text}, such as joules: [500, 1500, 4500]")
-        if not isinstance(self.epochs, int):
-            got = "is missing" if self.epochs is None else f"must be one number, got {self.epochs}"
-            raise KeyedError("epochs", f"{got}: with resource: energy_j it is the cap of a training")
-
-    def over(self, epochs: list[int] | int) -> Ladder:
-        """The ladder with these epochs and this section's other axes."""
-        given: dict[str, Any] = {"epochs": epochs, "subset": self.subset, "resolution": self.resolution}
-        given["joules"] = self.joules
-        axes = {axis: values for axis, values in given.items() if values is not None}
-        lengths = {axis: len(values) for axis, values in axes.items() if isinstance(values, list)}
-        if len(set(lengths.values())) > 1:
-            counts = listed(f"{axis} {length}" for axis, length in lengths.items())
-            raise ValueError(f"lists must have one value per rung, got {counts}")
-        num_rungs = max(lengths.values(), default=1)
-        columns = {axis: v if isinstance(v, list) else [v] * num_rungs for axis, v in axes.items()}
-        joules = tuple(columns.pop("joules", ()))
-        try:
-            budgets = tuple(Budget(**_rung(columns, index)) for index in range(num_rungs))
-            return Ladder(budgets, joules=joules)
-        except ValueError as error:  # its text begins with the axis: "epochs must rise from ..."
-            axis, _, text = str(error).partition(" ")
-            raise KeyedError(axis, text) if axis in axes else error from None
-
-
-class TopBudget(Section):
-    """Another top for the ladder; the lower rungs keep their proportions."""
-
-    epochs: Count | None = None
-    subset: ShareOrCount | None = None
-    resolution: Count | None = None
-
-
-def _rung(columns: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
-    return {axis: values[index] for axis, values in columns.items()}
 
 
 class Scheduler(Section):
@@ -232,10 +124,10 @@ class CommandSection(Section):
     test: Tokens = ()
     metric: Text | None = None
     mode: Mode | None = None
-    defaults: Plain = {}
-    flags: PlainTexts = {}
+    defaults: Plain = Field(default_factory=dict)
+    flags: PlainTexts = Field(default_factory=dict)
     folder: Text = "."
-    env: PlainTexts = {}
+    env: PlainTexts = Field(default_factory=dict)
     timeout_s: AboveZero | None = None
     graceful_s: ZeroOrMore = 10
 
@@ -260,14 +152,14 @@ class SearchSection(Section):
     early_stop_threshold: Number | None = None
     precision: Precision = "auto"
     seed: Seed = 0
-    when: When = {}
+    when: When = Field(default_factory=dict)
     start: Points = ()
     warm_start: Texts = ()
     trials: Trials | None = None
     design: Design | None = None
     levels: Levels | None = None
     repeats: Count = 1
-    ablations: Ablations = {}
+    ablations: Ablations = Field(default_factory=dict)
     chosen_ablations: Names | None = None
 
     @property
@@ -290,47 +182,3 @@ class SweepFile(Section):
     early_terminate: EarlyTerminate | None = None
     parameters: Any = None
     search: Any = None
-
-
-def validated(model: type[_M], raw: Any, at: str, problems: Problems) -> _M:
-    """The section that `raw` is; keys with problems are reported and left at their defaults."""
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-    for detail in details:
-        problems.add(*_worded(model, detail, at))
-    bad = {detail["loc"][0] for detail in details if detail["loc"]}
-    rest = raw if isinstance(raw, dict) and bad else {}
-    return model.model_validate({key: value for key, value in rest.items() if key not in bad})
-
-
-def _worded(model: type[BaseModel], detail: ErrorDetails, at: str) -> tuple[str, str]:
-    """Where a problem is, and what it is, in our words instead of pydantic's."""
-    path = [str(part) for part in detail["loc"]]
-    cause = detail.get("ctx", {}).get("error")
-    if isinstance(cause, KeyedError):
-        path.append(cause.key)
-    where = ".".join([at, *path]) if at else ".".join(path)
-    return where or "file", _text_of(model, detail, cause)
-
-
-def _text_of(model: type[BaseModel], detail: ErrorDetails, cause: Exception | None) -> str:
-    if cause is not None:
-        return str(cause)
-    if detail["type"] == "extra_forbidden":
-        keys = _model_at(model, detail["loc"][:-1]).model_fields
-        return f"there is no such key{did_you_mean(detail['loc'][-1], keys)}"
-    if detail["type"] == "literal_error":
-        return not_among(detail["ctx"]["expected"], detail["input"])
-    if detail["type"] == "model_type":
-        return f"must be a mapping of keys, got {shown(detail['input'])}"
-    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {shown(detail['input'])}"
-
-
-def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
-    for key in path:
-        annotation: Any = model.model_fields[str(key)].annotation
-        kinds = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
-    return model

@@ -11,7 +11,8 @@ from search.budget import Ladder
 from search.energy import EnergyMeter
 from search.trial.row import EpochRow
 from search.trial.used import Used, UsedCounter
-from trainables.contract import Env, Trainable, Training, why_done
+from trainables.contract import Env, Trainable, Training
+from trainables.optional import why_done
 
 
 def counter_for(ladder: Ladder, env: Env, meter: EnergyMeter, last: EpochRow | None) -> UsedCounter | None:

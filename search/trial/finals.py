@@ -12,7 +12,8 @@ from pathlib import Path
 from search.trial.row import json_numbers
 from search.trial.saving import Notes, save_state
 from trainables.atomic_write import replacing
-from trainables.contract import Mode, Table, Training, pictures_of_test, tables_of_test
+from trainables.contract import Mode, Training
+from trainables.optional import Table, pictures_of_test, tables_of_test
 
 PICTURES = "mistakes"  # the folder of what `pictures_of_test` gives
 

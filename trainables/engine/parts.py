@@ -7,7 +7,8 @@ from typing import Any, Protocol, Self, TypeVar
 
 from torch import Tensor
 
-from trainables.contract import Budget, Table
+from trainables.contract import Budget
+from trainables.optional import Table
 
 
 class Batch(Protocol):

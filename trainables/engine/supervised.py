@@ -12,7 +12,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
-from trainables.contract import Budget, Diverged, MemoryProbe, Table
+from trainables.contract import Budget, Diverged
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.freezing import Freezing
 from trainables.engine.memory import MicroBatch, peak_memory, reset_peak
@@ -21,6 +21,7 @@ from trainables.engine.schedule import Schedule
 from trainables.engine.seeds import restore_rng, rng_state
 from trainables.engine.step import Stepper
 from trainables.engine.stopping import Stopping
+from trainables.optional import MemoryProbe, Table
 
 _STEPS_PER_CHECK = 32  # reading a loss waits for the GPU, so they are read in lots
 

@@ -16,11 +16,11 @@ from torchmetrics.functional.retrieval import (
     retrieval_reciprocal_rank,
 )
 
-from trainables.contract import Table
 from trainables.engine.bug_reports.batches import CandidateBatch
 from trainables.engine.bug_reports.data import ReportData
 from trainables.engine.bug_reports.features import FEATURES
 from trainables.engine.bug_reports.losses import Loss
+from trainables.optional import Table
 
 _TOPS = (1, 5, 10, 20)
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
 
-from trainables.contract import Table
 from trainables.engine.detection.annotations import Annotations, Objects
 from trainables.engine.detection.batches import DetectionBatch
+from trainables.optional import Table
 
 MOST_DETECTIONS = 100  # a picture, the surest; COCO's AP counts no more of any class
 _SCORES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_100")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.contract import Budget, Diverged, Env, Table
+from trainables.contract import Budget, Diverged, Env
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.classifiers.metrics import ClassificationMetrics
 from trainables.engine.classifiers.predictions import Predictions
@@ -19,6 +19,7 @@ from trainables.engine.images.batches import Batch, Batches
 from trainables.engine.precision import MixedPrecision
 from trainables.engine.schedule import Schedule
 from trainables.engine.seeds import generator, restore_rng, rng_state
+from trainables.optional import Table
 
 
 class LayerLocalTraining:

@@ -14,8 +14,9 @@ from torchmetrics.functional import (
     spearman_corrcoef,
 )
 
-from trainables.contract import Diverged, Table
+from trainables.contract import Diverged
 from trainables.engine.quality.patches import PatchBatch
+from trainables.optional import Table
 
 Seen = list[tuple[Tensor, Tensor]]  # predicted and given scores of each batch
 

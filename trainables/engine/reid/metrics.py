@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.contract import DataError, Table
+from trainables.contract import DataError
 from trainables.engine.reid.batches import PersonBatch
 from trainables.engine.reid.sightings import JUNK
+from trainables.optional import Table
 
 RANKS = (1, 5, 10)
 _QUERIES_AT_ONCE = 256  # Market-1501's gallery of 19,732: 40 MB for each matrix of doubles
