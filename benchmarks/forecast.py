@@ -30,8 +30,8 @@ SEARCHES: dict[str, Sequence[str]] = {
         *_NO_RUNG_STOPS,
         *("--set", "search.start=[]"),
     ),
-    "siamese": ("--trials", "8", *_NO_RUNG_STOPS),
-    "image_quality": ("--trials", "6", *_NO_RUNG_STOPS),
+    "siamese": ("--trials", "6", "--set", "search.ladder.epochs=[1,2,3]", *_NO_RUNG_STOPS),
+    "forward_forward": ("--trials", "6", "--set", "search.ladder.epochs=[1,2,3]", *_NO_RUNG_STOPS),
 }
 _HEAD = "| space | epochs: forecast, truth | s by two steps | s by first epochs | truth | truth / forecast |"
 

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from search.budget import Ladder, Spent
 from search.forecast import Costs, Forecast, PointCost, Span, earlier_costs, forecast, observed_costs
-from search.forecast.costs import filled
-from search.forecast.probe import ProbeError, UnfitError, _epoch_s, probe, probed_points
+from search.forecast.costs import filled, fixed_scoring_s
+from search.forecast.probe import ProbeError, UnfitError, _epoch, probe, probed_points
 from search.ledger import Ledger
 from search.report.forecast import forecast_lines, forecast_text, ladder_table, outcome_text
 from search.report.foretold import Foretold, kept_forecast
@@ -130,6 +130,15 @@ def test_rungs_that_were_not_seen_follow_the_others_and_else_the_work() -> None:
     assert second.epoch_s == (2.0, 6.0, 16.0)  # three times, as the first one; eight times the work
 
 
+def test_scoring_takes_the_same_at_a_rung_that_was_not_seen() -> None:
+    ladder = Ladder((Budget(epochs=1, subset=0.5), Budget(epochs=2, subset=1.0)))
+    (cost,) = filled([replace(point(3.0, None, joules=(30.0, None)), scoring_s=1.0)], ladder)
+    assert cost.epoch_s == (3.0, 5.0)  # two seconds of training become four
+    assert cost.epoch_j == (30.0, 50.0)
+    assert fixed_scoring_s("top", 1.0) == 1.0
+    assert fixed_scoring_s("rung", 1.0) == 0.0
+
+
 def test_a_configuration_costs_what_the_nearest_one_of_its_names_did() -> None:
     points = (
         point(1.0, model="small", batch_size=16),
@@ -155,26 +164,26 @@ def test_an_earlier_run_of_the_same_tells_what_epochs_take(tmp_path: Path) -> No
     assert earlier_costs(other, run.ledger.folder.parent) is None
 
 
+def events_of(
+    number: int, *, seconds: float, time_s: float, epoch: int = 1, rung: int = 0, train_s: float = 0.8
+) -> list[dict[str, Any]]:
+    """A trial that is asked for, and an epoch of it."""
+    hparams, trial = {"lr": 0.1, "batch_size": 16}, {"trial": f"trial-{number:04d}", "time": 5.0}
+    asked = {"event": "trial_asked", "number": number, "origin": "sampler", "hparams": hparams, "seed": 0}
+    metrics = {"train_s": train_s, "eval_s": 0.2}
+    row = {"epoch": epoch, "rung": rung, "metrics": metrics, "seconds": seconds, "sources": {"scope": "cpu"}}
+    ended = {"event": "epoch", **trial, "time": time_s, "row": row}
+    return [{**asked, **trial}, ended] if epoch == 1 else [ended]
+
+
 def test_what_a_worker_loads_once_is_no_start_of_every_trial(tmp_path: Path) -> None:
     space = here(made_space(tmp_path), workers=2)
-    events: list[dict[str, Any]] = []
-    for number, (seconds, time_s) in enumerate([(14.0, 20.0), (15.0, 21.0), (1.5, 22.5), (1.3, 22.6)]):
-        hparams = {"lr": 0.1, "batch_size": 16}
-        trial = {"trial": f"trial-{number:04d}", "time": 5.0}
-        events.append(
-            {
-                "event": "trial_asked",
-                "number": number,
-                "origin": "sampler",
-                "hparams": hparams,
-                "seed": 0,
-                **trial,
-            }
-        )
-        row = {"epoch": 1, "rung": 0, "metrics": {"train_s": 0.8, "eval_s": 0.2}, "seconds": seconds}
-        events.append(
-            {"event": "epoch", **trial, "time": time_s, "row": {**row, "sources": {"scope": "cpu"}}}
-        )
+    events = [
+        *events_of(0, seconds=14.0, time_s=20.0),
+        *events_of(1, seconds=15.0, time_s=21.0),
+        *events_of(2, seconds=1.5, time_s=22.5),
+        *events_of(3, seconds=1.3, time_s=22.6),
+    ]
     assert observed_costs(events[:4], space, tmp_path) is None
     costs = observed_costs(events, space, tmp_path)
     assert costs is not None
@@ -203,6 +212,37 @@ def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_pat
         json.loads((run.ledger.folder / "forecast.json").read_text())["epochs"]["median"]
         == told.epochs.median
     )
+
+
+def test_a_rung_that_takes_longer_than_was_thought_is_told_when_it_is_seen(tmp_path: Path) -> None:
+    overrides = ["search.scheduler={mode: none}", "search.limits.trials=4"]
+    space = here(made_space(tmp_path, overrides=overrides))  # rungs of 1, 3 and 9 epochs of one size
+    output = Console(file=io.StringIO(), width=160)
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    foretold = Foretold(run, sampler_for, output)
+
+    def follow(*events: dict[str, Any]) -> Forecast:
+        for event in events:
+            foretold.on_event(run.ledger.append(event))
+        before = foretold.told
+        while foretold.told is before:  # it is simulated beside the search
+            foretold.on_event({"event": "other"})
+        assert foretold.told is not None
+        assert foretold.told.seconds is not None
+        return foretold.told
+
+    trials = [event for number in range(3) for event in events_of(number, seconds=1.0, time_s=6.0)]
+    first = follow(*trials).seconds
+    assert first is not None
+    assert first.median == pytest.approx(36.0)  # four trials of nine epochs, a second each
+    later = follow(*events_of(0, seconds=10.0, time_s=16.0, epoch=2, rung=1, train_s=9.8)).seconds
+    assert later is not None
+    assert later.median == pytest.approx(4 * (1 + 8 * 10))
+    foretold.close()
+    kept = kept_forecast(run.ledger)
+    assert kept is not None
+    assert kept.seconds == first  # what the end is compared with
+    assert "forecast now: 4 trials, 36 epochs, 5:24" in output.file.getvalue()
 
 
 def test_a_forecast_that_the_disk_does_not_take_is_told_all_the_same(tmp_path: Path) -> None:
@@ -261,8 +301,9 @@ def test_an_epoch_is_foretold_from_two_steps_of_it(
     space = made_space(tmp_path)
     task = task_for(space, trial_id="probe", hparams={"batch_size": 32}, seed=0, folder=tmp_path)
     training = Steady()
-    seconds = _epoch_s(training, task, Budget(epochs=1, subset=subset))  # type: ignore[arg-type]
-    assert seconds == pytest.approx(0.01 * num_examples + 0.5, rel=0.01)
+    epoch = _epoch(training, task, Budget(epochs=1, subset=subset))  # type: ignore[arg-type]
+    assert epoch.seconds == pytest.approx(0.01 * num_examples + 0.5, rel=0.01)
+    assert epoch.scoring_s == 0.5
     assert training.subsets[:2] == [64, 64]
     assert max(float(share) for share in training.subsets[2:] or [0]) < 0.1
 
@@ -281,7 +322,8 @@ def test_data_with_less_than_two_steps_is_tried_whole(tmp_path: Path) -> None:
         made_space(tmp_path), trial_id="probe", hparams={"batch_size": 32}, seed=0, folder=tmp_path
     )
     training = Few()
-    assert _epoch_s(training, task, Budget(epochs=1, subset=None)) == pytest.approx(1.0)  # type: ignore[arg-type]
+    epoch = _epoch(training, task, Budget(epochs=1, subset=None))  # type: ignore[arg-type]
+    assert epoch.seconds == pytest.approx(1.0)
     assert training.subsets[:2] == [None, None]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search.budget import Ladder
+from trainables.contract import ValidationResolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class PointCost:
     Attributes:
         start_s: From a warm worker's start of a training to its first step.
         epoch_s: An epoch at each rung, scoring included; None where it was not seen.
+        scoring_s: What of it scoring takes, where that is the same at each rung.
         epoch_j: Its joules; None where no sensor was read.
         checkpoint_mib: One checkpoint of it.
     """
@@ -25,6 +27,7 @@ class PointCost:
     hparams: Mapping[str, Any]
     start_s: float
     epoch_s: tuple[float | None, ...]
+    scoring_s: float = 0.0
     epoch_j: tuple[float | None, ...] = ()
     checkpoint_mib: float | None = None
 
@@ -63,46 +66,53 @@ class Costs:
 def filled(points: Sequence[PointCost], ladder: Ladder) -> tuple[PointCost, ...]:
     """The points with the rungs that each did not come to: other points' ratio there, else by the work.
 
-    Work is examples times pixels; one epoch at a rung is to one at another as the median of the points that
-    were seen at both.
+    Work is examples times pixels, of which scoring has the same at each rung; one epoch at a rung is to one
+    at another as the median of the points that were seen at both.
     """
+    seconds, joules = [one.epoch_s for one in points], [one.epoch_j for one in points]
     return tuple(
         replace(
             point,
-            epoch_s=_filled([one.epoch_s for one in points], point.epoch_s, ladder),
-            epoch_j=_filled([one.epoch_j for one in points], point.epoch_j, ladder),
+            epoch_s=_filled(seconds, point.epoch_s, ladder, fixed=point.scoring_s),
+            epoch_j=_filled(joules, point.epoch_j, ladder, fixed=_scoring_j(point)),
         )
         for point in points
     )
 
 
+def fixed_scoring_s(validation_resolution: ValidationResolution, scoring_s: float) -> float:
+    """`scoring_s` where it does not grow with the rungs' pixels, else 0."""
+    return scoring_s if validation_resolution == "top" else 0.0
+
+
+def _scoring_j(point: PointCost) -> float:
+    """Scoring's share of the joules: that of its time."""
+    both = [(s, j) for s, j in zip(point.epoch_s, point.epoch_j, strict=False) if s and j is not None]
+    return min((j * min(1.0, point.scoring_s / s) for s, j in both), default=0.0)
+
+
 def _filled(
-    all_rows: Sequence[Sequence[float | None]], row: Sequence[float | None], ladder: Ladder
+    all_rows: Sequence[Sequence[float | None]], row: Sequence[float | None], ladder: Ladder, *, fixed: float
 ) -> tuple[float | None, ...]:
-    seen = [rung for rung, value in enumerate(row) if value is not None]
+    seen = {rung: value for rung, value in enumerate(row) if value is not None}
     if not seen:
         return tuple(row)
+    nearest = [min(seen, key=lambda known: abs(known - rung)) for rung in range(len(row))]
+    ratios = [_ratio(all_rows, known, rung) for rung, known in enumerate(nearest)]
+    by_work = [ladder.epoch_work(rung) / ladder.epoch_work(known) for rung, known in enumerate(nearest)]
     return tuple(
-        _estimated(all_rows, row, min(seen, key=lambda known: abs(known - rung)), rung, ladder)
-        if value is None
-        else value
-        for rung, value in enumerate(row)
+        seen[known] * ratio if ratio is not None else fixed + max(0.0, seen[known] - fixed) * work
+        for known, ratio, work in zip(nearest, ratios, by_work, strict=True)
     )
 
 
-def _estimated(
-    all_rows: Sequence[Sequence[float | None]],
-    row: Sequence[float | None],
-    known: int,
-    rung: int,
-    ladder: Ladder,
-) -> float:
+def _ratio(all_rows: Sequence[Sequence[float | None]], known: int, rung: int) -> float | None:
+    """What an epoch at `rung` is to one at `known`, where a point was seen at both."""
+    if rung == known:
+        return 1.0
     pairs = [(other[rung], other[known]) for other in all_rows if len(other) > max(rung, known)]
     ratios = [there / here for there, here in pairs if there is not None and here]
-    by_work = ladder.epoch_work(rung) / ladder.epoch_work(known)
-    value = row[known]
-    assert value is not None
-    return value * (statistics.median(ratios) if ratios else by_work)
+    return statistics.median(ratios) if ratios else None
 
 
 def _num_same_names(seen: Mapping[str, Any], asked: Mapping[str, Any]) -> int:

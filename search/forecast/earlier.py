@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from search.forecast.costs import Costs, PointCost, filled
+from search.forecast.costs import Costs, PointCost, filled, fixed_scoring_s
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
 from search.ledger.journal import LedgerError
@@ -82,6 +82,9 @@ def _point(trial: TrialRecord, space: Space, folder: Path, start_s: float) -> Po
         hparams=trial.hparams,
         start_s=start_s,
         epoch_s=tuple(_median(_training_s(row) for row in of_rung) for of_rung in rows),
+        scoring_s=fixed_scoring_s(
+            space.validation_resolution, _median(row.metrics.get("eval_s") for row in trial.rows) or 0.0
+        ),
         epoch_j=tuple(_median(_joules(row) for row in of_rung) for of_rung in rows),
         checkpoint_mib=checkpoint.stat().st_size / _MIB if checkpoint.exists() else None,
     )

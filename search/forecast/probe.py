@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from search.budget import Ladder
 from search.energy import meter_for
-from search.forecast.costs import Costs, PointCost, filled
+from search.forecast.costs import Costs, PointCost, filled, fixed_scoring_s
 from search.ledger.journal import LedgerError
 from search.preflight.points import points_of
 from search.space import Choice, Space
@@ -134,16 +135,20 @@ def _probed(task: TrialTask) -> PointCost:
     start_s = time.perf_counter() - started_s
     meter = meter_for(gpus=task.gpus, cpus=task.cpus)
     try:
-        epochs_s = _epochs_s(training, task)
+        low = top = _epoch(training, task, task.ladder.rungs[0])
+        if len(set(_shapes(task.ladder))) > 1:
+            top = _epoch(training, task, task.ladder.top)
         used_mj, taken_s = meter.read().total_mj, time.perf_counter() - started_s - start_s
     finally:
         meter.close()
+    epoch_s = _by_rung(task.ladder, low.seconds, top.seconds)
     watts = None if used_mj is None else used_mj / 1000 / taken_s
     return PointCost(
         hparams=task.hparams,
         start_s=start_s,
-        epoch_s=tuple(epochs_s),
-        epoch_j=() if watts is None else tuple(None if one is None else watts * one for one in epochs_s),
+        epoch_s=epoch_s,
+        scoring_s=fixed_scoring_s(task.validation_resolution, low.scoring_s),
+        epoch_j=() if watts is None else tuple(one and watts * one for one in epoch_s),
         checkpoint_mib=_checkpoint_mib(training),
     )
 
@@ -159,17 +164,27 @@ def _check(trainable: Trainable, hparams: Any, env: Env) -> None:
         raise UnfitError(f"data: {error}") from error
 
 
-def _epochs_s(training: Training, task: TrialTask) -> list[float | None]:
+@dataclass(frozen=True)
+class _Epoch:
+    """A whole epoch, and what of it scoring takes."""
+
+    seconds: float
+    scoring_s: float
+
+
+def _shapes(ladder: Ladder) -> list[Budget]:
+    """What one epoch is at each rung."""
+    return [replace(rung, epochs=1) for rung in ladder.rungs]
+
+
+def _by_rung(ladder: Ladder, low_s: float, top_s: float) -> tuple[float | None, ...]:
     """An epoch at the lowest and at the top rung, and at those whose epochs are no other."""
-    rungs = task.ladder.rungs
-    budgets = [replace(rung, epochs=1) for rung in rungs]
-    seen = {
-        budget: _epoch_s(training, task, rungs[budgets.index(budget)]) for budget in (budgets[0], budgets[-1])
-    }
-    return [seen.get(budget) for budget in budgets]
+    shapes = _shapes(ladder)
+    seen = {shapes[-1]: top_s, shapes[0]: low_s}
+    return tuple(seen.get(shape) for shape in shapes)
 
 
-def _epoch_s(training: Training, task: TrialTask, budget: Budget) -> float:
+def _epoch(training: Training, task: TrialTask, budget: Budget) -> _Epoch:
     """A whole epoch at `budget`, from one of two steps: the first such epoch warms up."""
     size = int(task.hparams.get("batch_size", _SURE_EXAMPLES))
     few = replace(budget, epochs=task.ladder.top.epochs, subset=_STEPS * size)
@@ -182,9 +197,9 @@ def _epoch_s(training: Training, task: TrialTask, budget: Budget) -> float:
     values = training.run_epoch(few)
     taken_s = time.perf_counter() - started_s
     if "num_samples" not in values or "train_s" not in values:
-        return taken_s  # it does not train on examples: an epoch is an epoch
+        return _Epoch(taken_s, 0.0)  # it does not train on examples: an epoch is an epoch
     of_one_s = values["train_s"] / values["num_samples"]
-    return of_one_s * _num_examples(training, budget) + values["eval_s"]
+    return _Epoch(of_one_s * _num_examples(training, budget) + values["eval_s"], values["eval_s"])
 
 
 def _num_examples(training: Training, budget: Budget) -> float:

@@ -12,7 +12,7 @@ from search.forecast import Forecast, earlier_costs, forecast, observed_costs
 from search.ledger import Ledger
 from search.ledger.history import Event
 from search.ledger.journal import StorageError
-from search.report.forecast import forecast_lines, ladder_table
+from search.report.forecast import forecast_lines, forecast_text, ladder_table
 from search.run import Run
 from search.sampling.proposal import Sampler
 from search.space import Space
@@ -27,7 +27,7 @@ class Foretold:
         make_sampler: Of the space, for simulated searches.
 
     Attributes:
-        told: The forecast with its time, once there is one.
+        told: The latest forecast with its time, once there is one. The first is kept.
     """
 
     def __init__(self, run: Run, make_sampler: Callable[[Space], Sampler], output: RichConsole) -> None:
@@ -35,27 +35,34 @@ class Foretold:
         self.told = kept_forecast(run.ledger)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="forecast")
         self._coming: Future[Forecast] | None = None
+        is_settled = self.told is not None or run.space.ladder.joules
+        self._highest_rung = len(run.space.ladder.rungs) if is_settled else -1
 
     def begin(self) -> None:
         """Print the ladder with the trials and epochs to come, and time and energy if they are known."""
-        if self.told or self._run.space.ladder.joules:
+        if self._highest_rung >= 0:
             return  # a restart; or joules, whose rungs hold as many epochs as they turn out to
         costs = earlier_costs(self._run.space, self._run.ledger.folder.parent)
         told = forecast(self._run.space, costs, self._make_sampler)
         self._output.print(ladder_table(self._run.space, told))
         self._tell(told)
+        if costs is not None:  # of whole trials: nothing that the first epochs show is better
+            self._highest_rung = len(self._run.space.ladder.rungs)
 
     def on_event(self, event: Event) -> None:
-        """Tell the time when the first epochs have shown what they take; simulated beside the search."""
-        if self.told or self._run.space.ladder.joules:
-            return
+        """Tell the time when the first epochs have shown what they take, and again with each higher rung.
+
+        It is simulated beside the search: what an epoch at a rung takes is a guess until one was seen.
+        """
         if self._coming is not None:
             if self._coming.done():
                 self._tell(self._coming.result())
-        elif event["event"] == "epoch":
+                self._coming = None
+        elif event["event"] == "epoch" and event["row"]["rung"] > self._highest_rung:
             run = self._run
             costs = observed_costs(run.ledger.events(), run.space, run.ledger.folder)
             if costs is not None:
+                self._highest_rung = event["row"]["rung"]
                 self._coming = self._pool.submit(forecast, run.space, costs, self._make_sampler)
 
     def close(self) -> None:
@@ -65,11 +72,14 @@ class Foretold:
         self._pool.shutdown()
 
     def _tell(self, told: Forecast) -> None:
-        for line in forecast_lines(told):
-            self._output.print(line, soft_wrap=True)
-        if told.seconds is not None:
-            self.told = told
-            self._keep(told)
+        if self.told is None:
+            for line in forecast_lines(told):
+                self._output.print(line, soft_wrap=True)
+            if told.seconds is not None:
+                self._keep(told)
+        elif told.seconds and self.told.seconds and told.seconds.median not in self.told.seconds:
+            self._output.print(f"forecast now: {forecast_text(told)}", soft_wrap=True)
+        self.told = told if told.seconds is not None else None
 
     def _keep(self, told: Forecast) -> None:
         try:
