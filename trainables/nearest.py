@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -20,8 +20,13 @@ def meant_path(path: Path) -> str:
     return f"; did you mean {path.parent / near[0]}?" if near else ""
 
 
-def meant_source(given: str, sources: Iterable[str]) -> str:
-    """The same of a data source: its kind before the colon is put right, what follows is kept."""
+def no_such_source(what: str, given: str, sources: Sequence[str]) -> str:
+    """That no data source of a kind is named so, which there are, and which may have been meant."""
+    return f"no {what} is named {given!r}; there are {', '.join(sources)}{_meant_source(given, sources)}"
+
+
+def _meant_source(given: str, sources: Sequence[str]) -> str:
+    """The kind before the colon is put right, what follows is kept."""
     kind, colon, rest = given.partition(":")
     kinds = {source.partition(":")[0]: ":" in source for source in sources}
     near = difflib.get_close_matches(kind, [name for name in kinds if kinds[name] == bool(colon)], n=1)

@@ -18,7 +18,7 @@ from trainables.engine.bug_reports.project import Project
 from trainables.engine.bug_reports.stdlib import stdlib_project
 from trainables.engine.bug_reports.table import read_table
 from trainables.engine.cache_folder import CacheFile, CacheFolder, CacheFull
-from trainables.nearest import meant_source
+from trainables.nearest import no_such_source
 
 SOURCES = ("python-stdlib", "reports:FILE.tsv?tree=FOLDER", "either with &split=report at its end")
 SplitBy = Literal["time", "report"]
@@ -84,8 +84,7 @@ def load_project(name: str) -> tuple[Project, SplitBy]:
     kind, _, rest = address.partition(":")
     table, has_tree, tree = rest.partition("?tree=")
     if kind != "reports" or not table or not has_tree:
-        known = ", ".join(SOURCES) + meant_source(name, SOURCES)
-        raise DataError(f"no source of bug reports is named {name!r}; there are {known}")
+        raise DataError(no_such_source("source of bug reports", name, SOURCES))
     return read_table(Path(table).expanduser(), Path(tree).expanduser()), split
 
 

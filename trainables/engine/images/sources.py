@@ -17,7 +17,7 @@ from trainables.engine.images.decoding import Pictures
 from trainables.engine.images.files import find_image_files
 from trainables.engine.images.source import ImageSource, in_memory_source
 from trainables.engine.images.torchvision_sets import load_torchvision
-from trainables.nearest import meant_source
+from trainables.nearest import no_such_source
 
 SOURCES = ("mnist5k", "digits", "imagefolder:PATH", "torchvision:NAME", "torchvision:NAME?download=1")
 
@@ -43,8 +43,7 @@ def _load_source(name: str, cache: CacheFolder, top: int | None, num_threads: in
         return _image_folder(Path(rest).expanduser(), cache, top, num_threads)
     if kind == "torchvision" and rest:
         return load_torchvision(rest, cache, top=top, num_threads=num_threads)
-    known = ", ".join(SOURCES) + meant_source(name, SOURCES)
-    raise DataError(f"no data source is named {name!r}; there are {known}")
+    raise DataError(no_such_source("data source", name, SOURCES))
 
 
 def _mnist5k(cache_dir: Path) -> ImageSource:

@@ -22,7 +22,7 @@ from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.source import ImageSource, in_memory_source
 from trainables.engine.quality.photographs import SIDE_PX, photographs
 from trainables.engine.quality.ratings import NUM_LEVELS, Ratings, read_ratings
-from trainables.nearest import meant_source
+from trainables.nearest import no_such_source
 
 SOURCES = ("photographs", "quality:PATH.csv", "quality:PATH.csv?images=FOLDER&side=384")
 _SIDE_PX = 384  # shorter side of KonIQ-10k's images where the paper cuts its patches
@@ -142,8 +142,7 @@ def _place(name: str) -> _Place:
     kind, _, rest = name.partition(":")
     path, _, query = rest.partition("?")
     if kind != "quality" or not path:
-        known = ", ".join(SOURCES) + meant_source(name, SOURCES)
-        raise DataError(f"no source of scored images is named {name!r}; there are {known}")
+        raise DataError(no_such_source("source of scored images", name, SOURCES))
     settings = dict(parse_qsl(query, keep_blank_values=True))
     side = settings.get("side", str(_SIDE_PX))
     if settings.keys() - _SETTINGS or not side.isdecimal() or int(side) < 1:

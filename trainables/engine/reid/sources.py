@@ -21,7 +21,7 @@ from trainables.engine.images.source import ImageSource, in_memory_source
 from trainables.engine.reid.data import IdentitySet, PersonData
 from trainables.engine.reid.persons import persons
 from trainables.engine.reid.sightings import JUNK, Sightings, find_sightings
-from trainables.nearest import meant_source
+from trainables.nearest import no_such_source
 
 SOURCES = ("persons", "market:PATH")
 _WIDTH_SHARE = 0.5  # of the height, which is the resolution: 256 x 128 px in most papers
@@ -115,8 +115,7 @@ def _person_data(splits: DataSplits, seen: _Seen) -> PersonData:
 def _folder(name: str) -> Path:
     kind, _, rest = name.partition(":")
     if kind != "market" or not rest:
-        known = ", ".join(SOURCES) + meant_source(name, SOURCES)
-        raise DataError(f"no source of persons is named {name!r}; there are {known}")
+        raise DataError(no_such_source("source of persons", name, SOURCES))
     return Path(rest).expanduser()
 
 

@@ -17,7 +17,7 @@ from trainables.engine.text.defects import RECIPE, with_flipped_comparisons
 from trainables.engine.text.python_stdlib import PYTHON, stdlib_functions
 from trainables.engine.text.splits import grouped_parts
 from trainables.engine.text.stored import digest
-from trainables.nearest import meant_source
+from trainables.nearest import no_such_source
 
 SOURCES = ("python-stdlib", "jsonl:PATH")
 PARTS = ("train", "val", "test")
@@ -92,8 +92,7 @@ def _path(name: str) -> Path | None:
     if name == "python-stdlib":
         return None
     if kind != "jsonl" or not rest:
-        known = ", ".join(SOURCES) + meant_source(name, SOURCES)
-        raise DataError(f"no source of functions is named {name!r}; there are {known}")
+        raise DataError(no_such_source("source of functions", name, SOURCES))
     path = Path(rest).expanduser()
     if not path.is_file():
         raise DataError(f"{path} does not exist; give jsonl: a file with a JSON object on each line")
