@@ -220,7 +220,7 @@ def _searched(
     from search.report.summary import print_summary
     from search.searching import known_trials, launch_search
 
-    output = RichConsole(quiet=True) if is_quiet else open_console()
+    output = RichConsole(quiet=True, markup=False) if is_quiet else open_console()
     for notice in space.notices:
         output.print(f"note: {notice}", style="yellow", soft_wrap=True)
     folder = results.absolute() / (name or run_name(space))

@@ -120,7 +120,7 @@ def _launched(
         background = None
         if how.background:
             space, background = paired(space, how.background, session, how.folder.absolute())
-            output.print(_shared_text(space, background), soft_wrap=True, markup=False)
+            output.print(_shared_text(space, background), soft_wrap=True)
         else:
             space = replace(space, resources=fitted(space.resources, session))
         _announce(session, how, output)
@@ -150,12 +150,12 @@ def _governed(how: Launch, output: RichConsole) -> Iterator[None]:
     state = state_file(how.folder.parents[1 if how.should_test else 0])
     if how.governor is None:
         if left := left_over(state, cpus=CPUS):
-            output.print(f"warning: {left}", style="yellow", soft_wrap=True, markup=False)
+            output.print(f"warning: {left}", style="yellow", soft_wrap=True)
         yield
     elif how.address:
         raise GovernorError("--governor sets this machine's; the nodes behind --address are set by hand")
     else:
-        say = partial(output.print, soft_wrap=True, markup=False)
+        say = partial(output.print, soft_wrap=True)
         with held_governor(how.governor, state, say=say, cpus=CPUS):
             yield
 
@@ -186,7 +186,7 @@ def _check_reports(reports: list[Report], output: RichConsole) -> None:
         raise PreflightError(problems)
     for note in dict.fromkeys(note for report in reports for note in report.notes):
         if not note.startswith(_KNOWN_FROM_THE_TABLES):
-            output.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
+            output.print(f"note: {note}", style="yellow", soft_wrap=True)
 
 
 def _record_settings(ledger: Ledger, space: Space, how: Launch) -> None:

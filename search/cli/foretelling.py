@@ -58,5 +58,5 @@ def _costs(space: Space, defaults: Mapping[str, Any], results: Path, output: Ric
             points = probed_points(space, defaults)
             return probed_costs(space, task, points, worker="search.cluster.worker")
     except ProbeError as error:
-        output.print(f"warning: no time is foretold: {error}", style="yellow", soft_wrap=True, markup=False)
+        output.print(f"warning: no time is foretold: {error}", style="yellow", soft_wrap=True)
         return None

@@ -62,7 +62,7 @@ def main(options: argparse.Namespace) -> int:
         findings[source] = [report.to_dict() for report in reports]
         problems += problems_of(reports)
         if not options.json:
-            output.print(f"[bold]{space.name}[/bold]")
+            output.print(space.name, style="bold")
             print_reports(reports, output)
     if options.json:
         print(json.dumps({"problems": problems, "spaces": findings}, indent=2))

@@ -131,7 +131,7 @@ def main(options: argparse.Namespace) -> int:
     ledger.write_csv("promoted.csv", promoted_columns(trials), rows)
     for done in filter(None, (run, baseline)):
         for line in draw_promotion(done.history, done.ledger):
-            output.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)
+            output.print(f"warning: {line}", style="yellow", soft_wrap=True)
     last = open_console(has_json=options.json)
     print_promotion(rows, space.metric, last)
     last.print(f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {plan.folder}", soft_wrap=True)

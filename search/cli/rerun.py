@@ -75,4 +75,4 @@ def print_estimate(folder: Path, space: Space, output: RichConsole) -> None:
         space,
         has_state=lambda trial_id: (ledger.trial_folder(trial_id) / "checkpoint.pt").is_file(),
     )
-    output.print(rerun_text(estimate), soft_wrap=True, markup=False)
+    output.print(rerun_text(estimate), soft_wrap=True)

@@ -146,7 +146,7 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
     if options.test:
         _write_config(task)
         for line in draw_plots(task.folder, f"seed {task.seed}"):
-            output.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)
+            output.print(f"warning: {line}", style="yellow", soft_wrap=True)
 
 
 def _rows(task: TrialTask, options: argparse.Namespace, meter: EnergyMeter) -> Iterator[EpochRow]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from search.trial.task import TrialTask
 
-_VERDICTS = {True: "[green]passed[/]", False: "[red]failed[/]", None: "[dim]not applicable[/]"}
+_VERDICTS = {True: ("passed", "green"), False: ("failed", "red"), None: ("not applicable", "dim")}
 
 
 def probe(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
@@ -33,7 +33,7 @@ def probe(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> 
 
 def smoke(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
     """Print a verdict a line; 1 when one is bad."""
-    from rich.markup import escape
+    from rich.text import Text
 
     from search.trial.smoke import SmokeTest
 
@@ -45,13 +45,15 @@ def smoke(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> 
     for verdict in smoke_test.verdicts():
         word = _VERDICTS[verdict.has_passed]
         num_failed += verdict.has_passed is False
-        output.print(f"{word}  {verdict.name}: {escape(verdict.text)}", soft_wrap=True)
+        output.print(Text.assemble(word, f"  {verdict.name}: {verdict.text}"), soft_wrap=True)
     output.print(f"smoke test failed: {num_failed} checks" if num_failed else "smoke test passed")
     return int(num_failed > 0)
 
 
 def overfit(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
     """Print whether a few examples are learnt by heart, else what to look at; 1 when they are not."""
+    from rich.text import Text
+
     from search.trial.overfit import CHECKLIST, overfitted
 
     trainable, hparams = task.load()
@@ -59,7 +61,7 @@ def overfit(task: TrialTask, options: argparse.Namespace, output: RichConsole) -
     resolution = task.ladder.rungs[0].resolution
     result = overfitted(trainable, hparams, env, num_examples=options.overfit, resolution=resolution)
     word = _VERDICTS[result.has_passed]
-    output.print(f"{word}  overfit on {options.overfit} examples: {result}", soft_wrap=True)
+    output.print(Text.assemble(word, f"  overfit on {options.overfit} examples: {result}"), soft_wrap=True)
     if not result.has_passed:
         output.print("look at", *(f"  {point}" for point in CHECKLIST), sep="\n", soft_wrap=True)
     return int(not result.has_passed)

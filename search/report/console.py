@@ -29,8 +29,9 @@ def open_console(*, is_quiet: bool = False, has_json: bool = False) -> RichConso
     """
     is_aside = is_quiet or has_json
     make = Warnings if is_quiet else RichConsole
-    console = make(highlight=False, stderr=is_aside)
-    return console if console.is_terminal else make(highlight=False, stderr=is_aside, width=_WIDTH_OF_A_FILE)
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "stderr": is_aside}  # a path may have a [
+    console = make(**plain)
+    return console if console.is_terminal else make(**plain, width=_WIDTH_OF_A_FILE)
 
 
 class Warnings(RichConsole):
@@ -77,7 +78,7 @@ class ConsoleView:
         elif event["event"] == "attempt_failed" and event["will_retry"]:
             failure = event["failure"]
             line = f"{event['trial']}  {failure['cause']}, tried again: {failure['message']}"
-            self._output.print(Text(line, style="yellow"))
+            self._output.print(line, style="yellow", soft_wrap=True)
 
     def _ended_line(self, trial: TrialRecord) -> Text:
         space = self._run.space

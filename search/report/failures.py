@@ -58,7 +58,7 @@ def print_failures(run: Run, output: RichConsole) -> None:
     for group in failure_groups(run.history.trials.values(), folder):
         style = "yellow" if group.cause == "diverged" else "red"
         for line in (_said(group, run), f"  remedy: {group.remedy}"):
-            output.print(line, style=style, soft_wrap=True, markup=False)
+            output.print(line, style=style, soft_wrap=True)
     if any(trial.status == "failed" for trial in run.history.trials.values()):
         output.print(
             f"once mended, try them again: python scripts/search.py --rerun-failed {folder}", soft_wrap=True

@@ -86,7 +86,7 @@ class Foretold:
             self._run.ledger.write_json(_FILE, told.to_dict())
         except StorageError as error:
             text = f"warning: {error}; the run goes on, its end is not compared with the forecast"
-            self._output.print(text, style="yellow", soft_wrap=True, markup=False)
+            self._output.print(text, style="yellow", soft_wrap=True)
 
 
 def kept_forecast(ledger: Ledger) -> Forecast | None:

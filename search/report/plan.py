@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console as RichConsole
 from rich.table import Table
+from rich.text import Text
 
 from search.forecast import Forecast
 from search.report.forecast import forecast_lines, ladder_table
@@ -25,7 +26,7 @@ def print_plan(
         told: None leaves out what it would say.
     """
     objective = ", ".join(f"{name} ({mode})" for name, mode in zip(space.objective, space.modes, strict=True))
-    output.print(f"[bold]{space.name}[/bold]: {space.title}, {objective}")
+    output.print(Text.assemble((space.name, "bold"), f": {space.title}, {objective}"))
     output.print(_parameters(space))
     output.print(ladder_table(space, told))
     output.print(_horizon(space), soft_wrap=True)

@@ -26,7 +26,7 @@ def print_reports(reports: Sequence[Report], output: RichConsole) -> None:
         if report.weights:
             output.print(_weights(report.weights))
         for note in report.notes:
-            output.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
+            output.print(f"note: {note}", style="yellow", soft_wrap=True)
 
 
 def _weights(rows: Sequence[WeightRow]) -> Table:

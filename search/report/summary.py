@@ -136,7 +136,7 @@ def _print_trust(run: Run, output: RichConsole) -> None:
 def _print_identical(run: Run, output: RichConsole) -> None:
     """The knobs that had no effect where trials prove it."""
     for group in identical_trials(run.history.trials.values(), run.space.metric):
-        output.print(f"warning: {group.warning}", style="yellow", soft_wrap=True, markup=False)
+        output.print(f"warning: {group.warning}", style="yellow", soft_wrap=True)
 
 
 def _correlation_text(correlation: Correlation) -> str:

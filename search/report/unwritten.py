@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rich.console import Console as RichConsole
-from rich.text import Text
 
 from search.ledger.history import Event
 from search.ledger.journal import JournalError, StorageError
@@ -54,4 +53,4 @@ class Unwritten:
         return guarded
 
     def _warn(self, text: str) -> None:
-        self._output.print(Text(f"warning: {text}", style="bold red"), soft_wrap=True)
+        self._output.print(f"warning: {text}", style="red", soft_wrap=True)

@@ -17,8 +17,8 @@ def written_at_end(folder: Path, output: RichConsole) -> None:
         text = (
             f"warning: no report ({type(error).__name__}: {error}); later: python scripts/report.py {folder}"
         )
-        output.print(text, style="yellow", soft_wrap=True, markup=False)
+        output.print(text, style="yellow", soft_wrap=True)
         return
     for line in written.warnings:
-        output.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)
-    output.print(f"report: {written.path}, written in {written.seconds:.1f} s", soft_wrap=True, markup=False)
+        output.print(f"warning: {line}", style="yellow", soft_wrap=True)
+    output.print(f"report: {written.path}, written in {written.seconds:.1f} s", soft_wrap=True)
