@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import uuid4
 
 from search.ledger.journal import Journal, StorageError, unwritten
 from search.ledger.journal import LedgerError as LedgerError
+from search.ledger.lock import Lock
 from search.ledger.nearest import meant_run
 from trainables.atomic_write import SCRATCH, replacing
 
@@ -37,7 +36,7 @@ class Ledger:
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder.absolute()
         self._journal = Journal(self.folder / "journal.jsonl", clock=clock)
-        self._lock: BinaryIO | None = None
+        self._lock = Lock(self.folder / ".lock")
 
     @classmethod
     def create(cls, folder: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
@@ -129,26 +128,16 @@ class Ledger:
         Raises:
             LedgerError: Another process has it, or the folder cannot be written.
         """
-        try:
-            lock = (self.folder / ".lock").open("a+b")
-        except OSError as error:
-            raise LedgerError(unwritten(self.folder / ".lock", error)) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            with lock:
-                lock.seek(0)
-                holder = lock.read().decode().strip() or "another process"
-            raise LedgerError(f"{self.folder} is in use by {holder}; wait for it or end it") from error
-        self._lock = lock
-        with contextlib.suppress(OSError):  # a full disk: the lock holds, only its text is missing
-            os.truncate(lock.name, 0)
-            os.write(lock.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
+        self._lock.take()
 
     def unlock(self) -> None:
         """Let go of the run, if this ledger has it."""
-        if self._lock:
-            self._lock.close()
+        self._lock.release()
+
+    @property
+    def lost_holder(self) -> str:
+        """The process of this machine that had the run and is gone; empty where none is known to be."""
+        return self._lock.lost_holder
 
     def tidy(self) -> None:
         """Delete what killed writers left. For whoever holds the lock."""
