@@ -21,7 +21,6 @@ def parser() -> argparse.ArgumentParser:
         prog="check_energy.py",
         description="Re-add trials.csv, energy.csv and devices.csv of a run to the millijoule.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_argument(flags)
     add_results_flag(flags)

@@ -28,7 +28,6 @@ def parser() -> argparse.ArgumentParser:
         prog="export.py",
         description="Write a run, also one that goes on, as other programs' files. Nothing is overwritten.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = flags.add_argument
     add_run_argument(flags)

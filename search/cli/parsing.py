@@ -10,7 +10,18 @@ from trainables.nearest import meant
 
 
 class CommandParser(argparse.ArgumentParser):
-    """argparse, with the nearest flag for one that there is not, and without the usage before an error."""
+    """argparse, with the nearest flag for one that there is not, and without the usage before an error.
+
+    The epilog has examples a line each, and is printed as it is.
+    """
+
+    def __init__(self, *, prog: str, description: str, epilog: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
 
     def parse_args(  # type: ignore[override]  # typeshed has four overloads of it
         self, args: Sequence[str] | None = None, namespace: Any = None

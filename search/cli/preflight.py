@@ -29,7 +29,6 @@ def parser() -> argparse.ArgumentParser:
         description="Look, in the workers' environment, at what the trials of a space will need: "
         "weights, data, disk, memory, GPUs, sensors and versions.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = flags.add_argument
     add("--space", required=True, nargs="+", metavar="FILE", help="names in spaces/, or paths")

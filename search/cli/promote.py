@@ -35,7 +35,6 @@ def parser() -> argparse.ArgumentParser:
         description="Train the best trials of a run at full budget with fresh seeds, and the default "
         "configuration beside them; evaluate each training once on the test set.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_argument(flags)
     flags.add_argument("--top", type=int, metavar="N", help="so many of the best (default: the space's)")

@@ -24,7 +24,6 @@ def parser() -> argparse.ArgumentParser:
         prog="report.py",
         description="Write report.html, which opens without a network, and plots/ into a run's folder.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_argument(flags, is_required=False)
     flags.add_argument("--compare", nargs=2, metavar=("RUN1", "RUN2"), help="one page of two runs instead")

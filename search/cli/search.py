@@ -40,7 +40,6 @@ def parser() -> argparse.ArgumentParser:
         prog="search.py",
         description="Search a space within a budget, rank its trials and meter their energy.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = flags.add_argument
     add("--space", metavar="FILE", help="a name in spaces/, or a path")

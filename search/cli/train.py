@@ -39,7 +39,6 @@ def parser() -> argparse.ArgumentParser:
         description="Train one configuration of a space up its ladder, in this process: to debug, to try "
         "out, or for a last full training.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = flags.add_argument
     add("--space", required=True, metavar="FILE", help="a name in spaces/, or a path")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -98,6 +98,34 @@ class Chart:
     labels: Sequence[Label] = ()
     height_px: int = 380
     is_narrow: bool = False
+
+
+def bar_chart(
+    key: str, title: str, x: Scale, values: Mapping[str, float], *, hover: Callable[[float], str]
+) -> Chart:
+    """A named bar for each value, the first on top.
+
+    Args:
+        hover: A value in words.
+    """
+    places = list(range(len(values) - 1, -1, -1))
+    bars = Series(
+        name=key,
+        x=list(values.values()),
+        y=places,
+        style="bars",
+        hover=[f"{name}: {hover(value)}" for name, value in values.items()],
+        is_in_legend=False,
+    )
+    names = tuple(zip(places, values, strict=True))
+    return Chart(
+        key=key,
+        title=title,
+        x=x,
+        y=Scale(title="", ticks=names, span=(-0.6, len(places) - 0.4)),
+        series=[bars],
+        height_px=130 + 34 * len(values),
+    )
 
 
 def rung_colour(rung: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from search.accounting.outcomes import outcome_millijoules
 from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
-from search.report.chart import VERMILION, Chart, Scale, Series, rung_colour, rung_symbol
+from search.report.chart import VERMILION, Chart, Scale, Series, bar_chart, rung_colour, rung_symbol
 from search.report.page.facts import Facts
 from search.report.page.parts import Part, Section, Table, Text, text_cell
 from search.report.page.trial_table import number_cell
@@ -102,23 +102,9 @@ def _hover(facts: Facts, trial: TrialRecord, cost: Cost) -> str:
 
 
 def _outcome_chart(outcomes: dict[str, int]) -> Chart:
-    places = list(range(len(outcomes) - 1, -1, -1))
-    bars = Series(
-        name="energy",
-        x=[mj / 1000 for mj in outcomes.values()],
-        y=places,
-        style="bars",
-        hover=[f"{name}: {mj / 1000:.1f} J" for name, mj in outcomes.items()],
-        is_in_legend=False,
-    )
-    return Chart(
-        key="energy_outcome",
-        title="Energy by outcome",
-        x=Scale(title="energy (J)"),
-        y=Scale(title="", ticks=tuple(zip(places, outcomes, strict=True)), span=(-0.6, len(places) - 0.4)),
-        series=[bars],
-        height_px=130 + 34 * len(outcomes),
-    )
+    joules = {name: mj / 1000 for name, mj in outcomes.items()}
+    axis = Scale(title="energy (J)")
+    return bar_chart("energy_outcome", "Energy by outcome", axis, joules, hover="{:.1f} J".format)
 
 
 def _outcome_table(outcomes: dict[str, int]) -> Table:

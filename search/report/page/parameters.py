@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.ledger.history import TrialRecord
-from search.report.chart import BLUE, GREY, VERMILION, Chart, Label, Scale, Series
+from search.report.chart import BLUE, GREY, VERMILION, Chart, Label, Scale, Series, bar_chart
 from search.report.page.edges import edge_sentence, edges
 from search.report.page.facts import Facts
 from search.report.page.parts import Part, Section, Text
@@ -73,23 +73,8 @@ def _compared(facts: Facts, *, fewest: int) -> tuple[int, list[tuple[TrialRecord
 
 
 def _importance_chart(shares: Mapping[str, float]) -> Chart:
-    places = list(range(len(shares) - 1, -1, -1))  # the first on top
-    bars = Series(
-        name="importance",
-        x=list(shares.values()),
-        y=places,
-        style="bars",
-        hover=[f"{name}: {share:.3f}" for name, share in shares.items()],
-        is_in_legend=False,
-    )
-    return Chart(
-        key="importance",
-        title="Importance of the parameters",
-        x=Scale(title="share of the variance explained", span=(0, 1.05)),
-        y=Scale(title="", ticks=tuple(zip(places, shares, strict=True)), span=(-0.6, len(shares) - 0.4)),
-        series=[bars],
-        height_px=130 + 34 * len(shares),
-    )
+    axis = Scale(title="share of the variance explained", span=(0, 1.05))
+    return bar_chart("importance", "Importance of the parameters", axis, shares, hover="{:.3f}".format)
 
 
 @dataclass(frozen=True)
