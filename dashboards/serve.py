@@ -171,8 +171,9 @@ def _serve(servers: Sequence[Server], data: Path) -> int:
         try:
             running = {server.name: stack.enter_context(_started(server, data)) for server in servers}
             for server in servers:
-                _wait_until_ready(server, running[server.name])
-                print(server.says, flush=True)
+                is_ready = _comes_up(server, running[server.name])
+                late = "" if is_ready else f" (does not answer yet; its log: {data / f'{server.name}.log'})"
+                print(f"{server.says}{late}", flush=True)
             print("searches with --dashboard are seen within 20 s; Ctrl-C ends this", flush=True)
             while all(process.poll() is None for process in running.values()):
                 time.sleep(1)
@@ -197,14 +198,16 @@ def _started(server: Server, data: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def _wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
+def _comes_up(server: Server, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until it answers; False if it ends first or takes longer than a minute."""
     end_s = time.monotonic() + _MOST_START_S
     while process.poll() is None and time.monotonic() < end_s:
         try:
             with urllib.request.urlopen(server.ready, timeout=2):
-                return
+                return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
+    return False
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

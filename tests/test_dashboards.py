@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import importlib.util
 import json
@@ -127,6 +128,20 @@ class Exporter(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
+def test_a_server_that_does_not_answer_is_not_said_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(serve, "_MOST_START_S", 0.0)
+    monkeypatch.setattr(serve.signal, "signal", lambda *_: None)  # this process keeps its own handlers
+    ends = "import time; time.sleep(0.5)"
+    server = serve.prometheus_server("unused", tmp_path, free_port())
+    silent = serve.Server(**{**vars(server), "command": (sys.executable, "-c", ends)})
+    assert serve._serve([silent], tmp_path) == 1
+    out, err = capsys.readouterr()
+    assert f"{server.says} (does not answer yet; its log: {tmp_path}/prometheus.log)\n" in out
+    assert err == f"prometheus has ended by itself; its log: {tmp_path}/prometheus.log\n"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Debian's package prometheus")
 def test_prometheus_fetches_a_gauge_through_the_file_that_ray_leaves(tmp_path: Path) -> None:
@@ -148,7 +163,9 @@ def test_prometheus_fetches_a_gauge_through_the_file_that_ray_leaves(tmp_path: P
         f"--data={tmp_path}/data",
     ]
     only_prometheus = {**os.environ, "PATH": str(Path(shutil.which("prometheus") or "").parent)}
-    serving = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=only_prometheus)
+    serving = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=only_prometheus, start_new_session=True
+    )
     try:
         assert serving.stdout
         lines = iter(serving.stdout.readline, "")
@@ -156,9 +173,10 @@ def test_prometheus_fetches_a_gauge_through_the_file_that_ray_leaves(tmp_path: P
         query = f"http://127.0.0.1:{port}/api/v1/query?query=ray_jouletune_trials"
         answers: Any = (json.load(urllib.request.urlopen(query, timeout=10)) for _ in range(100_000))
         found = next(answer["data"]["result"] for answer in answers if answer["data"]["result"])
+        serving.send_signal(signal.SIGTERM)
+        assert serving.wait(60) == 0
     finally:
-        serving.send_signal(signal.SIGINT)
-        status = serving.wait(30)
+        with contextlib.suppress(ProcessLookupError):  # nothing is left where all went well
+            os.killpg(serving.pid, signal.SIGKILL)
         exporter.shutdown()
-    assert status == 0
     assert (found[0]["metric"]["status"], found[0]["value"][1]) == ("finished", "7")
