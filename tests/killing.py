@@ -7,12 +7,12 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from made_processes import script
+
 _TICK_S = 0.02
 _WORKER = re.compile(rb"ray::(TrialWorker|trial-\d)")  # by what it trains, while it does
 
@@ -92,7 +92,7 @@ class Command:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, ROOT / "scripts/search.py", *self._words],
+                [*script("search"), *self._words],
                 cwd=self._folder,
                 env={**os.environ, "NO_COLOR": "1"},
                 stdout=log,

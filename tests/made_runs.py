@@ -104,6 +104,13 @@ def made_space(folder: Path, text: str = TOY, overrides: Sequence[str] = ()) -> 
     return load_space(str(path), overrides=overrides, spaces_dir=folder)
 
 
+def toy_file(folder: Path) -> Path:
+    """The toy's space as a file for the commands."""
+    path = folder / "toy.yaml"
+    path.write_text(TOY)
+    return path
+
+
 def fateful_space(folder: Path, overrides: Sequence[str] = ()) -> Space:
     """A space over the trainable whose fate stands in its hparams."""
     (folder / "fateful.py").write_text(FATEFUL)
@@ -139,3 +146,8 @@ def executed(space: Space, folder: Path, sampler: Sampler | None = None) -> tupl
 def replayed(run: Run) -> History:
     """What a reader of the journal rebuilds."""
     return History(Ledger.open(run.ledger.folder).events())
+
+
+def kept(run: Run) -> list[str]:
+    """The trials whose checkpoints are on disk."""
+    return sorted(path.parent.name for path in run.ledger.folder.glob("trials/*/checkpoint.pt"))

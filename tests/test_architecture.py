@@ -99,6 +99,11 @@ def test_only_the_cluster_and_what_starts_it_import_the_cluster(module: str) -> 
         assert not {name for name in imported(module) if name.startswith("search.cluster")}
 
 
+def test_no_test_module_imports_from_another_one() -> None:
+    for module in sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")):
+        assert not {name for name in imported(module) if name.split(".")[-1].startswith("test_")}, module
+
+
 def test_the_contract_needs_the_standard_library_only() -> None:
     roots = {name.split(".")[0] for name in imported("trainables/contract.py")}
     assert roots <= set(sys.stdlib_module_names)

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 from fake_clock import FakeClock
+from made_energy_scenes import Scene, checked, checked_tables, written
 from made_meters import OneGpu
 from made_runs import SteadyMeter, fateful_space, made_space, replayed, sampler_for
-from test_run_energy import Scene, checked, written
 
-from search.accounting.check import check_energy
 from search.cluster import background as ray_side
 from search.cluster.background import LoadActor, beside
 from search.cluster.fitting import paired
@@ -176,7 +175,7 @@ def test_a_changed_column_of_the_load_is_found(tmp_path: Path) -> None:
     scene.run.end()
     tables = written(scene.run)
     tables["devices.csv"][0]["energy_background_j"] = "4.0"
-    problems = check_energy(tables["trials.csv"], tables["energy.csv"], tables["devices.csv"]).problems
+    problems = checked_tables(tables).problems
     assert problems == ["devices.csv, session 0, GPU-one: its five parts make 9.0 J of 10.0 J"]
 
 

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_energy_on_ray import SLOW, added_up
+from made_gpus import UNSEEN_BY_TORCH, made_gpu
+from made_processes import is_alive, wait_for
+from made_searches import SLOW, added_up, events_in, run_in, searching, slow_space
 
 pytest_plugins = ["fake_nvml_library"]
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
-FOREGROUND = """
-parameters: {score: {min: 0.0, max: 0.9}}
-search:
-  trainable: ./slow.py
-  data: none
-  ladder: {epochs: [5]}
-  limits: {trials: 2}
-"""
-LOAD = """
-parameters: {pause_s: {value: 0.3}}
-search: {trainable: ./load.py, data: none, ladder: {epochs: [2]}, limits: {trials: 1}}
-"""
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 # Each epoch of the load leaves a line with its process.
 LEAVES_LINES = """
 import os
@@ -53,75 +39,40 @@ TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max",
 """
 
 
-def written(folder: Path, more: str = "") -> Path:
-    """The two spaces with their trainables."""
-    (folder / "slow.py").write_text(SLOW)
-    (folder / "load.py").write_text(SLOW + LEAVES_LINES + more)
-    (folder / "space.yaml").write_text(FOREGROUND)
-    (folder / "load.yaml").write_text(LOAD)
+def begun(folder: Path, *flags: str, more: str = "", **env: str) -> subprocess.Popen[str]:
+    """The search of two trials beside a load, under way; `more` stands in the load's file."""
+    slow_space(folder, ladder={"epochs": [5]}, limits={"trials": 2})
+    slow_space(
+        folder,
+        name="load",
+        parameters={"pause_s": {"value": 0.3}},
+        trainable=SLOW + LEAVES_LINES + more,
+        ladder={"epochs": [2]},
+        limits={"trials": 1},
+    )
     (folder / "epochs").touch()
-    return folder
+    return searching(folder, UNSEEN_BY_TORCH, "--background", "./load.yaml", *flags, **env)
 
 
-def with_gpu(folder: Path, library: Path) -> dict[str, str]:
-    """An environment with one GPU that draws 100 W and 300 W in turns."""
-    (folder / "nvml.txt").write_text(
-        f"count 1\n0.uuid GPU-fake\n0.name Fake GPU\ndriver_version 999.1\n"
-        f"0.profile {int(time.time() * 1e6)} 20 100000:500 300000:500\n"
-    )
-    return {"LD_LIBRARY_PATH": str(library.parent), "FAKE_NVML_SCRIPT": str(folder / "nvml.txt")}
-
-
-def started(folder: Path, env: dict[str, str], *flags: str) -> subprocess.Popen[str]:
-    # Preflight asks torch for the GPU, and the fake one is NVML's alone.
-    command = [sys.executable, ROOT / "scripts" / "search.py", "--name", "run", "--skip-preflight"]
-    return subprocess.Popen(
-        [*command, "--space", "./space.yaml", "--background", "./load.yaml", *flags],
-        cwd=folder,
-        env={**os.environ, **env, "NO_COLOR": "1"},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-
-
-def events(folder: Path) -> list[dict[str, object]]:
-    journal = folder / "results" / "run" / "journal.jsonl"
-    lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def wait_for(condition: Callable[[], bool], *, most_s: float) -> None:
-    end_s = time.monotonic() + most_s
-    while not condition():
-        assert time.monotonic() < end_s
-        time.sleep(0.1)
-
-
-def wait_for_first_epoch(folder: Path, searching: subprocess.Popen[str]) -> int:
+def wait_for_first_epoch(folder: Path, search: subprocess.Popen[str]) -> int:
     """Until a trial has trained beside the load; gives the load's process."""
     wait_for(
-        lambda: searching.poll() is not None or any(event["event"] == "epoch" for event in events(folder)),
+        lambda: search.poll() is not None or any(event["event"] == "epoch" for event in events_in(folder)),
         most_s=120,
+        every_s=0.1,
     )
-    assert searching.poll() is None, searching.communicate()[0]
+    assert search.poll() is None, search.communicate()[0]
     (pid,) = set((folder / "epochs").read_text().split())
     return int(pid)
 
 
-def is_alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 def test_the_joules_of_a_pair_add_up_to_the_devices_counter(tmp_path: Path, fake_nvml_library: Path) -> None:
-    env = with_gpu(written(tmp_path), fake_nvml_library)
-    searching = started(tmp_path, env)
-    said, _ = searching.communicate(timeout=240)
-    assert searching.returncode == 0, said
-    run = tmp_path / "results" / "run"
+    search = begun(tmp_path, **made_gpu(tmp_path, fake_nvml_library))
+    said, _ = search.communicate(timeout=240)
+    assert search.returncode == 0, said
+    run = run_in(tmp_path)
     trials, devices = pd.read_csv(run / "trials.csv"), pd.read_csv(run / "devices.csv")
-    (gpu,) = devices[devices["device"] == "GPU-fake"].to_dict("records")
+    (gpu,) = devices[devices["device"] == "GPU-one"].to_dict("records")
     parts = ("trials", "background", "external", "idle", "unaccounted")
     total_mj = sum(round(gpu[f"energy_{part}_j"] * 1000) for part in parts)
     assert total_mj == gpu["counter_end_mj"] - gpu["counter_start_mj"]
@@ -133,8 +84,8 @@ def test_the_joules_of_a_pair_add_up_to_the_devices_counter(tmp_path: Path, fake
     assert trials["notes"].str.contains("load was trained again and again on 0.5 of the same GPU").all()
     # Five epochs of 0.4 s at 200 W on average, half of it the load's, are 200 J.
     assert trials["energy_gpu_j"].between(150, 600).all()
-    (ended,) = [event for event in events(tmp_path) if event["event"] == "background_ended"]
-    assert ended["energy"]["gpu_mj"] == round(gpu["energy_background_j"] * 1000)  # type: ignore[index]
+    (ended,) = [event for event in events_in(tmp_path) if event["event"] == "background_ended"]
+    assert ended["energy"]["gpu_mj"] == round(gpu["energy_background_j"] * 1000)
     epochs = (tmp_path / "epochs").read_text().split()
     assert len(epochs) > 4  # a training has two
     assert "background: load trains on 1 CPUs and 0.5 of the GPU, beside 1 trial(s) at a time" in said
@@ -143,13 +94,12 @@ def test_the_joules_of_a_pair_add_up_to_the_devices_counter(tmp_path: Path, fake
 
 
 def test_without_a_gpu_the_pair_shares_the_cpus(tmp_path: Path) -> None:
-    written(tmp_path)
     watts = ("search.metering.cpu_watts_idle=10", "search.metering.cpu_watts_max=100")
     sets = [part for watt in watts for part in ("--set", watt)]
-    searching = started(tmp_path, {"CUDA_VISIBLE_DEVICES": ""}, *sets)
-    said, _ = searching.communicate(timeout=240)
-    assert searching.returncode == 0, said
-    run = tmp_path / "results" / "run"
+    search = begun(tmp_path, *sets, **NO_GPU)
+    said, _ = search.communicate(timeout=240)
+    assert search.returncode == 0, said
+    run = run_in(tmp_path)
     trials, devices = pd.read_csv(run / "trials.csv"), pd.read_csv(run / "devices.csv")
     assert devices["energy_background_j"].gt(0).all()
     assert trials["notes"].str.contains("on 1 cores of the same CPUs").all()
@@ -157,25 +107,23 @@ def test_without_a_gpu_the_pair_shares_the_cpus(tmp_path: Path) -> None:
 
 
 def test_a_load_that_fails_ends_the_run_loudly(tmp_path: Path) -> None:
-    written(tmp_path, FAILS)
-    searching = started(tmp_path, {"CUDA_VISIBLE_DEVICES": ""}, "--set", "search.ladder.epochs=[500]")
-    said, _ = searching.communicate(timeout=240)
-    assert searching.returncode == 1, said
+    search = begun(tmp_path, "--set", "search.ladder.epochs=[500]", more=FAILS, **NO_GPU)
+    said, _ = search.communicate(timeout=240)
+    assert search.returncode == 1, said
     assert "the background load failed: crash: KeyError: 'a mistake in the load' (see " in said
-    log = tmp_path / "results" / "run" / "background" / "log.txt"
+    log = run_in(tmp_path) / "background" / "log.txt"
     assert "KeyError: 'a mistake in the load'" in log.read_text()
-    trials = pd.read_csv(tmp_path / "results" / "run" / "trials.csv")
+    trials = pd.read_csv(run_in(tmp_path) / "trials.csv")
     assert set(trials["status"]) == {"interrupted"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_load_goes_on_after_its_driver(tmp_path: Path, number: signal.Signals) -> None:
-    written(tmp_path)
-    searching = started(tmp_path, {"CUDA_VISIBLE_DEVICES": ""}, "--set", "search.ladder.epochs=[500]")
-    load = wait_for_first_epoch(tmp_path, searching)
+    search = begun(tmp_path, "--set", "search.ladder.epochs=[500]", **NO_GPU)
+    load = wait_for_first_epoch(tmp_path, search)
     assert is_alive(load)
-    searching.send_signal(number)
-    searching.wait(60)
+    search.send_signal(number)
+    search.wait(60)
     wait_for(lambda: not is_alive(load), most_s=10)
     trained = (tmp_path / "epochs").read_text()
     time.sleep(1.0)

@@ -7,12 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from made_command import SCRIPT, made_command
+from made_processes import ROOT, is_alive, wait_for
 from made_runs import SteadyMeter
 
 from search.budget import Ladder
@@ -20,7 +19,6 @@ from search.trial import Checkpointing, EpochRow, run_trial
 from trainables.contract import Budget, Env, Horizon, ScriptFailed, Training
 from trainables.load import load_trainable
 
-ROOT = Path(__file__).parents[1]
 RUN = ["{python}", "script.py"]
 
 # Leaves a child, one of another session that no longer knows its parents, and one that takes no SIGTERM.
@@ -91,20 +89,6 @@ def alive(folder: Path) -> list[int]:
     pids = [int(pid) for pid in (folder / "pids").read_text().split()]
     assert len(pids) == 4
     return [pid for pid in pids if is_alive(pid)]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def wait_for(condition: Callable[[], bool], *, most_s: float = 60.0) -> None:
-    end_s = time.monotonic() + most_s
-    while not condition():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
 
 
 def test_a_stopped_training_leaves_no_process(tmp_path: Path) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from killing import Command
-from test_command_ends import wait_for
+from made_processes import ROOT, typed, wait_for
 
-ROOT = Path(__file__).parents[1]
 NUM_TRIALS = 8
 
 pytestmark = pytest.mark.slow
@@ -76,14 +72,7 @@ def test_a_script_is_searched_killed_gone_on_with_metered_and_promoted(tmp_path:
     best = table.iloc[0]
     assert f"--lr {float(best['lr'])!r} " in best["notes"]
 
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts/promote.py", "killed"],
-        cwd=tmp_path,
-        env={**os.environ, "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = typed("promote", "killed", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     promoted = pd.read_csv(folder / "promoted.csv")
     assert promoted["test_mean"].between(0, 1).all()

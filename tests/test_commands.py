@@ -2,59 +2,38 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from made_runs import TOY, made_space
+from made_processes import ROOT, ran, typed
+from made_runs import made_space, toy_file
 
 from search.ledger import Ledger
 from search.space import dump_space
 
-ROOT = Path(__file__).parents[1]
-
-
-def run(*command: object, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        list(map(str, command)),
-        cwd=folder,
-        env={**os.environ, "NO_COLOR": "1", **env},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def script(name: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, ROOT / "scripts" / f"{name}.py", *arguments, folder=folder)
-
 
 @pytest.fixture
 def space(tmp_path: Path) -> Path:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TOY)
-    return path
+    return toy_file(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["search", "promote", "train", "preflight", "export"])
 def test_every_script_runs_by_path_from_another_folder(name: str, tmp_path: Path) -> None:
-    done = script(name, "--help", folder=tmp_path)
+    done = typed(name, "--help", folder=tmp_path)
     assert done.returncode == 0
     assert "examples:" in done.stdout
     assert "exit status:" in done.stdout
 
 
 def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
-    done = run(sys.executable, "-m", "search", "--help", folder=tmp_path, PYTHONPATH=str(ROOT))
+    done = ran(sys.executable, "-m", "search", "--help", folder=tmp_path, PYTHONPATH=str(ROOT))
     assert done.returncode == 0
     assert done.stdout.startswith("usage: search.py")
 
 
 def test_a_dry_run_prints_the_plan_and_creates_nothing(tmp_path: Path, space: Path) -> None:
-    done = script("search", "--space", space, "--dry-run", "--budget-epochs", 18, folder=tmp_path)
+    done = typed("search", "--space", space, "--dry-run", "--budget-epochs", 18, folder=tmp_path)
     assert done.returncode == 0
     assert "18 epochs" in done.stdout
     assert "0.0001 to 1, log" in done.stdout
@@ -62,7 +41,7 @@ def test_a_dry_run_prints_the_plan_and_creates_nothing(tmp_path: Path, space: Pa
 
 
 def test_bad_flags_and_a_bad_space_give_one_message_and_create_nothing(tmp_path: Path, space: Path) -> None:
-    done = script(
+    done = typed(
         "search",
         *("--space", space, "--trials", "many", "--hours", "-1", "--budget-size", "big"),
         *("--set", "parameters.lrr.value=1"),
@@ -84,7 +63,7 @@ def test_a_run_with_other_settings_is_refused_before_anything_starts(tmp_path: P
     folder = tmp_path / "results" / "run"
     Ledger.create(folder)
     dump_space(made_space(tmp_path, overrides=["name=toy", "search.seed=7"]), folder / "space.yaml")
-    done = script("search", "--space", space, "--name", "run", folder=tmp_path)
+    done = typed("search", "--space", space, "--name", "run", folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"{folder} holds a run with other settings:",
@@ -94,12 +73,12 @@ def test_a_run_with_other_settings_is_refused_before_anything_starts(tmp_path: P
 
 
 def test_promoting_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    done = script("promote", "nothing", folder=tmp_path)
+    done = typed("promote", "nothing", folder=tmp_path)
     assert (done.returncode, done.stderr) == (2, "results/nothing holds no run (no journal.jsonl in it)\n")
 
 
 def test_an_image_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    done = script(
+    done = typed(
         "search", "--space", "lr_bs", "--set", "search.data=imagefolder:/no/such/folder", folder=tmp_path
     )
     assert done.returncode == 2
@@ -108,7 +87,7 @@ def test_an_image_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_configuration_trains_in_this_process(tmp_path: Path, space: Path) -> None:
-    done = script(
+    done = typed(
         "train",
         *("--space", space, "--hparam", "lr=0.1", "--hparam", "batch_size=32", "--out", "out", "--test"),
         folder=tmp_path,
@@ -133,26 +112,26 @@ def test_one_configuration_trains_in_this_process(tmp_path: Path, space: Path) -
 
 def test_states_on_the_way_are_kept_where_that_is_asked_for(tmp_path: Path, space: Path) -> None:
     arguments = ("--space", space, "--hparam", "lr=0.1", "--keep-every", 4)
-    done = script("train", *arguments, "--out", "out", folder=tmp_path)
+    done = typed("train", *arguments, "--out", "out", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").glob("*.pt")) == [
         "checkpoint.pt",
         "epoch-0004.pt",
         "epoch-0008.pt",
     ]
-    refused = script("train", *arguments, folder=tmp_path)
+    refused = typed("train", *arguments, folder=tmp_path)
     assert refused.returncode == 2
     assert "--keep-every must be at least 1, beside --out, got 4" in refused.stderr
 
 
 def test_a_trainable_that_cannot_say_what_memory_it_needs_is_told(tmp_path: Path, space: Path) -> None:
-    done = script("train", "--space", space, "--probe", folder=tmp_path)
+    done = typed("train", "--space", space, "--probe", folder=tmp_path)
     assert done.returncode == 1
     assert "does not say what memory it needs" in done.stdout
 
 
 def test_a_python_without_the_packages_says_which_command_makes_the_environment(tmp_path: Path) -> None:
-    done = run(sys.executable, "-S", "-I", ROOT / "scripts" / "search.py", "--help", folder=tmp_path)
+    done = ran(sys.executable, "-S", "-I", ROOT / "scripts" / "search.py", "--help", folder=tmp_path)
     assert done.returncode == 2
     assert "lacks pydantic" in done.stderr
     assert "make setup" in done.stderr

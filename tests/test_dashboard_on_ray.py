@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,45 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
-SPACE = """
-parameters: {score: {min: 0.0, max: 0.9}}
-search:
-  trainable: ./watched.py
-  data: none
-  ladder: {epochs: [1, 3]}
-  scheduler: {mode: stopping}
-  limits: {hours: 0.05}
-  resources: {workers: 1}
-"""
-WATCHED = """
-import time
-from dataclasses import dataclass
-from pathlib import Path
-from trainables.contract import Trainable
-
-@dataclass(frozen=True, kw_only=True)
-class Hparams:
-    score: float = 0.5
-
-class Watched:
-    def __init__(self, hparams):
-        self.hparams, self.epochs_done = hparams, 0
-    def run_epoch(self, budget):
-        self.epochs_done += 1
-        time.sleep(0.5)
-        return {"val_accuracy": self.hparams.score + 0.01 * self.epochs_done, "num_samples": 1}
-    def notes(self):
-        return {}
-    def state_dict(self):
-        return {"epochs_done": self.epochs_done}
-    def load_state_dict(self, state):
-        self.epochs_done = state["epochs_done"]
-
-TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max",
-                      start=lambda hparams, budget, env: Watched(hparams))
-"""
+from made_searches import searching, slow_space
 
 pytestmark = pytest.mark.slow
 
@@ -61,26 +20,22 @@ pytestmark = pytest.mark.slow
 @contextmanager
 def watched_search(folder: Path) -> Iterator[tuple[str, str]]:
     """The dashboard's address and the token that signs in there, while a search runs."""
-    (folder / "watched.py").write_text(WATCHED)
-    (folder / "space.yaml").write_text(SPACE)
-    words = ("--space", "./space.yaml", "--name", "run", "--dashboard", "--skip-preflight")
-    searching = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts/search.py"), *words],
-        cwd=folder,
-        env={**os.environ, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
+    slow_space(
+        folder,
+        ladder={"epochs": [1, 3]},
+        scheduler={"mode": "stopping"},
+        limits={"hours": 0.05},
+        resources={"workers": 1},
     )
+    search = searching(folder, "--dashboard", "--skip-preflight", PYTHONUNBUFFERED="1")
     try:
-        assert searching.stdout
-        said = (
-            re.search(r"dashboard: (\S+) +sign in with the token (\w+)", line) for line in searching.stdout
-        )
+        assert search.stdout
+        said = (re.search(r"dashboard: (\S+) +sign in with the token (\w+)", line) for line in search.stdout)
         found = next(match for match in said if match)
         yield found[1], found[2]
     finally:
-        searching.terminate()
-        searching.communicate(timeout=60)
+        search.terminate()
+        search.communicate(timeout=60)
 
 
 def tasks(url: str, token: str) -> list[dict[str, str]]:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from made_boxes import annotation, coco_file
 from made_functions import functions_file, made_functions
+from made_persons import market_folder
 from PIL import Image
-from test_person_reid_data import market_folder
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [

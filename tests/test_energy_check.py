@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from test_run_energy import Scene, written
+from made_energy_scenes import Scene, checked_tables, written
+from made_processes import typed
 
-from search.accounting.check import check_energy
 from search.space import dump_space
 from search.tables import Tables
-
-ROOT = Path(__file__).parents[1]
 
 
 def ended_run(folder: Path) -> Scene:
@@ -31,18 +27,9 @@ def ended_run(folder: Path) -> Scene:
     return scene
 
 
-def command(folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, ROOT / "scripts" / "check_energy.py", folder],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-    )
-
-
 def test_an_untouched_run_adds_up(tmp_path: Path) -> None:
-    done = command(ended_run(tmp_path).run.ledger.folder)
+    folder = ended_run(tmp_path).run.ledger.folder
+    done = typed("check_energy", folder, folder=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "2 trials, 1 device rows, 32.000 J: everything adds up\n"
 
@@ -63,7 +50,7 @@ def test_one_changed_cell_is_found_and_named(
     scene = ended_run(tmp_path)
     tables = written(scene.run)
     tables[table][0][column] = value
-    problems = check_energy(tables["trials.csv"], tables["energy.csv"], tables["devices.csv"]).problems
+    problems = checked_tables(tables).problems
     assert any(complaint in problem for problem in problems), problems
 
 
@@ -71,13 +58,13 @@ def test_a_trial_and_its_device_changed_alike_still_differ_from_the_journal(tmp_
     folder = ended_run(tmp_path).run.ledger.folder
     path = folder / "trials.csv"
     path.write_text(path.read_text().replace("0.5,", "0.6,", 1))
-    done = command(folder)
+    done = typed("check_energy", folder, folder=folder)
     assert done.returncode == 1
     assert done.stderr == "trials.csv: not what the journal says; changed after the run\n"
 
 
 def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
-    done = command(tmp_path)
+    done = typed("check_energy", tmp_path, folder=tmp_path)
     assert done.returncode == 2
     assert "holds no run" in done.stderr
     assert "Traceback" not in done.stderr
@@ -92,7 +79,7 @@ def test_a_node_that_was_lost_is_a_note_with_its_device_and_its_trial_says_so(tm
     scene.epoch(trial_id, lease, 10)
     scene.run.end()
     tables = written(scene.run)
-    check = check_energy(tables["trials.csv"], tables["energy.csv"], tables["devices.csv"])
+    check = checked_tables(tables)
     assert check.problems == []
     assert check.notes == [
         "gpu: devices gave 0.0 J by the last reading, trials have 10.0 J; of GPU-one (session 0) the session "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from made_energy_scenes import epoch_row
 
 from search.accounting.check import check_energy
 from search.accounting.lost import reported_mj
@@ -14,7 +15,6 @@ from search.energy import EnergyReading
 from search.ledger import csv_text
 from search.ledger.history import History
 from search.tables.energy import DEVICE_COLUMNS, device_rows
-from search.trial import EpochRow
 
 
 def device(node: str, given_j: float, *, is_lost: bool = False) -> dict[str, Any]:
@@ -37,15 +37,7 @@ def device(node: str, given_j: float, *, is_lost: bool = False) -> dict[str, Any
 
 
 def epoch(lease: str, joules: float) -> dict[str, Any]:
-    row = EpochRow(
-        epoch=1,
-        rung=0,
-        is_rung_end=True,
-        metrics={"val_accuracy": 0.5},
-        seconds=1.0,
-        energy=EnergyReading(gpu_mj=round(joules * 1000)),
-        lease=lease,
-    )
+    row = epoch_row(1, EnergyReading(gpu_mj=round(joules * 1000)), lease)
     return {"event": "epoch", "trial": "trial-0000", "row": row.to_dict(), "time": 0.0}
 
 

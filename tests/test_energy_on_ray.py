@@ -2,95 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from made_gpus import UNSEEN_BY_TORCH, made_gpu
+from made_searches import added_up, run_in, searched, slow_space
 
 pytest_plugins = ["fake_nvml_library"]
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
-SEARCH = ROOT / "scripts" / "search.py"  # preflight asks torch for the GPU, and the fake one is NVML's alone
-SLOW = """
-import time
-from dataclasses import dataclass
-from trainables.contract import Trainable
 
-@dataclass(frozen=True, kw_only=True)
-class Hparams:
-    score: float = 0.5
-    pause_s: float = 0.4
-
-class Slow:
-    def __init__(self, hparams):
-        self.hparams, self.epochs_done = hparams, 0
-    def run_epoch(self, budget):
-        time.sleep(self.hparams.pause_s)
-        self.epochs_done += 1
-        return {"val_accuracy": self.hparams.score + 0.01 * self.epochs_done, "num_samples": 100}
-    def test(self):
-        return {"test_accuracy": self.hparams.score}
-    def notes(self):
-        return {}
-    def state_dict(self):
-        return {"epochs_done": self.epochs_done}
-    def load_state_dict(self, state):
-        self.epochs_done = state["epochs_done"]
-
-TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max",
-                      start=lambda hparams, horizon, env: Slow(hparams))
-"""
-SPACE = """
-parameters: {score: {min: 0.0, max: 0.9}}
-search:
-  trainable: ./slow.py
-  data: none
-  ladder: {epochs: [2, 4]}
-  limits: {trials: 8}
-  resources: {gpus_per_trial: 0.25, cpus_per_trial: 0.5, workers: 4}
-"""
-
-
-def searched(folder: Path, library: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """The search of SPACE on a machine with one GPU that draws 100 W and 300 W in turns."""
-    (folder / "slow.py").write_text(SLOW)
-    (folder / "space.yaml").write_text(SPACE)
-    since_us = int(time.time() * 1e6)
-    (folder / "nvml.txt").write_text(
-        f"count 1\n0.uuid GPU-fake\n0.name Fake GPU\ndriver_version 999.1\n0.power_limit_mw 400000\n"
-        f"0.temperature_c 61\n0.profile {since_us} 20 100000:500 300000:500\n"
-    )
-    env = {
-        **os.environ,
-        "LD_LIBRARY_PATH": str(library.parent),
-        "FAKE_NVML_SCRIPT": str(folder / "nvml.txt"),
-        "NO_COLOR": "1",
-    }
-    return subprocess.run(
-        [sys.executable, SEARCH, "--skip-preflight", "--space", "./space.yaml", "--name", "run", *flags],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def shared(folder: Path, library: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """A search of which four trials at a time share one GPU."""
+    quarter = {"gpus_per_trial": 0.25, "cpus_per_trial": 0.5, "workers": 4}
+    slow_space(folder, ladder={"epochs": [2, 4]}, limits={"trials": 8}, resources=quarter)
+    return searched(folder, UNSEEN_BY_TORCH, *flags, **made_gpu(folder, library))
 
 
 def test_four_trials_of_a_quarter_gpu_add_up_to_the_devices_counter(
     tmp_path: Path, fake_nvml_library: Path
 ) -> None:
-    done = searched(tmp_path, fake_nvml_library)
+    done = shared(tmp_path, fake_nvml_library)
     assert done.returncode == 0, done.stdout + done.stderr
-    folder = tmp_path / "results" / "run"
+    folder = run_in(tmp_path)
     trials, devices = pd.read_csv(folder / "trials.csv"), pd.read_csv(folder / "devices.csv")
-    gpu = devices[devices["device"] == "GPU-fake"]
+    gpu = devices[devices["device"] == "GPU-one"]
     assert len(gpu) == 1
     row = gpu.iloc[0]
     parts = ("trials", "external", "idle", "unaccounted")
@@ -100,29 +39,19 @@ def test_four_trials_of_a_quarter_gpu_add_up_to_the_devices_counter(
     assert round(trials["energy_gpu_j"].sum() * 1000) == round(row["energy_trials_j"] * 1000)
     assert trials["energy_gpu_j"].gt(0).all()
     assert set(trials["gpu_source"]) == {"nvml_counter"}
-    assert set(trials["gpu_model"]) == {"Fake GPU"}
+    assert set(trials["gpu_model"]) == {"Fake one"}
     assert added_up(folder)
-
-
-def added_up(run: Path) -> bool:
-    check = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "check_energy.py", run],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return (check.returncode, check.stderr) == (0, "")
 
 
 def test_with_solo_slices_a_search_ends_and_still_adds_up(tmp_path: Path, fake_nvml_library: Path) -> None:
     flags = ["search.metering.solo_slices=true", "search.ladder.epochs=[20]", "search.scheduler.mode=none"]
     sets = [part for flag in flags for part in ("--set", flag)]
-    done = searched(tmp_path, fake_nvml_library, *sets, "--trials", "2", "--workers", "2")
+    done = shared(tmp_path, fake_nvml_library, *sets, "--trials", "2", "--workers", "2")
     assert done.returncode == 0, done.stdout + done.stderr
-    trials = pd.read_csv(tmp_path / "results" / "run" / "trials.csv")
+    trials = pd.read_csv(run_in(tmp_path) / "trials.csv")
     assert set(trials["status"]) == {"finished"}
     assert trials["seconds"].max() > 20 * 0.4 + 3  # who came first held while the other had its slice of 5 s
-    assert added_up(tmp_path / "results" / "run")
+    assert added_up(run_in(tmp_path))
 
 
 def test_accuracy_and_joules_give_a_front_that_no_stopped_trial_is_on(
@@ -130,9 +59,9 @@ def test_accuracy_and_joules_give_a_front_that_no_stopped_trial_is_on(
 ) -> None:
     changes = ["parameters.pause_s={values: [0.2, 0.4, 0.8]}", "search.objective=[val_accuracy, energy]"]
     flags = [flag for change in changes for flag in ("--set", change)]
-    done = searched(tmp_path, fake_nvml_library, *flags, "--trials", "12", "--gpus-per-trial", "1")
+    done = shared(tmp_path, fake_nvml_library, *flags, "--trials", "12", "--gpus-per-trial", "1")
     assert done.returncode == 0, done.stdout + done.stderr
-    folder = tmp_path / "results" / "run"
+    folder = run_in(tmp_path)
     front, trials = pd.read_csv(folder / "pareto.csv"), pd.read_csv(folder / "trials.csv")
     rows = list(front.itertuples())
     assert rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import subprocess
 import sys
@@ -14,48 +13,25 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from made_clusters import another_node, cluster_env, end_group, head_node
-from test_energy_on_ray import SLOW
+from made_gpus import UNSEEN_BY_TORCH, made_gpu
+from made_searches import energy_checked, events_in, run_in, searching, slow_space
 
 pytest_plugins = ["fake_nvml_library"]
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[1]
-SPACE = """
-parameters: {score: {min: 0.0, max: 0.9}}
-search:
-  trainable: ./slow.py
-  data: none
-  ladder: {epochs: [2, 6]}
-  limits: {trials: 6}
-  resources: {gpus_per_trial: 1, cpus_per_trial: 1, workers: 2}
-"""
 
 
 @contextlib.contextmanager
 def two_nodes(folder: Path, library: Path) -> Iterator[tuple[str, dict[str, str], subprocess.Popen[bytes]]]:
     """The cluster's address, what a driver needs to join, and the second node's process."""
-    env = {**cluster_env(), "LD_LIBRARY_PATH": str(library.parent)}
-    first, second = (env_with_gpu(env, folder, name) for name in ("one", "two"))
+    env = cluster_env()
+    first = {**env, **made_gpu(folder, library, "one")}
+    lesser = made_gpu(folder, library, "two", profile="50000:300 150000:700", driver="999.2")
     with (
         head_node(first, "--num-cpus=1", "--num-gpus=1") as address,
-        another_node(address, second, "--num-cpus=1", "--num-gpus=1") as node,
+        another_node(address, {**env, **lesser}, "--num-cpus=1", "--num-gpus=1") as node,
     ):
         wait_for_gpus(address, first, num_gpus=2)
         yield address, first, node
-
-
-def env_with_gpu(env: dict[str, str], folder: Path, name: str) -> dict[str, str]:
-    """A node's environment: its GPU draws 100 W and 300 W in turns (one), or 50 W and 150 W (two)."""
-    script, since_us = folder / f"nvml-{name}.txt", int(time.time() * 1e6)
-    watts, driver = {
-        "one": ("100000:500 300000:500", "999.1"),
-        "two": ("50000:300 150000:700", "999.2"),
-    }[name]
-    script.write_text(
-        f"count 1\n0.uuid GPU-{name}\n0.name Fake {name}\ndriver_version {driver}\n"
-        f"0.power_limit_mw 400000\n0.profile {since_us} 20 {watts}\n"
-    )
-    return {**env, "FAKE_NVML_SCRIPT": str(script)}
 
 
 def wait_for_gpus(address: str, env: dict[str, str], num_gpus: int) -> None:
@@ -66,32 +42,19 @@ def wait_for_gpus(address: str, env: dict[str, str], num_gpus: int) -> None:
     subprocess.run([sys.executable, "-c", seen, address, str(num_gpus)], env=env, check=True, timeout=60)
 
 
-def search(folder: Path, address: str, env: dict[str, str], *more: str) -> subprocess.Popen[str]:
-    (folder / "slow.py").write_text(SLOW)
-    (folder / "space.yaml").write_text(SPACE)
-    script = ROOT / "scripts" / "search.py"
-    flags = ("--skip-preflight", "--space", "./space.yaml", "--name", "run", "--address", address)
-    return subprocess.Popen(
-        [sys.executable, script, *flags, *more],
-        cwd=folder,
-        env=env,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-
-
-def checked(run: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "scripts" / "check_energy.py", run]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def joined(folder: Path, address: str, env: dict[str, str], *flags: str) -> subprocess.Popen[str]:
+    """A search of two trials at a time, each with a GPU, under way on the cluster."""
+    whole = {"gpus_per_trial": 1, "cpus_per_trial": 1, "workers": 2}
+    slow_space(folder, ladder={"epochs": [2, 6]}, limits={"trials": 6}, resources=whole)
+    return searching(folder, UNSEEN_BY_TORCH, "--address", address, *flags, **env)
 
 
 def test_the_trials_of_two_nodes_add_up_to_both_counters(tmp_path: Path, fake_nvml_library: Path) -> None:
     with two_nodes(tmp_path, fake_nvml_library) as (address, env, _):
-        searching = search(tmp_path, address, env)
-        said, _ = searching.communicate(timeout=180)
-    assert searching.returncode == 0, said
-    run = tmp_path / "results" / "run"
+        search = joined(tmp_path, address, env)
+        said, _ = search.communicate(timeout=180)
+    assert search.returncode == 0, said
+    run = run_in(tmp_path)
     trials = pd.read_csv(run / "trials.csv", dtype={"gpu_driver_version": str})
     devices = pd.read_csv(run / "devices.csv")
     gpus = devices[devices["kind"] == "gpu"].set_index("device")
@@ -108,26 +71,21 @@ def test_the_trials_of_two_nodes_add_up_to_both_counters(tmp_path: Path, fake_nv
     assert trials["cpu_model"].notna().all()
     total_mj = round(gpus["energy_trials_j"].sum() * 1000)
     assert round(trials["energy_gpu_j"].sum() * 1000) == total_mj
-    check = checked(run)
+    check = energy_checked(run)
     assert (check.returncode, check.stderr) == (0, "")
 
 
 def test_a_node_killed_in_the_middle_costs_a_note_and_not_the_run(
     tmp_path: Path, fake_nvml_library: Path
 ) -> None:
-    run = tmp_path / "results" / "run"
+    run = run_in(tmp_path)
     with two_nodes(tmp_path, fake_nvml_library) as (address, env, node):
-        long = (
-            "--set",
-            "search.ladder.epochs=[15]",
-            "--trials",
-            "3",
-        )  # 6 s: the kill is in the middle of one
-        searching = search(tmp_path, address, env, *long)
-        wait_for_epoch_on_gpu(run, "Fake two", searching)
+        long = ("--set", "search.ladder.epochs=[15]")  # 6 s: the kill is in the middle of one
+        search = joined(tmp_path, address, env, *long, "--trials", "3")
+        wait_for_epoch_on_gpu(tmp_path, "Fake two", search)
         end_group(node, signal.SIGKILL)
-        said, _ = searching.communicate(timeout=240)
-    assert searching.returncode == 0, said
+        said, _ = search.communicate(timeout=240)
+    assert search.returncode == 0, said
     trials, devices = pd.read_csv(run / "trials.csv"), pd.read_csv(run / "devices.csv")
     assert set(trials["status"]) <= {"finished", "paused"}
     assert sorted(trials["attempts"]) == [1, 1, 2]
@@ -136,7 +94,7 @@ def test_a_node_killed_in_the_middle_costs_a_note_and_not_the_run(
     assert gpus["residual_j"].tolist() == [0, 0]
     lost = trials[trials["energy_reason"].str.contains("was lost", na=False)]
     assert lost["attempts"].tolist() == [2]
-    check = checked(run)
+    check = energy_checked(run)
     assert (check.returncode, check.stderr) == (0, "")
     # What the lost meter had given and no trial reported is moved to unaccounted, so the two may be equal: it
     # depends on which came last, its reading or an epoch's report.
@@ -144,15 +102,12 @@ def test_a_node_killed_in_the_middle_costs_a_note_and_not_the_run(
     assert ("lost" in check.stdout) == (not is_known)
 
 
-def wait_for_epoch_on_gpu(run: Path, model: str, searching: subprocess.Popen[str]) -> None:
+def wait_for_epoch_on_gpu(folder: Path, model: str, search: subprocess.Popen[str]) -> None:
     """Until a trial has reported an epoch on that GPU."""
-    journal = run / "journal.jsonl"
     for _ in range(600):
-        lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
-        events = [json.loads(line) for line in lines if line.endswith("\n")]
-        rows = [event["row"] for event in events if event["event"] == "epoch"]
+        rows = [event["row"] for event in events_in(folder) if event["event"] == "epoch"]
         if any(row.get("sources", {}).get("gpu_model") == model for row in rows):
             return
-        assert searching.poll() is None, searching.communicate()[0]
+        assert search.poll() is None, search.communicate()[0]
         time.sleep(0.1)
     raise TimeoutError(f"no trial trained on {model}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from test_run_energy import Scene
+from made_energy_scenes import Scene
 
 from search.cluster.gauges import RunGauges
 

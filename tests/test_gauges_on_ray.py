@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from made_clusters import cluster_env, free_port, head_node
-from test_energy_on_two_nodes import env_with_gpu, search
+from made_gpus import UNSEEN_BY_TORCH, made_gpu
+from made_searches import searching, slow_space
 
 pytest_plugins = ["fake_nvml_library"]
 pytestmark = pytest.mark.slow
@@ -26,16 +27,22 @@ def fetched(port: int) -> str:
 
 
 def test_a_node_exports_what_the_run_shows(tmp_path: Path, fake_nvml_library: Path) -> None:
-    env = {**cluster_env(), "LD_LIBRARY_PATH": str(fake_nvml_library.parent)}
-    env, port, seen = env_with_gpu(env, tmp_path, "one"), free_port(), dict[str, list[float]]()
+    env = {**cluster_env(), **made_gpu(tmp_path, fake_nvml_library)}
+    port, seen = free_port(), dict[str, list[float]]()
+    slow_space(
+        tmp_path,
+        ladder={"epochs": [2, 6]},
+        limits={"trials": 6},
+        resources={"gpus_per_trial": 1, "workers": 2},
+    )
     flags = ("--num-cpus=2", "--num-gpus=1", f"--metrics-export-port={port}")
     with head_node(env, *flags) as address:
-        searching = search(tmp_path, address, env)
-        while searching.poll() is None:
+        search = searching(tmp_path, UNSEEN_BY_TORCH, "--address", address, **env)
+        while search.poll() is None:
             for name, value in re.findall(r"^ray_jouletune_(\w+)\{.*\} (\S+)$", fetched(port), re.MULTILINE):
                 seen.setdefault(name, []).append(float(value))
             time.sleep(0.5)
-        said, _ = searching.communicate()
-    assert searching.returncode == 0, said
+        said, _ = search.communicate()
+    assert search.returncode == 0, said
     assert seen.keys() >= NAMES
     assert 100 <= max(seen["device_watts"]) <= 300  # what the fake GPU draws

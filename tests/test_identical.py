@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from made_consoles import console, shown
 from made_runs import executed, listed, made_space
-from rich.console import Console
+from made_searches import SLOW
 
 from search.identical import identical_trials
 from search.ledger.history import TrialRecord
@@ -95,59 +95,35 @@ def test_nothing_is_said_of(trials: list[TrialRecord], why: str) -> None:
     assert identical_trials(trials, "val_accuracy") == [], why
 
 
-DEAF = """
-from dataclasses import dataclass
-from trainables.contract import Trainable
-
-@dataclass(frozen=True, kw_only=True)
-class Hparams:
-    lr: float = 0.1
-    unheard: int = 0
-
-class Deaf:
-    epochs_done = 0
-    def __init__(self, hparams):
-        self.hparams = hparams
-    def run_epoch(self, budget):
-        self.epochs_done += 1
-        value = self.hparams.lr * self.epochs_done
-        return {"val_accuracy": value, "val_loss": 1 - value, "num_samples": 1}
-    def notes(self):
-        return {}
-    def state_dict(self):
-        return {"epochs_done": self.epochs_done}
-    def load_state_dict(self, state):
-        self.epochs_done = state["epochs_done"]
-
-TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max",
-                      start=lambda hparams, horizon, env: Deaf(hparams))
-"""
 SPACE = """
-parameters: {lr: {min: 0.0, max: 0.3}, unheard: {min: 0, max: 9}}
-search: {trainable: ./deaf.py, data: none, ladder: {epochs: [2]}, scheduler: {mode: none}}
+parameters: {score: {min: 0.0, max: 0.9}, pause_s: {min: 0.0, max: 0.01}}
+search: {trainable: ./slow.py, data: none, ladder: {epochs: [3]}, scheduler: {mode: none}}
 """
 
 
 def test_the_last_screen_and_a_table_say_what_had_no_effect(tmp_path: Path) -> None:
-    (tmp_path / "deaf.py").write_text(DEAF)
+    (tmp_path / "slow.py").write_text(SLOW)  # its scores know nothing of its pauses
     space = made_space(tmp_path, SPACE)
-    points = [{"lr": 0.1, "unheard": 1}, {"lr": 0.2, "unheard": 1}, {"lr": 0.1, "unheard": 7}]
+    points = [
+        {"score": 0.1, "pause_s": 0.001},
+        {"score": 0.2, "pause_s": 0.001},
+        {"score": 0.1, "pause_s": 0.007},
+    ]
     run, reason = executed(space, tmp_path, listed(*points))
-    output = Console(file=io.StringIO(), width=300, color_system=None)
+    output = console(width=300)
     print_summary(run, reason, output)
-    assert isinstance(output.file, io.StringIO)
     warning = (
-        "trial-0000, trial-0002 trained identically for 2 epochs although they differ in unheard (1, 7): "
-        "nothing of that had an effect there; fix it, or give it values that matter"
+        "trial-0000, trial-0002 trained identically for 3 epochs although they differ in pause_s "
+        "(0.001, 0.007): nothing of that had an effect there; fix it, or give it values that matter"
     )
-    assert f"warning: {warning}\n" in output.file.getvalue()
+    assert f"warning: {warning}\n" in shown(output)
     Tables(run.ledger, space).on_event({"event": "run_ended"}, run.history)
     with (run.ledger.folder / "identical.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == [
             {
                 "trials": "trial-0000 trial-0002",
-                "hparams": '{"unheard": [1, 7]}',
-                "num_epochs": "2",
+                "hparams": '{"pause_s": [0.001, 0.007]}',
+                "num_epochs": "3",
                 "warning": warning,
             }
         ]

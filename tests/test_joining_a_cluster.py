@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from made_clusters import another_node, cluster_env, head_node
-from made_runs import TOY
-
-ROOT = Path(__file__).parents[1]
+from made_processes import typed
+from made_runs import toy_file
 
 
 @pytest.fixture
@@ -36,18 +34,8 @@ def wait_for_nodes(address: str, env: dict[str, str], num_nodes: int) -> None:
 
 
 def search(address: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    space = folder / "toy.yaml"
-    space.write_text(TOY)
-    script = ROOT / "scripts" / "search.py"
-    return subprocess.run(
-        [sys.executable, script, "--space", space, "--name", "run", "--trials", "6", "--address", address],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    words = ("--space", toy_file(folder), "--name", "run", "--trials", 6, "--address", address)
+    return typed("search", *words, folder=folder, **env)
 
 
 @pytest.mark.slow
@@ -72,15 +60,9 @@ def test_preflight_looks_at_every_node_in_the_environment_of_its_workers(
     with another_node(address, env, "--num-cpus=1"):
         wait_for_nodes(address, env, num_nodes=2)
         model = ("--set", "parameters.model={value: resnet10t}", "--set", "parameters.weights={value: hub}")
-        done = subprocess.run(
-            [sys.executable, ROOT / "scripts/preflight.py", "--space", "lr_bs", *model, "--address", address],
-            cwd=tmp_path,
-            env={**env, "HF_HOME": str(tmp_path / "moved")},
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+        moved = {**env, "HF_HOME": str(tmp_path / "moved")}
+        words = ("--space", "lr_bs", *model, "--address", address)
+        done = typed("preflight", *words, folder=tmp_path, **moved)
     assert done.returncode == 2
     looks = [line for line in done.stdout.splitlines() if line.startswith("looked at in ")]
     assert len({line.split(" on ")[1] for line in looks}) == 2
@@ -100,7 +82,7 @@ def test_preflight_looks_at_every_node_in_the_environment_of_its_workers(
 def test_a_cluster_that_does_not_answer_is_named_and_nothing_is_created(
     address: str, message: str, tmp_path: Path
 ) -> None:
-    done = search(address, tmp_path, dict(os.environ))
+    done = search(address, tmp_path, {})
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "results").exists()

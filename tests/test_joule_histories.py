@@ -10,8 +10,8 @@ from random import Random
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
+from made_histories import CAUSES, HISTORIES, VALUES, Searches
 from made_runs import made_space
-from test_run_histories import CAUSES, VALUES, Searches
 
 from search.energy import EnergyReading
 from search.trial import EpochRow
@@ -25,6 +25,9 @@ ENERGIES = st.sampled_from(AMOUNTS).map(lambda mj: EnergyReading(gpu_mj=mj))
 
 class JouleSearches(Searches):
     """Each trial has the rows it could go on from: every rung's end, and some between."""
+
+    values = (0.0, 0.25, 0.5, 0.75, 1.0)
+    amounts_mj = AMOUNTS
 
     @initialize(
         mode=st.sampled_from(["stopping", "promotion"]),
@@ -107,16 +110,10 @@ class JouleSearches(Searches):
             del self.saved.get(trial_id, [])[-1:]
         self.fail(place, "lost_worker")
 
-    @rule(seed=st.integers(0, 2**32))
-    def search_on(self, seed: int) -> None:
-        random = Random(seed)
-        for _ in range(25):
-            self.fill_workers(1)
-            if self.training:
-                value = random.choice([0.0, 0.25, 0.5, 0.75, 1.0])
-                self.report(random.randrange(9), value, EnergyReading(gpu_mj=random.choice(AMOUNTS)))
-            if self.training and random.random() < 0.2:
-                self.repeat_an_epoch(random.randrange(9))
+    def go_on(self, random: Random) -> None:
+        super().go_on(random)
+        if self.training and random.random() < 0.2:
+            self.repeat_an_epoch(random.randrange(9))
 
     @invariant()
     def a_rung_has_only_results_of_its_joules_or_of_whole_trainings(self) -> None:
@@ -135,4 +132,4 @@ class JouleSearches(Searches):
 
 
 TestJouleSearches = JouleSearches.TestCase
-TestJouleSearches.settings = settings(Searches.TestCase.settings, max_examples=60)
+TestJouleSearches.settings = settings(HISTORIES, max_examples=60)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from test_energy_on_ray import SLOW, added_up
+from made_gpus import made_gpu
+from made_searches import added_up, run_in, searched, slow_space
 
 from search.ledger import Ledger
 from search.ledger.history import History
@@ -19,48 +16,26 @@ from search.ledger.history import History
 pytest_plugins = ["fake_nvml_library"]
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
-JOULES = (40.0, 120.0)
-SPACE = """
-parameters: {pause_s: {values: [0.1, 0.5]}}
-search:
-  trainable: ./slow.py
-  data: none
-  ladder: {resource: energy_j, joules: [40, 120], epochs: 60}
-  horizon: anytime
-  scheduler: {mode: none}
-  trials: [{pause_s: 0.1}, {pause_s: 0.5}, {pause_s: 0.1}, {pause_s: 0.5}]
-  repeats: 1
-  resources: {gpus_per_trial: 1, workers: 1}
-"""
-
-
-def searched(folder: Path, library: Path) -> subprocess.CompletedProcess[str]:
-    """The search of SPACE on a machine with one GPU that draws 100 W."""
-    (folder / "slow.py").write_text(SLOW)
-    (folder / "space.yaml").write_text(SPACE)
-    since_us = int(time.time() * 1e6)
-    (folder / "nvml.txt").write_text(
-        f"count 1\n0.uuid GPU-fake\n0.name Fake GPU\n0.profile {since_us} 20 100000:1000\n"
-    )
-    library_path = {"LD_LIBRARY_PATH": str(library.parent), "FAKE_NVML_SCRIPT": str(folder / "nvml.txt")}
-    return subprocess.run(
-        [sys.executable, ROOT / "scripts" / "search.py", "--space", "./space.yaml", "--name", "run"],
-        cwd=folder,
-        env={**os.environ, **library_path, "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+JOULES = (40, 120)
 
 
 def test_for_the_same_rung_a_frugal_configuration_trains_more_epochs(
     tmp_path: Path, fake_nvml_library: Path
 ) -> None:
-    done = searched(tmp_path, fake_nvml_library)
+    frugal, lavish = {"pause_s": 0.1}, {"pause_s": 0.5}
+    slow_space(
+        tmp_path,
+        parameters={"pause_s": {"values": [0.1, 0.5]}},
+        ladder={"resource": "energy_j", "joules": JOULES, "epochs": 60},
+        horizon="anytime",
+        scheduler={"mode": "none"},
+        trials=[frugal, lavish, frugal, lavish],
+        repeats=1,
+        resources={"gpus_per_trial": 1, "workers": 1},
+    )
+    done = searched(tmp_path, **made_gpu(tmp_path, fake_nvml_library, profile="100000:1000"))
     assert done.returncode == 0, done.stdout + done.stderr
-    run = tmp_path / "results" / "run"
+    run = run_in(tmp_path)
     trials, energy = pd.read_csv(run / "trials.csv"), pd.read_csv(run / "energy.csv")
     assert set(trials["status"]) == {"finished"}
     assert set(trials["gpu_attribution"]) == {"exclusive"}

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from made_runs import SteadyMeter, fateful_space, listed
+from made_runs import SteadyMeter, fateful_space, kept, listed
 
 from search.ledger import Ledger
 from search.run import Run
 from search.run.in_process import execute_here
 from search.run.keeping import Keeper
-
-
-def kept(run: Run) -> list[str]:
-    return sorted(path.parent.name for path in run.ledger.folder.glob("trials/*/checkpoint.pt"))
 
 
 def test_only_the_best_of_the_ended_trials_keeps_its_checkpoint(tmp_path: Path) -> None:

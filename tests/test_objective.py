@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_clock import FakeClock
+from made_consoles import console, shown
 from made_meters import OneGpu, OneLease
 from made_runs import executed, fateful_space, listed, made_space, sampler_for
 from rich.console import Console
@@ -256,12 +256,11 @@ def test_the_front_is_printed_and_written(tmp_path: Path) -> None:
     points = [{"fate": "fine", "score": score} for score in (0.1, 0.6, 0.4)]
     space = fateful_space(tmp_path, [TWO])
     run, reason = executed(space, tmp_path, listed(*points))
-    output = Console(file=io.StringIO(), width=140)
+    output = console()
     print_summary(run, reason, output)
     (front,) = csv.DictReader(csv_text(*live_tables(space, run.history)["pareto.csv"]).splitlines())
     assert (front["trial_id"], front["objective"], front["objective_j"]) == ("trial-0001", "energy", "0.36")
-    assert isinstance(output.file, io.StringIO)
-    text = output.file.getvalue()
+    text = shown(output)
     assert "J of full training" in text
     assert "trial-0001" in text.split("J of full training")[1].splitlines()[1]
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
-from rich.console import Console
-from test_run_energy import Scene
+from made_consoles import console, shown
+from made_energy_scenes import Scene
 
 from search.accounting.outcomes import outcome_millijoules, outcomes_text
 from search.ledger.history import History
@@ -59,9 +58,8 @@ def test_what_others_used_is_named_beside_the_runs_own(tmp_path: Path) -> None:
 
 def test_the_last_screen_has_them_in_one_line(tmp_path: Path) -> None:
     scene, reason = ended_scene(tmp_path)
-    output = Console(file=io.StringIO(), width=140, color_system=None, highlight=False)
+    output = console()
     print_summary(scene.run, reason, output)
-    assert isinstance(output.file, io.StringIO)
-    lines = output.file.getvalue().splitlines()
+    lines = shown(output).splitlines()
     expected = "finished 27.0 J, diverged 5.0 J, failed 4.0 J, interrupted 1.5 J, idle 2.0 J"
     assert lines.count(f"energy by outcome: {expected}") == 1

@@ -6,28 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_persons import market_folder
 from PIL import Image
 
 from trainables.contract import DataError, Env
 from trainables.engine.reid.data import PersonData
-from trainables.engine.reid.persons import persons
-from trainables.engine.reid.sightings import JUNK, PLACES, find_sightings, sightings_of
+from trainables.engine.reid.sightings import JUNK, find_sightings, sightings_of
 from trainables.engine.reid.sources import check_person_data, load_person_data
 
 
 def env(data: str, folder: Path, **settings) -> Env:
     return Env(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", **settings)
-
-
-def market_folder(root: Path) -> Path:
-    """The made persons as files, laid out as Market-1501 is, with a file of Windows' between them."""
-    pictures, sightings = persons()
-    for picture, name, place in zip(pictures, sightings.names, sightings.places, strict=True):
-        folder = root / PLACES[str(place)]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{Path(name).stem}.png")
-    (root / "query" / "Thumbs.db").write_bytes(b"not a picture")
-    return root
 
 
 def people(data: PersonData, part: str) -> set[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 import pytest
 from fake_clock import FakeClock
+from made_consoles import console, shown
 from made_runs import SteadyMeter, executed, fateful_space, listed, made_space, sampler_for
-from rich.console import Console
 
 from search.budget import Ladder, Limits, Spent
 from search.forecast import Forecast, Span, forecast
@@ -26,17 +25,6 @@ from search.run import Run
 from search.run.in_process import execute_here
 from search.space import Choice, Integer, Normal, Real
 from trainables.contract import Budget
-
-
-def console(*, is_terminal: bool = False) -> Console:
-    return Console(
-        file=io.StringIO(), width=140, force_terminal=is_terminal, color_system=None, highlight=False
-    )
-
-
-def shown(output: Console) -> str:
-    assert isinstance(output.file, io.StringIO)
-    return output.file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -177,7 +165,7 @@ def test_a_curve_is_drawn_in_twelve_characters_with_its_last_value() -> None:
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 12), (200, 50)])
 def test_the_view_fits_its_terminal(tmp_path: Path, width: int, height: int) -> None:
     run, _ = executed(made_space(tmp_path), tmp_path)
-    output = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+    output = console(width=width, height=height, is_terminal=True)
     output.print(LiveView(run))
     lines = shown(output).splitlines()
     assert len(lines) <= height

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from made_consoles import console, shown
 from made_runs import executed, made_space
-from test_report import console, shown
 
 from search import cli
 from search.report.page import Written, watch, written_at_end

@@ -2,83 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from made_runs import SteadyMeter, fateful_space, listed, made_space, sampler_for
+from made_sessions import FATES, cut, outcome, session, whole
 
 from search.ledger import Ledger, LedgerError
 from search.run import Run
 from search.run.continuing import check_continues
 from search.run.in_process import execute_here
-from search.sampling.proposal import Sampler
-from search.space import Space
-
-FATES = [
-    {"fate": "fine", "score": 0.3},
-    {"fate": "raise"},
-    {"fate": "fine", "score": 0.5},
-    {"fate": "nan"},
-    {"fate": "fine", "score": 0.1},
-    {"fate": "fine", "score": 0.6},
-]
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing may catch it."""
-
-
-class FragileLedger(Ledger):
-    """Dies right after, or right before, its n-th event is on disk."""
-
-    events_left = 10**9
-    dies_before_writing = False
-
-    def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        self.events_left -= 1
-        if self.events_left < 0 and self.dies_before_writing:
-            raise Killed
-        stamped = super().append(event)
-        if self.events_left < 0:
-            raise Killed
-        return stamped
-
-
-def session(
-    space: Space, folder: Path, sampler: Sampler, *, events_left: int = 10**9, before: bool = False
-) -> Run | None:
-    """One process's life on the run in `folder`: the run if it came to its end, None if it was killed."""
-    ledger = FragileLedger(folder) if Ledger(folder).has_run else FragileLedger.create(folder)
-    assert isinstance(ledger, FragileLedger)
-    ledger.events_left, ledger.dies_before_writing = events_left, before
-    try:
-        run = Run(space, sampler, ledger)
-        execute_here(run, SteadyMeter())
-    except Killed:
-        return None
-    return run
-
-
-def outcome(run: Run) -> list[tuple[object, ...]]:
-    """What must not depend on interruptions."""
-    return [
-        (
-            trial.trial_id,
-            dict(trial.hparams),
-            trial.status,
-            trial.cause,
-            trial.epochs,
-            trial.rung,
-            curve(trial),
-        )
-        for trial in run.history.trials.values()
-    ]
-
-
-def curve(trial: Any) -> list[tuple[int, str]]:
-    return [(epoch, str(row.metrics["val_accuracy"])) for epoch, row in trial.curve.items()]
 
 
 @pytest.mark.parametrize("horizon", ["full", "rung"])
@@ -87,62 +20,50 @@ def test_killed_at_every_event_a_run_ends_as_if_undisturbed(
     tmp_path: Path, before: bool, horizon: str
 ) -> None:
     space = fateful_space(tmp_path, overrides=[f"search.horizon={horizon}"])
-    whole = session(space, tmp_path / "whole", listed(*FATES))
-    assert whole is not None
-    num_events = len(whole.ledger.events())
+    undisturbed = whole(space, tmp_path / "whole", listed(*FATES))
+    num_events = len(undisturbed.ledger.events())
     for events_left in range(1, num_events - 1):
         folder = tmp_path / f"cut-{events_left}"
-        assert session(space, folder, listed(*FATES), events_left=events_left, before=before) is None
-        again = session(space, folder, listed(*FATES))
-        assert again is not None
-        assert outcome(again) == outcome(whole)
-        assert again.rungs.counts() == whole.rungs.counts()
+        again = cut(space, folder, lambda: listed(*FATES), events_left, before=before)
+        assert outcome(again) == outcome(undisturbed)
+        assert again.rungs.counts() == undisturbed.rungs.counts()
 
 
 def test_killed_after_each_few_events_a_run_still_comes_to_its_end(tmp_path: Path) -> None:
     space = fateful_space(tmp_path)
-    whole = session(space, tmp_path / "whole", listed(*FATES))
-    assert whole is not None
+    undisturbed = whole(space, tmp_path / "whole", listed(*FATES))
     folder = tmp_path / "run"
     num_sessions = 1
     while (run := session(space, folder, listed(*FATES), events_left=5)) is None:
         num_sessions += 1
         assert num_sessions < 50
-    assert outcome(run) == outcome(whole)
+    assert outcome(run) == outcome(undisturbed)
 
 
 def test_with_one_worker_the_sampler_goes_on_as_if_undisturbed(tmp_path: Path) -> None:
     space = made_space(tmp_path)
-    whole = session(space, tmp_path / "whole", sampler_for(space))
-    assert whole is not None
+    undisturbed = whole(space, tmp_path / "whole", sampler_for(space))
     for events_left in (7, 20, 33, 41):
-        folder = tmp_path / f"cut-{events_left}"
-        assert session(space, folder, sampler_for(space), events_left=events_left) is None
-        again = session(space, folder, sampler_for(space))
-        assert again is not None
-        assert outcome(again) == outcome(whole)
+        again = cut(space, tmp_path / f"cut-{events_left}", lambda: sampler_for(space), events_left)
+        assert outcome(again) == outcome(undisturbed)
 
 
 def test_a_finished_run_that_is_asked_for_more_trials_goes_on(tmp_path: Path) -> None:
     few = made_space(tmp_path, overrides=["search.limits.trials=4"])
     many = made_space(tmp_path, overrides=["search.limits.trials=9"])
-    first = session(few, tmp_path / "run", sampler_for(few))
-    second = session(many, tmp_path / "run", sampler_for(many))
-    assert first is not None
-    assert second is not None
+    first = whole(few, tmp_path / "run", sampler_for(few))
+    second = whole(many, tmp_path / "run", sampler_for(many))
     assert outcome(second)[:4] == outcome(first)
     assert len(second.history.trials) == 9
 
 
 def test_an_interrupted_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=["search.limits.kwh=1e-7", "search.limits.trials=1"])
-    first = session(space, tmp_path / "run", sampler_for(space))  # 0.36 J: three epochs of 0.12 J
-    assert first is not None
+    first = whole(space, tmp_path / "run", sampler_for(space))  # 0.36 J: three epochs of 0.12 J
     assert [trial.status for trial in first.history.trials.values()] == ["interrupted"]
     assert first.history.trials["trial-0000"].epochs == 3
     more = made_space(tmp_path, overrides=["search.limits.trials=1"])
-    second = session(more, tmp_path / "run", sampler_for(more))
-    assert second is not None
+    second = whole(more, tmp_path / "run", sampler_for(more))
     trial = second.history.trials["trial-0000"]
     assert (trial.status, trial.epochs, len(trial.rows)) == ("finished", 9, 9)
 
@@ -187,15 +108,11 @@ def test_limits_ranges_and_eta_may_change(tmp_path: Path) -> None:
 def test_with_promotion_paused_trials_stay_promotable(tmp_path: Path, horizon: str, objective: str) -> None:
     changes = ["search.scheduler={mode: promotion, eta: 3}", f"search.horizon={horizon}"]
     space = made_space(tmp_path, overrides=[*changes, f"search.objective={objective}"])
-    whole = session(space, tmp_path / "whole", sampler_for(space))
-    assert whole is not None
-    num_events = len(whole.ledger.events())
+    undisturbed = whole(space, tmp_path / "whole", sampler_for(space))
+    num_events = len(undisturbed.ledger.events())
     for events_left in range(3, num_events - 1, 4):
-        folder = tmp_path / f"cut-{events_left}"
-        assert session(space, folder, sampler_for(space), events_left=events_left) is None
-        again = session(space, folder, sampler_for(space))
-        assert again is not None
-        assert outcome(again) == outcome(whole)
+        again = cut(space, tmp_path / f"cut-{events_left}", lambda: sampler_for(space), events_left)
+        assert outcome(again) == outcome(undisturbed)
 
 
 def test_a_trial_that_waits_to_be_resumed_takes_no_slot(tmp_path: Path) -> None:
@@ -211,16 +128,12 @@ def test_a_trial_that_waits_to_be_resumed_takes_no_slot(tmp_path: Path) -> None:
 def test_killed_at_every_event_audits_are_neither_lost_nor_doubled(tmp_path: Path, mode: str) -> None:
     changes = [f"search.scheduler={{mode: {mode}, eta: 3, audit: 0.5}}", "search.limits.trials=6"]
     space = made_space(tmp_path, overrides=changes)
-    whole = session(space, tmp_path / "whole", sampler_for(space))
-    assert whole is not None
-    assert audits(whole)
-    for events_left in range(1, len(whole.ledger.events()) - 1):
-        folder = tmp_path / f"cut-{events_left}"
-        assert session(space, folder, sampler_for(space), events_left=events_left) is None
-        again = session(space, folder, sampler_for(space))
-        assert again is not None
-        assert (outcome(again), audits(again)) == (outcome(whole), audits(whole))
-        assert again.history.trials["trial-0001"].audits == whole.history.trials["trial-0001"].audits
+    undisturbed = whole(space, tmp_path / "whole", sampler_for(space))
+    assert audits(undisturbed)
+    for events_left in range(1, len(undisturbed.ledger.events()) - 1):
+        again = cut(space, tmp_path / f"cut-{events_left}", lambda: sampler_for(space), events_left)
+        assert (outcome(again), audits(again)) == (outcome(undisturbed), audits(undisturbed))
+        assert again.history.trials["trial-0001"].audits == undisturbed.history.trials["trial-0001"].audits
 
 
 def audits(run: Run) -> list[tuple[str, int]]:

@@ -2,73 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
-from fake_clock import FakeClock
+from made_energy_scenes import Scene, checked, epoch_row
 from made_meters import OneGpu, OneLease
-from made_runs import made_space, replayed, sampler_for
+from made_runs import replayed
 
-from search.accounting.check import check_energy
 from search.energy import EnergyReading
-from search.ledger import Ledger, csv_text
-from search.run import Run
-from search.tables import device_rows, live_tables
-from search.trial import EpochRow
-from search.trial.background import Background
+from search.tables import device_rows
 from search.trial.failure import Failure
-
-
-class Scene:
-    """A run on a node with one GPU, told by hand what happens."""
-
-    def __init__(
-        self, folder: Path, *overrides: str, share: str = "1", background: Background | None = None
-    ) -> None:
-        self.clock = FakeClock()
-        self.gpu = OneGpu(self.clock, share)
-        self.space = made_space(folder, overrides=overrides)
-        self.folder, self.background = folder, background
-        self.open()
-
-    def open(self) -> None:
-        path = self.folder / "run"
-        ledger = Ledger(path) if Ledger(path).has_run else Ledger.create(path)
-        self.run = Run(
-            self.space,
-            sampler_for(self.space),
-            ledger,
-            metering=self.gpu,
-            background=self.background,
-            clock=self.clock,
-        )
-
-    def start(self) -> tuple[str, OneLease]:
-        task = self.run.next_task()
-        assert task is not None
-        return task.trial_id, self.gpu.lease(task.trial_id)
-
-    def use(self, joules: float) -> None:
-        """A second in which the device draws so much."""
-        self.gpu.counter.total_mj += round(joules * 1000)
-        self.clock.now_s += 1.0
-
-    def epoch(self, trial_id: str, lease: OneLease, joules: float, epoch: int = 1) -> str:
-        before = lease.read()
-        self.use(joules)
-        return self.run.on_epoch(
-            trial_id,
-            EpochRow(
-                epoch=epoch,
-                rung={1: 0, 2: 1, 3: 1}.get(epoch, 2),
-                is_rung_end=epoch in {1, 3, 9},
-                metrics={"val_accuracy": 0.5},
-                seconds=1.0,
-                energy=lease.read() - before,
-                sources=lease.sources.to_dict(),
-                lease=lease.lease,
-            ),
-        )
 
 
 def test_what_a_trial_used_before_its_first_row_and_after_its_last_is_its_own(tmp_path: Path) -> None:
@@ -101,16 +43,7 @@ def test_a_row_that_was_lost_on_the_way_is_not_counted_beside_its_lease(tmp_path
     trial_id, lease = scene.start()
     scene.use(10)  # the first epoch, whose report is lost with the worker
     scene.run.on_failure(trial_id, Failure(cause="lost_worker", message="killed"))
-    late = EpochRow(
-        epoch=1,
-        rung=0,
-        is_rung_end=True,
-        metrics={"val_accuracy": 0.5},
-        seconds=1.0,
-        energy=EnergyReading(gpu_mj=10_000),
-        lease=lease.lease,
-        is_replay=True,
-    )
+    late = epoch_row(1, EnergyReading(gpu_mj=10_000), lease.lease, is_replay=True)
     scene.run.on_epoch(trial_id, late)
     assert scene.run.history.trials[trial_id].energy.gpu_mj == 10_000
 
@@ -171,15 +104,7 @@ def test_a_300_w_device_ends_a_run_within_the_epochs_under_way(tmp_path: Path) -
         before = {trial_id: lease.read() for trial_id, (lease, _) in training.items()}
         scene.use(300)
         for trial_id, (lease, epoch) in list(training.items()):
-            row = EpochRow(
-                epoch=epoch,
-                rung={1: 0, 2: 1, 3: 1}.get(epoch, 2),
-                is_rung_end=epoch in {1, 3, 9},
-                metrics={"val_accuracy": 0.5},
-                seconds=1.0,
-                energy=lease.read() - before[trial_id],
-                lease=lease.lease,
-            )
+            row = epoch_row(epoch, lease.read() - before[trial_id], lease.lease)
             training[trial_id] = lease, epoch + 1
             if scene.run.on_epoch(trial_id, row) == "stop":
                 del training[trial_id]
@@ -187,18 +112,6 @@ def test_a_300_w_device_ends_a_run_within_the_epochs_under_way(tmp_path: Path) -
     assert scene.run.spent.energy_j is not None
     assert 3600 <= scene.run.spent.energy_j <= 3900
     assert checked(scene.run) == ([], [])
-
-
-def checked(run: Run) -> tuple[list[str], list[str]]:
-    tables = written(run)
-    check = check_energy(tables["trials.csv"], tables["energy.csv"], tables["devices.csv"])
-    return check.problems, check.notes
-
-
-def written(run: Run) -> dict[str, list[dict[str, str]]]:
-    """The run's tables as a reader of the files has them."""
-    tables = live_tables(run.space, run.history).items()
-    return {name: list(csv.DictReader(csv_text(*table).splitlines())) for name, table in tables}
 
 
 def test_figures_that_come_late_are_their_trials_and_not_the_next_ones(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs import SteadyMeter, fateful_space, listed, made_space
-from test_keeping import kept
+from made_runs import SteadyMeter, fateful_space, kept, listed, made_space
 
 from search.cluster.trial_log import open_log
 from search.ledger import Ledger

@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_runs import FATEFUL, TOY
-
-ROOT = Path(__file__).parents[1]
+from made_processes import typed
+from made_runs import FATEFUL, toy_file
 
 pytestmark = pytest.mark.slow
 
 
-def command(name: str, *arguments: object, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a script by path from another folder."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "NO_COLOR": "1", **env},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.fixture
 def space(tmp_path: Path) -> Path:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TOY)
-    return path
+    return toy_file(tmp_path)
 
 
 def test_a_search_leaves_a_ranked_table_and_its_promotion_a_comparison(tmp_path: Path, space: Path) -> None:
-    done = command("search", "--space", space, "--name", "run", "--trials", 8, folder=tmp_path)
+    done = typed("search", "--space", space, "--name", "run", "--trials", 8, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "ended: all 8 trials done" in done.stdout
     folder = tmp_path / "results" / "run"
@@ -49,7 +31,7 @@ def test_a_search_leaves_a_ranked_table_and_its_promotion_a_comparison(tmp_path:
     assert table["rank"].tolist() == list(range(1, 9))
     assert json.loads((folder / "environment.json").read_text())["packages"]["ray"]
 
-    again = command("promote", "run", "--top", 2, "--seeds", 2, folder=tmp_path)
+    again = typed("promote", "run", "--top", 2, "--seeds", 2, folder=tmp_path)
     assert again.returncode == 0, again.stderr
     rows = pd.read_csv(folder / "promoted.csv")
     assert rows["num_seeds"].tolist() == [2] * len(rows)
@@ -60,7 +42,7 @@ def test_a_search_leaves_a_ranked_table_and_its_promotion_a_comparison(tmp_path:
 def test_missing_weights_end_a_search_before_its_first_trial(tmp_path: Path) -> None:
     model = ("--set", "parameters.model={value: resnet10t}", "--set", "parameters.weights={value: hub}")
     run = ("search", "--space", "lr_bs", *model, "--name", "run")
-    done = command(*run, folder=tmp_path, HF_HOME=str(tmp_path / "hf"))
+    done = typed(*run, folder=tmp_path, HF_HOME=str(tmp_path / "hf"))
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"preflight: weights: timm/resnet10t.c3_in1k/model.safetensors is not in {tmp_path}/hf/hub; "
@@ -73,9 +55,7 @@ def test_missing_weights_end_a_search_before_its_first_trial(tmp_path: Path) -> 
 def test_a_trial_without_its_weights_fails_at_once_and_says_so(tmp_path: Path) -> None:
     model = ("--set", "parameters.model={value: resnet10t}", "--set", "parameters.weights={value: hub}")
     limits = ("--trials", 1, "--name", "run", "--skip-preflight")
-    done = command(
-        "search", "--space", "lr_bs", *model, *limits, folder=tmp_path, HF_HOME=str(tmp_path / "hf")
-    )
+    done = typed("search", "--space", "lr_bs", *model, *limits, folder=tmp_path, HF_HOME=str(tmp_path / "hf"))
     assert done.returncode == 1
     (trial,) = pd.read_csv(tmp_path / "results/run/trials.csv").to_dict("records")
     assert trial["status"] == "failed"
@@ -91,7 +71,7 @@ def fated(folder: Path, *fates: str, **env: str) -> tuple[pd.DataFrame, subproce
         f"parameters: {{fate: {{values: [fine, {', '.join(fates)}]}}}}\n"
         "search: {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]}}\n"
     )
-    done = command("search", "--space", space, "--name", "run", folder=folder, **env)
+    done = typed("search", "--space", space, "--name", "run", folder=folder, **env)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(folder / "results/run/trials.csv", keep_default_na=False)
     return table.set_index("fate"), done

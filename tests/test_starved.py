@@ -8,7 +8,6 @@ import itertools
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from here import search_without_ray
-from killing import ROOT, SLOW, Command
-from made_runs import TOY
-from test_torture import assert_nothing_is_lost_or_counted_twice, space_text
+from killing import Command
+from made_kills import assert_nothing_is_lost_or_counted_twice, killable
+from made_processes import ROOT, typed
+from made_runs import toy_file
 
 from search.ledger import Ledger
 from search.run import Run
@@ -100,9 +100,8 @@ def at_event(number: int, act: Callable[[], None]) -> Callable[[Run], None]:
 
 @pytest.fixture
 def toy(tmp_path: Path) -> tuple[object, ...]:
-    path = tmp_path / "toy.yaml"
-    path.write_text(TOY)
-    return ("--space", path, "--trials", NUM_TRIALS, "--results", tmp_path / "disk", "--name", "run")
+    results = tmp_path / "disk"
+    return ("--space", toy_file(tmp_path), "--trials", NUM_TRIALS, "--results", results, "--name", "run")
 
 
 def table(folder: Path) -> pd.DataFrame:
@@ -169,7 +168,7 @@ def test_a_disk_that_is_full_from_the_start_is_said_before_ray_starts(
     disk: Path, toy: tuple[object, ...], tmp_path: Path
 ) -> None:
     fill(disk)
-    done = typed(*toy, folder=tmp_path)
+    done = typed("search", *toy, folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         f"{disk} cannot be written: No space left on device (0 KiB are free there); a run needs at least "
@@ -185,22 +184,11 @@ def test_a_read_only_folder_is_said_before_ray_starts(
     if has_run:
         assert search_without_ray(monkeypatch)(*toy) == 0
     assert mount("-o", "remount,ro", disk).returncode == 0
-    done = typed(*toy, folder=tmp_path)
+    done = typed("search", *toy, folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert f"{disk / 'run' / '.lock' if has_run else disk} cannot be written" in done.stderr
     assert "Read-only file system" in done.stderr
-
-
-def typed(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "search.py"), *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -258,7 +246,7 @@ def test_trials_whose_journal_is_gone_are_not_taken_for_a_new_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A new trial would go on from the checkpoint of another one with its number."""
-    arguments = ("--space", made(tmp_path), "--results", tmp_path, "--name", "run")
+    arguments = ("--space", toy_file(tmp_path), "--results", tmp_path, "--name", "run")
     (tmp_path / "run/trials/trial-0000").mkdir(parents=True)
     assert search_without_ray(monkeypatch)(*arguments) == 2
     assert capsys.readouterr().err == (
@@ -267,12 +255,6 @@ def test_trials_whose_journal_is_gone_are_not_taken_for_a_new_run(
     )
     assert search_without_ray(monkeypatch)(*arguments, "--trials", 2, "--fresh") == 0
     assert Ledger(tmp_path / "run-2").has_run
-
-
-def made(folder: Path) -> Path:
-    path = folder / "toy.yaml"
-    path.write_text(TOY)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -292,7 +274,7 @@ def test_a_run_whose_own_space_is_missing_or_damaged_is_not_gone_on_with(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     search = search_without_ray(monkeypatch)
-    arguments = ("--space", made(tmp_path), "--results", tmp_path, "--name", "run")
+    arguments = ("--space", toy_file(tmp_path), "--results", tmp_path, "--name", "run")
     assert search(*arguments, "--trials", 2) == 0
     journal = (tmp_path / "run/journal.jsonl").read_bytes()
     (tmp_path / "run/space.yaml").unlink()
@@ -308,10 +290,8 @@ def test_a_run_whose_own_space_is_missing_or_damaged_is_not_gone_on_with(
 
 def real_command(folder: Path, disk: Path) -> Command:
     """The command on Ray with its results on the small disk, started, a few events on its way."""
-    (folder / "slow.py").write_text(SLOW)
-    (folder / "slow.yaml").write_text(space_text("./slow.py", "promotion", 2))
     (folder / "results").symlink_to(disk)
-    command = Command(folder, "--skip-preflight")  # which finds that the disk is small
+    command = killable(folder, "promotion", 2, "--skip-preflight")  # which finds that the disk is small
     command.start()
     command.wait_for_events(8)
     return command

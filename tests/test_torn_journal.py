@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from here import search_without_ray
 from made_runs import SteadyMeter, fateful_space, listed
+from made_sessions import FATES, outcome, session, whole
 from rich.console import Console
-from test_resume import FATES, outcome, session
 
 from search.ledger import Ledger
 from search.ledger.journal import Journal, JournalError
@@ -44,9 +44,8 @@ def num_before(events: list[dict[str, Any]], kind: str) -> int:
 @pytest.mark.parametrize("kind", KINDS)
 def test_cut_at_any_byte_of_its_last_line_a_run_goes_on_with_nothing_lost(tmp_path: Path, kind: str) -> None:
     space = fateful_space(tmp_path)
-    whole = session(space, tmp_path / "whole", listed(*FATES))
-    assert whole is not None
-    events = whole.ledger.events()
+    undisturbed = whole(space, tmp_path / "whole", listed(*FATES))
+    events = undisturbed.ledger.events()
     assert session(space, tmp_path / "cut", listed(*FATES), events_left=num_before(events, kind)) is None
     dump_space(space, tmp_path / "cut" / "space.yaml")
     journal = (tmp_path / "cut" / "journal.jsonl").read_bytes()
@@ -63,8 +62,8 @@ def test_cut_at_any_byte_of_its_last_line_a_run_goes_on_with_nothing_lost(tmp_pa
         shutil.copytree(tmp_path / "cut", folder)
         (folder / "journal.jsonl").write_bytes(journal[: start + length])
         again, printed = gone_on_with(space, folder)
-        assert outcome(again) == outcome(whole)
-        assert again.rungs.counts() == whole.rungs.counts()
+        assert outcome(again) == outcome(undisturbed)
+        assert again.rungs.counts() == undisturbed.rungs.counts()
         assert printed.startswith(f"note: {notice(length)}\n") is (0 < length < len(last))
 
 

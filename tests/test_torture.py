@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from killing import MOMENTS, SLOW, Command, Moment
+from killing import MOMENTS, Moment
+from made_kills import NUM_TRIALS, assert_nothing_is_lost_or_counted_twice, killable, space_text
 from made_runs import SteadyMeter, made_space, sampler_for
 
 from search.ledger import Ledger
@@ -23,22 +22,8 @@ from search.run import Run
 from search.run.in_process import execute_here
 from search.run.keeping import Keeper
 from search.tables import Tables
-from search.trial import EpochRow
 
 NUM_KILLS = int(os.environ.get("JOULETUNE_KILLS", "4"))
-NUM_TRIALS = 30
-SPACE = """
-parameters:
-  lr: {distribution: log_uniform_values, min: 1e-4, max: 1.0}
-  batch_size: {values: [16, 32, 64, 128]}
-search:
-  trainable: MODEL
-  data: none
-  ladder: {epochs: [1, 3, 6]}
-  limits: {trials: 30}
-  scheduler: {mode: MODE, eta: 3}
-  resources: {workers: WORKERS}
-"""
 COLUMNS = [
     "rank",
     "trial_id",
@@ -57,10 +42,6 @@ IN_FULL = [*IN_SHORT, ("stopping", 1), ("grow", 1), ("stopping", 2), ("promotion
 pytestmark = pytest.mark.slow
 
 
-def space_text(model: str, mode: str, workers: int) -> str:
-    return SPACE.replace("MODEL", model).replace("MODE", mode).replace("WORKERS", str(workers))
-
-
 def undisturbed(folder: Path, mode: str) -> pd.DataFrame:
     """The table of the same search in this process, without Ray, epochs taking no time."""
     folder.mkdir()
@@ -75,9 +56,7 @@ def undisturbed(folder: Path, mode: str) -> pd.DataFrame:
 
 def killed(folder: Path, mode: str, workers: int) -> int:
     """Kill the command NUM_KILLS times, let it come to its end; at how many kills a paused trial waited."""
-    (folder / "slow.py").write_text(SLOW)
-    (folder / "slow.yaml").write_text(space_text("./slow.py", mode, workers))
-    command, draw, num_waited = Command(folder), random.Random(f"{mode} {workers}"), 0
+    command, draw, num_waited = killable(folder, mode, workers), random.Random(f"{mode} {workers}"), 0
     for moment in moments(workers):
         command.start()
         moment(command, draw)
@@ -98,52 +77,9 @@ def trials_in(folder: Path) -> list[TrialRecord]:
     return list(History(ledger.events()).trials.values()) if ledger.has_run else []
 
 
-def assert_nothing_is_lost_or_counted_twice(folder: Path) -> None:
-    """What holds with any number of workers."""
-    events = Ledger.open(folder).events()
-    asked = [event["trial"] for event in events if event["event"] == "trial_asked"]
-    assert asked == [f"trial-{number:04d}" for number in range(NUM_TRIALS)]
-    reported: dict[tuple[str, int], EpochRow] = {}
-    for event in events:
-        if event["event"] == "epoch":
-            row = EpochRow.from_dict(event["row"])
-            known = reported.setdefault((event["trial"], row.epoch), row)
-            assert known is row or not row.is_replay  # an epoch is repeated by training, not by telling
-            assert known.metrics == row.metrics
-    history = History(events)
-    assert not history.running()
-    for trial in history.trials.values():
-        assert list(trial.curve) == list(range(1, trial.epochs + 1))
-    table = pd.read_csv(folder / "trials.csv")
-    assert sorted(table["trial_id"]) == asked
-    assert set(table["status"]) <= {"finished", "stopped", "paused"}, failures(events)
-    assert table["rank"].tolist() == list(range(1, NUM_TRIALS + 1))
-    assert dict(zip(table["trial_id"], table["epochs"], strict=True)) == epochs_by_trial(history)
-    assert leftovers(folder) == []
-
-
-def failures(events: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [
-        f"{event['trial']}: {event['failure']['message']}"
-        for event in events
-        if event["event"] == "attempt_failed"
-    ]
-
-
-def epochs_by_trial(history: History) -> Mapping[str, Any]:
-    return {trial.trial_id: len(trial.curve) for trial in history.trials.values()}
-
-
-def leftovers(folder: Path) -> list[str]:
-    """What killed writers left."""
-    return [str(path) for path in folder.rglob(".*") if path.name != ".lock"]
-
-
 @pytest.mark.parametrize("how", ["reset", "reset fails"])
 def test_a_worker_lost_between_two_trials_costs_one_attempt(tmp_path: Path, how: str) -> None:
-    (tmp_path / "slow.py").write_text(SLOW)
-    (tmp_path / "slow.yaml").write_text(space_text("./slow.py", "promotion", 1))
-    command = Command(tmp_path)
+    command = killable(tmp_path, "promotion", 1)
     command.order.write_text(how)
     command.start()
     command.wait_for(lambda: not command.order.exists())
