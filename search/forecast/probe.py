@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import tempfile
 import time
@@ -17,6 +16,7 @@ from typing import Any
 from search.budget import Ladder
 from search.energy import meter_for
 from search.forecast.costs import Costs, PointCost, filled, fixed_scoring_s
+from search.fresh_processes import fresh_processes
 from search.ledger.journal import LedgerError
 from search.preflight.points import points_of
 from search.space import Choice, Space
@@ -227,7 +227,7 @@ def _pool(workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)
     try:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with fresh_processes(workers) as pool:
             yield pool
     finally:
         del os.environ["OMP_NUM_THREADS"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
+from search.fresh_processes import fresh_processes
 from search.preflight.examine import examine
 from search.preflight.order import Order, PreflightError, Report
 
@@ -18,7 +18,7 @@ def examining(order: Order) -> Iterator[Future[Report]]:
 
     In this process it would load torch, which takes 0.5 GiB, and a user's file could end it.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with fresh_processes(1) as pool:
         yield pool.submit(examine, order)
 
 
