@@ -15,7 +15,7 @@ from search.forecast import Forecast, Span
 from search.ledger import Ledger
 from search.ledger.history import TrialRecord
 from search.report.gain import gain_sentence
-from search.report.page.edges import edge_of, edge_sentence
+from search.report.page.edges import beyond, edge_of, edge_sentence
 from search.report.page.facts import Facts, read_facts
 from search.report.page.parts import Table
 from search.report.page.verdict import advice, trust_sentence, verdict
@@ -75,6 +75,33 @@ def test_trust_is_given_doubted_or_left_open(run: Run, trust: RungTrust, sentenc
 )
 def test_an_edge_is_where_a_range_in_its_own_scale_ends(parameter: Any, value: Any, edge: str | None) -> None:
     assert edge_of(parameter, value) == edge
+
+
+@pytest.mark.parametrize(
+    ("parameter", "edge", "value"),
+    [
+        (Choice((64, 16, 32)), "lower", 8),
+        (Choice((64, 16, 32)), "upper", 128),
+        (Choice((1, 2, 4)), "lower", 0),
+        (Choice((0.0, 0.25, 0.5)), "lower", -0.25),
+        (Integer(1, 9), "lower", 0),
+        (Integer(16, 256, log=True), "upper", 257),
+        (Real(1e-5, 1.0, log=True), "upper", pytest.approx(10**0.5)),
+        (Real(0.0, 0.5), "lower", pytest.approx(-0.05)),
+    ],
+)
+def test_beyond_an_end_is_one_step_more(parameter: Any, edge: Any, value: float) -> None:
+    assert beyond(parameter, edge) == value
+
+
+def test_nobody_is_told_to_widen_a_range_that_ends_where_it_must(tmp_path: Path) -> None:
+    overrides = ["parameters.noise={min: 0.0, max: 0.1}", "parameters.batch_size={values: [1, 2, 4]}"]
+    space = made_space(tmp_path, overrides=overrides)
+    edged, _ = executed(space, tmp_path, listed({"lr": 1.0, "batch_size": 1, "noise": 0.0}))
+    dump_space(space, edged.ledger.space_file)
+    assert read_facts(edged.ledger.folder).edges == {
+        "lr": "upper"
+    }  # a batch of 0 there is not, nor less noise
 
 
 def test_the_sentence_on_an_edge_says_what_to_do() -> None:

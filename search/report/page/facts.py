@@ -13,9 +13,11 @@ from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
 from search.promotion import promoted_rows
 from search.ranking import ranked
+from search.report.page.edges import Edge, edges
 from search.report.wording import rung_text
 from search.space import Space, load_space
 from search.trust import RungTrust, rung_trust
+from trainables.load import load_trainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,21 @@ class Facts:
     @cached_property
     def trust(self) -> list[RungTrust]:
         return rung_trust(self.trials, self.metric, self.space.mode, num_rungs=len(self.space.ladder.rungs))
+
+    @cached_property
+    def edges(self) -> dict[str, Edge]:
+        """The parameters whose range could be widened where the best trial lies."""
+        return edges(self.space, self.best, self._accepts) if self.best else {}
+
+    def _accepts(self, hparams: Mapping[str, Any]) -> bool:
+        """Whether the trainable takes such hparams, as it is by now."""
+        try:
+            load_trainable(self.space.trainable).hparams(**hparams)
+        except ValueError:
+            return False
+        except TypeError:  # it had other names when the run began
+            return True
+        return True
 
     @cached_property
     def shown_hparams(self) -> list[str]:

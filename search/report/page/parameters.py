@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from search.ledger.history import TrialRecord
 from search.report.chart import BLUE, GREY, VERMILION, Chart, Label, Scale, Series, bar_chart
-from search.report.page.edges import edge_sentence, edges
+from search.report.page.edges import edge_sentence
 from search.report.page.facts import Facts
 from search.report.page.parts import Part, Section, Text
 from search.report.page.slices import cut, hover_text, is_log_axis, slice_of
@@ -36,8 +36,7 @@ def parameters_section(facts: Facts) -> Section:
 
 
 def _edge_texts(facts: Facts) -> list[Text]:
-    assert facts.best is not None
-    return [Text(text=edge_sentence(name), is_warning=True) for name in edges(facts.space, facts.best)]
+    return [Text(text=edge_sentence(name), is_warning=True) for name in facts.edges]
 
 
 def importance(facts: Facts) -> list[Part]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from search.ledger.history import TrialRecord
 from search.report.gain import gain_sentence
-from search.report.page.edges import edge_sentence, edges
+from search.report.page.edges import edge_sentence
 from search.report.page.facts import Facts
 from search.report.wording import duration, hparams_text, value_text
 
@@ -67,7 +67,7 @@ def _advice(facts: Facts) -> Iterator[str]:
             f"More seeds narrow the interval: python scripts/promote.py {folder} --top 1 --seeds {num_seeds}"
         )
     if facts.best is not None:
-        for name, edge in edges(facts.space, facts.best).items():
+        for name, edge in facts.edges.items():
             at = value_text(facts.best.hparams[name])
             yield f"{edge_sentence(name)} ({name}={at} is at the {edge} end)"
     yield from _of_the_course(facts)
