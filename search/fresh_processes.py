@@ -9,17 +9,15 @@ from concurrent.futures import ProcessPoolExecutor
 
 
 def fresh_processes(number: int) -> ProcessPoolExecutor:
-    """As many processes, each for one task, in this process's environment as Ray's workers are.
+    """As many processes, in this process's environment as Ray's workers are.
 
-    They end when this process does, in whatever way: one of a pool waits for tasks for ever, for it holds
-    both ends of the pipe that they come through. And they end with their task: one that loaded torch
-    would keep 0.5 GiB for as long as the pool is there.
+    They end when this process does, in whatever way: one of a pool waits for tasks for ever else, for it
+    holds both ends of the pipe that they come through.
     """
     return ProcessPoolExecutor(
         number,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_end_with_parent,
-        max_tasks_per_child=1,
     )
 
 

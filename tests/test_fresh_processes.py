@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,8 +10,6 @@ from pathlib import Path
 
 import pytest
 from made_processes import ROOT, is_alive, wait_for
-
-from search.fresh_processes import fresh_processes
 
 BUSY = """
 import os, sys, time
@@ -43,18 +40,3 @@ def test_a_killed_process_leaves_none_behind(tmp_path: Path, seconds: int) -> No
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     wait_for(lambda: not is_alive(child), most_s=20)
-
-
-def test_a_process_ends_with_its_task() -> None:
-    with fresh_processes(1) as pool:
-        child = pool.submit(os.getpid).result()
-        wait_for(lambda: not is_alive(child), most_s=20)
-
-
-def test_each_task_has_a_process_of_its_own() -> None:
-    with fresh_processes(2) as pool:
-        assert len({*pool.map(_pid, range(2))}) == 2
-
-
-def _pid(_: int) -> int:
-    return os.getpid()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import made_weights
 import pytest
 from made_command import SCRIPT
+from made_processes import wait_for
 from made_runs import defaults_of, made_space
 from made_weights import TIMM, TIMM_FILE, TORCHVISION, TORCHVISION_FILE
 
@@ -132,6 +134,14 @@ def test_the_table_says_where_the_weights_of_each_model_come_from(
     ]
     sizes_mib = [row.size_mib for row in report.weights if row.size_mib]
     assert sizes_mib == pytest.approx([20.8, 9.8], abs=0.1)
+
+
+def test_the_process_of_a_look_is_gone_while_the_search_goes_on(tmp_path: Path) -> None:
+    before = set(multiprocessing.active_children())
+    with examining(ordered(made_space(tmp_path), tmp_path)) as looking:
+        assert set(multiprocessing.active_children()) - before
+        report_of(looking)
+        wait_for(lambda: not set(multiprocessing.active_children()) - before)
 
 
 def test_a_file_of_weights_must_be_there(tmp_path: Path) -> None:

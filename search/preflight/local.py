@@ -16,10 +16,13 @@ from search.preflight.order import Order, PreflightError, Report
 def examining(order: Order) -> Iterator[Future[Report]]:
     """A look that has begun, in a fresh Python that has this process's environment, as workers have.
 
-    In this process it would load torch, which takes 0.5 GiB, and a user's file could end it.
+    In this process it would load torch, which takes 0.5 GiB, and a user's file could end it. The process
+    ends with the look, not with the context, which may be a whole search.
     """
     with fresh_processes(1) as pool:
-        yield pool.submit(examine, order)
+        looking = pool.submit(examine, order)
+        looking.add_done_callback(lambda _: pool.shutdown(wait=False))
+        yield looking
 
 
 def report_of(looking: Future[Report]) -> Report:
