@@ -14,7 +14,8 @@ from search.sampling.proposal import Sampler
 from search.space import Space
 
 _SIMULATED = 21
-_MOST_S = 2.0  # of simulating: what is left of the 15 then is not simulated
+_FEWEST = 5  # however long each takes
+_MOST_S = 2.0  # of simulating: what is left of the 21 then is not simulated
 _UNSURE = 0.15  # of the measured costs, either way: what two runs on one idle machine differ by
 
 
@@ -75,19 +76,22 @@ class Forecast:
         return cls(**spans, **rungs, **rest)  # type: ignore[arg-type]
 
 
-def forecast(space: Space, costs: Costs | None, make_sampler: Callable[[Space], Sampler]) -> Forecast:
+def forecast(
+    space: Space, costs: Costs | None, make_sampler: Callable[[Space], Sampler], *, most_s: float = _MOST_S
+) -> Forecast:
     """Simulate the search several times, each with other scores.
 
     Args:
         costs: None foretells trials and epochs alone, and leaves out limits on time and energy.
         make_sampler: Called for each; it decides which configurations are tried, at random.
+        most_s: No further search is simulated after so long, five at least. 60 trials take 0.1 s.
 
     Raises:
         ValueError: Rungs are measured in joules: how many epochs each holds is not known before.
     """
     if space.ladder.joules:
         raise ValueError("how many epochs a rung of joules holds is known only when it has been trained")
-    searches = _simulated(space, costs, make_sampler)
+    searches = _simulated(space, costs, make_sampler, most_s)
     reasons = [search.reason for search in searches]
     kwh = [search.kwh for search in searches if search.kwh is not None]
     return Forecast(
@@ -105,7 +109,7 @@ def forecast(space: Space, costs: Costs | None, make_sampler: Callable[[Space], 
 
 
 def _simulated(
-    space: Space, costs: Costs | None, make_sampler: Callable[[Space], Sampler]
+    space: Space, costs: Costs | None, make_sampler: Callable[[Space], Sampler], most_s: float
 ) -> list[Simulated]:
     # A threshold on the metric, or joules beside it, mean nothing to made scores.
     plain = replace(space, sampler="random", early_stop_threshold=None, cost=None)
@@ -113,11 +117,11 @@ def _simulated(
         plain = replace(plain, limits=replace(space.limits, hours=None, kwh=None))
         costs = Costs.of_nothing(len(space.ladder.rungs))
     is_learning = space.sampler != "random" and not space.is_listed
-    ends_s, searches = time.monotonic() + _MOST_S, []
+    ends_s, searches = time.monotonic() + most_s, []
     for seed in range(_SIMULATED):
         seeded = replace(plain, seed=seed)
         searches.append(simulate(seeded, make_sampler(seeded), costs, seed=seed, is_learning=is_learning))
-        if time.monotonic() > ends_s:
+        if len(searches) >= _FEWEST and time.monotonic() > ends_s:
             break
     return searches
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from rich.console import Console as RichConsole
 
-from search.forecast import Forecast, earlier_costs, forecast, observed_costs
+from search.forecast import Costs, Forecast, earlier_costs, forecast, observed_costs
 from search.ledger import Ledger
 from search.ledger.history import Event
 from search.ledger.journal import StorageError
@@ -18,6 +18,9 @@ from search.sampling.proposal import Sampler
 from search.space import Space
 
 _FILE = "forecast.json"
+_MOST_S = (
+    0.5  # of simulating: trials wait for the first, and the others are in the way of what hands them out
+)
 
 
 class Foretold:
@@ -43,7 +46,7 @@ class Foretold:
         if self._highest_rung >= 0:
             return  # a restart; or joules, whose rungs hold as many epochs as they turn out to
         costs = earlier_costs(self._run.space, self._run.ledger.folder.parent)
-        told = forecast(self._run.space, costs, self._make_sampler)
+        told = self._forecast(costs)
         self._output.print(ladder_table(self._run.space, told))
         self._tell(told)
         if costs is not None:  # of whole trials: nothing that the first epochs show is better
@@ -63,13 +66,16 @@ class Foretold:
             costs = observed_costs(run.ledger.events(), run.space, run.ledger.folder)
             if costs is not None:
                 self._highest_rung = event["row"]["rung"]
-                self._coming = self._pool.submit(forecast, run.space, costs, self._make_sampler)
+                self._coming = self._pool.submit(self._forecast, costs)
 
     def close(self) -> None:
         """Tell what is still being simulated: a short search may end first."""
         if self._coming is not None and not self.told:
             self._tell(self._coming.result())
         self._pool.shutdown()
+
+    def _forecast(self, costs: Costs | None) -> Forecast:
+        return forecast(self._run.space, costs, self._make_sampler, most_s=_MOST_S)
 
     def _tell(self, told: Forecast) -> None:
         if self.told is None:
