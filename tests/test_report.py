@@ -16,7 +16,7 @@ from search.budget import Ladder, Limits, Spent
 from search.forecast import Forecast, Span, forecast
 from search.ledger import Ledger
 from search.report.answer import search_answer
-from search.report.console import ConsoleView, open_console
+from search.report.console import ConsoleView
 from search.report.live import LiveView, sparkline
 from search.report.plan import print_plan
 from search.report.summary import print_promotion, print_summary
@@ -195,15 +195,6 @@ def test_the_view_shows_watts_and_the_time_that_was_foretold(tmp_path: Path) -> 
     output = console()
     output.print(view)
     assert "30 s, about 1:10 left   12/12 trials   250 W" in shown(output)
-
-
-def test_quiet_prints_warnings_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    output = open_console(is_quiet=True)
-    output.print("a trial ended")
-    output.print("warning: no sensor", style="yellow")
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err == "warning: no sensor\n"
 
 
 def test_a_script_reads_the_end_of_a_search_as_json(tmp_path: Path) -> None:
