@@ -245,6 +245,20 @@ def test_a_rung_that_takes_longer_than_was_thought_is_told_when_it_is_seen(tmp_p
     assert "forecast now: 4 trials, 36 epochs, 5:24" in output.file.getvalue()
 
 
+def test_a_forecast_that_fails_ends_no_search(tmp_path: Path) -> None:
+    def broken(space: Space) -> Any:
+        raise KeyError("a mistake in a simulation")
+
+    space = here(made_space(tmp_path))
+    output = Console(file=io.StringIO(), width=160)
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    foretold = Foretold(run, broken, output)
+    run.subscribe(foretold.on_event)
+    assert execute_here(run, SteadyMeter()) == "all 12 trials done"
+    foretold.close()
+    assert "warning: no time is foretold: KeyError: 'a mistake in a simulation'" in output.file.getvalue()
+
+
 def test_a_forecast_that_the_disk_does_not_take_is_told_all_the_same(tmp_path: Path) -> None:
     space = here(made_space(tmp_path))
     output = Console(file=io.StringIO(), width=160)

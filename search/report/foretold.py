@@ -18,9 +18,7 @@ from search.sampling.proposal import Sampler
 from search.space import Space
 
 _FILE = "forecast.json"
-_MOST_S = (
-    0.5  # of simulating: trials wait for the first, and the others are in the way of what hands them out
-)
+_MOST_S = 0.5  # of simulating: the first trials wait for it once, and what hands trials out slows down
 
 
 class Foretold:
@@ -59,7 +57,7 @@ class Foretold:
         """
         if self._coming is not None:
             if self._coming.done():
-                self._tell(self._coming.result())
+                self._take(self._coming)
                 self._coming = None
         elif event["event"] == "epoch" and event["row"]["rung"] > self._highest_rung:
             run = self._run
@@ -71,11 +69,20 @@ class Foretold:
     def close(self) -> None:
         """Tell what is still being simulated: a short search may end first."""
         if self._coming is not None and not self.told:
-            self._tell(self._coming.result())
+            self._take(self._coming)
         self._pool.shutdown()
 
     def _forecast(self, costs: Costs | None) -> Forecast:
         return forecast(self._run.space, costs, self._make_sampler, most_s=_MOST_S)
+
+    def _take(self, coming: Future[Forecast]) -> None:
+        try:
+            told = coming.result()
+        except Exception as error:  # the search is more than what is said of it
+            text = f"warning: no time is foretold: {type(error).__name__}: {error}"
+            self._output.print(text, style="yellow", soft_wrap=True)
+        else:
+            self._tell(told)
 
     def _tell(self, told: Forecast) -> None:
         if self.told is None:
