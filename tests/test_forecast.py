@@ -349,14 +349,14 @@ def test_a_probe_starts_a_real_training_and_names_what_fails(tmp_path: Path) -> 
     space = here(made_space(tmp_path, text=text))
     hparams = {"model": "mnist_cnn", "batch_size": 8}
     task = task_for(space, trial_id="probe", hparams=hparams, seed=0, folder=tmp_path)
-    answer = probe(task, [hparams], time.time() - 4)
+    answer = probe(task, [hparams], time.time() - 4, "search.trial")
     (seen,) = answer.points
     assert answer.first_s > 4
     assert seen.epoch_s[0] == seen.epoch_s[1]  # one budget but for the epochs: measured once
     assert seen.checkpoint_mib is not None
     assert seen.checkpoint_mib > 0.1
     with pytest.raises(UnfitError, match="no_such_model"):
-        probe(task, [{"model": "no_such_model"}], 0.0)
+        probe(task, [{"model": "no_such_model"}], 0.0, "search.trial")
 
 
 def test_a_probe_that_fails_says_at_which_configuration(tmp_path: Path) -> None:
@@ -368,4 +368,4 @@ def test_a_probe_that_fails_says_at_which_configuration(tmp_path: Path) -> None:
     points = [{"model": "mnist_cnn", "batch_size": 8}, {"model": "mnist_cnn", "batch_size": -1}]
     task = task_for(space, trial_id="probe", hparams=points[0], seed=0, folder=tmp_path)
     with pytest.raises(ProbeError, match=r"^batch_size -1: \w+: "):
-        probe(task, points, 0.0)
+        probe(task, points, 0.0, "search.trial")

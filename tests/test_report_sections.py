@@ -86,6 +86,7 @@ def test_an_edge_is_where_a_range_in_its_own_scale_ends(parameter: Any, value: A
         (Choice((0.0, 0.25, 0.5)), "lower", -0.25),
         (Integer(1, 9), "lower", 0),
         (Integer(16, 256, log=True), "upper", 257),
+        (Integer(8, 64, step=8), "upper", 72),
         (Real(1e-5, 1.0, log=True), "upper", pytest.approx(10**0.5)),
         (Real(0.0, 0.5), "lower", pytest.approx(-0.05)),
     ],

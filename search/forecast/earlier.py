@@ -34,13 +34,11 @@ def earlier_costs(space: Space, results: Path) -> Costs | None:
 def _costs_of(folder: Path, space: Space) -> Costs | None:
     try:
         ledger = Ledger.open(folder)
-        earlier, events = (
-            load_space(str(ledger.space_file), spaces_dir=folder, is_of_run=True),
-            ledger.events(),
-        )
+        earlier = load_space(str(ledger.space_file), spaces_dir=folder, is_of_run=True)
+        events = ledger.events() if _trains_alike(earlier, space) else []  # journals are long
     except (LedgerError, SpaceError, OSError, KeyError):
         return None  # of another version, or damaged: there are others
-    return observed_costs(events, space, folder) if _trains_alike(earlier, space) else None
+    return observed_costs(events, space, folder)
 
 
 def _trains_alike(earlier: Space, space: Space) -> bool:

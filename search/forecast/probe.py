@@ -85,9 +85,7 @@ class Probed:
     first_s: float
 
 
-def probe(
-    task: TrialTask, points: Sequence[Mapping[str, Any]], asked_at: float, worker: str = __name__
-) -> Probed:
+def probe(task: TrialTask, points: Sequence[Mapping[str, Any]], asked_at: float, worker: str) -> Probed:
     """What each point takes, as long as there is time.
 
     Args:

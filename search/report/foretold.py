@@ -88,11 +88,12 @@ class Foretold:
         if self.told is None:
             for line in forecast_lines(told):
                 self._output.print(line, soft_wrap=True)
-            if told.seconds is not None:
-                self._keep(told)
+            if told.seconds is None:
+                return
+            self._keep(told)
         elif told.seconds and self.told.seconds and told.seconds.median not in self.told.seconds:
             self._output.print(f"forecast now: {forecast_text(told)}", soft_wrap=True)
-        self.told = told if told.seconds is not None else None
+        self.told = told
 
     def _keep(self, told: Forecast) -> None:
         try:

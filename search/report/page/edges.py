@@ -67,7 +67,7 @@ def beyond(parameter: Parameter, edge: Edge) -> float | int:
 def _points(parameter: Real | Integer) -> list[float]:
     low, high = parameter.low, parameter.high
     if isinstance(parameter, Integer):
-        return [low, low + 1, high - 1, high]
+        return [low, low + parameter.step, high - parameter.step, high]
     share = (high / low) ** 0.1 if parameter.log else 0.1 * (high - low)
     inner = (low * share, high / share) if parameter.log else (low + share, high - share)
     return [low, *inner, high]
