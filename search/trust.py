@@ -44,9 +44,19 @@ class RungTrust:
     better_half: Correlation | None
 
     @property
+    def decisive(self) -> Correlation | None:
+        """Of the half where the winner is decided, if there are enough trials in it, else of all."""
+        return self.better_half or self.overall
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the lower rung ranks like the one above it, at the low end of the interval too."""
+        return self.decisive is not None and self.decisive.low >= _WEAK
+
+    @property
     def warning(self) -> str | None:
         """Why the lower rung's ranking is not to be trusted, or None."""
-        decisive = self.better_half or self.overall
+        decisive = self.decisive
         if decisive is None or decisive.value >= _WEAK:
             return None
         half = "the better half of " if self.better_half else ""

@@ -49,6 +49,7 @@ def rung_trust(value: float, low: float, high: float) -> RungTrust:
     ("trust", "sentence"),
     [
         (rung_trust(0.9, 0.7, 1.0), "Cheap scores can be trusted here: "),
+        (rung_trust(0.6, -1.0, 1.0), "Whether cheap scores can be trusted is open: none looks wrong, "),
         (rung_trust(0.1, -0.2, 0.4), "Cheap scores are in doubt: rung 0 ranks 9 trials unlike rung 1 "),
         (rung_trust(0.1, -0.8, 0.9), "Whether cheap scores can be trusted is open: too few to tell whether "),
     ],

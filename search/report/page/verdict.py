@@ -39,8 +39,10 @@ def trust_sentence(facts: Facts) -> str:
     if not known:
         return "Too few trials ended two rungs to tell whether cheap scores can be trusted."
     warnings = [trust.warning for trust in known if trust.warning]
-    if not warnings:
+    if not warnings and all(trust.is_sure for trust in known):
         return "Cheap scores can be trusted here: lower rungs ranked trials like the rungs above them."
+    if not warnings:
+        return "Whether cheap scores can be trusted is open: none looks wrong, but intervals are wide."
     is_open = all(warning.startswith(_OPEN) for warning in warnings)
     said = "Whether cheap scores can be trusted is open" if is_open else "Cheap scores are in doubt"
     return f"{said}: {'; '.join(warnings)}."
