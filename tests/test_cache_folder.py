@@ -75,7 +75,7 @@ def test_a_writer_that_is_killed_leaves_its_part_to_the_next(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert names(tmp_path) == ["a.pixels.unfinished"]
+    assert names(tmp_path) == ["a.pixels.lock", "a.pixels.unfinished"]
     left: list[int] = []
     CacheFolder(tmp_path).file("a", 10, lambda content: left.extend(content.tolist()))
     assert left == [7] * 4 + [0] * 6

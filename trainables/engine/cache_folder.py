@@ -1,4 +1,8 @@
-"""Files that all processes of a node make together once and then share, within a limit of disk."""
+"""Files that all processes of a node make together once and then share, within a limit of disk.
+
+Making a file and using it have locks of their own: NAME.pixels.lock is held while NAME.pixels.unfinished is
+written, and each user holds a shared lock on NAME.pixels itself. So nobody waits for anybody's use.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +11,27 @@ import logging
 import os
 import shutil
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from trainables.engine.cache_lock import CacheLock, CacheUnavailable, WaitForMaker, is_still_at, lock_at_once
+
 SUFFIX = ".pixels"
 _UNFINISHED = ".unfinished"
+_LOCK = ".lock"
 _GIB = 2**30
 _LEFT_FREE = _GIB  # of the disk, for checkpoints and others
 _log = logging.getLogger(__name__)
 
+Fill = Callable[[np.memmap], Iterable[float] | None]
 
-class CacheFull(Exception):
+
+class CacheFull(CacheUnavailable):
     """A file does not fit into the cache; the message says why."""
 
 
@@ -44,51 +53,59 @@ class CacheFolder:
 
     Args:
         limit_gib: What its files may take together; None is what the disk has free, less 1 GiB.
+        stalled_s: How long a process that makes a file may show no progress before others do without it.
     """
 
     folder: Path
     limit_gib: float | None = None
+    stalled_s: float = 60.0
 
-    def file(self, name: str, num_bytes: int, fill: Callable[[np.memmap], None]) -> CacheFile:
+    def file(self, name: str, num_bytes: int, fill: Fill) -> CacheFile:
         """The file `name`; if there is none, `fill` writes it first.
 
-        One process fills and the others wait for it. Where it is killed, the next one is given what it
-        left; a new file is all zeros.
+        One process fills and the others wait for it, never for the use of a file. Where it is killed, the
+        next one is given what it left; a new file is all zeros.
+
+        Args:
+            fill: Writes the content. It may yield the fraction done as it goes, in [0, 1]: then a process
+                that hangs in it counts as stalled, otherwise only one that is stopped does.
 
         Raises:
             CacheFull: It does not fit, even without the files that nobody uses.
+            CacheUnavailable: The process that makes it shows no progress, or files cannot be locked there.
         """
         path = self.folder / f"{name}{SUFFIX}"
         self.folder.mkdir(parents=True, exist_ok=True)
+        wait = WaitForMaker(_lock_of(path), stalled_s=self.stalled_s)
         while (found := _opened(path, num_bytes)) is None:
-            with _locked(path.with_name(path.name + _UNFINISHED)) as unfinished:
-                if unfinished is None:  # who had the lock has finished it, or given up
+            with CacheLock.held(_lock_of(path), beat_s=self.stalled_s / 60) as lock:
+                if lock and not path.exists():
+                    self._fill(lock, path, num_bytes, fill)
                     continue
-                if path.exists():
-                    Path(unfinished.name).unlink()
-                else:
-                    self._fill(unfinished, path, num_bytes, fill)
+            wait.turn()
         return found
 
-    def _fill(
-        self, unfinished: BinaryIO, path: Path, num_bytes: int, fill: Callable[[np.memmap], None]
-    ) -> None:
-        temporary = Path(unfinished.name)
-        try:
-            self._make_room(num_bytes - temporary.stat().st_size, for_bytes=num_bytes)
-            _reserve(unfinished, num_bytes)
-            content = np.memmap(unfinished, np.uint8, "r+", shape=(num_bytes,))
-            fill(content)
-        except Exception:  # unlike a kill, it would happen again
-            temporary.unlink()
-            raise
-        content.flush()
-        temporary.replace(path)
+    def _fill(self, lock: CacheLock, path: Path, num_bytes: int, fill: Fill) -> None:
+        with _unfinished(path).open("ab+") as file:  # made if need be, and nothing in it is lost
+            try:
+                self._make_room(num_bytes - os.fstat(file.fileno()).st_size, for_bytes=num_bytes)
+                _reserve(file, num_bytes)
+                content = np.memmap(file, np.uint8, "r+", shape=(num_bytes,))
+                for fraction in fill(content) or ():
+                    lock.fraction = fraction
+                os.fsync(file.fileno())  # unlike the flush, it lets this process show that it lives
+                content.flush()
+            except Exception:  # unlike a kill, it would happen again
+                _unfinished(path).unlink(missing_ok=True)
+                raise
+        with suppress(FileNotFoundError):  # where locks do not reach other nodes, one of those was first
+            _unfinished(path).replace(path)
 
     def _make_room(self, num_bytes: int, *, for_bytes: int) -> None:
         """Evict the files unused for longest until `num_bytes` more fit; none if that is not enough."""
-        unused = sorted(self._files(), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-        most = self._room() + sum(path.stat().st_size for path in unused)
+        files = self._files()
+        unused = sorted(files, key=lambda path: files[path].st_mtime_ns, reverse=True)
+        most = self._room() + sum(stat.st_size for stat in files.values())
         while num_bytes > (room := self._room()):
             if not unused or num_bytes > most:
                 limit = (
@@ -102,43 +119,44 @@ class CacheFolder:
         free = shutil.disk_usage(self.folder).free - _LEFT_FREE
         if self.limit_gib is None:
             return free
-        used = sum(path.stat().st_size for path in self._files())
+        used = sum(stat.st_size for stat in self._files().values())
         return min(free, int(self.limit_gib * _GIB) - used)
 
-    def _files(self) -> list[Path]:
-        return [*self.folder.glob(f"*{SUFFIX}"), *self.folder.glob(f"*{SUFFIX}{_UNFINISHED}")]
+    def _files(self) -> dict[Path, os.stat_result]:
+        files = {}
+        for ending in (SUFFIX, SUFFIX + _UNFINISHED):
+            for path in self.folder.glob(f"*{ending}"):
+                with suppress(FileNotFoundError):  # another process evicts too
+                    files[path] = path.stat()
+        return files
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(path.name + _UNFINISHED)
+
+
+def _lock_of(path: Path) -> Path:
+    """What is locked to make a file, of its own name or of the unfinished one's."""
+    return path.with_name(path.name.removesuffix(_UNFINISHED) + _LOCK)
 
 
 def _opened(path: Path, num_bytes: int) -> CacheFile | None:
     """The whole file, kept from eviction and marked as used now; None if there is none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        file = path.open("rb")
     except FileNotFoundError:
         return None
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-    if not _is_still_at(path, descriptor):
-        os.close(descriptor)
-        return None
-    os.utime(path)
-    return CacheFile(np.memmap(path, np.uint8, "c", shape=(num_bytes,)), descriptor)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO | None]:
-    """The file, which no other process has at the same time; None if it went while this one waited.
-
-    The system frees the lock of a process that dies.
-    """
-    with path.open("ab+") as file:  # made if need be, and nothing in it is lost
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file if _is_still_at(path, file.fileno()) else None
-
-
-def _is_still_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if not lock_at_once(file.fileno(), fcntl.LOCK_SH, path) or not is_still_at(path, file.fileno()):
+            return None  # it is being evicted
+        if size != num_bytes:
+            _log.warning("%s has %d bytes in place of %d and is made again", path, size, num_bytes)
+            path.unlink(missing_ok=True)
+            return None
+        with suppress(PermissionError):  # somebody else's file: then its owner's uses count
+            os.utime(path)
+        return CacheFile(np.memmap(file, np.uint8, "c", shape=(num_bytes,)), os.dup(file.fileno()))
 
 
 def _reserve(file: BinaryIO, num_bytes: int) -> None:
@@ -150,8 +168,18 @@ def _reserve(file: BinaryIO, num_bytes: int) -> None:
 
 
 def _evict(path: Path) -> None:
-    """Delete a file, unless a process uses or writes it."""
-    with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
-        _log.info("%s was unused for longest and is deleted", path)
+    """Delete a file, unless a process uses or makes it. Nobody is waited for."""
+    locked = _lock_of(path) if path.suffix == _UNFINISHED else path
+    flags = os.O_RDWR | (
+        os.O_CREAT if locked != path else 0
+    )  # NFS locks exclusively only what can be written
+    with suppress(FileNotFoundError, PermissionError, CacheUnavailable):
+        descriptor = os.open(locked, flags)
+        try:
+            if lock_at_once(descriptor, fcntl.LOCK_EX, locked) and is_still_at(locked, descriptor):
+                path.unlink()
+                if locked != path:
+                    locked.unlink()
+                _log.info("%s was unused for longest and is deleted", path)
+        finally:
+            os.close(descriptor)

@@ -17,7 +17,8 @@ from trainables.engine.bug_reports.features import FEATURES, fill_features
 from trainables.engine.bug_reports.project import Project
 from trainables.engine.bug_reports.stdlib import stdlib_project
 from trainables.engine.bug_reports.table import read_table
-from trainables.engine.cache_folder import CacheFile, CacheFolder, CacheFull
+from trainables.engine.cache_folder import CacheFile, CacheFolder
+from trainables.engine.cache_lock import CacheUnavailable
 from trainables.nearest import no_such_source
 
 SOURCES = ("python-stdlib", "reports:FILE.tsv?tree=FOLDER", "either with &split=report at its end")
@@ -152,7 +153,7 @@ def _features(
     num_bytes = 4 * int(np.prod(shape))
     try:
         file = cache.file(name, num_bytes, fill)
-    except CacheFull as error:
+    except CacheUnavailable as error:
         _log.warning("bug features are kept in memory: %s", error)
         content = np.zeros(num_bytes, dtype=np.uint8)
         fill(content)

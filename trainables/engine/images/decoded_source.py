@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 
 from trainables.contract import DataError
-from trainables.engine.cache_folder import CacheFile, CacheFolder, CacheFull
+from trainables.engine.cache_folder import CacheFile, CacheFolder
+from trainables.engine.cache_lock import CacheUnavailable
 from trainables.engine.images.decoding import Decoded, Pictures, decode_all
 from trainables.engine.images.pixels import Pixels, ResizedPixels, StoredPixels, StreamedPixels
 from trainables.engine.images.resolution import resized_set, shape_px
@@ -37,7 +39,8 @@ def decoded_source(
 
     Smaller images are made from those: 20 times as fast as decoding, and as near to it as
     one way of decoding is to another. So a ladder's next resolution need not be prepared ahead. Where
-    the cache has no room, pictures are decoded whenever they are needed, to the same values.
+    the cache has no room, cannot lock files, or another process decodes without getting on, pictures are
+    decoded whenever they are needed, to the same values.
 
     Args:
         name: What the cache calls the pictures; names their content.
@@ -79,20 +82,29 @@ class _PictureStore:
     num_threads: int
 
     def decoded(self, side: int) -> tuple[Pixels, np.ndarray, dict[str, str]]:
-        """Pixels from the files, which pictures can be read, and the reason if the cache had no room."""
+        """Pixels from the files, which pictures can be read, and why the cache does not have them."""
         shape = shape_px(side, self.pictures.width_share)
         try:
             file, decoded = self._decoded_file(f"{self.name}-{side}px", side, kept=shape)
-        except CacheFull as full:
-            notes = {"cache": f"pictures are decoded anew each epoch: {full}"}
+        except CacheUnavailable as reason:
+            note = f"pictures are decoded anew each epoch: {reason}"
         else:
             return StoredPixels(_images(decoded.images), held=file), decoded.is_readable, {}
-        _log.warning("%s: %s", self.name, notes["cache"])
-        try:  # the same split as with a cache, so every picture is looked at once: 1 byte each
+        is_readable = self._readable(side)  # the same split as with a cache: every picture is looked at once
+        _log.warning("%s: %s", self.name, note)
+        streamed = StreamedPixels(self.pictures, side, num_threads=self.num_threads)
+        return streamed, is_readable, {"cache": note}
+
+    def _readable(self, side: int) -> np.ndarray:
+        """Which pictures can be read: 1 byte each, in the cache or, without one, in this process."""
+        try:
             _, checked = self._decoded_file(f"{self.name}-{side}px-checked", side, kept=(0, 0))
-        except CacheFull as full:
-            raise DataError(f"{self.cache.folder} has not even room for one byte a picture: {full}") from full
-        return StreamedPixels(self.pictures, side, num_threads=self.num_threads), checked.is_readable, notes
+        except CacheUnavailable:
+            num_pictures = self.pictures.num_pictures
+            marks = np.zeros(Decoded.num_bytes(num_pictures, (0, 0)), dtype=np.uint8)
+            checked = Decoded.view(marks, num_pictures, (0, 0))
+            deque(decode_all(self.pictures, checked, side, flush=_no_flush), maxlen=0)
+        return checked.is_readable
 
     def resized(self, larger: Pixels, larger_side: int, side: int) -> Pixels:
         """Pixels from larger ones, themselves kept if those are and the cache has room."""
@@ -101,25 +113,26 @@ class _PictureStore:
             return ResizedPixels(larger, side, share)
         images, shape = larger.images, (len(larger.images), *shape_px(side, share), 3)
 
-        def fill(content: np.memmap) -> None:
+        def fill(content: np.memmap) -> Iterator[float]:
             smaller = content.reshape(shape)
             for start in range(0, len(images), _RESIZED_AT_ONCE):
+                yield start / len(images)
                 part = slice(start, start + _RESIZED_AT_ONCE)
                 smaller[part] = resized_set(images[part], side, share).permute(0, 2, 3, 1).numpy()
 
         try:
             file = self.cache.file(f"{self.name}-{side}px-of-{larger_side}px", int(np.prod(shape)), fill)
-        except CacheFull as full:
-            _log.warning("%s: each batch is resized to %d px anew: %s", self.name, side, full)
+        except CacheUnavailable as reason:
+            _log.warning("%s: each batch is resized to %d px anew: %s", self.name, side, reason)
             return ResizedPixels(larger, side, share)
         return StoredPixels(_images(file.content.reshape(shape)), held=file)
 
     def _decoded_file(self, name: str, side: int, *, kept: tuple[int, int]) -> tuple[CacheFile, Decoded]:
         num_pictures = self.pictures.num_pictures
 
-        def fill(content: np.memmap) -> None:
+        def fill(content: np.memmap) -> Iterator[float]:
             decoded = Decoded.view(content, num_pictures, kept)
-            decode_all(self.pictures, decoded, side, flush=content.flush)
+            return decode_all(self.pictures, decoded, side, flush=content.flush)
 
         file = self.cache.file(name, Decoded.num_bytes(num_pictures, kept), fill)
         return file, Decoded.view(file.content, num_pictures, kept)
@@ -128,3 +141,7 @@ class _PictureStore:
 def _images(pixels: np.ndarray) -> Tensor:
     """(n, height, width, 3) as (n, 3, height, width), the memory shared."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def _no_flush() -> None:
+    """For marks that lie in memory."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -83,8 +83,10 @@ class Decoded:
         return np.asarray(self.marks == _READABLE)
 
 
-def decode_all(pictures: Pictures, decoded: Decoded, side: int, *, flush: Callable[[], None]) -> None:
-    """Decode what `decoded` does not have yet, with a thread per core.
+def decode_all(
+    pictures: Pictures, decoded: Decoded, side: int, *, flush: Callable[[], None]
+) -> Iterator[float]:
+    """Decode what `decoded` does not have yet, with a thread per core; yields the fraction done.
 
     Processes are no faster than threads on few cores, for Pillow decodes outside Python's lock.
 
@@ -106,12 +108,17 @@ def decode_all(pictures: Pictures, decoded: Decoded, side: int, *, flush: Callab
         return _READABLE
 
     left = np.flatnonzero(decoded.marks == _NOT_YET)
+    num_done = pictures.num_pictures - len(left)
     with ThreadPoolExecutor(num_cores()) as pool:
         for start in range(0, len(left), _AT_ONCE):
             part = left[start : start + _AT_ONCE]
-            marks = list(pool.map(mark, part.tolist()))
+            marks: list[int] = []
+            for one in pool.map(mark, part.tolist()):
+                yield (num_done + len(marks)) / pictures.num_pictures
+                marks.append(one)
             flush()
             decoded.marks[part] = marks
+            num_done += len(part)
     _check_unreadable(pictures, np.flatnonzero(decoded.marks == _UNREADABLE).tolist(), side)
 
 
