@@ -36,6 +36,7 @@ MAY_USE = {
 SHARED_WORDS = {
     "trainables.command.template",
     "trainables.contract",
+    "trainables.data_summary",
     "trainables.load",
     "trainables.checkpoint",
     "trainables.atomic_write",

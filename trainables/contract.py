@@ -201,7 +201,8 @@ class Trainable:
         start: Makes a training. The budget is the horizon that learning-rate schedules span.
         weights: The files that `start` will want for given hparams.
         check_data: Looks at the data without decoding it, for the look before a run, within seconds:
-            gives what should be known of it, and raises DataError if it cannot be used.
+            gives what should be known of it, as notes or as a `data_summary.DataSummary`, and raises
+            DataError if it cannot be used.
         check_device: The same for the device that `Env.device` will name; raises RuntimeError.
         overfit: What `Env.is_overfit` must come to; None where no weights are learnt.
         has_test: False where there is no test set: `test` is not called then.

@@ -21,6 +21,7 @@ _NOT_TRAINABLES = {
     "atomic_write",
     "checkpoint",
     "contract",
+    "data_summary",
     "engine",
     "gpu",
     "load",

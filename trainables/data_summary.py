@@ -1,0 +1,122 @@
+"""What was found in a data source before a run: plain data that the search prints, keeps and shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, overload
+
+_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """What a source has that is not used.
+
+    Attributes:
+        reason: A noun in the singular, such as "dead link" or "empty class".
+        count: How many there are.
+        names: The first few of them, or all.
+    """
+
+    reason: str
+    count: int
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        named = ", ".join((*self.names[:_NAMED], *(["..."] if self.count > _NAMED else [])))
+        return f"left out, {self.reason}: {self.count}" + (f" ({named})" if self.names else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSummary(Sequence[str]):
+    """What a data source holds. As a sequence it is the lines that say so.
+
+    `Trainable.check_data` may return one in place of a plain list of notes: whoever prints notes prints
+    its lines, and the search also keeps it as data, for the report. A reader fills what it knows and
+    leaves the rest empty: an empty attribute has no line.
+
+    Attributes:
+        num_examples: Those that are used, of all parts.
+        unit: What an example is, in the plural.
+        classes: How many examples each class has; of boxes, how many objects.
+        class_unit: What is counted there, where it is not examples: "objects".
+        parts: How many examples "train", "val" and "test" have as trials will see them.
+        split_off: The parts that the program splits off the training part.
+        sizes_px: Width and height of the smallest, the median and the largest picture, by area.
+        num_sized: How many pictures were measured for that, if not all.
+        left_out: What is not used, by reason.
+        notes: Whatever else should be known, a sentence each, such as what is done with 16-bit pictures.
+    """
+
+    num_examples: int
+    unit: str = "pictures"
+    classes: Mapping[str, int] = field(default_factory=dict)
+    class_unit: str = ""
+    parts: Mapping[str, int] = field(default_factory=dict)
+    split_off: tuple[str, ...] = ()
+    sizes_px: tuple[tuple[int, int], ...] = ()
+    num_sized: int | None = None
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> DataSummary:
+        """What `to_dict` gave, also after JSON has made lists of its tuples."""
+        left_out = tuple(LeftOut(**{**one, "names": tuple(one["names"])}) for one in content["left_out"])
+        return cls(
+            **{
+                **content,
+                "split_off": tuple(content["split_off"]),
+                "sizes_px": tuple((width, height) for width, height in content["sizes_px"]),
+                "left_out": left_out,
+                "notes": tuple(content["notes"]),
+            }
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def lines(self) -> list[str]:
+        """Everything, a sentence a line."""
+        return [
+            self._counts(),
+            *([self._parts()] if self.parts else []),
+            *([self._sizes()] if self.sizes_px else []),
+            *map(str, self.left_out),
+            *self.notes,
+        ]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        return self.lines[index]
+
+    def _counts(self) -> str:
+        text = f"{self.num_examples} {self.unit}"
+        if not self.classes:
+            return text
+        smallest, largest = (pick(self.classes, key=self.classes.__getitem__) for pick in (min, max))
+        counted = f", {sum(self.classes.values())} {self.class_unit}" if self.class_unit else ""
+        text = f"{text}{counted} of {len(self.classes)} classes"
+        if self.classes[smallest] == self.classes[largest]:
+            return f"{text}, {self.classes[smallest]} of each"
+        return f"{text}: {self.classes[smallest]} ({smallest}) to {self.classes[largest]} ({largest})"
+
+    def _parts(self) -> str:
+        sizes = ", ".join(f"{count} {part}" for part, count in self.parts.items())
+        return sizes + (f"; {' and '.join(self.split_off)} split off train" if self.split_off else "")
+
+    def _sizes(self) -> str:
+        measured = "" if self.num_sized is None else f" ({self.num_sized} were measured)"
+        sizes = [f"{width} x {height}" for width, height in self.sizes_px]
+        if len(set(sizes)) == 1:
+            return f"all of {sizes[0]} px{measured}"
+        smallest, median, largest = sizes
+        return f"{smallest} to {largest} px, median {median}{measured}"
