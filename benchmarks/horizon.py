@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from search.budget import Ladder
 from search.energy import EnergyReading, EnergySources
 from search.ledger.history import TrialRecord
 from search.trial import EpochRow, run_trial
+from search.trial.stretch import Stretch
 from search.trial.task import cache_folder
 from search.trust import Correlation, rung_trust
 from trainables.contract import Budget, Diverged, Env, Horizon
@@ -73,6 +75,12 @@ class NoMeter:
     """Measures nothing: the benchmark counts CPU seconds."""
 
     sources, lease = EnergySources(), ""
+
+    def starting(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def read_start(self) -> EnergyReading:
+        return EnergyReading()
 
     def read(self) -> EnergyReading:
         return EnergyReading()
@@ -152,8 +160,11 @@ def _train(job: Job, folder: Path) -> None:
     hparams = trainable.hparams(**points()[job.point])
     scores, cpu_s = [0.0] * len(job.ladder.rungs), [0.0] * len(job.ladder.rungs)
     try:
-        for row in run_trial(trainable, hparams, job.ladder, env, NoMeter(), clock=time.process_time):
-            cpu_s[row.rung :] = [spent + row.seconds for spent in cpu_s[row.rung :]]
+        meter = NoMeter()
+        stretch = Stretch(meter, time.process_time)
+        for row in run_trial(trainable, hparams, job.ladder, env, meter, stretch=stretch):
+            epoch_s = row.total_s + (row.start_s or 0.0)
+            cpu_s[row.rung :] = [spent + epoch_s for spent in cpu_s[row.rung :]]
             if row.is_rung_end:
                 scores[row.rung] = row.metrics[_METRIC]
     except Diverged:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -78,6 +79,15 @@ class OneLease:
     @property
     def sources(self) -> EnergySources:
         return self._node.sources(self.lease)
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        self._node.begin_start(self.lease)
+        yield
+        self._node.end_start(self.lease)
+
+    def read_start(self) -> EnergyReading:
+        return self._node.read_start(self.lease)
 
     def read(self) -> EnergyReading:
         return self._node.read(self.lease)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,12 @@ class SteadyMeter:
 
     def __init__(self) -> None:
         self._reads = 0
+
+    def starting(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def read_start(self) -> EnergyReading:
+        return EnergyReading(gpu_mj=0, cpu_mj=0)
 
     def read(self) -> EnergyReading:
         self._reads += 1

@@ -176,7 +176,7 @@ def test_a_changed_column_of_the_load_is_found(tmp_path: Path) -> None:
     tables = written(scene.run)
     tables["devices.csv"][0]["energy_background_j"] = "4.0"
     problems = checked_tables(tables).problems
-    assert problems == ["devices.csv, session 0, GPU-one: its five parts make 9.0 J of 10.0 J"]
+    assert problems == ["devices.csv, session 0, GPU-one: its six parts make 9.0 J of 10.0 J"]
 
 
 def test_the_limit_counts_the_load_of_this_session_and_of_earlier_ones(tmp_path: Path) -> None:

@@ -189,9 +189,43 @@ def test_the_power_temperature_and_clocks_of_the_device_are_means_over_the_lease
     counter.raw_mj = 1_300_000
     account.tick(4.0)
     record = account.record("a")
-    assert (record.power_mean_w, record.power_max_w) == (325.0, 400.0)
+    assert (record.power_mean_w, record.power_min_w, record.power_max_w) == (325.0, 100.0, 400.0)
     assert (record.util_mean, record.temp_mean_c) == (0.5, 55.0)
     assert (record.sm_clock_mean_mhz, record.memory_clock_mean_mhz) == (1237.5, None)
+
+
+def test_the_smallest_watts_are_those_of_training_and_not_of_a_start() -> None:
+    """While a worker imports, the device idles at 60 W."""
+
+    class Gauges:
+        labels = GpuLabels()
+        power_w: float | None = 60.0
+
+        def state(self) -> GpuState:
+            return GpuState(power_w=self.power_w)
+
+        def processes_mib(self) -> None:
+            return None
+
+        def use_s(self) -> None:
+            return None
+
+    counter, gauges = FakeCounter(), Gauges()
+    account = DeviceAccount(Device(name="GPU-a", kind="gpu", counter=counter, gauges=gauges), 0.0)
+    account.open("a", Fraction(1), HOLDER, 0.0, is_starting=True)
+    for now_s, power_w in ((1.0, 60.0), (2.0, 60.0)):
+        gauges.power_w, counter.raw_mj = power_w, round(60_000 * now_s)
+        account.tick(now_s)
+    gauges.power_w = 90.0
+    account.end_start("a", 2.0)
+    for now_s, power_w in ((3.0, 300.0), (4.0, None), (5.0, 210.0)):
+        gauges.power_w, counter.raw_mj = power_w, counter.raw_mj + 240_000
+        account.tick(now_s)
+    record = account.record("a")
+    assert (record.power_min_w, record.power_max_w, record.power_mean_w) == (210.0, 300.0, 240.0)
+    assert (record.start_mj, record.total_mj) == (120_000, 720_000)
+    row = account.row()
+    assert (row["energy_trials_j"], row["energy_starts_j"], row["energy_device_j"]) == (720.0, 120.0, 840.0)
 
 
 def test_the_label_is_that_of_the_worst_method_above_a_twentieth_of_the_joules() -> None:
@@ -216,6 +250,7 @@ STEP = st.one_of(
     ),
     st.tuples(st.just("open"), st.sampled_from("abcd"), st.integers(1, 10_000)),
     st.tuples(st.just("close"), st.sampled_from("abcd")),
+    st.tuples(st.just("start"), st.sampled_from("abcd"), st.booleans()),
     st.tuples(st.just("reset"), st.integers(0, 10**5)),
     st.tuples(st.just("lose")),
     st.tuples(st.just("read")),
@@ -245,6 +280,9 @@ def play(history: list[tuple[object, ...]], *, is_rest_external: bool) -> None:
                 bench.open(open_now[slot], Fraction(parts, 10_000), key=slot)
             case "close", [str(slot)] if slot in open_now:
                 account.close(open_now.pop(slot), bench.now_s)
+            case "start", [str(slot), bool(begins)] if slot in open_now:
+                phase = account.begin_start if begins else account.end_start
+                phase(open_now[slot], bench.now_s)
             case "reset", [int(value)]:
                 raw_mj = bench.counter.raw_mj = value
                 account.tick(bench.now_s)
@@ -265,7 +303,10 @@ def play(history: list[tuple[object, ...]], *, is_rest_external: bool) -> None:
         assert min(account.external_mj, account.idle_mj, account.gap_mj) >= 0
     bench.counter.raw_mj = raw_mj
     bench.cut()
-    row, trials_mj = account.row(), sum(account.record(name).total_mj for name in names)
+    row, trials_mj = (
+        account.row(),
+        sum(account.record(name).total_mj + account.record(name).start_mj for name in names),
+    )
     ledger_mj = trials_mj + account.external_mj + account.idle_mj + account.gap_mj
     assert ledger_mj + bench.counter.unaccounted_mj == raw_mj - 5000
     assert row["counter_end_mj"] == raw_mj

@@ -38,9 +38,11 @@ def test_an_untouched_run_adds_up(tmp_path: Path) -> None:
     ("table", "column", "value", "complaint"),
     [
         ("trials.csv", "energy_j", "9.0", "energy_j is 9.0, its parts make 10.0"),
-        ("devices.csv", "energy_idle_j", "1.0", "its five parts make 31.0"),
+        ("devices.csv", "energy_idle_j", "1.0", "its six parts make 31.0"),
         ("devices.csv", "counter_end_mj", "99", "the counter moved -0.901 J"),
+        ("devices.csv", "energy_starts_j", "1.0", "its six parts make 33.0"),
         ("devices.csv", "residual_j", "0.5", "residual_j is 0.5, must be 0"),
+        ("trials.csv", "energy_start_j", "1.0", "starts: devices gave 0.0 J, trials have 1.0 J"),
         ("energy.csv", "energy_gpu_j", "11.0", "in trials.csv, 11.0 in energy.csv"),
     ],
 )

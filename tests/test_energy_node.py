@@ -223,6 +223,7 @@ def test_the_columns_of_a_trial_are_all_there(node: Node) -> None:
         "exclusive_frac": 1.0,
         "coverage_frac": 1.0,
         "gpu_power_mean_w": 270.0,
+        "gpu_power_min_w": None,
         "gpu_power_max_w": None,
         "gpu_util_mean": 0.5,
         "gpu_temp_mean_c": 60.0,

@@ -113,7 +113,7 @@ def test_the_table_of_runs_has_config_and_summary_beside_their_states(tmp_path: 
     columns, rows = run_table(run.space, trials)
     assert columns == [
         *("Name", "State", "Tags", "Created", "Runtime", "Sweep", "Notes", "fate", "score"),
-        *("val_accuracy", "num_samples", "epochs", "seconds", "energy_j"),
+        *("val_accuracy", "num_samples", "epochs", "seconds", "start_s", "energy_j"),
     ]
     fine, failed = rows
     assert (fine["Name"], fine["State"], fine["Tags"], fine["val_accuracy"], fine["epochs"]) == (
@@ -155,7 +155,7 @@ def test_every_trial_has_its_curves_and_hparams_as_events(tmp_path: Path) -> Non
     tags = {value.tag for event in seen for value in event.summary.value}
     assert tags == {
         *("_hparams_/experiment", "_hparams_/session_start_info", "_hparams_/session_end_info"),
-        *("val_accuracy", "num_samples", "epoch_s", "epoch_j", "epochs", "seconds", "energy_j"),
+        *("val_accuracy", "num_samples", "epoch_s", "epoch_j", "epochs", "seconds", "start_s", "energy_j"),
     }
 
 

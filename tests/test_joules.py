@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +38,12 @@ class EpochMeter:
     def __init__(self, *epochs_mj: int | None, sources: EnergySources = GPU) -> None:
         self.sources, self._epochs_mj = sources, list(epochs_mj)
         self._total_mj = self._num_reads = 0
+
+    def starting(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def read_start(self) -> EnergyReading:
+        return EnergyReading()
 
     def read(self) -> EnergyReading:
         place, self._num_reads = self._num_reads % 3, self._num_reads + 1

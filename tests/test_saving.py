@@ -9,6 +9,7 @@ import pytest
 from made_runs import SteadyMeter, fateful_space, kept, listed, made_space
 
 from search.cluster.trial_log import open_log
+from search.cluster.worker import TrialWorker
 from search.ledger import Ledger
 from search.ledger.history import History
 from search.run import Run
@@ -17,6 +18,7 @@ from search.run.keeping import Keeper
 from search.trial import EpochRow
 from search.trial.failure import Failure
 from search.trial.saving import read_state, save_state
+from search.trial.task import task_for
 from trainables.checkpoint import save_checkpoint
 
 
@@ -115,6 +117,31 @@ def test_a_log_that_the_disk_does_not_take_costs_lines_only(tmp_path: Path) -> N
     for path in (tmp_path / "trial" / "full.txt", tmp_path / "gone" / "trial" / "log.txt"):
         with open_log(path) as log:
             assert log.write("dropped\n") == 8
+
+
+def test_a_trials_log_has_a_line_for_each_epoch_it_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker goes on with a paused trial from its checkpoint, and is given the row it was saved after."""
+    monkeypatch.setattr("search.cluster.worker._node_meter", lambda: None)
+    space = made_space(tmp_path)
+    task = task_for(space, trial_id="trial-0000", hparams={}, seed=1, folder=tmp_path / "trial-0000")
+
+    def train(num_steps: int) -> list[EpochRow]:
+        worker = TrialWorker.__new__(TrialWorker)
+        worker.setup({"task": task})
+        return [worker.step()["row"] for _ in range(num_steps)]
+
+    def logged() -> list[str]:
+        return [line.split("  ")[0] for line in task.log.read_text().splitlines()]
+
+    assert [row.is_replay for row in train(1)] == [False]
+    assert [row.is_replay for row in train(3)] == [True, False, False]
+    assert logged() == ["epoch 1", "epoch 2", "epoch 3"]
+    task.log.write_text("epoch 1  rung 0\nepoch 2  rung 1\n")  # the worker was lost before it wrote the third
+    train(2)
+    assert logged() == ["epoch 1", "epoch 2", "epoch 3", "epoch 4"]
+    assert "  (start " in task.log.read_text().splitlines()[-1]
 
 
 def test_a_trial_that_loses_a_worker_again_is_tried_again_if_it_got_further(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from made_runs import SteadyMeter
 from search.budget import Ladder
 from search.energy import EnergyReading
 from search.trial import Checkpointing, EpochRow, run_trial
+from search.trial.stretch import Stretch
 from trainables.checkpoint import load_checkpoint
 from trainables.contract import Budget, Env
 from trainables.load import load_trainable
@@ -21,9 +23,12 @@ TOY = load_trainable("toy")
 LADDER = Ladder((Budget(epochs=1, subset=0.25), Budget(epochs=3, subset=0.5), Budget(epochs=4, subset=1.0)))
 
 
-def rows(folder: Path, count: int | None = None, **options: object) -> list[EpochRow]:
-    env = Env(data="none", data_seed=0, seed=1, cache_dir=folder)
-    running = run_trial(TOY, TOY.hparams(), LADDER, env, SteadyMeter(), **options)  # type: ignore[arg-type]
+def rows(
+    folder: Path, count: int | None = None, clock: Callable[[], float] | None = None, **options: object
+) -> list[EpochRow]:
+    env, meter = Env(data="none", data_seed=0, seed=1, cache_dir=folder), SteadyMeter()
+    stretch = Stretch(meter, clock) if clock else None
+    running = run_trial(TOY, TOY.hparams(), LADDER, env, meter, stretch=stretch, **options)  # type: ignore[arg-type]
     return [row for _, row in zip(range(count or 99), running, strict=False)]
 
 
@@ -46,7 +51,8 @@ def test_every_stretch_of_time_and_energy_is_in_exactly_one_row(tmp_path: Path) 
         return clock.now_s
 
     done = rows(tmp_path, clock=ticking)
-    assert sum(row.seconds for row in done) == clock.now_s - 10.5
+    spent_s = [row.seconds + (row.start_s or 0) + (row.overhead_s or 0) for row in done]
+    assert sum(spent_s) == clock.now_s - 10.5
     assert EnergyReading.sum(row.energy for row in done) == EnergyReading(gpu_mj=400, cpu_mj=80)
 
 

@@ -29,7 +29,7 @@ class EnergyAccount:
 
     def begin(self, history: History) -> None:
         """Take what earlier sessions used as given."""
-        self._earlier_mj = history.energy.total_mj or 0
+        self._earlier_mj = history.trials_mj or 0
         self._earlier_beside_mj = history.sessions.beside_mj
 
     def close_leases(self, trial_id: str) -> None:
@@ -61,11 +61,12 @@ class EnergyAccount:
 
     def spent_j(self, history: History) -> float | None:
         """Trials, background and idle devices of all sessions; what others used is not the run's."""
-        reported_mj = history.energy.total_mj
+        reported_mj = history.trials_mj
         if reported_mj is None and not self._rows:
             return None
         reported_mj = reported_mj or 0
-        known_mj = sum(millijoules(row, "energy_trials_j") for row in self._rows)
+        columns = ("energy_trials_j", "energy_starts_j")
+        known_mj = sum(millijoules(row, column) for row in self._rows for column in columns)
         unreported_mj = max(0, known_mj - (reported_mj - self._earlier_mj))
         beside_mj = sum(map(beside_trials_mj, self._rows)) + self._earlier_beside_mj
         return (reported_mj + unreported_mj + beside_mj) / 1000

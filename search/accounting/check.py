@@ -11,7 +11,7 @@ from search.accounting.lost import NodeKind, node_kind
 Row = Mapping[str, str]
 _KINDS = ("gpu", "cpu", "dram", "estimated")
 _SPLIT = (
-    *("energy_trials_j", "energy_background_j", "energy_external_j", "energy_idle_j"),
+    *("energy_trials_j", "energy_starts_j", "energy_background_j", "energy_external_j", "energy_idle_j"),
     "energy_unaccounted_j",
 )
 _GPU_PARTS = ("energy_gpu_active_j", "energy_gpu_context_j", "energy_gpu_idle_share_j")
@@ -56,6 +56,7 @@ def check_energy(
     if devices:
         for kind in _KINDS:
             _compare(kind, trials, devices, check)
+        _compare_starts(trials, devices, check)
     unknown = {kind for kind in _KINDS if any(not row[f"energy_{kind}_j"] for row in trials)}
     for key, mj in (reported or {}).items():
         if key[1] not in unknown:
@@ -66,13 +67,13 @@ def check_energy(
 def _device_problems(row: Row) -> list[str]:
     where = f"devices.csv, session {row['session']}, {row['device']}"
     used = _joules(row["energy_device_j"])
-    split = _sum(row.get(name, "") for name in _SPLIT)  # before --background there was no such column
+    split = _sum(row.get(name, "") for name in _SPLIT)  # two of them are younger than the others
     moved = Decimal(int(row["counter_end_mj"]) - int(row["counter_start_mj"])) / 1000
     problems = []
     if moved != used:
         problems.append(f"{where}: the counter moved {moved} J, energy_device_j is {used} J")
     if split != used:
-        problems.append(f"{where}: its five parts make {split} J of {used} J")
+        problems.append(f"{where}: its six parts make {split} J of {used} J")
     if _joules(row["residual_j"]):
         problems.append(f"{where}: residual_j is {row['residual_j']}, must be 0")
     return problems
@@ -124,6 +125,19 @@ def _compare(kind: str, trials: Sequence[Row], devices: Sequence[Row], check: En
         )
     else:
         check.problems.append(f"{kind}: devices gave {given} J to trials, trials.csv has {got} J")
+
+
+def _compare_starts(trials: Sequence[Row], devices: Sequence[Row], check: EnergyCheck) -> None:
+    """The starts of trials, of all kinds of devices together; journals of before know of none."""
+    given = _sum(row.get("energy_starts_j", "") for row in devices)
+    got = _sum(row.get("energy_start_j", "") for row in trials)
+    if given == got:
+        return
+    text = f"starts: devices gave {given} J, trials have {got} J"
+    if all(row["is_closed"] == "True" for row in devices):
+        check.problems.append(text)
+    else:
+        check.notes.append(f"{text}; a session was killed, or a node lost, between two readings")
 
 
 def _compare_node(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.energy import EnergyReading
@@ -12,11 +12,16 @@ from search.ledger.sessions import DeviceRow, millijoules
 NodeKind = tuple[str, str]  # the id that names of leases begin with; "gpu", "cpu", "dram" or "estimated"
 
 
-def reported_mj(history: History) -> dict[NodeKind, int] | None:
-    """By node and kind of device, what the trials have; None where leases do not name their nodes."""
+def reported_mj(history: History, *, of_starts: bool = False) -> dict[NodeKind, int] | None:
+    """By node and kind of device, what the trials have; None where leases do not name their nodes.
+
+    Args:
+        of_starts: What their starts have instead.
+    """
     reported: dict[NodeKind, int] = {}
     for trial in history.trials.values():
-        for lease, energy in trial.joules.by_lease().items():
+        by_lease = trial.joules.starts_by_lease() if of_starts else trial.joules.by_lease()
+        for lease, energy in by_lease.items():
             node, slash, _ = lease.partition("/")
             if not slash:
                 return None
@@ -31,20 +36,31 @@ def without_lost(history: History) -> list[list[Mapping[str, Any]]]:
     An attempt that dies with its node, or with its driver, leaves what it used since its last epoch in the
     device's last row alone, and one that had no epoch yet leaves no other trace.
     """
-    sessions, reported = history.sessions.all, reported_mj(history)
-    goes_on = history.ended is None
-    if reported is None:
-        return [list(session.devices) for session in sessions]
-    surplus = _surplus_mj(history, reported)
+    tables = [list(session.devices) for session in history.sessions.all]
+    for column, of_starts in (("energy_trials_j", False), ("energy_starts_j", True)):
+        reported = reported_mj(history, of_starts=of_starts)
+        if reported is not None:
+            tables = _without_surplus(history, tables, column, reported)
+    return tables
+
+
+def _without_surplus(
+    history: History,
+    before: Sequence[Sequence[DeviceRow]],
+    column: str,
+    reported: Mapping[NodeKind, int],
+) -> list[list[DeviceRow]]:
+    sessions, goes_on = history.sessions.all, history.ended is None
+    surplus = _surplus_mj(history, column, reported)
     tables = []
-    for session in sessions:
+    for session, devices in zip(sessions, before, strict=True):
         is_over = not (goes_on and session is sessions[-1])
         rows = []
-        for row in session.devices:
+        for row in devices:
             key = node_kind(row)
             is_open = is_over and not row.get("is_closed", session.is_closed)
-            lost_mj = min(surplus.get(key, 0), millijoules(row, "energy_trials_j")) if is_open else 0
-            rows.append(_moved(row, lost_mj) if lost_mj > 0 else row)
+            lost_mj = min(surplus.get(key, 0), millijoules(row, column)) if is_open else 0
+            rows.append(_moved(row, column, lost_mj) if lost_mj > 0 else row)
             surplus[key] = surplus.get(key, 0) - max(0, lost_mj)
         tables.append(rows)
     return tables
@@ -55,20 +71,22 @@ def node_kind(row: Mapping[str, Any]) -> NodeKind:
     return row["node"].rpartition("/")[2], row["kind"]
 
 
-def _surplus_mj(history: History, reported: Mapping[NodeKind, int]) -> dict[NodeKind, int]:
+def _surplus_mj(history: History, column: str, reported: Mapping[NodeKind, int]) -> dict[NodeKind, int]:
     given: dict[NodeKind, int] = {}
     for session in history.sessions.all:
         for row in session.devices:
-            given[node_kind(row)] = given.get(node_kind(row), 0) + millijoules(row, "energy_trials_j")
+            given[node_kind(row)] = given.get(node_kind(row), 0) + millijoules(row, column)
     return {key: mj - reported.get(key, 0) for key, mj in given.items()}
 
 
-def _moved(row: DeviceRow, lost_mj: int) -> Mapping[str, Any]:
+def _moved(row: DeviceRow, column: str, lost_mj: int) -> Mapping[str, Any]:
+    whose = "starts" if column == "energy_starts_j" else "attempts"
+    reason = f"{lost_mj / 1000} J were of {whose} that ended with their meter and never reported them"
     return {
         **row,
-        "energy_trials_j": (millijoules(row, "energy_trials_j") - lost_mj) / 1000,
+        column: (millijoules(row, column) - lost_mj) / 1000,
         "energy_unaccounted_j": (millijoules(row, "energy_unaccounted_j") + lost_mj) / 1000,
-        "reason": f"{lost_mj / 1000} J were of attempts that ended with their meter and never reported them",
+        "reason": "; ".join(filter(None, [row.get("reason", ""), reason])),
     }
 
 

@@ -31,6 +31,8 @@ class ClosedLease:
             "end": self.figures.end,
             "seconds": round(self.figures.seconds, 3),
             "energy": self.figures.reading.to_dict(),
+            "start_s": round(self.figures.start_s, 3),
+            "start_energy": self.figures.start.to_dict(),
             "reason": self.figures.sources.reason,
             "columns": plain,
         }

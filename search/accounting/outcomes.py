@@ -14,7 +14,8 @@ _BESIDE = ("background", "idle", "external", "unaccounted")  # of the devices, a
 def outcome_millijoules(history: History, rows: Sequence[DeviceRow] | None = None) -> dict[str, int]:
     """Whole millijoules by outcome, those that cost nothing left out; empty if nothing is known.
 
-    Trials count with all their attempts. External joules and gaps are none of the run's.
+    Trials count with all their attempts, but for their starts: these stand together, for the first one in a
+    worker imports and decodes for all that follow. External joules and gaps are none of the run's.
 
     Args:
         rows: The devices of the present session, where they were read later than the journal has them.
@@ -27,8 +28,9 @@ def outcome_millijoules(history: History, rows: Sequence[DeviceRow] | None = Non
         status: sum(trial.energy.total_mj or 0 for trial in trials if trial.status == status)
         for status in _STATUSES
     }
+    starts_mj = sum(trial.start_energy.total_mj or 0 for trial in trials)
     beside = {name: sum(millijoules(row, f"energy_{name}_j") for row in devices) for name in _BESIDE}
-    return {name: mj for name, mj in {**by_status, **beside}.items() if mj}
+    return {name: mj for name, mj in {**by_status, "starts": starts_mj, **beside}.items() if mj}
 
 
 def outcomes_text(history: History) -> str:

@@ -150,10 +150,13 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
 
 def _rows(task: TrialTask, options: argparse.Namespace, meter: EnergyMeter) -> Iterator[EpochRow]:
     from search.trial import Checkpointing, run_trial
+    from search.trial.stretch import Stretch
 
-    trainable, hparams = task.load()
+    stretch = Stretch(meter)
+    with stretch.starting():
+        trainable, hparams = task.load()
     checkpointing = Checkpointing(path=task.checkpoint, keep_every=options.keep_every)
-    return run_trial(
+    yield from run_trial(
         trainable,
         hparams,
         task.ladder,
@@ -163,6 +166,7 @@ def _rows(task: TrialTask, options: argparse.Namespace, meter: EnergyMeter) -> I
         metric=task.metric,
         mode=task.mode,
         final=task.final if options.test else None,
+        stretch=stretch,
     )
 
 

@@ -46,6 +46,7 @@ class MeterActor:
         key: str,
         role: Role = "trial",
     ) -> str:
+        """Open a lease whose training has yet to start."""
         lease = self._meter.open_lease(
             trial=trial_id,
             pid=pid,
@@ -54,6 +55,7 @@ class MeterActor:
             key=key,
             role=role,
             heartbeat_timeout_s=_SILENCE_S,
+            is_starting=True,
         )
         self._open.setdefault(trial_id, []).append(lease)
         return lease
@@ -61,9 +63,19 @@ class MeterActor:
     def heartbeat(self, lease: str) -> None:
         self._meter.heartbeat(lease)
 
+    def begin_start(self, lease: str) -> None:
+        self._meter.begin_start(lease)
+
+    def end_start(self, lease: str) -> None:
+        self._meter.heartbeat(lease)
+        self._meter.end_start(lease)
+
     def read(self, lease: str) -> EnergyReading:
         self._meter.heartbeat(lease)
         return self._meter.read(lease)
+
+    def read_start(self, lease: str) -> EnergyReading:
+        return self._meter.read_start(lease)
 
     def sources(self, lease: str) -> EnergySources:
         return self._meter.sources(lease)

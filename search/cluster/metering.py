@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -105,7 +106,10 @@ class NodeMeters:
 
 
 class TrialLease:
-    """An `EnergyMeter` at the meter of this node: what a worker reads around each epoch."""
+    """An `EnergyMeter` at the meter of this node: what a worker reads around each epoch.
+
+    Until the first `starting` has ended, what is used belongs to the start.
+    """
 
     def __init__(
         self, actor: Any, trial_id: str, *, gpus: float, cpus: float, key: str, role: Role = "trial"
@@ -127,6 +131,18 @@ class TrialLease:
         sources: EnergySources = ray.get(self._actor.sources.remote(self._lease))
         reason = "; ".join(filter(None, [self._reason, sources.reason]))
         return replace(sources, reason=reason)
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        ray.get(self._actor.begin_start.remote(self._lease))
+        yield
+        ray.get(
+            self._actor.end_start.remote(self._lease)
+        )  # not after an error: a start that fails is no training
+
+    def read_start(self) -> EnergyReading:
+        reading: EnergyReading = ray.get(self._actor.read_start.remote(self._lease))
+        return reading
 
     def read(self) -> EnergyReading:
         reading: EnergyReading = ray.get(self._actor.read.remote(self._lease))

@@ -8,6 +8,7 @@ import gc
 import os
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Trainable as TuneTrainable
@@ -57,7 +58,8 @@ class TrialWorker(TuneTrainable):
                 if failure.is_sticky:
                     raise
                 return {"failure": failure}
-            log.write(_line(row) + "\n")
+            if not (row.is_replay and _is_logged(row, self._task.log)):
+                log.write(_line(row) + "\n")
         return {"row": row}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -124,4 +126,18 @@ def _captured(log: Any) -> Iterator[None]:
 
 def _line(row: EpochRow) -> str:
     metrics = "  ".join(f"{name} {value:.6g}" for name, value in row.metrics.items())
-    return f"epoch {row.epoch}  rung {row.rung}  {row.seconds:.2f} s  {metrics}"
+    start = "" if row.start_s is None else f"  (start {row.start_s:.2f} s)"
+    return f"{_head(row)}{row.seconds:.2f} s{start}  {metrics}"
+
+
+def _head(row: EpochRow) -> str:
+    return f"epoch {row.epoch}  rung {row.rung}  "
+
+
+def _is_logged(row: EpochRow, log: Path) -> bool:
+    """Whether the epoch that a trial resumes after has its line: it has not if its worker was lost."""
+    try:
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            return any(line.startswith(_head(row)) for line in lines)
+    except OSError:  # a log that cannot be read takes no line either
+        return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from search.energy.reading import End, EnergyReading, EnergySources
@@ -14,10 +14,12 @@ class LeaseFigures:
 
     Attributes:
         end: Why the lease ended; empty while it is open.
+        seconds: How long it was open, its starts left out; `start_s` is how long these took.
+        reading: What the training used; `start` is what its starts used.
         exclusive_frac: Share of its time alone on its GPUs, or on its CPUs where it has no GPU.
         coverage_frac: Share of its time for which the counters' increments are in its joules.
         gpu_power_mean_w: Mean power of its whole GPUs together while it was open, others' work included.
-        gpu_power_max_w: Sum of each GPU's largest sample.
+        gpu_power_max_w: Sum of each GPU's largest sample; `gpu_power_min_w` of each one's smallest.
     """
 
     trial: str
@@ -25,10 +27,13 @@ class LeaseFigures:
     seconds: float
     reading: EnergyReading
     sources: EnergySources
+    start_s: float = 0.0
+    start: EnergyReading = field(default_factory=EnergyReading)
     exclusive_frac: float | None = None
     coverage_frac: float | None = None
     gpu_power_mean_w: float | None = None
     gpu_power_max_w: float | None = None
+    gpu_power_min_w: float | None = None
     gpu_util_mean: float | None = None
     gpu_temp_mean_c: float | None = None
     gpu_power_limit_w: float | None = None
@@ -58,6 +63,7 @@ class LeaseFigures:
             "exclusive_frac": self.exclusive_frac,
             "coverage_frac": self.coverage_frac,
             "gpu_power_mean_w": self.gpu_power_mean_w,
+            "gpu_power_min_w": self.gpu_power_min_w,
             "gpu_power_max_w": self.gpu_power_max_w,
             "gpu_util_mean": self.gpu_util_mean,
             "gpu_temp_mean_c": self.gpu_temp_mean_c,

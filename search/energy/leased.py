@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,15 @@ class LeasedMeter:
     def sources(self) -> EnergySources:
         sources = self._node.sources(self._lease)
         return replace(sources, reason="; ".join(filter(None, [self._reason, sources.reason])))
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        self._node.begin_start(self._lease)
+        yield
+        self._node.end_start(self._lease)  # not after an error: a start that fails is no training
+
+    def read_start(self) -> EnergyReading:
+        return self._node.read_start(self._lease)
 
     def read(self) -> EnergyReading:
         return self._node.read(self._lease)

@@ -61,6 +61,8 @@ class NodeMeter:
         self._cpus = tuple(self._accounts)
         self._gpu_shares: dict[str, tuple[str, Fraction]] = {}
         self._leases = Leases(self._processes)
+        self._starting_since_s: dict[str, float] = {}
+        self._start_s: dict[str, float] = {}
         self._sampler_cpu_s = 0.0
         self._lock = threading.RLock()
         self._ticker = Ticker(interval_s, self.tick) if interval_s else None
@@ -88,6 +90,7 @@ class NodeMeter:
         key: str = "",
         role: Role = "trial",
         heartbeat_timeout_s: float | None = None,
+        is_starting: bool = False,
     ) -> str:
         """Give a trial its joules from now on, or the load beside the trials.
 
@@ -100,6 +103,7 @@ class NodeMeter:
                 they share what is learnt of their watts.
             role: "background" has a column of its own in devices.csv; it is split off like any trial's.
             heartbeat_timeout_s: Silence after which the lease ends; None for a lease without `heartbeat`.
+            is_starting: As if `begin_start` were called at once.
 
         Returns:
             The lease's name, for the other methods.
@@ -123,8 +127,12 @@ class NodeMeter:
                 heartbeat_timeout_s=heartbeat_timeout_s,
             )
             for name, share in lease.shares.items():
-                self._accounts[name].open(lease.name, share, Holder(pid=pid), now_s, key=key, role=role)
+                self._accounts[name].open(
+                    lease.name, share, Holder(pid=pid), now_s, key=key, role=role, is_starting=is_starting
+                )
             self._leases.add(lease)
+            if is_starting:
+                self._starting_since_s[lease.name] = now_s
             return lease.name
 
     def heartbeat(self, lease: str, *, gpu_memory_mib: float | None = None) -> None:
@@ -136,13 +144,36 @@ class NodeMeter:
                 for name in self._leases[lease].shares:
                     self._accounts[name].watch.hold(lease, holder)
 
-    def read(self, lease: str) -> EnergyReading:
-        """The lease's millijoules so far: to this moment, on a shared device up to the last second."""
+    def begin_start(self, lease: str) -> None:
+        """Keep apart from the training's joules what the lease uses from now on, until `end_start`."""
         with self._lock:
-            if not self._leases.ended(lease).why:
+            if lease not in self._starting_since_s and not self._leases.ended(lease).why:
+                now_s = self._clock()
+                self._starting_since_s[lease] = now_s
                 for name in self._leases[lease].shares:
-                    self._accounts[name].refresh(self._clock())
+                    self._accounts[name].begin_start(lease, now_s)
+
+    def end_start(self, lease: str) -> None:
+        """The training begins, or goes on: its joules are counted from now on."""
+        with self._lock:
+            if lease in self._starting_since_s and not self._leases.ended(lease).why:
+                now_s = self._clock()
+                self._count_start(lease, now_s)
+                for name in self._leases[lease].shares:
+                    self._accounts[name].end_start(lease, now_s)
+
+    def read(self, lease: str) -> EnergyReading:
+        """The millijoules of the lease's training so far, without its starts: to this moment, on a shared
+        device up to the last second."""
+        with self._lock:
+            self._refresh(lease)
             return self._holdings(lease).reading()
+
+    def read_start(self, lease: str) -> EnergyReading:
+        """The millijoules of the lease's starts so far."""
+        with self._lock:
+            self._refresh(lease)
+            return self._holdings(lease).start_reading()
 
     def sources(self, lease: str) -> EnergySources:
         """What the latest reading was made of."""
@@ -153,9 +184,11 @@ class NodeMeter:
         """The lease's account up to its latest reading, or its end."""
         with self._lock:
             ended, opened_s = self._leases.ended(lease), self._leases[lease].opened_s
-            seconds = (ended.at_s if ended.why else self._clock()) - opened_s
+            until_s = ended.at_s if ended.why else self._clock()
+            start_s = self._start_s.get(lease, 0.0) + until_s - self._starting_since_s.get(lease, until_s)
             trial, machine = self._leases[lease].trial, self._read_machine()
-            return self._holdings(lease).figures(trial, ended.why, seconds, machine)
+            seconds = until_s - opened_s - start_s
+            return self._holdings(lease).figures(trial, ended.why, seconds, start_s, machine)
 
     def close_lease(self, lease: str) -> LeaseFigures:
         """End a lease that has not ended by itself, and give its final figures. They stay readable."""
@@ -220,7 +253,17 @@ class NodeMeter:
             for account in self._accounts.values():
                 account.device.counter.close()
 
+    def _refresh(self, lease: str) -> None:
+        if not self._leases.ended(lease).why:
+            for name in self._leases[lease].shares:
+                self._accounts[name].refresh(self._clock())
+
+    def _count_start(self, lease: str, now_s: float) -> None:
+        since_s = self._starting_since_s.pop(lease, now_s)
+        self._start_s[lease] = self._start_s.get(lease, 0.0) + now_s - since_s
+
     def _end(self, lease: Lease, why: End, now_s: float) -> None:
+        self._count_start(lease.name, now_s)
         for name in lease.shares:
             self._accounts[name].close(lease.name, now_s)
         self._leases.end(lease.name, why, now_s)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Protocol
 
 Attribution = Literal["exclusive", "calibrated", "utilisation", "equal", "reserved", ""]
 End = Literal["closed", "pid_died", "heartbeat_lost", ""]
 Quality = Literal["A", "B", "C", "D", "E", ""]
 
 _MEASURED = ("gpu", "cpu", "dram")
+KINDS = (*_MEASURED, "estimated")  # the parts of a sum, as fields and columns name them
+# A shared device is settled once a second, and an NVIDIA counter moves each 20 to 100 ms: what is shorter may
+# have no reading of its own.
+LONGEST_TICK_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,7 @@ class EnergyReading:
         gpu_uncert_mj: Error of `gpu_mj` to be expected, either way.
         cpu_mj: CPU packages, without the DRAM that has a counter of its own.
         estimated_mj: By watts the user stated, in no other part.
+        lag_s: By part, how long before the reading its joules end; none where they reach up to it.
     """
 
     gpu_mj: int | None = None
@@ -35,6 +41,7 @@ class EnergyReading:
     gpu_context_mj: int | None = None
     gpu_idle_share_mj: int | None = None
     gpu_uncert_mj: int | None = None
+    lag_s: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     @property
     def measured_mj(self) -> int | None:
@@ -50,18 +57,37 @@ class EnergyReading:
     @property
     def scope(self) -> str:
         """The parts in `total_mj`, such as "gpu", "gpu+cpu+dram", "cpu+dram", "gpu+estimated" or ""."""
-        parts = (*_MEASURED, "estimated")
-        return "+".join(part for part in parts if getattr(self, f"{part}_mj") is not None)
+        return "+".join(kind for kind in KINDS if self.part_mj(kind) is not None)
+
+    def part_mj(self, kind: str) -> int | None:
+        """One of `KINDS`."""
+        part: int | None = getattr(self, f"{kind}_mj")
+        return part
+
+    def without(self, kinds: Iterable[str]) -> EnergyReading:
+        """The reading with these of `KINDS` unknown, and their own parts."""
+        left_out = tuple(f"{kind}_" for kind in kinds)
+        parts = self._parts().items()
+        return _of_parts({part: None if f"{part}_".startswith(left_out) else mj for part, mj in parts})
+
+    def only(self, kind: str) -> EnergyReading:
+        """One of `KINDS`, with its own parts; the others unknown."""
+        return self.without(other for other in KINDS if other != kind)
 
     def __sub__(self, earlier: EnergyReading) -> EnergyReading:
         """What was used since `earlier`: a part is known where both readings know it."""
         mine, theirs = self._parts(), earlier._parts()
-        return EnergyReading(**{f"{part}_mj": _difference(mine[part], theirs[part]) for part in mine})
+        return _of_parts({part: _difference(mine[part], theirs[part]) for part in mine})
 
     def __add__(self, other: EnergyReading) -> EnergyReading:
         """Two stretches together: a part is the sum of what is known of it."""
         mine, theirs = self._parts(), other._parts()
-        return EnergyReading(**{f"{part}_mj": _sum(mine[part], theirs[part]) for part in mine})
+        return _of_parts({part: _sum(mine[part], theirs[part]) for part in mine})
+
+    def each(self, change: Callable[[int], int]) -> EnergyReading:
+        """The reading with `change` of each known part."""
+        parts = self._parts().items()
+        return _of_parts({part: None if mj is None else change(mj) for part, mj in parts})
 
     @classmethod
     def sum(cls, readings: Iterable[EnergyReading]) -> EnergyReading:
@@ -73,7 +99,13 @@ class EnergyReading:
         return {f"{part}_mj": part_mj for part, part_mj in self._parts().items() if part_mj is not None}
 
     def _parts(self) -> dict[str, int | None]:
-        return {field.name.removesuffix("_mj"): getattr(self, field.name) for field in fields(self)}
+        names = [part.name for part in fields(self) if part.name.endswith("_mj")]
+        return {name.removesuffix("_mj"): getattr(self, name) for name in names}
+
+
+def _of_parts(parts: Mapping[str, int | None]) -> EnergyReading:
+    plain: dict[str, Any] = {f"{part}_mj": mj for part, mj in parts.items()}
+    return EnergyReading(**plain)
 
 
 def _difference(later_mj: int | None, earlier_mj: int | None) -> int | None:
@@ -133,8 +165,17 @@ class EnergyMeter(Protocol):
         """The account that a node's meter keeps for the trial; empty if this meter is the trial's own."""
         ...
 
+    def starting(self) -> AbstractContextManager[None]:
+        """Keep what is used meanwhile apart: a start is no training, and may be the first of its process,
+        which imports torch and decodes data for all that follow."""
+        ...
+
+    def read_start(self) -> EnergyReading:
+        """Cumulative millijoules of all starts, as `read` gives those of training."""
+        ...
+
     def read(self) -> EnergyReading:
-        """Cumulative millijoules. Each part only ever rises.
+        """Cumulative millijoules, starts left out. Each part only ever rises.
 
         A part is None while one of its sensors does not answer. When the sensor comes back, so does
         the part, with the energy of the time between.

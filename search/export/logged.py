@@ -51,7 +51,7 @@ class LoggedTrial:
 def logged(trial: TrialRecord) -> LoggedTrial:
     """The trial without what only this program knows."""
     rows = list(trial.curve.values())
-    ends = itertools.accumulate((row.seconds for row in rows), initial=trial.asked_at)
+    ends = itertools.accumulate((row.total_s + (row.start_s or 0.0) for row in rows), initial=trial.asked_at)
     points = tuple(
         Point(epoch=row.epoch, at=at, metrics=_epoch_metrics(row))
         for row, at in zip(rows, itertools.islice(ends, 1, None), strict=True)
@@ -86,6 +86,8 @@ def _summary(trial: TrialRecord) -> dict[str, float]:
     rows = list(trial.curve.values())
     summary = {**rows[-1].metrics, **(rows[-1].test or {})} if rows else {}
     summary |= {"epochs": trial.epochs, "seconds": trial.seconds}
+    if trial.start_s is not None:
+        summary["start_s"] = trial.start_s
     if trial.energy.total_mj is not None:
         summary["energy_j"] = trial.energy.total_mj / 1000
     return summary

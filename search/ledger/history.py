@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from search.energy import EnergyReading
+from search.energy.reading import KINDS, LONGEST_TICK_S
 from search.ledger.sessions import Sessions
 from search.ledger.trial_energy import TrialEnergy
 from search.trial import EpochRow
@@ -88,9 +89,37 @@ class TrialRecord:
         return sum(row.seconds for row in self.rows)
 
     @property
+    def start_s(self) -> float | None:
+        """Wall time of all its starts; None where none was told, as in journals of before."""
+        known = [row.start_s for row in self.rows if row.start_s is not None]
+        closed = self.joules.start_s_without_rows
+        return sum(known) + closed if known or closed else None
+
+    @property
+    def overhead_s(self) -> float | None:
+        """Wall time between its epochs; None as for `start_s`."""
+        known = [row.overhead_s for row in self.rows if row.overhead_s is not None]
+        return sum(known) if known else None
+
+    @property
     def energy(self) -> EnergyReading:
-        """Energy of all attempts, from start to end, repeated epochs too."""
-        return self.joules.total
+        """Energy of all attempts, repeated epochs and what lies between epochs too; starts left out."""
+        return self.joules.total.without(self.unseen_parts)
+
+    @property
+    def unseen_parts(self) -> tuple[str, ...]:
+        """The parts of `energy` whose sensor had no tick while the trial trained: 0 mJ is what was seen of
+        them, not what was used."""
+        trained_s = self.joules.closed_s or sum(row.total_s for row in self.rows)
+        if not 0 < trained_s < LONGEST_TICK_S:
+            return ()
+        total = self.joules.total
+        return tuple(kind for kind in KINDS if total.part_mj(kind) == 0)
+
+    @property
+    def start_energy(self) -> EnergyReading:
+        """Energy of all its starts."""
+        return self.joules.start_total
 
     def value(self, metric: str) -> float | None:
         """The metric at the highest rung the trial has ended; before the first one, the latest."""
@@ -123,14 +152,15 @@ class History:
     """All trials of a run, in the order they were asked for.
 
     Attributes:
-        energy: Of all trials together; what devices used beside them is in `sessions`.
+        energy: Of all trials together; `start_energy` of their starts. What devices used beside them is in
+            `sessions`.
         ended: Why the last session ended; None while one goes on, or when it was killed.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.trials: dict[str, TrialRecord] = {}
         self.sessions = Sessions()
-        self.energy = EnergyReading()
+        self.energy = self.start_energy = EnergyReading()
         self._running: dict[str, TrialRecord] = {}
         self._num_rows = 0
         self.ended: str | None = None
@@ -139,6 +169,11 @@ class History:
 
     def running(self) -> list[TrialRecord]:
         return list(self._running.values())
+
+    @property
+    def trials_mj(self) -> int | None:
+        """What all trials used, starts included; None where nothing was measured."""
+        return (self.energy + self.start_energy).total_mj
 
     @property
     def epoch_j(self) -> float:
@@ -198,15 +233,15 @@ class History:
         row = EpochRow.from_dict(event["row"])
         if row.epoch > trial.epochs:
             trial.attempts_here = 1
-        row = replace(row, energy=trial.joules.row_energy(row))
-        trial.rows.append(row)
+        row = trial.joules.book(row, trial.rows)
         self._num_rows += 1
         self.energy = self.energy + row.energy
+        self.start_energy = self.start_energy + row.start_energy
         trial.notes.update(row.notes)
         trial.sources.update(row.sources)
 
     def _close_lease(self, trial: TrialRecord, event: Event) -> None:
-        rung = trial.rows[-1].rung if trial.rows else 0
-        self.energy = self.energy + trial.joules.close(event, rung)
+        energy, start_energy = trial.joules.close(event, trial.rows)
+        self.energy, self.start_energy = self.energy + energy, self.start_energy + start_energy
         final = {**event["columns"], "reason": event["reason"]}
         trial.sources.update({name: final[f] for name, f in _FINAL_SOURCES.items() if final.get(f)})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search.energy import EnergyReading
+from search.energy.reading import KINDS
+from search.ledger.settlement import Settlement
 from search.trial import EpochRow
 
 
@@ -15,8 +17,8 @@ class TrialEnergy:
     """Adds up to the millijoule to what the meters gave the trial.
 
     A lease is an attempt's account. While it is open its rows are all that is known; once it is closed its
-    own figures are the truth, and what they have beyond the rows (a start that failed, the end of a killed
-    attempt, the moment between the last row and the end) is a remainder.
+    own figures are the truth, and what they have beyond the rows (the end of a killed attempt, the moment
+    between the last row and the end) is a remainder. Starts are counted apart.
 
     Attributes:
         remainders: By lease, the rung it ended in and the remainder.
@@ -26,32 +28,73 @@ class TrialEnergy:
     remainders: dict[str, tuple[int, EnergyReading]] = field(default_factory=dict)
     closed: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _of_rows: dict[str, EnergyReading] = field(default_factory=dict)
+    _of_starts: dict[str, EnergyReading] = field(default_factory=dict)
+    _leases_with_start: set[str] = field(default_factory=set)
+    _settlements: dict[str, Settlement] = field(default_factory=dict, repr=False, compare=False)
 
-    def row_energy(self, row: EpochRow) -> EnergyReading:
-        """What the row adds: nothing if its lease is closed, for then it is in there already."""
+    def book(self, row: EpochRow, rows: list[EpochRow]) -> EpochRow:
+        """Add the row to `rows`, and to those before it what it brings for them; gives what it adds in all.
+
+        A row whose lease is closed adds nothing: it is in there already.
+        """
+        if row.start_s is not None:
+            self._leases_with_start.add(row.lease)
         if row.lease in self.closed:
-            return EnergyReading()
+            row = replace(row, energy=EnergyReading(), start_energy=EnergyReading(), lag_s={})
+            rows.append(row)
+            return row
         self._of_rows[row.lease] = self._of_rows.get(row.lease, EnergyReading()) + row.energy
-        return row.energy
+        self._of_starts[row.lease] = self._of_starts.get(row.lease, EnergyReading()) + row.start_energy
+        if row.sources or row.lease not in self._settlements:  # an attempt's first row
+            self._settlements[row.lease] = Settlement()
+        rows.append(row)
+        self._settlements[row.lease].add(rows)
+        return row
 
-    def close(self, event: Mapping[str, Any], rung: int) -> EnergyReading:
-        """Take in the end of a lease; gives its remainder."""
+    def close(self, event: Mapping[str, Any], rows: list[EpochRow]) -> tuple[EnergyReading, EnergyReading]:
+        """Take in the end of a lease; gives its remainder, and that of its starts.
+
+        Rows that waited for their joules get their share of the remainder.
+        """
         lease, total = event["lease"], EnergyReading(**event["energy"])
-        of_rows = self._of_rows.get(lease)
-        remainder = total if of_rows is None else total - of_rows
+        remainder = _beyond(total, self._of_rows.get(lease))
         self.closed[lease] = event
-        self.remainders[lease] = rung, remainder
-        return remainder
+        settlement = self._settlements.pop(lease, None) or Settlement()
+        left = settlement.close(rows, remainder, float(event["seconds"]))
+        self.remainders[lease] = (rows[-1].rung if rows else 0), left
+        start = EnergyReading(**event.get("start_energy", {}))
+        return remainder, _beyond(start, self._of_starts.get(lease))
 
     @property
     def total(self) -> EnergyReading:
-        """Everything together; the parts of the GPU's joules are those of the closed leases."""
+        """Everything but starts; the parts of the GPU's joules are those of the closed leases."""
         return EnergyReading.sum(self.by_lease().values())
+
+    @property
+    def start_total(self) -> EnergyReading:
+        """Of all starts."""
+        return EnergyReading.sum(self.starts_by_lease().values())
+
+    @property
+    def closed_s(self) -> float:
+        """How long all closed leases were open, starts left out."""
+        return float(sum(event["seconds"] for event in self.closed.values()))
+
+    @property
+    def start_s_without_rows(self) -> float:
+        """Wall time of starts that no row tells of: of attempts that ended before their first epoch did."""
+        unseen = self.closed.keys() - self._leases_with_start
+        return float(sum(self.closed[lease].get("start_s", 0.0) for lease in unseen))
 
     def by_lease(self) -> dict[str, EnergyReading]:
         """What each attempt used; of one whose account nobody closed, what its rows say."""
         closed = {name: EnergyReading(**event["energy"]) for name, event in self.closed.items()}
         return self._of_rows | closed
+
+    def starts_by_lease(self) -> dict[str, EnergyReading]:
+        """The same for starts."""
+        closed = {name: EnergyReading(**event.get("start_energy", {})) for name, event in self.closed.items()}
+        return self._of_starts | closed
 
     @property
     def rungs(self) -> set[int]:
@@ -61,3 +104,12 @@ class TrialEnergy:
     def at_rung(self, rung: int) -> EnergyReading:
         """The remainders that belong to `rung`."""
         return EnergyReading.sum(reading for at, reading in self.remainders.values() if at == rung)
+
+
+def _beyond(total: EnergyReading, of_rows: EnergyReading | None) -> EnergyReading:
+    """What is in `total` beyond the rows; a part that no row knew is there as a whole."""
+    if of_rows is None:
+        return total
+    kinds = [kind for kind in KINDS if of_rows.part_mj(kind) is None]
+    whole = EnergyReading.sum(total.only(kind) for kind in kinds)
+    return (total - of_rows).without(kinds) + whole

@@ -124,6 +124,8 @@ def _attributes(trial: TrialRecord) -> dict[str, Any]:
         "seconds": round(trial.seconds, 3),
         "hparams": json.dumps(dict(trial.hparams)),
     }
+    if trial.start_s is not None:
+        known["start_s"] = round(trial.start_s, 3)
     if (mj := trial.energy.total_mj) is not None:
         known["energy_j"] = mj / 1000
     return {name: value for name, value in known.items() if value not in (None, "")}

@@ -18,7 +18,14 @@ ENERGY_COLUMNS = (
 )
 DEVICE_COLUMNS = (
     *("session", "is_closed", "node", "device", "kind", "source", "counter_start_mj", "counter_end_mj"),
-    *("energy_device_j", "energy_trials_j", "energy_background_j", "energy_external_j", "energy_idle_j"),
+    *(
+        "energy_device_j",
+        "energy_trials_j",
+        "energy_starts_j",
+        "energy_background_j",
+        "energy_external_j",
+        "energy_idle_j",
+    ),
     *("energy_unaccounted_j", "residual_j", "p_bare_w", "p_ctx_w", "counter_power_ratio", "sampler_cpu_s"),
     *("driver_version", "reason"),
 )

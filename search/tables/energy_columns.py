@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.energy import EnergyReading
+from search.energy.reading import KINDS
 from search.ledger.history import TrialRecord
 from search.run.objective import projected_full
 from search.space import Space
@@ -23,10 +24,10 @@ _MEANS = (
     *("exclusive_frac", "coverage_frac", "gpu_power_mean_w", "gpu_util_mean", "gpu_temp_mean_c"),
     *("gpu_sm_clock_mean_mhz", "gpu_memory_clock_mean_mhz"),
 )
-_STATE = ("gpu_power_max_w", "gpu_power_limit_w")
+_STATE = ("gpu_power_min_w", "gpu_power_max_w", "gpu_power_limit_w")
 _QUALITY = ("energy_scope", "energy_quality", "energy_reason")
 _DERIVED = ("j_per_sample", "energy_to_best_j", "energy_projected_full_j", "energy_rungs_j")
-ENERGY_OF_TRIAL = (*JOULES, *_QUALITY, *_LABELS, *_MEANS, *_STATE, *_DERIVED)
+ENERGY_OF_TRIAL = (*JOULES, "energy_start_j", *_QUALITY, *_LABELS, *_MEANS, *_STATE, *_DERIVED)
 
 
 def joules(energy: EnergyReading) -> dict[str, float | None]:
@@ -51,13 +52,19 @@ def energy_columns(space: Space, trial: TrialRecord, num_samples: int | None) ->
     closed, sources = list(trial.joules.closed.values()), trial.sources
     said = [lease["columns"] for lease in closed] or [sources]
     spent_j, full = joules(trial.energy), projected_full(space, trial)
+    start_mj = trial.start_energy.total_mj
+    reasons = sources.get("reason", ""), _lost_reason(trial), _unseen_reason(trial)
     return {
         **spent_j,
+        "energy_start_j": None if start_mj is None else start_mj / 1000,
         "energy_scope": trial.energy.scope or sources.get("scope", ""),
         "energy_quality": max((_text(one, "energy_quality", "quality") for one in said), default=""),
-        "energy_reason": "; ".join(filter(None, [sources.get("reason", ""), _lost_reason(trial)])),
+        "energy_reason": "; ".join(filter(None, reasons)),
         **{name: "+".join(sorted({one[name] for one in said if one.get(name)})) for name in _LABELS},
         **{name: _mean_over_time(closed, name) for name in _MEANS},
+        "gpu_power_min_w": min(
+            (one["gpu_power_min_w"] for one in said if one.get("gpu_power_min_w") is not None), default=None
+        ),
         "gpu_power_max_w": max(
             (one["gpu_power_max_w"] for one in said if one.get("gpu_power_max_w")), default=None
         ),
@@ -81,8 +88,21 @@ def _to_best_j(space: Space, trial: TrialRecord) -> float | None:
     if best is None:
         return None
     ends = [number for number, row in enumerate(trial.rows, start=1) if row.epoch == best[0]]
-    spent_mj = EnergyReading.sum(row.energy for row in trial.rows[: ends[-1]]).total_mj
-    return None if spent_mj is None else spent_mj / 1000
+    rows = trial.rows[: ends[-1]]
+    spent_mj = EnergyReading.sum(row.energy for row in rows).total_mj
+    return None if spent_mj is None or any(row.lag_s for row in rows) else spent_mj / 1000
+
+
+def _unseen_reason(trial: TrialRecord) -> str:
+    """What is missing because epochs were shorter than a tick of their sensor."""
+    if trial.unseen_parts:
+        return f"{', '.join(trial.unseen_parts)}: its epochs were over before the sensor moved once"
+    waiting = {kind: sum(kind in row.lag_s for row in trial.rows) for kind in KINDS}
+    return "; ".join(
+        f"{kind}: without {number} epoch(s) that ended before the sensor moved"
+        for kind, number in waiting.items()
+        if number
+    )
 
 
 def _lost_reason(trial: TrialRecord) -> str:

@@ -9,12 +9,13 @@ from typing import Any
 
 from search.energy import EnergyReading
 from search.ledger.folder import csv_text
+from search.ledger.trial_energy import TrialEnergy
 from search.tables.energy_columns import joules
 from search.trial import EpochRow
 from trainables.atomic_write import replacing
 
 _JOULES = ("energy_j", "energy_gpu_j", "energy_cpu_j", "energy_dram_j", "energy_estimated_j")
-HISTORY_COLUMNS = ("epoch", "rung", "seconds", *_JOULES)
+HISTORY_COLUMNS = ("epoch", "rung", "seconds", "start_s", "overhead_s", *_JOULES, "energy_start_j")
 
 
 def history_columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -36,6 +37,7 @@ class HistoryFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._rows: list[EpochRow] = []
+        self._joules = TrialEnergy()
         self._earlier: list[dict[str, Any]] = []
         if path.is_file():
             with path.open(newline="", encoding="utf-8") as file:
@@ -45,7 +47,7 @@ class HistoryFile:
         """Write the file with `row` in it, unless it is one of the earlier call."""
         if row.is_replay:
             return
-        self._rows.append(row)
+        self._joules.book(row, self._rows)
         ours = history_rows(self._rows)
         rows = [*(row for row in self._earlier if int(row["epoch"]) < ours[0]["epoch"]), *ours]
         with replacing(self._path) as scratch:
@@ -55,10 +57,20 @@ class HistoryFile:
 def _history_row(attempts: Sequence[EpochRow]) -> dict[str, Any]:
     last = attempts[-1]
     spent_j = joules(EnergyReading.sum(row.energy for row in attempts))
+    start_mj = EnergyReading.sum(row.start_energy for row in attempts).total_mj
     return {
         "epoch": last.epoch,
         "rung": last.rung,
         "seconds": sum(row.seconds for row in attempts),
+        "start_s": _sum(row.start_s for row in attempts),
+        "overhead_s": _sum(row.overhead_s for row in attempts),
         **{name: spent_j[name] for name in _JOULES},
+        "energy_start_j": None if start_mj is None else start_mj / 1000,
         **last.metrics,
     }
+
+
+def _sum(seconds: Iterable[float | None]) -> float | None:
+    """Of what is known; None where nothing is."""
+    known = [one for one in seconds if one is not None]
+    return sum(known) if known else None

@@ -14,7 +14,10 @@ from trainables.contract import Budget
 
 _IDENTITY = ("rank", "trial_id", "status", "cause", "origin", "source")
 _BUDGET = ("rung", "epochs", "horizon", "subset", "resolution")
-_COURSE = ("best_value", "best_epoch", "seconds", "num_samples", "attempts", "seed")
+_COURSE = (
+    *("best_value", "best_epoch", "seconds", "start_s", "overhead_s"),
+    *("num_samples", "attempts", "seed"),
+)
 _RECORD = ("started_at", "ended_at", "message", "notes")
 
 RESERVED = frozenset((*_IDENTITY, *_BUDGET, *_COURSE, *ENERGY_OF_TRIAL, *_RECORD))
@@ -61,6 +64,8 @@ def _trial_row(space: Space, trial: TrialRecord, rank: int | None) -> dict[str, 
         "best_epoch": best[0] if best else None,
         "best_value": best[1] if best else None,
         "seconds": round(trial.seconds, 3),
+        "start_s": _rounded(trial.start_s),
+        "overhead_s": _rounded(trial.overhead_s),
         "num_samples": num_examples,
         "attempts": trial.attempts,
         "seed": trial.seed,
@@ -90,6 +95,10 @@ def num_samples(rows: list[EpochRow]) -> int | None:
     if any("num_samples" not in row.metrics for row in rows):
         return None
     return round(sum(row.metrics["num_samples"] for row in rows))
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _clock_time(seconds: float | None) -> str | None:

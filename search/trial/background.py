@@ -82,6 +82,7 @@ def endless_rows(task: TrialTask, meter: EnergyMeter) -> Iterator[EpochRow]:
 
     Nothing is saved, and each training is the one before: the same seed, the same work.
     """
-    trainable, hparams = task.load()
+    with meter.starting():
+        trainable, hparams = task.load()
     while True:
         yield from run_trial(trainable, hparams, task.ladder, task.env(), meter, metric=task.metric)

@@ -81,13 +81,20 @@ class Climb:
         """Whether its joules have ended the top rung."""
         return self._rung == len(self._ladder.rungs) and bool(self._ladder.joules)
 
+    @property
+    def is_start_due(self) -> bool:
+        """Whether the next epoch is the first of another training."""
+        return self._ladder.starts_anew_at(self.epochs_done) and not self._is_fresh
+
+    def start(self) -> None:
+        """Start a new training in the place of the present one."""
+        del self.training
+        if self._env.device != "cpu":  # it takes 0.2 s, and two models may be more than a GPU holds
+            gc.collect()
+        self.training = self._started()
+
     def run_epoch(self) -> Mapping[str, float]:
-        """One epoch at its rung's budget, in a new training where one is due."""
-        if self._ladder.starts_anew_at(self.epochs_done) and not self._is_fresh:
-            del self.training
-            if self._env.device != "cpu":  # it takes 0.2 s, and two models may be more than a GPU holds
-                gc.collect()
-            self.training = self._started()
+        """One epoch at its rung's budget; where `is_start_due`, `start` comes first."""
         with self._counter or nullcontext():
             metrics = self.training.run_epoch(self._ladder.rungs[self.rung])
         self._is_fresh = False

@@ -11,6 +11,7 @@ from search.energy import EnergyReading
 from search.trial.used import Used
 
 _ALWAYS_WRITTEN = {"epoch", "rung", "metrics", "seconds"}
+_WRITTEN_IF_KNOWN = {"start_s", "overhead_s"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +26,15 @@ class EpochRow:
             them is the one it ended.
         used: On a ladder of joules: what the epochs of the training have used, this one included.
         why_done: Why the trial ends before its ladder does; empty if it does not.
-        seconds: Wall time since the last row: training, evaluation and, in the first, the start.
-        energy: Joules of the same stretch of time.
+        seconds: Wall time of training and evaluation; in the last row of a promoted training the test too.
+        start_s: Wall time of starting a training before this epoch: imports, data, model, checkpoint. In an
+            attempt's first row, and where a rung begins a training of its own; None: nothing was started.
+        overhead_s: Wall time since the last row that is neither: checkpoints, waiting for the search's answer
+            or for a turn alone on the device. None in journals of before it was told apart.
+        energy: Joules since the last row, without those of a start.
+        start_energy: Joules of `start_s`.
+        lag_s: By part of `energy`, how long before this row's end its joules are known up to, where not up
+            to the end: no tick of its sensor came so late. Those from there on are in a later row's.
         notes: Automatic choices with their reasons (precision, ...): all in an attempt's first row,
             then those that are new.
         sources: Where the joules come from, in an attempt's first row.
@@ -44,7 +52,11 @@ class EpochRow:
     why_done: str = ""
     metrics: Mapping[str, float]
     seconds: float
+    start_s: float | None = None
+    overhead_s: float | None = None
     energy: EnergyReading = field(default_factory=EnergyReading)
+    start_energy: EnergyReading = field(default_factory=EnergyReading)
+    lag_s: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     lease: str = ""
@@ -57,17 +69,28 @@ class EpochRow:
         is_unfit = self.used is not None and self.used.why_unfit != ""
         return self.rung + self.num_jumped if self.is_rung_end and not is_unfit else None
 
+    @property
+    def total_s(self) -> float:
+        """Wall time since the last row, without a start."""
+        return self.seconds + (self.overhead_s or 0.0)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold: numbers that are not finite become text."""
         plain = {**vars(self), "energy": self.energy.to_dict(), "metrics": json_numbers(self.metrics)}
+        plain["start_energy"] = self.start_energy.to_dict()
         plain["used"] = self.used and self.used.to_dict()
         plain["test"] = None if self.test is None else json_numbers(self.test)
-        return {name: value for name, value in plain.items() if value or name in _ALWAYS_WRITTEN}
+        return {
+            name: value
+            for name, value in plain.items()
+            if value or name in _ALWAYS_WRITTEN or (name in _WRITTEN_IF_KNOWN and value is not None)
+        }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> EpochRow:
         """The row that `to_dict` was called on."""
-        row = {**plain, "energy": EnergyReading(**plain.get("energy", {}))}
+        readings = {name: EnergyReading(**plain.get(name, {})) for name in ("energy", "start_energy")}
+        row = {**plain, **readings}
         if "used" in row:
             row["used"] = Used.from_dict(row["used"])
         for name in {"metrics", "test"} & set(row):

@@ -12,6 +12,7 @@ from search.budget import Ladder
 from search.energy import EnergyMeter
 from search.space import Space
 from search.trial import Checkpointing, EpochRow, run_trial
+from search.trial.stretch import Stretch
 from trainables.contract import Env, Mode, Precision, Trainable, ValidationResolution
 from trainables.load import load_trainable
 
@@ -26,6 +27,7 @@ class TrialTask:
         cpus: CPU cores the trial has reserved.
         has_solo_slices: Between epochs the trial waits while another one works alone.
         should_test: Evaluate on the test set at the end and keep the final weights.
+        is_judged_by_joules: The joules of a rung must be known at its end.
         cache_gib: What decoded data may take on the node; None is what its disk has free.
     """
 
@@ -47,6 +49,7 @@ class TrialTask:
     cpus: float = 1.0
     has_solo_slices: bool = False
     should_test: bool = False
+    is_judged_by_joules: bool = False
     cache_gib: float | None = None
 
     @property
@@ -86,9 +89,14 @@ class TrialTask:
 
 
 def run_task(task: TrialTask, meter: EnergyMeter) -> Iterator[EpochRow]:
-    """Train `task` in this process: the rows of `run_trial`, from its checkpoint on."""
-    trainable, hparams = task.load()
-    return run_trial(
+    """Train `task` in this process: the rows of `run_trial`, from its checkpoint on.
+
+    Loading the trainable is a part of its start: a user's own file may import torch at its top.
+    """
+    stretch = Stretch(meter)
+    with stretch.starting():
+        trainable, hparams = task.load()
+    yield from run_trial(
         trainable,
         hparams,
         task.ladder,
@@ -98,6 +106,8 @@ def run_task(task: TrialTask, meter: EnergyMeter) -> Iterator[EpochRow]:
         metric=task.metric,
         mode=task.mode,
         final=task.final if task.should_test else None,
+        must_be_settled=task.is_judged_by_joules,
+        stretch=stretch,
     )
 
 
@@ -130,6 +140,7 @@ def task_for(
         cpus=space.resources.cpus_per_trial,
         has_solo_slices=space.metering.solo_slices,
         should_test=should_test,
+        is_judged_by_joules=space.cost is not None,
         cache_gib=space.limits.cache_gib,
     )
 

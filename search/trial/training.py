@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import numbers
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
-from search.energy import EnergyMeter, EnergyReading
+from search.energy import EnergyMeter
 from search.trial.climb import Climb, counter_for
 from search.trial.finals import Finals
 from search.trial.row import EpochRow
 from search.trial.saving import read_state, save_state
+from search.trial.stretch import Stretch
 from trainables.contract import BadResult, Env, Mode, Trainable
 
 
@@ -50,7 +50,8 @@ def run_trial(
     metric: str | None = None,
     mode: Mode | None = None,
     final: Path | None = None,
-    clock: Callable[[], float] = time.monotonic,
+    must_be_settled: bool = False,
+    stretch: Stretch | None = None,
 ) -> Iterator[EpochRow]:
     """Train up the ladder and give a row after each epoch, for as long as rows are asked for.
 
@@ -63,32 +64,41 @@ def run_trial(
         mode: Whether more or less of it is better; None is the trainable's own.
         final: Promotion: evaluate on the test set after the last epoch and keep the state here, with
             all that `Finals` leaves beside it.
+        must_be_settled: The joules of a rung are wanted at its end: wait for the sensors' next tick.
+        stretch: What has begun to count the attempt; None begins now.
 
     Raises:
         Diverged: The loss became NaN or infinite.
         BadResult: `run_epoch` returned other things than plain numbers, with the metric where it
             is needed: at the end of a rung, and beside any other value of validation.
     """
-    stretch = _Stretch(meter, clock)
-    saved, reading_notes = read_state(checkpointing.path) if checkpointing else ({}, {})
-    last = EpochRow.from_dict(saved["row"]) if saved else None
-    climb = Climb(trainable, hparams, ladder, env, counter_for(ladder, env, meter, last), last)
+    stretch = stretch or Stretch(meter)
+    with stretch.starting():
+        saved, reading_notes = read_state(checkpointing.path) if checkpointing else ({}, {})
+        last = EpochRow.from_dict(saved["row"]) if saved else None
+        climb = Climb(trainable, hparams, ladder, env, counter_for(ladder, env, meter, last), last)
+        if last:
+            climb.resume(saved["training"])
     metric, mode = metric or trainable.metric, mode or trainable.mode
     finals = Finals(final, metric=metric, mode=mode, best=saved.get("best")) if final else None
     if last:
-        climb.resume(saved["training"])
         yield replace(last, is_replay=True)
-    saved_s = clock()
+    saved_s = stretch.clock()
     told: dict[str, str] = {}
     sources = meter.sources.to_dict()
     while not climb.is_done:
         rung = climb.rung
-        metrics = _checked(climb.run_epoch())
+        if climb.is_start_due:
+            with stretch.starting():
+                climb.start()
+        with stretch.in_epoch():
+            metrics = _checked(climb.run_epoch())
         num_jumped = climb.end_rung(is_scored=metric in metrics)
         if num_jumped is not None or any(name.startswith("val_") for name in metrics):
             _check_has(metric, metrics)
         should_test = finals and climb.is_done and trainable.has_test
-        test = _checked(climb.training.test()) if should_test else None
+        with stretch.in_epoch():
+            test = _checked(climb.training.test()) if should_test else None
         notes = {name: note for name, note in climb.training.notes().items() if told.get(name) != note}
         told |= notes
         notes |= reading_notes
@@ -96,7 +106,7 @@ def run_trial(
             notes |= finals.keep_best(rung, metrics, climb.training)
         if finals and test is not None:
             notes |= finals.keep_final(climb.epochs_done, metrics | test, climb.training)
-        seconds, energy = stretch.cut()
+        spent = stretch.cut(must_be_settled=must_be_settled and num_jumped is not None)
         row = EpochRow(
             epoch=climb.epochs_done,
             rung=rung,
@@ -105,39 +115,24 @@ def run_trial(
             used=climb.used,
             why_done=climb.why_done,
             metrics=metrics,
-            seconds=seconds,
-            energy=energy,
+            **vars(spent),
             notes=notes,
             sources=sources,
             lease=meter.lease,
             test=test,
         )
-        if checkpointing and (row.is_rung_end or clock() - saved_s >= checkpointing.every_s):
+        if checkpointing and (row.is_rung_end or stretch.clock() - saved_s >= checkpointing.every_s):
             state = {
                 "training": climb.training.state_dict(),
                 "row": row.to_dict(),
                 "best": finals.best if finals else None,
             }
             row = replace(row, notes=notes | save_state(checkpointing.path, state))
-            saved_s = clock()
+            saved_s = stretch.clock()
         if checkpointing and (kept := checkpointing.kept(row.epoch)):
             row = replace(row, notes={**row.notes, **save_state(kept, climb.training.state_dict())})
         yield row
         sources, reading_notes = {}, {}
-
-
-class _Stretch:
-    """Time and joules from one cut to the next, so that no moment is counted twice or lost."""
-
-    def __init__(self, meter: EnergyMeter, clock: Callable[[], float]) -> None:
-        self._meter, self._clock = meter, clock
-        self._since_s, self._since = clock(), meter.read()
-
-    def cut(self) -> tuple[float, EnergyReading]:
-        now_s, now = self._clock(), self._meter.read()
-        spent = now_s - self._since_s, now - self._since
-        self._since_s, self._since = now_s, now
-        return spent
 
 
 def _check_has(metric: str, metrics: Mapping[str, float]) -> None:

@@ -74,10 +74,13 @@ class DeviceAccount:
         *,
         key: str = "",
         role: Role = "trial",
+        is_starting: bool = False,
     ) -> None:
         """Count for one more lease from now on."""
         self.cut(now_s)
         self._open[lease] = LeaseRecord(share=share, opened_s=now_s, role=role)
+        if is_starting:
+            self._open[lease].begin_start()
         self.watch.open(lease, holder, now_s, key=key)
 
     def close(self, lease: str, now_s: float) -> None:
@@ -86,6 +89,16 @@ class DeviceAccount:
         self._open[lease].closed_s = now_s
         self._ended[lease] = self._open.pop(lease)
         self.watch.close(lease)
+
+    def begin_start(self, lease: str, now_s: float) -> None:
+        """Book what the lease uses from now on to its start, not to its training."""
+        self.cut(now_s)
+        self._open[lease].begin_start()
+
+    def end_start(self, lease: str, now_s: float) -> None:
+        """Book what the lease uses from now on to its training."""
+        self.cut(now_s)
+        self._open[lease].end_start()
 
     def record(self, lease: str) -> LeaseRecord:
         """The account of an open or ended lease."""
@@ -110,6 +123,11 @@ class DeviceAccount:
             self._look()
             self._settle()
 
+    @property
+    def lag_s(self) -> float:
+        """How long before the last sample the records end."""
+        return self._sampled_s - self._settled_s
+
     def cut(self, now_s: float) -> None:
         """Settle up to this moment whatever the length: before the leases change or the rows are written."""
         is_answering = self._sample(now_s)
@@ -122,9 +140,11 @@ class DeviceAccount:
         """The device's row of devices.csv, up to the last settlement; `residual_j` is always 0."""
         counter = self.device.counter
         moved_mj = self._seen_mj - self._pending_mj + counter.unaccounted_mj
-        trials_mj, background_mj = self._leased_mj("trial"), self._leased_mj("background")
+        trials_mj = sum(record.total_mj for record in self._records() if record.role == "trial")
+        background_mj = self._background_mj()
         unaccounted_mj = self.gap_mj + counter.unaccounted_mj
-        leased_mj = trials_mj + background_mj
+        starts_mj = sum(record.start_mj for record in self._records() if record.role == "trial")
+        leased_mj = trials_mj + starts_mj + background_mj
         residual_mj = moved_mj - leased_mj - self.external_mj - self.idle_mj - unaccounted_mj
         levels, labels = self.watch.levels, self.device.gauges and self.device.gauges.labels
         return {
@@ -135,6 +155,7 @@ class DeviceAccount:
             "counter_end_mj": counter.start_mj + moved_mj,
             "energy_device_j": moved_mj / 1000,
             "energy_trials_j": trials_mj / 1000,
+            "energy_starts_j": starts_mj / 1000,
             "energy_background_j": background_mj / 1000,
             "energy_external_j": self.external_mj / 1000,
             "energy_idle_j": self.idle_mj / 1000,
@@ -148,9 +169,13 @@ class DeviceAccount:
             "learnt_w": self.watch.intensities.learnt_w if self.model else {},
         }
 
-    def _leased_mj(self, role: Role) -> int:
-        records = (*self._open.values(), *self._ended.values())
-        return sum(record.total_mj for record in records if record.role == role)
+    def _records(self) -> list[LeaseRecord]:
+        return [*self._open.values(), *self._ended.values()]
+
+    def _background_mj(self) -> int:
+        """With its starts: it trains again and again, and nobody asks for one of its trainings."""
+        loads = (record for record in self._records() if record.role == "background")
+        return sum(record.total_mj + record.start_mj for record in loads)
 
     def _is_plain(self) -> bool:
         """Whether the split needs nobody's utilisation: then it is exact at any moment, also after a gap."""
@@ -193,7 +218,7 @@ class DeviceAccount:
         if self.device.gauges and self._open:
             state = self.device.gauges.state()
             for record in self._open.values():
-                record.show(state, since_s)
+                record.current.show(state, since_s)
 
     def _leave_out(self, moved_mj: int) -> None:
         """Put a gap aside, with the unsettled seconds before it: their utilisation is lost too."""
@@ -239,7 +264,7 @@ class DeviceAccount:
         for lease, part in result.parts.items():
             assert result.method
             if result.method == "calibrated" and "earlier_run" in origins:
-                self._open[lease].is_by_earlier_run = True
-            self._open[lease].book(
+                self._open[lease].current.is_by_earlier_run = True
+            self._open[lease].current.book(
                 part, result.method, device_mj=increment_mj, duration_s=duration_s, is_alone=is_alone
             )

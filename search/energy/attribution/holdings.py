@@ -47,6 +47,18 @@ class Holding:
         return sum(map(of, self.records)) if self.is_known else None
 
     @property
+    def lag_s(self) -> float:
+        """How long before the last sample the joules end; 0 where they reach up to it."""
+        is_open = self.is_known and not self.is_ended
+        return max((account.lag_s for account in self.accounts), default=0.0) if is_open else 0.0
+
+    @property
+    def of_start(self) -> Holding:
+        """The same devices with the accounts of the lease's starts."""
+        starts = [record.start or LeaseRecord(record.share, record.opened_s) for record in self.records]
+        return replace(self, records=starts)
+
+    @property
     def source(self) -> str:
         sources = {account.device.counter.source for account in self.accounts}
         return "+".join(sorted(sources)) if self.is_known else ""
@@ -101,9 +113,18 @@ class Holdings:
     dram: Holding = field(default_factory=Holding)
     estimated: Holding = field(default_factory=Holding)
 
+    def start_reading(self) -> EnergyReading:
+        """What the starts of the training used."""
+        parts = (self.gpu, self.cpu, self.dram, self.estimated)
+        gpu, cpu, dram, estimated = (part.of_start for part in parts)
+        return Holdings(gpu=gpu, cpu=cpu, dram=dram, estimated=estimated).reading()
+
     def reading(self) -> EnergyReading:
+        """What the training used, its starts left out."""
         gpu = self.gpu
+        parts = {"gpu": gpu, "cpu": self.cpu, "dram": self.dram, "estimated": self.estimated}
         return EnergyReading(
+            lag_s={kind: part.lag_s for kind, part in parts.items() if part.lag_s},
             gpu_mj=gpu.total_mj(lambda record: record.total_mj),
             cpu_mj=self.cpu.total_mj(lambda record: record.total_mj),
             dram_mj=self.dram.total_mj(lambda record: record.total_mj),
@@ -143,7 +164,9 @@ class Holdings:
             gpu_context_mj=reading.gpu_context_mj if is_context_known else None,
         )
 
-    def figures(self, trial: str, end: End, seconds: float, machine: CpuLabels) -> LeaseFigures:
+    def figures(
+        self, trial: str, end: End, seconds: float, start_s: float, machine: CpuLabels
+    ) -> LeaseFigures:
         gpu = self.gpu.records if self.gpu.is_known else ()
         main = self.gpu if self.gpu.accounts else self.cpu
         limits = [account.device.gauges and account.device.gauges.labels for account in self.gpu.accounts]
@@ -151,12 +174,15 @@ class Holdings:
             trial=trial,
             end=end,
             seconds=seconds,
+            start_s=start_s,
             reading=self._separated(),
+            start=self.start_reading(),
             sources=self.sources(machine),
             exclusive_frac=_mean([_frac(record.alone_s, seconds) for record in main.records]),
             coverage_frac=_mean([_frac(record.covered_s, seconds) for record in main.records]),
             gpu_power_mean_w=_total([record.power_mean_w for record in gpu]),
             gpu_power_max_w=_total([record.power_max_w for record in gpu]),
+            gpu_power_min_w=_total([record.power_min_w for record in gpu]),
             gpu_util_mean=_mean([record.util_mean for record in gpu]),
             gpu_temp_mean_c=_mean([record.temp_mean_c for record in gpu]),
             gpu_power_limit_w=_total([labels.power_limit_w if labels else None for labels in limits]),

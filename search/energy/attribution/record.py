@@ -35,6 +35,7 @@ class LeaseRecord:
         alone_s: The part of it without another lease or an external process at work.
         device_mj: What the whole device used in that time.
         is_by_earlier_run: Some of it was split by intensities that an earlier run learnt.
+        start: The same account of the lease's starts, which are no training; see `begin_start`.
     """
 
     share: Fraction
@@ -49,11 +50,32 @@ class LeaseRecord:
     device_mj: int = 0
     is_by_earlier_run: bool = False
     power_max_w: float | None = None
+    power_min_w: float | None = None
     by_method_mj: dict[Method, int] = field(default_factory=dict)
     _use: _Mean = field(default_factory=lambda: _Mean())
     _temperature: _Mean = field(default_factory=lambda: _Mean())
     _sm_clock: _Mean = field(default_factory=lambda: _Mean())
     _memory_clock: _Mean = field(default_factory=lambda: _Mean())
+    start: LeaseRecord | None = None
+    is_starting: bool = False
+
+    def begin_start(self) -> None:
+        """From now on, what the lease uses belongs to a start: imports, loading data, building a model."""
+        self.start = self.start or LeaseRecord(share=self.share, opened_s=self.opened_s, role=self.role)
+        self.is_starting = True
+
+    def end_start(self) -> None:
+        """From now on, what the lease uses belongs to its training."""
+        self.is_starting = False
+
+    @property
+    def current(self) -> LeaseRecord:
+        """The account that is kept now: of the training, or of its start."""
+        return self.start if self.is_starting and self.start else self
+
+    @property
+    def start_mj(self) -> int:
+        return self.start.total_mj if self.start else 0
 
     @property
     def total_mj(self) -> int:
@@ -118,6 +140,9 @@ class LeaseRecord:
         """Take what the device showed at the end of a stretch; unknown values are left out of the means."""
         if state.power_w is not None:
             self.power_max_w = max(self.power_max_w or 0.0, state.power_w)
+            self.power_min_w = (
+                state.power_w if self.power_min_w is None else min(self.power_min_w, state.power_w)
+            )
         self._use.add(state.utilisation, duration_s)
         self._temperature.add(state.temperature_c, duration_s)
         self._sm_clock.add(state.sm_clock_mhz, duration_s)

@@ -124,7 +124,7 @@ class Facts:
     def spent_j(self) -> float | None:
         """Trials, background and idle devices; None where nothing was measured."""
         beside_mj = self.history.sessions.beside_mj
-        of_trials_mj = self.history.energy.total_mj
+        of_trials_mj = self.history.trials_mj
         return None if of_trials_mj is None and not beside_mj else ((of_trials_mj or 0) + beside_mj) / 1000
 
     @property

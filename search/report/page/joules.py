@@ -21,6 +21,7 @@ _MEANING = {
     "failed": "trials that an error ended",
     "interrupted": "trials that the run's end cut short",
     "running": "trials that go on",
+    "starts": "starts of trainings: imports, data and models",
     "background": "the load of --background",
     "idle": "devices while nobody used them",
     "external": "other programs on the devices: none of the run's",
