@@ -43,6 +43,8 @@ SHARED_WORDS = {
     "trainables.gpu",
     "trainables.nearest",
     "trainables.optional",
+    "trainables.promises",
+    "trainables.user_file",
     "trainables.weights",
 }
 

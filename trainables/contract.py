@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Mode = Literal["min", "max"]
@@ -223,6 +223,27 @@ class Trainable:
     overfit: OverfitTarget | None = None
     has_test: bool = True
     example: Example = field(default_factory=Example)
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not (isinstance(self.hparams, type) and is_dataclass(self.hparams)):
+            problems.append(f"hparams must be a dataclass (the class itself), got {self.hparams!r}")
+        if not (isinstance(self.metric, str) and self.metric):
+            problems.append(f"metric must be the name of a value that run_epoch gives, got {self.metric!r}")
+        if self.mode not in get_args(Mode):
+            problems.append(f'mode must be "min" or "max", got {self.mode!r}')
+        calls = ("start", "weights", "check_data", "check_device")
+        problems += [
+            f"{name} must be a function, got {getattr(self, name)!r}"
+            for name in calls
+            if not callable(getattr(self, name))
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+class UnknownTrainable(ValueError):
+    """No trainable has this name, or a file gives none; the message says what is expected."""
 
 
 class Diverged(Exception):

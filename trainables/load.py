@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import itertools
 import json
 import pkgutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import trainables
-from trainables.contract import Trainable
-from trainables.nearest import meant, meant_path
+from trainables.contract import Trainable, UnknownTrainable
+from trainables.nearest import meant
+from trainables.user_file import load_file
+
+__all__ = [
+    "UnknownTrainable",
+    "command_of",
+    "load_trainable",
+    "name_of_command",
+    "title_of",
+    "trainable_names",
+]
 
 _NOT_TRAINABLES = {
     "atomic_write",
@@ -27,13 +35,11 @@ _NOT_TRAINABLES = {
     "load",
     "nearest",
     "optional",
+    "promises",
+    "user_file",
     "weights",
 }
 _COMMAND = "command:"  # before the description of a script, in JSON: it has no meaning without one
-
-
-class UnknownTrainable(ValueError):
-    """No trainable has this name; the message lists those there are."""
 
 
 def trainable_names() -> list[str]:
@@ -68,17 +74,14 @@ def load_trainable(name: str) -> Trainable:
     """Import the trainable `name`: a module of this package, a path to a Python file, or a command.
 
     Raises:
-        UnknownTrainable: No such module or file, or the file exports no TRAINABLE.
+        UnknownTrainable: No such module or file, or the file fails on import or exports no TRAINABLE.
     """
     if (description := command_of(name)) is not None:
         made: Trainable = importlib.import_module("trainables.command").trainable_of(description)
         return made
-    module = _module_from_file(Path(name)) if name.endswith(".py") else _module_by_name(name)
-    trainable = getattr(module, "TRAINABLE", None)
-    if not isinstance(trainable, Trainable):
-        raise UnknownTrainable(
-            f"{name} exports no TRAINABLE; end the file with TRAINABLE = Trainable(hparams=..., ...)"
-        )
+    if name.endswith(".py"):
+        return load_file(Path(name))
+    trainable: Trainable = _module_by_name(name).TRAINABLE
     return trainable
 
 
@@ -88,15 +91,3 @@ def _module_by_name(name: str) -> ModuleType:
         hint = meant(name, names)
         raise UnknownTrainable(f"no trainable is named {name!r}{hint} (there are {', '.join(names)})")
     return importlib.import_module(f"trainables.{name}")
-
-
-def _module_from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UnknownTrainable(f"trainable file {path} does not exist{meant_path(path)}")
-    spec = importlib.util.spec_from_file_location(f"user_trainable_{path.stem}", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up while the file runs
-    spec.loader.exec_module(module)
-    return module

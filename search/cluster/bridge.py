@@ -145,6 +145,15 @@ class SearchController(TuneController):
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Nothing is written."""
 
+    def _maybe_cache_trial_actor(self, trial: Trial) -> bool:
+        """Keep the worker warm, and let it drop the trial now: stock Tune does so when it gets another one,
+        and until then a paused trial would hold GPU memory and its folder's lock."""
+        actor = trial.temporary_state.ray_actor
+        is_kept = super()._maybe_cache_trial_actor(trial)
+        if is_kept and actor:
+            actor.release.remote()  # a worker's calls come one after another: before its next trial
+        return is_kept
+
     def _training_name(self, tracked: Any) -> str:
         return self._run.training_name(self._actor_to_trial[tracked].config["task"].trial_id)
 

@@ -36,14 +36,19 @@ class TrialWorker(TuneTrainable):
         self._rows: Iterator[EpochRow] | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.release()
+        self.setup(new_config)
+        return True
+
+    def release(self) -> None:
+        """Drop what belongs to the trial, which has ended or pauses here: its GPU memory, its script and the
+        lock on its folder. It may be promoted on another worker before this one is given another trial."""
         try:
             self.cleanup()
         except Exception:  # of the trial that has ended: the next one is not to blame, and gets a new process
             with open_log(self._task.log) as log:
                 log.write(f"the worker could not be made ready for another trial\n{traceback.format_exc()}")
             os._exit(1)
-        self.setup(new_config)
-        return True
 
     def step(self) -> dict[str, Any]:
         if self._rows is None:

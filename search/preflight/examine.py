@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import traceback
 from dataclasses import dataclass, field
 
 from search.energy import meter_for, visible_gpus
@@ -62,13 +61,8 @@ def examine(order: Order) -> Report:
 def _loaded(order: Order, found: _Found) -> Trainable | None:
     try:
         return load_trainable(order.task.trainable)
-    except Exception as error:  # a user's file runs on import
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        found.problem(
-            f"trainable: {title_of(order.task.trainable)} fails on import: {type(error).__name__}: {error} "
-            f"({last.filename}, line {last.lineno})",
-            "mend it; on a cluster the file must be on every node",
-        )
+    except Exception as error:  # it was found on the machine that asks
+        found.problem(f"trainable: {error}", "fix it; on a cluster the file must be on every node")
     return None
 
 
