@@ -145,8 +145,8 @@ def cut_short(path: Path) -> None:
 
 
 def test_a_few_unreadable_pictures_are_left_out_and_counted(tmp_path):
-    for name in ("cat", "dog"):
-        write_images(tmp_path / "pets" / name, 100, size=(8, 8))
+    for colour, name in enumerate(("cat", "dog")):
+        write_images(tmp_path / "pets" / name, 100, size=(8, 8), colour=colour)
     cut_short(tmp_path / "pets" / "cat" / "007.png")
     (tmp_path / "pets" / "dog" / "009.png").write_text("no picture")
     splits = load_data(env(tmp_path, f"imagefolder:{tmp_path / 'pets'}", resolution=8))

@@ -17,8 +17,8 @@ from trainables.contract import Budget, DataError, Env
 from trainables.engine.images import decoding, sources
 from trainables.engine.images.augment import Augment
 from trainables.engine.images.batches import Batches
+from trainables.engine.images.class_folders import find_image_files
 from trainables.engine.images.data import load_data
-from trainables.engine.images.files import find_image_files
 from trainables.engine.images.pixels import StoredPixels
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables.contract import DataError, Env
+from trainables.engine.images.identical import in_two_parts
 from trainables.engine.images.pixels import StoredPixels
 from trainables.engine.images.source import ImageSource
 from trainables.engine.images.sources import load_source
@@ -96,8 +97,11 @@ class DataSplits:
     device: torch.device
 
     def notes(self) -> dict[str, str]:
-        """Which images were left out, and where they lie if that was a choice."""
+        """Which images were left out or are in two parts, and where they lie if that was a choice."""
         notes = dict(self.train.source.notes)
+        parts = [("train", self.train.rows), ("val", self.val.rows), ("test", self.test.rows)]
+        if same := in_two_parts(self.train.source.identical, parts, self.train.source.name):
+            notes["identical"] = same
         largest = self.train.source.pixels(self.score_resolution).on(self.device)
         if self.device.type == "cuda" and isinstance(largest, StoredPixels):
             notes["images"] = largest.where()

@@ -26,8 +26,8 @@ class Pictures:
     """Pictures by number.
 
     Attributes:
-        opened: Decodes one for a side in pixels; its shorter side may come reduced to twice that.
-            Anything it raises means that the picture cannot be read.
+        opened: Decodes one for a side in pixels, upright and in RGB; its shorter side may come reduced to
+            twice that. Anything it raises means that the picture cannot be read.
         width_share: Width over height of what is made of them. Squares are cut out of the middle; to
             other shapes pictures are stretched.
     """
@@ -43,7 +43,7 @@ class Pictures:
             OSError: It cannot be read.
         """
         try:
-            picture = self.opened(index, side).convert("RGB")
+            picture = self.opened(index, side)
             if self.width_share == 1:
                 return np.asarray(squared_picture(picture, side))
             height, width = shape_px(side, self.width_share)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.pixels import Pixels, StoredPixels
 from trainables.engine.images.resolution import resized_set
 
@@ -28,6 +30,7 @@ class ImageSource:
         pixels: All images at a side in pixels. The last few resolutions are kept.
         notes: Automatic choices with their reasons.
         name: What to call the image with a number: its file, where there is one.
+        identical: Rows of images whose files have the same bytes, together.
     """
 
     labels: Tensor
@@ -38,6 +41,23 @@ class ImageSource:
     pixels: Callable[[int], Pixels]
     notes: Mapping[str, str] = field(default_factory=dict)
     name: Callable[[int], str] = str
+    identical: Sequence[Sequence[int]] = ()
+
+
+def with_files(source: ImageSource, files: ImageFiles, known: Path) -> ImageSource:
+    """The same source with what its files are: names, copies, and notes of what is left out or unusual.
+
+    Args:
+        known: Folder where surveys are kept, see `ImageFiles.survey`.
+    """
+    survey = files.survey(known)
+    said = {
+        "left_out": [str(left).removeprefix("left out, ") for left in files.left_out],
+        "folder": files.remarks,
+        "pixels": survey.notes(),
+    }
+    notes = {name: "; ".join(lines) for name, lines in said.items() if lines}
+    return replace(source, name=files.name, identical=survey.identical(), notes={**source.notes, **notes})
 
 
 def in_memory_source(

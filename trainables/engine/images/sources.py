@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,10 +11,10 @@ import torch
 from trainables.atomic_write import replacing
 from trainables.contract import DataError, Env
 from trainables.engine.cache_folder import CacheFolder
+from trainables.engine.images.class_folders import find_image_files
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import Pictures
-from trainables.engine.images.files import find_image_files
-from trainables.engine.images.source import ImageSource, in_memory_source
+from trainables.engine.images.source import ImageSource, in_memory_source, with_files
 from trainables.engine.images.torchvision_sets import load_torchvision
 from trainables.nearest import no_such_source
 
@@ -83,4 +82,4 @@ def _image_folder(root: Path, cache: CacheFolder, top: int | None, num_threads: 
         top=top,
         num_threads=num_threads,
     )
-    return replace(source, name=files.name)
+    return with_files(source, files, cache.folder)

@@ -21,6 +21,7 @@ from trainables.contract import DataError
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.reading import MEANING, upright_rgb
 from trainables.engine.images.source import ImageSource, in_memory_source
 
 _SPELLINGS = {"train": ("train", "trainval"), "val": ("val", "valid"), "test": ("test",)}
@@ -46,10 +47,10 @@ def load_torchvision(address: str, cache: CacheFolder, *, top: int | None, num_t
         images = torch.cat([_channels_first(torch.as_tensor(dataset.data)) for dataset in datasets])
         return in_memory_source(images, labels, parts=parts, class_names=_class_names(datasets, labels))
     joined: ConcatDataset[Any] = ConcatDataset(datasets)
-    cached_name = f"torchvision-{name}-{len(joined)}"
+    cached_name = f"torchvision-{name}-{len(joined)}-{MEANING}"
     labels = _labels_one_by_one(joined, cache.folder / f"{cached_name}-labels.npy")
     return decoded_source(
-        Pictures(len(joined), lambda index, side: joined[index][0]),
+        Pictures(len(joined), lambda index, side: upright_rgb(joined[index][0])),
         labels,
         parts=parts,
         class_names=_class_names(datasets, labels),
@@ -102,6 +103,14 @@ def _channels_first(images: Tensor) -> Tensor:
     if images.ndim == 3:
         return images[:, None]
     return images if images.shape[1] in (1, 3) else images.permute(0, 3, 1, 2).contiguous()
+
+
+def class_counts(datasets: Sequence[Any]) -> dict[str, int]:
+    """How many images each class has, where that is known without decoding; empty where it is not."""
+    if not all(hasattr(dataset, "data") for dataset in datasets):
+        return {}
+    labels = torch.cat([_labels_in_memory(dataset) for dataset in datasets])
+    return dict(zip(_class_names(datasets, labels), labels.bincount().tolist(), strict=False))
 
 
 def _labels_in_memory(dataset: Any) -> Tensor:

@@ -1,0 +1,217 @@
+"""Folders of pictures: which are parts and which classes, by the rule that docs/own-images.md states."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trainables.contract import DataError
+from trainables.engine.images.files import ImageFiles
+from trainables.engine.images.folder_names import PART_NAMES, PARTS, Part, part_of
+from trainables.engine.images.folder_tree import FolderTree, is_picture
+from trainables.engine.images.reading import endings
+from trainables.nearest import meant, meant_path
+
+_MOST_PARTS = 10  # folds of a cross-validation; more folders of equal insides are classes
+_LISTED = 5
+
+
+def find_image_files(root: Path) -> ImageFiles:
+    """The pictures under `root`: folders of parts with class folders in them, or class folders alone.
+
+    Raises:
+        DataError: No folder, no class folders where they should be, fewer than two classes with
+            pictures, or a class that the training part does not have.
+    """
+    if not root.is_dir():
+        raise DataError(
+            f"image folder {root} does not exist; write imagefolder:PATH with a path to a "
+            f"folder{meant_path(root)}"
+        )
+    tree = FolderTree(root)
+    remarks: list[str] = []
+    folders = _part_folders(tree, remarks)
+    pictures = {part: _pictures_by_class(tree, folder) for part, folder in folders.items()}
+    class_names = tuple(name for name, found in pictures["train"].items() if found)
+    _check_classes(tree, folders["train"], pictures["train"])
+    _check_other_parts(folders, pictures, class_names)
+    remarks += _note_gaps(tree, folders, pictures, class_names)
+    found = [
+        (path, class_names.index(name), part)
+        for part, by_class in pictures.items()
+        for name, paths in by_class.items()
+        for path in paths
+    ]
+    paths, labels, parts = zip(*found, strict=True)
+    return ImageFiles(
+        root=root,
+        paths=paths,
+        labels=labels,
+        parts=parts,
+        class_names=class_names,
+        left_out=tree.left_out(),
+        remarks=tuple(remarks),
+    )
+
+
+def _part_folders(tree: FolderTree, remarks: list[str]) -> dict[Part, Path]:
+    """The folder of each part; the root alone, as training part, where its folders are the classes."""
+    folders = tree.listing(tree.root).folders
+    named: defaultdict[Part, list[Path]] = defaultdict(list)
+    for folder in folders:
+        if part := part_of(folder.name):
+            named[part].append(folder)
+    others = [folder for folder in folders if not part_of(folder.name)]
+    if not _is_split(tree, named, others):
+        remarks += [
+            f"{folder.name} is taken for a class, for it has no class folders"
+            for part in PARTS
+            for folder in named[part]
+        ]
+        return {"train": tree.root}
+    _check_parts(tree, named, others)
+    for path in others:
+        tree.leave("folder beside the parts", path)
+    for path in tree.listing(tree.root).files:
+        tree.leave_file(path, otherwise="picture outside of the parts")
+    return {part: named[part][0] for part in PARTS if named[part]}
+
+
+def _is_split(tree: FolderTree, named: Mapping[Part, Sequence[Path]], others: Sequence[Path]) -> bool:
+    """Whether folders with the names of parts are parts: all are, or one has class folders in it.
+
+    `train` is also something that runs on rails: beside bus/ and car/ it is a class.
+    """
+    inside = {path.name for part in PARTS for folder in named[part] for path in tree.listing(folder).folders}
+    if not any(named.values()):
+        return False
+    if not others or any(tree.listing(folder).folders for folder in named["train"]):
+        return True
+    return bool(inside & {folder.name for folder in others})
+
+
+def _check_parts(tree: FolderTree, named: Mapping[Part, Sequence[Path]], others: Sequence[Path]) -> None:
+    problems = [
+        f"{' and '.join(folder.name for folder in folders)} are both named like the {part} part; keep one"
+        for part, folders in named.items()
+        if len(folders) > 1
+    ]
+    if not named["train"]:
+        found = ", ".join(folder.name for folders in named.values() for folder in folders)
+        problems.append(
+            f"{found} has the name of a part, and there is no training part beside; put the class folders to "
+            f"train on into one named {', '.join(PART_NAMES['train'])}"
+        )
+    elif not tree.listing(named["train"][0]).folders:
+        problems.append(
+            f"{named['train'][0].name}/ is the training part by its name, and has no class folders; make a "
+            "folder in it for each class"
+        )
+    elif not named["val"] and not named["test"] and (beside := _with_pictures(tree, others)):
+        problems.append(
+            f"{_listed(beside)} lie beside {named['train'][0].name}/, which has folders in it: if that is "
+            "the training part, move the others away; if it is a class, give it another name"
+        )
+    if problems:
+        raise DataError(f"{tree.root}: {'; '.join(problems)}")
+
+
+def _with_pictures(tree: FolderTree, folders: Sequence[Path]) -> list[str]:
+    """The names of folders that have pictures, in them or one folder deeper."""
+    inside = {folder: (folder, *tree.listing(folder).folders) for folder in folders}
+    return [
+        folder.name
+        for folder, deeper in inside.items()
+        if any(is_picture(path) for one in deeper for path in tree.listing(one).files)
+    ]
+
+
+def _pictures_by_class(tree: FolderTree, folder: Path) -> dict[str, list[Path]]:
+    """The pictures of each class folder of a part, also of those that have none."""
+    class_folders = tree.listing(folder).folders
+    _check_no_split(tree, folder, class_folders)
+    for path in tree.listing(folder).files:
+        tree.leave_file(path, otherwise="picture outside of class folders")
+    return {class_folder.name: tree.pictures(class_folder) for class_folder in class_folders}
+
+
+def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path]) -> None:
+    """Refuse folders that have the same folders in them: they are parts, by whatever name.
+
+    Folders of one name (`images`) are none, nor are more than ten with fewer inside: persons, say, with
+    a folder for each day.
+    """
+    if len(class_folders) < 2 or any(is_picture(p) for one in class_folders for p in tree.listing(one).files):
+        return
+    inside = [{path.name for path in tree.listing(one).folders} for one in class_folders]
+    common = sorted(set.intersection(*inside))
+    if len(common) < 2 or len(class_folders) > max(_MOST_PARTS, len(common)):
+        return
+    outer = _listed([one.name for one in class_folders])
+    if all(part_of(name) for name in common):
+        way_on = f"put the parts outside: {common[0]}/{class_folders[0].name}"
+    else:
+        way_on = f"name them by their part (train, val, test), or give imagefolder:{class_folders[0]} alone"
+    raise DataError(
+        f"{folder}: {outer} have the same folders in them ({_listed(common)}), so that they are no "
+        f"classes but parts of a split; {way_on}"
+    )
+
+
+def _check_classes(tree: FolderTree, folder: Path, pictures: Mapping[str, Sequence[Path]]) -> None:
+    """Raise DataError unless two classes have pictures, with what may be meant instead."""
+    filled = [name for name, found in pictures.items() if found]
+    if len(filled) > 1:
+        return
+    text = f"{folder} has {len(filled)} class folders with pictures; at least 2 are needed"
+    if empty := [name for name, found in pictures.items() if not found]:
+        text += f"; there are none in {_listed(empty)}"
+    inner = tree.listing(folder).folders
+    loose = sum(map(is_picture, tree.listing(folder).files))
+    if len(inner) == 1 and len(tree.listing(inner[0]).folders) > 1:
+        text += f"; did you mean imagefolder:{inner[0]}?"
+    elif loose:
+        text += f"; {loose} pictures lie in it side by side: make a folder for each class"
+    counts = Counter({left.reason: left.count for left in tree.left_out()})
+    if counts:
+        text += f"; left out are {', '.join(f'{count} ({reason})' for reason, count in counts.most_common())}"
+    raise DataError(f"{text}; known endings: {', '.join(sorted(endings()))}" if not filled else text)
+
+
+def _check_other_parts(
+    folders: Mapping[Part, Path], pictures: Mapping[Part, Mapping[str, Sequence[Path]]], names: Sequence[str]
+) -> None:
+    """Raise DataError for classes with pictures that the training part has none of."""
+    problems = [
+        f"class {name!r} is in {folders[part]} but not in the training part, or has no picture "
+        f"there{meant(name, names)}"
+        for part, by_class in pictures.items()
+        for name, found in by_class.items()
+        if found and name not in names
+    ]
+    if problems:
+        raise DataError("; ".join(problems[:_LISTED]) + ("; ..." if len(problems) > _LISTED else ""))
+
+
+def _note_gaps(
+    tree: FolderTree,
+    folders: Mapping[Part, Path],
+    pictures: Mapping[Part, Mapping[str, Sequence[Path]]],
+    names: Sequence[str],
+) -> list[str]:
+    """Record empty classes and parts; gives a remark for each part that lacks classes."""
+    remarks = []
+    for part, by_class in pictures.items():
+        for name, found in by_class.items():
+            if not found:
+                tree.leave("empty class", folders[part] / name)
+        if not any(by_class.values()):
+            tree.leave("empty part", folders[part])
+        elif missing := [name for name in names if not by_class.get(name)]:
+            remarks.append(f"{folders[part].name}/ has no picture of {_listed(missing)}")
+    return remarks
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")

@@ -1,0 +1,224 @@
+"""Pictures beyond 8 bits a channel (16-bit, signed, 32-bit, floats): their values, and what becomes of them.
+
+Pillow opens the grey ones as they are, cuts those of colour to their upper 8 bits and does not know the
+others, so that 12 bits in a 16-bit file would all be black. Scaling is by the range of a whole data set,
+never by that of one picture: a dark picture stays darker than a bright one.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import tifffile
+import torch
+from PIL import Image
+from torchvision.io import ImageReadMode, decode_image
+
+Kind = Literal["16-bit", "integer", "float"]
+KINDS: tuple[Kind, ...] = ("16-bit", "integer", "float")
+ORIENTATION = 274  # the tag of EXIF and TIFF
+_BITS, _MAX_VALUE, _SAMPLE_FORMAT = 258, 281, 339  # tags of TIFF
+_UNSIGNED, _UNDEFINED = 1, 4  # sample formats
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _INKS = 0, 1, 2, 5  # photometric interpretations
+_PREMULTIPLIED_ALPHA, _ALPHA, _INTERLEAVED = 1, 2, 1
+_WHITE_OF_16_BITS = 65535.0
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG_MAGIC = b"\x89PNG"
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an opened and not yet loaded picture has more than Pillow's 8 bits a channel to say."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return True
+    if image.format == "PNG":
+        return any(";16" in str(tile.args) for tile in image.tile)  # type: ignore[attr-defined]
+    if image.format == "TIFF":
+        tags: Mapping[int, Any] = image.tag_v2  # type: ignore[attr-defined]
+        formats = set(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,)))
+        return max(tags.get(_BITS, (1,))) > 8 or not formats <= {_UNSIGNED, _UNDEFINED}
+    return False
+
+
+def is_tiff(content: bytes) -> bool:
+    """Whether a file is a TIFF, though Pillow may not know its kind."""
+    return content.startswith(_TIFF_MAGIC)
+
+
+@dataclass(frozen=True, eq=False)
+class DeepPicture:
+    """A picture as its file has it.
+
+    Attributes:
+        values: (height, width, channels): grey, grey and alpha, RGB, or RGB and alpha.
+        declared_max: What the file says is white; None where it does not say.
+        orientation: As EXIF counts it; 1 is upright.
+        is_inverted: The least value is white.
+    """
+
+    values: np.ndarray
+    declared_max: float | None = None
+    orientation: int = 1
+    is_inverted: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        if self.values.dtype.kind == "f":
+            return "float"
+        return "16-bit" if self.values.dtype == np.uint16 else "integer"
+
+    @property
+    def has_alpha(self) -> bool:
+        return self.values.shape[-1] in (2, 4)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the largest finite value, alpha apart; (0, 0) where there is none."""
+        colours = self.values[..., :-1] if self.has_alpha else self.values
+        finite = colours[np.isfinite(colours)]
+        return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Scales:
+    """From the values of a data set's deep pictures to 8 bits.
+
+    Attributes:
+        ranges: The least and the largest value of each kind in the whole data set, those of files that
+            declare their white apart.
+    """
+
+    ranges: Mapping[Kind, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def used_bits(self) -> int:
+        """How many of 16 bits the data use, at least 8."""
+        return max(8, int(self.ranges.get("16-bit", (0.0, 0.0))[1]).bit_length())
+
+    def black_and_white(self, kind: Kind) -> tuple[float, float]:
+        """The values that become 0 and 255.
+
+        Of 16 bits as many count as the data use, floats in [0, 1] stay what they are, and everything else
+        is scaled by its own range.
+        """
+        low, high = self.ranges.get(kind, (0.0, 0.0))
+        if kind == "16-bit":
+            return 0.0, float(2**self.used_bits - 1)
+        return (0.0, 1.0) if kind == "float" and low >= 0 and high <= 1 else (low, high)
+
+    def scaled(self, picture: DeepPicture) -> Image.Image:
+        """A picture of 8 bits a channel, turned as the file has it: "L", "LA", "RGB" or "RGBA".
+
+        What is not a number becomes black.
+        """
+        black, white = self.black_and_white(picture.kind)
+        if picture.declared_max is not None:
+            black, white = 0.0, picture.declared_max
+        values = picture.values.astype(np.float64)
+        shares = (values - black) / ((white - black) or 1.0)
+        if picture.is_inverted:
+            shares = 1 - shares
+        if picture.has_alpha:
+            shares[..., -1] = values[..., -1] / (white or 1.0)
+        shares = np.nan_to_num(shares, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1)
+        pixels = np.round(shares * 255).astype(np.uint8)
+        return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def read_deep(content: bytes) -> DeepPicture:
+    """The values of a file that `is_deep`, or of a TIFF that Pillow does not know.
+
+    Raises:
+        Exception: Of any kind: it cannot be read, or its channels make no picture.
+    """
+    if is_tiff(content):
+        return _read_tiff(content)
+    with Image.open(io.BytesIO(content)) as image:
+        orientation = image.getexif().get(ORIENTATION, 1)
+        if content.startswith(_PNG_MAGIC):
+            return DeepPicture(_read_png(content), orientation=orientation)
+        # Pillow scales a PGM's integers by the white that it declares.
+        is_scaled = image.format == "PPM" and image.mode == "I"
+        return DeepPicture(_shaped(np.asarray(image)), _WHITE_OF_16_BITS if is_scaled else None, orientation)
+
+
+def _read_png(content: bytes) -> np.ndarray:
+    encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    values: np.ndarray = decode_image(encoded, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+    return values
+
+
+def _read_tiff(content: bytes) -> DeepPicture:
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        page: Any = file.pages[0]
+        orientation = page.tags.valueof(ORIENTATION) or 1
+        try:
+            values = page.asarray()
+        except (ValueError, NotImplementedError, ImportError):  # of a compression that Pillow may know
+            values, orientation = _opened_by_pillow(content, page), 1
+        else:
+            values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
+        return DeepPicture(
+            _colours(_shaped(values), page),
+            _declared_max(page, values.dtype),
+            int(orientation),
+            is_inverted=page.photometric == _MIN_IS_WHITE,
+        )
+
+
+def _opened_by_pillow(content: bytes, page: Any) -> np.ndarray:
+    """The values of a TIFF with LZW and the like; of colours their upper 8 bits, as 16."""
+    with Image.open(io.BytesIO(content)) as image:
+        values = np.asarray(image)
+    if values.dtype != np.uint8:
+        return values
+    if page.planarconfig != _INTERLEAVED or page.dtype != np.uint16:
+        raise OSError(f"{page.dtype} in {page.compression.name} compression cannot be read; save it without")
+    return values.astype(np.uint16) * 257
+
+
+def _colours(values: np.ndarray, page: Any) -> np.ndarray:
+    """Grey or RGB with the alpha that there is, without channels of other things such as infrared.
+
+    Raises:
+        ValueError: They are other colours, or several channels of which none is said to be a colour.
+    """
+    kind, num_channels = page.photometric, values.shape[-1]
+    if kind == _INKS and num_channels == 4 and values.dtype.kind == "u":
+        largest = np.iinfo(values.dtype).max
+        light = largest - values.astype(np.float64)
+        return (light[..., :3] * light[..., 3:] / largest).round().astype(values.dtype)
+    num_colours = {_MIN_IS_WHITE: 1, _MIN_IS_BLACK: 1, _RGB: 3}.get(kind)
+    if num_colours is None or num_colours > num_channels:
+        raise ValueError(f"{num_channels} channels of {values.dtype} and photometric {kind} are not known")
+    has_alpha = num_channels > num_colours and page.extrasamples[:1] in ((_ALPHA,), (_PREMULTIPLIED_ALPHA,))
+    if num_colours == 1 and num_channels > 1 + has_alpha:
+        raise ValueError(
+            f"{num_channels} channels without a colour are no picture; save one, or three as RGB"
+        )
+    return values[..., : num_colours + has_alpha]
+
+
+def _declared_max(page: Any, dtype: np.dtype[Any]) -> float | None:
+    """White by the bits of a sample where they are no whole bytes, or by the tag for it."""
+    said = page.tags.valueof(_MAX_VALUE)
+    said = 0 if said is None else int(np.max(said))
+    if dtype.kind == "u" and page.bitspersample % 8:
+        return float(2**page.bitspersample - 1)
+    return float(said) if dtype == np.uint16 and 255 < said < _WHITE_OF_16_BITS else None
+
+
+def _shaped(values: np.ndarray) -> np.ndarray:
+    """(height, width, channels) of numbers.
+
+    Raises:
+        ValueError: They are of another shape, or complex.
+    """
+    values = values[..., None] if values.ndim == 2 else values
+    if values.ndim != 3 or values.dtype.kind not in "uif":
+        shape = " x ".join(map(str, values.shape))
+        raise ValueError(f"{shape} values of {values.dtype} are no picture")
+    return values

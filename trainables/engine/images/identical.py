@@ -1,0 +1,57 @@
+"""Pictures that a data set has more than once, by the bytes of their files: what that spoils, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+_NAMED = 3
+
+
+def in_two_parts(
+    identical: Sequence[Sequence[int]], parts: Sequence[tuple[str, Tensor]], name: Callable[[int], str]
+) -> str:
+    """That pictures are trained on and scored, or validated and tested with; empty where none is.
+
+    Args:
+        identical: Rows that have the same content.
+        parts: What each part is called, with its rows.
+        name: What to call a row.
+    """
+    if not identical:
+        return ""
+    part_of = {row: part for part, rows in parts for row in rows.tolist()}
+    pairs = []
+    for rows in identical:
+        first = {part_of[row]: row for row in reversed(rows) if row in part_of}
+        if len(first) > 1:
+            pairs.append(" = ".join(f"{name(row)} ({part})" for part, row in sorted(first.items())))
+    if not pairs:
+        return ""
+    return f"{len(pairs)} pictures are in two parts: {_listed(pairs)}; scores on them are not validation"
+
+
+def in_two_classes(
+    identical: Sequence[Sequence[int]], labels: Sequence[int], name: Callable[[int], str]
+) -> str:
+    """That pictures have two labels, of which one is wrong; empty where none has."""
+    pairs = []
+    for rows in identical:
+        first = {labels[row]: row for row in reversed(rows)}
+        if len(first) > 1:
+            pairs.append(" = ".join(name(row) for _, row in sorted(first.items())))
+    return f"{len(pairs)} pictures are in two classes: {_listed(pairs)}" if pairs else ""
+
+
+def more_than_once(identical: Sequence[Sequence[int]], name: Callable[[int], str]) -> str:
+    """How many pictures are copies of others, wherever they lie; empty where none is."""
+    if not identical:
+        return ""
+    num_copies = sum(len(rows) - 1 for rows in identical)
+    pairs = [f"{name(rows[0])} = {name(rows[1])}" for rows in identical[:_NAMED]]
+    return f"{num_copies} pictures are copies of others: {_listed(pairs, len(identical))}"
+
+
+def _listed(pairs: Sequence[str], count: int | None = None) -> str:
+    return ", ".join(pairs[:_NAMED]) + (", ..." if (count or len(pairs)) > _NAMED else "")

@@ -1,0 +1,273 @@
+"""What the files of a data set are, read once: content, sizes, kinds of pixels, and which are identical."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import IntFlag
+from functools import cached_property
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from trainables.atomic_write import replacing
+from trainables.engine.images.decoding import num_cores
+from trainables.engine.images.deep import (
+    KINDS,
+    ORIENTATION,
+    DeepPicture,
+    Kind,
+    Scales,
+    is_deep,
+    is_tiff,
+    read_deep,
+)
+from trainables.engine.images.reading import MEANING, orientation_of
+
+_KEY_DIGITS = 20
+_AT_ONCE = 256
+_DIGEST_BYTES = 16
+_ACROSS = 5  # orientations from here on swap width and height
+_EXIF_IN_PNG = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+_RECORD = np.dtype(
+    [
+        ("digest", np.uint8, _DIGEST_BYTES),
+        ("width", np.uint32),
+        ("height", np.uint32),
+        ("facts", np.uint32),
+        ("low", np.float64),
+        ("high", np.float64),
+    ]
+)
+
+
+class Fact(IntFlag):
+    """What is to be known of a file's pixels."""
+
+    SEEN = 1
+    UNREADABLE = 2
+    TRANSPARENT = 4
+    INKS = 8
+    TURNED = 16
+    FRAMES = 32
+    SIXTEEN_BITS = 64
+    INTEGERS = 128
+    FLOATS = 256
+    DECLARED = 512
+
+
+_DEEP: dict[Kind, Fact] = dict(zip(KINDS, (Fact.SIXTEEN_BITS, Fact.INTEGERS, Fact.FLOATS), strict=True))
+_SAID = {
+    Fact.TURNED: "are turned upright, as their EXIF orientation says",
+    Fact.TRANSPARENT: "may be transparent and are laid over white",
+    Fact.INKS: "are CMYK and converted without a colour profile",
+    Fact.FRAMES: "have several frames or pages, of which the first is read",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """The files of a data set, in its order.
+
+    Attributes:
+        records: One for each file; those that were not looked at for want of time are all zeros.
+    """
+
+    records: np.ndarray
+
+    @property
+    def is_complete(self) -> bool:
+        return self.num_seen == len(self.records)
+
+    @property
+    def num_seen(self) -> int:
+        return int(self._has(Fact.SEEN).sum())
+
+    @property
+    def is_unreadable(self) -> np.ndarray:
+        """Which are no pictures by their first bytes, or cannot be opened at all: (n,), bool."""
+        return self._has(Fact.UNREADABLE)
+
+    @property
+    def sizes_px(self) -> np.ndarray:
+        """Width and height of each picture as it is read, which is upright: (n, 2); 0 where unknown."""
+        return np.stack([self.records["width"], self.records["height"]], axis=1).astype(np.int64)
+
+    @cached_property
+    def scales(self) -> Scales:
+        """How pictures of more than 8 bits are brought to 8."""
+        ranges: dict[Kind, tuple[float, float]] = {}
+        for kind, fact in _DEEP.items():
+            of_kind = self.records[self._has(fact) & ~self._has(Fact.DECLARED)]
+            if len(of_kind):
+                ranges[kind] = (float(of_kind["low"].min()), float(of_kind["high"].max()))
+        return Scales(ranges)
+
+    def content_key(self, names: Sequence[str]) -> str:
+        """Changes when a file is added, removed, renamed or has other bytes, and with how pixels are read."""
+        digests = (bytes(digest).hex() for digest in self.records["digest"])
+        return _digest([f"read {MEANING}", *map("|".join, zip(names, digests, strict=True))])
+
+    def identical(self) -> list[tuple[int, ...]]:
+        """The files that have the same bytes, by their numbers: those of each content that is there twice."""
+        rows: dict[bytes, list[int]] = defaultdict(list)
+        for row in np.flatnonzero(self._has(Fact.SEEN) & ~self.is_unreadable).tolist():
+            rows[bytes(self.records["digest"][row])].append(row)
+        return [tuple(same) for same in rows.values() if len(same) > 1]
+
+    def smallest_median_largest_px(self) -> tuple[tuple[int, int], ...]:
+        """Width and height, by area; empty where none is known."""
+        known = self.sizes_px[self.sizes_px.prod(1) > 0]
+        if not len(known):
+            return ()
+        ordered = known[np.argsort(known.prod(1), kind="stable")]
+        chosen = ordered[[0, (len(ordered) - 1) // 2, -1]].tolist()
+        return tuple((width, height) for width, height in chosen)
+
+    def notes(self) -> list[str]:
+        """What is done with pixels of an unusual kind, a sentence for each."""
+        counts = {fact: int(self._has(fact).sum()) for fact in (*_SAID, *_DEEP.values())}
+        plain = [f"{counts[fact]} pictures {said}" for fact, said in _SAID.items() if counts[fact]]
+        return plain + [
+            f"{counts[fact]} {_scaling(kind, self.scales)}" for kind, fact in _DEEP.items() if counts[fact]
+        ]
+
+    def _has(self, fact: Fact) -> np.ndarray:
+        return np.asarray(self.records["facts"] & int(fact) > 0)
+
+
+def _scaling(kind: Kind, scales: Scales) -> str:
+    if kind not in scales.ranges:
+        return f"{kind} pictures are scaled by the white that each file declares"
+    (low, high), (black, white) = scales.ranges[kind], scales.black_and_white(kind)
+    found = f"the data's own values are {low:g} to {high:g}"
+    if kind == "16-bit":
+        used = (
+            f"of their 16 bits {scales.used_bits} are used" if scales.used_bits < 16 else "all bits are used"
+        )
+        return f"16-bit pictures are scaled to 8 bits by {white:g}: {used} ({found})"
+    return f"pictures of {kind}s are scaled to 8 bits from {black:g} to {white:g} ({found})"
+
+
+def survey_files(
+    paths: Sequence[Path], names: Sequence[str], known: Path | None, *, most_s: float | None = None
+) -> Survey:
+    """Read every file once, with a thread per core, and keep what was found.
+
+    That takes a thirtieth of decoding them, and is done anew only for files whose sizes and times have
+    changed.
+
+    Args:
+        known: Folder where surveys are kept; None keeps nothing.
+        most_s: Give what was seen by then, evenly spread over the files; the next survey goes on from
+            there. None looks at all.
+    """
+    note = known and known / f"survey-{_stat_key(paths, names)}.npy"
+    kept = None if note is None else _kept(note, len(paths))
+    records = np.zeros(len(paths), _RECORD) if kept is None else kept
+    deadline_s = None if most_s is None else monotonic() + most_s
+    order = np.random.default_rng(0).permutation(np.flatnonzero(records["facts"] == 0))
+    with ThreadPoolExecutor(num_cores()) as pool:
+        for start in range(0, len(order), _AT_ONCE):
+            part = order[start : start + _AT_ONCE]
+            records[part] = list(pool.map(_record, [paths[row] for row in part.tolist()]))
+            if deadline_s is not None and monotonic() > deadline_s:
+                break
+    if note is not None and len(order):
+        with suppress(OSError), replacing(note) as temporary:  # a full disk is the cache's own to say
+            np.save(temporary, records)
+    return Survey(records)
+
+
+def _kept(note: Path, num_files: int) -> np.ndarray | None:
+    try:
+        records: np.ndarray = np.load(note, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return records if records.dtype == _RECORD and len(records) == num_files else None
+
+
+def _stat_key(paths: Sequence[Path], names: Sequence[str]) -> str:
+    lines = [f"survey of {MEANING}"]
+    for path, name in zip(paths, names, strict=True):
+        try:
+            found = path.stat()
+        except OSError:  # it went, and will be found unreadable
+            lines.append(f"{path}|{name}")
+        else:
+            lines.append(f"{path}|{name}|{found.st_size}|{found.st_mtime_ns}")
+    return _digest(lines)
+
+
+def _digest(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:_KEY_DIGITS]
+
+
+def _record(path: Path) -> tuple[np.ndarray, int, int, int, float, float]:
+    unreadable = Fact.SEEN | Fact.UNREADABLE
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return np.zeros(_DIGEST_BYTES, np.uint8), 0, 0, int(unreadable), 0.0, 0.0
+    digest = np.frombuffer(hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest(), np.uint8)
+    try:
+        return digest, *_pixels_of(content)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow's readers raise of everything for broken files; decoding says what
+        return digest, 0, 0, int(unreadable), 0.0, 0.0
+
+
+def _pixels_of(content: bytes) -> tuple[int, int, int, float, float]:
+    """Upright width and height, facts, and the range of a deep picture."""
+    try:
+        image = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        if is_tiff(content):
+            return _of_deep(read_deep(content))
+        raise
+    with image:
+        if is_deep(image):
+            width, height, facts, low, high = _of_deep(read_deep(content))
+            return width, height, facts | _frames(image), low, high
+        width, height = image.size
+        orientation = _orientation(image, content)
+        is_transparent, is_of_inks = image.has_transparency_data, image.mode == "CMYK"
+        facts = Fact.SEEN | _frames(image)
+    facts |= Fact.TURNED if orientation > 1 else 0
+    facts |= Fact.TRANSPARENT if is_transparent else 0
+    facts |= Fact.INKS if is_of_inks else 0
+    is_across = orientation >= _ACROSS and image.format != "TIFF"  # whose size is the upright one
+    return *((height, width) if is_across else (width, height)), int(facts), 0.0, 0.0
+
+
+def _orientation(image: Image.Image, content: bytes) -> int:
+    if image.format == "TIFF":
+        return int(image.tag_v2.get(ORIENTATION, 1))  # type: ignore[attr-defined]
+    # Pillow decodes a whole PNG to look for EXIF at its end.
+    if image.format == "PNG" and not any(sign in content for sign in _EXIF_IN_PNG):
+        return 1
+    return orientation_of(image)
+
+
+def _frames(image: Image.Image) -> Fact:
+    """Whether there are several; what a phone adds to its photographs does not count."""
+    has_frames = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    return Fact.FRAMES if has_frames else Fact(0)
+
+
+def _of_deep(picture: DeepPicture) -> tuple[int, int, int, float, float]:
+    height, width = picture.values.shape[:2]
+    facts = Fact.SEEN | _DEEP[picture.kind]
+    facts |= Fact.TURNED if picture.orientation > 1 else 0
+    facts |= Fact.TRANSPARENT if picture.has_alpha else 0
+    facts |= Fact.DECLARED if picture.declared_max is not None else 0
+    size = (height, width) if picture.orientation >= _ACROSS else (width, height)
+    return *size, int(facts), *picture.range
