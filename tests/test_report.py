@@ -47,7 +47,7 @@ def test_budgets_ranges_and_limits_read_as_words() -> None:
     assert budget_text(Budget(epochs=3, subset=1.0)) == "3 epochs, all data"
     assert budget_text(Budget(epochs=3, subset=500)) == "3 epochs, 500 examples"
     assert parameter_text(Real(1e-4, 1.0, log=True)) == "0.0001 to 1, log"
-    assert parameter_text(Integer(8, 64, step=8)) == "8 to 64, in steps of 8"
+    assert parameter_text(Real(8.0, 64.0, step=8)) == "8 to 64, in steps of 8"
     assert parameter_text(Choice((16, 32))) == "16, 32"
     assert parameter_text(Normal(0.0, 1.0)) == "normal around 0 with deviation 1"
     limits = Limits(trials=24, hours=2, kwh=0.5)

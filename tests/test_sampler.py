@@ -194,6 +194,25 @@ def test_a_search_restarted_after_each_trial_asks_for_the_same_points(tmp_path: 
     assert restarted == straight
 
 
+STEPPED = """
+parameters:
+  lr: {distribution: q_log_uniform_values, min: 0.001, max: 1.0, q: 0.001}
+  batch_size: {distribution: q_uniform, min: 10, max: 300, q: 8}
+  noise: {distribution: q_normal, mu: 0.3, sigma: 0.05, q: 0.01}
+search: {trainable: toy, data: none, limits: {trials: 16}}
+"""
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random", "gp"])
+def test_rounded_values_survive_a_restart_as_well(tmp_path: Path, kind: str) -> None:
+    space = made_space(tmp_path, STEPPED, [f"search.sampler={kind}"])
+    straight = go_on(sampler_for(space), range(12))
+    restarted: list[Mapping[str, Any]] = []
+    for number in range(12):
+        restarted += go_on(recalled(space, restarted, firsts=1), [number])
+    assert restarted == straight
+
+
 def test_other_seeds_ask_for_other_points(tmp_path: Path) -> None:
     space, other = made_space(tmp_path, SMALL), made_space(tmp_path, SMALL, ["search.seed=1"])
     assert go_on(sampler_for(space), range(5))[2:] != go_on(sampler_for(other), range(5))[2:]

@@ -85,14 +85,14 @@ def parameter_of(folder: Path, entry: str) -> Any:
         ("{min: 1.0, max: 3}", Real(1.0, 3.0)),
         ("{distribution: int_uniform, min: 1, max: 3}", Integer(1, 3)),
         ("{distribution: uniform, min: 1, max: 3}", Real(1.0, 3.0)),
-        ("{distribution: q_uniform, min: 1, max: 9, q: 4}", Integer(4, 8, step=4)),
-        ("{distribution: q_uniform, min: 0.05, max: 0.95, q: 0.1}", Real(0.1, 0.9, step=0.1)),
+        ("{distribution: q_uniform, min: 1, max: 9, q: 4}", Real(1.0, 9.0, step=4)),
+        ("{distribution: q_uniform, min: 0.05, max: 0.95, q: 0.1}", Real(0.05, 0.95, step=0.1)),
         ("{min: 0.0, max: 1.0, q: 0.5}", Real(0.0, 1.0, step=0.5)),
-        ("{distribution: q_uniform, min: 0.5, max: 4.5}", Integer(1, 4)),
+        ("{distribution: q_uniform, min: 0.5, max: 4.5}", Real(0.5, 4.5, step=1)),
         ("{distribution: log_uniform, min: -2, max: 0}", Real(0.1353352832366127, 1.0, log=True)),
         ("{distribution: log_uniform_values, min: 1e-4, max: 1}", Real(0.0001, 1.0, log=True)),
-        ("{distribution: q_log_uniform, min: 0, max: 2, q: 2}", Integer(2, 6, log=True, step=2)),
-        ("{distribution: q_log_uniform_values, min: 0.1, max: 1, q: 0.25}", Real(0.25, 1.0, True, 0.25)),
+        ("{distribution: q_log_uniform, min: 0, max: 2, q: 2}", Real(1.0, 7.38905609893065, log=True, step=2)),
+        ("{distribution: q_log_uniform_values, min: 0.1, max: 1, q: 0.25}", Real(0.1, 1.0, True, 0.25)),
         (
             "{distribution: inv_log_uniform, min: 0, max: 2}",
             Real(0.1353352832366127, 1.0, log=True, inverse=True),
@@ -126,7 +126,7 @@ def test_a_sweep_file_of_weights_and_biases_is_read_as_it_is(tmp_path: Path) -> 
     assert space.parameters == {
         "optimizer": Choice(("adamw", "sgd")),
         "lr": Real(0.0, 0.1),
-        "batch_size": Integer(32, 256, log=True, step=8),
+        "batch_size": Real(32.0, 256.0, log=True, step=8),
     }
     about = [notice.split(":")[0] for notice in space.notices]
     assert about[:4] == ["metric.name", "program", "command", "project"]
@@ -270,8 +270,9 @@ def test_a_default_outside_the_range_is_noticed(tmp_path: Path) -> None:
     ("parameter", "inside", "outside"),
     [
         (Real(0.0, 1.0), [0, 1.0, 0.3], [-0.1, 1.1, True, "0.5", None]),
-        (Real(0.0, 1.0, step=0.1), [0.30000000000000004, 0.7], [0.35]),
-        (Integer(16, 64, step=16), [16, 48], [20, 80, 32.0, True]),
+        (Real(0.0, 0.3, step=0.1), [0.30000000000000004, 0.2], [0.35, 0.4]),
+        (Real(9.0, 70.0, step=16), [16, 48, 64], [0, 20, 80, 32.0, True]),
+        (Integer(1, 3), [1, 3], [0, 4, 2.0, True]),
         (Choice((1, "a", True, None, [8, 16])), [(8, 16), 1, 1.0, "a", True, None], [False, "b", 0]),
         (Normal(0.0, 1.0), [-5, 0.1], [float("nan"), "1"]),
         (Normal(0.0, 1.0, log=True, step=0.5), [0, 1.5], [-0.5, 0.7]),
@@ -309,8 +310,7 @@ def test_any_range_is_read_back_as_an_equal_one(
     parameter = to_parameter(Entry(**fields))
     assert not isinstance(parameter, Choice | Normal)
     assert to_parameter(Entry(**to_entry(parameter))) == parameter
-    assert parameter.contains(parameter.low)
-    assert parameter.contains(parameter.high)
+    assert all(map(parameter.contains, parameter.ends))
 
 
 def test_nested_groups_become_dotted_names() -> None:

@@ -48,7 +48,7 @@ def parameter_text(parameter: Parameter) -> str:
     if isinstance(parameter, Normal):
         text = f"normal around {parameter.mean:g} with deviation {parameter.deviation:g}"
     else:
-        text = f"{parameter.low:g} to {parameter.high:g}"
+        text = "{:g} to {:g}".format(*parameter.ends)
     step = f", in steps of {parameter.step:g}" if parameter.step not in (None, 1) else ""
     return text + (", log" if parameter.log else "") + step
 

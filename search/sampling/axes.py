@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.space import Choice, Integer, Normal, Parameter, Real
-from search.space.parameters import is_same
+from search.space.parameters import is_same, rounded
 
 _TAIL = 1e-6
 
@@ -21,7 +21,7 @@ class Axis:
     """Codes from `low` to `high`, both included.
 
     Attributes:
-        is_whole: Codes are whole numbers, in steps of `step` from `low`.
+        is_whole: Codes are whole numbers.
         is_ordered: Near codes mean near values. Else the codes are names, and whole.
     """
 
@@ -30,7 +30,6 @@ class Axis:
     decode: Callable[[Any], Any]
     encode: Callable[[Any], Any]
     log: bool = False
-    step: int = 1
     is_whole: bool = False
     is_ordered: bool = True
 
@@ -41,7 +40,7 @@ class Axis:
         else:
             code = self.low * (1 - share) + self.high * share
         if self.is_whole:
-            code = self.low + round((code - self.low) / self.step) * self.step
+            code = self.low + round(code - self.low)
         written = float(f"{code:.12g}")  # 0.01, not 0.010000000000000004
         return self.decode(_clipped(written, self.low, self.high))
 
@@ -59,33 +58,23 @@ def suggested(trial: Any, name: str, axis: Axis) -> Any:
     if not axis.is_ordered:
         return trial.suggest_categorical(name, list(range(int(axis.high) + 1)))
     if axis.is_whole:
-        return trial.suggest_int(name, int(axis.low), int(axis.high), log=axis.log, step=axis.step)
+        return trial.suggest_int(name, int(axis.low), int(axis.high))
     return trial.suggest_float(name, axis.low, axis.high, log=axis.log)
 
 
 def _real_axis(real: Real) -> Axis:
+    """Codes are drawn without steps and the values rounded: so the two ends are half as likely, as in W&B."""
     return Axis(
         low=real.low,
         high=real.high,
         log=real.log,
-        decode=lambda code: _clipped(_stepped(code, real.step), real.low, real.high),
-        encode=float,
+        decode=lambda code: _clipped(rounded(code, real.step), *real.ends),
+        encode=lambda value: _clipped(float(value), real.low, real.high),
     )
 
 
 def _integer_axis(integer: Integer) -> Axis:
-    low, high, step = integer.low, integer.high, integer.step
-    if not integer.log:
-        return Axis(low=low, high=high, step=step, is_whole=True, decode=int, encode=int)
-    last = (high - low) // step  # Optuna has no steps on a log scale: draw any, take the nearest
-    return Axis(
-        low=low,
-        high=high,
-        log=True,
-        is_whole=True,
-        decode=lambda code: low + min(round((code - low) / step), last) * step,
-        encode=int,
-    )
+    return Axis(low=integer.low, high=integer.high, is_whole=True, decode=int, encode=int)
 
 
 def _choice_axis(choice: Choice) -> Axis:
@@ -122,7 +111,7 @@ def _normal_axis(normal: Normal) -> Axis:
 
     def decode(code: float) -> float:
         value = curve.inv_cdf(code)
-        return _stepped(math.exp(value) if normal.log else value, normal.step)
+        return rounded(math.exp(value) if normal.log else value, normal.step)
 
     def encode(value: float) -> float:
         if normal.log and value == 0:  # a step rounds small values down to 0
@@ -134,10 +123,6 @@ def _normal_axis(normal: Normal) -> Axis:
 
 def _index(values: Sequence[Any], value: Any) -> int:
     return next(index for index, known in enumerate(values) if is_same(known, value))
-
-
-def _stepped(value: float, step: float | None) -> float:
-    return value if step is None else round(round(value / step) * step, 12)
 
 
 def _clipped(value: float, low: float, high: float) -> float:

@@ -9,8 +9,8 @@ from typing import Any
 
 from search.sampling.axes import axis_of
 from search.sampling.proposal import Point, Proposal, first_points
-from search.space import Choice, Integer, Normal, Parameter, Space
-from search.space.parameters import identity, is_same
+from search.space import Choice, Normal, Parameter, Space
+from search.space.parameters import identity, is_same, num_values, range_values
 
 
 def designed(space: Space, defaults: Mapping[str, Any]) -> list[Proposal]:
@@ -46,10 +46,8 @@ def listed_values(parameter: Parameter, levels: int | None) -> list[Any]:
     """
     if isinstance(parameter, Choice):
         return list(parameter.values)
-    if isinstance(parameter, Integer):
-        every = range(parameter.low, parameter.high + 1, parameter.step)
-        if levels is None or len(every) <= levels:
-            return list(every)
+    if (count := num_values(parameter)) and (levels is None or count <= levels):
+        return range_values(parameter)
     assert levels is not None, "the space lets no range without levels into a design"
     middles = [(index + 0.5) / levels for index in range(levels)]
     ends = [index / (levels - 1) for index in range(levels)]

@@ -65,5 +65,5 @@ def _distribution(axis: Axis) -> BaseDistribution:
     if not axis.is_ordered:
         return CategoricalDistribution(list(range(int(axis.high) + 1)))
     if axis.is_whole:
-        return IntDistribution(int(axis.low), int(axis.high), log=axis.log, step=axis.step)
+        return IntDistribution(int(axis.low), int(axis.high))
     return FloatDistribution(axis.low, axis.high, log=axis.log)

@@ -189,7 +189,7 @@ class OptunaSampler:
             if identity(hparams) in self._seen:
                 num_repeated += 1
             elif self._feasibility.is_likely(trial.params):
-                self._open[trial_id] = trial
+                self._open[trial_id] = self._rounded(trial, hparams)
                 self._seen.add(identity(hparams))
                 return Proposal(hparams=hparams, origin="sampler")
             else:
@@ -201,6 +201,17 @@ class OptunaSampler:
             return Proposal(hparams=hparams, origin="sampler")
         self.why_exhausted = f"the space is exhausted: {_MOST_DRAWS} draws repeated earlier points"
         return None
+
+    def _rounded(self, trial: optuna.Trial, hparams: Mapping[str, Any]) -> optuna.Trial:
+        """The trial at the codes of its values, which rounding may have moved: those a restart would recall.
+
+        NSGA-II and CMA-ES learn from trials they sampled themselves, so theirs stay as they were drawn.
+        """
+        codes = {name: self._axes[name].encode(hparams[name]) for name in trial.params}
+        if codes == trial.params or self._space.sampler in _KEEPS_STATE:
+            return trial
+        self._study.tell(trial, state=TrialState.FAIL)  # teaches nothing
+        return self._pinned(hparams)
 
     def _suggested_hparams(self, trial: optuna.Trial) -> dict[str, Any]:
         hparams = dict(self._defaults)

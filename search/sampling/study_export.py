@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.ledger.history import History, TrialRecord
 from search.run.objective import cost_of
 from search.sampling.sampler import STATES
-from search.space import Choice, Integer, Normal, Real, Space
+from search.space import Choice, Normal, Space
 from search.space.parameters import Parameter, is_number
 from trainables.atomic_write import replacing
 
@@ -145,13 +145,15 @@ def _distribution(name: str, parameter: Parameter, points: Sequence[Mapping[str,
     if isinstance(parameter, Choice) or not all(map(is_number, seen)):
         own = parameter.values if isinstance(parameter, Choice) else ()
         return CategoricalDistribution(list(dict.fromkeys(map(_named, (*own, *seen)))))
-    if isinstance(parameter, Integer) and all(isinstance(value, int) for value in seen):
-        whole_step = 1 if parameter.log else parameter.step  # Optuna has no steps on a log scale
-        return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=whole_step)
     if isinstance(parameter, Normal):
         return _bell(parameter)
-    step = parameter.step if isinstance(parameter, Real) and not parameter.log else None
-    return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=step)
+    low, high = parameter.ends
+    if parameter.log and low == 0:  # where a step rounds to; Optuna's scale has no place for it
+        low = parameter.low
+    if isinstance(parameter.step, int) and all(isinstance(value, int) for value in seen):
+        whole_step = 1 if parameter.log else parameter.step  # Optuna has no steps on a log scale
+        return IntDistribution(max(int(low), int(parameter.log)), int(high), log=parameter.log, step=whole_step)
+    return FloatDistribution(low, high, log=parameter.log, step=None if parameter.log else parameter.step)
 
 
 def _bell(normal: Normal) -> FloatDistribution:

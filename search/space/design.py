@@ -14,7 +14,7 @@ from pydantic import PlainValidator
 from search.space.entry import Fixed
 from search.space.fields import whole
 from search.space.hparams import HparamsCheck
-from search.space.parameters import Choice, Integer, Parameter
+from search.space.parameters import Choice, Parameter, num_values
 from search.space.problems import KeyedError, Problems, did_you_mean, listed, shown
 
 _MOST_POINTS = 10_000
@@ -109,7 +109,7 @@ def _check_listed(
     for name, entry in entries.items():
         if isinstance(entry, Choice) and entry.probabilities is not None:
             problems.add(f"parameters.{name}", f"{design} tries every value once; leave out probabilities")
-        elif not isinstance(entry, Fixed | Choice | Integer) and levels is None:
+        elif not isinstance(entry, Fixed) and num_values(entry) is None and levels is None:
             problems.add(
                 f"parameters.{name}", f"{design} needs values or whole numbers; write values: [...]{fix}"
             )
@@ -208,7 +208,7 @@ def _named(
 
 
 def _count(entry: Parameter, levels: int | None) -> int:
-    if isinstance(entry, Choice):
-        return len(entry.values)
-    every = (entry.high - entry.low) // entry.step + 1 if isinstance(entry, Integer) else levels or 1
-    return every if levels is None else min(every, levels)
+    every = num_values(entry)
+    if levels is None or isinstance(entry, Choice):
+        return every or 1
+    return levels if every is None else min(every, levels)

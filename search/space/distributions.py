@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from search.space.entry import Entry, Fixed
-from search.space.parameters import Choice, Integer, Normal, Parameter, Real
+from search.space.parameters import Choice, Integer, Normal, Parameter, Real, identity
 from search.space.problems import KeyedError, did_you_mean, listed, shown
 
 _LARGEST_EXPONENT = 700  # exp(709.8) is the largest double
+_MOST_STEPS = 2**53  # beyond it a double skips whole numbers
 _RANGE = frozenset({"min", "max"})
 _BELL = frozenset({"mu", "sigma"})
+_OF_EXPONENTS = ("log_uniform", "q_log_uniform", "inv_log_uniform")
+_USUAL_EXPONENT = 12  # e to it is 160,000: more than any batch, width or number of steps that is searched
+_NOT_DRAWN: Mapping[str, str] = {
+    "beta": "take uniform or normal, or values with probabilities",
+    "q_beta": "take q_uniform or q_normal, or values with probabilities",
+}
 
 
 def to_parameter(entry: Entry) -> Parameter | Fixed:
@@ -23,11 +30,40 @@ def to_parameter(entry: Entry) -> Parameter | Fixed:
         ValueError: Its keys do not go together, or its bounds hold nothing to search.
     """
     name = entry.distribution or _inferred(entry)
+    if name in _NOT_DRAWN:
+        raise KeyedError("distribution", f"{name} is one of W&B's that this does not draw; {_NOT_DRAWN[name]}")
     if name not in DISTRIBUTIONS:
         raise KeyedError("distribution", f"{shown(name)} is not known{did_you_mean(name, DISTRIBUTIONS)}")
     keys, read = DISTRIBUTIONS[name]
     _check_keys(name, keys, entry)
     return read(entry)
+
+
+def notes_of(entry: Entry, parameter: Parameter | Fixed) -> Iterator[str]:
+    """What of an entry is read in a way that not everybody expects."""
+    name = entry.distribution or ""
+    if isinstance(parameter, Real) and name in _OF_EXPONENTS and _look_like_values(entry):
+        low, high = parameter.low, parameter.high
+        yield (
+            f"{name} takes exponents of e, so this is {low:.4g} to {high:.4g}; for values from {entry.min} to "
+            f"{entry.max} write {name}_values"
+        )
+    if isinstance(parameter, Real) and parameter.step is not None and parameter.log and parameter.ends[0] == 0:
+        yield f"values are rounded to multiples of {parameter.step}, as W&B does, so some will be 0"
+    if entry.values is not None and (twice := _repeated(entry.values)):
+        yield f"{listed(twice)} given more than once, and drawn that much more often, as W&B does"
+
+
+def _look_like_values(entry: Entry) -> bool:
+    """Exponents of rates are below 0, and of their inverses up to 20 or so; of sizes they are above 0."""
+    low, high = entry.bounds
+    is_inverse = (entry.distribution or "").startswith("inv")
+    return low >= 0 and (high <= 1 if is_inverse else high <= 1 or high > _USUAL_EXPONENT)
+
+
+def _repeated(values: Sequence[Any]) -> list[Any]:
+    seen = [identity(value) for value in values]
+    return [values[seen.index(key)] for key in dict.fromkeys(seen) if seen.count(key) > 1]
 
 
 def _inferred(entry: Entry) -> str:
@@ -70,7 +106,12 @@ def _categorical(entry: Entry) -> Choice:
         raise KeyedError(
             "probabilities", f"must be as many as values, {len(values)}, got {len(probabilities)}"
         )
-    return Choice(tuple(values), None if probabilities is None else tuple(map(float, probabilities)))
+    shares: dict[Hashable, float] = {}
+    for value, share in zip(values, probabilities or [1 / len(values)] * len(values), strict=True):
+        shares[identity(value)] = shares.get(identity(value), 0.0) + share
+    once = tuple({identity(value): value for value in reversed(values)}.values())[::-1]
+    is_even = probabilities is None and len(once) in (1, len(values))
+    return Choice(once, None if is_even else tuple(shares[identity(value)] for value in once))
 
 
 def _int_uniform(entry: Entry) -> Integer:
@@ -98,23 +139,12 @@ def _log_uniform_values(entry: Entry) -> Real:
 
 def _log_uniform(entry: Entry) -> Real:
     low, high = entry.bounds
-    if low > 0 and high / low >= 10:
-        raise ValueError(_exponents_expected(entry))
     return Real(_exp("min", low), _exp("max", high), log=True)
 
 
 def _inv_log_uniform(entry: Entry) -> Real:
     low, high = entry.bounds
-    if low > 0 and high <= 1 and high / low >= 10:  # 0.69 to 9.2 is usual here: 1e-4 to 0.5
-        raise ValueError(_exponents_expected(entry))
     return Real(_exp("max", -high), _exp("min", -low), log=True, inverse=True)
-
-
-def _exponents_expected(entry: Entry) -> str:
-    return (
-        f"{entry.distribution} takes exponents of e, and {entry.min} to {entry.max} look like values; "
-        f"write distribution: {entry.distribution}_values"
-    )
 
 
 def _inv_log_uniform_values(entry: Entry) -> Real:
@@ -128,34 +158,19 @@ def _exp(key: str, exponent: float) -> float:
     return math.exp(exponent)
 
 
-def _stepped(read: Callable[[Entry], Real]) -> Callable[[Entry], Real | Integer]:
-    """The same range in steps of q. A whole q gives whole numbers, as it does in W&B."""
+def _stepped(read: Callable[[Entry], Real]) -> Callable[[Entry], Real]:
+    """The same range, rounded to multiples of q. A whole q gives whole numbers, as it does in W&B."""
 
-    def read_steps(entry: Entry) -> Real | Integer:
-        real = read(entry)
-        low, high = _snapped(real, entry.q)
+    def read_steps(entry: Entry) -> Real:
+        real = replace(read(entry), step=entry.q)
+        if max(map(abs, (real.low, real.high))) / entry.q > _MOST_STEPS:
+            raise KeyedError("q", f"is too small for numbers up to {real.high:g}, got {entry.q}")
+        low, high = real.ends
         if low >= high:
-            raise KeyedError(
-                "q", f"leaves fewer than two multiples of {entry.q} from {real.low} to {real.high}"
-            )
-        if isinstance(entry.q, int):
-            return Integer(int(low), int(high), log=real.log, step=entry.q)
-        return Real(float(low), float(high), log=real.log, step=entry.q)
+            raise KeyedError("q", f"leaves one value: {real.low:g} and {real.high:g} both round to {low:g}")
+        return real
 
     return read_steps
-
-
-def _snapped(real: Real, step: float) -> tuple[Decimal, Decimal]:
-    """The lowest and highest multiple of the step in the range, above 0 on a logarithmic scale."""
-    unit = Decimal(repr(step))  # by its digits: 0.3 is three times 0.1, which in binary it is not
-    lowest = _whole(Decimal(repr(real.low)) / unit, ROUND_CEILING)
-    highest = _whole(Decimal(repr(real.high)) / unit, ROUND_FLOOR)
-    return lowest * unit, highest * unit
-
-
-def _whole(count: Decimal, rounding: str) -> Decimal:
-    nearest = count.to_integral_value()  # a multiple that was stored as a float is a little off
-    return nearest if abs(count - nearest) < Decimal("1e-6") else count.to_integral_value(rounding)
 
 
 def _normal(*, log: bool, stepped: bool) -> Callable[[Entry], Normal]:
@@ -197,9 +212,9 @@ def to_entry(parameter: Parameter) -> dict[str, Any]:
         return _with_step(name, {"mu": parameter.mean, "sigma": parameter.deviation}, parameter.step)
     name = "log_uniform_values" if parameter.log else "uniform"
     bounds = {"min": parameter.low, "max": parameter.high}
-    if isinstance(parameter, Integer) and parameter.step == 1 and not parameter.log:
+    if isinstance(parameter, Integer):
         return {"distribution": "int_uniform", **bounds}
-    if isinstance(parameter, Real) and parameter.inverse:
+    if parameter.inverse:
         return {"distribution": f"inv_{name}", **bounds}
     return _with_step(name, bounds, parameter.step)
 

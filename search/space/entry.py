@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, PlainValidator
 
 from search.space.fields import AboveZero, Number, Text
-from search.space.parameters import identity
 from search.space.problems import shown, wrong_kind
 
 
@@ -24,10 +23,6 @@ def _values(value: Any) -> list[Any]:
         raise ValueError(wrong_kind("a list of values", value))
     if not value:
         raise ValueError("must not be empty")
-    seen = [identity(item) for item in value]
-    twice = [item for index, item in enumerate(value) if seen[index] in seen[:index]]
-    if twice:
-        raise ValueError(f"has {shown(twice[0])} twice; give each value once")
     return value
 
 
@@ -55,6 +50,8 @@ class Entry(BaseModel):
     mu: Number = 0.0
     sigma: AboveZero = 1.0
     q: AboveZero = 1
+    a: Number = 1.0
+    b: Number = 1.0
     distribution: Text | None = None
 
     @property

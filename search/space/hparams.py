@@ -146,7 +146,7 @@ def _probes(entry: Parameter | Fixed) -> tuple[Any, ...]:
         centre = math.exp(entry.mean) if entry.log else entry.mean
         is_whole = isinstance(entry.step, int)
         return (round(centre / entry.step) * entry.step if is_whole and entry.step else centre,)
-    return (entry.low, entry.high)
+    return entry.ends
 
 
 def _key_of(entry: Parameter | Fixed) -> str:

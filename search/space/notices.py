@@ -44,7 +44,7 @@ def space_notices(space: Space, defaults: Mapping[str, Any], check: HparamsCheck
         where = f"parameters.{name}"
         if isinstance(parameter, Real) and not parameter.log and _is_wide(name, parameter):
             yield f"{where}: most draws will be near {parameter.high}; consider log_uniform_values"
-        if isinstance(parameter, Integer) and parameter.step == 1 and check.takes_fractions(name):
+        if isinstance(parameter, Integer) and check.takes_fractions(name):
             yield f"{where}: only whole numbers are tried; write min: {parameter.low}.0 for fractions"
         if not parameter.contains(defaults[name]) and space.is_active(name, defaults):
             value, allowed = shown(defaults[name]), described(parameter)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from decimal import Decimal
+from typing import Any, ClassVar
 
 _STEP_TOLERANCE = 1e-6  # of a step: 3 * 0.1 is 0.30000000000000004
 
 
 @dataclass(frozen=True)
 class Real:
-    """A number from `low` to `high`, both included.
+    """A number drawn from `low` to `high`, and with a step rounded to its nearest multiple, as W&B rounds.
 
     Attributes:
         log: Equal ratios are equally likely, not equal differences.
-        step: Only its multiples are tried; `low` and `high` are multiples themselves.
+        step: Rounding may leave the range by half of it: 1 to 8 in steps of 16 is 0 or 16. A whole
+            step gives whole numbers.
         inverse: Written with one of W&B's inv_ distributions. log(1/x) is uniform exactly when
             log(x) is, so it draws as `log` does.
     """
@@ -24,25 +26,39 @@ class Real:
     low: float
     high: float
     log: bool = False
-    step: float | None = None
+    step: float | int | None = None
     inverse: bool = False
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest value that can come out."""
+        if self.step is None:
+            return self.low, self.high
+        # A bound half-way between two multiples is never drawn, so it rounds into the range.
+        first, last = math.floor(self.low / self.step + 0.5), math.ceil(self.high / self.step - 0.5)
+        return multiple(first, self.step), multiple(last, self.step)
+
     def contains(self, value: Any) -> bool:
-        return is_number(value) and self.low <= value <= self.high and _is_multiple(value, self.step)
+        low, high = self.ends
+        slack = _STEP_TOLERANCE * (self.step or 0)
+        return is_number(value) and low - slack <= value <= high + slack and _fits(value, self.step)
 
 
 @dataclass(frozen=True)
 class Integer:
-    """A whole number from `low` to `high`, both included, in steps counted from `low`."""
+    """A whole number from `low` to `high`, both included, each equally likely."""
 
     low: int
     high: int
-    log: bool = False
-    step: int = 1
+    log: ClassVar[bool] = False
+    step: ClassVar[int] = 1
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        return self.low, self.high
 
     def contains(self, value: Any) -> bool:
-        is_whole = is_number(value) and isinstance(value, int)
-        return is_whole and self.low <= value <= self.high and (value - self.low) % self.step == 0
+        return is_number(value) and isinstance(value, int) and self.low <= value <= self.high
 
 
 @dataclass(frozen=True)
@@ -78,10 +94,28 @@ class Normal:
         if not is_number(value) or not math.isfinite(value):
             return False
         is_possible = value > 0 or not self.log or (self.step is not None and value == 0)
-        return is_possible and _is_multiple(value, self.step)
+        return is_possible and _fits(value, self.step)
 
 
 Parameter = Real | Integer | Choice | Normal
+
+
+def num_values(parameter: Parameter) -> int | None:
+    """How many values a parameter can have; None where they cannot be counted."""
+    if isinstance(parameter, Choice):
+        return len(parameter.values)
+    if isinstance(parameter, Normal) or parameter.step is None:
+        return None
+    low, high = (round(end / parameter.step) for end in parameter.ends)
+    return high - low + 1
+
+
+def range_values(parameter: Parameter) -> list[Any]:
+    """Every value of a range that can be counted, in its order."""
+    assert not isinstance(parameter, Choice | Normal)
+    assert parameter.step is not None
+    low, high = (round(end / parameter.step) for end in parameter.ends)
+    return [multiple(count, parameter.step) for count in range(low, high + 1)]
 
 
 def is_number(value: Any) -> bool:
@@ -110,10 +144,23 @@ def described(parameter: Parameter) -> str:
         return f"one of {', '.join(map(str, parameter.values))}"
     if isinstance(parameter, Normal):
         return "a number above 0" if parameter.log else "a number"
-    kind = "a whole number" if isinstance(parameter, Integer) else "a number"
+    kind = "a whole number" if isinstance(parameter.step, int) else "a number"
     step = f" in steps of {parameter.step}" if parameter.step not in (None, 1) else ""
-    return f"{kind} from {parameter.low} to {parameter.high}{step}"
+    low, high = parameter.ends
+    return f"{kind} from {low} to {high}{step}"
 
 
-def _is_multiple(value: float, step: float | None) -> bool:
+def rounded(value: float, step: float | None) -> float:
+    """The nearest multiple of the step, halves to the even one; the value itself without a step."""
+    return value if step is None else multiple(round(value / step), step)
+
+
+def multiple(count: int, step: float) -> float:
+    """`count` steps, by their digits: 3 times 0.1 is 0.3, which in binary it is not."""
+    return count * step if isinstance(step, int) else float(count * Decimal(repr(step)))
+
+
+def _fits(value: float, step: float | None) -> bool:
+    if isinstance(step, int):
+        return isinstance(value, int) and value % step == 0
     return step is None or abs(math.remainder(value, step)) <= _STEP_TOLERANCE * step

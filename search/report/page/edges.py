@@ -43,7 +43,10 @@ def edge_of(parameter: Parameter, value: Any) -> Edge | None:
         return next((edge for edge, end in ends if is_same(end, value)), None)
     if isinstance(parameter, Normal) or not is_number(value):
         return None
-    low, high, at = (_scaled(number, parameter.log) for number in (parameter.low, parameter.high, value))
+    low, high = parameter.ends
+    if parameter.log and low == 0:  # where a step rounds to; a logarithmic scale has no place for it
+        low, value = parameter.low, max(value, parameter.low)
+    low, high, at = (_scaled(number, parameter.log) for number in (low, high, value))
     share = (at - low) / (high - low)
     if share <= _NEAR_SHARE:
         return "lower"
@@ -65,8 +68,8 @@ def beyond(parameter: Parameter, edge: Edge) -> float | int:
 
 
 def _points(parameter: Real | Integer) -> list[float]:
-    low, high = parameter.low, parameter.high
-    if isinstance(parameter, Integer):
+    low, high = parameter.ends
+    if parameter.step is not None:
         return [low, low + parameter.step, high - parameter.step, high]
     share = (high / low) ** 0.1 if parameter.log else 0.1 * (high - low)
     inner = (low * share, high / share) if parameter.log else (low + share, high - share)

@@ -98,7 +98,7 @@ def _bounds(parameter: Parameter | None) -> list[Mark]:
             return []
         low, high = min(parameter.values), max(parameter.values)
     else:
-        low, high = parameter.low, parameter.high
+        low, high = parameter.ends
     return [Mark(at=float(low), text="lower end"), Mark(at=float(high), text="upper end")]
 
 
