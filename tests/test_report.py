@@ -23,7 +23,7 @@ from search.report.summary import print_promotion, print_summary
 from search.report.wording import budget_text, duration, limits_text, parameter_text, rung_text, value_text
 from search.run import Run
 from search.run.in_process import execute_here
-from search.space import Choice, Integer, Normal, Real
+from search.space import Choice, Normal, Real
 from trainables.contract import Budget
 
 

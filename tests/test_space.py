@@ -91,7 +91,10 @@ def parameter_of(folder: Path, entry: str) -> Any:
         ("{distribution: q_uniform, min: 0.5, max: 4.5}", Real(0.5, 4.5, step=1)),
         ("{distribution: log_uniform, min: -2, max: 0}", Real(0.1353352832366127, 1.0, log=True)),
         ("{distribution: log_uniform_values, min: 1e-4, max: 1}", Real(0.0001, 1.0, log=True)),
-        ("{distribution: q_log_uniform, min: 0, max: 2, q: 2}", Real(1.0, 7.38905609893065, log=True, step=2)),
+        (
+            "{distribution: q_log_uniform, min: 0, max: 2, q: 2}",
+            Real(1.0, 7.38905609893065, log=True, step=2),
+        ),
         ("{distribution: q_log_uniform_values, min: 0.1, max: 1, q: 0.25}", Real(0.1, 1.0, True, 0.25)),
         (
             "{distribution: inv_log_uniform, min: 0, max: 2}",
@@ -129,8 +132,8 @@ def test_a_sweep_file_of_weights_and_biases_is_read_as_it_is(tmp_path: Path) -> 
         "batch_size": Real(32.0, 256.0, log=True, step=8),
     }
     about = [notice.split(":")[0] for notice in space.notices]
-    assert about[:4] == ["metric.name", "program", "command", "project"]
-    assert {"entity", "metric.target", "early_terminate", "parameters.lr"} < set(about)
+    assert about[:3] == ["metric.name", "program, command", "project, entity"]
+    assert {"metric.target", "early_terminate", "parameters.lr"} < set(about)
 
 
 def test_what_is_not_given_has_the_documented_default(tmp_path: Path) -> None:
@@ -315,8 +318,9 @@ def test_any_range_is_read_back_as_an_equal_one(
 
 def test_nested_groups_become_dotted_names() -> None:
     group = {"head": {"parameters": {"width": {"values": [1, 2]}, "depth": {"value": 3}}}}
-    entries, broken = read_parameters(group, Problems())
-    assert (list(entries), broken) == (["head.width", "head.depth"], [])
+    declared = read_parameters(group, Problems())
+    assert (list(declared.entries), declared.broken) == (["head.width", "head.depth"], [])
+    assert declared.groups["head.width"] == ("head", "width")
 
 
 def test_the_module_loads_no_heavy_library() -> None:

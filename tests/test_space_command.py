@@ -101,13 +101,11 @@ def test_every_problem_comes_in_one_message(tmp_path: Path) -> None:
         "search.validation_resolution=rung",
     )
     missing = "is missing; give its value in trial 0, the one that others are compared with"
-    name = (
-        "must do as a name; write letters, digits and _, and the script's own flag under search.command.flags"
-    )
     assert found == (
-        *(f"search.command.defaults: {name} {missing}" for name in ("lr", "seed", "weight-decay")),
-        "parameters.seed: {seed} is something else; give the hyperparameter another name",
-        f"parameters.weight-decay: {name}",
+        *(f"search.command.defaults: {name} {missing}" for name in ("lr", "weight-decay")),
+        "parameters.seed: is no hyperparameter: seeds are repeats: search.seed is the search's, promotion "
+        "trains each configuration with promote.seeds of them, and search.repeats repeats a list or design. "
+        "The script gets it where its command has {seed}",
         "search.command.flags.lx: is no hyperparameter (there are lr, seed, weight-decay)",
         "search.command.run: {lrr} is not known; did you mean lr?",
         "search.command.resume: needs {checkpoint_dir}, where the script keeps its state, here or in run",
@@ -135,8 +133,8 @@ def test_every_problem_comes_in_one_message(tmp_path: Path) -> None:
             "search.command.run: '{lr:.2f}': between braces there is a name alone",
         ),
         ("search.command.run=python {", "search.command.run: '{': "),
-        ("search.command.defaults={lr: [1]}", "search.command.defaults: must be a mapping to numbers, texts"),
-        ("search.command.defaults={lr: fast}", "parameters.lr: must be text, got 1e-07"),
+        ("search.command.defaults={lr: [1]}", "search.command.defaults.lr: must be a number, got [1]"),
+        ("search.command.defaults={lr: fast}", "search.command.defaults.lr: must be a number, got the text"),
         ("search.command.folder=nowhere", "search.command.folder: "),
         ("search.command.timeout_s=0", "search.command.timeout_s: must be above 0, got 0"),
         ("search.horizon=anytime", "search.horizon: anytime needs a training that scores averaged weights"),

@@ -58,7 +58,6 @@ PARAMETERS = {
     ],
     "lr: {values: []}": ["parameters.lr.values: must not be empty"],
     "lr: {values: 0.1}": ["parameters.lr.values: must be a list of values, got 0.1"],
-    "lr: {values: [0.1, 1, 1.0]}": ["parameters.lr.values: has 1.0 twice; give each value once"],
     "lr: {values: [0.1, 0.2], probabilities: [0.5, 0.6]}": [
         "parameters.lr.probabilities: must sum to 1, got 1.1"
     ],
@@ -69,20 +68,26 @@ PARAMETERS = {
         "parameters.lr.probabilities: must be numbers from 0 to 1, got -0.5"
     ],
     "lr: {distribution: q_uniform, min: 0.0, max: 1.0, q: 0}": ["parameters.lr.q: must be above 0, got 0"],
-    "lr: {distribution: q_uniform, min: 0.1, max: 0.9, q: 0.6}": [
-        "parameters.lr.q: leaves fewer than two multiples of 0.6 from 0.1 to 0.9"
+    "lr: {distribution: q_uniform, min: 0.1, max: 0.2, q: 0.6}": [
+        "parameters.lr.q: leaves one value: 0.1 and 0.2 both round to 0"
+    ],
+    "lr: {distribution: beta, a: 2, b: 5}": [
+        "parameters.lr.distribution: beta is one of W&B's that this does not draw; "
+        "take uniform or normal, or values with probabilities"
+    ],
+    "lr: {distribution: q_beta}": [
+        "parameters.lr.distribution: q_beta is one of W&B's that this does not draw; "
+        "take q_uniform or q_normal, or values with probabilities"
+    ],
+    "lr: {distribution: cauchy, min: 0, max: 1}": [
+        "parameters.lr.distribution: 'cauchy' is not known (there are constant, categorical, "
+        "categorical_w_probabilities, int_uniform, uniform, q_uniform, log_uniform, q_log_uniform, "
+        "inv_log_uniform, log_uniform_values, q_log_uniform_values, inv_log_uniform_values, normal, "
+        "q_normal, log_normal, q_log_normal)"
     ],
     "lr: {mu: 0, sigma: -1}": ["parameters.lr.sigma: must be above 0, got -1"],
     "lr: {distribution: log_normal, mu: 900}": [
         "parameters.lr.mu: must be an exponent of e from -700 to 700, got 900"
-    ],
-    "lr: {distribution: log_uniform, min: 1e-4, max: 0.1}": [
-        "parameters.lr: log_uniform takes exponents of e, and 0.0001 to 0.1 look like values; "
-        "write distribution: log_uniform_values"
-    ],
-    "lr: {distribution: inv_log_uniform, min: 1e-4, max: 0.1}": [
-        "parameters.lr: inv_log_uniform takes exponents of e, and 0.0001 to 0.1 look like values; "
-        "write distribution: inv_log_uniform_values"
     ],
     "lr: {distribution: log_uniform_values, min: -9, max: 0}": [
         "parameters.lr.min: must be above 0 on a logarithmic scale, got -9; "
@@ -96,8 +101,13 @@ PARAMETERS = {
     "lr: {value: 99999999999999999999}": [
         "parameters.lr.value: must be finite and below 2**63, got a larger number"
     ],
-    "lr: {values: [2024-01-01, 0.1]}": [
-        "parameters.lr.values[0]: must be a number or text, got a date; quote it"
+    "lr: {values: [2024-01-01, 0.1]}": ["parameters.lr.values: must be a number, got the text '2024-01-01'"],
+    "lr: {values: [on, 0.1]}": [
+        "parameters.lr.values: must be a number, got true (without quotes on is true, as W&B reads it)"
+    ],
+    "optimizer: {values: [sgd, no]}": [
+        "parameters.optimizer.values: must be one of sgd, adamw, got false "
+        "(without quotes no is false, as W&B reads it)"
     ],
     "batch_size: {distribution: int_uniform, min: 0.5, max: 8}": [
         "parameters.batch_size.min: must be a whole number for int_uniform, got 0.5; or use uniform"
@@ -112,7 +122,7 @@ PARAMETERS = {
         "parameters.batch_size: must be a whole number, got 256.0; "
         "use int_uniform, or a q_ distribution with q: 1",
     ],
-    "nesterov: {values: [yes, no]}": [
+    "nesterov: {values: ['yes', 'no']}": [
         "parameters.nesterov.values: is text, 'yes'; write true",
         "parameters.nesterov.values: is text, 'no'; write false",
     ],
@@ -220,11 +230,11 @@ FILES = {
     "a:\n\tb: 1": "file: line 2, column 1: a tab; indent with spaces",
     "a: 1\n---\nb: 2": "file: line 2, column 1: but found another document",
     "a: !!python/name:os.system 1": "file: line 1, column 4: could not determine a constructor for the tag",
-    "a: 2024-99-99": "file: is not YAML: month must be in 1..12",
+    "a: !!int x": "file: is not YAML: invalid literal for int()",
     "[" * 600: "file: is nested too deeply",
     f"{LR}\n{SEARCH}\nparamters: 1": "paramters: there is no such key; did you mean parameters?",
     f"{LR}\nname: a/b\n{SEARCH}": "name: must do as a folder's name (no slash, no leading dot), got 'a/b'",
-    f"{LR}\nmethod: baies\n{SEARCH}": "method: must be one of bayes, random, grid, got 'baies'; did you mean",
+    f"{LR}\nmethod: baies\n{SEARCH}": "method: must be one of bayes, random, grid, custom, got 'baies'",
     f"{LR}\nmethod: grid\n{SEARCH}": "parameters.lr: a grid needs values or whole numbers",
     f"{LR}\nmetric: {{goal: max}}\n{SEARCH}": "metric.goal: must be one of maximize, minimize, got 'max'",
     f"{LR}\nmetric: {{goal: minimize}}\n{SEARCH}": "metric.goal: must be maximize for val_accuracy,",

@@ -66,8 +66,8 @@ def title_of(name: str) -> str:
     command = command_of(name)
     if command is None:
         return name
-    words = itertools.takewhile(lambda word: not word.startswith("-"), command["run"])
-    return " ".join(words).replace("{python}", "python")
+    words = itertools.takewhile(lambda word: not word.startswith(("-", "${")), command["run"])
+    return " ".join(words).removeprefix("/usr/bin/env ").replace("{python}", "python")
 
 
 def load_trainable(name: str) -> Trainable:

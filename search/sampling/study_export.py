@@ -152,7 +152,9 @@ def _distribution(name: str, parameter: Parameter, points: Sequence[Mapping[str,
         low = parameter.low
     if isinstance(parameter.step, int) and all(isinstance(value, int) for value in seen):
         whole_step = 1 if parameter.log else parameter.step  # Optuna has no steps on a log scale
-        return IntDistribution(max(int(low), int(parameter.log)), int(high), log=parameter.log, step=whole_step)
+        return IntDistribution(
+            max(int(low), int(parameter.log)), int(high), log=parameter.log, step=whole_step
+        )
     return FloatDistribution(low, high, log=parameter.log, step=None if parameter.log else parameter.step)
 
 

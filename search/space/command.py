@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import keyword
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
+from search.space.declared import Declared
 from search.space.entry import Fixed
-from search.space.parameters import Choice, Integer, Parameter
-from search.space.problems import Problems, did_you_mean
-from search.space.schema import CommandSection, Metric, SearchSection
-from trainables.command.template import PLACES, places
+from search.space.parameters import Choice, Integer, Parameter, is_number
+from search.space.problems import Problems, did_you_mean, wrong_kind
+from search.space.reserved import where_it_goes
+from search.space.schema import CommandSection, SearchSection, SweepFile
+from search.space.sweep_command import folder_of_sweep, run_of_sweep, what_is_open
+from trainables.command.template import NAME, PLACES, places, variables
 from trainables.contract import Mode
 from trainables.load import name_of_command
 
@@ -29,24 +32,23 @@ class CommandCheck:
     """A command beside the rest of its space.
 
     Attributes:
-        entries: The parameters by name.
-        broken: Those that have a problem of their own.
+        sweep: The file, whose own program and command are taken where the section has no run.
         folder: The space file's.
+        must_exist: The program is to be started: see that it is there, and the variables it names.
     """
 
     section: SearchSection
-    metric: Metric
-    entries: Mapping[str, Parameter | Fixed]
-    broken: Sequence[str]
+    sweep: SweepFile
+    declared: Declared
     ladder: Ladder | None
     folder: Path
+    must_exist: bool = True
 
     def name(self, problems: Problems) -> str | None:
         """The trainable's name; None, with the reasons among the problems, where it cannot be used."""
-        command, num_before = self.section.command, len(problems.lines)
-        if command is None or not command.run:
-            if not problems.concern("search.command"):
-                problems.add("search.command", f"is missing or has no run; write command: {{{_EXAMPLE}}}")
+        num_before = len(problems.lines)
+        command = self._command(problems)
+        if command is None:
             return None
         defaults = self._defaults(command)
         self._check_hparams(command, defaults, problems)
@@ -54,8 +56,9 @@ class CommandCheck:
         self._check_budgets(places([*command.run, *command.resume]), bool(command.resume), problems)
         self._check_rest(problems)
         folder = (self.folder / Path(command.folder).expanduser()).resolve()
-        _check_program(command, folder, problems)
-        metric, mode = command.metric or self.metric.name, command.mode or _GOALS.get(self.metric.goal)
+        if self.must_exist:
+            _check_program(command, folder, problems)
+        metric, mode = command.metric or self.sweep.metric.name, command.mode or self._goal(command)
         if metric is None:
             problems.add("search.command.metric", "is missing; name the value that the script prints")
         if mode is None:
@@ -68,48 +71,92 @@ class CommandCheck:
                 "metric": metric,
                 "mode": mode,
                 "defaults": defaults,
+                "groups": {name: list(path) for name, path in self.declared.groups.items()},
+                "mixed": [name for name, entry in self.declared.entries.items() if _is_mixed(entry)],
                 "folder": str(folder),
             }
         )
 
+    def _command(self, problems: Problems) -> CommandSection | None:
+        """The section, its command that of the sweep file where the section has none."""
+        command = self.section.command or CommandSection()
+        if command.run or problems.concern("search.command"):
+            return command if command.run else None
+        if not self.sweep.has_program:
+            problems.add("search.command", f"is missing or has no run; write command: {{{_EXAMPLE}}}")
+            return None
+        run = run_of_sweep(self.sweep.program, self.sweep.command, problems)
+        if not run:
+            return None
+        given: dict[str, Any] = {"run": run}
+        if "folder" not in command.model_fields_set:
+            given["folder"] = str(folder_of_sweep(self.sweep.program, self.folder))
+        command = command.model_copy(update=given)
+        has_ladder = self.section.ladder is not None or self.sweep.early_terminate is not None
+        entries, takes_epochs = self.declared.entries, "epochs" in places(run)
+        left_open = what_is_open(
+            entries, self._defaults(command), has_ladder=has_ladder, takes_epochs=takes_epochs
+        )
+        if left_open:
+            problems.add("search", left_open)
+        return command
+
+    def _goal(self, command: CommandSection) -> Mode | None:
+        """W&B minimizes where a metric has a name and no goal."""
+        metric = self.sweep.metric
+        is_theirs = metric.name is not None and command.metric in (None, metric.name)
+        return _GOALS.get(metric.goal or ("minimize" if is_theirs else None))
+
     def _defaults(self, command: CommandSection) -> dict[str, Any]:
         """Trial 0: what the section says, and the parameters that have one value."""
-        fixed = {name: entry.value for name, entry in self.entries.items() if isinstance(entry, Fixed)}
+        entries = self.declared.entries
+        fixed = {name: entry.value for name, entry in entries.items() if isinstance(entry, Fixed)}
         given = {
             name: float(value) if type(value) is int and self._takes_fractions(name) else value
-            for name, value in command.defaults.items()
+            for name, value in _flattened(command.defaults, self.declared)
         }
         return {**given, **fixed}
 
     def _takes_fractions(self, name: str) -> bool:
-        entry = self.entries.get(name)
+        entry = self.declared.entries.get(name)
         if isinstance(entry, Choice):
-            return any(isinstance(value, float) for value in entry.values)
+            return any(isinstance(value, float) for value in entry.values) and not _is_mixed(entry)
         is_whole = entry is None or isinstance(entry, Fixed | Integer)
         return not is_whole and not isinstance(getattr(entry, "step", None), int)
 
     def _check_hparams(
         self, command: CommandSection, defaults: Mapping[str, Any], problems: Problems
     ) -> None:
-        for name in self.entries:
-            if name not in defaults:
+        entries = self.declared.entries
+        for name, entry in entries.items():
+            if (
+                name not in defaults
+                and name not in PLACES
+                and self.section.command
+                and self.section.command.run
+            ):
                 text = f"{name} is missing; give its value in trial 0, the one that others are compared with"
                 problems.add("search.command.defaults", text)
-        for name in {**defaults, **self.entries}:
-            where = f"parameters.{name}" if name in self.entries else f"search.command.defaults.{name}"
-            if not name.isidentifier() or keyword.iskeyword(name):
-                fix = "write letters, digits and _, and the script's own flag under search.command.flags"
-                problems.add(where, f"must do as a name; {fix}")
+            is_range = not isinstance(entry, Fixed | Choice)
+            if is_range and name in defaults and not is_number(defaults[name]):
+                text = wrong_kind("a number", defaults[name])
+                problems.add(f"search.command.defaults.{name}", text)
+        for name in {**defaults, **entries}:
+            where = f"parameters.{name}" if name in entries else f"search.command.defaults.{name}"
+            if not re.fullmatch(NAME, name):
+                problems.add(
+                    where, "must begin with a letter and have letters, digits, blanks and . _ - / only"
+                )
             elif name in PLACES:
-                problems.add(where, f"{{{name}}} is something else; give the hyperparameter another name")
-        known = [*{**defaults, **self.entries}, *self.broken]
+                problems.add(where, _where_it_goes(name, entries.get(name)))
+        known = [*{**defaults, **entries}, *self.declared.broken]
         for name in command.flags:
             if name not in known:
                 text = f"is no hyperparameter{did_you_mean(name, known)}"
                 problems.add(f"search.command.flags.{name}", text)
 
     def _check_places(self, command: CommandSection, defaults: Mapping[str, Any], problems: Problems) -> None:
-        known = [*defaults, *self.broken, *self.entries, *PLACES]
+        known = [*defaults, *self.declared.broken, *self.declared.entries, *PLACES]
         for key in ("run", "resume", "test"):
             for name in sorted(places(getattr(command, key)) - set(known)):
                 problems.add(f"search.command.{key}", f"{{{name}}} is not known{did_you_mean(name, known)}")
@@ -153,6 +200,34 @@ class CommandCheck:
             problems.add(f"search.{key}", "a command decides this by itself; leave it out")
 
 
+def _flattened(defaults: Mapping[str, Any], declared: Declared) -> Iterator[tuple[str, Any]]:
+    """The defaults by name; those of a nested group may be nested as well."""
+    groups = {path[:depth] for path in declared.groups.values() for depth in range(1, len(path))}
+    waiting: list[tuple[tuple[str, ...], Any]] = [((name,), value) for name, value in defaults.items()]
+    for path, value in waiting:  # which grows
+        if path in groups and isinstance(value, dict) and ".".join(path) not in declared.entries:
+            waiting += [((*path, name), each) for name, each in value.items()]
+        else:
+            yield ".".join(path), value
+
+
+def _is_mixed(entry: Parameter | Fixed) -> bool:
+    """Whether values are of several kinds, such as null and 8; whole numbers and fractions are of one."""
+    if not isinstance(entry, Choice):
+        return False
+    return len({float if is_number(value) else type(value) for value in entry.values}) > 1
+
+
+def _where_it_goes(name: str, entry: Parameter | Fixed | None) -> str:
+    """Where a name goes that a command has a place for."""
+    answer = where_it_goes(name) or f"{{{name}}} is something else; give the hyperparameter another name"
+    if name == "epochs" and isinstance(entry, Fixed) and is_number(entry.value) and entry.value >= 1:
+        top = round(entry.value)
+        rungs = sorted({max(1, top // 9), max(1, top // 3), top})
+        answer = f"search.ladder says how long trials train: write ladder: {{epochs: {rungs}}}"
+    return f"is no hyperparameter: {answer}. The script gets it where its command has {{{name}}}"
+
+
 def command_notices(description: Mapping[str, Any], ladder: Ladder, mode: str) -> Iterator[str]:
     """What a command does not take of what it is told."""
     used = places([*description["run"], *description["resume"]])
@@ -172,12 +247,18 @@ def command_notices(description: Mapping[str, Any], ladder: Ladder, mode: str) -
 
 def _check_program(command: CommandSection, folder: Path, problems: Problems) -> None:
     """That the program and its script are on this machine."""
+    for name in sorted(variables([*command.run, *command.resume, *command.test])):
+        if name not in {**os.environ, **command.env}:
+            text = f"the variable {name} is not set; set it, or write search.command.env: {{{name}: ...}}"
+            problems.add("search.command", text)
     if not folder.is_dir():
         problems.add("search.command.folder", f"{folder} does not exist")
         return
     path = command.env.get("PATH", os.environ.get("PATH"))
     for key in ("run", "test"):
         tokens = [token.replace("{python}", sys.executable) for token in getattr(command, key)]
+        if tokens[:1] == ["/usr/bin/env"]:
+            tokens = tokens[1:]
         if tokens and not places(tokens[:1]) and not _found(tokens[0], folder, path):
             text = f"there is no program {tokens[0]!r}; {{python}} is the Python that runs this"
             problems.add(f"search.command.{key}", text)

@@ -3,45 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from search.space.distributions import to_parameter
+from search.space.distributions import notes_of, to_parameter
 from search.space.entry import Entry, Fixed
-from search.space.parameters import Parameter
+from search.space.parameters import Choice, Parameter
 from search.space.problems import KeyedError, Problems, shown
 from search.space.section import validated
 
 
+@dataclass
+class Declared:
+    """The parameters of a space by name; one of a nested group is named with a dot: `optimizer.lr`.
+
+    Attributes:
+        broken: Names of those that have problems of their own.
+        groups: For each of a nested group its keys from the outermost on.
+        notes: What is read in a way that not everybody expects.
+    """
+
+    entries: dict[str, Parameter | Fixed] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
 def read_parameters(
-    raw: Any, problems: Problems, may_be_fixed: bool = False
-) -> tuple[dict[str, Parameter | Fixed], list[str]]:
-    """The parameters by dotted name, and the names of those that have problems."""
-    entries: dict[str, Parameter | Fixed] = {}
-    broken = []
+    raw: Any, problems: Problems, *, may_be_fixed: bool = False, is_listed: bool = False
+) -> Declared:
+    """Read all of them.
+
+    Args:
+        may_be_fixed: Take parameters that leave nothing to search.
+        is_listed: Each value is tried once, however often it is given.
+    """
+    declared = Declared()
     if not isinstance(raw, dict):
         got = "is missing" if raw is None else f"must be a mapping, got {shown(raw)}"
         problems.add("parameters", f"{got}; write parameters: {{lr: {{min: 0.001, max: 0.1}}}}")
-        return {}, []
-    for name, fields in _flattened(raw, ""):
-        entry = _read(f"parameters.{name}", fields, problems)
-        if entry is None:
-            broken.append(name)
-        else:
-            entries[name] = entry
-    if not may_be_fixed and not broken and all(isinstance(entry, Fixed) for entry in entries.values()):
+        return declared
+    for path, fields in _flattened(raw, ()):
+        name = ".".join(path)
+        if name in declared.entries or name in declared.broken:
+            text = (
+                f"stands there twice, as {shown(name)} and as {path[-1]} of the group {'.'.join(path[:-1])}"
+            )
+            problems.add(f"parameters.{name}", f"{text}; give one of them")
+            continue
+        _declare(declared, path, fields, problems, is_listed)
+    is_fixed = all(isinstance(entry, Fixed) for entry in declared.entries.values())
+    if not may_be_fixed and not declared.broken and is_fixed:
         problems.add("parameters", "nothing to search; give at least one parameter values, or min and max")
-    return entries, broken
+    return declared
 
 
-def _flattened(raw: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _declare(
+    declared: Declared, path: tuple[str, ...], fields: Any, problems: Problems, is_listed: bool
+) -> None:
+    name = ".".join(path)
+    read = _read(f"parameters.{name}", fields, problems)
+    if read is None:
+        declared.broken.append(name)
+        return
+    entry, parameter = read
+    if is_listed and isinstance(parameter, Choice) and entry.probabilities is None:
+        parameter = replace(parameter, probabilities=None)
+    else:
+        declared.notes += [f"parameters.{name}: {note}" for note in notes_of(entry, parameter)]
+    declared.entries[name] = parameter
+    if len(path) > 1:
+        declared.groups[name] = path
+
+
+def _flattened(raw: Mapping[str, Any], groups: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every parameter with its keys from the outermost group on."""
     for name, fields in raw.items():
         if isinstance(fields, dict) and isinstance(fields.get("parameters"), dict) and len(fields) == 1:
-            yield from _flattened(fields["parameters"], f"{prefix}{name}.")
+            yield from _flattened(fields["parameters"], (*groups, name))
         else:
-            yield f"{prefix}{name}", fields
+            yield (*groups, name), fields
 
 
-def _read(where: str, fields: Any, problems: Problems) -> Parameter | Fixed | None:
+def _read(where: str, fields: Any, problems: Problems) -> tuple[Entry, Parameter | Fixed] | None:
     if not isinstance(fields, dict):
         key = "values" if isinstance(fields, list) else "value"
         problems.add(where, f"must be a mapping, got {shown(fields)}; write {{{key}: {shown(fields)}}}")
@@ -50,7 +94,7 @@ def _read(where: str, fields: Any, problems: Problems) -> Parameter | Fixed | No
     if problems.concern(where):
         return None
     try:
-        return to_parameter(entry)
+        return entry, to_parameter(entry)
     except KeyedError as error:
         problems.add(f"{where}.{error.key}", str(error))
     except ValueError as error:

@@ -31,7 +31,9 @@ def to_parameter(entry: Entry) -> Parameter | Fixed:
     """
     name = entry.distribution or _inferred(entry)
     if name in _NOT_DRAWN:
-        raise KeyedError("distribution", f"{name} is one of W&B's that this does not draw; {_NOT_DRAWN[name]}")
+        raise KeyedError(
+            "distribution", f"{name} is one of W&B's that this does not draw; {_NOT_DRAWN[name]}"
+        )
     if name not in DISTRIBUTIONS:
         raise KeyedError("distribution", f"{shown(name)} is not known{did_you_mean(name, DISTRIBUTIONS)}")
     keys, read = DISTRIBUTIONS[name]
@@ -45,10 +47,15 @@ def notes_of(entry: Entry, parameter: Parameter | Fixed) -> Iterator[str]:
     if isinstance(parameter, Real) and name in _OF_EXPONENTS and _look_like_values(entry):
         low, high = parameter.low, parameter.high
         yield (
-            f"{name} takes exponents of e, so this is {low:.4g} to {high:.4g}; for values from {entry.min} to "
-            f"{entry.max} write {name}_values"
+            f"{name} takes exponents of e, so this is {low:.4g} to {high:.4g}; for values from "
+            f"{entry.min} to {entry.max} write {name}_values"
         )
-    if isinstance(parameter, Real) and parameter.step is not None and parameter.log and parameter.ends[0] == 0:
+    if (
+        isinstance(parameter, Real)
+        and parameter.step is not None
+        and parameter.log
+        and parameter.ends[0] == 0
+    ):
         yield f"values are rounded to multiples of {parameter.step}, as W&B does, so some will be 0"
     if entry.values is not None and (twice := _repeated(entry.values)):
         yield f"{listed(twice)} given more than once, and drawn that much more often, as W&B does"

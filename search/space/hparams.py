@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import math
+import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +18,7 @@ from pydantic_core import ErrorDetails
 from search.space.entry import Fixed
 from search.space.parameters import Choice, Integer, Normal, Parameter
 from search.space.problems import Problems, did_you_mean, not_among, wrong_kind
+from search.space.reserved import where_it_goes
 
 _NEEDED = {
     "int_type": "a whole number",
@@ -117,7 +120,32 @@ class HparamsCheck:
         """Why there is no such hyperparameter, with the nearest one."""
         if name in self._replaced:
             return f"{self._trainable} has no {name} any more; write {self._replaced[name]}"
+        if (answer := where_it_goes(name)) and not self._is_nearly(name):
+            return f"is no hyperparameter of {self._trainable}: {answer}"
         return f"{self._trainable} has no such hyperparameter{did_you_mean(name, self.names)}"
+
+    def _is_nearly(self, name: str) -> bool:
+        """Whether a hyperparameter is spelt so much like it that it was meant: `image_sizes`."""
+        return bool(difflib.get_close_matches(name, self.names, n=1, cutoff=0.85))
+
+    def own_names(self, given: Iterable[str], problems: Problems) -> dict[str, str]:
+        """The trainable's own name of each parameter: of `optimizer.weight-decay` it is `weight_decay`.
+
+        A name that is none of the trainable's stays as it is; two that mean one are a problem.
+        """
+        own = {name: self._own_name(name) for name in given}
+        for index, (name, meant) in enumerate(own.items()):
+            before = [other for other in list(own)[:index] if own[other] == meant]
+            if before:
+                other = f"and so does parameters.{before[0]}; give one of them"
+                text = f"means {meant} of {self._trainable}, {other}"
+                problems.add(f"parameters.{name}", text)
+        return own
+
+    def _own_name(self, given: str) -> str:
+        last = given.rpartition(".")[2]
+        spellings = (name for each in (given, last) for name in (each, re.sub(r"[-\s]", "_", each)))
+        return next((name for name in spellings if name in self.names), given)
 
     def _advice(self, name: str, entry: Parameter | Fixed) -> str:
         is_range = not isinstance(entry, Fixed | Choice | Integer)

@@ -21,8 +21,9 @@ from search.space.ladder_axes import LadderAxes
 from search.space.notices import space_notices, sweep_notices
 from search.space.objective import check_objective, cost_named, objective_notices
 from search.space.parameters import Parameter
+from search.space.plain_scalars import scalar_hint, scalar_notes
 from search.space.problems import KeyedError, Problems, SpaceError
-from search.space.read import find_file, plain_mapping, read_mapping
+from search.space.read import Content, find_file, plain_content, read_content
 from search.space.references import check_conditions, check_start
 from search.space.resolved import Space
 from search.space.samplers import check_sampler
@@ -34,7 +35,13 @@ from trainables.load import UnknownTrainable, command_of, load_trainable
 Loader = Callable[[str], Trainable]
 SPACES = Path(__file__).parents[2] / "spaces"  # the program's own
 _DEFAULT_EPOCHS = [1, 3, 9]
-_SAMPLERS: Mapping[str | None, Sampler] = {None: "tpe", "bayes": "tpe", "random": "random", "grid": "grid"}
+_SAMPLERS: Mapping[str | None, Sampler] = {
+    None: "tpe",
+    "bayes": "tpe",
+    "random": "random",
+    "grid": "grid",
+    "custom": "tpe",
+}
 _GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
 
 
@@ -61,13 +68,15 @@ def load_space(
     """
     path = find_file(source, spaces_dir)
     problems = Problems()
-    raw = read_mapping(path, overrides, problems, spaces_dir=spaces_dir)
-    reading = None if raw is None else _Reading(raw, path, problems, may_be_fixed)
-    if reading and not is_of_run:
-        reading.check_data()
-    space = None if reading is None else reading.space(trainable_loader)
-    if space is None or problems.lines:
+    content = read_content(path, overrides, problems, spaces_dir=spaces_dir)
+    if content is None:
         raise SpaceError(_displayed(path), problems.lines)
+    reading = _Reading(content, path, problems, may_be_fixed=may_be_fixed, must_exist=not is_of_run)
+    if not is_of_run:
+        reading.check_data()
+    space = reading.space(trainable_loader)
+    if space is None or problems.lines:
+        raise SpaceError(_displayed(path), _hinted(problems, content))
     return space
 
 
@@ -78,28 +87,45 @@ def space_of(content: Mapping[str, Any], *, overrides: Sequence[str] = ()) -> Sp
         SpaceError: It cannot be used; the message lists every problem in it.
     """
     problems = Problems()
-    raw = plain_mapping(dict(content), overrides, problems)
-    reading = _Reading(raw, Path.cwd() / "search", problems, may_be_fixed=False)
+    plain = plain_content(content, overrides, problems)
+    reading = _Reading(plain, Path.cwd() / "search", problems)
     reading.check_data()
     space = reading.space(load_trainable)
     if space is None or problems.lines:
-        raise SpaceError("the space", problems.lines)
+        raise SpaceError("the space", _hinted(problems, plain))
     return space
 
 
 class _Reading:
     """One file on its way to a Space: its sections, and the problems they have."""
 
-    def __init__(self, raw: dict[str, Any], path: Path, problems: Problems, may_be_fixed: bool) -> None:
+    def __init__(
+        self,
+        content: Content,
+        path: Path,
+        problems: Problems,
+        *,
+        may_be_fixed: bool = False,
+        must_exist: bool = True,
+    ) -> None:
+        self._must_exist = must_exist
         self._problems = problems
         self._path = path
-        self._file = validated(SweepFile, raw, "", problems)
+        self._scalars = content.scalars
+        self._file = validated(SweepFile, content.mapping, "", problems)
         section = {} if self._file.search is None else self._file.search
         self._section = validated(SearchSection, section, "search", problems)
         has_own_points = bool(self._section.trials or self._section.ablations)
         parameters = {} if self._file.parameters is None and has_own_points else self._file.parameters
-        self._entries, self._broken = read_parameters(parameters, problems, may_be_fixed or has_own_points)
         self._sampler: Sampler = self._section.sampler or _SAMPLERS[self._file.method]
+        self._declared = read_parameters(
+            parameters,
+            problems,
+            may_be_fixed=may_be_fixed or has_own_points,
+            is_listed=self._section.design is not None or self._sampler == "grid",
+        )
+        self._entries, self._broken = self._declared.entries, self._declared.broken
+        self._when, self._start = self._section.when, self._section.start
 
     def space(self, loader: Loader) -> Space | None:
         """The Space, or None when there are problems."""
@@ -120,7 +146,10 @@ class _Reading:
         if self._problems.lines:
             return None
         given_epochs = self._section.ladder and self._section.ladder.epochs
-        notices += sweep_notices(self._file, given_epochs is not None, _DEFAULT_EPOCHS)
+        notices += sweep_notices(
+            self._file, given_epochs is not None, _DEFAULT_EPOCHS, is_command=self._is_command
+        )
+        notices += [*self._declared.notes, *scalar_notes(self._scalars, is_sweep=self._file.is_sweep)]
         if space.is_listed and self._section.sampler not in (None, "grid"):
             notices.append(f"search.sampler: ignored; {self._section.lists[0]} says which points are trained")
         notices += space_notices(space, space.default_hparams(trainable), check)
@@ -132,20 +161,27 @@ class _Reading:
 
     def _trainable_name(self, ladder: Ladder | None) -> str | None:
         section, folder = self._section, self._path.parent
-        if section.trainable == "command":
+        if self._is_command:
             command = CommandCheck(
                 section=section,
-                metric=self._file.metric,
-                entries=self._entries,
-                broken=self._broken,
+                sweep=self._file,
+                declared=self._declared,
                 ladder=ladder,
                 folder=folder,
+                must_exist=self._must_exist,
             )
             return command.name(self._problems)
         if section.command is not None:
             self._problems.add("search.command", "is for trainable: command; write that, or leave this out")
         path = Path(section.trainable).expanduser()
         return str((folder / path).resolve()) if section.trainable.endswith(".py") else section.trainable
+
+    @property
+    def _is_command(self) -> bool:
+        """Whether a script is searched: as the section says, or as a sweep file alone does."""
+        section = self._section
+        is_open = "trainable" not in section.model_fields_set and section.data is None
+        return section.trainable == "command" or (is_open and self._file.has_program)
 
     def _check_parts(self) -> None:
         section, problems = self._section, self._problems
@@ -158,7 +194,7 @@ class _Reading:
         check_design(section, self._sampler, self._entries, problems)
         check_joules(section, problems)
         is_absent = not problems.concern("search.data") and isinstance(self._file.search, dict | None)
-        if section.data is None and is_absent and section.trainable != "command":
+        if section.data is None and is_absent and not self._is_command:
             problems.add("search.data", "is missing; write data: mnist5k, or data: imagefolder:PATH")
 
     def check_data(self) -> None:
@@ -193,11 +229,29 @@ class _Reading:
         except ValueError as error:
             self._problems.add("search.trainable", str(error))
             return None
-        for name in self._broken if self._section.trainable != "command" else ():
+        if not self._is_command:
+            self._take_own_names(check)
+        for name in self._broken if not self._is_command else ():
             if name not in check.names:  # that is the mistake, whatever else is wrong with it
                 self._problems.replace(f"parameters.{name}", check.unknown(name))
-        check.run(self._entries, self._section.when, self._problems)
+        check.run(self._entries, self._when, self._problems)
         return check
+
+    def _take_own_names(self, check: HparamsCheck) -> None:
+        """Call each parameter as the trainable does: of a group `optimizer` its `lr` is lr."""
+        own = check.own_names(self._entries, self._problems)
+        changed = [f"{name} is {meant}" for name, meant in own.items() if name != meant]
+        if not changed:
+            return
+        self._declared.notes.append(f"parameters: {', '.join(changed)} of the trainable")
+        self._entries = {own[name]: entry for name, entry in self._entries.items()}
+        self._when = {
+            own.get(name, name): {own.get(other, other): values for other, values in others.items()}
+            for name, others in self._when.items()
+        }
+        self._start = tuple(
+            {own.get(name, name): value for name, value in point.items()} for point in self._start
+        )
 
     def _metric(self, trainable: Trainable) -> tuple[str, Mode, list[str]]:
         given = self._file.metric
@@ -236,8 +290,8 @@ class _Reading:
             cost=cost_named(section),
             parameters=self._searched(),
             fixed={name: entry.value for name, entry in self._entries.items() if isinstance(entry, Fixed)},
-            when=section.when,
-            start=section.start,
+            when=self._when,
+            start=self._start,
             warm_start=tuple(
                 str((self._path.parent / Path(run).expanduser()).resolve()) for run in section.warm_start
             ),
@@ -276,6 +330,11 @@ def _loaded(name: str, loader: Loader, problems: Problems) -> Trainable | None:
     except UnknownTrainable as error:
         problems.add("search.trainable", str(error))
     return None
+
+
+def _hinted(problems: Problems, content: Content) -> list[str]:
+    """The problems; those that a word without quotes may have caused say how it was read."""
+    return [f"{line}{scalar_hint(line.partition(': ')[0], content.scalars)}" for line in problems.lines]
 
 
 def _displayed(path: Path) -> str:

@@ -7,23 +7,37 @@ from typing import Any
 
 from search.space.hparams import HparamsCheck
 from search.space.parameters import Integer, Real, described, is_same
-from search.space.problems import shown
+from search.space.problems import listed, shown
 from search.space.resolved import Space
 from search.space.samplers import sampler_notices
 from search.space.schema import SweepFile
 
-_IGNORED = ("program", "command", "project", "entity", "controller")
+# W&B's keys that say nothing of what is searched.
+_WITHOUT_EFFECT = (
+    *("apiVersion", "kind", "job", "image_uri", "project", "entity", "controller", "scheduler"),
+)
 _WIDE = 100  # from this ratio on, 90 % of a linear range lies in its last decade
 _LOG_NAMES = ("lr", "learning_rate", "weight_decay")
 
 
-def sweep_notices(file: SweepFile, has_epochs: bool, default_epochs: list[int]) -> Iterator[str]:
-    """What became of the W&B keys, and what was chosen for keys that are not there."""
-    for key in _IGNORED:
-        if getattr(file, key) is not None:
-            yield f"{key}: ignored; search.trainable says what is trained"
+def sweep_notices(
+    file: SweepFile, has_epochs: bool, default_epochs: list[int], *, is_command: bool
+) -> Iterator[str]:
+    """What became of the W&B keys, and what was chosen for keys that are not there.
+
+    Args:
+        is_command: The program and the command of the file are what is trained.
+    """
+    if unused := [key for key in ("program", "command") if getattr(file, key) is not None and not is_command]:
+        yield f"{listed(unused)}: ignored; search.trainable says what is trained"
+    if unused := [key for key in _WITHOUT_EFFECT if getattr(file, key) is not None]:
+        yield f"{listed(unused)}: ignored; they are for W&B's servers"
+    if file.method == "custom":
+        yield "method: custom is a scheduler of W&B's; search.sampler is tpe here"
     if file.metric.target is not None:
         yield "metric.target: ignored; search.limits say when the run ends"
+    if file.metric.impute is not None or file.metric.impute_while_running is not None:
+        yield "metric.impute: ignored; a failed trial has no score here, and the sampler knows that"
     if file.early_terminate is None and not has_epochs:
         yield f"search.ladder: not given; epochs are {default_epochs}"
     if file.early_terminate is not None and has_epochs:

@@ -118,6 +118,19 @@ def range_values(parameter: Parameter) -> list[Any]:
     return [multiple(count, parameter.step) for count in range(low, high + 1)]
 
 
+def middle(parameter: Parameter) -> Any:
+    """A value near the middle of the parameter's own scale, in two digits; the first of a choice."""
+    if isinstance(parameter, Choice):
+        return parameter.values[0]
+    if isinstance(parameter, Integer):
+        return (parameter.low + parameter.high) // 2
+    if isinstance(parameter, Normal):
+        return rounded(math.exp(parameter.mean) if parameter.log else parameter.mean, parameter.step)
+    low, high = parameter.low, parameter.high
+    centre = math.sqrt(low) * math.sqrt(high) if parameter.log else (low + high) / 2
+    return rounded(float(f"{centre:.2g}"), parameter.step)
+
+
 def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 

@@ -1,11 +1,13 @@
-"""From a name or path to the plain mapping in a space file, with dotted overrides laid over it."""
+"""From a name or path, or a mapping of Python's, to the plain content of a space."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path, PurePath
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -13,6 +15,8 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import Node
 
+from search.space.overrides import put
+from search.space.plain_scalars import PlainResolver, PlainScalar, ReadScalar, add_constructor
 from search.space.problems import Problems, shown
 
 Report = Callable[[str, str], None]
@@ -20,6 +24,9 @@ _SUFFIXES = (".yaml", ".yml")
 _DEEPEST = 30
 _MOST_VALUES = 20_000  # a few nested anchors can expand to billions
 _LARGEST_INT = 2**63 - 1
+# Where everything is text: --aug no stays what was written.
+_WORDS = tuple(f"search.command.{key}" for key in ("run", "resume", "test", "env", "flags"))
+_REMEDIES = {"date": "quote it", "datetime": "quote it", "set": "give a list, which has an order"}
 
 
 class _UnreadableError(Exception):
@@ -34,10 +41,22 @@ def find_file(source: str, spaces_dir: Path) -> Path:
     return spaces_dir / (source if source.endswith(_SUFFIXES) else f"{source}.yaml")
 
 
-def read_mapping(
+@dataclass
+class Content:
+    """A space as plain data, and the words in it that need an explanation.
+
+    Attributes:
+        mapping: Text keys, finite numbers, no anchors left.
+    """
+
+    mapping: dict[str, Any]
+    scalars: list[ReadScalar] = field(default_factory=list)
+
+
+def read_content(
     path: Path, overrides: Sequence[str], problems: Problems, *, spaces_dir: Path
-) -> dict[str, Any] | None:
-    """The file's content with the overrides applied: text keys, finite numbers, no anchors left.
+) -> Content | None:
+    """The file's content with the overrides applied.
 
     Returns:
         None, with the reason among the problems, if nothing further can be checked.
@@ -51,15 +70,16 @@ def read_mapping(
         is_empty = raw is None
         problems.add("file", "is empty" if is_empty else f"must be a mapping of keys, got {_kind(raw)}")
         return None
-    return plain_mapping(raw, overrides, problems)
+    return plain_content(raw, overrides, problems)
 
 
-def plain_mapping(raw: dict[Any, Any], overrides: Sequence[str], problems: Problems) -> dict[str, Any]:
-    """The content of a space, read or given, with the overrides applied: text keys, finite numbers."""
-    mapping: dict[str, Any] = _Plain(problems.add).mapping(raw, "", 0)
+def plain_content(raw: Mapping[Any, Any], overrides: Sequence[str], problems: Problems) -> Content:
+    """The content of a space, read or given, with the overrides applied."""
+    plain = _Plain(problems.add)
+    content = Content(plain.mapping(raw, "", 0), plain.scalars)
     for override in overrides:
-        _apply(override, mapping, problems)
-    return mapping
+        _apply(override, content, problems)
+    return content
 
 
 def _read_text(path: Path, spaces_dir: Path) -> str:
@@ -88,15 +108,18 @@ def _file_meant(path: Path, spaces_dir: Path) -> str:
 
 
 def _parse(text: str, report: Report) -> Any:
-    yaml = YAML(typ="safe", pure=True)  # pure: libyaml reads YAML 1.1, where 1e-4 is text and on is true
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Resolver = PlainResolver
 
     class Constructor(SafeConstructor):
         def check_mapping_key(self, node: Node, key_node: Node, mapping: Any, key: Any, value: Any) -> bool:
             is_new = key not in mapping
             if not is_new:
-                report(f"line {key_node.start_mark.line + 1}", f"the key {shown(key)} is given twice")
+                text = key.text if isinstance(key, PlainScalar) else key
+                report(f"line {key_node.start_mark.line + 1}", f"the key {shown(text)} is given twice")
             return is_new
 
+    add_constructor(Constructor)
     yaml.Constructor = Constructor
     try:
         return yaml.load(text)
@@ -117,17 +140,23 @@ def _syntax_problem(error: MarkedYAMLError) -> str:
 
 
 class _Plain:
-    """Copies what the parser gave, and reports what has no place in a space."""
+    """Copies what the parser or Python gave, and reports what has no place in a space.
+
+    Attributes:
+        scalars: The words that YAML's versions read differently, each with its place.
+    """
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self._count = 0
+        self.scalars: list[ReadScalar] = []
 
-    def mapping(self, raw: dict[Any, Any], at: str, depth: int) -> dict[str, Any]:
-        plain = {}
-        for key, value in raw.items():
+    def mapping(self, raw: Mapping[Any, Any], at: str, depth: int) -> dict[str, Any]:
+        plain: dict[str, Any] = {}
+        for given, value in raw.items():
+            key = given.text if isinstance(given, PlainScalar) else given
             if isinstance(key, str) and key:
-                plain[key] = self.value(value, f"{at}.{key}" if at else key, depth + 1)
+                plain[str(key)] = self.value(value, f"{at}.{key}" if at else key, depth + 1)
             else:
                 self._report(at or "file", f"a key must be text, got {shown(key)}; quote it")
         return plain
@@ -137,13 +166,19 @@ class _Plain:
         if depth > _DEEPEST or self._count > _MOST_VALUES:
             self._report("file", f"is too deep or too large at {at[:80]}; does an anchor contain itself?")
             return None
-        if isinstance(raw, dict):
+        raw = of_python(raw)
+        if isinstance(raw, Mapping):
             return self.mapping(raw, at, depth)
         if isinstance(raw, list | tuple):
             return [self.value(item, f"{at}[{index}]", depth + 1) for index, item in enumerate(raw)]
         return self._scalar(raw, at)
 
     def _scalar(self, raw: Any, at: str) -> Any:
+        if isinstance(raw, PlainScalar) and at.startswith(_WORDS):
+            raw = raw.text
+        elif isinstance(raw, PlainScalar):
+            self.scalars.append(ReadScalar(at, raw))
+            raw = raw.value
         if raw is None or isinstance(raw, str | bool):
             return raw
         if isinstance(raw, int) and abs(raw) <= _LARGEST_INT:
@@ -155,19 +190,34 @@ class _Plain:
         return None
 
 
+def of_python(value: Any) -> Any:
+    """A value of Python's as a file would give it: enums, paths, ranges, and what NumPy and torch hold."""
+    if isinstance(value, Enum):
+        return of_python(value.value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, range):
+        return list(value)
+    if isinstance(value, str):
+        return str(value)
+    if hasattr(value, "tolist"):  # arrays, and the scalars of NumPy and torch
+        return value.tolist()
+    return value
+
+
 def _kind(raw: Any) -> str:
     if isinstance(raw, int | float):
         return shown(raw) if isinstance(raw, float) else "a larger number"
     if isinstance(raw, list | str):
         return "a list" if isinstance(raw, list) else "text"
-    return f"a {type(raw).__name__}; quote it"
+    return f"a {type(raw).__name__}; {_REMEDIES.get(type(raw).__name__, 'write it as one')}"
 
 
-def _apply(override: str, mapping: dict[str, Any], problems: Problems) -> None:
+def _apply(override: str, content: Content, problems: Problems) -> None:
     where = f"override {override}"
     dotted, equals, text = override.partition("=")
-    keys = dotted.strip().split(".")
-    if not equals or not all(keys):
+    at = dotted.strip()
+    if not equals or not all(at.split(".")):
         problems.add(where, "must be KEY=VALUE, such as parameters.lr.max=0.3")
         return
     try:
@@ -175,15 +225,14 @@ def _apply(override: str, mapping: dict[str, Any], problems: Problems) -> None:
     except _UnreadableError as error:
         problems.add(where, f"the value {error}")
         return
-    _put(mapping, keys, _Plain(problems.add).value(parsed, dotted.strip(), 0), where, problems)
+    plain = _Plain(problems.add)
+    value = plain.value(parsed, at, 0)
+    replaced = put(content.mapping, at, value, where, problems)
+    content.scalars[:] = [
+        scalar for scalar in content.scalars if not any(_is_below(scalar.at, place) for place in replaced)
+    ]
+    content.scalars += plain.scalars
 
 
-def _put(mapping: dict[str, Any], keys: list[str], value: Any, where: str, problems: Problems) -> None:
-    for depth, key in enumerate(keys[:-1], start=1):
-        if mapping.get(key) is None:
-            mapping[key] = {}
-        if not isinstance(mapping[key], dict):
-            problems.add(where, f"{'.'.join(keys[:depth])} is {shown(mapping[key])}, not a mapping")
-            return
-        mapping = mapping[key]
-    mapping[keys[-1]] = value
+def _is_below(at: str, place: str) -> bool:
+    return at == place or at.startswith((f"{place}.", f"{place}["))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import SafeRepresenter
 
 from search.budget import Ladder, Limits
 from search.space.design import Design, Variant
 from search.space.distributions import to_entry
 from search.space.parameters import Parameter
+from search.space.plain_scalars import PlainResolver, dotted
 from search.space.references import Conditions, is_active, ordered
 from search.space.schema import CostName, MeteringSection, Promote, Resources, Sampler, Scheduler
 from trainables.atomic_write import replacing
@@ -116,12 +118,10 @@ class Space:
 
     def to_dict(self) -> dict[str, Any]:
         """A space file's content: `load_space` of it gives an equal Space."""
-        fixed = {name: {"value": value} for name, value in self.fixed.items()}
-        searched = {name: to_entry(parameter) for name, parameter in self.parameters.items()}
         return {
             "name": self.name,
             "metric": {"name": self.metric, "goal": "maximize" if self.mode == "max" else "minimize"},
-            "parameters": {**searched, **fixed},
+            "parameters": self._parameter_entries(),
             "search": self._search_section(),
         }
 
@@ -155,9 +155,28 @@ class Space:
 
     def _what_is_trained(self) -> dict[str, Any]:
         command = command_of(self.trainable)
-        return (
-            {"trainable": self.trainable} if command is None else {"trainable": "command", "command": command}
-        )
+        if command is None:
+            return {"trainable": self.trainable}
+        known = ("groups", "mixed")  # from the parameters, as they are written
+        return {
+            "trainable": "command",
+            "command": {key: value for key, value in command.items() if key not in known},
+        }
+
+    def _parameter_entries(self) -> dict[str, Any]:
+        """The content of `parameters`, those of a nested group within it."""
+        command = command_of(self.trainable)
+        groups: Mapping[str, Sequence[str]] = command.get("groups", {}) if command else {}
+        entries = {name: to_entry(parameter) for name, parameter in self.parameters.items()}
+        entries |= {name: {"value": value} for name, value in self.fixed.items()}
+        content: dict[str, Any] = {}
+        for name, entry in entries.items():
+            *outer, key = groups.get(name, (name,))
+            within = content
+            for group in outer:
+                within = within.setdefault(group, {"parameters": {}})["parameters"]
+            within[key] = entry
+        return content
 
     def _design_keys(self) -> dict[str, Any]:
         return {
@@ -179,9 +198,20 @@ def dump_space(space: Space, path: Path) -> None:
         scratch.write_text(yaml_text(space.to_dict()), encoding="utf-8")
 
 
+class _Representer(SafeRepresenter):
+    """Writes 1.0e-05: without the dot PyYAML reads text."""
+
+
+_Representer.add_representer(
+    float, lambda writer, number: writer.represent_scalar("tag:yaml.org,2002:float", dotted(number))
+)
+
+
 def yaml_text(content: Mapping[str, Any], *, has_short_lines: bool = False) -> str:
     """Plain data as YAML, in its order; `has_short_lines` puts every value in a line of its own."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Resolver = PlainResolver  # quotes every text that some YAML reads as something else
+    yaml.Representer = _Representer
     yaml.default_flow_style = False if has_short_lines else None
     yaml.representer.sort_base_mapping_type_on_output = False
     text = io.StringIO()

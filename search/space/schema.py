@@ -26,7 +26,7 @@ from search.space.ladder_axes import EarlyTerminate, LadderAxes, TopBudget
 from search.space.problems import KeyedError
 from search.space.references import Points, When
 from search.space.section import Section
-from search.space.tokens import Plain, PlainTexts, Tokens
+from search.space.tokens import PlainTexts, Tokens, Values
 from trainables.contract import Horizon, Mode, Precision, ValidationResolution
 
 Sampler = Literal["tpe", "random", "gp", "nsga2", "cmaes", "grid"]
@@ -37,6 +37,8 @@ class Metric(Section):
     name: Text | None = None
     goal: Literal["maximize", "minimize"] | None = None
     target: Number | None = None
+    impute: Any = None
+    impute_while_running: Any = None
 
 
 class Scheduler(Section):
@@ -124,7 +126,7 @@ class CommandSection(Section):
     test: Tokens = ()
     metric: Text | None = None
     mode: Mode | None = None
-    defaults: Plain = Field(default_factory=dict)
+    defaults: Values = Field(default_factory=dict)
     flags: PlainTexts = Field(default_factory=dict)
     folder: Text = "."
     env: PlainTexts = Field(default_factory=dict)
@@ -169,16 +171,43 @@ class SearchSection(Section):
 
 
 class SweepFile(Section):
+    """W&B's keys, of which some mean nothing here, and `search`, which is ours."""
+
     name: Text | None = None
-    description: Text | None = None
+    description: Any = None
     program: Any = None
     command: Any = None
     project: Any = None
     entity: Any = None
     controller: Any = None
-    method: Literal["bayes", "random", "grid"] | None = None
+    job: Any = None
+    image_uri: Any = None
+    kind: Any = None
+    apiVersion: Any = None  # noqa: N815  (W&B's spelling)
+    scheduler: Any = None
+    metrics: Any = None
+    method: Literal["bayes", "random", "grid", "custom"] | None = None
     metric: Metric = Metric()
     run_cap: Count | None = None
     early_terminate: EarlyTerminate | None = None
     parameters: Any = None
     search: Any = None
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether it has keys that only W&B's own files have."""
+        own = {
+            "name",
+            "description",
+            "metric",
+            "parameters",
+            "search",
+            "method",
+            "run_cap",
+            "early_terminate",
+        }
+        return bool(self.model_fields_set - own)
+
+    @property
+    def has_program(self) -> bool:
+        return self.program is not None or self.command is not None

@@ -17,6 +17,7 @@ class Files:
 
     Attributes:
         checkpoint: A folder of the script's own, `{checkpoint_dir}`.
+        arguments: The hyperparameters as JSON, for a command that reads them from a file.
         stdout, stderr: All that it printed, over several processes if it was resumed.
         lock: Held by whoever runs the script; its content is the script's pid.
     """
@@ -24,6 +25,7 @@ class Files:
     def __init__(self, folder: Path) -> None:
         folder = folder.absolute()  # the script runs in another one
         self.checkpoint = folder / "checkpoint"
+        self.arguments = folder / "arguments.json"
         self.stdout, self.stderr = folder / "stdout.txt", folder / "stderr.txt"
         self.test_stdout = folder / "test-stdout.txt"
         self.lock = folder / "script.lock"

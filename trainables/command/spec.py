@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainables.command.template import filled, flagged, places
+from trainables.command.template import filled, flagged, form_of, formed, places
 from trainables.contract import Mode
 
 
@@ -18,11 +19,13 @@ class CommandSpec:
 
     Attributes:
         run: The program and its arguments, with places as in `--lr {lr}`. Hyperparameters without a place
-            follow as flags.
+            stand where `${args}` or another of W&B's words does, or else follow as flags.
         resume: Arguments that are added when there is something to go on from.
         test: A command that prints the metric of the test set; empty where there is none.
         defaults: Each hyperparameter with its value in trial 0.
         flags: The flag of a hyperparameter where it is not `--` and its name.
+        groups: For a hyperparameter of a nested group its keys from the outermost on, as JSON has them.
+        mixed: Hyperparameters whose values are of several kinds.
         folder: Where the command runs; absolute.
         env: Variables beside those of the worker.
         timeout_s: Longest time between two scores; None is any.
@@ -37,6 +40,8 @@ class CommandSpec:
     resume: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     flags: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    mixed: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
     graceful_s: float = 10.0
@@ -56,22 +61,90 @@ class CommandSpec:
     def test_metric(self) -> str:
         return self.metric.replace("val_", "test_", 1)
 
+    @property
+    def needs_json_file(self) -> bool:
+        """Whether a word `${args_json_file}` has the hyperparameters read from a file."""
+        return any(form_of(token) == "args_json_file" for token in (*self.run, *self.resume, *self.test))
+
     def hparams(self) -> type:
-        """The hyperparameters as a frozen dataclass with the types of their defaults."""
-        fields = [(name, type(value), field(default=value)) for name, value in self.defaults.items()]
-        return dataclasses.make_dataclass("Hparams", fields, frozen=True, kw_only=True)
+        """The hyperparameters as a frozen dataclass with the types of their defaults.
+
+        Its fields may have names that are none in Python, such as `learning-rate` and `optimizer.lr`.
+        """
+        kinds = {name: Any if name in self.mixed else _kind(value) for name, value in self.defaults.items()}
+        defaults = {name: field(default_factory=_giving(value)) for name, value in self.defaults.items()}
+        members = {"__annotations__": kinds, "__init__": _set_fields(self.defaults), **defaults}
+        return dataclass(init=False, repr=False, eq=False, frozen=True)(type("Hparams", (), members))
 
     def run_line(self, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
         """The program with all its arguments, values in full precision."""
+        line = self._line(self.run, hparams, values)
+        if any(map(form_of, (*self.run, *self.resume))):
+            return line
         rest = [name for name in self.defaults if name not in self.places]
-        flags = [
-            token for name in rest for token in flagged(self.flags.get(name, f"--{name}"), hparams[name])
+        return [
+            *line,
+            *(token for name in rest for token in flagged(self.flags.get(name, f"--{name}"), hparams[name])),
         ]
-        return [*filled(self.run, {**values, **hparams}), *flags]
 
     def test_line(self, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
-        """The command of the test set: it takes the hyperparameters it has a place for, and no flags."""
-        return filled(self.test, {**values, **hparams})
+        """The command of the test set: it takes the hyperparameters it has a place or a word for."""
+        return self._line(self.test, hparams, values)
 
     def resume_arguments(self, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
-        return filled(self.resume, {**values, **hparams})
+        return self._line(self.resume, hparams, values)
+
+    def json_of(self, hparams: Mapping[str, Any]) -> str:
+        """All hyperparameters as JSON, those of a group within it."""
+        return json.dumps(self._nested(hparams))
+
+    def _line(
+        self, tokens: Sequence[str], hparams: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> list[str]:
+        environment = {**os.environ, **self.env}
+        line: list[str] = []
+        for token in tokens:
+            if form := form_of(token):
+                line += self._formed(form, hparams, values)
+            else:
+                line += filled([token], {**values, **hparams}, environment)
+        return line
+
+    def _formed(self, form: str, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+        if form == "args_json_file":
+            return [str(values[form])]
+        if form == "args_json":
+            return [self.json_of(hparams)]
+        rest = {name: hparams[name] for name in self.defaults if name not in self.places}
+        return formed(form, rest, self.flags)
+
+    def _nested(self, hparams: Mapping[str, Any]) -> dict[str, Any]:
+        nested: dict[str, Any] = {}
+        for name in self.defaults:
+            *groups, key = self.groups.get(name, (name,))
+            within = nested
+            for group in groups:
+                within = within.setdefault(group, {})
+            within[key] = hparams[name]
+        return nested
+
+
+def _kind(default: Any) -> Any:
+    """What a value must be where the default is this one."""
+    return type(default) if isinstance(default, bool | int | float | str) else Any
+
+
+def _giving(value: Any) -> Callable[[], Any]:
+    return lambda: value
+
+
+def _set_fields(defaults: Mapping[str, Any]) -> Callable[..., None]:
+    """An __init__ that takes each hyperparameter by its name, whatever that is."""
+
+    def set_fields(self: Any, **values: Any) -> None:
+        if unknown := set(values) - set(defaults):
+            raise TypeError(f"no such hyperparameter: {', '.join(sorted(unknown))}")
+        for name, default in defaults.items():
+            object.__setattr__(self, name, values.get(name, default))
+
+    return set_fields

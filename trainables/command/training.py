@@ -147,6 +147,8 @@ class CommandTraining:
 
     def _started(self, argv: list[str], stdout: Path) -> Script:
         spec = self._spec
+        if spec.needs_json_file:
+            self._files.arguments.write_text(spec.json_of(self._hparams), encoding="utf-8")
         return Script(
             argv, self._files, stdout=stdout, cwd=spec.folder, env=spec.env, graceful_s=spec.graceful_s
         )
@@ -230,5 +232,6 @@ class CommandTraining:
             "data": env.data,
             "device": env.device,
             "checkpoint_dir": self._files.checkpoint,
+            "args_json_file": self._files.arguments,
             "python": sys.executable,
         }

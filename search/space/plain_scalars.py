@@ -1,0 +1,153 @@
+"""What a word without quotes is in a space file: what PyYAML reads, as W&B uses it for sweep files.
+
+PyYAML follows YAML 1.1, where `no` is false, `010` is 8 and `12:30` is 750. Of numbers such as `1e-4`, where
+it sees text for want of a dot, the number is taken: nobody means the text. Dates are text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.resolver import VersionedResolver
+from ruamel.yaml.tag import Tag
+
+from search.space.problems import shown
+
+Kind = Literal["word", "number", "date", "exponent", "text"]
+
+_TRUE, _FALSE = ("yes", "on"), ("no", "off")
+_INT = re.compile(
+    r"[-+]?(?:0b[01_]+|0[0-7_]+|0x[0-9a-fA-F_]+|(?:0|[1-9][0-9_]*)|[1-9][0-9_]*(?::[0-5]?[0-9])+)"
+)
+_FLOAT = re.compile(
+    r"[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|[-+]?\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
+    r"|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*"
+)
+_EXPONENT = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+")
+_DATE = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?"
+    r"(?:[ \t]*(?:Z|[-+][0-9]{1,2}(?::[0-9]{2})?))?"
+)
+# Numbers to YAML 1.2 as ruamel reads it.
+_OTHER_NUMBER = re.compile(
+    r"(?!_)[-+]?(?:0o?[0-7_]+|[0-9_]+|\.[0-9_]+|[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+|\.[0-9_]+[eE][-+][0-9]+)"
+)
+_PLAIN = Tag(suffix="tag:jouletune,2026:plain")
+
+
+@dataclass(frozen=True)
+class PlainScalar:
+    """A word that YAML's versions read differently: as it is written, and as it is read here."""
+
+    text: str
+    value: Any
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class ReadScalar:
+    """Such a word at its place, `parameters.pretrained.value`."""
+
+    at: str
+    scalar: PlainScalar
+
+
+class PlainResolver(VersionedResolver):
+    """Gives the words above a tag of their own, so that they are read as here, and quoted when written."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        if kind is ScalarNode and implicit[0] and plain_scalar(value) is not None:
+            return _PLAIN
+        return super().resolve(kind, value, implicit)
+
+
+def add_constructor(constructor: Any) -> None:
+    """Let a constructor of ruamel's give a `PlainScalar` for each word that `PlainResolver` found."""
+    constructor.add_constructor(_PLAIN.suffix, lambda _, node: plain_scalar(node.value) or node.value)
+
+
+def plain_scalar(text: str) -> PlainScalar | None:
+    """What a word without quotes means; None where YAML 1.1 and 1.2 agree about it."""
+    if text.lower() in _TRUE + _FALSE and text in (text.lower(), text.upper(), text.capitalize()):
+        return PlainScalar(text, text.lower() in _TRUE, "word")
+    if _DATE.fullmatch(text):
+        return PlainScalar(text, text, "date")
+    if _INT.fullmatch(text):
+        is_usual = re.fullmatch(r"[-+]?(?:0|[1-9][0-9]*|0x[0-9a-fA-F]+)", text)
+        return None if is_usual else PlainScalar(text, _int(text.replace("_", "")), "number")
+    if _FLOAT.fullmatch(text):
+        digits = text.replace("_", "")
+        return PlainScalar(text, _float(digits), "number") if "_" in text or ":" in text else None
+    if _EXPONENT.fullmatch(text):
+        return PlainScalar(text, float(text), "exponent")
+    return PlainScalar(text, text, "text") if _OTHER_NUMBER.fullmatch(text) or text == "=" else None
+
+
+def scalar_notes(read: Iterable[ReadScalar], *, is_sweep: bool) -> Iterator[str]:
+    """A line for each place where somebody might take a word for something else.
+
+    Args:
+        is_sweep: Numbers such as 1e-4 are told of among values: W&B gives a script the text.
+    """
+    places: dict[str, list[str]] = {}
+    for each in read:
+        if each.scalar.kind != "exponent" or (is_sweep and _is_value(each.at)):
+            places.setdefault(re.sub(r"\[\d+\]$", "", each.at), []).append(_reading(each.scalar))
+    for place, readings in places.items():
+        yield f"{place}: {', '.join(dict.fromkeys(readings))}"
+
+
+def scalar_hint(where: str, read: Iterable[ReadScalar]) -> str:
+    """The end of a problem at `where` that may come from such a word; empty if none stands there."""
+    here = [
+        each.scalar for each in read if each.at == where or each.at.startswith((f"{where}.", f"{where}["))
+    ]
+    taken = [
+        f"{scalar.text} is {shown(scalar.value)}" for scalar in here if scalar.kind in ("word", "number")
+    ]
+    return f" (without quotes {', '.join(dict.fromkeys(taken))}, as W&B reads it)" if taken else ""
+
+
+def _is_value(at: str) -> bool:
+    return bool(re.search(r"\.values?(\[\d+\])*$", at))
+
+
+def _reading(scalar: PlainScalar) -> str:
+    if scalar.kind == "date":
+        return f"{scalar.text} is text here; quote it"
+    if scalar.kind == "text":
+        return f"{scalar.text} is text, as W&B reads it"
+    if scalar.kind == "exponent":
+        return f"{scalar.text} is a number here, and text to W&B; write {dotted(scalar.value)} for both"
+    return f"{scalar.text} is {shown(scalar.value)}, as W&B reads it; quote it for the text"
+
+
+def dotted(number: float) -> str:
+    """The number as every YAML reads it: with a dot, and a sign in the exponent."""
+    text = repr(number)
+    return text if "." in text or "e" not in text else text.replace("e", ".0e")
+
+
+def _int(digits: str) -> int:
+    sign, digits = (-1 if digits.startswith("-") else 1), digits.lstrip("+-")
+    if ":" in digits:
+        return sign * int(_base_60(digits))
+    base = {"0b": 2, "0x": 16}.get(digits[:2], 8 if digits.startswith("0") else 10)
+    return sign * int(digits.removeprefix("0b").removeprefix("0x") or "0", base)
+
+
+def _float(digits: str) -> float:
+    sign, digits = (-1 if digits.startswith("-") else 1), digits.lstrip("+-")
+    return sign * (_base_60(digits) if ":" in digits else float(digits))
+
+
+def _base_60(digits: str) -> float:
+    total = 0.0
+    for part in digits.split(":"):
+        total = 60 * total + float(part)
+    return total
