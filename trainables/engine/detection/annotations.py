@@ -10,9 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainables.contract import DataError
-
-_LISTED = 5
+from trainables.data_summary import LeftOut
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +20,8 @@ class Objects:
     Attributes:
         picture: Its name in the data.
         size_px: Width and height of the picture as it is on disk, in which the boxes are.
-        boxes_px: Left, top, right, bottom: (n, 4), fp64, so that scores are those of the file's numbers.
+        boxes_px: Left, top, right, bottom: (n, 4), fp64, so that scores are those of the file's numbers; at
+            most a pixel beyond the picture.
         labels: Classes, counted from 0: (n,), int64.
         is_crowd: Whether a box is of a group (COCO) or difficult (VOC): not trained on, and whatever is
             detected there is no mistake: (n,), bool.
@@ -44,9 +43,8 @@ class Objects:
 
     @property
     def is_trained(self) -> Tensor:
-        """Which are learnt: all but crowds, and boxes without area inside the picture: (n,), bool."""
-        corners = (self.boxes_px / self.scale_px).clamp(0, 1)
-        return ~self.is_crowd & (corners[:, 2:] > corners[:, :2]).all(1)
+        """Which are learnt: all but crowds: (n,), bool."""
+        return ~self.is_crowd
 
     def trained(self) -> tuple[Tensor, Tensor]:
         """Corners as shares of width and height, in [0, 1]: (m, 4), fp32; and labels (m,)."""
@@ -83,15 +81,18 @@ class Annotations:
     Attributes:
         paths: The files; empty for pictures that are made.
         parts: "train", "val" or "test" of each picture, as the source brings them.
-        category_ids: The source's own numbers of the classes, which may have gaps.
+        category_ids: The source's own ids of the classes, which may have gaps or be words.
+        notes: What is not taken as it stands, by topic.
+        left_out: What the source has that is not used.
     """
 
     objects: tuple[Objects, ...]
     parts: tuple[str, ...]
     class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]
+    category_ids: tuple[int | str, ...]
     paths: tuple[Path, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
 
     def balance(self) -> Tensor:
         """The rarest class of each picture, by which splits and subsets are balanced: (n,), int64.
@@ -105,23 +106,17 @@ class Annotations:
         ]
         return torch.tensor(rarest, dtype=torch.int64)
 
-    def said(self) -> dict[str, str]:
-        """What a row should say of them: what is not trained on, and how categories are counted."""
+    def described(self) -> dict[str, str]:
+        """What is not taken as it stands or not trained on, and how categories are counted; by topic."""
         notes = dict(self.notes)
-        num_crowds = sum(int(objects.is_crowd.sum()) for objects in self.objects)
-        num_left_out = sum(int((~objects.is_trained).sum()) for objects in self.objects) - num_crowds
-        if num_crowds:
+        if num_crowds := sum(int(objects.is_crowd.sum()) for objects in self.objects):
             notes["crowds"] = f"{num_crowds} crowds or difficult objects are not trained on, nor are mistakes"
-        if num_left_out:
-            notes["boxes"] = f"{num_left_out} boxes have no area inside their picture and are not trained on"
         if self.category_ids and self.category_ids != tuple(range(len(self.category_ids))):
             first, last = self.category_ids[0], self.category_ids[-1]
             notes["categories"] = f"{len(self.category_ids)} classes; ids {first} to {last} in the data"
         return notes
 
-
-def refuse(source: str, problems: Sequence[str]) -> None:
-    """Raise DataError with the problems of an annotation file, the first few in words."""
-    if problems:
-        listed = "; ".join(problems[:_LISTED]) + ("; ..." if len(problems) > _LISTED else "")
-        raise DataError(f"{source} has {len(problems)} problems: {listed}")
+    def said(self) -> dict[str, str]:
+        """What a row should say of them: the same, and what is left out."""
+        left_out = {"left_out": "; ".join(map(str, self.left_out))} if self.left_out else {}
+        return {**self.described(), **left_out}

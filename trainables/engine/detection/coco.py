@@ -2,142 +2,227 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.contract import DataError
-from trainables.engine.detection.annotations import Annotations, Objects, objects_of, refuse
+from trainables.engine.detection.coco_json import (
+    Content,
+    box_corners,
+    is_crowd,
+    is_positive,
+    is_without_annotations,
+    key_of,
+    number_of,
+    outline_corners,
+    read_content,
+)
+from trainables.engine.detection.coco_layout import files_by_part, picture_paths
+from trainables.engine.detection.entries import Category, Corners, ObjectEntry, PictureEntry
+from trainables.engine.detection.findings import Findings
+from trainables.engine.images.folder_names import Part
+from trainables.nearest import meant_path
 
-_PARTS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 
+def read_coco(address: str, findings: Findings) -> tuple[list[PictureEntry], list[Category]]:
+    """The pictures and categories of `PATH` or `FILE.json?images=FOLDER`.
 
-def read_coco(address: str) -> Annotations:
-    """The annotations of `PATH` or `FILE.json?images=FOLDER`.
-
-    A folder has files with train, val (or valid) and test in their names or their folders' names, in
-    itself, in `annotations/` or in the folders beside the pictures; `instances_` goes before others. A
-    file alone, or one whose name says nothing, is split by the program. Pictures lie in the folder that
-    is given, or in `images/`, in a folder named like the part, or beside the file.
-
-    Raises:
-        DataError: Missing or no COCO file, or one that contradicts itself; all problems of a file at once.
+    A folder has a file for each part, in itself, in `annotations/` or in a folder of the part's name; see
+    `coco_layout`. A file alone is split by the program. Test pictures without annotations, as those of COCO's
+    `image_info_test2017.json`, are left out. What contradicts itself goes to `findings`.
     """
     name, _, query = address.partition("?images=")
     root = Path(name).expanduser()
     if not root.exists():
-        raise DataError(f"{root} does not exist; write coco:PATH with a folder or a JSON file of annotations")
-    files = {"train": root} if root.is_file() else _files_by_part(root)
-    if not files.get("train"):
-        raise DataError(f"{root} has no JSON file of training annotations, such as annotations/train.json")
-    loaded = {part: _loaded(path) for part, path in files.items()}
-    names = _category_names(loaded)
-    ids = tuple(sorted(names))
-    parts: list[str] = []
-    paths: list[Path] = []
-    objects: list[Objects] = []
-    for part, content in loaded.items():
-        folder = Path(query).expanduser() if query else _picture_folder(files[part], root, content)
-        found = list(_pictures(content, {number: index for index, number in enumerate(ids)}, files[part]))
-        paths += [folder / picture.picture for picture in found]
-        parts += [part] * len(found)
-        objects += found
-    return Annotations(
-        objects=tuple(objects),
-        parts=tuple(parts),
-        class_names=tuple(names[number] for number in ids),
-        category_ids=ids,
-        paths=tuple(paths),
-    )
+        findings.add_problem(
+            f"{root} does not exist{meant_path(root)}; write coco:PATH with a folder or a JSON file"
+        )
+        return [], []
+    given = Path(query).expanduser() if query else None
+    is_alone = root.is_file()
+    paths: dict[Part, Path] = {"train": root} if is_alone else files_by_part(root, findings)
+    contents = {part: content for part in paths if (content := read_content(paths[part], findings))}
+    top = root.parent if is_alone else root
+    files = [
+        _CocoFile(part, paths[part], paths[part].relative_to(top).as_posix(), content, findings)
+        for part, content in contents.items()
+        if not _is_left_out(part, paths[part], content, findings)
+    ]
+    categories = _categories(files, findings)
+    keys = {item.key for item in categories}
+    entries = []
+    for file in files:
+        images = file.images()
+        names = [image["file_name"] for image in images.values()]
+        places = picture_paths(names, file.path, None if is_alone else file.part, root, given, findings)
+        objects = file.objects(images, keys)
+        entries += [
+            file.entry(image, place, objects[key])
+            for (key, image), place in zip(images.items(), places, strict=True)
+        ]
+    return entries, categories
 
 
-def _files_by_part(root: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    folders = [root, root / "annotations", *(root / name for name in _PARTS)]
-    candidates = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.json"))]
-    for path in sorted(candidates, key=lambda path: not path.name.startswith("instances")):
-        words = f"{path.parent.name if path.parent != root else ''} {path.stem}".lower()
-        part = next((part for word, part in _PARTS.items() if word in words), None)
-        if part:
-            found.setdefault(part, path)
-    if not found and len(candidates) == 1:
-        return {"train": candidates[0]}
-    return {part: found[part] for part in ("train", "val", "test") if part in found}
+def _is_left_out(part: Part, path: Path, content: Content, findings: Findings) -> bool:
+    if not is_without_annotations(content):
+        return False
+    if part == "test":
+        what = f"{path.name} lists {len(content['images'])} pictures without annotations; they are left out"
+        findings.add_note("parts", f"{what}, and a test part is split off")
+    else:
+        findings.add_problem(f"{path} has images but no annotations; the {part} part needs some")
+    return True
 
 
-def _loaded(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path} is no JSON: {error}") from error
-    wanted = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or (missing := [name for name in wanted if name not in content]):
-        lacks = "a list" if not isinstance(content, dict) else f"without {', '.join(missing)}"
-        raise DataError(f"{path} is no COCO file of annotations: it is {lacks}")
-    return content
+@dataclass(frozen=True)
+class _CocoFile:
+    """One file's content; `label` is what messages call the file."""
 
+    part: Part
+    path: Path
+    label: str
+    content: Content
+    findings: Findings
 
-def _category_names(loaded: Mapping[str, Mapping[str, Any]]) -> dict[int, str]:
-    """Of all parts: one id has one name."""
-    names: dict[int, str] = {}
-    problems = []
-    for part, content in loaded.items():
-        for category in content["categories"]:
-            known = names.setdefault(int(category["id"]), str(category["name"]))
-            if known != category["name"]:
-                problems.append(f"category {category['id']} is {known}, and {category['name']} in {part}")
-    refuse("the categories", problems)
-    return names
+    def images(self) -> dict[str, Content]:
+        """By the key of their id, each once."""
+        found: dict[str, Content] = {}
+        for number, image in enumerate(self.content["images"], start=1):
+            key, name = _text(image, "id"), _text(image, "file_name")
+            if not key or not name:
+                self.findings.add_problem(
+                    "image without an id and a file_name", f"{self.label} image number {number}"
+                )
+            elif (known := found.setdefault(key, image)) is image:
+                continue
+            elif known["file_name"] == name:
+                where = f"{self.label} image {key} ({name})"
+                self.findings.leave_out("image that is listed twice", where)
+            else:
+                where = f"{self.label} image {key} ({known['file_name']} and {name})"
+                self.findings.add_problem("image id that more than one picture has", where)
+        return found
 
+    def objects(self, images: Mapping[str, Content], categories: set[str]) -> Mapping[str, list[ObjectEntry]]:
+        """By the key of their image."""
+        found: dict[str, list[ObjectEntry]] = defaultdict(list)
+        ids: Counter[str] = Counter()
+        for number, item in enumerate(self.content["annotations"], start=1):
+            own = _text(item, "id")
+            ids[own] += bool(own)
+            where = f"{self.label} annotation {own or f'number {number}'}"
+            if not isinstance(item, dict):
+                self.findings.add_problem("annotation that is no object of JSON", where)
+            elif entry := self._object(item, where, images, categories):
+                found[str(key_of(item["image_id"]))].append(entry)
+        for key in (key for key, count in ids.items() if count > 1):
+            where = f"{self.label} annotation {key}"
+            self.findings.add_note(
+                "annotations", "annotation ids that are used twice; each annotation is read", where
+            )
+        return found
 
-def _pictures(content: Mapping[str, Any], index: Mapping[int, int], path: Path) -> Iterator[Objects]:
-    known = {image["id"] for image in content["images"]}
-    annotated: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
-    problems = []
-    for number, item in enumerate(content["annotations"]):
-        if reason := _why_unfit(item, known, index):
-            problems.append(f"annotation {item.get('id', number)}: {reason}")
+    def _object(
+        self, item: Content, where: str, images: Mapping[str, Content], categories: set[str]
+    ) -> ObjectEntry | None:
+        image, category = key_of(item.get("image_id")), key_of(item.get("category_id"))
+        crowd, corners = is_crowd(item), self._corners(item, where)
+        if image not in images:
+            self._refuse("annotation of an image that does not exist", where, item, "image_id")
+        if category not in categories:
+            self._refuse("annotation of a category that does not exist", where, item, "category_id")
+        if crowd is None:
+            self._refuse("iscrowd that is neither 0 nor 1", where, item, "iscrowd")
+        if image not in images or category not in categories or crowd is None or corners is None:
+            return None
+        return ObjectEntry(where, str(category), corners, is_crowd=crowd, area_px=self._area(item, where))
+
+    def _corners(self, item: Content, where: str) -> Corners | None:
+        """Of the bbox, or of the outline where there is none."""
+        if item.get("bbox") not in (None, []):
+            corners = box_corners(item["bbox"])
+            if corners is None:
+                self._refuse("bbox that is not four finite numbers", where, item, "bbox")
+            return corners
+        if corners := outline_corners(item.get("segmentation")):
+            self.findings.add_note("boxes", "boxes taken from the outline, as there is no bbox", where)
         else:
-            annotated[item["image_id"]].append(item)
-    unsized = [image for image in content["images"] if not (image.get("width") and image.get("height"))]
-    problems += [f"image {image.get('file_name')}: it has no width and height" for image in unsized]
-    refuse(str(path), problems)
-    for image in content["images"]:
-        yield _objects(image, annotated[image["id"]], index)
+            self.findings.add_problem("annotation without a bbox or an outline", where)
+        return corners
+
+    def _area(self, item: Content, where: str) -> float | None:
+        area = item.get("area")
+        if is_positive(area):
+            return float(area)
+        if area is not None:
+            self.findings.add_note(
+                "areas", "areas that are no positive numbers; the box's counts", f"{where} ({area!r})"
+            )
+        return None
+
+    def _refuse(self, what: str, where: str, item: Content, name: str) -> None:
+        self.findings.add_problem(what, f"{where} ({name} {item.get(name)!r:.60})")
+
+    def entry(self, image: Content, path: Path, objects: Sequence[ObjectEntry]) -> PictureEntry:
+        width, height = image.get("width"), image.get("height")
+        return PictureEntry(
+            where=f"{self.label} image {key_of(image['id'])}",
+            name=image["file_name"],
+            path=path,
+            part=self.part,
+            size_px=(width, height) if is_positive(width) and is_positive(height) else None,
+            objects=tuple(objects),
+        )
 
 
-def _why_unfit(item: Mapping[str, Any], images: set[Any], index: Mapping[int, int]) -> str:
-    if item.get("image_id") not in images:
-        return f"there is no image {item.get('image_id')}"
-    if item.get("category_id") not in index:
-        return f"there is no category {item.get('category_id')}"
-    return "" if len(item.get("bbox", ())) == 4 else "bbox is not left, top, width, height"
+def _text(item: Any, name: str) -> str:
+    """An id or a name; empty where there is none."""
+    return (key_of(item.get(name)) or "") if isinstance(item, dict) else ""
 
 
-def _objects(
-    image: Mapping[str, Any], items: Sequence[Mapping[str, Any]], index: Mapping[int, int]
-) -> Objects:
-    boxes = [item["bbox"] for item in items]
-    return objects_of(
-        image["file_name"],
-        (image["width"], image["height"]),
-        [(left, top, left + width, top + height) for left, top, width, height in boxes],
-        [index[item["category_id"]] for item in items],
-        is_crowd=[bool(item.get("iscrowd", 0)) for item in items],
-        area_px=[item.get("area", box[2] * box[3]) for item, box in zip(items, boxes, strict=True)],
-    )
+def _categories(files: Sequence[_CocoFile], findings: Findings) -> list[Category]:
+    """Of all files: one id has one name, and a name that is used has one id."""
+    found: dict[str, Category] = {}
+    for file in files:
+        seen: set[str] = set()
+        for number, item in enumerate(file.content["categories"], start=1):
+            key, name = _text(item, "id"), _text(item, "name")
+            if not key or not name:
+                findings.add_problem(
+                    "category without an id and a name", f"{file.label} category number {number}"
+                )
+                continue
+            known = found.setdefault(key, Category(key, number_of(key), name))
+            if key in seen or known.name != name:
+                findings.add_problem(
+                    "category id that more than one category has",
+                    f"{file.label} category {key} ({known.name} and {name})",
+                )
+            seen.add(key)
+    return _of_one_name(list(found.values()), _used(files), findings)
 
 
-def _picture_folder(path: Path, root: Path, content: Mapping[str, Any]) -> Path:
-    """Where the first picture lies."""
-    top = root if root.is_dir() else path.parent
-    part = path.stem.removeprefix("instances_")
-    folders = [path.parent, top, top / "images", top / part, top / "images" / part]
-    first = next((image["file_name"] for image in content["images"]), "")
-    for folder in folders:
-        if (folder / first).is_file():
-            return folder
-    looked = ", ".join(map(str, dict.fromkeys(folders)))
-    raise DataError(f"{first} of {path} is in none of {looked}; give the folder: coco:{path}?images=FOLDER")
+def _used(files: Sequence[_CocoFile]) -> set[str]:
+    return {_text(item, "category_id") for file in files for item in file.content["annotations"]}
+
+
+def _of_one_name(categories: Sequence[Category], used: set[str], findings: Findings) -> list[Category]:
+    """Of two categories of one name the unused one goes: Roboflow lists its project as one."""
+    by_name: dict[str, list[Category]] = defaultdict(list)
+    for item in categories:
+        by_name[item.name].append(item)
+    kept = []
+    for name, items in by_name.items():
+        with_objects = [item for item in items if item.key in used] or items[:1]
+        if len(with_objects) > 1:
+            ids = " and ".join(item.key for item in with_objects)
+            findings.add_problem("name that more than one category has", f"{name} is category {ids}")
+        for item in items:
+            if item not in with_objects:
+                findings.leave_out(
+                    "category without objects whose name is listed twice", f"{item.key} ({name})"
+                )
+        kept += with_objects
+    return sorted(kept, key=lambda item: (isinstance(item.number, str), item.number))

@@ -1,0 +1,75 @@
+"""What is wrong with annotations, and what was made of it: collected by kind, so that one message has all."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from trainables.contract import DataError
+from trainables.data_summary import LeftOut
+
+_WORDED = 5  # problems that are of no kind
+_NAMED = 3  # places of each kind that are named; all are counted
+
+
+class Findings:
+    """Problems, for which data is refused, what is left out, and what is not taken as it stands."""
+
+    def __init__(self) -> None:
+        self._problems: dict[str, list[str]] = defaultdict(list)
+        self._left_out: dict[str, list[str]] = defaultdict(list)
+        self._notes: dict[tuple[str, str], list[str]] = defaultdict(list)
+
+    def add_problem(self, what: str, where: str = "") -> None:
+        """Of a kind, in the singular, with the file and annotation that have it."""
+        self._problems[what].append(where)
+
+    def leave_out(self, what: str, where: str) -> None:
+        """A thing of a kind, in the singular, with its name or file and annotation."""
+        self._left_out[what].append(where)
+
+    def add_note(self, topic: str, what: str, where: str = "") -> None:
+        """A sentence under a topic such as "boxes", with the file and annotation it is about."""
+        self._notes[topic, what].append(where)
+
+    @property
+    def problems(self) -> list[str]:
+        """A line for each kind."""
+        return [line_of(what, places) for what, places in self._problems.items()]
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        return tuple(
+            LeftOut(reason=what, count=len(places), names=tuple(places[:_NAMED]))
+            for what, places in self._left_out.items()
+        )
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """By topic."""
+        lines: dict[str, list[str]] = defaultdict(list)
+        for (topic, what), places in self._notes.items():
+            lines[topic].append(line_of(what, places))
+        return {topic: "; ".join(of_topic) for topic, of_topic in lines.items()}
+
+    def refuse(self, source: str) -> None:
+        """Raise DataError with all problems, if there are any."""
+        if self._problems:
+            num = sum(map(len, self._problems.values()))
+            count = f"{num} problems" if num > 1 else "a problem"
+            raise DataError(f"{source} has {count}: {'; '.join(self.problems)}")
+
+
+def refuse(source: str, problems: Sequence[str]) -> None:
+    """Raise DataError with problems of whatever kind, the first few in words."""
+    if problems:
+        listed = "; ".join(problems[:_WORDED]) + ("; ..." if len(problems) > _WORDED else "")
+        raise DataError(f"{source} has {len(problems)} problems: {listed}")
+
+
+def line_of(what: str, places: Sequence[str]) -> str:
+    """A kind with its count and its first places: "no such image (9): annotation 1, ... and 6 more"."""
+    named = [place for place in places if place]
+    count = f" ({len(places)})" if len(places) > 1 else ""
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return f"{what}{count}: {', '.join(named[:_NAMED])}{more}" if named else f"{what}{count}"

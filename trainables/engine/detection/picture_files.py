@@ -1,0 +1,158 @@
+"""The files of annotated pictures: that they exist, their sizes, and how a recorded size is meant."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from trainables.atomic_write import replacing
+from trainables.engine.detection.entries import PictureEntry
+from trainables.engine.detection.findings import Findings
+from trainables.engine.images.folder_names import is_never_data
+from trainables.nearest import meant_path
+
+_ORIENTATION = 0x0112  # of EXIF
+_IN_ONE_GO = 16  # threads: on a network disk a look at a file waits
+_HINTS = 3  # files for which a similar name is looked for
+_UNTURN = {  # what undoes Pillow's exif_transpose
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def check_files(entries: Sequence[PictureEntry], findings: Findings) -> None:
+    """Every picture exists, and is listed once in a part; other pictures beside them are counted."""
+    paths = list(dict.fromkeys(entry.path for entry in entries))
+    with ThreadPoolExecutor(_IN_ONE_GO) as pool:
+        missing = [
+            path for path, is_there in zip(paths, pool.map(Path.is_file, paths), strict=True) if not is_there
+        ]
+    for number, path in enumerate(missing):
+        findings.add_problem("picture that does not exist", f"{path}{_hint(path) if number < _HINTS else ''}")
+    by_path: dict[Path, list[PictureEntry]] = defaultdict(list)
+    for entry in entries:
+        by_path[entry.path].append(entry)
+    for same in by_path.values():
+        _compare_places(same, findings)
+    if not missing:
+        _count_others(set(by_path), findings)
+
+
+def _hint(path: Path) -> str:
+    """The same name in another case or with another ending, or else one that is near."""
+    names = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    alike = (other for other in names if other.stem.lower() == path.stem.lower())
+    found = next(alike, None)
+    return f"; did you mean {found}?" if found else meant_path(path)
+
+
+def _compare_places(same: Sequence[PictureEntry], findings: Findings) -> None:
+    parts = {entry.part: entry for entry in same}
+    if len(same) > len(parts):
+        where = " and ".join(entry.where for entry in same[:3])
+        findings.add_problem("picture that is listed more than once", f"{where} ({same[0].name})")
+    elif len(parts) > 1:
+        findings.add_note(
+            "parts",
+            "pictures in two parts, so that scores on them are no validation",
+            f"{same[0].name} ({', '.join(parts)})",
+        )
+
+
+def _count_others(known: set[Path], findings: Findings) -> None:
+    endings = Image.registered_extensions()
+    for folder in sorted({path.parent for path in known}):
+        for path in sorted(folder.iterdir()):
+            if path not in known and path.suffix.lower() in endings and not is_never_data(path.name):
+                findings.leave_out("picture without annotations", path.name)
+
+
+class Fit(Enum):
+    """How the size that is recorded for a picture is that of its file."""
+
+    UPRIGHT = "as EXIF turns it"
+    UNDECIDED = "it does not tell whether the boxes were drawn on the turned picture"
+    STORED = "as it is stored, unturned"
+    CONTRADICTED = "neither"
+
+
+@dataclass(frozen=True)
+class Header:
+    """Width and height as they are stored, and EXIF's orientation (1 to 8); all 0 where it cannot be read."""
+
+    width: int = 0
+    height: int = 0
+    orientation: int = 0
+
+    @property
+    def upright_px(self) -> tuple[int, int]:
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
+    def fit(self, size_px: tuple[float, float]) -> tuple[Fit, bool]:
+        """How a recorded size is meant, and whether the picture was resized since, all sides alike."""
+        upright, stored = self.upright_px, (self.width, self.height)
+        if not self.width:
+            return Fit.UPRIGHT, False  # decoding names it
+        for is_fitting, is_resized in ((_is_same, False), (_is_resized, True)):
+            if is_fitting(size_px, upright):
+                tells = self.orientation <= 1 or not is_fitting(size_px, stored)
+                return Fit.UPRIGHT if tells else Fit.UNDECIDED, is_resized
+            if is_fitting(size_px, stored):
+                return Fit.STORED, is_resized
+        return Fit.CONTRADICTED, False
+
+
+def _is_same(recorded: tuple[float, float], real: tuple[int, int]) -> bool:
+    return recorded == real
+
+
+def _is_resized(recorded: tuple[float, float], real: tuple[int, int]) -> bool:
+    """Whether both sides changed by one factor, up to a pixel of the smaller picture."""
+    smaller, larger = sorted((recorded, real))
+    return abs(larger[1] * smaller[0] / larger[0] - smaller[1]) <= 1
+
+
+def read_headers(paths: Sequence[Path]) -> list[Header]:
+    """Of each picture, without decoding it."""
+    with ThreadPoolExecutor(_IN_ONE_GO) as pool:
+        return list(pool.map(_header, paths))
+
+
+def _header(path: Path) -> Header:
+    try:
+        with Image.open(path) as picture:
+            is_late = picture.format == "PNG" and "exif" not in picture.info  # getexif would decode it all
+            orientation = 1 if is_late else picture.getexif().get(_ORIENTATION, 1)
+            return Header(*picture.size, orientation if orientation in _UNTURN else 1)
+    except Exception:  # Pillow raises of everything for broken files; decoding will say what
+        return Header()
+
+
+def keep_headers(headers: Sequence[Header], path: Path) -> None:
+    """Write them, for other processes of the node."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(
+            file, np.array([(h.width, h.height, h.orientation) for h in headers], np.int32).reshape(-1, 3)
+        )
+
+
+def kept_headers(path: Path) -> list[Header]:
+    return [Header(*row) for row in np.load(path).tolist()]
+
+
+def unturn(picture: Image.Image, header: Header) -> Image.Image:
+    """A picture that was turned upright, as it is stored."""
+    method = _UNTURN.get(header.orientation)
+    return picture if method is None else picture.transpose(method)

@@ -1,0 +1,138 @@
+"""The lists of `ImageSets/Main` in Pascal VOC's layout: which picture is of which part."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PureWindowsPath
+
+from PIL import Image
+
+from trainables.engine.detection.findings import Findings
+from trainables.engine.images.folder_names import PARTS, Part, is_never_data, part_of
+
+_TRAINVAL = re.compile(r"train[-_ ]?val", re.IGNORECASE)
+_COLUMN = re.compile(r"\s+[-+]?[01]$")  # of a list for one class: it is there, it is not, it is difficult
+
+
+def read_lists(root: Path, stems: Sequence[str], findings: Findings) -> list[tuple[Part, str]] | None:
+    """The part and the XML file's stem of each listed picture, in order; None where there are no lists.
+
+    Lists are named for a part in any usual spelling. `trainval` fills what is missing of train and val; lists
+    of single classes, such as `dog_train.txt`, count where there are no others. Names may have folders, an
+    ending, and the columns of such lists. Each must be that of an XML file, but for those of a test list of
+    which none is: they are left out.
+    """
+    folder = _folder(root)
+    paths = _lists(folder) if folder else []
+    if not folder or not paths:
+        return None
+    by_list = _of_parts(paths) or _of_classes(paths)
+    if not by_list:
+        for path in paths:
+            findings.leave_out("list that names no part", path.name)
+        return None
+    known = dict.fromkeys(stems)
+    listed = {
+        name: list(
+            dict.fromkeys(stem for path in of_one for stem in _stems(path, known, name == "test", findings))
+        )
+        for name, of_one in by_list.items()
+    }
+    parts = _with_trainval(listed, findings)
+    if not parts.get("train") and not findings.problems:
+        names = ", ".join(path.name for of_one in by_list.values() for path in of_one)
+        findings.add_problem(f"{folder} has no list of training pictures, such as train.txt; it has {names}")
+    named = {stem for of_part in parts.values() for stem in of_part}
+    for stem in stems:
+        if stem not in named:
+            findings.leave_out("XML file that is in no list", f"{stem}.xml")
+    return [(part, stem) for part in PARTS for stem in parts.get(part, ())]
+
+
+def _folder(root: Path) -> Path | None:
+    sets = _named(root, "imagesets")
+    return (_named(sets, "main") or sets) if sets else None
+
+
+def _named(folder: Path, name: str) -> Path | None:
+    """The folder of this name, in any case."""
+    return next(
+        (path for path in sorted(folder.iterdir()) if path.name.lower() == name and path.is_dir()), None
+    )
+
+
+def _lists(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() == ".txt" and path.is_file() and not is_never_data(path.name)
+    ]
+
+
+def _of_parts(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """Lists of train, val, test and trainval."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        if _TRAINVAL.match(path.stem) or part_of(path.stem):
+            found["trainval" if _TRAINVAL.match(path.stem) else str(part_of(path.stem))].append(path)
+    return found
+
+
+def _of_classes(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """The same of lists for single classes: `dog_train.txt` and `cat_train.txt` have train between them."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        last = path.stem.rpartition("_")[2]
+        if "_" in path.stem and (part := part_of(last)):
+            found["trainval" if _TRAINVAL.match(last) else part].append(path)
+    return found
+
+
+def _with_trainval(listed: Mapping[str, Sequence[str]], findings: Findings) -> dict[Part, Sequence[str]]:
+    parts = {part: listed[part] for part in PARTS if listed.get(part)}
+    taken = {*parts.get("train", ()), *parts.get("val", ())}
+    if left := [stem for stem in listed.get("trainval", ()) if stem not in taken]:
+        lacking = next((part for part in PARTS[:2] if part not in parts), None)
+        if lacking:
+            parts[lacking] = left
+        for stem in () if lacking else left:
+            findings.leave_out("name in trainval that is neither in train nor in val", stem)
+    return parts
+
+
+def _stems(path: Path, known: Mapping[str, None], is_test: bool, findings: Findings) -> list[str]:
+    lines = [line.strip() for line in _text(path, findings).splitlines() if line.strip()]
+    found = {line: _stem(line, known) for line in lines}
+    missing = [line for line, stem in found.items() if stem is None]
+    if missing and len(missing) == len(found) and is_test:
+        what = f"{path.name} lists {len(missing)} pictures without XML files; they are left out"
+        findings.add_note("parts", f"{what}, and a test part is split off")
+        return []
+    for line in missing:
+        findings.add_problem("name in a list without an XML file of that name", f"{path.name} {line}")
+    return [stem for line in lines if (stem := found[line]) is not None]
+
+
+def _stem(line: str, known: Mapping[str, None]) -> str | None:
+    """What a line names, with spaces or dots in the name or columns and endings behind it."""
+    for name in (line, _COLUMN.sub("", line).strip()):
+        last = PureWindowsPath(name).name  # takes both kinds of slash
+        stem, _, ending = last.rpartition(".")
+        is_ending = f".{ending.lower()}" in {".xml", *Image.registered_extensions()}
+        candidates: tuple[str, ...] = (name, last, stem) if is_ending else (name, last)
+        if found := next((candidate for candidate in candidates if candidate in known), None):
+            return found
+    return None
+
+
+def _text(path: Path, findings: Findings) -> str:
+    content = path.read_bytes()
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        findings.add_problem(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8")
+        return ""
