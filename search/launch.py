@@ -25,7 +25,7 @@ from search.ledger.history import History
 from search.ledger.journal import StorageError
 from search.preflight import Order, PreflightError, Report, order_for
 from search.preflight.local import examining, report_of
-from search.preflight.order import problems_of
+from search.preflight.order import auto_precision_of, problems_of
 from search.report.console import ConsoleView
 from search.report.foretold import Foretold
 from search.report.unwritten import Unwritten
@@ -36,6 +36,8 @@ from search.sampling.proposal import Sampler
 from search.space import Space, dump_space
 from search.tables import Artefacts, Tables
 from search.trial.background import Background, Pair
+from trainables.contract import no_choice
+from trainables.load import load_trainable
 
 _KNOWN_FROM_THE_TABLES = ("energy:", "gpu:")  # each row has its source and its reason
 # Seconds each to import, and needed once Ray is up: loaded while Ray starts.
@@ -56,6 +58,7 @@ class Launch:
         space_source: What the user wrote after --space, for the commands in messages.
         governor: CPU frequency governor of this machine for the time of the run.
         background: A load to train beside the trials, so that they are measured under it.
+        auto_precision: Promotion: what the precision "auto" meant in the search, with the reason.
         rerun_failed: Try the failed trials of the run again, from their last checkpoints.
     """
 
@@ -65,6 +68,7 @@ class Launch:
     address: str | None = None
     dashboard: bool = False
     should_test: bool = False
+    auto_precision: str = ""
     rerun_failed: bool = False
     should_preflight: bool = True
     governor: str | None = None
@@ -116,7 +120,8 @@ def _launched(
         from search.cluster.fitting import fitted, paired
         from search.cluster.metering import start_metering
 
-        _check_reports(reports(), output)
+        found = reports()
+        _check_reports(found, output)
         background = None
         if how.background:
             space, background = paired(space, how.background, session, how.folder.absolute())
@@ -136,7 +141,10 @@ def _launched(
             should_test=how.should_test,
             metering=metering,
             background=background,
+            auto_precision=_auto_precision(space, how, found),
         )
+        if run.auto_precision:
+            output.print(f"precision: {run.auto_precision}", style="dim", soft_wrap=True)
         if how.rerun_failed:
             run.rerun_failed()
         foretold = None if how.should_test else Foretold(run, make_sampler, output)
@@ -187,6 +195,18 @@ def _check_reports(reports: list[Report], output: RichConsole) -> None:
     for note in dict.fromkeys(note for report in reports for note in report.notes):
         if not note.startswith(_KNOWN_FROM_THE_TABLES):
             output.print(f"note: {note}", style="yellow", soft_wrap=True)
+
+
+def _auto_precision(space: Space, how: Launch, reports: Sequence[Report]) -> str:
+    """What the precision "auto" is to mean for all trials, wherever they run; empty without a choice."""
+    has_formats = load_trainable(space.trainable).choose_precision is not no_choice
+    if space.precision != "auto" or space.resources.gpus_per_trial or not has_formats:
+        return ""
+    if how.auto_precision:
+        return how.auto_precision
+    if not how.should_preflight:
+        return "fp32: without preflight nothing looked at the CPUs"
+    return auto_precision_of(reports)
 
 
 def _record_settings(ledger: Ledger, space: Space, how: Launch) -> None:
@@ -247,6 +267,8 @@ def run_name(space: Space) -> str:
 
 
 def _announce(session: Session, how: Launch, output: RichConsole) -> None:
+    if session.note:
+        output.print(f"note: {session.note}", style="yellow", soft_wrap=True)
     if how.dashboard:
         output.print(
             f"dashboard: {session.dashboard_url}   sign in with the token {session.token}", soft_wrap=True

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 _SHARED = [path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("test_")]
+# No number may depend on the kind of CPU: what "auto" means on one is measured. Workers inherit this.
+os.environ["JOULETUNE_CPU_PRECISION"] = "fp32"
 pytest.register_assert_rewrite(*_SHARED)

@@ -14,6 +14,8 @@ from made_command import made_command
 from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.command.training import CommandTraining
 from trainables.contract import Budget, Env, Trainable, Training, unchecked
+from trainables.engine.cpu_precision import choose_precision
+from trainables.engine.device_check import check_gpus
 from trainables.engine.optimizer import check_groups
 from trainables.load import load_trainable, trainable_names
 from trainables.optional import tables_of_test
@@ -132,3 +134,9 @@ def test_details_of_the_test_are_tables_of_plain_data(started):
 def test_a_trainable_of_torch_looks_at_its_gpus_before_a_run(name):
     source = Path(load_trainable(name).start.__code__.co_filename).read_text()
     assert ("import torch" in source) == (load_trainable(name).check_device is not unchecked)
+
+
+@pytest.mark.parametrize("name", trainable_names())
+def test_one_that_has_a_choice_of_formats_says_what_auto_means_before_a_run(name):
+    trainable = load_trainable(name)
+    assert (trainable.check_device is check_gpus) == (trainable.choose_precision is choose_precision)

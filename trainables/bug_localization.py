@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trainables.contract import Budget, Env, Example, OverfitTarget, Trainable
+from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 
@@ -143,6 +144,7 @@ TRAINABLE = Trainable(
     start=start,
     check_data=check_data,
     check_device=check_gpus,
+    choose_precision=choose_precision,
     resolution_unit="wrong files",
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.9, epochs=300, num_examples=8, instead=by_heart),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainables.contract import Budget, Env, OverfitTarget, Trainable, WeightFile, no_weights
 from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment, is_weights
+from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_check import check_source
@@ -161,6 +162,7 @@ TRAINABLE = Trainable(
     weights=weights,
     check_data=check_source,
     check_device=check_gpus,
+    choose_precision=choose_precision,
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),
 )

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from trainables.contract import Budget, Env, Example, OverfitTarget, Trainable
 from trainables.engine.choices import ScheduleName
+from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 
@@ -133,6 +134,7 @@ TRAINABLE = Trainable(
     start=start,
     check_data=check_data,
     check_device=check_gpus,
+    choose_precision=choose_precision,
     resolution_unit="nodes",
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),

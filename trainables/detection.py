@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainables.contract import Budget, Env, Example, OverfitTarget, Trainable, WeightFile
 from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName, is_weights
+from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.detection.names import weight_files, why_no_model
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
@@ -145,6 +146,7 @@ TRAINABLE = Trainable(
     weights=weights,
     check_data=check_data,
     check_device=check_gpus,
+    choose_precision=choose_precision,
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.8, epochs=500, num_examples=8, instead=by_heart),
     example=Example(

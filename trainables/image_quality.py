@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trainables.contract import Budget, Env, Example, OverfitTarget, Trainable, WeightFile
 from trainables.engine.choices import OWN_MODELS, ScheduleName, is_weights
+from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 
@@ -152,6 +153,7 @@ TRAINABLE = Trainable(
     weights=weights,
     check_data=check_data,
     check_device=check_gpus,
+    choose_precision=choose_precision,
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.9, epochs=200, num_examples=16),
     example=Example(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from trainables.contract import Budget, Env, OverfitTarget, Trainable
 from trainables.engine.choices import AugmentName, is_augment
+from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_check import check_source
@@ -123,6 +124,7 @@ TRAINABLE = Trainable(
     start=start,
     check_data=check_source,
     check_device=check_gpus,
+    choose_precision=choose_precision,
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95, epochs=200),
 )

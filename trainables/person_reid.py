@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trainables.contract import Budget, Env, Example, OverfitTarget, Trainable, WeightFile
 from trainables.engine.choices import AugmentName, is_augment, is_weights
+from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.reid.names import backbone_of, why_no_network
@@ -195,6 +196,7 @@ TRAINABLE = Trainable(
     weights=weights,
     check_data=check_data,
     check_device=check_gpus,
+    choose_precision=choose_precision,
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95, instead=by_heart),
     example=Example(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from trainables.contract import Budget, Env, OverfitTarget, Trainable, WeightFile
 from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment
+from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_check import check_source
@@ -133,6 +134,7 @@ TRAINABLE = Trainable(
     weights=weights,
     check_data=check_source,
     check_device=check_gpus,
+    choose_precision=choose_precision,
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),
 )

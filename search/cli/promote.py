@@ -115,6 +115,7 @@ def main(options: argparse.Namespace) -> int:
         should_preflight=not options.skip_preflight,
         governor=options.governor,
         background=background,
+        auto_precision=history.sessions.auto_precision,
     )
     run, reason = launch(
         promotion,

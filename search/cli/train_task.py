@@ -39,7 +39,13 @@ def chosen_task(options: argparse.Namespace) -> TrialTask:
         folder=options.out or Path.cwd(),
     )
     _check(task, options.space)
-    return task
+    return replace(task, auto_precision=_auto_precision(task))
+
+
+def _auto_precision(task: TrialTask) -> str:
+    """What the precision "auto" means here, where there is a choice."""
+    trainable, _ = task.load()
+    return trainable.choose_precision(task.env()) if task.precision == "auto" else ""
 
 
 def _check(task: TrialTask, space: str) -> None:

@@ -7,9 +7,11 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from search.cluster.session_folder import NoSessionFolder, SessionFolder, session_folder
 
 _ROOT = Path(__file__).parents[2]
 
@@ -32,6 +34,7 @@ _FORWARDED = (
     "HF_HUB_OFFLINE",
     "TRANSFORMERS_OFFLINE",
     "JOULETUNE_CACHE",
+    "JOULETUNE_CPU_PRECISION",
     "JOULETUNE_DATA",
 )
 
@@ -47,6 +50,7 @@ class Session:
     Attributes:
         dashboard_url: Where the dashboard answers, or None.
         token: What signs in there.
+        note: What is to be known of where its files lie; empty where that is nothing.
         num_cpus: Cores of all nodes together; `num_gpus` likewise.
     """
 
@@ -54,6 +58,7 @@ class Session:
     num_gpus: int
     dashboard_url: str | None = None
     token: str | None = None
+    note: str = ""
 
 
 @contextmanager
@@ -62,7 +67,8 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
 
     A local session has a random token of its own, so that nobody else can use it. Its ports listen on
     all interfaces all the same: Ray 2.60 has no setting for that, and takes 127.0.0.1 for the node's
-    outer address. The metrics endpoint asks for no token.
+    outer address. The metrics endpoint asks for no token. Its files lie in a folder that nobody else can read
+    and that is gone with it.
 
     Raises:
         SessionError: No cluster answers at `address`, or Ray did not start.
@@ -76,28 +82,49 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
     logging.getLogger("ray").setLevel(logging.ERROR)  # before Ray speaks of its token on start
     import ray
 
-    try:
-        context = ray.init(
-            address=address or "local",
-            include_dashboard=dashboard if address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env=_runtime_env() if address else None,
-            namespace="jouletune",
-        )
-    except Exception as error:  # of no class of its own where the node is not up in 30 s
-        where = f"no Ray cluster joined at {address}" if address else "Ray did not start"
-        raise SessionError(f"{where}: {str(error).splitlines()[0]}") from error
-    try:
-        resources = ray.cluster_resources()
-        yield Session(
-            num_cpus=int(resources.get("CPU", 1)),
-            num_gpus=int(resources.get("GPU", 0)),
-            dashboard_url=f"http://{context.dashboard_url}" if dashboard and context.dashboard_url else None,
-            token=token,
-        )
-    finally:
-        ray.shutdown()
+    with _placed(address, has_dashboard=dashboard) as folder:
+        try:
+            context = ray.init(
+                address=address or "local",
+                include_dashboard=dashboard if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=_runtime_env() if address else None,
+                namespace="jouletune",
+                _temp_dir=str(folder.path) if folder else None,
+            )
+        except Exception as error:  # of no class of its own where the node is not up in 30 s
+            where = f"no Ray cluster joined at {address}" if address else "Ray did not start"
+            raise SessionError(f"{where}: {str(error).splitlines()[0]}") from error
+        try:
+            resources = ray.cluster_resources()
+            has_url = dashboard and context.dashboard_url
+            yield Session(
+                num_cpus=int(resources.get("CPU", 1)),
+                num_gpus=int(resources.get("GPU", 0)),
+                dashboard_url=f"http://{context.dashboard_url}" if has_url else None,
+                token=token,
+                note=folder.note if folder else "",
+            )
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _placed(address: str | None, *, has_dashboard: bool) -> Iterator[SessionFolder | None]:
+    """The folder of a session of our own; None for a cluster, which has its own.
+
+    Raises:
+        SessionError: There is no place for it.
+    """
+    with ExitStack() as stack:
+        folder = None
+        if not address:
+            try:
+                folder = stack.enter_context(session_folder(has_dashboard=has_dashboard))
+            except NoSessionFolder as error:
+                raise SessionError(str(error)) from error
+        yield folder
 
 
 def offer_worker_env() -> None:

@@ -15,12 +15,14 @@ class Session:
 
     Attributes:
         devices: What each device had used at the latest reading: rows of devices.csv.
+        auto_precision: What the precision "auto" meant on its CPUs, with the reason; empty without a choice.
         is_closed: That reading came after the last trial's end; not so if the session was killed.
     """
 
     started_at: float
     last_at: float
     devices: Sequence[DeviceRow] = ()
+    auto_precision: str = ""
     is_closed: bool = False
 
 
@@ -33,7 +35,8 @@ class Sessions:
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Take in any event of the journal."""
         if event["event"] == "session_started":
-            self.all.append(Session(event["time"], event["time"]))
+            chosen = event.get("auto_precision", "")
+            self.all.append(Session(event["time"], event["time"], auto_precision=chosen))
         if not self.all:
             return
         self.all[-1].last_at = event["time"]
@@ -53,6 +56,11 @@ class Sessions:
             for row in session.devices:
                 learnt.setdefault(row.get("gpu_model", ""), {}).update(row.get("learnt_w", {}))
         return {model: watts for model, watts in learnt.items() if model and watts}
+
+    @property
+    def auto_precision(self) -> str:
+        """What the first session chose: its trials and those that come compare."""
+        return next((session.auto_precision for session in self.all if session.auto_precision), "")
 
     @property
     def beside_mj(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from search.energy import meter_for, visible_gpus
 from search.preflight import checks
@@ -26,6 +26,7 @@ class _Found:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rows: list[WeightRow] = field(default_factory=list)
+    auto_precision: str = ""
 
     def problem(self, what: str, remedy: str) -> None:
         problem = Problem(what=what, remedy=remedy)
@@ -45,6 +46,7 @@ def examine(order: Order) -> Report:
         _look_at_weights(order, trainable, found)
         _look_at_data(order, trainable, found)
         _look_at_gpus(order, trainable, device, found)
+        _choose_precision(order, trainable, device, found)
     _look_at_folders(order, found)
     found.take(checks.memory_findings(free_memory_gib(), workers=_workers(order)))
     _look_at_sensors(order, device, found)
@@ -54,6 +56,7 @@ def examine(order: Order) -> Report:
         problems=tuple(found.problems),
         notes=tuple(found.notes),
         weights=tuple(found.rows),
+        auto_precision=found.auto_precision,
         seconds=time.monotonic() - started_s,
     )
 
@@ -154,6 +157,16 @@ def _look_at_gpus(order: Order, trainable: Trainable, device: str, found: _Found
     except Exception as error:  # whatever CUDA raises, its first line says it
         cure = "install a torch for this driver, or write search.resources.gpus_per_trial: 0"
         found.problem(f"gpu: {str(error).splitlines()[0]}", cure)
+
+
+def _choose_precision(order: Order, trainable: Trainable, device: str, found: _Found) -> None:
+    """What "auto" means on this node's CPU, if that is what trials will compute on."""
+    if order.task.precision != "auto" or device != "cpu":
+        return
+    try:
+        found.auto_precision = trainable.choose_precision(replace(order.task.env(), device=device))
+    except Exception as error:  # whatever torch raises on a processor it was not built for
+        found.problem(f"cpu: {type(error).__name__}: {str(error).splitlines()[0]}", "name a search.precision")
 
 
 def _device(order: Order) -> str:

@@ -98,12 +98,18 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What one node said."""
+    """What one node said.
+
+    Attributes:
+        auto_precision: What the precision "auto" would mean on its CPU, with the reason; empty without a
+            choice.
+    """
 
     node: str = field(default_factory=platform.node)
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     weights: tuple[WeightRow, ...] = ()
+    auto_precision: str = ""
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,6 +139,14 @@ def order_for(space: Space, *, source: str, folder: Path) -> Order:
         has_other_limit=space.is_listed or bool(space.limits.trials or space.limits.hours),
         requirements=requirements(),
     )
+
+
+def auto_precision_of(reports: Sequence[Report]) -> str:
+    """What "auto" means for trials on any of these nodes: bf16 only where every node is for it."""
+    chosen = [(report.auto_precision, report.node) for report in reports if report.auto_precision]
+    against = [(choice, node) for choice, node in chosen if not choice.startswith("bf16")]
+    choice, node = next(iter(against or chosen), ("", ""))
+    return f"{choice} (on {node})" if against and len(against) < len(chosen) else choice
 
 
 def problems_of(reports: Sequence[Report]) -> list[str]:

@@ -38,6 +38,8 @@ class Run:
     Args:
         should_test: Promotion: the last epoch of each trial is followed by the test set.
         metering: The meters of the nodes; None where trials have meters of their own.
+        auto_precision: What the precision "auto" means on the run's CPUs, with the reason. What an earlier
+            session of the run chose stays.
         background: The load that whoever executes the trials trains beside them.
         clock: Monotonic seconds.
 
@@ -54,6 +56,7 @@ class Run:
         should_test: bool = False,
         metering: Metering | None = None,
         background: Background | None = None,
+        auto_precision: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space = space
@@ -74,8 +77,11 @@ class Run:
         self._interrupted_by: str | None = None
         self.has_failed = False
         self._replay()
+        self.auto_precision = self.history.sessions.auto_precision or auto_precision
         self._account.begin(self.history)
-        self._record("session_started", None, **({"background": background.to_dict()} if background else {}))
+        with_load = {"background": background.to_dict()} if background else {}
+        choice = {"auto_precision": self.auto_precision} if self.auto_precision else {}
+        self._record("session_started", None, **with_load, **choice)
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> None:
         """Call `subscriber` after each event; the console and the tables hang on this."""
@@ -260,6 +266,7 @@ class Run:
             seed=trial.seed,
             folder=self.ledger.trial_folder(trial_id),
             should_test=self.should_test,
+            auto_precision=self.auto_precision,
         )
 
     def _take(self, trial: TrialRecord, verdict: Verdict) -> Ending | None:

@@ -32,8 +32,14 @@ def config_text(task: TrialTask, versions: Mapping[str, Any], *, command: str, s
         "validation_subset": task.validation_subset,
         "validation_resolution": task.validation_resolution,
         "test_resolution": task.resolution,
-        "precision": task.precision,
+        "precision": _precision(task),
         "gpus": task.gpus,
         "versions": dict(versions),
     }
     return f"# again: {command}\n{yaml_text(content, has_short_lines=True)}"
+
+
+def _precision(task: TrialTask) -> str:
+    """The number format, where one was chosen for "auto" that one."""
+    chosen = task.auto_precision.partition(":")[0]
+    return chosen if chosen and task.precision == "auto" else task.precision

@@ -29,6 +29,8 @@ class TrialTask:
         should_test: Evaluate on the test set at the end and keep the final weights.
         is_judged_by_joules: The joules of a rung must be known at its end.
         cache_gib: What decoded data may take on the node; None is what its disk has free.
+        auto_precision: What the precision "auto" means on the run's CPUs, with the reason; empty where each
+            node is to say.
     """
 
     trial_id: str
@@ -51,6 +53,7 @@ class TrialTask:
     should_test: bool = False
     is_judged_by_joules: bool = False
     cache_gib: float | None = None
+    auto_precision: str = ""
 
     @property
     def checkpoint(self) -> Path:
@@ -85,6 +88,7 @@ class TrialTask:
             num_workers=max(1, int(self.cpus)),
             cache_gib=self.cache_gib,
             folder=self.folder,
+            auto_precision=self.auto_precision,
         )
 
 
@@ -119,6 +123,7 @@ def task_for(
     seed: int,
     folder: Path,
     should_test: bool = False,
+    auto_precision: str = "",
 ) -> TrialTask:
     """The task that trains `hparams` as `space` says."""
     return TrialTask(
@@ -142,6 +147,7 @@ def task_for(
         should_test=should_test,
         is_judged_by_joules=space.cost is not None,
         cache_gib=space.limits.cache_gib,
+        auto_precision=auto_precision,
     )
 
 

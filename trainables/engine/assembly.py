@@ -50,7 +50,6 @@ def assemble(
         notes: Choices of the trainable's own.
         details: What to know of the test set beyond its scores.
     """
-    device = torch.device(env.device)
     torch.set_float32_matmul_precision("high" if hparams.tf32 else "highest")
     frozen = freeze(model, head, hparams.frozen_share)
     rates = {
@@ -72,7 +71,7 @@ def assemble(
             model,
             optimizer,
             loss,
-            MixedPrecision(env.precision, device),
+            MixedPrecision.of(env),
             forward=forward,
             batch_size=hparams.batch_size,
             accumulate=hparams.accumulate,

@@ -10,6 +10,7 @@ import torch
 
 from trainables.contract import Budget, Env
 from trainables.engine.hparams import TrainingHparams
+from trainables.engine.precision import chosen_format
 
 _DECOUPLED = {"adamw", "nadamw", "lion"}  # they shrink a weight by lr x weight_decay of itself
 _LEAST_SHRINKAGE = 3e-8  # half the spacing of fp32 numbers: below it w - shrinkage * w is w
@@ -42,7 +43,7 @@ def _reasons(hparams: TrainingHparams, budget: Budget, env: Env) -> Iterator[tup
         yield "even_from", f"there are {budget.epochs} epochs, so rates never become even"
     if torch.device(env.device).type == "cpu":
         yield "tf32", "a CPU has no TF32"
-    if env.precision == "fp32" or (env.precision == "auto" and env.device == "cpu"):
+    if chosen_format(env)[0] == "fp32":
         yield "fp32_retry", "the precision is fp32 from the start"
 
 

@@ -1,34 +1,74 @@
-"""The number format of a training: autocast, gradient scaling and clipping in one place."""
+"""The number format of a training: autocast, gradient scaling, clipping and the way back to fp32."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from trainables.contract import Precision
+from trainables.contract import Diverged, Env
+from trainables.engine.cpu_precision import choose_precision
 
+T = TypeVar("T")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_NOT_IMPLEMENTED = "could not create a primitive"  # oneDNN, of layers that a processor has no bf16 for
+
+
+class _Restorable(Protocol):
+    """What can be put back to where it was before an epoch."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+def chosen_format(env: Env) -> tuple[str, str]:
+    """The number format of a training ("fp32", "bf16", "fp16") and why."""
+    if env.precision != "auto":
+        return env.precision, "asked for"
+    device = torch.device(env.device)
+    if device.type == "cpu":
+        name, _, why = (env.auto_precision or choose_precision(env)).partition(": ")
+        return name, why
+    if device.type != "cuda":
+        return "fp32", f"mixed precision is not tried on {device.type}"
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16", "this GPU computes it, and it needs no gradient scaling"
+    return "fp16", "this GPU has no bf16; gradients are scaled"
 
 
 class MixedPrecision:
     """Runs forward passes in a number format and takes optimiser steps that fit it.
 
+    Args:
+        name: "fp32", "bf16" or "fp16".
+        is_asked: The user named it: a checkpoint in another format goes on in this one.
+
     Attributes:
         reason: Which format was chosen and why, in words.
     """
 
-    def __init__(self, wanted: Precision, device: torch.device) -> None:
-        name, why = _automatic(device) if wanted == "auto" else (wanted, "asked for")
+    def __init__(
+        self, name: str, device: torch.device, *, why: str = "asked for", is_asked: bool = True
+    ) -> None:
         if name == "fp16" and device.type == "cpu":
             raise ValueError("precision fp16 needs a GPU, got device cpu; write fp32, bf16 or auto")
         self.reason = f"{name}: {why}"
         self._device = device
+        self._is_asked = is_asked
         self._has_fallen_back = False
+        self._proven: set[int | None] = set()  # resolutions that an epoch has been trained at
         self._use(name)
+
+    @classmethod
+    def of(cls, env: Env) -> MixedPrecision:
+        """The precision that a training in `env` is to have."""
+        name, why = chosen_format(env)
+        return cls(name, torch.device(env.device), why=why, is_asked=env.precision != "auto")
 
     @property
     def is_full(self) -> bool:
@@ -57,26 +97,61 @@ class MixedPrecision:
         self._scaler.update()
         optimizer.zero_grad(set_to_none=True)
 
+    def run_epoch(
+        self,
+        epoch: Callable[[], T],
+        training: _Restorable,
+        *,
+        resolution: int | None,
+        has_retry: bool = False,
+    ) -> T:
+        """What `epoch` gives. Where mixed precision may be why it diverges, it is run once more in fp32.
+
+        That is so on a CPU in its first epoch at each resolution: convolutions of some shapes have given
+        NaN in bf16 from finite numbers, and some processors lack the instructions for some layers.
+
+        Args:
+            has_retry: It is so in every epoch until the first that diverges.
+        """
+        is_unproven = self._device.type == "cpu" and resolution not in self._proven
+        if self.is_full or not (has_retry or is_unproven):
+            return epoch()
+        before = copy.deepcopy(training.state_dict())
+        try:
+            values = epoch()
+        except Diverged as error:
+            why = str(error)
+        except RuntimeError as error:
+            if _NOT_IMPLEMENTED not in str(error):
+                raise
+            why = str(error).splitlines()[0]
+        else:
+            self._proven.add(resolution)
+            return values
+        training.load_state_dict(before)
+        self.fall_back(f"fp32: {why} in mixed precision; the epoch was trained again")
+        return epoch()
+
     def state_dict(self) -> dict[str, Any]:
-        fallback = self.reason if self._has_fallen_back else ""
-        return {"scaler": self._scaler.state_dict(), "fallback": fallback}
+        return {
+            "scaler": self._scaler.state_dict(),
+            "format": self._name,
+            "reason": self.reason,
+            "has_fallen_back": self._has_fallen_back,
+            "proven": sorted(self._proven, key=str),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if state["fallback"]:
-            self.fall_back(state["fallback"])
+        """Go on in the saved format, unless another was asked for."""
+        if state["has_fallen_back"]:
+            self.fall_back(state["reason"])
+        elif not self._is_asked:
+            self.reason = state["reason"]
+            self._use(state["format"])
+        self._proven = set(state["proven"])
         if state["scaler"]:  # a disabled scaler has an empty state and refuses it
             self._scaler.load_state_dict(dict(state["scaler"]))
 
     def _use(self, name: str) -> None:
-        self._dtype = _DTYPES[name]
+        self._name, self._dtype = name, _DTYPES[name]
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=name == "fp16")
-
-
-def _automatic(device: torch.device) -> tuple[str, str]:
-    if device.type == "cpu":
-        return "fp32", "on a CPU without bf16 instructions autocast was slower (an epoch 8 %, scoring 59 %)"
-    if device.type != "cuda":
-        return "fp32", f"mixed precision is not tried on {device.type}"
-    if torch.cuda.is_bf16_supported(including_emulation=False):
-        return "bf16", "this GPU computes it, and it needs no gradient scaling"
-    return "fp16", "this GPU has no bf16; gradients are scaled"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -81,16 +80,9 @@ class SupervisedTraining(Generic[B]):
     def run_epoch(self, budget: Budget) -> dict[str, float]:
         """Train one epoch and score validation; see `contract.Training.run_epoch`."""
         self._freezing.enter(self.epochs_done, self.optimizer)
-        if not self._has_retry or self._stepper.precision.is_full:
-            return self._epoch(budget)
-        before = copy.deepcopy(self.state_dict())
-        try:
-            return self._epoch(budget)
-        except Diverged as error:
-            why = str(error)
-        self.load_state_dict(before)
-        self._stepper.precision.fall_back(f"fp32: {why} in mixed precision; the epoch was trained again")
-        return self._epoch(budget)
+        return self._stepper.precision.run_epoch(
+            lambda: self._epoch(budget), self, resolution=budget.resolution, has_retry=self._has_retry
+        )
 
     def probe_memory(self, budget: Budget) -> MemoryProbe:
         """Take two steps and score one batch at `budget`; see `contract.probed_memory`."""

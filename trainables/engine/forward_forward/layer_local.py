@@ -51,10 +51,13 @@ class LayerLocalTraining:
         self._batch_size, self._threshold = batch_size, threshold
         self._num_classes = len(batches.data.class_names)
         self._average = WeightAverage(net) if env.horizon == "anytime" else None
-        self._precision = MixedPrecision(env.precision, device)
+        self._precision = MixedPrecision.of(env)
         self._metrics = ClassificationMetrics(self._num_classes, device)
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
+        return self._precision.run_epoch(lambda: self._epoch(budget), self, resolution=budget.resolution)
+
+    def _epoch(self, budget: Budget) -> Mapping[str, float]:
         started_s = perf_counter()
         values = self._train(budget)
         trained_s = perf_counter()
