@@ -39,7 +39,7 @@ from search.trial.background import Background, Pair
 from trainables.contract import no_choice
 from trainables.load import load_trainable
 
-_KNOWN_FROM_THE_TABLES = ("energy:", "gpu:")  # each row has its source and its reason
+_KNOWN_FROM_THE_TABLES = ("energy:", "gpu:", "precision:")  # each row has its source and its reason
 # Seconds each to import, and needed once Ray is up: loaded while Ray starts.
 _IMPORTED_MEANWHILE = ("optuna", "search.cluster.execute")
 

@@ -165,6 +165,8 @@ def _choose_precision(order: Order, trainable: Trainable, device: str, found: _F
         return
     try:
         found.auto_precision = trainable.choose_precision(replace(order.task.env(), device=device))
+        if found.auto_precision:
+            found.notes.append(f"precision: {found.auto_precision}")
     except Exception as error:  # whatever torch raises on a processor it was not built for
         found.problem(f"cpu: {type(error).__name__}: {str(error).splitlines()[0]}", "name a search.precision")
 

@@ -29,7 +29,7 @@ OVERRIDE = "JOULETUNE_CPU_PRECISION"
 _BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # the last is ARM's
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")  # what makes a processor act as an older one
 _LEAST_SPEEDUP = 1.1  # under it the noise of a measurement would decide
-_NUM_STEPS, _NUM_WARM = 5, 2
+_NUM_STEPS, _NUM_WARM = 10, 2
 _NUM_SMALL = 20  # of the convolution that gave NaN on AMX, in some processes and not in others
 
 
@@ -106,7 +106,7 @@ def measure() -> dict[str, Any]:
     try:
         if failure := _failure():
             return {"fp32_s": None, "bf16_s": None, "failure": failure}
-        fp32_s, bf16_s = (_step_s(kind) for kind in (torch.float32, torch.bfloat16))
+        fp32_s, bf16_s = _steps_s(torch.float32, torch.bfloat16)
     finally:
         torch.random.set_rng_state(random)
         torch.set_num_threads(threads)
@@ -129,8 +129,8 @@ def _failure() -> str:
     return ""
 
 
-def _step_s(kind: torch.dtype) -> float:
-    """The fastest of some steps."""
+def _steps_s(*kinds: torch.dtype) -> list[float]:
+    """The fastest of some steps in each format, by turns: on a busy machine both meet the same load."""
     import torch
     from torch import nn
 
@@ -140,12 +140,13 @@ def _step_s(kind: torch.dtype) -> float:
     layers += [nn.Conv2d(64, 64, 3, padding=1), nn.AdaptiveAvgPool2d(1)]
     net = nn.Sequential(*layers).to(memory_format=torch.channels_last)
     images = torch.randn(32, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    taken_s = []
+    taken_s: dict[torch.dtype, list[float]] = {kind: [] for kind in kinds}
     for _ in range(_NUM_WARM + _NUM_STEPS):
-        started_s = time.perf_counter()
-        _is_finite_step(net, images, kind)
-        taken_s.append(time.perf_counter() - started_s)
-    return min(taken_s[_NUM_WARM:])
+        for kind in kinds:
+            started_s = time.perf_counter()
+            _is_finite_step(net, images, kind)
+            taken_s[kind].append(time.perf_counter() - started_s)
+    return [min(taken[_NUM_WARM:]) for taken in taken_s.values()]
 
 
 def _is_finite_step(net: nn.Module, images: torch.Tensor, kind: torch.dtype) -> bool:
