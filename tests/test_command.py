@@ -95,6 +95,24 @@ def test_hyperparameters_without_a_place_follow_as_flags(tmp_path: Path) -> None
     assert told(tmp_path, hparams, flags=flags, run=run) == expected
 
 
+@pytest.mark.parametrize(
+    ("pair", "value", "expected"),
+    [
+        ("--augment/--no-augment", True, ["--augment"]),
+        ("--augment/--no-augment", False, ["--no-augment"]),
+        ("-a/-A", False, ["-A"]),
+        ("--augment", False, []),
+    ],
+)
+def test_a_pair_of_flags_says_false_as_well(
+    tmp_path: Path, pair: str, value: bool, expected: list[str]
+) -> None:
+    flags = {"augment": pair}
+    assert told(tmp_path, {"augment": value}, flags=flags) == expected
+    run = [*RUN, "${args_no_boolean_flags}"]
+    assert told(tmp_path, {"augment": value}, flags=flags, run=run) == expected
+
+
 def test_a_script_is_told_its_budget_and_surroundings(tmp_path: Path) -> None:
     run = [*RUN, "{epochs} {until} {subset} {resolution} {seed} {data_seed} {data} {device}", "{{as}}"]
     budget = Budget(epochs=4, subset=0.25, resolution=16)
@@ -164,10 +182,17 @@ def test_a_script_without_the_metric_fails_and_the_failure_says_what_it_printed(
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ('{"val_acc": null}', "the script printed val_acc as None, which is no number"),
+        ('{"val_acc": "0.5"}', "the script printed val_acc as '0.5', which is no number"),
         ('{"val_acc": true}', "the script printed val_acc as True, which is no number"),
-        ('{"epoch": 0, "val_acc": 1}', "the script printed epoch 0; epochs are counted from 1"),
-        ('{"epoch": 2, "val_acc": 1}', "the script printed epoch 2 where epoch 1 comes next"),
+        (
+            '{"epoch": 0, "val_acc": 1}',
+            "the script printed epoch 0; epochs are counted from 1: print epoch + 1, or write first_epoch: 0 "
+            "under search.command",
+        ),
+        (
+            '{"epoch": "2/9", "val_acc": 1}',
+            "the script printed epoch '2/9'; epochs are counted from 1: print a count",
+        ),
     ],
 )
 def test_a_line_that_makes_no_sense_is_a_bad_result(tmp_path: Path, line: str, text: str) -> None:

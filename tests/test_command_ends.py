@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -15,7 +16,9 @@ from made_processes import ROOT, is_alive, wait_for
 from made_runs import SteadyMeter
 
 from search.budget import Ladder
+from search.cluster.worker import TrialWorker
 from search.trial import Checkpointing, EpochRow, run_trial
+from search.trial.task import TrialTask
 from trainables.contract import Budget, Env, Horizon, ScriptFailed, Training
 from trainables.load import load_trainable
 
@@ -172,6 +175,62 @@ def test_the_next_script_waits_until_the_last_one_is_gone(tmp_path: Path) -> Non
     before = (tmp_path / "trial/stdout-before.txt").read_text()
     assert before.endswith("last words\n")
     assert "last words" not in (tmp_path / "trial/stdout.txt").read_text()
+
+
+def test_a_script_that_runs_elsewhere_is_waited_for_with_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever starts over, whoever resumes, and the guardian itself."""
+    monkeypatch.setattr("trainables.command.script._SLACK_S", 0.1)
+    name = made_command(tmp_path, graceful_s=0.0)
+    training = started(name, tmp_path)
+    training.run_epoch(Budget(epochs=9))
+    state, lock = training.state_dict(), tmp_path / "trial/script.lock"
+    pid = lock.read_text()
+    held = f"another run of this script, process {pid}, still holds {lock} after 0.2 s"
+    with lock.open("a") as file:
+        del training
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ScriptFailed) as refused:
+            started(name, tmp_path).run_epoch(Budget(epochs=9))
+        assert str(refused.value) == f"{held}; end it (kill {pid}) and try again"
+        with pytest.raises(ScriptFailed, match="still holds"):
+            started(name, tmp_path).load_state_dict(state)
+        guardian = [sys.executable, "-I", "-S", ROOT / "trainables/command/guardian.py"]
+        waiting = subprocess.Popen(
+            [*guardian, lock, "0.2", "0", "true"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert waiting.wait(60) == 75
+        assert waiting.communicate()[1].decode().startswith(held)
+
+
+def test_a_paused_trial_of_a_warm_worker_gives_its_folder_free(tmp_path: Path) -> None:
+    """Its script stood still there with the lock, and another worker, to which it was promoted, waited."""
+    name = made_command(tmp_path, resume=[], defaults={"lr": 0.5})
+    ladder = Ladder((Budget(epochs=1), Budget(epochs=2)))
+    task = TrialTask(
+        trial_id="trial-0000",
+        trainable=name,
+        metric="val_acc",
+        mode="max",
+        hparams={"lr": 0.5},
+        ladder=ladder,
+        data="none",
+        data_seed=0,
+        seed=0,
+        resolution=None,
+        validation_subset=None,
+        validation_resolution="top",
+        precision="fp32",
+        folder=tmp_path / "trial",
+    )
+    first, second = TrialWorker.__new__(TrialWorker), TrialWorker.__new__(TrialWorker)
+    for worker in (first, second):
+        worker.setup({"task": task})
+    assert first.step()["row"].epoch == 1
+    first.release()
+    assert [second.step()["row"].epoch for _ in range(2)] == [1, 2]  # a replay, and the next one
+    second.release()
 
 
 def test_lines_of_before_a_kill_are_not_lost(tmp_path: Path) -> None:

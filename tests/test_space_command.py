@@ -234,3 +234,14 @@ def test_the_cpu_time_of_a_script_and_of_its_children_is_the_trials(tmp_path: Pa
     after_s = ProcessTrees(ProcessTable()).cpu_s(os.getpid(), 0.0)
     assert while_it_is_held_s - before_s >= 0.55  # twice 0.3 s, each in whole ticks of 10 ms
     assert after_s >= while_it_is_held_s
+
+
+def test_a_pair_of_flags_needs_true_and_false(tmp_path: Path) -> None:
+    pair = "search.command.flags={lr: --lr/--no-lr}"
+    assert problems(tmp_path, pair) == (
+        "search.command.flags.lr: is a pair, for true and false, and lr is 1e-07; give one flag, got "
+        "--lr/--no-lr",
+    )
+    assert problems(tmp_path, "search.command.first_epoch=2")[0].startswith(
+        "search.command.first_epoch: must be"
+    )

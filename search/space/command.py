@@ -19,7 +19,7 @@ from search.space.problems import Problems, did_you_mean, wrong_kind
 from search.space.reserved import where_it_goes
 from search.space.schema import CommandSection, SearchSection, SweepFile
 from search.space.sweep_command import folder_of_sweep, run_of_sweep, what_is_open
-from trainables.command.template import NAME, PLACES, places, variables
+from trainables.command.template import NAME, PLACES, is_pair, places, variables
 from trainables.contract import Mode
 from trainables.load import name_of_command
 
@@ -54,6 +54,7 @@ class CommandCheck:
         self._check_hparams(command, defaults, problems)
         self._check_places(command, defaults, problems)
         self._check_budgets(places([*command.run, *command.resume]), bool(command.resume), problems)
+        _check_pairs(command, defaults, problems)
         self._check_rest(problems)
         folder = (self.folder / Path(command.folder).expanduser()).resolve()
         if self.must_exist:
@@ -243,6 +244,15 @@ def command_notices(description: Mapping[str, Any], ladder: Ladder, mode: str) -
         )
     if not description["test"]:
         yield "search.command.test: not given; a promotion compares validation scores of fresh seeds"
+
+
+def _check_pairs(command: CommandSection, defaults: Mapping[str, Any], problems: Problems) -> None:
+    for name, flag in command.flags.items():
+        if is_pair(flag) and not isinstance(defaults.get(name, True), bool):
+            text = (
+                f"is a pair, for true and false, and {name} is {defaults[name]!r}; give one flag, got {flag}"
+            )
+            problems.add(f"search.command.flags.{name}", text)
 
 
 def _check_program(command: CommandSection, folder: Path, problems: Problems) -> None:

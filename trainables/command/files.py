@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from trainables.contract import ScriptFailed
+
+_LOOK_EVERY_S = 0.05
+_CHUNK_BYTES = 2**24
+_MOST_LINE_BYTES = 2**26  # a longer line is no score: a picture, or a file without line ends
+_LINE_END = re.compile(rb"[\r\n]")  # a progress bar ends its lines with \r
 _LAST_LINES = 20
 _LAST_KIB = 64
 
@@ -32,15 +40,34 @@ class Files:
         self.checkpoint.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Wait until the last guardian, whose starter may be lost, has left nothing behind."""
+    def locked(self, most_s: float) -> Iterator[None]:
+        """Wait until the last guardian, whose starter may be lost, has left nothing behind.
+
+        Raises:
+            ScriptFailed: It has not after `most_s`.
+        """
+        ends_s = time.monotonic() + most_s
         with self.lock.open("a+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            while not _is_taken(lock.fileno()):
+                if time.monotonic() > ends_s:
+                    raise ScriptFailed(self._held_text(most_s))
+                time.sleep(_LOOK_EVERY_S)
             yield
 
-    def clear(self) -> None:
-        """Begin anew; what was printed before is kept beside."""
-        with self.locked():
+    def _held_text(self, waited_s: float) -> str:
+        pid = self.lock.read_text()
+        return (
+            f"another run of this script, process {pid or 'unknown'}, still holds {self.lock} after "
+            f"{waited_s:g} s; end it (kill {pid or 'PID'}) and try again"
+        )
+
+    def clear(self, most_s: float) -> None:
+        """Begin anew; what was printed before is kept beside.
+
+        Raises:
+            ScriptFailed: The script of before still runs after `most_s`.
+        """
+        with self.locked(most_s):
             shutil.rmtree(self.checkpoint)
             self.checkpoint.mkdir()
             for path in (self.stdout, self.stderr):
@@ -63,8 +90,16 @@ class Files:
             path.write_bytes(content)
 
 
+def _is_taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class Lines:
-    """The lines that are added to a file.
+    """The lines that are added to a file. A carriage return ends a line too.
 
     Args:
         is_from_end: Leave out what stands there already.
@@ -76,18 +111,34 @@ class Lines:
         if is_from_end and path.exists():
             self._offset = _with_whole_lines(path)
         self._start = self._offset
+        self._rest: list[bytes] = []  # of a line whose end is to come
 
     def new(self, *, is_final: bool) -> list[str]:
-        """The lines since the last call; an unfinished one only when nothing more can come."""
+        """The lines since the last call that may be JSON; an unfinished one only when nothing more can come.
+
+        Of lines beyond 64 MiB the end is lost.
+        """
         if not self._path.exists():
             return []
+        found: list[bytes] = []
         with self._path.open("rb") as file:
             file.seek(self._offset)
-            content = file.read()
-        if not is_final:
-            content = content[: content.rfind(b"\n") + 1]
-        self._offset += len(content)
-        return content.decode(errors="replace").splitlines()
+            while chunk := file.read(_CHUNK_BYTES):
+                self._offset += len(chunk)
+                found += self._whole(chunk)
+        if is_final:
+            found += self._whole(b"\n")
+        return [line.decode(errors="replace") for line in found]
+
+    def _whole(self, chunk: bytes) -> list[bytes]:
+        """The lines that end in `chunk` and have a brace."""
+        *lines, rest = _LINE_END.split(chunk)
+        if lines:
+            lines[0] = b"".join([*self._rest, lines[0]])
+            self._rest = []
+        if sum(map(len, self._rest)) < _MOST_LINE_BYTES:
+            self._rest.append(rest)
+        return [line for line in lines if b"{" in line]
 
     def last(self) -> list[str]:
         """The end of all that was added, blank lines left out."""

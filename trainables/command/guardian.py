@@ -2,7 +2,9 @@
 
 Started as a file, with the standard library alone:
 
-    python -I -S guardian.py LOCK GRACEFUL_S PROGRAM ARGUMENT...
+    python -I -S guardian.py LOCK LOCK_S GRACEFUL_S PROGRAM ARGUMENT...
+
+It waits LOCK_S at most for the guardian of the run before.
 
 Orders come through the standard input: `h` holds the command where it is, `g` lets it go on. The end of the
 input ends the command and all its descendants, those in other process groups and sessions too: SIGTERM, and
@@ -28,13 +30,14 @@ _ORDERS = {b"h": signal.SIGSTOP, b"g": signal.SIGCONT}
 _TICK_S = 0.05
 _KILLED_S = 5.0  # a process in an uninterruptible read of a lost disk takes no signal at all
 _NOT_STARTED = 127  # as a shell says it
+_LOCKED = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class Guardian:
     """The command's parent, and of its orphans too: whatever it starts stays below this process."""
 
-    def __init__(self, lock: Path, graceful_s: float) -> None:
-        self._lock, self._graceful_s = lock, graceful_s
+    def __init__(self, lock: Path, lock_s: float, graceful_s: float) -> None:
+        self._lock, self._lock_s, self._graceful_s = lock, lock_s, graceful_s
         self._starter = os.getppid()
         self._libc = ctypes.CDLL(None)
         self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -48,8 +51,11 @@ class Guardian:
 
     def run(self, argv: list[str]) -> int:
         """Start the command once the lock is free, and give its exit status when nothing of it is left."""
+        ends_s = time.monotonic() + self._lock_s
         with self._lock.open("a+b") as lock:
             while not self._has_taken(lock.fileno()):
+                if time.monotonic() > ends_s:
+                    return self._locked_out()
                 if self._waited(_TICK_S):
                     return _exit_status(-signal.SIGTERM)
             self._start(argv)
@@ -68,6 +74,12 @@ class Guardian:
         except BlockingIOError:
             return False
         return True
+
+    def _locked_out(self) -> int:
+        pid = self._lock.read_text() or "unknown"
+        said = f"another run of this script, process {pid}, still holds {self._lock} after {self._lock_s:g} s"
+        os.write(2, f"{said}; end it (kill {pid}) and try again\n".encode())
+        return _LOCKED
 
     def _start(self, argv: list[str]) -> None:
         guardian = os.getpid()
@@ -155,4 +167,4 @@ def _exit_status(status: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(Guardian(Path(sys.argv[1]), float(sys.argv[2])).run(sys.argv[3:]))
+    sys.exit(Guardian(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])).run(sys.argv[4:]))

@@ -1,58 +1,132 @@
-"""Lines of a script that are JSON with the metric among them: the scores of its epochs."""
+"""Lines of a script that are JSON with the metric or an epoch in them: what it says of its epochs."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from trainables.contract import BadResult
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_PROGRESS = re.compile(r"\d%\|")  # tqdm, whose bar has no line end of its own
+# As `f"{x}"` writes them in Python, C++ and Julia; JSON has no numbers that are not finite.
+_NOT_FINITE = re.compile(r"(?<=[\s:,\[])([-+]?)(nan|inf|infinity)(?=\s*[,}\]])", re.IGNORECASE)
+_MOST_BRACES = 20  # that are tried as the beginning of an object
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What a script said of one epoch.
+    """What one line says of an epoch.
 
     Attributes:
-        epoch: Counted from 1; None where the script does not count.
+        epoch: Counted from 1; None where the script does not count, and a fraction within an epoch.
+        values: Numbers, the metric among them where the epoch was scored.
         why_done: Why the script trains no further, in its own words.
     """
 
-    epoch: int | None
+    epoch: int | float | None
     values: dict[str, float]
     why_done: str = ""
 
 
-def read_row(line: str, metric: str) -> Row | None:
-    """The epoch that a line tells of; None of a line that is anything else.
+def read_row(line: str, metric: str, *, first_epoch: int = 1) -> Row | None:
+    """What a line says of an epoch; None of a line that is anything else.
+
+    A line without the metric counts if it has a whole `epoch`: numbers of training may have a line of their
+    own. The metric may be null: then the epoch was not scored.
+
+    Args:
+        first_epoch: The number that the script gives its first epoch.
 
     Raises:
-        BadResult: The metric is no number, or epochs are counted from 0.
+        BadResult: The metric is no number, or the epoch no count.
     """
-    plain = read_object(line)
-    if plain is None or metric not in plain:
+    plain, before = _object_in(line)
+    if plain is None or not {metric, "epoch"} & plain.keys():
         return None
-    if not is_number(plain[metric]):
+    if plain.get("epoch") is None and before and not _PROGRESS.search(before):
+        return None  # such as `best so far: {"val_acc": 0.5}`
+    given = plain.pop("epoch", None)
+    epoch = _whole(given)
+    if metric not in plain:
+        return None if epoch is None or epoch < first_epoch else _row(plain, epoch + 1 - first_epoch)
+    if plain[metric] is not None and _number(plain[metric]) is None:
         raise BadResult(f"the script printed {metric} as {plain[metric]!r}, which is no number")
-    epoch = plain.pop("epoch", None)
-    is_count = isinstance(epoch, int) and not isinstance(epoch, bool) and epoch >= 1
-    if epoch is not None and not is_count:
-        raise BadResult(f"the script printed epoch {epoch!r}; epochs are counted from 1")
-    values = {name: float(value) for name, value in plain.items() if is_number(value)}
-    return Row(epoch=epoch, values=values, why_done=str(plain.get("why_done") or ""))
+    if given is None:
+        return _row(plain, None)
+    if epoch is None and isinstance(given, float) and math.isfinite(given):
+        return _row(plain, given)
+    if epoch is None or epoch < first_epoch:
+        cure = (
+            "print epoch + 1, or write first_epoch: 0 under search.command" if epoch == 0 else "print a count"
+        )
+        raise BadResult(f"the script printed epoch {given!r}; epochs are counted from {first_epoch}: {cure}")
+    return _row(plain, epoch + 1 - first_epoch)
+
+
+def hint_in(line: str, metric: str) -> str:
+    """Why a line that names the metric is not read; empty of one that does not."""
+    if metric not in line or read_object(line):
+        return ""
+    return (
+        f"{metric} stands in a line that is no JSON object ({line.strip()[:80]}); "
+        "print(json.dumps({...})) writes one"
+    )
 
 
 def read_object(line: str) -> dict[str, Any] | None:
-    """The JSON object that a line is; None of any other line."""
-    text = line.strip()
-    if not (text.startswith("{") and text.endswith("}")):
+    """The JSON object that ends a line, text before it or none; None of any other line."""
+    return _object_in(line)[0]
+
+
+def _object_in(line: str) -> tuple[dict[str, Any] | None, str]:
+    """The object, and the text before it."""
+    text = _COLOURS.sub("", line).strip()
+    if text.endswith("}"):
+        for brace in itertools.islice(re.finditer("{", text), _MOST_BRACES):
+            if (plain := _parsed(text[brace.start() :])) is not None:
+                return plain, text[: brace.start()].strip()
+    return None, text
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    for written in (text, _NOT_FINITE.sub(_as_python_reads_it, text)):
+        try:
+            plain = json.loads(written)
+        except (ValueError, RecursionError):  # a printed dict, a format string: chatter
+            continue
+        return plain if isinstance(plain, dict) else None
+    return None
+
+
+def _as_python_reads_it(found: re.Match[str]) -> str:
+    if found[2].lower() == "nan":
+        return "NaN"
+    return "-Infinity" if found[1] == "-" else "Infinity"
+
+
+def _row(plain: dict[str, Any], epoch: int | float | None) -> Row:
+    numbers = {name: number for name, value in plain.items() if (number := _number(value)) is not None}
+    return Row(epoch=epoch, values=numbers, why_done=str(plain.get("why_done") or ""))
+
+
+def _whole(epoch: object) -> int | None:
+    if isinstance(epoch, float) and epoch.is_integer():
+        return int(epoch)
+    return epoch if isinstance(epoch, int) and not isinstance(epoch, bool) else None
+
+
+def _number(value: object) -> float | None:
+    """As a float; also of text that says which number is not finite, as some encoders write it."""
+    if isinstance(value, str) and value.strip().lower().lstrip("+-") in {"nan", "inf", "infinity"}:
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        plain = json.loads(text)
-    except ValueError:  # a printed dict, a format string: chatter
-        return None
-    return plain if isinstance(plain, dict) else None
-
-
-def is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        return float(value)
+    except OverflowError:  # a whole number beyond 1e308
+        return math.inf if value > 0 else -math.inf

@@ -16,6 +16,7 @@ from trainables.contract import ScriptFailed
 
 _GUARDIAN = Path(__file__).with_name("guardian.py")
 _SLACK_S = 10.0  # what the guardian needs beside the time it gives its command
+_KILLED_S = 5.0  # a process in an uninterruptible read of a lost disk takes no signal at all
 
 
 class Script:
@@ -45,6 +46,7 @@ class Script:
             "-S",
             _GUARDIAN,
             files.lock,
+            str(lock_limit_s(graceful_s)),
             str(graceful_s),
             *argv,
         ]
@@ -65,13 +67,13 @@ class Script:
         """The lines it has printed since the last call, and whether they are its last.
 
         Raises:
-            ScriptFailed: It ended with an error.
+            ScriptFailed: It ended with an error, and all it printed was given before.
         """
         status = self._process.poll()  # first, so that all it printed is read after its end
         lines = self._lines.new(is_final=status is not None)
-        if status:
+        if status and not lines:
             raise _failure(status, self._errors.last())
-        return lines, status is not None
+        return lines, status == 0
 
     def last_lines(self) -> list[str]:
         return self._lines.last()
@@ -107,6 +109,11 @@ class Script:
             self._process.stdin.write(order)
 
 
+def lock_limit_s(graceful_s: float) -> float:
+    """How long a script is waited for that ends elsewhere: what its guardian may take, twice."""
+    return 2 * (graceful_s + _SLACK_S)
+
+
 def _failure(status: int, last: Sequence[str]) -> ScriptFailed:
     how = f"was killed by signal {status - 128}" if status > 128 else f"ended with status {status}"
     said = last[-1] if last else "it printed no error"
@@ -121,4 +128,5 @@ def _ended(process: subprocess.Popen[bytes], most_s: float) -> None:
         process.wait(most_s)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_KILLED_S)

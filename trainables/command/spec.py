@@ -23,13 +23,14 @@ class CommandSpec:
         resume: Arguments that are added when there is something to go on from.
         test: A command that prints the metric of the test set; empty where there is none.
         defaults: Each hyperparameter with its value in trial 0.
-        flags: The flag of a hyperparameter where it is not `--` and its name.
+        flags: The flag of a hyperparameter where it is not `--` and its name, or a pair for true and false.
         groups: For a hyperparameter of a nested group its keys from the outermost on, as JSON has them.
         mixed: Hyperparameters whose values are of several kinds.
         folder: Where the command runs; absolute.
         env: Variables beside those of the worker.
-        timeout_s: Longest time between two scores; None is any.
+        timeout_s: Longest time between two scores; None is a day.
         graceful_s: Between SIGTERM and SIGKILL.
+        first_epoch: The number that the script prints for its first epoch: 1, or 0.
     """
 
     run: tuple[str, ...]
@@ -45,6 +46,7 @@ class CommandSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
     graceful_s: float = 10.0
+    first_epoch: int = 1
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> CommandSpec:

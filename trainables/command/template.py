@@ -22,6 +22,7 @@ FORMS = (
     *("args", "args_no_equals", "args_no_hyphens", "args_no_boolean_flags"),
     *("args_append_hydra", "args_override_hydra", "args_json", "args_json_file"),
 )
+_FORMS_OF_FLAGS = {"args", "args_no_equals", "args_no_boolean_flags"}
 NAME = r"[^\W\d][\w.\- /]*"  # of a hyperparameter
 _VARIABLE = re.compile(r"\$\{envvar:(\w*)\}")
 _FORM = re.compile(r"\$\{(\w+)\}")
@@ -57,9 +58,13 @@ def filled(tokens: Sequence[str], values: Mapping[str, Any], environment: Mappin
 
 
 def flagged(flag: str, value: Any) -> list[str]:
-    """Tokens that give `value` by a flag: true is the flag alone, false nothing; `--lr=` joins with it."""
+    """Tokens that give `value` by a flag: true is the flag alone, false nothing; `--lr=` joins with it.
+
+    Of a pair such as `--augment/--no-augment`, true is the first and false the second.
+    """
     if isinstance(value, bool):
-        return [flag] if value else []
+        on, _, off = flag.partition("/") if is_pair(flag) else (flag, "", "")
+        return [on] if value else [off] if off else []
     text = text_of(value)
     if flag.endswith("="):
         return [flag + text]
@@ -79,12 +84,19 @@ def formed(form: str, hparams: Mapping[str, Any], flags: Mapping[str, str]) -> l
 def _formed(form: str, name: str, value: Any, flags: Mapping[str, str]) -> list[str]:
     flag = flags.get(name, f"--{name}").removesuffix("=")
     text = str(value) if isinstance(value, bool) else text_of(value)
+    if is_pair(flag) and isinstance(value, bool) and form in _FORMS_OF_FLAGS:
+        return flagged(flag, value)
     if form == "args_no_equals":
         return [flag, text]
     if form == "args_no_boolean_flags" and isinstance(value, bool):
         return [flag] if value else []
     before = {"args_no_hyphens": name, "args_append_hydra": f"+{name}", "args_override_hydra": f"++{name}"}
     return [f"{before.get(form, flag)}={text}"]
+
+
+def is_pair(flag: str) -> bool:
+    """Whether a flag is two, one for true and one for false, as click writes them."""
+    return bool(re.fullmatch(r"-[^/\s]+/-[^/\s]+", flag))
 
 
 def text_of(value: Any) -> str:

@@ -12,16 +12,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from trainables.command.files import Files, Lines
-from trainables.command.rows import Row, read_row
-from trainables.command.script import Script
+from trainables.command.rows import Row, hint_in, read_row
+from trainables.command.scores import LinesLost, Scores
+from trainables.command.script import Script, lock_limit_s
 from trainables.command.spec import CommandSpec
-from trainables.contract import BadResult, Budget, Env
+from trainables.contract import BadResult, Budget, Env, ScriptFailed
 
 _LOOK_EVERY_S = 0.01  # 0.1 % of a core
-
-
-class _LinesLost(Exception):
-    """The script was killed between saving an epoch and printing it: only a new beginning gives its score."""
+_SETTLED_S = 0.03  # a second line of the same epoch follows the first by less
+_END_S = 2.0  # a script whose only line is its last ends by then
+_SOON_S = 5.0  # a script that ends sooner may well print all its lines at once
+_LONGEST_S = 86_400.0  # between two scores, where the space does not say: nothing is waited for without end
+_MOST_SHOWN = 200  # characters of a line in a message
 
 
 class CommandTraining:
@@ -41,76 +43,86 @@ class CommandTraining:
         self._files = Files(env.folder or Path(self._scratch.name if self._scratch else ""))
         self._script: Script | None = None
         self._command: list[str] = []
-        self._rows: dict[int, Row] = {}
-        self._last = Row(epoch=None, values={})
+        self._scores = Scores(spec.metric, first_epoch=spec.first_epoch, needs_count=bool(spec.resume))
         self._is_new = True
         self._notes: dict[str, str] = {}
         self._said: list[str] = []
-        self._num_told = 0
         self._is_resumed = False
+        self._has_ended_itself = False
+        self._told_end = 0  # the epoch at which the present process was told to end, if it was
         self.epochs_done = 0
         self.why_done = ""
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
-        """Wait for the next line of the script that has the metric.
+        """Wait until the script has told of the next epoch: scored it, or gone on without.
+
+        An epoch without a score is one only within a rung, of a script that validates every few epochs.
 
         Raises:
-            BadResult: The script ended without one, or counted its epochs in another order.
+            BadResult: The script ended without a score, gave none where a rung ends, or counted its epochs in
+                another order.
             ScriptFailed: It ended with an error, or took longer than `timeout_s`.
         """
         epoch = self.epochs_done + 1
-        if epoch not in self._rows:
+        if not self._scores.has(epoch):
             self._train(epoch, budget)
         if self._script and epoch in self._own_ends(budget):
             self._see_the_end(self._script)
-        self._last = self._rows.pop(epoch) if epoch in self._rows else self._ended_early()
-        self.epochs_done = epoch
-        self.why_done = self._last.why_done
-        return self._last.values
+        is_told = self._scores.has(epoch) or self._is_unscored(epoch, budget)
+        row = self._scores.hand_on(epoch) if is_told else self._ended_early()
+        if self._spec.metric not in row.values and epoch == budget.epochs:
+            raise BadResult(self._unscored_text(epoch))
+        self.epochs_done = self._scores.done = epoch
+        self.why_done = row.why_done
+        return row.values
 
     def test(self) -> Mapping[str, float]:
         """Run the command of the test set and give the numbers of its last line that has the metric."""
         self._end()
         line = self._spec.test_line(self._hparams, self._values(self._horizon))
         script = self._started(line, self._files.test_stdout)
-        if not script.wait(self._spec.timeout_s):
-            raise BadResult(f"search.command.test took longer than {self._spec.timeout_s:g} s")
+        if not script.wait(self._limit_s):
+            script.end()
+            raise BadResult(f"search.command.test took longer than {self._limit_s:g} s")
         rows = [read_row(line, self._spec.test_metric) for line in script.listen()[0]]
-        found = [row.values for row in rows if row]
+        found = [row.values for row in rows if row and self._spec.test_metric in row.values]
         if not found:
             raise BadResult(f"search.command.test printed no JSON line with {self._spec.test_metric}")
         return found[-1]
 
     def notes(self) -> Mapping[str, str]:
-        return self._notes
+        return self._notes | self._scores.notes
 
     def state_dict(self) -> dict[str, Any]:
-        last = {"values": self._last.values, "why_done": self.why_done}
-        return {"epochs_done": self.epochs_done, "last": last, **(self._packed() if self._scratch else {})}
+        last = {"values": self._scores.last.values, "why_done": self.why_done}
+        told = {**self._scores.state(), "has_ended_itself": self._has_ended_itself}
+        packed = self._packed() if self._scratch else {}
+        return {"epochs_done": self.epochs_done, "last": last, "told": told, **packed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._is_new = False
         self.epochs_done = state["epochs_done"]
-        self._last = Row(epoch=self.epochs_done, **state["last"])
-        self.why_done = self._last.why_done
+        last, told = Row(epoch=self.epochs_done, **state["last"]), state.get("told", {})
+        self.why_done = last.why_done
+        self._has_ended_itself = told.get("has_ended_itself", False)
         self._files.unpack(state.get("files", {}))
-        self._rows = {row["epoch"]: Row(**row) for row in state.get("rows", [])}
+        self._scores.restore(self.epochs_done, last, state.get("rows", []), told)
         if self._spec.resume:
-            with self._files.locked():  # whoever ran the script before may still be ending it
+            with self._files.locked(self._lock_s):  # whoever ran the script before may still be ending it
                 for line in Lines(self._files.stdout, is_from_end=False).new(is_final=True):
-                    self._take(line)
+                    self._scores.take(line)
 
     def _packed(self) -> dict[str, Any]:
         """The script's checkpoint, with the lines of epochs it has already trained."""
         if self._script:
             for line in self._script.listen()[0]:
-                self._take(line)
-        rows = [{**dataclasses.asdict(row), "epoch": epoch} for epoch, row in sorted(self._rows.items())]
-        return {"files": self._files.packed(), "rows": rows}
+                self._scores.take(line)
+        return {"files": self._files.packed(), "rows": self._scores.rows()}
 
     def _train(self, epoch: int, budget: Budget) -> None:
         """Let the script train until it has told of `epoch` or ends."""
         command = self._spec.run_line(self._hparams, self._values(budget))
+        self._told_end = min(self._own_ends(budget), default=0)
         if command != self._command:
             self._start(command)
         elif self._script:
@@ -119,7 +131,7 @@ class CommandTraining:
             return  # it has ended by itself
         try:
             has_ended = self._listen(self._script, epoch)
-        except _LinesLost:
+        except LinesLost:
             self._is_new = True
             self._start(command)
             has_ended = self._listen(self._script, epoch)
@@ -132,7 +144,7 @@ class CommandTraining:
     def _start(self, command: list[str]) -> None:
         self._end()
         if self._is_new:
-            self._files.clear()
+            self._files.clear(self._lock_s)
             self._is_new = False
         arguments = []
         self._is_resumed = self._has_state()
@@ -140,7 +152,8 @@ class CommandTraining:
             arguments = self._spec.resume_arguments(self._hparams, self._values(self._horizon))
         elif self.epochs_done:
             self._notes["repeated"] = f"epochs 1 to {self.epochs_done} trained again: the script began anew"
-        self._num_told = 0
+        self._scores.begin(is_resumed=self._is_resumed, has_ended_itself=self._has_ended_itself)
+        self._has_ended_itself = False
         self._script = self._started([*command, *arguments], self._files.stdout)
         self._command = command
         self._notes["command"] = shlex.join([*command, *arguments])
@@ -158,38 +171,88 @@ class CommandTraining:
         return bool(self._spec.resume) and self._files.has_checkpoint
 
     def _listen(self, script: Script, epoch: int) -> bool:
-        """Take in what it prints until it has told of `epoch`; whether it ended before."""
-        limit_s, started_s = self._spec.timeout_s, time.monotonic()
-        has_ended = False
-        while epoch not in self._rows and not has_ended:
-            lines, has_ended = script.listen()
+        """Take in what it prints until it has told of `epoch`; whether it ended before or with it."""
+        try:
+            return self._heard(script, epoch)
+        except LinesLost:
+            raise
+        except BaseException:
+            self._end()
+            raise
+
+    def _heard(self, script: Script, epoch: int) -> bool:
+        started_s, told_s = time.monotonic(), None
+        while True:
+            num_before = self._scores.num_told
+            try:
+                lines, has_ended = script.listen()
+            except ScriptFailed:
+                if self._scores.has(epoch):  # it fails the next one
+                    return False
+                raise
             for line in lines:
-                self._take(line)
-            if limit_s and time.monotonic() - started_s > limit_s:
-                raise BadResult(f"the script printed no {self._spec.metric} within {limit_s:g} s")
+                self._scores.take(line)
+            now_s = time.monotonic()
+            if has_ended:
+                self._take_in_the_end(script, epoch, num_before, now_s - started_s)
+                return True
+            if self._scores.has_later(epoch):
+                return False
+            if self._scores.has(epoch):
+                told_s = now_s if lines or told_s is None else told_s
+                if now_s - told_s > (_END_S if self._may_be_its_last else _SETTLED_S):
+                    return False
+            if now_s - started_s > self._limit_s:
+                raise BadResult(f"the script printed no {self._spec.metric} within {self._limit_s:g} s")
             if not lines:
                 time.sleep(_LOOK_EVERY_S)
-        if has_ended and epoch not in self._rows:
-            self._said = script.last_lines()[-3:]
-            if self._is_resumed and not self._num_told:
-                raise _LinesLost
-        return has_ended
 
-    def _take(self, line: str) -> None:
-        row = read_row(line, self._spec.metric)
-        if row is None:
-            return
-        self._num_told += 1
-        if row.epoch is None and self._spec.resume:
-            raise BadResult('with search.command.resume each line needs its "epoch", counted from 1')
-        epoch = row.epoch or self._num_told
-        expected = max(self._rows, default=self.epochs_done) + 1
-        if epoch > expected and self._is_resumed and self._num_told == 1:
-            raise _LinesLost
-        if epoch > expected:
-            raise BadResult(f"the script printed epoch {epoch} where epoch {expected} comes next")
-        if epoch == expected:  # others it trained again, because its checkpoint was older than its lines
-            self._rows[epoch] = row
+    def _take_in_the_end(self, script: Script, epoch: int, num_before: int, taken_s: float) -> None:
+        """See what the lines of a script that has ended come to."""
+        scores, end = self._scores, self._told_end
+        self._has_ended_itself = True
+        self._said = script.last_lines()
+        if self._may_be_its_last:
+            scores.place_single(end)
+        if self._is_resumed and not scores.num_told and not scores.has(epoch):
+            raise LinesLost
+        num_at_once = scores.num_told - num_before
+        if num_at_once > 1 and not num_before and taken_s > _SOON_S:
+            self._notes["buffered"] = (
+                f"{num_at_once} scores came at once when the script ended; if it buffers what it prints, it "
+                "cannot be stopped early: flush after each line"
+            )
+
+    @property
+    def _may_be_its_last(self) -> bool:
+        """Whether its only line, without a count, may be what it says at its end."""
+        return self._scores.is_single and self._told_end > 1
+
+    @property
+    def _limit_s(self) -> float:
+        return self._spec.timeout_s or _LONGEST_S
+
+    @property
+    def _lock_s(self) -> float:
+        return lock_limit_s(self._spec.graceful_s)
+
+    def _is_unscored(self, epoch: int, budget: Budget) -> bool:
+        """Whether the script, which has ended, trained the epoch without a score."""
+        end = min(self._own_ends(budget), default=0)
+        return self._scores.is_named(epoch) or (epoch <= end and self._scores.is_between(end))
+
+    def _unscored_text(self, epoch: int) -> str:
+        spec, scores = self._spec, self._scores
+        said = (
+            f"the script gave no {spec.metric} for epoch {epoch}, where a rung ends (it did for: "
+            f"{scores.scored_epochs()}); let search.ladder.epochs have epochs that it scores, or let it "
+            "score this one"
+        )
+        if "until" not in spec.places:
+            said += ", such as its last: {until} in run tells it where the rung ends"
+        if spec.first_epoch and scores.is_scored(epoch - 1):
+            said += "; if it counts epochs from 0, write first_epoch: 0 under search.command"
+        return said
 
     def _own_ends(self, budget: Budget) -> set[int]:
         """The epochs after which the script ends by itself, because it was told so."""
@@ -199,20 +262,30 @@ class CommandTraining:
     def _see_the_end(self, script: Script) -> None:
         """Let it do what it does after its last epoch."""
         script.go()
-        if not script.wait(self._spec.graceful_s):
+        if script.wait(self._spec.graceful_s):
+            self._has_ended_itself = True
+            for line in script.listen()[0]:
+                self._scores.take(line)
+        else:
             self._notes["end"] = f"ended {self._spec.graceful_s:g} s after its last epoch"
         self._end()
 
     def _ended_early(self) -> Row:
         """The last score again, for an epoch that the script did not train."""
-        if not self._last.values:
-            said = "; ".join(self._said) or "nothing"
-            raise BadResult(
-                f"the script ended without a JSON line with {self._spec.metric}; it printed: {said}"
-            )
+        last = self._scores.last.values
+        if not last:
+            raise BadResult(self._nothing_text())
         why = f"the script ended by itself after epoch {self.epochs_done}"
-        values = self._last.values | ({"num_samples": 0.0} if "num_samples" in self._last.values else {})
+        values = last | ({"num_samples": 0.0} if "num_samples" in last else {})
         return Row(epoch=None, values=values, why_done=why)
+
+    def _nothing_text(self) -> str:
+        metric = self._spec.metric
+        said = "; ".join(line[:_MOST_SHOWN] for line in self._said[-3:]) or "nothing"
+        hints = [hint for line in self._said if (hint := hint_in(line, metric))]
+        return "; ".join(
+            [f"the script ended without a JSON line with {metric}; it printed: {said}", *hints[-1:]]
+        )
 
     def _end(self) -> None:
         if self._script:

@@ -1,0 +1,209 @@
+"""What a script has said of its epochs, line by line, over several processes if it was resumed. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trainables.command.rows import Row, read_row
+from trainables.contract import BadResult
+
+
+class LinesLost(Exception):
+    """The script was killed between saving an epoch and printing it: only a new start gives its score."""
+
+
+class Scores:
+    """The epochs that a script has told of and that were not handed on yet.
+
+    A script may score every epoch or every k epochs, in one line an epoch or in several. Of two scores of
+    one epoch the later counts while the epoch is waiting; epochs that are trained again after an interruption
+    keep their first.
+
+    Args:
+        first_epoch: The number that the script gives its first epoch.
+        needs_count: Each line must say its epoch, since the script may be resumed.
+
+    Attributes:
+        done: Epochs handed on.
+        last: The last score that was handed on.
+        every: Epochs from one score to the next, the largest distance so far.
+        num_told: Scores in the lines of the present process.
+        notes: What was odd, for the trial's row.
+    """
+
+    def __init__(self, metric: str, *, first_epoch: int = 1, needs_count: bool = False) -> None:
+        self._metric, self._first_epoch, self._needs_count = metric, first_epoch, needs_count
+        self._rows: dict[int, Row] = {}
+        self._scored: list[int] = []  # in all processes
+        self._latest: int | None = None
+        self._only: Row | None = None
+        self._may_skip = True
+        self._num_within = 0
+        self.done = 0
+        self.last = Row(epoch=None, values={})
+        self.every = 1
+        self.num_told = 0
+        self.notes: dict[str, str] = {}
+
+    def begin(self, *, is_resumed: bool, has_ended_itself: bool) -> None:
+        """A new process prints from here on.
+
+        Args:
+            has_ended_itself: The one before came to its end, so that none of its lines are missing.
+        """
+        self.num_told, self._latest, self._only = 0, None, None
+        self._may_skip = not is_resumed or has_ended_itself
+
+    def take(self, line: str) -> None:
+        """Take in a line.
+
+        Raises:
+            BadResult: It makes no sense.
+            LinesLost: The first score of a resumed script is not the next one.
+        """
+        row = read_row(line, self._metric, first_epoch=self._first_epoch)
+        if row is None:
+            return
+        if isinstance(row.epoch, float):
+            self._note_within(row)
+            return
+        is_uncounted = row.epoch is None
+        if is_uncounted and self._needs_count:
+            raise BadResult('with search.command.resume each line needs its "epoch", counted from 1')
+        is_told = self._has_score(row) or is_uncounted
+        self.num_told += is_told
+        self._only = row if is_uncounted and self.num_told == 1 else None
+        self._put(self.num_told if row.epoch is None else row.epoch, row)
+
+    def has(self, epoch: int) -> bool:
+        """Whether all is known of the epoch: its score, or that the script went on without one."""
+        row = self._rows.get(epoch)
+        return self.has_later(epoch) or (row is not None and self._has_score(row))
+
+    def has_later(self, epoch: int) -> bool:
+        return max(self._rows, default=0) > epoch
+
+    def hand_on(self, epoch: int) -> Row:
+        """What is known of the epoch; without validation's numbers where it has no score."""
+        row = self._rows.pop(epoch, Row(epoch=epoch, values={}))
+        self.done = epoch
+        if self._has_score(row):
+            self.last = row
+            return row
+        values = {name: value for name, value in row.values.items() if not name.startswith("val_")}
+        return dataclasses.replace(row, values=values)
+
+    def is_named(self, epoch: int) -> bool:
+        """Whether a line that waits is of this epoch, with a score or without."""
+        return epoch in self._rows
+
+    def is_scored(self, epoch: int) -> bool:
+        """Whether the script has scored the epoch, in whatever process."""
+        return epoch in self._scored
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one line without a count is all that the process has said."""
+        return self._only is not None and not self._only.why_done
+
+    def place_single(self, end: int) -> None:
+        """Take that line for the score of the last epoch: the script validates when it ends.
+
+        Raises:
+            BadResult: It was handed on as the first epoch's.
+        """
+        assert self._only
+        row, self._only = self._only, None
+        if self.last is row:
+            raise BadResult(
+                f'the script printed {self._metric} once, without "epoch", and ended: that is of epoch '
+                f'{end}, and was taken for epoch 1; let it print {{"epoch": {end}, "{self._metric}": ...}}'
+            )
+        if self._rows.get(1) is row:
+            del self._rows[1]
+            self._scored.remove(1)
+        self.notes["single"] = (
+            f'the one line with {self._metric} has no "epoch" and is taken for the last, {end}'
+        )
+        if end > max(self._rows, default=self.done):
+            self._put(end, row)
+
+    def is_between(self, end: int) -> bool:
+        """Whether a script that was to train until `end` and has ended went on without a score: it validates
+        every few epochs, and the next score would come after `end`."""
+        return self.every > 1 and end - self._last_scored < self.every
+
+    def scored_epochs(self) -> str:
+        """The epochs with a score, in words for a message, in the script's own numbers."""
+        numbers = [str(epoch - 1 + self._first_epoch) for epoch in self._scored]
+        return ", ".join(numbers if len(numbers) <= 6 else [*numbers[:3], "...", *numbers[-2:]]) or "none"
+
+    def state(self) -> dict[str, Any]:
+        return {"scored": list(self._scored), "every": self.every}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What waits, as plain data."""
+        return [{**dataclasses.asdict(row), "epoch": epoch} for epoch, row in sorted(self._rows.items())]
+
+    def restore(
+        self, done: int, last: Row, rows: Iterable[Mapping[str, Any]], state: Mapping[str, Any]
+    ) -> None:
+        """Continue after epoch `done`, with what waited then."""
+        self.done, self.last = done, last
+        self._rows = {row["epoch"]: Row(**row) for row in rows}
+        self._scored = list(state.get("scored", [done] if last.values else []))
+        self.every = state.get("every", 1)
+
+    def _put(self, epoch: int, row: Row) -> None:
+        is_first = self._latest is None
+        top = max(self._rows, default=self.done)
+        waiting = self._rows.get(epoch)
+        if epoch > top:
+            if is_first and epoch > top + 1 and not self._is_expected(epoch):
+                raise LinesLost
+            self._rows[epoch] = row
+        elif waiting and (epoch == self._latest or not self._has_score(waiting)):
+            self._rows[epoch] = self._merged(epoch, waiting, row)
+        elif epoch == self._latest == self.done and self._differs(self.last, row):
+            self.notes["late"] = (
+                f"a second {self._metric} of epoch {epoch}, {row.values[self._metric]:g}, came after "
+                f"{self.last.values[self._metric]:g} had been taken: the first counts"
+            )
+        # Any other it trained again, because its checkpoint was older than its lines: the first one counts.
+        self._latest = epoch
+        if epoch in self._rows and self._has_score(self._rows[epoch]) and epoch not in self._scored:
+            self.every = max(self.every, epoch - self._last_scored)
+            self._scored.append(epoch)
+
+    def _is_expected(self, epoch: int) -> bool:
+        return self._may_skip or 1 < epoch - self._last_scored <= self.every
+
+    @property
+    def _last_scored(self) -> int:
+        return max(self._scored, default=0)
+
+    def _merged(self, epoch: int, first: Row, second: Row) -> Row:
+        if self._differs(first, second):
+            self.notes["twice"] = (
+                f"epoch {epoch} has two values of {self._metric}, {first.values[self._metric]:g} and "
+                f"{second.values[self._metric]:g}: the last counts"
+            )
+        return Row(
+            epoch=epoch, values={**first.values, **second.values}, why_done=second.why_done or first.why_done
+        )
+
+    def _differs(self, first: Row, second: Row) -> bool:
+        values = [row.values.get(self._metric) for row in (first, second)]
+        return None not in values and values[0] != values[1] and values[0] == values[0]  # not of two NaN
+
+    def _has_score(self, row: Row) -> bool:
+        return self._metric in row.values
+
+    def _note_within(self, row: Row) -> None:
+        self._num_within += 1
+        self.notes["within"] = (
+            f"{self._num_within} lines with {self._metric} are left out: they are from within an epoch, "
+            f"such as {row.epoch:g}"
+        )
