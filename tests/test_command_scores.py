@@ -11,6 +11,7 @@ import pytest
 from made_command import made_command
 from made_runs import SteadyMeter
 
+from search import cli
 from search.budget import Ladder
 from search.trial import Checkpointing, EpochRow, run_trial
 from trainables.command.files import Lines
@@ -109,8 +110,8 @@ def test_a_rung_that_ends_without_a_score_says_so_and_what_to_do(tmp_path: Path)
         climbed(tmp_path, "epoch % 2 == 0", ladder(3, 6), run=RUN, resume=[])
     assert str(refused.value) == (
         "the script gave no val_acc for epoch 3, where a rung ends (it did for: 2, 4, 6); let "
-        "search.ladder.epochs have epochs that it scores, or let it score this one, such as its last: {until} "
-        "in run tells it where the rung ends; if it counts epochs from 0, write first_epoch: 0 under "
+        "search.ladder.epochs have epochs that it scores, or let it score this one, such as its last: "
+        "{until} in run tells it where the rung ends; if it counts epochs from 0, write first_epoch: 0 under "
         "search.command"
     )
 
@@ -311,3 +312,19 @@ def test_a_score_in_a_printed_dict_is_hinted_at(tmp_path: Path) -> None:
         "it printed: {'epoch': 1, 'val_acc': 0.5}; val_acc stands in a line that is no JSON object "
         "({'epoch': 1, 'val_acc': 0.5}); print(json.dumps({...})) writes one"
     )
+
+
+def test_a_script_that_scores_every_second_epoch_passes_the_smoke_test(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = SCRIPT.format(scores="epoch % 2 == 0").replace("args = ", "flags.add_argument('--lr')\nargs = ")
+    (tmp_path / "script.py").write_text(script)
+    (tmp_path / "space.yaml").write_text(
+        "parameters: {lr: {values: [0.1, 0.2]}}\n"
+        "search:\n  trainable: command\n  ladder: {epochs: [2, 4]}\n  command:\n"
+        "    {run: '{python} script.py --epochs {epochs} --out {checkpoint_dir}', metric: val_acc,\n"
+        "     mode: max, resume: '--resume {checkpoint_dir}', defaults: {lr: 0.1}}\n"
+    )
+    arguments = ["--space", str(tmp_path / "space.yaml")]
+    assert cli.run("train", [*arguments, "--smoke"]) == 0, capsys.readouterr().out
+    assert "passed  resume: largest difference 0" in capsys.readouterr().out

@@ -36,11 +36,19 @@ def smoke(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> 
     from rich.text import Text
 
     from search.trial.smoke import SmokeTest
+    from trainables.load import command_of
 
     trainable, hparams = task.load()
     env = replace(task.env(), device=options.device, folder=None)
-    resolution = task.ladder.rungs[0].resolution
-    smoke_test = SmokeTest(trainable, hparams, env, resolution=resolution, num_examples=options.smoke)
+    lowest = task.ladder.rungs[0]
+    smoke_test = SmokeTest(
+        trainable,
+        hparams,
+        env,
+        resolution=lowest.resolution,
+        num_examples=options.smoke,
+        num_epochs=lowest.epochs if command_of(task.trainable) else 1,  # a script may score its end only
+    )
     num_failed = 0
     for verdict in smoke_test.verdicts():
         word = _VERDICTS[verdict.has_passed]

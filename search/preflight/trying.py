@@ -20,17 +20,19 @@ _SCORED = 64
 def tried(order: Order, trainable: Trainable, *, device: str) -> tuple[list[Problem], list[str]]:
     """Train each kind of point for one epoch of 64 examples: what fails, and what each took.
 
-    A command trains as many examples as its lowest rung does: it takes shares or counts, as its ladder has.
+    A command trains its lowest rung: it takes shares or counts as its ladder has, and may score only its end.
     """
     problems, notes = [], []
     lowest = order.task.ladder.rungs[0]
     is_command = command_of(order.task.trainable) is not None
-    budget = replace(lowest, epochs=1, subset=lowest.subset if is_command else _EXAMPLES)
-    size = "an epoch" if is_command else f"{_EXAMPLES} examples"
+    budget = lowest if is_command else replace(lowest, epochs=1, subset=_EXAMPLES)
+    size = f"{_EXAMPLES} examples"
+    if is_command:
+        size = "an epoch" if budget.epochs == 1 else f"{budget.epochs} epochs"
     for name, point in _one_a_model(order).items():
         started_s = time.monotonic()
         try:
-            value = _value_of_an_epoch(order, trainable, point, budget, device)
+            value = _value_of(order, trainable, point, budget, device)
         except Exception as error:  # the trial would fail in the same way
             failure = classify(error)
             what = f"trial of {name}: {failure.cause}: {failure.message}"
@@ -51,11 +53,13 @@ def _one_a_model(order: Order) -> dict[str, Mapping[str, Any]]:
     return named
 
 
-def _value_of_an_epoch(
+def _value_of(
     order: Order, trainable: Trainable, point: Mapping[str, Any], budget: Budget, device: str
 ) -> float:
     env = replace(order.task.env(), device=device, validation_subset=_SCORED, folder=None)
-    values = trainable.start(trainable.hparams(**point), budget, env).run_epoch(budget)
+    training = trainable.start(trainable.hparams(**point), budget, env)
+    for _ in range(budget.epochs):
+        values = training.run_epoch(budget)
     value = values[order.task.metric]
     if not math.isfinite(value):
         raise ValueError(f"{order.task.metric} is {value} after an epoch")
