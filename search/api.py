@@ -215,7 +215,7 @@ def _searched(
     from rich.console import Console as RichConsole
 
     from search.launch import Launch, run_name
-    from search.ledger import fresh_folder
+    from search.ledger import fresh_folder, named_folder
     from search.report.console import open_console
     from search.report.summary import print_summary
     from search.searching import known_trials, launch_search
@@ -223,7 +223,7 @@ def _searched(
     output = RichConsole(quiet=True, markup=False) if is_quiet else open_console()
     for notice in space.notices:
         output.print(f"note: {notice}", style="yellow", soft_wrap=True)
-    folder = results.absolute() / (name or run_name(space))
+    folder = named_folder(results.absolute(), name or run_name(space))
     folder = fresh_folder(folder) if is_fresh else folder
     how = Launch(
         folder=folder,

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from here import search_without_ray
+from made_journals import write_sealed
 from made_runs import TOY
 
 import jouletune
@@ -136,8 +137,8 @@ def test_the_report_is_written_when_it_is_asked_for(here: Path) -> None:
 def test_a_run_without_a_score_has_no_best(here: Path) -> None:
     run = jouletune.search(SPACE, trials=1, name="mine", is_quiet=True)
     journal = run.folder / "journal.jsonl"
-    lines = [line for line in journal.read_text().splitlines() if json.loads(line)["event"] != "epoch"]
-    journal.write_text("\n".join(lines) + "\n")
+    events = map(json.loads, journal.read_text().splitlines())
+    write_sealed(journal, [event for event in events if event["event"] != "epoch"])
     again = jouletune.open(run.folder)
     assert again.best is None
     assert again.ranked.empty

@@ -107,3 +107,18 @@ def test_pictures_of_mistakes_lie_in_a_folder_of_their_own(tmp_path: Path) -> No
         "per_class.csv",
         "test.json",
     }
+
+
+@pytest.mark.parametrize("name", ["../outside", "/abs", "..", ".hidden", "a/b", "a\x1b[2J", "", "-flag"])
+def test_a_name_that_would_leave_the_folder_is_not_written_and_said(tmp_path: Path, name: str) -> None:
+    class Hostile(Scored):
+        def test_tables(self) -> dict[str, Table]:
+            return {name: Table(columns=("label",), rows=[])} if name else {}
+
+        def test_pictures(self) -> dict[str, bytes]:
+            return {name: b"png"} if name else {"/": b"png"}
+
+    (tmp_path / "run").mkdir()
+    notes = finals(tmp_path / "run").keep_final(1, {"test_loss": 0.5}, Hostile())  # type: ignore[arg-type]
+    assert "not written: it is no name of a file in " in notes["test"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["final.pt", "run", "test.json"]

@@ -15,35 +15,50 @@ def ledger_in(folder: Path) -> Ledger:
     return Ledger.create(folder, clock=lambda: 1000.0)
 
 
+def ended(reason: str) -> dict[str, str]:
+    """An event that stands for any other."""
+    return {"event": "run_ended", "reason": reason}
+
+
+def reasons(ledger: Ledger) -> list[str]:
+    """Of all events but the first."""
+    return [event["reason"] for event in ledger.events()[1:]]
+
+
 def test_events_come_back_in_order_with_their_time(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path / "run")
-    ledger.append({"event": "trial_asked", "trial": "trial-0000"})
+    ledger.append(ended("by hand"))
     assert Ledger.open(tmp_path / "run").events() == [
-        {"time": 1000.0, "event": "journal_started", "schema": 1},
-        {"time": 1000.0, "event": "trial_asked", "trial": "trial-0000"},
+        {"time": 1000.0, "event": "journal_started", "schema": 2},
+        {"time": 1000.0, "event": "run_ended", "reason": "by hand"},
     ]
 
 
 def test_an_event_is_given_back_as_a_reader_will_see_it(tmp_path: Path) -> None:
-    event = ledger_in(tmp_path / "run").append({"event": "x", "pair": (1, 2)})
+    event = ledger_in(tmp_path / "run").append({**ended("x"), "pair": (1, 2)})
     assert event["pair"] == [1, 2]
 
 
 def test_a_last_line_cut_short_at_any_byte_loses_only_itself(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path / "run")
-    ledger.append({"event": "first"})
+    ledger.append(ended("first"))
     whole = ledger.journal.read_bytes()
-    ledger.append({"event": "second"})
+    ledger.append(ended("second"))
     last = ledger.journal.read_bytes()[len(whole) :]
     for length in range(len(last) - 1):
         ledger.journal.write_bytes(whole + last[:length])
-        assert [event["event"] for event in ledger.events()] == ["journal_started", "first"]
+        assert reasons(ledger) == ["first"]
 
 
 def test_a_damaged_line_before_the_last_is_an_error(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path / "run")
-    ledger.journal.write_text('{"event": "a"}\n{"eve\n{"event": "b"}\n')
-    with pytest.raises(LedgerError, match="line 2 is damaged"):
+    for reason in ("first", "second", "third"):
+        ledger.append(ended(reason))
+    lines = ledger.journal.read_bytes().splitlines(keepends=True)
+    ledger.journal.write_bytes(b"".join([*lines[:1], lines[1][:20] + b"\n", *lines[2:]]))
+    with pytest.raises(
+        LedgerError, match=r"line 2 is cut short or damaged(?s:.*)whole: line 1(?s:.*)behind it: 2 more lines"
+    ):
         ledger.events()
 
 
@@ -51,7 +66,7 @@ def test_numbers_that_json_lacks_are_refused_rather_than_written(tmp_path: Path)
     ledger = ledger_in(tmp_path / "run")
     before = ledger.journal.read_bytes()
     with pytest.raises(ValueError, match="JSON compliant"):
-        ledger.append({"event": "epoch", "value": float("nan")})
+        ledger.append({**ended("x"), "value": float("nan")})
     assert ledger.journal.read_bytes() == before
 
 
@@ -90,7 +105,7 @@ def test_a_fresh_run_gets_the_next_free_name_and_nothing_is_deleted(tmp_path: Pa
 def test_a_torn_last_line_is_dropped_with_a_notice_before_anything_is_appended(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path / "run")
     whole = ledger.journal.read_bytes()
-    ledger.append({"event": "second"})
+    ledger.append(ended("second"))
     last = ledger.journal.read_bytes()[len(whole) :]
     for length in range(1, len(last) - 1):
         ledger.journal.write_bytes(whole + last[:length])
@@ -98,17 +113,17 @@ def test_a_torn_last_line_is_dropped_with_a_notice_before_anything_is_appended(t
             ledger.mend()
             == f"the journal's last line was cut short by a kill; its {length} bytes are dropped"
         )
-        ledger.append({"event": "third"})
-        assert [event["event"] for event in ledger.events()] == ["journal_started", "third"]
+        ledger.append(ended("third"))
+        assert reasons(ledger) == ["third"]
 
 
 def test_a_last_line_that_lacks_only_its_end_is_kept(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path / "run")
-    ledger.append({"event": "second"})
+    ledger.append(ended("second"))
     ledger.journal.write_bytes(ledger.journal.read_bytes()[:-1])
     assert ledger.mend() is None
-    ledger.append({"event": "third"})
-    assert [event["event"] for event in ledger.events()] == ["journal_started", "second", "third"]
+    ledger.append(ended("third"))
+    assert reasons(ledger) == ["second", "third"]
 
 
 def test_a_second_process_on_one_run_is_refused(tmp_path: Path) -> None:

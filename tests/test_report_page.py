@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+from made_journals import reseal
 from made_pages import Page, fateful_run, page_of, toy_run
 from made_runs import made_space, sampler_for
 
@@ -69,11 +70,9 @@ def test_a_page_without_plots_does_not_carry_plotly(tmp_path: Path) -> None:
     assert len(write_page(empty.ledger.folder, should_draw=False).path.read_bytes()) < 50_000
 
 
-def test_names_of_trials_and_parameters_do_not_become_tags(tmp_path: Path) -> None:
+def test_names_and_values_of_parameters_do_not_become_tags(tmp_path: Path) -> None:
     hostile = fateful_run(tmp_path, {"fate": "fine"}, {"fate": "fine", "score": 0.7})
-    journal = hostile.ledger.journal
-    journal.write_text(journal.read_text().replace("trial-0001", json.dumps(HOSTILE)[1:-1]))
-    journal.write_text(journal.read_text().replace('"fate"', json.dumps(HOSTILE)))
+    reseal(hostile.ledger.journal, ('"fine"', json.dumps(HOSTILE)))
     page = page_of(hostile)
     assert HOSTILE in page.text
     assert not [attributes for attributes in page.of("img") if attributes.get("src") == "x"]

@@ -70,14 +70,28 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> Non
 
 def test_energy_and_hours_of_earlier_sessions_count(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=["search.limits.trials=2"])
-    times = iter(range(10**6))
-    ledger = Ledger.create(tmp_path / "run", clock=lambda: 100.0 * next(times))
-    run = Run(space, sampler_for(space), ledger, clock=lambda: 0.0)
+    now_s = [500.0]
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"), clock=lambda: now_s[0])
+    now_s[0] += 1800.0
     execute_here(run, SteadyMeter())
-    num_events = len(ledger.events()) - 1  # session_started to run_ended: one 100 s apart from the next
-    again = Run(space, sampler_for(space), Ledger(tmp_path / "run", clock=lambda: 1e9), clock=lambda: 0.0)
-    assert again.spent.hours == pytest.approx((num_events - 1) * 100 / 3600)
+    now_s[0] = 3.0  # of another process: its monotonic clock began anew
+    again = Run(space, sampler_for(space), Ledger(tmp_path / "run"), clock=lambda: now_s[0])
+    assert again.spent.hours == 0.5
     assert again.spent.energy_j == run.spent.energy_j
+
+
+@pytest.mark.parametrize("jump_s", [86_400.0, -86_400.0, -1e9, 3e7])
+def test_a_wall_clock_that_jumps_changes_no_hours(tmp_path: Path, jump_s: float) -> None:
+    space = made_space(tmp_path, overrides=["search.limits.trials=2", "search.limits.hours=1"])
+    wall = iter([*[1e9] * 5, *[1e9 + jump_s] * 10**6])
+    ledger = Ledger.create(tmp_path / "run", clock=lambda: next(wall))
+    now_s = [0.0]
+    run = Run(space, sampler_for(space), ledger, clock=lambda: now_s[0])
+    now_s[0] = 36.0
+    execute_here(run, SteadyMeter())
+    assert run.history.ended == "all 2 trials done"
+    again = Run(space, sampler_for(space), Ledger(tmp_path / "run"), clock=lambda: 0.0)
+    assert again.spent.hours == 0.01
 
 
 def test_other_settings_are_refused_with_every_difference(tmp_path: Path) -> None:

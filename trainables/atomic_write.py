@@ -1,4 +1,4 @@
-"""Files that are either the old one or the whole new one, whoever else writes them."""
+"""Files that are the old one or the whole new one, whoever writes them; names that stay in their folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ from pathlib import Path
 from uuid import uuid4
 
 SCRATCH = re.compile(r"\.[0-9a-f]{32}\.")  # how the name of a file begins that is not whole yet
+
+# No "/" and no leading ".": such a name stays in its folder, is not hidden there, and is no "..". No leading
+# "-" or space: it is typed after a flag. No control characters: it is printed. 120 characters and an ending
+# of ours fit the 255 bytes of a file's name, unless they are all of a script with three bytes a character.
+_SAFE_NAME = re.compile(r"[^./\\\s\x00-\x1f\x7f-\x9f-][^/\\\x00-\x1f\x7f-\x9f]{0,119}")
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a file or folder of this name lies in the folder that it is made in."""
+    return _SAFE_NAME.fullmatch(name) is not None
 
 
 @contextmanager

@@ -84,6 +84,11 @@ def report() -> int:
     return run("report")
 
 
+def check() -> int:
+    """The installed command jouletune-check."""
+    return run("check")
+
+
 def check_energy() -> int:
     """The installed command jouletune-check-energy."""
     return run("check_energy")

@@ -173,13 +173,13 @@ def _search(
     output: RichConsole,
 ) -> int:
     from search.launch import Launch, run_name
-    from search.ledger import fresh_folder
+    from search.ledger import fresh_folder, named_folder
     from search.report.answer import search_answer
     from search.report.console import open_console
     from search.report.summary import print_summary
     from search.searching import launch_search
 
-    folder = options.results / (options.name or run_name(space))
+    folder = named_folder(options.results, options.name or run_name(space))
     plan = Launch(
         folder=fresh_folder(folder) if options.fresh else folder,
         command=sys.argv,

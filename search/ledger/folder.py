@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from search.ledger.events import EventChecker
 from search.ledger.journal import Journal, StorageError, unwritten
 from search.ledger.journal import LedgerError as LedgerError
+from search.ledger.journal_lines import Scan
 from search.ledger.lock import Lock
 from search.ledger.nearest import meant_run
-from trainables.atomic_write import SCRATCH, replacing
+from trainables.atomic_write import SCRATCH, is_safe_name, replacing
 
 _LEAST_KIB = 64  # journal, tables and settings of a small run, its checkpoints not among them
 
@@ -35,7 +37,9 @@ class Ledger:
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder.absolute()
-        self._journal = Journal(self.folder / "journal.jsonl", clock=clock)
+        self._journal = Journal(
+            self.folder / "journal.jsonl", make_check=lambda: EventChecker().check, clock=clock
+        )
         self._lock = Lock(self.folder / ".lock")
 
     @classmethod
@@ -147,8 +151,34 @@ class Ledger:
                     path.unlink(missing_ok=True)
 
     def mend(self) -> str | None:
-        """Make the journal fit to append to after a kill, and say what was dropped, if anything."""
+        """Make the journal fit to append to after a kill, and say what was dropped, if anything.
+
+        Raises:
+            LedgerError: It is damaged in a way that no kill leaves, or does not know all trials that have
+                a folder: a new trial would go on from the checkpoint of another one with its number.
+        """
+        self.events()
+        if unknown := self.unknown_trials():
+            raise LedgerError(
+                f"{self.journal} does not know {_listed(unknown)}, of which {self.folder / 'trials'} has "
+                "folders: it was emptied or cut. Put back the whole journal; or let `python "
+                "scripts/check.py RUN --repair` set those folders aside; or give another --name"
+            )
         return self._journal.mend()
+
+    def scan(self) -> Scan:
+        """What the journal holds, up to the first line that cannot be believed."""
+        return self._journal.scan()
+
+    def repair(self) -> tuple[Path, Scan]:
+        """Cut a damaged journal behind its last whole line; gives its copy, and what is whole."""
+        return self._journal.repair()
+
+    def unknown_trials(self) -> list[str]:
+        """Trials that have a folder and are in no line of the journal."""
+        found = self._journal.scan()
+        known = {event["trial"] for event in found.events if event["event"] == "trial_asked"}
+        return sorted({path.name for path in (self.folder / "trials").glob("*")} - known)
 
     @property
     def journal(self) -> Path:
@@ -167,6 +197,12 @@ class Ledger:
     def baseline_folder(self) -> Path:
         """The run of the baseline that promoted trials are compared with."""
         return self.folder / "baseline"
+
+    def parts(self) -> list[Ledger]:
+        """The runs of its promotions and their baselines, repeated ones too."""
+        first = (self.promotion_folder, self.baseline_folder)
+        folders = [path for each in first for path in sorted(self.folder.glob(f"{each.name}*"))]
+        return [ledger for folder in folders if (ledger := Ledger(folder)).has_run]
 
     def trial_folder(self, trial_id: str) -> Path:
         return self.folder / "trials" / trial_id
@@ -222,6 +258,20 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
+def named_folder(results: Path, name: str) -> Path:
+    """The folder of the run of this name.
+
+    Raises:
+        LedgerError: It would not lie in `results`.
+    """
+    if not is_safe_name(name):
+        raise LedgerError(
+            f"a run cannot be named {name!r}: its name is that of a folder in {results} (up to 120 "
+            "characters, no slash, no control characters, and no dot, hyphen or space first)"
+        )
+    return results / name
+
+
 def fresh_folder(folder: Path) -> Path:
     """The first of `folder`, `folder-2`, `folder-3` and so on that holds no run and no trials."""
     number = 1
@@ -230,3 +280,8 @@ def fresh_folder(folder: Path) -> Path:
         number += 1
         fresh = folder.with_name(f"{folder.name}-{number}")
     return fresh
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,4 +1,4 @@
-"""The journal of a run: one JSON object a line, only ever appended to."""
+"""The journal of a run: one JSON object a line, chained by checksums, only ever appended to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-SCHEMA_VERSION = 1
+from search.ledger.journal_lines import SCHEMA_VERSION, ChainEnd, Scan, encode, scan
 
 
 class LedgerError(RuntimeError):
@@ -25,6 +25,10 @@ class JournalError(StorageError):
     """The journal took no event, so that the run cannot go on."""
 
 
+class DamagedJournal(LedgerError):
+    """A journal holds lines that cannot be believed; the message says which, and what is whole."""
+
+
 class Journal:
     """Events on disk, in the order they happened.
 
@@ -34,13 +38,23 @@ class Journal:
 
     Args:
         path: Never made by `append`: a journal that was removed must not begin anew in silence.
+        make_check: Makes what each event of a file is checked by, beside its place and checksum; it is
+            called with the event and its line's number from 0 and raises `BadLine`.
         clock: Seconds since the epoch.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        make_check: Callable[[], Callable[[dict[str, Any], int], None]] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.path = path
+        self._make_check = make_check or (lambda: lambda event, seq: None)
         self._clock = clock
         self._lost: JournalError | None = None
+        self._end: tuple[int, ChainEnd] | None = None  # of the file, as this object left or found it
 
     def begin(self) -> None:
         """Make the file, with its first line.
@@ -62,60 +76,108 @@ class Journal:
 
         Raises:
             JournalError: It cannot be written, or an earlier one could not.
+            DamagedJournal: What there is cannot be gone on with.
         """
         if self._lost:
             raise self._lost
-        line = json.dumps({"time": round(self._clock(), 3), **event}, allow_nan=False)
         try:
-            _append_whole(self.path, f"{line}\n".encode())
+            size, chain = self._end or self._found_end()
+            line, following = encode(self._clock(), event, chain)
+            self._end = _append_whole(self.path, line, at=size), following
         except OSError as error:
             self._lost = JournalError(unwritten(self.path, error))
             raise self._lost from error
-        stamped: dict[str, Any] = json.loads(line)
-        return stamped
+        written: dict[str, Any] = json.loads(line)
+        del written["seq"], written["crc"]
+        return written
 
     def events(self) -> list[dict[str, Any]]:
         """Every event, oldest first. A last line that a kill cut short is left out.
 
         Raises:
-            LedgerError: A line before the last is no event: the file was damaged, not cut short.
+            DamagedJournal: There is a line that cannot be believed, and no kill left it so.
         """
-        lines = self.path.read_bytes().rstrip(b"\n").split(b"\n")
-        events = [_event(line) for line in lines]
-        if events[-1] is None:
-            events.pop()
-        for number, event in enumerate(events, start=1):
-            if event is None:
-                raise LedgerError(
-                    f"{self.path}: line {number} is damaged; put back a copy that is whole, or delete "
-                    "the line if you can do without what it tells"
-                )
-        return [event for event in events if event is not None]
+        found = self.scan()
+        if found.problem and not found.is_torn:
+            raise DamagedJournal(self._damage(found))
+        return found.events
+
+    def scan(self) -> Scan:
+        """What the file holds, up to the first line that cannot be believed."""
+        return scan(self.path.read_bytes(), self._make_check())
 
     def mend(self) -> str | None:
         """Make the file fit to append to after a kill, and say what was dropped, if anything.
 
-        A last line that is whole but for its line end gets it; one that was cut short goes.
+        A last line that is whole but for its line end gets it; one that was cut short goes. What it did
+        is read again before anything is appended.
 
         Raises:
+            DamagedJournal: It is damaged in a way that no kill leaves; nothing was changed.
             JournalError: It cannot be written.
         """
         content = self.path.read_bytes()
-        start = content.rstrip(b"\n").rfind(b"\n") + 1
-        last = content[start:]
-        is_whole = _event(last) is not None
+        found = scan(content, self._make_check())
+        if found.problem and not found.is_torn:
+            raise DamagedJournal(self._damage(found))
         try:
-            if is_whole and not last.endswith(b"\n"):
-                _append_whole(self.path, b"\n")
-            elif not is_whole:
-                os.truncate(self.path, start)
+            if found.rest:
+                _truncate(self.path, found.size)
+            elif content and not content.endswith(b"\n"):
+                _append_whole(self.path, b"\n", at=len(content))
         except OSError as error:
             raise JournalError(unwritten(self.path, error)) from error
-        if start == 0 and not is_whole:
+        self._end = None
+        if not found.events:
             self._append_first()
-        if is_whole or not last:
+        self.events()
+        if not found.rest.strip(b"\n"):
             return None
-        return f"the journal's last line was cut short by a kill; its {len(last)} bytes are dropped"
+        return f"the journal's last line was cut short by a kill; its {len(found.rest)} bytes are dropped"
+
+    def repair(self) -> tuple[Path, Scan]:
+        """Cut a damaged journal behind its last whole line; gives the copy of what it was, and what it held.
+
+        Raises:
+            DamagedJournal: It has no whole line, so that nothing would be left of it.
+            JournalError: The copy or the cut cannot be written; the journal is as it was.
+        """
+        found = self.scan()
+        if not found.events:
+            raise DamagedJournal(
+                f"{self._damage(found)}\nno line of it is whole, so that it cannot be repaired"
+            )
+        copy = _free_name(self.path)
+        try:
+            shutil.copy2(self.path, copy)
+            _truncate(self.path, found.size)
+            if not self.path.read_bytes().endswith(b"\n"):
+                _append_whole(self.path, b"\n", at=found.size)
+        except OSError as error:
+            raise JournalError(unwritten(self.path, error)) from error
+        self._end = None
+        if (again := self.scan()).problem or again.events != found.events:
+            raise JournalError(f"{self.path} reads otherwise than it was repaired; {copy} has what it was")
+        return copy, found
+
+    def _found_end(self) -> tuple[int, ChainEnd]:
+        found = self.scan()
+        if found.problem:
+            raise DamagedJournal(self._damage(found))
+        return found.size, found.chain
+
+    def _damage(self, found: Scan) -> str:
+        number = found.chain.seq + 1
+        lines = [f"{self.path}: line {number} {found.problem}"]
+        if whole := len(found.events):
+            lines.append(f"whole: line{'s 1 to' if whole > 1 else ''} {whole}")
+        if found.num_following:
+            lines.append(f"behind it: {found.num_following} more lines, which cannot be believed without it")
+        lines.append(
+            "put back a copy of the file that is whole; or let `python scripts/check.py RUN --repair` cut it "
+            "behind its last whole line (it keeps a copy, and what the trials left is trained from there)"
+        )
+        return "\n  ".join(lines)
 
     def _append_first(self) -> None:
         self.append({"event": "journal_started", "schema": SCHEMA_VERSION})
@@ -130,10 +192,15 @@ def unwritten(path: Path, error: OSError) -> str:
     return f"{path} cannot be written: {reason} ({free_kib} KiB are free there)"
 
 
-def _append_whole(path: Path, line: bytes) -> None:
-    """Add `line` to the file on disk; of one that does not fit, nothing stays."""
+def _append_whole(path: Path, line: bytes, *, at: int) -> int:
+    """Add `line` to the file on disk, whose end is expected at `at`, and give where it ends now.
+
+    Of a line that does not fit, nothing stays.
+    """
     with path.open("r+b", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
+        if end != at:
+            raise OSError(None, f"another process changed it ({end} bytes, {at} expected)")
         try:
             written = 0
             while written < len(line):
@@ -142,12 +209,17 @@ def _append_whole(path: Path, line: bytes) -> None:
         except OSError:
             file.truncate(end)
             raise
+    return end + len(line)
 
 
-def _event(line: bytes) -> dict[str, Any] | None:
-    """The event in a line, or None where there is none."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
+def _truncate(path: Path, size: int) -> None:
+    with path.open("r+b", buffering=0) as file:
+        file.truncate(size)
+        os.fsync(file.fileno())
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (copy := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return copy

@@ -14,13 +14,13 @@ class Session:
     """One process's life on a run, from its first event to its last.
 
     Attributes:
+        elapsed_s: How long it lasted, until its latest event, by a clock that nobody sets.
         devices: What each device had used at the latest reading: rows of devices.csv.
         auto_precision: What the precision "auto" meant on its CPUs, with the reason; empty without a choice.
         is_closed: That reading came after the last trial's end; not so if the session was killed.
     """
 
-    started_at: float
-    last_at: float
+    elapsed_s: float = 0.0
     devices: Sequence[DeviceRow] = ()
     auto_precision: str = ""
     is_closed: bool = False
@@ -35,18 +35,17 @@ class Sessions:
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Take in any event of the journal."""
         if event["event"] == "session_started":
-            chosen = event.get("auto_precision", "")
-            self.all.append(Session(event["time"], event["time"], auto_precision=chosen))
+            self.all.append(Session(auto_precision=event.get("auto_precision", "")))
         if not self.all:
             return
-        self.all[-1].last_at = event["time"]
+        self.all[-1].elapsed_s = event.get("elapsed_s", self.all[-1].elapsed_s)
         if event["event"] == "devices_read":
             self.all[-1].devices, self.all[-1].is_closed = event["rows"], event["is_final"]
 
     @property
     def earlier_s(self) -> float:
         """How long the sessions before the present one lasted."""
-        return sum(session.last_at - session.started_at for session in self.all[:-1])
+        return sum(session.elapsed_s for session in self.all[:-1])
 
     @property
     def learnt_w(self) -> dict[str, dict[str, float]]:

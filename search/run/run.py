@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from search.accounting.metering import Metering, NoMetering
 from search.budget import JOULES_PER_KWH, Spent, limit_reached
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
+from search.ledger.journal_lines import bounded
 from search.ledger.sessions import DeviceRow
 from search.ranking import ranked
 from search.run.ending import all_fail_alike, completed_reason
@@ -288,7 +289,9 @@ class Run:
 
     def _record(self, kind: str, trial_id: str | None, **content: Any) -> None:
         trial = {} if trial_id is None else {"trial": trial_id}
-        event = self.ledger.append({"event": kind, **trial, **content})
+        # Monotonic, beside the journal's own stamp: a clock set back or forth changes no duration.
+        elapsed = {"elapsed_s": round(self._clock() - self._started_s, 3)}
+        event = self.ledger.append({"event": kind, **trial, **elapsed, **_bounded(content)})
         self.history.apply(event)
         for subscriber in self._subscribers:
             subscriber(event)
@@ -304,3 +307,8 @@ class Run:
             if trial.status == "interrupted":
                 self._record("trial_resumed", trial.trial_id)
         self._unfinished.extend(trial.trial_id for trial in self.history.running())
+
+
+def _bounded(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The event with its texts cut to what a journal takes; a trial's hparams stay what they are."""
+    return {name: value if name == "hparams" else bounded(value) for name, value in content.items()}

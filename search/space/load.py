@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from search.space.resolved import Space
 from search.space.samplers import check_sampler
 from search.space.schema import Sampler, Scheduler, SearchSection, SweepFile
 from search.space.section import validated
+from trainables.atomic_write import is_safe_name
 from trainables.contract import Mode, Trainable
 from trainables.load import UnknownTrainable, command_of, load_trainable
 
@@ -186,7 +186,7 @@ class _Reading:
     def _check_parts(self) -> None:
         section, problems = self._section, self._problems
         name = self._name()
-        if not re.fullmatch(r"[^./\\\s][^/\\\x00-\x1f]{0,99}", name):
+        if not is_safe_name(name):
             problems.add("name", f"must do as a folder's name (no slash, no leading dot), got {name!r}")
         check_conditions(section.when, self._entries, self._broken, problems)
         check_start(section.start, self._entries, self._broken, problems)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from search.trial.row import json_numbers
 from search.trial.saving import Notes, save_state
-from trainables.atomic_write import replacing
+from trainables.atomic_write import is_safe_name, replacing
 from trainables.contract import Mode, Training
 from trainables.optional import Table, pictures_of_test, tables_of_test
 
@@ -49,9 +49,9 @@ class Finals:
         texts |= {f"{name}.csv": table_text(table) for name, table in tables_of_test(training).items()}
         notes = save_state(self._path, training.state_dict())
         for name, text in texts.items():
-            notes |= _written(self._path.with_name(name), text.encode())
+            notes |= _written(self._path.parent, name, text.encode())
         for name, png in pictures_of_test(training).items():
-            notes |= _written(self._path.with_name(PICTURES) / f"{name}.png", png)
+            notes |= _written(self._path.with_name(PICTURES), f"{name}.png", png)
         return notes
 
     def _is_better(self, rung: int, value: float) -> bool:
@@ -70,7 +70,10 @@ def table_text(table: Table) -> str:
     return text.getvalue()
 
 
-def _written(path: Path, content: bytes) -> Notes:
+def _written(folder: Path, name: str, content: bytes) -> Notes:
+    if not is_safe_name(name):  # a table or picture that a trainable named after a class, say
+        return {"test": f"{name!r} not written: it is no name of a file in {folder.name}/"}
+    path = folder / name
     try:
         with replacing(path) as scratch:
             scratch.write_bytes(content)

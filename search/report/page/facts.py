@@ -118,7 +118,7 @@ class Facts:
     def seconds(self) -> float:
         """How long all sessions lasted together."""
         sessions = self.history.sessions
-        return sessions.earlier_s + sum(one.last_at - one.started_at for one in sessions.all[-1:])
+        return sum(one.elapsed_s for one in sessions.all)
 
     @property
     def spent_j(self) -> float | None:

@@ -1,0 +1,66 @@
+"""The check of a run's record: what of it is whole, and a repair that deletes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from search.cli.parsing import CommandParser
+from search.cli.runs import add_results_flag, add_run_argument, run_folder
+
+if TYPE_CHECKING:
+    from search.ledger import Ledger
+
+_EXAMPLE = """examples:
+  python scripts/check.py lr_bs-20261121-090000
+  python scripts/check.py lr_bs-20261121-090000 --repair
+
+exit status: 0 the record is whole; 1 it is not, or was not before the repair; 2 no run there"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of scripts/check.py."""
+    flags = CommandParser(
+        prog="check.py",
+        description="Say which part of a run's record is whole. Only --repair changes anything.",
+        epilog=_EXAMPLE,
+    )
+    add_run_argument(flags)
+    flags.add_argument(
+        "--repair",
+        action="store_true",
+        help="cut a damaged journal after its last whole line, and set unknown trials aside; deletes nothing",
+    )
+    add_results_flag(flags)
+    return flags
+
+
+def main(options: argparse.Namespace) -> int:
+    """Check the run, its promotions and their baselines, and give the exit status."""
+    from search.ledger import Ledger
+
+    run = Ledger.open(run_folder(options.run, options.results))
+    are_whole = [_check(ledger, options) for ledger in (run, *run.parts())]
+    return 0 if all(are_whole) else 1
+
+
+def _check(ledger: Ledger, options: argparse.Namespace) -> bool:
+    from search.ledger.check import check_record, repair_record
+
+    found = check_record(ledger)
+    print(f"{ledger.folder}:")
+    for line in found.whole:
+        print(f"  whole: {line}")
+    for line in found.notes:
+        print(f"  note: {line}")
+    for line in found.problems:
+        print(f"  problem: {line}", file=sys.stderr)
+    if found.problems and options.repair:
+        for line in repair_record(ledger):
+            print(f"  repaired: {line}")
+        for line in check_record(ledger).problems:
+            print(f"  still a problem: {line}", file=sys.stderr)
+    elif found.problems:
+        print(f"  to repair it, keeping a copy: python scripts/check.py {options.run} --repair")
+    return not found.problems

@@ -1,0 +1,80 @@
+"""The events of a journal: which there are, what each must have, and which may follow which. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from search.energy import EnergyReading
+from search.ledger.journal_lines import SCHEMA_VERSION, BadLine, other_schema
+from search.trial import EpochRow
+from trainables.atomic_write import is_safe_name
+
+_LEASE = {"lease", "energy", "reason", "columns"}
+_REQUIRED: Mapping[str, set[str]] = {
+    "journal_started": {"schema"},
+    "session_started": set(),
+    "trial_asked": {"trial", "number", "origin", "hparams", "seed"},
+    "trial_resumed": {"trial"},
+    "epoch": {"trial", "row"},
+    "trial_audited": {"trial", "rung"},
+    "lease_closed": {"trial", *_LEASE},
+    "background_ended": _LEASE,
+    "devices_read": {"rows", "is_final"},
+    "attempt_failed": {"trial", "failure", "will_retry"},
+    "trial_ended": {"trial", "status", "cause", "message"},
+    "run_ended": {"reason"},
+}
+_ROW, _ENERGY = ({each.name for each in fields(kind)} for kind in (EpochRow, EnergyReading))
+
+
+class EventChecker:
+    """Sees that each event may follow those before it: what replays a journal can then trust its shape."""
+
+    def __init__(self) -> None:
+        self._trials: set[str] = set()
+
+    def check(self, event: Mapping[str, Any], seq: int) -> None:
+        """Take in the next event of a journal.
+
+        Raises:
+            BadLine: It cannot stand there; the message says why.
+        """
+        kind = str(event.get("event"))
+        if (kind == "journal_started") != (seq == 0):
+            raise BadLine("begins the journal a second time" if seq else "does not begin a journal")
+        if kind not in _REQUIRED:
+            raise BadLine(f"is an event of unknown kind ({kind!r}): a later version may have written it")
+        if missing := _REQUIRED[kind] - event.keys():
+            raise BadLine(f"({kind}) lacks {', '.join(sorted(missing))}")
+        if seq == 0 and event["schema"] != SCHEMA_VERSION:
+            raise BadLine(other_schema(event["schema"]))
+        if "trial" in _REQUIRED[kind]:
+            self._check_trial(kind, event)
+        if kind == "epoch":
+            _check_row(event["row"])
+
+    def _check_trial(self, kind: str, event: Mapping[str, Any]) -> None:
+        trial = event["trial"]
+        if not isinstance(trial, str) or not is_safe_name(trial):
+            raise BadLine(f"names a trial {trial!r}, which can be no folder's name")
+        if kind != "trial_asked":
+            if trial not in self._trials:
+                raise BadLine(f"({kind}) is of {trial}, which no line before it asks for")
+            return
+        if trial in self._trials:
+            raise BadLine(f"asks for {trial} a second time")
+        if event["number"] != len(self._trials):
+            raise BadLine(f"asks for trial number {event['number']} where {len(self._trials)} is next")
+        self._trials.add(trial)
+
+
+def _check_row(row: object) -> None:
+    """See that an epoch's row is one that this version can read whole."""
+    if not isinstance(row, Mapping) or not {"epoch", "rung", "metrics", "seconds"} <= row.keys():
+        raise BadLine("(epoch) has no whole row")
+    energy = row.get("energy", {})
+    unknown = [*(row.keys() - _ROW), *(f"energy.{name}" for name in energy.keys() - _ENERGY)]
+    if unknown:
+        raise BadLine(f"(epoch) has fields of another version: {', '.join(sorted(unknown))}")

@@ -1,0 +1,177 @@
+"""The lines of a journal: how an event becomes one, and how far a file of them can be believed. Pure.
+
+    {"time": 1764361032.118, "seq": 41, "event": "epoch", ..., "crc": "5f0c91d2"}
+
+`seq` counts lines from 0. `crc` is the CRC-32 of the line's own text from `"seq"` up to itself, begun with
+the `crc` of the line before: a line that was changed, lost, doubled or moved breaks the chain where it
+happened, and everything before it stays proven. `time` stands outside what is summed: it is for people, and
+nothing is computed from it (durations come from `elapsed_s`), so a corrected clock is no damage.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 2
+
+# Characters: a page of text, or a traceback's last frames. Nine messages of 5 MB made a journal of 135 MB.
+MAX_TEXT = 4_000
+
+_CRC = re.compile(rb', "crc": "([0-9a-f]{8})"\}\Z')
+_STAMP = re.compile(rb'\{"time": [^,]*, (?="seq": (\d+)[,}])')
+
+
+class BadLine(ValueError):
+    """A line that cannot be believed; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class ChainEnd:
+    """Where the next line goes on: its number, and the checksum of the line before."""
+
+    seq: int = 0
+    crc: int = 0
+
+
+@dataclass
+class Scan:
+    """What a journal's bytes hold.
+
+    Attributes:
+        events: Those of the whole lines, oldest first, without `seq` and `crc`.
+        size: Bytes of the whole lines; what follows cannot be believed.
+        chain: Where the next line goes on.
+        problem: What is wrong with the first line that is not whole; empty where all are.
+        rest: Everything behind the whole lines.
+    """
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    size: int = 0
+    chain: ChainEnd = ChainEnd()
+    problem: str = ""
+    rest: bytes = b""
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether the rest is what a kill leaves: the beginning of one line, and nothing else.
+
+        Each line is on the disk before the next one is begun, so that two bad lines, or a last one that
+        is an event after all, were no kill.
+        """
+        return bool(self.rest) and b"\n" not in self.rest.rstrip(b"\n") and not _is_object(self.rest)
+
+    @property
+    def num_following(self) -> int:
+        """Lines behind the first bad one."""
+        return max(0, len(self.rest.rstrip(b"\n").split(b"\n")) - 1)
+
+
+def encode(time_s: float, event: Mapping[str, Any], chain: ChainEnd) -> tuple[bytes, ChainEnd]:
+    """The line of `event`, its end included, and where the next one goes on.
+
+    Raises:
+        ValueError: The event has numbers that JSON lacks.
+    """
+    summed = json.dumps({"seq": chain.seq, **event}, allow_nan=False)[1:-1].encode()
+    crc = zlib.crc32(summed, chain.crc)
+    line = b'{"time": %s, %s, "crc": "%08x"}\n' % (json.dumps(round(time_s, 3)).encode(), summed, crc)
+    return line, ChainEnd(chain.seq + 1, crc)
+
+
+def decode(line: bytes, chain: ChainEnd) -> tuple[dict[str, Any], ChainEnd]:
+    """The event in `line`, without its end, and where the next one goes on.
+
+    Raises:
+        BadLine: It is no event, or not the one that belongs here.
+    """
+    stamp, seal = _STAMP.match(line), _CRC.search(line)
+    if stamp is None or seal is None:
+        raise BadLine(_unsealed(line, chain.seq))
+    if (seq := int(stamp[1])) != chain.seq:
+        raise BadLine(_wrong_place(seq, chain.seq))
+    crc = int(seal[1], 16)
+    if zlib.crc32(line[stamp.end() : seal.start()], chain.crc) != crc:
+        raise BadLine("was changed after it was written (its checksum does not match)")
+    try:
+        event: dict[str, Any] = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadLine(f"cannot be read ({type(error).__name__})") from error
+    del event["seq"], event["crc"]
+    return event, ChainEnd(seq + 1, crc)
+
+
+def scan(content: bytes, check: Callable[[dict[str, Any], int], None]) -> Scan:
+    """Read a journal up to the first line that cannot be believed.
+
+    Args:
+        check: Called with each event and its line's number; raises `BadLine` where it is none that
+            may follow those before.
+    """
+    found = Scan()
+    while found.size < len(content):
+        end = content.find(b"\n", found.size)
+        line = content[found.size : None if end < 0 else end]
+        try:
+            event, chain = decode(line, found.chain)
+            check(event, found.chain.seq)
+        except BadLine as bad:
+            found.problem, found.rest = str(bad), content[found.size :]
+            return found
+        found.events.append(event)
+        found.chain = chain
+        found.size = len(content) if end < 0 else end + 1
+    return found
+
+
+def bounded(value: Any) -> Any:
+    """`value` with every text in it cut at `MAX_TEXT` characters, and the cut said."""
+    match value:
+        case str() if len(value) > MAX_TEXT:
+            return f"{value[:MAX_TEXT]} ... ({len(value):,} characters; the trial's log has them all)"
+        case Mapping():
+            return {key: bounded(item) for key, item in value.items()}
+        case list() | tuple():
+            return [bounded(item) for item in value]
+    return value
+
+
+def other_schema(schema: object) -> str:
+    """What to say of a journal of another version."""
+    return (
+        f"says schema {schema}, and this version reads schema {SCHEMA_VERSION}: "
+        "open the run with the version that wrote it (environment.json names it)"
+    )
+
+
+def _unsealed(line: bytes, seq: int) -> str:
+    """What is wrong with a line without a number or a checksum."""
+    event = _object(line)
+    if event is None:
+        return "is cut short or damaged"
+    if seq == 0 and "schema" in event:
+        return other_schema(event["schema"])
+    return "is no event of this journal (it has no number or no checksum)"
+
+
+def _wrong_place(seq: int, expected: int) -> str:
+    if seq < expected:
+        return f"stands here a second time (it is number {seq}, expected {expected})"
+    missing = f"line {expected + 1} is" if seq == expected + 1 else f"lines {expected + 1} to {seq} are"
+    return f"does not follow the one before: {missing} missing (it is number {seq}, expected {expected})"
+
+
+def _is_object(line: bytes) -> bool:
+    return _object(line) is not None
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) else None
