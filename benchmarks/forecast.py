@@ -2,19 +2,22 @@
 
     python -m benchmarks.forecast [--only lr_bs]
 
-Each space is searched once on this machine into a folder of its own; in the last three no rung stops a
-trial. A forecast by two steps of some configurations is told before anything starts; one by the run's first
-epochs while it goes on.
+Each space is searched once on this machine into a folder of its own; in three of the first five no rung stops
+a trial. The last three are short: a script, a trainable of one's own, and a search from Python, in
+benchmarks/short_trainings. A forecast by two steps of some configurations is told before anything starts, but
+not of a script and not from Python; one by the run's first epochs while it goes on. The exit status is 1 where
+a search took less or more than a range said.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,49 +36,81 @@ SEARCHES: dict[str, Sequence[str]] = {
     "siamese": ("--trials", "6", "--set", "search.ladder.epochs=[1,2,3]", *_NO_RUNG_STOPS),
     "forward_forward": ("--trials", "6", "--set", "search.ladder.epochs=[1,2,3]", *_NO_RUNG_STOPS),
 }
-_HEAD = "| space | epochs: forecast, truth | s by two steps | s by first epochs | truth | truth / forecast |"
+_SHORT = ROOT / "benchmarks" / "short_trainings"
+_OWN = {"own script": _SHORT / "script.yaml", "own trainable": _SHORT / "trainable.yaml"}
+_FROM_PYTHON = "from Python"
+_ALL = (*SEARCHES, *_OWN, _FROM_PYTHON)
+_COLUMNS = (
+    *("space", "epochs: forecast, truth", "s by two steps", "s by first epochs", "truth", "truth / forecast"),
+    "in its ranges",
+)
+Told = Mapping[str, Any]
 
 
-def main() -> None:
-    """Print the table."""
+def main() -> int:
+    """Print the table, and give the exit status."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--only", choices=SEARCHES, help="one of the searches")
+    flags.add_argument("--only", choices=_ALL, help="one of the searches")
     options = flags.parse_args()
-    print(f"{_HEAD}\n|{'---|' * 6}")
-    for space in [options.only] if options.only else SEARCHES:
-        print(_row(space, *_told_and_true(space)), flush=True)
+    print(f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}")
+    are_in_range = True
+    for space in [options.only] if options.only else _ALL:
+        before, true = _told_and_true(space)
+        is_in_range = _is_in_range(before, true)
+        are_in_range &= is_in_range
+        print(_row(space, before, true, is_in_range), flush=True)
+    return 0 if are_in_range else 1
 
 
-def _told_and_true(space: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The forecast of a dry run, and the answer of the search."""
+def _told_and_true(space: str) -> tuple[Told | None, Told]:
+    """The forecast of a dry run where there is one, and the answer of the search."""
     with tempfile.TemporaryDirectory() as results:
-        flags = ["--space", f"{space}.yaml", *SEARCHES[space], "--results", results, "--json", "--quiet"]
-        return _answer(*flags, "--dry-run")["forecast"], _answer(*flags, "--no-report")
+        if space == _FROM_PYTHON:
+            return None, _answer(_SHORT / "from_python.py", results)
+        file, more = (str(_OWN[space]), ()) if space in _OWN else (f"{space}.yaml", SEARCHES[space])
+        search = ROOT / "scripts" / "search.py"
+        flags = ["--space", file, *more, "--results", results, "--json", "--quiet"]
+        before = _answer(search, *flags, "--dry-run")["forecast"]
+        return before if "seconds" in before else None, _answer(search, *flags, "--no-report")
 
 
-def _answer(*flags: str) -> dict[str, Any]:
-    command = [sys.executable, str(ROOT / "scripts" / "search.py"), *flags]
-    answer: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+def _answer(program: Path, *flags: str) -> dict[str, Any]:
+    command = [sys.executable, str(program), *flags]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, check=False, text=True, env=env)
+    if done.returncode:
+        sys.exit(f"{program.name} {' '.join(flags)}: exit status {done.returncode}\n{done.stderr}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
 
-def _row(space: str, told: dict[str, Any], true: dict[str, Any]) -> str:
-    later = true["forecast"]["seconds"] if true["forecast"] else None
+def _is_in_range(before: Told | None, true: Told) -> bool:
+    """Whether seconds and epochs came true within what either forecast said."""
+    told = [one for one in (before, true["forecast"]) if one is not None]
+    return bool(told) and all(
+        one[name]["low"] <= true[name] <= one[name]["high"] for one in told for name in ("seconds", "epochs")
+    )
+
+
+def _row(space: str, before: Told | None, true: Told, is_in_range: bool) -> str:
+    later = true["forecast"]
+    first = before or later
     cells = [
         space,
-        f"{_span(told['epochs'])}, {true['epochs']}",
-        _span(told["seconds"]),
-        _span(later) if later else "",
+        f"{_span(first['epochs'])}, {true['epochs']}" if first else f"{true['epochs']}",
+        _span(before["seconds"]) if before else "",
+        _span(later["seconds"]) if later else "",
         f"{true['seconds']:.0f}",
-        f"{true['seconds'] / told['seconds']['median']:.2f}",
+        f"{true['seconds'] / first['seconds']['median']:.2f}" if first else "",
+        "yes" if is_in_range else "no",
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _span(span: dict[str, float]) -> str:
+def _span(span: Mapping[str, float]) -> str:
     middle, low, high = (f"{span[name]:.0f}" for name in ("median", "low", "high"))
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

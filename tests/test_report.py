@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fake_clock import FakeClock
 from made_consoles import console, shown
+from made_energy_scenes import Scene
 from made_runs import SteadyMeter, executed, fateful_space, listed, made_space, sampler_for
 
 from search.budget import Ladder, Limits, Spent
@@ -24,6 +25,7 @@ from search.report.wording import budget_text, duration, limits_text, parameter_
 from search.run import Run
 from search.run.in_process import execute_here
 from search.space import Choice, Normal, Real
+from search.trial import EpochRow
 from trainables.contract import Budget
 
 
@@ -173,7 +175,7 @@ def test_the_view_fits_its_terminal(tmp_path: Path, width: int, height: int) -> 
     assert ("batch_size" in shown(output).split("curve")[1]) == (width > 80)
 
 
-def test_the_view_shows_watts_and_the_time_that_was_foretold(tmp_path: Path) -> None:
+def test_the_view_shows_the_watts_between_two_readings(tmp_path: Path) -> None:
     clock = FakeClock()
     run, _ = executed(made_space(tmp_path), tmp_path)
     readings = iter([(1.0, 0), (3.0, 500_000), (3.0, 500_000)])
@@ -183,18 +185,42 @@ def test_the_view_shows_watts_and_the_time_that_was_foretold(tmp_path: Path) -> 
         return read_s, [{"node": "a", "device": "gpu0", "counter_end_mj": counter_mj}]
 
     run.read_devices = read_devices  # type: ignore[method-assign]
-    told = Forecast(
-        num_trials=Span(12, 12, 12), epochs=Span(9, 9, 9), rung_epochs=(), rung_trials=(),
-        seconds=Span(80, 100, 120), kwh=None, disk_gib=None, reason="", is_endless=False, source="",
-    )  # fmt: skip
-    view = LiveView(run, foretold=lambda: told, clock=clock)
+    view = LiveView(run, clock=clock)
     output = console()
     output.print(view)
     assert " W" not in shown(output)
     clock.now_s += 30
     output = console()
     output.print(view)
-    assert "30 s, about 1:10 left   12/12 trials   250 W" in shown(output)
+    assert "30 s, about 0.00 s left   12/12 trials   250 W" in shown(output)
+
+
+def test_the_time_left_is_corrected_by_what_the_work_took(tmp_path: Path) -> None:
+    """Ten epochs in 100 s were foretold, and the run turns out to be slower."""
+    scene = Scene(tmp_path, "search.ladder.epochs=[10]", "search.limits.trials=1")
+    told = Forecast(
+        num_trials=Span(1, 1, 1), epochs=Span(10, 10, 10), rung_epochs=(Span(10, 10, 10),),
+        rung_trials=(Span(1, 1, 1),), seconds=Span(80, 100, 120), kwh=None, disk_gib=None, reason="",
+        is_endless=False, source="",
+    )  # fmt: skip
+    view = LiveView(scene.run, foretold=lambda: told, clock=scene.clock)
+    trial_id, _ = scene.start()
+
+    def left(after_s: float, num_epochs: int) -> str:
+        scene.clock.now_s += after_s
+        done = scene.run.history.trials[trial_id].epochs
+        for epoch in range(done + 1, done + num_epochs + 1):
+            row = EpochRow(epoch=epoch, rung=0, metrics={"val_accuracy": 0.5}, seconds=1.0)
+            scene.run.on_epoch(trial_id, row)
+        output = console()
+        output.print(view)
+        return shown(output).splitlines()[-1].split("   ")[0]
+
+    assert left(30, 0) == "30 s, about 1:10 left"  # nothing is known but the forecast
+    assert left(0, 1) == "30 s, about 1:32 left"  # an epoch is done: a tenth of the work
+    assert left(30, 4) == "1:00, about 52 s left"  # 50 s by the forecast, 60 s by the run's pace
+    assert left(240, 4) == "5:00, about 29 s left"  # nine tenths took 300 s: 33 s are left, not 10
+    assert left(60, 1) == "6:00"  # all that was foretold is done, and nothing says more
 
 
 def test_a_script_reads_the_end_of_a_search_as_json(tmp_path: Path) -> None:

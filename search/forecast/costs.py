@@ -17,18 +17,21 @@ class PointCost:
     """What one configuration takes.
 
     Attributes:
-        start_s: From a warm worker's start of a training to its first step.
+        start_s: From the moment a warm worker is given a training to its first epoch.
+        warm_up_s: What the first epoch of each start takes longer than others: a script's imports, kernels.
         epoch_s: An epoch at each rung, scoring included; None where it was not seen.
         scoring_s: What of it scoring takes, where that is the same at each rung.
-        epoch_j: Its joules; None where no sensor was read.
+        epoch_j: Its joules; None where no sensor was read. `start_j` are those of `start_s`.
         checkpoint_mib: One checkpoint of it.
     """
 
     hparams: Mapping[str, Any]
     start_s: float
     epoch_s: tuple[float | None, ...]
+    warm_up_s: float = 0.0
     scoring_s: float = 0.0
     epoch_j: tuple[float | None, ...] = ()
+    start_j: float = 0.0
     checkpoint_mib: float | None = None
 
 
@@ -39,12 +42,18 @@ class Costs:
     Args:
         points: At least one.
         source: Where it is known from, in words.
-        first_s: From the command to the first training, once a run.
+        first_s: From the command to the first epoch, once a run: a worker that loads its libraries and data.
+        first_j: What each worker uses meanwhile.
+        unsure_first_s: How much longer that may take, or by half as much shorter; 0 where it was seen.
+        unsure_start_s: What a start took that had to load everything, where no warm worker's was seen.
     """
 
     points: tuple[PointCost, ...]
     source: str
     first_s: float
+    first_j: float = 0.0
+    unsure_first_s: float = 0.0
+    unsure_start_s: float = 0.0
 
     @classmethod
     def of_nothing(cls, num_rungs: int) -> Costs:

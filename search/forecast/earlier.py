@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
+from search.budget import Ladder
 from search.forecast.costs import Costs, PointCost, filled, fixed_scoring_s
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
@@ -60,26 +63,112 @@ def observed_costs(events: Sequence[Event], space: Space, folder: Path) -> Costs
     trials = [trial for trial in history.trials.values() if trial.rows]
     if sum(len(trial.rows) for trial in trials) < max(_FEWEST_EPOCHS, workers + 1):
         return None
-    start_s = _warm_start_s(events, workers)
-    points = [_point(trial, space, folder, start_s) for trial in trials]
+    attempts = attempts_of(events)
+    warm = [attempt for attempt in attempts if attempt.number >= workers]
+    cold = [attempt for attempt in attempts if attempt.number < workers]
+    warm_up_s = max(0.0, _median(attempt.warm_up_s(space.ladder) for attempt in attempts) or 0.0)
+    usual = PointCost(
+        hparams={},
+        start_s=_median(attempt.before_s for attempt in warm) or 0.0,
+        start_j=_median(attempt.start_j for attempt in warm) or 0.0,
+        warm_up_s=warm_up_s,
+        epoch_s=(),
+    )
+    points = [_point(trial, attempts, space, folder, usual) for trial in trials]
     seen = [point for point in points if any(value is not None for value in point.epoch_s)]
     if not seen:
         return None
     return Costs(
         points=filled(seen, space.ladder),
         source=f"what {len(seen)} trials of {folder.name} took",
-        first_s=_first_s(events),
+        first_s=attempts[0].before_s,
+        first_j=_median(attempt.start_j for attempt in cold) or 0.0,
+        unsure_start_s=0.0 if warm else min(attempt.start_s for attempt in cold),
     )
 
 
-def _point(trial: TrialRecord, space: Space, folder: Path, start_s: float) -> PointCost:
+@dataclass
+class Attempt:
+    """A training from when it was given to a worker, as the journal has it.
+
+    Attributes:
+        number: Of the attempts of its session in the order of their first epochs: the first of each worker
+            loads what all that follow find loaded.
+        rows: Its epochs with the times of their reports, in seconds of the wall clock.
+    """
+
+    trial_id: str
+    given_at: float
+    number: int
+    rows: list[tuple[float, EpochRow]] = field(default_factory=list)
+
+    @property
+    def before_s(self) -> float:
+        """From being given to the first epoch's begin."""
+        at, row = self.rows[0]
+        return max(0.0, at - self.given_at - _epoch_s(row))
+
+    @property
+    def start_s(self) -> float:
+        """What of it was the start itself, without a worker's process that had to begin."""
+        row = self.rows[0][1]
+        return row.seconds - _epoch_s(row) if row.start_s is None else row.start_s
+
+    @property
+    def start_j(self) -> float | None:
+        mj = self.rows[0][1].start_energy.total_mj
+        return None if mj is None else mj / 1000
+
+    def warm_up_s(self, ladder: Ladder) -> float | None:
+        """What the first epoch took longer than others of its subset and resolution; None without one."""
+        first, shapes = self.rows[0][1], [replace(rung, epochs=1) for rung in ladder.rungs]
+        alike = {rung for rung, shape in enumerate(shapes) if shape == shapes[first.rung]}
+        later_s = self.later_s(alike)
+        return _epoch_s(first) - statistics.median(later_s) if later_s else None
+
+    def later_s(self, rungs: Container[int]) -> list[float]:
+        """What each epoch at `rungs` took but the first, from report to report: with saving and waiting."""
+        return [
+            max(0.0, at - before - (row.start_s or 0.0))
+            for (before, _), (at, row) in pairwise(self.rows)
+            if row.rung in rungs
+        ]
+
+
+def attempts_of(events: Sequence[Event]) -> list[Attempt]:
+    """The attempts of all trials, in the order of their first epochs."""
+    given_at: dict[str, float] = {}
+    began_at, num_before = 0.0, 0
+    latest: dict[str, Attempt] = {}
+    attempts: list[Attempt] = []
+    for event in events:
+        at = float(event["time"])
+        match event["event"]:
+            case "session_started":
+                began_at, num_before = at, len(attempts)
+            case "trial_asked" | "trial_resumed" | "attempt_failed":
+                given_at[event["trial"]] = at
+            case "epoch":
+                trial_id, row = event["trial"], EpochRow.from_dict(event["row"])
+                if row.sources or trial_id not in latest:
+                    given = max(began_at, given_at.get(trial_id, at))
+                    latest[trial_id] = Attempt(trial_id, given, len(attempts) - num_before)
+                    attempts.append(latest[trial_id])
+                latest[trial_id].rows.append((at, row))
+    return attempts
+
+
+def _point(
+    trial: TrialRecord, attempts: Sequence[Attempt], space: Space, folder: Path, usual: PointCost
+) -> PointCost:
     num_rungs = len(space.ladder.rungs)
+    mine = [attempt for attempt in attempts if attempt.trial_id == trial.trial_id]
     rows = [[row for row in trial.rows if row.rung == rung] for rung in range(num_rungs)]
     checkpoint = folder / "trials" / trial.trial_id / "checkpoint.pt"
-    return PointCost(
+    return replace(
+        usual,
         hparams=trial.hparams,
-        start_s=start_s,
-        epoch_s=tuple(_median(_training_s(row) for row in of_rung) for of_rung in rows),
+        epoch_s=tuple(_usual_epoch_s(mine, rung, usual.warm_up_s) for rung in range(num_rungs)),
         scoring_s=fixed_scoring_s(
             space.validation_resolution, _median(row.metrics.get("eval_s") for row in trial.rows) or 0.0
         ),
@@ -88,15 +177,18 @@ def _point(trial: TrialRecord, space: Space, folder: Path, start_s: float) -> Po
     )
 
 
-def _warm_start_s(events: Sequence[Event], workers: int) -> float:
-    """What a training's start takes in a worker that has trained before; 0 while none has."""
-    rows = [EpochRow.from_dict(event["row"]) for event in events if event["event"] == "epoch"]
-    starts_s = [max(0.0, row.seconds - _training_s(row)) for row in rows if row.sources]
-    return _median(starts_s[workers:]) or 0.0
+def _usual_epoch_s(attempts: Sequence[Attempt], rung: int, warm_up_s: float) -> float | None:
+    """An epoch that is not the first of a start, or what one is likely to be by a first one."""
+    later_s = [seconds for attempt in attempts for seconds in attempt.later_s({rung})]
+    firsts = [attempt.rows[0][1] for attempt in attempts]
+    first_s = [_epoch_s(row) for row in firsts if row.rung == rung]
+    return _median(later_s or [max(seconds - warm_up_s, seconds / 10) for seconds in first_s])
 
 
-def _training_s(row: EpochRow) -> float:
-    """Training and scoring, without the start in an attempt's first row."""
+def _epoch_s(row: EpochRow) -> float:
+    """Training and scoring. Journals of before a start was told apart have it in an attempt's first row."""
+    if row.start_s is not None or not row.sources:
+        return row.seconds
     parts = [row.metrics.get(name) for name in ("train_s", "eval_s")]
     known = [part for part in parts if part is not None]
     return sum(known) if known else row.seconds
@@ -109,10 +201,3 @@ def _joules(row: EpochRow) -> float | None:
 def _median(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
-
-
-def _first_s(events: Sequence[Event]) -> float:
-    """How much later the first epoch came than it took: a worker that loads its libraries."""
-    asked = next(event["time"] for event in events if event["event"] == "trial_asked")
-    first = next(event for event in events if event["event"] == "epoch")
-    return max(0.0, float(first["time"] - asked - _training_s(EpochRow.from_dict(first["row"]))))

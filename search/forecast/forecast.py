@@ -99,13 +99,19 @@ def forecast(
         epochs=Span.of([sum(search.epochs) for search in searches]),
         rung_epochs=_by_rung([search.epochs for search in searches]),
         rung_trials=_by_rung([search.trials for search in searches]),
-        seconds=Span.of([search.seconds for search in searches], unsure=_UNSURE) if costs else None,
+        seconds=_seconds(costs, searches) if costs else None,
         kwh=Span.of(kwh, unsure=_UNSURE) if len(kwh) == len(searches) else None,
         disk_gib=_disk_gib(space, costs, searches),
         reason=max(reasons, key=reasons.count),
         is_endless=any(search.num_trials > MOST_TRIALS for search in searches),
         source=costs.source if costs else "",
     )
+
+
+def _seconds(costs: Costs, searches: Sequence[Simulated]) -> Span:
+    """With what the beginning may take longer, or half as much shorter: disks are cold at times."""
+    span = Span.of([search.seconds for search in searches], unsure=_UNSURE)
+    return Span(max(0.0, span.low - costs.unsure_first_s / 2), span.median, span.high + costs.unsure_first_s)
 
 
 def _simulated(

@@ -29,6 +29,8 @@ _MOST_POINTS = 9
 _MOST_S = 20.0  # no further configuration is begun after so long
 _SURE_EXAMPLES = 64  # a share that gives so many tells the number of all within 1 %
 _MIB = 2**20
+_HANDOVER_S = 0.06  # from a training's end to the next one's start in a warm worker of Ray, on 2 idle cores
+_UNSURE_FIRST = 0.4  # of the time before the first epoch: two workers and the driver load at once
 
 
 class UnfitError(LedgerError):
@@ -70,10 +72,12 @@ def probed_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, An
     if not seen:
         raise ProbeError("no configuration could be tried")
     num_points = len({str(point.hparams) for point in seen})
+    first_s = max(answer.first_s for answer in answers)
     return Costs(
         points=filled(seen, space.ladder),
         source=f"those of two steps of {num_points} configurations, {workers} at a time",
-        first_s=max(answer.first_s for answer in answers),
+        first_s=first_s,
+        unsure_first_s=_UNSURE_FIRST * first_s,
     )
 
 
@@ -143,7 +147,7 @@ def _probed(task: TrialTask) -> PointCost:
     watts = None if used_mj is None else used_mj / 1000 / taken_s
     return PointCost(
         hparams=task.hparams,
-        start_s=start_s,
+        start_s=start_s + _HANDOVER_S,
         epoch_s=epoch_s,
         scoring_s=fixed_scoring_s(task.validation_resolution, low.scoring_s),
         epoch_j=() if watts is None else tuple(one and watts * one for one in epoch_s),

@@ -25,6 +25,11 @@ from search.trial.task import TrialTask
 MOST_TRIALS = 500  # a search without a limit on trials would be simulated for ever
 _MOST_GAIN = 3.0  # of a sampler that learns, from first to last trial, in spreads of chance
 _FOR_COST = -1.0, 2.0  # an e-fold of an epoch's time, as of smaller batches; 16 searches: 0.6 (-1.4 to 3.2)
+_WARM_SHARE = (
+    0.01,
+    0.5,
+)  # of the first start in a worker, what a later one takes: its imports and data are there
+_MOST_LEAD = 3.0  # of the default configuration, in spreads of chance: many are well tuned
 _NOISE = 0.3  # of a score, against the spread of trials: neighbouring rungs rank trials at about 0.9
 
 
@@ -70,6 +75,7 @@ class _Training:
     cost: PointCost
     epochs_done: int
     quality: float
+    start_j: float = 0.0
 
 
 @dataclass
@@ -91,6 +97,9 @@ class _Simulation:
     chance: random.Random
     gain: float = 0.0
     for_cost: float = 0.0
+    warm_share: float = 0.0
+    lead: float = 0.0
+    num_started: int = 0
     own_costs: dict[str, PointCost] = field(default_factory=dict)
     qualities: dict[str, float] = field(default_factory=dict)
     epochs: list[int] = field(default_factory=list)
@@ -102,7 +111,7 @@ class _Simulation:
         while self._has_started() or self.under_way:
             self.clock.now_s, _, training = heapq.heappop(self.under_way)
             if self.run.on_epoch(training.task.trial_id, self._row(training)) == "go_on":
-                self._schedule(training, start_s=0.0)
+                self._schedule(training, before_s=0.0)
         return self.run.end()
 
     def _has_started(self) -> bool:
@@ -116,8 +125,17 @@ class _Simulation:
                 self._draw(task)
             cost, quality = self.own_costs[task.trial_id], self.qualities[task.trial_id]
             done = self.run.history.trials[task.trial_id].epochs
-            self._schedule(_Training(task, cost, done, quality), start_s=cost.start_s)
+            training = _Training(task, cost, done, quality)
+            self._schedule(training, before_s=self._start(training))
         return bool(self.under_way)
+
+    def _start(self, training: _Training) -> float:
+        """What a training's start takes; the first ones of the workers are over when the search begins."""
+        cost, is_first = training.cost, self.num_started < (self.space.resources.workers or 1)
+        self.num_started += 1
+        training.start_j = self.costs.first_j if is_first else cost.start_j
+        unsure_s = self.warm_share * self.costs.unsure_start_s
+        return cost.warm_up_s + (0.0 if is_first else cost.start_s + unsure_s)
 
     def _draw(self, task: TrialTask) -> None:
         """What a new trial costs and how good it is: the later, the nearer to the best before it."""
@@ -128,16 +146,17 @@ class _Simulation:
             cost = self.own_costs[max(self.qualities, key=self.qualities.__getitem__)]
         dearer = math.log((cost.epoch_s[-1] or self.usual_s) / self.usual_s)
         self.own_costs[task.trial_id] = cost
-        self.qualities[task.trial_id] = self.chance.gauss(learnt + self.for_cost * dearer, 1)
+        lead = self.lead if self.run.history.trials[task.trial_id].origin == "default" else 0.0
+        self.qualities[task.trial_id] = self.chance.gauss(learnt + lead + self.for_cost * dearer, 1)
 
     @cached_property
     def usual_s(self) -> float:
         """An epoch of most configurations at the top."""
         return statistics.median(point.epoch_s[-1] or 1.0 for point in self.costs.points) or 1.0
 
-    def _schedule(self, training: _Training, *, start_s: float) -> None:
+    def _schedule(self, training: _Training, *, before_s: float) -> None:
         rung = self.space.ladder.rung_for(training.epochs_done)
-        end_s = self.clock.now_s + start_s + (training.cost.epoch_s[rung] or 0.0)
+        end_s = self.clock.now_s + before_s + (training.cost.epoch_s[rung] or 0.0)
         heapq.heappush(self.under_way, (end_s, next(self.order), training))
 
     def _row(self, training: _Training) -> EpochRow:
@@ -148,6 +167,7 @@ class _Simulation:
         sign = 1 if self.space.mode == "max" else -1
         score = training.quality + self.chance.gauss(0, _NOISE) + training.epochs_done  # it always improves
         joules = cost.epoch_j[rung] if cost.epoch_j else None
+        start_j, training.start_j = training.start_j, 0.0
         return EpochRow(
             epoch=training.epochs_done,
             rung=rung,
@@ -155,6 +175,7 @@ class _Simulation:
             metrics={self.space.metric: sign * score},
             seconds=cost.epoch_s[rung] or 0.0,
             energy=EnergyReading() if joules is None else EnergyReading(gpu_mj=round(joules * 1000)),
+            start_energy=EnergyReading(gpu_mj=round(start_j * 1000)) if start_j else EnergyReading(),
         )
 
 
@@ -176,7 +197,11 @@ def simulate(
     chance = random.Random(seed)
     gain = chance.uniform(0, _MOST_GAIN) if is_learning else 0.0
     for_cost = chance.uniform(*_FOR_COST)
-    simulation = _Simulation(space, run, costs, clock, chance, gain, for_cost, epochs=[0] * num_rungs)
+    warm_share = math.exp(chance.uniform(*map(math.log, _WARM_SHARE)))
+    lead = chance.uniform(0, _MOST_LEAD)
+    simulation = _Simulation(
+        space, run, costs, clock, chance, gain, for_cost, warm_share, lead, epochs=[0] * num_rungs
+    )
     reason = simulation.execute()
     return Simulated(
         num_trials=len(run.history.trials),

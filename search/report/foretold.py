@@ -18,11 +18,14 @@ from search.sampling.proposal import Sampler
 from search.space import Space
 
 _FILE = "forecast.json"
+_DOUBTED_AFTER = 16  # epochs: of as many, what they take is told again, and of twice as many each time
 _MOST_S = 0.5  # of simulating: the first trials wait for it once, and what hands trials out slows down
 
 
 class Foretold:
     """Says what a run will take: by an earlier run if one trained the same, else by its own first epochs.
+
+    As the run goes on it is forecast again by what its own epochs take.
 
     Args:
         make_sampler: Of the space, for simulated searches.
@@ -38,6 +41,8 @@ class Foretold:
         self._coming: Future[Forecast] | None = None
         is_settled = self.told is not None or run.space.ladder.joules
         self._highest_rung = len(run.space.ladder.rungs) if is_settled else -1
+        self._num_epochs = 0
+        self._next_at = _DOUBTED_AFTER
 
     def begin(self) -> None:
         """Print the ladder with the trials and epochs to come, and time and energy if they are known."""
@@ -51,20 +56,28 @@ class Foretold:
             self._highest_rung = len(self._run.space.ladder.rungs)
 
     def on_event(self, event: Event) -> None:
-        """Tell the time when the first epochs have shown what they take, and again with each higher rung.
+        """Tell the time when the first epochs have shown what they take, again with each higher rung, and
+        whenever twice as many epochs have been seen.
 
         It is simulated beside the search: what an epoch at a rung takes is a guess until one was seen.
         """
+        self._num_epochs += event["event"] == "epoch"
         if self._coming is not None:
             if self._coming.done():
                 self._take(self._coming)
                 self._coming = None
-        elif event["event"] == "epoch" and event["row"]["rung"] > self._highest_rung:
+        elif event["event"] == "epoch" and self._is_due(event["row"]["rung"]):
             run = self._run
             costs = observed_costs(run.ledger.events(), run.space, run.ledger.folder)
             if costs is not None:
-                self._highest_rung = event["row"]["rung"]
+                self._highest_rung = max(self._highest_rung, event["row"]["rung"])
+                self._next_at = max(_DOUBTED_AFTER, 2 * self._num_epochs)
                 self._coming = self._pool.submit(self._forecast, costs)
+
+    def _is_due(self, rung: int) -> bool:
+        if self._run.space.ladder.joules:
+            return False
+        return rung > self._highest_rung or self._num_epochs >= self._next_at
 
     def close(self) -> None:
         """Tell what is still being simulated: a short search may end first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rich.console import Console as RichConsole
@@ -125,12 +126,29 @@ class LiveView:
         return Text("   ".join(parts), style="dim")
 
     def _left_s(self, passed_s: float) -> float | None:
-        """By the forecast as long as it holds, else by the trials so far; None if neither can tell."""
+        """By the forecast, corrected by what the work done so far took; without one by the trials so far.
+
+        None if neither can tell.
+        """
         told = self._foretold()
-        if told and told.seconds and passed_s < told.seconds.median:
-            return told.seconds.median - passed_s
+        if told and told.seconds:
+            share, spent_s = self._share_done(told), self._run.spent.hours * 3600
+            if 0 < share < 1:
+                by_forecast_s = (1 - share) * told.seconds.median
+                by_pace_s = (1 - share) / share * spent_s
+                return (1 - share**2) * by_forecast_s + share**2 * by_pace_s
+            if not share and spent_s < told.seconds.median:
+                return told.seconds.median - spent_s
         done, limit = self._run.ended_count, self._run.space.limits.trials
         return None if not done or limit is None else passed_s / done * max(limit - done, 0)
+
+    def _share_done(self, told: Forecast) -> float:
+        """How much of the work that the forecast counts on is done: examples times pixels of its epochs."""
+        ladder = self._run.space.ladder
+        work = [ladder.epoch_work(rung) for rung in range(len(ladder.rungs))]
+        total = sum(span.median * one for span, one in zip(told.rung_epochs, work, strict=True))
+        done = Counter(row.rung for trial in list(self._run.history.trials.values()) for row in trial.rows)
+        return sum(done[rung] * one for rung, one in enumerate(work)) / total if total else 0.0
 
 
 def sparkline(values: Sequence[float]) -> str:
