@@ -4,9 +4,9 @@
 
 Each space is searched once on this machine into a folder of its own; in three of the first five no rung stops
 a trial. The last three are short: a script, a trainable of one's own, and a search from Python, in
-benchmarks/short_trainings. A forecast by two steps of some configurations is told before anything starts, but
-not of a script and not from Python; one by the run's first epochs while it goes on. The exit status is 1 where
-a search took less or more than a range said.
+benchmarks/short_trainings. A forecast by two steps of some configurations is told before anything starts,
+but not of a script and not from Python; one by the run's first epochs while it goes on. The exit status is 1
+where a search took less or more than a range said.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ SPACE = {
     "parameters": {
         "lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1},
         "batch_size": {"values": [32, 128]},
+        "model": {"value": "mnist_cnn"},
     },
     "search": {
         "trainable": "classification",
         "data": "digits",
         "ladder": {"epochs": [1, 2, 4]},
-        "start": [{"model": "mnist_cnn"}],
         "scheduler": {"mode": "none"},
         "limits": {"trials": 8},
     },
