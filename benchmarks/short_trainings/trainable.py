@@ -52,7 +52,7 @@ class Circles:
     def _accuracy(self, part: slice) -> float:
         with torch.no_grad():
             right = self._model(self._points[part]).argmax(1) == self._labels[part]
-        return right.float().mean().item()
+        return float(right.float().mean())
 
     def notes(self) -> Mapping[str, str]:
         """Nothing is chosen automatically."""
