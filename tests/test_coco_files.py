@@ -279,6 +279,28 @@ SIZE = {"width": 100, "height": 50}
             {"annotations": [*BOXES, {"id": 9, **annotation(1, 1, (1, 1, 2, 2), iscrowd="maybe")}]},
             "iscrowd that is neither 0 nor 1: boxes.json annotation 9 (iscrowd 'maybe')",
         ),
+        *(
+            (
+                {
+                    "annotations": [
+                        *BOXES,
+                        {"id": 9, "image_id": 1, "category_id": 1, "segmentation": outline},
+                    ]
+                },
+                "annotation without a bbox or an outline: boxes.json annotation 9",
+            )
+            for outline in (
+                [],
+                [[1, 2, 3]],
+                [[1, 2, 3, "4"]],
+                [[1, 2], 5],
+                {},
+                {"size": [0, 0], "counts": [1, 2]},
+                {"size": [5, 5], "counts": [[]]},
+                "mask.png",
+            )
+        ),
+        ({"images": [*IMAGES, {"id": 9, "file_name": 9}]}, "image without an id and a file_name"),
         (
             {"annotations": [*BOXES, [1, 2]]},
             "annotation that is no object of JSON: boxes.json annotation number 9",
@@ -379,13 +401,21 @@ def test_a_missing_picture_is_named_with_what_may_be_meant(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize(
+    "name", ["x" * 300 + ".png", "data:image/png;base64," + "A" * 5000, "sub/../../8.png"]
+)
+def test_names_that_no_file_has_are_named(tmp_path: Path, name: str) -> None:
+    data = one_file(tmp_path, images=[*IMAGES, {"id": 8, "file_name": name, **SIZE}])
+    assert "has a problem: picture that does not exist: " in error(data, tmp_path)
+
+
 def test_the_same_picture_in_two_parts_is_named(tmp_path: Path) -> None:
     write_pictures(tmp_path / "images")
     write(tmp_path / "train.json", whole())
     write(tmp_path / "val.json", whole(images=IMAGES[:2], annotations=BOXES[:2]))
     said = lines(f"coco:{tmp_path}", tmp_path)
-    what = "pictures in two parts, so that scores on them are no validation"
-    assert f"{what} (2): 0.png (train, val), 1.png (train, val)" in said
+    same = "0.png (train) = 0.png (val), 1.png (train) = 1.png (val)"
+    assert f"2 pictures are in two parts: {same}; scores on them are not validation" in said
 
 
 def test_a_validation_file_without_annotations_is_refused_as_is_one_without_pictures(tmp_path: Path) -> None:

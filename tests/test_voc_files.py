@@ -150,6 +150,30 @@ def test_lists_of_classes_count_where_there_are_no_others(tmp_path: Path) -> Non
     assert found(folder_of(tmp_path / "both", {**lists, **more}), tmp_path).parts["val"] == 1
 
 
+def test_the_lists_of_a_class_named_train_are_no_parts(tmp_path: Path) -> None:
+    """Pascal VOC has one: train_val.txt says in which pictures of val a train is."""
+    lists = {
+        "train": listing(*range(4)),
+        "val": listing(4, 5),
+        "test": listing(6, 7),
+        "trainval": listing(*range(6)),
+        "train_train": listing(*range(4), form="{} -1\n"),
+        "train_val": listing(4, 5, form="{} -1\n"),
+        "train_trainval": listing(*range(6), form="{} -1\n"),
+    }
+    assert tuple(found(folder_of(tmp_path / "all", lists), tmp_path).parts.values()) == (4, 2, 2)
+    of_classes = {name: text for name, text in lists.items() if name.startswith("train_")}
+    summary = found(folder_of(tmp_path / "class", of_classes), tmp_path)
+    assert (summary.parts["val"], summary.parts["train"] + summary.parts["test"]) == (2, 4)
+
+
+def test_a_name_that_a_list_has_twice_is_read_once_and_said(tmp_path: Path) -> None:
+    lists = {"train": listing(*range(6)) + "000003.jpg\n000004\n", "val": listing(6, 7)}
+    summary = found(folder_of(tmp_path / "voc", lists), tmp_path)
+    assert "left out, name that a list has twice: 2 (train.txt 000003, train.txt 000004)" in list(summary)
+    assert summary.parts["train"] + summary.parts["test"] == 6
+
+
 def test_lists_may_lie_in_imagesets_itself_and_in_any_case(tmp_path: Path) -> None:
     lists = {"train": listing(*range(6)), "val": listing(6, 7)}
     for sets in ("ImageSets", "imagesets/main"):
@@ -197,8 +221,9 @@ def test_files_in_no_list_and_pictures_without_files_are_counted(tmp_path: Path)
 
 def test_a_picture_in_two_lists_is_named(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "voc", {"train": listing(*range(6)), "val": listing(5, 6, 7)})
-    what = "pictures in two parts, so that scores on them are no validation"
-    assert f"{what}: 000005.png (train, val)" in list(found(data, tmp_path))
+    same = "000005.png (train) = 000005.png (val)"
+    said = list(found(data, tmp_path))
+    assert f"1 pictures are in two parts: {same}; scores on them are not validation" in said
 
 
 @pytest.mark.parametrize(

@@ -90,8 +90,8 @@ class _CocoFile:
         """By the key of their id, each once."""
         found: dict[str, Content] = {}
         for number, image in enumerate(self.content["images"], start=1):
-            key, name = _text(image, "id"), _text(image, "file_name")
-            if not key or not name:
+            key, name = _text(image, "id"), image.get("file_name") if isinstance(image, dict) else None
+            if not key or not isinstance(name, str) or not name.strip():
                 self.findings.add_problem(
                     "image without an id and a file_name", f"{self.label} image number {number}"
                 )

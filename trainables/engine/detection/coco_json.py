@@ -117,8 +117,10 @@ def outline_corners(segmentation: Any) -> Corners | None:
     if not isinstance(segmentation, list) or not segmentation:
         return None
     polygons = segmentation if isinstance(segmentation[0], list) else [segmentation]
-    numbers = [value for polygon in polygons if isinstance(polygon, list) for value in polygon]
-    if not numbers or not all(map(is_finite, numbers)) or any(len(polygon) % 2 for polygon in polygons):
+    if not all(isinstance(polygon, list) and len(polygon) % 2 == 0 for polygon in polygons):
+        return None
+    numbers = [value for polygon in polygons for value in polygon]
+    if not numbers or not all(map(is_finite, numbers)):
         return None
     across, down = numbers[::2], numbers[1::2]
     return float(min(across)), float(min(down)), float(max(across)), float(max(down))
@@ -127,9 +129,11 @@ def outline_corners(segmentation: Any) -> Corners | None:
 def _mask_corners(mask: Content) -> Corners | None:
     from faster_coco_eval.core.mask import frPyObjects, toBbox
 
+    size, counts = mask.get("size"), mask.get("counts")
+    if not isinstance(size, list) or len(size) != 2 or not all(map(is_positive, size)):
+        return None  # the library would divide by 0, which ends the process
     try:
-        height, width = mask["size"]
-        encoded = frPyObjects(mask, height, width) if isinstance(mask["counts"], list) else mask
+        encoded = frPyObjects(mask, *size) if isinstance(counts, list) else mask
         return box_corners(toBbox(encoded).reshape(-1).tolist())
     except Exception:  # a C library on what anybody wrote: whatever it raises, this is no mask
         return None

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from trainables.engine.detection.findings import Findings
+from trainables.engine.detection.picture_files import is_file
 from trainables.engine.images.folder_names import PARTS, Part, is_never_data, part_in, part_of
 
 _ANNOTATION_FOLDERS = {"annotations", "annotation", "labels", "json"}
@@ -115,7 +116,7 @@ def picture_paths(
     """
     folders = _folders(file, part, root) if given is None else [given, *_subfolders(given, part)]
     tried = names[:: max(1, len(names) // _TRIED)]
-    counts = {folder: sum(_located(folder, name).is_file() for name in tried) for folder in folders}
+    counts = {folder: sum(is_file(_located(folder, name)) for name in tried) for folder in folders}
     best = max(folders, key=lambda folder: (counts[folder], folder.name.lower() in file.stem.lower()))
     if tried and not counts[best]:
         looked = ", ".join(map(str, folders))
@@ -151,8 +152,6 @@ def _subfolders(top: Path, part: Part | None) -> Iterable[Path]:
 
 def _located(folder: Path, name: str) -> Path:
     """The file, by the whole name or, where that leads nowhere, by its last part."""
-    path = folder / name
-    if path.is_file():
-        return path
     posix = PurePosixPath(name.replace("\\", "/"))
-    return next((found for found in (folder / posix, folder / posix.name) if found.is_file()), folder / posix)
+    paths = (folder / name, folder / posix, folder / posix.name)
+    return next(filter(is_file, paths), folder / posix)

@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trainables.atomic_write import replacing
 from trainables.engine.detection.entries import PictureEntry
 from trainables.engine.detection.findings import Findings
 from trainables.engine.images.folder_names import is_never_data
+from trainables.engine.images.reading import endings, orientation_of
+from trainables.engine.images.survey import Fact, Survey
 from trainables.nearest import meant_path
 
-_ORIENTATION = 0x0112  # of EXIF
 _IN_ONE_GO = 16  # threads: on a network disk a look at a file waits
 _HINTS = 3  # files for which a similar name is looked for
+_ACROSS = 5  # orientations from here on swap width and height
 _UNTURN = {  # what undoes Pillow's exif_transpose
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,12 +33,20 @@ _UNTURN = {  # what undoes Pillow's exif_transpose
 }
 
 
+def is_file(path: Path) -> bool:
+    """Whether it can be opened as a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:  # too long
+        return False
+
+
 def check_files(entries: Sequence[PictureEntry], findings: Findings) -> None:
     """Every picture exists, and is listed once in a part; other pictures beside them are counted."""
     paths = list(dict.fromkeys(entry.path for entry in entries))
     with ThreadPoolExecutor(_IN_ONE_GO) as pool:
         missing = [
-            path for path, is_there in zip(paths, pool.map(Path.is_file, paths), strict=True) if not is_there
+            path for path, is_there in zip(paths, pool.map(is_file, paths), strict=True) if not is_there
         ]
     for number, path in enumerate(missing):
         findings.add_problem("picture that does not exist", f"{path}{_hint(path) if number < _HINTS else ''}")
@@ -45,7 +54,9 @@ def check_files(entries: Sequence[PictureEntry], findings: Findings) -> None:
     for entry in entries:
         by_path[entry.path].append(entry)
     for same in by_path.values():
-        _compare_places(same, findings)
+        if len(same) > len({entry.part for entry in same}):
+            where = " and ".join(entry.where for entry in same[:3])
+            findings.add_problem("picture that is listed more than once", f"{where} ({same[0].name})")
     if not missing:
         _count_others(set(by_path), findings)
 
@@ -58,24 +69,10 @@ def _hint(path: Path) -> str:
     return f"; did you mean {found}?" if found else meant_path(path)
 
 
-def _compare_places(same: Sequence[PictureEntry], findings: Findings) -> None:
-    parts = {entry.part: entry for entry in same}
-    if len(same) > len(parts):
-        where = " and ".join(entry.where for entry in same[:3])
-        findings.add_problem("picture that is listed more than once", f"{where} ({same[0].name})")
-    elif len(parts) > 1:
-        findings.add_note(
-            "parts",
-            "pictures in two parts, so that scores on them are no validation",
-            f"{same[0].name} ({', '.join(parts)})",
-        )
-
-
 def _count_others(known: set[Path], findings: Findings) -> None:
-    endings = Image.registered_extensions()
     for folder in sorted({path.parent for path in known}):
         for path in sorted(folder.iterdir()):
-            if path not in known and path.suffix.lower() in endings and not is_never_data(path.name):
+            if path not in known and path.suffix.lower() in endings() and not is_never_data(path.name):
                 findings.leave_out("picture without annotations", path.name)
 
 
@@ -98,7 +95,7 @@ class Header:
 
     @property
     def upright_px(self) -> tuple[int, int]:
-        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+        return (self.height, self.width) if self.orientation >= _ACROSS else (self.width, self.height)
 
     def fit(self, size_px: tuple[float, float]) -> tuple[Fit, bool]:
         """How a recorded size is meant, and whether the picture was resized since, all sides alike."""
@@ -124,8 +121,23 @@ def _is_resized(recorded: tuple[float, float], real: tuple[int, int]) -> bool:
     return abs(larger[1] * smaller[0] / larger[0] - smaller[1]) <= 1
 
 
+def headers_of(paths: Sequence[Path], survey: Survey | None) -> list[Header]:
+    """Of all files, without decoding them: a survey has most, and the others are opened."""
+    if survey is None:
+        return read_headers(paths)
+    headers = [Header(width, height, 1) if width else Header() for width, height in survey.sizes_px.tolist()]
+    facts = survey.records["facts"]
+    is_open = (facts & int(Fact.SEEN) == 0) | (
+        facts & int(Fact.TURNED) > 0
+    )  # which way, a survey does not say
+    rows = np.flatnonzero(is_open).tolist()
+    for row, header in zip(rows, read_headers([paths[row] for row in rows]), strict=True):
+        headers[row] = header if header.width else headers[row]
+    return headers
+
+
 def read_headers(paths: Sequence[Path]) -> list[Header]:
-    """Of each picture, without decoding it."""
+    """Of each file, 0.1 ms long."""
     with ThreadPoolExecutor(_IN_ONE_GO) as pool:
         return list(pool.map(_header, paths))
 
@@ -133,23 +145,13 @@ def read_headers(paths: Sequence[Path]) -> list[Header]:
 def _header(path: Path) -> Header:
     try:
         with Image.open(path) as picture:
-            is_late = picture.format == "PNG" and "exif" not in picture.info  # getexif would decode it all
-            orientation = 1 if is_late else picture.getexif().get(_ORIENTATION, 1)
-            return Header(*picture.size, orientation if orientation in _UNTURN else 1)
+            width, height = picture.size
+            orientation = orientation_of(picture)
+            if picture.format == "TIFF" and orientation >= _ACROSS:  # whose size is the upright one
+                width, height = height, width
+            return Header(width, height, orientation)
     except Exception:  # Pillow raises of everything for broken files; decoding will say what
         return Header()
-
-
-def keep_headers(headers: Sequence[Header], path: Path) -> None:
-    """Write them, for other processes of the node."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(
-            file, np.array([(h.width, h.height, h.orientation) for h in headers], np.int32).reshape(-1, 3)
-        )
-
-
-def kept_headers(path: Path) -> list[Header]:
-    return [Header(*row) for row in np.load(path).tolist()]
 
 
 def unturn(picture: Image.Image, header: Header) -> Image.Image:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from trainables.engine.detection.entries import PictureEntry
 from trainables.engine.detection.findings import Findings
@@ -29,8 +29,7 @@ class SizedPictures:
     unturned: Mapping[int, Header]
 
     def placed(self, picture: Image.Image, index: int) -> Image.Image:
-        """A decoded picture as its boxes see it: upright, or as it is stored."""
-        ImageOps.exif_transpose(picture, in_place=True)
+        """An upright picture as its boxes see it: upright too, or as it is stored."""
         return unturn(picture, self.unturned[index]) if index in self.unturned else picture
 
     @property
@@ -40,7 +39,10 @@ class SizedPictures:
 
 
 def hold_against_files(
-    entries: Sequence[PictureEntry], headers: Sequence[Header], findings: Findings
+    entries: Sequence[PictureEntry],
+    headers: Sequence[Header],
+    unreadable: Mapping[int, str],
+    findings: Findings,
 ) -> SizedPictures:
     """Give each picture a size, and find those whose recorded size is not that of their file.
 
@@ -48,6 +50,9 @@ def hold_against_files(
     the one that EXIF turns it to, means boxes on the stored pixels. A picture whose sides both changed by one
     factor was resized since: its boxes hold, as shares. Any other is left out, unless over 1 % would be or
     cannot be read: that is a problem.
+
+    Args:
+        unreadable: What to say of pictures that cannot be read, by number.
     """
     sized, unusable, unturned = [], {}, {}
     for index, (entry, header) in enumerate(zip(entries, headers, strict=True)):
@@ -61,13 +66,8 @@ def hold_against_files(
         elif fit is Fit.STORED:
             unturned[index] = header
         _note(entry, fit, is_resized, findings)
-    unreadable = [
-        entry
-        for entry, header in zip(entries, headers, strict=True)
-        if not header.width and entry.path.is_file()
-    ]
-    _count_unusable(len(entries), list(unusable.values()), unreadable, findings)
-    return SizedPictures(sized, unusable, unturned)
+    _count_unusable(len(entries), list(unusable.values()), list(unreadable.values()), findings)
+    return SizedPictures(sized, {**unreadable, **unusable}, unturned)
 
 
 def _with_own_size(entry: PictureEntry, header: Header, findings: Findings) -> PictureEntry:
@@ -78,7 +78,7 @@ def _with_own_size(entry: PictureEntry, header: Header, findings: Findings) -> P
 
 def _note(entry: PictureEntry, fit: Fit, is_resized: bool, findings: Findings) -> None:
     if fit is Fit.STORED:
-        what = "pictures that EXIF turns, but not their boxes; both are taken unturned"
+        what = "pictures that EXIF turns, but not their boxes; they are turned back"
         findings.add_note("sizes", what, entry.name)
     elif fit is Fit.UNDECIDED:
         what = "pictures that EXIF turns, whose size does not tell whether their boxes are; taken as turned"
@@ -94,12 +94,12 @@ def _contradiction(entry: PictureEntry, header: Header) -> str:
 
 
 def _count_unusable(
-    num_pictures: int, contradictions: Sequence[str], unreadable: Sequence[PictureEntry], findings: Findings
+    num_pictures: int, contradictions: Sequence[str], unreadable: Sequence[str], findings: Findings
 ) -> None:
     is_too_many = len(contradictions) + len(unreadable) > _MAX_UNUSABLE_SHARE * num_pictures
     for what, places in (
         ("picture of another size than recorded", contradictions),
-        ("picture that cannot be read", [str(entry.path) for entry in unreadable]),
+        ("picture that cannot be read", unreadable),
     ):
         for where in places:
             if is_too_many:

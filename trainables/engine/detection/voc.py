@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from xml.etree import ElementTree
 
-from PIL import Image
-
 from trainables.engine.detection.entries import Category, ObjectEntry, PictureEntry
 from trainables.engine.detection.findings import Findings
 from trainables.engine.detection.voc_lists import read_lists
 from trainables.engine.images.folder_names import Part, is_never_data, part_of
+from trainables.engine.images.reading import endings
 from trainables.nearest import meant_path
 
 _ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml")
@@ -113,11 +112,10 @@ class _Pictures:
 
     @classmethod
     def of(cls, folders: Sequence[Path]) -> _Pictures:
-        endings = Image.registered_extensions()
         by_name: dict[str, Path] = {}
         by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in (path for folder in folders for path in sorted(folder.iterdir())):
-            if path.suffix.lower() in endings and not is_never_data(path.name) and path.name not in by_name:
+            if path.suffix.lower() in endings() and not is_never_data(path.name) and path.name not in by_name:
                 by_name[path.name] = path
                 by_stem[path.stem].append(path)
         return cls(by_name, by_stem)

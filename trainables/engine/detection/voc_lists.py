@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
-from PIL import Image
-
 from trainables.engine.detection.findings import Findings
 from trainables.engine.images.folder_names import PARTS, Part, is_never_data, part_of
+from trainables.engine.images.reading import endings
 
-_TRAINVAL = re.compile(r"train[-_ ]?val", re.IGNORECASE)
+_TRAINVAL = ("trainval", "trainvalid", "train-val", "train+val")  # train_val may be of the class "train"
 _COLUMN = re.compile(r"\s+[-+]?[01]$")  # of a list for one class: it is there, it is not, it is difficult
 
 
@@ -76,8 +75,10 @@ def _of_parts(paths: Iterable[Path]) -> dict[str, list[Path]]:
     """Lists of train, val, test and trainval."""
     found: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        if _TRAINVAL.match(path.stem) or part_of(path.stem):
-            found["trainval" if _TRAINVAL.match(path.stem) else str(part_of(path.stem))].append(path)
+        if path.stem.lower() in _TRAINVAL:
+            found["trainval"].append(path)
+        elif part := part_of(path.stem):
+            found[part].append(path)
     return found
 
 
@@ -85,9 +86,9 @@ def _of_classes(paths: Iterable[Path]) -> dict[str, list[Path]]:
     """The same of lists for single classes: `dog_train.txt` and `cat_train.txt` have train between them."""
     found: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        last = path.stem.rpartition("_")[2]
+        last = path.stem.lower().rpartition("_")[2]
         if "_" in path.stem and (part := part_of(last)):
-            found["trainval" if _TRAINVAL.match(last) else part].append(path)
+            found["trainval" if last in _TRAINVAL else part].append(path)
     return found
 
 
@@ -111,6 +112,9 @@ def _stems(path: Path, known: Mapping[str, None], is_test: bool, findings: Findi
         what = f"{path.name} lists {len(missing)} pictures without XML files; they are left out"
         findings.add_note("parts", f"{what}, and a test part is split off")
         return []
+    for stem, count in Counter(found[line] for line in lines).items():
+        for _ in range(count - 1 if stem else 0):
+            findings.leave_out("name that a list has twice", f"{path.name} {stem}")
     for line in missing:
         findings.add_problem("name in a list without an XML file of that name", f"{path.name} {line}")
     return [stem for line in lines if (stem := found[line]) is not None]
@@ -121,7 +125,7 @@ def _stem(line: str, known: Mapping[str, None]) -> str | None:
     for name in (line, _COLUMN.sub("", line).strip()):
         last = PureWindowsPath(name).name  # takes both kinds of slash
         stem, _, ending = last.rpartition(".")
-        is_ending = f".{ending.lower()}" in {".xml", *Image.registered_extensions()}
+        is_ending = f".{ending.lower()}" in {".xml", *endings()}
         candidates: tuple[str, ...] = (name, last, stem) if is_ending else (name, last)
         if found := next((candidate for candidate in candidates if candidate in known), None):
             return found
