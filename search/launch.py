@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console as RichConsole
 
@@ -28,6 +29,7 @@ from search.preflight.local import examining, report_of
 from search.preflight.order import auto_precision_of, problems_of
 from search.report.console import ConsoleView
 from search.report.foretold import Foretold
+from search.report.preflight import print_data
 from search.report.unwritten import Unwritten
 from search.run import Run
 from search.run.keeping import Keeper
@@ -129,7 +131,7 @@ def _launched(
         else:
             space = replace(space, resources=fitted(space.resources, session))
         _announce(session, how, output)
-        _record_settings(ledger, space, how)
+        _record_settings(ledger, space, how, data=_data_of(found))
         known_w = _known_watts(ledger, space)
         metering, missing = start_metering(space, is_local=how.address is None, known_w=known_w)
         if missing:
@@ -192,6 +194,8 @@ def _examined_nodes(order: Order) -> list[Report]:
 def _check_reports(reports: list[Report], output: RichConsole) -> None:
     if problems := problems_of(reports):
         raise PreflightError(problems)
+    for data in {tuple(report.data): report.data for report in reports if report.data}.values():
+        print_data(data, output)
     for note in dict.fromkeys(note for report in reports for note in report.notes):
         if not note.startswith(_KNOWN_FROM_THE_TABLES):
             output.print(f"note: {note}", style="yellow", soft_wrap=True)
@@ -209,13 +213,27 @@ def _auto_precision(space: Space, how: Launch, reports: Sequence[Report]) -> str
     return auto_precision_of(reports)
 
 
-def _record_settings(ledger: Ledger, space: Space, how: Launch) -> None:
+def _data_of(reports: list[Report]) -> dict[str, Any] | list[str] | None:
+    """What was found in the data, as the first node says it: a summary, notes, or nothing."""
+    for report in reports:
+        if report.data:
+            return report.data.to_dict()
+        if notes := [note.removeprefix("data: ") for note in report.notes if note.startswith("data: ")]:
+            return notes
+    return None
+
+
+def _record_settings(
+    ledger: Ledger, space: Space, how: Launch, *, data: dict[str, Any] | list[str] | None
+) -> None:
+    """Write what the run is and runs on, and what is known of its data, if only from an earlier session."""
     if not ledger.has_run:
         ledger.begin()
         ledger.lock()
     with ledger.writing(ledger.space_file.name):
         dump_space(space, ledger.space_file)
-    ledger.write_json("environment.json", describe_environment(how.command))
+    known = data or ledger.environment().get("data")
+    ledger.write_json("environment.json", {**describe_environment(how.command), "data": known})
 
 
 def _known_watts(ledger: Ledger, space: Space) -> dict[str, dict[str, float]]:

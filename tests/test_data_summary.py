@@ -25,7 +25,7 @@ def test_a_summary_is_the_list_of_its_lines():
     assert list(FOUND) == [
         "240 pictures of 2 classes: 118 (ants) to 122 (bees)",
         "168 train, 36 val, 36 test; val and test split off train",
-        "300 x 200 to 1024 x 768 px, median 500 x 375 (64 were measured)",
+        "sizes 300 x 200 to 1024 x 768 px, median 500 x 375 (64 were measured)",
         "left out, other ending: 4 (a.heic, b.pdf, c.txt, ...)",
         "left out, empty class: 1 (wasps)",
         "2 pictures are CMYK",
@@ -40,7 +40,7 @@ def test_what_is_not_known_has_no_line():
 
 def test_even_classes_and_sizes_are_said_once():
     even = DataSummary(num_examples=4, classes={"a": 2, "b": 2}, sizes_px=((8, 6),) * 3)
-    assert list(even) == ["4 pictures of 2 classes, 2 of each", "all of 8 x 6 px"]
+    assert list(even) == ["4 pictures of 2 classes, 2 of each", "all 8 x 6 px"]
 
 
 def test_classes_of_boxes_are_counted_in_objects():

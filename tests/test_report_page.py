@@ -35,7 +35,7 @@ def page(run: Run) -> Page:
 def test_every_trial_and_every_section_stands_in_the_page(run: Run, page: Page) -> None:
     assert all(trial_id in page.text for trial_id in run.history.trials)
     assert [attributes["id"] for attributes in page.of("section")] == [
-        *("summary", "winner", "trials", "history", "parameters", "energy", "trust"),
+        *("summary", "winner", "data", "trials", "history", "parameters", "energy", "trust"),
         *("failures", "environment", "commands"),
     ]
 

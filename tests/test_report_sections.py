@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,17 @@ from search.forecast import Forecast, Span
 from search.ledger import Ledger
 from search.ledger.history import TrialRecord
 from search.report.gain import gain_sentence
+from search.report.page.data import data_section
 from search.report.page.edges import beyond, edge_of, edge_sentence
 from search.report.page.facts import Facts, read_facts
-from search.report.page.parts import Table
+from search.report.page.parts import Pairs, Points, Table
 from search.report.page.verdict import advice, trust_sentence, verdict
 from search.report.page.writing import sections_of
 from search.run import Run
 from search.run.in_process import execute_here
 from search.space import Choice, Integer, Normal, Real, dump_space
 from search.trust import Correlation, RungTrust
+from trainables.data_summary import DataSummary, LeftOut
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,31 @@ def rung_trust(value: float, low: float, high: float) -> RungTrust:
     return RungTrust(
         rung=0, num_trials=9, num_audited=1, overall=Correlation(value, low, high), better_half=None
     )
+
+
+def test_the_page_says_what_was_found_in_the_data(run: Run) -> None:
+    found = DataSummary(
+        num_examples=3,
+        classes={"cat": 1, "dog": 2},
+        parts={"train": 1, "val": 1, "test": 1},
+        left_out=(LeftOut(reason="dead link", count=1, names=("cat/a.jpg",)),),
+    )
+    facts = read_facts(run.ledger.folder)
+    seen = data_section(replace(facts, environment={"data": json.loads(json.dumps(found.to_dict()))}))
+    pairs, _, points, table = seen.parts
+    assert isinstance(pairs, Pairs)
+    assert isinstance(points, Points)
+    assert isinstance(table, Table)
+    assert list(pairs.pairs) == [
+        ("found", "3 pictures of 2 classes: 1 (cat) to 2 (dog)"),
+        ("parts", "1 train, 1 val, 1 test"),
+    ]
+    assert list(points.points) == ["left out, dead link: 1 (cat/a.jpg)"]
+    assert [[cell.text for cell in row] for row in table.rows] == [["dog", "2"], ["cat", "1"]]
+    noted = data_section(replace(facts, environment={"data": ["80 pairs of 40 sources"]}))
+    assert noted.parts == [Points(points=["80 pairs of 40 sources"])]
+    unseen = data_section(replace(facts, environment={}))
+    assert "was not looked at before this run" in unseen.parts[0].text
 
 
 @pytest.mark.parametrize(

@@ -78,25 +78,25 @@ class DataSummary(Sequence[str]):
         return asdict(self)
 
     @property
-    def lines(self) -> list[str]:
-        """Everything, a sentence a line."""
-        return [
-            self._counts(),
-            *([self._parts()] if self.parts else []),
-            *([self._sizes()] if self.sizes_px else []),
-            *map(str, self.left_out),
-            *self.notes,
-        ]
+    def found(self) -> list[str]:
+        """Counts, parts and sizes, a line each."""
+        parts = [self._parts()] if self.parts else []
+        return [self._counts(), *parts, *([self._sizes()] if self.sizes_px else [])]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is left out and whatever else should be known, a line each."""
+        return [*map(str, self.left_out), *self.notes]
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return len(self.found) + len(self.warnings)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[str]: ...
     def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        return self.lines[index]
+        return [*self.found, *self.warnings][index]
 
     def _counts(self) -> str:
         text = f"{self.num_examples} {self.unit}"
@@ -117,6 +117,6 @@ class DataSummary(Sequence[str]):
         measured = "" if self.num_sized is None else f" ({self.num_sized} were measured)"
         sizes = [f"{width} x {height}" for width, height in self.sizes_px]
         if len(set(sizes)) == 1:
-            return f"all of {sizes[0]} px{measured}"
+            return f"all {sizes[0]} px{measured}"
         smallest, median, largest = sizes
-        return f"{smallest} to {largest} px, median {median}{measured}"
+        return f"sizes {smallest} to {largest} px, median {median}{measured}"

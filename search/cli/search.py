@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,7 @@ def main(options: argparse.Namespace) -> int:
     """Run the search and give the exit status."""
     from search.report.console import open_console
     from search.report.plan import print_plan
+    from search.report.preflight import print_data
     from search.sampling.designs import designed
     from search.searching import default_hparams, known_trials
     from search.space import SPACES, load_space
@@ -122,8 +124,10 @@ def main(options: argparse.Namespace) -> int:
     known = known_trials(space, output)
     proposals = designed(space, default_hparams(space))
     if options.dry_run:
+        data = _data_of(space, options)
         told = _foretold(space, known, options, output)
         print_plan(space, proposals, output, told)
+        print_data(data, output)
         if options.json:
             print_answer({"forecast": told and told.to_dict()})
         return 0
@@ -138,6 +142,21 @@ def _foretold(
     from search.searching import default_hparams, sampler_maker
 
     return foretold(space, default_hparams(space), options.results, sampler_maker(known), output)
+
+
+def _data_of(space: Space, options: argparse.Namespace) -> Sequence[str]:
+    """What there is in the data; nothing for a script, which reads its own."""
+    from search.cluster.session import offer_worker_env
+    from search.preflight.local import data_of
+    from search.searching import default_hparams
+    from search.trial.task import task_for
+    from trainables.load import command_of
+
+    if command_of(space.trainable):
+        return ()
+    offer_worker_env()
+    hparams, folder = default_hparams(space), options.results.absolute()
+    return data_of(task_for(space, trial_id="look", hparams=hparams, seed=space.seed, folder=folder))
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:

@@ -231,6 +231,14 @@ class Ledger:
         """Replace a JSON file atomically."""
         self.write_text(name, json.dumps(content, indent=2) + "\n")
 
+    def environment(self) -> dict[str, Any]:
+        """What environment.json says of the last session; empty where it is not there or is torn."""
+        try:
+            content = json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
     def write_text(self, name: str, text: str) -> None:
         """Replace a file of the run's folder atomically.
 

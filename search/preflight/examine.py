@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from search.energy import meter_for, visible_gpus
@@ -13,8 +14,9 @@ from search.preflight.machine import free_disk_gib, free_memory_gib, nearest_fol
 from search.preflight.order import Order, Problem, Report, WeightRow
 from search.preflight.trying import tried
 from search.preflight.versions import unmet
-from search.trial.task import cache_folder
+from search.trial.task import TrialTask, cache_folder
 from trainables.contract import DataError, Trainable, WeightFile, WeightsError
+from trainables.data_summary import DataSummary
 from trainables.load import load_trainable, title_of
 from trainables.weights import damage, fetch, folder_of, locate, remedy
 
@@ -27,6 +29,7 @@ class _Found:
     notes: list[str] = field(default_factory=list)
     rows: list[WeightRow] = field(default_factory=list)
     auto_precision: str = ""
+    data: DataSummary | None = None
 
     def problem(self, what: str, remedy: str) -> None:
         problem = Problem(what=what, remedy=remedy)
@@ -57,6 +60,7 @@ def examine(order: Order) -> Report:
         notes=tuple(found.notes),
         weights=tuple(found.rows),
         auto_precision=found.auto_precision,
+        data=found.data,
         seconds=time.monotonic() - started_s,
     )
 
@@ -120,11 +124,25 @@ def _row(model: str, file: WeightFile, *, is_there: bool) -> WeightRow:
 
 def _look_at_data(order: Order, trainable: Trainable, found: _Found) -> None:
     try:
-        found.notes += [f"data: {note}" for note in trainable.check_data(order.task.env())]
+        said = trainable.check_data(order.task.env())
     except DataError as error:
         found.problem(f"data: {error}", "or name other data in search.data")
     except Exception as error:  # a user's own code, or a library's on damaged files
         found.problem(f"data: {type(error).__name__}: {error}", "see that search.data can be read")
+    else:
+        if isinstance(said, DataSummary):
+            found.data = said
+        else:
+            found.notes += [f"data: {note}" for note in said]
+
+
+def look_at_data(task: TrialTask) -> Sequence[str]:
+    """What there is in the data of a trial: a `DataSummary`, or notes.
+
+    Raises:
+        DataError: It cannot be used.
+    """
+    return load_trainable(task.trainable).check_data(task.env())
 
 
 def _look_at_folders(order: Order, found: _Found) -> None:

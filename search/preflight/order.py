@@ -12,6 +12,7 @@ from search.preflight.points import points_of
 from search.preflight.versions import requirements
 from search.space import Space
 from search.trial.task import TrialTask, task_for
+from trainables.data_summary import DataSummary
 from trainables.load import load_trainable
 
 
@@ -103,6 +104,7 @@ class Report:
     Attributes:
         auto_precision: What the precision "auto" would mean on its CPU, with the reason; empty without a
             choice.
+        data: What the data source holds; None where the trainable gives notes, or nothing.
     """
 
     node: str = field(default_factory=platform.node)
@@ -110,6 +112,7 @@ class Report:
     notes: tuple[str, ...] = ()
     weights: tuple[WeightRow, ...] = ()
     auto_precision: str = ""
+    data: DataSummary | None = None
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 
 from search.preflight import Report, WeightRow
+from trainables.data_summary import DataSummary
 
 _SOURCES = {
     "none": "none: random",
@@ -25,8 +26,20 @@ def print_reports(reports: Sequence[Report], output: RichConsole) -> None:
         output.print(f"looked at in {report.seconds:.1f} s{node}", style="dim")
         if report.weights:
             output.print(_weights(report.weights))
+        if report.data:
+            print_data(report.data, output)
         for note in report.notes:
             output.print(f"note: {note}", style="yellow", soft_wrap=True)
+
+
+def print_data(data: Sequence[str], output: RichConsole) -> None:
+    """Print what a data source holds; what is left out, and what else should be known, stands out."""
+    notes = data
+    if isinstance(data, DataSummary):
+        output.print(f"data: {'; '.join(data.found)}", soft_wrap=True, highlight=False, markup=False)
+        notes = data.warnings
+    for line in notes:
+        output.print(f"note: data: {line}", style="yellow", soft_wrap=True, markup=False)
 
 
 def _weights(rows: Sequence[WeightRow]) -> Table:

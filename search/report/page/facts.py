@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -152,13 +151,12 @@ def read_facts(folder: Path) -> Facts:
     space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
     events = ledger.events()
     history = History(events)
-    environment = ledger.folder / "environment.json"
     return Facts(
         ledger=ledger,
         space=space,
         history=history,
         events=events,
-        environment=json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {},
+        environment=ledger.environment(),
         promotion=_promotion(ledger, space, history),
     )
 

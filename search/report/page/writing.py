@@ -12,6 +12,7 @@ from search.ledger.journal import StorageError, unwritten
 from search.report.chart import Chart
 from search.report.page.compare import comparison
 from search.report.page.course import course_section
+from search.report.page.data import data_section
 from search.report.page.facts import Facts, read_facts
 from search.report.page.failures import failures_section
 from search.report.page.joules import joules_section
@@ -28,7 +29,8 @@ from trainables.atomic_write import replacing
 PAGE, PLOTS = "report.html", "plots"
 
 _SECTIONS: tuple[Callable[[Facts], Section], ...] = (
-    *(overview, winner_section, trial_section, course_section, parameters_section, joules_section),
+    *(overview, winner_section, data_section, trial_section, course_section, parameters_section),
+    *(joules_section,),
     *(trust_section, failures_section, environment_section, commands_section),
 )
 

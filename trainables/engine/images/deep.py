@@ -8,15 +8,14 @@ never by that of one picture: a dark picture stays darker than a bright one.
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import tifffile
-import torch
 from PIL import Image
-from torchvision.io import ImageReadMode, decode_image
 
 Kind = Literal["16-bit", "integer", "float"]
 KINDS: tuple[Kind, ...] = ("16-bit", "integer", "float")
@@ -146,9 +145,32 @@ def read_deep(content: bytes) -> DeepPicture:
 
 
 def _read_png(content: bytes) -> np.ndarray:
-    encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-    values: np.ndarray = decode_image(encoded, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+    """All 16 bits, where Pillow has no mode for them: their upper 8 and their lower 8, decoded apart."""
+    with Image.open(io.BytesIO(content)) as image:
+        mode = str(image.tile[0].args)
+        if mode.startswith("LA"):
+            return _grey_and_alpha(content)
+        if image.mode == "I;16":
+            return np.asarray(image)[..., None]
+    upper, lower = (_png_bytes(content, mode, order).astype(np.uint16) for order in ("B", "L"))
+    values: np.ndarray = 256 * upper + lower
     return values
+
+
+def _png_bytes(content: bytes, mode: str, order: str) -> np.ndarray:
+    """The first ("B") or the second ("L") byte of each sample: what Pillow takes for the upper one."""
+    with Image.open(io.BytesIO(content)) as image:
+        (tile,) = image.tile
+        image.tile = [tile._replace(args=mode.replace("16B", f"16{order}"))]
+        return np.asarray(image)
+
+
+def _grey_and_alpha(content: bytes) -> np.ndarray:
+    """Two samples of 16 bits are four of 8 once the header (depth, colours, its checksum) says so."""
+    header = content[12:24] + bytes([8, 6]) + content[26:29]
+    patched = content[:12] + header + zlib.crc32(header).to_bytes(4, "big") + content[33:]
+    with Image.open(io.BytesIO(patched)) as image:
+        return np.asarray(image).view(">u2").astype(np.uint16)
 
 
 def _read_tiff(content: bytes) -> DeepPicture:

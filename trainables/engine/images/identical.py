@@ -29,7 +29,7 @@ def in_two_parts(
             pairs.append(" = ".join(f"{name(row)} ({part})" for part, row in sorted(first.items())))
     if not pairs:
         return ""
-    return f"{len(pairs)} pictures are in two parts: {_listed(pairs)}; scores on them are not validation"
+    return f"pictures in two parts: {len(pairs)} ({_listed(pairs)}); scores on them are not validation"
 
 
 def in_two_classes(
@@ -41,7 +41,7 @@ def in_two_classes(
         first = {labels[row]: row for row in reversed(rows)}
         if len(first) > 1:
             pairs.append(" = ".join(name(row) for _, row in sorted(first.items())))
-    return f"{len(pairs)} pictures are in two classes: {_listed(pairs)}" if pairs else ""
+    return f"pictures in two classes: {len(pairs)} ({_listed(pairs)})" if pairs else ""
 
 
 def more_than_once(identical: Sequence[Sequence[int]], name: Callable[[int], str]) -> str:
@@ -50,7 +50,7 @@ def more_than_once(identical: Sequence[Sequence[int]], name: Callable[[int], str
         return ""
     num_copies = sum(len(rows) - 1 for rows in identical)
     pairs = [f"{name(rows[0])} = {name(rows[1])}" for rows in identical[:_NAMED]]
-    return f"{num_copies} pictures are copies of others: {_listed(pairs, len(identical))}"
+    return f"pictures that are copies of others: {num_copies} ({_listed(pairs, len(identical))})"
 
 
 def _listed(pairs: Sequence[str], count: int | None = None) -> str:

@@ -91,8 +91,11 @@ def _of_deep(content: bytes, scales: Scales) -> Image.Image:
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    turn = _TURNS.get(orientation)
-    return image if turn is None else image.transpose(turn)
+    if orientation not in _TURNS:
+        return image
+    turned = image.transpose(_TURNS[orientation])
+    turned.info.clear()  # or whoever asks its EXIF turns it once more
+    return turned
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -65,10 +65,10 @@ class Fact(IntFlag):
 
 _DEEP: dict[Kind, Fact] = dict(zip(KINDS, (Fact.SIXTEEN_BITS, Fact.INTEGERS, Fact.FLOATS), strict=True))
 _SAID = {
-    Fact.TURNED: "are turned upright, as their EXIF orientation says",
-    Fact.TRANSPARENT: "may be transparent and are laid over white",
-    Fact.INKS: "are CMYK and converted without a colour profile",
-    Fact.FRAMES: "have several frames or pages, of which the first is read",
+    Fact.TURNED: "turned upright, as their EXIF orientation says",
+    Fact.TRANSPARENT: "with transparency, laid over white",
+    Fact.INKS: "of CMYK, converted without a colour profile",
+    Fact.FRAMES: "of several frames or pages, of which the first is read",
 }
 
 
@@ -134,9 +134,9 @@ class Survey:
     def notes(self) -> list[str]:
         """What is done with pixels of an unusual kind, a sentence for each."""
         counts = {fact: int(self._has(fact).sum()) for fact in (*_SAID, *_DEEP.values())}
-        plain = [f"{counts[fact]} pictures {said}" for fact, said in _SAID.items() if counts[fact]]
+        plain = [f"pictures {said}: {counts[fact]}" for fact, said in _SAID.items() if counts[fact]]
         return plain + [
-            f"{counts[fact]} {_scaling(kind, self.scales)}" for kind, fact in _DEEP.items() if counts[fact]
+            f"{_scaling(kind, self.scales)}: {counts[fact]}" for kind, fact in _DEEP.items() if counts[fact]
         ]
 
     def _has(self, fact: Fact) -> np.ndarray:
@@ -145,15 +145,15 @@ class Survey:
 
 def _scaling(kind: Kind, scales: Scales) -> str:
     if kind not in scales.ranges:
-        return f"{kind} pictures are scaled by the white that each file declares"
+        return f"{kind} pictures, scaled by the white that each file declares"
     (low, high), (black, white) = scales.ranges[kind], scales.black_and_white(kind)
     found = f"the data's own values are {low:g} to {high:g}"
     if kind == "16-bit":
         used = (
             f"of their 16 bits {scales.used_bits} are used" if scales.used_bits < 16 else "all bits are used"
         )
-        return f"16-bit pictures are scaled to 8 bits by {white:g}: {used} ({found})"
-    return f"pictures of {kind}s are scaled to 8 bits from {black:g} to {white:g} ({found})"
+        return f"16-bit pictures, scaled to 8 bits by {white:g} as {used} ({found})"
+    return f"{kind} pictures, scaled to 8 bits from {black:g} to {white:g} ({found})"
 
 
 def survey_files(
@@ -187,11 +187,15 @@ def survey_files(
 
 
 def _kept(note: Path, num_files: int) -> np.ndarray | None:
+    """What an earlier survey found; files it could not read are looked at again."""
     try:
         records: np.ndarray = np.load(note, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return records if records.dtype == _RECORD and len(records) == num_files else None
+    if records.dtype != _RECORD or len(records) != num_files:
+        return None
+    records[records["facts"] & int(Fact.UNREADABLE) > 0] = np.zeros((), _RECORD)
+    return records
 
 
 def _stat_key(paths: Sequence[Path], names: Sequence[str]) -> str:
