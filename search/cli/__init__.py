@@ -36,11 +36,12 @@ def run(command: str, arguments: Sequence[str] | None = None) -> int:
         argcomplete.autocomplete(parser, default_completer=Offered())
     options = parser.parse_args(arguments)
     from search.cli.mistakes import MISTAKES, exit_status
+    from search.printable import printable
 
     try:
         status: int = module.main(options)
     except MISTAKES as mistake:
-        print(mistake, file=sys.stderr)
+        print(printable(str(mistake)), file=sys.stderr)
         return exit_status(mistake)
     except KeyboardInterrupt:
         print("interrupted; what was done until now is in the run's journal", file=sys.stderr)

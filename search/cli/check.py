@@ -47,20 +47,21 @@ def main(options: argparse.Namespace) -> int:
 
 def _check(ledger: Ledger, options: argparse.Namespace) -> bool:
     from search.ledger.check import check_record, repair_record
+    from search.printable import printable
 
     found = check_record(ledger)
     print(f"{ledger.folder}:")
     for line in found.whole:
-        print(f"  whole: {line}")
+        print(printable(f"  whole: {line}"))
     for line in found.notes:
-        print(f"  note: {line}")
+        print(printable(f"  note: {line}"))
     for line in found.problems:
-        print(f"  problem: {line}", file=sys.stderr)
+        print(printable(f"  problem: {line}"), file=sys.stderr)
     if found.problems and options.repair:
         for line in repair_record(ledger):
-            print(f"  repaired: {line}")
+            print(printable(f"  repaired: {line}"))
         for line in check_record(ledger).problems:
-            print(f"  still a problem: {line}", file=sys.stderr)
+            print(printable(f"  still a problem: {line}"), file=sys.stderr)
     elif found.problems:
         print(f"  to repair it, keeping a copy: python scripts/check.py {options.run} --repair")
     return not found.problems

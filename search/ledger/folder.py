@@ -19,6 +19,7 @@ from search.ledger.journal import LedgerError as LedgerError
 from search.ledger.journal_lines import Scan
 from search.ledger.lock import Lock
 from search.ledger.nearest import meant_run
+from search.printable import csv_cell
 from trainables.atomic_write import SCRATCH, is_safe_name, replacing
 
 _LEAST_KIB = 64  # journal, tables and settings of a small run, its checkpoints not among them
@@ -258,11 +259,14 @@ class Ledger:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """A table as a file holds it. None is an empty cell."""
+    """A table as a file holds it. None is an empty cell; no text is a formula."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(csv_cell, columns))
+    for row in rows:
+        if unknown := row.keys() - set(columns):
+            raise ValueError(f"a table has no columns {sorted(unknown)}")
+        writer.writerow([csv_cell(row.get(column)) for column in columns])
     return text.getvalue()
 
 

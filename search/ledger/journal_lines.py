@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from search.printable import printable
+
 SCHEMA_VERSION = 2
 
 # Characters: a page of text, or a traceback's last frames. Nine messages of 5 MB made a journal of 135 MB.
@@ -129,10 +131,13 @@ def scan(content: bytes, check: Callable[[dict[str, Any], int], None]) -> Scan:
 
 
 def bounded(value: Any) -> Any:
-    """`value` with every text in it cut at `MAX_TEXT` characters, and the cut said."""
+    """`value` with every text in it printable, and cut at `MAX_TEXT` characters with the cut said."""
     match value:
         case str() if len(value) > MAX_TEXT:
-            return f"{value[:MAX_TEXT]} ... ({len(value):,} characters; the trial's log has them all)"
+            cut = printable(value[:MAX_TEXT])
+            return f"{cut} ... ({len(value):,} characters; the trial's log has them all)"
+        case str():
+            return printable(value)
         case Mapping():
             return {key: bounded(item) for key, item in value.items()}
         case list() | tuple():
@@ -160,9 +165,9 @@ def _unsealed(line: bytes, seq: int) -> str:
 
 def _wrong_place(seq: int, expected: int) -> str:
     if seq < expected:
-        return f"stands here a second time (it is number {seq}, expected {expected})"
+        return f"stands here a second time (it was line {seq + 1})"
     missing = f"line {expected + 1} is" if seq == expected + 1 else f"lines {expected + 1} to {seq} are"
-    return f"does not follow the one before: {missing} missing (it is number {seq}, expected {expected})"
+    return f"does not follow the one before: {missing} missing (it was line {seq + 1})"
 
 
 def _is_object(line: bytes) -> bool:

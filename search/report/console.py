@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, RenderableType
 from rich.live import Live
+from rich.segment import Segment
 from rich.text import Text
 
 from search.forecast import Forecast
 from search.ledger.history import TrialRecord
+from search.printable import printable
 from search.report.live import STYLES, LiveView
 from search.report.wording import duration, energy_text, hparams_text, value_text
 from search.run import Run
@@ -28,13 +31,22 @@ def open_console(*, is_quiet: bool = False, has_json: bool = False) -> RichConso
         has_json: Standard output is for a program: what people read goes to standard error.
     """
     is_aside = is_quiet or has_json
-    make = Warnings if is_quiet else RichConsole
+    make = Warnings if is_quiet else SafeConsole
     plain: dict[str, Any] = {"highlight": False, "markup": False, "stderr": is_aside}  # a path may have a [
     console = make(**plain)
     return console if console.is_terminal else make(**plain, width=_WIDTH_OF_A_FILE)
 
 
-class Warnings(RichConsole):
+class SafeConsole(RichConsole):
+    """Passes no control character on to the terminal but its own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What is to be printed, each text in it made printable."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text), style, control)
+
+
+class Warnings(SafeConsole):
     """Prints what is marked as a warning or a failure and nothing else."""
 
     def print(self, *objects: Any, style: Any = None, **how: Any) -> None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from search.printable import csv_cell
 from search.trial.row import json_numbers
 from search.trial.saving import Notes, save_state
 from trainables.atomic_write import is_safe_name, replacing
@@ -62,11 +63,11 @@ class Finals:
 
 
 def table_text(table: Table) -> str:
-    """A table as a CSV file holds it. None is an empty cell."""
+    """A table as a CSV file holds it. None is an empty cell; no text is a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows(table.rows)
+    writer.writerow(map(csv_cell, table.columns))
+    writer.writerows(map(csv_cell, row) for row in table.rows)
     return text.getvalue()
 
 

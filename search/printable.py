@@ -1,0 +1,25 @@
+"""Text from outside (errors, class names, scripts' output), made safe for terminals and spreadsheets."""
+
+from __future__ import annotations
+
+import re
+
+# Everything that steers a terminal instead of being printed: ESC begins sequences that write the clipboard
+# (OSC 52), hide a link (OSC 8) or clear the screen, and 0x80 to 0x9f are the same in one byte. Direction
+# marks show a text in another order than it has, and half a surrogate pair cannot be encoded at all.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Spreadsheets take a cell that begins so for a formula.
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+
+
+def printable(text: str) -> str:
+    r"""`text` with what a terminal would obey written out, such as `\x1b`; line ends and tabs stay."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def csv_cell(value: object) -> object:
+    """`value` as a cell: a text that a spreadsheet would compute gets an apostrophe in front."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if _FORMULA.match(text) else text
