@@ -415,7 +415,7 @@ def test_the_same_picture_in_two_parts_is_named(tmp_path: Path) -> None:
     write(tmp_path / "val.json", whole(images=IMAGES[:2], annotations=BOXES[:2]))
     said = lines(f"coco:{tmp_path}", tmp_path)
     same = "0.png (train) = 0.png (val), 1.png (train) = 1.png (val)"
-    assert f"2 pictures are in two parts: {same}; scores on them are not validation" in said
+    assert f"pictures in two parts: 2 ({same}); scores on them are not validation" in said
 
 
 def test_a_validation_file_without_annotations_is_refused_as_is_one_without_pictures(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_the_look_before_a_run_says_what_was_found(tmp_path: Path) -> None:
     assert list(check_detection_data(env(data, tmp_path, resolution=32))) == [
         "20 pictures, 30 objects of 3 classes: 0 (cat) to 20 (dog)",
         "14 train, 3 val, 3 test; val and test split off train",
-        "all of 100 x 50 px",
+        "all 100 x 50 px",
         "classes without objects: cat",
         "classes that training has no objects of, crowds apart: cow",
         "10 crowds or difficult objects are not trained on, nor are mistakes",

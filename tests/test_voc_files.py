@@ -223,7 +223,7 @@ def test_a_picture_in_two_lists_is_named(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "voc", {"train": listing(*range(6)), "val": listing(5, 6, 7)})
     same = "000005.png (train) = 000005.png (val)"
     said = list(found(data, tmp_path))
-    assert f"1 pictures are in two parts: {same}; scores on them are not validation" in said
+    assert f"pictures in two parts: 1 ({same}); scores on them are not validation" in said
 
 
 @pytest.mark.parametrize(
