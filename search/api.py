@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from search.ledger.history import History, TrialRecord
+    from search.ledger.history import History
+    from search.ranking import Configuration
     from search.space import Space
 
 __all__ = ["Best", "Result", "open", "search"]
@@ -23,12 +24,17 @@ __all__ = ["Best", "Result", "open", "search"]
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best trial of a run: the largest budget first, then the metric.
+    """The best configuration of a run: the largest budget first, then the metric.
 
     Attributes:
+        trial_id: With repeats, the oldest of them that has a score.
         hparams: All of the trainable, those that were not searched too.
-        value: The metric at `rung`, the highest the trial has ended.
-        energy_j: Of all its attempts; None where nothing was measured.
+        value: The metric at `rung`, the highest the trial has ended; with repeats their mean.
+        epochs: Of the trial.
+        seconds: With repeats, of all of them.
+        energy_j: Of all its attempts and repeats; None where nothing was measured.
+        num_repeats: How many trials `value` is the mean of.
+        std: Their sample standard deviation; None of one.
     """
 
     trial_id: str
@@ -39,6 +45,8 @@ class Best:
     epochs: int
     seconds: float
     energy_j: float | None
+    num_repeats: int = 1
+    std: float | None = None
 
 
 class Result:
@@ -68,16 +76,30 @@ class Result:
 
     @property
     def ranked(self) -> pd.DataFrame:
-        """The rows of the trials that have a score, best first."""
+        """The rows of the trials that have a score, best first.
+
+        Where the space repeats its points: a row per configuration, as configurations.csv has them, in which
+        the metric is the repeats' mean.
+        """
+        if self._space.repeats > 1:
+            import pandas as pd
+
+            from search.tables import configuration_columns, configuration_rows
+
+            return pd.DataFrame(
+                configuration_rows(self._space, self._history),
+                columns=configuration_columns(self._space, self._history),
+            )
         return self.trials[self.trials["rank"].notna()].astype({"rank": int})
 
     @property
     def best(self) -> Best | None:
-        """The best trial; None where no trial has a score."""
-        from search.ranking import ranked
+        """The best configuration; None where no trial has a score."""
+        from search.ranking import configurations
 
-        order = ranked(self._history.trials.values(), self._space.metric, self._space.mode)
-        return _best(order[0], self._space) if order else None
+        space = self._space
+        order = configurations(self._history.trials.values(), space.metric, space.mode, repeats=space.repeats)
+        return _best(order[0], space) if order else None
 
     def report(self) -> Path:
         """Write the report, one HTML file that opens offline, and give its path.
@@ -255,17 +277,18 @@ def _said(function: Any, *arguments: Any, **options: Any) -> Any:
         raise ValueError(str(mistake)) from mistake
 
 
-def _best(trial: TrialRecord, space: Space) -> Best:
-    value, mj = trial.value(space.metric), trial.energy.total_mj
-    assert value is not None, "ranked"
-    assert trial.rung is not None, "ranked"
+def _best(configuration: Configuration, space: Space) -> Best:
+    trial = configuration.first
+    millijoules = [mj for each in configuration.trials if (mj := each.energy.total_mj) is not None]
     return Best(
         trial_id=trial.trial_id,
         hparams=dict(trial.hparams),
         metric=space.metric,
-        value=value,
-        rung=trial.rung,
+        value=configuration.mean,
+        rung=configuration.rung,
         epochs=trial.epochs,
-        seconds=trial.seconds,
-        energy_j=None if mj is None else mj / 1000,
+        seconds=sum(each.seconds for each in configuration.trials),
+        energy_j=sum(millijoules) / 1000 if len(millijoules) == len(configuration.trials) else None,
+        num_repeats=len(configuration.scored),
+        std=configuration.spread,
     )

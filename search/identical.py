@@ -12,6 +12,7 @@ from typing import Any
 
 from search.ledger.history import TrialRecord
 from search.space.parameters import is_same
+from trainables.contract import is_about_scores
 
 _LEAST_DIFFERENT = 3  # numbers: a learner at chance repeats one, and two accuracies may agree by chance
 
@@ -74,7 +75,8 @@ def _curve(trial: TrialRecord, metric: str) -> list[Scores]:
 
 
 def _is_score(name: str, metric: str) -> bool:
-    return name == metric or name.startswith("val_") or "loss" in name
+    is_score = name == metric or name.startswith("val_") or "loss" in name
+    return is_score and not is_about_scores(name)
 
 
 def _says_something(curve: list[Scores]) -> bool:

@@ -3,48 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from search.budget import Limits
 from search.ledger import LedgerError
 from search.ledger.history import History, TrialRecord
-from search.ranking import is_comparable, ranked
+from search.ranking import configurations
 from search.sampling.proposal import Proposal
 from search.space import Space
 
-_CONFIDENCE = 0.95
-_UNTESTED = ", on validation"
-PROMOTED_COLUMNS = (
-    *("rank", "trial_id", "is_default", "num_seeds", "num_failed", "val_mean"),
-    *("test_mean", "test_low", "test_high", "gain_mean", "gain_low", "gain_high", "verdict"),
-    *("seconds", "energy_j"),
-)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % Student interval; the ends are None where one value gives none."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
 
 def chosen(history: History, space: Space, *, top: int) -> list[TrialRecord]:
-    """The `top` best trials, and the default configuration to compare them with.
+    """The `top` best configurations, and the default one to compare them with.
+
+    Of repeats the oldest stands for all of its configuration, which ranks by their mean.
 
     Raises:
         LedgerError: No trial of the run has a score.
     """
-    best = ranked(history.trials.values(), space.metric, space.mode)[:top]
+    found = configurations(history.trials.values(), space.metric, space.mode, repeats=space.repeats)
+    best = [each.first for each in found[:top]]
     if not best:
         raise LedgerError("no trial of this run has a score, so there is nothing to promote")
     default = next((trial for trial in history.trials.values() if trial.origin == "default"), None)
-    return best if default is None or default in best else [*best, default]
+    if default is None or any(trial.origin == "default" for trial in best):
+        return best
+    return [*best, default]
 
 
 def fresh_seeds(seed: int, count: int) -> list[int]:
@@ -76,6 +62,7 @@ def full_training(space: Space) -> Space:
         patience=None,
         early_stop_threshold=None,
         cost=None,
+        repeats=1,  # the promotion's seeds
     )
 
 
@@ -115,107 +102,3 @@ def baseline_training(space: Space, trainable: str, default_hparams: Mapping[str
 def baseline_proposal(space: Space, seed: int) -> Proposal:
     """Its one training: what is fitted exactly has no seeds to average over."""
     return Proposal(hparams=dict(space.fixed), origin="promotion", seed=seed, source=space.trainable)
-
-
-def promoted_columns(trials: Sequence[TrialRecord]) -> list[str]:
-    """The columns of promoted.csv; a test holds them against results/README.md."""
-    hparams = [name for trial in trials for name in trial.hparams]
-    return list(dict.fromkeys((*PROMOTED_COLUMNS, *hparams)))
-
-
-def promoted_rows(
-    trials: Sequence[TrialRecord], promotion: History, space: Space, baseline: History | None = None
-) -> list[dict[str, Any]]:
-    """The rows of promoted.csv: each configuration over its seeds, the best on validation first.
-
-    The order is by validation: ordering by test would choose on the test set.
-
-    Args:
-        baseline: The run of a baseline; its row bears the name of its trainable.
-    """
-    default = next((trial.trial_id for trial in trials if trial.origin == "default"), None)
-    defaults = _scores(promotion, default, space) if default else {}
-    rows = [
-        {**_row(trial.trial_id, promotion, space, default, defaults), **trial.hparams} for trial in trials
-    ]
-    names = dict.fromkeys(run.source for run in baseline.trials.values()) if baseline else {}
-    rows += [_row(name, baseline, space, default, defaults) for name in names if baseline]
-    sign = -1 if space.mode == "max" else 1
-    rows.sort(key=lambda row: math.inf if row["val_mean"] is None else sign * row["val_mean"])
-    return [{"rank": rank, **row} for rank, row in enumerate(rows, start=1)]
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """Mean and Student interval of `values`, which must not be empty."""
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return Interval(mean, None, None)
-    from scipy import stats  # 0.5 s to import, and only promotion needs it
-
-    quantile = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1))
-    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
-    return Interval(mean, mean - half, mean + half)
-
-
-def verdict(gain: Interval) -> str:
-    """What the gain over the default says: "better", "worse", or "tie" when 0 lies inside."""
-    if gain.low is None or gain.high is None:
-        return "one seed"
-    if gain.low <= 0 <= gain.high:
-        return "tie"
-    return "better" if gain.mean > 0 else "worse"
-
-
-def _row(
-    source: str, promotion: History, space: Space, default: str | None, defaults: dict[int, float]
-) -> dict[str, Any]:
-    """One configuration over its seeds; `defaults` are the default's scores by seed."""
-    runs = [run for run in promotion.trials.values() if run.source == source]
-    has_test = _has_test(promotion)
-    done = [run for run in runs if is_comparable(run, space.metric) and (run.rows[-1].test or not has_test)]
-    scores = _scores(promotion, source, space)
-    values = [value for run in done if (value := run.value(space.metric)) is not None]
-    joules = [run.energy.total_mj for run in runs if run.energy.total_mj is not None]
-    return {
-        "trial_id": source,
-        "is_default": source == default,
-        "num_seeds": len(scores),
-        "num_failed": len(runs) - len(done),
-        "val_mean": statistics.fmean(values) if values else None,
-        **_named("test", interval(list(scores.values())) if scores and has_test else None),
-        **_gain(scores, {} if source == default else defaults, space, has_test=has_test),
-        "seconds": round(sum(run.seconds for run in runs), 3),
-        "energy_j": sum(joules) / 1000 if joules else None,
-    }
-
-
-def _gain(
-    scores: dict[int, float], defaults: dict[int, float], space: Space, *, has_test: bool
-) -> dict[str, Any]:
-    """What the scores are better by than those of the default, seed by seed."""
-    sign = 1 if space.mode == "max" else -1
-    differences = [sign * (value - defaults[seed]) for seed, value in scores.items() if seed in defaults]
-    if not differences:
-        return {**_named("gain", None), "verdict": None}
-    gain = interval(differences)
-    return {**_named("gain", gain), "verdict": verdict(gain) + ("" if has_test else _UNTESTED)}
-
-
-def _has_test(promotion: History) -> bool:
-    """Whether there is a test set: no training ends well without a score on it, if there is one."""
-    finished = [run for run in promotion.trials.values() if run.status == "finished"]
-    return not finished or any(run.rows[-1].test for run in finished)
-
-
-def _scores(promotion: History, source: str, space: Space) -> dict[int, float]:
-    """Test value by seed of one configuration's finished trainings; validation where there is no test set."""
-    runs = [run for run in promotion.trials.values() if run.source == source and run.status == "finished"]
-    if not _has_test(promotion):
-        return {run.seed: value for run in runs if (value := run.value(space.metric)) is not None}
-    name = space.metric.replace("val_", "test_", 1)
-    return {run.seed: run.rows[-1].test[name] for run in runs if run.rows[-1].test}
-
-
-def _named(prefix: str, value: Interval | None) -> dict[str, float | None]:
-    low, mean, high = (None, None, None) if value is None else (value.low, value.mean, value.high)
-    return {f"{prefix}_mean": mean, f"{prefix}_low": low, f"{prefix}_high": high}

@@ -1,32 +1,119 @@
-"""Which trial is better: the largest budget first, then the metric. Pure."""
+"""Which configuration is better: the largest budget first, then the metric. Pure."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from search.ledger.history import TrialRecord
+from search.space.parameters import identity
 from trainables.contract import Mode
 
 
-def ranked(trials: Iterable[TrialRecord], metric: str, mode: Mode) -> list[TrialRecord]:
-    """The trials that can be compared, best first.
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """One point of the space with its repeats: trials that differ in nothing but their seed.
 
-    A score from a larger budget ranks before any from a smaller one: cheap scores are noisier
-    and favour fast starters. Of equals the older comes first. Failed and diverged trials, and
-    those that ended no rung, are left out.
+    Attributes:
+        trials: All of them, in the order in which they were asked for.
+        scored: Those that can be compared, one at least.
+        rung: The highest that all of the scored ones have ended. Where a rung let one repeat pass and stopped
+            another, both are compared below it: the one that passed alone would be the luckiest.
+        values: The metric of the scored ones there.
     """
+
+    trials: tuple[TrialRecord, ...]
+    scored: tuple[TrialRecord, ...]
+    rung: int
+    values: tuple[float, ...]
+
+    @property
+    def first(self) -> TrialRecord:
+        """The repeat that stands for all: the oldest with a score, never the luckiest."""
+        return self.scored[0]
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    @property
+    def spread(self) -> float | None:
+        """Sample standard deviation over repeats; None of one."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def num_failed(self) -> int:
+        return sum(trial.status in _NO_RESULT for trial in self.trials)
+
+    @property
+    def num_open(self) -> int:
+        """Repeats that have not ended a rung, and did not fail: they wait, or were cut short."""
+        return len(self.trials) - len(self.scored) - self.num_failed
+
+    @property
+    def num_higher(self) -> int:
+        """Repeats that ended a higher rung than the one they are all compared at."""
+        return sum((trial.rung or 0) > self.rung for trial in self.scored)
+
+
+_NO_RESULT = {"failed", "diverged"}
+
+
+def configurations(
+    trials: Iterable[TrialRecord], metric: str, mode: Mode, *, repeats: int = 1
+) -> list[Configuration]:
+    """The configurations with a score, best first.
+
+    A score from a larger budget ranks before any from a smaller one: cheap scores are noisier and favour
+    fast starters. Repeats count by their mean. Of equals the older comes first. Failed and diverged trials
+    and those that ended no rung are in no mean; a configuration says how many it has.
+
+    Args:
+        repeats: The space's. With 1 each trial is a configuration of its own.
+    """
+    found = [_configuration(group, metric) for group in _groups(trials, repeats)]
     sign = 1 if mode == "max" else -1
+    return sorted(filter(None, found), key=lambda each: (-each.rung, -sign * each.mean, each.first.number))
 
-    def key(trial: TrialRecord) -> tuple[float, float, int]:
-        value = trial.value(metric)
-        assert trial.rung is not None, "is_comparable"
-        assert value is not None, "is_comparable"
-        return -trial.rung, -sign * value, trial.number
 
-    return sorted((trial for trial in trials if is_comparable(trial, metric)), key=key)
+def ranked(trials: Iterable[TrialRecord], metric: str, mode: Mode, *, repeats: int = 1) -> list[TrialRecord]:
+    """The trials that can be compared, those of the best configuration first; see `configurations`."""
+    found = configurations(trials, metric, mode, repeats=repeats)
+    return [trial for each in found for trial in each.scored]
 
 
 def is_comparable(trial: TrialRecord, metric: str) -> bool:
     """Whether the trial has a score at a rung and did not fail."""
-    is_sound = trial.status not in {"failed", "diverged"}
+    is_sound = trial.status not in _NO_RESULT
     return is_sound and trial.rung is not None and trial.value(metric) is not None
+
+
+def _groups(trials: Iterable[TrialRecord], repeats: int) -> Iterable[list[TrialRecord]]:
+    if repeats == 1:
+        return ([trial] for trial in trials)
+    groups: dict[object, list[TrialRecord]] = {}
+    for trial in trials:
+        groups.setdefault(identity(trial.hparams), []).append(trial)
+    return groups.values()
+
+
+def _configuration(trials: list[TrialRecord], metric: str) -> Configuration | None:
+    scored = [trial for trial in trials if is_comparable(trial, metric)]
+    if not scored:
+        return None
+    rung = min(trial.rung for trial in scored if trial.rung is not None)
+    values = [_value_from(trial, metric, rung) for trial in scored]
+    return Configuration(trials=tuple(trials), scored=tuple(scored), rung=rung, values=tuple(values))
+
+
+def _value_from(trial: TrialRecord, metric: str, rung: int) -> float:
+    """The metric at `rung`, or at the next one that the trial has ended: joules may jump over rungs."""
+    assert trial.rung is not None, "is_comparable"
+    if rung == trial.rung:
+        value = trial.value(metric)
+    else:
+        values = (trial.value_at(metric, each) for each in range(rung, trial.rung + 1))
+        value = next((found for found in values if found is not None), None)
+    assert value is not None, "is_comparable"
+    return value

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from made_runs import executed, made_space
 
-from search.promotion import PROMOTED_COLUMNS
 from search.tables import (
+    CONFIGURATION_COLUMNS,
     DEVICE_COLUMNS,
     ENERGY_COLUMNS,
     HISTORY_COLUMNS,
     IDENTICAL_COLUMNS,
     PARETO_COLUMNS,
+    PROMOTED_COLUMNS,
     RESERVED,
     TRUST_COLUMNS,
     trial_columns,
@@ -48,13 +49,14 @@ def test_every_column_of_the_other_tables_is_explained_in_its_order() -> None:
     assert columns_of("trust.csv") == list(TRUST_COLUMNS)
     assert columns_of("identical.csv") == list(IDENTICAL_COLUMNS)
     assert columns_of("history.csv") == list(HISTORY_COLUMNS)
+    assert columns_of("configurations.csv") == list(CONFIGURATION_COLUMNS)
     assert columns_of("promoted.csv") == list(PROMOTED_COLUMNS)
 
 
 @pytest.mark.parametrize("name", trainable_names())
 def test_no_hyperparameter_takes_the_name_of_a_column(name: str) -> None:
     fields = set(load_trainable(name).hparams.__dataclass_fields__)
-    assert not fields & (RESERVED | set(PROMOTED_COLUMNS) | set(PARETO_COLUMNS))
+    assert not fields & (RESERVED | set(PROMOTED_COLUMNS) | set(PARETO_COLUMNS) | set(CONFIGURATION_COLUMNS))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

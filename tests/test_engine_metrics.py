@@ -6,9 +6,15 @@ import math
 
 import pytest
 import torch
+from torchmetrics.functional.classification import (
+    binary_average_precision,
+    binary_f1_score,
+    binary_precision,
+)
 
 from trainables.engine.classifiers.metrics import ClassificationMetrics
 from trainables.engine.images.batches import Batch
+from trainables.engine.two_classes import guesses_of_two
 
 
 def labelled(*labels: int) -> Batch:
@@ -27,6 +33,10 @@ def test_scores_over_two_batches_are_those_over_all_examples():
             "f1_macro": (4 / 5 + 1 + 0) / 3,
             "f1_weighted": (2 * 4 / 5 + 1) / 4,
             "loss": (3 * right + wrong) / 4,
+            "accuracy_by_guessing": 2 / 4,
+            "f1_macro_by_guessing": (2 / 3) / 3,
+            "f1_weighted_by_guessing": 2 / 4 * (2 / 3),
+            "num_examples": 4,
         }
     )
 
@@ -50,3 +60,33 @@ def test_top5_accuracy_starts_at_six_classes(num_classes, has_top5):
     metrics = ClassificationMetrics(num_classes, torch.device("cpu"))
     metrics.update(torch.eye(num_classes), labelled(*range(num_classes)))
     assert ("top5_accuracy" in metrics.compute()) is has_top5
+
+
+@pytest.mark.parametrize(
+    ("labels", "num_classes"), [([0, 0, 1], 2), ([1, 1, 1, 1, 0, 2, 2], 4), ([0, 1, 2, 3, 4, 5, 6, 6], 8)]
+)
+def test_guessing_is_what_a_model_scores_that_always_says_the_commonest_class(
+    labels: list[int], num_classes: int
+) -> None:
+    metrics = ClassificationMetrics(num_classes, torch.device("cpu"))
+    counts = torch.tensor(labels).bincount(minlength=num_classes)
+    metrics.update(counts.float().expand(len(labels), -1), labelled(*labels))
+    scores = metrics.compute()
+    guessed = {name: value for name, value in scores.items() if name.endswith("_by_guessing")}
+    assert guessed == {
+        f"{name}_by_guessing": pytest.approx(scores[name])
+        for name in scores
+        if "f1" in name or "accuracy" in name
+        if not name.endswith("_by_guessing")
+    }
+    assert scores["num_examples"] == len(labels)
+
+
+def test_the_best_guess_of_two_classes_is_what_torchmetrics_scores_it() -> None:
+    labels = torch.tensor([1] * 3 + [0] * 7)
+    found = guesses_of_two(3, 10)
+    always = torch.ones(10)
+    assert found["f1_by_guessing"] == pytest.approx(float(binary_f1_score(always, labels)))
+    assert found["precision_by_guessing"] == pytest.approx(float(binary_precision(always, labels)))
+    assert found["pr_auc_by_guessing"] == pytest.approx(float(binary_average_precision(always, labels)))
+    assert (found["accuracy_by_guessing"], found["num_examples"]) == (0.7, 10.0)

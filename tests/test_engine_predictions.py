@@ -140,3 +140,12 @@ def test_a_thousand_classes_are_a_table_of_a_million_cells():
 def test_a_row_that_does_not_fit_its_columns_is_refused():
     with pytest.raises(ValueError, match=r"1 rows have not 2 cells; the first: \('ant',\)"):
         Table(columns=("label", "f1"), rows=[("ant",), ("bee", 0.5)])
+
+
+def test_each_image_brings_1_or_0_to_the_accuracy() -> None:
+    predictions = Predictions(NAMES[:2], ("70", "80", "90").__getitem__)
+    predictions.update(
+        torch.tensor([[1.0, 0], [1, 0], [0, 1]]), Batch(torch.zeros(3, 1, 1, 1), torch.tensor([0, 1, 1]))
+    )
+    table = predictions.tables()["examples"]
+    assert (table.columns, table.rows) == (("example", "accuracy"), [("70", 1.0), ("80", 0.0), ("90", 1.0)])

@@ -128,7 +128,10 @@ def test_the_table_of_queries_begins_with_the_worst() -> None:
     assert details.tables() == {}
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0], [0.9, 0.1], [1.0, 1.0]])
     details.update({"features": features}, batch_of([4, 4, 5, 5, 6], [1, 2, 1, 2, 1]))
-    (table,) = details.tables().values()
+    tables = details.tables()
+    table = tables["queries"]
+    assert tables["examples"].columns == ("example", "map", "rank_1")
+    assert tables["examples"].rows[1] == ("picture 1", 1 / 8, 0.0)
     assert [row[0] for row in table.rows] == ["picture 0", "picture 1", "picture 2", "picture 3"]
     assert table.rows[1] == ("picture 1", 1 / 8, 4, "picture 2")  # precision 0 before, 1/4 at place 4
     assert table.rows[2] == ("picture 2", pytest.approx(1 / 6), 3, "picture 1")

@@ -10,26 +10,23 @@ from made_runs import SteadyMeter, executed, fateful_space, listed, made_space
 
 from search import cli, launch
 from search.budget import Limits
+from search.intervals import Interval
 from search.ledger import Ledger, LedgerError, fresh_folder
 from search.ledger.history import History
 from search.promotion import (
-    PROMOTED_COLUMNS,
-    Interval,
     alone_on_gpus,
     baseline_proposal,
     baseline_training,
     chosen,
     fresh_seeds,
     full_training,
-    interval,
-    promoted_rows,
     proposals,
-    verdict,
 )
 from search.run import Run
 from search.run.in_process import execute_here
 from search.sampling.proposal import FixedList, Proposal
 from search.space import Space, dump_space
+from search.tables.promoted import PROMOTED_COLUMNS, promoted_rows, verdict
 from search.trial.task import task_for
 from trainables.checkpoint import load_checkpoint
 
@@ -92,8 +89,9 @@ def test_gains_are_paired_by_seed(tmp_path: Path) -> None:
     assert (best["trial_id"], best["is_default"], best["num_seeds"]) == ("trial-0001", False, 3)
     assert best["test_mean"] == pytest.approx(0.502)
     assert best["gain_mean"] == pytest.approx(0.3)
-    assert best["gain_low"] == pytest.approx(0.3)
-    assert best["verdict"] == "better"
+    reason = "none: 3 equal seeds, and what the test set adds is unknown"
+    assert (best["gain_low"], best["gain_high"], best["gain_interval"]) == (None, None, reason)
+    assert best["verdict"] == "no interval"
     assert (default["is_default"], default["gain_mean"], default["verdict"]) == (True, None, None)
 
 
@@ -106,7 +104,7 @@ def test_a_gain_is_an_improvement_where_less_is_better_too(tmp_path: Path) -> No
         trials, promotion.history, space
     )  # the default scores less, and is the best now
     assert (best["is_default"], default["gain_mean"]) == (True, pytest.approx(-0.3))
-    assert default["verdict"] == "worse"
+    assert default["verdict"] == "no interval"
 
 
 def test_joules_of_all_trainings_are_in_the_row(tmp_path: Path) -> None:
@@ -114,26 +112,20 @@ def test_joules_of_all_trainings_are_in_the_row(tmp_path: Path) -> None:
     assert [row["energy_j"] for row in rows] == [pytest.approx(0.12 * 9), pytest.approx(0.12 * 9)]
 
 
-def test_the_interval_is_students() -> None:
-    # mean 2, standard deviation 1, n 3: half-width 4.302653 / sqrt(3)
-    value = interval([1.0, 2.0, 3.0])
-    assert value.mean == 2.0
-    assert value.low == pytest.approx(2 - 2.484138, abs=1e-6)
-    assert value.high == pytest.approx(2 + 2.484138, abs=1e-6)
-    assert interval([0.5]) == Interval(0.5, None, None)
-
-
 @pytest.mark.parametrize(
-    ("gain", "says"),
+    ("gain", "num_seeds", "says"),
     [
-        (Interval(0.1, 0.05, 0.15), "better"),
-        (Interval(-0.1, -0.15, -0.05), "worse"),
-        (Interval(0.1, -0.05, 0.25), "tie"),
-        (Interval(0.1, None, None), "one seed"),
+        (Interval(mean=0.1, low=0.05, high=0.15), 3, "better"),
+        (Interval(mean=-0.1, low=-0.15, high=-0.05), 3, "worse"),
+        (Interval(mean=0.1, low=-0.05, high=0.25), 3, "tie"),
+        (Interval(mean=0.1), 1, "one seed"),
+        (Interval(mean=0.1, low=0.05, high=0.15), 1, "one seed"),
+        (Interval(mean=0.1, low=-0.05, high=0.25), 1, "tie"),
+        (Interval(mean=0.1), 3, "no interval"),
     ],
 )
-def test_a_gain_is_put_in_words(gain: Interval, says: str) -> None:
-    assert verdict(gain) == says
+def test_a_gain_is_put_in_words(gain: Interval, num_seeds: int, says: str) -> None:
+    assert verdict(gain, num_seeds) == says
 
 
 def test_fresh_seeds_differ_from_each_other_and_between_runs() -> None:

@@ -36,7 +36,10 @@ def test_rungs_that_agree_are_trusted() -> None:
     (trust,) = rung_trust(trials, "val_accuracy", "max", num_rungs=2)
     assert (trust.num_trials, trust.overall and trust.overall.value) == (10, pytest.approx(1.0))
     assert trust.better_half
-    assert trust.better_half.low == pytest.approx(1.0)
+    assert (trust.better_half.value, trust.better_half.high) == (pytest.approx(1.0), 1.0)
+    assert trust.better_half.low == pytest.approx(0.160805, abs=1e-6)  # five trials prove little
+    assert trust.overall
+    assert trust.overall.low == pytest.approx(0.963499, abs=1e-6)
     assert trust.warning is None
 
 
@@ -84,8 +87,11 @@ def test_an_interval_that_leaves_everything_open_is_said_to_tell_nothing() -> No
     trials = [trial(number, low, high) for number, (low, high) in enumerate(values)]
     (trust,) = rung_trust(trials, "val_accuracy", "max", num_rungs=2)
     assert trust.overall
-    assert trust.overall.high == pytest.approx(1.0)
+    assert (trust.overall.low, trust.overall.high) == (
+        pytest.approx(-0.923632, abs=1e-6),
+        pytest.approx(0.985522, abs=1e-6),
+    )
     assert trust.warning
     assert trust.warning.startswith(
-        "too few to tell whether rung 0 ranks 4 trials like rung 1 (Spearman 0.40, "
+        "too few to tell whether rung 0 ranks 4 trials like rung 1 (Spearman 0.40, -0.92 to 0.99)"
     )

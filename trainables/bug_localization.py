@@ -28,6 +28,7 @@ from trainables.contract import Budget, Env, Example, OverfitTarget, Trainable
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.scales import OF_RANKINGS
 
 if TYPE_CHECKING:
     from trainables.engine.bug_reports.batches import CandidateBatch
@@ -142,6 +143,8 @@ TRAINABLE = Trainable(
     metric="val_mrr",
     mode="max",
     start=start,
+    scales=OF_RANKINGS,
+    scored_unit="bug reports",
     check_data=check_data,
     check_device=check_gpus,
     choose_precision=choose_precision,

@@ -22,6 +22,7 @@ from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_check import check_source
+from trainables.engine.scales import OF_CLASSIFIERS
 
 _DIGITS = {"mnist5k", "digits"}
 
@@ -159,6 +160,8 @@ TRAINABLE = Trainable(
     metric="val_accuracy",
     mode="max",
     start=start,
+    scales=OF_CLASSIFIERS,
+    scored_unit="pictures",
     weights=weights,
     check_data=check_source,
     check_device=check_gpus,

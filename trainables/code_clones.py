@@ -31,6 +31,7 @@ from trainables.engine.choices import ScheduleName
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.scales import OF_TWO_CLASSES
 
 if TYPE_CHECKING:
     from trainables.engine.clones.batches import CloneBatch
@@ -132,6 +133,8 @@ TRAINABLE = Trainable(
     metric="val_f1",
     mode="max",
     start=start,
+    scales=OF_TWO_CLASSES,
+    scored_unit="pairs",
     check_data=check_data,
     check_device=check_gpus,
     choose_precision=choose_precision,

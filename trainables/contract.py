@@ -99,6 +99,10 @@ class Training(Protocol):
         epoch may go without evaluation, and then returns no `val_` value at all; never the last
         one of the budget.
 
+        Beside the metric it may say how many examples were scored and what guessing comes to, under the
+        names that `num_examples` and `by_guessing` give: verdicts then count the set's size, and know
+        when a score is no better than guessing. `test` likewise.
+
         Raises:
             Diverged: The loss became NaN or infinite.
         """
@@ -199,6 +203,51 @@ class Example:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetricScale:
+    """What a metric's values can be, and what kind of number it is: what its intervals are made by.
+
+    Attributes:
+        low: The smallest value there can be; None: there is none, or none that is known.
+        high: The largest one.
+        kind: "mean": the mean over the scored examples of values from `low` to `high`, such as accuracy or
+            the average precision of queries. "spearman", "pearson", "kendall": correlations over the scored
+            examples. "other": of its spread over examples nothing is known.
+        guessing: What guessing comes to, whatever the data. None: it depends on the data, and each set's
+            scores bring it (`by_guessing`), or it is unknown.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    kind: Literal["mean", "spearman", "pearson", "kendall", "other"] = "other"
+    guessing: float | None = None
+
+
+UNKNOWN_SCALE = MetricScale()
+MEAN_SHARE = MetricScale(low=0.0, high=1.0, kind="mean")  # accuracy, top-5 accuracy, Rank-1, ...
+SHARE = MetricScale(low=0.0, high=1.0)  # F1, average precision over classes, ...
+LOSS = MetricScale(low=0.0)
+
+
+def by_guessing(metric: str) -> str:
+    """The name under which scores may say what `metric` comes to by guessing: "val_accuracy_by_guessing".
+
+    For accuracy that is the share of the commonest class among the labels of the scored set.
+    """
+    return f"{metric}_by_guessing"
+
+
+def num_examples(metric: str) -> str:
+    """The name under which scores may say how many examples `metric` was scored on: "val_num_examples"."""
+    part, _, name = metric.partition("_")
+    return f"{part}_num_examples" if name and part in ("val", "test") else "num_examples"
+
+
+def is_about_scores(name: str) -> bool:
+    """Whether a value is what `by_guessing` or `num_examples` names: of the scored set, not of the model."""
+    return name.endswith("_by_guessing") or name in {"val_num_examples", "test_num_examples", "num_examples"}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trainable:
     """What a file in `trainables/` exports as TRAINABLE.
 
@@ -217,6 +266,9 @@ class Trainable:
         overfit: What `Env.is_overfit` must come to; None where no weights are learnt.
         has_test: False where there is no test set: `test` is not called then.
         resolution_unit: What a budget's resolution counts: pixels of a side, or tokens, nodes, ...
+        scales: What is known of the values that it reports, by their names without `val_`. Of a metric that
+            is not among them nothing is assumed: intervals are not clipped, and count seeds alone.
+        scored_unit: What a test set counts, in the plural: pictures, pairs, queries, ...
         no_effect_anytime: Hparams that do nothing where `Env.horizon` is "anytime".
         example: What tests try it out with.
     """
@@ -230,6 +282,8 @@ class Trainable:
     check_device: Callable[[str], Sequence[str]] = unchecked
     choose_precision: Callable[[Env], str] = no_choice
     resolution_unit: str = "px"
+    scales: Mapping[str, MetricScale] = field(default_factory=dict)
+    scored_unit: str = "examples"
     no_effect_anytime: tuple[str, ...] = ()
     overfit: OverfitTarget | None = None
     has_test: bool = True

@@ -29,6 +29,7 @@ from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.detection.names import weight_files, why_no_model
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.scales import OF_DETECTORS
 
 if TYPE_CHECKING:
     from trainables.engine.detection.batches import DetectionBatch
@@ -143,6 +144,8 @@ TRAINABLE = Trainable(
     metric="val_map",
     mode="max",
     start=start,
+    scales=OF_DETECTORS,
+    scored_unit="pictures",
     weights=weights,
     check_data=check_data,
     check_device=check_gpus,

@@ -24,6 +24,7 @@ from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import SCHEDULES, Rule, broken_rules
 from trainables.engine.images.data_check import check_source
+from trainables.engine.scales import OF_CLASSIFIERS
 
 if TYPE_CHECKING:
     from trainables.engine.forward_forward.layer_local import LayerLocalTraining
@@ -132,6 +133,8 @@ TRAINABLE = Trainable(
     metric="val_accuracy",
     mode="max",
     start=start,
+    scales=OF_CLASSIFIERS,
+    scored_unit="pictures",
     check_data=check_source,
     check_device=check_gpus,
     choose_precision=choose_precision,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.contract import Budget, Env, Trainable
 from trainables.engine.images.data_check import check_source
+from trainables.engine.scales import OF_CLASSIFIERS
 from trainables.optional import Table
 
 if TYPE_CHECKING:
@@ -190,6 +191,8 @@ TRAINABLE = Trainable(
     metric="val_accuracy",
     mode="max",
     start=start,
+    scales=OF_CLASSIFIERS,
+    scored_unit="pictures",
     check_data=check_source,
     check_device=check_device,
 )

@@ -28,6 +28,7 @@ from trainables.engine.choices import OWN_MODELS, ScheduleName, is_weights
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.scales import OF_RATINGS
 
 if TYPE_CHECKING:
     from trainables.engine.quality.patches import PatchBatch
@@ -150,6 +151,8 @@ TRAINABLE = Trainable(
     metric="val_srcc",
     mode="max",
     start=start,
+    scales=OF_RATINGS,
+    scored_unit="pictures",
     weights=weights,
     check_data=check_data,
     check_device=check_gpus,

@@ -31,6 +31,7 @@ from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.reid.names import backbone_of, why_no_network
+from trainables.engine.scales import OF_RANKINGS
 
 if TYPE_CHECKING:
     from trainables.engine.reid.batches import PersonBatch
@@ -193,6 +194,8 @@ TRAINABLE = Trainable(
     metric="val_map",
     mode="max",
     start=start,
+    scales=OF_RANKINGS,
+    scored_unit="queries",
     weights=weights,
     check_data=check_data,
     check_device=check_gpus,

@@ -25,6 +25,7 @@ from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_check import check_source
+from trainables.engine.scales import OF_TWO_CLASSES
 
 if TYPE_CHECKING:
     from trainables.engine.siamese.pairs import PairBatch
@@ -131,6 +132,8 @@ TRAINABLE = Trainable(
     metric="val_accuracy",
     mode="max",
     start=start,
+    scales=OF_TWO_CLASSES,
+    scored_unit="pairs",
     weights=weights,
     check_data=check_source,
     check_device=check_gpus,

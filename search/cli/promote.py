@@ -80,8 +80,6 @@ def main(options: argparse.Namespace) -> int:
         chosen,
         fresh_seeds,
         full_training,
-        promoted_columns,
-        promoted_rows,
         proposals,
         with_gpus,
     )
@@ -90,6 +88,7 @@ def main(options: argparse.Namespace) -> int:
     from search.report.plots import draw_promotion
     from search.report.summary import print_promotion
     from search.sampling.proposal import FixedList
+    from search.tables.promoted import examples_in, promoted_columns, promoted_rows
 
     ledger, space, history = _earlier_run(options)
     if options.epochs:
@@ -127,13 +126,20 @@ def main(options: argparse.Namespace) -> int:
     if options.baseline and not any(trial.status == "interrupted" for trial in run.history.trials.values()):
         alone = replace(plan, folder=fresh_folder(ledger.baseline_folder), background=None)
         baseline = _baseline(space, alone, options.baseline, seeds[0], output)
-    rows = promoted_rows(trials, run.history, space, baseline.history if baseline else None)
+    rows = promoted_rows(
+        trials,
+        run.history,
+        space,
+        baseline.history if baseline else None,
+        examples=examples_in(run.ledger),
+        baseline_examples=examples_in((baseline or run).ledger),
+    )
     ledger.write_csv("promoted.csv", promoted_columns(trials), rows)
     for done in filter(None, (run, baseline)):
         for line in draw_promotion(done.history, done.ledger):
             output.print(f"warning: {line}", style="yellow", soft_wrap=True)
     last = open_console(has_json=options.json)
-    print_promotion(rows, space.metric, last)
+    print_promotion(rows, space, last)
     last.print(f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {plan.folder}", soft_wrap=True)
     if options.json:
         print_answer(promotion_answer(plan.folder, reason, space.metric, rows))

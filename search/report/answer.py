@@ -7,32 +7,57 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search.guessing import against_guessing
+from search.ranking import Configuration
 from search.report.foretold import kept_forecast
 from search.run import Run
 
 
 def search_answer(run: Run, reason: str) -> dict[str, Any]:
     """Why a search ended, its best trial and what it took. None is unknown."""
-    space, best, told = run.space, run.best(), kept_forecast(run.ledger)
+    space, order, told = run.space, run.configurations(), kept_forecast(run.ledger)
     return {
         "folder": str(run.ledger.folder),
         "ended": reason,
         "metric": space.metric,
         "mode": space.mode,
-        "best": best
-        and {
-            "trial": best.trial_id,
-            "value": best.value(space.metric),
-            "rung": best.rung,
-            "epochs": best.epochs,
-            "energy_j": None if best.energy.total_mj is None else best.energy.total_mj / 1000,
-            "hparams": dict(best.hparams),
-        },
+        "best": _best(order[0]) if order else None,
+        "guessing": _guessing(run, order) if order else None,
         "trials": dict(Counter(trial.status for trial in run.history.trials.values())),
         "epochs": sum(len(trial.rows) for trial in run.history.trials.values()),
         "seconds": run.spent.hours * 3600,
         "kwh": run.spent.kwh,
         "forecast": told and told.to_dict(),
+    }
+
+
+def _best(best: Configuration) -> dict[str, Any]:
+    """The oldest repeat with the mean of all; energy of all repeats."""
+    millijoules = [mj for each in best.trials if (mj := each.energy.total_mj) is not None]
+    return {
+        "trial": best.first.trial_id,
+        "value": best.mean,
+        "std": best.spread,
+        "num_repeats": len(best.scored),
+        "rung": best.rung,
+        "epochs": best.first.epochs,
+        "energy_j": sum(millijoules) / 1000 if len(millijoules) == len(best.trials) else None,
+        "hparams": dict(best.first.hparams),
+    }
+
+
+def _guessing(run: Run, order: Sequence[Configuration]) -> dict[str, Any] | None:
+    """What guessing comes to on validation, and whether the best is better; None where it is unknown."""
+    found = against_guessing(run.space, order[0], num_compared=len(order))
+    if found is None:
+        return None
+    return {
+        "value": found.guessing,
+        "num_examples": found.num_examples,
+        "best_low": found.interval.low,
+        "best_high": found.interval.high,
+        "num_compared": found.num_compared,
+        "is_better": found.is_better,
     }
 
 

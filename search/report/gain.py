@@ -1,48 +1,130 @@
-"""What a promoted configuration gains over the default, in one sentence. Pure."""
+"""What a promoted configuration gains over the default, and whether either beats guessing, in words. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from search.guessing import NO_BETTER, AgainstGuessing
+from search.space import Space
+from search.tables.promoted import UNTESTED
 
-def gain_sentence(row: Mapping[str, Any], metric: str) -> str:
-    """The gain with its interval and seeds, or that it is a tie.
+Row = Mapping[str, Any]  # of promoted.csv
+
+
+def gain_sentence(row: Row, space: Space, default: Row | None = None) -> str:
+    """The gain with its interval and what that counts, or that it is a tie or no better than guessing.
 
     Args:
-        row: Of promoted.csv.
-        metric: The search's, as in "val_accuracy".
+        default: The default configuration's row, which is compared with guessing as well.
     """
-    name, seeds = row["trial_id"], seeds_text(row)
+    name, said = row["trial_id"], _said(row)
+    if said == NO_BETTER:
+        return _guessing_sentence(row, space, default)
     if row["is_default"]:
         return (
-            f"The default configuration ({name}) is the best after full training on {seeds}: "
+            f"The default configuration ({name}) is the best after full training on {seeds_text(row)}: "
             f"nothing that was searched beats it on validation."
         )
     gain = row["gain_mean"]
     if gain is None:
-        return f"{name} is the best after full training on {seeds}; the default has no score to compare."
-    where = "validation" if "on validation" in str(row["verdict"]) else "test"
-    of = f"in {metric.removeprefix('val_')} on {where}{_interval_text(row)}"
-    said = str(row["verdict"]).removesuffix(", on validation")
+        best = f"{name} is the best after full training on {seeds_text(row)}"
+        return f"{best}; the default has no score to compare."
+    where = _where(row)
+    of = f"in {_plain(space)} on {where}{interval_text(row, 'gain', space)}"
     if said == "tie":
         return (
             f"A tie: full training cannot tell {name} from the default configuration. "
             f"The gain is {gain:+.4g} {of}, and 0 lies in the interval."
         )
-    if said == "one seed":
-        word = "ahead of" if gain > 0 else "behind"
-        return f"{name} is {word} the default by {abs(gain):.4g} {of}, on one seed: that may be chance."
+    if said in ("one seed", "no interval"):
+        word = "ahead of" if gain > 0 else "behind" if gain < 0 else "level with"
+        amount = f" by {abs(gain):.4g}" if gain else ""
+        return f"{name} is {word} the default{amount} {of}{_caution(row, said)}."
     flattered = " This is on validation, which flatters what was chosen by it." if where != "test" else ""
-    return f"{name} is {said} than the default configuration by {abs(gain):.4g} {of}.{flattered}"
+    beside = f" {_nor(default)}" if default and _said(default) == NO_BETTER else ""
+    return f"{name} is {said} than the default configuration by {abs(gain):.4g} {of}.{flattered}{beside}"
 
 
-def seeds_text(row: Mapping[str, Any]) -> str:
+def default_of(rows: Sequence[Row]) -> Row | None:
+    """The default configuration's row, if it was promoted beside the others."""
+    return next((row for row in rows if row["is_default"]), None)
+
+
+def interval_text(row: Row, prefix: str, space: Space) -> str:
+    """An interval and what it counts, in brackets with a blank before them; nothing where there is none."""
+    low, high = row[f"{prefix}_low"], row[f"{prefix}_high"]
+    if low is None:
+        return ""
+    return f" (95 % interval {low:.4g} to {high:.4g}; {_counted(row, prefix, space)})"
+
+
+def set_text(row: Row, space: Space) -> str:
+    """The size of the scored set, and what one example of it is: "37 test pictures: one is 0.027"."""
+    count, scale = row.get("num_examples"), space.scale
+    if not count:
+        return f"a {_where(row)} set of unknown size"
+    text = f"{count} {_where(row)} {space.scored_unit}"
+    if scale.kind != "mean" or scale.low is None or scale.high is None:
+        return text
+    return f"{text}: one is {(scale.high - scale.low) / count:.2g}"
+
+
+def seeds_text(row: Row) -> str:
     """ "1 seed" or "3 seeds"."""
     return f"{row['num_seeds']} seed{'s' if row['num_seeds'] != 1 else ''}"
 
 
-def _interval_text(row: Mapping[str, Any]) -> str:
-    if row["gain_low"] is None:
-        return ""
-    return f" (95 % interval {row['gain_low']:.4g} to {row['gain_high']:.4g}, {seeds_text(row)})"
+def guessing_text(found: AgainstGuessing, space: Space) -> str:
+    """What a search's best is beside guessing: "no better than guessing (0.51): val_accuracy 0.55 ..."."""
+    interval, many = found.interval, found.num_compared
+    word = NO_BETTER if found.is_better is False else "better than guessing"
+    size = f"{found.num_examples} validation {space.scored_unit}" if found.num_examples else "validation"
+    ends = (
+        "" if interval.low is None else f", {interval.low:.2g} to {interval.high:.2g} as the best of {many}"
+    )
+    return f"{word} ({found.guessing:.2g}): {space.metric} {interval.mean:.4g} on {size}{ends}"
+
+
+def _guessing_sentence(row: Row, space: Space, default: Row | None) -> str:
+    name = f"the default configuration ({row['trial_id']})" if row["is_default"] else str(row["trial_id"])
+    score = (
+        "" if row["test_mean"] is None else f": {row['test_mean']:.4g} in {_plain(space)} on {_where(row)}"
+    )
+    is_nor = default is not None and not row["is_default"] and _said(default) == NO_BETTER
+    text = f"{name} is {NO_BETTER} ({row['guessing']:.2g}){score}{interval_text(row, 'test', space)}."
+    return f"{text[0].upper()}{text[1:]}{' ' + _nor(default) if is_nor else ''}"
+
+
+def _nor(default: Row | None) -> str:
+    assert default is not None
+    return f"The default configuration is {NO_BETTER} ({default['guessing']:.2g}) either."
+
+
+def _counted(row: Row, prefix: str, space: Space) -> str:
+    counts = str(row.get(f"{prefix}_interval") or "")
+    if "examples" not in counts:
+        return f"{seeds_text(row)}; what the size of the {_where(row)} set adds is unknown"
+    paired = ", paired" if counts.endswith("paired") else ""
+    if "seeds" not in counts:
+        return f"{set_text(row, space)}{paired}; one seed: what another would change is not in it"
+    return f"{seeds_text(row)}, {set_text(row, space)}{paired}"
+
+
+def _caution(row: Row, said: str) -> str:
+    if said == "one seed":
+        return ", on one seed: that may be chance"
+    reason = str(row.get("gain_interval") or "").removeprefix("none: ")
+    return f", without an interval ({reason}): that may be chance"
+
+
+def _said(row: Row) -> str:
+    return str(row["verdict"] or "").removesuffix(UNTESTED)
+
+
+def _where(row: Row) -> str:
+    return "validation" if str(row["verdict"] or "").endswith(UNTESTED) else "test"
+
+
+def _plain(space: Space) -> str:
+    return space.metric.removeprefix("val_")

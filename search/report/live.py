@@ -15,7 +15,7 @@ from rich.text import Text
 from search.accounting.watts import DeviceWatts
 from search.forecast import Forecast
 from search.ledger.history import TrialRecord
-from search.report.wording import duration, hparams_text, limits_text, rung_text, value_text
+from search.report.wording import duration, hparams_text, limits_text, mean_text, rung_text, value_text
 from search.run import Run
 
 STYLES = {
@@ -63,11 +63,12 @@ class LiveView:
         space = self._run.space
         text = Text(f"{space.name}", style="bold", overflow="ellipsis")
         text.append(f"  {space.title}", style="not bold")
-        for trial in self._run.ranked()[:1]:
+        for best in self._run.configurations()[:1]:
+            trial = best.first
             text.append(f"\nbest {trial.trial_id}  {space.metric} ", style="not bold")
-            text.append(value_text(trial.value(space.metric)), style="bold green")
+            text.append(mean_text(best), style="bold green")
             text.append(
-                f"  rung {trial.rung}  {hparams_text(trial.hparams, space.parameters)}", style="not bold"
+                f"  rung {best.rung}  {hparams_text(trial.hparams, space.parameters)}", style="not bold"
             )
         return text
 

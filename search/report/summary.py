@@ -10,14 +10,16 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 
 from search.accounting.outcomes import outcomes_text
+from search.guessing import NO_BETTER, REMEDY, against_guessing
 from search.identical import identical_trials
 from search.report.failures import print_failures
 from search.report.forecast import outcome_text
 from search.report.foretold import kept_forecast
-from search.report.gain import gain_sentence
-from search.report.wording import duration, hparams_text, value_text
+from search.report.gain import default_of, gain_sentence, guessing_text
+from search.report.wording import duration, hparams_text, mean_text, value_text
 from search.run import Run
 from search.run.objective import pareto_front
+from search.space import Space
 from search.trust import Correlation, rung_trust
 
 _TOP = 5
@@ -44,22 +46,28 @@ def print_summary(run: Run, reason: str, output: RichConsole) -> None:
     if spent.kwh is None:
         output.print(f"no energy: {_energy_reason(run)}", style="yellow", soft_wrap=True)
     print_failures(run, output)
-    best = run.best()
-    if best is None:
+    order = run.configurations()
+    if not order:
         output.print(f"ended: {reason}   no trial has a score", soft_wrap=True)
         return
+    best = order[0]
     output.print(
-        f"ended: {reason}   best: {best.trial_id}, {space.metric} {value_text(best.value(space.metric))}"
+        f"ended: {reason}   best: {best.first.trial_id}, {space.metric} {mean_text(best)}"
         f"   files: {run.ledger.folder}",
         soft_wrap=True,
     )
+    found = against_guessing(space, best, num_compared=len(order))
+    if found and found.is_better is False:
+        text = f"warning: {best.first.trial_id} is {guessing_text(found, space)}; {REMEDY}"
+        output.print(text, style="yellow", soft_wrap=True)
     output.print(f"next: python scripts/promote.py {run.ledger.folder} --top 3", soft_wrap=True)
 
 
-def print_promotion(rows: Sequence[Mapping[str, Any]], metric: str, output: RichConsole) -> None:
+def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: RichConsole) -> None:
     """Print the promoted configurations with their test scores and gains over the default."""
+    plain = space.metric.removeprefix("val_")
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("rank", "trial", "seeds", f"test, {metric.removeprefix('val_')}", "gain over the default"):
+    for column in ("rank", "trial", "seeds", f"test, {plain}", "gain over the default"):
         table.add_column(column)
     for row in rows:
         table.add_row(
@@ -67,11 +75,21 @@ def print_promotion(rows: Sequence[Mapping[str, Any]], metric: str, output: Rich
             row["trial_id"] + (" (default)" if row["is_default"] else ""),
             str(row["num_seeds"]),
             _interval_text(row, "test"),
-            f"{_interval_text(row, 'gain')}  {row['verdict']}" if row["verdict"] else "",
+            _gain_text(row),
         )
     output.print(table)
     if rows:
-        output.print(gain_sentence(rows[0], metric), soft_wrap=True)
+        output.print(gain_sentence(rows[0], space, default_of(rows)), soft_wrap=True)
+    if rows and str(rows[0]["verdict"]).startswith(NO_BETTER):
+        output.print(f"next: {REMEDY}", style="yellow", soft_wrap=True)
+
+
+def _gain_text(row: Mapping[str, Any]) -> str:
+    gain = "" if row["gain_mean"] is None else _interval_text(row, "gain")
+    said = str(row["verdict"] or "")
+    if said.startswith(NO_BETTER):
+        said = said.replace(NO_BETTER, f"{NO_BETTER} ({row['guessing']:.2g})")
+    return "  ".join(filter(None, (gain, said)))
 
 
 def _interval_text(row: Mapping[str, Any], prefix: str) -> str:
@@ -86,16 +104,17 @@ def _top_table(run: Run) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("rank", "trial", space.metric, "rung", "epochs", "time", "energy", "hparams"):
         table.add_column(column)
-    for rank, trial in enumerate(run.ranked()[:_TOP], start=1):
-        joules = trial.energy.total_mj
+    for rank, each in enumerate(run.configurations()[:_TOP], start=1):
+        trial = each.first
+        joules = [mj / 1000 for one in each.trials if (mj := one.energy.total_mj) is not None]
         table.add_row(
             str(rank),
             trial.trial_id + (" (default)" if trial.origin == "default" else ""),
-            value_text(trial.value(space.metric)),
-            str(trial.rung),
+            mean_text(each),
+            str(each.rung),
             str(trial.epochs),
-            duration(trial.seconds),
-            "-" if joules is None else f"{joules / 1000:.1f} J",
+            duration(sum(one.seconds for one in each.trials)),
+            f"{sum(joules):.1f} J" if len(joules) == len(each.trials) else "-",
             hparams_text(trial.hparams, space.parameters),
         )
     return table

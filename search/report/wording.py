@@ -10,6 +10,7 @@ from search.space import Choice, Normal, Parameter
 from trainables.contract import Budget
 
 if TYPE_CHECKING:
+    from search.ranking import Configuration
     from search.run.rerun import RerunEstimate
 
 
@@ -18,6 +19,23 @@ def value_text(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def mean_text(configuration: Configuration) -> str:
+    """Its score; of repeats "0.9512 ± 0.0031 (2 of 3 repeats, 1 failed)"."""
+    mean, num = value_text(configuration.mean), len(configuration.trials)
+    if num == 1:
+        return mean
+    spread = "" if configuration.spread is None else f" ± {value_text(configuration.spread)}"
+    scored = len(configuration.scored)
+    parts = [f"{num} repeats" if scored == num else f"{scored} of {num} repeats"]
+    if configuration.num_failed:
+        parts.append(f"{configuration.num_failed} failed")
+    if configuration.num_open:
+        parts.append(f"{configuration.num_open} without a score")
+    if configuration.num_higher:
+        parts.append(f"at rung {configuration.rung}, which all ended")
+    return f"{mean}{spread} ({', '.join(parts)})"
 
 
 def duration(seconds: float) -> str:

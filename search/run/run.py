@@ -15,7 +15,7 @@ from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
 from search.ledger.journal_lines import bounded
 from search.ledger.sessions import DeviceRow
-from search.ranking import ranked
+from search.ranking import Configuration, configurations
 from search.run.ending import all_fail_alike, completed_reason
 from search.run.judge import Ending, Judge, Verdict, ending_of
 from search.run.replay import replay
@@ -98,10 +98,14 @@ class Run:
         """Trials that were handed out and have not ended: those that a restart lined up wait."""
         return len(self.history.running()) - len(self._unfinished)
 
-    def ranked(self) -> list[TrialRecord]:
-        """The trials that have a score, best first."""
+    def configurations(self) -> list[Configuration]:
+        """The configurations that have a score, best first: without repeats a trial each."""
         trials = list(self.history.trials.values())  # the live view asks from a thread of its own
-        return ranked(trials, self.space.metric, self.space.mode)
+        return configurations(trials, self.space.metric, self.space.mode, repeats=self.space.repeats)
+
+    def ranked(self) -> list[TrialRecord]:
+        """The trials that have a score, those of the best configuration first."""
+        return [trial for each in self.configurations() for trial in each.scored]
 
     def best(self) -> TrialRecord | None:
         return next(iter(self.ranked()), None)

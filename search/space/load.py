@@ -29,7 +29,7 @@ from search.space.samplers import check_sampler
 from search.space.schema import Sampler, Scheduler, SearchSection, SweepFile
 from search.space.section import validated
 from trainables.atomic_write import is_safe_name
-from trainables.contract import Mode, Trainable
+from trainables.contract import UNKNOWN_SCALE, Mode, Trainable
 from trainables.load import UnknownTrainable, command_of, load_trainable
 
 Loader = Callable[[str], Trainable]
@@ -157,7 +157,8 @@ class _Reading:
         if (description := command_of(name)) is not None:
             notices += command_notices(description, space.ladder, space.scheduler.mode)
         notices += [*objective_notices(space), *joules_notices(space)]
-        return replace(space, notices=tuple(notices))
+        scale = trainable.scales.get(metric.removeprefix("val_"), UNKNOWN_SCALE)
+        return replace(space, scale=scale, scored_unit=trainable.scored_unit, notices=tuple(notices))
 
     def _trainable_name(self, ladder: Ladder | None) -> str | None:
         section, folder = self._section, self._path.parent

@@ -20,7 +20,14 @@ from search.space.plain_scalars import PlainResolver, dotted
 from search.space.references import Conditions, is_active, ordered
 from search.space.schema import CostName, MeteringSection, Promote, Resources, Sampler, Scheduler
 from trainables.atomic_write import replacing
-from trainables.contract import Mode, Precision, Trainable, ValidationResolution
+from trainables.contract import (
+    UNKNOWN_SCALE,
+    MetricScale,
+    Mode,
+    Precision,
+    Trainable,
+    ValidationResolution,
+)
 from trainables.load import command_of, title_of
 
 
@@ -42,6 +49,8 @@ class Space:
         design: Points made from the parameters' values, with `levels` values of each range.
         repeats: Seeds per point of a list or design.
         ablations: By group, hparams with the values that are combined, the others at their default.
+        scale: What is known of the metric's values: the trainable's word, no part of a space's file.
+        scored_unit: What a scored set counts, such as pictures; the trainable's word too.
         notices: What the user should know although it is no error; no part of equality.
     """
 
@@ -74,6 +83,8 @@ class Space:
     ablations: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
     warm_start: tuple[str, ...] = ()
     cost: CostName | None = None
+    scale: MetricScale = UNKNOWN_SCALE
+    scored_unit: str = "examples"
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     def default_hparams(self, trainable: Trainable) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from search.ledger.history import History, TrialRecord
-from search.ranking import ranked
+from search.ranking import configurations
 from search.space import Space
 from search.tables.energy_columns import ENERGY_OF_TRIAL, energy_columns
 from search.trial import EpochRow
@@ -35,9 +35,10 @@ def trial_columns(space: Space, history: History) -> list[str]:
 
 
 def trial_rows(space: Space, history: History) -> list[dict[str, Any]]:
-    """One row per trial: the ranked ones in their order, then the others."""
-    order = ranked(history.trials.values(), space.metric, space.mode)
-    ranks = {trial.trial_id: rank for rank, trial in enumerate(order, start=1)}
+    """One row per trial: the ranked ones in their order, then the others. Repeats share a rank."""
+    found = configurations(history.trials.values(), space.metric, space.mode, repeats=space.repeats)
+    order = [trial for each in found for trial in each.scored]
+    ranks = {trial.trial_id: rank for rank, each in enumerate(found, start=1) for trial in each.scored}
     rest = [trial for trial in history.trials.values() if trial.trial_id not in ranks]
     return [_trial_row(space, trial, ranks.get(trial.trial_id)) for trial in [*order, *rest]]
 

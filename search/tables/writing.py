@@ -9,6 +9,7 @@ from typing import Any
 from search.ledger import Ledger
 from search.ledger.history import History
 from search.space import Space
+from search.tables.configurations import configuration_columns, configuration_rows
 from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, energy_rows
 from search.tables.identical import IDENTICAL_COLUMNS, identical_rows
 from search.tables.pareto import pareto_columns, pareto_rows
@@ -26,6 +27,9 @@ def live_tables(space: Space, history: History) -> dict[str, Table]:
     }
     if devices := device_rows(history):
         tables["devices.csv"] = DEVICE_COLUMNS, devices
+    if space.repeats > 1:
+        rows = configuration_rows(space, history)
+        tables["configurations.csv"] = configuration_columns(space, history), rows
     if space.cost:
         tables["pareto.csv"] = pareto_columns(space, history), pareto_rows(space, history)
     return tables

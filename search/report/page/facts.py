@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from search.guessing import AgainstGuessing, against_guessing
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
-from search.promotion import promoted_rows
-from search.ranking import ranked
+from search.ranking import Configuration, configurations
 from search.report.page.edges import Edge, edges
 from search.report.wording import rung_text
 from search.space import Space, load_space
+from search.tables.promoted import examples_in, promoted_rows
 from search.trust import RungTrust, rung_trust
 from trainables.load import load_trainable
 
@@ -77,12 +78,24 @@ class Facts:
         return list(self.history.trials.values())
 
     @cached_property
+    def configurations(self) -> list[Configuration]:
+        """Those with a score, best first; each trial is one where the space repeats none."""
+        return configurations(self.trials, self.metric, self.space.mode, repeats=self.space.repeats)
+
+    @cached_property
     def ranked(self) -> list[TrialRecord]:
-        return ranked(self.trials, self.metric, self.space.mode)
+        """The trials with a score, those of the best configuration first."""
+        return [trial for each in self.configurations for trial in each.scored]
 
     @property
     def best(self) -> TrialRecord | None:
         return next(iter(self.ranked), None)
+
+    @cached_property
+    def against_guessing(self) -> AgainstGuessing | None:
+        """The best trial against guessing on validation; None where guessing is unknown."""
+        order = self.configurations
+        return against_guessing(self.space, order[0], num_compared=len(order)) if order else None
 
     @property
     def default(self) -> TrialRecord | None:
@@ -169,7 +182,14 @@ def _promotion(ledger: Ledger, space: Space, history: History) -> Promotion | No
     sources = dict.fromkeys(run.source for run in promoted.trials.values())
     trials = [history.trials[source] for source in sources if source in history.trials]
     baseline = _latest(ledger.baseline_folder)
-    rows = promoted_rows(trials, promoted, space, History(baseline.events()) if baseline else None)
+    rows = promoted_rows(
+        trials,
+        promoted,
+        space,
+        History(baseline.events()) if baseline else None,
+        examples=examples_in(latest),
+        baseline_examples=examples_in(baseline or latest),
+    )
     return Promotion(ledger=latest, history=promoted, rows=rows)
 
 

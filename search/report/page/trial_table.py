@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from search.ledger.history import TrialRecord
+from search.ranking import Configuration
 from search.report.page.facts import Facts
 from search.report.page.parts import Cell, Part, Section, Table, Text, text_cell
-from search.report.wording import value_text
+from search.report.wording import mean_text, value_text
 
 _REASONS_SHOWN = 3
 
@@ -15,15 +16,46 @@ def trial_section(facts: Facts) -> Section:
     reasons = list(dict.fromkeys(filter(None, (_why_no_joules(trial) for trial in facts.trials))))
     note = "The largest budget ranks first, then the metric. A click on a column's name sorts by it."
     parts: list[Part] = [Text(text=note), trial_table(facts)]
+    if facts.space.repeats > 1:
+        repeated = "Repeats of a configuration rank together, by the mean of those that have a score."
+        parts[1:1] = [Text(text=repeated), configuration_table(facts)]
     if reasons:
         shown = "; ".join(reasons[:_REASONS_SHOWN])
         parts.append(Text(text=f"Energy is empty where it is unknown: {shown}."))
     return Section(key="trials", title="Trials", parts=parts)
 
 
+def configuration_table(facts: Facts) -> Table:
+    """A row for each configuration that was repeated and has a score."""
+    columns = ("rank", "trial", f"{facts.metric} (mean)", "repeats", "rung")
+    return Table(
+        caption=f"{len(facts.configurations)} configurations, each with its repeats",
+        columns=[*columns, *facts.shown_hparams],
+        rows=[_configuration(facts, rank, each) for rank, each in enumerate(facts.configurations, start=1)],
+    )
+
+
+def _configuration(facts: Facts, rank: int, each: Configuration) -> list[Cell]:
+    trial = each.first
+    mean, _, repeats = mean_text(each).partition(" (")
+    return [
+        number_cell(rank),
+        Cell(text=_name(trial), order=trial.trial_id, hint=" ".join(one.trial_id for one in each.trials)),
+        number_cell(each.mean, mean),
+        Cell(text=repeats.removesuffix(")") or "1 repeat", order=len(each.scored)),
+        number_cell(each.rung),
+        *(_hparam_cell(trial, name) for name in facts.shown_hparams),
+    ]
+
+
+def _name(trial: TrialRecord) -> str:
+    return trial.trial_id + (" (default)" if trial.origin == "default" else "")
+
+
 def trial_table(facts: Facts) -> Table:
     """A row for each trial."""
-    ranks = {trial.trial_id: rank for rank, trial in enumerate(facts.ranked, start=1)}
+    order = enumerate(facts.configurations, start=1)
+    ranks = {trial.trial_id: rank for rank, each in order for trial in each.scored}
     rest = [trial for trial in facts.trials if trial.trial_id not in ranks]
     columns = ("rank", "trial", "state", facts.metric, "epochs", "rung", "time (s)", "energy (J)")
     return Table(
@@ -39,11 +71,10 @@ def number_cell(value: float | int | None, text: str | None = None, hint: str = 
 
 
 def _row(facts: Facts, trial: TrialRecord, rank: int | None) -> list[Cell]:
-    name = trial.trial_id + (" (default)" if trial.origin == "default" else "")
     state = trial.status + (f": {trial.cause}" if trial.cause and trial.cause != trial.status else "")
     return [
         number_cell(rank),
-        Cell(text=name, order=trial.trial_id),
+        Cell(text=_name(trial), order=trial.trial_id),
         Cell(text=state, order=state, hint=trial.message),
         number_cell(trial.value(facts.metric)),
         number_cell(trial.epochs),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from statistics import fmean
 
+from search.guessing import NO_BETTER, REMEDY
 from search.ledger.history import TrialRecord
-from search.report.gain import gain_sentence
+from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.page.edges import edge_sentence
 from search.report.page.facts import Facts
-from search.report.wording import duration, hparams_text, value_text
+from search.report.wording import duration, hparams_text, mean_text, value_text
 
 _OPEN = "too few"  # how a warning begins whose interval tells nothing
 _LATE_SHARE = 0.75  # of the trials were asked for before the best one
@@ -20,8 +22,9 @@ def verdict(facts: Facts) -> list[str]:
     """The verdict: what is best, and whether it is better than the default."""
     promoted = facts.promotion.winner if facts.promotion else None
     if promoted is not None:
-        return [gain_sentence(promoted, facts.metric), *_best_of_search(facts)]
-    return _best_of_search(facts) + _against_default(facts)
+        default = default_of(facts.promotion.rows) if facts.promotion else None
+        return [gain_sentence(promoted, facts.space, default), *_best_of_search(facts)]
+    return _best_of_search(facts) + _of_guessing(facts) + _against_default(facts)
 
 
 def ending(facts: Facts) -> str:
@@ -63,7 +66,9 @@ def _advice(facts: Facts) -> Iterator[str]:
             "Train the best in full beside the default, with fresh seeds, to know whether the gain is real: "
             f"python scripts/promote.py {folder} --top 3"
         )
-    elif str(promoted["verdict"]).startswith(("tie", "one seed")):
+    elif str(promoted["verdict"]).startswith(NO_BETTER):
+        yield REMEDY[0].upper() + REMEDY[1:] + "."
+    elif str(promoted["verdict"]).startswith(("tie", "one seed", "no interval")):
         num_seeds = max(5, 2 * promoted["num_seeds"])
         yield (
             f"More seeds narrow the interval: python scripts/promote.py {folder} --top 1 --seeds {num_seeds}"
@@ -97,32 +102,54 @@ def _best_of_search(facts: Facts) -> list[str]:
     best = facts.best
     if best is None:
         return ["No trial has a score."]
-    assert best.rung is not None, "is_comparable"
+    configuration = facts.configurations[0]
     hparams = hparams_text(best.hparams, facts.shown_hparams)
     return [
-        f"Best of the search: {_named(best)} with {facts.metric} {value_text(best.value(facts.metric))} at "
-        f"{facts.rung_name(best.rung)}{': ' + hparams if hparams else ''}."
+        f"Best of the search: {_named(best)} with {facts.metric} {mean_text(configuration)} at "
+        f"{facts.rung_name(configuration.rung)}{': ' + hparams if hparams else ''}."
     ]
+
+
+def _of_guessing(facts: Facts) -> list[str]:
+    """That the best is no better than guessing, where it is so."""
+    found = facts.against_guessing
+    if found is None or found.is_better is not False:
+        return []
+    return [f"The best is {guessing_text(found, facts.space)}.", REMEDY[0].upper() + REMEDY[1:] + "."]
 
 
 def _against_default(facts: Facts) -> list[str]:
-    """The search's own comparison, which is of one seed and chosen for its score."""
+    """The search's own comparison, which is of few seeds and chosen for its score."""
     best, default = facts.best, facts.default
     if best is None or default is None:
         return []
-    if best is default:
+    if best.origin == "default":
         return ["That is the default configuration: nothing that was searched beats it."]
-    assert best.rung is not None, "is_comparable"
-    rungs = [rung for rung in range(best.rung, -1, -1) if default.value_at(facts.metric, rung) is not None]
-    if not rungs:
-        return ["The default configuration has no score to compare it with."]
-    ours, its = best.value_at(facts.metric, rungs[0]), default.value_at(facts.metric, rungs[0])
-    if ours is None or its is None:
-        return ["The two have no score at one rung, so they do not compare."]
-    return [
-        f"At {facts.rung_name(rungs[0])} the default configuration has {value_text(its)} and the best "
-        f"{value_text(ours)}: {ours - its:+.4g}, of one seed each and chosen for it, so not yet a gain."
-    ]
+    mine = facts.configurations[0].scored
+    others = [trial for trial in facts.trials if trial.origin == "default"]
+    for rung in range(facts.configurations[0].rung, -1, -1):
+        ours, its = (_values_at(facts, trials, rung) for trials in (mine, others))
+        if its and not ours:
+            return ["The two have no score at one rung, so they do not compare."]
+        if its:
+            return [_difference(facts, rung, ours, its)]
+    return ["The default configuration has no score to compare it with."]
+
+
+def _values_at(facts: Facts, trials: Sequence[TrialRecord], rung: int) -> list[float]:
+    values = (trial.value_at(facts.metric, rung) for trial in trials)
+    return [value for value in values if value is not None]
+
+
+def _difference(facts: Facts, rung: int, ours: Sequence[float], its: Sequence[float]) -> str:
+    mine, other = fmean(ours), fmean(its)
+    seeds = (
+        "one seed each" if len(ours) == len(its) == 1 else f"the means of {len(ours)} and {len(its)} seeds"
+    )
+    return (
+        f"At {facts.rung_name(rung)} the default configuration has {value_text(other)} and the best "
+        f"{value_text(mine)}: {mine - other:+.4g}, of {seeds} and chosen for it, so not yet a gain."
+    )
 
 
 def spent_text(facts: Facts) -> str:

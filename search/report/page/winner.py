@@ -10,7 +10,7 @@ from typing import Any
 
 from search.ledger.history import TrialRecord
 from search.report.chart import BLUE, Chart, Mark, Scale, Series
-from search.report.gain import gain_sentence
+from search.report.gain import default_of, gain_sentence, set_text
 from search.report.page.facts import Facts, Promotion
 from search.report.page.parts import Cell, Part, Picture, Pictures, Section, Table, Text, text_cell
 from search.report.page.trial_table import number_cell
@@ -35,7 +35,8 @@ def winner_section(facts: Facts) -> Section:
         none = "No promoted training has ended well yet, so nothing compares with the default."
         return Section(key="winner", title="Winner against default", parts=[Text(text=none)])
     parts: list[Part] = [
-        Text(text=gain_sentence(winner, facts.metric), is_lead=True),
+        Text(text=gain_sentence(winner, facts.space, default_of(promotion.rows)), is_lead=True),
+        Text(text=_scored_on(facts, winner)),
         _table(facts, promotion),
     ]
     parts[1:1] = _gain_chart(facts, promotion)
@@ -48,6 +49,13 @@ def winner_section(facts: Facts) -> Section:
     )
 
 
+def _scored_on(facts: Facts, winner: Mapping[str, Any]) -> str:
+    """On what the trainings were scored, and what guessing comes to there."""
+    guessing = winner["guessing"]
+    known = "unknown" if guessing is None else f"{guessing:.4g} in {facts.metric.removeprefix('val_')}"
+    return f"Scored on {set_text(winner, facts.space)}. Guessing comes to {known}."
+
+
 def _gain_chart(facts: Facts, promotion: Promotion) -> list[Chart]:
     rows = [row for row in promotion.rows if row["gain_mean"] is not None]
     if not rows:
@@ -58,7 +66,10 @@ def _gain_chart(facts: Facts, promotion: Promotion) -> list[Chart]:
         x=[row["gain_mean"] for row in rows],
         y=places,
         errors=[_reach(row) for row in rows],
-        hover=[f"{row['trial_id']}: {row['gain_mean']:+.4g}, {row['verdict']}" for row in rows],
+        hover=[
+            f"{row['trial_id']}: {row['gain_mean']:+.4g}, {row['verdict']}, counts {row['gain_interval']}"
+            for row in rows
+        ],
         colour=BLUE,
         is_in_legend=False,
         size_px=10,
@@ -113,9 +124,9 @@ def _row(facts: Facts, row: Mapping[str, Any]) -> list[Cell]:
         number_cell(row["num_seeds"]),
         number_cell(row["val_mean"]),
         number_cell(row["test_mean"]),
-        text_cell(_interval(row, "test")),
+        Cell(text=_interval(row, "test"), hint=str(row["test_interval"] or "")),
         number_cell(row["gain_mean"]),
-        text_cell(_interval(row, "gain")),
+        Cell(text=_interval(row, "gain"), hint=str(row["gain_interval"] or "")),
         text_cell(row["verdict"]),
         number_cell(
             joules, None if joules is None else f"{joules:.1f}", "" if joules else facts.energy_reason

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from search.report.plots.canvas import COLOURS, drawn, grid_behind, read_table
+from trainables.contract import is_about_scores
 
 Series = Mapping[str, Sequence[float]]  # NaN where an epoch has no value
 
@@ -44,7 +45,7 @@ def _panels(series: Series) -> list[tuple[str, Series]]:
 
 
 def _is_score(name: str) -> bool:
-    return name.startswith("val_") and name != "val_loss"
+    return name.startswith("val_") and name != "val_loss" and not is_about_scores(name)
 
 
 def _named(series: Series, names: Sequence[str]) -> Series:

@@ -111,6 +111,7 @@ class RankingMetrics:
     def compute(self) -> dict[str, float]:
         """Plain floats over all batches since the last call, which are then forgotten."""
         values = {**mean_values(iter(self._reports)), "loss": float(self._loss.compute())}
+        values["num_examples"] = float(len(self._reports))
         self._reports = []
         self._loss.reset()
         return values
@@ -138,4 +139,10 @@ class RankingDetails:
         """The table that results/README.md explains; nothing where nothing was fed."""
         rows, self._rows = self._rows, []
         columns = ("report", "num_files", "rank", "file", "ranked_first")
-        return {"ranks": Table(columns=columns, rows=rows)} if rows else {}
+        if not rows:
+            return {}
+        examples = [(name, 1 / rank, float(rank <= 1)) for name, _, rank, _, _ in rows]
+        return {
+            "ranks": Table(columns=columns, rows=rows),
+            "examples": Table(columns=("example", "mrr", "top1"), rows=examples),
+        }

@@ -56,7 +56,11 @@ class Predictions:
         self._seen.clear()
         labels, predicted = columns[:2]
         matrix = multiclass_confusion_matrix(predicted, labels, len(self._names))  # [label, predicted]
-        return {**confusion_tables(self._names, matrix), "mistakes": self._mistakes(*columns)}
+        return {
+            **confusion_tables(self._names, matrix),
+            "mistakes": self._mistakes(*columns),
+            "examples": self._examples(predicted == labels),
+        }
 
     def pictures(self) -> Mapping[str, bytes]:
         """PNGs of the first rows of the last `mistakes`, 24 at most, at 96 px at most."""
@@ -68,6 +72,11 @@ class Predictions:
         if max(pixels.shape[-2:]) > _PICTURE_PX:
             pixels = resize(pixels, [_PICTURE_PX - 1], max_size=_PICTURE_PX, antialias=True)
         return {f"{place:02}": _png(picture) for place, picture in enumerate(pixels, start=1)}
+
+    def _examples(self, is_right: Tensor) -> Table:
+        """What each image brings to the accuracy, which is their mean."""
+        rows = [(self._image_name(place), value) for place, value in enumerate(is_right.double().tolist())]
+        return Table(columns=("example", "accuracy"), rows=rows)
 
     def _mistakes(self, labels: Tensor, predicted: Tensor, score: Tensor, label_score: Tensor) -> Table:
         """The wrong ones, the surest first."""

@@ -16,6 +16,7 @@ from torchmetrics.functional.classification import (
 )
 
 from trainables.engine.clones.batches import CloneBatch
+from trainables.engine.two_classes import guesses_of_two
 
 _AT_THRESHOLD = {
     "f1": binary_f1_score,
@@ -51,7 +52,11 @@ class CloneMetrics:
         scores["pr_auc"] = binary_average_precision(likeness, is_clone)
         scores["roc_auc"] = binary_auroc(likeness, is_clone)
         scores["loss"] = functional.binary_cross_entropy(likeness, labels)
-        return {**{name: float(score) for name, score in scores.items()}, "threshold": threshold}
+        return {
+            **{name: float(score) for name, score in scores.items()},
+            **guesses_of_two(int(is_clone.sum()), len(is_clone)),
+            "threshold": threshold,
+        }
 
 
 def best_threshold(likeness: Tensor, labels: Tensor) -> float:

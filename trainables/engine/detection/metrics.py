@@ -32,17 +32,21 @@ class DetectionMetrics:
     def __init__(self) -> None:
         self._precision = coco_precision()
         self._loss = MeanMetric()
+        self._num_pictures = 0
 
     def update(self, outputs: Mapping[str, Any], batch: DetectionBatch) -> None:
         """Take in a batch and the `detections` and `loss` of it."""
         self._precision.update(*compared(outputs["detections"], batch.objects))
         self._loss.update(outputs["loss"].cpu(), weight=len(batch))
+        self._num_pictures += len(batch)
 
     def compute(self) -> dict[str, float]:
         """Plain floats over all batches since the last call, which are then forgotten."""
         scores = self._precision.compute()
         values = {name: float(scores[name]) for name in _SCORES if scores[name] >= 0}  # -1 is none there
         values["loss"] = float(self._loss.compute())
+        values["num_examples"] = float(self._num_pictures)
+        self._num_pictures = 0
         self._precision.reset()
         self._loss.reset()
         return values

@@ -57,7 +57,11 @@ class QualityMetrics:
         """
         predicted, given = _taken(self._seen)
         loss = float((predicted - given).abs().mean()) / self._spread
-        values = {"rmse": float(mean_squared_error(predicted, given, squared=False)), "loss": loss}
+        values = {
+            "rmse": float(mean_squared_error(predicted, given, squared=False)),
+            "loss": loss,
+            "num_examples": float(len(given)),
+        }
         if not bool(predicted.isfinite().all()):
             return values  # the loop says of a loss that is no number where it happened
         if len(given) < 2 or bool((given == given[0]).all()):

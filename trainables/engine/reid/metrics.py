@@ -148,7 +148,11 @@ class PersonDetails:
         ]
         header = ("query", "average_precision", "first_rank", "nearest")
         rows.sort(key=lambda row: row[1])
-        return {"queries": Table(columns=header, rows=rows)}
+        examples = [(query, area, float(first <= 1)) for query, area, first, _ in rows]
+        return {
+            "queries": Table(columns=header, rows=rows),
+            "examples": Table(columns=("example", "map", "rank_1"), rows=examples),
+        }
 
 
 def means(answers: Found) -> dict[str, float]:
@@ -168,5 +172,6 @@ def means(answers: Found) -> dict[str, float]:
         "map": answers.average_precision[is_answered].mean(),
         **{f"rank_{rank}": (first <= rank).double().mean() for rank in RANKS},
         "loss": answers.loss[is_answered].mean(),
+        "num_examples": is_answered.sum(),
     }
     return {name: float(value) for name, value in scores.items()}

@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
 from trainables.engine.siamese.pairs import PairBatch
+from trainables.engine.two_classes import guesses_of_two
 
 
 class Twin(nn.Module):
@@ -48,6 +49,7 @@ class PairMetrics:
     def __init__(self, device: torch.device) -> None:
         self._scores = {"accuracy": BinaryAccuracy().to(device), "auc": BinaryAUROC().to(device)}
         self._loss = MeanMetric().to(device)
+        self._is_same: list[Tensor] = []
 
     def update(self, logits: Tensor, batch: PairBatch) -> None:
         """Take in a batch and its logits (pairs,) in fp32."""
@@ -55,11 +57,19 @@ class PairMetrics:
         for score in self._scores.values():
             score.update(shares, batch.is_same.int())
         self._loss.update(pair_loss(logits, batch), weight=len(batch))
+        self._is_same.append(batch.is_same)
 
     def compute(self) -> dict[str, float]:
         """Plain floats over all batches since the last call, which are then forgotten."""
         values = {name: float(score.compute()) for name, score in self._scores.items()}
         values["loss"] = float(self._loss.compute())
+        is_same = torch.cat(self._is_same)
+        values |= {
+            name: value
+            for name, value in guesses_of_two(int(is_same.sum()), len(is_same)).items()
+            if name.startswith(("accuracy", "num"))
+        }
+        self._is_same.clear()
         for metric in (*self._scores.values(), self._loss):
             metric.reset()
         return values

@@ -18,6 +18,7 @@ from torchmetrics.classification import (
 )
 
 from trainables.engine.text.batches import TextBatch
+from trainables.engine.two_classes import guesses_of_two
 
 
 class WeightedCrossEntropy:
@@ -67,7 +68,9 @@ class DefectMetrics:
     def compute(self) -> dict[str, float]:
         """Plain floats over all batches since the last call, which are then forgotten."""
         values = {name: float(value) for name, value in self._scores.compute().items()}
-        values["mcc"] = _correlation(self._confusion.compute())
+        confusion = self._confusion.compute()  # [label, predicted]
+        values["mcc"] = _correlation(confusion)
+        values |= guesses_of_two(int(confusion[1].sum()), int(confusion.sum()))
         values["loss"] = float(self._loss.compute())
         for metric in (self._scores, self._confusion, self._loss):
             metric.reset()

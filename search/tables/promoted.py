@@ -1,0 +1,210 @@
+"""The rows of promoted.csv: each promoted configuration over its seeds, against the default and guessing."""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from search.guessing import NO_BETTER, is_better_than_guessing, scored_set
+from search.intervals import Interval, Scores, gain_interval, score_interval
+from search.ledger import Ledger
+from search.ledger.history import History, TrialRecord
+from search.space import Space
+
+UNTESTED = ", on validation"
+_SAME_SCORE = 1e-5  # scores are sums of fp32, examples are exact
+PROMOTED_COLUMNS = (
+    *("rank", "trial_id", "is_default", "num_seeds", "num_failed", "val_mean"),
+    *("test_mean", "test_low", "test_high", "test_interval", "num_examples", "guessing"),
+    *("gain_mean", "gain_low", "gain_high", "gain_interval", "verdict"),
+    *("seconds", "energy_j"),
+)
+ExamplesOf = Callable[[TrialRecord], Iterable[Mapping[str, str]]]
+
+
+def _no_examples(run: TrialRecord) -> Iterable[Mapping[str, str]]:
+    return ()
+
+
+def promoted_columns(trials: Sequence[TrialRecord]) -> list[str]:
+    """The columns of promoted.csv; a test holds them against results/README.md."""
+    hparams = [name for trial in trials for name in trial.hparams]
+    return list(dict.fromkeys((*PROMOTED_COLUMNS, *hparams)))
+
+
+def promoted_rows(
+    trials: Sequence[TrialRecord],
+    promotion: History,
+    space: Space,
+    baseline: History | None = None,
+    *,
+    examples: ExamplesOf = _no_examples,
+    baseline_examples: ExamplesOf = _no_examples,
+) -> list[dict[str, Any]]:
+    """The rows of promoted.csv: each configuration over its seeds, the best on validation first.
+
+    The order is by validation: ordering by test would choose on the test set.
+
+    Args:
+        baseline: The run of a baseline; its row bears the name of its trainable.
+        examples: What each test example brought to the score of a training of `promotion`.
+        baseline_examples: Of `baseline`.
+    """
+    promoted = _Promoted(promotion, space, examples)
+    default = next((trial.trial_id for trial in trials if trial.origin == "default"), None)
+    defaults = promoted.scores(default) if default else Scores()
+    rows = [{**_row(trial.trial_id, promoted, default, defaults), **trial.hparams} for trial in trials]
+    if baseline:
+        other = _Promoted(baseline, space, baseline_examples)
+        names = dict.fromkeys(run.source for run in baseline.trials.values())
+        rows += [_row(name, other, default, defaults) for name in names]
+    rows.sort(key=lambda row: math.inf if row["val_mean"] is None else -_sign(space) * row["val_mean"])
+    return [{"rank": rank, **row} for rank, row in enumerate(rows, start=1)]
+
+
+def examples_in(ledger: Ledger) -> ExamplesOf:
+    """Reads what each test example brought from the folders of a promotion's trainings."""
+
+    def examples(run: TrialRecord) -> list[dict[str, str]]:
+        path = ledger.trial_folder(run.trial_id) / "examples.csv"
+        if not path.is_file():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    return examples
+
+
+def verdict(gain: Interval, num_seeds: int) -> str:
+    """What the gain over the default says: "better", "worse", or "tie" when 0 lies in its interval.
+
+    One seed can show a tie, since more seeds only widen the interval, but no gain: "one seed". Where nothing
+    tells how uncertain the gain is, it is "no interval".
+    """
+    if gain.low is None or gain.high is None:
+        return "one seed" if num_seeds == 1 else "no interval"
+    if gain.low <= 0 <= gain.high:
+        return "tie"
+    if num_seeds == 1:
+        return "one seed"
+    return "better" if gain.mean > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class _Promoted:
+    """A promotion's history read for its table.
+
+    Attributes:
+        examples: From a training to its rows of examples.csv.
+    """
+
+    history: History
+    space: Space
+    examples: ExamplesOf
+
+    @cached_property
+    def has_test(self) -> bool:
+        """Whether there is a test set: no training ends well without a score on it, if there is one."""
+        finished = [run for run in self.history.trials.values() if run.status == "finished"]
+        return not finished or any(run.rows[-1].test for run in finished)
+
+    @cached_property
+    def metric(self) -> str:
+        """What configurations are compared by; on validation where there is no test set."""
+        return self.space.metric.replace("val_", "test_", 1) if self.has_test else self.space.metric
+
+    def trainings(self, source: str) -> list[TrialRecord]:
+        return [run for run in self.history.trials.values() if run.source == source]
+
+    def value(self, run: TrialRecord, name: str) -> float | None:
+        """A value of the last epoch's scores on the compared set."""
+        return (run.rows[-1].test or {}).get(name) if self.has_test else run.value(name)
+
+    def scored(self, source: str) -> list[TrialRecord]:
+        """The trainings that ended well, with a score on the compared set."""
+        finished = (run for run in self.trainings(source) if run.status == "finished" and run.rows)
+        return [run for run in finished if self.value(run, self.metric) is not None]
+
+    def scores(self, source: str) -> Scores:
+        """What one configuration scored, with what each test example brought where that was kept."""
+        runs = self.scored(source)
+        values = {run.seed: value for run in runs if (value := self.value(run, self.metric)) is not None}
+        counts = {self.scored_set(run)[1] for run in runs}
+        return Scores(
+            by_seed=values,
+            num_examples=counts.pop() if len(counts) == 1 else None,
+            by_example={run.seed: self._by_example(run, values[run.seed]) for run in runs},
+        )
+
+    def scored_set(self, run: TrialRecord) -> tuple[float | None, int | None]:
+        """What guessing comes to on the compared set, and its size."""
+        return scored_set(self.space, lambda name: self.value(run, name), self.metric)
+
+    def _by_example(self, run: TrialRecord, score: float) -> Mapping[str, float]:
+        """What each test example brought; nothing where their mean is not the score: another metric's."""
+        if not self.has_test:
+            return {}
+        name = self.metric.removeprefix("test_")
+        found = {row["example"]: float(row[name]) for row in self.examples(run) if row.get(name)}
+        is_its = found and math.isclose(statistics.fmean(found.values()), score, abs_tol=_SAME_SCORE)
+        return found if is_its else {}
+
+
+def _row(source: str, promoted: _Promoted, default: str | None, defaults: Scores) -> dict[str, Any]:
+    """One configuration over its seeds; `defaults` are the default's scores."""
+    runs, done = promoted.trainings(source), promoted.scored(source)
+    space, scores = promoted.space, promoted.scores(source)
+    values = [value for run in done if (value := run.value(space.metric)) is not None]
+    joules = [run.energy.total_mj for run in runs if run.energy.total_mj is not None]
+    test = score_interval(list(scores.by_seed.values()), space.scale, scores.num_examples) if done else None
+    guessing = promoted.scored_set(done[0])[0] if done else None
+    gain = None if source == default else gain_interval(scores, defaults, space.scale, sign=_sign(space))
+    return {
+        "trial_id": source,
+        "is_default": source == default,
+        "num_seeds": len(scores.by_seed),
+        "num_failed": len(runs) - len(done),
+        "val_mean": statistics.fmean(values) if values else None,
+        **_named("test", test if promoted.has_test else None),
+        "num_examples": scores.num_examples,
+        "guessing": guessing,
+        **_named("gain", gain),
+        "verdict": _verdict(test, guessing, gain, promoted, len(scores.by_seed)),
+        "seconds": round(sum(run.seconds for run in runs), 3),
+        "energy_j": sum(joules) / 1000 if joules else None,
+    }
+
+
+def _verdict(
+    score: Interval | None, guessing: float | None, gain: Interval | None, promoted: _Promoted, num_seeds: int
+) -> str | None:
+    """What a row says: of guessing first, for two that both guess are no tie worth the name."""
+    if score and is_better_than_guessing(score, guessing, promoted.space.mode) is False:
+        said = NO_BETTER
+    elif gain:
+        said = verdict(gain, num_seeds)
+    else:
+        return None
+    return said + ("" if promoted.has_test else UNTESTED)
+
+
+def _sign(space: Space) -> int:
+    return 1 if space.mode == "max" else -1
+
+
+def _named(prefix: str, value: Interval | None) -> dict[str, float | str | None]:
+    """The cells of an interval; what it counts, or why there is none."""
+    if value is None:
+        return {f"{prefix}_{end}": None for end in ("mean", "low", "high", "interval")}
+    counts = "+".join(value.counts) + (", paired" if value.is_paired else "")
+    return {
+        f"{prefix}_mean": value.mean,
+        f"{prefix}_low": value.low,
+        f"{prefix}_high": value.high,
+        f"{prefix}_interval": counts or f"none: {value.reason}",
+    }
