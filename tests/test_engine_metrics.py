@@ -73,12 +73,9 @@ def test_guessing_is_what_a_model_scores_that_always_says_the_commonest_class(
     metrics.update(counts.float().expand(len(labels), -1), labelled(*labels))
     scores = metrics.compute()
     guessed = {name: value for name, value in scores.items() if name.endswith("_by_guessing")}
-    assert guessed == {
-        f"{name}_by_guessing": pytest.approx(scores[name])
-        for name in scores
-        if "f1" in name or "accuracy" in name
-        if not name.endswith("_by_guessing")
-    }
+    assert len(guessed) == 3 + (num_classes >= 6)
+    for name, value in guessed.items():
+        assert value == pytest.approx(scores[name.removesuffix("_by_guessing")])
     assert scores["num_examples"] == len(labels)
 
 

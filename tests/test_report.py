@@ -20,7 +20,7 @@ from search.report.answer import search_answer
 from search.report.console import ConsoleView
 from search.report.live import LiveView, sparkline
 from search.report.plan import print_plan
-from search.report.summary import print_promotion, print_summary
+from search.report.summary import print_summary
 from search.report.wording import budget_text, duration, limits_text, parameter_text, rung_text, value_text
 from search.run import Run
 from search.run.in_process import execute_here
@@ -142,16 +142,6 @@ def test_failures_are_shown_by_cause_with_a_remedy_and_the_way_back(tmp_path: Pa
         "give warmup_epochs or clip_norm",
         f"once mended, try them again: python scripts/search.py --rerun-failed {folder}",
     ]
-
-
-def test_a_promotion_shows_the_interval_and_the_verdict() -> None:
-    row = {"rank": 1, "trial_id": "trial-0003", "is_default": False, "num_seeds": 3, "verdict": "better"}
-    row |= {f"test_{end}": value for end, value in (("mean", 0.98), ("low", 0.97), ("high", 0.99))}
-    row |= {f"gain_{end}": value for end, value in (("mean", 0.018), ("low", 0.009), ("high", 0.027))}
-    output = console()
-    print_promotion([row], "val_accuracy", output)
-    assert "0.9800  (0.9700 to 0.9900)" in shown(output)
-    assert "0.0180  (0.0090 to 0.0270)  better" in shown(output)
 
 
 def test_a_curve_is_drawn_in_twelve_characters_with_its_last_value() -> None:

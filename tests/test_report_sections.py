@@ -16,7 +16,6 @@ from search.energy import EnergyReading, EnergySources
 from search.forecast import Forecast, Span
 from search.ledger import Ledger
 from search.ledger.history import TrialRecord
-from search.report.gain import gain_sentence
 from search.report.page.data import data_section
 from search.report.page.edges import beyond, edge_of, edge_sentence
 from search.report.page.facts import Facts, read_facts
@@ -233,28 +232,6 @@ def test_before_a_promotion_the_search_s_own_lead_is_no_gain(run: Run) -> None:
     )
     assert advice(facts)[0].endswith(f"python scripts/promote.py {run.ledger.folder} --top 3")
     assert "Nothing has been promoted yet" in words(sections(run)["winner"])
-
-
-def gain_row(mean: float, low: float | None, high: float | None, said: str) -> dict[str, Any]:
-    ends = {"gain_mean": mean, "gain_low": low, "gain_high": high}
-    return {"trial_id": "trial-0007", "is_default": False, "num_seeds": 3, "verdict": said, **ends}
-
-
-def test_the_verdict_of_a_promotion_calls_a_tie_a_tie() -> None:
-    assert gain_sentence(gain_row(0.018, 0.009, 0.027, "better"), "val_accuracy") == (
-        "trial-0007 is better than the default configuration by 0.018 in accuracy on test "
-        "(95 % interval 0.009 to 0.027, 3 seeds)."
-    )
-    assert gain_sentence(gain_row(0.001, -0.003, 0.005, "tie"), "val_accuracy") == (
-        "A tie: full training cannot tell trial-0007 from the default configuration. The gain is "
-        "+0.001 in accuracy on test (95 % interval -0.003 to 0.005, 3 seeds), and 0 lies in the interval."
-    )
-    assert gain_sentence(gain_row(-0.02, -0.03, -0.01, "worse"), "val_accuracy").startswith(
-        "trial-0007 is worse than the default configuration by 0.02 in accuracy on test"
-    )
-    assert gain_sentence(gain_row(0.01, None, None, "one seed"), "val_accuracy") == (
-        "trial-0007 is ahead of the default by 0.01 in accuracy on test, on one seed: that may be chance."
-    )
 
 
 def test_a_promotion_shows_gain_mistakes_and_hardest_classes(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def gain_sentence(row: Row, space: Space, default: Row | None = None) -> str:
         amount = f" by {abs(gain):.4g}" if gain else ""
         return f"{name} is {word} the default{amount} {of}{_caution(row, said)}."
     flattered = " This is on validation, which flatters what was chosen by it." if where != "test" else ""
-    beside = f" {_nor(default)}" if default and _said(default) == NO_BETTER else ""
+    is_beaten = default is not None and _said(default) == NO_BETTER
+    beside = f" The default configuration is {NO_BETTER} ({row['guessing']:.2g})." if is_beaten else ""
     return f"{name} is {said} than the default configuration by {abs(gain):.4g} {of}.{flattered}{beside}"
 
 
@@ -87,18 +88,13 @@ def guessing_text(found: AgainstGuessing, space: Space) -> str:
 
 
 def _guessing_sentence(row: Row, space: Space, default: Row | None) -> str:
-    name = f"the default configuration ({row['trial_id']})" if row["is_default"] else str(row["trial_id"])
+    name = f"The default configuration ({row['trial_id']})" if row["is_default"] else row["trial_id"]
     score = (
         "" if row["test_mean"] is None else f": {row['test_mean']:.4g} in {_plain(space)} on {_where(row)}"
     )
-    is_nor = default is not None and not row["is_default"] and _said(default) == NO_BETTER
+    is_neither = default is not None and not row["is_default"] and _said(default) == NO_BETTER
     text = f"{name} is {NO_BETTER} ({row['guessing']:.2g}){score}{interval_text(row, 'test', space)}."
-    return f"{text[0].upper()}{text[1:]}{' ' + _nor(default) if is_nor else ''}"
-
-
-def _nor(default: Row | None) -> str:
-    assert default is not None
-    return f"The default configuration is {NO_BETTER} ({default['guessing']:.2g}) either."
+    return text + (" Neither is the default configuration." if is_neither else "")
 
 
 def _counted(row: Row, prefix: str, space: Space) -> str:
