@@ -19,7 +19,8 @@ CPU = "processor : 0\nmodel name : Some CPU @ 2 GHz\nflags : fpu {}\n\nprocessor
 @pytest.fixture
 def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Env:
     """Without what says the choice in every other test."""
-    monkeypatch.delenv("JOULETUNE_CPU_PRECISION")
+    for name in ("JOULETUNE_CPU_PRECISION", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"):
+        monkeypatch.delenv(name, raising=False)
     return Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path / "cache")
 
 
