@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 from fake_clock import FakeClock
+from fake_nvml_library import FakeNvml
+from fake_powercap import add_zone, set_energy
 from made_energy_scenes import Scene, checked, written
 from made_meters import OneLease
 
 from search.accounting.outcomes import outcome_millijoules
-from search.energy import EnergyReading
+from search.energy import EnergyReading, open_meter
 from search.ledger.history import History
+from search.ledger.trial_energy import TrialEnergy
 from search.trial import Checkpointing, EpochRow, run_trial
 from search.trial.failure import Failure
 from search.trial.stretch import Stretch
@@ -25,6 +28,7 @@ from trainables.contract import Budget, Env
 from trainables.load import load_trainable
 from trainables.toy import ToyTraining
 
+pytest_plugins = ["fake_nvml_library"]
 TOY = load_trainable("toy")
 
 
@@ -396,3 +400,69 @@ def test_whole_millijoules_are_shared_out_without_loss(tmp_path: Path, moved_mj:
     of_rungs = sum(round(float(row["energy_j"] or 0) * 1000) for row in table(shop, "energy.csv"))
     assert of_rungs == trial.joules.total.gpu_mj
     assert checked(shop.run)[0] == []
+
+
+class Machine:
+    """A node with a RAPL package and an NVIDIA GPU, read through the meter of one process."""
+
+    def __init__(self, folder: Path, nvml: FakeNvml, *, cpu_share: float = 1.0) -> None:
+        self.clock, self.nvml, self.gpu_mj = FakeClock(), nvml, 0
+        self.zone = add_zone(folder, "intel-rapl:0", "package-0")
+        nvml.add_gpu(0, "GPU-a", energy_mj=0, power_mw=100_000)
+        self.meter = open_meter(
+            gpu_uuids=["GPU-a"], cpu_share=cpu_share, powercap=folder, clock=self.clock, interval_s=None
+        )
+
+    def spend(self, seconds: float, watts: float = 100.0) -> None:
+        """RAPL moves each millisecond, the GPU's counter each 100 ms; both draw the same."""
+        self.clock.now_s += seconds
+        passed_s = self.clock.now_s - 1000.0
+        set_energy(self.zone, round(watts * passed_s * 1e6))
+        self.nvml["0.energy_mj"] = round(watts * 1000 * (round(passed_s * 1e6) // 100_000) / 10)
+
+
+def test_rapl_tells_each_short_epoch_and_the_gpus_counter_its_steps(
+    tmp_path: Path, fake_nvml: FakeNvml
+) -> None:
+    """Epochs of 40 ms at 100 W are 4 J each; the GPU's counter moves 10 J each 100 ms."""
+    machine, joules, rows = Machine(tmp_path, fake_nvml), TrialEnergy(), list[EpochRow]()
+    stretch = Stretch(machine.meter, machine.clock)
+    for epoch in range(1, 6):
+        with stretch.in_epoch():
+            machine.spend(0.04)
+        spent = stretch.cut()
+        attempt = {"sources": machine.meter.sources.to_dict()} if epoch == 1 else {}
+        row = EpochRow(epoch=epoch, rung=0, metrics={}, **vars(spent), **attempt)
+        joules.book(row, rows)
+    assert [row.energy.cpu_mj for row in rows] == [4000] * 5
+    assert [row.energy.gpu_mj for row in rows] == [3333, 3334, 3333, 5000, 5000]
+    assert sum(row.energy.gpu_mj or 0 for row in rows) == 20_000
+    assert all(not row.lag_s for row in rows)
+    machine.meter.close()
+
+
+def test_what_neither_counter_has_shown_is_unknown_and_never_0(tmp_path: Path, fake_nvml: FakeNvml) -> None:
+    machine = Machine(tmp_path, fake_nvml)
+    stretch = Stretch(machine.meter, machine.clock)
+    machine.spend(0.03, watts=0.0)
+    spent = stretch.cut()
+    assert (spent.energy.cpu_mj, spent.energy.gpu_mj, spent.energy.total_mj) == (None, None, None)
+    assert spent.lag_s == {"cpu": pytest.approx(0.03), "gpu": pytest.approx(0.03)}
+    machine.meter.close()
+
+
+def test_the_meter_of_a_process_keeps_a_start_apart(tmp_path: Path, fake_nvml: FakeNvml) -> None:
+    machine = Machine(tmp_path, fake_nvml)
+    stretch = Stretch(machine.meter, machine.clock)
+    with stretch.starting():
+        machine.spend(36.0)
+    with stretch.in_epoch():
+        machine.spend(1.1)
+    spent = stretch.cut()
+    assert (spent.start_s, spent.seconds) == (36.0, pytest.approx(1.1))
+    assert (spent.start_energy.cpu_mj, spent.start_energy.gpu_mj) == (3_600_000, 3_600_000)
+    assert (spent.energy.cpu_mj, spent.energy.gpu_mj) == (110_000, 110_000)
+    machine.meter.close()
+    figures = machine.meter.figures()
+    assert (figures.start_s, figures.seconds) == (36.0, pytest.approx(1.1))
+    assert figures.start.total_mj == 7_200_000
