@@ -80,7 +80,7 @@ def _answer(program: Path, *flags: str) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, check=False, text=True, env=env)
     if done.returncode:
         sys.exit(f"{program.name} {' '.join(flags)}: exit status {done.returncode}\n{done.stderr}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 

@@ -73,7 +73,7 @@ def test_the_joules_of_a_pair_add_up_to_the_devices_counter(tmp_path: Path, fake
     run = run_in(tmp_path)
     trials, devices = pd.read_csv(run / "trials.csv"), pd.read_csv(run / "devices.csv")
     (gpu,) = devices[devices["device"] == "GPU-one"].to_dict("records")
-    parts = ("trials", "background", "external", "idle", "unaccounted")
+    parts = ("trials", "starts", "background", "external", "idle", "unaccounted")
     total_mj = sum(round(gpu[f"energy_{part}_j"] * 1000) for part in parts)
     assert total_mj == gpu["counter_end_mj"] - gpu["counter_start_mj"]
     assert gpu["residual_j"] == 0
@@ -85,7 +85,8 @@ def test_the_joules_of_a_pair_add_up_to_the_devices_counter(tmp_path: Path, fake
     # Five epochs of 0.4 s at 200 W on average, half of it the load's, are 200 J.
     assert trials["energy_gpu_j"].between(150, 600).all()
     (ended,) = [event for event in events_in(tmp_path) if event["event"] == "background_ended"]
-    assert ended["energy"]["gpu_mj"] == round(gpu["energy_background_j"] * 1000)
+    of_load_mj = ended["energy"]["gpu_mj"] + ended["start_energy"]["gpu_mj"]
+    assert of_load_mj == round(gpu["energy_background_j"] * 1000)
     epochs = (tmp_path / "epochs").read_text().split()
     assert len(epochs) > 4  # a training has two
     assert "background: load trains on 1 CPUs and 0.5 of the GPU, beside 1 trial(s) at a time" in said
