@@ -27,6 +27,7 @@ _REQUIRED: Mapping[str, set[str]] = {
     "run_ended": {"reason"},
 }
 _ROW, _ENERGY = ({each.name for each in fields(kind)} for kind in (EpochRow, EnergyReading))
+_ENERGY -= {"lag_s"}  # of a live reading: a row has its own
 
 
 class EventChecker:
@@ -74,7 +75,8 @@ def _check_row(row: object) -> None:
     """See that an epoch's row is one that this version can read whole."""
     if not isinstance(row, Mapping) or not {"epoch", "rung", "metrics", "seconds"} <= row.keys():
         raise BadLine("(epoch) has no whole row")
-    energy = row.get("energy", {})
-    unknown = [*(row.keys() - _ROW), *(f"energy.{name}" for name in energy.keys() - _ENERGY)]
+    readings = {name: row.get(name, {}) for name in ("energy", "start_energy")}
+    of_readings = [f"{name}.{part}" for name, parts in readings.items() for part in parts.keys() - _ENERGY]
+    unknown = [*(row.keys() - _ROW), *of_readings]
     if unknown:
         raise BadLine(f"(epoch) has fields of another version: {', '.join(sorted(unknown))}")
