@@ -19,7 +19,8 @@ from trainables.engine.images.data import DataSplits, ImageSet, split_source
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import Pictures
 from trainables.engine.images.files import ImageFiles
-from trainables.engine.images.source import ImageSource, in_memory_source
+from trainables.engine.images.identical import more_than_once
+from trainables.engine.images.source import ImageSource, in_memory_source, with_files
 from trainables.engine.quality.photographs import SIDE_PX, photographs
 from trainables.engine.quality.ratings import NUM_LEVELS, Ratings, read_ratings
 from trainables.nearest import no_such_source
@@ -27,6 +28,7 @@ from trainables.nearest import no_such_source
 SOURCES = ("photographs", "quality:PATH.csv", "quality:PATH.csv?images=FOLDER&side=384")
 _SIDE_PX = 384  # shorter side of KonIQ-10k's images where the paper cuts its patches
 _LOOKED_AT = 64
+_MOST_SURVEY_S = 10.0
 _SETTINGS = {"images", "side"}
 
 
@@ -114,7 +116,25 @@ def check_quality_data(env: Env) -> list[str]:
     told = [f"{counts}, stretched to {side_px} x {side_px} px"]
     if small:
         told.append(f"{small} images looked at are smaller than that, and blurred by it; ?side= may be less")
-    return told
+    return told if env.data == "photographs" else [*told, *_said_of_files(env, ratings)]
+
+
+def _said_of_files(env: Env, ratings: Ratings) -> list[str]:
+    """Which files have unusual pixels, and which are one picture under several names."""
+    files = _files(_place(env.data), ratings)
+    survey = files.survey(env.cache_dir, most_s=_MOST_SURVEY_S)
+    copies = more_than_once(survey.identical(), files.name)
+    return [*survey.notes(), *([copies] if copies else [])]
+
+
+def _files(place: _Place, ratings: Ratings) -> ImageFiles:
+    return ImageFiles(
+        root=place.folder,
+        paths=tuple(place.folder / name for name in ratings.images),
+        labels=(),
+        parts=ratings.parts,
+        class_names=(),
+    )
 
 
 def _check_resolution(env: Env, side_px: int) -> None:
@@ -181,19 +201,12 @@ def _decoded(
     seed: int,
     level_names: Sequence[str],
 ) -> ImageSource:
-    files = ImageFiles(
-        root=place.folder,
-        paths=tuple(place.folder / name for name in ratings.images),
-        labels=(),
-        parts=ratings.parts,
-        class_names=(),
-    )
+    files = _files(place, ratings)
 
     def stretched(index: int, side: int) -> Image.Image:
-        picture = files.opened(index, side).convert("RGB")
-        return picture.resize((side, side), Image.Resampling.BILINEAR)
+        return files.opened(index, side).resize((side, side), Image.Resampling.BILINEAR)
 
-    return decoded_source(
+    source = decoded_source(
         Pictures(len(files.paths), stretched),
         ratings.levels(),
         parts=ratings.split(seed),
@@ -203,3 +216,4 @@ def _decoded(
         top=place.side_px,
         num_threads=num_threads,
     )
+    return with_files(source, files, cache.folder)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from trainables.contract import DataError
+from trainables.data_summary import LeftOut
+from trainables.engine.images.folder_tree import FolderTree, is_picture
 
 JUNK, DISTRACTOR = -1, 0  # numbers that Market-1501 gives to useless boxes, and to nobody who is searched for
 PLACES = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -27,12 +28,14 @@ class Sightings:
         identities: Numbers of the persons: (n,), int64; -1 is junk, 0 a distractor.
         cameras: (n,), int64.
         places: "train", "query" or "gallery": (n,), text.
+        left_out: What else lies in the folders.
     """
 
     names: tuple[str, ...]
     identities: np.ndarray
     cameras: np.ndarray
     places: np.ndarray
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def is_person(self) -> np.ndarray:
@@ -79,13 +82,16 @@ def find_sightings(root: Path) -> Sightings:
     if there and len(there) < len(PLACES):
         missing = ", ".join(name for place, name in PLACES.items() if place not in there)
         raise DataError(f"{root} has no {missing}; either all of {', '.join(PLACES.values())} or none")
-    endings = set(Image.registered_extensions())
-    found = [
-        (path.relative_to(root).as_posix(), place)
+    tree = FolderTree(root)
+    files = [
+        (path, place)
         for place, folder in (there or {"train": root}).items()
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in endings
+        for path in tree.listing(folder).files
     ]
+    for path, _ in files:
+        if not is_picture(path):
+            tree.leave_file(path, otherwise="")
+    found = [(path.relative_to(root).as_posix(), place) for path, place in files if is_picture(path)]
     if not found:
         raise DataError(f"there are no pictures in {', '.join(map(str, there.values())) or root}")
-    return sightings_of(*zip(*found, strict=True))
+    return replace(sightings_of(*zip(*found, strict=True)), left_out=tree.left_out())

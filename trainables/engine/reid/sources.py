@@ -17,7 +17,7 @@ from trainables.engine.images.data import DataSplits, split_source
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import Pictures
 from trainables.engine.images.files import ImageFiles
-from trainables.engine.images.source import ImageSource, in_memory_source
+from trainables.engine.images.source import ImageSource, in_memory_source, with_files
 from trainables.engine.reid.data import IdentitySet, PersonData
 from trainables.engine.reid.persons import persons
 from trainables.engine.reid.sightings import JUNK, Sightings, find_sightings
@@ -27,6 +27,7 @@ SOURCES = ("persons", "market:PATH")
 _WIDTH_SHARE = 0.5  # of the height, which is the resolution: 256 x 128 px in most papers
 _HELD_OUT_SHARE = 0.15  # of the persons, for each of validation and test that a source lacks
 _LOOKED_AT = 64
+_MOST_SURVEY_S = 10.0
 
 
 def load_person_data(env: Env) -> PersonData:
@@ -63,7 +64,8 @@ def check_person_data(env: Env) -> list[str]:
             Image.open(root / name).close()
         except OSError as error:
             raise DataError(f"{root / name} cannot be read: {error}") from error
-    return [sightings.counts()]
+    survey = _files(root, sightings).survey(env.cache_dir, most_s=_MOST_SURVEY_S)
+    return [sightings.counts(), *map(str, sightings.left_out), *survey.notes()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,17 +124,24 @@ def _folder(name: str) -> Path:
 def _decoded(
     root: Path, sightings: Sightings, cache: CacheFolder, top: int | None, num_threads: int
 ) -> ImageSource:
-    paths = tuple(root / name for name in sightings.names)
-    files = ImageFiles(root=root, paths=paths, labels=(), parts=(), class_names=())
-    return decoded_source(
-        Pictures(len(paths), files.opened, width_share=_WIDTH_SHARE),
-        torch.zeros(len(paths)),
+    files = _files(root, sightings)
+    source = decoded_source(
+        Pictures(len(files.paths), files.opened, width_share=_WIDTH_SHARE),
+        torch.zeros(len(files.paths)),
         parts=sightings.places,
         class_names=(),
         cache=cache,
         name=f"tall-{files.content_key(cache.folder)}",
         top=top,
         num_threads=num_threads,
+    )
+    return with_files(source, files, cache.folder)
+
+
+def _files(root: Path, sightings: Sightings) -> ImageFiles:
+    paths = tuple(root / name for name in sightings.names)
+    return ImageFiles(
+        root=root, paths=paths, labels=(), parts=(), class_names=(), left_out=sightings.left_out
     )
 
 
