@@ -144,8 +144,9 @@ def _subfolders(top: Path, part: Part | None) -> Iterable[Path]:
     for folder in (top, *of_pictures):
         if folder != top:
             yield folder
-        for inner in sorted(folder.iterdir()):
-            if part and part_of(inner.name) == part and inner.is_dir():
+        of_part = sorted(inner for inner in folder.iterdir() if part and part_of(inner.name) == part)
+        for inner in of_part:
+            if inner.is_dir():
                 yield inner
                 yield from (deeper for name in _PICTURE_FOLDERS if (deeper := inner / name).is_dir())
 
