@@ -15,9 +15,32 @@ __all__ = ["Best", "Result", "open", "search"]
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"jouletune has no {name!r}; it has {', '.join(__all__)}")
+    _prefer_own_packages()
     from search import api
 
     return getattr(api, name)
+
+
+def _prefer_own_packages() -> None:
+    """See that `search` and `trainables` are the packages beside this file, here and in processes to come.
+
+    Python looks first in the folder of the script that runs, and a script that searches may well be
+    called search.py.
+
+    Raises:
+        ImportError: The caller has imported another module of such a name.
+    """
+    import sys
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parent
+    for name in ("search", "trainables"):
+        found = sys.modules.get(name)
+        file = getattr(found, "__file__", None)
+        if found and not (file and Path(file).resolve().is_relative_to(root / name)):
+            raise ImportError(f"{name} is jouletune's, and {file} was imported under this name; rename it")
+    if sys.path[:1] != [str(root)]:
+        sys.path.insert(0, str(root))
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,9 @@ The same files, messages and settings.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -184,17 +186,18 @@ def search(
     }
     given = {key: value for key, value in flags.items() if value is not None} | dict(overrides or {})
     lines = [f"{key}={json.dumps(value)}" for key, value in given.items()]
-    result: Result = _said(
-        _searched,
-        _said(_loaded, space, lines),
-        name=name,
-        results=Path(results),
-        address=address,
-        is_fresh=is_fresh,
-        is_quiet=is_quiet,
-        should_preflight=should_preflight,
-        source="SPACE" if isinstance(space, Mapping) else str(space),
-    )
+    with _restored_environment():
+        result: Result = _said(
+            _searched,
+            _said(_loaded, space, lines),
+            name=name,
+            results=Path(results),
+            address=address,
+            is_fresh=is_fresh,
+            is_quiet=is_quiet,
+            should_preflight=should_preflight,
+            source="SPACE" if isinstance(space, Mapping) else str(space),
+        )
     return result
 
 
@@ -257,6 +260,21 @@ def _searched(
     run, reason = launch_search(space, how, known_trials(space, output), output)
     print_summary(run, reason, output)
     return Result(folder)
+
+
+@contextmanager
+def _restored_environment() -> Iterator[None]:
+    """Leave the caller's variables as they were: workers are offline, and a notebook goes on after a search.
+
+    But for Ray's token, of which Ray keeps the first that this process has had.
+    """
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        token = {name: value for name, value in os.environ.items() if name == "RAY_AUTH_TOKEN"}
+        os.environ.clear()
+        os.environ.update(before | token)
 
 
 def _command(folder: Path) -> list[str]:

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from made_runs import TOY
 
 import jouletune
 from search import cli
-from search.cluster.session import SessionError
+from search.cluster.session import Session, SessionError, offer_worker_env
 
 ROOT = Path(__file__).parents[1]
 SPACE: dict[str, Any] = {
@@ -153,6 +155,97 @@ def test_a_search_may_run_in_a_thread_of_its_own(here: Path) -> None:
     thread.start()
     thread.join()
     assert [len(run.trials) for run in found] == [2]
+
+
+def test_a_search_leaves_the_callers_variables_as_they_were(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("PYTHONPATH", "mine")
+
+    @contextmanager
+    def session(**_: Any) -> Iterator[Session]:
+        offer_worker_env()
+        os.environ["RAY_AUTH_TOKEN"] = "the first one"
+        yield Session(num_cpus=1, num_gpus=0)
+
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "")
+    monkeypatch.setattr("search.launch.ray_session", session)
+    before = dict(os.environ)
+    jouletune.search(SPACE, trials=1, is_quiet=True)
+    assert dict(os.environ) == before | {"RAY_AUTH_TOKEN": "the first one"}
+
+
+def test_a_search_beside_a_ray_of_the_callers_own_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("ray.shutdown", lambda: pytest.fail("it is not ours"))
+    with pytest.raises(
+        ValueError, match=r"Ray is started in this Python already.*call ray.shutdown\(\) first"
+    ):
+        jouletune.search(SPACE, trials=1, is_quiet=True, should_preflight=False)
+
+
+@pytest.mark.parametrize("name", ["search.py", "search/__init__.py", "trainables.py"])
+def test_what_hides_the_program_from_workers_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"{tmp_path}/{name} hides jouletune's package"):
+        jouletune.search(SPACE, trials=1, is_quiet=True, should_preflight=False)
+
+
+@pytest.mark.parametrize("name", ["search", "trainables"])
+def test_a_script_with_the_name_of_a_package_gets_the_package(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.py").write_text(
+        "import jouletune\n"
+        "try:\n    jouletune.open('nothing')\nexcept ValueError as error:\n    print(error)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, f"{name}.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert "/nothing holds no run" in done.stdout, done.stderr
+
+
+def test_a_package_of_the_callers_own_with_such_a_name_is_named(tmp_path: Path) -> None:
+    (tmp_path / "search.py").write_text("ONE = 1\n")
+    code = "import search, jouletune; jouletune.open('nothing')"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert f"search is jouletune's, and {tmp_path}/search.py was imported under this name" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["file", "standard input"])
+def test_a_plain_script_searches_twice_with_its_own_trainable(tmp_path: Path, how: str) -> None:
+    """Without a __main__ guard, from its own folder, with paths that start there."""
+    (tmp_path / "curve.py").write_text("def value(lr, epoch):\n    return lr / 10 + epoch / 100\n")
+    toy = (ROOT / "trainables/toy.py").read_text()
+    (tmp_path / "mine.py").write_text(f"{toy}\nfrom curve import value\n")
+    (tmp_path / "own.py").write_text(
+        "import jouletune\n"
+        "space = {'parameters': {'lr': {'min': 0.01, 'max': 0.1}}, 'search': {'trainable': './mine.py',\n"
+        "    'data': 'none', 'ladder': {'epochs': [1, 2]}}}\n"
+        "for name in ('one', 'two'):\n"
+        "    run = jouletune.search(space, name=name, trials=2, workers=1, is_quiet=True)\n"
+        "    print(name, run.ended)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "own.py" if how == "file" else "-"],
+        input=(tmp_path / "own.py").read_text(),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stdout == "one all 2 trials done\ntwo all 2 trials done\n", done.stderr
 
 
 @pytest.mark.slow

@@ -88,7 +88,11 @@ def test_a_trainable_without_a_test_set_is_not_held_to_one(tmp_path: Path) -> No
 
 
 def test_a_metric_that_is_not_reported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ToyTraining, "run_epoch", lambda self, budget: {"val_acc": 0.5})
+    def run_epoch(self, budget):
+        self.epochs_done += 1
+        return {"val_acc": 0.5}
+
+    monkeypatch.setattr(ToyTraining, "run_epoch", run_epoch)
     assert verdicts("toy", tmp_path)["training and validation"].text == (
         "val_accuracy is missing, got only val_acc"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,3 +57,21 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # RuntimeError, EOFError, UnpicklingError and others, by where the damage is
         raise UnreadableCheckpoint(f"{path} is damaged ({type(error).__name__})") from error
     return state
+
+
+def unsavable(value: object) -> bool:
+    """Whether `load_checkpoint` would refuse a value that is no dict or list."""
+    if value is None or type(value) in (bool, int, float, str, bytes):
+        return False
+    import torch
+
+    if type(value) is torch.Tensor:
+        return False
+    content = io.BytesIO()
+    try:
+        torch.save(value, content)
+        content.seek(0)
+        torch.load(content, map_location="cpu", weights_only=True)
+    except Exception:  # whatever pickling an object of the user's raises
+        return True
+    return False

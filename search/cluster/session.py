@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,12 @@ _FORWARDED = (
     "JOULETUNE_CACHE",
     "JOULETUNE_CPU_PRECISION",
     "JOULETUNE_DATA",
+)
+
+
+_TAKEN = (
+    "Ray is started in this Python already (ray.init); a search starts a session of its own, whose workers "
+    "have its settings: call ray.shutdown() first, and then search, or join a cluster by its address"
 )
 
 
@@ -73,6 +80,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
     Raises:
         SessionError: No cluster answers at `address`, or Ray did not start.
     """
+    _check_unhidden()
     if address:
         _check_answers(address)
     os.environ.update(_DRIVER_ENV)
@@ -82,6 +90,8 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
     logging.getLogger("ray").setLevel(logging.ERROR)  # before Ray speaks of its token on start
     import ray
 
+    if ray.is_initialized():
+        raise SessionError(_TAKEN)
     with _placed(address, has_dashboard=dashboard) as folder:
         try:
             context = ray.init(
@@ -125,6 +135,22 @@ def _placed(address: str | None, *, has_dashboard: bool) -> Iterator[SessionFold
             except NoSessionFolder as error:
                 raise SessionError(str(error)) from error
         yield folder
+
+
+def _check_unhidden() -> None:
+    """See that workers find this program: Ray has them look in the current folder and the script's first.
+
+    Raises:
+        SessionError: A module there has the name of one of its packages.
+    """
+    script = os.path.dirname(os.path.realpath(sys.argv[0]))  # noqa: PTH120 - as Ray forms it
+    folders = [Path.cwd(), *([Path(script)] if script in sys.path else [])]
+    for folder in folders:
+        for name in ("search", "trainables"):
+            for path in (folder / f"{name}.py", folder / name / "__init__.py"):
+                if path.is_file() and folder.resolve() != _ROOT:
+                    what = f"{path} hides jouletune's package {name} from Ray's workers"
+                    raise SessionError(f"{what}; rename it, or start elsewhere")
 
 
 def offer_worker_env() -> None:

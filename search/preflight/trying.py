@@ -10,8 +10,9 @@ from typing import Any
 
 from search.preflight.order import Order, Problem
 from search.trial.failure import classify
-from trainables.contract import Budget, Trainable
+from trainables.contract import BadResult, Budget, Trainable
 from trainables.load import command_of, title_of
+from trainables.promises import check_state, check_training, trained_epoch
 
 _EXAMPLES = 64
 _SCORED = 64
@@ -58,8 +59,12 @@ def _value_of(
 ) -> float:
     env = replace(order.task.env(), device=device, validation_subset=_SCORED, folder=None)
     training = trainable.start(trainable.hparams(**point), budget, env)
+    check_training(training, trainable.start)
     for _ in range(budget.epochs):
-        values = training.run_epoch(budget)
+        values = trained_epoch(training, budget)
+    check_state(training, training.state_dict())
+    if order.task.metric not in values:
+        raise BadResult(f"run_epoch must return {order.task.metric!r}, got only {sorted(values)}")
     value = values[order.task.metric]
     if not math.isfinite(value):
         raise ValueError(f"{order.task.metric} is {value} after an epoch")

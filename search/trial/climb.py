@@ -13,6 +13,7 @@ from search.trial.row import EpochRow
 from search.trial.used import Used, UsedCounter
 from trainables.contract import Env, Trainable, Training
 from trainables.optional import why_done
+from trainables.promises import check_state, check_training, restore, trained_epoch
 
 
 def counter_for(ladder: Ladder, env: Env, meter: EnergyMeter, last: EpochRow | None) -> UsedCounter | None:
@@ -40,15 +41,28 @@ class Climb:
     ) -> None:
         self._trainable, self._hparams, self._ladder, self._env = trainable, hparams, ladder, env
         self._counter = counter
+        self._is_state_checked = False
         self.epochs_done = last.epoch if last else 0
         self._rung = last.rung + last.num_jumped + last.is_rung_end if last else 0
         self._is_fresh = ladder.starts_anew_at(self.epochs_done)
         self.training = self._started()
 
-    def resume(self, state: Mapping[str, Any]) -> None:
-        """Continue the training from `state`, where the next epoch is not the first of another one."""
+    def resume(self, state: Mapping[str, Any], epochs_done: int | None = None) -> None:
+        """Continue the training from `state`, where the next epoch is not the first of another one.
+
+        Args:
+            epochs_done: What the training had counted when it was saved.
+        """
         if not self._is_fresh:
-            self.training.load_state_dict(state)
+            restore(self.training, state, epochs_done)
+
+    def state(self) -> dict[str, Any]:
+        """The training's state. The first one is looked at: a file that cannot be read loses the trial."""
+        state = self.training.state_dict()
+        if not self._is_state_checked:
+            check_state(self.training, state)
+            self._is_state_checked = True
+        return state
 
     @property
     def used(self) -> Used | None:
@@ -93,10 +107,10 @@ class Climb:
             gc.collect()
         self.training = self._started()
 
-    def run_epoch(self) -> Mapping[str, float]:
+    def run_epoch(self) -> dict[str, float]:
         """One epoch at its rung's budget; where `is_start_due`, `start` comes first."""
         with self._counter or nullcontext():
-            metrics = self.training.run_epoch(self._ladder.rungs[self.rung])
+            metrics = trained_epoch(self.training, self._ladder.rungs[self.rung])
         self._is_fresh = False
         self.epochs_done += 1
         return metrics
@@ -119,4 +133,6 @@ class Climb:
 
     def _started(self) -> Training:
         budget = self._ladder.training_budget(self.epochs_done)
-        return self._trainable.start(self._hparams, budget, self._env)
+        training = self._trainable.start(self._hparams, budget, self._env)
+        check_training(training, self._trainable.start)
+        return training

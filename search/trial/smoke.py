@@ -13,6 +13,7 @@ from typing import Any
 from search.trial.overfit import overfitted
 from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.contract import Budget, Env, Precision, Trainable, Training
+from trainables.promises import check_state, check_training, restore, trained_epoch
 
 NUM_EXAMPLES = 64
 _CLOCK_READINGS = {"train_s", "eval_s"}
@@ -93,7 +94,10 @@ class SmokeTest:
     def _saves(self) -> str:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "checkpoint.pt"
-            save_checkpoint(path, self._started().state_dict())
+            training = self._started()
+            state = training.state_dict()
+            check_state(training, state)
+            save_checkpoint(path, state)
             load_checkpoint(path)
             return f"{path.stat().st_size / 2**20:.1f} MiB, reads back"
 
@@ -106,7 +110,7 @@ class SmokeTest:
             save_checkpoint(path, whole.state_dict())
             expected = self._half(whole, self._budget)  # before the other: dropout draws from one generator
             resumed = self._started()
-            resumed.load_state_dict(load_checkpoint(path))
+            restore(resumed, load_checkpoint(path), self._first_half.epochs)
         return self._same(expected, self._half(resumed, self._budget))
 
     def _computes_in(self, name: Precision) -> str:
@@ -129,12 +133,14 @@ class SmokeTest:
         return str(result)
 
     def _started(self, **changes: Any) -> Training:
-        return self._trainable.start(self._hparams, self._budget, replace(self._env, **changes))
+        training = self._trainable.start(self._hparams, self._budget, replace(self._env, **changes))
+        check_training(training, self._trainable.start)
+        return training
 
     def _half(self, training: Training, budget: Budget) -> Mapping[str, float]:
         """Train half of what the smoke test's budget has; gives the values of the last epoch."""
         for _ in range(self._first_half.epochs):
-            values = training.run_epoch(budget)
+            values = trained_epoch(training, budget)
         return values
 
     def _finite(self, values: Mapping[str, float], metric: str) -> str:

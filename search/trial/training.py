@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from search.trial.finals import Finals
 from search.trial.row import EpochRow
 from search.trial.saving import read_state, save_state
 from search.trial.stretch import Stretch
-from trainables.contract import BadResult, Env, Mode, Trainable
+from trainables.contract import BadResult, Env, Mode, Trainable, Training
+from trainables.promises import place_of, plain_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def run_trial(
         last = EpochRow.from_dict(saved["row"]) if saved else None
         climb = Climb(trainable, hparams, ladder, env, counter_for(ladder, env, meter, last), last)
         if last:
-            climb.resume(saved["training"])
+            climb.resume(saved["training"], saved.get("epochs_done"))
     metric, mode = metric or trainable.metric, mode or trainable.mode
     finals = Finals(final, metric=metric, mode=mode, best=saved.get("best")) if final else None
     if last:
@@ -92,13 +92,13 @@ def run_trial(
             with stretch.starting():
                 climb.start()
         with stretch.in_epoch():
-            metrics = _checked(climb.run_epoch())
+            metrics = climb.run_epoch()
         num_jumped = climb.end_rung(is_scored=metric in metrics)
         if num_jumped is not None or any(name.startswith("val_") for name in metrics):
-            _check_has(metric, metrics)
+            _check_has(metric, metrics, climb.training)
         should_test = finals and climb.is_done and trainable.has_test
         with stretch.in_epoch():
-            test = _checked(climb.training.test()) if should_test else None
+            test = plain_numbers(climb.training.test(), climb.training.test) if should_test else None
         notes = {name: note for name, note in climb.training.notes().items() if told.get(name) != note}
         told |= notes
         notes |= reading_notes
@@ -123,7 +123,8 @@ def run_trial(
         )
         if checkpointing and (row.is_rung_end or stretch.clock() - saved_s >= checkpointing.every_s):
             state = {
-                "training": climb.training.state_dict(),
+                "training": climb.state(),
+                "epochs_done": climb.training.epochs_done,
                 "row": row.to_dict(),
                 "best": finals.best if finals else None,
             }
@@ -135,22 +136,7 @@ def run_trial(
         sources, reading_notes = {}, {}
 
 
-def _check_has(metric: str, metrics: Mapping[str, float]) -> None:
+def _check_has(metric: str, metrics: Mapping[str, float], training: Training) -> None:
     if metric not in metrics:
-        raise BadResult(f"run_epoch must return {metric!r}, got only {sorted(metrics)}")
-
-
-def _checked(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics as plain floats.
-
-    Raises:
-        BadResult: A value is not a number.
-    """
-    odd = {name: type(value).__name__ for name, value in metrics.items() if not _is_number(value)}
-    if odd:
-        raise BadResult(f"run_epoch must return plain numbers, got {odd}; convert them with float()")
-    return {name: float(value) for name, value in metrics.items()}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+        got = f"got only {sorted(metrics)}{place_of(training.run_epoch)}"
+        raise BadResult(f"run_epoch must return {metric!r}, {got}")
