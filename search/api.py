@@ -185,7 +185,7 @@ def search(
         "search.warm_start": [str(Path(run).absolute()) for run in warm_start] or None,
     }
     given = {key: value for key, value in flags.items() if value is not None} | dict(overrides or {})
-    lines = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+    lines = [_override(key, value) for key, value in given.items()]
     with _restored_environment():
         result: Result = _said(
             _searched,
@@ -196,7 +196,7 @@ def search(
             is_fresh=is_fresh,
             is_quiet=is_quiet,
             should_preflight=should_preflight,
-            source="SPACE" if isinstance(space, Mapping) else str(space),
+            source="SPACE" if isinstance(space, Mapping) else _words(space, overrides or {}),
         )
     return result
 
@@ -215,6 +215,26 @@ def open(run: str | Path, *, results: str | Path = "results") -> Result:
     result = Result(run_folder(run, Path(results)).absolute())
     _ = result.ended  # read now, so that what is wrong is said here
     return result
+
+
+def _override(key: str, value: Any) -> str:
+    """A key and its value as they stand after --set."""
+    from search.space.read import of_python
+
+    def plain(given: Any) -> Any:
+        if (known := of_python(given)) is given:
+            raise ValueError(
+                f"{key}: must be numbers, texts, lists or mappings, got a {type(given).__name__}"
+            )
+        return known
+
+    return f"{key}={json.dumps(value, default=plain)}"
+
+
+def _words(space: str | Path, overrides: Mapping[str, Any]) -> str:
+    from search.cli.runs import space_words
+
+    return space_words(str(space), [_override(key, value) for key, value in overrides.items()])
 
 
 def _loaded(space: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> Space:
@@ -243,6 +263,7 @@ def _searched(
     from search.ledger import fresh_folder, named_folder
     from search.report.console import open_console
     from search.report.summary import print_summary
+    from search.run.restart import resume_command
     from search.searching import known_trials, launch_search
 
     output = RichConsole(quiet=True, markup=False) if is_quiet else open_console()
@@ -259,6 +280,8 @@ def _searched(
     )
     run, reason = launch_search(space, how, known_trials(space, output), output)
     print_summary(run, reason, output)
+    if run.is_interrupted:
+        output.print(f"resume: {resume_command(how.command, folder)}", soft_wrap=True)
     return Result(folder)
 
 

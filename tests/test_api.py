@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from here import search_without_ray
@@ -20,7 +23,9 @@ from made_runs import TOY
 
 import jouletune
 from search import cli
+from search.api import _override
 from search.cluster.session import Session, SessionError, offer_worker_env
+from search.space import Choice, Real, space_of
 
 ROOT = Path(__file__).parents[1]
 SPACE: dict[str, Any] = {
@@ -65,6 +70,51 @@ def test_a_search_gives_its_trials_ranked_with_the_best_and_its_folder(here: Pat
     assert repr(run) == (
         f"<jouletune run {run.folder}: 6 trials, best {best.trial_id}: val_accuracy {best.value:.4g}>"
     )
+
+
+class Size(Enum):
+    SMALL = 16
+    LARGE = 64
+
+
+def test_values_of_python_and_numpy_are_taken_as_a_file_would_give_them(here: Path) -> None:
+    (here / "photos").mkdir()
+    space = {
+        "parameters": {
+            "lr": {"min": np.float32(0.25), "max": np.float64(1.0)},
+            "batch_size": {"values": (Size.SMALL, Size.LARGE)},
+            "noise": {"values": np.array([0.0, 0.5])},
+        },
+        "search": {"trainable": "toy", "data": "none", "ladder": {"epochs": range(1, 4)}},
+    }
+    overrides = {"search.limits.trials": np.int64(3), "search.seed": np.uint8(5), "name": Path("mine")}
+    read = space_of(space, overrides=[_override(key, value) for key, value in overrides.items()])
+    assert read.parameters == {
+        "lr": Real(0.25, 1.0),
+        "batch_size": Choice((16, 64)),
+        "noise": Choice((0.0, 0.5)),
+    }
+    assert (read.limits.trials, read.seed, read.name) == (3, 5, "mine")
+    assert [rung.epochs for rung in read.ladder.rungs] == [1, 2, 3]
+    run = jouletune.search(space, trials=2, overrides=overrides, is_quiet=True)
+    assert set(run.trials["batch_size"]) <= {16, 64}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({16, 32}, "parameters.batch_size.values: must be a number or text, got a set; give a list"),
+        (float("nan"), "parameters.batch_size.values: must be finite and below 2**63, got nan"),
+        (object(), "parameters.batch_size.values: must be a number or text, got a object"),
+    ],
+)
+def test_what_no_file_could_hold_is_named(here: Path, value: object, said: str) -> None:
+    space = {"parameters": {"batch_size": {"values": value}}, "search": {"trainable": "toy", "data": "none"}}
+    with pytest.raises(ValueError, match=re.escape(said)):
+        jouletune.search(space)
+    if not isinstance(value, float):
+        with pytest.raises(ValueError, match="must be numbers, texts, lists"):
+            jouletune.search(SPACE, overrides={"parameters.batch_size.values": value})
 
 
 def test_a_space_file_with_overrides_is_the_commands_own_search(here: Path) -> None:

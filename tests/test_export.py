@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from made_runs import SteadyMeter, executed, fateful_space, listed, made_space
 from tensorboardX.proto.event_pb2 import Event
 
@@ -77,6 +78,45 @@ def test_an_exported_sweep_can_be_searched_again(tmp_path: Path) -> None:
     section = [f"search.{key}" for key in ("trainable=toy", "data=none", "ladder={epochs: [1, 3, 9]}")]
     again = load_space(str(tmp_path / "sweep.yaml"), overrides=section, spaces_dir=tmp_path)
     assert (again.parameters, again.metric, again.limits.trials) == (space.parameters, "val_accuracy", 7)
+
+
+COMMAND = """
+parameters:
+  net:
+    parameters:
+      lr: {distribution: log_uniform_values, min: 1e-5, max: 1e-2}
+      eps: {values: [1e-8, 1e-6]}
+  policy: {values: ["on", "off"]}
+  when: {values: ["2024-01-01", "12:30", "010", "no"]}
+  sizes: {values: [[8, 16], null]}
+  seen: {value: {a: 1e22}}
+metric: {name: val_acc, goal: maximize}
+search:
+  trainable: command
+  command:
+    run: "{python} fit.py"
+    defaults: {net: {lr: 1e-4, eps: 1e-8}, policy: "on", when: "no", sizes: null}
+  ladder: {epochs: [1]}
+"""
+
+
+def test_pyyaml_reads_an_exported_sweep_as_the_space_that_it_is_of(tmp_path: Path) -> None:
+    (tmp_path / "fit.py").touch()
+    export_sweep(made_space(tmp_path, COMMAND), [], tmp_path / "sweep.yaml")
+    read = yaml.safe_load((tmp_path / "sweep.yaml").read_text())
+    assert read["program"] == "fit.py"
+    assert read["parameters"] == {
+        "net": {
+            "parameters": {
+                "lr": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-2},
+                "eps": {"values": [1e-8, 1e-6]},
+            }
+        },
+        "policy": {"values": ["on", "off"]},
+        "when": {"values": ["2024-01-01", "12:30", "010", "no"]},
+        "sizes": {"values": [[8, 16], None]},
+        "seen": {"value": {"a": 1e22}},
+    }
 
 
 def test_what_a_sweep_cannot_say_is_said_in_it(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+INTERRUPTED = "interrupted; what was done until now is in the run's journal"
 _NEEDED = ("pydantic", "ruamel.yaml", "rich", "optuna", "ray", "torch", "torchvision", "timm", "torchmetrics")
 
 
@@ -44,7 +45,7 @@ def run(command: str, arguments: Sequence[str] | None = None) -> int:
         print(printable(str(mistake)), file=sys.stderr)
         return exit_status(mistake)
     except KeyboardInterrupt:
-        print("interrupted; what was done until now is in the run's journal", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     return status
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from search.cli.parsing import CommandParser
-from search.cli.runs import add_results_flag
+from search.cli.runs import add_results_flag, space_words
 
 if TYPE_CHECKING:
     from search.preflight import Order, Report
@@ -54,7 +54,8 @@ def main(options: argparse.Namespace) -> int:
     findings = {}
     for source in options.space:
         space = load_space(source, overrides=options.set, spaces_dir=SPACES, may_be_fixed=True)
-        order = order_for(space, source=source, folder=options.results / space.name)
+        words = space_words(source, options.set)
+        order = order_for(space, source=words, folder=options.results / space.name)
         reports = _reports(
             replace(order, is_fetching=options.download, is_trying=options.trial), options.address
         )

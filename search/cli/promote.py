@@ -87,6 +87,7 @@ def main(options: argparse.Namespace) -> int:
     from search.report.console import open_console
     from search.report.plots import draw_promotion
     from search.report.summary import print_promotion
+    from search.run.restart import command_line
     from search.sampling.proposal import FixedList
     from search.tables.promoted import examples_in, promoted_columns, promoted_rows
 
@@ -147,6 +148,8 @@ def main(options: argparse.Namespace) -> int:
         from search.report.page import written_at_end
 
         written_at_end(ledger.folder, last)
+    if run.is_interrupted:
+        last.print(f"to train all of them, promote again: {command_line(plan.command)}", soft_wrap=True)
     expected = {row["trial_id"]: 1 if row["trial_id"] == options.baseline else len(seeds) for row in rows}
     has_failed = any(done.has_failed for done in filter(None, (run, baseline)))
     return 0 if not has_failed and all(row["num_seeds"] == expected[row["trial_id"]] for row in rows) else 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,11 @@ def add_results_flag(flags: argparse.ArgumentParser, meaning: str = "where runs 
     flags.add_argument(
         "--results", type=Path, default=default, metavar="DIR", help=f"{meaning} (default: {default})"
     )
+
+
+def space_words(space: str, overrides: Sequence[str]) -> str:
+    """What to write after --space so that a command of a message means the same: the file, and each --set."""
+    return " ".join([shlex.quote(space), *(f"--set {shlex.quote(override)}" for override in overrides)])
 
 
 def run_folder(given: str | Path, results: Path) -> Path:

@@ -14,7 +14,7 @@ from search.cli.foretelling import foretold
 from search.cli.output import add_output_flags, print_answer
 from search.cli.parsing import CommandParser
 from search.cli.rerun import add_rerun_flag, check_rerun, name_run, print_estimate
-from search.cli.runs import add_results_flag, run_folder
+from search.cli.runs import add_results_flag, run_folder, space_words
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -191,11 +191,13 @@ def _search(
     options: argparse.Namespace,
     output: RichConsole,
 ) -> int:
+    from search.cli import INTERRUPTED
     from search.launch import Launch, run_name
-    from search.ledger import fresh_folder, named_folder
+    from search.ledger import Ledger, fresh_folder, named_folder
     from search.report.answer import search_answer
     from search.report.console import open_console
     from search.report.summary import print_summary
+    from search.run.restart import resume_command
     from search.searching import launch_search
 
     folder = named_folder(options.results, options.name or run_name(space))
@@ -206,12 +208,19 @@ def _search(
         dashboard=options.dashboard,
         rerun_failed=options.rerun_failed is not None,
         should_preflight=not options.skip_preflight,
-        space_source=options.space,
+        space_source=space_words(options.space, options.set),
         governor=options.governor,
         background=background,
     )
-    run, reason = launch_search(space, plan, known, output)
     last = open_console(has_json=options.json)
+    resume = f"resume: {resume_command(plan.command, plan.folder)}"
+    try:
+        run, reason = launch_search(space, plan, known, output)
+    except KeyboardInterrupt:
+        if not Ledger(plan.folder).has_run:
+            raise
+        last.print(f"{INTERRUPTED}\n{resume}", soft_wrap=True)
+        return 130
     print_summary(run, reason, last)
     if options.json:
         print_answer(search_answer(run, reason))
@@ -219,4 +228,6 @@ def _search(
         from search.report.page import written_at_end
 
         written_at_end(run.ledger.folder, last)
+    if run.is_interrupted:
+        last.print(resume, soft_wrap=True)
     return 0 if run.best() and not run.has_failed else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +12,12 @@ from search.export.logged import LoggedTrial
 from search.export.targets import ExportError
 from search.ledger import csv_text
 from search.space import Space
-from search.space.distributions import to_entry
 from search.space.resolved import yaml_text
 from trainables.atomic_write import replacing
+from trainables.load import command_of
 
 RUN_COLUMNS = ("Name", "State", "Tags", "Created", "Runtime", "Sweep", "Notes")
+_WANDB_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _METHODS = {"random": "random", "grid": "grid"}  # every other sampler learns: bayes
 _STATES = {"diverged": "failed", "failed": "failed", "interrupted": "killed", "running": "running"}
 
@@ -48,13 +50,12 @@ def export_sweep(space: Space, trials: Iterable[LoggedTrial], path: Path) -> lis
 
 def sweep_of(space: Space) -> dict[str, Any]:
     """The content of a sweep file; `load_space` reads the parameters back as they are here."""
-    fixed = {name: {"value": value} for name, value in space.fixed.items()}
     sweep: dict[str, Any] = {
-        "program": "train.py",
+        "program": _program(space),
         "name": space.name,
         "method": _METHODS.get(space.sampler, "bayes"),
         "metric": {"name": space.metric, "goal": "maximize" if space.mode == "max" else "minimize"},
-        "parameters": {name: to_entry(parameter) for name, parameter in space.parameters.items()} | fixed,
+        "parameters": space.parameter_entries(),
     }
     if space.limits.trials is not None:
         sweep["run_cap"] = space.limits.trials
@@ -68,11 +69,19 @@ def sweep_of(space: Space) -> dict[str, Any]:
     return sweep
 
 
+def _program(space: Space) -> str:
+    """The script that a command names, or a name for the one that is still to be written."""
+    words = (command_of(space.trainable) or {}).get("run", [])
+    return next((word for word in words if word.endswith((".py", ".sh"))), "train.py")
+
+
 def untold(space: Space) -> list[str]:
     """What of the space a sweep file cannot say."""
     notes = []
     if space.when:
         notes.append(f"left out: the conditions of {', '.join(space.when)}; W&B searches them always")
+    if odd := [name for name in space.parameters if not _WANDB_NAME.fullmatch(name)]:
+        notes.append(f"W&B's schema takes letters, digits and . _ - in names, and warns of {', '.join(odd)}")
     if space.cost:
         notes.append(f"left out: {space.cost} beside {space.metric}; W&B has one metric")
     if space.scheduler.mode != "none" and _hyperband_start(space) is None:

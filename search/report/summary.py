@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -60,7 +61,8 @@ def print_summary(run: Run, reason: str, output: RichConsole) -> None:
     if found and found.is_better is False:
         text = f"warning: {best.first.trial_id} is {guessing_text(found, space)}; {REMEDY}"
         output.print(text, style="yellow", soft_wrap=True)
-    output.print(f"next: python scripts/promote.py {run.ledger.folder} --top 3", soft_wrap=True)
+    folder = shlex.quote(str(run.ledger.folder))
+    output.print(f"next: python scripts/promote.py {folder} --top {space.promote.top}", soft_wrap=True)
 
 
 def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: RichConsole) -> None:

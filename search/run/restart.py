@@ -49,13 +49,18 @@ def _space_before(ledger: Ledger) -> Space | None:
 def way_on(command: Sequence[str], folder: Path, *, is_promotion: bool = False) -> str:
     """What to do once the disk takes files again: the command that goes on with the run in `folder`."""
     if is_promotion:
-        return f"once this is mended, promote again:\n  {_typed(command)}"
+        return f"once this is mended, promote again:\n  {command_line(command)}"
+    resume = resume_command(command, folder)
+    return f"what the journal has is kept; once this is mended, go on with:\n  {resume}"
+
+
+def resume_command(command: Sequence[str], folder: Path) -> str:
+    """The command line that resumes the run in `folder`, given the one that started it."""
     kept = [part for part in command if not ("--fresh".startswith(part) and len(part) > 3)]
-    named = kept if folder.name in kept else [*kept, "--name", folder.name]
-    return f"what the journal has is kept; once this is mended, go on with:\n  {_typed(named)}"
+    return command_line(kept if folder.name in kept else [*kept, "--name", folder.name])
 
 
-def _typed(command: Sequence[str]) -> str:
+def command_line(command: Sequence[str]) -> str:
     """The command line that gave these arguments, as a shell takes it."""
     program, *arguments = command
     if Path(program).name == "__main__.py":

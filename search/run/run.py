@@ -137,6 +137,11 @@ class Run:
         why_end = self._interrupted_by or self._judge.why_blind or all_fail_alike(self.history)
         return why_end or limit_reached(self.space.limits, self.spent)
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether somebody asked it to end, so that it can be resumed as it is."""
+        return self._interrupted_by is not None and not self.has_failed
+
     def interrupt(self, reason: str, *, is_failure: bool = False) -> None:
         """Let every trial end after the epoch it is in."""
         self._interrupted_by, self.has_failed = reason, is_failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -268,7 +269,7 @@ def _check_program(command: CommandSection, folder: Path, problems: Problems) ->
     for key in ("run", "test"):
         tokens = [token.replace("{python}", sys.executable) for token in getattr(command, key)]
         if tokens[:1] == ["/usr/bin/env"]:
-            tokens = tokens[1:]
+            tokens = list(itertools.dropwhile(lambda token: "=" in token, tokens[1:]))
         if tokens and not places(tokens[:1]) and not _found(tokens[0], folder, path):
             text = f"there is no program {tokens[0]!r}; {{python}} is the Python that runs this"
             problems.add(f"search.command.{key}", text)

@@ -46,10 +46,9 @@ def read_parameters(
     for path, fields in _flattened(raw, ()):
         name = ".".join(path)
         if name in declared.entries or name in declared.broken:
-            text = (
-                f"stands there twice, as {shown(name)} and as {path[-1]} of the group {'.'.join(path[:-1])}"
-            )
-            problems.add(f"parameters.{name}", f"{text}; give one of them")
+            group = ".".join((path if len(path) > 1 else declared.groups.get(name, path))[:-1])
+            text = f"is there twice, as {name} and in the group {group}; give one of them"
+            problems.add(f"parameters.{name}", text)
             continue
         _declare(declared, path, fields, problems, is_listed)
     is_fixed = all(isinstance(entry, Fixed) for entry in declared.entries.values())

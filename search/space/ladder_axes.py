@@ -85,7 +85,7 @@ class EarlyTerminate(Section):
 
     @model_validator(mode="after")
     def _checked(self) -> EarlyTerminate:
-        if (self.min_iter is None) == (self.max_iter is None):
+        if self.min_iter is None and self.max_iter is None:
             raise ValueError("give min_iter, or max_iter and s")
         if self.max_iter is not None and self.s is None:
             raise KeyedError("s", "must be given beside max_iter: the number of brackets below it")
@@ -93,9 +93,9 @@ class EarlyTerminate(Section):
 
     def epochs(self) -> list[int]:
         """The ladder's epochs. `min_iter` names no end; four rungs, as W&B's own example, make one."""
-        if self.min_iter is not None:
+        if self.max_iter is None:
+            assert self.min_iter is not None
             return [round(self.min_iter * self.eta**power) for power in range(4)]
-        assert self.max_iter is not None
         assert self.s is not None
         brackets = (int(self.max_iter / self.eta**power) for power in range(min(self.s, 64) + 1))
         return sorted({epochs for epochs in brackets if epochs >= 1})

@@ -21,9 +21,9 @@ from search.space.notices import space_notices, sweep_notices
 from search.space.objective import check_objective, cost_named, objective_notices
 from search.space.parameters import Parameter
 from search.space.plain_scalars import scalar_hint, scalar_notes
-from search.space.problems import KeyedError, Problems, SpaceError
+from search.space.problems import KeyedError, Problems, SpaceError, is_within, listed
 from search.space.read import Content, find_file, plain_content, read_content
-from search.space.references import check_conditions, check_start
+from search.space.references import check_conditions, check_start, start_within, when_within
 from search.space.resolved import Space
 from search.space.samplers import check_sampler
 from search.space.schema import Sampler, Scheduler, SearchSection, SweepFile
@@ -42,6 +42,7 @@ _SAMPLERS: Mapping[str | None, Sampler] = {
     "grid": "grid",
     "custom": "tpe",
 }
+_MINIMIZED = "metric.goal: not given; minimize, as W&B takes it"
 _GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
 
 
@@ -126,6 +127,7 @@ class _Reading:
         )
         self._entries, self._broken = self._declared.entries, self._declared.broken
         self._when, self._start = self._section.when, self._section.start
+        self._yield_to(content.overridden)
 
     def space(self, loader: Loader) -> Space | None:
         """The Space, or None when there are problems."""
@@ -177,6 +179,21 @@ class _Reading:
         path = Path(section.trainable).expanduser()
         return str((folder / path).resolve()) if section.trainable.endswith(".py") else section.trainable
 
+    def _yield_to(self, overridden: Sequence[str]) -> None:
+        """Take out of the file's start points and conditions what overridden parameters no longer allow."""
+        places = [place.replace(".parameters.", ".") for place in overridden]
+        names = [name for name in self._entries if any(is_within(p, f"parameters.{name}") for p in places)]
+        if not any(is_within(place, "search.start") for place in places):
+            start = start_within(self._start, self._entries, names)
+            if start != self._start:
+                self._declared.notes.append(f"search.start: without what {listed(names)} no longer allows")
+            self._start = start
+        if not any(is_within(place, "search.when") for place in places):
+            when = when_within(self._when, self._entries, names)
+            if when != self._when:
+                self._declared.notes.append(f"search.when: without what {listed(names)} no longer allows")
+            self._when = when
+
     @property
     def _is_command(self) -> bool:
         """Whether a script is searched: as the section says, or as a sweep file alone does."""
@@ -189,8 +206,8 @@ class _Reading:
         name = self._name()
         if not is_safe_name(name):
             problems.add("name", f"must do as a folder's name (no slash, no leading dot), got {name!r}")
-        check_conditions(section.when, self._entries, self._broken, problems)
-        check_start(section.start, self._entries, self._broken, problems)
+        check_conditions(self._when, self._entries, self._broken, problems)
+        check_start(self._start, self._entries, self._broken, problems)
         check_sampler(self._sampler, problems)
         check_design(section, self._sampler, self._entries, problems)
         check_joules(section, problems)
@@ -261,13 +278,15 @@ class _Reading:
             if given.goal not in (None, own_goal):
                 text = f"must be {own_goal} for {trainable.metric}, got {given.goal}"
                 self._problems.add("metric.goal", text)
-            return trainable.metric, trainable.mode, []
+            is_theirs = self._is_command and given.name is not None and given.goal is None
+            has_mode = self._section.command is not None and self._section.command.mode is not None
+            return trainable.metric, trainable.mode, [_MINIMIZED] if is_theirs and not has_mode else []
         name = given.name or trainable.metric
         notices = [
             f"metric.name: the trainable's own metric is {trainable.metric}; each epoch must report {name}"
         ]
         if given.goal is None:
-            notices.append("metric.goal: not given; minimize, as W&B takes it")
+            notices.append(_MINIMIZED)
         return name, "max" if given.goal == "maximize" else "min", notices
 
     def _scheduler(self, ladder: Ladder) -> Scheduler:

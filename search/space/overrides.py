@@ -77,6 +77,8 @@ def _replaced(entry: Mapping[str, Any], key: str, value: Any) -> set[str]:
     kinds = [kind for kind in _KINDS if key in kind]
     if not kinds:
         return set()
+    if key == "values":
+        return _replaced(entry, "probabilities", None) | {"probabilities"}  # they were of the old values
     gone = {name for kind in _KINDS for name in kind} - frozenset().union(*kinds)
     takes = DISTRIBUTIONS.get(str(entry.get("distribution")))
     return gone | ({"distribution"} if takes and key not in takes[0] else set())

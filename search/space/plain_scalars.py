@@ -15,7 +15,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.tag import Tag
 
-from search.space.problems import shown
+from search.space.problems import is_within, shown
 
 Kind = Literal["word", "number", "date", "exponent", "text"]
 
@@ -104,9 +104,7 @@ def scalar_notes(read: Iterable[ReadScalar], *, is_sweep: bool) -> Iterator[str]
 
 def scalar_hint(where: str, read: Iterable[ReadScalar]) -> str:
     """The end of a problem at `where` that may come from such a word; empty if none stands there."""
-    here = [
-        each.scalar for each in read if each.at == where or each.at.startswith((f"{where}.", f"{where}["))
-    ]
+    here = [each.scalar for each in read if is_within(each.at, where)]
     taken = [
         f"{scalar.text} is {shown(scalar.value)}" for scalar in here if scalar.kind in ("word", "number")
     ]

@@ -59,6 +59,11 @@ def _is_at(line: str, where: str) -> bool:
     return line.startswith((f"{where}:", f"{where}.", f"{where}["))
 
 
+def is_within(at: str, place: str) -> bool:
+    """Whether the dotted place `at` is `place` or lies below it."""
+    return at == place or at.startswith((f"{place}.", f"{place}["))
+
+
 def shown(value: Any) -> str:
     """A value as its author wrote it, cut to a readable length."""
     if value is None or isinstance(value, bool):

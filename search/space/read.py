@@ -17,7 +17,7 @@ from ruamel.yaml.nodes import Node
 
 from search.space.overrides import put
 from search.space.plain_scalars import PlainResolver, PlainScalar, ReadScalar, add_constructor
-from search.space.problems import Problems, shown
+from search.space.problems import Problems, is_within, shown
 
 Report = Callable[[str, str], None]
 _SUFFIXES = (".yaml", ".yml")
@@ -47,10 +47,12 @@ class Content:
 
     Attributes:
         mapping: Text keys, finite numbers, no anchors left.
+        overridden: The places that overrides set or emptied.
     """
 
     mapping: dict[str, Any]
     scalars: list[ReadScalar] = field(default_factory=list)
+    overridden: list[str] = field(default_factory=list)
 
 
 def read_content(
@@ -229,10 +231,7 @@ def _apply(override: str, content: Content, problems: Problems) -> None:
     value = plain.value(parsed, at, 0)
     replaced = put(content.mapping, at, value, where, problems)
     content.scalars[:] = [
-        scalar for scalar in content.scalars if not any(_is_below(scalar.at, place) for place in replaced)
+        scalar for scalar in content.scalars if not any(is_within(scalar.at, place) for place in replaced)
     ]
     content.scalars += plain.scalars
-
-
-def _is_below(at: str, place: str) -> bool:
-    return at == place or at.startswith((f"{place}.", f"{place}["))
+    content.overridden += replaced

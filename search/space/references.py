@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import PlainValidator
@@ -94,6 +94,45 @@ def check_start(
                 problems.add(where, f"is not among the parameters{did_you_mean(name, known)}")
             elif name in parameters and not _allows(parameters[name], value):
                 problems.add(where, _outside(value, parameters[name]))
+
+
+def start_within(
+    start: Sequence[Mapping[str, Any]], parameters: Mapping[str, Parameter | Fixed], names: Container[str]
+) -> tuple[dict[str, Any], ...]:
+    """The start points without what their parameter no longer allows, for parameters among `names`."""
+    kept = (
+        {
+            name: value
+            for name, value in point.items()
+            if name not in names or name not in parameters or _allows(parameters[name], value)
+        }
+        for point in start
+    )
+    return tuple(point for point in kept if point)
+
+
+def when_within(
+    when: Conditions, parameters: Mapping[str, Parameter | Fixed], names: Container[str]
+) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """The conditions without those of parameters that are fixed now, and without values that are gone.
+
+    Args:
+        names: The parameters that changed; the conditions of the others, and on them, stay as they are.
+    """
+    return {
+        name: {other: _left(other, values, parameters, names) for other, values in others.items()}
+        for name, others in when.items()
+        if not (name in names and isinstance(parameters.get(name), Fixed))
+    }
+
+
+def _left(
+    other: str, values: tuple[Any, ...], parameters: Mapping[str, Parameter | Fixed], names: Container[str]
+) -> tuple[Any, ...]:
+    entry = parameters.get(other)
+    if other not in names or entry is None or isinstance(entry, Fixed):
+        return values
+    return tuple(value for value in values if entry.contains(value)) or values
 
 
 def is_active(name: str, hparams: Mapping[str, Any], when: Conditions) -> bool:

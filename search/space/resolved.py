@@ -132,7 +132,7 @@ class Space:
         return {
             "name": self.name,
             "metric": {"name": self.metric, "goal": "maximize" if self.mode == "max" else "minimize"},
-            "parameters": self._parameter_entries(),
+            "parameters": self.parameter_entries(),
             "search": self._search_section(),
         }
 
@@ -174,7 +174,7 @@ class Space:
             "command": {key: value for key, value in command.items() if key not in known},
         }
 
-    def _parameter_entries(self) -> dict[str, Any]:
+    def parameter_entries(self) -> dict[str, Any]:
         """The content of `parameters`, those of a nested group within it."""
         command = command_of(self.trainable)
         groups: Mapping[str, Sequence[str]] = command.get("groups", {}) if command else {}
@@ -218,11 +218,21 @@ _Representer.add_representer(
 )
 
 
+def _represent_text(writer: Any, text: str) -> Any:
+    """Line breaks and the like as escapes, and quotes around what PyYAML takes for the mark of a key."""
+    style = '"' if not text.isprintable() else "'" if "?" in text else None
+    return writer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Representer.add_representer(str, _represent_text)
+
+
 def yaml_text(content: Mapping[str, Any], *, has_short_lines: bool = False) -> str:
     """Plain data as YAML, in its order; `has_short_lines` puts every value in a line of its own."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Resolver = PlainResolver  # quotes every text that some YAML reads as something else
     yaml.Representer = _Representer
+    yaml.width = 4096  # PyYAML takes no key that is broken over two lines
     yaml.default_flow_style = False if has_short_lines else None
     yaml.representer.sort_base_mapping_type_on_output = False
     text = io.StringIO()

@@ -37,7 +37,10 @@ def run_of_sweep(program: Any, command: Any, problems: Problems) -> tuple[str, .
     run = []
     for word in map(str, words):
         name = found[1] if (found := _WORD.fullmatch(word)) else None
-        if name in known:
+        part = _WORD.search(word)
+        if name is None and part and part[1] in (*known, *FORMS):
+            problems.add("command", f"{part[0]} in {word!r} must be a word of its own")
+        elif name in known:
             run.append(known[name])
         elif name in FORMS or name is None:
             run.append(word if name else escaped(word))

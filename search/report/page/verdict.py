@@ -64,7 +64,7 @@ def _advice(facts: Facts) -> Iterator[str]:
     elif promoted is None:
         yield (
             "Train the best in full beside the default, with fresh seeds, to know whether the gain is real: "
-            f"python scripts/promote.py {folder} --top 3"
+            f"python scripts/promote.py {folder} --top {facts.space.promote.top}"
         )
     elif str(promoted["verdict"]).startswith(NO_BETTER):
         yield REMEDY[0].upper() + REMEDY[1:] + "."
