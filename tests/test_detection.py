@@ -172,7 +172,7 @@ def test_scores_are_those_of_pycocotools(seed: int) -> None:
     names = ["map", "map_50", "map_75", "map_small", "map_medium", "map_large"]
     expected = dict(zip(names, judge.stats[:6].tolist(), strict=True)) | {"mar_100": float(judge.stats[8])}
     known = {name: value for name, value in expected.items() if value >= 0}  # -1: no object of that size
-    assert scores == pytest.approx(known | {"loss": 2.0}, abs=1e-6)
+    assert scores == pytest.approx(known | {"loss": 2.0, "num_examples": len(truths)}, abs=1e-6)
     assert 0.1 < scores["map"] < 0.9
 
 
@@ -217,6 +217,7 @@ def test_a_size_that_no_object_has_gets_no_score() -> None:
             "map_small": 1.0,
             "mar_100": 1.0,
             "loss": 1.0,
+            "num_examples": 1.0,
         }
 
 
