@@ -240,6 +240,20 @@ def test_a_short_training_is_not_foretold_by_its_workers_start(tmp_path: Path) -
     assert (costs.unsure_start_s, {point.warm_up_s for point in costs.points}) == (0.0, {0.0})
 
 
+def test_a_fast_workers_second_training_is_warm_before_the_others_first_ends(tmp_path: Path) -> None:
+    space, journal = here(made_space(tmp_path), workers=2), Journal()
+    for number in (0, 1):
+        journal.ask(number, 100.0 + number / 10)
+    journal.epoch(0, 120.0, 1.0, start_s=12.0)
+    journal.ask(2, 120.0)
+    journal.epoch(2, 121.1, 1.0, start_s=0.1)
+    journal.epoch(1, 122.1, 1.0, start_s=13.0)
+    costs = observed_costs(journal.events, space, tmp_path)
+    assert costs is not None
+    assert {round(point.start_s, 6) for point in costs.points} == {0.1}
+    assert (costs.first_s, costs.unsure_start_s) == (19.0, 0.0)
+
+
 def test_before_a_warm_worker_has_started_one_its_start_is_unsure(tmp_path: Path) -> None:
     space, journal = here(made_space(tmp_path), workers=2), Journal()
     for number in (0, 1):

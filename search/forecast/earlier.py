@@ -81,7 +81,7 @@ def observed_costs(events: Sequence[Event], space: Space, folder: Path) -> Costs
     return Costs(
         points=filled(seen, space.ladder),
         source=f"what {len(seen)} trials of {folder.name} took",
-        first_s=attempts[0].before_s,
+        first_s=min(attempt.before_s for attempt in cold),
         first_j=_median(attempt.start_j for attempt in cold) or 0.0,
         unsure_start_s=0.0 if warm else min(attempt.start_s for attempt in cold),
     )
@@ -92,14 +92,14 @@ class Attempt:
     """A training from when it was given to a worker, as the journal has it.
 
     Attributes:
-        number: Of the attempts of its session in the order of their first epochs: the first of each worker
-            loads what all that follow find loaded.
+        number: Of the attempts of its session in the order in which they were given: the first of each worker
+            loads what all that follow find loaded. That of a fast worker's second may end before.
         rows: Its epochs with the times of their reports, in seconds of the wall clock.
     """
 
     trial_id: str
     given_at: float
-    number: int
+    number: int = 0
     rows: list[tuple[float, EpochRow]] = field(default_factory=list)
 
     @property
@@ -136,26 +136,28 @@ class Attempt:
 
 
 def attempts_of(events: Sequence[Event]) -> list[Attempt]:
-    """The attempts of all trials, in the order of their first epochs."""
+    """The attempts that have ended an epoch, by session in the order in which they were given."""
     given_at: dict[str, float] = {}
-    began_at, num_before = 0.0, 0
+    began_at = 0.0
     latest: dict[str, Attempt] = {}
-    attempts: list[Attempt] = []
+    sessions: list[list[Attempt]] = [[]]
     for event in events:
         at = float(event["time"])
         match event["event"]:
             case "session_started":
-                began_at, num_before = at, len(attempts)
+                began_at = at
+                sessions.append([])
             case "trial_asked" | "trial_resumed" | "attempt_failed":
                 given_at[event["trial"]] = at
             case "epoch":
                 trial_id, row = event["trial"], EpochRow.from_dict(event["row"])
                 if row.sources or trial_id not in latest:
                     given = max(began_at, given_at.get(trial_id, at))
-                    latest[trial_id] = Attempt(trial_id, given, len(attempts) - num_before)
-                    attempts.append(latest[trial_id])
+                    latest[trial_id] = Attempt(trial_id, given)
+                    sessions[-1].append(latest[trial_id])
                 latest[trial_id].rows.append((at, row))
-    return attempts
+    ordered = [sorted(session, key=lambda attempt: attempt.given_at) for session in sessions]
+    return [replace(one, number=number) for session in ordered for number, one in enumerate(session)]
 
 
 def _point(
