@@ -25,7 +25,7 @@ from search.ledger import Ledger
 from search.ledger.history import History
 from search.ledger.journal import StorageError
 from search.preflight import Order, PreflightError, Report, order_for
-from search.preflight.local import examining, report_of
+from search.preflight.local import Look, examining, report_of
 from search.preflight.order import auto_precision_of, problems_of
 from search.report.console import ConsoleView
 from search.report.foretold import Foretold
@@ -115,7 +115,7 @@ def _launched(
     where = f"joining Ray at {how.address}" if how.address else "starting Ray on this machine"
     output.print(f"{where}; the first trial starts in some seconds", style="dim")
     with (
-        _examining(space, how) as reports,
+        _examining(space, how, output) as reports,
         _meanwhile(_IMPORTED_MEANWHILE),
         ray_session(address=how.address, dashboard=how.dashboard) as session,
     ):
@@ -171,7 +171,7 @@ def _governed(how: Launch, output: RichConsole) -> Iterator[None]:
 
 
 @contextmanager
-def _examining(space: Space, how: Launch) -> Iterator[Callable[[], list[Report]]]:
+def _examining(space: Space, how: Launch, output: RichConsole) -> Iterator[Callable[[], list[Report]]]:
     """What gives the reports of all nodes, once Ray is up; here the look begins beside Ray's start."""
     if not how.should_preflight:
         yield list
@@ -182,13 +182,32 @@ def _examining(space: Space, how: Launch) -> Iterator[Callable[[], list[Report]]
         return
     offer_worker_env()
     with examining(order) as looking:
-        yield lambda: [report_of(looking)]
+        yield lambda: [_awaited(looking, output)]
+
+
+def _awaited(look: Look, output: RichConsole) -> Report:
+    """What the look found, with a line that says what it is doing as long as it takes."""
+    if output.stderr:  # --quiet, or standard output is for a program
+        return report_of(look)
+    with output.status("preflight") as status:
+        return report_of(look, tell=status.update)
 
 
 def _examined_nodes(order: Order) -> list[Report]:
     from search.cluster.preflight import examine_nodes
 
     return examine_nodes(order)
+
+
+def look_before(space: Space, *, source: str, folder: Path, output: RichConsole) -> None:
+    """Look at this machine without starting anything: what a dry run does first.
+
+    Raises:
+        PreflightError: Something is known to fail; the message lists it all.
+    """
+    offer_worker_env()
+    with examining(order_for(space, source=source, folder=folder)) as looking:
+        _check_reports([_awaited(looking, output)], output)
 
 
 def _check_reports(reports: list[Report], output: RichConsole) -> None:

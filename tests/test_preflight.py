@@ -213,11 +213,17 @@ def test_a_gpu_that_torch_does_not_see_is_found(tmp_path: Path, monkeypatch: pyt
 
 
 def test_an_epoch_of_each_model_finds_what_only_training_can(tmp_path: Path) -> None:
-    text = "parameters: {lr: {min: 0.1, max: 0.2}, optimizer: {value: sdg}}\nsearch: {data: digits}\n"
-    order = replace(ordered(made_space(tmp_path, text), tmp_path), is_trying=True)
+    (tmp_path / "own.py").write_text(
+        "from dataclasses import replace\nfrom trainables.toy import TRAINABLE, ToyTraining\n"
+        "class Ill(ToyTraining):\n    def run_epoch(self, budget):\n        raise OverflowError('too far')\n"
+        "TRAINABLE = replace(TRAINABLE, start=lambda hparams, budget, env: Ill(hparams, env))\n"
+    )
+    own = "parameters: {lr: {min: 0.1, max: 0.2}}\nsearch: {trainable: ./own.py, data: none}\n"
+    order = replace(ordered(made_space(tmp_path, own), tmp_path), is_trying=True)
     (problem,) = examine(order).problems
-    assert problem.what.startswith("trial of resnet20 none: crash: ")
-    good = made_space(tmp_path, text.replace("sdg", "sgd"))
+    assert problem.what.endswith("own.py: crash: OverflowError: too far")
+    text = "parameters: {lr: {min: 0.1, max: 0.2}, optimizer: {value: sgd}}\nsearch: {data: digits}\n"
+    good = made_space(tmp_path, text)
     report = examine(replace(ordered(good, tmp_path), is_trying=True))
     assert report.problems == ()
     assert report.notes[-1].startswith("trial of resnet20 none: 64 examples in ")

@@ -95,7 +95,7 @@ def test_a_dry_run_refuses_what_no_trial_could_start_with(says: Says) -> None:
         ("search.data", "data: no data source is"),
     ):
         (line,) = says("search", "--space", "lr_bs.yaml", "--set", f"{key}=resnet_18", "--dry-run")
-        assert line.startswith(f"{start} named 'resnet_18'; ")
+        assert line.startswith(f"preflight: {start} named 'resnet_18'; ")
 
 
 def test_a_detector_is_too(says: Says) -> None:

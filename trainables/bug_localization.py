@@ -28,6 +28,7 @@ from trainables.contract import Budget, Env, Example, OverfitTarget, Trainable
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_RANKINGS
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Cand
 
     data, device = load_report_data(env), torch.device(env.device)
     seed_all(env.seed)
-    model = Ranker(hidden=hparams.hidden, layers=hparams.layers, drop_rate=hparams.drop_rate).to(device)
+    with building(env):
+        model = Ranker(hidden=hparams.hidden, layers=hparams.layers, drop_rate=hparams.drop_rate).to(device)
     loss = ranking_loss(hparams.loss, positive_weight=hparams.positive_weight)
     baseline = rvsm_alone(data)
     alone = f"val_mrr {baseline['mrr']:.3f}, val_map {baseline['map']:.3f}, val_top1 {baseline['top1']:.3f}"
@@ -148,6 +150,7 @@ TRAINABLE = Trainable(
     check_data=check_data,
     check_device=check_gpus,
     choose_precision=choose_precision,
+    rehearse=rehearsing(start),
     resolution_unit="wrong files",
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.9, epochs=300, num_examples=8, instead=by_heart),

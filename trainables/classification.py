@@ -22,6 +22,7 @@ from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_check import check_source
+from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_CLASSIFIERS
 
 _DIGITS = {"mnist5k", "digits"}
@@ -113,15 +114,16 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batc
 
     data = load_data(env)
     seed_all(env.seed)
-    classifier = build_classifier(
-        hparams.model,
-        num_classes=len(data.class_names),
-        in_channels=data.channels,
-        weights=hparams.weights,
-        resolution=data.score_resolution,
-        drop_rate=hparams.drop_rate,
-    )
-    device = torch.device(env.device)
+    with building(env):
+        classifier = build_classifier(
+            hparams.model,
+            num_classes=len(data.class_names),
+            in_channels=data.channels,
+            weights=hparams.weights,
+            resolution=data.score_resolution,
+            drop_rate=hparams.drop_rate,
+        )
+    data, device = data.taken_by(classifier.sides.nearest), torch.device(env.device)
     batches = Batches(
         data,
         env,
@@ -141,7 +143,8 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batc
         metrics=ClassificationMetrics(len(data.class_names), device),
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
-        notes={**data.notes(), **_notes(hparams, env)},
+        notes={**data.notes(), **classifier.notes, **_notes(hparams, env)},
+        late_notes=data.side_notes,
         details=Predictions(data.class_names, data.test.name, data.test_pixels),
     )
 
@@ -166,6 +169,7 @@ TRAINABLE = Trainable(
     check_data=check_source,
     check_device=check_gpus,
     choose_precision=choose_precision,
+    rehearse=rehearsing(start),
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),
 )

@@ -31,6 +31,7 @@ from trainables.engine.choices import ScheduleName
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_TWO_CLASSES
 
 if TYPE_CHECKING:
@@ -102,16 +103,17 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Clon
 
     data = load_clones(env, vocabulary=hparams.vocabulary)
     seed_all(env.seed)
-    model = TreeEncoder(
-        data.num_tokens,
-        max(data.splits.score_resolution, data.splits.train_resolution(budget.resolution)),
-        width=hparams.width,
-        hidden=hparams.hidden,
-        heads=hparams.heads,
-        layers=hparams.layers,
-        features=hparams.features,
-        drop_rate=hparams.drop_rate,
-    ).to(torch.device(env.device))
+    with building(env):
+        model = TreeEncoder(
+            data.num_tokens,
+            max(data.splits.score_resolution, data.splits.train_resolution(budget.resolution)),
+            width=hparams.width,
+            hidden=hparams.hidden,
+            heads=hparams.heads,
+            layers=hparams.layers,
+            features=hparams.features,
+            drop_rate=hparams.drop_rate,
+        ).to(torch.device(env.device))
     return assemble(
         hparams,
         budget,
@@ -138,6 +140,7 @@ TRAINABLE = Trainable(
     check_data=check_data,
     check_device=check_gpus,
     choose_precision=choose_precision,
+    rehearse=rehearsing(start),
     resolution_unit="nodes",
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),

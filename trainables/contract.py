@@ -68,6 +68,9 @@ class Env:
             "bf16: 1.9 times as fast ..."; decided once for all its trials. Empty: as this machine says.
         is_overfit: Train on the same few examples in one order without augmentation, and score those
             instead of validation: whether they can be learnt by heart.
+        is_rehearsal: Nothing will be trained: data is read as far as a batch needs it, and nothing is
+            downloaded or decoded ahead. `device` is then "meta", where models have shapes and no values, or
+            "cpu".
     """
 
     data: str
@@ -85,6 +88,7 @@ class Env:
     is_overfit: bool = False
     cache_gib: float | None = None
     auto_precision: str = ""
+    is_rehearsal: bool = False
 
 
 class Training(Protocol):
@@ -260,6 +264,10 @@ class Trainable:
         check_data: Looks at the data without decoding it, for the look before a run, within seconds:
             gives what should be known of it, as notes or as a `data_summary.DataSummary`, and raises
             DataError if it cannot be used.
+        rehearse: Quick check of what `start` and the first epoch at each of these budgets, the largest last,
+            would refuse: builds the model, splits the data and forms a batch, but trains nothing. Returns
+            notes, raises what a training would. `engine.rehearsal.rehearsing(start)` is one for whatever
+            `engine.assembly.assemble` puts together; None: `start` is called, and its training thrown away.
         check_device: The same for the device that `Env.device` will name; raises RuntimeError.
         choose_precision: What the precision "auto" would mean in these surroundings, as in
             `Env.auto_precision`; empty where nothing is to be chosen.
@@ -281,6 +289,7 @@ class Trainable:
     check_data: Callable[[Env], Sequence[str]] = unchecked
     check_device: Callable[[str], Sequence[str]] = unchecked
     choose_precision: Callable[[Env], str] = no_choice
+    rehearse: Callable[[Any, Sequence[Budget], Env], Sequence[str]] | None = None
     resolution_unit: str = "px"
     scales: Mapping[str, MetricScale] = field(default_factory=dict)
     scored_unit: str = "examples"
@@ -333,6 +342,10 @@ class ScriptFailed(Exception):
 
 class DataError(Exception):
     """Data is missing, unreadable or unfit; the message says what to do."""
+
+
+class DataNotHere(DataError):
+    """Data that the first trial will download: nothing is wrong with it, but it cannot be looked at yet."""
 
 
 class WeightsError(Exception):

@@ -29,6 +29,7 @@ from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.detection.names import weight_files, why_no_model
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_DETECTORS
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Dete
     data = load_detection_data(env)
     seed_all(env.seed)
     num_classes = len(data.annotations.class_names)
-    detector = build_detector(hparams.model, num_classes=num_classes, weights=hparams.weights)
+    with building(env):
+        detector = build_detector(hparams.model, num_classes=num_classes, weights=hparams.weights)
     augment = BoxAugment(hparams.augment, flip=hparams.flip, seed=env.seed)
     return assemble(
         hparams,
@@ -150,6 +152,7 @@ TRAINABLE = Trainable(
     check_data=check_data,
     check_device=check_gpus,
     choose_precision=choose_precision,
+    rehearse=rehearsing(start),
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.8, epochs=500, num_examples=8, instead=by_heart),
     example=Example(

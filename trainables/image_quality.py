@@ -28,6 +28,7 @@ from trainables.engine.choices import OWN_MODELS, ScheduleName, is_weights
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_RATINGS
 
 if TYPE_CHECKING:
@@ -119,9 +120,13 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Patc
 
     data = load_quality_data(env)
     seed_all(env.seed)
-    backbone = build_backbone(hparams.model, weights=hparams.weights, resolution=data.splits.score_resolution)
     mean, spread = data.mean_and_spread()
-    model = HyperIQA(backbone, width=hparams.width, mean=mean, spread=spread)
+    with building(env):
+        backbone = build_backbone(
+            hparams.model, weights=hparams.weights, resolution=data.splits.score_resolution
+        )
+        model = HyperIQA(backbone, width=hparams.width, mean=mean, spread=spread)
+    data = data.taken_by(backbone.sides.nearest)
     return assemble(
         hparams,
         budget,
@@ -142,6 +147,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Patc
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         notes=data.notes(),
+        late_notes=data.splits.side_notes,
         details=PredictedScores(data.splits.test.name),
     )
 
@@ -157,6 +163,7 @@ TRAINABLE = Trainable(
     check_data=check_data,
     check_device=check_gpus,
     choose_precision=choose_precision,
+    rehearse=rehearsing(start),
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.9, epochs=200, num_examples=16),
     example=Example(

@@ -22,6 +22,7 @@ from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_check import check_source
+from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_CLASSIFIERS
 
 if TYPE_CHECKING:
@@ -86,16 +87,17 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batc
 
     data = load_data(env)
     seed_all(env.seed)
-    model = RowLSTM(
-        len(data.class_names),
-        data.channels,
-        data.score_resolution,
-        hidden=hparams.hidden,
-        layers=hparams.layers,
-        is_bidirectional=hparams.bidirectional,
-        drop_rate=hparams.drop_rate,
-        head_drop_rate=hparams.head_drop_rate,
-    )
+    with building(env):
+        model = RowLSTM(
+            len(data.class_names),
+            data.channels,
+            data.score_resolution,
+            hidden=hparams.hidden,
+            layers=hparams.layers,
+            is_bidirectional=hparams.bidirectional,
+            drop_rate=hparams.drop_rate,
+            head_drop_rate=hparams.head_drop_rate,
+        )
     device = torch.device(env.device)
     return assemble(
         hparams,
@@ -128,6 +130,7 @@ TRAINABLE = Trainable(
     check_data=check_source,
     check_device=check_gpus,
     choose_precision=choose_precision,
+    rehearse=rehearsing(start),
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95, epochs=200),
 )

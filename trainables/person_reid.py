@@ -22,7 +22,7 @@ and 77.5 % (published; they train on all 751 persons). Seeds alone move mAP by 0
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from trainables.contract import Budget, Env, Example, OverfitTarget, Trainable, WeightFile
@@ -30,6 +30,7 @@ from trainables.engine.choices import AugmentName, is_augment, is_weights
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.reid.names import backbone_of, why_no_network
 from trainables.engine.scales import OF_RANKINGS
 
@@ -132,19 +133,22 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Pers
 
     data = load_person_data(env)
     seed_all(env.seed)
-    model, statistics = build_person_net(
-        hparams.model,
-        num_identities=data.num_identities,
-        weights=hparams.weights,
-        num_features=hparams.features,
-        drop_rate=hparams.drop_rate,
-    )
-    splits, has_metric_loss = data.splits, hparams.metric_loss != "none"
+    with building(env):
+        model, backbone = build_person_net(
+            hparams.model,
+            num_identities=data.num_identities,
+            weights=hparams.weights,
+            num_features=hparams.features,
+            drop_rate=hparams.drop_rate,
+            resolution=data.splits.score_resolution,
+        )
+    splits, has_metric_loss = data.splits.taken_by(backbone.sides.nearest), hparams.metric_loss != "none"
+    data = replace(data, splits=splits)
     batches = Batches(
         splits,
         env,
         augment=Augment.named(hparams.augment, flip=hparams.flip),
-        statistics=statistics or splits.train.statistics(splits.score_resolution),
+        statistics=backbone.statistics or splits.train.statistics(splits.score_resolution),
     )
     per_identity = hparams.images_per_identity if has_metric_loss else None
     return assemble(
@@ -163,6 +167,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Pers
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         notes={**data.notes(), **_notes(hparams)},
+        late_notes=splits.side_notes,
         details=PersonDetails(splits.test.name),
     )
 
@@ -200,6 +205,7 @@ TRAINABLE = Trainable(
     check_data=check_data,
     check_device=check_gpus,
     choose_precision=choose_precision,
+    rehearse=rehearsing(start),
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95, instead=by_heart),
     example=Example(

@@ -25,6 +25,7 @@ from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_check import check_source
+from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_TWO_CLASSES
 
 if TYPE_CHECKING:
@@ -97,14 +98,16 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Pair
 
     data = load_data(env)
     seed_all(env.seed)
-    encoder = build_classifier(
-        hparams.model,
-        num_classes=hparams.features,
-        in_channels=data.channels,
-        resolution=data.score_resolution,
-        drop_rate=hparams.drop_rate,
-    ).model
-    model, device = Twin(encoder, hparams.features), torch.device(env.device)
+    with building(env):
+        classifier = build_classifier(
+            hparams.model,
+            num_classes=hparams.features,
+            in_channels=data.channels,
+            resolution=data.score_resolution,
+            drop_rate=hparams.drop_rate,
+        )
+        model = Twin(classifier.model, hparams.features)
+    data, device = data.taken_by(classifier.sides.nearest), torch.device(env.device)
     batches = Batches(
         data,
         env,
@@ -123,7 +126,12 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Pair
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         forward=outputs_of_pairs,
-        notes={**data.notes(), "pairs": "val_ and test_accuracy are of pairs: chance is 0.5"},
+        notes={
+            **data.notes(),
+            **classifier.notes,
+            "pairs": "val_ and test_accuracy are of pairs: chance is 0.5",
+        },
+        late_notes=data.side_notes,
     )
 
 
@@ -138,6 +146,7 @@ TRAINABLE = Trainable(
     check_data=check_source,
     check_device=check_gpus,
     choose_precision=choose_precision,
+    rehearse=rehearsing(start),
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),
 )

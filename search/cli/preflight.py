@@ -57,7 +57,9 @@ def main(options: argparse.Namespace) -> int:
         words = space_words(source, options.set)
         order = order_for(space, source=words, folder=options.results / space.name)
         reports = _reports(
-            replace(order, is_fetching=options.download, is_trying=options.trial), options.address
+            replace(order, is_fetching=options.download, is_trying=options.trial),
+            options.address,
+            has_json=options.json,
         )
         findings[source] = [report.to_dict() for report in reports]
         problems += problems_of(reports)
@@ -73,16 +75,18 @@ def main(options: argparse.Namespace) -> int:
     return 2 if problems else 0
 
 
-def _reports(order: Order, address: str | None) -> list[Report]:
+def _reports(order: Order, address: str | None, *, has_json: bool) -> list[Report]:
     from search.cluster.session import offer_worker_env, ray_session
     from search.preflight.local import examining, report_of
+    from search.report.console import open_console
 
     if order.is_fetching:
         os.environ["HF_HUB_OFFLINE"] = "0"  # read once, when the child imports the hub's client
     if address is None:
         offer_worker_env()
-        with examining(order) as looking:
-            return [report_of(looking)]
+        output = open_console(has_json=has_json)
+        with examining(order) as looking, output.status("preflight") as status:
+            return [report_of(looking, tell=status.update)]
     with ray_session(address=address):
         from search.cluster.preflight import examine_nodes
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,7 +103,6 @@ def main(options: argparse.Namespace) -> int:
     """Run the search and give the exit status."""
     from search.report.console import open_console
     from search.report.plan import print_plan
-    from search.report.preflight import print_data
     from search.sampling.designs import designed
     from search.searching import default_hparams, known_trials
     from search.space import SPACES, load_space
@@ -124,10 +122,13 @@ def main(options: argparse.Namespace) -> int:
     known = known_trials(space, output)
     proposals = designed(space, default_hparams(space))
     if options.dry_run:
-        data = _data_of(space, options)
+        if not options.skip_preflight:
+            from search.launch import look_before
+
+            folder = options.results / space.name
+            look_before(space, source=options.space, folder=folder, output=output)
         told = _foretold(space, known, options, output)
         print_plan(space, proposals, output, told)
-        print_data(data, output)
         if options.json:
             print_answer({"forecast": told and told.to_dict()})
         return 0
@@ -142,21 +143,6 @@ def _foretold(
     from search.searching import default_hparams, sampler_maker
 
     return foretold(space, default_hparams(space), options.results, sampler_maker(known), output)
-
-
-def _data_of(space: Space, options: argparse.Namespace) -> Sequence[str]:
-    """What there is in the data; nothing for a script, which reads its own."""
-    from search.cluster.session import offer_worker_env
-    from search.preflight.local import data_of
-    from search.searching import default_hparams
-    from search.trial.task import task_for
-    from trainables.load import command_of
-
-    if command_of(space.trainable):
-        return ()
-    offer_worker_env()
-    hparams, folder = default_hparams(space), options.results.absolute()
-    return data_of(task_for(space, trial_id="look", hparams=hparams, seed=space.seed, folder=folder))
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from search.energy import meter_for, visible_gpus
 from search.preflight import checks
 from search.preflight.machine import free_disk_gib, free_memory_gib, nearest_folder, why_unwritable
 from search.preflight.order import Order, Problem, Report, WeightRow
+from search.preflight.rehearsal import Rehearsal
 from search.preflight.trying import tried
 from search.preflight.versions import unmet
-from search.trial.task import TrialTask, cache_folder
+from search.trial.task import cache_folder
 from trainables.contract import DataError, Trainable, WeightFile, WeightsError
 from trainables.data_summary import DataSummary
 from trainables.load import load_trainable, title_of
@@ -46,10 +48,13 @@ def examine(order: Order) -> Report:
     started_s, found, device = time.monotonic(), _Found(), _device(order)
     found.problems += checks.version_problems(unmet(order.requirements))
     if trainable := _loaded(order, found):
-        _look_at_weights(order, trainable, found)
-        _look_at_data(order, trainable, found)
+        _tell(order, "looking at weights")
+        bad_files = _look_at_weights(order, trainable, found)
+        _tell(order, f"looking at {order.task.data}")
+        is_data_good = _look_at_data(order, trainable, found)
         _look_at_gpus(order, trainable, device, found)
         _choose_precision(order, trainable, device, found)
+        _rehearse(order, trainable, found, is_data_good=is_data_good, bad_files=bad_files)
     _look_at_folders(order, found)
     found.take(checks.memory_findings(free_memory_gib(), workers=_workers(order)))
     _look_at_sensors(order, device, found)
@@ -73,7 +78,8 @@ def _loaded(order: Order, found: _Found) -> Trainable | None:
     return None
 
 
-def _look_at_weights(order: Order, trainable: Trainable, found: _Found) -> None:
+def _look_at_weights(order: Order, trainable: Trainable, found: _Found) -> set[WeightFile]:
+    """The files that no training can read."""
     looked_at: dict[WeightFile, bool] = {}
     for point in order.points:
         model = str(point.get("model", title_of(order.task.trainable).rpartition("/")[2].removesuffix(".py")))
@@ -93,6 +99,7 @@ def _look_at_weights(order: Order, trainable: Trainable, found: _Found) -> None:
             row = _row(model, file, is_there=looked_at[file])
             if row not in found.rows:
                 found.rows.append(row)
+    return {file for file, is_usable in looked_at.items() if not is_usable}
 
 
 def _is_usable(file: WeightFile, order: Order, found: _Found) -> bool:
@@ -122,7 +129,8 @@ def _row(model: str, file: WeightFile, *, is_there: bool) -> WeightRow:
     )
 
 
-def _look_at_data(order: Order, trainable: Trainable, found: _Found) -> None:
+def _look_at_data(order: Order, trainable: Trainable, found: _Found) -> bool:
+    """Whether it can be used."""
     try:
         said = trainable.check_data(order.task.env())
     except DataError as error:
@@ -134,15 +142,38 @@ def _look_at_data(order: Order, trainable: Trainable, found: _Found) -> None:
             found.data = said
         else:
             found.notes += [f"data: {note}" for note in said]
+        return True
+    return False
 
 
-def look_at_data(task: TrialTask) -> Sequence[str]:
-    """What there is in the data of a trial: a `DataSummary`, or notes.
+def _rehearse(
+    order: Order, trainable: Trainable, found: _Found, *, is_data_good: bool, bad_files: set[WeightFile]
+) -> None:
+    rehearsal = Rehearsal(
+        order=order,
+        trainable=trainable,
+        is_data_good=is_data_good,
+        bad_files=bad_files,
+        tell=partial(_tell, order),
+    )
+    problems, notes = rehearsal.findings()
+    known = [str(problem) for problem in found.problems]
+    for problem in problems:
+        if not any(_reason(problem) in text for text in known):
+            found.problem(problem.what, problem.remedy)
+    found.notes += notes
 
-    Raises:
-        DataError: It cannot be used.
-    """
-    return load_trainable(task.trainable).check_data(task.env())
+
+def _reason(problem: Problem) -> str:
+    """What went wrong, without the words for where: other checks say the same of other parts."""
+    return problem.what.partition(" does not start: ")[2] or problem.what
+
+
+def _tell(order: Order, doing: str) -> None:
+    """Say what is being done, to whoever waits; nobody has to listen."""
+    if order.progress:
+        with suppress(OSError):
+            order.progress.write_text(doing, encoding="utf-8")
 
 
 def _look_at_folders(order: Order, found: _Found) -> None:

@@ -2,58 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from search.fresh_processes import fresh_processes
-from search.preflight.examine import examine, look_at_data
+from search.preflight.examine import examine
 from search.preflight.order import Order, PreflightError, Report
-from search.trial.task import TrialTask
-from trainables.contract import DataError
+
+_TOLD_EVERY_S = 0.2
+
+
+@dataclass(frozen=True)
+class Look:
+    """A look that has begun.
+
+    Args:
+        progress: The file in which it says what it is doing.
+    """
+
+    report: Future[Report]
+    progress: Path
+
+    def doing(self) -> str:
+        """What it is doing just now, in a few words."""
+        with suppress(OSError):
+            return self.progress.read_text(encoding="utf-8")
+        return ""
 
 
 @contextmanager
-def examining(order: Order) -> Iterator[Future[Report]]:
+def examining(order: Order) -> Iterator[Look]:
     """A look that has begun, in a fresh Python that has this process's environment, as workers have.
 
     In this process it would load torch, which takes 0.5 GiB, and a user's file could end it. The process
     ends with the look, not with the context, which may be a whole search.
     """
-    with fresh_processes(1) as pool:
-        looking = pool.submit(examine, order)
+    with tempfile.TemporaryDirectory(prefix="jouletune-preflight-") as folder, fresh_processes(1) as pool:
+        progress = Path(folder) / "progress"
+        looking = pool.submit(examine, replace(order, progress=progress))
         looking.add_done_callback(lambda _: pool.shutdown(wait=False))
-        yield looking
+        yield Look(looking, progress)
 
 
-def report_of(looking: Future[Report]) -> Report:
+def report_of(look: Look, *, tell: Callable[[str], None] = lambda doing: None) -> Report:
     """What the look found.
+
+    Args:
+        tell: Is told now and then what it is doing, as long as it takes.
 
     Raises:
         PreflightError: It died on the way.
     """
+    while not wait([look.report], timeout=_TOLD_EVERY_S).done:
+        tell(f"preflight: {look.doing() or 'starting'}")
     try:
-        return looking.result()
+        return look.report.result()
     except BrokenProcessPool as error:
         what = "the look itself was killed, by a trainable that exits on import or for want of memory"
         raise PreflightError([f"{what}; python scripts/train.py shows which"]) from error
-
-
-def data_of(task: TrialTask) -> Sequence[str]:
-    """What there is in the data of a trial, looked at in a fresh Python: a `DataSummary`, or notes.
-
-    Raises:
-        DataError: It cannot be used.
-        PreflightError: The look died on the way.
-    """
-    with fresh_processes(1) as pool:
-        try:
-            return pool.submit(look_at_data, task).result()
-        except DataError as error:
-            raise DataError(f"data: {error}") from error
-        except BrokenProcessPool as error:
-            what = (
-                "data: the look at it was killed, by a trainable that exits on import or for want of memory"
-            )
-            raise PreflightError([what], has_way_round=False) from error

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search.preflight.points import points_of
+from search.preflight.points import points_of, rehearsed_points
 from search.preflight.versions import requirements
 from search.space import Space
 from search.trial.task import TrialTask, task_for
@@ -68,6 +68,7 @@ class Order:
     Attributes:
         task: The default configuration as a trial. Its folder tells where checkpoints will go.
         points: Hparams that stand for all that the space can ask for.
+        rehearsed: Those of them that are started, without training; see `rehearsed_points`.
         space: What to write after --space, for the commands in remedies.
         gpus: As the space says: None takes what there is.
         workers: Trials at a time on one node, as far as is known.
@@ -79,10 +80,12 @@ class Order:
         shared_file: A file beside the results that every node must see; None looks for none.
         is_fetching: Download what is missing first.
         is_trying: Train an epoch of each point on a tiny budget.
+        progress: A file that is told what is being done, as one line; None tells nobody.
     """
 
     task: TrialTask
     points: tuple[Mapping[str, Any], ...]
+    rehearsed: tuple[Mapping[str, Any], ...]
     space: str
     gpus: float | None
     workers: int | None
@@ -95,6 +98,7 @@ class Order:
     shared_file: Path | None = None
     is_fetching: bool = False
     is_trying: bool = False
+    progress: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +126,7 @@ class Report:
 def order_for(space: Space, *, source: str, folder: Path) -> Order:
     """The order that looks at everything a run of `space` in `folder` needs."""
     defaults = space.default_hparams(load_trainable(space.trainable))
+    points = points_of(space, defaults)
     asked = {
         "search.limits.kwh": space.limits.kwh,
         "search.objective": space.cost,
@@ -131,7 +136,8 @@ def order_for(space: Space, *, source: str, folder: Path) -> Order:
         task=task_for(
             space, trial_id="preflight", hparams=defaults, seed=space.seed, folder=folder.absolute()
         ),
-        points=tuple(points_of(space, defaults)),
+        points=tuple(points),
+        rehearsed=tuple(rehearsed_points(points, space, defaults)),
         space=source,
         gpus=space.resources.gpus_per_trial,
         workers=space.resources.workers,

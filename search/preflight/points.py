@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from search.sampling.designs import designed
-from search.space import Choice, Space
-from search.space.parameters import identity
+from search.space import Choice, Normal, Parameter, Space
+from search.space.parameters import identity, is_number
 
 _MOST_POINTS = 5_000
 
@@ -28,6 +28,56 @@ def points_of(space: Space, defaults: Point) -> list[Point]:
     started = [{**defaults, **point} for point in space.start]
     points = listed or [*started, *(_with(space, defaults, point) for point in _combinations(space))]
     return _once([defaults, *points])
+
+
+def rehearsed_points(points: Sequence[Point], space: Space, defaults: Point) -> list[Point]:
+    """Those of `points` that are tried before a run, the ones nearest to the default configuration first.
+
+    Each pair of names (of models, weights, optimisers, ...) that occurs together is in one of them, and each
+    model with all numbers at their lowest and at their highest. Of a list, the points with the lowest and
+    the highest of each number.
+    """
+    ordered = sorted(
+        points, key=lambda point: sum(identity(defaults[name]) != identity(point[name]) for name in point)
+    )
+    kept: list[Point] = []
+    seen: set[Hashable] = set()
+    for point in ordered:
+        if new := _pairs(point) - seen:
+            seen |= new
+            kept.append(point)
+    if space.is_listed:
+        return _once([*kept, *_extremes(ordered)])
+    by_model = {identity(point.get("model")): point for point in reversed(kept)}
+    ends = (_at_end(space, point, end) for point in reversed(by_model.values()) for end in (min, max))
+    return _once([*kept, *ends])
+
+
+def _pairs(point: Point) -> set[Hashable]:
+    named = [(name, identity(value)) for name, value in point.items() if _is_name(value)]
+    return {(), *itertools.combinations(named, 2), *((each,) for each in named)}
+
+
+def _extremes(points: Sequence[Point]) -> Iterator[Point]:
+    """For each number, the points where it is lowest and highest."""
+    for name in points[0]:
+        numbers = [point for point in points if is_number(point[name])]
+        if numbers:
+            yield min(numbers, key=lambda point: point[name])
+            yield max(numbers, key=lambda point: point[name])
+
+
+def _at_end(space: Space, point: Point, end: Callable[[Iterable[Any]], Any]) -> Point:
+    """The point with the lowest or the highest of each searched number."""
+    ends = {name: end(numbers) for name, each in space.parameters.items() if (numbers := _numbers(each))}
+    return _with(space, point, ends)
+
+
+def _numbers(parameter: Parameter) -> list[float]:
+    """The ends of a range; values that are numbers. A normal distribution has no ends."""
+    if isinstance(parameter, Choice):
+        return [value for value in parameter.values if is_number(value)]
+    return [] if isinstance(parameter, Normal) else [parameter.low, parameter.high]
 
 
 def _combinations(space: Space) -> Iterator[Point]:

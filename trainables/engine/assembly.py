@@ -36,6 +36,7 @@ def assemble(
     mode: Mode,
     forward: Callable[[nn.Module, B], Any] = outputs_of_images,
     notes: Mapping[str, str] | None = None,
+    late_notes: Callable[[], Mapping[str, str]] = dict,
     details: Details[B] | None = None,
 ) -> SupervisedTraining[B]:
     """A training of `model` at epoch 0, whose schedule spans `budget.epochs`.
@@ -48,6 +49,7 @@ def assemble(
         head: The part of `model` that learns at lr and is never frozen.
         metric: The value of `run_epoch` that ranks epochs, and whether more or less is better.
         notes: Choices of the trainable's own.
+        late_notes: Those that are made as it trains; asked for after each epoch.
         details: What to know of the test set beyond its scores.
     """
     torch.set_float32_matmul_precision("high" if hparams.tf32 else "highest")
@@ -89,6 +91,7 @@ def assemble(
         has_retry=hparams.fp32_retry,
         epochs=budget.epochs,
         notes={**(notes or {}), **_notes(hparams, env), **without_effect(hparams, budget, env)},
+        late_notes=late_notes,
         details=details,
     )
 

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from trainables.contract import Env
 from trainables.engine.cache_lock import CacheLock, CacheUnavailable, WaitForMaker, is_still_at, lock_at_once
 
 SUFFIX = ".pixels"
@@ -54,11 +55,18 @@ class CacheFolder:
     Args:
         limit_gib: What its files may take together; None is what the disk has free, less 1 GiB.
         stalled_s: How long a process that makes a file may show no progress before others do without it.
+        is_bypassed: Nothing is to be made for it: what it lacks is read when it is asked for.
     """
 
     folder: Path
     limit_gib: float | None = None
     stalled_s: float = 60.0
+    is_bypassed: bool = False
+
+    @classmethod
+    def of(cls, env: Env) -> CacheFolder:
+        """The one that a training is to use."""
+        return cls(env.cache_dir, env.cache_gib, is_bypassed=env.is_rehearsal)
 
     def file(self, name: str, num_bytes: int, fill: Fill) -> CacheFile:
         """The file `name`; if there is none, `fill` writes it first.

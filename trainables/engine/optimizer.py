@@ -116,8 +116,10 @@ def _layer_scales(model: nn.Module, layer_decay: float) -> dict[str, float]:
     if layer_decay == 1.0:
         return {}
     if not hasattr(model, "group_matcher"):
-        kind = type(model).__name__
-        raise ValueError(f"layer_decay below 1 needs a model of timm, got {kind}; set layer_decay to 1")
+        raise ValueError(
+            f"layer_decay below 1 needs a model that says what its layers are, as most of timm do: "
+            f"{type(model).__name__} does not; set layer_decay to 1"
+        )
     timms: Any = model
     layers: dict[str, int] = group_parameters(model, timms.group_matcher(coarse=False), reverse=True)
     top = max(layers.values())

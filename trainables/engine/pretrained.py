@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,11 +42,13 @@ def fitting(path: Path, model: str) -> Iterator[None]:
 _REMEDY = "give a file that the same model was saved to, or weights: none"
 
 
-def load_backbone(model: nn.Module, path: Path, *, head: str, first_conv: str | None = None) -> None:
+def load_backbone(
+    model: nn.Module, path: Path, *, heads: Sequence[str], first_conv: str | None = None
+) -> None:
     """Read everything but the head from a file: a state dict, or a checkpoint with one in it.
 
     Args:
-        head: Name of the last layer, which may have another number of classes in the file.
+        heads: Names of the last layers, which may have another number of classes in the file.
         first_conv: Name of the first convolution; its weights are summed over colours for grey images.
 
     Raises:
@@ -55,7 +57,7 @@ def load_backbone(model: nn.Module, path: Path, *, head: str, first_conv: str | 
     state = {
         name: tensor
         for name, tensor in load_state_dict(str(path)).items()
-        if not name.startswith(f"{head}.") and isinstance(tensor, Tensor)
+        if not name.startswith(tuple(f"{head}." for head in heads)) and isinstance(tensor, Tensor)
     }
     weight = f"{first_conv}.weight"
     if weight in state and state[weight].shape[1] == 3 and model.get_parameter(weight).shape[1] == 1:

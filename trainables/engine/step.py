@@ -50,7 +50,7 @@ class Stepper(Generic[B]):
         self._model = model
         self._optimizer = optimizer
         self._loss = loss
-        self._forward = forward
+        self.forward = forward
         self._batch_size = batch_size
         self._accumulate = accumulate
         self._clip_norm = clip_norm
@@ -72,10 +72,16 @@ class Stepper(Generic[B]):
         self.precision.step(self._optimizer, clip_norm=self._clip_norm)
         return loss
 
+    def rehearse(self, epoch: TrainEpoch[B], indices: Tensor) -> None:
+        """Pass these examples forward and back in fp32, and forget the gradients."""
+        batch = epoch.batch(indices)
+        self._loss(self.forward(self._model, batch), batch).backward()
+        self._optimizer.zero_grad(set_to_none=True)
+
     def outputs(self, model: nn.Module, batch: B) -> Any:
         """What `model` says of `batch`, in fp32."""
         with self.precision.autocast():
-            outputs = self._forward(model, batch)
+            outputs = self.forward(model, batch)
         return in_fp32(outputs)
 
     def notes(self) -> dict[str, str]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
 
-from trainables.contract import Budget, Diverged
+from trainables.contract import Budget, DataError, Diverged
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.freezing import Freezing
 from trainables.engine.memory import MicroBatch, peak_memory, reset_peak
 from trainables.engine.parts import B, Batches, Details, Metrics, TrainEpoch
+from trainables.engine.rehearsal import first_examples
 from trainables.engine.schedule import Schedule
 from trainables.engine.seeds import restore_rng, rng_state
 from trainables.engine.step import Stepper
@@ -34,6 +35,7 @@ class SupervisedTraining(Generic[B]):
         has_retry: An epoch that diverges in mixed precision is trained once more, in fp32.
         epochs: The largest budget's; `stopping` watches the scores of that one.
         notes: Automatic choices of whoever put the parts together, with their reasons.
+        late_notes: Those that are made as it trains.
         details: Fed beside the metrics when the test set is scored.
     """
 
@@ -53,6 +55,7 @@ class SupervisedTraining(Generic[B]):
         has_retry: bool = False,
         epochs: int = 0,
         notes: Mapping[str, str] | None = None,
+        late_notes: Callable[[], Mapping[str, str]] = dict,
         details: Details[B] | None = None,
     ) -> None:
         self.model = model
@@ -70,6 +73,7 @@ class SupervisedTraining(Generic[B]):
         self._epochs = epochs
         self._scoring = MicroBatch()
         self._notes = dict(notes or {})
+        self._late_notes = late_notes
         self._details = details
 
     @property
@@ -98,6 +102,24 @@ class SupervisedTraining(Generic[B]):
             peak_mib=peak_mib, what=f"{whose}, in two steps and one scored batch", notes=self.notes()
         )
 
+    def rehearse(self, budget: Budget) -> None:
+        """Pass a few examples forward and back, and some of validation forward, without learning anything.
+
+        Raises:
+            DataError: There is nothing to train on at `budget`.
+        """
+        epoch = self.batches.epoch(budget, self.epochs_done)
+        steps = self._stepper.steps(epoch)
+        if not steps:
+            raise DataError("an epoch has no step: there is nothing to train on; give it a larger subset")
+        self.model.train()
+        self._freezing.hold()
+        for indices in first_examples(steps):
+            self._stepper.rehearse(epoch, indices)
+        scored = next(iter(self.batches.validation(budget)))
+        with torch.no_grad():
+            self._stepper.forward(self.model.eval(), scored.split(2)[0])
+
     def test(self) -> dict[str, float]:
         """Score the test set; see `contract.Training.test`."""
         scores = self._scores(self.batches.test(), self._details)
@@ -117,6 +139,7 @@ class SupervisedTraining(Generic[B]):
         return {
             "precision": self._stepper.precision.reason,
             **self._notes,
+            **self._late_notes(),
             **self._stepper.notes(),
             **scoring,
         }

@@ -70,7 +70,7 @@ def load_report_data(env: Env) -> ReportData:
     Raises:
         DataError: Unknown, missing or unfit data, or fewer than ten reports.
     """
-    return _loaded(env.data, CacheFolder(env.cache_dir, env.cache_gib), env.data_seed)
+    return _loaded(env.data, CacheFolder.of(env), env.data_seed)
 
 
 def load_project(name: str) -> tuple[Project, SplitBy]:

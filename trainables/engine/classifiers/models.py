@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.contract import WeightFile
+from trainables.engine.classifiers.building import Build, Sides, joined
 from trainables.engine.classifiers.mnist_cnn import MnistCNN
 from trainables.engine.classifiers.resnet20 import ResNet20
+from trainables.engine.classifiers.timm_models import from_timm, timm_build
+from trainables.engine.classifiers.torchvision_models import from_torchvision, torchvision_build
 from trainables.engine.images.data import Statistics
 from trainables.engine.pretrained import check_loaded, fitting, load_backbone
 from trainables.weights import required
 
 _OWN: dict[str, type[ResNet20 | MnistCNN]] = {"resnet20": ResNet20, "mnist_cnn": MnistCNN}
 _TORCHVISION = "torchvision/"
-# Auxiliary outputs in training, or a convolution as the last layer: the head cannot be replaced.
-_UNFIT = {"googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1"}
+_OTHER_SHAPE = "size mismatch"  # torch's words where weights have another shape than the model
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -33,13 +33,17 @@ class Classifier:
     """A model and what the engine must know of it.
 
     Attributes:
-        head: The new last layer, inside `model`; the rest is the backbone.
+        head: The new last layer, or all that there are, inside `model`; the rest is the backbone.
         statistics: Of the images its weights were trained on; None for random weights.
+        sides: Of the images that it takes.
+        notes: Choices that were made for it, with their reasons.
     """
 
     model: nn.Module
     head: nn.Module
     statistics: Statistics | None = None
+    sides: Sides = field(default_factory=Sides)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_classifier(
@@ -50,52 +54,125 @@ def build_classifier(
     weights: str = "none",
     resolution: int,
     drop_rate: float = 0.0,
+    width_share: float = 1.0,
 ) -> Classifier:
     """The named model with a new head, on the CPU.
 
     Args:
+        num_classes: 0 is a backbone of timm alone; its head is empty.
         in_channels: 1 or 3; pretrained first layers are summed over colours for 1.
         weights: "none", "hub" or "file:PATH", whose file must be on this machine.
-        resolution: Side in pixels of the images to score; models with position embeddings start there.
+        resolution: Side in pixels of the images to score. Models that are built for one side are built
+            for this one, or for the nearest that they take.
+        width_share: Width over height of the images.
 
     Raises:
-        ValueError: No such model; the message names the nearest.
+        ValueError: No such model, or it cannot classify these images; the message says why.
         WeightsError: The file of weights is missing, damaged or another model's.
     """
     files = weight_files(name, weights)
     path = required(files[0]) if files else None
-    with fitting(path or Path(), name) if path else nullcontext():
-        built = _built(name, num_classes, in_channels, path, weights == "hub", resolution, drop_rate)
-        if path and weights != "hub":
+    wanted = _Wanted(
+        name, num_classes, in_channels, path, weights == "hub", resolution, drop_rate, width_share
+    )
+    if path is None:
+        return _built(wanted)
+    with fitting(path, name), torch.device("cpu"):  # wherever it is built: a file has values
+        built = _built(wanted)
+        if weights != "hub":
             check_loaded(built.model, built.head, path)
     return built
 
 
-def _built(
-    name: str,
-    num_classes: int,
-    in_channels: int,
-    path: Path | None,
-    is_of_hub: bool,
-    resolution: int,
-    drop_rate: float,
-) -> Classifier:
-    if name in _OWN:
-        model = _OWN[name](num_classes, in_channels, drop_rate)
-        if path:
-            load_backbone(model, path, head="head", first_conv="stem.0")
+@dataclass(frozen=True)
+class _Wanted:
+    """What `build_classifier` was asked for."""
+
+    name: str
+    num_classes: int
+    in_channels: int
+    path: Path | None
+    is_of_hub: bool
+    side: int
+    drop_rate: float
+    width_share: float
+
+
+def _built(wanted: _Wanted) -> Classifier:
+    if wanted.name in _OWN:
+        model = _OWN[wanted.name](wanted.num_classes, wanted.in_channels, wanted.drop_rate)
+        if wanted.path:
+            load_backbone(model, wanted.path, heads=["head"], first_conv="stem.0")
         return Classifier(model, model.head)
-    if name.startswith(_TORCHVISION):
-        own_name = name.removeprefix(_TORCHVISION)
-        return _from_torchvision(own_name, num_classes, in_channels, path, is_of_hub, drop_rate)
-    return _from_timm(name, num_classes, in_channels, path, resolution, drop_rate)
+    if wanted.name.startswith(_TORCHVISION):
+        return _of_torchvision(wanted)
+    return _of_timm(wanted)
+
+
+def _of_torchvision(wanted: _Wanted) -> Classifier:
+    name = wanted.name.removeprefix(_TORCHVISION)
+    shape = (wanted.num_classes, wanted.in_channels)
+    build = torchvision_build(name, *shape, wanted.side, wanted.drop_rate, wanted.is_of_hub)
+    model = from_torchvision(
+        name,
+        build,
+        num_classes=wanted.num_classes,
+        in_channels=wanted.in_channels,
+        drop_rate=wanted.drop_rate,
+        path=wanted.path,
+        is_of_hub=wanted.is_of_hub,
+    )
+    return _classifier(model, build, wanted, _IMAGENET)
+
+
+def _of_timm(wanted: _Wanted) -> Classifier:
+    shape = (wanted.num_classes, wanted.in_channels)
+    options = (wanted.drop_rate, wanted.width_share)
+    try:
+        build = timm_build(wanted.name, *shape, wanted.side, *options)
+    except ValueError:
+        if wanted.in_channels != 1:
+            raise
+        return _in_colour(_of_timm(replace(wanted, in_channels=3)))
+    try:
+        model = from_timm(wanted.name, build, wanted.path)
+    except RuntimeError as error:
+        if wanted.path is None or _OTHER_SHAPE not in str(error):
+            raise
+        build = timm_build(wanted.name, *shape, None, *options)  # weights of one side fit no other
+        model = from_timm(wanted.name, build, wanted.path)
+    return _classifier(model, build, wanted, (model.pretrained_cfg["mean"], model.pretrained_cfg["std"]))
+
+
+def _in_colour(built: Classifier) -> Classifier:
+    """A model that takes colours alone, given grey images three times; its parameters keep their names."""
+    built.model.register_forward_pre_hook(_thrice)
+    note = {
+        "channels": "the model takes colour images only: each grey one is given to it as all three colours"
+    }
+    of_grey = built.statistics and _statistics(built.statistics.mean, built.statistics.std, 1)
+    return replace(built, statistics=of_grey, notes={**built.notes, **note})
+
+
+def _thrice(model: nn.Module, images: tuple[Tensor]) -> tuple[Tensor]:
+    return (images[0].expand(-1, 3, -1, -1),)
+
+
+def _classifier(
+    model: nn.Module, build: Build, wanted: _Wanted, trained_on: tuple[Sequence[float], Sequence[float]]
+) -> Classifier:
+    notes = {}
+    if wanted.drop_rate and not build.has_dropout:
+        notes["no effect of drop_rate"] = f"{wanted.name} has no layer of dropout"
+    statistics = _statistics(*trained_on, wanted.in_channels) if wanted.path else None
+    return Classifier(model, joined(model, build.head), statistics, build.sides, notes)
 
 
 def check_model_name(name: str) -> None:
     """Raise ValueError, with the nearest names, if there is no such model."""
     if name in _OWN or timm.is_model(name):
         return
-    known = [_TORCHVISION + n for n in torchvision.models.list_models(torchvision.models) if n not in _UNFIT]
+    known = [_TORCHVISION + model for model in torchvision.models.list_models(torchvision.models)]
     if name in known:
         return
     near = difflib.get_close_matches(name, [*_OWN, *known, *timm.list_models()], n=5)
@@ -138,69 +215,6 @@ def _hub_names(filename: str) -> list[str]:
     if filename == "open_clip_pytorch_model.bin":
         safe = "open_clip_model.safetensors"
     return list(dict.fromkeys([safe, filename]))
-
-
-def _from_timm(
-    name: str, num_classes: int, in_channels: int, path: Path | None, resolution: int, drop_rate: float
-) -> Classifier:
-    cfg = timm.get_pretrained_cfg(name)
-    fixed = cfg is not None and cfg.fixed_input_size
-    sizes: dict[str, Any] = {"img_size": resolution, "dynamic_img_size": True} if fixed else {}
-    model: Any = timm.create_model(
-        name,
-        pretrained=path is not None,
-        # By its path: timm would ask the hub, which without a network takes 23 s to fail.
-        pretrained_cfg_overlay={"file": str(path), "custom_load": path.suffix == ".npz"} if path else None,
-        num_classes=num_classes,
-        in_chans=in_channels,
-        drop_rate=drop_rate,
-        **sizes,
-    )
-    if path is None:
-        return Classifier(model, model.get_classifier())
-    statistics = _statistics(model.pretrained_cfg["mean"], model.pretrained_cfg["std"], in_channels)
-    return Classifier(model, model.get_classifier(), statistics)
-
-
-def _from_torchvision(
-    name: str, num_classes: int, in_channels: int, path: Path | None, is_of_hub: bool, drop_rate: float
-) -> Classifier:
-    model = torchvision.models.get_model(name, weights="DEFAULT" if is_of_hub else None)
-    for module in model.modules():
-        if drop_rate and isinstance(module, nn.Dropout):
-            module.p = drop_rate
-    old_head_name, old_head = [item for item in model.named_modules() if isinstance(item[1], nn.Linear)][-1]
-    head = nn.Linear(old_head.in_features, num_classes)
-    model.set_submodule(old_head_name, head)
-    if in_channels != 3:
-        _change_input(model, in_channels)
-    if path is None:
-        return Classifier(model, head)
-    if not is_of_hub:
-        load_backbone(model, path, head=old_head_name, first_conv=_first_conv(model)[0])
-    return Classifier(model, head, _statistics(*_IMAGENET, in_channels))
-
-
-def _change_input(model: nn.Module, in_channels: int) -> None:
-    """Replace the first convolution by one for grey images, its weights summed over the colours."""
-    name, old = _first_conv(model)
-    new = nn.Conv2d(
-        in_channels,
-        old.out_channels,
-        kernel_size=old.kernel_size,
-        stride=old.stride,
-        padding=old.padding,
-        bias=old.bias is not None,
-    )
-    with torch.no_grad():
-        new.weight.copy_(old.weight.sum(dim=1, keepdim=True))
-        if old.bias is not None and new.bias is not None:
-            new.bias.copy_(old.bias)
-    model.set_submodule(name, new)
-
-
-def _first_conv(model: nn.Module) -> tuple[str, Any]:
-    return next((name, item) for name, item in model.named_modules() if isinstance(item, nn.Conv2d))
 
 
 def _statistics(mean: Sequence[float], std: Sequence[float], in_channels: int) -> Statistics:

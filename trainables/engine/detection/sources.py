@@ -60,7 +60,7 @@ def load_detection_data(env: Env) -> DetectionData:
     Raises:
         DataError: Unknown, missing or unfit data, or a part without objects.
     """
-    cache = CacheFolder(env.cache_dir, env.cache_gib)
+    cache = CacheFolder.of(env)
     source, annotations = _loaded(env.data, cache, env.resolution, env.num_workers)
     data = DetectionData(split_source(source, env), annotations)
     rows = (data.splits.train.rows, data.splits.val.rows, data.splits.test.rows)
@@ -158,7 +158,7 @@ def _loaded(
         parts=np.array(annotations.parts),
         class_names=annotations.class_names,
         cache=cache,
-        name=f"boxes-{files.content_key(cache.folder)}-{sized.key}",
+        name=lambda: f"boxes-{files.content_key(cache.folder)}-{sized.key}",
         top=top,
         num_threads=num_threads,
     )

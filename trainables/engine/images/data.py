@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import torch
@@ -15,7 +16,6 @@ from trainables.engine.images.source import ImageSource
 from trainables.engine.images.sources import load_source
 from trainables.engine.subset import balanced_order, num_kept, split_rows
 
-_IMAGES_FOR_STATISTICS = 2000
 _CPU = torch.device("cpu")
 _MIN_STD = 1e-3  # an empty channel must not divide by zero
 
@@ -70,9 +70,9 @@ class ImageSet:
         return balanced_order(self.labels, seed=self.seed)
 
     def statistics(self, resolution: int) -> Statistics:
-        """Of at most 2,000 of these images, which are looked at once."""
+        """Of at most 2,000 of these images, as many as the source says, which are looked at once."""
         if resolution not in self._statistics:
-            chosen = self.subset(min(1.0, _IMAGES_FOR_STATISTICS / len(self)))
+            chosen = self.subset(min(1.0, self.source.num_for_statistics / len(self)))
             self._statistics[resolution] = _statistics_of(self.images(chosen, resolution))
         return self._statistics[resolution]
 
@@ -84,6 +84,7 @@ class DataSplits:
     Attributes:
         score_resolution: Side of test images, and of validation images unless the rung decides.
         device: Where images are wanted.
+        nearest_side: From the side that is asked for to the nearest that the model takes; see `taken_by`.
     """
 
     train: ImageSet
@@ -95,6 +96,13 @@ class DataSplits:
     score_resolution: int
     num_unreadable: int
     device: torch.device
+    nearest_side: Callable[[int], int] = int
+    _other_sides: dict[int, int] = field(default_factory=dict)
+
+    def taken_by(self, nearest_side: Callable[[int], int]) -> DataSplits:
+        """The same data for a model that takes some sides only: images are made in the nearest of these."""
+        data = replace(self, nearest_side=nearest_side, _other_sides={})
+        return replace(data, score_resolution=data._taken(self.score_resolution))
 
     def notes(self) -> dict[str, str]:
         """Which images were left out or are in two parts, and where they lie if that was a choice."""
@@ -117,7 +125,19 @@ class DataSplits:
 
     def train_resolution(self, wanted: int | None) -> int:
         """Side of training images for a budget's resolution, where None is the data's own."""
-        return wanted or self.own_resolution or self.score_resolution
+        return self._taken(wanted or self.own_resolution or self.score_resolution)
+
+    def side_notes(self) -> dict[str, str]:
+        """Which sides were asked for so far that the model does not take, and what it was given instead."""
+        if not self._other_sides:
+            return {}
+        pairs = [f"{given} px instead of {wanted} px" for wanted, given in sorted(self._other_sides.items())]
+        return {"resolution": f"{', '.join(pairs)}: the nearest size that this model takes"}
+
+    def _taken(self, wanted: int) -> int:
+        if (given := self.nearest_side(wanted)) != wanted:
+            self._other_sides[wanted] = given
+        return given
 
 
 def load_data(env: Env) -> DataSplits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,6 +21,7 @@ from trainables.engine.images.resolution import resized_set, shape_px
 from trainables.engine.images.source import RESOLUTIONS_KEPT, ImageSource
 
 _RESIZED_AT_ONCE = 1024
+_FEW = 8  # pictures for statistics that nobody trains with
 _log = logging.getLogger(__name__)
 
 
@@ -31,7 +32,7 @@ def decoded_source(
     parts: np.ndarray,
     class_names: Sequence[str],
     cache: CacheFolder,
-    name: str,
+    name: str | Callable[[], str],
     top: int | None,
     num_threads: int,
 ) -> ImageSource:
@@ -43,7 +44,7 @@ def decoded_source(
     decoded whenever they are needed, to the same values.
 
     Args:
-        name: What the cache calls the pictures; names their content.
+        name: What the cache calls the pictures; names their content, for which all files may have to be read.
         top: Side in pixels of the top rung's images.
         num_threads: Threads that decode where the cache has no room.
 
@@ -54,7 +55,9 @@ def decoded_source(
         raise DataError(
             "these images have no resolution of their own; give validation a resolution in pixels"
         )
-    store = _PictureStore(pictures, cache, name, num_threads)
+    if cache.is_bypassed:
+        return _undecoded(pictures, labels, parts, class_names, num_threads)
+    store = _PictureStore(pictures, cache, name if isinstance(name, str) else name(), num_threads)
     largest, is_readable, notes = store.decoded(top)
 
     @lru_cache(RESOLUTIONS_KEPT)
@@ -71,6 +74,23 @@ def decoded_source(
         own_resolution=None,
         pixels=pixels,
         notes=notes,
+    )
+
+
+def _undecoded(
+    pictures: Pictures, labels: Tensor, parts: np.ndarray, class_names: Sequence[str], num_threads: int
+) -> ImageSource:
+    """A source whose pictures are decoded one by one when they are asked for, and taken for readable."""
+    return ImageSource(
+        labels=labels.long(),
+        parts=parts,
+        class_names=tuple(class_names),
+        channels=3,
+        own_resolution=None,
+        pixels=lru_cache(RESOLUTIONS_KEPT)(
+            lambda side: StreamedPixels(pictures, side, num_threads=num_threads, reads_ahead=False)
+        ),
+        num_for_statistics=_FEW,
     )
 
 

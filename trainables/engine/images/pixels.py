@@ -97,8 +97,8 @@ class StreamedPixels:
     Decoding runs outside Python's lock, and what is random happens later, on whole batches.
     """
 
-    def __init__(self, pictures: Pictures, side: int, *, num_threads: int) -> None:
-        self._pictures, self._side = pictures, side
+    def __init__(self, pictures: Pictures, side: int, *, num_threads: int, reads_ahead: bool = True) -> None:
+        self._pictures, self._side, self._reads_ahead = pictures, side, reads_ahead
         self._pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="decode")
         self._coming: dict[int, Future[np.ndarray]] = {}
         self._expected: Iterator[int] = iter(())
@@ -122,6 +122,8 @@ class StreamedPixels:
         return self
 
     def _read_ahead(self) -> None:
+        if not self._reads_ahead:
+            return
         for row in itertools.islice(self._expected, max(0, _READ_AHEAD - len(self._coming))):
             self._coming[row] = self._decode(row)
 

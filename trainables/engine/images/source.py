@@ -29,6 +29,7 @@ class ImageSource:
             not square; None where they differ.
         pixels: All images at a side in pixels. The last few resolutions are kept.
         notes: Automatic choices with their reasons.
+        num_for_statistics: Images that mean and deviation are taken from, at most.
         name: What to call the image with a number: its file, where there is one.
         identical: Rows of images whose files have the same bytes, together.
     """
@@ -41,6 +42,7 @@ class ImageSource:
     pixels: Callable[[int], Pixels]
     notes: Mapping[str, str] = field(default_factory=dict)
     name: Callable[[int], str] = str
+    num_for_statistics: int = 2000
     identical: Sequence[Sequence[int]] = ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def load_source(env: Env) -> ImageSource:
     Raises:
         DataError: No such source, or its data is missing or unreadable.
     """
-    cache = CacheFolder(env.cache_dir, env.cache_gib)
+    cache = CacheFolder.of(env)
     return _load_source(env.data, cache, env.resolution, env.num_workers)
 
 
@@ -78,8 +79,8 @@ def _image_folder(root: Path, cache: CacheFolder, top: int | None, num_threads: 
         parts=np.array(files.parts),
         class_names=files.class_names,
         cache=cache,
-        name=f"imagefolder-{files.content_key(cache.folder)}",
+        name=lambda: f"imagefolder-{files.content_key(cache.folder)}",
         top=top,
         num_threads=num_threads,
     )
-    return with_files(source, files, cache.folder)
+    return replace(source, name=files.name) if cache.is_bypassed else with_files(source, files, cache.folder)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from trainables.atomic_write import replacing
-from trainables.contract import DataError
+from trainables.contract import DataError, DataNotHere
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import Pictures
@@ -39,7 +39,11 @@ def load_torchvision(address: str, cache: CacheFolder, *, top: int | None, num_t
         DataError: No such data set, or it is not on disk.
     """
     name, query = urlsplit(address).path, urlsplit(address).query
-    by_part = official_parts(name, download=parse_qs(query).get("download") == ["1"])
+    may_download = parse_qs(query).get("download") == ["1"]
+    try:
+        by_part = official_parts(name, download=may_download and not cache.is_bypassed)
+    except DataError as error:
+        raise (DataNotHere if may_download else DataError)(str(error)) from error
     datasets = list(by_part.values())
     parts = np.repeat(list(by_part), [len(dataset) for dataset in datasets])
     if all(hasattr(dataset, "data") for dataset in datasets):

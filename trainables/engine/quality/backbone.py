@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import timm
 from timm.layers import Format
 from torch import Tensor, nn
 
+from trainables.engine.classifiers.building import Build, Builder, Sides
 from trainables.engine.classifiers.models import weight_files
+from trainables.engine.classifiers.timm_models import own_side, timm_options
 from trainables.engine.images.data import Statistics
 from trainables.engine.pretrained import check_loaded, fitting
 from trainables.weights import required
 
+_MAP_DIMS = 4  # (batch, channels, height, width), or channels last
 _MOST_STAGES = 4  # the last ones; before them comes a stem, if anything
 
 
@@ -24,13 +28,14 @@ class Backbone(nn.Module):
     Attributes:
         channels: Of each map.
         statistics: Of the images its weights were trained on; None for random weights.
+        sides: Of the images that it takes.
     """
 
-    def __init__(self, network: Any, statistics: Statistics | None) -> None:
+    def __init__(self, network: Any, statistics: Statistics | None, sides: Sides) -> None:
         super().__init__()
         self.network = network
         self.channels = tuple(int(number) for number in network.feature_info.channels()[-_MOST_STAGES:])
-        self.statistics = statistics
+        self.statistics, self.sides = statistics, sides
         self._is_channels_last = getattr(network, "output_fmt", None) == Format.NHWC
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -53,31 +58,44 @@ def build_backbone(name: str, *, weights: str, resolution: int) -> Backbone:
     files = weight_files(name, weights)
     path = required(files[0]) if files else None
     with fitting(path, name) if path else nullcontext():
-        network = _network(name, path, resolution)
+        build = _build(name, resolution)
+        network = _network(name, path, build)
         if path:
             check_loaded(network, nn.Identity(), path)
     if path is None:
-        return Backbone(network, None)
+        return Backbone(network, None, build.sides)
     cfg = network.pretrained_cfg
-    return Backbone(network, Statistics(tuple(cfg["mean"]), tuple(cfg["std"])))
+    return Backbone(network, Statistics(tuple(cfg["mean"]), tuple(cfg["std"])), build.sides)
 
 
-def _network(name: str, path: Path | None, resolution: int) -> Any:
-    cfg = timm.get_pretrained_cfg(name)
-    is_fixed = cfg is not None and cfg.fixed_input_size
-    sizes: dict[str, Any] = {"img_size": resolution, "dynamic_img_size": True} if is_fixed else {}
+@lru_cache(maxsize=128)
+def _build(name: str, side: int) -> Build:
+    def make(num_classes: int = 0, **options: Any) -> nn.Module:
+        network: nn.Module = timm.create_model(name, features_only=True, **options)
+        return network
+
+    builder = Builder(
+        make,
+        size_options=timm_options,
+        num_classes=0,
+        in_channels=3,
+        own=own_side(name),
+        is_right=lambda answer: all(isinstance(each, Tensor) and each.ndim == _MAP_DIMS for each in answer),
+    )
     try:
-        return timm.create_model(
-            name,
-            features_only=True,
-            pretrained=path is not None,
-            # By its path: timm would ask the hub, which without a network takes 23 s to fail.
-            pretrained_cfg_overlay={"file": str(path), "custom_load": path.suffix == ".npz"}
-            if path
-            else None,
-            **sizes,
-        )
-    except (TypeError, AttributeError, AssertionError) as error:
+        return builder.build(side)
+    except ValueError as error:
         raise ValueError(
             f"{name} gives no maps of its stages ({error}); name another model of timm"
         ) from error
+
+
+def _network(name: str, path: Path | None, build: Build) -> Any:
+    return timm.create_model(
+        name,
+        features_only=True,
+        pretrained=path is not None,
+        # By its path: timm would ask the hub, which without a network takes 23 s to fail.
+        pretrained_cfg_overlay={"file": str(path), "custom_load": path.suffix == ".npz"} if path else None,
+        **build.options,
+    )

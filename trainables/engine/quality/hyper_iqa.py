@@ -60,7 +60,7 @@ class HyperHead(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """One number an image, (batch,), in fp32: in bf16 half of the images would tie."""
-        with torch.autocast(maps[0].device.type, enabled=False):
+        with torch.autocast(_autocast_type(maps[0]), enabled=False):
             wide = [each.float() for each in maps]
             answers: Tensor = self.distortion(wide)[..., None]  # (batch, features, 1)
             layers = self.rules(wide[-1])
@@ -153,3 +153,8 @@ class LayerMaker(nn.Module):
         mean = content.mean((2, 3))
         weights = self.weights(content if self._has_map else mean)
         return weights.reshape(-1, self._outputs, self._inputs), self.biases(mean)
+
+
+def _autocast_type(tensor: Tensor) -> str:
+    """Of its device; the meta device has no autocast to be switched off."""
+    return "cpu" if tensor.is_meta else tensor.device.type

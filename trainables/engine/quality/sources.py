@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -46,6 +46,20 @@ class QualityData:
     side_px: int
     scores: Tensor
 
+    def taken_by(self, nearest_side: Callable[[int], int]) -> QualityData:
+        """The same data for a network that takes patches of some sides only.
+
+        Raises:
+            DataError: The network takes none that could be cut from the images.
+        """
+        splits = self.splits.taken_by(nearest_side)
+        if splits.score_resolution > self.side_px:
+            raise DataError(
+                f"the model takes patches of {splits.score_resolution} px at least, the images have "
+                f"{self.side_px} px; name another model, or larger images: quality:PATH.csv?side=PIXELS"
+            )
+        return replace(self, splits=splits)
+
     def scores_of(self, images: ImageSet, indices: Tensor) -> Tensor:
         """Those of the images of one part, by number: (batch,)."""
         return self.scores[images.rows[indices]]
@@ -82,7 +96,7 @@ def load_quality_data(env: Env) -> QualityData:
     Raises:
         DataError: Unknown, missing or unfit data, or a part whose scores are all the same.
     """
-    cache = CacheFolder(env.cache_dir, env.cache_gib)
+    cache = CacheFolder.of(env)
     source, ratings, side_px = _loaded(env.data, cache, env.num_workers, env.data_seed)
     _check_resolution(env, side_px)
     data = QualityData(split_source(source, env), ratings, side_px, torch.tensor(ratings.scores))
@@ -212,7 +226,7 @@ def _decoded(
         parts=ratings.split(seed),
         class_names=level_names,
         cache=cache,
-        name=f"stretched-{files.content_key(cache.folder)}",
+        name=lambda: f"stretched-{files.content_key(cache.folder)}",
         top=place.side_px,
         num_threads=num_threads,
     )

@@ -8,12 +8,12 @@ import torch
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
-from trainables.engine.classifiers.models import build_classifier
-from trainables.engine.images.data import Statistics
+from trainables.engine.classifiers.models import Classifier, build_classifier
 from trainables.engine.reid.names import backbone_of, is_striped
 
 _NUM_STRIPES = 6
 _CLASSIFIER_STD = 0.001  # nobody is preferred at the start
+_WIDTH_SHARE = 0.5  # of pictures of persons, whose side is their height
 
 
 class PersonNet(nn.Module):
@@ -64,9 +64,15 @@ class StripeHead(nn.Module):
 
 
 def build_person_net(
-    name: str, *, num_identities: int, weights: str, num_features: int, drop_rate: float
-) -> tuple[PersonNet, Statistics | None]:
-    """The named network, on the CPU, and the statistics of what its weights were trained on, if any.
+    name: str,
+    *,
+    num_identities: int,
+    weights: str,
+    num_features: int,
+    drop_rate: float,
+    resolution: int = 256,
+) -> tuple[PersonNet, Classifier]:
+    """The named network, on the CPU, and its backbone with what is to be known of that.
 
     `pcb/NAME` has six stripes, and the last stage of its ResNet keeps the size of its maps (Sun et al. 2018).
 
@@ -75,17 +81,24 @@ def build_person_net(
         WeightsError: The file of weights is missing, damaged or another model's.
     """
     backbone = backbone_of(name)
-    built = build_classifier(backbone, num_classes=0, in_channels=3, weights=weights, resolution=256)
+    built = build_classifier(
+        backbone,
+        num_classes=0,
+        in_channels=3,
+        weights=weights,
+        resolution=resolution,
+        width_share=_WIDTH_SHARE,
+    )
     if is_striped(name):
         _keep_size(built.model, name)
     head = StripeHead(
-        _num_channels(built.model, backbone),
+        _num_channels(built.model, backbone, built.sides.nearest(resolution)),
         num_identities,
         num_stripes=_NUM_STRIPES if is_striped(name) else 1,
         num_features=num_features,
         drop_rate=drop_rate,
     )
-    return PersonNet(built.model, head), built.statistics
+    return PersonNet(built.model, head), built
 
 
 def _keep_size(model: nn.Module, name: str) -> None:
@@ -101,9 +114,9 @@ def _keep_size(model: nn.Module, name: str) -> None:
 
 
 @torch.no_grad()
-def _num_channels(model: Any, name: str) -> int:
+def _num_channels(model: Any, name: str, side: int) -> int:
     """Of the maps that a backbone makes, which is tried on a black picture."""
-    maps = model.eval().forward_features(torch.zeros(1, 3, 64, 32))
+    maps = model.eval().forward_features(torch.zeros(1, 3, side, round(side * _WIDTH_SHARE)))
     model.train()
     if not (isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[1] == model.num_features):
         raise ValueError(f"{name} makes no maps of features; name a convolutional network of timm")

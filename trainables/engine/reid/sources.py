@@ -39,7 +39,7 @@ def load_person_data(env: Env) -> PersonData:
     Raises:
         DataError: Unknown, missing or unfit data, or a part in which nobody is seen by two cameras.
     """
-    cache = CacheFolder(env.cache_dir, env.cache_gib)
+    cache = CacheFolder.of(env)
     seen = _seen(env.data, cache, env.resolution, env.num_workers, env.data_seed)
     return _person_data(split_source(seen.source, env), seen)
 
@@ -131,7 +131,7 @@ def _decoded(
         parts=sightings.places,
         class_names=(),
         cache=cache,
-        name=f"tall-{files.content_key(cache.folder)}",
+        name=lambda: f"tall-{files.content_key(cache.folder)}",
         top=top,
         num_threads=num_threads,
     )

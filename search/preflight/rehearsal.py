@@ -1,0 +1,115 @@
+"""Every kind of point of a space, started as a trial starts it, without training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from search.preflight.order import Order, Problem
+from trainables.contract import DataError, DataNotHere, Env, Trainable, WeightFile, WeightsError
+from trainables.load import command_of
+
+Point = Mapping[str, Any]
+
+_MOST_POINTS = 200
+_MOST_S = 20.0  # after so long no further point of a trainable without a rehearsal of its own is started
+_DATA_REMEDY = "or name other data in search.data"
+_POINT_REMEDY = "fix it, or leave the value out of the space"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """Starts the points of an order one after another.
+
+    Args:
+        is_data_good: Whether the data passed its check. Where it did not, models are started with the
+            trainable's example data, so that wrong data hides no wrong model.
+        bad_files: Files of weights that are named as missing or damaged already: models that want them
+            are started with random weights.
+        tell: Is told what is being done.
+    """
+
+    order: Order
+    trainable: Trainable
+    is_data_good: bool
+    bad_files: Collection[WeightFile]
+    tell: Callable[[str], None]
+
+    def findings(self) -> tuple[list[Problem], list[str]]:
+        """What keeps trials of the space from starting, each problem once, and notes."""
+        is_script = command_of(self.order.task.trainable) is not None  # its start is a whole training's
+        if is_script or (self.trainable.rehearse is None and not self.is_data_good):
+            return [], []
+        problems: dict[Problem, None] = {}
+        notes: dict[str, None] = {}
+        for point, outcome in self._outcomes():
+            if isinstance(outcome, Exception):
+                problems |= dict.fromkeys(self._problems(point, outcome, [str(each) for each in problems]))
+            else:
+                notes |= dict.fromkeys(f"{_title(point)}: {note}" for note in outcome)
+        return list(problems), list(notes)
+
+    def _outcomes(self) -> Iterator[tuple[Point, Exception | Sequence[str]]]:
+        """Of each point why it does not start, or the notes of its start."""
+        ends_s = time.monotonic() + _MOST_S
+        points = self.order.rehearsed[:_MOST_POINTS]
+        for number, point in enumerate(points):
+            if number and self.trainable.rehearse is None and time.monotonic() > ends_s:
+                yield point, [f"{len(points) - number} of {len(points)} kinds of points were not started"]
+                return
+            self.tell(f"starting {_title(point)} ({number + 1} of {len(points)})")
+            try:
+                yield point, self._started(point)
+            except Exception as error:  # the trial would fail in the same way
+                yield point, error
+        if left := len(self.order.rehearsed) - len(points):
+            yield points[0], [f"{left} more kinds of points of this space were not started"]
+
+    def _started(self, point: Point) -> Sequence[str]:
+        data = self.order.task.data if self.is_data_good else self.trainable.example.data
+        try:
+            return self._started_on(data, point)
+        except DataNotHere:  # the first trial downloads it
+            return self._started_on(self.trainable.example.data, point)
+
+    def _started_on(self, data: str, point: Point) -> Sequence[str]:
+        env = replace(self.order.task.env(), data=data, device="cpu", folder=None)
+        try:
+            return self._started_in(env, point)
+        except WeightsError:
+            if "weights" not in point or not self._wants_bad_files(point):
+                raise
+            return self._started_in(env, {**point, "weights": "none"})  # the files are named already
+
+    def _started_in(self, env: Env, point: Point) -> Sequence[str]:
+        hparams, ladder = self.trainable.hparams(**point), self.order.task.ladder
+        if self.trainable.rehearse is not None:
+            return self.trainable.rehearse(hparams, ladder.rungs, env)
+        self.trainable.start(hparams, ladder.training_budget(0), env)
+        return ()
+
+    def _wants_bad_files(self, point: Point) -> bool:
+        return any(file in self.bad_files for file in self.trainable.weights(self.trainable.hparams(**point)))
+
+    def _problems(self, point: Point, error: Exception, known: Sequence[str]) -> list[Problem]:
+        """The problem that an error is, unless another part of preflight or an earlier point has named it."""
+        text = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, DataError):
+            return [Problem(what=f"data: {text}", remedy=_DATA_REMEDY)] if self.is_data_good else []
+        if any(text in each for each in known):
+            return []
+        kind = "" if isinstance(error, ValueError | WeightsError) else f"{type(error).__name__}: "
+        return [Problem(what=f"{self._apart(point)} does not start: {kind}{text}", remedy=_POINT_REMEDY)]
+
+    def _apart(self, point: Point) -> str:
+        """What sets the point apart from the default configuration."""
+        defaults = self.order.task.hparams
+        words = [f"{name} {value}" for name, value in point.items() if defaults.get(name) != value]
+        return f"trial: {', '.join(words) or 'the default configuration'}"
+
+
+def _title(point: Point) -> str:
+    """Short words for a point: its model."""
+    return f"model {point['model']}" if "model" in point else "the model"

@@ -1,0 +1,93 @@
+"""Classifiers of timm, for images of any side that they take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from trainables.engine.classifiers.building import Build, Builder, Options, quietly_on
+
+_USUAL_SIDE = 224
+
+
+def timm_options(side: int) -> list[Options]:
+    """The ways in which models of timm are told the side of their images, the most willing first."""
+    return [
+        {"img_size": side, "dynamic_img_size": True},  # ViT and its kin: any side from then on
+        {"img_size": side, "strict_img_size": False},  # Swin and its kin
+        {"img_size": side},  # this one and no other
+        {},
+    ]
+
+
+def own_side(name: str) -> int | None:
+    """The side of the images that a model was published for."""
+    cfg = timm.get_pretrained_cfg(name)
+    return None if cfg is None else int(cfg.input_size[-1])
+
+
+@lru_cache(maxsize=128)
+def timm_build(
+    name: str,
+    num_classes: int,
+    in_channels: int,
+    side: int | None,
+    drop_rate: float,
+    width_share: float = 1.0,
+) -> Build:
+    """How timm builds the named classifier for images of this side, or the nearest that it takes.
+
+    Args:
+        num_classes: 0 is a backbone whose answer does not matter.
+        side: None is the side that it was published for, and nothing is told to the model.
+
+    Raises:
+        ValueError: It is no classifier of images; the message says why.
+    """
+    usual: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels, "drop_rate": drop_rate}
+    if not _takes(name, usual):
+        del usual["drop_rate"]
+    builder = Builder(
+        lambda **options: timm.create_model(name, **{**usual, **options}),
+        size_options=timm_options if side else lambda near: [{}],
+        num_classes=num_classes,
+        in_channels=in_channels,
+        own=own_side(name),
+        drop_rate=drop_rate,
+        width_share=width_share,
+    )
+    try:
+        build = builder.build(side or own_side(name) or _USUAL_SIDE)
+    except ValueError as error:
+        channels = f"images of {in_channels} channels"
+        raise ValueError(f"{name} of timm cannot classify {channels}: {error}") from error
+    return replace(build, options={**usual, **build.options})
+
+
+def from_timm(name: str, build: Build, path: Path | None) -> Any:
+    """The model as it was found to be built, on the CPU, with the weights of a file if there is one.
+
+    Raises:
+        RuntimeError: Shapes differ: the file is another model's, or cannot be fitted to another side.
+    """
+    if path is None:
+        return timm.create_model(name, **build.options)
+    # By its path: timm would ask the hub, which without a network takes 23 s to fail.
+    overlay = {"file": str(path), "custom_load": path.suffix == ".npz"}
+    return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **build.options)
+
+
+def _takes(name: str, options: Options) -> bool:
+    """Whether the model knows the option `drop_rate`, as nearly all do."""
+    try:
+        with quietly_on("meta"):
+            timm.create_model(name, **options)
+    except TypeError as error:
+        return "drop_rate" not in str(error)
+    except Exception:  # the search for a way to build it says why
+        return True
+    return True

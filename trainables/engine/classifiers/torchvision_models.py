@@ -1,0 +1,122 @@
+"""Classifiers of torchvision, for images of any side that they take."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from trainables.engine.classifiers.building import Build, Builder, Options
+from trainables.engine.pretrained import load_backbone
+
+_OWN_SIDE = 224
+
+
+@lru_cache(maxsize=128)
+def torchvision_build(
+    name: str, num_classes: int, in_channels: int, side: int, drop_rate: float, is_of_hub: bool
+) -> Build:
+    """How torchvision builds the named classifier for images of this side, or the nearest that it takes.
+
+    Args:
+        is_of_hub: Its own weights are for its own side: it is built for no other.
+
+    Raises:
+        ValueError: It is no classifier of images; the message says why.
+    """
+
+    def make(**options: Any) -> nn.Module:
+        model: nn.Module = torchvision.models.get_model(
+            name, weights=None, **{"num_classes": num_classes, **options}
+        )
+        _set_dropout(model, drop_rate)
+        if in_channels != 3:
+            _change_input(model, in_channels)
+        return model
+
+    builder = Builder(
+        make,
+        size_options=lambda near: _options(near, is_of_hub),
+        num_classes=num_classes,
+        in_channels=in_channels,
+        own=_OWN_SIDE,
+        drop_rate=drop_rate,
+    )
+    try:
+        return builder.build(side)
+    except ValueError as error:
+        channels = f"images of {in_channels} channels"
+        raise ValueError(f"torchvision/{name} cannot classify {channels}: {error}") from error
+
+
+def from_torchvision(
+    name: str,
+    build: Build,
+    *,
+    num_classes: int,
+    in_channels: int,
+    drop_rate: float,
+    path: Path | None,
+    is_of_hub: bool,
+) -> nn.Module:
+    """The model as it was found to be built, with its own weights, those of a file, or random ones."""
+    model: nn.Module
+    if is_of_hub:
+        model = torchvision.models.get_model(name, weights="DEFAULT", **build.options)
+        for head in build.head:
+            model.set_submodule(head, _of_classes(model.get_submodule(head), num_classes))
+    else:
+        model = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **build.options)
+    _set_dropout(model, drop_rate)
+    if in_channels != 3:
+        _change_input(model, in_channels)
+    if path and not is_of_hub:
+        load_backbone(model, path, heads=build.head, first_conv=_first_conv(model)[0])
+    return model
+
+
+def _options(side: int, is_of_hub: bool) -> list[Options]:
+    """The ways in which models are told the side of their images; without auxiliary outputs if they can."""
+    sizes: list[Options] = [{"image_size": side}, {"input_size": (side, side)}, {}]
+    sizes = [{}] if is_of_hub else sizes
+    return [{**more, **size} for more in ({"aux_logits": False, "init_weights": True}, {}) for size in sizes]
+
+
+def _set_dropout(model: nn.Module, rate: float) -> None:
+    for module in model.modules():
+        if rate and isinstance(module, nn.Dropout):
+            module.p = rate
+
+
+def _of_classes(old: nn.Module, num_classes: int) -> nn.Module:
+    """A new last layer for other classes: a linear one, or a convolution where that is the last."""
+    if isinstance(old, nn.Conv2d):
+        return nn.Conv2d(old.in_channels, num_classes, old.kernel_size, old.stride)  # type: ignore[arg-type]
+    assert isinstance(old, nn.Linear)
+    return nn.Linear(old.in_features, num_classes)
+
+
+def _change_input(model: nn.Module, in_channels: int) -> None:
+    """Replace the first convolution by one for grey images, its weights summed over the colours."""
+    name, old = _first_conv(model)
+    new = nn.Conv2d(
+        in_channels,
+        old.out_channels,
+        kernel_size=old.kernel_size,
+        stride=old.stride,
+        padding=old.padding,
+        bias=old.bias is not None,
+    )
+    with torch.no_grad():
+        new.weight.copy_(old.weight.sum(dim=1, keepdim=True))
+        if old.bias is not None and new.bias is not None:
+            new.bias.copy_(old.bias)
+    model.set_submodule(name, new)
+
+
+def _first_conv(model: nn.Module) -> tuple[str, Any]:
+    return next((name, item) for name, item in model.named_modules() if isinstance(item, nn.Conv2d))
