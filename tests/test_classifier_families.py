@@ -72,7 +72,7 @@ def test_a_model_is_given_the_nearest_side_that_it_takes(
 
 @pytest.mark.parametrize(
     ("name", "num_heads"),
-    [("deit_tiny_distilled_patch16_224", 2), ("levit_128s", 4), ("test_convnext", 1), ("test_resnet", 1)],
+    [("deit_tiny_distilled_patch16_224", 2), ("levit_128s", 2), ("test_convnext", 1), ("test_resnet", 1)],
 )
 def test_all_layers_of_the_classes_are_the_head(name: str, num_heads: int) -> None:
     head = built(name, 64).head
