@@ -252,6 +252,15 @@ def test_a_users_file_that_imports_for_long_is_a_part_of_the_start(tmp_path: Pat
     assert (row.start_s, row.seconds) == (20.0, 0.0)
 
 
+def test_what_saving_imports_is_a_part_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trainable without torch: its first checkpoint would import it, after its first rung."""
+    shop = Workshop(tmp_path, *ONE_RUNG)
+    monkeypatch.setattr("search.trial.training.load_torch", lambda: shop.spend((5.0, 500.0)))
+    (first, second) = shop.train_next(checkpointing=Checkpointing(path=tmp_path / "checkpoint.pt"))
+    assert (first.start_s, first.start_energy.gpu_mj) == (41.0, 4_100_000)
+    assert (second.overhead_s, second.energy.gpu_mj) == (pytest.approx(0), 110_000)
+
+
 def test_rows_of_before_have_empty_cells_and_still_add_up(tmp_path: Path) -> None:
     """A journal as it was written when a start was a part of the first epoch."""
     shop = Scene(tmp_path, "search.limits.trials=1", "search.scheduler={mode: none}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ class UnwrittenCheckpoint(OSError):
 
 class UnreadableCheckpoint(ValueError):
     """A file holds no state: it was damaged."""
+
+
+def load_torch() -> None:
+    """Import what saving needs, in a start: else the first checkpoint of a worker would, 5 s into a training."""
+    import_module("torch")
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from search.trial.finals import Finals
 from search.trial.row import EpochRow
 from search.trial.saving import read_state, save_state
 from search.trial.stretch import Stretch
+from trainables.checkpoint import load_torch
 from trainables.contract import BadResult, Env, Mode, Trainable, Training
 from trainables.promises import place_of, plain_numbers
 
@@ -74,6 +75,8 @@ def run_trial(
     """
     stretch = stretch or Stretch(meter)
     with stretch.starting():
+        if checkpointing or final:
+            load_torch()
         saved, reading_notes = read_state(checkpointing.path) if checkpointing else ({}, {})
         last = EpochRow.from_dict(saved["row"]) if saved else None
         climb = Climb(trainable, hparams, ladder, env, counter_for(ladder, env, meter, last), last)
