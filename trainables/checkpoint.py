@@ -20,7 +20,7 @@ class UnreadableCheckpoint(ValueError):
 
 
 def load_torch() -> None:
-    """Import what saving needs, in a start: else the first checkpoint of a worker would, 5 s into a training."""
+    """Import what saving needs, in a start: else the first checkpoint of a worker would, 5 s of training."""
     import_module("torch")
 
 
