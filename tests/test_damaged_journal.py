@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from made_journals import reseal, write_sealed
+from made_processes import ROOT, ran
 from made_runs import fateful_space, listed
 from made_sessions import FATES, outcome, whole
 from rich.console import Console
@@ -207,6 +209,69 @@ def test_a_repaired_run_goes_on_to_the_end_of_an_undisturbed_one(
     reference = Run(space, listed(*FATES), Ledger(_copied(undisturbed, copy.parent / "reference")))
     assert outcome(again) == outcome(reference)
     assert len(Ledger.open(copy).events()) > keep
+
+
+@pytest.mark.parametrize("mode", ["stopping", "promotion"])
+def test_wherever_a_journal_is_cut_no_curve_has_a_gap(
+    tmp_path: Path, mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A checkpoint may be of an epoch whose line was cut off, with those before it."""
+    changes = [f"search.scheduler={{mode: {mode}, eta: 3}}", "search.ladder.epochs=[1, 4]"]
+    space = fateful_space(tmp_path, changes)
+    points = [{"fate": "fine", "score": score} for score in (0.3, 0.5, 0.1, 0.6)]
+    undisturbed = whole(space, tmp_path / "run", listed(*points))
+    num_lines = len((tmp_path / "run" / "journal.jsonl").read_bytes().splitlines())
+    num_set_aside = 0
+    for keep in range(1, num_lines):
+        folder = _copied(tmp_path / "run", tmp_path / f"cut-{keep}")
+        edit_lines(folder, lambda lines, keep=keep: [*lines[:keep], b"{torn\n", *lines[keep + 1 :], b"{\n"])  # type: ignore[misc]
+        assert command("check", [str(folder), "--repair"]) == 1
+        assert command("check", [str(folder)]) == 0
+        again = whole(space, folder, listed(*points))
+        for trial in again.history.trials.values():
+            assert list(trial.curve) == list(range(1, trial.epochs + 1))
+        assert outcome(again) == outcome(undisturbed)
+        num_set_aside += len(list(folder.glob("trials/*/checkpoint.set-aside-1.pt")))
+        shutil.rmtree(folder)
+    assert num_set_aside > 0
+    assert "the next start sets it aside" in capsys.readouterr().out
+
+
+def test_check_says_of_each_state_whether_it_is_whole_and_whose_it_is(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = copy / "trials"
+    assert command("check", [str(copy)]) == 0
+    assert "whole: trials/trial-0000/checkpoint.pt: trial-0000 after epoch 3" in capsys.readouterr().out
+    shutil.copy(trials / "trial-0000" / "checkpoint.pt", trials / "trial-0002" / "checkpoint.pt")
+    content = bytearray((trials / "trial-0005" / "checkpoint.pt").read_bytes())
+    content[200] ^= 1
+    (trials / "trial-0005" / "checkpoint.pt").write_bytes(content)
+    (trials / "trial-0004" / "checkpoint.pt").unlink()
+    (trials / "trial-0004" / "checkpoint.pt").mkdir()
+    files = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    assert command("check", [str(copy)]) == 1
+    assert files == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    problems = [line.strip() for line in capsys.readouterr().err.splitlines()]
+    assert problems == [
+        "problem: trials/trial-0002/checkpoint.pt is of trial-0000; it is never trained on",
+        "problem: trials/trial-0004/checkpoint.pt is no file; it is never trained on",
+        "problem: trials/trial-0005/checkpoint.pt is damaged (its content does not match its SHA-256); it is "
+        "never trained on",
+    ]
+    assert command("check", [str(copy), "--repair"]) == 1
+    assert command("check", [str(copy)]) == 0
+    assert len(list(trials.glob("*/checkpoint.set-aside-1.pt"))) == 3
+
+
+def test_check_needs_no_torch_to_prove_a_state(copy: Path) -> None:
+    code = (
+        "import sys; from search.cli import run; status = run('check', [sys.argv[1]]); "
+        "sys.exit(status or 'torch' in sys.modules)"
+    )
+    done = ran(sys.executable, "-c", code, copy, folder=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "checkpoint.pt: trial-0000 after epoch 3" in done.stdout
 
 
 def _copied(folder: Path, to: Path) -> Path:

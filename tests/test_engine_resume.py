@@ -15,6 +15,7 @@ from PIL import Image
 
 from search.budget import Ladder
 from search.trial import Checkpointing, EpochRow, run_trial
+from search.trial.saving import SavedState
 from trainables.checkpoint import load_checkpoint
 from trainables.classification import TRAINABLE, Hparams
 from trainables.contract import Budget, Env
@@ -40,7 +41,7 @@ def rows(hparams: Hparams, env: Env, ladder: Ladder, folder: Path, final: str) -
 def outcome(row: EpochRow, weights: Path) -> tuple[dict[str, float], Any]:
     """All the numbers of the last row, and everything the training has become."""
     metrics = {name: value for name, value in row.metrics.items() if name not in TIMES}
-    return {**metrics, **(row.test or {})}, load_checkpoint(weights)
+    return {**metrics, **(row.test or {})}, SavedState.from_dict(load_checkpoint(weights)).training
 
 
 def differences(first: Any, second: Any) -> list[float]:

@@ -5,22 +5,15 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from search.trial.finals import Finals, table_text
-from trainables.checkpoint import load_checkpoint
 from trainables.optional import Table
 
 
 class Scored:
-    """A training whose state is its epoch, with a table of its test."""
-
-    epochs_done = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epochs_done": self.epochs_done}
+    """A training with a table and a picture of its test."""
 
     def test_pictures(self) -> dict[str, bytes]:
         return {"01": b"a picture"}
@@ -33,46 +26,42 @@ def finals(folder: Path, *, mode: str = "max", best: list[float] | None = None) 
     return Finals(folder / "final.pt", metric="val_loss", mode=mode, best=best)  # type: ignore[arg-type]
 
 
-def best_epochs(kept: Finals, folder: Path, *scores: tuple[int, dict[str, float]]) -> list[int]:
-    """The epoch whose state lies in best.pt after each score at a rung."""
-    training, found = Scored(), []
-    for rung, metrics in scores:
-        training.epochs_done += 1
-        assert kept.keep_best(rung, metrics, training) == {}  # type: ignore[arg-type]
-        found.append(load_checkpoint(folder / "best.pt")["epochs_done"])
+def best_epochs(kept: Finals, *scores: tuple[int, dict[str, float]]) -> list[int]:
+    """The best epoch so far after each score at a rung."""
+    found: list[int] = []
+    for epoch, (rung, metrics) in enumerate(scores, start=1):
+        found.append(epoch if kept.is_best(rung, metrics) else found[-1])
     return found
 
 
 @pytest.mark.parametrize(("mode", "epochs"), [("max", [1, 2, 2, 2]), ("min", [1, 1, 3, 3])])
-def test_the_state_of_the_best_epoch_is_kept_and_of_equals_the_first(
+def test_the_best_epoch_is_known_and_of_equals_the_first(
     tmp_path: Path, mode: str, epochs: list[int]
 ) -> None:
     scores = [(0, {"val_loss": loss}) for loss in (0.5, 0.6, 0.4, 0.4)]
-    assert best_epochs(finals(tmp_path, mode=mode), tmp_path, *scores) == epochs
+    assert best_epochs(finals(tmp_path, mode=mode), *scores) == epochs
 
 
 def test_an_epoch_that_is_not_scored_or_not_a_number_is_never_best(tmp_path: Path) -> None:
     scores = [(0, {"val_loss": 0.5}), (0, {}), (0, {"val_loss": math.nan})]
-    assert best_epochs(finals(tmp_path), tmp_path, *scores) == [1, 1, 1]
+    assert best_epochs(finals(tmp_path), *scores) == [1, 1, 1]
 
 
 def test_a_higher_rung_is_better_whatever_its_score(tmp_path: Path) -> None:
     scores = [(0, {"val_loss": 0.9}), (1, {"val_loss": 0.5}), (1, {"val_loss": 0.4})]
-    assert best_epochs(finals(tmp_path), tmp_path, *scores) == [1, 2, 2]
+    assert best_epochs(finals(tmp_path), *scores) == [1, 2, 2]
 
 
 def test_a_training_that_goes_on_knows_its_best(tmp_path: Path) -> None:
     kept = finals(tmp_path, best=[0, 0.5])
-    kept.keep_best(0, {"val_loss": 0.4}, Scored())  # type: ignore[arg-type]
-    assert not (tmp_path / "best.pt").exists()
-    kept.keep_best(0, {"val_loss": 0.6}, Scored())  # type: ignore[arg-type]
-    assert (kept.best, (tmp_path / "best.pt").exists()) == ([0, 0.6], True)
+    assert not kept.is_best(0, {"val_loss": 0.4})
+    assert kept.is_best(0, {"val_loss": 0.6})
+    assert (kept.best, kept.best_path) == ([0, 0.6], tmp_path / "best.pt")
 
 
-def test_the_end_leaves_the_state_all_scores_and_the_tables(tmp_path: Path) -> None:
+def test_the_end_leaves_all_scores_and_the_tables(tmp_path: Path) -> None:
     scores = {"val_loss": 0.5, "test_loss": math.inf}
-    assert finals(tmp_path).keep_final(7, scores, Scored()) == {}  # type: ignore[arg-type]
-    assert load_checkpoint(tmp_path / "final.pt") == {"epochs_done": 0}
+    assert finals(tmp_path).keep_test(7, scores, Scored()) == {}  # type: ignore[arg-type]
     assert json.loads((tmp_path / "test.json").read_text()) == {
         "epoch": 7,
         "val_loss": 0.5,
@@ -83,10 +72,9 @@ def test_the_end_leaves_the_state_all_scores_and_the_tables(tmp_path: Path) -> N
 
 def test_what_the_disk_does_not_take_is_a_note_and_costs_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "test.json").mkdir()
-    notes = finals(tmp_path).keep_final(7, {"test_loss": 0.5}, Scored())  # type: ignore[arg-type]
+    notes = finals(tmp_path).keep_test(7, {"test_loss": 0.5}, Scored())  # type: ignore[arg-type]
     assert notes == {"test": f"{tmp_path / 'test.json'} not written (Is a directory)"}
     assert {path.name for path in tmp_path.iterdir()} == {
-        "final.pt",
         "mistakes",
         "per_class.csv",
         "test.json",
@@ -99,10 +87,9 @@ def test_numbers_have_full_precision_in_a_table() -> None:
 
 def test_pictures_of_mistakes_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
     training = Scored()
-    assert finals(tmp_path).keep_final(3, {"val_loss": 0.5}, training) == {}  # type: ignore[arg-type]
+    assert finals(tmp_path).keep_test(3, {"val_loss": 0.5}, training) == {}  # type: ignore[arg-type]
     assert (tmp_path / "mistakes" / "01.png").read_bytes() == b"a picture"
     assert {path.name for path in tmp_path.iterdir()} == {
-        "final.pt",
         "mistakes",
         "per_class.csv",
         "test.json",
@@ -119,6 +106,6 @@ def test_a_name_that_would_leave_the_folder_is_not_written_and_said(tmp_path: Pa
             return {name: b"png"} if name else {"/": b"png"}
 
     (tmp_path / "run").mkdir()
-    notes = finals(tmp_path / "run").keep_final(1, {"test_loss": 0.5}, Hostile())  # type: ignore[arg-type]
+    notes = finals(tmp_path / "run").keep_test(1, {"test_loss": 0.5}, Hostile())  # type: ignore[arg-type]
     assert "not written: it is no name of a file in " in notes["test"]
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["final.pt", "run", "test.json"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["run", "test.json"]

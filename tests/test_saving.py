@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +18,16 @@ from search.run.in_process import execute_here
 from search.run.keeping import Keeper
 from search.trial import EpochRow
 from search.trial.failure import Failure
-from search.trial.saving import read_state, save_state
+from search.trial.saving import SavedState, save_state
 from search.trial.task import task_for
-from trainables.checkpoint import save_checkpoint
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"no archive at all"])
-def test_a_damaged_checkpoint_is_a_note_and_the_training_starts_over(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "checkpoint.pt").write_bytes(content)
-    state, notes = read_state(tmp_path / "checkpoint.pt")
-    assert state == {}
-    assert "is damaged" in notes["checkpoint"]
-    assert notes["checkpoint"].endswith("; the training starts over")
-
-
-@pytest.mark.parametrize("num_bytes", [1, 300, 1000])
-def test_a_checkpoint_cut_short_is_a_note(tmp_path: Path, num_bytes: int) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, {"epochs_done": 3})
-    path.write_bytes(path.read_bytes()[:-num_bytes])
-    assert list(read_state(path)[1]) == ["checkpoint"]
 
 
 def test_a_disk_error_is_a_note_and_any_other_one_is_raised(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert list(save_state(tmp_path / "file" / "checkpoint.pt", {"epochs_done": 1})) == ["checkpoint"]
+    state = SavedState(training={"epochs_done": 1}, epochs_done=1, row=row(1, 0, 0.5))
+    assert list(save_state(tmp_path / "file" / "checkpoint.pt", state)) == ["checkpoint"]
     with pytest.raises((AttributeError, TypeError, RuntimeError)):
-        save_state(tmp_path / "checkpoint.pt", {"load": lambda: None})
+        save_state(tmp_path / "checkpoint.pt", replace(state, training={"load": lambda: None}))
 
 
 def test_a_trial_that_starts_over_keeps_its_score_until_it_has_caught_up() -> None:

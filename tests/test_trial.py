@@ -13,6 +13,7 @@ from made_runs import SteadyMeter
 from search.budget import Ladder
 from search.energy import EnergyReading
 from search.trial import Checkpointing, EpochRow, run_trial
+from search.trial.saving import SavedState
 from search.trial.stretch import Stretch
 from trainables.checkpoint import load_checkpoint
 from trainables.contract import Budget, Env
@@ -30,6 +31,10 @@ def rows(
     stretch = Stretch(meter, clock) if clock else None
     running = run_trial(TOY, TOY.hparams(), LADDER, env, meter, stretch=stretch, **options)  # type: ignore[arg-type]
     return [row for _, row in zip(range(count or 99), running, strict=False)]
+
+
+def training_in(path: Path) -> object:
+    return SavedState.from_dict(load_checkpoint(path)).training
 
 
 def test_each_epoch_runs_at_its_rungs_budget(tmp_path: Path) -> None:
@@ -75,10 +80,10 @@ def test_a_trial_goes_on_from_its_checkpoint_with_the_row_that_may_have_been_los
 def test_checkpoints_are_written_at_rung_ends_and_after_so_many_seconds(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     rows(tmp_path, count=2, checkpointing=Checkpointing(path=path))
-    assert load_checkpoint(path)["training"] == {"epochs_done": 1}
+    assert training_in(path) == {"epochs_done": 1}
     path.unlink()
     rows(tmp_path, count=2, checkpointing=Checkpointing(path=path, every_s=0.0))
-    assert load_checkpoint(path)["training"] == {"epochs_done": 2}
+    assert training_in(path) == {"epochs_done": 2}
 
 
 def test_the_test_set_is_touched_once_at_the_end_of_a_final_training(tmp_path: Path) -> None:
@@ -86,7 +91,7 @@ def test_the_test_set_is_touched_once_at_the_end_of_a_final_training(tmp_path: P
     done = rows(tmp_path, final=final)
     assert [row.test is None for row in done] == [True, True, True, False]
     assert set(done[-1].test or {}) == {"test_accuracy"}
-    assert load_checkpoint(final) == {"epochs_done": 4}
+    assert training_in(final) == {"epochs_done": 4}
 
 
 def test_notes_and_sources_stand_in_the_first_row_only(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--repair",
         action="store_true",
-        help="cut a damaged journal after its last whole line, and set unknown trials aside; deletes nothing",
+        help="cut a damaged journal after its last whole line, and set unknown trials and "
+        "damaged checkpoints aside; deletes nothing",
     )
     add_results_flag(flags)
     return flags

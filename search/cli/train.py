@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from search.cli import train_checks
 from search.cli.parsing import CommandParser
-from search.cli.train_task import chosen_task, resize_schedule
+from search.cli.train_task import check_resume, check_states, chosen_task, resize_schedule
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -27,6 +27,8 @@ _EXAMPLE = """examples:
   python scripts/train.py --space lr_bs.yaml --hparam lr=0.05 --hparam batch_size=64
   python scripts/train.py --space lr_bs.yaml --trial results/lr_bs:trial-0007 --out final
   python scripts/train.py --space lr_bs.yaml --set search.ladder.epochs=[1,2,6] --resize 1:14,3:20,5:28
+  python scripts/train.py --space lr_bs.yaml --out final --keep-every 2
+  python scripts/train.py --space lr_bs.yaml --out final --resume final/epoch-0004.pt
   python scripts/train.py --space lr_bs.yaml --smoke
 
 exit status: 0 done; 1 the training or a check failed; 2 unusable input"""
@@ -59,7 +61,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="EPOCH:PX,...",
         help="grow the images of a full training, such as 1:14,3:20,5:28; scored at the last size",
     )
-    add("--out", type=Path, metavar="DIR", help="keep the checkpoint here; a second call goes on from it")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="keep the checkpoint here; a second call with the same settings resumes from it",
+    )
+    add(
+        "--resume",
+        type=Path,
+        metavar="FILE",
+        help="resume from this state instead: a checkpoint.pt, best.pt, final.pt or epoch-0010.pt that the "
+        "same settings left",
+    )
     add(
         "--test",
         action="store_true",
@@ -103,7 +117,14 @@ def main(options: argparse.Namespace) -> int:
 
     if options.keep_every is not None and (options.out is None or options.keep_every < 1):
         parser().error(f"--keep-every must be at least 1, beside --out, got {options.keep_every}")
+    is_check = options.probe or options.smoke is not None or options.overfit is not None
+    if options.resume and is_check:
+        parser().error("--resume goes with a training, not with --smoke, --probe or --overfit")
     task = chosen_task(options)
+    if not is_check and (options.out or options.test):
+        check_states(task)
+    if options.resume:
+        check_resume(task, options.resume)
     output = open_console()
     output.print(hparams_text(task.hparams, task.hparams), soft_wrap=True)
     if options.smoke is not None:
@@ -163,6 +184,8 @@ def _rows(task: TrialTask, options: argparse.Namespace, meter: EnergyMeter) -> I
         replace(task.env(), device=options.device, folder=options.out),
         meter,
         checkpointing=checkpointing if options.out else None,
+        identity=task.identity,
+        resume=options.resume,
         metric=task.metric,
         mode=task.mode,
         final=task.final if options.test else None,

@@ -60,6 +60,62 @@ def _check(task: TrialTask, space: str) -> None:
     trainable.check_data(task.env())
 
 
+def check_states(task: TrialTask) -> None:
+    """See that the states in the task's folder, which it resumes from or replaces, are its own.
+
+    A checkpoint that is damaged is nobody's: the training sets it aside and says so.
+
+    Raises:
+        LedgerError: They are of another training; the message lists every difference.
+    """
+    from search.ledger import LedgerError
+    from search.trial.saving import differences
+    from trainables.checkpoint import UnreadableCheckpoint, read_identity
+
+    problems: dict[str, list[str]] = {}
+    for path in _states_in(task.folder):
+        try:
+            found = differences(read_identity(path), task.identity)
+        except UnreadableCheckpoint as error:
+            found = [] if path.stem.startswith(task.checkpoint.stem) else [str(error)]
+        for line in found:
+            problems.setdefault(line, []).append(path.name)
+    if problems:
+        lines = [f"  {line} ({', '.join(names)})" for line, names in problems.items()]
+        raise LedgerError(
+            "\n".join(
+                [
+                    f"{task.folder} holds another training:",
+                    *lines,
+                    "give another --out, the settings of before, or move these files away",
+                ]
+            )
+        )
+
+
+def _states_in(folder: Path) -> list[Path]:
+    names = ("checkpoint.pt", "checkpoint-previous.pt", "best.pt", "final.pt", "epoch-*.pt")
+    return [path for name in names for path in sorted(folder.glob(name))]
+
+
+def check_resume(task: TrialTask, file: Path) -> None:
+    """See that `file` is a state that the task can resume from.
+
+    Raises:
+        LedgerError: There is none, it is damaged, or it is of other settings; the message lists them.
+    """
+    from search.ledger import LedgerError
+    from search.trial.saving import check_of, settings_in
+    from trainables.checkpoint import UnreadableCheckpoint, read_identity
+
+    try:
+        check_of(file, settings_in(task.identity), None, read_identity(file))
+    except FileNotFoundError as error:
+        raise LedgerError(f"--resume: {file} does not exist") from error
+    except UnreadableCheckpoint as error:
+        raise LedgerError(f"--resume: {error}") from error
+
+
 def resize_schedule(text: str) -> list[tuple[int, int]]:
     """Epochs with sides in pixels."""
     try:

@@ -166,6 +166,7 @@ class SearchController(TuneController):
         self._resetting_trials.discard(trial)  # stock Tune would wait for the dead worker for ever
         cause = exception.cause if isinstance(exception, RayTaskError) and exception.cause else exception
         will_retry = self._run.on_failure(trial.config["task"].trial_id, classify(cause))
+        trial.config["task"] = self._run.retried(trial.config["task"])
         # Tune asks `num_failures <= max_failures`, and takes a negative maximum for endless retries.
         trial.max_failures = -1 if will_retry else 0
         trial.run_metadata.num_failures = 1

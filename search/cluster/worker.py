@@ -8,6 +8,7 @@ import gc
 import os
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,9 @@ class TrialWorker(TuneTrainable):
                 return {"failure": failure}
             if not (row.is_replay and _is_logged(row, self._task.log)):
                 log.write(_line(row) + "\n")
+            if lost := row.notes.get("checkpoint"):
+                log.write(f"  checkpoint: {lost}\n")
+            self._task = replace(self._task, known_epochs=max(self._task.known_epochs or 0, row.epoch))
         return {"row": row}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from search.ledger.folder import Ledger
+from search.ledger.history import History
 from search.ledger.journal_lines import Scan
+from search.trial.saving import Identity, check_of, identity_of, set_aside
+from trainables.checkpoint import UnreadableCheckpoint, read_identity
 
 _SET_ASIDE = "set-aside"
 
@@ -30,7 +34,9 @@ class RecordCheck:
 def check_record(ledger: Ledger) -> RecordCheck:
     """Read the run's record, and change nothing."""
     check = RecordCheck(ledger.folder)
-    _check_journal(ledger.scan(), check)
+    found = ledger.scan()
+    _check_journal(found, check)
+    _check_states(ledger, History(found.events), check)
     if unknown := ledger.unknown_trials():
         check.problems.append(
             f"{len(unknown)} folders in trials/ are of trials that no whole line of the journal asks for: "
@@ -42,7 +48,7 @@ def check_record(ledger: Ledger) -> RecordCheck:
 def repair_record(ledger: Ledger) -> list[str]:
     """Cut a damaged journal behind its last whole line and set aside what it does not know.
 
-    Nothing is deleted: the journal as it was and the folders stay in the run's folder.
+    Nothing is deleted: the journal as it was, the folders and the states stay in the run's folder.
 
     Returns:
         What was done, a line each; empty where the record was whole.
@@ -57,10 +63,24 @@ def repair_record(ledger: Ledger) -> list[str]:
         if found.problem and not found.is_torn:
             copy, found = ledger.repair()
             done.append(f"cut the journal behind line {len(found.events)}; {copy.name} has what it was")
+        done += [f"set {path} aside as {set_aside(path).name}" for path in _unusable(ledger)]
         done += [f"moved trials/{name} to {_SET_ASIDE}/" for name in _set_aside(ledger)]
         return done
     finally:
         ledger.unlock()
+
+
+def _unusable(ledger: Ledger) -> list[Path]:
+    """The states that a check calls a problem."""
+    history = History(ledger.events())
+    found = []
+    for trial_id in history.trials:
+        for path in _states_of(ledger, trial_id):
+            try:
+                _check_state(path, path, history, trial_id)
+            except (UnreadableCheckpoint, OSError):
+                found.append(path)
+    return found
 
 
 def _check_journal(found: Scan, check: RecordCheck) -> None:
@@ -77,6 +97,45 @@ def _check_journal(found: Scan, check: RecordCheck) -> None:
     elif found.problem:
         following = f"; {found.num_following} lines follow it" if found.num_following else ""
         check.problems.append(f"journal: line {number} {found.problem}{following}")
+
+
+def _check_states(ledger: Ledger, history: History, check: RecordCheck) -> None:
+    """See of each saved state of a known trial whether it is whole, and whose it is."""
+    for trial_id, trial in history.trials.items():
+        for path in _states_of(ledger, trial_id):
+            place = path.relative_to(ledger.folder)
+            try:
+                found = _check_state(path, place, history, trial_id)
+            except (UnreadableCheckpoint, OSError) as error:
+                text = str(error).replace(str(path), str(place))
+                check.problems.append(f"{text}; it is never trained on")
+                continue
+            check.whole.append(f"{place}: {trial_id} after epoch {found.get('epoch')}")
+            if found.get("epoch", 0) > trial.epochs + 1 and path.stem.startswith("checkpoint"):
+                check.notes.append(
+                    f"{place}: the journal knows {trial.epochs} epochs of it; the next start sets it aside"
+                )
+
+
+def _check_state(path: Path, place: Path, history: History, trial_id: str) -> Identity:
+    """See that a state is whole and of the trial; gives what it says that it is of.
+
+    Raises:
+        UnreadableCheckpoint: It is not; the message names `place`.
+        OSError: The storage does not answer.
+    """
+    trial = history.trials[trial_id]
+    found = read_identity(path)
+    whose = identity_of(run=history.run_id, trial=trial_id, hparams=trial.hparams, seed=trial.seed)
+    check_of(place, whose, None, found)
+    return found
+
+
+def _states_of(ledger: Ledger, trial_id: str) -> list[Path]:
+    """The states that the trial left, those set aside not among them."""
+    folder = ledger.trial_folder(trial_id)
+    names = ("checkpoint.pt", "checkpoint-previous.pt", "best.pt", "final.pt")
+    return [path for name in names if os.path.lexists(path := folder / name)]
 
 
 def _set_aside(ledger: Ledger) -> list[str]:

@@ -13,7 +13,7 @@ from trainables.atomic_write import is_safe_name
 
 _LEASE = {"lease", "energy", "reason", "columns"}
 _REQUIRED: Mapping[str, set[str]] = {
-    "journal_started": {"schema"},
+    "journal_started": {"schema", "run"},
     "session_started": set(),
     "trial_asked": {"trial", "number", "origin", "hparams", "seed"},
     "trial_resumed": {"trial"},
@@ -47,10 +47,10 @@ class EventChecker:
             raise BadLine("begins the journal a second time" if seq else "does not begin a journal")
         if kind not in _REQUIRED:
             raise BadLine(f"is an event of unknown kind ({kind!r}): a later version may have written it")
+        if seq == 0 and event.get("schema", SCHEMA_VERSION) != SCHEMA_VERSION:
+            raise BadLine(other_schema(event["schema"]))
         if missing := _REQUIRED[kind] - event.keys():
             raise BadLine(f"({kind}) lacks {', '.join(sorted(missing))}")
-        if seq == 0 and event["schema"] != SCHEMA_VERSION:
-            raise BadLine(other_schema(event["schema"]))
         if "trial" in _REQUIRED[kind]:
             self._check_trial(kind, event)
         if kind == "epoch":

@@ -152,12 +152,14 @@ class History:
     """All trials of a run, in the order they were asked for.
 
     Attributes:
+        run_id: Of the journal, made when it began; checkpoints bear it.
         energy: Of all trials together; `start_energy` of their starts. What devices used beside them is in
             `sessions`.
         ended: Why the last session ended; None while one goes on, or when it was killed.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.run_id = ""
         self.trials: dict[str, TrialRecord] = {}
         self.sessions = Sessions()
         self.energy = self.start_energy = EnergyReading()
@@ -184,6 +186,8 @@ class History:
         """Take in one event of the journal. Events of other kinds leave trials as they are."""
         self.sessions.on_event(event)
         match event["event"]:
+            case "journal_started":
+                self.run_id = event.get("run", "")
             case "session_started":
                 self.ended = None
                 for trial in self.running():

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from search.ledger.journal_lines import SCHEMA_VERSION, ChainEnd, Scan, encode, scan
 
@@ -180,7 +181,7 @@ class Journal:
         return "\n  ".join(lines)
 
     def _append_first(self) -> None:
-        self.append({"event": "journal_started", "schema": SCHEMA_VERSION})
+        self.append({"event": "journal_started", "schema": SCHEMA_VERSION, "run": uuid4().hex})
 
 
 def unwritten(path: Path, error: OSError) -> str:

@@ -12,7 +12,7 @@ def execute_here(run: Run, meter: EnergyMeter) -> str:
     """Run every trial of `run` to its end and give the reason the run ended."""
     while (task := run.next_task()) is not None:
         while _attempt(run, task, meter):
-            pass
+            task = run.retried(task)
     return run.end()
 
 

@@ -6,6 +6,7 @@ import shutil
 
 from search.ledger.history import Event, TrialRecord
 from search.run import Run
+from trainables.checkpoint import previous_of
 
 _GOES_ON = {"running", "interrupted", "paused"}
 _GIB = 2**30
@@ -82,12 +83,16 @@ class Keeper:
     def _size(self, trial_id: str) -> int:
         """Bytes of a trial's checkpoint, a script's own included: 0 where the disk took none."""
         folder = self._run.ledger.trial_folder(trial_id)
-        files = [folder / "checkpoint.pt", *(folder / "checkpoint").rglob("*")]
+        checkpoint = folder / "checkpoint.pt"
+        files = [checkpoint, previous_of(checkpoint), *(folder / "checkpoint").rglob("*")]
         return sum(path.stat().st_size for path in files if path.is_file())
 
     def _delete(self, trial_id: str) -> None:
         """Delete a trial's checkpoint; a script's own stays in a promotion, where it alone has the model."""
         folder = self._run.ledger.trial_folder(trial_id)
-        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        checkpoint = folder / "checkpoint.pt"
+        for path in (checkpoint, previous_of(checkpoint)):  # the second where a kill ended its training
+            if not path.is_dir():  # a damage, and nothing of ours
+                path.unlink(missing_ok=True)
         if not self._run.should_test:
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)

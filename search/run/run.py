@@ -239,6 +239,10 @@ class Run:
             self._end(trial_id, ending_of(failure))
         return will_retry
 
+    def retried(self, task: TrialTask) -> TrialTask:
+        """The task for another attempt, which knows of the epochs of those before."""
+        return replace(task, known_epochs=self.history.trials[task.trial_id].epochs)
+
     def give_up(self, trial_id: str, why: str) -> None:
         """End a paused trial for good: it will not be promoted."""
         self._end(trial_id, Ending("stopped", message=why))
@@ -277,6 +281,8 @@ class Run:
             folder=self.ledger.trial_folder(trial_id),
             should_test=self.should_test,
             auto_precision=self.auto_precision,
+            run_id=self.history.run_id,
+            known_epochs=trial.epochs,
         )
 
     def _take(self, trial: TrialRecord, verdict: Verdict) -> Ending | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from search.printable import csv_cell
 from search.trial.row import json_numbers
-from search.trial.saving import Notes, save_state
+from search.trial.saving import Notes
 from trainables.atomic_write import is_safe_name, replacing
 from trainables.contract import Mode, Training
 from trainables.optional import Table, pictures_of_test, tables_of_test
@@ -20,39 +20,41 @@ PICTURES = "mistakes"  # the folder of what `pictures_of_test` gives
 
 
 class Finals:
-    """Keeps the best state of a training as it goes, and at its end what it has come to.
+    """Knows the best epoch of a training as it goes, and keeps at its end what it has come to.
 
     Args:
         path: Of the final state; the other files lie beside it.
         best: What `best` was when the training that goes on was saved; None at its start.
 
     Attributes:
-        best: Rung and value of the epoch whose state lies in best.pt: what decides comes first, for
-            where validation follows the rung's resolution, values of different rungs do not compare.
+        path: Where the final state belongs.
+        best_path: Where the state of the best epoch belongs.
+        best: Rung and value of the best epoch: what decides comes first, for where validation follows the
+            rung's resolution, values of different rungs do not compare.
     """
 
     def __init__(self, path: Path, *, metric: str, mode: Mode, best: list[float] | None = None) -> None:
+        self.path, self.best_path = path, path.with_name("best.pt")
         self.best = best
-        self._path = path
         self._metric, self._sign = metric, 1 if mode == "max" else -1
 
-    def keep_best(self, rung: int, metrics: Mapping[str, float], training: Training) -> Notes:
-        """Keep the state of `training` in best.pt if no epoch before was as good."""
+    def is_best(self, rung: int, metrics: Mapping[str, float]) -> bool:
+        """Take in an epoch; whether no epoch before was as good."""
         value = metrics.get(self._metric)
         if value is None or math.isnan(value) or not self._is_better(rung, value):
-            return {}
+            return False
         self.best = [rung, value]
-        return save_state(self._path.with_name("best.pt"), training.state_dict())
+        return True
 
-    def keep_final(self, epoch: int, scores: Mapping[str, float], training: Training) -> Notes:
-        """Write the final state, test.json, and the tables and pictures of the test."""
+    def keep_test(self, epoch: int, scores: Mapping[str, float], training: Training) -> Notes:
+        """Write test.json, and the tables and pictures of the test."""
         texts = {"test.json": json.dumps({"epoch": epoch, **json_numbers(scores)}, indent=2) + "\n"}
         texts |= {f"{name}.csv": table_text(table) for name, table in tables_of_test(training).items()}
-        notes = save_state(self._path, training.state_dict())
+        notes: Notes = {}
         for name, text in texts.items():
-            notes |= _written(self._path.parent, name, text.encode())
+            notes |= _written(self.path.parent, name, text.encode())
         for name, png in pictures_of_test(training).items():
-            notes |= _written(self._path.with_name(PICTURES), f"{name}.png", png)
+            notes |= _written(self.path.with_name(PICTURES), f"{name}.png", png)
         return notes
 
     def _is_better(self, rung: int, value: float) -> bool:

@@ -11,7 +11,9 @@ from typing import Any
 from search.budget import Ladder
 from search.energy import EnergyMeter
 from search.space import Space
+from search.space.resolved import axes
 from search.trial import Checkpointing, EpochRow, run_trial
+from search.trial.saving import identity_of
 from search.trial.stretch import Stretch
 from trainables.contract import Env, Mode, Precision, Trainable, ValidationResolution
 from trainables.load import load_trainable
@@ -31,6 +33,8 @@ class TrialTask:
         cache_gib: What decoded data may take on the node; None is what its disk has free.
         auto_precision: What the precision "auto" means on the run's CPUs, with the reason; empty where each
             node is to say.
+        run_id: Of the run's journal; empty where the trial is of no run.
+        known_epochs: Those that the journal has of the trial; None where there is none.
     """
 
     trial_id: str
@@ -54,6 +58,31 @@ class TrialTask:
     is_judged_by_joules: bool = False
     cache_gib: float | None = None
     auto_precision: str = ""
+    run_id: str = ""
+    known_epochs: int | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its saved states say that they are of: all that decides them but the device.
+
+        A trainable of the user's own by its file's name, so that a folder that was moved is the same.
+        """
+        is_file = self.trainable.endswith(".py")
+        return identity_of(
+            run=self.run_id,
+            trial=self.trial_id,
+            trainable=Path(self.trainable).name if is_file else self.trainable,
+            hparams=self.hparams,
+            seed=self.seed,
+            data=self.data,
+            data_seed=self.data_seed,
+            budget={**axes(self.ladder), "horizon": self.ladder.horizon},
+            precision=self.precision,
+            metric=self.metric,
+            mode=self.mode,
+            validation_subset=self.validation_subset,
+            validation_resolution=self.validation_resolution,
+        )
 
     @property
     def checkpoint(self) -> Path:
@@ -106,7 +135,8 @@ def run_task(task: TrialTask, meter: EnergyMeter) -> Iterator[EpochRow]:
         task.ladder,
         task.env(),
         meter,
-        checkpointing=Checkpointing(path=task.checkpoint),
+        checkpointing=Checkpointing(path=task.checkpoint, known_epochs=task.known_epochs),
+        identity=task.identity,
         metric=task.metric,
         mode=task.mode,
         final=task.final if task.should_test else None,
@@ -124,6 +154,8 @@ def task_for(
     folder: Path,
     should_test: bool = False,
     auto_precision: str = "",
+    run_id: str = "",
+    known_epochs: int | None = None,
 ) -> TrialTask:
     """The task that trains `hparams` as `space` says."""
     return TrialTask(
@@ -148,6 +180,8 @@ def task_for(
         is_judged_by_joules=space.cost is not None,
         cache_gib=space.limits.cache_gib,
         auto_precision=auto_precision,
+        run_id=run_id,
+        known_epochs=known_epochs,
     )
 
 

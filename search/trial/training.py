@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,15 @@ from search.energy import EnergyMeter
 from search.trial.climb import Climb, counter_for
 from search.trial.finals import Finals
 from search.trial.row import EpochRow
-from search.trial.saving import read_state, save_state
+from search.trial.saving import (
+    Identity,
+    Notes,
+    SavedState,
+    drop_previous,
+    read_file,
+    read_newest,
+    save_state,
+)
 from search.trial.stretch import Stretch
 from trainables.checkpoint import load_torch
 from trainables.contract import BadResult, Env, Mode, Trainable, Training
@@ -24,14 +32,17 @@ class Checkpointing:
     """Where a trial's state lies and how often it is written.
 
     Attributes:
-        path: Full state; a trial that finds it there goes on from it.
+        path: Full state; a trial that finds its own there goes on from it.
         every_s: Longest training that a kill may cost; rung ends are saved in any case.
         keep_every: Also keep the state of every so many epochs, beside it as epoch-0010.pt and so on.
+        known_epochs: Those that the journal has of the trial; None where there is none. A state that is more
+            than one epoch ahead is not used: the rows between would be missing for ever.
     """
 
     path: Path
     every_s: float = 60.0
     keep_every: int | None = None
+    known_epochs: int | None = None
 
     def kept(self, epoch: int) -> Path | None:
         """Where the state after `epoch` is to stay for good, if it is."""
@@ -48,6 +59,8 @@ def run_trial(
     meter: EnergyMeter,
     *,
     checkpointing: Checkpointing | None = None,
+    identity: Identity | None = None,
+    resume: Path | None = None,
     metric: str | None = None,
     mode: Mode | None = None,
     final: Path | None = None,
@@ -61,6 +74,10 @@ def run_trial(
     saved after, marked as a replay: its first report may have been lost with the worker.
 
     Args:
+        identity: Whose the states are that are saved; of the states on disk only those that say the same are
+            resumed from.
+        resume: The state to go on from instead of the newest one: any file that a training of the same
+            settings left.
         metric: What each epoch that is scored must report; None is the trainable's own.
         mode: Whether more or less of it is better; None is the trainable's own.
         final: Promotion: evaluate on the test set after the last epoch and keep the state here, with
@@ -69,74 +86,118 @@ def run_trial(
         stretch: What has begun to count the attempt; None begins now.
 
     Raises:
+        UnreadableCheckpoint: `resume` is damaged, or of other settings.
         Diverged: The loss became NaN or infinite.
         BadResult: `run_epoch` returned other things than plain numbers, with the metric where it
             is needed: at the end of a rung, and beside any other value of validation.
     """
-    stretch = stretch or Stretch(meter)
+    stretch, identity = stretch or Stretch(meter), identity or {}
     with stretch.starting():
         if checkpointing or final:
             load_torch()
-        saved, reading_notes = read_state(checkpointing.path) if checkpointing else ({}, {})
-        last = EpochRow.from_dict(saved["row"]) if saved else None
+        saved, reading_notes = _saved(checkpointing, identity, resume)
+        last = saved.row if saved else None
         climb = Climb(trainable, hparams, ladder, env, counter_for(ladder, env, meter, last), last)
-        if last:
-            climb.resume(saved["training"], saved.get("epochs_done"))
+        if saved:
+            climb.resume(saved.training, saved.epochs_done)
     metric, mode = metric or trainable.metric, mode or trainable.mode
-    finals = Finals(final, metric=metric, mode=mode, best=saved.get("best")) if final else None
+    finals = Finals(final, metric=metric, mode=mode, best=saved.best if saved else None) if final else None
+    states = _States(checkpointing, finals, identity, stretch.clock)
     if last:
         yield replace(last, is_replay=True)
-    saved_s = stretch.clock()
     told: dict[str, str] = {}
     sources = meter.sources.to_dict()
-    while not climb.is_done:
-        rung = climb.rung
-        if climb.is_start_due:
-            with stretch.starting():
-                climb.start()
-        with stretch.in_epoch():
-            metrics = climb.run_epoch()
-        num_jumped = climb.end_rung(is_scored=metric in metrics)
-        if num_jumped is not None or any(name.startswith("val_") for name in metrics):
-            _check_has(metric, metrics, climb.training)
-        should_test = finals and climb.is_done and trainable.has_test
-        with stretch.in_epoch():
-            test = plain_numbers(climb.training.test(), climb.training.test) if should_test else None
-        notes = {name: note for name, note in climb.training.notes().items() if told.get(name) != note}
-        told |= notes
-        notes |= reading_notes
-        if finals:
-            notes |= finals.keep_best(rung, metrics, climb.training)
-        if finals and test is not None:
-            notes |= finals.keep_final(climb.epochs_done, metrics | test, climb.training)
-        spent = stretch.cut(must_be_settled=must_be_settled and num_jumped is not None)
-        row = EpochRow(
-            epoch=climb.epochs_done,
-            rung=rung,
-            is_rung_end=num_jumped is not None,
-            num_jumped=num_jumped or 0,
-            used=climb.used,
-            why_done=climb.why_done,
-            metrics=metrics,
-            **vars(spent),
-            notes=notes,
-            sources=sources,
-            lease=meter.lease,
-            test=test,
-        )
-        if checkpointing and (row.is_rung_end or stretch.clock() - saved_s >= checkpointing.every_s):
-            state = {
-                "training": climb.state(),
-                "epochs_done": climb.training.epochs_done,
-                "row": row.to_dict(),
-                "best": finals.best if finals else None,
-            }
-            row = replace(row, notes=notes | save_state(checkpointing.path, state))
-            saved_s = stretch.clock()
+    try:
+        while not climb.is_done:
+            rung = climb.rung
+            if climb.is_start_due:
+                with stretch.starting():
+                    climb.start()
+            with stretch.in_epoch():
+                metrics = climb.run_epoch()
+            num_jumped = climb.end_rung(is_scored=metric in metrics)
+            if num_jumped is not None or any(name.startswith("val_") for name in metrics):
+                _check_has(metric, metrics, climb.training)
+            should_test = finals and climb.is_done and trainable.has_test
+            with stretch.in_epoch():
+                test = plain_numbers(climb.training.test(), climb.training.test) if should_test else None
+            notes = {name: note for name, note in climb.training.notes().items() if told.get(name) != note}
+            told |= notes
+            notes |= reading_notes
+            if finals and test is not None:
+                notes |= finals.keep_test(climb.epochs_done, metrics | test, climb.training)
+            spent = stretch.cut(must_be_settled=must_be_settled and num_jumped is not None)
+            row = EpochRow(
+                epoch=climb.epochs_done,
+                rung=rung,
+                is_rung_end=num_jumped is not None,
+                num_jumped=num_jumped or 0,
+                used=climb.used,
+                why_done=climb.why_done,
+                metrics=metrics,
+                **vars(spent),
+                notes=notes,
+                sources=sources,
+                lease=meter.lease,
+                test=test,
+            )
+            yield replace(row, notes=notes | states.save(row, climb))
+            sources, reading_notes = {}, {}
+    finally:
+        if checkpointing:
+            drop_previous(checkpointing.path)
+
+
+class _States:
+    """Writes the state of a training wherever it is wanted after an epoch."""
+
+    def __init__(
+        self,
+        checkpointing: Checkpointing | None,
+        finals: Finals | None,
+        identity: Identity,
+        clock: Callable[[], float],
+    ) -> None:
+        self._checkpointing, self._finals, self._identity = checkpointing, finals, identity
+        self._clock, self._saved_s = clock, clock()
+
+    def save(self, row: EpochRow, climb: Climb) -> Notes:
+        """Save the state after the epoch of `row`; a note for each file that the disk does not take."""
+        finals, checkpointing = self._finals, self._checkpointing
+        places = []
+        if finals and finals.is_best(row.rung, row.metrics):
+            places.append(finals.best_path)
+        if finals and row.test is not None:
+            places.append(finals.path)
         if checkpointing and (kept := checkpointing.kept(row.epoch)):
-            row = replace(row, notes={**row.notes, **save_state(kept, climb.training.state_dict())})
-        yield row
-        sources, reading_notes = {}, {}
+            places.append(kept)
+        is_due = checkpointing and (row.is_rung_end or self._clock() - self._saved_s >= checkpointing.every_s)
+        notes: Notes = {}
+        if not places and not is_due:
+            return notes
+        state = SavedState(
+            training=climb.state(),
+            epochs_done=climb.training.epochs_done,
+            row=row,
+            best=finals.best if finals else None,
+        )
+        for path in places:
+            notes |= save_state(path, state, self._identity)
+        if checkpointing and is_due:
+            notes |= save_state(checkpointing.path, state, self._identity, keeps_previous=True)
+            self._saved_s = self._clock()
+        return notes
+
+
+def _saved(
+    checkpointing: Checkpointing | None, identity: Identity, resume: Path | None
+) -> tuple[SavedState | None, Notes]:
+    """What the trial goes on from."""
+    if resume:
+        return read_file(resume, identity), {}
+    if checkpointing:
+        return read_newest(checkpointing.path, identity, checkpointing.known_epochs)
+    return None, {}
 
 
 def _check_has(metric: str, metrics: Mapping[str, float], training: Training) -> None:
