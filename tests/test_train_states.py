@@ -15,6 +15,10 @@ from search.space import dump_space
 from trainables.checkpoint import previous_of, read_identity, save_checkpoint
 
 
+BUDGET = 'budget: was {"epochs": [1, 3, 9], "horizon": "full"}'
+OTHER = '{"epochs": [1, 9], "horizon": "full"}'
+
+
 @pytest.fixture
 def space(tmp_path: Path) -> Path:
     return toy_file(tmp_path)
@@ -44,12 +48,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
         ),
         (["--hparam", "lr=0.05", "--seed", "5"], ["seed: was 0, now 5"]),
         (["--hparam", "lr=0.05", "--set", "search.precision=bf16"], ['precision: was "auto", now "bf16"']),
-        (
-            ["--hparam", "lr=0.05", "--set", "search.ladder.epochs=[1, 9]"],
-            [
-                'budget: was {"epochs": [1, 3, 9], "horizon": "full"}, now {"epochs": [1, 9], "horizon": "full"}'
-            ],
-        ),
+        (["--hparam", "lr=0.05", "--set", "search.ladder.epochs=[1, 9]"], [f"{BUDGET}, now {OTHER}"]),
         (
             ["--hparam", "lr=0.05", "--full"],
             ['budget: was {"epochs": [1, 3, 9], "horizon": "full"}, now {"epochs": [9], "horizon": "full"}'],
@@ -139,8 +138,6 @@ def test_every_state_that_a_training_leaves_can_be_resumed(tmp_path: Path, space
     assert scores(again) == scores(out)[epoch - 1 :]
     if epoch < 9:
         assert (again / "test.json").read_text() == (out / "test.json").read_text()
-    assert train(space, "--resume", out / name, "--out", out) == 0
-    assert scores(out) == scores(out)
 
 
 def test_a_state_is_resumed_in_its_own_folder_from_where_it_was(tmp_path: Path, space: Path) -> None:
