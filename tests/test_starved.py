@@ -42,6 +42,8 @@ class Heavy:
     def run_epoch(self, budget):
         self.epochs_done += 1
         return {"val_accuracy": self.kib / 1000 + self.epochs_done / 100}
+    def test(self):
+        return {"test_accuracy": self.kib / 1000}
     def notes(self):
         return {}
     def state_dict(self):

@@ -14,7 +14,6 @@ from search.cli import run as command
 from search.space import dump_space
 from trainables.checkpoint import previous_of, read_identity, save_checkpoint
 
-
 BUDGET = 'budget: was {"epochs": [1, 3, 9], "horizon": "full"}'
 OTHER = '{"epochs": [1, 9], "horizon": "full"}'
 
