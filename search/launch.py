@@ -36,10 +36,11 @@ from search.run.keeping import Keeper
 from search.run.restart import prepare_to_continue, way_on
 from search.sampling.proposal import Sampler
 from search.space import Space, dump_space
+from search.space.record import COPIES, RECORD, record_of
 from search.tables import Artefacts, Tables
 from search.trial.background import Background, Pair
 from trainables.contract import no_choice
-from trainables.load import load_trainable
+from trainables.load import command_of, load_trainable
 
 _KNOWN_FROM_THE_TABLES = ("energy:", "gpu:", "precision:")  # each row has its source and its reason
 # Seconds each to import, and needed once Ray is up: loaded while Ray starts.
@@ -249,10 +250,21 @@ def _record_settings(
     if not ledger.has_run:
         ledger.begin()
         ledger.lock()
+    _record_trainable(ledger, space)
     with ledger.writing(ledger.space_file.name):
         dump_space(space, ledger.space_file)
     known = data or ledger.environment().get("data")
     ledger.write_json("environment.json", {**describe_environment(how.command), "data": known})
+
+
+def _record_trainable(ledger: Ledger, space: Space) -> None:
+    """Keep as data what readers need of the trainable, and of a user's file a copy, which is never run."""
+    if command_of(space.trainable) is not None:
+        return  # the space says it all
+    record = record_of(space, load_trainable(space.trainable))
+    if record.file:
+        ledger.keep_copy(Path(record.file.path), COPIES, record.file.copy_name)
+    ledger.write_json(RECORD, record.model_dump())
 
 
 def _known_watts(ledger: Ledger, space: Space) -> dict[str, dict[str, float]]:

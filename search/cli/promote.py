@@ -37,6 +37,13 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLE,
     )
     add_run_argument(flags)
+    flags.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the run's space, such as search.trainable=PATH where the file has moved",
+    )
     flags.add_argument("--top", type=int, metavar="N", help="so many of the best (default: the space's)")
     flags.add_argument("--seeds", type=int, metavar="N", help="trainings of each (default: the space's)")
     flags.add_argument("--epochs", type=int, metavar="N", help="of each training (default: the space's)")
@@ -176,7 +183,7 @@ def _earlier_run(options: argparse.Namespace) -> tuple[Ledger, Space, History]:
     from search.space import load_space
 
     ledger = Ledger.open(run_folder(options.run, options.results))
-    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, is_of_run=True)
+    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, overrides=options.set)
     return ledger, space, History(ledger.events())
 
 

@@ -249,6 +249,20 @@ class Ledger:
         with self.writing(name), replacing(self.folder / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
 
+    def keep_copy(self, path: Path, folder: str, name: str) -> None:
+        """Copy a file of the user's into a subfolder, unless a copy of that name is there.
+
+        Raises:
+            StorageError: It cannot be read or written.
+        """
+        target = self.folder / folder / name
+        if target.exists():
+            return
+        with self.writing(f"{folder}/{name}"):
+            target.parent.mkdir(exist_ok=True)
+            with replacing(target) as scratch:
+                scratch.write_bytes(path.read_bytes())
+
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[None]:
         """Errors of the disk in the words of the run: which file, why, what is needed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console as RichConsole
@@ -11,6 +12,7 @@ from rich.console import Console as RichConsole
 from search.ledger import Ledger, LedgerError
 from search.run.continuing import check_continues
 from search.space import Space, SpaceError, load_space
+from search.space.record import COPIES, digest_of, file_of, is_same_code, read_record
 
 
 def prepare_to_continue(ledger: Ledger, space: Space, output: RichConsole) -> None:
@@ -23,7 +25,11 @@ def prepare_to_continue(ledger: Ledger, space: Space, output: RichConsole) -> No
     ledger.lock()
     ledger.check_writable()
     if before := _space_before(ledger):
+        if is_same_code(ledger.folder, before.trainable, space.trainable):  # the file may have moved
+            before = replace(before, trainable=space.trainable)
         check_continues(ledger.folder, before, space)
+    if changed := _changed_code(ledger, space):
+        output.print(f"note: {changed}", style="yellow", soft_wrap=True)
     ledger.tidy()
     if dropped := ledger.mend():
         output.print(f"note: {dropped}", style="yellow", soft_wrap=True)
@@ -44,6 +50,17 @@ def _space_before(ledger: Ledger) -> Space | None:
         return load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
     except SpaceError as error:
         raise LedgerError(f"the run's own copy of its space cannot be used; {remedy}:\n{error}") from error
+
+
+def _changed_code(ledger: Ledger, space: Space) -> str:
+    """What has become of the user's file since the last session; empty where it is the same."""
+    record, path = read_record(ledger.folder), file_of(space.trainable)
+    if record is None or record.file is None or path is None or digest_of(path) == record.file.sha256:
+        return ""
+    return (
+        f"{path} has changed since the run's last session (SHA-256 {record.file.sha256[:12]} was recorded): "
+        f"scores before and after may not compare; as it was it lies in {ledger.folder / COPIES}"
+    )
 
 
 def way_on(command: Sequence[str], folder: Path, *, is_promotion: bool = False) -> str:

@@ -9,6 +9,7 @@ from search.ledger import Ledger, LedgerError
 from search.ledger.history import History, TrialRecord
 from search.sampling.proposal import EarlierTrial
 from search.space import Space, load_space
+from search.space.record import is_same_code
 
 _ENDED = {"finished", "stopped", "paused", "diverged", "failed"}
 _MUST_MATCH = ("trainable", "metric", "mode")
@@ -30,17 +31,19 @@ def earlier_trials(folders: Sequence[Path], space: Space) -> tuple[list[EarlierT
             str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True
         )
         _check_same(folder, before, space)
-        notices += _differences(folder, before, space)
+        notices += [*before.notices, *_differences(folder, before, space)]
         history = History(ledger.events())
         trials += [_as_known(trial, before) for trial in history.trials.values() if trial.status in _ENDED]
     return trials, notices
 
 
 def _check_same(folder: Path, before: Space, now: Space) -> None:
+    is_same = {name: getattr(before, name) == getattr(now, name) for name in _MUST_MATCH}
+    is_same["trainable"] = is_same_code(folder, before.trainable, now.trainable)
     lines = [
         f"  {name}: there {getattr(before, name)}, here {getattr(now, name)}"
         for name in _MUST_MATCH
-        if getattr(before, name) != getattr(now, name)
+        if not is_same[name]
     ]
     there, here = before.ladder.resource, now.ladder.resource
     if there != here:  # a sampler orders values by the size of their rung

@@ -19,10 +19,12 @@ from search.space.joules import check_joules, joules_notices
 from search.space.ladder_axes import LadderAxes
 from search.space.notices import space_notices, sweep_notices
 from search.space.objective import check_objective, cost_named, objective_notices
+from search.space.own_code import check_command, check_file
 from search.space.parameters import Parameter
 from search.space.plain_scalars import scalar_hint, scalar_notes
 from search.space.problems import KeyedError, Problems, SpaceError, is_within, listed
 from search.space.read import Content, find_file, plain_content, read_content
+from search.space.record import RecordReader
 from search.space.references import check_conditions, check_start, start_within, when_within
 from search.space.resolved import Space
 from search.space.samplers import check_sampler
@@ -62,7 +64,8 @@ def load_space(
         overrides: Changes such as "parameters.lr.max=0.3", made before anything is checked. The
             value is YAML; keys that are not there are added.
         may_be_fixed: Take a space that leaves nothing to search: for a single training.
-        is_of_run: The file is a run's own copy, to be read: its data may have gone.
+        is_of_run: The file is a run's own copy, to be read: its data may have gone, and what its trainable
+            says is taken from the record beside it. Nothing that it names is imported or run.
 
     Raises:
         SpaceError: The file cannot be used; the message lists every problem in it.
@@ -72,10 +75,13 @@ def load_space(
     content = read_content(path, overrides, problems, spaces_dir=spaces_dir)
     if content is None:
         raise SpaceError(_displayed(path), problems.lines)
-    reading = _Reading(content, path, problems, may_be_fixed=may_be_fixed, must_exist=not is_of_run)
-    if not is_of_run:
+    reading = _Reading(content, path, problems, may_be_fixed=may_be_fixed, is_of_run=is_of_run)
+    if is_of_run:
+        space = reading.space_of_run()
+    else:
         reading.check_data()
-    space = reading.space(trainable_loader)
+        reading.check_code(overrides)
+        space = reading.space(trainable_loader)
     if space is None or problems.lines:
         raise SpaceError(_displayed(path), _hinted(problems, content))
     return space
@@ -91,6 +97,7 @@ def space_of(content: Mapping[str, Any], *, overrides: Sequence[str] = ()) -> Sp
     plain = plain_content(content, overrides, problems)
     reading = _Reading(plain, Path.cwd() / "search", problems)
     reading.check_data()
+    reading.check_code(overrides)
     space = reading.space(load_trainable)
     if space is None or problems.lines:
         raise SpaceError("the space", _hinted(problems, plain))
@@ -107,9 +114,10 @@ class _Reading:
         problems: Problems,
         *,
         may_be_fixed: bool = False,
-        must_exist: bool = True,
+        is_of_run: bool = False,
     ) -> None:
-        self._must_exist = must_exist
+        self._is_of_run = is_of_run
+        self._is_named = False
         self._problems = problems
         self._path = path
         self._scalars = content.scalars
@@ -162,6 +170,38 @@ class _Reading:
         scale = trainable.scales.get(metric.removeprefix("val_"), UNKNOWN_SCALE)
         return replace(space, scale=scale, scored_unit=trainable.scored_unit, notices=tuple(notices))
 
+    def space_of_run(self) -> Space | None:
+        """The Space of a run that is read: by its record, with notices of what that does not say."""
+        metric = self._file.metric
+        mode = metric.goal and next(mode for mode, goal in _GOALS.items() if goal == metric.goal)
+        record = RecordReader(
+            folder=self._path.parent,
+            written=self._section.trainable,
+            metric=metric.name,
+            mode=mode,
+            hparams=tuple(self._entries),
+        )
+        unknown: list[str] = []
+
+        def recorded(name: str) -> Trainable:
+            trainable, notices = record.trainable(name)
+            unknown.extend(notices)
+            return trainable
+
+        space = self.space(recorded)
+        return None if space is None else replace(space, notices=tuple(unknown))
+
+    def check_code(self, overrides: Sequence[str]) -> None:
+        """Add to the problems what is to be run and came with a run's folder, unless the overrides name it."""
+        given = [override.partition("=")[0].strip() for override in overrides]
+        if self._is_command:
+            if not any(key.startswith("search.command") for key in given):
+                check_command(self._section.command, self._path.parent, self._problems)
+        elif self._section.trainable.endswith(".py"):
+            self._is_named = "search.trainable" in given
+            if not self._is_named:
+                check_file(self._section.trainable, self._path.parent, self._problems)
+
     def _trainable_name(self, ladder: Ladder | None) -> str | None:
         section, folder = self._section, self._path.parent
         if self._is_command:
@@ -171,13 +211,16 @@ class _Reading:
                 declared=self._declared,
                 ladder=ladder,
                 folder=folder,
-                must_exist=self._must_exist,
+                must_exist=not self._is_of_run,
             )
             return command.name(self._problems)
         if section.command is not None:
             self._problems.add("search.command", "is for trainable: command; write that, or leave this out")
+        if self._problems.concern("search.trainable"):
+            return None
         path = Path(section.trainable).expanduser()
-        return str((folder / path).resolve()) if section.trainable.endswith(".py") else section.trainable
+        start = Path.cwd() if self._is_named else folder  # a command line's paths start where it is typed
+        return str((start / path).resolve()) if section.trainable.endswith(".py") else section.trainable
 
     def _yield_to(self, overridden: Sequence[str]) -> None:
         """Take out of the file's start points and conditions what overridden parameters no longer allow."""

@@ -6,8 +6,9 @@ import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+Edge = Literal["lower", "upper"]
 _STEP_TOLERANCE = 1e-6  # of a step: 3 * 0.1 is 0.30000000000000004
 
 
@@ -131,6 +132,20 @@ def middle(parameter: Parameter) -> Any:
     return rounded(float(f"{centre:.2g}"), parameter.step)
 
 
+def beyond(parameter: Parameter, edge: Edge) -> float | int:
+    """A value as far outside the range as the next one within, or a tenth of a range without steps.
+
+    Args:
+        parameter: A range, or a choice that has an order.
+    """
+    assert not isinstance(parameter, Normal)
+    ordered = sorted(parameter.values) if isinstance(parameter, Choice) else _points(parameter)
+    end, inner = ordered[:2] if edge == "lower" else ordered[:-3:-1]
+    is_ratio = min(ordered) > 0 and (isinstance(parameter, Choice) or parameter.log)
+    outer = end * end / inner if is_ratio else end + (end - inner)
+    return math.floor(outer) if isinstance(end, int) and isinstance(inner, int) else outer
+
+
 def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -177,3 +192,12 @@ def _fits(value: float, step: float | None) -> bool:
     if isinstance(step, int):
         return isinstance(value, int) and value % step == 0
     return step is None or abs(math.remainder(value, step)) <= _STEP_TOLERANCE * step
+
+
+def _points(parameter: Real | Integer) -> list[float]:
+    low, high = parameter.ends
+    if parameter.step is not None:
+        return [low, low + parameter.step, high - parameter.step, high]
+    share = (high / low) ** 0.1 if parameter.log else 0.1 * (high - low)
+    inner = (low * share, high / share) if parameter.log else (low + share, high - share)
+    return [low, *inner, high]

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from search.ledger.history import TrialRecord
-from search.space import Choice, Integer, Normal, Parameter, Real, Space
-from search.space.parameters import is_number, is_same
+from search.space import Choice, Normal, Parameter, Space
+from search.space.parameters import Edge, beyond, is_number, is_same
 
 _NEAR_SHARE = 0.02  # of a range in its own scale: a random point is that near to an end once in 25 times
-
-Edge = Literal["lower", "upper"]
-
 
 def edges(
     space: Space, best: TrialRecord, accepts: Callable[[Mapping[str, Any]], bool] = lambda hparams: True
@@ -51,29 +48,6 @@ def edge_of(parameter: Parameter, value: Any) -> Edge | None:
     if share <= _NEAR_SHARE:
         return "lower"
     return "upper" if share >= 1 - _NEAR_SHARE else None
-
-
-def beyond(parameter: Parameter, edge: Edge) -> float | int:
-    """A value as far outside the range as the next one within, or a tenth of a range without steps.
-
-    Args:
-        parameter: One that `edge_of` has found an end of.
-    """
-    assert not isinstance(parameter, Normal)
-    ordered = sorted(parameter.values) if isinstance(parameter, Choice) else _points(parameter)
-    end, inner = ordered[:2] if edge == "lower" else ordered[:-3:-1]
-    is_ratio = min(ordered) > 0 and (isinstance(parameter, Choice) or parameter.log)
-    outer = end * end / inner if is_ratio else end + (end - inner)
-    return math.floor(outer) if isinstance(end, int) and isinstance(inner, int) else outer
-
-
-def _points(parameter: Real | Integer) -> list[float]:
-    low, high = parameter.ends
-    if parameter.step is not None:
-        return [low, low + parameter.step, high - parameter.step, high]
-    share = (high / low) ** 0.1 if parameter.log else 0.1 * (high - low)
-    inner = (low * share, high / share) if parameter.log else (low + share, high - share)
-    return [low, *inner, high]
 
 
 def edge_sentence(name: str) -> str:

@@ -15,9 +15,10 @@ from search.ranking import Configuration, configurations
 from search.report.page.edges import Edge, edges
 from search.report.wording import rung_text
 from search.space import Space, load_space
+from search.space.record import recorded_trainable
 from search.tables.promoted import examples_in, promoted_rows
 from search.trust import RungTrust, rung_trust
-from trainables.load import load_trainable
+from trainables.contract import Trainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +111,18 @@ class Facts:
         """The parameters whose range could be widened where the best trial lies."""
         return edges(self.space, self.best, self._accepts) if self.best else {}
 
+    @cached_property
+    def trainable(self) -> Trainable:
+        """What the run recorded of its trainable."""
+        return recorded_trainable(self.ledger.folder, self.space)
+
     def _accepts(self, hparams: Mapping[str, Any]) -> bool:
-        """Whether the trainable takes such hparams, as it is by now."""
+        """Whether the trainable takes such hparams, by the run's record of it."""
         try:
-            load_trainable(self.space.trainable).hparams(**hparams)
+            self.trainable.hparams(**hparams)
         except ValueError:
             return False
-        except TypeError:  # it had other names when the run began
+        except TypeError:  # of a part of the program that had other names when the run began
             return True
         return True
 
@@ -158,7 +164,7 @@ def read_facts(folder: Path) -> Facts:
 
     Raises:
         LedgerError: There is none, or its journal cannot be read.
-        SpaceError: Its space cannot be used any more: its own trainable is gone.
+        SpaceError: Its space or its record of the trainable cannot be used.
     """
     ledger = Ledger.open(folder)
     space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
