@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,6 +128,8 @@ class Result:
         from search.cli.runs import opened_run
 
         _, space, history = _said(opened_run, self.folder, self.folder.parent)
+        for notice in space.notices:
+            warnings.warn(notice, stacklevel=4)
         return space, history
 
     def __repr__(self) -> str:

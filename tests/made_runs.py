@@ -14,7 +14,8 @@ from search.run import Run
 from search.run.in_process import execute_here
 from search.sampling.proposal import FixedList, Proposal, Sampler
 from search.sampling.sampler import OptunaSampler
-from search.space import Space, load_space
+from search.space import Space, dump_space, load_space
+from search.space.record import RECORD, record_of
 from trainables.load import load_trainable
 
 TOY = """
@@ -148,6 +149,13 @@ def executed(space: Space, folder: Path, sampler: Sampler | None = None) -> tupl
     ledger = Ledger.create(folder / "run")
     run = Run(space, sampler or sampler_for(space), ledger)
     return run, execute_here(run, SteadyMeter())
+
+
+def as_searched(space: Space, ledger: Ledger) -> None:
+    """Leave beside the journal what a search leaves of its space and its trainable."""
+    dump_space(space, ledger.space_file)
+    record = record_of(space, load_trainable(space.trainable))
+    ledger.write_json(RECORD, record.model_dump())
 
 
 def replayed(run: Run) -> History:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from made_runs import SteadyMeter, executed, fateful_space, listed, made_space
+from made_runs import SteadyMeter, as_searched, executed, fateful_space, listed, made_space
 from tensorboardX.proto.event_pb2 import Event
 
 from search import cli
@@ -24,7 +24,7 @@ from search.export.tensorboard import export_tensorboard
 from search.ledger import Ledger
 from search.run import Run
 from search.run.in_process import execute_here
-from search.space import dump_space, load_space
+from search.space import load_space
 
 WANDB = """
 program: train.py
@@ -50,7 +50,7 @@ def kept_run(folder: Path) -> Path:
     space = fateful_space(folder)
     ledger = Ledger.create(folder / "results" / "mine")
     execute_here(Run(space, listed({"fate": "fine", "score": 0.5}), ledger), SteadyMeter())
-    dump_space(space, ledger.space_file)
+    as_searched(space, ledger)
     return ledger.folder
 
 

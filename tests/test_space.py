@@ -225,7 +225,8 @@ def test_other_data_too_is_found_from_the_current_folder(
 
 
 def test_the_space_of_an_earlier_run_can_be_read_when_its_data_has_gone(tmp_path: Path) -> None:
-    text = MINIMAL.replace("mnist5k", f"imagefolder:{tmp_path}/gone")
+    metric = "metric: {name: val_accuracy, goal: maximize}\n"
+    text = metric + MINIMAL.replace("mnist5k", f"imagefolder:{tmp_path}/gone")
     read = load_space(str(write_space(tmp_path, text)), spaces_dir=tmp_path, is_of_run=True)
     assert read.data == f"imagefolder:{tmp_path}/gone"
 

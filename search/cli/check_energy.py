@@ -45,7 +45,7 @@ def main(options: argparse.Namespace) -> int:
         check.notes.append(f"{', '.join(stale)}: older than the journal; the run goes on, or was killed")
     elif stale:
         check.problems.append(f"{', '.join(stale)}: not what the journal says; changed after the run")
-    for note in check.notes:
+    for note in (*space.notices, *check.notes):
         print(f"note: {note}")
     for problem in check.problems:
         print(problem, file=sys.stderr)

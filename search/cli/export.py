@@ -53,6 +53,8 @@ def main(options: argparse.Namespace) -> int:
     ledger, space, history = opened_run(options.run, options.results)
     if problems := _problems(options):
         raise ExportError("\n".join(problems))
+    for notice in space.notices:
+        print(f"note: {notice}")
     for line in _written(options, ledger, space, history):
         print(line)
     return 0

@@ -19,7 +19,7 @@ from search.space.joules import check_joules, joules_notices
 from search.space.ladder_axes import LadderAxes
 from search.space.notices import space_notices, sweep_notices
 from search.space.objective import check_objective, cost_named, objective_notices
-from search.space.own_code import check_command, check_file
+from search.space.own_code import check_command, check_file, is_in_run
 from search.space.parameters import Parameter
 from search.space.plain_scalars import scalar_hint, scalar_notes
 from search.space.problems import KeyedError, Problems, SpaceError, is_within, listed
@@ -219,8 +219,9 @@ class _Reading:
         if self._problems.concern("search.trainable"):
             return None
         path = Path(section.trainable).expanduser()
-        start = Path.cwd() if self._is_named else folder  # a command line's paths start where it is typed
-        return str((start / path).resolve()) if section.trainable.endswith(".py") else section.trainable
+        if self._is_named and (path.is_file() or is_in_run(self._path)):
+            folder = Path.cwd()  # a command line's paths start where it is typed
+        return str((folder / path).resolve()) if section.trainable.endswith(".py") else section.trainable
 
     def _yield_to(self, overridden: Sequence[str]) -> None:
         """Take out of the file's start points and conditions what overridden parameters no longer allow."""

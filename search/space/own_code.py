@@ -49,6 +49,11 @@ def check_command(command: CommandSection | None, space_folder: Path, problems: 
                 problems.add(f"search.command.{key}", text)
 
 
+def is_in_run(path: Path) -> bool:
+    """Whether a file lies in the folder of a run."""
+    return _run_of(path) is not None
+
+
 def _found_from_run(path: str, space_folder: Path) -> Path | None:
     """The run whose space names a path from where it lies: those that this program writes never do."""
     is_relative = not Path(path).expanduser().is_absolute()

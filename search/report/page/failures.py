@@ -25,6 +25,7 @@ def failures_section(facts: Facts) -> Section:
         columns = ("trial", "cause", "attempt", "when (UTC)", "trained for", "what happened", "what to do")
         parts.append(Table(caption="Failed attempts", columns=columns, rows=rows))
     parts += [Text(text=line, is_warning=True) for line in knobs_without_effect(facts)]
+    parts += [Text(text=line, is_warning=True) for line in facts.space.notices]
     return Section(key="failures", title="Failures and warnings", parts=parts)
 
 

@@ -41,7 +41,7 @@ class Written:
 
     Attributes:
         seconds: What it took, the plots included.
-        warnings: One for each plot that could not be drawn.
+        warnings: One for each plot that could not be drawn, and for what the run's record does not say.
         is_over: The run had ended when it was read.
     """
 
@@ -76,7 +76,8 @@ def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: boo
     subtitle = f"{facts.space.title}, {facts.metric}; written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     text = rendered(facts.name, subtitle, sections, refresh_s=None if is_over else refresh_s)
     _write(path, text)
-    warnings = list(_drawn(sections, path.parent / PLOTS)) if should_draw else []
+    drawn = _drawn(sections, path.parent / PLOTS) if should_draw else ()
+    warnings = [*facts.space.notices, *drawn]
     return Written(path=path, seconds=time.monotonic() - started_s, warnings=warnings, is_over=is_over)
 
 
@@ -92,7 +93,8 @@ def write_comparison(one: Path, other: Path, path: Path) -> Written:
     both = read_facts(one), read_facts(other)
     sections = comparison(*both)
     _write(path, rendered(" against ".join(facts.name for facts in both), "two runs", sections))
-    warnings = list(_drawn(sections, path.with_name(f"{path.stem}-{PLOTS}")))
+    unknown = [notice for facts in both for notice in facts.space.notices]
+    warnings = [*unknown, *_drawn(sections, path.with_name(f"{path.stem}-{PLOTS}"))]
     return Written(path=path, seconds=time.monotonic() - started_s, warnings=warnings)
 
 
