@@ -1,4 +1,4 @@
-"""Runs of strangers: whole folders that name code in every way there is, which leaves a mark where it runs."""
+"""Runs of strangers: folders that name code in every way there is, which leaves a mark where it runs."""
 
 from __future__ import annotations
 
@@ -120,7 +120,12 @@ def scripted(run: Path, root: Path) -> None:
 
     def change(space: dict[str, Any]) -> None:
         defaults = {"lr": 0.01, "batch_size": 32}
-        command = {"run": ["{python}", "evil.py"], "metric": "val_accuracy", "mode": "max", "defaults": defaults}
+        command = {
+            "run": ["{python}", "evil.py"],
+            "metric": "val_accuracy",
+            "mode": "max",
+            "defaults": defaults,
+        }
         space["search"].update(trainable="command", command=command)
 
     edit_space(run, change)

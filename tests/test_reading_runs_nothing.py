@@ -96,7 +96,9 @@ def test_warm_starts_run_nothing(results: Path) -> None:
 
 def test_the_forecast_of_an_unrelated_space_runs_nothing_of_the_runs_beside_it(results: Path) -> None:
     space = str(toy_file(results.parent))
-    assert codes_of([[str(results.parent), "search.py", "--space", space, "--dry-run"]], results.parent) == [0]
+    assert codes_of([[str(results.parent), "search.py", "--space", space, "--dry-run"]], results.parent) == [
+        0
+    ]
 
 
 def test_opening_runs_from_python_runs_nothing(results: Path) -> None:

@@ -173,7 +173,7 @@ class _Reading:
     def space_of_run(self) -> Space | None:
         """The Space of a run that is read: by its record, with notices of what that does not say."""
         metric = self._file.metric
-        mode = metric.goal and next(mode for mode, goal in _GOALS.items() if goal == metric.goal)
+        mode: Mode | None = None if metric.goal is None else "max" if metric.goal == "maximize" else "min"
         record = RecordReader(
             folder=self._path.parent,
             written=self._section.trainable,
@@ -192,7 +192,7 @@ class _Reading:
         return None if space is None else replace(space, notices=tuple(unknown))
 
     def check_code(self, overrides: Sequence[str]) -> None:
-        """Add to the problems what is to be run and came with a run's folder, unless the overrides name it."""
+        """Add to the problems what is to be run and lies in a run's folder, unless the overrides name it."""
         given = [override.partition("=")[0].strip() for override in overrides]
         if self._is_command:
             if not any(key.startswith("search.command") for key in given):

@@ -1,4 +1,4 @@
-"""What is run is the user's own: code that came within a run's folder is run only where a command line names it.
+"""What is run is the user's own: code within a run's folder is run only where a command line names it.
 
 A run's folder may be somebody else's. Its `space.yaml` names a program, and going on with the run or
 promoting its trials would start that.

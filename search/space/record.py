@@ -132,9 +132,7 @@ def record_of(space: Space, trainable: Trainable) -> TrainableRecord:
         metric=trainable.metric,
         mode=trainable.mode,
         hparams=_recorded_hparams(space, trainable),
-        scales={
-            name: RecordedScale(**dataclasses.asdict(scale)) for name, scale in trainable.scales.items()
-        },
+        scales={name: RecordedScale(**dataclasses.asdict(scale)) for name, scale in trainable.scales.items()},
         scored_unit=trainable.scored_unit,
         resolution_unit=trainable.resolution_unit,
         no_effect_anytime=list(trainable.no_effect_anytime),
@@ -321,7 +319,9 @@ def _made_hparams(recorded: Mapping[str, RecordedHparam]) -> type:
     def check(hparams: Any) -> None:
         for name, one in recorded.items():
             if _is_refused(getattr(hparams, name), one.refused_from):
-                raise ValueError(f"{name} must be within what the trainable takes, got {getattr(hparams, name)}")
+                raise ValueError(
+                    f"{name} must be within what the trainable takes, got {getattr(hparams, name)}"
+                )
 
     fields: list[Any] = [
         (name, Any, dataclasses.field(default_factory=_giving(one.default))) for name, one in recorded.items()

@@ -12,6 +12,7 @@ from search.space.parameters import Edge, beyond, is_number, is_same
 
 _NEAR_SHARE = 0.02  # of a range in its own scale: a random point is that near to an end once in 25 times
 
+
 def edges(
     space: Space, best: TrialRecord, accepts: Callable[[Mapping[str, Any]], bool] = lambda hparams: True
 ) -> dict[str, Edge]:

@@ -12,9 +12,10 @@ from search.guessing import AgainstGuessing, against_guessing
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
 from search.ranking import Configuration, configurations
-from search.report.page.edges import Edge, edges
+from search.report.page.edges import edges
 from search.report.wording import rung_text
 from search.space import Space, load_space
+from search.space.parameters import Edge
 from search.space.record import recorded_trainable
 from search.tables.promoted import examples_in, promoted_rows
 from search.trust import RungTrust, rung_trust
