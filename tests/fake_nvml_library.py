@@ -17,6 +17,20 @@ pynvml = pytest.importorskip("pynvml")
 SOURCE = Path(__file__).parent / "fake_nvml" / "fake_nvml.c"
 
 
+# What a healthy GPU shows beside its joules.
+HEALTHY: dict[str, int | str] = {
+    "name": "NVIDIA H200",
+    "power_limit_mw": 700_000,
+    "power_mw": 300_000,
+    "gpu_percent": 80,
+    "temperature_c": 51,
+    "sm_clock_mhz": 1980,
+    "memory_clock_mhz": 3201,
+    "processes": 0,
+    "samples": 0,
+}
+
+
 class FakeNvml:
     """What the fake driver answers from now on: `fake_nvml["0.energy_mj"] = 1500`.
 

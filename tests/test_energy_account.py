@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
+from types import MappingProxyType
 
 import pytest
 from fake_device import FakeActivity, FakeCounter
@@ -169,6 +171,7 @@ def test_an_external_process_gets_its_part() -> None:
 def test_the_power_temperature_and_clocks_of_the_device_are_means_over_the_lease() -> None:
     class Gauges:
         labels = GpuLabels()
+        unknown: Mapping[str, str] = MappingProxyType({})
         state_now = GpuState(power_w=100.0, utilisation=0.5, temperature_c=40.0, sm_clock_mhz=1980.0)
 
         def state(self) -> GpuState:
@@ -199,6 +202,7 @@ def test_the_smallest_watts_are_those_of_training_and_not_of_a_start() -> None:
 
     class Gauges:
         labels = GpuLabels()
+        unknown: Mapping[str, str] = MappingProxyType({})
         power_w: float | None = 60.0
 
         def state(self) -> GpuState:

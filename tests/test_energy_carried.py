@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from fake_device import FakeActivity, FakeCounter
@@ -21,6 +23,7 @@ from search.ledger.history import History
 
 class Gauges:
     labels = GpuLabels(model="H100")
+    unknown: Mapping[str, str] = MappingProxyType({})
 
     def state(self) -> GpuState:
         return GpuState()

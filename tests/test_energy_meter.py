@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fake_clock import FakeClock
+from fake_nvml_library import HEALTHY
 from fake_powercap import add_zone, set_energy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,6 @@ from hypothesis import strategies as st
 import search.energy
 import search.energy.node
 from search.energy import EnergyReading, EnergySources
-from search.energy.counters.rapl import open_rapl
 from search.energy.hardware import read_cpu_labels
 
 if TYPE_CHECKING:  # pytest itself imports the plugin, to rewrite its asserts
@@ -40,8 +40,9 @@ def whole(**parts: int) -> EnergyReading:
 
 def test_a_node_with_all_sensors_is_exclusive_and_of_quality_a(fake_nvml: FakeNvml, tmp_path: Path) -> None:
     clock = FakeClock()
-    fake_nvml.add_gpu(0, "GPU-a", energy_mj=1_000_000)
-    fake_nvml.add_gpu(1, "GPU-b", energy_mj=2_000_000)
+    fake_nvml["driver_version"] = "570.1"
+    fake_nvml.add_gpu(0, "GPU-a", energy_mj=1_000_000, **HEALTHY)
+    fake_nvml.add_gpu(1, "GPU-b", energy_mj=2_000_000, **HEALTHY)
     package = add_zone(tmp_path, "intel-rapl:0", "package-0")
     dram = add_zone(tmp_path, "intel-rapl:0:0", "dram")
     meter = opened(gpu_uuids=["GPU-a", "GPU-b"], powercap=tmp_path, clock=clock)
@@ -59,6 +60,8 @@ def test_a_node_with_all_sensors_is_exclusive_and_of_quality_a(fake_nvml: FakeNv
     assert meter.sources == EnergySources(
         cpu_model=cpu.model,
         cpu_governor=cpu.governor,
+        gpu_model="NVIDIA H200",
+        gpu_driver_version="570.1",
         gpu_source="nvml_counter",
         gpu_attribution="exclusive",
         cpu_source="rapl_powercap",
@@ -151,7 +154,7 @@ def test_a_refused_cpu_leaves_the_gpu_measured(
             raise PermissionError(13, "Permission denied", str(path))
         return path.read_text()
 
-    monkeypatch.setattr(search.energy.node, "open_rapl", partial(open_rapl, read_text=read_text))
+    monkeypatch.setattr(search.energy.node, "patient_reader", lambda calls: read_text)
     meter = opened(gpu_uuids=["GPU-a"], powercap=tmp_path)
     assert meter.read() == whole(gpu_mj=0)
     assert (meter.sources.scope, meter.sources.quality) == ("gpu", "A")
@@ -207,8 +210,8 @@ def test_no_gpu_wanted_means_no_reason_about_gpus(fake_nvml: FakeNvml, tmp_path:
 
 
 def test_the_cpu_is_read_in_between_so_that_no_wrap_is_missed(tmp_path: Path) -> None:
-    # 1.15 J range at 100 W: (1.15 - 1) J / 150 W = 1 ms, so a read every 0.5 ms
-    add_zone(tmp_path, "intel-rapl:0", "package-0", range_uj=1_150_000)
+    # 31 J range at 100 W: (31 - 1) J / 150 W = 0.2 s, so a read every 0.1 s
+    add_zone(tmp_path, "intel-rapl:0", "package-0", range_uj=31_000_000)
     was_read = threading.Event()
     clock = FakeClock()
 

@@ -188,4 +188,7 @@ def test_nvidia_ml_py_finds_the_fake_library_by_itself_in_another_process(fake_n
 
 
 def test_a_counter_that_never_moved_reads_zero() -> None:
-    assert DriverCounter("GPU-a", "nvml_counter", lambda: 10**12, on_close=nothing).read_mj() == 0
+    assert (
+        DriverCounter("GPU-a", "nvml_counter", lambda: 10**12, clock=FakeClock(), on_close=nothing).read_mj()
+        == 0
+    )

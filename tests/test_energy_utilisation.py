@@ -10,8 +10,9 @@ from fake_proc import FakeProc
 
 from search.energy.attribution.activity import CpuActivity, GpuActivity
 from search.energy.attribution.owners import EXTERNAL, Holder, Owners
+from search.energy.counters.counter import SensorError
 from search.energy.counters.gauges import GpuState, NvmlGauges
-from search.energy.counters.nvml import start_nvml
+from search.energy.counters.nvml import start_nvml, stop_nvml
 from search.energy.counters.utilisation import ProcessUtilisation, Sample
 from search.energy.processes import ProcessTable, ProcessTrees
 
@@ -27,13 +28,15 @@ class Ring:
     """A driver's ring of samples and the wall clock beside it."""
 
     def __init__(self) -> None:
-        self.samples: list[Sample] | None = []
+        self.samples: list[Sample] | SensorError = []
         self.now_us = START_US
         self.asked_us: list[int] = []
         self.utilisation = ProcessUtilisation(self.read, lambda: self.now_us)
 
-    def read(self, after_us: int) -> list[Sample] | None:
+    def read(self, after_us: int) -> list[Sample]:
         self.asked_us.append(after_us)
+        if isinstance(self.samples, SensorError):
+            raise self.samples
         return self.samples
 
     def after(self, *samples: tuple[int, float, int]) -> dict[int, float] | None:
@@ -82,8 +85,9 @@ def test_junk_is_left_out_and_does_not_hide_what_follows() -> None:
 def test_a_driver_without_samples_is_unknown_and_an_idle_one_is_empty() -> None:
     ring = Ring()
     assert ring.after() == {}
-    ring.samples = None
-    assert ring.utilisation.read() is None
+    ring.samples = SensorError("not supported")
+    with pytest.raises(SensorError, match="not supported"):
+        ring.utilisation.read()
 
 
 def test_the_real_binding_reads_samples_processes_and_state(fake_nvml: FakeNvml) -> None:
@@ -92,7 +96,7 @@ def test_the_real_binding_reads_samples_processes_and_state(fake_nvml: FakeNvml)
     fake_nvml["0.samples"] = f"101:{START_US + 100_000}:80 102:{START_US + 200_000}:40"
     nvml = start_nvml()
     clock_us = iter([START_US, START_US + 300_000, START_US + 300_000, START_US + 300_000])
-    gauges = NvmlGauges(nvml, nvml.nvmlDeviceGetHandleByIndex(0), now_us=lambda: next(clock_us))
+    gauges = NvmlGauges(nvml, nvml.ask("nvmlDeviceGetHandleByIndex", 0), now_us=lambda: next(clock_us))
     assert gauges.use_s() == {101: pytest.approx(0.08), 102: pytest.approx(0.04)}
     assert gauges.processes_mib() == {101: 2048.0, 102: 512.0}
     state = gauges.state()
@@ -101,16 +105,16 @@ def test_the_real_binding_reads_samples_processes_and_state(fake_nvml: FakeNvml)
     assert gauges.use_s() == {}  # nothing new: the driver answers NOT_FOUND
     del fake_nvml["0.samples"]
     assert gauges.use_s() is None
-    nvml.nvmlShutdown()
+    stop_nvml(nvml)
 
 
 def test_what_a_gpu_refuses_is_none(fake_nvml: FakeNvml) -> None:
     fake_nvml.add_gpu(0, "GPU-a", processes="!3", gpu_percent=4_000_000_000)
     nvml = start_nvml()
-    gauges = NvmlGauges(nvml, nvml.nvmlDeviceGetHandleByIndex(0), is_mig=True)
+    gauges = NvmlGauges(nvml, nvml.ask("nvmlDeviceGetHandleByIndex", 0), is_mig=True)
     assert (gauges.use_s(), gauges.processes_mib()) == (None, None)
     assert gauges.state() == GpuState()  # all unknown
-    nvml.nvmlShutdown()
+    stop_nvml(nvml)
 
 
 HOLDERS = {"a": Holder(pid=100), "b": Holder(pid=200)}
@@ -183,6 +187,7 @@ class Gauges:
         self.use: dict[int, float] | None = {}
         self.held: dict[int, float | None] | None = {}
         self.num_lists = 0
+        self.unknown: dict[str, str] = {}
 
     def use_s(self) -> dict[int, float] | None:
         return self.use

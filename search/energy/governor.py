@@ -7,11 +7,12 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
+from search.energy.counters.counter import SensorError
 from search.energy.hardware import CPUS
 from search.energy.processes import ProcessTable
 
@@ -42,8 +43,7 @@ class Change:
     @property
     def is_held(self) -> bool:
         """Whether the process that made it lives."""
-        process = ProcessTable().find(self.pid)
-        return process is not None and process.start_ticks == self.start_ticks
+        return _start_ticks(self.pid) == self.start_ticks is not None
 
 
 def state_file(results: Path) -> Path:
@@ -102,14 +102,21 @@ def _planned(governor: str, state: Path, cpus: Path) -> Change:
     earlier = _read(state)
     if earlier is not None and earlier.is_held:
         raise GovernorError(f"--governor {governor}: process {earlier.pid} holds it at {earlier.governor}")
-    process = ProcessTable().find(os.getpid())
     return Change(
         governor=governor,
         before=now if earlier is None else earlier.before,
         pid=os.getpid(),
-        start_ticks=process.start_ticks if process else None,
+        start_ticks=_start_ticks(os.getpid()),
         boot_id=_boot_id(),
     )
+
+
+def _start_ticks(pid: int) -> int | None:
+    """When the process began; None if it is gone, or /proc does not tell."""
+    with suppress(SensorError):
+        if process := ProcessTable().find(pid):
+            return process.start_ticks
+    return None
 
 
 def _take(governor: str, change: Change, cpus: Path) -> None:
@@ -154,7 +161,11 @@ def _signals_unwind() -> Iterator[None]:
 def _governors(cpus: Path) -> dict[str, str]:
     """By core; one that was taken offline has none."""
     paths = sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"))
-    return {path.parent.parent.name: path.read_text().strip() for path in paths}
+    governors = {}
+    for path in paths:
+        with suppress(OSError):  # taken offline just now
+            governors[path.parent.parent.name] = path.read_text(errors="replace").strip()
+    return governors
 
 
 def _set(governors: Mapping[str, str], cpus: Path) -> None:

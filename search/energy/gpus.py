@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from search.energy.counters.amd import list_amd_gpus
 from search.energy.counters.counter import SensorError
-from search.energy.counters.nvml import start_nvml
+from search.energy.counters.driver import START_S, Driver, sound_text
+from search.energy.counters.nvml import count_gpus, start_nvml, stop_nvml
 
+_UUID_LENGTH = len("GPU-00000000-0000-0000-0000-000000000000")
 _NONE = ([""], ["-1"], ["NoDevFiles"])  # three ways to say none; the last one is SLURM's
 
 
 @dataclass(frozen=True)
 class Gpu:
+    """A GPU by its place in the list; the UUID of one that does not tell it is empty, and so is a model."""
+
     uuid: str
     model: str
 
@@ -44,9 +49,9 @@ def visible_gpus(environ: Mapping[str, str]) -> VisibleGpus:
     try:
         gpus = list_gpus()
     except SensorError as error:
-        return _visible_amd_gpus(environ) or VisibleGpus(reason=f"gpu: {error}")
+        return _visible_amd_gpus(environ) or VisibleGpus(_full_uuids(entries), reason=f"gpu: {error}")
     if entries is None:
-        return VisibleGpus(tuple(gpu.uuid for gpu in gpus))
+        return _all(gpus)
     return _named(entries, gpus, by_pci=environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID")
 
 
@@ -63,12 +68,37 @@ def list_gpus() -> list[Gpu]:
     """
     nvml = start_nvml()
     try:
-        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-        return [Gpu(nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)) for handle in handles]
-    except nvml.NVMLError as error:
+        return [_gpu(nvml, index) for index in range(count_gpus(nvml))]
+    except SensorError as error:
         raise SensorError(f"NVML cannot list the GPUs: {error}; see nvidia-smi and dmesg") from error
     finally:
-        nvml.nvmlShutdown()
+        stop_nvml(nvml)
+
+
+def _gpu(nvml: Driver, index: int) -> Gpu:
+    uuid = model = ""
+    with suppress(SensorError):  # a lost GPU keeps its place: those after it are numbered on
+        handle = nvml.ask("nvmlDeviceGetHandleByIndex", index, limit_s=START_S)
+        uuid = sound_text(nvml.ask("nvmlDeviceGetUUID", handle))
+        model = sound_text(nvml.ask("nvmlDeviceGetName", handle))
+    return Gpu(uuid, model)
+
+
+def _all(gpus: Sequence[Gpu]) -> VisibleGpus:
+    uuids = tuple(gpu.uuid for gpu in gpus if gpu.uuid)
+    nameless = [str(index) for index, gpu in enumerate(gpus) if not gpu.uuid]
+    return VisibleGpus(uuids, _unnamed(nameless) if nameless else "")
+
+
+def _unnamed(indices: Sequence[str]) -> str:
+    return f"gpu: GPU {', '.join(indices)} does not say which one it is; see nvidia-smi and dmesg"
+
+
+def _full_uuids(entries: Sequence[str] | None) -> tuple[str, ...]:
+    """The entries, where all are UUIDs written out: they need no list to be opened."""
+    found = entries or ()
+    is_full = all(entry.startswith("MIG-") or len(entry) == _UUID_LENGTH for entry in found)
+    return tuple(dict.fromkeys(found)) if is_full else ()
 
 
 def _visible_amd_gpus(environ: Mapping[str, str]) -> VisibleGpus | None:
@@ -78,7 +108,7 @@ def _visible_amd_gpus(environ: Mapping[str, str]) -> VisibleGpus | None:
         return None
     entries = _entries(environ.get("HIP_VISIBLE_DEVICES", environ.get("CUDA_VISIBLE_DEVICES")))
     if entries is None:
-        return VisibleGpus(tuple(gpu.uuid for gpu in gpus))
+        return _all(gpus)
     return VisibleGpus() if entries in _NONE else _named(entries, gpus, by_pci=True)
 
 
@@ -93,9 +123,11 @@ def _named(entries: Sequence[str], gpus: Sequence[Gpu], *, by_pci: bool) -> Visi
         if uuid is None:
             reason = f"gpu: CUDA_VISIBLE_DEVICES names {entry!r}, which is none of the {len(gpus)} GPUs here"
             return VisibleGpus(tuple(uuids), f"{reason}; nvidia-smi -L lists them")
+        if not uuid:
+            return VisibleGpus(tuple(uuids), _unnamed([entry]))
         if uuid not in uuids:
             uuids.append(uuid)
-    models = sorted({gpu.model for gpu in gpus})
+    models = sorted({gpu.model for gpu in gpus if gpu.model})
     is_doubtful = len(models) > 1 and not by_pci and any(entry.isdecimal() for entry in entries)
     return VisibleGpus(tuple(uuids), _doubt(models) if is_doubtful else "")
 

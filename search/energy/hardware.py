@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from search.energy.counters.counter import SensorError
-from search.energy.counters.nvml import start_nvml
+from search.energy.counters.driver import (
+    COLDEST_C,
+    HOTTEST_C,
+    MAX_GPU_MW,
+    MAX_MHZ,
+    CallThread,
+    Driver,
+    sound,
+    sound_text,
+)
+from search.energy.counters.nvml import count_gpus, start_nvml, stop_nvml
+
+T = TypeVar("T")
 
 CPUINFO = Path("/proc/cpuinfo")
 CPUS = Path("/sys/devices/system/cpu")
+
+_FILES = CallThread("/proc and /sys")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +42,13 @@ class CpuLabels:
 
 
 def read_cpu_labels(*, cpuinfo: Path = CPUINFO, cpus: Path = CPUS) -> CpuLabels:
-    """The CPUs of this node as they are now; the governor of 192 cores takes about 2 ms to read."""
-    return CpuLabels(model=_cpu_model(cpuinfo) or "", governor=_governor(cpus) or "")
+    """The CPUs of this node as they are now; the governor of 192 cores takes about 2 ms to read.
+
+    Never fails: what cannot be read is empty.
+    """
+    with suppress(SensorError):
+        return _FILES.ask(lambda: CpuLabels(model=_cpu_model(cpuinfo) or "", governor=_governor(cpus) or ""))
+    return CpuLabels()
 
 
 def describe_devices(*, cpuinfo: Path = CPUINFO, cpus: Path = CPUS) -> list[dict[str, Any]]:
@@ -38,7 +57,8 @@ def describe_devices(*, cpuinfo: Path = CPUINFO, cpus: Path = CPUS) -> list[dict
     A GPU has kind, model, uuid, driver_version, power_limit_w, sm_clock_mhz, memory_clock_mhz and
     temperature_c; the CPU has kind, model and governor.
     """
-    cpu = {"kind": "cpu", "model": _cpu_model(cpuinfo), "governor": _governor(cpus)}
+    labels = read_cpu_labels(cpuinfo=cpuinfo, cpus=cpus)
+    cpu = {"kind": "cpu", "model": labels.model or None, "governor": labels.governor or None}
     return [*_describe_gpus(), cpu]
 
 
@@ -48,37 +68,46 @@ def _describe_gpus() -> list[dict[str, Any]]:
     except SensorError:
         return []  # the meter's reason says why; a description has no row for what is not there
     try:
-        num_gpus = _known(nvml, nvml.nvmlDeviceGetCount) or 0
+        num_gpus = _known(lambda: count_gpus(nvml)) or 0
         return [_describe_gpu(nvml, index) for index in range(num_gpus)]
     finally:
-        nvml.nvmlShutdown()
+        stop_nvml(nvml)
 
 
-def _describe_gpu(nvml: ModuleType, index: int) -> dict[str, Any]:
-    handle = _known(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
-    power_limit_mw = _known(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+def _describe_gpu(nvml: Driver, index: int) -> dict[str, Any]:
+    handle = _known(lambda: nvml.ask("nvmlDeviceGetHandleByIndex", index))
+
+    def text(function: str, *arguments: Any) -> str | None:
+        return _known(lambda: sound_text(nvml.ask(function, *arguments)))
+
+    def number(lowest: float, highest: float, function: str, *constants: str) -> float | None:
+        return _known(
+            lambda: sound(nvml.ask(function, handle, *map(nvml.constant, constants)), lowest, highest)
+        )
+
+    power_limit_mw = number(0, MAX_GPU_MW, "nvmlDeviceGetEnforcedPowerLimit")
     return {
         "kind": "gpu",
-        "model": _known(nvml, nvml.nvmlDeviceGetName, handle),
-        "uuid": _known(nvml, nvml.nvmlDeviceGetUUID, handle),
-        "driver_version": _known(nvml, nvml.nvmlSystemGetDriverVersion),
+        "model": text("nvmlDeviceGetName", handle),
+        "uuid": text("nvmlDeviceGetUUID", handle),
+        "driver_version": text("nvmlSystemGetDriverVersion"),
         "power_limit_w": None if power_limit_mw is None else power_limit_mw / 1000,
-        "sm_clock_mhz": _known(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
-        "memory_clock_mhz": _known(nvml, nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM),
-        "temperature_c": _known(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+        "sm_clock_mhz": number(0, MAX_MHZ, "nvmlDeviceGetClockInfo", "NVML_CLOCK_SM"),
+        "memory_clock_mhz": number(0, MAX_MHZ, "nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM"),
+        "temperature_c": number(COLDEST_C, HOTTEST_C, "nvmlDeviceGetTemperature", "NVML_TEMPERATURE_GPU"),
     }
 
 
-def _known(nvml: ModuleType, call: Callable[..., Any], *arguments: Any) -> Any:
+def _known(read: Callable[[], T]) -> T | None:
     try:
-        return call(*arguments)
-    except nvml.NVMLError:
+        return read()
+    except SensorError:
         return None
 
 
 def _cpu_model(cpuinfo: Path) -> str | None:
     try:
-        lines = cpuinfo.read_text().splitlines()
+        lines = cpuinfo.read_text(errors="replace").splitlines()
     except OSError:
         return None
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -88,7 +117,9 @@ def _cpu_model(cpuinfo: Path) -> str | None:
 def _governor(cpus: Path) -> str | None:
     """The frequency governor, such as "performance"; several are joined by +."""
     try:
-        governors = {path.read_text().strip() for path in cpus.glob("cpu*/cpufreq/scaling_governor")}
+        governors = {
+            path.read_text(errors="replace").strip() for path in cpus.glob("cpu*/cpufreq/scaling_governor")
+        }
     except OSError:
         return None
     return "+".join(sorted(governors)) or None

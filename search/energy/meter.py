@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -114,13 +115,13 @@ class NodeMeter:
         shares = {uuid: as_share(f"share of {uuid}", share) for uuid, share in gpus.items()}
         cpu = as_share("cpu_share", cpu_share)
         with self._lock:
-            now_s, process = self._clock(), self._processes.find(pid)
+            now_s = self._clock()
             devices, why = self._reserve(shares)
             lease = Lease(
                 name=f"{trial}#{self._leases.num_opened}",
                 trial=trial,
                 pid=pid,
-                start_ticks=process.start_ticks if process else None,
+                start_ticks=self._start_ticks(pid),
                 shares={**devices, **dict.fromkeys(self._cpus, cpu)},
                 missing={**self._missing, **why},
                 opened_s=now_s,
@@ -252,6 +253,12 @@ class NodeMeter:
         with self._lock:
             for account in self._accounts.values():
                 account.device.counter.close()
+
+    def _start_ticks(self, pid: int) -> int | None:
+        with suppress(SensorError):
+            if process := self._processes.find(pid):
+                return process.start_ticks
+        return None
 
     def _refresh(self, lease: str) -> None:
         if not self._leases.ended(lease).why:

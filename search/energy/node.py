@@ -15,8 +15,9 @@ from search.energy.attribution.intensity import KnownWatts
 from search.energy.counters.amd import PREFIX as AMD_PREFIX
 from search.energy.counters.amd import open_amd_gpu
 from search.energy.counters.counter import Counter, SensorError
+from search.energy.counters.driver import CallThread
 from search.energy.counters.nvml import open_gpu
-from search.energy.counters.rapl import POWERCAP, open_rapl
+from search.energy.counters.rapl import POWERCAP, open_rapl, patient_reader
 from search.energy.counters.user_model import UserModelCounter
 from search.energy.hardware import CPUINFO, CPUS, read_cpu_labels
 from search.energy.meter import SAMPLE_EVERY_S, NodeMeter
@@ -108,19 +109,23 @@ def _cpu_devices(around: Surroundings, watts: CpuWatts | None) -> tuple[list[Dev
         return Device(name=name, kind=kind, counter=counter, activity=activity, is_rest_external=is_alone)
 
     try:
-        rapl = open_rapl(around.powercap, around.clock)
+        rapl = open_rapl(around.powercap, around.clock, patient_reader(CallThread(str(around.powercap))))
     except SensorError as error:
-        estimate = _estimate(around, watts)
-        return [device("estimated", counter) for counter in estimate], {"cpu": str(error)}
+        estimate, why_not = _estimate(around, watts)
+        return [device("estimated", counter) for counter in estimate], {"cpu": str(error)} | why_not
     packages = [device("cpu", counter) for counter in rapl.packages]
-    return [*packages, *(device("dram", counter) for counter in rapl.dram)], {}
+    missing = {"dram": rapl.why_no_dram} if rapl.why_no_dram else {}
+    return [*packages, *(device("dram", counter) for counter in rapl.dram)], missing
 
 
-def _estimate(around: Surroundings, watts: CpuWatts | None) -> list[Counter]:
+def _estimate(around: Surroundings, watts: CpuWatts | None) -> tuple[list[Counter], dict[str, str]]:
     if watts is None:
-        return []
+        return [], {}
     clock, processes = around.clock, around.processes
-    return [UserModelCounter(watts.idle_w, watts.max_w, clock=clock, processes=processes)]
+    try:
+        return [UserModelCounter(watts.idle_w, watts.max_w, clock=clock, processes=processes)], {}
+    except SensorError as error:
+        return [], {"estimated": str(error)}
 
 
 def _longest_gap_s(counter: Counter) -> float:

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from search.energy.counters.counter import SensorError
+from search.energy.counters.driver import CallThread
+
 PROC = Path("/proc")
 
 _FIRST_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO: the pids of the node itself
@@ -29,50 +32,76 @@ class Process:
 
 
 class ProcessTable:
-    """Looks processes up at every call; a process that is gone is None."""
+    """Looks processes up at every call; a process that is gone is None.
+
+    Raises:
+        SensorError: From every method but those that say otherwise: /proc does not tell, so that nobody knows
+            whether a process is gone.
+    """
 
     def __init__(self, root: Path = PROC) -> None:
         self._root = root
+        self._calls = CallThread(str(root))
 
     def find(self, pid: int) -> Process | None:
-        try:
-            line = (self._root / str(pid) / "stat").read_text()
-        except OSError:
-            return None
-        fields = line.rpartition(")")[2].split()  # the command before it may hold spaces and brackets
-        if not fields or fields[0] in ("Z", "X"):
-            return None  # gone while it was read, or a zombie, which runs no more
-        cpu_ticks = sum(int(text) for text in fields[11:15])
-        return Process(parent=int(fields[1]), start_ticks=int(fields[19]), cpu_s=cpu_ticks / _TICKS_PER_S)
+        return self._calls.ask(lambda: self._find(pid))
 
-    def lineage(self, pid: int) -> Iterator[int]:
+    def cpu_s(self, pids: Iterable[int]) -> float:
+        """CPU-seconds of those that live, added up."""
+        found = self._calls.ask(lambda: [self._find(pid) for pid in pids])
+        return sum(process.cpu_s for process in found if process)
+
+    def _find(self, pid: int) -> Process | None:
+        file = self._root / str(pid) / "stat"
+        try:
+            line = file.read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise SensorError(f"{file} cannot be read: {error.strerror}") from error
+        fields = line.rpartition(")")[2].split()  # the command before it may hold spaces and brackets
+        if not line or fields[:1] in (["Z"], ["X"]):
+            return None  # gone while it was read, or a zombie, which runs no more
+        try:
+            cpu_ticks = sum(int(text) for text in fields[11:15])
+            parent, start_ticks = int(fields[1]), int(fields[19])
+        except (ValueError, IndexError) as error:
+            raise SensorError(f"{file} holds {line[:80]!r}, which tells of no process") from error
+        return Process(parent=parent, start_ticks=start_ticks, cpu_s=max(cpu_ticks, 0) / _TICKS_PER_S)
+
+    def lineage(self, pid: int) -> list[int]:
         """The pid itself, its parent, and so on up to the first process."""
+        return self._calls.ask(lambda: list(self._lineage(pid)))
+
+    def _lineage(self, pid: int) -> Iterator[int]:
         seen: set[int] = set()
-        while pid > 0 and pid not in seen and (process := self.find(pid)):
+        while pid > 0 and pid not in seen and (process := self._find(pid)):
             seen.add(pid)
             yield pid
             pid = process.parent
 
     def inner_pid(self, pid: int) -> int:
         """The pid by which the process knows itself: another one where it runs in a container."""
+        return self._calls.ask(lambda: self._inner_pid(pid))
+
+    def _inner_pid(self, pid: int) -> int:
         try:
-            lines = (self._root / str(pid) / "status").read_text().splitlines()
-        except OSError:
+            lines = (self._root / str(pid) / "status").read_text(errors="replace").splitlines()
+            inner = (int(line.split()[-1]) for line in lines if line.startswith("NSpid:"))
+            return next(inner, pid)
+        except (OSError, ValueError):
             return pid
-        inner = (int(line.split()[-1]) for line in lines if line.startswith("NSpid:"))
-        return next(inner, pid)
 
     def shows_whole_node(self) -> bool:
-        """Whether pids here are those that a driver reports: not so inside a container."""
+        """Whether pids here are those that a driver reports: not so inside a container. Never raises."""
         try:
-            return str((self._root / "self/ns/pid").readlink()) == _FIRST_NAMESPACE
-        except OSError:
+            return str(self._calls.ask((self._root / "self/ns/pid").readlink)) == _FIRST_NAMESPACE
+        except (OSError, SensorError):
             return False
 
     def members(self, roots: Iterable[int]) -> dict[int, list[int]]:
         """For each root the pids of its tree, itself included. Reads every process once: 20 us each."""
-        found = (int(entry.name) for entry in self._root.iterdir() if entry.name.isdecimal())
-        parents = {pid: process.parent for pid in found if (process := self.find(pid))}
+        parents = self._calls.ask(self._parents)
         trees: dict[int, list[int]] = {root: [] for root in roots}
         for pid in parents:
             for ancestor in _ancestors(pid, parents):
@@ -80,13 +109,21 @@ class ProcessTable:
                     trees[ancestor].append(pid)
         return trees
 
-    def busy_cpu_s(self) -> float | None:
-        """CPU time that all processes of the node together used since it started."""
+    def _parents(self) -> dict[int, int]:
         try:
-            ticks = [int(text) for text in (self._root / "stat").read_text().split("\n", 1)[0].split()[1:]]
-        except (OSError, ValueError):
+            found = [int(entry.name) for entry in self._root.iterdir() if entry.name.isdecimal()]
+        except OSError as error:
+            raise SensorError(f"{self._root} cannot be listed: {error.strerror}") from error
+        return {pid: process.parent for pid in found if (process := self._find(pid))}
+
+    def busy_cpu_s(self) -> float | None:
+        """CPU time that all processes of the node together used since it started; None if it is not told."""
+        try:
+            text = self._calls.ask(lambda: (self._root / "stat").read_text(errors="replace"))
+            ticks = [int(word) for word in text.split("\n", 1)[0].split()[1:]]
+            user, nice, system, _, _, irq, softirq, *_ = ticks  # guests are in user, steal is others' time
+        except (OSError, ValueError, SensorError):
             return None
-        user, nice, system, _, _, irq, softirq, *_ = ticks  # guests are in user, steal is others' time
         return (user + nice + system + irq + softirq) / _TICKS_PER_S
 
 
@@ -102,12 +139,15 @@ class ProcessTrees:
         self._listed_s = 0.0
 
     def cpu_s(self, root: int, now_s: float) -> float:
-        """CPU-seconds of the tree under `root` so far."""
+        """CPU-seconds of the tree under `root` so far.
+
+        Raises:
+            SensorError: /proc does not tell.
+        """
         if root not in self._trees or now_s - self._listed_s >= _LIST_EVERY_S:
             roots = {root, *(pid for pid in self._trees if self._processes.find(pid))}
             self._trees, self._listed_s = self._processes.members(roots), now_s
-        found = (self._processes.find(pid) for pid in self._trees[root])
-        return sum(process.cpu_s for process in found if process)
+        return self._processes.cpu_s(self._trees[root])
 
 
 def _ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:

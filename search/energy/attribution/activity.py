@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from search.energy.attribution.owners import EXTERNAL, Holder, Owners
-from search.energy.counters.gauges import Gauges
+from search.energy.counters.counter import SensorError
+from search.energy.counters.gauges import USE_BY_PROCESS, Gauges
 from search.energy.processes import ProcessTable, ProcessTrees
 
 _LIST_EVERY_S = 5.0
+_NO_BUSY_TIME = "/proc/stat does not tell how busy the node is: what others do counts as the trials' work"
 _IDLE_CPU_SHARE = 0.02  # of the node's cores: daemons alone stay below it
 
 
@@ -24,12 +27,14 @@ class Activity:
         external_s: Those of processes that belong to no lease.
         is_occupied: A compute process is on the device now; None is unknown.
         is_active: Anything used it; None is unknown.
+        unknown: Why somebody's use is unknown; empty if it is known, or was never to be had.
     """
 
     use_s: Mapping[str, float | None] = field(default_factory=dict)
     external_s: float = 0.0
     is_occupied: bool | None = None
     is_active: bool | None = None
+    unknown: str = ""
 
 
 class ActivitySource(Protocol):
@@ -62,8 +67,12 @@ class GpuActivity:
                 use_s=dict.fromkeys(holders),
                 is_occupied=None if memory_mib is None else bool(memory_mib),
                 is_active=None,
+                unknown=self._gauges.unknown.get(USE_BY_PROCESS, ""),
             )
-        owners = self._owners.owners(memory_mib or {}, use_s, holders)
+        try:
+            owners = self._owners.owners(memory_mib or {}, use_s, holders)
+        except SensorError as error:
+            return Activity(use_s=dict.fromkeys(holders), is_active=any(use_s.values()), unknown=str(error))
         return Activity(
             use_s=_use_of_leases(use_s, owners, holders),
             external_s=sum(seconds for pid, seconds in use_s.items() if owners[pid] == EXTERNAL),
@@ -97,23 +106,34 @@ class CpuActivity:
         self._looked_s: float | None = None
 
     def begin(self, lease: str, holder: Holder, now_s: float) -> None:
-        self._used_s[lease] = self._trees.cpu_s(holder.pid, now_s)
+        with suppress(SensorError):  # its first look takes its place
+            self._used_s[lease] = self._trees.cpu_s(holder.pid, now_s)
 
     def look(self, holders: Mapping[str, Holder], now_s: float) -> Activity:
-        used_s = {lease: self._trees.cpu_s(holder.pid, now_s) for lease, holder in holders.items()}
+        try:
+            used_s = {lease: self._trees.cpu_s(holder.pid, now_s) for lease, holder in holders.items()}
+        except SensorError as error:
+            self._used_s, self._busy_s, self._looked_s = {}, None, now_s
+            return Activity(use_s=dict.fromkeys(holders), unknown=str(error))
         # A child that nobody waited for takes its seconds with it.
-        use_s = {lease: max(0.0, used_s[lease] - self._used_s.get(lease, used_s[lease])) for lease in holders}
-        self._used_s = used_s
+        before_s, self._used_s = self._used_s, used_s
+        use_s = {
+            lease: max(0.0, used_s[lease] - before_s[lease]) if lease in before_s else None
+            for lease in holders
+        }
         busy_s = self._busy_since_last()
         duration_s, self._looked_s = now_s - (now_s if self._looked_s is None else self._looked_s), now_s
         is_busy = None
         if busy_s is not None and duration_s > 0:
             is_busy = busy_s > _IDLE_CPU_SHARE * self._num_cpus * duration_s
+        known_s = [seconds for seconds in use_s.values() if seconds is not None]
+        is_known = busy_s is not None and len(known_s) == len(use_s)
         return Activity(
             use_s=use_s,
-            external_s=max(0.0, (busy_s or 0.0) - sum(use_s.values())),
+            external_s=max(0.0, busy_s - sum(known_s)) if busy_s is not None and is_known else 0.0,
             is_occupied=is_busy,
             is_active=is_busy,
+            unknown="" if busy_s is not None else _NO_BUSY_TIME,
         )
 
     def _busy_since_last(self) -> float | None:

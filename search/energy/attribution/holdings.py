@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from search.energy.attribution.account import DeviceAccount
 from search.energy.attribution.record import LeaseRecord
 from search.energy.counters.crosscheck import is_plausible
+from search.energy.counters.gauges import USE_BY_PROCESS
 from search.energy.figures import LeaseFigures
 from search.energy.hardware import CpuLabels
 from search.energy.reading import Attribution, End, EnergyReading, EnergySources, Quality
@@ -89,6 +90,8 @@ class Holding:
 def account_reasons(account: DeviceAccount) -> list[str]:
     """What the reader of a device's numbers must know."""
     counter, reasons = account.device.counter, [account.device.reason]
+    if account.watch.unknown:
+        reasons.append(f"{counter.device}: who works on it is not known: {account.watch.unknown}")
     if counter.num_jumps:
         reasons.append(
             f"{counter.device}: {counter.num_jumps} jump(s) of the counter left out "
@@ -101,7 +104,18 @@ def account_reasons(account: DeviceAccount) -> list[str]:
             f"{counter.device}: its energy counter moved {counter.power_ratio:.2f} times what its power "
             "says; power is integrated instead"
         )
+    if account.device.gauges:
+        reasons.extend(_unknown_values(counter.device, account.device.gauges.unknown))
     return reasons
+
+
+def _unknown_values(device: str, unknown: Mapping[str, str]) -> list[str]:
+    """What a device does not show, by the reason; who works on it is told apart."""
+    by_reason: dict[str, list[str]] = {}
+    for what, why in unknown.items():
+        if what != USE_BY_PROCESS:
+            by_reason.setdefault(why, []).append(what)
+    return [f"{device}: no {', '.join(sorted(whats))}: {why}" for why, whats in by_reason.items()]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
+from search.energy.counters.counter import SensorError
 from search.energy.processes import ProcessTable
 from search.energy.reading import End
 
@@ -86,9 +88,10 @@ class Leases:
 
     def _cause(self, lease: Lease, now_s: float) -> End:
         if lease.start_ticks is not None:
-            process = self.processes.find(lease.pid)
-            if process is None or process.start_ticks != lease.start_ticks:
-                return "pid_died"
+            with suppress(SensorError):  # nobody can tell: its heartbeats do
+                process = self.processes.find(lease.pid)
+                if process is None or process.start_ticks != lease.start_ticks:
+                    return "pid_died"
         timeout_s = lease.heartbeat_timeout_s
         is_silent = timeout_s is not None and now_s - self._heard_s[lease.name] > timeout_s
         return "heartbeat_lost" if is_silent else ""

@@ -48,6 +48,7 @@ class Watch:
         self.levels = IdleLevels()
         self.intensities = Intensities(before_w)
         self.has_external = False
+        self.unknown = ""  # why somebody's use was unknown at the latest look
         self.looked_s = now_s
         self._source = source
         self._holders: dict[str, Holder] = {}
@@ -81,6 +82,7 @@ class Watch:
             return
         activity = self._source.look(self._holders, now_s)
         self._use.add(activity, duration_s)
+        self.unknown = activity.unknown
         self.levels.observe(
             moved_mj, duration_s, is_occupied=activity.is_occupied, is_active=activity.is_active
         )

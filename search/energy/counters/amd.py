@@ -5,55 +5,83 @@ Who uses such a GPU is not told in seconds that can be trusted: leases that shar
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import ModuleType
+from functools import partial
 from typing import Any
 
 from search.energy.counters.counter import Counter, SensorError
 from search.energy.counters.crosscheck import CheckedCounter
-from search.energy.counters.gauges import GpuLabels, GpuState
+from search.energy.counters.driver import (
+    COLDEST_C,
+    HOTTEST_C,
+    MAX_GPU_MW,
+    START_S,
+    CallThread,
+    Driver,
+    DriverError,
+    import_driver,
+    sound,
+    sound_text,
+)
+from search.energy.counters.gauges import USE_BY_PROCESS, GpuLabels, GpuState, Known
 from search.energy.counters.gpu_counters import DriverCounter, OpenGpu, PowerIntegral
 
 PREFIX = "AMD-"
 
 _MIB = 2**20
+_MAX_W = MAX_GPU_MW / 1000
+_MOST_TICKS = 2.0**80
+_MISSING = "the module amdsmi is missing, or its library: install ROCm, then the extra jouletune[amd]"
+
+_LIBRARY = CallThread("amdsmi")
 
 
-def start_amdsmi() -> ModuleType:
-    """The module amdsmi, initialised. Each start needs one `amdsmi_shut_down()`.
+def start_amdsmi() -> Driver:
+    """amdsmi, initialised. Each start needs one `stop_amdsmi()`.
 
     Raises:
-        SensorError: No amdsmi here, or no driver under it.
+        SensorError: No amdsmi here, no driver under it, or it does not answer.
     """
+    module = import_driver("amdsmi", _MISSING)
+    smi = Driver(module, "amdsmi", "amdsmi", _explain, _LIBRARY)
     try:
-        smi = importlib.import_module("amdsmi")
-    except (ImportError, OSError, KeyError) as error:  # the last two: the module is there, its library is not
-        raise SensorError(
-            "the module amdsmi is missing, or its library: install ROCm, then the extra jouletune[amd]"
-        ) from error
-    try:
-        smi.amdsmi_init()
-    except smi.AmdSmiException as error:
+        smi.ask("amdsmi_init", limit_s=START_S)
+    except SensorError as error:
         raise SensorError(f"amdsmi does not start: {error}; is the amdgpu driver loaded?") from error
     return smi
 
 
+def stop_amdsmi(smi: Driver) -> None:
+    """Leave amdsmi. One that does not let go is left all the same."""
+    with suppress(SensorError):
+        smi.ask("amdsmi_shut_down")
+
+
+def _explain(function: str, error: Exception) -> DriverError:
+    try:
+        return DriverError(f"amdsmi answers {function} with {error}")
+    except Exception:  # its text is made by the driver too
+        return DriverError(f"amdsmi answers {function} with {type(error).__name__}")
+
+
 def list_amd_gpus() -> list[tuple[str, str]]:
     """UUID, with a prefix that tells it from NVIDIA's, and model of each AMD GPU of this machine.
+
+    The UUID of one that does not tell it is empty, and so is a model.
 
     Raises:
         SensorError: No amdsmi here, or it does not answer.
     """
     smi = start_amdsmi()
     try:
-        handles = smi.amdsmi_get_processor_handles()
-        return [(_uuid(smi, handle), _model(smi, handle)) for handle in handles]
-    except smi.AmdSmiException as error:
+        return [
+            (_known(partial(_uuid, smi, one)), _known(partial(_model, smi, one))) for one in _handles(smi)
+        ]
+    except SensorError as error:
         raise SensorError(f"amdsmi cannot list the GPUs: {error}; see amd-smi list") from error
     finally:
-        smi.amdsmi_shut_down()
+        stop_amdsmi(smi)
 
 
 def open_amd_gpu(uuid: str, clock: Callable[[], float]) -> OpenGpu:
@@ -64,29 +92,30 @@ def open_amd_gpu(uuid: str, clock: Callable[[], float]) -> OpenGpu:
     """
     smi = start_amdsmi()
     try:
-        for handle in smi.amdsmi_get_processor_handles():
-            if _uuid(smi, handle) == uuid:
-                return OpenGpu(_open_counter(smi, uuid, handle, clock), AmdGauges(smi, handle))
+        for handle in _handles(smi):
+            if _known(partial(_uuid, smi, handle)) == uuid:
+                device = smi.of_device(uuid)
+                stop = partial(stop_amdsmi, smi)
+                return OpenGpu(_open_counter(device, uuid, handle, clock, stop), AmdGauges(device, handle))
         raise SensorError(f"{uuid}: no such AMD GPU; amd-smi list shows what there is")
-    except smi.AmdSmiException as error:
-        smi.amdsmi_shut_down()
-        raise SensorError(f"{uuid}: amdsmi answers {error}") from error
     except SensorError:
-        smi.amdsmi_shut_down()
+        stop_amdsmi(smi)
         raise
 
 
-def _open_counter(smi: ModuleType, uuid: str, handle: Any, clock: Callable[[], float]) -> Counter:
+def _open_counter(
+    smi: Driver, uuid: str, handle: Any, clock: Callable[[], float], stop: Callable[[], None]
+) -> Counter:
     def read_power_mw() -> int:
-        return round(1000 * _answered(smi, uuid, lambda: _power_w(smi, handle)))
+        return _answered(uuid, lambda: round(1000 * _power_w(smi, handle)))
 
     def read_energy_mj() -> int:
-        return round(_answered(smi, uuid, lambda: _energy_mj(smi, handle)))
+        return _answered(uuid, lambda: _energy_mj(smi, handle))
 
     try:
-        counter = DriverCounter(uuid, "amdsmi_counter", read_energy_mj, on_close=smi.amdsmi_shut_down)
+        counter = DriverCounter(uuid, "amdsmi_counter", read_energy_mj, clock=clock, on_close=stop)
     except SensorError:
-        return _open_integral(uuid, read_power_mw, clock, on_close=smi.amdsmi_shut_down)
+        return _open_integral(uuid, read_power_mw, clock, on_close=stop)
     with suppress(SensorError):
         integral = _open_integral(uuid, read_power_mw, clock, on_close=lambda: None)
         return CheckedCounter(counter, integral, clock)
@@ -101,70 +130,117 @@ def _open_integral(
     return integral
 
 
-def _answered(smi: ModuleType, uuid: str, read: Callable[[], float]) -> float:
+def _answered(uuid: str, read: Callable[[], int]) -> int:
     try:
         return read()
-    except (smi.AmdSmiException, KeyError, TypeError, ValueError) as error:  # "N/A" where a number should be
-        raise SensorError(f"{uuid}: amdsmi answers {error!r} when asked for energy or power") from error
+    except SensorError as error:
+        raise SensorError(f"{uuid}: {error} when asked for energy or power") from error
 
 
-def _energy_mj(smi: ModuleType, handle: Any) -> int:
-    answer = smi.amdsmi_get_energy_count(handle)
-    ticks = answer["energy_accumulator"] if "energy_accumulator" in answer else answer["power"]  # before 6.1
-    return int(ticks * answer["counter_resolution"]) // 1000  # the resolution is in uJ a tick
+def _energy_mj(smi: Driver, handle: Any) -> int:
+    answer = smi.ask("amdsmi_get_energy_count", handle)
+    ticks = _of(answer, "energy_accumulator", "power")  # the second name is from before 6.1
+    resolution_uj = sound(_of(answer, "counter_resolution"), 0, 1e9)
+    return int(sound(ticks, 0, _MOST_TICKS) * resolution_uj) // 1000
 
 
-def _power_w(smi: ModuleType, handle: Any) -> float:
-    answer = smi.amdsmi_get_power_info(handle)
-    names = ("current_socket_power", "average_socket_power", "socket_power")
-    known = [float(answer[name]) for name in names if isinstance(answer.get(name), int | float)]
-    if not known:
-        raise ValueError("no power")
-    return known[0]
+def _power_w(smi: Driver, handle: Any) -> float:
+    answer = smi.ask("amdsmi_get_power_info", handle)
+    refusal = SensorError(f"amdsmi answers no power: {answer!r}")
+    for name in ("current_socket_power", "average_socket_power", "socket_power"):
+        try:
+            return float(sound(_of(answer, name), 0, _MAX_W))
+        except SensorError as error:  # "N/A" where a number should be
+            refusal = error
+    raise refusal
 
 
-def _uuid(smi: ModuleType, handle: Any) -> str:
-    return f"{PREFIX}{smi.amdsmi_get_gpu_device_uuid(handle)}"
+def _handles(smi: Driver) -> list[Any]:
+    handles = smi.ask("amdsmi_get_processor_handles", limit_s=START_S)
+    if not isinstance(handles, list | tuple):
+        raise SensorError(f"amdsmi answers {handles!r} instead of a list of GPUs")
+    return list(handles)
 
 
-def _model(smi: ModuleType, handle: Any) -> str:
-    return str(smi.amdsmi_get_gpu_asic_info(handle)["market_name"])
+def _of(answer: Any, *names: str) -> Any:
+    """The first of these values that is in the answer.
+
+    Raises:
+        SensorError: None is.
+    """
+    if isinstance(answer, Mapping):
+        for name in names:
+            if name in answer:
+                return answer[name]
+    raise SensorError(f"amdsmi answers {answer!r} without {' or '.join(names)}")
+
+
+def _known(read: Callable[[], str]) -> str:
+    try:
+        return read()
+    except SensorError:
+        return ""
+
+
+def _uuid(smi: Driver, handle: Any) -> str:
+    return f"{PREFIX}{sound_text(smi.ask('amdsmi_get_gpu_device_uuid', handle))}"
+
+
+def _model(smi: Driver, handle: Any) -> str:
+    return sound_text(_of(smi.ask("amdsmi_get_gpu_asic_info", handle), "market_name"))
 
 
 class AmdGauges:
     """The gauges of one GPU through amdsmi."""
 
-    def __init__(self, smi: ModuleType, handle: Any) -> None:
+    def __init__(self, smi: Driver, handle: Any) -> None:
         self._smi, self._handle = smi, handle
-        driver = self._known(lambda: smi.amdsmi_get_gpu_driver_info(handle)["driver_version"])
-        limit_w = self._known(lambda: float(smi.amdsmi_get_power_info(handle)["power_limit"]))
+        self._known = Known()
+        self.unknown: Mapping[str, str] = self._known.unknown
         self.labels = GpuLabels(
-            model=self._known(lambda: _model(smi, handle)) or "",
-            power_limit_w=limit_w,
-            driver_version=driver or "",
+            model=self._known.value("model", lambda: _model(smi, handle)) or "",
+            power_limit_w=self._known.value("power limit", self._limit_w),
+            driver_version=self._known.value("driver version", self._driver) or "",
         )
+        self._known.unknown[USE_BY_PROCESS] = "amdsmi tells no seconds of use that can be trusted"
 
     def state(self) -> GpuState:
-        smi, handle = self._smi, self._handle
-        percent = self._known(lambda: float(smi.amdsmi_get_gpu_activity(handle)["gfx_activity"]))
-        kind, metric = smi.AmdSmiTemperatureType.HOTSPOT, smi.AmdSmiTemperatureMetric.CURRENT
-        return GpuState(
-            power_w=self._known(lambda: _power_w(smi, handle)),
-            utilisation=None if percent is None or percent > 100 else percent / 100,
-            temperature_c=self._known(lambda: float(smi.amdsmi_get_temp_metric(handle, kind, metric))),
-        )
+        state = self._known.value("state", lambda: self._smi.together(self._state, "its state"))
+        return state or GpuState()
 
     def processes_mib(self) -> Mapping[int, float | None] | None:
-        processes = self._known(lambda: self._smi.amdsmi_get_gpu_process_list(self._handle))
-        if processes is None:
-            return None
-        return {int(process["pid"]): process["mem"] / _MIB for process in processes}
+        return self._known.value("process list", self._list_processes)
 
     def use_s(self) -> Mapping[int, float] | None:
         return None
 
-    def _known(self, read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except (self._smi.AmdSmiException, KeyError, TypeError, ValueError):
-            return None
+    def _state(self) -> GpuState:
+        return GpuState(
+            power_w=self._known.value("power", lambda: _power_w(self._smi, self._handle)),
+            utilisation=self._known.value("utilisation", self._rate),
+            temperature_c=self._known.value("temperature", self._temperature_c),
+        )
+
+    def _driver(self) -> str:
+        return sound_text(_of(self._smi.ask("amdsmi_get_gpu_driver_info", self._handle), "driver_version"))
+
+    def _limit_w(self) -> float:
+        limit_w = _of(self._smi.ask("amdsmi_get_power_info", self._handle), "power_limit")
+        return float(sound(limit_w, 0, _MAX_W))
+
+    def _rate(self) -> float:
+        activity = self._smi.ask("amdsmi_get_gpu_activity", self._handle)
+        return float(sound(_of(activity, "gfx_activity"), 0, 100) / 100)
+
+    def _temperature_c(self) -> float:
+        kinds, metrics = map(self._smi.constant, ("AmdSmiTemperatureType", "AmdSmiTemperatureMetric"))
+        kind, metric = getattr(kinds, "HOTSPOT", None), getattr(metrics, "CURRENT", None)
+        answer = self._smi.ask("amdsmi_get_temp_metric", self._handle, kind, metric)
+        return float(sound(answer, COLDEST_C, HOTTEST_C))
+
+    def _list_processes(self) -> Mapping[int, float | None]:
+        held: dict[int, float | None] = {}
+        for process in self._smi.ask("amdsmi_get_gpu_process_list", self._handle) or ():
+            mib = sound(_of(process, "mem"), 0, 2.0**60) / _MIB
+            held[int(sound(_of(process, "pid"), 1, 2**31))] = mib
+        return held

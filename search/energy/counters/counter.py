@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -59,7 +60,10 @@ class Counter(Protocol):
 
 
 class Ticker:
-    """Calls `action` every `interval_s` in a thread of its own, until it is stopped."""
+    """Calls `action` every `interval_s` in a thread of its own, until it is stopped.
+
+    What an action raises is logged, and the next one comes all the same.
+    """
 
     def __init__(self, interval_s: float, action: Callable[[], object]) -> None:
         self._interval_s = interval_s
@@ -70,7 +74,10 @@ class Ticker:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._interval_s):
-            self._action()
+            try:
+                self._action()
+            except Exception:
+                logging.getLogger(__name__).exception("a sample of the energy meter failed")
 
     def stop(self) -> None:
         self._stopped.set()

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from search.energy.counters.counter import SensorError
+from search.energy.counters.driver import (
+    COLDEST_C,
+    HOTTEST_C,
+    MAX_GPU_MW,
+    MAX_MHZ,
+    Driver,
+    DriverError,
+    sound,
+    sound_text,
+)
 from search.energy.counters.utilisation import ProcessUtilisation, nvml_samples, wall_us
 
+T = TypeVar("T")
+
 _MIB = 2**20
+USE_BY_PROCESS = "use by process"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +46,14 @@ class GpuLabels:
 
 
 class Gauges(Protocol):
-    """A GPU as the meter watches it. Nothing here raises: what does not answer is None."""
+    """A GPU as the meter watches it. Nothing here raises: what does not answer is None.
+
+    Attributes:
+        unknown: Why the latest value of something is None, by what it is.
+    """
 
     labels: GpuLabels
+    unknown: Mapping[str, str]
 
     def state(self) -> GpuState: ...
 
@@ -48,51 +66,101 @@ class Gauges(Protocol):
         ...
 
 
+class Known:
+    """Values of which each may be unknown, with the reason."""
+
+    def __init__(self) -> None:
+        self.unknown: dict[str, str] = {}
+
+    def value(self, what: str, read: Callable[[], T]) -> T | None:
+        """What `read` gives; None if it raises a `SensorError`, whose text is kept."""
+        try:
+            value = read()
+        except SensorError as error:
+            self.unknown[what] = str(error)
+            return None
+        self.unknown.pop(what, None)
+        return value
+
+
 class NvmlGauges:
-    """The gauges of one GPU through NVML."""
+    """The gauges of one GPU through NVML.
+
+    Args:
+        nvml: With a thread of this GPU's own.
+    """
 
     def __init__(
-        self, nvml: ModuleType, handle: Any, *, is_mig: bool = False, now_us: Callable[[], int] = wall_us
+        self, nvml: Driver, handle: Any, *, is_mig: bool = False, now_us: Callable[[], int] = wall_us
     ) -> None:
         self._nvml, self._handle = nvml, handle
+        self._known = Known()
+        self.unknown: Mapping[str, str] = self._known.unknown
         self._utilisation = None if is_mig else ProcessUtilisation(nvml_samples(nvml, handle), now_us)
-        limit_mw = self._known(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+        self._lists = [f"nvmlDeviceGetComputeRunningProcesses{version}" for version in ("", "_v3", "_v2")]
+        limit_w = self._watts("power limit", "nvmlDeviceGetEnforcedPowerLimit")
         self.labels = GpuLabels(
-            model=self._known(nvml.nvmlDeviceGetName, handle) or "",
-            power_limit_w=None if limit_mw is None else limit_mw / 1000,
-            driver_version=self._known(nvml.nvmlSystemGetDriverVersion) or "",
+            model=self._known.value("model", lambda: sound_text(nvml.ask("nvmlDeviceGetName", handle))) or "",
+            power_limit_w=limit_w,
+            driver_version=self._known.value(
+                "driver version", lambda: sound_text(nvml.ask("nvmlSystemGetDriverVersion"))
+            )
+            or "",
         )
 
     def state(self) -> GpuState:
-        power_mw = self._known(self._nvml.nvmlDeviceGetPowerUsage, self._handle)
-        rates = self._known(self._nvml.nvmlDeviceGetUtilizationRates, self._handle)
-        temperature_c = self._known(
-            self._nvml.nvmlDeviceGetTemperature, self._handle, self._nvml.NVML_TEMPERATURE_GPU
-        )
+        state = self._known.value("state", lambda: self._nvml.together(self._state, "its state"))
+        return state or GpuState()
+
+    def _state(self) -> GpuState:
         return GpuState(
-            power_w=None if power_mw is None else power_mw / 1000,
-            utilisation=None if rates is None or rates.gpu > 100 else rates.gpu / 100,
-            temperature_c=temperature_c,
-            sm_clock_mhz=self._clock_mhz(self._nvml.NVML_CLOCK_SM),
-            memory_clock_mhz=self._clock_mhz(self._nvml.NVML_CLOCK_MEM),
+            power_w=self._watts("power", "nvmlDeviceGetPowerUsage"),
+            utilisation=self._known.value("utilisation", self._rate),
+            temperature_c=self._known.value("temperature", self._temperature_c),
+            sm_clock_mhz=self._clock_mhz("SM clock", "NVML_CLOCK_SM"),
+            memory_clock_mhz=self._clock_mhz("memory clock", "NVML_CLOCK_MEM"),
         )
 
     def processes_mib(self) -> Mapping[int, float | None] | None:
-        processes = self._known(self._nvml.nvmlDeviceGetComputeRunningProcesses, self._handle)
-        if processes is None:
+        return self._known.value("process list", self._list_processes)
+
+    def use_s(self) -> Mapping[int, float] | None:
+        if self._utilisation is None:
             return None
+        return self._known.value(USE_BY_PROCESS, self._utilisation.read)
+
+    def _watts(self, what: str, function: str) -> float | None:
+        limit = lambda: sound(self._nvml.ask(function, self._handle), 0, MAX_GPU_MW) / 1000  # noqa: E731
+        return self._known.value(what, limit)
+
+    def _rate(self) -> float:
+        rates = self._nvml.ask("nvmlDeviceGetUtilizationRates", self._handle)
+        return float(sound(rates.gpu, 0, 100) / 100)
+
+    def _temperature_c(self) -> float:
+        sensor = self._nvml.constant("NVML_TEMPERATURE_GPU")
+        answer = self._nvml.ask("nvmlDeviceGetTemperature", self._handle, sensor)
+        return float(sound(answer, COLDEST_C, HOTTEST_C))
+
+    def _clock_mhz(self, what: str, kind: str) -> float | None:
+        def read() -> float:
+            answer = self._nvml.ask("nvmlDeviceGetClockInfo", self._handle, self._nvml.constant(kind))
+            return float(sound(answer, 0, MAX_MHZ))
+
+        return self._known.value(what, read)
+
+    def _list_processes(self) -> Mapping[int, float | None]:
+        processes = self._newest_list()
         held = ((int(process.pid), process.usedGpuMemory) for process in processes)
         return {pid: None if used_bytes is None else used_bytes / _MIB for pid, used_bytes in held}
 
-    def use_s(self) -> Mapping[int, float] | None:
-        return self._utilisation.read() if self._utilisation else None
-
-    def _clock_mhz(self, kind: int) -> float | None:
-        mhz: float | None = self._known(self._nvml.nvmlDeviceGetClockInfo, self._handle, kind)
-        return mhz
-
-    def _known(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return call(*arguments)
-        except self._nvml.NVMLError:
-            return None
+    def _newest_list(self) -> Any:
+        """The list by the newest function that the driver has: old ones lack the versions of today."""
+        while len(self._lists) > 1:
+            try:
+                return self._nvml.ask(self._lists[0], self._handle)
+            except DriverError as error:
+                if not error.is_missing:
+                    raise
+                del self._lists[0]
+        return self._nvml.ask(self._lists[0], self._handle)

@@ -10,22 +10,32 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from search.energy.counters.counter import Counter, SensorError, Ticker
+from search.energy.counters.driver import MAX_GPU_MW
 from search.energy.counters.gauges import Gauges
 
 POWER_INTERVAL_S = 0.1
+# What a counter may move at most: a junk value is not to be taken for joules.
+_MAX_W = MAX_GPU_MW / 1000
+_SLACK_MJ = 1_000_000  # a second late, at a kilowatt
 
 
 class DriverCounter:
     """The driver's own energy counter of one GPU (Volta and newer), which moves in steps of 20 to 100 ms.
 
     It counts from the last driver load, so a fall is a reset: the counter goes on from the new
-    value and the fall is kept in `unaccounted_mj`.
+    value and the fall is kept in `unaccounted_mj`. So is a rise that no GPU can draw.
     """
 
     power_ratio: float | None = None
 
     def __init__(
-        self, device: str, source: str, read_raw_mj: Callable[[], int], *, on_close: Callable[[], None]
+        self,
+        device: str,
+        source: str,
+        read_raw_mj: Callable[[], int],
+        *,
+        clock: Callable[[], float],
+        on_close: Callable[[], None],
     ) -> None:
         self.device = device
         self.source = source
@@ -33,15 +43,18 @@ class DriverCounter:
         self.unaccounted_mj = 0
         self.close = on_close
         self._read_raw_mj = read_raw_mj
+        self._clock = clock
         self._raw_mj = self.start_mj = read_raw_mj()
+        self._at_s = clock()
         self._total_mj = 0
         self._lock = threading.Lock()
 
     def read_mj(self) -> int:
         with self._lock:
-            before_mj, self._raw_mj = self._raw_mj, self._read_raw_mj()
-            moved_mj = self._raw_mj - before_mj
-            if moved_mj < 0:
+            raw_mj, at_s = self._read_raw_mj(), self._clock()
+            moved_mj, gap_s = raw_mj - self._raw_mj, at_s - self._at_s
+            self._raw_mj, self._at_s = raw_mj, at_s
+            if not 0 <= moved_mj <= 1000 * _MAX_W * gap_s + _SLACK_MJ:
                 self.num_jumps += 1
                 self.unaccounted_mj += moved_mj
             else:

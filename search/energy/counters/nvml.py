@@ -5,16 +5,24 @@ NVML is probed by calling, never by architecture: what a driver answers is what 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 from search.energy.counters.counter import Counter, SensorError
 from search.energy.counters.crosscheck import CheckedCounter
+from search.energy.counters.driver import (
+    MAX_GPU_MW,
+    START_S,
+    CallThread,
+    Driver,
+    DriverError,
+    import_driver,
+    sound,
+    sound_text,
+)
 from search.energy.counters.gauges import NvmlGauges
 from search.energy.counters.gpu_counters import DriverCounter, OpenGpu, PowerIntegral
 
@@ -27,23 +35,48 @@ _REMEDIES = {
     12: _NO_LIBRARY,  # NVML_ERROR_LIBRARY_NOT_FOUND
     18: "NVML and the kernel's NVIDIA driver differ in version: reboot",  # NVML_ERROR_LIB_RM_VERSION_MISMATCH
 }
+_FUNCTION_NOT_FOUND = 13
+MOST_GPUS = 256  # NVML itself knows 64 of a machine: more is junk, and would be asked for one by one
+
+_LIBRARY = CallThread("NVML")
 
 
-def start_nvml() -> ModuleType:
-    """The module pynvml, initialised. NVML counts its users: each start needs one `nvmlShutdown()`.
+def start_nvml() -> Driver:
+    """NVML, initialised. It counts its users: each start needs one `stop_nvml()`.
 
     Raises:
-        SensorError: No NVML here, or no driver under it.
+        SensorError: No NVML here, no driver under it, or it does not answer.
     """
+    module = import_driver("pynvml", "the module pynvml is missing: pip install nvidia-ml-py")
+    nvml = Driver(module, "NVML", "nvidia-ml-py", _explain, _LIBRARY)
     try:
-        nvml = importlib.import_module("pynvml")
-    except ImportError as error:
-        raise SensorError("the module pynvml is missing: pip install nvidia-ml-py") from error
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        raise SensorError(_REMEDIES.get(error.value, f"NVML does not start: {error}")) from error
+        nvml.ask("nvmlInit", limit_s=START_S)
+    except DriverError as error:
+        raise SensorError(_REMEDIES.get(error.code or 0, f"NVML does not start: {error}")) from error
     return nvml
+
+
+def stop_nvml(nvml: Driver) -> None:
+    """Leave NVML. One that does not let go is left all the same: it ends with this process."""
+    with suppress(SensorError):
+        nvml.ask("nvmlShutdown")
+
+
+def _explain(function: str, error: Exception) -> DriverError:
+    code = getattr(error, "value", None)
+    if code == _FUNCTION_NOT_FOUND or type(error).__name__ == "NVMLLibraryMismatchError":
+        older = "it is older than the Python module nvidia-ml-py"
+        return DriverError(f"the driver's NVML has no {function}: {older}", code, is_missing=True)
+    if not isinstance(code, int):
+        return DriverError(f"NVML's answer to {function} cannot be read: {error!r}")
+    return DriverError(f"NVML answers {_text(error)}", code)
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # it asks the driver for the text, which may have none, or none that is text
+        return f"error {getattr(error, 'value', '')}"
 
 
 def open_gpu(uuid: str, clock: Callable[[], float]) -> OpenGpu:
@@ -54,79 +87,115 @@ def open_gpu(uuid: str, clock: Callable[[], float]) -> OpenGpu:
     """
     nvml = start_nvml()
     try:
-        handle = nvml.nvmlDeviceGetHandleByUUID(uuid.encode())
+        handle = _handle(nvml, uuid)
         if uuid.startswith("MIG-"):
             return _open_mig_parent(nvml, uuid, handle, clock)
-        return OpenGpu(_open_counter(nvml, uuid, handle, clock), NvmlGauges(nvml, handle))
-    except nvml.NVMLError as error:
-        nvml.nvmlShutdown()
-        raise SensorError(f"{uuid}: NVML answers {error}; nvidia-smi -L lists what there is") from error
+        device = nvml.of_device(uuid)
+        counter = _open_counter(nvml, device, uuid, handle, clock)
+        return OpenGpu(counter, NvmlGauges(device, handle))
     except SensorError:
-        nvml.nvmlShutdown()
+        stop_nvml(nvml)
         raise
 
 
-def _open_mig_parent(nvml: ModuleType, uuid: str, handle: Any, clock: Callable[[], float]) -> OpenGpu:
-    parent = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
-    slices = int(nvml.nvmlDeviceGetAttributes_v2(handle).gpuInstanceSliceCount)
-    share = Fraction(slices, int(nvml.nvmlDeviceGetMaxMigDeviceCount(parent)))
-    parent_uuid = str(nvml.nvmlDeviceGetUUID(parent))
-    reason = f"{uuid}: NVML has no counter for a MIG slice; counted as {share} of {parent_uuid} by slices"
-    counter = _open_counter(nvml, parent_uuid, parent, clock)
-    return OpenGpu(counter, NvmlGauges(nvml, parent, is_mig=True), share, reason)
-
-
-def _open_counter(nvml: ModuleType, uuid: str, handle: Any, clock: Callable[[], float]) -> Counter:
+def _handle(nvml: Driver, uuid: str) -> Any:
     try:
-        read_energy_mj = _first_answering(nvml, uuid, handle, _energy_calls(nvml))
+        return nvml.ask("nvmlDeviceGetHandleByUUID", uuid.encode(), limit_s=START_S)
+    except DriverError as error:
+        with suppress(SensorError):
+            if error.is_missing:
+                return _handle_by_index(nvml, uuid)
+        raise SensorError(f"{uuid}: {error}; nvidia-smi -L lists what there is") from error
+
+
+def _handle_by_index(nvml: Driver, uuid: str) -> Any:
+    for index in range(count_gpus(nvml)):
+        with suppress(SensorError):
+            handle = nvml.ask("nvmlDeviceGetHandleByIndex", index, limit_s=START_S)
+            if nvml.ask("nvmlDeviceGetUUID", handle) == uuid:
+                return handle
+    raise SensorError(f"no GPU says that it is {uuid}")
+
+
+def count_gpus(nvml: Driver) -> int:
+    """GPUs of this machine, without MIG slices.
+
+    Raises:
+        SensorError: NVML does not tell.
+    """
+    return int(sound(nvml.ask("nvmlDeviceGetCount", limit_s=START_S), 0, MOST_GPUS))
+
+
+def _open_mig_parent(nvml: Driver, uuid: str, handle: Any, clock: Callable[[], float]) -> OpenGpu:
+    parent = nvml.ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle)
+    parent_uuid = sound_text(nvml.ask("nvmlDeviceGetUUID", parent))
+    most = int(sound(nvml.ask("nvmlDeviceGetMaxMigDeviceCount", parent), 1, 64))
+    attributes = nvml.ask("nvmlDeviceGetAttributes_v2", handle)
+    share = Fraction(int(sound(attributes.gpuInstanceSliceCount, 1, most)), most)
+    reason = f"{uuid}: NVML has no counter for a MIG slice; counted as {share} of {parent_uuid} by slices"
+    device = nvml.of_device(parent_uuid)
+    counter = _open_counter(nvml, device, parent_uuid, parent, clock)
+    return OpenGpu(counter, NvmlGauges(device, parent, is_mig=True), share, reason)
+
+
+def _open_counter(
+    nvml: Driver, device: Driver, uuid: str, handle: Any, clock: Callable[[], float]
+) -> Counter:
+    stop = partial(stop_nvml, nvml)
+    try:
+        read_energy_mj = _first_answering(uuid, handle, _energy_calls(device))
     except SensorError:  # older than Volta, or a driver that hides the counter
-        return _open_integral(nvml, uuid, handle, clock, on_close=nvml.nvmlShutdown)
-    counter = DriverCounter(uuid, "nvml_counter", read_energy_mj, on_close=nvml.nvmlShutdown)
+        return _open_integral(device, uuid, handle, clock, on_close=stop)
+    counter = DriverCounter(uuid, "nvml_counter", read_energy_mj, clock=clock, on_close=stop)
     with suppress(SensorError):  # a driver that hides power leaves nothing to check the counter by
-        integral = _open_integral(nvml, uuid, handle, clock, on_close=lambda: None)
+        integral = _open_integral(device, uuid, handle, clock, on_close=lambda: None)
         return CheckedCounter(counter, integral, clock)
     return counter
 
 
 def _open_integral(
-    nvml: ModuleType,
-    uuid: str,
-    handle: Any,
-    clock: Callable[[], float],
-    *,
-    on_close: Callable[[], None],
+    device: Driver, uuid: str, handle: Any, clock: Callable[[], float], *, on_close: Callable[[], None]
 ) -> PowerIntegral:
-    read_power_mw = _first_answering(nvml, uuid, handle, _power_calls(nvml))
+    read_power_mw = _first_answering(uuid, handle, _power_calls(device))
     source = "nvml_power_integral"
     integral = PowerIntegral(uuid, source, read_power_mw, clock=clock, on_close=on_close)
     integral.start()
     return integral
 
 
-def _energy_calls(nvml: ModuleType) -> Sequence[Callable[[Any], int]]:
-    field = partial(_field_value, nvml, nvml.NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION)
-    return (nvml.nvmlDeviceGetTotalEnergyConsumption, field)
+def _energy_calls(device: Driver) -> Sequence[Callable[[Any], int]]:
+    return (
+        partial(device.ask, "nvmlDeviceGetTotalEnergyConsumption"),
+        partial(_field_value, device, "NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION"),
+    )
 
 
-def _power_calls(nvml: ModuleType) -> Sequence[Callable[[Any], int]]:
+def _power_calls(device: Driver) -> Sequence[Callable[[Any], int]]:
     # Means before instants: at 10 Hz an instant can alias with the training step, a mean cannot.
-    fields = (nvml.NVML_FI_DEV_POWER_AVERAGE, nvml.NVML_FI_DEV_POWER_INSTANT)
-    return (nvml.nvmlDeviceGetPowerUsage, *(partial(_field_value, nvml, field) for field in fields))
+    fields = ("NVML_FI_DEV_POWER_AVERAGE", "NVML_FI_DEV_POWER_INSTANT")
+    calls = (
+        partial(device.ask, "nvmlDeviceGetPowerUsage"),
+        *(partial(_field_value, device, field) for field in fields),
+    )
+    return [partial(_sound_power, call) for call in calls]
 
 
-def _field_value(nvml: ModuleType, field: int, handle: Any) -> int:
-    [answer] = nvml.nvmlDeviceGetFieldValues(handle, [field])
-    if answer.nvmlReturn != nvml.NVML_SUCCESS:
-        raise nvml.NVMLError(answer.nvmlReturn)
-    return int(answer.value.ullVal)  # narrower types fill the low bytes of the zeroed union
+def _sound_power(call: Callable[[Any], int], handle: Any) -> int:
+    return int(sound(call(handle), 0, MAX_GPU_MW))
 
 
-def _first_answering(
-    nvml: ModuleType, uuid: str, handle: Any, calls: Sequence[Callable[[Any], int]]
-) -> Callable[[], int]:
+def _field_value(device: Driver, field: str, handle: Any) -> int:
+    answers = device.ask("nvmlDeviceGetFieldValues", handle, [device.constant(field)])
+    if len(answers) != 1 or answers[0].nvmlReturn:
+        code = answers[0].nvmlReturn if answers else None
+        raise DriverError(f"NVML answers error {code} for {field}", code)
+    return int(answers[0].value.ullVal)  # narrower types fill the low bytes of the zeroed union
+
+
+def _first_answering(uuid: str, handle: Any, calls: Sequence[Callable[[Any], int]]) -> Callable[[], int]:
     refusals = []
     for call in calls:
-        read = partial(_read, nvml, uuid, handle, call)
+        read = partial(_read, uuid, handle, call)
         try:
             read()
         except SensorError as error:
@@ -136,11 +205,11 @@ def _first_answering(
     raise refusals[0]
 
 
-def _read(nvml: ModuleType, uuid: str, handle: Any, call: Callable[[Any], int]) -> int:
+def _read(uuid: str, handle: Any, call: Callable[[Any], int]) -> int:
     try:
         return call(handle)
-    except nvml.NVMLError as error:
+    except SensorError as error:
         raise SensorError(
-            f"{uuid}: NVML answers {error} when asked for energy or power; a virtual GPU must be measured "
+            f"{uuid}: {error} when asked for energy or power; a virtual GPU must be measured "
             "on its host, of a lost one nvidia-smi and dmesg say more"
         ) from error

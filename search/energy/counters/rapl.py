@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.energy.counters.counter import SensorError
+from search.energy.counters.driver import CallThread
 
 POWERCAP = Path("/sys/class/powercap")
 
 # Zones without limits (all of AMD) say no power: above the 500 W of the largest x86 sockets of 2025.
 DEFAULT_MAX_POWER_UW = 600_000_000
+
+_MOST_POWER_UW = 5_000_000_000  # boards "without a limit" state 4,095 W
+_SHORTEST_GAP_S = 0.1  # 65 kJ, the smallest range of real packages, last for 10 s at 4,095 W
 
 _ROOT_ONLY = (
     "{path} is for root only (Linux since 5.10, against the PLATYPUS attack); until reboot: "
@@ -46,9 +50,9 @@ class RaplCounter:
         self._energy_file = zone / "energy_uj"
         self._read_text = read_text
         self._clock = clock
-        self._range_uj = _read_uj(zone / "max_energy_range_uj", read_text)
         self._max_power_uw = _max_power_uw(zone, read_text)
-        self._raw_uj, self._at_s = _read_uj(self._energy_file, read_text), clock()
+        self._range_uj = self._readable_range_uj(zone / "max_energy_range_uj")
+        self._raw_uj, self._at_s = self._readable_uj(), clock()
         self.start_mj = self._raw_uj // 1000
         self._total_uj = 0
         self._unaccounted_uj = 0
@@ -58,6 +62,15 @@ class RaplCounter:
     def unaccounted_mj(self) -> int:
         return self._unaccounted_uj // 1000
 
+    def _readable_range_uj(self, file: Path) -> int:
+        range_uj = _read_uj(file, self._read_text)
+        if range_uj < 1.5 * self._max_power_uw * _SHORTEST_GAP_S + 1e6:
+            watts = self._max_power_uw / 1e6
+            raise SensorError(
+                f"{file} shows {range_uj} uJ: at {watts:g} W it goes round faster than it can be read"
+            )
+        return range_uj
+
     @property
     def longest_gap_s(self) -> float:
         """Seconds in which the zone cannot go round at 1.5 times its full power."""
@@ -65,13 +78,21 @@ class RaplCounter:
 
     def read_mj(self) -> int:
         with self._lock:
-            raw_uj, at_s = _read_uj(self._energy_file, self._read_text), self._clock()
+            raw_uj, at_s = self._readable_uj(), self._clock()
             moved_uj = raw_uj - self._raw_uj
             if moved_uj < 0:
                 moved_uj += self._range_uj
             self._count(moved_uj, at_s - self._at_s)
             self._raw_uj, self._at_s = raw_uj, at_s
             return self._total_uj // 1000
+
+    def _readable_uj(self) -> int:
+        raw_uj = _read_uj(self._energy_file, self._read_text)
+        if raw_uj > self._range_uj:
+            raise SensorError(
+                f"{self._energy_file} shows {raw_uj} uJ, more than its range of {self._range_uj}"
+            )
+        return raw_uj
 
     def _count(self, moved_uj: int, gap_s: float) -> None:
         # 1 J of slack: two reads in quick succession still see a step of the hardware's own update.
@@ -88,10 +109,15 @@ class RaplCounter:
 
 @dataclass(frozen=True)
 class Rapl:
-    """The counters of this node's CPUs: one per package, and one per DRAM zone where there are any."""
+    """The counters of this node's CPUs: one per package, and one per DRAM zone where there are any.
+
+    Attributes:
+        why_no_dram: Why DRAM zones that are there are left out: a sum without one would be too small.
+    """
 
     packages: tuple[RaplCounter, ...]
     dram: tuple[RaplCounter, ...]
+    why_no_dram: str = ""
 
 
 def open_rapl(root: Path, clock: Callable[[], float], read_text: ReadText = Path.read_text) -> Rapl:
@@ -103,19 +129,28 @@ def open_rapl(root: Path, clock: Callable[[], float], read_text: ReadText = Path
     Raises:
         SensorError: No package, or one that cannot be read.
     """
-    names = {zone: _zone_name(zone, read_text) for zone in sorted(root.glob("intel-rapl:*"))}
+    zones = sorted(root.glob("intel-rapl:*"))
+    names = {zone: _zone_name(zone, read_text) for zone in zones if zone.name.count(":") == 1}
+    parts, why_no_dram = {}, ""
+    try:
+        parts = {zone: _zone_name(zone, read_text) for zone in zones if zone not in names}
+    except SensorError as error:  # one of them may be DRAM
+        why_no_dram = str(error)
     dies = [zone for zone, name in names.items() if name.startswith("package-")]
     if not dies:
         raise SensorError(_NO_ZONES.format(root=root))
     packages = _without_mirrors(dies, names, read_text)
-    dram = [
-        RaplCounter(zone, f"{names[package]}/dram", clock, read_text)
-        for package in packages
-        for zone, name in names.items()
-        if name == "dram" and zone.name.startswith(f"{package.name}:")
-    ]
     counters = [RaplCounter(zone, names[zone], clock, read_text) for zone in packages]
-    return Rapl(tuple(counters), tuple(dram))
+    try:
+        dram = [
+            RaplCounter(zone, f"{names[package]}/dram", clock, read_text)
+            for package in packages
+            for zone, name in parts.items()
+            if name == "dram" and zone.name.startswith(f"{package.name}:")
+        ]
+    except SensorError as error:
+        return Rapl(tuple(counters), (), str(error))
+    return Rapl(tuple(counters), tuple(dram), why_no_dram)
 
 
 def _without_mirrors(dies: list[Path], names: dict[Path, str], read_text: ReadText) -> list[Path]:
@@ -144,20 +179,33 @@ def _max_power_uw(zone: Path, read_text: ReadText) -> int:
     for path in (*zone.glob("constraint_*_max_power_uw"), *zone.glob("constraint_*_power_limit_uw")):
         with suppress(SensorError):  # some constraints answer ENODATA; the others still hold
             stated_uw.append(_read_uj(path, read_text))
-    return max(stated_uw, default=0) or DEFAULT_MAX_POWER_UW
+    possible_uw = (uw for uw in stated_uw if uw <= _MOST_POWER_UW)
+    return max(possible_uw, default=0) or DEFAULT_MAX_POWER_UW
 
 
 def _zone_name(zone: Path, read_text: ReadText) -> str:
     try:
         return read_text(zone / "name").strip()
-    except OSError as error:
-        raise SensorError(f"{zone / 'name'} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise SensorError(f"{zone / 'name'} cannot be read: {error}") from error
 
 
 def _read_uj(path: Path, read_text: ReadText) -> int:
     try:
-        return int(read_text(path))
+        value_uj = int(read_text(path))
     except PermissionError as error:
         raise SensorError(_ROOT_ONLY.format(path=path)) from error
     except (OSError, ValueError) as error:
         raise SensorError(f"{path} cannot be read: {error}; was the RAPL module unloaded?") from error
+    if value_uj < 0:
+        raise SensorError(f"{path} shows {value_uj} uJ, which no counter can")
+    return value_uj
+
+
+def patient_reader(calls: CallThread) -> ReadText:
+    """Reads files in the thread of `calls`, so that a kernel that does not answer is a `SensorError`."""
+
+    def read_text(path: Path) -> str:
+        return calls.ask(path.read_text)
+
+    return read_text

@@ -6,14 +6,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from types import ModuleType
 from typing import Any, NamedTuple
+
+from search.energy.counters.driver import Driver, DriverError
 
 ASK_EVERY_S = 5.0  # the ring holds about 10 s
 
 _LONGEST_US = 1_000_000  # the slowest driver samples once a second
 _FIRST_US = 166_667  # the usual driver samples six times a second
 _NUM_GAPS = 100  # one ring of samples
+_NOT_FOUND = 6  # as an NVML_ERROR
 _AHEAD_US = 1_000_000  # a sample from the future is junk, and would hide all that follow it
 
 
@@ -34,20 +36,20 @@ class ProcessUtilisation:
     equal times, each stands for that same time.
     """
 
-    def __init__(
-        self, read_samples: Callable[[int], Sequence[Sample] | None], now_us: Callable[[], int]
-    ) -> None:
+    def __init__(self, read_samples: Callable[[int], Sequence[Sample]], now_us: Callable[[], int]) -> None:
         self._read_samples = read_samples
         self._now_us = now_us
         self._last_us = now_us()  # what was before belongs to nobody here
         self._has_sample = False
         self._gaps_us: deque[int] = deque(maxlen=_NUM_GAPS)
 
-    def read(self) -> dict[int, float] | None:
-        """Seconds of full use, by pid. Empty if the GPU was idle, None if the driver does not tell."""
+    def read(self) -> dict[int, float]:
+        """Seconds of full use, by pid. Empty if the GPU was idle.
+
+        Raises:
+            SensorError: The driver does not tell.
+        """
         samples = self._read_samples(self._last_us)
-        if samples is None:
-            return None
         latest_us = self._now_us() + _AHEAD_US
         sound = sorted(
             sample
@@ -83,17 +85,19 @@ def wall_us() -> int:
     return time.time_ns() // 1000
 
 
-def nvml_samples(nvml: ModuleType, handle: Any) -> Callable[[int], Sequence[Sample] | None]:
-    """A function from a time in microseconds to the samples after it; None where they are not supported.
+def nvml_samples(nvml: Driver, handle: Any) -> Callable[[int], Sequence[Sample]]:
+    """A function from a time in microseconds to the samples after it.
 
-    Under MIG and on some virtual GPUs they are not; an idle GPU answers NOT_FOUND.
+    Under MIG and on some virtual GPUs they are not supported; an idle GPU answers NOT_FOUND.
     """
 
-    def read(after_us: int) -> Sequence[Sample] | None:
+    def read(after_us: int) -> Sequence[Sample]:
         try:
-            answers = nvml.nvmlDeviceGetProcessUtilization(handle, after_us)
-        except nvml.NVMLError as error:
-            return [] if error.value == nvml.NVML_ERROR_NOT_FOUND else None
+            answers = nvml.ask("nvmlDeviceGetProcessUtilization", handle, after_us)
+        except DriverError as error:
+            if error.code != _NOT_FOUND:
+                raise
+            return []
         return [Sample(int(one.pid), int(one.timeStamp), int(one.smUtil)) for one in answers]
 
     return read
