@@ -125,6 +125,7 @@ def _launched(
 
         found = reports()
         _check_reports(found, output)
+        space = _without_unusable_gpus(space, found)
         background = None
         if how.background:
             space, background = paired(space, how.background, session, how.folder.absolute())
@@ -182,7 +183,7 @@ def _examining(space: Space, how: Launch, output: RichConsole) -> Iterator[Calla
         yield lambda: _examined_nodes(order)
         return
     offer_worker_env()
-    with examining(order) as looking:
+    with examining(replace(order, may_use_cpu=True)) as looking:
         yield lambda: [_awaited(looking, output)]
 
 
@@ -219,6 +220,13 @@ def _check_reports(reports: list[Report], output: RichConsole) -> None:
     for note in dict.fromkeys(note for report in reports for note in report.notes):
         if not note.startswith(_KNOWN_FROM_THE_TABLES):
             output.print(f"note: {note}", style="yellow", soft_wrap=True)
+
+
+def _without_unusable_gpus(space: Space, reports: Sequence[Report]) -> Space:
+    """The space with trials on the CPU, if it leaves that open and the look found that no GPU is of use."""
+    if space.resources.gpus_per_trial is None and any(report.why_no_gpu for report in reports):
+        return replace(space, resources=space.resources.model_copy(update={"gpus_per_trial": 0.0}))
+    return space
 
 
 def _auto_precision(space: Space, how: Launch, reports: Sequence[Report]) -> str:

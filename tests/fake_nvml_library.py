@@ -59,7 +59,8 @@ class FakeNvml:
 
     def _write(self) -> None:
         new = self.script.with_suffix(".new")
-        new.write_text("".join(f"{key} {answer}\n" for key, answer in self._answers.items()))
+        text = "".join(f"{key} {answer}\n" for key, answer in self._answers.items())
+        new.write_bytes(text.encode(errors="surrogateescape"))  # bytes that are no text may be among them
         new.replace(self.script)  # whole: a sampling thread reads it at any moment
 
 

@@ -17,6 +17,7 @@ from made_processes import wait_for
 from made_runs import defaults_of, made_space
 from made_weights import TIMM, TIMM_FILE, TORCHVISION, TORCHVISION_FILE
 
+from search.energy import VisibleGpus
 from search.preflight import Order, Problem, Report, WeightRow, order_for
 from search.preflight.checks import disk_findings, memory_findings, sensor_findings
 from search.preflight.examine import examine
@@ -212,6 +213,19 @@ def test_a_gpu_that_torch_does_not_see_is_found(tmp_path: Path, monkeypatch: pyt
     (problem,) = examine(replace(order, points=(), rehearsed=())).problems
     assert problem.what.startswith("gpu: torch ")
     assert problem.what.endswith(("sees no GPU", "was built without CUDA"))
+
+
+def test_trials_that_need_no_gpu_train_on_the_cpu_where_torch_can_use_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("search.preflight.examine.visible_gpus", lambda environ: VisibleGpus(("GPU-a",)))
+    order = replace(ordered(made_space(tmp_path, MODELS), tmp_path), points=())
+    assert [problem.what.split(":")[0] for problem in examine(order).problems] == ["gpu"]
+    report = examine(replace(order, may_use_cpu=True))
+    assert report.problems == ()
+    assert "the trials train on the CPU; for the GPU, install a torch" in report.why_no_gpu
+    assert f"device: {report.why_no_gpu}" in report.notes  # which a search prints
 
 
 def test_an_epoch_of_each_model_finds_what_only_training_can(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def _reports(order: Order, address: str | None, *, has_json: bool) -> list[Repor
     if address is None:
         offer_worker_env()
         output = open_console(has_json=has_json)
-        with examining(order) as looking, output.status("preflight") as status:
+        with examining(replace(order, may_use_cpu=True)) as looking, output.status("preflight") as status:
             return [report_of(looking, tell=status.update)]
     with ray_session(address=address):
         from search.cluster.preflight import examine_nodes

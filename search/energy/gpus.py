@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from search.energy.counters.amd import list_amd_gpus
@@ -17,10 +16,11 @@ _NONE = ([""], ["-1"], ["NoDevFiles"])  # three ways to say none; the last one i
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU by its place in the list; the UUID of one that does not tell it is empty, and so is a model."""
+    """A GPU by its place in the list; `why` says why its UUID or its model is empty."""
 
     uuid: str
     model: str
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,22 +76,24 @@ def list_gpus() -> list[Gpu]:
 
 
 def _gpu(nvml: Driver, index: int) -> Gpu:
-    uuid = model = ""
-    with suppress(SensorError):  # a lost GPU keeps its place: those after it are numbered on
+    uuid = model = why = ""
+    try:  # a lost GPU keeps its place: those after it are numbered on
         handle = nvml.ask("nvmlDeviceGetHandleByIndex", index, limit_s=START_S)
         uuid = sound_text(nvml.ask("nvmlDeviceGetUUID", handle))
         model = sound_text(nvml.ask("nvmlDeviceGetName", handle))
-    return Gpu(uuid, model)
+    except SensorError as error:
+        why = str(error)
+    return Gpu(uuid, model, why)
 
 
 def _all(gpus: Sequence[Gpu]) -> VisibleGpus:
     uuids = tuple(gpu.uuid for gpu in gpus if gpu.uuid)
-    nameless = [str(index) for index, gpu in enumerate(gpus) if not gpu.uuid]
-    return VisibleGpus(uuids, _unnamed(nameless) if nameless else "")
+    nameless = [_unnamed(str(index), gpu) for index, gpu in enumerate(gpus) if not gpu.uuid]
+    return VisibleGpus(uuids, "; ".join(nameless))
 
 
-def _unnamed(indices: Sequence[str]) -> str:
-    return f"gpu: GPU {', '.join(indices)} does not say which one it is; see nvidia-smi and dmesg"
+def _unnamed(entry: str, gpu: Gpu) -> str:
+    return f"gpu: GPU {entry} does not say which one it is ({gpu.why}); see nvidia-smi and dmesg"
 
 
 def _full_uuids(entries: Sequence[str] | None) -> tuple[str, ...]:
@@ -124,7 +126,7 @@ def _named(entries: Sequence[str], gpus: Sequence[Gpu], *, by_pci: bool) -> Visi
             reason = f"gpu: CUDA_VISIBLE_DEVICES names {entry!r}, which is none of the {len(gpus)} GPUs here"
             return VisibleGpus(tuple(uuids), f"{reason}; nvidia-smi -L lists them")
         if not uuid:
-            return VisibleGpus(tuple(uuids), _unnamed([entry]))
+            return VisibleGpus(tuple(uuids), _unnamed(entry, gpus[int(entry)]))
         if uuid not in uuids:
             uuids.append(uuid)
     models = sorted({gpu.model for gpu in gpus if gpu.model})

@@ -31,6 +31,7 @@ class _Found:
     notes: list[str] = field(default_factory=list)
     rows: list[WeightRow] = field(default_factory=list)
     auto_precision: str = ""
+    why_no_gpu: str = ""
     data: DataSummary | None = None
 
     def problem(self, what: str, remedy: str) -> None:
@@ -52,12 +53,12 @@ def examine(order: Order) -> Report:
         bad_files = _look_at_weights(order, trainable, found)
         _tell(order, f"looking at {order.task.data}")
         is_data_good = _look_at_data(order, trainable, found)
-        _look_at_gpus(order, trainable, device, found)
+        device = _look_at_gpus(order, trainable, device, found)
         _choose_precision(order, trainable, device, found)
         _rehearse(order, trainable, found, is_data_good=is_data_good, bad_files=bad_files)
     _look_at_folders(order, found)
     found.take(checks.memory_findings(free_memory_gib(), workers=_workers(order)))
-    _look_at_sensors(order, device, found)
+    _look_at_sensors(order, found)
     if trainable and order.is_trying and not found.problems:
         found.take(tried(order, trainable, device=device))
     return Report(
@@ -65,6 +66,7 @@ def examine(order: Order) -> Report:
         notes=tuple(found.notes),
         weights=tuple(found.rows),
         auto_precision=found.auto_precision,
+        why_no_gpu=found.why_no_gpu,
         data=found.data,
         seconds=time.monotonic() - started_s,
     )
@@ -200,12 +202,18 @@ def _look_at_folders(order: Order, found: _Found) -> None:
     found.take(disk)
 
 
-def _look_at_gpus(order: Order, trainable: Trainable, device: str, found: _Found) -> None:
+def _look_at_gpus(order: Order, trainable: Trainable, device: str, found: _Found) -> str:
+    """See that torch computes on them; gives the device that trials will train on."""
     try:
         found.notes += [f"gpu: {note}" for note in trainable.check_device(device)]
     except Exception as error:  # whatever CUDA raises, its first line says it
-        cure = "install a torch for this driver, or write search.resources.gpus_per_trial: 0"
-        found.problem(f"gpu: {str(error).splitlines()[0]}", cure)
+        what, cure = str(error).splitlines()[0], "install a torch for this driver"
+        if order.gpus is None and order.may_use_cpu:
+            found.why_no_gpu = f"{what}: the trials train on the CPU; for the GPU, {cure}"
+            found.notes.append(f"device: {found.why_no_gpu}")
+            return "cpu"
+        found.problem(f"gpu: {what}", f"{cure}, or write search.resources.gpus_per_trial: 0")
+    return device
 
 
 def _choose_precision(order: Order, trainable: Trainable, device: str, found: _Found) -> None:
@@ -226,8 +234,8 @@ def _device(order: Order) -> str:
     return "cuda" if has_gpu else "cpu"
 
 
-def _look_at_sensors(order: Order, device: str, found: _Found) -> None:
-    meter = meter_for(gpus=float(device != "cpu"), cpus=1.0)
+def _look_at_sensors(order: Order, found: _Found) -> None:
+    meter = meter_for(gpus=float(_device(order) != "cpu"), cpus=1.0)
     meter.read()
     sources = meter.sources
     meter.close()

@@ -71,6 +71,7 @@ class Order:
         rehearsed: Those of them that are started, without training; see `rehearsed_points`.
         space: What to write after --space, for the commands in remedies.
         gpus: As the space says: None takes what there is.
+        may_use_cpu: Where the space does not say and torch can use no GPU, trials may train on the CPU.
         workers: Trials at a time on one node, as far as is known.
         num_trials: Most of them; None is without limit.
         measures: What needs a sensor, such as "search.limits.kwh".
@@ -99,6 +100,7 @@ class Order:
     is_fetching: bool = False
     is_trying: bool = False
     progress: Path | None = None
+    may_use_cpu: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,7 @@ class Report:
     Attributes:
         auto_precision: What the precision "auto" would mean on its CPU, with the reason; empty without a
             choice.
+        why_no_gpu: Why torch can use none of its GPUs, which the trials may do without.
         data: What the data source holds; None where the trainable gives notes, or nothing.
     """
 
@@ -116,6 +119,7 @@ class Report:
     notes: tuple[str, ...] = ()
     weights: tuple[WeightRow, ...] = ()
     auto_precision: str = ""
+    why_no_gpu: str = ""
     data: DataSummary | None = None
     seconds: float = 0.0
 

@@ -155,6 +155,10 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, Proce
     return *count = found, result;
 }
 
+int nvmlDeviceGetComputeRunningProcesses_v2(void *device, unsigned *count, Process *processes) {
+    return nvmlDeviceGetComputeRunningProcesses_v3(device, count, processes);
+}
+
 static int add_sample(Sample *samples, unsigned room, unsigned found, Sample sample) {
     if (samples && found < room) samples[found] = sample;
     return 1;

@@ -87,6 +87,7 @@ class DeviceAccount:
         """Count no longer for a lease; its record stays readable."""
         self.cut(now_s)
         self._open[lease].closed_s = now_s
+        self._open[lease].lost = self.lost
         self._ended[lease] = self._open.pop(lease)
         self.watch.close(lease)
 

@@ -36,8 +36,10 @@ class Holding:
     @property
     def lost(self) -> str:
         """Why the part is unknown now. An ended lease keeps what it had when a sensor fails later."""
-        if self.missing or self.is_ended:
+        if self.missing:
             return self.missing
+        if self.is_ended:
+            return next((record.lost for record in self.records if record.lost), "")
         return next((account.lost for account in self.accounts if account.lost), "")
 
     @property
@@ -56,7 +58,10 @@ class Holding:
     @property
     def of_start(self) -> Holding:
         """The same devices with the accounts of the lease's starts."""
-        starts = [record.start or LeaseRecord(record.share, record.opened_s) for record in self.records]
+        starts = [
+            replace(record.start or LeaseRecord(record.share, record.opened_s), lost=record.lost)
+            for record in self.records
+        ]
         return replace(self, records=starts)
 
     @property

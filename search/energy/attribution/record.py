@@ -31,6 +31,7 @@ class LeaseRecord:
     Attributes:
         share: Reserved share of the device.
         role: Which column of devices.csv the joules are in.
+        lost: Why the device did not answer when the lease ended; empty if it did, or the lease is open.
         covered_s: Time in which the device's counter answered and its increments could be split.
         alone_s: The part of it without another lease or an external process at work.
         device_mj: What the whole device used in that time.
@@ -42,6 +43,7 @@ class LeaseRecord:
     opened_s: float
     role: Role = "trial"
     closed_s: float | None = None
+    lost: str = ""
     active_mj: int = 0
     context_mj: int = 0
     idle_share_mj: int = 0
