@@ -8,7 +8,7 @@ PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 ARGS ?=
 
-.PHONY: setup setup-bench search test test-all check format dashboard spaces bench bench-overhead bench-search bench-attribution bench-losses bench-horizon bench-data bench-forecast lock
+.PHONY: setup setup-bench search test test-all check format dashboard spaces bench bench-overhead bench-scale bench-search bench-attribution bench-losses bench-horizon bench-data bench-forecast lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
 
@@ -42,6 +42,9 @@ bench: bench-overhead  ## every benchmark
 
 bench-overhead: $(READY)  ## what a trial costs beside its training, against stock Ray Tune
 	$(PYTHON) benchmarks/overhead.py $(ARGS)
+
+bench-scale: $(READY)  ## 200, 1,000 and 5,000 trials of nothing: what each costs, and what they leave; ARGS="--where here"
+	$(PYTHON) -m benchmarks.scale $(ARGS)
 
 bench-search: $(READY)  ## epochs that a search needs, against its peers; ARGS="--curves FOLDER"
 	$(PYTHON) -m benchmarks.search_quality $(ARGS)

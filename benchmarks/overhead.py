@@ -20,8 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
@@ -92,6 +93,13 @@ def _ours(num_trials: int) -> float:
 
 
 def _stock(num_trials: int) -> float:
+    started_s = time.perf_counter()
+    search_with_stock(num_trials)
+    return time.perf_counter() - started_s
+
+
+def search_with_stock(num_trials: int, callbacks: Sequence[Any] = ()) -> None:
+    """So many trials with Ray Tune as it comes: OptunaSearch, ASHA, default settings, `callbacks`."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
@@ -100,7 +108,6 @@ def _stock(num_trials: int) -> float:
         for _ in range(3):
             tune.report({"score": -abs(config["lr"] - 0.5)})
 
-    started_s = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         tuner = tune.Tuner(
             nothing,
@@ -112,11 +119,10 @@ def _stock(num_trials: int) -> float:
                 search_alg=OptunaSearch(),
                 scheduler=ASHAScheduler(max_t=3, grace_period=3),
             ),
-            run_config=tune.RunConfig(storage_path=folder),
+            run_config=tune.RunConfig(storage_path=folder, callbacks=list(callbacks) or None),
         )
         results = tuner.fit()
     assert len(results) == num_trials
-    return time.perf_counter() - started_s
 
 
 def _print_first_step(repeats: int) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import statistics
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 
 from search.ledger.history import TrialRecord
 from search.space.parameters import identity
 from trainables.contract import Mode
+
+_Place = tuple[
+    int, float, int
+]  # the rung's negative, the mean with its sign turned, the first trial's number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +79,65 @@ def configurations(
         repeats: The space's. With 1 each trial is a configuration of its own.
     """
     found = [_configuration(group, metric) for group in _groups(trials, repeats)]
-    sign = 1 if mode == "max" else -1
-    return sorted(filter(None, found), key=lambda each: (-each.rung, -sign * each.mean, each.first.number))
+    return sorted(filter(None, found), key=lambda each: _place(each, mode))
 
 
 def ranked(trials: Iterable[TrialRecord], metric: str, mode: Mode, *, repeats: int = 1) -> list[TrialRecord]:
     """The trials that can be compared, those of the best configuration first; see `configurations`."""
     found = configurations(trials, metric, mode, repeats=repeats)
     return [trial for each in found for trial in each.scored]
+
+
+class Ranking:
+    """The configurations of a run as `configurations` gives them, kept up to date trial by trial.
+
+    A change costs a look at the trial and its repeats, however many others there are.
+    """
+
+    def __init__(self, trials: Iterable[TrialRecord], metric: str, mode: Mode, *, repeats: int = 1) -> None:
+        self._metric, self._mode, self._repeats = metric, mode, repeats
+        self._groups: dict[
+            object, dict[str, TrialRecord]
+        ] = {}  # repeats of each point, as they were asked for
+        self._points: dict[str, object] = {}
+        self._places: dict[object, _Place] = {}
+        self._ordered: list[tuple[_Place, Configuration]] = []
+        for trial in trials:
+            self.update(trial)
+
+    def configurations(self) -> list[Configuration]:
+        """Those with a score, best first."""
+        return [each for _, each in self._ordered.copy()]  # the live view asks from a thread of its own
+
+    def best(self) -> TrialRecord | None:
+        """The trial that stands for the best configuration."""
+        return next((each.first for _, each in self._ordered[:1]), None)
+
+    def place_of(self, trial: TrialRecord) -> tuple[float, ...]:
+        """What the trial is ordered by, smaller is better.
+
+        Raises:
+            KeyError: It is in no configuration that has a score.
+        """
+        return *self._places[self._points[trial.trial_id]], trial.number
+
+    def update(self, trial: TrialRecord) -> None:
+        """Take in whatever has changed of a trial, or a new one."""
+        if trial.trial_id not in self._points:
+            self._points[trial.trial_id] = identity(trial.hparams) if self._repeats > 1 else trial.trial_id
+        point = self._points[trial.trial_id]
+        group = self._groups.setdefault(point, {})
+        group[trial.trial_id] = trial
+        if (place := self._places.pop(point, None)) is not None:
+            del self._ordered[bisect_left(self._ordered, place, key=itemgetter(0))]
+        if found := _configuration(list(group.values()), self._metric):
+            self._places[point] = _place(found, self._mode)
+            insort(self._ordered, (self._places[point], found), key=itemgetter(0))
+
+
+def _place(each: Configuration, mode: Mode) -> _Place:
+    sign = 1 if mode == "max" else -1
+    return -each.rung, -sign * each.mean, each.first.number
 
 
 def is_comparable(trial: TrialRecord, metric: str) -> bool:

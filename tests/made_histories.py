@@ -17,6 +17,7 @@ from made_runs import made_space, sampler_for
 
 from search.energy import EnergyReading
 from search.ledger import Ledger
+from search.ranking import Configuration, configurations
 from search.run import Run
 from search.sampling.sampler import OptunaSampler
 from search.trial import EpochRow
@@ -156,6 +157,20 @@ class Searches(RuleBasedStateMachine):
         for trial in self.run.history.trials.values():
             assert list(trial.curve) == list(range(1, trial.epochs + 1))
 
+    @invariant()
+    def what_is_kept_up_to_date_is_what_would_be_found_anew(self) -> None:
+        if not hasattr(self, "run"):
+            return
+        trials, space = list(self.run.history.trials.values()), self.space
+        found = configurations(trials, space.metric, space.mode)
+        assert list(map(ids, self.run.configurations())) == list(map(ids, found))
+        best = self.run.best()
+        assert (best and best.trial_id) == (found[0].first.trial_id if found else None)
+        paused = {trial.trial_id for trial in trials if trial.status == "paused"}
+        hopeless = self.run.rungs.hopeless(num_open=0)
+        assert len(hopeless) == len(set(hopeless))
+        assert set(hopeless) == {name for name in paused if not self.run.rungs.can_go_on(name, num_open=0)}
+
     def known(self) -> tuple[Any, ...]:
         """What a restart must rebuild. Optuna forgets draws that repeated a point."""
         trials = self.run.history.trials
@@ -184,6 +199,12 @@ class Searches(RuleBasedStateMachine):
         assert ("interrupted" in statuses) <= has_given_up
         assert statuses <= {"paused", "finished", "stopped", "diverged", "failed", "interrupted"}
         assert "RUNNING" not in self.sampler.states()
+
+
+def ids(each: Configuration) -> tuple[list[str], list[str], int, tuple[float, ...]]:
+    """A configuration as text and numbers."""
+    scored, trials = ([trial.trial_id for trial in group] for group in (each.scored, each.trials))
+    return scored, trials, each.rung, each.values
 
 
 def row(epoch: int, value: float, energy: EnergyReading) -> EpochRow:

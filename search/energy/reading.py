@@ -19,7 +19,7 @@ KINDS = (*_MEASURED, "estimated")  # the parts of a sum, as fields and columns n
 LONGEST_TICK_S = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EnergyReading:
     """Integer millijoules since the meter was opened; None is unknown, never 0.
 
@@ -99,8 +99,12 @@ class EnergyReading:
         return {f"{part}_mj": part_mj for part, part_mj in self._parts().items() if part_mj is not None}
 
     def _parts(self) -> dict[str, int | None]:
-        names = [part.name for part in fields(self) if part.name.endswith("_mj")]
-        return {name.removesuffix("_mj"): getattr(self, name) for name in names}
+        return {part: getattr(self, name) for part, name in _PARTS}
+
+
+_PARTS = [
+    (each.name.removesuffix("_mj"), each.name) for each in fields(EnergyReading) if each.name.endswith("_mj")
+]
 
 
 def _of_parts(parts: Mapping[str, int | None]) -> EnergyReading:

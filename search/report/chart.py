@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 # Okabe and Ito 2008, "Color Universal Design": told apart by colour-blind readers too.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 GREY = "#808080"  # seen on white and on black
 _BY_RUNG = (SKY, ORANGE, GREEN, VERMILION, PURPLE, BLUE)
 
+_T = TypeVar("_T")
 Style = Literal["line", "points", "steps", "bars"]
 Symbol = Literal["circle", "square", "diamond", "triangle-up", "x", "star"]
 _SYMBOL_BY_RUNG: tuple[Symbol, ...] = ("circle", "square", "diamond", "triangle-up")
@@ -151,3 +152,11 @@ def finite_span(values: Sequence[float | None], margin: float = 0.05) -> tuple[f
     low, high = min(known), max(known)
     room = (high - low or abs(high) or 1.0) * margin
     return low - room, high + room
+
+
+def evenly(all_of_them: Sequence[_T], most: int) -> list[_T]:
+    """At most so many of a sequence, as evenly as can be, the first and the last among them."""
+    last = len(all_of_them) - 1
+    if last < most:
+        return list(all_of_them)
+    return [all_of_them[round(place * last / (most - 1))] for place in range(most)]

@@ -94,8 +94,7 @@ class ConsoleView:
 
     def _ended_line(self, trial: TrialRecord) -> Text:
         space = self._run.space
-        done = sum(other.status != "running" for other in self._run.history.trials.values())
-        line = Text(f"{done:>4}  {trial.trial_id}  ")
+        line = Text(f"{self._run.ended_count:>4}  {trial.trial_id}  ")
         line.append(f"{trial.status:<12}", style=STYLES.get(trial.status, ""))
         line.append(f"{space.metric} {value_text(trial.value(space.metric))}  ")
         line.append(f"epoch {trial.epochs}  {duration(trial.seconds)}  {energy_text(trial.energy.total_mj)}")

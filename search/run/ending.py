@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from search.budget import Limits
 from search.ledger.history import History
 
@@ -10,7 +12,7 @@ _ALIKE = 3  # first trials that fail for one cause before the run gives up
 
 def all_fail_alike(history: History) -> str | None:
     """Said when the first trials all failed for one cause: the others would too."""
-    first = list(history.trials.values())[:_ALIKE]
+    first = list(islice(history.trials.values(), _ALIKE))
     causes = {trial.cause for trial in first if trial.status == "failed"}
     if len(first) < _ALIKE or len(causes) != 1 or any(trial.status != "failed" for trial in first):
         return None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 
-from search.ledger.history import Event, TrialRecord
+from search.ledger.history import Event
 from search.run import Run
 from trainables.checkpoint import previous_of
 
 _GOES_ON = {"running", "interrupted", "paused"}
 _GIB = 2**30
-_PAUSES_PER_LOOK = 8  # looking at every paused trial is quadratic in their number
+_PAUSES_PER_LOOK = 8  # a look gives up several at once, and each is an event of its own
 
 
 GIVEN_UP = "can no longer be promoted"  # message of a paused trial whose checkpoint went
@@ -30,24 +30,34 @@ class Keeper:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._best: str | None = None
-        self._keep_best(*run.history.trials)
-        if self._paused():
+        self._limit_gib = run.space.limits.disk_gib
+        trials = run.history.trials
+        self._paused_bytes = {
+            trial_id: self._size(trial_id) for trial_id, trial in trials.items() if trial.status == "paused"
+        }
+        self._keep_best(*trials)
+        if self._paused_bytes:
             self._look_at_paused()
 
     def on_event(self, event: Event) -> None:
         """After a trial's end or pause, delete what has become useless."""
+        if event["event"] == "trial_resumed":
+            self._paused_bytes.pop(event["trial"], None)
         if event["event"] != "trial_ended":
             return
-        if event["status"] not in _GOES_ON:
-            self._keep_best(event["trial"])
-        elif event["status"] == "paused":
+        if event["status"] == "paused":
+            self._paused_bytes[event["trial"]] = self._size(event["trial"])
             self._look_at_paused()
+        elif event["status"] not in _GOES_ON:
+            self._paused_bytes.pop(event["trial"], None)
+            self._keep_best(event["trial"])
 
     def _look_at_paused(self) -> None:
         # Counted by the rungs, which a restart rebuilds: it looks when an undisturbed run would.
         if sum(self._run.rungs.counts()[:-1]) % _PAUSES_PER_LOOK == 0:
             self._give_up_hopeless()
-        self._hold_disk_limit()
+        if self._limit_gib is not None:
+            self._hold_disk_limit(self._limit_gib * _GIB)
 
     def _keep_best(self, *ended: str) -> None:
         best = self._run.best()
@@ -61,27 +71,26 @@ class Keeper:
         num_open = self._run.num_open()
         if num_open is None:
             return
-        for trial in self._paused():
-            if not self._run.rungs.can_go_on(trial.trial_id, num_open=num_open):
-                self._run.give_up(trial.trial_id, GIVEN_UP)
+        for trial_id in self._run.rungs.hopeless(num_open=num_open):
+            self._run.give_up(trial_id, GIVEN_UP)
 
-    def _hold_disk_limit(self) -> None:
-        limit = self._run.space.limits.disk_gib
-        if limit is None:
+    def _hold_disk_limit(self, limit: float) -> None:
+        going_on = {trial.trial_id for trial in self._run.history.running()} | {self._best}
+        others = going_on - {None} - self._paused_bytes.keys()
+        used = sum(self._paused_bytes.values()) + sum(self._size(each) for each in others if each)
+        if used <= limit:
             return
-        used = sum(map(self._size, self._run.history.trials))
-        for trial in reversed(self._paused()):
-            if used <= limit * _GIB:
+        for trial_id in sorted(self._paused_bytes, key=self._run.place_of, reverse=True):  # the worst first
+            if used <= limit:
                 return
-            used -= self._size(trial.trial_id)
-            self._run.give_up(trial.trial_id, f"its checkpoint went: over {limit:g} GiB of disk")
-
-    def _paused(self) -> list[TrialRecord]:
-        """The paused trials, best first."""
-        return [trial for trial in self._run.ranked() if trial.status == "paused"]
+            used -= self._paused_bytes[trial_id]
+            self._run.give_up(trial_id, f"its checkpoint went: over {self._limit_gib:g} GiB of disk")
 
     def _size(self, trial_id: str) -> int:
-        """Bytes of a trial's checkpoint, a script's own included: 0 where the disk took none."""
+        """Bytes of a trial's checkpoint, a script's own included: 0 where the disk took none, or no limit
+        asks for it."""
+        if self._limit_gib is None:
+            return 0
         folder = self._run.ledger.trial_folder(trial_id)
         checkpoint = folder / "checkpoint.pt"
         files = [checkpoint, previous_of(checkpoint), *(folder / "checkpoint").rglob("*")]

@@ -15,7 +15,7 @@ from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
 from search.ledger.journal_lines import bounded
 from search.ledger.sessions import DeviceRow
-from search.ranking import Configuration, configurations
+from search.ranking import Configuration, Ranking
 from search.run.ending import all_fail_alike, completed_reason
 from search.run.judge import Ending, Judge, Verdict, ending_of
 from search.run.replay import replay
@@ -77,7 +77,9 @@ class Run:
         self._has_promoted_all = False
         self._interrupted_by: str | None = None
         self.has_failed = False
+        self._ranking = self._ranking_of_history()  # `_replay` records what a kill kept from being written
         self._replay()
+        self._ranking = self._ranking_of_history()
         self.auto_precision = self.history.sessions.auto_precision or auto_precision
         self._account.begin(self.history)
         with_load = {"background": background.to_dict()} if background else {}
@@ -100,15 +102,18 @@ class Run:
 
     def configurations(self) -> list[Configuration]:
         """The configurations that have a score, best first: without repeats a trial each."""
-        trials = list(self.history.trials.values())  # the live view asks from a thread of its own
-        return configurations(trials, self.space.metric, self.space.mode, repeats=self.space.repeats)
+        return self._ranking.configurations()
 
     def ranked(self) -> list[TrialRecord]:
         """The trials that have a score, those of the best configuration first."""
         return [trial for each in self.configurations() for trial in each.scored]
 
     def best(self) -> TrialRecord | None:
-        return next(iter(self.ranked()), None)
+        return self._ranking.best()
+
+    def place_of(self, trial_id: str) -> tuple[float, ...]:
+        """What trials that have a score are ordered by, smaller is better."""
+        return self._ranking.place_of(self.history.trials[trial_id])
 
     @property
     def spent(self) -> Spent:
@@ -271,6 +276,10 @@ class Run:
         self._ended_s = self._clock()
         return reason
 
+    def _ranking_of_history(self) -> Ranking:
+        trials, space = self.history.trials.values(), self.space
+        return Ranking(trials, space.metric, space.mode, repeats=space.repeats)
+
     def _task(self, trial_id: str) -> TrialTask:
         trial = self.history.trials[trial_id]
         return task_for(
@@ -308,6 +317,8 @@ class Run:
         elapsed = {"elapsed_s": round(self._clock() - self._started_s, 3)}
         event = self.ledger.append({"event": kind, **trial, **elapsed, **_bounded(content)})
         self.history.apply(event)
+        if trial_id is not None:
+            self._ranking.update(self.history.trials[trial_id])
         for subscriber in self._subscribers:
             subscriber(event)
 

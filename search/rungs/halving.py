@@ -12,7 +12,8 @@ from typing import Literal
 
 from search.rungs.brackets import bracket_of
 from search.rungs.growth import Growth
-from search.rungs.order import Score, best_first, dominates
+from search.rungs.order import Score
+from search.rungs.results import Results
 from search.rungs.settings import Kind, check_settings
 from trainables.contract import Mode
 
@@ -72,9 +73,7 @@ class Rungs:
         self._audit_period = round(1 / audit) if audit else 0
         self._growth = Growth(epsilon) if self._kind == "grow" else None
         self._top_rung = min(1, num_rungs - 1) if self._growth else num_rungs - 1
-        self._scores: list[dict[str, Score]] = [{} for _ in range(num_rungs)]
-        self._uncerts: list[dict[str, float]] = [{} for _ in range(num_rungs)]  # of the last objective
-        self._rankings: list[list[str]] = [[] for _ in range(num_rungs)]
+        self._results = [Results(len(self._signs)) for _ in range(num_rungs)]
         self._paused: dict[str, int] = {}  # the rung at which each waits
         self._withdrawn: set[str] = set()
 
@@ -85,7 +84,7 @@ class Rungs:
 
     def bracket_of(self, trial_number: int) -> int:
         """The bracket of the trial with this number: the same in every run, in Hyperband's proportions."""
-        num_rungs = len(self._scores)
+        num_rungs = len(self._results)
         return bracket_of(trial_number, num_brackets=self._num_brackets, num_rungs=num_rungs, eta=self._eta)
 
     def on_epoch(self, trial_id: str, value: float) -> None:
@@ -111,13 +110,13 @@ class Rungs:
             ValueError: No such rung, another number of objectives, or a rung ended twice.
         """
         self._check_result(trial_id, rung)
-        self._paused.pop(trial_id, None)  # whoever reports is running
+        self._end_pause(trial_id)  # whoever reports is running
         score = self._score(value)
         if score is None:
             return "stop"
         if rung < bracket:
             return "go_on"
-        self._scores[rung][trial_id], self._uncerts[rung][trial_id] = score, uncert
+        self._results[rung].add(trial_id, score, uncert)
         self._grow_if_unstable(rung)
         return self._decision(trial_id, rung)
 
@@ -132,8 +131,9 @@ class Rungs:
                 share: called again each time it pauses, a search ends with a fully trained trial.
         """
         trial_id = self._next_leader()
-        if trial_id is None and is_last_call and self._paused and not self._scores[-1]:
-            trial_id = self._waiting(max(self._paused.values()))[0]
+        if trial_id is None and is_last_call and not self._results[-1]:
+            waiting = (results.first_waiting() for results in reversed(self._results))
+            trial_id = next(filter(None, waiting), None)
         if trial_id is not None:
             self.on_promoted(trial_id)
         return trial_id
@@ -146,12 +146,12 @@ class Rungs:
         """
         if trial_id not in self._paused:
             raise ValueError(f"{trial_id} is not paused, so it cannot be promoted; tell its results first")
-        del self._paused[trial_id]
+        self._end_pause(trial_id)
 
     def withdraw(self, trial_id: str) -> None:
         """Never promote this trial: it failed, diverged or lost its checkpoint. Its results stay."""
         self._withdrawn.add(trial_id)
-        self._paused.pop(trial_id, None)
+        self._end_pause(trial_id)
 
     def readmit(self, trial_id: str) -> None:
         """Take back a withdrawal: the trial is tried again."""
@@ -169,22 +169,30 @@ class Rungs:
         rung = self._paused.get(trial_id)
         if rung is None:
             return False
-        if not self._scores[-1] and self._waiting(rung)[0] == trial_id:
+        results = self._results[rung]
+        if not self._results[-1] and results.first_waiting() == trial_id:
             return True
-        scores, uncerts = self._scores[rung], self._uncerts[rung]
-        num_ahead = sum(
-            dominates(score, scores[trial_id], uncerts[other] + uncerts[trial_id])
-            for other, score in scores.items()
-        )
-        return num_ahead < self._num_passing(self._most_results(rung, num_open))
+        return results.num_ahead(trial_id) < self._num_passing(self._most_results(rung, num_open))
+
+    def hopeless(self, *, num_open: int) -> list[str]:
+        """The paused trials that certainly go on no more; see `can_go_on`.
+
+        The highest rung's come first, each rung's from the worst on.
+        """
+        found: list[str] = []
+        for rung, results in reversed(list(enumerate(self._results))):
+            num_passing = self._num_passing(self._most_results(rung, num_open))
+            kept = None if self._results[-1] else results.first_waiting()
+            found += [trial_id for trial_id in results.hopeless(num_passing) if trial_id != kept]
+        return found
 
     def counts(self) -> list[int]:
         """How many trials have ended each rung, the lowest first."""
-        return [len(scores) for scores in self._scores]
+        return list(map(len, self._results))
 
     def values(self, rung: int) -> Mapping[str, float]:
         """Value of each trial that ended `rung`, in the order they came; the first of several objectives."""
-        return {trial_id: self._signs[0] * score[0] for trial_id, score in self._scores[rung].items()}
+        return {trial_id: self._signs[0] * score[0] for trial_id, score in self._results[rung].scores.items()}
 
     def _score(self, value: Value) -> Score | None:
         numbers = value if isinstance(value, Sequence) else (value,)
@@ -196,65 +204,62 @@ class Rungs:
         return tuple(sign * number for sign, number in zip(self._signs, finite, strict=True))
 
     def _grow_if_unstable(self, rung: int) -> None:
-        is_top = 0 < rung == self._top_rung < len(self._scores) - 1
+        is_top = 0 < rung == self._top_rung < len(self._results) - 1
         if self._growth and is_top:
-            lower, upper = self._scores[rung - 1], self._scores[rung]
+            lower, upper = self._results[rung - 1].scores, self._results[rung].scores
             self._top_rung += self._growth.is_unstable(lower=lower, upper=upper)
 
     def _decision(self, trial_id: str, rung: int) -> Decision:
-        if rung == len(self._scores) - 1 or trial_id in self._withdrawn:
+        if rung == len(self._results) - 1 or trial_id in self._withdrawn:
             return "stop"
         if self._kind == "none":
             return "go_on"
         if self._kind == "stopping":
-            num_passing = max(1, self._num_passing(len(self._scores[rung])))
-            if trial_id in self._ranking(rung)[:num_passing]:
+            num_passing = max(1, self._num_passing(len(self._results[rung])))
+            if self._results[rung].place(trial_id) < num_passing:
                 return "go_on"
         if self._is_audited(rung):
             return "audit"
         if self._kind == "stopping":
             return "stop"
         self._paused[trial_id] = rung
+        self._results[rung].wait(trial_id)
         return "pause"
+
+    def _end_pause(self, trial_id: str) -> None:
+        rung = self._paused.pop(trial_id, None)
+        if rung is not None:
+            self._results[rung].leave(trial_id)
 
     def _is_audited(self, rung: int) -> bool:
         """Whether the latest result of `rung` is one of those that are audited."""
         period = self._audit_period
-        return bool(period) and rung < self._top_rung and len(self._scores[rung]) % period == period // 2
-
-    def _ranking(self, rung: int) -> list[str]:
-        """The trials that ended `rung`, best first."""
-        if len(self._rankings[rung]) != len(self._scores[rung]):  # results are only ever added
-            self._rankings[rung] = best_first(self._scores[rung], self._uncerts[rung])
-        return self._rankings[rung]
+        return bool(period) and rung < self._top_rung and len(self._results[rung]) % period == period // 2
 
     def _num_passing(self, num_results: int) -> int:
         return int(num_results / self._eta)
 
-    def _waiting(self, rung: int) -> list[str]:
-        return [trial_id for trial_id in self._ranking(rung) if self._paused.get(trial_id) == rung]
-
     def _next_leader(self) -> str | None:
-        for rung in reversed(range(self._top_rung)):
-            for trial_id in self._ranking(rung)[: self._num_passing(len(self._scores[rung]))]:
-                if self._paused.get(trial_id) == rung:
-                    return trial_id
+        for results in reversed(self._results[: self._top_rung]):
+            trial_id = results.first_waiting()
+            if trial_id is not None and results.place(trial_id) < self._num_passing(len(results)):
+                return trial_id
         return None
 
     def _most_results(self, last_rung: int, num_open: int) -> int:
         """How many results `last_rung` may come to have: open trials, and the leaders from below."""
-        most = num_leaders = 0
-        for rung, scores in enumerate(self._scores[: last_rung + 1]):
-            num_below = sum(at < rung for at in self._paused.values())
+        most = num_leaders = num_below = 0
+        for results in self._results[: last_rung + 1]:
             # Leaders of the rung just below alone; where trials jump, of any rung below.
             num_leaders = self._num_passing(most) + (num_leaders if self._can_jump else 0)
-            most = len(scores) + num_open + min(num_below, num_leaders)
+            most = len(results) + num_open + min(num_below, num_leaders)
+            num_below += results.num_waiting
         return most
 
     def _check_result(self, trial_id: str, rung: int) -> None:
-        last = len(self._scores) - 1
+        last = len(self._results) - 1
         if not 0 <= rung <= last:
             raise ValueError(f"rung must be from 0 to {last}, got {rung}")
-        ended = [above for above in range(rung, last + 1) if trial_id in self._scores[above]]
+        ended = [above for above in range(rung, last + 1) if trial_id in self._results[above].scores]
         if ended:
             raise ValueError(f"{trial_id} has ended rung {ended[-1]} already, got a result of rung {rung}")

@@ -16,6 +16,7 @@ from search.ledger.history import Origin, Status
 from search.sampling.axes import axis_of, suggested
 from search.sampling.designs import designed
 from search.sampling.feasibility import Feasibility
+from search.sampling.memory import latest_and_best
 from search.sampling.proposal import (
     EarlierTrial,
     FirstPoints,
@@ -35,6 +36,9 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 _FEWEST_ENDED = 3  # a best trial, and something it is better than
 _MOST_DRAWS = 20
 _POPULATION = 10
+_MOST_KNOWN = 500  # ended trials that a model is fitted to: TPE sorts them all at each draw
+_BEST_KEPT = 50  # TPE takes at most 25 for good
+_TOLD_PER_TRIM = 125  # a trim makes the study anew, in 50 ms
 _LEARNS_CONSTRAINTS = {"tpe"}  # cmaes warns of them; gp and nsga2 read them of finished trials only
 _KEEPS_STATE = {"nsga2", "cmaes"}  # generation and covariance lie in the trials they sampled themselves
 STATES: Mapping[Status, TrialState] = {
@@ -77,6 +81,10 @@ class OptunaSampler:
     interrupted, provided the sampler is told the same in the same order. CMA-ES and NSGA-II add
     the number of Optuna's trials to that, which repeated draws raise and `recall` does not.
 
+    A model is fitted to the last 500 trials that ended and to the 50 best before them: TPE gives old ones
+    next to no weight anyway, and what a draw costs would grow with the search. GP and chance are held to the
+    same; NSGA-II and CMA-ES look at their latest generation and keep all.
+
     With joules beside the metric, Optuna takes no values at rungs: of a stopped trial the sampler learns
     that it was stopped. Its metric told as final would lie on the side of the cheap rung.
 
@@ -93,11 +101,9 @@ class OptunaSampler:
         self._feasibility = Feasibility(self._axes)
         self._seen: set[Hashable] = set()
         self._num_earlier = 0
-        self._study = optuna.create_study(
-            directions=["maximize" if mode == "max" else "minimize" for mode in space.modes],
-            sampler=optuna.samplers.RandomSampler(),
-        )
+        self._study = self._empty_study()
         self._open: dict[str, optuna.Trial] = {}
+        self._num_told = 0
         self._last_values: dict[str, Sequence[float]] = {}
 
     def ask(self, trial_id: str) -> Proposal | None:
@@ -143,6 +149,10 @@ class OptunaSampler:
         if state == TrialState.COMPLETE and values is None:
             state = TrialState.FAIL
         self._study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
+        self._num_told += 1
+        is_due = self._num_told > _MOST_KNOWN and self._num_told % _TOLD_PER_TRIM == 0
+        if is_due and kind not in _KEEPS_STATE:
+            self._trim()
 
     def resume(self, trial_id: str, hparams: Mapping[str, Any]) -> None:
         """A second trial of Optuna's at the point: one that was told its end takes no more values."""
@@ -156,6 +166,36 @@ class OptunaSampler:
     def intermediate_values(self) -> list[dict[int, float]]:
         """What Optuna knows of every trial: value by the rung's step, as `Ladder.steps` has them."""
         return [dict(trial.intermediate_values) for trial in self._study.get_trials(deepcopy=False)]
+
+    def _empty_study(self) -> optuna.Study:
+        return optuna.create_study(
+            directions=["maximize" if mode == "max" else "minimize" for mode in self._space.modes],
+            sampler=optuna.samplers.RandomSampler(),
+        )
+
+    def _trim(self) -> None:
+        """Forget what no draw needs. It depends on what was told alone, so a restart forgets the same."""
+        study, states = self._study, (TrialState.COMPLETE, TrialState.PRUNED)
+        kept = latest_and_best(
+            study.get_trials(deepcopy=False, states=states),
+            latest=_MOST_KNOWN,
+            best=_BEST_KEPT,
+            sign=1 if self._space.mode == "max" else -1,
+            front={trial.number for trial in study.best_trials} if len(study.directions) > 1 else None,
+        )
+        self._study = self._empty_study()
+        self._study.add_trials(kept)
+        for trial_id, trial in self._open.items():
+            self._open[trial_id] = self._again(trial)
+
+    def _again(self, trial: optuna.Trial) -> optuna.Trial:
+        """An open trial of a study before, in this one."""
+        known = trial.study.get_trials(deepcopy=False)[trial.number]
+        self._study.enqueue_trial(dict(known.params))
+        again = self._study.ask(dict(known.distributions))
+        for step, value in known.intermediate_values.items():
+            again.report(value, step=step)
+        return again
 
     def _learn(self, trial_id: str, step: int, values: Sequence[float]) -> None:
         if trial_id in self._open and all(map(math.isfinite, values)):

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
-from search.report.chart import GREY, Chart, Scale, Series, rung_colour, rung_symbol
+from search.report.chart import GREY, Chart, Scale, Series, evenly, rung_colour, rung_symbol
 from search.report.page.facts import Facts
 from search.report.page.parts import Part, Section, Text
 from search.report.wording import value_text
 from search.trial import EpochRow
 
+_MOST_POINTS = 2000  # of a chart: more lie on top of each other, and each costs 60 bytes and 50 µs
 _MOST_CURVES = 300  # an SVG of more lines is slow, and nobody can tell them apart
 
 
@@ -75,14 +76,15 @@ def course_section(facts: Facts) -> Section:
 
 def by_epochs(facts: Facts, found: Sequence[Result]) -> Chart:
     """The best over the epochs that all trials together have spent."""
+    shown = evenly(found, _MOST_POINTS)
     points = {
-        rung: [(each.num_epochs, each.value, each.trial_id) for each in found if each.rung == rung]
-        for rung in sorted({each.rung for each in found})
+        rung: [(each.num_epochs, each.value, each.trial_id) for each in shown if each.rung == rung]
+        for rung in sorted({each.rung for each in shown})
     }
-    line = [(each.num_epochs, each.best) for each in found]
+    line = _corners([(each.num_epochs, each.best) for each in found])
     return Chart(
         key="history_epochs",
-        title="Best score over the epochs spent",
+        title="Best score over the epochs spent" + thinned_text(len(shown), len(found), "scores"),
         x=Scale(title="epochs spent by all trials", is_whole=True),
         y=Scale(title=facts.metric_title),
         series=[_best_line(line), *_rung_points(facts, points)],
@@ -96,18 +98,34 @@ def by_trials(facts: Facts) -> Chart:
     keys = [(trial.rung or 0, sign * (trial.value(facts.metric) or 0.0)) for trial in sound]
     best = [sign * value for _, value in itertools.accumulate(keys, max)]
     points: dict[int, list[tuple[int, float, str]]] = {}
-    for trial in sound:
+    shown = evenly(sound, _MOST_POINTS)
+    for trial in shown:
         value = trial.value(facts.metric)
         assert value is not None, "is_comparable"
         points.setdefault(trial.rung or 0, []).append((trial.number + 1, value, trial.trial_id))
-    line = list(zip((trial.number + 1 for trial in sound), best, strict=True))
+    line = _corners(list(zip((trial.number + 1 for trial in sound), best, strict=True)))
     return Chart(
         key="history_trials",
-        title="Score of each trial at its highest rung",
+        title="Score of each trial at its highest rung" + thinned_text(len(shown), len(sound), "trials"),
         x=Scale(title="trials, in the order they were asked for", is_whole=True),
         y=Scale(title=facts.metric_title),
         series=[_best_line(line), *_rung_points(facts, dict(sorted(points.items())))],
     )
+
+
+def thinned_text(num_shown: int, num_all: int, what: str) -> str:
+    """What a title says of a chart that shows a part: nothing where it shows all."""
+    return (
+        ""
+        if num_shown == num_all
+        else f" ({num_shown:,} of {num_all:,} {what}, evenly taken; the line is of all)"
+    )
+
+
+def _corners(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Those at which steps rise or fall, and the two ends: the same line."""
+    ends = {0, len(points) - 1}
+    return [point for place, point in enumerate(points) if place in ends or point[1] != points[place - 1][1]]
 
 
 def learning_curves(facts: Facts) -> Chart:

@@ -1,8 +1,7 @@
 "use strict";
 (function () {
   // Sorting: numbers before words, cells of something unknown last whichever way.
-  function key(row, column) {
-    const text = row.cells[column].dataset.order;
+  function key(text) {
     if (text === undefined) return null;
     const number = Number(text);
     return text !== "" && Number.isFinite(number) ? number : text;
@@ -11,21 +10,71 @@
     if (typeof one === typeof other) return typeof one === "number" ? one - other : one.localeCompare(other);
     return typeof one === "number" ? -1 : 1;
   }
-  function sort(header) {
-    const isAscending = header.getAttribute("aria-sort") !== "ascending";
-    const sign = isAscending ? 1 : -1;
-    const body = header.closest("table").tBodies[0];
-    const rows = Array.from(body.rows, (row, place) => ({ row, place, key: key(row, header.cellIndex) }));
-    rows.sort((a, b) => {
+  function sorted(rows, keyOf, sign) {
+    const known = rows.map((row, place) => ({ row, place, key: keyOf(row) }));
+    known.sort((a, b) => {
       if (a.key === null || b.key === null) return (a.key === null) - (b.key === null) || a.place - b.place;
       return sign * compare(a.key, b.key) || a.place - b.place;
     });
+    return known.map((each) => each.row);
+  }
+  function turned(header) {
+    const isAscending = header.getAttribute("aria-sort") !== "ascending";
     for (const other of header.parentNode.cells) other.removeAttribute("aria-sort");
     header.setAttribute("aria-sort", isAscending ? "ascending" : "descending");
-    body.append(...rows.map((each) => each.row));
+    return isAscending ? 1 : -1;
   }
-  for (const button of document.querySelectorAll("table.sortable th button")) {
-    button.addEventListener("click", () => sort(button.parentNode));
+  function whole(table) {
+    const body = table.tBodies[0];
+    return (column, sign) => {
+      body.append(...sorted(Array.from(body.rows), (row) => key(row.cells[column].dataset.order), sign));
+    };
+  }
+
+  // Long tables: all rows are data, and one page of them is in the document.
+  function cellOf(short) {
+    const [text, order, hint] = Array.isArray(short) ? short : [short, short === "" ? null : short];
+    return { text, order: order === null ? undefined : order, hint };
+  }
+  function element(short) {
+    const { text, order, hint } = cellOf(short);
+    const cell = document.createElement("td");
+    cell.className = typeof order === "number" ? "number" : text.length < 40 ? "short" : "";
+    cell.textContent = text;
+    if (hint) cell.title = hint;
+    return cell;
+  }
+  function paged(table) {
+    const data = JSON.parse(document.getElementById(table.dataset.rows).textContent);
+    const pager = table.parentNode.nextElementSibling;
+    const [earlier, further] = pager.querySelectorAll("button");
+    let rows = data.rows, first = 0;
+    function show(from) {
+      first = from;
+      const shown = rows.slice(first, first + data.page);
+      table.tBodies[0].replaceChildren(...shown.map((row) => {
+        const line = document.createElement("tr");
+        line.append(...row.map(element));
+        return line;
+      }));
+      table.parentNode.scrollTop = 0;
+      pager.querySelector("span").textContent = `rows ${first + 1} to ${first + shown.length} of ${rows.length}`;
+      earlier.disabled = first === 0;
+      further.disabled = first + data.page >= rows.length;
+    }
+    for (const button of [earlier, further]) {
+      button.addEventListener("click", () => show(first + Number(button.dataset.step) * data.page));
+    }
+    return (column, sign) => {
+      rows = sorted(rows, (row) => key(cellOf(row[column]).order), sign);
+      show(0);
+    };
+  }
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const sort = table.dataset.rows ? paged(table) : whole(table);
+    for (const button of table.querySelectorAll("th button")) {
+      button.addEventListener("click", () => sort(button.parentNode.cellIndex, turned(button.parentNode)));
+    }
   }
 
   // Plots: text and grid in the page's colours, and labels that fit a narrow screen.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.ledger.history import TrialRecord
-from search.report.chart import BLUE, GREY, VERMILION, Chart, Label, Scale, Series, bar_chart
+from search.report.chart import BLUE, GREY, VERMILION, Chart, Label, Scale, Series, bar_chart, evenly
 from search.report.page.edges import edge_sentence
 from search.report.page.facts import Facts
 from search.report.page.parts import Part, Section, Text
@@ -15,6 +15,7 @@ from search.report.page.slices import cut, hover_text, is_log_axis, slice_of
 from search.report.wording import value_text
 from search.space.parameters import is_number
 
+_MOST_ANALYSED = 1000  # by the forest of the importance, evenly over the ranks: 5,000 take it half a minute
 _MOST_LINES = 300
 _MOST_TICKS = 6
 _FAINTEST = 0.12  # opacity of the worst trial: seen on white and on black
@@ -43,13 +44,15 @@ def importance(facts: Facts) -> list[Part]:
     """A bar for each parameter, or why there is none."""
     from search.sampling.importance import FEWEST, TooFew, importances
 
-    rung, scored = _compared(facts, fewest=FEWEST)
+    rung, found = _compared(facts, fewest=FEWEST)
+    scored = evenly(found, _MOST_ANALYSED)
     try:
         shares = importances(facts.space, [(trial.hparams, value) for trial, value in scored])
     except TooFew as error:
         return [Text(text=f"Importance of the parameters: not said, for {error}.")]
+    which = f"{len(scored)}" if len(scored) == len(found) else f"{len(scored):,} of {len(found):,}"
     note = (
-        f"Importance by functional ANOVA over the {len(scored)} scores at {facts.rung_name(rung)}: the share "
+        f"Importance by functional ANOVA over the {which} scores at {facts.rung_name(rung)}: the share "
         "of their variance that a parameter explains by itself. With few trials it is rough."
     )
     left_out = [name for name in facts.space.parameters if name not in shares]
@@ -98,7 +101,8 @@ def parallel(facts: Facts) -> Chart:
     ]  # fmt: skip
     return Chart(
         key="parallel",
-        title="Parallel coordinates: one line a trial, the stronger the better its rank",
+        title="Parallel coordinates: one line a trial, the stronger the better its rank"
+        + (f" (the best {len(shown)} of {len(facts.ranked):,})" if len(shown) < len(facts.ranked) else ""),
         x=Scale(
             title="parameter, and the metric at the trial's highest rung",
             ticks=tuple(enumerate(line.title for line in lines)),

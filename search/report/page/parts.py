@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from search.report.chart import Chart
 
@@ -61,19 +62,46 @@ class Cell:
         return isinstance(self.order, float | int)
 
 
+PAGE_ROWS = 200  # of a table that a browser builds at once
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under columns; a click on a column's name sorts by it."""
+    """Rows under columns; a click on a column's name sorts by it.
+
+    A longer table than `PAGE_ROWS` is turned over page by page: its rows are data, of which the script shows
+    some. Without a script the first page is there.
+    """
 
     kind: ClassVar[str] = "table"
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
 
+    @property
+    def has_pages(self) -> bool:
+        return len(self.rows) > PAGE_ROWS
+
+    @property
+    def first_rows(self) -> Sequence[Sequence[Cell]]:
+        """Those of the first page."""
+        return self.rows[:PAGE_ROWS]
+
+    def data(self) -> dict[str, Any]:
+        """What the script turns pages by: each cell as short as can be, a text that sorts as itself alone."""
+        return {"page": PAGE_ROWS, "rows": [[_short(cell) for cell in row] for row in self.rows]}
+
     def is_of_numbers(self, column: int) -> bool:
         """Whether every known cell of a column is a number."""
         known = [row[column] for row in self.rows if row[column].order is not None]
         return bool(known) and all(cell.is_number for cell in known)
+
+
+def _short(cell: Cell) -> str | list[float | str | None]:
+    if not cell.hint and cell.order == (cell.text or None):
+        return cell.text
+    is_plain = not isinstance(cell.order, float) or math.isfinite(cell.order)  # JSON has no NaN
+    return [cell.text, cell.order if is_plain else str(cell.order), *([cell.hint] if cell.hint else [])]
 
 
 @dataclass(frozen=True, kw_only=True)

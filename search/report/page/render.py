@@ -42,6 +42,7 @@ def rendered(
         style=Markup(_text("page.css")),
         scripts=[Markup(script) for script in scripts],
         figure=lambda chart: json_for_script(plotly_figure(chart)),
+        data=lambda table: json_for_script(table.data()),
         data_uri=_data_uri,
     )  # fmt: skip
 

@@ -12,19 +12,22 @@ from search.report.wording import hparams_text, value_text
 from search.space import Choice, Normal, Parameter
 from search.space.parameters import is_number
 
+_MOST_POINTS = 1000  # a slice for each parameter: 20 of 5,000 points would be 8 MB
 _LOG_RATIO = 8  # of the largest to the smallest choice
 
 
 def slice_of(facts: Facts, name: str) -> Chart:
     """The score over one parameter, with the ends of its range."""
     parameter = facts.space.parameters.get(name)
-    trials = [trial for trial in facts.ranked if name in trial.hparams]
+    having = [trial for trial in facts.ranked if name in trial.hparams]
+    trials = having[:_MOST_POINTS]
     values = [trial.hparams[name] for trial in trials]
     places, scale = _slice_scale(name, parameter, values)
     rungs = sorted({trial.rung or 0 for trial in trials})
     return Chart(
         key=chart_key("slice", facts.shown_hparams.index(name) + 1, name),
-        title=f"{cut(name)} and the score",
+        title=f"{cut(name)} and the score"
+        + (f" (the best {len(trials):,} of {len(having):,} trials)" if len(having) > len(trials) else ""),
         x=scale,
         y=Scale(title=facts.metric_title),
         series=[
