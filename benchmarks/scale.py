@@ -179,6 +179,9 @@ class SteadyMeter:
         self._num_read += 1
         return EnergyReading(gpu_mj=100 * self._num_read, cpu_mj=20 * self._num_read)
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 def peak_mib() -> float:
     """The most memory this process has had so far."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -42,13 +43,16 @@ def test_a_table_that_fits_has_no_pages(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_cell_of_a_page_keeps_its_text_its_order_and_its_hint() -> None:
     cells = [
-        Cell(text="<b>", order="<b>"), Cell(text=""), Cell(text="0.5", order=0.5), Cell(text="", hint="no sensor"),
+        Cell(text="<b>", order="<b>"),
+        Cell(text=""),
+        Cell(text="0.5", order=0.5),
+        Cell(text="nan", order=math.nan),
+        Cell(text="", hint="no sensor"),
         Cell(text="failed: x", order="failed", hint="why"),
-    ]  # fmt: skip
-    data = Table(caption="", columns=["a"] * 5, rows=[cells]).data()
-    assert data["rows"] == [
-        ["<b>", "", ["0.5", 0.5], ["", None, "no sensor"], ["failed: x", "failed", "why"]]
     ]
+    [row] = Table(caption="", columns=["a"] * 6, rows=[cells]).data()["rows"]
+    assert row[:4] == ["<b>", "", ["0.5", 0.5], ["nan", "nan"]]
+    assert row[4:] == [["", None, "no sensor"], ["failed: x", "failed", "why"]]
 
 
 def test_thinned_plots_say_of_how_many_they_show_some(
