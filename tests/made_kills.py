@@ -60,6 +60,8 @@ def assert_nothing_is_lost_or_counted_twice(folder: Path) -> None:
     assert table["rank"].tolist() == list(range(1, NUM_TRIALS + 1))
     assert dict(zip(table["trial_id"], table["epochs"], strict=True)) == epochs_by_trial(history)
     assert leftovers(folder) == []
+    assert list(folder.rglob("*.set-aside-*")) == []  # a kill damages no state, and no retry finds one ahead
+    assert list(folder.rglob("checkpoint-previous.pt")) == []
 
 
 def failures(events: Sequence[Mapping[str, Any]]) -> list[str]:

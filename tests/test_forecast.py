@@ -53,7 +53,7 @@ def test_where_nothing_is_stopped_the_forecast_is_exact(tmp_path: Path) -> None:
     all_s = 10 + 6 * one_s - 0.5  # the first start is over when the worker has begun
     assert told.seconds == Span(pytest.approx(0.85 * all_s), all_s, pytest.approx(1.15 * all_s))
     assert told.reason == "all 6 trials done"
-    assert told.disk_gib == 3.0
+    assert told.disk_gib == 3.5  # of six trials, and the one before of the one that trains
     assert told.kwh is None
 
 
@@ -463,7 +463,7 @@ def test_words_of_a_forecast_and_of_what_came_true(tmp_path: Path) -> None:
         first_s=6.0,
     )
     assert forecast_text(told) == (
-        "6 trials, 54 epochs, 1:00 (51 s to 1:09), 0.054 kWh (0.046 to 0.062), at most 3 GiB of checkpoints"
+        "6 trials, 54 epochs, 1:00 (51 s to 1:09), 0.054 kWh (0.046 to 0.062), at most 3.5 GiB of checkpoints"
     )
     assert outcome_text(told, epochs=54, spent=Spent(hours=0.02, energy_j=180_000.0)) == (
         "took 1:12 (forecast 1:00, 51 s to 1:09), 54 epochs (54), 0.05 kWh (0.054, 0.046 to 0.062)"

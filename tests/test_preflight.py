@@ -284,15 +284,17 @@ def rows(size_mib: float) -> list[WeightRow]:
 
 
 def test_a_disk_must_hold_the_running_trials_and_should_hold_the_paused() -> None:
-    # 1,024 MiB of weights are checkpoints of 3 GiB: 9 for two trials at a time, 60 for twenty.
+    # 1,024 MiB of weights are checkpoints of 3 GiB: two each for two trials at a time are 12, 60 for twenty.
     about = {"folder": "/r", "workers": 2, "num_trials": 20, "limit_gib": None}
-    (problem,), _ = disk_findings(8.9, rows(1024), **about)
-    assert problem.what == ("disk: /r has 8.9 GiB free, the checkpoints of 2 trials at a time take about 9.0")
-    none, (note,) = disk_findings(9.0, rows(1024), **about)
+    (problem,), _ = disk_findings(11.9, rows(1024), **about)
+    assert problem.what == (
+        "disk: /r has 11.9 GiB free, the checkpoints of 2 trials at a time take about 12.0"
+    )
+    none, (note,) = disk_findings(12.0, rows(1024), **about)
     assert none == []
     assert note.endswith("paused trials may keep 60 GiB of checkpoints; set search.limits.disk_gib")
     assert disk_findings(60.0, rows(1024), **about) == ([], [])
-    assert disk_findings(9.0, rows(1024), **{**about, "limit_gib": 9.0}) == ([], [])
+    assert disk_findings(12.0, rows(1024), **{**about, "limit_gib": 9.0}) == ([], [])
 
 
 def test_memory_must_hold_one_worker_and_should_hold_all() -> None:

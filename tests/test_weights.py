@@ -12,6 +12,7 @@ import pytest
 import torch
 from made_weights import TIMM, TORCHVISION
 
+from trainables.checkpoint import save_checkpoint
 from trainables.contract import WeightFile, WeightsError
 from trainables.engine.classifiers.models import build_classifier
 from trainables.engine.classifiers.resnet20 import ResNet20
@@ -96,6 +97,23 @@ def test_a_file_of_another_model_is_refused(tmp_path, name, caplog):
     with pytest.raises(WeightsError, match=r"other.pt cannot be read as weights of .*: it holds 0 of"):
         build_classifier(name, num_classes=2, in_channels=3, resolution=32, weights=weights)
     assert not caplog.records  # timm would name each of its keys
+
+
+def test_a_state_that_this_program_saved_gives_its_weights_only_if_it_is_whole(tmp_path):
+    source, path = made_weights.timm_model(), tmp_path / "final.pt"
+    save_checkpoint(path, {"epochs_done": 3, "model": source.state_dict()}, {"trial": "trial-0000"})
+    about = {"num_classes": 2, "in_channels": 3, "resolution": 32, "weights": f"file:{path}"}
+    built = build_classifier(TIMM, **about)
+    assert torch.equal(next(built.model.parameters()), next(source.parameters()))
+    assert damage(path) is None
+    content = bytearray(path.read_bytes())
+    for at in (500, len(content) // 2, len(content) - 100):
+        changed = bytearray(content)
+        changed[at] ^= 1
+        path.write_bytes(changed)
+        assert damage(path) == f"{path} is damaged (its content does not match its SHA-256)"
+        with pytest.raises(WeightsError, match="does not match its SHA-256"):
+            build_classifier(TIMM, **about)
 
 
 def test_a_file_that_is_no_weights_is_refused(tmp_path):

@@ -127,6 +127,18 @@ def read_identity(path: Path) -> dict[str, Any]:
         return _proven(file, path)
 
 
+def check_seal(path: Path) -> None:
+    """See that a file which bears a digest is whole. One of another program bears none, and is let pass.
+
+    Raises:
+        UnreadableCheckpoint: It is damaged.
+    """
+    with _opened(path) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _DIGEST_BYTES))
+        if _is_hexadecimal(file.read()):
+            _proven(file, path)
+
+
 def previous_of(path: Path) -> Path:
     """Where the checkpoint before the one at `path` lies, while its training runs."""
     return path.with_stem(f"{path.stem}-previous")

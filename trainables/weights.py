@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from trainables.checkpoint import UnreadableCheckpoint, check_seal
 from trainables.contract import WeightFile, WeightsError
 
 FETCH_COMMAND = "python scripts/preflight.py --space SPACE --download"
@@ -80,14 +81,19 @@ def fetch(file: WeightFile) -> Path:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a file of weights that was cut short, or None.
+    """What is wrong with a file of weights that was cut short or changed, or None.
 
-    Formats that say their own length are checked by it, others by the hash in their name, if any.
+    Formats that say their own length are checked by it, states that this program saved by their SHA-256,
+    others by the hash in their name, if any.
     """
     if not path.stat().st_size:
         return "it is empty"
     if path.suffix == ".safetensors":
         return _safetensors_damage(path)
+    try:
+        check_seal(path)
+    except UnreadableCheckpoint as error:
+        return str(error)
     if zipfile.is_zipfile(path):  # its list of members lies at the end
         return None
     wanted = _HASH_IN_NAME.search(path.name)

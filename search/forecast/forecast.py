@@ -137,12 +137,14 @@ def _by_rung(counts: Sequence[Sequence[int]]) -> tuple[Span, ...]:
 
 
 def _disk_gib(space: Space, costs: Costs | None, searches: Sequence[Simulated]) -> float | None:
-    """At most a checkpoint of every trial, unless a limit lets fewer be kept."""
+    """At most a checkpoint of every trial and a second one of those that train, unless a limit lets fewer be
+    kept."""
     points = costs.points if costs else ()
     sizes_mib = [point.checkpoint_mib for point in points if point.checkpoint_mib is not None]
     if not sizes_mib:
         return None
-    most = max(sizes_mib) * max(search.num_trials for search in searches) / 1024
+    num_kept = max(search.num_trials for search in searches) + (space.resources.workers or 1)
+    most = max(sizes_mib) * num_kept / 1024
     return most if space.limits.disk_gib is None else min(most, space.limits.disk_gib)
 
 

@@ -8,6 +8,7 @@ from search.preflight.order import Problem, WeightRow
 
 _WORKER_GIB = 0.8  # its own: 0.73 with torch and timm after an epoch of a ResNet-20, and Ray's
 _LEAST_CHECKPOINT_MIB = 20.0
+_STATES_PER_TRAINING = 2  # the newest, and the one before it or the one that is being written
 _STATE_PER_WEIGHT = 3  # weights, momentum, and an average or a second moment
 _LEAST_DISK_GIB = 0.5
 _UNLIMITED_TRIALS = 50
@@ -28,7 +29,7 @@ def disk_findings(
     """
     weights_mib = max((row.size_mib or 0.0 for row in rows), default=0.0)
     each_gib = max(_STATE_PER_WEIGHT * weights_mib, _LEAST_CHECKPOINT_MIB) / 1024
-    least_gib = max(_LEAST_DISK_GIB, each_gib * (workers + 1))
+    least_gib = max(_LEAST_DISK_GIB, each_gib * _STATES_PER_TRAINING * workers)
     if free_gib < least_gib:
         what = f"disk: {folder} has {free_gib:.1f} GiB free, the checkpoints of {workers} trials at a time "
         return [Problem(what=f"{what}take about {least_gib:.1f}", remedy="make room, or give --results")], []

@@ -12,6 +12,7 @@ import torch
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
+from trainables.checkpoint import check_seal
 from trainables.contract import WeightsError
 
 _TIMM = logging.getLogger("timm.models._builder")
@@ -31,6 +32,7 @@ def fitting(path: Path, model: str) -> Iterator[None]:
     level = _TIMM.level
     _TIMM.setLevel(logging.ERROR)
     try:
+        check_seal(path)
         yield
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:300]
