@@ -42,8 +42,12 @@ STATE = 'return {"epochs_done": self.epochs_done}'
 LOADS = 'self.epochs_done = state["epochs_done"]'
 
 
-def run(folder: Path, old: str = "", new: str = "") -> None:
-    """Two rungs of a trainable in which `old` is replaced, the second from a checkpoint."""
+def run(folder: Path, old: str = "", new: str = "", *, final: Path | None = None) -> None:
+    """Two rungs of a trainable in which `old` is replaced, the second from a checkpoint.
+
+    Args:
+        final: Where a full training ends, with its test.
+    """
     assert old in GOOD
     (folder / "promises_here.py").write_text(GOOD.replace(old, new) if old else GOOD)
     trainable = load_trainable(str(folder / "promises_here.py"))
@@ -57,6 +61,7 @@ def run(folder: Path, old: str = "", new: str = "") -> None:
             env,
             SteadyMeter(),
             checkpointing=Checkpointing(path=folder / "checkpoint.pt"),
+            final=final,
         )
         next(rows)
     assert [row.epoch for row in rows] == [2]
@@ -66,13 +71,26 @@ def test_a_trainable_that_keeps_all_is_trained_and_resumed(tmp_path: Path) -> No
     run(tmp_path)
 
 
+@pytest.mark.parametrize("method", ["    def test(self): return {}\n", "    def notes(self): return {}\n"])
+def test_a_search_needs_neither_a_test_nor_notes(tmp_path: Path, method: str) -> None:
+    run(tmp_path, method)
+
+
+def test_full_training_without_a_test_is_refused_before_its_first_epoch(tmp_path: Path) -> None:
+    with pytest.raises(
+        BadResult, match=r"promises_here.Training has no test\(\).* write has_test=False in TRAINABLE"
+    ):
+        run(tmp_path, "    def test(self): return {}\n", final=tmp_path / "final.pt")
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
 @pytest.mark.parametrize("state", ["torch.ones(2)", "[1, (2.0, None)]", "{'a': {3: b'x'}}", "torch.float32"])
 def test_what_a_checkpoint_can_hold_is_a_state(tmp_path: Path, state: str) -> None:
     run(tmp_path, STATE, STATE.replace("}", f", 'more': {state}}}"))
 
 
 NOT_A_TRAINING = (
-    "start must give a training with run_epoch(), test(), notes(), state_dict(), load_state_dict(), "
+    "start must give a training with run_epoch(), state_dict(), load_state_dict(), "
     "epochs_done, a whole number, got None"
 )
 CURE = "give tensors (torch.from_numpy), numbers, text, dicts and lists (x.tolist())"
@@ -83,9 +101,9 @@ CURE = "give tensors (torch.from_numpy), numbers, text, dicts and lists (x.tolis
     [
         ("return Training()", "Training()", NOT_A_TRAINING, "def start"),
         (
-            "    def notes(self): return {}\n",
+            "    def state_dict(self): " + STATE + "\n",
             "",
-            "start must give a training with notes(), got promises_here.Training",
+            "start must give a training with state_dict(), got promises_here.Training",
             "def start",
         ),
         (

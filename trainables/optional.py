@@ -18,6 +18,12 @@ def why_done(training: Training) -> str:
     return reason
 
 
+def notes_of(training: Training) -> Mapping[str, str]:
+    """Its automatic choices with their reasons; a training without a method `notes()` makes none."""
+    notes: Mapping[str, str] = getattr(training, "notes", dict)()
+    return notes
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """Plain data that becomes a CSV file. None is an empty cell: unknown, or not defined there."""

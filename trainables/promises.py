@@ -9,7 +9,7 @@ from typing import Any
 
 from trainables.contract import BadResult, Budget, Training
 
-_METHODS = ("run_epoch", "test", "notes", "state_dict", "load_state_dict")
+_METHODS = ("run_epoch", "state_dict", "load_state_dict")
 
 
 def check_training(training: object, start: Callable[..., object]) -> None:
@@ -29,6 +29,19 @@ def check_training(training: object, start: Callable[..., object]) -> None:
     if epochs_done != 0:
         raise BadResult(
             f"a new training must have epochs_done 0, got {epochs_done}{place_of(type(training))}"
+        )
+
+
+def check_test(training: object, start: Callable[..., object]) -> None:
+    """See that a training can be evaluated on a test set, before it is trained in full.
+
+    Raises:
+        BadResult: It cannot.
+    """
+    if not callable(getattr(training, "test", None)):
+        raise BadResult(
+            f"{_kind(training)} has no test(), which full training ends with: give it one, or write "
+            f"has_test=False in TRAINABLE{place_of(start)}"
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from search.trial.overfit import overfitted
 from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.contract import Budget, Env, Precision, Trainable, Training
-from trainables.promises import check_state, check_training, restore, trained_epoch
+from trainables.promises import check_state, check_test, check_training, restore, trained_epoch
 
 NUM_EXAMPLES = 64
 _CLOCK_READINGS = {"train_s", "eval_s"}
@@ -84,6 +84,7 @@ class SmokeTest:
         if not self._trainable.has_test:
             raise _NotApplicable("it has no test set")
         training = self._started()
+        check_test(training, self._trainable.start)
         self._half(training, self._budget)
         return self._finite(training.test(), self._trainable.metric.replace("val_", "test_", 1))
 

@@ -24,7 +24,8 @@ from search.trial.saving import (
 from search.trial.stretch import Stretch
 from trainables.checkpoint import load_torch
 from trainables.contract import BadResult, Env, Mode, Trainable, Training
-from trainables.promises import place_of, plain_numbers
+from trainables.optional import notes_of
+from trainables.promises import check_test, place_of, plain_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +114,8 @@ def run_trial(
             if climb.is_start_due:
                 with stretch.starting():
                     climb.start()
+            if finals and trainable.has_test:
+                check_test(climb.training, trainable.start)
             with stretch.in_epoch():
                 metrics = climb.run_epoch()
             num_jumped = climb.end_rung(is_scored=metric in metrics)
@@ -121,7 +124,7 @@ def run_trial(
             should_test = finals and climb.is_done and trainable.has_test
             with stretch.in_epoch():
                 test = plain_numbers(climb.training.test(), climb.training.test) if should_test else None
-            notes = {name: note for name, note in climb.training.notes().items() if told.get(name) != note}
+            notes = {name: note for name, note in notes_of(climb.training).items() if told.get(name) != note}
             told |= notes
             notes |= reading_notes
             if finals and test is not None:
