@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from search.energy import describe_devices
+from search.secrets import without_secrets
 
 _PACKAGES = (
     "jouletune",
@@ -27,9 +28,10 @@ _PACKAGES = (
 
 
 def describe_environment(command: Sequence[str]) -> dict[str, Any]:
-    """Versions, machine, devices, commit and command. None where something cannot be known."""
+    """Versions, machine, devices, commit and command, its secrets left out. None where something cannot be
+    known."""
     return {
-        "command": list(command),
+        "command": without_secrets(command),
         "folder": str(Path.cwd()),
         **versions(),
         "platform": platform.platform(),

@@ -207,10 +207,12 @@ def _show(row: EpochRow, output: RichConsole) -> None:
 def _write_config(task: TrialTask) -> None:
     """What the training can be repeated with, beside what it left."""
     from search.environment import versions
+    from search.secrets import without_secrets
     from search.trial.config import config_text
     from trainables.atomic_write import replacing
 
     with replacing(task.folder / "config.yaml") as scratch:
         scratch.write_text(
-            config_text(task, versions(), command=f"python {shlex.join(sys.argv)}"), encoding="utf-8"
+            config_text(task, versions(), command=f"python {shlex.join(without_secrets(sys.argv))}"),
+            encoding="utf-8",
         )

@@ -10,6 +10,7 @@ from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.train._internal.storage import StorageContext
 from ray.tune.error import TuneError
+from ray.tune.execution import class_cache
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
@@ -19,10 +20,17 @@ from ray.tune.search import SearchAlgorithm
 
 from search.cluster.worker import TrialWorker
 from search.run import Run
+from search.secrets import looks_secret
 from search.trial.failure import classify
 from search.trial.task import TrialTask
 
 _WORKER_NAME = "jouletune_trial"
+
+# Stock Tune puts AWS_* into each worker's runtime environment, which Ray writes into its logs. Workers of
+# this machine inherit what the search has; those of a cluster what their node's Ray was started with.
+class_cache.ENV_VARS_TO_PROPAGATE = {
+    name for name in class_cache.ENV_VARS_TO_PROPAGATE if not looks_secret(name)
+}
 
 
 class TaskSource(SearchAlgorithm):

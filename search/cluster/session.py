@@ -8,11 +8,11 @@ import secrets
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.cluster.session_folder import NoSessionFolder, SessionFolder, session_folder
+from search.cluster.session_folder import NoSessionFolder, SessionFolder, closed, session_folder
 
 _ROOT = Path(__file__).parents[2]
 
@@ -25,6 +25,12 @@ _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 _DRIVER_ENV = {
     "RAY_worker_niceness": "0",  # Ray's 15 starves a trial beside anything else on the machine
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in the trial's log and the table
+}
+# The exporters of scaling and dashboard fail on a port that is none, which Ray only notes in its own log.
+_NO_METRICS = {
+    "AUTOSCALER_METRIC_PORT": "-1",
+    "DASHBOARD_METRIC_PORT": "-1",
+    "RAY_enable_metrics_collection": "0",
 }
 _FORWARDED = (
     "HF_HOME",
@@ -72,10 +78,9 @@ class Session:
 def ray_session(*, address: str | None = None, dashboard: bool = False) -> Iterator[Session]:
     """Start Ray on this machine, or join the cluster at `address`, and leave it in the end.
 
-    A local session has a random token of its own, so that nobody else can use it. Its ports listen on
-    all interfaces all the same: Ray 2.60 has no setting for that, and takes 127.0.0.1 for the node's
-    outer address. The metrics endpoint asks for no token. Its files lie in a folder that nobody else can read
-    and that is gone with it.
+    A local session has a random token of its own, so that nobody else can use it, and listens on loopback
+    alone. Its metrics endpoints, which ask for no token, are there only beside the dashboard. Its files lie
+    in a folder that nobody else can read and that is gone with it.
 
     Raises:
         SessionError: No cluster answers at `address`, or Ray did not start.
@@ -92,7 +97,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
 
     if ray.is_initialized():
         raise SessionError(_TAKEN)
-    with _placed(address, has_dashboard=dashboard) as folder:
+    with _placed(address, has_dashboard=dashboard) as folder, _private(address, has_metrics=dashboard):
         try:
             context = ray.init(
                 address=address or "local",
@@ -106,18 +111,44 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
         except Exception as error:  # of no class of its own where the node is not up in 30 s
             where = f"no Ray cluster joined at {address}" if address else "Ray did not start"
             raise SessionError(f"{where}: {str(error).splitlines()[0]}") from error
-        try:
-            resources = ray.cluster_resources()
-            has_url = dashboard and context.dashboard_url
-            yield Session(
-                num_cpus=int(resources.get("CPU", 1)),
-                num_gpus=int(resources.get("GPU", 0)),
-                dashboard_url=f"http://{context.dashboard_url}" if has_url else None,
-                token=token,
-                note=folder.note if folder else "",
-            )
-        finally:
-            ray.shutdown()
+        is_shared = dashboard and not address
+        with closed(Path(context.address_info["session_dir"])) if is_shared else nullcontext():
+            try:
+                resources = ray.cluster_resources()
+                has_url = dashboard and context.dashboard_url
+                yield Session(
+                    num_cpus=int(resources.get("CPU", 1)),
+                    num_gpus=int(resources.get("GPU", 0)),
+                    dashboard_url=f"http://{context.dashboard_url}" if has_url else None,
+                    token=token,
+                    note=folder.note if folder else "",
+                )
+            finally:
+                ray.shutdown()
+
+
+@contextmanager
+def _private(address: str | None, *, has_metrics: bool) -> Iterator[None]:
+    """Have a session of our own listen on loopback alone, and export no metrics unless they are asked for.
+
+    Given 127.0.0.1, Ray takes the node's outer address and listens on all interfaces, except where it
+    believes that the platform forms no clusters: then all its processes keep to loopback.
+    """
+    if address:
+        yield
+        return
+    from ray._private import ray_constants
+
+    before = {name: os.environ.get(name) for name in _NO_METRICS}
+    forms_clusters, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    os.environ.update({} if has_metrics else _NO_METRICS)
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = forms_clusters
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
 
 
 @contextmanager

@@ -47,14 +47,16 @@ def session_folder(
 
     It lies in RAY_TMPDIR if that is set, or else in TMPDIR, or in another usual place where TMPDIR is too
     long for sockets or takes none. What killed sessions of this user left beside it is removed. With a
-    dashboard it is Ray's own shared folder, which stays.
+    dashboard it is Ray's own shared folder, which stays: the session in it is for `closed`.
 
     Raises:
         NoSessionFolder: No place will do, or RAY_TMPDIR will not.
     """
     given = environ.get("RAY_TMPDIR")
     if has_dashboard:
-        yield SessionFolder(path=Path(given).absolute() / "ray" if given else Path(_WITH_DASHBOARD))
+        shared = Path(given).absolute() / "ray" if given else Path(_WITH_DASHBOARD)
+        _remove_killed(shared, "session_*")
+        yield SessionFolder(path=shared)
         return
     wanted = Path(given or environ.get("TMPDIR") or "/tmp").absolute()
     reasons = {}
@@ -74,6 +76,21 @@ def session_folder(
     raise NoSessionFolder(_message(reasons, is_given=bool(given)))
 
 
+@contextmanager
+def closed(session: Path) -> Iterator[None]:
+    """Close the folder of a session in a shared place to everybody else, and remove it in the end.
+
+    Until then it bears a mark, by which the next session removes it where its process is killed.
+    """
+    session.chmod(0o700)
+    mark = _marked(session)
+    try:
+        yield
+    finally:
+        shutil.rmtree(session, ignore_errors=True)
+        os.close(mark)
+
+
 def _places(environ: Mapping[str, str], others: tuple[str, ...]) -> list[Path]:
     paths = (other if other.startswith("/") else environ.get(other) for other in others)
     return [Path(path) for path in paths if path]
@@ -89,13 +106,19 @@ def _made(place: Path) -> tuple[Path, int]:
     try:
         (folder / _INNER).mkdir()
         _check_sockets(folder / _INNER)
-        mark = os.open(folder / f"{_MARK}.new", os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(mark, fcntl.LOCK_EX)
-        (folder / f"{_MARK}.new").rename(folder / _MARK)  # none sees it before it is held
+        mark = _marked(folder)
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder, mark
+
+
+def _marked(folder: Path) -> int:
+    """The mark of a folder of ours, held."""
+    mark = os.open(folder / f"{_MARK}.new", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(mark, fcntl.LOCK_EX)
+    (folder / f"{_MARK}.new").rename(folder / _MARK)  # none sees it before it is held
+    return mark
 
 
 def _check_sockets(folder: Path) -> None:
@@ -106,10 +129,10 @@ def _check_sockets(folder: Path) -> None:
     path.unlink()
 
 
-def _remove_killed(place: Path) -> None:
+def _remove_killed(place: Path, pattern: str = f"{_PREFIX}*") -> None:
     """Remove sessions of this user whose processes are gone."""
     with suppress(OSError):
-        for folder in place.glob(f"{_PREFIX}*"):
+        for folder in place.glob(pattern):
             with suppress(OSError):
                 if folder.is_symlink() or folder.stat().st_uid != os.getuid():
                     continue

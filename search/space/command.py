@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
+from search.secrets import looks_secret
 from search.space.declared import Declared
 from search.space.entry import Fixed
 from search.space.parameters import Choice, Integer, Parameter, is_number
@@ -57,6 +58,7 @@ class CommandCheck:
         self._check_budgets(places([*command.run, *command.resume]), bool(command.resume), problems)
         _check_pairs(command, defaults, problems)
         self._check_rest(problems)
+        _check_secrets(command, problems)
         folder = (self.folder / Path(command.folder).expanduser()).resolve()
         if self.must_exist:
             _check_program(command, folder, problems)
@@ -254,6 +256,16 @@ def _check_pairs(command: CommandSection, defaults: Mapping[str, Any], problems:
                 f"is a pair, for true and false, and {name} is {defaults[name]!r}; give one flag, got {flag}"
             )
             problems.add(f"search.command.flags.{name}", text)
+
+
+def _check_secrets(command: CommandSection, problems: Problems) -> None:
+    """That no secret stands in the space, which the run keeps a copy of and its page shows."""
+    for name in filter(looks_secret, command.env):
+        text = (
+            f"a secret by its name, and the run's files would hold it; set {name} where the search starts "
+            "(on a cluster: where each node's Ray is) and leave it out: scripts inherit it"
+        )
+        problems.add(f"search.command.env.{name}", text)
 
 
 def _check_program(command: CommandSection, folder: Path, problems: Problems) -> None:
