@@ -22,7 +22,7 @@ def looks_secret(name: str) -> bool:
 
 
 def without_secrets(words: Sequence[str]) -> list[str]:
-    """A command line whose secrets read "...": after `--api-key`, in `NAME=VALUE`, and in a URL's password."""
+    """A command line whose secrets read "...": after `--api-key`, in `NAME=VALUE`, and a URL's password."""
     shown: list[str] = []
     for word in words:
         before = shown[-1] if shown else ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from made_processes import ROOT
 from made_searches import searching, slow_space
@@ -16,19 +17,49 @@ from made_searches import searching, slow_space
 pytestmark = pytest.mark.slow
 
 SECRET = "s3kret-of-a-test"
+_LISTEN = "0A"  # a socket's state in the kernel's tables
 _OPTIONAL = {44217, 44227, 8265}  # metrics of scaling and dashboard, and the dashboard
 
 
 def listening(search: subprocess.Popen[str]) -> set[tuple[str, int]]:
     """Address and port of all that the search and its children listen on, by the kernel's tables."""
+    own = {inode for pid in family(search.pid) for inode in sockets_of(pid)}
     found = set()
-    for process in (psutil.Process(search.pid), *psutil.Process(search.pid).children(recursive=True)):
-        try:
-            sockets = process.net_connections(kind="inet")
-        except psutil.Error:
-            continue
-        found |= {(one.laddr.ip, one.laddr.port) for one in sockets if one.status == psutil.CONN_LISTEN}
-    return {(address.removeprefix("::ffff:"), port) for address, port in found}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == _LISTEN and words[9] in own:
+                address, _, port = words[1].partition(":")
+                found.add((readable(address), int(port, 16)))
+    return found
+
+
+def family(pid: int) -> set[int]:
+    """A process and all that descend from it."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def sockets_of(pid: int) -> set[str]:
+    """The inodes of a process's sockets."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found |= set(re.findall(r"socket:\[(\d+)\]", str(link.readlink())))
+    return found
+
+
+def readable(address: str) -> str:
+    """An address of the kernel's table, whose words of four bytes are in the machine's order."""
+    words = [bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8)]
+    return str(ipaddress.ip_address(b"".join(words))).removeprefix("::ffff:")
 
 
 def documented(*, has_dashboard: bool) -> set[int]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from search.cluster.session_folder import NoSessionFolder, SessionFolder, closed, session_folder
 
@@ -99,7 +100,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
         raise SessionError(_TAKEN)
     with _placed(address, has_dashboard=dashboard) as folder, _private(address, has_metrics=dashboard):
         try:
-            context = ray.init(
+            context: Any = ray.init(
                 address=address or "local",
                 include_dashboard=dashboard if address is None else None,
                 log_to_driver=False,
