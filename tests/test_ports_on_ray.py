@@ -59,7 +59,8 @@ def sockets_of(pid: int) -> set[str]:
 def readable(address: str) -> str:
     """An address of the kernel's table, whose words of four bytes are in the machine's order."""
     words = [bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8)]
-    return str(ipaddress.ip_address(b"".join(words))).removeprefix("::ffff:")
+    found = ipaddress.ip_address(b"".join(words))
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def documented(*, has_dashboard: bool) -> set[int]:
