@@ -216,6 +216,7 @@ class History:
             case "trial_ended":
                 trial.status, trial.cause, trial.message = event["status"], event["cause"], event["message"]
                 trial.ended_at = event["time"]
+                trial.joules.end_own()
                 self._running.pop(trial.trial_id, None)  # a paused trial that is given up is not there
 
     def _ask(self, event: Event) -> None:

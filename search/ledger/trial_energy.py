@@ -65,6 +65,11 @@ class TrialEnergy:
         start = EnergyReading(**event.get("start_energy", {}))
         return remainder, _beyond(start, self._of_starts.get(lease))
 
+    def end_own(self) -> None:
+        """Let go of what shared out the joules of the trial's own meter: nobody closes its account, and the
+        next attempt has another."""
+        self._settlements.pop("", None)
+
     @property
     def total(self) -> EnergyReading:
         """Everything but starts; the parts of the GPU's joules are those of the closed leases."""

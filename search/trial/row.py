@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from sys import intern
 from typing import Any
 
 from search.energy import EnergyReading
@@ -14,7 +15,7 @@ _ALWAYS_WRITTEN = {"epoch", "rung", "metrics", "seconds"}
 _WRITTEN_IF_KNOWN = {"start_s", "overhead_s"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EpochRow:
     """What one epoch of one trial brought and cost.
 
@@ -76,7 +77,8 @@ class EpochRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold: numbers that are not finite become text."""
-        plain = {**vars(self), "energy": self.energy.to_dict(), "metrics": json_numbers(self.metrics)}
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        plain = {**own, "energy": self.energy.to_dict(), "metrics": json_numbers(self.metrics)}
         plain["start_energy"] = self.start_energy.to_dict()
         plain["used"] = self.used and self.used.to_dict()
         plain["test"] = None if self.test is None else json_numbers(self.test)
@@ -94,8 +96,15 @@ class EpochRow:
         if "used" in row:
             row["used"] = Used.from_dict(row["used"])
         for name in {"metrics", "test"} & set(row):
-            row[name] = {key: float(value) for key, value in row[name].items()}
+            row[name] = {_shared(key): float(value) for key, value in row[name].items()}
+        for name in {"notes", "sources"} & set(row):  # alike in thousands of rows
+            row[name] = {_shared(key): _shared(value) for key, value in row[name].items()}
         return cls(**row)
+
+
+def _shared(text: str) -> str:
+    """The same text once in memory."""
+    return intern(text) if type(text) is str else text
 
 
 def json_numbers(metrics: Mapping[str, float]) -> dict[str, float | str]:
