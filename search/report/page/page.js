@@ -104,6 +104,18 @@
     Plotly.react(box, figure.data, figure.layout, { responsive: true, displaylogo: false, displayModeBar: false });
   }
   boxes.forEach((box) => { box.style.minHeight = box.dataset.height + "px"; });
-  boxes.forEach(draw);
-  dark.addEventListener("change", () => boxes.forEach(draw));
+  // Each is drawn when it is about to be seen: all at once would hold up a long page for seconds.
+  const drawn = new Set();
+  const seen = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) show(target);
+  }, { rootMargin: "600px 0px" });
+  function show(box) {
+    seen.unobserve(box);
+    if (drawn.has(box)) return;
+    drawn.add(box);
+    draw(box);
+  }
+  boxes.forEach((box) => seen.observe(box));
+  window.addEventListener("beforeprint", () => boxes.forEach(show));
+  dark.addEventListener("change", () => drawn.forEach(draw));
 })();
