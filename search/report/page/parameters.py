@@ -15,7 +15,9 @@ from search.report.page.slices import cut, hover_text, is_log_axis, slice_of
 from search.report.wording import value_text
 from search.space.parameters import is_number
 
-_MOST_ANALYSED = 500  # by the forest of the importance, evenly over the ranks: its time grows with their square
+_MOST_ANALYSED = (
+    500  # by the forest of the importance, evenly over the ranks: its time grows with their square
+)
 _MOST_LINES = 300
 _MOST_TICKS = 6
 _FAINTEST = 0.12  # opacity of the worst trial: seen on white and on black
