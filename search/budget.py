@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,6 +12,7 @@ from typing import Literal
 from trainables.contract import Budget, Horizon
 
 JOULES_PER_KWH = 3_600_000.0
+_GRACE_S, _LEAST_GRACE_S = 120.0, 10.0
 NO_RUNG_HORIZON = (
     "must be full or anytime where rungs are measured in joules: how many epochs a rung holds, which its "
     "own schedule would span, is known only when it has ended"
@@ -227,7 +229,8 @@ def _scaled_subset(
 class Limits:
     """What the whole search may use; None is no limit.
 
-    `disk_gib` is of checkpoints, `cache_gib` of decoded data on each node.
+    `disk_gib` is of checkpoints, `cache_gib` of decoded data on each node. `grace_minutes` is how long epochs
+    under way may go on once a run is to end; None is two minutes, or the hours where those are shorter.
     """
 
     trials: int | None = None
@@ -235,6 +238,14 @@ class Limits:
     kwh: float | None = None
     disk_gib: float | None = None
     cache_gib: float | None = None
+    grace_minutes: float | None = None
+
+    @property
+    def grace_s(self) -> float:
+        """How long epochs under way may go on once the run is to end."""
+        if self.grace_minutes is not None:
+            return self.grace_minutes * 60
+        return min(_GRACE_S, max((self.hours or math.inf) * 3600, _LEAST_GRACE_S))
 
 
 @dataclass(frozen=True, kw_only=True)

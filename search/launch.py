@@ -341,7 +341,7 @@ def _meanwhile(modules: Sequence[str]) -> Iterator[None]:
 
 @contextmanager
 def _interruptible(run: Run, output: RichConsole) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the run after the epochs under way, the second at once.
+    """The first Ctrl-C or SIGTERM ends the run after the epochs under way or its grace, the second at once.
 
     In a thread of its own, as a notebook's widget may start one, Python hears no signals: nothing is set.
     """
@@ -352,7 +352,8 @@ def _interruptible(run: Run, output: RichConsole) -> Iterator[None]:
     def ask_to_end(number: int, frame: FrameType | None) -> None:
         if run.stop_reason() is not None:
             raise KeyboardInterrupt
-        output.print("ending after the epochs under way; once more ends at once")
+        within = f"within {run.space.limits.grace_s:g} s"
+        output.print(f"ending after the epochs under way, {within} at most; once more ends at once")
         run.interrupt(f"{signal.Signals(number).name} received")
 
     before = {number: signal.signal(number, ask_to_end) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -67,7 +67,11 @@ def parser() -> argparse.ArgumentParser:
     add("--fresh", action="store_true", help="a new run in NAME-2, NAME-3, ... where NAME is taken")
     add_results_flag(flags, "the run is DIR/NAME")
     add("--trials", metavar="N", help="at most so many trials")
-    add("--hours", metavar="H", help="start no epoch after so many hours")
+    add(
+        "--hours",
+        metavar="H",
+        help="stop after this many hours; epochs under way then have limits.grace_minutes (default 2)",
+    )
     add("--budget-epochs", metavar="N", help="epochs of the top rung; lower rungs keep their proportions")
     add(
         "--budget-subset", metavar="S", help="share (0.5) or count (500) of training examples at the top rung"

@@ -18,6 +18,7 @@ from ray.tune.registry import register_trainable
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import SearchAlgorithm
 
+from search.cluster.children import end_below_workers
 from search.cluster.worker import TrialWorker
 from search.run import Run
 from search.secrets import looks_secret
@@ -162,8 +163,28 @@ class SearchController(TuneController):
             actor.release.remote()  # a worker's calls come one after another: before its next trial
         return is_kept
 
+    def kill_workers(self) -> None:
+        """End all workers at once, with what they have started on this machine."""
+        end_below_workers()
+        self._actor_manager.cleanup()
+        for tracked in list(self._stopping_actors):
+            self._actor_stopped(tracked)
+
     def _training_name(self, tracked: Any) -> str:
         return self._run.training_name(self._actor_to_trial[tracked].config["task"].trial_id)
+
+    def _on_trial_reset(self, trial: Trial, success: bool) -> None:
+        """Start the trial on its worker, or on a new one: stock Tune would give the trial up."""
+        if success:
+            super()._on_trial_reset(trial, success)
+            return
+        self._resetting_trials.discard(trial)
+        self._unstage_trial_with_resources(trial)
+        unfit = self._trial_to_actor.pop(trial)
+        self._actor_to_trial.pop(unfit)
+        trial.set_ray_actor(None)
+        self._actor_manager.remove_actor(unfit, kill=True)
+        self._pending_trials_list.append(trial)
 
     def _process_trial_failure(
         self, trial: Trial, exception: TuneError | RayTaskError | RayActorError
@@ -171,7 +192,13 @@ class SearchController(TuneController):
         if exception is self._taken_in:  # a worker's death: once as the actor's, once as its task's
             return
         self._taken_in = exception
+        is_resetting = trial in self._resetting_trials
         self._resetting_trials.discard(trial)  # stock Tune would wait for the dead worker for ever
+        if is_resetting and isinstance(exception, RayActorError):
+            self._set_trial_status(
+                trial, Trial.PENDING
+            )  # it has not begun: the worker died of the trial before
+            return
         cause = exception.cause if isinstance(exception, RayTaskError) and exception.cause else exception
         will_retry = self._run.on_failure(trial.config["task"].trial_id, classify(cause))
         trial.config["task"] = self._run.retried(trial.config["task"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
+from collections.abc import Callable
 
 from ray.train._internal.storage import StorageContext
 from ray.tune.error import TuneError
@@ -15,8 +17,31 @@ from search.run import Run
 from search.trial.background import Background
 
 
+class Grace:
+    """How long what runs may go on once the run is to end: an epoch that hangs would keep it for ever.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, run: Run, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run, self._clock = run, clock
+        self._ends_s: float | None = None
+
+    def is_over(self) -> bool:
+        """Whether what still runs is to be ended now."""
+        if self._run.stop_reason() is None:
+            return False
+        if self._ends_s is None:
+            self._ends_s = self._clock() + self._run.space.limits.grace_s
+        return self._clock() >= self._ends_s
+
+
 def execute(run: Run, *, slots: int, background: Background | None = None) -> str:
     """Run every trial of `run` to its end and give the reason the run ended.
+
+    Once it is to end, epochs under way have the grace of its limits; what runs after that is ended, and its
+    trial interrupted.
 
     Args:
         slots: Trials at a time.
@@ -38,8 +63,12 @@ def execute(run: Run, *, slots: int, background: Background | None = None) -> st
         gauges = RunGauges(run)
         with beside(run, background) as look_beside:
             try:
+                grace = Grace(run)
                 while not controller.is_finished():
                     controller.step()
+                    if grace.is_over():
+                        controller.kill_workers()
+                        break
                     look_beside()
                     gauges.update()
             except TuneError as error:  # what a result led to, of which Tune keeps the text

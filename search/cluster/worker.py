@@ -15,6 +15,7 @@ from typing import Any
 from ray.tune import Trainable as TuneTrainable
 
 from search.cluster.metering import TrialLease, node_meter
+from search.cluster.readiness import Readiness
 from search.cluster.trial_log import open_log
 from search.energy import EnergyMeter, meter_for
 from search.energy.attribution.leases import Role
@@ -28,48 +29,68 @@ class TrialWorker(TuneTrainable):
     """Ray Tune's view of a training: one `step` is one epoch of `run_trial`.
 
     The process, its imports and its data stay alive between trials; everything that belongs to
-    a trial hangs on its generator and goes with it. Errors are results like any other, so that
-    they do not cost the process: only an error that leaves the process unusable is raised.
+    a trial hangs on its generator and goes with it, and what else it changed is put back. Errors are
+    results like any other, so that they do not cost the process: only an error that leaves the process
+    unusable is raised.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         self._task: TrialTask = config["task"]
         self._rows: Iterator[EpochRow] | None = None
+        self._ready = _readiness(self._task.trainable)
+        self._is_released = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take another trial; False if that is to have a new worker."""
         self.release()
         self.setup(new_config)
-        return True
+        return not self._ready.unfit
 
     def release(self) -> None:
         """Drop what belongs to the trial, which has ended or pauses here: its GPU memory, its script and the
-        lock on its folder. It may be promoted on another worker before this one is given another trial."""
+        lock on its folder. It may be promoted on another worker before this one is given another trial.
+
+        What it has changed in the process is put back; what cannot be, makes the process unfit."""
+        if self._is_released:
+            return
+        self._is_released = True
         try:
             self.cleanup()
-        except Exception:  # of the trial that has ended: the next one is not to blame, and gets a new process
-            with open_log(self._task.log) as log:
-                log.write(f"the worker could not be made ready for another trial\n{traceback.format_exc()}")
+            if lines := self._ready.restore():
+                self._log("\n".join(lines))
+        except (
+            BaseException
+        ):  # of the trial that has ended: the next one is not to blame, and gets a new process
+            self._log(f"the worker could not be made ready for another trial\n{traceback.format_exc()}")
             os._exit(1)
 
     def step(self) -> dict[str, Any]:
         if self._rows is None:
-            self._rows = _rows(self._task)
-        with open_log(self._task.log) as log, _captured(log):
-            try:
+            self._ready.begin(self._task.seed)
+            self._rows = _rows(self._task, self._ready)
+        try:
+            with _captured(self._task.log):
                 row = next(self._rows)
-            except Exception as error:
-                self._rows = None
-                failure = classify(error)
-                log.write(failure.traceback)
-                if failure.is_sticky:
-                    raise
-                return {"failure": failure}
-            if not (row.is_replay and _is_logged(row, self._task.log)):
-                log.write(_line(row) + "\n")
-            if lost := row.notes.get("checkpoint"):
-                log.write(f"  checkpoint: {lost}\n")
-            self._task = replace(self._task, known_epochs=max(self._task.known_epochs or 0, row.epoch))
+        except BaseException as error:
+            if _is_rays(error):
+                raise
+            self._rows = None
+            failure = classify(error)
+            self._log(failure.traceback)
+            if failure.is_sticky:
+                raise
+            return {"failure": failure}
+        if not (row.is_replay and _is_logged(row, self._task.log)):
+            self._log(_line(row))
+        if lost := row.notes.get("checkpoint"):
+            self._log(f"  checkpoint: {lost}")
+        self._task = replace(self._task, known_epochs=max(self._task.known_epochs or 0, row.epoch))
         return {"row": row}
+
+    def _log(self, text: str) -> None:
+        """Add lines. Not by what the trial printed to: it may have closed that."""
+        with open_log(self._task.log) as log:
+            log.write(text.rstrip("\n") + "\n")
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial's state is saved by `run_trial`, in the run's own folder."""
@@ -84,11 +105,16 @@ class TrialWorker(TuneTrainable):
         gc.freeze()  # what is left is modules and caches: with torch a collection goes from 0.2 s to 1 ms
 
 
-def _rows(task: TrialTask) -> Iterator[EpochRow]:
+def _rows(task: TrialTask, ready: Readiness) -> Iterator[EpochRow]:
     with metered(task) as (meter, hold):
-        for row in run_task(task, meter):
+        for row in run_task(task, meter, importing=ready.importing):
             yield row
             hold()
+
+
+def _is_rays(error: BaseException) -> bool:
+    """Whether Ray ends this process by it; a trial that calls `sys.exit()` has failed, and that is all."""
+    return isinstance(error, SystemExit) and hasattr(error, "ray_terminate_msg")
 
 
 @contextlib.contextmanager
@@ -115,6 +141,9 @@ def _go_on() -> None:
 _node_meter = functools.cache(node_meter)
 
 
+_readiness = functools.cache(Readiness)  # once a process: a run has one trainable
+
+
 @functools.cache
 def _own_meter(gpus: float, cpus: float) -> EnergyMeter:
     """Opened once, for probing sensors costs time."""
@@ -128,9 +157,14 @@ def _kind_of_work(task: TrialTask) -> str:
 
 
 @contextlib.contextmanager
-def _captured(log: Any) -> Iterator[None]:
-    with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        yield
+def _captured(path: Path) -> Iterator[None]:
+    log = open_log(path)
+    try:
+        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            yield
+    finally:
+        if not log.closed:
+            log.close()
 
 
 def _line(row: EpochRow) -> str:

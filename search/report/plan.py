@@ -40,6 +40,10 @@ def print_plan(
         ", ".join(f"{value:g} {name}" for name, value in limits.items()) or "none: it runs until interrupted"
     )
     output.print(f"sampler {space.sampler}, seed {space.seed}; limits: {text}")
+    grace = f"{space.limits.grace_s:g} s"
+    output.print(
+        f"when it is to end, epochs under way have {grace}; what runs then is interrupted", style="dim"
+    )
     for line in forecast_lines(told) if told else ():
         output.print(line, soft_wrap=True)
 

@@ -76,6 +76,7 @@ class LimitsSection(Section):
     kwh: AboveZero | None = None
     disk_gib: AboveZero | None = None
     cache_gib: AboveZero | None = None
+    grace_minutes: AboveZero | None = None
 
     def with_run_cap(self, run_cap: int | None) -> Limits:
         return Limits(**dict(self) | {"trials": self.trials or run_cap})

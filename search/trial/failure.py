@@ -88,13 +88,20 @@ class Failure:
 
 def classify(error: BaseException) -> Failure:
     """The failure that `error` stands for: by its type, then its message, else a crash."""
-    text = str(error).strip() or type(error).__name__
+    text = _text(error).strip() or type(error).__name__
     return Failure(
         cause=_cause(error, text),
         message=f"{type(error).__name__}: {text.splitlines()[0]}",
         traceback="".join(traceback.format_exception(error)),
         is_sticky=bool(_STICKY.search(text)) and not isinstance(error, ScriptFailed),
     )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as odd:  # a class of the trainable's own
+        return f"its text cannot be had: {type(odd).__name__}"
 
 
 def _cause(error: BaseException, text: str) -> Cause:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,21 @@ class TrialTask:
         )
 
 
-def run_task(task: TrialTask, meter: EnergyMeter) -> Iterator[EpochRow]:
+def run_task(
+    task: TrialTask,
+    meter: EnergyMeter,
+    *,
+    importing: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[EpochRow]:
     """Train `task` in this process: the rows of `run_trial`, from its checkpoint on.
 
     Loading the trainable is a part of its start: a user's own file may import torch at its top.
+
+    Args:
+        importing: Entered while the trainable is loaded.
     """
     stretch = Stretch(meter)
-    with stretch.starting():
+    with stretch.starting(), importing():
         trainable, hparams = task.load()
     yield from run_trial(
         trainable,

@@ -1,0 +1,116 @@
+"""The processes that a training starts end with it: daemons of their own session too."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing.resource_tracker
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_GRACEFUL_S = 2.0
+_KILLED_S = 5.0
+_TICK_S = 0.02
+
+
+class Children:
+    """What this process has started since it was ready.
+
+    On Linux orphans of its descendants become its own, so that none gets away by a double fork or `setsid`.
+    Elsewhere only its direct children are known.
+    """
+
+    def __init__(self) -> None:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self._known = set(descendants(os.getpid()))
+
+    def end(self, *, graceful_s: float = _GRACEFUL_S) -> list[int]:
+        """End them all, SIGTERM first and SIGKILL after `graceful_s`; gives their numbers."""
+        ended: set[int] = set()
+        for number, most_s in ((signal.SIGTERM, graceful_s), (signal.SIGKILL, _KILLED_S)):
+            ends_s = time.monotonic() + most_s
+            told: set[int] = set()
+            while left := self._left():
+                ended |= left
+                # With SIGKILL those too that were started meanwhile, again and again: a fork bomb is faster.
+                for pid in left if number == signal.SIGKILL else left - told:
+                    _signal(pid, number)
+                told |= left
+                if time.monotonic() > ends_s:
+                    break
+                time.sleep(_TICK_S)
+        return sorted(ended)
+
+    def _left(self) -> set[int]:
+        if not _has_children():
+            return set()
+        spared = self._known | {multiprocessing.resource_tracker._resource_tracker._pid}  # type: ignore[attr-defined]
+        return {pid for pid in descendants(os.getpid()) if pid not in spared and not _is_reaped(pid)}
+
+
+def end_below_workers() -> None:
+    """Kill what the workers of a Ray session of this process have started."""
+    below = set()
+    for pid in descendants(os.getpid()):
+        if _command(pid) == "raylet":
+            for worker in _children_of(pid):
+                below |= set(descendants(worker))
+    for pid in below:
+        _signal(pid, signal.SIGKILL)
+
+
+def _command(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
+def _children_of(parent: int) -> list[int]:
+    return _children().get(parent, [])
+
+
+def _has_children() -> bool:
+    """Without any there are no descendants either: asked in a microsecond."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _is_reaped(pid: int) -> bool:
+    """Reap `pid` if it has ended; a zombie of another parent comes here once that one has ended."""
+    with suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    return False
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    for each in (number, signal.SIGCONT):  # one that is stopped takes no other signal
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, each)
+
+
+def descendants(root: int) -> Iterator[int]:
+    """The processes below `root`, from /proc; none where there is no /proc."""
+    children = _children()
+    frontier = [root]
+    while frontier:
+        below = children.get(frontier.pop(), [])
+        yield from below
+        frontier += below
+
+
+def _children() -> dict[int, list[int]]:
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError, IndexError):
+            parent = int(entry.read_bytes().rpartition(b")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.parent.name))
+    return children

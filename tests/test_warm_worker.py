@@ -1,0 +1,267 @@
+"""A warm worker is as good as a new one, and nothing that a trial does is endless."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from made_processes import typed
+
+from search.budget import Limits
+from search.cluster import trial_log
+from search.cluster.execute import Grace
+from search.trial.failure import classify
+
+ROOT = Path(__file__).parents[1]
+
+
+def restored(leak: str, *, imports: str = "") -> list[str]:
+    """What a process that was ready says after code that leaves something behind."""
+    code = f"""
+import json, os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from search.cluster.readiness import Readiness
+{imports}
+ready = Readiness("toy")
+{textwrap.dedent(leak)}
+lines = ready.restore()
+again = ready.restore()
+print()
+print(json.dumps([line for line in lines if line not in again] + again))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("leak", "name"),
+    [
+        ("os.environ['LEFT'] = '1'", "environment"),
+        ("os.chdir('/')", "working folder"),
+        ("os.umask(0o777)", "umask"),
+        ("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)", "signal handlers"),
+        ("import signal; signal.alarm(100)", "timers"),
+        ("import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])", "blocked signals"),
+        ("import warnings; warnings.simplefilter('error')", "warnings filters"),
+        ("sys.path.insert(0, '/nowhere')", "sys.path"),
+        ("sys.setrecursionlimit(200)", "recursion limit"),
+        ("import gc; gc.disable()", "garbage collection"),
+        ("import decimal; decimal.getcontext().prec = 3", "decimal context"),
+        ("import socket; socket.setdefaulttimeout(1.0)", "socket timeout"),
+        ("os.close(1)", "standard files"),
+        ("sys.stderr = None", "sys.stderr"),
+    ],
+)
+def test_a_setting_that_a_trial_changes_is_put_back_and_named(leak: str, name: str) -> None:
+    assert restored(leak) == [f"put back after this trial: {name}"]
+
+
+@pytest.mark.parametrize(
+    ("leak", "reason"),
+    [
+        ("import builtins; builtins.len = lambda of: 0", "this trial replaced builtins.len"),
+        ("import time; time.monotonic = lambda: 0.0", "this trial replaced time.monotonic"),
+        ("import random; random.random = None", "this trial replaced random.random"),
+        ("import random; random.Random.gauss = max", "this trial replaced random.Random.gauss"),
+        ("kept = [open('/dev/null') for _ in range(200)]", "files are open that were not"),
+        (
+            "import threading, time; threading.Thread(target=time.sleep, args=(20,), daemon=True).start()",
+            "of this trial still runs",
+        ),
+    ],
+)
+def test_what_cannot_be_put_back_costs_the_worker(leak: str, reason: str) -> None:
+    lines = restored(leak)
+    assert lines
+    assert all(line.startswith("the next trial gets a new worker: ") for line in lines)
+    assert reason in lines[-1]
+
+
+def test_a_trial_that_leaves_nothing_says_nothing() -> None:
+    assert (
+        restored("import tempfile; tempfile.TemporaryDirectory().cleanup()", imports="import tempfile") == []
+    )
+
+
+def test_what_an_import_changes_stays_for_a_new_worker_would_import_it_too(tmp_path: Path) -> None:
+    (tmp_path / "changes.py").write_text("import os; os.environ['BY_IMPORT'] = '1'")
+    leak = f"sys.path.append({str(tmp_path)!r}); import changes; os.environ['BY_TRIAL'] = '1'"
+    assert restored(f"{leak}; sys.path.pop()") == ["put back after this trial: environment"]
+
+
+@pytest.mark.parametrize("way", ["os.setsid()", "os.setsid() if os.fork() == 0 else os._exit(0)", "0"])
+def test_processes_end_with_their_trial_in_whatever_session_they_are(way: str, tmp_path: Path) -> None:
+    leak = f"""
+    import time
+    if os.fork() == 0:
+        {way}
+        open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))
+        time.sleep(300)
+        os._exit(0)
+    while not os.path.exists({str(tmp_path / "pid")!r}): time.sleep(0.01)
+    """
+    assert restored(leak) == ["ended with this trial: 1 processes that it started and left running"]
+    stat = Path("/proc") / (tmp_path / "pid").read_text() / "stat"
+    assert not stat.exists() or ") Z " in stat.read_text()
+
+
+def test_a_long_log_keeps_its_beginning_and_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_log, "KEPT_BYTES", 1000)
+    printed = "".join(f"line {number:5}\n" for number in range(5000))  # 11 bytes each
+    for start in range(0, len(printed), 11_000):
+        with trial_log.open_log(tmp_path / "log.txt") as log:
+            log.write(printed[start : start + 11_000])
+    text = (tmp_path / "log.txt").read_text()
+    begin, cut, end = text.partition("\n[")
+    number, _, end = end.partition(" bytes were cut here]\n")
+    assert cut
+    assert begin == printed[:1000]
+    assert printed.endswith(end)
+    assert 1000 <= len(end) <= 4000
+    assert int(number) == len(printed) - 1000 - len(end)
+
+
+class _Odd(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (_Odd(), "_Odd: its text cannot be had: ValueError"),
+        (SystemExit(3), "SystemExit: 3"),
+        (GeneratorExit(), "GeneratorExit: GeneratorExit"),
+    ],
+)
+def test_any_error_has_a_message(error: BaseException, message: str) -> None:
+    assert classify(error).message == message
+
+
+def test_the_grace_begins_when_the_run_is_to_end() -> None:
+    now, reason = [0.0], [None]
+    limits = Limits(grace_minutes=1)
+    run: Any = SimpleNamespace(stop_reason=lambda: reason[0], space=SimpleNamespace(limits=limits))
+    grace = Grace(run, clock=lambda: now[0])
+    found = []
+    for at_s, why in [(500.0, None), (1000.0, "SIGTERM received"), (1059.0, "..."), (1060.0, "...")]:
+        now[0], reason[0] = at_s, why  # type: ignore[call-overload]
+        found.append(grace.is_over())
+    assert found == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("limits", "grace_s"),
+    [
+        (Limits(), 120),
+        (Limits(hours=10), 120),
+        (Limits(hours=0.01), 36),
+        (Limits(hours=0.001), 10),
+        (Limits(hours=1, grace_minutes=0.5), 30),
+    ],
+)
+def test_the_grace_is_two_minutes_or_the_hours_where_those_are_shorter(
+    limits: Limits, grace_s: float
+) -> None:
+    assert limits.grace_s == grace_s
+
+
+ILL_BEHAVED = """
+import os, sys, time
+from dataclasses import dataclass
+from trainables.contract import Trainable
+
+@dataclass(frozen=True, kw_only=True)
+class Hparams:
+    fate: str = "none"
+    number: int = 0
+
+class Learner:
+    def __init__(self, hparams, env):
+        import numpy, random, torch
+        self.fate, self.epochs_done = hparams.fate, 0
+        self.weight = torch.nn.Linear(8, 1)  # of torch's generator, which nothing here seeds
+        self.noise = random.random() + numpy.random.rand()
+    def run_epoch(self, budget):
+        import torch
+        self.epochs_done += 1
+        values = torch.nn.functional.relu(self.weight(torch.ones(4, 8))).sum()
+        score = float(values) + self.noise
+        if self.fate == "patch": torch.nn.functional.relu = lambda of: of * 0
+        if self.fate == "dtype": torch.set_default_dtype(torch.float64)
+        if self.fate == "exit": sys.exit(0)
+        if self.fate == "hang" and self.epochs_done == 2: time.sleep(10**6)
+        if self.fate == "bomb":
+            for _ in range(50):
+                if os.fork() == 0:
+                    os.setsid(); time.sleep(600); os._exit(0)
+        if self.fate == "print":
+            for _ in range(250): print("y" * 4_000_000)
+        return {"val_accuracy": score, "num_samples": 4}
+    def test(self): return {}
+    def notes(self): return {}
+    def state_dict(self): return {"epochs_done": self.epochs_done}
+    def load_state_dict(self, state): self.epochs_done = state["epochs_done"]
+
+TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", has_test=False,
+                      start=lambda hparams, horizon, env: Learner(hparams, env))
+"""
+
+
+def curves(folder: Path, fates: list[str], *flags: str) -> tuple[dict[int, list[float]], str]:
+    """The scores of each well-behaved trial by its number, and what the search said at its end."""
+    folder.mkdir()
+    (folder / "ill.py").write_text(ILL_BEHAVED)
+    points = [{"fate": fate, "number": number} for number, fate in enumerate(fates)]
+    (folder / "points.json").write_text(json.dumps(points))
+    search = {
+        "trainable": "./ill.py",
+        "data": "none",
+        "ladder": {"epochs": [2]},
+        "scheduler": {"mode": "none"},
+        "resources": {"workers": 1},
+        "limits": {"grace_minutes": 0.05},
+        "trials": "points.json",
+    }
+    (folder / "space.yaml").write_text(json.dumps({"search": search}))
+    words = ("--space", "./space.yaml", "--name", "run", "--skip-preflight", "--no-report")
+    done = typed("search", *words, *flags, folder=folder)
+    found: dict[int, list[float]] = {}
+    numbers = {}
+    for event in map(json.loads, (folder / "results/run/journal.jsonl").open()):
+        if event["event"] == "trial_asked":
+            numbers[event["trial"]] = event["hparams"]["number"]
+        if event["event"] == "epoch" and fates[numbers[event["trial"]]] == "none":
+            found.setdefault(numbers[event["trial"]], []).append(event["row"]["metrics"]["val_accuracy"])
+    return found, done.stdout
+
+
+@pytest.mark.slow
+def test_ill_behaved_trials_change_no_other_trials_curve(tmp_path: Path) -> None:
+    fates = ["none", "patch", "none", "dtype", "exit", "print", "bomb", "none"]
+    clean, _ = curves(tmp_path / "clean", ["none"] * 8)
+    found, _ = curves(tmp_path / "ill", fates)
+    assert set(found) == {0, 2, 7}
+    assert found == {number: clean[number] for number in found}
+    log = tmp_path / "ill/results/run/trials/trial-0005/log.txt"
+    assert log.stat().st_size < 20 * 2**20
+    assert "100 processes" in (tmp_path / "ill/results/run/trials/trial-0006/log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_search_with_a_trial_that_hangs_ends_soon_after_its_hours(tmp_path: Path) -> None:
+    clean, _ = curves(tmp_path / "clean", ["none", "none"])
+    found, said = curves(tmp_path / "hung", ["none", "hang", "none"], "--hours", "0.01")
+    assert found[0] == clean[0]
+    assert "h limit reached" in said
+    events = [json.loads(line) for line in (tmp_path / "hung/results/run/journal.jsonl").open()]
+    assert {e["trial"]: e["status"] for e in events if e["event"] == "trial_ended"}[
+        "trial-0001"
+    ] == "interrupted"
