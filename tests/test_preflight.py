@@ -220,7 +220,7 @@ def test_trials_that_need_no_gpu_train_on_the_cpu_where_torch_can_use_none(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("search.preflight.examine.visible_gpus", lambda environ: VisibleGpus(("GPU-a",)))
-    order = replace(ordered(made_space(tmp_path, MODELS), tmp_path), points=())
+    order = replace(ordered(made_space(tmp_path, MODELS), tmp_path), points=(), rehearsed=())
     assert [problem.what.split(":")[0] for problem in examine(order).problems] == ["gpu"]
     report = examine(replace(order, may_use_cpu=True))
     assert report.problems == ()
