@@ -17,7 +17,9 @@ from typing import Any
 from rich.console import Console as RichConsole
 
 from search.accounting.measurable import check_measurable
+from search.cluster.errors import RayLost
 from search.cluster.session import Session, offer_worker_env, ray_session
+from search.cluster.watch import say_way_on
 from search.energy.governor import GovernorError, held_governor, left_over, state_file
 from search.energy.hardware import CPUS
 from search.environment import describe_environment
@@ -89,18 +91,21 @@ def launch(
         LedgerError: The folder cannot be used.
         StorageError: The disk took the journal or the tables no further; the message says how to go on.
         GovernorError: It cannot be set.
+        RayLost: Ray was there and is gone; the message says how to go on.
         SessionError: Ray did not start, or offers less than one trial needs.
     """
     ledger = Ledger(how.folder)
     try:
         with _governed(how, output):
             return _launched(space, how, ledger, make_sampler, output)
-    except StorageError as error:
-        raise type(error)(
-            f"{error}\n{way_on(how.command, how.folder, is_promotion=how.should_test)}"
-        ) from error
+    except (StorageError, RayLost) as error:
+        raise type(error)(f"{error}\n{_way_on(how)}") from error
     finally:
         ledger.unlock()
+
+
+def _way_on(how: Launch) -> str:
+    return way_on(how.command, how.folder, is_promotion=how.should_test)
 
 
 def _launched(
@@ -123,6 +128,7 @@ def _launched(
         from search.cluster.fitting import fitted, paired
         from search.cluster.metering import start_metering
 
+        say_way_on(_way_on(how))
         found = reports()
         _check_reports(found, output)
         space = _without_unusable_gpus(space, found)

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 _RAY = Path(sys.executable).with_name("ray")
 
@@ -71,7 +72,7 @@ def _raylet(env: Mapping[str, str], *flags: str) -> Iterator[subprocess.Popen[by
         node.wait(10)
 
 
-def end_group(node: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def end_group(node: subprocess.Popen[Any], number: signal.Signals) -> None:
     """Send a signal to the node and to all that it started and that did not leave its group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(node.pid, number)

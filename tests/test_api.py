@@ -24,7 +24,8 @@ from made_runs import TOY
 import jouletune
 from search import cli
 from search.api import _override
-from search.cluster.session import Session, SessionError, offer_worker_env
+from search.cluster.errors import SessionError
+from search.cluster.session import Session, offer_worker_env
 from search.space import Choice, Real, space_of
 
 ROOT = Path(__file__).parents[1]

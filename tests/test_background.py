@@ -15,8 +15,9 @@ from made_runs import SteadyMeter, fateful_space, made_space, replayed, sampler_
 
 from search.cluster import background as ray_side
 from search.cluster.background import LoadActor, beside
+from search.cluster.errors import SessionError
 from search.cluster.fitting import paired
-from search.cluster.session import Session, SessionError
+from search.cluster.session import Session
 from search.ledger import Ledger
 from search.promotion import with_gpus
 from search.run import Run

@@ -15,8 +15,9 @@ from search.accounting.metering import NoMetering
 from search.cluster import metering
 from search.cluster import session as ray_side
 from search.cluster.bridge import KilledForMemory, SearchController, _said, placement
+from search.cluster.errors import SessionError
 from search.cluster.fitting import fitted
-from search.cluster.session import Session, SessionError
+from search.cluster.session import Session
 from search.ledger import Ledger
 from search.run import Run
 from search.space import Resources

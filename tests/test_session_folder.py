@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from search.cluster import session
-from search.cluster.session import SessionError, ray_session
+from search.cluster.errors import SessionError
+from search.cluster.session import ray_session
 from search.cluster.session_folder import NoSessionFolder, session_folder
 
 

@@ -14,7 +14,7 @@ _NEEDED = ("pydantic", "ruamel.yaml", "rich", "optuna", "ray", "torch", "torchvi
 
 def run(command: str, arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit status: 0 done, 1 a run that failed, 2 unusable input,
-    3 a run that the disk ended, 130 ended at once by a second Ctrl-C.
+    3 a run that the disk ended, 4 one that lost Ray, 130 ended at once by a second Ctrl-C.
 
     Mistakes in what the user gave are one message on stderr, without a traceback.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.cluster.session import SessionError
+from search.cluster.errors import RAY_LOST_STATUS, RayLost, SessionError
 from search.energy.governor import GovernorError
 from search.export import ExportError
 from search.ledger.journal import LedgerError, StorageError
@@ -24,5 +24,7 @@ MISTAKES = (
 
 
 def exit_status(mistake: Exception) -> int:
-    """2 for unusable input; 3 for a disk that failed a run on its way: it can be gone on with."""
+    """2 for unusable input; for a run that can be gone on with, 3 if the disk failed it and 4 if Ray did."""
+    if isinstance(mistake, RayLost):
+        return RAY_LOST_STATUS
     return 3 if isinstance(mistake, StorageError) else 2

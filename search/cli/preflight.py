@@ -19,7 +19,8 @@ _EXAMPLE = """examples:
   python scripts/preflight.py --space lr_bs.yaml --download
   python scripts/preflight.py --space spaces/*.yaml --trial --json
 
-exit status: 0 nothing will fail that can be known; 2 problems, each with its remedy"""
+exit status: 0 nothing will fail that can be known; 2 problems, each with its remedy;
+4 the Ray of --address was lost meanwhile"""
 
 
 def parser() -> argparse.ArgumentParser:

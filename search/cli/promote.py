@@ -25,7 +25,7 @@ _EXAMPLE = """examples:
   python scripts/promote.py lr_bs --top 1 --seeds 5
   python scripts/promote.py lr_bs --baseline hog_svm
 
-exit status: 0 done; 1 a training failed; 2 unusable input; 3 the disk took no more"""
+exit status: 0 done; 1 a training failed; 2 unusable input; 3 the disk took no more; 4 Ray was lost"""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -31,7 +31,8 @@ _EXAMPLE = """examples:
 
 exit status: 0 the run ended and has a best trial; 1 it ended without one, or its background
 failed; 2 unusable input;
-3 the disk took no more: the message names the file and the command that goes on"""
+3 the disk took no more: the message names the file and the command that goes on;
+4 Ray was lost (its control service, the head node, or the raylet here): likewise"""
 
 
 def parser() -> argparse.ArgumentParser:

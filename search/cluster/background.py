@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import RayError
 
 from search.cluster.trial_log import open_log
+from search.cluster.watch import is_ray_lost, look_for_ray
 from search.cluster.worker import metered
 from search.run import Run
 from search.trial import EpochRow
@@ -84,6 +85,7 @@ class Load:
         try:
             failure: Failure | None = ray.get(self._answer)
         except RayError as error:
+            look_for_ray()
             return classify(error)
         if failure is None:
             self.has_begun = True
@@ -91,7 +93,8 @@ class Load:
         return failure
 
     def end(self) -> None:
-        ray.kill(self._actor)
+        if not is_ray_lost():  # it ended with Ray
+            ray.kill(self._actor)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import SearchAlgorithm
 
 from search.cluster.children import end_below_workers
+from search.cluster.watch import look_for_ray
 from search.cluster.worker import TrialWorker
 from search.run import Run
 from search.secrets import looks_secret
@@ -191,6 +192,7 @@ class SearchController(TuneController):
     ) -> None:
         if exception is self._taken_in:  # a worker's death: once as the actor's, once as its task's
             return
+        look_for_ray()  # without Ray every worker dies, which is no trial's failure
         self._taken_in = exception
         is_resetting = trial in self._resetting_trials
         self._resetting_trials.discard(trial)  # stock Tune would wait for the dead worker for ever

@@ -13,6 +13,7 @@ from ray.tune.error import TuneError
 from search.cluster.background import beside
 from search.cluster.bridge import SearchController
 from search.cluster.gauges import RunGauges
+from search.cluster.watch import check_ray, is_ray_lost
 from search.run import Run
 from search.trial.background import Background
 
@@ -49,6 +50,7 @@ def execute(run: Run, *, slots: int, background: Background | None = None) -> st
 
     Raises:
         JournalError: The journal took no event.
+        RayLost: Ray is gone.
     """
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     resources = run.space.resources
@@ -65,6 +67,7 @@ def execute(run: Run, *, slots: int, background: Background | None = None) -> st
             try:
                 grace = Grace(run)
                 while not controller.is_finished():
+                    check_ray()
                     controller.step()
                     if grace.is_over():
                         controller.kill_workers()
@@ -74,5 +77,6 @@ def execute(run: Run, *, slots: int, background: Background | None = None) -> st
             except TuneError as error:  # what a result led to, of which Tune keeps the text
                 raise error.__context__ or error from None
             finally:
-                controller.cleanup()
+                if not is_ray_lost():  # else it waits for answers that never come
+                    controller.cleanup()
     return run.end()

@@ -6,7 +6,8 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from search.cluster.session import Session, SessionError
+from search.cluster.errors import SessionError
+from search.cluster.session import Session
 from search.space import Resources, Space
 from search.trial.background import Background, Pair, background_of
 from search.trial.task import TrialTask

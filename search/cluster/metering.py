@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.accounting.metering import ClosedLease, Metering, NoMetering
+from search.cluster.errors import SessionError
 from search.cluster.meter_actor import MeterActor
-from search.cluster.session import SessionError
 from search.energy import (
     CpuWatts,
     EnergyReading,
@@ -28,6 +28,7 @@ from search.energy import (
 )
 from search.energy.attribution.intensity import KnownWatts
 from search.energy.attribution.leases import Role
+from search.energy.counters.driver import CallThread, NoAnswer
 from search.space import Space
 
 _NAMESPACE = "jouletune"
@@ -46,11 +47,17 @@ class NodeMeters:
         self._lost: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._given: set[str] = set()
+        self._silent: dict[str, Any] = {}
+        self._gcs = CallThread("Ray's control service")
         self.cover_nodes()
 
     def cover_nodes(self) -> None:
         """Start a meter on each node that has none."""
-        for node in ray.nodes():
+        try:
+            nodes = self._gcs.ask(ray.nodes)
+        except NoAnswer:  # those that joined meanwhile are found as soon as it answers
+            return
+        for node in nodes:
             if node["Alive"] and node["NodeID"] not in self._actors.keys() | self._lost:
                 self._actors[node["NodeID"]] = _start(node["NodeID"], *self._settings)
 
@@ -87,28 +94,40 @@ class NodeMeters:
         ]
 
     def _ask(self, method: str, *arguments: Any) -> dict[str, Any]:
-        """Each node's answer; a node that is lost gives none, now and ever after."""
+        """Each node's answer; a node that is lost gives none, now and ever after.
+
+        One that does not answer is told all the same, and not waited for again before it has answered: what
+        it closed is among the `late_leases` then.
+        """
         asked = {
             node_id: getattr(actor, method).remote(*arguments) for node_id, actor in self._actors.items()
         }
-        answers = {}
+        until_s, answers = time.monotonic() + _ANSWER_S, {}
         for node_id, answer in asked.items():
+            wait_s = 0.0 if self._is_silent(node_id) else max(0.0, until_s - time.monotonic())
             try:
-                answers[node_id] = ray.get(answer, timeout=_ANSWER_S)
+                answers[node_id] = ray.get(answer, timeout=wait_s)
             except ActorUnavailableError:
                 continue  # for the moment
             except RayActorError:
                 del self._actors[node_id]
                 self._lost.add(node_id)
-            except GetTimeoutError:
-                continue  # its counter goes on: the next answer has these joules too
+            except GetTimeoutError:  # its counter goes on: the next answer has these joules too
+                self._silent.setdefault(node_id, answer)
         return answers
+
+    def _is_silent(self, node_id: str) -> bool:
+        """Whether it still owes the first answer that it did not give in time."""
+        if node_id in self._silent and ray.wait([self._silent[node_id]], timeout=0)[0]:
+            del self._silent[node_id]
+        return node_id in self._silent
 
 
 class TrialLease:
     """An `EnergyMeter` at the meter of this node: what a worker reads around each epoch.
 
-    Until the first `starting` has ended, what is used belongs to the start.
+    Until the first `starting` has ended, what is used belongs to the start. A meter that does not answer
+    costs the joules of that time, never the trial: its readings are unknown, and the reason says so.
     """
 
     def __init__(
@@ -120,37 +139,35 @@ class TrialLease:
         shares = {uuid: min(gpus, 1.0) for uuid in visible.uuids} if visible else {}
         cpu_share = min(cpus / (os.cpu_count() or 1), 1.0)
         node_id = ray.get_runtime_context().get_node_id()
-        opened = actor.open_lease.remote(trial_id, os.getpid(), shares, cpu_share, key, role)
-        self._lease: str = ray.get(opened)
-        self.lease = _global_name(node_id, self._lease)
+        self._silent: Any = None
+        self._why_silent = ""
+        self._lease = ""
+        self._lease = self._ask("open_lease", trial_id, os.getpid(), shares, cpu_share, key, role) or ""
+        self.lease = _global_name(node_id, self._lease) if self._lease else ""
         self._is_over = threading.Event()
         threading.Thread(target=self._beat, name="energy-heartbeat", daemon=True).start()
 
     @property
     def sources(self) -> EnergySources:
-        sources: EnergySources = ray.get(self._actor.sources.remote(self._lease))
-        reason = "; ".join(filter(None, [self._reason, sources.reason]))
+        sources: EnergySources = self._of_lease("sources") or EnergySources()
+        reason = "; ".join(filter(None, [self._reason, self._why_silent, sources.reason]))
         return replace(sources, reason=reason)
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        ray.get(self._actor.begin_start.remote(self._lease))
+        self._of_lease("begin_start")
         yield
-        ray.get(
-            self._actor.end_start.remote(self._lease)
-        )  # not after an error: a start that fails is no training
+        self._of_lease("end_start")  # not after an error: a start that fails is no training
 
     def read_start(self) -> EnergyReading:
-        reading: EnergyReading = ray.get(self._actor.read_start.remote(self._lease))
-        return reading
+        return self._of_lease("read_start") or EnergyReading()
 
     def read(self) -> EnergyReading:
-        reading: EnergyReading = ray.get(self._actor.read.remote(self._lease))
-        return reading
+        return self._of_lease("read") or EnergyReading()
 
     def hold(self) -> None:
         """Wait, between two epochs, while another trial of the device works alone."""
-        while not ray.get(self._actor.may_go.remote(self._lease)):
+        while self._of_lease("may_go") is False:
             time.sleep(_TURN_S)
 
     def close(self) -> None:
@@ -158,8 +175,28 @@ class TrialLease:
         self._is_over.set()
 
     def _beat(self) -> None:
-        while not self._is_over.wait(_HEARTBEAT_S):
+        while self._lease and not self._is_over.wait(_HEARTBEAT_S):
             self._actor.heartbeat.remote(self._lease)
+
+    def _of_lease(self, method: str) -> Any | None:
+        """The meter's answer about the lease, if there is one."""
+        return self._ask(method, self._lease) if self._lease else None
+
+    def _ask(self, method: str, *arguments: Any) -> Any | None:
+        """The meter's answer; None if it gives none within its time, or still owes an earlier one."""
+        answer = getattr(self._actor, method).remote(*arguments)
+        is_owing = self._silent is not None and not ray.wait([self._silent], timeout=0)[0]
+        try:
+            given = ray.get(answer, timeout=0.0 if is_owing else _ANSWER_S)
+        except GetTimeoutError:
+            self._silent = self._silent if is_owing else answer
+            self._why_silent = f"the node's meter gave no answer in {_ANSWER_S:g} s"
+        except RayError as error:  # it is gone, or could not take the question
+            self._silent, self._why_silent = None, f"the node's meter: {str(error).splitlines()[0]}"
+        else:
+            self._silent, self._why_silent = None, ""
+            return given
+        return None
 
 
 def start_metering(

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.cluster.errors import SessionError
 from search.cluster.session_folder import NoSessionFolder, SessionFolder, closed, session_folder
+from search.cluster.watch import RayWatch, set_current
 
 _ROOT = Path(__file__).parents[2]
 
@@ -53,10 +55,6 @@ _TAKEN = (
 )
 
 
-class SessionError(RuntimeError):
-    """Ray cannot be started or joined; the message says what to do."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Session:
     """A started session.
@@ -85,6 +83,8 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
 
     Raises:
         SessionError: No cluster answers at `address`, or Ray did not start.
+        RayLost: It is gone within the block, as `check_ray` told; a block that is stuck in Ray ends with the
+            process.
     """
     _check_unhidden()
     if address:
@@ -114,8 +114,10 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
             raise SessionError(f"{where}: {str(error).splitlines()[0]}") from error
         is_shared = dashboard and not address
         with closed(Path(context.address_info["session_dir"])) if is_shared else nullcontext():
+            watch = None
             try:
                 resources = ray.cluster_resources()
+                watch = _watch()
                 has_url = dashboard and context.dashboard_url
                 yield Session(
                     num_cpus=int(resources.get("CPU", 1)),
@@ -125,7 +127,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
                     note=folder.note if folder else "",
                 )
             finally:
-                ray.shutdown()
+                _end(watch)
 
 
 @contextmanager
@@ -167,6 +169,41 @@ def _placed(address: str | None, *, has_dashboard: bool) -> Iterator[SessionFold
             except NoSessionFolder as error:
                 raise SessionError(str(error)) from error
         yield folder
+
+
+def _watch() -> RayWatch:
+    """Watch the session that was started or joined just now."""
+    import ray
+
+    context = ray.get_runtime_context()
+    host, _, port = context.gcs_address.rpartition(":")
+    here = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    ports = {
+        "its control service (GCS)": (host.strip("[]"), int(port)),
+        "the raylet of this machine": (here["NodeManagerAddress"], int(here["NodeManagerPort"])),
+    }
+    watch = RayWatch(ports, end_ray=_kill_own_processes)
+    set_current(watch)
+    return watch
+
+
+def _end(watch: RayWatch | None) -> None:
+    import ray
+
+    if watch and watch.lost:
+        _kill_own_processes()  # asked to end, a raylet would wait 5 s for the GCS
+    ray.shutdown()
+    if watch:
+        watch.leave()
+    set_current(None)
+
+
+def _kill_own_processes() -> None:
+    """End what Ray started on this machine for this process: nothing, where a cluster was joined."""
+    import ray
+
+    if node := ray._private.worker._global_node:
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 def _check_unhidden() -> None:

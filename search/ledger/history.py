@@ -212,7 +212,7 @@ class History:
             case "attempt_failed":
                 trial.failures.append({**event["failure"], "attempt": trial.attempts, "at": event["time"]})
                 trial.attempts += event["will_retry"]
-                trial.attempts_here += event["will_retry"]
+                trial.attempts_here += event["will_retry"] and not event["failure"].get("is_preempted")
             case "trial_ended":
                 trial.status, trial.cause, trial.message = event["status"], event["cause"], event["message"]
                 trial.ended_at = event["time"]

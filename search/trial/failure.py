@@ -67,12 +67,14 @@ class Failure:
     Attributes:
         message: One line for the table; the full traceback is kept in the trial's folder.
         is_sticky: The process is unusable afterwards (a CUDA error) and must be replaced.
+        is_preempted: Its node was taken away, as one rented cheaply is at any moment: that costs no attempt.
     """
 
     cause: Cause
     message: str
     traceback: str = ""
     is_sticky: bool = False
+    is_preempted: bool = False
 
     def may_pass(self, attempts: int) -> bool:
         """Whether another attempt after `attempts` of them can do better.
@@ -80,7 +82,7 @@ class Failure:
         Only causes that pass by themselves are tried again: a bad configuration or a missing
         file fails the same way each time.
         """
-        return self.cause in _PASSING and attempts < _MAX_ATTEMPTS
+        return self.is_preempted or (self.cause in _PASSING and attempts < _MAX_ATTEMPTS)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -93,6 +95,7 @@ def classify(error: BaseException) -> Failure:
         cause=_cause(error, text),
         message=f"{type(error).__name__}: {text.splitlines()[0]}",
         traceback="".join(traceback.format_exception(error)),
+        is_preempted=getattr(error, "preempted", False) is True,
         is_sticky=bool(_STICKY.search(text)) and not isinstance(error, ScriptFailed),
     )
 
