@@ -140,7 +140,11 @@ def node(fake_nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits that a test can wait for; the usual ones where nothing hangs, as a busy machine may be slow."""
+    callspec = getattr(request.node, "callspec", None)
+    if callspec and callspec.params.get("junk", "pipe") != "pipe":
+        return
     monkeypatch.setattr("search.energy.counters.driver.CALL_S", SHORT_S)
     for module in ("gpus", "counters.nvml", "counters.amd"):
         monkeypatch.setattr(f"search.energy.{module}.START_S", SHORT_S)
