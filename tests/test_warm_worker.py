@@ -233,6 +233,7 @@ def curves(folder: Path, fates: list[str], *flags: str) -> tuple[dict[int, list[
     (folder / "space.yaml").write_text(json.dumps({"search": search}))
     words = ("--space", "./space.yaml", "--name", "run", "--skip-preflight", "--no-report")
     done = typed("search", *words, *flags, folder=folder)
+    assert done.returncode in (0, 1), done.stderr
     found: dict[int, list[float]] = {}
     numbers = {}
     for event in map(json.loads, (folder / "results/run/journal.jsonl").open()):
@@ -240,7 +241,7 @@ def curves(folder: Path, fates: list[str], *flags: str) -> tuple[dict[int, list[
             numbers[event["trial"]] = event["hparams"]["number"]
         if event["event"] == "epoch" and fates[numbers[event["trial"]]] == "none":
             found.setdefault(numbers[event["trial"]], []).append(event["row"]["metrics"]["val_accuracy"])
-    return found, done.stdout
+    return found, done.stdout + done.stderr
 
 
 @pytest.mark.slow

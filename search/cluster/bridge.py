@@ -147,6 +147,7 @@ class SearchController(TuneController):
         )
         self._run = run
         self._taken_in: Exception | None = None
+        self.is_killed = False
         self._max_pending_trials = slots  # stock: 1 with a searcher, and half the slots stay empty
         self._actor_manager = _ActorManager(resource_manager=self._actor_manager._resource_manager)
         self._actor_manager.name_of = self._training_name
@@ -168,8 +169,7 @@ class SearchController(TuneController):
         """End all workers at once, with what they have started on this machine."""
         end_below_workers()
         self._actor_manager.cleanup()
-        for tracked in list(self._stopping_actors):
-            self._actor_stopped(tracked)
+        self.is_killed = True  # stock Tune's `cleanup` would ask workers that are gone to stop
 
     def _training_name(self, tracked: Any) -> str:
         return self._run.training_name(self._actor_to_trial[tracked].config["task"].trial_id)

@@ -77,6 +77,7 @@ def execute(run: Run, *, slots: int, background: Background | None = None) -> st
             except TuneError as error:  # what a result led to, of which Tune keeps the text
                 raise error.__context__ or error from None
             finally:
-                if not is_ray_lost():  # else it waits for answers that never come
+                # Neither answers any more: what is asked of them would wait for ever.
+                if not (controller.is_killed or is_ray_lost()):
                     controller.cleanup()
     return run.end()

@@ -34,7 +34,7 @@ def tried(order: Order, trainable: Trainable, *, device: str) -> tuple[list[Prob
         started_s = time.monotonic()
         try:
             value = _value_of(order, trainable, point, budget, device)
-        except Exception as error:  # the trial would fail in the same way
+        except (Exception, SystemExit, GeneratorExit) as error:  # the trial would fail in the same way
             failure = classify(error)
             what = f"trial of {name}: {failure.cause}: {failure.message}"
             problems.append(Problem(what=what, remedy="mend it, or leave the value out of the space"))

@@ -22,6 +22,6 @@ def _attempt(run: Run, task: TrialTask, meter: EnergyMeter) -> bool:
         for row in run_task(task, meter):
             if run.on_epoch(task.trial_id, row) == "stop":
                 return False
-    except Exception as error:  # a trial's own error never ends the run
+    except (Exception, SystemExit, GeneratorExit) as error:  # a trial's own error never ends the run
         return run.on_failure(task.trial_id, classify(error))
     return False
