@@ -101,6 +101,11 @@ def test_an_epoch_reports_these_values(env):
         "val_loss",
         "train_s",
         "eval_s",
+        "val_num_examples",
+        "val_accuracy_by_guessing",
+        "val_top5_accuracy_by_guessing",
+        "val_f1_macro_by_guessing",
+        "val_f1_weighted_by_guessing",
     }
     assert values["num_samples"] == 63  # 5 % of 1,257
     assert values["train_s"] > 0

@@ -76,12 +76,9 @@ class Rehearsal:
 
     def _started_on(self, data: str, point: Point) -> Sequence[str]:
         env = replace(self.order.task.env(), data=data, device="cpu", folder=None)
-        try:
-            return self._started_in(env, point)
-        except WeightsError:
-            if "weights" not in point or not self._wants_bad_files(point):
-                raise
-            return self._started_in(env, {**point, "weights": "none"})  # the files are named already
+        if "weights" in point and self._wants_bad_files(point):
+            point = {**point, "weights": "none"}  # named already; the hub would be asked again, 23 s a file
+        return self._started_in(env, point)
 
     def _started_in(self, env: Env, point: Point) -> Sequence[str]:
         hparams, ladder = self.trainable.hparams(**point), self.order.task.ladder
