@@ -312,11 +312,13 @@ parameters: {lr: {min: 0.0001, max: 0.1}}
         "search.limits.trials=null",
         "metric.impute=worst",
         "metric.impute_while_running='false'",
+        "metrics=[{name: val_acc, goal: maximize}]",
     )
     noted = [note.partition(":")[0] for note in space.notices]
-    assert noted[:3] == [
+    assert noted[:4] == [
         "apiVersion, kind, job, image_uri, project, entity, controller, scheduler",
         "method",
+        "metrics",
         "metric.impute",
     ]
     assert (space.limits.trials, space.sampler) == (7, "tpe")

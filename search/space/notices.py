@@ -34,6 +34,8 @@ def sweep_notices(
         yield f"{listed(unused)}: ignored; they are for W&B's servers"
     if file.method == "custom":
         yield "method: custom is a scheduler of W&B's; search.sampler is tpe here"
+    if file.metrics is not None:
+        yield "metrics: ignored; trials are ranked by the one under metric"
     if file.metric.target is not None:
         yield "metric.target: ignored; search.limits say when the run ends"
     if file.metric.impute is not None or file.metric.impute_while_running is not None:
