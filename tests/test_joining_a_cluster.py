@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,7 +69,7 @@ def test_preflight_looks_at_every_node_in_the_environment_of_its_workers(
     assert len({line.split(" on ")[1] for line in looks}) == 2
     assert done.stderr.splitlines() == [
         f"preflight: weights: timm/resnet10t.c3_in1k/model.safetensors is not in {tmp_path}/moved/hub; "
-        "fetch it: python scripts/preflight.py --space lr_bs --download",
+        f"fetch it: python scripts/preflight.py --space lr_bs {shlex.join(model)} --download",
     ]
 
 

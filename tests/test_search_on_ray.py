@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def test_missing_weights_end_a_search_before_its_first_trial(tmp_path: Path) -> 
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"preflight: weights: timm/resnet10t.c3_in1k/model.safetensors is not in {tmp_path}/hf/hub; "
-        "fetch it: python scripts/preflight.py --space lr_bs --download "
+        f"fetch it: python scripts/preflight.py --space lr_bs {shlex.join(model)} --download "
         "(--skip-preflight starts all the same)"
     ]
     assert not (tmp_path / "results").exists()

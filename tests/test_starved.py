@@ -24,7 +24,7 @@ from search.ledger import Ledger
 from search.run import Run
 from trainables.checkpoint import UnwrittenCheckpoint, load_checkpoint, save_checkpoint
 
-SMALL_KIB = 256
+SMALL_KIB = 512
 NUM_TRIALS = 5
 # Its state is as large as its hparams say, so that a checkpoint does not fit where the journal does.
 HEAVY = """
