@@ -24,7 +24,7 @@ from search.ledger import Ledger
 from search.run import Run
 from trainables.checkpoint import UnwrittenCheckpoint, load_checkpoint, save_checkpoint
 
-SMALL_KIB = 512
+SMALL_KIB = 256
 NUM_TRIALS = 5
 # Its state is as large as its hparams say, so that a checkpoint does not fit where the journal does.
 HEAVY = """
@@ -57,11 +57,12 @@ TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max",
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of SMALL_KIB, gone after the test."""
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A disk of SMALL_KIB, of twice that for whole searches; gone after the test."""
+    kib = SMALL_KIB * (2 if request.node.get_closest_marker("slow") else 1)
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = mount("-t", "tmpfs", "-o", f"size={SMALL_KIB}k", "small", folder)
+    mounted = mount("-t", "tmpfs", "-o", f"size={kib}k", "small", folder)
     if mounted.returncode:
         pytest.skip(f"mounting a small disk needs root: {mounted.stderr.strip()}")
     try:
