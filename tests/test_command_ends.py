@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
 from made_command import SCRIPT, made_command
 from made_processes import ROOT, is_alive, wait_for
 from made_runs import SteadyMeter
 
 from search.budget import Ladder
+from search.cluster.metering import node_meter
 from search.cluster.worker import TrialWorker
 from search.trial import Checkpointing, EpochRow, run_trial
 from search.trial.task import TrialTask
@@ -225,6 +227,8 @@ def test_a_paused_trial_of_a_warm_worker_gives_its_folder_free(tmp_path: Path) -
         folder=tmp_path / "trial",
     )
     first, second = TrialWorker.__new__(TrialWorker), TrialWorker.__new__(TrialWorker)
+    assert node_meter() is None  # and starts no Ray, which would end this process some time later
+    assert not ray.is_initialized()
     for worker in (first, second):
         worker.setup({"task": task})
     assert first.step()["row"].epoch == 1

@@ -240,7 +240,9 @@ def _has_sensor(cpu_watts: CpuWatts | None) -> bool:
 
 
 def node_meter() -> Any | None:
-    """The meter of this node, for a worker; None where the driver started none or it is gone."""
+    """The meter of this node, for a worker; None where there is no Ray, or none was started or is left."""
+    if not ray.is_initialized():  # to ask would start one, whose loss ends this process after 60 s
+        return None
     name = _name(ray.get_runtime_context().get_node_id())
     try:
         actor = ray.get_actor(name, namespace=_NAMESPACE)
