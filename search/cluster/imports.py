@@ -26,9 +26,10 @@ class ImportWatch(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        for finder in sys.meta_path:
+        # Those behind it alone: two of these in one process would ask each other without end.
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             find = getattr(finder, "find_spec", None)
-            if finder is not self and find and (spec := find(fullname, path, target)):
+            if find and (spec := find(fullname, path, target)):
                 self._wrap(spec)
                 return spec  # type: ignore[no-any-return]
         return None
