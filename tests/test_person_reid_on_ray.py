@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -81,7 +82,8 @@ def test_without_the_file_it_is_refused_before_the_first_trial_with_the_remedy(t
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"preflight: weights: {FILE} is not in {tmp_path}/hf/hub; fetch it: "
-        "python scripts/preflight.py --space person_reid --download (--skip-preflight starts all the same)"
+        f"python scripts/preflight.py --space person_reid {shlex.join(HRNET)} --download "
+        "(--skip-preflight starts all the same)"
     ]
     assert not (tmp_path / "results").exists()
     assert hub.requests == []
