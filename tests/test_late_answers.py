@@ -37,11 +37,12 @@ class Local:
 
 
 class Network:
-    """`ray.get` and `ray.nodes` over one node; drops as many answers as it is told to."""
+    """`ray.get`, `ray.wait` and `ray.nodes` over one node; drops as many answers as it is told to."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.num_to_drop = 0
         monkeypatch.setattr(metering.ray, "get", self.get)
+        monkeypatch.setattr(metering.ray, "wait", self.wait)
         monkeypatch.setattr(metering.ray, "nodes", list)
         monkeypatch.setattr(metering, "_job", lambda: "01000000")
 
@@ -50,6 +51,10 @@ class Network:
             self.num_to_drop -= 1
             raise GetTimeoutError("no answer in 10 s")
         return answer()
+
+    def wait(self, answers: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        """What was dropped has come by now."""
+        return answers, []
 
 
 @pytest.fixture
