@@ -206,7 +206,9 @@ def test_a_script_that_runs_elsewhere_is_waited_for_with_a_limit(
         assert waiting.communicate()[1].decode().startswith(held)
 
 
-def test_a_paused_trial_of_a_warm_worker_gives_its_folder_free(tmp_path: Path) -> None:
+def test_a_paused_trial_of_a_warm_worker_gives_its_folder_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its script stood still there with the lock, and another worker, to which it was promoted, waited."""
     name = made_command(tmp_path, resume=[], defaults={"lr": 0.5})
     ladder = Ladder((Budget(epochs=1), Budget(epochs=2)))
@@ -227,6 +229,7 @@ def test_a_paused_trial_of_a_warm_worker_gives_its_folder_free(tmp_path: Path) -
         folder=tmp_path / "trial",
     )
     first, second = TrialWorker.__new__(TrialWorker), TrialWorker.__new__(TrialWorker)
+    monkeypatch.setattr("search.cluster.worker._own_meter", lambda gpus, cpus: SteadyMeter())
     assert node_meter() is None  # and starts no Ray, which would end this process some time later
     assert not ray.is_initialized()
     for worker in (first, second):

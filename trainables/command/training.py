@@ -49,7 +49,7 @@ class CommandTraining:
         self._said: list[str] = []
         self._is_resumed = False
         self._has_ended_itself = False
-        self._told_end = 0  # the epoch at which the present process was told to end, if it was
+        self._told_end = 0  # the epoch at which a process of the present budget is told to end, if it is
         self.epochs_done = 0
         self.why_done = ""
 
@@ -64,6 +64,7 @@ class CommandTraining:
             ScriptFailed: It ended with an error, or took longer than `timeout_s`.
         """
         epoch = self.epochs_done + 1
+        self._told_end = min(self._own_ends(budget), default=0)
         if not self._scores.has(epoch):
             self._train(epoch, budget)
         if self._script and epoch in self._own_ends(budget):
@@ -95,7 +96,9 @@ class CommandTraining:
 
     def state_dict(self) -> dict[str, Any]:
         last = {"values": self._scores.last.values, "why_done": self.why_done}
-        told = {**self._scores.state(), "has_ended_itself": self._has_ended_itself}
+        # Past the epoch it was told to end at no line is missing, however long its process takes to go.
+        has_ended = self._has_ended_itself or 0 < self._told_end <= self.epochs_done
+        told = {**self._scores.state(), "has_ended_itself": has_ended}
         packed = self._packed() if self._scratch else {}
         return {"epochs_done": self.epochs_done, "last": last, "told": told, **packed}
 
@@ -122,7 +125,6 @@ class CommandTraining:
     def _train(self, epoch: int, budget: Budget) -> None:
         """Let the script train until it has told of `epoch` or ends."""
         command = self._spec.run_line(self._hparams, self._values(budget))
-        self._told_end = min(self._own_ends(budget), default=0)
         if command != self._command:
             self._start(command)
         elif self._script:
@@ -210,7 +212,7 @@ class CommandTraining:
     def _take_in_the_end(self, script: Script, epoch: int, num_before: int, taken_s: float) -> None:
         """See what the lines of a script that has ended come to."""
         scores, end = self._scores, self._told_end
-        self._has_ended_itself = True
+        self._has_ended_itself = end > 0  # untold it is asked for nothing further, and when it goes is chance
         self._said = script.last_lines()
         if self._may_be_its_last:
             scores.place_single(end)
