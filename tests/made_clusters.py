@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from search.cluster.children import descendants
+
 _RAY = Path(sys.executable).with_name("ray")
 
 
@@ -73,9 +75,13 @@ def _raylet(env: Mapping[str, str], *flags: str) -> Iterator[subprocess.Popen[by
 
 
 def end_group(node: subprocess.Popen[Any], number: signal.Signals) -> None:
-    """Send a signal to the node and to all that it started and that did not leave its group."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(node.pid, number)
+    """Send a signal to the node and to all that it started, as when a machine loses its power.
+
+    Workers that outlive their raylet train on for 2 to 10 s: an epoch or a whole trial more.
+    """
+    for pid in [*descendants(node.pid), node.pid]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _wait_for(port: int) -> None:

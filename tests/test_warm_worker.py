@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,7 @@ from made_processes import typed
 
 from search.budget import Limits
 from search.cluster import trial_log
+from search.cluster.children import end_if_forked
 from search.cluster.execute import Grace
 from search.trial.failure import classify
 
@@ -112,6 +114,38 @@ def test_processes_end_with_their_trial_in_whatever_session_they_are(way: str, t
     assert not stat.exists() or ") Z " in stat.read_text()
 
 
+def test_a_fork_dies_of_sigterm_and_leaves_the_connections_that_it_shares_alone() -> None:
+    code = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+signal.signal(signal.SIGTERM, lambda number, frame: os._exit(7))  # as Ray's, which leaves Ray
+from search.cluster.readiness import Readiness
+Readiness("toy")
+pid = os.fork()
+if pid == 0:
+    time.sleep(60)
+    os._exit(9)
+os.kill(pid, signal.SIGTERM)  # at once: the fork has not run a line of its own yet
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+os.kill(os.getpid(), signal.SIGTERM)  # the worker itself ends as Ray has it
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("-15\n", 7)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(SystemExit(0), 0), (SystemExit(3), 3), (SystemExit("why"), 1), (SystemExit(), 0), (None, 1)],
+)
+def test_a_fork_that_comes_back_from_a_training_ends(error: BaseException | None, status: int) -> None:
+    owner = os.getpid()
+    end_if_forked(owner, error)  # the worker itself goes on
+    if (pid := os.fork()) == 0:
+        end_if_forked(owner, error)
+        os._exit(100)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status
+
+
 def test_a_long_log_keeps_its_beginning_and_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial_log, "KEPT_BYTES", 1000)
     printed = "".join(f"line {number:5}\n" for number in range(5000))  # 11 bytes each
@@ -202,6 +236,8 @@ class Learner:
             for _ in range(50):
                 if os.fork() == 0:
                     os.setsid(); time.sleep(600); os._exit(0)
+        if self.fate == "fork" and os.fork() == 0: sys.exit(0)
+        if self.fate == "double" and os.fork() == 0: return {"val_accuracy": 9.0, "num_samples": 4}
         if self.fate == "print":
             for _ in range(250): print("y" * 4_000_000)
         return {"val_accuracy": score, "num_samples": 4}
@@ -246,10 +282,23 @@ def curves(folder: Path, fates: list[str], *flags: str) -> tuple[dict[int, list[
 
 @pytest.mark.slow
 def test_ill_behaved_trials_change_no_other_trials_curve(tmp_path: Path) -> None:
-    fates = ["none", "patch", "none", "dtype", "exit", "print", "bomb", "none"]
-    clean, _ = curves(tmp_path / "clean", ["none"] * 8)
+    fates = [
+        "none",
+        "patch",
+        "none",
+        "dtype",
+        "exit",
+        "print",
+        "bomb",
+        "fork",
+        "double",
+        "bomb",
+        "bomb",
+        "none",
+    ]
+    clean, _ = curves(tmp_path / "clean", ["none"] * len(fates))
     found, _ = curves(tmp_path / "ill", fates)
-    assert set(found) == {0, 2, 7}
+    assert set(found) == {0, 2, 11}
     assert found == {number: clean[number] for number in found}
     log = tmp_path / "ill/results/run/trials/trial-0005/log.txt"
     assert log.stat().st_size < 20 * 2**20

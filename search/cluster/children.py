@@ -7,6 +7,7 @@ import multiprocessing.resource_tracker
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +17,38 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _GRACEFUL_S = 2.0
 _KILLED_S = 5.0
 _TICK_S = 0.02
+
+
+def part_forks() -> None:
+    """Have what is forked from this process die of SIGTERM as processes do.
+
+    A fork shares a worker's connections. With Ray's handler it leaves Ray by them in the worker's name: of a
+    few dozen of those the raylet died.
+    """
+    of_ray = signal.getsignal(signal.SIGTERM)
+    mask = threading.local()
+
+    def hold() -> None:  # one that came to the fork before it is parted would call Ray's handler, or be lost
+        mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask.before)
+
+    def part() -> None:
+        if signal.getsignal(signal.SIGTERM) is of_ray:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        release()
+
+    if callable(of_ray):
+        os.register_at_fork(before=hold, after_in_parent=release, after_in_child=part)
+
+
+def end_if_forked(owner: int, error: BaseException | None) -> None:
+    """Where a fork of the process `owner` comes back from a training, which only the worker may, end it."""
+    if os.getpid() == owner:
+        return
+    code = error.code if isinstance(error, SystemExit) else 1
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 class Children:

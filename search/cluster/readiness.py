@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from search.cluster.children import Children
+from search.cluster.children import Children, part_forks
 from search.cluster.imports import ImportWatch
 from search.cluster.patches import Patches
 from search.cluster.settings import (
@@ -55,6 +55,7 @@ class Readiness:
         self._groups = {"process": Settings(process_settings())}
         self._take_libraries()
         self._children = Children()
+        part_forks()
         self._threads = set(threading.enumerate())
         self._num_files = _num_files()
         self._bytes_after_first: int | None = None

@@ -14,6 +14,7 @@ from typing import Any
 
 from ray.tune import Trainable as TuneTrainable
 
+from search.cluster.children import end_if_forked
 from search.cluster.metering import TrialLease, node_meter
 from search.cluster.readiness import Readiness
 from search.cluster.trial_log import open_log
@@ -38,6 +39,7 @@ class TrialWorker(TuneTrainable):
         self._task: TrialTask = config["task"]
         self._rows: Iterator[EpochRow] | None = None
         self._ready = _readiness(self._task.trainable)
+        self._pid = os.getpid()
         self._is_released = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -71,7 +73,9 @@ class TrialWorker(TuneTrainable):
         try:
             with _captured(self._task.log):
                 row = next(self._rows)
+            end_if_forked(self._pid, None)
         except BaseException as error:
+            end_if_forked(self._pid, error)
             if _is_rays(error):
                 raise
             self._rows = None
