@@ -231,6 +231,7 @@ class Limits:
 
     `disk_gib` is of checkpoints, `cache_gib` of decoded data on each node. `grace_minutes` is how long epochs
     under way may go on once a run is to end; None is two minutes, or the hours where those are shorter.
+    `epoch_minutes` is what any one epoch may take.
     """
 
     trials: int | None = None
@@ -239,6 +240,12 @@ class Limits:
     disk_gib: float | None = None
     cache_gib: float | None = None
     grace_minutes: float | None = None
+    epoch_minutes: float | None = None
+
+    @property
+    def epoch_s(self) -> float | None:
+        """What any one epoch may take."""
+        return None if self.epoch_minutes is None else self.epoch_minutes * 60
 
     @property
     def grace_s(self) -> float:

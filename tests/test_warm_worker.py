@@ -232,6 +232,8 @@ class Learner:
         if self.fate == "dtype": torch.set_default_dtype(torch.float64)
         if self.fate == "exit": sys.exit(0)
         if self.fate == "hang" and self.epochs_done == 2: time.sleep(10**6)
+        if self.fate == "spin" and self.epochs_done == 2:  # lets no other thread of Python run
+            import re; re.match("(a+)+$", "a" * 60 + "b")
         if self.fate == "bomb":
             for _ in range(50):
                 if os.fork() == 0:
@@ -251,7 +253,9 @@ TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", has_te
 """
 
 
-def curves(folder: Path, fates: list[str], *flags: str) -> tuple[dict[int, list[float]], str]:
+def curves(
+    folder: Path, fates: list[str], *flags: str, **limits: float
+) -> tuple[dict[int, list[float]], str]:
     """The scores of each well-behaved trial by its number, and what the search said at its end."""
     folder.mkdir()
     (folder / "ill.py").write_text(ILL_BEHAVED)
@@ -263,7 +267,7 @@ def curves(folder: Path, fates: list[str], *flags: str) -> tuple[dict[int, list[
         "ladder": {"epochs": [2]},
         "scheduler": {"mode": "none"},
         "resources": {"workers": 1},
-        "limits": {"grace_minutes": 0.05},
+        "limits": {"grace_minutes": 0.05, **limits},
         "trials": "points.json",
     }
     (folder / "space.yaml").write_text(json.dumps({"search": search}))
@@ -272,7 +276,7 @@ def curves(folder: Path, fates: list[str], *flags: str) -> tuple[dict[int, list[
     assert done.returncode in (0, 1), done.stderr
     found: dict[int, list[float]] = {}
     numbers = {}
-    for event in map(json.loads, (folder / "results/run/journal.jsonl").open()):
+    for event in journal(folder):
         if event["event"] == "trial_asked":
             numbers[event["trial"]] = event["hparams"]["number"]
         if event["event"] == "epoch" and fates[numbers[event["trial"]]] == "none":
@@ -280,8 +284,17 @@ def curves(folder: Path, fates: list[str], *flags: str) -> tuple[dict[int, list[
     return found, done.stdout + done.stderr
 
 
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[float]]:
+    """The scores of a search in which every trial behaves."""
+    found, _ = curves(tmp_path_factory.mktemp("ill") / "clean", ["none"] * 12)
+    return found
+
+
 @pytest.mark.slow
-def test_ill_behaved_trials_change_no_other_trials_curve(tmp_path: Path) -> None:
+def test_ill_behaved_trials_change_no_other_trials_curve(
+    tmp_path: Path, clean: dict[int, list[float]]
+) -> None:
     fates = [
         "none",
         "patch",
@@ -296,7 +309,6 @@ def test_ill_behaved_trials_change_no_other_trials_curve(tmp_path: Path) -> None
         "bomb",
         "none",
     ]
-    clean, _ = curves(tmp_path / "clean", ["none"] * len(fates))
     found, _ = curves(tmp_path / "ill", fates)
     assert set(found) == {0, 2, 11}
     assert found == {number: clean[number] for number in found}
@@ -306,12 +318,33 @@ def test_ill_behaved_trials_change_no_other_trials_curve(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_search_with_a_trial_that_hangs_ends_soon_after_its_hours(tmp_path: Path) -> None:
-    clean, _ = curves(tmp_path / "clean", ["none", "none"])
+def test_an_epoch_that_hangs_is_ended_and_no_other_trial_is_the_worse_for_it(
+    tmp_path: Path, clean: dict[int, list[float]]
+) -> None:
+    found, said = curves(tmp_path / "hung", ["none", "hang", "spin", "none"], epoch_minutes=0.02)
+    assert found == {number: clean[number] for number in (0, 3)}
+    assert "trial-0001  timeout, tried again: an epoch took longer than limits.epoch_minutes (0.02)" in said
+    for number, line in ((1, "time.sleep(10**6)"), (2, "re.match(")):
+        log = (tmp_path / f"hung/results/run/trials/trial-000{number}/log.txt").read_text()
+        at = ILL_BEHAVED.splitlines().index(next(one for one in ILL_BEHAVED.splitlines() if line in one))
+        assert log.count(f'ill.py", line {at + 1} in run_epoch') == 2, log
+    ended = [event for event in journal(tmp_path / "hung") if event["event"] == "trial_ended"]
+    assert [(event["status"], event["cause"]) for event in ended] == [
+        ("finished", ""), ("failed", "timeout"), ("failed", "timeout"), ("finished", "")
+    ]  # fmt: skip
+
+
+def journal(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "results/run/journal.jsonl").open()]
+
+
+@pytest.mark.slow
+def test_a_search_with_a_trial_that_hangs_ends_soon_after_its_hours(
+    tmp_path: Path, clean: dict[int, list[float]]
+) -> None:
     found, said = curves(tmp_path / "hung", ["none", "hang", "none"], "--hours", "0.01")
     assert found[0] == clean[0]
     assert "h limit reached" in said
-    events = [json.loads(line) for line in (tmp_path / "hung/results/run/journal.jsonl").open()]
-    assert {e["trial"]: e["status"] for e in events if e["event"] == "trial_ended"}[
+    assert {e["trial"]: e["status"] for e in journal(tmp_path / "hung") if e["event"] == "trial_ended"}[
         "trial-0001"
     ] == "interrupted"

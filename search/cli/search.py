@@ -107,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     """Run the search and give the exit status."""
     from search.report.console import open_console
-    from search.report.plan import print_plan
+    from search.report.plan import print_deadlines, print_plan
     from search.sampling.designs import designed
     from search.searching import default_hparams, known_trials
     from search.space import SPACES, load_space
@@ -139,6 +139,8 @@ def main(options: argparse.Namespace) -> int:
         return 0
     if proposals:
         print_plan(space, proposals, output)
+    else:
+        print_deadlines(space, output)
     return _search(space, known, background, options, output)
 
 

@@ -3,9 +3,10 @@ it for decisions, and a controller that survives what stock Tune does not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import ray
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.train._internal.storage import StorageContext
@@ -17,22 +18,27 @@ from ray.tune.experiment import Trial
 from ray.tune.registry import register_trainable
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import SearchAlgorithm
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.cluster.children import end_below_workers
+from search.cluster.children import end_below_workers, end_with_children
+from search.cluster.deadlines import Call, Deadlines
 from search.cluster.watch import look_for_ray
 from search.cluster.worker import TrialWorker
 from search.run import Run
 from search.secrets import looks_secret
-from search.trial.failure import classify
+from search.trial.failure import Failure, classify
 from search.trial.task import TrialTask
 
 _WORKER_NAME = "jouletune_trial"
+_CALLS: Mapping[str, Call] = {"train": "epoch", "reset": "reset"}  # of Tune's calls, those with a deadline
 
 # Stock Tune puts AWS_* into each worker's runtime environment, which Ray writes into its logs. Workers of
 # this machine inherit what the search has; those of a cluster what their node's Ray was started with.
 class_cache.ENV_VARS_TO_PROPAGATE = {
     name for name in class_cache.ENV_VARS_TO_PROPAGATE if not looks_secret(name)
 }
+
+_ENDING_S = 10.0  # a node that has not ended its worker by then is as good as lost
 
 
 class TaskSource(SearchAlgorithm):
@@ -73,10 +79,15 @@ class RungScheduler(FIFOScheduler):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self._run = run
+        self.starting: set[Trial] = set()  # the next step of these begins with a start
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         trial_id = trial.config["task"].trial_id
+        self.starting.discard(trial)
+        if "started" in result:
+            return TrialScheduler.CONTINUE
         if "failure" in result:
+            self.starting.add(trial)
             goes_on = self._run.on_failure(trial_id, result["failure"])
         else:
             goes_on = self._run.on_epoch(trial_id, result["row"]) == "go_on"
@@ -139,19 +150,30 @@ class SearchController(TuneController):
     cause and all slots' workers kept warm."""
 
     def __init__(self, run: Run, storage: StorageContext, *, slots: int, cpus: float, gpus: float) -> None:
+        scheduler = RungScheduler(run)
         super().__init__(
             search_alg=TaskSource(run, storage, slots=slots),
-            scheduler=RungScheduler(run),
+            scheduler=scheduler,
             storage=storage,
             reuse_actors=True,
         )
-        self._run = run
+        self._run, self._starting = run, scheduler.starting
+        self._deadlines: Deadlines[Trial] = Deadlines(run)
+        self._overdue: dict[Trial, Failure] = {}
         self._taken_in: Exception | None = None
         self.is_killed = False
         self._max_pending_trials = slots  # stock: 1 with a searcher, and half the slots stay empty
         self._actor_manager = _ActorManager(resource_manager=self._actor_manager._resource_manager)
         self._actor_manager.name_of = self._training_name
         self._actor_cache.increase_max(placement(cpus, gpus), by=slots)
+
+    def step(self) -> None:
+        """Take in what happens next, and end the workers that take too long."""
+        super().step()
+        for trial, failure in self._deadlines.overdue().items():
+            if failure:
+                self._overdue[trial] = failure
+            end_worker(trial.temporary_state.ray_actor)  # its death is what stock Tune learns of
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Nothing is written."""
@@ -170,6 +192,21 @@ class SearchController(TuneController):
         end_below_workers()
         self._actor_manager.cleanup()
         self.is_killed = True  # stock Tune's `cleanup` would ask workers that are gone to stop
+
+    def _actor_started(self, tracked_actor: Any, log: str = "STARTED") -> None:
+        self._starting.add(self._actor_to_trial[tracked_actor])
+        super()._actor_started(tracked_actor, log)
+
+    def _schedule_trial_task(self, trial: Trial, method_name: str, *given: Any, **named: Any) -> Any:
+        call = "start" if method_name == "train" and trial in self._starting else _CALLS.get(method_name)
+        if call:
+            self._deadlines.ask(trial, trial.config["task"].trial_id, call)
+        return super()._schedule_trial_task(trial, method_name, *given, **named)
+
+    def _schedule_trial_stop(self, trial: Trial, exception: Any = None) -> None:
+        self._deadlines.answer(trial)
+        self._starting.discard(trial)
+        super()._schedule_trial_stop(trial, exception)
 
     def _training_name(self, tracked: Any) -> str:
         return self._run.training_name(self._actor_to_trial[tracked].config["task"].trial_id)
@@ -196,18 +233,32 @@ class SearchController(TuneController):
         self._taken_in = exception
         is_resetting = trial in self._resetting_trials
         self._resetting_trials.discard(trial)  # stock Tune would wait for the dead worker for ever
+        overdue = self._overdue.pop(trial, None)
         if is_resetting and isinstance(exception, RayActorError):
             self._set_trial_status(
                 trial, Trial.PENDING
             )  # it has not begun: the worker died of the trial before
             return
         cause = exception.cause if isinstance(exception, RayTaskError) and exception.cause else exception
-        will_retry = self._run.on_failure(trial.config["task"].trial_id, classify(cause))
+        will_retry = self._run.on_failure(trial.config["task"].trial_id, overdue or classify(cause))
         trial.config["task"] = self._run.retried(trial.config["task"])
         # Tune asks `num_failures <= max_failures`, and takes a negative maximum for endless retries.
         trial.max_failures = -1 if will_retry else 0
         trial.run_metadata.num_failures = 1
         super()._process_trial_failure(trial, exception)
+
+
+def end_worker(actor: Any) -> None:
+    """Kill a worker with all that it has started, on whichever node that is."""
+    found = ray._private.state.actors(actor._actor_id.hex())
+    node_id, pid = found["Address"]["NodeID"], found["Pid"]
+    if node_id == ray.get_runtime_context().get_node_id():
+        end_with_children(pid)
+    else:
+        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        ending = ray.remote(end_with_children).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+        ray.wait([ending.remote(pid)], timeout=_ENDING_S)
+    ray.kill(actor)  # whatever came of it
 
 
 def placement(cpus: float, gpus: float) -> PlacementGroupFactory:

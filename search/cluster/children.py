@@ -87,6 +87,20 @@ class Children:
         return {pid for pid in descendants(os.getpid()) if pid not in spared and not _is_reaped(pid)}
 
 
+def end_with_children(pid: int, *, most_s: float = _KILLED_S) -> None:
+    """Kill a process and all that is below it. It stands still meanwhile, so that it starts nothing anew."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGSTOP)
+    ends_s = time.monotonic() + most_s
+    while (below := [child for child in descendants(pid) if not _is_zombie(child)]) and (
+        time.monotonic() < ends_s
+    ):
+        for child in below:
+            _signal(child, signal.SIGKILL)
+        time.sleep(_TICK_S)
+    _signal(pid, signal.SIGKILL)
+
+
 def end_below_workers() -> None:
     """Kill what the workers of a Ray session of this process have started."""
     below = set()
@@ -96,6 +110,13 @@ def end_below_workers() -> None:
                 below |= set(descendants(worker))
     for pid in below:
         _signal(pid, signal.SIGKILL)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it has ended and waits for its parent to learn of it; so does one that is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in b"ZX"
+    return True
 
 
 def _command(pid: int) -> str:

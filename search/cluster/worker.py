@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import gc
 import os
@@ -21,6 +22,7 @@ from search.cluster.trial_log import open_log
 from search.energy import EnergyMeter, meter_for
 from search.energy.attribution.leases import Role
 from search.trial import EpochRow
+from search.trial.deadline import overdue, start_limit_s
 from search.trial.failure import classify
 from search.trial.task import TrialTask, run_task
 from trainables.gpu import release_memory
@@ -37,7 +39,7 @@ class TrialWorker(TuneTrainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._task: TrialTask = config["task"]
-        self._rows: Iterator[EpochRow] | None = None
+        self._rows: Iterator[EpochRow | None] | None = None
         self._ready = _readiness(self._task.trainable)
         self._pid = os.getpid()
         self._is_released = False
@@ -74,6 +76,8 @@ class TrialWorker(TuneTrainable):
             with _captured(self._task.log):
                 row = next(self._rows)
             end_if_forked(self._pid, None)
+            if row is None:
+                return {"started": True}
         except BaseException as error:
             end_if_forked(self._pid, error)
             if _is_rays(error):
@@ -84,6 +88,10 @@ class TrialWorker(TuneTrainable):
             if failure.is_sticky:
                 raise
             return {"failure": failure}
+        if late := overdue(row, self._task.epoch_limit_s):
+            self._rows = None
+            self._log(late.message)
+            return {"failure": late}
         if not (row.is_replay and _is_logged(row, self._task.log)):
             self._log(_line(row))
         if lost := row.notes.get("checkpoint"):
@@ -109,11 +117,38 @@ class TrialWorker(TuneTrainable):
         gc.freeze()  # what is left is modules and caches: with torch a collection goes from 0.2 s to 1 ms
 
 
-def _rows(task: TrialTask, ready: Readiness) -> Iterator[EpochRow]:
+def _rows(task: TrialTask, ready: Readiness) -> Iterator[EpochRow | None]:
+    """The rows of `task`; where epochs have a limit, None as soon as the first one may begin."""
+    limit_s = task.epoch_limit_s
     with metered(task) as (meter, hold):
-        for row in run_task(task, meter, importing=ready.importing):
+        with _standing_told(task.log, limit_s and start_limit_s(limit_s)):
+            rows = run_task(task, meter, importing=ready.importing)
+        if limit_s is not None:
+            yield None
+        while True:
+            with _standing_told(task.log, limit_s):
+                row = next(rows, None)
+            if row is None:
+                return
             yield row
             hold()
+
+
+@contextlib.contextmanager
+def _standing_told(path: Path, limit_s: float | None) -> Iterator[None]:
+    """Write where every thread stands into the log if the block takes longer than it may.
+
+    A thread of C does so, which does not wait for Python: the driver ends the process soon after.
+    """
+    if limit_s is None:
+        yield
+        return
+    with open_log(path) as log:
+        faulthandler.dump_traceback_later(limit_s, file=log)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 def _is_rays(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ _REQUIRED: Mapping[str, set[str]] = {
     "trial_resumed": {"trial"},
     "epoch": {"trial", "row"},
     "trial_audited": {"trial", "rung"},
+    "epoch_overdue": {"trial", "seconds", "median_s"},
     "lease_closed": {"trial", *_LEASE},
     "background_ended": _LEASE,
     "devices_read": {"rows", "is_final"},

@@ -144,6 +144,12 @@ class TrialRecord:
         return max(known, key=lambda item: sign * item[1], default=None)
 
 
+def overdue_text(event: Event) -> str:
+    """What an `epoch_overdue` event says."""
+    seconds, median_s = event["seconds"], event["median_s"]
+    return f"one took over {seconds:.0f} s, where {median_s:.3g} s are the median at its budget"
+
+
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
@@ -207,6 +213,8 @@ class History:
                 self._epoch(trial, event)
             case "trial_audited":
                 trial.audits.append(event["rung"])
+            case "epoch_overdue":
+                trial.notes["epoch"] = overdue_text(event)
             case "lease_closed":
                 self._close_lease(trial, event)
             case "attempt_failed":

@@ -12,7 +12,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from search.forecast import Forecast
-from search.ledger.history import TrialRecord
+from search.ledger.history import TrialRecord, overdue_text
 from search.printable import printable
 from search.report.live import STYLES, LiveView
 from search.report.wording import duration, energy_text, hparams_text, value_text
@@ -87,6 +87,11 @@ class ConsoleView:
         elif event["event"] == "trial_audited":
             line = f"{event['trial']}  goes on past rung {event['rung']} as an audit of that rung"
             self._output.print(Text(line, style="dim"))
+        elif event["event"] == "epoch_overdue":
+            line = f"{event['trial']}  an epoch may hang: {overdue_text(event)}"
+            if self._run.space.limits.epoch_minutes is None:
+                line += "; limits.epoch_minutes would end it"
+            self._output.print(line, style="yellow", soft_wrap=True)
         elif event["event"] == "attempt_failed" and event["will_retry"]:
             failure = event["failure"]
             line = f"{event['trial']}  {failure['cause']}, tried again: {failure['message']}"

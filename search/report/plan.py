@@ -40,12 +40,23 @@ def print_plan(
         ", ".join(f"{value:g} {name}" for name, value in limits.items()) or "none: it runs until interrupted"
     )
     output.print(f"sampler {space.sampler}, seed {space.seed}; limits: {text}")
-    grace = f"{space.limits.grace_s:g} s"
-    output.print(
-        f"when it is to end, epochs under way have {grace}; what runs then is interrupted", style="dim"
-    )
+    print_deadlines(space, output)
     for line in forecast_lines(told) if told else ():
         output.print(line, soft_wrap=True)
+
+
+def print_deadlines(space: Space, output: RichConsole) -> None:
+    """Say what ends an epoch before its time."""
+    grace = (
+        f"when it is to end, epochs under way have {space.limits.grace_s:g} s; what runs then is interrupted"
+    )
+    limit = space.limits.epoch_s
+    alone = (
+        f"an epoch that takes longer than {limit:g} s is ended"
+        if limit
+        else "no epoch has a limit of its own"
+    )
+    output.print(f"{grace}; {alone}", style="dim", soft_wrap=True)
 
 
 def _horizon(space: Space) -> str:

@@ -17,6 +17,7 @@ from search.ledger.journal_lines import bounded
 from search.ledger.sessions import DeviceRow
 from search.ranking import Configuration, Ranking
 from search.run.ending import all_fail_alike, completed_reason
+from search.run.epoch_times import EpochTimes
 from search.run.judge import Ending, Judge, Verdict, ending_of
 from search.run.replay import replay
 from search.sampling.proposal import Sampler
@@ -73,6 +74,8 @@ class Run:
         self._ended_s: float | None = None
         self._account = EnergyAccount(metering or NoMetering(), self._record, clock)
         self._unfinished: deque[str] = deque()
+        self._epoch_times = EpochTimes(space.ladder)
+        self._were_overdue: set[str] = set()
         self._why_no_more: str | None = None
         self._has_promoted_all = False
         self._interrupted_by: str | None = None
@@ -229,11 +232,28 @@ class Run:
         if self._background and row.sources:  # the first row of an attempt
             row = replace(row, notes={**row.notes, "background": self._background.note})
         self._record("epoch", trial_id, row=row.to_dict())
+        self._epoch_times.add(row)
         self._account.on_epoch()
         ending = None if is_known else self._take(trial, self._judge.on_epoch(trial, row))
         if ending is None and (reason := self.stop_reason()):
             ending = Ending("interrupted", message=reason)
         return "go_on" if ending is None else self._end(trial_id, ending)
+
+    def look_at_epoch(self, trial_id: str, seconds: float, *, has_start: bool = False) -> None:
+        """Note, once a trial, that the epoch it is in takes strangely long.
+
+        Args:
+            seconds: What it has taken so far.
+            has_start: They are those of its start as well.
+        """
+        rung = self._next_rung(trial_id)
+        if trial_id in self._were_overdue or not self._epoch_times.is_long(
+            seconds, rung, has_start=has_start
+        ):
+            return
+        self._were_overdue.add(trial_id)
+        median_s = self._epoch_times.median_s(rung)
+        self._record("epoch_overdue", trial_id, seconds=round(seconds, 3), median_s=median_s)
 
     def on_failure(self, trial_id: str, failure: Failure) -> bool:
         """Take in a failed attempt; say whether the trial is to be tried again."""
@@ -254,9 +274,13 @@ class Run:
 
     def training_name(self, trial_id: str) -> str:
         """What a trial is about to train, for whoever watches workers: "trial-0007 rung 2"."""
+        return f"{trial_id} rung {self._next_rung(trial_id)}"
+
+    def _next_rung(self, trial_id: str) -> int:
+        """At whose budget the trial's next epoch runs."""
         trial, ladder = self.history.trials[trial_id], self.space.ladder
         above = 0 if trial.rung is None else min(trial.rung + 1, len(ladder.rungs) - 1)
-        return f"{trial_id} rung {above if ladder.joules else ladder.rung_for(trial.epochs)}"
+        return above if ladder.joules else ladder.rung_for(trial.epochs)
 
     def num_open(self) -> int | None:
         """Trials that run or may still be started; None without a limit on trials."""

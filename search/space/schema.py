@@ -77,6 +77,7 @@ class LimitsSection(Section):
     disk_gib: AboveZero | None = None
     cache_gib: AboveZero | None = None
     grace_minutes: AboveZero | None = None
+    epoch_minutes: AboveZero | None = None
 
     def with_run_cap(self, run_cap: int | None) -> Limits:
         return Limits(**dict(self) | {"trials": self.trials or run_cap})

@@ -19,10 +19,11 @@ Cause = Literal[
     "disk",
     "crash",
     "lost_worker",
+    "timeout",
     "bad_result",
 ]
 
-_PASSING: frozenset[Cause] = frozenset({"network", "lost_worker"})
+_PASSING: frozenset[Cause] = frozenset({"network", "lost_worker", "timeout"})
 _MAX_ATTEMPTS = 2
 
 _BY_TYPE: Mapping[str, Cause] = {

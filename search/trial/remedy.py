@@ -23,6 +23,8 @@ _REMEDIES: Mapping[str, str] = {  # by search.trial.failure.Cause
     "crash": f"read the traceback in the log; {_REPEAT}",
     "lost_worker": "its process was killed from outside: look for it in dmesg (memory) and in the node's "
     "health; lower --workers if memory was short",
+    "timeout": "see in the log where its epoch stood when it was ended; if that was work, raise "
+    f"limits.epoch_minutes; if it hung, {_REPEAT}",
     "bad_result": "let each epoch give plain finite numbers with the metric among them; "
     f"python scripts/train.py {_SPACE} --smoke looks",
 }

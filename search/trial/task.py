@@ -36,6 +36,7 @@ class TrialTask:
             node is to say.
         run_id: Of the run's journal; empty where the trial is of no run.
         known_epochs: Those that the journal has of the trial; None where there is none.
+        epoch_limit_s: What any one epoch may take.
     """
 
     trial_id: str
@@ -61,6 +62,7 @@ class TrialTask:
     auto_precision: str = ""
     run_id: str = ""
     known_epochs: int | None = None
+    epoch_limit_s: float | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -128,7 +130,7 @@ def run_task(
     *,
     importing: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[EpochRow]:
-    """Train `task` in this process: the rows of `run_trial`, from its checkpoint on.
+    """Start to train `task` in this process: the rows of `run_trial`, from its checkpoint on.
 
     Loading the trainable is a part of its start: a user's own file may import torch at its top.
 
@@ -138,7 +140,7 @@ def run_task(
     stretch = Stretch(meter)
     with stretch.starting(), importing():
         trainable, hparams = task.load()
-    yield from run_trial(
+    return run_trial(
         trainable,
         hparams,
         task.ladder,
@@ -191,6 +193,7 @@ def task_for(
         auto_precision=auto_precision,
         run_id=run_id,
         known_epochs=known_epochs,
+        epoch_limit_s=space.limits.epoch_s,
     )
 
 

@@ -68,7 +68,9 @@ def run_trial(
     must_be_settled: bool = False,
     stretch: Stretch | None = None,
 ) -> Iterator[EpochRow]:
-    """Train up the ladder and give a row after each epoch, for as long as rows are asked for.
+    """Start to train up the ladder; gives a row after each epoch, for as long as rows are asked for.
+
+    The training has started when this returns: whoever watches over epochs knows when the first one begins.
 
     A trial that goes on at the next rung continues its training, or begins another from its seed
     where `ladder.horizon` is "rung". With a checkpoint on disk the rows start with the one it was
@@ -104,6 +106,36 @@ def run_trial(
     metric, mode = metric or trainable.metric, mode or trainable.mode
     finals = Finals(final, metric=metric, mode=mode, best=saved.best if saved else None) if final else None
     states = _States(checkpointing, finals, identity, stretch.clock)
+    return _rows(
+        climb,
+        stretch,
+        meter,
+        finals,
+        states,
+        last=last,
+        metric=metric,
+        start=trainable.start,
+        has_test=trainable.has_test,
+        reading_notes=reading_notes,
+        must_be_settled=must_be_settled,
+    )
+
+
+def _rows(
+    climb: Climb,
+    stretch: Stretch,
+    meter: EnergyMeter,
+    finals: Finals | None,
+    states: _States,
+    *,
+    last: EpochRow | None,
+    metric: str,
+    start: Callable[..., Training],
+    has_test: bool,
+    reading_notes: Notes,
+    must_be_settled: bool,
+) -> Iterator[EpochRow]:
+    """The rows of a training that has started, the one it goes on from first."""
     if last:
         yield replace(last, is_replay=True)
     told: dict[str, str] = {}
@@ -114,14 +146,14 @@ def run_trial(
             if climb.is_start_due:
                 with stretch.starting():
                     climb.start()
-            if finals and trainable.has_test:
-                check_test(climb.training, trainable.start)
+            if finals and has_test:
+                check_test(climb.training, start)
             with stretch.in_epoch():
                 metrics = climb.run_epoch()
             num_jumped = climb.end_rung(is_scored=metric in metrics)
             if num_jumped is not None or any(name.startswith("val_") for name in metrics):
                 _check_has(metric, metrics, climb.training)
-            should_test = finals and climb.is_done and trainable.has_test
+            should_test = finals and climb.is_done and has_test
             with stretch.in_epoch():
                 test = plain_numbers(climb.training.test(), climb.training.test) if should_test else None
             notes = {name: note for name, note in notes_of(climb.training).items() if told.get(name) != note}
@@ -147,8 +179,7 @@ def run_trial(
             yield replace(row, notes=notes | states.save(row, climb))
             sources, reading_notes = {}, {}
     finally:
-        if checkpointing:
-            drop_previous(checkpointing.path)
+        states.leave()
 
 
 class _States:
@@ -163,6 +194,11 @@ class _States:
     ) -> None:
         self._checkpointing, self._finals, self._identity = checkpointing, finals, identity
         self._clock, self._saved_s = clock, clock()
+
+    def leave(self) -> None:
+        """The trial leaves its worker, whether it ends, pauses or fails."""
+        if self._checkpointing:
+            drop_previous(self._checkpointing.path)
 
     def save(self, row: EpochRow, climb: Climb) -> Notes:
         """Save the state after the epoch of `row`; a note for each file that the disk does not take."""

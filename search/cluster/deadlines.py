@@ -1,0 +1,87 @@
+"""How long workers may take for what they are asked: a start, an epoch, to be ready for another trial."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from search.energy.attribution.solo import GATHER_S, SLICE_S
+from search.run import Run
+from search.trial.deadline import overdue_epoch, overdue_start, start_limit_s
+from search.trial.failure import Failure
+
+_WRITING_S = 2.0  # at its limit a worker writes where it stands, into the trial's log
+_RESET_S = 600.0  # garbage collected, processes ended, settings put back: 8 s at most, unless it hangs
+_LOOK_EVERY_S = 1.0
+
+Call = Literal["start", "epoch", "reset"]
+Stretch = TypeVar("Stretch", bound=Hashable)
+
+
+@dataclass
+class _Asked:
+    trial_id: str
+    call: Call
+    since_s: float
+
+
+class Deadlines(Generic[Stretch]):
+    """What workers were asked and have not answered yet.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, run: Run, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run, self._clock = run, clock
+        self._asked: dict[Stretch, _Asked] = {}
+        self._looked_s = clock()
+        space = run.space
+        # Before an epoch a trial may hold while each of the others works alone once.
+        turns = (space.resources.workers or 1) if space.metering.solo_slices else 0
+        self._held_s = turns * (GATHER_S + SLICE_S)
+
+    def ask(self, stretch: Stretch, trial_id: str, call: Call) -> None:
+        """A worker was asked something for this stretch of the trial."""
+        self._asked[stretch] = _Asked(trial_id, call, self._clock())
+
+    def answer(self, stretch: Stretch) -> None:
+        """It has answered, or is gone."""
+        self._asked.pop(stretch, None)
+
+    def overdue(self) -> dict[Stretch, Failure | None]:
+        """The stretches whose answer is overdue, each once, with the failure that this is of the trial: none
+        where its worker is not ready for it.
+
+        Looks once a second. An epoch that takes strangely long is noted.
+        """
+        if self._clock() - self._looked_s < _LOOK_EVERY_S:
+            return {}
+        self._looked_s = self._clock()
+        found = {}
+        for stretch, asked in list(self._asked.items()):
+            waited_s = self._clock() - asked.since_s
+            if waited_s > self._limit_s(asked.call):
+                found[stretch] = self._failure(asked.call)
+                self.answer(stretch)
+            elif asked.call != "reset":
+                self._run.look_at_epoch(
+                    asked.trial_id, waited_s - self._held_s, has_start=asked.call == "start"
+                )
+        return found
+
+    def _limit_s(self, call: Call) -> float:
+        if call == "reset":
+            return _RESET_S
+        epoch_s = self._run.space.limits.epoch_s
+        if epoch_s is None:
+            return float("inf")
+        return _WRITING_S + (start_limit_s(epoch_s) if call == "start" else epoch_s + self._held_s)
+
+    def _failure(self, call: Call) -> Failure | None:
+        epoch_s = self._run.space.limits.epoch_s
+        if call == "reset" or epoch_s is None:
+            return None
+        return overdue_start(epoch_s) if call == "start" else overdue_epoch(epoch_s)

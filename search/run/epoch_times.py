@@ -1,0 +1,45 @@
+"""How long epochs take, so that one that takes strangely long is seen while it runs. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from statistics import median
+
+from search.budget import Ladder
+from search.trial import EpochRow
+
+LONG = 20  # times the median: an epoch beside busier neighbours takes twice as long, not twenty times
+_FEWEST = 10
+_LATEST = 100
+_LEAST_S = 5.0  # below, a busy machine alone makes twenty of one
+
+
+class EpochTimes:
+    """Seconds of the latest epochs at each budget: rungs of one subset and resolution count as one."""
+
+    def __init__(self, ladder: Ladder) -> None:
+        self._budgets = [(rung.subset, rung.resolution) for rung in ladder.rungs]
+        self._epochs_s: dict[object, deque[float]] = defaultdict(lambda: deque(maxlen=_LATEST))
+        self._starts_s: deque[float] = deque(maxlen=_LATEST)
+
+    def add(self, row: EpochRow) -> None:
+        self._epochs_s[self._budgets[row.rung]].append(row.seconds)
+        if row.start_s is not None:
+            self._starts_s.append(row.start_s)
+
+    def median_s(self, rung: int) -> float | None:
+        """Of the epochs at the budget of `rung`; None before the tenth."""
+        seconds = self._epochs_s[self._budgets[rung]]
+        return median(seconds) if len(seconds) >= _FEWEST else None
+
+    def is_long(self, seconds: float, rung: int, *, has_start: bool = False) -> bool:
+        """Whether an epoch at `rung` that has taken `seconds` so far takes strangely long.
+
+        Args:
+            has_start: They are those of a start as well.
+        """
+        typical_s = self.median_s(rung)
+        if typical_s is None or seconds <= _LEAST_S:
+            return False
+        start_s = median(self._starts_s) if has_start and self._starts_s else 0.0
+        return seconds > LONG * (typical_s + start_s)
