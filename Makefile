@@ -18,10 +18,10 @@ search: $(READY)  ## the main job; ARGS="--trials 8" adds flags
 	$(PYTHON) scripts/search.py --space lr_bs.yaml $(ARGS)
 
 test: $(READY)  ## the default tests: no GPU, no network
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
-test-all: $(READY)  ## the slow ones too
-	$(PYTHON) -m pytest -m "not gpu" $(ARGS)
+test-all: test  ## the slow ones too, one after the other: each takes the machine
+	$(PYTHON) -m pytest -m "slow and not gpu" $(ARGS)
 
 check: $(READY)  ## formatting, lint, types
 	$(PYTHON) -m ruff format --check .

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, settings
 _SHARED = [path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("test_")]
 # No number may depend on the kind of CPU: what "auto" means on one is measured. Workers inherit this.
 os.environ["JOULETUNE_CPU_PRECISION"] = "fp32"
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads of two processes wait for each other: 595 s, not 269
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest.register_assert_rewrite(*_SHARED)
 # Nor on its speed: by default an example may take 200 ms, and inputs must be made fast.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
