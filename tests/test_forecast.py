@@ -409,6 +409,31 @@ def test_a_rung_that_takes_longer_than_was_thought_is_told_when_it_is_seen(tmp_p
     assert "forecast now: 4 trials, 36 epochs, 5:24" in output.file.getvalue()
 
 
+def test_a_long_run_is_forecast_by_its_first_and_its_latest_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[dict[str, Any]]] = []
+    monkeypatch.setattr("search.report.foretold.observed_costs", lambda events, *_: seen.append(events))
+    space = here(made_space(tmp_path, overrides=["search.limits.trials=2000"]))
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    foretold = Foretold(run, sampler_for, Console(file=io.StringIO()))
+    foretold.on_event({"event": "session_started", "time": 0.0})
+    for number in range(2000):
+        for event in events_of(number, seconds=1.0, time_s=number + 0.5, asked_s=float(number)):
+            foretold.on_event(event)
+    foretold.on_event(events_of(60, seconds=1.0, time_s=2000.0)[-1])  # it was dropped before
+    foretold.close()
+    latest = seen[-1]
+    trials = list(dict.fromkeys(event["trial"] for event in latest if "trial" in event))
+    numbers = [int(trial.rpartition("-")[2]) for trial in trials]
+    assert latest[0]["event"] == "session_started"
+    assert numbers == [*range(50), *range(numbers[50], numbers[50] + 450)]
+    times_s = [event["time"] for event in latest]
+    assert times_s == sorted(times_s)
+    assert len(latest) == 1 + 2 * 500
+    assert {event["event"] for event in latest} == {"session_started", "trial_asked", "epoch"}
+
+
 def test_what_an_earlier_run_took_is_corrected_by_the_runs_own_epochs(tmp_path: Path) -> None:
     space = here(made_space(tmp_path))
     earlier, _ = executed(space, tmp_path / "results" / "one")

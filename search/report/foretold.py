@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,10 @@ from search.space import Space
 
 _FILE = "forecast.json"
 _DOUBTED_AFTER = 16  # epochs: of as many, what they take is told again, and of twice as many each time
+_FIRST_TRIALS, _RECENT_TRIALS = (
+    50,
+    450,
+)  # what 5,000 take is known of as many; all of them were 1 GiB for moments
 _MOST_S = 0.5  # of simulating: the first trials wait for it once, and what hands trials out slows down
 
 
@@ -43,6 +48,9 @@ class Foretold:
         self._highest_rung = len(run.space.ladder.rungs) if is_settled else -1
         self._num_epochs = 0
         self._next_at = _DOUBTED_AFTER
+        self._seen = _SeenTrials()
+        for event in run.ledger.events() if run.history.trials else ():  # of sessions before this one
+            self._seen.take(event)
 
     def begin(self) -> None:
         """Print the ladder with the trials and epochs to come, and time and energy if they are known."""
@@ -62,13 +70,14 @@ class Foretold:
         It is simulated beside the search: what an epoch at a rung takes is a guess until one was seen.
         """
         self._num_epochs += event["event"] == "epoch"
+        self._seen.take(event)
         if self._coming is not None:
             if self._coming.done():
                 self._take(self._coming)
                 self._coming = None
         elif event["event"] == "epoch" and self._is_due(event["row"]["rung"]):
             run = self._run
-            costs = observed_costs(run.ledger.events(), run.space, run.ledger.folder)
+            costs = observed_costs(self._seen.events(), run.space, run.ledger.folder)
             if costs is not None:
                 self._highest_rung = max(self._highest_rung, event["row"]["rung"])
                 self._next_at = max(_DOUBTED_AFTER, 2 * self._num_epochs)
@@ -114,6 +123,30 @@ class Foretold:
         except StorageError as error:
             text = f"warning: {error}; the run goes on, its end is not compared with the forecast"
             self._output.print(text, style="yellow", soft_wrap=True)
+
+
+class _SeenTrials:
+    """The events of the first trials, whose workers were cold, and of the latest ones, in their order."""
+
+    def __init__(self) -> None:
+        self._events: dict[str | None, list[tuple[int, Event]]] = {None: []}
+        self._num_seen = 0
+
+    def take(self, event: Event) -> None:
+        """Keep it, unless it is of a trial that was dropped."""
+        trial_id = event.get("trial")
+        if event["event"] == "trial_asked":
+            self._events[trial_id] = []
+            if len(self._events) > 1 + _FIRST_TRIALS + _RECENT_TRIALS:
+                del self._events[next(itertools.islice(self._events, 1 + _FIRST_TRIALS, None))]
+        if trial_id in self._events and (trial_id or event["event"] == "session_started"):
+            self._events[trial_id].append((self._num_seen, event))
+        self._num_seen += 1
+
+    def events(self) -> list[Event]:
+        """A journal of these trials alone."""
+        numbered = itertools.chain.from_iterable(self._events.values())
+        return [event for _, event in sorted(numbered, key=lambda one: one[0])]
 
 
 def kept_forecast(ledger: Ledger) -> Forecast | None:
