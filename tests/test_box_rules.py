@@ -10,7 +10,7 @@ from trainables.contract import DataError
 from trainables.engine.detection.annotations import Annotations
 from trainables.engine.detection.box_rules import annotations_of
 from trainables.engine.detection.entries import Category, Corners, ObjectEntry, PictureEntry
-from trainables.engine.detection.findings import Findings
+from trainables.engine.findings import Findings
 
 FINE = (5.0, 5.0, 40.0, 30.0)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from trainables.engine.detection.annotations import Annotations, Objects, objects_of
 from trainables.engine.detection.entries import Category, Corners, ObjectEntry, PictureEntry
-from trainables.engine.detection.findings import Findings
+from trainables.engine.findings import Findings
 
 _TOLERANCE_PX = 1.0  # tools count pixels from 0 or from 1, and round
 _MAX_UNFIT_SHARE = 0.1  # of all boxes; more are no slips, but another unit or another order of numbers

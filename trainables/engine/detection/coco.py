@@ -21,7 +21,7 @@ from trainables.engine.detection.coco_json import (
 )
 from trainables.engine.detection.coco_layout import files_by_part, picture_paths
 from trainables.engine.detection.entries import Category, Corners, ObjectEntry, PictureEntry
-from trainables.engine.detection.findings import Findings
+from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import Part
 from trainables.nearest import meant_path
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from trainables.engine.detection.entries import Corners
-from trainables.engine.detection.findings import Findings
+from trainables.engine.findings import Findings
 
 _LISTS = ("images", "annotations", "categories")
 _WANTED = "a COCO file is one object with the lists images, annotations and categories"

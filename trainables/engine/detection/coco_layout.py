@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from trainables.engine.detection.findings import Findings
 from trainables.engine.detection.picture_files import is_file
+from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import PARTS, Part, is_never_data, part_in, part_of
 
 _ANNOTATION_FOLDERS = {"annotations", "annotation", "labels", "json"}

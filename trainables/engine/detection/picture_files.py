@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from trainables.engine.detection.entries import PictureEntry
-from trainables.engine.detection.findings import Findings
+from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import is_never_data
 from trainables.engine.images.reading import endings, orientation_of
 from trainables.engine.images.survey import Fact, Survey

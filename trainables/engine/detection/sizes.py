@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from trainables.engine.detection.entries import PictureEntry
-from trainables.engine.detection.findings import Findings
 from trainables.engine.detection.picture_files import Fit, Header, unturn
+from trainables.engine.findings import Findings
 
 _MAX_UNUSABLE_SHARE = 0.01  # of the pictures, as in decoding
 

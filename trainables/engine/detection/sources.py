@@ -17,12 +17,12 @@ from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.detection.annotations import Annotations, Objects
 from trainables.engine.detection.box_rules import annotations_of
 from trainables.engine.detection.coco import read_coco
-from trainables.engine.detection.findings import Findings
 from trainables.engine.detection.picture_files import check_files, headers_of
 from trainables.engine.detection.shapes import shapes
 from trainables.engine.detection.sizes import SizedPictures, hold_against_files
 from trainables.engine.detection.summary import refuse_parts_without_objects, sum_up, undecodable
 from trainables.engine.detection.voc import read_voc
+from trainables.engine.findings import Findings
 from trainables.engine.images.data import DataSplits, ImageSet, split_source
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import Pictures

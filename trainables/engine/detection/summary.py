@@ -13,7 +13,7 @@ from torch import Tensor
 from trainables.contract import DataError, Env
 from trainables.data_summary import DataSummary
 from trainables.engine.detection.annotations import Annotations
-from trainables.engine.detection.findings import line_of
+from trainables.engine.findings import line_of
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.folder_names import PARTS, Part
 from trainables.engine.images.identical import in_two_parts, more_than_once

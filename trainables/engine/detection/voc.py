@@ -10,8 +10,8 @@ from pathlib import Path, PureWindowsPath
 from xml.etree import ElementTree
 
 from trainables.engine.detection.entries import Category, ObjectEntry, PictureEntry
-from trainables.engine.detection.findings import Findings
 from trainables.engine.detection.voc_lists import read_lists
+from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import Part, is_never_data, part_of
 from trainables.engine.images.reading import endings
 from trainables.nearest import meant_path

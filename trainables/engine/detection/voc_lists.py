@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
-from trainables.engine.detection.findings import Findings
+from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import PARTS, Part, is_never_data, part_of
 from trainables.engine.images.reading import endings
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from trainables.contract import DataError
-from trainables.engine.detection.findings import refuse
+from trainables.engine.findings import refuse
 from trainables.engine.subset import HELD_OUT_SHARE, balanced_order
 
 # What a column may be called, in any case of letters; the second names are KonIQ-10k's.

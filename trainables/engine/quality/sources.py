@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainables.contract import DataError, Env
 from trainables.engine.cache_folder import CacheFolder
-from trainables.engine.detection.findings import refuse
+from trainables.engine.findings import refuse
 from trainables.engine.images.data import DataSplits, ImageSet, split_source
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import Pictures

@@ -1,4 +1,4 @@
-"""What is wrong with annotations, and what was made of it: collected by kind, so that one message has all."""
+"""What is wrong with the files of a data set, and what was made of it, by kind: one message has all."""
 
 from __future__ import annotations
 
