@@ -77,6 +77,6 @@ def _git_commit() -> str | None:
             timeout=5,
             check=False,
         )
-    except OSError:
+    except (OSError, subprocess.SubprocessError):  # a network disk may let git hang
         return None
     return shown.stdout.strip() or None

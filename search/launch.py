@@ -27,7 +27,7 @@ from search.ledger import Ledger
 from search.ledger.history import History
 from search.ledger.journal import StorageError
 from search.preflight import Order, PreflightError, Report, order_for
-from search.preflight.local import Look, examining, report_of
+from search.preflight.local import Look, examining, now_and_then, report_of
 from search.preflight.order import auto_precision_of, problems_of
 from search.report.console import ConsoleView
 from search.report.foretold import Foretold
@@ -195,10 +195,11 @@ def _examining(space: Space, how: Launch, output: RichConsole) -> Iterator[Calla
 
 def _awaited(look: Look, output: RichConsole) -> Report:
     """What the look found, with a line that says what it is doing as long as it takes."""
-    if output.stderr:  # --quiet, or standard output is for a program
-        return report_of(look)
-    with output.status("preflight") as status:
-        return report_of(look, tell=status.update)
+    if output.is_terminal and not output.stderr:
+        with output.status("preflight") as status:
+            return report_of(look, tell=status.update)
+    say = partial(output.print, style="yellow", soft_wrap=True)
+    return report_of(look, tell=now_and_then(say))
 
 
 def _examined_nodes(order: Order) -> list[Report]:
@@ -316,7 +317,8 @@ def _executed(run: Run, background: Background | None, foretold: Foretold | None
             run.subscribe(unwritten.guarding(Artefacts(run).on_event))
         run.subscribe(unwritten.guarding(lambda event: tables.on_event(event, run.history)))
         assert run.space.resources.workers
-        reason = execute(run, slots=run.space.resources.workers, background=background)
+        say = partial(output.print, style="yellow", soft_wrap=True)
+        reason = execute(run, slots=run.space.resources.workers, background=background, say=say)
     if foretold:
         foretold.close()
     if unwritten.reason:

@@ -84,6 +84,7 @@ def test_a_death_that_ray_reports_twice_is_one_failed_attempt(
     task = run.next_task()
     controller = SearchController.__new__(SearchController)
     controller._run, controller._taken_in, controller._resetting_trials = run, None, set()
+    controller._overdue = {}
     trial = Mock(config={"task": task})
     death = RayActorError(error_msg="The actor died unexpectedly.")
     controller._process_trial_failure(trial, death)

@@ -84,8 +84,15 @@ class Watched:
             resources=SimpleNamespace(workers=2),
             metering=SimpleNamespace(solo_slices=has_solo_slices),
         )
-        run: Any = SimpleNamespace(space=space, look_at_epoch=lambda *seen, **how: self.looks.append(seen))
-        self.deadlines: Deadlines[str] = Deadlines(run, clock=lambda: self.now)
+        run: Any = SimpleNamespace(
+            space=space,
+            look_at_epoch=lambda *seen, **how: self.looks.append(seen),
+            ledger=SimpleNamespace(trial_folder=Path),
+        )
+        self.said: list[str] = []
+        self.deadlines: Deadlines[str] = Deadlines(
+            run, say=self.said.append, places=lambda: "9 CPUs", clock=lambda: self.now
+        )
 
     def overdue_at(self, now: float) -> dict[Any, str | None]:
         self.now = now
@@ -121,6 +128,28 @@ def test_starts_and_the_time_between_trials_have_limits_of_their_own(
     watched.deadlines.ask("a", "trial-0000", call)
     assert not watched.overdue_at(limit_s or 1e9)
     assert set(watched.overdue_at((limit_s or 1e9) + 2)) == (set() if limit_s is None else {"a"})
+
+
+def test_a_trial_without_a_place_is_named_after_half_a_minute_and_every_ten() -> None:
+    watched = Watched(epoch_minutes=1)
+    watched.deadlines.ask("a", "trial-0000", "place")
+    for now in (29.0, 31.0, 60.0, 630.0, 632.0):
+        assert not watched.overdue_at(now)
+    assert watched.said == [
+        "trial-0000  has waited 31 s for 9 CPUs",
+        "trial-0000  has waited 632 s for 9 CPUs",
+    ]
+    watched.deadlines.answer("a")
+    assert not watched.overdue_at(1e6)
+    assert len(watched.said) == 2
+
+
+def test_a_long_start_is_named_with_the_log_that_may_say_what_it_waits_for() -> None:
+    watched = Watched()
+    watched.deadlines.ask("a", "trial-0000", "start")
+    assert not watched.overdue_at(61)
+    log = "trial-0000/log.txt"
+    assert watched.said == [f"trial-0000  has been starting for 61 s; what it waits for may stand in {log}"]
 
 
 def test_what_a_trial_holds_for_others_that_work_alone_is_none_of_its_epoch() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -28,4 +29,12 @@ def test_a_package_that_is_not_installed_is_null(monkeypatch: pytest.MonkeyPatch
 
 def test_a_machine_without_git_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
+    assert describe_environment([])["git"] is None
+
+
+def test_a_git_that_hangs_costs_the_commit_and_not_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(command: list[str], timeout: float, **options: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", hang)
     assert describe_environment([])["git"] is None

@@ -21,7 +21,7 @@ from search.energy import VisibleGpus
 from search.preflight import Order, Problem, Report, WeightRow, order_for
 from search.preflight.checks import disk_findings, memory_findings, sensor_findings
 from search.preflight.examine import examine
-from search.preflight.local import examining, report_of
+from search.preflight.local import examining, now_and_then, report_of
 from search.preflight.machine import free_memory_gib, why_unwritable
 from search.preflight.order import problems_of
 from search.preflight.points import points_of
@@ -348,3 +348,16 @@ def test_versions_are_those_of_pyproject() -> None:
 
 def test_a_folder_that_takes_no_files_is_found() -> None:
     assert why_unwritable(Path("/proc/results")) is not None
+
+
+def test_a_long_preflight_is_named_in_a_log_after_half_a_minute_and_every_ten() -> None:
+    said: list[str] = []
+    now = [0.0]
+    tell = now_and_then(said.append, clock=lambda: now[0])
+    for now[0] in (29.0, 31.0, 600.0, 632.0):
+        tell("preflight: reading data")
+    waits = [
+        "31 s so far; --skip-preflight starts without it",
+        "632 s so far; --skip-preflight starts without it",
+    ]
+    assert said == [f"preflight: reading data ({wait})" for wait in waits]

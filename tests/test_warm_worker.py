@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from made_processes import typed
+from made_processes import typed, wait_for
 
 from search.budget import Limits
 from search.cluster import trial_log
@@ -160,6 +161,44 @@ def test_a_long_log_keeps_its_beginning_and_its_end(tmp_path: Path, monkeypatch:
     assert printed.endswith(end)
     assert 1000 <= len(end) <= 4000
     assert int(number) == len(printed) - 1000 - len(end)
+
+
+def test_what_is_written_past_python_is_in_the_log_too(tmp_path: Path) -> None:
+    before = [os.fstat(number).st_ino for number in (1, 2)]
+    with trial_log.captured(tmp_path / "log.txt"):
+        print("python")
+        os.write(1, b"descriptor 1\n")
+        os.write(2, b"descriptor 2\n")
+        subprocess.run(["sh", "-c", "echo child; echo childs error >&2"], check=True)
+        ctypes.CDLL(None).printf(b"C\n")
+    assert sorted((tmp_path / "log.txt").read_text().splitlines()) == [
+        "C", "child", "childs error", "descriptor 1", "descriptor 2", "python"
+    ]  # fmt: skip
+    assert [os.fstat(number).st_ino for number in (1, 2)] == before
+
+
+def test_what_is_written_past_python_is_bounded_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_log, "KEPT_BYTES", 1000)
+    monkeypatch.setattr(trial_log, "_BOUND_EVERY_S", 0.01)
+    monkeypatch.setattr(trial_log, "_bounding", None)
+    log = tmp_path / "log.txt"
+    with trial_log.captured(log):
+        os.write(1, b"y" * 100_000)
+        wait_for(lambda: log.stat().st_size <= 4000)
+        os.write(2, b"z" * 100_000)
+    assert log.stat().st_size <= 4000
+    assert log.read_text().startswith("y" * 1000 + "\n[")
+    assert log.read_text().endswith("z" * 1000)
+
+
+@pytest.mark.parametrize("deed", ["os.close(1)", "os.dup2(0, 1); os.close(2)"])
+def test_a_trial_that_closes_its_output_leaves_the_workers_as_it_was(deed: str, tmp_path: Path) -> None:
+    before = [os.fstat(number).st_ino for number in (1, 2)]
+    with trial_log.captured(tmp_path / "log.txt"):
+        exec(deed)
+    assert [os.fstat(number).st_ino for number in (1, 2)] == before
 
 
 class _Odd(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from search.cluster.trial_log import open_log
+from search.cluster.trial_log import captured
 from search.cluster.watch import is_ray_lost, look_for_ray
 from search.cluster.worker import metered
 from search.run import Run
@@ -20,6 +21,7 @@ from search.trial.failure import Failure, classify
 from search.trial.task import TrialTask
 
 _LOOK_S = 0.2
+_SAID_AFTER_S, _SAY_EVERY_S = 60.0, 600.0
 
 
 class LoadActor:
@@ -50,11 +52,7 @@ class LoadActor:
             self._hold()
 
     def _guarded(self, work: Callable[[], None]) -> Failure | None:
-        with (
-            open_log(self._task.log) as log,
-            contextlib.redirect_stdout(log),
-            contextlib.redirect_stderr(log),
-        ):
+        with captured(self._task.log) as log:
             try:
                 work()
             except Exception as error:  # the run ends for it, with its cause
@@ -98,10 +96,15 @@ class Load:
 
 
 @contextlib.contextmanager
-def beside(run: Run, background: Background | None) -> Iterator[Callable[[], None]]:
+def beside(
+    run: Run, background: Background | None, say: Callable[[str], None] = lambda line: None
+) -> Iterator[Callable[[], None]]:
     """Train the load as long as the block lasts, from before its first line; gives what looks after it.
 
     A load that fails ends the run: trials measured without it are not what was asked for.
+
+    Args:
+        say: Is told now and then that its first epoch is waited for.
     """
     if background is None:
         yield lambda: None
@@ -114,8 +117,12 @@ def beside(run: Run, background: Background | None) -> Iterator[Callable[[], Non
             run.interrupt(f"the background load failed: {why}", is_failure=True)
 
     try:
+        say_s = time.monotonic() + _SAID_AFTER_S
         while not load.has_begun and run.stop_reason() is None:
             look(_LOOK_S)
+            if time.monotonic() > say_s:
+                say(f"the trials wait for the first epoch of the background load; see {background.task.log}")
+                say_s += _SAY_EVERY_S
         yield look
     finally:
         load.end()

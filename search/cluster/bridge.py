@@ -4,6 +4,7 @@ it for decisions, and a controller that survives what stock Tune does not."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import ray
@@ -38,6 +39,7 @@ class_cache.ENV_VARS_TO_PROPAGATE = {
     name for name in class_cache.ENV_VARS_TO_PROPAGATE if not looks_secret(name)
 }
 
+_KINDS = ("CPU", "GPU")
 _ENDING_S = 10.0  # a node that has not ended its worker by then is as good as lost
 
 
@@ -149,7 +151,16 @@ class SearchController(TuneController):
     """Tune's controller without its snapshots (the journal is the truth), with retries decided by
     cause and all slots' workers kept warm."""
 
-    def __init__(self, run: Run, storage: StorageContext, *, slots: int, cpus: float, gpus: float) -> None:
+    def __init__(
+        self,
+        run: Run,
+        storage: StorageContext,
+        *,
+        slots: int,
+        cpus: float,
+        gpus: float,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         scheduler = RungScheduler(run)
         super().__init__(
             search_alg=TaskSource(run, storage, slots=slots),
@@ -158,7 +169,8 @@ class SearchController(TuneController):
             reuse_actors=True,
         )
         self._run, self._starting = run, scheduler.starting
-        self._deadlines: Deadlines[Trial] = Deadlines(run)
+        places = partial(places_text, cpus, gpus)
+        self._deadlines: Deadlines[Trial] = Deadlines(run, say=say, places=places)
         self._overdue: dict[Trial, Failure] = {}
         self._taken_in: Exception | None = None
         self.is_killed = False
@@ -192,6 +204,10 @@ class SearchController(TuneController):
         end_below_workers()
         self._actor_manager.cleanup()
         self.is_killed = True  # stock Tune's `cleanup` would ask workers that are gone to stop
+
+    def _schedule_trial_actor(self, trial: Trial) -> None:
+        self._deadlines.ask(trial, trial.config["task"].trial_id, "place")
+        super()._schedule_trial_actor(trial)
 
     def _actor_started(self, tracked_actor: Any, log: str = "STARTED") -> None:
         self._starting.add(self._actor_to_trial[tracked_actor])
@@ -259,6 +275,22 @@ def end_worker(actor: Any) -> None:
         ending = ray.remote(end_with_children).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
         ray.wait([ending.remote(pid)], timeout=_ENDING_S)
     ray.kill(actor)  # whatever came of it
+
+
+def places_text(cpus: float, gpus: float) -> str:
+    """What a trial reserves, and what each node has of it, for whoever waits for a place."""
+    free = ray._private.state.available_resources_per_node()
+    nodes, has_room = [], False
+    for node in ray.nodes():
+        if node["Alive"]:
+            whole, left = node["Resources"], free.get(node["NodeID"], {})
+            has_room |= whole.get("CPU", 0.0) >= cpus and whole.get("GPU", 0.0) >= gpus
+            have = " and ".join(
+                f"{left.get(kind, 0.0):g} of {whole.get(kind, 0.0):g} {kind}s" for kind in _KINDS
+            )
+            nodes.append(f"{node['NodeManagerAddress']} has {have}")
+    why = "" if has_room else "; no node has as much, now or ever: lower what a trial reserves"
+    return f"a worker with {cpus:g} CPUs and {gpus:g} GPUs; free: {', '.join(nodes)}{why}"
 
 
 def placement(cpus: float, gpus: float) -> PlacementGroupFactory:

@@ -38,7 +38,13 @@ class Grace:
         return self._clock() >= self._ends_s
 
 
-def execute(run: Run, *, slots: int, background: Background | None = None) -> str:
+def execute(
+    run: Run,
+    *,
+    slots: int,
+    background: Background | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> str:
     """Run every trial of `run` to its end and give the reason the run ended.
 
     Once it is to end, epochs under way have the grace of its limits; what runs after that is ended, and its
@@ -47,6 +53,7 @@ def execute(run: Run, *, slots: int, background: Background | None = None) -> st
     Args:
         slots: Trials at a time.
         background: What trains beside them, from before the first until after the last.
+        say: Is told what is waited for, where that takes long.
 
     Raises:
         JournalError: The journal took no event.
@@ -61,9 +68,10 @@ def execute(run: Run, *, slots: int, background: Background | None = None) -> st
             slots=slots,
             cpus=resources.cpus_per_trial,
             gpus=resources.gpus_per_trial or 0.0,
+            say=say,
         )
         gauges = RunGauges(run)
-        with beside(run, background) as look_beside:
+        with beside(run, background, say) as look_beside:
             try:
                 grace = Grace(run)
                 while not controller.is_finished():

@@ -1,17 +1,24 @@
-"""What a trial prints, in its folder: its beginning and its end where it is long."""
+"""What a trial prints, in its folder, by whatever way: its beginning and its end where it is long."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import os
 import re
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 KEPT_BYTES = 2**22  # of the beginning, and as much at least of the end
 _MARK = re.compile(rb"\n\[(\d+) bytes were cut here\]\n")
 _MARK_BYTES = 64
+_OUTPUT = (1, 2)
+_BOUND_EVERY_S = 0.5  # at 2 GB/s a log of 1 GB at most, for a moment
 
 
 class _Forgiving(io.FileIO):
@@ -22,9 +29,13 @@ class _Forgiving(io.FileIO):
             view = memoryview(data).cast("B")
             for start in range(0, view.nbytes, KEPT_BYTES):
                 super().write(view[start : start + KEPT_BYTES])
-                if self.tell() > 4 * KEPT_BYTES:
-                    self._cut()
+                self.bound()
         return memoryview(data).nbytes
+
+    def bound(self) -> None:
+        """Cut the file if it is too long: others may write into it as well."""
+        if os.fstat(self.fileno()).st_size > 4 * KEPT_BYTES:
+            self._cut()
 
     def _cut(self) -> None:
         """Leave the beginning and the end, with how many bytes were between them since the first cut."""
@@ -42,13 +53,83 @@ class _Forgiving(io.FileIO):
             file.truncate()
 
 
+class _Bounding(threading.Thread):
+    """Cuts the log that descriptors are written to, as long as it is one: nobody asks before such a write.
+
+    It reads no pipe: whoever wrote into a full one while holding Python's lock would wait for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="trial-log", daemon=True)
+        self.raw: _Forgiving | None = None
+
+    def run(self) -> None:
+        while True:
+            time.sleep(_BOUND_EVERY_S)
+            with contextlib.suppress(OSError, ValueError):  # closed just now
+                if raw := self.raw:
+                    raw.bound()
+
+
+_bounding: _Bounding | None = None
+
+
 def open_log(path: Path) -> TextIO:
     """The log to add lines to. A disk that takes none costs the lines, never the trial."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(_opened(path)), encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
+
+
+@contextlib.contextmanager
+def captured(path: Path) -> Iterator[TextIO]:
+    """Within the block all output of this process goes to the log: what Python prints, what is written to the
+    descriptors 1 and 2 by a library of C or by a process that was started, and the traceback of a crash."""
+    log, raw = open_log(path), _opened(path)
+    try:
+        with _descriptors_at(raw), contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            yield log
+    finally:
+        if not log.closed:
+            log.close()
+        raw.close()
+
+
+@contextlib.contextmanager
+def _descriptors_at(raw: _Forgiving) -> Iterator[None]:
+    global _bounding
+    if _bounding is None or not _bounding.is_alive():  # a fork has no threads but its own
+        _bounding = _Bounding()
+        _bounding.start()
+    before = [os.dup(number) for number in _OUTPUT]
+    try:
+        for number in _OUTPUT:
+            os.dup2(raw.fileno(), number)
+        _bounding.raw = raw
+        yield
+    finally:
+        _bounding.raw = None
+        _flush()
+        for number, old in zip(_OUTPUT, before, strict=True):
+            os.dup2(old, number)
+            os.close(old)
+        with contextlib.suppress(OSError, ValueError):
+            raw.bound()
+
+
+def _flush() -> None:
+    """What is still in the buffers of Python's own streams and of C's is the trial's."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()  # type: ignore[union-attr]
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # no C library that has it by this name
+        c_library = ctypes.CDLL(None)
+        c_library.fflush(ctypes.c_void_p.in_dll(c_library, "stdout"))
+
+
+def _opened(path: Path) -> _Forgiving:
     try:
         path.parent.mkdir(exist_ok=True)
-        raw = _Forgiving(path, "a")
+        return _Forgiving(path, "a")
     except OSError:
-        raw = _Forgiving(os.devnull, "a")
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
-    )
+        return _Forgiving(os.devnull, "a")

@@ -18,7 +18,7 @@ from ray.tune import Trainable as TuneTrainable
 from search.cluster.children import end_if_forked
 from search.cluster.metering import TrialLease, node_meter
 from search.cluster.readiness import Readiness
-from search.cluster.trial_log import open_log
+from search.cluster.trial_log import captured, open_log
 from search.energy import EnergyMeter, meter_for
 from search.energy.attribution.leases import Role
 from search.trial import EpochRow
@@ -73,7 +73,7 @@ class TrialWorker(TuneTrainable):
             self._ready.begin(self._task.seed)
             self._rows = _rows(self._task, self._ready)
         try:
-            with _captured(self._task.log):
+            with captured(self._task.log):
                 row = next(self._rows)
             end_if_forked(self._pid, None)
             if row is None:
@@ -193,17 +193,6 @@ def _kind_of_work(task: TrialTask) -> str:
     """What makes trials draw alike for the same utilisation."""
     knobs = (task.hparams.get(name, "") for name in ("model", "batch_size"))
     return " ".join(map(str, (task.trainable, *knobs, task.resolution)))
-
-
-@contextlib.contextmanager
-def _captured(path: Path) -> Iterator[None]:
-    log = open_log(path)
-    try:
-        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-            yield
-    finally:
-        if not log.closed:
-            log.close()
 
 
 def _line(row: EpochRow) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +16,7 @@ from search.preflight.examine import examine
 from search.preflight.order import Order, PreflightError, Report
 
 _TOLD_EVERY_S = 0.2
+_FIRST_SAID_S, _SAY_EVERY_S = 30.0, 600.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,23 @@ def examining(order: Order) -> Iterator[Look]:
         looking = pool.submit(examine, replace(order, progress=progress))
         looking.add_done_callback(lambda _: pool.shutdown(wait=False))
         yield Look(looking, progress)
+
+
+def now_and_then(
+    say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+) -> Callable[[str], None]:
+    """What passes on to `say` what it is told, with the time, after half a minute and every ten minutes: for
+    logs, where nobody watches a line that changes."""
+    began_s = clock()
+    say_at_s = began_s + _FIRST_SAID_S
+
+    def tell(doing: str) -> None:
+        nonlocal say_at_s
+        if clock() >= say_at_s:
+            say_at_s = clock() + _SAY_EVERY_S
+            say(f"{doing} ({clock() - began_s:.0f} s so far; --skip-preflight starts without it)")
+
+    return tell
 
 
 def report_of(look: Look, *, tell: Callable[[str], None] = lambda doing: None) -> Report:
