@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from made_processes import is_alive, wait_for
 from made_runs import executed, fateful_space, listed, replayed
 
 from search.budget import Ladder, Limits
-from search.cluster.children import end_with_children
+from search.cluster.children import descendants, end_orphans, end_with_children
 from search.cluster.deadlines import Deadlines
 from search.energy import EnergyReading
 from search.run.epoch_times import EpochTimes
@@ -203,15 +202,41 @@ time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         wait_for((tmp_path / "ready").exists)
-        group = [*_below(process.pid)]
+        group = list(descendants(process.pid))
         assert len(group) >= 5
         end_with_children(process.pid)
     wait_for(lambda: not any(map(is_alive, group)))
     assert process.returncode == -9
 
 
-def _below(pid: int) -> list[int]:
-    from search.cluster.children import descendants
-
-    assert pid != os.getpid()
-    return list(descendants(pid))
+@pytest.mark.parametrize("child", ["0", "os.setsid()", "os.execvp('sleep', ['sleep', '600'])"])
+def test_what_a_dead_worker_has_left_is_ended_and_what_a_living_one_runs_is_not(
+    child: str, tmp_path: Path
+) -> None:
+    worker = f"""
+import os, sys, time
+if os.fork() == 0:
+    open(sys.argv[1], "w").write(str(os.getpid()))
+    {child}
+    time.sleep(600)
+    os._exit(0)
+time.sleep(600)
+"""
+    raylet = f"""
+import os, subprocess, sys, time
+env = {{**os.environ, "RAY_RAYLET_PID": str(os.getpid())}}
+dead, alive = (subprocess.Popen([sys.executable, "-c", {worker!r}, name], env=env) for name in sys.argv[1:])
+while not all(os.path.exists(name) and open(name).read() for name in sys.argv[1:]): time.sleep(0.01)
+dead.kill()
+dead.wait()
+open(sys.argv[1] + ".dead", "w").close()
+time.sleep(600)
+"""
+    names = [str(tmp_path / "dead"), str(tmp_path / "alive")]
+    with subprocess.Popen([sys.executable, "-c", raylet, *names]) as process:
+        wait_for((tmp_path / "dead.dead").exists)
+        orphan, kept = (int(Path(name).read_text()) for name in names)
+        assert end_orphans(process.pid) == [orphan]
+        wait_for(lambda: not is_alive(orphan))
+        assert is_alive(kept)
+        end_with_children(process.pid)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -17,7 +19,7 @@ from typing import Any
 import pytest
 from killing import SLOW
 from made_clusters import cluster_env, end_group, head_node
-from made_processes import script
+from made_processes import is_alive, ran, script
 from ray.exceptions import ActorDiedError, RayActorError
 
 from search.cli.mistakes import exit_status
@@ -132,9 +134,11 @@ def test_a_journal_counts_a_preempted_attempt_apart() -> None:
 
 
 @contextmanager
-def searching(folder: Path, *flags: str, **env: str) -> Iterator[subprocess.Popen[str]]:
+def searching(
+    folder: Path, *flags: str, trainable: str = SLOW, **env: str
+) -> Iterator[subprocess.Popen[str]]:
     """A search that has trained a while; ended at the latest with the block."""
-    (folder / "slow.py").write_text(SLOW)
+    (folder / "slow.py").write_text(trainable)
     (folder / "t.yaml").write_text(SPACE)
     words = ("--space", "./t.yaml", "--name", "s", "--skip-preflight", "--no-report", *flags)
     with (folder / "log").open("w") as log:
@@ -157,7 +161,7 @@ def searching(folder: Path, *flags: str, **env: str) -> Iterator[subprocess.Pope
 
 
 def check_lost(search: subprocess.Popen[str], folder: Path, words: str, kill: Any) -> None:
-    """That the search ends within 10 s with status 4, one message and the way on, which does go on."""
+    """That the search ends within 10 s with status 4, one message and the way on."""
     before = {trial.trial_id: len(trial.rows) for trial in history(folder).trials.values()}
     started_s = time.monotonic()
     kill()
@@ -210,15 +214,9 @@ def ray_tmpdir() -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("process", "words"),
-    [("gcs_server", r"its control service \(GCS\)"), ("raylet", "the raylet of this machine")],
-)
-def test_a_killed_process_of_ray_ends_the_search_with_the_way_on(
-    process: str, words: str, tmp_path: Path, ray_tmpdir: str
-) -> None:
+def test_a_killed_raylet_ends_the_search_with_the_way_on(tmp_path: Path, ray_tmpdir: str) -> None:
     with searching(tmp_path, RAY_TMPDIR=ray_tmpdir) as search:
-        check_lost(search, tmp_path, words, killer(below(search, f"/{process} ")))
+        check_lost(search, tmp_path, "the raylet of this machine", killer(below(search, "/raylet ")))
 
 
 @pytest.mark.slow
@@ -232,3 +230,44 @@ def test_a_killed_head_ends_the_search_that_joined_it_with_the_way_on(tmp_path: 
         pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
         server = [pid for pid in pids if "/gcs_server " in command(pid) and port in command(pid)]
         check_lost(search, tmp_path, r"its control service \(GCS\)", killer(server))
+
+
+FORKING = (
+    SLOW
+    + """
+def start(hparams, horizon, env):
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(600)
+        os._exit(0)
+    return Slow(hparams, env)
+
+TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", start=start)
+"""
+)
+
+
+@pytest.mark.slow
+def test_a_killed_gcs_ends_the_search_and_the_command_that_it_names_brings_it_to_its_end(
+    tmp_path: Path, ray_tmpdir: str
+) -> None:
+    with searching(tmp_path, "--trials", "9", trainable=FORKING, RAY_TMPDIR=ray_tmpdir) as search:
+        group = ProcessTable().members([search.pid])[search.pid]
+        assert any("ray::" in command(pid) for pid in group)
+        gcs = below(search, "/gcs_server ")
+        check_lost(search, tmp_path, r"its control service \(GCS\)", killer(gcs))
+        wait_until(lambda: not any(map(is_alive, group)))
+    before = history(tmp_path)
+    assert before.ended is None
+    _, *words = shlex.split((tmp_path / "log").read_text().rstrip().splitlines()[-1])
+    again = ran(sys.executable, *words, folder=tmp_path, RAY_TMPDIR=ray_tmpdir)
+    assert again.returncode == 0, again.stdout + again.stderr
+    after = history(tmp_path)
+    assert after.ended == "all 9 trials done"
+    assert len(after.trials) == 9
+    assert {trial.status for trial in after.trials.values()} <= {"finished", "paused", "stopped"}
+    assert not [failure for trial in after.trials.values() for failure in trial.failures]
+    for trial in after.trials.values():
+        assert sorted(trial.curve) == list(range(1, trial.epochs + 1))
+    for name, trial in before.trials.items():
+        assert after.trials[name].rows[: len(trial.rows)] == trial.rows

@@ -5,15 +5,18 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from made_processes import typed, wait_for
+from made_processes import begun, typed, wait_for
 
 from search.budget import Limits
 from search.cluster import trial_log
@@ -249,12 +252,15 @@ def test_the_grace_is_two_minutes_or_the_hours_where_those_are_shorter(
 ILL_BEHAVED = """
 import os, sys, time
 from dataclasses import dataclass
+from search.cluster import readiness
 from trainables.contract import Trainable
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
     fate: str = "none"
     number: int = 0
+
+readiness.MOST_GROWTH_BYTES = 2**26  # a leak that is found need not be of 1 GiB
 
 class Learner:
     def __init__(self, hparams, env):
@@ -270,7 +276,9 @@ class Learner:
         if self.fate == "patch": torch.nn.functional.relu = lambda of: of * 0
         if self.fate == "dtype": torch.set_default_dtype(torch.float64)
         if self.fate == "exit": sys.exit(0)
-        if self.fate == "hang" and self.epochs_done == 2: time.sleep(10**6)
+        if self.fate == "hang" and self.epochs_done == 2:
+            while not os.path.exists(__file__ + ".mended"): time.sleep(0.1)
+        if self.fate == "leak": torch.__dict__.setdefault("leaked", []).append(b"x" * 100 * 2**20)
         if self.fate == "spin" and self.epochs_done == 2:  # lets no other thread of Python run
             import re; re.match("(a+)+$", "a" * 60 + "b")
         if self.fate == "bomb":
@@ -292,11 +300,12 @@ TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", has_te
 """
 
 
-def curves(
-    folder: Path, fates: list[str], *flags: str, **limits: float
-) -> tuple[dict[int, list[float]], str]:
-    """The scores of each well-behaved trial by its number, and what the search said at its end."""
-    folder.mkdir()
+WORDS = ("--space", "./space.yaml", "--name", "run", "--skip-preflight", "--no-report")
+
+
+def write_search(folder: Path, fates: Sequence[str], **limits: float) -> None:
+    """A search of trials that end so, one after another on one worker."""
+    folder.mkdir(exist_ok=True)
     (folder / "ill.py").write_text(ILL_BEHAVED)
     points = [{"fate": fate, "number": number} for number, fate in enumerate(fates)]
     (folder / "points.json").write_text(json.dumps(points))
@@ -310,17 +319,25 @@ def curves(
         "trials": "points.json",
     }
     (folder / "space.yaml").write_text(json.dumps({"search": search}))
-    words = ("--space", "./space.yaml", "--name", "run", "--skip-preflight", "--no-report")
-    done = typed("search", *words, *flags, folder=folder)
+
+
+def curves(
+    folder: Path, fates: Sequence[str], *flags: str, **limits: float
+) -> tuple[dict[int, list[float]], str]:
+    """The scores of each well-behaved trial by its number, and what the search said at its end."""
+    write_search(folder, fates, **limits)
+    done = typed("search", *WORDS, *flags, folder=folder)
     assert done.returncode in (0, 1), done.stderr
-    found: dict[int, list[float]] = {}
-    numbers = {}
+    return scores(folder, [n for n, fate in enumerate(fates) if fate == "none"]), done.stdout + done.stderr
+
+
+def scores(folder: Path, numbers: Sequence[int]) -> dict[int, list[float]]:
+    """By the trial's number, the scores of its epochs; of one that was repeated the last."""
+    found: dict[int, dict[int, float]] = {number: {} for number in numbers}
     for event in journal(folder):
-        if event["event"] == "trial_asked":
-            numbers[event["trial"]] = event["hparams"]["number"]
-        if event["event"] == "epoch" and fates[numbers[event["trial"]]] == "none":
-            found.setdefault(numbers[event["trial"]], []).append(event["row"]["metrics"]["val_accuracy"])
-    return found, done.stdout + done.stderr
+        if event["event"] == "epoch" and (number := int(event["trial"][-4:])) in found:
+            found[number][event["row"]["epoch"]] = event["row"]["metrics"]["val_accuracy"]
+    return {number: list(by_epoch.values()) for number, by_epoch in found.items() if by_epoch}
 
 
 @pytest.fixture(scope="module")
@@ -357,20 +374,57 @@ def test_ill_behaved_trials_change_no_other_trials_curve(
 
 
 @pytest.mark.slow
-def test_an_epoch_that_hangs_is_ended_and_no_other_trial_is_the_worse_for_it(
+def test_trials_that_hang_or_leak_change_no_other_trials_curve(
     tmp_path: Path, clean: dict[int, list[float]]
 ) -> None:
-    found, said = curves(tmp_path / "hung", ["none", "hang", "spin", "none"], epoch_minutes=0.02)
-    assert found == {number: clean[number] for number in (0, 3)}
+    fates = ["none", "spin", "leak", "leak", "leak", "none"]
+    found, said = curves(tmp_path / "ill", fates, epoch_minutes=0.02)
+    assert found == {number: clean[number] for number in (0, 5)}
     assert "trial-0001  timeout, tried again: an epoch took longer than limits.epoch_minutes (0.02)" in said
-    for number, line in ((1, "time.sleep(10**6)"), (2, "re.match(")):
-        log = (tmp_path / f"hung/results/run/trials/trial-000{number}/log.txt").read_text()
-        at = ILL_BEHAVED.splitlines().index(next(one for one in ILL_BEHAVED.splitlines() if line in one))
-        assert log.count(f'ill.py", line {at + 1} in run_epoch') == 2, log
-    ended = [event for event in journal(tmp_path / "hung") if event["event"] == "trial_ended"]
-    assert [(event["status"], event["cause"]) for event in ended] == [
-        ("finished", ""), ("failed", "timeout"), ("failed", "timeout"), ("finished", "")
-    ]  # fmt: skip
+    at = next(n for n, line in enumerate(ILL_BEHAVED.splitlines(), 1) if "re.match(" in line)
+    assert log_of(tmp_path / "ill", 1).count(f'ill.py", line {at} in run_epoch') == 2  # of each attempt
+    grown = [
+        number for number in (2, 3, 4) if "its memory at rest has grown" in log_of(tmp_path / "ill", number)
+    ]
+    assert grown
+    ended = [event for event in journal(tmp_path / "ill") if event["event"] == "trial_ended"]
+    assert [event["cause"] for event in ended] == ["", "timeout", "", "", "", ""]
+
+
+@pytest.mark.slow
+def test_one_sigterm_ends_a_search_whose_trial_hangs_within_the_grace_and_it_resumes(
+    tmp_path: Path, clean: dict[int, list[float]]
+) -> None:
+    write_search(tmp_path, ["none", "hang", "none"])
+    with begun("search", *WORDS, folder=tmp_path) as search:
+        path = tmp_path / "results/run/journal.jsonl"
+        wait_for(lambda: path.exists() and num_epochs(tmp_path) == 3, most_s=120)
+        search.send_signal(signal.SIGTERM)
+        told_s = time.monotonic()
+        said, _ = search.communicate(timeout=120)
+        took_s = time.monotonic() - told_s
+    assert "when it is to end, epochs under way have 3 s; what runs then is interrupted" in said
+    assert "ending after the epochs under way, within 3 s at most; once more ends at once" in said
+    assert "ended: SIGTERM received" in said
+    assert took_s > 3
+    assert statuses(tmp_path) == {"trial-0000": "finished", "trial-0001": "interrupted"}
+    (tmp_path / "ill.py.mended").touch()
+    assert typed("search", *WORDS, folder=tmp_path).returncode == 0
+    assert statuses(tmp_path) == {f"trial-000{number}": "finished" for number in range(3)}
+    assert scores(tmp_path, range(3)) == {number: clean[number] for number in range(3)}
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    return {e["trial"]: e["status"] for e in journal(folder) if e["event"] == "trial_ended"}
+
+
+def num_epochs(folder: Path) -> int:
+    lines = (folder / "results/run/journal.jsonl").read_text().splitlines()
+    return sum('"event": "epoch"' in line or '"event":"epoch"' in line for line in lines)
+
+
+def log_of(folder: Path, number: int) -> str:
+    return (folder / f"results/run/trials/trial-{number:04d}/log.txt").read_text()
 
 
 def journal(folder: Path) -> list[dict[str, Any]]:
@@ -384,6 +438,4 @@ def test_a_search_with_a_trial_that_hangs_ends_soon_after_its_hours(
     found, said = curves(tmp_path / "hung", ["none", "hang", "none"], "--hours", "0.01")
     assert found[0] == clean[0]
     assert "h limit reached" in said
-    assert {e["trial"]: e["status"] for e in journal(tmp_path / "hung") if e["event"] == "trial_ended"}[
-        "trial-0001"
-    ] == "interrupted"
+    assert statuses(tmp_path / "hung")["trial-0001"] == "interrupted"

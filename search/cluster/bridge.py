@@ -23,6 +23,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.cluster.children import end_below_workers, end_with_children
 from search.cluster.deadlines import Call, Deadlines
+from search.cluster.session import end_orphans_here
+from search.cluster.trial_log import open_log
 from search.cluster.watch import look_for_ray
 from search.cluster.worker import TrialWorker
 from search.run import Run
@@ -255,6 +257,9 @@ class SearchController(TuneController):
                 trial, Trial.PENDING
             )  # it has not begun: the worker died of the trial before
             return
+        if isinstance(exception, RayActorError) and (left := end_orphans_here()):
+            with open_log(trial.config["task"].log) as log:
+                log.write(f"ended with its worker: {len(left)} processes that it had started\n")
         cause = exception.cause if isinstance(exception, RayTaskError) and exception.cause else exception
         will_retry = self._run.on_failure(trial.config["task"].trial_id, overdue or classify(cause))
         trial.config["task"] = self._run.retried(trial.config["task"])

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -95,10 +95,37 @@ def end_with_children(pid: int, *, most_s: float = _KILLED_S) -> None:
     while (below := [child for child in descendants(pid) if not _is_zombie(child)]) and (
         time.monotonic() < ends_s
     ):
-        for child in below:
-            _signal(child, signal.SIGKILL)
+        kill_all(below)
         time.sleep(_TICK_S)
     _signal(pid, signal.SIGKILL)
+
+
+def end_orphans(raylet: int) -> list[int]:
+    """Kill what dead workers of a raylet have left running; gives their numbers.
+
+    These bear its number in the environment that they have from their worker, and are below it no more.
+    """
+    mark, below = f"RAY_RAYLET_PID={raylet}".encode(), {raylet, *descendants(raylet)}
+    orphans = [pid for pid in _pids() if pid not in below and mark in _environment(pid)]
+    kill_all(orphans)
+    return orphans
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    """SIGKILL to each that is there."""
+    for pid in pids:
+        _signal(pid, signal.SIGKILL)
+
+
+def _environment(pid: int) -> list[bytes]:
+    """What a process was started with; nothing of another user's, or of one that has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return []
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
 
 
 def end_below_workers() -> None:
@@ -108,8 +135,7 @@ def end_below_workers() -> None:
         if _command(pid) == "raylet":
             for worker in _children_of(pid):
                 below |= set(descendants(worker))
-    for pid in below:
-        _signal(pid, signal.SIGKILL)
+    kill_all(below)
 
 
 def _is_zombie(pid: int) -> bool:

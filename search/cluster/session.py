@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.cluster.children import descendants, end_orphans, kill_all
 from search.cluster.errors import SessionError
 from search.cluster.session_folder import NoSessionFolder, SessionFolder, closed, session_folder
 from search.cluster.watch import RayWatch, set_current
@@ -190,9 +191,12 @@ def _watch() -> RayWatch:
 def _end(watch: RayWatch | None) -> None:
     import ray
 
+    raylet = _own_raylet()
     if watch and watch.lost:
         _kill_own_processes()  # asked to end, a raylet would wait 5 s for the GCS
     ray.shutdown()
+    if raylet:
+        end_orphans(raylet)
     if watch:
         watch.leave()
     set_current(None)
@@ -202,8 +206,30 @@ def _kill_own_processes() -> None:
     """End what Ray started on this machine for this process: nothing, where a cluster was joined."""
     import ray
 
+    raylet = _own_raylet()
+    below = list(descendants(raylet)) if raylet else []  # its agents outlive it by a minute
     if node := ray._private.worker._global_node:
         node.kill_all_processes(check_alive=False, allow_graceful=False)
+    kill_all(below)
+    if raylet:
+        end_orphans(raylet)
+
+
+def end_orphans_here() -> list[int]:
+    """Kill what dead workers of a session of our own have left; gives their numbers.
+
+    The nodes of a cluster that was joined are left alone.
+    """
+    raylet = _own_raylet()
+    return end_orphans(raylet) if raylet else []
+
+
+def _own_raylet() -> int | None:
+    import ray
+
+    node = ray._private.worker._global_node
+    found = node.all_processes.get("raylet") if node else None
+    return found[0].process.pid if found else None
 
 
 def _check_unhidden() -> None:
