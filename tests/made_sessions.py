@@ -9,6 +9,7 @@ from typing import Any
 from made_runs import SteadyMeter
 
 from search.ledger import Ledger
+from search.ledger.history import History
 from search.run import Run
 from search.run.in_process import execute_here
 from search.sampling.proposal import Sampler
@@ -76,6 +77,11 @@ def cut(
 
 def outcome(run: Run) -> list[tuple[object, ...]]:
     """What must not depend on interruptions."""
+    return outcome_of_history(run.history)
+
+
+def outcome_of_history(history: History) -> list[tuple[object, ...]]:
+    """The same of a run that is over."""
     return [
         (
             trial.trial_id,
@@ -86,7 +92,7 @@ def outcome(run: Run) -> list[tuple[object, ...]]:
             trial.rung,
             curve(trial),
         )
-        for trial in run.history.trials.values()
+        for trial in history.trials.values()
     ]
 
 

@@ -162,6 +162,8 @@ class History:
         energy: Of all trials together; `start_energy` of their starts. What devices used beside them is in
             `sessions`.
         ended: Why the last session ended; None while one goes on, or when it was killed.
+        pause_is_latest: The latest that happened to any trial is that one paused, or since then that paused
+            ones were given up: what else follows from the pause may not have been written before a kill.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -172,6 +174,7 @@ class History:
         self._running: dict[str, TrialRecord] = {}
         self._num_rows = 0
         self.ended: str | None = None
+        self.pause_is_latest = False
         for event in events:
             self.apply(event)
 
@@ -206,6 +209,10 @@ class History:
                 self._apply_to_trial(self.trials[event["trial"]], event)
 
     def _apply_to_trial(self, trial: TrialRecord, event: Event) -> None:
+        if event["event"] != "lease_closed":
+            self.pause_is_latest = event["event"] == "trial_ended" and (
+                event["status"] == "paused" or (self.pause_is_latest and trial.status == "paused")
+            )
         match event["event"]:
             case "trial_resumed":
                 self._resume(trial)
@@ -228,6 +235,7 @@ class History:
                 self._running.pop(trial.trial_id, None)  # a paused trial that is given up is not there
 
     def _ask(self, event: Event) -> None:
+        self.pause_is_latest = False
         self._running[event["trial"]] = self.trials[event["trial"]] = TrialRecord(
             trial_id=event["trial"],
             number=event["number"],

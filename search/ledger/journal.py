@@ -19,7 +19,7 @@ class LedgerError(RuntimeError):
 
 
 class StorageError(LedgerError):
-    """A file of the run could not be written; what was written before is as it was."""
+    """A file of the run could not be written or read; what was written before is as it was."""
 
 
 class JournalError(StorageError):
@@ -85,8 +85,9 @@ class Journal:
             size, chain = self._end or self._found_end()
             line, following = encode(self._clock(), event, chain)
             self._end = _append_whole(self.path, line, at=size), following
-        except OSError as error:
-            self._lost = JournalError(unwritten(self.path, error))
+        except (OSError, StorageError) as error:
+            is_read = isinstance(error, StorageError)
+            self._lost = JournalError(str(error) if is_read else unwritten(self.path, error))
             raise self._lost from error
         written: dict[str, Any] = json.loads(line)
         del written["seq"], written["crc"]
@@ -104,8 +105,12 @@ class Journal:
         return found.events
 
     def scan(self) -> Scan:
-        """What the file holds, up to the first line that cannot be believed."""
-        return scan(self.path.read_bytes(), self._make_check())
+        """What the file holds, up to the first line that cannot be believed.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        return scan(self._read(), self._make_check())
 
     def mend(self) -> str | None:
         """Make the file fit to append to after a kill, and say what was dropped, if anything.
@@ -117,7 +122,7 @@ class Journal:
             DamagedJournal: It is damaged in a way that no kill leaves; nothing was changed.
             JournalError: It cannot be written.
         """
-        content = self.path.read_bytes()
+        content = self._read()
         found = scan(content, self._make_check())
         if found.problem and not found.is_torn:
             raise DamagedJournal(self._damage(found))
@@ -152,7 +157,7 @@ class Journal:
         try:
             shutil.copy2(self.path, copy)
             _truncate(self.path, found.size)
-            if not self.path.read_bytes().endswith(b"\n"):
+            if not self._read().endswith(b"\n"):
                 _append_whole(self.path, b"\n", at=found.size)
         except OSError as error:
             raise JournalError(unwritten(self.path, error)) from error
@@ -160,6 +165,12 @@ class Journal:
         if (again := self.scan()).problem or again.events != found.events:
             raise JournalError(f"{self.path} reads otherwise than it was repaired; {copy} has what it was")
         return copy, found
+
+    def _read(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be read: {error.strerror or error}") from error
 
     def _found_end(self) -> tuple[int, ChainEnd]:
         found = self.scan()

@@ -76,6 +76,11 @@ class Judge:
         """Why the joules that the space asks for cannot be known; empty as long as they can."""
         return self._objective.why_blind or self._used.why_blind
 
+    @property
+    def num_left(self) -> int | None:
+        """Trials that may still be asked for; None where only the asking shows."""
+        return self._sampler.num_left
+
     def ask(self, trial_id: str) -> Proposal | None:
         """What trial `trial_id` shall train; None when there is nothing more."""
         return self._sampler.ask(trial_id)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from search.ledger.history import Event
 from search.run import Run
+from search.trial.saving import drop_previous
 from trainables.checkpoint import previous_of
 
-_GOES_ON = {"running", "interrupted", "paused"}
+_TRAINS = {"running", "interrupted"}
+_GOES_ON = {*_TRAINS, "paused"}
 _GIB = 2**30
 _PAUSES_PER_LOOK = 8  # a look gives up several at once, and each is an event of its own
 
@@ -24,7 +27,9 @@ class Keeper:
     `limits.disk_gib` the worst paused ones are. Everything else a trial left (its log, the final
     weights of a promotion) stays.
 
-    Made for a run that is gone on with, it first catches up with what a kill kept it from.
+    Made for a run that is gone on with, it first catches up with what a kill kept it from: it deletes, and
+    looks at the paused trials where nothing has happened since one paused. At any other moment it would give
+    up what an undisturbed run still keeps, or never gives up.
     """
 
     def __init__(self, run: Run) -> None:
@@ -32,11 +37,14 @@ class Keeper:
         self._best: str | None = None
         self._limit_gib = run.space.limits.disk_gib
         trials = run.history.trials
+        for trial_id, trial in trials.items():
+            if trial.status not in _TRAINS:  # the kill came before the worker did
+                drop_previous(self._checkpoint(trial_id))
         self._paused_bytes = {
             trial_id: self._size(trial_id) for trial_id, trial in trials.items() if trial.status == "paused"
         }
         self._keep_best(*trials)
-        if self._paused_bytes:
+        if run.history.pause_is_latest:
             self._look_at_paused()
 
     def on_event(self, event: Event) -> None:
@@ -53,11 +61,14 @@ class Keeper:
             self._keep_best(event["trial"])
 
     def _look_at_paused(self) -> None:
+        """Give up what has become hopeless or too much. Killed in the middle, and looked again, it comes to
+        the same trials: those over the limit are the first in a fixed order, and of the hopeless all are
+        given up, those that became so by the others too."""
+        if self._limit_gib is not None:
+            self._hold_disk_limit(self._limit_gib * _GIB)
         # Counted by the rungs, which a restart rebuilds: it looks when an undisturbed run would.
         if sum(self._run.rungs.counts()[:-1]) % _PAUSES_PER_LOOK == 0:
             self._give_up_hopeless()
-        if self._limit_gib is not None:
-            self._hold_disk_limit(self._limit_gib * _GIB)
 
     def _keep_best(self, *ended: str) -> None:
         best = self._run.best()
@@ -71,8 +82,9 @@ class Keeper:
         num_open = self._run.num_open()
         if num_open is None:
             return
-        for trial_id in self._run.rungs.hopeless(num_open=num_open):
-            self._run.give_up(trial_id, GIVEN_UP)
+        while hopeless := self._run.rungs.hopeless(num_open=num_open):
+            for trial_id in hopeless:
+                self._run.give_up(trial_id, GIVEN_UP)
 
     def _hold_disk_limit(self, limit: float) -> None:
         going_on = {trial.trial_id for trial in self._run.history.running()} | {self._best}
@@ -88,20 +100,23 @@ class Keeper:
 
     def _size(self, trial_id: str) -> int:
         """Bytes of a trial's checkpoint, a script's own included: 0 where the disk took none, or no limit
-        asks for it."""
+        asks for it. While it trains the one before counts too; its worker drops that as it leaves."""
         if self._limit_gib is None:
             return 0
-        folder = self._run.ledger.trial_folder(trial_id)
-        checkpoint = folder / "checkpoint.pt"
-        files = [checkpoint, previous_of(checkpoint), *(folder / "checkpoint").rglob("*")]
+        checkpoint = self._checkpoint(trial_id)
+        files = [checkpoint, *checkpoint.with_suffix("").rglob("*")]
+        if self._run.history.trials[trial_id].status in _TRAINS:
+            files.append(previous_of(checkpoint))
         return sum(path.stat().st_size for path in files if path.is_file())
+
+    def _checkpoint(self, trial_id: str) -> Path:
+        return self._run.ledger.trial_folder(trial_id) / "checkpoint.pt"
 
     def _delete(self, trial_id: str) -> None:
         """Delete a trial's checkpoint; a script's own stays in a promotion, where it alone has the model."""
-        folder = self._run.ledger.trial_folder(trial_id)
-        checkpoint = folder / "checkpoint.pt"
+        checkpoint = self._checkpoint(trial_id)
         for path in (checkpoint, previous_of(checkpoint)):  # the second where a kill ended its training
             if not path.is_dir():  # a damage, and nothing of ours
                 path.unlink(missing_ok=True)
         if not self._run.should_test:
-            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+            shutil.rmtree(checkpoint.with_suffix(""), ignore_errors=True)

@@ -283,10 +283,15 @@ class Run:
         return above if ladder.joules else ladder.rung_for(trial.epochs)
 
     def num_open(self) -> int | None:
-        """Trials that run or may still be started; None without a limit on trials."""
-        limit = self.space.limits.trials
-        to_come = 0 if self._why_no_more is not None else limit and max(0, limit - len(self.history.trials))
-        return None if to_come is None else to_come + len(self.history.running())
+        """Trials that run or may still be started; None where nothing limits them.
+
+        It follows from the journal alone, so that a restart has the same: that a sampler finds no further
+        point shows only when it is asked.
+        """
+        limit, num_left = self.space.limits.trials, self._judge.num_left
+        to_come = [] if limit is None else [max(0, limit - len(self.history.trials))]
+        to_come += [] if num_left is None else [num_left]
+        return min(to_come) + len(self.history.running()) if to_come else None
 
     def end(self) -> str:
         """Close the session: no trial is left running. Gives the reason it ended."""

@@ -48,6 +48,11 @@ class Sampler(Protocol):
         """Why `ask` gave None; empty as long as it has not."""
         ...
 
+    @property
+    def num_left(self) -> int | None:
+        """Proposals that are still to come; None where only `ask` shows whether there are any."""
+        ...
+
     def ask(self, trial_id: str) -> Proposal | None:
         """The configuration that trial `trial_id` shall train; None when there are no more."""
         ...
@@ -87,6 +92,10 @@ class FixedList:
     def __init__(self, proposals: Sequence[Proposal]) -> None:
         self._proposals = list(proposals)
         self.why_exhausted = ""
+
+    @property
+    def num_left(self) -> int:
+        return len(self._proposals)
 
     def ask(self, trial_id: str) -> Proposal | None:
         if self._proposals:

@@ -106,6 +106,10 @@ class OptunaSampler:
         self._num_told = 0
         self._last_values: dict[str, Sequence[float]] = {}
 
+    @property
+    def num_left(self) -> None:
+        return None
+
     def ask(self, trial_id: str) -> Proposal | None:
         if first := self._first.pop(self._seen):
             self._take(trial_id, first.hparams)
