@@ -1,7 +1,8 @@
 """A disk that fails, or a process that dies, at a chosen operation in one folder.
 
 It stands where Python calls the system: opened files and the functions of `os` are real, up to the one
-operation that is not done, half done, or never comes back from. For processes of their own: nothing undoes it.
+operation that is not done, is half done, or is the process's last. For processes of their own: nothing
+undoes it.
 """
 
 from __future__ import annotations
@@ -54,10 +55,9 @@ class FailingDisk:
     """
 
     def __init__(self, folder: Path, accident: Accident, note: Path) -> None:
-        self._folder, self._accident, self._note = os.path.abspath(folder), accident, note
+        self._folder, self._accident, self._note = folder.absolute(), accident, note
         self._num_passed, self._has_happened = 0, False
-        self._open, self._kill = io.open, os.kill
-        self.num_operations: dict[str, int] = {}
+        self._open = io.open
 
     def install(self) -> None:
         """From now on."""
@@ -67,10 +67,7 @@ class FailingDisk:
 
     def is_here(self, path: Any) -> bool:
         """Whether the path lies in the folder."""
-        if isinstance(path, int):
-            path = os.readlink(f"/proc/self/fd/{path}")
-        where = os.path.abspath(os.fspath(path))
-        return isinstance(where, str) and (where + "/").startswith(self._folder + "/")
+        return _path_of(path).absolute().is_relative_to(self._folder)
 
     def meet(self, operation: str, path: Any, act: Callable[[], Any], content: bytes | None = None) -> Any:
         """Do the operation by `act`, unless it is the one that is not done.
@@ -79,7 +76,6 @@ class FailingDisk:
             content: What a write is to write; `act` is then called with what is left of it.
         """
         name = Path(os.fsdecode(path)).name
-        self.num_operations[operation] = self.num_operations.get(operation, 0) + 1
         if self._has_happened:
             if self._accident.lasts and operation not in ("open", "read"):
                 raise self._failure(path)
@@ -96,7 +92,7 @@ class FailingDisk:
             if self._accident.moment == "after":
                 _done(act, content)
         finally:
-            self._kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _is_meant(self, operation: str, name: str) -> bool:
         meant = self._accident
@@ -125,8 +121,7 @@ class FailingDisk:
         def guarded(target: Any, *others: Any, **named: Any) -> Any:
             if named.get("dir_fd") is not None or not self.is_here(target):
                 return real(target, *others, **named)
-            path = os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else target
-            path = others[0] if name in ("replace", "rename", "link") else path
+            path = _path_of(others[0] if name in ("replace", "rename", "link") else target)
             if name == "write":
                 return self.meet("write", path, lambda left: real(target, left), bytes(others[0]))
             return self.meet(operation, path, lambda: real(target, *others, **named))
@@ -148,7 +143,9 @@ class FailingDisk:
         if isinstance(file, int) or opener or not self.is_here(file):
             return self._open(file, mode, buffering, encoding, errors, newline, closefd, opener)
         operation = "create" if set(mode) & set("wxa+") else "open"
-        raw = self.meet(operation, file, lambda: _FailingFile(self, file, mode.replace("b", "").replace("t", "")))
+        raw = self.meet(
+            operation, file, lambda: _FailingFile(self, file, mode.replace("b", "").replace("t", ""))
+        )
         if buffering == 0:
             return raw
         size = buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE
@@ -171,7 +168,9 @@ class _FailingFile(io.FileIO):
         return written
 
     def readinto(self, buffer: Any) -> int | None:  # type: ignore[override]
-        read: int | None = self._disk.meet("read", self.name, lambda: super(_FailingFile, self).readinto(buffer))
+        read: int | None = self._disk.meet(
+            "read", self.name, lambda: super(_FailingFile, self).readinto(buffer)
+        )
         return read
 
     def readall(self) -> bytes:
@@ -180,6 +179,13 @@ class _FailingFile(io.FileIO):
 
     def truncate(self, size: int | None = None) -> int:
         return int(self._disk.meet("truncate", self.name, lambda: super(_FailingFile, self).truncate(size)))
+
+
+def _path_of(target: Any) -> Path:
+    """Of a path, or of an open file's number."""
+    return (
+        Path(f"/proc/self/fd/{target}").readlink() if isinstance(target, int) else Path(os.fsdecode(target))
+    )
 
 
 def _done(act: Callable[..., Any], content: bytes | None) -> Any:

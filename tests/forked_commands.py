@@ -113,9 +113,7 @@ def _measure_and_write_often(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = TickingGpu()
     monkeypatch.setattr(metering, "start_metering", lambda *_, **__: (gpu, ""))
     run_task = in_process.run_task
-    monkeypatch.setattr(
-        in_process, "run_task", lambda task, _: run_task(task, gpu.lease(task.trial_id))
-    )
+    monkeypatch.setattr(in_process, "run_task", lambda task, _: run_task(task, gpu.lease(task.trial_id)))
     monkeypatch.setattr(tasks, "Checkpointing", partial(Checkpointing, every_s=0.0))
     monkeypatch.setattr(launch, "Tables", partial(launch.Tables, every_s=0.0, clock=lambda: 0.0))
     monkeypatch.setattr(launch, "Foretold", lambda *_: None)

@@ -9,65 +9,21 @@ import gc
 import os
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from made_damages import STATE_DAMAGES, states_of
 from made_runs import TOY, SteadyMeter, made_space, sampler_for
 from made_sessions import Killed, outcome
 
 from search.ledger import Ledger
 from search.run import Run
 from search.run.in_process import execute_here
-from search.run.keeping import GIVEN_UP, Keeper
+from search.run.keeping import Keeper
 from search.space import Space
 
 NUM_SEEDS = int(os.environ.get("JOULETUNE_DAMAGES", "8"))
-
-Damage = Callable[[list[Path], random.Random], None]
-
-
-def flip(states: list[Path], draw: random.Random) -> None:
-    path = draw.choice(states)
-    content = bytearray(path.read_bytes())
-    content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
-    path.write_bytes(content)
-
-
-def cut(states: list[Path], draw: random.Random) -> None:
-    path = draw.choice(states)
-    os.truncate(path, draw.randrange(path.stat().st_size))
-
-
-def zero(states: list[Path], draw: random.Random) -> None:
-    path = draw.choice(states)
-    path.write_bytes(bytes(path.stat().st_size))
-
-
-def swap(states: list[Path], draw: random.Random) -> None:
-    one, other = draw.choice(states), draw.choice(states)
-    first, second = one.read_bytes(), other.read_bytes()
-    one.write_bytes(second)
-    other.write_bytes(first)
-
-
-def copy_over(states: list[Path], draw: random.Random) -> None:
-    one, other = draw.choice(states), draw.choice(states)
-    other.write_bytes(one.read_bytes())
-
-
-def remove(states: list[Path], draw: random.Random) -> None:
-    draw.choice(states).unlink()
-
-
-def put_a_folder(states: list[Path], draw: random.Random) -> None:
-    path = draw.choice(states)
-    path.unlink()
-    path.mkdir()
-
-
-DAMAGES: tuple[Damage, ...] = (flip, cut, zero, swap, copy_over, remove, put_a_folder)
 
 
 def session(space: Space, folder: Path, *, until: int | None = None) -> Run:
@@ -96,24 +52,13 @@ def session(space: Space, folder: Path, *, until: int | None = None) -> Run:
     return run
 
 
-def results(run: Run) -> list[tuple[object, ...]]:
-    """What must not depend on damages; that a paused trial is given up may be said a look later."""
-    given_up = {trial.trial_id for trial in run.history.trials.values() if trial.message == GIVEN_UP}
-    return [(*one[:2], "paused" if one[0] in given_up else one[2], *one[3:]) for one in outcome(run)]
-
-
-def states_of(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("trials/*/checkpoint*.pt"))
-    return [path for path in found if path.is_file() and "set-aside" not in path.name]
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Space, list[tuple[object, ...]], int]:
     """A space, what a run of it comes to, and how many events that takes."""
     folder = tmp_path_factory.mktemp("undisturbed")
     space = made_space(folder, TOY.replace("mode: stopping", "mode: promotion, eta: 3"))
     run = session(space, folder / "run")
-    return space, results(run), len(run.ledger.events())
+    return space, outcome(run), len(run.ledger.events())
 
 
 @pytest.mark.parametrize("seed", range(NUM_SEEDS))
@@ -125,13 +70,13 @@ def test_whatever_states_a_restart_finds_the_scores_are_those_of_an_undisturbed_
     num_damaged = 0
     for _ in range(3):
         session(space, folder, until=draw.randrange(5, num_events // 2))
-        for damage in draw.choices(DAMAGES, k=draw.randint(1, 3)):
+        for damage in draw.choices(STATE_DAMAGES, k=draw.randint(1, 3)):
             if states := states_of(folder):
                 damage(states, draw)
                 num_damaged += 1
     run = session(space, folder)
     assert num_damaged >= 3
-    assert results(run) == expected
+    assert outcome(run) == expected
     assert not run.history.running()
     for trial in run.history.trials.values():
         assert list(trial.curve) == list(range(1, trial.epochs + 1))

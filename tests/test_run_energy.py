@@ -72,6 +72,26 @@ def test_trials_idle_and_devices_add_up_after_a_restart_too(tmp_path: Path) -> N
     assert checked(scene.run) == ([], [])
 
 
+def test_a_session_killed_before_its_first_epoch_was_told_is_known_as_one_that_was_not_closed(
+    tmp_path: Path,
+) -> None:
+    scene = Scene(tmp_path, "search.limits.trials=1", "search.ladder.epochs=[1]")
+    trial_id, lease = scene.start()
+    scene.use(10)  # an epoch whose checkpoint is on disk, and whose row is not told before the kill
+    left = epoch_row(1, lease.read(), "killed/1", is_replay=True)
+    scene.gpu = OneGpu(scene.clock)
+    scene.open()
+    trial_id, lease = scene.start()
+    assert scene.run.on_epoch(trial_id, left) == "stop"
+    scene.run.end()
+    assert scene.run.history.energy.gpu_mj == 10_000
+    rows = device_rows(replayed(scene.run))
+    assert [(row["energy_trials_j"], row["is_closed"]) for row in rows] == [(0.0, False), (0.0, True)]
+    problems, notes = checked(scene.run)
+    assert problems == []
+    assert "the session was killed" in notes[0]
+
+
 def test_joules_that_no_row_reported_yet_count_against_the_limit(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "search.limits.kwh=0.00001")  # 36 J
     trial_id, lease = scene.start()

@@ -17,7 +17,7 @@ from made_sessions import FATES, outcome, session, whole
 from rich.console import Console
 
 from search.ledger import Ledger
-from search.ledger.journal import Journal, JournalError
+from search.ledger.journal import Journal, JournalError, StorageError, unwritten
 from search.run import Run
 from search.run.in_process import execute_here
 from search.run.restart import prepare_to_continue
@@ -132,3 +132,48 @@ def test_the_command_says_what_it_dropped(
     assert search(*arguments) == 0
     assert "bytes are dropped" in capsys.readouterr().out
     assert (tmp_path / "run" / "trials.csv").read_text() == table
+
+
+def test_a_journal_that_cannot_be_read_is_a_message_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.create(tmp_path / "run")
+
+    def refuse(path: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_bytes", refuse)
+        for read in (ledger.events, ledger.mend, ledger.unknown_trials):
+            with pytest.raises(StorageError, match=r"journal\.jsonl cannot be read: Input/output error"):
+                read()
+        unread = Ledger(tmp_path / "run")
+        with pytest.raises(JournalError, match="cannot be read"):
+            unread.append({"event": "session_started"})
+    with pytest.raises(JournalError, match="cannot be read"):
+        unread.append({"event": "session_started"})
+    assert [event["event"] for event in ledger.events()] == ["journal_started"]
+
+
+def test_a_file_in_a_folder_that_could_not_be_made_is_named(tmp_path: Path) -> None:
+    error = OSError(errno.EROFS, os.strerror(errno.EROFS))
+    said = unwritten(tmp_path / "no" / "such" / "file", error)
+    assert said.startswith(f"{tmp_path}/no/such/file cannot be written: Read-only file system (")
+
+
+def test_what_a_killed_writer_left_and_cannot_be_deleted_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.create(tmp_path / "run")
+    left = tmp_path / "run" / f".{'0' * 32}.trials.csv"
+    left.touch()
+
+    def refuse(path: Path, **_: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "unlink", refuse)
+        with pytest.raises(StorageError, match="cannot be deleted: Read-only"):
+            ledger.tidy()
+    ledger.tidy()
+    assert not left.exists()

@@ -64,9 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(prog="torture.py", description=str(__doc__).partition("\n")[0])
     flags.add_argument("--minutes", type=float, default=10.0, help="how long (default: %(default)g)")
     flags.add_argument("--scenarios", type=int, metavar="N", help="so many scenarios, however long they take")
-    flags.add_argument("--seed", type=int, default=0, help="of the first scenario; each has the next (default: 0)")
+    flags.add_argument(
+        "--seed", type=int, default=0, help="of the first scenario; each has the next (default: 0)"
+    )
     flags.add_argument("--only", type=int, metavar="SEED", help="the scenario of this seed alone")
-    flags.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at a time (default: one a core)")
+    flags.add_argument(
+        "--processes", type=int, default=os.cpu_count() or 1, help="at a time (default: one a core)"
+    )
     return flags
 
 
@@ -107,11 +111,16 @@ class Total:
 
     def line(self) -> str:
         minutes = (time.monotonic() - self._began_s) / 60
-        return f"{minutes:5.1f} min  " + "  ".join(f"{count:,} {name}" for name, count in self._counts().items())
+        return f"{minutes:5.1f} min  " + "  ".join(
+            f"{count:,} {name}" for name, count in self._counts().items()
+        )
 
     def table(self) -> str:
         parts = [("kills", self._kills), ("faults", self._faults), ("damages", self._damages)]
-        lines = [f"{name}:" + "".join(f"\n  {n:7,} {what}" for what, n in each.most_common()) for name, each in parts]
+        lines = [
+            f"{name}:" + "".join(f"\n  {n:7,} {what}" for what, n in each.most_common())
+            for name, each in parts
+        ]
         return "\n".join([*lines, "", *(f"{name:10} {count:,}" for name, count in self._counts().items())])
 
     def _counts(self) -> dict[str, int]:

@@ -65,10 +65,14 @@ def _of_trials(run: Path, expected: Outcome) -> Iterator[Finding]:
         yield Finding("lost", f"{trial_id} is not in the journal")
     for trial_id in got.trials.keys() - expected.trials.keys():
         is_again = got.trials[trial_id][0] in [trial[0] for trial in expected.trials.values()]
-        yield Finding("doubled" if is_again else "ghost", f"{trial_id} is in the journal, undisturbed it is not")
+        yield Finding(
+            "doubled" if is_again else "ghost", f"{trial_id} is in the journal, undisturbed it is not"
+        )
     for trial_id in got.trials.keys() & expected.trials.keys():
         if got.trials[trial_id] != expected.trials[trial_id]:
-            text = f"{trial_id} came to\n  {got.trials[trial_id]}, undisturbed to\n  {expected.trials[trial_id]}"
+            text = (
+                f"{trial_id} came to\n  {got.trials[trial_id]}, undisturbed to\n  {expected.trials[trial_id]}"
+            )
             yield Finding("other", text)
     if got.table != expected.table:
         yield Finding("other", f"the ranking is\n  {got.table}, undisturbed\n  {expected.table}")
@@ -87,7 +91,9 @@ def _of_epochs(run: Path) -> Iterator[Finding]:
             if first is not row and row.is_replay:
                 yield Finding("doubled", f"{trial.trial_id} has epoch {row.epoch} twice, trained once")
             if json.dumps(dict(first.metrics)) != json.dumps(dict(row.metrics)):
-                yield Finding("other", f"{trial.trial_id}, epoch {row.epoch}: {first.metrics}, then {row.metrics}")
+                yield Finding(
+                    "other", f"{trial.trial_id}, epoch {row.epoch}: {first.metrics}, then {row.metrics}"
+                )
     for trial in history.running():
         yield Finding("lost", f"{trial.trial_id} was left running")
 
@@ -108,7 +114,8 @@ def _of_files(run: Path) -> Iterator[Finding]:
     for path in leftovers(run):
         yield Finding("ghost", f"{path} was left by a writer that was killed")
     for path in run.glob("trials/*/checkpoint-previous.pt"):
-        yield Finding("ghost", f"{path} is of a trial that does not train")
+        if path.with_name("checkpoint.pt").exists():  # else it is what there is to go back to
+            yield Finding("ghost", f"{path} is of a trial that does not train")
 
 
 def _of_commands(run: Path) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """One scenario of the torture: a search that is killed, failed by its disk and damaged, all by one seed.
 
-A session is the search command in a process of its own. An accident ends it, or does not; between two sessions
-files may be damaged. What must hold is in `torture_findings`.
+A session is the search command in a process of its own. An accident may end it; between two sessions files
+may be damaged. What must hold is in `torture_findings`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ class Scenario:
 
     def __init__(self, seed: int, folder: Path, undisturbed: dict[tuple[str, int], Outcome]) -> None:
         self._draw, self._folder = random.Random(seed), folder
-        self._kind, self._search_seed = self._draw.choice(sorted(SEARCHES)), self._draw.randrange(NUM_SEARCH_SEEDS)
+        self._kind, self._search_seed = (
+            self._draw.choice(sorted(SEARCHES)),
+            self._draw.randrange(NUM_SEARCH_SEEDS),
+        )
         self._undisturbed = undisturbed
         self._run = folder / "results" / "run"
         self._journal = self._run / "journal.jsonl"
@@ -230,5 +233,7 @@ def states_damaged(played: Played) -> bool:
 
 def _place(happened: dict[str, object]) -> str:
     """Where a process was killed."""
-    what = f"journal {happened['operation']}" if happened["file"] == "journal.jsonl" else happened["operation"]
+    what = (
+        f"journal {happened['operation']}" if happened["file"] == "journal.jsonl" else happened["operation"]
+    )
     return f"{happened['moment']} {what} {happened['event']}".strip()

@@ -32,6 +32,12 @@ class EnergyAccount:
         self._earlier_mj = history.trials_mj or 0
         self._earlier_beside_mj = history.sessions.beside_mj
 
+    def open_devices(self) -> None:
+        """Write down which devices the session has: one killed before it writes what they used is then known
+        as a session that was not closed, and not taken for one without devices."""
+        self.refresh()
+        self._record_devices(is_final=False)
+
     def close_leases(self, trial_id: str) -> None:
         """End the account of a trial, or of the background."""
         self._record_leases(self._metering.close_leases(trial_id))
@@ -80,5 +86,8 @@ class EnergyAccount:
 
     def _keep_devices(self, *, is_final: bool) -> None:
         self._kept_s = self._clock()
+        self._record_devices(is_final=is_final)
+
+    def _record_devices(self, *, is_final: bool) -> None:
         if self._rows:
             self._record("devices_read", None, rows=[dict(row) for row in self._rows], is_final=is_final)

@@ -144,12 +144,27 @@ class Ledger:
         """The process of this machine that had the run and is gone; empty where none is known to be."""
         return self._lock.lost_holder
 
+    def delete(self, path: Path) -> None:
+        """Delete a file of the run's folder, if it is there.
+
+        Raises:
+            StorageError: The disk does not take it.
+        """
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be deleted: {error.strerror or error}") from error
+
     def tidy(self) -> None:
-        """Delete what killed writers left. For whoever holds the lock."""
+        """Delete what killed writers left. For whoever holds the lock.
+
+        Raises:
+            StorageError: The disk does not take it.
+        """
         for folder in (self.folder, *self.folder.glob("trials/*")):
             for path in folder.glob(".*"):
                 if SCRATCH.match(path.name):
-                    path.unlink(missing_ok=True)
+                    self.delete(path)
 
     def mend(self) -> str | None:
         """Make the journal fit to append to after a kill, and say what was dropped, if anything.

@@ -200,8 +200,16 @@ def unwritten(path: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
     if isinstance(error, FileNotFoundError):
         return f"{path} cannot be written: it is gone; if the run's folder was moved away, put it back"
-    free_kib = shutil.disk_usage(path if path.is_dir() else path.parent).free // 1024
-    return f"{path} cannot be written: {reason} ({free_kib} KiB are free there)"
+    return f"{path} cannot be written: {reason}{_free_text(path)}"
+
+
+def _free_text(path: Path) -> str:
+    """What is free where the file is to lie; empty where the storage does not say even that."""
+    try:
+        where = next(folder for folder in (path, *path.parents) if folder.is_dir())
+        return f" ({shutil.disk_usage(where).free // 1024} KiB are free there)"
+    except OSError:
+        return ""
 
 
 def _append_whole(path: Path, line: bytes, *, at: int) -> int:

@@ -57,8 +57,11 @@ class Keeper:
             self._paused_bytes[event["trial"]] = self._size(event["trial"])
             self._look_at_paused()
         elif event["status"] not in _GOES_ON:
-            self._paused_bytes.pop(event["trial"], None)
-            self._keep_best(event["trial"])
+            self._drop_ended(event["trial"])
+
+    def _drop_ended(self, trial_id: str) -> None:
+        self._paused_bytes.pop(trial_id, None)
+        self._keep_best(trial_id)
 
     def _look_at_paused(self) -> None:
         """Give up what has become hopeless or too much. Killed in the middle, and looked again, it comes to
@@ -84,7 +87,7 @@ class Keeper:
             return
         while hopeless := self._run.rungs.hopeless(num_open=num_open):
             for trial_id in hopeless:
-                self._run.give_up(trial_id, GIVEN_UP)
+                self._give_up(trial_id, GIVEN_UP)
 
     def _hold_disk_limit(self, limit: float) -> None:
         going_on = {trial.trial_id for trial in self._run.history.running()} | {self._best}
@@ -96,7 +99,11 @@ class Keeper:
             if used <= limit:
                 return
             used -= self._paused_bytes[trial_id]
-            self._run.give_up(trial_id, f"its checkpoint went: over {self._limit_gib:g} GiB of disk")
+            self._give_up(trial_id, f"its checkpoint went: over {self._limit_gib:g} GiB of disk")
+
+    def _give_up(self, trial_id: str, why: str) -> None:
+        self._run.give_up(trial_id, why)
+        self._drop_ended(trial_id)  # also while it is made, when no event comes here yet
 
     def _size(self, trial_id: str) -> int:
         """Bytes of a trial's checkpoint, a script's own included: 0 where the disk took none, or no limit
@@ -113,10 +120,14 @@ class Keeper:
         return self._run.ledger.trial_folder(trial_id) / "checkpoint.pt"
 
     def _delete(self, trial_id: str) -> None:
-        """Delete a trial's checkpoint; a script's own stays in a promotion, where it alone has the model."""
+        """Delete a trial's checkpoint; a script's own stays in a promotion, where it alone has the model.
+
+        Raises:
+            StorageError: The disk does not take it.
+        """
         checkpoint = self._checkpoint(trial_id)
         for path in (checkpoint, previous_of(checkpoint)):  # the second where a kill ended its training
             if not path.is_dir():  # a damage, and nothing of ours
-                path.unlink(missing_ok=True)
+                self._run.ledger.delete(path)
         if not self._run.should_test:
             shutil.rmtree(checkpoint.with_suffix(""), ignore_errors=True)

@@ -88,6 +88,7 @@ class Run:
         with_load = {"background": background.to_dict()} if background else {}
         choice = {"auto_precision": self.auto_precision} if self.auto_precision else {}
         self._record("session_started", None, **with_load, **choice)
+        self._account.open_devices()
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> None:
         """Call `subscriber` after each event; the console and the tables hang on this."""
