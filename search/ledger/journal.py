@@ -85,9 +85,11 @@ class Journal:
             size, chain = self._end or self._found_end()
             line, following = encode(self._clock(), event, chain)
             self._end = _append_whole(self.path, line, at=size), following
-        except (OSError, StorageError) as error:
-            is_read = isinstance(error, StorageError)
-            self._lost = JournalError(str(error) if is_read else unwritten(self.path, error))
+        except StorageError as error:
+            self._lost = JournalError(str(error))
+            raise self._lost from error
+        except OSError as error:
+            self._lost = JournalError(unwritten(self.path, error))
             raise self._lost from error
         written: dict[str, Any] = json.loads(line)
         del written["seq"], written["crc"]
