@@ -33,7 +33,7 @@ def search_without_ray(
         on_run: Called with the run before its first trial.
     """
 
-    def executed(run: Run, *, slots: int, background: object) -> str:
+    def executed(run: Run, *, slots: int, background: object, **_: object) -> str:
         if on_run:
             on_run(run)
         return execute_here(run, SteadyMeter())

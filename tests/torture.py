@@ -8,6 +8,7 @@ Each scenario is a function of its seed. One that finds something is printed wit
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -17,7 +18,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -146,9 +147,9 @@ def played_in_parallel(
     pipes: list[Connection] = []
     for _ in range(num_processes):
         here, there = context.Pipe()
-        context.Process(target=_play_all, args=(there,), daemon=True).start()
-        there.close()
         pipes.append(here)
+        context.Process(target=_play_all, args=(there, tuple(pipes)), daemon=True).start()
+        there.close()
     busy = [pipe for pipe in pipes if _give(pipe, coming, end_s)]
     while busy:
         for pipe in wait(busy):
@@ -167,10 +168,13 @@ def _give(pipe: Connection, seeds: Iterator[int], end_s: float | None) -> bool:
     return seed is not None
 
 
-def _play_all(pipe: Connection) -> None:
+def _play_all(pipe: Connection, inherited: Sequence[Connection]) -> None:
+    for other in inherited:
+        other.close()  # so that a command that is killed is noticed here
     undisturbed: dict[tuple[str, int], Outcome] = {}
-    while (seed := pipe.recv()) is not None:
-        pipe.send(play(seed, undisturbed))
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while (seed := pipe.recv()) is not None:
+            pipe.send(play(seed, undisturbed))
 
 
 def play(seed: int, undisturbed: dict[tuple[str, int], Outcome]) -> Played:
