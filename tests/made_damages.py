@@ -9,7 +9,7 @@ from pathlib import Path
 
 Draw = random.Random
 StateDamage = Callable[[list[Path], Draw], None]
-JournalDamage = Callable[[bytes, Draw], bytes]
+ContentDamage = Callable[[bytes, Draw], bytes]
 
 
 def flip(states: list[Path], draw: Draw) -> None:
@@ -118,7 +118,9 @@ def emptied(content: bytes, draw: Draw) -> bytes:
     return b""
 
 
-JOURNAL_DAMAGES: tuple[JournalDamage, ...] = (
+FILE_DAMAGES: tuple[ContentDamage, ...] = (flipped, truncated, emptied)
+
+JOURNAL_DAMAGES: tuple[ContentDamage, ...] = (
     flipped,
     truncated,
     without_a_line,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from failing_disk import Accident
 from forked_commands import Ended, command, search
-from made_damages import JOURNAL_DAMAGES, STATE_DAMAGES, states_of
+from made_damages import FILE_DAMAGES, JOURNAL_DAMAGES, STATE_DAMAGES, states_of
 from torture_findings import Finding, Outcome, differences, outcome_of
 from tortured_searches import SEARCHES
 
@@ -96,12 +96,15 @@ class Scenario:
         return self._undisturbed[key]
 
     def _disturb(self, num_events: int) -> None:
-        what = self._draw.choices(("kill", "fault", "state", "journal"), weights=(5, 3, 2, 2))[0]
+        kinds = ("kill", "fault", "state", "journal", "file")
+        what = self._draw.choices(kinds, weights=(10, 6, 4, 4, 1))[0]
         what = "kill" if SEARCHES[self._kind].is_only_killed else what
         if what == "state":
             self._damage_states()
         elif what == "journal":
             self._damage_journal()
+        elif what == "file":
+            self._damage_file()
         else:
             self._session(self._kill(num_events) if what == "kill" else self._fault(num_events))
 
@@ -183,6 +186,23 @@ class Scenario:
             self._find("lost", "what was refused was changed all the same", ended)
         self._repair(before, after)
 
+    def _damage_file(self) -> None:
+        """Tables and settings: made again or, where they cannot be, asked for."""
+        names = {".csv", ".json", ".yaml", ".py"}
+        files = sorted(path for path in self._run.rglob("*") if path.suffix in names and path.stem[0] != ".")
+        if not files:
+            return
+        path, damage = self._draw.choice(files), self._draw.choice((None, *FILE_DAMAGES))
+        before = path.read_bytes()
+        path.unlink()
+        if damage and before:
+            path.write_bytes(damage(before, self._draw))
+        self._count_damage(f"{path.name} {damage.__name__ if damage else 'deleted'}")
+        ended = self._session()
+        if ended.status != 0:
+            self._expect(ended.status == 2 and str(self._run) in ended.errors, "a damage is not named", ended)
+            path.write_bytes(before)
+
     def _repair(self, before: bytes, damaged: bytes) -> None:
         log = self._folder / "check"
         found = command("check", self._run, log=log)
@@ -193,23 +213,28 @@ class Scenario:
             self._journal.write_bytes(before)
         again = command("check", self._run, log=log)
         self._expect(again.status == 0, "a repaired record is not whole", again)
+        left = self._journal.read_bytes()
         copies = [path.read_bytes() for path in self._run.glob("journal.jsonl.damaged-*")]
-        is_cut = repaired.status == 1 and not damaged.startswith(self._journal.read_bytes())
-        if is_cut or (self._journal.read_bytes() not in (before, damaged) and damaged not in copies):
-            self._find("lost", "a repair kept no copy", repaired)
+        is_cut_only = damaged.startswith(left) and (left == damaged or damaged in copies)
+        if repaired.status == 1 and not is_cut_only:
+            self._find("lost", "a repair did more than to cut, or kept no copy", repaired)
         self._story.append("repaired" if repaired.status == 1 else "put back")
-        self._known = self._journal.read_bytes()
+        self._known = left
 
     def _end(self) -> None:
         ended = self._session()
         self._expect(ended.status == 0, "with a disk that works the search does not end well", ended)
-        if states_damaged(self.played):  # those of trials that went on no more are found when somebody looks
-            log = self._folder / "check"
-            found = command("check", self._run, log=log)
-            others = [line for line in found.errors.splitlines() if "never trained on" not in line]
-            self._expect(not others, "a record is not whole", found)
-            if found.status:
-                command("check", self._run, "--repair", log=log)
+        if _has_damaged_states(self.played):
+            self._set_damaged_states_aside()
+
+    def _set_damaged_states_aside(self) -> None:
+        """Those of trials that went on no more are found when somebody looks."""
+        log = self._folder / "check"
+        found = command("check", self._run, log=log)
+        others = [line for line in found.errors.splitlines() if "never trained on" not in line]
+        self._expect(not others, "a record is not whole", found)
+        if found.status:
+            command("check", self._run, "--repair", log=log)
 
     def _count_damage(self, name: str) -> None:
         self.played.damages[name] += 1
@@ -227,8 +252,8 @@ class Scenario:
         return "\n".join([f"{self._kind}, seed {self._search_seed}", *self._story])
 
 
-def states_damaged(played: Played) -> bool:
-    return any(not name.startswith("journal") for name in played.damages)
+def _has_damaged_states(played: Played) -> bool:
+    return any(damage.__name__ in played.damages for damage in STATE_DAMAGES)
 
 
 def _place(happened: dict[str, object]) -> str:
