@@ -177,3 +177,23 @@ def test_what_a_killed_writer_left_and_cannot_be_deleted_is_named(
             ledger.tidy()
     ledger.tidy()
     assert not left.exists()
+
+
+def test_what_a_killed_writer_left_goes_wherever_it_lies_but_in_a_run_of_its_own(tmp_path: Path) -> None:
+    ledger = Ledger.create(tmp_path / "run")
+    promotion = Ledger.create(ledger.promotion_folder)
+    left = [
+        folder / f".{'0' * 32}.file"
+        for folder in (ledger.folder, ledger.folder / "trainable", ledger.trial_folder("trial-0000") / "test")
+    ]
+    kept = [
+        promotion.folder / f".{'0' * 32}.trials.csv",
+        ledger.folder / ".lock",
+        ledger.trial_folder("trial-0000") / "checkpoint" / ".hidden",
+    ]
+    for path in (*left, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    ledger.tidy()
+    assert [path.exists() for path in left] == [False] * 3
+    assert [path.exists() for path in kept] == [True] * 3

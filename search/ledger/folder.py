@@ -156,15 +156,18 @@ class Ledger:
             raise StorageError(f"{path} cannot be deleted: {error.strerror or error}") from error
 
     def tidy(self) -> None:
-        """Delete what killed writers left. For whoever holds the lock.
+        """Delete what killed writers left, wherever in the run. For whoever holds the lock.
+
+        Promotions and baselines are runs of their own, and may be at work.
 
         Raises:
             StorageError: The disk does not take it.
         """
-        for folder in (self.folder, *self.folder.glob("trials/*")):
-            for path in folder.glob(".*"):
-                if SCRATCH.match(path.name):
-                    self.delete(path)
+        others = [ledger.folder for ledger in self.parts()]
+        for path in self.folder.rglob(".*"):
+            is_left = SCRATCH.match(path.name) and path.is_file()
+            if is_left and not any(map(path.is_relative_to, others)):
+                self.delete(path)
 
     def mend(self) -> str | None:
         """Make the journal fit to append to after a kill, and say what was dropped, if anything.
