@@ -102,6 +102,39 @@ def test_without_costs_trials_are_foretold_and_time_is_not(tmp_path: Path) -> No
     assert forecast_lines(told)[0].endswith("; the first epochs tell the time")
 
 
+@pytest.mark.parametrize(("trials", "simulated"), [(250, 250), (251, 250), (5000, 250)])
+def test_many_trials_are_forecast_by_a_part_of_them(tmp_path: Path, trials: int, simulated: int) -> None:
+    space = here(
+        made_space(tmp_path, overrides=[f"search.limits.trials={trials}", "search.scheduler={mode: none}"])
+    )
+    asked: list[int | None] = []
+
+    def sampler(of: Space) -> Any:
+        asked.append(of.limits.trials)
+        return sampler_for(of)
+
+    point = PointCost(hparams={}, start_s=0.0, epoch_s=(1.0,) * 3)
+    told = forecast(space, Costs(points=(point,), source="made", first_s=10.0), sampler, most_s=0.0)
+    assert set(asked) == {simulated}
+    assert told.num_trials == Span(trials, trials, trials)
+    assert told.epochs == Span(9 * trials, 9 * trials, 9 * trials)
+    assert told.rung_trials[2] == Span(trials, trials, trials)
+    assert told.seconds is not None
+    assert told.seconds.median == pytest.approx(10 + 9 * trials, rel=0.01)
+    assert (told.reason, told.is_endless) == (f"all {trials} trials done", False)
+
+
+def test_the_hours_of_many_trials_are_those_of_a_part_of_them(tmp_path: Path) -> None:
+    limits = ["search.limits.trials=5000", "search.limits.hours=1", "search.scheduler={mode: none}"]
+    point = PointCost(hparams={}, start_s=0.0, epoch_s=(1.0,) * 3)
+    costs = Costs(points=(point,), source="made", first_s=360.0)
+    told = forecast(here(made_space(tmp_path, overrides=limits)), costs, sampler_for, most_s=0.0)
+    assert told.seconds is not None
+    assert told.seconds.median == pytest.approx(3600, abs=1.5)  # the epoch under way ends
+    assert told.epochs.median == pytest.approx(3240, abs=20)
+    assert told.reason.startswith("1 h limit reached (1.00)")
+
+
 def test_without_a_limit_it_says_so(tmp_path: Path) -> None:
     space = replace(here(made_space(tmp_path)), limits=replace(made_space(tmp_path).limits, trials=None))
     assert forecast_lines(forecast(space, None, sampler_for)) == [

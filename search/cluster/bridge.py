@@ -45,6 +45,14 @@ _KINDS = ("CPU", "GPU")
 _ENDING_S = 10.0  # a node that has not ended its worker by then is as good as lost
 
 
+class _Stretch(Trial):
+    """Tune's trial without its statistics of every number that is reported: nobody reads them, and Tune keeps
+    its trials to the end of a search."""
+
+    def update_last_result(self, result: dict[str, Any]) -> None:
+        self.run_metadata.last_result = result
+
+
 class TaskSource(SearchAlgorithm):
     """Hands Tune the run's next task whenever a slot is free."""
 
@@ -66,7 +74,7 @@ class TaskSource(SearchAlgorithm):
         """Tune's trial is one stretch of ours: promoted or resumed, ours is a new one of Tune's, which
         goes on from the checkpoint. Tune's own pausing would save through its storage."""
         self._num_given += 1
-        return Trial(
+        return _Stretch(
             _WORKER_NAME,
             config={"task": task},
             trial_id=f"{task.trial_id}-{self._num_given}",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from search.budget import JOULES_PER_KWH, Limits, Spent, limit_reached
 from search.forecast.costs import Costs
 from search.forecast.simulated import MOST_TRIALS, Simulated, simulate
 from search.sampling.proposal import Sampler
@@ -15,6 +16,7 @@ from search.space import Space
 
 _SIMULATED = 21
 _FEWEST = 5  # however long each takes
+_MOST_WHOLE = 250  # trials: 0.4 s of simulating on the slowest machine tried
 _MOST_S = 2.0  # of simulating: what is left of the 21 then is not simulated
 _UNSURE = 0.15  # of the measured costs, either way: what two runs on one idle machine differ by
 
@@ -103,7 +105,7 @@ def forecast(
         kwh=Span.of(kwh, unsure=_UNSURE) if len(kwh) == len(searches) else None,
         disk_gib=_disk_gib(space, costs, searches),
         reason=max(reasons, key=reasons.count),
-        is_endless=any(search.num_trials > MOST_TRIALS for search in searches),
+        is_endless=space.limits.trials is None and any(one.num_trials > MOST_TRIALS for one in searches),
         source=costs.source if costs else "",
     )
 
@@ -123,13 +125,48 @@ def _simulated(
         plain = replace(plain, limits=replace(space.limits, hours=None, kwh=None))
         costs = Costs.of_nothing(len(space.ladder.rungs))
     is_learning = space.sampler != "random" and not space.is_listed
+    plain, times = _shortened(plain, costs)
     ends_s, searches = time.monotonic() + most_s, []
     for seed in range(_SIMULATED):
         seeded = replace(plain, seed=seed)
-        searches.append(simulate(seeded, make_sampler(seeded), costs, seed=seed, is_learning=is_learning))
+        search = simulate(seeded, make_sampler(seeded), costs, seed=seed, is_learning=is_learning)
+        searches.append(_lengthened(search, times, costs.first_s, plain.limits, space.limits))
         if len(searches) >= _FEWEST and time.monotonic() > ends_s:
             break
     return searches
+
+
+def _shortened(space: Space, costs: Costs) -> tuple[Space, float]:
+    """The search with a part of its trials and limits, and how many of those it is: 5,000 trials would be
+    simulated for a minute beside the search, and rungs take the same shares of many as of some."""
+    limits = space.limits
+    if space.is_listed or limits.trials is None or limits.trials <= _MOST_WHOLE:
+        return space, 1.0
+    times = limits.trials / _MOST_WHOLE
+    first_h = costs.first_s / 3600
+    hours = None if limits.hours is None else first_h + max(0.0, limits.hours - first_h) / times
+    kwh = None if limits.kwh is None else limits.kwh / times
+    return replace(space, limits=replace(limits, trials=_MOST_WHOLE, hours=hours, kwh=kwh)), times
+
+
+def _lengthened(search: Simulated, times: float, first_s: float, part: Limits, limits: Limits) -> Simulated:
+    """What `times` as many trials take: they begin once, and what was under way when the hours were over ends
+    once."""
+    if times == 1:
+        return search
+    over_s = max(0.0, search.seconds - part.hours * 3600) if part.hours else 0.0
+    seconds = first_s + (search.seconds - over_s - first_s) * times + over_s
+    kwh = None if search.kwh is None else search.kwh * times
+    num_trials = round(search.num_trials * times)
+    spent = Spent(hours=seconds / 3600, energy_j=None if kwh is None else kwh * JOULES_PER_KWH)
+    is_whole = search.num_trials == _MOST_WHOLE
+    reason = f"all {num_trials} trials done" if is_whole else limit_reached(limits, spent) or search.reason
+    epochs, trials = (
+        tuple(round(count * times) for count in each) for each in (search.epochs, search.trials)
+    )
+    return Simulated(
+        num_trials=num_trials, epochs=epochs, trials=trials, seconds=seconds, kwh=kwh, reason=reason
+    )
 
 
 def _by_rung(counts: Sequence[Sequence[int]]) -> tuple[Span, ...]:
