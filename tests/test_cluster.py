@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+import ray
 from made_runs import made_space, sampler_for
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.execution.tune_controller import TuneController
@@ -14,7 +15,7 @@ from ray.tune.execution.tune_controller import TuneController
 from search.accounting.metering import NoMetering
 from search.cluster import metering
 from search.cluster import session as ray_side
-from search.cluster.bridge import KilledForMemory, SearchController, _said, placement
+from search.cluster.bridge import KilledForMemory, SearchController, _said, placement, places_text
 from search.cluster.errors import SessionError
 from search.cluster.fitting import fitted
 from search.cluster.session import Session
@@ -137,3 +138,19 @@ def test_a_limit_on_energy_that_nothing_measures_is_said_or_refused(
     with pytest.raises(SessionError, match=r"^search\.limits\.kwh is the only limit, and nothing measures"):
         metering.start_metering(alone, is_local=True)
     assert metering.start_metering(made_space(tmp_path), is_local=True)[1] == ""
+
+
+@pytest.mark.parametrize(("cpus", "can_ever"), [(2, True), (3, False)])
+def test_a_wait_for_a_place_says_what_each_node_has(
+    cpus: int, can_ever: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = {"Alive": True, "NodeID": "a", "NodeManagerAddress": "10.0.0.5", "Resources": {"CPU": 2.0}}
+    nodes = [node, {**node, "NodeID": "b", "NodeManagerAddress": "10.0.0.6"}, {**node, "Alive": False}]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    free = {"a": {"CPU": 0.5}, "b": {"CPU": 2.0}}
+    monkeypatch.setattr(ray._private.state, "available_resources_per_node", lambda: free)
+    never = "; no node has as much, now or ever: lower what a trial reserves"
+    assert places_text(cpus, 0) == (
+        f"a worker with {cpus} CPUs and 0 GPUs; free: 10.0.0.5 has 0.5 of 2 CPUs and 0 of 0 GPUs, "
+        f"10.0.0.6 has 2 of 2 CPUs and 0 of 0 GPUs{'' if can_ever else never}"
+    )

@@ -3,7 +3,7 @@ it for decisions, and a controller that survives what stock Tune does not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import SearchAlgorithm
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.cluster.children import end_below_workers, end_with_children
+from search.cluster.children import end_with_children
 from search.cluster.deadlines import Call, Deadlines
 from search.cluster.session import end_orphans_here
 from search.cluster.trial_log import open_log
@@ -192,10 +192,10 @@ class SearchController(TuneController):
     def step(self) -> None:
         """Take in what happens next, and end the workers that take too long."""
         super().step()
-        for trial, failure in self._deadlines.overdue().items():
-            if failure:
-                self._overdue[trial] = failure
-            end_worker(trial.temporary_state.ray_actor)  # its death is what stock Tune learns of
+        overdue = self._deadlines.overdue()
+        self._overdue |= {trial: failure for trial, failure in overdue.items() if failure}
+        # Their death is what stock Tune learns of.
+        end_workers([actor for trial in overdue if (actor := trial.temporary_state.ray_actor)])
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Nothing is written."""
@@ -210,8 +210,8 @@ class SearchController(TuneController):
         return is_kept
 
     def kill_workers(self) -> None:
-        """End all workers at once, with what they have started on this machine."""
-        end_below_workers()
+        """End all workers at once, with what they have started."""
+        end_workers([actor for actor, _ in self._actor_manager._live_actors_to_ray_actors_resources.values()])
         self._actor_manager.cleanup()
         self.is_killed = True  # stock Tune's `cleanup` would ask workers that are gone to stop
 
@@ -277,17 +277,23 @@ class SearchController(TuneController):
         super()._process_trial_failure(trial, exception)
 
 
-def end_worker(actor: Any) -> None:
-    """Kill a worker with all that it has started, on whichever node that is."""
-    found = ray._private.state.actors(actor._actor_id.hex())
-    node_id, pid = found["Address"]["NodeID"], found["Pid"]
-    if node_id == ray.get_runtime_context().get_node_id():
-        end_with_children(pid)
-    else:
-        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        ending = ray.remote(end_with_children).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-        ray.wait([ending.remote(pid)], timeout=_ENDING_S)
-    ray.kill(actor)  # whatever came of it
+def end_workers(actors: Sequence[Any]) -> None:
+    """Kill workers with all that they have started, on whichever nodes that is."""
+    here, endings = ray.get_runtime_context().get_node_id(), []
+    for actor in actors:
+        found = ray._private.state.actors(actor._actor_id.hex())
+        if not (pid := found.get("Pid")):  # it has no process yet
+            continue
+        if (node_id := found["Address"]["NodeID"]) == here:
+            end_with_children(pid)
+        else:
+            there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+            options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
+            endings.append(ray.remote(end_with_children).options(**options).remote(pid))
+    if endings:
+        ray.wait(endings, num_returns=len(endings), timeout=_ENDING_S)
+    for actor in actors:
+        ray.kill(actor)  # whatever came of it
 
 
 def places_text(cpus: float, gpus: float) -> str:

@@ -128,31 +128,11 @@ def _pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
 
 
-def end_below_workers() -> None:
-    """Kill what the workers of a Ray session of this process have started."""
-    below = set()
-    for pid in descendants(os.getpid()):
-        if _command(pid) == "raylet":
-            for worker in _children_of(pid):
-                below |= set(descendants(worker))
-    kill_all(below)
-
-
 def _is_zombie(pid: int) -> bool:
     """Whether it has ended and waits for its parent to learn of it; so does one that is gone."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in b"ZX"
     return True
-
-
-def _command(pid: int) -> str:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return ""
-
-
-def _children_of(parent: int) -> list[int]:
-    return _children().get(parent, [])
 
 
 def _has_children() -> bool:
