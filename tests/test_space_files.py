@@ -15,6 +15,7 @@ from search.cli import run
 from search.space import Space, SpaceError, load_space
 from search.space.distributions import DISTRIBUTIONS
 
+NO_HOME = "a path in it begins with ~ and the name of no user; write it in full"
 SEARCH = "search: {trainable: ./model.py, data: mnist5k}"
 LR = "parameters: {lr: {min: 0.01, max: 0.5}}"
 
@@ -439,3 +440,18 @@ def test_any_text_is_a_space_or_a_space_error(tmp_path: Path, text: str) -> None
     path = tmp_path / "toy.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     assert isinstance(outcome(path), SpaceError)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("search.warm_start=['~nobody-of-this-name/run']",),
+        ("search.data=imagefolder:~nobody-of-this-name/photos",),
+        ("search.trials=~nobody-of-this-name/points.json",),
+    ],
+)
+def test_a_path_in_the_home_of_a_user_that_is_not_there_is_a_problem_of_the_file(
+    tmp_path: Path, changes: tuple[str, ...]
+) -> None:
+    toy = "parameters: {lr: {min: 0.01, max: 0.5}}\nsearch: {trainable: toy, data: none}"
+    assert problems_of(tmp_path, toy, *changes) == [NO_HOME]

@@ -211,6 +211,7 @@ class Scenario:
         if repaired.status == 2:  # nothing of it is whole, and that is said
             self._expect("no line of it is whole" in repaired.errors, "a repair fails otherwise", repaired)
             self._journal.write_bytes(before)
+            command("check", self._run, "--repair", log=log)  # states were damaged as well
         again = command("check", self._run, log=log)
         self._expect(again.status == 0, "a repaired record is not whole", again)
         left = self._journal.read_bytes()

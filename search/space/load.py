@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,15 +77,28 @@ def load_space(
     if content is None:
         raise SpaceError(_displayed(path), problems.lines)
     reading = _Reading(content, path, problems, may_be_fixed=may_be_fixed, is_of_run=is_of_run)
-    if is_of_run:
-        space = reading.space_of_run()
-    else:
-        reading.check_data()
-        reading.check_code(overrides)
-        space = reading.space(trainable_loader)
+    space = None
+    with _unknown_homes_as(problems):
+        if is_of_run:
+            space = reading.space_of_run()
+        else:
+            reading.check_data()
+            reading.check_code(overrides)
+            space = reading.space(trainable_loader)
     if space is None or problems.lines:
         raise SpaceError(_displayed(path), _hinted(problems, content))
     return space
+
+
+@contextmanager
+def _unknown_homes_as(problems: Problems) -> Iterator[None]:
+    """What pathlib raises of `~name/runs` where no user has that name, as a problem of the file."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) != "Could not determine home directory.":
+            raise
+        problems.add("file", "a path in it begins with ~ and the name of no user; write it in full")
 
 
 def space_of(content: Mapping[str, Any], *, overrides: Sequence[str] = ()) -> Space:
