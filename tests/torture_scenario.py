@@ -220,7 +220,10 @@ class Scenario:
         if repaired.status == 1 and not is_cut_only:
             self._find("lost", "a repair did more than to cut, or kept no copy", repaired)
         self._story.append("repaired" if repaired.status == 1 else "put back")
-        self._known = left
+        is_torn = (
+            "the next start drops it" in again.output
+        )  # the damage hit the last line: as a kill leaves it
+        self._known = left[: left.rfind(b"\n", 0, -1) + 1] if is_torn else left
 
     def _end(self) -> None:
         ended = self._session()
