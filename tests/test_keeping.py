@@ -179,3 +179,32 @@ def test_a_checkpoint_that_cannot_be_deleted_is_a_message_of_the_disk(
     monkeypatch.setattr(os, "unlink", refuse)
     with pytest.raises(StorageError, match=r"checkpoint\.pt cannot be deleted: Input/output error"):
         Keeper(run)
+
+
+def test_what_cannot_be_deleted_changes_nothing_of_what_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [{"fate": "fine", "score": 0.9 - 0.05 * number} for number in range(16)]
+    changes = ["search.scheduler={mode: promotion, eta: 4, audit: 0}", "search.limits.trials=16"]
+    space = fateful_space(tmp_path, changes)
+    undisturbed = session(space, tmp_path / "whole", points)
+    assert undisturbed is not None
+    run = Run(space, listed(*points), Ledger.create(tmp_path / "run"))
+    keeper, undeleted = Keeper(run), []
+
+    def follow(event: Any) -> None:
+        try:
+            keeper.on_event(event)
+        except StorageError as error:
+            undeleted.append(error)
+
+    def refuse(ledger: Ledger, path: Path) -> None:
+        raise StorageError(f"{path} cannot be deleted: Input/output error")
+
+    monkeypatch.setattr(Ledger, "delete", refuse)
+    run.subscribe(follow)
+    execute_here(run, SteadyMeter())
+    assert outcome(run) == outcome(undisturbed)
+    given_up = [trial for trial in run.history.trials.values() if trial.status == "stopped"]
+    assert len(given_up) > 1
+    assert len(undeleted) > len(given_up)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from search.ledger.history import Event
+from search.ledger.journal import StorageError
 from search.run import Run
 from search.trial.saving import drop_previous
 from trainables.checkpoint import previous_of
@@ -35,6 +36,7 @@ class Keeper:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._best: str | None = None
+        self._undeleted: StorageError | None = None
         self._limit_gib = run.space.limits.disk_gib
         trials = run.history.trials
         for trial_id, trial in trials.items():
@@ -46,9 +48,23 @@ class Keeper:
         self._keep_best(*trials)
         if run.history.pause_is_latest:
             self._look_at_paused()
+        self._say_undeleted()
 
     def on_event(self, event: Event) -> None:
-        """After a trial's end or pause, delete what has become useless."""
+        """After a trial's end or pause, delete what has become useless.
+
+        Raises:
+            StorageError: Something could not be deleted; what is to be given up was given up all the same.
+        """
+        self._follow(event)
+        self._say_undeleted()
+
+    def _say_undeleted(self) -> None:
+        if undeleted := self._undeleted:
+            self._undeleted = None
+            raise undeleted
+
+    def _follow(self, event: Event) -> None:
         if event["event"] == "trial_resumed":
             self._paused_bytes.pop(event["trial"], None)
         if event["event"] != "trial_ended":
@@ -120,14 +136,13 @@ class Keeper:
         return self._run.ledger.trial_folder(trial_id) / "checkpoint.pt"
 
     def _delete(self, trial_id: str) -> None:
-        """Delete a trial's checkpoint; a script's own stays in a promotion, where it alone has the model.
-
-        Raises:
-            StorageError: The disk does not take it.
-        """
+        """Delete a trial's checkpoint; a script's own stays in a promotion, where it alone has the model."""
         checkpoint = self._checkpoint(trial_id)
         for path in (checkpoint, previous_of(checkpoint)):  # the second where a kill ended its training
             if not path.is_dir():  # a damage, and nothing of ours
-                self._run.ledger.delete(path)
+                try:
+                    self._run.ledger.delete(path)
+                except StorageError as error:  # said at the end: what is given up must not depend on it
+                    self._undeleted = self._undeleted or error
         if not self._run.should_test:
             shutil.rmtree(checkpoint.with_suffix(""), ignore_errors=True)
