@@ -277,6 +277,7 @@ class Learner:
         if self.fate == "dtype": torch.set_default_dtype(torch.float64)
         if self.fate == "exit": sys.exit(0)
         if self.fate == "hang" and self.epochs_done == 2:
+            open(__file__ + ".hangs", "w").close()
             while not os.path.exists(__file__ + ".mended"): time.sleep(0.1)
         if self.fate == "leak": torch.__dict__.setdefault("leaked", []).append(b"x" * 100 * 2**20)
         if self.fate == "spin" and self.epochs_done == 2:  # lets no other thread of Python run
@@ -378,9 +379,9 @@ def test_trials_that_hang_or_leak_change_no_other_trials_curve(
     tmp_path: Path, clean: dict[int, list[float]]
 ) -> None:
     fates = ["none", "spin", "leak", "leak", "leak", "none"]
-    found, said = curves(tmp_path / "ill", fates, epoch_minutes=0.02)
+    found, said = curves(tmp_path / "ill", fates, epoch_minutes=0.05)
     assert found == {number: clean[number] for number in (0, 5)}
-    assert "trial-0001  timeout, tried again: an epoch took longer than limits.epoch_minutes (0.02)" in said
+    assert "trial-0001  timeout, tried again: an epoch took longer than limits.epoch_minutes (0.05)" in said
     at = next(n for n, line in enumerate(ILL_BEHAVED.splitlines(), 1) if "re.match(" in line)
     assert log_of(tmp_path / "ill", 1).count(f'ill.py", line {at} in run_epoch') == 2  # of each attempt
     grown = [
@@ -397,8 +398,7 @@ def test_one_sigterm_ends_a_search_whose_trial_hangs_within_the_grace_and_it_res
 ) -> None:
     write_search(tmp_path, ["none", "hang", "none"])
     with begun("search", *WORDS, folder=tmp_path) as search:
-        path = tmp_path / "results/run/journal.jsonl"
-        wait_for(lambda: path.exists() and num_epochs(tmp_path) == 3, most_s=120)
+        wait_for((tmp_path / "ill.py.hangs").exists, most_s=120)
         search.send_signal(signal.SIGTERM)
         told_s = time.monotonic()
         said, _ = search.communicate(timeout=120)
@@ -416,11 +416,6 @@ def test_one_sigterm_ends_a_search_whose_trial_hangs_within_the_grace_and_it_res
 
 def statuses(folder: Path) -> dict[str, str]:
     return {e["trial"]: e["status"] for e in journal(folder) if e["event"] == "trial_ended"}
-
-
-def num_epochs(folder: Path) -> int:
-    lines = (folder / "results/run/journal.jsonl").read_text().splitlines()
-    return sum('"event": "epoch"' in line or '"event":"epoch"' in line for line in lines)
 
 
 def log_of(folder: Path, number: int) -> str:
