@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console as RichConsole
 
-from search.accounting.measurable import check_measurable
+from search.accounting.metering import check_measurable
 from search.cluster.errors import RayLost
 from search.cluster.session import Session, offer_worker_env, ray_session
 from search.cluster.watch import say_way_on

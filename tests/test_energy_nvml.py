@@ -132,6 +132,21 @@ def test_a_ticker_stops_when_it_is_told() -> None:
     assert "energy-ticker" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_a_ticker_goes_on_after_an_error_and_logs_each_kind_once(caplog: pytest.LogCaptureFixture) -> None:
+    errors = [ValueError("one"), ValueError("one"), KeyError("two"), ValueError("one")]
+    ticked = threading.Event()
+
+    def fail() -> None:
+        if errors:
+            raise errors.pop(0)
+        ticked.set()
+
+    ticker = Ticker(0.001, fail)
+    assert ticked.wait(10)
+    ticker.stop()
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["one", "'two'"]
+
+
 def test_a_gpu_that_is_lost_says_so_and_comes_back_with_what_it_counted(fake_nvml: FakeNvml) -> None:
     fake_nvml.add_gpu(0, "GPU-a", energy_mj=100)
     counter = open_gpu("GPU-a", FakeClock()).counter

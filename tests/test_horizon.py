@@ -14,7 +14,7 @@ from space_files import load, write_space
 from search.budget import Ladder
 from search.ledger import LedgerError
 from search.promotion import full_training
-from search.run.continuing import check_continues
+from search.run.restart import check_continues
 from search.space import SpaceError, load_space
 from search.space.resolved import dump_space
 from search.tables import trial_rows

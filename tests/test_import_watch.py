@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.imports import ImportWatch
+from search.cluster.readiness import ImportWatch
 
 
 @pytest.mark.parametrize("num_watches", [1, 2, 3])

@@ -11,7 +11,7 @@ from made_runs import SteadyMeter, defaults_of, executed, made_space, replayed, 
 from rich.console import Console
 
 from search.accounting import measurable
-from search.accounting.measurable import check_measurable
+from search.accounting.metering import check_measurable
 from search.cli.train import main, parser
 from search.energy import EnergyReading, EnergySources
 from search.ledger import Ledger, LedgerError
@@ -19,7 +19,7 @@ from search.promotion import full_training
 from search.report.console import ConsoleView
 from search.report.plan import print_plan
 from search.run import Run
-from search.run.continuing import check_continues
+from search.run.restart import check_continues
 from search.sampling.sampler import OptunaSampler
 from search.sampling.warm_start import earlier_trials
 from search.space import Space, SpaceError, dump_space, load_space

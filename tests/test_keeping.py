@@ -82,13 +82,16 @@ def test_a_paused_trial_that_can_no_longer_be_promoted_is_given_up(tmp_path: Pat
     assert finished == ["trial-0000", "trial-0001", "trial-0002", "trial-0003"]
 
 
+def on_a_small_disk(folder: Path, *, trials: int, disk_gib: float) -> Run:
+    """A run of trials that each score better than the one before."""
+    points = [{"fate": "fine", "score": 0.1 + 0.05 * number} for number in range(trials)]
+    limits = f"search.limits={{trials: {trials}, disk_gib: {disk_gib:.1e}}}"
+    changes = ["search.scheduler={mode: promotion, eta: 4, audit: 0}", limits]
+    return Run(fateful_space(folder, changes), listed(*points), Ledger.create(folder / "run"))
+
+
 def test_over_the_disk_limit_the_worst_paused_trials_go(tmp_path: Path) -> None:
-    points = [{"fate": "fine", "score": 0.1 + 0.05 * number} for number in range(6)]
-    changes = [
-        "search.scheduler={mode: promotion, eta: 4, audit: 0}",
-        "search.limits={trials: 6, disk_gib: 3.0e-6}",  # 3.2 KB: two checkpoints of 1.5 KB
-    ]
-    run = Run(fateful_space(tmp_path, changes), listed(*points), Ledger.create(tmp_path / "run"))
+    run = on_a_small_disk(tmp_path, trials=6, disk_gib=3.0e-6)  # 3.2 KB: two checkpoints of 1.5 KB
     run.subscribe(Keeper(run).on_event)
     execute_here(run, SteadyMeter())
     trials = run.history.trials
@@ -132,12 +135,7 @@ def test_killed_anywhere_a_run_gives_up_what_an_undisturbed_one_gives_up(
 
 
 def test_a_paused_trial_counts_with_the_one_checkpoint_that_it_will_have(tmp_path: Path) -> None:
-    points = [{"fate": "fine", "score": 0.1 + 0.05 * number} for number in range(5)]
-    changes = [
-        "search.scheduler={mode: promotion, eta: 4, audit: 0}",
-        "search.limits={trials: 5, disk_gib: 1.2e-5}",  # 12.9 KB: five checkpoints of 2.4 KB
-    ]
-    run = Run(fateful_space(tmp_path, changes), listed(*points), Ledger.create(tmp_path / "run"))
+    run = on_a_small_disk(tmp_path, trials=5, disk_gib=1.2e-5)  # 12.9 KB: five checkpoints of 2.4 KB
 
     def leave_one_more(event: Any) -> None:  # as a worker does that has not left its trial yet
         checkpoint = run.ledger.trial_folder(event.get("trial", "")) / "checkpoint.pt"

@@ -13,7 +13,7 @@ from made_meters import OneGpu, OneLease
 from made_runs import executed, fateful_space, listed, made_space, sampler_for
 from rich.console import Console
 
-import search.accounting.measurable
+import search.accounting.metering
 from search.budget import Ladder
 from search.energy import EnergyReading, EnergySources
 from search.launch import Launch, launch
@@ -22,8 +22,8 @@ from search.ledger.history import TrialRecord
 from search.ledger.journal import LedgerError
 from search.report.summary import print_summary
 from search.run import Run
-from search.run.continuing import check_continues
 from search.run.objective import Cost, cost_of, pareto_front, projected_full
+from search.run.restart import check_continues
 from search.space import SpaceError
 from search.tables import live_tables
 from search.trial import EpochRow
@@ -192,7 +192,7 @@ def test_without_a_sensor_here_nothing_starts(tmp_path: Path, monkeypatch: pytes
         def close(self) -> None:
             return None
 
-    monkeypatch.setattr(search.accounting.measurable, "meter_for", lambda **_: NoSensor())
+    monkeypatch.setattr(search.accounting.metering, "meter_for", lambda **_: NoSensor())
     how = Launch(folder=tmp_path / "run", command=["search.py"])
     with pytest.raises(SpaceError, match=r"energy cannot be measured on this machine \(no GPU, no RAPL\)"):
         launch(made_space(tmp_path, overrides=[TWO]), how, make_sampler=sampler_for, output=Console())

@@ -10,8 +10,8 @@ from made_sessions import FATES, cut, outcome, session, whole
 
 from search.ledger import Ledger, LedgerError
 from search.run import Run
-from search.run.continuing import check_continues
 from search.run.in_process import execute_here
+from search.run.restart import check_continues
 
 
 @pytest.mark.parametrize("horizon", ["full", "rung"])

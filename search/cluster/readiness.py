@@ -8,13 +8,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from search.cluster.children import Children, part_forks
-from search.cluster.imports import ImportWatch
 from search.cluster.patches import Patches
 from search.cluster.settings import (
     Setting,
@@ -175,3 +177,51 @@ def _private_bytes() -> int:
         resident, shared = map(int, file.read().split()[1:3])
         return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
     return 0
+
+
+class ImportWatch(MetaPathFinder):
+    """Calls `begin` before the outermost import that loads a module, and `end` after it with its answer.
+
+    It stands before all other finders and lets them find; only the loader's `exec_module` is wrapped.
+    """
+
+    def __init__(self, begin: Callable[[], Any], end: Callable[[Any], None]) -> None:
+        self._begin, self._end = begin, end
+        self._depth = threading.local()
+        sys.meta_path.insert(0, self)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        # Those behind it alone: two of these in one process would ask each other without end.
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            find = getattr(finder, "find_spec", None)
+            if find and (spec := find(fullname, path, target)):
+                self._wrap(spec)
+                return spec  # type: ignore[no-any-return]
+        return None
+
+    @contextmanager
+    def importing(self) -> Iterator[None]:
+        """An import by other means, as of a user's file."""
+        depth = getattr(self._depth, "value", 0)
+        self._depth.value = depth + 1
+        before = self._begin() if depth == 0 else None
+        try:
+            yield
+        finally:
+            self._depth.value = depth
+            if depth == 0:
+                self._end(before)
+
+    def _wrap(self, spec: ModuleSpec) -> None:
+        loader: Any = spec.loader
+        if isinstance(loader, type) or not hasattr(loader, "__dict__") or not hasattr(loader, "exec_module"):
+            return  # built-in and frozen modules
+
+        def exec_module(module: ModuleType) -> None:
+            vars(loader).pop("exec_module", None)
+            with self.importing():
+                loader.exec_module(module)
+
+        loader.exec_module = exec_module

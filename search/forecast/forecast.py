@@ -16,7 +16,7 @@ from search.space import Space
 
 _SIMULATED = 21
 _FEWEST = 5  # however long each takes
-_MOST_WHOLE = 250  # trials: 0.4 s of simulating on the slowest machine tried
+_MOST_WHOLE = 250  # trials: 0.33 s of simulating where 200 are known
 _MOST_S = 2.0  # of simulating: what is left of the 21 then is not simulated
 _UNSURE = 0.15  # of the measured costs, either way: what two runs on one idle machine differ by
 
@@ -137,8 +137,11 @@ def _simulated(
 
 
 def _shortened(space: Space, costs: Costs) -> tuple[Space, float]:
-    """The search with a part of its trials and limits, and how many of those it is: 5,000 trials would be
-    simulated for a minute beside the search, and rungs take the same shares of many as of some."""
+    """The search with a part of its trials and limits, and how many of those it is.
+
+    Simulating goes on beside the search, on the same cores, and rungs take the same shares of many trials as
+    of some.
+    """
     limits = space.limits
     if space.is_listed or limits.trials is None or limits.trials <= _MOST_WHOLE:
         return space, 1.0
@@ -159,7 +162,7 @@ def _lengthened(search: Simulated, times: float, first_s: float, part: Limits, l
     kwh = None if search.kwh is None else search.kwh * times
     num_trials = round(search.num_trials * times)
     spent = Spent(hours=seconds / 3600, energy_j=None if kwh is None else kwh * JOULES_PER_KWH)
-    is_whole = search.num_trials == _MOST_WHOLE
+    is_whole = search.reason == f"all {search.num_trials} trials done"
     reason = f"all {num_trials} trials done" if is_whole else limit_reached(limits, spent) or search.reason
     epochs, trials = (
         tuple(round(count * times) for count in each) for each in (search.epochs, search.trials)

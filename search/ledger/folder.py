@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import difflib
 import io
 import json
 import os
@@ -18,9 +19,10 @@ from search.ledger.journal import Journal, StorageError, unwritten
 from search.ledger.journal import LedgerError as LedgerError
 from search.ledger.journal_lines import Scan
 from search.ledger.lock import Lock
-from search.ledger.nearest import meant_run
 from search.printable import csv_cell
 from trainables.atomic_write import SCRATCH, is_safe_name, replacing
+
+_MOST_LISTED = 5  # runs in a message
 
 _LEAST_KIB = 64  # journal, tables and settings of a small run, its checkpoints not among them
 
@@ -329,3 +331,32 @@ def fresh_folder(folder: Path) -> Path:
 def _listed(names: Sequence[str], most: int = 5) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def meant_run(folder: Path) -> str:
+    """The end of a sentence that names the run nearest to `folder`, or the newest there are.
+
+    Empty where there is no run in the folder or beside it.
+    """
+    if inside := _runs_in(folder):
+        return _runs_text(inside, "in it are the runs ")
+    beside = _runs_in(folder.parent)
+    near = difflib.get_close_matches(folder.name, [run.name for run in beside], n=1)
+    if near:
+        return f"; did you mean {folder.parent / near[0]}?"
+    return _runs_text(beside or _runs_in(folder.parent / "results"), "there are ")
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """The runs in `folder`, the one that was written to last first."""
+    journals = [path for path in folder.glob("*/journal.jsonl") if path.is_file()]
+    return [path.parent for path in sorted(journals, key=lambda path: -path.stat().st_mtime)]
+
+
+def _runs_text(runs: Sequence[Path], words: str) -> str:
+    if not runs:
+        return ""
+    if len(runs) == 1:
+        return f"; did you mean {runs[0]}?"
+    more = f" and {len(runs) - _MOST_LISTED} older ones" if len(runs) > _MOST_LISTED else ""
+    return f"; {words}{', '.join(map(str, runs[:_MOST_LISTED]))}{more}"

@@ -1,18 +1,26 @@
-"""Going on with a run that is there, and the command that does."""
+"""Going on with a run that is there: whether it may, and the command that does."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console as RichConsole
 
 from search.ledger import Ledger, LedgerError
-from search.run.continuing import check_continues
 from search.space import Space, SpaceError, load_space
 from search.space.record import COPIES, digest_of, file_of, is_same_code, read_record
+
+# Limits, resources, promotion and eta may change, and ranges may: they say what comes next. These say
+# what the scores that are there already mean.
+_MUST_MATCH = (
+    *("trainable", "data", "metric", "mode", "objective", "fixed", "ladder", "horizon", "seed"),
+    *("precision", "patience", "early_stop_threshold", "validation_subset", "validation_resolution"),
+)
+_MUST_MATCH_OF_SCHEDULER = ("mode", "brackets", "audit")  # who went on, and who paused
 
 
 def prepare_to_continue(ledger: Ledger, space: Space, output: RichConsole) -> None:
@@ -83,3 +91,45 @@ def command_line(command: Sequence[str]) -> str:
     if Path(program).name == "__main__.py":
         return shlex.join(["python", "-m", "search", *arguments])
     return shlex.join([*(["python"] if program.endswith(".py") else []), program, *arguments])
+
+
+def check_continues(folder: Path, before: Space, now: Space) -> None:
+    """See that trials of `now` compare with those that `before` left in `folder`.
+
+    Raises:
+        LedgerError: They do not; the message lists every difference.
+    """
+    changed = [name for name in _MUST_MATCH if _setting(before, name) != _setting(now, name)]
+    lines = [f"  {name}: was {_shown(before, name)}, now {_shown(now, name)}" for name in changed]
+    for key in _MUST_MATCH_OF_SCHEDULER:
+        was, is_now = getattr(before.scheduler, key), getattr(now.scheduler, key)
+        if was != is_now:
+            lines.append(f"  scheduler.{key}: was {was}, now {is_now}")
+    if set(before.parameters) != set(now.parameters):
+        was, is_now = ", ".join(before.parameters), ", ".join(now.parameters)
+        lines.append(f"  parameters: were {was}, now {is_now}")
+    if lines:
+        raise LedgerError(
+            "\n".join(
+                [
+                    f"{folder} holds a run with other settings:",
+                    *lines,
+                    "give another --name, or --fresh for a new run",
+                ]
+            )
+        )
+
+
+def _setting(space: Space, name: str) -> Any:
+    if name == "ladder":
+        return space.ladder.rungs, space.ladder.joules
+    return space.ladder.horizon if name == "horizon" else getattr(space, name)
+
+
+def _shown(space: Space, name: str) -> str:
+    value = _setting(space, name)
+    if name == "ladder":
+        return str(space.to_dict()["search"]["ladder"])
+    if name == "objective":
+        return ", ".join(value)
+    return str(dict(value)) if isinstance(value, Mapping) else str(value)

@@ -6,16 +6,19 @@ promoting, and with a top rung that grows (PASHA, see growth.py).
 
 from __future__ import annotations
 
+import itertools
 import math
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from search.rungs.brackets import bracket_of
 from search.rungs.growth import Growth
 from search.rungs.order import Score
 from search.rungs.results import Results
 from search.rungs.settings import Kind, check_settings
 from trainables.contract import Mode
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 Decision = Literal["go_on", "audit", "pause", "stop"]
 Value = float | Sequence[float | None] | None
@@ -263,3 +266,15 @@ class Rungs:
         ended = [above for above in range(rung, last + 1) if trial_id in self._results[above].scores]
         if ended:
             raise ValueError(f"{trial_id} has ended rung {ended[-1]} already, got a result of rung {rung}")
+
+
+def bracket_of(trial_number: int, *, num_brackets: int, num_rungs: int, eta: float) -> int:
+    """The bracket of a trial: b skips the rungs below rung b. The default, trial 0, is in bracket 0.
+
+    Brackets have Hyperband's proportions (Li et al. 2018): of K rungs, bracket b gets
+    K / (K - b) trials for every eta^b of bracket 0, so that each uses about the same budget. Multiples of
+    the golden ratio spread the numbers: any stretch of trials has the proportions, without chance.
+    """
+    weights = [num_rungs / (num_rungs - bracket) / eta**bracket for bracket in range(num_brackets)]
+    *bounds, total = itertools.accumulate(weights)
+    return bisect(bounds, trial_number * _GOLDEN % 1 * total)

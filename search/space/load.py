@@ -14,12 +14,9 @@ from search.space.data_source import absolute_data, data_problems
 from search.space.declared import read_parameters
 from search.space.design import check_ablations, check_design, chosen_ablations, read_trials
 from search.space.entry import Fixed
-from search.space.horizon import check_horizon, horizon_notices
 from search.space.hparams import HparamsCheck
-from search.space.joules import check_joules, joules_notices
 from search.space.ladder_axes import LadderAxes
 from search.space.notices import space_notices, sweep_notices
-from search.space.objective import check_objective, cost_named, objective_notices
 from search.space.own_code import check_command, check_file, is_in_run
 from search.space.parameters import Parameter
 from search.space.plain_scalars import scalar_hint, scalar_notes
@@ -28,6 +25,15 @@ from search.space.read import Content, find_file, plain_content, read_content
 from search.space.record import RecordReader
 from search.space.references import check_conditions, check_start, start_within, when_within
 from search.space.resolved import Space
+from search.space.rules import (
+    check_horizon,
+    check_joules,
+    check_objective,
+    cost_named,
+    horizon_notices,
+    joules_notices,
+    objective_notices,
+)
 from search.space.samplers import check_sampler
 from search.space.schema import Sampler, Scheduler, SearchSection, SweepFile
 from search.space.section import validated

@@ -15,18 +15,20 @@ from search.space.fields import (
     Eta,
     Flag,
     Number,
+    PlainTexts,
     Seed,
     ShareOrCount,
     ShareOrZero,
     Text,
     Texts,
+    Tokens,
+    Values,
     ZeroOrMore,
 )
 from search.space.ladder_axes import EarlyTerminate, LadderAxes, TopBudget
 from search.space.problems import KeyedError
 from search.space.references import Points, When
 from search.space.section import Section
-from search.space.tokens import PlainTexts, Tokens, Values
 from trainables.contract import Horizon, Mode, Precision, ValidationResolution
 
 Sampler = Literal["tpe", "random", "gp", "nsga2", "cmaes", "grid"]

@@ -62,7 +62,7 @@ class Counter(Protocol):
 class Ticker:
     """Calls `action` every `interval_s` in a thread of its own, until it is stopped.
 
-    What an action raises is logged, and the next one comes all the same.
+    What an action raises is logged, the same error once, and the next one comes all the same.
     """
 
     def __init__(self, interval_s: float, action: Callable[[], object]) -> None:
@@ -73,11 +73,14 @@ class Ticker:
         self._thread.start()
 
     def _run(self) -> None:
+        logged = set()  # ten samples a second would fill the disk with one error
         while not self._stopped.wait(self._interval_s):
             try:
                 self._action()
-            except Exception:
-                logging.getLogger(__name__).exception("a sample of the energy meter failed")
+            except Exception as error:
+                if repr(error) not in logged:
+                    logging.getLogger(__name__).exception("a sample of the energy meter failed")
+                logged.add(repr(error))
 
     def stop(self) -> None:
         self._stopped.set()

@@ -1,4 +1,4 @@
-"""Writes the page of a run, and a PNG of each of its plots."""
+"""Writes the page of a run and a PNG of each of its plots: once, at a command's end, or again and again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rich.console import Console as RichConsole
+
+from search.ledger import Ledger
 from search.ledger.journal import StorageError, unwritten
 from search.report.chart import Chart
 from search.report.page.compare import comparison
@@ -121,3 +124,41 @@ def _drawn(sections: Sequence[Section], folder: Path) -> Iterator[str]:
             draw_chart(chart, path)
         except Exception as error:
             yield f"{path} not drawn ({type(error).__name__}: {error})"
+
+
+def written_at_end(folder: Path, output: RichConsole) -> None:
+    """Write the page of the run in `folder` and say where it is; a failure is a warning."""
+    try:
+        written = write_page(folder)
+    except Exception as error:
+        text = (
+            f"warning: no report ({type(error).__name__}: {error}); later: python scripts/report.py {folder}"
+        )
+        output.print(text, style="yellow", soft_wrap=True)
+        return
+    for line in written.warnings:
+        output.print(f"warning: {line}", style="yellow", soft_wrap=True)
+    output.print(f"report: {written.path}, written in {written.seconds:.1f} s", soft_wrap=True)
+
+
+def watch(
+    folder: Path,
+    *,
+    every_s: float,
+    say: Callable[[str], None],
+    write: Callable[..., Written] = write_page,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Written:
+    """Write the page every `every_s` seconds until the run has ended or was killed; gives the last one.
+
+    The page loads itself again at the same pace. Its PNGs are drawn once, at the end.
+    """
+    written = write(folder, refresh_s=every_s, should_draw=False)
+    say(f"{written.path}: written every {every_s:g} s until the run has ended; Ctrl-C ends this only")
+    while not written.is_over and not Ledger(folder).lost_holder:
+        sleep(every_s)
+        written = write(folder, refresh_s=every_s, should_draw=False)
+    last = write(folder)
+    if not last.is_over:
+        say(f"{Ledger(folder).lost_holder} was killed and the run has not ended; its command goes on with it")
+    return last
