@@ -10,7 +10,7 @@ import pytest
 from made_runs import SteadyMeter, defaults_of, executed, made_space, replayed, sampler_for
 from rich.console import Console
 
-from search.accounting import measurable
+from search.accounting import metering
 from search.accounting.metering import check_measurable
 from search.cli.train import main, parser
 from search.energy import EnergyReading, EnergySources
@@ -332,7 +332,7 @@ class Sensor(SteadyMeter):
 def test_a_machine_that_cannot_end_a_rung_is_refused_before_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: EnergySources, line: str
 ) -> None:
-    monkeypatch.setattr(measurable, "meter_for", lambda **_: Sensor(sources))
+    monkeypatch.setattr(metering, "meter_for", lambda **_: Sensor(sources))
     with pytest.raises(SpaceError) as error:
         check_measurable(joule_space(tmp_path))
     assert str(error.value) == f"made: {line}"
@@ -345,7 +345,7 @@ def test_a_machine_that_counts_is_taken(tmp_path: Path, monkeypatch: pytest.Monk
         asked.append(share)
         return Sensor(SteadyMeter.sources)
 
-    monkeypatch.setattr(measurable, "meter_for", meter_for)
+    monkeypatch.setattr(metering, "meter_for", meter_for)
     check_measurable(joule_space(tmp_path))
     check_measurable(joule_space(tmp_path, "search.resources.gpus_per_trial=0"))
     check_measurable(made_space(tmp_path))  # asks for no joules, so that nothing is opened
