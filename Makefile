@@ -24,7 +24,7 @@ test-all: test  ## the slow ones too, one after the other: each takes the machin
 	$(PYTHON) -m pytest -m "slow and not gpu" $(ARGS)
 
 torture: $(READY)  ## searches killed, failed by their disk and damaged, for ten minutes; ARGS="--minutes 30 --seed 7"
-	$(PYTHON) tests/torture.py $(ARGS)
+	$(PYTHON) tests/support/torture.py $(ARGS)
 
 check: $(READY)  ## formatting, lint, types
 	$(PYTHON) -m ruff format --check .

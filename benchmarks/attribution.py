@@ -35,7 +35,7 @@ if str(ROOT) not in sys.path:
 
 from search.energy.attribution.account import Device, DeviceAccount  # noqa: E402
 from search.energy.attribution.activity import Activity  # noqa: E402
-from search.energy.attribution.owners import Holder  # noqa: E402
+from search.energy.attribution.process_owners import Holder  # noqa: E402
 from search.energy.counters.utilisation import ProcessUtilisation, Sample  # noqa: E402
 
 STEP_S = 0.01

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from trainables.contract import Budget, Env
+from trainables.core.contract import Budget, Env
 from trainables.engine.images.augment import Augment
 from trainables.engine.images.batches import Batches
 from trainables.engine.images.data import load_data

@@ -1,7 +1,8 @@
 """What sampling costs: CPU time of a node meter with four leases on two GPUs and two CPU packages.
 
-The real nvidia-ml-py on the fake driver of the tests (tests/fake_nvml, built by gcc), a powercap tree in a
-folder, the processes of this machine. The fake driver reads a text file at each call, which costs about what
+The real nvidia-ml-py on the fake driver of the tests (tests/support/fake_nvml, built by gcc), a powercap tree
+in a folder, the processes of this machine. The fake
+driver reads a text file at each call, which costs about what
 a call into a kernel driver does; a real process list takes longer: 4.5 ms, once in 5 s.
 
     python -m benchmarks.energy_sampler [--seconds 60]
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCE = ROOT / "tests" / "fake_nvml" / "fake_nvml.c"
+SOURCE = ROOT / "tests" / "support" / "fake_nvml" / "fake_nvml.c"
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from trainables.classification import TRAINABLE as CLASSIFICATION
 from trainables.classification import Hparams, start
-from trainables.contract import Budget, Env
+from trainables.core.contract import Budget, Env
 
 _ONE_STEP = Budget(epochs=1, subset=128, resolution=28)
 

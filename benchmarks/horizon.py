@@ -31,12 +31,12 @@ from typing import Any
 from search.budget import Ladder
 from search.energy import EnergyReading, EnergySources
 from search.ledger.history import TrialRecord
+from search.rank_correlation import Correlation, rung_trust
 from search.trial import EpochRow, run_trial
 from search.trial.stretch import Stretch
 from search.trial.task import cache_folder
-from search.trust import Correlation, rung_trust
-from trainables.contract import Budget, Diverged, Env, Horizon
-from trainables.load import load_trainable
+from trainables.core.contract import Budget, Diverged, Env, Horizon
+from trainables.core.load import load_trainable
 
 _TOP = Budget(epochs=3, subset=1.0, resolution=14)
 LADDERS = {

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.contract import Budget, Env, Trainable
+from trainables.core.contract import Budget, Env, Trainable
 
 LOG, FATE = "JOULETUNE_BENCH_LOG", "JOULETUNE_BENCH_FATE"  # a file; "killed" or "raised"
 BATCH_SIZE, WIDTH = (16.0, 128.0), (32.0, 256.0)

@@ -105,7 +105,7 @@ def share_of_time(started: Sequence[dict[str, Any]], ended_at: float) -> float:
 
 def _ours(seed: int, workers: int) -> Outcome:
     from search.sampling.sampler import make_sampler
-    from trainables.load import load_trainable
+    from trainables.core.load import load_trainable
 
     overrides = [f"search.seed={seed}", f"search.limits.trials={_NUM_TRIALS}"]
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.contract import Budget, Env, Trainable
+from trainables.core.contract import Budget, Env, Trainable
 
 
 @dataclass(frozen=True, kw_only=True)

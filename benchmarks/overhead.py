@@ -72,7 +72,7 @@ def _ours(num_trials: int) -> float:
     from search.launch import Launch, launch
     from search.sampling.sampler import make_sampler
     from search.space import load_space
-    from trainables.load import load_trainable
+    from trainables.core.load import load_trainable
 
     started_s = time.perf_counter()
     space = load_space(

@@ -28,16 +28,16 @@ from typing import Any
 
 from rich.console import Console
 
+from search.backends.local import execute_here
 from search.energy import EnergyReading, EnergySources
 from search.ledger import Ledger
 from search.run import Run
-from search.run.in_process import execute_here
-from search.run.keeping import Keeper
+from search.run.checkpoint_retention import Keeper
 from search.sampling.proposal import Proposal, Sampler
 from search.sampling.sampler import make_sampler
 from search.space import Space, dump_space, load_space
 from search.tables import Tables
-from trainables.load import load_trainable
+from trainables.core.load import load_trainable
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -235,7 +235,7 @@ def _restarted(what: str, folder: str) -> dict[str, float]:
 
 
 def _paged(folder: str) -> dict[str, float]:
-    from search.report.page.writing import write_page
+    from search.report.page.writer import write_page
 
     written = write_page(Path(folder))
     return {"page_s": written.seconds, "page_mb": written.path.stat().st_size / 1e6}

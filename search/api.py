@@ -222,7 +222,7 @@ def open(run: str | Path, *, results: str | Path = "results") -> Result:
 
 def _override(key: str, value: Any) -> str:
     """A key and its value as they stand after --set."""
-    from search.space.read import of_python
+    from search.space.yaml_file import of_python
 
     def plain(given: Any) -> Any:
         if (known := of_python(given)) is given:
@@ -266,7 +266,7 @@ def _searched(
     from search.ledger import fresh_folder, named_folder
     from search.report.console import open_console
     from search.report.summary import print_summary
-    from search.run.restart import resume_command
+    from search.run.resume import resume_command
     from search.searching import known_trials, launch_search
 
     output = RichConsole(quiet=True, markup=False) if is_quiet else open_console()
@@ -313,7 +313,7 @@ def _command(folder: Path) -> list[str]:
 
 def _said(function: Any, *arguments: Any, **options: Any) -> Any:
     """What `function` gives; what a command would print and end with is a ValueError."""
-    from search.cli.mistakes import MISTAKES
+    from search.cli.errors import MISTAKES
 
     try:
         return function(*arguments, **options)

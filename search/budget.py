@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from trainables.contract import Budget, Horizon
+from trainables.core.contract import Budget, Horizon
 
 JOULES_PER_KWH = 3_600_000.0
 _GRACE_S, _LEAST_GRACE_S = 120.0, 10.0

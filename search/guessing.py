@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from search.intervals import CONFIDENCE, Interval, score_interval
 from search.ranking import Configuration
 from search.space import Space
-from trainables.contract import Mode, by_guessing, num_examples
+from trainables.core.contract import Mode, by_guessing, num_examples
 
 NO_BETTER = "no better than guessing"
 REMEDY = (

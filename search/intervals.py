@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from trainables.contract import MetricScale
+from trainables.core.contract import MetricScale
 
 CONFIDENCE = 0.95
 SEEDS, EXAMPLES = "seeds", "examples"

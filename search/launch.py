@@ -17,36 +17,36 @@ from typing import Any
 from rich.console import Console as RichConsole
 
 from search.accounting.metering import check_measurable
-from search.cluster.errors import RayLost
-from search.cluster.session import Session, offer_worker_env, ray_session
-from search.cluster.watch import say_way_on
+from search.backends.ray.cluster import Session, offer_worker_env, ray_session
+from search.backends.ray.errors import RayLost
+from search.backends.ray.liveness import say_way_on
 from search.energy.governor import GovernorError, held_governor, left_over, state_file
 from search.energy.hardware import CPUS
-from search.environment import describe_environment
 from search.ledger import Ledger
 from search.ledger.history import History
 from search.ledger.journal import StorageError
 from search.preflight import Order, PreflightError, Report, order_for
 from search.preflight.local import Look, examining, now_and_then, report_of
-from search.preflight.order import auto_precision_of, problems_of
+from search.preflight.request import auto_precision_of, problems_of
+from search.provenance import describe_environment
 from search.report.console import ConsoleView
-from search.report.foretold import Foretold
+from search.report.forecast_reporter import Foretold
 from search.report.preflight import print_data
-from search.report.unwritten import Unwritten
+from search.report.storage_warnings import Unwritten
 from search.run import Run
-from search.run.keeping import Keeper
-from search.run.restart import prepare_to_continue, way_on
+from search.run.checkpoint_retention import Keeper
+from search.run.resume import prepare_to_continue, way_on
 from search.sampling.proposal import Sampler
 from search.space import Space, dump_space
 from search.space.record import COPIES, RECORD, record_of
 from search.tables import Artefacts, Tables
 from search.trial.background import Background, Pair
-from trainables.contract import no_choice
-from trainables.load import command_of, load_trainable
+from trainables.core.contract import no_choice
+from trainables.core.load import command_of, load_trainable
 
 _KNOWN_FROM_THE_TABLES = ("energy:", "gpu:", "precision:")  # each row has its source and its reason
 # Seconds each to import, and needed once Ray is up: loaded while Ray starts.
-_IMPORTED_MEANWHILE = ("optuna", "search.cluster.execute")
+_IMPORTED_MEANWHILE = ("optuna", "search.backends.ray.executor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +125,8 @@ def _launched(
         _meanwhile(_IMPORTED_MEANWHILE),
         ray_session(address=how.address, dashboard=how.dashboard) as session,
     ):
-        from search.cluster.fitting import fitted, paired
-        from search.cluster.metering import start_metering
+        from search.backends.ray.metering import start_metering
+        from search.backends.ray.resources import fitted, paired
 
         say_way_on(_way_on(how))
         found = reports()
@@ -203,7 +203,7 @@ def _awaited(look: Look, output: RichConsole) -> Report:
 
 
 def _examined_nodes(order: Order) -> list[Report]:
-    from search.cluster.preflight import examine_nodes
+    from search.backends.ray.preflight import examine_nodes
 
     return examine_nodes(order)
 
@@ -302,7 +302,7 @@ def _shared_text(space: Space, background: Background) -> str:
 
 def _executed(run: Run, background: Background | None, foretold: Foretold | None, output: RichConsole) -> str:
     """Execute `run` with everything that follows it; gives why it ended."""
-    from search.cluster.execute import execute
+    from search.backends.ray.executor import execute
 
     tables, unwritten = Tables(run.ledger, run.space), Unwritten(output)
     if foretold:

@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from search.ledger.history import TrialRecord
 from search.space.parameters import identity
-from trainables.contract import Mode
+from trainables.core.contract import Mode
 
 _Place = tuple[
     int, float, int

@@ -50,6 +50,6 @@ def sampler_maker(known: Sequence[EarlierTrial]) -> Callable[[Space], Sampler]:
 
 def default_hparams(space: Space) -> dict[str, Any]:
     """The default configuration of the space's trainable, with the space's fixed values."""
-    from trainables.load import load_trainable
+    from trainables.core.load import load_trainable
 
     return space.default_hparams(load_trainable(space.trainable))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-_SHARED = [path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("test_")]
+_SHARED = [f"tests.support.{path.stem}" for path in (Path(__file__).parent / "support").glob("*.py")]
 # No number may depend on the kind of CPU: what "auto" means on one is measured. Workers inherit this.
 os.environ["JOULETUNE_CPU_PRECISION"] = "fp32"
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads of two processes wait for each other: 595 s, not 269

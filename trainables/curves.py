@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.contract import Budget, DataError, Diverged, Env, Trainable
+from trainables.core.contract import Budget, DataError, Diverged, Env, Trainable
 
 Numbers = NDArray[np.float64]
 

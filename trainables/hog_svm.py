@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from trainables.contract import Budget, Env, Trainable
+from trainables.core.contract import Budget, Env, Trainable
+from trainables.core.optional import Table
 from trainables.engine.images.data_check import check_source
 from trainables.engine.scales import OF_CLASSIFIERS
-from trainables.optional import Table
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.contract import Budget, Env, Trainable
+from trainables.core.contract import Budget, Env, Trainable
 
 _EXAMPLES = 1000
 

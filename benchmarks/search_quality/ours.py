@@ -13,11 +13,11 @@ from typing import Any
 from benchmarks.search_quality.simulate import Answer, Asked
 from benchmarks.search_quality.table import Table
 from search.budget import Ladder
-from search.run.judge import Judge
+from search.run.scheduler import Judge
 from search.rungs import Kind
 from search.sampling.sampler import make_sampler
 from search.space import Real, Sampler, Scheduler, Space, load_space
-from trainables.contract import Budget
+from trainables.core.contract import Budget
 
 _ETA = 3
 _SPACES = Path(__file__).resolve().parents[2] / "spaces"

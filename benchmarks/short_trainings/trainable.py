@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.contract import Budget, Env, Trainable
+from trainables.core.contract import Budget, Env, Trainable
 
 
 @dataclass(frozen=True, kw_only=True)

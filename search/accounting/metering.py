@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from search.energy import EnergySources, LeaseFigures, meter_for
 from search.space import Space, SpaceError
-from search.trial.used import why_unfit
+from search.trial.rung_energy import why_unfit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def run(command: str, arguments: Sequence[str] | None = None) -> int:
 
         argcomplete.autocomplete(parser, default_completer=Offered())
     options = parser.parse_args(arguments)
-    from search.cli.mistakes import MISTAKES, exit_status
+    from search.cli.errors import MISTAKES, exit_status
     from search.printable import printable
 
     try:

@@ -29,8 +29,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Check the run and give the exit status."""
-    from search.accounting.check import check_energy
-    from search.accounting.lost import reported_mj
+    from search.accounting.reconciliation import check_energy
+    from search.accounting.unreported import reported_mj
     from search.ledger import csv_text
     from search.tables import live_tables
 

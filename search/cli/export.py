@@ -80,7 +80,7 @@ def _problems(options: argparse.Namespace) -> list[str]:
 
 def _written(options: argparse.Namespace, ledger: Ledger, space: Space, history: History) -> list[str]:
     """A line for each export, with the command that opens it."""
-    from search.export.logged import logged
+    from search.export.tracked_trial import logged
 
     name, lines = ledger.folder.name, []
     trials = [logged(trial) for trial in history.trials.values()]
@@ -91,7 +91,7 @@ def _written(options: argparse.Namespace, ledger: Ledger, space: Space, history:
         lines.append(f"{options.sweep} and {runs_file(options.sweep)}: {len(trials)} runs")
         lines += [f"note: {note}" for note in notes]
     if options.optuna:
-        from search.sampling.study_export import export_study
+        from search.export.optuna import export_study
 
         count = export_study(space, history, options.optuna, name=name)
         lines.append(

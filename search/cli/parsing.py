@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from trainables.nearest import meant
+from trainables.core.suggest import meant
 
 
 class CommandParser(argparse.ArgumentParser):

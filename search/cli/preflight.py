@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     """Look, print what was found, and give the exit status."""
     from search.preflight import PreflightError, order_for
-    from search.preflight.order import problems_of
+    from search.preflight.request import problems_of
     from search.report.console import open_console
     from search.report.preflight import print_reports
     from search.space import SPACES, load_space
@@ -77,7 +77,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _reports(order: Order, address: str | None, *, has_json: bool) -> list[Report]:
-    from search.cluster.session import offer_worker_env, ray_session
+    from search.backends.ray.cluster import offer_worker_env, ray_session
     from search.preflight.local import examining, report_of
     from search.report.console import open_console
 
@@ -89,6 +89,6 @@ def _reports(order: Order, address: str | None, *, has_json: bool) -> list[Repor
         with examining(replace(order, may_use_cpu=True)) as looking, output.status("preflight") as status:
             return [report_of(looking, tell=status.update)]
     with ray_session(address=address):
-        from search.cluster.preflight import examine_nodes
+        from search.backends.ray.preflight import examine_nodes
 
         return examine_nodes(order)

@@ -94,7 +94,7 @@ def main(options: argparse.Namespace) -> int:
     from search.report.console import open_console
     from search.report.plots import draw_promotion
     from search.report.summary import print_promotion
-    from search.run.restart import command_line
+    from search.run.resume import command_line
     from search.sampling.proposal import FixedList
     from search.tables.promoted import examples_in, promoted_columns, promoted_rows
 
@@ -167,7 +167,7 @@ def _baseline(space: Space, plan: Launch, name: str, seed: int, output: RichCons
     from search.launch import launch
     from search.promotion import baseline_proposal, baseline_training
     from search.sampling.proposal import FixedList
-    from trainables.load import load_trainable
+    from trainables.core.load import load_trainable
 
     defaults = vars(load_trainable(name).hparams())
     training = baseline_training(space, name, defaults)

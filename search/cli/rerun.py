@@ -66,7 +66,7 @@ def print_estimate(folder: Path, space: Space, output: RichConsole) -> None:
     """
     from search.ledger import Ledger
     from search.ledger.history import History
-    from search.report.wording import rerun_text
+    from search.report.formatting import rerun_text
     from search.run.rerun import rerun_estimate
 
     ledger = Ledger.open(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli.background import add_background_flags, background_pair
-from search.cli.foretelling import foretold
+from search.cli.forecast import foretold
 from search.cli.output import add_output_flags, print_answer
 from search.cli.parsing import CommandParser
 from search.cli.rerun import add_rerun_flag, check_rerun, name_run, print_estimate
@@ -190,7 +190,7 @@ def _search(
     from search.report.answer import search_answer
     from search.report.console import open_console
     from search.report.summary import print_summary
-    from search.run.restart import resume_command
+    from search.run.resume import resume_command
     from search.searching import launch_search
 
     folder = named_folder(options.results, options.name or run_name(space))

@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     """Train, print a line an epoch, and give the exit status."""
     from search.report.console import open_console
-    from search.report.wording import hparams_text
+    from search.report.formatting import hparams_text
     from search.trial.failure import classify
 
     if options.keep_every is not None and (options.out is None or options.keep_every < 1):
@@ -148,8 +148,8 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
     from search.energy import meter_for
     from search.report.plots import draw_plots
     from search.tables.history import HistoryFile
-    from search.trial.used import why_unfit
-    from trainables.contract import DataError
+    from search.trial.rung_energy import why_unfit
+    from trainables.core.contract import DataError
 
     is_on_gpu = options.device.startswith("cuda")
     history = HistoryFile(task.folder / "history.csv") if options.out or options.test else None
@@ -194,7 +194,7 @@ def _rows(task: TrialTask, options: argparse.Namespace, meter: EnergyMeter) -> I
 
 
 def _show(row: EpochRow, output: RichConsole) -> None:
-    from search.report.wording import duration, energy_text, value_text
+    from search.report.formatting import duration, energy_text, value_text
 
     metrics = {**row.metrics, **(row.test or {})}
     text = "  ".join(f"{name} {value_text(value)}" for name, value in metrics.items())
@@ -206,10 +206,10 @@ def _show(row: EpochRow, output: RichConsole) -> None:
 
 def _write_config(task: TrialTask) -> None:
     """What the training can be repeated with, beside what it left."""
-    from search.environment import versions
+    from search.provenance import versions
     from search.secrets import without_secrets
     from search.trial.config import config_text
-    from trainables.atomic_write import replacing
+    from trainables.core.files import replacing
 
     with replacing(task.folder / "config.yaml") as scratch:
         scratch.write_text(

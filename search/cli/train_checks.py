@@ -16,8 +16,8 @@ _VERDICTS = {True: ("passed", "green"), False: ("failed", "red"), None: ("not ap
 
 def probe(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
     """Print what the top rung's first steps need; 1 where the trainable cannot say."""
-    from trainables.load import title_of
-    from trainables.optional import probed_memory
+    from trainables.core.load import title_of
+    from trainables.core.optional import probed_memory
 
     trainable, hparams = task.load()
     env = replace(task.env(), device=options.device, folder=None)
@@ -36,7 +36,7 @@ def smoke(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> 
     from rich.text import Text
 
     from search.trial.smoke import SmokeTest
-    from trainables.load import command_of
+    from trainables.core.load import command_of
 
     trainable, hparams = task.load()
     env = replace(task.env(), device=options.device, folder=None)

@@ -23,7 +23,7 @@ def chosen_task(options: argparse.Namespace) -> TrialTask:
     """
     from search.space import SPACES, load_space
     from search.trial.task import task_for
-    from trainables.load import load_trainable
+    from trainables.core.load import load_trainable
 
     overrides = [*options.set, *_trial_overrides(options), *map(_fixed, options.hparam)]
     space = load_space(options.space, overrides=overrides, spaces_dir=SPACES, may_be_fixed=True)
@@ -69,8 +69,8 @@ def check_states(task: TrialTask) -> None:
         LedgerError: They are of another training; the message lists every difference.
     """
     from search.ledger import LedgerError
-    from search.trial.saving import differences
-    from trainables.checkpoint import UnreadableCheckpoint, read_identity
+    from search.trial.checkpoints import differences
+    from trainables.core.checkpoint import UnreadableCheckpoint, read_identity
 
     problems: dict[str, list[str]] = {}
     for path in _states_in(task.folder):
@@ -105,8 +105,8 @@ def check_resume(task: TrialTask, file: Path) -> None:
         LedgerError: There is none, it is damaged, or it is of other settings; the message lists them.
     """
     from search.ledger import LedgerError
-    from search.trial.saving import check_of, settings_in
-    from trainables.checkpoint import UnreadableCheckpoint, read_identity
+    from search.trial.checkpoints import check_of, settings_in
+    from trainables.core.checkpoint import UnreadableCheckpoint, read_identity
 
     try:
         check_of(file, settings_in(task.identity), None, read_identity(file))

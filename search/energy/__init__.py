@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from search.energy.counters.counter import Counter, SensorError
-    from search.energy.figures import LeaseFigures
     from search.energy.gpus import VisibleGpus, visible_gpu_uuids, visible_gpus
     from search.energy.hardware import describe_devices
-    from search.energy.leased import LeasedMeter, meter_for, open_meter
     from search.energy.meter import NodeMeter
     from search.energy.node import CpuWatts, Surroundings, open_node_meter
+    from search.energy.process_meter import LeasedMeter, meter_for, open_meter
     from search.energy.reading import EnergyMeter, EnergyReading, EnergySources
+    from search.energy.summary import LeaseFigures
 
 _HOMES = {
     "Counter": "counters.counter",
@@ -24,15 +24,15 @@ _HOMES = {
     "EnergyMeter": "reading",
     "EnergyReading": "reading",
     "EnergySources": "reading",
-    "LeaseFigures": "figures",
-    "LeasedMeter": "leased",
+    "LeaseFigures": "summary",
+    "LeasedMeter": "process_meter",
     "NodeMeter": "meter",
     "SensorError": "counters.counter",
     "Surroundings": "node",
     "VisibleGpus": "gpus",
     "describe_devices": "hardware",
-    "meter_for": "leased",
-    "open_meter": "leased",
+    "meter_for": "process_meter",
+    "open_meter": "process_meter",
     "open_node_meter": "node",
     "visible_gpu_uuids": "gpus",
     "visible_gpus": "gpus",

@@ -11,15 +11,15 @@ from fractions import Fraction
 from typing import Any
 
 from search.energy.attribution.account import Device, DeviceAccount
-from search.energy.attribution.holdings import Holding, Holdings
-from search.energy.attribution.intensity import KnownWatts
-from search.energy.attribution.leases import Lease, Leases, Role
-from search.energy.attribution.owners import Holder
+from search.energy.attribution.process_owners import Holder
+from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.energy.attribution.window_view import Holding, Holdings
+from search.energy.attribution.windows import Lease, Leases, Role
 from search.energy.counters.counter import SensorError, Ticker
-from search.energy.figures import LeaseFigures
 from search.energy.hardware import CpuLabels, read_cpu_labels
 from search.energy.processes import ProcessTable
 from search.energy.reading import End, EnergyReading, EnergySources
+from search.energy.summary import LeaseFigures
 
 SAMPLE_EVERY_S = 1.0
 

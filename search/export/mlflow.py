@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from search.export.logged import LoggedTrial, Point
 from search.export.targets import ExportError
+from search.export.tracked_trial import LoggedTrial, Point
 
 _STATUSES = {"failed": "FAILED", "diverged": "FAILED", "interrupted": "KILLED"}
 _MOST_METRICS = 1000  # that MLflow takes in one call

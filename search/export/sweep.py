@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from search.export.logged import LoggedTrial
 from search.export.targets import ExportError
+from search.export.tracked_trial import LoggedTrial
 from search.ledger import csv_text
 from search.space import Space
-from search.space.resolved import yaml_text
-from trainables.atomic_write import replacing
-from trainables.load import command_of
+from search.space.space import yaml_text
+from trainables.core.files import replacing
+from trainables.core.load import command_of
 
 RUN_COLUMNS = ("Name", "State", "Tags", "Created", "Runtime", "Sweep", "Notes")
 _WANDB_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from search.export.logged import LoggedTrial
+from search.export.tracked_trial import LoggedTrial
 
 
 def export_tensorboard(trials: Iterable[LoggedTrial], folder: Path, *, metric: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.forecast.costs import Costs, PointCost
+from search.backends.costs import Costs, PointCost
 from search.forecast.earlier import earlier_costs, observed_costs
 from search.forecast.forecast import Forecast, Span, forecast
 

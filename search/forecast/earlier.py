@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
+from search.backends.costs import Costs, PointCost, filled, fixed_scoring_s
 from search.budget import Ladder
-from search.forecast.costs import Costs, PointCost, filled, fixed_scoring_s
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
 from search.ledger.journal import LedgerError

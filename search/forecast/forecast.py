@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from search.backends.costs import Costs
+from search.backends.simulated import MOST_TRIALS, Simulated, simulate
 from search.budget import JOULES_PER_KWH, Limits, Spent, limit_reached
-from search.forecast.costs import Costs
-from search.forecast.simulated import MOST_TRIALS, Simulated, simulate
 from search.sampling.proposal import Sampler
 from search.space import Space
 

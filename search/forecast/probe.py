@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from search.backends.costs import Costs, PointCost, filled, fixed_scoring_s
 from search.budget import Ladder
 from search.energy import meter_for
-from search.forecast.costs import Costs, PointCost, filled, fixed_scoring_s
-from search.fresh_processes import fresh_processes
 from search.ledger.journal import LedgerError
 from search.preflight.points import points_of
 from search.space import Choice, Space
+from search.subprocess_pool import fresh_processes
 from search.trial.task import TrialTask
-from trainables.checkpoint import save_checkpoint
-from trainables.contract import Budget, DataError, Env, Trainable, Training
+from trainables.core.checkpoint import save_checkpoint
+from trainables.core.contract import Budget, DataError, Env, Trainable, Training
 
 _STEPS = 2
 _MOST_POINTS = 9

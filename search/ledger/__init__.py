@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from search.ledger.folder import Ledger, LedgerError, csv_text, fresh_folder, named_folder
+from search.ledger.run_folder import Ledger, LedgerError, csv_text, fresh_folder, named_folder
 
 __all__ = ["Ledger", "LedgerError", "csv_text", "fresh_folder", "named_folder"]

@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from search.ledger.folder import Ledger
 from search.ledger.history import History
 from search.ledger.journal_lines import Scan
-from search.trial.saving import Identity, check_of, identity_of, set_aside
-from trainables.checkpoint import UnreadableCheckpoint, read_identity
+from search.ledger.run_folder import Ledger
+from search.trial.checkpoints import Identity, check_of, identity_of, set_aside
+from trainables.core.checkpoint import UnreadableCheckpoint, read_identity
 
 _SET_ASIDE = "set-aside"
 

@@ -9,7 +9,7 @@ from typing import Any
 from search.energy import EnergyReading
 from search.ledger.journal_lines import SCHEMA_VERSION, BadLine, other_schema
 from search.trial import EpochRow
-from trainables.atomic_write import is_safe_name
+from trainables.core.files import is_safe_name
 
 _LEASE = {"lease", "energy", "reason", "columns"}
 _REQUIRED: Mapping[str, set[str]] = {

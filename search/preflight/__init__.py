@@ -1,11 +1,11 @@
 """Everything that can be known to fail before the first trial, looked at where the trials will run.
 
 `order` says what to look at, `examine` looks on one node, `checks` judges, `local` asks this machine
-and `search.cluster.preflight` the nodes of a cluster. Every problem comes with what to do about it.
+and `search.backends.ray.preflight` the nodes of a cluster. Every problem comes with what to do about it.
 """
 
 from __future__ import annotations
 
-from search.preflight.order import Order, PreflightError, Problem, Report, WeightRow, order_for
+from search.preflight.request import Order, PreflightError, Problem, Report, WeightRow, order_for
 
 __all__ = ["Order", "PreflightError", "Problem", "Report", "WeightRow", "order_for"]

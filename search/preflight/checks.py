@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search.preflight.order import Problem, WeightRow
+from search.preflight.request import Problem, WeightRow
 
 _WORKER_GIB = 0.8  # its own: 0.73 with torch and timm after an epoch of a ResNet-20, and Ray's
 _LEAST_CHECKPOINT_MIB = 20.0

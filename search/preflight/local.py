@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from search.fresh_processes import fresh_processes
-from search.preflight.examine import examine
-from search.preflight.order import Order, PreflightError, Report
+from search.preflight.node_checks import examine
+from search.preflight.request import Order, PreflightError, Report
+from search.subprocess_pool import fresh_processes
 
 _TOLD_EVERY_S = 0.2
 _FIRST_SAID_S, _SAY_EVERY_S = 30.0, 600.0

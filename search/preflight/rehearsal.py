@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search.preflight.order import Order, Problem
-from trainables.contract import DataError, DataNotHere, Env, Trainable, WeightFile, WeightsError
-from trainables.load import command_of
+from search.preflight.request import Order, Problem
+from trainables.core.contract import DataError, DataNotHere, Env, Trainable, WeightFile, WeightsError
+from trainables.core.load import command_of
 
 Point = Mapping[str, Any]
 

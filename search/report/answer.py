@@ -9,7 +9,7 @@ from typing import Any
 
 from search.guessing import against_guessing
 from search.ranking import Configuration
-from search.report.foretold import kept_forecast
+from search.report.forecast_reporter import kept_forecast
 from search.run import Run
 
 

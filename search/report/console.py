@@ -14,10 +14,10 @@ from rich.text import Text
 from search.forecast import Forecast
 from search.ledger.history import TrialRecord, overdue_text
 from search.printable import printable
+from search.report.formatting import duration, energy_text, hparams_text, value_text
 from search.report.live import STYLES, LiveView
-from search.report.wording import duration, energy_text, hparams_text, value_text
 from search.run import Run
-from search.run.keeping import GIVEN_UP
+from search.run.checkpoint_retention import GIVEN_UP
 
 _WIDTH_OF_A_FILE = 160  # rich takes 80 where there is no terminal, and cuts tables
 _WARNINGS = {"yellow", "red"}

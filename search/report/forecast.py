@@ -8,7 +8,7 @@ from rich.table import Table
 
 from search.budget import Spent
 from search.forecast import Forecast, Span
-from search.report.wording import duration, rung_text
+from search.report.formatting import duration, rung_text
 from search.space import Space
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from search.forecast import Forecast
 from search.report.forecast import forecast_lines, ladder_table
-from search.report.wording import parameter_text
+from search.report.formatting import parameter_text
 from search.sampling.designs import describe_design
 from search.sampling.proposal import Proposal
 from search.space import Space

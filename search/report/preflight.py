@@ -8,7 +8,7 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 
 from search.preflight import Report, WeightRow
-from trainables.data_summary import DataSummary
+from trainables.core.data_summary import DataSummary
 
 _SOURCES = {
     "none": "none: random",

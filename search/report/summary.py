@@ -11,17 +11,17 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 
 from search.accounting.outcomes import outcomes_text
+from search.duplicate_curves import identical_trials
 from search.guessing import NO_BETTER, REMEDY, against_guessing
-from search.identical import identical_trials
+from search.rank_correlation import Correlation, rung_trust
 from search.report.failures import print_failures
 from search.report.forecast import outcome_text
-from search.report.foretold import kept_forecast
+from search.report.forecast_reporter import kept_forecast
+from search.report.formatting import duration, hparams_text, mean_text, value_text
 from search.report.gain import default_of, gain_sentence, guessing_text
-from search.report.wording import duration, hparams_text, mean_text, value_text
 from search.run import Run
 from search.run.objective import pareto_front
 from search.space import Space
-from search.trust import Correlation, rung_trust
 
 _TOP = 5
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from search.energy import EnergyReading
 from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
-from search.rungs.order import Score, dominates
+from search.rungs.dominance import Score, dominates
 from search.space import Space
 from search.trial import EpochRow
 

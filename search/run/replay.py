@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from search.ledger.history import Event, History, TrialRecord
-from search.run.judge import Ending, Judge, Verdict, ending_of
+from search.run.scheduler import Ending, Judge, Verdict, ending_of
 from search.trial import EpochRow
 from search.trial.failure import Failure
 

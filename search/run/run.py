@@ -18,8 +18,8 @@ from search.ledger.sessions import DeviceRow
 from search.ranking import Configuration, Ranking
 from search.run.ending import all_fail_alike, completed_reason
 from search.run.epoch_times import EpochTimes
-from search.run.judge import Ending, Judge, Verdict, ending_of
 from search.run.replay import replay
+from search.run.scheduler import Ending, Judge, Verdict, ending_of
 from search.sampling.proposal import Sampler
 from search.space import Space
 from search.trial import EpochRow

@@ -10,7 +10,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from search.rungs.order import Score, best_first
+from search.rungs.dominance import Score, best_first
 
 
 class Growth:

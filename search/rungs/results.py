@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 
-from search.rungs.order import Score, best_first, dominates
+from search.rungs.dominance import Score, best_first, dominates
 
 _Key = tuple[float, int, str]  # best first: the score's negative, then the older one
 

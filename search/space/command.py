@@ -22,8 +22,8 @@ from search.space.reserved import where_it_goes
 from search.space.schema import CommandSection, SearchSection, SweepFile
 from search.space.sweep_command import folder_of_sweep, run_of_sweep, what_is_open
 from trainables.command.template import NAME, PLACES, is_pair, places, variables
-from trainables.contract import Mode
-from trainables.load import name_of_command
+from trainables.core.contract import Mode
+from trainables.core.load import name_of_command
 
 _EXAMPLE = "run: python train.py --epochs {epochs}, metric: val_acc, mode: max, defaults: {lr: 0.1}"
 _GOALS: Mapping[str | None, Mode] = {"maximize": "max", "minimize": "min"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from trainables.nearest import meant_path
+from trainables.core.suggest import meant_path
 
 _KINDS_WITH_PATH = {"imagefolder", "curves", "coco", "voc", "market", "quality", "jsonl", "pairs", "reports"}
 _SECOND_PATH = re.compile(r"(\?images=|\?tree=)")

@@ -11,7 +11,7 @@ from search.budget import Ladder, Resource
 from search.space.fields import Count, Eta, JoulesPerRung, PerRung, ShareOrCount, SubsetPerRung
 from search.space.problems import KeyedError, listed
 from search.space.section import Section
-from trainables.contract import Budget
+from trainables.core.contract import Budget
 
 
 class LadderAxes(Section):

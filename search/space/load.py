@@ -10,6 +10,7 @@ from typing import Any
 
 from search.budget import Ladder
 from search.space.command import CommandCheck, command_notices
+from search.space.conditions import check_conditions, check_start, start_within, when_within
 from search.space.data_source import absolute_data, data_problems
 from search.space.declared import read_parameters
 from search.space.design import check_ablations, check_design, chosen_ablations, read_trials
@@ -21,10 +22,7 @@ from search.space.own_code import check_command, check_file, is_in_run
 from search.space.parameters import Parameter
 from search.space.plain_scalars import scalar_hint, scalar_notes
 from search.space.problems import KeyedError, Problems, SpaceError, is_within, listed
-from search.space.read import Content, find_file, plain_content, read_content
 from search.space.record import RecordReader
-from search.space.references import check_conditions, check_start, start_within, when_within
-from search.space.resolved import Space
 from search.space.rules import (
     check_horizon,
     check_joules,
@@ -37,9 +35,11 @@ from search.space.rules import (
 from search.space.samplers import check_sampler
 from search.space.schema import Sampler, Scheduler, SearchSection, SweepFile
 from search.space.section import validated
-from trainables.atomic_write import is_safe_name
-from trainables.contract import UNKNOWN_SCALE, Mode, Trainable
-from trainables.load import UnknownTrainable, command_of, load_trainable
+from search.space.space import Space
+from search.space.yaml_file import Content, find_file, plain_content, read_content
+from trainables.core.contract import UNKNOWN_SCALE, Mode, Trainable
+from trainables.core.files import is_safe_name
+from trainables.core.load import UnknownTrainable, command_of, load_trainable
 
 Loader = Callable[[str], Trainable]
 SPACES = Path(__file__).parents[2] / "spaces"  # the program's own

@@ -8,9 +8,9 @@ from typing import Any
 from search.space.hparams import HparamsCheck
 from search.space.parameters import Integer, Real, described, is_same
 from search.space.problems import listed, shown
-from search.space.resolved import Space
 from search.space.samplers import sampler_notices
 from search.space.schema import SweepFile
+from search.space.space import Space
 
 # W&B's keys that say nothing of what is searched.
 _WITHOUT_EFFECT = (

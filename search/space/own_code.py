@@ -11,7 +11,7 @@ from pathlib import Path
 from search.space.problems import Problems
 from search.space.schema import CommandSection
 
-_JOURNAL = "journal.jsonl"  # what makes a folder a run's, see search/ledger/folder.py
+_JOURNAL = "journal.jsonl"  # what makes a folder a run's, see search/ledger/run_folder.py
 _PYTHON = (
     "code that came with a run is not run unless a command names it: read it, and give the file that you "
     "trust with --set search.trainable=PATH, or a --space of your own"

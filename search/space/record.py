@@ -17,10 +17,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, Validat
 from pydantic.errors import PydanticUserError
 
 from search.space.parameters import Choice, Edge, Normal, Parameter, beyond, is_number
-from search.space.read import of_python
-from search.space.resolved import Space
-from trainables.contract import MetricScale, Mode, Trainable, UnknownTrainable
-from trainables.load import command_of, load_trainable
+from search.space.space import Space
+from search.space.yaml_file import of_python
+from trainables.core.contract import MetricScale, Mode, Trainable, UnknownTrainable
+from trainables.core.load import command_of, load_trainable
 
 RECORD = "trainable.json"  # beside space.yaml
 COPIES = "trainable"  # the folder of the files that were trained, which are never run from there

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from search.space.problems import Problems, did_you_mean, listed
-from search.space.resolved import Space
 from search.space.schema import CostName, SearchSection
+from search.space.space import Space
 
 _ADVICE = "take horizon: full or rung, or leave it out"
 

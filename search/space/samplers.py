@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Mapping
 
+from search.space.conditions import Conditions
 from search.space.parameters import Choice, Parameter
 from search.space.problems import Problems, listed
-from search.space.references import Conditions
 
 _PACKAGES: Mapping[str, tuple[str, ...]] = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",)}
 _FROM_FINISHED = ("gp", "nsga2", "cmaes")

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from search.budget import Limits
 from search.rungs import Kind
+from search.space.conditions import Points, When
 from search.space.design import Ablations, Design, Levels, Names, Trials
 from search.space.fields import (
     AboveZero,
@@ -27,9 +28,8 @@ from search.space.fields import (
 )
 from search.space.ladder_axes import EarlyTerminate, LadderAxes, TopBudget
 from search.space.problems import KeyedError
-from search.space.references import Points, When
 from search.space.section import Section
-from trainables.contract import Horizon, Mode, Precision, ValidationResolution
+from trainables.core.contract import Horizon, Mode, Precision, ValidationResolution
 
 Sampler = Literal["tpe", "random", "gp", "nsga2", "cmaes", "grid"]
 CostName = Literal["energy", "energy_per_sample"]

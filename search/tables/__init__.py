@@ -8,14 +8,14 @@ from search.tables.configurations import (
     configuration_columns,
     configuration_rows,
 )
+from search.tables.duplicate_curves import IDENTICAL_COLUMNS, identical_rows
 from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, energy_rows
 from search.tables.history import HISTORY_COLUMNS, history_columns, history_rows
-from search.tables.identical import IDENTICAL_COLUMNS, identical_rows
 from search.tables.pareto import PARETO_COLUMNS, pareto_columns, pareto_rows
 from search.tables.promoted import PROMOTED_COLUMNS, examples_in, promoted_columns, promoted_rows
+from search.tables.rank_correlation import TRUST_COLUMNS, trust_rows
 from search.tables.trials import RESERVED, trial_columns, trial_rows
-from search.tables.trust import TRUST_COLUMNS, trust_rows
-from search.tables.writing import Tables, live_tables
+from search.tables.writer import Tables, live_tables
 
 __all__ = [
     "CONFIGURATION_COLUMNS",

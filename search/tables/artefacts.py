@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from search.environment import versions
-from search.ledger.folder import csv_text
+from search.ledger.run_folder import csv_text
+from search.provenance import versions
 from search.run import Run
 from search.tables.history import history_columns, history_rows
 from search.trial.config import config_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search.accounting.lost import without_lost
+from search.accounting.unreported import without_lost
 from search.energy import EnergyReading
 from search.ledger.history import History, TrialRecord
 from search.tables.energy_columns import joules

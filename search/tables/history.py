@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from search.energy import EnergyReading
-from search.ledger.folder import csv_text
+from search.ledger.run_folder import csv_text
 from search.ledger.trial_energy import TrialEnergy
 from search.tables.energy_columns import joules
 from search.trial import EpochRow
-from trainables.atomic_write import replacing
+from trainables.core.files import replacing
 
 _JOULES = ("energy_j", "energy_gpu_j", "energy_cpu_j", "energy_dram_j", "energy_estimated_j")
 HISTORY_COLUMNS = ("epoch", "rung", "seconds", "start_s", "overhead_s", *_JOULES, "energy_start_j")

@@ -10,7 +10,7 @@ from search.ranking import configurations
 from search.space import Space
 from search.tables.energy_columns import ENERGY_OF_TRIAL, energy_columns
 from search.trial import EpochRow
-from trainables.contract import Budget
+from trainables.core.contract import Budget
 
 _IDENTITY = ("rank", "trial_id", "status", "cause", "origin", "source")
 _BUDGET = ("rung", "epochs", "horizon", "subset", "resolution")

@@ -12,7 +12,7 @@ from search.space import Space
 from search.trial.row import EpochRow
 from search.trial.task import TrialTask, task_for
 from search.trial.training import run_trial
-from trainables.load import load_trainable
+from trainables.core.load import load_trainable
 
 BACKGROUND_ID = "background"  # where trials have "trial-0007"; its folder in the run's bears the name too
 

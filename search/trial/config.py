@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search.space.resolved import axes, yaml_text
+from search.space.space import axes, yaml_text
 from search.trial.task import TrialTask
 
 

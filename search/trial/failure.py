@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from trainables.contract import ScriptFailed
+from trainables.core.contract import ScriptFailed
 
 Cause = Literal[
     "diverged",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trainables.contract import Budget, Env, OverfitTarget, Trainable
+from trainables.core.contract import Budget, Env, OverfitTarget, Trainable
 
 # What to look at, the most frequent fault first.
 CHECKLIST = (

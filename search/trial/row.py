@@ -9,7 +9,7 @@ from sys import intern
 from typing import Any
 
 from search.energy import EnergyReading
-from search.trial.used import Used
+from search.trial.rung_energy import Used
 
 _ALWAYS_WRITTEN = {"epoch", "rung", "metrics", "seconds"}
 _WRITTEN_IF_KNOWN = {"start_s", "overhead_s"}

@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from search.trial.overfit import overfitted
-from trainables.checkpoint import load_checkpoint, save_checkpoint
-from trainables.contract import Budget, Env, Precision, Trainable, Training
-from trainables.promises import check_state, check_test, check_training, restore, trained_epoch
+from trainables.core.checkpoint import load_checkpoint, save_checkpoint
+from trainables.core.contract import Budget, Env, Precision, Trainable, Training
+from trainables.core.promises import check_state, check_test, check_training, restore, trained_epoch
 
 NUM_EXAMPLES = 64
 _CLOCK_READINGS = {"train_s", "eval_s"}

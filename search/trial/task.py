@@ -12,12 +12,12 @@ from typing import Any
 from search.budget import Ladder
 from search.energy import EnergyMeter
 from search.space import Space
-from search.space.resolved import axes
+from search.space.space import axes
 from search.trial import Checkpointing, EpochRow, run_trial
-from search.trial.saving import identity_of
+from search.trial.checkpoints import identity_of
 from search.trial.stretch import Stretch
-from trainables.contract import Env, Mode, Precision, Trainable, ValidationResolution
-from trainables.load import load_trainable
+from trainables.core.contract import Env, Mode, Precision, Trainable, ValidationResolution
+from trainables.core.load import load_trainable
 
 
 @dataclass(frozen=True, kw_only=True)

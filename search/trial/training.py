@@ -9,10 +9,7 @@ from typing import Any
 
 from search.budget import Ladder
 from search.energy import EnergyMeter
-from search.trial.climb import Climb, counter_for
-from search.trial.finals import Finals
-from search.trial.row import EpochRow
-from search.trial.saving import (
+from search.trial.checkpoints import (
     Identity,
     Notes,
     SavedState,
@@ -21,11 +18,14 @@ from search.trial.saving import (
     read_newest,
     save_state,
 )
+from search.trial.final_outputs import Finals
+from search.trial.progress import Climb, counter_for
+from search.trial.row import EpochRow
 from search.trial.stretch import Stretch
-from trainables.checkpoint import load_torch
-from trainables.contract import BadResult, Env, Mode, Trainable, Training
-from trainables.optional import notes_of
-from trainables.promises import check_test, place_of, plain_numbers
+from trainables.core.checkpoint import load_torch
+from trainables.core.contract import BadResult, Env, Mode, Trainable, Training
+from trainables.core.optional import notes_of
+from trainables.core.promises import check_test, place_of, plain_numbers
 
 
 @dataclass(frozen=True, kw_only=True)

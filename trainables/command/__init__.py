@@ -12,7 +12,7 @@ from typing import Any
 
 from trainables.command.spec import CommandSpec
 from trainables.command.training import CommandTraining
-from trainables.contract import Trainable
+from trainables.core.contract import Trainable
 
 
 def trainable_of(description: Mapping[str, Any]) -> Trainable:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trainables.contract import ScriptFailed
+from trainables.core.contract import ScriptFailed
 
 _LOOK_EVERY_S = 0.05
 _CHUNK_BYTES = 2**24

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.contract import BadResult
+from trainables.core.contract import BadResult
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PROGRESS = re.compile(r"\d%\|")  # tqdm, whose bar has no line end of its own

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trainables.command.rows import Row, read_row
-from trainables.contract import BadResult
+from trainables.core.contract import BadResult
 
 
 class LinesLost(Exception):

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainables.command.files import Files, Lines
-from trainables.contract import ScriptFailed
+from trainables.core.contract import ScriptFailed
 
 _GUARDIAN = Path(__file__).with_name("guardian.py")
 _SLACK_S = 10.0  # what the guardian needs beside the time it gives its command

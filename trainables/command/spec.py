@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.command.template import filled, flagged, form_of, formed, places
-from trainables.contract import Mode
+from trainables.core.contract import Mode
 
 
 @dataclass(frozen=True, kw_only=True)

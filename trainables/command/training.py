@@ -16,7 +16,7 @@ from trainables.command.rows import Row, hint_in, read_row
 from trainables.command.scores import LinesLost, Scores
 from trainables.command.script import Script, lock_limit_s
 from trainables.command.spec import CommandSpec
-from trainables.contract import BadResult, Budget, Env, ScriptFailed
+from trainables.core.contract import BadResult, Budget, Env, ScriptFailed
 
 _LOOK_EVERY_S = 0.01  # 0.1 % of a core
 _SETTLED_S = 0.03  # a second line of the same epoch follows the first by less

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.contract import Budget, Env, Mode
+from trainables.core.contract import Budget, Env, Mode
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.freezing import Freezing, freeze
 from trainables.engine.hparams import TrainingHparams
 from trainables.engine.no_effect import without_effect
 from trainables.engine.optimizer import build_optimizer, parameter_groups
-from trainables.engine.parts import B, Batches, Details, Loss, Metrics
 from trainables.engine.precision import MixedPrecision
+from trainables.engine.protocols import B, Batches, Details, Loss, Metrics
 from trainables.engine.schedule import Schedule
 from trainables.engine.step import Stepper, outputs_of_images
 from trainables.engine.stopping import Stopping

@@ -11,7 +11,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainables.engine.parts import B, TrainEpoch
+from trainables.engine.protocols import B, TrainEpoch
 
 _GAMMA = 8.0
 _SETTLED_ON, _SETTLED_AT_ONCE = 1024, 256  # examples; 1,024 cost an eighth of an epoch of 3,500 digits

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from trainables.contract import Env
+from trainables.core.contract import Env
 from trainables.engine.cache_lock import CacheLock, CacheUnavailable, WaitForMaker, is_still_at, lock_at_once
 
 SUFFIX = ".pixels"

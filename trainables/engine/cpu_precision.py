@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from trainables.contract import Env
+from trainables.core.contract import Env
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from trainables.contract import Budget, Env
-from trainables.engine.parts import B_co
+from trainables.core.contract import Budget, Env
+from trainables.engine.protocols import B_co
 from trainables.engine.seeds import generator
 from trainables.engine.subset import at_most
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from trainables.contract import DataError
-from trainables.data_summary import LeftOut
+from trainables.core.contract import DataError
+from trainables.core.data_summary import LeftOut
 
 _WORDED = 5  # problems that are of no kind
 _NAMED = 3  # places of each kind that are named; all are counted

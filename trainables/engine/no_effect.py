@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import timm.optim
 import torch
 
-from trainables.contract import Budget, Env
+from trainables.core.contract import Budget, Env
 from trainables.engine.hparams import TrainingHparams
 from trainables.engine.precision import chosen_format
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from trainables.contract import Diverged, Env
+from trainables.core.contract import Diverged, Env
 from trainables.engine.cpu_precision import choose_precision
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ import torch
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from trainables.checkpoint import check_seal
-from trainables.contract import WeightsError
+from trainables.core.checkpoint import check_seal
+from trainables.core.contract import WeightsError
 
 _TIMM = logging.getLogger("timm.models._builder")
 _LEAST_SHARE = 0.5  # of the backbone's matrices: a filter may change the shape of some, never of half

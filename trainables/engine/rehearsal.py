@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from trainables.contract import Budget, DataError, Env, Training, WeightsError
+from trainables.core.contract import Budget, DataError, Env, Training, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor

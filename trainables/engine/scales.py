@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.contract import LOSS, MEAN_SHARE, SHARE, MetricScale
+from trainables.core.contract import LOSS, MEAN_SHARE, SHARE, MetricScale
 
 _AREA_UNDER_ROC = MetricScale(low=0.0, high=1.0, guessing=0.5)
 

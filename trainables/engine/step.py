@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainables.engine.memory import MicroBatch
-from trainables.engine.parts import B, Loss, TrainEpoch
 from trainables.engine.precision import MixedPrecision
+from trainables.engine.protocols import B, Loss, TrainEpoch
 
 
 def outputs_of_images(model: nn.Module, batch: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from trainables.contract import Mode
+from trainables.core.contract import Mode
 
 
 class Stopping:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.contract import DataError
+from trainables.core.contract import DataError
 
 HELD_OUT_SHARE = 0.15  # of the training part, for each of validation and test that a source lacks
 

@@ -11,17 +11,17 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
-from trainables.contract import Budget, DataError, Diverged
+from trainables.core.contract import Budget, DataError, Diverged
+from trainables.core.optional import MemoryProbe, Table
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.freezing import Freezing
 from trainables.engine.memory import MicroBatch, peak_memory, reset_peak
-from trainables.engine.parts import B, Batches, Details, Metrics, TrainEpoch
+from trainables.engine.protocols import B, Batches, Details, Metrics, TrainEpoch
 from trainables.engine.rehearsal import first_examples
 from trainables.engine.schedule import Schedule
 from trainables.engine.seeds import restore_rng, rng_state
 from trainables.engine.step import Stepper
 from trainables.engine.stopping import Stopping
-from trainables.optional import MemoryProbe, Table
 
 _STEPS_PER_CHECK = 32  # reading a loss waits for the GPU, so they are read in lots
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.contract import by_guessing
+from trainables.core.contract import by_guessing
 
 
 def guesses_of_two(num_positive: int, num_examples: int) -> dict[str, float]:

@@ -7,14 +7,14 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from search.energy.attribution.activity import Activity, ActivitySource
-from search.energy.attribution.intensity import KnownWatts
-from search.energy.attribution.leases import Role
-from search.energy.attribution.owners import Holder
+from search.energy.attribution.process_owners import Holder
 from search.energy.attribution.record import LeaseRecord
 from search.energy.attribution.tick import Claim, Tick, split
 from search.energy.attribution.watch import SHORTEST_S, Watch
+from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.energy.attribution.windows import Role
 from search.energy.counters.counter import Counter, SensorError
-from search.energy.counters.gauges import Gauges
+from search.energy.counters.gpu_telemetry import Gauges
 
 SETTLE_EVERY_S = 5.0  # 50 driver samples: splits of single seconds, 10 samples, lean to the frugal trial
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from search.energy.attribution.owners import EXTERNAL, Holder, Owners
+from search.energy.attribution.process_owners import EXTERNAL, Holder, Owners
 from search.energy.counters.counter import SensorError
-from search.energy.counters.gauges import USE_BY_PROCESS, Gauges
+from search.energy.counters.gpu_telemetry import USE_BY_PROCESS, Gauges
 from search.energy.processes import ProcessTable, ProcessTrees
 
 _LIST_EVERY_S = 5.0

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from search.energy.attribution.leases import Role
 from search.energy.attribution.tick import Method, Part
-from search.energy.counters.gauges import GpuState
+from search.energy.attribution.windows import Role
+from search.energy.counters.gpu_telemetry import GpuState
 
 # Error of a lease's active energy that half of the leases stay under: simulated, four trials of 120 to
 # 560 W for 60 s (benchmarks/attribution.py). A reserved share knows as little as an equal one.

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from search.energy.attribution.activity import Activity, ActivitySource
 from search.energy.attribution.idle_levels import IdleLevels
-from search.energy.attribution.intensity import Intensities
-from search.energy.attribution.owners import Holder
+from search.energy.attribution.process_owners import Holder
+from search.energy.attribution.watts_per_utilisation import Intensities
 
 SHORTEST_S = 1.0  # the slowest driver's sample: shorter stretches show no utilisation of their own
 

@@ -24,8 +24,8 @@ from search.energy.counters.driver import (
     sound,
     sound_text,
 )
-from search.energy.counters.gauges import USE_BY_PROCESS, GpuLabels, GpuState, Known
 from search.energy.counters.gpu_counters import DriverCounter, OpenGpu, PowerIntegral
+from search.energy.counters.gpu_telemetry import USE_BY_PROCESS, GpuLabels, GpuState, Known
 
 PREFIX = "AMD-"
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from search.energy.counters.counter import Counter, SensorError, Ticker
 from search.energy.counters.driver import MAX_GPU_MW
-from search.energy.counters.gauges import Gauges
+from search.energy.counters.gpu_telemetry import Gauges
 
 POWER_INTERVAL_S = 0.1
 # What a counter may move at most: a junk value is not to be taken for joules.

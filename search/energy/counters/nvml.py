@@ -23,8 +23,8 @@ from search.energy.counters.driver import (
     sound,
     sound_text,
 )
-from search.energy.counters.gauges import NvmlGauges
 from search.energy.counters.gpu_counters import DriverCounter, OpenGpu, PowerIntegral
+from search.energy.counters.gpu_telemetry import NvmlGauges
 
 _NO_LIBRARY = (
     "NVML (libnvidia-ml.so.1) is not on this machine: right where there is no NVIDIA GPU; "

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from search.report.chart import BLUE, VERMILION, Chart, Scale, Series
-from search.report.page.course import results
-from search.report.page.facts import Facts
-from search.report.page.parts import Cell, Part, Section, Table, Text, text_cell
+from search.report.formatting import value_text
+from search.report.page.elements import Cell, Part, Section, Table, Text, text_cell
+from search.report.page.history import results
+from search.report.page.run_data import Facts
 from search.report.page.trial_table import number_cell, trial_table
 from search.report.page.verdict import ending, spent_text, verdict
-from search.report.wording import value_text
 
 
 def comparison(one: Facts, other: Facts) -> list[Section]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from search.report.page.facts import Facts
-from search.report.page.parts import Cell, Pairs, Points, Section, Table, Text, text_cell
-from trainables.data_summary import DataSummary
+from search.report.page.elements import Cell, Pairs, Points, Section, Table, Text, text_cell
+from search.report.page.run_data import Facts
+from trainables.core.data_summary import DataSummary
 
 _MOST_CLASSES = 200  # of a table; beyond it the smallest and the largest tell more
 # What trainings say of their data in their notes, where nobody looked before the run.

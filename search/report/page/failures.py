@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from search.identical import identical_trials
+from search.duplicate_curves import identical_trials
 from search.ledger.history import TrialRecord
-from search.report.page.facts import Facts
-from search.report.page.parts import Cell, Part, Section, Table, Text, text_cell
+from search.report.formatting import duration
+from search.report.page.elements import Cell, Part, Section, Table, Text, text_cell
+from search.report.page.run_data import Facts
 from search.report.page.trial_table import number_cell
-from search.report.wording import duration
 from search.trial.remedy import remedy_for
 
 _NO_EFFECT = "no effect of "  # how a trainable's notes name a knob that cannot act

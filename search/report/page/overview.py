@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from search.budget import Spent
 from search.report.forecast import outcome_text
-from search.report.foretold import kept_forecast
-from search.report.page.facts import Facts
-from search.report.page.parts import Pairs, Points, Section, Text
+from search.report.forecast_reporter import kept_forecast
+from search.report.formatting import parameter_text, rung_text
+from search.report.page.elements import Pairs, Points, Section, Text
+from search.report.page.run_data import Facts
 from search.report.page.verdict import advice, ending, spent_text, trust_sentence, verdict
-from search.report.wording import parameter_text, rung_text
 
 
 def overview(facts: Facts) -> Section:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from search.ledger.history import TrialRecord
 from search.report.chart import BLUE, GREY, VERMILION, Chart, Label, Scale, Series, bar_chart, evenly
-from search.report.page.edges import edge_sentence
-from search.report.page.facts import Facts
-from search.report.page.parts import Part, Section, Text
+from search.report.formatting import value_text
+from search.report.page.bounds import edge_sentence
+from search.report.page.elements import Part, Section, Text
+from search.report.page.run_data import Facts
 from search.report.page.slices import cut, hover_text, is_log_axis, slice_of
-from search.report.wording import value_text
 from search.space.parameters import is_number
 
 _MOST_ANALYSED = (

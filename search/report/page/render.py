@@ -13,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from search.report.chart import Chart
+from search.report.page.elements import Picture, Section
 from search.report.page.figure import plotly_figure
-from search.report.page.parts import Picture, Section
 
 _HERE = Path(__file__).parent
 

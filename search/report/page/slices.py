@@ -7,8 +7,8 @@ from typing import Any
 
 from search.ledger.history import TrialRecord
 from search.report.chart import VERMILION, Chart, Mark, Scale, Series, chart_key, rung_colour, rung_symbol
-from search.report.page.facts import Facts
-from search.report.wording import hparams_text, value_text
+from search.report.formatting import hparams_text, value_text
+from search.report.page.run_data import Facts
 from search.space import Choice, Normal, Parameter
 from search.space.parameters import is_number
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from search.ledger.history import TrialRecord
 from search.ranking import Configuration
-from search.report.page.facts import Facts
-from search.report.page.parts import Cell, Part, Section, Table, Text, text_cell
-from search.report.wording import mean_text, value_text
+from search.report.formatting import mean_text, value_text
+from search.report.page.elements import Cell, Part, Section, Table, Text, text_cell
+from search.report.page.run_data import Facts
 
 _REASONS_SHOWN = 3
 

@@ -9,10 +9,10 @@ from statistics import fmean
 
 from search.guessing import NO_BETTER, REMEDY
 from search.ledger.history import TrialRecord
+from search.report.formatting import duration, hparams_text, mean_text, value_text
 from search.report.gain import default_of, gain_sentence, guessing_text
-from search.report.page.edges import edge_sentence
-from search.report.page.facts import Facts
-from search.report.wording import duration, hparams_text, mean_text, value_text
+from search.report.page.bounds import edge_sentence
+from search.report.page.run_data import Facts
 
 _OPEN = "too few"  # how a warning begins whose interval tells nothing
 _LATE_SHARE = 0.75  # of the trials were asked for before the best one

@@ -10,12 +10,12 @@ from typing import Any
 
 from search.ledger.history import TrialRecord
 from search.report.chart import BLUE, Chart, Mark, Scale, Series
+from search.report.formatting import value_text
 from search.report.gain import default_of, gain_sentence, set_text
-from search.report.page.facts import Facts, Promotion
-from search.report.page.parts import Cell, Part, Picture, Pictures, Section, Table, Text, text_cell
+from search.report.page.elements import Cell, Part, Picture, Pictures, Section, Table, Text, text_cell
+from search.report.page.run_data import Facts, Promotion
 from search.report.page.trial_table import number_cell
-from search.report.wording import value_text
-from search.trial.finals import PICTURES
+from search.trial.final_outputs import PICTURES
 
 _HARDEST = 10
 _CLASS_SCORES = ("num_images", "accuracy", "precision", "f1")  # of per_class.csv

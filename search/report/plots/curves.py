@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from search.report.plots.canvas import COLOURS, drawn, grid_behind, read_table
-from trainables.contract import is_about_scores
+from trainables.core.contract import is_about_scores
 
 Series = Mapping[str, Sequence[float]]  # NaN where an epoch has no value
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from trainables.contract import by_guessing
+from trainables.core.contract import by_guessing
 from trainables.engine.images.batches import Batch
 
 

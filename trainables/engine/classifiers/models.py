@@ -12,7 +12,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from trainables.contract import WeightFile
+from trainables.core.contract import WeightFile
+from trainables.core.weights import required
 from trainables.engine.classifiers.building import Build, Sides, joined
 from trainables.engine.classifiers.mnist_cnn import MnistCNN
 from trainables.engine.classifiers.resnet20 import ResNet20
@@ -20,7 +21,6 @@ from trainables.engine.classifiers.timm_models import from_timm, timm_build
 from trainables.engine.classifiers.torchvision_models import from_torchvision, torchvision_build
 from trainables.engine.images.data import Statistics
 from trainables.engine.pretrained import check_loaded, fitting, load_backbone
-from trainables.weights import required
 
 _OWN: dict[str, type[ResNet20 | MnistCNN]] = {"resnet20": ResNet20, "mnist_cnn": MnistCNN}
 _TORCHVISION = "torchvision/"

@@ -12,8 +12,8 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchvision.transforms.v2.functional import resize
 
+from trainables.core.optional import Table
 from trainables.engine.images.batches import Batch
-from trainables.optional import Table
 
 Cells = Sequence[str | float | None]
 

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from trainables.contract import Budget, Env
+from trainables.core.contract import Budget, Env
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
 from trainables.engine.images.augment import Augment, Light
 from trainables.engine.images.data import DataSplits, ImageSet, Statistics

@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainables.contract import DataError
+from trainables.core.contract import DataError
+from trainables.core.suggest import meant, meant_path
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.folder_names import PART_NAMES, PARTS, Part, part_of
 from trainables.engine.images.folder_tree import FolderTree, is_picture
 from trainables.engine.images.reading import endings
-from trainables.nearest import meant, meant_path
 
 _MOST_PARTS = 10  # folds of a cross-validation; more folders of equal insides are classes
 _LISTED = 5

@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-from trainables.contract import DataError, Env
+from trainables.core.contract import DataError, Env
 from trainables.engine.images.identical import in_two_parts
 from trainables.engine.images.pixels import StoredPixels
 from trainables.engine.images.source import ImageSource

@@ -10,9 +10,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from trainables.contract import DataError, Env
-from trainables.data_summary import DataSummary, LeftOut
-from trainables.nearest import no_such_source
+from trainables.core.contract import DataError, Env
+from trainables.core.data_summary import DataSummary, LeftOut
+from trainables.core.suggest import no_such_source
 
 if TYPE_CHECKING:
     from torch import Tensor

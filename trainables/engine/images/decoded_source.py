@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.contract import DataError
+from trainables.core.contract import DataError
 from trainables.engine.cache_folder import CacheFile, CacheFolder
 from trainables.engine.cache_lock import CacheUnavailable
 from trainables.engine.images.decoding import Decoded, Pictures, decode_all

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from trainables.contract import DataError
+from trainables.core.contract import DataError
 from trainables.engine.images.resolution import shape_px, squared_picture
 
 _AT_ONCE = 256  # pictures between two looks at the disk; a kill costs no more

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from trainables.data_summary import LeftOut
+from trainables.core.data_summary import LeftOut
 from trainables.engine.images.reading import read_picture
 from trainables.engine.images.survey import Survey, survey_files
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.data_summary import LeftOut
+from trainables.core.data_summary import LeftOut
 from trainables.engine.images.folder_names import is_never_data
 from trainables.engine.images.reading import endings
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from trainables.contract import Budget
+from trainables.core.contract import Budget
 from trainables.engine.examples import TrainEpoch
 from trainables.engine.images.batches import Batch, Batches
 from trainables.engine.images.data import DataSplits

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainables.atomic_write import replacing
-from trainables.contract import DataError, Env
+from trainables.core.contract import DataError, Env
+from trainables.core.files import replacing
+from trainables.core.suggest import no_such_source
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.images.class_folders import find_image_files
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import Pictures
 from trainables.engine.images.source import ImageSource, in_memory_source, with_files
 from trainables.engine.images.torchvision_sets import load_torchvision
-from trainables.nearest import no_such_source
 
 SOURCES = ("mnist5k", "digits", "imagefolder:PATH", "torchvision:NAME", "torchvision:NAME?download=1")
 

@@ -17,7 +17,7 @@ from time import monotonic
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from trainables.atomic_write import replacing
+from trainables.core.files import replacing
 from trainables.engine.images.decoding import num_cores
 from trainables.engine.images.deep import (
     KINDS,

@@ -16,8 +16,8 @@ import torchvision
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
-from trainables.atomic_write import replacing
-from trainables.contract import DataError, DataNotHere
+from trainables.core.contract import DataError, DataNotHere
+from trainables.core.files import replacing
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import Pictures

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from trainables.contract import WeightsError
+from trainables.core.contract import WeightsError
 from trainables.engine.text.tokens import Tokens
 
 _START, _PADDING, _END = "<s>", "<pad>", "</s>"

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
-from trainables.contract import DataError
+from trainables.core.contract import DataError
 from trainables.engine.subset import balanced_order, num_kept, split_rows
 
 _NUM_FOLDS = 7  # one is validation and one is test: 14 % each

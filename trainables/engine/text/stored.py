@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.atomic_write import replacing
+from trainables.core.files import replacing
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -1,0 +1,163 @@
+"""Re-adds a run's energy tables: every millijoule of a counter must be in exactly one place. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from search.accounting.unreported import NodeKind, node_kind
+
+Row = Mapping[str, str]
+_KINDS = ("gpu", "cpu", "dram", "estimated")
+_SPLIT = (
+    *("energy_trials_j", "energy_starts_j", "energy_background_j", "energy_external_j", "energy_idle_j"),
+    "energy_unaccounted_j",
+)
+_GPU_PARTS = ("energy_gpu_active_j", "energy_gpu_context_j", "energy_gpu_idle_share_j")
+
+
+@dataclass
+class EnergyCheck:
+    """What re-adding found.
+
+    Attributes:
+        problems: What does not add up: a table was changed, or the program is wrong.
+        notes: What cannot be added up, and why: sensors lost on the way, sessions that were killed.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def check_energy(
+    trials: Sequence[Row],
+    rungs: Sequence[Row],
+    devices: Sequence[Row],
+    *,
+    reported: Mapping[NodeKind, int] | None = None,
+    is_over: bool = True,
+) -> EnergyCheck:
+    """Re-add trials.csv, energy.csv and devices.csv of one run.
+
+    Args:
+        rungs: The rows of energy.csv.
+        devices: Empty where no meter of a node was read: then the devices are not checked.
+        reported: What the trials have of each node, by the journal. A node that was lost explains what is
+            missing of its own devices only; None compares all nodes together.
+        is_over: No session goes on: what trials never reported stands in no device's column for trials.
+    """
+    check = EnergyCheck()
+    for device in devices:
+        check.problems += _device_problems(device)
+    for trial in trials:
+        check.problems += _trial_problems(trial)
+        check.problems += _rung_problems(trial, rungs)
+    if devices:
+        for kind in _KINDS:
+            _compare(kind, trials, devices, check)
+        _compare_starts(trials, devices, check)
+    unknown = {kind for kind in _KINDS if any(not row[f"energy_{kind}_j"] for row in trials)}
+    for key, mj in (reported or {}).items():
+        if key[1] not in unknown:
+            _compare_node(key, Decimal(mj) / 1000, devices, check, is_over=is_over)
+    return check
+
+
+def _device_problems(row: Row) -> list[str]:
+    where = f"devices.csv, session {row['session']}, {row['device']}"
+    used = _joules(row["energy_device_j"])
+    split = _sum(row.get(name, "") for name in _SPLIT)  # two of them are younger than the others
+    moved = Decimal(int(row["counter_end_mj"]) - int(row["counter_start_mj"])) / 1000
+    problems = []
+    if moved != used:
+        problems.append(f"{where}: the counter moved {moved} J, energy_device_j is {used} J")
+    if split != used:
+        problems.append(f"{where}: its six parts make {split} J of {used} J")
+    if _joules(row["residual_j"]):
+        problems.append(f"{where}: residual_j is {row['residual_j']}, must be 0")
+    return problems
+
+
+def _trial_problems(row: Row) -> list[str]:
+    where = f"trials.csv, {row['trial_id']}"
+    sums = {
+        "energy_j": ("energy_measured_j", "energy_estimated_j"),
+        "energy_measured_j": ("energy_gpu_j", "energy_cpu_j", "energy_dram_j"),
+    }
+    if all(row[part] for part in _GPU_PARTS):
+        sums["energy_gpu_j"] = _GPU_PARTS
+    return [
+        f"{where}: {whole} is {row[whole] or 'empty'}, its parts make {_sum(row[part] for part in parts)}"
+        for whole, parts in sums.items()
+        if _joules(row[whole]) != _sum(row[part] for part in parts)
+    ]
+
+
+def _rung_problems(trial: Row, rungs: Sequence[Row]) -> list[str]:
+    trial_id = trial["trial_id"]
+    mine = [row for row in rungs if row["trial_id"] == trial_id]
+    return [
+        f"{trial_id}: {column} is {trial[column] or 'empty'} in trials.csv, {total} in energy.csv"
+        for column in ("energy_j", *(f"energy_{kind}_j" for kind in _KINDS))
+        if (total := _sum(row[column] for row in mine)) != _joules(trial[column])
+    ]
+
+
+def _compare(kind: str, trials: Sequence[Row], devices: Sequence[Row], check: EnergyCheck) -> None:
+    """What the devices of a kind gave to trials, and what the trials say that they got."""
+    mine = [row for row in devices if row["kind"] == kind]
+    if not mine:
+        return
+    given, got = _sum(row["energy_trials_j"] for row in mine), _sum(row[f"energy_{kind}_j"] for row in trials)
+    missing = [row["trial_id"] for row in trials if not row[f"energy_{kind}_j"]]
+    open_rows = [f"{row['device']} (session {row['session']})" for row in mine if row["is_closed"] != "True"]
+    if given == got:
+        return
+    if missing:
+        check.notes.append(
+            f"{kind}: devices gave {given} J, trials have {got} J; unknown for {', '.join(missing)}"
+        )
+    elif open_rows:
+        check.notes.append(
+            f"{kind}: devices gave {given} J by the last reading, trials have {got} J; "
+            f"of {', '.join(open_rows)} the session was killed, or the node lost, between two readings"
+        )
+    else:
+        check.problems.append(f"{kind}: devices gave {given} J to trials, trials.csv has {got} J")
+
+
+def _compare_starts(trials: Sequence[Row], devices: Sequence[Row], check: EnergyCheck) -> None:
+    """The starts of trials, of all kinds of devices together; journals of before know of none."""
+    given = _sum(row.get("energy_starts_j", "") for row in devices)
+    got = _sum(row.get("energy_start_j", "") for row in trials)
+    if given == got:
+        return
+    text = f"starts: devices gave {given} J, trials have {got} J"
+    if all(row["is_closed"] == "True" for row in devices):
+        check.problems.append(text)
+    else:
+        check.notes.append(f"{text}; a session was killed, or a node lost, between two readings")
+
+
+def _compare_node(
+    key: NodeKind, got: Decimal, devices: Sequence[Row], check: EnergyCheck, *, is_over: bool
+) -> None:
+    """The same for one node: one that was lost may have given less than its trials report, nothing else."""
+    mine = [row for row in devices if node_kind(row) == key]
+    given = _sum(row["energy_trials_j"] for row in mine)
+    is_closed = all(row["is_closed"] == "True" for row in mine)
+    if mine and given != got and (is_closed or (is_over and given > got)):
+        node, kind = key
+        state = "closed" if is_closed else "lost"
+        check.problems.append(
+            f"{kind} of node {node}, {state}: devices gave {given} J to trials, which report {got} J"
+        )
+
+
+def _joules(text: str) -> Decimal:
+    return Decimal(text or 0)
+
+
+def _sum(texts: Iterable[str]) -> Decimal:
+    return sum((_joules(text) for text in texts), Decimal(0))

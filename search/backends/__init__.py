@@ -1,0 +1,1 @@
+"""Who executes a run: Ray, this process, or virtual time. A run decides; a backend decides nothing."""

@@ -1,0 +1,112 @@
+"""How long workers may take for what they are asked: a start, an epoch, to be ready for another trial."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from search.energy.attribution.calibration_slots import GATHER_S, SLICE_S
+from search.run import Run
+from search.trial.deadline import overdue_epoch, overdue_start, start_limit_s
+from search.trial.failure import Failure
+
+_WRITING_S = 2.0  # at its limit a worker writes where it stands, into the trial's log
+_RESET_S = 600.0  # garbage collected, processes ended, settings put back: 8 s at most, unless it hangs
+_LOOK_EVERY_S = 1.0
+# What has no limit, or a long one, is said: first after so long, and then every ten minutes.
+_FIRST_SAID_S = {"place": 30.0, "start": 60.0}
+_SAY_EVERY_S = 600.0
+
+Call = Literal["place", "start", "epoch", "reset"]
+Stretch = TypeVar("Stretch", bound=Hashable)
+
+
+@dataclass
+class _Asked:
+    trial_id: str
+    call: Call
+    since_s: float
+    say_after_s: float
+
+
+class Deadlines(Generic[Stretch]):
+    """What Ray and its workers were asked and have not answered yet.
+
+    Args:
+        say: Is told what is waited for, where that takes long.
+        places: In words, what a trial needs and what the nodes have.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        say: Callable[[str], None] = lambda line: None,
+        places: Callable[[], str] = lambda: "a worker",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run, self._say, self._places, self._clock = run, say, places, clock
+        self._asked: dict[Stretch, _Asked] = {}
+        self._looked_s = clock()
+        space = run.space
+        # Before an epoch a trial may hold while each of the others works alone once.
+        turns = (space.resources.workers or 1) if space.metering.solo_slices else 0
+        self._held_s = turns * (GATHER_S + SLICE_S)
+
+    def ask(self, stretch: Stretch, trial_id: str, call: Call) -> None:
+        """Something was asked for this stretch of the trial: a worker, or of its worker."""
+        say_after_s = _FIRST_SAID_S.get(call, float("inf"))
+        self._asked[stretch] = _Asked(trial_id, call, self._clock(), say_after_s)
+
+    def answer(self, stretch: Stretch) -> None:
+        """It has answered, or is gone."""
+        self._asked.pop(stretch, None)
+
+    def overdue(self) -> dict[Stretch, Failure | None]:
+        """The stretches whose answer is overdue, each once, with the failure that this is of the trial: none
+        where its worker is not ready for it.
+
+        Looks once a second. An epoch that takes strangely long is noted, and a long wait is said.
+        """
+        if self._clock() - self._looked_s < _LOOK_EVERY_S:
+            return {}
+        self._looked_s = self._clock()
+        found = {}
+        for stretch, asked in list(self._asked.items()):
+            waited_s = self._clock() - asked.since_s
+            if waited_s > self._limit_s(asked.call):
+                found[stretch] = self._failure(asked.call)
+                self.answer(stretch)
+            else:
+                self._tell(asked, waited_s)
+        return found
+
+    def _tell(self, asked: _Asked, waited_s: float) -> None:
+        if asked.call in ("start", "epoch"):
+            has_start = asked.call == "start"
+            self._run.look_at_epoch(asked.trial_id, waited_s - self._held_s, has_start=has_start)
+        if waited_s > asked.say_after_s:
+            asked.say_after_s = waited_s + _SAY_EVERY_S
+            log = self._run.ledger.trial_folder(asked.trial_id) / "log.txt"
+            if asked.call == "place":
+                self._say(f"{asked.trial_id}  has waited {waited_s:.0f} s for {self._places()}")
+            else:
+                text = f"has been starting for {waited_s:.0f} s; what it waits for may stand in {log}"
+                self._say(f"{asked.trial_id}  {text}")
+
+    def _limit_s(self, call: Call) -> float:
+        if call == "reset":
+            return _RESET_S
+        epoch_s = self._run.space.limits.epoch_s
+        if epoch_s is None or call == "place":
+            return float("inf")
+        return _WRITING_S + (start_limit_s(epoch_s) if call == "start" else epoch_s + self._held_s)
+
+    def _failure(self, call: Call) -> Failure | None:
+        epoch_s = self._run.space.limits.epoch_s
+        if call == "reset" or epoch_s is None:
+            return None
+        return overdue_start(epoch_s) if call == "start" else overdue_epoch(epoch_s)

@@ -1,0 +1,278 @@
+"""One meter a node: an actor on each, the driver's view of all of them, and a trial's lease at its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search.accounting.metering import ClosedLease, Metering, NoMetering
+from search.backends.ray.errors import SessionError
+from search.backends.ray.meter_actor import MeterActor
+from search.energy import (
+    CpuWatts,
+    EnergyReading,
+    EnergySources,
+    LeaseFigures,
+    meter_for,
+    open_node_meter,
+    visible_gpus,
+)
+from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.energy.attribution.windows import Role
+from search.energy.counters.driver import CallThread, NoAnswer
+from search.space import Space
+
+_NAMESPACE = "jouletune"
+_ANSWER_S = 10.0  # a node that is lost answers with an error long before
+_HEARTBEAT_S = 10.0
+_TURN_S = 0.1
+_NOT_CLOSED = {"is_closed": False}
+
+
+class NodeMeters:
+    """The driver's `Metering`: an actor on every node of the cluster, also on those that join later."""
+
+    def __init__(self, cpu_watts: CpuWatts | None = None, known_w: KnownWatts | None = None) -> None:
+        self._settings = cpu_watts, known_w or {}
+        self._actors: dict[str, Any] = {}
+        self._lost: set[str] = set()
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._given: set[str] = set()
+        self._silent: dict[str, Any] = {}
+        self._gcs = CallThread("Ray's control service")
+        self.cover_nodes()
+
+    def cover_nodes(self) -> None:
+        """Start a meter on each node that has none."""
+        try:
+            nodes = self._gcs.ask(ray.nodes)
+        except NoAnswer:  # those that joined meanwhile are found as soon as it answers
+            return
+        for node in nodes:
+            if node["Alive"] and node["NodeID"] not in self._actors.keys() | self._lost:
+                self._actors[node["NodeID"]] = _start(node["NodeID"], *self._settings)
+
+    def close_leases(self, trial_id: str) -> list[ClosedLease]:
+        return self._taken(self._ask("close_leases", trial_id))
+
+    def late_leases(self) -> list[ClosedLease]:
+        return self._taken(self._ask("closed_leases"))
+
+    def _taken(self, answers: Mapping[str, Mapping[str, LeaseFigures]]) -> list[ClosedLease]:
+        """The leases that were not given before; the meters that gave them are told so."""
+        leases = []
+        for node_id, answer in answers.items():
+            named = {_global_name(node_id, lease): figures for lease, figures in answer.items()}
+            leases += [
+                ClosedLease(name=name, figures=figures)
+                for name, figures in named.items()
+                if name not in self._given
+            ]
+            self._given |= named.keys()
+            if answer and node_id in self._actors:
+                self._actors[node_id].acknowledge.remote(list(answer))
+        return leases
+
+    def device_rows(self) -> list[Mapping[str, Any]]:
+        """The rows of all nodes; of one that does not answer the last ones, which are not closed."""
+        self.cover_nodes()
+        answers = self._ask("device_rows")
+        self._rows |= answers
+        return [
+            {**row, "node": f"{row['node']}/{node_id[:8]}", **({} if node_id in answers else _NOT_CLOSED)}
+            for node_id, rows in self._rows.items()
+            for row in rows
+        ]
+
+    def _ask(self, method: str, *arguments: Any) -> dict[str, Any]:
+        """Each node's answer; a node that is lost gives none, now and ever after.
+
+        One that does not answer is told all the same, and not waited for again before it has answered: what
+        it closed is among the `late_leases` then.
+        """
+        asked = {
+            node_id: getattr(actor, method).remote(*arguments) for node_id, actor in self._actors.items()
+        }
+        until_s, answers = time.monotonic() + _ANSWER_S, {}
+        for node_id, answer in asked.items():
+            wait_s = 0.0 if self._is_silent(node_id) else max(0.0, until_s - time.monotonic())
+            try:
+                answers[node_id] = ray.get(answer, timeout=wait_s)
+            except ActorUnavailableError:
+                continue  # for the moment
+            except RayActorError:
+                del self._actors[node_id]
+                self._lost.add(node_id)
+            except GetTimeoutError:  # its counter goes on: the next answer has these joules too
+                self._silent.setdefault(node_id, answer)
+        return answers
+
+    def _is_silent(self, node_id: str) -> bool:
+        """Whether it still owes the first answer that it did not give in time."""
+        if node_id in self._silent and ray.wait([self._silent[node_id]], timeout=0)[0]:
+            del self._silent[node_id]
+        return node_id in self._silent
+
+
+class TrialLease:
+    """An `EnergyMeter` at the meter of this node: what a worker reads around each epoch.
+
+    Until the first `starting` has ended, what is used belongs to the start. A meter that does not answer
+    costs the joules of that time, never the trial: its readings are unknown, and the reason says so.
+    """
+
+    def __init__(
+        self, actor: Any, trial_id: str, *, gpus: float, cpus: float, key: str, role: Role = "trial"
+    ) -> None:
+        visible = visible_gpus(os.environ) if gpus else None
+        self._actor = actor
+        self._reason = visible.reason if visible else ""
+        shares = {uuid: min(gpus, 1.0) for uuid in visible.uuids} if visible else {}
+        cpu_share = min(cpus / (os.cpu_count() or 1), 1.0)
+        node_id = ray.get_runtime_context().get_node_id()
+        self._silent: Any = None
+        self._why_silent = ""
+        self._lease = ""
+        self._lease = self._ask("open_lease", trial_id, os.getpid(), shares, cpu_share, key, role) or ""
+        self.lease = _global_name(node_id, self._lease) if self._lease else ""
+        self._is_over = threading.Event()
+        threading.Thread(target=self._beat, name="energy-heartbeat", daemon=True).start()
+
+    @property
+    def sources(self) -> EnergySources:
+        sources: EnergySources = self._of_lease("sources") or EnergySources()
+        reason = "; ".join(filter(None, [self._reason, self._why_silent, sources.reason]))
+        return replace(sources, reason=reason)
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        self._of_lease("begin_start")
+        yield
+        self._of_lease("end_start")  # not after an error: a start that fails is no training
+
+    def read_start(self) -> EnergyReading:
+        return self._of_lease("read_start") or EnergyReading()
+
+    def read(self) -> EnergyReading:
+        return self._of_lease("read") or EnergyReading()
+
+    def hold(self) -> None:
+        """Wait, between two epochs, while another trial of the device works alone."""
+        while self._of_lease("may_go") is False:
+            time.sleep(_TURN_S)
+
+    def close(self) -> None:
+        """Send no more heartbeats. The driver closes the lease, so that it is booked once."""
+        self._is_over.set()
+
+    def _beat(self) -> None:
+        while self._lease and not self._is_over.wait(_HEARTBEAT_S):
+            self._actor.heartbeat.remote(self._lease)
+
+    def _of_lease(self, method: str) -> Any | None:
+        """The meter's answer about the lease, if there is one."""
+        return self._ask(method, self._lease) if self._lease else None
+
+    def _ask(self, method: str, *arguments: Any) -> Any | None:
+        """The meter's answer; None if it gives none within its time, or still owes an earlier one."""
+        answer = getattr(self._actor, method).remote(*arguments)
+        is_owing = self._silent is not None and not ray.wait([self._silent], timeout=0)[0]
+        try:
+            given = ray.get(answer, timeout=0.0 if is_owing else _ANSWER_S)
+        except GetTimeoutError:
+            self._silent = self._silent if is_owing else answer
+            self._why_silent = f"the node's meter gave no answer in {_ANSWER_S:g} s"
+        except RayError as error:  # it is gone, or could not take the question
+            self._silent, self._why_silent = None, f"the node's meter: {str(error).splitlines()[0]}"
+        else:
+            self._silent, self._why_silent = None, ""
+            return given
+        return None
+
+
+def start_metering(
+    space: Space, *, is_local: bool, known_w: KnownWatts | None = None
+) -> tuple[Metering, str]:
+    """A meter on each node, and what cannot be measured, in words; empty if all is well.
+
+    None is started where this machine is all there is and has no sensor.
+
+    Args:
+        known_w: What earlier runs learnt of the watts of GPUs at each kind of work.
+
+    Raises:
+        SessionError: The only limit of the search is on energy, and nothing measures it.
+    """
+    settings = space.metering
+    idle_w, max_w = settings.cpu_watts_idle, settings.cpu_watts_max
+    cpu_watts = None if idle_w is None or max_w is None else CpuWatts(idle_w=idle_w, max_w=max_w)
+    if not is_local or _has_sensor(cpu_watts):
+        return NodeMeters(cpu_watts, known_w), ""
+    if space.limits.kwh is None:
+        return NoMetering(), ""
+    reason = _why_no_sensor()
+    if space.limits.trials is None and space.limits.hours is None and not space.is_listed:
+        raise SessionError(f"search.limits.kwh is the only limit, and nothing measures energy here: {reason}")
+    return NoMetering(), f"search.limits.kwh cannot be held, nothing measures energy here: {reason}"
+
+
+def _why_no_sensor() -> str:
+    meter = meter_for(gpus=1, cpus=1)
+    reason = meter.sources.reason
+    meter.close()
+    return reason
+
+
+def _has_sensor(cpu_watts: CpuWatts | None) -> bool:
+    probe = open_node_meter(visible_gpus(os.environ).uuids, cpu_watts=cpu_watts, interval_s=None)
+    has_sensor = bool(probe.device_rows())
+    probe.close()
+    return has_sensor
+
+
+def node_meter() -> Any | None:
+    """The meter of this node, for a worker; None where there is no Ray, or none was started or is left."""
+    if not ray.is_initialized():  # to ask would start one, whose loss ends this process after 60 s
+        return None
+    name = _name(ray.get_runtime_context().get_node_id())
+    try:
+        actor = ray.get_actor(name, namespace=_NAMESPACE)
+        return actor if ray.get(actor.has_devices.remote(), timeout=_ANSWER_S) else None
+    except (ValueError, RayActorError, GetTimeoutError):
+        return None
+
+
+def _global_name(node_id: str, lease: str) -> str:
+    """A lease's name among those of all nodes and sessions: on one cluster each has a job of its own."""
+    return f"{node_id[:8]}/{_job()}/{lease}"
+
+
+def _start(node_id: str, cpu_watts: CpuWatts | None, known_w: KnownWatts) -> Any:
+    options = {
+        "name": _name(node_id),
+        "namespace": _NAMESPACE,
+        "num_cpus": 0,
+        "max_concurrency": 8,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
+    }
+    return ray.remote(MeterActor).options(**options).remote(cpu_watts, known_w)
+
+
+def _name(node_id: str) -> str:
+    """Each search on a cluster has meters of its own: to each, the other's work is external."""
+    return f"meter-{_job()}-{node_id}"
+
+
+def _job() -> str:
+    """The driver's, in its workers too."""
+    job: str = ray.get_runtime_context().get_job_id()
+    return job

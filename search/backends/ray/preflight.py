@@ -1,0 +1,75 @@
+"""The look at every node of a cluster, in the runtime environment of its workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search.preflight import Order, Problem, Report
+from search.preflight.machine import nearest_folder
+from search.preflight.node_checks import examine
+
+_ANSWER_S = 120.0  # a node may have to import torch from a network disk, or to train an epoch
+_FETCH_S = 3600.0
+
+
+def examine_nodes(order: Order) -> list[Report]:
+    """What each node that is alive found, all at once; one that does not answer is a problem."""
+    with _shared_file(order.task.folder) as shared:
+        order = replace(order, shared_file=shared)
+        asked = {node["NodeID"]: _asked(node["NodeID"], order) for node in ray.nodes() if node["Alive"]}
+        return [_answer(node_id, answer, order) for node_id, answer in asked.items()]
+
+
+@contextlib.contextmanager
+def _shared_file(folder: Path) -> Iterator[Path | None]:
+    """A file beside the results, by which a node sees that they are on shared storage."""
+    path = nearest_folder(folder) / f".{uuid4().hex}.probe"
+    try:
+        path.touch()
+    except OSError:  # the look says that the folder takes no files
+        yield None
+        return
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _asked(node_id: str, order: Order) -> Any:
+    env = {"env_vars": {"HF_HUB_OFFLINE": "0"}} if order.is_fetching else None
+    options = {
+        "num_cpus": 0,
+        "max_retries": 0,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
+        "runtime_env": env,
+    }
+    return ray.remote(_examine).options(**options).remote(order)
+
+
+def _examine(order: Order) -> Report:
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from a task that reserves none
+    node = f"{ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()[:8]}"
+    return replace(examine(order), node=node)
+
+
+def _answer(node_id: str, answer: Any, order: Order) -> Report:
+    try:
+        report: Report = ray.get(answer, timeout=_FETCH_S if order.is_fetching else _ANSWER_S)
+    except GetTimeoutError:
+        what = f"node: {node_id[:8]} gave no answer in {_ANSWER_S:.0f} s"
+    except RayError as error:
+        what = f"node: {node_id[:8]} cannot run the program: {str(error).strip().splitlines()[-1]}"
+    else:
+        return report
+    problem = Problem(what=what, remedy="see its Ray logs, or take it out of the cluster")
+    return Report(node=node_id[:8], problems=(problem,))

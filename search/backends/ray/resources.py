@@ -1,0 +1,89 @@
+"""What fits into a session: trials at a time, and the load beside them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from search.backends.ray.cluster import Session
+from search.backends.ray.errors import SessionError
+from search.space import Resources, Space
+from search.trial.background import Background, Pair, background_of
+from search.trial.task import TrialTask
+
+_DEFAULT_SHARE = 0.5
+_STEP = 4  # decimals of a share that Ray tells apart
+
+
+def fitted(resources: Resources, session: Session, *, beside: TrialTask | None = None) -> Resources:
+    """The resources with what was left open chosen from what the session has.
+
+    A GPU each where there are GPUs; as many trials at a time as cores or GPUs allow.
+
+    Args:
+        beside: The load that has its own share of the session.
+
+    Raises:
+        SessionError: One trial needs more than the whole session has.
+    """
+    gpus = resources.gpus_per_trial
+    gpus = float(min(session.num_gpus, 1)) if gpus is None else gpus
+    fits = _left(session.num_cpus, beside.cpus if beside else 0.0) // _exact(resources.cpus_per_trial)
+    if gpus:
+        fits = min(fits, _left(session.num_gpus, beside.gpus if beside else 0.0) // _exact(gpus))
+    if fits < 1:
+        load = f" beside a load of {beside.cpus:g} CPUs and {beside.gpus:g} GPUs" if beside else ""
+        raise SessionError(
+            f"a trial wants {resources.cpus_per_trial:g} CPUs and {gpus:g} GPUs{load}, "
+            f"but there are {session.num_cpus} CPUs and {session.num_gpus} GPUs"
+        )
+    workers = int(fits) if resources.workers is None else min(resources.workers, int(fits))
+    return resources.model_copy(update={"gpus_per_trial": gpus, "workers": workers})
+
+
+def _left(whole: int, taken: float) -> Fraction:
+    return whole - _exact(taken)
+
+
+def _exact(share: float) -> Fraction:
+    """0.1 fits ten times into 1, and not nine."""
+    return Fraction(str(share))
+
+
+def paired(space: Space, pair: Pair, session: Session, folder: Path) -> tuple[Space, Background]:
+    """The space with the resources its trials have beside the load, and the load with its own.
+
+    Args:
+        folder: The run's.
+
+    Raises:
+        SessionError: They do not fit on one device together.
+    """
+    if session.num_gpus > 1:
+        raise SessionError(
+            f"--background shares one device with the trials, and there are {session.num_gpus} GPUs here; "
+            "show one of them: CUDA_VISIBLE_DEVICES=0"
+        )
+    gpus, share = _shares(space.resources.gpus_per_trial, pair.share, has_gpu=session.num_gpus > 0)
+    background = background_of(pair.space, gpus=share, folder=folder)
+    resources = space.resources.model_copy(update={"gpus_per_trial": gpus})
+    return replace(space, resources=fitted(resources, session, beside=background.task)), background
+
+
+def _shares(gpus: float | None, share: float | None, *, has_gpu: bool) -> tuple[float | None, float]:
+    """Of the GPU: a trial's and the load's. What is not said is what the other leaves, or half."""
+    if not has_gpu or gpus == 0:
+        if share is not None:
+            raise SessionError(
+                "--background-share is of a GPU, and the trials use none; without one the load takes the "
+                "cores that search.resources.cpus_per_trial of its own space says"
+            )
+        return gpus, 0.0
+    if gpus is not None and gpus >= 1:
+        raise SessionError(
+            f"a trial wants {gpus:g} GPUs, which leaves none for --background; give --gpus-per-trial 0.5"
+        )
+    if share is None:
+        share = _DEFAULT_SHARE if gpus is None else round(1 - gpus, _STEP)
+    return round(1 - share, _STEP) if gpus is None else gpus, share

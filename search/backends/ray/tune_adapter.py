@@ -1,0 +1,317 @@
+"""Between a run and Ray Tune: a search algorithm that hands out its tasks, a scheduler that asks
+it for decisions, and a controller that survives what stock Tune does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import ray
+from ray.air.execution._internal import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.train._internal.storage import StorageContext
+from ray.tune.error import TuneError
+from ray.tune.execution import class_cache
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
+from ray.tune.registry import register_trainable
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import SearchAlgorithm
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search.backends.ray.children import end_with_children
+from search.backends.ray.cluster import end_orphans_here
+from search.backends.ray.deadlines import Call, Deadlines
+from search.backends.ray.liveness import look_for_ray
+from search.backends.ray.trial_log import open_log
+from search.backends.ray.worker import TrialWorker
+from search.run import Run
+from search.secrets import looks_secret
+from search.trial.failure import Failure, classify
+from search.trial.task import TrialTask
+
+_WORKER_NAME = "jouletune_trial"
+_CALLS: Mapping[str, Call] = {"train": "epoch", "reset": "reset"}  # of Tune's calls, those with a deadline
+
+# Stock Tune puts AWS_* into each worker's runtime environment, which Ray writes into its logs. Workers of
+# this machine inherit what the search has; those of a cluster what their node's Ray was started with.
+class_cache.ENV_VARS_TO_PROPAGATE = {
+    name for name in class_cache.ENV_VARS_TO_PROPAGATE if not looks_secret(name)
+}
+
+_KINDS = ("CPU", "GPU")
+_ENDING_S = 10.0  # a node that has not ended its worker by then is as good as lost
+
+
+class _Stretch(Trial):
+    """Tune's trial without its statistics of every number that is reported: nobody reads them, and Tune keeps
+    its trials to the end of a search."""
+
+    def update_last_result(self, result: dict[str, Any]) -> None:
+        self.run_metadata.last_result = result
+
+
+class TaskSource(SearchAlgorithm):
+    """Hands Tune the run's next task whenever a slot is free."""
+
+    def __init__(self, run: Run, storage: StorageContext, *, slots: int) -> None:
+        register_trainable(_WORKER_NAME, TrialWorker)
+        self._run, self._storage, self._slots = run, storage, slots
+        self._num_given = 0
+
+    def next_trial(self) -> Trial | None:
+        if self._run.num_training >= self._slots:
+            return None
+        task = self._run.next_task()
+        return None if task is None else self._trial(task)
+
+    def is_finished(self) -> bool:
+        return self._run.is_exhausted
+
+    def _trial(self, task: TrialTask) -> Trial:
+        """Tune's trial is one stretch of ours: promoted or resumed, ours is a new one of Tune's, which
+        goes on from the checkpoint. Tune's own pausing would save through its storage."""
+        self._num_given += 1
+        return _Stretch(
+            _WORKER_NAME,
+            config={"task": task},
+            trial_id=f"{task.trial_id}-{self._num_given}",
+            storage=self._storage,
+            placement_group_factory=placement(task.cpus, task.gpus),
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        )
+
+
+class RungScheduler(FIFOScheduler):
+    """Passes each result to the run and its decision back to Tune."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+        self.starting: set[Trial] = set()  # the next step of these begins with a start
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        trial_id = trial.config["task"].trial_id
+        self.starting.discard(trial)
+        if "started" in result:
+            return TrialScheduler.CONTINUE
+        if "failure" in result:
+            self.starting.add(trial)
+            goes_on = self._run.on_failure(trial_id, result["failure"])
+        else:
+            goes_on = self._run.on_epoch(trial_id, result["row"]) == "go_on"
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+
+class KilledForMemory(RayActorError):
+    """Ray's memory monitor or the kernel killed the worker of a trial."""
+
+
+def _said(error: OutOfMemoryError) -> str:
+    """The monitor's first sentence without the table of processes that follows it."""
+    return str(error).splitlines()[0].split(" To see more")[0]
+
+
+class _Named:
+    """A worker's actor whose calls bear a name in Ray's dashboard."""
+
+    def __init__(self, actor: Any, name: str) -> None:
+        self._actor, self._name = actor, name
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(self._actor, method).options(name=self._name)
+
+
+class _ActorManager(RayActorManager):
+    """Stock Tune ends the whole search when the memory monitor kills one worker: its
+    OutOfMemoryError is neither an actor's death nor a task's error. Here it is an actor's death.
+
+    A warm worker is one actor under one name for many trials, so what it trains is the name of each call.
+
+    Attributes:
+        name_of: What a worker is about to train, by Tune's handle of it. No argument of `__init__`, which
+            stock Tune's `cleanup` calls again.
+    """
+
+    name_of: Callable[[Any], str]
+
+    def _schedule_tracked_actor_task(self, tracked_actor_task: Any, method_name: str, **others: Any) -> Any:
+        schedule = super()._schedule_tracked_actor_task
+        if method_name != "train":
+            return schedule(tracked_actor_task, method_name, **others)
+        tracked = tracked_actor_task._tracked_actor
+        live: Any = self._live_actors_to_ray_actors_resources
+        actor, resources = live[tracked]
+        live[tracked] = _Named(actor, self.name_of(tracked)), resources  # stock Tune calls it by this
+        try:
+            return schedule(tracked_actor_task, method_name, **others)
+        finally:
+            live[tracked] = actor, resources
+
+    def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = KilledForMemory(error_msg=_said(exception))
+        super()._actor_task_failed(tracked_actor_task, exception)
+
+
+class SearchController(TuneController):
+    """Tune's controller without its snapshots (the journal is the truth), with retries decided by
+    cause and all slots' workers kept warm."""
+
+    def __init__(
+        self,
+        run: Run,
+        storage: StorageContext,
+        *,
+        slots: int,
+        cpus: float,
+        gpus: float,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        scheduler = RungScheduler(run)
+        super().__init__(
+            search_alg=TaskSource(run, storage, slots=slots),
+            scheduler=scheduler,
+            storage=storage,
+            reuse_actors=True,
+        )
+        self._run, self._starting = run, scheduler.starting
+        places = partial(places_text, cpus, gpus)
+        self._deadlines: Deadlines[Trial] = Deadlines(run, say=say, places=places)
+        self._overdue: dict[Trial, Failure] = {}
+        self._taken_in: Exception | None = None
+        self.is_killed = False
+        self._max_pending_trials = slots  # stock: 1 with a searcher, and half the slots stay empty
+        self._actor_manager = _ActorManager(resource_manager=self._actor_manager._resource_manager)
+        self._actor_manager.name_of = self._training_name
+        self._actor_cache.increase_max(placement(cpus, gpus), by=slots)
+
+    def step(self) -> None:
+        """Take in what happens next, and end the workers that take too long."""
+        super().step()
+        overdue = self._deadlines.overdue()
+        self._overdue |= {trial: failure for trial, failure in overdue.items() if failure}
+        # Their death is what stock Tune learns of.
+        end_workers([actor for trial in overdue if (actor := trial.temporary_state.ray_actor)])
+
+    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+        """Nothing is written."""
+
+    def _maybe_cache_trial_actor(self, trial: Trial) -> bool:
+        """Keep the worker warm, and let it drop the trial now: stock Tune does so when it gets another one,
+        and until then a paused trial would hold GPU memory and its folder's lock."""
+        actor = trial.temporary_state.ray_actor
+        is_kept = super()._maybe_cache_trial_actor(trial)
+        if is_kept and actor:
+            actor.release.remote()  # a worker's calls come one after another: before its next trial
+        return is_kept
+
+    def kill_workers(self) -> None:
+        """End all workers at once, with what they have started."""
+        end_workers([actor for actor, _ in self._actor_manager._live_actors_to_ray_actors_resources.values()])
+        self._actor_manager.cleanup()
+        self.is_killed = True  # stock Tune's `cleanup` would ask workers that are gone to stop
+
+    def _schedule_trial_actor(self, trial: Trial) -> None:
+        self._deadlines.ask(trial, trial.config["task"].trial_id, "place")
+        super()._schedule_trial_actor(trial)
+
+    def _actor_started(self, tracked_actor: Any, log: str = "STARTED") -> None:
+        self._starting.add(self._actor_to_trial[tracked_actor])
+        super()._actor_started(tracked_actor, log)
+
+    def _schedule_trial_task(self, trial: Trial, method_name: str, *given: Any, **named: Any) -> Any:
+        call = "start" if method_name == "train" and trial in self._starting else _CALLS.get(method_name)
+        if call:
+            self._deadlines.ask(trial, trial.config["task"].trial_id, call)
+        return super()._schedule_trial_task(trial, method_name, *given, **named)
+
+    def _schedule_trial_stop(self, trial: Trial, exception: Any = None) -> None:
+        self._deadlines.answer(trial)
+        self._starting.discard(trial)
+        super()._schedule_trial_stop(trial, exception)
+
+    def _training_name(self, tracked: Any) -> str:
+        return self._run.training_name(self._actor_to_trial[tracked].config["task"].trial_id)
+
+    def _on_trial_reset(self, trial: Trial, success: bool) -> None:
+        """Start the trial on its worker, or on a new one: stock Tune would give the trial up."""
+        if success:
+            super()._on_trial_reset(trial, success)
+            return
+        self._resetting_trials.discard(trial)
+        self._unstage_trial_with_resources(trial)
+        unfit = self._trial_to_actor.pop(trial)
+        self._actor_to_trial.pop(unfit)
+        trial.set_ray_actor(None)
+        self._actor_manager.remove_actor(unfit, kill=True)
+        self._pending_trials_list.append(trial)
+
+    def _process_trial_failure(
+        self, trial: Trial, exception: TuneError | RayTaskError | RayActorError
+    ) -> None:
+        if exception is self._taken_in:  # a worker's death: once as the actor's, once as its task's
+            return
+        look_for_ray()  # without Ray every worker dies, which is no trial's failure
+        self._taken_in = exception
+        is_resetting = trial in self._resetting_trials
+        self._resetting_trials.discard(trial)  # stock Tune would wait for the dead worker for ever
+        overdue = self._overdue.pop(trial, None)
+        if is_resetting and isinstance(exception, RayActorError):
+            self._set_trial_status(
+                trial, Trial.PENDING
+            )  # it has not begun: the worker died of the trial before
+            return
+        if isinstance(exception, RayActorError) and (left := end_orphans_here()):
+            with open_log(trial.config["task"].log) as log:
+                log.write(f"ended with its worker: {len(left)} processes that it had started\n")
+        cause = exception.cause if isinstance(exception, RayTaskError) and exception.cause else exception
+        will_retry = self._run.on_failure(trial.config["task"].trial_id, overdue or classify(cause))
+        trial.config["task"] = self._run.retried(trial.config["task"])
+        # Tune asks `num_failures <= max_failures`, and takes a negative maximum for endless retries.
+        trial.max_failures = -1 if will_retry else 0
+        trial.run_metadata.num_failures = 1
+        super()._process_trial_failure(trial, exception)
+
+
+def end_workers(actors: Sequence[Any]) -> None:
+    """Kill workers with all that they have started, on whichever nodes that is."""
+    here, endings = ray.get_runtime_context().get_node_id(), []
+    for actor in actors:
+        found = ray._private.state.actors(actor._actor_id.hex())
+        if not (pid := found.get("Pid")):  # it has no process yet
+            continue
+        if (node_id := found["Address"]["NodeID"]) == here:
+            end_with_children(pid)
+        else:
+            there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+            options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
+            endings.append(ray.remote(end_with_children).options(**options).remote(pid))
+    if endings:
+        ray.wait(endings, num_returns=len(endings), timeout=_ENDING_S)
+    for actor in actors:
+        ray.kill(actor)  # whatever came of it
+
+
+def places_text(cpus: float, gpus: float) -> str:
+    """What a trial reserves, and what each node has of it, for whoever waits for a place."""
+    free = ray._private.state.available_resources_per_node()
+    nodes, has_room = [], False
+    for node in ray.nodes():
+        if node["Alive"]:
+            whole, left = node["Resources"], free.get(node["NodeID"], {})
+            has_room |= whole.get("CPU", 0.0) >= cpus and whole.get("GPU", 0.0) >= gpus
+            have = " and ".join(
+                f"{left.get(kind, 0.0):g} of {whole.get(kind, 0.0):g} {kind}s" for kind in _KINDS
+            )
+            nodes.append(f"{node['NodeManagerAddress']} has {have}")
+    why = "" if has_room else "; no node has as much, now or ever: lower what a trial reserves"
+    return f"a worker with {cpus:g} CPUs and {gpus:g} GPUs; free: {', '.join(nodes)}{why}"
+
+
+def placement(cpus: float, gpus: float) -> PlacementGroupFactory:
+    """What one trial reserves on a node."""
+    return PlacementGroupFactory([{"CPU": cpus, **({"GPU": gpus} if gpus else {})}])

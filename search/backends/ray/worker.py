@@ -1,0 +1,214 @@
+"""The warm worker: one process that trains one trial after another."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import functools
+import gc
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Trainable as TuneTrainable
+
+from search.backends.ray.children import end_if_forked
+from search.backends.ray.metering import TrialLease, node_meter
+from search.backends.ray.readiness import Readiness
+from search.backends.ray.trial_log import captured, open_log
+from search.energy import EnergyMeter, meter_for
+from search.energy.attribution.windows import Role
+from search.trial import EpochRow
+from search.trial.deadline import overdue, start_limit_s
+from search.trial.failure import classify
+from search.trial.task import TrialTask, run_task
+from trainables.core.gpu import release_memory
+
+
+class TrialWorker(TuneTrainable):
+    """Ray Tune's view of a training: one `step` is one epoch of `run_trial`.
+
+    The process, its imports and its data stay alive between trials; everything that belongs to
+    a trial hangs on its generator and goes with it, and what else it changed is put back. Errors are
+    results like any other, so that they do not cost the process: only an error that leaves the process
+    unusable is raised.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._task: TrialTask = config["task"]
+        self._rows: Iterator[EpochRow | None] | None = None
+        self._ready = _readiness(self._task.trainable)
+        self._pid = os.getpid()
+        self._is_released = False
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take another trial; False if that is to have a new worker."""
+        self.release()
+        self.setup(new_config)
+        return not self._ready.unfit
+
+    def release(self) -> None:
+        """Drop what belongs to the trial, which has ended or pauses here: its GPU memory, its script and the
+        lock on its folder. It may be promoted on another worker before this one is given another trial.
+
+        What it has changed in the process is put back; what cannot be, makes the process unfit."""
+        if self._is_released:
+            return
+        self._is_released = True
+        try:
+            self.cleanup()
+            if lines := self._ready.restore():
+                self._log("\n".join(lines))
+        except (
+            BaseException
+        ):  # of the trial that has ended: the next one is not to blame, and gets a new process
+            self._log(f"the worker could not be made ready for another trial\n{traceback.format_exc()}")
+            os._exit(1)
+
+    def step(self) -> dict[str, Any]:
+        if self._rows is None:
+            self._ready.begin(self._task.seed)
+            self._rows = _rows(self._task, self._ready)
+        try:
+            with captured(self._task.log):
+                row = next(self._rows)
+            end_if_forked(self._pid, None)
+            if row is None:
+                return {"started": True}
+        except BaseException as error:
+            end_if_forked(self._pid, error)
+            if _is_rays(error):
+                raise
+            self._rows = None
+            failure = classify(error)
+            self._log(failure.traceback)
+            if failure.is_sticky:
+                raise
+            return {"failure": failure}
+        if late := overdue(row, self._task.epoch_limit_s):
+            self._rows = None
+            self._log(late.message)
+            return {"failure": late}
+        if not (row.is_replay and _is_logged(row, self._task.log)):
+            self._log(_line(row))
+        if lost := row.notes.get("checkpoint"):
+            self._log(f"  checkpoint: {lost}")
+        self._task = replace(self._task, known_epochs=max(self._task.known_epochs or 0, row.epoch))
+        return {"row": row}
+
+    def _log(self, text: str) -> None:
+        """Add lines. Not by what the trial printed to: it may have closed that."""
+        with open_log(self._task.log) as log:
+            log.write(text.rstrip("\n") + "\n")
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: a trial's state is saved by `run_trial`, in the run's own folder."""
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing: `run_trial` goes on from the checkpoint it finds."""
+
+    def cleanup(self) -> None:
+        self._rows = None
+        gc.collect()  # a training's cycles would keep its GPU memory
+        release_memory()
+        gc.freeze()  # what is left is modules and caches: with torch a collection goes from 0.2 s to 1 ms
+
+
+def _rows(task: TrialTask, ready: Readiness) -> Iterator[EpochRow | None]:
+    """The rows of `task`; where epochs have a limit, None as soon as the first one may begin."""
+    limit_s = task.epoch_limit_s
+    with metered(task) as (meter, hold):
+        with _standing_told(task.log, limit_s and start_limit_s(limit_s)):
+            rows = run_task(task, meter, importing=ready.importing)
+        if limit_s is not None:
+            yield None
+        while True:
+            with _standing_told(task.log, limit_s):
+                row = next(rows, None)
+            if row is None:
+                return
+            yield row
+            hold()
+
+
+@contextlib.contextmanager
+def _standing_told(path: Path, limit_s: float | None) -> Iterator[None]:
+    """Write where every thread stands into the log if the block takes longer than it may.
+
+    A thread of C does so, which does not wait for Python: the driver ends the process soon after.
+    """
+    if limit_s is None:
+        yield
+        return
+    with open_log(path) as log:
+        faulthandler.dump_traceback_later(limit_s, file=log)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def _is_rays(error: BaseException) -> bool:
+    """Whether Ray ends this process by it; a trial that calls `sys.exit()` has failed, and that is all."""
+    return isinstance(error, SystemExit) and hasattr(error, "ray_terminate_msg")
+
+
+@contextlib.contextmanager
+def metered(task: TrialTask, *, role: Role = "trial") -> Iterator[tuple[EnergyMeter, Callable[[], None]]]:
+    """A lease at the node's meter, and what waits for its turn between two epochs.
+
+    Without a meter of the node the process's own, which sees no other trial.
+    """
+    if (actor := _node_meter()) is None:
+        yield _own_meter(task.gpus, task.cpus), _go_on
+        return
+    key = _kind_of_work(task)
+    lease = TrialLease(actor, task.trial_id, gpus=task.gpus, cpus=task.cpus, key=key, role=role)
+    try:
+        yield lease, lease.hold if task.has_solo_slices else _go_on
+    finally:
+        lease.close()
+
+
+def _go_on() -> None:
+    return None
+
+
+_node_meter = functools.cache(node_meter)
+
+
+_readiness = functools.cache(Readiness)  # once a process: a run has one trainable
+
+
+@functools.cache
+def _own_meter(gpus: float, cpus: float) -> EnergyMeter:
+    """Opened once, for probing sensors costs time."""
+    return meter_for(gpus=gpus, cpus=cpus)
+
+
+def _kind_of_work(task: TrialTask) -> str:
+    """What makes trials draw alike for the same utilisation."""
+    knobs = (task.hparams.get(name, "") for name in ("model", "batch_size"))
+    return " ".join(map(str, (task.trainable, *knobs, task.resolution)))
+
+
+def _line(row: EpochRow) -> str:
+    metrics = "  ".join(f"{name} {value:.6g}" for name, value in row.metrics.items())
+    start = "" if row.start_s is None else f"  (start {row.start_s:.2f} s)"
+    return f"{_head(row)}{row.seconds:.2f} s{start}  {metrics}"
+
+
+def _head(row: EpochRow) -> str:
+    return f"epoch {row.epoch}  rung {row.rung}  "
+
+
+def _is_logged(row: EpochRow, log: Path) -> bool:
+    """Whether the epoch that a trial resumes after has its line: it has not if its worker was lost."""
+    try:
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            return any(line.startswith(_head(row)) for line in lines)
+    except OSError:  # a log that cannot be read takes no line either
+        return True

@@ -1,0 +1,62 @@
+"""What a dry run foretells: costs as an earlier run knew them, or a look of some seconds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+    from search.forecast import Costs, Forecast
+    from search.sampling.proposal import Sampler
+    from search.space import Space
+
+
+def foretold(
+    space: Space,
+    defaults: Mapping[str, Any],
+    results: Path,
+    make_sampler: Callable[[Space], Sampler],
+    output: RichConsole,
+) -> Forecast | None:
+    """What a search of `space` on this machine will take; None where rungs are measured in joules.
+
+    Where it cannot be measured, trials and epochs are foretold, with a warning that says why.
+    """
+    from search.backends.ray.cluster import Session
+    from search.backends.ray.resources import fitted
+    from search.energy import visible_gpus
+    from search.forecast import forecast
+
+    if space.ladder.joules:
+        return None
+    here = Session(num_cpus=len(os.sched_getaffinity(0)), num_gpus=len(visible_gpus(os.environ).uuids))
+    space = replace(space, resources=fitted(space.resources, here))
+    return forecast(space, _costs(space, defaults, results, output), make_sampler)
+
+
+def _costs(space: Space, defaults: Mapping[str, Any], results: Path, output: RichConsole) -> Costs | None:
+    from search.backends.ray.cluster import offer_worker_env
+    from search.forecast import earlier_costs
+    from search.forecast.probe import ProbeError, probed_costs, probed_points
+    from search.trial.task import task_for
+    from trainables.core.load import command_of
+
+    if (costs := earlier_costs(space, results)) is not None:
+        return costs
+    if command_of(space.trainable):
+        output.print("note: what a script's epoch takes is known when one has been run", style="yellow")
+        return None
+    offer_worker_env()
+    task = task_for(space, trial_id="probe", hparams=defaults, seed=space.seed, folder=results)
+    try:
+        with output.status("trying two steps of some configurations"):
+            points = probed_points(space, defaults)
+            return probed_costs(space, task, points, worker="search.backends.ray.worker")
+    except ProbeError as error:
+        output.print(f"warning: no time is foretold: {error}", style="yellow", soft_wrap=True)
+        return None

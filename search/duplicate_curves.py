@@ -1,0 +1,102 @@
+"""Trials that trained identically although their hparams differ: knobs without effect. Pure.
+
+Where a seed fixes order, weights and augmentation, two curves are equal to the last bit only if nothing
+that differs reached the weights: AdamW ignores a weight decay below 3e-8 / lr, for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.ledger.history import TrialRecord
+from search.space.parameters import is_same
+from trainables.core.contract import is_about_scores
+
+_LEAST_DIFFERENT = 3  # numbers: a learner at chance repeats one, and two accuracies may agree by chance
+
+Scores = tuple[tuple[str, float], ...]  # what an epoch's validation and losses were, by name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identical:
+    """Trials with one curve.
+
+    Attributes:
+        trials: Their names, the one with the longest curve first.
+        hparams: Those that differ among them, each with its values in the order of the trials.
+        num_epochs: What all of them trained.
+    """
+
+    trials: tuple[str, ...]
+    hparams: Mapping[str, Sequence[Any]]
+    num_epochs: int
+
+    @property
+    def warning(self) -> str:
+        """The trials, the knobs and what to do, in one line."""
+        knobs = ", ".join(f"{name} ({_listed(values)})" for name, values in self.hparams.items())
+        epochs = f"{self.num_epochs} epoch{'s' if self.num_epochs > 1 else ''}"
+        return (
+            f"{', '.join(self.trials)} trained identically for {epochs} although they differ in {knobs}: "
+            "nothing of that had an effect there; fix it, or give it values that matter"
+        )
+
+
+def identical_trials(trials: Iterable[TrialRecord], metric: str) -> list[Identical]:
+    """Every group of trials whose metric, validation and losses are equal in each epoch they share.
+
+    A trial that was stopped early belongs to the longest one that began like it, so what is said holds
+    for the epochs of the shortest: a schedule may differ later. A curve of fewer than three different
+    numbers says nothing.
+    """
+    groups: dict[Scores, list[list[tuple[TrialRecord, list[Scores]]]]] = {}
+    curves = [(trial, _curve(trial, metric)) for trial in trials]
+    for trial, curve in sorted(curves, key=lambda item: (-len(item[1]), item[0].number)):
+        if not _says_something(curve):
+            continue
+        begun_alike = groups.setdefault(curve[0], [])
+        same = next((group for group in begun_alike if group[0][1][: len(curve)] == curve), None)
+        if same is None:
+            begun_alike.append([(trial, curve)])
+        else:
+            same.append((trial, curve))
+    found = [_identical(group) for begun_alike in groups.values() for group in begun_alike]
+    return [group for group in found if group.hparams]
+
+
+def _curve(trial: TrialRecord, metric: str) -> list[Scores]:
+    """An epoch each, without what tells time, counts examples or repeats an hparam."""
+    return [
+        tuple((name, value) for name, value in sorted(row.metrics.items()) if _is_score(name, metric))
+        for row in trial.curve.values()
+    ]
+
+
+def _is_score(name: str, metric: str) -> bool:
+    is_score = name == metric or name.startswith("val_") or "loss" in name
+    return is_score and not is_about_scores(name)
+
+
+def _says_something(curve: list[Scores]) -> bool:
+    return len({value for scores in curve for _, value in scores}) >= _LEAST_DIFFERENT
+
+
+def _identical(group: list[tuple[TrialRecord, list[Scores]]]) -> Identical:
+    trials = [trial for trial, _ in group]
+    first, *others = (trial.hparams for trial in trials)
+    differing = {
+        name: [trial.hparams.get(name) for trial in trials]
+        for name in first
+        if not all(is_same(first[name], other.get(name)) for other in others)
+    }
+    return Identical(
+        trials=tuple(trial.trial_id for trial in trials),
+        hparams=differing,
+        num_epochs=min(len(curve) for _, curve in group),
+    )
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)

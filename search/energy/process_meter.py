@@ -1,0 +1,104 @@
+"""The meter of one process: a lease at a node meter of its own, for trainings without a search's meter."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from search.energy.counters.rapl import POWERCAP
+from search.energy.gpus import VisibleGpus, visible_gpus
+from search.energy.meter import SAMPLE_EVERY_S, NodeMeter, as_share
+from search.energy.node import CpuWatts, Surroundings, open_node_meter
+from search.energy.reading import EnergyReading, EnergySources
+from search.energy.summary import LeaseFigures
+
+
+class LeasedMeter:
+    """An `EnergyMeter` over one lease; closing it closes the node meter under it.
+
+    Args:
+        reason: What `visible_gpus` has to say about the UUIDs; it goes before the meter's own reasons.
+    """
+
+    def __init__(self, node: NodeMeter, lease: str, *, reason: str = "") -> None:
+        self._node, self._lease, self._reason = node, lease, reason
+
+    lease = ""
+
+    @property
+    def sources(self) -> EnergySources:
+        sources = self._node.sources(self._lease)
+        return replace(sources, reason="; ".join(filter(None, [self._reason, sources.reason])))
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        self._node.begin_start(self._lease)
+        yield
+        self._node.end_start(self._lease)  # not after an error: a start that fails is no training
+
+    def read_start(self) -> EnergyReading:
+        return self._node.read_start(self._lease)
+
+    def read(self) -> EnergyReading:
+        return self._node.read(self._lease)
+
+    def figures(self) -> LeaseFigures:
+        """The account up to the latest reading; final after `close`."""
+        return replace(self._node.figures(self._lease), sources=self.sources)
+
+    def close(self) -> None:
+        self._node.close_lease(self._lease)
+        self._node.close()
+
+
+def open_meter(
+    *,
+    gpu_uuids: Sequence[str] = (),
+    gpu_share: float = 1.0,
+    cpu_share: float = 1.0,
+    gpu_reason: str = "",
+    cpu_watts: CpuWatts | None = None,
+    powercap: Path = POWERCAP,
+    clock: Callable[[], float] = time.monotonic,
+    interval_s: float | None = SAMPLE_EVERY_S,
+) -> LeasedMeter:
+    """Open a meter over the given GPUs and this node's CPUs, starting at 0.
+
+    It sees its own process only: a device that is not wholly reserved is split by reserved shares, and the
+    rest is others'. A sensor that is missing is no error: its part stays None and `sources.reason` says why.
+
+    Args:
+        gpu_uuids: GPUs or MIG slices; none leaves the GPU out of the scope.
+        gpu_share: Reserved share of each of these GPUs, in (0, 1].
+        cpu_share: Reserved share of the node's CPUs and DRAM, in (0, 1].
+        gpu_reason: What `visible_gpus` has to say about the UUIDs.
+        clock: Monotonic seconds.
+
+    Raises:
+        ValueError: A share outside (0, 1], or watts that make no sense.
+    """
+    shares = {uuid: as_share("gpu_share", gpu_share) for uuid in gpu_uuids}
+    as_share("gpu_share", gpu_share), as_share("cpu_share", cpu_share)
+    surroundings = Surroundings(clock=clock, powercap=powercap, is_alone=True)
+    node = open_node_meter(cpu_watts=cpu_watts, surroundings=surroundings, interval_s=interval_s)
+    lease = node.open_lease(trial="this process", pid=os.getpid(), gpus=shares, cpu_share=cpu_share)
+    return LeasedMeter(node, lease, reason=gpu_reason)
+
+
+def meter_for(*, gpus: float, cpus: float) -> LeasedMeter:
+    """Open the meter of a process that has reserved so many GPUs and CPU cores of this node.
+
+    Args:
+        gpus: A share of one GPU, or a number of whole ones; 0 leaves the GPU out of the scope.
+    """
+    visible = visible_gpus(os.environ) if gpus else VisibleGpus((), "")
+    return open_meter(
+        gpu_uuids=visible.uuids,
+        gpu_reason=visible.reason,
+        gpu_share=min(gpus, 1.0) or 1.0,
+        cpu_share=min(cpus / (os.cpu_count() or 1), 1.0),
+    )

@@ -1,0 +1,191 @@
+"""A run as an Optuna study in SQLite: for optuna-dashboard, and for whoever goes on with Optuna."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState
+
+from search.ledger.history import History, TrialRecord
+from search.run.objective import cost_of
+from search.sampling.sampler import STATES
+from search.space import Choice, Normal, Space
+from search.space.parameters import Parameter, is_number
+from trainables.core.files import replacing
+
+_DEVIATIONS = 5.0  # a normal distribution has no ends, and Optuna's have: one point in two million is beyond
+
+
+def export_study(space: Space, history: History, path: Path, *, name: str) -> int:
+    """Write every trial of `history` as the study `name` into a new SQLite file; gives their number."""
+    with replacing(path) as scratch:
+        storage = optuna.storages.RDBStorage(f"sqlite:///{scratch}")
+        try:
+            study = optuna.create_study(
+                storage=storage,
+                study_name=name,
+                directions=["maximize" if mode == "max" else "minimize" for mode in space.modes],
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(list(space.objective))  # what dashboards write on the axes
+            for key, value in {"trainable": space.title, "seed": space.seed}.items():
+                study.set_user_attr(key, value)
+            for trial in frozen_trials(space, history.trials.values()):
+                study.add_trial(trial)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+    return len(history.trials)
+
+
+def frozen_trials(space: Space, trials: Iterable[TrialRecord]) -> list[FrozenTrial]:
+    """The trials as Optuna's own: parameters with their distributions, the metric of every epoch, states.
+
+    A stopped, paused or diverged trial is PRUNED, one that failed or was interrupted FAIL, as the sampler
+    was told. What lies outside the space (the default configuration may) widens the distribution: of that
+    trial where there is an order, of all where there are names.
+    """
+    trials = list(trials)
+    points = [_searched(space, trial) for trial in trials]
+    distributions = {name: _distribution(name, space.parameters[name], points) for name in space.parameters}
+    return [_frozen(space, trial, point, distributions) for trial, point in zip(trials, points, strict=True)]
+
+
+def _frozen(
+    space: Space,
+    trial: TrialRecord,
+    point: Mapping[str, Any],
+    distributions: Mapping[str, BaseDistribution],
+) -> FrozenTrial:
+    params = {
+        name: _choice(value, distributions[name])
+        for name, value in point.items()
+        if _has_place(value, distributions[name])
+    }
+    state = STATES.get(trial.status, TrialState.RUNNING)
+    values = _values(space, trial, state)
+    if state == TrialState.COMPLETE and values is None:
+        state = TrialState.FAIL
+    frozen = optuna.trial.create_trial(
+        state=state,
+        values=values,
+        params=params,
+        distributions={name: _holding(distributions[name], value) for name, value in params.items()},
+        intermediate_values=_curve(space, trial),
+        user_attrs=_attributes(trial),
+    )
+    frozen.datetime_start = datetime.fromtimestamp(trial.asked_at)
+    if state.is_finished():
+        frozen.datetime_complete = datetime.fromtimestamp(trial.ended_at or trial.asked_at)
+    return frozen
+
+
+def _values(space: Space, trial: TrialRecord, state: TrialState) -> list[float] | None:
+    """Of a finished trial each objective; of a pruned one its last metric, as `Study.tell` has it."""
+    value = trial.value(space.metric)
+    if value is None or state not in {TrialState.COMPLETE, TrialState.PRUNED}:
+        return None
+    if space.cost is None:
+        return [value]
+    cost = cost_of(space, trial)
+    return None if cost is None or state == TrialState.PRUNED else [value, cost.joules]
+
+
+def _curve(space: Space, trial: TrialRecord) -> dict[int, float]:
+    metrics = {epoch: row.metrics.get(space.metric) for epoch, row in trial.curve.items()}
+    return {epoch: value for epoch, value in metrics.items() if value is not None}
+
+
+def _attributes(trial: TrialRecord) -> dict[str, Any]:
+    """What Optuna has no place for; the unknown is left out."""
+    known: dict[str, Any] = {
+        "trial": trial.trial_id,
+        "status": trial.status,
+        "cause": trial.cause,
+        "message": trial.message,
+        "origin": trial.origin,
+        "seed": trial.seed,
+        "rung": trial.rung,
+        "epochs": trial.epochs,
+        "seconds": round(trial.seconds, 3),
+        "hparams": json.dumps(dict(trial.hparams)),
+    }
+    if trial.start_s is not None:
+        known["start_s"] = round(trial.start_s, 3)
+    if (mj := trial.energy.total_mj) is not None:
+        known["energy_j"] = mj / 1000
+    return {name: value for name, value in known.items() if value not in (None, "")}
+
+
+def _searched(space: Space, trial: TrialRecord) -> dict[str, Any]:
+    """The values of the parameters that were searched, given the others."""
+    return {
+        name: trial.hparams[name]
+        for name in space.parameters
+        if name in trial.hparams and space.is_active(name, trial.hparams)
+    }
+
+
+def _distribution(name: str, parameter: Parameter, points: Sequence[Mapping[str, Any]]) -> BaseDistribution:
+    seen = [point[name] for point in points if name in point]
+    if isinstance(parameter, Choice) or not all(map(is_number, seen)):
+        own = parameter.values if isinstance(parameter, Choice) else ()
+        return CategoricalDistribution(list(dict.fromkeys(map(_named, (*own, *seen)))))
+    if isinstance(parameter, Normal):
+        return _bell(parameter)
+    low, high = parameter.ends
+    if parameter.log and low == 0:  # where a step rounds to; Optuna's scale has no place for it
+        low = parameter.low
+    if isinstance(parameter.step, int) and all(isinstance(value, int) for value in seen):
+        whole_step = 1 if parameter.log else parameter.step  # Optuna has no steps on a log scale
+        return IntDistribution(
+            max(int(low), int(parameter.log)), int(high), log=parameter.log, step=whole_step
+        )
+    return FloatDistribution(low, high, log=parameter.log, step=None if parameter.log else parameter.step)
+
+
+def _bell(normal: Normal) -> FloatDistribution:
+    low, high = (normal.mean + side * _DEVIATIONS * normal.deviation for side in (-1, 1))
+    if not normal.log:
+        return FloatDistribution(low, high)
+    return FloatDistribution(math.exp(low), math.exp(high), log=True)
+
+
+def _holding(distribution: BaseDistribution, value: Any) -> BaseDistribution:
+    """The distribution, wide enough for `value`; a value between its steps takes them away."""
+    if isinstance(distribution, CategoricalDistribution) or distribution._contains(value):
+        return distribution
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    low, high = min(distribution.low, value), max(distribution.high, value)
+    if isinstance(distribution, IntDistribution):
+        return IntDistribution(int(low), int(high), log=distribution.log)
+    return FloatDistribution(low, high, log=distribution.log)
+
+
+def _has_place(value: Any, distribution: BaseDistribution) -> bool:
+    """False of 0 on a logarithmic scale: Optuna takes one scale for all trials of a study."""
+    is_log = isinstance(distribution, IntDistribution | FloatDistribution) and distribution.log
+    return not is_log or value > 0
+
+
+def _choice(value: Any, distribution: BaseDistribution) -> Any:
+    return _named(value) if isinstance(distribution, CategoricalDistribution) else value
+
+
+def _named(value: Any) -> Any:
+    """The value as Optuna stores it among names: lists and mappings as JSON."""
+    return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)

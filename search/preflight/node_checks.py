@@ -1,0 +1,255 @@
+"""The look at one node, in the environment of its workers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from search.energy import meter_for, visible_gpus
+from search.preflight import checks
+from search.preflight.machine import free_disk_gib, free_memory_gib, nearest_folder, why_unwritable
+from search.preflight.rehearsal import Rehearsal
+from search.preflight.request import Order, Problem, Report, WeightRow
+from search.preflight.test_epoch import tried
+from search.preflight.versions import unmet
+from search.trial.task import cache_folder
+from trainables.core.contract import DataError, Trainable, WeightFile, WeightsError
+from trainables.core.data_summary import DataSummary
+from trainables.core.load import load_trainable, title_of
+from trainables.core.weights import damage, fetch, folder_of, locate, remedy
+
+
+@dataclass
+class _Found:
+    """What has been found so far."""
+
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    rows: list[WeightRow] = field(default_factory=list)
+    auto_precision: str = ""
+    why_no_gpu: str = ""
+    data: DataSummary | None = None
+
+    def problem(self, what: str, remedy: str) -> None:
+        problem = Problem(what=what, remedy=remedy)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def take(self, findings: tuple[list[Problem], list[str]]) -> None:
+        self.problems += findings[0]
+        self.notes += findings[1]
+
+
+def examine(order: Order) -> Report:
+    """Look at everything on this node, whatever fails first, and say what was found."""
+    started_s, found, device = time.monotonic(), _Found(), _device(order)
+    found.problems += checks.version_problems(unmet(order.requirements))
+    if trainable := _loaded(order, found):
+        _tell(order, "looking at weights")
+        bad_files = _look_at_weights(order, trainable, found)
+        _tell(order, f"looking at {order.task.data}")
+        is_data_good = _look_at_data(order, trainable, found)
+        device = _look_at_gpus(order, trainable, device, found)
+        _choose_precision(order, trainable, device, found)
+        _rehearse(order, trainable, found, is_data_good=is_data_good, bad_files=bad_files)
+    _look_at_folders(order, found)
+    found.take(checks.memory_findings(free_memory_gib(), workers=_workers(order)))
+    _look_at_sensors(order, found)
+    if trainable and order.is_trying and not found.problems:
+        found.take(tried(order, trainable, device=device))
+    return Report(
+        problems=tuple(found.problems),
+        notes=tuple(found.notes),
+        weights=tuple(found.rows),
+        auto_precision=found.auto_precision,
+        why_no_gpu=found.why_no_gpu,
+        data=found.data,
+        seconds=time.monotonic() - started_s,
+    )
+
+
+def _loaded(order: Order, found: _Found) -> Trainable | None:
+    try:
+        return load_trainable(order.task.trainable)
+    except Exception as error:  # it was found on the machine that asks
+        found.problem(f"trainable: {error}", "fix it; on a cluster the file must be on every node")
+    return None
+
+
+def _look_at_weights(order: Order, trainable: Trainable, found: _Found) -> set[WeightFile]:
+    """The files that no training can read."""
+    looked_at: dict[WeightFile, bool] = {}
+    for point in order.points:
+        model = str(point.get("model", title_of(order.task.trainable).rpartition("/")[2].removesuffix(".py")))
+        try:
+            files = trainable.weights(trainable.hparams(**point))
+        except ValueError as error:
+            found.problem(f"model: {error}", "mend parameters in the space")
+            continue
+        except Exception as error:  # a user's own code
+            found.problem(f"weights of {model}: {type(error).__name__}: {error}", "mend the trainable")
+            continue
+        if not files and not any(row.model == model and row.source == "none" for row in found.rows):
+            found.rows.append(WeightRow(model=model, source="none"))
+        for file in files:
+            if file not in looked_at:
+                looked_at[file] = _is_usable(file, order, found)
+            row = _row(model, file, is_there=looked_at[file])
+            if row not in found.rows:
+                found.rows.append(row)
+    return {file for file, is_usable in looked_at.items() if not is_usable}
+
+
+def _is_usable(file: WeightFile, order: Order, found: _Found) -> bool:
+    if order.is_fetching and file.source != "file" and locate(file) is None:
+        print(f"fetching {file.location}", file=sys.stderr)  # the libraries' bars show on terminals only
+        try:
+            fetch(file)
+        except WeightsError as error:
+            found.problem(f"weights: {error}", "see that there is a network, and try again")
+            return False
+    path = locate(file)
+    cure = remedy(file).replace("SPACE", order.space)
+    if path is None:
+        found.problem(f"weights: {file.location} is not in {folder_of(file)}", cure)
+        return False
+    if reason := damage(path):
+        again = f"delete it and {cure}" if file.source != "file" else "give a whole file"
+        found.problem(f"weights: {path}: {reason}", again)
+    return reason is None
+
+
+def _row(model: str, file: WeightFile, *, is_there: bool) -> WeightRow:
+    path = locate(file)
+    size_mib = path.stat().st_size / 2**20 if path else file.size_mib
+    return WeightRow(
+        model=model, source=file.source, location=file.location, size_mib=size_mib, is_there=is_there
+    )
+
+
+def _look_at_data(order: Order, trainable: Trainable, found: _Found) -> bool:
+    """Whether it can be used."""
+    try:
+        said = trainable.check_data(order.task.env())
+    except DataError as error:
+        found.problem(f"data: {error}", "or name other data in search.data")
+    except Exception as error:  # a user's own code, or a library's on damaged files
+        found.problem(f"data: {type(error).__name__}: {error}", "see that search.data can be read")
+    else:
+        if isinstance(said, DataSummary):
+            found.data = said
+        else:
+            found.notes += [f"data: {note}" for note in said]
+        return True
+    return False
+
+
+def _rehearse(
+    order: Order, trainable: Trainable, found: _Found, *, is_data_good: bool, bad_files: set[WeightFile]
+) -> None:
+    rehearsal = Rehearsal(
+        order=order,
+        trainable=trainable,
+        is_data_good=is_data_good,
+        bad_files=bad_files,
+        tell=partial(_tell, order),
+    )
+    problems, notes = rehearsal.findings()
+    known = [str(problem) for problem in found.problems]
+    for problem in problems:
+        if not any(_reason(problem) in text for text in known):
+            found.problem(problem.what, problem.remedy)
+    found.notes += notes
+
+
+def _reason(problem: Problem) -> str:
+    """What went wrong, without the words for where: other checks say the same of other parts."""
+    return problem.what.partition(" does not start: ")[2] or problem.what
+
+
+def _tell(order: Order, doing: str) -> None:
+    """Say what is being done, to whoever waits; nobody has to listen."""
+    if order.progress:
+        with suppress(OSError):
+            order.progress.write_text(doing, encoding="utf-8")
+
+
+def _look_at_folders(order: Order, found: _Found) -> None:
+    results, cache = order.task.folder, cache_folder()
+    for name, folder, cure in (
+        ("results", results, "give another --results"),
+        ("cache", cache, "set JOULETUNE_CACHE to a folder that takes files"),
+    ):
+        if reason := why_unwritable(folder):
+            found.problem(f"{name}: {reason}", cure)
+    if order.shared_file and not order.shared_file.exists():
+        found.problem(
+            f"results: {order.shared_file.parent} is not the one that the command sees",
+            "give --results on storage that all nodes share",
+        )
+    disk = checks.disk_findings(
+        free_disk_gib(results),
+        found.rows,
+        folder=str(nearest_folder(results)),
+        workers=_workers(order),
+        num_trials=order.num_trials,
+        limit_gib=order.disk_gib,
+    )
+    found.take(disk)
+
+
+def _look_at_gpus(order: Order, trainable: Trainable, device: str, found: _Found) -> str:
+    """See that torch computes on them; gives the device that trials will train on."""
+    try:
+        found.notes += [f"gpu: {note}" for note in trainable.check_device(device)]
+    except Exception as error:  # whatever CUDA raises, its first line says it
+        what, cure = str(error).splitlines()[0], "install a torch for this driver"
+        if order.gpus is None and order.may_use_cpu:
+            found.why_no_gpu = f"{what}: the trials train on the CPU; for the GPU, {cure}"
+            found.notes.append(f"device: {found.why_no_gpu}")
+            return "cpu"
+        found.problem(f"gpu: {what}", f"{cure}, or write search.resources.gpus_per_trial: 0")
+    return device
+
+
+def _choose_precision(order: Order, trainable: Trainable, device: str, found: _Found) -> None:
+    """What "auto" means on this node's CPU, if that is what trials will compute on."""
+    if order.task.precision != "auto" or device != "cpu":
+        return
+    try:
+        found.auto_precision = trainable.choose_precision(replace(order.task.env(), device=device))
+        if found.auto_precision:
+            found.notes.append(f"precision: {found.auto_precision}")
+    except Exception as error:  # whatever torch raises on a processor it was not built for
+        found.problem(f"cpu: {type(error).__name__}: {str(error).splitlines()[0]}", "name a search.precision")
+
+
+def _device(order: Order) -> str:
+    """What trials here will train on: a GPU if there is one, unless the space says."""
+    has_gpu = bool(visible_gpus(os.environ).uuids) if order.gpus is None else order.gpus > 0
+    return "cuda" if has_gpu else "cpu"
+
+
+def _look_at_sensors(order: Order, found: _Found) -> None:
+    meter = meter_for(gpus=float(_device(order) != "cpu"), cpus=1.0)
+    meter.read()
+    sources = meter.sources
+    meter.close()
+    found.take(
+        checks.sensor_findings(
+            sources.scope,
+            sources.reason,
+            measures=order.measures,
+            has_cpu_watts=order.has_cpu_watts,
+            has_other_limit=order.has_other_limit,
+        )
+    )
+
+
+def _workers(order: Order) -> int:
+    """Trials at a time here, if the space does not say: one a core."""
+    return order.workers or max(1, int((os.cpu_count() or 1) / order.task.cpus))

@@ -1,0 +1,174 @@
+"""What is to be looked at before a run, and what was found: plain data that travels to a node and back."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search.preflight.points import points_of, rehearsed_points
+from search.preflight.versions import requirements
+from search.space import Space
+from search.trial.task import TrialTask, task_for
+from trainables.core.data_summary import DataSummary
+from trainables.core.load import load_trainable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something that will fail.
+
+    Attributes:
+        what: Begins with the part that it is about, as in "weights: ...".
+        remedy: What to do, as an order.
+    """
+
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.remedy}"
+
+
+class PreflightError(RuntimeError):
+    """A run would fail. The message lists every problem with its remedy."""
+
+    def __init__(self, problems: Sequence[str], *, has_way_round: bool = True) -> None:
+        self.problems = tuple(problems)
+        way_round = "(--skip-preflight starts all the same)" if has_way_round else ""
+        if len(problems) == 1:
+            super().__init__(f"preflight: {problems[0]} {way_round}".rstrip())
+            return
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"preflight found {len(problems)} problems:\n{lines}\n{way_round}".rstrip())
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightRow:
+    """Where a model's weights come from.
+
+    Attributes:
+        source: "none", "torchvision", "hub", "url" or "file".
+        size_mib: On disk, or what the library says; None is unknown.
+    """
+
+    model: str
+    source: str
+    location: str = ""
+    size_mib: float | None = None
+    is_there: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What to look at.
+
+    Attributes:
+        task: The default configuration as a trial. Its folder tells where checkpoints will go.
+        points: Hparams that stand for all that the space can ask for.
+        rehearsed: Those of them that are started, without training; see `rehearsed_points`.
+        space: What to write after --space, for the commands in remedies.
+        gpus: As the space says: None takes what there is.
+        may_use_cpu: Where the space does not say and torch can use no GPU, trials may train on the CPU.
+        workers: Trials at a time on one node, as far as is known.
+        num_trials: Most of them; None is without limit.
+        measures: What needs a sensor, such as "search.limits.kwh".
+        has_cpu_watts: The user stated watts, which stand in for a sensor.
+        has_other_limit: The run would end without a limit in kWh.
+        requirements: The program's, such as "torch>=2.8".
+        shared_file: A file beside the results that every node must see; None looks for none.
+        is_fetching: Download what is missing first.
+        is_trying: Train an epoch of each point on a tiny budget.
+        progress: A file that is told what is being done, as one line; None tells nobody.
+    """
+
+    task: TrialTask
+    points: tuple[Mapping[str, Any], ...]
+    rehearsed: tuple[Mapping[str, Any], ...]
+    space: str
+    gpus: float | None
+    workers: int | None
+    num_trials: int | None
+    disk_gib: float | None
+    measures: tuple[str, ...]
+    has_cpu_watts: bool
+    has_other_limit: bool
+    requirements: tuple[str, ...]
+    shared_file: Path | None = None
+    is_fetching: bool = False
+    is_trying: bool = False
+    progress: Path | None = None
+    may_use_cpu: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What one node said.
+
+    Attributes:
+        auto_precision: What the precision "auto" would mean on its CPU, with the reason; empty without a
+            choice.
+        why_no_gpu: Why torch can use none of its GPUs, which the trials may do without.
+        data: What the data source holds; None where the trainable gives notes, or nothing.
+    """
+
+    node: str = field(default_factory=platform.node)
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    weights: tuple[WeightRow, ...] = ()
+    auto_precision: str = ""
+    why_no_gpu: str = ""
+    data: DataSummary | None = None
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def order_for(space: Space, *, source: str, folder: Path) -> Order:
+    """The order that looks at everything a run of `space` in `folder` needs."""
+    defaults = space.default_hparams(load_trainable(space.trainable))
+    points = points_of(space, defaults)
+    asked = {
+        "search.limits.kwh": space.limits.kwh,
+        "search.objective": space.cost,
+        "search.ladder.resource": space.ladder.joules or None,
+    }
+    return Order(
+        task=task_for(
+            space, trial_id="preflight", hparams=defaults, seed=space.seed, folder=folder.absolute()
+        ),
+        points=tuple(points),
+        rehearsed=tuple(rehearsed_points(points, space, defaults)),
+        space=source,
+        gpus=space.resources.gpus_per_trial,
+        workers=space.resources.workers,
+        num_trials=space.limits.trials,
+        disk_gib=space.limits.disk_gib,
+        measures=tuple(name for name, value in asked.items() if value is not None),
+        has_cpu_watts=space.metering.cpu_watts_max is not None,
+        has_other_limit=space.is_listed or bool(space.limits.trials or space.limits.hours),
+        requirements=requirements(),
+    )
+
+
+def auto_precision_of(reports: Sequence[Report]) -> str:
+    """What "auto" means for trials on any of these nodes: bf16 only where every node is for it."""
+    chosen = [(report.auto_precision, report.node) for report in reports if report.auto_precision]
+    against = [(choice, node) for choice, node in chosen if not choice.startswith("bf16")]
+    choice, node = next(iter(against or chosen), ("", ""))
+    return f"{choice} (on {node})" if against and len(against) < len(chosen) else choice
+
+
+def problems_of(reports: Sequence[Report]) -> list[str]:
+    """All problems, each once; with the node's name where not every node has it."""
+    nodes: dict[str, list[str]] = {}
+    for report in reports:
+        for problem in report.problems:
+            nodes.setdefault(str(problem), []).append(report.node)
+    return [
+        text if len(names) == len(reports) else f"{text} (on {', '.join(names)})"
+        for text, names in nodes.items()
+    ]

@@ -1,0 +1,71 @@
+"""An epoch of each model on a tiny budget, before hours are spent."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from search.preflight.request import Order, Problem
+from search.trial.failure import classify
+from trainables.core.contract import BadResult, Budget, Trainable
+from trainables.core.load import command_of, title_of
+from trainables.core.promises import check_state, check_training, trained_epoch
+
+_EXAMPLES = 64
+_SCORED = 64
+
+
+def tried(order: Order, trainable: Trainable, *, device: str) -> tuple[list[Problem], list[str]]:
+    """Train each kind of point for one epoch of 64 examples: what fails, and what each took.
+
+    A command trains its lowest rung: it takes shares or counts as its ladder has, and may score only its end.
+    """
+    problems, notes = [], []
+    lowest = order.task.ladder.rungs[0]
+    is_command = command_of(order.task.trainable) is not None
+    budget = lowest if is_command else replace(lowest, epochs=1, subset=_EXAMPLES)
+    size = f"{_EXAMPLES} examples"
+    if is_command:
+        size = "an epoch" if budget.epochs == 1 else f"{budget.epochs} epochs"
+    for name, point in _one_a_model(order).items():
+        started_s = time.monotonic()
+        try:
+            value = _value_of(order, trainable, point, budget, device)
+        except (Exception, SystemExit, GeneratorExit) as error:  # the trial would fail in the same way
+            failure = classify(error)
+            what = f"trial of {name}: {failure.cause}: {failure.message}"
+            problems.append(Problem(what=what, remedy="mend it, or leave the value out of the space"))
+            continue
+        taken_s = time.monotonic() - started_s
+        score = f"{order.task.metric} {value:.3g}"
+        notes.append(f"trial of {name}: {size} in {taken_s:.1f} s, {score}")
+    return problems, notes
+
+
+def _one_a_model(order: Order) -> dict[str, Mapping[str, Any]]:
+    """The first point of each model and its weights; of a trainable without the two, the default."""
+    named: dict[str, Mapping[str, Any]] = {}
+    for point in order.points:
+        words = [str(point[key]) for key in ("model", "weights") if key in point]
+        named.setdefault(" ".join(words) or title_of(order.task.trainable), point)
+    return named
+
+
+def _value_of(
+    order: Order, trainable: Trainable, point: Mapping[str, Any], budget: Budget, device: str
+) -> float:
+    env = replace(order.task.env(), device=device, validation_subset=_SCORED, folder=None)
+    training = trainable.start(trainable.hparams(**point), budget, env)
+    check_training(training, trainable.start)
+    for _ in range(budget.epochs):
+        values = trained_epoch(training, budget)
+    check_state(training, training.state_dict())
+    if order.task.metric not in values:
+        raise BadResult(f"run_epoch must return {order.task.metric!r}, got only {sorted(values)}")
+    value = values[order.task.metric]
+    if not math.isfinite(value):
+        raise ValueError(f"{order.task.metric} is {value} after an epoch")
+    return float(value)

@@ -1,0 +1,127 @@
+"""Numbers as people read them in a terminal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from search.budget import Ladder, Limits, Spent
+from search.space import Choice, Normal, Parameter
+from trainables.core.contract import Budget
+
+if TYPE_CHECKING:
+    from search.ranking import Configuration
+    from search.run.rerun import RerunEstimate
+
+
+def value_text(value: Any) -> str:
+    """A value in four significant digits; a dash for what is unknown."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def mean_text(configuration: Configuration) -> str:
+    """Its score; of repeats "0.9512 ± 0.0031 (2 of 3 repeats, 1 failed)"."""
+    mean, num = value_text(configuration.mean), len(configuration.trials)
+    if num == 1:
+        return mean
+    spread = "" if configuration.spread is None else f" ± {value_text(configuration.spread)}"
+    scored = len(configuration.scored)
+    parts = [f"{num} repeats" if scored == num else f"{scored} of {num} repeats"]
+    if configuration.num_failed:
+        parts.append(f"{configuration.num_failed} failed")
+    if configuration.num_open:
+        parts.append(f"{configuration.num_open} without a score")
+    if configuration.num_higher:
+        parts.append(f"at rung {configuration.rung}, which all ended")
+    return f"{mean}{spread} ({', '.join(parts)})"
+
+
+def duration(seconds: float) -> str:
+    """A time span: "0.42 s", "12 s", "3:05", "1:02:03"."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def energy_text(millijoules: int | None) -> str:
+    """Joules with two blanks after them; nothing where no sensor was read."""
+    return "" if millijoules is None else f"{millijoules / 1000:.1f} J  "
+
+
+def hparams_text(hparams: Mapping[str, Any], names: Iterable[str]) -> str:
+    """The searched hparams as "lr=0.1 batch_size=64"."""
+    return " ".join(f"{name}={value_text(hparams[name])}" for name in names if name in hparams)
+
+
+def parameter_text(parameter: Parameter) -> str:
+    """A parameter's range as "0.001 to 1, log" or "16, 32, 64"."""
+    if isinstance(parameter, Choice):
+        return ", ".join(value_text(value) for value in parameter.values)
+    if isinstance(parameter, Normal):
+        text = f"normal around {parameter.mean:g} with deviation {parameter.deviation:g}"
+    else:
+        text = "{:g} to {:g}".format(*parameter.ends)
+    step = f", in steps of {parameter.step:g}" if parameter.step not in (None, 1) else ""
+    return text + (", log" if parameter.log else "") + step
+
+
+def budget_text(budget: Budget, unit: str = "px") -> str:
+    """A budget as "3 epochs, 0.5 of the data, 14 px"; `unit` is the resolution's."""
+    parts = [f"{budget.epochs} epoch{'s' if budget.epochs > 1 else ''}"]
+    if isinstance(budget.subset, float):
+        parts.append("all data" if budget.subset == 1 else f"{budget.subset:.3g} of the data")
+    elif budget.subset is not None:
+        parts.append(f"{budget.subset} examples")
+    if budget.resolution is not None:
+        parts.append(f"{budget.resolution} {unit}")
+    return ", ".join(parts)
+
+
+def rung_text(ladder: Ladder, rung: int) -> str:
+    """What a trial has used at the end of a rung: "3 epochs, 14 px", "500 J, 14 px", "900 J or 40 epochs"."""
+    text = budget_text(ladder.rungs[rung], ladder.resolution_unit)
+    if not ladder.joules:
+        return text
+    epochs, *rest = text.split(", ")
+    is_top = rung == len(ladder.rungs) - 1
+    return ", ".join([f"{ladder.joules[rung]:g} J{f' or {epochs}' if is_top else ''}", *rest])
+
+
+def limits_text(limits: Limits, spent: Spent, num_done: int) -> str:
+    """What was used of each limit: "14/24 trials  0.02/1 h  0.10/0.50 kWh"."""
+    parts = [f"{num_done}/{limits.trials} trials" if limits.trials else f"{num_done} trials"]
+    if limits.hours:
+        parts.append(f"{spent.hours:.2f}/{limits.hours:g} h")
+    if limits.kwh:
+        parts.append(f"{'unknown' if spent.kwh is None else f'{spent.kwh:.3f}'}/{limits.kwh:g} kWh")
+    return "  ".join(parts)
+
+
+def rerun_text(estimate: RerunEstimate) -> str:
+    """What trying failed trials again will cost, from the least to the most."""
+    if not estimate.num_trials:
+        return "no trial of the run has failed"
+    causes = ", ".join(f"{count} {cause}" for cause, count in estimate.causes.items())
+    few, many = estimate.epochs
+    parts = [f"{few} epochs" if few == many else f"{few} to {many} epochs"]
+    seconds, joules = estimate.seconds, estimate.joules
+    parts.append(f"{_range_text(seconds, duration)} of training" if seconds else "time unknown")
+    parts.append(_range_text(joules, lambda each: f"{each:.1f} J") if joules else "energy unknown")
+    text = f"{estimate.num_trials} failed trials are tried again ({causes}): {', '.join(parts)}"
+    if not seconds:
+        text += "; no epoch of this run has ended"
+    if estimate.scaled:
+        rungs = ", ".join(map(str, estimate.scaled))
+        text += f"; rung {rungs}, where nobody trained yet, by its examples and pixels"
+    return text
+
+
+def _range_text(ends: tuple[float, float], text: Callable[[float], str]) -> str:
+    least, most = map(text, ends)
+    return least if least == most else f"{least} to {most}"

@@ -1,0 +1,125 @@
+"""What a run cost: accuracy against energy, and joules by outcome. Pure."""
+
+from __future__ import annotations
+
+from search.accounting.outcomes import outcome_millijoules
+from search.ledger.history import TrialRecord
+from search.ranking import is_comparable
+from search.report.chart import VERMILION, Chart, Scale, Series, bar_chart, rung_colour, rung_symbol
+from search.report.formatting import value_text
+from search.report.page.elements import Part, Section, Table, Text, text_cell
+from search.report.page.run_data import Facts
+from search.report.page.trial_table import number_cell
+from search.run.objective import Cost, cost_of, pareto_front
+
+_MEANING = {
+    "promoted": "full trainings of promote.py",
+    "finished": "trials that ended the whole ladder",
+    "paused": "trials at a rung that were not promoted to the next",
+    "stopped": "trials that a rung, a threshold or patience ended",
+    "diverged": "trials whose loss was no number any more",
+    "failed": "trials that an error ended",
+    "interrupted": "trials that the run's end cut short",
+    "running": "trials that go on",
+    "starts": "starts of trainings: imports, data and models",
+    "background": "the load of --background",
+    "idle": "devices while nobody used them",
+    "external": "other programs on the devices: none of the run's",
+    "unaccounted": "gaps in sampling",
+}
+
+
+def joules_section(facts: Facts) -> Section:
+    """Energy; a sentence with the reason where nothing was measured."""
+    outcomes = _outcomes(facts)
+    if not outcomes:
+        why = f"Left out: nothing measured the joules of this run ({facts.energy_reason})."
+        return Section(key="energy", title="Energy", parts=[Text(text=why)])
+    parts: list[Part] = [*_against_energy(facts), _outcome_chart(outcomes), _outcome_table(outcomes)]
+    return Section(key="energy", title="Energy", parts=parts)
+
+
+def _outcomes(facts: Facts) -> dict[str, int]:
+    """Millijoules by outcome, the promoted trainings first."""
+    of_run = outcome_millijoules(facts.history)
+    promoted_mj = facts.promotion.history.energy.total_mj if facts.promotion else None
+    return {"promoted": promoted_mj, **of_run} if promoted_mj else of_run
+
+
+def _against_energy(facts: Facts) -> list[Part]:
+    """Each trial's score over the joules of its full training, and the trials that none beats in both."""
+    sound = [trial for trial in facts.trials if is_comparable(trial, facts.metric)]
+    known = [(trial, cost) for trial in sound if (cost := cost_of(facts.space, trial))]
+    if not known:
+        return [Text(text="Score against energy is left out: no trial has both a score and joules.")]
+    front = pareto_front(facts.space, facts.trials)
+    unit = "a sample" if facts.space.cost == "energy_per_sample" else "full training, projected"
+    chart = Chart(
+        key="energy_front",
+        title="Score against energy, with the Pareto front",
+        x=Scale(title=f"energy of {unit} (J)"),
+        y=Scale(title=facts.metric_title),
+        series=[_front_line(facts, front), *_cost_points(facts, known)],
+    )
+    note = (
+        "Joules are what full training would use by the epochs done, since those spent would make a trial "
+        "that was stopped early look cheap. The front is of the highest rung that any trial has ended."
+    )
+    return [Text(text=note), chart]
+
+
+def _front_line(facts: Facts, front: list[tuple[TrialRecord, Cost]]) -> Series:
+    ordered = sorted(front, key=lambda item: item[1].joules)
+    return Series(
+        name="Pareto front",
+        x=[cost.joules for _, cost in ordered],
+        y=[trial.value(facts.metric) for trial, _ in ordered],
+        style="line",
+        colour=VERMILION,
+        is_dashed=True,
+        has_points=False,
+    )
+
+
+def _cost_points(facts: Facts, known: list[tuple[TrialRecord, Cost]]) -> list[Series]:
+    rungs = sorted({trial.rung or 0 for trial, _ in known})
+    return [
+        Series(
+            name=facts.rung_name(rung),
+            x=[cost.joules for trial, cost in known if trial.rung == rung],
+            y=[trial.value(facts.metric) for trial, _ in known if trial.rung == rung],
+            errors=[(cost.uncert_j, cost.uncert_j) for trial, cost in known if trial.rung == rung],
+            hover=[_hover(facts, trial, cost) for trial, cost in known if trial.rung == rung],
+            colour=rung_colour(rung),
+            symbol=rung_symbol(rung),
+        )
+        for rung in rungs
+    ]
+
+
+def _hover(facts: Facts, trial: TrialRecord, cost: Cost) -> str:
+    uncert = f" ± {value_text(cost.uncert_j)}" if cost.uncert_j else ""
+    return f"{trial.trial_id}: {value_text(trial.value(facts.metric))}, {value_text(cost.joules)}{uncert} J"
+
+
+def _outcome_chart(outcomes: dict[str, int]) -> Chart:
+    joules = {name: mj / 1000 for name, mj in outcomes.items()}
+    axis = Scale(title="energy (J)")
+    return bar_chart("energy_outcome", "Energy by outcome", axis, joules, hover="{:.1f} J".format)
+
+
+def _outcome_table(outcomes: dict[str, int]) -> Table:
+    whole_mj = sum(outcomes.values())
+    return Table(
+        caption="Energy by outcome",
+        columns=("outcome", "energy (J)", "share", "what it is"),
+        rows=[
+            [
+                text_cell(name),
+                number_cell(mj / 1000, f"{mj / 1000:.1f}"),
+                number_cell(mj / whole_mj, f"{mj / whole_mj:.3f}"),
+                text_cell(_MEANING.get(name, "")),
+            ]
+            for name, mj in outcomes.items()
+        ],
+    )

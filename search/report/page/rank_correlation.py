@@ -1,0 +1,87 @@
+"""Whether cheap scores can be trusted, as a section. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search.rank_correlation import Correlation, RungTrust
+from search.report.chart import BLUE, ORANGE, Chart, Mark, Scale, Series
+from search.report.page.elements import Cell, Part, Section, Table, Text, text_cell
+from search.report.page.run_data import Facts
+from search.report.page.trial_table import number_cell
+from search.report.page.verdict import trust_sentence
+
+
+def trust_section(facts: Facts) -> Section:
+    """Rank correlations between rungs with their intervals, and what to do where they are low."""
+    known = [trust for trust in facts.trust if trust.overall]
+    parts: list[Part] = [Text(text=trust_sentence(facts), is_warning=any(t.warning for t in known))]
+    if known:
+        parts += [_chart(known), _table(facts)]
+    return Section(key="trust", title="Trust in cheap scores", parts=parts)
+
+
+def _chart(known: Sequence[RungTrust]) -> Chart:
+    names = {number: f"rung {trust.rung} to {trust.rung + 1}" for number, trust in enumerate(known)}
+    halves = [(number, trust.better_half) for number, trust in enumerate(known)]
+    wholes = [(number, trust.overall) for number, trust in enumerate(known)]
+    return Chart(
+        key="trust",
+        title="Rank correlation of each rung with the next",
+        x=Scale(title="Spearman's rank correlation, with its 95 % interval", span=(-1.05, 1.05)),
+        y=Scale(title="", ticks=tuple(names.items()), span=(-0.6, len(known) - 0.4)),
+        series=[
+            _intervals("all trials", wholes, BLUE, shift=0.12),
+            _intervals("the better half", halves, ORANGE, shift=-0.12),
+        ],
+        marks=[Mark(at=0.5, text="doubtful below")],
+        height_px=190 + 60 * len(known),
+    )
+
+
+def _intervals(
+    name: str, points: Sequence[tuple[int, Correlation | None]], colour: str, *, shift: float
+) -> Series:
+    known = [(place, value) for place, value in points if value]
+    return Series(
+        name=name,
+        x=[value.value for _, value in known],
+        y=[place + shift for place, _ in known],
+        errors=[(value.value - value.low, value.high - value.value) for _, value in known],
+        hover=[f"{name}: {value.value:.2f} ({value.low:.2f} to {value.high:.2f})" for _, value in known],
+        colour=colour,
+        symbol="circle" if shift > 0 else "square",
+    )
+
+
+def _table(facts: Facts) -> Table:
+    columns = (
+        "rung",
+        "against",
+        "trials",
+        "audited",
+        "all trials",
+        "from",
+        "to",
+        "better half",
+        "from",
+        "to",
+    )
+    return Table(caption="Spearman's rank correlation", columns=columns, rows=[_row(t) for t in facts.trust])
+
+
+def _row(trust: RungTrust) -> list[Cell]:
+    return [
+        number_cell(trust.rung),
+        text_cell(f"rung {trust.rung + 1}"),
+        number_cell(trust.num_trials),
+        number_cell(trust.num_audited),
+        *_cells(trust.overall),
+        *_cells(trust.better_half),
+    ]
+
+
+def _cells(correlation: Correlation | None) -> list[Cell]:
+    if correlation is None:
+        return [Cell(text="", hint="too few trials ended both rungs")] * 3
+    return [number_cell(value, f"{value:.2f}") for value in vars(correlation).values()]

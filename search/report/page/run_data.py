@@ -1,0 +1,207 @@
+"""Everything a page says of a run, read once from the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from search.guessing import AgainstGuessing, against_guessing
+from search.ledger import Ledger
+from search.ledger.history import Event, History, TrialRecord
+from search.rank_correlation import RungTrust, rung_trust
+from search.ranking import Configuration, configurations
+from search.report.formatting import rung_text
+from search.report.page.bounds import edges
+from search.space import Space, load_space
+from search.space.parameters import Edge
+from search.space.record import recorded_trainable
+from search.tables.promoted import examples_in, promoted_rows
+from trainables.core.contract import Trainable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """The promoted trainings of a run.
+
+    Attributes:
+        rows: As promoted.csv has them, the best on validation first.
+    """
+
+    ledger: Ledger
+    history: History
+    rows: Sequence[Mapping[str, Any]]
+
+    @property
+    def winner(self) -> Mapping[str, Any] | None:
+        """The best on validation that the search has found: no baseline."""
+        sources = {run.source for run in self.history.trials.values()}
+        return next((row for row in self.rows if row["trial_id"] in sources and row["num_seeds"]), None)
+
+    def trainings(self, source: str) -> list[TrialRecord]:
+        """The full trainings of one configuration that ended well, in the order of their seeds."""
+        runs = [run for run in self.history.trials.values() if run.source == source]
+        return [run for run in runs if run.status == "finished"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """A run as it stands in its journal.
+
+    Attributes:
+        environment: Of the last session; empty where its file is gone.
+        promotion: The latest one; None before there is any.
+    """
+
+    ledger: Ledger
+    space: Space
+    history: History
+    events: Sequence[Event] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    promotion: Promotion | None = None
+
+    @property
+    def name(self) -> str:
+        return self.ledger.folder.name
+
+    @property
+    def metric(self) -> str:
+        return self.space.metric
+
+    @property
+    def metric_title(self) -> str:
+        """The metric with its direction, for an axis."""
+        return f"{self.metric} ({'larger' if self.space.mode == 'max' else 'smaller'} is better)"
+
+    @cached_property
+    def trials(self) -> list[TrialRecord]:
+        return list(self.history.trials.values())
+
+    @cached_property
+    def configurations(self) -> list[Configuration]:
+        """Those with a score, best first; each trial is one where the space repeats none."""
+        return configurations(self.trials, self.metric, self.space.mode, repeats=self.space.repeats)
+
+    @cached_property
+    def ranked(self) -> list[TrialRecord]:
+        """The trials with a score, those of the best configuration first."""
+        return [trial for each in self.configurations for trial in each.scored]
+
+    @property
+    def best(self) -> TrialRecord | None:
+        return next(iter(self.ranked), None)
+
+    @cached_property
+    def against_guessing(self) -> AgainstGuessing | None:
+        """The best trial against guessing on validation; None where guessing is unknown."""
+        order = self.configurations
+        return against_guessing(self.space, order[0], num_compared=len(order)) if order else None
+
+    @property
+    def default(self) -> TrialRecord | None:
+        return next((trial for trial in self.trials if trial.origin == "default"), None)
+
+    @cached_property
+    def trust(self) -> list[RungTrust]:
+        return rung_trust(self.trials, self.metric, self.space.mode, num_rungs=len(self.space.ladder.rungs))
+
+    @cached_property
+    def edges(self) -> dict[str, Edge]:
+        """The parameters whose range could be widened where the best trial lies."""
+        return edges(self.space, self.best, self._accepts) if self.best else {}
+
+    @cached_property
+    def trainable(self) -> Trainable:
+        """What the run recorded of its trainable."""
+        return recorded_trainable(self.ledger.folder, self.space)
+
+    def _accepts(self, hparams: Mapping[str, Any]) -> bool:
+        """Whether the trainable takes such hparams, by the run's record of it."""
+        try:
+            self.trainable.hparams(**hparams)
+        except ValueError:
+            return False
+        except TypeError:  # of a part of the program that had other names when the run began
+            return True
+        return True
+
+    @cached_property
+    def shown_hparams(self) -> list[str]:
+        """The searched hparams, and those that differ from trial to trial without being searched."""
+        names = dict.fromkeys((*self.space.parameters, *(n for trial in self.trials for n in trial.hparams)))
+        return [name for name in names if name in self.space.parameters or self._varies(name)]
+
+    @property
+    def seconds(self) -> float:
+        """How long all sessions lasted together."""
+        sessions = self.history.sessions
+        return sum(one.elapsed_s for one in sessions.all)
+
+    @property
+    def spent_j(self) -> float | None:
+        """Trials, background and idle devices; None where nothing was measured."""
+        beside_mj = self.history.sessions.beside_mj
+        of_trials_mj = self.history.trials_mj
+        return None if of_trials_mj is None and not beside_mj else ((of_trials_mj or 0) + beside_mj) / 1000
+
+    @property
+    def energy_reason(self) -> str:
+        """Why joules are unknown, in the words of the first trial that says."""
+        reasons = (trial.sources.get("reason", "") for trial in self.trials)
+        return next(filter(None, reasons), "no trial reported a sensor")
+
+    def rung_name(self, rung: int) -> str:
+        """A rung as "rung 1 (2 epochs, 20 px)"."""
+        return f"rung {rung} ({rung_text(self.space.ladder, rung)})"
+
+    def _varies(self, name: str) -> bool:
+        return len({repr(trial.hparams[name]) for trial in self.trials if name in trial.hparams}) > 1
+
+
+def read_facts(folder: Path) -> Facts:
+    """The run in `folder`, going on or ended.
+
+    Raises:
+        LedgerError: There is none, or its journal cannot be read.
+        SpaceError: Its space or its record of the trainable cannot be used.
+    """
+    ledger = Ledger.open(folder)
+    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
+    events = ledger.events()
+    history = History(events)
+    return Facts(
+        ledger=ledger,
+        space=space,
+        history=history,
+        events=events,
+        environment=ledger.environment(),
+        promotion=_promotion(ledger, space, history),
+    )
+
+
+def _promotion(ledger: Ledger, space: Space, history: History) -> Promotion | None:
+    latest = _latest(ledger.promotion_folder)
+    if latest is None:
+        return None
+    promoted = History(latest.events())
+    sources = dict.fromkeys(run.source for run in promoted.trials.values())
+    trials = [history.trials[source] for source in sources if source in history.trials]
+    baseline = _latest(ledger.baseline_folder)
+    rows = promoted_rows(
+        trials,
+        promoted,
+        space,
+        History(baseline.events()) if baseline else None,
+        examples=examples_in(latest),
+        baseline_examples=examples_in(baseline or latest),
+    )
+    return Promotion(ledger=latest, history=promoted, rows=rows)
+
+
+def _latest(folder: Path) -> Ledger | None:
+    """The last of `folder`, `folder-2` and so on with a run in it."""
+    candidates = [path for path in folder.parent.glob(f"{folder.name}*") if Ledger(path).has_run]
+    latest = max(candidates, key=lambda path: Ledger(path).journal.stat().st_mtime, default=None)
+    return None if latest is None else Ledger.open(latest)

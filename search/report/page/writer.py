@@ -1,0 +1,164 @@
+"""Writes the page of a run and a PNG of each of its plots: once, at a command's end, or again and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console as RichConsole
+
+from search.ledger import Ledger
+from search.ledger.journal import StorageError, unwritten
+from search.report.chart import Chart
+from search.report.page.compare import comparison
+from search.report.page.data import data_section
+from search.report.page.elements import Section
+from search.report.page.energy import joules_section
+from search.report.page.failures import failures_section
+from search.report.page.history import course_section
+from search.report.page.overview import overview
+from search.report.page.parameters import parameters_section
+from search.report.page.rank_correlation import trust_section
+from search.report.page.render import rendered
+from search.report.page.reproduce import commands_section, environment_section
+from search.report.page.run_data import Facts, read_facts
+from search.report.page.trial_table import trial_section
+from search.report.page.winner import winner_section
+from trainables.core.files import replacing
+
+PAGE, PLOTS = "report.html", "plots"
+
+_SECTIONS: tuple[Callable[[Facts], Section], ...] = (
+    *(overview, winner_section, data_section, trial_section, course_section, parameters_section),
+    *(joules_section,),
+    *(trust_section, failures_section, environment_section, commands_section),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A page on disk.
+
+    Attributes:
+        seconds: What it took, the plots included.
+        warnings: One for each plot that could not be drawn, and for what the run's record does not say.
+        is_over: The run had ended when it was read.
+    """
+
+    path: Path
+    seconds: float
+    warnings: Sequence[str] = ()
+    is_over: bool = True
+
+
+def sections_of(facts: Facts) -> list[Section]:
+    """The page of one run, from what everybody wants to know to what few do."""
+    return [make(facts) for make in _SECTIONS]
+
+
+def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: bool = True) -> Written:
+    """Write `report.html` and `plots/` into the folder of a run, going on or ended.
+
+    Args:
+        refresh_s: While the run goes on, the page loads itself again after so many seconds.
+        should_draw: PNGs beside the page.
+
+    Raises:
+        LedgerError: There is no run in the folder.
+        StorageError: The disk does not take the page.
+        SpaceError: The run's space cannot be used any more.
+    """
+    started_s = time.monotonic()
+    facts = read_facts(folder)
+    sections = sections_of(facts)
+    is_over = facts.history.ended is not None
+    path = facts.ledger.folder / PAGE
+    subtitle = f"{facts.space.title}, {facts.metric}; written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    text = rendered(facts.name, subtitle, sections, refresh_s=None if is_over else refresh_s)
+    _write(path, text)
+    drawn = _drawn(sections, path.parent / PLOTS) if should_draw else ()
+    warnings = [*facts.space.notices, *drawn]
+    return Written(path=path, seconds=time.monotonic() - started_s, warnings=warnings, is_over=is_over)
+
+
+def write_comparison(one: Path, other: Path, path: Path) -> Written:
+    """Write one page of two runs, with its PNGs in a folder beside it.
+
+    Raises:
+        LedgerError: There is no run in one of the folders.
+        StorageError: The disk does not take the page.
+        SpaceError: The space of a run cannot be used any more.
+    """
+    started_s = time.monotonic()
+    both = read_facts(one), read_facts(other)
+    sections = comparison(*both)
+    _write(path, rendered(" against ".join(facts.name for facts in both), "two runs", sections))
+    unknown = [notice for facts in both for notice in facts.space.notices]
+    warnings = [*unknown, *_drawn(sections, path.with_name(f"{path.stem}-{PLOTS}"))]
+    return Written(path=path, seconds=time.monotonic() - started_s, warnings=warnings)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as scratch:
+            scratch.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(unwritten(path, error)) from error
+
+
+def _drawn(sections: Sequence[Section], folder: Path) -> Iterator[str]:
+    """Draw every chart, and say of each that failed why: a picture is never worth a page."""
+    charts = [part for section in sections for part in section.parts if isinstance(part, Chart)]
+    if not charts:
+        return
+    from search.report.plots.charts import draw_chart
+
+    folder.mkdir(exist_ok=True)
+    for chart in charts:
+        path = folder / f"{chart.key}.png"
+        try:
+            draw_chart(chart, path)
+        except Exception as error:
+            yield f"{path} not drawn ({type(error).__name__}: {error})"
+
+
+def written_at_end(folder: Path, output: RichConsole) -> None:
+    """Write the page of the run in `folder` and say where it is; a failure is a warning."""
+    try:
+        written = write_page(folder)
+    except Exception as error:
+        text = (
+            f"warning: no report ({type(error).__name__}: {error}); later: python scripts/report.py {folder}"
+        )
+        output.print(text, style="yellow", soft_wrap=True)
+        return
+    for line in written.warnings:
+        output.print(f"warning: {line}", style="yellow", soft_wrap=True)
+    output.print(f"report: {written.path}, written in {written.seconds:.1f} s", soft_wrap=True)
+
+
+def watch(
+    folder: Path,
+    *,
+    every_s: float,
+    say: Callable[[str], None],
+    write: Callable[..., Written] = write_page,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Written:
+    """Write the page every `every_s` seconds until the run has ended or was killed; gives the last one.
+
+    The page loads itself again at the same pace. Its PNGs are drawn once, at the end.
+    """
+    written = write(folder, refresh_s=every_s, should_draw=False)
+    say(f"{written.path}: written every {every_s:g} s until the run has ended; Ctrl-C ends this only")
+    while not written.is_over and not Ledger(folder).lost_holder:
+        sleep(every_s)
+        written = write(folder, refresh_s=every_s, should_draw=False)
+    last = write(folder)
+    if not last.is_over:
+        say(f"{Ledger(folder).lost_holder} was killed and the run has not ended; its command goes on with it")
+    return last

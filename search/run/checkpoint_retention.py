@@ -1,0 +1,148 @@
+"""Which checkpoints stay on disk: those a trial may go on from, and the best trial's."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from search.ledger.history import Event
+from search.ledger.journal import StorageError
+from search.run import Run
+from search.trial.checkpoints import drop_previous
+from trainables.core.checkpoint import previous_of
+
+_TRAINS = {"running", "interrupted"}
+_GOES_ON = {*_TRAINS, "paused"}
+_GIB = 2**30
+_PAUSES_PER_LOOK = 8  # a look gives up several at once, and each is an event of its own
+
+
+GIVEN_UP = "can no longer be promoted"  # message of a paused trial whose checkpoint went
+
+
+class Keeper:
+    """Follows a run and deletes the checkpoints it no longer needs.
+
+    Full state is kept for every trial that is under way, interrupted or paused, and for the best of
+    those that ended. A paused trial that can no longer be promoted is given up, and over
+    `limits.disk_gib` the worst paused ones are. Everything else a trial left (its log, the final
+    weights of a promotion) stays.
+
+    Made for a run that is gone on with, it first catches up with what a kill kept it from: it deletes, and
+    looks at the paused trials where nothing has happened since one paused. At any other moment it would give
+    up what an undisturbed run still keeps, or never gives up.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._best: str | None = None
+        self._undeleted: StorageError | None = None
+        self._limit_gib = run.space.limits.disk_gib
+        trials = run.history.trials
+        for trial_id, trial in trials.items():
+            if trial.status not in _TRAINS:  # the kill came before the worker did
+                drop_previous(self._checkpoint(trial_id))
+        self._paused_bytes = {
+            trial_id: self._size(trial_id) for trial_id, trial in trials.items() if trial.status == "paused"
+        }
+        self._keep_best(*trials)
+        if run.history.pause_is_latest:
+            self._look_at_paused()
+        self._say_undeleted()
+
+    def on_event(self, event: Event) -> None:
+        """After a trial's end or pause, delete what has become useless.
+
+        Raises:
+            StorageError: Something could not be deleted; what is to be given up was given up all the same.
+        """
+        self._follow(event)
+        self._say_undeleted()
+
+    def _say_undeleted(self) -> None:
+        if undeleted := self._undeleted:
+            self._undeleted = None
+            raise undeleted
+
+    def _follow(self, event: Event) -> None:
+        if event["event"] == "trial_resumed":
+            self._paused_bytes.pop(event["trial"], None)
+        if event["event"] != "trial_ended":
+            return
+        if event["status"] == "paused":
+            self._paused_bytes[event["trial"]] = self._size(event["trial"])
+            self._look_at_paused()
+        elif event["status"] not in _GOES_ON:
+            self._drop_ended(event["trial"])
+
+    def _drop_ended(self, trial_id: str) -> None:
+        self._paused_bytes.pop(trial_id, None)
+        self._keep_best(trial_id)
+
+    def _look_at_paused(self) -> None:
+        """Give up what has become hopeless or too much. Killed in the middle, and looked again, it comes to
+        the same trials: those over the limit are the first in a fixed order, and of the hopeless all are
+        given up, those that became so by the others too."""
+        if self._limit_gib is not None:
+            self._hold_disk_limit(self._limit_gib * _GIB)
+        # Counted by the rungs, which a restart rebuilds: it looks when an undisturbed run would.
+        if sum(self._run.rungs.counts()[:-1]) % _PAUSES_PER_LOOK == 0:
+            self._give_up_hopeless()
+
+    def _keep_best(self, *ended: str) -> None:
+        best = self._run.best()
+        best_id = best.trial_id if best else None
+        for trial_id in (*ended, self._best):
+            if trial_id not in (None, best_id) and self._run.history.trials[trial_id].status not in _GOES_ON:
+                self._delete(trial_id)
+        self._best = best_id
+
+    def _give_up_hopeless(self) -> None:
+        num_open = self._run.num_open()
+        if num_open is None:
+            return
+        while hopeless := self._run.rungs.hopeless(num_open=num_open):
+            for trial_id in hopeless:
+                self._give_up(trial_id, GIVEN_UP)
+
+    def _hold_disk_limit(self, limit: float) -> None:
+        going_on = {trial.trial_id for trial in self._run.history.running()} | {self._best}
+        others = going_on - {None} - self._paused_bytes.keys()
+        used = sum(self._paused_bytes.values()) + sum(self._size(each) for each in others if each)
+        if used <= limit:
+            return
+        for trial_id in sorted(self._paused_bytes, key=self._run.place_of, reverse=True):  # the worst first
+            if used <= limit:
+                return
+            used -= self._paused_bytes[trial_id]
+            self._give_up(trial_id, f"its checkpoint went: over {self._limit_gib:g} GiB of disk")
+
+    def _give_up(self, trial_id: str, why: str) -> None:
+        self._run.give_up(trial_id, why)
+        self._drop_ended(trial_id)  # also while it is made, when no event comes here yet
+
+    def _size(self, trial_id: str) -> int:
+        """Bytes of a trial's checkpoint, a script's own included: 0 where the disk took none, or no limit
+        asks for it. While it trains the one before counts too; its worker drops that as it leaves."""
+        if self._limit_gib is None:
+            return 0
+        checkpoint = self._checkpoint(trial_id)
+        files = [checkpoint, *checkpoint.with_suffix("").rglob("*")]
+        if self._run.history.trials[trial_id].status in _TRAINS:
+            files.append(previous_of(checkpoint))
+        return sum(path.stat().st_size for path in files if path.is_file())
+
+    def _checkpoint(self, trial_id: str) -> Path:
+        return self._run.ledger.trial_folder(trial_id) / "checkpoint.pt"
+
+    def _delete(self, trial_id: str) -> None:
+        """Delete a trial's checkpoint; a script's own stays in a promotion, where it alone has the model."""
+        checkpoint = self._checkpoint(trial_id)
+        for path in (checkpoint, previous_of(checkpoint)):  # the second where a kill ended its training
+            if not path.is_dir():  # a damage, and nothing of ours
+                try:
+                    self._run.ledger.delete(path)
+                except StorageError as error:  # said at the end: what is given up must not depend on it
+                    self._undeleted = self._undeleted or error
+        if not self._run.should_test:
+            shutil.rmtree(checkpoint.with_suffix(""), ignore_errors=True)

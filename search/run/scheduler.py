@@ -1,0 +1,166 @@
+"""What rungs and sampler are told of each trial, and what follows: alike for a live run and a restart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from search.ledger.history import Event, Status, TrialRecord
+from search.run.ladder_energy import UsedJoules
+from search.run.objective import Objective, Unmeasured
+from search.rungs import Decision, Rungs
+from search.sampling.proposal import Proposal, Sampler
+from search.space import Space
+from search.trial import EpochRow
+from search.trial.failure import Failure
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a trial leaves its worker, for good or, paused, until it is promoted."""
+
+    status: Status
+    cause: str = ""
+    message: str = ""
+
+
+def ending_of(failure: Failure) -> Ending:
+    """How a trial ends whose last attempt failed so."""
+    status: Status = "diverged" if failure.cause == "diverged" else "failed"
+    return Ending(status, failure.cause, failure.message)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an epoch leads to.
+
+    Attributes:
+        ending: None lets the trial go on.
+        is_audit: It goes on although its value does not let it, to see what the rung is worth.
+    """
+
+    ending: Ending | None = None
+    is_audit: bool = False
+
+
+class Judge:
+    """Rungs and sampler together. Told the same in the same order, they decide the same."""
+
+    def __init__(self, space: Space, sampler: Sampler) -> None:
+        scheduler = space.scheduler
+        self.rungs = Rungs(
+            len(space.ladder.rungs),
+            eta=scheduler.eta,
+            mode=space.modes,
+            kind=scheduler.mode,
+            num_brackets=scheduler.brackets,
+            epsilon=scheduler.epsilon,
+            audit=scheduler.audit,
+            can_jump=bool(space.ladder.joules),
+        )
+        self._space, self._sampler = space, sampler
+        self._objective = Objective(space)
+        self._used = UsedJoules(space.ladder)
+
+    @property
+    def may_promote(self) -> bool:
+        """Whether trials pause at rungs, so that one may go on later."""
+        return self._space.scheduler.mode in {"promotion", "grow"}
+
+    @property
+    def why_exhausted(self) -> str:
+        return self._sampler.why_exhausted
+
+    @property
+    def why_blind(self) -> str:
+        """Why the joules that the space asks for cannot be known; empty as long as they can."""
+        return self._objective.why_blind or self._used.why_blind
+
+    @property
+    def num_left(self) -> int | None:
+        """Trials that may still be asked for; None where only the asking shows."""
+        return self._sampler.num_left
+
+    def ask(self, trial_id: str) -> Proposal | None:
+        """What trial `trial_id` shall train; None when there is nothing more."""
+        return self._sampler.ask(trial_id)
+
+    def recall(self, event: Event) -> None:
+        """Take in what was asked for before a restart."""
+        self._sampler.recall(event["trial"], event["hparams"], event["origin"])
+
+    def on_epoch(self, trial: TrialRecord, row: EpochRow) -> Verdict:
+        """Tell of the latest of the rows of `trial`, which it did not know before."""
+        metric, value = self._space.metric, row.metrics.get(self._space.metric)
+        if value is None:  # an epoch without evaluation
+            return Verdict()
+        if not math.isfinite(value):
+            return Verdict(Ending("diverged", "diverged", f"{metric} is {value}"))
+        if all(other.epoch < row.epoch for other in trial.rows[:-1]):
+            self.rungs.on_epoch(trial.trial_id, value)
+        is_audit = False
+        try:
+            self._used.check(row)
+            if (rung := _newly_ended(trial)) is not None:
+                decision, why_last = self._decided(trial, rung, value)
+                if decision not in {"go_on", "audit"}:
+                    return Verdict(self._ending(decision, rung, why_last))
+                is_audit = decision == "audit"
+        except Unmeasured as unmeasured:
+            return Verdict(Ending("stopped", message=str(unmeasured)))
+        best, patience = trial.best(metric, self._space.mode), self._space.patience
+        if patience is not None and best is not None and trial.epochs - best[0] >= patience:
+            return Verdict(Ending("stopped", message=f"no gain in {patience} epochs"))
+        return Verdict(is_audit=is_audit)
+
+    def _decided(self, trial: TrialRecord, rung: int, value: float) -> tuple[Decision, str]:
+        """Tell rungs and sampler that the trial has ended `rung`; why it ends there anyway, or nothing.
+
+        Raises:
+            Unmeasured: The objective asks for joules that are not known.
+        """
+        values, uncert = self._objective.values(trial, value)
+        self._sampler.report(trial.trial_id, rung, *values)
+        why_last = trial.rows[-1].why_done or self._why_eliminated(value)
+        if why_last:
+            self.rungs.withdraw(trial.trial_id)
+        bracket = self.rungs.bracket_of(trial.number)
+        return self.rungs.on_result(trial.trial_id, rung, values, bracket=bracket, uncert=uncert), why_last
+
+    def _ending(self, decision: Decision, rung: int, why_last: str) -> Ending:
+        if decision == "pause":
+            return Ending("paused")
+        is_top = rung == len(self._space.ladder.rungs) - 1
+        return Ending("finished" if is_top else "stopped", message=why_last)
+
+    def _why_eliminated(self, value: float) -> str:
+        threshold, sign = self._space.early_stop_threshold, 1 if self._space.mode == "max" else -1
+        if threshold is None or sign * value >= sign * threshold:
+            return ""
+        return f"{self._space.metric} {value:.4g} is worse than early_stop_threshold {threshold:g}"
+
+    def on_end(self, trial_id: str, status: Status, cause: str) -> None:
+        """Tell how a trial ended, or that it pauses."""
+        if status in {"failed", "diverged", "stopped"}:
+            self.rungs.withdraw(trial_id)
+        self._sampler.finish(trial_id, status, cause=cause)
+
+    def on_resumed(self, trial: TrialRecord, why: str) -> None:
+        """Tell that a trial which was over goes on.
+
+        Args:
+            why: "promoted" of a paused trial, which the rungs gave; "failed" of one that is tried again.
+                Whoever was merely interrupted, "", is still running to rungs and sampler.
+        """
+        if why == "failed":
+            self.rungs.readmit(trial.trial_id)
+        if why:
+            self._sampler.resume(trial.trial_id, trial.hparams)
+
+
+def _newly_ended(trial: TrialRecord) -> int | None:
+    """The rung that the trial's latest row ended, if it had not ended it before: a training that went back
+    to an older state ends low rungs again, and what they were told first stands."""
+    *before, row = trial.rows
+    ended = (rung for other in before if (rung := other.ended_rung) is not None)
+    return row.ended_rung if row.ended_rung is not None and row.ended_rung > max(ended, default=-1) else None

@@ -1,0 +1,280 @@
+"""The results of every rung, and who goes on by them.
+
+Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), stopping or
+promoting, and with a top rung that grows (PASHA, see growth.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import bisect
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from search.rungs.dominance import Score
+from search.rungs.growth import Growth
+from search.rungs.results import Results
+from search.rungs.settings import Kind, check_settings
+from trainables.core.contract import Mode
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+Decision = Literal["go_on", "audit", "pause", "stop"]
+Value = float | Sequence[float | None] | None
+
+
+class Rungs:
+    """Scores of every trial at every rung, and the decisions they lead to.
+
+    Told the same in the same order it decides the same, so a restart rebuilds it from the journal:
+    `on_promoted` for what `promotable` gave, and all other calls that tell something as they came.
+
+    - stopping: a trial goes on if it is in the top 1/eta of its rung now. Among fewer than eta
+      results the best so far goes on.
+    - promotion: each trial pauses at its rung, and goes on once it is in the top floor(n / eta) of all
+      n results there. Among fewer than eta nobody does, but on the last call.
+    - grow: promotion below a top rung that starts as the second and is raised by one whenever the
+      ranking of the top two rungs turns out unstable.
+    - none: every trial runs the whole ladder.
+
+    An audit is a trial that goes on although its value does not let it. Without audits the trials that
+    two rungs have in common are the best of the lower one, and their ranks agree less than all would.
+
+    Args:
+        num_rungs: Rungs of the ladder; the last one is full training and ends a trial.
+        eta: One in eta trials goes on. None is the kind "none".
+        mode: Whether larger or smaller is better; for several objectives, one for each.
+        num_brackets: Bracket b is judged from rung b on. Brackets share their rungs, because all
+            that end a rung have used the same budget.
+        epsilon: Only for grow: the difference that is noise; None estimates it from `on_epoch`.
+        audit: Share of the results of each rung that are audited, in [0, 1]: for 0.05 the 10th, the
+            30th and so on, if they would not go on anyway.
+        can_jump: A trial may end a rung without having ended those below, as an epoch does that uses the
+            joules of several. It is compared where it ended, and nowhere below.
+    """
+
+    def __init__(
+        self,
+        num_rungs: int,
+        *,
+        eta: float | None,
+        mode: Mode | Sequence[Mode],
+        kind: Kind = "stopping",
+        num_brackets: int = 1,
+        epsilon: float | None = None,
+        audit: float = 0.0,
+        can_jump: bool = False,
+    ) -> None:
+        modes: Sequence[str] = (mode,) if isinstance(mode, str) else tuple(mode)
+        check_settings(num_rungs, eta, modes, kind, num_brackets, audit)
+        self._kind: Kind = "none" if eta is None else kind
+        self._eta = math.inf if eta is None or kind == "none" else eta
+        self._signs = tuple(1.0 if mode == "max" else -1.0 for mode in modes)
+        self._num_brackets = num_brackets
+        self._can_jump = can_jump
+        self._audit_period = round(1 / audit) if audit else 0
+        self._growth = Growth(epsilon) if self._kind == "grow" else None
+        self._top_rung = min(1, num_rungs - 1) if self._growth else num_rungs - 1
+        self._results = [Results(len(self._signs)) for _ in range(num_rungs)]
+        self._paused: dict[str, int] = {}  # the rung at which each waits
+        self._withdrawn: set[str] = set()
+
+    @property
+    def top_rung(self) -> int:
+        """The rung above which nobody is promoted now, but on the last call. Only grow raises it."""
+        return self._top_rung
+
+    def bracket_of(self, trial_number: int) -> int:
+        """The bracket of the trial with this number: the same in every run, in Hyperband's proportions."""
+        num_rungs = len(self._results)
+        return bracket_of(trial_number, num_brackets=self._num_brackets, num_rungs=num_rungs, eta=self._eta)
+
+    def on_epoch(self, trial_id: str, value: float) -> None:
+        """Take in a point of a learning curve, each epoch once and in order, before its `on_result`."""
+        if self._growth:
+            self._growth.on_epoch(trial_id, value)
+
+    def on_result(
+        self, trial_id: str, rung: int, value: Value, *, bracket: int = 0, uncert: float = 0.0
+    ) -> Decision:
+        """Record `value` at the end of `rung` and say what becomes of the trial.
+
+        What is missing, NaN or infinite stops the trial, and is nothing that another is compared
+        with. Below the trial's bracket any other value lets it go on and is not recorded. Of equal
+        values the older one ranks first. At grow's top rung a trial pauses: the rung may yet be
+        raised. An "audit" goes on too.
+
+        Args:
+            uncert: Of the last of several objectives, either way. A difference within that of both
+                trials together is a tie.
+
+        Raises:
+            ValueError: No such rung, another number of objectives, or a rung ended twice.
+        """
+        self._check_result(trial_id, rung)
+        self._end_pause(trial_id)  # whoever reports is running
+        score = self._score(value)
+        if score is None:
+            return "stop"
+        if rung < bracket:
+            return "go_on"
+        self._results[rung].add(trial_id, score, uncert)
+        self._grow_if_unstable(rung)
+        return self._decision(trial_id, rung)
+
+    def promotable(self, *, is_last_call: bool = False) -> str | None:
+        """The paused trial that shall go on now, marked as going on; None if there is none.
+
+        The highest rung is first, there the best.
+
+        Args:
+            is_last_call: Nothing runs and no further trial will come. As long as none has ended the
+                ladder, the best of the highest rung where any waits then goes on, whatever its
+                share: called again each time it pauses, a search ends with a fully trained trial.
+        """
+        trial_id = self._next_leader()
+        if trial_id is None and is_last_call and not self._results[-1]:
+            waiting = (results.first_waiting() for results in reversed(self._results))
+            trial_id = next(filter(None, waiting), None)
+        if trial_id is not None:
+            self.on_promoted(trial_id)
+        return trial_id
+
+    def on_promoted(self, trial_id: str) -> None:
+        """Take in a promotion made before a restart.
+
+        Raises:
+            ValueError: The trial is not paused.
+        """
+        if trial_id not in self._paused:
+            raise ValueError(f"{trial_id} is not paused, so it cannot be promoted; tell its results first")
+        self._end_pause(trial_id)
+
+    def withdraw(self, trial_id: str) -> None:
+        """Never promote this trial: it failed, diverged or lost its checkpoint. Its results stay."""
+        self._withdrawn.add(trial_id)
+        self._end_pause(trial_id)
+
+    def readmit(self, trial_id: str) -> None:
+        """Take back a withdrawal: the trial is tried again."""
+        self._withdrawn.discard(trial_id)
+
+    def can_go_on(self, trial_id: str, *, num_open: int) -> bool:
+        """Whether a pause may still end in a promotion; if not, the trial's checkpoint can go.
+
+        False is certain, True is not. The best that waits at each rung is kept for the last call
+        until a trial has ended the ladder. A trial that is not paused has no pause to end: False.
+
+        Args:
+            num_open: Trials that run now or may still be started.
+        """
+        rung = self._paused.get(trial_id)
+        if rung is None:
+            return False
+        results = self._results[rung]
+        if not self._results[-1] and results.first_waiting() == trial_id:
+            return True
+        return results.num_ahead(trial_id) < self._num_passing(self._most_results(rung, num_open))
+
+    def hopeless(self, *, num_open: int) -> list[str]:
+        """The paused trials that certainly go on no more; see `can_go_on`.
+
+        The highest rung's come first, each rung's from the worst on.
+        """
+        found: list[str] = []
+        for rung, results in reversed(list(enumerate(self._results))):
+            num_passing = self._num_passing(self._most_results(rung, num_open))
+            kept = None if self._results[-1] else results.first_waiting()
+            found += [trial_id for trial_id in results.hopeless(num_passing) if trial_id != kept]
+        return found
+
+    def counts(self) -> list[int]:
+        """How many trials have ended each rung, the lowest first."""
+        return list(map(len, self._results))
+
+    def values(self, rung: int) -> Mapping[str, float]:
+        """Value of each trial that ended `rung`, in the order they came; the first of several objectives."""
+        return {trial_id: self._signs[0] * score[0] for trial_id, score in self._results[rung].scores.items()}
+
+    def _score(self, value: Value) -> Score | None:
+        numbers = value if isinstance(value, Sequence) else (value,)
+        finite = [number for number in numbers if number is not None and math.isfinite(number)]
+        if value is not None and len(numbers) != len(self._signs):
+            raise ValueError(f"a result needs {len(self._signs)} values, one per objective, got {value!r}")
+        if len(finite) != len(self._signs):
+            return None
+        return tuple(sign * number for sign, number in zip(self._signs, finite, strict=True))
+
+    def _grow_if_unstable(self, rung: int) -> None:
+        is_top = 0 < rung == self._top_rung < len(self._results) - 1
+        if self._growth and is_top:
+            lower, upper = self._results[rung - 1].scores, self._results[rung].scores
+            self._top_rung += self._growth.is_unstable(lower=lower, upper=upper)
+
+    def _decision(self, trial_id: str, rung: int) -> Decision:
+        if rung == len(self._results) - 1 or trial_id in self._withdrawn:
+            return "stop"
+        if self._kind == "none":
+            return "go_on"
+        if self._kind == "stopping":
+            num_passing = max(1, self._num_passing(len(self._results[rung])))
+            if self._results[rung].place(trial_id) < num_passing:
+                return "go_on"
+        if self._is_audited(rung):
+            return "audit"
+        if self._kind == "stopping":
+            return "stop"
+        self._paused[trial_id] = rung
+        self._results[rung].wait(trial_id)
+        return "pause"
+
+    def _end_pause(self, trial_id: str) -> None:
+        rung = self._paused.pop(trial_id, None)
+        if rung is not None:
+            self._results[rung].leave(trial_id)
+
+    def _is_audited(self, rung: int) -> bool:
+        """Whether the latest result of `rung` is one of those that are audited."""
+        period = self._audit_period
+        return bool(period) and rung < self._top_rung and len(self._results[rung]) % period == period // 2
+
+    def _num_passing(self, num_results: int) -> int:
+        return int(num_results / self._eta)
+
+    def _next_leader(self) -> str | None:
+        for results in reversed(self._results[: self._top_rung]):
+            trial_id = results.first_waiting()
+            if trial_id is not None and results.place(trial_id) < self._num_passing(len(results)):
+                return trial_id
+        return None
+
+    def _most_results(self, last_rung: int, num_open: int) -> int:
+        """How many results `last_rung` may come to have: open trials, and the leaders from below."""
+        most = num_leaders = num_below = 0
+        for results in self._results[: last_rung + 1]:
+            # Leaders of the rung just below alone; where trials jump, of any rung below.
+            num_leaders = self._num_passing(most) + (num_leaders if self._can_jump else 0)
+            most = len(results) + num_open + min(num_below, num_leaders)
+            num_below += results.num_waiting
+        return most
+
+    def _check_result(self, trial_id: str, rung: int) -> None:
+        last = len(self._results) - 1
+        if not 0 <= rung <= last:
+            raise ValueError(f"rung must be from 0 to {last}, got {rung}")
+        ended = [above for above in range(rung, last + 1) if trial_id in self._results[above].scores]
+        if ended:
+            raise ValueError(f"{trial_id} has ended rung {ended[-1]} already, got a result of rung {rung}")
+
+
+def bracket_of(trial_number: int, *, num_brackets: int, num_rungs: int, eta: float) -> int:
+    """The bracket of a trial: b skips the rungs below rung b. The default, trial 0, is in bracket 0.
+
+    Brackets have Hyperband's proportions (Li et al. 2018): of K rungs, bracket b gets
+    K / (K - b) trials for every eta^b of bracket 0, so that each uses about the same budget. Multiples of
+    the golden ratio spread the numbers: any stretch of trials has the proportions, without chance.
+    """
+    weights = [num_rungs / (num_rungs - bracket) / eta**bracket for bracket in range(num_brackets)]
+    *bounds, total = itertools.accumulate(weights)
+    return bisect(bounds, trial_number * _GOLDEN % 1 * total)

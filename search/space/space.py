@@ -1,0 +1,252 @@
+"""A space after all checks: what a search runs on, and how it is written beside its results."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.representer import SafeRepresenter
+
+from search.budget import Ladder, Limits
+from search.space.conditions import Conditions, is_active, ordered
+from search.space.design import Design, Variant
+from search.space.distributions import to_entry
+from search.space.parameters import Parameter
+from search.space.plain_scalars import PlainResolver, dotted
+from search.space.schema import CostName, MeteringSection, Promote, Resources, Sampler, Scheduler
+from trainables.core.contract import (
+    UNKNOWN_SCALE,
+    MetricScale,
+    Mode,
+    Precision,
+    Trainable,
+    ValidationResolution,
+)
+from trainables.core.files import replacing
+from trainables.core.load import command_of, title_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """What to search, and within which means. Everything in it has been checked.
+
+    Attributes:
+        cost: What is minimised beside the metric: joules of full training, or of a sample.
+        trainable: A name, the absolute path of a Python file, or a command with its description.
+        data: A data source as `Env` takes it; paths in it are absolute.
+        parameters: Those that are searched. The trainable's other hparams are `fixed` or default.
+        when: For a parameter that is not always searched: which values others must have.
+        start: Points tried right after the default configuration. Each may be partial.
+        warm_start: Folders of earlier runs whose trials the sampler knows from the beginning.
+        patience: Epochs without improvement after which a trial ends.
+        early_stop_threshold: A trial whose metric is worse than this at a rung's end is stopped there.
+        trials: Explicit points, each partial: they are trained instead of a sampler's.
+        design: Points made from the parameters' values, with `levels` values of each range.
+        repeats: Seeds per point of a list or design.
+        ablations: By group, hparams with the values that are combined, the others at their default.
+        scale: What is known of the metric's values: the trainable's word, no part of a space's file.
+        scored_unit: What a scored set counts, such as pictures; the trainable's word too.
+        notices: What the user should know although it is no error; no part of equality.
+    """
+
+    name: str
+    trainable: str
+    data: str
+    metric: str
+    mode: Mode
+    parameters: Mapping[str, Parameter]
+    fixed: Mapping[str, Any]
+    when: Conditions
+    start: tuple[Mapping[str, Any], ...]
+    ladder: Ladder
+    scheduler: Scheduler
+    sampler: Sampler
+    limits: Limits
+    resources: Resources
+    metering: MeteringSection
+    promote: Promote
+    validation_subset: float | int | None
+    validation_resolution: ValidationResolution
+    patience: int | None
+    early_stop_threshold: float | None
+    precision: Precision
+    seed: int
+    trials: tuple[Mapping[str, Any], ...] = ()
+    design: Design | None = None
+    levels: int | None = None
+    repeats: int = 1
+    ablations: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
+    warm_start: tuple[str, ...] = ()
+    cost: CostName | None = None
+    scale: MetricScale = UNKNOWN_SCALE
+    scored_unit: str = "examples"
+    notices: tuple[str, ...] = field(default=(), compare=False)
+
+    def default_hparams(self, trainable: Trainable) -> dict[str, Any]:
+        """The default configuration: the trainable's own, with this space's fixed values."""
+        defaults = trainable.hparams()
+        names = [field.name for field in dataclasses.fields(defaults) if field.init]
+        return {name: getattr(defaults, name) for name in names} | dict(self.fixed)
+
+    @property
+    def title(self) -> str:
+        """What is trained on what, for a line that a person reads."""
+        has_own_data = self.data == "none" and command_of(self.trainable) is not None
+        return title_of(self.trainable) + ("" if has_own_data else f" on {self.data}")
+
+    @property
+    def objective(self) -> tuple[str, ...]:
+        """What is optimised: the metric, and the cost if there is one."""
+        return (self.metric,) if self.cost is None else (self.metric, self.cost)
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """Whether larger or smaller is better, for each objective."""
+        return (self.mode,) if self.cost is None else (self.mode, "min")
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the points are known before the run starts, so that it ends by itself."""
+        return bool(self.trials or self.design or self.ablations) or self.sampler == "grid"
+
+    def search_order(self) -> list[str]:
+        """The searched parameters, each after those its condition speaks of."""
+        return ordered(self.parameters, self.when)
+
+    def is_active(self, name: str, hparams: Mapping[str, Any]) -> bool:
+        """Whether the parameter is searched, given the values of the others in `hparams`."""
+        return is_active(name, {**self.fixed, **hparams}, self.when)
+
+    def contains(self, hparams: Mapping[str, Any]) -> bool:
+        """Whether every parameter that is active in `hparams` has a value this space allows."""
+        active = [name for name in self.parameters if self.is_active(name, hparams)]
+        return all(name in hparams and self.parameters[name].contains(hparams[name]) for name in active)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A space file's content: `load_space` of it gives an equal Space."""
+        return {
+            "name": self.name,
+            "metric": {"name": self.metric, "goal": "maximize" if self.mode == "max" else "minimize"},
+            "parameters": self.parameter_entries(),
+            "search": self._search_section(),
+        }
+
+    def _search_section(self) -> dict[str, Any]:
+        return {
+            **self._what_is_trained(),
+            "data": self.data,
+            "objective": list(self.objective),
+            "ladder": axes(self.ladder),
+            "horizon": self.ladder.horizon,
+            "validation_subset": self.validation_subset,
+            "validation_resolution": self.validation_resolution,
+            "scheduler": self.scheduler.model_dump(),
+            "sampler": self.sampler,
+            "limits": dataclasses.asdict(self.limits),
+            "resources": self.resources.model_dump(),
+            "metering": self.metering.model_dump(),
+            "promote": self.promote.model_dump(),
+            "patience": self.patience,
+            "early_stop_threshold": self.early_stop_threshold,
+            "precision": self.precision,
+            "seed": self.seed,
+            "when": {
+                name: {other: list(values) for other, values in others.items()}
+                for name, others in self.when.items()
+            },
+            "start": [dict(point) for point in self.start],
+            "warm_start": list(self.warm_start) or None,
+            **self._design_keys(),
+        }
+
+    def _what_is_trained(self) -> dict[str, Any]:
+        command = command_of(self.trainable)
+        if command is None:
+            return {"trainable": self.trainable}
+        known = ("groups", "mixed")  # from the parameters, as they are written
+        return {
+            "trainable": "command",
+            "command": {key: value for key, value in command.items() if key not in known},
+        }
+
+    def parameter_entries(self) -> dict[str, Any]:
+        """The content of `parameters`, those of a nested group within it."""
+        command = command_of(self.trainable)
+        groups: Mapping[str, Sequence[str]] = command.get("groups", {}) if command else {}
+        entries = {name: to_entry(parameter) for name, parameter in self.parameters.items()}
+        entries |= {name: {"value": value} for name, value in self.fixed.items()}
+        content: dict[str, Any] = {}
+        for name, entry in entries.items():
+            *outer, key = groups.get(name, (name,))
+            within = content
+            for group in outer:
+                within = within.setdefault(group, {"parameters": {}})["parameters"]
+            within[key] = entry
+        return content
+
+    def _design_keys(self) -> dict[str, Any]:
+        return {
+            "trials": [dict(point) for point in self.trials] or None,
+            "design": self.design,
+            "levels": self.levels,
+            "repeats": self.repeats,
+            "ablations": {
+                name: [{key: list(values) for key, values in variant.items()} for variant in variants]
+                for name, variants in self.ablations.items()
+            }
+            or None,
+        }
+
+
+def dump_space(space: Space, path: Path) -> None:
+    """Write `space` to `path`, whole or not at all."""
+    with replacing(path) as scratch:
+        scratch.write_text(yaml_text(space.to_dict()), encoding="utf-8")
+
+
+class _Representer(SafeRepresenter):
+    """Writes 1.0e-05: without the dot PyYAML reads text."""
+
+
+_Representer.add_representer(
+    float, lambda writer, number: writer.represent_scalar("tag:yaml.org,2002:float", dotted(number))
+)
+
+
+def _represent_text(writer: Any, text: str) -> Any:
+    """Line breaks and the like as escapes, and quotes around what PyYAML takes for the mark of a key."""
+    style = '"' if not text.isprintable() else "'" if "?" in text else None
+    return writer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Representer.add_representer(str, _represent_text)
+
+
+def yaml_text(content: Mapping[str, Any], *, has_short_lines: bool = False) -> str:
+    """Plain data as YAML, in its order; `has_short_lines` puts every value in a line of its own."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Resolver = PlainResolver  # quotes every text that some YAML reads as something else
+    yaml.Representer = _Representer
+    yaml.width = 4096  # PyYAML takes no key that is broken over two lines
+    yaml.default_flow_style = False if has_short_lines else None
+    yaml.representer.sort_base_mapping_type_on_output = False
+    text = io.StringIO()
+    yaml.dump(content, text)
+    return text.getvalue()
+
+
+def axes(ladder: Ladder) -> dict[str, Any]:
+    """Epochs, subset and resolution of each rung, those that no rung sets left out; joules where they
+    measure the rungs, and then one number of epochs."""
+    values = {
+        axis: [getattr(rung, axis) for rung in ladder.rungs] for axis in ("epochs", "subset", "resolution")
+    }
+    given: dict[str, Any] = {axis: each for axis, each in values.items() if each[0] is not None}
+    if not ladder.joules:
+        return given
+    return {"resource": ladder.resource, "joules": list(ladder.joules), **given, "epochs": ladder.top.epochs}

@@ -1,0 +1,213 @@
+"""A trial's states on a disk that may fail: each says whose it is; what is lost is a note, not the trial."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from search.trial.row import EpochRow
+from trainables.core.checkpoint import (
+    UnreadableCheckpoint,
+    UnwrittenCheckpoint,
+    load_checkpoint,
+    previous_of,
+    read_identity,
+    save_checkpoint,
+)
+
+Notes = dict[str, str]
+Identity = Mapping[str, Any]
+
+# Beside the entries of the training's own state, which so stays what it is to whoever wants its weights.
+_PROGRESS = "jouletune"
+_PLACE = ("run", "trial")  # where a training belongs; the rest of its identity is what it trains
+_MOST_HPARAMS_BYTES = 32_000  # of JSON: an identity has room for 60 KB
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedState:
+    """A training as it was after an epoch.
+
+    Attributes:
+        training: Its own state.
+        epochs_done: What it had counted itself: fewer than the trial where each rung is a training.
+        row: The epoch that it was saved after.
+        best: What `Finals.best` was.
+    """
+
+    training: Mapping[str, Any]
+    epochs_done: int
+    row: EpochRow
+    best: list[float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        progress = {"epochs_done": self.epochs_done, "row": self.row.to_dict(), "best": self.best}
+        return {**self.training, _PROGRESS: progress}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> SavedState:
+        training, progress = dict(content), content[_PROGRESS]
+        del training[_PROGRESS]
+        row = EpochRow.from_dict(progress["row"])
+        return cls(training=training, **{**progress, "row": row})
+
+
+def identity_of(*, run: str, trial: str, hparams: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
+    """What a trial's states say that they are of, as JSON gives it back.
+
+    Hparams of more than 32 KB stand there as their SHA-256.
+    """
+    text = json.dumps(dict(hparams), sort_keys=True)
+    if len(text) > _MOST_HPARAMS_BYTES:
+        text = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest()})
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    return {"run": run, "trial": trial, "hparams": json.loads(text), **plain}
+
+
+def differences(found: Identity, expected: Identity) -> list[str]:
+    """Every setting in which a state is of another training than the one that is `expected`."""
+    was, now = _flat(found), _flat(expected)
+    names = [name for name in now if _text(was.get(name)) != _text(now[name])]
+    names += [
+        name for name in was if name.startswith("hparams.") and name not in now and "hparams" in expected
+    ]
+    return [f"{name}: was {_text(was.get(name))}, now {_text(now.get(name))}" for name in names]
+
+
+def settings_in(identity: Identity) -> dict[str, Any]:
+    """What is trained, wherever it belongs."""
+    return {name: value for name, value in identity.items() if name not in _PLACE}
+
+
+def check_of(path: Path, expected: Identity, known_epochs: int | None, found: Identity) -> None:
+    """See that a whole file is of the training that is `expected`, and no further than is known of it.
+
+    Args:
+        known_epochs: Those that the journal has; None where there is none. A state may be one epoch ahead,
+            whose row was lost on the way and stands in it. Further ahead the rows between are nowhere.
+
+    Raises:
+        UnreadableCheckpoint: It is not; the message says why.
+    """
+    changed = differences(found, expected)
+    is_elsewhere = [name for name in _PLACE if name in expected and found.get(name) != expected[name]]
+    if "run" in is_elsewhere:
+        raise UnreadableCheckpoint(f"{path} is {found.get('trial') or 'a training'} of another run")
+    if is_elsewhere:
+        raise UnreadableCheckpoint(f"{path} is of {found.get('trial') or 'another training'}")
+    if changed:
+        raise UnreadableCheckpoint(f"{path} is of another training ({'; '.join(changed)})")
+    if known_epochs is not None and found.get("epoch", 0) > known_epochs + 1:
+        raise UnreadableCheckpoint(
+            f"{path} is of epoch {found['epoch']}, and the journal knows {known_epochs} epochs of the trial"
+        )
+
+
+def read_newest(
+    path: Path, identity: Identity, known_epochs: int | None = None
+) -> tuple[SavedState | None, Notes]:
+    """What a trial resumes from: the newest of its two checkpoints that is whole and its own, or nothing.
+
+    What cannot be used is set aside, so that nothing is lost, and said in a note.
+
+    Args:
+        identity: Of the trial.
+        known_epochs: As of `check_of`.
+    """
+    problems = []
+    for file in (path, previous_of(path)):
+        check = partial(check_of, file, identity, known_epochs)
+        try:
+            saved = SavedState.from_dict(load_checkpoint(file, check))
+        except FileNotFoundError:
+            continue
+        except (UnreadableCheckpoint, KeyError, TypeError) as error:
+            why = error if isinstance(error, UnreadableCheckpoint) else f"{file} holds no trial's state"
+            problems.append(f"{why}; {_set_aside_text(file)}")
+        else:
+            if file != path and not problems:
+                problems.append(f"{path} is gone")
+            return saved, _notes(path, problems, f"the training goes back to epoch {saved.row.epoch}")
+    return None, _notes(path, problems, "the training starts again")
+
+
+def read_file(path: Path, identity: Identity) -> SavedState:
+    """What a training resumes from that was told to by name: any file of the same settings.
+
+    Raises:
+        FileNotFoundError: There is none.
+        UnreadableCheckpoint: It is damaged, of other settings, or holds no trial's state.
+    """
+    content = load_checkpoint(path, partial(check_of, path, settings_in(identity), None))
+    try:
+        return SavedState.from_dict(content)
+    except (KeyError, TypeError) as error:
+        raise UnreadableCheckpoint(f"{path} holds no trial's state") from error
+
+
+def save_state(
+    path: Path, state: SavedState, identity: Identity | None = None, *, keeps_previous: bool = False
+) -> Notes:
+    """Write `state`; gives a note where the disk does not take it, and the file of before stays.
+
+    Args:
+        identity: Of the trial.
+        keeps_previous: The file that this one replaces stays, as the one before it.
+    """
+    before = previous_of(path) if keeps_previous else None
+    try:
+        save_checkpoint(path, state.to_dict(), {**(identity or {}), "epoch": state.row.epoch}, before=before)
+    except UnwrittenCheckpoint as error:
+        return {path.stem: f"{path} not written ({error.strerror})"}
+    return {}
+
+
+def drop_previous(path: Path) -> None:
+    """Delete the checkpoint before the newest, once the newest is read again and whole.
+
+    Called when a trial leaves its worker: one that pauses or ends keeps one checkpoint, one that trains two.
+    """
+    previous = previous_of(path)
+    with contextlib.suppress(OSError, UnreadableCheckpoint):  # then it stays, for whoever resumes
+        if previous.exists():
+            read_identity(path)
+            previous.unlink()
+
+
+def set_aside(path: Path) -> Path:
+    """Give a file that cannot be used another name beside it, and give that.
+
+    Raises:
+        OSError: The disk does not take it.
+    """
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.set-aside-{number}{path.suffix}")).exists():
+        number += 1
+    return path.rename(aside)
+
+
+def _set_aside_text(path: Path) -> str:
+    try:
+        return f"set aside as {set_aside(path).name}"
+    except OSError as error:
+        return f"it could not be set aside ({error.strerror})"
+
+
+def _notes(path: Path, problems: list[str], ending: str) -> Notes:
+    return {path.stem: "; ".join([*problems, ending])} if problems else {}
+
+
+def _flat(identity: Identity) -> dict[str, Any]:
+    """The settings, each hparam one of its own; `epoch` is none."""
+    hparams = {f"hparams.{name}": value for name, value in identity.get("hparams", {}).items()}
+    return {**{n: v for n, v in identity.items() if n not in ("hparams", "epoch")}, **hparams}
+
+
+def _text(value: Any) -> str:
+    return "nothing" if value in (None, "") else json.dumps(value, sort_keys=True)

@@ -1,0 +1,85 @@
+"""What a full training leaves in its folder beside its checkpoint: weights, test scores, their details."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from search.printable import csv_cell
+from search.trial.checkpoints import Notes
+from search.trial.row import json_numbers
+from trainables.core.contract import Mode, Training
+from trainables.core.files import is_safe_name, replacing
+from trainables.core.optional import Table, pictures_of_test, tables_of_test
+
+PICTURES = "mistakes"  # the folder of what `pictures_of_test` gives
+
+
+class Finals:
+    """Knows the best epoch of a training as it goes, and keeps at its end what it has come to.
+
+    Args:
+        path: Of the final state; the other files lie beside it.
+        best: What `best` was when the training that goes on was saved; None at its start.
+
+    Attributes:
+        path: Where the final state belongs.
+        best_path: Where the state of the best epoch belongs.
+        best: Rung and value of the best epoch: what decides comes first, for where validation follows the
+            rung's resolution, values of different rungs do not compare.
+    """
+
+    def __init__(self, path: Path, *, metric: str, mode: Mode, best: list[float] | None = None) -> None:
+        self.path, self.best_path = path, path.with_name("best.pt")
+        self.best = best
+        self._metric, self._sign = metric, 1 if mode == "max" else -1
+
+    def is_best(self, rung: int, metrics: Mapping[str, float]) -> bool:
+        """Take in an epoch; whether no epoch before was as good."""
+        value = metrics.get(self._metric)
+        if value is None or math.isnan(value) or not self._is_better(rung, value):
+            return False
+        self.best = [rung, value]
+        return True
+
+    def keep_test(self, epoch: int, scores: Mapping[str, float], training: Training) -> Notes:
+        """Write test.json, and the tables and pictures of the test."""
+        texts = {"test.json": json.dumps({"epoch": epoch, **json_numbers(scores)}, indent=2) + "\n"}
+        texts |= {f"{name}.csv": table_text(table) for name, table in tables_of_test(training).items()}
+        notes: Notes = {}
+        for name, text in texts.items():
+            notes |= _written(self.path.parent, name, text.encode())
+        for name, png in pictures_of_test(training).items():
+            notes |= _written(self.path.with_name(PICTURES), f"{name}.png", png)
+        return notes
+
+    def _is_better(self, rung: int, value: float) -> bool:
+        if self.best is None:
+            return True
+        best_rung, best = self.best
+        return (rung, self._sign * value) > (best_rung, self._sign * best)
+
+
+def table_text(table: Table) -> str:
+    """A table as a CSV file holds it. None is an empty cell; no text is a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(csv_cell, table.columns))
+    writer.writerows(map(csv_cell, row) for row in table.rows)
+    return text.getvalue()
+
+
+def _written(folder: Path, name: str, content: bytes) -> Notes:
+    if not is_safe_name(name):  # a table or picture that a trainable named after a class, say
+        return {"test": f"{name!r} not written: it is no name of a file in {folder.name}/"}
+    path = folder / name
+    try:
+        with replacing(path) as scratch:
+            scratch.write_bytes(content)
+    except OSError as error:
+        return {"test": f"{path} not written ({error.strerror})"}
+    return {}

@@ -1,0 +1,138 @@
+"""A trial on its ladder: which training it is in, at which rung, and when one has ended. No Ray."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+from search.budget import Ladder
+from search.energy import EnergyMeter
+from search.trial.row import EpochRow
+from search.trial.rung_energy import Used, UsedCounter
+from trainables.core.contract import Env, Trainable, Training
+from trainables.core.optional import why_done
+from trainables.core.promises import check_state, check_training, restore, trained_epoch
+
+
+def counter_for(ladder: Ladder, env: Env, meter: EnergyMeter, last: EpochRow | None) -> UsedCounter | None:
+    """What counts the joules that a ladder of joules asks for."""
+    if not ladder.joules:
+        return None
+    return UsedCounter(meter, is_on_gpu=env.device != "cpu", before=last.used if last else None)
+
+
+class Climb:
+    """A trial on its ladder: the training it is in, the rung it is at, and how many epochs have run.
+
+    Args:
+        last: The row that the trial goes on from.
+    """
+
+    def __init__(
+        self,
+        trainable: Trainable,
+        hparams: Any,
+        ladder: Ladder,
+        env: Env,
+        counter: UsedCounter | None,
+        last: EpochRow | None,
+    ) -> None:
+        self._trainable, self._hparams, self._ladder, self._env = trainable, hparams, ladder, env
+        self._counter = counter
+        self._is_state_checked = False
+        self.epochs_done = last.epoch if last else 0
+        self._rung = last.rung + last.num_jumped + last.is_rung_end if last else 0
+        self._is_fresh = ladder.starts_anew_at(self.epochs_done)
+        self.training = self._started()
+
+    def resume(self, state: Mapping[str, Any], epochs_done: int | None = None) -> None:
+        """Continue the training from `state`, where the next epoch is not the first of another one.
+
+        Args:
+            epochs_done: What the training had counted when it was saved.
+        """
+        if not self._is_fresh:
+            restore(self.training, state, epochs_done)
+
+    def state(self) -> dict[str, Any]:
+        """The training's state. The first one is looked at: a file that cannot be read loses the trial."""
+        state = self.training.state_dict()
+        if not self._is_state_checked:
+            check_state(self.training, state)
+            self._is_state_checked = True
+        return state
+
+    @property
+    def used(self) -> Used | None:
+        """By its epochs, on a ladder of joules."""
+        return self._counter.used if self._counter else None
+
+    @property
+    def rung(self) -> int:
+        """The one at whose budget the next epoch runs."""
+        return self._rung if self._ladder.joules else self._ladder.rung_for(self.epochs_done)
+
+    @property
+    def why_done(self) -> str:
+        """Why the trial ends before its ladder does; empty if it does not.
+
+        Where each rung is a training of its own, only the last one's end is the trial's.
+        """
+        ladder, done = self._ladder, self.epochs_done
+        is_early = 0 < done < ladder.ends[-1] and not self._has_climbed
+        if not is_early or (ladder.horizon == "rung" and ladder.rung_for(done - 1) < len(ladder.rungs) - 1):
+            return ""
+        return why_done(self.training)
+
+    @property
+    def is_done(self) -> bool:
+        return self.epochs_done >= self._ladder.ends[-1] or self._has_climbed or bool(self.why_done)
+
+    @property
+    def _has_climbed(self) -> bool:
+        """Whether its joules have ended the top rung."""
+        return self._rung == len(self._ladder.rungs) and bool(self._ladder.joules)
+
+    @property
+    def is_start_due(self) -> bool:
+        """Whether the next epoch is the first of another training."""
+        return self._ladder.starts_anew_at(self.epochs_done) and not self._is_fresh
+
+    def start(self) -> None:
+        """Start a new training in the place of the present one."""
+        del self.training
+        if self._env.device != "cpu":  # it takes 0.2 s, and two models may be more than a GPU holds
+            gc.collect()
+        self.training = self._started()
+
+    def run_epoch(self) -> dict[str, float]:
+        """One epoch at its rung's budget; where `is_start_due`, `start` comes first."""
+        with self._counter or nullcontext():
+            metrics = trained_epoch(self.training, self._ladder.rungs[self.rung])
+        self._is_fresh = False
+        self.epochs_done += 1
+        return metrics
+
+    def end_rung(self, *, is_scored: bool) -> int | None:
+        """Take in that the epoch ended a rung, if it did: how many it jumped; None if it ended none.
+
+        On a ladder of joules an epoch that is not scored ends none: the next one that is does.
+        """
+        ladder, done = self._ladder, self.epochs_done
+        if not ladder.joules:
+            return 0 if done in ladder.ends or self.is_done else None
+        # Unknown joules end no rung, and their trial at its first score.
+        used_mj = self.used.mj or 0 if self.used else 0
+        ended = ladder.rung_ended_at(done, used_mj, self._rung) if is_scored else None
+        if ended is None:
+            return 0 if self.is_done else None
+        num_jumped, self._rung = ended - self._rung, ended + 1
+        return num_jumped
+
+    def _started(self) -> Training:
+        budget = self._ladder.training_budget(self.epochs_done)
+        training = self._trainable.start(self._hparams, budget, self._env)
+        check_training(training, self._trainable.start)
+        return training

@@ -1,0 +1,90 @@
+"""A search on a running Ray cluster."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.support.processes import typed
+from tests.support.ray_clusters import another_node, cluster_env, head_node
+from tests.support.toy_runs import toy_file
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[str, dict[str, str]]]:
+    """The address of a running head node and the environment that may join it."""
+    env = cluster_env()
+    with head_node(env, "--num-cpus=2") as address:
+        yield address, env
+
+
+def wait_for_nodes(address: str, env: dict[str, str], num_nodes: int) -> None:
+    """Until a driver at the head sees so many nodes."""
+    seen = (
+        "import ray, sys, time\n"
+        "ray.init(address=sys.argv[1], log_to_driver=False)\n"
+        "while len(ray.nodes()) < int(sys.argv[2]):\n"
+        "    time.sleep(0.1)\n"
+    )
+    subprocess.run([sys.executable, "-c", seen, address, str(num_nodes)], env=env, check=True, timeout=60)
+
+
+def search(address: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    words = ("--space", toy_file(folder), "--name", "run", "--trials", 6, "--address", address)
+    return typed("search", *words, folder=folder, **env)
+
+
+@pytest.mark.slow
+def test_a_search_joins_a_cluster_and_leaves_it_running(
+    cluster: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    address, env = cluster
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        done = search(address, folder, env)
+        assert done.returncode == 0, done.stderr
+        table = pd.read_csv(folder / "results/run/trials.csv")
+        assert table["rank"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_preflight_looks_at_every_node_in_the_environment_of_its_workers(
+    cluster: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    address, env = cluster
+    with another_node(address, env, "--num-cpus=1"):
+        wait_for_nodes(address, env, num_nodes=2)
+        model = ("--set", "parameters.model={value: resnet10t}", "--set", "parameters.weights={value: hub}")
+        moved = {**env, "HF_HOME": str(tmp_path / "moved")}
+        words = ("--space", "lr_bs", *model, "--address", address)
+        done = typed("preflight", *words, folder=tmp_path, **moved)
+    assert done.returncode == 2
+    looks = [line for line in done.stdout.splitlines() if line.startswith("looked at in ")]
+    assert len({line.split(" on ")[1] for line in looks}) == 2
+    assert done.stderr.splitlines() == [
+        f"preflight: weights: timm/resnet10t.c3_in1k/model.safetensors is not in {tmp_path}/moved/hub; "
+        f"fetch it: python scripts/preflight.py --space lr_bs {shlex.join(model)} --download",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 (Connection refused)"),
+        ("ray://somewhere", "an address is HOST:PORT of a Ray head node"),
+    ],
+)
+def test_a_cluster_that_does_not_answer_is_named_and_nothing_is_created(
+    address: str, message: str, tmp_path: Path
+) -> None:
+    done = search(address, tmp_path, {})
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "results").exists()

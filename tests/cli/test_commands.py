@@ -1,0 +1,138 @@
+"""The commands as a person types them: in another folder, by path, with mistakes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from search.ledger import Ledger
+from search.space import dump_space
+from tests.support.processes import ROOT, ran, typed
+from tests.support.toy_runs import made_space, toy_file
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    return toy_file(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["search", "promote", "train", "preflight", "export"])
+def test_every_script_runs_by_path_from_another_folder(name: str, tmp_path: Path) -> None:
+    done = typed(name, "--help", folder=tmp_path)
+    assert done.returncode == 0
+    assert "examples:" in done.stdout
+    assert "exit status:" in done.stdout
+
+
+def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    done = ran(sys.executable, "-m", "search", "--help", folder=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: search.py")
+
+
+def test_a_dry_run_prints_the_plan_and_creates_nothing(tmp_path: Path, space: Path) -> None:
+    done = typed("search", "--space", space, "--dry-run", "--budget-epochs", 18, folder=tmp_path)
+    assert done.returncode == 0
+    assert "18 epochs" in done.stdout
+    assert "0.0001 to 1, log" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy.yaml"]
+
+
+def test_bad_flags_and_a_bad_space_give_one_message_and_create_nothing(tmp_path: Path, space: Path) -> None:
+    done = typed(
+        "search",
+        *("--space", space, "--trials", "many", "--hours", "-1", "--budget-size", "big"),
+        *("--set", "parameters.lrr.value=1"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "toy.yaml has 4 problems:",
+        "  search.budget.resolution: must be a whole number, got the text 'big'",
+        "  search.limits.trials: must be a whole number, got the text 'many'",
+        "  search.limits.hours: must be above 0, got -1",
+        "  parameters.lrr: toy has no such hyperparameter; did you mean lr?",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy.yaml"]
+
+
+def test_a_run_with_other_settings_is_refused_before_anything_starts(tmp_path: Path, space: Path) -> None:
+    folder = tmp_path / "results" / "run"
+    Ledger.create(folder)
+    dump_space(made_space(tmp_path, overrides=["name=toy", "search.seed=7"]), folder / "space.yaml")
+    done = typed("search", "--space", space, "--name", "run", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"{folder} holds a run with other settings:",
+        "  seed: was 7, now 0",
+        "give another --name, or --fresh for a new run",
+    ]
+
+
+def test_promoting_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    done = typed("promote", "nothing", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "results/nothing holds no run (no journal.jsonl in it)\n")
+
+
+def test_an_image_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    done = typed(
+        "search", "--space", "lr_bs", "--set", "search.data=imagefolder:/no/such/folder", folder=tmp_path
+    )
+    assert done.returncode == 2
+    assert "search.data: /no/such/folder does not exist" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_configuration_trains_in_this_process(tmp_path: Path, space: Path) -> None:
+    done = typed(
+        "train",
+        *("--space", space, "--hparam", "lr=0.1", "--hparam", "batch_size=32", "--out", "out", "--test"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("lr=0.1 batch_size=32")
+    assert [line.split("  ")[0] for line in lines if line.startswith("epoch")] == [
+        f"epoch {epoch}" for epoch in range(1, 10)
+    ]
+    assert "test_accuracy" in lines[-1]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "best.pt",
+        "checkpoint.pt",
+        "config.yaml",
+        "curves.png",
+        "final.pt",
+        "history.csv",
+        "test.json",
+    ]
+
+
+def test_states_on_the_way_are_kept_where_that_is_asked_for(tmp_path: Path, space: Path) -> None:
+    arguments = ("--space", space, "--hparam", "lr=0.1", "--keep-every", 4)
+    done = typed("train", *arguments, "--out", "out", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.pt")) == [
+        "checkpoint.pt",
+        "epoch-0004.pt",
+        "epoch-0008.pt",
+    ]
+    refused = typed("train", *arguments, folder=tmp_path)
+    assert refused.returncode == 2
+    assert "--keep-every must be at least 1, beside --out, got 4" in refused.stderr
+
+
+def test_a_trainable_that_cannot_say_what_memory_it_needs_is_told(tmp_path: Path, space: Path) -> None:
+    done = typed("train", "--space", space, "--probe", folder=tmp_path)
+    assert done.returncode == 1
+    assert "does not say what memory it needs" in done.stdout
+
+
+def test_a_python_without_the_packages_says_which_command_makes_the_environment(tmp_path: Path) -> None:
+    done = ran(sys.executable, "-S", "-I", ROOT / "scripts" / "search.py", "--help", folder=tmp_path)
+    assert done.returncode == 2
+    assert "lacks pydantic" in done.stderr
+    assert "make setup" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

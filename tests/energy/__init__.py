@@ -1,0 +1,1 @@
+"""Counters, attribution and the joules of a run."""

@@ -1,0 +1,135 @@
+"""What one run learns of a GPU's watts serves the next, and the row says that it is an earlier run's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from search.energy.attribution.account import Device, DeviceAccount
+from search.energy.attribution.process_owners import Holder
+from search.energy.attribution.watts_per_utilisation import Intensities
+from search.energy.attribution.window_view import Holding
+from search.energy.counters.gpu_telemetry import GpuLabels, GpuState
+from search.launch import _known_watts
+from search.ledger import Ledger
+from search.ledger.history import History
+from tests.support.fake_device import FakeActivity, FakeCounter
+from tests.support.toy_runs import made_space
+
+
+class Gauges:
+    labels = GpuLabels(model="H100")
+    unknown: Mapping[str, str] = MappingProxyType({})
+
+    def state(self) -> GpuState:
+        return GpuState()
+
+    def processes_mib(self) -> None:
+        return None
+
+    def use_s(self) -> None:
+        return None
+
+
+class Session:
+    """Two halves of a GPU, one at work on what takes 300 W at full use, the other on 100 W."""
+
+    def __init__(self, known_w: dict[str, dict[str, float]] | None = None) -> None:
+        self.counter, self.activity, self.now_s = FakeCounter(), FakeActivity(), 0.0
+        device = Device(
+            name="GPU-a", kind="gpu", counter=self.counter, activity=self.activity, gauges=Gauges()
+        )
+        self.account = DeviceAccount(device, 0.0, known_w)
+        for lease, key in (("a", "resnet 32"), ("b", "vit 64")):
+            self.account.open(lease, Fraction(1, 2), Holder(pid=1), 0.0, key=key)
+
+    def after(self, seconds: float, moved_mj: int, **use_s: float) -> None:
+        self.now_s += seconds
+        self.counter.raw_mj = (self.counter.raw_mj or 0) + moved_mj
+        self.activity.use_s = dict(use_s)
+        self.account.tick(self.now_s)
+
+    def learn(self) -> None:
+        for lease, moved_mj in (("a", 300_000), ("b", 100_000)):
+            self.account.watch.intensities.slice_of = lease
+            for _ in range(3):
+                self.after(1, moved_mj, **{lease: 1.0})
+        self.account.watch.intensities.slice_of = ""
+
+
+def test_a_row_has_the_model_and_what_was_learnt_of_open_leases_too() -> None:
+    session = Session()
+    session.learn()
+    row = session.account.row()
+    assert (row["gpu_model"], row["learnt_w"]) == ("H100", {"resnet 32": 300.0, "vit 64": 100.0})
+
+
+@pytest.mark.parametrize(
+    ("known_w", "a_mj", "is_earlier"),
+    [
+        ({"H100": {"resnet 32": 300.0, "vit 64": 100.0}}, 750_000, True),
+        ({"A100": {"resnet 32": 300.0, "vit 64": 100.0}}, 500_000, False),
+        ({}, 500_000, False),
+    ],
+)
+def test_the_next_run_splits_by_it_on_the_same_model_and_says_so(
+    known_w: dict[str, dict[str, float]], a_mj: int, is_earlier: bool
+) -> None:
+    session = Session(known_w)
+    session.after(5, 1_000_000, a=2.5, b=2.5)
+    record = session.account.record("a")
+    assert record.total_mj == a_mj
+    assert record.method == ("calibrated" if is_earlier else "utilisation")
+    said = Holding(accounts=[session.account], records=[record]).reasons()
+    text = "GPU-a: calibrated by what an earlier run learnt of this kind of work"
+    assert said == ([text] if is_earlier else [])
+
+
+def test_who_works_alone_needs_nobody_s_watts_and_bears_no_label() -> None:
+    session = Session({"H100": {"resnet 32": 300.0, "vit 64": 100.0}})
+    session.after(5, 1_000_000, a=2.5)
+    assert not session.account.record("a").is_by_earlier_run
+
+
+def test_what_this_run_learns_itself_is_preferred() -> None:
+    session = Session({"H100": {"resnet 32": 100.0, "vit 64": 100.0}})
+    session.learn()
+    session.account.cut(session.now_s)
+    before_mj = session.account.record("a").total_mj
+    session.after(5, 1_000_000, a=2.5, b=2.5)
+    assert session.account.record("a").total_mj - before_mj == 750_000
+    assert [session.account.watch.intensities.origin(lease) for lease in "ab"] == ["solo", "solo"]
+
+
+def test_a_solo_slice_is_still_wanted_where_only_an_earlier_run_knows() -> None:
+    intensities = Intensities({"resnet": 300.0})
+    intensities.open("a", "resnet")
+    intensities.open("b", "resnet")
+    assert (intensities.known_w("a"), intensities.origin("a")) == (300.0, "earlier_run")
+    assert intensities.wanting() == ["a", "b"]
+
+
+def with_rows(folder: Path, *sessions: dict[str, float]) -> Ledger:
+    """A run whose sessions learnt these watts of an H100."""
+    ledger = Ledger.create(folder)
+    for learnt_w in sessions:
+        ledger.append({"event": "session_started"})
+        row = {"gpu_model": "H100", "learnt_w": learnt_w, "energy_idle_j": 0.0}
+        ledger.append({"event": "devices_read", "rows": [row, {"energy_idle_j": 0.0}], "is_final": True})
+    return ledger
+
+
+def test_the_journal_keeps_the_latest_of_each_kind_of_work(tmp_path: Path) -> None:
+    ledger = with_rows(tmp_path / "run", {"resnet": 300.0, "vit": 100.0}, {"resnet": 310.0})
+    assert History(ledger.events()).sessions.learnt_w == {"H100": {"resnet": 310.0, "vit": 100.0}}
+
+
+def test_a_run_starts_from_its_own_watts_before_those_of_the_runs_it_is_warmed_by(tmp_path: Path) -> None:
+    other = with_rows(tmp_path / "other", {"resnet": 200.0, "mlp": 50.0})
+    mine = with_rows(tmp_path / "mine", {"resnet": 300.0})
+    space = made_space(tmp_path, overrides=[f"search.warm_start=[{other.folder}]"])
+    assert _known_watts(mine, space) == {"H100": {"resnet": 300.0, "mlp": 50.0}}

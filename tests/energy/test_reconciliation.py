@@ -1,0 +1,90 @@
+"""Re-adding the energy tables of a run, and finding what was changed in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from search.space import dump_space
+from search.tables import Tables
+from tests.support.energy_scenes import Scene, checked_tables, written
+from tests.support.processes import typed
+
+
+def ended_run(folder: Path) -> Scene:
+    """Two trials on one GPU, one after the other, its tables written as the command does."""
+    scene = Scene(folder, "search.limits.trials=2", "search.ladder.epochs=[1]")
+    for joules in (10, 20):
+        trial_id, lease = scene.start()
+        scene.epoch(trial_id, lease, joules)
+        scene.use(1)
+    scene.run.subscribe(
+        lambda event: Tables(scene.run.ledger, scene.space).on_event(event, scene.run.history)
+    )
+    scene.run.end()
+    dump_space(scene.space, scene.run.ledger.space_file)
+    return scene
+
+
+def test_an_untouched_run_adds_up(tmp_path: Path) -> None:
+    folder = ended_run(tmp_path).run.ledger.folder
+    done = typed("check_energy", folder, folder=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "2 trials, 1 device rows, 32.000 J: everything adds up\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "complaint"),
+    [
+        ("trials.csv", "energy_j", "9.0", "energy_j is 9.0, its parts make 10.0"),
+        ("devices.csv", "energy_idle_j", "1.0", "its six parts make 31.0"),
+        ("devices.csv", "counter_end_mj", "99", "the counter moved -0.901 J"),
+        ("devices.csv", "energy_starts_j", "1.0", "its six parts make 33.0"),
+        ("devices.csv", "residual_j", "0.5", "residual_j is 0.5, must be 0"),
+        ("trials.csv", "energy_start_j", "1.0", "starts: devices gave 0.0 J, trials have 1.0 J"),
+        ("energy.csv", "energy_gpu_j", "11.0", "in trials.csv, 11.0 in energy.csv"),
+    ],
+)
+def test_one_changed_cell_is_found_and_named(
+    tmp_path: Path, table: str, column: str, value: str, complaint: str
+) -> None:
+    scene = ended_run(tmp_path)
+    tables = written(scene.run)
+    tables[table][0][column] = value
+    problems = checked_tables(tables).problems
+    assert any(complaint in problem for problem in problems), problems
+
+
+def test_a_trial_and_its_device_changed_alike_still_differ_from_the_journal(tmp_path: Path) -> None:
+    folder = ended_run(tmp_path).run.ledger.folder
+    path = folder / "trials.csv"
+    path.write_text(path.read_text().replace("0.5,", "0.6,", 1))
+    done = typed("check_energy", folder, folder=folder)
+    assert done.returncode == 1
+    assert done.stderr == "trials.csv: not what the journal says; changed after the run\n"
+
+
+def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
+    done = typed("check_energy", tmp_path, folder=tmp_path)
+    assert done.returncode == 2
+    assert "holds no run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_node_that_was_lost_is_a_note_with_its_device_and_its_trial_says_so(tmp_path: Path) -> None:
+    """The meter's last row is from before the trial's last epoch; its lease was never closed."""
+    scene = Scene(tmp_path, "search.limits.trials=1", "search.ladder.epochs=[1]")
+    trial_id, lease = scene.start()
+    last_rows = [{**row, "is_closed": False} for row in scene.gpu.device_rows()]
+    scene.gpu.device_rows, scene.gpu.close_leases = lambda: last_rows, lambda trial: ()  # type: ignore[method-assign]
+    scene.epoch(trial_id, lease, 10)
+    scene.run.end()
+    tables = written(scene.run)
+    check = checked_tables(tables)
+    assert check.problems == []
+    assert check.notes == [
+        "gpu: devices gave 0.0 J by the last reading, trials have 10.0 J; of GPU-one (session 0) the session "
+        "was killed, or the node lost, between two readings"
+    ]
+    assert "the meter of 1 attempt(s) was lost" in tables["trials.csv"][0]["energy_reason"]

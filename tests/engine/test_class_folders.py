@@ -1,0 +1,172 @@
+"""Which folders are parts and which classes, and that nothing is left out unsaid."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from trainables.core.contract import DataError
+from trainables.engine.images.class_folders import find_image_files
+from trainables.engine.images.files import ImageFiles
+
+
+def fill(folder: Path, count: int = 2) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        Image.new("RGB", (4, 4), (number, len(folder.name), 0)).save(folder / f"{number}.png")
+
+
+def classes(root: Path, *names: str, count: int = 2) -> Path:
+    for name in names or ("cat", "dog"):
+        fill(root / name, count)
+    return root
+
+
+def left_out(files: ImageFiles) -> dict[str, tuple[int, tuple[str, ...]]]:
+    return {one.reason: (one.count, one.names) for one in files.left_out}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "val", "test"),
+        ("Train", "Valid", "Test"),
+        ("training_set", "validation-set", "test_set"),
+        ("TRAINING", "dev", "Testing"),
+        ("trainval", "ValidationSet", "test2017"),
+    ],
+)
+def test_parts_are_known_by_any_usual_name(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    for name, count in zip(names, (3, 2, 1), strict=True):
+        classes(tmp_path / name, count=count)
+    files = find_image_files(tmp_path)
+    assert files.class_names == ("cat", "dog")
+    assert Counter(files.parts) == {"train": 6, "val": 4, "test": 2}
+    assert not files.left_out
+    assert not files.remarks
+
+
+def test_what_is_hidden_or_a_systems_own_is_neither_class_nor_picture(tmp_path: Path) -> None:
+    classes(tmp_path)
+    for junk in (".ipynb_checkpoints", "__MACOSX/cat", "@eaDir", "cat/.thumbnails", "lost+found"):
+        fill(tmp_path / junk, 1)
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._0.png"):
+        (tmp_path / "dog" / name).write_bytes(b"\0")
+    files = find_image_files(tmp_path)
+    assert (files.class_names, len(files.paths)) == (("cat", "dog"), 4)
+    assert left_out(files)["hidden or system file"][0] == 9
+    assert len(files.left_out) == 1
+
+
+def test_empty_classes_and_parts_are_named(tmp_path: Path) -> None:
+    classes(tmp_path / "train", "cat", "dog")
+    for empty in ("train/bird", "val/cat", "val/dog", "test/dog"):
+        (tmp_path / empty).mkdir(parents=True)
+    fill(tmp_path / "test" / "cat", 1)
+    files = find_image_files(tmp_path)
+    assert files.class_names == ("cat", "dog")
+    assert left_out(files) == {
+        "empty class": (4, ("train/bird/", "val/cat/", "val/dog/", "test/dog/")),
+        "empty part": (1, ("val/",)),
+    }
+    assert files.remarks == ("test/ has no picture of dog",)
+
+
+def test_other_endings_and_loose_pictures_are_counted_by_their_reason(tmp_path: Path) -> None:
+    classes(tmp_path)
+    for name in ("cat/a.heic", "cat/b.HEIC", "dog/c.pdf", "dog/d.txt", "README", "cat/e.mpg"):
+        (tmp_path / name).write_bytes(b"x")
+    fill(tmp_path, 1)
+    assert left_out(find_image_files(tmp_path)) == {
+        "file ending in .heic": (2, ("cat/a.heic", "cat/b.HEIC")),
+        "file ending in .mpg": (1, ("cat/e.mpg",)),
+        "file ending in .pdf": (1, ("dog/c.pdf",)),
+        "file ending in .txt": (1, ("dog/d.txt",)),
+        "file without ending": (1, ("README",)),
+        "picture outside of class folders": (1, ("0.png",)),
+    }
+
+
+def test_links_are_followed_but_for_dead_ones_and_loops(tmp_path: Path) -> None:
+    root = classes(tmp_path / "pets")
+    fill(tmp_path / "elsewhere", 3)
+    (root / "bird").symlink_to(tmp_path / "elsewhere")
+    (root / "cat" / "more.png").symlink_to(root / "dog" / "0.png")
+    (root / "cat" / "lost.jpg").symlink_to("/nowhere/a.jpg")
+    (root / "cat" / "all").symlink_to("..")
+    (root / "dog" / "self").symlink_to(".")
+    (root / "dog" / "round.jpg").symlink_to("round.jpg")
+    files = find_image_files(root)
+    assert Counter(files.class_names[label] for label in files.labels) == {"bird": 3, "cat": 3, "dog": 2}
+    assert left_out(files) == {
+        "dead link": (2, ("cat/lost.jpg", "dog/round.jpg")),
+        "link to a folder above it or read already": (2, ("cat/all/", "dog/self/")),
+    }
+
+
+def test_a_folder_with_a_pictures_name_is_a_folder_and_a_pipe_is_none(tmp_path: Path) -> None:
+    classes(tmp_path)
+    fill(tmp_path / "cat" / "album.jpg", 1)
+    os.mkfifo(tmp_path / "dog" / "pipe.png")
+    files = find_image_files(tmp_path)
+    assert len(files.paths) == 5
+    assert left_out(files) == {"special file": (1, ("dog/pipe.png",))}
+
+
+def test_train_without_class_folders_beside_other_classes_is_a_vehicle(tmp_path: Path) -> None:
+    classes(tmp_path, "bus", "car", "train")
+    files = find_image_files(tmp_path)
+    assert files.class_names == ("bus", "car", "train")
+    assert files.remarks == ("train is taken for a class, for it has no class folders",)
+
+
+def test_what_lies_beside_the_parts_is_named(tmp_path: Path) -> None:
+    for part in ("train", "test", "unlabelled"):
+        classes(tmp_path / part)
+    (tmp_path / "labels.csv").write_text("")
+    fill(tmp_path / "train", 1)
+    assert left_out(find_image_files(tmp_path)) == {
+        "file ending in .csv": (1, ("labels.csv",)),
+        "folder beside the parts": (1, ("unlabelled/",)),
+        "picture outside of class folders": (1, ("train/0.png",)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        ("old/cat old/dog new/cat new/dog", "new, old have the same folders in them .cat, dog.*no classes"),
+        (
+            "fold1/cat fold1/dog fold2/cat fold2/dog fold3/cat fold3/dog fold3/bird",
+            "are no classes but parts",
+        ),
+        ("cat/train cat/test dog/train dog/test", "put the parts outside: test/cat"),
+        ("train test", "train/ is the training part by its name, and has no class folders"),
+        ("val/cat val/dog test/cat test/dog", "there is no training part beside"),
+        ("cat dog test/cat test/dog", "test has the name of a part, and there is no training part"),
+        ("train/cat train/dog Training/cat Training/dog test/cat", "train.* both named like the train part"),
+        ("train/steam train/diesel bus car", "bus, car lie beside train/"),
+        ("zip/cat zip/dog", "did you mean imagefolder:.*/zip"),
+        (".", "2 pictures lie in it side by side: make a folder for each class"),
+        ("train/cat train/dog val/Cat", "class 'Cat' is in .*did you mean cat"),
+        ("cat", "1 class folders with pictures; at least 2 are needed"),
+    ],
+)
+def test_what_could_be_misread_is_refused_with_a_way_on(tmp_path: Path, folders: str, words: str) -> None:
+    for folder in folders.split():
+        fill(tmp_path / folder)
+    with pytest.raises(DataError, match=words):
+        find_image_files(tmp_path)
+
+
+@pytest.mark.parametrize("inner", [("images",), ("monday", "tuesday")])
+def test_classes_may_have_folders_of_one_name_or_be_many(tmp_path: Path, inner: tuple[str, ...]) -> None:
+    names = [f"person{number:02}" for number in range(11)]
+    for name in names:
+        for folder in inner:
+            fill(tmp_path / name / folder, 1)
+    assert find_image_files(tmp_path).class_names == tuple(names)

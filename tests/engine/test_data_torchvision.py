@@ -1,0 +1,90 @@
+"""torchvision's data sets, with stand-ins that need no download."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from trainables.core.contract import DataError, Env
+from trainables.engine.images import sources
+from trainables.engine.images.data import load_data
+
+
+@pytest.fixture(autouse=True)
+def own_data_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        torchvision.datasets, "__all__", [*torchvision.datasets.__all__, "InMemory", "OnDisk"]
+    )
+    monkeypatch.setenv("JOULETUNE_DATA", str(tmp_path / "datasets"))
+    sources._load_source.cache_clear()
+
+
+def env(tmp_path, data, resolution=None):
+    return Env(data=data, data_seed=0, seed=0, cache_dir=tmp_path / "cache", resolution=resolution)
+
+
+class InMemory:
+    """Like CIFAR10: an array of pixels, a training and a test part."""
+
+    classes = ("dark", "bright")
+    downloads: list[bool]
+
+    def __init__(self, root, train=True, download=False):
+        self.downloads.append(download)
+        count = 40 if train else 10
+        self.targets = [index % 2 for index in range(count)]
+        self.data = np.full((count, 6, 6, 3), 10 if train else 20, np.uint8)
+
+    def __len__(self):
+        return len(self.targets)
+
+
+class OnDisk(torch.utils.data.Dataset):
+    """Like Flowers102: pictures of many sizes, and splits by name."""
+
+    def __init__(self, root, split="train", download=False):
+        if split not in ("train", "val", "test"):
+            raise ValueError(split)
+        self.count = {"train": 20, "val": 8, "test": 6}[split]
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return Image.new("L", (6 + index, 9), 7), index % 2
+
+
+def test_an_official_test_part_is_kept_and_validation_is_split_off_train(tmp_path, monkeypatch):
+    monkeypatch.setattr(InMemory, "downloads", [], raising=False)
+    monkeypatch.setattr(torchvision.datasets, "InMemory", InMemory, raising=False)
+    splits = load_data(env(tmp_path, "torchvision:InMemory"))
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [34, 6, 10]
+    assert splits.test.images(torch.arange(10), 6).unique().tolist() == [20]
+    assert splits.train.images(torch.arange(34), 6).shape == (34, 3, 6, 6)
+    assert splits.class_names == ("dark", "bright")
+    assert InMemory.downloads == [False, False]
+
+
+def test_a_download_happens_only_when_the_source_asks(tmp_path, monkeypatch):
+    monkeypatch.setattr(InMemory, "downloads", [], raising=False)
+    monkeypatch.setattr(torchvision.datasets, "InMemory", InMemory, raising=False)
+    load_data(env(tmp_path, "torchvision:InMemory?download=1"))
+    assert InMemory.downloads == [True, True]
+
+
+def test_pictures_of_many_sizes_are_decoded_to_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(torchvision.datasets, "OnDisk", OnDisk, raising=False)
+    splits = load_data(env(tmp_path, "torchvision:OnDisk", resolution=8))
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [20, 8, 6]
+    assert splits.val.images(torch.arange(8), 8).shape == (8, 3, 8, 8)
+    assert splits.val.labels.tolist() == [0, 1] * 4
+
+
+def test_a_data_set_that_is_not_on_disk_says_how_to_get_it(tmp_path):
+    with pytest.raises(
+        DataError, match=r"torchvision:CIFAR10 is not in .*write torchvision:CIFAR10\?download=1"
+    ):
+        load_data(env(tmp_path, "torchvision:CIFAR10"))

@@ -1,0 +1,1 @@
+"""The record of a run, whole or damaged, and what is read from it."""

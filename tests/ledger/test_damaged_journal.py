@@ -1,0 +1,335 @@
+"""A damaged journal: what is wrong is named, nothing behind it is believed, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from search.cli import run as command
+from search.ledger import Ledger, LedgerError, named_folder
+from search.ledger.journal_lines import MAX_TEXT, bounded
+from search.run import Run
+from search.run.resume import prepare_to_continue
+from search.space import Space, dump_space
+from tests.support.processes import ROOT, ran
+from tests.support.ray_sessions import FATES, outcome, whole
+from tests.support.sealed_journals import reseal, write_sealed
+from tests.support.toy_runs import fateful_space, listed
+
+Lines = list[bytes]
+Edit = Callable[[Lines], Lines]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Space, Path]:
+    """A run that has ended, with a failed, a diverged and finished trials."""
+    folder = tmp_path_factory.mktemp("damaged")
+    space = fateful_space(folder)
+    whole(space, folder / "run", listed(*FATES))
+    dump_space(space, folder / "run" / "space.yaml")
+    return space, folder / "run"
+
+
+@pytest.fixture
+def copy(done: tuple[Space, Path], tmp_path: Path) -> Path:
+    shutil.copytree(done[1], tmp_path / "run")
+    return tmp_path / "run"
+
+
+def edit_lines(folder: Path, edit: Edit) -> None:
+    journal = folder / "journal.jsonl"
+    journal.write_bytes(b"".join(edit(journal.read_bytes().splitlines(keepends=True))))
+
+
+def refusal(folder: Path) -> str:
+    """What a reader says, which a start says as well."""
+    with pytest.raises(LedgerError) as read:
+        Ledger.open(folder).events()
+    with pytest.raises(LedgerError) as started:
+        Ledger.open(folder).mend()
+    assert str(read.value) == str(started.value)
+    return str(read.value)
+
+
+def insert(line: bytes) -> Edit:
+    return lambda lines: [*lines[:4], line, *lines[4:]]
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda lines: lines[:4] + lines[5:], "line 5 does not follow the one before: line 5 is missing"),
+        (
+            lambda lines: lines[:4] + lines[7:],
+            "line 5 does not follow the one before: lines 5 to 7 are missing",
+        ),
+        (lambda lines: lines[:5] + lines[4:], "line 6 stands here a second time"),
+        (lambda lines: [*lines[:4], lines[5], lines[4], *lines[6:]], "line 5 does not follow the one before"),
+        (lambda lines: lines[1:], "line 1 does not follow the one before: line 1 is missing"),
+        (insert(b'{"time": 1}\n'), "line 5 is no event of this journal"),
+        (insert(b"\n"), "line 5 is cut short or damaged"),
+        (insert(b"\0" * 4096 + b"\n"), "line 5 is cut short or damaged"),
+        (insert(b"[" * 100_000 + b"]" * 100_000 + b"\n"), "line 5 is cut short or damaged"),
+        (insert(b'{"time": 1, "seq": 4, "event": "run_ended", "crc": "00000000"}\n'), "line 5 was changed"),
+        (lambda lines: [*lines, lines[-1][:30] + b"\n", lines[-1][:20]], "is cut short or damaged"),
+        (lambda lines: [*lines, b"\0" * 100 + b"\n", b"\0" * 50], "is cut short or damaged"),
+        (
+            lambda lines: [*lines[:-1], lines[-1].replace(b"run_ended", b"run_ebded")],
+            "was changed after it was written",
+        ),
+    ],
+)
+def test_a_damage_that_no_kill_leaves_is_named_by_its_line(copy: Path, edit: Edit, said: str) -> None:
+    before = (copy / "journal.jsonl").read_bytes()
+    edit_lines(copy, edit)
+    damaged = (copy / "journal.jsonl").read_bytes()
+    assert said in refusal(copy)
+    assert (copy / "journal.jsonl").read_bytes() == damaged != before
+
+
+def test_any_changed_byte_of_what_a_journal_says_is_found(copy: Path) -> None:
+    journal = copy / "journal.jsonl"
+    content = journal.read_bytes()
+    events = Ledger.open(copy).events()
+    first = content.index(b'"seq": 3')
+    line_end = content.index(b"\n", first)
+    for at in range(first, line_end):
+        journal.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+        assert "line 4 " in refusal(copy)
+    journal.write_bytes(content)
+    assert Ledger.open(copy).events() == events
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            '"event": "trial_ended"',
+            '"event": "trial_praised"',
+            "is an event of unknown kind ('trial_praised')",
+        ),
+        ('"will_retry": ', '"will_not_retry": ', "(attempt_failed) lacks will_retry"),
+        ('"row": {', '"row": {"new": 1, ', "(epoch) has fields of another version: new"),
+        ('"gpu_mj": ', '"tpu_mj": ', "(epoch) has fields of another version: energy.tpu_mj"),
+        ('"schema": 2', '"schema": 3', "line 1 says schema 3, and this version reads schema 2"),
+        (
+            '"trial": "trial-0001"',
+            '"trial": "../../x"',
+            "names a trial '../../x', which can be no folder's name",
+        ),
+        ('"trial": "trial-0001"', '"trial": "/etc"', "names a trial '/etc', which can be no folder's name"),
+        ('"trial": "trial-0001"', '"trial": ".."', "names a trial '..', which can be no folder's name"),
+        ('"trial": "trial-0001"', '"trial": ".git"', "names a trial '.git', which can be no folder's name"),
+        ('"trial": "trial-0001"', '"trial": 7', "names a trial 7, which can be no folder's name"),
+        ('"trial_asked", "trial": "trial-0001"', '"trial_asked", "trial": "trial-0000"', "a second time"),
+        (
+            '"trial_asked", "trial": "trial-0001"',
+            '"trial_asked", "trial": "trial-7"',
+            "which no line before it asks for",
+        ),
+        ('"number": 1,', '"number": 5,', "asks for trial number 5 where 1 is next"),
+    ],
+)
+def test_an_event_that_cannot_stand_there_is_named_even_where_its_checksum_is_right(
+    copy: Path, old: str, new: str, said: str
+) -> None:
+    assert old in (copy / "journal.jsonl").read_text()
+    reseal(copy / "journal.jsonl", (old, new))
+    assert said in refusal(copy)
+
+
+def test_a_journal_of_the_version_before_is_named(copy: Path) -> None:
+    (copy / "journal.jsonl").write_text('{"time": 1.0, "event": "journal_started", "schema": 1}\n')
+    assert "line 1 says schema 1, and this version reads schema 2" in refusal(copy)
+
+
+@pytest.mark.parametrize("left", [b"", b'{"time": 17', b"\0\0\0"])
+def test_an_emptied_journal_beside_trials_is_refused(copy: Path, left: bytes) -> None:
+    (copy / "trials" / "trial-0003").mkdir(parents=True, exist_ok=True)
+    (copy / "journal.jsonl").write_bytes(left)
+    with pytest.raises(LedgerError, match=r"does not know trial-0000, .*trial-0005, .*it was emptied or cut"):
+        Ledger.open(copy).mend()
+    assert (copy / "journal.jsonl").read_bytes() == left
+
+
+def test_a_journal_cut_between_two_lines_is_known_by_the_trials_that_it_does_not_know(copy: Path) -> None:
+    for number in range(4):
+        (copy / "trials" / f"trial-{number:04d}").mkdir(parents=True, exist_ok=True)
+    cut_before = (copy / "journal.jsonl").read_bytes().index(b'"trial_asked", "trial": "trial-0002"')
+    content = (copy / "journal.jsonl").read_bytes()
+    (copy / "journal.jsonl").write_bytes(content[: content.rindex(b"\n", 0, cut_before) + 1])
+    with pytest.raises(LedgerError, match="does not know trial-0002, trial-0003"):
+        Ledger.open(copy).mend()
+
+
+def test_a_second_writer_is_noticed_before_anything_is_written(tmp_path: Path) -> None:
+    one = Ledger.create(tmp_path / "run")
+    other = Ledger(tmp_path / "run")
+    other.append({"event": "session_started"})
+    before = one.journal.read_bytes()
+    with pytest.raises(LedgerError, match="another process changed it"):
+        one.append({"event": "session_started"})
+    assert one.journal.read_bytes() == before
+
+
+def test_check_says_what_is_whole_and_touches_nothing(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("check", [str(copy)]) == 0
+    assert f"{copy}:\n  whole: journal: " in capsys.readouterr().out
+    edit_lines(copy, lambda lines: lines[:4] + lines[5:])
+    files = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    assert command("check", [str(copy)]) == 1
+    printed = capsys.readouterr()
+    assert "whole: journal: 4 lines" in printed.out
+    assert "problem: journal: line 5 does not follow the one before: line 5 is missing" in printed.err
+    assert f"python scripts/check.py {copy} --repair" in printed.out
+    assert files == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("keep", [1, 2, 9])
+def test_a_repaired_run_goes_on_to_the_end_of_an_undisturbed_one(
+    done: tuple[Space, Path], copy: Path, keep: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space, undisturbed = done
+    journal = copy / "journal.jsonl"
+    (copy / "trials" / "trial-0005").mkdir(parents=True, exist_ok=True)
+    edit_lines(copy, lambda lines: [*lines[:keep], b"{torn\n", *lines[keep + 1 :]])
+    damaged = journal.read_bytes()
+    assert command("check", [str(copy), "--repair"]) == 1
+    assert f"repaired: cut the journal behind line {keep}; journal.jsonl.damaged-1" in capsys.readouterr().out
+    assert (copy / "journal.jsonl.damaged-1").read_bytes() == damaged
+    assert (copy / "set-aside" / "trial-0005").is_dir()
+    assert command("check", [str(copy)]) == 0
+    again = whole(space, copy, listed(*FATES))
+    reference = Run(space, listed(*FATES), Ledger(_copied(undisturbed, copy.parent / "reference")))
+    assert outcome(again) == outcome(reference)
+    assert len(Ledger.open(copy).events()) > keep
+
+
+@pytest.mark.parametrize("mode", ["stopping", "promotion"])
+def test_wherever_a_journal_is_cut_no_curve_has_a_gap(
+    tmp_path: Path, mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A checkpoint may be of an epoch whose line was cut off, with those before it."""
+    changes = [f"search.scheduler={{mode: {mode}, eta: 3}}", "search.ladder.epochs=[1, 4]"]
+    space = fateful_space(tmp_path, changes)
+    points = [{"fate": "fine", "score": score} for score in (0.3, 0.5, 0.1, 0.6)]
+    undisturbed = whole(space, tmp_path / "run", listed(*points))
+    num_lines = len((tmp_path / "run" / "journal.jsonl").read_bytes().splitlines())
+    num_set_aside = 0
+    for keep in range(1, num_lines):
+        folder = _copied(tmp_path / "run", tmp_path / f"cut-{keep}")
+        edit_lines(folder, lambda lines, keep=keep: [*lines[:keep], b"{torn\n", *lines[keep + 1 :], b"{\n"])  # type: ignore[misc]
+        assert command("check", [str(folder), "--repair"]) == 1
+        assert command("check", [str(folder)]) == 0
+        again = whole(space, folder, listed(*points))
+        for trial in again.history.trials.values():
+            assert list(trial.curve) == list(range(1, trial.epochs + 1))
+        assert outcome(again) == outcome(undisturbed)
+        num_set_aside += len(list(folder.glob("trials/*/checkpoint.set-aside-1.pt")))
+        shutil.rmtree(folder)
+    assert num_set_aside > 0
+    assert "the next start sets it aside" in capsys.readouterr().out
+
+
+def test_check_says_of_each_state_whether_it_is_whole_and_whose_it_is(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = copy / "trials"
+    assert command("check", [str(copy)]) == 0
+    assert "whole: trials/trial-0000/checkpoint.pt: trial-0000 after epoch 3" in capsys.readouterr().out
+    shutil.copy(trials / "trial-0000" / "checkpoint.pt", trials / "trial-0002" / "checkpoint.pt")
+    content = bytearray((trials / "trial-0005" / "checkpoint.pt").read_bytes())
+    content[200] ^= 1
+    (trials / "trial-0005" / "checkpoint.pt").write_bytes(content)
+    (trials / "trial-0004" / "checkpoint.pt").unlink()
+    (trials / "trial-0004" / "checkpoint.pt").mkdir()
+    files = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    assert command("check", [str(copy)]) == 1
+    assert files == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    problems = [line.strip() for line in capsys.readouterr().err.splitlines()]
+    assert problems == [
+        "problem: trials/trial-0002/checkpoint.pt is of trial-0000; it is never trained on",
+        "problem: trials/trial-0004/checkpoint.pt is no file; it is never trained on",
+        "problem: trials/trial-0005/checkpoint.pt is damaged (its content does not match its SHA-256); it is "
+        "never trained on",
+    ]
+    assert command("check", [str(copy), "--repair"]) == 1
+    assert command("check", [str(copy)]) == 0
+    assert len(list(trials.glob("*/checkpoint.set-aside-1.pt"))) == 3
+
+
+def test_check_needs_no_torch_to_prove_a_state(copy: Path) -> None:
+    code = (
+        "import sys; from search.cli import run; status = run('check', [sys.argv[1]]); "
+        "sys.exit(status or 'torch' in sys.modules)"
+    )
+    done = ran(sys.executable, "-c", code, copy, folder=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "checkpoint.pt: trial-0000 after epoch 3" in done.stdout
+
+
+def _copied(folder: Path, to: Path) -> Path:
+    shutil.copytree(folder, to)
+    return to
+
+
+def test_a_journal_of_which_nothing_is_whole_is_not_repaired(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit_lines(copy, lambda lines: lines[1:])
+    before = (copy / "journal.jsonl").read_bytes()
+    assert command("check", [str(copy), "--repair"]) == 2
+    assert "no line of it is whole, so that it cannot be repaired" in capsys.readouterr().err
+    assert (copy / "journal.jsonl").read_bytes() == before
+
+
+def test_a_stranger_s_run_never_reaches_outside_its_folder(
+    done: tuple[Space, Path], copy: Path, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "checkpoint.pt").write_text("precious")
+    reseal(copy / "journal.jsonl", ('"trial-0003"', json.dumps("../../victim")))
+    with pytest.raises(LedgerError, match="can be no folder's name"):
+        prepare_to_continue(Ledger(copy), done[0], Console(quiet=True))
+    assert (victim / "checkpoint.pt").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/x", "..", ".", "", ".x", "a/b", "a\\b", "-x", " x", "a\nb", "a\x1b[2J", "x" * 121]
+)
+def test_a_run_s_name_is_that_of_a_folder_in_results(tmp_path: Path, name: str) -> None:
+    with pytest.raises(LedgerError, match="a run cannot be named"):
+        named_folder(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["mine", "lr_bs-20261121-090000", "sweep 7 (große Bilder)", "a..b", "x" * 120]
+)
+def test_other_names_are_taken_as_they_are(tmp_path: Path, name: str) -> None:
+    assert named_folder(tmp_path, name) == tmp_path / name
+
+
+def test_texts_of_an_event_are_bounded_and_say_so() -> None:
+    long = "x" * 5_000_000
+    cut = bounded({"failure": {"message": long, "lines": [long, "short"]}, "count": 3})
+    assert (
+        cut["failure"]["message"]
+        == "x" * MAX_TEXT + " ... (5,000,000 characters; the trial's log has them all)"
+    )
+    assert cut["failure"]["lines"][1] == "short"
+    assert cut["count"] == 3
+    assert bounded("x" * MAX_TEXT) == "x" * MAX_TEXT
+
+
+def test_a_forged_journal_reads_as_one_that_this_program_wrote(copy: Path) -> None:
+    journal = copy / "journal.jsonl"
+    events, content = Ledger.open(copy).events(), journal.read_bytes()
+    write_sealed(journal, events)
+    assert journal.read_bytes() == content

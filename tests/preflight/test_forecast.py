@@ -1,0 +1,612 @@
+"""What a search is told to take, before it is started and by its first epochs."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search.backends.costs import filled, fixed_scoring_s
+from search.backends.local import execute_here
+from search.budget import Ladder, Spent
+from search.forecast import Costs, Forecast, PointCost, Span, earlier_costs, forecast, observed_costs
+from search.forecast.earlier import attempts_of
+from search.forecast.probe import ProbeError, UnfitError, _epoch, probe, probed_points
+from search.ledger import Ledger
+from search.report.forecast import forecast_lines, forecast_text, ladder_table, outcome_text
+from search.report.forecast_reporter import Foretold, kept_forecast
+from search.run import Run
+from search.space import Space, dump_space
+from search.trial.task import task_for
+from tests.support.toy_runs import SteadyMeter, executed, made_space, sampler_for
+from trainables.core.contract import Budget, DataError
+
+
+def point(
+    *epoch_s: float | None, start_s: float = 0.0, joules: tuple[float, ...] = (), **hparams
+) -> PointCost:
+    return PointCost(hparams=hparams, start_s=start_s, epoch_s=epoch_s, epoch_j=joules, checkpoint_mib=512.0)
+
+
+def told_of(space: Space, *points: PointCost, first_s: float = 10.0) -> Forecast:
+    return forecast(space, Costs(points=points, source="a test", first_s=first_s), sampler_for)
+
+
+def here(space: Space, workers: int = 1) -> Space:
+    return replace(space, resources=space.resources.model_copy(update={"workers": workers}))
+
+
+def test_where_nothing_is_stopped_the_forecast_is_exact(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits.trials=6"]))
+    told = told_of(space, point(1.0, 2.0, 4.0, start_s=0.5))  # rungs of 1, 3 and 9 epochs
+    assert (told.num_trials.low, told.num_trials.high) == (6, 6)
+    assert told.rung_trials == (Span(6, 6, 6),) * 3
+    assert told.rung_epochs == (Span(6, 6, 6), Span(12, 12, 12), Span(36, 36, 36))
+    assert told.epochs == Span(54, 54, 54)
+    one_s = 0.5 + 1 * 1.0 + 2 * 2.0 + 6 * 4.0
+    all_s = 10 + 6 * one_s - 0.5  # the first start is over when the worker has begun
+    assert told.seconds == Span(pytest.approx(0.85 * all_s), all_s, pytest.approx(1.15 * all_s))
+    assert told.reason == "all 6 trials done"
+    assert told.disk_gib == 3.5  # of six trials, and the one before of the one that trains
+    assert told.kwh is None
+
+
+def test_two_workers_take_half_the_time(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits.trials=6"])
+    told = told_of(here(space, workers=2), point(1.0, 1.0, 1.0), first_s=0.0)
+    assert told.seconds is not None
+    assert told.seconds.median == 3 * 9
+
+
+@pytest.mark.parametrize("mode", ["promotion", "stopping"])
+def test_a_search_that_decides_on_the_way_runs_as_many_epochs_as_was_said(tmp_path: Path, mode: str) -> None:
+    space = here(made_space(tmp_path, overrides=[f"search.scheduler.mode={mode}", "search.limits.trials=27"]))
+    told = forecast(space, None, sampler_for)
+    run, _ = executed(space, tmp_path)
+    epochs = sum(trial.epochs for trial in run.history.trials.values())
+    assert epochs in told.epochs
+    assert all(count in span for count, span in zip(run.rungs.counts(), told.rung_trials, strict=True))
+    assert told.epochs.high < 27 * 9
+
+
+def test_a_limit_on_time_ends_it_and_is_named(tmp_path: Path) -> None:
+    space = here(
+        made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits={hours: 0.5}"])
+    )
+    told = told_of(space, point(20.0, 20.0, 20.0), first_s=0.0)
+    assert told.epochs.median == 90  # 1,800 s of 20 s each
+    assert told.reason == "0.5 h limit reached (0.50)"
+
+
+def test_a_limit_on_energy_ends_it_and_is_named(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits={kwh: 0.001}"])
+    told = told_of(here(space), point(1.0, 1.0, 1.0, joules=(100.0, 100.0, 100.0)))
+    assert told.epochs.median == 36  # of 3,600 J
+    assert told.kwh is not None
+    assert told.kwh.median == pytest.approx(0.001)
+    assert told.reason.startswith("0.001 kWh limit reached")
+
+
+def test_without_costs_trials_are_foretold_and_time_is_not(tmp_path: Path) -> None:
+    told = forecast(
+        here(made_space(tmp_path, overrides=["search.limits={trials: 6, hours: 0.0001}"])), None, sampler_for
+    )
+    assert told.num_trials.median == 6
+    assert told.seconds is None
+    assert forecast_lines(told)[0].endswith("; the first epochs tell the time")
+
+
+@pytest.mark.parametrize(("trials", "simulated"), [(250, 250), (251, 250), (5000, 250)])
+def test_many_trials_are_forecast_by_a_part_of_them(tmp_path: Path, trials: int, simulated: int) -> None:
+    space = here(
+        made_space(tmp_path, overrides=[f"search.limits.trials={trials}", "search.scheduler={mode: none}"])
+    )
+    asked: list[int | None] = []
+
+    def sampler(of: Space) -> Any:
+        asked.append(of.limits.trials)
+        return sampler_for(of)
+
+    point = PointCost(hparams={}, start_s=0.0, epoch_s=(1.0,) * 3)
+    told = forecast(space, Costs(points=(point,), source="made", first_s=10.0), sampler, most_s=0.0)
+    assert set(asked) == {simulated}
+    assert told.num_trials == Span(trials, trials, trials)
+    assert told.epochs == Span(9 * trials, 9 * trials, 9 * trials)
+    assert told.rung_trials[2] == Span(trials, trials, trials)
+    assert told.seconds is not None
+    assert told.seconds.median == pytest.approx(10 + 9 * trials, rel=0.01)
+    assert (told.reason, told.is_endless) == (f"all {trials} trials done", False)
+
+
+def test_the_hours_of_many_trials_are_those_of_a_part_of_them(tmp_path: Path) -> None:
+    limits = ["search.limits.trials=5000", "search.limits.hours=1", "search.scheduler={mode: none}"]
+    point = PointCost(hparams={}, start_s=0.0, epoch_s=(1.0,) * 3)
+    costs = Costs(points=(point,), source="made", first_s=360.0)
+    told = forecast(here(made_space(tmp_path, overrides=limits)), costs, sampler_for, most_s=0.0)
+    assert told.seconds is not None
+    assert told.seconds.median == pytest.approx(3600, abs=1.5)  # the epoch under way ends
+    assert told.epochs.median == pytest.approx(3240, abs=20)
+    assert told.reason.startswith("1 h limit reached (1.00)")
+
+
+def test_without_a_limit_it_says_so(tmp_path: Path) -> None:
+    space = replace(here(made_space(tmp_path)), limits=replace(made_space(tmp_path).limits, trials=None))
+    assert forecast_lines(forecast(space, None, sampler_for)) == [
+        "forecast: no limit ends it; it runs until it is interrupted"
+    ]
+
+
+def test_joules_foretell_no_epochs(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path))
+    ladder = Ladder((Budget(epochs=9), Budget(epochs=9)), joules=(1.0, 2.0))
+    with pytest.raises(ValueError, match="rung of joules"):
+        forecast(replace(space, ladder=ladder), None, sampler_for)
+
+
+def test_rungs_that_were_not_seen_follow_the_others_and_else_the_work() -> None:
+    ladder = Ladder(
+        (
+            Budget(epochs=1, subset=0.5, resolution=10),
+            Budget(epochs=2, subset=1.0, resolution=10),
+            Budget(epochs=3, subset=1.0, resolution=20),
+        )
+    )
+    seen = point(1.0, 3.0, None), point(2.0, None, None)
+    first, second = filled(seen, ladder)
+    assert first.epoch_s == (1.0, 3.0, 12.0)  # four times the pixels
+    assert second.epoch_s == (2.0, 6.0, 16.0)  # three times, as the first one; eight times the work
+
+
+def test_scoring_takes_the_same_at_a_rung_that_was_not_seen() -> None:
+    ladder = Ladder((Budget(epochs=1, subset=0.5), Budget(epochs=2, subset=1.0)))
+    (cost,) = filled([replace(point(3.0, None, joules=(30.0, None)), scoring_s=1.0)], ladder)
+    assert cost.epoch_s == (3.0, 5.0)  # two seconds of training become four
+    assert cost.epoch_j == (30.0, 50.0)
+    assert fixed_scoring_s("top", 1.0) == 1.0
+    assert fixed_scoring_s("rung", 1.0) == 0.0
+
+
+def test_a_configuration_costs_what_the_nearest_one_of_its_names_did() -> None:
+    points = (
+        point(1.0, model="small", batch_size=16),
+        point(2.0, model="small", batch_size=256),
+        point(3.0, model="large", batch_size=16),
+    )
+    costs = Costs(points=points, source="", first_s=0.0)
+    assert costs.of({"model": "small", "batch_size": 32, "lr": 0.1}).epoch_s == (1.0,)
+    assert costs.of({"model": "small", "batch_size": 128}).epoch_s == (2.0,)
+    assert costs.of({"model": "large", "batch_size": 256}).epoch_s == (3.0,)
+
+
+def test_an_earlier_run_of_the_same_tells_what_epochs_take(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path))
+    assert earlier_costs(space, tmp_path / "results") is None
+    run, _ = executed(space, tmp_path / "results" / "one")
+    dump_space(space, run.ledger.space_file)
+    costs = earlier_costs(space, run.ledger.folder.parent)
+    assert costs is not None
+    assert costs.source == f"what {len(run.history.trials)} trials of {run.ledger.folder.name} took"
+    assert {point.hparams["batch_size"] for point in costs.points} <= {16, 32, 64, 128}
+    other = replace(space, data="elsewhere")
+    assert earlier_costs(other, run.ledger.folder.parent) is None
+
+
+def events_of(
+    number: int,
+    *,
+    seconds: float,
+    time_s: float,
+    epoch: int = 1,
+    rung: int = 0,
+    train_s: float = 0.8,
+    asked_s: float = 5.0,
+) -> list[dict[str, Any]]:
+    """A trial that is asked for, and an epoch of it, as journals were before a start was told apart."""
+    hparams, trial = {"lr": 0.1, "batch_size": 16}, {"trial": f"trial-{number:04d}", "time": asked_s}
+    asked = {"event": "trial_asked", "number": number, "origin": "sampler", "hparams": hparams, "seed": 0}
+    metrics = {"train_s": train_s, "eval_s": 0.2}
+    row = {"epoch": epoch, "rung": rung, "metrics": metrics, "seconds": seconds, "sources": {"scope": "cpu"}}
+    ended = {"event": "epoch", **trial, "time": time_s, "row": row}
+    return [{**asked, **trial}, ended] if epoch == 1 else [ended]
+
+
+def test_what_a_worker_loads_once_is_no_start_of_every_trial(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path), workers=2)
+    events = [
+        *events_of(0, seconds=14.0, time_s=20.0),
+        *events_of(1, seconds=15.0, time_s=21.0),
+        *events_of(2, seconds=1.5, time_s=22.5, asked_s=21.1),
+        *events_of(3, seconds=1.3, time_s=22.6, asked_s=21.2),
+    ]
+    assert observed_costs(events[:4], space, tmp_path) is None
+    costs = observed_costs(events, space, tmp_path)
+    assert costs is not None
+    assert costs.first_s == pytest.approx(20.0 - 5.0 - 1.0)
+    assert [point.start_s for point in costs.points] == [pytest.approx(0.4)] * 4
+    assert {point.epoch_s[0] for point in costs.points} == {1.0}
+
+
+class Journal:
+    """What two workers report, second by second, as the journal has it."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = [{"event": "session_started", "time": 100.0}]
+
+    def ask(self, number: int, at: float) -> None:
+        asked = {"number": number, "origin": "sampler", "hparams": {"lr": 0.1}, "seed": 0}
+        self._add("trial_asked", number, at, **asked)
+
+    def resume(self, number: int, at: float) -> None:
+        self._add("trial_resumed", number, at, why="promoted")
+
+    def epoch(
+        self, number: int, at: float, seconds: float, *, epoch: int = 1, start_s: float | None = None
+    ) -> None:
+        """A row without train_s and eval_s, as scripts and trainables of one's own report it."""
+        attempt = {} if start_s is None else {"start_s": start_s, "sources": {"scope": ""}}
+        row = {"epoch": epoch, "rung": min(epoch - 1, 2), "metrics": {}, "seconds": seconds, **attempt}
+        self._add("epoch", number, at, row=row)
+
+    def _add(self, kind: str, trial: int, at: float, **more: Any) -> None:
+        self.events.append({"event": kind, "trial": f"trial-{trial:04d}", "time": at, **more})
+
+
+def test_a_short_training_is_not_foretold_by_its_workers_start(tmp_path: Path) -> None:
+    """Epochs of 1.1 s after 36 s of imports: an epoch was taken for 37.1 s."""
+    space, journal = here(made_space(tmp_path), workers=2), Journal()
+    for number in (0, 1):
+        journal.ask(number, 100.0)
+        journal.epoch(number, 137.1, 1.1, start_s=35.5)
+    journal.ask(2, 137.2)
+    journal.epoch(2, 138.4, 1.1, start_s=0.05)
+    costs = observed_costs(journal.events, space, tmp_path)
+    assert costs is not None
+    assert costs.first_s == pytest.approx(36.0)
+    assert {point.epoch_s[0] for point in costs.points} == {1.1}
+    assert {round(point.start_s, 6) for point in costs.points} == {0.1}  # to be given one, and its start
+    assert (costs.unsure_start_s, {point.warm_up_s for point in costs.points}) == (0.0, {0.0})
+
+
+def test_a_fast_workers_second_training_is_warm_before_the_others_first_ends(tmp_path: Path) -> None:
+    space, journal = here(made_space(tmp_path), workers=2), Journal()
+    for number in (0, 1):
+        journal.ask(number, 100.0 + number / 10)
+    journal.epoch(0, 120.0, 1.0, start_s=12.0)
+    journal.ask(2, 120.0)
+    journal.epoch(2, 121.1, 1.0, start_s=0.1)
+    journal.epoch(1, 122.1, 1.0, start_s=13.0)
+    costs = observed_costs(journal.events, space, tmp_path)
+    assert costs is not None
+    assert {round(point.start_s, 6) for point in costs.points} == {0.1}
+    assert (costs.first_s, costs.unsure_start_s) == (19.0, 0.0)
+
+
+def test_before_a_warm_worker_has_started_one_its_start_is_unsure(tmp_path: Path) -> None:
+    space, journal = here(made_space(tmp_path), workers=2), Journal()
+    for number in (0, 1):
+        journal.ask(number, 100.0)
+        journal.epoch(number, 112.0 + number, 1.0, start_s=8.0 + number)
+        journal.epoch(number, 113.1 + number, 1.0, epoch=2)
+    costs = observed_costs(journal.events, space, tmp_path)
+    assert costs is not None
+    assert costs.unsure_start_s == 8.0
+    sure = forecast(space, replace(costs, unsure_start_s=0.0), sampler_for).seconds
+    told = forecast(space, costs, sampler_for).seconds
+    assert sure is not None
+    assert told is not None
+    assert sure.median < told.median < sure.median + 10 / 2 * 0.5 * 8.0  # ten more starts, on two workers
+    assert told.high > sure.high + 10 / 2 * 0.25 * 8.0
+
+
+def test_a_script_that_imports_in_its_first_epoch_does_so_in_each_start(tmp_path: Path) -> None:
+    """Two seconds of its own Python, then epochs of 0.25 s: six trials of three epochs in one worker."""
+    overrides = ["search.scheduler={mode: none}", "search.limits.trials=6", "search.ladder.epochs=[1, 2, 3]"]
+    space, journal, at = here(made_space(tmp_path, overrides=overrides)), Journal(), 110.0
+    journal.ask(0, 100.0)
+    for number in range(2):
+        if number:
+            journal.ask(number, at)
+        journal.epoch(number, at + 2.25, 2.25, start_s=0.0)
+        journal.epoch(number, at + 2.5, 0.25, epoch=2)
+        journal.epoch(number, at + 2.75, 0.25, epoch=3)
+        at += 2.75
+    costs = observed_costs(journal.events[:6], space, tmp_path)
+    assert costs is not None
+    (point,) = costs.points
+    assert (point.epoch_s, point.warm_up_s) == ((0.25, 0.25, 0.25), 2.0)
+    costs = observed_costs(journal.events, space, tmp_path)
+    told = forecast(space, costs, sampler_for)
+    assert told.seconds is not None
+    assert told.seconds.median == pytest.approx(10 + 6 * 2.75)
+
+
+def test_what_lies_between_two_epochs_is_a_part_of_what_they_take(tmp_path: Path) -> None:
+    """Saving, the search's answer, a wait for a turn alone."""
+    space, journal = here(made_space(tmp_path, overrides=["search.ladder.epochs=[9]"])), Journal()
+    journal.ask(0, 100.0)
+    journal.epoch(0, 104.0, 1.0, start_s=2.0)
+    for epoch in (2, 3, 4):
+        journal.events.append(
+            {
+                **{"event": "epoch", "trial": "trial-0000", "time": 104.0 + 1.5 * (epoch - 1)},
+                "row": {"epoch": epoch, "rung": 0, "metrics": {}, "seconds": 1.0, "overhead_s": 0.4},
+            }
+        )
+    costs = observed_costs(journal.events, space, tmp_path)
+    assert costs is not None
+    (point,) = costs.points
+    assert point.epoch_s == (1.5,)
+    assert (costs.first_s, point.warm_up_s) == (3.0, 0.0)
+
+
+def test_a_restart_and_a_promotion_are_starts_of_their_own() -> None:
+    journal = Journal()
+    journal.ask(0, 100.0)
+    journal.epoch(0, 120.0, 1.0, start_s=9.0)
+    journal.resume(0, 121.0)
+    journal.epoch(0, 122.5, 1.0, epoch=2, start_s=0.2)
+    journal.events.append({"event": "session_started", "time": 500.0})
+    journal.epoch(0, 520.0, 1.0, epoch=3, start_s=9.0)
+    first, promoted, restarted = attempts_of(journal.events)
+    assert [one.number for one in (first, promoted, restarted)] == [0, 1, 0]
+    assert [one.before_s for one in (first, promoted, restarted)] == [19.0, 0.5, 19.0]
+
+
+def test_the_joules_of_starts_are_a_part_of_what_the_search_uses(tmp_path: Path) -> None:
+    overrides = ["search.scheduler={mode: none}", "search.limits.trials=3", "search.ladder.epochs=[1]"]
+    space = here(made_space(tmp_path, overrides=overrides))
+    one = replace(point(1.0, joules=(3600.0,)), start_j=1800.0)
+    told = forecast(space, Costs(points=(one,), source="", first_s=9.0, first_j=36_000.0), sampler_for)
+    assert told.kwh is not None
+    assert told.kwh.median == pytest.approx((36_000 + 2 * 1800 + 3 * 3600) / 3.6e6)
+
+
+def test_a_beginning_that_was_only_tried_is_less_sure(tmp_path: Path) -> None:
+    overrides = ["search.scheduler={mode: none}", "search.limits.trials=1", "search.ladder.epochs=[1]"]
+    space = here(made_space(tmp_path, overrides=overrides))
+    costs = Costs(points=(point(2.0),), source="", first_s=10.0, unsure_first_s=4.0)
+    told = forecast(space, costs, sampler_for)
+    assert told.seconds == Span(pytest.approx(0.85 * 12 - 2), 12.0, pytest.approx(1.15 * 12 + 4))
+
+
+@pytest.mark.parametrize("mode", ["promotion", "stopping"])
+def test_a_default_that_nobody_beats_is_within_the_range(tmp_path: Path, mode: str) -> None:
+    """Then as few trials go on as may: the published configuration was the best of eight."""
+    overrides = [
+        f"search.scheduler={{mode: {mode}}}",
+        "search.limits.trials=8",
+        "search.ladder.epochs=[1, 2, 4]",
+    ]
+    space = here(made_space(tmp_path, overrides=overrides))
+    told = forecast(space, None, sampler_for)
+    assert told.epochs.low <= 12
+    assert told.rung_trials[2].low <= 1
+
+
+def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path))
+    output = Console(file=io.StringIO(), width=160)
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    foretold = Foretold(run, sampler_for, output)
+    foretold.begin()
+    run.subscribe(foretold.on_event)
+    execute_here(run, SteadyMeter())
+    foretold.close()
+    told = kept_forecast(run.ledger)
+    assert told is not None
+    assert told.seconds is not None
+    assert told.kwh is not None
+    text = output.file.getvalue()
+    assert "; the first epochs tell the time" in text
+    assert "trials of run took" in text
+    assert (
+        json.loads((run.ledger.folder / "forecast.json").read_text())["epochs"]["median"]
+        == told.epochs.median
+    )
+
+
+def test_a_rung_that_takes_longer_than_was_thought_is_told_when_it_is_seen(tmp_path: Path) -> None:
+    overrides = ["search.scheduler={mode: none}", "search.limits.trials=4"]
+    space = here(made_space(tmp_path, overrides=overrides))  # rungs of 1, 3 and 9 epochs of one size
+    output = Console(file=io.StringIO(), width=160)
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    foretold = Foretold(run, sampler_for, output)
+
+    def follow(*events: dict[str, Any]) -> Forecast:
+        for event in events:
+            foretold.on_event(run.ledger.append(event))
+        before = foretold.told
+        while foretold.told is before:  # it is simulated beside the search
+            foretold.on_event({"event": "other"})
+        assert foretold.told is not None
+        assert foretold.told.seconds is not None
+        return foretold.told
+
+    trials = [event for number in range(3) for event in events_of(number, seconds=1.0, time_s=6.0)]
+    first = follow(*trials).seconds
+    assert first is not None
+    assert first.median == pytest.approx(36.0)  # four trials of nine epochs, a second each
+    later = follow(*events_of(0, seconds=10.0, time_s=16.0, epoch=2, rung=1, train_s=9.8)).seconds
+    assert later is not None
+    assert later.median == pytest.approx(4 * (1 + 8 * 10), rel=0.01)
+    foretold.close()
+    kept = kept_forecast(run.ledger)
+    assert kept is not None
+    assert kept.seconds == first  # what the end is compared with
+    assert "forecast now: 4 trials, 36 epochs, 5:24" in output.file.getvalue()
+
+
+def test_a_long_run_is_forecast_by_its_first_and_its_latest_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[dict[str, Any]]] = []
+    monkeypatch.setattr(
+        "search.report.forecast_reporter.observed_costs", lambda events, *_: seen.append(events)
+    )
+    space = here(made_space(tmp_path, overrides=["search.limits.trials=2000"]))
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    foretold = Foretold(run, sampler_for, Console(file=io.StringIO()))
+    foretold.on_event({"event": "session_started", "time": 0.0})
+    for number in range(2000):
+        for event in events_of(number, seconds=1.0, time_s=number + 0.5, asked_s=float(number)):
+            foretold.on_event(event)
+    foretold.on_event(events_of(60, seconds=1.0, time_s=2000.0)[-1])  # it was dropped before
+    foretold.close()
+    latest = seen[-1]
+    trials = list(dict.fromkeys(event["trial"] for event in latest if "trial" in event))
+    numbers = [int(trial.rpartition("-")[2]) for trial in trials]
+    assert latest[0]["event"] == "session_started"
+    assert numbers == [*range(20), *range(1820, 2000)]
+    times_s = [event["time"] for event in latest]
+    assert times_s == sorted(times_s)
+    assert len(latest) == 1 + 2 * 200
+    assert {event["event"] for event in latest} == {"session_started", "trial_asked", "epoch"}
+
+
+def test_what_an_earlier_run_took_is_corrected_by_the_runs_own_epochs(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path))
+    earlier, _ = executed(space, tmp_path / "results" / "one")
+    dump_space(space, earlier.ledger.space_file)
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "results" / "one" / "another"))
+    foretold = Foretold(run, sampler_for, Console(file=io.StringIO(), width=160))
+    foretold.begin()
+    assert foretold.told is not None
+    assert foretold.told.source.endswith("trials of run took")
+    run.subscribe(foretold.on_event)
+    execute_here(run, SteadyMeter())
+    while foretold.told.source.endswith("trials of run took"):  # it is simulated beside the search
+        foretold.on_event({"event": "other"})
+    foretold.close()
+    assert foretold.told.source.endswith("trials of another took")
+
+
+def test_a_forecast_that_fails_ends_no_search(tmp_path: Path) -> None:
+    def broken(space: Space) -> Any:
+        raise KeyError("a mistake in a simulation")
+
+    space = here(made_space(tmp_path))
+    output = Console(file=io.StringIO(), width=160)
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    foretold = Foretold(run, broken, output)
+    run.subscribe(foretold.on_event)
+    assert execute_here(run, SteadyMeter()) == "all 12 trials done"
+    foretold.close()
+    assert "warning: no time is foretold: KeyError: 'a mistake in a simulation'" in output.file.getvalue()
+
+
+def test_a_forecast_that_the_disk_does_not_take_is_told_all_the_same(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path))
+    output = Console(file=io.StringIO(), width=160)
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    (run.ledger.folder / "forecast.json").mkdir()  # no file can take its place
+    foretold = Foretold(run, sampler_for, output)
+    run.subscribe(foretold.on_event)
+    execute_here(run, SteadyMeter())
+    foretold.close()
+    assert foretold.told is not None
+    assert kept_forecast(run.ledger) is None
+    text = output.file.getvalue()
+    assert "forecast.json" in text
+    assert "the run goes on, its end is not compared with the forecast" in text
+
+
+def test_words_of_a_forecast_and_of_what_came_true(tmp_path: Path) -> None:
+    told = told_of(
+        here(made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits.trials=6"])),
+        point(1.0, 1.0, 1.0, joules=(3600.0,) * 3),
+        first_s=6.0,
+    )
+    assert forecast_text(told) == (
+        "6 trials, 54 epochs, 1:00 (51 s to 1:09), 0.054 kWh (0.046 to 0.062), at most 3.5 GiB of checkpoints"
+    )
+    assert outcome_text(told, epochs=54, spent=Spent(hours=0.02, energy_j=180_000.0)) == (
+        "took 1:12 (forecast 1:00, 51 s to 1:09), 54 epochs (54), 0.05 kWh (0.054, 0.046 to 0.062)"
+    )
+    assert ladder_table(made_space(tmp_path), told).row_count == 3
+
+
+def test_a_probe_takes_each_model_with_its_smallest_and_largest_batches(tmp_path: Path) -> None:
+    space = made_space(tmp_path)
+    assert [one["batch_size"] for one in probed_points(space, {"batch_size": 64, "lr": 0.1})] == [64, 16, 128]
+
+
+class Steady:
+    """1,257 examples of 10 ms each, and 0.5 s of scoring."""
+
+    def __init__(self) -> None:
+        self.subsets: list[float | int | None] = []
+
+    def run_epoch(self, budget: Budget) -> dict[str, float]:
+        self.subsets.append(budget.subset)
+        share = 1.0 if budget.subset is None else budget.subset
+        num = float(share if isinstance(share, int) else round(1257 * share))
+        return {"num_samples": num, "train_s": 0.01 * num, "eval_s": 0.5}
+
+
+@pytest.mark.parametrize(("subset", "num_examples"), [(None, 1257), (1.0, 1257), (0.5, 628.5), (200, 200)])
+def test_an_epoch_is_foretold_from_two_steps_of_it(
+    tmp_path: Path, subset: float | int | None, num_examples: float
+) -> None:
+    space = made_space(tmp_path)
+    task = task_for(space, trial_id="probe", hparams={"batch_size": 32}, seed=0, folder=tmp_path)
+    training = Steady()
+    epoch = _epoch(training, task, Budget(epochs=1, subset=subset))  # type: ignore[arg-type]
+    assert epoch.seconds == pytest.approx(0.01 * num_examples + 0.5, rel=0.01)
+    assert epoch.scoring_s == 0.5
+    assert training.subsets[:2] == [64, 64]
+    assert max(float(share) for share in training.subsets[2:] or [0]) < 0.1
+
+
+class Few(Steady):
+    """Of 50 examples."""
+
+    def run_epoch(self, budget):
+        if isinstance(budget.subset, int) and budget.subset > 50:
+            raise DataError("a subset of more was asked for")
+        return {**super().run_epoch(budget), "num_samples": 50.0, "train_s": 0.5}
+
+
+def test_data_with_less_than_two_steps_is_tried_whole(tmp_path: Path) -> None:
+    task = task_for(
+        made_space(tmp_path), trial_id="probe", hparams={"batch_size": 32}, seed=0, folder=tmp_path
+    )
+    training = Few()
+    epoch = _epoch(training, task, Budget(epochs=1, subset=None))  # type: ignore[arg-type]
+    assert epoch.seconds == pytest.approx(1.0)
+    assert training.subsets[:2] == [None, None]
+
+
+def test_a_probe_starts_a_real_training_and_names_what_fails(tmp_path: Path) -> None:
+    text = (
+        "parameters: {lr: {min: 0.01, max: 0.1}}\n"
+        "search: {trainable: classification, data: digits, ladder: {epochs: [1, 2], subset: 64}}\n"
+    )
+    space = here(made_space(tmp_path, text=text))
+    hparams = {"model": "mnist_cnn", "batch_size": 8}
+    task = task_for(space, trial_id="probe", hparams=hparams, seed=0, folder=tmp_path)
+    answer = probe(task, [hparams], time.time() - 4, "search.trial")
+    (seen,) = answer.points
+    assert answer.first_s > 4
+    assert seen.epoch_s[0] == seen.epoch_s[1]  # one budget but for the epochs: measured once
+    assert seen.checkpoint_mib is not None
+    assert seen.checkpoint_mib > 0.1
+    with pytest.raises(UnfitError, match="no_such_model"):
+        probe(task, [{"model": "no_such_model"}], 0.0, "search.trial")
+
+
+def test_a_probe_that_fails_says_at_which_configuration(tmp_path: Path) -> None:
+    text = (
+        "parameters: {lr: {min: 0.01, max: 0.1}}\n"
+        "search: {trainable: classification, data: digits, ladder: {epochs: [1, 2], subset: 64}}\n"
+    )
+    space = here(made_space(tmp_path, text=text))
+    points = [{"model": "mnist_cnn", "batch_size": 8}, {"model": "mnist_cnn", "batch_size": -1}]
+    task = task_for(space, trial_id="probe", hparams=points[0], seed=0, folder=tmp_path)
+    with pytest.raises(ProbeError, match=r"^batch_size -1: \w+: "):
+        probe(task, points, 0.0, "search.trial")

@@ -1,0 +1,1 @@
+"""The project itself: who imports whom, and documents that are true."""

@@ -1,0 +1,148 @@
+"""Who may import whom. The table stands in CONTRIBUTING.md in words; here it is held."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {
+    "ray",
+    "torch",
+    "torchvision",
+    "timm",
+    "torchmetrics",
+    "optuna",
+    "pandas",
+    "plotly",
+    "matplotlib",
+    "pynvml",
+}
+MAY_USE = {
+    "search/backends/ray": {"ray"},
+    "search/api.py": {"pandas"},
+    "search/energy": {"pynvml"},
+    "search/report": {"pandas", "plotly", "matplotlib"},
+    "search/sampling/sampler.py": {"optuna"},
+    "search/sampling/importance.py": {"optuna"},
+    "search/export/optuna.py": {"optuna"},
+    "trainables": {"torch", "torchvision", "timm", "torchmetrics"},
+}
+SHARED_WORDS = {
+    "trainables.command.template",
+    "trainables.core.contract",
+    "trainables.core.data_summary",
+    "trainables.core.load",
+    "trainables.core.checkpoint",
+    "trainables.core.files",
+    "trainables.core.gpu",
+    "trainables.core.suggest",
+    "trainables.core.optional",
+    "trainables.core.promises",
+    "trainables.core.user_file",
+    "trainables.core.weights",
+}
+
+
+def modules() -> list[str]:
+    found = [path for folder in ("search", "trainables", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    return sorted(str(path.relative_to(ROOT)) for path in (*found, ROOT / "jouletune.py"))
+
+
+def imported(module: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse((ROOT / module).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: write imports in full"
+            yield node.module or ""
+
+
+def allowed_heavy(module: str) -> set[str]:
+    return {name for place, names in MAY_USE.items() if module.startswith(place) for name in names}
+
+
+@pytest.mark.parametrize("module", modules())
+def test_heavy_packages_are_imported_only_where_they_belong(module: str) -> None:
+    heavy = {name.split(".")[0] for name in imported(module)} & HEAVY
+    assert heavy <= allowed_heavy(module)
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("search/")])
+def test_the_search_knows_trainables_only_by_their_contract(module: str) -> None:
+    assert {name for name in imported(module) if name.startswith("trainables")} <= SHARED_WORDS
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("trainables/")])
+def test_a_trainable_does_not_know_that_there_is_a_search(module: str) -> None:
+    assert not {name for name in imported(module) if name.split(".")[0] in {"search", "ray", "scripts"}}
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("trainables/")])
+def test_models_import_the_engine_and_not_each_other(module: str) -> None:
+    ours = {name for name in imported(module) if name.startswith("trainables.")}
+    if module.startswith("trainables/engine/"):
+        allowed = SHARED_WORDS | {name for name in ours if name.startswith("trainables.engine")}
+    elif module == "trainables/core/contract.py":
+        allowed = set()
+    else:
+        own = ".".join(module.split("/")[:2])  # a model may be a folder
+        allowed = SHARED_WORDS | {
+            name for name in ours if name == own or name.startswith(("trainables.engine", f"{own}."))
+        }
+    assert ours <= allowed
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name.startswith("search/")])
+def test_only_the_backend_of_ray_and_what_starts_it_import_it(module: str) -> None:
+    if not module.startswith(("search/backends/ray/", "search/launch.py", "search/cli/")):
+        assert not {name for name in imported(module) if name.startswith("search.backends.ray")}
+
+
+def test_no_test_module_imports_from_another_one() -> None:
+    for module in sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")):
+        assert not {name for name in imported(module) if name.split(".")[-1].startswith("test_")}, module
+
+
+def test_the_contract_needs_the_standard_library_only() -> None:
+    roots = {name.split(".")[0] for name in imported("trainables/core/contract.py")}
+    assert roots <= set(sys.stdlib_module_names)
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint('\\n', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import search.space",
+        "import search.run",
+        "import search.tables",
+        "import search.promotion",
+        "from trainables.core.load import load_trainable; load_trainable('classification')",
+    ],
+)
+def test_light_modules_load_nothing_heavy(statement: str) -> None:
+    assert not loaded_by(statement) & HEAVY
+
+
+def test_the_api_loads_nothing_until_it_is_used() -> None:
+    assert loaded_by("import jouletune") - loaded_by("pass") == {"__future__", "jouletune"}
+    assert not loaded_by("import jouletune; jouletune.search") & (HEAVY | {"pydantic", "rich"})
+
+
+@pytest.mark.parametrize("command", ["search", "promote", "train", "export", "report"])
+def test_help_loads_the_standard_library_only(command: str) -> None:
+    statement = (
+        "import contextlib, search.cli\n"
+        f"with contextlib.suppress(SystemExit): search.cli.run({command!r}, ['--help'])"
+    )
+    assert not loaded_by(statement) & (HEAVY | {"pydantic", "rich"})

@@ -1,0 +1,135 @@
+"""The benchmark of search quality: its event loop, its regrets and its report."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.search_quality.ours import rungs_from
+from benchmarks.search_quality.plain import OneEpochThenTop
+from benchmarks.search_quality.simulate import Answer, Asked, Simulation
+from benchmarks.search_quality.table import Rows, Table, table_of
+from benchmarks.search_quality.verdict import share_to_reach
+from trainables.curves import Curves, formula_curves
+
+ROOT = Path(__file__).parents[2]
+FIVE = Table(
+    name="five",
+    points=np.array([[0.0], [0.25], [0.5], [0.75], [1.0]]),
+    val_accuracy=np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.3], [0.2, 0.9], [0.1, 0.6]]),
+    seconds=np.array([[1.0, 1.0], [3.0, 3.0], [1.0, 1.0], [1.0, 5.0], [1.0, 1.0]]),
+)
+
+
+class InOrder:
+    """Trains each of the given points in full and keeps what it was told."""
+
+    def __init__(self, *points: float) -> None:
+        self.told: list[tuple[str, int, float]] = []
+        self._points = list(enumerate(points))
+
+    def next_trial(self) -> Asked | None:
+        if not self._points:
+            return None
+        number, point = self._points.pop(0)
+        return Asked(f"t{number}", [point])
+
+    def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
+        self.told.append((trial_id, epoch, accuracy))
+        return "stop" if epoch == 2 else "go_on"
+
+
+def test_epochs_end_in_the_order_of_their_seconds() -> None:
+    contender = InOrder(0.25, 0.5, 0.75)  # 3 s and 3 s; 1 s and 1 s; then 1 s and 5 s on the free worker
+    Simulation(contender, FIVE, num_workers=2).run(6)
+    assert [(trial, epoch) for trial, epoch, _ in contender.told] == [
+        ("t1", 1),
+        ("t1", 2),
+        ("t0", 1),
+        ("t2", 1),
+        ("t0", 2),
+        ("t2", 2),
+    ]
+
+
+def test_the_picked_trial_is_that_with_the_best_epoch_and_may_be_the_worse_one_in_full() -> None:
+    trace = Simulation(InOrder(0.25, 0.5), FIVE, num_workers=1).run(5)
+    assert trace.seen.tolist() == [0.3, 0.4, 0.5, 0.5, 0.5]
+    assert trace.picked.tolist() == [0.4, 0.4, 0.3, 0.3, 0.3]
+
+
+def test_a_point_keeps_its_row_and_another_point_gets_the_nearest_that_is_free() -> None:
+    rows = Rows(FIVE)
+    assert [rows.row_of([point]) for point in (0.26, 0.3, 0.26, 0.2)] == [1, 2, 1, 0]
+
+
+def test_a_search_of_more_points_than_rows_says_what_to_do() -> None:
+    rows = Rows(FIVE)
+    for point in range(5):
+        rows.row_of([float(point)])
+    with pytest.raises(ValueError, match=r"^all 5 rows are taken; lower the epochs of the search$"):
+        rows.row_of([0.5])
+
+
+def test_points_are_shares_of_ranks_and_equal_values_share_theirs() -> None:
+    hparams = np.array([[1e-4, 8.0], [1e-1, 8.0], [1e-2, 8.0], [1e-3, 16.0], [1e-5, 4.0]])
+    table = table_of("ranks", Curves(names=("lr", "width"), hparams=hparams, val_accuracy=FIVE.val_accuracy))
+    assert table.points[:, 0].tolist() == [0.25, 1.0, 0.75, 0.5, 0.0]
+    assert table.points[:, 1].tolist() == [0.5, 0.5, 0.5, 1.0, 0.0]
+    assert table.seconds.tolist() == [[1.0, 1.0]] * 5
+
+
+def test_regret_is_1_at_the_median_of_full_trainings_and_0_at_the_best() -> None:
+    assert FIVE.regret(np.array([0.9, 0.4, 0.65]), 0.9) == pytest.approx([0.0, 1.0, 0.5])
+
+
+def test_one_epoch_then_the_best_spends_half_on_first_epochs() -> None:
+    contender = OneEpochThenTop(FIVE, seed=0, num_epochs=8)
+    simulation = Simulation(contender, FIVE, num_workers=1)
+    simulation.run(8)
+    epochs = {trial.row: trial.epochs for trial in simulation.trials.values()}
+    assert sorted(epochs.values()) == [2, 2, 2, 2]  # a second epoch each: 4 and 4
+    assert len(epochs) == 4
+
+
+def test_the_share_to_reach_counts_from_where_it_stays_reached() -> None:
+    stock = np.array([[0.9, 0.5, 0.5, 0.4]] * 4)
+    regret = np.array(
+        [[0.5, 0.4, 0.3, 0.2], [0.1, 0.6, 0.4, 0.4], [0.4, 0.4, 0.4, 0.4], [0.1, 0.1, 0.1, 0.5]]
+    )
+    assert share_to_reach(regret, stock).tolist() == [0.5, 0.75, 0.25, np.inf]
+
+
+def test_rungs_are_powers_of_eta_below_a_top_that_is_far_enough_from_the_last() -> None:
+    assert rungs_from(1, 51) == [1, 3, 9, 27, 51]
+    assert rungs_from(9, 50) == [9, 27, 50]
+    assert rungs_from(1, 20) == [1, 3, 9, 20]
+    assert rungs_from(3, 12) == [3, 12]
+
+
+@pytest.mark.slow
+def test_the_quick_benchmark_prints_every_table_and_a_verdict(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        write_table(tmp_path / f"{name}.csv", seed=len(name))
+    command = [sys.executable, "-m", "benchmarks.search_quality", "--curves", str(tmp_path), "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    for line in ("\none: regret", "\nother: regret", "\nall 2 tables: regret", "\n2 tables, 3 seeds, "):
+        assert line in done.stdout
+    assert done.stdout.count("Ray ASHA + OptunaSearch   ") == 5
+    assert done.stdout.count("\nverdict (") == 4
+
+
+def write_table(path: Path, seed: int) -> None:
+    """The formula's curves with noise, three of each: more rows than a quick search tries."""
+    curves = formula_curves()
+    noise = np.random.default_rng(seed).normal(0, 0.01, (3, *curves.val_accuracy.shape))
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*curves.names, *(f"acc_{epoch}" for epoch in range(27))])
+        for repeat in noise:
+            writer.writerows(np.column_stack([curves.hparams, curves.val_accuracy + repeat]).tolist())

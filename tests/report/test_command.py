@@ -1,0 +1,78 @@
+"""scripts/report.py, and the page at the end of a search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from search import cli
+from search.report.page import Written, watch, written_at_end
+from search.space import dump_space
+from tests.support.recorded_console import console, shown
+from tests.support.toy_runs import executed, made_space
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of an ended run."""
+    run, _ = executed(made_space(tmp_path), tmp_path)
+    dump_space(run.space, run.ledger.space_file)
+    return run.ledger.folder
+
+
+def test_the_command_writes_the_page_of_a_run_by_its_name(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run("report", ["run", "--results", str(folder.parent)]) == 0
+    assert capsys.readouterr().out.startswith(f"report: {folder / 'report.html'}, written in ")
+
+
+def test_a_run_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run("report", [str(tmp_path / "nowhere")]) == 2
+    assert capsys.readouterr().err.endswith("nowhere holds no run (no journal.jsonl in it)\n")
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["run", "--compare", "a", "b"], ["run", "--out", "x.html"], ["run", "--watch", "0"]]
+)
+def test_flags_that_do_not_go_together_are_refused(flags: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run("report", flags)
+    assert ended.value.code == 2
+
+
+def test_a_comparison_lies_beside_the_runs(folder: Path) -> None:
+    results = ["--results", str(folder.parent)]
+    assert cli.run("report", ["--compare", "run", str(folder), *results]) == 0
+    assert (folder.parent / "compare-run-run.html").is_file()
+
+
+def test_the_end_of_a_search_says_where_its_page_is(folder: Path) -> None:
+    output = console()
+    written_at_end(folder, output)
+    assert shown(output).startswith(f"report: {folder / 'report.html'}, written in ")
+
+
+def test_a_page_that_cannot_be_written_is_a_warning(folder: Path) -> None:
+    (folder / "report.html").mkdir()
+    output = console()
+    written_at_end(folder, output)
+    assert shown(output).startswith("warning: no report (StorageError: ")
+    assert shown(output).endswith(f"later: python scripts/report.py {folder}\n")
+
+
+def test_watching_writes_at_its_pace_until_the_run_has_ended() -> None:
+    calls: list[tuple[float | None, bool]] = []
+    slept: list[float] = []
+
+    def write(folder: Path, *, refresh_s: float | None = None, should_draw: bool = True) -> Written:
+        calls.append((refresh_s, should_draw))
+        return Written(path=folder / "report.html", seconds=0.0, is_over=len(calls) >= 3)
+
+    said: list[str] = []
+    written = watch(Path("run"), every_s=5.0, say=said.append, write=write, sleep=slept.append)
+    assert calls == [(5.0, False), (5.0, False), (5.0, False), (None, True)]
+    assert slept == [5.0, 5.0]
+    assert said == ["run/report.html: written every 5 s until the run has ended; Ctrl-C ends this only"]
+    assert written.is_over

@@ -1,0 +1,49 @@
+"""What the console leaves out and what it never does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from search.ledger.journal import StorageError
+from search.report.console import ConsoleView, open_console
+from search.report.plan import print_plan
+from search.report.storage_warnings import Unwritten
+from tests.support.toy_runs import executed, made_space
+
+
+def test_quiet_prints_warnings_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    output = open_console(is_quiet=True)
+    output.print("a trial ended")
+    output.print("warning: no sensor", style="yellow")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "warning: no sensor\n"
+
+
+def test_quiet_warns_of_what_the_disk_does_not_take(capsys: pytest.CaptureFixture[str]) -> None:
+    def full(event: object) -> None:
+        raise StorageError("trials.csv cannot be written: No space left on device")
+
+    Unwritten(open_console(is_quiet=True)).guarding(full)({"event": "epoch"})
+    text = (
+        "trials.csv cannot be written: No space left on device; the run goes on, its journal has everything"
+    )
+    assert capsys.readouterr().err == f"warning: {text}\n"
+
+
+def test_quiet_says_that_a_worker_was_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, _ = executed(made_space(tmp_path), tmp_path)
+    failure = {"cause": "worker_lost", "message": "killed by signal 9"}
+    view = ConsoleView(run, open_console(is_quiet=True))
+    view.on_event({"event": "attempt_failed", "trial": "trial-0000", "will_retry": True, "failure": failure})
+    assert capsys.readouterr().err == "trial-0000  worker_lost, tried again: killed by signal 9\n"
+
+
+def test_brackets_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = open_console()
+    output.print("pip install -e '.[amd]' [bold]", style="yellow")
+    print_plan(made_space(tmp_path), [], output)
+    out = capsys.readouterr().out
+    assert out.startswith("pip install -e '.[amd]' [bold]\nmade: ")

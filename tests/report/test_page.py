@@ -1,0 +1,129 @@
+"""The page of a run: it needs and trusts nothing but itself, and serves whoever reads it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from search.ledger import Ledger
+from search.report.page import write_page
+from search.report.page.render import json_for_script, rendered
+from search.run import Run
+from search.space import dump_space
+from tests.support.report_pages import Page, fateful_run, page_of, toy_run
+from tests.support.sealed_journals import reseal
+from tests.support.toy_runs import made_space, sampler_for
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return toy_run(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def page(run: Run) -> Page:
+    return page_of(run)
+
+
+def test_every_trial_and_every_section_stands_in_the_page(run: Run, page: Page) -> None:
+    assert all(trial_id in page.text for trial_id in run.history.trials)
+    assert [attributes["id"] for attributes in page.of("section")] == [
+        *("summary", "winner", "data", "trials", "history", "parameters", "energy", "trust"),
+        *("failures", "environment", "commands"),
+    ]
+
+
+def test_nothing_is_loaded_and_nothing_leads_away(page: Page) -> None:
+    loads = [attributes.get(name) for _, attributes in page.tags for name in ("src", "href", "action")]
+    assert {load.split(":")[0][0] for load in loads if load} <= {"#", "d"}  # an anchor here, or data
+    assert not page.of("iframe") + page.of("object")
+    ours = page.scripts[-1]
+    assert not re.search(r"https?:|fetch\(|XMLHttpRequest|import\(", ours)
+
+
+def test_the_policy_forbids_all_loads_and_all_scripts_but_these_two(page: Page) -> None:
+    (policy,) = [a["content"] for a in page.of("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    kinds = [attributes.get("type") for attributes in page.of("script")]
+    run_scripts = [s for s, kind in zip(page.scripts, kinds, strict=True) if kind is None]
+    hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in run_scripts]
+    assert policy == (
+        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src "
+        + " ".join(f"'sha256-{each}'" for each in hashes)
+    )
+    assert len(hashes) == 2
+    assert "Plotly" in run_scripts[0]
+
+
+def test_plotly_stands_in_the_page_once(page: Page) -> None:
+    assert sum(len(script) > 1_000_000 for script in page.scripts) == 1
+
+
+def test_a_page_without_plots_does_not_carry_plotly(tmp_path: Path) -> None:
+    empty = fateful_run(tmp_path, {"fate": "raise"})
+    assert len(write_page(empty.ledger.folder, should_draw=False).path.read_bytes()) < 50_000
+
+
+def test_names_and_values_of_parameters_do_not_become_tags(tmp_path: Path) -> None:
+    hostile = fateful_run(tmp_path, {"fate": "fine"}, {"fate": "fine", "score": 0.7})
+    reseal(hostile.ledger.journal, ('"fine"', json.dumps(HOSTILE)))
+    page = page_of(hostile)
+    assert HOSTILE in page.text
+    assert not [attributes for attributes in page.of("img") if attributes.get("src") == "x"]
+    figures = len([a for a in page.of("script") if a.get("type") == "application/json"])
+    assert len(page.of("script")) == figures + 2
+    figure = next(script for script in page.scripts if "\\u0026lt;" in script)
+    assert "&lt;/script&gt;" in str(json.loads(figure))
+
+
+def test_json_in_a_script_cannot_end_it() -> None:
+    assert str(json_for_script({"name": "</script>&"})) == '{"name":"\\u003c/script\\u003e\\u0026"}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_for_script([float("nan")])
+
+
+def test_columns_sort_by_keyboard_too_and_numbers_as_numbers(page: Page) -> None:
+    table = page.of("table")[0]
+    assert table["class"] == "sortable"
+    assert {attributes["type"] for attributes in page.of("button")} == {"button"}
+    script = page.scripts[-1]
+    assert 'setAttribute("aria-sort"' in script
+    assert 'addEventListener("click"' in script
+    orders = [a["data-order"] for a in page.of("td") if a.get("class") == "number"]
+    assert len([float(order) for order in orders if order]) == len(orders)
+
+
+def test_commands_to_repeat_are_whole_and_no_links(run: Run, page: Page) -> None:
+    folder = run.ledger.folder
+    assert f"python scripts/promote.py {folder} --top 3" in page.text
+    assert f"python scripts/search.py --space {folder}/space.yaml --name run-again" in page.text
+    assert f"python scripts/search.py --rerun-failed {folder}" in page.text
+    assert all((attributes["href"] or "").startswith("#") for attributes in page.of("a"))
+
+
+def test_a_run_that_goes_on_says_so_and_its_page_loads_itself_again(tmp_path: Path) -> None:
+    space = made_space(tmp_path)
+    going_on = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    dump_space(space, going_on.ledger.space_file)
+    written = write_page(going_on.ledger.folder, refresh_s=5, should_draw=False)
+    assert not written.is_over
+    page = Page(written.path.read_text())
+    assert [a["content"] for a in page.of("meta") if a.get("http-equiv") == "refresh"] == ["5"]
+    assert "The run goes on, or was killed" in page.text
+
+
+def test_the_page_of_an_ended_run_does_not_load_itself_again(run: Run) -> None:
+    text = write_page(run.ledger.folder, refresh_s=5, should_draw=False).path.read_text()
+    assert 'http-equiv="refresh"' not in text
+
+
+def test_texts_of_a_page_are_escaped() -> None:
+    text = rendered(HOSTILE, HOSTILE, [])
+    assert HOSTILE not in text
+    assert "&lt;/script&gt;&lt;script&gt;alert(1)" in text

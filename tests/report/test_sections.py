@@ -1,0 +1,295 @@
+"""What the sections of a run's page say."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.backends.local import execute_here
+from search.energy import EnergyReading, EnergySources
+from search.forecast import Forecast, Span
+from search.ledger import Ledger
+from search.ledger.history import TrialRecord
+from search.rank_correlation import Correlation, RungTrust
+from search.report.page.bounds import beyond, edge_of, edge_sentence
+from search.report.page.data import data_section
+from search.report.page.elements import Pairs, Points, Table
+from search.report.page.run_data import Facts, read_facts
+from search.report.page.verdict import advice, trust_sentence, verdict
+from search.report.page.writer import sections_of
+from search.run import Run
+from search.space import Choice, Integer, Normal, Real, dump_space
+from tests.support.report_pages import charts, fateful_run, page_of, promoted, sections, toy_run, words
+from tests.support.toy_runs import TOY, SteadyMeter, executed, listed, made_space, sampler_for
+from trainables.core.data_summary import DataSummary, LeftOut
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return toy_run(tmp_path_factory.mktemp("page"))
+
+
+def test_the_table_holds_every_trial_in_its_rank(run: Run) -> None:
+    (table,) = [part for part in sections(run)["trials"].parts if isinstance(part, Table)]
+    assert [row[0].text for row in table.rows] == [str(rank) for rank in range(1, 13)]
+    names = [row[1].text.removesuffix(" (default)") for row in table.rows]
+    assert names == [trial.trial_id for trial in run.ranked()]
+    assert list(table.columns[-2:]) == ["lr", "batch_size"]
+
+
+def rung_trust(value: float, low: float, high: float) -> RungTrust:
+    return RungTrust(
+        rung=0, num_trials=9, num_audited=1, overall=Correlation(value, low, high), better_half=None
+    )
+
+
+def test_the_page_says_what_was_found_in_the_data(run: Run) -> None:
+    found = DataSummary(
+        num_examples=3,
+        classes={"cat": 1, "dog": 2},
+        parts={"train": 1, "val": 1, "test": 1},
+        left_out=(LeftOut(reason="dead link", count=1, names=("cat/a.jpg",)),),
+    )
+    facts = read_facts(run.ledger.folder)
+    seen = data_section(replace(facts, environment={"data": json.loads(json.dumps(found.to_dict()))}))
+    pairs, _, points, table = seen.parts
+    assert isinstance(pairs, Pairs)
+    assert isinstance(points, Points)
+    assert isinstance(table, Table)
+    assert list(pairs.pairs) == [
+        ("found", "3 pictures of 2 classes: 1 (cat) to 2 (dog)"),
+        ("parts", "1 train, 1 val, 1 test"),
+    ]
+    assert list(points.points) == ["left out, dead link: 1 (cat/a.jpg)"]
+    assert [[cell.text for cell in row] for row in table.rows] == [["dog", "2"], ["cat", "1"]]
+    noted = data_section(replace(facts, environment={"data": ["80 pairs of 40 sources"]}))
+    assert noted.parts == [Points(points=["80 pairs of 40 sources"])]
+    unseen = data_section(replace(facts, environment={}))
+    assert "was not looked at before this run" in unseen.parts[0].text
+
+
+@pytest.mark.parametrize(
+    ("trust", "sentence"),
+    [
+        (rung_trust(0.9, 0.7, 1.0), "Cheap scores can be trusted here: "),
+        (rung_trust(0.6, -1.0, 1.0), "Whether cheap scores can be trusted is open: none looks wrong, "),
+        (rung_trust(0.1, -0.2, 0.4), "Cheap scores are in doubt: rung 0 ranks 9 trials unlike rung 1 "),
+        (rung_trust(0.1, -0.8, 0.9), "Whether cheap scores can be trusted is open: too few to tell whether "),
+    ],
+)
+def test_trust_is_given_doubted_or_left_open(run: Run, trust: RungTrust, sentence: str) -> None:
+    facts = read_facts(run.ledger.folder)
+    vars(facts)["trust"] = [trust]
+    assert trust_sentence(facts).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "edge"),
+    [
+        (Real(1e-4, 1.0, log=True), 0.9, "upper"),
+        (Real(1e-4, 1.0, log=True), 0.5, None),
+        (Real(1e-4, 1.0, log=True), 1e-4, "lower"),
+        (Real(0.0, 1.0), 0.5, None),
+        (Integer(1, 200), 200, "upper"),
+        (Choice((64, 16, 32)), 16, "lower"),
+        (Choice((64, 16, 32)), 32, None),
+        (Choice(("sgd", "adam", "lion")), "sgd", None),
+        (Normal(0.0, 1.0), 9.0, None),
+    ],
+)
+def test_an_edge_is_where_a_range_in_its_own_scale_ends(parameter: Any, value: Any, edge: str | None) -> None:
+    assert edge_of(parameter, value) == edge
+
+
+@pytest.mark.parametrize(
+    ("parameter", "edge", "value"),
+    [
+        (Choice((64, 16, 32)), "lower", 8),
+        (Choice((64, 16, 32)), "upper", 128),
+        (Choice((1, 2, 4)), "lower", 0),
+        (Choice((0.0, 0.25, 0.5)), "lower", -0.25),
+        (Integer(1, 9), "lower", 0),
+        (Real(16.0, 256.0, log=True, step=1), "upper", 257),
+        (Real(8.0, 64.0, step=8), "upper", 72),
+        (Real(1e-5, 1.0, log=True), "upper", pytest.approx(10**0.5)),
+        (Real(0.0, 0.5), "lower", pytest.approx(-0.05)),
+    ],
+)
+def test_beyond_an_end_is_one_step_more(parameter: Any, edge: Any, value: float) -> None:
+    assert beyond(parameter, edge) == value
+
+
+def test_nobody_is_told_to_widen_a_range_that_ends_where_it_must(tmp_path: Path) -> None:
+    overrides = ["parameters.noise={min: 0.0, max: 0.1}", "parameters.batch_size={values: [1, 2, 4]}"]
+    space = made_space(tmp_path, overrides=overrides)
+    edged, _ = executed(space, tmp_path, listed({"lr": 1.0, "batch_size": 1, "noise": 0.0}))
+    dump_space(space, edged.ledger.space_file)
+    assert read_facts(edged.ledger.folder).edges == {
+        "lr": "upper"
+    }  # a batch of 0 there is not, nor less noise
+
+
+def test_the_sentence_on_an_edge_says_what_to_do() -> None:
+    assert edge_sentence("lr") == "best point lies on the edge of lr: widen it"
+
+
+def test_a_best_point_at_an_end_is_warned_of(tmp_path: Path) -> None:
+    space = made_space(tmp_path)
+    points = [{"lr": 1.0, "batch_size": 64, "noise": 0.0}, {"lr": 1e-4, "batch_size": 64, "noise": 0.0}]
+    edged, _ = executed(space, tmp_path, listed(*points))
+    dump_space(space, edged.ledger.space_file)
+    assert (
+        words(sections(edged)["parameters"]).splitlines()[0] == "best point lies on the edge of lr: widen it"
+    )
+
+
+def test_energy_by_outcome_adds_up_to_the_trials(run: Run) -> None:
+    table = next(part for part in sections(run)["energy"].parts if isinstance(part, Table))
+    total_j = sum(trial.energy.total_mj or 0 for trial in run.history.trials.values()) / 1000
+    assert sum(float(row[1].order or 0) for row in table.rows) == pytest.approx(total_j)
+
+
+class BlindMeter(SteadyMeter):
+    """Knows no sensor."""
+
+    sources = EnergySources(reason="cpu: no RAPL package")
+
+    def read(self) -> EnergyReading:
+        return EnergyReading()
+
+
+def test_without_a_sensor_energy_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    ledger = Ledger.create(tmp_path / "run")
+    blind = Run(made_space(tmp_path), sampler_for(made_space(tmp_path)), ledger)
+    execute_here(blind, BlindMeter())
+    dump_space(blind.space, ledger.space_file)
+    reason = "cpu: no RAPL package"
+    found = sections(blind)
+    assert words(found["energy"]) == f"Left out: nothing measured the joules of this run ({reason})."
+    (table,) = [part for part in found["trials"].parts if isinstance(part, Table)]
+    energy = table.columns.index("energy (J)")
+    assert {(row[energy].text, row[energy].hint) for row in table.rows} == {("", reason)}
+
+
+def test_failures_come_with_cause_and_remedy_and_the_rest_of_the_page_says_why_it_is_empty(
+    tmp_path: Path,
+) -> None:
+    failed = fateful_run(tmp_path, {"fate": "raise"}, {"fate": "diverge"})
+    found = sections(failed)
+    (table,) = [part for part in found["failures"].parts if isinstance(part, Table)]
+    assert [(row[0].text, row[1].text, row[5].text) for row in table.rows] == [
+        ("trial-0000", "crash", "KeyError: 'a mistake in the training code'"),
+        ("trial-0001", "diverged", "Diverged: loss became nan in epoch 1, step 3"),
+    ]
+    assert table.rows[0][6].text.startswith("read the traceback in the log; repeat it in one process: ")
+    assert words(found["failures"]).startswith(
+        "2 of 2 ended trials failed or diverged: a success rate of 0.000."
+    )
+    assert words(found["history"]).startswith("No trial has ended a rung with a score")
+    assert words(found["parameters"]).startswith("0 of 2 trials have a score")
+    assert words(found["summary"]).startswith("No trial has a score.")
+
+
+def test_a_knob_without_effect_is_warned_of_once(run: Run) -> None:
+    for trial in (facts := read_facts(run.ledger.folder)).trials[:5]:
+        trial.notes["no effect of momentum"] = "adamw has none"
+    (failures,) = [section for section in sections_of(facts) if section.key == "failures"]
+    warned = [part.text for part in failures.parts if part.kind == "text" and part.is_warning]
+    assert warned == ["no effect of momentum: adamw has none (trial-0000, trial-0001, trial-0002 and 2 more)"]
+
+
+def test_trials_that_differ_and_train_alike_are_warned_of(tmp_path: Path) -> None:
+    space = made_space(tmp_path, TOY, ["search.scheduler.mode=none"])
+    points = [{"lr": 0.1, "batch_size": 64, "noise": 0.0}, {"lr": 0.05, "batch_size": 32, "noise": 0.0}]
+    alike, _ = executed(space, tmp_path, listed(*points))
+    dump_space(space, alike.ledger.space_file)
+    (warned,) = [
+        part.text for part in sections(alike)["failures"].parts if getattr(part, "is_warning", False)
+    ]
+    assert warned.startswith(
+        "trial-0000, trial-0001 trained identically for 9 epochs although they differ in lr (0.1, 0.05), "
+        "batch_size (64, 32)"
+    )
+
+
+def test_before_a_promotion_the_search_s_own_lead_is_no_gain(run: Run) -> None:
+    facts = read_facts(run.ledger.folder)
+    best, default = facts.best, facts.default
+    assert best is not None
+    assert default is not None
+    rung = max(rung for rung in range(3) if default.value_at("val_accuracy", rung) is not None)
+    ours, its = best.value_at("val_accuracy", rung), default.value_at("val_accuracy", rung)
+    assert ours is not None
+    assert its is not None
+    assert verdict(facts)[1] == (
+        f"At {facts.rung_name(rung)} the default configuration has {its:.4g} and the best {ours:.4g}: "
+        f"{ours - its:+.4g}, of one seed each and chosen for it, so not yet a gain."
+    )
+    assert advice(facts)[0].endswith(f"python scripts/promote.py {run.ledger.folder} --top 3")
+    assert "Nothing has been promoted yet" in words(sections(run)["winner"])
+
+
+def test_a_promotion_shows_gain_mistakes_and_hardest_classes(tmp_path: Path) -> None:
+    searched = toy_run(tmp_path)
+    folder = promoted(searched).ledger.trial_folder("trial-0000")
+    (folder / "per_class.csv").write_text(
+        "label,num_images,accuracy,precision,f1\na,5,0.8,1,0.9\nb,5,0.2,,\n"
+    )
+    (folder / "confused_pairs.csv").write_text("label,predicted,num_images,share\nb,a,4,0.8\n")
+    (folder / "mistakes.csv").write_text("image,label,predicted,score,label_score\n17,b,a,0.98,0.01\n")
+    (folder / "mistakes").mkdir()
+    png = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
+    )
+    (folder / "mistakes" / "01.png").write_bytes(png)
+    winner = sections(searched)["winner"]
+    tables = {part.caption: part for part in winner.parts if isinstance(part, Table)}
+    assert [row[0].text for row in tables["Hardest classes of the test set"].rows] == ["b", "a"]
+    assert [row[1].text for row in tables["Most confused pairs"].rows] == ["a"]
+    assert {row[1].text for row in tables["Promoted configurations, ranked by validation"].rows} >= {
+        "trial-0000 (default)"
+    }
+    (pictures,) = [part for part in winner.parts if part.kind == "pictures"]
+    assert [picture.caption for picture in pictures.pictures] == ["17: b taken for a (0.98)"]
+    assert "gain" in charts(searched)
+    sources = {attributes["src"] for attributes in page_of(searched).of("img")}
+    assert f"data:image/png;base64,{base64.b64encode(png).decode()}" in sources
+
+
+def test_a_forecast_stands_beside_what_came_true(tmp_path: Path) -> None:
+    searched = toy_run(tmp_path, ("search.limits.trials=2",))
+    assert "forecast" not in words(sections(searched)["summary"])
+    span = Span(3.0, 4.0, 5.0)
+    told = Forecast(
+        num_trials=span, epochs=span, rung_epochs=(), rung_trials=(), seconds=None, kwh=None,
+        disk_gib=None, reason="2 trials", is_endless=False, source="here",
+    )  # fmt: skip
+    searched.ledger.write_json("forecast.json", told.to_dict())
+    num_epochs = sum(len(trial.rows) for trial in searched.history.trials.values())
+    sentence = f"Against its forecast it took {num_epochs} epochs (4, 3 to 5)."
+    assert sentence in words(sections(searched)["summary"]).splitlines()
+
+
+def test_a_detector_has_its_hardest_classes_too(tmp_path: Path) -> None:
+    searched = toy_run(tmp_path, ("search.limits.trials=2",))
+    folder = promoted(searched, seeds=(5,)).ledger.trial_folder("trial-0000")
+    (folder / "average_precision.csv").write_text(
+        "label,category_id,num_objects,ap,ar_100\ncat,1,9,0.6,0.7\ndog,2,4,0.25,0.5\nowl,3,0,,\n"
+    )
+    tables = [part for part in sections(searched)["winner"].parts if isinstance(part, Table)]
+    assert [[cell.text for cell in row] for row in tables[-1].rows] == [
+        ["dog", "4", "0.25", "0.5"],
+        ["cat", "9", "0.6", "0.7"],
+    ]
+
+
+def test_facts_of_a_run_without_environment_are_read(run: Run) -> None:
+    facts = read_facts(run.ledger.folder)
+    assert isinstance(facts, Facts)
+    assert all(isinstance(trial, TrialRecord) for trial in facts.trials)
+    assert words(sections(run)["environment"]).startswith("environment.json is not there")

@@ -1,0 +1,257 @@
+"""Verdicts know what guessing comes to, and what their intervals count."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from search.guessing import against_guessing, is_better_than_guessing
+from search.intervals import Interval
+from search.ledger.history import History, TrialRecord
+from search.promotion import chosen
+from search.ranking import configurations
+from search.report.answer import search_answer
+from search.report.gain import gain_sentence, set_text
+from search.report.page.run_data import read_facts
+from search.report.page.verdict import advice, verdict
+from search.report.page.winner import winner_section
+from search.report.summary import print_promotion, print_summary
+from search.run import Run
+from search.sampling.proposal import FixedList, Proposal
+from search.space import Space, dump_space
+from search.tables.promoted import examples_in, promoted_rows
+from search.trial import EpochRow
+from tests.support.recorded_console import console, shown
+from tests.support.report_pages import promoted as promoted_run
+from tests.support.toy_runs import executed, made_space
+from trainables.core.contract import MEAN_SHARE, UNKNOWN_SCALE, MetricScale, Mode
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Space:
+    return replace(made_space(tmp_path), scale=MEAN_SHARE, scored_unit="pictures")
+
+
+def row(said: str, gain: tuple[float | None, float | None, float | None], **cells: Any) -> dict[str, Any]:
+    """A row of promoted.csv: 0.53 of 37 pictures, over three seeds."""
+    mean, low, high = gain
+    return {
+        **{"rank": 1, "trial_id": "trial-0007", "is_default": False, "num_seeds": 3, "verdict": said},
+        **{"test_mean": 0.53, "test_low": 0.36, "test_high": 0.7, "test_interval": "seeds+examples"},
+        **{"num_examples": 37, "guessing": 0.5135},
+        **{"gain_mean": mean, "gain_low": low, "gain_high": high, "gain_interval": "seeds+examples, paired"},
+        **cells,
+    }
+
+
+def test_a_gain_says_what_its_interval_counts(pictures: Space) -> None:
+    counted = "3 seeds, 37 test pictures: one is 0.027, paired"
+    assert gain_sentence(row("better", (0.018, 0.009, 0.027)), pictures) == (
+        "trial-0007 is better than the default configuration by 0.018 in accuracy on test "
+        f"(95 % interval 0.009 to 0.027; {counted})."
+    )
+    assert gain_sentence(row("tie", (0.001, -0.003, 0.005)), pictures) == (
+        "A tie: full training cannot tell trial-0007 from the default configuration. The gain is +0.001 in "
+        f"accuracy on test (95 % interval -0.003 to 0.005; {counted}), and 0 lies in the interval."
+    )
+    assert gain_sentence(row("worse", (-0.02, -0.03, -0.01)), pictures).startswith(
+        "trial-0007 is worse than the default configuration by 0.02 in accuracy on test"
+    )
+
+
+def test_one_seed_is_said_to_be_one(pictures: Space) -> None:
+    alone = row("one seed", (0.1, 0.02, 0.2), num_seeds=1, gain_interval="examples")
+    assert gain_sentence(alone, pictures) == (
+        "trial-0007 is ahead of the default by 0.1 in accuracy on test (95 % interval 0.02 to 0.2; 37 test "
+        "pictures: one is 0.027; one seed: what another would change is not in it), on one seed: that may be "
+        "chance."
+    )
+
+
+def test_seeds_alone_are_said_to_leave_the_test_set_out(pictures: Space) -> None:
+    space = replace(pictures, scale=UNKNOWN_SCALE)
+    seeds = row("better", (0.1, 0.02, 0.2), gain_interval="seeds", num_examples=None)
+    counted = "(95 % interval 0.02 to 0.2; 3 seeds; what the size of the test set adds is unknown)"
+    assert counted in gain_sentence(seeds, space)
+    none = row("no interval", (0.1, None, None), gain_interval="none: 3 equal seeds")
+    assert gain_sentence(none, space) == (
+        "trial-0007 is ahead of the default by 0.1 in accuracy on test, without an interval (3 equal seeds): "
+        "that may be chance."
+    )
+
+
+def test_no_better_than_guessing_is_said_of_winner_and_default(pictures: Space) -> None:
+    winner = row("no better than guessing", (0.01, -0.05, 0.07))
+    default = row("no better than guessing", (None, None, None), is_default=True, trial_id="trial-0000")
+    assert gain_sentence(winner, pictures, default) == (
+        "trial-0007 is no better than guessing (0.51): 0.53 in accuracy on test (95 % interval 0.36 to 0.7; "
+        "3 seeds, 37 test pictures: one is 0.027). Neither is the default configuration."
+    )
+    output = console()
+    print_promotion([winner, default], pictures, output)
+    text = shown(output)
+    assert "0.0100  (-0.0500 to 0.0700)  no better than guessing (0.51)" in text
+    assert "next: nothing was learnt that shows on held-out data: start from pretrained weights" in text
+
+
+def test_a_better_winner_says_that_the_default_guesses(pictures: Space) -> None:
+    default = row("no better than guessing", (None, None, None), is_default=True)
+    assert gain_sentence(row("better", (0.3, 0.1, 0.5)), pictures, default).endswith(
+        "paired). The default configuration is no better than guessing (0.51)."
+    )
+
+
+def test_what_one_example_is_depends_on_the_range(pictures: Space) -> None:
+    percent = replace(pictures, scale=MetricScale(low=0.0, high=100.0, kind="mean"))
+    assert set_text(row("tie", (0, 0, 0)), percent) == "37 test pictures: one is 2.7"
+    of_f1 = replace(pictures, scale=MetricScale(low=0.0, high=1.0))
+    assert set_text(row("tie", (0, 0, 0)), of_f1) == "37 test pictures"
+    assert set_text(row("tie, on validation", (0, 0, 0), num_examples=None), pictures) == (
+        "a validation set of unknown size"
+    )
+
+
+@pytest.mark.parametrize(
+    ("interval", "guessing", "mode", "is_better"),
+    [
+        (Interval(mean=0.6, low=0.52, high=0.7), 0.51, "max", True),
+        (Interval(mean=0.6, low=0.50, high=0.7), 0.51, "max", False),
+        (Interval(mean=0.4, low=0.30, high=0.45), 0.51, "max", False),
+        (Interval(mean=0.6), 0.51, "max", None),
+        (Interval(mean=0.5), 0.51, "max", False),
+        (Interval(mean=0.6, low=0.5, high=0.7), None, "max", None),
+        (Interval(mean=0.6, low=0.5, high=0.65), 0.69, "min", True),
+        (Interval(mean=0.6, low=0.5, high=0.75), 0.69, "min", False),
+    ],
+)
+def test_a_score_beats_guessing_where_its_whole_interval_does(
+    interval: Interval, guessing: float | None, mode: Mode, is_better: bool | None
+) -> None:
+    assert is_better_than_guessing(interval, guessing, mode) is is_better
+
+
+def scored(space: Space, metrics: Mapping[str, float]) -> TrialRecord:
+    rung = len(space.ladder.rungs) - 1
+    last = EpochRow(epoch=1, rung=rung, is_rung_end=True, metrics=metrics, seconds=1.0)
+    return TrialRecord("trial-0000", 0, "default", {"lr": 0.1}, 0, 0.0, rows=[last], status="finished")
+
+
+def test_the_best_of_many_is_compared_as_such(pictures: Space) -> None:
+    metrics = {"val_accuracy": 40 / 60, "val_num_examples": 60.0, "val_accuracy_by_guessing": 0.5}
+    (best,) = configurations([scored(pictures, metrics)], "val_accuracy", "max")
+    alone = against_guessing(pictures, best, num_compared=1)
+    of_many = against_guessing(pictures, best, num_compared=24)
+    assert alone
+    assert of_many
+    # scipy.stats.binomtest(40, 60).proportion_ci(0.95) and (1 - 0.05 / 24)
+    assert (alone.interval.low, alone.is_better) == (pytest.approx(0.533127, abs=1e-6), True)
+    assert (of_many.interval.low, of_many.is_better) == (pytest.approx(0.460757, abs=1e-6), False)
+    (silent,) = configurations([scored(pictures, {"val_accuracy": 0.9})], "val_accuracy", "max")
+    assert against_guessing(pictures, silent, num_compared=1) is None
+
+
+def test_a_correlation_is_compared_with_0_though_nothing_says_so(tmp_path: Path) -> None:
+    space = replace(
+        made_space(tmp_path),
+        metric="val_srcc",
+        scale=MetricScale(low=-1.0, high=1.0, kind="spearman", guessing=0.0),
+    )
+    (best,) = configurations([scored(space, {"val_srcc": 0.2, "val_num_examples": 30.0})], "val_srcc", "max")
+    found = against_guessing(space, best, num_compared=1)
+    assert found
+    assert (found.guessing, found.is_better) == (0.0, False)
+
+
+ANTS_AND_BEES = """
+parameters:
+  lr: {values: [0.001, 0.0001]}
+search:
+  trainable: classification
+  data: imagefolder:FOLDER/insects
+  ladder: {epochs: [1], resolution: [32]}
+  scheduler: {mode: none}
+"""
+
+
+def insects(folder: Path, *, is_coloured: bool) -> None:
+    """240 JPEGs of two classes, 66 to 54 of each part's hundred: noise, or one class dark and one bright."""
+    random = np.random.default_rng(0)
+    for name, num, level in (("ants", 132, 60), ("bees", 108, 190)):
+        target = folder / "insects" / name
+        target.mkdir(parents=True)
+        for number in range(num):
+            middle = level if is_coloured else 128
+            pixels = random.normal(middle, 30, (48, 48, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(target / f"{number:03}.jpg")
+
+
+def searched(folder: Path, *, model: str, lr: float) -> tuple[Run, History, list[dict[str, Any]]]:
+    space = made_space(
+        folder,
+        ANTS_AND_BEES.replace("FOLDER", str(folder)),
+        [f"parameters.model.value={model}", f"parameters.lr.values=[{lr}, {lr / 10}]"],
+    )
+    default = {**space.default_hparams(_classification()), "lr": lr}
+    points = [
+        Proposal(hparams=default, origin="default"),
+        Proposal(hparams={**default, "lr": lr / 10}, origin="start"),
+    ]
+    run, _ = executed(space, folder, FixedList(points))
+    dump_space(space, run.ledger.space_file)
+    promotion = promoted_run(run, top=2, seeds=(5, 6))
+    trials = chosen(run.history, run.space, top=2)
+    rows = promoted_rows(trials, promotion.history, run.space, examples=examples_in(promotion.ledger))
+    return run, promotion.history, rows
+
+
+def _classification() -> Any:
+    from trainables.core.load import load_trainable
+
+    return load_trainable("classification")
+
+
+@pytest.mark.slow
+def test_random_weights_on_ants_and_bees_are_no_better_than_guessing_and_everything_says_so(
+    tmp_path: Path,
+) -> None:
+    insects(tmp_path, is_coloured=False)
+    run, _, rows = searched(tmp_path, model="resnet20", lr=0.001)
+    assert {each["verdict"] for each in rows} == {"no better than guessing"}
+    best = rows[0]
+    guessing = best["guessing"]
+    assert 0.5 < guessing < 0.65
+    with next(run.ledger.promotion_folder.glob("trials/*/examples.csv")).open(newline="") as file:
+        examples = list(csv.DictReader(file))
+    assert best["num_examples"] == len(examples)
+    assert {each["accuracy"] for each in examples} <= {"0.0", "1.0"}
+    assert 0 <= best["test_low"] <= best["test_mean"] <= best["test_high"] <= 1
+    output = console(width=400)
+    print_summary(run, "done", output)
+    assert f"is no better than guessing ({run.best().value('val_accuracy_by_guessing'):.2g})" in shown(output)
+    answer = json.loads(json.dumps(search_answer(run, "done")))
+    assert answer["guessing"]["is_better"] is False
+    facts = read_facts(run.ledger.folder)
+    assert f"is no better than guessing ({guessing:.2g})" in verdict(facts)[0]
+    assert advice(facts)[0].startswith("Nothing was learnt that shows on held-out data")
+    section = winner_section(facts)
+    text = " ".join(getattr(part, "text", "") for part in section.parts)
+    assert f"Scored on {len(examples)} test pictures: one is {1 / len(examples):.2g}." in text
+
+
+@pytest.mark.slow
+def test_classes_that_can_be_told_apart_are_not_called_guessed(tmp_path: Path) -> None:
+    insects(tmp_path, is_coloured=True)
+    run, _, rows = searched(tmp_path, model="mnist_cnn", lr=0.02)
+    facts = read_facts(run.ledger.folder)
+    assert rows[0]["test_mean"] > 0.9
+    assert "no better than guessing" not in str(rows[0]["verdict"])
+    assert "no better than guessing" not in verdict(facts)[0].split(". ")[0]
+    assert search_answer(run, "done")["guessing"]["is_better"] is True

@@ -1,0 +1,237 @@
+"""Full training of the best, and what the gain over the default says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from search import cli, launch
+from search.backends.local import execute_here
+from search.budget import Limits
+from search.intervals import Interval
+from search.ledger import Ledger, LedgerError, fresh_folder
+from search.ledger.history import History
+from search.promotion import (
+    alone_on_gpus,
+    baseline_proposal,
+    baseline_training,
+    chosen,
+    fresh_seeds,
+    full_training,
+    proposals,
+)
+from search.run import Run
+from search.sampling.proposal import FixedList, Proposal
+from search.space import Space, dump_space
+from search.tables.promoted import PROMOTED_COLUMNS, promoted_rows, verdict
+from search.trial.checkpoints import SavedState
+from search.trial.task import task_for
+from tests.support.toy_runs import SteadyMeter, executed, fateful_space, listed, made_space
+from trainables.core.checkpoint import load_checkpoint
+
+
+def searched(folder: Path) -> Run:
+    points = [Proposal(hparams={"fate": "fine", "score": 0.2}, origin="default")]
+    points += [
+        Proposal(hparams={"fate": "fine", "score": score}, origin="start") for score in (0.5, 0.4, 0.1)
+    ]
+    return executed(fateful_space(folder), folder, FixedList(points))[0]
+
+
+def promoted(run: Run, *, top: int, seeds: list[int]) -> tuple[list[dict], Run]:
+    trials = chosen(run.history, run.space, top=top)
+    ledger = Ledger.create(fresh_folder(run.ledger.promotion_folder))
+    promotion = Run(full_training(run.space), FixedList(proposals(trials, seeds)), ledger, should_test=True)
+    execute_here(promotion, SteadyMeter())
+    return promoted_rows(trials, promotion.history, run.space), promotion
+
+
+def test_the_best_and_the_default_are_chosen(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    assert [trial.trial_id for trial in chosen(run.history, run.space, top=1)] == ["trial-0001", "trial-0000"]
+
+
+def test_the_default_is_not_chosen_twice(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    assert [trial.trial_id for trial in chosen(run.history, run.space, top=9)].count("trial-0000") == 1
+
+
+def test_a_run_without_a_score_has_nothing_to_promote(tmp_path: Path) -> None:
+    run, _ = executed(fateful_space(tmp_path), tmp_path, listed({"fate": "raise"}))
+    with pytest.raises(LedgerError, match="nothing to promote"):
+        chosen(run.history, run.space, top=3)
+
+
+def test_each_configuration_trains_in_full_with_each_seed_and_meets_the_test_set_once(tmp_path: Path) -> None:
+    _, promotion = promoted(searched(tmp_path), top=1, seeds=[1, 2])
+    trainings = promotion.history.trials.values()
+    assert [(training.source, training.seed) for training in trainings] == [
+        ("trial-0001", 1),
+        ("trial-0000", 1),
+        ("trial-0001", 2),
+        ("trial-0000", 2),
+    ]
+    for training in trainings:
+        assert (training.status, training.epochs) == ("finished", 3)
+        assert [row.test is not None for row in training.rows] == [False, False, True]
+
+
+def test_final_checkpoints_load_without_running_anything(tmp_path: Path) -> None:
+    _, promotion = promoted(searched(tmp_path), top=1, seeds=[1])
+    for trial_id in promotion.history.trials:
+        content = load_checkpoint(promotion.ledger.trial_folder(trial_id) / "final.pt")
+        assert SavedState.from_dict(content).training == {"epochs_done": 3}
+
+
+def test_gains_are_paired_by_seed(tmp_path: Path) -> None:
+    rows, _ = promoted(searched(tmp_path), top=1, seeds=[1, 2, 3])
+    best, default = rows
+    assert (best["trial_id"], best["is_default"], best["num_seeds"]) == ("trial-0001", False, 3)
+    assert best["test_mean"] == pytest.approx(0.502)
+    assert best["gain_mean"] == pytest.approx(0.3)
+    reason = "none: 3 equal seeds, and what the test set adds is unknown"
+    assert (best["gain_low"], best["gain_high"], best["gain_interval"]) == (None, None, reason)
+    assert best["verdict"] == "no interval"
+    assert (default["is_default"], default["gain_mean"], default["verdict"]) == (True, None, None)
+
+
+def test_a_gain_is_an_improvement_where_less_is_better_too(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    trials = chosen(run.history, run.space, top=1)
+    _, promotion = promoted(run, top=1, seeds=[1, 2, 3])
+    space = replace(run.space, mode="min")
+    best, default = promoted_rows(
+        trials, promotion.history, space
+    )  # the default scores less, and is the best now
+    assert (best["is_default"], default["gain_mean"]) == (True, pytest.approx(-0.3))
+    assert default["verdict"] == "no interval"
+
+
+def test_joules_of_all_trainings_are_in_the_row(tmp_path: Path) -> None:
+    rows, _ = promoted(searched(tmp_path), top=1, seeds=[1, 2, 3])
+    assert [row["energy_j"] for row in rows] == [pytest.approx(0.12 * 9), pytest.approx(0.12 * 9)]
+
+
+@pytest.mark.parametrize(
+    ("gain", "num_seeds", "says"),
+    [
+        (Interval(mean=0.1, low=0.05, high=0.15), 3, "better"),
+        (Interval(mean=-0.1, low=-0.15, high=-0.05), 3, "worse"),
+        (Interval(mean=0.1, low=-0.05, high=0.25), 3, "tie"),
+        (Interval(mean=0.1), 1, "one seed"),
+        (Interval(mean=0.1, low=0.05, high=0.15), 1, "one seed"),
+        (Interval(mean=0.1, low=-0.05, high=0.25), 1, "tie"),
+        (Interval(mean=0.1), 3, "no interval"),
+    ],
+)
+def test_a_gain_is_put_in_words(gain: Interval, num_seeds: int, says: str) -> None:
+    assert verdict(gain, num_seeds) == says
+
+
+def test_fresh_seeds_differ_from_each_other_and_between_runs() -> None:
+    assert len({*fresh_seeds(0, 5), *fresh_seeds(1, 5)}) == 10
+    assert fresh_seeds(0, 5)[:3] == fresh_seeds(0, 3)
+
+
+def test_a_promotion_is_a_run_of_its_own(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    _, promotion = promoted(run, top=1, seeds=[1])
+    assert promotion.ledger.folder == run.ledger.folder / "promotion"
+    assert History(promotion.ledger.events()).trials == promotion.history.trials
+
+
+def test_a_baseline_is_one_more_row_with_what_it_cost(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    _, promotion = promoted(run, top=1, seeds=[1, 2])
+    defaults = {"fate": "fine", "score": 0.4}
+    space = baseline_training(run.space, str(tmp_path / "fateful.py"), defaults)
+    baseline = Run(
+        space,
+        FixedList([baseline_proposal(space, 1)]),
+        Ledger.create(run.ledger.baseline_folder),
+        should_test=True,
+    )
+    execute_here(baseline, SteadyMeter())
+    trials = chosen(run.history, run.space, top=1)
+    best, row, default = promoted_rows(trials, promotion.history, run.space, baseline.history)
+    assert [best["trial_id"], default["trial_id"]] == ["trial-0001", "trial-0000"]
+    assert (row["rank"], row["trial_id"], row["is_default"], row["num_seeds"]) == (
+        2,
+        space.trainable,
+        False,
+        1,
+    )
+    assert row["test_mean"] == pytest.approx(0.401)
+    assert (row["gain_mean"], row["verdict"]) == (pytest.approx(0.2), "one seed")
+    assert row["energy_j"] == pytest.approx(0.12 * 3)
+    assert set(row) == {*PROMOTED_COLUMNS}
+
+
+def test_a_baseline_trains_on_the_same_data_without_a_gpu(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.resources.gpus_per_trial=1", "search.seed=7"])
+    baseline = baseline_training(space, "hog_svm", {"c": 1.0})
+    assert (baseline.data, baseline.seed, baseline.ladder) == (space.data, 7, full_training(space).ladder)
+    assert (baseline.resources.gpus_per_trial, baseline.parameters) == (0.0, {})
+
+
+ALONE = "one training per GPU, so that its joules are measured alone; --share-gpus gives each 0.25 GPU"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "alone", "line"),
+    [
+        (0.25, 1.0, ALONE),
+        (1.0, 1.0, ""),
+        (2.0, 2.0, ""),
+        (0.0, 0.0, ""),
+    ],
+)
+def test_finalists_of_a_shared_gpu_have_one_each(
+    tmp_path: Path, gpus: float, alone: float, line: str
+) -> None:
+    space = made_space(tmp_path, overrides=[f"search.resources.gpus_per_trial={gpus}"])
+    promotion, said = alone_on_gpus(space)
+    assert (promotion.resources.gpus_per_trial, said) == (alone, line)
+
+
+def test_epochs_of_the_command_are_those_of_each_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = searched(tmp_path)
+    dump_space(run.space, run.ledger.space_file)
+    seen: list[Space] = []
+
+    def launched(space: Space, *_: object, **__: object) -> None:
+        seen.append(space)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "launch", launched)
+    assert cli.run("promote", [str(run.ledger.folder), "--top", "1", "--epochs", "7"]) == 130
+    assert [space.ladder.top.epochs for space in seen] == [7]
+
+
+@pytest.mark.parametrize(("flags", "gpus"), [((), 1.0), (("--share-gpus",), 0.25)])
+def test_the_command_measures_alone_unless_told_to_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], gpus: float
+) -> None:
+    run = searched(tmp_path)
+    space = replace(run.space, resources=run.space.resources.model_copy(update={"gpus_per_trial": 0.25}))
+    dump_space(space, run.ledger.space_file)
+    seen: list[Space] = []
+
+    def launched(space: Space, *_: object, **__: object) -> None:
+        seen.append(space)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "launch", launched)
+    assert cli.run("promote", [str(run.ledger.folder), "--top", "1", *flags]) == 130
+    assert [space.resources.gpus_per_trial for space in seen] == [gpus]
+
+
+def test_a_promotion_keeps_to_the_limit_of_the_cache(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.limits={trials: 2, cache_gib: 3}"])
+    assert full_training(space).limits == Limits(cache_gib=3)
+    task = task_for(full_training(space), trial_id="a", hparams={}, seed=0, folder=tmp_path)
+    assert task.env().cache_gib == 3

@@ -1,0 +1,156 @@
+"""A run that is killed at any moment goes on with nothing lost or doubled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from search.backends.local import execute_here
+from search.ledger import Ledger, LedgerError
+from search.run import Run
+from search.run.resume import check_continues
+from tests.support.ray_sessions import FATES, cut, outcome, session, whole
+from tests.support.toy_runs import SteadyMeter, fateful_space, listed, made_space, sampler_for
+
+
+@pytest.mark.parametrize("horizon", ["full", "rung"])
+@pytest.mark.parametrize("before", [False, True])
+def test_killed_at_every_event_a_run_ends_as_if_undisturbed(
+    tmp_path: Path, before: bool, horizon: str
+) -> None:
+    space = fateful_space(tmp_path, overrides=[f"search.horizon={horizon}"])
+    undisturbed = whole(space, tmp_path / "whole", listed(*FATES))
+    num_events = len(undisturbed.ledger.events())
+    for events_left in range(1, num_events - 1):
+        folder = tmp_path / f"cut-{events_left}"
+        again = cut(space, folder, lambda: listed(*FATES), events_left, before=before)
+        assert outcome(again) == outcome(undisturbed)
+        assert again.rungs.counts() == undisturbed.rungs.counts()
+
+
+def test_killed_after_each_few_events_a_run_still_comes_to_its_end(tmp_path: Path) -> None:
+    space = fateful_space(tmp_path)
+    undisturbed = whole(space, tmp_path / "whole", listed(*FATES))
+    folder = tmp_path / "run"
+    num_sessions = 1
+    while (run := session(space, folder, listed(*FATES), events_left=5)) is None:
+        num_sessions += 1
+        assert num_sessions < 50
+    assert outcome(run) == outcome(undisturbed)
+
+
+def test_with_one_worker_the_sampler_goes_on_as_if_undisturbed(tmp_path: Path) -> None:
+    space = made_space(tmp_path)
+    undisturbed = whole(space, tmp_path / "whole", sampler_for(space))
+    for events_left in (7, 20, 33, 41):
+        again = cut(space, tmp_path / f"cut-{events_left}", lambda: sampler_for(space), events_left)
+        assert outcome(again) == outcome(undisturbed)
+
+
+def test_a_finished_run_that_is_asked_for_more_trials_goes_on(tmp_path: Path) -> None:
+    few = made_space(tmp_path, overrides=["search.limits.trials=4"])
+    many = made_space(tmp_path, overrides=["search.limits.trials=9"])
+    first = whole(few, tmp_path / "run", sampler_for(few))
+    second = whole(many, tmp_path / "run", sampler_for(many))
+    assert outcome(second)[:4] == outcome(first)
+    assert len(second.history.trials) == 9
+
+
+def test_an_interrupted_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.limits.kwh=1e-7", "search.limits.trials=1"])
+    first = whole(space, tmp_path / "run", sampler_for(space))  # 0.36 J: three epochs of 0.12 J
+    assert [trial.status for trial in first.history.trials.values()] == ["interrupted"]
+    assert first.history.trials["trial-0000"].epochs == 3
+    more = made_space(tmp_path, overrides=["search.limits.trials=1"])
+    second = whole(more, tmp_path / "run", sampler_for(more))
+    trial = second.history.trials["trial-0000"]
+    assert (trial.status, trial.epochs, len(trial.rows)) == ("finished", 9, 9)
+
+
+def test_energy_and_hours_of_earlier_sessions_count(tmp_path: Path) -> None:
+    space = made_space(tmp_path, overrides=["search.limits.trials=2"])
+    now_s = [500.0]
+    run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"), clock=lambda: now_s[0])
+    now_s[0] += 1800.0
+    execute_here(run, SteadyMeter())
+    now_s[0] = 3.0  # of another process: its monotonic clock began anew
+    again = Run(space, sampler_for(space), Ledger(tmp_path / "run"), clock=lambda: now_s[0])
+    assert again.spent.hours == 0.5
+    assert again.spent.energy_j == run.spent.energy_j
+
+
+@pytest.mark.parametrize("jump_s", [86_400.0, -86_400.0, -1e9, 3e7])
+def test_a_wall_clock_that_jumps_changes_no_hours(tmp_path: Path, jump_s: float) -> None:
+    space = made_space(tmp_path, overrides=["search.limits.trials=2", "search.limits.hours=1"])
+    wall = iter([*[1e9] * 5, *[1e9 + jump_s] * 10**6])
+    ledger = Ledger.create(tmp_path / "run", clock=lambda: next(wall))
+    now_s = [0.0]
+    run = Run(space, sampler_for(space), ledger, clock=lambda: now_s[0])
+    now_s[0] = 36.0
+    execute_here(run, SteadyMeter())
+    assert run.history.ended == "all 2 trials done"
+    again = Run(space, sampler_for(space), Ledger(tmp_path / "run"), clock=lambda: 0.0)
+    assert again.spent.hours == 0.01
+
+
+def test_other_settings_are_refused_with_every_difference(tmp_path: Path) -> None:
+    before = made_space(tmp_path)
+    now = made_space(
+        tmp_path, overrides=["search.data=other", "search.seed=7", "parameters.noise={min: 0.0, max: 0.1}"]
+    )
+    with pytest.raises(LedgerError) as caught:
+        check_continues(tmp_path / "run", before, now)
+    assert str(caught.value).splitlines()[1:] == [
+        "  data: was none, now other",
+        "  seed: was 0, now 7",
+        "  parameters: were lr, batch_size, now lr, batch_size, noise",
+        "give another --name, or --fresh for a new run",
+    ]
+
+
+def test_limits_ranges_and_eta_may_change(tmp_path: Path) -> None:
+    now = made_space(
+        tmp_path,
+        overrides=["search.limits.trials=99", "parameters.lr.max=0.5", "search.scheduler.eta=2"],
+    )
+    check_continues(tmp_path / "run", made_space(tmp_path), now)
+
+
+@pytest.mark.parametrize("objective", ["val_accuracy", "[val_accuracy, energy]"])
+@pytest.mark.parametrize("horizon", ["full", "rung"])
+def test_with_promotion_paused_trials_stay_promotable(tmp_path: Path, horizon: str, objective: str) -> None:
+    changes = ["search.scheduler={mode: promotion, eta: 3}", f"search.horizon={horizon}"]
+    space = made_space(tmp_path, overrides=[*changes, f"search.objective={objective}"])
+    undisturbed = whole(space, tmp_path / "whole", sampler_for(space))
+    num_events = len(undisturbed.ledger.events())
+    for events_left in range(3, num_events - 1, 4):
+        again = cut(space, tmp_path / f"cut-{events_left}", lambda: sampler_for(space), events_left)
+        assert outcome(again) == outcome(undisturbed)
+
+
+def test_a_trial_that_waits_to_be_resumed_takes_no_slot(tmp_path: Path) -> None:
+    space = made_space(tmp_path)
+    assert session(space, tmp_path / "run", sampler_for(space), events_left=2) is None
+    run = Run(space, sampler_for(space), Ledger(tmp_path / "run"))
+    assert (len(run.history.running()), run.num_training) == (1, 0)
+    assert run.next_task() is not None
+    assert run.num_training == 1
+
+
+@pytest.mark.parametrize("mode", ["stopping", "promotion"])
+def test_killed_at_every_event_audits_are_neither_lost_nor_doubled(tmp_path: Path, mode: str) -> None:
+    changes = [f"search.scheduler={{mode: {mode}, eta: 3, audit: 0.5}}", "search.limits.trials=6"]
+    space = made_space(tmp_path, overrides=changes)
+    undisturbed = whole(space, tmp_path / "whole", sampler_for(space))
+    assert audits(undisturbed)
+    for events_left in range(1, len(undisturbed.ledger.events()) - 1):
+        again = cut(space, tmp_path / f"cut-{events_left}", lambda: sampler_for(space), events_left)
+        assert (outcome(again), audits(again)) == (outcome(undisturbed), audits(undisturbed))
+        assert again.history.trials["trial-0001"].audits == undisturbed.history.trials["trial-0001"].audits
+
+
+def audits(run: Run) -> list[tuple[str, int]]:
+    """Every audit the journal knows of."""
+    events = [event for event in run.ledger.events() if event["event"] == "trial_audited"]
+    return [(event["trial"], event["rung"]) for event in events]

@@ -1,0 +1,1 @@
+"""What tests share, named for what it gives."""

@@ -1,0 +1,60 @@
+"""Scripts that know nothing of this program but a line of JSON an epoch, and spaces that search them."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from trainables.core.load import name_of_command
+
+# argparse, a checkpoint of one file, and a curve that depends on every argument. Standard library only.
+SCRIPT = """
+import argparse, json, os, pathlib, random, sys
+
+flags = argparse.ArgumentParser()
+flags.add_argument("--lr", type=float, default=0.1)
+flags.add_argument("--epochs", type=int, default=3)
+flags.add_argument("--until", type=int)
+flags.add_argument("--subset", type=float, default=1.0)
+flags.add_argument("--seed", type=int, default=0)
+flags.add_argument("--out", type=pathlib.Path)
+flags.add_argument("--resume", type=pathlib.Path)
+flags.add_argument("--test", action="store_true")
+args = flags.parse_args()
+
+def save(epoch):
+    (args.out / "new").write_text(json.dumps({"epoch": epoch}))
+    os.replace(args.out / "new", args.out / "state.json")
+
+def score(split, epoch):
+    noise = random.Random(f"{args.seed} {split} {epoch}").random() / 100
+    return min(args.lr, 1) * (1 - 0.5 ** epoch) * 0.9 + noise
+
+done = json.loads((args.resume / "state.json").read_text())["epoch"] if args.resume else 0
+if args.test:
+    print(json.dumps({"test_acc": score("test", args.epochs), "test_loss": 0.5}))
+    sys.exit()
+print("a script that talks")
+for epoch in range(done + 1, (args.until or args.epochs) + 1):
+    if args.out:
+        save(epoch)
+    print(json.dumps({"epoch": epoch, "val_acc": score("val", epoch), "num_samples": 100 * args.subset}))
+"""
+
+_RUN = "{python} script.py --epochs {epochs} --subset {subset} --seed {seed} --out {checkpoint_dir}"
+DESCRIPTION: dict[str, Any] = {
+    "run": _RUN.split(),
+    "resume": ["--resume", "{checkpoint_dir}"],
+    "test": ["{python}", "script.py", "--test", "--epochs", "{epochs}", "--seed", "{seed}", "--lr", "{lr}"],
+    "metric": "val_acc",
+    "mode": "max",
+    "defaults": {"lr": 0.5},
+    "graceful_s": 5.0,
+}
+
+
+def made_command(folder: Path, script: str = SCRIPT, **changes: Any) -> str:
+    """The name of the trainable that is `script` in `folder`."""
+    (folder / "script.py").write_text(textwrap.dedent(script))
+    return name_of_command({**DESCRIPTION, "folder": str(folder), **changes})

@@ -1,0 +1,56 @@
+"""A device whose counter and users a test moves by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from search.energy.attribution.activity import Activity
+from search.energy.attribution.process_owners import Holder
+from search.energy.counters.counter import SensorError
+
+
+class FakeCounter:
+    """A driver's counter: `raw_mj` is what it shows; falling is a reset, None is no answer."""
+
+    source, device = "nvml_counter", "GPU-a"
+    power_ratio: float | None = None
+
+    def __init__(self, raw_mj: int = 0) -> None:
+        self.raw_mj: int | None = raw_mj
+        self.start_mj = self._last_mj = raw_mj
+        self.num_jumps = self.unaccounted_mj = self._total_mj = 0
+
+    def read_mj(self) -> int:
+        if self.raw_mj is None:
+            raise SensorError("GPU-a: lost")
+        moved_mj, self._last_mj = self.raw_mj - self._last_mj, self.raw_mj
+        if moved_mj < 0:
+            self.num_jumps += 1
+            self.unaccounted_mj += moved_mj
+        else:
+            self._total_mj += moved_mj
+        return self._total_mj
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class FakeActivity:
+    """What the next look tells; use that is not of an open lease is nobody's news."""
+
+    def __init__(self) -> None:
+        self.use_s: dict[str, float | None] = {}
+        self.external_s = 0.0
+        self.is_occupied: bool | None = None
+        self.is_active: bool | None = None
+
+    def begin(self, lease: str, holder: Holder, now_s: float) -> None:
+        """Nothing to note."""
+
+    def look(self, holders: Mapping[str, Holder], now_s: float) -> Activity:
+        return Activity(
+            use_s={lease: self.use_s.get(lease, 0.0) for lease in holders},
+            external_s=self.external_s,
+            is_occupied=self.is_occupied,
+            is_active=self.is_active,
+        )

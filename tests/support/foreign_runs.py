@@ -1,0 +1,166 @@
+"""Runs of strangers: folders that name code in every way there is, which leaves a mark where it runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from search.space.record import RECORD
+from tests.support.toy_runs import TOY, as_searched, executed, made_space
+
+MARK = "code-ran"
+
+
+def evil(root: Path) -> str:
+    """A trainable that is fine, and leaves a mark in `root` when it is imported or run."""
+    return (
+        f"import pathlib\npathlib.Path({str(root / MARK)!r}).write_text(__file__)\n"
+        "from trainables.toy import TRAINABLE\n"
+    )
+
+
+def whole_run(folder: Path) -> Path:
+    """A run of the toy with all that a search leaves for readers."""
+    folder.mkdir(parents=True)
+    space = made_space(folder, TOY, ("search.limits.trials=4",))
+    run, _ = executed(space, folder)
+    as_searched(space, run.ledger)
+    return run.ledger.folder
+
+
+def renamed(run: Path, trainable: str) -> None:
+    """Have the run's space and its record name another trainable."""
+    edit_space(run, lambda space: space["search"].update(trainable=trainable))
+    record = json.loads((run / RECORD).read_text())
+    (run / RECORD).write_text(json.dumps({**record, "trainable": trainable}))
+
+
+def edit_space(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    yaml, path = YAML(typ="safe", pure=True), run / "space.yaml"
+    content = yaml.load(path.read_text())
+    change(content)
+    with path.open("w") as file:
+        yaml.dump(content, file)
+
+
+def beside(run: Path, root: Path) -> None:
+    (run / "evil.py").write_text(evil(root))
+    renamed(run, "./evil.py")
+
+
+def absolute(run: Path, root: Path) -> None:
+    (run / "evil.py").write_text(evil(root))
+    renamed(run, str(run / "evil.py"))
+
+
+def above(run: Path, root: Path) -> None:
+    (run.parent / f"{run.name}.py").write_text(evil(root))
+    renamed(run, f"../{run.name}.py")
+
+
+def deep(run: Path, root: Path) -> None:
+    (run / "trials" / "evil.py").write_text(evil(root))
+    renamed(run, "trials/../trials/evil.py")
+
+
+def linked(run: Path, root: Path) -> None:
+    target = root / f"{run.name}-elsewhere.py"
+    target.write_text(evil(root))
+    (run / "evil.py").symlink_to(target)
+    renamed(run, "./evil.py")
+
+
+def package(run: Path, root: Path) -> None:
+    (run / "evil").mkdir()
+    (run / "evil" / "__init__.py").write_text(evil(root))
+    renamed(run, "./evil/__init__.py")
+
+
+def shadows(run: Path, root: Path) -> None:
+    """Modules of the names that a reader imports; the trainable is the program's toy."""
+    (run / "trainables").mkdir()
+    for name in ("toy.py", "search.py", "trainables/__init__.py", "trainables/toy.py", "json.py", "numpy.py"):
+        (run / name).write_text(evil(root))
+
+
+def unrecorded(run: Path, root: Path) -> None:
+    beside(run, root)
+    (run / RECORD).unlink()
+
+
+def bare(run: Path, root: Path) -> None:
+    """Neither a record nor a metric: nothing that could be read without running something."""
+    unrecorded(run, root)
+    edit_space(run, lambda space: space.pop("metric"))
+
+
+def parts(run: Path, root: Path) -> None:
+    """A promotion and a baseline that name what the search did not."""
+    for name in ("promotion", "promotion-2", "baseline"):
+        copy = run / name
+        shutil.copytree(run, copy, ignore=lambda folder, names: {"promotion", "promotion-2", "baseline"})
+        beside(copy, root)
+
+
+def tagged(run: Path, root: Path) -> None:
+    path = run / "space.yaml"
+    call = f"!!python/object/apply:os.system ['touch {root / MARK}']"
+    path.write_text(f"project: {call}\n{path.read_text()}")
+
+
+def scripted(run: Path, root: Path) -> None:
+    """A script of the folder's."""
+    (run / "evil.py").write_text(evil(root))
+    (run / RECORD).unlink()
+
+    def change(space: dict[str, Any]) -> None:
+        defaults = {"lr": 0.01, "batch_size": 32}
+        command = {
+            "run": ["{python}", "evil.py"],
+            "metric": "val_accuracy",
+            "mode": "max",
+            "defaults": defaults,
+        }
+        space["search"].update(trainable="command", command=command)
+
+    edit_space(run, change)
+
+
+def chained(run: Path, root: Path) -> None:
+    """It warm-starts from another run that names code."""
+    other = run.with_name(f"{run.name}-earlier")
+    shutil.copytree(run, other)
+    beside(other, root)
+    edit_space(run, lambda space: space["search"].update(warm_start=[str(other)]))
+
+
+def worded(run: Path, root: Path) -> None:
+    """Code where the record has names and kinds."""
+    record = json.loads((run / RECORD).read_text())
+    call = f"__import__('pathlib').Path({str(root / MARK)!r}).touch()"
+    record["hparams"][f"x={call}"] = {"default": call, "kind": None, "refused_from": {}}
+    (run / RECORD).write_text(json.dumps(record))
+
+
+STRANGERS: dict[str, Callable[[Path, Path], None]] = {
+    each.__name__: each
+    for each in (
+        *(beside, absolute, above, deep, linked, package, shadows, unrecorded, bare, parts),
+        *(tagged, scripted, chained, worded),
+    )
+}
+UNREADABLE = {"bare", "tagged", "worded"}  # there is nothing in them that could be read
+
+
+def strangers_runs(root: Path) -> Path:
+    """The folder of a run of every kind, in `root`."""
+    run, results = whole_run(root / "made"), root / "results"
+    for name, change in STRANGERS.items():
+        shutil.copytree(run, results / name)
+        change(results / name, root)
+    return results

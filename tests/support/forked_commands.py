@@ -1,0 +1,152 @@
+"""Commands in processes of their own that cost no imports: forks, without Ray, that may be killed."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from search import cli, launch
+from search.accounting.metering import ClosedLease
+from search.backends import local
+from search.backends.ray import metering
+from search.energy.attribution.windows import Role
+from search.trial import task as tasks
+from search.trial.training import Checkpointing
+from tests.support.failing_disk import Accident, FailingDisk
+from tests.support.fake_clock import FakeClock
+from tests.support.meters import OneGpu, OneLease
+from tests.support.run_without_ray import search_without_ray
+
+MOST_S = 120.0  # a search of 16 small trials takes 0.3 s; what takes so long hangs
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended.
+
+    Attributes:
+        status: Its exit status; minus the signal that ended it; None if it had to be ended.
+    """
+
+    status: int | None
+    output: str
+    errors: str
+
+
+def command(name: str, *words: object, log: Path) -> Ended:
+    """One of the commands of scripts/, come to its end."""
+    return forked(lambda: cli.run(name, list(map(str, words))), log)
+
+
+def search(*words: object, results: Path, log: Path, accident: Accident | None = None) -> Ended:
+    """The search command without Ray, whose disk fails below `results`, or which dies there."""
+
+    def searched() -> int:
+        undone = pytest.MonkeyPatch()
+        run_search = search_without_ray(undone)
+        _measure_and_write_often(undone)
+        if accident:
+            FailingDisk(results, accident, log.with_suffix(".accident")).install()
+        return run_search(*words)
+
+    return forked(searched, log)
+
+
+def forked(act: Callable[[], int], log: Path) -> Ended:
+    """What `act` gave, said or died of in a process of its own."""
+    files = log.with_suffix(".out"), log.with_suffix(".err")
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        _live(act, *files)
+    return Ended(_status_of(pid), *(path.read_text(errors="replace") for path in files))
+
+
+def _live(act: Callable[[], int], out: Path, err: Path) -> None:
+    """Never returns; whatever the process had at its end is not undone, as in one that ends."""
+    status = 70
+    try:
+        gc.disable()  # no generator of the parent's is closed here
+        for path, number in ((out, 1), (err, 2)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
+        status = act()
+    except SystemExit as left:
+        status = left.code if isinstance(left.code, int) else 70
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _status_of(pid: int) -> int | None:
+    alive = os.pidfd_open(pid)
+    try:
+        is_over = select.select([alive], [], [], MOST_S)[0]
+        if not is_over:
+            os.kill(pid, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return status if is_over else None
+    finally:
+        os.close(alive)
+
+
+def _measure_and_write_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU whose counter moves, tables at each trial's end, a checkpoint at each epoch: more to go wrong.
+
+    Nothing depends on the time that anything takes.
+    """
+    gpu = TickingGpu()
+    monkeypatch.setattr(metering, "start_metering", lambda *_, **__: (gpu, ""))
+    run_task = local.run_task
+    monkeypatch.setattr(local, "run_task", lambda task, _: run_task(task, gpu.lease(task.trial_id)))
+    monkeypatch.setattr(tasks, "Checkpointing", partial(Checkpointing, every_s=0.0))
+    monkeypatch.setattr(launch, "Tables", partial(launch.Tables, every_s=0.0, clock=lambda: 0.0))
+    monkeypatch.setattr(launch, "Foretold", lambda *_: None)
+
+
+class TickingGpu(OneGpu):
+    """A GPU that uses 70 mJ from one reading of its counter to the next.
+
+    Its leases bear names that no other session has, as Ray's jobs give them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(FakeClock())
+        self._session = uuid4().hex[:8]
+        self.counter.read_mj = self._moved  # type: ignore[method-assign]
+
+    def lease(self, trial_id: str, role: Role = "trial") -> Any:
+        return _NamedLease(super().lease(trial_id, role), self._session)
+
+    def close_leases(self, trial_id: str) -> Sequence[ClosedLease]:
+        return [
+            ClosedLease(name=f"{self._session}/{closed.name}", figures=closed.figures)
+            for closed in super().close_leases(trial_id)
+        ]
+
+    def _moved(self) -> int:
+        self.counter.total_mj += 70
+        return self.counter.total_mj
+
+
+class _NamedLease:
+    def __init__(self, lease: OneLease, session: str) -> None:
+        self._lease, self.lease = lease, f"{session}/{lease.lease}"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lease, name)

@@ -1,0 +1,37 @@
+"""GPUs that processes of a test see: the real nvidia-ml-py on the fake NVML, by way of their environment."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.support.fake_nvml_library import FakeNvml
+
+# Preflight asks torch for the GPU, and a made one is NVML's alone.
+UNSEEN_BY_TORCH = "--skip-preflight"
+
+
+def made_gpu(
+    folder: Path,
+    library: Path,
+    name: str = "one",
+    *,
+    profile: str = "100000:500 300000:500",
+    driver: str = "999.1",
+) -> dict[str, str]:
+    """Variables of a process with one GPU: GPU-one, a Fake one.
+
+    Args:
+        profile: What it draws in turns, as milliwatts and milliseconds; 100 W and 300 W by default.
+    """
+    fake = FakeNvml(library, folder / f"nvml-{name}.txt")
+    fake["driver_version"] = driver
+    fake.add_gpu(
+        0,
+        f"GPU-{name}",
+        name=f"Fake {name}",
+        power_limit_mw=400_000,
+        temperature_c=61,
+        profile=f"{int(time.time() * 1e6)} 20 {profile}",
+    )
+    return {"LD_LIBRARY_PATH": str(library.parent), "FAKE_NVML_SCRIPT": str(fake.script)}

@@ -1,0 +1,81 @@
+"""Searches that tests kill by the real command: their space, and what none of them may lose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from search.ledger import Ledger
+from search.ledger.history import History
+from search.trial import EpochRow
+from tests.support.kill_tests import SLOW, Command
+from tests.support.toy_runs import TOY
+
+NUM_TRIALS = 30
+_SEARCH = """search:
+  trainable: MODEL
+  data: none
+  ladder: {epochs: [1, 3, 6]}
+  limits: {trials: 30}
+  scheduler: {mode: MODE, eta: 3}
+  resources: {workers: WORKERS}
+"""
+
+
+def space_text(model: str, mode: str, workers: int) -> str:
+    """The toy's parameters, searched so."""
+    search = _SEARCH.replace("MODEL", model).replace("MODE", mode).replace("WORKERS", str(workers))
+    return TOY.partition("search:")[0] + search
+
+
+def killable(folder: Path, mode: str, workers: int, *flags: str) -> Command:
+    """Such a search by the real command, not yet begun."""
+    (folder / "slow.py").write_text(SLOW)
+    (folder / "slow.yaml").write_text(space_text("./slow.py", mode, workers))
+    return Command(folder, *flags)
+
+
+def assert_nothing_is_lost_or_counted_twice(folder: Path) -> None:
+    """What holds with any number of workers."""
+    events = Ledger.open(folder).events()
+    asked = [event["trial"] for event in events if event["event"] == "trial_asked"]
+    assert asked == [f"trial-{number:04d}" for number in range(NUM_TRIALS)]
+    reported: dict[tuple[str, int], EpochRow] = {}
+    for event in events:
+        if event["event"] == "epoch":
+            row = EpochRow.from_dict(event["row"])
+            known = reported.setdefault((event["trial"], row.epoch), row)
+            assert known is row or not row.is_replay  # an epoch is repeated by training, not by telling
+            assert known.metrics == row.metrics
+    history = History(events)
+    assert not history.running()
+    for trial in history.trials.values():
+        assert list(trial.curve) == list(range(1, trial.epochs + 1))
+    table = pd.read_csv(folder / "trials.csv")
+    assert sorted(table["trial_id"]) == asked
+    assert set(table["status"]) <= {"finished", "stopped", "paused"}, failures(events)
+    assert table["rank"].tolist() == list(range(1, NUM_TRIALS + 1))
+    assert dict(zip(table["trial_id"], table["epochs"], strict=True)) == epochs_by_trial(history)
+    assert leftovers(folder) == []
+    assert list(folder.rglob("*.set-aside-*")) == []  # a kill damages no state, and no retry finds one ahead
+    assert list(folder.rglob("checkpoint-previous.pt")) == []
+
+
+def failures(events: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{event['trial']}: {event['failure']['message']}"
+        for event in events
+        if event["event"] == "attempt_failed"
+    ]
+
+
+def epochs_by_trial(history: History) -> Mapping[str, Any]:
+    return {trial.trial_id: len(trial.curve) for trial in history.trials.values()}
+
+
+def leftovers(folder: Path) -> list[str]:
+    """What killed writers left."""
+    return [str(path) for path in folder.rglob(".*") if path.name != ".lock"]

@@ -1,0 +1,96 @@
+"""Meters of nodes that tests make: one device, driven by a counter that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any
+
+from search.accounting.metering import ClosedLease
+from search.energy import EnergyReading, EnergySources, NodeMeter
+from search.energy.attribution.account import Device
+from search.energy.attribution.windows import Role
+from search.energy.processes import ProcessTable
+
+
+class MovedCounter:
+    """A counter that stands until a test moves it."""
+
+    source = "nvml_counter"
+    device = "GPU-one"
+    num_jumps = unaccounted_mj = 0
+    start_mj = 1000
+    power_ratio = None
+
+    def __init__(self) -> None:
+        self.total_mj = 0
+
+    def read_mj(self) -> int:
+        return self.total_mj
+
+    def close(self) -> None:
+        return None
+
+
+class OneGpu:
+    """A run's `Metering` over a node with one GPU, and the meters of its trials.
+
+    Args:
+        share: What each trial reserves of the GPU.
+    """
+
+    def __init__(self, clock: Any, share: str = "1") -> None:
+        self.counter, self._share = MovedCounter(), Fraction(share)
+        self._leases: dict[str, list[str]] = {}
+        device = Device(name="GPU-one", kind="gpu", counter=self.counter)
+        self.node = NodeMeter(
+            cpus=(),
+            open_gpu=lambda uuid: (device, Fraction(1)),
+            processes=ProcessTable(),
+            clock=clock,
+            interval_s=None,
+        )
+        self.node.add_gpu("GPU-one")
+
+    def lease(self, trial_id: str, role: Role = "trial") -> OneLease:
+        gpus = {"GPU-one": self._share}
+        name = self.node.open_lease(trial=trial_id, pid=1, gpus=gpus, cpu_share=1, role=role)
+        self._leases.setdefault(trial_id, []).append(name)
+        return OneLease(self.node, name)
+
+    def close_leases(self, trial_id: str) -> Sequence[ClosedLease]:
+        names = self._leases.pop(trial_id, [])
+        return [ClosedLease(name=name, figures=self.node.close_lease(name)) for name in names]
+
+    def late_leases(self) -> Sequence[ClosedLease]:
+        return ()
+
+    def device_rows(self) -> Sequence[Mapping[str, Any]]:
+        return self.node.device_rows()
+
+
+class OneLease:
+    """An `EnergyMeter` over a lease."""
+
+    def __init__(self, node: NodeMeter, lease: str) -> None:
+        self._node, self.lease = node, lease
+
+    @property
+    def sources(self) -> EnergySources:
+        return self._node.sources(self.lease)
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        self._node.begin_start(self.lease)
+        yield
+        self._node.end_start(self.lease)
+
+    def read_start(self) -> EnergyReading:
+        return self._node.read_start(self.lease)
+
+    def read(self) -> EnergyReading:
+        return self._node.read(self.lease)
+
+    def close(self) -> None:
+        return None

@@ -1,0 +1,60 @@
+"""Processes that tests make: the project's scripts as a person types them, in another folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def ran(*command: object, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """A command come to its end, with these variables beside those there are."""
+    return subprocess.run(
+        list(map(str, command)),
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1", **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def typed(name: str, *arguments: object, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """The script of this name come to its end."""
+    return ran(*script(name), *arguments, folder=folder, **env)
+
+
+def begun(name: str, *arguments: object, folder: Path, **env: str) -> subprocess.Popen[str]:
+    """The script of this name under way; what it prints and its errors are one text."""
+    return subprocess.Popen(
+        [*script(name), *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1", **env},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def script(name: str) -> tuple[str, str]:
+    return sys.executable, str(ROOT / "scripts" / f"{name}.py")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], *, most_s: float = 60.0, every_s: float = 0.01) -> None:
+    end_s = time.monotonic() + most_s
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(every_s)

@@ -1,0 +1,92 @@
+"""Real Ray nodes that tests start on this machine, each a raylet with an environment of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.backends.ray.children import descendants
+
+_RAY = Path(sys.executable).with_name("ray")
+
+
+def cluster_env() -> dict[str, str]:
+    """An environment with a fresh token: its nodes and drivers may join each other, and nobody else."""
+    token = {"RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_AUTH_MODE": "token"}
+    return {**os.environ, **token, "NO_COLOR": "1"}
+
+
+@contextlib.contextmanager
+def head_node(env: Mapping[str, str], *flags: str) -> Iterator[str]:
+    """The address of a head node, which lives as long as the block."""
+    port = free_port()
+    session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets' paths have at most 107 bytes
+    mine = ("--head", f"--port={port}", f"--temp-dir={session}", "--include-dashboard=false")
+    try:
+        with _raylet(env, *mine, "--node-ip-address=127.0.0.1", *flags):
+            _wait_for(port)
+            yield f"127.0.0.1:{port}"
+    finally:
+        shutil.rmtree(session, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def another_node(address: str, env: Mapping[str, str], *flags: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A node that joins the cluster; its process heads a group of its own, to be killed at will."""
+    with _raylet(env, f"--address={address}", "--node-ip-address=127.0.0.2", *flags) as node:
+        yield node
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def _raylet(env: Mapping[str, str], *flags: str) -> Iterator[subprocess.Popen[bytes]]:
+    node = subprocess.Popen(
+        [_RAY, "start", "--block", "--disable-usage-stats", *flags],
+        env=dict(env),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield node
+    finally:
+        end_group(node, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            node.wait(10)
+        end_group(node, signal.SIGKILL)
+        node.wait(10)
+
+
+def end_group(node: subprocess.Popen[Any], number: signal.Signals) -> None:
+    """Send a signal to the node and to all that it started, as when a machine loses its power.
+
+    Workers that outlive their raylet train on for 2 to 10 s: an epoch or a whole trial more.
+    """
+    for pid in [*descendants(node.pid), node.pid]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(300):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"no head node answers at port {port}")

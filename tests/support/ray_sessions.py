@@ -1,0 +1,99 @@
+"""Sessions of a run that tests end at any event, as a kill does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.backends.local import execute_here
+from search.ledger import Ledger
+from search.ledger.history import History
+from search.run import Run
+from search.sampling.proposal import Sampler
+from search.space import Space
+from tests.support.toy_runs import SteadyMeter
+
+FATES = [
+    {"fate": "fine", "score": 0.3},
+    {"fate": "raise"},
+    {"fate": "fine", "score": 0.5},
+    {"fate": "nan"},
+    {"fate": "fine", "score": 0.1},
+    {"fate": "fine", "score": 0.6},
+]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing may catch it."""
+
+
+class FragileLedger(Ledger):
+    """Dies right after, or right before, its n-th event is on disk."""
+
+    events_left = 10**9
+    dies_before_writing = False
+
+    def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        self.events_left -= 1
+        if self.events_left < 0 and self.dies_before_writing:
+            raise Killed
+        stamped = super().append(event)
+        if self.events_left < 0:
+            raise Killed
+        return stamped
+
+
+def session(
+    space: Space, folder: Path, sampler: Sampler, *, events_left: int = 10**9, before: bool = False
+) -> Run | None:
+    """One process's life on the run in `folder`: the run if it came to its end, None if it was killed."""
+    ledger = FragileLedger(folder) if Ledger(folder).has_run else FragileLedger.create(folder)
+    assert isinstance(ledger, FragileLedger)
+    ledger.events_left, ledger.dies_before_writing = events_left, before
+    try:
+        run = Run(space, sampler, ledger)
+        execute_here(run, SteadyMeter())
+    except Killed:
+        return None
+    return run
+
+
+def whole(space: Space, folder: Path, sampler: Sampler) -> Run:
+    """The run in `folder` come to its end."""
+    run = session(space, folder, sampler)
+    assert run is not None
+    return run
+
+
+def cut(
+    space: Space, folder: Path, make_sampler: Callable[[], Sampler], events_left: int, *, before: bool = False
+) -> Run:
+    """The run in `folder`, killed at this event and gone on with to its end."""
+    assert session(space, folder, make_sampler(), events_left=events_left, before=before) is None
+    return whole(space, folder, make_sampler())
+
+
+def outcome(run: Run) -> list[tuple[object, ...]]:
+    """What must not depend on interruptions."""
+    return outcome_of_history(run.history)
+
+
+def outcome_of_history(history: History) -> list[tuple[object, ...]]:
+    """The same of a run that is over."""
+    return [
+        (
+            trial.trial_id,
+            dict(trial.hparams),
+            trial.status,
+            trial.cause,
+            trial.epochs,
+            trial.rung,
+            curve(trial),
+        )
+        for trial in history.trials.values()
+    ]
+
+
+def curve(trial: Any) -> list[tuple[int, str]]:
+    return [(epoch, str(row.metrics["val_accuracy"])) for epoch, row in trial.curve.items()]

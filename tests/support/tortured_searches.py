@@ -1,0 +1,163 @@
+"""The searches that a torture kills: small, of every kind of scheduler, and exact to the last digit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# What it scores after an epoch depends on all epochs before, its seed and its hparams: whatever was trained
+# on from another state shows in every number that follows. What becomes of it stands in its hparams.
+CHAINED = """
+import hashlib, math
+from dataclasses import dataclass
+from trainables.core.contract import Trainable
+
+@dataclass(frozen=True, kw_only=True)
+class Hparams:
+    score: float = 0.5
+    fate: str = "fine"
+
+class Chained:
+    def __init__(self, hparams, env):
+        self.hparams, self.seed, self.epochs_done, self.link = hparams, env.seed, 0, ""
+    def run_epoch(self, budget):
+        self.epochs_done += 1
+        text = f"{self.link} {self.hparams} {self.seed} {self.epochs_done}"
+        self.link = hashlib.sha256(text.encode()).hexdigest()
+        if self.epochs_done == 2:
+            if self.hparams.fate == "raise":
+                raise KeyError("a mistake in the training code")
+            if self.hparams.fate == "network":
+                raise ConnectionError("the data's host does not answer")
+            if self.hparams.fate == "nan":
+                return {"val_accuracy": math.nan, "num_samples": 10}
+        noise = int(self.link[:8], 16) / 2**32
+        value = self.hparams.score * (1 - 0.5 ** (self.epochs_done + 1)) + 0.1 * noise
+        return {"val_accuracy": value, "num_samples": 10}
+    def test(self):
+        return {"test_accuracy": self.hparams.score}
+    def notes(self):
+        return {}
+    def state_dict(self):
+        return {"epochs_done": self.epochs_done, "link": self.link}
+    def load_state_dict(self, state):
+        self.epochs_done, self.link = state["epochs_done"], state["link"]
+
+TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max",
+                      start=lambda hparams, horizon, env: Chained(hparams, env))
+"""
+_SCORE = {"score": {"min": 0.0, "max": 0.9}}
+_FATES = {**_SCORE, "fate": {"values": ["fine", "fine too", "raise", "network", "nan"]}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What is searched how; `settings` stand under `search` in the space.
+
+    Attributes:
+        is_only_killed: What it comes to depends on the bytes on the disk: a state that was lost makes room.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=lambda: _SCORE)
+    settings: Mapping[str, Any]
+    is_only_killed: bool = False
+
+    def write(self, folder: Path, *, seed: int) -> Path:
+        """The space's file, its trainable beside it."""
+        (folder / "chained.py").write_text(CHAINED)
+        basics = {"trainable": "./chained.py", "data": "none", "seed": seed, "resources": {"workers": 1}}
+        path = folder / "space.yaml"
+        path.write_text(json.dumps({"parameters": self.parameters, "search": {**basics, **self.settings}}))
+        return path
+
+
+SEARCHES: Mapping[str, Search] = {
+    "stopping": Search(
+        settings={
+            "ladder": {"epochs": [1, 3, 6]},
+            "scheduler": {"mode": "stopping", "eta": 2},
+            "limits": {"trials": 8},
+        }
+    ),
+    "promotion": Search(
+        settings={
+            "ladder": {"epochs": [1, 2, 4]},
+            "scheduler": {"mode": "promotion", "eta": 3, "audit": 0},
+            "limits": {"trials": 12},
+        }
+    ),
+    "promotion with audits": Search(
+        settings={
+            "ladder": {"epochs": [1, 2, 4]},
+            "scheduler": {"mode": "promotion", "eta": 2, "audit": 0.2},
+            "limits": {"trials": 10},
+        }
+    ),
+    "promotion, trials given up": Search(
+        settings={
+            "ladder": {"epochs": [1, 2, 3]},
+            "scheduler": {"mode": "promotion", "eta": 4, "audit": 0},
+            "limits": {"trials": 20},
+        }
+    ),
+    "promotion on a small disk": Search(
+        settings={
+            "ladder": {"epochs": [1, 2, 3]},
+            "scheduler": {"mode": "promotion", "eta": 3, "audit": 0},
+            "limits": {"trials": 12, "disk_gib": 8.6e-6},  # 9.2 KB: three states of 2.6 KB
+        },
+        is_only_killed=True,
+    ),
+    "grow": Search(
+        settings={
+            "ladder": {"epochs": [1, 2, 4, 6]},
+            "scheduler": {"mode": "grow", "eta": 2, "audit": 0},
+            "limits": {"trials": 10},
+        }
+    ),
+    "brackets, a training per rung": Search(
+        settings={
+            "ladder": {"epochs": [1, 2, 4]},
+            "horizon": "rung",
+            "scheduler": {"mode": "promotion", "eta": 2, "brackets": 2},
+            "limits": {"trials": 8},
+        }
+    ),
+    "patience": Search(
+        settings={
+            "ladder": {"epochs": [6]},
+            "scheduler": {"mode": "none"},
+            "patience": 1,
+            "early_stop_threshold": 0.1,
+            "limits": {"trials": 6},
+        }
+    ),
+    "trials that fail": Search(
+        parameters=_FATES,
+        settings={
+            "ladder": {"epochs": [1, 3]},
+            "scheduler": {"mode": "promotion", "eta": 2, "audit": 0},
+            "sampler": "random",
+            "limits": {"trials": 12},
+        },
+    ),
+    "a grid of fates": Search(
+        parameters={"score": {"values": [0.2, 0.8]}, "fate": _FATES["fate"]},
+        settings={
+            "ladder": {"epochs": [1, 2, 3]},
+            "scheduler": {"mode": "promotion", "eta": 2, "audit": 0},
+            "sampler": "grid",
+        },
+    ),
+    "repeats": Search(
+        settings={
+            "ladder": {"epochs": [1, 2]},
+            "scheduler": {"mode": "stopping", "eta": 2},
+            "trials": [{"score": 0.1}, {"score": 0.4}, {"score": 0.7}],
+            "repeats": 2,
+        },
+    ),
+}

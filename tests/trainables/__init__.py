@@ -1,0 +1,1 @@
+"""Each trainable, and the contract they all keep."""

@@ -1,0 +1,345 @@
+"""Scripts that are stopped, killed with their worker and gone on with: nothing runs on, no line is lost."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from search.backends.ray.metering import node_meter
+from search.backends.ray.worker import TrialWorker
+from search.budget import Ladder
+from search.trial import Checkpointing, EpochRow, run_trial
+from search.trial.task import TrialTask
+from tests.support.command_spaces import SCRIPT, made_command
+from tests.support.processes import ROOT, is_alive, wait_for
+from tests.support.toy_runs import SteadyMeter
+from trainables.core.contract import Budget, Env, Horizon, ScriptFailed, Training
+from trainables.core.load import load_trainable
+
+RUN = ["{python}", "script.py"]
+
+# Leaves a child, one of another session that no longer knows its parents, and one that takes no SIGTERM.
+FAMILY = """
+import json, os, pathlib, signal, subprocess, sys, time
+
+def left_alone():
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.close(1)
+            note()
+            time.sleep(600)
+        os._exit(0)
+    os.wait()
+
+def note():
+    with open("pids", "a") as file:
+        file.write(f"{os.getpid()}\\n")
+
+note()
+pipe = os.pipe()
+if os.fork() == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    note()
+    os.write(pipe[1], b"x")
+    time.sleep(600)
+os.read(pipe[0], 1)
+left_alone()
+child = "import os, time; print(os.getpid(), file=open('pids', 'a')); time.sleep(600)"
+subprocess.Popen([sys.executable, "-c", child])
+while len(pathlib.Path("pids").read_text().split()) < 4:
+    time.sleep(0.01)
+print('{"val_acc": 0.5}', flush=True)
+time.sleep(600)
+"""
+
+# What a worker does, in a process that can be killed.
+WORKER = """
+import sys
+from pathlib import Path
+from trainables.core.contract import Budget, Env
+from trainables.core.load import load_trainable
+
+folder = Path(sys.argv[1])
+trainable = load_trainable(sys.argv[2])
+env = Env(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
+training = trainable.start(trainable.hparams(), Budget(epochs=9), env)
+training.run_epoch(Budget(epochs=9))
+print("an epoch", flush=True)
+{then}
+sys.stdin.read()
+"""
+
+
+def started(name: str, folder: Path) -> Training:
+    trainable = load_trainable(name)
+    env = Env(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
+    return trainable.start(trainable.hparams(), Budget(epochs=9), env)
+
+
+def family(folder: Path, **changes: object) -> str:
+    return made_command(folder, FAMILY, run=RUN, resume=[], defaults={}, graceful_s=0.2, **changes)
+
+
+def alive(folder: Path) -> list[int]:
+    """The script's processes that still run, of all that were noted."""
+    pids = [int(pid) for pid in (folder / "pids").read_text().split()]
+    assert len(pids) == 4
+    return [pid for pid in pids if is_alive(pid)]
+
+
+def test_a_stopped_training_leaves_no_process(tmp_path: Path) -> None:
+    training = started(family(tmp_path), tmp_path)
+    training.run_epoch(Budget(epochs=9))
+    assert len(alive(tmp_path)) == 4
+    del training
+    assert alive(tmp_path) == []
+
+
+def worker(folder: Path, name: str, then: str = "") -> subprocess.Popen[str]:
+    """A process that has trained one epoch."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKER.replace("{then}", then), str(folder), name],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "an epoch\n"
+    return process
+
+
+def test_a_worker_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+    process = worker(tmp_path, family(tmp_path))
+    assert len(alive(tmp_path)) == 4
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not alive(tmp_path))
+
+
+def test_a_guardian_that_is_killed_takes_the_script_with_it(tmp_path: Path) -> None:
+    process = worker(tmp_path, family(tmp_path))
+    script = int((tmp_path / "trial/script.lock").read_text())
+    os.kill(parent_of(script), signal.SIGKILL)
+    wait_for(lambda: not is_alive(script))
+    for pid in alive(tmp_path):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_script_may_save_before_it_is_killed(tmp_path: Path) -> None:
+    script = """
+        import pathlib, signal, sys, time
+        def save(*_):
+            pathlib.Path("saved").touch()
+            sys.exit()
+        signal.signal(signal.SIGTERM, save)
+        print('{"val_acc": 0.5}', flush=True)
+        time.sleep(600)
+    """
+    training = started(made_command(tmp_path, script, run=RUN, resume=[], defaults={}), tmp_path)
+    training.run_epoch(Budget(epochs=9))
+    del training
+    assert (tmp_path / "saved").exists()
+
+
+def test_the_next_script_waits_until_the_last_one_is_gone(tmp_path: Path) -> None:
+    """The worker is killed; its script still writes for a while, and another worker takes the trial."""
+    script = """
+        import os, signal, time
+        def linger(*_):
+            time.sleep(0.5)
+            print("last words", flush=True)
+            os._exit(0)
+        signal.signal(signal.SIGTERM, linger)
+        print('{"val_acc": 0.5}', flush=True)
+        time.sleep(600)
+    """
+    name = made_command(tmp_path, script, run=RUN, resume=[], defaults={})
+    process = worker(tmp_path, name)
+    process.kill()
+    process.communicate()
+    training = started(name, tmp_path)
+    training.run_epoch(Budget(epochs=9))
+    before = (tmp_path / "trial/stdout-before.txt").read_text()
+    assert before.endswith("last words\n")
+    assert "last words" not in (tmp_path / "trial/stdout.txt").read_text()
+
+
+def test_a_script_that_runs_elsewhere_is_waited_for_with_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever starts over, whoever resumes, and the guardian itself."""
+    monkeypatch.setattr("trainables.command.script._SLACK_S", 0.1)
+    name = made_command(tmp_path, graceful_s=0.0)
+    training = started(name, tmp_path)
+    training.run_epoch(Budget(epochs=9))
+    state, lock = training.state_dict(), tmp_path / "trial/script.lock"
+    pid = lock.read_text()
+    held = f"another run of this script, process {pid}, still holds {lock} after 0.2 s"
+    with lock.open("a") as file:
+        del training
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ScriptFailed) as refused:
+            started(name, tmp_path).run_epoch(Budget(epochs=9))
+        assert str(refused.value) == f"{held}; end it (kill {pid}) and try again"
+        with pytest.raises(ScriptFailed, match="still holds"):
+            started(name, tmp_path).load_state_dict(state)
+        guardian = [sys.executable, "-I", "-S", ROOT / "trainables/command/guardian.py"]
+        waiting = subprocess.Popen(
+            [*guardian, lock, "0.2", "0", "true"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert waiting.wait(60) == 75
+        assert waiting.communicate()[1].decode().startswith(held)
+
+
+def test_a_paused_trial_of_a_warm_worker_gives_its_folder_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its script stood still there with the lock, and another worker, to which it was promoted, waited."""
+    name = made_command(tmp_path, resume=[], defaults={"lr": 0.5})
+    ladder = Ladder((Budget(epochs=1), Budget(epochs=2)))
+    task = TrialTask(
+        trial_id="trial-0000",
+        trainable=name,
+        metric="val_acc",
+        mode="max",
+        hparams={"lr": 0.5},
+        ladder=ladder,
+        data="none",
+        data_seed=0,
+        seed=0,
+        resolution=None,
+        validation_subset=None,
+        validation_resolution="top",
+        precision="fp32",
+        folder=tmp_path / "trial",
+    )
+    first, second = TrialWorker.__new__(TrialWorker), TrialWorker.__new__(TrialWorker)
+    monkeypatch.setattr("search.backends.ray.worker._own_meter", lambda gpus, cpus: SteadyMeter())
+    assert node_meter() is None  # and starts no Ray, which would end this process some time later
+    assert not ray.is_initialized()
+    for worker in (first, second):
+        worker.setup({"task": task})
+    assert first.step()["row"].epoch == 1
+    first.release()
+    assert [second.step()["row"].epoch for _ in range(2)] == [1, 2]  # a replay, and the next one
+    second.release()
+
+
+def test_lines_of_before_a_kill_are_not_lost(tmp_path: Path) -> None:
+    """The script ran ahead of what was taken in: those epochs come from its file, and it goes on there."""
+    training = started(made_command(tmp_path), tmp_path)
+    training.run_epoch(Budget(epochs=9))
+    state = training.state_dict()
+    del training
+    (tmp_path / "trial/checkpoint/state.json").write_text('{"epoch": 3}')
+    lines = (tmp_path / "trial/stdout.txt").read_text().splitlines()[:2]
+    lines += [json.dumps({"epoch": epoch, "val_acc": epoch / 10}) for epoch in (2, 3)]
+    (tmp_path / "trial/stdout.txt").write_text("\n".join([*lines, '{"epoch": 4, "val']))
+    again = started(made_command(tmp_path), tmp_path)
+    again.load_state_dict(state)
+    assert [again.run_epoch(Budget(epochs=9))["val_acc"] for _ in range(2)] == [0.2, 0.3]
+    assert "pid" not in again.notes()
+    again.run_epoch(Budget(epochs=9))
+    assert again.epochs_done == 4
+    assert "--resume" in again.notes()["command"]
+
+
+@pytest.mark.parametrize("saved", [2, 9])
+def test_a_line_lost_between_saving_and_printing_costs_a_new_beginning(tmp_path: Path, saved: int) -> None:
+    """The checkpoint is ahead of all lines, in the last epoch too, where nothing is left to print."""
+    training = started(made_command(tmp_path), tmp_path)
+    first = dict(training.run_epoch(Budget(epochs=9)))
+    state = training.state_dict()
+    del training
+    (tmp_path / "trial/checkpoint/state.json").write_text(json.dumps({"epoch": saved}))
+    stdout = tmp_path / "trial/stdout.txt"
+    stdout.write_text("\n".join(stdout.read_text().splitlines()[:2]))
+    again = started(made_command(tmp_path), tmp_path)
+    again.load_state_dict(state)
+    assert again.run_epoch(Budget(epochs=9))["val_acc"] > first["val_acc"]
+    assert again.epochs_done == 2
+    assert again.notes()["repeated"] == "epochs 1 to 1 trained again: the script began anew"
+
+
+def test_epochs_that_are_trained_again_are_told_once(tmp_path: Path) -> None:
+    """A checkpoint older than the lines: the script saves every third epoch only."""
+    name = made_command(tmp_path, SCRIPT.replace("if args.out:", "if epoch % 3 == 0:"))
+    ladder = Ladder((Budget(epochs=2), Budget(epochs=5), Budget(epochs=7)))
+    rows = (
+        climbed(name, tmp_path, ladder, 2)
+        + climbed(name, tmp_path, ladder, 4)[1:]
+        + climbed(name, tmp_path, ladder)[1:]
+    )
+    assert [row.epoch for row in rows] == [1, 2, 3, 4, 5, 6, 7]
+    (tmp_path / "whole").mkdir()
+    assert scores(rows) == scores(climbed(name, tmp_path / "whole", ladder))
+
+
+def test_without_resume_a_paused_trial_trains_its_epochs_again_and_says_so(tmp_path: Path) -> None:
+    name = made_command(tmp_path, resume=[])
+    ladder = Ladder((Budget(epochs=2), Budget(epochs=4)))
+    first = climbed(name, tmp_path, ladder, 2)
+    rest = climbed(name, tmp_path, ladder)[1:]
+    assert [row.epoch for row in [*first, *rest]] == [1, 2, 3, 4]
+    assert rest[0].notes["repeated"] == "epochs 1 to 2 trained again: the script began anew"
+
+
+def climbed(name: str, folder: Path, ladder: Ladder, count: int = 99) -> list[EpochRow]:
+    """Rows of a trial in folder/trial, from its checkpoint on."""
+    trainable = load_trainable(name)
+    env = Env(
+        data="none", data_seed=0, seed=1, cache_dir=folder, folder=folder / "trial", horizon=ladder.horizon
+    )
+    checkpointing = Checkpointing(path=folder / "trial" / "checkpoint.pt", every_s=0.0)
+    running = run_trial(
+        trainable, trainable.hparams(), ladder, env, SteadyMeter(), checkpointing=checkpointing
+    )
+    return [row for _, row in zip(range(count), running, strict=False)]
+
+
+def scores(rows: list[EpochRow]) -> list[tuple[int, float]]:
+    return [(row.epoch, row.metrics["val_acc"]) for row in rows]
+
+
+@pytest.mark.parametrize("horizon", ["full", "rung"])
+def test_rungs_of_other_subsets_restart_the_script_with_them(tmp_path: Path, horizon: Horizon) -> None:
+    """One schedule: from its checkpoint, told where to end. A schedule a rung: from the beginning."""
+    flags = "--epochs {epochs} --until {until} --subset {subset} --out {checkpoint_dir}"
+    run = [*RUN, *flags.split()]
+    name = made_command(tmp_path, run=run)
+    rungs = [Budget(epochs=epochs, subset=subset) for epochs, subset in ((1, 0.25), (3, 0.5), (5, 1.0))]
+    rows = climbed(name, tmp_path, Ladder(tuple(rungs), horizon))
+    expected = {"full": [25, 50, 50, 100, 100], "rung": [25, 50, 50, 50, 100, 100, 100, 100, 100]}
+    assert [row.metrics["num_samples"] for row in rows] == expected[horizon]
+    resumed = [row.epoch for row in rows if "--resume" in row.notes.get("command", "")]
+    assert resumed == {"full": [2, 4], "rung": []}[horizon]
+
+
+def test_a_script_that_was_told_its_end_finishes_what_it_does_after_it(tmp_path: Path) -> None:
+    script = SCRIPT + "\nimport time; time.sleep(0.1); (args.out / 'model').touch()"
+    climbed(made_command(tmp_path, script), tmp_path, Ladder((Budget(epochs=2),)))
+    assert (tmp_path / "trial/checkpoint/model").exists()
+
+
+def test_an_error_after_the_last_epoch_fails_it(tmp_path: Path) -> None:
+    with pytest.raises(ScriptFailed, match="disk full"):
+        climbed(
+            made_command(tmp_path, SCRIPT + "\nraise OSError('disk full')"),
+            tmp_path,
+            Ladder((Budget(epochs=2),)),
+        )

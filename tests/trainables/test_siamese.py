@@ -1,0 +1,111 @@
+"""Pairs of images, and the network that tells whether they are of one class."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from trainables.core.contract import Budget, DataError, Env
+from trainables.siamese import Hparams, start, weights
+from trainables.siamese.pairs import PairBatch, PairBatches, partners
+from trainables.siamese.twin import PairMetrics, Twin
+
+LABELS = torch.tensor([0, 1, 0, 1, 2, 0])  # class 2 has one example
+
+
+def drawn(same: float, which: float) -> torch.Tensor:
+    return torch.tensor([[same, which]] * len(LABELS), dtype=torch.float64)
+
+
+def test_a_partner_of_the_same_class_is_another_example() -> None:
+    assert partners(LABELS, drawn(0.0, 0.0)).tolist()[:4] == [2, 3, 5, 1]
+    assert partners(LABELS, drawn(0.0, 0.99)).tolist()[:4] == [5, 3, 0, 1]
+
+
+def test_the_only_example_of_a_class_gets_one_of_another() -> None:
+    assert partners(LABELS, drawn(0.0, 0.0))[4] == 0
+    assert partners(LABELS, drawn(0.0, 0.99))[4] == 3
+
+
+def test_every_example_of_another_class_may_be_the_partner() -> None:
+    found = {int(partners(LABELS, drawn(0.5, step / 4))[1]) for step in range(4)}
+    assert found == {0, 2, 4, 5}
+
+
+def test_one_class_alone_has_no_pairs() -> None:
+    with pytest.raises(DataError, match="pairs need images of two classes, got 3 of one"):
+        partners(torch.zeros(3, dtype=torch.long), drawn(0.0, 0.0)[:3])
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Env:
+    return Env(data="digits", data_seed=0, seed=1, cache_dir=tmp_path)
+
+
+def batches_of(env: Env) -> PairBatches:
+    return start(Hparams(), Budget(epochs=2), env).batches
+
+
+def whole(batches: PairBatches, budget: Budget, epoch: int) -> PairBatch:
+    pairs = batches.epoch(budget, epoch)
+    (indices,) = pairs.steps(10_000, drop_single=False)
+    return pairs.batch(indices.sort().values)
+
+
+def test_half_of_the_pairs_are_of_one_class(env: Env) -> None:
+    share = whole(batches_of(env), Budget(epochs=2), 0).is_same.mean()
+    assert share == pytest.approx(0.5, abs=0.03)  # of 1,257
+
+
+def test_partners_are_drawn_anew_each_epoch_and_the_same_for_one_seed(env: Env) -> None:
+    first, again = (whole(batches_of(env), Budget(epochs=2), 0) for _ in range(2))
+    later = whole(batches_of(env), Budget(epochs=2), 1)
+    assert torch.equal(first.second, again.second)
+    assert torch.equal(first.first, later.first)
+    assert not torch.equal(first.second, later.second)
+
+
+def test_a_subset_has_its_partners_inside(env: Env) -> None:
+    pairs = whole(batches_of(env), Budget(epochs=2, subset=20), 0)
+    own = {image.numpy().tobytes() for image in pairs.first}
+    assert len(own) == 20
+    assert {image.numpy().tobytes() for image in pairs.second} <= own
+
+
+def test_held_out_pairs_are_the_same_for_every_trial_and_epoch(env: Env) -> None:
+    one, other = batches_of(env), batches_of(replace(env, seed=2))
+    pairs = [list(batches.validation(Budget(epochs=2))) for batches in (one, other)]
+    assert [len(part) for part in pairs[0]] == [256, 14]
+    assert all(torch.equal(a.second, b.second) for a, b in zip(*pairs, strict=True))
+
+
+def test_the_order_of_a_pair_does_not_matter() -> None:
+    torch.manual_seed(0)
+    twin = Twin(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 3)
+    first, second = torch.randn(2, 5, 1, 2, 2)
+    assert torch.equal(twin(first, second), twin(second, first))
+
+
+def test_logits_between_0_and_1_are_still_logits() -> None:
+    """A logit of 0.2 says the same class; taken for a share it would say another."""
+    metrics = PairMetrics(torch.device("cpu"))
+    images = torch.zeros(2, 1, 2, 2)
+    metrics.update(torch.tensor([0.2, 0.1]), PairBatch(images, images, torch.tensor([1.0, 0.0])))
+    scores = metrics.compute()
+    assert (scores["accuracy"], scores["auc"]) == (0.5, 1.0)
+
+
+def test_it_trains_in_bf16(env: Env) -> None:
+    budget = Budget(epochs=1, subset=64)
+    values = start(Hparams(), budget, replace(env, precision="bf16")).run_epoch(budget)
+    assert 0 < values["train_loss"] < 5
+
+
+def test_an_unknown_encoder_is_found_without_starting_it() -> None:
+    assert weights(Hparams()) == ()
+    with pytest.raises(ValueError, match="no model is named 'resnet_18'"):
+        weights(Hparams(model="resnet_18"))

@@ -1,0 +1,169 @@
+"""Training, validation and test reports of a run, with the features of each report and file."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from trainables.bug_localization.features import FEATURES, fill_features
+from trainables.bug_localization.project import Project
+from trainables.bug_localization.stdlib import stdlib_project
+from trainables.bug_localization.table import read_table
+from trainables.core.contract import DataError, Env
+from trainables.core.suggest import no_such_source
+from trainables.engine.cache_folder import CacheFile, CacheFolder
+from trainables.engine.cache_lock import CacheUnavailable
+
+SOURCES = ("python-stdlib", "reports:FILE.tsv?tree=FOLDER", "either with &split=report at its end")
+SplitBy = Literal["time", "report"]
+Part = Literal["train", "val", "test"]
+_SPLITS: tuple[SplitBy, ...] = get_args(SplitBy)
+_HELD_OUT_SHARE = 0.15  # each of validation and test
+_LEAST_REPORTS = 10
+_VERSION = 1  # of the features: what the cache has of another is not read
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """A project's reports in three parts.
+
+    Attributes:
+        rows: Numbers of the reports of each part, int64.
+        features: `FEATURES` of each report and file (reports, files, 5), float32.
+        low: The least of each feature over the training reports (5,), float32.
+        high: The most.
+    """
+
+    project: Project
+    rows: Mapping[Part, np.ndarray]
+    features: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    notes: Mapping[str, str]
+    _file: CacheFile | None  # is not evicted as long as this lives
+
+    def scaled(self, row: int, files: np.ndarray) -> np.ndarray:
+        """Features of one report and these files (files, 5), in [0, 1] over the training reports."""
+        span = np.maximum(self.high - self.low, 1e-12)
+        return np.asarray((self.features[row, files] - self.low) / span, dtype=np.float32)
+
+    def relevant(self, row: int) -> np.ndarray:
+        """Numbers of the files that one report is about, rising."""
+        return np.array(self.project.reports[row].files, dtype=np.int64)
+
+
+def load_report_data(env: Env) -> ReportData:
+    """The data of a run, split the same way in every trial of it; kept for the next trial.
+
+    By time, the first 70 % of the reports are for training, the next 15 % for validation and the last
+    15 % for the test, and a report's features know of every fix before it. With `split=report` the
+    parts are drawn at random, and features know of earlier training reports only.
+
+    Raises:
+        DataError: Unknown, missing or unfit data, or fewer than ten reports.
+    """
+    return _loaded(env.data, CacheFolder.of(env), env.data_seed)
+
+
+def load_project(name: str) -> tuple[Project, SplitBy]:
+    """The reports and files that a space's `search.data` names, and what the parts are split by.
+
+    Raises:
+        DataError: No such source, or it is missing or unfit.
+    """
+    address, split = _address(name)
+    if address == "python-stdlib":
+        return _stdlib(), split
+    kind, _, rest = address.partition(":")
+    table, has_tree, tree = rest.partition("?tree=")
+    if kind != "reports" or not table or not has_tree:
+        raise DataError(no_such_source("source of bug reports", name, SOURCES))
+    return read_table(Path(table).expanduser(), Path(tree).expanduser()), split
+
+
+def check_report_data(env: Env) -> list[str]:
+    """What is to be known of the source that `env.data` names, before any feature is made.
+
+    Raises:
+        DataError: No such source, or it is missing or unfit.
+    """
+    project, split = load_project(env.data)
+    _split_rows(project, split, env.data_seed)
+    counts = f"{len(project.reports)} reports about {len(project.paths)} files, split by {split}"
+    return [counts, *project.notes.values()]
+
+
+def _address(name: str) -> tuple[str, SplitBy]:
+    for mark in ("&split=", "?split="):
+        address, has_split, split = name.rpartition(mark)
+        if has_split:
+            found = next((known for known in _SPLITS if known == split), None)
+            if found is None:
+                raise DataError(f"{name}: split must be one of {', '.join(_SPLITS)}, got {split!r}")
+            return address, found
+    return name, "time"
+
+
+_stdlib = lru_cache(maxsize=1)(stdlib_project)  # half a second
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str, cache: CacheFolder, seed: int) -> ReportData:
+    project, split = load_project(name)
+    rows = _split_rows(project, split, seed)
+    features, file, notes = _features(project, split, rows["train"], cache)
+    low, high = _range(features, rows["train"])
+    notes = {**project.notes, **notes, "ranking": f"each report ranks all {len(project.paths)} files"}
+    return ReportData(project, rows, features, low, high, notes, file)
+
+
+def _split_rows(project: Project, split: SplitBy, seed: int) -> dict[Part, np.ndarray]:
+    num_reports = len(project.reports)
+    if num_reports < _LEAST_REPORTS:
+        raise DataError(f"{num_reports} reports are too few for training, validation and test parts")
+    order = np.arange(num_reports)  # the oldest first
+    if split == "report":
+        order = np.random.default_rng(seed).permutation(num_reports)
+    num_held_out = max(1, round(_HELD_OUT_SHARE * num_reports))
+    train, val, test = np.split(order, [num_reports - 2 * num_held_out, num_reports - num_held_out])
+    return {"train": train, "val": val, "test": test}
+
+
+def _features(
+    project: Project, split: SplitBy, trained: np.ndarray, cache: CacheFolder
+) -> tuple[np.ndarray, CacheFile | None, dict[str, str]]:
+    """The features, from the cache's file if they fit into it."""
+    shape = (len(project.reports), len(project.paths), len(FEATURES))
+    known = np.zeros(len(project.reports), dtype=bool)
+    known[slice(None) if split == "time" else trained] = True
+
+    def fill(content: np.ndarray) -> None:
+        fill_features(content.view(np.float32).reshape(shape), project, known=known, trained=trained)
+
+    digest = hashlib.blake2b(np.sort(trained).tobytes(), digest_size=8).hexdigest()
+    name = f"bug-features-{_VERSION}-{split}-{project.key}-{digest}"
+    num_bytes = 4 * int(np.prod(shape))
+    try:
+        file = cache.file(name, num_bytes, fill)
+    except CacheUnavailable as error:
+        _log.warning("bug features are kept in memory: %s", error)
+        content = np.zeros(num_bytes, dtype=np.uint8)
+        fill(content)
+        features = content.view(np.float32).reshape(shape)
+        return features, None, {"cache": f"features are made anew in each process: {error}"}
+    return file.content.view(np.float32).reshape(shape), file, {}
+
+
+def _range(features: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the most of each feature, one report at a time: all may be larger than memory."""
+    ranges = [(features[row].min(0), features[row].max(0)) for row in rows.tolist()]
+    low, high = (np.stack(values) for values in zip(*ranges, strict=True))
+    return low.min(0), high.max(0)

@@ -1,0 +1,45 @@
+"""What a ranking of files costs, in three ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainables.bug_localization.batches import CandidateBatch
+
+Loss = Callable[[Tensor, CandidateBatch], Tensor]
+
+
+def ranking_loss(name: str, *, positive_weight: float) -> Loss:
+    """A loss by its name, the mean over reports, from scores (reports, files) in fp32.
+
+    Args:
+        name: "squared" and "cross_entropy" take each file by itself, right files with `positive_weight`
+            and wrong ones with 1; "listwise" takes the softmax over a report's files.
+    """
+    if name == "listwise":
+        return _listwise
+    by_file = _BY_FILE[name]
+
+    def loss(scores: Tensor, batch: CandidateBatch) -> Tensor:
+        weights = torch.where(batch.is_relevant, positive_weight, 1.0) * batch.is_candidate
+        errors = by_file(scores, batch.is_relevant.float(), reduction="none")
+        by_report: Tensor = (errors * weights).sum(1) / weights.sum(1)
+        return by_report.mean()
+
+    return loss
+
+
+_BY_FILE: dict[str, Callable[..., Tensor]] = {
+    "squared": functional.mse_loss,
+    "cross_entropy": functional.binary_cross_entropy_with_logits,
+}
+
+
+def _listwise(scores: Tensor, batch: CandidateBatch) -> Tensor:
+    shares = scores.masked_fill(~batch.is_candidate, -torch.inf).log_softmax(1)
+    own = torch.where(batch.is_relevant, shares, 0.0)  # what is filled up is never relevant
+    return -(own.sum(1) / batch.is_relevant.sum(1)).mean()

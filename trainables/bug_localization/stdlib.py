@@ -1,0 +1,92 @@
+"""The docstrings of the running Python's own library as reports: data for trying this out anywhere."""
+
+from __future__ import annotations
+
+import ast
+import random
+import sysconfig
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainables.bug_localization.project import Project, Report, in_order
+from trainables.core.contract import DataError
+
+_SEED = 0
+_MOST_OF_A_FILE = 5
+_LEAST_WORDS = 6
+_LEAST_FILES = 50
+_DAY_S = 86_400.0
+_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def stdlib_project() -> Project:
+    """Docstrings of at least six words as reports, about the modules that they were taken out of.
+
+    All docstrings are removed from the sources, and one that can still be read there, in a comment or a
+    message, is no report. Of each module at most five are drawn, in an order of their own, a day apart;
+    the same ones whenever they are made from one Python. One that several modules share is about all.
+
+    Raises:
+        DataError: This Python has no sources of its library on disk.
+    """
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    files = [path for path in sorted(folder.glob("*.py")) if not path.name.startswith("_")]
+    if len(files) < _LEAST_FILES:
+        raise DataError(f"{folder} has {len(files)} sources of Python's library, not {_LEAST_FILES} or more")
+    random_ = random.Random(_SEED)
+    modules_of: dict[str, set[int]] = defaultdict(set)
+    texts = []
+    for number, path in enumerate(files):
+        text, docstrings = undocumented(path.read_bytes())
+        texts.append(text)
+        bare = _flat(text)
+        said = [words for words in docstrings if len(words.split()) >= _LEAST_WORDS and words not in bare]
+        for words in random_.sample(said, min(_MOST_OF_A_FILE, len(said))):
+            modules_of[words].add(number)
+    names = sorted(modules_of)
+    random_.shuffle(names)
+    reports = [_report(words, modules_of[words], day) for day, words in enumerate(names)]
+    return Project(in_order(reports), tuple(path.name for path in files), tuple(texts))
+
+
+def undocumented(source: bytes) -> tuple[str, list[str]]:
+    """A source without its docstrings, and these with all space between words made one blank.
+
+    Lines keep their numbers. It is text to be searched: what is left need not compile.
+    """
+    lines = source.split(b"\n")
+    docstrings = []
+    for node, words in _docstrings(ast.parse(source)):
+        docstrings.append(_flat(words))
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
+        lines[first : last + 1] = [b""] * (last - first + 1)
+        lines[first] = before + b" " + after
+    return b"\n".join(lines).decode("utf-8", "replace"), docstrings
+
+
+def _docstrings(tree: ast.Module) -> Iterator[tuple[ast.Expr, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, _Documented) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                words = first.value.value
+                if isinstance(words, str):
+                    yield first, words
+
+
+def _report(words: str, modules: set[int], day: int) -> Report:
+    summary, _, description = words.partition(". ")
+    return Report(
+        name=f"docstring-{day:04d}",
+        summary=summary,
+        description=description,
+        files=tuple(sorted(modules)),
+        reported_s=day * _DAY_S,
+        fixed_s=day * _DAY_S,
+    )
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,135 @@
+"""From a source's name in a space to pairs of trees as token ids, in three parts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.code_clones.pairs import Pairs, pairs_key, read_pairs
+from trainables.core.contract import Env
+from trainables.engine.text.splits import LabelledSplits, labelled_splits
+from trainables.engine.text.stored import Arrays, digest, stored_arrays
+from trainables.engine.text.tokens import Tokens
+
+PADDING, UNKNOWN = 0, 1
+_NUM_SPECIAL = 2
+_VERSION = "1"  # of what the cache holds
+_MOST_NODES = 256  # read of a tree where no resolution is given: the authors'
+
+
+@dataclass(frozen=True, eq=False)
+class CloneData:
+    """Trees in both orders as ids of their words, and the pairs of them.
+
+    Attributes:
+        before: The words of each tree, every node before those below it.
+        after: The same words, every node after those below it.
+        pairs: The numbers of each pair's two trees, (n, 2).
+        num_tokens: How many ids there are.
+        num_shared: Trees of validation and test pairs that are in training pairs as well.
+    """
+
+    before: Tokens
+    after: Tokens
+    pairs: Tensor
+    splits: LabelledSplits
+    num_tokens: int
+    num_shared: int
+
+    def notes(self) -> dict[str, str]:
+        """How long trees are read, and what is doubtful about the parts."""
+        total, most = len(self.before), self.splits.score_resolution
+        num_cut = int((self.before.lengths > most).sum())
+        notes = {"trees": f"{num_cut} of {total} trees have more than {most} nodes and are cut there"}
+        if self.num_shared:
+            notes["shared"] = shared_words(self.num_shared)
+        return notes
+
+
+def shared_words(num_shared: int) -> str:
+    """What is doubtful about parts that share so many sources."""
+    found = f"{num_shared} sources of validation and test are in training pairs too"
+    return f"{found}; a column part can hold them apart"
+
+
+def load_clones(env: Env, *, vocabulary: int) -> CloneData:
+    """The pairs of a run, split the same way in every trial of it; kept for the next trial.
+
+    Args:
+        vocabulary: Words that have an id of their own: the most frequent ones of training pairs.
+
+    Raises:
+        DataError: Unknown, missing or unfit data.
+    """
+    key = digest(_VERSION, pairs_key(env.data), str(vocabulary), str(env.data_seed))
+    found = _stored(env.cache_dir, key, env.data, env.data_seed, vocabulary)
+    before, after = (Tokens(found[name], found["starts"]) for name in ("before", "after"))
+    num_tokens, num_shared = found["numbers"].tolist()
+    return CloneData(
+        before=before,
+        after=after,
+        pairs=torch.from_numpy(found["pairs"]),
+        splits=labelled_splits(
+            torch.from_numpy(found["labels"]),
+            found["parts"],
+            source=env.data,
+            seed=env.data_seed,
+            score_resolution=env.resolution or min(int(before.lengths.max()), _MOST_NODES),
+        ),
+        num_tokens=num_tokens,
+        num_shared=num_shared,
+    )
+
+
+@lru_cache(maxsize=2)
+def _stored(folder: Path, key: str, name: str, seed: int, vocabulary: int) -> Arrays:
+    def make() -> Arrays:
+        pairs = read_pairs(name)
+        return _arrays(pairs, pairs.split(seed), vocabulary)
+
+    return stored_arrays(folder, f"clones-{key}", make)
+
+
+def _arrays(pairs: Pairs, parts: np.ndarray, vocabulary: int) -> Arrays:
+    numbers = np.stack([pairs.first, pairs.second], 1)  # (n, 2)
+    before = [tree.before() for tree in pairs.trees]
+    ids = word_ids((before[number] for number in np.unique(numbers[parts == "train"])), vocabulary)
+    first = Tokens.joined([[ids.get(word, UNKNOWN) for word in words] for words in before])
+    second = Tokens.joined([[ids.get(word, UNKNOWN) for word in tree.after()] for tree in pairs.trees])
+    return {
+        "before": first.ids,
+        "after": second.ids,
+        "starts": first.starts,
+        "pairs": numbers,
+        "labels": np.array(pairs.labels),
+        "parts": parts,
+        "numbers": np.array([len(ids) + _NUM_SPECIAL, pairs.num_shared(parts)]),
+    }
+
+
+def word_ids(trees: Iterable[list[str]], vocabulary: int) -> dict[str, int]:
+    """An id for each of the most frequent words that occur twice or more."""
+    counts = Counter(word for words in trees for word in words)
+    frequent = sorted((word for word in counts if counts[word] > 1), key=lambda word: (-counts[word], word))
+    return {word: number for number, word in enumerate(frequent[:vocabulary], start=_NUM_SPECIAL)}
+
+
+def check_clones(env: Env) -> list[str]:
+    """What is to be known of the source that `env.data` names; all of it is read.
+
+    Raises:
+        DataError: No such source, or its rows, files or parts cannot be used.
+    """
+    pairs = read_pairs(env.data)
+    parts, labels = pairs.split(env.data_seed), torch.tensor(pairs.labels)
+    labelled_splits(labels, parts, source=env.data, seed=env.data_seed, score_resolution=1)
+    found = [f"{len(labels)} pairs of {len(pairs.trees)} sources, {int(labels.sum())} of clones"]
+    num_shared = pairs.num_shared(parts)
+    return [*found, shared_words(num_shared)] if num_shared else found

@@ -1,0 +1,71 @@
+"""How well clones are told from others, above a threshold that validation chooses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics.functional.classification import (
+    binary_accuracy,
+    binary_auroc,
+    binary_average_precision,
+    binary_f1_score,
+    binary_precision,
+    binary_precision_recall_curve,
+    binary_recall,
+)
+
+from trainables.code_clones.batches import CloneBatch
+from trainables.engine.two_classes import guesses_of_two
+
+_AT_THRESHOLD = {
+    "f1": binary_f1_score,
+    "precision": binary_precision,
+    "recall": binary_recall,
+    "accuracy": binary_accuracy,
+}
+
+
+class CloneMetrics:
+    """Scores at the threshold of the largest F1 on the tuning pairs, areas under both curves, and loss.
+
+    Pairs that are no tuning pairs are what is scored, if there are any; else the tuning pairs are.
+    """
+
+    def __init__(self) -> None:
+        self._tuning: list[tuple[Tensor, Tensor]] = []
+        self._others: list[tuple[Tensor, Tensor]] = []
+
+    def update(self, likeness: Tensor, batch: CloneBatch) -> None:
+        """Take in a batch and how alike its pairs are, (pairs,), in fp32."""
+        kept = self._tuning if batch.is_tuning else self._others
+        kept.append((likeness.cpu(), batch.labels.cpu()))
+
+    def compute(self) -> dict[str, float]:
+        """Plain floats over all batches since the last call, which are then forgotten."""
+        threshold = best_threshold(*_joined(self._tuning))
+        likeness, labels = _joined(self._others or self._tuning)
+        self._tuning, self._others = [], []
+        is_clone = labels.int()
+        said = (likeness >= threshold).int()
+        scores = {name: score(said, is_clone) for name, score in _AT_THRESHOLD.items()}
+        scores["pr_auc"] = binary_average_precision(likeness, is_clone)
+        scores["roc_auc"] = binary_auroc(likeness, is_clone)
+        scores["loss"] = functional.binary_cross_entropy(likeness, labels)
+        return {
+            **{name: float(score) for name, score in scores.items()},
+            **guesses_of_two(int(is_clone.sum()), len(is_clone)),
+            "threshold": threshold,
+        }
+
+
+def best_threshold(likeness: Tensor, labels: Tensor) -> float:
+    """The likeness from which on pairs are called clones, such that F1 is largest; of equals the lowest."""
+    precision, recall, thresholds = binary_precision_recall_curve(likeness, labels.int())
+    f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
+    return float(thresholds[f1[:-1].argmax()])
+
+
+def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    likeness, labels = zip(*parts, strict=True)
+    return torch.cat(likeness), torch.cat(labels)

@@ -1,0 +1,199 @@
+"""Pairs of sources, read from a table and the files it names, or made from Python's own library."""
+
+from __future__ import annotations
+
+import ast
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.metrics.pairwise import cosine_similarity
+
+from trainables.code_clones.edits import clone_of
+from trainables.code_clones.trees import Tree, bracketed_tree, python_tree
+from trainables.core.contract import DataError
+from trainables.core.suggest import no_such_source
+from trainables.engine.subset import split_rows
+from trainables.engine.text.python_stdlib import PYTHON, StdlibFunction, stdlib_functions
+from trainables.engine.text.stored import digest
+
+SOURCES = ("python-stdlib", "pairs:FILE.csv")
+_COLUMNS = ("first", "second", "label")
+_PARTS = ("train", "val", "test")
+_LISTED = 5
+_RECIPE = "clones 1"  # of another number where other pairs come out
+_SEED = 0
+_MOST_FUNCTIONS = 800
+_EDITED_SHARE = 0.7  # of the places in a function where an edit fits
+_LEAST_NODES = 20  # smaller ones are alike by chance
+_NEIGHBOURS = 2  # a function's pair that is no clone is one of so many with the likest words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Which of some sources are clones of each other.
+
+    Attributes:
+        trees: Of the sources.
+        first: The number of each pair's first source, and of its second.
+        labels: 1 of clones, 0 of others.
+        parts: "train", "val" or "test" of each pair; empty where the table does not say.
+    """
+
+    trees: Sequence[Tree]
+    first: Sequence[int]
+    second: Sequence[int]
+    labels: Sequence[int]
+    parts: Sequence[str] = ()
+
+    def split(self, seed: int) -> np.ndarray:
+        """The part of each pair: the table's own, or 15 % each of validation and test; (n,)."""
+        if self.parts:
+            return np.array(self.parts)
+        labels = torch.tensor(self.labels)
+        found = split_rows(labels, np.full(len(labels), "train"), seed=seed)
+        parts = np.full(len(labels), "train", dtype="U5")
+        for name, rows in zip(_PARTS, found, strict=True):
+            parts[rows.numpy()] = name
+        return parts
+
+    def num_shared(self, parts: np.ndarray) -> int:
+        """How many sources of validation and test pairs are in training pairs as well."""
+        is_train = parts == "train"
+        first, second = np.array(self.first), np.array(self.second)
+        trained = np.union1d(first[is_train], second[is_train])
+        return len(np.intersect1d(trained, np.union1d(first[~is_train], second[~is_train])))
+
+
+def pairs_key(name: str) -> str:
+    """Changes with the content of the source that a space calls `name`.
+
+    Raises:
+        DataError: No such source, or no such file.
+    """
+    path = _path(name)
+    if path is None:
+        return digest(PYTHON, _RECIPE)
+    rows, _ = _rows(path)
+    files = sorted({row[side] for row in rows for side in _COLUMNS[:2]})
+    contents = [(path.parent / file).read_bytes() for file in files if (path.parent / file).is_file()]
+    return digest(path.read_bytes(), *contents)
+
+
+def read_pairs(name: str) -> Pairs:
+    """The pairs of the source that a space calls `name`.
+
+    Raises:
+        DataError: No such source or file, or contents that cannot be used; the first few are named.
+    """
+    path = _path(name)
+    if path is None:
+        return _made()
+    rows, problems = _rows(path)
+    files = sorted({row[side] for row in rows for side in _COLUMNS[:2]})
+    trees: list[Tree] = []
+    for file in files:
+        try:
+            trees.append(_read_tree(path.parent / file))
+        except (OSError, SyntaxError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            problems.append(f"{file} cannot be read: {reason}")
+    if problems:
+        listed = "; ".join(problems[:_LISTED]) + ("; ..." if len(problems) > _LISTED else "")
+        raise DataError(f"{path} has {len(problems)} problems: {listed}")
+    number = {file: place for place, file in enumerate(files)}
+    return Pairs(
+        trees=trees,
+        first=[number[row["first"]] for row in rows],
+        second=[number[row["second"]] for row in rows],
+        labels=[int(row["label"]) for row in rows],
+        parts=[row["part"] for row in rows] if "part" in rows[0] else (),
+    )
+
+
+@lru_cache(maxsize=1)
+def _made() -> Pairs:
+    return made_pairs(stdlib_functions())
+
+
+def made_pairs(functions: Sequence[StdlibFunction]) -> Pairs:
+    """Each function with an edited copy of itself, and with another one of nearly the same words.
+
+    A function and all its pairs are in one part: 70, 15 and 15 % of the functions are in the three.
+    """
+    random = np.random.default_rng(_SEED)
+    shuffled = (functions[number].tree for number in random.permutation(len(functions)))
+    known: dict[Tree, ast.AST] = {}
+    for whole in shuffled:
+        if len(known) < _MOST_FUNCTIONS and len((tree := python_tree(whole)).before()) >= _LEAST_NODES:
+            known.setdefault(tree, whole)  # no two with the same tree
+    trees = list(known)
+    clones = [python_tree(clone_of(whole, random, share=_EDITED_SHARE)) for whole in known.values()]
+    ends = np.array([0.7, 0.85, 1.0]) * len(trees)
+    parts = np.array(_PARTS)[np.searchsorted(ends, np.arange(len(trees)), "right")]
+    others = np.empty(len(trees), int)
+    for part in _PARTS:
+        rows = np.flatnonzero(parts == part)
+        others[rows] = rows[_likest([trees[row] for row in rows], random)]
+    own = list(range(len(trees)))
+    return Pairs(
+        trees=[*trees, *clones],
+        first=own * 2,
+        second=[*(number + len(trees) for number in own), *others.tolist()],
+        labels=[1] * len(trees) + [0] * len(trees),
+        parts=parts.tolist() * 2,
+    )
+
+
+def _likest(trees: Sequence[Tree], random: np.random.Generator) -> np.ndarray:
+    """For each tree one of the few others with the likest words: (n,)."""
+    counts = CountVectorizer(analyzer=Tree.before).fit_transform(trees)
+    alike = cosine_similarity(counts)
+    np.fill_diagonal(alike, -1)
+    nearest = (-alike).argsort(axis=1, kind="stable")[:, :_NEIGHBOURS]
+    found: np.ndarray = nearest[np.arange(len(trees)), random.integers(nearest.shape[1], size=len(trees))]
+    return found
+
+
+def _path(name: str) -> Path | None:
+    """The table that a source is; None of what is made here."""
+    kind, _, rest = name.partition(":")
+    if name == "python-stdlib":
+        return None
+    if kind != "pairs" or not rest:
+        raise DataError(no_such_source("source of pairs", name, SOURCES))
+    path = Path(rest).expanduser()
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; give pairs: a CSV file with {', '.join(_COLUMNS)}")
+    return path
+
+
+def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """The rows of a table, and what is wrong with them in words."""
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(f"{path} has no column {', '.join(missing)}; it needs {', '.join(_COLUMNS)}")
+        rows = list(reader)
+    problems = [f"line {number}: {text}" for number, row in enumerate(rows, 2) for text in _mistakes(row)]
+    return rows, problems if rows else ["it has no pairs"]
+
+
+def _mistakes(row: Mapping[str, str]) -> list[str]:
+    found = []
+    if row["label"] not in ("0", "1"):
+        found.append(f"label must be 0 or 1, got {row['label']!r}")
+    if row.get("part", "train") not in _PARTS:
+        found.append(f"part must be one of {', '.join(_PARTS)}, got {row['part']!r}")
+    return found
+
+
+def _read_tree(path: Path) -> Tree:
+    text = path.read_text(encoding="utf-8")
+    return python_tree(ast.parse(text)) if path.suffix == ".py" else bracketed_tree(text)

@@ -1,0 +1,1 @@
+"""What trainables and the search share: the contract, finding a trainable, its files and its states."""

@@ -1,0 +1,79 @@
+"""What a training may give beyond the contract: an end of its own, tables, pictures, its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trainables.core.contract import Budget, Training
+
+
+def why_done(training: Training) -> str:
+    """Why no further epoch would train anything, such as early stopping; empty while one would.
+
+    A training that can end before its epochs do says so in an attribute `why_done`; of one without
+    it, and whenever it is empty, all epochs are run.
+    """
+    reason: str = getattr(training, "why_done", "")
+    return reason
+
+
+def notes_of(training: Training) -> Mapping[str, str]:
+    """Its automatic choices with their reasons; a training without a method `notes()` makes none."""
+    notes: Mapping[str, str] = getattr(training, "notes", dict)()
+    return notes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Plain data that becomes a CSV file. None is an empty cell: unknown, or not defined there."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float | None]]
+
+    def __post_init__(self) -> None:
+        if odd := [row for row in self.rows if len(row) != len(self.columns)]:
+            raise ValueError(f"{len(odd)} rows have not {len(self.columns)} cells; the first: {odd[0]}")
+
+
+def tables_of_test(training: Training) -> Mapping[str, Table]:
+    """Details of the last `test()` by file name without ending, such as the classes' own accuracies.
+
+    A training that has any gives them in a method `test_tables()`; of one without it there are none.
+    """
+    tables: Mapping[str, Table] = getattr(training, "test_tables", dict)()
+    return tables
+
+
+def pictures_of_test(training: Training) -> Mapping[str, bytes]:
+    """Small PNGs of the surest mistakes of the last `test()`, by file name without ending.
+
+    A training that has any gives them in a method `test_pictures()`, which is called after
+    `test_tables()`: in the order of the rows of its table `mistakes`, as sorted names.
+    """
+    pictures: Mapping[str, bytes] = getattr(training, "test_pictures", dict)()
+    return pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryProbe:
+    """The memory that a training's first steps needed.
+
+    Attributes:
+        what: Whose memory it is and what was run, in words.
+        notes: The training's notes afterwards: batches that had to be halved.
+    """
+
+    peak_mib: float
+    what: str
+    notes: Mapping[str, str]
+
+
+def probed_memory(training: Training, budget: Budget) -> MemoryProbe | None:
+    """What an epoch at `budget` will need, from a method `probe_memory(budget)`; None without one.
+
+    The training has learnt a little afterwards: it is to be thrown away.
+    """
+    probe = getattr(training, "probe_memory", None)
+    found: MemoryProbe | None = probe(budget) if probe else None
+    return found

@@ -1,0 +1,298 @@
+"""A trainable in a Python file of the user's own, imported with the modules that lie beside it.
+
+As when Python runs a file, `import losses` there finds losses.py in the file's folder, and `Path(__file__)`
+leads to the data beside it. What Python does with `sys.path` for that would also hide modules of its own from
+everything else in the process, so the folder is searched by a finder that leaves those alone, and a neighbour
+that has the name of one is refused where it is imported. Where the files of two folders are loaded in one
+process, the neighbours of the one in use are importable, and the other's are kept until it is used again.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import importlib.machinery
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from trainables.core.contract import Trainable, UnknownTrainable
+from trainables.core.suggest import meant_path
+
+_OWN = {"jouletune", "search", "trainables"}
+_RESERVED = sys.stdlib_module_names | _OWN
+_Version = tuple[str | None, int, int]
+_EXPECTED = "end the file with TRAINABLE = Trainable(hparams=..., metric=..., mode=..., start=...)"
+
+
+def load_file(path: Path) -> Trainable:
+    """Run the file and give what it exports as TRAINABLE.
+
+    It is run each time; its neighbours are imported once, and again after one of them has changed on disk.
+
+    Raises:
+        UnknownTrainable: There is no such file, it fails on import, one of its imports is ambiguous, or it
+            exports no TRAINABLE. The message names file and line.
+    """
+    if not path.is_file():
+        raise UnknownTrainable(f"trainable file {path} does not exist{meant_path(path)}")
+    path = path.absolute()
+    folder = path.resolve().parent
+    _beside.use(folder)
+    _beside.forget_changed()
+    _check_imports(path)
+    trainable = _exported(_run(path, folder), path)
+    _beside.remember()
+    return _reaching_neighbours(trainable, folder)
+
+
+class _Neighbours(MetaPathFinder):
+    """Finds the modules beside the file that is in use, before installed ones and after Python's own."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._folders: list[str] = []
+        self._names: dict[Path, set[str]] = {}
+        self._kept: dict[Path, dict[str, ModuleType]] = {}
+        self._versions: dict[str, _Version] = {}
+
+    def use(self, folder: Path) -> None:
+        """Make the neighbours in `folder` importable, instead of those in the folder before."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+        if folder != self._folder:
+            self._put_away()
+            self._folder, self._folders = folder, [str(folder), *map(str, _package_roots(folder))]
+            sys.path += self._folders  # at the end: for packages without __init__.py, and spawned processes
+            sys.modules.update(self._kept.pop(folder, {}))
+
+    def forget_changed(self) -> None:
+        """Have all neighbours imported anew if the file of one has changed since `remember`."""
+        imported = self._imported()
+        if any(self._versions.get(name, now) != now for name, now in _versions(imported).items()):
+            for name in imported:
+                del sys.modules[name]
+                self._versions.pop(name, None)
+            importlib.invalidate_caches()
+
+    def remember(self) -> None:
+        """Take note of the neighbours as they were imported."""
+        self._versions = _versions(self._imported()) | self._versions
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """A neighbour's spec; None of submodules, which their package finds by itself."""
+        if path is not None or fullname in _RESERVED:
+            return None
+        spec = self.neighbour(fullname)
+        if spec and self._folder:
+            self.add(fullname)
+        return spec
+
+    def neighbour(self, name: str) -> importlib.machinery.ModuleSpec | None:
+        """The module beside the file, whether or not its name is taken."""
+        spec = importlib.machinery.PathFinder.find_spec(name, self._folders)
+        return spec if spec and spec.loader else None
+
+    def add(self, name: str) -> None:
+        """Take a top-level module for one of this folder's."""
+        assert self._folder
+        self._names.setdefault(self._folder, set()).add(name)
+
+    def has(self, name: str) -> bool:
+        return self._folder is not None and name in self._names.get(self._folder, ())
+
+    def _imported(self) -> dict[str, ModuleType]:
+        return {name: module for name, module in sys.modules.items() if self.has(name.partition(".")[0])}
+
+    def _put_away(self) -> None:
+        if self._folder:
+            self._kept[self._folder] = self._imported()
+            for name in self._kept[self._folder]:
+                del sys.modules[name]
+            for folder in self._folders:
+                if folder in sys.path:
+                    sys.path.remove(folder)
+
+
+_beside = _Neighbours()
+
+
+def _reaching_neighbours(trainable: Trainable, folder: Path) -> Trainable:
+    """The trainable, whose functions may import neighbours only when they are called."""
+    calls = {
+        name: function
+        for name in ("start", "weights", "check_data", "check_device")
+        if getattr(function := getattr(trainable, name), "__module__", None)
+        != Trainable.__module__  # not its default
+    }
+    return replace(trainable, **{name: _in_folder(folder, function) for name, function in calls.items()})  # type: ignore[arg-type]
+
+
+def _in_folder(folder: Path, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def called(*arguments: Any, **options: Any) -> Any:
+        _beside.use(folder)
+        return function(*arguments, **options)
+
+    return called
+
+
+def _versions(modules: Mapping[str, ModuleType]) -> dict[str, _Version]:
+    """The file of each module, when it was written and its size; 0 and 0 of one without a file."""
+    found = {}
+    for name, module in modules.items():
+        file = getattr(module, "__file__", None)
+        try:
+            stat = Path(file or "").stat()
+            found[name] = (file, stat.st_mtime_ns if file else 0, stat.st_size if file else 0)
+        except OSError:
+            found[name] = (file, 0, 0)
+    return found
+
+
+def _package_roots(folder: Path) -> list[Path]:
+    """The folder above the package that the file belongs to, as in `from models.net import Net`."""
+    root = folder
+    while (root / "__init__.py").is_file() and root.parent != root:
+        root = root.parent
+    return [root] if root != folder else []
+
+
+def _check_imports(path: Path) -> None:
+    """See that what the file imports, and its neighbours in turn, means one thing only.
+
+    Raises:
+        UnknownTrainable: A neighbour has the name of another module; every such import is listed.
+    """
+    to_read, seen, problems = [path], {path}, []
+    while to_read:
+        file = to_read.pop()
+        for name, line in _imports_of(file):
+            spec = _beside.neighbour(name)
+            if spec is None or spec.origin is None:
+                continue
+            if (origin := Path(spec.origin)) == path:
+                continue  # a file named random.py that imports random means Python's
+            if taken := _taken_by(name, origin):
+                beside = origin if origin.name != "__init__.py" else origin.parent
+                problems.append(f"{beside} has the name of {taken} that {file}, line {line}, imports")
+            elif origin not in seen and origin.suffix == ".py":
+                seen.add(origin)
+                to_read.append(origin)
+    if problems:
+        raise UnknownTrainable("; ".join([*problems, "rename what lies beside the trainable"]))
+
+
+def _taken_by(name: str, origin: Path) -> str:
+    """Which other module the name means here; empty where it means the neighbour."""
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    if loaded and Path(loaded).resolve() == origin.resolve():
+        return ""
+    if name in sys.stdlib_module_names:
+        return f"Python's own module {name}"
+    if name in _OWN:
+        return f"jouletune's package {name}"
+    is_elsewhere = name in sys.modules and not _beside.has(name)
+    return f"an installed module {name} (in use already)" if is_elsewhere else ""
+
+
+def _imports_of(file: Path) -> Iterator[tuple[str, int]]:
+    """Top-level names of the modules that a file imports, with their lines; none of one that is no Python."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError, OSError):
+        return  # said when it is run
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.partition(".")[0], node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.module.partition(".")[0], node.lineno
+
+
+def _run(path: Path, folder: Path) -> ModuleType:
+    name = _module_name(path, folder)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    if not name.startswith("user_trainable_"):
+        _beside.add(name.partition(".")[0])
+    try:
+        if "." in name:
+            importlib.import_module(name.rpartition(".")[0])
+        sys.modules[name] = module  # dataclasses and pickle look their module up
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(name, None)
+        raise UnknownTrainable(_failure_text(path, folder, error)) from error
+    return module
+
+
+def _module_name(path: Path, folder: Path) -> str:
+    """Its own name where that is free, so that neighbours and pickles find it; else another."""
+    packages = [above.name for above in (folder, *folder.parents)]
+    depth = len(folder.parts) - len(_package_roots(folder)[0].parts) if _package_roots(folder) else 0
+    parts = [*reversed(packages[:depth]), path.stem]
+    spec = importlib.machinery.PathFinder.find_spec(parts[0])
+    is_free = parts[0] not in _RESERVED and (spec is None or _is_below(spec, folder))
+    is_free &= parts[0] not in sys.modules or _beside.has(parts[0])
+    if is_free and all(part.isidentifier() for part in parts):
+        return ".".join(parts)
+    return f"user_trainable_{path.stem.replace('.', '_')}"
+
+
+def _is_below(spec: importlib.machinery.ModuleSpec, folder: Path) -> bool:
+    places = [spec.origin, *(spec.submodule_search_locations or ())]
+    roots = {folder, *_package_roots(folder)}
+    return any(place and Path(place).resolve().parent in roots for place in places)
+
+
+def _failure_text(path: Path, folder: Path, error: BaseException) -> str:
+    kind, said = type(error).__name__, str(error)
+    if isinstance(error, SyntaxError):
+        return f"{path} fails on import: {kind}: {error.msg} ({error.filename}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame
+        for frame in frames
+        if Path(frame.filename).is_relative_to(folder) or frame.filename == str(path)
+    ]
+    last = (own or frames)[-1]
+    text = f"{path} fails on import: {kind}: {said} ({last.filename}, line {last.lineno})"
+    if isinstance(error, SystemExit):
+        text += '; it is imported, not run: what it does when run belongs under if __name__ == "__main__"'
+    return text
+
+
+def _exported(module: ModuleType, path: Path) -> Trainable:
+    found = getattr(module, "TRAINABLE", None)
+    if isinstance(found, Trainable):
+        return found
+    lines = {
+        target.id: node.lineno
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    if "TRAINABLE" in vars(module):
+        got = f"line {lines.get('TRAINABLE', '?')}: TRAINABLE is {_shown_type(found)}, not a Trainable"
+        raise UnknownTrainable(f"{path}, {got}; {_EXPECTED}")
+    named = [name for name, value in vars(module).items() if isinstance(value, Trainable)]
+    if named:
+        where = f"{path}, line {lines.get(named[0], '?')}"
+        raise UnknownTrainable(f"{where}: the Trainable is called {named[0]}; call it TRAINABLE")
+    raise UnknownTrainable(f"{path} exports no TRAINABLE; {_EXPECTED}")
+
+
+def _shown_type(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"

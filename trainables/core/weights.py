@@ -1,0 +1,165 @@
+"""Where pretrained weights lie on this machine. Standard library, until a file is asked for.
+
+A training never downloads: it reads a file that is there, or fails at once with the command that
+fetches it. `HF_HUB_OFFLINE=0`, given by the user, is the one way to be told otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainables.core.checkpoint import UnreadableCheckpoint, check_seal
+from trainables.core.contract import WeightFile, WeightsError
+
+FETCH_COMMAND = "python scripts/preflight.py --space SPACE --download"
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.[a-z]+$")  # torch.hub's: resnet18-f37072fd.pth
+_CHUNK = 2**20
+
+
+def locate(file: WeightFile) -> Path | None:
+    """The file on this machine, in the cache that this very process looks in; None if it is not there."""
+    return next((path for path in _places(file) if path.is_file()), None)
+
+
+def folder_of(file: WeightFile) -> Path:
+    """Where `locate` looks: the folder that a message names."""
+    if file.source == "hub":
+        from huggingface_hub import constants
+
+        return Path(constants.HF_HUB_CACHE)
+    return torch_cache() if file.source != "file" else Path(file.location).expanduser().parent
+
+
+def required(file: WeightFile) -> Path:
+    """The file on this machine.
+
+    Raises:
+        WeightsError: It is not there; the message names it, the folder and the command that fetches it.
+    """
+    path = locate(file)
+    if path is None and may_download() and file.source != "file":
+        path = fetch(file)
+    if path is None:
+        raise WeightsError(f"{file.location} is not in {folder_of(file)}; {remedy(file)}")
+    return path
+
+
+def remedy(file: WeightFile) -> str:
+    """What to do about a file that is missing."""
+    if file.source == "file":
+        return "give the absolute path of a file after file:"
+    sudo = os.environ.get("SUDO_USER")
+    moved = f" (or set HF_HOME and TORCH_HOME to the caches of {sudo}: sudo looks in root's)" if sudo else ""
+    return f"fetch it: {FETCH_COMMAND}{moved}"
+
+
+def may_download() -> bool:
+    """Whether the user said that trainings may use the network."""
+    return os.environ.get("HF_HUB_OFFLINE", "1").lower() in {"0", "false", "no", "off"}
+
+
+def fetch(file: WeightFile) -> Path:
+    """Download the file into the cache, with a progress bar, and give its path.
+
+    What is there already is not fetched again; the hub's files go on where a download was cut.
+
+    Raises:
+        WeightsError: It cannot be had; the message says why.
+    """
+    if path := locate(file):
+        return path
+    try:
+        return _from_hub(file) if file.source == "hub" else _from_url(file)
+    except (OSError, RuntimeError, ValueError) as error:  # the libraries' own derive from these
+        reason = str(error).strip() or type(error).__name__
+        raise WeightsError(f"{file.location} cannot be downloaded: {reason.splitlines()[0]}") from error
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a file of weights that was cut short or changed, or None.
+
+    Formats that say their own length are checked by it, states that this program saved by their SHA-256,
+    others by the hash in their name, if any.
+    """
+    if not path.stat().st_size:
+        return "it is empty"
+    if path.suffix == ".safetensors":
+        return _safetensors_damage(path)
+    try:
+        check_seal(path)
+    except UnreadableCheckpoint as error:
+        return str(error)
+    if zipfile.is_zipfile(path):  # its list of members lies at the end
+        return None
+    wanted = _HASH_IN_NAME.search(path.name)
+    if wanted is None or _sha256(path).startswith(wanted[1]):
+        return None
+    return f"its hash is not the {wanted[1]} of its name"
+
+
+def torch_cache() -> Path:
+    """The folder of torch.hub's downloads, without importing torch."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+    return Path(os.environ.get("TORCH_HOME", default)).expanduser() / "hub" / "checkpoints"
+
+
+def _places(file: WeightFile) -> Iterator[Path]:
+    for location in (file.location, *file.alternatives):
+        if file.source == "file":
+            yield Path(location).expanduser()
+        elif file.source == "hub":
+            from huggingface_hub import try_to_load_from_cache
+
+            found = try_to_load_from_cache(*location.rsplit("/", 1))
+            if isinstance(found, str):
+                yield Path(found)
+        else:
+            yield torch_cache() / location.rpartition("/")[2]
+
+
+def _from_hub(file: WeightFile) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    *others, last = file.location, *file.alternatives
+    for location in others:
+        try:
+            return Path(hf_hub_download(*location.rsplit("/", 1)))
+        except EntryNotFoundError:
+            continue
+    return Path(hf_hub_download(*last.rsplit("/", 1)))
+
+
+def _from_url(file: WeightFile) -> Path:
+    if file.source == "file":
+        raise WeightsError(f"{file.location} does not exist; {remedy(file)}")
+    import torch
+
+    path = torch_cache() / file.location.rpartition("/")[2]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wanted = _HASH_IN_NAME.search(path.name)
+    torch.hub.download_url_to_file(file.location, str(path), wanted and wanted[1])
+    return path
+
+
+def _safetensors_damage(path: Path) -> str | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            return None
+    except SafetensorError as error:
+        return f"it is cut short or no safetensors file ({error})"
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,168 @@
+"""Object detection.
+
+Models: RT-DETR (`rt_detr_r18`, `_r50`, `_r101`; Zhao et al. 2024, "DETRs Beat YOLOs on Real-time Object
+Detection"), DETR (`detr_r50`; Carion et al. 2020), D-FINE (`d_fine_l`; Peng et al. 2024), each also as
+`..._tiny` of half a million parameters; any other of these kinds, RT-DETRv2 too, as `hub/OWNER/NAME` or
+`file:/path/config.json`; torchvision's as `torchvision/NAME`.
+
+Data: `shapes` (made here), `coco:PATH`, `coco:FILE.json?images=FOLDER`, `voc:PATH` (see
+`engine.detection.sources`). Pictures are stretched to squares; scores are in the pixels they have on disk.
+
+Defaults are RT-DETR's own recipe with a cosine for its constant rate. Expected at full budget: rt_detr_r18
+46.5 AP and rt_detr_r50 53.1 AP on COCO in 72 epochs from ImageNet weights (published), detr_r50 42.0
+in 500.
+
+A detector of the DETR kind learns nothing from random weights on a small budget (DETR's authors speak of
+300,000 steps): while val_map is near 0, rank by `metric: {name: val_loss, goal: minimize}`, or start from
+weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from trainables.core.contract import Budget, Env, Example, OverfitTarget, Trainable, WeightFile
+from trainables.detection.names import weight_files, why_no_model
+from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName, is_weights
+from trainables.engine.cpu_precision import choose_precision
+from trainables.engine.device_check import check_gpus
+from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.rehearsal import building, rehearsing
+from trainables.engine.scales import OF_DETECTORS
+
+if TYPE_CHECKING:
+    from trainables.detection.batches import DetectionBatch
+    from trainables.engine.supervised import SupervisedTraining
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hparams(TrainingHparams):
+    """What may be set or searched for, beside what every training takes.
+
+    Attributes:
+        weights: "none" is random ones, "hub" the model's own, "file:PATH" a file of this model's by
+            absolute path: `model.safetensors` beside its `config.json`, or a state dict of torchvision's.
+        augment: "none", "light" (colour) or "strong" (RT-DETR's: zooming out and cropping as well).
+        flip: Mirror half of the training pictures; wrong for text.
+    """
+
+    model: str = "rt_detr_r18"
+    weights: str = "none"
+    optimizer: str = "adamw"
+    lr: float = 1e-4
+    weight_decay: float = 1e-4
+    batch_size: int = 16
+    schedule: ScheduleName = "cosine"
+    backbone_lr_ratio: float = 0.1
+    clip_norm: float | None = 0.1
+    ema_decay: float | None = 0.9999
+    augment: AugmentName = "strong"
+    flip: bool = True
+
+    REPLACED: ClassVar[Mapping[str, str]] = {"pretrained": "weights: hub for true, weights: none for false"}
+
+    def problems(self) -> list[str]:
+        """Everything in these values that makes no sense, in words."""
+        problems = super().problems() + broken_rules(self, _RULES)
+        if reason := why_no_model(self.model):
+            problems.append(reason)
+        if self.layer_decay < 1:
+            problems.append(f"layer_decay needs a classifier of timm; set it to 1, got {self.layer_decay}")
+        return problems
+
+
+_RULES: dict[str, Rule] = {
+    "weights": ("none, hub or file:PATH with an absolute path", is_weights),
+    "augment": (f"one of {', '.join(AUGMENT_STRENGTHS)}", lambda name: name in AUGMENT_STRENGTHS),
+}
+
+
+def weights(hparams: Hparams) -> Sequence[WeightFile]:
+    """The files that `start` reads: weights, and the configuration that is beside them.
+
+    Raises:
+        ValueError: There is no such model, or it has no weights on a hub.
+    """
+    return weight_files(hparams.model, hparams.weights)
+
+
+def check_data(env: Env) -> Sequence[str]:
+    """What should be known of the data before a run; see `engine.detection.sources`."""
+    from trainables.detection.sources import check_detection_data
+
+    return check_detection_data(env)
+
+
+def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[DetectionBatch]:
+    """A detector at epoch 0, whose schedule spans `budget.epochs`."""
+    import torch
+
+    from trainables.detection.augment import BoxAugment
+    from trainables.detection.batches import DetectionBatches
+    from trainables.detection.metrics import DetectionDetails, DetectionMetrics
+    from trainables.detection.models import build_detector
+    from trainables.detection.networks import detected, loss_of
+    from trainables.detection.sources import load_detection_data
+    from trainables.engine.assembly import assemble
+    from trainables.engine.seeds import seed_all
+
+    data = load_detection_data(env)
+    seed_all(env.seed)
+    num_classes = len(data.annotations.class_names)
+    with building(env):
+        detector = build_detector(hparams.model, num_classes=num_classes, weights=hparams.weights)
+    augment = BoxAugment(hparams.augment, flip=hparams.flip, seed=env.seed)
+    return assemble(
+        hparams,
+        budget,
+        env,
+        model=detector.model.to(torch.device(env.device)),
+        head=detector.head,
+        batches=DetectionBatches(data, env, augment=augment, statistics=detector.statistics),
+        loss=loss_of,
+        forward=detected,
+        metrics=DetectionMetrics(),
+        metric=TRAINABLE.metric,
+        mode=TRAINABLE.mode,
+        notes=data.notes(),
+        details=DetectionDetails(data.annotations),
+    )
+
+
+def by_heart(hparams: Hparams) -> Mapping[str, Any]:
+    """What random weights learn a few pictures with.
+
+    The recipe's rates are for a trained backbone, and its average is over tens of thousands of steps.
+    """
+    if hparams.weights != "none":
+        return {}
+    return {"lr": 1e-3, "backbone_lr_ratio": 1.0, "ema_decay": None}
+
+
+TRAINABLE = Trainable(
+    hparams=Hparams,
+    metric="val_map",
+    mode="max",
+    start=start,
+    scales=OF_DETECTORS,
+    scored_unit="pictures",
+    weights=weights,
+    check_data=check_data,
+    check_device=check_gpus,
+    choose_precision=choose_precision,
+    rehearse=rehearsing(start),
+    no_effect_anytime=NO_EFFECT_ANYTIME,
+    overfit=OverfitTarget(score=0.8, epochs=500, num_examples=8, instead=by_heart),
+    example=Example(
+        data="shapes",
+        hparams={
+            "model": "rt_detr_tiny",
+            "lr": 1e-3,
+            "backbone_lr_ratio": 1.0,
+            "batch_size": 8,
+            "ema_decay": None,
+        },
+    ),
+)

@@ -1,0 +1,143 @@
+"""Detectors by name, with random weights or those of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torchvision
+from timm.models import load_state_dict
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForObjectDetection
+
+from trainables.core.contract import WeightsError
+from trainables.core.weights import required
+from trainables.detection.configs import config_of
+from trainables.detection.names import (
+    TORCHVISION,
+    check_torchvision_name,
+    config_file,
+    weight_files,
+)
+from trainables.detection.networks import TorchvisionDetector, TransformersDetector
+from trainables.engine.images.data import Statistics
+from trainables.engine.pretrained import check_loaded, fitting
+
+_AUTO: Any = AutoModelForObjectDetection
+_AS_THEY_ARE = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_FAMILIES = {  # and what their recipes scale pictures by
+    "rt_detr": _AS_THEY_ARE,
+    "rt_detr_v2": _AS_THEY_ARE,
+    "d_fine": _AS_THEY_ARE,
+    "detr": _IMAGENET,
+}
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A model and what the engine must know of it.
+
+    Attributes:
+        head: Everything but the backbone.
+        statistics: What its images are scaled by.
+    """
+
+    model: nn.Module
+    head: nn.Module
+    statistics: Statistics
+
+
+def build_detector(name: str, *, num_classes: int, weights: str = "none") -> Detector:
+    """The named model for so many classes, on the CPU.
+
+    Weights of other classes are taken but for the layers whose shape depends on these. A model of random
+    weights learns as a whole, BatchNorm included, which the library would freeze.
+
+    Args:
+        weights: "none", "hub" or "file:PATH", whose files must be on this machine.
+
+    Raises:
+        ValueError: No such model; the message names the nearest.
+        WeightsError: A file is missing, damaged or another model's.
+    """
+    files = [required(file) for file in weight_files(name, weights)]
+    path = files[-1] if weights != "none" else None
+    with fitting(path, name) if path else nullcontext():
+        if name.startswith(TORCHVISION):
+            return _from_torchvision(name.removeprefix(TORCHVISION), num_classes, path, weights == "hub")
+        return _from_transformers(name, num_classes, path)
+
+
+def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detector:
+    config = _config(name, path)
+    if config.model_type not in _FAMILIES:
+        raise ValueError(f"{name} is of the kind {config.model_type}; here are {', '.join(_FAMILIES)}")
+    config.num_labels, config.auxiliary_loss = num_classes, True
+    if path is None:
+        detector = _AUTO.from_config(config)
+        detector.model.unfreeze_backbone()
+        _thaw_norms(detector)
+    else:
+        detector = _AUTO.from_pretrained(
+            path.parent, config=config, ignore_mismatched_sizes=True, local_files_only=True
+        )
+    model = TransformersDetector(detector)
+    head = nn.ModuleList([*_but(detector.model, detector.model.backbone), *_but(detector, detector.model)])
+    if path:
+        check_loaded(model, nn.ModuleList(_of_classes(detector, num_classes)), path)
+    return Detector(model, head, _FAMILIES[config.model_type])
+
+
+def _config(name: str, path: Path | None) -> Any:
+    if file := config_file(name):
+        return AutoConfig.from_pretrained(required(file))
+    if path and (path.parent / "config.json").is_file():  # what the weights themselves say
+        return AutoConfig.from_pretrained(path.parent)
+    if path:
+        raise WeightsError(f"{path.parent} has no config.json; give a folder that transformers saved")
+    return config_of(name)
+
+
+def _thaw_norms(detector: nn.Module) -> None:
+    """Frozen statistics of 0 and 1, as a random model has them, normalise nothing."""
+    frozen = [
+        item for item in detector.named_modules() if type(item[1]).__name__.endswith("FrozenBatchNorm2d")
+    ]
+    for name, norm in frozen:
+        channels: Tensor = norm.get_buffer("weight")
+        detector.set_submodule(name, nn.BatchNorm2d(len(channels)))
+
+
+def _but(parent: nn.Module, child: nn.Module) -> Iterator[nn.Module]:
+    return (module for module in parent.children() if module is not child)
+
+
+def _of_classes(detector: nn.Module, num_classes: int) -> Iterator[nn.Module]:
+    """Layers whose shape depends on the number of classes; DETR has one more, for nothing."""
+    sizes = {num_classes, num_classes + 1}
+    for module in detector.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(module, nn.Linear | nn.Embedding) and weight is not None and len(weight) in sizes:
+            yield module
+
+
+def _from_torchvision(name: str, num_classes: int, path: Path | None, is_of_hub: bool) -> Detector:
+    check_torchvision_name(name)
+    detector: Any = torchvision.models.get_model(
+        name, weights=None, weights_backbone=None, num_classes=num_classes + 1
+    )
+    if path:
+        trained: Any = torchvision.models.get_model(name, weights="DEFAULT") if is_of_hub else None
+        if trained:
+            detector.backbone = trained.backbone  # whose norms are frozen
+        state = trained.state_dict() if trained else load_state_dict(str(path))
+        own = detector.state_dict()
+        known = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+        detector.load_state_dict(known, strict=False)
+        check_loaded(detector, nn.ModuleList(), path)
+    head = nn.ModuleList(_but(detector, detector.backbone))
+    return Detector(TorchvisionDetector(detector), head, _AS_THEY_ARE)  # it scales them itself

@@ -1,0 +1,165 @@
+"""From a source's name in a space to pictures with boxes, in three parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from trainables.core.contract import DataError, Env
+from trainables.core.data_summary import DataSummary
+from trainables.core.suggest import no_such_source
+from trainables.detection.annotations import Annotations, Objects
+from trainables.detection.box_rules import annotations_of
+from trainables.detection.coco import read_coco
+from trainables.detection.picture_files import check_files, headers_of
+from trainables.detection.shapes import shapes
+from trainables.detection.sizes import SizedPictures, hold_against_files
+from trainables.detection.summary import refuse_parts_without_objects, sum_up, undecodable
+from trainables.detection.voc import read_voc
+from trainables.engine.cache_folder import CacheFolder
+from trainables.engine.findings import Findings
+from trainables.engine.images.data import DataSplits, ImageSet, split_source
+from trainables.engine.images.decoded_source import decoded_source
+from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.files import ImageFiles
+from trainables.engine.images.source import ImageSource, in_memory_source, with_files
+from trainables.engine.images.survey import Survey
+
+SOURCES = ("shapes", "coco:PATH", "coco:FILE.json?images=FOLDER", "voc:PATH")
+_MOST_SURVEY_S = 10.0
+_READERS = {"coco": read_coco, "voc": read_voc}
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionData:
+    """Pictures, stretched to squares, in three parts, with the objects in them."""
+
+    splits: DataSplits
+    annotations: Annotations
+
+    def objects(self, images: ImageSet, indices: Sequence[int]) -> list[Objects]:
+        """Those of the pictures of one part, by number."""
+        return [self.annotations.objects[row] for row in images.rows[list(indices)].tolist()]
+
+    def notes(self) -> dict[str, str]:
+        return {**self.splits.notes(), **self.annotations.said()}
+
+
+def load_detection_data(env: Env) -> DetectionData:
+    """The data of a run, split the same way in every trial of it; kept for the next trial.
+
+    Pictures are stretched to squares, as RT-DETR and D-FINE have them: no border is computed on, and
+    boxes as shares of width and height stay what they are at every resolution.
+
+    Raises:
+        DataError: Unknown, missing or unfit data, or a part without objects.
+    """
+    cache = CacheFolder.of(env)
+    source, annotations = _loaded(env.data, cache, env.resolution, env.num_workers)
+    data = DetectionData(split_source(source, env), annotations)
+    rows = (data.splits.train.rows, data.splits.val.rows, data.splits.test.rows)
+    refuse_parts_without_objects(env.data, annotations, rows)
+    return data
+
+
+def check_detection_data(env: Env) -> DataSummary:
+    """What is to be known of the source that `env.data` names, without decoding all of it.
+
+    Reads all annotations and the header of every picture, and splits them, as a trial does. Files are read
+    whole for ten seconds at most, to find copies, and 64 of them are decoded for two.
+
+    Raises:
+        DataError: No such source, or it is missing or contradicts itself; all problems at once.
+    """
+    if env.data == "shapes":
+        return sum_up(shapes()[1], {}, env)
+    if env.resolution is None and _is_known(env.data):
+        raise DataError(f"{env.data} has no resolution of its own; give search.ladder a resolution in pixels")
+    described = _described(
+        env.data,
+        lambda files: files.survey(env.cache_dir, most_s=_MOST_SURVEY_S),
+        lambda files: undecodable(files, env.resolution or 1, max(1, env.num_workers)),
+    )
+    return sum_up(described.annotations, described.pictures.unusable, env, described.files, described.survey)
+
+
+def _is_known(name: str) -> bool:
+    kind, _, rest = name.partition(":")
+    return kind in _READERS and bool(rest)
+
+
+@dataclass(frozen=True, eq=False)
+class _Described:
+    """Annotations that hold, and how the pixels of their pictures are to be read."""
+
+    annotations: Annotations
+    pictures: SizedPictures
+    files: ImageFiles
+    survey: Survey | None
+
+
+def _described(
+    name: str, survey_of: Callable[[ImageFiles], Survey], broken_of: Callable[[ImageFiles], Mapping[int, str]]
+) -> _Described:
+    if not _is_known(name):
+        raise DataError(no_such_source("source of boxes", name, SOURCES))
+    kind, _, rest = name.partition(":")
+    findings = Findings()
+    entries, categories = _READERS[kind](rest, findings)
+    if not entries and not findings.problems:
+        findings.add_problem("it lists no pictures")
+    check_files(entries, findings)
+    files = _files([entry.path.absolute() for entry in entries])
+    if findings.problems:  # reading all files would only delay the message
+        survey, unreadable = None, dict[int, str]()
+    else:
+        survey = survey_of(files)
+        rows = np.flatnonzero(survey.is_unreadable).tolist()
+        unreadable = {**{row: str(files.paths[row]) for row in rows}, **broken_of(files)}
+    headers = headers_of(files.paths, survey)
+    pictures = hold_against_files(entries, headers, unreadable, findings)
+    annotations = annotations_of(pictures.entries, categories, findings)
+    findings.refuse(name)
+    described = replace(annotations, notes=findings.notes, left_out=findings.left_out)
+    return _Described(described, pictures, files, survey)
+
+
+def _files(paths: Sequence[Path]) -> ImageFiles:
+    root = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+    return ImageFiles(root=root, paths=tuple(paths), labels=(), parts=(), class_names=())
+
+
+@lru_cache(maxsize=1)
+def _loaded(
+    name: str, cache: CacheFolder, top: int | None, num_threads: int
+) -> tuple[ImageSource, Annotations]:
+    if name == "shapes":
+        pictures, annotations = shapes()
+        balance = annotations.balance()
+        return in_memory_source(pictures, balance, class_names=annotations.class_names), annotations
+    described = _described(name, lambda files: files.survey(cache.folder), lambda _: {})
+    annotations, files, sized = described.annotations, described.files, described.pictures
+
+    def stretched(index: int, side: int) -> Image.Image:
+        if reason := sized.unusable.get(index):
+            raise OSError(reason)
+        picture = sized.placed(files.opened(index, side), index)
+        return picture.resize((side, side), Image.Resampling.BILINEAR)
+
+    source = decoded_source(
+        Pictures(len(files.paths), stretched),
+        annotations.balance(),
+        parts=np.array(annotations.parts),
+        class_names=annotations.class_names,
+        cache=cache,
+        name=lambda: f"boxes-{files.content_key(cache.folder)}-{sized.key}",
+        top=top,
+        num_threads=num_threads,
+    )
+    return with_files(source, files, cache.folder), annotations

@@ -1,1 +1,0 @@
-"""What detection needs beside the engine: annotated pictures, models by name, COCO's scores."""

@@ -1,1 +1,0 @@
-"""Training without backpropagation, layer by layer."""

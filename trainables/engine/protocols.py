@@ -1,0 +1,78 @@
+"""What the training loop asks of the parts it is given; each kind of data brings its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, Self, TypeVar
+
+from torch import Tensor
+
+from trainables.core.contract import Budget
+from trainables.core.optional import Table
+
+
+class Batch(Protocol):
+    """Model inputs and targets of some examples, on the device."""
+
+    def __len__(self) -> int: ...
+
+    def split(self, size: int) -> Sequence[Self]:
+        """The same examples in as few even pieces as hold at most `size` each."""
+        ...
+
+
+B = TypeVar("B", bound=Batch)
+B_co = TypeVar("B_co", bound=Batch, covariant=True)
+B_contra = TypeVar("B_contra", bound=Batch, contravariant=True)
+
+
+class TrainEpoch(Protocol[B_co]):
+    """The examples of one epoch, in their order."""
+
+    def steps(self, num_examples: int, *, drop_single: bool) -> Sequence[Tensor]:
+        """The numbers of the examples of each optimiser step; the last step may be smaller.
+
+        Args:
+            drop_single: Leave out a last step of one example, which BatchNorm cannot train on.
+        """
+        ...
+
+    def batch(self, indices: Tensor) -> B_co:
+        """These examples, augmented; the same whenever it is asked for again."""
+        ...
+
+
+class Batches(Protocol[B_co]):
+    """The data of one trial, batch by batch."""
+
+    def epoch(self, budget: Budget, epoch: int) -> TrainEpoch[B_co]: ...
+
+    def validation(self, budget: Budget) -> Iterable[B_co]: ...
+
+    def test(self) -> Iterable[B_co]: ...
+
+
+class Loss(Protocol[B_contra]):
+    """From a model's outputs, in fp32, and its batch to the mean loss over the examples."""
+
+    def __call__(self, outputs: Any, batch: B_contra, /) -> Tensor: ...
+
+
+class Metrics(Protocol[B_contra]):
+    """Scores over a whole set, fed batch by batch."""
+
+    def update(self, outputs: Any, batch: B_contra, /) -> None: ...
+
+    def compute(self) -> Mapping[str, float]:
+        """Plain floats, `loss` among them, over all batches since the last call, which are then forgotten."""
+        ...
+
+
+class Details(Protocol[B_contra]):
+    """What to know of a scored set beyond its scores, fed batch by batch."""
+
+    def update(self, outputs: Any, batch: B_contra, /) -> None: ...
+
+    def tables(self) -> Mapping[str, Table]:
+        """By name, over all batches since the last call, which are then forgotten."""
+        ...

@@ -1,1 +1,0 @@
-"""What image quality needs beside the engine: rated images, patches of them, HyperIQA, rank correlations."""

@@ -1,1 +1,0 @@
-"""What finding persons again needs beside the engine: sightings, networks, Market-1501's scores."""

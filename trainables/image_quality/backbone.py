@@ -1,0 +1,101 @@
+"""The maps that a network of timm makes of an image on its way, for a head of another kind."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.layers import Format
+from torch import Tensor, nn
+
+from trainables.core.weights import required
+from trainables.engine.classifiers.building import Build, Builder, Sides
+from trainables.engine.classifiers.models import weight_files
+from trainables.engine.classifiers.timm_models import own_side, timm_options
+from trainables.engine.images.data import Statistics
+from trainables.engine.pretrained import check_loaded, fitting
+
+_MAP_DIMS = 4  # (batch, channels, height, width), or channels last
+_MOST_STAGES = 4  # the last ones; before them comes a stem, if anything
+
+
+class Backbone(nn.Module):
+    """Maps of the last stages of a network, the finest first.
+
+    Attributes:
+        channels: Of each map.
+        statistics: Of the images its weights were trained on; None for random weights.
+        sides: Of the images that it takes.
+    """
+
+    def __init__(self, network: Any, statistics: Statistics | None, sides: Sides) -> None:
+        super().__init__()
+        self.network = network
+        self.channels = tuple(int(number) for number in network.feature_info.channels()[-_MOST_STAGES:])
+        self.statistics, self.sides = statistics, sides
+        self._is_channels_last = getattr(network, "output_fmt", None) == Format.NHWC
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """From (batch, 3, side, side) to maps (batch, channels, height, width)."""
+        maps: list[Tensor] = self.network(images)[-_MOST_STAGES:]
+        return [each.permute(0, 3, 1, 2) for each in maps] if self._is_channels_last else maps
+
+
+def build_backbone(name: str, *, weights: str, resolution: int) -> Backbone:
+    """The named network of timm without its head, on the CPU.
+
+    Args:
+        weights: "none", "hub" or "file:PATH", whose file must be on this machine.
+        resolution: Side in pixels of what is scored; networks with position embeddings start there.
+
+    Raises:
+        ValueError: No such network, or one that gives no maps.
+        WeightsError: The file of weights is missing, damaged or another network's.
+    """
+    files = weight_files(name, weights)
+    path = required(files[0]) if files else None
+    with fitting(path, name) if path else nullcontext():
+        build = _build(name, resolution)
+        network = _network(name, path, build)
+        if path:
+            check_loaded(network, nn.Identity(), path)
+    if path is None:
+        return Backbone(network, None, build.sides)
+    cfg = network.pretrained_cfg
+    return Backbone(network, Statistics(tuple(cfg["mean"]), tuple(cfg["std"])), build.sides)
+
+
+@lru_cache(maxsize=128)
+def _build(name: str, side: int) -> Build:
+    def make(num_classes: int = 0, **options: Any) -> nn.Module:
+        network: nn.Module = timm.create_model(name, features_only=True, **options)
+        return network
+
+    builder = Builder(
+        make,
+        size_options=timm_options,
+        num_classes=0,
+        in_channels=3,
+        own=own_side(name),
+        is_right=lambda answer: all(isinstance(each, Tensor) and each.ndim == _MAP_DIMS for each in answer),
+    )
+    try:
+        return builder.build(side)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} gives no maps of its stages ({error}); name another model of timm"
+        ) from error
+
+
+def _network(name: str, path: Path | None, build: Build) -> Any:
+    return timm.create_model(
+        name,
+        features_only=True,
+        pretrained=path is not None,
+        # By its path: timm would ask the hub, which without a network takes 23 s to fail.
+        pretrained_cfg_overlay={"file": str(path), "custom_load": path.suffix == ".npz"} if path else None,
+        **build.options,
+    )

@@ -1,0 +1,119 @@
+"""How well predicted scores agree with those that people gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional import (
+    kendall_rank_corrcoef,
+    mean_squared_error,
+    pearson_corrcoef,
+    spearman_corrcoef,
+)
+
+from trainables.core.contract import Diverged
+from trainables.core.optional import Table
+from trainables.image_quality.patches import PatchBatch
+
+Seen = list[tuple[Tensor, Tensor]]  # predicted and given scores of each batch
+
+
+class L1:
+    """Mean distance of the patches' scores to their image's, in standard deviations of the scores."""
+
+    def __init__(self, spread: float) -> None:
+        self._spread = spread
+
+    def __call__(self, outputs: Tensor, batch: PatchBatch) -> Tensor:
+        return (outputs - batch.scores[:, None]).abs().mean() / self._spread
+
+
+class QualityMetrics:
+    """SRCC, PLCC, KRCC, RMSE (in the units of the data) and loss; fed batch by batch.
+
+    An image's score is the mean of its patches'. PLCC is of the scores as they are, without the logistic
+    curve that some papers fit first; ties count in KRCC as in Kendall's tau b.
+
+    Args:
+        spread: Standard deviation of the scores that were learnt; the loss is counted in it.
+    """
+
+    def __init__(self, spread: float) -> None:
+        self._spread = spread
+        self._seen: Seen = []
+
+    def update(self, outputs: Tensor, batch: PatchBatch) -> None:
+        """Take in a batch and its outputs (images, patches) in fp32."""
+        self._seen.append((outputs.mean(1), batch.scores))
+
+    def compute(self) -> dict[str, float]:
+        """Plain floats over all batches since the last call, which are then forgotten.
+
+        Raises:
+            Diverged: All images got one score, of which there is no correlation (torchmetrics says 0).
+        """
+        predicted, given = _taken(self._seen)
+        loss = float((predicted - given).abs().mean()) / self._spread
+        values = {
+            "rmse": float(mean_squared_error(predicted, given, squared=False)),
+            "loss": loss,
+            "num_examples": float(len(given)),
+        }
+        if not bool(predicted.isfinite().all()):
+            return values  # the loop says of a loss that is no number where it happened
+        if len(given) < 2 or bool((given == given[0]).all()):
+            raise ValueError(
+                f"{len(given)} images with one score have no rank correlation; score more (validation_subset)"
+            )
+        if bool((predicted == predicted[0]).all()):
+            raise Diverged(
+                f"all {len(predicted)} images got one score, {float(predicted[0]):.4g}, which has no rank "
+                "correlation; a lower lr may help"
+            )
+        return {name: float(score(predicted, given)) for name, score in _CORRELATIONS.items()} | values
+
+
+_CORRELATIONS: Mapping[str, Callable[[Tensor, Tensor], Any]] = {
+    "srcc": spearman_corrcoef,
+    "plcc": pearson_corrcoef,
+    "krcc": kendall_rank_corrcoef,
+}
+
+
+class PredictedScores:
+    """What was predicted of each image; fed batch by batch.
+
+    Args:
+        image_name: What to call the image that is fed first (0), second (1) and so on.
+    """
+
+    def __init__(self, image_name: Callable[[int], str]) -> None:
+        self._image_name = image_name
+        self._seen: Seen = []
+
+    def update(self, outputs: Tensor, batch: PatchBatch) -> None:
+        self._seen.append((outputs.mean(1), batch.scores))
+
+    def tables(self) -> Mapping[str, Table]:
+        """The table that results/README.md explains, the largest error first; none where nothing was fed."""
+        if not self._seen:
+            return {}
+        predicted, given = _taken(self._seen)
+        order = (predicted - given).abs().argsort(descending=True, stable=True)
+        rows = [
+            (self._image_name(place), score, said)
+            for place, score, said in zip(
+                order.tolist(), given[order].tolist(), predicted[order].tolist(), strict=True
+            )
+        ]
+        return {"predicted_scores": Table(columns=("image", "score", "predicted"), rows=rows)}
+
+
+def _taken(seen: Seen) -> tuple[Tensor, Tensor]:
+    """Predicted and given scores of all batches, (n,) each on the CPU, which are then forgotten."""
+    predicted, given = (torch.cat(parts).cpu() for parts in zip(*seen, strict=True))
+    seen.clear()
+    return predicted, given

@@ -1,0 +1,88 @@
+"""Photographs that were blurred, noised and compressed by known amounts: data to try things on anywhere."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from functools import cache
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from torch import Tensor
+
+from trainables.image_quality.ratings import Ratings
+
+SIDE_PX = 96
+_SHORTER_PX = 2 * SIDE_PX  # of a photograph, before four windows are cut out: one in each corner
+_BEST = 4.0  # the score of an image that is as it was; each step of a distortion is one less
+_SEED = 0
+# Of scikit-image, as they come with it; no scans, and none that is blurred or mostly dark already.
+_NAMES = (
+    *("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel"),
+    *("immunohistochemistry", "rocket", "stereo_motorcycle"),
+)
+_SIGMAS_PX = (1.2, 2.5, 5.0)
+_NOISES = (15.0, 35.0, 70.0)  # standard deviations, of 255
+_QUALITIES = (20, 8, 3)  # of JPEG
+
+
+@cache
+def photographs() -> tuple[Tensor, Ratings]:
+    """440 images, (n, 3, 96, 96), uint8: four windows of 11 photographs, each with 9 distorted ones.
+
+    Scores are 4 for a window as it is, and 3 to 1 for rising blur, noise or compression. The same
+    images whenever they are made.
+    """
+    random = np.random.default_rng(_SEED)
+    images, names, scores, references = [], [], [], []
+    for photograph in _NAMES:
+        for number, window in enumerate(_windows(photograph)):
+            for kind, level, image in _versions(window, random):
+                images.append(np.asarray(image))
+                names.append(f"{photograph}-{number}-{kind}-{level}")
+                scores.append(_BEST - level)
+                references.append(photograph)
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # (n, 3, 96, 96), channels last
+    ratings = Ratings(
+        images=tuple(names),
+        scores=tuple(scores),
+        references=tuple(references),
+        parts=("train",) * len(names),
+    )
+    return pixels, ratings
+
+
+def _windows(name: str) -> list[Image.Image]:
+    import skimage.data
+
+    made = getattr(skimage.data, name)()
+    picture = Image.fromarray(made[0] if isinstance(made, tuple) else made).convert("RGB")
+    scale = _SHORTER_PX / min(picture.size)
+    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))
+    right, bottom = picture.width - SIDE_PX, picture.height - SIDE_PX
+    corners = [(0, 0), (right, 0), (0, bottom), (right, bottom)]
+    return [picture.crop((left, top, left + SIDE_PX, top + SIDE_PX)) for left, top in corners]
+
+
+def _versions(window: Image.Image, random: np.random.Generator) -> list[tuple[str, int, Image.Image]]:
+    kinds: Mapping[str, Callable[[int], Image.Image]] = {
+        "blur": lambda level: window.filter(ImageFilter.GaussianBlur(_SIGMAS_PX[level])),
+        "noise": lambda level: _noised(window, _NOISES[level], random),
+        "jpeg": lambda level: _compressed(window, _QUALITIES[level]),
+    }
+    distorted = [
+        (kind, level + 1, make(level)) for kind, make in kinds.items() for level in range(len(_SIGMAS_PX))
+    ]
+    return [("original", 0, window), *distorted]
+
+
+def _noised(window: Image.Image, deviation: float, random: np.random.Generator) -> Image.Image:
+    pixels = np.asarray(window) + random.normal(0, deviation, (SIDE_PX, SIDE_PX, 3))
+    return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
+
+
+def _compressed(window: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    window.save(file, "JPEG", quality=quality)
+    return Image.open(file).convert("RGB")

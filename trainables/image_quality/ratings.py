@@ -1,0 +1,157 @@
+"""Images with the scores that people, or known distortions, gave them: read from a CSV, and split."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.core.contract import DataError
+from trainables.engine.findings import refuse
+from trainables.engine.subset import HELD_OUT_SHARE, balanced_order
+
+# What a column may be called, in any case of letters; the second names are KonIQ-10k's.
+_COLUMNS = {
+    "image": ("image", "image_name"),
+    "score": ("score", "mos"),
+    "reference": ("reference",),
+    "part": ("part", "set"),
+}
+_PARTS = {"train": "train", "training": "train", "val": "val", "validation": "val", "test": "test"}
+NUM_LEVELS = 5  # of scores, by which subsets are balanced
+
+
+@dataclass(frozen=True, eq=False)
+class Ratings:
+    """All images of a source.
+
+    Attributes:
+        images: What they are called, and for files where they lie below the folder.
+        scores: More is better.
+        references: The photograph that each image was made of; its own name where it is none of several.
+        parts: "train", "val" or "test" as the source brings them; "train" where it says nothing.
+    """
+
+    images: tuple[str, ...]
+    scores: tuple[float, ...]
+    references: tuple[str, ...]
+    parts: tuple[str, ...]
+
+    @property
+    def num_references(self) -> int:
+        return len(set(self.references))
+
+    def levels(self) -> Tensor:
+        """The fifth of all scores that each one is in, from 0: (n,), int64."""
+        return _levels(np.array(self.scores))
+
+    def split(self, seed: int) -> np.ndarray:
+        """The part of each image, (n,): no reference is in two.
+
+        Each of validation and test that the source lacks is taken from the references of its training
+        part, balanced by their mean scores: as many as make 15 % of its images.
+
+        Raises:
+            DataError: There are too few references.
+        """
+        parts = np.array(self.parts, dtype=object)
+        missing = [part for part in ("test", "val") if part not in self.parts]
+        references = np.array(self.references, dtype=object)
+        names, own = np.unique(references[parts == "train"].astype(str), return_inverse=True)
+        if len(names) < 1 + len(missing):
+            raise DataError(
+                f"{len(names)} references are too few for training, validation and test parts: no two may "
+                f"share one; give at least {1 + len(missing)}, or a column part"
+            )
+        sizes = np.bincount(own)
+        scores = np.bincount(own, weights=np.array(self.scores)[parts == "train"]) / sizes
+        order = balanced_order(_levels(scores), seed=seed).tolist()
+        num_wanted = round(HELD_OUT_SHARE * int(sizes.sum()))
+        for number, part in enumerate(missing, start=1):
+            num_taken = 0
+            while num_taken < max(1, num_wanted) and len(order) > 1 + len(missing) - number:
+                reference = order.pop()
+                num_taken += int(sizes[reference])
+                parts[references == names[reference]] = part
+        return parts
+
+
+def read_ratings(path: Path, folder: Path) -> Ratings:
+    """From a table with the columns image and score, and perhaps reference and part.
+
+    Args:
+        folder: Where the images lie.
+
+    Raises:
+        DataError: There is no such table, or it has problems; all of them are named.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = _rows(path, file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}; write quality:PATH.csv") from error
+    refuse(str(path), list(_problems(rows, folder)))
+    return Ratings(
+        images=tuple(row["image"] for row in rows),
+        scores=tuple(float(row["score"]) for row in rows),
+        references=tuple(row.get("reference") or row["image"] for row in rows),
+        parts=tuple(_part(row) or "train" for row in rows),
+    )
+
+
+def _rows(path: Path, file: TextIO) -> list[dict[str, str]]:
+    """By our own names of the columns; what has another name is left out."""
+    reader = csv.DictReader(file)
+    header = {name.strip().lower(): name for name in reader.fieldnames or ()}
+    found = {ours: header[name] for ours, names in _COLUMNS.items() for name in names if name in header}
+    if missing := [name for name in ("image", "score") if name not in found]:
+        raise DataError(
+            f"{path} has no column {' and no column '.join(missing)}, only {', '.join(header) or 'none'}; it "
+            "needs image and score, and may have reference and part"
+        )
+    return [{ours: (row[theirs] or "").strip() for ours, theirs in found.items()} for row in reader]
+
+
+def _problems(rows: Sequence[Mapping[str, str]], folder: Path) -> Iterator[str]:
+    if not rows:
+        yield "it has no rows"
+    seen: set[str] = set()
+    parts: dict[str, str | None] = {}
+    for line, row in enumerate(rows, start=2):
+        image, reference, part = row["image"], row.get("reference") or row["image"], _part(row)
+        if image in seen:
+            yield f"line {line}: {image} stands there twice"
+        elif not image or not (folder / image).is_file():
+            yield f"line {line}: there is no image {folder / image} (?images=FOLDER says where they are)"
+        seen.add(image)
+        if not _is_number(row["score"]):
+            yield f"line {line}: score is {row['score'] or 'empty'}, not a number"
+        if part is None:
+            yield f"line {line}: part is {row['part']}; it may be train, val or test"
+        elif parts.setdefault(reference, part) != part:
+            yield f"line {line}: reference {reference} is in {part} and in {parts[reference]}"
+
+
+def _part(row: Mapping[str, str]) -> str | None:
+    """The part of a row; None if there is none of that name."""
+    said = row.get("part")
+    return _PARTS.get(said.lower()) if said else "train"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _levels(scores: np.ndarray) -> Tensor:
+    edges = np.quantile(scores, np.linspace(0, 1, NUM_LEVELS + 1)[1:-1])
+    return torch.from_numpy(np.searchsorted(edges, scores, side="left"))

@@ -1,0 +1,177 @@
+"""How well persons are found again, by the rules of Market-1501."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainables.core.contract import DataError
+from trainables.core.optional import Table
+from trainables.person_reid.batches import PersonBatch
+from trainables.person_reid.sightings import JUNK
+
+RANKS = (1, 5, 10)
+_QUERIES_AT_ONCE = 256  # Market-1501's gallery of 19,732: 40 MB for each matrix of doubles
+_TEMPERATURE = 1 / 16  # of the loss; cosines differ by tenths
+
+
+@dataclass(frozen=True)
+class Described:
+    """Features of pictures (n, d), of length 1, and of each its person and its camera (n,)."""
+
+    features: Tensor
+    labels: Tensor
+    cameras: Tensor
+
+    def split(self, size: int) -> list[Described]:
+        parts = (of.split(size) for of in (self.features, self.labels, self.cameras))
+        return [Described(*part) for part in zip(*parts, strict=True)]
+
+
+@dataclass(frozen=True)
+class Found:
+    """How well each query found its person; numbers are NaN where no other camera has seen that one.
+
+    Attributes:
+        average_precision: (queries,), in [0, 1].
+        first_rank: Place in the gallery, from 1, of the first right picture.
+        loss: Minus the log of the share of right pictures in a softmax over the gallery.
+        nearest: Place in the gallery, as it was given, of the picture most like the query.
+    """
+
+    average_precision: Tensor
+    first_rank: Tensor
+    loss: Tensor
+    nearest: Tensor
+
+
+def found(queries: Described, gallery: Described) -> Found:
+    """How well each of `queries` finds its person in `gallery`, by Market-1501's rules.
+
+    Junk and what the query's own camera has of its person neither help nor harm: they are taken out. Average
+    precision is the area under the line through the points of precision and recall (the trapezoidal rule),
+    which begins at a precision of 1; torchmetrics' RetrievalMAP adds up rectangles. (Zheng et al. 2015,
+    "Scalable Person Re-identification: A Benchmark", and the authors' code.)
+    """
+    parts = [_found(part, gallery) for part in queries.split(_QUERIES_AT_ONCE)]
+    return Found(*(torch.cat([getattr(part, own.name) for part in parts]) for own in fields(Found)))
+
+
+def _found(queries: Described, gallery: Described) -> Found:
+    is_same = queries.labels[:, None] == gallery.labels
+    is_out = (gallery.labels == JUNK) | (is_same & (queries.cameras[:, None] == gallery.cameras))
+    is_right = is_same & ~is_out
+    likeness = (queries.features.double() @ gallery.features.double().T).masked_fill(is_out, -torch.inf)
+    order = likeness.argsort(dim=1, descending=True, stable=True)  # what is out comes last
+    hits = is_right.gather(1, order).double()
+    num_right = hits.sum(1)
+    places = torch.arange(1, hits.shape[1] + 1, device=hits.device)
+    precision = hits.cumsum(1) / places
+    before = functional.pad(precision[:, :-1], (1, 0), value=1.0)
+    area = (hits * (precision + before) / 2).sum(1) / num_right  # 0 / 0 is NaN
+    first = torch.where(num_right > 0, hits.argmax(1) + 1.0, torch.nan)
+    shares = likeness / _TEMPERATURE
+    loss = shares.logsumexp(1) - shares.masked_fill(~is_right, -torch.inf).logsumexp(1)
+    return Found(area, first, loss.where(num_right > 0, torch.nan), order[:, 0])
+
+
+class Collection:
+    """Features of a scored set and what is known of its pictures, collected batch by batch."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[Tensor, ...]] = []
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def update(self, outputs: Mapping[str, Tensor], batch: PersonBatch) -> None:
+        """Take in a batch and its features (batch, d) in fp32."""
+        features = functional.normalize(outputs["features"], dim=1)
+        self._seen.append((features, batch.labels, batch.cameras, batch.is_query, batch.is_gallery))
+
+    def answered(self) -> tuple[Found, Tensor, Tensor]:
+        """How well queries found their persons; the places of queries and of the gallery in the set.
+
+        What was collected is then forgotten.
+        """
+        *known, is_query, is_gallery = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        self._seen.clear()
+        queries, gallery = (Described(*(of[chosen] for of in known)) for chosen in (is_query, is_gallery))
+        return found(queries, gallery), is_query.nonzero()[:, 0], is_gallery.nonzero()[:, 0]
+
+
+class PersonMetrics:
+    """Mean average precision, Rank-1, -5 and -10, and loss; fed batch by batch."""
+
+    def __init__(self) -> None:
+        self._collection = Collection()
+        self.update = self._collection.update
+
+    def compute(self) -> dict[str, float]:
+        """Plain floats over all batches since the last call, which are then forgotten.
+
+        Raises:
+            DataError: No query can be answered.
+        """
+        return means(self._collection.answered()[0])
+
+
+class PersonDetails:
+    """What became of each query, as a table; fed batch by batch.
+
+    Args:
+        image_name: What to call the picture that is fed first (0), second (1) and so on.
+    """
+
+    def __init__(self, image_name: Callable[[int], str]) -> None:
+        self._image_name = image_name
+        self._collection = Collection()
+        self.update = self._collection.update
+
+    def tables(self) -> Mapping[str, Table]:
+        """The table that results/README.md explains; nothing where nothing was fed."""
+        if not self._collection:
+            return {}
+        answers, queries, gallery = self._collection.answered()
+        columns = (answers.average_precision, answers.first_rank, gallery[answers.nearest])
+        rows: list[tuple[str, float, int, str]] = [
+            (self._image_name(query), area, int(first), self._image_name(nearest))
+            for query, area, first, nearest in zip(
+                queries.tolist(), *(of.tolist() for of in columns), strict=True
+            )
+            if not math.isnan(area)
+        ]
+        header = ("query", "average_precision", "first_rank", "nearest")
+        rows.sort(key=lambda row: row[1])
+        examples = [(query, area, float(first <= 1)) for query, area, first, _ in rows]
+        return {
+            "queries": Table(columns=header, rows=rows),
+            "examples": Table(columns=("example", "map", "rank_1"), rows=examples),
+        }
+
+
+def means(answers: Found) -> dict[str, float]:
+    """Over the queries that can be answered.
+
+    Raises:
+        DataError: There is none.
+    """
+    is_answered = ~answers.first_rank.isnan()
+    if not is_answered.any():
+        raise DataError(
+            f"none of {len(is_answered)} queries can be answered: nobody among the scored pictures is seen "
+            "by two cameras; score more of them"
+        )
+    first = answers.first_rank[is_answered]
+    scores = {
+        "map": answers.average_precision[is_answered].mean(),
+        **{f"rank_{rank}": (first <= rank).double().mean() for rank in RANKS},
+        "loss": answers.loss[is_answered].mean(),
+        "num_examples": is_answered.sum(),
+    }
+    return {name: float(value) for name, value in scores.items()}

@@ -1,0 +1,123 @@
+"""Networks that describe persons: a backbone of timm, pooled whole or in stripes, and classifiers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.models.resnet import ResNet
+from torch import Tensor, nn
+
+from trainables.engine.classifiers.models import Classifier, build_classifier
+from trainables.person_reid.names import backbone_of, is_striped
+
+_NUM_STRIPES = 6
+_CLASSIFIER_STD = 0.001  # nobody is preferred at the start
+_WIDTH_SHARE = 0.5  # of pictures of persons, whose side is their height
+
+
+class PersonNet(nn.Module):
+    """Describes each stripe of a picture by itself, and guesses from each who it is.
+
+    Args:
+        backbone: From pictures to maps (batch, channels, rows, columns), by `forward_features`.
+        head: What is new, and of random weights.
+    """
+
+    def __init__(self, backbone: nn.Module, head: StripeHead) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """`features` (batch, stripes x features) to search with, and `logits` (batch, stripes, persons)."""
+        backbone: Any = self.backbone
+        found: dict[str, Tensor] = self.head(backbone.forward_features(images))
+        return found
+
+
+class StripeHead(nn.Module):
+    """The means of horizontal stripes, each through its own layer to few features and on to all persons."""
+
+    def __init__(
+        self, channels: int, num_identities: int, *, num_stripes: int, num_features: int, drop_rate: float
+    ) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d((num_stripes, 1))
+        self.necks = nn.ModuleList(
+            nn.Sequential(nn.Linear(channels, num_features), nn.BatchNorm1d(num_features))
+            for _ in range(num_stripes)
+        )
+        self.drop = nn.Dropout(drop_rate)
+        self.classifiers = nn.ModuleList(nn.Linear(num_features, num_identities) for _ in range(num_stripes))
+        for classifier in self.classifiers:
+            nn.init.normal_(classifier.get_parameter("weight"), std=_CLASSIFIER_STD)
+            nn.init.zeros_(classifier.get_parameter("bias"))
+
+    def forward(self, maps: Tensor) -> dict[str, Tensor]:
+        stripes = self.pool(maps)[..., 0].unbind(2)  # of (batch, channels) each
+        features = [neck(stripe) for neck, stripe in zip(self.necks, stripes, strict=True)]
+        guesses = [
+            classify(self.drop(part)) for classify, part in zip(self.classifiers, features, strict=True)
+        ]
+        return {"features": torch.cat(features, dim=1), "logits": torch.stack(guesses, dim=1)}
+
+
+def build_person_net(
+    name: str,
+    *,
+    num_identities: int,
+    weights: str,
+    num_features: int,
+    drop_rate: float,
+    resolution: int = 256,
+) -> tuple[PersonNet, Classifier]:
+    """The named network, on the CPU, and its backbone with what is to be known of that.
+
+    `pcb/NAME` has six stripes, and the last stage of its ResNet keeps the size of its maps (Sun et al. 2018).
+
+    Raises:
+        ValueError: No such model, or one that makes no maps.
+        WeightsError: The file of weights is missing, damaged or another model's.
+    """
+    backbone = backbone_of(name)
+    built = build_classifier(
+        backbone,
+        num_classes=0,
+        in_channels=3,
+        weights=weights,
+        resolution=resolution,
+        width_share=_WIDTH_SHARE,
+    )
+    if is_striped(name):
+        _keep_size(built.model, name)
+    head = StripeHead(
+        _num_channels(built.model, backbone, built.sides.nearest(resolution)),
+        num_identities,
+        num_stripes=_NUM_STRIPES if is_striped(name) else 1,
+        num_features=num_features,
+        drop_rate=drop_rate,
+    )
+    return PersonNet(built.model, head), built
+
+
+def _keep_size(model: nn.Module, name: str) -> None:
+    """Take the stride out of a ResNet's last stage, so that there are twice as many rows for the stripes."""
+    if not isinstance(model, ResNet):
+        raise ValueError(f"{name} needs a ResNet of timm, such as pcb/resnet50, got {type(model).__name__}")
+    first: Any = model.get_submodule("layer4.0")
+    for layer in first.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.stride = (1, 1)
+    if isinstance(first.downsample[0], nn.AvgPool2d):  # the "d" variants shrink by it
+        first.downsample[0] = nn.Identity()
+
+
+@torch.no_grad()
+def _num_channels(model: Any, name: str, side: int) -> int:
+    """Of the maps that a backbone makes, which is tried on a black picture."""
+    maps = model.eval().forward_features(torch.zeros(1, 3, side, round(side * _WIDTH_SHARE)))
+    model.train()
+    if not (isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[1] == model.num_features):
+        raise ValueError(f"{name} makes no maps of features; name a convolutional network of timm")
+    return int(maps.shape[1])

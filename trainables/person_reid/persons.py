@@ -1,0 +1,96 @@
+"""Pictures of made-up persons in coloured clothes, seen by four cameras: data to try things out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.person_reid.sightings import DISTRACTOR, JUNK, Sightings, sightings_of
+
+HEIGHT_PX, WIDTH_PX = 64, 32
+_NUM_TRAINED, _NUM_TESTED = 80, 16
+_NUM_DISTRACTORS, _NUM_JUNK = 40, 12
+_NUM_CAMERAS, _PER_CAMERA = 4, 3
+_SEED = 0
+_WEAVES = 4
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What somebody wears: colours of (3,), and which of four weaves the coat has of its two colours."""
+
+    coat: np.ndarray
+    second: np.ndarray
+    trousers: np.ndarray
+    weave: int
+
+
+@dataclass(frozen=True)
+class _Camera:
+    """How a camera sees: its background, and what it multiplies the colours by, (3,) each."""
+
+    background: np.ndarray
+    tint: np.ndarray
+
+
+def persons() -> tuple[Tensor, Sightings]:
+    """1,204 pictures of 64 x 32 px named as in Market-1501, the same ones whenever they are made.
+
+    80 persons to train on and 16 to be found again, 3 pictures by each of 4 cameras, which tint what they
+    see; of the 16 the first picture by each camera is a query. Among the gallery are 40 of nobody who is
+    searched for and 12 of junk, which show half of a person.
+    """
+    random = np.random.default_rng(_SEED)
+    cameras = [_camera(random) for _ in range(_NUM_CAMERAS)]
+    pictures: list[np.ndarray] = []
+    names: list[str] = []
+    places: list[str] = []
+
+    def see(identity: int, camera: int, frame: int, look: _Look, place: str, *, cut: bool = False) -> None:
+        pictures.append(_picture(random, look, cameras[camera], is_cut=cut))
+        number = f"{identity:04d}" if identity >= 0 else str(identity)
+        names.append(f"{number}_c{camera + 1}s1_{frame:06d}_00.jpg")
+        places.append(place)
+
+    looks = [_look(random) for _ in range(_NUM_TRAINED + _NUM_TESTED)]
+    for number, look in enumerate(looks):
+        for camera in range(_NUM_CAMERAS):
+            for frame in range(_PER_CAMERA):
+                tested = "gallery" if frame else "query"
+                see(number + 1, camera, frame, look, "train" if number < _NUM_TRAINED else tested)
+    for number in range(_NUM_DISTRACTORS):
+        see(DISTRACTOR, number % _NUM_CAMERAS, number, _look(random), "gallery")
+    for number in range(_NUM_JUNK):
+        see(JUNK, number % _NUM_CAMERAS, number, looks[-1 - number], "gallery", cut=True)
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), sightings_of(names, places)
+
+
+def _look(random: np.random.Generator) -> _Look:
+    coat, second, trousers = random.uniform(30, 225, (3, 3))
+    return _Look(coat, second, trousers, int(random.integers(_WEAVES)))
+
+
+def _camera(random: np.random.Generator) -> _Camera:
+    return _Camera(random.uniform(60, 200, 3), random.uniform(0.6, 1.3, 3))
+
+
+def _picture(random: np.random.Generator, look: _Look, camera: _Camera, *, is_cut: bool) -> np.ndarray:
+    """(64, 32, 3), uint8: a person somewhere near the middle, tinted, brighter or darker, with noise."""
+    rows, columns = np.mgrid[:HEIGHT_PX, :WIDTH_PX]
+    rows = rows - random.integers(-4, 5) - (HEIGHT_PX // 2 if is_cut else 0)
+    columns = columns - WIDTH_PX // 2 - random.integers(-4, 5)
+    half_px = random.integers(7, 11)  # of the body's width
+    scene = np.tile(camera.background, (HEIGHT_PX, WIDTH_PX, 1))
+    scene[(rows - 8) ** 2 + columns**2 < 25] = (200, 160, 130)  # the head
+    is_body = np.abs(columns) < half_px
+    is_second = (np.zeros_like(rows), rows // 3 % 2, columns // 3 % 2, rows > 24)[look.weave] == 1
+    is_coat = is_body & (rows >= 13) & (rows < 37)
+    scene[is_coat & ~is_second] = look.coat
+    scene[is_coat & is_second] = look.second
+    scene[is_body & (rows >= 37) & (rows < 62)] = look.trousers
+    noise = random.normal(0, 12, scene.shape)
+    seen = scene * camera.tint * random.uniform(0.8, 1.15) + noise
+    return np.asarray(np.clip(seen, 0, 255), dtype=np.uint8)

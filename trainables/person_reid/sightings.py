@@ -1,0 +1,97 @@
+"""Who is seen by which camera, as the names of pictures say it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from trainables.core.contract import DataError
+from trainables.core.data_summary import LeftOut
+from trainables.engine.images.folder_tree import FolderTree, is_picture
+
+JUNK, DISTRACTOR = -1, 0  # numbers that Market-1501 gives to useless boxes, and to nobody who is searched for
+PLACES = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+_NAME = re.compile(r"(-1|\d+)_c(\d+)")
+_LISTED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Sightings:
+    """Pictures of persons, numbered from 0.
+
+    Attributes:
+        names: Files below the folder.
+        identities: Numbers of the persons: (n,), int64; -1 is junk, 0 a distractor.
+        cameras: (n,), int64.
+        places: "train", "query" or "gallery": (n,), text.
+        left_out: What else lies in the folders.
+    """
+
+    names: tuple[str, ...]
+    identities: np.ndarray
+    cameras: np.ndarray
+    places: np.ndarray
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def is_person(self) -> np.ndarray:
+        """Which show somebody who can be found again: (n,), bool."""
+        return np.asarray(self.identities > DISTRACTOR)
+
+    def counts(self) -> str:
+        """How many pictures, persons and cameras there are, in words."""
+        num_persons = len(np.unique(self.identities[self.is_person]))
+        num_others = int((~self.is_person).sum())
+        cameras = len(np.unique(self.cameras))
+        return f"{len(self.names)} pictures, {num_persons} persons, {cameras} cameras, {num_others} of nobody"
+
+
+def sightings_of(names: Sequence[str], places: Sequence[str]) -> Sightings:
+    """What names such as `0001_c1s1_000151_00.jpg` say: person 1, seen by camera 1.
+
+    Raises:
+        DataError: Some names say nothing of the kind.
+    """
+    matches = [_NAME.match(Path(name).name) for name in names]
+    odd = [name for name, match in zip(names, matches, strict=True) if match is None]
+    if odd:
+        listed = ", ".join(odd[:_LISTED]) + (", ..." if len(odd) > _LISTED else "")
+        raise DataError(
+            f"{len(odd)} pictures are not named like 0001_c1s1_000151_00.jpg, person and camera first: "
+            f"{listed}"
+        )
+    numbers = np.array([match.groups() for match in matches if match], dtype=np.int64).reshape(-1, 2)
+    return Sightings(tuple(names), numbers[:, 0], numbers[:, 1], np.array(places))
+
+
+def find_sightings(root: Path) -> Sightings:
+    """The pictures of a folder laid out as Market-1501 is, or of a folder without query and gallery.
+
+    The first has `bounding_box_train`, `query` and `bounding_box_test` in it.
+
+    Raises:
+        DataError: No such folder, or one without pictures of persons.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} does not exist; write market:PATH with a folder")
+    there = {place: root / name for place, name in PLACES.items() if (root / name).is_dir()}
+    if there and len(there) < len(PLACES):
+        missing = ", ".join(name for place, name in PLACES.items() if place not in there)
+        raise DataError(f"{root} has no {missing}; either all of {', '.join(PLACES.values())} or none")
+    tree = FolderTree(root)
+    files = [
+        (path, place)
+        for place, folder in (there or {"train": root}).items()
+        for path in tree.listing(folder).files
+    ]
+    for path, _ in files:
+        if not is_picture(path):
+            tree.leave_file(path, otherwise="")
+    found = [(path.relative_to(root).as_posix(), place) for path, place in files if is_picture(path)]
+    if not found:
+        raise DataError(f"there are no pictures in {', '.join(map(str, there.values())) or root}")
+    return replace(sightings_of(*zip(*found, strict=True)), left_out=tree.left_out())

@@ -1,0 +1,75 @@
+"""A network that says whether two images are of one class, with its loss and its scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import MeanMetric
+from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
+
+from trainables.engine.two_classes import guesses_of_two
+from trainables.siamese.pairs import PairBatch
+
+
+class Twin(nn.Module):
+    """One encoder for both images; a linear layer weighs the distances of their features.
+
+    Args:
+        encoder: From images to (batch, features).
+    """
+
+    def __init__(self, encoder: nn.Module, num_features: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(num_features, 1)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Logits (pairs,) of being of one class; the same whichever of the two comes first."""
+        one, other = self.encoder(torch.cat([first, second])).chunk(2)
+        logits: Tensor = self.head((one - other).abs())
+        return logits[:, 0]
+
+
+def outputs_of_pairs(model: nn.Module, batch: PairBatch) -> Any:
+    """What the engine's loop asks a model about a batch of pairs."""
+    return model(batch.first, batch.second)
+
+
+def pair_loss(logits: Tensor, batch: PairBatch) -> Tensor:
+    """Cross entropy of logits (pairs,): with a sigmoid before it, it would fail under autocast."""
+    return functional.binary_cross_entropy_with_logits(logits, batch.is_same)
+
+
+class PairMetrics:
+    """Accuracy at even odds, area under the ROC curve, and loss; fed batch by batch."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._scores = {"accuracy": BinaryAccuracy().to(device), "auc": BinaryAUROC().to(device)}
+        self._loss = MeanMetric().to(device)
+        self._is_same: list[Tensor] = []
+
+    def update(self, logits: Tensor, batch: PairBatch) -> None:
+        """Take in a batch and its logits (pairs,) in fp32."""
+        shares = logits.sigmoid()  # torchmetrics would take logits that all lie in [0, 1] for shares
+        for score in self._scores.values():
+            score.update(shares, batch.is_same.int())
+        self._loss.update(pair_loss(logits, batch), weight=len(batch))
+        self._is_same.append(batch.is_same)
+
+    def compute(self) -> dict[str, float]:
+        """Plain floats over all batches since the last call, which are then forgotten."""
+        values = {name: float(score.compute()) for name, score in self._scores.items()}
+        values["loss"] = float(self._loss.compute())
+        is_same = torch.cat(self._is_same)
+        values |= {
+            name: value
+            for name, value in guesses_of_two(int(is_same.sum()), len(is_same)).items()
+            if name.startswith(("accuracy", "num"))
+        }
+        self._is_same.clear()
+        for metric in (*self._scores.values(), self._loss):
+            metric.reset()
+        return values
