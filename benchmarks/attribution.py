@@ -35,7 +35,7 @@ if str(ROOT) not in sys.path:
 
 from search.energy.attribution.account import Device, DeviceAccount  # noqa: E402
 from search.energy.attribution.activity import Activity  # noqa: E402
-from search.energy.attribution.process_owners import Holder  # noqa: E402
+from search.energy.attribution.process_owners import ProcessHint  # noqa: E402
 from search.energy.counters.utilisation import ProcessUtilisation, Sample  # noqa: E402
 
 STEP_S = 0.01
@@ -120,13 +120,13 @@ class SimulatedUse:
         self._gpu = gpu
         self._utilisation = ProcessUtilisation(gpu.samples, lambda: _us(gpu.now_s))
 
-    def begin(self, lease: str, holder: Holder, now_s: float) -> None:
+    def begin(self, window: str, holder: ProcessHint, now_s: float) -> None:
         """Nothing: samples bear their times."""
 
-    def look(self, holders: Mapping[str, Holder], now_s: float) -> Activity:
+    def look(self, holders: Mapping[str, ProcessHint], now_s: float) -> Activity:
         use_s = self._utilisation.read() or {}
         return Activity(
-            use_s={lease: use_s.get(holder.pid, 0.0) for lease, holder in holders.items()},
+            use_s={window: use_s.get(holder.pid, 0.0) for window, holder in holders.items()},
             is_occupied=now_s >= EMPTY_S,
             is_active=any(use_s.values()),
         )
@@ -227,8 +227,8 @@ class _Known:
     def __init__(self, watts: Sequence[float | None]) -> None:
         self._watts = watts
 
-    def __call__(self, lease: str) -> float | None:
-        return self._watts[int(lease)]
+    def __call__(self, window: str) -> float | None:
+        return self._watts[int(window)]
 
 
 def _metered(
@@ -251,7 +251,7 @@ def _metered(
     for second in range(round(gpu.num_steps * STEP_S)):
         if second == EMPTY_S:
             for index in range(num_trials):
-                account.open(str(index), Fraction(1, num_trials), Holder(pid=index + 1), gpu.now_s)
+                account.open(str(index), Fraction(1, num_trials), ProcessHint(pid=index + 1), gpu.now_s)
         account.watch.intensities.slice_of = (slices or {}).get(second, account.watch.intensities.slice_of)
         gpu.now_s = second + 1.0
         account.tick(gpu.now_s)

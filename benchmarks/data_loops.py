@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.images.augment import Augment
 from trainables.engine.images.batches import Batches
 from trainables.engine.images.data import load_data
@@ -79,7 +79,7 @@ def _step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, la
 
 
 def _batches(folder: Path, side: int, cache: str) -> Batches:
-    env = Env(
+    context = TrainingContext(
         data=f"imagefolder:{folder}",
         data_seed=0,
         seed=0,
@@ -87,9 +87,9 @@ def _batches(folder: Path, side: int, cache: str) -> Batches:
         resolution=side,
         num_workers=_WORKERS,
     )
-    data = load_data(env)
+    data = load_data(context)
     statistics = data.train.statistics(side)
-    return Batches(data, env, augment=Augment.named("light", flip=True), statistics=statistics)
+    return Batches(data, context, augment=Augment.named("light", flip=True), statistics=statistics)
 
 
 def _ours(folder: Path, side: int, cache: str) -> Loaders:

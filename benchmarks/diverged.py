@@ -101,7 +101,7 @@ def _ours(points: Sequence[dict[str, Any]]) -> Spent:
     with tempfile.TemporaryDirectory() as folder:
         run = search_of_ours(
             "diverging.yaml",
-            lambda space: FixedList([Proposal(hparams=point, origin="list") for point in points]),
+            lambda space: FixedList([Proposal(hparams=point, proposed_by="list") for point in points]),
             folder=Path(folder),
         )
     trials = list(run.history.trials.values())

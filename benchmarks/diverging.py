@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from trainables.core.contract import Budget, Env, Trainable
+from trainables.core.contract import Budget, Trainable, TrainingContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def configurations(num_trials: int, seed: int) -> list[dict[str, Any]]:
     return [{"ceiling": rng.random(), "nan_from": fate} for fate in fates]
 
 
-def start(hparams: Hparams, horizon: Budget, env: Env) -> Diverging:
+def start(hparams: Hparams, horizon: Budget, context: TrainingContext) -> Diverging:
     return Diverging(hparams)
 
 

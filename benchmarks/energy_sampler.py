@@ -1,4 +1,4 @@
-"""What sampling costs: CPU time of a node meter with four leases on two GPUs and two CPU packages.
+"""What sampling costs: CPU time of a node meter with four windows on two GPUs and two CPU packages.
 
 The real nvidia-ml-py on the fake driver of the tests (tests/support/fake_nvml, built by gcc), a powercap tree
 in a folder, the processes of this machine. The fake
@@ -75,12 +75,12 @@ def _fake_node(folder: Path, pids: list[int]) -> None:
 def _measure(folder: Path, pids: list[int], seconds: float) -> None:
     import pynvml
 
-    from search.energy import Surroundings, open_node_meter
+    from search.energy import NodePaths, open_node_meter
 
     pynvml.nvmlLib = ctypes.CDLL(str(folder / "libnvidia-ml.so.1"))
-    meter = open_node_meter(["GPU-0", "GPU-1"], surroundings=Surroundings(powercap=folder))
-    leases = [
-        meter.open_lease(trial=f"t{index}", pid=pid, gpus={f"GPU-{index % 2}": 0.5}, cpu_share=0.25)
+    meter = open_node_meter(["GPU-0", "GPU-1"], surroundings=NodePaths(powercap=folder))
+    windows = [
+        meter.open_window(trial=f"t{index}", pid=pid, gpus={f"GPU-{index % 2}": 0.5}, cpu_share=0.25)
         for index, pid in enumerate(pids)
     ]
     time.sleep(6)  # past the check of the counters against power, which samples at 10 Hz for 5 s
@@ -88,12 +88,12 @@ def _measure(folder: Path, pids: list[int], seconds: float) -> None:
     time.sleep(seconds)
     cpu_s, wall_s = time.process_time() - start_cpu_s, time.monotonic() - start_s
     rows = meter.device_rows()
-    figures = [meter.close_lease(lease) for lease in leases]
+    figures = [meter.close_window(window) for window in windows]
     meter.close()
     num_processes = sum(entry.name.isdecimal() for entry in Path("/proc").iterdir())
     print(
         f"{cpu_s:.3f} CPU-seconds in {wall_s:.1f} s: {cpu_s / wall_s:.2%} of a core "
-        f"(2 GPUs, 2 packages with DRAM, 4 leases, {num_processes} processes on the node)"
+        f"(2 GPUs, 2 packages with DRAM, 4 windows, {num_processes} processes on the node)"
     )
     print(
         f"residuals: {[row['residual_j'] for row in rows]} J; "

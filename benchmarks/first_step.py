@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from trainables.classification import TRAINABLE as CLASSIFICATION
 from trainables.classification import Hparams, start
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 
 _ONE_STEP = Budget(epochs=1, subset=128, resolution=28)
 
@@ -23,8 +23,8 @@ _ONE_STEP = Budget(epochs=1, subset=128, resolution=28)
 class Stamped:
     """A classification training that writes the time after its first epoch."""
 
-    def __init__(self, hparams: Hparams, horizon: Budget, env: Env) -> None:
-        self._training = start(hparams, horizon, env)
+    def __init__(self, hparams: Hparams, horizon: Budget, context: TrainingContext) -> None:
+        self._training = start(hparams, horizon, context)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._training, name)
@@ -38,7 +38,7 @@ class Stamped:
 TRAINABLE = replace(CLASSIFICATION, start=Stamped)  # preflight asks it what it asks classification
 
 if __name__ == "__main__":
-    env = Env(
+    context = TrainingContext(
         data="mnist5k", data_seed=0, seed=0, cache_dir=Path(sys.argv[1]), resolution=28, validation_subset=100
     )
-    Stamped(Hparams(), _ONE_STEP, env).run_epoch(_ONE_STEP)
+    Stamped(Hparams(), _ONE_STEP, context).run_epoch(_ONE_STEP)

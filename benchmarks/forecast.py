@@ -31,7 +31,7 @@ SEARCHES: dict[str, Sequence[str]] = {
         "6",
         *("--set", "search.ladder={epochs: [2], subset: 0.3, resolution: 20}"),
         *_NO_RUNG_STOPS,
-        *("--set", "search.start=[]"),
+        *("--set", "search.initial_points=[]"),
     ),
     "siamese": ("--trials", "6", "--set", "search.ladder.epochs=[1,2,3]", *_NO_RUNG_STOPS),
     "forward_forward": ("--trials", "6", "--set", "search.ladder.epochs=[1,2,3]", *_NO_RUNG_STOPS),

@@ -35,7 +35,7 @@ from search.rank_correlation import Correlation, rung_trust
 from search.trial import EpochRow, run_trial
 from search.trial.stretch import Stretch
 from search.trial.task import cache_folder
-from trainables.core.contract import Budget, Diverged, Env, Horizon
+from trainables.core.contract import Budget, Diverged, Horizon, TrainingContext
 from trainables.core.load import load_trainable
 
 _TOP = Budget(epochs=3, subset=1.0, resolution=14)
@@ -64,7 +64,7 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Climb:
+class LadderProgress:
     """Scores and cumulative CPU seconds at the end of each rung; a diverged training scores 0."""
 
     scores: Sequence[float]
@@ -74,7 +74,7 @@ class Climb:
 class NoMeter:
     """Measures nothing: the benchmark counts CPU seconds."""
 
-    sources, lease = EnergySources(), ""
+    sources, window = EnergySources(), ""
 
     def starting(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -142,8 +142,8 @@ def _warm_up() -> None:
     trainable.start(trainable.hparams(), _TOP, _env(seed=0, horizon="full"))
 
 
-def _env(*, seed: int, horizon: Horizon) -> Env:
-    return Env(
+def _env(*, seed: int, horizon: Horizon) -> TrainingContext:
+    return TrainingContext(
         data="mnist5k",
         data_seed=0,
         seed=seed,
@@ -156,27 +156,27 @@ def _env(*, seed: int, horizon: Horizon) -> Env:
 
 def _train(job: Job, folder: Path) -> None:
     trainable = load_trainable("classification")
-    env = _env(seed=job.seed, horizon=job.ladder.horizon)
+    context = _env(seed=job.seed, horizon=job.ladder.horizon)
     hparams = trainable.hparams(**points()[job.point])
     scores, cpu_s = [0.0] * len(job.ladder.rungs), [0.0] * len(job.ladder.rungs)
     try:
         meter = NoMeter()
         stretch = Stretch(meter, time.process_time)
-        for row in run_trial(trainable, hparams, job.ladder, env, meter, stretch=stretch):
+        for row in run_trial(trainable, hparams, job.ladder, context, meter, stretch=stretch):
             epoch_s = row.total_s + (row.start_s or 0.0)
             cpu_s[row.rung :] = [spent + epoch_s for spent in cpu_s[row.rung :]]
-            if row.is_rung_end:
+            if row.completes_rung:
                 scores[row.rung] = row.metrics[_METRIC]
     except Diverged:
         pass  # the rungs it did not end keep a score of 0
     job.file(folder).write_text(json.dumps({"scores": scores, "cpu_s": cpu_s}))
 
 
-def _read(path: Path) -> Climb:
-    return Climb(**json.loads(path.read_text()))
+def _read(path: Path) -> LadderProgress:
+    return LadderProgress(**json.loads(path.read_text()))
 
 
-def table(name: str, found: Mapping[tuple[str, int], Climb]) -> Iterator[str]:
+def table(name: str, found: Mapping[tuple[str, int], LadderProgress]) -> Iterator[str]:
     """The lines of a Markdown table: each horizon's rungs against full training."""
     full = [found[f"training-{_FULL_SEED}", point] for point in range(_NUM_POINTS)]
     yield f"| {name} ladder | rung | Spearman, all | the better half | cost |"
@@ -194,7 +194,9 @@ def table(name: str, found: Mapping[tuple[str, int], Climb]) -> Iterator[str]:
     yield _line("another seed", "", [found[again, point] for point in range(_NUM_POINTS)], full, rung=-1)
 
 
-def _line(who: str, shown: str, climbs: Sequence[Climb], full: Sequence[Climb], rung: int) -> str:
+def _line(
+    who: str, shown: str, climbs: Sequence[LadderProgress], full: Sequence[LadderProgress], rung: int
+) -> str:
     pairs = [(climb.scores[rung], whole.scores[-1]) for climb, whole in zip(climbs, full, strict=True)]
     (trust,) = rung_trust([_two_rungs(pair) for pair in pairs], _METRIC, "max", num_rungs=2)
     shares = [climb.cpu_s[rung] / whole.cpu_s[-1] for climb, whole in zip(climbs, full, strict=True)]
@@ -205,10 +207,10 @@ def _line(who: str, shown: str, climbs: Sequence[Climb], full: Sequence[Climb], 
 def _two_rungs(scores: tuple[float, float]) -> TrialRecord:
     """A trial whose second rung is full training."""
     rows = [
-        EpochRow(epoch=rung + 1, rung=rung, is_rung_end=True, metrics={_METRIC: score}, seconds=0.0)
+        EpochRow(epoch=rung + 1, rung=rung, completes_rung=True, metrics={_METRIC: score}, seconds=0.0)
         for rung, score in enumerate(scores)
     ]
-    return TrialRecord(trial_id="", number=0, origin="list", hparams={}, seed=0, asked_at=0.0, rows=rows)
+    return TrialRecord(trial_id="", number=0, proposed_by="list", hparams={}, seed=0, asked_at=0.0, rows=rows)
 
 
 def _text(correlation: Correlation | None) -> str:

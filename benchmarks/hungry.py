@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.core.contract import Budget, Env, Trainable
+from trainables.core.contract import Budget, Trainable, TrainingContext
 
 LOG, FATE = "JOULETUNE_BENCH_LOG", "JOULETUNE_BENCH_FATE"  # a file; "killed" or "raised"
 BATCH_SIZE, WIDTH = (16.0, 128.0), (32.0, 256.0)
@@ -104,7 +104,7 @@ def _ask_for_too_much() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def start(hparams: Hparams, horizon: Budget, env: Env) -> Hungry:
+def start(hparams: Hparams, horizon: Budget, context: TrainingContext) -> Hungry:
     return Hungry(hparams)
 
 

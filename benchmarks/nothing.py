@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.core.contract import Budget, Env, Trainable
+from trainables.core.contract import Budget, Trainable, TrainingContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Nothing:
         self.epochs_done = state["epochs_done"]
 
 
-def start(hparams: Hparams, horizon: Budget, env: Env) -> Nothing:
+def start(hparams: Hparams, horizon: Budget, context: TrainingContext) -> Nothing:
     return Nothing(hparams)
 
 

@@ -3,9 +3,9 @@
 A trainable that does nothing, three rungs, at 200, 1,000 and 5,000 trials: in this process, trial after trial
 without Ray, and with Ray. Each search is a process of its own, and its page is written by another. The cost
 of a trial is taken in each fifth of the run; its processor time is the driver's alone, and hardly depends on
-what else the machine does. "none" trains every trial to the top, "promotion" pauses it at each rung.
+what else the machine does. "none" trains every trial to the top, "asha" pauses it at each rung.
 
-    python -m benchmarks.scale [--trials 200,1000] [--where here,ray] [--scheduler none,promotion] [--stock]
+    python -m benchmarks.scale [--trials 200,1000] [--where here,ray] [--scheduler none,asha] [--stock]
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from search.backends.local import execute_here
 from search.energy import EnergyReading, EnergySources
 from search.ledger import Ledger
 from search.run import Run
-from search.run.checkpoint_retention import Keeper
+from search.run.checkpoint_retention import CheckpointRetention
 from search.sampling.proposal import Proposal, Sampler
 from search.sampling.sampler import make_sampler
 from search.space import Space, dump_space, load_space
@@ -73,7 +73,7 @@ def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--trials", default="200,1000,5000")
     flags.add_argument("--where", default="here,ray")
-    flags.add_argument("--scheduler", default="none,promotion")
+    flags.add_argument("--scheduler", default="none,asha")
     flags.add_argument(
         "--stock", action="store_true", help="stock Ray Tune's marginal cost at 1,000 trials too"
     )
@@ -164,7 +164,7 @@ class Watch:
 class SteadyMeter:
     """120 mJ between any two readings."""
 
-    sources, lease = EnergySources(gpu_source="nvml_counter", scope="gpu+cpu", quality="A"), ""
+    sources, window = EnergySources(gpu_sensor="nvml_counter", scope="gpu+cpu", quality="A"), ""
 
     def __init__(self) -> None:
         self._num_read = 0
@@ -205,7 +205,7 @@ def _searched(where: str, what: str, folder: str) -> dict[str, Any]:
 def _followed(space: Space, sampler: Sampler, ledger: Ledger) -> Run:
     """The run with what follows it in a search: retention and tables."""
     run, tables = Run(space, sampler, ledger), Tables(ledger, space)
-    run.subscribe(Keeper(run).on_event)
+    run.subscribe(CheckpointRetention(run).on_event)
     run.subscribe(lambda event: tables.on_event(event, run.history))
     return run
 

@@ -34,7 +34,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "accurate": (
         "search.ladder={epochs: [1, 2], subset: [0.02, 0.05], resolution: 32}",
         "parameters.model={values: [resnet20, resnet18]}",  # the larger ones, and HRNet, are for a GPU
-        "search.start=[{model: resnet18}]",
+        "search.initial_points=[{model: resnet18}]",
         "search.validation_subset=0.1",
     ),
     "bug_localization": ("search.ladder={epochs: [1, 2], subset: [0.5, 1.0], resolution: [10, 50]}",),

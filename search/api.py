@@ -313,11 +313,11 @@ def _command(folder: Path) -> list[str]:
 
 def _said(function: Any, *arguments: Any, **options: Any) -> Any:
     """What `function` gives; what a command would print and end with is a ValueError."""
-    from search.cli.errors import MISTAKES
+    from search.cli.errors import USER_ERRORS
 
     try:
         return function(*arguments, **options)
-    except MISTAKES as mistake:
+    except USER_ERRORS as mistake:
         raise ValueError(str(mistake)) from mistake
 
 

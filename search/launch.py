@@ -17,30 +17,30 @@ from typing import Any
 from rich.console import Console as RichConsole
 
 from search.accounting.metering import check_measurable
-from search.backends.ray.cluster import Session, offer_worker_env, ray_session
+from search.backends.ray.cluster import RayCluster, offer_worker_env, ray_session
 from search.backends.ray.errors import RayLost
-from search.backends.ray.liveness import say_way_on
+from search.backends.ray.liveness import announce_remedy
 from search.energy.governor import GovernorError, held_governor, left_over, state_file
 from search.energy.hardware import CPUS
 from search.ledger import Ledger
 from search.ledger.history import History
 from search.ledger.journal import StorageError
-from search.preflight import Order, PreflightError, Report, order_for
+from search.preflight import PreflightError, PreflightRequest, Report, request_for
 from search.preflight.local import Look, examining, now_and_then, report_of
 from search.preflight.request import auto_precision_of, problems_of
 from search.provenance import describe_environment
 from search.report.console import ConsoleView
-from search.report.forecast_reporter import Foretold
+from search.report.forecast_reporter import ForecastReporter
 from search.report.preflight import print_data
-from search.report.storage_warnings import Unwritten
+from search.report.storage_warnings import StorageWarnings
 from search.run import Run
-from search.run.checkpoint_retention import Keeper
-from search.run.resume import prepare_to_continue, way_on
+from search.run.checkpoint_retention import CheckpointRetention
+from search.run.resume import disk_remedy, prepare_to_continue
 from search.sampling.proposal import Sampler
 from search.space import Space, dump_space
 from search.space.record import COPIES, RECORD, record_of
 from search.tables import Artefacts, Tables
-from search.trial.background import Background, Pair
+from search.trial.background import Background, BackgroundSpec
 from trainables.core.contract import no_choice
 from trainables.core.load import command_of, load_trainable
 
@@ -77,7 +77,7 @@ class Launch:
     rerun_failed: bool = False
     should_preflight: bool = True
     governor: str | None = None
-    background: Pair | None = None
+    background: BackgroundSpec | None = None
 
 
 def launch(
@@ -99,13 +99,13 @@ def launch(
         with _governed(how, output):
             return _launched(space, how, ledger, make_sampler, output)
     except (StorageError, RayLost) as error:
-        raise type(error)(f"{error}\n{_way_on(how)}") from error
+        raise type(error)(f"{error}\n{_disk_remedy(how)}") from error
     finally:
         ledger.unlock()
 
 
-def _way_on(how: Launch) -> str:
-    return way_on(how.command, how.folder, is_promotion=how.should_test)
+def _disk_remedy(how: Launch) -> str:
+    return disk_remedy(how.command, how.folder, is_promotion=how.should_test)
 
 
 def _launched(
@@ -128,7 +128,7 @@ def _launched(
         from search.backends.ray.metering import start_metering
         from search.backends.ray.resources import fitted, paired
 
-        say_way_on(_way_on(how))
+        announce_remedy(_disk_remedy(how))
         found = reports()
         _check_reports(found, output)
         space = _without_unusable_gpus(space, found)
@@ -157,7 +157,7 @@ def _launched(
             output.print(f"precision: {run.auto_precision}", style="dim", soft_wrap=True)
         if how.rerun_failed:
             run.rerun_failed()
-        foretold = None if how.should_test else Foretold(run, make_sampler, output)
+        foretold = None if how.should_test else ForecastReporter(run, make_sampler, output)
         return run, _executed(run, background, foretold, output)
 
 
@@ -184,7 +184,7 @@ def _examining(space: Space, how: Launch, output: RichConsole) -> Iterator[Calla
     if not how.should_preflight:
         yield list
         return
-    order = order_for(space, source=how.space_source, folder=how.folder)
+    order = request_for(space, source=how.space_source, folder=how.folder)
     if how.address:
         yield lambda: _examined_nodes(order)
         return
@@ -202,7 +202,7 @@ def _awaited(look: Look, output: RichConsole) -> Report:
     return report_of(look, tell=now_and_then(say))
 
 
-def _examined_nodes(order: Order) -> list[Report]:
+def _examined_nodes(order: PreflightRequest) -> list[Report]:
     from search.backends.ray.preflight import examine_nodes
 
     return examine_nodes(order)
@@ -215,7 +215,7 @@ def look_before(space: Space, *, source: str, folder: Path, output: RichConsole)
         PreflightError: Something is known to fail; the message lists it all.
     """
     offer_worker_env()
-    with examining(order_for(space, source=source, folder=folder)) as looking:
+    with examining(request_for(space, source=source, folder=folder)) as looking:
         _check_reports([_awaited(looking, output)], output)
 
 
@@ -300,11 +300,13 @@ def _shared_text(space: Space, background: Background) -> str:
     )
 
 
-def _executed(run: Run, background: Background | None, foretold: Foretold | None, output: RichConsole) -> str:
+def _executed(
+    run: Run, background: Background | None, foretold: ForecastReporter | None, output: RichConsole
+) -> str:
     """Execute `run` with everything that follows it; gives why it ended."""
     from search.backends.ray.executor import execute
 
-    tables, unwritten = Tables(run.ledger, run.space), Unwritten(output)
+    tables, unwritten = Tables(run.ledger, run.space), StorageWarnings(output)
     if foretold:
         foretold.begin()
         run.subscribe(unwritten.guarding(foretold.on_event))
@@ -312,7 +314,7 @@ def _executed(run: Run, background: Background | None, foretold: Foretold | None
     with view, _interruptible(run, output):
         run.subscribe(view.on_event)
         run.subscribe(unwritten.on_event)
-        run.subscribe(unwritten.guarding(Keeper(run).on_event))
+        run.subscribe(unwritten.guarding(CheckpointRetention(run).on_event))
         if run.should_test:
             run.subscribe(unwritten.guarding(Artefacts(run).on_event))
         run.subscribe(unwritten.guarding(lambda event: tables.on_event(event, run.history)))
@@ -331,7 +333,7 @@ def run_name(space: Space) -> str:
     return f"{space.name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _announce(session: Session, how: Launch, output: RichConsole) -> None:
+def _announce(session: RayCluster, how: Launch, output: RichConsole) -> None:
     if session.note:
         output.print(f"note: {session.note}", style="yellow", soft_wrap=True)
     if how.dashboard:

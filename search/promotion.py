@@ -27,8 +27,8 @@ def chosen(history: History, space: Space, *, top: int) -> list[TrialRecord]:
     best = [each.first for each in found[:top]]
     if not best:
         raise LedgerError("no trial of this run has a score, so there is nothing to promote")
-    default = next((trial for trial in history.trials.values() if trial.origin == "default"), None)
-    if default is None or any(trial.origin == "default" for trial in best):
+    default = next((trial for trial in history.trials.values() if trial.proposed_by == "default"), None)
+    if default is None or any(trial.proposed_by == "default" for trial in best):
         return best
     return [*best, default]
 
@@ -45,7 +45,7 @@ def proposals(trials: Sequence[TrialRecord], seeds: Sequence[int]) -> list[Propo
     """One full training for each configuration and seed; one seed of each comes first, so that a
     promotion that is cut short can compare all of them."""
     return [
-        Proposal(hparams=trial.hparams, origin="promotion", seed=seed, source=trial.trial_id)
+        Proposal(hparams=trial.hparams, proposed_by="promotion", seed=seed, parent_trial=trial.trial_id)
         for seed in seeds
         for trial in trials
     ]
@@ -94,11 +94,13 @@ def baseline_training(space: Space, trainable: str, default_hparams: Mapping[str
         parameters={},
         fixed=default_hparams,
         when={},
-        start=(),
+        initial_points=(),
         resources=space.resources.model_copy(update={"gpus_per_trial": 0.0, "workers": 1}),
     )
 
 
 def baseline_proposal(space: Space, seed: int) -> Proposal:
     """Its one training: what is fitted exactly has no seeds to average over."""
-    return Proposal(hparams=dict(space.fixed), origin="promotion", seed=seed, source=space.trainable)
+    return Proposal(
+        hparams=dict(space.fixed), proposed_by="promotion", seed=seed, parent_trial=space.trainable
+    )

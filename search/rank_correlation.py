@@ -31,18 +31,18 @@ class Correlation:
 
 
 @dataclass(frozen=True)
-class RungTrust:
+class RungCorrelation:
     """How well a rung's ranking agrees with the next one's, over the trials that ended both.
 
     Attributes:
-        num_audited: How many of them went on as audits, although their value did not let them.
+        num_control_trials: How many of them went on as control trials, although their value did not let them.
         overall: None with fewer than four such trials.
         better_half: Over the half that the lower rung ranks higher; None with fewer than four in it.
     """
 
     rung: int
     num_trials: int
-    num_audited: int
+    num_control_trials: int
     overall: Correlation | None
     better_half: Correlation | None
 
@@ -74,7 +74,9 @@ class RungTrust:
         )
 
 
-def rung_trust(trials: Sequence[TrialRecord], metric: str, mode: str, *, num_rungs: int) -> list[RungTrust]:
+def rung_trust(
+    trials: Sequence[TrialRecord], metric: str, mode: str, *, num_rungs: int
+) -> list[RungCorrelation]:
     """The trust in each rung but the top one, the lowest first."""
     return [_between(trials, metric, mode, rung) for rung in range(num_rungs - 1)]
 
@@ -90,20 +92,20 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     return float(ranks.prod(axis=0).sum()) / spread if spread else 0.0
 
 
-def _between(trials: Sequence[TrialRecord], metric: str, mode: str, rung: int) -> RungTrust:
+def _between(trials: Sequence[TrialRecord], metric: str, mode: str, rung: int) -> RungCorrelation:
     sign = 1 if mode == "max" else -1
     both = [
-        (sign * low, sign * high, rung in trial.audits)
+        (sign * low, sign * high, rung in trial.control_rungs)
         for trial in trials
         if (low := trial.value_at(metric, rung)) is not None
         and (high := trial.value_at(metric, rung + 1)) is not None
     ]
     both.sort(key=lambda pair: -pair[0])
     pairs = [(low, high) for low, high, _ in both]
-    return RungTrust(
+    return RungCorrelation(
         rung=rung,
         num_trials=len(pairs),
-        num_audited=sum(is_audit for _, _, is_audit in both),
+        num_control_trials=sum(is_control for _, _, is_control in both),
         overall=_correlation(pairs),
         better_half=_correlation(pairs[: (len(pairs) + 1) // 2]),
     )

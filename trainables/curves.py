@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.contract import Budget, DataError, Diverged, Env, Trainable
+from trainables.core.contract import Budget, DataError, Diverged, Trainable, TrainingContext
 
 Numbers = NDArray[np.float64]
 
@@ -71,7 +71,7 @@ class RecordedTraining:
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
         self.epochs_done += 1
-        return {"val_accuracy": self._accuracy(), "num_samples": float(_num_samples(budget))}
+        return {"val_accuracy": self._accuracy(), "num_examples": float(_num_samples(budget))}
 
     def test(self) -> Mapping[str, float]:
         return {"test_accuracy": self._accuracy()}
@@ -92,19 +92,21 @@ class RecordedTraining:
         return accuracy
 
 
-def start(hparams: Hparams, horizon: Budget, env: Env) -> RecordedTraining:
-    accuracy = _curves_of(env.data).val_accuracy
+def start(hparams: Hparams, horizon: Budget, context: TrainingContext) -> RecordedTraining:
+    accuracy = _curves_of(context.data).val_accuracy
     num_rows, num_epochs = accuracy.shape
     if hparams.row >= num_rows:
-        raise DataError(f"{env.data} has rows 0 to {num_rows - 1}, got row {hparams.row}; set max of row")
+        raise DataError(f"{context.data} has rows 0 to {num_rows - 1}, got row {hparams.row}; set max of row")
     if horizon.epochs > num_epochs:
-        raise DataError(f"{env.data} has {num_epochs} epochs, the ladder asks for {horizon.epochs}; lower it")
+        raise DataError(
+            f"{context.data} has {num_epochs} epochs, the ladder asks for {horizon.epochs}; lower it"
+        )
     return RecordedTraining(accuracy[hparams.row], hparams.row)
 
 
-def check_data(env: Env) -> Sequence[str]:
+def check_data(context: TrainingContext) -> Sequence[str]:
     """Read the table, which is small."""
-    _curves_of(env.data)
+    _curves_of(context.data)
     return ()
 
 

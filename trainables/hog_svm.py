@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from trainables.core.contract import Budget, Env, Trainable
+from trainables.core.contract import Budget, Trainable, TrainingContext
 from trainables.core.optional import Table
 from trainables.engine.images.data_check import check_source
 from trainables.engine.scales import OF_CLASSIFIERS
@@ -59,17 +59,17 @@ class Hparams:
 class HogSvm:
     """A `Training` that is done after its first epoch. Its state is the planes that part the classes."""
 
-    def __init__(self, hparams: Hparams, data: DataSplits, env: Env) -> None:
+    def __init__(self, hparams: Hparams, data: DataSplits, context: TrainingContext) -> None:
         from trainables.engine.classifiers.predictions import Predictions
 
         self.epochs_done = 0
-        self._hparams, self._data, self._env = hparams, data, env
+        self._hparams, self._data, self._context = hparams, data, context
         self._details = Predictions(data.class_names, data.test.name)
         self._planes: Tensor | None = None  # (classes, features + 1), float64, the last column the offset
         self._note = ""
 
     @property
-    def why_done(self) -> str:
+    def done_reason(self) -> str:
         return "a linear SVM is fitted in one epoch" if self.epochs_done else ""
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
@@ -80,10 +80,10 @@ class HogSvm:
         self._planes = self._fitted(self._data.train, chosen)
         trained_s = perf_counter()
         val = self._data.val
-        scores = self._scores(val, val.subset(at_most(self._env.validation_subset, len(val))))
+        scores = self._scores(val, val.subset(at_most(self._context.validation_subset, len(val))))
         self.epochs_done += 1
         return {
-            "num_samples": float(len(chosen)),
+            "num_examples": float(len(chosen)),
             "train_s": trained_s - started_s,
             "eval_s": perf_counter() - trained_s,
             **{f"val_{name}": value for name, value in scores.items()},
@@ -114,7 +114,7 @@ class HogSvm:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
 
-        svm = LinearSVC(C=self._hparams.c, max_iter=self._hparams.max_iter, random_state=self._env.seed)
+        svm = LinearSVC(C=self._hparams.c, max_iter=self._hparams.max_iter, random_state=self._context.seed)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             svm.fit(self._features(images, chosen).numpy(), images.labels[chosen].numpy())
@@ -179,11 +179,11 @@ def check_device(device: str) -> Sequence[str]:
     return () if device == "cpu" else ("hog_svm works on the CPU: set search.resources.gpus_per_trial to 0",)
 
 
-def start(hparams: Hparams, budget: Budget, env: Env) -> HogSvm:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> HogSvm:
     """A training that has not been fitted yet."""
     from trainables.engine.images.data import load_data
 
-    return HogSvm(hparams, load_data(env), env)
+    return HogSvm(hparams, load_data(context), context)
 
 
 TRAINABLE = Trainable(

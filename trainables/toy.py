@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.core.contract import Budget, Env, Trainable
+from trainables.core.contract import Budget, Trainable, TrainingContext
 
 _EXAMPLES = 1000
 
@@ -32,13 +32,13 @@ class Hparams:
 class ToyTraining:
     """A `Training` whose state is its epoch."""
 
-    def __init__(self, hparams: Hparams, env: Env) -> None:
-        self._hparams, self._seed = hparams, env.seed
+    def __init__(self, hparams: Hparams, context: TrainingContext) -> None:
+        self._hparams, self._seed = hparams, context.seed
         self.epochs_done = 0
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
         self.epochs_done += 1
-        return {"val_accuracy": self._accuracy("val"), "num_samples": float(_num_samples(budget))}
+        return {"val_accuracy": self._accuracy("val"), "num_examples": float(_num_samples(budget))}
 
     def test(self) -> Mapping[str, float]:
         return {"test_accuracy": self._accuracy("test")}
@@ -65,8 +65,8 @@ def _num_samples(budget: Budget) -> int:
     return round(budget.subset * _EXAMPLES) if isinstance(budget.subset, float) else budget.subset
 
 
-def start(hparams: Hparams, horizon: Budget, env: Env) -> ToyTraining:
-    return ToyTraining(hparams, env)
+def start(hparams: Hparams, horizon: Budget, context: TrainingContext) -> ToyTraining:
+    return ToyTraining(hparams, context)
 
 
 TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", start=start)

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.search_quality.simulate import Answer, Asked
 from benchmarks.search_quality.table import Table
 from search.budget import Ladder
-from search.run.scheduler import Judge
+from search.run.scheduler import TrialScheduler
 from search.rungs import Kind
 from search.sampling.sampler import make_sampler
 from search.space import Real, Sampler, Scheduler, Space, load_space
@@ -29,17 +29,18 @@ class Setup:
 
     Attributes:
         lowest: Epochs of the lowest rung; each further rung has eta times as many.
-        audit: Share of each rung's results that go on whatever they are, for the trust meter.
+        control_fraction: Share of each rung's results that go on whatever they are, for the trust meter.
     """
 
-    kind: Kind = "promotion"
+    kind: Kind = "asha"
     sampler: Sampler = "tpe"
     lowest: int = 1
-    audit: float = Scheduler().audit
+    control_fraction: float = Scheduler().control_fraction
 
     @property
     def name(self) -> str:
-        return f"ours: {self.kind} from {self.lowest}, {self.sampler}{'' if self.audit else ', no audits'}"
+        controls = "" if self.control_fraction else ", no control trials"
+        return f"ours: {self.kind} from {self.lowest}, {self.sampler}{controls}"
 
     def contender(self, table: Table, seed: int, num_epochs: int) -> Ours:
         """Our search of `table`. A table has no default configuration: trial 0 is a random point."""
@@ -49,7 +50,7 @@ class Setup:
             ladder=Ladder(
                 tuple(Budget(epochs=epochs) for epochs in rungs_from(self.lowest, table.num_epochs))
             ),
-            scheduler=Scheduler(mode=self.kind, eta=_ETA, audit=self.audit),
+            scheduler=Scheduler(mode=self.kind, eta=_ETA, control_fraction=self.control_fraction),
             sampler=self.sampler,
             seed=seed,
         )
@@ -57,11 +58,11 @@ class Setup:
         return Ours(space, {name: draw.random() for name in space.parameters})
 
 
-_KINDS: tuple[Kind, ...] = ("promotion", "stopping", "grow")
+_KINDS: tuple[Kind, ...] = ("asha", "asha_stopping", "pasha")
 _SAMPLERS: tuple[Sampler, ...] = ("tpe", "random")
 SETUPS = [
     *(Setup(*choice) for choice in itertools.product(_KINDS, _SAMPLERS, (1, 3))),
-    Setup(audit=0.0),
+    Setup(control_fraction=0.0),
 ]
 
 
@@ -88,7 +89,7 @@ class Ours:
     def __init__(self, space: Space, defaults: Mapping[str, Any], *, num_trials: int | None = None) -> None:
         self._space, self._num_trials = space, num_trials
         self._sampler = make_sampler(space, defaults)
-        self._rungs = Judge(space, self._sampler).rungs
+        self._rungs = TrialScheduler(space, self._sampler).rungs
         self._hparams: dict[str, Mapping[str, Any]] = {}
 
     def next_trial(self) -> Asked | None:
@@ -111,7 +112,7 @@ class Ours:
             return "go_on"
         self._sampler.report(trial_id, rung, accuracy)
         decision = self._rungs.on_result(trial_id, rung, accuracy)
-        answer: Answer = "go_on" if decision == "audit" else decision
+        answer: Answer = "go_on" if decision == "control" else decision
         if epoch == self._space.ladder.top.epochs:
             self._sampler.finish(trial_id, "finished")
         elif answer != "go_on":

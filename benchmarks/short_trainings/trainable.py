@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.core.contract import Budget, Env, Trainable
+from trainables.core.contract import Budget, Trainable, TrainingContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +23,9 @@ class Hparams:
 class Circles:
     """Two rings of points, told apart."""
 
-    def __init__(self, hparams: Hparams, env: Env) -> None:
-        torch.manual_seed(env.seed)
-        made = torch.Generator().manual_seed(env.data_seed)
+    def __init__(self, hparams: Hparams, context: TrainingContext) -> None:
+        torch.manual_seed(context.seed)
+        made = torch.Generator().manual_seed(context.data_seed)
         self._points = torch.randn(40_000, 64, generator=made)
         self._labels = (self._points.square().sum(1) > 63.3).long()
         width = hparams.width
@@ -74,5 +74,5 @@ TRAINABLE = Trainable(
     hparams=Hparams,
     metric="val_accuracy",
     mode="max",
-    start=lambda hparams, budget, env: Circles(hparams, env),
+    start=lambda hparams, budget, context: Circles(hparams, context),
 )

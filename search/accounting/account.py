@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from search.accounting.metering import ClosedLease, Metering
+from search.accounting.metering import ClosedWindow, Metering
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, beside_trials_mj, millijoules
 from search.trial.background import BACKGROUND_ID
@@ -38,13 +38,13 @@ class EnergyAccount:
         self.refresh()
         self._record_devices(is_final=False)
 
-    def close_leases(self, trial_id: str) -> None:
+    def close_windows(self, trial_id: str) -> None:
         """End the account of a trial, or of the background."""
-        self._record_leases(self._metering.close_leases(trial_id))
+        self._record_windows(self._metering.close_windows(trial_id))
 
     def end(self) -> None:
         """Write down what the session is still owed: answers that come late, and what devices used."""
-        self._record_leases(self._metering.late_leases())
+        self._record_windows(self._metering.late_windows())
         self._rows = self._metering.device_rows()
         self._keep_devices(is_final=True)
 
@@ -77,12 +77,12 @@ class EnergyAccount:
         beside_mj = sum(map(beside_trials_mj, self._rows)) + self._earlier_beside_mj
         return (reported_mj + unreported_mj + beside_mj) / 1000
 
-    def _record_leases(self, leases: Sequence[ClosedLease]) -> None:
-        for lease in leases:
-            if lease.figures.trial == BACKGROUND_ID:
-                self._record("background_ended", None, **lease.to_dict())
+    def _record_windows(self, windows: Sequence[ClosedWindow]) -> None:
+        for window in windows:
+            if window.figures.trial == BACKGROUND_ID:
+                self._record("background_ended", None, **window.to_dict())
             else:
-                self._record("lease_closed", lease.figures.trial, **lease.to_dict())
+                self._record("window_closed", window.figures.trial, **window.to_dict())
 
     def _keep_devices(self, *, is_final: bool) -> None:
         self._kept_s = self._clock()

@@ -7,21 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from search.energy import EnergySources, LeaseFigures, meter_for
+from search.energy import EnergySources, EnergySummary, meter_for
 from search.space import Space, SpaceError
-from search.trial.rung_energy import why_unfit
+from search.trial.rung_energy import unusable_reason
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClosedLease:
+class ClosedWindow:
     """One attempt's account with the meter of its node, final.
 
     Attributes:
-        name: The lease's, as the rows of the attempt name it in their sources.
+        name: The window's, as the rows of the attempt name it in their sources.
     """
 
     name: str
-    figures: LeaseFigures
+    figures: EnergySummary
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the journal: integer millijoules, and the columns that are no joules."""
@@ -30,7 +30,7 @@ class ClosedLease:
             name: value for name, value in columns.items() if not name.endswith("_j") and value is not None
         }
         return {
-            "lease": self.name,
+            "window": self.name,
             "end": self.figures.end,
             "seconds": round(self.figures.seconds, 3),
             "energy": self.figures.reading.to_dict(),
@@ -44,15 +44,15 @@ class ClosedLease:
 class Metering(Protocol):
     """The meters of all nodes together."""
 
-    def close_leases(self, trial_id: str) -> Sequence[ClosedLease]:
-        """End the trial's leases and give those that were not given before, ended by themselves or not.
+    def close_windows(self, trial_id: str) -> Sequence[ClosedWindow]:
+        """End the trial's windows and give those that were not given before, ended by themselves or not.
 
-        Leases of earlier calls whose answer was lost may be among them: `figures.trial` says whose one is.
+        Windows of earlier calls whose answer was lost may be among them: `figures.trial` says whose one is.
         """
         ...
 
-    def late_leases(self) -> Sequence[ClosedLease]:
-        """The leases of earlier calls whose answer was lost, as far as it is to be had now."""
+    def late_windows(self) -> Sequence[ClosedWindow]:
+        """The windows of earlier calls whose answer was lost, as far as it is to be had now."""
         ...
 
     def device_rows(self) -> Sequence[Mapping[str, Any]]:
@@ -63,10 +63,10 @@ class Metering(Protocol):
 class NoMetering:
     """For runs whose trials carry meters of their own, and for machines without a sensor."""
 
-    def close_leases(self, trial_id: str) -> Sequence[ClosedLease]:
+    def close_windows(self, trial_id: str) -> Sequence[ClosedWindow]:
         return ()
 
-    def late_leases(self) -> Sequence[ClosedLease]:
+    def late_windows(self) -> Sequence[ClosedWindow]:
         return ()
 
     def device_rows(self) -> Sequence[Mapping[str, Any]]:
@@ -89,7 +89,7 @@ def check_measurable(space: Space) -> None:
     if is_cost_asked and not sources.scope:
         text = f"{space.cost} cannot be measured on this machine ({sources.reason}); leave it out"
         problems.append(f"search.objective: {text}")
-    why = why_unfit(sources, is_on_gpu=bool(sources.gpu_source if gpus is None else gpus))
+    why = unusable_reason(sources, is_on_gpu=bool(sources.gpu_sensor if gpus is None else gpus))
     if space.ladder.joules and why:
         text = f"joules cannot end a rung on this machine: of a trial, {why}"
         problems.append(f"search.ladder.resource: {text}; or take epochs")

@@ -9,20 +9,20 @@ from search.energy import EnergyReading
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, millijoules
 
-NodeKind = tuple[str, str]  # the id that names of leases begin with; "gpu", "cpu", "dram" or "estimated"
+NodeKind = tuple[str, str]  # the id that names of windows begin with; "gpu", "cpu", "dram" or "estimated"
 
 
 def reported_mj(history: History, *, of_starts: bool = False) -> dict[NodeKind, int] | None:
-    """By node and kind of device, what the trials have; None where leases do not name their nodes.
+    """By node and kind of device, what the trials have; None where windows do not name their nodes.
 
     Args:
         of_starts: What their starts have instead.
     """
     reported: dict[NodeKind, int] = {}
     for trial in history.trials.values():
-        by_lease = trial.joules.starts_by_lease() if of_starts else trial.joules.by_lease()
-        for lease, energy in by_lease.items():
-            node, slash, _ = lease.partition("/")
+        by_window = trial.joules.starts_by_window() if of_starts else trial.joules.by_window()
+        for window, energy in by_window.items():
+            node, slash, _ = window.partition("/")
             if not slash:
                 return None
             for kind, mj in _by_kind(energy).items():

@@ -146,7 +146,7 @@ class _Simulation:
             cost = self.own_costs[max(self.qualities, key=self.qualities.__getitem__)]
         dearer = math.log((cost.epoch_s[-1] or self.usual_s) / self.usual_s)
         self.own_costs[task.trial_id] = cost
-        lead = self.lead if self.run.history.trials[task.trial_id].origin == "default" else 0.0
+        lead = self.lead if self.run.history.trials[task.trial_id].proposed_by == "default" else 0.0
         self.qualities[task.trial_id] = self.chance.gauss(learnt + lead + self.for_cost * dearer, 1)
 
     @cached_property
@@ -171,7 +171,7 @@ class _Simulation:
         return EpochRow(
             epoch=training.epochs_done,
             rung=rung,
-            is_rung_end=training.epochs_done in ladder.ends,
+            completes_rung=training.epochs_done in ladder.ends,
             metrics={self.space.metric: sign * score},
             seconds=cost.epoch_s[rung] or 0.0,
             energy=EnergyReading() if joules is None else EnergyReading(gpu_mj=round(joules * 1000)),

@@ -36,12 +36,12 @@ def run(command: str, arguments: Sequence[str] | None = None) -> int:
 
         argcomplete.autocomplete(parser, default_completer=Offered())
     options = parser.parse_args(arguments)
-    from search.cli.errors import MISTAKES, exit_status
+    from search.cli.errors import USER_ERRORS, exit_status
     from search.printable import printable
 
     try:
         status: int = module.main(options)
-    except MISTAKES as mistake:
+    except USER_ERRORS as mistake:
         print(printable(str(mistake)), file=sys.stderr)
         return exit_status(mistake)
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from search.trial.background import Pair
+    from search.trial.background import BackgroundSpec
 
 
 def add_background_flags(flags: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def add_background_flags(flags: argparse.ArgumentParser) -> None:
     )
 
 
-def background_pair(options: argparse.Namespace) -> Pair | None:
+def background_pair(options: argparse.Namespace) -> BackgroundSpec | None:
     """What the flags ask for; None where they ask for no load.
 
     Raises:
@@ -40,10 +40,10 @@ def background_pair(options: argparse.Namespace) -> Pair | None:
     if options.address:
         raise SessionError("--background loads this machine's device: leave --address out")
     from search.space import SPACES, load_space
-    from search.trial.background import Pair
+    from search.trial.background import BackgroundSpec
 
     space = load_space(options.background, spaces_dir=SPACES, may_be_fixed=True)
-    return Pair(space=space, share=options.background_share)
+    return BackgroundSpec(space=space, share=options.background_share)
 
 
 def _share(text: str) -> float:

@@ -11,7 +11,7 @@ from search.space import SpaceError
 from trainables.core.contract import DataError
 from trainables.core.load import UnknownTrainable
 
-MISTAKES = (
+USER_ERRORS = (
     SpaceError,
     PreflightError,
     LedgerError,

@@ -27,14 +27,14 @@ def foretold(
 
     Where it cannot be measured, trials and epochs are foretold, with a warning that says why.
     """
-    from search.backends.ray.cluster import Session
+    from search.backends.ray.cluster import RayCluster
     from search.backends.ray.resources import fitted
     from search.energy import visible_gpus
     from search.forecast import forecast
 
     if space.ladder.joules:
         return None
-    here = Session(num_cpus=len(os.sched_getaffinity(0)), num_gpus=len(visible_gpus(os.environ).uuids))
+    here = RayCluster(num_cpus=len(os.sched_getaffinity(0)), num_gpus=len(visible_gpus(os.environ).uuids))
     space = replace(space, resources=fitted(space.resources, here))
     return forecast(space, _costs(space, defaults, results, output), make_sampler)
 

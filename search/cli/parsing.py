@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from trainables.core.suggest import meant
+from trainables.core.suggest import suggest
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -41,7 +41,7 @@ class CommandParser(argparse.ArgumentParser):
     def _unknown(self, word: str) -> str:
         flag = word.partition("=")[0]
         known = [name for name in self._option_string_actions if name.startswith("--")]
-        return f"there is no flag {flag}{meant(flag, known)} (--help lists them)"
+        return f"there is no flag {flag}{suggest(flag, known)} (--help lists them)"
 
 
 def _spare(words: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from search.cli.parsing import CommandParser
 from search.cli.runs import add_results_flag, space_words
 
 if TYPE_CHECKING:
-    from search.preflight import Order, Report
+    from search.preflight import PreflightRequest, Report
 
 _EXAMPLE = """examples:
   python scripts/preflight.py --space lr_bs.yaml
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Look, print what was found, and give the exit status."""
-    from search.preflight import PreflightError, order_for
+    from search.preflight import PreflightError, request_for
     from search.preflight.request import problems_of
     from search.report.console import open_console
     from search.report.preflight import print_reports
@@ -56,7 +56,7 @@ def main(options: argparse.Namespace) -> int:
     for source in options.space:
         space = load_space(source, overrides=options.set, spaces_dir=SPACES, may_be_fixed=True)
         words = space_words(source, options.set)
-        order = order_for(space, source=words, folder=options.results / space.name)
+        order = request_for(space, source=words, folder=options.results / space.name)
         reports = _reports(
             replace(order, is_fetching=options.download, is_trying=options.trial),
             options.address,
@@ -76,7 +76,7 @@ def main(options: argparse.Namespace) -> int:
     return 2 if problems else 0
 
 
-def _reports(order: Order, address: str | None, *, has_json: bool) -> list[Report]:
+def _reports(order: PreflightRequest, address: str | None, *, has_json: bool) -> list[Report]:
     from search.backends.ray.cluster import offer_worker_env, ray_session
     from search.preflight.local import examining, report_of
     from search.report.console import open_console

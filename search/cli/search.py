@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from search.forecast import Forecast
     from search.sampling.proposal import EarlierTrial
     from search.space import Space
-    from search.trial.background import Pair
+    from search.trial.background import BackgroundSpec
 
 _EXAMPLE = """examples:
   python scripts/search.py --space lr_bs.yaml
@@ -180,7 +180,7 @@ def _earlier_runs(options: argparse.Namespace) -> str | None:
 def _search(
     space: Space,
     known: list[EarlierTrial],
-    background: Pair | None,
+    background: BackgroundSpec | None,
     options: argparse.Namespace,
     output: RichConsole,
 ) -> int:

@@ -148,14 +148,14 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
     from search.energy import meter_for
     from search.report.plots import draw_plots
     from search.tables.history import HistoryFile
-    from search.trial.rung_energy import why_unfit
+    from search.trial.rung_energy import unusable_reason
     from trainables.core.contract import DataError
 
     is_on_gpu = options.device.startswith("cuda")
     history = HistoryFile(task.folder / "history.csv") if options.out or options.test else None
     with closing(meter_for(gpus=float(is_on_gpu), cpus=os.cpu_count() or 1)) as meter:
         meter.read()
-        if task.ladder.joules and (why := why_unfit(meter.sources, is_on_gpu=is_on_gpu)):
+        if task.ladder.joules and (why := unusable_reason(meter.sources, is_on_gpu=is_on_gpu)):
             raise DataError(
                 f"search.ladder measures rungs in joules, but of this training, {why}; or take --full"
             )
@@ -181,7 +181,7 @@ def _rows(task: TrialTask, options: argparse.Namespace, meter: EnergyMeter) -> I
         trainable,
         hparams,
         task.ladder,
-        replace(task.env(), device=options.device, folder=options.out),
+        replace(task.context(), device=options.device, folder=options.out),
         meter,
         checkpointing=checkpointing if options.out else None,
         identity=task.identity,

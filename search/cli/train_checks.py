@@ -20,8 +20,8 @@ def probe(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> 
     from trainables.core.optional import probed_memory
 
     trainable, hparams = task.load()
-    env = replace(task.env(), device=options.device, folder=None)
-    found = probed_memory(trainable.start(hparams, task.ladder.top, env), task.ladder.top)
+    context = replace(task.context(), device=options.device, folder=None)
+    found = probed_memory(trainable.start(hparams, task.ladder.top, context), task.ladder.top)
     if found is None:
         output.print(f"{title_of(task.trainable)} does not say what memory it needs", soft_wrap=True)
         return 1
@@ -39,12 +39,12 @@ def smoke(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> 
     from trainables.core.load import command_of
 
     trainable, hparams = task.load()
-    env = replace(task.env(), device=options.device, folder=None)
+    context = replace(task.context(), device=options.device, folder=None)
     lowest = task.ladder.rungs[0]
     smoke_test = SmokeTest(
         trainable,
         hparams,
-        env,
+        context,
         resolution=lowest.resolution,
         num_examples=options.smoke,
         num_epochs=lowest.epochs if command_of(task.trainable) else 1,  # a script may score its end only
@@ -65,9 +65,9 @@ def overfit(task: TrialTask, options: argparse.Namespace, output: RichConsole) -
     from search.trial.overfit import CHECKLIST, overfitted
 
     trainable, hparams = task.load()
-    env = replace(task.env(), device=options.device, folder=None)
+    context = replace(task.context(), device=options.device, folder=None)
     resolution = task.ladder.rungs[0].resolution
-    result = overfitted(trainable, hparams, env, num_examples=options.overfit, resolution=resolution)
+    result = overfitted(trainable, hparams, context, num_examples=options.overfit, resolution=resolution)
     word = _VERDICTS[result.has_passed]
     output.print(Text.assemble(word, f"  overfit on {options.overfit} examples: {result}"), soft_wrap=True)
     if not result.has_passed:

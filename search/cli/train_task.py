@@ -45,7 +45,7 @@ def chosen_task(options: argparse.Namespace) -> TrialTask:
 def _auto_precision(task: TrialTask) -> str:
     """What the precision "auto" means here, where there is a choice."""
     trainable, _ = task.load()
-    return trainable.choose_precision(task.env()) if task.precision == "auto" else ""
+    return trainable.choose_precision(task.context()) if task.precision == "auto" else ""
 
 
 def _check(task: TrialTask, space: str) -> None:
@@ -57,7 +57,7 @@ def _check(task: TrialTask, space: str) -> None:
         trainable.weights(hparams)
     except ValueError as error:
         raise SpaceError(space, [f"parameters.model: {error}"]) from error
-    trainable.check_data(task.env())
+    trainable.check_data(task.context())
 
 
 def check_states(task: TrialTask) -> None:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from search.energy.gpus import VisibleGpus, visible_gpu_uuids, visible_gpus
     from search.energy.hardware import describe_devices
     from search.energy.meter import NodeMeter
-    from search.energy.node import CpuWatts, Surroundings, open_node_meter
-    from search.energy.process_meter import LeasedMeter, meter_for, open_meter
+    from search.energy.node import CpuWatts, NodePaths, open_node_meter
+    from search.energy.process_meter import ProcessMeter, meter_for, open_meter
     from search.energy.reading import EnergyMeter, EnergyReading, EnergySources
-    from search.energy.summary import LeaseFigures
+    from search.energy.summary import EnergySummary
 
 _HOMES = {
     "Counter": "counters.counter",
@@ -24,11 +24,11 @@ _HOMES = {
     "EnergyMeter": "reading",
     "EnergyReading": "reading",
     "EnergySources": "reading",
-    "LeaseFigures": "summary",
-    "LeasedMeter": "process_meter",
+    "EnergySummary": "summary",
+    "ProcessMeter": "process_meter",
     "NodeMeter": "meter",
     "SensorError": "counters.counter",
-    "Surroundings": "node",
+    "NodePaths": "node",
     "VisibleGpus": "gpus",
     "describe_devices": "hardware",
     "meter_for": "process_meter",
@@ -43,11 +43,11 @@ __all__ = [
     "EnergyMeter",
     "EnergyReading",
     "EnergySources",
-    "LeaseFigures",
-    "LeasedMeter",
+    "EnergySummary",
     "NodeMeter",
+    "NodePaths",
+    "ProcessMeter",
     "SensorError",
-    "Surroundings",
     "VisibleGpus",
     "describe_devices",
     "meter_for",

@@ -1,4 +1,4 @@
-"""The meter of one node: all its devices, one sampling thread, and a lease for each trial."""
+"""The meter of one node: all its devices, one sampling thread, and a window for each trial."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from fractions import Fraction
 from typing import Any
 
 from search.energy.attribution.account import Device, DeviceAccount
-from search.energy.attribution.process_owners import Holder
+from search.energy.attribution.process_owners import ProcessHint
 from search.energy.attribution.watts_per_utilisation import KnownWatts
-from search.energy.attribution.window_view import Holding, Holdings
-from search.energy.attribution.windows import Lease, Leases, Role
+from search.energy.attribution.window_view import WindowView, WindowViews
+from search.energy.attribution.windows import Role, Window, Windows
 from search.energy.counters.counter import SensorError, Ticker
 from search.energy.hardware import CpuLabels, read_cpu_labels
 from search.energy.processes import ProcessTable
 from search.energy.reading import End, EnergyReading, EnergySources
-from search.energy.summary import LeaseFigures
+from search.energy.summary import EnergySummary
 
 SAMPLE_EVERY_S = 1.0
 
@@ -27,13 +27,13 @@ OpenGpuDevice = Callable[[str], tuple[Device, Fraction]]
 
 
 class NodeMeter:
-    """Splits what this node's devices use among the leases on them, to the millijoule.
+    """Splits what this node's devices use among the windows on them, to the millijoule.
 
-    Each device is sampled once a second and whenever its leases change. All methods take and return plain
+    Each device is sampled once a second and whenever its windows change. All methods take and return plain
     data and may be called from any thread, so that a Ray actor of the node can hold one as its state.
 
     Args:
-        cpus: The node's packages, DRAM zones or their estimate: every lease has its CPU share of them.
+        cpus: The node's packages, DRAM zones or their estimate: every window has its CPU share of them.
         open_gpu: Opens a GPU or MIG slice by UUID: the device, and the slice's share of it.
         missing: Why there is no device of a kind, by kind.
         read_machine: Tells model and governor of the CPUs as they are now.
@@ -61,7 +61,7 @@ class NodeMeter:
         self._accounts = {device.name: DeviceAccount(device, clock()) for device in cpus}
         self._cpus = tuple(self._accounts)
         self._gpu_shares: dict[str, tuple[str, Fraction]] = {}
-        self._leases = Leases(self._processes)
+        self._windows = Windows(self._processes)
         self._starting_since_s: dict[str, float] = {}
         self._start_s: dict[str, float] = {}
         self._sampler_cpu_s = 0.0
@@ -69,7 +69,7 @@ class NodeMeter:
         self._ticker = Ticker(interval_s, self.tick) if interval_s else None
 
     def add_gpu(self, uuid: str) -> str:
-        """Watch a GPU from now on, so that its idle levels are known before its first lease.
+        """Watch a GPU from now on, so that its idle levels are known before its first window.
 
         Returns:
             Why it cannot be measured; empty if it can.
@@ -81,7 +81,7 @@ class NodeMeter:
                 return str(error)
             return ""
 
-    def open_lease(
+    def open_window(
         self,
         *,
         trial: str,
@@ -96,18 +96,18 @@ class NodeMeter:
         """Give a trial its joules from now on, or the load beside the trials.
 
         Args:
-            pid: The trial's process; its children count too. The lease ends when it dies.
+            pid: The trial's process; its children count too. The window ends when it dies.
             gpus: Reserved share, in (0, 1], of each GPU or MIG slice by UUID. One that cannot be measured
                 makes the whole GPU part unknown, since a sum without it would be too small.
             cpu_share: Reserved share of the node's CPUs and DRAM, in (0, 1].
             key: What makes trials do the same kind of work, such as trainable, batch size and resolution:
                 they share what is learnt of their watts.
             role: "background" has a column of its own in devices.csv; it is split off like any trial's.
-            heartbeat_timeout_s: Silence after which the lease ends; None for a lease without `heartbeat`.
+            heartbeat_timeout_s: Silence after which the window ends; None for a window without `heartbeat`.
             is_starting: As if `begin_start` were called at once.
 
         Returns:
-            The lease's name, for the other methods.
+            The window's name, for the other methods.
 
         Raises:
             ValueError: A share outside (0, 1].
@@ -117,8 +117,8 @@ class NodeMeter:
         with self._lock:
             now_s = self._clock()
             devices, why = self._reserve(shares)
-            lease = Lease(
-                name=f"{trial}#{self._leases.num_opened}",
+            window = Window(
+                name=f"{trial}#{self._windows.num_opened}",
                 trial=trial,
                 pid=pid,
                 start_ticks=self._start_ticks(pid),
@@ -127,104 +127,112 @@ class NodeMeter:
                 opened_s=now_s,
                 heartbeat_timeout_s=heartbeat_timeout_s,
             )
-            for name, share in lease.shares.items():
+            for name, share in window.shares.items():
                 self._accounts[name].open(
-                    lease.name, share, Holder(pid=pid), now_s, key=key, role=role, is_starting=is_starting
+                    window.name,
+                    share,
+                    ProcessHint(pid=pid),
+                    now_s,
+                    key=key,
+                    role=role,
+                    is_starting=is_starting,
                 )
-            self._leases.add(lease)
+            self._windows.add(window)
             if is_starting:
-                self._starting_since_s[lease.name] = now_s
-            return lease.name
+                self._starting_since_s[window.name] = now_s
+            return window.name
 
-    def heartbeat(self, lease: str, *, gpu_memory_mib: float | None = None) -> None:
-        """Keep a lease alive; its memory on the GPU helps to find its process from inside a container."""
+    def heartbeat(self, window: str, *, gpu_memory_mib: float | None = None) -> None:
+        """Keep a window alive; its memory on the GPU helps to find its process from inside a container."""
         with self._lock:
-            self._leases.hear(lease, self._clock())
-            if gpu_memory_mib is not None and not self._leases.ended(lease).why:
-                holder = Holder(pid=self._leases[lease].pid, gpu_memory_mib=gpu_memory_mib)
-                for name in self._leases[lease].shares:
-                    self._accounts[name].watch.hold(lease, holder)
+            self._windows.hear(window, self._clock())
+            if gpu_memory_mib is not None and not self._windows.ended(window).why:
+                holder = ProcessHint(pid=self._windows[window].pid, gpu_memory_mib=gpu_memory_mib)
+                for name in self._windows[window].shares:
+                    self._accounts[name].watch.hold(window, holder)
 
-    def begin_start(self, lease: str) -> None:
-        """Keep apart from the training's joules what the lease uses from now on, until `end_start`."""
+    def begin_start(self, window: str) -> None:
+        """Keep apart from the training's joules what the window uses from now on, until `end_start`."""
         with self._lock:
-            if lease not in self._starting_since_s and not self._leases.ended(lease).why:
+            if window not in self._starting_since_s and not self._windows.ended(window).why:
                 now_s = self._clock()
-                self._starting_since_s[lease] = now_s
-                for name in self._leases[lease].shares:
-                    self._accounts[name].begin_start(lease, now_s)
+                self._starting_since_s[window] = now_s
+                for name in self._windows[window].shares:
+                    self._accounts[name].begin_start(window, now_s)
 
-    def end_start(self, lease: str) -> None:
+    def end_start(self, window: str) -> None:
         """The training begins, or goes on: its joules are counted from now on."""
         with self._lock:
-            if lease in self._starting_since_s and not self._leases.ended(lease).why:
+            if window in self._starting_since_s and not self._windows.ended(window).why:
                 now_s = self._clock()
-                self._count_start(lease, now_s)
-                for name in self._leases[lease].shares:
-                    self._accounts[name].end_start(lease, now_s)
+                self._count_start(window, now_s)
+                for name in self._windows[window].shares:
+                    self._accounts[name].end_start(window, now_s)
 
-    def read(self, lease: str) -> EnergyReading:
-        """The millijoules of the lease's training so far, without its starts: to this moment, on a shared
+    def read(self, window: str) -> EnergyReading:
+        """The millijoules of the window's training so far, without its starts: to this moment, on a shared
         device up to the last second."""
         with self._lock:
-            self._refresh(lease)
-            return self._holdings(lease).reading()
+            self._refresh(window)
+            return self._holdings(window).reading()
 
-    def read_start(self, lease: str) -> EnergyReading:
-        """The millijoules of the lease's starts so far."""
+    def read_start(self, window: str) -> EnergyReading:
+        """The millijoules of the window's starts so far."""
         with self._lock:
-            self._refresh(lease)
-            return self._holdings(lease).start_reading()
+            self._refresh(window)
+            return self._holdings(window).start_reading()
 
-    def sources(self, lease: str) -> EnergySources:
+    def sources(self, window: str) -> EnergySources:
         """What the latest reading was made of."""
         with self._lock:
-            return self._holdings(lease).sources(self._read_machine())
+            return self._holdings(window).sources(self._read_machine())
 
-    def figures(self, lease: str) -> LeaseFigures:
-        """The lease's account up to its latest reading, or its end."""
+    def figures(self, window: str) -> EnergySummary:
+        """The window's account up to its latest reading, or its end."""
         with self._lock:
-            ended, opened_s = self._leases.ended(lease), self._leases[lease].opened_s
+            ended, opened_s = self._windows.ended(window), self._windows[window].opened_s
             until_s = ended.at_s if ended.why else self._clock()
-            start_s = self._start_s.get(lease, 0.0) + until_s - self._starting_since_s.get(lease, until_s)
-            trial, machine = self._leases[lease].trial, self._read_machine()
+            start_s = self._start_s.get(window, 0.0) + until_s - self._starting_since_s.get(window, until_s)
+            trial, machine = self._windows[window].trial, self._read_machine()
             seconds = until_s - opened_s - start_s
-            return self._holdings(lease).figures(trial, ended.why, seconds, start_s, machine)
+            return self._holdings(window).figures(trial, ended.why, seconds, start_s, machine)
 
-    def close_lease(self, lease: str) -> LeaseFigures:
-        """End a lease that has not ended by itself, and give its final figures. They stay readable."""
+    def close_window(self, window: str) -> EnergySummary:
+        """End a window that has not ended by itself, and give its final figures. They stay readable."""
         with self._lock:
-            if not self._leases.ended(lease).why:
-                self._end(self._leases[lease], "closed", self._clock())
-            return self.figures(lease)
+            if not self._windows.ended(window).why:
+                self._end(self._windows[window], "closed", self._clock())
+            return self.figures(window)
 
     def wanting_solo(self) -> dict[str, list[str]]:
-        """By device, the leases that a search may let work alone for 3 to 5 s, to learn their watts."""
+        """By device, the windows that a search may let work alone for 3 to 5 s, to learn their watts."""
         with self._lock:
             accounts = self._accounts.items()
             wanting = {name: account.watch.intensities.wanting() for name, account in accounts}
             is_gpu = {name for name, account in accounts if account.device.kind == "gpu"}
-            return {name: leases for name, leases in wanting.items() if leases and name in is_gpu}
+            return {name: windows for name, windows in wanting.items() if windows and name in is_gpu}
 
-    def sharing(self, lease: str) -> list[str]:
-        """The other open leases on this one's GPUs."""
+    def sharing(self, window: str) -> list[str]:
+        """The other open windows on this one's GPUs."""
         with self._lock:
-            mine = self._gpus_of(self._leases[lease])
-            return [one.name for one in self._leases.open if one.name != lease and self._gpus_of(one) & mine]
+            mine = self._gpus_of(self._windows[window])
+            return [
+                one.name for one in self._windows.open if one.name != window and self._gpus_of(one) & mine
+            ]
 
-    def _gpus_of(self, lease: Lease) -> set[str]:
-        return {name for name in lease.shares if self._accounts[name].device.kind == "gpu"}
+    def _gpus_of(self, window: Window) -> set[str]:
+        return {name for name in window.shares if self._accounts[name].device.kind == "gpu"}
 
-    def solo_slice(self, lease: str, *, is_on: bool) -> None:
-        """Say that all other leases on this one's GPUs are paused from now on, or are no longer.
+    def solo_slice(self, window: str, *, is_on: bool) -> None:
+        """Say that all other windows on this one's GPUs are paused from now on, or are no longer.
 
         Pause them, call this, wait 3 to 5 s, call it again, and let them go on.
         """
         with self._lock:
-            for name in self._leases[lease].shares:
+            for name in self._windows[window].shares:
                 account = self._accounts[name]
                 account.refresh(self._clock())
-                account.watch.intensities.slice_of = lease if is_on else ""
+                account.watch.intensities.slice_of = window if is_on else ""
 
     def device_rows(self) -> list[dict[str, Any]]:
         """The rows of devices.csv up to this moment, one a device."""
@@ -236,12 +244,12 @@ class NodeMeter:
             return [{"node": node, **row, "sampler_cpu_s": sampler_cpu_s} for row in rows]
 
     def tick(self) -> None:
-        """Sample all devices, and end the leases that nobody holds any more."""
+        """Sample all devices, and end the windows that nobody holds any more."""
         started_s = time.thread_time()
         with self._lock:
             now_s = self._clock()
-            for lease, cause in self._leases.lost(now_s):
-                self._end(lease, cause, now_s)
+            for window, cause in self._windows.lost(now_s):
+                self._end(window, cause, now_s)
             for account in self._accounts.values():
                 account.tick(now_s)
             self._sampler_cpu_s += time.thread_time() - started_s
@@ -260,20 +268,20 @@ class NodeMeter:
                 return process.start_ticks
         return None
 
-    def _refresh(self, lease: str) -> None:
-        if not self._leases.ended(lease).why:
-            for name in self._leases[lease].shares:
+    def _refresh(self, window: str) -> None:
+        if not self._windows.ended(window).why:
+            for name in self._windows[window].shares:
                 self._accounts[name].refresh(self._clock())
 
-    def _count_start(self, lease: str, now_s: float) -> None:
-        since_s = self._starting_since_s.pop(lease, now_s)
-        self._start_s[lease] = self._start_s.get(lease, 0.0) + now_s - since_s
+    def _count_start(self, window: str, now_s: float) -> None:
+        since_s = self._starting_since_s.pop(window, now_s)
+        self._start_s[window] = self._start_s.get(window, 0.0) + now_s - since_s
 
-    def _end(self, lease: Lease, why: End, now_s: float) -> None:
-        self._count_start(lease.name, now_s)
-        for name in lease.shares:
-            self._accounts[name].close(lease.name, now_s)
-        self._leases.end(lease.name, why, now_s)
+    def _end(self, window: Window, why: End, now_s: float) -> None:
+        self._count_start(window.name, now_s)
+        for name in window.shares:
+            self._accounts[name].close(window.name, now_s)
+        self._windows.end(window.name, why, now_s)
 
     def _reserve(self, shares: Mapping[str, Fraction]) -> tuple[dict[str, Fraction], dict[str, str]]:
         """The shares by device, slices of one GPU put together; or why a GPU cannot be measured."""
@@ -296,22 +304,22 @@ class NodeMeter:
             self._gpu_shares[uuid] = device.name, share
         return self._gpu_shares[uuid]
 
-    def _holdings(self, name: str) -> Holdings:
-        lease, is_ended = self._leases[name], bool(self._leases.ended(name).why)
-        accounts = [self._accounts[device] for device in lease.shares]
+    def _holdings(self, name: str) -> WindowViews:
+        window, is_ended = self._windows[name], bool(self._windows.ended(name).why)
+        accounts = [self._accounts[device] for device in window.shares]
         kinds = {
-            kind: [one for one in accounts if one.device.kind == kind] for kind in Holdings.__annotations__
+            kind: [one for one in accounts if one.device.kind == kind] for kind in WindowViews.__annotations__
         }
         holdings = {
-            kind: Holding(
+            kind: WindowView(
                 accounts=held,
                 records=[account.record(name) for account in held],
-                missing=lease.missing.get(kind, ""),
+                missing=window.missing.get(kind, ""),
                 is_ended=is_ended,
             )
             for kind, held in kinds.items()
         }
-        return Holdings(**holdings)
+        return WindowViews(**holdings)
 
 
 def as_share(name: str, share: float | Fraction) -> Fraction:

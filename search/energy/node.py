@@ -33,7 +33,7 @@ class CpuWatts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class NodePaths:
     """What all devices of a node share.
 
     Attributes:
@@ -52,23 +52,23 @@ def open_node_meter(
     gpu_uuids: Sequence[str] = (),
     *,
     cpu_watts: CpuWatts | None = None,
-    surroundings: Surroundings | None = None,
+    surroundings: NodePaths | None = None,
     interval_s: float | None = SAMPLE_EVERY_S,
     known_w: KnownWatts | None = None,
 ) -> NodeMeter:
-    """Open this node's meter, which watches the given GPUs from the start and others from their lease on.
+    """Open this node's meter, which watches the given GPUs from the start and others from their window on.
 
-    A sensor that is missing is no error: its part stays None and the lease's reason says why.
+    A sensor that is missing is no error: its part stays None and the window's reason says why.
 
     Args:
         cpu_watts: Counted, in a column of their own, only where no CPU counter can be read.
-        interval_s: Longest time between samples; None leaves sampling to `tick`, `read` and lease changes.
+        interval_s: Longest time between samples; None leaves sampling to `tick`, `read` and window changes.
         known_w: What earlier runs learnt of the watts of GPUs at each kind of work.
 
     Raises:
         ValueError: The watts are negative, or more when idle than at work.
     """
-    around = surroundings or Surroundings()
+    around = surroundings or NodePaths()
     cpus, missing = _cpu_devices(around, cpu_watts)
     node = NodeMeter(
         cpus=cpus,
@@ -85,7 +85,7 @@ def open_node_meter(
     return node
 
 
-def _gpu_device(around: Surroundings, uuid: str) -> tuple[Device, Fraction]:
+def _gpu_device(around: NodePaths, uuid: str) -> tuple[Device, Fraction]:
     gpu = open_amd_gpu(uuid, around.clock) if uuid.startswith(AMD_PREFIX) else open_gpu(uuid, around.clock)
     is_whole = gpu.share == 1
     device = Device(
@@ -100,7 +100,7 @@ def _gpu_device(around: Surroundings, uuid: str) -> tuple[Device, Fraction]:
     return device, gpu.share
 
 
-def _cpu_devices(around: Surroundings, watts: CpuWatts | None) -> tuple[list[Device], dict[str, str]]:
+def _cpu_devices(around: NodePaths, watts: CpuWatts | None) -> tuple[list[Device], dict[str, str]]:
     trees = ProcessTrees(around.processes)
 
     def device(kind: Kind, counter: Counter) -> Device:
@@ -118,7 +118,7 @@ def _cpu_devices(around: Surroundings, watts: CpuWatts | None) -> tuple[list[Dev
     return [*packages, *(device("dram", counter) for counter in rapl.dram)], missing
 
 
-def _estimate(around: Surroundings, watts: CpuWatts | None) -> tuple[list[Counter], dict[str, str]]:
+def _estimate(around: NodePaths, watts: CpuWatts | None) -> tuple[list[Counter], dict[str, str]]:
     if watts is None:
         return [], {}
     clock, processes = around.clock, around.processes

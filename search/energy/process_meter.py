@@ -1,4 +1,4 @@
-"""The meter of one process: a lease at a node meter of its own, for trainings without a search's meter."""
+"""The meter of one process: a window at a node meter of its own, for trainings without a search's meter."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from pathlib import Path
 from search.energy.counters.rapl import POWERCAP
 from search.energy.gpus import VisibleGpus, visible_gpus
 from search.energy.meter import SAMPLE_EVERY_S, NodeMeter, as_share
-from search.energy.node import CpuWatts, Surroundings, open_node_meter
+from search.energy.node import CpuWatts, NodePaths, open_node_meter
 from search.energy.reading import EnergyReading, EnergySources
-from search.energy.summary import LeaseFigures
+from search.energy.summary import EnergySummary
 
 
-class LeasedMeter:
-    """An `EnergyMeter` over one lease; closing it closes the node meter under it.
+class ProcessMeter:
+    """An `EnergyMeter` over one window; closing it closes the node meter under it.
 
     Args:
         reason: What `visible_gpus` has to say about the UUIDs; it goes before the meter's own reasons.
     """
 
-    def __init__(self, node: NodeMeter, lease: str, *, reason: str = "") -> None:
-        self._node, self._lease, self._reason = node, lease, reason
+    def __init__(self, node: NodeMeter, window: str, *, reason: str = "") -> None:
+        self._node, self._window, self._reason = node, window, reason
 
-    lease = ""
+    window = ""
 
     @property
     def sources(self) -> EnergySources:
-        sources = self._node.sources(self._lease)
+        sources = self._node.sources(self._window)
         return replace(sources, reason="; ".join(filter(None, [self._reason, sources.reason])))
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        self._node.begin_start(self._lease)
+        self._node.begin_start(self._window)
         yield
-        self._node.end_start(self._lease)  # not after an error: a start that fails is no training
+        self._node.end_start(self._window)  # not after an error: a start that fails is no training
 
     def read_start(self) -> EnergyReading:
-        return self._node.read_start(self._lease)
+        return self._node.read_start(self._window)
 
     def read(self) -> EnergyReading:
-        return self._node.read(self._lease)
+        return self._node.read(self._window)
 
-    def figures(self) -> LeaseFigures:
+    def figures(self) -> EnergySummary:
         """The account up to the latest reading; final after `close`."""
-        return replace(self._node.figures(self._lease), sources=self.sources)
+        return replace(self._node.figures(self._window), sources=self.sources)
 
     def close(self) -> None:
-        self._node.close_lease(self._lease)
+        self._node.close_window(self._window)
         self._node.close()
 
 
@@ -65,7 +65,7 @@ def open_meter(
     powercap: Path = POWERCAP,
     clock: Callable[[], float] = time.monotonic,
     interval_s: float | None = SAMPLE_EVERY_S,
-) -> LeasedMeter:
+) -> ProcessMeter:
     """Open a meter over the given GPUs and this node's CPUs, starting at 0.
 
     It sees its own process only: a device that is not wholly reserved is split by reserved shares, and the
@@ -83,13 +83,13 @@ def open_meter(
     """
     shares = {uuid: as_share("gpu_share", gpu_share) for uuid in gpu_uuids}
     as_share("gpu_share", gpu_share), as_share("cpu_share", cpu_share)
-    surroundings = Surroundings(clock=clock, powercap=powercap, is_alone=True)
+    surroundings = NodePaths(clock=clock, powercap=powercap, is_alone=True)
     node = open_node_meter(cpu_watts=cpu_watts, surroundings=surroundings, interval_s=interval_s)
-    lease = node.open_lease(trial="this process", pid=os.getpid(), gpus=shares, cpu_share=cpu_share)
-    return LeasedMeter(node, lease, reason=gpu_reason)
+    window = node.open_window(trial="this process", pid=os.getpid(), gpus=shares, cpu_share=cpu_share)
+    return ProcessMeter(node, window, reason=gpu_reason)
 
 
-def meter_for(*, gpus: float, cpus: float) -> LeasedMeter:
+def meter_for(*, gpus: float, cpus: float) -> ProcessMeter:
     """Open the meter of a process that has reserved so many GPUs and CPU cores of this node.
 
     Args:

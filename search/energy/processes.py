@@ -128,7 +128,7 @@ class ProcessTable:
 
 
 class ProcessTrees:
-    """CPU time of whole process trees, listed anew every 5 s for all devices and leases together.
+    """CPU time of whole process trees, listed anew every 5 s for all devices and windows together.
 
     A child that lives shorter than that is counted when its parent waits for it.
     """

@@ -24,9 +24,9 @@ class EnergyReading:
     """Integer millijoules since the meter was opened; None is unknown, never 0.
 
     Attributes:
-        gpu_active_mj: Part of `gpu_mj` that work drew: what is above idle, as far as idling is known by now.
-        gpu_context_mj: Part that the mere presence of processes on the GPUs drew.
-        gpu_idle_share_mj: Part that the GPUs draw without any process, by reserved share.
+        gpu_active_mj: Share of `gpu_mj` that work drew: what is above idle, as far as idling is known by now.
+        gpu_context_mj: Share that the mere presence of processes on the GPUs drew.
+        gpu_idle_share_mj: Share that the GPUs draw without any process, by reserved share.
         gpu_uncert_mj: Error of `gpu_mj` to be expected, either way.
         cpu_mj: CPU packages, without the DRAM that has a counter of its own.
         estimated_mj: By watts the user stated, in no other part.
@@ -125,13 +125,13 @@ class EnergySources:
     """Where a meter's numbers come from and what they are worth. Empty text is "nothing measured".
 
     Attributes:
-        gpu_source: "nvml_counter" or "nvml_power_integral", joined by + where devices differ.
+        gpu_sensor: "nvml_counter" or "nvml_power_integral", joined by + where devices differ.
         gpu_attribution: How 95 % of the joules were split, or better: "exclusive" is the whole device,
             "calibrated" by utilisation times intensity, "utilisation" by it alone, "equal" among idle
-            leases, "reserved" by reserved share.
+            windows, "reserved" by reserved share.
         gpu_model: Joined by + where devices differ; `gpu_driver_version` likewise.
         cpu_model: The node's, known where none of its sensors is; `cpu_governor` is the one of this moment.
-        cpu_source: "rapl_powercap", or "estimated_user_model"; DRAM has the same source and attribution.
+        cpu_sensor: "rapl_powercap", or "estimated_user_model"; DRAM has the same source and attribution.
         scope: The parts that can be read now, as `EnergyReading.scope` writes them.
         quality: That of the worst part in the scope. A counter and exclusive, B counter and calibrated
             shares, C counter and plain utilisation or exclusive integral, D reserved or equal shares or
@@ -139,11 +139,11 @@ class EnergySources:
         reason: Why nothing or not everything could be measured, and the remedy. Empty if all is well.
     """
 
-    gpu_source: str = ""
+    gpu_sensor: str = ""
     gpu_attribution: Attribution = ""
     gpu_model: str = ""
     gpu_driver_version: str = ""
-    cpu_source: str = ""
+    cpu_sensor: str = ""
     cpu_attribution: Attribution = ""
     cpu_model: str = ""
     cpu_governor: str = ""
@@ -165,7 +165,7 @@ class EnergyMeter(Protocol):
         ...
 
     @property
-    def lease(self) -> str:
+    def window(self) -> str:
         """The account that a node's meter keeps for the trial; empty if this meter is the trial's own."""
         ...
 

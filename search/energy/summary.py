@@ -1,4 +1,4 @@
-"""What a lease used, and the columns of a trial that this fills. Pure: whoever reads it loads no meter."""
+"""What a window used, and the columns of a trial that this fills. Pure: whoever reads it loads no meter."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from search.energy.reading import End, EnergyReading, EnergySources
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeaseFigures:
-    """What a lease used and how far that is to be trusted; final once the lease has ended.
+class EnergySummary:
+    """What a window used and how far that is to be trusted; final once the window has ended.
 
     Attributes:
-        end: Why the lease ended; empty while it is open.
+        end: Why the window ended; empty while it is open.
         seconds: How long it was open, its starts left out; `start_s` is how long these took.
         reading: What the training used; `start` is what its starts used.
-        exclusive_frac: Share of its time alone on its GPUs, or on its CPUs where it has no GPU.
+        exclusive_fraction: Share of its time alone on its GPUs, or on its CPUs where it has no GPU.
         coverage_frac: Share of its time for which the counters' increments are in its joules.
         gpu_power_mean_w: Mean power of its whole GPUs together while it was open, others' work included.
         gpu_power_max_w: Sum of each GPU's largest sample; `gpu_power_min_w` of each one's smallest.
@@ -29,7 +29,7 @@ class LeaseFigures:
     sources: EnergySources
     start_s: float = 0.0
     start: EnergyReading = field(default_factory=EnergyReading)
-    exclusive_frac: float | None = None
+    exclusive_fraction: float | None = None
     coverage_frac: float | None = None
     gpu_power_mean_w: float | None = None
     gpu_power_max_w: float | None = None
@@ -52,15 +52,15 @@ class LeaseFigures:
             "energy_gpu_active_j": _joules(reading.gpu_active_mj),
             "energy_gpu_context_j": _joules(reading.gpu_context_mj),
             "energy_gpu_idle_share_j": _joules(reading.gpu_idle_share_mj),
-            "energy_gpu_uncert_j": _joules(reading.gpu_uncert_mj),
-            "gpu_source": sources.gpu_source,
+            "energy_gpu_uncertainty_j": _joules(reading.gpu_uncert_mj),
+            "gpu_sensor": sources.gpu_sensor,
             "gpu_attribution": sources.gpu_attribution,
             "energy_cpu_j": _joules(reading.cpu_mj),
-            "cpu_source": sources.cpu_source,
+            "cpu_sensor": sources.cpu_sensor,
             "cpu_attribution": sources.cpu_attribution,
             "energy_dram_j": _joules(reading.dram_mj),
             "energy_quality": sources.quality,
-            "exclusive_frac": self.exclusive_frac,
+            "exclusive_fraction": self.exclusive_fraction,
             "coverage_frac": self.coverage_frac,
             "gpu_power_mean_w": self.gpu_power_mean_w,
             "gpu_power_min_w": self.gpu_power_min_w,

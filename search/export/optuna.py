@@ -117,7 +117,7 @@ def _attributes(trial: TrialRecord) -> dict[str, Any]:
         "status": trial.status,
         "cause": trial.cause,
         "message": trial.message,
-        "origin": trial.origin,
+        "proposed_by": trial.proposed_by,
         "seed": trial.seed,
         "rung": trial.rung,
         "epochs": trial.epochs,

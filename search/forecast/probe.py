@@ -22,7 +22,7 @@ from search.space import Choice, Space
 from search.subprocess_pool import fresh_processes
 from search.trial.task import TrialTask
 from trainables.core.checkpoint import save_checkpoint
-from trainables.core.contract import Budget, DataError, Env, Trainable, Training
+from trainables.core.contract import Budget, DataError, Trainable, Training, TrainingContext
 
 _STEPS = 2
 _MOST_POINTS = 9
@@ -126,9 +126,9 @@ def _told_apart(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -
 
 def _started(task: TrialTask) -> Training:
     trainable, hparams = task.load()
-    env = replace(task.env(), folder=None)
-    _check(trainable, hparams, env)
-    return trainable.start(hparams, task.ladder.top, env)
+    context = replace(task.context(), folder=None)
+    _check(trainable, hparams, context)
+    return trainable.start(hparams, task.ladder.top, context)
 
 
 def _probed(task: TrialTask) -> PointCost:
@@ -155,13 +155,13 @@ def _probed(task: TrialTask) -> PointCost:
     )
 
 
-def _check(trainable: Trainable, hparams: Any, env: Env) -> None:
+def _check(trainable: Trainable, hparams: Any, context: TrainingContext) -> None:
     try:
         trainable.weights(hparams)
     except ValueError as error:
         raise UnfitError(f"model: {error}") from error
     try:
-        trainable.check_data(env)
+        trainable.check_data(context)
     except DataError as error:
         raise UnfitError(f"data: {error}") from error
 
@@ -198,9 +198,9 @@ def _epoch(training: Training, task: TrialTask, budget: Budget) -> _Epoch:
     started_s = time.perf_counter()
     values = training.run_epoch(few)
     taken_s = time.perf_counter() - started_s
-    if "num_samples" not in values or "train_s" not in values:
+    if "num_examples" not in values or "train_s" not in values:
         return _Epoch(taken_s, 0.0)  # it does not train on examples: an epoch is an epoch
-    of_one_s = values["train_s"] / values["num_samples"]
+    of_one_s = values["train_s"] / values["num_examples"]
     return _Epoch(of_one_s * _num_examples(training, budget) + values["eval_s"], values["eval_s"])
 
 
@@ -210,7 +210,7 @@ def _num_examples(training: Training, budget: Budget) -> float:
         return budget.subset
     share = 0.001
     while True:
-        num = training.run_epoch(replace(budget, subset=share))["num_samples"]
+        num = training.run_epoch(replace(budget, subset=share))["num_examples"]
         if num >= _SURE_EXAMPLES or share == 1:
             return num / share * (1.0 if budget.subset is None else budget.subset)
         share = min(1.0, share * 1.2 * _SURE_EXAMPLES / num)

@@ -11,17 +11,17 @@ from search.ledger.journal_lines import SCHEMA_VERSION, BadLine, other_schema
 from search.trial import EpochRow
 from trainables.core.files import is_safe_name
 
-_LEASE = {"lease", "energy", "reason", "columns"}
+_WINDOW = {"window", "energy", "reason", "columns"}
 _REQUIRED: Mapping[str, set[str]] = {
     "journal_started": {"schema", "run"},
     "session_started": set(),
-    "trial_asked": {"trial", "number", "origin", "hparams", "seed"},
+    "trial_asked": {"trial", "number", "proposed_by", "hparams", "seed"},
     "trial_resumed": {"trial"},
     "epoch": {"trial", "row"},
-    "trial_audited": {"trial", "rung"},
+    "trial_continued_as_control": {"trial", "rung"},
     "epoch_overdue": {"trial", "seconds", "median_s"},
-    "lease_closed": {"trial", *_LEASE},
-    "background_ended": _LEASE,
+    "window_closed": {"trial", *_WINDOW},
+    "background_ended": _WINDOW,
     "devices_read": {"rows", "is_final"},
     "attempt_failed": {"trial", "failure", "will_retry"},
     "trial_ended": {"trial", "status", "cause", "message"},

@@ -9,19 +9,19 @@ from typing import Any, Literal
 
 from search.energy import EnergyReading
 from search.energy.reading import KINDS, LONGEST_TICK_S
-from search.ledger.sessions import Sessions
+from search.ledger.sessions import RunSessions
 from search.ledger.trial_energy import TrialEnergy
 from search.trial import EpochRow
 
 Status = Literal["running", "paused", "finished", "stopped", "diverged", "failed", "interrupted"]
-Origin = Literal["default", "start", "sampler", "list", "design", "promotion"]
+ProposedBy = Literal["default", "initial", "sampler", "list", "design", "promotion"]
 Event = Mapping[str, Any]
 # At an attempt's first row nobody knows yet how a shared device will be split.
 _FINAL_SOURCES = {
     "scope": "energy_scope",
     "quality": "energy_quality",
     "reason": "reason",
-    **{name: name for name in ("gpu_source", "gpu_attribution", "cpu_source", "cpu_attribution")},
+    **{name: name for name in ("gpu_sensor", "gpu_attribution", "cpu_sensor", "cpu_attribution")},
     **{name: name for name in ("gpu_model", "gpu_driver_version", "cpu_model", "cpu_governor")},
 }
 
@@ -31,23 +31,23 @@ class TrialRecord:
     """One trial so far.
 
     Attributes:
-        origin: Who proposed it.
-        source: The trial of an earlier run that it repeats (promotion).
+        proposed_by: Who proposed it.
+        parent_trial: The trial of an earlier run that it repeats (promotion).
         status: "running" until a trial_ended event; "interrupted" when the run ended first.
         attempts_here: Those of this session, since the trial got further than ever before: a worker
             lost every few hours is not the trial's fault.
         rows: Every epoch that was run, those repeated after a lost worker too.
         failures: One entry for each attempt that failed.
-        audits: Rungs above which it went on although its value did not let it.
+        control_rungs: Rungs above which it went on although its value did not let it.
     """
 
     trial_id: str
     number: int
-    origin: Origin
+    proposed_by: ProposedBy
     hparams: Mapping[str, Any]
     seed: int
     asked_at: float
-    source: str = ""
+    parent_trial: str = ""
     status: Status = "running"
     cause: str = ""
     message: str = ""
@@ -55,7 +55,7 @@ class TrialRecord:
     attempts_here: int = field(default=1, repr=False, compare=False)  # a restart forgets it
     rows: list[EpochRow] = field(default_factory=list)
     failures: list[Mapping[str, Any]] = field(default_factory=list)
-    audits: list[int] = field(default_factory=list)
+    control_rungs: list[int] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     ended_at: float | None = None
@@ -169,7 +169,7 @@ class History:
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.run_id = ""
         self.trials: dict[str, TrialRecord] = {}
-        self.sessions = Sessions()
+        self.sessions = RunSessions()
         self.energy = self.start_energy = EnergyReading()
         self._running: dict[str, TrialRecord] = {}
         self._num_rows = 0
@@ -209,7 +209,7 @@ class History:
                 self._apply_to_trial(self.trials[event["trial"]], event)
 
     def _apply_to_trial(self, trial: TrialRecord, event: Event) -> None:
-        if event["event"] != "lease_closed":
+        if event["event"] != "window_closed":
             self.pause_is_latest = event["event"] == "trial_ended" and (
                 event["status"] == "paused" or (self.pause_is_latest and trial.status == "paused")
             )
@@ -218,12 +218,12 @@ class History:
                 self._resume(trial)
             case "epoch":
                 self._epoch(trial, event)
-            case "trial_audited":
-                trial.audits.append(event["rung"])
+            case "trial_continued_as_control":
+                trial.control_rungs.append(event["rung"])
             case "epoch_overdue":
                 trial.notes["epoch"] = overdue_text(event)
-            case "lease_closed":
-                self._close_lease(trial, event)
+            case "window_closed":
+                self._close_window(trial, event)
             case "attempt_failed":
                 trial.failures.append({**event["failure"], "attempt": trial.attempts, "at": event["time"]})
                 trial.attempts += event["will_retry"]
@@ -239,11 +239,11 @@ class History:
         self._running[event["trial"]] = self.trials[event["trial"]] = TrialRecord(
             trial_id=event["trial"],
             number=event["number"],
-            origin=event["origin"],
+            proposed_by=event["proposed_by"],
             hparams=event["hparams"],
             seed=event["seed"],
             asked_at=event["time"],
-            source=event.get("source", ""),
+            parent_trial=event.get("parent_trial", ""),
         )
 
     def _resume(self, trial: TrialRecord) -> None:
@@ -261,7 +261,7 @@ class History:
         trial.notes.update(row.notes)
         trial.sources.update(row.sources)
 
-    def _close_lease(self, trial: TrialRecord, event: Event) -> None:
+    def _close_window(self, trial: TrialRecord, event: Event) -> None:
         energy, start_energy = trial.joules.close(event, trial.rows)
         self.energy, self.start_energy = self.energy + energy, self.start_energy + start_energy
         final = {**event["columns"], "reason": event["reason"]}

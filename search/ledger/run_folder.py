@@ -95,7 +95,7 @@ class Ledger:
         """
         ledger = cls(folder)
         if not ledger.journal.is_file():
-            raise LedgerError(f"{folder} holds no run (no {ledger.journal.name} in it){meant_run(folder)}")
+            raise LedgerError(f"{folder} holds no run (no {ledger.journal.name} in it){suggest_run(folder)}")
         return ledger
 
     @property
@@ -333,7 +333,7 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
-def meant_run(folder: Path) -> str:
+def suggest_run(folder: Path) -> str:
     """The end of a sentence that names the run nearest to `folder`, or the newest there are.
 
     Empty where there is no run in the folder or beside it.

@@ -10,7 +10,7 @@ DeviceRow = Mapping[str, Any]
 
 
 @dataclass
-class Session:
+class RunSession:
     """One process's life on a run, from its first event to its last.
 
     Attributes:
@@ -27,15 +27,15 @@ class Session:
 
 
 @dataclass
-class Sessions:
+class RunSessions:
     """All sessions, the present one last. Nothing runs between two of them."""
 
-    all: list[Session] = field(default_factory=list)
+    all: list[RunSession] = field(default_factory=list)
 
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Take in any event of the journal."""
         if event["event"] == "session_started":
-            self.all.append(Session(auto_precision=event.get("auto_precision", "")))
+            self.all.append(RunSession(auto_precision=event.get("auto_precision", "")))
         if not self.all:
             return
         self.all[-1].elapsed_s = event.get("elapsed_s", self.all[-1].elapsed_s)

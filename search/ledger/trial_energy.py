@@ -1,4 +1,4 @@
-"""The joules of one trial: what its rows report, and what its leases used beside them. Pure."""
+"""The joules of one trial: what its rows report, and what its windows used beside them. Pure."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ from search.trial import EpochRow
 class TrialEnergy:
     """Adds up to the millijoule to what the meters gave the trial.
 
-    A lease is an attempt's account. While it is open its rows are all that is known; once it is closed its
+    A window is an attempt's account. While it is open its rows are all that is known; once it is closed its
     own figures are the truth, and what they have beyond the rows (the end of a killed attempt, the moment
     between the last row and the end) is a remainder. Starts are counted apart.
 
     Attributes:
-        remainders: By lease, the rung it ended in and the remainder.
-        closed: The figures of each closed lease, oldest first.
+        remainders: By window, the rung it ended in and the remainder.
+        closed: The figures of each closed window, oldest first.
     """
 
     remainders: dict[str, tuple[int, EnergyReading]] = field(default_factory=dict)
     closed: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _of_rows: dict[str, EnergyReading] = field(default_factory=dict)
     _of_starts: dict[str, EnergyReading] = field(default_factory=dict)
-    _leases_with_start: set[str] = field(default_factory=set)
+    _windows_with_start: set[str] = field(default_factory=set)
     _settlements: dict[str, Settlement] = field(default_factory=dict, repr=False, compare=False)
 
     def book(self, row: EpochRow, rows: list[EpochRow]) -> EpochRow:
         """Add the row to `rows`, and to those before it what it brings for them; gives what it adds in all.
 
-        A row whose lease is closed adds nothing: it is in there already.
+        A row whose window is closed adds nothing: it is in there already.
         """
         if row.start_s is not None:
-            self._leases_with_start.add(row.lease)
-        if row.lease in self.closed:
+            self._windows_with_start.add(row.window)
+        if row.window in self.closed:
             row = replace(row, energy=EnergyReading(), start_energy=EnergyReading(), lag_s={})
             rows.append(row)
             return row
-        self._of_rows[row.lease] = self._of_rows.get(row.lease, EnergyReading()) + row.energy
-        self._of_starts[row.lease] = self._of_starts.get(row.lease, EnergyReading()) + row.start_energy
-        if row.sources or row.lease not in self._settlements:  # an attempt's first row
-            self._settlements[row.lease] = Settlement()
+        self._of_rows[row.window] = self._of_rows.get(row.window, EnergyReading()) + row.energy
+        self._of_starts[row.window] = self._of_starts.get(row.window, EnergyReading()) + row.start_energy
+        if row.sources or row.window not in self._settlements:  # an attempt's first row
+            self._settlements[row.window] = Settlement()
         rows.append(row)
-        self._settlements[row.lease].add(rows)
+        self._settlements[row.window].add(rows)
         return row
 
     def close(self, event: Mapping[str, Any], rows: list[EpochRow]) -> tuple[EnergyReading, EnergyReading]:
-        """Take in the end of a lease; gives its remainder, and that of its starts.
+        """Take in the end of a window; gives its remainder, and that of its starts.
 
         Rows that waited for their joules get their share of the remainder.
         """
-        lease, total = event["lease"], EnergyReading(**event["energy"])
-        remainder = _beyond(total, self._of_rows.get(lease))
-        self.closed[lease] = event
-        settlement = self._settlements.pop(lease, None) or Settlement()
+        window, total = event["window"], EnergyReading(**event["energy"])
+        remainder = _beyond(total, self._of_rows.get(window))
+        self.closed[window] = event
+        settlement = self._settlements.pop(window, None) or Settlement()
         left = settlement.close(rows, remainder, float(event["seconds"]))
-        self.remainders[lease] = (rows[-1].rung if rows else 0), left
+        self.remainders[window] = (rows[-1].rung if rows else 0), left
         start = EnergyReading(**event.get("start_energy", {}))
-        return remainder, _beyond(start, self._of_starts.get(lease))
+        return remainder, _beyond(start, self._of_starts.get(window))
 
     def end_own(self) -> None:
         """Let go of what shared out the joules of the trial's own meter: nobody closes its account, and the
@@ -72,31 +72,31 @@ class TrialEnergy:
 
     @property
     def total(self) -> EnergyReading:
-        """Everything but starts; the parts of the GPU's joules are those of the closed leases."""
-        return EnergyReading.sum(self.by_lease().values())
+        """Everything but starts; the parts of the GPU's joules are those of the closed windows."""
+        return EnergyReading.sum(self.by_window().values())
 
     @property
     def start_total(self) -> EnergyReading:
         """Of all starts."""
-        return EnergyReading.sum(self.starts_by_lease().values())
+        return EnergyReading.sum(self.starts_by_window().values())
 
     @property
     def closed_s(self) -> float:
-        """How long all closed leases were open, starts left out."""
+        """How long all closed windows were open, starts left out."""
         return float(sum(event["seconds"] for event in self.closed.values()))
 
     @property
     def start_s_without_rows(self) -> float:
         """Wall time of starts that no row tells of: of attempts that ended before their first epoch did."""
-        unseen = self.closed.keys() - self._leases_with_start
-        return float(sum(self.closed[lease].get("start_s", 0.0) for lease in unseen))
+        unseen = self.closed.keys() - self._windows_with_start
+        return float(sum(self.closed[window].get("start_s", 0.0) for window in unseen))
 
-    def by_lease(self) -> dict[str, EnergyReading]:
+    def by_window(self) -> dict[str, EnergyReading]:
         """What each attempt used; of one whose account nobody closed, what its rows say."""
         closed = {name: EnergyReading(**event["energy"]) for name, event in self.closed.items()}
         return self._of_rows | closed
 
-    def starts_by_lease(self) -> dict[str, EnergyReading]:
+    def starts_by_window(self) -> dict[str, EnergyReading]:
         """The same for starts."""
         closed = {name: EnergyReading(**event.get("start_energy", {})) for name, event in self.closed.items()}
         return self._of_starts | closed

@@ -6,6 +6,6 @@ and `search.backends.ray.preflight` the nodes of a cluster. Every problem comes 
 
 from __future__ import annotations
 
-from search.preflight.request import Order, PreflightError, Problem, Report, WeightRow, order_for
+from search.preflight.request import PreflightError, PreflightRequest, Problem, Report, WeightRow, request_for
 
-__all__ = ["Order", "PreflightError", "Problem", "Report", "WeightRow", "order_for"]
+__all__ = ["PreflightError", "PreflightRequest", "Problem", "Report", "WeightRow", "request_for"]

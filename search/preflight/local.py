@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search.preflight.node_checks import examine
-from search.preflight.request import Order, PreflightError, Report
+from search.preflight.request import PreflightError, PreflightRequest, Report
 from search.subprocess_pool import fresh_processes
 
 _TOLD_EVERY_S = 0.2
@@ -38,7 +38,7 @@ class Look:
 
 
 @contextmanager
-def examining(order: Order) -> Iterator[Look]:
+def examining(order: PreflightRequest) -> Iterator[Look]:
     """A look that has begun, in a fresh Python that has this process's environment, as workers have.
 
     In this process it would load torch, which takes 0.5 GiB, and a user's file could end it. The process

@@ -13,7 +13,7 @@ from search.energy import meter_for, visible_gpus
 from search.preflight import checks
 from search.preflight.machine import free_disk_gib, free_memory_gib, nearest_folder, why_unwritable
 from search.preflight.rehearsal import Rehearsal
-from search.preflight.request import Order, Problem, Report, WeightRow
+from search.preflight.request import PreflightRequest, Problem, Report, WeightRow
 from search.preflight.test_epoch import tried
 from search.preflight.versions import unmet
 from search.trial.task import cache_folder
@@ -44,7 +44,7 @@ class _Found:
         self.notes += findings[1]
 
 
-def examine(order: Order) -> Report:
+def examine(order: PreflightRequest) -> Report:
     """Look at everything on this node, whatever fails first, and say what was found."""
     started_s, found, device = time.monotonic(), _Found(), _device(order)
     found.problems += checks.version_problems(unmet(order.requirements))
@@ -72,7 +72,7 @@ def examine(order: Order) -> Report:
     )
 
 
-def _loaded(order: Order, found: _Found) -> Trainable | None:
+def _loaded(order: PreflightRequest, found: _Found) -> Trainable | None:
     try:
         return load_trainable(order.task.trainable)
     except Exception as error:  # it was found on the machine that asks
@@ -80,7 +80,7 @@ def _loaded(order: Order, found: _Found) -> Trainable | None:
     return None
 
 
-def _look_at_weights(order: Order, trainable: Trainable, found: _Found) -> set[WeightFile]:
+def _look_at_weights(order: PreflightRequest, trainable: Trainable, found: _Found) -> set[WeightFile]:
     """The files that no training can read."""
     looked_at: dict[WeightFile, bool] = {}
     for point in order.points:
@@ -104,7 +104,7 @@ def _look_at_weights(order: Order, trainable: Trainable, found: _Found) -> set[W
     return {file for file, is_usable in looked_at.items() if not is_usable}
 
 
-def _is_usable(file: WeightFile, order: Order, found: _Found) -> bool:
+def _is_usable(file: WeightFile, order: PreflightRequest, found: _Found) -> bool:
     if order.is_fetching and file.source != "file" and locate(file) is None:
         print(f"fetching {file.location}", file=sys.stderr)  # the libraries' bars show on terminals only
         try:
@@ -131,10 +131,10 @@ def _row(model: str, file: WeightFile, *, is_there: bool) -> WeightRow:
     )
 
 
-def _look_at_data(order: Order, trainable: Trainable, found: _Found) -> bool:
+def _look_at_data(order: PreflightRequest, trainable: Trainable, found: _Found) -> bool:
     """Whether it can be used."""
     try:
-        said = trainable.check_data(order.task.env())
+        said = trainable.check_data(order.task.context())
     except DataError as error:
         found.problem(f"data: {error}", "or name other data in search.data")
     except Exception as error:  # a user's own code, or a library's on damaged files
@@ -149,7 +149,12 @@ def _look_at_data(order: Order, trainable: Trainable, found: _Found) -> bool:
 
 
 def _rehearse(
-    order: Order, trainable: Trainable, found: _Found, *, is_data_good: bool, bad_files: set[WeightFile]
+    order: PreflightRequest,
+    trainable: Trainable,
+    found: _Found,
+    *,
+    is_data_good: bool,
+    bad_files: set[WeightFile],
 ) -> None:
     rehearsal = Rehearsal(
         order=order,
@@ -171,14 +176,14 @@ def _reason(problem: Problem) -> str:
     return problem.what.partition(" does not start: ")[2] or problem.what
 
 
-def _tell(order: Order, doing: str) -> None:
+def _tell(order: PreflightRequest, doing: str) -> None:
     """Say what is being done, to whoever waits; nobody has to listen."""
     if order.progress:
         with suppress(OSError):
             order.progress.write_text(doing, encoding="utf-8")
 
 
-def _look_at_folders(order: Order, found: _Found) -> None:
+def _look_at_folders(order: PreflightRequest, found: _Found) -> None:
     results, cache = order.task.folder, cache_folder()
     for name, folder, cure in (
         ("results", results, "give another --results"),
@@ -202,7 +207,7 @@ def _look_at_folders(order: Order, found: _Found) -> None:
     found.take(disk)
 
 
-def _look_at_gpus(order: Order, trainable: Trainable, device: str, found: _Found) -> str:
+def _look_at_gpus(order: PreflightRequest, trainable: Trainable, device: str, found: _Found) -> str:
     """See that torch computes on them; gives the device that trials will train on."""
     try:
         found.notes += [f"gpu: {note}" for note in trainable.check_device(device)]
@@ -216,25 +221,25 @@ def _look_at_gpus(order: Order, trainable: Trainable, device: str, found: _Found
     return device
 
 
-def _choose_precision(order: Order, trainable: Trainable, device: str, found: _Found) -> None:
+def _choose_precision(order: PreflightRequest, trainable: Trainable, device: str, found: _Found) -> None:
     """What "auto" means on this node's CPU, if that is what trials will compute on."""
     if order.task.precision != "auto" or device != "cpu":
         return
     try:
-        found.auto_precision = trainable.choose_precision(replace(order.task.env(), device=device))
+        found.auto_precision = trainable.choose_precision(replace(order.task.context(), device=device))
         if found.auto_precision:
             found.notes.append(f"precision: {found.auto_precision}")
     except Exception as error:  # whatever torch raises on a processor it was not built for
         found.problem(f"cpu: {type(error).__name__}: {str(error).splitlines()[0]}", "name a search.precision")
 
 
-def _device(order: Order) -> str:
+def _device(order: PreflightRequest) -> str:
     """What trials here will train on: a GPU if there is one, unless the space says."""
     has_gpu = bool(visible_gpus(os.environ).uuids) if order.gpus is None else order.gpus > 0
     return "cuda" if has_gpu else "cpu"
 
 
-def _look_at_sensors(order: Order, found: _Found) -> None:
+def _look_at_sensors(order: PreflightRequest, found: _Found) -> None:
     meter = meter_for(gpus=float(_device(order) != "cpu"), cpus=1.0)
     meter.read()
     sources = meter.sources
@@ -250,6 +255,6 @@ def _look_at_sensors(order: Order, found: _Found) -> None:
     )
 
 
-def _workers(order: Order) -> int:
+def _workers(order: PreflightRequest) -> int:
     """Trials at a time here, if the space does not say: one a core."""
     return order.workers or max(1, int((os.cpu_count() or 1) / order.task.cpus))

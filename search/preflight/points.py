@@ -25,7 +25,7 @@ def points_of(space: Space, defaults: Point) -> list[Point]:
     combinations, each pair of choices is taken instead.
     """
     listed = [proposal.hparams for proposal in designed(space, defaults)]
-    started = [{**defaults, **point} for point in space.start]
+    started = [{**defaults, **point} for point in space.initial_points]
     points = listed or [*started, *(_with(space, defaults, point) for point in _combinations(space))]
     return _once([defaults, *points])
 

@@ -7,8 +7,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search.preflight.request import Order, Problem
-from trainables.core.contract import DataError, DataNotHere, Env, Trainable, WeightFile, WeightsError
+from search.preflight.request import PreflightRequest, Problem
+from trainables.core.contract import (
+    DataError,
+    DataNotHere,
+    Trainable,
+    TrainingContext,
+    WeightFile,
+    WeightsError,
+)
 from trainables.core.load import command_of
 
 Point = Mapping[str, Any]
@@ -31,7 +38,7 @@ class Rehearsal:
         tell: Is told what is being done.
     """
 
-    order: Order
+    order: PreflightRequest
     trainable: Trainable
     is_data_good: bool
     bad_files: Collection[WeightFile]
@@ -75,16 +82,16 @@ class Rehearsal:
             return self._started_on(self.trainable.example.data, point)
 
     def _started_on(self, data: str, point: Point) -> Sequence[str]:
-        env = replace(self.order.task.env(), data=data, device="cpu", folder=None)
+        context = replace(self.order.task.context(), data=data, device="cpu", folder=None)
         if "weights" in point and self._wants_bad_files(point):
             point = {**point, "weights": "none"}  # named already; the hub would be asked again, 23 s a file
-        return self._started_in(env, point)
+        return self._started_in(context, point)
 
-    def _started_in(self, env: Env, point: Point) -> Sequence[str]:
+    def _started_in(self, context: TrainingContext, point: Point) -> Sequence[str]:
         hparams, ladder = self.trainable.hparams(**point), self.order.task.ladder
         if self.trainable.rehearse is not None:
-            return self.trainable.rehearse(hparams, ladder.rungs, env)
-        self.trainable.start(hparams, ladder.training_budget(0), env)
+            return self.trainable.rehearse(hparams, ladder.rungs, context)
+        self.trainable.start(hparams, ladder.training_budget(0), context)
         return ()
 
     def _wants_bad_files(self, point: Point) -> bool:

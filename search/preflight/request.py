@@ -62,7 +62,7 @@ class WeightRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class PreflightRequest:
     """What to look at.
 
     Attributes:
@@ -127,7 +127,7 @@ class Report:
         return asdict(self)
 
 
-def order_for(space: Space, *, source: str, folder: Path) -> Order:
+def request_for(space: Space, *, source: str, folder: Path) -> PreflightRequest:
     """The order that looks at everything a run of `space` in `folder` needs."""
     defaults = space.default_hparams(load_trainable(space.trainable))
     points = points_of(space, defaults)
@@ -136,7 +136,7 @@ def order_for(space: Space, *, source: str, folder: Path) -> Order:
         "search.objective": space.cost,
         "search.ladder.resource": space.ladder.joules or None,
     }
-    return Order(
+    return PreflightRequest(
         task=task_for(
             space, trial_id="preflight", hparams=defaults, seed=space.seed, folder=folder.absolute()
         ),

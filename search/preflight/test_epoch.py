@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from search.preflight.request import Order, Problem
+from search.preflight.request import PreflightRequest, Problem
 from search.trial.failure import classify
 from trainables.core.contract import BadResult, Budget, Trainable
 from trainables.core.load import command_of, title_of
@@ -18,7 +18,7 @@ _EXAMPLES = 64
 _SCORED = 64
 
 
-def tried(order: Order, trainable: Trainable, *, device: str) -> tuple[list[Problem], list[str]]:
+def tried(order: PreflightRequest, trainable: Trainable, *, device: str) -> tuple[list[Problem], list[str]]:
     """Train each kind of point for one epoch of 64 examples: what fails, and what each took.
 
     A command trains its lowest rung: it takes shares or counts as its ladder has, and may score only its end.
@@ -45,7 +45,7 @@ def tried(order: Order, trainable: Trainable, *, device: str) -> tuple[list[Prob
     return problems, notes
 
 
-def _one_a_model(order: Order) -> dict[str, Mapping[str, Any]]:
+def _one_a_model(order: PreflightRequest) -> dict[str, Mapping[str, Any]]:
     """The first point of each model and its weights; of a trainable without the two, the default."""
     named: dict[str, Mapping[str, Any]] = {}
     for point in order.points:
@@ -55,10 +55,10 @@ def _one_a_model(order: Order) -> dict[str, Mapping[str, Any]]:
 
 
 def _value_of(
-    order: Order, trainable: Trainable, point: Mapping[str, Any], budget: Budget, device: str
+    order: PreflightRequest, trainable: Trainable, point: Mapping[str, Any], budget: Budget, device: str
 ) -> float:
-    env = replace(order.task.env(), device=device, validation_subset=_SCORED, folder=None)
-    training = trainable.start(trainable.hparams(**point), budget, env)
+    context = replace(order.task.context(), device=device, validation_subset=_SCORED, folder=None)
+    training = trainable.start(trainable.hparams(**point), budget, context)
     check_training(training, trainable.start)
     for _ in range(budget.epochs):
         values = trained_epoch(training, budget)

@@ -17,7 +17,7 @@ from search.printable import printable
 from search.report.formatting import duration, energy_text, hparams_text, value_text
 from search.report.live import STYLES, LiveView
 from search.run import Run
-from search.run.checkpoint_retention import GIVEN_UP
+from search.run.checkpoint_retention import NO_LONGER_PROMOTABLE
 
 _WIDTH_OF_A_FILE = 160  # rich takes 80 where there is no terminal, and cuts tables
 _WARNINGS = {"yellow", "red"}
@@ -55,7 +55,7 @@ class Warnings(SafeConsole):
 
 
 class ConsoleView:
-    """Follows a run. Used as a context: the live view ends with it.
+    """Follows a run. RungEnergy as a context: the live view ends with it.
 
     Args:
         output: Where to; whether it is a terminal decides between live view and lines.
@@ -82,10 +82,10 @@ class ConsoleView:
 
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Print what a log should keep: trials that end or pause, audits and failed attempts."""
-        if event["event"] == "trial_ended" and event["message"] != GIVEN_UP:  # its pause was said
+        if event["event"] == "trial_ended" and event["message"] != NO_LONGER_PROMOTABLE:  # its pause was said
             self._output.print(self._ended_line(self._run.history.trials[event["trial"]]), soft_wrap=True)
-        elif event["event"] == "trial_audited":
-            line = f"{event['trial']}  goes on past rung {event['rung']} as an audit of that rung"
+        elif event["event"] == "trial_continued_as_control":
+            line = f"{event['trial']}  continues past rung {event['rung']} as a control trial"
             self._output.print(Text(line, style="dim"))
         elif event["event"] == "epoch_overdue":
             line = f"{event['trial']}  an epoch may hang: {overdue_text(event)}"

@@ -26,7 +26,7 @@ _FIRST_TRIALS, _RECENT_TRIALS = 20, 180
 _MOST_S = 0.5  # of simulating: the first trials wait for it once, and what hands trials out slows down
 
 
-class Foretold:
+class ForecastReporter:
     """Says what a run will take: by an earlier run if one trained the same, else by its own first epochs.
 
     As the run goes on it is forecast again by what its own epochs take.

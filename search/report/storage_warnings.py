@@ -12,7 +12,7 @@ from search.ledger.journal import JournalError, StorageError
 _FILES = {"checkpoint", "best", "final", "test"}  # in trials/<trial>/, so named in the notes of an epoch
 
 
-class Unwritten:
+class StorageWarnings:
     """Follows a run and warns of files that the disk does not take.
 
     A lost journal ends the run. Tables are made again from it and a lost checkpoint costs repeated

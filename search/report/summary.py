@@ -111,7 +111,7 @@ def _top_table(run: Run) -> Table:
         joules = [mj / 1000 for one in each.trials if (mj := one.energy.total_mj) is not None]
         table.add_row(
             str(rank),
-            trial.trial_id + (" (default)" if trial.origin == "default" else ""),
+            trial.trial_id + (" (default)" if trial.proposed_by == "default" else ""),
             mean_text(each),
             str(each.rung),
             str(trial.epochs),
@@ -125,7 +125,7 @@ def _top_table(run: Run) -> Table:
 def _print_front(run: Run, output: RichConsole) -> None:
     """The trials that no other beats in both metric and joules."""
     space = run.space
-    unit = "J per sample" if space.cost == "energy_per_sample" else "J of full training"
+    unit = "J per sample" if space.cost == "energy_per_example" else "J of full training"
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("front", space.metric, unit, "hparams"):
         table.add_column(column)
@@ -144,7 +144,7 @@ def _print_trust(run: Run, output: RichConsole) -> None:
         if trust.overall is None:
             continue
         half = f"; better half {_correlation_text(trust.better_half)}" if trust.better_half else ""
-        audited = f" ({trust.num_audited} audited)" if trust.num_audited else ""
+        audited = f" ({trust.num_control_trials} audited)" if trust.num_control_trials else ""
         output.print(
             f"rung {trust.rung} against rung {trust.rung + 1}, {trust.num_trials} trials{audited}: "
             f"Spearman {_correlation_text(trust.overall)}{half}",

@@ -17,10 +17,10 @@ _GIB = 2**30
 _PAUSES_PER_LOOK = 8  # a look gives up several at once, and each is an event of its own
 
 
-GIVEN_UP = "can no longer be promoted"  # message of a paused trial whose checkpoint went
+NO_LONGER_PROMOTABLE = "can no longer be promoted"  # message of a paused trial whose checkpoint went
 
 
-class Keeper:
+class CheckpointRetention:
     """Follows a run and deletes the checkpoints it no longer needs.
 
     Full state is kept for every trial that is under way, interrupted or paused, and for the best of
@@ -103,7 +103,7 @@ class Keeper:
             return
         while hopeless := self._run.rungs.hopeless(num_open=num_open):
             for trial_id in hopeless:
-                self._give_up(trial_id, GIVEN_UP)
+                self._give_up(trial_id, NO_LONGER_PROMOTABLE)
 
     def _hold_disk_limit(self, limit: float) -> None:
         going_on = {trial.trial_id for trial in self._run.history.running()} | {self._best}

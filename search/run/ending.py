@@ -19,13 +19,13 @@ def all_fail_alike(history: History) -> str | None:
     return f"the first {_ALIKE} trials all failed alike: {first[0].cause}: {first[0].message}"
 
 
-def completed_reason(history: History, limits: Limits, *, why_no_more: str) -> str:
+def completed_reason(history: History, limits: Limits, *, no_more_reason: str) -> str:
     """Said when a run came to its end.
 
     Args:
-        why_no_more: Why nothing further could be proposed; empty when the limit on trials was reached.
+        no_more_reason: Why nothing further could be proposed; empty when the limit on trials was reached.
     """
     count = len(history.trials)
-    if limits.trials is not None and count >= limits.trials and not why_no_more:
+    if limits.trials is not None and count >= limits.trials and not no_more_reason:
         return f"all {count} trials done"
-    return f"{why_no_more or 'nothing left to try'}, after {count} trials"
+    return f"{no_more_reason or 'nothing left to try'}, after {count} trials"

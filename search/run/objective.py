@@ -39,13 +39,13 @@ class Objective:
     """What rungs and sampler are told of a trial. Asked the same in the same order it answers the same.
 
     Attributes:
-        why_blind: Why no joules can be known, where the first trial that was asked for had none.
+        no_energy_reason: Why no joules can be known, where the first trial that was asked for had none.
     """
 
     def __init__(self, space: Space) -> None:
         self._space = space
         self._scope = ""
-        self.why_blind = ""
+        self.no_energy_reason = ""
 
     def values(self, trial: TrialRecord, value: float) -> tuple[tuple[float, ...], float]:
         """The value of each objective at the end of a rung, and the uncertainty of the last one.
@@ -62,7 +62,7 @@ class Objective:
         if cost is None:
             why = f"{self._space.cost} cannot be measured ({_why_unknown(trial)})"
             if not self._scope:
-                self.why_blind = f"{why}, and search.objective asks for it"
+                self.no_energy_reason = f"{why}, and search.objective asks for it"
             raise Unmeasured(why)
         self._scope = self._scope or cost.scope
         if cost.scope != self._scope:
@@ -72,7 +72,7 @@ class Objective:
 
 def cost_of(space: Space, trial: TrialRecord) -> Cost | None:
     """The joules that `space` minimises, as far as the trial's epochs say; None is unknown."""
-    if space.cost == "energy_per_sample":
+    if space.cost == "energy_per_example":
         return _per(trial, _num_samples(_measured_epochs(trial) or list(trial.curve.values())))
     return projected_full(space, trial)
 
@@ -142,12 +142,12 @@ def _per(trial: TrialRecord, amount: float | None) -> Cost | None:
 
 
 def _num_samples(rows: list[EpochRow]) -> float | None:
-    if any("num_samples" not in row.metrics for row in rows):
+    if any("num_examples" not in row.metrics for row in rows):
         return None
-    return sum(row.metrics["num_samples"] for row in rows)
+    return sum(row.metrics["num_examples"] for row in rows)
 
 
 def _why_unknown(trial: TrialRecord) -> str:
     if trial.energy.total_mj is not None:
-        return "the trainable reports no num_samples"
+        return "the trainable reports no num_examples"
     return trial.sources.get("reason") or "no sensor was read"

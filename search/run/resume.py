@@ -20,7 +20,7 @@ _MUST_MATCH = (
     *("trainable", "data", "metric", "mode", "objective", "fixed", "ladder", "horizon", "seed"),
     *("precision", "patience", "early_stop_threshold", "validation_subset", "validation_resolution"),
 )
-_MUST_MATCH_OF_SCHEDULER = ("mode", "brackets", "audit")  # who went on, and who paused
+_MUST_MATCH_OF_SCHEDULER = ("mode", "brackets", "control_fraction")  # who went on, and who paused
 
 
 def prepare_to_continue(ledger: Ledger, space: Space, output: RichConsole) -> None:
@@ -71,12 +71,12 @@ def _changed_code(ledger: Ledger, space: Space) -> str:
     )
 
 
-def way_on(command: Sequence[str], folder: Path, *, is_promotion: bool = False) -> str:
-    """What to do once the disk takes files again: the command that goes on with the run in `folder`."""
+def disk_remedy(command: Sequence[str], folder: Path, *, is_promotion: bool = False) -> str:
+    """What to do once the disk can be written again: the command that resumes the run in `folder`."""
     if is_promotion:
-        return f"once this is mended, promote again:\n  {command_line(command)}"
+        return f"once this is fixed, promote again:\n  {command_line(command)}"
     resume = resume_command(command, folder)
-    return f"what the journal has is kept; once this is mended, go on with:\n  {resume}"
+    return f"what the journal has is kept; once this is fixed, resume with:\n  {resume}"
 
 
 def resume_command(command: Sequence[str], folder: Path) -> str:

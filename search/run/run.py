@@ -19,7 +19,7 @@ from search.ranking import Configuration, Ranking
 from search.run.ending import all_fail_alike, completed_reason
 from search.run.epoch_times import EpochTimes
 from search.run.replay import replay
-from search.run.scheduler import Ending, Judge, Verdict, ending_of
+from search.run.scheduler import Decision, Ending, TrialScheduler, ending_of
 from search.sampling.proposal import Sampler
 from search.space import Space
 from search.trial import EpochRow
@@ -64,8 +64,8 @@ class Run:
         self.space = space
         self.ledger = ledger
         self.history = History()
-        self._judge = Judge(space, sampler)
-        self.rungs = self._judge.rungs
+        self._scheduler = TrialScheduler(space, sampler)
+        self.rungs = self._scheduler.rungs
         self.should_test = should_test
         self._background = background
         self._subscribers: list[Callable[[Event], None]] = []
@@ -76,7 +76,7 @@ class Run:
         self._unfinished: deque[str] = deque()
         self._epoch_times = EpochTimes(space.ladder)
         self._were_overdue: set[str] = set()
-        self._why_no_more: str | None = None
+        self._no_more_reason: str | None = None
         self._has_promoted_all = False
         self._interrupted_by: str | None = None
         self.has_failed = False
@@ -138,13 +138,13 @@ class Run:
         """No further task will be given: what runs may yet promote what is paused."""
         if self.stop_reason() is not None:
             return True
-        may_promote = self._judge.may_promote and not self._has_promoted_all
+        may_promote = self._scheduler.may_promote and not self._has_promoted_all
         return self._has_asked_all and not self._unfinished and not may_promote
 
     def stop_reason(self) -> str | None:
         """Why no further epoch may start, or None."""
-        why_end = self._interrupted_by or self._judge.why_blind or all_fail_alike(self.history)
-        return why_end or limit_reached(self.space.limits, self.spent)
+        end_reason = self._interrupted_by or self._scheduler.no_energy_reason or all_fail_alike(self.history)
+        return end_reason or limit_reached(self.space.limits, self.spent)
 
     @property
     def is_interrupted(self) -> bool:
@@ -157,7 +157,7 @@ class Run:
 
     def end_background(self) -> None:
         """Close the account of the load that has ended."""
-        self._account.close_leases(BACKGROUND_ID)
+        self._account.close_windows(BACKGROUND_ID)
 
     def rerun_failed(self) -> None:
         """Line up every failed trial again."""
@@ -196,25 +196,25 @@ class Run:
     @property
     def _has_asked_all(self) -> bool:
         limit = self.space.limits.trials
-        return self._why_no_more is not None or (limit is not None and len(self.history.trials) >= limit)
+        return self._no_more_reason is not None or (limit is not None and len(self.history.trials) >= limit)
 
     def _asked(self) -> TrialTask | None:
         """A new trial, if there may be one."""
         if self._has_asked_all:
             return None
         trial_id = f"trial-{len(self.history.trials):04d}"
-        proposal = self._judge.ask(trial_id)
+        proposal = self._scheduler.ask(trial_id)
         if proposal is None:
-            self._why_no_more = self._judge.why_exhausted
+            self._no_more_reason = self._scheduler.exhausted_reason
             return None
         self._record(
             "trial_asked",
             trial_id,
             number=len(self.history.trials),
-            origin=proposal.origin,
+            proposed_by=proposal.proposed_by,
             hparams=dict(proposal.hparams),
             seed=self.space.seed if proposal.seed is None else proposal.seed,
-            source=proposal.source,
+            parent_trial=proposal.parent_trial,
         )
         return self._task(trial_id)
 
@@ -235,7 +235,7 @@ class Run:
         self._record("epoch", trial_id, row=row.to_dict())
         self._epoch_times.add(row)
         self._account.on_epoch()
-        ending = None if is_known else self._take(trial, self._judge.on_epoch(trial, row))
+        ending = None if is_known else self._take(trial, self._scheduler.on_epoch(trial, row))
         if ending is None and (reason := self.stop_reason()):
             ending = Ending("interrupted", message=reason)
         return "go_on" if ending is None else self._end(trial_id, ending)
@@ -259,7 +259,7 @@ class Run:
     def on_failure(self, trial_id: str, failure: Failure) -> bool:
         """Take in a failed attempt; say whether the trial is to be tried again."""
         will_retry = failure.may_pass(self.history.trials[trial_id].attempts_here) and not self.stop_reason()
-        self._account.close_leases(trial_id)
+        self._account.close_windows(trial_id)
         self._record("attempt_failed", trial_id, failure=failure.to_dict(), will_retry=will_retry)
         if not will_retry:
             self._end(trial_id, ending_of(failure))
@@ -289,7 +289,7 @@ class Run:
         It follows from the journal alone, so that a restart has the same: that a sampler finds no further
         point shows only when it is asked.
         """
-        limit, num_left = self.space.limits.trials, self._judge.num_left
+        limit, num_left = self.space.limits.trials, self._scheduler.num_left
         to_come = [] if limit is None else [max(0, limit - len(self.history.trials))]
         to_come += [] if num_left is None else [num_left]
         return min(to_come) + len(self.history.running()) if to_come else None
@@ -297,7 +297,7 @@ class Run:
     def end(self) -> str:
         """Close the session: no trial is left running. Gives the reason it ended."""
         reason = self.stop_reason() or completed_reason(
-            self.history, self.space.limits, why_no_more=self._why_no_more or ""
+            self.history, self.space.limits, no_more_reason=self._no_more_reason or ""
         )
         for trial in self.history.running():
             self._end(trial.trial_id, Ending("interrupted", message=reason))
@@ -324,21 +324,21 @@ class Run:
             known_epochs=trial.epochs,
         )
 
-    def _take(self, trial: TrialRecord, verdict: Verdict) -> Ending | None:
-        if verdict.is_audit:
-            self._record("trial_audited", trial.trial_id, rung=trial.rows[-1].ended_rung)
-        return verdict.ending
+    def _take(self, trial: TrialRecord, decision: Decision) -> Ending | None:
+        if decision.is_control:
+            self._record("trial_continued_as_control", trial.trial_id, rung=trial.rows[-1].ended_rung)
+        return decision.ending
 
     def _resume(self, trial: TrialRecord, why: Literal["promoted", "failed"]) -> None:
         self._record("trial_resumed", trial.trial_id, why=why)
-        self._judge.on_resumed(trial, why)
+        self._scheduler.on_resumed(trial, why)
 
     def _end(self, trial_id: str, ending: Ending) -> Answer:
-        self._account.close_leases(trial_id)
+        self._account.close_windows(trial_id)
         self._record(
             "trial_ended", trial_id, status=ending.status, cause=ending.cause, message=ending.message
         )
-        self._judge.on_end(trial_id, ending.status, ending.cause)
+        self._scheduler.on_end(trial_id, ending.status, ending.cause)
         return "stop"
 
     def _record(self, kind: str, trial_id: str | None, **content: Any) -> None:
@@ -354,10 +354,10 @@ class Run:
 
     def _replay(self) -> None:
         """Take in the journal of earlier sessions, and line up what they left unfinished."""
-        undone = replay(self.ledger.events(), self.history, self._judge)
-        for trial_id, rung in undone.audits.items():
-            self._record("trial_audited", trial_id, rung=rung)
-        for trial_id, ending in undone.endings.items():
+        pending = replay(self.ledger.events(), self.history, self._scheduler)
+        for trial_id, rung in pending.controls.items():
+            self._record("trial_continued_as_control", trial_id, rung=rung)
+        for trial_id, ending in pending.endings.items():
             self._end(trial_id, ending)
         for trial in self.history.trials.values():
             if trial.status == "interrupted":

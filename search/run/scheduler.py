@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 from search.ledger.history import Event, Status, TrialRecord
-from search.run.ladder_energy import UsedJoules
+from search.run.ladder_energy import LadderEnergy
 from search.run.objective import Objective, Unmeasured
-from search.rungs import Decision, Rungs
+from search.rungs import RungDecision, Rungs
 from search.sampling.proposal import Proposal, Sampler
 from search.space import Space
 from search.trial import EpochRow
@@ -31,19 +31,19 @@ def ending_of(failure: Failure) -> Ending:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """What an epoch leads to.
 
     Attributes:
         ending: None lets the trial go on.
-        is_audit: It goes on although its value does not let it, to see what the rung is worth.
+        is_control: It goes on although its value does not let it, to see what the rung is worth.
     """
 
     ending: Ending | None = None
-    is_audit: bool = False
+    is_control: bool = False
 
 
-class Judge:
+class TrialScheduler:
     """Rungs and sampler together. Told the same in the same order, they decide the same."""
 
     def __init__(self, space: Space, sampler: Sampler) -> None:
@@ -55,26 +55,26 @@ class Judge:
             kind=scheduler.mode,
             num_brackets=scheduler.brackets,
             epsilon=scheduler.epsilon,
-            audit=scheduler.audit,
+            control_fraction=scheduler.control_fraction,
             can_jump=bool(space.ladder.joules),
         )
         self._space, self._sampler = space, sampler
         self._objective = Objective(space)
-        self._used = UsedJoules(space.ladder)
+        self._used = LadderEnergy(space.ladder)
 
     @property
     def may_promote(self) -> bool:
         """Whether trials pause at rungs, so that one may go on later."""
-        return self._space.scheduler.mode in {"promotion", "grow"}
+        return self._space.scheduler.mode in {"asha", "pasha"}
 
     @property
-    def why_exhausted(self) -> str:
-        return self._sampler.why_exhausted
+    def exhausted_reason(self) -> str:
+        return self._sampler.exhausted_reason
 
     @property
-    def why_blind(self) -> str:
+    def no_energy_reason(self) -> str:
         """Why the joules that the space asks for cannot be known; empty as long as they can."""
-        return self._objective.why_blind or self._used.why_blind
+        return self._objective.no_energy_reason or self._used.no_energy_reason
 
     @property
     def num_left(self) -> int | None:
@@ -85,35 +85,35 @@ class Judge:
         """What trial `trial_id` shall train; None when there is nothing more."""
         return self._sampler.ask(trial_id)
 
-    def recall(self, event: Event) -> None:
+    def replay(self, event: Event) -> None:
         """Take in what was asked for before a restart."""
-        self._sampler.recall(event["trial"], event["hparams"], event["origin"])
+        self._sampler.replay(event["trial"], event["hparams"], event["proposed_by"])
 
-    def on_epoch(self, trial: TrialRecord, row: EpochRow) -> Verdict:
+    def on_epoch(self, trial: TrialRecord, row: EpochRow) -> Decision:
         """Tell of the latest of the rows of `trial`, which it did not know before."""
         metric, value = self._space.metric, row.metrics.get(self._space.metric)
         if value is None:  # an epoch without evaluation
-            return Verdict()
+            return Decision()
         if not math.isfinite(value):
-            return Verdict(Ending("diverged", "diverged", f"{metric} is {value}"))
+            return Decision(Ending("diverged", "diverged", f"{metric} is {value}"))
         if all(other.epoch < row.epoch for other in trial.rows[:-1]):
             self.rungs.on_epoch(trial.trial_id, value)
-        is_audit = False
+        is_control = False
         try:
             self._used.check(row)
             if (rung := _newly_ended(trial)) is not None:
                 decision, why_last = self._decided(trial, rung, value)
-                if decision not in {"go_on", "audit"}:
-                    return Verdict(self._ending(decision, rung, why_last))
-                is_audit = decision == "audit"
+                if decision not in {"go_on", "control"}:
+                    return Decision(self._ending(decision, rung, why_last))
+                is_control = decision == "control"
         except Unmeasured as unmeasured:
-            return Verdict(Ending("stopped", message=str(unmeasured)))
+            return Decision(Ending("stopped", message=str(unmeasured)))
         best, patience = trial.best(metric, self._space.mode), self._space.patience
         if patience is not None and best is not None and trial.epochs - best[0] >= patience:
-            return Verdict(Ending("stopped", message=f"no gain in {patience} epochs"))
-        return Verdict(is_audit=is_audit)
+            return Decision(Ending("stopped", message=f"no gain in {patience} epochs"))
+        return Decision(is_control=is_control)
 
-    def _decided(self, trial: TrialRecord, rung: int, value: float) -> tuple[Decision, str]:
+    def _decided(self, trial: TrialRecord, rung: int, value: float) -> tuple[RungDecision, str]:
         """Tell rungs and sampler that the trial has ended `rung`; why it ends there anyway, or nothing.
 
         Raises:
@@ -121,13 +121,13 @@ class Judge:
         """
         values, uncert = self._objective.values(trial, value)
         self._sampler.report(trial.trial_id, rung, *values)
-        why_last = trial.rows[-1].why_done or self._why_eliminated(value)
+        why_last = trial.rows[-1].done_reason or self._why_eliminated(value)
         if why_last:
             self.rungs.withdraw(trial.trial_id)
         bracket = self.rungs.bracket_of(trial.number)
         return self.rungs.on_result(trial.trial_id, rung, values, bracket=bracket, uncert=uncert), why_last
 
-    def _ending(self, decision: Decision, rung: int, why_last: str) -> Ending:
+    def _ending(self, decision: RungDecision, rung: int, why_last: str) -> Ending:
         if decision == "pause":
             return Ending("paused")
         is_top = rung == len(self._space.ladder.rungs) - 1

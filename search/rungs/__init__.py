@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.rungs.asha import Decision, Rungs, Value
+from search.rungs.asha import RungDecision, Rungs, Value
 from search.rungs.settings import Kind
 
-__all__ = ["Decision", "Kind", "Rungs", "Value"]
+__all__ = ["Kind", "RungDecision", "Rungs", "Value"]

@@ -20,7 +20,7 @@ from trainables.core.contract import Mode
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
-Decision = Literal["go_on", "audit", "pause", "stop"]
+RungDecision = Literal["go_on", "control", "pause", "stop"]
 Value = float | Sequence[float | None] | None
 
 
@@ -30,15 +30,15 @@ class Rungs:
     Told the same in the same order it decides the same, so a restart rebuilds it from the journal:
     `on_promoted` for what `promotable` gave, and all other calls that tell something as they came.
 
-    - stopping: a trial goes on if it is in the top 1/eta of its rung now. Among fewer than eta
-      results the best so far goes on.
-    - promotion: each trial pauses at its rung, and goes on once it is in the top floor(n / eta) of all
+    - asha_stopping: a trial continues if it is in the top 1/eta of its rung now. Among fewer than eta
+      results the best so far continues.
+    - asha: each trial pauses at its rung, and continues once it is in the top floor(n / eta) of all
       n results there. Among fewer than eta nobody does, but on the last call.
-    - grow: promotion below a top rung that starts as the second and is raised by one whenever the
+    - pasha: asha below a top rung that starts as the second and is raised by one whenever the
       ranking of the top two rungs turns out unstable.
     - none: every trial runs the whole ladder.
 
-    An audit is a trial that goes on although its value does not let it. Without audits the trials that
+    A control trial continues although its value does not let it. Without them the trials that
     two rungs have in common are the best of the lower one, and their ranks agree less than all would.
 
     Args:
@@ -47,9 +47,9 @@ class Rungs:
         mode: Whether larger or smaller is better; for several objectives, one for each.
         num_brackets: Bracket b is judged from rung b on. Brackets share their rungs, because all
             that end a rung have used the same budget.
-        epsilon: Only for grow: the difference that is noise; None estimates it from `on_epoch`.
-        audit: Share of the results of each rung that are audited, in [0, 1]: for 0.05 the 10th, the
-            30th and so on, if they would not go on anyway.
+        epsilon: Only for pasha: the difference that is noise; None estimates it from `on_epoch`.
+        control_fraction: Fraction of each rung's results that continue as control trials, in [0, 1]: for
+            0.05 the 10th, the 30th and so on, if they would not continue anyway.
         can_jump: A trial may end a rung without having ended those below, as an epoch does that uses the
             joules of several. It is compared where it ended, and nowhere below.
     """
@@ -60,21 +60,21 @@ class Rungs:
         *,
         eta: float | None,
         mode: Mode | Sequence[Mode],
-        kind: Kind = "stopping",
+        kind: Kind = "asha_stopping",
         num_brackets: int = 1,
         epsilon: float | None = None,
-        audit: float = 0.0,
+        control_fraction: float = 0.0,
         can_jump: bool = False,
     ) -> None:
         modes: Sequence[str] = (mode,) if isinstance(mode, str) else tuple(mode)
-        check_settings(num_rungs, eta, modes, kind, num_brackets, audit)
+        check_settings(num_rungs, eta, modes, kind, num_brackets, control_fraction)
         self._kind: Kind = "none" if eta is None else kind
         self._eta = math.inf if eta is None or kind == "none" else eta
         self._signs = tuple(1.0 if mode == "max" else -1.0 for mode in modes)
         self._num_brackets = num_brackets
         self._can_jump = can_jump
-        self._audit_period = round(1 / audit) if audit else 0
-        self._growth = Growth(epsilon) if self._kind == "grow" else None
+        self._control_period = round(1 / control_fraction) if control_fraction else 0
+        self._growth = Growth(epsilon) if self._kind == "pasha" else None
         self._top_rung = min(1, num_rungs - 1) if self._growth else num_rungs - 1
         self._results = [Results(len(self._signs)) for _ in range(num_rungs)]
         self._paused: dict[str, int] = {}  # the rung at which each waits
@@ -82,7 +82,7 @@ class Rungs:
 
     @property
     def top_rung(self) -> int:
-        """The rung above which nobody is promoted now, but on the last call. Only grow raises it."""
+        """The rung above which nobody is promoted now, but on the last call. Only pasha raises it."""
         return self._top_rung
 
     def bracket_of(self, trial_number: int) -> int:
@@ -97,13 +97,13 @@ class Rungs:
 
     def on_result(
         self, trial_id: str, rung: int, value: Value, *, bracket: int = 0, uncert: float = 0.0
-    ) -> Decision:
+    ) -> RungDecision:
         """Record `value` at the end of `rung` and say what becomes of the trial.
 
         What is missing, NaN or infinite stops the trial, and is nothing that another is compared
         with. Below the trial's bracket any other value lets it go on and is not recorded. Of equal
-        values the older one ranks first. At grow's top rung a trial pauses: the rung may yet be
-        raised. An "audit" goes on too.
+        values the older one ranks first. At pasha's top rung a trial pauses: the rung may yet be
+        raised. An "control" goes on too.
 
         Args:
             uncert: Of the last of several objectives, either way. A difference within that of both
@@ -212,18 +212,18 @@ class Rungs:
             lower, upper = self._results[rung - 1].scores, self._results[rung].scores
             self._top_rung += self._growth.is_unstable(lower=lower, upper=upper)
 
-    def _decision(self, trial_id: str, rung: int) -> Decision:
+    def _decision(self, trial_id: str, rung: int) -> RungDecision:
         if rung == len(self._results) - 1 or trial_id in self._withdrawn:
             return "stop"
         if self._kind == "none":
             return "go_on"
-        if self._kind == "stopping":
+        if self._kind == "asha_stopping":
             num_passing = max(1, self._num_passing(len(self._results[rung])))
             if self._results[rung].place(trial_id) < num_passing:
                 return "go_on"
-        if self._is_audited(rung):
-            return "audit"
-        if self._kind == "stopping":
+        if self._is_control(rung):
+            return "control"
+        if self._kind == "asha_stopping":
             return "stop"
         self._paused[trial_id] = rung
         self._results[rung].wait(trial_id)
@@ -234,9 +234,9 @@ class Rungs:
         if rung is not None:
             self._results[rung].leave(trial_id)
 
-    def _is_audited(self, rung: int) -> bool:
+    def _is_control(self, rung: int) -> bool:
         """Whether the latest result of `rung` is one of those that are audited."""
-        period = self._audit_period
+        period = self._control_period
         return bool(period) and rung < self._top_rung and len(self._results[rung]) % period == period // 2
 
     def _num_passing(self, num_results: int) -> int:

@@ -27,9 +27,9 @@ def designed(space: Space, defaults: Mapping[str, Any]) -> list[Proposal]:
         return []
     once = _without_repeats([*first_points(space, defaults), *points])
     return [
-        Proposal(hparams=point, origin=origin, seed=_seed(space.seed, repeat))
+        Proposal(hparams=point, proposed_by=proposed_by, seed=_seed(space.seed, repeat))
         for repeat in range(space.repeats)
-        for point, origin in once
+        for point, proposed_by in once
     ]
 
 
@@ -111,8 +111,8 @@ def _settled(space: Space, defaults: Mapping[str, Any], chosen: Mapping[str, Any
 
 def _without_repeats(points: Iterable[Point]) -> list[Point]:
     once: dict[Any, Point] = {}
-    for point, origin in points:
-        once.setdefault(identity(point), (point, origin))
+    for point, proposed_by in points:
+        once.setdefault(identity(point), (point, proposed_by))
     return list(once.values())
 
 

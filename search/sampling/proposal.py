@@ -6,7 +6,7 @@ from collections.abc import Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from search.ledger.history import Origin, Status
+from search.ledger.history import ProposedBy, Status
 from search.space import Space
 from search.space.parameters import identity
 
@@ -17,13 +17,13 @@ class Proposal:
 
     Attributes:
         seed: The trial's seed; None is the run's own, so that trials differ in hparams alone.
-        source: The trial of an earlier run that this one repeats (promotion).
+        parent_trial: The trial of an earlier run that this one repeats (promotion).
     """
 
     hparams: Mapping[str, Any]
-    origin: Origin
+    proposed_by: ProposedBy
     seed: int | None = None
-    source: str = ""
+    parent_trial: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Sampler(Protocol):
     """Proposes configurations and is told the truth about every one of them."""
 
     @property
-    def why_exhausted(self) -> str:
+    def exhausted_reason(self) -> str:
         """Why `ask` gave None; empty as long as it has not."""
         ...
 
@@ -57,7 +57,7 @@ class Sampler(Protocol):
         """The configuration that trial `trial_id` shall train; None when there are no more."""
         ...
 
-    def recall(self, trial_id: str, hparams: Mapping[str, Any], origin: Origin) -> None:
+    def replay(self, trial_id: str, hparams: Mapping[str, Any], proposed_by: ProposedBy) -> None:
         """Take in a proposal made before a restart, in the order of the journal.
 
         From then on it is as if it had just been asked for: it is reported and finished like any
@@ -91,7 +91,7 @@ class FixedList:
 
     def __init__(self, proposals: Sequence[Proposal]) -> None:
         self._proposals = list(proposals)
-        self.why_exhausted = ""
+        self.exhausted_reason = ""
 
     @property
     def num_left(self) -> int:
@@ -100,10 +100,10 @@ class FixedList:
     def ask(self, trial_id: str) -> Proposal | None:
         if self._proposals:
             return self._proposals.pop(0)
-        self.why_exhausted = "the whole list was tried"
+        self.exhausted_reason = "the whole list was tried"
         return None
 
-    def recall(self, trial_id: str, hparams: Mapping[str, Any], origin: Origin) -> None:
+    def replay(self, trial_id: str, hparams: Mapping[str, Any], proposed_by: ProposedBy) -> None:
         """Strike out the first that is left with these hparams; seeds come in the list's order."""
         keys = [identity(proposal.hparams) for proposal in self._proposals]
         if identity(hparams) in keys:
@@ -119,13 +119,13 @@ class FixedList:
         return None
 
 
-Point = tuple[dict[str, Any], Origin]
+Point = tuple[dict[str, Any], ProposedBy]
 MOST_START_UP = 5  # Optuna's 10 cost a tenth more of the epochs of `make bench-search`
 
 
 def first_points(space: Space, defaults: Mapping[str, Any]) -> list[Point]:
     """What every search begins with: the default configuration, then the space's start points."""
-    starts: list[Point] = [({**defaults, **point}, "start") for point in space.start]
+    starts: list[Point] = [({**defaults, **point}, "initial") for point in space.initial_points]
     return [(dict(defaults), "default"), *starts]
 
 
@@ -138,17 +138,17 @@ class FirstPoints:
     def pop(self, seen: Container[Hashable]) -> Proposal | None:
         """The next one that is not among the identities `seen`; None when there are no more."""
         while self._points:
-            point, origin = self._points.pop(0)
+            point, proposed_by = self._points.pop(0)
             if identity(point) not in seen:
-                return Proposal(hparams=point, origin=origin)
+                return Proposal(hparams=point, proposed_by=proposed_by)
         return None
 
-    def strike(self, hparams: Mapping[str, Any], *, is_default: bool) -> None:
+    def remove(self, hparams: Mapping[str, Any], *, is_default: bool) -> None:
         """Leave out what was asked for before a restart; the default, whatever it was then."""
         self._points = [
-            (point, origin)
-            for point, origin in self._points
-            if identity(point) != identity(hparams) and not (is_default and origin == "default")
+            (point, proposed_by)
+            for point, proposed_by in self._points
+            if identity(point) != identity(hparams) and not (is_default and proposed_by == "default")
         ]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import TrialState
 
-from search.ledger.history import Origin, Status
+from search.ledger.history import ProposedBy, Status
 from search.sampling.axes import axis_of, suggested
 from search.sampling.designs import designed
 from search.sampling.feasibility import Feasibility
@@ -79,7 +79,7 @@ class OptunaSampler:
     Each draw has a generator of its own, seeded by the space's seed and the number of points asked
     for before it. So a search with one worker asks for the same points whether or not it was
     interrupted, provided the sampler is told the same in the same order. CMA-ES and NSGA-II add
-    the number of Optuna's trials to that, which repeated draws raise and `recall` does not.
+    the number of Optuna's trials to that, which repeated draws raise and `replay` does not.
 
     A model is fitted to the last 500 trials that ended and to the 50 best before them: TPE gives old ones
     next to no weight anyway, and what a draw costs would grow with the search. GP and chance are held to the
@@ -93,7 +93,7 @@ class OptunaSampler:
     """
 
     def __init__(self, space: Space, defaults: Mapping[str, Any]) -> None:
-        self.why_exhausted = ""
+        self.exhausted_reason = ""
         self._space = space
         self._defaults = dict(defaults)
         self._axes = {name: axis_of(parameter) for name, parameter in space.parameters.items()}
@@ -115,13 +115,13 @@ class OptunaSampler:
             self._take(trial_id, first.hparams)
         return first or self._drawn(trial_id)
 
-    def recall(self, trial_id: str, hparams: Mapping[str, Any], origin: Origin) -> None:
+    def replay(self, trial_id: str, hparams: Mapping[str, Any], proposed_by: ProposedBy) -> None:
         """Take in a proposal made before a restart; one that has left the space teaches nothing."""
-        self._first.strike(hparams, is_default=origin == "default")
+        self._first.remove(hparams, is_default=proposed_by == "default")
         self._take(trial_id, hparams)
 
     def warm_start(self, trials: Sequence[EarlierTrial]) -> int:
-        """Learn from earlier runs, before the first `ask` or `recall`; gives how many trials fit.
+        """Learn from earlier runs, before the first `ask` or `replay`; gives how many trials fit.
 
         Those fit that have ended and lie in this space. What is known may be proposed again: here it
         may have another budget.
@@ -235,19 +235,19 @@ class OptunaSampler:
             elif self._feasibility.is_likely(trial.params):
                 self._open[trial_id] = self._rounded(trial, hparams)
                 self._seen.add(identity(hparams))
-                return Proposal(hparams=hparams, origin="sampler")
+                return Proposal(hparams=hparams, proposed_by="sampler")
             else:
                 unlikely.append((self._feasibility.clearance(trial.params), hparams))
             self._study.tell(trial, state=TrialState.FAIL)  # teaches nothing
         if unlikely:
             _, hparams = max(unlikely, key=itemgetter(0))
             self._take(trial_id, hparams)
-            return Proposal(hparams=hparams, origin="sampler")
-        self.why_exhausted = f"the space is exhausted: {_MOST_DRAWS} draws repeated earlier points"
+            return Proposal(hparams=hparams, proposed_by="sampler")
+        self.exhausted_reason = f"the space is exhausted: {_MOST_DRAWS} draws repeated earlier points"
         return None
 
     def _rounded(self, trial: optuna.Trial, hparams: Mapping[str, Any]) -> optuna.Trial:
-        """The trial at the codes of its values, which rounding may have moved: those a restart would recall.
+        """The trial at the codes of its values, which rounding may have moved: those a restart would replay.
 
         NSGA-II and CMA-ES learn from trials they sampled themselves, so theirs stay as they were drawn.
         """

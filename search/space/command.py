@@ -239,11 +239,11 @@ def command_notices(description: Mapping[str, Any], ladder: Ladder, mode: str) -
         yield "search.command.run: without {epochs} the script itself decides what its schedules span"
     if "seed" not in used:
         yield "search.command.run: without {seed} the seeds of a promotion train the same thing"
-    goes_up = mode in ("promotion", "grow") and len(ladder.rungs) > 1 and ladder.horizon == "full"
+    goes_up = mode in ("asha", "pasha") and len(ladder.rungs) > 1 and ladder.horizon == "full"
     if goes_up and not description["resume"]:
         yield (
             "search.command.resume: not given; a trial that is promoted trains its earlier epochs again, and "
-            "their time and joules count; mode: stopping repeats none"
+            "their time and joules count; mode: asha_stopping repeats none"
         )
     if not description["test"]:
         yield "search.command.test: not given; a promotion compares validation scores of fresh seeds"

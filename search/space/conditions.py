@@ -1,4 +1,4 @@
-"""`when` and `start`: the places where a space speaks of its parameters by name."""
+"""`when` and `initial_points`: the places where a space speaks of its parameters by name."""
 
 from __future__ import annotations
 
@@ -80,16 +80,16 @@ def check_conditions(
 
 
 def check_start(
-    start: Sequence[Mapping[str, Any]],
+    initial_points: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Parameter | Fixed],
     broken: Iterable[str],
     problems: Problems,
 ) -> None:
     """Add to `problems` the start points that name no searched parameter or leave its range."""
     known = [*parameters, *broken]
-    for index, point in enumerate(start):
+    for index, point in enumerate(initial_points):
         for name, value in point.items():
-            where = f"search.start[{index}].{name}"
+            where = f"search.initial_points[{index}].{name}"
             if name not in known:
                 problems.add(where, f"is not among the parameters{did_you_mean(name, known)}")
             elif name in parameters and not _allows(parameters[name], value):
@@ -97,7 +97,9 @@ def check_start(
 
 
 def start_within(
-    start: Sequence[Mapping[str, Any]], parameters: Mapping[str, Parameter | Fixed], names: Container[str]
+    initial_points: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Parameter | Fixed],
+    names: Container[str],
 ) -> tuple[dict[str, Any], ...]:
     """The start points without what their parameter no longer allows, for parameters among `names`."""
     kept = (
@@ -106,7 +108,7 @@ def start_within(
             for name, value in point.items()
             if name not in names or name not in parameters or _allows(parameters[name], value)
         }
-        for point in start
+        for point in initial_points
     )
     return tuple(point for point in kept if point)
 

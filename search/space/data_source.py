@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from trainables.core.suggest import meant_path
+from trainables.core.suggest import suggest_path
 
 _KINDS_WITH_PATH = {"imagefolder", "curves", "coco", "voc", "market", "quality", "jsonl", "pairs", "reports"}
 _SECOND_PATH = re.compile(r"(\?images=|\?tree=)")
@@ -29,7 +29,7 @@ def data_problems(given: str) -> list[str]:
     paths, problems = [Path(place)] if kind == "imagefolder" else _paths(place), []
     if kind == "imagefolder" and paths[0].is_file():
         problems.append(f"{place} is a file; name a folder with a folder per class")
-    return problems + [f"{path} does not exist{meant_path(path)}" for path in paths if not path.exists()]
+    return problems + [f"{path} does not exist{suggest_path(path)}" for path in paths if not path.exists()]
 
 
 def _paths(place: str) -> list[Path]:

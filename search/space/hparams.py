@@ -36,7 +36,7 @@ _NEEDED = {
 class HparamsCheck:
     """The hyperparameters of one trainable, against which a space's values are tried one by one.
 
-    A class attribute REPLACED of the hparams says what to write instead of a name of old.
+    A class attribute RENAMED_HPARAMS of the hparams says what to write instead of a name of old.
 
     Raises:
         ValueError: They are no dataclass with a default for everything.
@@ -47,7 +47,7 @@ class HparamsCheck:
         self._hparams = hparams
         if not dataclasses.is_dataclass(hparams):
             raise ValueError(f"the hparams of {trainable} must be a dataclass")
-        self._replaced: Mapping[str, str] = getattr(hparams, "REPLACED", {})
+        self._replaced: Mapping[str, str] = getattr(hparams, "RENAMED_HPARAMS", {})
         self.names = [field.name for field in dataclasses.fields(hparams) if field.init]
         try:
             hints = typing.get_type_hints(hparams, include_extras=True)

@@ -154,7 +154,7 @@ class _Reading:
             is_listed=self._section.design is not None or self._sampler == "grid",
         )
         self._entries, self._broken = self._declared.entries, self._declared.broken
-        self._when, self._start = self._section.when, self._section.start
+        self._when, self._initial_points = self._section.when, self._section.initial_points
         self._yield_to(content.overridden)
 
     def space(self, loader: Loader) -> Space | None:
@@ -247,11 +247,13 @@ class _Reading:
         """Take out of the file's start points and conditions what overridden parameters no longer allow."""
         places = [place.replace(".parameters.", ".") for place in overridden]
         names = [name for name in self._entries if any(is_within(p, f"parameters.{name}") for p in places)]
-        if not any(is_within(place, "search.start") for place in places):
-            start = start_within(self._start, self._entries, names)
-            if start != self._start:
-                self._declared.notes.append(f"search.start: without what {listed(names)} no longer allows")
-            self._start = start
+        if not any(is_within(place, "search.initial_points") for place in places):
+            start = start_within(self._initial_points, self._entries, names)
+            if start != self._initial_points:
+                self._declared.notes.append(
+                    f"search.initial_points: without what {listed(names)} no longer allows"
+                )
+            self._initial_points = start
         if not any(is_within(place, "search.when") for place in places):
             when = when_within(self._when, self._entries, names)
             if when != self._when:
@@ -271,7 +273,7 @@ class _Reading:
         if not is_safe_name(name):
             problems.add("name", f"must do as a folder's name (no slash, no leading dot), got {name!r}")
         check_conditions(self._when, self._entries, self._broken, problems)
-        check_start(self._start, self._entries, self._broken, problems)
+        check_start(self._initial_points, self._entries, self._broken, problems)
         check_sampler(self._sampler, problems)
         check_design(section, self._sampler, self._entries, problems)
         check_joules(section, problems)
@@ -331,8 +333,8 @@ class _Reading:
             own.get(name, name): {own.get(other, other): values for other, values in others.items()}
             for name, others in self._when.items()
         }
-        self._start = tuple(
-            {own.get(name, name): value for name, value in point.items()} for point in self._start
+        self._initial_points = tuple(
+            {own.get(name, name): value for name, value in point.items()} for point in self._initial_points
         )
 
     def _metric(self, trainable: Trainable) -> tuple[str, Mode, list[str]]:
@@ -375,7 +377,7 @@ class _Reading:
             parameters=self._searched(),
             fixed={name: entry.value for name, entry in self._entries.items() if isinstance(entry, Fixed)},
             when=self._when,
-            start=self._start,
+            initial_points=self._initial_points,
             warm_start=tuple(
                 str((self._path.parent / Path(run).expanduser()).resolve()) for run in section.warm_start
             ),

@@ -27,8 +27,8 @@ def check_objective(section: SearchSection, metric: str, sampler: str, problems:
 
 
 def _check_beside(section: SearchSection, sampler: str, problems: Problems) -> None:
-    if section.scheduler.mode == "grow":
-        problems.add("search.scheduler.mode", "grow compares one objective; take promotion or stopping")
+    if section.scheduler.mode == "pasha":
+        problems.add("search.scheduler.mode", "pasha compares one objective; take asha or asha_stopping")
     if sampler == "cmaes":
         problems.add("search.sampler", "cmaes takes one objective; take tpe, gp or nsga2")
     if section.warm_start:
@@ -62,9 +62,9 @@ def check_joules(section: SearchSection, problems: Problems) -> None:
             f"{gpus:g} shares a GPU, whose joules are then not known well enough to end a rung; "
             "take 1, or set metering.solo_slices: true",
         )
-    if section.scheduler.mode == "grow":
-        text = "grow compares trials epoch by epoch, and here they differ in what an epoch uses"
-        problems.add("search.scheduler.mode", f"{text}; take promotion or stopping")
+    if section.scheduler.mode == "pasha":
+        text = "pasha compares trials epoch by epoch, and here they differ in what an epoch uses"
+        problems.add("search.scheduler.mode", f"{text}; take asha or asha_stopping")
     if section.validation_resolution == "rung" and isinstance(ladder.resolution, list):
         text = "must be top where rungs are measured in joules: an epoch that jumps a rung would be scored at"
         problems.add("search.validation_resolution", f"{text} another resolution than the others there")

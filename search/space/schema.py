@@ -32,7 +32,7 @@ from search.space.section import Section
 from trainables.core.contract import Horizon, Mode, Precision, ValidationResolution
 
 Sampler = Literal["tpe", "random", "gp", "nsga2", "cmaes", "grid"]
-CostName = Literal["energy", "energy_per_sample"]
+CostName = Literal["energy", "energy_per_example"]
 
 
 class Metric(Section):
@@ -46,16 +46,16 @@ class Metric(Section):
 class Scheduler(Section):
     """How trials go up the ladder: the arguments of `search.rungs.Rungs`."""
 
-    mode: Kind = "promotion"  # chosen from `make bench-search`, as the lowest rung of 1 epoch is
+    mode: Kind = "asha"  # chosen from `make bench-search`, as the lowest rung of 1 epoch is
     eta: Eta = 3
     brackets: Count = 1
     epsilon: ZeroOrMore | None = None
-    audit: ShareOrZero = 0.05
+    control_fraction: ShareOrZero = 0.05
 
     @model_validator(mode="after")
     def _checked(self) -> Scheduler:
-        if self.epsilon is not None and self.mode != "grow":
-            raise KeyedError("epsilon", f"acts with mode: grow only, got mode: {self.mode}; leave it out")
+        if self.epsilon is not None and self.mode != "pasha":
+            raise KeyedError("epsilon", f"acts with mode: pasha only, got mode: {self.mode}; leave it out")
         if self.brackets > 1 and self.mode == "none":
             raise KeyedError("brackets", "must be 1 with mode: none, where no rung judges")
         return self
@@ -66,7 +66,7 @@ class Scheduler(Section):
         Raises:
             KeyedError: There are not.
         """
-        most = min(num_rungs, 2) if self.mode == "grow" else num_rungs
+        most = min(num_rungs, 2) if self.mode == "pasha" else num_rungs
         if self.brackets > most:
             of = f"a ladder of {num_rungs} rungs with mode: {self.mode}"
             raise KeyedError("brackets", f"must be from 1 to {most} for {of}, got {self.brackets}")
@@ -160,7 +160,7 @@ class SearchSection(Section):
     precision: Precision = "auto"
     seed: Seed = 0
     when: When = Field(default_factory=dict)
-    start: Points = ()
+    initial_points: Points = ()
     warm_start: Texts = ()
     trials: Trials | None = None
     design: Design | None = None

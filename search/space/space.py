@@ -38,10 +38,10 @@ class Space:
     Attributes:
         cost: What is minimised beside the metric: joules of full training, or of a sample.
         trainable: A name, the absolute path of a Python file, or a command with its description.
-        data: A data source as `Env` takes it; paths in it are absolute.
+        data: A data source as `TrainingContext` takes it; paths in it are absolute.
         parameters: Those that are searched. The trainable's other hparams are `fixed` or default.
         when: For a parameter that is not always searched: which values others must have.
-        start: Points tried right after the default configuration. Each may be partial.
+        initial_points: Points tried right after the default configuration. Each may be partial.
         warm_start: Folders of earlier runs whose trials the sampler knows from the beginning.
         patience: Epochs without improvement after which a trial ends.
         early_stop_threshold: A trial whose metric is worse than this at a rung's end is stopped there.
@@ -62,7 +62,7 @@ class Space:
     parameters: Mapping[str, Parameter]
     fixed: Mapping[str, Any]
     when: Conditions
-    start: tuple[Mapping[str, Any], ...]
+    initial_points: tuple[Mapping[str, Any], ...]
     ladder: Ladder
     scheduler: Scheduler
     sampler: Sampler
@@ -159,7 +159,7 @@ class Space:
                 name: {other: list(values) for other, values in others.items()}
                 for name, others in self.when.items()
             },
-            "start": [dict(point) for point in self.start],
+            "initial_points": [dict(point) for point in self.initial_points],
             "warm_start": list(self.warm_start) or None,
             **self._design_keys(),
         }

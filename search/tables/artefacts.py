@@ -48,5 +48,7 @@ class Artefacts:
         ]
         place = folder.relative_to(ledger.folder)
         ledger.write_text(f"{place}/history.csv", csv_text(history_columns(rows), rows))
-        config = config_text(task, self._versions, command=shlex.join(map(str, command)), source=trial.source)
+        config = config_text(
+            task, self._versions, command=shlex.join(map(str, command)), parent_trial=trial.parent_trial
+        )
         ledger.write_text(f"{place}/config.yaml", config)

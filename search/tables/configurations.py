@@ -9,7 +9,7 @@ from search.ranking import Configuration, configurations
 from search.space import Space
 
 CONFIGURATION_COLUMNS = (
-    *("rank", "trial_id", "origin", "value_std", "value_min", "value_max", "num_repeats", "num_failed"),
+    *("rank", "trial_id", "proposed_by", "value_std", "value_min", "value_max", "num_repeats", "num_failed"),
     *("num_open", "rung", "num_higher", "seconds", "energy_j", "trials"),
 )
 
@@ -33,7 +33,7 @@ def _row(space: Space, configuration: Configuration) -> dict[str, Any]:
     return {
         **configuration.first.hparams,
         "trial_id": configuration.first.trial_id,
-        "origin": configuration.first.origin,
+        "proposed_by": configuration.first.proposed_by,
         space.metric: configuration.mean,
         "value_std": configuration.spread,
         "value_min": min(configuration.values),

@@ -1,4 +1,4 @@
-"""The rows of identical.csv."""
+"""The rows of duplicate_curves.csv."""
 
 from __future__ import annotations
 

@@ -9,15 +9,15 @@ from search.accounting.unreported import without_lost
 from search.energy import EnergyReading
 from search.ledger.history import History, TrialRecord
 from search.tables.energy_columns import joules
-from search.tables.trials import num_samples
+from search.tables.trials import num_examples
 
 _PARTS = ("energy_j", "energy_gpu_j", "energy_cpu_j", "energy_dram_j", "energy_estimated_j")
 ENERGY_COLUMNS = (
-    *("trial_id", "rung", "epochs", "seconds", "num_samples"),
+    *("trial_id", "rung", "epochs", "seconds", "num_examples"),
     *(*_PARTS, "energy_scope", "energy_quality"),
 )
 DEVICE_COLUMNS = (
-    *("session", "is_closed", "node", "device", "kind", "source", "counter_start_mj", "counter_end_mj"),
+    *("session", "is_closed", "node", "device", "kind", "sensor", "counter_start_mj", "counter_end_mj"),
     *(
         "energy_device_j",
         "energy_trials_j",
@@ -26,7 +26,14 @@ DEVICE_COLUMNS = (
         "energy_external_j",
         "energy_idle_j",
     ),
-    *("energy_unaccounted_j", "residual_j", "p_bare_w", "p_ctx_w", "counter_power_ratio", "sampler_cpu_s"),
+    *(
+        "energy_unaccounted_j",
+        "residual_j",
+        "idle_power_w",
+        "context_power_w",
+        "counter_power_ratio",
+        "sampler_cpu_s",
+    ),
     *("driver_version", "reason"),
 )
 
@@ -65,7 +72,7 @@ def _rung_row(trial: TrialRecord, rung: int) -> dict[str, Any]:
         "rung": rung,
         "epochs": len(epochs),
         "seconds": round(sum(row.seconds for row in epochs), 3),
-        "num_samples": num_samples(epochs),
+        "num_examples": num_examples(epochs),
         **{name: spent_j[name] for name in _PARTS},
         "energy_scope": trial.sources.get("scope", ""),
         "energy_quality": trial.sources.get("quality", ""),

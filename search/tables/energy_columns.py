@@ -1,4 +1,4 @@
-"""The energy columns of a trial: its joules, and what its closed leases say of them. Pure."""
+"""The energy columns of a trial: its joules, and what its closed windows say of them. Pure."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from search.space import Space
 
 JOULES = (
     *("energy_j", "energy_measured_j", "energy_estimated_j", "energy_gpu_j", "energy_gpu_active_j"),
-    *("energy_gpu_context_j", "energy_gpu_idle_share_j", "energy_gpu_uncert_j", "energy_cpu_j"),
+    *("energy_gpu_context_j", "energy_gpu_idle_share_j", "energy_gpu_uncertainty_j", "energy_cpu_j"),
     "energy_dram_j",
 )
 _LABELS = (
-    *("gpu_source", "gpu_attribution", "cpu_source", "cpu_attribution"),
+    *("gpu_sensor", "gpu_attribution", "cpu_sensor", "cpu_attribution"),
     *("gpu_model", "gpu_driver_version", "cpu_model", "cpu_governor"),
 )
 _MEANS = (
-    *("exclusive_frac", "coverage_frac", "gpu_power_mean_w", "gpu_util_mean", "gpu_temp_mean_c"),
+    *("exclusive_fraction", "coverage_frac", "gpu_power_mean_w", "gpu_util_mean", "gpu_temp_mean_c"),
     *("gpu_sm_clock_mean_mhz", "gpu_memory_clock_mean_mhz"),
 )
 _STATE = ("gpu_power_min_w", "gpu_power_max_w", "gpu_power_limit_w")
 _QUALITY = ("energy_scope", "energy_quality", "energy_reason")
-_DERIVED = ("j_per_sample", "energy_to_best_j", "energy_projected_full_j", "energy_rungs_j")
+_DERIVED = ("energy_per_example_j", "energy_to_best_j", "energy_projected_full_j", "energy_rungs_j")
 ENERGY_OF_TRIAL = (*JOULES, "energy_start_j", *_QUALITY, *_LABELS, *_MEANS, *_STATE, *_DERIVED)
 
 
@@ -40,17 +40,17 @@ def joules(energy: EnergyReading) -> dict[str, float | None]:
         "energy_gpu_active_j": energy.gpu_active_mj,
         "energy_gpu_context_j": energy.gpu_context_mj,
         "energy_gpu_idle_share_j": energy.gpu_idle_share_mj,
-        "energy_gpu_uncert_j": energy.gpu_uncert_mj,
+        "energy_gpu_uncertainty_j": energy.gpu_uncert_mj,
         "energy_cpu_j": energy.cpu_mj,
         "energy_dram_j": energy.dram_mj,
     }
     return {name: None if mj is None else mj / 1000 for name, mj in parts.items()}
 
 
-def energy_columns(space: Space, trial: TrialRecord, num_samples: int | None) -> dict[str, Any]:
+def energy_columns(space: Space, trial: TrialRecord, num_examples: int | None) -> dict[str, Any]:
     """All energy columns of a trial's row, as `ENERGY_OF_TRIAL` names them."""
     closed, sources = list(trial.joules.closed.values()), trial.sources
-    said = [lease["columns"] for lease in closed] or [sources]
+    said = [window["columns"] for window in closed] or [sources]
     spent_j, full = joules(trial.energy), projected_full(space, trial)
     start_mj = trial.start_energy.total_mj
     reasons = sources.get("reason", ""), _lost_reason(trial), _unseen_reason(trial)
@@ -69,7 +69,7 @@ def energy_columns(space: Space, trial: TrialRecord, num_samples: int | None) ->
             (one["gpu_power_max_w"] for one in said if one.get("gpu_power_max_w")), default=None
         ),
         "gpu_power_limit_w": said[-1].get("gpu_power_limit_w"),
-        "j_per_sample": _ratio(spent_j["energy_j"], num_samples),
+        "energy_per_example_j": _ratio(spent_j["energy_j"], num_examples),
         "energy_to_best_j": _to_best_j(space, trial),
         "energy_projected_full_j": full.joules if full else None,
         "energy_rungs_j": _rungs_j(trial),
@@ -109,7 +109,7 @@ def _lost_reason(trial: TrialRecord) -> str:
     """What to know of attempts whose account nobody could close."""
     if trial.status == "running":
         return ""
-    num_lost = len({row.lease for row in trial.rows if row.lease} - trial.joules.closed.keys())
+    num_lost = len({row.window for row in trial.rows if row.window} - trial.joules.closed.keys())
     return (
         f"the meter of {num_lost} attempt(s) was lost, with the joules since the last epoch"
         if num_lost
@@ -121,8 +121,8 @@ def _text(columns: Mapping[str, Any], *names: str) -> str:
     return next((columns[name] for name in names if columns.get(name)), "")
 
 
-def _mean_over_time(leases: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    known = [(lease["columns"][name], lease["seconds"]) for lease in leases if name in lease["columns"]]
+def _mean_over_time(windows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    known = [(window["columns"][name], window["seconds"]) for window in windows if name in window["columns"]]
     seconds = sum(lasted_s for _, lasted_s in known)
     return sum(value * lasted_s for value, lasted_s in known) / seconds if seconds else None
 

@@ -56,12 +56,12 @@ def promoted_rows(
         baseline_examples: Of `baseline`.
     """
     promoted = _Promoted(promotion, space, examples)
-    default = next((trial.trial_id for trial in trials if trial.origin == "default"), None)
+    default = next((trial.trial_id for trial in trials if trial.proposed_by == "default"), None)
     defaults = promoted.scores(default) if default else Scores()
     rows = [{**_row(trial.trial_id, promoted, default, defaults), **trial.hparams} for trial in trials]
     if baseline:
         other = _Promoted(baseline, space, baseline_examples)
-        names = dict.fromkeys(run.source for run in baseline.trials.values())
+        names = dict.fromkeys(run.parent_trial for run in baseline.trials.values())
         rows += [_row(name, other, default, defaults) for name in names]
     rows.sort(key=lambda row: math.inf if row["val_mean"] is None else -_sign(space) * row["val_mean"])
     return [{"rank": rank, **row} for rank, row in enumerate(rows, start=1)]
@@ -119,7 +119,7 @@ class _Promoted:
         return self.space.metric.replace("val_", "test_", 1) if self.has_test else self.space.metric
 
     def trainings(self, source: str) -> list[TrialRecord]:
-        return [run for run in self.history.trials.values() if run.source == source]
+        return [run for run in self.history.trials.values() if run.parent_trial == source]
 
     def value(self, run: TrialRecord, name: str) -> float | None:
         """A value of the last epoch's scores on the compared set."""

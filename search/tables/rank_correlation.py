@@ -1,4 +1,4 @@
-"""The rows of trust.csv."""
+"""The rows of rung_correlation.csv."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from search.rank_correlation import Correlation, rung_trust
 from search.space import Space
 
 TRUST_COLUMNS = (
-    *("rung", "next_rung", "num_trials", "num_audited", "overall_value", "overall_low", "overall_high"),
+    *(
+        "rung",
+        "next_rung",
+        "num_trials",
+        "num_control_trials",
+        "overall_value",
+        "overall_low",
+        "overall_high",
+    ),
     *("better_half_value", "better_half_low", "better_half_high", "warning"),
 )
 
@@ -22,7 +30,7 @@ def trust_rows(space: Space, history: History) -> list[dict[str, Any]]:
             "rung": trust.rung,
             "next_rung": trust.rung + 1,
             "num_trials": trust.num_trials,
-            "num_audited": trust.num_audited,
+            "num_control_trials": trust.num_control_trials,
             **_correlation("overall", trust.overall),
             **_correlation("better_half", trust.better_half),
             "warning": trust.warning or "",

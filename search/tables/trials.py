@@ -12,11 +12,11 @@ from search.tables.energy_columns import ENERGY_OF_TRIAL, energy_columns
 from search.trial import EpochRow
 from trainables.core.contract import Budget
 
-_IDENTITY = ("rank", "trial_id", "status", "cause", "origin", "source")
+_IDENTITY = ("rank", "trial_id", "status", "cause", "proposed_by", "parent_trial")
 _BUDGET = ("rung", "epochs", "horizon", "subset", "resolution")
 _COURSE = (
     *("best_value", "best_epoch", "seconds", "start_s", "overhead_s"),
-    *("num_samples", "attempts", "seed"),
+    *("num_examples", "attempts", "seed"),
 )
 _RECORD = ("started_at", "ended_at", "message", "notes")
 
@@ -46,7 +46,7 @@ def trial_rows(space: Space, history: History) -> list[dict[str, Any]]:
 def _trial_row(space: Space, trial: TrialRecord, rank: int | None) -> dict[str, Any]:
     budget = _last_budget(space, trial)
     best = trial.best(space.metric, space.mode)
-    num_examples = num_samples(trial.rows)
+    num_seen = num_examples(trial.rows)
     return {
         **_last_metrics(trial),
         **trial.hparams,
@@ -54,8 +54,8 @@ def _trial_row(space: Space, trial: TrialRecord, rank: int | None) -> dict[str, 
         "trial_id": trial.trial_id,
         "status": trial.status,
         "cause": trial.cause,
-        "origin": trial.origin,
-        "source": trial.source,
+        "proposed_by": trial.proposed_by,
+        "parent_trial": trial.parent_trial,
         space.metric: trial.value(space.metric),
         "rung": trial.rung,
         "epochs": trial.epochs,
@@ -67,10 +67,10 @@ def _trial_row(space: Space, trial: TrialRecord, rank: int | None) -> dict[str, 
         "seconds": round(trial.seconds, 3),
         "start_s": _rounded(trial.start_s),
         "overhead_s": _rounded(trial.overhead_s),
-        "num_samples": num_examples,
+        "num_examples": num_seen,
         "attempts": trial.attempts,
         "seed": trial.seed,
-        **energy_columns(space, trial, num_examples),
+        **energy_columns(space, trial, num_seen),
         "started_at": _clock_time(trial.asked_at),
         "ended_at": _clock_time(trial.ended_at),
         "message": trial.message,
@@ -91,11 +91,11 @@ def _last_metrics(trial: TrialRecord) -> dict[str, float]:
     return {**last.metrics, **(last.test or {})}
 
 
-def num_samples(rows: list[EpochRow]) -> int | None:
+def num_examples(rows: list[EpochRow]) -> int | None:
     """Examples trained on; None where an epoch did not say."""
-    if any("num_samples" not in row.metrics for row in rows):
+    if any("num_examples" not in row.metrics for row in rows):
         return None
-    return round(sum(row.metrics["num_samples"] for row in rows))
+    return round(sum(row.metrics["num_examples"] for row in rows))
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -64,9 +64,9 @@ class Tables:
         if event["event"] == "run_ended" or (event["event"] == "trial_ended" and is_due):
             self.write(history)
         if event["event"] == "run_ended":
-            self._ledger.write_csv("trust.csv", TRUST_COLUMNS, trust_rows(self._space, history))
+            self._ledger.write_csv("rung_correlation.csv", TRUST_COLUMNS, trust_rows(self._space, history))
             rows = identical_rows(self._space, history)
-            self._ledger.write_csv("identical.csv", IDENTICAL_COLUMNS, rows)
+            self._ledger.write_csv("duplicate_curves.csv", IDENTICAL_COLUMNS, rows)
 
     def write(self, history: History) -> None:
         """Write the tables of trials and devices now."""

@@ -18,7 +18,7 @@ BACKGROUND_ID = "background"  # where trials have "trial-0007"; its folder in th
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class BackgroundSpec:
     """What a user asks for who wants trials measured beside a load.
 
     Attributes:
@@ -85,4 +85,4 @@ def endless_rows(task: TrialTask, meter: EnergyMeter) -> Iterator[EpochRow]:
     with meter.starting():
         trainable, hparams = task.load()
     while True:
-        yield from run_trial(trainable, hparams, task.ladder, task.env(), meter, metric=task.metric)
+        yield from run_trial(trainable, hparams, task.ladder, task.context(), meter, metric=task.metric)

@@ -38,7 +38,7 @@ class SavedState:
         training: Its own state.
         epochs_done: What it had counted itself: fewer than the trial where each rung is a training.
         row: The epoch that it was saved after.
-        best: What `Finals.best` was.
+        best: What `FinalOutputs.best` was.
     """
 
     training: Mapping[str, Any]

@@ -9,17 +9,17 @@ from search.space.space import axes, yaml_text
 from search.trial.task import TrialTask
 
 
-def config_text(task: TrialTask, versions: Mapping[str, Any], *, command: str, source: str = "") -> str:
+def config_text(task: TrialTask, versions: Mapping[str, Any], *, command: str, parent_trial: str = "") -> str:
     """One training as YAML: everything that its result depends on.
 
     Args:
         versions: Of Python, packages and program.
         command: What trains it once more.
-        source: Promotion: the trial of the search with these hparams.
+        parent_trial: Promotion: the trial of the search with these hparams.
     """
     content = {
         "trial_id": task.trial_id,
-        **({"source": source} if source else {}),
+        **({"parent_trial": parent_trial} if parent_trial else {}),
         "trainable": task.trainable,
         "hparams": dict(task.hparams),
         "seed": task.seed,

@@ -16,10 +16,10 @@ from trainables.core.contract import Mode, Training
 from trainables.core.files import is_safe_name, replacing
 from trainables.core.optional import Table, pictures_of_test, tables_of_test
 
-PICTURES = "mistakes"  # the folder of what `pictures_of_test` gives
+MISTAKE_IMAGES = "mistakes"  # the folder of what `pictures_of_test` gives
 
 
-class Finals:
+class FinalOutputs:
     """Knows the best epoch of a training as it goes, and keeps at its end what it has come to.
 
     Args:
@@ -54,7 +54,7 @@ class Finals:
         for name, text in texts.items():
             notes |= _written(self.path.parent, name, text.encode())
         for name, png in pictures_of_test(training).items():
-            notes |= _written(self.path.with_name(PICTURES), f"{name}.png", png)
+            notes |= _written(self.path.with_name(MISTAKE_IMAGES), f"{name}.png", png)
         return notes
 
     def _is_better(self, rung: int, value: float) -> bool:

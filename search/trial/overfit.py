@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trainables.core.contract import Budget, Env, OverfitTarget, Trainable
+from trainables.core.contract import Budget, OverfitTarget, Trainable, TrainingContext
 
 # What to look at, the most frequent fault first.
 CHECKLIST = (
@@ -28,7 +28,7 @@ class OverfitResult:
         score: The metric on the examples that were trained on, in the last epoch.
         target: What it had to reach.
         losses: Training loss of the first epoch and the last; empty where none is reported.
-        instead: Hparams that took the place of defaults.
+        overrides: Hparams that took the place of defaults.
     """
 
     has_passed: bool
@@ -37,7 +37,7 @@ class OverfitResult:
     score: float
     target: float
     losses: tuple[float, ...]
-    instead: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         fell = " to ".join(f"{loss:.3g}" for loss in self.losses)
@@ -47,13 +47,18 @@ class OverfitResult:
 
     def _others(self) -> str:
         named = ", ".join(
-            f"{name} {'null' if value is None else value}" for name, value in self.instead.items()
+            f"{name} {'null' if value is None else value}" for name, value in self.overrides.items()
         )
         return f"; with {named} instead of the defaults" if named else ""
 
 
 def overfitted(
-    trainable: Trainable, hparams: Any, env: Env, *, num_examples: int, resolution: int | None = None
+    trainable: Trainable,
+    hparams: Any,
+    context: TrainingContext,
+    *,
+    num_examples: int,
+    resolution: int | None = None,
 ) -> OverfitResult:
     """Train on `num_examples` until the metric on these same examples reaches the trainable's target.
 
@@ -69,8 +74,8 @@ def overfitted(
     if goal is None:
         raise ValueError("the trainable names no overfit target, so it learns nothing that could be checked")
     budget = Budget(epochs=goal.epochs, subset=num_examples, resolution=resolution)
-    instead = _instead(trainable, hparams, goal)
-    training = trainable.start(replace(hparams, **instead), budget, replace(env, is_overfit=True))
+    overrides = _overrides(trainable, hparams, goal)
+    training = trainable.start(replace(hparams, **overrides), budget, replace(context, is_overfit=True))
     losses: list[float] = []
     for _ in range(goal.epochs):
         values = training.run_epoch(budget)
@@ -87,16 +92,16 @@ def overfitted(
         score=score,
         target=goal.score,
         losses=(losses[0], losses[-1]) if losses else (),
-        instead=instead,
+        overrides=overrides,
     )
 
 
-def _instead(trainable: Trainable, hparams: Any, goal: OverfitTarget) -> dict[str, Any]:
+def _overrides(trainable: Trainable, hparams: Any, goal: OverfitTarget) -> dict[str, Any]:
     """What the target is said with, where `hparams` has the default: what the user set is tried as it is."""
     defaults = trainable.hparams()
     return {
         name: value
-        for name, value in goal.instead(hparams).items()
+        for name, value in goal.overrides(hparams).items()
         if getattr(hparams, name) == getattr(defaults, name) != value
     }
 

@@ -10,20 +10,22 @@ from typing import Any
 from search.budget import Ladder
 from search.energy import EnergyMeter
 from search.trial.row import EpochRow
-from search.trial.rung_energy import Used, UsedCounter
-from trainables.core.contract import Env, Trainable, Training
-from trainables.core.optional import why_done
+from search.trial.rung_energy import RungEnergy, RungEnergyMeter
+from trainables.core.contract import Trainable, Training, TrainingContext
+from trainables.core.optional import done_reason
 from trainables.core.promises import check_state, check_training, restore, trained_epoch
 
 
-def counter_for(ladder: Ladder, env: Env, meter: EnergyMeter, last: EpochRow | None) -> UsedCounter | None:
+def counter_for(
+    ladder: Ladder, context: TrainingContext, meter: EnergyMeter, last: EpochRow | None
+) -> RungEnergyMeter | None:
     """What counts the joules that a ladder of joules asks for."""
     if not ladder.joules:
         return None
-    return UsedCounter(meter, is_on_gpu=env.device != "cpu", before=last.used if last else None)
+    return RungEnergyMeter(meter, is_on_gpu=context.device != "cpu", before=last.used if last else None)
 
 
-class Climb:
+class LadderProgress:
     """A trial on its ladder: the training it is in, the rung it is at, and how many epochs have run.
 
     Args:
@@ -35,15 +37,15 @@ class Climb:
         trainable: Trainable,
         hparams: Any,
         ladder: Ladder,
-        env: Env,
-        counter: UsedCounter | None,
+        context: TrainingContext,
+        counter: RungEnergyMeter | None,
         last: EpochRow | None,
     ) -> None:
-        self._trainable, self._hparams, self._ladder, self._env = trainable, hparams, ladder, env
+        self._trainable, self._hparams, self._ladder, self._context = trainable, hparams, ladder, context
         self._counter = counter
         self._is_state_checked = False
         self.epochs_done = last.epoch if last else 0
-        self._rung = last.rung + last.num_jumped + last.is_rung_end if last else 0
+        self._rung = last.rung + last.rungs_skipped + last.completes_rung if last else 0
         self._is_fresh = ladder.starts_anew_at(self.epochs_done)
         self.training = self._started()
 
@@ -65,7 +67,7 @@ class Climb:
         return state
 
     @property
-    def used(self) -> Used | None:
+    def used(self) -> RungEnergy | None:
         """By its epochs, on a ladder of joules."""
         return self._counter.used if self._counter else None
 
@@ -75,7 +77,7 @@ class Climb:
         return self._rung if self._ladder.joules else self._ladder.rung_for(self.epochs_done)
 
     @property
-    def why_done(self) -> str:
+    def done_reason(self) -> str:
         """Why the trial ends before its ladder does; empty if it does not.
 
         Where each rung is a training of its own, only the last one's end is the trial's.
@@ -84,11 +86,11 @@ class Climb:
         is_early = 0 < done < ladder.ends[-1] and not self._has_climbed
         if not is_early or (ladder.horizon == "rung" and ladder.rung_for(done - 1) < len(ladder.rungs) - 1):
             return ""
-        return why_done(self.training)
+        return done_reason(self.training)
 
     @property
     def is_done(self) -> bool:
-        return self.epochs_done >= self._ladder.ends[-1] or self._has_climbed or bool(self.why_done)
+        return self.epochs_done >= self._ladder.ends[-1] or self._has_climbed or bool(self.done_reason)
 
     @property
     def _has_climbed(self) -> bool:
@@ -103,7 +105,7 @@ class Climb:
     def start(self) -> None:
         """Start a new training in the place of the present one."""
         del self.training
-        if self._env.device != "cpu":  # it takes 0.2 s, and two models may be more than a GPU holds
+        if self._context.device != "cpu":  # it takes 0.2 s, and two models may be more than a GPU holds
             gc.collect()
         self.training = self._started()
 
@@ -128,11 +130,11 @@ class Climb:
         ended = ladder.rung_ended_at(done, used_mj, self._rung) if is_scored else None
         if ended is None:
             return 0 if self.is_done else None
-        num_jumped, self._rung = ended - self._rung, ended + 1
-        return num_jumped
+        rungs_skipped, self._rung = ended - self._rung, ended + 1
+        return rungs_skipped
 
     def _started(self) -> Training:
         budget = self._ladder.training_budget(self.epochs_done)
-        training = self._trainable.start(self._hparams, budget, self._env)
+        training = self._trainable.start(self._hparams, budget, self._context)
         check_training(training, self._trainable.start)
         return training

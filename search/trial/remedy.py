@@ -9,7 +9,7 @@ _SPACE = "--space {run}/space.yaml"
 _REPEAT = f"repeat it in one process: python scripts/train.py {_SPACE} --trial {{run}}:{{trial}}"
 _REMEDIES: Mapping[str, str] = {  # by search.trial.failure.Cause
     "diverged": "nothing, if few did: the sampler keeps away from there; else lower the largest lr, or give "
-    "warmup_epochs or clip_norm",
+    "warmup_epochs or max_grad_norm",
     "out_of_memory": "lower batch_size or resolution, let fewer trials share the device (--workers 1, "
     f"--gpus-per-trial 1), or end what else uses it; what one needs: python scripts/train.py {_SPACE} "
     "--trial {run}:{trial} --probe",

@@ -9,7 +9,7 @@ from sys import intern
 from typing import Any
 
 from search.energy import EnergyReading
-from search.trial.rung_energy import Used
+from search.trial.rung_energy import RungEnergy
 
 _ALWAYS_WRITTEN = {"epoch", "rung", "metrics", "seconds"}
 _WRITTEN_IF_KNOWN = {"start_s", "overhead_s"}
@@ -22,11 +22,11 @@ class EpochRow:
     Attributes:
         epoch: Epochs the trial has run, this one included; see `Ladder.ends` for new starts.
         rung: The rung whose budget the epoch ran at.
-        is_rung_end: The trial has now used that budget, or as much of it as it ever will.
-        num_jumped: Rungs above `rung` that ended with this epoch, on a ladder of joules: the highest of
+        completes_rung: The trial has now used that budget, or as much of it as it ever will.
+        rungs_skipped: Rungs above `rung` that ended with this epoch, on a ladder of joules: the highest of
             them is the one it ended.
         used: On a ladder of joules: what the epochs of the training have used, this one included.
-        why_done: Why the trial ends before its ladder does; empty if it does not.
+        done_reason: Why the trial ends before its ladder does; empty if it does not.
         seconds: Wall time of training and evaluation; in the last row of a promoted training the test too.
         start_s: Wall time of starting a training before this epoch: imports, data, model, checkpoint. In an
             attempt's first row, and where a rung begins a training of its own; None: nothing was started.
@@ -39,7 +39,7 @@ class EpochRow:
         notes: Automatic choices with their reasons (precision, ...): all in an attempt's first row,
             then those that are new.
         sources: Where the joules come from, in an attempt's first row.
-        lease: The attempt's account at its node's meter; empty where it has a meter of its own.
+        window: The attempt's account at its node's meter; empty where it has a meter of its own.
         test: Test metrics, in the last row of a promoted training only.
         is_replay: The row stood in the checkpoint a trial goes on from: reported once before, or
             lost on the way.
@@ -47,10 +47,10 @@ class EpochRow:
 
     epoch: int
     rung: int
-    is_rung_end: bool = False
-    num_jumped: int = 0
-    used: Used | None = None
-    why_done: str = ""
+    completes_rung: bool = False
+    rungs_skipped: int = 0
+    used: RungEnergy | None = None
+    done_reason: str = ""
     metrics: Mapping[str, float]
     seconds: float
     start_s: float | None = None
@@ -60,15 +60,15 @@ class EpochRow:
     lag_s: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
-    lease: str = ""
+    window: str = ""
     test: Mapping[str, float] | None = None
     is_replay: bool = False
 
     @property
     def ended_rung(self) -> int | None:
         """The rung that this epoch gives a result of, if it does; joules that cannot end a rung give none."""
-        is_unfit = self.used is not None and self.used.why_unfit != ""
-        return self.rung + self.num_jumped if self.is_rung_end and not is_unfit else None
+        is_unfit = self.used is not None and self.used.unusable_reason != ""
+        return self.rung + self.rungs_skipped if self.completes_rung and not is_unfit else None
 
     @property
     def total_s(self) -> float:
@@ -94,7 +94,7 @@ class EpochRow:
         readings = {name: EnergyReading(**plain.get(name, {})) for name in ("energy", "start_energy")}
         row = {**plain, **readings}
         if "used" in row:
-            row["used"] = Used.from_dict(row["used"])
+            row["used"] = RungEnergy.from_dict(row["used"])
         for name in {"metrics", "test"} & set(row):
             row[name] = {_shared(key): float(value) for key, value in row[name].items()}
         for name in {"notes", "sources"} & set(row):  # alike in thousands of rows

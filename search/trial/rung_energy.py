@@ -16,7 +16,7 @@ _REMEDY = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Used:
+class RungEnergy:
     """What the epochs that made a training what it is have used.
 
     Left out are starts, waiting for a turn, and epochs that were lost with a worker and run again: a kill
@@ -25,24 +25,24 @@ class Used:
     Attributes:
         mj: Of its GPUs; for a training without one, of CPU and memory. None is unknown.
         scope: The parts in it: joules of other parts do not compare.
-        why_unfit: Why they cannot end a rung; empty if they can.
+        unusable_reason: Why they cannot end a rung; empty if they can.
     """
 
     mj: int | None = 0
     scope: str = ""
-    why_unfit: str = ""
+    unusable_reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the journal and the checkpoint."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Used:
+    def from_dict(cls, plain: Mapping[str, Any]) -> RungEnergy:
         """What `to_dict` was called on."""
         return cls(**plain)
 
 
-class UsedCounter:
+class RungEnergyMeter:
     """Adds the joules of one epoch after another, each run within this as a context.
 
     On a device that trials share, joules are settled up to the last second: so much may fall between two
@@ -53,9 +53,9 @@ class UsedCounter:
         before: What its epochs had used when it was saved.
     """
 
-    def __init__(self, meter: EnergyMeter, *, is_on_gpu: bool, before: Used | None = None) -> None:
+    def __init__(self, meter: EnergyMeter, *, is_on_gpu: bool, before: RungEnergy | None = None) -> None:
         self._meter, self._part = meter, "gpu" if is_on_gpu else "cpu"
-        self._before = before or Used()
+        self._before = before or RungEnergy()
         self._since = EnergyReading()
         self.used = self._before
 
@@ -72,24 +72,28 @@ class UsedCounter:
             reading = EnergyReading(cpu_mj=reading.cpu_mj, dram_mj=reading.dram_mj)
         mj, scope = reading.measured_mj, reading.scope
         if mj is None or so_far.mj is None:
-            why = so_far.why_unfit or _why_unknown(self._meter.sources, self._part)
-            self.used = Used(mj=None, why_unfit=why)
+            why = so_far.unusable_reason or _why_unknown(self._meter.sources, self._part)
+            self.used = RungEnergy(mj=None, unusable_reason=why)
         elif so_far.scope not in ("", scope):
-            self.used = Used(mj=None, why_unfit=f"its joules are of {scope}, those before of {so_far.scope}")
+            self.used = RungEnergy(
+                mj=None, unusable_reason=f"its joules are of {scope}, those before of {so_far.scope}"
+            )
         else:
             # An attempt's split may become better as it goes on; that of an earlier one is what it was.
-            why = self._before.why_unfit or why_unfit(self._meter.sources, is_on_gpu=self._part == "gpu")
-            self.used = Used(mj=so_far.mj + mj, scope=scope, why_unfit=why)
+            why = self._before.unusable_reason or unusable_reason(
+                self._meter.sources, is_on_gpu=self._part == "gpu"
+            )
+            self.used = RungEnergy(mj=so_far.mj + mj, scope=scope, unusable_reason=why)
 
 
-def why_unfit(sources: EnergySources, *, is_on_gpu: bool) -> str:
+def unusable_reason(sources: EnergySources, *, is_on_gpu: bool) -> str:
     """Why joules from these sources cannot end a rung: they are no counter's, or another's may be among
     them by more than rungs can bear. Empty if they can."""
     part = "gpu" if is_on_gpu else "cpu"
     source, attribution = (
-        (sources.gpu_source, sources.gpu_attribution)
+        (sources.gpu_sensor, sources.gpu_attribution)
         if is_on_gpu
-        else (sources.cpu_source, sources.cpu_attribution)
+        else (sources.cpu_sensor, sources.cpu_attribution)
     )
     if not source:
         return _why_unknown(sources, part)

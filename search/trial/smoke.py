@@ -12,7 +12,7 @@ from typing import Any
 
 from search.trial.overfit import overfitted
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
-from trainables.core.contract import Budget, Env, Precision, Trainable, Training
+from trainables.core.contract import Budget, Precision, Trainable, Training, TrainingContext
 from trainables.core.promises import check_state, check_test, check_training, restore, trained_epoch
 
 NUM_EXAMPLES = 64
@@ -21,7 +21,7 @@ _LARGEST_DIFFERENCE_ON_A_GPU = 1e-3  # its kernels add in no fixed order; on a C
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class CheckResult:
     """What one check found; `has_passed` is None where it does not apply."""
 
     name: str
@@ -42,31 +42,31 @@ class SmokeTest:
         self,
         trainable: Trainable,
         hparams: Any,
-        env: Env,
+        context: TrainingContext,
         *,
         resolution: int | None,
         num_examples: int = NUM_EXAMPLES,
         num_epochs: int = 1,
     ) -> None:
         self._trainable, self._hparams = trainable, hparams
-        self._env = replace(env, validation_subset=num_examples)
+        self._context = replace(context, validation_subset=num_examples)
         self._budget = Budget(epochs=2 * num_epochs, subset=num_examples, resolution=resolution)
         self._first_half = replace(self._budget, epochs=num_epochs)  # only a budget's last must be scored
 
-    def verdicts(self) -> Iterator[Verdict]:
+    def verdicts(self) -> Iterator[CheckResult]:
         """One check after another. An error is the verdict of its check, and the others go on."""
         for name, check in self._checks().items():
             try:
-                yield Verdict(name=name, has_passed=True, text=check())
+                yield CheckResult(name=name, has_passed=True, text=check())
             except _NotApplicable as reason:
-                yield Verdict(name=name, has_passed=None, text=str(reason))
+                yield CheckResult(name=name, has_passed=None, text=str(reason))
             except _NotMet as reason:
-                yield Verdict(name=name, has_passed=False, text=str(reason))
+                yield CheckResult(name=name, has_passed=False, text=str(reason))
             except Exception as error:
-                yield Verdict(name=name, has_passed=False, text=f"{type(error).__name__}: {error}")
+                yield CheckResult(name=name, has_passed=False, text=f"{type(error).__name__}: {error}")
 
     def _checks(self) -> Mapping[str, Callable[[], str]]:
-        formats: list[Precision] = ["bf16"] if self._env.device == "cpu" else ["bf16", "fp16"]
+        formats: list[Precision] = ["bf16"] if self._context.device == "cpu" else ["bf16", "fp16"]
         return {
             "training and validation": self._trains,
             "test": self._tests,
@@ -125,7 +125,7 @@ class SmokeTest:
         result = overfitted(
             self._trainable,
             self._hparams,
-            self._env,
+            self._context,
             num_examples=goal.num_examples,
             resolution=self._budget.resolution,
         )
@@ -134,7 +134,7 @@ class SmokeTest:
         return str(result)
 
     def _started(self, **changes: Any) -> Training:
-        training = self._trainable.start(self._hparams, self._budget, replace(self._env, **changes))
+        training = self._trainable.start(self._hparams, self._budget, replace(self._context, **changes))
         check_training(training, self._trainable.start)
         return training
 
@@ -152,7 +152,7 @@ class SmokeTest:
         return f"{metric} {values[metric]:.4g}"
 
     def _same(self, first: Mapping[str, float], second: Mapping[str, float]) -> str:
-        most = 0.0 if self._env.device == "cpu" else _LARGEST_DIFFERENCE_ON_A_GPU
+        most = 0.0 if self._context.device == "cpu" else _LARGEST_DIFFERENCE_ON_A_GPU
         apart = {
             name: _difference(first.get(name, math.inf), second.get(name, math.inf))
             for name in (first.keys() | second.keys()) - _CLOCK_READINGS

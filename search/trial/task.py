@@ -16,7 +16,7 @@ from search.space.space import axes
 from search.trial import Checkpointing, EpochRow, run_trial
 from search.trial.checkpoints import identity_of
 from search.trial.stretch import Stretch
-from trainables.core.contract import Env, Mode, Precision, Trainable, ValidationResolution
+from trainables.core.contract import Mode, Precision, Trainable, TrainingContext, ValidationResolution
 from trainables.core.load import load_trainable
 
 
@@ -104,9 +104,9 @@ class TrialTask:
         trainable = load_trainable(self.trainable)
         return trainable, trainable.hparams(**self.hparams)
 
-    def env(self) -> Env:
+    def context(self) -> TrainingContext:
         """The training's surroundings on the node that asks."""
-        return Env(
+        return TrainingContext(
             data=self.data,
             data_seed=self.data_seed,
             seed=self.seed,
@@ -144,7 +144,7 @@ def run_task(
         trainable,
         hparams,
         task.ladder,
-        task.env(),
+        task.context(),
         meter,
         checkpointing=Checkpointing(path=task.checkpoint, known_epochs=task.known_epochs),
         identity=task.identity,

@@ -18,12 +18,12 @@ from search.trial.checkpoints import (
     read_newest,
     save_state,
 )
-from search.trial.final_outputs import Finals
-from search.trial.progress import Climb, counter_for
+from search.trial.final_outputs import FinalOutputs
+from search.trial.progress import LadderProgress, counter_for
 from search.trial.row import EpochRow
 from search.trial.stretch import Stretch
 from trainables.core.checkpoint import load_torch
-from trainables.core.contract import BadResult, Env, Mode, Trainable, Training
+from trainables.core.contract import BadResult, Mode, Trainable, Training, TrainingContext
 from trainables.core.optional import notes_of
 from trainables.core.promises import check_test, place_of, plain_numbers
 
@@ -56,7 +56,7 @@ def run_trial(
     trainable: Trainable,
     hparams: Any,
     ladder: Ladder,
-    env: Env,
+    context: TrainingContext,
     meter: EnergyMeter,
     *,
     checkpointing: Checkpointing | None = None,
@@ -84,7 +84,7 @@ def run_trial(
         metric: What each epoch that is scored must report; None is the trainable's own.
         mode: Whether more or less of it is better; None is the trainable's own.
         final: Promotion: evaluate on the test set after the last epoch and keep the state here, with
-            all that `Finals` leaves beside it.
+            all that `FinalOutputs` leaves beside it.
         must_be_settled: The joules of a rung are wanted at its end: wait for the sensors' next tick.
         stretch: What has begun to count the attempt; None begins now.
 
@@ -100,11 +100,15 @@ def run_trial(
             load_torch()
         saved, reading_notes = _saved(checkpointing, identity, resume)
         last = saved.row if saved else None
-        climb = Climb(trainable, hparams, ladder, env, counter_for(ladder, env, meter, last), last)
+        climb = LadderProgress(
+            trainable, hparams, ladder, context, counter_for(ladder, context, meter, last), last
+        )
         if saved:
             climb.resume(saved.training, saved.epochs_done)
     metric, mode = metric or trainable.metric, mode or trainable.mode
-    finals = Finals(final, metric=metric, mode=mode, best=saved.best if saved else None) if final else None
+    finals = (
+        FinalOutputs(final, metric=metric, mode=mode, best=saved.best if saved else None) if final else None
+    )
     states = _States(checkpointing, finals, identity, stretch.clock)
     return _rows(
         climb,
@@ -122,10 +126,10 @@ def run_trial(
 
 
 def _rows(
-    climb: Climb,
+    climb: LadderProgress,
     stretch: Stretch,
     meter: EnergyMeter,
-    finals: Finals | None,
+    finals: FinalOutputs | None,
     states: _States,
     *,
     last: EpochRow | None,
@@ -150,8 +154,8 @@ def _rows(
                 check_test(climb.training, start)
             with stretch.in_epoch():
                 metrics = climb.run_epoch()
-            num_jumped = climb.end_rung(is_scored=metric in metrics)
-            if num_jumped is not None or any(name.startswith("val_") for name in metrics):
+            rungs_skipped = climb.end_rung(is_scored=metric in metrics)
+            if rungs_skipped is not None or any(name.startswith("val_") for name in metrics):
                 _check_has(metric, metrics, climb.training)
             should_test = finals and climb.is_done and has_test
             with stretch.in_epoch():
@@ -161,19 +165,19 @@ def _rows(
             notes |= reading_notes
             if finals and test is not None:
                 notes |= finals.keep_test(climb.epochs_done, metrics | test, climb.training)
-            spent = stretch.cut(must_be_settled=must_be_settled and num_jumped is not None)
+            spent = stretch.cut(must_be_settled=must_be_settled and rungs_skipped is not None)
             row = EpochRow(
                 epoch=climb.epochs_done,
                 rung=rung,
-                is_rung_end=num_jumped is not None,
-                num_jumped=num_jumped or 0,
+                completes_rung=rungs_skipped is not None,
+                rungs_skipped=rungs_skipped or 0,
                 used=climb.used,
-                why_done=climb.why_done,
+                done_reason=climb.done_reason,
                 metrics=metrics,
                 **vars(spent),
                 notes=notes,
                 sources=sources,
-                lease=meter.lease,
+                window=meter.window,
                 test=test,
             )
             yield replace(row, notes=notes | states.save(row, climb))
@@ -188,7 +192,7 @@ class _States:
     def __init__(
         self,
         checkpointing: Checkpointing | None,
-        finals: Finals | None,
+        finals: FinalOutputs | None,
         identity: Identity,
         clock: Callable[[], float],
     ) -> None:
@@ -200,7 +204,7 @@ class _States:
         if self._checkpointing:
             drop_previous(self._checkpointing.path)
 
-    def save(self, row: EpochRow, climb: Climb) -> Notes:
+    def save(self, row: EpochRow, climb: LadderProgress) -> Notes:
         """Save the state after the epoch of `row`; a note for each file that the disk does not take."""
         finals, checkpointing = self._finals, self._checkpointing
         places = []
@@ -210,7 +214,9 @@ class _States:
             places.append(finals.path)
         if checkpointing and (kept := checkpointing.kept(row.epoch)):
             places.append(kept)
-        is_due = checkpointing and (row.is_rung_end or self._clock() - self._saved_s >= checkpointing.every_s)
+        is_due = checkpointing and (
+            row.completes_rung or self._clock() - self._saved_s >= checkpointing.every_s
+        )
         notes: Notes = {}
         if not places and not is_due:
             return notes

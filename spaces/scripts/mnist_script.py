@@ -84,7 +84,7 @@ def main():
         if args.out:
             states = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
             save(args.out, epoch=epoch, model=model.state_dict(), **states)
-        report(epoch, val_acc=accuracy(model, *validation), train_loss=loss.item(), num_samples=len(images))
+        report(epoch, val_acc=accuracy(model, *validation), train_loss=loss.item(), num_examples=len(images))
 
 
 if __name__ == "__main__":

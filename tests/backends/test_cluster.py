@@ -14,7 +14,7 @@ from ray.tune.execution.tune_controller import TuneController
 from search.accounting.metering import NoMetering
 from search.backends.ray import cluster as ray_side
 from search.backends.ray import metering
-from search.backends.ray.cluster import Session
+from search.backends.ray.cluster import RayCluster
 from search.backends.ray.errors import SessionError
 from search.backends.ray.resources import fitted
 from search.backends.ray.tune_adapter import KilledForMemory, SearchController, _said, placement, places_text
@@ -27,7 +27,7 @@ from tests.support.toy_runs import made_space, sampler_for
 
 
 def chosen(resources: Resources, *, cpus: int, gpus: int) -> tuple[int | None, float | None]:
-    fit = fitted(resources, Session(num_cpus=cpus, num_gpus=gpus))
+    fit = fitted(resources, RayCluster(num_cpus=cpus, num_gpus=gpus))
     return fit.workers, fit.gpus_per_trial
 
 
@@ -118,7 +118,7 @@ def test_a_task_carries_plain_data_and_makes_its_env_on_the_worker(
     monkeypatch.setenv("JOULETUNE_CACHE", str(tmp_path / "cache"))
     space = made_space(tmp_path, overrides=["search.ladder.resolution=[8, 16, 32]", "search.precision=fp32"])
     task = task_for(space, trial_id="trial-0000", hparams={"lr": 0.5}, seed=7, folder=tmp_path)
-    env = task.env()
+    env = task.context()
     assert (env.device, env.seed, env.data_seed, env.resolution) == ("cpu", 7, 0, 32)
     assert (env.cache_dir, env.precision) == (tmp_path / "cache", "fp32")
     trainable, hparams = task.load()

@@ -24,7 +24,7 @@ def watched_search(folder: Path) -> Iterator[tuple[str, str]]:
     slow_space(
         folder,
         ladder={"epochs": [1, 3]},
-        scheduler={"mode": "stopping"},
+        scheduler={"mode": "asha_stopping"},
         limits={"hours": 0.05},
         resources={"workers": 1},
     )

@@ -35,7 +35,7 @@ def row(seconds: float, *, rung: int = 0, start_s: float | None = None, is_repla
     return EpochRow(
         epoch=1,
         rung=rung,
-        is_rung_end=False,
+        completes_rung=False,
         metrics={},
         seconds=seconds,
         start_s=start_s,

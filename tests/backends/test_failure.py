@@ -104,7 +104,7 @@ def test_a_cuda_error_leaves_the_process_unusable() -> None:
         (
             "diverged",
             "nothing, if few did: the sampler keeps away from there; else lower the largest lr, or give "
-            "warmup_epochs or clip_norm",
+            "warmup_epochs or max_grad_norm",
         ),
         (
             "out_of_memory",

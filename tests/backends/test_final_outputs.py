@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from search.trial.final_outputs import Finals, table_text
+from search.trial.final_outputs import FinalOutputs, table_text
 from trainables.core.optional import Table
 
 
@@ -22,11 +22,11 @@ class Scored:
         return {"per_class": Table(columns=("label", "f1"), rows=[("a, b", 0.5), ("c", None)])}
 
 
-def finals(folder: Path, *, mode: str = "max", best: list[float] | None = None) -> Finals:
-    return Finals(folder / "final.pt", metric="val_loss", mode=mode, best=best)  # type: ignore[arg-type]
+def finals(folder: Path, *, mode: str = "max", best: list[float] | None = None) -> FinalOutputs:
+    return FinalOutputs(folder / "final.pt", metric="val_loss", mode=mode, best=best)  # type: ignore[arg-type]
 
 
-def best_epochs(kept: Finals, *scores: tuple[int, dict[str, float]]) -> list[int]:
+def best_epochs(kept: FinalOutputs, *scores: tuple[int, dict[str, float]]) -> list[int]:
     """The best epoch so far after each score at a rung."""
     found: list[int] = []
     for epoch, (rung, metrics) in enumerate(scores, start=1):

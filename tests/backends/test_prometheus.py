@@ -35,8 +35,8 @@ def test_watts_joules_trials_and_the_limit_are_shown_once_a_second(tmp_path: Pat
     gauges = RunGauges(scene.run, clock=scene.clock, make_gauge=shown.gauge)
     gauges.update()
     assert ("device_watts", scene.gpu.device_rows()[0]["node"], "GPU-one") not in shown.values
-    trial_id, lease = scene.start()
-    scene.epoch(trial_id, lease, 10)
+    trial_id, window = scene.start()
+    scene.epoch(trial_id, window, 10)
     scene.use(30)
     gauges.update()
     assert {name: value for name, value in shown.values.items() if value and name[0] != "device_watts"} == {
@@ -56,8 +56,8 @@ def test_watts_joules_trials_and_the_limit_are_shown_once_a_second(tmp_path: Pat
 
 def test_a_trial_that_ended_is_in_a_total_only(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "search.limits.trials=2", "search.ladder.epochs=[1]")
-    trial_id, lease = scene.start()
-    scene.epoch(trial_id, lease, 10)
+    trial_id, window = scene.start()
+    scene.epoch(trial_id, window, 10)
     shown = Shown()
     RunGauges(scene.run, clock=scene.clock, make_gauge=shown.gauge).update()
     assert shown.values["energy_joules", "finished"] == 10.0

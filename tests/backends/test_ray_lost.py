@@ -86,7 +86,7 @@ def test_a_main_thread_that_is_stuck_is_not_waited_for_and_one_that_leaves_is_le
             )
             for grace_s in (0.1, 30)
         )
-        stuck.way_on = "go on with: this"
+        stuck.remedy = "go on with: this"
     wait_until(lambda: len(ended) == 2)
     wait_until(lambda: leaving.lost)
     leaving.leave()
@@ -114,7 +114,7 @@ def attempts(failures: list[dict[str, Any]]) -> tuple[int, int]:
         "time": 0.0,
         "trial": "t",
         "number": 0,
-        "origin": "sampled",
+        "proposed_by": "sampled",
         "hparams": {},
         "seed": 0,
     }

@@ -15,7 +15,7 @@ from search.trial.stretch import Stretch
 from tests.support.fake_clock import FakeClock
 from tests.support.toy_runs import SteadyMeter
 from trainables.core.checkpoint import load_checkpoint
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.core.load import load_trainable
 from trainables.toy import ToyTraining
 
@@ -26,9 +26,9 @@ LADDER = Ladder((Budget(epochs=1, subset=0.25), Budget(epochs=3, subset=0.5), Bu
 def rows(
     folder: Path, count: int | None = None, clock: Callable[[], float] | None = None, **options: object
 ) -> list[EpochRow]:
-    env, meter = Env(data="none", data_seed=0, seed=1, cache_dir=folder), SteadyMeter()
+    context, meter = TrainingContext(data="none", data_seed=0, seed=1, cache_dir=folder), SteadyMeter()
     stretch = Stretch(meter, clock) if clock else None
-    running = run_trial(TOY, TOY.hparams(), LADDER, env, meter, stretch=stretch, **options)  # type: ignore[arg-type]
+    running = run_trial(TOY, TOY.hparams(), LADDER, context, meter, stretch=stretch, **options)  # type: ignore[arg-type]
     return [row for _, row in zip(range(count or 99), running, strict=False)]
 
 
@@ -38,13 +38,13 @@ def training_in(path: Path) -> object:
 
 def test_each_epoch_runs_at_its_rungs_budget(tmp_path: Path) -> None:
     done = rows(tmp_path)
-    assert [(row.epoch, row.rung, row.is_rung_end) for row in done] == [
+    assert [(row.epoch, row.rung, row.completes_rung) for row in done] == [
         (1, 0, True),
         (2, 1, False),
         (3, 1, True),
         (4, 2, True),
     ]
-    assert [row.metrics["num_samples"] for row in done] == [250.0, 500.0, 500.0, 1000.0]
+    assert [row.metrics["num_examples"] for row in done] == [250.0, 500.0, 500.0, 1000.0]
 
 
 def test_every_stretch_of_time_and_energy_is_in_exactly_one_row(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_test_set_is_touched_once_at_the_end_of_a_final_training(tmp_path: P
 
 def test_notes_and_sources_stand_in_the_first_row_only(tmp_path: Path) -> None:
     first, second, *_ = rows(tmp_path)
-    assert first.sources["gpu_source"] == "nvml_counter"
+    assert first.sources["gpu_sensor"] == "nvml_counter"
     assert second.sources == {}
 
 
@@ -103,26 +103,26 @@ class DoneEarly(ToyTraining):
     """Scores every second epoch, has nothing to learn after `last`, and remarks on the second."""
 
     def __init__(self, last: int) -> None:
-        super().__init__(TOY.hparams(), Env(data="none", data_seed=0, seed=1, cache_dir=Path()))
+        super().__init__(TOY.hparams(), TrainingContext(data="none", data_seed=0, seed=1, cache_dir=Path()))
         self._last = last
 
     @property
-    def why_done(self) -> str:
+    def done_reason(self) -> str:
         return "nothing to learn" if self.epochs_done >= self._last else ""
 
     def run_epoch(self, budget: Budget) -> dict[str, float]:
         values = dict(super().run_epoch(budget))
-        is_scored = self.epochs_done % 2 == 0 or self.epochs_done == budget.epochs or self.why_done
-        return values if is_scored else {"num_samples": values["num_samples"]}
+        is_scored = self.epochs_done % 2 == 0 or self.epochs_done == budget.epochs or self.done_reason
+        return values if is_scored else {"num_examples": values["num_examples"]}
 
     def notes(self) -> dict[str, str]:
         return {"precision": "fp32"} | ({"memory": "it was too much"} if self.epochs_done == 2 else {})
 
 
 def done_early(folder: Path, last: int, ladder: Ladder, **options: object) -> list[EpochRow]:
-    trainable = replace(TOY, start=lambda hparams, budget, env: DoneEarly(last))
-    env = Env(data="none", data_seed=0, seed=1, cache_dir=folder, horizon=ladder.horizon)
-    return list(run_trial(trainable, TOY.hparams(), ladder, env, SteadyMeter(), **options))  # type: ignore[arg-type]
+    trainable = replace(TOY, start=lambda hparams, budget, context: DoneEarly(last))
+    context = TrainingContext(data="none", data_seed=0, seed=1, cache_dir=folder, horizon=ladder.horizon)
+    return list(run_trial(trainable, TOY.hparams(), ladder, context, SteadyMeter(), **options))  # type: ignore[arg-type]
 
 
 def test_a_training_that_is_done_ends_its_rung_and_is_tested(tmp_path: Path) -> None:
@@ -130,20 +130,20 @@ def test_a_training_that_is_done_ends_its_rung_and_is_tested(tmp_path: Path) -> 
     options = {"checkpointing": checkpointing, "final": tmp_path / "final.pt"}
     ladder = Ladder((Budget(epochs=9),))
     done = done_early(tmp_path, 5, ladder, **options)
-    assert [(row.epoch, row.is_rung_end, row.why_done) for row in done][-2:] == [
+    assert [(row.epoch, row.completes_rung, row.done_reason) for row in done][-2:] == [
         (4, False, ""),
         (5, True, "nothing to learn"),
     ]
     assert done[-1].test is not None
     assert (tmp_path / "final.pt").exists()
     again = done_early(tmp_path, 5, ladder, **options)
-    assert [(row.epoch, row.is_replay, row.why_done) for row in again] == [(5, True, "nothing to learn")]
+    assert [(row.epoch, row.is_replay, row.done_reason) for row in again] == [(5, True, "nothing to learn")]
 
 
 def test_where_rungs_are_trainings_only_the_last_one_ends_the_trial(tmp_path: Path) -> None:
     ladder = Ladder((Budget(epochs=2), Budget(epochs=4)), "rung")
     done = done_early(tmp_path, 1, ladder)
-    assert [(row.epoch, row.rung, bool(row.why_done)) for row in done] == [
+    assert [(row.epoch, row.rung, bool(row.done_reason)) for row in done] == [
         (1, 0, False),
         (2, 0, False),
         (3, 1, True),

@@ -14,7 +14,7 @@ from search.backends.ray.worker import TrialWorker
 from search.ledger import Ledger
 from search.ledger.history import History
 from search.run import Run
-from search.run.checkpoint_retention import Keeper
+from search.run.checkpoint_retention import CheckpointRetention
 from search.trial import EpochRow
 from search.trial.checkpoints import SavedState, save_state
 from search.trial.failure import Failure
@@ -38,13 +38,13 @@ def test_a_trial_that_starts_over_keeps_its_score_until_it_has_caught_up() -> No
 
 def row(epoch: int, rung: int, value: float) -> EpochRow:
     ends = epoch in (1, 3)
-    return EpochRow(epoch=epoch, rung=rung, is_rung_end=ends, metrics={"val_accuracy": value}, seconds=1.0)
+    return EpochRow(epoch=epoch, rung=rung, completes_rung=ends, metrics={"val_accuracy": value}, seconds=1.0)
 
 
 def recorded(rows: list[EpochRow]) -> Any:
     asked = {"event": "trial_asked", "time": 0.0, "trial": "trial-0000", "number": 0, "seed": 0}
     told = [{"event": "epoch", "time": 1.0, "trial": "trial-0000", "row": row.to_dict()} for row in rows]
-    history = History([{**asked, "origin": "default", "hparams": {}, "source": ""}, *told])
+    history = History([{**asked, "proposed_by": "default", "hparams": {}, "parent_trial": ""}, *told])
     return history.trials["trial-0000"]
 
 
@@ -55,7 +55,7 @@ def test_after_a_restart_the_checkpoints_that_a_kill_left_go_too(tmp_path: Path)
     execute_here(first, SteadyMeter())  # killed before any checkpoint was deleted
     assert kept(first) == ["trial-0000", "trial-0001"]
     second = Run(space, listed(*points), Ledger(tmp_path / "run"))
-    second.subscribe(Keeper(second).on_event)
+    second.subscribe(CheckpointRetention(second).on_event)
     assert kept(second) == ["trial-0000"]
     execute_here(second, SteadyMeter())
     assert kept(second) == ["trial-0002"]
@@ -65,11 +65,11 @@ def test_over_the_disk_limit_a_paused_trial_without_a_checkpoint_is_no_error(tmp
     points = [{"fate": "fine", "score": 0.1 + 0.05 * number} for number in range(6)]
     space = fateful_space(
         tmp_path,
-        ["search.scheduler={mode: promotion, eta: 4}", "search.limits={trials: 6, disk_gib: 3.0e-6}"],
+        ["search.scheduler={mode: asha, eta: 4}", "search.limits={trials: 6, disk_gib: 3.0e-6}"],
     )
     run = Run(space, listed(*points), Ledger.create(tmp_path / "run"))
     run.subscribe(lambda event: lose_the_first(run))
-    run.subscribe(Keeper(run).on_event)
+    run.subscribe(CheckpointRetention(run).on_event)
     execute_here(run, SteadyMeter())
     assert len(run.history.trials) == 6
     assert not run.history.running()

@@ -287,10 +287,10 @@ class Learner:
                 if os.fork() == 0:
                     os.setsid(); time.sleep(600); os._exit(0)
         if self.fate == "fork" and os.fork() == 0: sys.exit(0)
-        if self.fate == "double" and os.fork() == 0: return {"val_accuracy": 9.0, "num_samples": 4}
+        if self.fate == "double" and os.fork() == 0: return {"val_accuracy": 9.0, "num_examples": 4}
         if self.fate == "print":
             for _ in range(250): print("y" * 4_000_000)
-        return {"val_accuracy": score, "num_samples": 4}
+        return {"val_accuracy": score, "num_examples": 4}
     def test(self): return {}
     def notes(self): return {}
     def state_dict(self): return {"epochs_done": self.epochs_done}

@@ -21,7 +21,7 @@ import pytest
 import jouletune
 from search import cli
 from search.api import _override
-from search.backends.ray.cluster import Session, offer_worker_env
+from search.backends.ray.cluster import RayCluster, offer_worker_env
 from search.backends.ray.errors import SessionError
 from search.space import Choice, Real, space_of
 from tests.support.run_without_ray import search_without_ray
@@ -39,7 +39,7 @@ SPACE: dict[str, Any] = {
         "trainable": "toy",
         "data": "none",
         "ladder": {"epochs": [1, 3]},
-        "scheduler": {"mode": "stopping"},
+        "scheduler": {"mode": "asha_stopping"},
     },
 }
 
@@ -215,10 +215,10 @@ def test_a_search_leaves_the_callers_variables_as_they_were(
     monkeypatch.setenv("PYTHONPATH", "mine")
 
     @contextmanager
-    def session(**_: Any) -> Iterator[Session]:
+    def session(**_: Any) -> Iterator[RayCluster]:
         offer_worker_env()
         os.environ["RAY_AUTH_TOKEN"] = "the first one"
-        yield Session(num_cpus=1, num_gpus=0)
+        yield RayCluster(num_cpus=1, num_gpus=0)
 
     monkeypatch.setenv("RAY_AUTH_TOKEN", "")
     monkeypatch.setattr("search.launch.ray_session", session)

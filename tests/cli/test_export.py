@@ -36,7 +36,7 @@ parameters:
   lr: {distribution: log_uniform_values, min: 1e-4, max: 1.0}
   batch_size: {values: [16, 32]}
   noise: {distribution: q_uniform, min: 0.0, max: 0.5, q: 0.1}
-search: {trainable: toy, data: none, ladder: {epochs: [1, 3, 9]}, scheduler: {mode: stopping}}
+search: {trainable: toy, data: none, ladder: {epochs: [1, 3, 9]}, scheduler: {mode: asha_stopping}}
 """
 
 
@@ -153,7 +153,7 @@ def test_the_table_of_runs_has_config_and_summary_beside_their_states(tmp_path: 
     columns, rows = run_table(run.space, trials)
     assert columns == [
         *("Name", "State", "Tags", "Created", "Runtime", "Sweep", "Notes", "fate", "score"),
-        *("val_accuracy", "num_samples", "epochs", "seconds", "start_s", "energy_j"),
+        *("val_accuracy", "num_examples", "epochs", "seconds", "start_s", "energy_j"),
     ]
     fine, failed = rows
     assert (fine["Name"], fine["State"], fine["Tags"], fine["val_accuracy"], fine["epochs"]) == (
@@ -195,7 +195,7 @@ def test_every_trial_has_its_curves_and_hparams_as_events(tmp_path: Path) -> Non
     tags = {value.tag for event in seen for value in event.summary.value}
     assert tags == {
         *("_hparams_/experiment", "_hparams_/session_start_info", "_hparams_/session_end_info"),
-        *("val_accuracy", "num_samples", "epoch_s", "epoch_j", "epochs", "seconds", "start_s", "energy_j"),
+        *("val_accuracy", "num_examples", "epoch_s", "epoch_j", "epochs", "seconds", "start_s", "energy_j"),
     }
 
 

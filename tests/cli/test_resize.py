@@ -13,7 +13,7 @@ from search.cli.train import parser
 from search.trial import run_trial
 from tests.support.toy_runs import SteadyMeter
 from trainables.classification import TRAINABLE, Hparams
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 
 LADDER = Ladder((Budget(epochs=2, subset=0.02, resolution=8), Budget(epochs=6, subset=0.05, resolution=12)))
 
@@ -38,14 +38,14 @@ def test_images_that_shrink_are_refused() -> None:
 def test_every_epoch_trains_at_its_size_and_is_scored_at_the_last(tmp_path: Path) -> None:
     sizes: list[tuple[bool, int]] = []
 
-    def start(hparams: Hparams, budget: Budget, env: Env):
-        training = TRAINABLE.start(hparams, budget, env)
+    def start(hparams: Hparams, budget: Budget, context: TrainingContext):
+        training = TRAINABLE.start(hparams, budget, context)
         training.model.register_forward_pre_hook(
             lambda model, inputs: sizes.append((model.training, inputs[0].shape[-1]))
         )
         return training
 
-    env = Env(
+    context = TrainingContext(
         data="digits",
         data_seed=0,
         seed=0,
@@ -56,7 +56,7 @@ def test_every_epoch_trains_at_its_size_and_is_scored_at_the_last(tmp_path: Path
     )
     ladder = LADDER.resized([(1, 14), (3, 20), (5, 28)])
     seen = []
-    for _ in run_trial(replace(TRAINABLE, start=start), Hparams(), ladder, env, SteadyMeter()):
+    for _ in run_trial(replace(TRAINABLE, start=start), Hparams(), ladder, context, SteadyMeter()):
         seen.append([{side for is_training, side in sizes if is_training is mode} for mode in (True, False)])
         sizes.clear()
     assert seen == [[{side}, {28}] for side in (14, 14, 20, 20, 28, 28)]

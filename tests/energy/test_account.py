@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.energy.attribution.account import Device, DeviceAccount
-from search.energy.attribution.process_owners import Holder
+from search.energy.attribution.process_owners import ProcessHint
 from search.energy.counters.gpu_telemetry import GpuLabels, GpuState
 from tests.support.fake_device import FakeActivity, FakeCounter
 
-HOLDER = Holder(pid=1)
+HOLDER = ProcessHint(pid=1)
 HALF, QUARTER = Fraction(1, 2), Fraction(1, 4)
 
 
@@ -31,8 +31,8 @@ class Bench:
         )
         self.account = DeviceAccount(device, self.now_s)
 
-    def open(self, lease: str, share: Fraction = QUARTER, key: str = "") -> None:
-        self.account.open(lease, share, HOLDER, self.now_s, key=key)
+    def open(self, window: str, share: Fraction = QUARTER, key: str = "") -> None:
+        self.account.open(window, share, HOLDER, self.now_s, key=key)
 
     def after(self, seconds: float, moved_mj: int, external_s: float = 0.0, **use_s: float | None) -> None:
         self.now_s += seconds
@@ -57,7 +57,7 @@ def test_a_shared_device_is_settled_every_five_seconds_by_utilisation() -> None:
     assert bench.account.record("a").method == "utilisation"
 
 
-def test_a_whole_lease_is_settled_at_each_sample() -> None:
+def test_a_whole_window_is_settled_at_each_sample() -> None:
     bench = Bench()
     bench.open("a", Fraction(1))
     bench.after(0.01, 7)
@@ -65,7 +65,7 @@ def test_a_whole_lease_is_settled_at_each_sample() -> None:
     assert (record.total_mj, record.method) == (7, "exclusive")
 
 
-def test_leases_cut_time_to_the_millijoule() -> None:
+def test_windows_cut_time_to_the_millijoule() -> None:
     bench = Bench()
     bench.after(1, 111)  # nobody's
     bench.open("a")
@@ -96,7 +96,7 @@ def test_a_reset_and_a_gap_are_unaccounted_and_the_residual_is_zero() -> None:
     assert bench.account.record("a").covered_s == 10.0  # 5 s before and after; the second of the reset waited
 
 
-def test_a_gap_is_the_lease_s_where_the_whole_device_is() -> None:
+def test_a_gap_is_the_window_s_where_the_whole_device_is() -> None:
     bench = Bench()
     bench.open("a", Fraction(1))
     bench.after(3600, 90_000)
@@ -104,7 +104,7 @@ def test_a_gap_is_the_lease_s_where_the_whole_device_is() -> None:
     assert bench.account.gap_mj == 0
 
 
-def test_what_moves_unseen_across_a_change_of_leases_is_unaccounted() -> None:
+def test_what_moves_unseen_across_a_change_of_windows_is_unaccounted() -> None:
     bench = Bench()
     bench.open("a", Fraction(1))
     bench.counter.raw_mj = None
@@ -146,8 +146,8 @@ def test_a_solo_start_calibrates_what_follows() -> None:
     bench.open("b")
     for _ in range(3):
         bench.after(1, 300_000, a=1.0)
-    for lease, watts in (("a", 0), ("b", 100)):
-        assert bench.account.watch.intensities.known_w(lease) == (300.0 if lease == "a" else None), watts
+    for window, watts in (("a", 0), ("b", 100)):
+        assert bench.account.watch.intensities.known_w(window) == (300.0 if window == "a" else None), watts
     bench.account.watch.intensities.slice_of = "b"
     for _ in range(3):
         bench.after(1, 100_000, b=1.0)
@@ -168,7 +168,7 @@ def test_an_external_process_gets_its_part() -> None:
     assert account.record("a").alone_s == 0.0
 
 
-def test_the_power_temperature_and_clocks_of_the_device_are_means_over_the_lease() -> None:
+def test_the_power_temperature_and_clocks_of_the_device_are_means_over_the_window() -> None:
     class Gauges:
         labels = GpuLabels()
         unknown: Mapping[str, str] = MappingProxyType({})

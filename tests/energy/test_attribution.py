@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.energy.attribution.tick import Claim, Split, Tick, apportion, split
+from search.energy.attribution.tick import Split, Tick, Usage, apportion, split
 
 
-def claim(share: str, utilisation_s: float | None = None, intensity_w: float | None = None) -> Claim:
-    return Claim(share=Fraction(share), utilisation_s=utilisation_s, intensity_w=intensity_w)
+def claim(share: str, utilisation_s: float | None = None, intensity_w: float | None = None) -> Usage:
+    return Usage(share=Fraction(share), utilisation_s=utilisation_s, intensity_w=intensity_w)
 
 
 def active(result: Split) -> dict[str, int]:
-    return {lease: part.active_mj for lease, part in result.parts.items()}
+    return {window: part.active_mj for window, part in result.parts.items()}
 
 
 def test_a_tick_is_idle_then_context_then_active() -> None:
@@ -29,13 +29,13 @@ def test_a_tick_is_idle_then_context_then_active() -> None:
     assert (result.external_mj, result.idle_mj, result.method) == (0, 17_500, "calibrated")
 
 
-def test_one_lease_of_the_whole_device_gets_all_of_it() -> None:
+def test_one_window_of_the_whole_device_gets_all_of_it() -> None:
     tick = Tick(increment_mj=123_457, duration_s=1.0, claims={"a": claim("1")}, bare_w=70, context_w=110)
     result = split(tick)
     assert (result.parts["a"].total_mj, result.method) == (123_457, "exclusive")
 
 
-def test_a_process_of_nobody_at_work_is_external_even_beside_a_whole_lease() -> None:
+def test_a_process_of_nobody_at_work_is_external_even_beside_a_whole_window() -> None:
     claims = {"a": claim("1", 0.75)}
     result = split(Tick(increment_mj=1000, duration_s=1.0, claims=claims, external_s=0.25))
     assert (active(result), result.external_mj, result.method) == ({"a": 750}, 250, "utilisation")
@@ -70,7 +70,7 @@ def test_an_unseen_rest_gets_what_is_not_reserved() -> None:
     assert result.method == "reserved"
 
 
-def test_without_leases_all_is_idle_unless_others_work() -> None:
+def test_without_windows_all_is_idle_unless_others_work() -> None:
     levels = {"bare_w": 0.25, "context_w": 0.5}
     alone = split(Tick(increment_mj=1000, duration_s=1.0, **levels))
     others = split(Tick(increment_mj=1000, duration_s=1.0, external_s=0.1, **levels))
@@ -100,7 +100,7 @@ USE = st.one_of(st.just(0.0), st.floats(0, 1), ANY_FLOAT)
 CLAIMS = st.dictionaries(
     st.text(max_size=3),
     st.builds(
-        Claim,
+        Usage,
         share=st.fractions(Fraction(-1, 10), 2, max_denominator=10_000),
         utilisation_s=st.one_of(st.none(), USE),
         intensity_w=st.one_of(st.none(), st.floats(1, 700), ANY_FLOAT),
@@ -133,7 +133,7 @@ def test_any_tick_is_split_exactly_and_nothing_is_negative(tick: Tick) -> None:
 
 
 @given(TICKS, st.randoms(use_true_random=False))
-def test_the_order_of_leases_does_not_matter(tick: Tick, random: object) -> None:
+def test_the_order_of_windows_does_not_matter(tick: Tick, random: object) -> None:
     names = list(tick.claims)
     random.shuffle(names)  # type: ignore[attr-defined]
     shuffled = {name: tick.claims[name] for name in names}
@@ -143,7 +143,7 @@ def test_the_order_of_leases_does_not_matter(tick: Tick, random: object) -> None
 SOUND_CLAIMS = st.dictionaries(
     st.text("abc", min_size=1, max_size=3),
     st.builds(
-        Claim,
+        Usage,
         share=st.just(Fraction(1, 8)),
         utilisation_s=st.floats(0, 1),
         intensity_w=st.one_of(st.none(), st.floats(1, 700)),
@@ -154,8 +154,8 @@ SOUND_CLAIMS = st.dictionaries(
 
 
 @given(SOUND_CLAIMS, st.integers(0, 10**9), st.floats(0, 1))
-def test_an_idle_lease_never_changes_the_active_part_of_others(
-    claims: dict[str, Claim], increment_mj: int, external_s: float
+def test_an_idle_window_never_changes_the_active_part_of_others(
+    claims: dict[str, Usage], increment_mj: int, external_s: float
 ) -> None:
     claims["a"] = claim("1/8", 0.5, 200.0)  # somebody works: else all are equal, and one more changes that
     tick = Tick(

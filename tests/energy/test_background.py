@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from search.backends.ray import background as ray_side
-from search.backends.ray.background import LoadActor, beside
-from search.backends.ray.cluster import Session
+from search.backends.ray.background import BackgroundActor, beside
+from search.backends.ray.cluster import RayCluster
 from search.backends.ray.errors import SessionError
 from search.backends.ray.resources import paired
 from search.ledger import Ledger
 from search.promotion import with_gpus
 from search.run import Run
 from search.tables import device_rows
-from search.trial.background import Background, Pair, background_of, endless_rows
+from search.trial.background import Background, BackgroundSpec, background_of, endless_rows
 from search.trial.failure import Failure
 from tests.support.energy_scenes import Scene, checked, checked_tables, written
 from tests.support.fake_clock import FakeClock
@@ -53,8 +53,8 @@ def test_the_load_and_the_trials_share_one_device(
     expected: tuple[float, float, int],
 ) -> None:
     space = with_gpus(made_space(tmp_path), gpus)
-    session = Session(num_cpus=machine[0], num_gpus=machine[1])
-    fit, background = paired(space, Pair(space=space, share=share), session, tmp_path)
+    session = RayCluster(num_cpus=machine[0], num_gpus=machine[1])
+    fit, background = paired(space, BackgroundSpec(space=space, share=share), session, tmp_path)
     assert (fit.resources.gpus_per_trial, background.task.gpus, fit.resources.workers) == expected
     assert background.task.cpus == 1
 
@@ -78,9 +78,9 @@ def test_a_pair_that_does_not_fit_is_refused_with_what_to_do(
     tmp_path: Path, gpus: float | None, share: float | None, machine: tuple[int, int], message: str
 ) -> None:
     space = with_gpus(made_space(tmp_path), gpus)
-    session = Session(num_cpus=machine[0], num_gpus=machine[1])
+    session = RayCluster(num_cpus=machine[0], num_gpus=machine[1])
     with pytest.raises(SessionError, match=message):
-        paired(space, Pair(space=space, share=share), session, tmp_path)
+        paired(space, BackgroundSpec(space=space, share=share), session, tmp_path)
 
 
 def test_the_load_is_the_default_configuration_of_its_space(tmp_path: Path) -> None:
@@ -111,28 +111,28 @@ def use(gpu: OneGpu, clock: FakeClock, mj: int) -> None:
 def test_a_pair_adds_up_to_the_millijoule_and_the_trial_is_not_called_exclusive() -> None:
     clock = FakeClock()
     gpu = OneGpu(clock, "1/2")
-    behind = gpu.lease("background", "background")
+    behind = gpu.window("background", "background")
     use(gpu, clock, 10_001)  # the load alone
-    trial = gpu.lease("trial-0000")
+    trial = gpu.window("trial-0000")
     use(gpu, clock, 20_001)
-    (closed,) = gpu.close_leases("trial-0000")
+    (closed,) = gpu.close_windows("trial-0000")
     (row,) = gpu.device_rows()
     assert (row["energy_trials_j"], row["energy_background_j"]) == (10.0, 20.002)
     assert (row["energy_device_j"], row["energy_idle_j"], row["residual_j"]) == (30.002, 0.0, 0.0)
     assert (behind.read().gpu_mj, trial.read().gpu_mj) == (20_002, 10_000)
     assert closed.figures.sources.gpu_attribution == "reserved"
-    assert closed.figures.exclusive_frac == 0.0
+    assert closed.figures.exclusive_fraction == 0.0
 
 
 def test_a_trial_with_a_whole_device_is_not_exclusive_beside_a_load() -> None:
     clock = FakeClock()
     gpu = OneGpu(clock)
-    gpu.lease("background", "background")
-    gpu.lease("trial-0000")
+    gpu.window("background", "background")
+    gpu.window("trial-0000")
     use(gpu, clock, 20_000)
-    (closed,) = gpu.close_leases("trial-0000")
+    (closed,) = gpu.close_windows("trial-0000")
     assert closed.figures.reading.gpu_mj == 10_000
-    assert (closed.figures.sources.gpu_attribution, closed.figures.exclusive_frac) == ("reserved", 0.0)
+    assert (closed.figures.sources.gpu_attribution, closed.figures.exclusive_fraction) == ("reserved", 0.0)
 
 
 def paired_scene(folder: Path, *overrides: str) -> Scene:
@@ -142,10 +142,10 @@ def paired_scene(folder: Path, *overrides: str) -> Scene:
 def test_the_loads_joules_are_in_devices_and_in_no_trial(tmp_path: Path) -> None:
     scene = paired_scene(tmp_path, "search.limits.trials=1", "search.ladder.epochs=[1]")
     scene.use(3)  # idle
-    scene.gpu.lease("background", "background")
+    scene.gpu.window("background", "background")
     scene.use(5)
-    trial_id, lease = scene.start()
-    scene.epoch(trial_id, lease, 10)
+    trial_id, window = scene.start()
+    scene.epoch(trial_id, window, 10)
     scene.run.end_background()
     scene.use(1)
     scene.run.end()
@@ -160,8 +160,8 @@ def test_the_loads_joules_are_in_devices_and_in_no_trial(tmp_path: Path) -> None
 
 def test_the_row_of_each_trial_says_what_was_beside_it(tmp_path: Path) -> None:
     scene = paired_scene(tmp_path, "search.ladder.epochs=[1]")
-    trial_id, lease = scene.start()
-    scene.epoch(trial_id, lease, 10)
+    trial_id, window = scene.start()
+    scene.epoch(trial_id, window, 10)
     (row,) = written(scene.run)["trials.csv"]
     assert "made was trained again and again on 0.5 of the same GPU, as asked" in row["notes"]
     started = next(event for event in scene.run.ledger.events() if event["event"] == "session_started")
@@ -170,9 +170,9 @@ def test_the_row_of_each_trial_says_what_was_beside_it(tmp_path: Path) -> None:
 
 def test_a_changed_column_of_the_load_is_found(tmp_path: Path) -> None:
     scene = paired_scene(tmp_path, "search.limits.trials=1", "search.ladder.epochs=[1]")
-    scene.gpu.lease("background", "background")
-    trial_id, lease = scene.start()
-    scene.epoch(trial_id, lease, 10)
+    scene.gpu.window("background", "background")
+    trial_id, window = scene.start()
+    scene.epoch(trial_id, window, 10)
     scene.run.end()
     tables = written(scene.run)
     tables["devices.csv"][0]["energy_background_j"] = "4.0"
@@ -182,7 +182,7 @@ def test_a_changed_column_of_the_load_is_found(tmp_path: Path) -> None:
 
 def test_the_limit_counts_the_load_of_this_session_and_of_earlier_ones(tmp_path: Path) -> None:
     scene = paired_scene(tmp_path, "search.limits.kwh=0.00001")  # 36 J
-    scene.gpu.lease("background", "background")
+    scene.gpu.window("background", "background")
     scene.use(20)
     scene.run.next_task()
     assert scene.run.stop_reason() is None
@@ -190,7 +190,7 @@ def test_the_limit_counts_the_load_of_this_session_and_of_earlier_ones(tmp_path:
     scene.run.end()
     scene.gpu = OneGpu(scene.clock, "1/2")
     scene.open()
-    scene.gpu.lease("background", "background")
+    scene.gpu.window("background", "background")
     scene.use(17)
     scene.run.next_task()
     assert scene.run.stop_reason() == "1e-05 kWh limit reached (1.03e-05)"
@@ -215,7 +215,9 @@ def test_a_load_that_fails_ends_the_run_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[ToldLoad] = []
-    monkeypatch.setattr(ray_side, "Load", lambda background: made.append(ToldLoad(background)) or made[0])
+    monkeypatch.setattr(
+        ray_side, "BackgroundWorkload", lambda background: made.append(ToldLoad(background)) or made[0]
+    )
     background, space = load(tmp_path), made_space(tmp_path)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"), background=background)
     with beside(run, background) as look:
@@ -239,7 +241,7 @@ def test_a_run_that_ends_before_the_load_has_begun_does_not_wait_for_it(
             run.interrupt("SIGTERM received")
             return None
 
-    monkeypatch.setattr(ray_side, "Load", Slow)
+    monkeypatch.setattr(ray_side, "BackgroundWorkload", Slow)
     with beside(run, background):
         pass
     assert run.end() == "SIGTERM received"
@@ -257,7 +259,7 @@ def test_the_loads_own_error_comes_back_with_its_cause_and_is_in_its_log(
     fixed = ["parameters={fate: {value: raise}, score: {min: 0.0, max: 0.9}}"]
     (tmp_path / "run").mkdir()
     background = background_of(fateful_space(tmp_path, fixed), gpus=0.0, folder=tmp_path / "run")
-    failure = LoadActor(background.task).first_epoch()
+    failure = BackgroundActor(background.task).first_epoch()
     assert failure is not None
     assert (failure.cause, "a mistake in the training code" in failure.message) == ("crash", True)
     assert "KeyError" in background.task.log.read_text()

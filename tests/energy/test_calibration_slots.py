@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from search.energy.attribution.calibration_slots import GATHER_S, SLICE_S, SoloTurns
+from search.energy.attribution.calibration_slots import GATHER_S, SLICE_S, CalibrationSlots
 from tests.support.fake_clock import FakeClock
 
 
-class ThreeLeases:
-    """A meter of one GPU that three leases share; it notes the slices."""
+class ThreeWindows:
+    """A meter of one GPU that three windows share; it notes the slices."""
 
     def __init__(self, *wanting: str) -> None:
         self.wanting, self.open, self.slices = list(wanting), ["a", "b", "c"], list[tuple[str, bool]]()
@@ -17,11 +17,11 @@ class ThreeLeases:
     def wanting_solo(self) -> dict[str, list[str]]:
         return {"GPU-one": self.wanting} if self.wanting else {}
 
-    def sharing(self, lease: str) -> list[str]:
-        return [other for other in self.open if other != lease] if lease in self.open else []
+    def sharing(self, window: str) -> list[str]:
+        return [other for other in self.open if other != window] if window in self.open else []
 
-    def solo_slice(self, lease: str, *, is_on: bool) -> None:
-        self.slices.append((lease, is_on))
+    def solo_slice(self, window: str, *, is_on: bool) -> None:
+        self.slices.append((window, is_on))
 
 
 @pytest.fixture
@@ -30,51 +30,51 @@ def clock() -> FakeClock:
 
 
 def test_a_slice_begins_when_all_others_hold_and_ends_after_five_seconds(clock: FakeClock) -> None:
-    meter = ThreeLeases("a")
-    turns = SoloTurns(meter, clock)
-    assert [turns.may_go(lease) for lease in ("b", "a")] == [False, True]
+    meter = ThreeWindows("a")
+    turns = CalibrationSlots(meter, clock)
+    assert [turns.may_start_epoch(window) for window in ("b", "a")] == [False, True]
     assert meter.slices == []  # c is still in its epoch
-    assert not turns.may_go("c")
+    assert not turns.may_start_epoch("c")
     assert meter.slices == [("a", True)]
     clock.now_s += SLICE_S - 0.1
-    assert [turns.may_go(lease) for lease in ("a", "b", "c")] == [True, False, False]
+    assert [turns.may_start_epoch(window) for window in ("a", "b", "c")] == [True, False, False]
     clock.now_s += 0.1
-    assert [turns.may_go(lease) for lease in ("b", "c")] == [True, True]
+    assert [turns.may_start_epoch(window) for window in ("b", "c")] == [True, True]
     assert meter.slices == [("a", True), ("a", False)]
 
 
 def test_who_is_in_a_long_epoch_makes_the_turn_be_given_up(clock: FakeClock) -> None:
-    meter = ThreeLeases("a")
-    turns = SoloTurns(meter, clock)
-    assert not turns.may_go("b")
+    meter = ThreeWindows("a")
+    turns = CalibrationSlots(meter, clock)
+    assert not turns.may_start_epoch("b")
     clock.now_s += GATHER_S
-    assert turns.may_go("b")
+    assert turns.may_start_epoch("b")
     assert meter.slices == []
 
 
 def test_each_has_one_turn_and_the_next_follows(clock: FakeClock) -> None:
-    meter = ThreeLeases("a", "b")
-    turns = SoloTurns(meter, clock)
-    for lease in ("b", "c"):
-        assert not turns.may_go(lease)
+    meter = ThreeWindows("a", "b")
+    turns = CalibrationSlots(meter, clock)
+    for window in ("b", "c"):
+        assert not turns.may_start_epoch(window)
     clock.now_s += SLICE_S
-    assert [turns.may_go(lease) for lease in ("b", "a", "c")] == [True, False, False]
+    assert [turns.may_start_epoch(window) for window in ("b", "a", "c")] == [True, False, False]
     clock.now_s += SLICE_S
-    assert turns.may_go("c")
+    assert turns.may_start_epoch("c")
     assert meter.slices == [("a", True), ("a", False), ("b", True), ("b", False)]
 
 
-def test_a_lease_that_ends_lets_the_others_go(clock: FakeClock) -> None:
-    meter = ThreeLeases("a")
-    turns = SoloTurns(meter, clock)
-    for lease in ("b", "c"):
-        assert not turns.may_go(lease)
+def test_a_window_that_ends_lets_the_others_go(clock: FakeClock) -> None:
+    meter = ThreeWindows("a")
+    turns = CalibrationSlots(meter, clock)
+    for window in ("b", "c"):
+        assert not turns.may_start_epoch(window)
     meter.open.remove("a")
     meter.wanting.clear()
     turns.leave("a")
-    assert turns.may_go("b")
+    assert turns.may_start_epoch("b")
     assert meter.slices == [("a", True), ("a", False)]
 
 
 def test_without_anyone_who_wants_a_slice_nobody_holds(clock: FakeClock) -> None:
-    assert SoloTurns(ThreeLeases(), clock).may_go("a")
+    assert CalibrationSlots(ThreeWindows(), clock).may_start_epoch("a")

@@ -10,9 +10,9 @@ from types import MappingProxyType
 import pytest
 
 from search.energy.attribution.account import Device, DeviceAccount
-from search.energy.attribution.process_owners import Holder
+from search.energy.attribution.process_owners import ProcessHint
 from search.energy.attribution.watts_per_utilisation import Intensities
-from search.energy.attribution.window_view import Holding
+from search.energy.attribution.window_view import WindowView
 from search.energy.counters.gpu_telemetry import GpuLabels, GpuState
 from search.launch import _known_watts
 from search.ledger import Ledger
@@ -35,7 +35,7 @@ class Gauges:
         return None
 
 
-class Session:
+class RayCluster:
     """Two halves of a GPU, one at work on what takes 300 W at full use, the other on 100 W."""
 
     def __init__(self, known_w: dict[str, dict[str, float]] | None = None) -> None:
@@ -44,8 +44,8 @@ class Session:
             name="GPU-a", kind="gpu", counter=self.counter, activity=self.activity, gauges=Gauges()
         )
         self.account = DeviceAccount(device, 0.0, known_w)
-        for lease, key in (("a", "resnet 32"), ("b", "vit 64")):
-            self.account.open(lease, Fraction(1, 2), Holder(pid=1), 0.0, key=key)
+        for window, key in (("a", "resnet 32"), ("b", "vit 64")):
+            self.account.open(window, Fraction(1, 2), ProcessHint(pid=1), 0.0, key=key)
 
     def after(self, seconds: float, moved_mj: int, **use_s: float) -> None:
         self.now_s += seconds
@@ -54,15 +54,15 @@ class Session:
         self.account.tick(self.now_s)
 
     def learn(self) -> None:
-        for lease, moved_mj in (("a", 300_000), ("b", 100_000)):
-            self.account.watch.intensities.slice_of = lease
+        for window, moved_mj in (("a", 300_000), ("b", 100_000)):
+            self.account.watch.intensities.slice_of = window
             for _ in range(3):
-                self.after(1, moved_mj, **{lease: 1.0})
+                self.after(1, moved_mj, **{window: 1.0})
         self.account.watch.intensities.slice_of = ""
 
 
-def test_a_row_has_the_model_and_what_was_learnt_of_open_leases_too() -> None:
-    session = Session()
+def test_a_row_has_the_model_and_what_was_learnt_of_open_windows_too() -> None:
+    session = RayCluster()
     session.learn()
     row = session.account.row()
     assert (row["gpu_model"], row["learnt_w"]) == ("H100", {"resnet 32": 300.0, "vit 64": 100.0})
@@ -79,30 +79,30 @@ def test_a_row_has_the_model_and_what_was_learnt_of_open_leases_too() -> None:
 def test_the_next_run_splits_by_it_on_the_same_model_and_says_so(
     known_w: dict[str, dict[str, float]], a_mj: int, is_earlier: bool
 ) -> None:
-    session = Session(known_w)
+    session = RayCluster(known_w)
     session.after(5, 1_000_000, a=2.5, b=2.5)
     record = session.account.record("a")
     assert record.total_mj == a_mj
     assert record.method == ("calibrated" if is_earlier else "utilisation")
-    said = Holding(accounts=[session.account], records=[record]).reasons()
+    said = WindowView(accounts=[session.account], records=[record]).reasons()
     text = "GPU-a: calibrated by what an earlier run learnt of this kind of work"
     assert said == ([text] if is_earlier else [])
 
 
 def test_who_works_alone_needs_nobody_s_watts_and_bears_no_label() -> None:
-    session = Session({"H100": {"resnet 32": 300.0, "vit 64": 100.0}})
+    session = RayCluster({"H100": {"resnet 32": 300.0, "vit 64": 100.0}})
     session.after(5, 1_000_000, a=2.5)
     assert not session.account.record("a").is_by_earlier_run
 
 
 def test_what_this_run_learns_itself_is_preferred() -> None:
-    session = Session({"H100": {"resnet 32": 100.0, "vit 64": 100.0}})
+    session = RayCluster({"H100": {"resnet 32": 100.0, "vit 64": 100.0}})
     session.learn()
     session.account.cut(session.now_s)
     before_mj = session.account.record("a").total_mj
     session.after(5, 1_000_000, a=2.5, b=2.5)
     assert session.account.record("a").total_mj - before_mj == 750_000
-    assert [session.account.watch.intensities.origin(lease) for lease in "ab"] == ["solo", "solo"]
+    assert [session.account.watch.intensities.origin(window) for window in "ab"] == ["solo", "solo"]
 
 
 def test_a_solo_slice_is_still_wanted_where_only_an_earlier_run_knows() -> None:

@@ -13,9 +13,9 @@ import pytest
 from search.budget import Ladder
 from search.energy import EnergyReading, EnergySources
 from search.trial import Checkpointing, EpochRow, run_trial
-from search.trial.rung_energy import Used, UsedCounter
+from search.trial.rung_energy import RungEnergy, RungEnergyMeter
 from tests.support.toy_runs import SteadyMeter
-from trainables.core.contract import Budget, Env, Trainable
+from trainables.core.contract import Budget, Trainable, TrainingContext
 from trainables.core.load import load_trainable
 from trainables.toy import ToyTraining
 
@@ -24,7 +24,7 @@ LADDER = Ladder(
     (Budget(epochs=9, subset=0.25), Budget(epochs=9, subset=0.5), Budget(epochs=9, subset=1.0)),
     joules=(0.5, 1.5, 4.5),
 )
-GPU = EnergySources(gpu_source="nvml_counter", gpu_attribution="exclusive", scope="gpu", quality="A")
+GPU = EnergySources(gpu_sensor="nvml_counter", gpu_attribution="exclusive", scope="gpu", quality="A")
 
 
 class EpochMeter:
@@ -33,7 +33,7 @@ class EpochMeter:
     Epochs are told by the readings around them: start, then before and after each epoch, then the row's.
     """
 
-    lease = ""
+    window = ""
 
     def __init__(self, *epochs_mj: int | None, sources: EnergySources = GPU) -> None:
         self.sources, self._epochs_mj = sources, list(epochs_mj)
@@ -69,8 +69,10 @@ def rows_of(
     trainable: Trainable = TOY,
     checkpointing: Checkpointing | None = None,
 ) -> list[EpochRow]:
-    env = Env(data="none", data_seed=0, seed=1, cache_dir=folder, device="cuda")
-    running = run_trial(trainable, TOY.hparams(), ladder or LADDER, env, meter, checkpointing=checkpointing)
+    context = TrainingContext(data="none", data_seed=0, seed=1, cache_dir=folder, device="cuda")
+    running = run_trial(
+        trainable, TOY.hparams(), ladder or LADDER, context, meter, checkpointing=checkpointing
+    )
     return [row for _, row in zip(range(count or 99), running, strict=False)]
 
 
@@ -89,14 +91,14 @@ def test_a_rung_ends_with_the_first_epoch_that_reaches_its_joules(tmp_path: Path
         (3600, 2, None),
         (4501, 2, 2),
     ]
-    assert [row.metrics["num_samples"] for row in done] == [250, 250, 500, 500, 1000, 1000]
+    assert [row.metrics["num_examples"] for row in done] == [250, 250, 500, 500, 1000, 1000]
 
 
 def test_an_epoch_over_several_rungs_ends_the_highest_and_the_next_one_trains_above_it(
     tmp_path: Path,
 ) -> None:
     done = rows_of(tmp_path, EpochMeter(100, 1600, 10), count=3)
-    assert [(row.rung, row.num_jumped, row.ended_rung) for row in done] == [
+    assert [(row.rung, row.rungs_skipped, row.ended_rung) for row in done] == [
         (0, 0, None),
         (0, 1, 1),
         (2, 0, None),
@@ -144,9 +146,9 @@ def test_an_epoch_without_a_score_leaves_the_end_of_the_rung_to_the_next_one(tmp
         def run_epoch(self, budget: Budget) -> Mapping[str, float]:
             metrics = super().run_epoch(budget)
             is_scored = self.epochs_done % 2 == 0
-            return metrics if is_scored else {"num_samples": metrics["num_samples"]}
+            return metrics if is_scored else {"num_examples": metrics["num_examples"]}
 
-    seldom = replace(TOY, start=lambda hparams, horizon, env: SeldomScored(hparams, env))
+    seldom = replace(TOY, start=lambda hparams, horizon, context: SeldomScored(hparams, context))
     done = rows_of(tmp_path, EpochMeter(600, 10, 10), count=3, trainable=seldom)
     assert [(row.rung, row.ended_rung) for row in done] == [(0, None), (0, 0), (1, None)]
 
@@ -166,7 +168,7 @@ CALIBRATED = replace(GPU, gpu_attribution="calibrated", quality="B")
             "search.metering.solo_slices: true",
         ),
         (
-            replace(GPU, gpu_source="nvml_power_integral", quality="C"),
+            replace(GPU, gpu_sensor="nvml_power_integral", quality="C"),
             "its GPU's joules are no counter's (nvml_power_integral)",
         ),
         (EnergySources(reason="no driver"), "its GPU's joules are not known (no driver)"),
@@ -176,8 +178,8 @@ def test_joules_end_a_rung_where_they_are_a_counters_and_a_trials_own(
     tmp_path: Path, sources: EnergySources, why: str
 ) -> None:
     (row,) = rows_of(tmp_path, EpochMeter(600, sources=sources), count=1)
-    assert row.used == Used(mj=600, scope="gpu", why_unfit=why)
-    assert row.is_rung_end
+    assert row.used == RungEnergy(mj=600, scope="gpu", unusable_reason=why)
+    assert row.completes_rung
     assert row.ended_rung == (None if why else 0)
 
 
@@ -185,7 +187,7 @@ def test_what_an_earlier_attempt_did_not_measure_well_stays_so(tmp_path: Path) -
     checkpointing = Checkpointing(path=tmp_path / "checkpoint.pt", every_s=0.0)
     rows_of(tmp_path, EpochMeter(100, sources=SPLIT), count=1, checkpointing=checkpointing)
     row = rows_of(tmp_path, EpochMeter(500), count=2, checkpointing=checkpointing)[-1]
-    assert (used_mj(row), row.is_rung_end, row.ended_rung) == (600, True, None)
+    assert (used_mj(row), row.completes_rung, row.ended_rung) == (600, True, None)
 
 
 def test_joules_that_become_unknown_stay_unknown(tmp_path: Path) -> None:
@@ -199,7 +201,7 @@ def test_without_a_gpu_the_joules_are_those_of_cpu_and_memory() -> None:
         def read(self) -> EnergyReading:
             return replace(super().read(), dram_mj=5 * self._reads)
 
-    counter = UsedCounter(CpuMeter(), is_on_gpu=False)
+    counter = RungEnergyMeter(CpuMeter(), is_on_gpu=False)
     with counter:
         pass
-    assert counter.used == Used(mj=25, scope="cpu+dram")
+    assert counter.used == RungEnergy(mj=25, scope="cpu+dram")

@@ -1,4 +1,4 @@
-"""The figures of a lease are kept by the meter of its node until the driver has them."""
+"""The figures of a window are kept by the meter of its node until the driver has them."""
 
 from __future__ import annotations
 
@@ -75,37 +75,37 @@ def meters(actor: MeterActor, network: Network) -> NodeMeters:
 
 
 def opened(actor: MeterActor, trial_id: str) -> str:
-    return actor.open_lease(trial_id, os.getpid(), {}, 0.5, "")
+    return actor.open_window(trial_id, os.getpid(), {}, 0.5, "")
 
 
-def test_a_lease_whose_answer_was_dropped_is_given_with_the_next_one(
+def test_a_window_whose_answer_was_dropped_is_given_with_the_next_one(
     actor: MeterActor, meters: NodeMeters, network: Network
 ) -> None:
     opened(actor, "trial-0000"), opened(actor, "trial-0001")
     network.num_to_drop = 1
-    assert meters.close_leases("trial-0000") == []
-    given = meters.close_leases("trial-0001")
-    assert [lease.figures.trial for lease in given] == ["trial-0000", "trial-0001"]
-    assert [lease.figures.end for lease in given] == ["closed", "closed"]
-    assert meters.late_leases() == []
+    assert meters.close_windows("trial-0000") == []
+    given = meters.close_windows("trial-0001")
+    assert [window.figures.trial for window in given] == ["trial-0000", "trial-0001"]
+    assert [window.figures.end for window in given] == ["closed", "closed"]
+    assert meters.late_windows() == []
 
 
-def test_the_last_lease_of_a_run_is_asked_for_once_more(
+def test_the_last_window_of_a_run_is_asked_for_once_more(
     actor: MeterActor, meters: NodeMeters, network: Network
 ) -> None:
     opened(actor, "trial-0000")
     network.num_to_drop = 1
-    meters.close_leases("trial-0000")
-    assert [lease.figures.trial for lease in meters.late_leases()] == ["trial-0000"]
+    meters.close_windows("trial-0000")
+    assert [window.figures.trial for window in meters.late_windows()] == ["trial-0000"]
 
 
-def test_a_lease_whose_acknowledgement_is_lost_is_given_once(
+def test_a_window_whose_acknowledgement_is_lost_is_given_once(
     actor: MeterActor, meters: NodeMeters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened(actor, "trial-0000")
-    monkeypatch.setattr(actor, "acknowledge", lambda leases: None)
-    assert len(meters.close_leases("trial-0000")) == 1
-    assert meters.close_leases("trial-0000") == []
+    monkeypatch.setattr(actor, "acknowledge", lambda windows: None)
+    assert len(meters.close_windows("trial-0000")) == 1
+    assert meters.close_windows("trial-0000") == []
 
 
 def test_asking_for_late_figures_ends_no_attempt_that_goes_on(
@@ -113,21 +113,21 @@ def test_asking_for_late_figures_ends_no_attempt_that_goes_on(
 ) -> None:
     opened(actor, "trial-0000")
     network.num_to_drop = 1
-    meters.close_leases("trial-0000")
+    meters.close_windows("trial-0000")
     again = opened(actor, "trial-0000")
-    assert len(meters.close_leases("trial-0001")) == 1
+    assert len(meters.close_windows("trial-0001")) == 1
     assert actor._meter.figures(again).end == ""
 
 
-def test_an_acknowledged_lease_is_kept_no_longer(actor: MeterActor, meters: NodeMeters) -> None:
+def test_an_acknowledged_window_is_kept_no_longer(actor: MeterActor, meters: NodeMeters) -> None:
     opened(actor, "trial-0000")
-    meters.close_leases("trial-0000")
-    assert actor.closed_leases() == {}
+    meters.close_windows("trial-0000")
+    assert actor.closed_windows() == {}
 
 
-def test_a_lease_is_named_by_node_and_driver_so_that_a_restart_on_one_cluster_has_others(
+def test_a_window_is_named_by_node_and_driver_so_that_a_restart_on_one_cluster_has_others(
     actor: MeterActor, meters: NodeMeters
 ) -> None:
     opened(actor, "trial-0000")
-    (lease,) = meters.close_leases("trial-0000")
-    assert lease.name == "node-one/01000000/trial-0000#0"
+    (window,) = meters.close_windows("trial-0000")
+    assert window.name == "node-one/01000000/trial-0000#0"

@@ -78,9 +78,9 @@ def pair() -> Intensities:
     return intensities
 
 
-def alone(intensities: Intensities, lease: str, seconds: int, watts: float, use: float = 0.5) -> None:
+def alone(intensities: Intensities, window: str, seconds: int, watts: float, use: float = 0.5) -> None:
     for _ in range(seconds):
-        use_s = {name: use if name == lease else 0.0 for name in "ab"}
+        use_s = {name: use if name == window else 0.0 for name in "ab"}
         intensities.observe(round(watts * use * 1000), 1.0, use_s, 0.0)
 
 
@@ -100,7 +100,7 @@ def test_another_at_work_or_an_external_process_ends_the_stretch(pair: Intensiti
     assert pair.known_w("a") is None
 
 
-def test_a_lease_that_has_worked_must_be_silent_for_ten_seconds(pair: Intensities) -> None:
+def test_a_window_that_has_worked_must_be_silent_for_ten_seconds(pair: Intensities) -> None:
     pair.observe(100_000, 1.0, {"a": 0.0, "b": 0.3}, 0.0)
     alone(pair, "a", 12, 300.0)  # 10 s of silence, then 2 s
     assert pair.known_w("a") is None
@@ -115,7 +115,7 @@ def test_in_a_slice_that_the_search_gives_three_seconds_are_enough(pair: Intensi
     assert pair.known_w("b") == 150.0
 
 
-def test_an_ended_lease_teaches_later_ones_of_its_kind(pair: Intensities) -> None:
+def test_an_ended_window_teaches_later_ones_of_its_kind(pair: Intensities) -> None:
     alone(pair, "a", 3, 300.0)
     pair.close("a")
     pair.open("c", "resnet")
@@ -124,7 +124,7 @@ def test_an_ended_lease_teaches_later_ones_of_its_kind(pair: Intensities) -> Non
     assert (pair.known_w("d"), pair.origin("d")) == (None, "")
 
 
-def test_one_lease_alone_wants_no_slice() -> None:
+def test_one_window_alone_wants_no_slice() -> None:
     intensities = Intensities()
     intensities.open("a")
     assert intensities.wanting() == []

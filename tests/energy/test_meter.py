@@ -53,7 +53,7 @@ def test_a_node_with_all_sensors_is_exclusive_and_of_quality_a(fake_nvml: FakeNv
     set_energy(package, 50_000_000)
     set_energy(dram, 6_000_000)
     reading = meter.read()
-    # 430 mW for up to 0.1 s is what the counter's steps leave open at either end of the lease.
+    # 430 mW for up to 0.1 s is what the counter's steps leave open at either end of the window.
     assert reading == whole(gpu_mj=430, cpu_mj=50_000, dram_mj=6_000, gpu_uncert_mj=86)
     assert reading.total_mj == 56_430
     cpu = read_cpu_labels()
@@ -62,9 +62,9 @@ def test_a_node_with_all_sensors_is_exclusive_and_of_quality_a(fake_nvml: FakeNv
         cpu_governor=cpu.governor,
         gpu_model="NVIDIA H200",
         gpu_driver_version="570.1",
-        gpu_source="nvml_counter",
+        gpu_sensor="nvml_counter",
         gpu_attribution="exclusive",
-        cpu_source="rapl_powercap",
+        cpu_sensor="rapl_powercap",
         cpu_attribution="exclusive",
         scope="gpu+cpu+dram",
         quality="A",
@@ -169,7 +169,7 @@ def test_a_zone_that_vanishes_leaves_the_scope_until_it_is_back(tmp_path: Path) 
     meter = opened(powercap=tmp_path, clock=clock)
     shutil.rmtree(zone)
     assert meter.read() == EnergyReading()
-    assert (meter.sources.scope, meter.sources.cpu_source, meter.sources.quality) == ("", "", "")
+    assert (meter.sources.scope, meter.sources.cpu_sensor, meter.sources.quality) == ("", "", "")
     assert "was the RAPL module unloaded" in meter.sources.reason
     clock.now_s += 1
     add_zone(tmp_path, "intel-rapl:0", "package-0", energy_uj=20_000_000)
@@ -257,7 +257,7 @@ def test_for_any_increments_a_shared_meter_never_falls_and_rounds_once_a_reading
         meter.close()
 
 
-@pytest.mark.parametrize("names", ["", "EnergyReading, LeaseFigures", "open_meter"])
+@pytest.mark.parametrize("names", ["", "EnergyReading, EnergySummary", "open_meter"])
 def test_importing_energy_is_cheap_and_loads_no_heavy_module(tmp_path: Path, names: str) -> None:
     """In a bare interpreter; the whole meter only where a name of it is asked for."""
     code = (

@@ -1,4 +1,4 @@
-"""The meter of a node over the real nvidia-ml-py on a scripted driver: leases, ends, rows."""
+"""The meter of a node over the real nvidia-ml-py on a scripted driver: windows, ends, rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from search.energy import CpuWatts, NodeMeter, Surroundings, open_node_meter
+from search.energy import CpuWatts, NodeMeter, NodePaths, open_node_meter
 from search.energy.counters.gpu_telemetry import NvmlGauges
 from search.energy.processes import ProcessTable
 from tests.support.fake_clock import FakeClock
@@ -49,7 +49,7 @@ class Node:
 
     def open(self, root: Path, watts: CpuWatts | None = None, powercap: str = "powercap") -> NodeMeter:
         processes = ProcessTable(root / "proc")
-        around = Surroundings(
+        around = NodePaths(
             clock=self.clock,
             processes=processes,
             powercap=root / powercap,
@@ -58,10 +58,10 @@ class Node:
         )
         return open_node_meter(["GPU-0", "GPU-1"], cpu_watts=watts, surroundings=around, interval_s=None)
 
-    def lease(
+    def window(
         self, index: int, share: float = 0.25, *, gpu: str = "GPU-0", timeout_s: float | None = None
     ) -> str:
-        return self.meter.open_lease(
+        return self.meter.open_window(
             trial=f"t{index}",
             pid=PIDS[index],
             gpus={gpu: share},
@@ -105,9 +105,9 @@ def gpu_row(meter: NodeMeter, uuid: str = "GPU-0") -> dict[str, object]:
 
 
 def test_four_quarters_of_a_gpu_add_up_to_it_to_the_millijoule(node: Node) -> None:
-    leases = [node.lease(index) for index in range(4)]
+    windows = [node.window(index) for index in range(4)]
     node.after(7, 333_331, 100, 60, 30, 10)
-    parts = [node.meter.close_lease(lease).reading.gpu_mj or 0 for lease in leases]
+    parts = [node.meter.close_window(window).reading.gpu_mj or 0 for window in windows]
     assert sum(parts) == 7 * 333_331
     assert [round(part / sum(parts), 2) for part in parts] == [0.5, 0.3, 0.15, 0.05]
     row = gpu_row(node.meter)
@@ -117,7 +117,7 @@ def test_four_quarters_of_a_gpu_add_up_to_it_to_the_millijoule(node: Node) -> No
 
 
 def test_two_gpus_have_ledgers_of_their_own(node: Node) -> None:
-    one, other = node.lease(0), node.lease(1, 1.0, gpu="GPU-1")
+    one, other = node.window(0), node.window(1, 1.0, gpu="GPU-1")
     node.after(5, 100, 50)
     node.after(5, 7, gpu=1)
     assert (node.meter.read(one).gpu_mj, node.meter.read(other).gpu_mj) == (500, 35)
@@ -132,37 +132,37 @@ def test_idle_levels_are_learnt_and_split_off(node: Node) -> None:
         node.energy_mj[0] += 70_000
         node.nvml["0.energy_mj"], node.nvml["0.samples"] = node.energy_mj[0], "!6"
         node.meter.tick()
-    lease = node.lease(0, 0.5)
+    window = node.window(0, 0.5)
     node.after(10, 110_000)  # a context that waits
     row = gpu_row(node.meter)
-    assert (row["p_bare_w"], row["p_ctx_w"]) == (70.0, 110.0)
-    before = node.meter.read(lease)
+    assert (row["idle_power_w"], row["context_power_w"]) == (70.0, 110.0)
+    before = node.meter.read(window)
     node.after(5, 300_000, 100)
-    spent = node.meter.read(lease) - before
+    spent = node.meter.read(window) - before
     assert (spent.gpu_active_mj, spent.gpu_context_mj, spent.gpu_idle_share_mj) == (950_000, 200_000, 175_000)
     assert spent.gpu_mj == 1_325_000
 
 
-def test_a_killed_process_ends_its_lease_and_its_joules_stay_readable(node: Node) -> None:
-    killed, other = node.lease(0), node.lease(1)
+def test_a_killed_process_ends_its_window_and_its_joules_stay_readable(node: Node) -> None:
+    killed, other = node.window(0), node.window(1)
     node.after(5, 1000, 50, 50)
     node.proc.remove(PIDS[0])
     node.after(5, 1000, 0, 50)
     figures = node.meter.figures(killed)
     assert (figures.end, figures.reading.gpu_mj, figures.seconds) == ("pid_died", 2500, 6.0)
-    assert node.meter.close_lease(killed) == node.meter.figures(killed) == figures
+    assert node.meter.close_window(killed) == node.meter.figures(killed) == figures
     assert node.meter.read(other).gpu_mj == 7500
 
 
 def test_another_process_with_the_same_pid_is_not_the_trial(node: Node) -> None:
-    lease = node.lease(0)
+    window = node.window(0)
     node.proc.add(PIDS[0], start_ticks=999)
     node.after(1, 1000)
-    assert node.meter.figures(lease).end == "pid_died"
+    assert node.meter.figures(window).end == "pid_died"
 
 
-def test_a_lost_heartbeat_ends_a_lease_and_a_kept_one_does_not(node: Node) -> None:
-    silent, kept = node.lease(0, timeout_s=10), node.lease(1, timeout_s=10)
+def test_a_lost_heartbeat_ends_a_window_and_a_kept_one_does_not(node: Node) -> None:
+    silent, kept = node.window(0, timeout_s=10), node.window(1, timeout_s=10)
     for _ in range(3):
         node.after(5, 1000, 50, 50)
         node.meter.heartbeat(kept)
@@ -171,37 +171,37 @@ def test_a_lost_heartbeat_ends_a_lease_and_a_kept_one_does_not(node: Node) -> No
     assert node.meter.figures(silent).end == "heartbeat_lost"
 
 
-def test_a_warm_worker_has_one_lease_after_another(node: Node) -> None:
-    first = node.lease(0, 1.0)
+def test_a_warm_worker_has_one_window_after_another(node: Node) -> None:
+    first = node.window(0, 1.0)
     node.after(3, 1000, 50)
-    node.meter.close_lease(first)
+    node.meter.close_window(first)
     node.after(2, 10)
-    second = node.lease(0, 1.0)
+    second = node.window(0, 1.0)
     node.after(3, 2000, 50)
     assert (node.meter.read(first).gpu_mj, node.meter.read(second).gpu_mj) == (3000, 6000)
     assert gpu_row(node.meter)["energy_idle_j"] == 0.02
 
 
 def test_a_reset_goes_to_unaccounted_and_the_reason_says_so(node: Node) -> None:
-    lease = node.lease(0, 1.0)
+    window = node.window(0, 1.0)
     node.after(1, 1000, 50)
     node.after(1, -1_000_900, 50)
     node.after(1, 500, 50)
-    assert node.meter.read(lease).gpu_mj == 1500
+    assert node.meter.read(window).gpu_mj == 1500
     row = gpu_row(node.meter)
     assert (row["energy_unaccounted_j"], row["residual_j"], row["counter_end_mj"]) == (-1000.9, 0, 600)
-    assert "1 jump(s) of the counter left out" in node.meter.sources(lease).reason
+    assert "1 jump(s) of the counter left out" in node.meter.sources(window).reason
 
 
 def test_the_columns_of_a_trial_are_all_there(node: Node) -> None:
     shown = {"temperature_c": 60, "gpu_percent": 50, "sm_clock_mhz": 1980, "memory_clock_mhz": 2619}
     for key, value in shown.items():
         node.nvml[f"0.{key}"] = value
-    lease = node.lease(0, 1.0)
+    window = node.window(0, 1.0)
     node.clock.now_s += 1
     set_energy(node.package, 40_000_000)
     node.after(9, 300_000, 100)
-    figures = node.meter.close_lease(lease)
+    figures = node.meter.close_window(window)
     columns = figures.columns()
     assert columns == {
         "energy_j": 2740.0,
@@ -212,15 +212,15 @@ def test_the_columns_of_a_trial_are_all_there(node: Node) -> None:
         "energy_gpu_active_j": 2700.0,
         "energy_gpu_context_j": None,  # never told from work
         "energy_gpu_idle_share_j": None,
-        "energy_gpu_uncert_j": 60.0,  # 300 W for 0.1 s at either end
-        "gpu_source": "nvml_counter",
+        "energy_gpu_uncertainty_j": 60.0,  # 300 W for 0.1 s at either end
+        "gpu_sensor": "nvml_counter",
         "gpu_attribution": "exclusive",
         "energy_cpu_j": 40.0,
-        "cpu_source": "rapl_powercap",
+        "cpu_sensor": "rapl_powercap",
         "cpu_attribution": "equal",
         "energy_dram_j": None,
         "energy_quality": "D",
-        "exclusive_frac": 1.0,
+        "exclusive_fraction": 1.0,
         "coverage_frac": 1.0,
         "gpu_power_mean_w": 270.0,
         "gpu_power_min_w": None,
@@ -239,32 +239,32 @@ def test_the_columns_of_a_trial_are_all_there(node: Node) -> None:
 
 
 def test_a_search_may_ask_who_should_work_alone(node: Node) -> None:
-    leases = [node.lease(index) for index in range(2)]
+    windows = [node.window(index) for index in range(2)]
     node.after(2, 1000, 50, 50)
-    assert node.meter.wanting_solo() == {"GPU-0": leases}
-    node.meter.solo_slice(leases[1], is_on=True)
+    assert node.meter.wanting_solo() == {"GPU-0": windows}
+    node.meter.solo_slice(windows[1], is_on=True)
     node.after(4, 100_000, 0, 100)
-    node.meter.solo_slice(leases[1], is_on=False)
-    assert node.meter.wanting_solo() == {"GPU-0": [leases[0]]}
+    node.meter.solo_slice(windows[1], is_on=False)
+    assert node.meter.wanting_solo() == {"GPU-0": [windows[0]]}
 
 
-def test_the_order_in_which_leases_open_does_not_matter(node: Node) -> None:
-    forward = [node.lease(0), node.lease(1)]
+def test_the_order_in_which_windows_open_does_not_matter(node: Node) -> None:
+    forward = [node.window(0), node.window(1)]
     node.after(5, 1001, 30, 90)
-    parts = [node.meter.close_lease(lease).reading.gpu_mj for lease in forward]
-    backward = [node.lease(1), node.lease(0)]
+    parts = [node.meter.close_window(window).reading.gpu_mj for window in forward]
+    backward = [node.window(1), node.window(0)]
     node.after(5, 1001, 30, 90)
-    assert [node.meter.close_lease(lease).reading.gpu_mj for lease in reversed(backward)] == parts
+    assert [node.meter.close_window(window).reading.gpu_mj for window in reversed(backward)] == parts
 
 
 def test_user_watts_are_an_estimate_in_a_column_of_its_own(node: Node, tmp_path: Path) -> None:
     node.meter.close()
     node.meter = node.open(tmp_path, CpuWatts(idle_w=40, max_w=200), powercap="absent")
-    lease = node.lease(0, 1.0)
+    window = node.window(0, 1.0)
     node.after(10, 1000, 50)
-    reading, sources = node.meter.read(lease), node.meter.sources(lease)
+    reading, sources = node.meter.read(window), node.meter.sources(window)
     assert (reading.cpu_mj, reading.estimated_mj) == (None, 400_000)  # 40 W: no core is busy
-    assert (sources.cpu_source, sources.scope, sources.quality) == (
+    assert (sources.cpu_sensor, sources.scope, sources.quality) == (
         "estimated_user_model",
         "gpu+estimated",
         "E",
@@ -273,26 +273,26 @@ def test_user_watts_are_an_estimate_in_a_column_of_its_own(node: Node, tmp_path:
 
 
 def test_an_unknown_gpu_is_an_unknown_part_and_a_reason(node: Node) -> None:
-    lease = node.lease(0, gpu="GPU-x")
+    window = node.window(0, gpu="GPU-x")
     node.after(1, 1000)
-    assert node.meter.read(lease).gpu_mj is None
-    assert node.meter.sources(lease).reason.startswith("gpu: GPU-x: NVML answers Not Found")
+    assert node.meter.read(window).gpu_mj is None
+    assert node.meter.sources(window).reason.startswith("gpu: GPU-x: NVML answers Not Found")
     assert node.meter.add_gpu("GPU-y").startswith("GPU-y: NVML answers Not Found")
 
 
-def test_an_unknown_lease_and_a_share_that_is_none_are_refused(node: Node) -> None:
-    with pytest.raises(KeyError, match="no lease 'x' was opened at this meter"):
+def test_an_unknown_window_and_a_share_that_is_none_are_refused(node: Node) -> None:
+    with pytest.raises(KeyError, match="no window 'x' was opened at this meter"):
         node.meter.read("x")
     with pytest.raises(ValueError, match=r"share of GPU-0 must be in \(0, 1\], got 1.5"):
-        node.lease(0, 1.5)
+        node.window(0, 1.5)
 
 
-def test_leases_from_many_threads_lose_nothing(node: Node) -> None:
+def test_windows_from_many_threads_lose_nothing(node: Node) -> None:
     def work(index: int) -> None:
         for _ in range(20):
-            lease = node.lease(index)
-            node.meter.read(lease)
-            node.meter.close_lease(lease)
+            window = node.window(index)
+            node.meter.read(window)
+            node.meter.close_window(window)
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
     for thread in threads:

@@ -39,7 +39,7 @@ def test_four_trials_of_a_quarter_gpu_add_up_to_the_devices_counter(
     assert row["residual_j"] == 0
     assert round(trials["energy_gpu_j"].sum() * 1000) == round(row["energy_trials_j"] * 1000)
     assert trials["energy_gpu_j"].gt(0).all()
-    assert set(trials["gpu_source"]) == {"nvml_counter"}
+    assert set(trials["gpu_sensor"]) == {"nvml_counter"}
     assert set(trials["gpu_model"]) == {"Fake one"}
     assert added_up(folder)
 

@@ -16,8 +16,8 @@ def ended_run(folder: Path) -> Scene:
     """Two trials on one GPU, one after the other, its tables written as the command does."""
     scene = Scene(folder, "search.limits.trials=2", "search.ladder.epochs=[1]")
     for joules in (10, 20):
-        trial_id, lease = scene.start()
-        scene.epoch(trial_id, lease, joules)
+        trial_id, window = scene.start()
+        scene.epoch(trial_id, window, joules)
         scene.use(1)
     scene.run.subscribe(
         lambda event: Tables(scene.run.ledger, scene.space).on_event(event, scene.run.history)
@@ -73,12 +73,12 @@ def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
 
 
 def test_a_node_that_was_lost_is_a_note_with_its_device_and_its_trial_says_so(tmp_path: Path) -> None:
-    """The meter's last row is from before the trial's last epoch; its lease was never closed."""
+    """The meter's last row is from before the trial's last epoch; its window was never closed."""
     scene = Scene(tmp_path, "search.limits.trials=1", "search.ladder.epochs=[1]")
-    trial_id, lease = scene.start()
+    trial_id, window = scene.start()
     last_rows = [{**row, "is_closed": False} for row in scene.gpu.device_rows()]
-    scene.gpu.device_rows, scene.gpu.close_leases = lambda: last_rows, lambda trial: ()  # type: ignore[method-assign]
-    scene.epoch(trial_id, lease, 10)
+    scene.gpu.device_rows, scene.gpu.close_windows = lambda: last_rows, lambda trial: ()  # type: ignore[method-assign]
+    scene.epoch(trial_id, window, 10)
     scene.run.end()
     tables = written(scene.run)
     check = checked_tables(tables)

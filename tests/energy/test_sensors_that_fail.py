@@ -18,7 +18,7 @@ import pytest
 from search.energy import (
     EnergyReading,
     NodeMeter,
-    Surroundings,
+    NodePaths,
     describe_devices,
     open_node_meter,
     visible_gpus,
@@ -92,19 +92,17 @@ class Node:
     clock: FakeClock
     is_slice: bool = False
     meter: NodeMeter | None = None
-    lease: str = ""
+    window: str = ""
     why_not_seen: str = ""
     reason: str = ""
 
     def begin(self) -> None:
-        around = Surroundings(
-            clock=self.clock, powercap=self.powercap, processes=ProcessTable(self.proc.root)
-        )
+        around = NodePaths(clock=self.clock, powercap=self.powercap, processes=ProcessTable(self.proc.root))
         seen = visible_gpus({"CUDA_VISIBLE_DEVICES": "MIG-b"} if self.is_slice else {})
         self.why_not_seen = seen.reason
         self.meter = open_node_meter(seen.uuids, surroundings=around, interval_s=None)
         gpus = dict.fromkeys(seen.uuids, 1)
-        self.lease = self.meter.open_lease(trial="t", pid=4242, gpus=gpus, cpu_share=1)
+        self.window = self.meter.open_window(trial="t", pid=4242, gpus=gpus, cpu_share=1)
 
     def work(self) -> None:
         """A second of it."""
@@ -115,9 +113,9 @@ class Node:
     def end(self) -> EnergyReading:
         assert self.meter
         self.meter.tick()
-        reading = self.meter.read(self.lease)
-        self.reason = "; ".join([self.why_not_seen, self.meter.sources(self.lease).reason])
-        assert self.meter.close_lease(self.lease).end == "closed"
+        reading = self.meter.read(self.window)
+        self.reason = "; ".join([self.why_not_seen, self.meter.sources(self.window).reason])
+        assert self.meter.close_window(self.window).end == "closed"
         self.meter.device_rows()
         assert describe_devices()[-1]["kind"] == "cpu"
         self.meter.close()
@@ -254,7 +252,7 @@ def test_a_gpu_that_hangs_at_a_tick_is_unknown_with_the_reason_and_the_other_one
     node.begin()
     assert node.meter
     others = {
-        uuid: node.meter.open_lease(trial=uuid, pid=4242, gpus={uuid: 1}, cpu_share=0.1)
+        uuid: node.meter.open_window(trial=uuid, pid=4242, gpus={uuid: 1}, cpu_share=0.1)
         for uuid in ("GPU-a", "GPU-c")
     }
     real, is_over = pynvml._nvmlGetFunctionPointer("nvmlDeviceGetTotalEnergyConsumption"), threading.Event()
@@ -273,14 +271,16 @@ def test_a_gpu_that_hangs_at_a_tick_is_unknown_with_the_reason_and_the_other_one
     for _ in range(3):
         node.meter.tick()
     assert node.meter.read(others["GPU-a"]).gpu_mj is None
-    assert node.meter.read(others["GPU-c"]).gpu_mj == 3500  # two leases of it, alike
+    assert node.meter.read(others["GPU-c"]).gpu_mj == 3500  # two windows of it, alike
     reason = node.meter.sources(others["GPU-a"]).reason
     assert "NVML of GPU-a has not answered for" in reason
     is_over.set()
     deadline_s = time.monotonic() + 10
-    while node.meter.read(node.lease).gpu_mj is None and time.monotonic() < deadline_s:
+    while node.meter.read(node.window).gpu_mj is None and time.monotonic() < deadline_s:
         time.sleep(0.02)
-    assert node.meter.read(node.lease).gpu_mj is not None  # it came back, with the joules of the time between
+    assert (
+        node.meter.read(node.window).gpu_mj is not None
+    )  # it came back, with the joules of the time between
     node.meter.close()
 
 
@@ -318,7 +318,7 @@ def test_junk_of_a_driver_is_no_joules_and_no_end(
     reading = node.end()
     assert reading.cpu_mj == 50_000
     assert reading.gpu_mj == gpu_mj
-    sources, figures = node.meter.sources(node.lease), node.meter.figures(node.lease)
+    sources, figures = node.meter.sources(node.window), node.meter.figures(node.window)
     assert (figures.gpu_power_max_w or 0) <= 300
     assert (figures.gpu_temp_mean_c or 51) == 51
     assert sources.gpu_model in ("NVIDIA H200", "")
@@ -425,7 +425,7 @@ def test_a_dram_zone_that_cannot_be_read_costs_no_package(node: Node, junk: byte
 @pytest.mark.parametrize("file", ["4242/stat", "stat", "4242/status", "self/ns/pid"])
 @pytest.mark.parametrize("is_from_start", [True, False])
 @pytest.mark.usefixtures("short_limits")
-def test_junk_of_proc_ends_no_lease_and_costs_no_joule(
+def test_junk_of_proc_ends_no_window_and_costs_no_joule(
     node: Node, file: str, junk: bytes | str | None, is_from_start: bool
 ) -> None:
     if (file, junk) == ("4242/stat", None) or (file, junk) == ("4242/stat", b""):

@@ -50,7 +50,7 @@ def test_a_counter_that_contradicts_power_gives_way_to_the_integral(
     clock.now_s, fake_nvml["0.energy_mj"] = 6.0, 9_000_000
     assert meter.read().gpu_mj == 3_200_000
     sources = meter.sources
-    assert (sources.gpu_source, sources.quality) == ("nvml_power_integral", "C")
+    assert (sources.gpu_sensor, sources.quality) == ("nvml_power_integral", "C")
     assert "its energy counter moved 3.00 times what its power says" in sources.reason
     meter.close()
 
@@ -188,7 +188,7 @@ def test_an_amd_gpu_is_metered_like_any_other(amd: FakeAmd, tmp_path: Path) -> N
     meter = open_meter(gpu_uuids=["AMD-a1b2"], powercap=tmp_path, clock=FakeClock(), interval_s=None)
     amd.answers["get_energy_count"] = {"energy_accumulator": 2_200_000, "counter_resolution": 15.0}
     assert meter.read().gpu_mj == 3000
-    assert (meter.sources.gpu_source, meter.sources.quality) == ("amdsmi_counter", "A")
+    assert (meter.sources.gpu_sensor, meter.sources.quality) == ("amdsmi_counter", "A")
     meter.close()
 
 

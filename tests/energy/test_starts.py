@@ -23,8 +23,8 @@ from tests.support.energy_scenes import Scene, checked, written
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_nvml_library import FakeNvml
 from tests.support.fake_powercap import add_zone, set_energy
-from tests.support.meters import OneLease
-from trainables.core.contract import Budget, Env
+from tests.support.meters import OneWindow
+from trainables.core.contract import Budget, TrainingContext
 from trainables.core.load import load_trainable
 from trainables.toy import ToyTraining
 
@@ -35,8 +35,8 @@ TOY = load_trainable("toy")
 class Timed(ToyTraining):
     """A training whose epochs take time and joules."""
 
-    def __init__(self, env: Env, work: Callable[[], None]) -> None:
-        super().__init__(TOY.hparams(), env)
+    def __init__(self, context: TrainingContext, work: Callable[[], None]) -> None:
+        super().__init__(TOY.hparams(), context)
         self._work = work
 
     def run_epoch(self, budget: Budget) -> dict[str, float]:
@@ -78,10 +78,10 @@ class Workshop(Scene):
         """The next task, told to the run row by row until that stops it."""
         task = self.run.next_task()
         assert task is not None
-        lease, done = self.gpu.lease(task.trial_id), []
-        self.gpu.node.begin_start(lease.lease)  # as the actor of a node opens it
+        window, done = self.gpu.window(task.trial_id), []
+        self.gpu.node.begin_start(window.window)  # as the actor of a node opens it
         try:
-            for row in itertools.islice(self.rows(task, lease, checkpointing), num_rows):
+            for row in itertools.islice(self.rows(task, window, checkpointing), num_rows):
                 done.append(row)
                 if self.run.on_epoch(task.trial_id, row) == "stop":
                     break
@@ -91,26 +91,28 @@ class Workshop(Scene):
         return done
 
     def rows(
-        self, task: TrialTask, lease: OneLease, checkpointing: Checkpointing | None = None
+        self, task: TrialTask, window: OneWindow, checkpointing: Checkpointing | None = None
     ) -> Iterator[EpochRow]:
-        env = Env(data="none", data_seed=0, seed=1, cache_dir=self.folder, horizon=task.ladder.horizon)
+        context = TrainingContext(
+            data="none", data_seed=0, seed=1, cache_dir=self.folder, horizon=task.ladder.horizon
+        )
         return run_trial(
-            replace(TOY, start=lambda hparams, budget, env: self._started(env)),
+            replace(TOY, start=lambda hparams, budget, context: self._started(context)),
             TOY.hparams(),
             task.ladder,
-            env,
-            lease,
+            context,
+            window,
             checkpointing=checkpointing,
             must_be_settled=task.is_judged_by_joules,
-            stretch=Stretch(lease, self.clock, self.sleep),
+            stretch=Stretch(window, self.clock, self.sleep),
         )
 
-    def _started(self, env: Env) -> Timed:
+    def _started(self, context: TrainingContext) -> Timed:
         self.num_starts += 1
         self.spend(self._start)
         if self.num_starts == self.fails_at_start:
             raise RuntimeError("no weights")
-        return Timed(env, self._work)
+        return Timed(context, self._work)
 
     def _work(self) -> None:
         self.num_epochs += 1
@@ -156,8 +158,8 @@ def test_the_projection_and_the_joules_a_sample_are_those_of_training(tmp_path: 
     shop.train_next()
     shop.run.end()
     (row,) = table(shop)
-    assert cells(row, "energy_projected_full_j", "energy_to_best_j", "j_per_sample") == [
-        *("200.0", "200.0", str(200 / float(row["num_samples"]))),
+    assert cells(row, "energy_projected_full_j", "energy_to_best_j", "energy_per_example_j") == [
+        *("200.0", "200.0", str(200 / float(row["num_examples"]))),
     ]
 
 
@@ -178,10 +180,10 @@ def test_what_a_trial_resumes_from_is_read_in_its_start(tmp_path: Path) -> None:
     checkpointing = Checkpointing(path=tmp_path / "checkpoint.pt", every_s=0.0)
     task = shop.run.next_task()
     assert task
-    lease = shop.gpu.lease(task.trial_id)
-    assert [row.epoch for row in itertools.islice(shop.rows(task, lease, checkpointing), 2)] == [1, 2]
-    shop.gpu.close_leases(task.trial_id)
-    again, after = itertools.islice(shop.rows(task, shop.gpu.lease(task.trial_id), checkpointing), 2)
+    window = shop.gpu.window(task.trial_id)
+    assert [row.epoch for row in itertools.islice(shop.rows(task, window, checkpointing), 2)] == [1, 2]
+    shop.gpu.close_windows(task.trial_id)
+    again, after = itertools.islice(shop.rows(task, shop.gpu.window(task.trial_id), checkpointing), 2)
     assert (again.is_replay, again.epoch, after.epoch) == (True, 2, 3)
     assert (after.start_s, after.seconds, after.energy.gpu_mj) == (3.0, 1.0, 10_000)
 
@@ -217,13 +219,13 @@ def test_a_start_that_dies_with_its_node_is_unaccounted_with_the_reason(tmp_path
     shop = Workshop(tmp_path, *ONE_RUNG)
     task = shop.run.next_task()
     assert task
-    lease = shop.gpu.lease(task.trial_id)
-    lease.lease = f"node-1/01/{lease.lease}"
-    shop.gpu.node.begin_start(lease.lease.rpartition("/")[2])
+    window = shop.gpu.window(task.trial_id)
+    window.window = f"node-1/01/{window.window}"
+    shop.gpu.node.begin_start(window.window.rpartition("/")[2])
     shop.spend((36.0, 3600.0))
     rows = [{**row, "node": "host/node-1", "is_closed": False} for row in shop.gpu.device_rows()]
     shop.gpu.device_rows = lambda: rows  # type: ignore[method-assign]
-    shop.gpu.close_leases = lambda trial_id: ()  # type: ignore[method-assign]
+    shop.gpu.close_windows = lambda trial_id: ()  # type: ignore[method-assign]
     shop.run.on_failure(task.trial_id, Failure(cause="crash", message="the node is gone"))
     shop.run.end()
     (device,) = table(shop, "devices.csv")
@@ -248,7 +250,7 @@ def test_a_users_file_that_imports_for_long_is_a_part_of_the_start(tmp_path: Pat
     slow = Loading(**vars(task))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("search.trial.task.Stretch", lambda meter: Stretch(meter, clock))
-        row = next(run_task(slow, shop.gpu.lease(task.trial_id)))
+        row = next(run_task(slow, shop.gpu.window(task.trial_id)))
     assert (row.start_s, row.seconds) == (20.0, 0.0)
 
 
@@ -264,9 +266,9 @@ def test_what_saving_imports_is_a_part_of_the_start(tmp_path: Path, monkeypatch:
 def test_rows_of_before_have_empty_cells_and_still_add_up(tmp_path: Path) -> None:
     """A journal as it was written when a start was a part of the first epoch."""
     shop = Scene(tmp_path, "search.limits.trials=1", "search.scheduler={mode: none}")
-    trial_id, lease = shop.start()
+    trial_id, window = shop.start()
     for epoch in (1, 2):
-        shop.epoch(trial_id, lease, 10.0, epoch)
+        shop.epoch(trial_id, window, 10.0, epoch)
     shop.run.end()
     lines = (shop.run.ledger.folder / "journal.jsonl").read_text().splitlines()
     assert not any(name in line for line in lines if '"epoch"' in line for name in ("start_s", "overhead_s"))
@@ -362,9 +364,9 @@ def test_a_rung_that_joules_decide_waits_for_the_next_tick(tmp_path: Path) -> No
 
 def test_waiting_for_a_tick_has_an_end(tmp_path: Path) -> None:
     shop = Scene(tmp_path)
-    lease = shop.gpu.lease("t")
+    window = shop.gpu.window("t")
     sleeps: list[float] = []
-    stretch = Stretch(lease, shop.clock, sleeps.append)
+    stretch = Stretch(window, shop.clock, sleeps.append)
     shop.clock.now_s += 0.1
     assert stretch.cut(must_be_settled=True).lag_s == {"gpu": pytest.approx(0.1)}
     assert len(sleeps) == 40
@@ -374,7 +376,7 @@ def test_what_one_part_waits_for_another_may_know(tmp_path: Path) -> None:
     """The GPU is the trial's alone and its counter moves; the CPU is shared and settled once a second."""
 
     class TwoParts:
-        sources = lease = None
+        sources = window = None
 
         def __init__(self, *readings: tuple[int, int]) -> None:
             self._readings = iter(readings)

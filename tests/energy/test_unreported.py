@@ -36,18 +36,18 @@ def device(node: str, given_j: float, *, is_lost: bool = False) -> dict[str, Any
     return row | ({"is_closed": False} if is_lost else {})
 
 
-def epoch(lease: str, joules: float) -> dict[str, Any]:
-    row = epoch_row(1, EnergyReading(gpu_mj=round(joules * 1000)), lease)
+def epoch(window: str, joules: float) -> dict[str, Any]:
+    row = epoch_row(1, EnergyReading(gpu_mj=round(joules * 1000)), window)
     return {"event": "epoch", "trial": "trial-0000", "row": row.to_dict(), "time": 0.0}
 
 
 def history(*devices: Mapping[str, Any], reports: Mapping[str, float], is_over: bool = True) -> History:
-    """One trial with an epoch for each lease, on these devices."""
-    asked = {"number": 0, "origin": "default", "hparams": {}, "seed": 0}
+    """One trial with an epoch for each window, on these devices."""
+    asked = {"number": 0, "proposed_by": "default", "hparams": {}, "seed": 0}
     events: list[dict[str, Any]] = [
         {"event": "session_started", "time": 0.0},
         {"event": "trial_asked", "trial": "trial-0000", "time": 0.0, **asked},
-        *(epoch(lease, joules) for lease, joules in reports.items()),
+        *(epoch(window, joules) for window, joules in reports.items()),
         {"event": "devices_read", "rows": devices, "is_final": True, "time": 1.0},
     ]
     ended = [{"event": "run_ended", "reason": "done", "time": 1.0}] if is_over else []
@@ -102,7 +102,7 @@ def test_a_lost_node_explains_nothing_of_another_one(given_j: float) -> None:
     assert problems(record) == [told]
 
 
-def test_leases_that_name_no_node_are_compared_all_together() -> None:
+def test_windows_that_name_no_node_are_compared_all_together() -> None:
     record = history(device("one", 7, is_lost=True), reports={"t#0": 5})
     assert reported_mj(record) is None
     assert shown(record) == [(7, 0.0, "")]

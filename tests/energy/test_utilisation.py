@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from search.energy.attribution.activity import CpuActivity, GpuActivity
-from search.energy.attribution.process_owners import EXTERNAL, Holder, Owners
+from search.energy.attribution.process_owners import EXTERNAL, ProcessHint, ProcessOwners
 from search.energy.counters.counter import SensorError
 from search.energy.counters.gpu_telemetry import GpuState, NvmlGauges
 from search.energy.counters.nvml import start_nvml, stop_nvml
@@ -117,67 +117,67 @@ def test_what_a_gpu_refuses_is_none(fake_nvml: FakeNvml) -> None:
     stop_nvml(nvml)
 
 
-HOLDERS = {"a": Holder(pid=100), "b": Holder(pid=200)}
+HOLDERS = {"a": ProcessHint(pid=100), "b": ProcessHint(pid=200)}
 NOTHING: dict[int, float | None] = {}
 
 
-def test_a_process_belongs_to_the_lease_whose_tree_it_is_in(tmp_path: Path) -> None:
+def test_a_process_belongs_to_the_window_whose_tree_it_is_in(tmp_path: Path) -> None:
     proc = FakeProc(tmp_path)
     for pid, parent in ((100, 1), (110, 100), (111, 110), (200, 1), (900, 1)):
         proc.add(pid, parent)
-    owners = Owners(ProcessTable(tmp_path)).owners(NOTHING, {111: 1.0, 200: 1.0, 900: 1.0}, HOLDERS)
+    owners = ProcessOwners(ProcessTable(tmp_path)).owners(NOTHING, {111: 1.0, 200: 1.0, 900: 1.0}, HOLDERS)
     assert owners == {111: "a", 200: "b", 900: EXTERNAL}
 
 
 def test_a_process_of_a_container_is_known_by_its_inner_pid(tmp_path: Path) -> None:
     proc = FakeProc(tmp_path)
     proc.add(5000, 1, inner=100)
-    assert Owners(ProcessTable(tmp_path)).owners(NOTHING, {5000: 1.0}, HOLDERS) == {5000: "a"}
+    assert ProcessOwners(ProcessTable(tmp_path)).owners(NOTHING, {5000: 1.0}, HOLDERS) == {5000: "a"}
 
 
-def in_container(root: Path) -> Owners:
+def in_container(root: Path) -> ProcessOwners:
     FakeProc(root, namespace="pid:[4026532999]")
-    return Owners(ProcessTable(root))
+    return ProcessOwners(ProcessTable(root))
 
 
-def test_inside_a_container_a_lease_alone_teaches_its_process(tmp_path: Path) -> None:
+def test_inside_a_container_a_window_alone_teaches_its_process(tmp_path: Path) -> None:
     owners = in_container(tmp_path)
     assert owners.owners(NOTHING, {7001: 1.0}, {"a": HOLDERS["a"]}) == {7001: "a"}
     assert owners.owners(NOTHING, {7001: 1.0, 7002: 1.0}, HOLDERS) == {7001: "a", 7002: None}
-    later = {"c": Holder(pid=100), "b": HOLDERS["b"]}  # the same warm worker, its next trial
+    later = {"c": ProcessHint(pid=100), "b": HOLDERS["b"]}  # the same warm worker, its next trial
     assert owners.owners(NOTHING, {7001: 1.0}, later) == {7001: "c"}
 
 
-def test_inside_a_container_memory_tells_if_it_fits_one_lease_only(tmp_path: Path) -> None:
-    holders = {"a": Holder(pid=1, gpu_memory_mib=8000.0), "b": Holder(pid=2, gpu_memory_mib=2000.0)}
+def test_inside_a_container_memory_tells_if_it_fits_one_window_only(tmp_path: Path) -> None:
+    holders = {"a": ProcessHint(pid=1, gpu_memory_mib=8000.0), "b": ProcessHint(pid=2, gpu_memory_mib=2000.0)}
     held: dict[int, float | None] = {7001: 8400.0, 7002: 2400.0, 7003: 30_000.0}
     owners = in_container(tmp_path).owners(held, {7001: 1.0, 7002: 1.0}, holders)
     assert owners == {7001: "a", 7002: "b", 7003: None}
-    alike = {"a": Holder(pid=1, gpu_memory_mib=2000.0), "b": Holder(pid=2, gpu_memory_mib=2100.0)}
+    alike = {"a": ProcessHint(pid=1, gpu_memory_mib=2000.0), "b": ProcessHint(pid=2, gpu_memory_mib=2100.0)}
     assert in_container(tmp_path / "2").owners({7001: 2400.0}, {}, alike) == {7001: None}
 
 
-def test_a_lease_s_own_pid_from_the_driver_shows_that_all_pids_compare(tmp_path: Path) -> None:
+def test_a_window_s_own_pid_from_the_driver_shows_that_all_pids_compare(tmp_path: Path) -> None:
     owners = in_container(tmp_path).owners(NOTHING, {50: 1.0, 100: 1.0}, HOLDERS)
     assert owners == {50: EXTERNAL, 100: "a"}
 
 
-def test_a_process_that_was_there_before_all_leases_is_external(tmp_path: Path) -> None:
+def test_a_process_that_was_there_before_all_windows_is_external(tmp_path: Path) -> None:
     owners = in_container(tmp_path)
     assert owners.owners({7001: 500.0}, {7001: 0.0}, {}) == {7001: EXTERNAL}
     assert owners.owners({7001: 500.0}, {7001: 1.0}, {"a": HOLDERS["a"]}) == {7001: EXTERNAL}
 
 
-def test_a_worker_that_was_warm_before_the_first_lease_is_its_lease_s_all_the_same(tmp_path: Path) -> None:
+def test_a_worker_that_was_warm_before_the_first_window_is_its_window_s_all_the_same(tmp_path: Path) -> None:
     owners = in_container(tmp_path)
     owners.owners({100: 500.0, 50: 500.0}, {}, {})
     assert owners.owners({100: 500.0, 50: 500.0}, {}, HOLDERS) == {100: "a", 50: EXTERNAL}
 
 
-def test_one_process_with_two_leases_is_unknown(tmp_path: Path) -> None:
+def test_one_process_with_two_windows_is_unknown(tmp_path: Path) -> None:
     FakeProc(tmp_path).add(100)
-    both = {"a": Holder(pid=100), "b": Holder(pid=100)}
-    assert Owners(ProcessTable(tmp_path)).owners(NOTHING, {100: 1.0}, both) == {100: None}
+    both = {"a": ProcessHint(pid=100), "b": ProcessHint(pid=100)}
+    assert ProcessOwners(ProcessTable(tmp_path)).owners(NOTHING, {100: 1.0}, both) == {100: None}
 
 
 class Gauges:
@@ -197,7 +197,7 @@ class Gauges:
         return self.held
 
 
-def test_unknown_workers_make_all_leases_unknown_idle_ones_do_not(tmp_path: Path) -> None:
+def test_unknown_workers_make_all_windows_unknown_idle_ones_do_not(tmp_path: Path) -> None:
     FakeProc(tmp_path, namespace="pid:[4026532999]")
     gauges = Gauges()
     activity = GpuActivity(gauges, ProcessTable(tmp_path))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.assembly import assemble
 from trainables.engine.hparams import TrainingHparams
 from trainables.engine.seeds import generator, seed_all
@@ -99,14 +99,14 @@ def mean_square(outputs: Any, batch: Pairs) -> Tensor:
 
 
 def started(precision: Any = "fp32", **changes: Any) -> SupervisedTraining[Pairs]:
-    env = Env(data="made", data_seed=0, seed=0, cache_dir=Path(), precision=precision)
+    context = TrainingContext(data="made", data_seed=0, seed=0, cache_dir=Path(), precision=precision)
     hparams = TrainingHparams(**{"lr": 0.05, "batch_size": 16, "momentum": 0.5} | changes)
-    seed_all(env.seed)
+    seed_all(context.seed)
     model = Scaled()
     return assemble(
         hparams,
         BUDGET,
-        env,
+        context,
         model=model,
         head=model.head,
         batches=AllPairs(),
@@ -135,7 +135,13 @@ def test_outputs_by_name_come_in_fp32() -> None:
 
 
 def test_it_resumes_to_the_bit(tmp_path: Path) -> None:
-    changes = {"ema_decay": 0.9, "patience": 3, "frozen_share": 1.0, "frozen_epochs": 2, "optimizer": "adamw"}
+    changes = {
+        "ema_decay": 0.9,
+        "patience": 3,
+        "freeze_fraction": 1.0,
+        "unfreeze_epoch": 2,
+        "optimizer": "adamw",
+    }
     whole, resumed = started(**changes), started(**changes)
     for _ in range(2):
         whole.run_epoch(BUDGET)
@@ -162,22 +168,22 @@ def test_pieces_of_any_batch_give_the_same_step(most: int) -> None:
 def test_less_is_better_for_patience() -> None:
     training = started(patience=1, lr=1e-3, schedule="none")
     rows = [training.run_epoch(BUDGET) for _ in range(6)]
-    assert training.why_done == ""  # it gains, if only a little
+    assert training.done_reason == ""  # it gains, if only a little
     assert rows[-1]["val_rmse"] < rows[0]["val_rmse"]
 
 
 def test_every_broken_rule_is_in_one_message() -> None:
     with pytest.raises(ValueError, match="layer_decay must be") as caught:
         TrainingHparams(
-            layer_decay=0.0, patience=0, ema_decay=1.0, eval_every=0, max_steps=0, frozen_epochs=0
+            layer_decay=0.0, patience=0, ema_decay=1.0, eval_every=0, max_steps=0, unfreeze_epoch=0
         )
     assert str(caught.value).split("; ") == [
         "layer_decay must be in (0, 1], got 0.0",
-        "frozen_epochs must be 1 or more, or null, got 0",
+        "unfreeze_epoch must be 1 or more, or null, got 0",
         "ema_decay must be in (0, 1), or null, got 1.0",
         "patience must be 1 or more, or null, got 0",
         "max_steps must be 1 or more, or null, got 0",
         "eval_every must be 1 or more, got 0",
-        "frozen_epochs needs something frozen",
-        "set frozen_share above 0",
+        "unfreeze_epoch needs something frozen",
+        "set freeze_fraction above 0",
     ]

@@ -13,7 +13,7 @@ from search.launch import Launch
 from search.ledger import Ledger
 from search.preflight import Report
 from search.preflight.node_checks import examine
-from search.preflight.request import auto_precision_of, order_for
+from search.preflight.request import auto_precision_of, request_for
 from search.run import Run
 from search.space import Space, dump_space
 from search.trial.config import config_text
@@ -69,7 +69,7 @@ def test_the_look_before_a_run_says_what_auto_means_here(tmp_path: Path, monkeyp
     monkeypatch.setenv("JOULETUNE_CPU_PRECISION", "bf16")
 
     def found(space: Space) -> str:
-        report = examine(order_for(space, source="space.yaml", folder=tmp_path / "results" / "run"))
+        report = examine(request_for(space, source="space.yaml", folder=tmp_path / "results" / "run"))
         said = [note for note in report.notes if note.startswith("precision: ")]
         assert said == ([f"precision: {report.auto_precision}"] if report.auto_precision else [])
         return report.auto_precision
@@ -78,7 +78,7 @@ def test_the_look_before_a_run_says_what_auto_means_here(tmp_path: Path, monkeyp
     assert found(space) == "bf16: JOULETUNE_CPU_PRECISION says so"
     assert found(replace(space, precision="fp32")) == ""
     monkeypatch.setenv("JOULETUNE_CPU_PRECISION", "fp64")
-    order = order_for(space, source="space.yaml", folder=tmp_path / "results" / "run")
+    order = request_for(space, source="space.yaml", folder=tmp_path / "results" / "run")
     (problem,) = examine(order).problems
     assert str(problem) == (
         "cpu: ValueError: JOULETUNE_CPU_PRECISION must be fp32 or bf16, got 'fp64'; name a search.precision"
@@ -94,7 +94,7 @@ def test_every_trial_trains_in_what_the_run_chose_also_when_the_machine_chooses_
 ) -> None:
     space = made_space(tmp_path, DIGITS)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"), auto_precision=FAST)
-    assert run.next_task().env().auto_precision == FAST
+    assert run.next_task().context().auto_precision == FAST
     resumed = Run(space, sampler_for(space), run.ledger, auto_precision=SLOW)
     execute_here(resumed, SteadyMeter())
     assert notes_of(resumed) == {FAST}

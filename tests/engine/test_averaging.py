@@ -12,7 +12,7 @@ from torch import nn
 
 from trainables.classification import Hparams, start
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.images.batches import Batch
 
@@ -21,8 +21,8 @@ HPARAMS = Hparams(batch_size=16, lr=0.05, drop_rate=0.1, augment="light")
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Env:
-    return Env(
+def context(tmp_path: Path) -> TrainingContext:
+    return TrainingContext(
         data="digits", data_seed=0, seed=3, cache_dir=tmp_path, resolution=8,
         validation_subset=50, horizon="anytime",
     )  # fmt: skip
@@ -93,9 +93,9 @@ def test_frozen_statistics_are_kept() -> None:
     assert (kept.running_mean.item(), taken.running_mean.item()) == (0.0, pytest.approx(3.0, rel=1e-4))
 
 
-def test_averaging_leaves_the_training_as_it_is(env: Env) -> None:
-    averaged = start(HPARAMS, SMALL, env)
-    plain = start(replace(HPARAMS, schedule="none"), SMALL, replace(env, horizon="full"))
+def test_averaging_leaves_the_training_as_it_is(context: TrainingContext) -> None:
+    averaged = start(HPARAMS, SMALL, context)
+    plain = start(replace(HPARAMS, schedule="none"), SMALL, replace(context, horizon="full"))
     losses = {name: [] for name in ("averaged", "plain")}  # type: dict[str, list[float]]
     for name, training in (("averaged", averaged), ("plain", plain)):
         torch.manual_seed(0)
@@ -104,11 +104,11 @@ def test_averaging_leaves_the_training_as_it_is(env: Env) -> None:
     assert equal(averaged.model, plain.model)
 
 
-def test_the_averaged_weights_are_scored_and_tested(env: Env) -> None:
-    training = start(HPARAMS, SMALL, env)
+def test_the_averaged_weights_are_scored_and_tested(context: TrainingContext) -> None:
+    training = start(HPARAMS, SMALL, context)
     scored = training.run_epoch(SMALL)
     state = training.state_dict()
-    plain = start(HPARAMS, SMALL, replace(env, horizon="full"))
+    plain = start(HPARAMS, SMALL, replace(context, horizon="full"))
     plain.model.load_state_dict(state["average"]["model"])
     assert plain._scores(plain.batches.validation(SMALL))["loss"] == scored["val_loss"]
     assert plain.test() == training.test()
@@ -116,15 +116,15 @@ def test_the_averaged_weights_are_scored_and_tested(env: Env) -> None:
     assert plain._scores(plain.batches.validation(SMALL))["loss"] != scored["val_loss"]
 
 
-def test_the_rate_stays_after_warm_up_whatever_the_schedule(env: Env) -> None:
-    training = start(replace(HPARAMS, warmup_epochs=1.0), SMALL, env)
+def test_the_rate_stays_after_warm_up_whatever_the_schedule(context: TrainingContext) -> None:
+    training = start(replace(HPARAMS, warmup_epochs=1.0), SMALL, context)
     rates = [training.run_epoch(SMALL)["lr"] for _ in range(3)]
     assert rates == pytest.approx([0.05 * 3.5 / 4, 0.05, 0.05])  # 63 examples, four steps an epoch
     assert training.notes()["horizon"].startswith("anytime: a constant rate")
 
 
-def test_a_killed_training_goes_on_to_the_bit(env: Env, tmp_path: Path) -> None:
-    whole, resumed = (start(HPARAMS, SMALL, env) for _ in range(2))
+def test_a_killed_training_goes_on_to_the_bit(context: TrainingContext, tmp_path: Path) -> None:
+    whole, resumed = (start(HPARAMS, SMALL, context) for _ in range(2))
     whole.run_epoch(SMALL)
     save_checkpoint(tmp_path / "state.pt", whole.state_dict())
     expected = [whole.run_epoch(SMALL)["val_loss"] for _ in range(2)]
@@ -134,9 +134,9 @@ def test_a_killed_training_goes_on_to_the_bit(env: Env, tmp_path: Path) -> None:
     assert equal(resumed.model, whole.model)
 
 
-def test_other_horizons_average_nothing(env: Env) -> None:
+def test_other_horizons_average_nothing(context: TrainingContext) -> None:
     for horizon in ("full", "rung"):
-        training = start(HPARAMS, SMALL, replace(env, horizon=horizon))  # type: ignore[arg-type]
+        training = start(HPARAMS, SMALL, replace(context, horizon=horizon))  # type: ignore[arg-type]
         assert training.state_dict()["average"] == {}
         assert "horizon" not in training.notes()
 
@@ -155,11 +155,11 @@ def test_a_decay_is_reached_after_its_first_steps() -> None:
     assert found == pytest.approx([1.0, second, third, (third + 8) / 2])
 
 
-def test_a_decay_averages_with_any_schedule(env: Env) -> None:
-    training = start(replace(HPARAMS, ema_decay=0.9), SMALL, replace(env, horizon="full"))
+def test_a_decay_averages_with_any_schedule(context: TrainingContext) -> None:
+    training = start(replace(HPARAMS, ema_decay=0.9), SMALL, replace(context, horizon="full"))
     scored = training.run_epoch(SMALL)
     assert training._average is not None
-    plain = start(HPARAMS, SMALL, replace(env, horizon="full"))
+    plain = start(HPARAMS, SMALL, replace(context, horizon="full"))
     plain.model.load_state_dict(training.state_dict()["average"]["model"])
     assert plain._scores(plain.batches.validation(SMALL))["loss"] == scored["val_loss"]
     assert "horizon" not in training.notes()

@@ -25,7 +25,7 @@ from trainables.core.checkpoint import (
     read_identity,
     save_checkpoint,
 )
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.core.load import load_trainable
 
 TOY = load_trainable("toy")
@@ -38,10 +38,10 @@ Damage = Callable[[Path, random.Random], None]
 
 def rows(path: Path, identity: dict[str, Any] = MINE, **settings: Any) -> Iterator[EpochRow]:
     """The rows of a training that saves after each epoch."""
-    env = Env(data="none", data_seed=0, seed=1, cache_dir=path.parent)
+    context = TrainingContext(data="none", data_seed=0, seed=1, cache_dir=path.parent)
     checkpointing = Checkpointing(path=path, every_s=0.0, **settings)
     return run_trial(
-        TOY, TOY.hparams(), LADDER, env, SteadyMeter(), checkpointing=checkpointing, identity=identity
+        TOY, TOY.hparams(), LADDER, context, SteadyMeter(), checkpointing=checkpointing, identity=identity
     )
 
 

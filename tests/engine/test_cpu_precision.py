@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainables.core.contract import Env
+from trainables.core.contract import TrainingContext
 from trainables.engine import cpu_precision
 from trainables.engine.cpu_precision import choose_precision
 
@@ -17,11 +17,11 @@ CPU = "processor : 0\nmodel name : Some CPU @ 2 GHz\nflags : fpu {}\n\nprocessor
 
 
 @pytest.fixture
-def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Env:
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingContext:
     """Without what says the choice in every other test."""
     for name in ("JOULETUNE_CPU_PRECISION", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"):
         monkeypatch.delenv(name, raising=False)
-    return Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path / "cache")
+    return TrainingContext(data="digits", data_seed=0, seed=0, cache_dir=tmp_path / "cache")
 
 
 def give_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
@@ -42,10 +42,12 @@ def give_measurement(monkeypatch: pytest.MonkeyPatch, **measured: object) -> lis
 
 
 @pytest.mark.parametrize("flags", ["avx2 fma", "avx512f avx512_vnni", ""])
-def test_a_processor_without_bf16_computes_in_fp32_and_nothing_is_measured(env, tmp_path, monkeypatch, flags):
+def test_a_processor_without_bf16_computes_in_fp32_and_nothing_is_measured(
+    context, tmp_path, monkeypatch, flags
+):
     give_cpu(monkeypatch, tmp_path, CPU.format(flags))
     calls = give_measurement(monkeypatch)
-    assert choose_precision(env) == (
+    assert choose_precision(context) == (
         "fp32: Some CPU @ 2 GHz has no instructions for bf16 (amx_bf16, avx512_bf16)"
     )
     assert calls == []
@@ -59,46 +61,48 @@ def test_a_processor_without_bf16_computes_in_fp32_and_nothing_is_measured(env, 
         ("processor : 0\nFeatures : fp asimd bf16\n", "{machine} (bf16)"),
     ],
 )
-def test_one_with_bf16_uses_it_where_it_is_faster_and_says_how_much(env, tmp_path, monkeypatch, text, cpu):
+def test_one_with_bf16_uses_it_where_it_is_faster_and_says_how_much(
+    context, tmp_path, monkeypatch, text, cpu
+):
     give_cpu(monkeypatch, tmp_path, text)
     give_measurement(monkeypatch, bf16_s=0.4)
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    assert choose_precision(env) == (
+    assert choose_precision(context) == (
         f"bf16: 2.5 times as fast as fp32 on {cpu.format(machine='aarch64')}, measured once with torch "
         f"{torch.__version__}"
     )
 
 
 @pytest.mark.parametrize(("bf16_s", "name"), [(0.90, "bf16"), (0.92, "fp32"), (1.6, "fp32")])
-def test_bf16_must_be_a_tenth_faster(env, tmp_path, monkeypatch, bf16_s, name):
+def test_bf16_must_be_a_tenth_faster(context, tmp_path, monkeypatch, bf16_s, name):
     give_cpu(monkeypatch, tmp_path, CPU.format("avx512_bf16"))
     give_measurement(monkeypatch, bf16_s=bf16_s)
-    assert choose_precision(env).startswith(f"{name}: ")
+    assert choose_precision(context).startswith(f"{name}: ")
 
 
-def test_one_whose_bf16_gives_nan_computes_in_fp32(env, tmp_path, monkeypatch):
+def test_one_whose_bf16_gives_nan_computes_in_fp32(context, tmp_path, monkeypatch):
     give_cpu(monkeypatch, tmp_path, CPU.format("amx_bf16"))
     monkeypatch.setattr(cpu_precision, "_is_finite_step", lambda net, images, kind: kind == torch.float32)
-    assert choose_precision(env) == (
+    assert choose_precision(context) == (
         "fp32: bf16 does not work on Some CPU @ 2 GHz (amx_bf16): a convolution of finite numbers gave NaN"
     )
 
 
-def test_one_whose_bf16_raises_computes_in_fp32(env, tmp_path, monkeypatch):
+def test_one_whose_bf16_raises_computes_in_fp32(context, tmp_path, monkeypatch):
     def refuse(net, images, kind):
         raise RuntimeError("could not create a primitive\nmore")
 
     give_cpu(monkeypatch, tmp_path, CPU.format("amx_bf16"))
     monkeypatch.setattr(cpu_precision, "_is_finite_step", refuse)
-    assert choose_precision(env).endswith("(amx_bf16): could not create a primitive")
+    assert choose_precision(context).endswith("(amx_bf16): could not create a primitive")
 
 
-def test_it_is_measured_once_a_machine(env, tmp_path, monkeypatch):
+def test_it_is_measured_once_a_machine(context, tmp_path, monkeypatch):
     give_cpu(monkeypatch, tmp_path, CPU.format("avx512_bf16"))
     calls = give_measurement(monkeypatch)
-    first = choose_precision(env)
+    first = choose_precision(context)
     give_measurement(monkeypatch, bf16_s=2.0)  # the machine is busy now
-    assert choose_precision(env) == first
+    assert choose_precision(context) == first
     assert calls == [1]
 
 
@@ -110,16 +114,16 @@ def test_it_is_measured_once_a_machine(env, tmp_path, monkeypatch):
         lambda patch, path: patch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2"),
     ],
 )
-def test_another_processor_torch_or_limit_is_measured_anew(env, tmp_path, monkeypatch, change):
+def test_another_processor_torch_or_limit_is_measured_anew(context, tmp_path, monkeypatch, change):
     give_cpu(monkeypatch, tmp_path, CPU.format("avx512_bf16"))
     calls = give_measurement(monkeypatch)
-    choose_precision(env)
+    choose_precision(context)
     change(monkeypatch, tmp_path)
-    choose_precision(env)
+    choose_precision(context)
     assert calls == [1, 1]
 
 
-def test_processes_that_measure_at_once_agree_on_one_measurement(env, tmp_path, monkeypatch):
+def test_processes_that_measure_at_once_agree_on_one_measurement(context, tmp_path, monkeypatch):
     give_cpu(monkeypatch, tmp_path, CPU.format("avx512_bf16"))
     seconds = iter([0.1, 0.2, 0.9, 2.0])
 
@@ -129,31 +133,31 @@ def test_processes_that_measure_at_once_agree_on_one_measurement(env, tmp_path, 
     monkeypatch.setattr(cpu_precision, "measure", measure)
     monkeypatch.setattr(Path, "exists", lambda path: False)  # none sees the other's in time
     with ThreadPoolExecutor(4) as pool:
-        assert len(set(pool.map(choose_precision, [env] * 4))) == 1
-    assert len(list(env.cache_dir.iterdir())) == 1
+        assert len(set(pool.map(choose_precision, [context] * 4))) == 1
+    assert len(list(context.cache_dir.iterdir())) == 1
 
 
-def test_a_cache_that_takes_no_files_leaves_fp32_with_the_reason(env, tmp_path, monkeypatch):
+def test_a_cache_that_takes_no_files_leaves_fp32_with_the_reason(context, tmp_path, monkeypatch):
     give_cpu(monkeypatch, tmp_path, CPU.format("avx512_bf16"))
     give_measurement(monkeypatch)
-    env.cache_dir.write_text("a file")
-    assert choose_precision(env) == (
-        f"fp32: how fast bf16 is on this CPU cannot be kept in {env.cache_dir} (File exists)"
+    context.cache_dir.write_text("a file")
+    assert choose_precision(context) == (
+        f"fp32: how fast bf16 is on this CPU cannot be kept in {context.cache_dir} (File exists)"
     )
 
 
-def test_a_variable_says_it_without_a_measurement(env, tmp_path, monkeypatch):
+def test_a_variable_says_it_without_a_measurement(context, tmp_path, monkeypatch):
     give_cpu(monkeypatch, tmp_path, CPU.format("avx512_bf16"))
     calls = give_measurement(monkeypatch)
     monkeypatch.setenv("JOULETUNE_CPU_PRECISION", "fp32")
-    assert choose_precision(env) == "fp32: JOULETUNE_CPU_PRECISION says so"
+    assert choose_precision(context) == "fp32: JOULETUNE_CPU_PRECISION says so"
     monkeypatch.setenv("JOULETUNE_CPU_PRECISION", "fp64")
     with pytest.raises(ValueError, match="JOULETUNE_CPU_PRECISION must be fp32 or bf16, got 'fp64'"):
-        choose_precision(env)
+        choose_precision(context)
     assert calls == []
 
 
-def test_the_real_measurement_leaves_random_numbers_alone(env):
+def test_the_real_measurement_leaves_random_numbers_alone(context):
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)

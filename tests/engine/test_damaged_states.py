@@ -17,7 +17,7 @@ import pytest
 from search.backends.local import execute_here
 from search.ledger import Ledger
 from search.run import Run
-from search.run.checkpoint_retention import Keeper
+from search.run.checkpoint_retention import CheckpointRetention
 from search.space import Space
 from tests.support.damages import STATE_DAMAGES, states_of
 from tests.support.ray_sessions import Killed, outcome
@@ -30,7 +30,7 @@ def session(space: Space, folder: Path, *, until: int | None = None) -> Run:
     """One process's life on the run in `folder`, killed after so many events where that is said."""
     ledger = Ledger(folder) if Ledger(folder).has_run else Ledger.create(folder)
     run = Run(space, sampler_for(space), ledger)
-    run.subscribe(Keeper(run).on_event)
+    run.subscribe(CheckpointRetention(run).on_event)
     left = [until]
 
     def kill(event: Any) -> None:
@@ -56,7 +56,7 @@ def session(space: Space, folder: Path, *, until: int | None = None) -> Run:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Space, list[tuple[object, ...]], int]:
     """A space, what a run of it comes to, and how many events that takes."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    space = made_space(folder, TOY.replace("mode: stopping", "mode: promotion, eta: 3"))
+    space = made_space(folder, TOY.replace("mode: asha_stopping", "mode: asha, eta: 3"))
     run = session(space, folder / "run")
     return space, outcome(run), len(run.ledger.events())
 

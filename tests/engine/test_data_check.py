@@ -10,7 +10,7 @@ from PIL import Image
 
 from search.report.preflight import print_data
 from tests.support.recorded_console import console, shown
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.core.data_summary import DataSummary, LeftOut
 from trainables.engine.images import data_check, sources
 from trainables.engine.images.data import load_data
@@ -22,8 +22,8 @@ def fresh_process_cache():
     sources._load_source.cache_clear()
 
 
-def env(data: object, tmp_path: Path) -> Env:
-    return Env(data=str(data), data_seed=0, seed=0, cache_dir=tmp_path / "cache", resolution=8)
+def context(data: object, tmp_path: Path) -> TrainingContext:
+    return TrainingContext(data=str(data), data_seed=0, seed=0, cache_dir=tmp_path / "cache", resolution=8)
 
 
 def write(folder: Path, count: int, *, seed: int) -> None:
@@ -44,7 +44,7 @@ def insects(tmp_path: Path) -> Path:
 def test_of_ants_and_bees_it_is_said_what_was_found(insects: Path, tmp_path: Path) -> None:
     (insects / "bees" / "notes.txt").write_text("")
     (insects / "bees" / "119.jpg").write_bytes(b"cut short")
-    found = check_source(env(f"imagefolder:{insects}", tmp_path))
+    found = check_source(context(f"imagefolder:{insects}", tmp_path))
     assert found == DataSummary(
         num_examples=239,
         classes={"ants": 120, "bees": 119},
@@ -56,7 +56,7 @@ def test_of_ants_and_bees_it_is_said_what_was_found(insects: Path, tmp_path: Pat
             LeftOut(reason="file ending in .txt", count=1, names=("bees/notes.txt",)),
         ),
     )
-    data = load_data(env(f"imagefolder:{insects}", tmp_path))
+    data = load_data(context(f"imagefolder:{insects}", tmp_path))
     assert [len(part) for part in (data.train, data.val, data.test)] == [167, 36, 36]
     assert data.notes() == {
         "left_out": "file ending in .txt: 1 (bees/notes.txt)",
@@ -65,7 +65,7 @@ def test_of_ants_and_bees_it_is_said_what_was_found(insects: Path, tmp_path: Pat
 
 
 def test_digits_are_summed_up_like_a_folder(tmp_path: Path) -> None:
-    found = check_source(Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path))
+    found = check_source(TrainingContext(data="digits", data_seed=0, seed=0, cache_dir=tmp_path))
     assert list(found) == [
         "1797 images of 10 classes: 174 (8) to 183 (3)",
         "1257 train, 270 val, 270 test; val and test split off train",
@@ -86,7 +86,7 @@ def test_pictures_that_are_in_two_parts_are_named(tmp_path: Path) -> None:
         "pictures in two parts: 2 (train/a/000.jpg (train) = val/a/copy.jpg (val), test/b/other.jpg (test) = "
         "val/b/001.jpg (val)); scores on them are not validation"
     )
-    wanted = env(f"imagefolder:{tmp_path / 'd'}", tmp_path)
+    wanted = context(f"imagefolder:{tmp_path / 'd'}", tmp_path)
     assert note in check_source(wanted)
     assert load_data(wanted).notes()["identical"] == note
 
@@ -94,7 +94,7 @@ def test_pictures_that_are_in_two_parts_are_named(tmp_path: Path) -> None:
 def test_pictures_with_two_labels_or_twice_in_one_class_are_named(tmp_path: Path) -> None:
     for seed, name in enumerate(("train/a", "train/b", "val/a", "val/b", "test/a", "test/b")):
         write(tmp_path / "d" / name, 3, seed=seed)
-    wanted = env(f"imagefolder:{tmp_path / 'd'}", tmp_path)
+    wanted = context(f"imagefolder:{tmp_path / 'd'}", tmp_path)
     copied(tmp_path / "d", ("train/a/000.jpg", "train/a/copy.jpg"))
     once_more = "pictures that are copies of others: 1 (train/a/000.jpg = train/a/copy.jpg)"
     assert once_more in check_source(wanted)
@@ -107,7 +107,7 @@ def test_a_link_to_another_part_is_found_by_its_content(tmp_path: Path) -> None:
     for seed, name in enumerate(("train/a", "train/b")):
         write(tmp_path / "d" / name, 3, seed=seed)
     (tmp_path / "d" / "val").symlink_to("train")
-    found = check_source(env(f"imagefolder:{tmp_path / 'd'}", tmp_path))
+    found = check_source(context(f"imagefolder:{tmp_path / 'd'}", tmp_path))
     assert [line[:26] for line in found if "two parts" in line] == ["pictures in two parts: 6 ("]
 
 
@@ -116,11 +116,11 @@ def test_a_look_that_has_no_time_says_how_much_it_saw(
 ) -> None:
     monkeypatch.setattr(data_check, "_MOST_SURVEY_S", 0.0)
     monkeypatch.setattr("trainables.engine.images.survey._AT_ONCE", 50)
-    found = check_source(env(f"imagefolder:{insects}", tmp_path))
+    found = check_source(context(f"imagefolder:{insects}", tmp_path))
     assert isinstance(found, DataSummary)
     assert (found.num_examples, found.num_sized) == (240, 50)
     assert found.notes[-1].startswith("50 of 240 files were read within 0 s")
-    again = check_source(env(f"imagefolder:{insects}", tmp_path))
+    again = check_source(context(f"imagefolder:{insects}", tmp_path))
     assert again.num_sized == 100  # it goes on where the last one ended
 
 
@@ -128,7 +128,7 @@ def test_too_few_pictures_for_three_parts_are_refused_before_the_run(tmp_path: P
     for seed, name in enumerate(("a", "b")):
         write(tmp_path / "d" / name, 1, seed=seed)
     with pytest.raises(DataError, match="too few"):
-        check_source(env(f"imagefolder:{tmp_path / 'd'}", tmp_path))
+        check_source(context(f"imagefolder:{tmp_path / 'd'}", tmp_path))
 
 
 def test_a_summary_is_printed_with_what_is_left_out_below(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from trainables.classification import Hparams, start
-from trainables.core.contract import Budget, DataError, Env
+from trainables.core.contract import Budget, DataError, TrainingContext
 from trainables.engine.images import decoding, sources
 from trainables.engine.images.augment import Augment
 from trainables.engine.images.batches import Batches
@@ -41,12 +41,12 @@ def pets(tmp_path) -> Path:
     return tmp_path / "pets"
 
 
-def env(folder: Path, cache: Path, **settings) -> Env:
+def context(folder: Path, cache: Path, **settings) -> TrainingContext:
     settings = {"resolution": 16, **settings}
-    return Env(data=f"imagefolder:{folder}", data_seed=0, seed=0, cache_dir=cache, **settings)
+    return TrainingContext(data=f"imagefolder:{folder}", data_seed=0, seed=0, cache_dir=cache, **settings)
 
 
-def loaded_anew(wanted: Env):
+def loaded_anew(wanted: TrainingContext):
     sources._load_source.cache_clear()
     return load_data(wanted)
 
@@ -60,37 +60,37 @@ def arrays_in(cache: Path) -> list[str]:
 
 
 def test_a_process_that_comes_later_decodes_nothing(pets, tmp_path, monkeypatch):
-    first = load_data(env(pets, tmp_path / "cache")).train.source.pixels(16).images
+    first = load_data(context(pets, tmp_path / "cache")).train.source.pixels(16).images
     forbid_decoding(monkeypatch)
-    again = loaded_anew(env(pets, tmp_path / "cache")).train.source.pixels(16).images
+    again = loaded_anew(context(pets, tmp_path / "cache")).train.source.pixels(16).images
     assert torch.equal(first, again)
 
 
 def test_a_smaller_resolution_is_made_from_the_top_one_and_kept(pets, tmp_path, monkeypatch):
-    splits = load_data(env(pets, tmp_path / "cache"))
+    splits = load_data(context(pets, tmp_path / "cache"))
     forbid_decoding(monkeypatch)
     assert splits.train.images(torch.arange(3), 8).shape == (3, 3, 8, 8)
     assert arrays_in(tmp_path / "cache") == ["16px.pixels", "8px-of-16px.pixels"]
 
 
 def test_a_folder_that_moved_is_not_decoded_again(pets, tmp_path, monkeypatch):
-    load_data(env(pets, tmp_path / "cache"))
+    load_data(context(pets, tmp_path / "cache"))
     shutil.copytree(pets, tmp_path / "elsewhere", copy_function=shutil.copyfile)  # new times
     forbid_decoding(monkeypatch)
-    loaded_anew(env(tmp_path / "elsewhere", tmp_path / "cache"))
+    loaded_anew(context(tmp_path / "elsewhere", tmp_path / "cache"))
     assert arrays_in(tmp_path / "cache") == ["16px.pixels"]
 
 
 def test_a_changed_picture_is_decoded_again(pets, tmp_path):
-    before = load_data(env(pets, tmp_path / "cache")).train.source.pixels(16).images
+    before = load_data(context(pets, tmp_path / "cache")).train.source.pixels(16).images
     shutil.copyfile(pets / "dog" / "003.jpg", pets / "cat" / "000.jpg")
-    after = loaded_anew(env(pets, tmp_path / "cache")).train.source.pixels(16).images
+    after = loaded_anew(context(pets, tmp_path / "cache")).train.source.pixels(16).images
     assert (before != after).flatten(1).any(1).nonzero().flatten().tolist() == [0]
 
 
 def test_decoding_that_was_killed_goes_on_where_it_was(pets, tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "_AT_ONCE", 8)
-    whole = load_data(env(pets, tmp_path / "undisturbed")).train.source.pixels(16).images
+    whole = load_data(context(pets, tmp_path / "undisturbed")).train.source.pixels(16).images
     decode, decoded = decoding.Pictures.resized, []
 
     def interrupted(pictures, index, side):
@@ -104,9 +104,9 @@ def test_decoding_that_was_killed_goes_on_where_it_was(pets, tmp_path, monkeypat
 
     monkeypatch.setattr(decoding.Pictures, "resized", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        loaded_anew(env(pets, tmp_path / "cache"))
+        loaded_anew(context(pets, tmp_path / "cache"))
     monkeypatch.setattr(decoding.Pictures, "resized", counted)
-    resumed = loaded_anew(env(pets, tmp_path / "cache")).train.source.pixels(16).images
+    resumed = loaded_anew(context(pets, tmp_path / "cache")).train.source.pixels(16).images
     assert sorted(decoded) == list(range(16, 40))
     assert torch.equal(resumed, whole)
 
@@ -126,10 +126,10 @@ def many_pets(tmp_path) -> Path:
 
 
 def test_3_broken_files_of_400_are_named_once_and_left_out(many_pets, tmp_path, caplog):
-    wanted = env(broken(many_pets, 3), tmp_path / "cache")
+    wanted = context(broken(many_pets, 3), tmp_path / "cache")
     with caplog.at_level(logging.WARNING):
         trainings = [start(Hparams(), Budget(epochs=1, resolution=16), wanted) for _ in range(2)]
-    assert [trainings[0].run_epoch(Budget(epochs=1, resolution=16))["num_samples"]] == [
+    assert [trainings[0].run_epoch(Budget(epochs=1, resolution=16))["num_examples"]] == [
         277
     ]  # 397 less twice 15 %
     assert len(caplog.messages) == 1
@@ -140,7 +140,7 @@ def test_3_broken_files_of_400_are_named_once_and_left_out(many_pets, tmp_path, 
 
 def test_40_broken_files_of_400_are_refused(many_pets, tmp_path):
     with pytest.raises(DataError, match=r"40 of 400 images cannot be read, over 1 %.*cat/000\.jpg"):
-        load_data(env(broken(many_pets, 40), tmp_path / "cache"))
+        load_data(context(broken(many_pets, 40), tmp_path / "cache"))
 
 
 def test_a_large_photograph_is_read_at_the_least_size_that_leaves_twice_the_side(tmp_path):
@@ -163,7 +163,7 @@ def epoch_of(batches: Batches, resolution: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("resolution", [16, 8])
 def test_without_room_in_the_cache_every_batch_is_the_same_to_the_bit(pets, tmp_path, resolution):
     def batches(cache: str, **settings) -> Batches:
-        wanted = env(pets, tmp_path / cache, num_workers=2, **settings)
+        wanted = context(pets, tmp_path / cache, num_workers=2, **settings)
         data = loaded_anew(wanted)
         augment = Augment.named("strong", flip=True)
         return Batches(data, wanted, augment=augment, statistics=data.train.statistics(16))
@@ -182,14 +182,14 @@ def test_without_room_in_the_cache_every_batch_is_the_same_to_the_bit(pets, tmp_
 
 def test_a_smaller_resolution_without_room_is_resized_batch_by_batch(pets, tmp_path):
     gib = 40 * (16 * 16 * 3 + 1) / 2**30
-    small = load_data(env(pets, tmp_path / "cache")).train.images(torch.arange(20), 8)
-    tight = loaded_anew(env(pets, tmp_path / "tight", cache_gib=1.01 * gib))
+    small = load_data(context(pets, tmp_path / "cache")).train.images(torch.arange(20), 8)
+    tight = loaded_anew(context(pets, tmp_path / "tight", cache_gib=1.01 * gib))
     assert torch.equal(tight.train.images(torch.arange(20), 8), small)
     assert arrays_in(tmp_path / "tight") == ["16px.pixels"]
 
 
 def test_a_resize_schedule_trains_at_its_sizes_and_scores_at_the_last(pets, tmp_path):
-    wanted = env(pets, tmp_path / "cache", resolution=28, num_workers=2)
+    wanted = context(pets, tmp_path / "cache", resolution=28, num_workers=2)
     training = start(Hparams(), Budget(epochs=6, resolution=28), wanted)
     sizes: dict[bool, set[int]] = {}
     training.model.register_forward_pre_hook(
@@ -223,7 +223,7 @@ def test_images_go_to_the_device_if_they_take_a_quarter_of_its_free_memory_at_mo
 
 @pytest.mark.gpu
 def test_batches_from_the_gpus_memory_equal_those_of_the_cpu(pets, tmp_path):
-    wanted = env(pets, tmp_path / "cache")
+    wanted = context(pets, tmp_path / "cache")
     on_cpu = load_data(wanted)
     on_gpu = load_data(dataclasses.replace(wanted, device="cuda"))
     chosen = torch.tensor([3, 0, 7])
@@ -236,10 +236,10 @@ def test_batches_from_the_gpus_memory_equal_those_of_the_cpu(pets, tmp_path):
 def test_the_second_trial_of_a_process_neither_looks_for_files_nor_splits_nor_counts_anew(
     pets, tmp_path, monkeypatch
 ):
-    wanted = env(pets, tmp_path / "cache")
+    wanted = context(pets, tmp_path / "cache")
     budget = Budget(epochs=1, resolution=16, subset=0.5)
     start(Hparams(), budget, wanted).run_epoch(budget)
     for name in ("sources.find_image_files", "data.balanced_order", "data._statistics_of"):
         monkeypatch.setattr(f"trainables.engine.images.{name}", lambda *_, **__: pytest.fail("done again"))
     second = start(Hparams(lr=0.01), budget, dataclasses.replace(wanted, seed=1))
-    assert second.run_epoch(budget)["num_samples"] == 14
+    assert second.run_epoch(budget)["num_examples"] == 14

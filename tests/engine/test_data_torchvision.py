@@ -8,7 +8,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.engine.images import sources
 from trainables.engine.images.data import load_data
 
@@ -22,8 +22,10 @@ def own_data_folder(tmp_path, monkeypatch):
     sources._load_source.cache_clear()
 
 
-def env(tmp_path, data, resolution=None):
-    return Env(data=data, data_seed=0, seed=0, cache_dir=tmp_path / "cache", resolution=resolution)
+def context(tmp_path, data, resolution=None):
+    return TrainingContext(
+        data=data, data_seed=0, seed=0, cache_dir=tmp_path / "cache", resolution=resolution
+    )
 
 
 class InMemory:
@@ -60,7 +62,7 @@ class OnDisk(torch.utils.data.Dataset):
 def test_an_official_test_part_is_kept_and_validation_is_split_off_train(tmp_path, monkeypatch):
     monkeypatch.setattr(InMemory, "downloads", [], raising=False)
     monkeypatch.setattr(torchvision.datasets, "InMemory", InMemory, raising=False)
-    splits = load_data(env(tmp_path, "torchvision:InMemory"))
+    splits = load_data(context(tmp_path, "torchvision:InMemory"))
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [34, 6, 10]
     assert splits.test.images(torch.arange(10), 6).unique().tolist() == [20]
     assert splits.train.images(torch.arange(34), 6).shape == (34, 3, 6, 6)
@@ -71,13 +73,13 @@ def test_an_official_test_part_is_kept_and_validation_is_split_off_train(tmp_pat
 def test_a_download_happens_only_when_the_source_asks(tmp_path, monkeypatch):
     monkeypatch.setattr(InMemory, "downloads", [], raising=False)
     monkeypatch.setattr(torchvision.datasets, "InMemory", InMemory, raising=False)
-    load_data(env(tmp_path, "torchvision:InMemory?download=1"))
+    load_data(context(tmp_path, "torchvision:InMemory?download=1"))
     assert InMemory.downloads == [True, True]
 
 
 def test_pictures_of_many_sizes_are_decoded_to_one(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.datasets, "OnDisk", OnDisk, raising=False)
-    splits = load_data(env(tmp_path, "torchvision:OnDisk", resolution=8))
+    splits = load_data(context(tmp_path, "torchvision:OnDisk", resolution=8))
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [20, 8, 6]
     assert splits.val.images(torch.arange(8), 8).shape == (8, 3, 8, 8)
     assert splits.val.labels.tolist() == [0, 1] * 4
@@ -87,4 +89,4 @@ def test_a_data_set_that_is_not_on_disk_says_how_to_get_it(tmp_path):
     with pytest.raises(
         DataError, match=r"torchvision:CIFAR10 is not in .*write torchvision:CIFAR10\?download=1"
     ):
-        load_data(env(tmp_path, "torchvision:CIFAR10"))
+        load_data(context(tmp_path, "torchvision:CIFAR10"))

@@ -9,21 +9,23 @@ import pytest
 import torch
 
 from trainables.classification import Hparams, start
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.optimizer import check_groups
 from trainables.engine.supervised import SupervisedTraining
 
 BUDGET = Budget(epochs=4, subset=0.05, resolution=8)
 HPARAMS = Hparams(
-    batch_size=32, lr=0.02, schedule="none", frozen_share=1.0, frozen_epochs=2, thawed_lr_ratio=0.5,
+    batch_size=32, lr=0.02, schedule="none", freeze_fraction=1.0, unfreeze_epoch=2, unfreeze_lr_ratio=0.5,
     backbone_lr_ratio=0.1,
 )  # fmt: skip
 
 
 @pytest.fixture
 def training(tmp_path: Path) -> SupervisedTraining[Any]:
-    env = Env(data="digits", data_seed=0, seed=3, cache_dir=tmp_path, resolution=8, validation_subset=50)
-    return start(HPARAMS, BUDGET, env)
+    context = TrainingContext(
+        data="digits", data_seed=0, seed=3, cache_dir=tmp_path, resolution=8, validation_subset=50
+    )
+    return start(HPARAMS, BUDGET, context)
 
 
 def changed(training: SupervisedTraining[Any]) -> set[str]:
@@ -73,5 +75,7 @@ def test_after_the_thaw_all_rates_are_lower(training: SupervisedTraining[Any]) -
 
 
 def test_frozen_epochs_without_anything_frozen_are_refused() -> None:
-    with pytest.raises(ValueError, match="frozen_epochs needs something frozen; set frozen_share above 0"):
-        Hparams(frozen_epochs=2)
+    with pytest.raises(
+        ValueError, match="unfreeze_epoch needs something frozen; set freeze_fraction above 0"
+    ):
+        Hparams(unfreeze_epoch=2)

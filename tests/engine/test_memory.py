@@ -13,7 +13,7 @@ from torch import nn
 
 from trainables.classification import Hparams, start
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.core.gpu import release_memory
 from trainables.core.load import load_trainable
 from trainables.core.optional import probed_memory
@@ -24,8 +24,10 @@ SMALL = Budget(epochs=3, subset=0.05, resolution=8)
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Env:
-    return Env(data="digits", data_seed=0, seed=3, cache_dir=tmp_path, resolution=8, validation_subset=50)
+def context(tmp_path: Path) -> TrainingContext:
+    return TrainingContext(
+        data="digits", data_seed=0, seed=3, cache_dir=tmp_path, resolution=8, validation_subset=50
+    )
 
 
 def limited(training: SupervisedTraining[Any], most: int, error: Exception | None = None) -> list[int]:
@@ -44,9 +46,9 @@ def limited(training: SupervisedTraining[Any], most: int, error: Exception | Non
     return passed
 
 
-def without_batch_norm(env: Env) -> SupervisedTraining[Any]:
+def without_batch_norm(context: TrainingContext) -> SupervisedTraining[Any]:
     """A ResNet-20 whose norms do not look at the batch."""
-    training = start(Hparams(batch_size=32, accumulate=2, lr=0.02, augment="light"), SMALL, env)
+    training = start(Hparams(batch_size=32, grad_accum_steps=2, lr=0.02, augment="light"), SMALL, context)
     for module in list(training.model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.BatchNorm2d):
@@ -55,14 +57,14 @@ def without_batch_norm(env: Env) -> SupervisedTraining[Any]:
     return training
 
 
-def test_half_the_batch_at_once_gives_the_same_loss_curve(env: Env) -> None:
-    whole, halved = without_batch_norm(env), without_batch_norm(env)
+def test_half_the_batch_at_once_gives_the_same_loss_curve(context: TrainingContext) -> None:
+    whole, halved = without_batch_norm(context), without_batch_norm(context)
     passed = limited(halved, 10)
     curves = [[training.run_epoch(SMALL) for _ in range(3)] for training in (whole, halved)]
     for name in ("train_loss", "val_loss"):
         expected, found = ([values[name] for values in curve] for curve in curves)
         assert found == pytest.approx(expected, abs=1e-5)
-    assert [values["num_samples"] for values in curves[1]] == [63.0] * 3  # one step of 64 an epoch
+    assert [values["num_examples"] for values in curves[1]] == [63.0] * 3  # one step of 64 an epoch
     assert max(passed[:8]) == 8
     assert [values["micro_batch"] for values in curves[1]] == [8.0] * 3
     assert halved.notes()["memory"] == (
@@ -72,25 +74,25 @@ def test_half_the_batch_at_once_gives_the_same_loss_curve(env: Env) -> None:
     assert "memory" not in whole.notes()
 
 
-def test_with_batch_norm_the_row_says_what_it_sees(env: Env) -> None:
-    training = start_limited(env, 4)
+def test_with_batch_norm_the_row_says_what_it_sees(context: TrainingContext) -> None:
+    training = start_limited(context, 4)
     assert training.run_epoch(SMALL)["micro_batch"] == 4.0
     assert training.notes()["memory"].endswith("the step is the same; BatchNorm sees 4")
 
 
-def test_with_batch_norm_pieces_are_not_halved_below_two(env: Env) -> None:
+def test_with_batch_norm_pieces_are_not_halved_below_two(context: TrainingContext) -> None:
     with pytest.raises(torch.OutOfMemoryError):
-        start_limited(env, 1).run_epoch(SMALL)
+        start_limited(context, 1).run_epoch(SMALL)
 
 
-def start_limited(env: Env, most: int) -> SupervisedTraining[Any]:
-    training = start(Hparams(batch_size=32), SMALL, env)
+def start_limited(context: TrainingContext, most: int) -> SupervisedTraining[Any]:
+    training = start(Hparams(batch_size=32), SMALL, context)
     limited(training, most)
     return training
 
 
-def test_scoring_is_halved_too_and_gives_the_same_scores(env: Env) -> None:
-    whole, halved = (start(Hparams(batch_size=8), SMALL, env) for _ in range(2))
+def test_scoring_is_halved_too_and_gives_the_same_scores(context: TrainingContext) -> None:
+    whole, halved = (start(Hparams(batch_size=8), SMALL, context) for _ in range(2))
     limited(halved, 16)
     names = ("val_loss", "val_accuracy", "val_f1_macro")
     expected, found = (
@@ -100,11 +102,11 @@ def test_scoring_is_halved_too_and_gives_the_same_scores(env: Env) -> None:
     assert "50 examples at once were too much (scoring, epoch 1)" in halved.notes()["scoring_memory"]
 
 
-def test_what_fits_is_remembered_in_the_checkpoint(env: Env, tmp_path: Path) -> None:
-    first = start_limited(env, 8)
+def test_what_fits_is_remembered_in_the_checkpoint(context: TrainingContext, tmp_path: Path) -> None:
+    first = start_limited(context, 8)
     first.run_epoch(SMALL)
     save_checkpoint(tmp_path / "state.pt", first.state_dict())
-    second = start(Hparams(batch_size=32), SMALL, env)
+    second = start(Hparams(batch_size=32), SMALL, context)
     second.load_state_dict(load_checkpoint(tmp_path / "state.pt"))
     assert second.run_epoch(SMALL) | TIMES == first.run_epoch(SMALL) | TIMES
     assert second.notes() == first.notes()
@@ -113,8 +115,8 @@ def test_what_fits_is_remembered_in_the_checkpoint(env: Env, tmp_path: Path) -> 
 TIMES = {"train_s": 0.0, "eval_s": 0.0}
 
 
-def test_other_errors_go_on_to_the_caller_at_once(env: Env) -> None:
-    training = start(Hparams(batch_size=32), SMALL, env)
+def test_other_errors_go_on_to_the_caller_at_once(context: TrainingContext) -> None:
+    training = start(Hparams(batch_size=32), SMALL, context)
     limited(training, 8, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
         training.run_epoch(SMALL)
@@ -156,8 +158,8 @@ def test_errors_of_memory_are_told_from_others(error: Exception, is_one: bool) -
     assert is_out_of_memory(error) is is_one
 
 
-def test_a_probe_takes_two_steps_and_scores_one_batch(env: Env) -> None:
-    training = start(Hparams(batch_size=16), SMALL, env)
+def test_a_probe_takes_two_steps_and_scores_one_batch(context: TrainingContext) -> None:
+    training = start(Hparams(batch_size=16), SMALL, context)
     passed = limited(training, 64)
     probe = probed_memory(training, SMALL)
     assert probe is not None
@@ -167,8 +169,8 @@ def test_a_probe_takes_two_steps_and_scores_one_batch(env: Env) -> None:
     assert probe.notes == training.notes()
 
 
-def test_a_probe_says_what_had_to_be_halved(env: Env) -> None:
-    training = start(Hparams(batch_size=32), SMALL, env)
+def test_a_probe_says_what_had_to_be_halved(context: TrainingContext) -> None:
+    training = start(Hparams(batch_size=32), SMALL, context)
     limited(training, 16)
     probe = probed_memory(training, SMALL)
     assert probe is not None
@@ -177,8 +179,8 @@ def test_a_probe_says_what_had_to_be_halved(env: Env) -> None:
 
 def test_a_training_without_a_probe_has_none() -> None:
     toy = load_trainable("toy")
-    env = Env(data="none", data_seed=0, seed=0, cache_dir=Path())
-    assert probed_memory(toy.start(toy.hparams(), SMALL, env), SMALL) is None
+    context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=Path())
+    assert probed_memory(toy.start(toy.hparams(), SMALL, context), SMALL) is None
 
 
 def test_a_workers_gpu_is_cleared_where_torch_holds_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,11 +198,11 @@ def test_a_workers_gpu_is_cleared_where_torch_holds_memory(monkeypatch: pytest.M
 
 @pytest.mark.gpu
 def test_on_a_gpu_memory_that_runs_out_gives_the_same_loss_curve(
-    env: Env, monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The GPU is made small: to what half of a batch needs."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # it rounds to 1e-3
-    on_gpu = replace(env, device="cuda", precision="fp32", resolution=64)
+    on_gpu = replace(context, device="cuda", precision="fp32", resolution=64)
     budget = replace(SMALL, resolution=64)
     hparams = Hparams(model="convnext_atto", batch_size=64, lr=0.01)
     whole = start(hparams, budget, on_gpu)

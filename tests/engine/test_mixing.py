@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trainables.classification import Hparams, _notes, start
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.images.augment import Augment
 from trainables.engine.images.batches import Batch
 from trainables.engine.images.mixing import MixedBatches, Mixing
@@ -20,8 +20,10 @@ UNEVEN = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8, generator=torch.
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Env:
-    return Env(data="digits", data_seed=0, seed=3, cache_dir=tmp_path, resolution=8, validation_subset=50)
+def context(tmp_path: Path) -> TrainingContext:
+    return TrainingContext(
+        data="digits", data_seed=0, seed=3, cache_dir=tmp_path, resolution=8, validation_subset=50
+    )
 
 
 def mixed(mixup: float = 1.0, cutmix: float = 0.0, **changes: int) -> Batch:
@@ -78,8 +80,8 @@ def test_rand_augment_of_an_example_does_not_depend_on_its_batch() -> None:
     assert not torch.equal(together, other_epoch)
 
 
-def test_only_training_examples_are_mixed(env: Env) -> None:
-    training = start(Hparams(mixup=0.4, cutmix=1.0, batch_size=16), BUDGET, env)
+def test_only_training_examples_are_mixed(context: TrainingContext) -> None:
+    training = start(Hparams(mixup=0.4, cutmix=1.0, batch_size=16), BUDGET, context)
     epoch = training.batches.epoch(BUDGET, 0)
     assert epoch.batch(epoch.steps(16, drop_single=True)[0]).labels.shape == (16, 10)
     assert all(batch.labels.ndim == 1 for batch in training.batches.validation(BUDGET))
@@ -87,18 +89,18 @@ def test_only_training_examples_are_mixed(env: Env) -> None:
     assert "train_loss is of mixed examples" in training.notes()["mixing"]
 
 
-def test_a_model_that_mixes_learns(env: Env) -> None:
+def test_a_model_that_mixes_learns(context: TrainingContext) -> None:
     budget = replace(BUDGET, epochs=8)
-    training = start(Hparams(mixup=0.2, lr=0.02, batch_size=21, label_smoothing=0.1), budget, env)
+    training = start(Hparams(mixup=0.2, lr=0.02, batch_size=21, label_smoothing=0.1), budget, context)
     losses = [training.run_epoch(budget)["train_loss"] for _ in range(8)]
     assert losses[-1] < losses[0] / 2
 
 
-def test_an_overfit_check_mixes_nothing(env: Env) -> None:
-    training = start(Hparams(mixup=0.4), BUDGET, replace(env, is_overfit=True))
+def test_an_overfit_check_mixes_nothing(context: TrainingContext) -> None:
+    training = start(Hparams(mixup=0.4), BUDGET, replace(context, is_overfit=True))
     assert not isinstance(training.batches, MixedBatches)
 
 
 @pytest.mark.parametrize(("data", "is_noted"), [("digits", True), ("imagefolder:/photos", False)])
-def test_mirrored_digits_are_noted(env: Env, data: str, is_noted: bool) -> None:
-    assert ("flip" in _notes(Hparams(flip=True), replace(env, data=data))) is is_noted
+def test_mirrored_digits_are_noted(context: TrainingContext, data: str, is_noted: bool) -> None:
+    assert ("flip" in _notes(Hparams(flip=True), replace(context, data=data))) is is_noted

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from trainables.classification import Hparams, start
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.no_effect import without_effect
 
-ENV = Env(data="digits", data_seed=0, seed=0, cache_dir=Path(), precision="bf16")
+ENV = TrainingContext(data="digits", data_seed=0, seed=0, cache_dir=Path(), precision="bf16")
 
 
-def reasons(env: Env = ENV, **changes: Any) -> dict[str, str]:
-    return without_effect(Hparams(**changes), Budget(epochs=3), env)
+def reasons(context: TrainingContext = ENV, **changes: Any) -> dict[str, str]:
+    return without_effect(Hparams(**changes), Budget(epochs=3), context)
 
 
 def test_nothing_is_said_of_the_defaults() -> None:
@@ -33,20 +33,20 @@ def test_nothing_is_said_of_the_defaults() -> None:
             "weight_decay",
             "lr x weight_decay is 2e-08, under 3e-08: no fp32 weight changes by it",
         ),
-        ({"even_from": 1}, "even_from", "backbone_lr_ratio is 1, so all rates are even"),
+        ({"unified_lr_epoch": 1}, "unified_lr_epoch", "backbone_lr_ratio is 1, so all rates are even"),
         (
-            {"even_from": 3, "backbone_lr_ratio": 0.1},
-            "even_from",
+            {"unified_lr_epoch": 3, "backbone_lr_ratio": 0.1},
+            "unified_lr_epoch",
             "there are 3 epochs, so rates never become even",
         ),
-        ({"thawed_lr_ratio": 0.5}, "thawed_lr_ratio", "frozen_epochs is null, so nothing thaws"),
+        ({"unfreeze_lr_ratio": 0.5}, "unfreeze_lr_ratio", "unfreeze_epoch is null, so nothing thaws"),
         (
-            {"frozen_share": 0.5, "frozen_epochs": 3},
-            "frozen_epochs",
+            {"freeze_fraction": 0.5, "unfreeze_epoch": 3},
+            "unfreeze_epoch",
             "there are 3 epochs, so nothing thaws",
         ),
         (
-            {"frozen_share": 1.0, "backbone_lr_ratio": 0.1},
+            {"freeze_fraction": 1.0, "backbone_lr_ratio": 0.1},
             "backbone_lr_ratio",
             "the whole backbone is frozen",
         ),
@@ -62,7 +62,7 @@ def test_a_knob_that_cannot_act_is_named_with_the_reason(
 def test_knobs_that_act_are_not_named() -> None:
     assert reasons(optimizer="sgd", momentum=0.5, lr=1e-4, weight_decay=2e-5) == {}
     assert reasons(optimizer="adamw", lr=1e-3, weight_decay=0.05) == {}
-    assert reasons(frozen_share=1.0, frozen_epochs=1, backbone_lr_ratio=0.1, thawed_lr_ratio=0.5) == {}
+    assert reasons(freeze_fraction=1.0, unfreeze_epoch=1, backbone_lr_ratio=0.1, unfreeze_lr_ratio=0.5) == {}
 
 
 def test_a_retry_in_fp32_needs_another_precision() -> None:
@@ -73,6 +73,6 @@ def test_a_retry_in_fp32_needs_another_precision() -> None:
 
 
 def test_the_row_says_it(tmp_path: Path) -> None:
-    env = replace(ENV, cache_dir=tmp_path)
-    notes = start(Hparams(optimizer="adamw", momentum=0.5), Budget(epochs=1), env).notes()
+    context = replace(ENV, cache_dir=tmp_path)
+    notes = start(Hparams(optimizer="adamw", momentum=0.5), Budget(epochs=1), context).notes()
     assert notes["no effect of momentum"] == "adamw has none"

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tests.support.box_annotations import annotation
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.detection.picture_files import Fit, Header
 from trainables.detection.sources import check_detection_data, load_detection_data
 
@@ -47,13 +47,15 @@ def write_coco(folder: Path, recorded: dict[int, tuple[float, float] | None], en
     return f"coco:{folder / 'boxes.json'}"
 
 
-def env(data: str, folder: Path) -> Env:
-    return Env(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", resolution=32, num_workers=1)
+def context(data: str, folder: Path) -> TrainingContext:
+    return TrainingContext(
+        data=data, data_seed=0, seed=0, cache_dir=folder / "cache", resolution=32, num_workers=1
+    )
 
 
 def pixels(data: str, folder: Path, number: int) -> torch.Tensor:
     """(3, 32, 32) of a picture as trials see it."""
-    loaded = load_detection_data(env(data, folder))
+    loaded = load_detection_data(context(data, folder))
     return loaded.splits.train.source.pixels(32).pick(torch.tensor([number]))[0].float()
 
 
@@ -95,7 +97,7 @@ def test_a_photo_on_its_side_is_trained_on_as_its_boxes_are(
     first, second = shown[0, :16].mean() > shown[0, 16:].mean(), stored[0, :, :16].mean() > 200
     assert ("top" if first else "bottom") == red
     assert second
-    said = list(check_detection_data(env(data, tmp_path)))
+    said = list(check_detection_data(context(data, tmp_path)))
     assert f"pictures that EXIF turns, but not their boxes; they are turned back: 077.{ending}" in said
 
 
@@ -103,14 +105,14 @@ def test_a_size_that_fits_both_ways_is_said(tmp_path: Path) -> None:
     write_picture(tmp_path / "005.jpg", orientation=3)
     data = write_coco(tmp_path, {})
     what = "pictures that EXIF turns, whose size does not tell whether their boxes are; taken as turned"
-    assert load_detection_data(env(data, tmp_path)).notes()["sizes"] == f"{what}: 005.jpg"
+    assert load_detection_data(context(data, tmp_path)).notes()["sizes"] == f"{what}: 005.jpg"
     assert pixels(data, tmp_path, 5)[0, :, 16:].mean() > 200  # red is on the right now
 
 
 def test_a_picture_that_was_resized_keeps_its_boxes_as_shares(tmp_path: Path) -> None:
     write_picture(tmp_path / "005.jpg", width=640, height=480)
     data = write_coco(tmp_path, {})
-    loaded = load_detection_data(env(data, tmp_path))
+    loaded = load_detection_data(context(data, tmp_path))
     what = "pictures of another size than recorded, in its proportions; boxes are scaled with them"
     assert loaded.notes()["sizes"] == f"{what}: 005.jpg"
     assert (
@@ -125,7 +127,7 @@ def test_a_size_that_is_not_recorded_is_the_upright_files(
 ) -> None:
     write_picture(tmp_path / "005.jpg", orientation=6)
     data = write_coco(tmp_path, {5: size})
-    loaded = load_detection_data(env(data, tmp_path))
+    loaded = load_detection_data(context(data, tmp_path))
     assert loaded.annotations.objects[5].size_px == (48, 64)
     assert (
         loaded.notes()["sizes"] == "pictures without a recorded size; their files' counts: boxes.json image 5"
@@ -138,9 +140,9 @@ def test_any_picture_of_another_size_is_found_named_and_left_out(tmp_path: Path,
     write_picture(tmp_path / f"{number:03d}.jpg", width=60, height=60)
     data = write_coco(tmp_path, {})
     reason = f"{tmp_path}/{number:03d}.jpg is 60 x 60 px, its boxes are in 64 x 48"
-    summary = check_detection_data(env(data, tmp_path))
+    summary = check_detection_data(context(data, tmp_path))
     assert f"left out, picture of another size than recorded: 1 ({reason})" in list(summary)
-    loaded = load_detection_data(env(data, tmp_path))
+    loaded = load_detection_data(context(data, tmp_path))
     assert summary.num_examples == 119
     assert loaded.splits.num_unreadable == 1
     assert reason in loaded.notes()["left_out"]
@@ -158,7 +160,7 @@ def test_over_one_percent_of_another_size_is_refused_before_a_run_and_in_it(tmp_
         with pytest.raises(
             DataError, match="picture of another size than recorded, of which over 1 % "
         ) as raised:
-            look(env(data, tmp_path))
+            look(context(data, tmp_path))
         assert "007.jpg is 64 x 48 px, its boxes are in 48 x 64" in str(raised.value)
         assert "100.jpg is 64 x 48 px, its boxes are in 640 x 48" in str(raised.value)
 
@@ -169,7 +171,7 @@ def test_mended_sizes_are_decoded_anew(tmp_path: Path) -> None:
     data = write_coco(tmp_path, {})
     before = pixels(data, tmp_path, 5)
     write_coco(tmp_path, {5: (48, 64)})
-    load_detection_data(env("shapes", tmp_path))  # a process keeps the last source
+    load_detection_data(context("shapes", tmp_path))  # a process keeps the last source
     after = pixels(data, tmp_path, 5)
     assert not torch.equal(before, after)
 
@@ -177,9 +179,9 @@ def test_mended_sizes_are_decoded_anew(tmp_path: Path) -> None:
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
     data = write_coco(tmp_path, {})
     (tmp_path / "011.jpg").write_bytes(b"<html>404</html>")
-    said = "\n".join(check_detection_data(env(data, tmp_path)))
+    said = "\n".join(check_detection_data(context(data, tmp_path)))
     assert f"left out, picture that cannot be read: 1 ({tmp_path}/011.jpg" in said
-    assert load_detection_data(env(data, tmp_path)).splits.num_unreadable == 1
+    assert load_detection_data(context(data, tmp_path)).splits.num_unreadable == 1
     (tmp_path / "012.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"picture that cannot be read, of which over 1 % .* \(2\)"):
-        check_detection_data(env(data, tmp_path))
+        check_detection_data(context(data, tmp_path))

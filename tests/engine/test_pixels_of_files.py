@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from trainables.core.contract import Env
+from trainables.core.contract import TrainingContext
 from trainables.engine.images import sources
 from trainables.engine.images.data import load_data
 from trainables.engine.images.data_check import check_source
@@ -239,15 +239,15 @@ def test_a_trial_and_the_look_before_it_say_what_is_done_with_unusual_pixels(tmp
         (tmp_path / "d" / name).mkdir(parents=True)
         for number in range(8):
             png_16(tmp_path / "d" / name / str(number), 1000 + 2000 * level + number)
-    env = Env(
+    context = TrainingContext(
         data=f"imagefolder:{tmp_path / 'd'}", data_seed=0, seed=0, cache_dir=tmp_path / "cache", resolution=8
     )
     note = (
         "16-bit pictures, scaled to 8 bits by 4095 as of their 16 bits 12 are used (the data's own values "
         "are 1000 to 3007): 16"
     )
-    assert note in check_source(env)
-    data = load_data(env)
+    assert note in check_source(context)
+    data = load_data(context)
     assert data.notes()["pixels"] == note
     means = [
         data.train.images((data.train.labels == label).nonzero().flatten(), 8).float().mean()

@@ -11,18 +11,18 @@ import torch
 
 from trainables.classification import Hparams, start
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
-from trainables.core.contract import Budget, Diverged, Env
+from trainables.core.contract import Budget, Diverged, TrainingContext
 from trainables.engine.precision import MixedPrecision, chosen_format
 
 CPU = torch.device("cpu")
-ENV = Env(
+ENV = TrainingContext(
     data="digits", data_seed=0, seed=3, cache_dir=Path(), resolution=8, validation_subset=50, precision="bf16"
 )  # fmt: skip
 
 
 def test_on_a_cpu_auto_is_what_the_run_has_chosen_for_all_its_trials():
-    env = replace(ENV, precision="auto", auto_precision="bf16: 2.1 times as fast")
-    assert MixedPrecision.of(env).reason == "bf16: 2.1 times as fast"
+    context = replace(ENV, precision="auto", auto_precision="bf16: 2.1 times as fast")
+    assert MixedPrecision.of(context).reason == "bf16: 2.1 times as fast"
 
 
 def test_without_a_run_auto_on_a_cpu_is_what_the_machine_chooses(monkeypatch):
@@ -57,7 +57,7 @@ def test_gradients_are_clipped_to_the_norm_of_all_together():
     optimizer = torch.optim.SGD([{"params": [weight]} for weight in weights], lr=1.0)
     precision = MixedPrecision("fp32", CPU)
     precision.backward(3 * weights[0].sum() + 4 * weights[1].sum())
-    precision.step(optimizer, clip_norm=1.0)
+    precision.step(optimizer, max_grad_norm=1.0)
     assert [weight.item() for weight in weights] == pytest.approx([-0.6, -0.8], abs=1e-5)
     assert all(weight.grad is None for weight in weights)
 
@@ -65,7 +65,7 @@ def test_gradients_are_clipped_to_the_norm_of_all_together():
 @pytest.fixture
 def training(tmp_path):
     """In bf16, with one retry; its outputs overflow whenever mixed precision meets epoch 2."""
-    hparams = Hparams(batch_size=32, fp32_retry=True, frozen_share=0.5, frozen_epochs=1)
+    hparams = Hparams(batch_size=32, fp32_retry=True, freeze_fraction=0.5, unfreeze_epoch=1)
     training = start(hparams, BUDGET, replace(ENV, cache_dir=tmp_path))
 
     def overflow(module, inputs, outputs):
@@ -85,7 +85,7 @@ def test_an_epoch_that_diverges_is_trained_again_in_fp32_and_the_row_says_so(tra
     second = training.run_epoch(BUDGET)
     reason = r"fp32: loss became (nan|inf) in epoch 2, step 1 in mixed precision; the epoch was trained again"
     assert re.fullmatch(reason, training.notes()["precision"])
-    assert (training.epochs_done, first["num_samples"], second["num_samples"]) == (2, 63.0, 63.0)
+    assert (training.epochs_done, first["num_examples"], second["num_examples"]) == (2, 63.0, 63.0)
     assert training._stopping.num_steps == 4  # the diverged attempt's are forgotten
 
 
@@ -136,8 +136,8 @@ class BadConvolution:
 
 def started(tmp_path, bad: BadConvolution | None = None, *, precision="bf16", **changes):
     """A plain training; `bad` is its first convolution's."""
-    env = replace(ENV, cache_dir=tmp_path, precision=precision, **changes)
-    training = start(Hparams(batch_size=32), BUDGET, env)
+    context = replace(ENV, cache_dir=tmp_path, precision=precision, **changes)
+    training = start(Hparams(batch_size=32), BUDGET, context)
     layer = next(module for module in training.model.modules() if isinstance(module, torch.nn.Conv2d))
     layer.register_forward_hook(bad or (lambda module, inputs, outputs: None))
     return training
@@ -247,8 +247,8 @@ def test_layers_with_losses_of_their_own_are_tried_in_fp32_too(tmp_path):
     from trainables.forward_forward import TRAINABLE
 
     budget = Budget(epochs=1, subset=0.05)
-    env = replace(ENV, cache_dir=tmp_path, resolution=None)
-    training = TRAINABLE.start(TRAINABLE.hparams(**TRAINABLE.example.hparams), budget, env)
+    context = replace(ENV, cache_dir=tmp_path, resolution=None)
+    training = TRAINABLE.start(TRAINABLE.hparams(**TRAINABLE.example.hparams), budget, context)
     training.net.layers[0].register_forward_hook(BadConvolution())
     assert training.run_epoch(budget)["train_loss"] > 0
     assert training.notes()["precision"].startswith("fp32: loss became nan in epoch 1 in mixed precision")

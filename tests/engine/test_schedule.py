@@ -113,7 +113,7 @@ def test_one_epoch_is_annealed_too_and_without_a_warning(name, caplog):
 
 
 def test_a_backbone_becomes_even_with_the_head_from_an_epoch_on():
-    found = rates("cosine", [0, 2, 4, 6], even_from=4)
+    found = rates("cosine", [0, 2, 4, 6], unified_lr_epoch=4)
     assert [head for head, _ in found] == pytest.approx([1.0, 0.8535534, 0.5, 0.1464466])
     assert [backbone for _, backbone in found] == pytest.approx([0.1, 0.08535534, 0.5, 0.1464466])
 

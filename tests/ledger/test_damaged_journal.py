@@ -211,7 +211,7 @@ def test_a_repaired_run_goes_on_to_the_end_of_an_undisturbed_one(
     assert len(Ledger.open(copy).events()) > keep
 
 
-@pytest.mark.parametrize("mode", ["stopping", "promotion"])
+@pytest.mark.parametrize("mode", ["asha_stopping", "asha"])
 def test_wherever_a_journal_is_cut_no_curve_has_a_gap(
     tmp_path: Path, mode: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

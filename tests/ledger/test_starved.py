@@ -114,9 +114,11 @@ def table(folder: Path) -> pd.DataFrame:
     """
     found = pd.read_csv(folder / "trials.csv")
     of_epochs = [
-        name for name in found if "energy" in name or name.endswith(("_j", "_w", "_s", "j_per_sample"))
+        name
+        for name in found
+        if "energy" in name or name.endswith(("_j", "_w", "_s", "energy_per_example_j"))
     ]
-    return found.drop(columns=["started_at", "ended_at", "seconds", "num_samples", "notes", *of_epochs])
+    return found.drop(columns=["started_at", "ended_at", "seconds", "num_examples", "notes", *of_epochs])
 
 
 @pytest.fixture
@@ -142,7 +144,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_the_printed_command_goes_on(
     journal = disk / "run" / "journal.jsonl"
     assert message[0] == f"{journal} cannot be written: No space left on device (0 KiB are free there)"
     assert message[1:] == [
-        "what the journal has is kept; once this is mended, go on with:",
+        "what the journal has is kept; once this is fixed, resume with:",
         "  python scripts/search.py " + " ".join(map(str, toy)),
     ]
     assert journal.read_bytes().endswith(b"}\n")
@@ -209,7 +211,7 @@ def heavy(tmp_path: Path) -> tuple[object, ...]:
         "parameters: {kib: {values: [1, 2, 600]}}\n"
         "search:\n"
         "  {trainable: ./heavy.py, data: none, sampler: grid,\n"
-        "   ladder: {epochs: [1, 3]}, scheduler: {mode: stopping}}\n"
+        "   ladder: {epochs: [1, 3]}, scheduler: {mode: asha_stopping}}\n"
     )
     # A page has 5 MB, most of them Plotly: more than this disk.
     return ("--space", path, "--results", tmp_path / "disk", "--name", "run", "--no-report")
@@ -301,7 +303,7 @@ def test_a_run_whose_own_space_is_missing_or_damaged_is_not_gone_on_with(
 def real_command(folder: Path, disk: Path) -> Command:
     """The command on Ray with its results on the small disk, started, a few events on its way."""
     (folder / "results").symlink_to(disk)
-    command = killable(folder, "promotion", 2, "--skip-preflight")  # which finds that the disk is small
+    command = killable(folder, "asha", 2, "--skip-preflight")  # which finds that the disk is small
     command.start()
     command.wait_for_events(8)
     return command

@@ -65,7 +65,7 @@ def test_joules_per_trial_and_per_rung_add_up_alike(tmp_path: Path) -> None:
         mine = [part for part in by_rung if part["trial_id"] == row["trial_id"]]
         assert row["energy_j"] == pytest.approx(sum(part["energy_j"] for part in mine))
         assert row["energy_j"] == pytest.approx(0.12 * row["epochs"])
-        assert sum(part["num_samples"] for part in mine) == row["num_samples"]
+        assert sum(part["num_examples"] for part in mine) == row["num_examples"]
 
 
 def test_unknown_energy_is_an_empty_cell_with_its_reason(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_unknown_energy_is_an_empty_cell_with_its_reason(tmp_path: Path) -> None
     trial.rows[:] = []
     trial.joules = TrialEnergy()
     row = next(row for row in trial_rows(run.space, run.history) if row["trial_id"] == "trial-0000")
-    assert (row["energy_j"], row["j_per_sample"], row["energy_reason"]) == (None, None, "no sensor")
+    assert (row["energy_j"], row["energy_per_example_j"], row["energy_reason"]) == (None, None, "no sensor")
 
 
 def test_tables_are_written_at_most_every_few_seconds_and_at_the_end(tmp_path: Path) -> None:

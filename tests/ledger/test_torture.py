@@ -17,7 +17,7 @@ from search.backends.local import execute_here
 from search.ledger import Ledger
 from search.ledger.history import History, TrialRecord
 from search.run import Run
-from search.run.checkpoint_retention import Keeper
+from search.run.checkpoint_retention import CheckpointRetention
 from search.tables import Tables
 from tests.support.kill_tests import MOMENTS, Moment
 from tests.support.killed_searches import (
@@ -41,8 +41,8 @@ COLUMNS = [
     "noise",
     "seed",
 ]
-IN_SHORT = [("promotion", 1), ("grow", 2)]
-IN_FULL = [*IN_SHORT, ("stopping", 1), ("grow", 1), ("stopping", 2), ("promotion", 2)]
+IN_SHORT = [("asha", 1), ("pasha", 2)]
+IN_FULL = [*IN_SHORT, ("asha_stopping", 1), ("pasha", 1), ("asha_stopping", 2), ("asha", 2)]
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def undisturbed(folder: Path, mode: str) -> pd.DataFrame:
     space = made_space(folder, space_text("toy", mode, 1))
     run = Run(space, sampler_for(space), Ledger.create(folder / "run"))
     tables = Tables(run.ledger, space)
-    run.subscribe(Keeper(run).on_event)
+    run.subscribe(CheckpointRetention(run).on_event)
     run.subscribe(lambda event: tables.on_event(event, run.history))
     execute_here(run, SteadyMeter())
     return pd.read_csv(folder / "run" / "trials.csv")[COLUMNS]
@@ -84,7 +84,7 @@ def trials_in(folder: Path) -> list[TrialRecord]:
 
 @pytest.mark.parametrize("how", ["reset", "reset fails"])
 def test_a_worker_lost_between_two_trials_costs_no_attempt(tmp_path: Path, how: str) -> None:
-    command = killable(tmp_path, "promotion", 1)
+    command = killable(tmp_path, "asha", 1)
     command.order.write_text(how)
     command.start()
     command.wait_for(lambda: not command.order.exists())
@@ -98,7 +98,7 @@ def test_a_worker_lost_between_two_trials_costs_no_attempt(tmp_path: Path, how: 
 def test_killed_at_random_moments_a_search_ends_with_every_trial_once(
     tmp_path: Path, mode: str, workers: int
 ) -> None:
-    assert (killed(tmp_path, mode, workers) > 0) is (mode != "stopping")
+    assert (killed(tmp_path, mode, workers) > 0) is (mode != "asha_stopping")
     folder = tmp_path / "results" / "killed"
     assert_nothing_is_lost_or_counted_twice(folder)
     if workers == 1:

@@ -20,7 +20,7 @@ from search.forecast.earlier import attempts_of
 from search.forecast.probe import ProbeError, UnfitError, _epoch, probe, probed_points
 from search.ledger import Ledger
 from search.report.forecast import forecast_lines, forecast_text, ladder_table, outcome_text
-from search.report.forecast_reporter import Foretold, kept_forecast
+from search.report.forecast_reporter import ForecastReporter, kept_forecast
 from search.run import Run
 from search.space import Space, dump_space
 from search.trial.task import task_for
@@ -64,7 +64,7 @@ def test_two_workers_take_half_the_time(tmp_path: Path) -> None:
     assert told.seconds.median == 3 * 9
 
 
-@pytest.mark.parametrize("mode", ["promotion", "stopping"])
+@pytest.mark.parametrize("mode", ["asha", "asha_stopping"])
 def test_a_search_that_decides_on_the_way_runs_as_many_epochs_as_was_said(tmp_path: Path, mode: str) -> None:
     space = here(made_space(tmp_path, overrides=[f"search.scheduler.mode={mode}", "search.limits.trials=27"]))
     told = forecast(space, None, sampler_for)
@@ -209,7 +209,13 @@ def events_of(
 ) -> list[dict[str, Any]]:
     """A trial that is asked for, and an epoch of it, as journals were before a start was told apart."""
     hparams, trial = {"lr": 0.1, "batch_size": 16}, {"trial": f"trial-{number:04d}", "time": asked_s}
-    asked = {"event": "trial_asked", "number": number, "origin": "sampler", "hparams": hparams, "seed": 0}
+    asked = {
+        "event": "trial_asked",
+        "number": number,
+        "proposed_by": "sampler",
+        "hparams": hparams,
+        "seed": 0,
+    }
     metrics = {"train_s": train_s, "eval_s": 0.2}
     row = {"epoch": epoch, "rung": rung, "metrics": metrics, "seconds": seconds, "sources": {"scope": "cpu"}}
     ended = {"event": "epoch", **trial, "time": time_s, "row": row}
@@ -239,7 +245,7 @@ class Journal:
         self.events: list[dict[str, Any]] = [{"event": "session_started", "time": 100.0}]
 
     def ask(self, number: int, at: float) -> None:
-        asked = {"number": number, "origin": "sampler", "hparams": {"lr": 0.1}, "seed": 0}
+        asked = {"number": number, "proposed_by": "sampler", "hparams": {"lr": 0.1}, "seed": 0}
         self._add("trial_asked", number, at, **asked)
 
     def resume(self, number: int, at: float) -> None:
@@ -375,7 +381,7 @@ def test_a_beginning_that_was_only_tried_is_less_sure(tmp_path: Path) -> None:
     assert told.seconds == Span(pytest.approx(0.85 * 12 - 2), 12.0, pytest.approx(1.15 * 12 + 4))
 
 
-@pytest.mark.parametrize("mode", ["promotion", "stopping"])
+@pytest.mark.parametrize("mode", ["asha", "asha_stopping"])
 def test_a_default_that_nobody_beats_is_within_the_range(tmp_path: Path, mode: str) -> None:
     """Then as few trials go on as may: the published configuration was the best of eight."""
     overrides = [
@@ -393,7 +399,7 @@ def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_pat
     space = here(made_space(tmp_path))
     output = Console(file=io.StringIO(), width=160)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
-    foretold = Foretold(run, sampler_for, output)
+    foretold = ForecastReporter(run, sampler_for, output)
     foretold.begin()
     run.subscribe(foretold.on_event)
     execute_here(run, SteadyMeter())
@@ -416,7 +422,7 @@ def test_a_rung_that_takes_longer_than_was_thought_is_told_when_it_is_seen(tmp_p
     space = here(made_space(tmp_path, overrides=overrides))  # rungs of 1, 3 and 9 epochs of one size
     output = Console(file=io.StringIO(), width=160)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
-    foretold = Foretold(run, sampler_for, output)
+    foretold = ForecastReporter(run, sampler_for, output)
 
     def follow(*events: dict[str, Any]) -> Forecast:
         for event in events:
@@ -451,7 +457,7 @@ def test_a_long_run_is_forecast_by_its_first_and_its_latest_trials(
     )
     space = here(made_space(tmp_path, overrides=["search.limits.trials=2000"]))
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
-    foretold = Foretold(run, sampler_for, Console(file=io.StringIO()))
+    foretold = ForecastReporter(run, sampler_for, Console(file=io.StringIO()))
     foretold.on_event({"event": "session_started", "time": 0.0})
     for number in range(2000):
         for event in events_of(number, seconds=1.0, time_s=number + 0.5, asked_s=float(number)):
@@ -474,7 +480,7 @@ def test_what_an_earlier_run_took_is_corrected_by_the_runs_own_epochs(tmp_path: 
     earlier, _ = executed(space, tmp_path / "results" / "one")
     dump_space(space, earlier.ledger.space_file)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "results" / "one" / "another"))
-    foretold = Foretold(run, sampler_for, Console(file=io.StringIO(), width=160))
+    foretold = ForecastReporter(run, sampler_for, Console(file=io.StringIO(), width=160))
     foretold.begin()
     assert foretold.told is not None
     assert foretold.told.source.endswith("trials of run took")
@@ -493,7 +499,7 @@ def test_a_forecast_that_fails_ends_no_search(tmp_path: Path) -> None:
     space = here(made_space(tmp_path))
     output = Console(file=io.StringIO(), width=160)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
-    foretold = Foretold(run, broken, output)
+    foretold = ForecastReporter(run, broken, output)
     run.subscribe(foretold.on_event)
     assert execute_here(run, SteadyMeter()) == "all 12 trials done"
     foretold.close()
@@ -505,7 +511,7 @@ def test_a_forecast_that_the_disk_does_not_take_is_told_all_the_same(tmp_path: P
     output = Console(file=io.StringIO(), width=160)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
     (run.ledger.folder / "forecast.json").mkdir()  # no file can take its place
-    foretold = Foretold(run, sampler_for, output)
+    foretold = ForecastReporter(run, sampler_for, output)
     run.subscribe(foretold.on_event)
     execute_here(run, SteadyMeter())
     foretold.close()
@@ -546,7 +552,7 @@ class Steady:
         self.subsets.append(budget.subset)
         share = 1.0 if budget.subset is None else budget.subset
         num = float(share if isinstance(share, int) else round(1257 * share))
-        return {"num_samples": num, "train_s": 0.01 * num, "eval_s": 0.5}
+        return {"num_examples": num, "train_s": 0.01 * num, "eval_s": 0.5}
 
 
 @pytest.mark.parametrize(("subset", "num_examples"), [(None, 1257), (1.0, 1257), (0.5, 628.5), (200, 200)])
@@ -569,7 +575,7 @@ class Few(Steady):
     def run_epoch(self, budget):
         if isinstance(budget.subset, int) and budget.subset > 50:
             raise DataError("a subset of more was asked for")
-        return {**super().run_epoch(budget), "num_samples": 50.0, "train_s": 0.5}
+        return {**super().run_epoch(budget), "num_examples": 50.0, "train_s": 0.5}
 
 
 def test_data_with_less_than_two_steps_is_tried_whole(tmp_path: Path) -> None:

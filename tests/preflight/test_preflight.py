@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.energy import VisibleGpus
-from search.preflight import Order, Problem, Report, WeightRow, order_for
+from search.preflight import PreflightRequest, Problem, Report, WeightRow, request_for
 from search.preflight.checks import disk_findings, memory_findings, sensor_findings
 from search.preflight.local import examining, now_and_then, report_of
 from search.preflight.machine import free_memory_gib, why_unwritable
@@ -39,8 +39,8 @@ search: {{data: digits, ladder: {{epochs: [1]}}, limits: {{trials: 4}}, when: {{
 """  # noqa: E501
 
 
-def ordered(space: Space, folder: Path) -> Order:
-    return order_for(space, source="models.yaml", folder=folder / "results" / "run")
+def ordered(space: Space, folder: Path) -> PreflightRequest:
+    return request_for(space, source="models.yaml", folder=folder / "results" / "run")
 
 
 def command(name: str, *arguments: object, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from search.preflight import Report, order_for
+from search.preflight import Report, request_for
 from search.preflight.node_checks import examine
 from search.preflight.points import points_of, rehearsed_points
 from tests.support.toy_runs import defaults_of, made_space
 from trainables.classification import TRAINABLE, Hparams
-from trainables.core.contract import Budget, DataError, Env
+from trainables.core.contract import Budget, DataError, TrainingContext
 
 PICTURES_PX = 24
 
 
 def looked_at(folder: Path, text: str) -> Report:
     space = made_space(folder, text)
-    return examine(order_for(space, source="models.yaml", folder=folder / "results" / "run"))
+    return examine(request_for(space, source="models.yaml", folder=folder / "results" / "run"))
 
 
 def problems(folder: Path, text: str) -> list[str]:
@@ -103,10 +103,10 @@ class Hparams:
     lr: float = 0.1
     batch_size: int = 8
     noise: float = 0.0
-def start(hparams, budget, env):
+def start(hparams, budget, context):
     if hparams.lr > 1:
         raise RuntimeError("it explodes")
-    return ToyTraining(hparams, env)
+    return ToyTraining(hparams, context)
 TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", start=start)
 """
 
@@ -121,7 +121,7 @@ def test_a_trainable_of_ones_own_is_started_too(tmp_path: Path) -> None:
 
 
 def test_pictures_are_split_and_read_without_being_decoded_ahead(tmp_path: Path) -> None:
-    env = Env(
+    context = TrainingContext(
         data=f"imagefolder:{pictures(tmp_path / 'photos')}",
         data_seed=0,
         seed=0,
@@ -129,13 +129,13 @@ def test_pictures_are_split_and_read_without_being_decoded_ahead(tmp_path: Path)
         resolution=16,
     )
     assert TRAINABLE.rehearse is not None
-    assert TRAINABLE.rehearse(Hparams(), [Budget(epochs=1, resolution=16)], env) == []
+    assert TRAINABLE.rehearse(Hparams(), [Budget(epochs=1, resolution=16)], context) == []
     assert list((tmp_path / "cache").glob("*.pixels")) == []
     few = pictures(tmp_path / "few", ("ants", "bees"))
     for path in [*few.rglob("1*.png"), *few.rglob("[2-9].png")]:
         path.unlink()
     with pytest.raises(DataError, match="too few"):
-        TRAINABLE.rehearse(Hparams(), [Budget(epochs=1)], replace(env, data=f"imagefolder:{few}"))
+        TRAINABLE.rehearse(Hparams(), [Budget(epochs=1)], replace(context, data=f"imagefolder:{few}"))
 
 
 def test_each_pair_of_names_and_each_end_of_the_numbers_is_started(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from search.ledger.journal import StorageError
 from search.report.console import ConsoleView, open_console
 from search.report.plan import print_plan
-from search.report.storage_warnings import Unwritten
+from search.report.storage_warnings import StorageWarnings
 from tests.support.toy_runs import executed, made_space
 
 
@@ -26,7 +26,7 @@ def test_quiet_warns_of_what_the_disk_does_not_take(capsys: pytest.CaptureFixtur
     def full(event: object) -> None:
         raise StorageError("trials.csv cannot be written: No space left on device")
 
-    Unwritten(open_console(is_quiet=True)).guarding(full)({"event": "epoch"})
+    StorageWarnings(open_console(is_quiet=True)).guarding(full)({"event": "epoch"})
     text = (
         "trials.csv cannot be written: No space left on device; the run goes on, its journal has everything"
     )

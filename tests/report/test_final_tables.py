@@ -66,7 +66,7 @@ def test_the_configuration_has_all_that_a_training_depends_on(promotion: Run) ->
     trial = promotion.history.trials["trial-0001"]
     config = YAML(typ="safe").load(promotion.ledger.trial_folder("trial-0001") / "config.yaml")
     assert config["hparams"] == trial.hparams
-    assert (config["seed"], config["data_seed"], config["source"]) == (6, 0, trial.source)
+    assert (config["seed"], config["data_seed"], config["parent_trial"]) == (6, 0, trial.parent_trial)
     assert (config["trainable"], config["data"], config["budget"]) == ("toy", "none", {"epochs": [9]})
     assert set(config["versions"]) == {"python", "packages", "git"}
 

@@ -15,7 +15,7 @@ from search.energy import EnergyReading, EnergySources
 from search.forecast import Forecast, Span
 from search.ledger import Ledger
 from search.ledger.history import TrialRecord
-from search.rank_correlation import Correlation, RungTrust
+from search.rank_correlation import Correlation, RungCorrelation
 from search.report.page.bounds import beyond, edge_of, edge_sentence
 from search.report.page.data import data_section
 from search.report.page.elements import Pairs, Points, Table
@@ -42,9 +42,9 @@ def test_the_table_holds_every_trial_in_its_rank(run: Run) -> None:
     assert list(table.columns[-2:]) == ["lr", "batch_size"]
 
 
-def rung_trust(value: float, low: float, high: float) -> RungTrust:
-    return RungTrust(
-        rung=0, num_trials=9, num_audited=1, overall=Correlation(value, low, high), better_half=None
+def rung_trust(value: float, low: float, high: float) -> RungCorrelation:
+    return RungCorrelation(
+        rung=0, num_trials=9, num_control_trials=1, overall=Correlation(value, low, high), better_half=None
     )
 
 
@@ -82,7 +82,7 @@ def test_the_page_says_what_was_found_in_the_data(run: Run) -> None:
         (rung_trust(0.1, -0.8, 0.9), "Whether cheap scores can be trusted is open: too few to tell whether "),
     ],
 )
-def test_trust_is_given_doubted_or_left_open(run: Run, trust: RungTrust, sentence: str) -> None:
+def test_trust_is_given_doubted_or_left_open(run: Run, trust: RungCorrelation, sentence: str) -> None:
     facts = read_facts(run.ledger.folder)
     vars(facts)["trust"] = [trust]
     assert trust_sentence(facts).startswith(sentence)

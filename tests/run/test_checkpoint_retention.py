@@ -15,7 +15,7 @@ from search.backends.local import execute_here
 from search.ledger import Ledger
 from search.ledger.journal import StorageError
 from search.run import Run
-from search.run.checkpoint_retention import Keeper
+from search.run.checkpoint_retention import CheckpointRetention
 from search.space import Space
 from tests.support.ray_sessions import FragileLedger, Killed, outcome
 from tests.support.toy_runs import SteadyMeter, fateful_space, kept, listed
@@ -31,7 +31,7 @@ def session(space: Space, folder: Path, points: Points, *, events_left: int = 10
     ledger.events_left = events_left
     try:
         run = Run(space, listed(*points), ledger)
-        run.subscribe(Keeper(run).on_event)
+        run.subscribe(CheckpointRetention(run).on_event)
         execute_here(run, SteadyMeter())
     except Killed:
         return None
@@ -41,7 +41,7 @@ def session(space: Space, folder: Path, points: Points, *, events_left: int = 10
 def test_only_the_best_of_the_ended_trials_keeps_its_checkpoint(tmp_path: Path) -> None:
     points = [{"fate": "fine", "score": score} for score in (0.3, 0.5, 0.1, 0.4, 0.6, 0.2)]
     run = Run(fateful_space(tmp_path), listed(*points), Ledger.create(tmp_path / "run"))
-    run.subscribe(Keeper(run).on_event)
+    run.subscribe(CheckpointRetention(run).on_event)
     execute_here(run, SteadyMeter())
     assert run.best() is run.history.trials["trial-0004"]
     assert kept(run) == ["trial-0004"]
@@ -51,7 +51,7 @@ def test_an_interrupted_trial_keeps_its_checkpoint(tmp_path: Path) -> None:
     space = fateful_space(tmp_path, ["search.limits.kwh=1e-7"])  # 0.36 J: three epochs
     points = [{"fate": "fine", "score": 0.5}, {"fate": "fine", "score": 0.6}]
     run = Run(space, listed(*points), Ledger.create(tmp_path / "run"))
-    run.subscribe(Keeper(run).on_event)
+    run.subscribe(CheckpointRetention(run).on_event)
     execute_here(run, SteadyMeter())
     assert [trial.status for trial in run.history.trials.values()] == ["finished"]
     assert kept(run) == ["trial-0000"]
@@ -59,7 +59,7 @@ def test_an_interrupted_trial_keeps_its_checkpoint(tmp_path: Path) -> None:
 
 def test_the_log_stays(tmp_path: Path) -> None:
     run = Run(fateful_space(tmp_path), listed({"fate": "raise"}), Ledger.create(tmp_path / "run"))
-    run.subscribe(Keeper(run).on_event)
+    run.subscribe(CheckpointRetention(run).on_event)
     folder = run.ledger.trial_folder("trial-0000")
     folder.mkdir(parents=True)
     (folder / "log.txt").write_text("kept")
@@ -69,9 +69,9 @@ def test_the_log_stays(tmp_path: Path) -> None:
 
 def test_a_paused_trial_that_can_no_longer_be_promoted_is_given_up(tmp_path: Path) -> None:
     points = [{"fate": "fine", "score": 0.9 - 0.05 * number} for number in range(16)]
-    changes = ["search.scheduler={mode: promotion, eta: 4, audit: 0}", "search.limits.trials=16"]
+    changes = ["search.scheduler={mode: asha, eta: 4, control_fraction: 0}", "search.limits.trials=16"]
     run = Run(fateful_space(tmp_path, changes), listed(*points), Ledger.create(tmp_path / "run"))
-    run.subscribe(Keeper(run).on_event)
+    run.subscribe(CheckpointRetention(run).on_event)
     execute_here(run, SteadyMeter())
     given_up = [
         trial for trial in run.history.trials.values() if trial.message == "can no longer be promoted"
@@ -86,13 +86,13 @@ def on_a_small_disk(folder: Path, *, trials: int, disk_gib: float) -> Run:
     """A run of trials that each score better than the one before."""
     points = [{"fate": "fine", "score": 0.1 + 0.05 * number} for number in range(trials)]
     limits = f"search.limits={{trials: {trials}, disk_gib: {disk_gib:.1e}}}"
-    changes = ["search.scheduler={mode: promotion, eta: 4, audit: 0}", limits]
+    changes = ["search.scheduler={mode: asha, eta: 4, control_fraction: 0}", limits]
     return Run(fateful_space(folder, changes), listed(*points), Ledger.create(folder / "run"))
 
 
 def test_over_the_disk_limit_the_worst_paused_trials_go(tmp_path: Path) -> None:
     run = on_a_small_disk(tmp_path, trials=6, disk_gib=3.0e-6)  # 3.2 KB: two checkpoints of 1.5 KB
-    run.subscribe(Keeper(run).on_event)
+    run.subscribe(CheckpointRetention(run).on_event)
     execute_here(run, SteadyMeter())
     trials = run.history.trials
     assert trials["trial-0003"].status == "finished"  # in the top quarter of the first four
@@ -117,7 +117,7 @@ def test_killed_anywhere_a_run_gives_up_what_an_undisturbed_one_gives_up(
 ) -> None:
     scores = (0.5, 0.3, 0.7, 0.1, 0.8, 0.2, 0.6, 0.4, 0.75, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.05)
     points = [{"fate": fates[n % len(fates)], "score": score} for n, score in enumerate(scores)]
-    changes = ["search.scheduler={mode: promotion, eta: 4, audit: 0}", "search.ladder.epochs=[1, 2, 3]"]
+    changes = ["search.scheduler={mode: asha, eta: 4, control_fraction: 0}", "search.ladder.epochs=[1, 2, 3]"]
     space = fateful_space(tmp_path, [*changes, f"search.limits={limits}"])
     undisturbed = session(space, tmp_path / "whole", points)
     assert undisturbed is not None
@@ -143,7 +143,7 @@ def test_a_paused_trial_counts_with_the_one_checkpoint_that_it_will_have(tmp_pat
             shutil.copy(checkpoint, previous_of(checkpoint))
 
     run.subscribe(leave_one_more)
-    run.subscribe(Keeper(run).on_event)
+    run.subscribe(CheckpointRetention(run).on_event)
     execute_here(run, SteadyMeter())
     assert [trial.message for trial in run.history.trials.values() if "GiB" in trial.message] == []
 
@@ -152,7 +152,7 @@ def test_what_a_killed_worker_left_beside_a_paused_trial_s_checkpoint_goes_at_th
     tmp_path: Path,
 ) -> None:
     points = [{"fate": "fine", "score": score} for score in (0.5, 0.3, 0.7)]
-    space = fateful_space(tmp_path, ["search.scheduler={mode: promotion, eta: 4, audit: 0}"])
+    space = fateful_space(tmp_path, ["search.scheduler={mode: asha, eta: 4, control_fraction: 0}"])
     assert session(space, tmp_path / "run", points)
     checkpoint = tmp_path / "run/trials/trial-0001/checkpoint.pt"
     shutil.copy(checkpoint, previous_of(checkpoint))
@@ -176,19 +176,19 @@ def test_a_checkpoint_that_cannot_be_deleted_is_a_message_of_the_disk(
 
     monkeypatch.setattr(os, "unlink", refuse)
     with pytest.raises(StorageError, match=r"checkpoint\.pt cannot be deleted: Input/output error"):
-        Keeper(run)
+        CheckpointRetention(run)
 
 
 def test_what_cannot_be_deleted_changes_nothing_of_what_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = [{"fate": "fine", "score": 0.9 - 0.05 * number} for number in range(16)]
-    changes = ["search.scheduler={mode: promotion, eta: 4, audit: 0}", "search.limits.trials=16"]
+    changes = ["search.scheduler={mode: asha, eta: 4, control_fraction: 0}", "search.limits.trials=16"]
     space = fateful_space(tmp_path, changes)
     undisturbed = session(space, tmp_path / "whole", points)
     assert undisturbed is not None
     run = Run(space, listed(*points), Ledger.create(tmp_path / "run"))
-    keeper, undeleted = Keeper(run), []
+    keeper, undeleted = CheckpointRetention(run), []
 
     def follow(event: Any) -> None:
         try:

@@ -26,7 +26,7 @@ def trial(number: int, losses: Sequence[float], hparams: Mapping[str, Any], **me
     return TrialRecord(
         trial_id=f"trial-{number:04d}",
         number=number,
-        origin="sampler",
+        proposed_by="sampler",
         hparams=hparams,
         seed=0,
         asked_at=0.0,
@@ -118,7 +118,7 @@ def test_the_last_screen_and_a_table_say_what_had_no_effect(tmp_path: Path) -> N
     )
     assert f"warning: {warning}\n" in shown(output)
     Tables(run.ledger, space).on_event({"event": "run_ended"}, run.history)
-    with (run.ledger.folder / "identical.csv").open(newline="") as file:
+    with (run.ledger.folder / "duplicate_curves.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == [
             {
                 "trials": "trial-0000 trial-0002",

@@ -1,4 +1,4 @@
-"""A run's joules: rows, leases and devices add up to the millijoule."""
+"""A run's joules: rows, windows and devices add up to the millijoule."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from search.energy import EnergyReading
 from search.tables import device_rows
 from search.trial.failure import Failure
 from tests.support.energy_scenes import Scene, checked, epoch_row
-from tests.support.meters import OneGpu, OneLease
+from tests.support.meters import OneGpu, OneWindow
 from tests.support.toy_runs import replayed
 
 
 def test_what_a_trial_used_before_its_first_row_and_after_its_last_is_its_own(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, "search.scheduler.mode=promotion")
-    trial_id, lease = scene.start()
+    scene = Scene(tmp_path, "search.scheduler.mode=asha")
+    trial_id, window = scene.start()
     scene.use(7)  # loading
-    assert scene.epoch(trial_id, lease, 10) == "stop"  # pauses
+    assert scene.epoch(trial_id, window, 10) == "stop"  # pauses
     trial = scene.run.history.trials[trial_id]
     assert (trial.rows[0].energy.gpu_mj, trial.energy.gpu_mj) == (10_000, 17_000)
     assert scene.run.history.energy.gpu_mj == 17_000
@@ -24,11 +24,11 @@ def test_what_a_trial_used_before_its_first_row_and_after_its_last_is_its_own(tm
 
 def test_a_killed_attempt_keeps_its_joules_in_the_trials_row(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
-    trial_id, lease = scene.start()
-    scene.epoch(trial_id, lease, 10)
+    trial_id, window = scene.start()
+    scene.epoch(trial_id, window, 10)
     scene.use(4)  # dies in the second epoch
     assert scene.run.on_failure(trial_id, Failure(cause="lost_worker", message="killed"))
-    again = scene.gpu.lease(trial_id)
+    again = scene.gpu.window(trial_id)
     scene.epoch(trial_id, again, 5, epoch=2)
     scene.run.on_failure(trial_id, Failure(cause="crash", message="a mistake"))
     trial = scene.run.history.trials[trial_id]
@@ -37,12 +37,12 @@ def test_a_killed_attempt_keeps_its_joules_in_the_trials_row(tmp_path: Path) -> 
     assert [closed["energy"]["gpu_mj"] for closed in trial.joules.closed.values()] == [14_000, 5_000]
 
 
-def test_a_row_that_was_lost_on_the_way_is_not_counted_beside_its_lease(tmp_path: Path) -> None:
+def test_a_row_that_was_lost_on_the_way_is_not_counted_beside_its_window(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
-    trial_id, lease = scene.start()
+    trial_id, window = scene.start()
     scene.use(10)  # the first epoch, whose report is lost with the worker
     scene.run.on_failure(trial_id, Failure(cause="lost_worker", message="killed"))
-    late = epoch_row(1, EnergyReading(gpu_mj=10_000), lease.lease, is_replay=True)
+    late = epoch_row(1, EnergyReading(gpu_mj=10_000), window.window, is_replay=True)
     scene.run.on_epoch(trial_id, late)
     assert scene.run.history.trials[trial_id].energy.gpu_mj == 10_000
 
@@ -50,15 +50,15 @@ def test_a_row_that_was_lost_on_the_way_is_not_counted_beside_its_lease(tmp_path
 def test_trials_idle_and_devices_add_up_after_a_restart_too(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "search.limits.trials=2", "search.ladder.epochs=[1]")
     scene.use(3)  # idle
-    trial_id, lease = scene.start()
-    scene.epoch(trial_id, lease, 10)
+    trial_id, window = scene.start()
+    scene.epoch(trial_id, window, 10)
     scene.run.interrupt("for now")
     scene.run.end()
     scene.gpu = OneGpu(scene.clock)
     scene.open()
-    trial_id, lease = scene.start()
+    trial_id, window = scene.start()
     scene.use(2)
-    scene.epoch(trial_id, lease, 20)
+    scene.epoch(trial_id, window, 20)
     scene.use(1)
     scene.run.end()
     rows = device_rows(replayed(scene.run))
@@ -75,12 +75,12 @@ def test_a_session_killed_before_its_first_epoch_was_told_is_known_as_one_that_w
     tmp_path: Path,
 ) -> None:
     scene = Scene(tmp_path, "search.limits.trials=1", "search.ladder.epochs=[1]")
-    trial_id, lease = scene.start()
+    trial_id, window = scene.start()
     scene.use(10)  # an epoch whose checkpoint is on disk, and whose row is not told before the kill
-    left = epoch_row(1, lease.read(), "killed/1", is_replay=True)
+    left = epoch_row(1, window.read(), "killed/1", is_replay=True)
     scene.gpu = OneGpu(scene.clock)
     scene.open()
-    trial_id, lease = scene.start()
+    trial_id, window = scene.start()
     assert scene.run.on_epoch(trial_id, left) == "stop"
     scene.run.end()
     assert scene.run.history.energy.gpu_mj == 10_000
@@ -93,8 +93,8 @@ def test_a_session_killed_before_its_first_epoch_was_told_is_known_as_one_that_w
 
 def test_joules_that_no_row_reported_yet_count_against_the_limit(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "search.limits.kwh=0.00001")  # 36 J
-    trial_id, lease = scene.start()
-    assert scene.epoch(trial_id, lease, 10) == "go_on"
+    trial_id, window = scene.start()
+    assert scene.epoch(trial_id, window, 10) == "go_on"
     scene.use(27)
     scene.run.next_task()
     assert scene.run.stop_reason() == "1e-05 kWh limit reached (1.03e-05)"
@@ -102,8 +102,8 @@ def test_joules_that_no_row_reported_yet_count_against_the_limit(tmp_path: Path)
 
 def test_nothing_starts_beside_epochs_that_may_use_up_the_limit(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "search.limits.kwh=0.00001", share="1/2")
-    first, lease = scene.start()
-    scene.epoch(first, lease, 20)
+    first, window = scene.start()
+    scene.epoch(first, window, 20)
     assert scene.run.stop_reason() is None
     assert (
         scene.run.next_task() is None
@@ -114,17 +114,17 @@ def test_nothing_starts_beside_epochs_that_may_use_up_the_limit(tmp_path: Path) 
 def test_a_300_w_device_ends_a_run_within_the_epochs_under_way(tmp_path: Path) -> None:
     # 300 W, 4 trials at a time, epochs of 1 s: the limit of 3,600 J may be passed by 300 J.
     scene = Scene(tmp_path, "search.limits.kwh=0.001", "search.scheduler.mode=none", share="1/4")
-    training: dict[str, tuple[OneLease, int]] = {}
+    training: dict[str, tuple[OneWindow, int]] = {}
     while True:
         while len(training) < 4 and (task := scene.run.next_task()) is not None:
-            training[task.trial_id] = scene.gpu.lease(task.trial_id), 1
+            training[task.trial_id] = scene.gpu.window(task.trial_id), 1
         if not training:
             break
-        before = {trial_id: lease.read() for trial_id, (lease, _) in training.items()}
+        before = {trial_id: window.read() for trial_id, (window, _) in training.items()}
         scene.use(300)
-        for trial_id, (lease, epoch) in list(training.items()):
-            row = epoch_row(epoch, lease.read() - before[trial_id], lease.lease)
-            training[trial_id] = lease, epoch + 1
+        for trial_id, (window, epoch) in list(training.items()):
+            row = epoch_row(epoch, window.read() - before[trial_id], window.window)
+            training[trial_id] = window, epoch + 1
             if scene.run.on_epoch(trial_id, row) == "stop":
                 del training[trial_id]
     assert scene.run.end() == "0.001 kWh limit reached (0.001)"
@@ -135,13 +135,13 @@ def test_a_300_w_device_ends_a_run_within_the_epochs_under_way(tmp_path: Path) -
 
 def test_figures_that_come_late_are_their_trials_and_not_the_next_ones(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "search.limits.trials=2", "search.ladder.epochs=[1]")
-    close, late = scene.gpu.close_leases, []
-    scene.gpu.close_leases = lambda trial: late.extend(close(trial)) or []  # type: ignore[method-assign,func-returns-value]
-    scene.gpu.late_leases = lambda: late  # type: ignore[method-assign]
+    close, late = scene.gpu.close_windows, []
+    scene.gpu.close_windows = lambda trial: late.extend(close(trial)) or []  # type: ignore[method-assign,func-returns-value]
+    scene.gpu.late_windows = lambda: late  # type: ignore[method-assign]
     for joules in (10, 20):
-        trial_id, lease = scene.start()
+        trial_id, window = scene.start()
         scene.use(1)  # before the epoch: in no row
-        scene.epoch(trial_id, lease, joules)
+        scene.epoch(trial_id, window, joules)
     scene.run.end()
     energies = {trial_id: trial.energy.gpu_mj for trial_id, trial in scene.run.history.trials.items()}
     assert energies == {"trial-0000": 11_000, "trial-0001": 21_000}

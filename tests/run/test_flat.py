@@ -15,13 +15,13 @@ from search.ledger import Ledger
 from search.ledger.history import History, TrialRecord
 from search.ranking import Ranking, configurations
 from search.run import Run
-from search.run.checkpoint_retention import Keeper
+from search.run.checkpoint_retention import CheckpointRetention
 from search.sampling import sampler as sampling
 from search.tables.writer import Tables
 from tests.support.histories import MemoryLedger, ids, row
 from tests.support.toy_runs import made_space, sampler_for
 
-RANDOM = ["search.sampler=random", "search.ladder.epochs=[1, 2, 4]", "search.scheduler.mode=promotion"]
+RANDOM = ["search.sampler=random", "search.ladder.epochs=[1, 2, 4]", "search.scheduler.mode=asha"]
 
 
 class Unread(MemoryLedger):
@@ -38,7 +38,7 @@ def searched(tmp_path: Path, num_trials: int, on_trial: Callable[[], None]) -> R
     changes = [*RANDOM, f"search.limits.trials={num_trials}"]
     space = made_space(tmp_path, overrides=changes)
     run, random = Run(space, sampler_for(space), Unread([]), clock=lambda: 0.0), Random(5)
-    run.subscribe(Keeper(run).on_event)
+    run.subscribe(CheckpointRetention(run).on_event)
     run.subscribe(lambda event: on_trial() if event["event"] == "trial_asked" else None)
     while (task := run.next_task()) is not None:
         epoch = run.history.trials[task.trial_id].epochs + 1
@@ -104,7 +104,7 @@ def random_events(random: Random, repeats: int) -> Iterator[dict[str, Any]]:
         if name == "new" or len(epochs) < 3:
             name = f"trial-{len(epochs):04d}"
             point = {"lr": len(epochs) // repeats}
-            asked = {"number": len(epochs), "origin": "sampler", "hparams": point, "seed": 0}
+            asked = {"number": len(epochs), "proposed_by": "sampler", "hparams": point, "seed": 0}
             epochs[name] = 0
             yield {**base, "event": "trial_asked", "trial": name, **asked}
         elif what == "epoch" and epochs[name] < 4:
@@ -147,7 +147,7 @@ def test_a_restart_forgets_what_the_search_had_forgotten(
         name, score = f"t{number}", (number * 37 % 100) / 100
         proposal = live.ask(name)
         assert proposal
-        again.recall(name, proposal.hparams, proposal.origin)
+        again.replay(name, proposal.hparams, proposal.proposed_by)
         for each in (live, again):
             each.report(name, 0, score)
             if number % 3 == 0:

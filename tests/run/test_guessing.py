@@ -140,7 +140,7 @@ def test_a_score_beats_guessing_where_its_whole_interval_does(
 
 def scored(space: Space, metrics: Mapping[str, float]) -> TrialRecord:
     rung = len(space.ladder.rungs) - 1
-    last = EpochRow(epoch=1, rung=rung, is_rung_end=True, metrics=metrics, seconds=1.0)
+    last = EpochRow(epoch=1, rung=rung, completes_rung=True, metrics=metrics, seconds=1.0)
     return TrialRecord("trial-0000", 0, "default", {"lr": 0.1}, 0, 0.0, rows=[last], status="finished")
 
 
@@ -201,8 +201,8 @@ def searched(folder: Path, *, model: str, lr: float) -> tuple[Run, History, list
     )
     default = {**space.default_hparams(_classification()), "lr": lr}
     points = [
-        Proposal(hparams=default, origin="default"),
-        Proposal(hparams={**default, "lr": lr / 10}, origin="start"),
+        Proposal(hparams=default, proposed_by="default"),
+        Proposal(hparams={**default, "lr": lr / 10}, proposed_by="initial"),
     ]
     run, _ = executed(space, folder, FixedList(points))
     dump_space(space, run.ledger.space_file)

@@ -14,7 +14,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from search.energy import EnergyReading
 from search.trial import EpochRow
 from search.trial.failure import Cause
-from search.trial.rung_energy import Used
+from search.trial.rung_energy import RungEnergy
 from tests.support.histories import CAUSES, HISTORIES, VALUES, Searches
 from tests.support.toy_runs import made_space
 
@@ -30,14 +30,15 @@ class JouleSearches(Searches):
     amounts_mj = AMOUNTS
 
     @initialize(
-        mode=st.sampled_from(["stopping", "promotion"]),
-        audit=st.sampled_from([0.0, 0.5]),
+        mode=st.sampled_from(["asha_stopping", "asha"]),
+        control_fraction=st.sampled_from([0.0, 0.5]),
         brackets=st.integers(1, 2),
         patience=st.sampled_from(["null", 2]),
     )
-    def begin(self, mode: str, audit: float, brackets: int, patience: str | int) -> None:  # type: ignore[override]
+    def begin(self, mode: str, control_fraction: float, brackets: int, patience: str | int) -> None:  # type: ignore[override]
         changes = [
-            f"search.scheduler={{mode: {mode}, eta: 2, audit: {audit}, brackets: {brackets}}}",
+            f"search.scheduler={{mode: {mode}, eta: 2, control_fraction: {control_fraction}, "
+            f"brackets: {brackets}}}",
             "search.sampler=random",
             f"search.ladder={{resource: energy_j, joules: [0.5, 1.0, 3.0], epochs: {CAP}}}",
             f"search.patience={patience}",
@@ -66,7 +67,7 @@ class JouleSearches(Searches):
                 return
         row = self.next_row(self.at[trial_id], value, energy)
         self.at[trial_id] = row
-        if row.is_rung_end or place % 2:
+        if row.completes_rung or place % 2:
             saved.append(row)
         self.told(trial_id, row)
 
@@ -79,16 +80,16 @@ class JouleSearches(Searches):
 
     def next_row(self, last: EpochRow | None, value: float, energy: EnergyReading) -> EpochRow:
         """As a worker makes it that goes on after `last`."""
-        rung = last.rung + last.num_jumped + last.is_rung_end if last else 0
+        rung = last.rung + last.rungs_skipped + last.completes_rung if last else 0
         before_mj = last.used.mj or 0 if last and last.used else 0
         used_mj, epoch = before_mj + (energy.gpu_mj or 0), last.epoch + 1 if last else 1
         ended = self.space.ladder.rung_ended_at(epoch, used_mj, rung)
         return EpochRow(
             epoch=epoch,
             rung=rung,
-            is_rung_end=ended is not None,
-            num_jumped=0 if ended is None else ended - rung,
-            used=Used(mj=used_mj, scope="gpu"),
+            completes_rung=ended is not None,
+            rungs_skipped=0 if ended is None else ended - rung,
+            used=RungEnergy(mj=used_mj, scope="gpu"),
             metrics={"val_accuracy": value},
             seconds=1.0,
             energy=energy,

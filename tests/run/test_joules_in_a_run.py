@@ -24,7 +24,7 @@ from search.sampling.warm_start import earlier_trials
 from search.space import Space, SpaceError, dump_space, load_space
 from search.tables import energy_rows, trial_rows
 from search.trial import EpochRow
-from search.trial.rung_energy import Used
+from search.trial.rung_energy import RungEnergy
 from tests.support.toy_runs import SteadyMeter, defaults_of, executed, made_space, replayed, sampler_for
 from trainables.core.contract import Budget
 
@@ -63,15 +63,15 @@ class Scene:
         ended: int | None = None,
         value: float = 0.5,
         scope: str = "gpu",
-        why_unfit: str = "",
+        unusable_reason: str = "",
     ) -> str:
         row = EpochRow(
             epoch=epoch,
             rung=at,
-            is_rung_end=ended is not None,
-            num_jumped=0 if ended is None else ended - at,
-            used=Used(mj=mj, scope=scope, why_unfit=why_unfit),
-            metrics={"val_accuracy": value, "num_samples": 1000.0},
+            completes_rung=ended is not None,
+            rungs_skipped=0 if ended is None else ended - at,
+            used=RungEnergy(mj=mj, scope=scope, unusable_reason=unusable_reason),
+            metrics={"val_accuracy": value, "num_examples": 1000.0},
             seconds=1.0,
             energy=EnergyReading(gpu_mj=400),
         )
@@ -114,14 +114,14 @@ def test_a_repeated_epoch_that_uses_more_ends_its_rung_and_the_next_one_is_no_se
 
 
 def test_a_rung_end_that_only_the_checkpoint_knew_is_taken_in_once(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, "search.scheduler.mode=promotion")
+    scene = Scene(tmp_path, "search.scheduler.mode=asha")
     trial_id = scene.start()
     scene.tell(trial_id, 1, 490)
     row = EpochRow(
         epoch=1,
         rung=0,
-        is_rung_end=True,
-        used=Used(mj=510, scope="gpu"),
+        completes_rung=True,
+        used=RungEnergy(mj=510, scope="gpu"),
         metrics={"val_accuracy": 0.4},
         seconds=1.0,
         is_replay=True,
@@ -136,8 +136,8 @@ def test_joules_that_are_not_the_trials_own_end_the_run_when_the_first_rung_shou
 ) -> None:
     scene = Scene(tmp_path)
     trial_id = scene.start()
-    assert scene.tell(trial_id, 1, 400, why_unfit=UNFIT) == "go_on"  # nothing to decide yet
-    assert scene.tell(trial_id, 2, 600, ended=0, why_unfit=UNFIT) == "stop"
+    assert scene.tell(trial_id, 1, 400, unusable_reason=UNFIT) == "go_on"  # nothing to decide yet
+    assert scene.tell(trial_id, 2, 600, ended=0, unusable_reason=UNFIT) == "stop"
     assert scene.run.next_task() is None
     reason = f"{UNFIT}, and search.ladder measures rungs in joules"
     assert scene.run.end() == reason
@@ -152,8 +152,8 @@ def test_a_later_trial_whose_joules_cannot_decide_ends_alone(tmp_path: Path) -> 
     scene = Scene(tmp_path)
     good, split, lost, other = (scene.start() for _ in range(4))
     scene.tell(good, 1, 600, ended=0)
-    scene.tell(split, 1, 600, ended=0, why_unfit=UNFIT)
-    scene.tell(lost, 1, None, why_unfit="its GPU's joules are not known (lost)")
+    scene.tell(split, 1, 600, ended=0, unusable_reason=UNFIT)
+    scene.tell(lost, 1, None, unusable_reason="its GPU's joules are not known (lost)")
     scene.tell(other, 1, 600, ended=0, scope="cpu")
     assert scene.ends() == [
         ("running", ""),
@@ -216,7 +216,7 @@ def test_what_joules_cannot_be_combined_with_comes_in_one_message(tmp_path: Path
     changes = [
         "search.ladder.resolution=[14, 20, 28]",
         "search.horizon=rung",
-        "search.scheduler.mode=grow",
+        "search.scheduler.mode=pasha",
         "search.validation_resolution=rung",
         "search.resources.gpus_per_trial=0.5",
     ]
@@ -323,7 +323,7 @@ class Sensor(SteadyMeter):
             "are not known (no GPU, no RAPL); or take epochs",
         ),
         (
-            EnergySources(gpu_source="nvml_power_integral", gpu_attribution="exclusive", scope="gpu"),
+            EnergySources(gpu_sensor="nvml_power_integral", gpu_attribution="exclusive", scope="gpu"),
             "search.ladder.resource: joules cannot end a rung on this machine: of a trial, its GPU's joules "
             "are no counter's (nvml_power_integral); or take epochs",
         ),

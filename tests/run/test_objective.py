@@ -25,14 +25,14 @@ from search.tables import live_tables
 from search.trial import EpochRow
 from search.trial.failure import Failure
 from tests.support.fake_clock import FakeClock
-from tests.support.meters import OneGpu, OneLease
+from tests.support.meters import OneGpu, OneWindow
 from tests.support.recorded_console import console, shown
 from tests.support.toy_runs import executed, fateful_space, listed, made_space, sampler_for
 from trainables.core.contract import Budget
 
 LADDER = Ladder(tuple(Budget(epochs=epochs, subset=None, resolution=None) for epochs in (1, 3, 9)))
 TWO = "search.objective=[val_accuracy, energy]"
-STOPPING = "search.scheduler={mode: stopping, eta: 2, audit: 0.0}"
+STOPPING = "search.scheduler={mode: asha_stopping, eta: 2, control_fraction: 0.0}"
 
 
 class Scene:
@@ -49,19 +49,19 @@ class Scene:
         """A trial with so many joules an epoch, until the run stops it."""
         task = self.run.next_task()
         assert task is not None
-        lease, epoch = self.gpu.lease(task.trial_id), 0
+        window, epoch = self.gpu.window(task.trial_id), 0
         self.use(start_j)
         answer = "go_on"
         while answer == "go_on" and epoch < 9:
             epoch += 1
-            answer = self.epoch(task.trial_id, lease, epoch, value, joules)
+            answer = self.epoch(task.trial_id, window, epoch, value, joules)
         return self.run.history.trials[task.trial_id]
 
-    def epoch(self, trial_id: str, lease: OneLease, epoch: int, value: float, joules: float) -> str:
-        before = lease.read()
+    def epoch(self, trial_id: str, window: OneWindow, epoch: int, value: float, joules: float) -> str:
+        before = window.read()
         self.use(joules)
-        energy = lease.read() - before
-        row = made_row(epoch, value, energy, lease.lease, ladder=self.space.ladder)
+        energy = window.read() - before
+        row = made_row(epoch, value, energy, window.window, ladder=self.space.ladder)
         return self.run.on_epoch(trial_id, row)
 
     def use(self, joules: float) -> None:
@@ -80,16 +80,16 @@ def joules(scene: Scene, trial: TrialRecord) -> float:
 
 
 def made_row(
-    epoch: int, value: float, energy: EnergyReading, lease: str = "", ladder: Ladder = LADDER
+    epoch: int, value: float, energy: EnergyReading, window: str = "", ladder: Ladder = LADDER
 ) -> EpochRow:
     return EpochRow(
         epoch=epoch,
         rung=ladder.rung_for(epoch - 1),
-        is_rung_end=epoch in ladder.ends,
-        metrics={"val_accuracy": value, "num_samples": 50},
+        completes_rung=epoch in ladder.ends,
+        metrics={"val_accuracy": value, "num_examples": 50},
         seconds=1.0,
         energy=energy,
-        lease=lease,
+        window=window,
     )
 
 
@@ -109,13 +109,13 @@ def test_a_promising_value_at_a_low_rung_is_on_no_front(tmp_path: Path) -> None:
     scene.train(0.5, 10)
     task = scene.run.next_task()
     assert task is not None
-    scene.epoch(task.trial_id, scene.gpu.lease(task.trial_id), 1, 0.9, 1)
+    scene.epoch(task.trial_id, scene.gpu.window(task.trial_id), 1, 0.9, 1)
     assert scene.run.history.trials[task.trial_id].status == "running"
     assert scene.front() == [("0", 90.0)]
 
 
 def test_joules_per_sample_are_those_of_the_epochs(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, "search.objective=[val_accuracy, energy_per_sample]")
+    scene = Scene(tmp_path, "search.objective=[val_accuracy, energy_per_example]")
     scene.train(0.5, 10)
     stopped = scene.train(0.5, 20, start_j=5)
     assert stopped.status == "stopped"
@@ -145,10 +145,10 @@ def test_a_row_that_was_lost_with_its_worker_counts_with_its_attempt(tmp_path: P
     scene = Scene(tmp_path)
     task = scene.run.next_task()
     assert task is not None
-    lease = scene.gpu.lease(task.trial_id)
+    window = scene.gpu.window(task.trial_id)
     scene.use(10)
     scene.run.on_failure(task.trial_id, Failure(cause="lost_worker", message="killed"))
-    late = made_row(1, 0.5, EnergyReading(gpu_mj=10_000), lease.lease)
+    late = made_row(1, 0.5, EnergyReading(gpu_mj=10_000), window.window)
     assert scene.run.on_epoch(task.trial_id, replace(late, is_replay=True)) == "go_on"
     assert joules(scene, scene.run.history.trials[task.trial_id]) == 90.0
 
@@ -205,7 +205,7 @@ def test_without_a_sensor_here_nothing_starts(tmp_path: Path, monkeypatch: pytes
         (["objective=[energy]"], "search.objective: must begin with the metric, val_accuracy, got 'energy'"),
         (
             ["objective=[val_accuracy, energie]"],
-            "search.objective: only energy, energy_per_sample can stand beside the metric, got 'energie'; "
+            "search.objective: only energy, energy_per_example can stand beside the metric, got 'energie'; "
             "did you mean energy?",
         ),
         (
@@ -213,8 +213,8 @@ def test_without_a_sensor_here_nothing_starts(tmp_path: Path, monkeypatch: pytes
             "search.objective: takes one name beside the metric, got energy, seconds",
         ),
         (
-            ["objective=[val_accuracy, energy]", "scheduler.mode=grow"],
-            "search.scheduler.mode: grow compares one objective; take promotion or stopping",
+            ["objective=[val_accuracy, energy]", "scheduler.mode=pasha"],
+            "search.scheduler.mode: pasha compares one objective; take asha or asha_stopping",
         ),
         (
             ["objective=[val_accuracy, energy]", "warm_start=[earlier]"],

@@ -17,15 +17,15 @@ def ended_scene(folder: Path) -> tuple[Scene, str]:
     scene = Scene(
         folder, "search.limits.trials=4", "search.ladder.epochs=[1, 3, 9]", "search.scheduler.mode=none"
     )
-    finished, lease = scene.start()
+    finished, window = scene.start()
     for epoch in range(1, 10):
-        scene.epoch(finished, lease, 3, epoch=epoch)
+        scene.epoch(finished, window, 3, epoch=epoch)
     scene.use(2)  # idle
     failed, _ = scene.start()
     scene.use(4)
     scene.run.on_failure(failed, Failure(cause="crash", message="a mistake"))
-    diverged, lease = scene.start()
-    scene.epoch(diverged, lease, 5)
+    diverged, window = scene.start()
+    scene.epoch(diverged, window, 5)
     scene.run.on_failure(diverged, Failure(cause="diverged", message="loss became nan"))
     scene.start()
     scene.use(1.5)

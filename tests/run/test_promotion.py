@@ -33,9 +33,9 @@ from trainables.core.checkpoint import load_checkpoint
 
 
 def searched(folder: Path) -> Run:
-    points = [Proposal(hparams={"fate": "fine", "score": 0.2}, origin="default")]
+    points = [Proposal(hparams={"fate": "fine", "score": 0.2}, proposed_by="default")]
     points += [
-        Proposal(hparams={"fate": "fine", "score": score}, origin="start") for score in (0.5, 0.4, 0.1)
+        Proposal(hparams={"fate": "fine", "score": score}, proposed_by="initial") for score in (0.5, 0.4, 0.1)
     ]
     return executed(fateful_space(folder), folder, FixedList(points))[0]
 
@@ -67,7 +67,7 @@ def test_a_run_without_a_score_has_nothing_to_promote(tmp_path: Path) -> None:
 def test_each_configuration_trains_in_full_with_each_seed_and_meets_the_test_set_once(tmp_path: Path) -> None:
     _, promotion = promoted(searched(tmp_path), top=1, seeds=[1, 2])
     trainings = promotion.history.trials.values()
-    assert [(training.source, training.seed) for training in trainings] == [
+    assert [(training.parent_trial, training.seed) for training in trainings] == [
         ("trial-0001", 1),
         ("trial-0000", 1),
         ("trial-0001", 2),
@@ -234,4 +234,4 @@ def test_a_promotion_keeps_to_the_limit_of_the_cache(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=["search.limits={trials: 2, cache_gib: 3}"])
     assert full_training(space).limits == Limits(cache_gib=3)
     task = task_for(full_training(space), trial_id="a", hparams={}, seed=0, folder=tmp_path)
-    assert task.env().cache_gib == 3
+    assert task.context().cache_gib == 3

@@ -16,7 +16,7 @@ from search.trial import EpochRow
 
 def trial(number: int, *values: float) -> TrialRecord:
     rows = [
-        EpochRow(epoch=rung + 1, rung=rung, is_rung_end=True, metrics={"val_accuracy": value}, seconds=1.0)
+        EpochRow(epoch=rung + 1, rung=rung, completes_rung=True, metrics={"val_accuracy": value}, seconds=1.0)
         for rung, value in enumerate(values)
     ]
     return TrialRecord(f"trial-{number:04d}", number, "sampler", {}, 0, 0.0, rows=rows)
@@ -78,8 +78,11 @@ def test_the_interval_of_one_run_is_always_the_same() -> None:
 
 def test_audits_of_a_rung_are_counted_there() -> None:
     trials = [trial(number, 0.1 * number, 0.1 * number, 0.1 * number) for number in range(4)]
-    trials[0].audits.append(1)
-    assert [trust.num_audited for trust in rung_trust(trials, "val_accuracy", "max", num_rungs=3)] == [0, 1]
+    trials[0].control_rungs.append(1)
+    assert [trust.num_control_trials for trust in rung_trust(trials, "val_accuracy", "max", num_rungs=3)] == [
+        0,
+        1,
+    ]
 
 
 def test_an_interval_that_leaves_everything_open_is_said_to_tell_nothing() -> None:

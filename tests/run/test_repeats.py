@@ -31,15 +31,15 @@ from tests.support.toy_runs import executed, fateful_space
 
 
 def trial(
-    number: int, lr: float, *values: float, status: str = "finished", origin: str = "list"
+    number: int, lr: float, *values: float, status: str = "finished", proposed_by: str = "list"
 ) -> TrialRecord:
     """A trial that ended as many rungs as it has values."""
     rows = [
-        EpochRow(epoch=rung + 1, rung=rung, is_rung_end=True, metrics={"val_accuracy": value}, seconds=1.0)
+        EpochRow(epoch=rung + 1, rung=rung, completes_rung=True, metrics={"val_accuracy": value}, seconds=1.0)
         for rung, value in enumerate(values)
     ]
     return TrialRecord(
-        f"trial-{number:04d}", number, origin, {"lr": lr}, number, 0.0, rows=rows, status=status
+        f"trial-{number:04d}", number, proposed_by, {"lr": lr}, number, 0.0, rows=rows, status=status
     )
 
 
@@ -123,9 +123,9 @@ def repeated_run(folder: Path) -> Run:
         folder, ["search.repeats=3", "search.trials=[{score: 0.5}]", "search.scheduler.mode=none"]
     )
     points = [
-        Proposal(hparams={"fate": "fine", "score": score}, origin=origin, seed=seed)
+        Proposal(hparams={"fate": "fine", "score": score}, proposed_by=proposed_by, seed=seed)
         for seed in (1, 2, 3)
-        for score, origin in ((0.2, "default"), (0.5, "list"))
+        for score, proposed_by in ((0.2, "default"), (0.5, "list"))
     ]
     run, reason = executed(space, folder, FixedList(points))
     dump_space(space, run.ledger.space_file)
@@ -153,7 +153,7 @@ def test_the_ranked_table_has_a_row_a_configuration(run: Run) -> None:
     )
     assert (best["num_repeats"], best["num_failed"], best["num_open"], best["rung"]) == ("3", "0", "0", "1")
     assert float(best["energy_j"]) == pytest.approx(3 * 3 * 0.12)
-    assert (default["rank"], default["origin"]) == ("2", "default")
+    assert (default["rank"], default["proposed_by"]) == ("2", "default")
 
 
 def test_repeats_share_a_rank_in_the_table_of_trials(run: Run) -> None:

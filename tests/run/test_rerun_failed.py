@@ -28,7 +28,7 @@ def again(run: Run, sampler: OptunaSampler | None = None) -> Run:
     return Run(run.space, sampler or listed(*POINTS), Ledger(run.ledger.folder))
 
 
-@pytest.mark.parametrize("mode", ["stopping", "promotion"])
+@pytest.mark.parametrize("mode", ["asha_stopping", "asha"])
 def test_a_mended_trial_goes_up_the_ladder_like_any_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
@@ -78,7 +78,7 @@ def test_only_failed_trials_are_tried_again(tmp_path: Path) -> None:
 def record(number: int, *rungs: int, status: str = "finished", mj: int | None = 1500) -> TrialRecord:
     """A trial with an epoch at each of `rungs`; one at rung k takes 2 s more than one at rung k - 1."""
     trial = TrialRecord(
-        trial_id=f"trial-{number:04d}", number=number, origin="sampler", hparams={}, seed=0, asked_at=0.0
+        trial_id=f"trial-{number:04d}", number=number, proposed_by="sampler", hparams={}, seed=0, asked_at=0.0
     )
     trial.status, trial.cause = status, "crash" if status == "failed" else ""  # type: ignore[assignment]
     for epoch, rung in enumerate(rungs, start=1):
@@ -86,7 +86,7 @@ def record(number: int, *rungs: int, status: str = "finished", mj: int | None = 
             EpochRow(
                 epoch=epoch,
                 rung=rung,
-                is_rung_end=epoch in {1, 3},
+                completes_rung=epoch in {1, 3},
                 metrics={"val_accuracy": 0.5},
                 seconds=2.0 * rung + 1,
                 energy=EnergyReading(gpu_mj=mj),

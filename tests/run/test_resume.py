@@ -120,7 +120,7 @@ def test_limits_ranges_and_eta_may_change(tmp_path: Path) -> None:
 @pytest.mark.parametrize("objective", ["val_accuracy", "[val_accuracy, energy]"])
 @pytest.mark.parametrize("horizon", ["full", "rung"])
 def test_with_promotion_paused_trials_stay_promotable(tmp_path: Path, horizon: str, objective: str) -> None:
-    changes = ["search.scheduler={mode: promotion, eta: 3}", f"search.horizon={horizon}"]
+    changes = ["search.scheduler={mode: asha, eta: 3}", f"search.horizon={horizon}"]
     space = made_space(tmp_path, overrides=[*changes, f"search.objective={objective}"])
     undisturbed = whole(space, tmp_path / "whole", sampler_for(space))
     num_events = len(undisturbed.ledger.events())
@@ -138,19 +138,22 @@ def test_a_trial_that_waits_to_be_resumed_takes_no_slot(tmp_path: Path) -> None:
     assert run.num_training == 1
 
 
-@pytest.mark.parametrize("mode", ["stopping", "promotion"])
+@pytest.mark.parametrize("mode", ["asha_stopping", "asha"])
 def test_killed_at_every_event_audits_are_neither_lost_nor_doubled(tmp_path: Path, mode: str) -> None:
-    changes = [f"search.scheduler={{mode: {mode}, eta: 3, audit: 0.5}}", "search.limits.trials=6"]
+    changes = [f"search.scheduler={{mode: {mode}, eta: 3, control_fraction: 0.5}}", "search.limits.trials=6"]
     space = made_space(tmp_path, overrides=changes)
     undisturbed = whole(space, tmp_path / "whole", sampler_for(space))
-    assert audits(undisturbed)
+    assert controls(undisturbed)
     for events_left in range(1, len(undisturbed.ledger.events()) - 1):
         again = cut(space, tmp_path / f"cut-{events_left}", lambda: sampler_for(space), events_left)
-        assert (outcome(again), audits(again)) == (outcome(undisturbed), audits(undisturbed))
-        assert again.history.trials["trial-0001"].audits == undisturbed.history.trials["trial-0001"].audits
+        assert (outcome(again), controls(again)) == (outcome(undisturbed), controls(undisturbed))
+        assert (
+            again.history.trials["trial-0001"].control_rungs
+            == undisturbed.history.trials["trial-0001"].control_rungs
+        )
 
 
-def audits(run: Run) -> list[tuple[str, int]]:
+def controls(run: Run) -> list[tuple[str, int]]:
     """Every audit the journal knows of."""
-    events = [event for event in run.ledger.events() if event["event"] == "trial_audited"]
+    events = [event for event in run.ledger.events() if event["event"] == "trial_continued_as_control"]
     return [(event["trial"], event["rung"]) for event in events]

@@ -28,15 +28,15 @@ def row(
     rung: int,
     value: float,
     *,
-    is_rung_end: bool = False,
-    why_done: str = "",
+    completes_rung: bool = False,
+    done_reason: str = "",
     is_replay: bool = False,
 ) -> EpochRow:
     return EpochRow(
         epoch=epoch,
         rung=rung,
-        is_rung_end=is_rung_end,
-        why_done=why_done,
+        completes_rung=completes_rung,
+        done_reason=done_reason,
         metrics={"val_accuracy": value},
         seconds=1.0,
         energy=EnergyReading(cpu_mj=500),
@@ -68,7 +68,7 @@ def test_the_journal_rebuilds_what_the_run_holds(tmp_path: Path) -> None:
 def test_trial_0_is_the_default_configuration(tmp_path: Path) -> None:
     run, _ = executed(made_space(tmp_path), tmp_path)
     first = run.history.trials["trial-0000"]
-    assert (first.origin, first.hparams) == ("default", {"lr": 0.01, "batch_size": 64, "noise": 0.005})
+    assert (first.proposed_by, first.hparams) == ("default", {"lr": 0.01, "batch_size": 64, "noise": 0.005})
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_an_interruption_lets_no_further_epoch_start(tmp_path: Path) -> None:
     task = run.next_task()
     assert task is not None
     run.interrupt("SIGINT received")
-    assert run.on_epoch(task.trial_id, row(1, 0, 0.5, is_rung_end=True)) == "stop"
+    assert run.on_epoch(task.trial_id, row(1, 0, 0.5, completes_rung=True)) == "stop"
     assert run.next_task() is None
     assert run.end() == "SIGINT received"
     assert run.history.trials[task.trial_id].status == "interrupted"
@@ -146,11 +146,11 @@ def test_a_lost_worker_is_tried_again_once_and_its_joules_stay(tmp_path: Path) -
     task = run.next_task()
     assert task is not None
     lost = Failure(cause="lost_worker", message="killed")
-    run.on_epoch(task.trial_id, row(1, 0, 0.5, is_rung_end=True))
+    run.on_epoch(task.trial_id, row(1, 0, 0.5, completes_rung=True))
     run.on_epoch(task.trial_id, row(2, 1, 0.6))
     assert run.on_failure(task.trial_id, lost)
     # The second attempt goes on from the checkpoint of epoch 1.
-    assert run.on_epoch(task.trial_id, row(1, 0, 0.5, is_rung_end=True, is_replay=True)) == "go_on"
+    assert run.on_epoch(task.trial_id, row(1, 0, 0.5, completes_rung=True, is_replay=True)) == "go_on"
     assert run.on_epoch(task.trial_id, row(2, 1, 0.6)) == "go_on"
     trial = run.history.trials[task.trial_id]
     assert (trial.attempts, trial.epochs, len(trial.rows)) == (2, 2, 3)
@@ -165,7 +165,7 @@ def test_a_replayed_row_that_was_lost_on_the_way_is_taken_in(tmp_path: Path) -> 
     task = run.next_task()
     assert task is not None
     run.on_failure(task.trial_id, Failure(cause="lost_worker", message="killed"))
-    assert run.on_epoch(task.trial_id, row(1, 0, 0.5, is_rung_end=True, is_replay=True)) == "go_on"
+    assert run.on_epoch(task.trial_id, row(1, 0, 0.5, completes_rung=True, is_replay=True)) == "go_on"
     assert run.rungs.counts() == [1, 0, 0]
 
 
@@ -197,7 +197,7 @@ def test_a_trial_below_the_threshold_is_eliminated_and_the_others_go_on(tmp_path
     for value in (0.29, 0.3):
         task = run.next_task()
         assert task is not None
-        answers.append(run.on_epoch(task.trial_id, row(1, 0, value, is_rung_end=True)))
+        answers.append(run.on_epoch(task.trial_id, row(1, 0, value, completes_rung=True)))
     assert answers == ["stop", "go_on"]
     eliminated = run.history.trials["trial-0000"]
     assert eliminated.status == "stopped"
@@ -210,17 +210,17 @@ def test_an_epoch_without_evaluation_lets_a_trial_go_on(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     task = run.next_task()
     assert task is not None
-    unscored = EpochRow(epoch=1, rung=0, metrics={"num_samples": 10.0}, seconds=1.0)
+    unscored = EpochRow(epoch=1, rung=0, metrics={"num_examples": 10.0}, seconds=1.0)
     assert run.on_epoch(task.trial_id, unscored) == "go_on"
     assert run.history.trials[task.trial_id].value("val_accuracy") is None
 
 
 @pytest.mark.parametrize(("rung", "status"), [(1, "stopped"), (2, "finished")])
 def test_a_training_that_is_done_early_ends_its_trial(tmp_path: Path, rung: int, status: str) -> None:
-    run = new_run(tmp_path, **{"search.scheduler.mode": "promotion"})
+    run = new_run(tmp_path, **{"search.scheduler.mode": "asha"})
     task = run.next_task()
     assert task is not None
-    last = row(2, rung, 0.5, is_rung_end=True, why_done="max_steps: 9 steps are taken")
+    last = row(2, rung, 0.5, completes_rung=True, done_reason="max_steps: 9 steps are taken")
     assert run.on_epoch(task.trial_id, last) == "stop"
     trial = run.history.trials[task.trial_id]
     assert (trial.status, trial.message, trial.rung) == (status, "max_steps: 9 steps are taken", rung)
@@ -230,7 +230,7 @@ def test_a_training_that_is_done_early_ends_its_trial(tmp_path: Path, rung: int,
 
 def test_with_promotion_a_trial_pauses_at_each_rung_and_the_best_go_on(tmp_path: Path) -> None:
     space = made_space(
-        tmp_path, overrides=["search.scheduler={mode: promotion, eta: 3}", "search.limits.trials=27"]
+        tmp_path, overrides=["search.scheduler={mode: asha, eta: 3}", "search.limits.trials=27"]
     )
     run, reason = executed(space, tmp_path)
     assert reason == "all 27 trials done"
@@ -248,7 +248,7 @@ def test_with_promotion_a_trial_pauses_at_each_rung_and_the_best_go_on(tmp_path:
 
 def test_a_promotion_search_of_two_trials_still_ends_with_a_fully_trained_one(tmp_path: Path) -> None:
     space = made_space(
-        tmp_path, overrides=["search.scheduler={mode: promotion, eta: 3}", "search.limits.trials=2"]
+        tmp_path, overrides=["search.scheduler={mode: asha, eta: 3}", "search.limits.trials=2"]
     )
     run, _ = executed(space, tmp_path)
     assert sorted(trial.status for trial in run.history.trials.values()) == ["finished", "paused"]

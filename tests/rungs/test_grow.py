@@ -14,7 +14,7 @@ def growing(
     lower: list[float], upper: list[float], *, epsilon: float | None = 0.0, num_rungs: int = 4
 ) -> Rungs:
     """Rungs where a, b, c, ... have ended the lowest two rungs with these values."""
-    rungs = Rungs(num_rungs, eta=2, mode="max", kind="grow", epsilon=epsilon)
+    rungs = Rungs(num_rungs, eta=2, mode="max", kind="pasha", epsilon=epsilon)
     for rung, values in enumerate((lower, upper)):
         for trial_id, value in zip("abcd", values, strict=False):
             rungs.on_result(trial_id, rung, value)
@@ -55,7 +55,7 @@ def test_the_last_rung_of_the_ladder_is_never_passed() -> None:
 
 
 def test_a_ladder_of_one_rung_has_nothing_to_grow() -> None:
-    rungs = Rungs(1, eta=2, mode="max", kind="grow")
+    rungs = Rungs(1, eta=2, mode="max", kind="pasha")
     assert (rungs.top_rung, rungs.on_result("a", 0, 0.1)) == (0, "stop")
 
 
@@ -71,7 +71,7 @@ def test_the_last_call_passes_the_top_rung_and_does_not_raise_it() -> None:
 def test_curves_that_cross_back_and_forth_make_a_swap_of_that_size_noise() -> None:
     # a leads, trails, leads: 0.0625 apart at the end. The swap of rung 0 is 0.0625 wide as well.
     def rungs_with(curves: dict[str, list[float]]) -> Rungs:
-        rungs = Rungs(3, eta=2, mode="max", kind="grow")
+        rungs = Rungs(3, eta=2, mode="max", kind="pasha")
         for trial_id, curve in curves.items():
             for value in curve:
                 rungs.on_epoch(trial_id, value)

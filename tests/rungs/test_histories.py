@@ -24,26 +24,26 @@ class Histories(RuleBasedStateMachine):
     """Each event goes to the rungs, to the journal and to a model: dicts, and everything counted anew."""
 
     @initialize(
-        kind=st.sampled_from(["stopping", "promotion", "grow", "none"]),
+        kind=st.sampled_from(["asha_stopping", "asha", "pasha", "none"]),
         mode=st.sampled_from(["max", "min"]),
         eta=st.sampled_from([2, 3, 2.5]),
         num_brackets=st.integers(1, 2),
-        audit_period=st.sampled_from([0, 1, 2, 5]),
+        control_period=st.sampled_from([0, 1, 2, 5]),
         can_jump=st.booleans(),
     )
     def begin(
-        self, kind: Kind, mode: str, eta: float, num_brackets: int, audit_period: int, can_jump: bool
+        self, kind: Kind, mode: str, eta: float, num_brackets: int, control_period: int, can_jump: bool
     ) -> None:
         self.kind, self.eta, self.sign = kind, eta, {"max": 1, "min": -1}[mode]
-        self.audit_period, self.can_jump = audit_period, can_jump and kind != "grow"
-        audit = 1 / audit_period if audit_period else 0.0
+        self.control_period, self.can_jump = control_period, can_jump and kind != "pasha"
+        control_fraction = 1 / control_period if control_period else 0.0
         self.new_rungs: Callable[[], Rungs] = lambda: Rungs(
             NUM_RUNGS,
             eta=eta,
             mode=mode,
             kind=kind,
             num_brackets=num_brackets,
-            audit=audit,
+            control_fraction=control_fraction,
             can_jump=self.can_jump,
         )
         self.rungs = self.new_rungs()
@@ -82,17 +82,17 @@ class Histories(RuleBasedStateMachine):
     @rule(
         values=st.lists(VALUES, min_size=1, max_size=8),
         place=st.integers(0, 7),
-        num_jumped=st.sampled_from([0, 0, 1, 3]),
+        rungs_skipped=st.sampled_from([0, 0, 1, 3]),
     )
-    def report(self, values: list[float | None], place: int, num_jumped: int) -> None:
+    def report(self, values: list[float | None], place: int, rungs_skipped: int) -> None:
         """Several results, in any order of the trials that run."""
         for value in values[: len(self.running)]:
             if self.running:
-                self.report_one(list(self.running)[place % len(self.running)], value, num_jumped)
+                self.report_one(list(self.running)[place % len(self.running)], value, rungs_skipped)
 
-    def report_one(self, name: str, value: float | None, num_jumped: int) -> None:
+    def report_one(self, name: str, value: float | None, rungs_skipped: int) -> None:
         if self.can_jump:
-            self.running[name] = min(self.running[name] + num_jumped, NUM_RUNGS - 1)
+            self.running[name] = min(self.running[name] + rungs_skipped, NUM_RUNGS - 1)
         rung, bracket = self.running[name], self.rungs.bracket_of(int(name.split("-")[1]))
         self.tell("on_epoch", name, math.nan if value is None else value)
         top_before = self.rungs.top_rung
@@ -101,7 +101,7 @@ class Histories(RuleBasedStateMachine):
         if not is_broken and rung >= bracket:
             self.results[rung][name] = value
         assert decision == self.expected(name, rung, is_broken=is_broken, is_below=rung < bracket)
-        assert top_before <= self.rungs.top_rung <= top_before + (self.kind == "grow" and rung == top_before)
+        assert top_before <= self.rungs.top_rung <= top_before + (self.kind == "pasha" and rung == top_before)
         self.take_in(name, decision)
 
     def expected(self, name: str, rung: int, *, is_broken: bool, is_below: bool) -> str:
@@ -110,20 +110,20 @@ class Histories(RuleBasedStateMachine):
         if is_below or self.kind == "none":
             return "go_on"
         is_best = self.best_first(rung)[0] == name
-        if self.kind == "stopping" and (is_best or name in self.leaders(rung)):
+        if self.kind == "asha_stopping" and (is_best or name in self.leaders(rung)):
             return "go_on"
         if self.is_audited(rung):
-            return "audit"
-        return "stop" if self.kind == "stopping" else "pause"
+            return "control"
+        return "stop" if self.kind == "asha_stopping" else "pause"
 
     def is_audited(self, rung: int) -> bool:
         """One result in each period, the one in its middle."""
-        if not self.audit_period or rung >= self.rungs.top_rung:
+        if not self.control_period or rung >= self.rungs.top_rung:
             return False
-        return len(self.results[rung]) % self.audit_period == self.audit_period // 2
+        return len(self.results[rung]) % self.control_period == self.control_period // 2
 
     def take_in(self, name: str, decision: str) -> None:
-        if decision in {"go_on", "audit"}:
+        if decision in {"go_on", "control"}:
             self.running[name] += 1
             return
         rung = self.running.pop(name)
@@ -183,8 +183,8 @@ class Histories(RuleBasedStateMachine):
                 self.start(1)
             if self.running:
                 value = math.nan if random.random() < 0.1 else random.randint(-6, 6) / 2
-                num_jumped = random.choice([0, 0, 0, 1, 2])
-                self.report_one(random.choice(list(self.running)), value, num_jumped)
+                rungs_skipped = random.choice([0, 0, 0, 1, 2])
+                self.report_one(random.choice(list(self.running)), value, rungs_skipped)
             if random.random() < 0.1:
                 self.look_for_the_hopeless(random.randrange(5))
         if not self.running:

@@ -8,11 +8,11 @@ from search.rungs import Rungs
 
 
 def promoting() -> Rungs:
-    return Rungs(4, eta=3, mode="max", kind="promotion", can_jump=True)
+    return Rungs(4, eta=3, mode="max", kind="asha", can_jump=True)
 
 
 def test_a_trial_that_jumps_is_compared_where_it_ended_and_nowhere_below() -> None:
-    rungs = Rungs(3, eta=2, mode="max", kind="stopping", can_jump=True)
+    rungs = Rungs(3, eta=2, mode="max", kind="asha_stopping", can_jump=True)
     assert rungs.on_result("frugal", 0, 0.5) == "go_on"
     assert rungs.on_result("jumper", 1, 0.9) == "go_on"
     assert rungs.on_result("late", 0, 0.6) == "go_on"  # better than all at its rung

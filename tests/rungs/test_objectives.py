@@ -100,7 +100,7 @@ def test_there_is_one_bracket_unless_several_can_differ(arguments: dict) -> None
 
 
 def test_below_its_bracket_a_trial_goes_on_uncounted_unless_it_is_not_a_number() -> None:
-    rungs = Rungs(3, eta=3, mode="max", kind="promotion", num_brackets=2)
+    rungs = Rungs(3, eta=3, mode="max", kind="asha", num_brackets=2)
     assert rungs.on_result("a", 0, 0.1, bracket=1) == "go_on"
     assert rungs.on_result("b", 0, math.nan, bracket=1) == "stop"
     assert rungs.counts() == [0, 0, 0]

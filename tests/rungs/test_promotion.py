@@ -44,7 +44,7 @@ def play_in_waves(rungs: Rungs, values: Sequence[float]) -> None:
 
 def promoting(*values: float | None, num_rungs: int = 3, eta: float = 3) -> Rungs:
     """Rungs where trials named a, b, c, ... have ended rung 0 with `values`."""
-    rungs = Rungs(num_rungs, eta=eta, mode="max", kind="promotion")
+    rungs = Rungs(num_rungs, eta=eta, mode="max", kind="asha")
     for trial_id, value in zip("abcdefghi", values, strict=False):
         rungs.on_result(trial_id, 0, value)
     return rungs
@@ -52,7 +52,7 @@ def promoting(*values: float | None, num_rungs: int = 3, eta: float = 3) -> Rung
 
 @pytest.mark.parametrize("values", [BEST_FIRST, WORST_FIRST])
 def test_in_waves_27_trials_become_9_and_3_and_1_in_any_order(values: list[float]) -> None:
-    rungs = Rungs(4, eta=3, mode="max", kind="promotion")
+    rungs = Rungs(4, eta=3, mode="max", kind="asha")
     play_in_waves(rungs, values)
     assert rungs.counts() == [27, 9, 3, 1]
     assert set(rungs.values(1).values()) == set(range(19, 28))
@@ -62,13 +62,13 @@ def test_in_waves_27_trials_become_9_and_3_and_1_in_any_order(values: list[float
 @pytest.mark.parametrize(
     ("kind", "values", "counts"),
     [
-        ("promotion", BEST_FIRST, [27, 9, 3, 1]),
+        ("asha", BEST_FIRST, [27, 9, 3, 1]),
         # Each is the best so far, and floor(n / 3) is 1 from the third result of a rung on.
-        ("promotion", WORST_FIRST, [27, 25, 23, 21]),
-        ("stopping", BEST_FIRST, [27, 1, 1, 1]),
-        ("stopping", WORST_FIRST, [27, 27, 27, 27]),
-        ("grow", BEST_FIRST, [27, 9, 0, 0]),
-        ("grow", WORST_FIRST, [27, 25, 0, 0]),
+        ("asha", WORST_FIRST, [27, 25, 23, 21]),
+        ("asha_stopping", BEST_FIRST, [27, 1, 1, 1]),
+        ("asha_stopping", WORST_FIRST, [27, 27, 27, 27]),
+        ("pasha", BEST_FIRST, [27, 9, 0, 0]),
+        ("pasha", WORST_FIRST, [27, 25, 0, 0]),
         ("none", BEST_FIRST, [27, 27, 27, 27]),
     ],
 )
@@ -81,7 +81,7 @@ def test_how_27_trials_one_by_one_fall_to_each_kind(
 
 
 def test_everyone_pauses_and_nobody_is_promoted_among_fewer_than_eta() -> None:
-    rungs = Rungs(3, eta=3, mode="max", kind="promotion")
+    rungs = Rungs(3, eta=3, mode="max", kind="asha")
     assert [rungs.on_result("a", 0, 0.1), rungs.on_result("b", 0, 0.2)] == ["pause", "pause"]
     assert rungs.promotable() is None
 
@@ -96,7 +96,7 @@ def test_of_equal_values_the_older_one_is_promoted() -> None:
 
 
 def test_the_smallest_is_promoted_when_minimizing() -> None:
-    rungs = Rungs(2, eta=2, mode="min", kind="promotion")
+    rungs = Rungs(2, eta=2, mode="min", kind="asha")
     rungs.on_result("a", 0, 0.4)
     rungs.on_result("b", 0, 0.3)
     assert rungs.promotable() == "b"
@@ -224,11 +224,11 @@ def test_a_rung_that_is_not_there_is_refused(rung: int) -> None:
     ("arguments", "message"),
     [
         ({"num_rungs": 0}, "a ladder needs at least one rung, got 0"),
-        ({"kind": "sync"}, "kind must be one of stopping, promotion, grow, none, got 'sync'"),
+        ({"kind": "sync"}, "kind must be one of asha, asha_stopping, pasha, none, got 'sync'"),
         ({"mode": "maximize"}, r"mode must be min or max, once per objective, got \['maximize'\]"),
-        ({"kind": "grow", "mode": ("max", "min")}, "grow compares values of one objective, got 2"),
+        ({"kind": "pasha", "mode": ("max", "min")}, "pasha compares values of one objective, got 2"),
         ({"num_brackets": 4}, "num_brackets must be from 1 to 3, got 4"),
-        ({"num_brackets": 3, "kind": "grow"}, "num_brackets must be from 1 to 2, got 3"),
+        ({"num_brackets": 3, "kind": "pasha"}, "num_brackets must be from 1 to 2, got 3"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(arguments: dict, message: str) -> None:

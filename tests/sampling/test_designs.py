@@ -110,13 +110,15 @@ def test_an_explicit_list_comes_in_its_order_each_point_once(tmp_path: Path) -> 
     trials = "search.trials=[{lr: 0.2}, {training.optimizer.lr: 0.3, model: large}, {lr: 0.2}, {lr: 0.1}]"
     points = proposals(load(tmp_path, PARAMETERS, trials))
     assert describe_design(points) == ["the default configuration", "lr=0.2", "model=large lr=0.3"]
-    assert [point.origin for point in points] == ["default", "list", "list"]
+    assert [point.proposed_by for point in points] == ["default", "list", "list"]
     assert points[1].hparams == {**points[0].hparams, "lr": 0.2}
 
 
 def test_start_points_come_right_after_the_default(tmp_path: Path) -> None:
-    points = proposals(load(tmp_path, PARAMETERS, "search.design=joint", "search.start=[{batch_size: 128}]"))
-    assert [point.origin for point in points[:3]] == ["default", "start", "design"]
+    points = proposals(
+        load(tmp_path, PARAMETERS, "search.design=joint", "search.initial_points=[{batch_size: 128}]")
+    )
+    assert [point.proposed_by for point in points[:3]] == ["default", "initial", "design"]
     assert len(points) == 6
 
 
@@ -135,7 +137,7 @@ def test_a_space_with_a_design_is_run_as_a_list(tmp_path: Path) -> None:
     sampler = make_sampler(space, defaults_of(space))
     assert isinstance(sampler, FixedList)
     asked = [sampler.ask(f"t{number}") for number in range(5)]
-    assert [proposal and proposal.origin for proposal in asked] == ["default", *["design"] * 3, None]
+    assert [proposal and proposal.proposed_by for proposal in asked] == ["default", *["design"] * 3, None]
 
 
 def test_a_space_that_leaves_the_choice_to_a_sampler_has_no_design(tmp_path: Path) -> None:

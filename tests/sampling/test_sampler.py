@@ -26,14 +26,19 @@ search:
   trainable: toy
   data: none
   ladder: {epochs: [1, 3, 9]}
-  start: [{lr: 0.5}, {batch_size: 16, lr: 0.25}]
+  initial_points: [{lr: 0.5}, {batch_size: 16, lr: 0.25}]
 """
 
 
 def test_the_default_comes_first_then_the_start_points_then_samples(tmp_path: Path) -> None:
     sampler = sampler_for(made_space(tmp_path, SPACE))
     asked = [sampler.ask(f"t{number}") for number in range(4)]
-    assert [proposal.origin for proposal in asked if proposal] == ["default", "start", "start", "sampler"]
+    assert [proposal.proposed_by for proposal in asked if proposal] == [
+        "default",
+        "initial",
+        "initial",
+        "sampler",
+    ]
     assert [proposal.hparams["lr"] for proposal in asked[:3] if proposal] == [0.01, 0.5, 0.25]
     assert [proposal.hparams["batch_size"] for proposal in asked[:3] if proposal] == [64, 64, 16]
 
@@ -44,7 +49,7 @@ def test_samples_lie_in_the_space(tmp_path: Path) -> None:
     for number in range(40):
         proposal = sampler.ask(f"t{number}")
         assert proposal is not None
-        assert proposal.origin == "default" or space.contains(proposal.hparams)
+        assert proposal.proposed_by == "default" or space.contains(proposal.hparams)
         sampler.report(f"t{number}", 0, float(number))
         sampler.finish(f"t{number}", "stopped")
 
@@ -149,7 +154,7 @@ SMALL = """
 parameters:
   lr: {distribution: log_uniform_values, min: 1e-4, max: 1.0}
   batch_size: {values: [16, 32, 64, 128, 256, 512]}
-search: {trainable: toy, data: none, ladder: {epochs: [1, 3]}, start: [{lr: 0.5}]}
+search: {trainable: toy, data: none, ladder: {epochs: [1, 3]}, initial_points: [{lr: 0.5}]}
 """
 SIZES = "parameters: {batch_size: {values: [16, 32, 64, 128]}}\nsearch: {trainable: toy, data: none}"
 
@@ -178,8 +183,8 @@ def recalled(space: Space, points: Sequence[Mapping[str, Any]], firsts: int = 2)
     """A new sampler that is told all of an earlier one's trials."""
     sampler = sampler_for(space)
     for number, hparams in enumerate(points):
-        origin = "sampler" if number >= firsts else "start" if number else "default"
-        sampler.recall(f"t{number}", hparams, origin)
+        proposed_by = "sampler" if number >= firsts else "initial" if number else "default"
+        sampler.replay(f"t{number}", hparams, proposed_by)
         tell(sampler, number, hparams)
     return sampler
 
@@ -220,7 +225,7 @@ def test_other_seeds_ask_for_other_points(tmp_path: Path) -> None:
 
 def test_a_recalled_trial_is_finished_like_any_other(tmp_path: Path) -> None:
     sampler = sampler_for(made_space(tmp_path, SMALL))
-    sampler.recall("t0", {"lr": 0.1, "batch_size": 64, "noise": 0.005}, "sampler")
+    sampler.replay("t0", {"lr": 0.1, "batch_size": 64, "noise": 0.005}, "sampler")
     assert sampler.states() == ["RUNNING"]
     sampler.report("t0", 1, 0.5)
     sampler.finish("t0", "stopped")
@@ -229,7 +234,7 @@ def test_a_recalled_trial_is_finished_like_any_other(tmp_path: Path) -> None:
 
 def test_a_recalled_point_outside_a_narrowed_space_stays_out_of_the_study(tmp_path: Path) -> None:
     sampler = sampler_for(made_space(tmp_path, SMALL, ["parameters.lr.max=0.6"]))
-    sampler.recall("t0", {"lr": 0.9, "batch_size": 64, "noise": 0.005}, "sampler")
+    sampler.replay("t0", {"lr": 0.9, "batch_size": 64, "noise": 0.005}, "sampler")
     sampler.report("t0", 0, 0.5)
     sampler.finish("t0", "stopped")
     assert sampler.states() == []
@@ -237,18 +242,20 @@ def test_a_recalled_point_outside_a_narrowed_space_stays_out_of_the_study(tmp_pa
 
 def test_a_recalled_default_is_not_asked_for_again_although_a_fixed_value_changed(tmp_path: Path) -> None:
     sampler = sampler_for(made_space(tmp_path, SMALL, ["parameters.noise.value=0.1"]))
-    sampler.recall("t0", {"lr": 0.01, "batch_size": 64, "noise": 0.005}, "default")
+    sampler.replay("t0", {"lr": 0.01, "batch_size": 64, "noise": 0.005}, "default")
     proposal = sampler.ask("t1")
     assert proposal is not None
-    assert proposal.origin == "start"
+    assert proposal.proposed_by == "initial"
 
 
 def test_a_list_strikes_out_what_is_recalled_and_keeps_the_seed_of_the_rest() -> None:
-    points = [Proposal(hparams={"lr": lr}, origin="list", seed=seed) for seed in (1, 2) for lr in (0.1, 0.2)]
+    points = [
+        Proposal(hparams={"lr": lr}, proposed_by="list", seed=seed) for seed in (1, 2) for lr in (0.1, 0.2)
+    ]
     sampler = FixedList(points)
-    sampler.recall("t0", {"lr": 0.1}, "list")
+    sampler.replay("t0", {"lr": 0.1}, "list")
     assert [sampler.ask("t") for _ in range(3)] == points[1:]
-    assert (sampler.ask("t"), sampler.why_exhausted) == (None, "the whole list was tried")
+    assert (sampler.ask("t"), sampler.exhausted_reason) == (None, "the whole list was tried")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -257,16 +264,16 @@ def test_no_point_is_proposed_twice_and_an_exhausted_space_says_so(tmp_path: Pat
     asked = [sampler.ask(f"t{number}") for number in range(5)]
     assert sorted(proposal.hparams["batch_size"] for proposal in asked if proposal) == [16, 32, 64, 128]
     assert asked[4] is None
-    assert sampler.why_exhausted == "the space is exhausted: 20 draws repeated earlier points"
+    assert sampler.exhausted_reason == "the space is exhausted: 20 draws repeated earlier points"
     for number in range(4):
         sampler.finish(f"t{number}", "interrupted")
     assert "RUNNING" not in sampler.states()
 
 
 def test_a_start_point_that_repeats_the_default_is_left_out(tmp_path: Path) -> None:
-    sampler = sampler_for(made_space(tmp_path, SMALL, ["search.start=[{lr: 0.01}, {lr: 0.5}]"]))
+    sampler = sampler_for(made_space(tmp_path, SMALL, ["search.initial_points=[{lr: 0.01}, {lr: 0.5}]"]))
     asked = [sampler.ask(f"t{number}") for number in range(3)]
-    assert [proposal.origin for proposal in asked if proposal] == ["default", "start", "sampler"]
+    assert [proposal.proposed_by for proposal in asked if proposal] == ["default", "initial", "sampler"]
 
 
 def test_start_up_is_at_most_five_points_or_a_third_of_all() -> None:
@@ -339,11 +346,11 @@ def test_earlier_trials_are_known_where_they_lie_in_this_space(tmp_path: Path) -
     assert sampler.intermediate_values() == [{1: 0.4, 27: 0.9}, {1: 0.4}, {}]
     proposal = sampler.ask("t0")
     assert proposal is not None
-    assert proposal.origin == "default"
+    assert proposal.proposed_by == "default"
 
 
 def test_what_is_known_saves_the_random_start_up(tmp_path: Path) -> None:
-    space = made_space(tmp_path, SMALL, ["search.start=[]"])
+    space = made_space(tmp_path, SMALL, ["search.initial_points=[]"])
     knowing, other = sampler_for(space), sampler_for(space)
     points = go_on(sampler_for(space), range(12))
     knowing.warm_start([EarlierTrial(hparams=p, values={3: score(p)}, status="finished") for p in points])

@@ -84,7 +84,7 @@ def test_a_warm_started_run_that_is_killed_goes_on_knowing_the_same(tmp_path: Pa
     for num_asked_before in (0, 4):
         sampler = make_sampler(space, defaults_of(space), known)
         for number, (trial_id, hparams) in enumerate(points[:num_asked_before]):
-            sampler.recall(trial_id, hparams, "sampler" if number else "default")
+            sampler.replay(trial_id, hparams, "sampler" if number else "default")
         for number in range(num_asked_before, 6):
             proposal = sampler.ask(f"trial-{number:04d}")
             assert proposal is not None

@@ -12,13 +12,13 @@ from search.energy.processes import ProcessTable, ProcessTrees
 from search.ledger import Ledger
 from search.promotion import chosen, full_training, proposals
 from search.run import Run
-from search.run.checkpoint_retention import Keeper
+from search.run.checkpoint_retention import CheckpointRetention
 from search.sampling.proposal import FixedList
 from search.space import Space, SpaceError, dump_space, load_space
 from search.tables import promoted_rows
 from tests.support.command_spaces import SCRIPT, made_command
 from tests.support.toy_runs import SteadyMeter, executed, made_space, sampler_for
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.core.load import command_of, load_trainable
 
 SPACE = """
@@ -34,7 +34,7 @@ search:
     mode: max
     defaults: {lr: 1e-7}
   ladder: {epochs: [1, 2, 3]}
-  scheduler: {mode: promotion, eta: 2}
+  scheduler: {mode: asha, eta: 2}
   limits: {trials: 4}
 """
 
@@ -194,7 +194,7 @@ def test_without_a_test_command_a_promotion_compares_validation_and_says_so(tmp_
     trials = chosen(run.history, run.space, top=1)
     ledger = Ledger.create(tmp_path / "promotion")
     promotion = Run(full_training(run.space), FixedList(proposals(trials, [1, 2])), ledger, should_test=True)
-    promotion.subscribe(Keeper(promotion).on_event)
+    promotion.subscribe(CheckpointRetention(promotion).on_event)
     execute_here(promotion, SteadyMeter())
     best, default = promoted_rows(trials, promotion.history, run.space)
     assert (best["num_seeds"], best["num_failed"]) == (2, 0)
@@ -205,9 +205,9 @@ def test_without_a_test_command_a_promotion_compares_validation_and_says_so(tmp_
 
 
 def test_a_scripts_checkpoint_goes_with_the_trials_own(tmp_path: Path) -> None:
-    read = space(tmp_path, "search.scheduler.mode=stopping")
+    read = space(tmp_path, "search.scheduler.mode=asha_stopping")
     run = Run(read, sampler_for(read), Ledger.create(tmp_path / "run"))
-    run.subscribe(Keeper(run).on_event)
+    run.subscribe(CheckpointRetention(run).on_event)
     execute_here(run, SteadyMeter())
     best = run.best()
     assert best
@@ -226,7 +226,7 @@ def test_the_cpu_time_of_a_script_and_of_its_children_is_the_trials(tmp_path: Pa
     """
     name = made_command(tmp_path, script, run=["{python}", "script.py"], resume=[], defaults={})
     trainable = load_trainable(name)
-    env = Env(data="none", data_seed=0, seed=0, cache_dir=tmp_path, folder=tmp_path / "trial")
+    env = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=tmp_path, folder=tmp_path / "trial")
     training = trainable.start(trainable.hparams(), Budget(epochs=9), env)
     before_s = ProcessTrees(ProcessTable()).cpu_s(os.getpid(), 0.0)
     training.run_epoch(Budget(epochs=9))

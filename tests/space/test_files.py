@@ -177,12 +177,12 @@ SECTION = {
     "trainable=clasification": "search.trainable: no trainable is named 'clasification'; did you mean",
     "trainable=./absent.py": "search.trainable: trainable file ",
     "scheduler.eta=1.5": "search.scheduler.eta: must be from 2 to 1000, got 1.5",
-    "scheduler.audit=2": "search.scheduler.audit: must be a share from 0 to 1, got 2",
+    "scheduler.control_fraction=2": "search.scheduler.control_fraction: must be a share from 0 to 1, got 2",
     "scheduler.epsilon=0.1": (
-        "search.scheduler.epsilon: acts with mode: grow only, got mode: promotion; leave it out"
+        "search.scheduler.epsilon: acts with mode: pasha only, got mode: asha; leave it out"
     ),
     "scheduler.brackets=9": (
-        "search.scheduler.brackets: must be from 1 to 3 for a ladder of 3 rungs with mode: promotion, got 9"
+        "search.scheduler.brackets: must be from 1 to 3 for a ladder of 3 rungs with mode: asha, got 9"
     ),
     "metering.solo_slices=1": "search.metering.solo_slices: must be true or false, got 1",
     "metering.cpu_watts_max=65": ("search.metering.cpu_watts_idle: is missing: give both watts, or none"),
@@ -190,7 +190,7 @@ SECTION = {
         "search.metering.cpu_watts_idle: must be at most cpu_watts_max, 65, got 70"
     ),
     "scheduler.mode=stoping": (
-        "search.scheduler.mode: must be one of stopping, promotion, grow, none, got 'stoping'; did you mean"
+        "search.scheduler.mode: must be one of asha, asha_stopping, pasha, none, got 'stoping'; did you mean"
     ),
     "sampler=tpee": (
         "search.sampler: must be one of tpe, random, gp, nsga2, cmaes, grid, got 'tpee'; did you mean tpe?"
@@ -210,10 +210,14 @@ SECTION = {
     "when={mom: {lr: 0.1}}": "search.when.mom: is not among the parameters (there are lr)",
     "when={lr: {optimiser: sgd}}": "search.when.lr.optimiser: is not among the parameters (there are lr)",
     "when={lr: {lr: 0.1}}": "search.when: conditions go in a circle: lr -> lr",
-    "start={lr: 0.1}": "search.start: must be a list of points such as [{lr: 0.1}], got {'lr': 0.1}",
-    "start=[{lr: 0.1}, {l: 0.1}]": "search.start[1].l: is not among the parameters; did you mean lr?",
-    "start=[{lr: 0.6}]": "search.start[0].lr: must be a number from 0.01 to 0.5, got 0.6",
-    "start=[{lr: '0.1'}]": "search.start[0].lr: is text, '0.1'; write 0.1 without quotes",
+    "initial_points={lr: 0.1}": (
+        "search.initial_points: must be a list of points such as [{lr: 0.1}], got {'lr': 0.1}"
+    ),
+    "initial_points=[{lr: 0.1}, {l: 0.1}]": (
+        "search.initial_points[1].l: is not among the parameters; did you mean lr?"
+    ),
+    "initial_points=[{lr: 0.6}]": "search.initial_points[0].lr: must be a number from 0.01 to 0.5, got 0.6",
+    "initial_points=[{lr: '0.1'}]": "search.initial_points[0].lr: is text, '0.1'; write 0.1 without quotes",
 }
 
 

@@ -20,7 +20,7 @@ from search.trial import Checkpointing, EpochRow, run_trial
 from search.trial.task import task_for
 from tests.support.space_files import load, write_space
 from tests.support.toy_runs import SteadyMeter, executed, made_space
-from trainables.core.contract import Budget, Env, Horizon, Trainable
+from trainables.core.contract import Budget, Horizon, Trainable, TrainingContext
 from trainables.core.load import load_trainable
 
 TOY = load_trainable("toy")
@@ -37,9 +37,9 @@ search: {trainable: ./model.py, data: mnist5k, horizon: anytime}
 def watched(budgets: list[Budget]) -> Trainable:
     """The toy, which writes down what its trainings are started with."""
 
-    def start(hparams: object, budget: Budget, env: Env) -> object:
+    def start(hparams: object, budget: Budget, context: TrainingContext) -> object:
         budgets.append(budget)
-        return TOY.start(hparams, budget, env)
+        return TOY.start(hparams, budget, context)
 
     return replace(TOY, start=start)
 
@@ -53,8 +53,8 @@ def rows(
     seed: int = 1,
     **options: object,
 ) -> list[EpochRow]:
-    env = Env(data="none", data_seed=0, seed=seed, cache_dir=folder, horizon=ladder.horizon)
-    running = run_trial(trainable, TOY.hparams(), ladder, env, SteadyMeter(), **options)  # type: ignore[arg-type]
+    context = TrainingContext(data="none", data_seed=0, seed=seed, cache_dir=folder, horizon=ladder.horizon)
+    running = run_trial(trainable, TOY.hparams(), ladder, context, SteadyMeter(), **options)  # type: ignore[arg-type]
     return [row for _, row in zip(range(count), running, strict=False)]
 
 
@@ -89,7 +89,7 @@ def test_each_rung_is_a_whole_training_of_its_own_from_the_same_seed(tmp_path: P
     budgets: list[Budget] = []
     done = rows(ANEW, tmp_path, trainable=watched(budgets))
     assert budgets == list(RUNGS)
-    assert [(row.epoch, row.rung, row.is_rung_end) for row in done] == [
+    assert [(row.epoch, row.rung, row.completes_rung) for row in done] == [
         (1, 0, True),
         (2, 1, False),
         (3, 1, True),
@@ -97,7 +97,7 @@ def test_each_rung_is_a_whole_training_of_its_own_from_the_same_seed(tmp_path: P
         (5, 2, False),
         (6, 2, True),
     ]
-    assert [row.metrics["num_samples"] for row in done] == [250.0, 500.0, 500.0, 1000.0, 1000.0, 1000.0]
+    assert [row.metrics["num_examples"] for row in done] == [250.0, 500.0, 500.0, 1000.0, 1000.0, 1000.0]
     alone = [score for rung in RUNGS for score in scores(rows(Ladder((rung,)), tmp_path))]
     assert scores(done) == alone
 
@@ -117,7 +117,7 @@ def test_killed_anywhere_a_trial_goes_on_inside_its_rung(tmp_path: Path, count: 
     assert budgets[0] == ANEW.training_budget(saved)
 
 
-@pytest.mark.parametrize("mode", ["stopping", "promotion"])
+@pytest.mark.parametrize("mode", ["asha_stopping", "asha"])
 def test_a_search_with_each_rung_anew_runs_no_epoch_number_twice(tmp_path: Path, mode: str) -> None:
     changes = [f"search.scheduler={{mode: {mode}, eta: 3}}", "search.horizon=rung"]
     run, _ = executed(made_space(tmp_path, overrides=changes), tmp_path)  # rungs of 1, 3 and 9 epochs
@@ -139,7 +139,7 @@ def test_the_table_and_the_space_beside_it_say_the_horizon(tmp_path: Path) -> No
 def test_a_task_tells_its_trainable(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=["search.horizon=anytime"])
     task = task_for(space, trial_id="trial-0000", hparams={}, seed=0, folder=tmp_path)
-    assert task.env().horizon == "anytime"
+    assert task.context().horizon == "anytime"
 
 
 def test_promotion_trains_under_one_schedule_whatever_the_search_did(tmp_path: Path) -> None:

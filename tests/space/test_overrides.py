@@ -19,7 +19,7 @@ parameters:
 search:
   trainable: ./model.py
   data: mnist5k
-  start: [{lr: 0.5, batch_size: 32}, {batch_size: 16}]
+  initial_points: [{lr: 0.5, batch_size: 32}, {batch_size: 16}]
   when: {momentum: {batch_size: [16, 32]}}
 """
 
@@ -59,8 +59,8 @@ def test_keys_of_one_kind_take_the_place_of_those_of_another(
 
 def test_what_the_file_says_of_an_overridden_parameter_yields_and_that_is_noted(tmp_path: Path) -> None:
     space = load(tmp_path, SPACE, "parameters.batch_size.value=64")
-    assert (space.start, space.when["momentum"]) == (({"lr": 0.5},), {"batch_size": (16, 32)})
-    assert "search.start: without what batch_size no longer allows" in space.notices
+    assert (space.initial_points, space.when["momentum"]) == (({"lr": 0.5},), {"batch_size": (16, 32)})
+    assert "search.initial_points: without what batch_size no longer allows" in space.notices
     narrowed = load(tmp_path, SPACE, "parameters.batch_size={values: [16, 128]}")
     assert narrowed.when == {"momentum": {"batch_size": (16,)}}
     assert "search.when: without what batch_size no longer allows" in narrowed.notices
@@ -68,10 +68,12 @@ def test_what_the_file_says_of_an_overridden_parameter_yields_and_that_is_noted(
 
 
 def test_start_points_that_contradict_in_the_file_or_on_the_line_are_still_named(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"search.start\[0\].batch_size: is fixed at 64, got 8"):
-        load(tmp_path, SPACE, "parameters.batch_size.value=64", "search.start=[{batch_size: 8}]")
-    with pytest.raises(SpaceError, match=r"search.start\[0\].batch_size: must be one of 16, 32, got 8"):
-        load(tmp_path, SPACE, "search.start=[{batch_size: 8}]")
+    with pytest.raises(SpaceError, match=r"search.initial_points\[0\].batch_size: is fixed at 64, got 8"):
+        load(tmp_path, SPACE, "parameters.batch_size.value=64", "search.initial_points=[{batch_size: 8}]")
+    with pytest.raises(
+        SpaceError, match=r"search.initial_points\[0\].batch_size: must be one of 16, 32, got 8"
+    ):
+        load(tmp_path, SPACE, "search.initial_points=[{batch_size: 8}]")
 
 
 GROUPED = """

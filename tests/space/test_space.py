@@ -60,7 +60,7 @@ search:
   data: mnist5k
   ladder: {epochs: [1, 3], subset: [0.5, 1], resolution: 28}
   when: {nesterov: {momentum: [0.6, 0.9]}, momentum: {optimizer: sgd}}
-  start: [{lr: 0.02}, {optimizer: adamw}]
+  initial_points: [{lr: 0.02}, {optimizer: adamw}]
   resources: {gpus_per_trial: 0.5}
 """
 
@@ -140,7 +140,7 @@ def test_what_is_not_given_has_the_documented_default(tmp_path: Path) -> None:
     space = load(tmp_path, MINIMAL)
     assert (space.name, space.metric, space.mode, space.sampler) == ("toy", "val_accuracy", "max", "tpe")
     assert [rung.epochs for rung in space.ladder.rungs] == [1, 3, 9]
-    assert space.scheduler == Scheduler(mode="promotion", eta=3)
+    assert space.scheduler == Scheduler(mode="asha", eta=3)
     assert (space.promote.top, space.promote.seeds, space.seed, space.precision) == (3, 3, 0, "auto")
     assert (space.resources.workers, space.resources.cpus_per_trial) == (None, 1)
     assert (space.resources.gpus_per_trial, space.patience, space.validation_subset) == (None, None, None)
@@ -242,7 +242,7 @@ def test_a_parameter_is_active_only_under_its_condition(tmp_path: Path) -> None:
 
 
 def test_a_condition_on_a_fixed_value_holds_for_every_trial(tmp_path: Path) -> None:
-    space = load(tmp_path, CONDITIONAL, "parameters.optimizer={value: adamw}", "search.start=[]")
+    space = load(tmp_path, CONDITIONAL, "parameters.optimizer={value: adamw}", "search.initial_points=[]")
     assert not space.is_active("momentum", {})
     assert "search.when.momentum: never true, since optimizer is 'adamw'" in space.notices
 

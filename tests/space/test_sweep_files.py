@@ -201,10 +201,12 @@ parameters:
         "parameters.optim.name: model has no such hyperparameter; did you mean optimizer?",
     )
     space = load(
-        tmp_path, text.replace(", name: {value: 1}", ""), "search.start=[{lr: 0.1}]".replace("lr", "optim.lr")
+        tmp_path,
+        text.replace(", name: {value: 1}", ""),
+        "search.initial_points=[{lr: 0.1}]".replace("lr", "optim.lr"),
     )
     assert list(space.parameters) == ["lr", "weight_decay", "batch_size"]
-    assert space.start == ({"lr": 0.1},)
+    assert space.initial_points == ({"lr": 0.1},)
     assert about(space, "parameters") == [
         "optim.lr is lr, model.weight-decay is weight_decay, batch size is batch_size of the trainable"
     ]

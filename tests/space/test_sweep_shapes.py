@@ -22,7 +22,7 @@ pathlib.Path(f"seen-{uuid.uuid4()}.json").write_text(json.dumps([words, files]))
 for epoch in (1, 2):
     print(json.dumps({"epoch": epoch, "val_acc": 0.5 + len(str(words)) / 1000, "loss": 1.0}), flush=True)
 """
-ENDS = "limits: {trials: 3}, scheduler: {mode: stopping}}"
+ENDS = "limits: {trials: 3}, scheduler: {mode: asha_stopping}}"
 SMALL = f"ladder: {{epochs: [1, 2]}}, {ENDS}"
 RUN = "{python} train.py --epochs {epochs}"
 
@@ -152,7 +152,7 @@ run_cap: 3
 parameters:
   lr: {distribution: log_uniform, min: -9.2, max: -2.3}
   hidden: {distribution: q_log_uniform_values, min: 16, max: 256, q: 16}
-search: {command: {defaults: {lr: 0.01, hidden: 64}}, scheduler: {mode: stopping}}
+search: {command: {defaults: {lr: 0.01, hidden: 64}}, scheduler: {mode: asha_stopping}}
 """,
         r"--hidden=\d+ --lr=0\.\d+",
     ),

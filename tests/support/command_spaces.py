@@ -39,7 +39,7 @@ print("a script that talks")
 for epoch in range(done + 1, (args.until or args.epochs) + 1):
     if args.out:
         save(epoch)
-    print(json.dumps({"epoch": epoch, "val_acc": score("val", epoch), "num_samples": 100 * args.subset}))
+    print(json.dumps({"epoch": epoch, "val_acc": score("val", epoch), "num_examples": 100 * args.subset}))
 """
 
 _RUN = "{python} script.py --epochs {epochs} --subset {subset} --seed {seed} --out {checkpoint_dir}"

@@ -15,7 +15,7 @@ from search.tables import live_tables
 from search.trial import EpochRow
 from search.trial.background import Background
 from tests.support.fake_clock import FakeClock
-from tests.support.meters import OneGpu, OneLease
+from tests.support.meters import OneGpu, OneWindow
 from tests.support.toy_runs import made_space, sampler_for
 
 Tables = Mapping[str, Sequence[dict[str, str]]]
@@ -45,35 +45,35 @@ class Scene:
             clock=self.clock,
         )
 
-    def start(self) -> tuple[str, OneLease]:
+    def start(self) -> tuple[str, OneWindow]:
         task = self.run.next_task()
         assert task is not None
-        return task.trial_id, self.gpu.lease(task.trial_id)
+        return task.trial_id, self.gpu.window(task.trial_id)
 
     def use(self, joules: float) -> None:
         """A second in which the device draws so much."""
         self.gpu.counter.total_mj += round(joules * 1000)
         self.clock.now_s += 1.0
 
-    def epoch(self, trial_id: str, lease: OneLease, joules: float, epoch: int = 1) -> str:
-        before = lease.read()
+    def epoch(self, trial_id: str, window: OneWindow, joules: float, epoch: int = 1) -> str:
+        before = window.read()
         self.use(joules)
         return self.run.on_epoch(
             trial_id,
-            epoch_row(epoch, lease.read() - before, lease.lease, sources=lease.sources.to_dict()),
+            epoch_row(epoch, window.read() - before, window.window, sources=window.sources.to_dict()),
         )
 
 
-def epoch_row(epoch: int, energy: EnergyReading, lease: str, **others: Any) -> EpochRow:
+def epoch_row(epoch: int, energy: EnergyReading, window: str, **others: Any) -> EpochRow:
     """The row of an epoch of 1 s, on a ladder of 1, 3 and 9 epochs."""
     return EpochRow(
         epoch=epoch,
         rung={1: 0, 2: 1, 3: 1}.get(epoch, 2),
-        is_rung_end=epoch in {1, 3, 9},
+        completes_rung=epoch in {1, 3, 9},
         metrics={"val_accuracy": 0.5},
         seconds=1.0,
         energy=energy,
-        lease=lease,
+        window=window,
         **others,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from search.energy.attribution.activity import Activity
-from search.energy.attribution.process_owners import Holder
+from search.energy.attribution.process_owners import ProcessHint
 from search.energy.counters.counter import SensorError
 
 
@@ -36,7 +36,7 @@ class FakeCounter:
 
 
 class FakeActivity:
-    """What the next look tells; use that is not of an open lease is nobody's news."""
+    """What the next look tells; use that is not of an open window is nobody's news."""
 
     def __init__(self) -> None:
         self.use_s: dict[str, float | None] = {}
@@ -44,12 +44,12 @@ class FakeActivity:
         self.is_occupied: bool | None = None
         self.is_active: bool | None = None
 
-    def begin(self, lease: str, holder: Holder, now_s: float) -> None:
+    def begin(self, window: str, holder: ProcessHint, now_s: float) -> None:
         """Nothing to note."""
 
-    def look(self, holders: Mapping[str, Holder], now_s: float) -> Activity:
+    def look(self, holders: Mapping[str, ProcessHint], now_s: float) -> Activity:
         return Activity(
-            use_s={lease: self.use_s.get(lease, 0.0) for lease in holders},
+            use_s={window: self.use_s.get(window, 0.0) for window in holders},
             external_s=self.external_s,
             is_occupied=self.is_occupied,
             is_active=self.is_active,

@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 
 from search import cli, launch
-from search.accounting.metering import ClosedLease
+from search.accounting.metering import ClosedWindow
 from search.backends import local
 from search.backends.ray import metering
 from search.energy.attribution.windows import Role
@@ -26,7 +26,7 @@ from search.trial import task as tasks
 from search.trial.training import Checkpointing
 from tests.support.failing_disk import Accident, FailingDisk
 from tests.support.fake_clock import FakeClock
-from tests.support.meters import OneGpu, OneLease
+from tests.support.meters import OneGpu, OneWindow
 from tests.support.run_without_ray import search_without_ray
 
 MOST_S = 120.0  # a search of 16 small trials takes 0.3 s; what takes so long hangs
@@ -113,16 +113,16 @@ def _measure_and_write_often(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = TickingGpu()
     monkeypatch.setattr(metering, "start_metering", lambda *_, **__: (gpu, ""))
     run_task = local.run_task
-    monkeypatch.setattr(local, "run_task", lambda task, _: run_task(task, gpu.lease(task.trial_id)))
+    monkeypatch.setattr(local, "run_task", lambda task, _: run_task(task, gpu.window(task.trial_id)))
     monkeypatch.setattr(tasks, "Checkpointing", partial(Checkpointing, every_s=0.0))
     monkeypatch.setattr(launch, "Tables", partial(launch.Tables, every_s=0.0, clock=lambda: 0.0))
-    monkeypatch.setattr(launch, "Foretold", lambda *_: None)
+    monkeypatch.setattr(launch, "ForecastReporter", lambda *_: None)
 
 
 class TickingGpu(OneGpu):
     """A GPU that uses 70 mJ from one reading of its counter to the next.
 
-    Its leases bear names that no other session has, as Ray's jobs give them.
+    Its windows bear names that no other session has, as Ray's jobs give them.
     """
 
     def __init__(self) -> None:
@@ -130,13 +130,13 @@ class TickingGpu(OneGpu):
         self._session = uuid4().hex[:8]
         self.counter.read_mj = self._moved  # type: ignore[method-assign]
 
-    def lease(self, trial_id: str, role: Role = "trial") -> Any:
-        return _NamedLease(super().lease(trial_id, role), self._session)
+    def window(self, trial_id: str, role: Role = "trial") -> Any:
+        return _NamedWindow(super().window(trial_id, role), self._session)
 
-    def close_leases(self, trial_id: str) -> Sequence[ClosedLease]:
+    def close_windows(self, trial_id: str) -> Sequence[ClosedWindow]:
         return [
-            ClosedLease(name=f"{self._session}/{closed.name}", figures=closed.figures)
-            for closed in super().close_leases(trial_id)
+            ClosedWindow(name=f"{self._session}/{closed.name}", figures=closed.figures)
+            for closed in super().close_windows(trial_id)
         ]
 
     def _moved(self) -> int:
@@ -144,9 +144,9 @@ class TickingGpu(OneGpu):
         return self.counter.total_mj
 
 
-class _NamedLease:
-    def __init__(self, lease: OneLease, session: str) -> None:
-        self._lease, self.lease = lease, f"{session}/{lease.lease}"
+class _NamedWindow:
+    def __init__(self, window: OneWindow, session: str) -> None:
+        self._window, self.window = window, f"{session}/{window.window}"
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._lease, name)
+        return getattr(self._window, name)

@@ -55,19 +55,26 @@ class Searches(RuleBasedStateMachine):
     amounts_mj: Sequence[int] = (400, 500, 900)
 
     @initialize(
-        mode=st.sampled_from(["stopping", "promotion", "grow"]),
+        mode=st.sampled_from(["asha_stopping", "asha", "pasha"]),
         sampler=st.sampled_from(["random", "random", "tpe"]),
-        audit=st.sampled_from([0.0, 0.5]),
+        control_fraction=st.sampled_from([0.0, 0.5]),
         brackets=st.integers(1, 2),
         patience=st.sampled_from(["null", 1, 2]),
         has_cost=st.booleans(),
     )
     def begin(
-        self, mode: str, sampler: str, audit: float, brackets: int, patience: str | int, has_cost: bool
+        self,
+        mode: str,
+        sampler: str,
+        control_fraction: float,
+        brackets: int,
+        patience: str | int,
+        has_cost: bool,
     ) -> None:
-        cost = "energy" if has_cost and mode != "grow" else ""
+        cost = "energy" if has_cost and mode != "pasha" else ""
         changes = [
-            f"search.scheduler={{mode: {mode}, eta: 2, audit: {audit}, brackets: {brackets}}}",
+            f"search.scheduler={{mode: {mode}, eta: 2, control_fraction: {control_fraction}, "
+            f"brackets: {brackets}}}",
             f"search.sampler={sampler}",
             f"search.ladder.epochs={EPOCHS}",
             f"search.patience={patience}",
@@ -212,7 +219,7 @@ def row(epoch: int, value: float, energy: EnergyReading) -> EpochRow:
     return EpochRow(
         epoch=epoch,
         rung=rung,
-        is_rung_end=epoch in EPOCHS,
+        completes_rung=epoch in EPOCHS,
         metrics={"val_accuracy": value},
         seconds=1.0,
         energy=energy,

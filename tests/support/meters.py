@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
-from search.accounting.metering import ClosedLease
+from search.accounting.metering import ClosedWindow
 from search.energy import EnergyReading, EnergySources, NodeMeter
 from search.energy.attribution.account import Device
 from search.energy.attribution.windows import Role
@@ -42,7 +42,7 @@ class OneGpu:
 
     def __init__(self, clock: Any, share: str = "1") -> None:
         self.counter, self._share = MovedCounter(), Fraction(share)
-        self._leases: dict[str, list[str]] = {}
+        self._windows: dict[str, list[str]] = {}
         device = Device(name="GPU-one", kind="gpu", counter=self.counter)
         self.node = NodeMeter(
             cpus=(),
@@ -53,44 +53,44 @@ class OneGpu:
         )
         self.node.add_gpu("GPU-one")
 
-    def lease(self, trial_id: str, role: Role = "trial") -> OneLease:
+    def window(self, trial_id: str, role: Role = "trial") -> OneWindow:
         gpus = {"GPU-one": self._share}
-        name = self.node.open_lease(trial=trial_id, pid=1, gpus=gpus, cpu_share=1, role=role)
-        self._leases.setdefault(trial_id, []).append(name)
-        return OneLease(self.node, name)
+        name = self.node.open_window(trial=trial_id, pid=1, gpus=gpus, cpu_share=1, role=role)
+        self._windows.setdefault(trial_id, []).append(name)
+        return OneWindow(self.node, name)
 
-    def close_leases(self, trial_id: str) -> Sequence[ClosedLease]:
-        names = self._leases.pop(trial_id, [])
-        return [ClosedLease(name=name, figures=self.node.close_lease(name)) for name in names]
+    def close_windows(self, trial_id: str) -> Sequence[ClosedWindow]:
+        names = self._windows.pop(trial_id, [])
+        return [ClosedWindow(name=name, figures=self.node.close_window(name)) for name in names]
 
-    def late_leases(self) -> Sequence[ClosedLease]:
+    def late_windows(self) -> Sequence[ClosedWindow]:
         return ()
 
     def device_rows(self) -> Sequence[Mapping[str, Any]]:
         return self.node.device_rows()
 
 
-class OneLease:
-    """An `EnergyMeter` over a lease."""
+class OneWindow:
+    """An `EnergyMeter` over a window."""
 
-    def __init__(self, node: NodeMeter, lease: str) -> None:
-        self._node, self.lease = node, lease
+    def __init__(self, node: NodeMeter, window: str) -> None:
+        self._node, self.window = node, window
 
     @property
     def sources(self) -> EnergySources:
-        return self._node.sources(self.lease)
+        return self._node.sources(self.window)
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        self._node.begin_start(self.lease)
+        self._node.begin_start(self.window)
         yield
-        self._node.end_start(self.lease)
+        self._node.end_start(self.window)
 
     def read_start(self) -> EnergyReading:
-        return self._node.read_start(self.lease)
+        return self._node.read_start(self.window)
 
     def read(self) -> EnergyReading:
-        return self._node.read(self.lease)
+        return self._node.read(self.window)
 
     def close(self) -> None:
         return None

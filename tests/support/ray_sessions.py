@@ -1,4 +1,4 @@
-"""Sessions of a run that tests end at any event, as a kill does."""
+"""RunSessions of a run that tests end at any event, as a kill does."""
 
 from __future__ import annotations
 

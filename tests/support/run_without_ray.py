@@ -12,7 +12,7 @@ import pytest
 from search import cli, launch
 from search.backends.local import execute_here
 from search.backends.ray import executor
-from search.backends.ray.cluster import Session
+from search.backends.ray.cluster import RayCluster
 from search.run import Run
 from tests.support.toy_runs import SteadyMeter
 
@@ -20,8 +20,8 @@ Search = Callable[..., int]
 
 
 @contextmanager
-def no_ray(**_: Any) -> Iterator[Session]:
-    yield Session(num_cpus=1, num_gpus=0)
+def no_ray(**_: Any) -> Iterator[RayCluster]:
+    yield RayCluster(num_cpus=1, num_gpus=0)
 
 
 def search_without_ray(

@@ -26,7 +26,7 @@ class Slow:
     def run_epoch(self, budget):
         time.sleep(self.hparams.pause_s)
         self.epochs_done += 1
-        return {"val_accuracy": self.hparams.score + 0.01 * self.epochs_done, "num_samples": 100}
+        return {"val_accuracy": self.hparams.score + 0.01 * self.epochs_done, "num_examples": 100}
     def test(self):
         return {"test_accuracy": self.hparams.score}
     def notes(self):

@@ -17,7 +17,7 @@ from tests.support.killed_searches import leftovers
 from tests.support.ray_sessions import outcome_of_history
 
 # What must not depend on interruptions, beside hparams and curves: times, energy, notes and attempts may.
-_COLUMNS = ("rank", "trial_id", "status", "cause", "val_accuracy", "rung", "epochs", "seed", "origin")
+_COLUMNS = ("rank", "trial_id", "status", "cause", "val_accuracy", "rung", "epochs", "seed", "proposed_by")
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,10 @@ class Chained:
             if self.hparams.fate == "network":
                 raise ConnectionError("the data's host does not answer")
             if self.hparams.fate == "nan":
-                return {"val_accuracy": math.nan, "num_samples": 10}
+                return {"val_accuracy": math.nan, "num_examples": 10}
         noise = int(self.link[:8], 16) / 2**32
         value = self.hparams.score * (1 - 0.5 ** (self.epochs_done + 1)) + 0.1 * noise
-        return {"val_accuracy": value, "num_samples": 10}
+        return {"val_accuracy": value, "num_examples": 10}
     def test(self):
         return {"test_accuracy": self.hparams.score}
     def notes(self):
@@ -75,46 +75,46 @@ class Search:
 
 
 SEARCHES: Mapping[str, Search] = {
-    "stopping": Search(
+    "asha_stopping": Search(
         settings={
             "ladder": {"epochs": [1, 3, 6]},
-            "scheduler": {"mode": "stopping", "eta": 2},
+            "scheduler": {"mode": "asha_stopping", "eta": 2},
             "limits": {"trials": 8},
         }
     ),
-    "promotion": Search(
+    "asha": Search(
         settings={
             "ladder": {"epochs": [1, 2, 4]},
-            "scheduler": {"mode": "promotion", "eta": 3, "audit": 0},
+            "scheduler": {"mode": "asha", "eta": 3, "control_fraction": 0},
             "limits": {"trials": 12},
         }
     ),
     "promotion with audits": Search(
         settings={
             "ladder": {"epochs": [1, 2, 4]},
-            "scheduler": {"mode": "promotion", "eta": 2, "audit": 0.2},
+            "scheduler": {"mode": "asha", "eta": 2, "control_fraction": 0.2},
             "limits": {"trials": 10},
         }
     ),
     "promotion, trials given up": Search(
         settings={
             "ladder": {"epochs": [1, 2, 3]},
-            "scheduler": {"mode": "promotion", "eta": 4, "audit": 0},
+            "scheduler": {"mode": "asha", "eta": 4, "control_fraction": 0},
             "limits": {"trials": 20},
         }
     ),
     "promotion on a small disk": Search(
         settings={
             "ladder": {"epochs": [1, 2, 3]},
-            "scheduler": {"mode": "promotion", "eta": 3, "audit": 0},
+            "scheduler": {"mode": "asha", "eta": 3, "control_fraction": 0},
             "limits": {"trials": 12, "disk_gib": 8.6e-6},  # 9.2 KB: three states of 2.6 KB
         },
         is_only_killed=True,
     ),
-    "grow": Search(
+    "pasha": Search(
         settings={
             "ladder": {"epochs": [1, 2, 4, 6]},
-            "scheduler": {"mode": "grow", "eta": 2, "audit": 0},
+            "scheduler": {"mode": "pasha", "eta": 2, "control_fraction": 0},
             "limits": {"trials": 10},
         }
     ),
@@ -122,7 +122,7 @@ SEARCHES: Mapping[str, Search] = {
         settings={
             "ladder": {"epochs": [1, 2, 4]},
             "horizon": "rung",
-            "scheduler": {"mode": "promotion", "eta": 2, "brackets": 2},
+            "scheduler": {"mode": "asha", "eta": 2, "brackets": 2},
             "limits": {"trials": 8},
         }
     ),
@@ -139,7 +139,7 @@ SEARCHES: Mapping[str, Search] = {
         parameters=_FATES,
         settings={
             "ladder": {"epochs": [1, 3]},
-            "scheduler": {"mode": "promotion", "eta": 2, "audit": 0},
+            "scheduler": {"mode": "asha", "eta": 2, "control_fraction": 0},
             "sampler": "random",
             "limits": {"trials": 12},
         },
@@ -148,14 +148,14 @@ SEARCHES: Mapping[str, Search] = {
         parameters={"score": {"values": [0.2, 0.8]}, "fate": _FATES["fate"]},
         settings={
             "ladder": {"epochs": [1, 2, 3]},
-            "scheduler": {"mode": "promotion", "eta": 2, "audit": 0},
+            "scheduler": {"mode": "asha", "eta": 2, "control_fraction": 0},
             "sampler": "grid",
         },
     ),
     "repeats": Search(
         settings={
             "ladder": {"epochs": [1, 2]},
-            "scheduler": {"mode": "stopping", "eta": 2},
+            "scheduler": {"mode": "asha_stopping", "eta": 2},
             "trials": [{"score": 0.1}, {"score": 0.4}, {"score": 0.7}],
             "repeats": 2,
         },

@@ -26,7 +26,7 @@ search:
   trainable: toy
   data: none
   ladder: {epochs: [1, 3, 9]}
-  scheduler: {mode: stopping}
+  scheduler: {mode: asha_stopping}
   limits: {trials: 12}
 """
 
@@ -63,7 +63,7 @@ class Fateful:
         if fate == "silent":
             return {"val_loss": 1.0}
         value = math.nan if fate == "nan" else self.hparams.score + 0.01 * self.epochs_done
-        return {"val_accuracy": value, "num_samples": 100}
+        return {"val_accuracy": value, "num_examples": 100}
     def test(self):
         return {"test_accuracy": self.hparams.score + 0.001 * (self.seed % 7)}
     def notes(self):
@@ -82,11 +82,11 @@ class SteadyMeter:
     """Each reading is 100 mJ of GPU and 20 mJ of CPU above the one before."""
 
     sources = EnergySources(
-        gpu_source="nvml_counter", gpu_attribution="exclusive", cpu_source="rapl_powercap",
+        gpu_sensor="nvml_counter", gpu_attribution="exclusive", cpu_sensor="rapl_powercap",
         cpu_attribution="exclusive", scope="gpu+cpu", quality="A",
     )  # fmt: skip
 
-    lease = ""
+    window = ""
 
     def __init__(self) -> None:
         self._reads = 0
@@ -127,7 +127,8 @@ def fateful_space(folder: Path, overrides: Sequence[str] = ()) -> Space:
         "  fate: {values: [fine, raise, unmended, exit, hungry, diverge, text, silent, nan]}\n"
         "  score: {min: 0.0, max: 0.9}\n"
         "search:\n"
-        "  {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]}, scheduler: {mode: stopping}}\n"
+        "  {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]},\n"
+        "   scheduler: {mode: asha_stopping}}\n"
     )
     return made_space(folder, text, overrides)
 
@@ -141,7 +142,7 @@ def defaults_of(space: Space) -> dict[str, Any]:
 
 
 def listed(*points: dict[str, Any]) -> FixedList:
-    return FixedList([Proposal(hparams=point, origin="start") for point in points])
+    return FixedList([Proposal(hparams=point, proposed_by="initial") for point in points])
 
 
 def executed(space: Space, folder: Path, sampler: Sampler | None = None) -> tuple[Run, str]:

@@ -24,7 +24,7 @@ from trainables.bug_localization.ranking import RankingDetails, mean_values, ran
 from trainables.bug_localization.stdlib import undocumented
 from trainables.bug_localization.table import read_table
 from trainables.bug_localization.words import rvsm, term_counts, terms, weighted
-from trainables.core.contract import Budget, DataError, Env
+from trainables.core.contract import Budget, DataError, TrainingContext
 
 MONTH_S = 30.44 * 86_400
 BUDGET = Budget(epochs=2)
@@ -187,19 +187,19 @@ def test_a_missing_table_and_tree_are_both_named(tmp_path: Path) -> None:
         ("python-stdlib?split=files", "split must be one of time, report, got 'files'"),
     ],
 )
-def test_an_address_that_names_nothing_is_refused(env: Env, data: str, message: str) -> None:
+def test_an_address_that_names_nothing_is_refused(context: TrainingContext, data: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        check_data(replace(env, data=data))
+        check_data(replace(context, data=data))
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Env:
-    return Env(data="python-stdlib", data_seed=0, seed=1, cache_dir=tmp_path)
+def context(tmp_path: Path) -> TrainingContext:
+    return TrainingContext(data="python-stdlib", data_seed=0, seed=1, cache_dir=tmp_path)
 
 
 @pytest.fixture
-def data(env: Env) -> ReportData:
-    return load_report_data(env)
+def data(context: TrainingContext) -> ReportData:
+    return load_report_data(context)
 
 
 def test_docstrings_leave_a_source_and_its_lines_stay() -> None:
@@ -227,8 +227,10 @@ def test_the_parts_follow_each_other_in_time(data: ReportData) -> None:
     assert sizes == pytest.approx([0.7, 0.15, 0.15], abs=0.01)
 
 
-def test_a_split_by_report_mixes_times_and_learns_from_training_reports_only(env: Env) -> None:
-    data = load_report_data(replace(env, data="python-stdlib?split=report"))
+def test_a_split_by_report_mixes_times_and_learns_from_training_reports_only(
+    context: TrainingContext,
+) -> None:
+    data = load_report_data(replace(context, data="python-stdlib?split=report"))
     trained = set(data.rows["train"].tolist())
     last = int(data.rows["test"].max())
     files = data.project.reports[last].files
@@ -240,19 +242,21 @@ def test_a_split_by_report_mixes_times_and_learns_from_training_reports_only(env
 
 
 def test_features_are_made_once_for_all_processes_of_a_node(
-    env: Env, monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trainables.bug_localization import data as module
 
-    first = load_report_data(env)
+    first = load_report_data(context)
     module._loaded.cache_clear()
     monkeypatch.setattr(module, "fill_features", lambda *_, **__: pytest.fail("made again"))
-    assert np.array_equal(load_report_data(env).features, first.features)
+    assert np.array_equal(load_report_data(context).features, first.features)
     module._loaded.cache_clear()
 
 
-def test_features_that_do_not_fit_the_cache_are_made_in_memory_and_said(env: Env, data: ReportData) -> None:
-    small = load_report_data(replace(env, cache_dir=env.cache_dir / "small", cache_gib=1e-6))
+def test_features_that_do_not_fit_the_cache_are_made_in_memory_and_said(
+    context: TrainingContext, data: ReportData
+) -> None:
+    small = load_report_data(replace(context, cache_dir=context.cache_dir / "small", cache_gib=1e-6))
     assert np.array_equal(small.features, data.features)
     assert "of limits.cache_gib 1e-06 are left" in small.notes["cache"]
 
@@ -263,8 +267,8 @@ def whole(batches: ReportBatches, budget: Budget, epoch: int = 0) -> CandidateBa
     return part.batch(indices.sort().values)
 
 
-def test_the_resolution_is_the_number_of_wrong_files(env: Env, data: ReportData) -> None:
-    batches = ReportBatches(data, env, negative_pool=2.0)
+def test_the_resolution_is_the_number_of_wrong_files(context: TrainingContext, data: ReportData) -> None:
+    batches = ReportBatches(data, context, negative_pool=2.0)
     found = whole(batches, Budget(epochs=1, resolution=7))
     wrong = found.is_candidate & ~found.is_relevant
     assert wrong.sum(1).tolist() == [7] * len(found)
@@ -273,22 +277,24 @@ def test_the_resolution_is_the_number_of_wrong_files(env: Env, data: ReportData)
     assert whole(batches, Budget(epochs=1)).is_candidate[0].sum() - len(right[0]) == 50
 
 
-def test_held_out_reports_rank_all_files_at_every_rung(env: Env, data: ReportData) -> None:
-    batches = ReportBatches(data, env, negative_pool=2.0)
+def test_held_out_reports_rank_all_files_at_every_rung(context: TrainingContext, data: ReportData) -> None:
+    batches = ReportBatches(data, context, negative_pool=2.0)
     (found,) = batches.validation(Budget(epochs=1, resolution=7))
     assert found.features.shape == (len(data.rows["val"]), len(data.project.paths), 5)
     assert bool(found.is_candidate.all())
 
 
-def test_wrong_files_are_drawn_anew_each_epoch_and_the_same_for_one_seed(env: Env, data: ReportData) -> None:
-    one, same = (ReportBatches(data, env, negative_pool=2.0) for _ in range(2))
+def test_wrong_files_are_drawn_anew_each_epoch_and_the_same_for_one_seed(
+    context: TrainingContext, data: ReportData
+) -> None:
+    one, same = (ReportBatches(data, context, negative_pool=2.0) for _ in range(2))
     assert torch.equal(whole(one, BUDGET).files, whole(same, BUDGET).files)
     assert not torch.equal(whole(one, BUDGET).files, whole(one, BUDGET, epoch=1).files)
 
 
-def test_a_larger_pool_makes_wrong_files_harder(env: Env, data: ReportData) -> None:
+def test_a_larger_pool_makes_wrong_files_harder(context: TrainingContext, data: ReportData) -> None:
     def mean_rvsm(pool: float) -> float:
-        found = whole(ReportBatches(data, env, negative_pool=pool), Budget(epochs=1, resolution=5))
+        found = whole(ReportBatches(data, context, negative_pool=pool), Budget(epochs=1, resolution=5))
         return float(found.features[..., 0][found.is_candidate & ~found.is_relevant].mean())
 
     assert mean_rvsm(1.0) < mean_rvsm(4.0) < mean_rvsm(1e6)
@@ -338,8 +344,8 @@ def test_scores_below_0_are_ranked_like_others() -> None:
     assert float(retrieval_reciprocal_rank(scores, right)) == 0.0
 
 
-def test_the_table_of_the_test_says_where_the_files_came(env: Env, data: ReportData) -> None:
-    training = start(Hparams(), BUDGET, env)
+def test_the_table_of_the_test_says_where_the_files_came(context: TrainingContext, data: ReportData) -> None:
+    training = start(Hparams(), BUDGET, context)
     scores = training.test()
     ranks = training.test_tables()["ranks"]
     assert len(ranks.rows) == len(data.rows["test"])
@@ -357,10 +363,10 @@ def test_details_leave_out_what_is_filled_up(data: ReportData) -> None:
     assert (name, rank, paths) == ("docstring-0000", 2, list(data.project.paths[:2]))
 
 
-def test_learning_beats_rvsm_alone(env: Env) -> None:
+def test_learning_beats_rvsm_alone(context: TrainingContext) -> None:
     """On the same held-out docstrings; chance is 0.04."""
     budget = Budget(epochs=4)
-    training = start(Hparams(**TRAINABLE.example.hparams, loss="listwise"), budget, env)
+    training = start(Hparams(**TRAINABLE.example.hparams, loss="listwise"), budget, context)
     alone = float(training.notes()["rvsm_alone"].split(",")[0].removeprefix("val_mrr "))
     for _ in range(4):
         values = training.run_epoch(budget)
@@ -381,7 +387,7 @@ def test_files_that_do_not_belong_to_their_reports_are_not_learnt_by_heart(
     monkeypatch.setattr(
         ReportData, "relevant", lambda self, row: right(self, (row + 7) % len(self.project.reports))
     )
-    env = Env(data=TRAINABLE.example.data, data_seed=0, seed=0, cache_dir=tmp_path)
+    context = TrainingContext(data=TRAINABLE.example.data, data_seed=0, seed=0, cache_dir=tmp_path)
     hparams = Hparams(**TRAINABLE.example.hparams)
-    result = overfitted(TRAINABLE, hparams, env, num_examples=TRAINABLE.overfit.num_examples)
+    result = overfitted(TRAINABLE, hparams, context, num_examples=TRAINABLE.overfit.num_examples)
     assert not result.has_passed, str(result)

@@ -14,7 +14,7 @@ from search.space import SpaceError
 from search.trial import Checkpointing, run_trial
 from tests.support.toy_runs import SteadyMeter, made_space
 from trainables.classification import TRAINABLE, Hparams, start, weights
-from trainables.core.contract import Budget, Env, WeightFile
+from trainables.core.contract import Budget, TrainingContext, WeightFile
 
 
 def test_importing_it_does_not_import_torch():
@@ -37,12 +37,12 @@ def test_it_is_ranked_by_validation_accuracy():
 
 def test_every_problem_is_listed_at_once():
     with pytest.raises(ValueError, match="lr must be above 0") as caught:
-        Hparams(lr=0.0, momentum=1.0, augment="heavy", clip_norm=0.0, schedule="cos")
+        Hparams(lr=0.0, momentum=1.0, augment="heavy", max_grad_norm=0.0, schedule="cos")
     assert str(caught.value).split("; ") == [
         "lr must be above 0, got 0.0",
         "momentum must be in [0, 1), got 1.0",
         "schedule must be one of cosine, step, plateau, one_cycle, none, got 'cos'",
-        "clip_norm must be above 0 or null, got 0.0",
+        "max_grad_norm must be above 0 or null, got 0.0",
         "augment must be none, light, strong or in [0, 1], got 'heavy'",
     ]
 
@@ -89,32 +89,34 @@ def test_a_space_of_old_is_told_what_to_write(tmp_path):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_backbone_can_learn_slower_than_its_head(tmp_path, optimizer):
-    env = Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
+    context = TrainingContext(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
     hparams = Hparams(optimizer=optimizer, lr=0.01, backbone_lr_ratio=0.1, schedule="none")
-    training = start(hparams, Budget(epochs=1), env)
+    training = start(hparams, Budget(epochs=1), context)
     assert [group["lr"] for group in training.optimizer.param_groups] == pytest.approx(
         [0.01, 0.01, 0.001, 0.001]
     )
 
 
 def test_its_choices_are_noted_with_reasons(tmp_path):
-    env = Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
-    assert start(Hparams(), Budget(epochs=1), env).notes()["precision"].startswith("fp32: ")
+    context = TrainingContext(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
+    assert start(Hparams(), Budget(epochs=1), context).notes()["precision"].startswith("fp32: ")
 
 
 def test_an_unknown_model_is_refused_at_the_start(tmp_path):
-    env = Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
+    context = TrainingContext(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
     with pytest.raises(ValueError, match=r"near are .*resnet20"):
-        start(Hparams(model="resnet2o"), Budget(epochs=1), env)
+        start(Hparams(model="resnet2o"), Budget(epochs=1), context)
 
 
 def scores(folder, horizon, count, **options):
     """Validation loss and rate of each epoch, by number, of a trial that is asked for so many rows."""
     rungs = (Budget(epochs=1, subset=0.05, resolution=8), Budget(epochs=3, subset=0.1, resolution=8))
     ladder = Ladder(rungs, horizon)
-    env = Env(data="digits", data_seed=0, seed=3, cache_dir=folder, resolution=8, horizon=horizon)
+    context = TrainingContext(
+        data="digits", data_seed=0, seed=3, cache_dir=folder, resolution=8, horizon=horizon
+    )
     hparams = Hparams(batch_size=32, augment="light", drop_rate=0.1)
-    running = run_trial(TRAINABLE, hparams, ladder, env, SteadyMeter(), **options)
+    running = run_trial(TRAINABLE, hparams, ladder, context, SteadyMeter(), **options)
     done = [row for _, row in zip(range(count), running, strict=False)]
     return {row.epoch: (row.metrics["val_loss"], row.metrics["lr"]) for row in done}
 
@@ -148,8 +150,8 @@ def test_each_horizon_has_its_rates(tmp_path):
 @pytest.mark.parametrize(("is_wanted", "precision"), [(True, "high"), (False, "highest")])
 def test_tf32_is_set_anew_by_each_training(tmp_path, is_wanted, precision):
     torch.set_float32_matmul_precision("medium")
-    env = Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
-    start(Hparams(tf32=is_wanted), Budget(epochs=1), env)
+    context = TrainingContext(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
+    start(Hparams(tf32=is_wanted), Budget(epochs=1), context)
     assert torch.get_float32_matmul_precision() == precision
     torch.set_float32_matmul_precision("highest")
 
@@ -157,7 +159,7 @@ def test_tf32_is_set_anew_by_each_training(tmp_path, is_wanted, precision):
 def test_a_compiled_model_is_the_one_that_trains(tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda model: compiled.append(model))
-    env = Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
-    training = start(Hparams(compile=True, ema_decay=0.9), Budget(epochs=1), env)
+    context = TrainingContext(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
+    training = start(Hparams(compile=True, ema_decay=0.9), Budget(epochs=1), context)
     assert compiled == [training.model]
-    assert start(Hparams(), Budget(epochs=1), env).model not in compiled
+    assert start(Hparams(), Budget(epochs=1), context).model not in compiled

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support.box_annotations import annotation, picture
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.detection.sources import check_detection_data, load_detection_data
 
 CATEGORIES = [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]
@@ -44,20 +44,22 @@ def one_file(folder: Path, **content: Any) -> str:
     return f"coco:{folder / 'boxes.json'}"
 
 
-def env(data: str, folder: Path) -> Env:
-    return Env(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", resolution=32, num_workers=1)
+def context(data: str, folder: Path) -> TrainingContext:
+    return TrainingContext(
+        data=data, data_seed=0, seed=0, cache_dir=folder / "cache", resolution=32, num_workers=1
+    )
 
 
 def lines(data: str, folder: Path) -> list[str]:
-    return list(check_detection_data(env(data, folder)))
+    return list(check_detection_data(context(data, folder)))
 
 
 def error(data: str, folder: Path) -> str:
     """What the look before a run says, and a trial too."""
     with pytest.raises(DataError) as raised:
-        check_detection_data(env(data, folder))
+        check_detection_data(context(data, folder))
     with pytest.raises(DataError) as in_trial:
-        load_detection_data(env(data, folder))
+        load_detection_data(context(data, folder))
     assert str(in_trial.value) == str(raised.value)
     return str(raised.value)
 
@@ -72,13 +74,13 @@ def test_coco_as_it_is_handed_out_is_read_by_its_instances(tmp_path: Path) -> No
     for name in ("image_info_test2017", "image_info_test-dev2017"):
         write(root / f"annotations/{name}.json", {"images": IMAGES[:3], "categories": CATEGORIES})
     write_pictures(root / "test2017")
-    found = check_detection_data(env(f"coco:{root}", tmp_path))
+    found = check_detection_data(context(f"coco:{root}", tmp_path))
     assert (found.parts, found.split_off) == ({"train": 7, "val": 8, "test": 1}, ("test",))
     assert any("pictures without annotations; they are left out" in note for note in found.notes)
     assert [(one.reason, one.count) for one in found.left_out] == [
         ("JSON file of no part or beside another", 5)
     ]
-    data = load_detection_data(env(f"coco:{root}", tmp_path))
+    data = load_detection_data(context(f"coco:{root}", tmp_path))
     assert [len(part) for part in (data.splits.train, data.splits.val, data.splits.test)] == [7, 8, 1]
 
 
@@ -87,7 +89,7 @@ def test_of_two_years_the_later_is_read(tmp_path: Path) -> None:
         for part in ("train", "val"):
             write_pictures(tmp_path / f"{part}{year}")
             write(tmp_path / f"annotations/instances_{part}{year}.json", whole())
-    data = load_detection_data(env(f"coco:{tmp_path}", tmp_path))
+    data = load_detection_data(context(f"coco:{tmp_path}", tmp_path))
     assert {path.parent.name for path in data.annotations.paths} == {"train2017", "val2017"}
 
 
@@ -106,7 +108,7 @@ def test_a_layout_is_found_by_its_names(tmp_path: Path, files: list[str], pictur
     for file, folder in zip(files, pictures, strict=True):
         write_pictures(tmp_path / folder)
         write(tmp_path / file, whole())
-    found = check_detection_data(env(f"coco:{tmp_path}", tmp_path))
+    found = check_detection_data(context(f"coco:{tmp_path}", tmp_path))
     assert (found.parts["val"], found.parts["train"] + found.parts["test"]) == (8, 8)
 
 
@@ -122,7 +124,7 @@ def test_two_files_for_one_part_are_no_guess(tmp_path: Path) -> None:
 def test_names_that_only_contain_a_parts_name_are_no_part(tmp_path: Path) -> None:
     write_pictures(tmp_path)
     write(tmp_path / "constraints.json", whole())
-    assert check_detection_data(env(f"coco:{tmp_path}", tmp_path)).num_examples == 8  # alone: split here
+    assert check_detection_data(context(f"coco:{tmp_path}", tmp_path)).num_examples == 8  # alone: split here
     write(tmp_path / "latest.json", whole())
     text = error(f"coco:{tmp_path}", tmp_path)
     assert "no JSON file of training annotations" in text
@@ -136,7 +138,7 @@ def test_names_with_folders_are_found(tmp_path: Path, name: str) -> None:
     images = [{**image, "file_name": name.format(number)} for number, image in enumerate(IMAGES)]
     write(tmp_path / "boxes.json", whole(images=images))
     write_pictures(tmp_path / ("images/sub" if "sub" in name else "images"))
-    assert check_detection_data(env(f"coco:{tmp_path}", tmp_path)).num_examples == 8
+    assert check_detection_data(context(f"coco:{tmp_path}", tmp_path)).num_examples == 8
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
@@ -146,7 +148,7 @@ def test_json_of_any_unicode_is_read(tmp_path: Path, encoding: str) -> None:
         whole(categories=[{"id": 1, "name": "Käfer"}, {"id": 2, "name": "鳥"}]), ensure_ascii=False
     )
     (tmp_path / "boxes.json").write_bytes(text.encode(encoding))
-    assert set(check_detection_data(env(data, tmp_path)).classes) == {"Käfer", "鳥"}
+    assert set(check_detection_data(context(data, tmp_path)).classes) == {"Käfer", "鳥"}
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,7 @@ def test_ids_are_the_same_as_numbers_and_as_text(tmp_path: Path) -> None:
     boxes = [
         {**box, "category_id": str(box["category_id"]), "image_id": float(box["image_id"])} for box in BOXES
     ]
-    found = check_detection_data(env(one_file(tmp_path, images=images, annotations=boxes), tmp_path))
+    found = check_detection_data(context(one_file(tmp_path, images=images, annotations=boxes), tmp_path))
     assert found.classes == {"dog": 4, "cat": 4}
 
 
@@ -192,7 +194,7 @@ def test_ids_may_be_words_start_at_0_and_have_gaps(tmp_path: Path) -> None:
     boxes = [{**box, "category_id": words[box["category_id"]]} for box in BOXES]
     categories = [{"id": "n02", "name": "dog"}, {"id": "n01", "name": "cat"}]
     loaded = load_detection_data(
-        env(one_file(tmp_path / "words", annotations=boxes, categories=categories), tmp_path)
+        context(one_file(tmp_path / "words", annotations=boxes, categories=categories), tmp_path)
     )
     assert loaded.annotations.category_ids == ("n01", "n02")
     assert loaded.annotations.class_names == ("cat", "dog")
@@ -201,7 +203,7 @@ def test_ids_may_be_words_start_at_0_and_have_gaps(tmp_path: Path) -> None:
 def test_an_unused_category_of_the_same_name_is_left_out(tmp_path: Path) -> None:
     """As in Roboflow's files, where the project is a category."""
     categories = [{"id": 0, "name": "dog", "supercategory": "none"}, *CATEGORIES]
-    found = check_detection_data(env(one_file(tmp_path, categories=categories), tmp_path))
+    found = check_detection_data(context(one_file(tmp_path, categories=categories), tmp_path))
     assert found.classes == {"dog": 4, "cat": 4}
     assert "left out, category without objects whose name is listed twice: 1 (0 (dog))" in list(found)
 
@@ -332,7 +334,7 @@ def test_all_problems_of_all_files_come_at_once_the_first_of_each_kind_named(tmp
 
 def test_what_is_listed_twice_is_read_once_and_said(tmp_path: Path) -> None:
     data = one_file(tmp_path, images=[*IMAGES, IMAGES[0]], annotations=[*BOXES, *BOXES])
-    found = check_detection_data(env(data, tmp_path))
+    found = check_detection_data(context(data, tmp_path))
     assert found.classes == {"dog": 4, "cat": 4}
     assert "left out, image that is listed twice: 1 (boxes.json image 0 (0.png))" in list(found)
     assert [one.count for one in found.left_out if one.reason == "box that is listed twice"] == [8]
@@ -357,7 +359,7 @@ def test_outlines_stand_for_boxes_that_are_missing(tmp_path: Path) -> None:
         {"size": [50, 100], "counts": packed["counts"].decode()},
     ]
     first = [{"id": n, "image_id": n, "category_id": 1, "segmentation": s} for n, s in enumerate(outlines)]
-    data = load_detection_data(env(one_file(tmp_path, annotations=[*first, *BOXES[3:]]), tmp_path))
+    data = load_detection_data(context(one_file(tmp_path, annotations=[*first, *BOXES[3:]]), tmp_path))
     assert [item.boxes_px.tolist() for item in data.annotations.objects[:3]] == [[[10, 20, 30, 40]]] * 3
     assert "boxes taken from the outline, as there is no bbox (3)" in data.notes()["boxes"]
 
@@ -365,7 +367,7 @@ def test_outlines_stand_for_boxes_that_are_missing(tmp_path: Path) -> None:
 def test_crowds_are_0_and_1_in_any_spelling(tmp_path: Path) -> None:
     crowds = [0, 1, "0", "1", False, True, None, 0]
     boxes = [{**box, "iscrowd": crowd} for box, crowd in zip(BOXES, crowds, strict=True)]
-    data = load_detection_data(env(one_file(tmp_path, annotations=boxes), tmp_path))
+    data = load_detection_data(context(one_file(tmp_path, annotations=boxes), tmp_path))
     assert [item.is_crowd.tolist() for item in data.annotations.objects] == [
         [False], [True], [False], [True], [False], [True], [False], [False]
     ]  # fmt: skip
@@ -374,7 +376,7 @@ def test_crowds_are_0_and_1_in_any_spelling(tmp_path: Path) -> None:
 def test_an_area_that_is_no_positive_number_is_the_boxs(tmp_path: Path) -> None:
     areas = [10.5, None, 0, -3, float("nan"), "12"]
     boxes = [{**box, "area": area} for box, area in zip(BOXES[:6], areas, strict=True)]
-    data = load_detection_data(env(one_file(tmp_path, annotations=[*boxes, *BOXES[6:]]), tmp_path))
+    data = load_detection_data(context(one_file(tmp_path, annotations=[*boxes, *BOXES[6:]]), tmp_path))
     assert [item.area_px.tolist() for item in data.annotations.objects[:6]] == [[10.5], *[[800.0]] * 5]
     assert "areas that are no positive numbers; the box's counts (4)" in data.notes()["areas"]
 

@@ -19,18 +19,18 @@ from trainables.code_clones.metrics import CloneMetrics, best_threshold
 from trainables.code_clones.network import TreeEncoder, clone_loss, likenesses
 from trainables.code_clones.pairs import Pairs, made_pairs, read_pairs
 from trainables.code_clones.trees import bracketed_tree, python_tree
-from trainables.core.contract import Budget, DataError, Env
+from trainables.core.contract import Budget, DataError, TrainingContext
 from trainables.engine.text.python_stdlib import StdlibFunction
 
 CODE = "def f(a, b):\n    c = a + 1\n    return len(c) < b"
 
 
-def env(data: str, folder: Path, **settings) -> Env:
-    return Env(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", **settings)
+def context(data: str, folder: Path, **settings) -> TrainingContext:
+    return TrainingContext(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", **settings)
 
 
 def loaded(data: str, folder: Path, **settings) -> CloneData:
-    return load_clones(env(data, folder, **settings), vocabulary=100)
+    return load_clones(context(data, folder, **settings), vocabulary=100)
 
 
 def table(folder: Path, rows: list[str], header: str = "first,second,label") -> str:
@@ -152,7 +152,7 @@ def test_every_problem_of_a_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "b.tree").write_text("A [")
     name = table(tmp_path, ["a.py,b.tree,2,train", "a.py,c.py,1,dev"], "first,second,label,part")
     with pytest.raises(DataError) as caught:
-        TRAINABLE.check_data(env(name, tmp_path))
+        TRAINABLE.check_data(context(name, tmp_path))
     assert str(caught.value) == (
         f"{tmp_path / 'pairs.csv'} has 5 problems: line 2: label must be 0 or 1, got '2'; "
         "line 3: part must be one of train, val, test, got 'dev'; "
@@ -182,7 +182,7 @@ def test_sources_that_parts_share_are_told(tmp_path: Path) -> None:
     told = shared_words(num_shared)
     assert told.startswith(f"{num_shared} sources of validation and test are in training pairs too")
     assert loaded(name, tmp_path).notes()["shared"] == told
-    assert TRAINABLE.check_data(env(name, tmp_path)) == ["80 pairs of 40 sources, 40 of clones", told]
+    assert TRAINABLE.check_data(context(name, tmp_path)) == ["80 pairs of 40 sources, 40 of clones", told]
 
 
 def test_the_most_frequent_words_have_ids_and_single_ones_none() -> None:
@@ -209,7 +209,7 @@ def test_trees_are_read_once_and_anew_when_a_file_changes(
 def test_a_batch_holds_both_trees_in_both_orders_up_to_the_resolution(tmp_path: Path) -> None:
     data = loaded(sources(tmp_path), tmp_path, resolution=5)
     batch = (
-        CloneBatches(data, env("", tmp_path))
+        CloneBatches(data, context("", tmp_path))
         .epoch(Budget(epochs=1, resolution=4), 0)
         .batch(torch.tensor([3]))
     )
@@ -271,7 +271,7 @@ def test_the_test_is_scored_at_the_threshold_of_validation() -> None:
 
 def test_the_test_brings_the_validation_pairs_for_their_threshold(tmp_path: Path) -> None:
     data = loaded(sources(tmp_path), tmp_path)
-    batches = CloneBatches(data, env("", tmp_path))
+    batches = CloneBatches(data, context("", tmp_path))
     num = {flag: sum(len(b) for b in batches.test() if b.is_tuning is flag) for flag in (True, False)}
     assert num == {True: len(data.splits.val), False: len(data.splits.test)}
     assert all(batch.is_tuning for batch in batches.validation(Budget(epochs=1)))
@@ -280,7 +280,7 @@ def test_the_test_brings_the_validation_pairs_for_their_threshold(tmp_path: Path
 
 def test_it_tells_loops_from_sums(tmp_path: Path) -> None:
     hparams = Hparams(**{**TRAINABLE.example.hparams, "batch_size": 16})
-    training = start(hparams, budget := Budget(epochs=4), env(sources(tmp_path), tmp_path))
+    training = start(hparams, budget := Budget(epochs=4), context(sources(tmp_path), tmp_path))
     scores = [training.run_epoch(budget) for _ in range(4)]
     assert scores[-1]["val_f1"] == 1.0
     assert scores[-1]["val_loss"] < 0.5 * scores[0]["train_loss"]

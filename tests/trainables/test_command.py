@@ -14,7 +14,7 @@ from search.trial import Checkpointing, EpochRow, run_trial
 from search.trial.failure import classify
 from tests.support.command_spaces import made_command
 from tests.support.toy_runs import SteadyMeter
-from trainables.core.contract import BadResult, Budget, Env, ScriptFailed, Training
+from trainables.core.contract import BadResult, Budget, ScriptFailed, Training, TrainingContext
 from trainables.core.load import UnknownTrainable, load_trainable, trainable_names
 
 NINE = Budget(epochs=9)
@@ -34,8 +34,8 @@ def started(
     """A training by `script`, which runs in `folder` and keeps its files in folder/trial."""
     changes = {"run": RUN, "resume": [], "test": [], "defaults": {}} | changes
     trainable = load_trainable(made_command(folder, script, **changes))
-    env = Env(data="none", data_seed=3, seed=7, cache_dir=folder, folder=folder / "trial")
-    return trainable.start(trainable.hparams(**(hparams or {})), budget, env)
+    context = TrainingContext(data="none", data_seed=3, seed=7, cache_dir=folder, folder=folder / "trial")
+    return trainable.start(trainable.hparams(**(hparams or {})), budget, context)
 
 
 def told(folder: Path, hparams: dict[str, Any], **changes: Any) -> list[str]:
@@ -49,12 +49,12 @@ def told(folder: Path, hparams: dict[str, Any], **changes: Any) -> list[str]:
 def climbed(name: str, folder: Path, ladder: Ladder, count: int | None = None) -> list[EpochRow]:
     """Rows of a trial in folder/trial, from its checkpoint on."""
     trainable = load_trainable(name)
-    env = Env(
+    context = TrainingContext(
         data="none", data_seed=0, seed=1, cache_dir=folder, folder=folder / "trial", horizon=ladder.horizon
     )
     checkpointing = Checkpointing(path=folder / "trial" / "checkpoint.pt")
     running = run_trial(
-        trainable, trainable.hparams(), ladder, env, SteadyMeter(), checkpointing=checkpointing
+        trainable, trainable.hparams(), ladder, context, SteadyMeter(), checkpointing=checkpointing
     )
     return [row for _, row in zip(range(count or 99), running, strict=False)]
 
@@ -136,8 +136,8 @@ def test_a_relative_folder_is_the_starters(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     trainable = load_trainable(made_command(tmp_path))
-    env = Env(data="none", data_seed=0, seed=0, cache_dir=tmp_path, folder=Path("trial"))
-    trainable.start(trainable.hparams(), NINE, env).run_epoch(NINE)
+    context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=tmp_path, folder=Path("trial"))
+    trainable.start(trainable.hparams(), NINE, context).run_epoch(NINE)
     assert (tmp_path / "here/trial/checkpoint/state.json").exists()
 
 
@@ -245,18 +245,18 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_script_that_ends_early_has_nothing_more_to_learn(tmp_path: Path) -> None:
     lines = """
         for epoch in (1, 2):
-            print('{"epoch": %d, "val_acc": 0.5, "num_samples": 10}' % epoch)
+            print('{"epoch": %d, "val_acc": 0.5, "num_examples": 10}' % epoch)
     """
     training = started(tmp_path, lines)
     found = [training.run_epoch(NINE) for _ in range(3)]
-    assert [row["num_samples"] for row in found] == [10.0, 10.0, 0.0]
-    assert training.why_done == "the script ended by itself after epoch 2"
+    assert [row["num_examples"] for row in found] == [10.0, 10.0, 0.0]
+    assert training.done_reason == "the script ended by itself after epoch 2"
 
 
 def test_a_script_may_say_that_it_is_done(tmp_path: Path) -> None:
-    training = started(tmp_path, """print('{"val_acc": 0.5, "why_done": "no gain for 5 epochs"}')""")
+    training = started(tmp_path, """print('{"val_acc": 0.5, "done_reason": "no gain for 5 epochs"}')""")
     training.run_epoch(NINE)
-    assert training.why_done == "no gain for 5 epochs"
+    assert training.done_reason == "no gain for 5 epochs"
 
 
 def test_one_process_trains_all_epochs_and_stands_still_between_them(tmp_path: Path) -> None:

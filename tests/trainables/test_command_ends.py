@@ -21,7 +21,7 @@ from search.trial.task import TrialTask
 from tests.support.command_spaces import SCRIPT, made_command
 from tests.support.processes import ROOT, is_alive, wait_for
 from tests.support.toy_runs import SteadyMeter
-from trainables.core.contract import Budget, Env, Horizon, ScriptFailed, Training
+from trainables.core.contract import Budget, Horizon, ScriptFailed, Training, TrainingContext
 from trainables.core.load import load_trainable
 
 RUN = ["{python}", "script.py"]
@@ -65,13 +65,13 @@ time.sleep(600)
 WORKER = """
 import sys
 from pathlib import Path
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.core.load import load_trainable
 
 folder = Path(sys.argv[1])
 trainable = load_trainable(sys.argv[2])
-env = Env(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
-training = trainable.start(trainable.hparams(), Budget(epochs=9), env)
+context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
+training = trainable.start(trainable.hparams(), Budget(epochs=9), context)
 training.run_epoch(Budget(epochs=9))
 print("an epoch", flush=True)
 {then}
@@ -81,8 +81,8 @@ sys.stdin.read()
 
 def started(name: str, folder: Path) -> Training:
     trainable = load_trainable(name)
-    env = Env(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
-    return trainable.start(trainable.hparams(), Budget(epochs=9), env)
+    context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
+    return trainable.start(trainable.hparams(), Budget(epochs=9), context)
 
 
 def family(folder: Path, **changes: object) -> str:
@@ -302,12 +302,12 @@ def test_without_resume_a_paused_trial_trains_its_epochs_again_and_says_so(tmp_p
 def climbed(name: str, folder: Path, ladder: Ladder, count: int = 99) -> list[EpochRow]:
     """Rows of a trial in folder/trial, from its checkpoint on."""
     trainable = load_trainable(name)
-    env = Env(
+    context = TrainingContext(
         data="none", data_seed=0, seed=1, cache_dir=folder, folder=folder / "trial", horizon=ladder.horizon
     )
     checkpointing = Checkpointing(path=folder / "trial" / "checkpoint.pt", every_s=0.0)
     running = run_trial(
-        trainable, trainable.hparams(), ladder, env, SteadyMeter(), checkpointing=checkpointing
+        trainable, trainable.hparams(), ladder, context, SteadyMeter(), checkpointing=checkpointing
     )
     return [row for _, row in zip(range(count), running, strict=False)]
 
@@ -325,7 +325,7 @@ def test_rungs_of_other_subsets_restart_the_script_with_them(tmp_path: Path, hor
     rungs = [Budget(epochs=epochs, subset=subset) for epochs, subset in ((1, 0.25), (3, 0.5), (5, 1.0))]
     rows = climbed(name, tmp_path, Ladder(tuple(rungs), horizon))
     expected = {"full": [25, 50, 50, 100, 100], "rung": [25, 50, 50, 50, 100, 100, 100, 100, 100]}
-    assert [row.metrics["num_samples"] for row in rows] == expected[horizon]
+    assert [row.metrics["num_examples"] for row in rows] == expected[horizon]
     resumed = [row.epoch for row in rows if "--resume" in row.notes.get("command", "")]
     assert resumed == {"full": [2, 4], "rung": []}[horizon]
 

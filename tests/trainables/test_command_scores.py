@@ -16,7 +16,7 @@ from tests.support.command_spaces import made_command
 from tests.support.toy_runs import SteadyMeter
 from trainables.command.files import Lines
 from trainables.command.rows import read_row
-from trainables.core.contract import BadResult, Budget, Env, ScriptFailed, Training
+from trainables.core.contract import BadResult, Budget, ScriptFailed, Training, TrainingContext
 from trainables.core.load import load_trainable
 
 RUN = ["{python}", "script.py", "--epochs", "{epochs}"]
@@ -44,8 +44,8 @@ for epoch in range(done + 1, args.epochs + 1):
 def started(folder: Path, script: str, epochs: int = 4, **changes: Any) -> Training:
     changes = {"run": RUN, "resume": [], "test": [], "defaults": {}} | changes
     trainable = load_trainable(made_command(folder, script, **changes))
-    env = Env(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
-    return trainable.start(trainable.hparams(), Budget(epochs=epochs), env)
+    context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
+    return trainable.start(trainable.hparams(), Budget(epochs=epochs), context)
 
 
 def printing(*lines: str) -> str:
@@ -62,12 +62,12 @@ def climbed(folder: Path, scores: str, ladder: Ladder, count: int = 99, **change
     """Rows of a trial from its checkpoint on, by a script that scores epochs for which `scores` holds."""
     name = made_command(folder, SCRIPT.format(scores=scores), **{"defaults": {}, "test": []}, **changes)
     trainable = load_trainable(name)
-    env = Env(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
+    context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
     rows = run_trial(
         trainable,
         trainable.hparams(),
         ladder,
-        env,
+        context,
         SteadyMeter(),
         checkpointing=Checkpointing(path=folder / "trial/checkpoint.pt"),
     )
@@ -97,7 +97,7 @@ def test_scores_of_every_few_epochs_count_where_a_rung_ends(
     assert scores(rows) == {
         epoch: epoch / 100 if epoch in scored else None for epoch in range(1, rungs[-1] + 1)
     }
-    assert [row.epoch for row in rows if row.is_rung_end] == list(rungs)
+    assert [row.epoch for row in rows if row.completes_rung] == list(rungs)
 
 
 def test_a_script_that_scores_only_its_end_is_told_it_by_until(tmp_path: Path) -> None:
@@ -193,8 +193,8 @@ def test_each_rung_of_a_script_that_prints_one_line_has_its_own_score(tmp_path: 
     script = "import sys\nprint('{\"val_acc\": 0.%s}' % sys.argv[-1])"
     name = made_command(tmp_path, script, run=UNTIL, resume=[], test=[], defaults={})
     trainable = load_trainable(name)
-    env = Env(data="none", data_seed=0, seed=0, cache_dir=tmp_path, folder=tmp_path / "trial")
-    rows = list(run_trial(trainable, trainable.hparams(), ladder(1, 3, 6), env, SteadyMeter()))
+    context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=tmp_path, folder=tmp_path / "trial")
+    rows = list(run_trial(trainable, trainable.hparams(), ladder(1, 3, 6), context, SteadyMeter()))
     assert scores(rows) == {1: 0.1, 2: None, 3: 0.3, 4: None, 5: None, 6: 0.6}
 
 

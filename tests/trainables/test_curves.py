@@ -13,7 +13,7 @@ from benchmarks.search_quality.simulate import Simulation
 from benchmarks.search_quality.table import Table
 from search.sampling.sampler import make_sampler
 from tests.support.toy_runs import defaults_of, executed, made_space
-from trainables.core.contract import Budget, DataError, Diverged, Env
+from trainables.core.contract import Budget, DataError, Diverged, TrainingContext
 from trainables.core.load import load_trainable
 from trainables.curves import Hparams, formula_curves, load_curves, start
 
@@ -30,8 +30,8 @@ def table(folder: Path, text: str = CSV) -> Path:
 
 
 def training(path: Path, row: int, epochs: int = 3):
-    env = Env(data=f"curves:{path}", data_seed=0, seed=0, cache_dir=path.parent)
-    return start(Hparams(row=row), Budget(epochs=epochs), env)
+    context = TrainingContext(data=f"curves:{path}", data_seed=0, seed=0, cache_dir=path.parent)
+    return start(Hparams(row=row), Budget(epochs=epochs), context)
 
 
 def test_a_csv_keeps_the_numbers_that_differ_and_leaves_text_and_constants_out(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_the_replay_is_the_recording_and_goes_on_from_its_state(tmp_path: Path) 
     assert first.run_epoch(Budget(epochs=3))["val_accuracy"] == 0.2
     second = training(path, 0)
     second.load_state_dict(first.state_dict())
-    assert second.run_epoch(Budget(epochs=3, subset=0.5)) == {"val_accuracy": 0.4, "num_samples": 500.0}
+    assert second.run_epoch(Budget(epochs=3, subset=0.5)) == {"val_accuracy": 0.4, "num_examples": 500.0}
     assert second.test() == {"test_accuracy": 0.4}
 
 
@@ -103,9 +103,9 @@ def test_a_file_that_is_no_table_says_so(tmp_path: Path, text: str, problem: str
 
 
 def test_other_sources_are_refused_with_those_there_are(tmp_path: Path) -> None:
-    env = Env(data="mnist5k", data_seed=0, seed=0, cache_dir=tmp_path)
+    context = TrainingContext(data="mnist5k", data_seed=0, seed=0, cache_dir=tmp_path)
     with pytest.raises(DataError, match=r"there are curves:PATH.csv, curves:PATH.npz, formula$"):
-        start(Hparams(), Budget(epochs=1), env)
+        start(Hparams(), Budget(epochs=1), context)
     with pytest.raises(DataError, match=r"ends in .csv or .npz, got curves.txt$"):
         load_curves(Path("curves.txt"))
     with pytest.raises(DataError, match=r"the table absent.csv does not exist; give its absolute path"):
@@ -131,7 +131,7 @@ search:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-@pytest.mark.parametrize("mode", ["stopping", "promotion", "grow"])
+@pytest.mark.parametrize("mode", ["asha_stopping", "asha", "pasha"])
 def test_the_benchmarks_event_loop_and_the_engine_decide_alike(
     tmp_path: Path, mode: str, sampler: str
 ) -> None:

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForObjectDetection
 
 from tests.support.box_annotations import annotation, coco_file, voc_folder
-from trainables.core.contract import Budget, DataError, Env, WeightsError
+from trainables.core.contract import Budget, DataError, TrainingContext, WeightsError
 from trainables.core.optional import tables_of_test
 from trainables.detection import TRAINABLE, Hparams
 from trainables.detection.annotations import Objects, objects_of
@@ -28,8 +28,8 @@ SMALL = dict(TRAINABLE.example.hparams)
 TINY = Budget(epochs=1, subset=16)
 
 
-def env(folder: Path, data: str = "shapes", **settings) -> Env:
-    return Env(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", **settings)
+def context(folder: Path, data: str = "shapes", **settings) -> TrainingContext:
+    return TrainingContext(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", **settings)
 
 
 def batch_of(*boxes: list[tuple[float, ...]], side: int = 64) -> DetectionBatch:
@@ -99,7 +99,9 @@ def test_a_side_that_does_not_fit_the_feature_maps_is_refused() -> None:
 
 
 def test_backbone_and_the_rest_have_rates_of_their_own(tmp_path: Path) -> None:
-    training = TRAINABLE.start(Hparams(**{**SMALL, "lr": 1.0, "backbone_lr_ratio": 0.1}), TINY, env(tmp_path))
+    training = TRAINABLE.start(
+        Hparams(**{**SMALL, "lr": 1.0, "backbone_lr_ratio": 0.1}), TINY, context(tmp_path)
+    )
     rates = {
         id(parameter): group["base_lr"]
         for group in training.optimizer.param_groups
@@ -165,12 +167,14 @@ def test_scores_are_those_of_pycocotools(seed: int) -> None:
         reference.dataset = as_coco(truths)
         reference.createIndex()
         detections = reference.loadRes(listed(*compared(found, truths)[:1]))
-        judge = evaluation.COCOeval(reference, detections, "bbox")
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
+        evaluation_of_coco = evaluation.COCOeval(reference, detections, "bbox")
+        evaluation_of_coco.evaluate()
+        evaluation_of_coco.accumulate()
+        evaluation_of_coco.summarize()
     names = ["map", "map_50", "map_75", "map_small", "map_medium", "map_large"]
-    expected = dict(zip(names, judge.stats[:6].tolist(), strict=True)) | {"mar_100": float(judge.stats[8])}
+    expected = dict(zip(names, evaluation_of_coco.stats[:6].tolist(), strict=True)) | {
+        "mar_100": float(evaluation_of_coco.stats[8])
+    }
     known = {name: value for name, value in expected.items() if value >= 0}  # -1: no object of that size
     assert scores == pytest.approx(known | {"loss": 2.0, "num_examples": len(truths)}, abs=1e-6)
     assert 0.1 < scores["map"] < 0.9
@@ -232,7 +236,7 @@ def test_at_most_100_detections_of_a_picture_count_the_surest() -> None:
 def test_test_tables_have_the_datas_own_category_ids(tmp_path: Path) -> None:
     boxes = [annotation(10 + n, (3, 90)[n % 2], (5, 5, 50, 25)) for n in range(20)]
     data = f"coco:{coco_file(tmp_path / 'boxes.json', boxes, num_images=20)}"
-    training = TRAINABLE.start(Hparams(**SMALL), TINY, env(tmp_path, data, resolution=32))
+    training = TRAINABLE.start(Hparams(**SMALL), TINY, context(tmp_path, data, resolution=32))
     training.test()
     tables = tables_of_test(training)
     rows = tables["average_precision"].rows
@@ -247,10 +251,10 @@ def test_voc_pictures_are_trained_on(tmp_path: Path) -> None:
     pictures = {f"{n:02d}": [("cell", (5, 5, 60, 40), n % 2)] for n in range(20)}
     data = f"voc:{voc_folder(tmp_path / 'voc', pictures)}"
     training = TRAINABLE.start(
-        Hparams(**{**SMALL, "augment": "light"}), TINY, env(tmp_path, data, resolution=32)
+        Hparams(**{**SMALL, "augment": "light"}), TINY, context(tmp_path, data, resolution=32)
     )
     values = training.run_epoch(Budget(epochs=1, resolution=32))
-    assert values["num_samples"] == 14
+    assert values["num_examples"] == 14
     assert 0 <= values["val_map"] <= 1
 
 
@@ -345,7 +349,7 @@ def test_torchvision_says_which_detectors_it_has() -> None:
 
 
 def test_more_pictures_than_there_are_cannot_be_asked_for(tmp_path: Path) -> None:
-    training = TRAINABLE.start(Hparams(**SMALL), TINY, env(tmp_path))
+    training = TRAINABLE.start(Hparams(**SMALL), TINY, context(tmp_path))
     with pytest.raises(DataError, match="a subset of 2 examples was asked for"):
         training.run_epoch(replace(TINY, subset=2))
 
@@ -364,7 +368,7 @@ def test_more_pictures_than_there_are_cannot_be_asked_for(tmp_path: Path) -> Non
 )
 def test_detectors_of_torchvision_train_and_are_scored(tmp_path: Path, name: str, precision: str) -> None:
     hparams = Hparams(model=f"torchvision/{name}", batch_size=4, ema_decay=None, lr=3e-4)
-    training = TRAINABLE.start(hparams, TINY, env(tmp_path, is_overfit=True, precision=precision))
+    training = TRAINABLE.start(hparams, TINY, context(tmp_path, is_overfit=True, precision=precision))
     rows = [training.run_epoch(replace(TINY, epochs=4, subset=8)) for _ in range(4)]
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
     assert rows[-1]["val_loss"] > 0

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.support.box_annotations import annotation, coco_file, picture, voc_folder
-from trainables.core.contract import Budget, DataError, Env
+from trainables.core.contract import Budget, DataError, TrainingContext
 from trainables.detection.annotations import objects_of
 from trainables.detection.augment import BoxAugment
 from trainables.detection.batches import DetectionBatches
@@ -19,8 +19,8 @@ from trainables.engine.images.data import Statistics
 UNSCALED = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
-def env(data: str, folder: Path, **settings) -> Env:
-    return Env(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", **settings)
+def context(data: str, folder: Path, **settings) -> TrainingContext:
+    return TrainingContext(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", **settings)
 
 
 def coco_of_twenty(folder: Path) -> str:
@@ -34,7 +34,7 @@ def test_category_ids_with_gaps_are_counted_from_0_and_kept(tmp_path: Path) -> N
     boxes = [annotation(10, 90, (1, 2, 3, 4)), annotation(11, 3, (5, 6, 7, 8), iscrowd=1, area=12.5)]
     many = [*boxes, *(annotation(13 + n, 7, (1, 2, 3, 4)) for n in range(7))]
     path = coco_file(tmp_path / "boxes.json", many, num_images=10)
-    found = load_detection_data(env(f"coco:{path}", tmp_path, resolution=8)).annotations
+    found = load_detection_data(context(f"coco:{path}", tmp_path, resolution=8)).annotations
     assert (found.class_names, found.category_ids) == (("dog", "cat", "cow"), (3, 7, 90))
     assert found.objects[0].boxes_px.tolist() == [[1, 2, 4, 6]]
     assert [item.labels.tolist() for item in found.objects[:4]] == [[2], [0], [], [1]]
@@ -47,11 +47,11 @@ def test_category_ids_with_gaps_are_counted_from_0_and_kept(tmp_path: Path) -> N
 def test_a_file_alone_takes_its_pictures_from_a_folder_that_is_given(tmp_path: Path) -> None:
     boxes = [annotation(10 + n, 3, (0, 0, 50, 25)) for n in range(8)]
     path = coco_file(tmp_path / "boxes.json", boxes, num_images=8, images=tmp_path / "elsewhere")
-    data = env(f"coco:{path}?images={tmp_path / 'elsewhere'}", tmp_path, resolution=8)
+    data = context(f"coco:{path}?images={tmp_path / 'elsewhere'}", tmp_path, resolution=8)
     found = load_detection_data(data).annotations
     assert [picture.parent.name for picture in found.paths] == ["elsewhere"] * 8
     with pytest.raises(DataError, match=r"give the folder: coco:.*\?images=FOLDER"):
-        check_detection_data(env(f"coco:{path}", tmp_path, resolution=8))
+        check_detection_data(context(f"coco:{path}", tmp_path, resolution=8))
 
 
 def test_voc_says_what_is_difficult_and_which_part_a_picture_is_of(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_voc_says_what_is_difficult_and_which_part_a_picture_is_of(tmp_path: Pat
     lists.mkdir(parents=True)
     for part, text in (("train", "a\n"), ("val", "d"), ("test", "c  1\n")):
         (lists / f"{part}.txt").write_text(text)
-    found = load_detection_data(env(f"voc:{root}", tmp_path, resolution=8)).annotations
+    found = load_detection_data(context(f"voc:{root}", tmp_path, resolution=8)).annotations
     assert found.parts == ("train", "val", "test")  # b is in no list
     assert found.class_names == ("cat", "dog")
     assert found.objects[0].boxes_px.tolist() == [[1, 2, 30, 40], [5, 5, 9, 9]]
@@ -83,11 +83,11 @@ def test_crowds_are_not_trained_on() -> None:
 
 
 def test_pictures_are_stretched_to_squares_and_boxes_are_shares(tmp_path: Path) -> None:
-    data = load_detection_data(env(coco_of_twenty(tmp_path), tmp_path, resolution=32))
+    data = load_detection_data(context(coco_of_twenty(tmp_path), tmp_path, resolution=32))
     assert [len(getattr(data.splits, part)) for part in ("train", "val", "test")] == [14, 3, 3]
     batches = DetectionBatches(
         data,
-        env("", tmp_path, is_overfit=True),
+        context("", tmp_path, is_overfit=True),
         augment=BoxAugment("none", flip=False, seed=0),
         statistics=UNSCALED,
     )
@@ -150,7 +150,7 @@ def test_shapes_fill_their_boxes() -> None:
 
 def test_the_look_before_a_run_says_what_was_found(tmp_path: Path) -> None:
     data = coco_of_twenty(tmp_path)
-    assert list(check_detection_data(env(data, tmp_path, resolution=32))) == [
+    assert list(check_detection_data(context(data, tmp_path, resolution=32))) == [
         "20 pictures, 30 objects of 3 classes: 0 (cat) to 20 (dog)",
         "14 train, 3 val, 3 test; val and test split off train",
         "all 100 x 50 px",
@@ -160,7 +160,7 @@ def test_the_look_before_a_run_says_what_was_found(tmp_path: Path) -> None:
         "3 classes; ids 3 to 90 in the data",
     ]
     with pytest.raises(DataError, match="has no resolution of its own"):
-        check_detection_data(env(data, tmp_path))
+        check_detection_data(context(data, tmp_path))
 
 
 def test_the_look_before_a_run_finds_what_a_split_lacks(tmp_path: Path) -> None:
@@ -172,11 +172,11 @@ def test_the_look_before_a_run_finds_what_a_split_lacks(tmp_path: Path) -> None:
     ):
         for look in (check_detection_data, load_detection_data):
             with pytest.raises(DataError, match=problem):
-                look(env(f"coco:{path}", tmp_path, resolution=8))
+                look(context(f"coco:{path}", tmp_path, resolution=8))
 
 
 def test_the_made_shapes_are_summed_up(tmp_path: Path) -> None:
-    found = check_detection_data(env("shapes", tmp_path))
+    found = check_detection_data(context("shapes", tmp_path))
     assert (found.num_examples, sum(found.classes.values())) == (480, 922)
     assert found.parts == {"train": 336, "val": 72, "test": 72}
 
@@ -185,19 +185,19 @@ def test_missing_pictures_are_named(tmp_path: Path) -> None:
     data = coco_of_twenty(tmp_path)
     (tmp_path / "13.png").unlink()
     with pytest.raises(DataError, match=r"a problem: picture that does not exist: .*13\.png"):
-        load_detection_data(env(data, tmp_path, resolution=32))
+        load_detection_data(context(data, tmp_path, resolution=32))
 
 
 def test_data_without_objects_is_refused(tmp_path: Path) -> None:
     path = coco_file(tmp_path / "boxes.json", [], num_images=8)
     with pytest.raises(DataError, match="has images but no annotations; the train part needs some"):
-        load_detection_data(env(f"coco:{path}", tmp_path, resolution=32))
+        load_detection_data(context(f"coco:{path}", tmp_path, resolution=32))
 
 
 @pytest.mark.parametrize("data", ["digits", "coco:", "coc:/x"])
 def test_an_unknown_source_is_refused_with_those_there_are(tmp_path: Path, data: str) -> None:
     with pytest.raises(DataError, match=r"no source of boxes is named .*; there are shapes, coco:PATH"):
-        check_detection_data(env(data, tmp_path))
+        check_detection_data(context(data, tmp_path))
 
 
 def test_a_broken_picture_is_left_out(tmp_path: Path) -> None:
@@ -206,6 +206,6 @@ def test_a_broken_picture_is_left_out(tmp_path: Path) -> None:
     path = coco_file(tmp_path / "boxes.json", boxes, num_images=101)
     picture(tmp_path / "20.png")
     (tmp_path / "20.png").write_bytes((tmp_path / "20.png").read_bytes()[:200])
-    data = load_detection_data(env(f"coco:{path}", tmp_path, resolution=8))
+    data = load_detection_data(context(f"coco:{path}", tmp_path, resolution=8))
     assert data.splits.num_unreadable == 1
     assert "1 images cannot be read and are left out" in data.notes()["data"]

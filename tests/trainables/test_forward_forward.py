@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
-from trainables.core.contract import Budget, Diverged, Env
+from trainables.core.contract import Budget, Diverged, TrainingContext
 from trainables.engine.optimizer import check_groups
 from trainables.forward_forward import Hparams, start
 from trainables.forward_forward.goodness import GoodnessNet, goodness, goodness_loss
@@ -18,8 +18,8 @@ TINY = Budget(epochs=2, subset=64)
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Env:
-    return Env(data="digits", data_seed=0, seed=1, cache_dir=tmp_path)
+def context(tmp_path: Path) -> TrainingContext:
+    return TrainingContext(data="digits", data_seed=0, seed=1, cache_dir=tmp_path)
 
 
 def network(**changes) -> GoodnessNet:
@@ -28,8 +28,8 @@ def network(**changes) -> GoodnessNet:
     return GoodnessNet(**{**settings, **changes})
 
 
-def test_it_learns_digits(env: Env) -> None:
-    training = start(Hparams(), budget := Budget(epochs=15), env)
+def test_it_learns_digits(context: TrainingContext) -> None:
+    training = start(Hparams(), budget := Budget(epochs=15), context)
     scores = [training.run_epoch(budget)["val_accuracy"] for _ in range(15)]
     assert scores[-1] > 0.9
     assert training.test()["test_accuracy"] > 0.9
@@ -77,41 +77,41 @@ def test_the_loss_is_ln_2_at_the_threshold_and_falls_with_goodness_of_right_labe
     assert float(goodness_loss(torch.full((1, 4), 3.0), -signs, 4.0)) == pytest.approx(5.006715)
 
 
-def test_no_gradient_passes_from_a_layer_to_the_one_below(env: Env) -> None:
+def test_no_gradient_passes_from_a_layer_to_the_one_below(context: TrainingContext) -> None:
     """The first layer learns the same whatever stands on top of it."""
     firsts = []
     for layers in (1, 3):
-        training = start(Hparams(layers=layers), TINY, env)
-        start_state = start(Hparams(layers=1), TINY, env).net.layers[0].state_dict()
+        training = start(Hparams(layers=layers), TINY, context)
+        start_state = start(Hparams(layers=1), TINY, context).net.layers[0].state_dict()
         training.net.layers[0].load_state_dict(start_state)
         training.run_epoch(TINY)
         firsts.append(training.net.layers[0].linear.weight)
     assert torch.equal(*firsts)
 
 
-def test_each_layer_has_an_optimiser_of_its_own(env: Env) -> None:
-    training = start(Hparams(layers=3), TINY, env)
+def test_each_layer_has_an_optimiser_of_its_own(context: TrainingContext) -> None:
+    training = start(Hparams(layers=3), TINY, context)
     assert len(training.optimizers) == 3
     for layer, optimizer in zip(training.net.layers, training.optimizers, strict=True):
         check_groups(layer, optimizer)
 
 
-def test_wrong_labels_are_wrong_and_depend_on_seed_epoch_and_image(env: Env) -> None:
-    training, other = start(Hparams(), TINY, env), start(Hparams(), TINY, replace(env, seed=2))
+def test_wrong_labels_are_wrong_and_depend_on_seed_epoch_and_image(context: TrainingContext) -> None:
+    training, other = start(Hparams(), TINY, context), start(Hparams(), TINY, replace(context, seed=2))
     right = training.batches.data.train.labels
     wrong = training.wrong_labels(0)
     assert not (wrong == right).any()
     assert set(((wrong - right) % 10).tolist()) == set(range(1, 10))
-    assert torch.equal(wrong, start(Hparams(batch_size=16), TINY, env).wrong_labels(0))
+    assert torch.equal(wrong, start(Hparams(batch_size=16), TINY, context).wrong_labels(0))
     assert not torch.equal(wrong, training.wrong_labels(1))
     assert not torch.equal(wrong, other.wrong_labels(0))
 
 
 @pytest.mark.parametrize("horizon", ["full", "anytime"])
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-def test_the_state_is_complete(env: Env, tmp_path: Path, horizon: str, schedule: str) -> None:
-    env = replace(env, horizon=horizon)
-    whole, resumed = (start(Hparams(schedule=schedule), TINY, env) for _ in range(2))
+def test_the_state_is_complete(context: TrainingContext, tmp_path: Path, horizon: str, schedule: str) -> None:
+    context = replace(context, horizon=horizon)
+    whole, resumed = (start(Hparams(schedule=schedule), TINY, context) for _ in range(2))
     whole.run_epoch(TINY)
     save_checkpoint(tmp_path / "state.pt", whole.state_dict())
     expected = whole.run_epoch(TINY)
@@ -123,8 +123,8 @@ def test_the_state_is_complete(env: Env, tmp_path: Path, horizon: str, schedule:
     }
 
 
-def test_all_rates_follow_the_schedule(env: Env) -> None:
-    training = start(Hparams(), TINY, env)
+def test_all_rates_follow_the_schedule(context: TrainingContext) -> None:
+    training = start(Hparams(), TINY, context)
     rates = []
     for _ in range(2):
         training.run_epoch(TINY)
@@ -133,8 +133,8 @@ def test_all_rates_follow_the_schedule(env: Env) -> None:
     assert len(set(rates[0])) == 1
 
 
-def test_a_loss_that_is_no_number_ends_it(env: Env) -> None:
-    training = start(Hparams(), TINY, env)
+def test_a_loss_that_is_no_number_ends_it(context: TrainingContext) -> None:
+    training = start(Hparams(), TINY, context)
     training.net.layers[0].linear.weight.data.fill_(float("nan"))
     with pytest.raises(Diverged, match="loss became nan in epoch 1"):
         training.run_epoch(TINY)

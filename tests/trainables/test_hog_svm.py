@@ -8,50 +8,50 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.hog_svm import TRAINABLE, Hparams, check_device, start
 
 FULL = Budget(epochs=5)
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Env:
-    return Env(data="digits", data_seed=0, seed=1, cache_dir=tmp_path, resolution=16)
+def context(tmp_path: Path) -> TrainingContext:
+    return TrainingContext(data="digits", data_seed=0, seed=1, cache_dir=tmp_path, resolution=16)
 
 
-def test_it_recognises_digits(env: Env) -> None:
-    training = start(Hparams(), FULL, env)
+def test_it_recognises_digits(context: TrainingContext) -> None:
+    training = start(Hparams(), FULL, context)
     values = training.run_epoch(FULL)
     assert values["val_accuracy"] > 0.95
     assert training.test()["test_accuracy"] > 0.95
-    assert values["num_samples"] == 1257  # 70 % of 1,797
+    assert values["num_examples"] == 1257  # 70 % of 1,797
 
 
-def test_it_is_done_after_one_epoch(env: Env) -> None:
-    training = start(Hparams(), FULL, env)
-    assert training.why_done == ""
+def test_it_is_done_after_one_epoch(context: TrainingContext) -> None:
+    training = start(Hparams(), FULL, context)
+    assert training.done_reason == ""
     training.run_epoch(Budget(epochs=5, subset=0.1))
-    assert training.why_done == "a linear SVM is fitted in one epoch"
+    assert training.done_reason == "a linear SVM is fitted in one epoch"
 
 
-def test_its_tables_are_of_the_test_images(env: Env) -> None:
-    training = start(Hparams(), FULL, env)
+def test_its_tables_are_of_the_test_images(context: TrainingContext) -> None:
+    training = start(Hparams(), FULL, context)
     training.run_epoch(Budget(epochs=5, subset=0.1))
     accuracy = training.test()["test_accuracy"]
     counts = [row[1:] for row in training.test_tables()["confusion"].rows]
     assert sum(row[number] for number, row in enumerate(counts)) == pytest.approx(accuracy * 270)
 
 
-def test_a_fit_that_does_not_converge_says_so(env: Env) -> None:
-    training = start(Hparams(c=100.0, max_iter=1), FULL, env)
+def test_a_fit_that_does_not_converge_says_so(context: TrainingContext) -> None:
+    training = start(Hparams(c=100.0, max_iter=1), FULL, context)
     training.run_epoch(FULL)
     assert training.notes()["fit"] == "not converged in 1 iterations"
 
 
 def test_images_of_two_classes_have_one_plane_and_two_margins(
-    env: Env, monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = start(Hparams(), FULL, env)
+    training = start(Hparams(), FULL, context)
     data = training._data
     two = data.train.labels < 2
     train = replace(data.train, rows=data.train.rows[two])

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from tests.support import weight_files
-from trainables.core.contract import Budget, Diverged, Env, WeightsError
+from trainables.core.contract import Budget, Diverged, TrainingContext, WeightsError
 from trainables.engine.optimizer import check_groups
 from trainables.image_quality import TRAINABLE, Hparams, start, weights
 from trainables.image_quality.backbone import build_backbone
@@ -22,19 +22,19 @@ SMALL = dict(TRAINABLE.example.hparams)
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Env:
-    return Env(data="photographs", data_seed=0, seed=0, cache_dir=tmp_path, resolution=48)
+def context(tmp_path: Path) -> TrainingContext:
+    return TrainingContext(data="photographs", data_seed=0, seed=0, cache_dir=tmp_path, resolution=48)
 
 
 def rated(*scores: float) -> PatchBatch:
     return PatchBatch(torch.zeros(len(scores), 3, 2, 2), torch.tensor(scores))
 
 
-def test_both_rates_follow_the_schedule_and_become_one_and_moments_survive(env: Env) -> None:
+def test_both_rates_follow_the_schedule_and_become_one_and_moments_survive(context: TrainingContext) -> None:
     """Adam's moments and its count of steps go on where the rates change: it is built once."""
     budget = Budget(epochs=4, subset=32, resolution=32)
-    hparams = Hparams(**{**SMALL, "lr": 1e-3, "backbone_lr_ratio": 0.1, "even_from": 2})
-    training = start(hparams, budget, env)
+    hparams = Hparams(**{**SMALL, "lr": 1e-3, "backbone_lr_ratio": 0.1, "unified_lr_epoch": 2})
+    training = start(hparams, budget, context)
     check_groups(training.model, training.optimizer)
     head = {id(parameter) for parameter in training.model.head.parameters()}
     rates, counts = [], []
@@ -50,10 +50,10 @@ def test_both_rates_follow_the_schedule_and_become_one_and_moments_survive(env: 
     assert counts == [{2}, {4}, {6}, {8}]
 
 
-def test_second_moments_outlive_the_epoch_in_which_the_rates_become_one(env: Env) -> None:
+def test_second_moments_outlive_the_epoch_in_which_the_rates_become_one(context: TrainingContext) -> None:
     """A planted moment of 1 is 0.999 ** 2 of itself after two steps; a new optimiser's would be near 0."""
     budget = Budget(epochs=2, subset=32, resolution=32)
-    training = start(Hparams(**{**SMALL, "backbone_lr_ratio": 0.1, "even_from": 1}), budget, env)
+    training = start(Hparams(**{**SMALL, "backbone_lr_ratio": 0.1, "unified_lr_epoch": 1}), budget, context)
     training.run_epoch(budget)
     moments = [state["exp_avg_sq"] for state in training.optimizer.state.values()]
     for moment in moments:

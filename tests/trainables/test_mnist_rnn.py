@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.mnist_rnn import Hparams, start
 from trainables.mnist_rnn.row_lstm import RowLSTM
 
@@ -49,8 +49,8 @@ def test_a_row_holds_all_channels_of_its_pixels() -> None:
 
 
 def test_it_learns_digits(tmp_path: Path) -> None:
-    env = Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
-    training = start(Hparams(head_drop_rate=0.0), budget := Budget(epochs=6), env)
+    context = TrainingContext(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
+    training = start(Hparams(head_drop_rate=0.0), budget := Budget(epochs=6), context)
     scores = [training.run_epoch(budget)["val_accuracy"] for _ in range(6)]
     assert scores[-1] > 0.9
 

@@ -11,7 +11,7 @@ import torch
 from search import cli
 from search.trial.overfit import CHECKLIST, overfitted
 from tests.support.slow_trainables import marked
-from trainables.core.contract import Budget, Env, OverfitTarget
+from trainables.core.contract import Budget, OverfitTarget, TrainingContext
 from trainables.core.load import load_trainable, trainable_names
 from trainables.engine.images.batches import Batch, Batches
 from trainables.toy import ToyTraining
@@ -31,26 +31,26 @@ class Lenient:
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Env:
-    return Env(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
+def context(tmp_path: Path) -> TrainingContext:
+    return TrainingContext(data="digits", data_seed=0, seed=0, cache_dir=tmp_path)
 
 
 @pytest.mark.parametrize("name", marked(name for name in trainable_names() if load_trainable(name).overfit))
-def test_every_trainable_that_learns_learns_by_heart(name: str, env: Env) -> None:
+def test_every_trainable_that_learns_learns_by_heart(name: str, context: TrainingContext) -> None:
     trainable = load_trainable(name)
     goal, example = trainable.overfit, trainable.example
-    hparams, env = trainable.hparams(**example.hparams), replace(env, data=example.data)
-    result = overfitted(trainable, hparams, env, num_examples=goal.num_examples)
+    hparams, context = trainable.hparams(**example.hparams), replace(context, data=example.data)
+    result = overfitted(trainable, hparams, context, num_examples=goal.num_examples)
     assert result.has_passed, str(result)
     assert result.score >= result.target
 
 
-def test_the_examples_are_the_same_in_one_order_and_unchanged(env: Env) -> None:
+def test_the_examples_are_the_same_in_one_order_and_unchanged(context: TrainingContext) -> None:
     classification = load_trainable("classification")
     hparams = classification.hparams(augment="strong", flip=True)
     seen: list[Batch] = []
     training = classification.start(
-        hparams, budget := Budget(epochs=2, subset=16), replace(env, is_overfit=True)
+        hparams, budget := Budget(epochs=2, subset=16), replace(context, is_overfit=True)
     )
     batches = training.batches
     for epoch in range(2):
@@ -63,7 +63,7 @@ def test_the_examples_are_the_same_in_one_order_and_unchanged(env: Env) -> None:
 
 
 def test_labels_that_do_not_belong_to_their_examples_are_found(
-    env: Env, monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = Batches.training
 
@@ -73,7 +73,7 @@ def test_labels_that_do_not_belong_to_their_examples_are_found(
 
     monkeypatch.setattr(Batches, "training", shuffled)
     classification = load_trainable("classification")
-    result = overfitted(classification, classification.hparams(), env, num_examples=32)
+    result = overfitted(classification, classification.hparams(), context, num_examples=32)
     assert not result.has_passed
     assert result.num_epochs == 100
     assert result.score < 0.95
@@ -101,7 +101,9 @@ def test_a_rate_of_0_is_refused_before(tmp_path: Path, capsys: pytest.CaptureFix
     assert "lr must be above 0, got 0" in capsys.readouterr().err
 
 
-def test_an_error_is_to_be_small_and_the_loss_must_fall(env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_is_to_be_small_and_the_loss_must_fall(
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Losses 4, 3, 2 and an error of 0.5, 0.25, 0.1: the target is met in the third epoch."""
     rows = iter([(4.0, 0.1), (3.0, 0.05), (2.0, 0.1), (1.0, 0.0)])
 
@@ -112,7 +114,7 @@ def test_an_error_is_to_be_small_and_the_loss_must_fall(env: Env, monkeypatch: p
 
     monkeypatch.setattr(ToyTraining, "run_epoch", run_epoch)
     toy = replace(load_trainable("toy"), metric="val_rmse", mode="min", overfit=OverfitTarget(score=0.1))
-    result = overfitted(toy, toy.hparams(), env, num_examples=4)
+    result = overfitted(toy, toy.hparams(), context, num_examples=4)
     assert (result.has_passed, result.num_epochs, result.losses) == (True, 3, (4.0, 2.0))
     assert str(result) == "val_rmse 0.100 of 0.1 after 3 epochs, loss 4 to 2"
 
@@ -125,24 +127,24 @@ def test_an_error_is_to_be_small_and_the_loss_must_fall(env: Env, monkeypatch: p
     ],
 )
 def test_a_recipe_for_more_gives_way_to_what_few_examples_need_and_what_was_set_stays(
-    env: Env, given: dict[str, float], used: tuple[float, int], said: str
+    context: TrainingContext, given: dict[str, float], used: tuple[float, int], said: str
 ) -> None:
     seen = []
 
-    def start(hparams, budget, env) -> ToyTraining:
+    def start(hparams, budget, context) -> ToyTraining:
         seen.append((hparams.lr, hparams.batch_size))
-        return toy.start(toy.hparams(), budget, env)
+        return toy.start(toy.hparams(), budget, context)
 
     toy = load_trainable("toy")
     instead = {"lr": 0.5, "noise": None, "batch_size": 64}
-    goal = OverfitTarget(score=0.1, instead=lambda hparams: instead)
+    goal = OverfitTarget(score=0.1, overrides=lambda hparams: instead)
     tried = replace(toy, start=start, hparams=Lenient, overfit=goal)
-    result = overfitted(tried, Lenient(**given), env, num_examples=4)
+    result = overfitted(tried, Lenient(**given), context, num_examples=4)
     assert seen == [used]
     assert str(result).endswith(said)
 
 
-def test_what_learns_nothing_is_refused(env: Env) -> None:
+def test_what_learns_nothing_is_refused(context: TrainingContext) -> None:
     toy = load_trainable("toy")
     with pytest.raises(ValueError, match="learns nothing"):
-        overfitted(toy, toy.hparams(), env, num_examples=4)
+        overfitted(toy, toy.hparams(), context, num_examples=4)

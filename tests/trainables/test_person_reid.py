@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics.retrieval import RetrievalMAP
 
-from trainables.core.contract import Budget, DataError, Env
-from trainables.person_reid import TRAINABLE, Hparams, by_heart, start, weights
+from trainables.core.contract import Budget, DataError, TrainingContext
+from trainables.person_reid import TRAINABLE, Hparams, overfit_overrides, start, weights
 from trainables.person_reid.batches import PersonBatch, PersonBatches, grouped
 from trainables.person_reid.losses import PersonLoss
 from trainables.person_reid.metrics import Described, PersonDetails, PersonMetrics, found, means
@@ -151,16 +151,16 @@ def test_batches_have_as_many_pictures_of_each_person() -> None:
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Env:
-    return Env(data="persons", data_seed=0, seed=1, cache_dir=tmp_path)
+def context(tmp_path: Path) -> TrainingContext:
+    return TrainingContext(data="persons", data_seed=0, seed=1, cache_dir=tmp_path)
 
 
-def batches_of(env: Env, **changes: object) -> PersonBatches:
-    return start(Hparams(**{**TRAINABLE.example.hparams, **changes}), Budget(epochs=2), env).batches
+def batches_of(context: TrainingContext, **changes: object) -> PersonBatches:
+    return start(Hparams(**{**TRAINABLE.example.hparams, **changes}), Budget(epochs=2), context).batches
 
 
-def test_pictures_are_twice_as_tall_as_wide_at_every_resolution(env: Env) -> None:
-    batches = batches_of(env)
+def test_pictures_are_twice_as_tall_as_wide_at_every_resolution(context: TrainingContext) -> None:
+    batches = batches_of(context)
     for side in (64, 48, 32):
         epoch = batches.epoch(Budget(epochs=1, resolution=side), 0)
         assert epoch.batch(epoch.order[:2]).images.shape == (2, 3, side, side // 2)
@@ -168,16 +168,16 @@ def test_pictures_are_twice_as_tall_as_wide_at_every_resolution(env: Env) -> Non
     assert scored.images.shape[2:] == (64, 32)
 
 
-def test_groups_are_drawn_anew_each_epoch_and_the_same_for_one_seed(env: Env) -> None:
+def test_groups_are_drawn_anew_each_epoch_and_the_same_for_one_seed(context: TrainingContext) -> None:
     budget = Budget(epochs=2)
-    first, again = (batches_of(env).epoch(budget, 0).order for _ in range(2))
-    later = batches_of(env).epoch(budget, 1).order
+    first, again = (batches_of(context).epoch(budget, 0).order for _ in range(2))
+    later = batches_of(context).epoch(budget, 1).order
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
 
 
-def test_without_a_loss_between_pictures_each_is_seen_once(env: Env) -> None:
-    order = batches_of(env, metric_loss="none").epoch(Budget(epochs=2), 0).order
+def test_without_a_loss_between_pictures_each_is_seen_once(context: TrainingContext) -> None:
+    order = batches_of(context, metric_loss="none").epoch(Budget(epochs=2), 0).order
     assert sorted(order.tolist()) == list(range(len(order)))
 
 
@@ -235,14 +235,18 @@ def test_weights_are_those_of_the_backbone() -> None:
 
 
 def test_few_pictures_are_learnt_with_a_loss_between_them_where_batches_fit_it() -> None:
-    assert by_heart(Hparams()) == {"metric_loss": "triplet", "backbone_lr_ratio": 1.0, "drop_rate": 0.0}
-    assert by_heart(Hparams(weights="hub")) == {"metric_loss": "triplet"}
-    assert by_heart(Hparams(weights="hub", batch_size=30)) == {}
+    assert overfit_overrides(Hparams()) == {
+        "metric_loss": "triplet",
+        "backbone_lr_ratio": 1.0,
+        "drop_rate": 0.0,
+    }
+    assert overfit_overrides(Hparams(weights="hub")) == {"metric_loss": "triplet"}
+    assert overfit_overrides(Hparams(weights="hub", batch_size=30)) == {}
 
 
-def test_knobs_of_a_loss_that_is_not_there_are_named(env: Env) -> None:
+def test_knobs_of_a_loss_that_is_not_there_are_named(context: TrainingContext) -> None:
     hparams = {**TRAINABLE.example.hparams, "metric_loss": "none", "images_per_identity": 2}
-    notes = start(Hparams(**hparams), Budget(epochs=1), env).notes()
+    notes = start(Hparams(**hparams), Budget(epochs=1), context).notes()
     assert notes["no effect of images_per_identity"] == (
         "metric_loss is none: pictures come in any order, and are not compared"
     )
@@ -253,9 +257,11 @@ def test_knobs_of_a_loss_that_is_not_there_are_named(env: Env) -> None:
 
 
 @pytest.mark.parametrize("metric_loss", ["none", "triplet", "circle"])
-def test_it_trains_in_bf16_with_every_loss(env: Env, metric_loss: str) -> None:
+def test_it_trains_in_bf16_with_every_loss(context: TrainingContext, metric_loss: str) -> None:
     budget = Budget(epochs=1, subset=64)
     hparams = Hparams(**{**TRAINABLE.example.hparams, "metric_loss": metric_loss})
-    values = start(hparams, budget, replace(env, precision="bf16", validation_subset=48)).run_epoch(budget)
+    values = start(hparams, budget, replace(context, precision="bf16", validation_subset=48)).run_epoch(
+        budget
+    )
     assert values["train_loss"] > 0
     assert {"val_map", "val_rank_1", "val_rank_5", "val_rank_10", "val_loss"} <= values.keys()

@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 
 from tests.support.market_folders import market_folder
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.person_reid.data import PersonData
 from trainables.person_reid.sightings import JUNK, find_sightings, sightings_of
 from trainables.person_reid.sources import check_person_data, load_person_data
 
 
-def env(data: str, folder: Path, **settings) -> Env:
-    return Env(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", **settings)
+def context(data: str, folder: Path, **settings) -> TrainingContext:
+    return TrainingContext(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", **settings)
 
 
 def people(data: PersonData, part: str) -> set[int]:
@@ -37,7 +37,7 @@ def test_all_names_that_say_nothing_are_refused_together() -> None:
 
 
 def test_nobody_is_in_two_parts_and_the_test_part_is_the_datas_own(tmp_path: Path) -> None:
-    data = load_person_data(env("persons", tmp_path))
+    data = load_person_data(context("persons", tmp_path))
     train, val, test = (people(data, part) for part in ("train", "val", "test"))
     assert train == set(range(68))
     assert len(val) == 12
@@ -51,7 +51,7 @@ def test_nobody_is_in_two_parts_and_the_test_part_is_the_datas_own(tmp_path: Pat
 
 
 def test_validation_has_a_query_for_each_person_and_camera_in_all_its_pictures(tmp_path: Path) -> None:
-    data = load_person_data(env("persons", tmp_path))
+    data = load_person_data(context("persons", tmp_path))
     val = data.splits.val
     assert len(val) == 144
     assert data.is_gallery[val.rows].all()
@@ -62,13 +62,14 @@ def test_validation_has_a_query_for_each_person_and_camera_in_all_its_pictures(t
 
 def test_another_seed_of_the_data_holds_others_out(tmp_path: Path) -> None:
     first, other = (
-        load_person_data(Env(data="persons", data_seed=seed, seed=0, cache_dir=tmp_path)) for seed in (0, 1)
+        load_person_data(TrainingContext(data="persons", data_seed=seed, seed=0, cache_dir=tmp_path))
+        for seed in (0, 1)
     )
     assert set(first.splits.val.rows.tolist()) != set(other.splits.val.rows.tolist())
 
 
 def test_a_subset_has_all_pictures_of_some_persons_and_smaller_ones_are_its_beginning(tmp_path: Path) -> None:
-    train = load_person_data(env("persons", tmp_path)).splits.train
+    train = load_person_data(context("persons", tmp_path)).splits.train
     chosen = train.subset(30)
     assert train.labels[chosen].unique(return_counts=True)[1].sort().values.tolist() == [6, 12, 12]
     assert torch.equal(train.subset(0.1)[:30], chosen)
@@ -79,8 +80,8 @@ def test_a_subset_has_all_pictures_of_some_persons_and_smaller_ones_are_its_begi
 
 def test_files_as_market_1501_has_them_are_what_was_made(tmp_path: Path) -> None:
     """Decoded at another height and stretched, by way of the cache, too."""
-    data = load_person_data(env(f"market:{market_folder(tmp_path / 'market')}", tmp_path, resolution=64))
-    made = load_person_data(env("persons", tmp_path))
+    data = load_person_data(context(f"market:{market_folder(tmp_path / 'market')}", tmp_path, resolution=64))
+    made = load_person_data(context("persons", tmp_path))
     for part in ("train", "val", "test"):
         ours, theirs = getattr(data.splits, part), getattr(made.splits, part)
         assert len(ours) == len(theirs)
@@ -95,8 +96,8 @@ def test_files_as_market_1501_has_them_are_what_was_made(tmp_path: Path) -> None
 
 def test_the_cache_without_room_gives_the_same_pictures(tmp_path: Path) -> None:
     source = f"market:{market_folder(tmp_path / 'market')}"
-    stored = load_person_data(env(source, tmp_path, resolution=64)).splits.val.images(torch.arange(5), 32)
-    small = env(source, tmp_path / "small", resolution=64, cache_gib=1e-4)
+    stored = load_person_data(context(source, tmp_path, resolution=64)).splits.val.images(torch.arange(5), 32)
+    small = context(source, tmp_path / "small", resolution=64, cache_gib=1e-4)
     streamed = load_person_data(small).splits
     assert "cache" in streamed.notes()
     assert torch.equal(streamed.val.images(torch.arange(5), 32), stored)
@@ -104,7 +105,7 @@ def test_the_cache_without_room_gives_the_same_pictures(tmp_path: Path) -> None:
 
 def test_a_folder_without_queries_is_split_in_three(tmp_path: Path) -> None:
     folder = market_folder(tmp_path / "market") / "bounding_box_train"
-    data = load_person_data(env(f"market:{folder}", tmp_path, resolution=32))
+    data = load_person_data(context(f"market:{folder}", tmp_path, resolution=32))
     counts = [len(people(data, part)) for part in ("train", "val", "test")]
     assert counts == [56, 12, 12]
     test = data.splits.test.rows
@@ -114,15 +115,15 @@ def test_a_folder_without_queries_is_split_in_three(tmp_path: Path) -> None:
 
 def test_the_look_before_a_run_counts_and_opens_pictures(tmp_path: Path) -> None:
     counted = ["1204 pictures, 96 persons, 4 cameras, 52 of nobody"]
-    assert check_person_data(env("persons", tmp_path)) == counted
+    assert check_person_data(context("persons", tmp_path)) == counted
     folder = market_folder(tmp_path / "market")
     source = f"market:{folder}"
     left_out = "left out, hidden or system file: 1 (query/Thumbs.db)"
-    assert check_person_data(env(source, tmp_path, resolution=64)) == [*counted, left_out]
+    assert check_person_data(context(source, tmp_path, resolution=64)) == [*counted, left_out]
     first = folder / find_sightings(folder).names[0]
     first.write_bytes(b"cut")
     with pytest.raises(DataError, match=f"{first.name} cannot be read"):
-        check_person_data(env(source, tmp_path, resolution=64))
+        check_person_data(context(source, tmp_path, resolution=64))
 
 
 @pytest.mark.parametrize(
@@ -142,4 +143,4 @@ def test_data_that_cannot_be_used_is_refused_with_the_reason(tmp_path: Path, dat
     for number in range(1, 5):
         Image.new("RGB", (8, 16)).save(tmp_path / "one" / f"{number:04d}_c1s1_000001_00.jpg")
     with pytest.raises(DataError, match=words):
-        check_person_data(env(data.format(folder=tmp_path), tmp_path, resolution=64))
+        check_person_data(context(data.format(folder=tmp_path), tmp_path, resolution=64))

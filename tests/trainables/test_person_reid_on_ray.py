@@ -32,12 +32,14 @@ from pathlib import Path
 def refuse(*_, **__):
     raise AssertionError("the network was used")
 socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.core.load import load_trainable
 trainable = load_trainable("person_reid")
-env = Env(data="persons", data_seed=0, seed=0, cache_dir=Path(sys.argv[1]), validation_subset=48)
+context = TrainingContext(
+    data="persons", data_seed=0, seed=0, cache_dir=Path(sys.argv[1]), validation_subset=48
+)
 budget = Budget(epochs=1, subset=32)
-training = trainable.start(trainable.hparams(model="hrnet_w18", weights="hub"), budget, env)
+training = trainable.start(trainable.hparams(model="hrnet_w18", weights="hub"), budget, context)
 print(float(training.model.backbone.conv1.weight.detach().double().sum()))
 print(training.run_epoch(budget)["train_loss"])
 """

@@ -10,7 +10,7 @@ import pytest
 from search.budget import Ladder
 from search.trial import Checkpointing, run_trial
 from tests.support.toy_runs import SteadyMeter
-from trainables.core.contract import BadResult, Budget, Env
+from trainables.core.contract import BadResult, Budget, TrainingContext
 from trainables.core.load import load_trainable
 
 GOOD = """
@@ -30,7 +30,7 @@ class Training:
     def state_dict(self): return {"epochs_done": self.epochs_done}
     def load_state_dict(self, state): self.epochs_done = state["epochs_done"]
 
-def start(hparams, budget, env):
+def start(hparams, budget, context):
     return Training()
 
 HPARAMS = make_dataclass("H", [], frozen=True)
@@ -51,14 +51,14 @@ def run(folder: Path, old: str = "", new: str = "", *, final: Path | None = None
     assert old in GOOD
     (folder / "promises_here.py").write_text(GOOD.replace(old, new) if old else GOOD)
     trainable = load_trainable(str(folder / "promises_here.py"))
-    env = Env(data="none", data_seed=0, seed=0, cache_dir=folder)
+    context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder)
     ladder = Ladder((Budget(epochs=1), Budget(epochs=2)))
     for _ in range(2):
         rows = run_trial(
             trainable,
             trainable.hparams(),
             ladder,
-            env,
+            context,
             SteadyMeter(),
             checkpointing=Checkpointing(path=folder / "checkpoint.pt"),
             final=final,
@@ -170,5 +170,5 @@ def test_a_broken_promise_is_named_with_its_place(
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
-    values: Any = 'return {"val_accuracy": numpy.float32(0.5), "num_samples": numpy.int64(3)}'
+    values: Any = 'return {"val_accuracy": numpy.float32(0.5), "num_examples": numpy.int64(3)}'
     run(tmp_path, RESULT, values)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.core.contract import Budget, DataError, Env
+from trainables.core.contract import Budget, DataError, TrainingContext
 from trainables.siamese import Hparams, start, weights
 from trainables.siamese.pairs import PairBatch, PairBatches, partners
 from trainables.siamese.twin import PairMetrics, Twin
@@ -42,12 +42,12 @@ def test_one_class_alone_has_no_pairs() -> None:
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Env:
-    return Env(data="digits", data_seed=0, seed=1, cache_dir=tmp_path)
+def context(tmp_path: Path) -> TrainingContext:
+    return TrainingContext(data="digits", data_seed=0, seed=1, cache_dir=tmp_path)
 
 
-def batches_of(env: Env) -> PairBatches:
-    return start(Hparams(), Budget(epochs=2), env).batches
+def batches_of(context: TrainingContext) -> PairBatches:
+    return start(Hparams(), Budget(epochs=2), context).batches
 
 
 def whole(batches: PairBatches, budget: Budget, epoch: int) -> PairBatch:
@@ -56,28 +56,28 @@ def whole(batches: PairBatches, budget: Budget, epoch: int) -> PairBatch:
     return pairs.batch(indices.sort().values)
 
 
-def test_half_of_the_pairs_are_of_one_class(env: Env) -> None:
-    share = whole(batches_of(env), Budget(epochs=2), 0).is_same.mean()
+def test_half_of_the_pairs_are_of_one_class(context: TrainingContext) -> None:
+    share = whole(batches_of(context), Budget(epochs=2), 0).is_same.mean()
     assert share == pytest.approx(0.5, abs=0.03)  # of 1,257
 
 
-def test_partners_are_drawn_anew_each_epoch_and_the_same_for_one_seed(env: Env) -> None:
-    first, again = (whole(batches_of(env), Budget(epochs=2), 0) for _ in range(2))
-    later = whole(batches_of(env), Budget(epochs=2), 1)
+def test_partners_are_drawn_anew_each_epoch_and_the_same_for_one_seed(context: TrainingContext) -> None:
+    first, again = (whole(batches_of(context), Budget(epochs=2), 0) for _ in range(2))
+    later = whole(batches_of(context), Budget(epochs=2), 1)
     assert torch.equal(first.second, again.second)
     assert torch.equal(first.first, later.first)
     assert not torch.equal(first.second, later.second)
 
 
-def test_a_subset_has_its_partners_inside(env: Env) -> None:
-    pairs = whole(batches_of(env), Budget(epochs=2, subset=20), 0)
+def test_a_subset_has_its_partners_inside(context: TrainingContext) -> None:
+    pairs = whole(batches_of(context), Budget(epochs=2, subset=20), 0)
     own = {image.numpy().tobytes() for image in pairs.first}
     assert len(own) == 20
     assert {image.numpy().tobytes() for image in pairs.second} <= own
 
 
-def test_held_out_pairs_are_the_same_for_every_trial_and_epoch(env: Env) -> None:
-    one, other = batches_of(env), batches_of(replace(env, seed=2))
+def test_held_out_pairs_are_the_same_for_every_trial_and_epoch(context: TrainingContext) -> None:
+    one, other = batches_of(context), batches_of(replace(context, seed=2))
     pairs = [list(batches.validation(Budget(epochs=2))) for batches in (one, other)]
     assert [len(part) for part in pairs[0]] == [256, 14]
     assert all(torch.equal(a.second, b.second) for a, b in zip(*pairs, strict=True))
@@ -99,9 +99,9 @@ def test_logits_between_0_and_1_are_still_logits() -> None:
     assert (scores["accuracy"], scores["auc"]) == (0.5, 1.0)
 
 
-def test_it_trains_in_bf16(env: Env) -> None:
+def test_it_trains_in_bf16(context: TrainingContext) -> None:
     budget = Budget(epochs=1, subset=64)
-    values = start(Hparams(), budget, replace(env, precision="bf16")).run_epoch(budget)
+    values = start(Hparams(), budget, replace(context, precision="bf16")).run_epoch(budget)
     assert 0 < values["train_loss"] < 5
 
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from search import cli
-from search.trial.smoke import SmokeTest, Verdict
+from search.trial.smoke import CheckResult, SmokeTest
 from tests.support.command_spaces import made_command
 from tests.support.slow_trainables import marked
-from trainables.core.contract import Env
+from trainables.core.contract import TrainingContext
 from trainables.core.load import load_trainable, trainable_names
 from trainables.toy import ToyTraining
 
@@ -27,11 +27,11 @@ NAMES = [
 ]
 
 
-def verdicts(name: str, folder: Path, **changes: object) -> dict[str, Verdict]:
+def verdicts(name: str, folder: Path, **changes: object) -> dict[str, CheckResult]:
     trainable = load_trainable(made_command(folder, **changes) if name == "command" else name)
     example = trainable.example
-    env = Env(data=example.data, data_seed=0, seed=0, cache_dir=folder)
-    found = SmokeTest(trainable, trainable.hparams(**example.hparams), env, resolution=None).verdicts()
+    context = TrainingContext(data=example.data, data_seed=0, seed=0, cache_dir=folder)
+    found = SmokeTest(trainable, trainable.hparams(**example.hparams), context, resolution=None).verdicts()
     return {verdict.name: verdict for verdict in found}
 
 
@@ -54,8 +54,10 @@ def test_a_folder_of_few_photographs_passes(tmp_path: Path) -> None:
         shade.save(path)
     trainable = load_trainable("classification")
     hparams = trainable.hparams(model="mnist_cnn", batch_size=16)
-    env = Env(data=f"imagefolder:{tmp_path}/photos", data_seed=0, seed=0, cache_dir=tmp_path, resolution=16)
-    found = SmokeTest(trainable, hparams, env, resolution=16).verdicts()
+    context = TrainingContext(
+        data=f"imagefolder:{tmp_path}/photos", data_seed=0, seed=0, cache_dir=tmp_path, resolution=16
+    )
+    found = SmokeTest(trainable, hparams, context, resolution=16).verdicts()
     assert [verdict.text for verdict in found if verdict.has_passed is False] == []
 
 
@@ -65,7 +67,7 @@ def test_each_fault_fails_its_own_check(tmp_path: Path, monkeypatch: pytest.Monk
 
     def run_epoch(self, budget):
         self.epochs_done += 1
-        return {"val_accuracy": math.nan, "num_samples": float(next(calls))}
+        return {"val_accuracy": math.nan, "num_examples": float(next(calls))}
 
     def test(self):
         raise OSError("no such folder")
@@ -76,15 +78,15 @@ def test_each_fault_fails_its_own_check(tmp_path: Path, monkeypatch: pytest.Monk
     assert {name: verdict.text for name, verdict in found.items() if verdict.has_passed is False} == {
         "training and validation": "val_accuracy is nan",
         "test": "OSError: no such folder",
-        "same seed, same values": "num_samples differs by 1, allowed is 0",
-        "resume": "num_samples differs by 1, allowed is 0",
+        "same seed, same values": "num_examples differs by 1, allowed is 0",
+        "resume": "num_examples differs by 1, allowed is 0",
         "precision bf16": "val_accuracy is nan",
     }
 
 
 def test_a_trainable_without_a_test_set_is_not_held_to_one(tmp_path: Path) -> None:
     found = verdicts("command", tmp_path, test=[])["test"]
-    assert found == Verdict(name="test", has_passed=None, text="it has no test set")
+    assert found == CheckResult(name="test", has_passed=None, text="it has no test set")
 
 
 def test_a_metric_that_is_not_reported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import torch
 from tests.support.command_spaces import made_command
 from trainables.command.training import CommandTraining
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
-from trainables.core.contract import Budget, Env, Trainable, Training, unchecked
+from trainables.core.contract import Budget, Trainable, Training, TrainingContext, unchecked
 from trainables.core.load import load_trainable, trainable_names
 from trainables.core.optional import tables_of_test
 from trainables.engine.cpu_precision import choose_precision
@@ -36,8 +36,8 @@ def started(trainable, tmp_path) -> Callable[..., Training]:
     example = trainable.example
 
     def start(seed: int = 0, **changes) -> Training:
-        env = Env(data=example.data, data_seed=0, seed=seed, cache_dir=tmp_path)
-        return trainable.start(trainable.hparams(**{**example.hparams, **changes}), TINY, env)
+        context = TrainingContext(data=example.data, data_seed=0, seed=seed, cache_dir=tmp_path)
+        return trainable.start(trainable.hparams(**{**example.hparams, **changes}), TINY, context)
 
     return start
 
@@ -89,7 +89,7 @@ def test_half_the_subset_is_half_the_examples(started):
     if isinstance(training, CommandTraining):
         pytest.skip("a process trains with what it was started with; test_command_ends.py has rungs")
     whole, half = (
-        training.run_epoch(Budget(epochs=2, subset=subset))["num_samples"] for subset in (0.2, 0.1)
+        training.run_epoch(Budget(epochs=2, subset=subset))["num_examples"] for subset in (0.2, 0.1)
     )
     assert half == pytest.approx(whole / 2, abs=1)
 

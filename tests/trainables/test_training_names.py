@@ -8,7 +8,7 @@ from search.energy import EnergyReading
 from search.ledger import Ledger
 from search.run import Run
 from search.trial import EpochRow
-from search.trial.rung_energy import Used
+from search.trial.rung_energy import RungEnergy
 from tests.support.toy_runs import TOY, made_space, sampler_for
 
 
@@ -23,7 +23,7 @@ def test_a_training_is_named_by_its_trial_and_the_rung_of_its_next_epoch(tmp_pat
         metrics = {"val_accuracy": 0.5}
         run.on_epoch(
             task.trial_id,
-            EpochRow(epoch=epoch, rung=rung, is_rung_end=epoch in {1, 3, 9}, metrics=metrics, seconds=1.0),
+            EpochRow(epoch=epoch, rung=rung, completes_rung=epoch in {1, 3, 9}, metrics=metrics, seconds=1.0),
         )
         names.append(run.training_name(task.trial_id))
     rungs = (0, 1, 1, 2, 2, 2, 2, 2, 2, 2)
@@ -37,15 +37,15 @@ def test_on_a_ladder_of_joules_it_is_the_rung_above_the_last_that_ended(tmp_path
     task = run.next_task()
     assert task is not None
     names = [run.training_name(task.trial_id)]
-    for epoch, is_rung_end in ((1, False), (2, True), (3, False)):
+    for epoch, completes_rung in ((1, False), (2, True), (3, False)):
         row = EpochRow(
             epoch=epoch,
             rung=0 if epoch < 3 else 1,
-            is_rung_end=is_rung_end,
+            completes_rung=completes_rung,
             metrics={"val_accuracy": 0.5},
             seconds=1.0,
             energy=EnergyReading(gpu_mj=600),
-            used=Used(mj=600 * epoch, scope="gpu"),
+            used=RungEnergy(mj=600 * epoch, scope="gpu"),
         )
         run.on_epoch(task.trial_id, row)
         names.append(run.training_name(task.trial_id))

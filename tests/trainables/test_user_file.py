@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.processes import ROOT
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.core.load import UnknownTrainable, load_trainable
 
 # A trainable whose score comes from what it imports.
@@ -43,7 +43,7 @@ class Training:
     def load_state_dict(self, state): self.epochs_done = state["epochs_done"]
 
 
-def start(hparams, budget, env):
+def start(hparams, budget, context):
     {lazily}
     return Training()
 
@@ -72,10 +72,10 @@ def written(
 
 
 def scored(trainable: Any, folder: Path) -> float:
-    env = Env(data="none", data_seed=0, seed=0, cache_dir=folder)
-    value: float = trainable.start(trainable.hparams(), Budget(epochs=1), env).run_epoch(Budget(epochs=1))[
-        "val_accuracy"
-    ]
+    context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder)
+    value: float = trainable.start(trainable.hparams(), Budget(epochs=1), context).run_epoch(
+        Budget(epochs=1)
+    )["val_accuracy"]
     return value
 
 
@@ -209,9 +209,9 @@ def test_classes_of_the_file_and_its_neighbours_can_be_pickled_and_read_by_a_spa
         "item, hparams = pickle.loads(sys.stdin.buffer.read())\n"
         "print(item.one, hparams.lr)"
     )
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    context = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [sys.executable, "-c", child], input=content, env=env, capture_output=True, check=True
+        [sys.executable, "-c", child], input=content, env=context, capture_output=True, check=True
     )
     assert done.stdout == b"3 0.5\n"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.box_annotations import picture
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.core.data_summary import DataSummary
 from trainables.detection.sources import check_detection_data, load_detection_data
 
@@ -45,23 +45,25 @@ def folder_of(
     return f"voc:{root}"
 
 
-def env(data: str, folder: Path) -> Env:
-    return Env(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", resolution=32, num_workers=1)
+def context(data: str, folder: Path) -> TrainingContext:
+    return TrainingContext(
+        data=data, data_seed=0, seed=0, cache_dir=folder / "cache", resolution=32, num_workers=1
+    )
 
 
 def found(data: str, folder: Path) -> DataSummary:
     """What the look before a run finds, which is what a trial has."""
-    summary = check_detection_data(env(data, folder))
-    splits = load_detection_data(env(data, folder)).splits
+    summary = check_detection_data(context(data, folder))
+    splits = load_detection_data(context(data, folder)).splits
     assert summary.parts == {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
     return summary
 
 
 def error(data: str, folder: Path) -> str:
     with pytest.raises(DataError) as raised:
-        check_detection_data(env(data, folder))
+        check_detection_data(context(data, folder))
     with pytest.raises(DataError) as in_trial:
-        load_detection_data(env(data, folder))
+        load_detection_data(context(data, folder))
     assert str(in_trial.value) == str(raised.value)
     return str(raised.value)
 
@@ -241,7 +243,7 @@ def test_a_file_of_another_name_than_its_picture_has_it_by_filename(tmp_path: Pa
     (tmp_path / "voc/Annotations/000003.xml").rename(tmp_path / "voc/Annotations/labels.xml")
     (tmp_path / "voc/JPEGImages/000003.png").rename(tmp_path / "voc/JPEGImages/photo.png")
     (tmp_path / "voc/Annotations/labels.xml").write_text(xml(given))
-    loaded = load_detection_data(env(data, tmp_path))
+    loaded = load_detection_data(context(data, tmp_path))
     assert "photo.png" in {path.name for path in loaded.annotations.paths}
 
 
@@ -281,7 +283,7 @@ def test_boxes_may_be_floats_and_names_have_spaces_around_them(tmp_path: Path) -
     data = folder_of(tmp_path / "voc")
     text = OBJECT.format(name=" dog\n", box=("5.25", " 5.5 ", "4.5e1", "25.75"))
     (tmp_path / "voc/Annotations/000000.xml").write_text(xml("000000.png", objects=text))
-    loaded = load_detection_data(env(data, tmp_path))
+    loaded = load_detection_data(context(data, tmp_path))
     assert loaded.annotations.class_names == ("dog",)
     assert loaded.annotations.objects[0].boxes_px.tolist() == [[5.25, 5.5, 45, 25.75]]
 

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from trainables.core.contract import Budget, Env, Example, OverfitTarget, Trainable
+from trainables.core.contract import Budget, Example, OverfitTarget, Trainable, TrainingContext
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
@@ -81,14 +81,14 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def check_data(env: Env) -> Sequence[str]:
+def check_data(context: TrainingContext) -> Sequence[str]:
     """What should be known of the data before a run; see `engine.bug_reports.data`."""
     from trainables.bug_localization.data import check_report_data
 
-    return check_report_data(env)
+    return check_report_data(context)
 
 
-def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[CandidateBatch]:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[CandidateBatch]:
     """A ranker at epoch 0, whose schedule spans `budget.epochs`."""
     import torch
 
@@ -105,9 +105,9 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Cand
     from trainables.engine.assembly import assemble
     from trainables.engine.seeds import seed_all
 
-    data, device = load_report_data(env), torch.device(env.device)
-    seed_all(env.seed)
-    with building(env):
+    data, device = load_report_data(context), torch.device(context.device)
+    seed_all(context.seed)
+    with building(context):
         model = Ranker(hidden=hparams.hidden, layers=hparams.layers, drop_rate=hparams.drop_rate).to(device)
     loss = ranking_loss(hparams.loss, positive_weight=hparams.positive_weight)
     baseline = rvsm_alone(data)
@@ -115,10 +115,10 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Cand
     return assemble(
         hparams,
         budget,
-        env,
+        context,
         model=model,
         head=model.head,
-        batches=ReportBatches(data, env, negative_pool=hparams.negative_pool),
+        batches=ReportBatches(data, context, negative_pool=hparams.negative_pool),
         loss=loss,
         forward=scores_of_candidates,
         metrics=RankingMetrics(loss, device),
@@ -135,7 +135,7 @@ def _notes(hparams: Hparams) -> dict[str, str]:
     return {"no effect of positive_weight": "loss is listwise, which takes all files of a report together"}
 
 
-def by_heart(hparams: Hparams) -> Mapping[str, Any]:
+def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
     """What few reports are learnt with: the recipe's rate is for thousands of steps."""
     return {"optimizer": "adamw", "lr": 1e-2}
 
@@ -153,6 +153,6 @@ TRAINABLE = Trainable(
     rehearse=rehearsing(start),
     resolution_unit="wrong files",
     no_effect_anytime=NO_EFFECT_ANYTIME,
-    overfit=OverfitTarget(score=0.9, epochs=300, num_examples=8, instead=by_heart),
+    overfit=OverfitTarget(score=0.9, epochs=300, num_examples=8, overrides=overfit_overrides),
     example=Example(data="python-stdlib", hparams={"optimizer": "adamw", "lr": 1e-2}),
 )

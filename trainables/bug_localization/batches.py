@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainables.bug_localization.data import Part, ReportData
 from trainables.bug_localization.features import FEATURES
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.examples import TrainEpoch
 from trainables.engine.seeds import derived_seed, generator
 from trainables.engine.subset import nested_subset
@@ -60,24 +60,24 @@ class ReportBatches:
         negative_pool: Wrong files drawn for each that is kept; those most like the report are.
     """
 
-    def __init__(self, data: ReportData, env: Env, *, negative_pool: float) -> None:
-        self._data, self._env, self._pool = data, env, negative_pool
-        self._device = torch.device(env.device)
+    def __init__(self, data: ReportData, context: TrainingContext, *, negative_pool: float) -> None:
+        self._data, self._context, self._pool = data, context, negative_pool
+        self._device = torch.device(context.device)
 
     def epoch(self, budget: Budget, epoch: int) -> TrainEpoch[CandidateBatch]:
         """The training reports of an epoch; the same for every trial of one seed."""
         chosen = self._chosen("train", budget.subset)
-        if not self._env.is_overfit:
-            random = generator("order", seed=self._env.seed, epoch=epoch)
+        if not self._context.is_overfit:
+            random = generator("order", seed=self._context.seed, epoch=epoch)
             chosen = chosen[torch.randperm(len(chosen), generator=random)]
         return TrainEpoch(chosen, partial(self._training, epoch=epoch, resolution=budget.resolution))
 
     def validation(self, budget: Budget) -> Iterator[CandidateBatch]:
         """Held-out reports with all files; what is to be learnt by heart with those it is learnt from."""
-        if self._env.is_overfit:
+        if self._context.is_overfit:
             chosen = self._chosen("train", budget.subset)
             return iter([self._training(chosen, epoch=0, resolution=budget.resolution)])
-        return self._scored("val", self._chosen("val", self._env.validation_subset))
+        return self._scored("val", self._chosen("val", self._context.validation_subset))
 
     def test(self) -> Iterator[CandidateBatch]:
         """All test reports with all files."""
@@ -86,7 +86,7 @@ class ReportBatches:
     def _chosen(self, part: Part, subset: float | int | None) -> Tensor:
         """Numbers within the part; a smaller subset is contained in a larger one."""
         one_class = torch.zeros(len(self._data.rows[part]), dtype=torch.int64)
-        return nested_subset(one_class, subset, seed=self._env.data_seed)
+        return nested_subset(one_class, subset, seed=self._context.data_seed)
 
     def _training(self, indices: Tensor, *, epoch: int, resolution: int | None) -> CandidateBatch:
         rows = self._data.rows["train"][indices.numpy()].tolist()
@@ -98,7 +98,9 @@ class ReportBatches:
         wrong = np.setdiff1d(np.arange(len(self._data.project.paths)), relevant, assume_unique=True)
         num_kept = min(resolution or NUM_NEGATIVES, len(wrong))
         num_drawn = min(max(num_kept, round(self._pool * num_kept)), len(wrong))
-        seed, number = (self._env.data_seed, 0) if self._env.is_overfit else (self._env.seed, epoch)
+        seed, number = (
+            (self._context.data_seed, 0) if self._context.is_overfit else (self._context.seed, epoch)
+        )
         random = np.random.default_rng(derived_seed("negative", seed, number, row))
         drawn = random.choice(wrong, num_drawn, replace=False)
         likest = np.argsort(-self._data.features[row, drawn, _RVSM], kind="stable")[:num_kept]

@@ -16,7 +16,7 @@ from trainables.bug_localization.features import FEATURES, fill_features
 from trainables.bug_localization.project import Project
 from trainables.bug_localization.stdlib import stdlib_project
 from trainables.bug_localization.table import read_table
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.core.suggest import no_such_source
 from trainables.engine.cache_folder import CacheFile, CacheFolder
 from trainables.engine.cache_lock import CacheUnavailable
@@ -60,7 +60,7 @@ class ReportData:
         return np.array(self.project.reports[row].files, dtype=np.int64)
 
 
-def load_report_data(env: Env) -> ReportData:
+def load_report_data(context: TrainingContext) -> ReportData:
     """The data of a run, split the same way in every trial of it; kept for the next trial.
 
     By time, the first 70 % of the reports are for training, the next 15 % for validation and the last
@@ -70,7 +70,7 @@ def load_report_data(env: Env) -> ReportData:
     Raises:
         DataError: Unknown, missing or unfit data, or fewer than ten reports.
     """
-    return _loaded(env.data, CacheFolder.of(env), env.data_seed)
+    return _loaded(context.data, CacheFolder.of(context), context.data_seed)
 
 
 def load_project(name: str) -> tuple[Project, SplitBy]:
@@ -89,14 +89,14 @@ def load_project(name: str) -> tuple[Project, SplitBy]:
     return read_table(Path(table).expanduser(), Path(tree).expanduser()), split
 
 
-def check_report_data(env: Env) -> list[str]:
-    """What is to be known of the source that `env.data` names, before any feature is made.
+def check_report_data(context: TrainingContext) -> list[str]:
+    """What is to be known of the source that `context.data` names, before any feature is made.
 
     Raises:
         DataError: No such source, or it is missing or unfit.
     """
-    project, split = load_project(env.data)
-    _split_rows(project, split, env.data_seed)
+    project, split = load_project(context.data)
+    _split_rows(project, split, context.data_seed)
     counts = f"{len(project.reports)} reports about {len(project.paths)} files, split by {split}"
     return [counts, *project.notes.values()]
 

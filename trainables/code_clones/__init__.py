@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainables.core.contract import Budget, Env, Example, OverfitTarget, Trainable
+from trainables.core.contract import Budget, Example, OverfitTarget, Trainable, TrainingContext
 from trainables.engine.choices import ScheduleName
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
@@ -83,14 +83,14 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def check_data(env: Env) -> Sequence[str]:
+def check_data(context: TrainingContext) -> Sequence[str]:
     """What should be known of the data before a run; see `engine.clones.data`."""
     from trainables.code_clones.data import check_clones
 
-    return check_clones(env)
+    return check_clones(context)
 
 
-def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[CloneBatch]:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[CloneBatch]:
     """A siamese network at epoch 0, whose schedule spans `budget.epochs`."""
     import torch
 
@@ -101,9 +101,9 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Clon
     from trainables.engine.assembly import assemble
     from trainables.engine.seeds import seed_all
 
-    data = load_clones(env, vocabulary=hparams.vocabulary)
-    seed_all(env.seed)
-    with building(env):
+    data = load_clones(context, vocabulary=hparams.vocabulary)
+    seed_all(context.seed)
+    with building(context):
         model = TreeEncoder(
             data.num_tokens,
             max(data.splits.score_resolution, data.splits.train_resolution(budget.resolution)),
@@ -113,14 +113,14 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Clon
             layers=hparams.layers,
             features=hparams.features,
             drop_rate=hparams.drop_rate,
-        ).to(torch.device(env.device))
+        ).to(torch.device(context.device))
     return assemble(
         hparams,
         budget,
-        env,
+        context,
         model=model,
         head=model.head,
-        batches=CloneBatches(data, env),
+        batches=CloneBatches(data, context),
         loss=clone_loss,
         forward=likenesses,
         metrics=CloneMetrics(),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables.code_clones.data import PADDING, CloneData
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
 from trainables.engine.text.splits import LabelledRows
 
@@ -46,11 +46,11 @@ class CloneBatch:
 class CloneBatches:
     """The batches of one trial. A resolution is the number of nodes that are read of a tree."""
 
-    def __init__(self, data: CloneData, env: Env) -> None:
+    def __init__(self, data: CloneData, context: TrainingContext) -> None:
         self._data = data
-        self._validation_subset = env.validation_subset
-        self._choice = ExampleChoice(data.splits, env)
-        self._device = torch.device(env.device)
+        self._validation_subset = context.validation_subset
+        self._choice = ExampleChoice(data.splits, context)
+        self._device = torch.device(context.device)
 
     def epoch(self, budget: Budget, epoch: int) -> TrainEpoch[CloneBatch]:
         """The training pairs of an epoch; the same for every trial of one seed."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainables.code_clones.pairs import Pairs, pairs_key, read_pairs
-from trainables.core.contract import Env
+from trainables.core.contract import TrainingContext
 from trainables.engine.text.splits import LabelledSplits, labelled_splits
 from trainables.engine.text.stored import Arrays, digest, stored_arrays
 from trainables.engine.text.tokens import Tokens
@@ -59,7 +59,7 @@ def shared_words(num_shared: int) -> str:
     return f"{found}; a column part can hold them apart"
 
 
-def load_clones(env: Env, *, vocabulary: int) -> CloneData:
+def load_clones(context: TrainingContext, *, vocabulary: int) -> CloneData:
     """The pairs of a run, split the same way in every trial of it; kept for the next trial.
 
     Args:
@@ -68,8 +68,8 @@ def load_clones(env: Env, *, vocabulary: int) -> CloneData:
     Raises:
         DataError: Unknown, missing or unfit data.
     """
-    key = digest(_VERSION, pairs_key(env.data), str(vocabulary), str(env.data_seed))
-    found = _stored(env.cache_dir, key, env.data, env.data_seed, vocabulary)
+    key = digest(_VERSION, pairs_key(context.data), str(vocabulary), str(context.data_seed))
+    found = _stored(context.cache_dir, key, context.data, context.data_seed, vocabulary)
     before, after = (Tokens(found[name], found["starts"]) for name in ("before", "after"))
     num_tokens, num_shared = found["numbers"].tolist()
     return CloneData(
@@ -79,9 +79,9 @@ def load_clones(env: Env, *, vocabulary: int) -> CloneData:
         splits=labelled_splits(
             torch.from_numpy(found["labels"]),
             found["parts"],
-            source=env.data,
-            seed=env.data_seed,
-            score_resolution=env.resolution or min(int(before.lengths.max()), _MOST_NODES),
+            source=context.data,
+            seed=context.data_seed,
+            score_resolution=context.resolution or min(int(before.lengths.max()), _MOST_NODES),
         ),
         num_tokens=num_tokens,
         num_shared=num_shared,
@@ -121,15 +121,15 @@ def word_ids(trees: Iterable[list[str]], vocabulary: int) -> dict[str, int]:
     return {word: number for number, word in enumerate(frequent[:vocabulary], start=_NUM_SPECIAL)}
 
 
-def check_clones(env: Env) -> list[str]:
-    """What is to be known of the source that `env.data` names; all of it is read.
+def check_clones(context: TrainingContext) -> list[str]:
+    """What is to be known of the source that `context.data` names; all of it is read.
 
     Raises:
         DataError: No such source, or its rows, files or parts cannot be used.
     """
-    pairs = read_pairs(env.data)
-    parts, labels = pairs.split(env.data_seed), torch.tensor(pairs.labels)
-    labelled_splits(labels, parts, source=env.data, seed=env.data_seed, score_resolution=1)
+    pairs = read_pairs(context.data)
+    parts, labels = pairs.split(context.data_seed), torch.tensor(pairs.labels)
+    labelled_splits(labels, parts, source=context.data, seed=context.data_seed, score_resolution=1)
     found = [f"{len(labels)} pairs of {len(pairs.trees)} sources, {int(labels.sum())} of clones"]
     num_shared = pairs.num_shared(parts)
     return [*found, shared_words(num_shared)] if num_shared else found

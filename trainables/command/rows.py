@@ -25,12 +25,12 @@ class Row:
     Attributes:
         epoch: Counted from 1; None where the script does not count, and a fraction within an epoch.
         values: Numbers, the metric among them where the epoch was scored.
-        why_done: Why the script trains no further, in its own words.
+        done_reason: Why the script trains no further, in its own words.
     """
 
     epoch: int | float | None
     values: dict[str, float]
-    why_done: str = ""
+    done_reason: str = ""
 
 
 def read_row(line: str, metric: str, *, first_epoch: int = 1) -> Row | None:
@@ -111,7 +111,7 @@ def _as_python_reads_it(found: re.Match[str]) -> str:
 
 def _row(plain: dict[str, Any], epoch: int | float | None) -> Row:
     numbers = {name: number for name, value in plain.items() if (number := _number(value)) is not None}
-    return Row(epoch=epoch, values=numbers, why_done=str(plain.get("why_done") or ""))
+    return Row(epoch=epoch, values=numbers, done_reason=str(plain.get("done_reason") or ""))
 
 
 def _whole(epoch: object) -> int | None:

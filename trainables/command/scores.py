@@ -106,7 +106,7 @@ class Scores:
     @property
     def is_single(self) -> bool:
         """Whether one line without a count is all that the process has said."""
-        return self._only is not None and not self._only.why_done
+        return self._only is not None and not self._only.done_reason
 
     def place_single(self, end: int) -> None:
         """Take that line for the score of the last epoch: the script validates when it ends.
@@ -191,7 +191,9 @@ class Scores:
                 f"{second.values[self._metric]:g}: the last counts"
             )
         return Row(
-            epoch=epoch, values={**first.values, **second.values}, why_done=second.why_done or first.why_done
+            epoch=epoch,
+            values={**first.values, **second.values},
+            done_reason=second.done_reason or first.done_reason,
         )
 
     def _differs(self, first: Row, second: Row) -> bool:

@@ -16,7 +16,7 @@ from trainables.command.rows import Row, hint_in, read_row
 from trainables.command.scores import LinesLost, Scores
 from trainables.command.script import Script, lock_limit_s
 from trainables.command.spec import CommandSpec
-from trainables.core.contract import BadResult, Budget, Env, ScriptFailed
+from trainables.core.contract import BadResult, Budget, ScriptFailed, TrainingContext
 
 _LOOK_EVERY_S = 0.01  # 0.1 % of a core
 _SETTLED_S = 0.03  # a second line of the same epoch follows the first by less
@@ -33,12 +33,13 @@ class CommandTraining:
     with another subset, resolution or end) and after the training was interrupted. What the script
     prints goes to a file, so lines of before a kill are still there.
 
-    Without `Env.folder` all files lie in a temporary folder, and `state_dict` holds the checkpoint.
+    Without `TrainingContext.folder` all files lie in a temporary folder, and `state_dict` holds the
+    checkpoint.
     """
 
-    def __init__(self, spec: CommandSpec, hparams: Any, horizon: Budget, env: Env) -> None:
+    def __init__(self, spec: CommandSpec, hparams: Any, horizon: Budget, env: TrainingContext) -> None:
         self._spec, self._hparams = spec, dataclasses.asdict(hparams)
-        self._horizon, self._env = horizon, env
+        self._horizon, self._context = horizon, env
         self._scratch = None if env.folder else TemporaryDirectory(prefix="jouletune-script-")
         self._files = Files(env.folder or Path(self._scratch.name if self._scratch else ""))
         self._script: Script | None = None
@@ -51,7 +52,7 @@ class CommandTraining:
         self._has_ended_itself = False
         self._told_end = 0  # the epoch at which a process of the present budget is told to end, if it is
         self.epochs_done = 0
-        self.why_done = ""
+        self.done_reason = ""
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
         """Wait until the script has told of the next epoch: scored it, or gone on without.
@@ -74,7 +75,7 @@ class CommandTraining:
         if self._spec.metric not in row.values and epoch == budget.epochs:
             raise BadResult(self._unscored_text(epoch))
         self.epochs_done = self._scores.done = epoch
-        self.why_done = row.why_done
+        self.done_reason = row.done_reason
         return row.values
 
     def test(self) -> Mapping[str, float]:
@@ -95,7 +96,7 @@ class CommandTraining:
         return self._notes | self._scores.notes
 
     def state_dict(self) -> dict[str, Any]:
-        last = {"values": self._scores.last.values, "why_done": self.why_done}
+        last = {"values": self._scores.last.values, "done_reason": self.done_reason}
         # Past the epoch it was told to end at no line is missing, however long its process takes to go.
         has_ended = self._has_ended_itself or 0 < self._told_end <= self.epochs_done
         told = {**self._scores.state(), "has_ended_itself": has_ended}
@@ -106,7 +107,7 @@ class CommandTraining:
         self._is_new = False
         self.epochs_done = state["epochs_done"]
         last, told = Row(epoch=self.epochs_done, **state["last"]), state.get("told", {})
-        self.why_done = last.why_done
+        self.done_reason = last.done_reason
         self._has_ended_itself = told.get("has_ended_itself", False)
         self._files.unpack(state.get("files", {}))
         self._scores.restore(self.epochs_done, last, state.get("rows", []), told)
@@ -278,8 +279,8 @@ class CommandTraining:
         if not last:
             raise BadResult(self._nothing_text())
         why = f"the script ended by itself after epoch {self.epochs_done}"
-        values = last | ({"num_samples": 0.0} if "num_samples" in last else {})
-        return Row(epoch=None, values=values, why_done=why)
+        values = last | ({"num_examples": 0.0} if "num_examples" in last else {})
+        return Row(epoch=None, values=values, done_reason=why)
 
     def _nothing_text(self) -> str:
         metric = self._spec.metric
@@ -296,7 +297,7 @@ class CommandTraining:
 
     def _values(self, budget: Budget) -> dict[str, Any]:
         """What the places of a command are filled with, hyperparameters apart."""
-        env = self._env
+        env = self._context
         return {
             "epochs": self._horizon.epochs,
             "until": budget.epochs,

@@ -42,7 +42,7 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Env:
+class TrainingContext:
     """Where and on what a training runs: everything that is not searched for.
 
     Attributes:
@@ -99,7 +99,7 @@ class Training(Protocol):
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
         """Train one epoch at `budget`, evaluate on validation, and return plain floats.
 
-        The trainable's metric is among them. `num_samples` counts the training examples seen. An
+        The trainable's metric is among them. `num_examples` counts the training examples seen. An
         epoch may go without evaluation, and then returns no `val_` value at all; never the last
         one of the budget.
 
@@ -160,12 +160,12 @@ def no_weights(hparams: Any) -> Sequence[WeightFile]:
     return ()
 
 
-def unchecked(needed: Env | str) -> Sequence[str]:
+def unchecked(needed: TrainingContext | str) -> Sequence[str]:
     """The answer of a trainable whose data or device cannot be looked at beforehand."""
     return ()
 
 
-def no_choice(env: Env) -> str:
+def no_choice(context: TrainingContext) -> str:
     """The answer of a trainable that computes in one number format only."""
     return ""
 
@@ -183,14 +183,14 @@ class OverfitTarget:
         score: The metric on these examples.
         epochs: Most epochs it may take, of one step each where the examples are one batch.
         num_examples: How many examples that is said of.
-        instead: From given hparams to those that it is said with, where a recipe's are for trained
+        overrides: From given hparams to those that it is said with, where a recipe's are for trained
             weights or thousands of steps. They replace defaults only: what was set stays.
     """
 
     score: float
     epochs: int = 100
     num_examples: int = 32
-    instead: Callable[[Any], Mapping[str, Any]] = as_given
+    overrides: Callable[[Any], Mapping[str, Any]] = as_given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,28 +268,28 @@ class Trainable:
             would refuse: builds the model, splits the data and forms a batch, but trains nothing. Returns
             notes, raises what a training would. `engine.rehearsal.rehearsing(start)` is one for whatever
             `engine.assembly.assemble` puts together; None: `start` is called, and its training thrown away.
-        check_device: The same for the device that `Env.device` will name; raises RuntimeError.
+        check_device: The same for the device that `TrainingContext.device` will name; raises RuntimeError.
         choose_precision: What the precision "auto" would mean in these surroundings, as in
-            `Env.auto_precision`; empty where nothing is to be chosen.
-        overfit: What `Env.is_overfit` must come to; None where no weights are learnt.
+            `TrainingContext.auto_precision`; empty where nothing is to be chosen.
+        overfit: What `TrainingContext.is_overfit` must come to; None where no weights are learnt.
         has_test: False where there is no test set: `test` is not called then.
         resolution_unit: What a budget's resolution counts: pixels of a side, or tokens, nodes, ...
         scales: What is known of the values that it reports, by their names without `val_`. Of a metric that
             is not among them nothing is assumed: intervals are not clipped, and count seeds alone.
         scored_unit: What a test set counts, in the plural: pictures, pairs, queries, ...
-        no_effect_anytime: Hparams that do nothing where `Env.horizon` is "anytime".
+        no_effect_anytime: Hparams that do nothing where `TrainingContext.horizon` is "anytime".
         example: What tests try it out with.
     """
 
     hparams: type
     metric: str
     mode: Mode
-    start: Callable[[Any, Budget, Env], Training]
+    start: Callable[[Any, Budget, TrainingContext], Training]
     weights: Callable[[Any], Sequence[WeightFile]] = no_weights
-    check_data: Callable[[Env], Sequence[str]] = unchecked
+    check_data: Callable[[TrainingContext], Sequence[str]] = unchecked
     check_device: Callable[[str], Sequence[str]] = unchecked
-    choose_precision: Callable[[Env], str] = no_choice
-    rehearse: Callable[[Any, Sequence[Budget], Env], Sequence[str]] | None = None
+    choose_precision: Callable[[TrainingContext], str] = no_choice
+    rehearse: Callable[[Any, Sequence[Budget], TrainingContext], Sequence[str]] | None = None
     resolution_unit: str = "px"
     scales: Mapping[str, MetricScale] = field(default_factory=dict)
     scored_unit: str = "examples"

@@ -13,7 +13,7 @@ from typing import Any
 
 import trainables
 from trainables.core.contract import Trainable, UnknownTrainable
-from trainables.core.suggest import meant
+from trainables.core.suggest import suggest
 from trainables.core.user_file import load_file
 
 __all__ = [
@@ -75,6 +75,6 @@ def load_trainable(name: str) -> Trainable:
 def _module_by_name(name: str) -> ModuleType:
     names = trainable_names()
     if name not in names:
-        hint = meant(name, names)
+        hint = suggest(name, names)
         raise UnknownTrainable(f"no trainable is named {name!r}{hint} (there are {', '.join(names)})")
     return importlib.import_module(f"trainables.{name}")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from trainables.core.contract import Budget, Training
 
 
-def why_done(training: Training) -> str:
+def done_reason(training: Training) -> str:
     """Why no further epoch would train anything, such as early stopping; empty while one would.
 
-    A training that can end before its epochs do says so in an attribute `why_done`; of one without
+    A training that can end before its epochs do says so in an attribute `done_reason`; of one without
     it, and whenever it is empty, all epochs are run.
     """
-    reason: str = getattr(training, "why_done", "")
+    reason: str = getattr(training, "done_reason", "")
     return reason
 
 

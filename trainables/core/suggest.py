@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
-def meant(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
     """ "; did you mean X?" with the nearest of the known words."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def meant_path(path: Path) -> str:
+def suggest_path(path: Path) -> str:
     """The same with what lies in the folder that `path` should lie in."""
     names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
@@ -21,7 +21,7 @@ def meant_path(path: Path) -> str:
 
 
 def no_such_source(what: str, given: str, sources: Sequence[str]) -> str:
-    """That no data source of a kind is named so, which there are, and which may have been meant."""
+    """That no data source of a kind is named so, which there are, and which may have been suggest."""
     return f"no {what} is named {given!r}; there are {', '.join(sources)}{_meant_source(given, sources)}"
 
 

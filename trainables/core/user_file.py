@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from trainables.core.contract import Trainable, UnknownTrainable
-from trainables.core.suggest import meant_path
+from trainables.core.suggest import suggest_path
 
 _OWN = {"jouletune", "search", "trainables"}
 _RESERVED = sys.stdlib_module_names | _OWN
@@ -42,7 +42,7 @@ def load_file(path: Path) -> Trainable:
             exports no TRAINABLE. The message names file and line.
     """
     if not path.is_file():
-        raise UnknownTrainable(f"trainable file {path} does not exist{meant_path(path)}")
+        raise UnknownTrainable(f"trainable file {path} does not exist{suggest_path(path)}")
     path = path.absolute()
     folder = path.resolve().parent
     _beside.use(folder)

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trainables.core.contract import Budget, Env, Example, OverfitTarget, Trainable, WeightFile
+from trainables.core.contract import Budget, Example, OverfitTarget, Trainable, TrainingContext, WeightFile
 from trainables.detection.names import weight_files, why_no_model
 from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName, is_weights
 from trainables.engine.cpu_precision import choose_precision
@@ -56,12 +56,14 @@ class Hparams(TrainingHparams):
     batch_size: int = 16
     schedule: ScheduleName = "cosine"
     backbone_lr_ratio: float = 0.1
-    clip_norm: float | None = 0.1
+    max_grad_norm: float | None = 0.1
     ema_decay: float | None = 0.9999
     augment: AugmentName = "strong"
     flip: bool = True
 
-    REPLACED: ClassVar[Mapping[str, str]] = {"pretrained": "weights: hub for true, weights: none for false"}
+    RENAMED_HPARAMS: ClassVar[Mapping[str, str]] = {
+        "pretrained": "weights: hub for true, weights: none for false"
+    }
 
     def problems(self) -> list[str]:
         """Everything in these values that makes no sense, in words."""
@@ -88,14 +90,14 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     return weight_files(hparams.model, hparams.weights)
 
 
-def check_data(env: Env) -> Sequence[str]:
+def check_data(context: TrainingContext) -> Sequence[str]:
     """What should be known of the data before a run; see `engine.detection.sources`."""
     from trainables.detection.sources import check_detection_data
 
-    return check_detection_data(env)
+    return check_detection_data(context)
 
 
-def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[DetectionBatch]:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[DetectionBatch]:
     """A detector at epoch 0, whose schedule spans `budget.epochs`."""
     import torch
 
@@ -108,19 +110,19 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Dete
     from trainables.engine.assembly import assemble
     from trainables.engine.seeds import seed_all
 
-    data = load_detection_data(env)
-    seed_all(env.seed)
+    data = load_detection_data(context)
+    seed_all(context.seed)
     num_classes = len(data.annotations.class_names)
-    with building(env):
+    with building(context):
         detector = build_detector(hparams.model, num_classes=num_classes, weights=hparams.weights)
-    augment = BoxAugment(hparams.augment, flip=hparams.flip, seed=env.seed)
+    augment = BoxAugment(hparams.augment, flip=hparams.flip, seed=context.seed)
     return assemble(
         hparams,
         budget,
-        env,
-        model=detector.model.to(torch.device(env.device)),
+        context,
+        model=detector.model.to(torch.device(context.device)),
         head=detector.head,
-        batches=DetectionBatches(data, env, augment=augment, statistics=detector.statistics),
+        batches=DetectionBatches(data, context, augment=augment, statistics=detector.statistics),
         loss=loss_of,
         forward=detected,
         metrics=DetectionMetrics(),
@@ -131,7 +133,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Dete
     )
 
 
-def by_heart(hparams: Hparams) -> Mapping[str, Any]:
+def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
     """What random weights learn a few pictures with.
 
     The recipe's rates are for a trained backbone, and its average is over tens of thousands of steps.
@@ -154,7 +156,7 @@ TRAINABLE = Trainable(
     choose_precision=choose_precision,
     rehearse=rehearsing(start),
     no_effect_anytime=NO_EFFECT_ANYTIME,
-    overfit=OverfitTarget(score=0.8, epochs=500, num_examples=8, instead=by_heart),
+    overfit=OverfitTarget(score=0.8, epochs=500, num_examples=8, overrides=overfit_overrides),
     example=Example(
         data="shapes",
         hparams={

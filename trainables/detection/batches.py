@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_convert
 
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.detection.annotations import Objects
 from trainables.detection.augment import BoxAugment
 from trainables.detection.sources import DetectionData
@@ -56,11 +56,13 @@ class DetectionBatches:
         statistics: What to scale images by: what the model's weights expect.
     """
 
-    def __init__(self, data: DetectionData, env: Env, *, augment: BoxAugment, statistics: Statistics) -> None:
+    def __init__(
+        self, data: DetectionData, context: TrainingContext, *, augment: BoxAugment, statistics: Statistics
+    ) -> None:
         self._data = data
-        self._augment = None if env.is_overfit else augment
-        self._choice = ExampleChoice(data.splits, env)
-        self._device = torch.device(env.device)
+        self._augment = None if context.is_overfit else augment
+        self._choice = ExampleChoice(data.splits, context)
+        self._device = torch.device(context.device)
         self._scaling = Scaling(statistics, self._device)
 
     def epoch(self, budget: Budget, epoch: int) -> TrainEpoch[DetectionBatch]:

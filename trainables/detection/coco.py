@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.core.suggest import meant_path
+from trainables.core.suggest import suggest_path
 from trainables.detection.coco_json import (
     Content,
     box_corners,
@@ -37,7 +37,7 @@ def read_coco(address: str, findings: Findings) -> tuple[list[PictureEntry], lis
     root = Path(name).expanduser()
     if not root.exists():
         findings.add_problem(
-            f"{root} does not exist{meant_path(root)}; write coco:PATH with a folder or a JSON file"
+            f"{root} does not exist{suggest_path(root)}; write coco:PATH with a folder or a JSON file"
         )
         return [], []
     given = Path(query).expanduser() if query else None

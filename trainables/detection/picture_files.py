@@ -1,4 +1,4 @@
-"""The files of annotated pictures: that they exist, their sizes, and how a recorded size is meant."""
+"""The files of annotated pictures: that they exist, their sizes, and how a recorded size is suggest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trainables.core.suggest import meant_path
+from trainables.core.suggest import suggest_path
 from trainables.detection.entries import PictureEntry
 from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import is_never_data
@@ -66,7 +66,7 @@ def _hint(path: Path) -> str:
     names = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
     alike = (other for other in names if other.stem.lower() == path.stem.lower())
     found = next(alike, None)
-    return f"; did you mean {found}?" if found else meant_path(path)
+    return f"; did you mean {found}?" if found else suggest_path(path)
 
 
 def _count_others(known: set[Path], findings: Findings) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.core.data_summary import DataSummary
 from trainables.core.suggest import no_such_source
 from trainables.detection.annotations import Annotations, Objects
@@ -51,7 +51,7 @@ class DetectionData:
         return {**self.splits.notes(), **self.annotations.said()}
 
 
-def load_detection_data(env: Env) -> DetectionData:
+def load_detection_data(context: TrainingContext) -> DetectionData:
     """The data of a run, split the same way in every trial of it; kept for the next trial.
 
     Pictures are stretched to squares, as RT-DETR and D-FINE have them: no border is computed on, and
@@ -60,16 +60,16 @@ def load_detection_data(env: Env) -> DetectionData:
     Raises:
         DataError: Unknown, missing or unfit data, or a part without objects.
     """
-    cache = CacheFolder.of(env)
-    source, annotations = _loaded(env.data, cache, env.resolution, env.num_workers)
-    data = DetectionData(split_source(source, env), annotations)
+    cache = CacheFolder.of(context)
+    source, annotations = _loaded(context.data, cache, context.resolution, context.num_workers)
+    data = DetectionData(split_source(source, context), annotations)
     rows = (data.splits.train.rows, data.splits.val.rows, data.splits.test.rows)
-    refuse_parts_without_objects(env.data, annotations, rows)
+    refuse_parts_without_objects(context.data, annotations, rows)
     return data
 
 
-def check_detection_data(env: Env) -> DataSummary:
-    """What is to be known of the source that `env.data` names, without decoding all of it.
+def check_detection_data(context: TrainingContext) -> DataSummary:
+    """What is to be known of the source that `context.data` names, without decoding all of it.
 
     Reads all annotations and the header of every picture, and splits them, as a trial does. Files are read
     whole for ten seconds at most, to find copies, and 64 of them are decoded for two.
@@ -77,16 +77,20 @@ def check_detection_data(env: Env) -> DataSummary:
     Raises:
         DataError: No such source, or it is missing or contradicts itself; all problems at once.
     """
-    if env.data == "shapes":
-        return sum_up(shapes()[1], {}, env)
-    if env.resolution is None and _is_known(env.data):
-        raise DataError(f"{env.data} has no resolution of its own; give search.ladder a resolution in pixels")
+    if context.data == "shapes":
+        return sum_up(shapes()[1], {}, context)
+    if context.resolution is None and _is_known(context.data):
+        raise DataError(
+            f"{context.data} has no resolution of its own; give search.ladder a resolution in pixels"
+        )
     described = _described(
-        env.data,
-        lambda files: files.survey(env.cache_dir, most_s=_MOST_SURVEY_S),
-        lambda files: undecodable(files, env.resolution or 1, max(1, env.num_workers)),
+        context.data,
+        lambda files: files.survey(context.cache_dir, most_s=_MOST_SURVEY_S),
+        lambda files: undecodable(files, context.resolution or 1, max(1, context.num_workers)),
     )
-    return sum_up(described.annotations, described.pictures.unusable, env, described.files, described.survey)
+    return sum_up(
+        described.annotations, described.pictures.unusable, context, described.files, described.survey
+    )
 
 
 def _is_known(name: str) -> bool:

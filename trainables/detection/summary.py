@@ -10,7 +10,7 @@ from time import monotonic
 import numpy as np
 from torch import Tensor
 
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.core.data_summary import DataSummary
 from trainables.detection.annotations import Annotations
 from trainables.engine.findings import line_of
@@ -63,7 +63,7 @@ def _has_objects(annotations: Annotations, rows: Tensor) -> bool:
 def sum_up(
     annotations: Annotations,
     unusable: Mapping[int, str],
-    env: Env,
+    context: TrainingContext,
     files: ImageFiles | None = None,
     survey: Survey | None = None,
 ) -> DataSummary:
@@ -76,8 +76,8 @@ def sum_up(
         DataError: Too few pictures, or a part without objects.
     """
     parts = [part if row not in unusable else "unreadable" for row, part in enumerate(annotations.parts)]
-    of_parts = split_rows(annotations.balance(), np.array(parts), seed=env.data_seed)
-    refuse_parts_without_objects(env.data, annotations, of_parts)
+    of_parts = split_rows(annotations.balance(), np.array(parts), seed=context.data_seed)
+    refuse_parts_without_objects(context.data, annotations, of_parts)
     rows = dict(zip(PARTS, of_parts, strict=True))
     used = [row for of_part in of_parts for row in of_part.tolist()]
     names = annotations.class_names

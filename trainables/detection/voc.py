@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from xml.etree import ElementTree
 
-from trainables.core.suggest import meant_path
+from trainables.core.suggest import suggest_path
 from trainables.detection.entries import Category, ObjectEntry, PictureEntry
 from trainables.detection.voc_lists import read_lists
 from trainables.engine.findings import Findings
@@ -84,7 +84,7 @@ def _xml_files(folder: Path) -> list[Path]:
 
 def _why_none(root: Path) -> str:
     if not root.is_dir():
-        kind = "is a file" if root.exists() else f"does not exist{meant_path(root)}"
+        kind = "is a file" if root.exists() else f"does not exist{suggest_path(root)}"
         return f"{root} {kind}; write voc:PATH with a folder that has Annotations/*.xml"
     deeper = [path for path in sorted(root.iterdir()) if path.is_dir() and _groups(path)]
     hint = f"; {' and '.join(f'voc:{path}' for path in deeper[:3])} has some" if deeper else ""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.core.contract import Budget, Env, Mode
+from trainables.core.contract import Budget, Mode, TrainingContext
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.freezing import Freezing, freeze
 from trainables.engine.hparams import TrainingHparams
@@ -25,7 +25,7 @@ from trainables.engine.supervised import SupervisedTraining
 def assemble(
     hparams: TrainingHparams,
     budget: Budget,
-    env: Env,
+    context: TrainingContext,
     *,
     model: nn.Module,
     head: nn.Module,
@@ -53,7 +53,7 @@ def assemble(
         details: What to know of the test set beyond its scores.
     """
     torch.set_float32_matmul_precision("high" if hparams.tf32 else "highest")
-    frozen = freeze(model, head, hparams.frozen_share)
+    frozen = freeze(model, head, hparams.freeze_fraction)
     rates = {
         "lr": hparams.lr,
         "weight_decay": hparams.weight_decay,
@@ -61,72 +61,72 @@ def assemble(
         "layer_decay": hparams.layer_decay,
     }
     optimizer = build_optimizer(model, head, name=hparams.optimizer, momentum=hparams.momentum, **rates)
-    average = _average(hparams, env, model)
+    average = _average(hparams, context, model)
     if hparams.compile:
         model.compile()  # after the copy for the average, which is scored as it is
     return SupervisedTraining(
         model=model,
         optimizer=optimizer,
-        schedule=_schedule(hparams, budget, env, optimizer),
+        schedule=_schedule(hparams, budget, context, optimizer),
         batches=batches,
         stepper=Stepper(
             model,
             optimizer,
             loss,
-            MixedPrecision.of(env),
+            MixedPrecision.of(context),
             forward=forward,
             batch_size=hparams.batch_size,
-            accumulate=hparams.accumulate,
-            clip_norm=hparams.clip_norm,
+            grad_accum_steps=hparams.grad_accum_steps,
+            max_grad_norm=hparams.max_grad_norm,
         ),
         metrics=metrics,
-        stopping=_stopping(hparams, env, metric, mode),
+        stopping=_stopping(hparams, context, metric, mode),
         freezing=Freezing(
             frozen,
-            num_epochs=hparams.frozen_epochs,
+            num_epochs=hparams.unfreeze_epoch,
             groups=lambda: parameter_groups(model, head, **rates),
         ),
         average=average,
-        eval_every=1 if env.is_overfit else hparams.eval_every,
+        eval_every=1 if context.is_overfit else hparams.eval_every,
         has_retry=hparams.fp32_retry,
         epochs=budget.epochs,
-        notes={**(notes or {}), **_notes(hparams, env), **without_effect(hparams, budget, env)},
+        notes={**(notes or {}), **_notes(hparams, context), **without_effect(hparams, budget, context)},
         late_notes=late_notes,
         details=details,
     )
 
 
-def _average(hparams: TrainingHparams, env: Env, model: nn.Module) -> WeightAverage | None:
-    if env.horizon == "anytime":
+def _average(hparams: TrainingHparams, context: TrainingContext, model: nn.Module) -> WeightAverage | None:
+    if context.horizon == "anytime":
         return WeightAverage(model)
     return None if hparams.ema_decay is None else WeightAverage(model, decay=hparams.ema_decay)
 
 
-def _stopping(hparams: TrainingHparams, env: Env, metric: str, mode: Mode) -> Stopping:
-    if env.is_overfit:
+def _stopping(hparams: TrainingHparams, context: TrainingContext, metric: str, mode: Mode) -> Stopping:
+    if context.is_overfit:
         return Stopping(metric=metric, mode=mode)
     return Stopping(metric=metric, mode=mode, patience=hparams.patience, max_steps=hparams.max_steps)
 
 
 def _schedule(
-    hparams: TrainingHparams, budget: Budget, env: Env, optimizer: torch.optim.Optimizer
+    hparams: TrainingHparams, budget: Budget, context: TrainingContext, optimizer: torch.optim.Optimizer
 ) -> Schedule:
-    thaw = hparams.frozen_epochs
+    thaw = hparams.unfreeze_epoch
     return Schedule(
         optimizer,
-        name="none" if env.horizon == "anytime" else hparams.schedule,
+        name="none" if context.horizon == "anytime" else hparams.schedule,
         epochs=budget.epochs,
         warmup_epochs=hparams.warmup_epochs,
-        even_from=hparams.even_from,
-        falls={} if thaw is None else {thaw: hparams.thawed_lr_ratio},
+        unified_lr_epoch=hparams.unified_lr_epoch,
+        falls={} if thaw is None else {thaw: hparams.unfreeze_lr_ratio},
     )
 
 
-def _notes(hparams: TrainingHparams, env: Env) -> dict[str, str]:
+def _notes(hparams: TrainingHparams, context: TrainingContext) -> dict[str, str]:
     notes = {}
-    if env.horizon == "anytime":
+    if context.horizon == "anytime":
         notes["horizon"] = "anytime: a constant rate; averaged weights are scored"
-    if hparams.accumulate > 1:
-        effective = hparams.batch_size * hparams.accumulate
-        notes["accumulate"] = f"{effective} examples a step, {hparams.batch_size} at a time"
+    if hparams.grad_accum_steps > 1:
+        effective = hparams.batch_size * hparams.grad_accum_steps
+        notes["grad_accum_steps"] = f"{effective} examples a step, {hparams.batch_size} at a time"
     return notes

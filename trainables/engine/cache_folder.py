@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from trainables.core.contract import Env
+from trainables.core.contract import TrainingContext
 from trainables.engine.cache_lock import CacheLock, CacheUnavailable, WaitForMaker, is_still_at, lock_at_once
 
 SUFFIX = ".pixels"
@@ -64,9 +64,9 @@ class CacheFolder:
     is_bypassed: bool = False
 
     @classmethod
-    def of(cls, env: Env) -> CacheFolder:
+    def of(cls, context: TrainingContext) -> CacheFolder:
         """The one that a training is to use."""
-        return cls(env.cache_dir, env.cache_gib, is_bypassed=env.is_rehearsal)
+        return cls(context.cache_dir, context.cache_gib, is_bypassed=context.is_rehearsal)
 
     def file(self, name: str, num_bytes: int, fill: Fill) -> CacheFile:
         """The file `name`; if there is none, `fill` writes it first.

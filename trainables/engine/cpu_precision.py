@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from trainables.core.contract import Env
+from trainables.core.contract import TrainingContext
 
 if TYPE_CHECKING:
     import torch
@@ -33,13 +33,13 @@ _NUM_STEPS, _NUM_WARM = 10, 2
 _NUM_SMALL = 20  # of the convolution that gave NaN on AMX, in some processes and not in others
 
 
-def choose_precision(env: Env) -> str:
+def choose_precision(context: TrainingContext) -> str:
     """The format that `auto` means on this machine's CPU, with the reason: "bf16: ..." or "fp32: ...".
 
-    The same for every process of the machine: the first measurement is kept in `env.cache_dir`, by model
-    of the CPU, version of torch and what limits the instructions. Empty where `env` names another device.
+    The same for every process of the machine: the first measurement is kept in `context.cache_dir`, by model
+    of the CPU, version of torch and what limits the instructions. Empty where `context` names another device.
     """
-    if env.device != "cpu":
+    if context.device != "cpu":
         return ""
     if given := os.environ.get(OVERRIDE):
         if given not in ("fp32", "bf16"):
@@ -49,9 +49,9 @@ def choose_precision(env: Env) -> str:
     if not flags:
         return f"fp32: {model} has no instructions for bf16 ({', '.join(_BF16_FLAGS[:2])})"
     try:
-        measured = _kept(env.cache_dir, _key(model))
+        measured = _kept(context.cache_dir, _key(model))
     except OSError as error:
-        return f"fp32: how fast bf16 is on this CPU cannot be kept in {env.cache_dir} ({error.strerror})"
+        return f"fp32: how fast bf16 is on this CPU cannot be kept in {context.cache_dir} ({error.strerror})"
     return _choice(measured, f"{model} ({', '.join(flags)})")
 
 

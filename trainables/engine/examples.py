@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.protocols import B_co
 from trainables.engine.seeds import generator
 from trainables.engine.subset import at_most
@@ -61,28 +61,30 @@ class Splits(Protocol[E_co]):
 class ExampleChoice(Generic[E]):
     """The choices of one trial, which depend on its seeds and budget alone."""
 
-    def __init__(self, data: Splits[E], env: Env) -> None:
-        self._data, self._env = data, env
+    def __init__(self, data: Splits[E], context: TrainingContext) -> None:
+        self._data, self._context = data, context
 
     def trained(self, budget: Budget, epoch: int) -> tuple[Tensor, int]:
         """Numbers of an epoch's training examples in their order, and their resolution."""
         subset = self._data.train.subset(budget.subset)
         resolution = self._data.train_resolution(budget.resolution)
-        if self._env.is_overfit:
+        if self._context.is_overfit:
             return subset, resolution
-        order = torch.randperm(len(subset), generator=generator("order", seed=self._env.seed, epoch=epoch))
+        order = torch.randperm(
+            len(subset), generator=generator("order", seed=self._context.seed, epoch=epoch)
+        )
         self._data.train.expect(subset[order], resolution)
         return subset[order], resolution
 
     def scored(self, budget: Budget) -> Scored[E]:
         """What is scored after an epoch at `budget`: of validation, unless it is to overfit."""
-        if self._env.is_overfit:
+        if self._context.is_overfit:
             train = self._data.train
             return Scored(train, train.subset(budget.subset), self._data.train_resolution(budget.resolution))
-        is_rungs = self._env.validation_resolution == "rung"
+        is_rungs = self._context.validation_resolution == "rung"
         return Scored(
             self._data.val,
-            self._data.val.subset(at_most(self._env.validation_subset, len(self._data.val))),
+            self._data.val.subset(at_most(self._context.validation_subset, len(self._data.val))),
             self._data.train_resolution(budget.resolution) if is_rungs else self._data.score_resolution,
         )
 

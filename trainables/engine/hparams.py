@@ -24,13 +24,13 @@ class TrainingHparams:
         optimizer: A name timm knows, checked at start; "sgd" is Nesterov's, "momentum" plain.
         schedule: Of no effect with the horizon "anytime", where the rate stays up after warm-up.
         backbone_lr_ratio: The backbone learns at this times lr, the new head at lr.
-        even_from: From this many epochs on the backbone learns at lr as well; null is never.
+        unified_lr_epoch: From this many epochs on the backbone learns at lr as well; null is never.
         layer_decay: Each layer of the backbone learns at this times the rate of the one above it.
-        frozen_share: Share of the backbone, from the input side, that keeps its weights.
-        frozen_epochs: It keeps them for so many epochs and then learns too; null is for ever.
-        thawed_lr_ratio: From then on all rates are times this.
-        clip_norm: Largest norm of all gradients together; null does not clip.
-        accumulate: Batches per optimiser step.
+        freeze_fraction: Share of the backbone, from the input side, that keeps its weights.
+        unfreeze_epoch: It keeps them for so many epochs and then learns too; null is for ever.
+        unfreeze_lr_ratio: From then on all rates are times this.
+        max_grad_norm: Largest norm of all gradients together; null does not clip.
+        grad_accum_steps: Batches per optimiser step.
         ema_decay: Score an exponential average of the weights, of this decay; null scores them as
             they are. Of no effect with the horizon "anytime", which has an average of its own.
         patience: Epochs without a gain after which the training ends with its best weights; counted
@@ -52,13 +52,13 @@ class TrainingHparams:
     schedule: ScheduleName = "cosine"
     warmup_epochs: float = 0.0
     backbone_lr_ratio: float = 1.0
-    even_from: int | None = None
+    unified_lr_epoch: int | None = None
     layer_decay: float = 1.0
-    frozen_share: float = 0.0
-    frozen_epochs: int | None = None
-    thawed_lr_ratio: float = 0.1
-    clip_norm: float | None = None
-    accumulate: int = 1
+    freeze_fraction: float = 0.0
+    unfreeze_epoch: int | None = None
+    unfreeze_lr_ratio: float = 0.1
+    max_grad_norm: float | None = None
+    grad_accum_steps: int = 1
     ema_decay: float | None = None
     patience: int | None = None
     max_steps: int | None = None
@@ -76,8 +76,8 @@ class TrainingHparams:
         problems = broken_rules(self, _RULES)
         if self.schedule == "one_cycle" and self.warmup_epochs:
             problems.append(f"one_cycle rises by itself; set warmup_epochs to 0, got {self.warmup_epochs}")
-        if self.frozen_epochs is not None and not self.frozen_share:
-            problems.append("frozen_epochs needs something frozen; set frozen_share above 0")
+        if self.unfreeze_epoch is not None and not self.freeze_fraction:
+            problems.append("unfreeze_epoch needs something frozen; set freeze_fraction above 0")
         return problems
 
 
@@ -102,13 +102,13 @@ _RULES: dict[str, Rule] = {
     "schedule": (f"one of {', '.join(SCHEDULES)}", lambda name: name in SCHEDULES),
     "warmup_epochs": ("0 or more", lambda epochs: epochs >= 0),
     "backbone_lr_ratio": ("above 0", lambda ratio: ratio > 0),
-    "even_from": ("0 or more, or null", _or_null(lambda epochs: epochs >= 0)),
+    "unified_lr_epoch": ("0 or more, or null", _or_null(lambda epochs: epochs >= 0)),
     "layer_decay": ("in (0, 1]", lambda decay: 0 < decay <= 1),
-    "frozen_share": ("in [0, 1]", lambda share: 0 <= share <= 1),
-    "frozen_epochs": ("1 or more, or null", _or_null(lambda epochs: epochs >= 1)),
-    "thawed_lr_ratio": ("above 0", lambda ratio: ratio > 0),
-    "clip_norm": ("above 0 or null", _or_null(lambda norm: norm > 0)),
-    "accumulate": ("1 or more", lambda batches: batches >= 1),
+    "freeze_fraction": ("in [0, 1]", lambda share: 0 <= share <= 1),
+    "unfreeze_epoch": ("1 or more, or null", _or_null(lambda epochs: epochs >= 1)),
+    "unfreeze_lr_ratio": ("above 0", lambda ratio: ratio > 0),
+    "max_grad_norm": ("above 0 or null", _or_null(lambda norm: norm > 0)),
+    "grad_accum_steps": ("1 or more", lambda batches: batches >= 1),
     "ema_decay": ("in (0, 1), or null", _or_null(lambda decay: 0 < decay < 1)),
     "patience": ("1 or more, or null", _or_null(lambda epochs: epochs >= 1)),
     "max_steps": ("1 or more, or null", _or_null(lambda steps: steps >= 1)),

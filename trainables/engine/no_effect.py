@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import timm.optim
 import torch
 
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.hparams import TrainingHparams
 from trainables.engine.precision import chosen_format
 
@@ -16,34 +16,34 @@ _DECOUPLED = {"adamw", "nadamw", "lion"}  # they shrink a weight by lr x weight_
 _LEAST_SHRINKAGE = 3e-8  # half the spacing of fp32 numbers: below it w - shrinkage * w is w
 
 
-def without_effect(hparams: TrainingHparams, budget: Budget, env: Env) -> dict[str, str]:
+def without_effect(hparams: TrainingHparams, budget: Budget, context: TrainingContext) -> dict[str, str]:
     """Why each hyperparameter that differs from its default does nothing, if it does nothing.
 
     The names are `no effect of NAME`, for the notes of a trial's row.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(hparams)}
-    reasons = dict(_reasons(hparams, budget, env))
+    reasons = dict(_reasons(hparams, budget, context))
     turned = {name for name in reasons if getattr(hparams, name) != defaults[name]}
     return {f"no effect of {name}": reasons[name] for name in sorted(turned)}
 
 
-def _reasons(hparams: TrainingHparams, budget: Budget, env: Env) -> Iterator[tuple[str, str]]:
+def _reasons(hparams: TrainingHparams, budget: Budget, context: TrainingContext) -> Iterator[tuple[str, str]]:
     yield from _optimizer_reasons(hparams)
-    is_all_frozen = hparams.frozen_share == 1 and hparams.frozen_epochs is None
+    is_all_frozen = hparams.freeze_fraction == 1 and hparams.unfreeze_epoch is None
     if is_all_frozen:
         yield "backbone_lr_ratio", "the whole backbone is frozen"
         yield "layer_decay", "the whole backbone is frozen"
     if hparams.backbone_lr_ratio == 1:
-        yield "even_from", "backbone_lr_ratio is 1, so all rates are even"
-    if hparams.frozen_epochs is None:
-        yield "thawed_lr_ratio", "frozen_epochs is null, so nothing thaws"
-    elif hparams.frozen_epochs >= budget.epochs:
-        yield "frozen_epochs", f"there are {budget.epochs} epochs, so nothing thaws"
-    if hparams.even_from is not None and hparams.even_from >= budget.epochs:
-        yield "even_from", f"there are {budget.epochs} epochs, so rates never become even"
-    if torch.device(env.device).type == "cpu":
+        yield "unified_lr_epoch", "backbone_lr_ratio is 1, so all rates are even"
+    if hparams.unfreeze_epoch is None:
+        yield "unfreeze_lr_ratio", "unfreeze_epoch is null, so nothing thaws"
+    elif hparams.unfreeze_epoch >= budget.epochs:
+        yield "unfreeze_epoch", f"there are {budget.epochs} epochs, so nothing thaws"
+    if hparams.unified_lr_epoch is not None and hparams.unified_lr_epoch >= budget.epochs:
+        yield "unified_lr_epoch", f"there are {budget.epochs} epochs, so rates never become even"
+    if torch.device(context.device).type == "cpu":
         yield "tf32", "a CPU has no TF32"
-    if chosen_format(env)[0] == "fp32":
+    if chosen_format(context)[0] == "fp32":
         yield "fp32_retry", "the precision is fp32 from the start"
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from trainables.core.contract import Diverged, Env
+from trainables.core.contract import Diverged, TrainingContext
 from trainables.engine.cpu_precision import choose_precision
 
 T = TypeVar("T")
@@ -26,13 +26,13 @@ class _Restorable(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
-def chosen_format(env: Env) -> tuple[str, str]:
+def chosen_format(context: TrainingContext) -> tuple[str, str]:
     """The number format of a training ("fp32", "bf16", "fp16") and why."""
-    if env.precision != "auto":
-        return env.precision, "asked for"
-    device = torch.device(env.device)
+    if context.precision != "auto":
+        return context.precision, "asked for"
+    device = torch.device(context.device)
     if device.type == "cpu":
-        name, _, why = (env.auto_precision or choose_precision(env)).partition(": ")
+        name, _, why = (context.auto_precision or choose_precision(context)).partition(": ")
         return name, why
     if device.type != "cuda":
         return "fp32", f"mixed precision is not tried on {device.type}"
@@ -65,10 +65,10 @@ class MixedPrecision:
         self._use(name)
 
     @classmethod
-    def of(cls, env: Env) -> MixedPrecision:
-        """The precision that a training in `env` is to have."""
-        name, why = chosen_format(env)
-        return cls(name, torch.device(env.device), why=why, is_asked=env.precision != "auto")
+    def of(cls, context: TrainingContext) -> MixedPrecision:
+        """The precision that a training in `context` is to have."""
+        name, why = chosen_format(context)
+        return cls(name, torch.device(context.device), why=why, is_asked=context.precision != "auto")
 
     @property
     def is_full(self) -> bool:
@@ -87,12 +87,12 @@ class MixedPrecision:
     def backward(self, loss: Tensor) -> None:
         self._scaler.scale(loss).backward()
 
-    def step(self, optimizer: torch.optim.Optimizer, *, clip_norm: float | None) -> None:
+    def step(self, optimizer: torch.optim.Optimizer, *, max_grad_norm: float | None) -> None:
         """Take one step on the gradients, clipped at their true size, and clear them."""
-        if clip_norm is not None:
+        if max_grad_norm is not None:
             self._scaler.unscale_(optimizer)  # a norm of scaled gradients would mean nothing
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, clip_norm)
+            nn.utils.clip_grad_norm_(parameters, max_grad_norm)
         self._scaler.step(optimizer)
         self._scaler.update()
         optimizer.zero_grad(set_to_none=True)

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from trainables.core.contract import Budget, DataError, Env, Training, WeightsError
+from trainables.core.contract import Budget, DataError, Training, TrainingContext, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Start = Callable[[Any, Budget, Env], Training]
-Rehearse = Callable[[Any, Sequence[Budget], Env], Sequence[str]]
+Start = Callable[[Any, Budget, TrainingContext], Training]
+Rehearse = Callable[[Any, Sequence[Budget], TrainingContext], Sequence[str]]
 
 _MOST_EXAMPLES = 2  # of a batch: as few as BatchNorm takes
 _LEAST_SHARE = 1e-9  # of validation: one example a class
@@ -28,20 +28,22 @@ def rehearsing(start: Start) -> Rehearse:
     training cannot do without values, and only that answer counts.
     """
 
-    def rehearse(hparams: Any, budgets: Sequence[Budget], env: Env) -> Sequence[str]:
-        env = replace(env, precision="fp32", folder=None, validation_subset=_LEAST_SHARE, is_rehearsal=True)
+    def rehearse(hparams: Any, budgets: Sequence[Budget], context: TrainingContext) -> Sequence[str]:
+        context = replace(
+            context, precision="fp32", folder=None, validation_subset=_LEAST_SHARE, is_rehearsal=True
+        )
         try:
-            return _rehearsed(start, hparams, budgets, replace(env, device="meta"))
+            return _rehearsed(start, hparams, budgets, replace(context, device="meta"))
         except _PLAIN_ERRORS:
             raise
         except Exception:  # of the device, or of the training: the CPU tells
-            return _rehearsed(start, hparams, budgets, replace(env, device="cpu"))
+            return _rehearsed(start, hparams, budgets, replace(context, device="cpu"))
 
     return rehearse
 
 
-def _rehearsed(start: Start, hparams: Any, budgets: Sequence[Budget], env: Env) -> list[str]:
-    training = start(hparams, budgets[-1], env)
+def _rehearsed(start: Start, hparams: Any, budgets: Sequence[Budget], context: TrainingContext) -> list[str]:
+    training = start(hparams, budgets[-1], context)
     rehearse = getattr(training, "rehearse", _nothing)
     for budget in _once_a_shape(budgets):
         rehearse(budget)
@@ -65,11 +67,11 @@ def first_examples(steps: Sequence[Tensor]) -> list[Tensor]:
 
 
 @contextmanager
-def building(env: Env) -> Iterator[None]:
+def building(context: TrainingContext) -> Iterator[None]:
     """Inside it a model of random weights is built on the meta device if the training is there."""
     import torch
 
-    if env.device != "meta":
+    if context.device != "meta":
         yield
         return
     with torch.device("meta"):

@@ -32,7 +32,7 @@ class Schedule:
             rises for 30 % and falls to 0 as a cosine; none stays.
         epochs: What the schedule spans: those of the top rung, or with the horizon "rung" of one rung.
         warmup_epochs: The rate first rises from 0 over these; 0 for one_cycle, which rises by itself.
-        even_from: From this many epochs on groups learn without their `backbone_ratio`; None is never.
+        unified_lr_epoch: From this many epochs on groups learn without their `backbone_ratio`; None is never.
         falls: Shares that all rates are multiplied by from an epoch on, by that epoch.
     """
 
@@ -43,7 +43,7 @@ class Schedule:
         name: ScheduleName,
         epochs: int,
         warmup_epochs: float = 0.0,
-        even_from: int | None = None,
+        unified_lr_epoch: int | None = None,
         falls: Mapping[int, float] | None = None,
     ) -> None:
         if not 0 <= warmup_epochs < epochs:
@@ -52,7 +52,7 @@ class Schedule:
             raise ValueError(f"one_cycle has a rise of its own; set warmup_epochs to 0, got {warmup_epochs}")
         self._optimizer = optimizer
         self._warmup_epochs = warmup_epochs
-        self._even_from = math.inf if even_from is None else even_from
+        self._even_from = math.inf if unified_lr_epoch is None else unified_lr_epoch
         self._falls = falls or {}
         # timm's schedulers set the rates of an optimiser, and never those of a group that joins later.
         self._share = torch.optim.SGD([torch.zeros(1)], lr=1.0)

@@ -29,8 +29,8 @@ class Stepper(Generic[B]):
     Args:
         forward: From a model and a batch to the outputs that loss and metrics are given.
         batch_size: Examples per forward pass, as long as memory holds them.
-        accumulate: Forward passes per step.
-        clip_norm: Largest norm of all gradients together; None does not clip.
+        grad_accum_steps: Forward passes per step.
+        max_grad_norm: Largest norm of all gradients together; None does not clip.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class Stepper(Generic[B]):
         *,
         forward: Callable[[nn.Module, B], Any] = outputs_of_images,
         batch_size: int,
-        accumulate: int = 1,
-        clip_norm: float | None = None,
+        grad_accum_steps: int = 1,
+        max_grad_norm: float | None = None,
     ) -> None:
         self.micro = MicroBatch()
         self.precision = precision
@@ -52,8 +52,8 @@ class Stepper(Generic[B]):
         self._loss = loss
         self.forward = forward
         self._batch_size = batch_size
-        self._accumulate = accumulate
-        self._clip_norm = clip_norm
+        self._accumulate = grad_accum_steps
+        self._clip_norm = max_grad_norm
         self._has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
 
     def steps(self, epoch: TrainEpoch[B]) -> list[Tensor]:
@@ -69,7 +69,7 @@ class Stepper(Generic[B]):
             smallest=2 if self._has_batch_norm else 1,
             undo=lambda: self._optimizer.zero_grad(set_to_none=True),
         )
-        self.precision.step(self._optimizer, clip_norm=self._clip_norm)
+        self.precision.step(self._optimizer, max_grad_norm=self._clip_norm)
         return loss
 
     def rehearse(self, epoch: TrainEpoch[B], indices: Tensor) -> None:

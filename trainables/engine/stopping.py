@@ -22,14 +22,14 @@ class Stopping:
         max_steps: Optimiser steps after which it is done; None is no limit.
 
     Attributes:
-        why_done: In words; empty as long as the training goes on.
+        done_reason: In words; empty as long as the training goes on.
         num_steps: Optimiser steps taken.
     """
 
     def __init__(
         self, *, metric: str, mode: Mode, patience: int | None = None, max_steps: int | None = None
     ) -> None:
-        self.why_done = ""
+        self.done_reason = ""
         self.num_steps = 0
         self._metric, self._sign = metric, 1 if mode == "max" else -1
         self._patience, self._max_steps = patience, max_steps
@@ -41,8 +41,8 @@ class Stopping:
         """Count an optimiser step; whether it was the last one."""
         self.num_steps += 1
         if self.num_steps == self._max_steps:
-            self.why_done = f"max_steps: {self._max_steps} steps are taken"
-        return bool(self.why_done)
+            self.done_reason = f"max_steps: {self._max_steps} steps are taken"
+        return bool(self.done_reason)
 
     def observe(self, epoch: int, scores: Mapping[str, float], model: nn.Module) -> Mapping[str, float]:
         """Take in the scores of an epoch at the largest budget; gives those of what `model` is then.
@@ -50,7 +50,7 @@ class Stopping:
         The same scores, unless patience ended with this epoch: then the best ones, and `model` has
         the weights that earned them.
         """
-        if self._patience is None or self.why_done:
+        if self._patience is None or self.done_reason:
             return scores
         best = self._sign * self._best_scores[self._metric] if self._best_scores else -math.inf
         if self._sign * scores[self._metric] > best:
@@ -58,18 +58,18 @@ class Stopping:
             self._best_weights = {name: value.clone() for name, value in model.state_dict().items()}
         elif epoch - self._best_epoch >= self._patience:
             since = f"since epoch {self._best_epoch}, whose weights it has now"
-            self.why_done = f"patience: no gain in {self._patience} epochs, {since}"
+            self.done_reason = f"patience: no gain in {self._patience} epochs, {since}"
             model.load_state_dict(self._best_weights)
             return self._best_scores
         return scores
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "why_done": self.why_done,
+            "done_reason": self.done_reason,
             "num_steps": self.num_steps,
             "best": [self._best_epoch, self._best_scores, self._best_weights],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.why_done, self.num_steps = state["why_done"], state["num_steps"]
+        self.done_reason, self.num_steps = state["done_reason"], state["num_steps"]
         self._best_epoch, self._best_scores, self._best_weights = state["best"]

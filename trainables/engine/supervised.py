@@ -77,9 +77,9 @@ class SupervisedTraining(Generic[B]):
         self._details = details
 
     @property
-    def why_done(self) -> str:
+    def done_reason(self) -> str:
         """Why no further epoch would train anything; empty while one would."""
-        return self._stopping.why_done
+        return self._stopping.done_reason
 
     def run_epoch(self, budget: Budget) -> dict[str, float]:
         """Train one epoch and score validation; see `contract.Training.run_epoch`."""
@@ -190,7 +190,7 @@ class SupervisedTraining(Generic[B]):
     def _train(self, epoch: TrainEpoch[B]) -> dict[str, float]:
         self.model.train()
         self._freezing.hold()
-        steps = self._stepper.steps(epoch) if not self.why_done else []
+        steps = self._stepper.steps(epoch) if not self.done_reason else []
         losses: list[float] = []
         unread: list[Tensor] = []
         for number, indices in enumerate(steps, start=1):
@@ -207,7 +207,7 @@ class SupervisedTraining(Generic[B]):
         return self._train_values(losses, [len(indices) for indices in steps[: len(losses)]])
 
     def _train_values(self, losses: Sequence[float], sizes: Sequence[int]) -> dict[str, float]:
-        values = {"lr": self.schedule.lr, "num_samples": float(sum(sizes))}
+        values = {"lr": self.schedule.lr, "num_examples": float(sum(sizes))}
         if losses:
             total = sum(loss * size for loss, size in zip(losses, sizes, strict=True))
             values["train_loss"] = total / sum(sizes)
@@ -223,7 +223,7 @@ class SupervisedTraining(Generic[B]):
     def _validated(self, budget: Budget) -> dict[str, float]:
         """The scores after this epoch; nothing if it is not one that is scored."""
         epoch = self.epochs_done + 1
-        if epoch % self._eval_every and epoch < budget.epochs and not self.why_done:
+        if epoch % self._eval_every and epoch < budget.epochs and not self.done_reason:
             return {}
         if self._average:  # by the next epoch's examples, whose augmentation was not trained on
             next_epoch = self.batches.epoch(budget, epoch)

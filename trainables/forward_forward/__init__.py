@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainables.core.contract import Budget, Env, OverfitTarget, Trainable
+from trainables.core.contract import Budget, OverfitTarget, Trainable, TrainingContext
 from trainables.engine.choices import AugmentName, ScheduleName, is_augment
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
@@ -74,7 +74,7 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def start(hparams: Hparams, budget: Budget, env: Env) -> LayerLocalTraining:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> LayerLocalTraining:
     """Layers at epoch 0, whose schedules span `budget.epochs`."""
     import torch
 
@@ -88,8 +88,8 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> LayerLocalTraining:
     from trainables.forward_forward.goodness import GoodnessNet
     from trainables.forward_forward.layer_local import LayerLocalTraining
 
-    data = load_data(env)
-    seed_all(env.seed)
+    data = load_data(context)
+    seed_all(context.seed)
     statistics = data.train.statistics(data.score_resolution)
     net = GoodnessNet(
         len(data.class_names),
@@ -99,7 +99,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> LayerLocalTraining:
         layers=hparams.layers,
         mark=(1 - statistics.mean[0]) / statistics.std[0],  # white
     )
-    net.to(torch.device(env.device))
+    net.to(torch.device(context.device))
     optimizers = [
         build_optimizer(
             layer,
@@ -112,16 +112,18 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> LayerLocalTraining:
         )
         for layer in net.layers
     ]
-    name = "none" if env.horizon == "anytime" else hparams.schedule
+    name = "none" if context.horizon == "anytime" else hparams.schedule
     return LayerLocalTraining(
-        env,
+        context,
         net=net,
         optimizers=optimizers,
         schedules=[
             Schedule(optimizer, name=name, epochs=budget.epochs, warmup_epochs=hparams.warmup_epochs)
             for optimizer in optimizers
         ],
-        batches=Batches(data, env, augment=Augment.named(hparams.augment, flip=False), statistics=statistics),
+        batches=Batches(
+            data, context, augment=Augment.named(hparams.augment, flip=False), statistics=statistics
+        ),
         batch_size=hparams.batch_size,
         threshold=hparams.threshold,
         details=Predictions(data.class_names, data.test.name, data.test_pixels),

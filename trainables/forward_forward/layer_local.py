@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.core.contract import Budget, Diverged, Env
+from trainables.core.contract import Budget, Diverged, TrainingContext
 from trainables.core.optional import Table
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.classifiers.metrics import ClassificationMetrics
@@ -34,7 +34,7 @@ class LayerLocalTraining:
 
     def __init__(
         self,
-        env: Env,
+        context: TrainingContext,
         *,
         net: GoodnessNet,
         optimizers: Sequence[torch.optim.Optimizer],
@@ -44,14 +44,14 @@ class LayerLocalTraining:
         threshold: float,
         details: Predictions,
     ) -> None:
-        device = torch.device(env.device)
+        device = torch.device(context.device)
         self.epochs_done = 0
         self.net, self.optimizers, self.batches = net, optimizers, batches
-        self._env, self._schedules, self._details = env, schedules, details
+        self._context, self._schedules, self._details = context, schedules, details
         self._batch_size, self._threshold = batch_size, threshold
         self._num_classes = len(batches.data.class_names)
-        self._average = WeightAverage(net) if env.horizon == "anytime" else None
-        self._precision = MixedPrecision.of(env)
+        self._average = WeightAverage(net) if context.horizon == "anytime" else None
+        self._precision = MixedPrecision.of(context)
         self._metrics = ClassificationMetrics(self._num_classes, device)
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
@@ -117,16 +117,16 @@ class LayerLocalTraining:
             for schedule in self._schedules:
                 schedule.set_position(self.epochs_done + (number + 0.5) / len(steps))
             losses.append(self._step(epoch.batch(indices), wrong[indices]) * len(indices))
-        num_samples = sum(map(len, steps))
-        loss = float(torch.stack(losses).sum()) / num_samples
+        num_examples = sum(map(len, steps))
+        loss = float(torch.stack(losses).sum()) / num_examples
         if not math.isfinite(loss):
             raise Diverged(f"loss became {loss} in epoch {self.epochs_done + 1}")
-        return {"lr": self._schedules[0].lr, "num_samples": float(num_samples), "train_loss": loss}
+        return {"lr": self._schedules[0].lr, "num_examples": float(num_examples), "train_loss": loss}
 
     def wrong_labels(self, epoch: int) -> Tensor:
         """A wrong label for each training image, by its number: (n,); one of the others, as likely as any."""
         right = self.batches.data.train.labels
-        random = generator("negative", seed=self._env.seed, epoch=epoch)
+        random = generator("negative", seed=self._context.seed, epoch=epoch)
         steps = torch.randint(1, self._num_classes, right.shape, generator=random)
         return (right + steps) % self._num_classes
 
@@ -142,7 +142,7 @@ class LayerLocalTraining:
                 activity = layer(features)
             loss = goodness_loss(activity, signs, self._threshold)
             self._precision.backward(loss)
-            self._precision.step(optimizer, clip_norm=None)
+            self._precision.step(optimizer, max_grad_norm=None)
             losses.append(loss.detach())
             features = activity.detach().float()  # here the gradient of the layer above ends
         if self._average:

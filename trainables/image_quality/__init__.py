@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.core.contract import Budget, Env, Example, OverfitTarget, Trainable, WeightFile
+from trainables.core.contract import Budget, Example, OverfitTarget, Trainable, TrainingContext, WeightFile
 from trainables.engine.choices import OWN_MODELS, ScheduleName, is_weights
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
@@ -59,13 +59,15 @@ class Hparams(TrainingHparams):
     batch_size: int = 96
     schedule: ScheduleName = "step"
     backbone_lr_ratio: float = 0.1
-    even_from: int | None = 8
+    unified_lr_epoch: int | None = 8
     width: int = 112
     train_patches: int = 25
     score_grid: int = 5
     flip: bool = True
 
-    REPLACED: ClassVar[Mapping[str, str]] = {"pretrained": "weights: hub for true, weights: none for false"}
+    RENAMED_HPARAMS: ClassVar[Mapping[str, str]] = {
+        "pretrained": "weights: hub for true, weights: none for false"
+    }
 
     def problems(self) -> list[str]:
         """Everything in these values that makes no sense, in words."""
@@ -99,14 +101,14 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     return weight_files(hparams.model, hparams.weights)
 
 
-def check_data(env: Env) -> Sequence[str]:
+def check_data(context: TrainingContext) -> Sequence[str]:
     """What should be known of the data before a run; see `engine.quality.sources`."""
     from trainables.image_quality.sources import check_quality_data
 
-    return check_quality_data(env)
+    return check_quality_data(context)
 
 
-def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[PatchBatch]:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[PatchBatch]:
     """A network at epoch 0, whose schedule spans `budget.epochs`."""
     import torch
 
@@ -118,10 +120,10 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Patc
     from trainables.image_quality.patches import PatchBatches, scores_of_patches
     from trainables.image_quality.sources import load_quality_data
 
-    data = load_quality_data(env)
-    seed_all(env.seed)
+    data = load_quality_data(context)
+    seed_all(context.seed)
     mean, spread = data.mean_and_spread()
-    with building(env):
+    with building(context):
         backbone = build_backbone(
             hparams.model, weights=hparams.weights, resolution=data.splits.score_resolution
         )
@@ -130,12 +132,12 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Patc
     return assemble(
         hparams,
         budget,
-        env,
-        model=model.to(torch.device(env.device), memory_format=torch.channels_last),  # type: ignore[call-overload]
+        context,
+        model=model.to(torch.device(context.device), memory_format=torch.channels_last),  # type: ignore[call-overload]
         head=model.head,
         batches=PatchBatches(
             data,
-            env,
+            context,
             statistics=backbone.statistics or data.splits.train.statistics(data.side_px),
             num_patches=hparams.train_patches,
             grid=hparams.score_grid,

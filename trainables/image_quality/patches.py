@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
 from trainables.engine.images.batches import Scaling
 from trainables.engine.images.data import ImageSet, Statistics
@@ -65,27 +65,27 @@ class PatchBatches:
     def __init__(
         self,
         data: QualityData,
-        env: Env,
+        context: TrainingContext,
         *,
         statistics: Statistics,
         num_patches: int,
         grid: int,
         flip: bool,
     ) -> None:
-        self._data, self._env = data, env
-        self._choice = ExampleChoice(data.splits, env)
-        self._device = torch.device(env.device)
+        self._data, self._context = data, context
+        self._choice = ExampleChoice(data.splits, context)
+        self._device = torch.device(context.device)
         self._scaling = Scaling(statistics, self._device)
         self._num_patches, self._grid, self._flip = num_patches, grid, flip
 
     def epoch(self, budget: Budget, epoch: int) -> TrainEpoch[PatchBatch]:
         """The training examples of an epoch; what is to be learnt by heart are the scored patches."""
         order, side = self._choice.trained(budget, epoch)
-        if self._env.is_overfit:
+        if self._context.is_overfit:
             train = self._data.splits.train
             return TrainEpoch(order, lambda indices: self._fixed(Scored(train, indices, side)))
         num_patches = self._num_patches
-        random = generator("patch", seed=self._env.seed, epoch=epoch)
+        random = generator("patch", seed=self._context.seed, epoch=epoch)
         draws = torch.rand(len(self._data.splits.train) * num_patches, _DRAWS, generator=random)
         numbers = (order[:, None] * num_patches + torch.arange(num_patches)).flatten()
         if num_patches > 1:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.core.suggest import no_such_source
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.findings import refuse
@@ -87,7 +87,7 @@ class _Place:
     side_px: int
 
 
-def load_quality_data(env: Env) -> QualityData:
+def load_quality_data(context: TrainingContext) -> QualityData:
     """The data of a run, split the same way in every trial of it; kept for the next trial.
 
     Images are stretched to squares, so that a whole image is scored, and patches are cut out of
@@ -96,33 +96,35 @@ def load_quality_data(env: Env) -> QualityData:
     Raises:
         DataError: Unknown, missing or unfit data, or a part whose scores are all the same.
     """
-    cache = CacheFolder.of(env)
-    source, ratings, side_px = _loaded(env.data, cache, env.num_workers, env.data_seed)
-    _check_resolution(env, side_px)
-    data = QualityData(split_source(source, env), ratings, side_px, torch.tensor(ratings.scores))
+    cache = CacheFolder.of(context)
+    source, ratings, side_px = _loaded(context.data, cache, context.num_workers, context.data_seed)
+    _check_resolution(context, side_px)
+    data = QualityData(split_source(source, context), ratings, side_px, torch.tensor(ratings.scores))
     for name in ("train", "val", "test"):
         scores = data.scores[getattr(data.splits, name).rows]
         if bool((scores == scores[0]).all()):
-            raise DataError(f"{env.data}: all {len(scores)} images of {name} are scored {float(scores[0]):g}")
+            raise DataError(
+                f"{context.data}: all {len(scores)} images of {name} are scored {float(scores[0]):g}"
+            )
     return data
 
 
-def check_quality_data(env: Env) -> list[str]:
-    """What is to be known of the source that `env.data` names, without decoding it.
+def check_quality_data(context: TrainingContext) -> list[str]:
+    """What is to be known of the source that `context.data` names, without decoding it.
 
     Of the images 64 are opened, evenly spread.
 
     Raises:
         DataError: No such source, or it is missing or unfit.
     """
-    if env.data == "photographs":
+    if context.data == "photographs":
         ratings, side_px, small = photographs()[1], SIDE_PX, 0
     else:
-        place = _place(env.data)
+        place = _place(context.data)
         ratings, side_px = read_ratings(place.table, place.folder), place.side_px
-        small = _num_small(env.data, place, ratings)
-    _check_resolution(env, side_px)
-    ratings.split(env.data_seed)
+        small = _num_small(context.data, place, ratings)
+    _check_resolution(context, side_px)
+    ratings.split(context.data_seed)
     low, high = min(ratings.scores), max(ratings.scores)
     counts = (
         f"{len(ratings.images)} images of {ratings.num_references} references, scores {low:g} to {high:g}"
@@ -130,13 +132,13 @@ def check_quality_data(env: Env) -> list[str]:
     told = [f"{counts}, stretched to {side_px} x {side_px} px"]
     if small:
         told.append(f"{small} images looked at are smaller than that, and blurred by it; ?side= may be less")
-    return told if env.data == "photographs" else [*told, *_said_of_files(env, ratings)]
+    return told if context.data == "photographs" else [*told, *_said_of_files(context, ratings)]
 
 
-def _said_of_files(env: Env, ratings: Ratings) -> list[str]:
+def _said_of_files(context: TrainingContext, ratings: Ratings) -> list[str]:
     """Which files have unusual pixels, and which are one picture under several names."""
-    files = _files(_place(env.data), ratings)
-    survey = files.survey(env.cache_dir, most_s=_MOST_SURVEY_S)
+    files = _files(_place(context.data), ratings)
+    survey = files.survey(context.cache_dir, most_s=_MOST_SURVEY_S)
     copies = more_than_once(survey.identical(), files.name)
     return [*survey.notes(), *([copies] if copies else [])]
 
@@ -151,11 +153,11 @@ def _files(place: _Place, ratings: Ratings) -> ImageFiles:
     )
 
 
-def _check_resolution(env: Env, side_px: int) -> None:
-    if env.resolution is not None and env.resolution > side_px:
+def _check_resolution(context: TrainingContext, side_px: int) -> None:
+    if context.resolution is not None and context.resolution > side_px:
         raise DataError(
-            f"patches of {env.resolution} px cannot be cut from images of {side_px} px; give search.ladder a "
-            f"resolution of {side_px} at most, or quality:PATH.csv?side={env.resolution}"
+            f"patches of {context.resolution} px cannot be cut from images of {side_px} px; give "
+            f"search.ladder a resolution of {side_px} at most, or quality:PATH.csv?side={context.resolution}"
         )
 
 

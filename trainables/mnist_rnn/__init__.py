@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainables.core.contract import Budget, Env, OverfitTarget, Trainable
+from trainables.core.contract import Budget, OverfitTarget, Trainable, TrainingContext
 from trainables.engine.choices import AugmentName, is_augment
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
@@ -72,7 +72,7 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batch]:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[Batch]:
     """An LSTM at epoch 0, whose schedule spans `budget.epochs`."""
     import torch
 
@@ -85,9 +85,9 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batc
     from trainables.engine.seeds import seed_all
     from trainables.mnist_rnn.row_lstm import RowLSTM
 
-    data = load_data(env)
-    seed_all(env.seed)
-    with building(env):
+    data = load_data(context)
+    seed_all(context.seed)
+    with building(context):
         model = RowLSTM(
             len(data.class_names),
             data.channels,
@@ -98,16 +98,16 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Batc
             drop_rate=hparams.drop_rate,
             head_drop_rate=hparams.head_drop_rate,
         )
-    device = torch.device(env.device)
+    device = torch.device(context.device)
     return assemble(
         hparams,
         budget,
-        env,
+        context,
         model=model.to(device),
         head=model.head,
         batches=Batches(
             data,
-            env,
+            context,
             augment=Augment.named(hparams.augment, flip=False),
             statistics=data.train.statistics(data.score_resolution),
         ),

@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from trainables.core.contract import Budget, Env, Example, OverfitTarget, Trainable, WeightFile
+from trainables.core.contract import Budget, Example, OverfitTarget, Trainable, TrainingContext, WeightFile
 from trainables.engine.choices import AugmentName, is_augment, is_weights
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
@@ -110,14 +110,14 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     return weight_files(backbone_of(hparams.model), hparams.weights)
 
 
-def check_data(env: Env) -> Sequence[str]:
+def check_data(context: TrainingContext) -> Sequence[str]:
     """What should be known of the data before a run; see `engine.reid.sources`."""
     from trainables.person_reid.sources import check_person_data
 
-    return check_person_data(env)
+    return check_person_data(context)
 
 
-def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[PersonBatch]:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[PersonBatch]:
     """A network that describes persons at epoch 0, whose schedule spans `budget.epochs`."""
     import torch
 
@@ -131,9 +131,9 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Pers
     from trainables.person_reid.models import build_person_net
     from trainables.person_reid.sources import load_person_data
 
-    data = load_person_data(env)
-    seed_all(env.seed)
-    with building(env):
+    data = load_person_data(context)
+    seed_all(context.seed)
+    with building(context):
         model, backbone = build_person_net(
             hparams.model,
             num_identities=data.num_identities,
@@ -146,7 +146,7 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Pers
     data = replace(data, splits=splits)
     batches = Batches(
         splits,
-        env,
+        context,
         augment=Augment.named(hparams.augment, flip=hparams.flip),
         statistics=backbone.statistics or splits.train.statistics(splits.score_resolution),
     )
@@ -154,10 +154,10 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Pers
     return assemble(
         hparams,
         budget,
-        env,
-        model=model.to(torch.device(env.device), memory_format=torch.channels_last),  # type: ignore[call-overload]
+        context,
+        model=model.to(torch.device(context.device), memory_format=torch.channels_last),  # type: ignore[call-overload]
         head=model.head,
-        batches=PersonBatches(batches, data, env, per_identity=per_identity),
+        batches=PersonBatches(batches, data, context, per_identity=per_identity),
         loss=PersonLoss(
             hparams.metric_loss,
             weight=hparams.metric_loss_weight,
@@ -185,7 +185,7 @@ def _notes(hparams: Hparams) -> dict[str, str]:
     return {f"no effect of {name}": reason for name in turned}
 
 
-def by_heart(hparams: Hparams) -> Mapping[str, Any]:
+def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
     """What random weights learn a few pictures with.
 
     Cross entropy alone names all 32 without a mistake while their features are still mixed up: mAP 0.85.
@@ -207,7 +207,7 @@ TRAINABLE = Trainable(
     choose_precision=choose_precision,
     rehearse=rehearsing(start),
     no_effect_anytime=NO_EFFECT_ANYTIME,
-    overfit=OverfitTarget(score=0.95, instead=by_heart),
+    overfit=OverfitTarget(score=0.95, overrides=overfit_overrides),
     example=Example(
         data="persons",
         hparams={

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
 from trainables.engine.images.batches import Batch, Batches
 from trainables.engine.images.data import ImageSet
@@ -48,16 +48,18 @@ class PersonBatches:
         per_identity: Pictures of a person that follow each other in training; None is in any order.
     """
 
-    def __init__(self, batches: Batches, data: PersonData, env: Env, *, per_identity: int | None) -> None:
-        self._batches, self._data, self._env = batches, data, env
-        self._choice = ExampleChoice(data.splits, env)
+    def __init__(
+        self, batches: Batches, data: PersonData, context: TrainingContext, *, per_identity: int | None
+    ) -> None:
+        self._batches, self._data, self._context = batches, data, context
+        self._choice = ExampleChoice(data.splits, context)
         self._per_identity = per_identity
 
     def epoch(self, budget: Budget, epoch: int) -> TrainEpoch[PersonBatch]:
         """The training pictures of an epoch; the same for every trial of one seed."""
         pictures, train, order = self._batches.epoch(budget, epoch), self._data.splits.train, None
-        if self._per_identity and not self._env.is_overfit:
-            random = generator("identity", seed=self._env.seed, epoch=epoch)
+        if self._per_identity and not self._context.is_overfit:
+            random = generator("identity", seed=self._context.seed, epoch=epoch)
             order = grouped(pictures.order, train.labels, self._per_identity, random)
         return TrainEpoch(
             pictures.order if order is None else order,

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.core.suggest import no_such_source
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.images.data import DataSplits, split_source
@@ -30,7 +30,7 @@ _LOOKED_AT = 64
 _MOST_SURVEY_S = 10.0
 
 
-def load_person_data(env: Env) -> PersonData:
+def load_person_data(context: TrainingContext) -> PersonData:
     """The data of a run, split the same way in every trial of it; kept for the next trial.
 
     15 % of the training part's persons are held out for validation, and as many for test where there are
@@ -39,32 +39,34 @@ def load_person_data(env: Env) -> PersonData:
     Raises:
         DataError: Unknown, missing or unfit data, or a part in which nobody is seen by two cameras.
     """
-    cache = CacheFolder.of(env)
-    seen = _seen(env.data, cache, env.resolution, env.num_workers, env.data_seed)
-    return _person_data(split_source(seen.source, env), seen)
+    cache = CacheFolder.of(context)
+    seen = _seen(context.data, cache, context.resolution, context.num_workers, context.data_seed)
+    return _person_data(split_source(seen.source, context), seen)
 
 
-def check_person_data(env: Env) -> list[str]:
-    """What is to be known of the source that `env.data` names, without decoding it.
+def check_person_data(context: TrainingContext) -> list[str]:
+    """What is to be known of the source that `context.data` names, without decoding it.
 
     Of the pictures 64 are opened, evenly spread.
 
     Raises:
         DataError: No such source, or it is missing, unreadable or cannot be split.
     """
-    if env.data == "persons":
+    if context.data == "persons":
         return [persons()[1].counts()]
-    root = _folder(env.data)
+    root = _folder(context.data)
     sightings = find_sightings(root)
-    if env.resolution is None:
-        raise DataError(f"{env.data} has no resolution of its own; give search.ladder a resolution in pixels")
-    _parts(env.data, sightings, env.data_seed)
+    if context.resolution is None:
+        raise DataError(
+            f"{context.data} has no resolution of its own; give search.ladder a resolution in pixels"
+        )
+    _parts(context.data, sightings, context.data_seed)
     for name in sightings.names[:: max(1, len(sightings.names) // _LOOKED_AT)]:
         try:
             Image.open(root / name).close()
         except OSError as error:
             raise DataError(f"{root / name} cannot be read: {error}") from error
-    survey = _files(root, sightings).survey(env.cache_dir, most_s=_MOST_SURVEY_S)
+    survey = _files(root, sightings).survey(context.cache_dir, most_s=_MOST_SURVEY_S)
     return [sightings.counts(), *map(str, sightings.left_out), *survey.notes()]
 
 

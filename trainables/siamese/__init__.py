@@ -1,8 +1,8 @@
 """Whether two images are of one class: a siamese network.
 
-Model: one encoder for both images, and a linear layer over the distances of their features (Koch, Zemel and
+Model: one encoder for both images, and a linear layer over the distances of their embeddings (Koch, Zemel and
 Salakhutdinov 2015, "Siamese Neural Networks for One-shot Image Recognition"). Encoders are the classifiers
-that `classification` takes, their last layer giving the features; `mnist_cnn` is the default.
+that `classification` takes, their last layer giving the embedding; `mnist_cnn` is the default.
 
 Data: pairs from whatever `classification` takes, split the same way, half of them of one class. An epoch has
 one pair for each training image; its partner is drawn anew each epoch from the same subset. Held-out pairs
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainables.core.contract import Budget, Env, OverfitTarget, Trainable, WeightFile
+from trainables.core.contract import Budget, OverfitTarget, Trainable, TrainingContext, WeightFile
 from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment
 from trainables.engine.cpu_precision import choose_precision
 from trainables.engine.device_check import check_gpus
@@ -39,7 +39,7 @@ class Hparams(TrainingHparams):
 
     Attributes:
         model: The encoder: resnet20, mnist_cnn, a name of timm, or torchvision/NAME; of random weights.
-        features: Numbers that the encoder makes of an image.
+        embedding_dim: Numbers that the encoder makes of an image.
         drop_rate: Dropout of the encoder before its last layer.
         augment: "none", "light", "strong", or a strength in [0, 1].
         flip: Mirror half of the training images.
@@ -50,7 +50,7 @@ class Hparams(TrainingHparams):
     weight_decay: float = 0.0
     batch_size: int = 64
     model: str = "mnist_cnn"
-    features: int = 64
+    embedding_dim: int = 64
     drop_rate: float = 0.0
     augment: AugmentName | float = "none"
     flip: bool = False
@@ -64,7 +64,7 @@ class Hparams(TrainingHparams):
 
 
 _RULES: dict[str, Rule] = {
-    "features": ("1 or more", lambda features: features >= 1),
+    "embedding_dim": ("1 or more", lambda embedding_dim: embedding_dim >= 1),
     "drop_rate": ("in [0, 1)", lambda rate: 0 <= rate < 1),
     "augment": ("none, light, strong or in [0, 1]", is_augment),
 }
@@ -83,7 +83,7 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     return weight_files(hparams.model, "none")
 
 
-def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[PairBatch]:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[PairBatch]:
     """A pair of encoders at epoch 0, whose schedule spans `budget.epochs`."""
     import torch
 
@@ -96,31 +96,31 @@ def start(hparams: Hparams, budget: Budget, env: Env) -> SupervisedTraining[Pair
     from trainables.siamese.pairs import PairBatches
     from trainables.siamese.twin import PairMetrics, Twin, outputs_of_pairs, pair_loss
 
-    data = load_data(env)
-    seed_all(env.seed)
-    with building(env):
+    data = load_data(context)
+    seed_all(context.seed)
+    with building(context):
         classifier = build_classifier(
             hparams.model,
-            num_classes=hparams.features,
+            num_classes=hparams.embedding_dim,
             in_channels=data.channels,
             resolution=data.score_resolution,
             drop_rate=hparams.drop_rate,
         )
-        model = Twin(classifier.model, hparams.features)
-    data, device = data.taken_by(classifier.sides.nearest), torch.device(env.device)
+        model = Twin(classifier.model, hparams.embedding_dim)
+    data, device = data.taken_by(classifier.sides.nearest), torch.device(context.device)
     batches = Batches(
         data,
-        env,
+        context,
         augment=Augment.named(hparams.augment, flip=hparams.flip),
         statistics=data.train.statistics(data.score_resolution),
     )
     return assemble(
         hparams,
         budget,
-        env,
+        context,
         model=model.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
         head=model.head,
-        batches=PairBatches(batches, env),
+        batches=PairBatches(batches, context),
         loss=pair_loss,
         metrics=PairMetrics(device),
         metric=TRAINABLE.metric,

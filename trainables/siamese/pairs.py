@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trainables.core.contract import Budget, DataError, Env
+from trainables.core.contract import Budget, DataError, TrainingContext
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
 from trainables.engine.images.batches import Batch, Batches
 from trainables.engine.images.data import ImageSet
@@ -42,14 +42,16 @@ class PairBatches:
     Partners of training images depend on (seed, epoch, image), those of held-out ones on the run's seed.
     """
 
-    def __init__(self, batches: Batches, env: Env) -> None:
-        self._batches, self._env = batches, env
-        self._choice = ExampleChoice(batches.data, env)
+    def __init__(self, batches: Batches, context: TrainingContext) -> None:
+        self._batches, self._context = batches, context
+        self._choice = ExampleChoice(batches.data, context)
 
     def epoch(self, budget: Budget, epoch: int) -> TrainEpoch[PairBatch]:
         """The training pairs of an epoch; what is to be learnt by heart are always the same."""
         images = self._batches.epoch(budget, epoch)
-        seed, number = (self._env.data_seed, _SCORED) if self._env.is_overfit else (self._env.seed, epoch)
+        seed, number = (
+            (self._context.data_seed, _SCORED) if self._context.is_overfit else (self._context.seed, epoch)
+        )
         labels = self._batches.data.train.labels
         partner = torch.empty_like(labels)
         partner[images.order] = _partnered(images.order, labels, seed=seed, epoch=number)
@@ -64,7 +66,7 @@ class PairBatches:
         return self._scored(self._choice.tested())
 
     def _scored(self, scored: Scored[ImageSet]) -> Iterator[PairBatch]:
-        seed = self._env.data_seed
+        seed = self._context.data_seed
         partners = _partnered(scored.chosen, scored.examples.labels, seed=seed, epoch=_SCORED)
         both = (self._batches.scored(part) for part in (scored, replace(scored, chosen=partners)))
         yield from map(_paired, *both)

@@ -15,10 +15,10 @@ from trainables.siamese.pairs import PairBatch
 
 
 class Twin(nn.Module):
-    """One encoder for both images; a linear layer weighs the distances of their features.
+    """One encoder for both images; a linear layer weighs the distances of their embedding_dim.
 
     Args:
-        encoder: From images to (batch, features).
+        encoder: From images to (batch, embedding_dim).
     """
 
     def __init__(self, encoder: nn.Module, num_features: int) -> None:

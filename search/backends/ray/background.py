@@ -24,7 +24,7 @@ _LOOK_S = 0.2
 _SAID_AFTER_S, _SAY_EVERY_S = 60.0, 600.0
 
 
-class LoadActor:
+class BackgroundActor:
     """The process that trains. It ends with the run's: Ray ends the actors of a driver that is gone."""
 
     def __init__(self, task: TrialTask) -> None:
@@ -61,7 +61,7 @@ class LoadActor:
         return None
 
 
-class Load:
+class BackgroundWorkload:
     """The driver's hold on the load.
 
     Attributes:
@@ -71,7 +71,7 @@ class Load:
     def __init__(self, background: Background) -> None:
         task = background.task
         options = {"num_cpus": task.cpus, "num_gpus": task.gpus, "max_restarts": 0}
-        make: Any = ray.remote(LoadActor)
+        make: Any = ray.remote(BackgroundActor)
         self._actor = make.options(**options).remote(task)
         self._answer = self._actor.first_epoch.remote()
         self.has_begun = False
@@ -109,7 +109,7 @@ def beside(
     if background is None:
         yield lambda: None
         return
-    load = Load(background)
+    load = BackgroundWorkload(background)
 
     def look(wait_s: float = 0.0) -> None:
         if run.stop_reason() is None and (failure := load.look(wait_s=wait_s)):

@@ -18,7 +18,7 @@ from search.backends.ray.errors import SessionError
 from search.backends.ray.liveness import RayWatch, set_current
 from search.backends.ray.session_folder import NoSessionFolder, SessionFolder, closed, session_folder
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 
 _WORKER_ENV = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trainable's relative paths mean the user's folder
@@ -57,7 +57,7 @@ _TAKEN = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
+class RayCluster:
     """A started session.
 
     Attributes:
@@ -75,7 +75,7 @@ class Session:
 
 
 @contextmanager
-def ray_session(*, address: str | None = None, dashboard: bool = False) -> Iterator[Session]:
+def ray_session(*, address: str | None = None, dashboard: bool = False) -> Iterator[RayCluster]:
     """Start Ray on this machine, or join the cluster at `address`, and leave it in the end.
 
     A local session has a random token of its own, so that nobody else can use it, and listens on loopback
@@ -120,7 +120,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
                 resources = ray.cluster_resources()
                 watch = _watch()
                 has_url = dashboard and context.dashboard_url
-                yield Session(
+                yield RayCluster(
                     num_cpus=int(resources.get("CPU", 1)),
                     num_gpus=int(resources.get("GPU", 0)),
                     dashboard_url=f"http://{context.dashboard_url}" if has_url else None,

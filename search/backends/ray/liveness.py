@@ -47,7 +47,7 @@ class RayWatch:
         self._is_over, self._is_left = threading.Event(), threading.Event()
         self._leaving = threading.Lock()
         self.lost = ""
-        self.way_on = ""
+        self.remedy = ""
         threading.Thread(target=self._watch, name="ray-watch", daemon=True).start()
 
     def check(self) -> None:
@@ -85,7 +85,7 @@ class RayWatch:
             if not self._is_left.is_set():
                 with suppress(Exception):
                     self._end_ray()
-                self._end_process("\n".join(filter(None, [self.lost, self.way_on])), RAY_LOST_STATUS)
+                self._end_process("\n".join(filter(None, [self.lost, self.remedy])), RAY_LOST_STATUS)
             self._leaving.release()
 
     def _missing(self) -> str:
@@ -140,7 +140,7 @@ def look_for_ray() -> None:
         _current.look()
 
 
-def say_way_on(text: str) -> None:
+def announce_remedy(text: str) -> None:
     """Have this said after the loss, where the main thread cannot say it."""
     if _current:
-        _current.way_on = text
+        _current.remedy = text

@@ -1,4 +1,4 @@
-"""The actor that holds a node's meter, with the leases of each trial."""
+"""The actor that holds a node's meter, with the windows of each trial."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from search.energy import (
     CpuWatts,
     EnergyReading,
     EnergySources,
-    LeaseFigures,
+    EnergySummary,
     open_node_meter,
     visible_gpus,
 )
-from search.energy.attribution.calibration_slots import SoloTurns
+from search.energy.attribution.calibration_slots import CalibrationSlots
 from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.windows import Role
 
@@ -24,20 +24,20 @@ _SILENCE_S = 60.0  # six heartbeats: a worker that swaps or loads a network disk
 
 
 class MeterActor:
-    """A node's meter, with the leases of each trial."""
+    """A node's meter, with the windows of each trial."""
 
     def __init__(self, cpu_watts: CpuWatts | None, known_w: KnownWatts | None = None) -> None:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from an actor that reserves none
         self._meter = open_node_meter(visible_gpus(os.environ).uuids, cpu_watts=cpu_watts, known_w=known_w)
         self._open: dict[str, list[str]] = {}
-        self._closed: dict[str, LeaseFigures] = {}
-        self._turns = SoloTurns(self._meter, time.monotonic)
+        self._closed: dict[str, EnergySummary] = {}
+        self._turns = CalibrationSlots(self._meter, time.monotonic)
         self._turns_lock = threading.Lock()
 
     def has_devices(self) -> bool:
         return bool(self._meter.device_rows())
 
-    def open_lease(
+    def open_window(
         self,
         trial_id: str,
         pid: int,
@@ -46,8 +46,8 @@ class MeterActor:
         key: str,
         role: Role = "trial",
     ) -> str:
-        """Open a lease whose training has yet to start."""
-        lease = self._meter.open_lease(
+        """Open a window whose training has yet to start."""
+        window = self._meter.open_window(
             trial=trial_id,
             pid=pid,
             gpus=gpus,
@@ -57,52 +57,52 @@ class MeterActor:
             heartbeat_timeout_s=_SILENCE_S,
             is_starting=True,
         )
-        self._open.setdefault(trial_id, []).append(lease)
-        return lease
+        self._open.setdefault(trial_id, []).append(window)
+        return window
 
-    def heartbeat(self, lease: str) -> None:
-        self._meter.heartbeat(lease)
+    def heartbeat(self, window: str) -> None:
+        self._meter.heartbeat(window)
 
-    def begin_start(self, lease: str) -> None:
-        self._meter.begin_start(lease)
+    def begin_start(self, window: str) -> None:
+        self._meter.begin_start(window)
 
-    def end_start(self, lease: str) -> None:
-        self._meter.heartbeat(lease)
-        self._meter.end_start(lease)
+    def end_start(self, window: str) -> None:
+        self._meter.heartbeat(window)
+        self._meter.end_start(window)
 
-    def read(self, lease: str) -> EnergyReading:
-        self._meter.heartbeat(lease)
-        return self._meter.read(lease)
+    def read(self, window: str) -> EnergyReading:
+        self._meter.heartbeat(window)
+        return self._meter.read(window)
 
-    def read_start(self, lease: str) -> EnergyReading:
-        return self._meter.read_start(lease)
+    def read_start(self, window: str) -> EnergyReading:
+        return self._meter.read_start(window)
 
-    def sources(self, lease: str) -> EnergySources:
-        return self._meter.sources(lease)
+    def sources(self, window: str) -> EnergySources:
+        return self._meter.sources(window)
 
-    def may_go(self, lease: str) -> bool:
+    def may_start_epoch(self, window: str) -> bool:
         """Whether the trial may start its next epoch, with solo slices."""
-        self._meter.heartbeat(lease)
+        self._meter.heartbeat(window)
         with self._turns_lock:
-            return self._turns.may_go(lease)
+            return self._turns.may_start_epoch(window)
 
-    def close_leases(self, trial_id: str) -> dict[str, LeaseFigures]:
-        """End the trial's leases; gives the figures of all that have ended so and were not acknowledged."""
-        leases = self._open.pop(trial_id, [])
+    def close_windows(self, trial_id: str) -> dict[str, EnergySummary]:
+        """End the trial's windows; gives the figures of all that have ended so and were not acknowledged."""
+        windows = self._open.pop(trial_id, [])
         with self._turns_lock:
-            for lease in leases:
-                self._turns.leave(lease)
-        self._closed |= {lease: self._meter.close_lease(lease) for lease in leases}
-        return self.closed_leases()
+            for window in windows:
+                self._turns.leave(window)
+        self._closed |= {window: self._meter.close_window(window) for window in windows}
+        return self.closed_windows()
 
-    def closed_leases(self) -> dict[str, LeaseFigures]:
+    def closed_windows(self) -> dict[str, EnergySummary]:
         """Those whose figures nobody acknowledged: an answer may get lost."""
         return dict(self._closed)
 
-    def acknowledge(self, leases: Iterable[str]) -> None:
-        """Give these leases no more: whoever asked has them."""
-        for lease in leases:
-            self._closed.pop(lease, None)
+    def acknowledge(self, windows: Iterable[str]) -> None:
+        """Give these windows no more: whoever asked has them."""
+        for window in windows:
+            self._closed.pop(window, None)
 
     def device_rows(self) -> list[dict[str, Any]]:
         return self._meter.device_rows()

@@ -1,4 +1,4 @@
-"""One meter a node: an actor on each, the driver's view of all of them, and a trial's lease at its own."""
+"""One meter a node: an actor on each, the driver's view of all of them, and a trial's window at its own."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.accounting.metering import ClosedLease, Metering, NoMetering
+from search.accounting.metering import ClosedWindow, Metering, NoMetering
 from search.backends.ray.errors import SessionError
 from search.backends.ray.meter_actor import MeterActor
 from search.energy import (
     CpuWatts,
     EnergyReading,
     EnergySources,
-    LeaseFigures,
+    EnergySummary,
     meter_for,
     open_node_meter,
     visible_gpus,
@@ -61,26 +61,26 @@ class NodeMeters:
             if node["Alive"] and node["NodeID"] not in self._actors.keys() | self._lost:
                 self._actors[node["NodeID"]] = _start(node["NodeID"], *self._settings)
 
-    def close_leases(self, trial_id: str) -> list[ClosedLease]:
-        return self._taken(self._ask("close_leases", trial_id))
+    def close_windows(self, trial_id: str) -> list[ClosedWindow]:
+        return self._taken(self._ask("close_windows", trial_id))
 
-    def late_leases(self) -> list[ClosedLease]:
-        return self._taken(self._ask("closed_leases"))
+    def late_windows(self) -> list[ClosedWindow]:
+        return self._taken(self._ask("closed_windows"))
 
-    def _taken(self, answers: Mapping[str, Mapping[str, LeaseFigures]]) -> list[ClosedLease]:
-        """The leases that were not given before; the meters that gave them are told so."""
-        leases = []
+    def _taken(self, answers: Mapping[str, Mapping[str, EnergySummary]]) -> list[ClosedWindow]:
+        """The windows that were not given before; the meters that gave them are told so."""
+        windows = []
         for node_id, answer in answers.items():
-            named = {_global_name(node_id, lease): figures for lease, figures in answer.items()}
-            leases += [
-                ClosedLease(name=name, figures=figures)
+            named = {_global_name(node_id, window): figures for window, figures in answer.items()}
+            windows += [
+                ClosedWindow(name=name, figures=figures)
                 for name, figures in named.items()
                 if name not in self._given
             ]
             self._given |= named.keys()
             if answer and node_id in self._actors:
                 self._actors[node_id].acknowledge.remote(list(answer))
-        return leases
+        return windows
 
     def device_rows(self) -> list[Mapping[str, Any]]:
         """The rows of all nodes; of one that does not answer the last ones, which are not closed."""
@@ -97,7 +97,7 @@ class NodeMeters:
         """Each node's answer; a node that is lost gives none, now and ever after.
 
         One that does not answer is told all the same, and not waited for again before it has answered: what
-        it closed is among the `late_leases` then.
+        it closed is among the `late_windows` then.
         """
         asked = {
             node_id: getattr(actor, method).remote(*arguments) for node_id, actor in self._actors.items()
@@ -123,7 +123,7 @@ class NodeMeters:
         return node_id in self._silent
 
 
-class TrialLease:
+class TrialWindow:
     """An `EnergyMeter` at the meter of this node: what a worker reads around each epoch.
 
     Until the first `starting` has ended, what is used belongs to the start. A meter that does not answer
@@ -141,46 +141,46 @@ class TrialLease:
         node_id = ray.get_runtime_context().get_node_id()
         self._silent: Any = None
         self._why_silent = ""
-        self._lease = ""
-        self._lease = self._ask("open_lease", trial_id, os.getpid(), shares, cpu_share, key, role) or ""
-        self.lease = _global_name(node_id, self._lease) if self._lease else ""
+        self._window = ""
+        self._window = self._ask("open_window", trial_id, os.getpid(), shares, cpu_share, key, role) or ""
+        self.window = _global_name(node_id, self._window) if self._window else ""
         self._is_over = threading.Event()
         threading.Thread(target=self._beat, name="energy-heartbeat", daemon=True).start()
 
     @property
     def sources(self) -> EnergySources:
-        sources: EnergySources = self._of_lease("sources") or EnergySources()
+        sources: EnergySources = self._of_window("sources") or EnergySources()
         reason = "; ".join(filter(None, [self._reason, self._why_silent, sources.reason]))
         return replace(sources, reason=reason)
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        self._of_lease("begin_start")
+        self._of_window("begin_start")
         yield
-        self._of_lease("end_start")  # not after an error: a start that fails is no training
+        self._of_window("end_start")  # not after an error: a start that fails is no training
 
     def read_start(self) -> EnergyReading:
-        return self._of_lease("read_start") or EnergyReading()
+        return self._of_window("read_start") or EnergyReading()
 
     def read(self) -> EnergyReading:
-        return self._of_lease("read") or EnergyReading()
+        return self._of_window("read") or EnergyReading()
 
     def hold(self) -> None:
         """Wait, between two epochs, while another trial of the device works alone."""
-        while self._of_lease("may_go") is False:
+        while self._of_window("may_start_epoch") is False:
             time.sleep(_TURN_S)
 
     def close(self) -> None:
-        """Send no more heartbeats. The driver closes the lease, so that it is booked once."""
+        """Send no more heartbeats. The driver closes the window, so that it is booked once."""
         self._is_over.set()
 
     def _beat(self) -> None:
-        while self._lease and not self._is_over.wait(_HEARTBEAT_S):
-            self._actor.heartbeat.remote(self._lease)
+        while self._window and not self._is_over.wait(_HEARTBEAT_S):
+            self._actor.heartbeat.remote(self._window)
 
-    def _of_lease(self, method: str) -> Any | None:
-        """The meter's answer about the lease, if there is one."""
-        return self._ask(method, self._lease) if self._lease else None
+    def _of_window(self, method: str) -> Any | None:
+        """The meter's answer about the window, if there is one."""
+        return self._ask(method, self._window) if self._window else None
 
     def _ask(self, method: str, *arguments: Any) -> Any | None:
         """The meter's answer; None if it gives none within its time, or still owes an earlier one."""
@@ -251,9 +251,9 @@ def node_meter() -> Any | None:
         return None
 
 
-def _global_name(node_id: str, lease: str) -> str:
-    """A lease's name among those of all nodes and sessions: on one cluster each has a job of its own."""
-    return f"{node_id[:8]}/{_job()}/{lease}"
+def _global_name(node_id: str, window: str) -> str:
+    """A window's name among those of all nodes and sessions: on one cluster each has a job of its own."""
+    return f"{node_id[:8]}/{_job()}/{window}"
 
 
 def _start(node_id: str, cpu_watts: CpuWatts | None, known_w: KnownWatts) -> Any:

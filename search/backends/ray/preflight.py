@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.preflight import Order, Problem, Report
+from search.preflight import PreflightRequest, Problem, Report
 from search.preflight.machine import nearest_folder
 from search.preflight.node_checks import examine
 
@@ -22,7 +22,7 @@ _ANSWER_S = 120.0  # a node may have to import torch from a network disk, or to 
 _FETCH_S = 3600.0
 
 
-def examine_nodes(order: Order) -> list[Report]:
+def examine_nodes(order: PreflightRequest) -> list[Report]:
     """What each node that is alive found, all at once; one that does not answer is a problem."""
     with _shared_file(order.task.folder) as shared:
         order = replace(order, shared_file=shared)
@@ -45,7 +45,7 @@ def _shared_file(folder: Path) -> Iterator[Path | None]:
         path.unlink(missing_ok=True)
 
 
-def _asked(node_id: str, order: Order) -> Any:
+def _asked(node_id: str, order: PreflightRequest) -> Any:
     env = {"env_vars": {"HF_HUB_OFFLINE": "0"}} if order.is_fetching else None
     options = {
         "num_cpus": 0,
@@ -56,13 +56,13 @@ def _asked(node_id: str, order: Order) -> Any:
     return ray.remote(_examine).options(**options).remote(order)
 
 
-def _examine(order: Order) -> Report:
+def _examine(order: PreflightRequest) -> Report:
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from a task that reserves none
     node = f"{ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()[:8]}"
     return replace(examine(order), node=node)
 
 
-def _answer(node_id: str, answer: Any, order: Order) -> Report:
+def _answer(node_id: str, answer: Any, order: PreflightRequest) -> Report:
     try:
         report: Report = ray.get(answer, timeout=_FETCH_S if order.is_fetching else _ANSWER_S)
     except GetTimeoutError:

@@ -32,7 +32,7 @@ _MOST_NEW_FILES = 100  # open ones: caches and sockets of libraries are a few do
 _THREAD_S = 1.0  # threads of loaders that are closed end within milliseconds
 # Their threads wait for work, if they are at rest, and end with the process.
 _LIBRARY_THREADS = ("concurrent/futures/thread.py", "tqdm/_monitor.py")
-_SEARCH = str(Path(__file__).parents[1]) + os.sep  # meters tick and beat in threads of their own
+_SEARCH = str(Path(__file__).parents[2]) + os.sep  # meters tick and beat in threads of their own
 _GROUPS = {"numpy": numpy_settings, "torch": torch_settings}
 
 

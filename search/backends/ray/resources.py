@@ -6,17 +6,17 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from search.backends.ray.cluster import Session
+from search.backends.ray.cluster import RayCluster
 from search.backends.ray.errors import SessionError
 from search.space import Resources, Space
-from search.trial.background import Background, Pair, background_of
+from search.trial.background import Background, BackgroundSpec, background_of
 from search.trial.task import TrialTask
 
 _DEFAULT_SHARE = 0.5
 _STEP = 4  # decimals of a share that Ray tells apart
 
 
-def fitted(resources: Resources, session: Session, *, beside: TrialTask | None = None) -> Resources:
+def fitted(resources: Resources, session: RayCluster, *, beside: TrialTask | None = None) -> Resources:
     """The resources with what was left open chosen from what the session has.
 
     A GPU each where there are GPUs; as many trials at a time as cores or GPUs allow.
@@ -51,7 +51,7 @@ def _exact(share: float) -> Fraction:
     return Fraction(str(share))
 
 
-def paired(space: Space, pair: Pair, session: Session, folder: Path) -> tuple[Space, Background]:
+def paired(space: Space, pair: BackgroundSpec, session: RayCluster, folder: Path) -> tuple[Space, Background]:
     """The space with the resources its trials have beside the load, and the load with its own.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any
 from ray.tune import Trainable as TuneTrainable
 
 from search.backends.ray.children import end_if_forked
-from search.backends.ray.metering import TrialLease, node_meter
+from search.backends.ray.metering import TrialWindow, node_meter
 from search.backends.ray.readiness import Readiness
 from search.backends.ray.trial_log import captured, open_log
 from search.energy import EnergyMeter, meter_for
@@ -158,7 +158,7 @@ def _is_rays(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def metered(task: TrialTask, *, role: Role = "trial") -> Iterator[tuple[EnergyMeter, Callable[[], None]]]:
-    """A lease at the node's meter, and what waits for its turn between two epochs.
+    """A window at the node's meter, and what waits for its turn between two epochs.
 
     Without a meter of the node the process's own, which sees no other trial.
     """
@@ -166,11 +166,11 @@ def metered(task: TrialTask, *, role: Role = "trial") -> Iterator[tuple[EnergyMe
         yield _own_meter(task.gpus, task.cpus), _go_on
         return
     key = _kind_of_work(task)
-    lease = TrialLease(actor, task.trial_id, gpus=task.gpus, cpus=task.cpus, key=key, role=role)
+    window = TrialWindow(actor, task.trial_id, gpus=task.gpus, cpus=task.cpus, key=key, role=role)
     try:
-        yield lease, lease.hold if task.has_solo_slices else _go_on
+        yield window, window.hold if task.has_solo_slices else _go_on
     finally:
-        lease.close()
+        window.close()
 
 
 def _go_on() -> None:

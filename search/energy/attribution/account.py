@@ -1,4 +1,4 @@
-"""The ledger of one device: each millijoule of its counter is a lease's, external, idle or unaccounted."""
+"""The ledger of one device: each millijoule of its counter is a window's, external, idle or unaccounted."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from search.energy.attribution.activity import Activity, ActivitySource
-from search.energy.attribution.process_owners import Holder
-from search.energy.attribution.record import LeaseRecord
-from search.energy.attribution.tick import Claim, Tick, split
+from search.energy.attribution.process_owners import ProcessHint
+from search.energy.attribution.record import WindowRecord
+from search.energy.attribution.tick import Tick, Usage, split
 from search.energy.attribution.watch import SHORTEST_S, Watch
 from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.windows import Role
@@ -44,9 +44,9 @@ class Device:
 
 
 class DeviceAccount:
-    """Samples one device and settles what it used among the leases that are open.
+    """Samples one device and settles what it used among the windows that are open.
 
-    Not safe between threads: its meter holds the lock. Between two settlements the leases do not change.
+    Not safe between threads: its meter holds the lock. Between two settlements the windows do not change.
 
     Args:
         known_w: What earlier runs learnt.
@@ -59,51 +59,51 @@ class DeviceAccount:
         self.watch = Watch(device.activity, now_s, (known_w or {}).get(self.model) if self.model else None)
         self.lost = ""
         self.external_mj = self.idle_mj = self.gap_mj = 0
-        self._open: dict[str, LeaseRecord] = {}
-        self._ended: dict[str, LeaseRecord] = {}
+        self._open: dict[str, WindowRecord] = {}
+        self._ended: dict[str, WindowRecord] = {}
         self._seen_mj = self._pending_mj = 0
         self._sampled_s = self._settled_s = now_s
         self._is_broken = False
 
     def open(
         self,
-        lease: str,
+        window: str,
         share: Fraction,
-        holder: Holder,
+        holder: ProcessHint,
         now_s: float,
         *,
         key: str = "",
         role: Role = "trial",
         is_starting: bool = False,
     ) -> None:
-        """Count for one more lease from now on."""
+        """Count for one more window from now on."""
         self.cut(now_s)
-        self._open[lease] = LeaseRecord(share=share, opened_s=now_s, role=role)
+        self._open[window] = WindowRecord(share=share, opened_s=now_s, role=role)
         if is_starting:
-            self._open[lease].begin_start()
-        self.watch.open(lease, holder, now_s, key=key)
+            self._open[window].begin_start()
+        self.watch.open(window, holder, now_s, key=key)
 
-    def close(self, lease: str, now_s: float) -> None:
-        """Count no longer for a lease; its record stays readable."""
+    def close(self, window: str, now_s: float) -> None:
+        """Count no longer for a window; its record stays readable."""
         self.cut(now_s)
-        self._open[lease].closed_s = now_s
-        self._open[lease].lost = self.lost
-        self._ended[lease] = self._open.pop(lease)
-        self.watch.close(lease)
+        self._open[window].closed_s = now_s
+        self._open[window].lost = self.lost
+        self._ended[window] = self._open.pop(window)
+        self.watch.close(window)
 
-    def begin_start(self, lease: str, now_s: float) -> None:
-        """Book what the lease uses from now on to its start, not to its training."""
+    def begin_start(self, window: str, now_s: float) -> None:
+        """Book what the window uses from now on to its start, not to its training."""
         self.cut(now_s)
-        self._open[lease].begin_start()
+        self._open[window].begin_start()
 
-    def end_start(self, lease: str, now_s: float) -> None:
-        """Book what the lease uses from now on to its training."""
+    def end_start(self, window: str, now_s: float) -> None:
+        """Book what the window uses from now on to its training."""
         self.cut(now_s)
-        self._open[lease].end_start()
+        self._open[window].end_start()
 
-    def record(self, lease: str) -> LeaseRecord:
-        """The account of an open or ended lease."""
-        return self._open[lease] if lease in self._open else self._ended[lease]
+    def record(self, window: str) -> WindowRecord:
+        """The account of an open or ended window."""
+        return self._open[window] if window in self._open else self._ended[window]
 
     def tick(self, now_s: float) -> None:
         """Sample, look who works, and settle where it is due."""
@@ -130,11 +130,11 @@ class DeviceAccount:
         return self._sampled_s - self._settled_s
 
     def cut(self, now_s: float) -> None:
-        """Settle up to this moment whatever the length: before the leases change or the rows are written."""
+        """Settle up to this moment whatever the length: before the windows change or the rows are written."""
         is_answering = self._sample(now_s)
         self._look()
         self._settle()
-        # Without an answer now, what the counter moves until the next one spans two sets of leases.
+        # Without an answer now, what the counter moves until the next one spans two sets of windows.
         self._is_broken = self._is_broken or not is_answering
 
     def row(self) -> dict[str, Any]:
@@ -145,13 +145,13 @@ class DeviceAccount:
         background_mj = self._background_mj()
         unaccounted_mj = self.gap_mj + counter.unaccounted_mj
         starts_mj = sum(record.start_mj for record in self._records() if record.role == "trial")
-        leased_mj = trials_mj + starts_mj + background_mj
-        residual_mj = moved_mj - leased_mj - self.external_mj - self.idle_mj - unaccounted_mj
+        windowd_mj = trials_mj + starts_mj + background_mj
+        residual_mj = moved_mj - windowd_mj - self.external_mj - self.idle_mj - unaccounted_mj
         levels, labels = self.watch.levels, self.device.gauges and self.device.gauges.labels
         return {
             "device": self.device.name,
             "kind": self.device.kind,
-            "source": counter.source,
+            "sensor": counter.source,
             "counter_start_mj": counter.start_mj,
             "counter_end_mj": counter.start_mj + moved_mj,
             "energy_device_j": moved_mj / 1000,
@@ -162,15 +162,15 @@ class DeviceAccount:
             "energy_idle_j": self.idle_mj / 1000,
             "energy_unaccounted_j": unaccounted_mj / 1000,
             "residual_j": residual_mj / 1000,
-            "p_bare_w": levels.bare.power_w if levels.bare.is_known else None,
-            "p_ctx_w": levels.context.power_w if levels.context.is_known else None,
+            "idle_power_w": levels.bare.power_w if levels.bare.is_known else None,
+            "context_power_w": levels.context.power_w if levels.context.is_known else None,
             "counter_power_ratio": counter.power_ratio,
             "driver_version": labels.driver_version if labels else "",
             "gpu_model": self.model,
             "learnt_w": self.watch.intensities.learnt_w if self.model else {},
         }
 
-    def _records(self) -> list[LeaseRecord]:
+    def _records(self) -> list[WindowRecord]:
         return [*self._open.values(), *self._ended.values()]
 
     def _background_mj(self) -> int:
@@ -242,10 +242,10 @@ class DeviceAccount:
     def _book(self, increment_mj: int, duration_s: float, activity: Activity) -> None:
         known_w, levels = self.watch.intensities.known_w, self.watch.levels
         claims = {
-            lease: Claim(
-                share=record.share, utilisation_s=activity.use_s.get(lease), intensity_w=known_w(lease)
+            window: Usage(
+                share=record.share, utilisation_s=activity.use_s.get(window), intensity_w=known_w(window)
             )
-            for lease, record in self._open.items()
+            for window, record in self._open.items()
         }
         tick = Tick(
             increment_mj=increment_mj,
@@ -259,13 +259,13 @@ class DeviceAccount:
         result = split(tick)
         self.external_mj += result.external_mj
         self.idle_mj += result.idle_mj
-        working = [lease for lease, claim in claims.items() if claim.utilisation_s]
-        origins = {self.watch.intensities.origin(lease) for lease in working} if len(working) > 1 else set()
+        working = [window for window, claim in claims.items() if claim.utilisation_s]
+        origins = {self.watch.intensities.origin(window) for window in working} if len(working) > 1 else set()
         is_alone = len(claims) == 1 and not tick.external_s and not tick.is_rest_external
-        for lease, part in result.parts.items():
+        for window, part in result.parts.items():
             assert result.method
             if result.method == "calibrated" and "earlier_run" in origins:
-                self._open[lease].current.is_by_earlier_run = True
-            self._open[lease].current.book(
+                self._open[window].current.is_by_earlier_run = True
+            self._open[window].current.book(
                 part, result.method, device_mj=increment_mj, duration_s=duration_s, is_alone=is_alone
             )

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from search.energy.attribution.process_owners import EXTERNAL, Holder, Owners
+from search.energy.attribution.process_owners import EXTERNAL, ProcessHint, ProcessOwners
 from search.energy.counters.counter import SensorError
 from search.energy.counters.gpu_telemetry import USE_BY_PROCESS, Gauges
 from search.energy.processes import ProcessTable, ProcessTrees
@@ -23,8 +23,8 @@ class Activity:
     """Use of one device since the last look.
 
     Attributes:
-        use_s: Utilisation-seconds of each lease; None is unknown.
-        external_s: Those of processes that belong to no lease.
+        use_s: Utilisation-seconds of each window; None is unknown.
+        external_s: Those of processes that belong to no window.
         is_occupied: A compute process is on the device now; None is unknown.
         is_active: Anything used it; None is unknown.
         unknown: Why somebody's use is unknown; empty if it is known, or was never to be had.
@@ -38,28 +38,28 @@ class Activity:
 
 
 class ActivitySource(Protocol):
-    def begin(self, lease: str, holder: Holder, now_s: float) -> None:
-        """Take note of a lease that opens now: its use counts from here."""
+    def begin(self, window: str, holder: ProcessHint, now_s: float) -> None:
+        """Take note of a window that opens now: its use counts from here."""
         ...
 
-    def look(self, holders: Mapping[str, Holder], now_s: float) -> Activity:
-        """What happened since the last look, while exactly these leases were open. Never raises."""
+    def look(self, holders: Mapping[str, ProcessHint], now_s: float) -> Activity:
+        """What happened since the last look, while exactly these windows were open. Never raises."""
         ...
 
 
 class GpuActivity:
-    """Use of a GPU by its processes, matched to leases."""
+    """Use of a GPU by its processes, matched to windows."""
 
     def __init__(self, gauges: Gauges, processes: ProcessTable) -> None:
         self._gauges = gauges
-        self._owners = Owners(processes)
+        self._owners = ProcessOwners(processes)
         self._memory_mib: Mapping[int, float | None] | None = {}
         self._listed_s: float | None = None
 
-    def begin(self, lease: str, holder: Holder, now_s: float) -> None:
+    def begin(self, window: str, holder: ProcessHint, now_s: float) -> None:
         """Nothing: the driver's samples bear their times."""
 
-    def look(self, holders: Mapping[str, Holder], now_s: float) -> Activity:
+    def look(self, holders: Mapping[str, ProcessHint], now_s: float) -> Activity:
         use_s = self._gauges.use_s()
         memory_mib = self._processes_mib(now_s, use_s or {})
         if use_s is None:
@@ -74,7 +74,7 @@ class GpuActivity:
         except SensorError as error:
             return Activity(use_s=dict.fromkeys(holders), is_active=any(use_s.values()), unknown=str(error))
         return Activity(
-            use_s=_use_of_leases(use_s, owners, holders),
+            use_s=_use_of_windows(use_s, owners, holders),
             external_s=sum(seconds for pid, seconds in use_s.items() if owners[pid] == EXTERNAL),
             is_occupied=None if memory_mib is None else bool(memory_mib),
             is_active=any(use_s.values()),
@@ -87,16 +87,16 @@ class GpuActivity:
         return self._memory_mib
 
 
-def _use_of_leases(
-    use_s: Mapping[int, float], owners: Mapping[int, str | None], holders: Mapping[str, Holder]
+def _use_of_windows(
+    use_s: Mapping[int, float], owners: Mapping[int, str | None], holders: Mapping[str, ProcessHint]
 ) -> dict[str, float | None]:
     if any(owners[pid] is None and seconds for pid, seconds in use_s.items()):
-        return dict.fromkeys(holders)  # somebody worked and nobody knows who: no lease's use is known
-    return {lease: sum(use_s.get(pid, 0.0) for pid in owners if owners[pid] == lease) for lease in holders}
+        return dict.fromkeys(holders)  # somebody worked and nobody knows who: no window's use is known
+    return {window: sum(use_s.get(pid, 0.0) for pid in owners if owners[pid] == window) for window in holders}
 
 
 class CpuActivity:
-    """Use of the node's CPUs: CPU-seconds of each lease's process tree."""
+    """Use of the node's CPUs: CPU-seconds of each window's process tree."""
 
     def __init__(self, processes: ProcessTable, trees: ProcessTrees, num_cpus: int | None = None) -> None:
         self._processes, self._trees = processes, trees
@@ -105,21 +105,21 @@ class CpuActivity:
         self._busy_s = processes.busy_cpu_s()
         self._looked_s: float | None = None
 
-    def begin(self, lease: str, holder: Holder, now_s: float) -> None:
+    def begin(self, window: str, holder: ProcessHint, now_s: float) -> None:
         with suppress(SensorError):  # its first look takes its place
-            self._used_s[lease] = self._trees.cpu_s(holder.pid, now_s)
+            self._used_s[window] = self._trees.cpu_s(holder.pid, now_s)
 
-    def look(self, holders: Mapping[str, Holder], now_s: float) -> Activity:
+    def look(self, holders: Mapping[str, ProcessHint], now_s: float) -> Activity:
         try:
-            used_s = {lease: self._trees.cpu_s(holder.pid, now_s) for lease, holder in holders.items()}
+            used_s = {window: self._trees.cpu_s(holder.pid, now_s) for window, holder in holders.items()}
         except SensorError as error:
             self._used_s, self._busy_s, self._looked_s = {}, None, now_s
             return Activity(use_s=dict.fromkeys(holders), unknown=str(error))
         # A child that nobody waited for takes its seconds with it.
         before_s, self._used_s = self._used_s, used_s
         use_s = {
-            lease: max(0.0, used_s[lease] - before_s[lease]) if lease in before_s else None
-            for lease in holders
+            window: max(0.0, used_s[window] - before_s[window]) if window in before_s else None
+            for window in holders
         }
         busy_s = self._busy_since_last()
         duration_s, self._looked_s = now_s - (now_s if self._looked_s is None else self._looked_s), now_s

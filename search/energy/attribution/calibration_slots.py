@@ -14,23 +14,23 @@ class SoloMeter(Protocol):
     """The part of a node's meter that turns need."""
 
     def wanting_solo(self) -> dict[str, list[str]]:
-        """By device, the leases whose intensity is unknown beside others."""
+        """By device, the windows whose intensity is unknown beside others."""
         ...
 
-    def sharing(self, lease: str) -> Sequence[str]:
-        """The other open leases on its devices."""
+    def sharing(self, window: str) -> Sequence[str]:
+        """The other open windows on its devices."""
         ...
 
-    def solo_slice(self, lease: str, *, is_on: bool) -> None:
-        """The lease works alone from now on, or no longer."""
+    def solo_slice(self, window: str, *, is_on: bool) -> None:
+        """The window works alone from now on, or no longer."""
         ...
 
 
 @dataclass
-class SoloTurns:
+class CalibrationSlots:
     """Lets trials hold between two epochs while one of them works alone for some seconds.
 
-    Each lease has one turn at most. A turn waits until every other lease on its devices holds, then
+    Each window has one turn at most. A turn waits until every other window on its devices holds, then
     lasts `SLICE_S`. Nobody holds for longer than `GATHER_S` and a slice.
 
     Args:
@@ -45,27 +45,27 @@ class SoloTurns:
     _holding: set[str] = field(default_factory=set)
     _had: set[str] = field(default_factory=set)
 
-    def may_go(self, lease: str) -> bool:
+    def may_start_epoch(self, window: str) -> bool:
         """Whether the trial may start its next epoch now; if not, it asks again soon."""
         self._end_if_over()
         if not self._turn:
             self._call_next()
-        if not self._turn or lease == self._turn or lease not in self.meter.sharing(self._turn):
-            self._holding.discard(lease)
+        if not self._turn or window == self._turn or window not in self.meter.sharing(self._turn):
+            self._holding.discard(window)
             return True
-        self._holding.add(lease)
+        self._holding.add(window)
         self._begin_if_alone()
         return False
 
-    def leave(self, lease: str) -> None:
-        """Forget a lease that ended; its turn ends with it."""
-        self._holding.discard(lease)
-        if lease == self._turn:
+    def leave(self, window: str) -> None:
+        """Forget a window that ended; its turn ends with it."""
+        self._holding.discard(window)
+        if window == self._turn:
             self._end()
 
     def _call_next(self) -> None:
-        wanting = [lease for leases in self.meter.wanting_solo().values() for lease in leases]
-        self._turn = next((lease for lease in wanting if lease not in self._had), "")
+        wanting = [window for windows in self.meter.wanting_solo().values() for window in windows]
+        self._turn = next((window for window in wanting if window not in self._had), "")
         if self._turn:
             self._had.add(self._turn)
             self._called_s, self._began_s = self.clock(), None

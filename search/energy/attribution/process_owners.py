@@ -1,4 +1,4 @@
-"""Which lease a process on a GPU belongs to. The driver tells pids of the node; a container has its own."""
+"""Which window a process on a GPU belongs to. The driver tells pids of the node; a container has its own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ EXTERNAL: Literal[""] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holder:
-    """A lease as the owner of processes.
+class ProcessHint:
+    """A window as the owner of processes.
 
     Attributes:
         pid: Root of its process tree, as the trial itself sees it.
@@ -27,12 +27,12 @@ class Holder:
     gpu_memory_mib: float | None = None
 
 
-class Owners:
-    """Finds the lease of each process of one device, and remembers what it learnt.
+class ProcessOwners:
+    """Finds the window of each process of one device, and remembers what it learnt.
 
-    Tried in this order: the pid or an ancestor of it is the lease's; the process calls itself by the
-    lease's pid (NSpid); it was the only unknown one at work while the lease was alone; one lease's memory
-    alone fits. Where pids can be compared, a process of no lease is external; in a container it stays
+    Tried in this order: the pid or an ancestor of it is the window's; the process calls itself by the
+    window's pid (NSpid); it was the only unknown one at work while the window was alone; one window's memory
+    alone fits. Where pids can be compared, a process of no window is external; in a container it stays
     unknown.
     """
 
@@ -41,54 +41,54 @@ class Owners:
         self._are_pids_ours = processes.shows_whole_node()
         self._learnt: dict[int, int] = {}
         self._foreign: set[int] = set()
-        self._had_lease = False
+        self._had_window = False
 
     def owners(
         self,
         memory_mib: Mapping[int, float | None],
         use_s: Mapping[int, float],
-        holders: Mapping[str, Holder],
+        holders: Mapping[str, ProcessHint],
     ) -> dict[int, str | None]:
-        """The lease of each pid; `EXTERNAL` is nobody's here, None is unknown.
+        """The window of each pid; `EXTERNAL` is nobody's here, None is unknown.
 
         Args:
             memory_mib: Memory on the device, by pid; a pid without a process list is not there.
             use_s: Utilisation-seconds since the last call, by pid.
         """
         pids = sorted({*memory_mib, *use_s})
-        if not holders and not self._had_lease:
-            self._foreign.update(pids)  # they were here before all leases
-        self._had_lease = self._had_lease or bool(holders)
+        if not holders and not self._had_window:
+            self._foreign.update(pids)  # they were here before all windows
+        self._had_window = self._had_window or bool(holders)
         if any(holder.pid in pids for holder in holders.values()):
-            self._are_pids_ours = True  # the driver named a lease's own pid: no container lies between
+            self._are_pids_ours = True  # the driver named a window's own pid: no container lies between
         found = {pid: self._by_pid(pid, holders) for pid in pids}
         working = [pid for pid in pids if use_s.get(pid) and found[pid] is None]
         if len(holders) == 1 and len(working) == 1:
-            [(lease, holder)] = holders.items()
+            [(window, holder)] = holders.items()
             self._learnt[working[0]] = holder.pid
-            found[working[0]] = lease
+            found[working[0]] = window
         for pid in pids:
             if found[pid] is None:
                 found[pid] = self._by_memory(memory_mib.get(pid), holders, found)
         return found
 
-    def _by_pid(self, pid: int, holders: Mapping[str, Holder]) -> str | None:
+    def _by_pid(self, pid: int, holders: Mapping[str, ProcessHint]) -> str | None:
         roots = {pid, self._learnt.get(pid, pid), self._processes.inner_pid(pid)}
         roots.update(self._processes.lineage(pid) if self._are_pids_ours else ())
-        leases = [lease for lease, holder in holders.items() if holder.pid in roots]
-        if leases:
-            return leases[0] if len(leases) == 1 else None  # one process with two leases: nobody can tell
+        windows = [window for window, holder in holders.items() if holder.pid in roots]
+        if windows:
+            return windows[0] if len(windows) == 1 else None  # one process with two windows: nobody can tell
         return EXTERNAL if self._are_pids_ours or pid in self._foreign else None
 
     def _by_memory(
-        self, held_mib: float | None, holders: Mapping[str, Holder], found: Mapping[int, str | None]
+        self, held_mib: float | None, holders: Mapping[str, ProcessHint], found: Mapping[int, str | None]
     ) -> str | None:
         if held_mib is None:
             return None
         fitting = [
-            lease
-            for lease, holder in holders.items()
-            if lease not in found.values()
+            window
+            for window, holder in holders.items()
+            if window not in found.values()
             and holder.gpu_memory_mib is not None
             and holder.gpu_memory_mib <= held_mib <= holder.gpu_memory_mib + _CONTEXT_MIB
         ]

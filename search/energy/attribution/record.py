@@ -1,4 +1,4 @@
-"""What one lease used of one device: joules by kind, how they were split, and what the device showed."""
+"""What one window used of one device: joules by kind, how they were split, and what the device showed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from search.energy.attribution.tick import Method, Part
+from search.energy.attribution.tick import Method, Share
 from search.energy.attribution.windows import Role
 from search.energy.counters.gpu_telemetry import GpuState
 
-# Error of a lease's active energy that half of the leases stay under: simulated, four trials of 120 to
+# Error of a window's active energy that half of the windows stay under: simulated, four trials of 120 to
 # 560 W for 60 s (benchmarks/attribution.py). A reserved share knows as little as an equal one.
 RELATIVE_ERROR: Mapping[Method, float] = {
     "exclusive": 0.0,
@@ -21,22 +21,22 @@ RELATIVE_ERROR: Mapping[Method, float] = {
 }
 _BEST_FIRST: tuple[Method, ...] = ("exclusive", "calibrated", "utilisation", "equal", "reserved")
 _LABELLED = Fraction(95, 100)
-_COUNTER_STEP_S = 0.1  # of NVML's counter at most: what a lease's start and end are off by
+_COUNTER_STEP_S = 0.1  # of NVML's counter at most: what a window's start and end are off by
 
 
 @dataclass
-class LeaseRecord:
+class WindowRecord:
     """A running account; `book` is called for each settled stretch.
 
     Attributes:
         share: Reserved share of the device.
         role: Which column of devices.csv the joules are in.
-        lost: Why the device did not answer when the lease ended; empty if it did, or the lease is open.
+        lost: Why the device did not answer when the window ended; empty if it did, or the window is open.
         covered_s: Time in which the device's counter answered and its increments could be split.
-        alone_s: The part of it without another lease or an external process at work.
+        alone_s: The part of it without another window or an external process at work.
         device_mj: What the whole device used in that time.
         is_by_earlier_run: Some of it was split by intensities that an earlier run learnt.
-        start: The same account of the lease's starts, which are no training; see `begin_start`.
+        start: The same account of the window's starts, which are no training; see `begin_start`.
     """
 
     share: Fraction
@@ -58,20 +58,20 @@ class LeaseRecord:
     _temperature: _Mean = field(default_factory=lambda: _Mean())
     _sm_clock: _Mean = field(default_factory=lambda: _Mean())
     _memory_clock: _Mean = field(default_factory=lambda: _Mean())
-    start: LeaseRecord | None = None
+    start: WindowRecord | None = None
     is_starting: bool = False
 
     def begin_start(self) -> None:
-        """From now on, what the lease uses belongs to a start: imports, loading data, building a model."""
-        self.start = self.start or LeaseRecord(share=self.share, opened_s=self.opened_s, role=self.role)
+        """From now on, what the window uses belongs to a start: imports, loading data, building a model."""
+        self.start = self.start or WindowRecord(share=self.share, opened_s=self.opened_s, role=self.role)
         self.is_starting = True
 
     def end_start(self) -> None:
-        """From now on, what the lease uses belongs to its training."""
+        """From now on, what the window uses belongs to its training."""
         self.is_starting = False
 
     @property
-    def current(self) -> LeaseRecord:
+    def current(self) -> WindowRecord:
         """The account that is kept now: of the training, or of its start."""
         return self.start if self.is_starting and self.start else self
 
@@ -105,7 +105,7 @@ class LeaseRecord:
 
     @property
     def uncertainty_mj(self) -> int:
-        """Error to be expected: of the split, and of the counter's steps at the lease's start and end.
+        """Error to be expected: of the split, and of the counter's steps at the window's start and end.
 
         Never falls: the second part counts from the largest power so far.
         """
@@ -127,7 +127,7 @@ class LeaseRecord:
                 return method
         raise AssertionError("the parts of a sum reach it")
 
-    def book(self, part: Part, method: Method, *, device_mj: int, duration_s: float, is_alone: bool) -> None:
+    def book(self, part: Share, method: Method, *, device_mj: int, duration_s: float, is_alone: bool) -> None:
         self.active_mj += part.active_mj
         self.context_mj += part.context_mj
         self.idle_share_mj += part.idle_share_mj
@@ -151,7 +151,7 @@ class LeaseRecord:
         self._memory_clock.add(state.memory_clock_mhz, duration_s)
 
     def seconds(self, now_s: float) -> float:
-        """How long the lease has been open, or was."""
+        """How long the window has been open, or was."""
         return (now_s if self.closed_s is None else self.closed_s) - self.opened_s
 
 

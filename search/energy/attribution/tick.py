@@ -10,16 +10,16 @@ from typing import Literal
 
 Method = Literal["exclusive", "calibrated", "utilisation", "equal", "reserved"]
 
-_EXTERNAL, _IDLE = "\0external", "\0idle"  # no lease can bear these names
+_EXTERNAL, _IDLE = "\0external", "\0idle"  # no window can bear these names
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
-    """What one lease has on a device during one tick.
+class Usage:
+    """What one window has on a device during one tick.
 
     Attributes:
         share: Reserved share of the device, in (0, 1].
-        utilisation_s: Seconds of full use by the lease's processes; None is unknown.
+        utilisation_s: Seconds of full use by the window's processes; None is unknown.
         intensity_w: Watts above idle per second of full use; None is unknown.
     """
 
@@ -30,11 +30,11 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Tick:
-    """One stretch of time of one device in which its leases did not change.
+    """One stretch of time of one device in which its windows did not change.
 
     Attributes:
         increment_mj: What the device's counter moved; never negative.
-        external_s: Utilisation-seconds of processes that belong to no lease.
+        external_s: Utilisation-seconds of processes that belong to no window.
         bare_w: Power without any process.
         context_w: Power with a process on the device that does nothing; the bare power is in it.
         is_rest_external: What the claims do not reserve belongs to others that cannot be seen (the other
@@ -44,7 +44,7 @@ class Tick:
 
     increment_mj: int
     duration_s: float
-    claims: Mapping[str, Claim] = field(default_factory=dict)
+    claims: Mapping[str, Usage] = field(default_factory=dict)
     external_s: float = 0.0
     bare_w: float = 0.0
     context_w: float = 0.0
@@ -52,8 +52,8 @@ class Tick:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """One lease's millijoules of a tick: its work, its part of the contexts' power, its part of idling."""
+class Share:
+    """One window's millijoules of a tick: its work, its part of the contexts' power, its part of idling."""
 
     active_mj: int
     context_mj: int
@@ -69,22 +69,22 @@ class Split:
     """Where a tick's increment went: the parts, `external_mj` and `idle_mj` add up to it exactly.
 
     Attributes:
-        method: How the active part was split; None where no lease was open.
+        method: How the active part was split; None where no window was open.
     """
 
-    parts: Mapping[str, Part]
+    parts: Mapping[str, Share]
     external_mj: int
     idle_mj: int
     method: Method | None
 
 
 def split(tick: Tick) -> Split:
-    """Split a tick's increment D into idle I, context C and active A, and these among the leases.
+    """Split a tick's increment D into idle I, context C and active A, and these among the windows.
 
-        I = min(D, P_bare dt)    C = min(D - I, (P_ctx - P_bare) dt) if there are leases    A = D - I - C
+        I = min(D, P_bare dt)    C = min(D - I, (P_ctx - P_bare) dt) if there are windows    A = D - I - C
         E_i = A w_i / W + C / |R| + I f_i    E_ext = A w_ext / W    E_idle = I (1 - sum f_i)
 
-    with w_i = k_i u_i. A single lease of the whole device gets all of it, unless others were seen working.
+    with w_i = k_i u_i. A single window of the whole device gets all of it, unless others were seen working.
     Numbers that mean nothing (negative, infinite, NaN) count as 0, shares that sum to more than 1 are scaled.
 
     Raises:
@@ -101,8 +101,8 @@ def split(tick: Tick) -> Split:
     context = apportion(context_mj, _with_rest(tick) if tick.is_rest_external else dict.fromkeys(claims, 1.0))
     idle = apportion(idle_mj, _shares(claims, _IDLE))
     parts = {
-        lease: Part(active_mj=active[lease], context_mj=context[lease], idle_share_mj=idle[lease])
-        for lease in claims
+        window: Share(active_mj=active[window], context_mj=context[window], idle_share_mj=idle[window])
+        for window in claims
     }
     return Split(
         parts=parts,
@@ -140,23 +140,23 @@ def _weights(tick: Tick) -> tuple[Method | None, dict[str, float | Fraction]]:
     if tick.is_rest_external:
         return "reserved", _with_rest(tick)
     if any(claim.utilisation_s is None for claim in claims.values()):
-        return "reserved", {lease: claim.share for lease, claim in claims.items()}
+        return "reserved", {window: claim.share for window, claim in claims.items()}
     return _by_utilisation(claims, external_s)
 
 
 def _by_utilisation(
-    claims: Mapping[str, Claim], external_s: float
+    claims: Mapping[str, Usage], external_s: float
 ) -> tuple[Method, dict[str, float | Fraction]]:
-    used_s = {lease: _number(claim.utilisation_s) for lease, claim in claims.items()}
+    used_s = {window: _number(claim.utilisation_s) for window, claim in claims.items()}
     if not any(used_s.values()) and not external_s:
         return "equal", dict.fromkeys(claims, 1.0)
-    working = [claims[lease] for lease, seconds in used_s.items() if seconds]
+    working = [claims[window] for window, seconds in used_s.items() if seconds]
     known_w = [Fraction(watts) for claim in working if (watts := _number(claim.intensity_w))]
     # An unknown intensity is 1 in units of the others' mean: 1 W beside 400 W would make it nothing.
     usual_w = sum(known_w, Fraction(0)) / len(known_w) if known_w else Fraction(1)
     weights: dict[str, float | Fraction] = {
-        lease: Fraction(seconds) * (_exact(_number(claims[lease].intensity_w)) or usual_w)
-        for lease, seconds in used_s.items()
+        window: Fraction(seconds) * (_exact(_number(claims[window].intensity_w)) or usual_w)
+        for window, seconds in used_s.items()
     }
     weights[_EXTERNAL] = Fraction(external_s) * usual_w
     is_calibrated = len(known_w) == len(working) and not external_s
@@ -167,8 +167,8 @@ def _with_rest(tick: Tick) -> dict[str, float | Fraction]:
     return {**_shares(tick.claims, _EXTERNAL)}
 
 
-def _shares(claims: Mapping[str, Claim], rest: str) -> dict[str, float | Fraction]:
-    shares = {lease: max(claim.share, Fraction(0)) for lease, claim in claims.items()}
+def _shares(claims: Mapping[str, Usage], rest: str) -> dict[str, float | Fraction]:
+    shares = {window: max(claim.share, Fraction(0)) for window, claim in claims.items()}
     return {**shares, rest: max(1 - sum(shares.values(), Fraction(0)), Fraction(0))}
 
 

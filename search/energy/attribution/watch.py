@@ -1,4 +1,4 @@
-"""What is known about the use of one device: who works on it, what idling costs, how hungry each lease is."""
+"""What is known about the use of one device: who uses it, what idling costs, and the watts of each window."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from search.energy.attribution.activity import Activity, ActivitySource
 from search.energy.attribution.idle_levels import IdleLevels
-from search.energy.attribution.process_owners import Holder
+from search.energy.attribution.process_owners import ProcessHint
 from search.energy.attribution.watts_per_utilisation import Intensities
 
 SHORTEST_S = 1.0  # the slowest driver's sample: shorter stretches show no utilisation of their own
@@ -17,24 +17,24 @@ SHORTEST_S = 1.0  # the slowest driver's sample: shorter stretches show no utili
 class _Use:
     """Utilisation-seconds since the last settlement, over as many looks as there were."""
 
-    leases_s: dict[str, float | None] = field(default_factory=dict)
+    windows_s: dict[str, float | None] = field(default_factory=dict)
     external_s: float = 0.0
     seconds: float = 0.0
 
     def add(self, activity: Activity, duration_s: float) -> None:
-        for lease, use_s in activity.use_s.items():
-            before_s = self.leases_s.get(lease, 0.0)
-            self.leases_s[lease] = None if before_s is None or use_s is None else before_s + use_s
+        for window, use_s in activity.use_s.items():
+            before_s = self.windows_s.get(window, 0.0)
+            self.windows_s[window] = None if before_s is None or use_s is None else before_s + use_s
         self.external_s += activity.external_s
         self.seconds += duration_s
 
     @property
     def is_empty(self) -> bool:
-        return not self.external_s and not any(use_s != 0 for use_s in self.leases_s.values())
+        return not self.external_s and not any(use_s != 0 for use_s in self.windows_s.values())
 
 
 class Watch:
-    """Looks at a device's activity and learns its idle levels and its leases' intensities on the way.
+    """Looks at a device's activity and learns its idle levels and its windows' intensities on the way.
 
     Without a source it never looks: nobody's use is known.
 
@@ -51,24 +51,24 @@ class Watch:
         self.unknown = ""  # why somebody's use was unknown at the latest look
         self.looked_s = now_s
         self._source = source
-        self._holders: dict[str, Holder] = {}
+        self._holders: dict[str, ProcessHint] = {}
         self._unlooked_mj = 0
         self._use = _Use()
         self._rates: dict[str, float] = {}
 
-    def open(self, lease: str, holder: Holder, now_s: float, *, key: str) -> None:
-        self._holders[lease] = holder
-        self.intensities.open(lease, key)
+    def open(self, window: str, holder: ProcessHint, now_s: float, *, key: str) -> None:
+        self._holders[window] = holder
+        self.intensities.open(window, key)
         if self._source:
-            self._source.begin(lease, holder, now_s)
+            self._source.begin(window, holder, now_s)
 
-    def close(self, lease: str) -> None:
-        del self._holders[lease]
-        self.intensities.close(lease)
+    def close(self, window: str) -> None:
+        del self._holders[window]
+        self.intensities.close(window)
 
-    def hold(self, lease: str, holder: Holder) -> None:
-        """Take what a lease tells about its process anew."""
-        self._holders[lease] = holder
+    def hold(self, window: str, holder: ProcessHint) -> None:
+        """Take what a window tells about its process anew."""
+        self._holders[window] = holder
 
     def pass_by(self, moved_mj: int) -> None:
         """Take what the counter moved, for the next look to know what it moved since the last one."""
@@ -88,7 +88,7 @@ class Watch:
         )
         if duration_s >= SHORTEST_S:
             self.has_external = activity.external_s > 0
-        use_s = {lease: seconds for lease, seconds in activity.use_s.items() if seconds is not None}
+        use_s = {window: seconds for window, seconds in activity.use_s.items() if seconds is not None}
         if use_s != activity.use_s:
             self.intensities.interrupt()
         elif duration_s:
@@ -109,11 +109,11 @@ class Watch:
         if self._source is None:
             return Activity(use_s=dict.fromkeys(self._holders))
         if use.seconds < SHORTEST_S and use.is_empty:
-            rates = {lease: self._rates.get(lease, 0.0) for lease in self._holders}
-            return Activity(use_s={lease: rate * use.seconds for lease, rate in rates.items()})
-        known = {lease: use_s for lease, use_s in use.leases_s.items() if use_s is not None}
-        self._rates = {lease: use_s / use.seconds for lease, use_s in known.items()} if use.seconds else {}
-        return Activity(use_s=use.leases_s, external_s=use.external_s)
+            rates = {window: self._rates.get(window, 0.0) for window in self._holders}
+            return Activity(use_s={window: rate * use.seconds for window, rate in rates.items()})
+        known = {window: use_s for window, use_s in use.windows_s.items() if use_s is not None}
+        self._rates = {window: use_s / use.seconds for window, use_s in known.items()} if use.seconds else {}
+        return Activity(use_s=use.windows_s, external_s=use.external_s)
 
     def interrupt(self, now_s: float) -> None:
         """Forget what was seen so far: a time without answers lies between it and what follows."""

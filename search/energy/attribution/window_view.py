@@ -1,4 +1,4 @@
-"""A lease's accounts with its devices, put together: the reading, its labels and its figures."""
+"""A window's accounts with its devices, put together: the reading, its labels and its figures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from search.energy.attribution.account import DeviceAccount
-from search.energy.attribution.record import LeaseRecord
+from search.energy.attribution.record import WindowRecord
 from search.energy.counters.crosscheck import is_plausible
 from search.energy.counters.gpu_telemetry import USE_BY_PROCESS
 from search.energy.hardware import CpuLabels
 from search.energy.reading import Attribution, End, EnergyReading, EnergySources, Quality
-from search.energy.summary import LeaseFigures
+from search.energy.summary import EnergySummary
 
 _WORST_LAST: tuple[Attribution, ...] = ("", "exclusive", "calibrated", "utilisation", "equal", "reserved")
 _QUALITY: Mapping[Attribution, Quality] = {
@@ -25,17 +25,17 @@ _QUALITY: Mapping[Attribution, Quality] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holding:
-    """A lease's devices of one kind, each with the lease's record there."""
+class WindowView:
+    """A window's devices of one kind, each with the window's record there."""
 
     accounts: Sequence[DeviceAccount] = ()
-    records: Sequence[LeaseRecord] = ()
+    records: Sequence[WindowRecord] = ()
     missing: str = ""
     is_ended: bool = False
 
     @property
     def lost(self) -> str:
-        """Why the part is unknown now. An ended lease keeps what it had when a sensor fails later."""
+        """Why the part is unknown now. An ended window keeps what it had when a sensor fails later."""
         if self.missing:
             return self.missing
         if self.is_ended:
@@ -46,7 +46,7 @@ class Holding:
     def is_known(self) -> bool:
         return bool(self.accounts) and not self.lost
 
-    def total_mj(self, of: Callable[[LeaseRecord], int]) -> int | None:
+    def total_mj(self, of: Callable[[WindowRecord], int]) -> int | None:
         return sum(map(of, self.records)) if self.is_known else None
 
     @property
@@ -56,10 +56,10 @@ class Holding:
         return max((account.lag_s for account in self.accounts), default=0.0) if is_open else 0.0
 
     @property
-    def of_start(self) -> Holding:
-        """The same devices with the accounts of the lease's starts."""
+    def of_start(self) -> WindowView:
+        """The same devices with the accounts of the window's starts."""
         starts = [
-            replace(record.start or LeaseRecord(record.share, record.opened_s), lost=record.lost)
+            replace(record.start or WindowRecord(record.share, record.opened_s), lost=record.lost)
             for record in self.records
         ]
         return replace(self, records=starts)
@@ -124,19 +124,19 @@ def _unknown_values(device: str, unknown: Mapping[str, str]) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holdings:
-    """All that a lease holds, by kind of device."""
+class WindowViews:
+    """All that a window holds, by kind of device."""
 
-    gpu: Holding = field(default_factory=Holding)
-    cpu: Holding = field(default_factory=Holding)
-    dram: Holding = field(default_factory=Holding)
-    estimated: Holding = field(default_factory=Holding)
+    gpu: WindowView = field(default_factory=WindowView)
+    cpu: WindowView = field(default_factory=WindowView)
+    dram: WindowView = field(default_factory=WindowView)
+    estimated: WindowView = field(default_factory=WindowView)
 
     def start_reading(self) -> EnergyReading:
         """What the starts of the training used."""
         parts = (self.gpu, self.cpu, self.dram, self.estimated)
         gpu, cpu, dram, estimated = (part.of_start for part in parts)
-        return Holdings(gpu=gpu, cpu=cpu, dram=dram, estimated=estimated).reading()
+        return WindowViews(gpu=gpu, cpu=cpu, dram=dram, estimated=estimated).reading()
 
     def reading(self) -> EnergyReading:
         """What the training used, its starts left out."""
@@ -159,11 +159,11 @@ class Holdings:
         parts = {"gpu": gpu, "cpu": self.cpu, "dram": self.dram, "estimated": self.estimated}
         labels = [account.device.gauges.labels for account in gpu.accounts if account.device.gauges]
         return EnergySources(
-            gpu_source=gpu.source,
+            gpu_sensor=gpu.source,
             gpu_attribution=gpu.attribution,
             gpu_model="+".join(sorted({one.model for one in labels})),
             gpu_driver_version="+".join(sorted({one.driver_version for one in labels})),
-            cpu_source=cpu.source,
+            cpu_sensor=cpu.source,
             cpu_attribution=cpu.attribution,
             cpu_model=machine.model,
             cpu_governor=machine.governor,
@@ -185,11 +185,11 @@ class Holdings:
 
     def figures(
         self, trial: str, end: End, seconds: float, start_s: float, machine: CpuLabels
-    ) -> LeaseFigures:
+    ) -> EnergySummary:
         gpu = self.gpu.records if self.gpu.is_known else ()
         main = self.gpu if self.gpu.accounts else self.cpu
         limits = [account.device.gauges and account.device.gauges.labels for account in self.gpu.accounts]
-        return LeaseFigures(
+        return EnergySummary(
             trial=trial,
             end=end,
             seconds=seconds,
@@ -197,7 +197,7 @@ class Holdings:
             reading=self._separated(),
             start=self.start_reading(),
             sources=self.sources(machine),
-            exclusive_frac=_mean([_frac(record.alone_s, seconds) for record in main.records]),
+            exclusive_fraction=_mean([_frac(record.alone_s, seconds) for record in main.records]),
             coverage_frac=_mean([_frac(record.covered_s, seconds) for record in main.records]),
             gpu_power_mean_w=_total([record.power_mean_w for record in gpu]),
             gpu_power_max_w=_total([record.power_max_w for record in gpu]),

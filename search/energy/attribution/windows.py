@@ -12,11 +12,11 @@ from search.energy.counters.counter import SensorError
 from search.energy.processes import ProcessTable
 from search.energy.reading import End
 
-Role = Literal["trial", "background"]  # what a lease is for: a trial, or the load beside the trials
+Role = Literal["trial", "background"]  # what a window is for: a trial, or the load beside the trials
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lease:
+class Window:
     """A trial's hold on devices. Ray reuses processes, so a trial is never a pid alone.
 
     Attributes:
@@ -24,7 +24,7 @@ class Lease:
         start_ticks: When that process began; None if it cannot be seen from here, and is not watched.
         shares: Reserved share by device name.
         missing: What could not be opened, by kind of device, and why.
-        heartbeat_timeout_s: Silence after which the lease ends; None for a lease that sends none.
+        heartbeat_timeout_s: Silence after which the window ends; None for a window that sends none.
     """
 
     name: str
@@ -39,30 +39,30 @@ class Lease:
 
 @dataclass(frozen=True)
 class Ended:
-    """When and why a lease ended; an empty reason means that it is open."""
+    """When and why a window ended; an empty reason means that it is open."""
 
     why: End = ""
     at_s: float = 0.0
 
 
 @dataclass
-class Leases:
-    """All leases of a node, the ended ones too: a killed attempt's joules stay readable."""
+class Windows:
+    """All windows of a node, the ended ones too: a killed attempt's joules stay readable."""
 
     processes: ProcessTable
-    _leases: dict[str, Lease] = field(default_factory=dict)
+    _windows: dict[str, Window] = field(default_factory=dict)
     _ended: dict[str, Ended] = field(default_factory=dict)
     _heard_s: dict[str, float] = field(default_factory=dict)
 
-    def __getitem__(self, name: str) -> Lease:
+    def __getitem__(self, name: str) -> Window:
         try:
-            return self._leases[name]
+            return self._windows[name]
         except KeyError:
-            raise KeyError(f"no lease {name!r} was opened at this meter") from None
+            raise KeyError(f"no window {name!r} was opened at this meter") from None
 
-    def add(self, lease: Lease) -> None:
-        self._leases[lease.name] = lease
-        self._heard_s[lease.name] = lease.opened_s
+    def add(self, window: Window) -> None:
+        self._windows[window.name] = window
+        self._heard_s[window.name] = window.opened_s
 
     def hear(self, name: str, now_s: float) -> None:
         self._heard_s[name] = now_s
@@ -74,24 +74,24 @@ class Leases:
         return self._ended.get(name, Ended())
 
     @property
-    def open(self) -> list[Lease]:
-        return [lease for name, lease in self._leases.items() if name not in self._ended]
+    def open(self) -> list[Window]:
+        return [window for name, window in self._windows.items() if name not in self._ended]
 
     @property
     def num_opened(self) -> int:
-        return len(self._leases)
+        return len(self._windows)
 
-    def lost(self, now_s: float) -> list[tuple[Lease, End]]:
-        """The open leases that nobody holds any more: their process is gone, or has gone silent."""
-        causes = ((lease, self._cause(lease, now_s)) for lease in self.open)
-        return [(lease, cause) for lease, cause in causes if cause]
+    def lost(self, now_s: float) -> list[tuple[Window, End]]:
+        """The open windows that nobody holds any more: their process is gone, or has gone silent."""
+        causes = ((window, self._cause(window, now_s)) for window in self.open)
+        return [(window, cause) for window, cause in causes if cause]
 
-    def _cause(self, lease: Lease, now_s: float) -> End:
-        if lease.start_ticks is not None:
+    def _cause(self, window: Window, now_s: float) -> End:
+        if window.start_ticks is not None:
             with suppress(SensorError):  # nobody can tell: its heartbeats do
-                process = self.processes.find(lease.pid)
-                if process is None or process.start_ticks != lease.start_ticks:
+                process = self.processes.find(window.pid)
+                if process is None or process.start_ticks != window.start_ticks:
                     return "pid_died"
-        timeout_s = lease.heartbeat_timeout_s
-        is_silent = timeout_s is not None and now_s - self._heard_s[lease.name] > timeout_s
+        timeout_s = window.heartbeat_timeout_s
+        is_silent = timeout_s is not None and now_s - self._heard_s[window.name] > timeout_s
         return "heartbeat_lost" if is_silent else ""

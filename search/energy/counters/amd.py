@@ -1,6 +1,6 @@
 """Energy of AMD GPUs through the module amdsmi, which comes with ROCm: optional, and absent elsewhere.
 
-Who uses such a GPU is not told in seconds that can be trusted: leases that share one get reserved shares.
+Who uses such a GPU is not told in seconds that can be trusted: windows that share one get reserved shares.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class OpenGpu:
     """A GPU's running counter.
 
     Attributes:
-        share: Part of the counter that is this device's: under 1 only for a MIG slice.
+        share: Share of the counter that is this device's: under 1 only for a MIG slice.
         reason: What the reader of the numbers must know; empty for a whole GPU.
     """
 

@@ -53,7 +53,7 @@ def _against_energy(facts: Facts) -> list[Part]:
     if not known:
         return [Text(text="Score against energy is left out: no trial has both a score and joules.")]
     front = pareto_front(facts.space, facts.trials)
-    unit = "a sample" if facts.space.cost == "energy_per_sample" else "full training, projected"
+    unit = "a sample" if facts.space.cost == "energy_per_example" else "full training, projected"
     chart = Chart(
         key="energy_front",
         title="Score against energy, with the Pareto front",

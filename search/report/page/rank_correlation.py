@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search.rank_correlation import Correlation, RungTrust
+from search.rank_correlation import Correlation, RungCorrelation
 from search.report.chart import BLUE, ORANGE, Chart, Mark, Scale, Series
 from search.report.page.elements import Cell, Part, Section, Table, Text, text_cell
 from search.report.page.run_data import Facts
@@ -21,7 +21,7 @@ def trust_section(facts: Facts) -> Section:
     return Section(key="trust", title="Trust in cheap scores", parts=parts)
 
 
-def _chart(known: Sequence[RungTrust]) -> Chart:
+def _chart(known: Sequence[RungCorrelation]) -> Chart:
     names = {number: f"rung {trust.rung} to {trust.rung + 1}" for number, trust in enumerate(known)}
     halves = [(number, trust.better_half) for number, trust in enumerate(known)]
     wholes = [(number, trust.overall) for number, trust in enumerate(known)]
@@ -70,12 +70,12 @@ def _table(facts: Facts) -> Table:
     return Table(caption="Spearman's rank correlation", columns=columns, rows=[_row(t) for t in facts.trust])
 
 
-def _row(trust: RungTrust) -> list[Cell]:
+def _row(trust: RungCorrelation) -> list[Cell]:
     return [
         number_cell(trust.rung),
         text_cell(f"rung {trust.rung + 1}"),
         number_cell(trust.num_trials),
-        number_cell(trust.num_audited),
+        number_cell(trust.num_control_trials),
         *_cells(trust.overall),
         *_cells(trust.better_half),
     ]

@@ -11,7 +11,7 @@ from typing import Any
 from search.guessing import AgainstGuessing, against_guessing
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
-from search.rank_correlation import RungTrust, rung_trust
+from search.rank_correlation import RungCorrelation, rung_trust
 from search.ranking import Configuration, configurations
 from search.report.formatting import rung_text
 from search.report.page.bounds import edges
@@ -37,12 +37,12 @@ class Promotion:
     @property
     def winner(self) -> Mapping[str, Any] | None:
         """The best on validation that the search has found: no baseline."""
-        sources = {run.source for run in self.history.trials.values()}
+        sources = {run.parent_trial for run in self.history.trials.values()}
         return next((row for row in self.rows if row["trial_id"] in sources and row["num_seeds"]), None)
 
     def trainings(self, source: str) -> list[TrialRecord]:
         """The full trainings of one configuration that ended well, in the order of their seeds."""
-        runs = [run for run in self.history.trials.values() if run.source == source]
+        runs = [run for run in self.history.trials.values() if run.parent_trial == source]
         return [run for run in runs if run.status == "finished"]
 
 
@@ -101,10 +101,10 @@ class Facts:
 
     @property
     def default(self) -> TrialRecord | None:
-        return next((trial for trial in self.trials if trial.origin == "default"), None)
+        return next((trial for trial in self.trials if trial.proposed_by == "default"), None)
 
     @cached_property
-    def trust(self) -> list[RungTrust]:
+    def trust(self) -> list[RungCorrelation]:
         return rung_trust(self.trials, self.metric, self.space.mode, num_rungs=len(self.space.ladder.rungs))
 
     @cached_property
@@ -186,7 +186,7 @@ def _promotion(ledger: Ledger, space: Space, history: History) -> Promotion | No
     if latest is None:
         return None
     promoted = History(latest.events())
-    sources = dict.fromkeys(run.source for run in promoted.trials.values())
+    sources = dict.fromkeys(run.parent_trial for run in promoted.trials.values())
     trials = [history.trials[source] for source in sources if source in history.trials]
     baseline = _latest(ledger.baseline_folder)
     rows = promoted_rows(

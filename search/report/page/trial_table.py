@@ -49,7 +49,7 @@ def _configuration(facts: Facts, rank: int, each: Configuration) -> list[Cell]:
 
 
 def _name(trial: TrialRecord) -> str:
-    return trial.trial_id + (" (default)" if trial.origin == "default" else "")
+    return trial.trial_id + (" (default)" if trial.proposed_by == "default" else "")
 
 
 def trial_table(facts: Facts) -> Table:

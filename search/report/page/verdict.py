@@ -123,10 +123,10 @@ def _against_default(facts: Facts) -> list[str]:
     best, default = facts.best, facts.default
     if best is None or default is None:
         return []
-    if best.origin == "default":
+    if best.proposed_by == "default":
         return ["That is the default configuration: nothing that was searched beats it."]
     mine = facts.configurations[0].scored
-    others = [trial for trial in facts.trials if trial.origin == "default"]
+    others = [trial for trial in facts.trials if trial.proposed_by == "default"]
     for rung in range(facts.configurations[0].rung, -1, -1):
         ours, its = (_values_at(facts, trials, rung) for trials in (mine, others))
         if its and not ours:
@@ -162,4 +162,4 @@ def spent_text(facts: Facts) -> str:
 
 
 def _named(trial: TrialRecord) -> str:
-    return trial.trial_id + (" (the default)" if trial.origin == "default" else "")
+    return trial.trial_id + (" (the default)" if trial.proposed_by == "default" else "")

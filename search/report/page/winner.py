@@ -15,7 +15,7 @@ from search.report.gain import default_of, gain_sentence, set_text
 from search.report.page.elements import Cell, Part, Picture, Pictures, Section, Table, Text, text_cell
 from search.report.page.run_data import Facts, Promotion
 from search.report.page.trial_table import number_cell
-from search.trial.final_outputs import PICTURES
+from search.trial.final_outputs import MISTAKE_IMAGES
 
 _HARDEST = 10
 _CLASS_SCORES = ("num_images", "accuracy", "precision", "f1")  # of per_class.csv
@@ -159,7 +159,7 @@ def _mistakes(promotion: Promotion, source: str) -> Iterator[Part]:
 
 
 def _named(training: TrialRecord) -> str:
-    return f"the full training {training.trial_id} (hparams of {training.source}, seed {training.seed})"
+    return f"the full training {training.trial_id} (hparams of {training.parent_trial}, seed {training.seed})"
 
 
 def _hardest(rows: Sequence[Mapping[str, str]]) -> Iterator[Part]:
@@ -181,7 +181,7 @@ def _hardest_to_find(rows: Sequence[Mapping[str, str]]) -> Iterator[Part]:
     if scored:
         yield Table(
             caption="Hardest classes of the test set",
-            columns=("class", "objects", "average precision (IoU 0.50 to 0.95)", "recall, 100 boxes"),
+            columns=("class", "objects", "average precision (IoU 0.50 to 0.95)", "replay, 100 boxes"),
             rows=[
                 [
                     text_cell(row["label"]),
@@ -212,7 +212,7 @@ def _confused(rows: Sequence[Mapping[str, str]]) -> Iterator[Part]:
 def _wrong_pictures(folder: Path) -> Iterator[Part]:
     """The surest mistakes; a sentence where their pictures were not kept."""
     rows = _read(folder / "mistakes.csv")
-    files = sorted((folder / PICTURES).glob("*.png"))[:_MOST_PICTURES]
+    files = sorted((folder / MISTAKE_IMAGES).glob("*.png"))[:_MOST_PICTURES]
     if not rows:
         return
     yield Text(

@@ -40,5 +40,5 @@ def draw_plots(folder: Path, title: str) -> Iterator[str]:
 def draw_promotion(history: History, ledger: Ledger) -> Iterator[str]:
     """Draw what each training of a promotion left, and say of each picture that failed why."""
     for trial in history.trials.values():
-        title = f"{trial.trial_id} (hparams of {trial.source}, seed {trial.seed})"
+        title = f"{trial.trial_id} (hparams of {trial.parent_trial}, seed {trial.seed})"
         yield from draw_plots(ledger.trial_folder(trial.trial_id), title)

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from trainables.core.contract import Budget, Env
+from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
 from trainables.engine.images.augment import Augment, Light
 from trainables.engine.images.data import DataSplits, ImageSet, Statistics
@@ -42,24 +42,24 @@ class Batches:
     def __init__(
         self,
         data: DataSplits,
-        env: Env,
+        context: TrainingContext,
         *,
         augment: Augment,
         statistics: Statistics,
     ) -> None:
         self.data = data
-        self._env = env
-        self._choice = ExampleChoice(data, env)
+        self._context = context
+        self._choice = ExampleChoice(data, context)
         self._augment = augment
-        self._device = torch.device(env.device)
+        self._device = torch.device(context.device)
         self._scaling = Scaling(statistics, self._device)
 
     def epoch(self, budget: Budget, epoch: int) -> TrainEpoch[Batch]:
         """The training examples of an epoch; the same for every trial of one seed."""
         order, resolution = self._choice.trained(budget, epoch)
         draws = None
-        if not self._env.is_overfit:
-            draws = self._augment.draws(len(self.data.train), seed=self._env.seed, epoch=epoch)
+        if not self._context.is_overfit:
+            draws = self._augment.draws(len(self.data.train), seed=self._context.seed, epoch=epoch)
         return TrainEpoch(order, partial(self.training, draws=draws, resolution=resolution))
 
     def validation(self, budget: Budget) -> Iterator[Batch]:

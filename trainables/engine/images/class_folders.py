@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trainables.core.contract import DataError
-from trainables.core.suggest import meant, meant_path
+from trainables.core.suggest import suggest, suggest_path
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.folder_names import PART_NAMES, PARTS, Part, part_of
 from trainables.engine.images.folder_tree import FolderTree, is_picture
@@ -27,7 +27,7 @@ def find_image_files(root: Path) -> ImageFiles:
     if not root.is_dir():
         raise DataError(
             f"image folder {root} does not exist; write imagefolder:PATH with a path to a "
-            f"folder{meant_path(root)}"
+            f"folder{suggest_path(root)}"
         )
     tree = FolderTree(root)
     remarks: list[str] = []
@@ -150,12 +150,12 @@ def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path
         return
     outer = _listed([one.name for one in class_folders])
     if all(part_of(name) for name in common):
-        way_on = f"put the parts outside: {common[0]}/{class_folders[0].name}"
+        remedy = f"put the parts outside: {common[0]}/{class_folders[0].name}"
     else:
-        way_on = f"name them by their part (train, val, test), or give imagefolder:{class_folders[0]} alone"
+        remedy = f"name them by their part (train, val, test), or give imagefolder:{class_folders[0]} alone"
     raise DataError(
         f"{folder}: {outer} have the same folders in them ({_listed(common)}), so that they are no "
-        f"classes but parts of a split; {way_on}"
+        f"classes but parts of a split; {remedy}"
     )
 
 
@@ -185,7 +185,7 @@ def _check_other_parts(
     """Raise DataError for classes with pictures that the training part has none of."""
     problems = [
         f"class {name!r} is in {folders[part]} but not in the training part, or has no picture "
-        f"there{meant(name, names)}"
+        f"there{suggest(name, names)}"
         for part, by_class in pictures.items()
         for name, found in by_class.items()
         if found and name not in names

@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.engine.images.identical import in_two_parts
 from trainables.engine.images.pixels import StoredPixels
 from trainables.engine.images.source import ImageSource
@@ -140,24 +140,26 @@ class DataSplits:
         return given
 
 
-def load_data(env: Env) -> DataSplits:
+def load_data(context: TrainingContext) -> DataSplits:
     """The data of a run, split the same way in every trial of it; kept for the next trial.
 
     Parts that the source brings are kept. Each of validation and test that it lacks is split
     class-balanced off its training part: 15 % of that, so 70/15/15 if it lacks both.
 
     Raises:
-        DataError: Unknown, missing or unfit data, or pictures of many sizes and no `env.resolution`.
+        DataError: Unknown, missing or unfit data, or pictures of many sizes and no `context.resolution`.
     """
-    return split_source(load_source(env), env)
+    return split_source(load_source(context), context)
 
 
-def split_source(source: ImageSource, env: Env) -> DataSplits:
+def split_source(source: ImageSource, context: TrainingContext) -> DataSplits:
     """The same for a source that is at hand; see `load_data`."""
-    score_resolution = env.resolution or source.own_resolution
+    score_resolution = context.resolution or source.own_resolution
     if score_resolution is None:
-        raise DataError(f"{env.data} has no resolution of its own; give validation a resolution in pixels")
-    return _splits(source, env.data_seed, score_resolution, torch.device(env.device))
+        raise DataError(
+            f"{context.data} has no resolution of its own; give validation a resolution in pixels"
+        )
+    return _splits(source, context.data_seed, score_resolution, torch.device(context.device))
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.core.data_summary import DataSummary, LeftOut
 from trainables.core.suggest import no_such_source
 
@@ -28,38 +28,38 @@ _MAX_UNREADABLE_SHARE = 0.01  # that of all pictures at which decoding them give
 _PARTS = ("train", "val", "test")
 
 
-def check_source(env: Env) -> Sequence[str]:
-    """A `DataSummary` of the source that `env.data` names, or a note where it is still to be downloaded.
+def check_source(context: TrainingContext) -> Sequence[str]:
+    """A `DataSummary` of the source that `context.data` names, or a note where it is still to be downloaded.
 
     Of a folder the files are read for ten seconds at most, evenly spread; 64 pictures are decoded for two.
 
     Raises:
         DataError: No such source, or it is missing or unfit.
     """
-    kind, _, rest = env.data.partition(":")
-    if env.data in _PACKAGES:
-        return _packaged(env)
+    kind, _, rest = context.data.partition(":")
+    if context.data in _PACKAGES:
+        return _packaged(context)
     if kind == "imagefolder" and rest:
-        return _image_folder(Path(rest).expanduser(), env)
+        return _image_folder(Path(rest).expanduser(), context)
     if kind == "torchvision" and rest:
         return _torchvision(rest)
     from trainables.engine.images.sources import SOURCES
 
-    raise DataError(no_such_source("data source", env.data, SOURCES))
+    raise DataError(no_such_source("data source", context.data, SOURCES))
 
 
-def _packaged(env: Env) -> DataSummary:
-    package = _PACKAGES[env.data]
+def _packaged(context: TrainingContext) -> DataSummary:
+    package = _PACKAGES[context.data]
     if importlib.util.find_spec(package) is None:
         raise DataError(
-            f"{env.data} comes with {package}, which is not installed; install it with `make setup`"
+            f"{context.data} comes with {package}, which is not installed; install it with `make setup`"
         )
     from trainables.engine.images.sources import load_source
 
-    source = load_source(env)
+    source = load_source(context)
     labels, side = source.labels.tolist(), source.own_resolution or 0
     counts = _counts(labels, source.class_names)
-    parts, split_off = _parts_as_split(labels, source.parts.tolist(), env.data_seed)
+    parts, split_off = _parts_as_split(labels, source.parts.tolist(), context.data_seed)
     return DataSummary(
         num_examples=len(labels),
         unit="images",
@@ -70,17 +70,19 @@ def _packaged(env: Env) -> DataSummary:
     )
 
 
-def _image_folder(root: Path, env: Env) -> DataSummary:
+def _image_folder(root: Path, context: TrainingContext) -> DataSummary:
     from trainables.engine.images.class_folders import find_image_files
 
     files = find_image_files(root)
-    if env.resolution is None:
-        raise DataError(f"{env.data} has no resolution of its own; give search.ladder a resolution in pixels")
-    survey = files.survey(env.cache_dir, most_s=_MOST_SURVEY_S)
-    unreadable = _unreadable(files, survey, env.resolution, max(1, env.num_workers))
+    if context.resolution is None:
+        raise DataError(
+            f"{context.data} has no resolution of its own; give search.ladder a resolution in pixels"
+        )
+    survey = files.survey(context.cache_dir, most_s=_MOST_SURVEY_S)
+    unreadable = _unreadable(files, survey, context.resolution, max(1, context.num_workers))
     used = [row for row in range(len(files.paths)) if row not in unreadable]
     parts = ["unreadable" if row in unreadable else part for row, part in enumerate(files.parts)]
-    rows, split_off = _parts_as_split(files.labels, parts, env.data_seed)
+    rows, split_off = _parts_as_split(files.labels, parts, context.data_seed)
     left_out = files.left_out
     if unreadable:
         names = tuple(map(files.name, sorted(unreadable)))

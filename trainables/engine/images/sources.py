@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainables.core.contract import DataError, Env
+from trainables.core.contract import DataError, TrainingContext
 from trainables.core.files import replacing
 from trainables.core.suggest import no_such_source
 from trainables.engine.cache_folder import CacheFolder
@@ -22,14 +22,14 @@ from trainables.engine.images.torchvision_sets import load_torchvision
 SOURCES = ("mnist5k", "digits", "imagefolder:PATH", "torchvision:NAME", "torchvision:NAME?download=1")
 
 
-def load_source(env: Env) -> ImageSource:
-    """The images that `env.data` names; kept in the process until another source is asked for.
+def load_source(context: TrainingContext) -> ImageSource:
+    """The images that `context.data` names; kept in the process until another source is asked for.
 
     Raises:
         DataError: No such source, or its data is missing or unreadable.
     """
-    cache = CacheFolder.of(env)
-    return _load_source(env.data, cache, env.resolution, env.num_workers)
+    cache = CacheFolder.of(context)
+    return _load_source(context.data, cache, context.resolution, context.num_workers)
 
 
 @lru_cache(maxsize=1)
