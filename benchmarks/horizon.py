@@ -31,7 +31,7 @@ from typing import Any
 from search.budget import Ladder
 from search.energy import EnergyReading, EnergySources
 from search.ledger.history import TrialRecord
-from search.rank_correlation import Correlation, rung_trust
+from search.rank_correlation import Correlation, rung_correlations
 from search.trial import EpochRow, run_trial
 from search.trial.stretch import Stretch
 from search.trial.task import cache_folder
@@ -198,7 +198,7 @@ def _line(
     who: str, shown: str, climbs: Sequence[LadderProgress], full: Sequence[LadderProgress], rung: int
 ) -> str:
     pairs = [(climb.scores[rung], whole.scores[-1]) for climb, whole in zip(climbs, full, strict=True)]
-    (trust,) = rung_trust([_two_rungs(pair) for pair in pairs], _METRIC, "max", num_rungs=2)
+    (trust,) = rung_correlations([_two_rungs(pair) for pair in pairs], _METRIC, "max", num_rungs=2)
     shares = [climb.cpu_s[rung] / whole.cpu_s[-1] for climb, whole in zip(climbs, full, strict=True)]
     correlations = f"{_text(trust.overall)} | {_text(trust.better_half)}"
     return f"| {who} | {shown} | {correlations} | {statistics.median(shares):.2f} |"

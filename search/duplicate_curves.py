@@ -44,7 +44,7 @@ class Identical:
         )
 
 
-def identical_trials(trials: Iterable[TrialRecord], metric: str) -> list[Identical]:
+def trials_with_one_curve(trials: Iterable[TrialRecord], metric: str) -> list[Identical]:
     """Every group of trials whose metric, validation and losses are equal in each epoch they share.
 
     A trial that was stopped early belongs to the longest one that began like it, so what is said holds

@@ -30,7 +30,7 @@ from search.preflight.local import Look, examining, now_and_then, report_of
 from search.preflight.request import auto_precision_of, problems_of
 from search.provenance import describe_environment
 from search.report.console import ConsoleView
-from search.report.forecast_reporter import ForecastReporter
+from search.report.forecast import ForecastReporter
 from search.report.preflight import print_data
 from search.report.storage_warnings import StorageWarnings
 from search.run import Run
@@ -157,8 +157,8 @@ def _launched(
             output.print(f"precision: {run.auto_precision}", style="dim", soft_wrap=True)
         if how.rerun_failed:
             run.rerun_failed()
-        foretold = None if how.should_test else ForecastReporter(run, make_sampler, output)
-        return run, _executed(run, background, foretold, output)
+        reporter = None if how.should_test else ForecastReporter(run, make_sampler, output)
+        return run, _executed(run, background, reporter, output)
 
 
 @contextmanager
@@ -301,16 +301,16 @@ def _shared_text(space: Space, background: Background) -> str:
 
 
 def _executed(
-    run: Run, background: Background | None, foretold: ForecastReporter | None, output: RichConsole
+    run: Run, background: Background | None, reporter: ForecastReporter | None, output: RichConsole
 ) -> str:
     """Execute `run` with everything that follows it; gives why it ended."""
     from search.backends.ray.executor import execute
 
     tables, unwritten = Tables(run.ledger, run.space), StorageWarnings(output)
-    if foretold:
-        foretold.begin()
-        run.subscribe(unwritten.guarding(foretold.on_event))
-    view = ConsoleView(run, output, foretold=lambda: foretold.told if foretold else None)
+    if reporter:
+        reporter.begin()
+        run.subscribe(unwritten.guarding(reporter.on_event))
+    view = ConsoleView(run, output, get_forecast=lambda: reporter.forecast if reporter else None)
     with view, _interruptible(run, output):
         run.subscribe(view.on_event)
         run.subscribe(unwritten.on_event)
@@ -321,8 +321,8 @@ def _executed(
         assert run.space.resources.workers
         say = partial(output.print, style="yellow", soft_wrap=True)
         reason = execute(run, slots=run.space.resources.workers, background=background, say=say)
-    if foretold:
-        foretold.close()
+    if reporter:
+        reporter.close()
     if unwritten.reason:
         raise StorageError(f"the run ended ({reason}), but {unwritten.reason}")
     return reason

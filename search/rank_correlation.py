@@ -74,7 +74,7 @@ class RungCorrelation:
         )
 
 
-def rung_trust(
+def rung_correlations(
     trials: Sequence[TrialRecord], metric: str, mode: str, *, num_rungs: int
 ) -> list[RungCorrelation]:
     """The trust in each rung but the top one, the lowest first."""

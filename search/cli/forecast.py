@@ -30,13 +30,13 @@ def foretold(
     from search.backends.ray.cluster import RayCluster
     from search.backends.ray.resources import fitted
     from search.energy import visible_gpus
-    from search.forecast import forecast
+    from search.forecast import forecast_search
 
     if space.ladder.joules:
         return None
     here = RayCluster(num_cpus=len(os.sched_getaffinity(0)), num_gpus=len(visible_gpus(os.environ).uuids))
     space = replace(space, resources=fitted(space.resources, here))
-    return forecast(space, _costs(space, defaults, results, output), make_sampler)
+    return forecast_search(space, _costs(space, defaults, results, output), make_sampler)
 
 
 def _costs(space: Space, defaults: Mapping[str, Any], results: Path, output: RichConsole) -> Costs | None:

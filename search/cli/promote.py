@@ -152,9 +152,9 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print_answer(promotion_answer(plan.folder, reason, space.metric, rows))
     if not options.no_report:
-        from search.report.page import written_at_end
+        from search.report.page import write_at_end
 
-        written_at_end(ledger.folder, last)
+        write_at_end(ledger.folder, last)
     if run.is_interrupted:
         last.print(f"to train all of them, promote again: {command_line(plan.command)}", soft_wrap=True)
     expected = {row["trial_id"]: 1 if row["trial_id"] == options.baseline else len(seeds) for row in rows}

@@ -218,9 +218,9 @@ def _search(
     if options.json:
         print_answer(search_answer(run, reason))
     if not options.no_report:
-        from search.report.page import written_at_end
+        from search.report.page import write_at_end
 
-        written_at_end(run.ledger.folder, last)
+        write_at_end(run.ledger.folder, last)
     if run.is_interrupted:
         last.print(resume, soft_wrap=True)
     return 0 if run.best() and not run.has_failed else 1

@@ -78,7 +78,7 @@ class Forecast:
         return cls(**spans, **rungs, **rest)  # type: ignore[arg-type]
 
 
-def forecast(
+def forecast_search(
     space: Space, costs: Costs | None, make_sampler: Callable[[Space], Sampler], *, most_s: float = _MOST_S
 ) -> Forecast:
     """Simulate the search several times, each with other scores.

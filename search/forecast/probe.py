@@ -75,7 +75,7 @@ def probed_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, An
     first_s = max(answer.first_s for answer in answers)
     return Costs(
         points=filled(seen, space.ladder),
-        source=f"those of two steps of {num_points} configurations, {workers} at a time",
+        source=f"two steps of {num_points} configurations, {workers} at a time",
         first_s=first_s,
         unsure_first_s=_UNSURE_FIRST * first_s,
     )

@@ -9,13 +9,13 @@ from typing import Any
 
 from search.guessing import against_guessing
 from search.ranking import Configuration
-from search.report.forecast_reporter import kept_forecast
+from search.report.forecast import kept_forecast
 from search.run import Run
 
 
 def search_answer(run: Run, reason: str) -> dict[str, Any]:
     """Why a search ended, its best trial and what it took. None is unknown."""
-    space, order, told = run.space, run.configurations(), kept_forecast(run.ledger)
+    space, order, forecast = run.space, run.configurations(), kept_forecast(run.ledger)
     return {
         "folder": str(run.ledger.folder),
         "ended": reason,
@@ -27,7 +27,7 @@ def search_answer(run: Run, reason: str) -> dict[str, Any]:
         "epochs": sum(len(trial.rows) for trial in run.history.trials.values()),
         "seconds": run.spent.hours * 3600,
         "kwh": run.spent.kwh,
-        "forecast": told and told.to_dict(),
+        "forecast": forecast and forecast.to_dict(),
     }
 
 

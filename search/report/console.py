@@ -59,15 +59,15 @@ class ConsoleView:
 
     Args:
         output: Where to; whether it is a terminal decides between live view and lines.
-        foretold: Gives the forecast, once there is one.
+        get_forecast: Gives the forecast, once there is one.
     """
 
     def __init__(
-        self, run: Run, output: RichConsole, *, foretold: Callable[[], Forecast | None] = lambda: None
+        self, run: Run, output: RichConsole, *, get_forecast: Callable[[], Forecast | None] = lambda: None
     ) -> None:
         self._run, self._output = run, output
         self._live = Live(
-            LiveView(run, foretold=foretold), console=output, refresh_per_second=4, transient=True
+            LiveView(run, get_forecast=get_forecast), console=output, refresh_per_second=4, transient=True
         )
         self._is_live = output.is_terminal and not isinstance(output, Warnings)
 

@@ -37,7 +37,7 @@ class LiveView:
     """The screen; rendered anew as often as the terminal asks for it.
 
     Args:
-        foretold: Gives the forecast, once there is one.
+        get_forecast: Gives the forecast, once there is one.
         clock: Monotonic seconds.
     """
 
@@ -45,10 +45,10 @@ class LiveView:
         self,
         run: Run,
         *,
-        foretold: Callable[[], Forecast | None] = lambda: None,
+        get_forecast: Callable[[], Forecast | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._run, self._foretold, self._clock = run, foretold, clock
+        self._run, self._get_forecast, self._clock = run, get_forecast, clock
         self._started_s = clock()
         self._watts = DeviceWatts()
 
@@ -131,23 +131,23 @@ class LiveView:
 
         None if neither can tell.
         """
-        told = self._foretold()
-        if told and told.seconds:
-            share, spent_s = self._share_done(told), self._run.spent.hours * 3600
+        forecast = self._get_forecast()
+        if forecast and forecast.seconds:
+            share, spent_s = self._share_done(forecast), self._run.spent.hours * 3600
             if 0 < share < 1:
-                by_forecast_s = (1 - share) * told.seconds.median
+                by_forecast_s = (1 - share) * forecast.seconds.median
                 by_pace_s = (1 - share) / share * spent_s
                 return (1 - share**2) * by_forecast_s + share**2 * by_pace_s
-            if not share and spent_s < told.seconds.median:
-                return told.seconds.median - spent_s
+            if not share and spent_s < forecast.seconds.median:
+                return forecast.seconds.median - spent_s
         done, limit = self._run.ended_count, self._run.space.limits.trials
         return None if not done or limit is None else passed_s / done * max(limit - done, 0)
 
-    def _share_done(self, told: Forecast) -> float:
+    def _share_done(self, forecast: Forecast) -> float:
         """How much of the work that the forecast counts on is done: examples times pixels of its epochs."""
         ladder = self._run.space.ladder
         work = [ladder.epoch_work(rung) for rung in range(len(ladder.rungs))]
-        total = sum(span.median * one for span, one in zip(told.rung_epochs, work, strict=True))
+        total = sum(span.median * one for span, one in zip(forecast.rung_epochs, work, strict=True))
         done = Counter(row.rung for trial in list(self._run.history.trials.values()) for row in trial.rows)
         return sum(done[rung] * one for rung, one in enumerate(work)) / total if total else 0.0
 

@@ -17,18 +17,18 @@ from search.space import Space
 
 
 def print_plan(
-    space: Space, proposals: Sequence[Proposal], output: RichConsole, told: Forecast | None = None
+    space: Space, proposals: Sequence[Proposal], output: RichConsole, forecast: Forecast | None = None
 ) -> None:
     """Print parameters, ladder, limits, a list's points, and what the search will take.
 
     Args:
         proposals: The points of a list or a design; none if a sampler chooses them.
-        told: None leaves out what it would say.
+        forecast: None leaves out what it would say.
     """
     objective = ", ".join(f"{name} ({mode})" for name, mode in zip(space.objective, space.modes, strict=True))
     output.print(Text.assemble((space.name, "bold"), f": {space.title}, {objective}"))
     output.print(_parameters(space))
-    output.print(ladder_table(space, told))
+    output.print(ladder_table(space, forecast))
     output.print(_horizon(space), soft_wrap=True)
     for line in describe_design(proposals):
         output.print(line, soft_wrap=True)
@@ -41,7 +41,7 @@ def print_plan(
     )
     output.print(f"sampler {space.sampler}, seed {space.seed}; limits: {text}")
     print_deadlines(space, output)
-    for line in forecast_lines(told) if told else ():
+    for line in forecast_lines(forecast) if forecast else ():
         output.print(line, soft_wrap=True)
 
 

@@ -11,12 +11,11 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 
 from search.accounting.outcomes import outcomes_text
-from search.duplicate_curves import identical_trials
+from search.duplicate_curves import trials_with_one_curve
 from search.guessing import NO_BETTER, REMEDY, against_guessing
-from search.rank_correlation import Correlation, rung_trust
+from search.rank_correlation import Correlation, rung_correlations
 from search.report.failures import print_failures
-from search.report.forecast import outcome_text
-from search.report.forecast_reporter import kept_forecast
+from search.report.forecast import kept_forecast, outcome_text
 from search.report.formatting import duration, hparams_text, mean_text, value_text
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.run import Run
@@ -34,14 +33,14 @@ def print_summary(run: Run, reason: str, output: RichConsole) -> None:
         _print_front(run, output)
     statuses = Counter(trial.status for trial in run.history.trials.values())
     counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
-    _print_trust(run, output)
-    _print_identical(run, output)
+    _print_rank_correlations(run, output)
+    _print_duplicate_curves(run, output)
     spent = run.spent
     energy = "energy unknown" if spent.kwh is None else f"{spent.kwh:.4f} kWh"
     output.print(f"{len(run.history.trials)} trials ({counts}) in {duration(spent.hours * 3600)}, {energy}")
-    if told := kept_forecast(run.ledger):
+    if forecast := kept_forecast(run.ledger):
         epochs = sum(len(trial.rows) for trial in run.history.trials.values())
-        output.print(outcome_text(told, epochs=epochs, spent=spent), soft_wrap=True)
+        output.print(outcome_text(forecast, epochs=epochs, spent=spent), soft_wrap=True)
     if outcomes := outcomes_text(run.history):
         output.print(f"energy by outcome: {outcomes}", soft_wrap=True)
     if spent.kwh is None:
@@ -136,11 +135,11 @@ def _print_front(run: Run, output: RichConsole) -> None:
     output.print(table if table.row_count else "front: no trial has both a score and joules")
 
 
-def _print_trust(run: Run, output: RichConsole) -> None:
+def _print_rank_correlations(run: Run, output: RichConsole) -> None:
     """How well cheap scores agreed with dearer ones, where enough trials ended two rungs to say."""
     space = run.space
     trials = list(run.history.trials.values())
-    for trust in rung_trust(trials, space.metric, space.mode, num_rungs=len(space.ladder.rungs)):
+    for trust in rung_correlations(trials, space.metric, space.mode, num_rungs=len(space.ladder.rungs)):
         if trust.overall is None:
             continue
         half = f"; better half {_correlation_text(trust.better_half)}" if trust.better_half else ""
@@ -154,9 +153,9 @@ def _print_trust(run: Run, output: RichConsole) -> None:
             output.print(f"warning: {trust.warning}", style="yellow", soft_wrap=True)
 
 
-def _print_identical(run: Run, output: RichConsole) -> None:
+def _print_duplicate_curves(run: Run, output: RichConsole) -> None:
     """The knobs that had no effect where trials prove it."""
-    for group in identical_trials(run.history.trials.values(), run.space.metric):
+    for group in trials_with_one_curve(run.history.trials.values(), run.space.metric):
         output.print(f"warning: {group.warning}", style="yellow", soft_wrap=True)
 
 

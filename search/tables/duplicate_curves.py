@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from search.duplicate_curves import identical_trials
+from search.duplicate_curves import trials_with_one_curve
 from search.ledger.history import History
 from search.space import Space
 
@@ -21,5 +21,5 @@ def identical_rows(space: Space, history: History) -> list[dict[str, Any]]:
             "num_epochs": group.num_epochs,
             "warning": group.warning,
         }
-        for group in identical_trials(history.trials.values(), space.metric)
+        for group in trials_with_one_curve(history.trials.values(), space.metric)
     ]

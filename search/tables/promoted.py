@@ -80,7 +80,7 @@ def examples_in(ledger: Ledger) -> ExamplesOf:
     return examples
 
 
-def verdict(gain: Interval, num_seeds: int) -> str:
+def conclusion(gain: Interval, num_seeds: int) -> str:
     """What the gain over the default says: "better", "worse", or "tie" when 0 lies in its interval.
 
     One seed can show a tie, since more seeds only widen the interval, but no gain: "one seed". Where nothing
@@ -187,7 +187,7 @@ def _verdict(
     if score and is_better_than_guessing(score, guessing, promoted.space.mode) is False:
         said = NO_BETTER
     elif gain:
-        said = verdict(gain, num_seeds)
+        said = conclusion(gain, num_seeds)
     else:
         return None
     return said + ("" if promoted.has_test else UNTESTED)

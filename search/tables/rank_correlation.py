@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from search.ledger.history import History
-from search.rank_correlation import Correlation, rung_trust
+from search.rank_correlation import Correlation, rung_correlations
 from search.space import Space
 
 TRUST_COLUMNS = (
@@ -35,7 +35,7 @@ def trust_rows(space: Space, history: History) -> list[dict[str, Any]]:
             **_correlation("better_half", trust.better_half),
             "warning": trust.warning or "",
         }
-        for trust in rung_trust(trials, space.metric, space.mode, num_rungs=len(space.ladder.rungs))
+        for trust in rung_correlations(trials, space.metric, space.mode, num_rungs=len(space.ladder.rungs))
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a search is told to take, before it is started and by its first epochs."""
+"""What a search is forecast to take, before it is started and by its first epochs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from rich.console import Console
 from search.backends.costs import filled, fixed_scoring_s
 from search.backends.local import execute_here
 from search.budget import Ladder, Spent
-from search.forecast import Costs, Forecast, PointCost, Span, earlier_costs, forecast, observed_costs
+from search.forecast import Costs, Forecast, PointCost, Span, earlier_costs, forecast_search, observed_costs
 from search.forecast.earlier import attempts_of
 from search.forecast.probe import ProbeError, UnfitError, _epoch, probe, probed_points
 from search.ledger import Ledger
-from search.report.forecast import forecast_lines, forecast_text, ladder_table, outcome_text
-from search.report.forecast_reporter import ForecastReporter, kept_forecast
+from search.report.forecast import (
+    ForecastReporter,
+    forecast_lines,
+    forecast_text,
+    kept_forecast,
+    ladder_table,
+    outcome_text,
+)
 from search.run import Run
 from search.space import Space, dump_space
 from search.trial.task import task_for
@@ -34,8 +40,8 @@ def point(
     return PointCost(hparams=hparams, start_s=start_s, epoch_s=epoch_s, epoch_j=joules, checkpoint_mib=512.0)
 
 
-def told_of(space: Space, *points: PointCost, first_s: float = 10.0) -> Forecast:
-    return forecast(space, Costs(points=points, source="a test", first_s=first_s), sampler_for)
+def forecast_of(space: Space, *points: PointCost, first_s: float = 10.0) -> Forecast:
+    return forecast_search(space, Costs(points=points, source="a test", first_s=first_s), sampler_for)
 
 
 def here(space: Space, workers: int = 1) -> Space:
@@ -44,62 +50,62 @@ def here(space: Space, workers: int = 1) -> Space:
 
 def test_where_nothing_is_stopped_the_forecast_is_exact(tmp_path: Path) -> None:
     space = here(made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits.trials=6"]))
-    told = told_of(space, point(1.0, 2.0, 4.0, start_s=0.5))  # rungs of 1, 3 and 9 epochs
-    assert (told.num_trials.low, told.num_trials.high) == (6, 6)
-    assert told.rung_trials == (Span(6, 6, 6),) * 3
-    assert told.rung_epochs == (Span(6, 6, 6), Span(12, 12, 12), Span(36, 36, 36))
-    assert told.epochs == Span(54, 54, 54)
+    forecast = forecast_of(space, point(1.0, 2.0, 4.0, start_s=0.5))  # rungs of 1, 3 and 9 epochs
+    assert (forecast.num_trials.low, forecast.num_trials.high) == (6, 6)
+    assert forecast.rung_trials == (Span(6, 6, 6),) * 3
+    assert forecast.rung_epochs == (Span(6, 6, 6), Span(12, 12, 12), Span(36, 36, 36))
+    assert forecast.epochs == Span(54, 54, 54)
     one_s = 0.5 + 1 * 1.0 + 2 * 2.0 + 6 * 4.0
     all_s = 10 + 6 * one_s - 0.5  # the first start is over when the worker has begun
-    assert told.seconds == Span(pytest.approx(0.85 * all_s), all_s, pytest.approx(1.15 * all_s))
-    assert told.reason == "all 6 trials done"
-    assert told.disk_gib == 3.5  # of six trials, and the one before of the one that trains
-    assert told.kwh is None
+    assert forecast.seconds == Span(pytest.approx(0.85 * all_s), all_s, pytest.approx(1.15 * all_s))
+    assert forecast.reason == "all 6 trials done"
+    assert forecast.disk_gib == 3.5  # of six trials, and the one before of the one that trains
+    assert forecast.kwh is None
 
 
 def test_two_workers_take_half_the_time(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits.trials=6"])
-    told = told_of(here(space, workers=2), point(1.0, 1.0, 1.0), first_s=0.0)
-    assert told.seconds is not None
-    assert told.seconds.median == 3 * 9
+    forecast = forecast_of(here(space, workers=2), point(1.0, 1.0, 1.0), first_s=0.0)
+    assert forecast.seconds is not None
+    assert forecast.seconds.median == 3 * 9
 
 
 @pytest.mark.parametrize("mode", ["asha", "asha_stopping"])
 def test_a_search_that_decides_on_the_way_runs_as_many_epochs_as_was_said(tmp_path: Path, mode: str) -> None:
     space = here(made_space(tmp_path, overrides=[f"search.scheduler.mode={mode}", "search.limits.trials=27"]))
-    told = forecast(space, None, sampler_for)
+    forecast = forecast_search(space, None, sampler_for)
     run, _ = executed(space, tmp_path)
     epochs = sum(trial.epochs for trial in run.history.trials.values())
-    assert epochs in told.epochs
-    assert all(count in span for count, span in zip(run.rungs.counts(), told.rung_trials, strict=True))
-    assert told.epochs.high < 27 * 9
+    assert epochs in forecast.epochs
+    assert all(count in span for count, span in zip(run.rungs.counts(), forecast.rung_trials, strict=True))
+    assert forecast.epochs.high < 27 * 9
 
 
 def test_a_limit_on_time_ends_it_and_is_named(tmp_path: Path) -> None:
     space = here(
         made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits={hours: 0.5}"])
     )
-    told = told_of(space, point(20.0, 20.0, 20.0), first_s=0.0)
-    assert told.epochs.median == 90  # 1,800 s of 20 s each
-    assert told.reason == "0.5 h limit reached (0.50)"
+    forecast = forecast_of(space, point(20.0, 20.0, 20.0), first_s=0.0)
+    assert forecast.epochs.median == 90  # 1,800 s of 20 s each
+    assert forecast.reason == "0.5 h limit reached (0.50)"
 
 
 def test_a_limit_on_energy_ends_it_and_is_named(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits={kwh: 0.001}"])
-    told = told_of(here(space), point(1.0, 1.0, 1.0, joules=(100.0, 100.0, 100.0)))
-    assert told.epochs.median == 36  # of 3,600 J
-    assert told.kwh is not None
-    assert told.kwh.median == pytest.approx(0.001)
-    assert told.reason.startswith("0.001 kWh limit reached")
+    forecast = forecast_of(here(space), point(1.0, 1.0, 1.0, joules=(100.0, 100.0, 100.0)))
+    assert forecast.epochs.median == 36  # of 3,600 J
+    assert forecast.kwh is not None
+    assert forecast.kwh.median == pytest.approx(0.001)
+    assert forecast.reason.startswith("0.001 kWh limit reached")
 
 
 def test_without_costs_trials_are_foretold_and_time_is_not(tmp_path: Path) -> None:
-    told = forecast(
+    forecast = forecast_search(
         here(made_space(tmp_path, overrides=["search.limits={trials: 6, hours: 0.0001}"])), None, sampler_for
     )
-    assert told.num_trials.median == 6
-    assert told.seconds is None
-    assert forecast_lines(told)[0].endswith("; the first epochs tell the time")
+    assert forecast.num_trials.median == 6
+    assert forecast.seconds is None
+    assert forecast_lines(forecast)[0].endswith("; the first epochs will show the time")
 
 
 @pytest.mark.parametrize(("trials", "simulated"), [(250, 250), (251, 250), (5000, 250)])
@@ -114,30 +120,32 @@ def test_many_trials_are_forecast_by_a_part_of_them(tmp_path: Path, trials: int,
         return sampler_for(of)
 
     point = PointCost(hparams={}, start_s=0.0, epoch_s=(1.0,) * 3)
-    told = forecast(space, Costs(points=(point,), source="made", first_s=10.0), sampler, most_s=0.0)
+    forecast = forecast_search(
+        space, Costs(points=(point,), source="made", first_s=10.0), sampler, most_s=0.0
+    )
     assert set(asked) == {simulated}
-    assert told.num_trials == Span(trials, trials, trials)
-    assert told.epochs == Span(9 * trials, 9 * trials, 9 * trials)
-    assert told.rung_trials[2] == Span(trials, trials, trials)
-    assert told.seconds is not None
-    assert told.seconds.median == pytest.approx(10 + 9 * trials, rel=0.01)
-    assert (told.reason, told.is_endless) == (f"all {trials} trials done", False)
+    assert forecast.num_trials == Span(trials, trials, trials)
+    assert forecast.epochs == Span(9 * trials, 9 * trials, 9 * trials)
+    assert forecast.rung_trials[2] == Span(trials, trials, trials)
+    assert forecast.seconds is not None
+    assert forecast.seconds.median == pytest.approx(10 + 9 * trials, rel=0.01)
+    assert (forecast.reason, forecast.is_endless) == (f"all {trials} trials done", False)
 
 
 def test_the_hours_of_many_trials_are_those_of_a_part_of_them(tmp_path: Path) -> None:
     limits = ["search.limits.trials=5000", "search.limits.hours=1", "search.scheduler={mode: none}"]
     point = PointCost(hparams={}, start_s=0.0, epoch_s=(1.0,) * 3)
     costs = Costs(points=(point,), source="made", first_s=360.0)
-    told = forecast(here(made_space(tmp_path, overrides=limits)), costs, sampler_for, most_s=0.0)
-    assert told.seconds is not None
-    assert told.seconds.median == pytest.approx(3600, abs=1.5)  # the epoch under way ends
-    assert told.epochs.median == pytest.approx(3240, abs=20)
-    assert told.reason.startswith("1 h limit reached (1.00)")
+    forecast = forecast_search(here(made_space(tmp_path, overrides=limits)), costs, sampler_for, most_s=0.0)
+    assert forecast.seconds is not None
+    assert forecast.seconds.median == pytest.approx(3600, abs=1.5)  # the epoch under way ends
+    assert forecast.epochs.median == pytest.approx(3240, abs=20)
+    assert forecast.reason.startswith("1 h limit reached (1.00)")
 
 
 def test_without_a_limit_it_says_so(tmp_path: Path) -> None:
     space = replace(here(made_space(tmp_path)), limits=replace(made_space(tmp_path).limits, trials=None))
-    assert forecast_lines(forecast(space, None, sampler_for)) == [
+    assert forecast_lines(forecast_search(space, None, sampler_for)) == [
         "forecast: no limit ends it; it runs until it is interrupted"
     ]
 
@@ -146,7 +154,7 @@ def test_joules_foretell_no_epochs(tmp_path: Path) -> None:
     space = here(made_space(tmp_path))
     ladder = Ladder((Budget(epochs=9), Budget(epochs=9)), joules=(1.0, 2.0))
     with pytest.raises(ValueError, match="rung of joules"):
-        forecast(replace(space, ladder=ladder), None, sampler_for)
+        forecast_search(replace(space, ladder=ladder), None, sampler_for)
 
 
 def test_rungs_that_were_not_seen_follow_the_others_and_else_the_work() -> None:
@@ -191,7 +199,7 @@ def test_an_earlier_run_of_the_same_tells_what_epochs_take(tmp_path: Path) -> No
     dump_space(space, run.ledger.space_file)
     costs = earlier_costs(space, run.ledger.folder.parent)
     assert costs is not None
-    assert costs.source == f"what {len(run.history.trials)} trials of {run.ledger.folder.name} took"
+    assert costs.source == f"{len(run.history.trials)} trials of {run.ledger.folder.name}"
     assert {point.hparams["batch_size"] for point in costs.points} <= {16, 32, 64, 128}
     other = replace(space, data="elsewhere")
     assert earlier_costs(other, run.ledger.folder.parent) is None
@@ -207,7 +215,7 @@ def events_of(
     train_s: float = 0.8,
     asked_s: float = 5.0,
 ) -> list[dict[str, Any]]:
-    """A trial that is asked for, and an epoch of it, as journals were before a start was told apart."""
+    """A trial that is asked for, and an epoch of it, as journals were before a start was forecast apart."""
     hparams, trial = {"lr": 0.1, "batch_size": 16}, {"trial": f"trial-{number:04d}", "time": asked_s}
     asked = {
         "event": "trial_asked",
@@ -302,12 +310,12 @@ def test_before_a_warm_worker_has_started_one_its_start_is_unsure(tmp_path: Path
     costs = observed_costs(journal.events, space, tmp_path)
     assert costs is not None
     assert costs.unsure_start_s == 8.0
-    sure = forecast(space, replace(costs, unsure_start_s=0.0), sampler_for).seconds
-    told = forecast(space, costs, sampler_for).seconds
+    sure = forecast_search(space, replace(costs, unsure_start_s=0.0), sampler_for).seconds
+    forecast = forecast_search(space, costs, sampler_for).seconds
     assert sure is not None
-    assert told is not None
-    assert sure.median < told.median < sure.median + 10 / 2 * 0.5 * 8.0  # ten more starts, on two workers
-    assert told.high > sure.high + 10 / 2 * 0.25 * 8.0
+    assert forecast is not None
+    assert sure.median < forecast.median < sure.median + 10 / 2 * 0.5 * 8.0  # ten more starts, on two workers
+    assert forecast.high > sure.high + 10 / 2 * 0.25 * 8.0
 
 
 def test_a_script_that_imports_in_its_first_epoch_does_so_in_each_start(tmp_path: Path) -> None:
@@ -327,9 +335,9 @@ def test_a_script_that_imports_in_its_first_epoch_does_so_in_each_start(tmp_path
     (point,) = costs.points
     assert (point.epoch_s, point.warm_up_s) == ((0.25, 0.25, 0.25), 2.0)
     costs = observed_costs(journal.events, space, tmp_path)
-    told = forecast(space, costs, sampler_for)
-    assert told.seconds is not None
-    assert told.seconds.median == pytest.approx(10 + 6 * 2.75)
+    forecast = forecast_search(space, costs, sampler_for)
+    assert forecast.seconds is not None
+    assert forecast.seconds.median == pytest.approx(10 + 6 * 2.75)
 
 
 def test_what_lies_between_two_epochs_is_a_part_of_what_they_take(tmp_path: Path) -> None:
@@ -368,17 +376,19 @@ def test_the_joules_of_starts_are_a_part_of_what_the_search_uses(tmp_path: Path)
     overrides = ["search.scheduler={mode: none}", "search.limits.trials=3", "search.ladder.epochs=[1]"]
     space = here(made_space(tmp_path, overrides=overrides))
     one = replace(point(1.0, joules=(3600.0,)), start_j=1800.0)
-    told = forecast(space, Costs(points=(one,), source="", first_s=9.0, first_j=36_000.0), sampler_for)
-    assert told.kwh is not None
-    assert told.kwh.median == pytest.approx((36_000 + 2 * 1800 + 3 * 3600) / 3.6e6)
+    forecast = forecast_search(
+        space, Costs(points=(one,), source="", first_s=9.0, first_j=36_000.0), sampler_for
+    )
+    assert forecast.kwh is not None
+    assert forecast.kwh.median == pytest.approx((36_000 + 2 * 1800 + 3 * 3600) / 3.6e6)
 
 
 def test_a_beginning_that_was_only_tried_is_less_sure(tmp_path: Path) -> None:
     overrides = ["search.scheduler={mode: none}", "search.limits.trials=1", "search.ladder.epochs=[1]"]
     space = here(made_space(tmp_path, overrides=overrides))
     costs = Costs(points=(point(2.0),), source="", first_s=10.0, unsure_first_s=4.0)
-    told = forecast(space, costs, sampler_for)
-    assert told.seconds == Span(pytest.approx(0.85 * 12 - 2), 12.0, pytest.approx(1.15 * 12 + 4))
+    forecast = forecast_search(space, costs, sampler_for)
+    assert forecast.seconds == Span(pytest.approx(0.85 * 12 - 2), 12.0, pytest.approx(1.15 * 12 + 4))
 
 
 @pytest.mark.parametrize("mode", ["asha", "asha_stopping"])
@@ -390,30 +400,30 @@ def test_a_default_that_nobody_beats_is_within_the_range(tmp_path: Path, mode: s
         "search.ladder.epochs=[1, 2, 4]",
     ]
     space = here(made_space(tmp_path, overrides=overrides))
-    told = forecast(space, None, sampler_for)
-    assert told.epochs.low <= 12
-    assert told.rung_trials[2].low <= 1
+    forecast = forecast_search(space, None, sampler_for)
+    assert forecast.epochs.low <= 12
+    assert forecast.rung_trials[2].low <= 1
 
 
 def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_path: Path) -> None:
     space = here(made_space(tmp_path))
     output = Console(file=io.StringIO(), width=160)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
-    foretold = ForecastReporter(run, sampler_for, output)
-    foretold.begin()
-    run.subscribe(foretold.on_event)
+    reporter = ForecastReporter(run, sampler_for, output)
+    reporter.begin()
+    run.subscribe(reporter.on_event)
     execute_here(run, SteadyMeter())
-    foretold.close()
-    told = kept_forecast(run.ledger)
-    assert told is not None
-    assert told.seconds is not None
-    assert told.kwh is not None
+    reporter.close()
+    forecast = kept_forecast(run.ledger)
+    assert forecast is not None
+    assert forecast.seconds is not None
+    assert forecast.kwh is not None
     text = output.file.getvalue()
-    assert "; the first epochs tell the time" in text
-    assert "trials of run took" in text
+    assert "; the first epochs will show the time" in text
+    assert "trials of run" in text
     assert (
         json.loads((run.ledger.folder / "forecast.json").read_text())["epochs"]["median"]
-        == told.epochs.median
+        == forecast.epochs.median
     )
 
 
@@ -422,17 +432,17 @@ def test_a_rung_that_takes_longer_than_was_thought_is_told_when_it_is_seen(tmp_p
     space = here(made_space(tmp_path, overrides=overrides))  # rungs of 1, 3 and 9 epochs of one size
     output = Console(file=io.StringIO(), width=160)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
-    foretold = ForecastReporter(run, sampler_for, output)
+    reporter = ForecastReporter(run, sampler_for, output)
 
     def follow(*events: dict[str, Any]) -> Forecast:
         for event in events:
-            foretold.on_event(run.ledger.append(event))
-        before = foretold.told
-        while foretold.told is before:  # it is simulated beside the search
-            foretold.on_event({"event": "other"})
-        assert foretold.told is not None
-        assert foretold.told.seconds is not None
-        return foretold.told
+            reporter.on_event(run.ledger.append(event))
+        before = reporter.forecast
+        while reporter.forecast is before:  # it is simulated beside the search
+            reporter.on_event({"event": "other"})
+        assert reporter.forecast is not None
+        assert reporter.forecast.seconds is not None
+        return reporter.forecast
 
     trials = [event for number in range(3) for event in events_of(number, seconds=1.0, time_s=6.0)]
     first = follow(*trials).seconds
@@ -441,7 +451,7 @@ def test_a_rung_that_takes_longer_than_was_thought_is_told_when_it_is_seen(tmp_p
     later = follow(*events_of(0, seconds=10.0, time_s=16.0, epoch=2, rung=1, train_s=9.8)).seconds
     assert later is not None
     assert later.median == pytest.approx(4 * (1 + 8 * 10), rel=0.01)
-    foretold.close()
+    reporter.close()
     kept = kept_forecast(run.ledger)
     assert kept is not None
     assert kept.seconds == first  # what the end is compared with
@@ -452,18 +462,16 @@ def test_a_long_run_is_forecast_by_its_first_and_its_latest_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[dict[str, Any]]] = []
-    monkeypatch.setattr(
-        "search.report.forecast_reporter.observed_costs", lambda events, *_: seen.append(events)
-    )
+    monkeypatch.setattr("search.report.forecast.observed_costs", lambda events, *_: seen.append(events))
     space = here(made_space(tmp_path, overrides=["search.limits.trials=2000"]))
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
-    foretold = ForecastReporter(run, sampler_for, Console(file=io.StringIO()))
-    foretold.on_event({"event": "session_started", "time": 0.0})
+    reporter = ForecastReporter(run, sampler_for, Console(file=io.StringIO()))
+    reporter.on_event({"event": "session_started", "time": 0.0})
     for number in range(2000):
         for event in events_of(number, seconds=1.0, time_s=number + 0.5, asked_s=float(number)):
-            foretold.on_event(event)
-    foretold.on_event(events_of(60, seconds=1.0, time_s=2000.0)[-1])  # it was dropped before
-    foretold.close()
+            reporter.on_event(event)
+    reporter.on_event(events_of(60, seconds=1.0, time_s=2000.0)[-1])  # it was dropped before
+    reporter.close()
     latest = seen[-1]
     trials = list(dict.fromkeys(event["trial"] for event in latest if "trial" in event))
     numbers = [int(trial.rpartition("-")[2]) for trial in trials]
@@ -480,16 +488,16 @@ def test_what_an_earlier_run_took_is_corrected_by_the_runs_own_epochs(tmp_path: 
     earlier, _ = executed(space, tmp_path / "results" / "one")
     dump_space(space, earlier.ledger.space_file)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "results" / "one" / "another"))
-    foretold = ForecastReporter(run, sampler_for, Console(file=io.StringIO(), width=160))
-    foretold.begin()
-    assert foretold.told is not None
-    assert foretold.told.source.endswith("trials of run took")
-    run.subscribe(foretold.on_event)
+    reporter = ForecastReporter(run, sampler_for, Console(file=io.StringIO(), width=160))
+    reporter.begin()
+    assert reporter.forecast is not None
+    assert reporter.forecast.source.endswith("trials of run")
+    run.subscribe(reporter.on_event)
     execute_here(run, SteadyMeter())
-    while foretold.told.source.endswith("trials of run took"):  # it is simulated beside the search
-        foretold.on_event({"event": "other"})
-    foretold.close()
-    assert foretold.told.source.endswith("trials of another took")
+    while reporter.forecast.source.endswith("trials of run"):  # it is simulated beside the search
+        reporter.on_event({"event": "other"})
+    reporter.close()
+    assert reporter.forecast.source.endswith("trials of another")
 
 
 def test_a_forecast_that_fails_ends_no_search(tmp_path: Path) -> None:
@@ -499,42 +507,42 @@ def test_a_forecast_that_fails_ends_no_search(tmp_path: Path) -> None:
     space = here(made_space(tmp_path))
     output = Console(file=io.StringIO(), width=160)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
-    foretold = ForecastReporter(run, broken, output)
-    run.subscribe(foretold.on_event)
+    reporter = ForecastReporter(run, broken, output)
+    run.subscribe(reporter.on_event)
     assert execute_here(run, SteadyMeter()) == "all 12 trials done"
-    foretold.close()
-    assert "warning: no time is foretold: KeyError: 'a mistake in a simulation'" in output.file.getvalue()
+    reporter.close()
+    assert "warning: no time forecast: KeyError: 'a mistake in a simulation'" in output.file.getvalue()
 
 
-def test_a_forecast_that_the_disk_does_not_take_is_told_all_the_same(tmp_path: Path) -> None:
+def test_a_forecast_that_the_disk_does_not_take_is_printed_all_the_same(tmp_path: Path) -> None:
     space = here(made_space(tmp_path))
     output = Console(file=io.StringIO(), width=160)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
     (run.ledger.folder / "forecast.json").mkdir()  # no file can take its place
-    foretold = ForecastReporter(run, sampler_for, output)
-    run.subscribe(foretold.on_event)
+    reporter = ForecastReporter(run, sampler_for, output)
+    run.subscribe(reporter.on_event)
     execute_here(run, SteadyMeter())
-    foretold.close()
-    assert foretold.told is not None
+    reporter.close()
+    assert reporter.forecast is not None
     assert kept_forecast(run.ledger) is None
     text = output.file.getvalue()
     assert "forecast.json" in text
-    assert "the run goes on, its end is not compared with the forecast" in text
+    assert "the run continues, but its end will not be compared with the forecast" in text
 
 
 def test_words_of_a_forecast_and_of_what_came_true(tmp_path: Path) -> None:
-    told = told_of(
+    forecast = forecast_of(
         here(made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits.trials=6"])),
         point(1.0, 1.0, 1.0, joules=(3600.0,) * 3),
         first_s=6.0,
     )
-    assert forecast_text(told) == (
+    assert forecast_text(forecast) == (
         "6 trials, 54 epochs, 1:00 (51 s to 1:09), 0.054 kWh (0.046 to 0.062), at most 3.5 GiB of checkpoints"
     )
-    assert outcome_text(told, epochs=54, spent=Spent(hours=0.02, energy_j=180_000.0)) == (
+    assert outcome_text(forecast, epochs=54, spent=Spent(hours=0.02, energy_j=180_000.0)) == (
         "took 1:12 (forecast 1:00, 51 s to 1:09), 54 epochs (54), 0.05 kWh (0.054, 0.046 to 0.062)"
     )
-    assert ladder_table(made_space(tmp_path), told).row_count == 3
+    assert ladder_table(made_space(tmp_path), forecast).row_count == 3
 
 
 def test_a_probe_takes_each_model_with_its_smallest_and_largest_batches(tmp_path: Path) -> None:

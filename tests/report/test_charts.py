@@ -9,7 +9,7 @@ import pytest
 
 from search.report.page import write_comparison, write_page
 from search.report.page.figure import plotly_figure
-from search.report.page.run_data import read_facts
+from search.report.page.run_data import read_run
 from search.run import Run
 from tests.support.report_pages import Page, charts, toy_run, words
 
@@ -83,8 +83,8 @@ def test_two_runs_stand_on_one_page_with_what_differs_between_their_spaces(run: 
 def test_runs_of_two_metrics_share_no_axis(run: Run, tmp_path: Path) -> None:
     from search.report.page.compare import comparison
 
-    one = read_facts(run.ledger.folder)
-    other = read_facts(toy_run(tmp_path / "b", ("search.limits.trials=2",)).ledger.folder)
+    one = read_run(run.ledger.folder)
+    other = read_run(toy_run(tmp_path / "b", ("search.limits.trials=2",)).ledger.folder)
     object.__setattr__(other.space, "metric", "val_loss")
     (best,) = [section for section in comparison(one, other) if section.key == "history"]
     assert words(best) == "Left out: one run is judged by val_accuracy and the other by val_loss."

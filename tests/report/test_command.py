@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from search import cli
-from search.report.page import Written, watch, written_at_end
+from search.report.page import Written, watch, write_at_end
 from search.space import dump_space
 from tests.support.recorded_console import console, shown
 from tests.support.toy_runs import executed, made_space
@@ -50,14 +50,14 @@ def test_a_comparison_lies_beside_the_runs(folder: Path) -> None:
 
 def test_the_end_of_a_search_says_where_its_page_is(folder: Path) -> None:
     output = console()
-    written_at_end(folder, output)
+    write_at_end(folder, output)
     assert shown(output).startswith(f"report: {folder / 'report.html'}, written in ")
 
 
 def test_a_page_that_cannot_be_written_is_a_warning(folder: Path) -> None:
     (folder / "report.html").mkdir()
     output = console()
-    written_at_end(folder, output)
+    write_at_end(folder, output)
     assert shown(output).startswith("warning: no report (StorageError: ")
     assert shown(output).endswith(f"later: python scripts/report.py {folder}\n")
 

@@ -11,7 +11,7 @@ import pytest
 
 from search.backends.local import execute_here
 from search.budget import Ladder, Limits, Spent
-from search.forecast import Forecast, Span, forecast
+from search.forecast import Forecast, Span, forecast_search
 from search.ledger import Ledger
 from search.report.answer import search_answer
 from search.report.console import ConsoleView
@@ -62,9 +62,9 @@ def test_budgets_ranges_and_limits_read_as_words() -> None:
 def test_a_plan_says_how_many_trials_each_rung_will_see(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=["search.limits.trials=27", "search.scheduler={mode: none}"])
     output = console()
-    print_plan(space, [], output, forecast(space, None, sampler_for))
-    assert "2     9 epochs               27             162" in shown(output)
-    assert "forecast: 27 trials, 243 epochs; the first epochs tell the time" in shown(output)
+    print_plan(space, [], output, forecast_search(space, None, sampler_for))
+    assert "2     9 epochs               27                    162" in shown(output)
+    assert "forecast: 27 trials, 243 epochs; the first epochs will show the time" in shown(output)
     assert "16, 32, 64, 128" in shown(output)
 
 
@@ -188,12 +188,12 @@ def test_the_view_shows_the_watts_between_two_readings(tmp_path: Path) -> None:
 def test_the_time_left_is_corrected_by_what_the_work_took(tmp_path: Path) -> None:
     """Ten epochs in 100 s were foretold, and the run turns out to be slower."""
     scene = Scene(tmp_path, "search.ladder.epochs=[10]", "search.limits.trials=1")
-    told = Forecast(
+    forecast = Forecast(
         num_trials=Span(1, 1, 1), epochs=Span(10, 10, 10), rung_epochs=(Span(10, 10, 10),),
         rung_trials=(Span(1, 1, 1),), seconds=Span(80, 100, 120), kwh=None, disk_gib=None, reason="",
         is_endless=False, source="",
     )  # fmt: skip
-    view = LiveView(scene.run, foretold=lambda: told, clock=scene.clock)
+    view = LiveView(scene.run, get_forecast=lambda: forecast, clock=scene.clock)
     trial_id, _ = scene.start()
 
     def left(after_s: float, num_epochs: int) -> str:

@@ -16,11 +16,11 @@ from search.forecast import Forecast, Span
 from search.ledger import Ledger
 from search.ledger.history import TrialRecord
 from search.rank_correlation import Correlation, RungCorrelation
-from search.report.page.bounds import beyond, edge_of, edge_sentence
-from search.report.page.data import data_section
+from search.report.page.bounds import beyond, bound_sentence, reached_bound
+from search.report.page.conclusion import advice, conclusion, rank_correlation_sentence
 from search.report.page.elements import Pairs, Points, Table
-from search.report.page.run_data import Facts, read_facts
-from search.report.page.verdict import advice, trust_sentence, verdict
+from search.report.page.reproduce import data_section
+from search.report.page.run_data import RunData, read_run
 from search.report.page.writer import sections_of
 from search.run import Run
 from search.space import Choice, Integer, Normal, Real, dump_space
@@ -35,14 +35,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_table_holds_every_trial_in_its_rank(run: Run) -> None:
-    (table,) = [part for part in sections(run)["trials"].parts if isinstance(part, Table)]
+    (table,) = [part for part in sections(run)["trials"].elements if isinstance(part, Table)]
     assert [row[0].text for row in table.rows] == [str(rank) for rank in range(1, 13)]
     names = [row[1].text.removesuffix(" (default)") for row in table.rows]
     assert names == [trial.trial_id for trial in run.ranked()]
     assert list(table.columns[-2:]) == ["lr", "batch_size"]
 
 
-def rung_trust(value: float, low: float, high: float) -> RungCorrelation:
+def correlation(value: float, low: float, high: float) -> RungCorrelation:
     return RungCorrelation(
         rung=0, num_trials=9, num_control_trials=1, overall=Correlation(value, low, high), better_half=None
     )
@@ -55,9 +55,9 @@ def test_the_page_says_what_was_found_in_the_data(run: Run) -> None:
         parts={"train": 1, "val": 1, "test": 1},
         left_out=(LeftOut(reason="dead link", count=1, names=("cat/a.jpg",)),),
     )
-    facts = read_facts(run.ledger.folder)
-    seen = data_section(replace(facts, environment={"data": json.loads(json.dumps(found.to_dict()))}))
-    pairs, _, points, table = seen.parts
+    run_data = read_run(run.ledger.folder)
+    seen = data_section(replace(run_data, environment={"data": json.loads(json.dumps(found.to_dict()))}))
+    pairs, _, points, table = seen.elements
     assert isinstance(pairs, Pairs)
     assert isinstance(points, Points)
     assert isinstance(table, Table)
@@ -67,25 +67,36 @@ def test_the_page_says_what_was_found_in_the_data(run: Run) -> None:
     ]
     assert list(points.points) == ["left out, dead link: 1 (cat/a.jpg)"]
     assert [[cell.text for cell in row] for row in table.rows] == [["dog", "2"], ["cat", "1"]]
-    noted = data_section(replace(facts, environment={"data": ["80 pairs of 40 sources"]}))
-    assert noted.parts == [Points(points=["80 pairs of 40 sources"])]
-    unseen = data_section(replace(facts, environment={}))
-    assert "was not looked at before this run" in unseen.parts[0].text
+    noted = data_section(replace(run_data, environment={"data": ["80 pairs of 40 sources"]}))
+    assert noted.elements == [Points(points=["80 pairs of 40 sources"])]
+    unseen = data_section(replace(run_data, environment={}))
+    assert "was not looked at before this run" in unseen.elements[0].text
 
 
 @pytest.mark.parametrize(
-    ("trust", "sentence"),
+    ("correlated", "sentence"),
     [
-        (rung_trust(0.9, 0.7, 1.0), "Cheap scores can be trusted here: "),
-        (rung_trust(0.6, -1.0, 1.0), "Whether cheap scores can be trusted is open: none looks wrong, "),
-        (rung_trust(0.1, -0.2, 0.4), "Cheap scores are in doubt: rung 0 ranks 9 trials unlike rung 1 "),
-        (rung_trust(0.1, -0.8, 0.9), "Whether cheap scores can be trusted is open: too few to tell whether "),
+        (correlation(0.9, 0.7, 1.0), "Cheap scores can be trusted here: "),
+        (
+            correlation(0.6, -1.0, 1.0),
+            "Whether cheap scores can be trusted is open: none looks wrong, ",
+        ),
+        (
+            correlation(0.1, -0.2, 0.4),
+            "Cheap scores are in doubt: rung 0 ranks 9 trials unlike rung 1 ",
+        ),
+        (
+            correlation(0.1, -0.8, 0.9),
+            "Whether cheap scores can be trusted is open: too few to tell whether ",
+        ),
     ],
 )
-def test_trust_is_given_doubted_or_left_open(run: Run, trust: RungCorrelation, sentence: str) -> None:
-    facts = read_facts(run.ledger.folder)
-    vars(facts)["trust"] = [trust]
-    assert trust_sentence(facts).startswith(sentence)
+def test_cheap_scores_are_trusted_doubted_or_left_open(
+    run: Run, correlated: RungCorrelation, sentence: str
+) -> None:
+    run_data = read_run(run.ledger.folder)
+    vars(run_data)["rung_correlations"] = [correlated]
+    assert rank_correlation_sentence(run_data).startswith(sentence)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +114,7 @@ def test_trust_is_given_doubted_or_left_open(run: Run, trust: RungCorrelation, s
     ],
 )
 def test_an_edge_is_where_a_range_in_its_own_scale_ends(parameter: Any, value: Any, edge: str | None) -> None:
-    assert edge_of(parameter, value) == edge
+    assert reached_bound(parameter, value) == edge
 
 
 @pytest.mark.parametrize(
@@ -129,13 +140,13 @@ def test_nobody_is_told_to_widen_a_range_that_ends_where_it_must(tmp_path: Path)
     space = made_space(tmp_path, overrides=overrides)
     edged, _ = executed(space, tmp_path, listed({"lr": 1.0, "batch_size": 1, "noise": 0.0}))
     dump_space(space, edged.ledger.space_file)
-    assert read_facts(edged.ledger.folder).edges == {
+    assert read_run(edged.ledger.folder).reached_bounds == {
         "lr": "upper"
     }  # a batch of 0 there is not, nor less noise
 
 
 def test_the_sentence_on_an_edge_says_what_to_do() -> None:
-    assert edge_sentence("lr") == "best point lies on the edge of lr: widen it"
+    assert bound_sentence("lr") == "best point lies on the edge of lr: widen it"
 
 
 def test_a_best_point_at_an_end_is_warned_of(tmp_path: Path) -> None:
@@ -149,7 +160,7 @@ def test_a_best_point_at_an_end_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_energy_by_outcome_adds_up_to_the_trials(run: Run) -> None:
-    table = next(part for part in sections(run)["energy"].parts if isinstance(part, Table))
+    table = next(part for part in sections(run)["energy"].elements if isinstance(part, Table))
     total_j = sum(trial.energy.total_mj or 0 for trial in run.history.trials.values()) / 1000
     assert sum(float(row[1].order or 0) for row in table.rows) == pytest.approx(total_j)
 
@@ -171,7 +182,7 @@ def test_without_a_sensor_energy_is_left_out_with_the_reason(tmp_path: Path) -> 
     reason = "cpu: no RAPL package"
     found = sections(blind)
     assert words(found["energy"]) == f"Left out: nothing measured the joules of this run ({reason})."
-    (table,) = [part for part in found["trials"].parts if isinstance(part, Table)]
+    (table,) = [part for part in found["trials"].elements if isinstance(part, Table)]
     energy = table.columns.index("energy (J)")
     assert {(row[energy].text, row[energy].hint) for row in table.rows} == {("", reason)}
 
@@ -181,7 +192,7 @@ def test_failures_come_with_cause_and_remedy_and_the_rest_of_the_page_says_why_i
 ) -> None:
     failed = fateful_run(tmp_path, {"fate": "raise"}, {"fate": "diverge"})
     found = sections(failed)
-    (table,) = [part for part in found["failures"].parts if isinstance(part, Table)]
+    (table,) = [part for part in found["failures"].elements if isinstance(part, Table)]
     assert [(row[0].text, row[1].text, row[5].text) for row in table.rows] == [
         ("trial-0000", "crash", "KeyError: 'a mistake in the training code'"),
         ("trial-0001", "diverged", "Diverged: loss became nan in epoch 1, step 3"),
@@ -196,10 +207,10 @@ def test_failures_come_with_cause_and_remedy_and_the_rest_of_the_page_says_why_i
 
 
 def test_a_knob_without_effect_is_warned_of_once(run: Run) -> None:
-    for trial in (facts := read_facts(run.ledger.folder)).trials[:5]:
+    for trial in (run_data := read_run(run.ledger.folder)).trials[:5]:
         trial.notes["no effect of momentum"] = "adamw has none"
-    (failures,) = [section for section in sections_of(facts) if section.key == "failures"]
-    warned = [part.text for part in failures.parts if part.kind == "text" and part.is_warning]
+    (failures,) = [section for section in sections_of(run_data) if section.key == "failures"]
+    warned = [part.text for part in failures.elements if part.kind == "text" and part.is_warning]
     assert warned == ["no effect of momentum: adamw has none (trial-0000, trial-0001, trial-0002 and 2 more)"]
 
 
@@ -209,7 +220,7 @@ def test_trials_that_differ_and_train_alike_are_warned_of(tmp_path: Path) -> Non
     alike, _ = executed(space, tmp_path, listed(*points))
     dump_space(space, alike.ledger.space_file)
     (warned,) = [
-        part.text for part in sections(alike)["failures"].parts if getattr(part, "is_warning", False)
+        part.text for part in sections(alike)["failures"].elements if getattr(part, "is_warning", False)
     ]
     assert warned.startswith(
         "trial-0000, trial-0001 trained identically for 9 epochs although they differ in lr (0.1, 0.05), "
@@ -218,19 +229,19 @@ def test_trials_that_differ_and_train_alike_are_warned_of(tmp_path: Path) -> Non
 
 
 def test_before_a_promotion_the_search_s_own_lead_is_no_gain(run: Run) -> None:
-    facts = read_facts(run.ledger.folder)
-    best, default = facts.best, facts.default
+    run_data = read_run(run.ledger.folder)
+    best, default = run_data.best, run_data.default
     assert best is not None
     assert default is not None
     rung = max(rung for rung in range(3) if default.value_at("val_accuracy", rung) is not None)
     ours, its = best.value_at("val_accuracy", rung), default.value_at("val_accuracy", rung)
     assert ours is not None
     assert its is not None
-    assert verdict(facts)[1] == (
-        f"At {facts.rung_name(rung)} the default configuration has {its:.4g} and the best {ours:.4g}: "
+    assert conclusion(run_data)[1] == (
+        f"At {run_data.rung_name(rung)} the default configuration has {its:.4g} and the best {ours:.4g}: "
         f"{ours - its:+.4g}, of one seed each and chosen for it, so not yet a gain."
     )
-    assert advice(facts)[0].endswith(f"python scripts/promote.py {run.ledger.folder} --top 3")
+    assert advice(run_data)[0].endswith(f"python scripts/promote.py {run.ledger.folder} --top 3")
     assert "Nothing has been promoted yet" in words(sections(run)["winner"])
 
 
@@ -248,13 +259,13 @@ def test_a_promotion_shows_gain_mistakes_and_hardest_classes(tmp_path: Path) -> 
     )
     (folder / "mistakes" / "01.png").write_bytes(png)
     winner = sections(searched)["winner"]
-    tables = {part.caption: part for part in winner.parts if isinstance(part, Table)}
+    tables = {part.caption: part for part in winner.elements if isinstance(part, Table)}
     assert [row[0].text for row in tables["Hardest classes of the test set"].rows] == ["b", "a"]
     assert [row[1].text for row in tables["Most confused pairs"].rows] == ["a"]
     assert {row[1].text for row in tables["Promoted configurations, ranked by validation"].rows} >= {
         "trial-0000 (default)"
     }
-    (pictures,) = [part for part in winner.parts if part.kind == "pictures"]
+    (pictures,) = [part for part in winner.elements if part.kind == "pictures"]
     assert [picture.caption for picture in pictures.pictures] == ["17: b taken for a (0.98)"]
     assert "gain" in charts(searched)
     sources = {attributes["src"] for attributes in page_of(searched).of("img")}
@@ -265,11 +276,11 @@ def test_a_forecast_stands_beside_what_came_true(tmp_path: Path) -> None:
     searched = toy_run(tmp_path, ("search.limits.trials=2",))
     assert "forecast" not in words(sections(searched)["summary"])
     span = Span(3.0, 4.0, 5.0)
-    told = Forecast(
+    forecast = Forecast(
         num_trials=span, epochs=span, rung_epochs=(), rung_trials=(), seconds=None, kwh=None,
         disk_gib=None, reason="2 trials", is_endless=False, source="here",
     )  # fmt: skip
-    searched.ledger.write_json("forecast.json", told.to_dict())
+    searched.ledger.write_json("forecast.json", forecast.to_dict())
     num_epochs = sum(len(trial.rows) for trial in searched.history.trials.values())
     sentence = f"Against its forecast it took {num_epochs} epochs (4, 3 to 5)."
     assert sentence in words(sections(searched)["summary"]).splitlines()
@@ -281,7 +292,7 @@ def test_a_detector_has_its_hardest_classes_too(tmp_path: Path) -> None:
     (folder / "average_precision.csv").write_text(
         "label,category_id,num_objects,ap,ar_100\ncat,1,9,0.6,0.7\ndog,2,4,0.25,0.5\nowl,3,0,,\n"
     )
-    tables = [part for part in sections(searched)["winner"].parts if isinstance(part, Table)]
+    tables = [part for part in sections(searched)["winner"].elements if isinstance(part, Table)]
     assert [[cell.text for cell in row] for row in tables[-1].rows] == [
         ["dog", "4", "0.25", "0.5"],
         ["cat", "9", "0.6", "0.7"],
@@ -289,7 +300,7 @@ def test_a_detector_has_its_hardest_classes_too(tmp_path: Path) -> None:
 
 
 def test_facts_of_a_run_without_environment_are_read(run: Run) -> None:
-    facts = read_facts(run.ledger.folder)
-    assert isinstance(facts, Facts)
-    assert all(isinstance(trial, TrialRecord) for trial in facts.trials)
+    run_data = read_run(run.ledger.folder)
+    assert isinstance(run_data, RunData)
+    assert all(isinstance(trial, TrialRecord) for trial in run_data.trials)
     assert words(sections(run)["environment"]).startswith("environment.json is not there")

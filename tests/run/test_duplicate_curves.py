@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from search.duplicate_curves import identical_trials
+from search.duplicate_curves import trials_with_one_curve
 from search.ledger.history import TrialRecord
 from search.report.summary import print_summary
 from search.tables import Tables
@@ -48,7 +48,7 @@ def test_the_trials_and_the_knobs_that_differ_are_named() -> None:
         trial(1, [0.9, 0.8, 0.7], {"lr": 0.2, "weight_decay": 1e-9, "batch_size": 16}),
         trial(2, LOSSES, {"lr": 0.1, "weight_decay": 1e-8, "batch_size": 16}),
     ]
-    (group,) = identical_trials(trials, "val_accuracy")
+    (group,) = trials_with_one_curve(trials, "val_accuracy")
     assert group.trials == ("trial-0000", "trial-0002")
     assert group.hparams == {"weight_decay": [1e-9, 1e-8]}
     assert group.num_epochs == 3
@@ -61,12 +61,12 @@ def test_the_trials_and_the_knobs_that_differ_are_named() -> None:
 def test_what_tells_time_or_repeats_a_knob_is_not_compared() -> None:
     one = trial(0, LOSSES, {"lr": 0.1}, lr=0.1, train_s=1.0)
     other = trial(1, LOSSES, {"lr": 0.2}, lr=0.2, train_s=2.0)
-    assert identical_trials([one, other], "val_accuracy")[0].hparams == {"lr": [0.1, 0.2]}
+    assert trials_with_one_curve([one, other], "val_accuracy")[0].hparams == {"lr": [0.1, 0.2]}
 
 
 def test_a_stopped_trial_is_held_against_the_epochs_it_had() -> None:
     trials = [trial(0, LOSSES[:2], {"lr": 0.1}), trial(1, LOSSES, {"lr": 0.2})]
-    (group,) = identical_trials(trials, "val_accuracy")
+    (group,) = trials_with_one_curve(trials, "val_accuracy")
     assert (group.trials, group.num_epochs) == (("trial-0001", "trial-0000"), 2)
 
 
@@ -76,7 +76,7 @@ def test_two_that_part_later_are_never_one_group() -> None:
         trial(1, [0.9, 0.8, 0.6], {"lr": 0.2}),
         trial(2, [0.9, 0.8], {"lr": 0.3}),
     ]
-    assert [group.trials for group in identical_trials(trials, "val_accuracy")] == [
+    assert [group.trials for group in trials_with_one_curve(trials, "val_accuracy")] == [
         ("trial-0000", "trial-0002")
     ]
 
@@ -92,7 +92,7 @@ def test_two_that_part_later_are_never_one_group() -> None:
     ],
 )  # fmt: skip
 def test_nothing_is_said_of(trials: list[TrialRecord], why: str) -> None:
-    assert identical_trials(trials, "val_accuracy") == [], why
+    assert trials_with_one_curve(trials, "val_accuracy") == [], why
 
 
 SPACE = """

@@ -20,8 +20,8 @@ from search.promotion import chosen
 from search.ranking import configurations
 from search.report.answer import search_answer
 from search.report.gain import gain_sentence, set_text
-from search.report.page.run_data import read_facts
-from search.report.page.verdict import advice, verdict
+from search.report.page.conclusion import advice, conclusion
+from search.report.page.run_data import read_run
 from search.report.page.winner import winner_section
 from search.report.summary import print_promotion, print_summary
 from search.run import Run
@@ -238,11 +238,11 @@ def test_random_weights_on_ants_and_bees_are_no_better_than_guessing_and_everyth
     assert f"is no better than guessing ({run.best().value('val_accuracy_by_guessing'):.2g})" in shown(output)
     answer = json.loads(json.dumps(search_answer(run, "done")))
     assert answer["guessing"]["is_better"] is False
-    facts = read_facts(run.ledger.folder)
-    assert f"is no better than guessing ({guessing:.2g})" in verdict(facts)[0]
-    assert advice(facts)[0].startswith("Nothing was learnt that shows on held-out data")
-    section = winner_section(facts)
-    text = " ".join(getattr(part, "text", "") for part in section.parts)
+    run_data = read_run(run.ledger.folder)
+    assert f"is no better than guessing ({guessing:.2g})" in conclusion(run_data)[0]
+    assert advice(run_data)[0].startswith("Nothing was learnt that shows on held-out data")
+    section = winner_section(run_data)
+    text = " ".join(getattr(part, "text", "") for part in section.elements)
     assert f"Scored on {len(examples)} test pictures: one is {1 / len(examples):.2g}." in text
 
 
@@ -250,8 +250,8 @@ def test_random_weights_on_ants_and_bees_are_no_better_than_guessing_and_everyth
 def test_classes_that_can_be_told_apart_are_not_called_guessed(tmp_path: Path) -> None:
     insects(tmp_path, is_coloured=True)
     run, _, rows = searched(tmp_path, model="mnist_cnn", lr=0.02)
-    facts = read_facts(run.ledger.folder)
+    run_data = read_run(run.ledger.folder)
     assert rows[0]["test_mean"] > 0.9
     assert "no better than guessing" not in str(rows[0]["verdict"])
-    assert "no better than guessing" not in verdict(facts)[0].split(". ")[0]
+    assert "no better than guessing" not in conclusion(run_data)[0].split(". ")[0]
     assert search_answer(run, "done")["guessing"]["is_better"] is True

@@ -25,7 +25,7 @@ from search.promotion import (
 from search.run import Run
 from search.sampling.proposal import FixedList, Proposal
 from search.space import Space, dump_space
-from search.tables.promoted import PROMOTED_COLUMNS, promoted_rows, verdict
+from search.tables.promoted import PROMOTED_COLUMNS, conclusion, promoted_rows
 from search.trial.checkpoints import SavedState
 from search.trial.task import task_for
 from tests.support.toy_runs import SteadyMeter, executed, fateful_space, listed, made_space
@@ -127,7 +127,7 @@ def test_joules_of_all_trainings_are_in_the_row(tmp_path: Path) -> None:
     ],
 )
 def test_a_gain_is_put_in_words(gain: Interval, num_seeds: int, says: str) -> None:
-    assert verdict(gain, num_seeds) == says
+    assert conclusion(gain, num_seeds) == says
 
 
 def test_fresh_seeds_differ_from_each_other_and_between_runs() -> None:

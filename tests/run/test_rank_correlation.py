@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from search.ledger.history import TrialRecord
-from search.rank_correlation import rung_trust, spearman
+from search.rank_correlation import rung_correlations, spearman
 from search.trial import EpochRow
 
 
@@ -33,7 +33,7 @@ def test_spearman_is_scipys_with_ties_and_0_for_a_constant(pairs: list[tuple[int
 
 def test_rungs_that_agree_are_trusted() -> None:
     trials = [trial(number, 0.1 * number, 0.1 * number + 0.5) for number in range(10)]
-    (trust,) = rung_trust(trials, "val_accuracy", "max", num_rungs=2)
+    (trust,) = rung_correlations(trials, "val_accuracy", "max", num_rungs=2)
     assert (trust.num_trials, trust.overall and trust.overall.value) == (10, pytest.approx(1.0))
     assert trust.better_half
     assert (trust.better_half.value, trust.better_half.high) == (pytest.approx(1.0), 1.0)
@@ -46,7 +46,7 @@ def test_rungs_that_agree_are_trusted() -> None:
 def test_a_better_half_that_is_turned_over_is_warned_of_though_the_whole_looks_well() -> None:
     upper = [0.1, 0.2, 0.3, 0.4, 0.5, 0.9, 0.8, 0.7, 0.65, 0.6]
     trials = [trial(number, 0.1 * number, value) for number, value in enumerate(upper)]
-    (trust,) = rung_trust(trials, "val_accuracy", "max", num_rungs=2)
+    (trust,) = rung_correlations(trials, "val_accuracy", "max", num_rungs=2)
     assert trust.overall
     assert trust.overall.value > 0.7
     assert trust.better_half
@@ -58,20 +58,20 @@ def test_a_better_half_that_is_turned_over_is_warned_of_though_the_whole_looks_w
 def test_the_better_half_of_a_loss_is_its_lower_half() -> None:
     upper = [0.6, 0.65, 0.7, 0.8, 0.9, 5, 4, 3, 2, 1]
     trials = [trial(number, 0.1 * number, value) for number, value in enumerate(upper)]
-    (trust,) = rung_trust(trials, "val_accuracy", "min", num_rungs=2)
+    (trust,) = rung_correlations(trials, "val_accuracy", "min", num_rungs=2)
     assert trust.better_half
     assert trust.better_half.value == pytest.approx(1.0)
 
 
 def test_too_few_trials_say_nothing() -> None:
     trials = [trial(0, 0.1, 0.2), trial(1, 0.2, 0.1), trial(2, 0.3), trial(3, 0.4, math.nan)]
-    (trust,) = rung_trust(trials, "val_accuracy", "max", num_rungs=2)
+    (trust,) = rung_correlations(trials, "val_accuracy", "max", num_rungs=2)
     assert (trust.num_trials, trust.overall, trust.warning) == (2, None, None)
 
 
 def test_the_interval_of_one_run_is_always_the_same() -> None:
     trials = [trial(number, (number * 7) % 10, (number * 3) % 10) for number in range(10)]
-    assert rung_trust(trials, "val_accuracy", "max", num_rungs=2) == rung_trust(
+    assert rung_correlations(trials, "val_accuracy", "max", num_rungs=2) == rung_correlations(
         trials, "val_accuracy", "max", num_rungs=2
     )
 
@@ -79,7 +79,9 @@ def test_the_interval_of_one_run_is_always_the_same() -> None:
 def test_audits_of_a_rung_are_counted_there() -> None:
     trials = [trial(number, 0.1 * number, 0.1 * number, 0.1 * number) for number in range(4)]
     trials[0].control_rungs.append(1)
-    assert [trust.num_control_trials for trust in rung_trust(trials, "val_accuracy", "max", num_rungs=3)] == [
+    assert [
+        trust.num_control_trials for trust in rung_correlations(trials, "val_accuracy", "max", num_rungs=3)
+    ] == [
         0,
         1,
     ]
@@ -88,7 +90,7 @@ def test_audits_of_a_rung_are_counted_there() -> None:
 def test_an_interval_that_leaves_everything_open_is_said_to_tell_nothing() -> None:
     values = [(0.1, 0.3), (0.2, 0.1), (0.3, 0.2), (0.4, 0.4)]
     trials = [trial(number, low, high) for number, (low, high) in enumerate(values)]
-    (trust,) = rung_trust(trials, "val_accuracy", "max", num_rungs=2)
+    (trust,) = rung_correlations(trials, "val_accuracy", "max", num_rungs=2)
     assert trust.overall
     assert (trust.overall.low, trust.overall.high) == (
         pytest.approx(-0.923632, abs=1e-6),

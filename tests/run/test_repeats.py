@@ -17,10 +17,10 @@ from search.promotion import chosen, full_training
 from search.ranking import configurations, ranked
 from search.report.answer import search_answer
 from search.report.formatting import mean_text
+from search.report.page.conclusion import conclusion
 from search.report.page.elements import Table
-from search.report.page.run_data import read_facts
+from search.report.page.run_data import read_run
 from search.report.page.trial_table import trial_section
-from search.report.page.verdict import verdict
 from search.report.summary import print_summary
 from search.run import Run
 from search.sampling.proposal import FixedList, Proposal
@@ -194,10 +194,12 @@ def test_the_last_screen_the_answer_and_the_page_give_the_mean(run: Run) -> None
     assert "trial-0003" not in text
     answer = json.loads(json.dumps(search_answer(run, "done")))["best"]
     assert (answer["trial"], answer["value"], answer["num_repeats"]) == ("trial-0001", pytest.approx(0.53), 3)
-    facts = read_facts(run.ledger.folder)
-    assert "trial-0001 with val_accuracy 0.53 ± 0 (3 repeats)" in verdict(facts)[0]
-    assert "+0.3, of the means of 3 and 3 seeds and chosen for it, so not yet a gain" in verdict(facts)[1]
-    tables = [part for part in trial_section(facts).parts if isinstance(part, Table)]
+    run_data = read_run(run.ledger.folder)
+    assert "trial-0001 with val_accuracy 0.53 ± 0 (3 repeats)" in conclusion(run_data)[0]
+    assert (
+        "+0.3, of the means of 3 and 3 seeds and chosen for it, so not yet a gain" in conclusion(run_data)[1]
+    )
+    tables = [part for part in trial_section(run_data).elements if isinstance(part, Table)]
     assert tables[0].caption == "2 configurations, each with its repeats"
     assert [row[3].text for row in tables[0].rows] == ["3 repeats", "3 repeats"]
     assert [row[0].text for row in tables[1].rows] == ["1", "1", "1", "2", "2", "2"]

@@ -11,7 +11,7 @@ from search.ledger import Ledger
 from search.promotion import chosen, full_training, proposals
 from search.report.chart import Chart
 from search.report.page import write_page
-from search.report.page.run_data import read_facts
+from search.report.page.run_data import read_run
 from search.report.page.writer import sections_of
 from search.run import Run
 from search.sampling.proposal import FixedList
@@ -78,13 +78,13 @@ def page_of(run: Run) -> Page:
 
 
 def sections(run: Run) -> dict[str, Any]:
-    return {section.key: section for section in sections_of(read_facts(run.ledger.folder))}
+    return {section.key: section for section in sections_of(read_run(run.ledger.folder))}
 
 
 def words(section: Any) -> str:
-    return "\n".join(part.text for part in section.parts if part.kind == "text")
+    return "\n".join(part.text for part in section.elements if part.kind == "text")
 
 
 def charts(run: Run) -> dict[str, Chart]:
-    parts = [part for section in sections(run).values() for part in section.parts]
+    parts = [part for section in sections(run).values() for part in section.elements]
     return {part.key: part for part in parts if isinstance(part, Chart)}

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from search.report.page.writer import PAGE, Written, watch, write_comparison, write_page, written_at_end
+from search.report.page.writer import PAGE, Written, watch, write_at_end, write_comparison, write_page
 
-__all__ = ["PAGE", "Written", "watch", "write_comparison", "write_page", "written_at_end"]
+__all__ = ["PAGE", "Written", "watch", "write_at_end", "write_comparison", "write_page"]

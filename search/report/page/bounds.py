@@ -13,7 +13,7 @@ from search.space.parameters import Edge, beyond, is_number, is_same
 _NEAR_SHARE = 0.02  # of a range in its own scale: a random point is that near to an end once in 25 times
 
 
-def edges(
+def reached_bounds(
     space: Space, best: TrialRecord, accepts: Callable[[Mapping[str, Any]], bool] = lambda hparams: True
 ) -> dict[str, Edge]:
     """The searched parameters at whose lower or upper end the best trial lies.
@@ -22,7 +22,7 @@ def edges(
         accepts: Whether there is anything beyond: a rate of 0 is at the end of what can be.
     """
     found = {
-        name: edge_of(parameter, best.hparams[name])
+        name: reached_bound(parameter, best.hparams[name])
         for name, parameter in space.parameters.items()
         if name in best.hparams and space.is_active(name, best.hparams)
     }
@@ -33,7 +33,7 @@ def edges(
     }
 
 
-def edge_of(parameter: Parameter, value: Any) -> Edge | None:
+def reached_bound(parameter: Parameter, value: Any) -> Edge | None:
     """The end that `value` lies at; None within the range, and where there is no order or no end."""
     if isinstance(parameter, Choice):
         ordered = sorted(parameter.values) if parameter.is_ordered else []
@@ -51,7 +51,7 @@ def edge_of(parameter: Parameter, value: Any) -> Edge | None:
     return "upper" if share >= 1 - _NEAR_SHARE else None
 
 
-def edge_sentence(name: str) -> str:
+def bound_sentence(name: str) -> str:
     """What a person is told of it."""
     return f"best point lies on the edge of {name}: widen it"
 

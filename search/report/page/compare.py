@@ -8,70 +8,68 @@ from typing import Any
 
 from search.report.chart import BLUE, VERMILION, Chart, Scale, Series
 from search.report.formatting import value_text
-from search.report.page.elements import Cell, Part, Section, Table, Text, text_cell
+from search.report.page.conclusion import conclusion, ending, spent_text
+from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
 from search.report.page.history import results
-from search.report.page.run_data import Facts
+from search.report.page.run_data import RunData
 from search.report.page.trial_table import number_cell, trial_table
-from search.report.page.verdict import ending, spent_text, verdict
 
 
-def comparison(one: Facts, other: Facts) -> list[Section]:
+def comparison(one: RunData, other: RunData) -> list[Section]:
     """The page of two runs."""
     names = _names(one, other)
     both = list(zip(names, (one, other), strict=True))
     return [
-        Section(key="summary", title="Summary", parts=[_side_by_side(both), *_texts(both)]),
-        Section(key="history", title="Best by epochs spent", parts=_best(both)),
-        Section(key="spaces", title="Differences of the spaces", parts=_differences(both)),
+        Section(key="summary", title="Summary", elements=[_side_by_side(both), *_texts(both)]),
+        Section(key="history", title="Best by epochs spent", elements=_best(both)),
+        Section(key="spaces", title="Differences of the spaces", elements=_differences(both)),
         *(
-            Section(key=f"trials_{number}", title=f"Trials of {name}", parts=[trial_table(facts)])
-            for number, (name, facts) in enumerate(both, start=1)
+            Section(key=f"trials_{number}", title=f"Trials of {name}", elements=[trial_table(run)])
+            for number, (name, run) in enumerate(both, start=1)
         ),
     ]
 
 
-def _names(one: Facts, other: Facts) -> tuple[str, str]:
+def _names(one: RunData, other: RunData) -> tuple[str, str]:
     """Of each run; the whole folder where two of one name are compared."""
     if one.name != other.name:
         return one.name, other.name
     return str(one.ledger.folder), str(other.ledger.folder)
 
 
-def _texts(both: list[tuple[str, Facts]]) -> list[Text]:
-    return [Text(text=f"{name}: {' '.join(verdict(facts))} {ending(facts)}") for name, facts in both]
+def _texts(both: list[tuple[str, RunData]]) -> list[Text]:
+    return [Text(text=f"{name}: {' '.join(conclusion(run))} {ending(run)}") for name, run in both]
 
 
-def _side_by_side(both: list[tuple[str, Facts]]) -> Table:
+def _side_by_side(both: list[tuple[str, RunData]]) -> Table:
     columns = ("run", "best trial", "metric", "value", "rung", "trials", "epochs", "spent")
     return Table(caption="The two runs", columns=columns, rows=[_run_row(*each) for each in both])
 
 
-def _run_row(name: str, facts: Facts) -> list[Cell]:
-    best = facts.best
+def _run_row(name: str, run: RunData) -> list[Cell]:
+    best = run.best
     return [
         text_cell(name),
         text_cell(best.trial_id if best else None),
-        text_cell(facts.metric),
-        number_cell(best.value(facts.metric) if best else None),
+        text_cell(run.metric),
+        number_cell(best.value(run.metric) if best else None),
         number_cell(best.rung if best else None),
-        number_cell(len(facts.trials)),
-        number_cell(sum(len(trial.rows) for trial in facts.trials)),
-        text_cell(spent_text(facts)),
+        number_cell(len(run.trials)),
+        number_cell(sum(len(trial.rows) for trial in run.trials)),
+        text_cell(spent_text(run)),
     ]
 
 
-def _best(both: list[tuple[str, Facts]]) -> list[Part]:
+def _best(both: list[tuple[str, RunData]]) -> list[Element]:
     (_, one), (_, other) = both
     if one.metric != other.metric:
         text = f"Left out: one run is judged by {one.metric} and the other by {other.metric}."
         return [Text(text=text)]
-    lines = [
-        _line(name, facts, colour) for (name, facts), colour in zip(both, (BLUE, VERMILION), strict=True)
-    ]
+    lines = [_line(name, run, colour) for (name, run), colour in zip(both, (BLUE, VERMILION), strict=True)]
     if not any(line.x for line in lines):
         return [Text(text="Left out: no trial of either run has a score.")]
     lines[1] = replace(lines[1], is_dashed=True)
-    parts: list[Part] = [
+    elements: list[Element] = [
         Chart(
             key="compare_epochs",
             title="Score of the trial that ranks first, over the epochs spent",
@@ -81,12 +79,14 @@ def _best(both: list[tuple[str, Facts]]) -> list[Part]:
         )
     ]
     if one.space.ladder != other.space.ladder:
-        parts.append(Text(text="The ladders differ: scores at their rungs may not compare.", is_warning=True))
-    return parts
+        elements.append(
+            Text(text="The ladders differ: scores at their rungs may not compare.", is_warning=True)
+        )
+    return elements
 
 
-def _line(name: str, facts: Facts, colour: str) -> Series:
-    found = results(facts)
+def _line(name: str, run: RunData, colour: str) -> Series:
+    found = results(run)
     return Series(
         name=name,
         x=[each.num_epochs for each in found],
@@ -99,8 +99,8 @@ def _line(name: str, facts: Facts, colour: str) -> Series:
     )
 
 
-def _differences(both: list[tuple[str, Facts]]) -> list[Part]:
-    one, other = (dict(_flat(facts.space.to_dict())) for _, facts in both)
+def _differences(both: list[tuple[str, RunData]]) -> list[Element]:
+    one, other = (dict(_flat(run.space.to_dict())) for _, run in both)
     names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
     if not names:
         return [Text(text="None: both runs searched the same space.")]

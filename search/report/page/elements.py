@@ -121,7 +121,7 @@ class Pictures:
     is_small: bool = False
 
 
-Part = Text | Points | Pairs | Commands | Table | Pictures | Chart
+Element = Text | Points | Pairs | Commands | Table | Pictures | Chart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class Section:
 
     key: str
     title: str
-    parts: Sequence[Part]
+    elements: Sequence[Element]
 
 
 def text_cell(text: object) -> Cell:

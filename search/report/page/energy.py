@@ -7,8 +7,8 @@ from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
 from search.report.chart import VERMILION, Chart, Scale, Series, bar_chart, rung_colour, rung_symbol
 from search.report.formatting import value_text
-from search.report.page.elements import Part, Section, Table, Text, text_cell
-from search.report.page.run_data import Facts
+from search.report.page.elements import Element, Section, Table, Text, text_cell
+from search.report.page.run_data import RunData
 from search.report.page.trial_table import number_cell
 from search.run.objective import Cost, cost_of, pareto_front
 
@@ -29,37 +29,37 @@ _MEANING = {
 }
 
 
-def joules_section(facts: Facts) -> Section:
+def joules_section(run: RunData) -> Section:
     """Energy; a sentence with the reason where nothing was measured."""
-    outcomes = _outcomes(facts)
+    outcomes = _outcomes(run)
     if not outcomes:
-        why = f"Left out: nothing measured the joules of this run ({facts.energy_reason})."
-        return Section(key="energy", title="Energy", parts=[Text(text=why)])
-    parts: list[Part] = [*_against_energy(facts), _outcome_chart(outcomes), _outcome_table(outcomes)]
-    return Section(key="energy", title="Energy", parts=parts)
+        why = f"Left out: nothing measured the joules of this run ({run.energy_reason})."
+        return Section(key="energy", title="Energy", elements=[Text(text=why)])
+    elements: list[Element] = [*_against_energy(run), _outcome_chart(outcomes), _outcome_table(outcomes)]
+    return Section(key="energy", title="Energy", elements=elements)
 
 
-def _outcomes(facts: Facts) -> dict[str, int]:
+def _outcomes(run: RunData) -> dict[str, int]:
     """Millijoules by outcome, the promoted trainings first."""
-    of_run = outcome_millijoules(facts.history)
-    promoted_mj = facts.promotion.history.energy.total_mj if facts.promotion else None
+    of_run = outcome_millijoules(run.history)
+    promoted_mj = run.promotion.history.energy.total_mj if run.promotion else None
     return {"promoted": promoted_mj, **of_run} if promoted_mj else of_run
 
 
-def _against_energy(facts: Facts) -> list[Part]:
+def _against_energy(run: RunData) -> list[Element]:
     """Each trial's score over the joules of its full training, and the trials that none beats in both."""
-    sound = [trial for trial in facts.trials if is_comparable(trial, facts.metric)]
-    known = [(trial, cost) for trial in sound if (cost := cost_of(facts.space, trial))]
+    sound = [trial for trial in run.trials if is_comparable(trial, run.metric)]
+    known = [(trial, cost) for trial in sound if (cost := cost_of(run.space, trial))]
     if not known:
         return [Text(text="Score against energy is left out: no trial has both a score and joules.")]
-    front = pareto_front(facts.space, facts.trials)
-    unit = "a sample" if facts.space.cost == "energy_per_example" else "full training, projected"
+    front = pareto_front(run.space, run.trials)
+    unit = "a sample" if run.space.cost == "energy_per_example" else "full training, projected"
     chart = Chart(
         key="energy_front",
         title="Score against energy, with the Pareto front",
         x=Scale(title=f"energy of {unit} (J)"),
-        y=Scale(title=facts.metric_title),
-        series=[_front_line(facts, front), *_cost_points(facts, known)],
+        y=Scale(title=run.metric_title),
+        series=[_front_line(run, front), *_cost_points(run, known)],
     )
     note = (
         "Joules are what full training would use by the epochs done, since those spent would make a trial "
@@ -68,12 +68,12 @@ def _against_energy(facts: Facts) -> list[Part]:
     return [Text(text=note), chart]
 
 
-def _front_line(facts: Facts, front: list[tuple[TrialRecord, Cost]]) -> Series:
+def _front_line(run: RunData, front: list[tuple[TrialRecord, Cost]]) -> Series:
     ordered = sorted(front, key=lambda item: item[1].joules)
     return Series(
         name="Pareto front",
         x=[cost.joules for _, cost in ordered],
-        y=[trial.value(facts.metric) for trial, _ in ordered],
+        y=[trial.value(run.metric) for trial, _ in ordered],
         style="line",
         colour=VERMILION,
         is_dashed=True,
@@ -81,15 +81,15 @@ def _front_line(facts: Facts, front: list[tuple[TrialRecord, Cost]]) -> Series:
     )
 
 
-def _cost_points(facts: Facts, known: list[tuple[TrialRecord, Cost]]) -> list[Series]:
+def _cost_points(run: RunData, known: list[tuple[TrialRecord, Cost]]) -> list[Series]:
     rungs = sorted({trial.rung or 0 for trial, _ in known})
     return [
         Series(
-            name=facts.rung_name(rung),
+            name=run.rung_name(rung),
             x=[cost.joules for trial, cost in known if trial.rung == rung],
-            y=[trial.value(facts.metric) for trial, _ in known if trial.rung == rung],
+            y=[trial.value(run.metric) for trial, _ in known if trial.rung == rung],
             errors=[(cost.uncert_j, cost.uncert_j) for trial, cost in known if trial.rung == rung],
-            hover=[_hover(facts, trial, cost) for trial, cost in known if trial.rung == rung],
+            hover=[_hover(run, trial, cost) for trial, cost in known if trial.rung == rung],
             colour=rung_colour(rung),
             symbol=rung_symbol(rung),
         )
@@ -97,9 +97,9 @@ def _cost_points(facts: Facts, known: list[tuple[TrialRecord, Cost]]) -> list[Se
     ]
 
 
-def _hover(facts: Facts, trial: TrialRecord, cost: Cost) -> str:
+def _hover(run: RunData, trial: TrialRecord, cost: Cost) -> str:
     uncert = f" ± {value_text(cost.uncert_j)}" if cost.uncert_j else ""
-    return f"{trial.trial_id}: {value_text(trial.value(facts.metric))}, {value_text(cost.joules)}{uncert} J"
+    return f"{trial.trial_id}: {value_text(trial.value(run.metric))}, {value_text(cost.joules)}{uncert} J"
 
 
 def _outcome_chart(outcomes: dict[str, int]) -> Chart:

@@ -4,41 +4,41 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from search.duplicate_curves import identical_trials
+from search.duplicate_curves import trials_with_one_curve
 from search.ledger.history import TrialRecord
 from search.report.formatting import duration
-from search.report.page.elements import Cell, Part, Section, Table, Text, text_cell
-from search.report.page.run_data import Facts
+from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
+from search.report.page.run_data import RunData
 from search.report.page.trial_table import number_cell
 from search.trial.remedy import remedy_for
 
 _NO_EFFECT = "no effect of "  # how a trainable's notes name a knob that cannot act
 
 
-def failures_section(facts: Facts) -> Section:
+def failures_section(run: RunData) -> Section:
     """Every failed attempt with its cause and remedy, what is complete, and knobs that did nothing."""
-    ended = [trial for trial in facts.trials if trial.status != "running"]
+    ended = [trial for trial in run.trials if trial.status != "running"]
     failed = [trial for trial in ended if trial.status in ("failed", "diverged")]
-    parts: list[Part] = [Text(text=_statistics(len(ended), len(failed))), Text(text=_complete(facts))]
-    rows = [row for trial in facts.trials for row in _rows(facts, trial)]
+    elements: list[Element] = [Text(text=_statistics(len(ended), len(failed))), Text(text=_complete(run))]
+    rows = [row for trial in run.trials for row in _rows(run, trial)]
     if rows:
         columns = ("trial", "cause", "attempt", "when (UTC)", "trained for", "what happened", "what to do")
-        parts.append(Table(caption="Failed attempts", columns=columns, rows=rows))
-    parts += [Text(text=line, is_warning=True) for line in knobs_without_effect(facts)]
-    parts += [Text(text=line, is_warning=True) for line in facts.space.notices]
-    return Section(key="failures", title="Failures and warnings", parts=parts)
+        elements.append(Table(caption="Failed attempts", columns=columns, rows=rows))
+    elements += [Text(text=line, is_warning=True) for line in knobs_without_effect(run)]
+    elements += [Text(text=line, is_warning=True) for line in run.space.notices]
+    return Section(key="failures", title="Failures and warnings", elements=elements)
 
 
-def knobs_without_effect(facts: Facts) -> list[str]:
+def knobs_without_effect(run: RunData) -> list[str]:
     """A sentence for each knob that was turned and could not act, with the reason and its trials, and for
     trials that differ and trained identically all the same."""
     trials: dict[tuple[str, str], list[str]] = {}
-    for trial in facts.trials:
+    for trial in run.trials:
         for name, reason in trial.notes.items():
             if name.startswith(_NO_EFFECT):
                 trials.setdefault((name, reason), []).append(trial.trial_id)
     noted = [f"{name}: {reason} ({_listed(ids)})" for (name, reason), ids in trials.items()]
-    return [*noted, *(group.warning for group in identical_trials(facts.trials, facts.metric))]
+    return [*noted, *(group.warning for group in trials_with_one_curve(run.trials, run.metric))]
 
 
 def _statistics(num_ended: int, num_failed: int) -> str:
@@ -48,18 +48,18 @@ def _statistics(num_ended: int, num_failed: int) -> str:
     return f"{num_failed} of {num_ended} ended trials failed or diverged: a success rate of {share:.3f}."
 
 
-def _complete(facts: Facts) -> str:
+def _complete(run: RunData) -> str:
     """How much of what a trial leaves is there."""
-    num_logs = sum((facts.ledger.trial_folder(t.trial_id) / "log.txt").is_file() for t in facts.trials)
-    num_scored = sum(trial.value(facts.metric) is not None for trial in facts.trials)
-    num_measured = sum(trial.energy.total_mj is not None for trial in facts.trials)
+    num_logs = sum((run.ledger.trial_folder(t.trial_id) / "log.txt").is_file() for t in run.trials)
+    num_scored = sum(trial.value(run.metric) is not None for trial in run.trials)
+    num_measured = sum(trial.energy.total_mj is not None for trial in run.trials)
     return (
-        f"Of {len(facts.trials)} trials {num_logs} have a log, {num_scored} a score and {num_measured} their "
+        f"Of {len(run.trials)} trials {num_logs} have a log, {num_scored} a score and {num_measured} their "
         "joules."
     )
 
 
-def _rows(facts: Facts, trial: TrialRecord) -> list[list[Cell]]:
+def _rows(run: RunData, trial: TrialRecord) -> list[list[Cell]]:
     """A row for each failed attempt; a trial that diverged without an error has one too."""
     attempts = [
         (failure["attempt"], failure["cause"], failure["message"], failure["at"])
@@ -75,7 +75,7 @@ def _rows(facts: Facts, trial: TrialRecord) -> list[list[Cell]]:
             _time_cell(at),
             number_cell(trial.seconds, duration(trial.seconds)),
             text_cell(message),
-            text_cell(remedy_for(cause, facts.ledger.folder, trial.trial_id)),
+            text_cell(remedy_for(cause, run.ledger.folder, trial.trial_id)),
         ]
         for attempt, cause, message, at in attempts
     ]

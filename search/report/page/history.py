@@ -10,8 +10,8 @@ from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
 from search.report.chart import GREY, Chart, Scale, Series, evenly, rung_colour, rung_symbol
 from search.report.formatting import value_text
-from search.report.page.elements import Part, Section, Text
-from search.report.page.run_data import Facts
+from search.report.page.elements import Element, Section, Text
+from search.report.page.run_data import RunData
 from search.trial import EpochRow
 
 _MOST_POINTS = 2000  # of a chart: more lie on top of each other, and each costs 60 bytes and 50 µs
@@ -34,18 +34,18 @@ class Result:
     best: float
 
 
-def results(facts: Facts) -> list[Result]:
+def results(run: RunData) -> list[Result]:
     """Every score at a rung's end in the order in which they came; those of failed trials are left out.
 
     The best is the one that would rank first: of the largest budget so far. So it may get worse where a
     trial is the first to end a rung.
     """
-    sign = 1 if facts.space.mode == "max" else -1
+    sign = 1 if run.space.mode == "max" else -1
     found: list[Result] = []
     best: tuple[int, float] | None = None
-    for num_epochs, trial, row in _epochs(facts):
-        value = trial.value_at(facts.metric, row.ended_rung) if row.ended_rung is not None else None
-        if value is None or row.ended_rung is None or not is_comparable(trial, facts.metric):
+    for num_epochs, trial, row in _epochs(run):
+        value = trial.value_at(run.metric, row.ended_rung) if row.ended_rung is not None else None
+        if value is None or row.ended_rung is None or not is_comparable(trial, run.metric):
             continue
         best = max(best or (-1, 0.0), (row.ended_rung, sign * value))
         found.append(
@@ -60,21 +60,21 @@ def results(facts: Facts) -> list[Result]:
     return found
 
 
-def course_section(facts: Facts) -> Section:
+def history_section(run: RunData) -> Section:
     """The optimisation history and the learning curves."""
-    found = results(facts)
+    found = results(run)
     if not found:
         none = "No trial has ended a rung with a score, so there is nothing to draw yet."
-        return Section(key="history", title="Optimisation history", parts=[Text(text=none)])
+        return Section(key="history", title="Optimisation history", elements=[Text(text=none)])
     note = (
         "The line is the score of the trial that ranks first at that moment, the largest budget first. Where "
         "a trial is the first to end a rung it may step back: scores of different rungs do not compare."
     )
-    parts: list[Part] = [Text(text=note), by_epochs(facts, found), by_trials(facts), learning_curves(facts)]
-    return Section(key="history", title="Optimisation history", parts=parts)
+    elements: list[Element] = [Text(text=note), by_epochs(run, found), by_trials(run), learning_curves(run)]
+    return Section(key="history", title="Optimisation history", elements=elements)
 
 
-def by_epochs(facts: Facts, found: Sequence[Result]) -> Chart:
+def by_epochs(run: RunData, found: Sequence[Result]) -> Chart:
     """The best over the epochs that all trials together have spent."""
     shown = evenly(found, _MOST_POINTS)
     points = {
@@ -86,21 +86,21 @@ def by_epochs(facts: Facts, found: Sequence[Result]) -> Chart:
         key="history_epochs",
         title="Best score over the epochs spent" + thinned_text(len(shown), len(found), "scores"),
         x=Scale(title="epochs spent by all trials", is_whole=True),
-        y=Scale(title=facts.metric_title),
-        series=[_best_line(line), *_rung_points(facts, points)],
+        y=Scale(title=run.metric_title),
+        series=[_best_line(line), *_rung_points(run, points)],
     )
 
 
-def by_trials(facts: Facts) -> Chart:
+def by_trials(run: RunData) -> Chart:
     """The best over the trials in the order in which they were asked for, each with its last score."""
-    sign = 1 if facts.space.mode == "max" else -1
-    sound = [trial for trial in facts.trials if is_comparable(trial, facts.metric)]
-    keys = [(trial.rung or 0, sign * (trial.value(facts.metric) or 0.0)) for trial in sound]
+    sign = 1 if run.space.mode == "max" else -1
+    sound = [trial for trial in run.trials if is_comparable(trial, run.metric)]
+    keys = [(trial.rung or 0, sign * (trial.value(run.metric) or 0.0)) for trial in sound]
     best = [sign * value for _, value in itertools.accumulate(keys, max)]
     points: dict[int, list[tuple[int, float, str]]] = {}
     shown = evenly(sound, _MOST_POINTS)
     for trial in shown:
-        value = trial.value(facts.metric)
+        value = trial.value(run.metric)
         assert value is not None, "is_comparable"
         points.setdefault(trial.rung or 0, []).append((trial.number + 1, value, trial.trial_id))
     line = _corners(list(zip((trial.number + 1 for trial in sound), best, strict=True)))
@@ -108,13 +108,13 @@ def by_trials(facts: Facts) -> Chart:
         key="history_trials",
         title="Score of each trial at its highest rung" + thinned_text(len(shown), len(sound), "trials"),
         x=Scale(title="trials, in the order they were asked for", is_whole=True),
-        y=Scale(title=facts.metric_title),
-        series=[_best_line(line), *_rung_points(facts, dict(sorted(points.items())))],
+        y=Scale(title=run.metric_title),
+        series=[_best_line(line), *_rung_points(run, dict(sorted(points.items())))],
     )
 
 
 def thinned_text(num_shown: int, num_all: int, what: str) -> str:
-    """What a title says of a chart that shows a part: nothing where it shows all."""
+    """What a title says of a chart that shows only some: nothing where it shows all."""
     return (
         ""
         if num_shown == num_all
@@ -128,36 +128,36 @@ def _corners(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     return [point for place, point in enumerate(points) if place in ends or point[1] != points[place - 1][1]]
 
 
-def learning_curves(facts: Facts) -> Chart:
+def learning_curves(run: RunData) -> Chart:
     """The metric over the epochs of every trial, coloured by the rung at whose budget an epoch ran."""
-    ranks = {trial.trial_id for trial in facts.ranked}
-    others = [trial for trial in facts.trials if trial.rows and trial.trial_id not in ranks]
-    shown = [*facts.ranked, *others][:_MOST_CURVES]
+    ranks = {trial.trial_id for trial in run.ranked}
+    others = [trial for trial in run.trials if trial.rows and trial.trial_id not in ranks]
+    shown = [*run.ranked, *others][:_MOST_CURVES]
     title = "Learning curves, coloured by rung"
-    if len(shown) < sum(bool(trial.rows) for trial in facts.trials):
+    if len(shown) < sum(bool(trial.rows) for trial in run.trials):
         title += f" (the best {len(shown)} trials)"
     rungs = sorted({row.rung for trial in shown for row in trial.rows})
     return Chart(
         key="curves",
         title=title,
         x=Scale(title="epoch", is_whole=True),
-        y=Scale(title=facts.metric_title),
-        series=[_curves_at(facts, shown, rung) for rung in rungs],
+        y=Scale(title=run.metric_title),
+        series=[_curves_at(run, shown, rung) for rung in rungs],
     )
 
 
-def _curves_at(facts: Facts, trials: Sequence[TrialRecord], rung: int) -> Series:
+def _curves_at(run: RunData, trials: Sequence[TrialRecord], rung: int) -> Series:
     """The stretches of all curves at one rung, each with the point that it goes on from."""
     points: list[tuple[int | None, float | None, str]] = []
     for trial in trials:
-        stretch = list(_stretch(facts.metric, trial, rung))
+        stretch = list(_stretch(run.metric, trial, rung))
         points += [
             *((x, y, f"{trial.trial_id}, epoch {x}: {value_text(y)}") for x, y in stretch),
             (None, None, ""),
         ]
     x, y, hover = zip(*points, strict=True)
     return Series(
-        name=facts.rung_name(rung),
+        name=run.rung_name(rung),
         x=x,
         y=y,
         hover=hover,
@@ -186,11 +186,11 @@ def _stretch(metric: str, trial: TrialRecord, rung: int) -> Iterator[tuple[int, 
             last = epoch, value
 
 
-def _epochs(facts: Facts) -> Iterator[tuple[int, TrialRecord, EpochRow]]:
+def _epochs(run: RunData) -> Iterator[tuple[int, TrialRecord, EpochRow]]:
     """Each epoch as it came, with how many had been spent by then; repeated ones count too."""
-    epochs = (event for event in facts.events if event["event"] == "epoch")
+    epochs = (event for event in run.events if event["event"] == "epoch")
     for number, event in enumerate(epochs, start=1):
-        yield number, facts.history.trials[event["trial"]], EpochRow.from_dict(event["row"])
+        yield number, run.history.trials[event["trial"]], EpochRow.from_dict(event["row"])
 
 
 def _best_line(points: Sequence[tuple[int, float]]) -> Series:
@@ -198,10 +198,10 @@ def _best_line(points: Sequence[tuple[int, float]]) -> Series:
     return Series(name="ranks first", x=x, y=y, style="steps", colour=GREY)
 
 
-def _rung_points(facts: Facts, points: dict[int, list[tuple[int, float, str]]]) -> list[Series]:
+def _rung_points(run: RunData, points: dict[int, list[tuple[int, float, str]]]) -> list[Series]:
     return [
         Series(
-            name=facts.rung_name(rung),
+            name=run.rung_name(rung),
             x=[x for x, *_ in of_rung],
             y=[y for _, y, _ in of_rung],
             hover=[f"{trial}: {value_text(y)}" for _, y, trial in of_rung],

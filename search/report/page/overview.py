@@ -3,45 +3,44 @@
 from __future__ import annotations
 
 from search.budget import Spent
-from search.report.forecast import outcome_text
-from search.report.forecast_reporter import kept_forecast
+from search.report.forecast import kept_forecast, outcome_text
 from search.report.formatting import parameter_text, rung_text
+from search.report.page.conclusion import advice, conclusion, ending, rank_correlation_sentence, spent_text
 from search.report.page.elements import Pairs, Points, Section, Text
-from search.report.page.run_data import Facts
-from search.report.page.verdict import advice, ending, spent_text, trust_sentence, verdict
+from search.report.page.run_data import RunData
 
 
-def overview(facts: Facts) -> Section:
+def overview(run: RunData) -> Section:
     """What a reader should know who reads nothing else."""
-    lead, *more = verdict(facts)
+    lead, *more = conclusion(run)
     return Section(
         key="summary",
         title="Summary",
-        parts=[
+        elements=[
             Text(text=lead, is_lead=True),
             *(Text(text=line) for line in more),
-            Text(text=f"{ending(facts)} It took {spent_text(facts)}."),
-            *_foretold(facts),
-            Text(text=trust_sentence(facts)),
+            Text(text=f"{ending(run)} It took {spent_text(run)}."),
+            *_forecast_outcome(run),
+            Text(text=rank_correlation_sentence(run)),
             Text(text="What to try next:"),
-            Points(points=advice(facts)),
-            Pairs(pairs=_settings(facts)),
+            Points(points=advice(run)),
+            Pairs(pairs=_settings(run)),
         ],
     )
 
 
-def _foretold(facts: Facts) -> list[Text]:
+def _forecast_outcome(run: RunData) -> list[Text]:
     """What came true of the forecast, where there was one."""
-    told = kept_forecast(facts.ledger)
-    if told is None or facts.history.ended is None:
+    forecast = kept_forecast(run.ledger)
+    if forecast is None or run.history.ended is None:
         return []
-    spent = Spent(trials=len(facts.trials), hours=facts.seconds / 3600, energy_j=facts.spent_j)
-    num_epochs = sum(len(trial.rows) for trial in facts.trials)
-    return [Text(text=f"Against its forecast it {outcome_text(told, epochs=num_epochs, spent=spent)}.")]
+    spent = Spent(trials=len(run.trials), hours=run.seconds / 3600, energy_j=run.spent_j)
+    num_epochs = sum(len(trial.rows) for trial in run.trials)
+    return [Text(text=f"Against its forecast it {outcome_text(forecast, epochs=num_epochs, spent=spent)}.")]
 
 
-def _settings(facts: Facts) -> list[tuple[str, str]]:
-    space = facts.space
+def _settings(run: RunData) -> list[tuple[str, str]]:
+    space = run.space
     ladder = "; ".join(
         f"{number}: {rung_text(space.ladder, number)}" for number in range(len(space.ladder.rungs))
     )

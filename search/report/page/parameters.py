@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from search.ledger.history import TrialRecord
 from search.report.chart import BLUE, GREY, VERMILION, Chart, Label, Scale, Series, bar_chart, evenly
 from search.report.formatting import value_text
-from search.report.page.bounds import edge_sentence
-from search.report.page.elements import Part, Section, Text
-from search.report.page.run_data import Facts
+from search.report.page.bounds import bound_sentence
+from search.report.page.elements import Element, Section, Text
+from search.report.page.run_data import RunData
 from search.report.page.slices import cut, hover_text, is_log_axis, slice_of
 from search.space.parameters import is_number
 
@@ -23,53 +23,51 @@ _MOST_TICKS = 6
 _FAINTEST = 0.12  # opacity of the worst trial: seen on white and on black
 
 
-def parameters_section(facts: Facts) -> Section:
+def parameters_section(run: RunData) -> Section:
     """How the score follows the parameters; a sentence where there is nothing to see."""
-    if not facts.shown_hparams:
+    if not run.shown_hparams:
         none = "No hyperparameter differs between the trials."
-        return Section(key="parameters", title="Parameters", parts=[Text(text=none)])
-    if len(facts.ranked) < 2:
-        none = (
-            f"{len(facts.ranked)} of {len(facts.trials)} trials have a score; it takes two to compare them."
-        )
-        return Section(key="parameters", title="Parameters", parts=[Text(text=none)])
-    parts: list[Part] = [*_edge_texts(facts), *importance(facts), parallel(facts)]
-    parts += [slice_of(facts, name) for name in facts.shown_hparams]
-    return Section(key="parameters", title="Parameters", parts=parts)
+        return Section(key="parameters", title="Parameters", elements=[Text(text=none)])
+    if len(run.ranked) < 2:
+        none = f"{len(run.ranked)} of {len(run.trials)} trials have a score; it takes two to compare them."
+        return Section(key="parameters", title="Parameters", elements=[Text(text=none)])
+    elements: list[Element] = [*_edge_texts(run), *importance(run), parallel(run)]
+    elements += [slice_of(run, name) for name in run.shown_hparams]
+    return Section(key="parameters", title="Parameters", elements=elements)
 
 
-def _edge_texts(facts: Facts) -> list[Text]:
-    return [Text(text=edge_sentence(name), is_warning=True) for name in facts.edges]
+def _edge_texts(run: RunData) -> list[Text]:
+    return [Text(text=bound_sentence(name), is_warning=True) for name in run.reached_bounds]
 
 
-def importance(facts: Facts) -> list[Part]:
+def importance(run: RunData) -> list[Element]:
     """A bar for each parameter, or why there is none."""
     from search.sampling.importance import FEWEST, TooFew, importances
 
-    rung, found = _compared(facts, fewest=FEWEST)
+    rung, found = _compared(run, fewest=FEWEST)
     scored = evenly(found, _MOST_ANALYSED)
     try:
-        shares = importances(facts.space, [(trial.hparams, value) for trial, value in scored])
+        shares = importances(run.space, [(trial.hparams, value) for trial, value in scored])
     except TooFew as error:
         return [Text(text=f"Importance of the parameters: not said, for {error}.")]
     which = f"{len(scored)}" if len(scored) == len(found) else f"{len(scored):,} of {len(found):,}"
     note = (
-        f"Importance by functional ANOVA over the {which} scores at {facts.rung_name(rung)}: the share "
+        f"Importance by functional ANOVA over the {which} scores at {run.rung_name(rung)}: the share "
         "of their variance that a parameter explains by itself. With few trials it is rough."
     )
-    left_out = [name for name in facts.space.parameters if name not in shares]
+    left_out = [name for name in run.space.parameters if name not in shares]
     if left_out:
         note += f" Left out, as not every trial has them: {', '.join(left_out)}."
     return [Text(text=note), _importance_chart(shares)]
 
 
-def _compared(facts: Facts, *, fewest: int) -> tuple[int, list[tuple[TrialRecord, float]]]:
+def _compared(run: RunData, *, fewest: int) -> tuple[int, list[tuple[TrialRecord, float]]]:
     """The highest rung that half of the ranked trials have ended, and `fewest` at least, with their scores
     there; the lowest rung if there is none."""
-    num_needed = max(fewest, len(facts.ranked) / 2)
+    num_needed = max(fewest, len(run.ranked) / 2)
     scored: list[tuple[TrialRecord, float]] = []
-    for rung in range(len(facts.space.ladder.rungs) - 1, -1, -1):
-        values = [(trial, trial.value_at(facts.metric, rung)) for trial in facts.ranked]
+    for rung in range(len(run.space.ladder.rungs) - 1, -1, -1):
+        values = [(trial, trial.value_at(run.metric, rung)) for trial in run.ranked]
         scored = [(trial, value) for trial, value in values if value is not None]
         if len(scored) >= num_needed:
             return rung, scored
@@ -90,12 +88,12 @@ class _Line:
     places: Mapping[str, float]  # by trial
 
 
-def parallel(facts: Facts) -> Chart:
+def parallel(run: RunData) -> Chart:
     """Each trial as a line through its parameters to its score."""
-    shown = facts.ranked[:_MOST_LINES][::-1]  # the best is drawn last, over the others
-    lines = [_hparam_line(facts, name, shown) for name in facts.shown_hparams]
-    scores = {trial.trial_id: trial.value(facts.metric) for trial in shown}
-    lines.append(_number_line(facts.metric, {name: v for name, v in scores.items() if v is not None}))
+    shown = run.ranked[:_MOST_LINES][::-1]  # the best is drawn last, over the others
+    lines = [_hparam_line(run, name, shown) for name in run.shown_hparams]
+    scores = {trial.trial_id: trial.value(run.metric) for trial in shown}
+    lines.append(_number_line(run.metric, {name: v for name, v in scores.items() if v is not None}))
     labels = [
         Label(x=number, y=at, text=text)
         for number, line in enumerate(lines)
@@ -104,7 +102,7 @@ def parallel(facts: Facts) -> Chart:
     return Chart(
         key="parallel",
         title="Parallel coordinates: one line a trial, the stronger the better its rank"
-        + (f" (the best {len(shown)} of {len(facts.ranked):,})" if len(shown) < len(facts.ranked) else ""),
+        + (f" (the best {len(shown)} of {len(run.ranked):,})" if len(shown) < len(run.ranked) else ""),
         x=Scale(
             title="parameter, and the metric at the trial's highest rung",
             ticks=tuple(enumerate(line.title for line in lines)),
@@ -113,7 +111,7 @@ def parallel(facts: Facts) -> Chart:
         y=Scale(title="", ticks=((0.0, "lowest"), (1.0, "highest")), span=(-0.06, 1.08)),
         series=[
             *(
-                _trial_line(facts, trial, lines, share=number / max(1, len(shown) - 1))
+                _trial_line(run, trial, lines, share=number / max(1, len(shown) - 1))
                 for number, trial in enumerate(shown)
             ),
             *(_axis_line(number) for number in range(len(lines))),
@@ -123,9 +121,9 @@ def parallel(facts: Facts) -> Chart:
     )
 
 
-def _trial_line(facts: Facts, trial: TrialRecord, lines: Sequence[_Line], *, share: float) -> Series:
+def _trial_line(run: RunData, trial: TrialRecord, lines: Sequence[_Line], *, share: float) -> Series:
     known = [(number, line.places.get(trial.trial_id)) for number, line in enumerate(lines)]
-    text = hover_text(facts, trial)
+    text = hover_text(run, trial)
     return Series(
         name=trial.trial_id,
         x=[number for number, _ in known],
@@ -145,12 +143,10 @@ def _axis_line(number: int) -> Series:
     )
 
 
-def _hparam_line(facts: Facts, name: str, trials: Sequence[TrialRecord]) -> _Line:
+def _hparam_line(run: RunData, name: str, trials: Sequence[TrialRecord]) -> _Line:
     values = {trial.trial_id: trial.hparams[name] for trial in trials if name in trial.hparams}
     if values and all(map(is_number, values.values())):
-        return _number_line(
-            name, values, is_log=is_log_axis(facts.space.parameters.get(name), values.values())
-        )
+        return _number_line(name, values, is_log=is_log_axis(run.space.parameters.get(name), values.values()))
     names = sorted({value_text(value) for value in values.values()})
     at = {text: number / max(1, len(names) - 1) for number, text in enumerate(names)}
     return _Line(

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 
 from search.rank_correlation import Correlation, RungCorrelation
 from search.report.chart import BLUE, ORANGE, Chart, Mark, Scale, Series
-from search.report.page.elements import Cell, Part, Section, Table, Text, text_cell
-from search.report.page.run_data import Facts
+from search.report.page.conclusion import rank_correlation_sentence
+from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
+from search.report.page.run_data import RunData
 from search.report.page.trial_table import number_cell
-from search.report.page.verdict import trust_sentence
 
 
-def trust_section(facts: Facts) -> Section:
+def rank_correlation_section(run: RunData) -> Section:
     """Rank correlations between rungs with their intervals, and what to do where they are low."""
-    known = [trust for trust in facts.trust if trust.overall]
-    parts: list[Part] = [Text(text=trust_sentence(facts), is_warning=any(t.warning for t in known))]
+    known = [trust for trust in run.rung_correlations if trust.overall]
+    elements: list[Element] = [
+        Text(text=rank_correlation_sentence(run), is_warning=any(t.warning for t in known))
+    ]
     if known:
-        parts += [_chart(known), _table(facts)]
-    return Section(key="trust", title="Trust in cheap scores", parts=parts)
+        elements += [_chart(known), _table(run)]
+    return Section(key="trust", title="Trust in cheap scores", elements=elements)
 
 
 def _chart(known: Sequence[RungCorrelation]) -> Chart:
@@ -54,7 +56,7 @@ def _intervals(
     )
 
 
-def _table(facts: Facts) -> Table:
+def _table(run: RunData) -> Table:
     columns = (
         "rung",
         "against",
@@ -67,7 +69,9 @@ def _table(facts: Facts) -> Table:
         "from",
         "to",
     )
-    return Table(caption="Spearman's rank correlation", columns=columns, rows=[_row(t) for t in facts.trust])
+    return Table(
+        caption="Spearman's rank correlation", columns=columns, rows=[_row(t) for t in run.rung_correlations]
+    )
 
 
 def _row(trust: RungCorrelation) -> list[Cell]:

@@ -31,7 +31,7 @@ def rendered(
     Args:
         refresh_s: The page loads itself again after so many seconds; None never.
     """
-    has_charts = any(isinstance(part, Chart) for section in sections for part in section.parts)
+    has_charts = any(isinstance(element, Chart) for section in sections for element in section.elements)
     scripts = [_plotly() if has_charts else "", _text("page.js")]
     return _environment().get_template("page.html").render(
         title=title,

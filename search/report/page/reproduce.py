@@ -1,4 +1,4 @@
-"""On what a run ran, and the commands that repeat it. Pure."""
+"""What a run was made from: data, machine and versions, and the commands that repeat it. Pure."""
 
 from __future__ import annotations
 
@@ -7,23 +7,84 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.report.page.elements import Commands, Pairs, Section, Text
-from search.report.page.run_data import Facts
+from search.report.page.elements import (
+    Cell,
+    Commands,
+    Element,
+    Pairs,
+    Points,
+    Section,
+    Table,
+    Text,
+    text_cell,
+)
+from search.report.page.run_data import RunData
+from trainables.core.data_summary import DataSummary
+
+_MOST_CLASSES = 200  # of a table; beyond it the smallest and the largest tell more
+# What trainings say of their data in their notes, where nobody looked before the run.
+_NOTES = ("data", "left_out", "folder", "identical", "pixels")
 
 
-def environment_section(facts: Facts) -> Section:
-    """Machine, devices and versions of the last session."""
-    if not facts.environment:
-        none = "environment.json is not there, so nobody knows what this run ran on."
-        return Section(key="environment", title="Environment", parts=[Text(text=none)])
-    return Section(
-        key="environment", title="Environment", parts=[Pairs(pairs=list(_pairs(facts.environment)))]
+def data_section(run: RunData) -> Section:
+    """The data as it was found before the last session, or as the trials noted it."""
+    found = run.environment.get("data")
+    if isinstance(found, Mapping):
+        elements = _data_elements(DataSummary.from_dict(found))
+    elif found:
+        elements = [Points(points=[str(note) for note in found])]
+    else:
+        elements = _noted(run)
+    return Section(key="data", title="Data", elements=elements)
+
+
+def _data_elements(data: DataSummary) -> list[Element]:
+    names = ("found", *(["parts"] if data.parts else []), *(["sizes"] if data.sizes_px else []))
+    elements: list[Element] = [Pairs(pairs=list(zip(names, data.found, strict=True)))]
+    if data.warnings:
+        elements += [Text(text="To be known of it:"), Points(points=data.warnings)]
+    if data.classes:
+        elements.append(_classes(data))
+    return elements
+
+
+def _classes(data: DataSummary) -> Table:
+    unit = data.class_unit or data.unit
+    rows = sorted(data.classes.items(), key=lambda item: -item[1])
+    caption = f"{unit} of each class"
+    if len(rows) > _MOST_CLASSES:
+        half = _MOST_CLASSES // 2
+        caption = f"{unit} of the {half} largest and the {half} smallest of {len(rows)} classes"
+        rows = rows[:half] + rows[-half:]
+    return Table(
+        caption=caption,
+        columns=("class", unit),
+        rows=[(text_cell(name), Cell(text=str(count), order=count)) for name, count in rows],
     )
 
 
-def commands_section(facts: Facts) -> Section:
+def _noted(run: RunData) -> list[Element]:
+    """What is known without a look: the notes of the trainings."""
+    noted = {name: text for trial in run.trials for name, text in trial.notes.items() if name in _NOTES}
+    text = f"{run.space.data or 'The data'} was not looked at before this run"
+    if not noted:
+        return [Text(text=f"{text}, and no trial noted anything of it.")]
+    return [Text(text=f"{text}; its trials noted:"), Pairs(pairs=sorted(noted.items()))]
+
+
+def environment_section(run: RunData) -> Section:
+    """Machine, devices and versions of the last session."""
+    if not run.environment:
+        none = "environment.json is not there, so nobody knows what this run ran on."
+        return Section(key="environment", title="Environment", elements=[Text(text=none)])
+    return Section(
+        key="environment", title="Environment", elements=[Pairs(pairs=list(_pairs(run.environment)))]
+    )
+
+
+def commands_section(run: RunData) -> Section:
     """Commands that search, promote, try again and write this page once more."""
-    return Section(key="commands", title="To repeat", parts=[Commands(commands=list(_commands(facts)))])
+    return Section(key="commands", title="To repeat", elements=[Commands(commands=list(_commands(run)))])
 
 
 def _pairs(environment: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -39,10 +100,10 @@ def _pairs(environment: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "packages", ", ".join(f"{name} {version}" for name, version in packages.items() if version)
 
 
-def _commands(facts: Facts) -> Iterator[tuple[str, str]]:
-    folder = facts.ledger.folder
-    results, space_file = ["--results", str(folder.parent)], str(facts.ledger.space_file)
-    if command := facts.environment.get("command"):
+def _commands(run: RunData) -> Iterator[tuple[str, str]]:
+    folder = run.ledger.folder
+    results, space_file = ["--results", str(folder.parent)], str(run.ledger.space_file)
+    if command := run.environment.get("command"):
         yield "as it was typed", _typed(command)
     search = ["search", "--space", space_file]
     yield "the same search once more", _script(*search, "--name", f"{folder.name}-again", *results)
@@ -50,10 +111,10 @@ def _commands(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "its failed trials again", _script("search", "--rerun-failed", str(folder))
     yield (
         "the best against the default",
-        _script("promote", str(folder), "--top", str(facts.space.promote.top)),
+        _script("promote", str(folder), "--top", str(run.space.promote.top)),
     )
-    if facts.best:
-        trial = ["--trial", f"{folder}:{facts.best.trial_id}", "--seed", str(facts.best.seed)]
+    if run.best:
+        trial = ["--trial", f"{folder}:{run.best.trial_id}", "--seed", str(run.best.seed)]
         yield "the best trial alone", _script("train", "--space", space_file, *trial)
     yield "this page again", _script("report", str(folder))
 

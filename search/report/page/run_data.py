@@ -11,10 +11,10 @@ from typing import Any
 from search.guessing import AgainstGuessing, against_guessing
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
-from search.rank_correlation import RungCorrelation, rung_trust
+from search.rank_correlation import RungCorrelation, rung_correlations
 from search.ranking import Configuration, configurations
 from search.report.formatting import rung_text
-from search.report.page.bounds import edges
+from search.report.page.bounds import reached_bounds
 from search.space import Space, load_space
 from search.space.parameters import Edge
 from search.space.record import recorded_trainable
@@ -47,7 +47,7 @@ class Promotion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class RunData:
     """A run as it stands in its journal.
 
     Attributes:
@@ -104,13 +104,15 @@ class Facts:
         return next((trial for trial in self.trials if trial.proposed_by == "default"), None)
 
     @cached_property
-    def trust(self) -> list[RungCorrelation]:
-        return rung_trust(self.trials, self.metric, self.space.mode, num_rungs=len(self.space.ladder.rungs))
+    def rung_correlations(self) -> list[RungCorrelation]:
+        return rung_correlations(
+            self.trials, self.metric, self.space.mode, num_rungs=len(self.space.ladder.rungs)
+        )
 
     @cached_property
-    def edges(self) -> dict[str, Edge]:
+    def reached_bounds(self) -> dict[str, Edge]:
         """The parameters whose range could be widened where the best trial lies."""
-        return edges(self.space, self.best, self._accepts) if self.best else {}
+        return reached_bounds(self.space, self.best, self._accepts) if self.best else {}
 
     @cached_property
     def trainable(self) -> Trainable:
@@ -123,7 +125,7 @@ class Facts:
             self.trainable.hparams(**hparams)
         except ValueError:
             return False
-        except TypeError:  # of a part of the program that had other names when the run began
+        except TypeError:  # from a part of the program that had other names when the run began
             return True
         return True
 
@@ -160,7 +162,7 @@ class Facts:
         return len({repr(trial.hparams[name]) for trial in self.trials if name in trial.hparams}) > 1
 
 
-def read_facts(folder: Path) -> Facts:
+def read_run(folder: Path) -> RunData:
     """The run in `folder`, going on or ended.
 
     Raises:
@@ -171,7 +173,7 @@ def read_facts(folder: Path) -> Facts:
     space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
     events = ledger.events()
     history = History(events)
-    return Facts(
+    return RunData(
         ledger=ledger,
         space=space,
         history=history,

@@ -8,7 +8,7 @@ from typing import Any
 from search.ledger.history import TrialRecord
 from search.report.chart import VERMILION, Chart, Mark, Scale, Series, chart_key, rung_colour, rung_symbol
 from search.report.formatting import hparams_text, value_text
-from search.report.page.run_data import Facts
+from search.report.page.run_data import RunData
 from search.space import Choice, Normal, Parameter
 from search.space.parameters import is_number
 
@@ -16,23 +16,23 @@ _MOST_POINTS = 1000  # a slice for each parameter: 20 of 5,000 points would be 8
 _LOG_RATIO = 8  # of the largest to the smallest choice
 
 
-def slice_of(facts: Facts, name: str) -> Chart:
+def slice_of(run: RunData, name: str) -> Chart:
     """The score over one parameter, with the ends of its range."""
-    parameter = facts.space.parameters.get(name)
-    having = [trial for trial in facts.ranked if name in trial.hparams]
+    parameter = run.space.parameters.get(name)
+    having = [trial for trial in run.ranked if name in trial.hparams]
     trials = having[:_MOST_POINTS]
     values = [trial.hparams[name] for trial in trials]
     places, scale = _slice_scale(name, parameter, values)
     rungs = sorted({trial.rung or 0 for trial in trials})
     return Chart(
-        key=chart_key("slice", facts.shown_hparams.index(name) + 1, name),
+        key=chart_key("slice", run.shown_hparams.index(name) + 1, name),
         title=f"{cut(name)} and the score"
         + (f" (the best {len(trials):,} of {len(having):,} trials)" if len(having) > len(trials) else ""),
         x=scale,
-        y=Scale(title=facts.metric_title),
+        y=Scale(title=run.metric_title),
         series=[
-            *(_slice_points(facts, rung, places, trials) for rung in rungs),
-            *_best_point(facts, places, trials),
+            *(_slice_points(run, rung, places, trials) for rung in rungs),
+            *_best_point(run, places, trials),
         ],
         marks=_bounds(parameter),
         height_px=340,
@@ -69,24 +69,24 @@ def _slice_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) 
     return places, Scale(title=cut(name), ticks=ticks, span=(-0.5, len(names) - 0.5))
 
 
-def _slice_points(facts: Facts, rung: int, places: Sequence[float], trials: Sequence[TrialRecord]) -> Series:
+def _slice_points(run: RunData, rung: int, places: Sequence[float], trials: Sequence[TrialRecord]) -> Series:
     points = [(x, trial) for x, trial in zip(places, trials, strict=True) if trial.rung == rung]
     return Series(
         name=f"rung {rung}",
         x=[x for x, _ in points],
-        y=[trial.value(facts.metric) for _, trial in points],
-        hover=[hover_text(facts, trial) for _, trial in points],
+        y=[trial.value(run.metric) for _, trial in points],
+        hover=[hover_text(run, trial) for _, trial in points],
         colour=rung_colour(rung),
         symbol=rung_symbol(rung),
     )
 
 
-def _best_point(facts: Facts, places: Sequence[float], trials: Sequence[TrialRecord]) -> list[Series]:
-    best = facts.best
+def _best_point(run: RunData, places: Sequence[float], trials: Sequence[TrialRecord]) -> list[Series]:
+    best = run.best
     at = [x for x, trial in zip(places, trials, strict=True) if trial is best]
     if best is None or not at:
         return []
-    x, y = at[0], best.value(facts.metric)
+    x, y = at[0], best.value(run.metric)
     hover = [f"{best.trial_id} ranks first"]
     return [
         Series(name="ranks first", x=[x], y=[y], colour=VERMILION, symbol="star", size_px=14, hover=hover)
@@ -105,10 +105,10 @@ def _bounds(parameter: Parameter | None) -> list[Mark]:
     return [Mark(at=float(low), text="lower end"), Mark(at=float(high), text="upper end")]
 
 
-def hover_text(facts: Facts, trial: TrialRecord) -> str:
+def hover_text(run: RunData, trial: TrialRecord) -> str:
     """A trial's score and hparams in one line."""
-    hparams = hparams_text(trial.hparams, facts.shown_hparams)
-    return f"{trial.trial_id}: {value_text(trial.value(facts.metric))} at {hparams}"
+    hparams = hparams_text(trial.hparams, run.shown_hparams)
+    return f"{trial.trial_id}: {value_text(trial.value(run.metric))} at {hparams}"
 
 
 def cut(text: str) -> str:

@@ -5,37 +5,37 @@ from __future__ import annotations
 from search.ledger.history import TrialRecord
 from search.ranking import Configuration
 from search.report.formatting import mean_text, value_text
-from search.report.page.elements import Cell, Part, Section, Table, Text, text_cell
-from search.report.page.run_data import Facts
+from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
+from search.report.page.run_data import RunData
 
 _REASONS_SHOWN = 3
 
 
-def trial_section(facts: Facts) -> Section:
+def trial_section(run: RunData) -> Section:
     """Every trial: the ranked ones in their order, then the others."""
-    reasons = list(dict.fromkeys(filter(None, (_why_no_joules(trial) for trial in facts.trials))))
+    reasons = list(dict.fromkeys(filter(None, (_why_no_joules(trial) for trial in run.trials))))
     note = "The largest budget ranks first, then the metric. A click on a column's name sorts by it."
-    parts: list[Part] = [Text(text=note), trial_table(facts)]
-    if facts.space.repeats > 1:
+    elements: list[Element] = [Text(text=note), trial_table(run)]
+    if run.space.repeats > 1:
         repeated = "Repeats of a configuration rank together, by the mean of those that have a score."
-        parts[1:1] = [Text(text=repeated), configuration_table(facts)]
+        elements[1:1] = [Text(text=repeated), configuration_table(run)]
     if reasons:
         shown = "; ".join(reasons[:_REASONS_SHOWN])
-        parts.append(Text(text=f"Energy is empty where it is unknown: {shown}."))
-    return Section(key="trials", title="Trials", parts=parts)
+        elements.append(Text(text=f"Energy is empty where it is unknown: {shown}."))
+    return Section(key="trials", title="Trials", elements=elements)
 
 
-def configuration_table(facts: Facts) -> Table:
+def configuration_table(run: RunData) -> Table:
     """A row for each configuration that was repeated and has a score."""
-    columns = ("rank", "trial", f"{facts.metric} (mean)", "repeats", "rung")
+    columns = ("rank", "trial", f"{run.metric} (mean)", "repeats", "rung")
     return Table(
-        caption=f"{len(facts.configurations)} configurations, each with its repeats",
-        columns=[*columns, *facts.shown_hparams],
-        rows=[_configuration(facts, rank, each) for rank, each in enumerate(facts.configurations, start=1)],
+        caption=f"{len(run.configurations)} configurations, each with its repeats",
+        columns=[*columns, *run.shown_hparams],
+        rows=[_configuration(run, rank, each) for rank, each in enumerate(run.configurations, start=1)],
     )
 
 
-def _configuration(facts: Facts, rank: int, each: Configuration) -> list[Cell]:
+def _configuration(run: RunData, rank: int, each: Configuration) -> list[Cell]:
     trial = each.first
     mean, _, repeats = mean_text(each).partition(" (")
     return [
@@ -44,7 +44,7 @@ def _configuration(facts: Facts, rank: int, each: Configuration) -> list[Cell]:
         number_cell(each.mean, mean),
         Cell(text=repeats.removesuffix(")") or "1 repeat", order=len(each.scored)),
         number_cell(each.rung),
-        *(_hparam_cell(trial, name) for name in facts.shown_hparams),
+        *(_hparam_cell(trial, name) for name in run.shown_hparams),
     ]
 
 
@@ -52,16 +52,16 @@ def _name(trial: TrialRecord) -> str:
     return trial.trial_id + (" (default)" if trial.proposed_by == "default" else "")
 
 
-def trial_table(facts: Facts) -> Table:
+def trial_table(run: RunData) -> Table:
     """A row for each trial."""
-    order = enumerate(facts.configurations, start=1)
+    order = enumerate(run.configurations, start=1)
     ranks = {trial.trial_id: rank for rank, each in order for trial in each.scored}
-    rest = [trial for trial in facts.trials if trial.trial_id not in ranks]
-    columns = ("rank", "trial", "state", facts.metric, "epochs", "rung", "time (s)", "energy (J)")
+    rest = [trial for trial in run.trials if trial.trial_id not in ranks]
+    columns = ("rank", "trial", "state", run.metric, "epochs", "rung", "time (s)", "energy (J)")
     return Table(
-        caption=f"{len(facts.trials)} trials of {facts.name}",
-        columns=[*columns, *facts.shown_hparams],
-        rows=[_row(facts, trial, ranks.get(trial.trial_id)) for trial in [*facts.ranked, *rest]],
+        caption=f"{len(run.trials)} trials of {run.name}",
+        columns=[*columns, *run.shown_hparams],
+        rows=[_row(run, trial, ranks.get(trial.trial_id)) for trial in [*run.ranked, *rest]],
     )
 
 
@@ -70,18 +70,18 @@ def number_cell(value: float | int | None, text: str | None = None, hint: str = 
     return Cell(text="" if value is None else text or value_text(value), order=value, hint=hint)
 
 
-def _row(facts: Facts, trial: TrialRecord, rank: int | None) -> list[Cell]:
+def _row(run: RunData, trial: TrialRecord, rank: int | None) -> list[Cell]:
     state = trial.status + (f": {trial.cause}" if trial.cause and trial.cause != trial.status else "")
     return [
         number_cell(rank),
         Cell(text=_name(trial), order=trial.trial_id),
         Cell(text=state, order=state, hint=trial.message),
-        number_cell(trial.value(facts.metric)),
+        number_cell(trial.value(run.metric)),
         number_cell(trial.epochs),
         number_cell(trial.rung),
         number_cell(trial.seconds, f"{trial.seconds:.1f}"),
         _joules_cell(trial),
-        *(_hparam_cell(trial, name) for name in facts.shown_hparams),
+        *(_hparam_cell(trial, name) for name in run.shown_hparams),
     ]
 
 

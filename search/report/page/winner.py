@@ -12,8 +12,8 @@ from search.ledger.history import TrialRecord
 from search.report.chart import BLUE, Chart, Mark, Scale, Series
 from search.report.formatting import value_text
 from search.report.gain import default_of, gain_sentence, set_text
-from search.report.page.elements import Cell, Part, Picture, Pictures, Section, Table, Text, text_cell
-from search.report.page.run_data import Facts, Promotion
+from search.report.page.elements import Cell, Element, Picture, Pictures, Section, Table, Text, text_cell
+from search.report.page.run_data import Promotion, RunData
 from search.report.page.trial_table import number_cell
 from search.trial.final_outputs import MISTAKE_IMAGES
 
@@ -24,39 +24,41 @@ _MOST_PICTURES = 24
 _PLOTS = {"confusion_normalised.png": "Confusion of the test set", "curves.png": "Training curves"}
 
 
-def winner_section(facts: Facts) -> Section:
+def winner_section(run: RunData) -> Section:
     """The gain over the default with its interval; a sentence with the way there before any promotion."""
-    promotion = facts.promotion
+    promotion = run.promotion
     if promotion is None:
         none = "Nothing has been promoted yet: promote.py trains the best in full beside the default."
-        return Section(key="winner", title="Winner against default", parts=[Text(text=none)])
+        return Section(key="winner", title="Winner against default", elements=[Text(text=none)])
     winner = promotion.winner
     if winner is None:
         none = "No promoted training has ended well yet, so nothing compares with the default."
-        return Section(key="winner", title="Winner against default", parts=[Text(text=none)])
-    parts: list[Part] = [
-        Text(text=gain_sentence(winner, facts.space, default_of(promotion.rows)), is_lead=True),
-        Text(text=_scored_on(facts, winner)),
-        _table(facts, promotion),
+        return Section(key="winner", title="Winner against default", elements=[Text(text=none)])
+    elements: list[Element] = [
+        Text(text=gain_sentence(winner, run.space, default_of(promotion.rows)), is_lead=True),
+        Text(text=_scored_on(run, winner)),
+        _table(run, promotion),
     ]
-    parts[1:1] = _gain_chart(facts, promotion)
+    elements[1:1] = _gain_chart(run, promotion)
     if promotion.history.ended is None:
-        parts.insert(1, Text(text="The promotion goes on: this is of the trainings that have ended so far."))
+        elements.insert(
+            1, Text(text="The promotion goes on: this is of the trainings that have ended so far.")
+        )
     return Section(
         key="winner",
         title="Winner against default",
-        parts=[*parts, *_mistakes(promotion, str(winner["trial_id"]))],
+        elements=[*elements, *_mistakes(promotion, str(winner["trial_id"]))],
     )
 
 
-def _scored_on(facts: Facts, winner: Mapping[str, Any]) -> str:
+def _scored_on(run: RunData, winner: Mapping[str, Any]) -> str:
     """On what the trainings were scored, and what guessing comes to there."""
     guessing = winner["guessing"]
-    known = "unknown" if guessing is None else f"{guessing:.4g} in {facts.metric.removeprefix('val_')}"
-    return f"Scored on {set_text(winner, facts.space)}. Guessing comes to {known}."
+    known = "unknown" if guessing is None else f"{guessing:.4g} in {run.metric.removeprefix('val_')}"
+    return f"Scored on {set_text(winner, run.space)}. Guessing comes to {known}."
 
 
-def _gain_chart(facts: Facts, promotion: Promotion) -> list[Chart]:
+def _gain_chart(run: RunData, promotion: Promotion) -> list[Chart]:
     rows = [row for row in promotion.rows if row["gain_mean"] is not None]
     if not rows:
         return []
@@ -74,8 +76,8 @@ def _gain_chart(facts: Facts, promotion: Promotion) -> list[Chart]:
         is_in_legend=False,
         size_px=10,
     )
-    plain = facts.metric.removeprefix("val_")
-    side = "right" if facts.space.mode == "max" else "left"
+    plain = run.metric.removeprefix("val_")
+    side = "right" if run.space.mode == "max" else "left"
     chart = Chart(
         key="gain",
         title="Gain over the default configuration",
@@ -98,8 +100,8 @@ def _reach(row: Mapping[str, Any]) -> tuple[float, float]:
     return row["gain_mean"] - row["gain_low"], row["gain_high"] - row["gain_mean"]
 
 
-def _table(facts: Facts, promotion: Promotion) -> Table:
-    plain = facts.metric.removeprefix("val_")
+def _table(run: RunData, promotion: Promotion) -> Table:
+    plain = run.metric.removeprefix("val_")
     columns = ("rank", "trial", "seeds", f"validation {plain}", f"test {plain}", "95 % interval")
     return Table(
         caption="Promoted configurations, ranked by validation",
@@ -109,15 +111,15 @@ def _table(facts: Facts, promotion: Promotion) -> Table:
             "95 % interval of the gain",
             "verdict",
             "energy (J)",
-            *facts.shown_hparams,
+            *run.shown_hparams,
         ],
-        rows=[_row(facts, row) for row in promotion.rows],
+        rows=[_row(run, row) for row in promotion.rows],
     )
 
 
-def _row(facts: Facts, row: Mapping[str, Any]) -> list[Cell]:
+def _row(run: RunData, row: Mapping[str, Any]) -> list[Cell]:
     joules = row["energy_j"]
-    hparams = [row.get(name) for name in facts.shown_hparams]
+    hparams = [row.get(name) for name in run.shown_hparams]
     return [
         number_cell(row["rank"]),
         text_cell(f"{row['trial_id']}{' (default)' if row['is_default'] else ''}"),
@@ -128,9 +130,7 @@ def _row(facts: Facts, row: Mapping[str, Any]) -> list[Cell]:
         number_cell(row["gain_mean"]),
         Cell(text=_interval(row, "gain"), hint=str(row["gain_interval"] or "")),
         text_cell(row["verdict"]),
-        number_cell(
-            joules, None if joules is None else f"{joules:.1f}", "" if joules else facts.energy_reason
-        ),
+        number_cell(joules, None if joules is None else f"{joules:.1f}", "" if joules else run.energy_reason),
         *(number_cell(v) if isinstance(v, float | int) and v is not True else text_cell(v) for v in hparams),
     ]
 
@@ -140,7 +140,7 @@ def _interval(row: Mapping[str, Any], name: str) -> str:
     return "" if low is None else f"{low:.4g} to {high:.4g}"
 
 
-def _mistakes(promotion: Promotion, source: str) -> Iterator[Part]:
+def _mistakes(promotion: Promotion, source: str) -> Iterator[Element]:
     """Confusion, hardest classes and wrong pictures of the winner's first training."""
     trainings = promotion.trainings(source)
     if not trainings:
@@ -162,7 +162,7 @@ def _named(training: TrialRecord) -> str:
     return f"the full training {training.trial_id} (hparams of {training.parent_trial}, seed {training.seed})"
 
 
-def _hardest(rows: Sequence[Mapping[str, str]]) -> Iterator[Part]:
+def _hardest(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
     scored = sorted((row for row in rows if row["accuracy"]), key=lambda row: float(row["accuracy"]))
     if scored:
         yield Table(
@@ -175,7 +175,7 @@ def _hardest(rows: Sequence[Mapping[str, str]]) -> Iterator[Part]:
         )
 
 
-def _hardest_to_find(rows: Sequence[Mapping[str, str]]) -> Iterator[Part]:
+def _hardest_to_find(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
     """The same of a detector."""
     scored = sorted((row for row in rows if row["ap"]), key=lambda row: float(row["ap"]))
     if scored:
@@ -192,7 +192,7 @@ def _hardest_to_find(rows: Sequence[Mapping[str, str]]) -> Iterator[Part]:
         )
 
 
-def _confused(rows: Sequence[Mapping[str, str]]) -> Iterator[Part]:
+def _confused(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
     if rows:
         yield Table(
             caption="Most confused pairs",
@@ -209,7 +209,7 @@ def _confused(rows: Sequence[Mapping[str, str]]) -> Iterator[Part]:
         )
 
 
-def _wrong_pictures(folder: Path) -> Iterator[Part]:
+def _wrong_pictures(folder: Path) -> Iterator[Element]:
     """The surest mistakes; a sentence where their pictures were not kept."""
     rows = _read(folder / "mistakes.csv")
     files = sorted((folder / MISTAKE_IMAGES).glob("*.png"))[:_MOST_PICTURES]

@@ -14,27 +14,26 @@ from search.ledger import Ledger
 from search.ledger.journal import StorageError, unwritten
 from search.report.chart import Chart
 from search.report.page.compare import comparison
-from search.report.page.data import data_section
 from search.report.page.elements import Section
 from search.report.page.energy import joules_section
 from search.report.page.failures import failures_section
-from search.report.page.history import course_section
+from search.report.page.history import history_section
 from search.report.page.overview import overview
 from search.report.page.parameters import parameters_section
-from search.report.page.rank_correlation import trust_section
+from search.report.page.rank_correlation import rank_correlation_section
 from search.report.page.render import rendered
-from search.report.page.reproduce import commands_section, environment_section
-from search.report.page.run_data import Facts, read_facts
+from search.report.page.reproduce import commands_section, data_section, environment_section
+from search.report.page.run_data import RunData, read_run
 from search.report.page.trial_table import trial_section
 from search.report.page.winner import winner_section
 from trainables.core.files import replacing
 
 PAGE, PLOTS = "report.html", "plots"
 
-_SECTIONS: tuple[Callable[[Facts], Section], ...] = (
-    *(overview, winner_section, data_section, trial_section, course_section, parameters_section),
+_SECTIONS: tuple[Callable[[RunData], Section], ...] = (
+    *(overview, winner_section, data_section, trial_section, history_section, parameters_section),
     *(joules_section,),
-    *(trust_section, failures_section, environment_section, commands_section),
+    *(rank_correlation_section, failures_section, environment_section, commands_section),
 )
 
 
@@ -54,9 +53,9 @@ class Written:
     is_over: bool = True
 
 
-def sections_of(facts: Facts) -> list[Section]:
+def sections_of(run: RunData) -> list[Section]:
     """The page of one run, from what everybody wants to know to what few do."""
-    return [make(facts) for make in _SECTIONS]
+    return [make(run) for make in _SECTIONS]
 
 
 def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: bool = True) -> Written:
@@ -72,15 +71,15 @@ def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: boo
         SpaceError: The run's space cannot be used any more.
     """
     started_s = time.monotonic()
-    facts = read_facts(folder)
-    sections = sections_of(facts)
-    is_over = facts.history.ended is not None
-    path = facts.ledger.folder / PAGE
-    subtitle = f"{facts.space.title}, {facts.metric}; written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    text = rendered(facts.name, subtitle, sections, refresh_s=None if is_over else refresh_s)
+    run = read_run(folder)
+    sections = sections_of(run)
+    is_over = run.history.ended is not None
+    path = run.ledger.folder / PAGE
+    subtitle = f"{run.space.title}, {run.metric}; written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    text = rendered(run.name, subtitle, sections, refresh_s=None if is_over else refresh_s)
     _write(path, text)
     drawn = _drawn(sections, path.parent / PLOTS) if should_draw else ()
-    warnings = [*facts.space.notices, *drawn]
+    warnings = [*run.space.notices, *drawn]
     return Written(path=path, seconds=time.monotonic() - started_s, warnings=warnings, is_over=is_over)
 
 
@@ -93,10 +92,10 @@ def write_comparison(one: Path, other: Path, path: Path) -> Written:
         SpaceError: The space of a run cannot be used any more.
     """
     started_s = time.monotonic()
-    both = read_facts(one), read_facts(other)
+    both = read_run(one), read_run(other)
     sections = comparison(*both)
-    _write(path, rendered(" against ".join(facts.name for facts in both), "two runs", sections))
-    unknown = [notice for facts in both for notice in facts.space.notices]
+    _write(path, rendered(" against ".join(run.name for run in both), "two runs", sections))
+    unknown = [notice for run in both for notice in run.space.notices]
     warnings = [*unknown, *_drawn(sections, path.with_name(f"{path.stem}-{PLOTS}"))]
     return Written(path=path, seconds=time.monotonic() - started_s, warnings=warnings)
 
@@ -112,7 +111,7 @@ def _write(path: Path, text: str) -> None:
 
 def _drawn(sections: Sequence[Section], folder: Path) -> Iterator[str]:
     """Draw every chart, and say of each that failed why: a picture is never worth a page."""
-    charts = [part for section in sections for part in section.parts if isinstance(part, Chart)]
+    charts = [element for section in sections for element in section.elements if isinstance(element, Chart)]
     if not charts:
         return
     from search.report.plots.charts import draw_chart
@@ -126,7 +125,7 @@ def _drawn(sections: Sequence[Section], folder: Path) -> Iterator[str]:
             yield f"{path} not drawn ({type(error).__name__}: {error})"
 
 
-def written_at_end(folder: Path, output: RichConsole) -> None:
+def write_at_end(folder: Path, output: RichConsole) -> None:
     """Write the page of the run in `folder` and say where it is; a failure is a warning."""
     try:
         written = write_page(folder)

@@ -11,34 +11,34 @@ from search.guessing import NO_BETTER, REMEDY
 from search.ledger.history import TrialRecord
 from search.report.formatting import duration, hparams_text, mean_text, value_text
 from search.report.gain import default_of, gain_sentence, guessing_text
-from search.report.page.bounds import edge_sentence
-from search.report.page.run_data import Facts
+from search.report.page.bounds import bound_sentence
+from search.report.page.run_data import RunData
 
 _OPEN = "too few"  # how a warning begins whose interval tells nothing
 _LATE_SHARE = 0.75  # of the trials were asked for before the best one
 
 
-def verdict(facts: Facts) -> list[str]:
+def conclusion(run: RunData) -> list[str]:
     """The verdict: what is best, and whether it is better than the default."""
-    promoted = facts.promotion.winner if facts.promotion else None
+    promoted = run.promotion.winner if run.promotion else None
     if promoted is not None:
-        default = default_of(facts.promotion.rows) if facts.promotion else None
-        return [gain_sentence(promoted, facts.space, default), *_best_of_search(facts)]
-    return _best_of_search(facts) + _of_guessing(facts) + _against_default(facts)
+        default = default_of(run.promotion.rows) if run.promotion else None
+        return [gain_sentence(promoted, run.space, default), *_best_of_search(run)]
+    return _best_of_search(run) + _of_guessing(run) + _against_default(run)
 
 
-def ending(facts: Facts) -> str:
+def ending(run: RunData) -> str:
     """Which limit ended the run, or that it goes on."""
-    if facts.history.ended is None:
+    if run.history.ended is None:
         return "The run goes on, or was killed: its journal has no end yet."
-    return f"The run ended: {facts.history.ended}."
+    return f"The run ended: {run.history.ended}."
 
 
-def trust_sentence(facts: Facts) -> str:
+def rank_correlation_sentence(run: RunData) -> str:
     """Whether cheap scores ranked like dearer ones."""
-    if len(facts.space.ladder.rungs) < 2:
+    if len(run.space.ladder.rungs) < 2:
         return "There is one rung, so no cheap score had to be trusted."
-    known = [trust for trust in facts.trust if trust.overall is not None]
+    known = [trust for trust in run.rung_correlations if trust.overall is not None]
     if not known:
         return "Too few trials ended two rungs to tell whether cheap scores can be trusted."
     warnings = [trust.warning for trust in known if trust.warning]
@@ -51,20 +51,20 @@ def trust_sentence(facts: Facts) -> str:
     return f"{said}: {'; '.join(warnings)}."
 
 
-def advice(facts: Facts) -> list[str]:
+def advice(run: RunData) -> list[str]:
     """What to try next, the most useful first."""
-    return list(_advice(facts)) or ["Nothing in particular: no end of a range was reached, nothing failed."]
+    return list(_advice(run)) or ["Nothing in particular: no end of a range was reached, nothing failed."]
 
 
-def _advice(facts: Facts) -> Iterator[str]:
-    folder = shlex.quote(str(facts.ledger.folder))
-    promoted = facts.promotion.winner if facts.promotion else None
-    if facts.best is None:
+def _advice(run: RunData) -> Iterator[str]:
+    folder = shlex.quote(str(run.ledger.folder))
+    promoted = run.promotion.winner if run.promotion else None
+    if run.best is None:
         yield "No trial has a score: look at the failures below first."
     elif promoted is None:
         yield (
             "Train the best in full beside the default, with fresh seeds, to know whether the gain is real: "
-            f"python scripts/promote.py {folder} --top {facts.space.promote.top}"
+            f"python scripts/promote.py {folder} --top {run.space.promote.top}"
         )
     elif str(promoted["verdict"]).startswith(NO_BETTER):
         yield REMEDY[0].upper() + REMEDY[1:] + "."
@@ -73,92 +73,92 @@ def _advice(facts: Facts) -> Iterator[str]:
         yield (
             f"More seeds narrow the interval: python scripts/promote.py {folder} --top 1 --seeds {num_seeds}"
         )
-    if facts.best is not None:
-        for name, edge in facts.edges.items():
-            at = value_text(facts.best.hparams[name])
-            yield f"{edge_sentence(name)} ({name}={at} is at the {edge} end)"
-    yield from _of_the_course(facts)
+    if run.best is not None:
+        for name, edge in run.reached_bounds.items():
+            at = value_text(run.best.hparams[name])
+            yield f"{bound_sentence(name)} ({name}={at} is at the {edge} end)"
+    yield from _of_the_course(run)
 
 
-def _of_the_course(facts: Facts) -> Iterator[str]:
-    num_trials = len(facts.trials)
-    best = facts.best
+def _of_the_course(run: RunData) -> Iterator[str]:
+    num_trials = len(run.trials)
+    best = run.best
     if best is not None and num_trials >= 8 and best.number >= _LATE_SHARE * num_trials:
         yield (
             f"The best trial was number {best.number + 1} of {num_trials}: it came late, so more trials "
             f"(--trials {2 * num_trials} with the same --name) may find a better one."
         )
-    warnings = [trust.warning for trust in facts.trust if trust.overall and trust.warning]
+    warnings = [trust.warning for trust in run.rung_correlations if trust.overall and trust.warning]
     yield from (f"Mind the rungs: {text}" for text in warnings if not text.startswith(_OPEN))
-    causes = Counter(trial.cause for trial in facts.trials if trial.status in ("failed", "diverged"))
+    causes = Counter(trial.cause for trial in run.trials if trial.status in ("failed", "diverged"))
     if causes:
         counts = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
         yield f"{sum(causes.values())} of {num_trials} trials did not end well ({counts}): see Failures."
-    if facts.spent_j is None and facts.trials:
-        yield f"Joules are unknown: {facts.energy_reason}"
+    if run.spent_j is None and run.trials:
+        yield f"Joules are unknown: {run.energy_reason}"
 
 
-def _best_of_search(facts: Facts) -> list[str]:
-    best = facts.best
+def _best_of_search(run: RunData) -> list[str]:
+    best = run.best
     if best is None:
         return ["No trial has a score."]
-    configuration = facts.configurations[0]
-    hparams = hparams_text(best.hparams, facts.shown_hparams)
+    configuration = run.configurations[0]
+    hparams = hparams_text(best.hparams, run.shown_hparams)
     return [
-        f"Best of the search: {_named(best)} with {facts.metric} {mean_text(configuration)} at "
-        f"{facts.rung_name(configuration.rung)}{': ' + hparams if hparams else ''}."
+        f"Best of the search: {_named(best)} with {run.metric} {mean_text(configuration)} at "
+        f"{run.rung_name(configuration.rung)}{': ' + hparams if hparams else ''}."
     ]
 
 
-def _of_guessing(facts: Facts) -> list[str]:
+def _of_guessing(run: RunData) -> list[str]:
     """That the best is no better than guessing, where it is so."""
-    found = facts.against_guessing
+    found = run.against_guessing
     if found is None or found.is_better is not False:
         return []
-    return [f"The best is {guessing_text(found, facts.space)}.", REMEDY[0].upper() + REMEDY[1:] + "."]
+    return [f"The best is {guessing_text(found, run.space)}.", REMEDY[0].upper() + REMEDY[1:] + "."]
 
 
-def _against_default(facts: Facts) -> list[str]:
+def _against_default(run: RunData) -> list[str]:
     """The search's own comparison, which is of few seeds and chosen for its score."""
-    best, default = facts.best, facts.default
+    best, default = run.best, run.default
     if best is None or default is None:
         return []
     if best.proposed_by == "default":
         return ["That is the default configuration: nothing that was searched beats it."]
-    mine = facts.configurations[0].scored
-    others = [trial for trial in facts.trials if trial.proposed_by == "default"]
-    for rung in range(facts.configurations[0].rung, -1, -1):
-        ours, its = (_values_at(facts, trials, rung) for trials in (mine, others))
+    mine = run.configurations[0].scored
+    others = [trial for trial in run.trials if trial.proposed_by == "default"]
+    for rung in range(run.configurations[0].rung, -1, -1):
+        ours, its = (_values_at(run, trials, rung) for trials in (mine, others))
         if its and not ours:
             return ["The two have no score at one rung, so they do not compare."]
         if its:
-            return [_difference(facts, rung, ours, its)]
+            return [_difference(run, rung, ours, its)]
     return ["The default configuration has no score to compare it with."]
 
 
-def _values_at(facts: Facts, trials: Sequence[TrialRecord], rung: int) -> list[float]:
-    values = (trial.value_at(facts.metric, rung) for trial in trials)
+def _values_at(run: RunData, trials: Sequence[TrialRecord], rung: int) -> list[float]:
+    values = (trial.value_at(run.metric, rung) for trial in trials)
     return [value for value in values if value is not None]
 
 
-def _difference(facts: Facts, rung: int, ours: Sequence[float], its: Sequence[float]) -> str:
+def _difference(run: RunData, rung: int, ours: Sequence[float], its: Sequence[float]) -> str:
     mine, other = fmean(ours), fmean(its)
     seeds = (
         "one seed each" if len(ours) == len(its) == 1 else f"the means of {len(ours)} and {len(its)} seeds"
     )
     return (
-        f"At {facts.rung_name(rung)} the default configuration has {value_text(other)} and the best "
+        f"At {run.rung_name(rung)} the default configuration has {value_text(other)} and the best "
         f"{value_text(mine)}: {mine - other:+.4g}, of {seeds} and chosen for it, so not yet a gain."
     )
 
 
-def spent_text(facts: Facts) -> str:
+def spent_text(run: RunData) -> str:
     """What the run took: "24 trials (20 stopped, 4 finished) in 1:40, 0.0123 kWh (44280.0 J)"."""
-    joules = facts.spent_j
+    joules = run.spent_j
     energy = "energy unknown" if joules is None else f"{joules / 3.6e6:.4f} kWh ({joules:.1f} J)"
-    counts = Counter(trial.status for trial in facts.trials)
+    counts = Counter(trial.status for trial in run.trials)
     states = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none asked for yet"
-    return f"{len(facts.trials)} trials ({states}) in {duration(facts.seconds)}, {energy}"
+    return f"{len(run.trials)} trials ({states}) in {duration(run.seconds)}, {energy}"
 
 
 def _named(trial: TrialRecord) -> str:
