@@ -14,7 +14,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from trainables.classification import TRAINABLE as CLASSIFICATION
-from trainables.classification import Hparams, start
+from trainables.classification import Hparams
+from trainables.classification.training import start
 from trainables.core.contract import Budget, TrainingContext
 
 _ONE_STEP = Budget(epochs=1, subset=128, resolution=28)

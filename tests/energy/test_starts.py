@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from tests.support.fake_nvml_library import FakeNvml
 from tests.support.fake_powercap import add_zone, set_energy
 from tests.support.meters import OneWindow
 from trainables.core.contract import Budget, TrainingContext
+from trainables.core.deferred import deferred
 from trainables.core.load import load_trainable
 from trainables.toy import ToyTraining
 
@@ -64,6 +67,7 @@ class Workshop(Scene):
         self._start, self._epoch, self._between = start, epoch, between
         self.num_starts = self.num_epochs = self.num_sleeps = 0
         self.fails_at_start = self.fails_in_epoch = 0
+        self.start_of_trainable: Callable[..., Any] = lambda hparams, budget, env: self.start_training(env)
 
     def spend(self, amount: tuple[float, float]) -> None:
         self.clock.now_s += amount[0]
@@ -97,7 +101,7 @@ class Workshop(Scene):
             data="none", data_seed=0, seed=1, cache_dir=self.folder, horizon=task.ladder.horizon
         )
         return run_trial(
-            replace(TOY, start=lambda hparams, budget, context: self._started(context)),
+            replace(TOY, start=self.start_of_trainable),
             TOY.hparams(),
             task.ladder,
             context,
@@ -107,7 +111,7 @@ class Workshop(Scene):
             stretch=Stretch(window, self.clock, self.sleep),
         )
 
-    def _started(self, context: TrainingContext) -> Timed:
+    def start_training(self, context: TrainingContext) -> Timed:
         self.num_starts += 1
         self.spend(self._start)
         if self.num_starts == self.fails_at_start:
@@ -252,6 +256,25 @@ def test_a_users_file_that_imports_for_long_is_a_part_of_the_start(tmp_path: Pat
         patch.setattr("search.trial.task.Stretch", lambda meter: Stretch(meter, clock))
         row = next(run_task(slow, shop.gpu.window(task.trial_id)))
     assert (row.start_s, row.seconds) == (20.0, 0.0)
+
+
+def test_what_a_deferred_start_imports_is_a_part_of_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a family whose `training.py` imports torch when `start` is called."""
+    shop = Workshop(tmp_path, *ONE_RUNG, start=(2.0, 200.0))
+    (tmp_path / "heavy_start_here.py").write_text(
+        "import shop_here\nshop_here.spend((5.0, 500.0))\nstart = shop_here.start\n"
+    )
+    module = ModuleType("shop_here")
+    module.spend, module.start = shop.spend, lambda hparams, budget, context: shop.start_training(context)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "shop_here", module)
+    monkeypatch.syspath_prepend(tmp_path)
+    shop.start_of_trainable = deferred("heavy_start_here:start")
+    (first, second) = shop.train_next()
+    assert (first.start_s, first.start_energy.gpu_mj) == (7.0, 700_000)
+    assert (round(first.seconds, 3), first.energy.gpu_mj) == (1.1, 110_000)
+    assert (second.overhead_s, second.energy.gpu_mj) == (pytest.approx(0), 110_000)
 
 
 def test_what_saving_imports_is_a_part_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.classification import Hparams, start
+from trainables.classification import Hparams
+from trainables.classification.training import start
 from trainables.core.contract import Budget, DataError, TrainingContext
 from trainables.engine.images import decoding, sources
 from trainables.engine.images.augment import Augment

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.classification import Hparams, start
+from trainables.classification import Hparams
+from trainables.classification.training import start
 from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.optimizer import check_groups
 from trainables.engine.supervised import SupervisedTraining

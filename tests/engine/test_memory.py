@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.classification import Hparams, start
+from trainables.classification import Hparams
+from trainables.classification.training import start
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
 from trainables.core.contract import Budget, TrainingContext
 from trainables.core.gpu import release_memory

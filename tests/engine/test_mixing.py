@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainables.classification import Hparams, _notes, start
+from trainables.classification import Hparams
+from trainables.classification.mixing import MixedBatches, Mixing
+from trainables.classification.training import _notes, start
 from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.images.augment import Augment
 from trainables.engine.images.batches import Batch
-from trainables.engine.images.mixing import MixedBatches, Mixing
 
 BUDGET = Budget(epochs=2, subset=0.05, resolution=8)
 BATCH = Batch(torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(6))

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from trainables.classification import Hparams, start
+from trainables.classification import Hparams
+from trainables.classification.training import start
 from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.no_effect import without_effect
 

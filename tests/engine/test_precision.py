@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainables.classification import Hparams, start
+from trainables.classification import Hparams
+from trainables.classification.training import start
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
 from trainables.core.contract import Budget, Diverged, TrainingContext
 from trainables.engine.precision import MixedPrecision, chosen_format

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.classification import Hparams, start
+from trainables.classification import Hparams
+from trainables.classification.training import start
 from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.stopping import Stopping
 

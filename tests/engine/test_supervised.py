@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.classification import Hparams, start
+from trainables.classification import Hparams
+from trainables.classification.training import start
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
 from trainables.core.contract import Budget, Diverged, TrainingContext
 from trainables.engine.classifiers.metrics import ClassificationMetrics, CrossEntropy

@@ -13,7 +13,7 @@ import torch
 from torchmetrics.functional.retrieval import retrieval_reciprocal_rank
 
 from search.trial.overfit import overfitted
-from trainables.bug_localization import TRAINABLE, Hparams, check_data, start
+from trainables.bug_localization import TRAINABLE, Hparams
 from trainables.bug_localization.batches import CandidateBatch, ReportBatches
 from trainables.bug_localization.data import ReportData, load_project, load_report_data
 from trainables.bug_localization.features import class_names
@@ -23,6 +23,7 @@ from trainables.bug_localization.project import Project, Report
 from trainables.bug_localization.ranking import RankingDetails, mean_values, ranking_values
 from trainables.bug_localization.stdlib import undocumented
 from trainables.bug_localization.table import read_table
+from trainables.bug_localization.training import start
 from trainables.bug_localization.words import rvsm, term_counts, terms, weighted
 from trainables.core.contract import Budget, DataError, TrainingContext
 
@@ -189,7 +190,7 @@ def test_a_missing_table_and_tree_are_both_named(tmp_path: Path) -> None:
 )
 def test_an_address_that_names_nothing_is_refused(context: TrainingContext, data: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        check_data(replace(context, data=data))
+        TRAINABLE.check_data(replace(context, data=data))
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from search.budget import Ladder
 from search.space import SpaceError
 from search.trial import Checkpointing, run_trial
 from tests.support.toy_runs import SteadyMeter, made_space
-from trainables.classification import TRAINABLE, Hparams, start, weights
+from trainables.classification import TRAINABLE, Hparams, weights
+from trainables.classification.training import start
 from trainables.core.contract import Budget, TrainingContext, WeightFile
 
 

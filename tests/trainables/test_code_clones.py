@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.code_clones import TRAINABLE, Hparams, start
+from trainables.code_clones import TRAINABLE, Hparams
 from trainables.code_clones import data as clone_data
 from trainables.code_clones.batches import CloneBatch, CloneBatches
 from trainables.code_clones.data import CloneData, load_clones, shared_words, word_ids
@@ -18,6 +18,7 @@ from trainables.code_clones.edits import clone_of
 from trainables.code_clones.metrics import CloneMetrics, best_threshold
 from trainables.code_clones.network import TreeEncoder, clone_loss, likenesses
 from trainables.code_clones.pairs import Pairs, made_pairs, read_pairs
+from trainables.code_clones.training import start
 from trainables.code_clones.trees import bracketed_tree, python_tree
 from trainables.core.contract import Budget, DataError, TrainingContext
 from trainables.engine.text.python_stdlib import StdlibFunction

@@ -11,8 +11,9 @@ import torch
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
 from trainables.core.contract import Budget, Diverged, TrainingContext
 from trainables.engine.optimizer import check_groups
-from trainables.forward_forward import Hparams, start
+from trainables.forward_forward import Hparams
 from trainables.forward_forward.goodness import GoodnessNet, goodness, goodness_loss
+from trainables.forward_forward.training import start
 
 TINY = Budget(epochs=2, subset=64)
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from trainables.core.contract import Budget, TrainingContext
-from trainables.hog_svm import TRAINABLE, Hparams, check_device, start
+from trainables.hog_svm import TRAINABLE, Hparams, check_device
+from trainables.hog_svm.training import start
 
 FULL = Budget(epochs=5)
 

@@ -12,11 +12,12 @@ from scipy import stats
 from tests.support import weight_files
 from trainables.core.contract import Budget, Diverged, TrainingContext, WeightsError
 from trainables.engine.optimizer import check_groups
-from trainables.image_quality import TRAINABLE, Hparams, start, weights
+from trainables.image_quality import TRAINABLE, Hparams, weights
 from trainables.image_quality.backbone import build_backbone
 from trainables.image_quality.hyper_iqa import HyperHead, HyperIQA
 from trainables.image_quality.metrics import L1, PredictedScores, QualityMetrics
 from trainables.image_quality.patches import PatchBatch
+from trainables.image_quality.training import start
 
 SMALL = dict(TRAINABLE.example.hparams)
 

@@ -13,12 +13,13 @@ from torch.nn import functional
 from torchmetrics.retrieval import RetrievalMAP
 
 from trainables.core.contract import Budget, DataError, TrainingContext
-from trainables.person_reid import TRAINABLE, Hparams, overfit_overrides, start, weights
+from trainables.person_reid import TRAINABLE, Hparams, overfit_overrides, weights
 from trainables.person_reid.batches import PersonBatch, PersonBatches, grouped
 from trainables.person_reid.losses import PersonLoss
 from trainables.person_reid.metrics import Described, PersonDetails, PersonMetrics, found, means
 from trainables.person_reid.models import build_person_net
 from trainables.person_reid.sightings import JUNK
+from trainables.person_reid.training import start
 
 NUM_PERSONS, NUM_CAMERAS, NUM_GALLERY, SIZE = 30, 6, 600, 16
 

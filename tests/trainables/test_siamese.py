@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from trainables.core.contract import Budget, DataError, TrainingContext
-from trainables.siamese import Hparams, start, weights
+from trainables.siamese import Hparams, weights
 from trainables.siamese.pairs import PairBatch, PairBatches, partners
+from trainables.siamese.training import start
 from trainables.siamese.twin import PairMetrics, Twin
 
 LABELS = torch.tensor([0, 1, 0, 1, 2, 0])  # class 2 has one example

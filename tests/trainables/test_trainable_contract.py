@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,12 +17,12 @@ from tests.support.command_spaces import made_command
 from trainables.command.training import CommandTraining
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
 from trainables.core.contract import Budget, Trainable, Training, TrainingContext, unchecked
+from trainables.core.deferred import Deferred, deferred
 from trainables.core.load import load_trainable, trainable_names
 from trainables.core.optional import tables_of_test
-from trainables.engine.cpu_precision import choose_precision
-from trainables.engine.device_check import check_gpus
 from trainables.engine.optimizer import check_groups
 
+ROOT = Path(__file__).parents[2]
 TINY = Budget(epochs=2, subset=0.1)
 TIMES = {"train_s", "eval_s"}
 
@@ -130,13 +133,60 @@ def test_details_of_the_test_are_tables_of_plain_data(started):
     assert {type(cell) for cell in cells} <= {str, int, float, type(None)}
 
 
-@pytest.mark.parametrize("name", trainable_names())
-def test_a_trainable_of_torch_looks_at_its_gpus_before_a_run(name):
-    source = Path(load_trainable(name).start.__code__.co_filename).read_text()
-    assert ("import torch" in source) == (load_trainable(name).check_device is not unchecked)
+WITHOUT_TORCH = """
+import sys, tempfile
+from pathlib import Path
+sys.modules["torch"] = None  # importing it, in whatever way, is an ImportError from now on
+from trainables.core.contract import Budget, TrainingContext
+from trainables.core.deferred import Deferred, deferred
+from trainables.core.load import load_trainable, trainable_names
+
+for name in trainable_names():
+    trainable = load_trainable(name)
+    data, hparams = trainable.example.data, trainable.hparams(**trainable.example.hparams)
+    context = TrainingContext(data=data, data_seed=0, seed=0, cache_dir=Path(tempfile.mkdtemp()))
+    try:
+        trainable.start(hparams, Budget(epochs=1), context).run_epoch(Budget(epochs=1))
+    except ImportError as error:
+        assert "torch" in str(error), error
+    else:
+        print(name)
+"""
+
+
+def test_a_trainable_that_needs_torch_checks_the_device_before_a_run():
+    """Each is trained where torch cannot be imported: however a file writes the import, that shows it."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    without_torch = set(done.stdout.split())
+    assert without_torch == {"curves", "toy"}
+    unable = {name for name in trainable_names() if load_trainable(name).check_device is unchecked}
+    assert unable == without_torch
 
 
 @pytest.mark.parametrize("name", trainable_names())
 def test_one_that_has_a_choice_of_formats_says_what_auto_means_before_a_run(name):
     trainable = load_trainable(name)
-    assert (trainable.check_device is check_gpus) == (trainable.choose_precision is choose_precision)
+    checks_gpus = trainable.check_device == deferred("trainables.engine.device_check:check_gpus")
+    assert checks_gpus == (
+        trainable.choose_precision == deferred("trainables.engine.cpu_precision:choose_precision")
+    )
+
+
+CALLS = ("start", "weights", "check_data", "check_device", "choose_precision", "rehearse")
+
+
+@pytest.mark.parametrize("name", trainable_names())
+def test_what_a_trainable_defers_is_there_and_takes_what_the_contract_gives(name):
+    for call in CALLS:
+        function = getattr(load_trainable(name), call)
+        if isinstance(function, Deferred):
+            num_given = {"start": 3, "rehearse": 3}.get(call, 1)
+            inspect.signature(function.__wrapped__).bind(*range(num_given))
+
+
+@pytest.mark.parametrize("name", trainable_names())
+def test_a_familys_start_is_in_its_own_folder(name):
+    start = load_trainable(name).start
+    module = start.target.partition(":")[0] if isinstance(start, Deferred) else start.__module__
+    assert module in {f"trainables.{name}", f"trainables.{name}.training"}

@@ -20,20 +20,14 @@ to a val_mrr of 0.720 and ten epochs to 0.776.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from trainables.core.contract import Budget, Example, OverfitTarget, Trainable, TrainingContext
-from trainables.engine.cpu_precision import choose_precision
-from trainables.engine.device_check import check_gpus
+from trainables.core.contract import Example, OverfitTarget, Trainable
+from trainables.core.deferred import deferred
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
-from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_RANKINGS
-
-if TYPE_CHECKING:
-    from trainables.bug_localization.batches import CandidateBatch
-    from trainables.engine.supervised import SupervisedTraining
 
 LossName = Literal["squared", "cross_entropy", "listwise"]
 _LOSSES: tuple[LossName, ...] = get_args(LossName)
@@ -81,60 +75,6 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def check_data(context: TrainingContext) -> Sequence[str]:
-    """What should be known of the data before a run; see `engine.bug_reports.data`."""
-    from trainables.bug_localization.data import check_report_data
-
-    return check_report_data(context)
-
-
-def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[CandidateBatch]:
-    """A ranker at epoch 0, whose schedule spans `budget.epochs`."""
-    import torch
-
-    from trainables.bug_localization.batches import ReportBatches
-    from trainables.bug_localization.data import load_report_data
-    from trainables.bug_localization.losses import ranking_loss
-    from trainables.bug_localization.ranking import (
-        Ranker,
-        RankingDetails,
-        RankingMetrics,
-        rvsm_alone,
-        scores_of_candidates,
-    )
-    from trainables.engine.assembly import assemble
-    from trainables.engine.seeds import seed_all
-
-    data, device = load_report_data(context), torch.device(context.device)
-    seed_all(context.seed)
-    with building(context):
-        model = Ranker(hidden=hparams.hidden, layers=hparams.layers, drop_rate=hparams.drop_rate).to(device)
-    loss = ranking_loss(hparams.loss, positive_weight=hparams.positive_weight)
-    baseline = rvsm_alone(data)
-    alone = f"val_mrr {baseline['mrr']:.3f}, val_map {baseline['map']:.3f}, val_top1 {baseline['top1']:.3f}"
-    return assemble(
-        hparams,
-        budget,
-        context,
-        model=model,
-        head=model.head,
-        batches=ReportBatches(data, context, negative_pool=hparams.negative_pool),
-        loss=loss,
-        forward=scores_of_candidates,
-        metrics=RankingMetrics(loss, device),
-        metric=TRAINABLE.metric,
-        mode=TRAINABLE.mode,
-        notes={**data.notes, "rvsm_alone": alone, **_notes(hparams)},
-        details=RankingDetails(data),
-    )
-
-
-def _notes(hparams: Hparams) -> dict[str, str]:
-    if hparams.loss != "listwise" or hparams.positive_weight == Hparams.positive_weight:
-        return {}
-    return {"no effect of positive_weight": "loss is listwise, which takes all files of a report together"}
-
-
 def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
     """What few reports are learnt with: the recipe's rate is for thousands of steps."""
     return {"optimizer": "adamw", "lr": 1e-2}
@@ -144,13 +84,13 @@ TRAINABLE = Trainable(
     hparams=Hparams,
     metric="val_mrr",
     mode="max",
-    start=start,
+    start=deferred("trainables.bug_localization.training:start"),
     scales=OF_RANKINGS,
     scored_unit="bug reports",
-    check_data=check_data,
-    check_device=check_gpus,
-    choose_precision=choose_precision,
-    rehearse=rehearsing(start),
+    check_data=deferred("trainables.bug_localization.data:check_report_data"),
+    check_device=deferred("trainables.engine.device_check:check_gpus"),
+    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
+    rehearse=deferred("trainables.bug_localization.training:rehearse"),
     resolution_unit="wrong files",
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.9, epochs=300, num_examples=8, overrides=overfit_overrides),

@@ -12,24 +12,19 @@ resnet20 on CIFAR-10 in 164 epochs 91.73 % (published; 8.27 % error).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from trainables.core.contract import Budget, OverfitTarget, Trainable, TrainingContext, WeightFile, no_weights
+from trainables.core.contract import OverfitTarget, Trainable, WeightFile, no_weights
+from trainables.core.deferred import deferred
 from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment, is_weights
-from trainables.engine.cpu_precision import choose_precision
-from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
-from trainables.engine.images.data_check import check_source
-from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_CLASSIFIERS
 
-_DIGITS = {"mnist5k", "digits"}
-
-if TYPE_CHECKING:
-    from trainables.engine.images.batches import Batch
-    from trainables.engine.supervised import SupervisedTraining
+_weight_files: Callable[[str, str], Sequence[WeightFile]] = deferred(
+    "trainables.engine.classifiers.models:weight_files"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,83 +90,21 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     """
     if hparams.model in OWN_MODELS and hparams.weights == "none":
         return no_weights(hparams)
-    from trainables.engine.classifiers.models import weight_files
-
-    return weight_files(hparams.model, hparams.weights)
-
-
-def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[Batch]:
-    """A classifier at epoch 0, whose schedule spans `budget.epochs`."""
-    import torch
-
-    from trainables.engine.assembly import assemble
-    from trainables.engine.classifiers.metrics import ClassificationMetrics, CrossEntropy
-    from trainables.engine.classifiers.models import build_classifier
-    from trainables.engine.classifiers.predictions import Predictions
-    from trainables.engine.images.augment import Augment
-    from trainables.engine.images.batches import Batches
-    from trainables.engine.images.data import load_data
-    from trainables.engine.images.mixing import MixedBatches, Mixing
-    from trainables.engine.seeds import seed_all
-
-    data = load_data(context)
-    seed_all(context.seed)
-    with building(context):
-        classifier = build_classifier(
-            hparams.model,
-            num_classes=len(data.class_names),
-            in_channels=data.channels,
-            weights=hparams.weights,
-            resolution=data.score_resolution,
-            drop_rate=hparams.drop_rate,
-        )
-    data, device = data.taken_by(classifier.sides.nearest), torch.device(context.device)
-    batches = Batches(
-        data,
-        context,
-        augment=Augment.named(hparams.augment, flip=hparams.flip, rand_augment=hparams.rand_augment),
-        statistics=classifier.statistics or data.train.statistics(data.score_resolution),
-    )
-    mixing = Mixing(len(data.class_names), mixup=hparams.mixup, cutmix=hparams.cutmix, seed=context.seed)
-    return assemble(
-        hparams,
-        budget,
-        context,
-        # Quicker on the CPU too: resnet20 trains 2 to 29 % faster than with channels first (14 to 28 px).
-        model=classifier.model.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
-        head=classifier.head,
-        batches=MixedBatches(batches, mixing) if mixing.is_wanted and not context.is_overfit else batches,
-        loss=CrossEntropy(hparams.label_smoothing),
-        metrics=ClassificationMetrics(len(data.class_names), device),
-        metric=TRAINABLE.metric,
-        mode=TRAINABLE.mode,
-        notes={**data.notes(), **classifier.notes, **_notes(hparams, context)},
-        late_notes=data.side_notes,
-        details=Predictions(data.class_names, data.test.name, data.test_pixels),
-    )
-
-
-def _notes(hparams: Hparams, context: TrainingContext) -> dict[str, str]:
-    notes = {}
-    if hparams.mixup or hparams.cutmix:
-        notes["mixing"] = "train_loss is of mixed examples, whose labels are shares: it does not fall to 0"
-    if hparams.flip and context.data in _DIGITS:
-        notes["flip"] = f"{context.data} are digits: mirrored they are other signs, or none"
-    return notes
+    return _weight_files(hparams.model, hparams.weights)
 
 
 TRAINABLE = Trainable(
     hparams=Hparams,
     metric="val_accuracy",
     mode="max",
-    start=start,
+    start=deferred("trainables.classification.training:start"),
     scales=OF_CLASSIFIERS,
     scored_unit="pictures",
     weights=weights,
-    check_data=check_source,
-    check_device=check_gpus,
-    choose_precision=choose_precision,
-    rehearse=rehearsing(start),
+    check_data=deferred("trainables.engine.images.data_check:check_source"),
+    check_device=deferred("trainables.engine.device_check:check_gpus"),
+    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
+    rehearse=deferred("trainables.classification.training:rehearse"),
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),
 )

@@ -22,21 +22,13 @@ budget was measured here. `python-stdlib` shows that it works, not how well: ran
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from trainables.core.contract import Budget, Example, OverfitTarget, Trainable, TrainingContext
+from trainables.core.contract import Example, OverfitTarget, Trainable
+from trainables.core.deferred import deferred
 from trainables.engine.choices import ScheduleName
-from trainables.engine.cpu_precision import choose_precision
-from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
-from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_TWO_CLASSES
-
-if TYPE_CHECKING:
-    from trainables.code_clones.batches import CloneBatch
-    from trainables.engine.supervised import SupervisedTraining
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,64 +75,17 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def check_data(context: TrainingContext) -> Sequence[str]:
-    """What should be known of the data before a run; see `engine.clones.data`."""
-    from trainables.code_clones.data import check_clones
-
-    return check_clones(context)
-
-
-def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[CloneBatch]:
-    """A siamese network at epoch 0, whose schedule spans `budget.epochs`."""
-    import torch
-
-    from trainables.code_clones.batches import CloneBatches
-    from trainables.code_clones.data import load_clones
-    from trainables.code_clones.metrics import CloneMetrics
-    from trainables.code_clones.network import TreeEncoder, clone_loss, likenesses
-    from trainables.engine.assembly import assemble
-    from trainables.engine.seeds import seed_all
-
-    data = load_clones(context, vocabulary=hparams.vocabulary)
-    seed_all(context.seed)
-    with building(context):
-        model = TreeEncoder(
-            data.num_tokens,
-            max(data.splits.score_resolution, data.splits.train_resolution(budget.resolution)),
-            width=hparams.width,
-            hidden=hparams.hidden,
-            heads=hparams.heads,
-            layers=hparams.layers,
-            features=hparams.features,
-            drop_rate=hparams.drop_rate,
-        ).to(torch.device(context.device))
-    return assemble(
-        hparams,
-        budget,
-        context,
-        model=model,
-        head=model.head,
-        batches=CloneBatches(data, context),
-        loss=clone_loss,
-        forward=likenesses,
-        metrics=CloneMetrics(),
-        metric=TRAINABLE.metric,
-        mode=TRAINABLE.mode,
-        notes=data.notes(),
-    )
-
-
 TRAINABLE = Trainable(
     hparams=Hparams,
     metric="val_f1",
     mode="max",
-    start=start,
+    start=deferred("trainables.code_clones.training:start"),
     scales=OF_TWO_CLASSES,
     scored_unit="pairs",
-    check_data=check_data,
-    check_device=check_gpus,
-    choose_precision=choose_precision,
-    rehearse=rehearsing(start),
+    check_data=deferred("trainables.code_clones.data:check_clones"),
+    check_device=deferred("trainables.engine.device_check:check_gpus"),
+    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
+    rehearse=deferred("trainables.code_clones.training:rehearse"),
     resolution_unit="nodes",
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),

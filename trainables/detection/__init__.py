@@ -21,20 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from trainables.core.contract import Budget, Example, OverfitTarget, Trainable, TrainingContext, WeightFile
+from trainables.core.contract import Example, OverfitTarget, Trainable, WeightFile
+from trainables.core.deferred import deferred
 from trainables.detection.names import weight_files, why_no_model
 from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName, is_weights
-from trainables.engine.cpu_precision import choose_precision
-from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
-from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_DETECTORS
-
-if TYPE_CHECKING:
-    from trainables.detection.batches import DetectionBatch
-    from trainables.engine.supervised import SupervisedTraining
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,49 +84,6 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     return weight_files(hparams.model, hparams.weights)
 
 
-def check_data(context: TrainingContext) -> Sequence[str]:
-    """What should be known of the data before a run; see `engine.detection.sources`."""
-    from trainables.detection.sources import check_detection_data
-
-    return check_detection_data(context)
-
-
-def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[DetectionBatch]:
-    """A detector at epoch 0, whose schedule spans `budget.epochs`."""
-    import torch
-
-    from trainables.detection.augment import BoxAugment
-    from trainables.detection.batches import DetectionBatches
-    from trainables.detection.metrics import DetectionDetails, DetectionMetrics
-    from trainables.detection.models import build_detector
-    from trainables.detection.networks import detected, loss_of
-    from trainables.detection.sources import load_detection_data
-    from trainables.engine.assembly import assemble
-    from trainables.engine.seeds import seed_all
-
-    data = load_detection_data(context)
-    seed_all(context.seed)
-    num_classes = len(data.annotations.class_names)
-    with building(context):
-        detector = build_detector(hparams.model, num_classes=num_classes, weights=hparams.weights)
-    augment = BoxAugment(hparams.augment, flip=hparams.flip, seed=context.seed)
-    return assemble(
-        hparams,
-        budget,
-        context,
-        model=detector.model.to(torch.device(context.device)),
-        head=detector.head,
-        batches=DetectionBatches(data, context, augment=augment, statistics=detector.statistics),
-        loss=loss_of,
-        forward=detected,
-        metrics=DetectionMetrics(),
-        metric=TRAINABLE.metric,
-        mode=TRAINABLE.mode,
-        notes=data.notes(),
-        details=DetectionDetails(data.annotations),
-    )
-
-
 def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
     """What random weights learn a few pictures with.
 
@@ -147,14 +98,14 @@ TRAINABLE = Trainable(
     hparams=Hparams,
     metric="val_map",
     mode="max",
-    start=start,
+    start=deferred("trainables.detection.training:start"),
     scales=OF_DETECTORS,
     scored_unit="pictures",
     weights=weights,
-    check_data=check_data,
-    check_device=check_gpus,
-    choose_precision=choose_precision,
-    rehearse=rehearsing(start),
+    check_data=deferred("trainables.detection.sources:check_detection_data"),
+    check_device=deferred("trainables.engine.device_check:check_gpus"),
+    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
+    rehearse=deferred("trainables.detection.training:rehearse"),
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.8, epochs=500, num_examples=8, overrides=overfit_overrides),
     example=Example(

@@ -2,7 +2,7 @@
 
 Autocast without bf16 instructions was slower (an epoch 8 %, scoring 59 %), so the flags of the processor
 come first. With them a small convolutional network takes some steps in both formats, once a machine: the
-choice must not change between two trials because a measurement is noisy. Torch comes inside.
+choice must not change between two trials because a measurement is noisy.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
-from trainables.core.contract import TrainingContext
+import torch
+from torch import nn
 
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
+from trainables.core.contract import TrainingContext
 
 CPUINFO = Path("/proc/cpuinfo")
 OVERRIDE = "JOULETUNE_CPU_PRECISION"
@@ -76,8 +75,6 @@ def _cpu() -> tuple[str, list[str]]:
 
 
 def _key(model: str) -> dict[str, str]:
-    import torch
-
     return {"cpu": model, "torch": str(torch.__version__)} | {
         name: os.environ.get(name, "") for name in _LIMITS
     }
@@ -100,8 +97,6 @@ def _kept(folder: Path, key: Mapping[str, str]) -> Mapping[str, Any]:
 
 def measure() -> dict[str, Any]:
     """Seconds of a step of a small network in fp32 and in bf16, and why bf16 cannot be used, if so."""
-    import torch
-
     random, threads = torch.random.get_rng_state(), torch.get_num_threads()
     try:
         if failure := _failure():
@@ -115,9 +110,6 @@ def measure() -> dict[str, Any]:
 
 def _failure() -> str:
     """Why training in bf16 cannot be trusted here; empty where it can."""
-    import torch
-    from torch import nn
-
     small = nn.Conv2d(192, 96, 3, stride=2, padding=1).to(memory_format=torch.channels_last)
     try:
         for _ in range(_NUM_SMALL):
@@ -131,9 +123,6 @@ def _failure() -> str:
 
 def _steps_s(*kinds: torch.dtype) -> list[float]:
     """The fastest of some steps in each format, by turns: on a busy machine both meet the same load."""
-    import torch
-    from torch import nn
-
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()]
     layers += [nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.BatchNorm2d(64), nn.ReLU()]
@@ -151,8 +140,6 @@ def _steps_s(*kinds: torch.dtype) -> list[float]:
 
 def _is_finite_step(net: nn.Module, images: torch.Tensor, kind: torch.dtype) -> bool:
     """Forward and back; whether loss and gradients are finite."""
-    import torch
-
     with torch.autocast("cpu", kind, enabled=kind != torch.float32):
         outputs = net(images)
     loss = outputs.float().square().mean()

@@ -1,6 +1,8 @@
-"""Whether torch can compute on the GPUs of this node: the look before a run. Torch comes inside."""
+"""Whether torch can compute on the GPUs of this node, for the check before a run."""
 
 from __future__ import annotations
+
+import torch
 
 _GIB = 2**30
 _MOSTLY_FREE = 0.8
@@ -17,8 +19,6 @@ def check_gpus(device: str) -> list[str]:
     """
     if device == "cpu":
         return []
-    import torch
-
     if not torch.backends.cuda.is_built():
         raise RuntimeError(f"torch {torch.__version__} was built without CUDA")
     if not torch.cuda.is_available():
@@ -27,8 +27,6 @@ def check_gpus(device: str) -> list[str]:
 
 
 def _answer(index: int) -> str:
-    import torch
-
     device = torch.device("cuda", index)
     ones = torch.ones(64, 64, device=device)
     total = float((ones @ ones).sum())

@@ -1,16 +1,16 @@
-"""What a training would fail with in its first steps, found without training. Torch comes inside."""
+"""What a training would fail with in its first steps, found without training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from trainables.core.contract import Budget, DataError, Training, TrainingContext, WeightsError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Start = Callable[[Any, Budget, TrainingContext], Training]
 Rehearse = Callable[[Any, Sequence[Budget], TrainingContext], Sequence[str]]
@@ -69,8 +69,6 @@ def first_examples(steps: Sequence[Tensor]) -> list[Tensor]:
 @contextmanager
 def building(context: TrainingContext) -> Iterator[None]:
     """Inside it a model of random weights is built on the meta device if the training is there."""
-    import torch
-
     if context.device != "meta":
         yield
         return

@@ -16,18 +16,12 @@ rate of 0.003 come to 0.915. Published: 1.36 % test error on MNIST after 60 epoc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from trainables.core.contract import Budget, OverfitTarget, Trainable, TrainingContext
+from trainables.core.contract import OverfitTarget, Trainable
+from trainables.core.deferred import deferred
 from trainables.engine.choices import AugmentName, ScheduleName, is_augment
-from trainables.engine.cpu_precision import choose_precision
-from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import SCHEDULES, Rule, broken_rules
-from trainables.engine.images.data_check import check_source
 from trainables.engine.scales import OF_CLASSIFIERS
-
-if TYPE_CHECKING:
-    from trainables.forward_forward.layer_local import LayerLocalTraining
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,72 +68,16 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> LayerLocalTraining:
-    """Layers at epoch 0, whose schedules span `budget.epochs`."""
-    import torch
-
-    from trainables.engine.classifiers.predictions import Predictions
-    from trainables.engine.images.augment import Augment
-    from trainables.engine.images.batches import Batches
-    from trainables.engine.images.data import load_data
-    from trainables.engine.optimizer import build_optimizer
-    from trainables.engine.schedule import Schedule
-    from trainables.engine.seeds import seed_all
-    from trainables.forward_forward.goodness import GoodnessNet
-    from trainables.forward_forward.layer_local import LayerLocalTraining
-
-    data = load_data(context)
-    seed_all(context.seed)
-    statistics = data.train.statistics(data.score_resolution)
-    net = GoodnessNet(
-        len(data.class_names),
-        data.channels,
-        data.score_resolution,
-        width=hparams.width,
-        layers=hparams.layers,
-        mark=(1 - statistics.mean[0]) / statistics.std[0],  # white
-    )
-    net.to(torch.device(context.device))
-    optimizers = [
-        build_optimizer(
-            layer,
-            layer,
-            name=hparams.optimizer,
-            lr=hparams.lr,
-            weight_decay=hparams.weight_decay,
-            momentum=hparams.momentum,
-            backbone_lr_ratio=1.0,
-        )
-        for layer in net.layers
-    ]
-    name = "none" if context.horizon == "anytime" else hparams.schedule
-    return LayerLocalTraining(
-        context,
-        net=net,
-        optimizers=optimizers,
-        schedules=[
-            Schedule(optimizer, name=name, epochs=budget.epochs, warmup_epochs=hparams.warmup_epochs)
-            for optimizer in optimizers
-        ],
-        batches=Batches(
-            data, context, augment=Augment.named(hparams.augment, flip=False), statistics=statistics
-        ),
-        batch_size=hparams.batch_size,
-        threshold=hparams.threshold,
-        details=Predictions(data.class_names, data.test.name, data.test_pixels),
-    )
-
-
 TRAINABLE = Trainable(
     hparams=Hparams,
     metric="val_accuracy",
     mode="max",
-    start=start,
+    start=deferred("trainables.forward_forward.training:start"),
     scales=OF_CLASSIFIERS,
     scored_unit="pictures",
-    check_data=check_source,
-    check_device=check_gpus,
-    choose_precision=choose_precision,
+    check_data=deferred("trainables.engine.images.data_check:check_source"),
+    check_device=deferred("trainables.engine.device_check:check_gpus"),
+    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
     no_effect_anytime=("schedule",),
     overfit=OverfitTarget(score=0.95, epochs=600),
 )

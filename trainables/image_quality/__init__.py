@@ -19,23 +19,21 @@ weights of ImageNet: SRCC 0.906, PLCC 0.917.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from trainables.core.contract import Budget, Example, OverfitTarget, Trainable, TrainingContext, WeightFile
+from trainables.core.contract import Example, OverfitTarget, Trainable, WeightFile
+from trainables.core.deferred import deferred
 from trainables.engine.choices import OWN_MODELS, ScheduleName, is_weights
-from trainables.engine.cpu_precision import choose_precision
-from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
-from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_RATINGS
 
-if TYPE_CHECKING:
-    from trainables.engine.supervised import SupervisedTraining
-    from trainables.image_quality.patches import PatchBatch
-
 _WIDTH_STEP = 56
+
+_weight_files: Callable[[str, str], Sequence[WeightFile]] = deferred(
+    "trainables.engine.classifiers.models:weight_files"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,76 +94,21 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     Raises:
         ValueError: There is no such network, or it has no weights on a hub.
     """
-    from trainables.engine.classifiers.models import weight_files
-
-    return weight_files(hparams.model, hparams.weights)
-
-
-def check_data(context: TrainingContext) -> Sequence[str]:
-    """What should be known of the data before a run; see `engine.quality.sources`."""
-    from trainables.image_quality.sources import check_quality_data
-
-    return check_quality_data(context)
-
-
-def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[PatchBatch]:
-    """A network at epoch 0, whose schedule spans `budget.epochs`."""
-    import torch
-
-    from trainables.engine.assembly import assemble
-    from trainables.engine.seeds import seed_all
-    from trainables.image_quality.backbone import build_backbone
-    from trainables.image_quality.hyper_iqa import HyperIQA
-    from trainables.image_quality.metrics import L1, PredictedScores, QualityMetrics
-    from trainables.image_quality.patches import PatchBatches, scores_of_patches
-    from trainables.image_quality.sources import load_quality_data
-
-    data = load_quality_data(context)
-    seed_all(context.seed)
-    mean, spread = data.mean_and_spread()
-    with building(context):
-        backbone = build_backbone(
-            hparams.model, weights=hparams.weights, resolution=data.splits.score_resolution
-        )
-        model = HyperIQA(backbone, width=hparams.width, mean=mean, spread=spread)
-    data = data.taken_by(backbone.sides.nearest)
-    return assemble(
-        hparams,
-        budget,
-        context,
-        model=model.to(torch.device(context.device), memory_format=torch.channels_last),  # type: ignore[call-overload]
-        head=model.head,
-        batches=PatchBatches(
-            data,
-            context,
-            statistics=backbone.statistics or data.splits.train.statistics(data.side_px),
-            num_patches=hparams.train_patches,
-            grid=hparams.score_grid,
-            flip=hparams.flip,
-        ),
-        loss=L1(spread),
-        forward=scores_of_patches,
-        metrics=QualityMetrics(spread),
-        metric=TRAINABLE.metric,
-        mode=TRAINABLE.mode,
-        notes=data.notes(),
-        late_notes=data.splits.side_notes,
-        details=PredictedScores(data.splits.test.name),
-    )
+    return _weight_files(hparams.model, hparams.weights)
 
 
 TRAINABLE = Trainable(
     hparams=Hparams,
     metric="val_srcc",
     mode="max",
-    start=start,
+    start=deferred("trainables.image_quality.training:start"),
     scales=OF_RATINGS,
     scored_unit="pictures",
     weights=weights,
-    check_data=check_data,
-    check_device=check_gpus,
-    choose_precision=choose_precision,
-    rehearse=rehearsing(start),
+    check_data=deferred("trainables.image_quality.sources:check_quality_data"),
+    check_device=deferred("trainables.engine.device_check:check_gpus"),
+    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
+    rehearse=deferred("trainables.image_quality.training:rehearse"),
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.9, epochs=200, num_examples=16),
     example=Example(

@@ -14,20 +14,12 @@ Method"), but at the paper's rate of 1: three epochs of 3,500 digits come to val
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from trainables.core.contract import Budget, OverfitTarget, Trainable, TrainingContext
+from trainables.core.contract import OverfitTarget, Trainable
+from trainables.core.deferred import deferred
 from trainables.engine.choices import AugmentName, is_augment
-from trainables.engine.cpu_precision import choose_precision
-from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
-from trainables.engine.images.data_check import check_source
-from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_CLASSIFIERS
-
-if TYPE_CHECKING:
-    from trainables.engine.images.batches import Batch
-    from trainables.engine.supervised import SupervisedTraining
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,65 +64,17 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[Batch]:
-    """An LSTM at epoch 0, whose schedule spans `budget.epochs`."""
-    import torch
-
-    from trainables.engine.assembly import assemble
-    from trainables.engine.classifiers.metrics import ClassificationMetrics, CrossEntropy
-    from trainables.engine.classifiers.predictions import Predictions
-    from trainables.engine.images.augment import Augment
-    from trainables.engine.images.batches import Batches
-    from trainables.engine.images.data import load_data
-    from trainables.engine.seeds import seed_all
-    from trainables.mnist_rnn.row_lstm import RowLSTM
-
-    data = load_data(context)
-    seed_all(context.seed)
-    with building(context):
-        model = RowLSTM(
-            len(data.class_names),
-            data.channels,
-            data.score_resolution,
-            hidden=hparams.hidden,
-            layers=hparams.layers,
-            is_bidirectional=hparams.bidirectional,
-            drop_rate=hparams.drop_rate,
-            head_drop_rate=hparams.head_drop_rate,
-        )
-    device = torch.device(context.device)
-    return assemble(
-        hparams,
-        budget,
-        context,
-        model=model.to(device),
-        head=model.head,
-        batches=Batches(
-            data,
-            context,
-            augment=Augment.named(hparams.augment, flip=False),
-            statistics=data.train.statistics(data.score_resolution),
-        ),
-        loss=CrossEntropy(hparams.label_smoothing),
-        metrics=ClassificationMetrics(len(data.class_names), device),
-        metric=TRAINABLE.metric,
-        mode=TRAINABLE.mode,
-        notes=data.notes(),
-        details=Predictions(data.class_names, data.test.name, data.test_pixels),
-    )
-
-
 TRAINABLE = Trainable(
     hparams=Hparams,
     metric="val_accuracy",
     mode="max",
-    start=start,
+    start=deferred("trainables.mnist_rnn.training:start"),
     scales=OF_CLASSIFIERS,
     scored_unit="pictures",
-    check_data=check_source,
-    check_device=check_gpus,
-    choose_precision=choose_precision,
-    rehearse=rehearsing(start),
+    check_data=deferred("trainables.engine.images.data_check:check_source"),
+    check_device=deferred("trainables.engine.device_check:check_gpus"),
+    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
+    rehearse=deferred("trainables.mnist_rnn.training:rehearse"),
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95, epochs=200),
 )

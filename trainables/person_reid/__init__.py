@@ -21,25 +21,23 @@ and 77.5 % (published; they train on all 751 persons). Seeds alone move mAP by 0
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
-from trainables.core.contract import Budget, Example, OverfitTarget, Trainable, TrainingContext, WeightFile
+from trainables.core.contract import Example, OverfitTarget, Trainable, WeightFile
+from trainables.core.deferred import deferred
 from trainables.engine.choices import AugmentName, is_augment, is_weights
-from trainables.engine.cpu_precision import choose_precision
-from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
-from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_RANKINGS
 from trainables.person_reid.names import backbone_of, why_no_network
 
-if TYPE_CHECKING:
-    from trainables.engine.supervised import SupervisedTraining
-    from trainables.person_reid.batches import PersonBatch
-
 MetricLoss = Literal["none", "triplet", "circle"]
 METRIC_LOSSES: tuple[str, ...] = get_args(MetricLoss)
+
+_weight_files: Callable[[str, str], Sequence[WeightFile]] = deferred(
+    "trainables.engine.classifiers.models:weight_files"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,84 +103,7 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     Raises:
         ValueError: There is no such model, or it has no weights on a hub.
     """
-    from trainables.engine.classifiers.models import weight_files
-
-    return weight_files(backbone_of(hparams.model), hparams.weights)
-
-
-def check_data(context: TrainingContext) -> Sequence[str]:
-    """What should be known of the data before a run; see `engine.reid.sources`."""
-    from trainables.person_reid.sources import check_person_data
-
-    return check_person_data(context)
-
-
-def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[PersonBatch]:
-    """A network that describes persons at epoch 0, whose schedule spans `budget.epochs`."""
-    import torch
-
-    from trainables.engine.assembly import assemble
-    from trainables.engine.images.augment import Augment
-    from trainables.engine.images.batches import Batches
-    from trainables.engine.seeds import seed_all
-    from trainables.person_reid.batches import PersonBatches
-    from trainables.person_reid.losses import PersonLoss
-    from trainables.person_reid.metrics import PersonDetails, PersonMetrics
-    from trainables.person_reid.models import build_person_net
-    from trainables.person_reid.sources import load_person_data
-
-    data = load_person_data(context)
-    seed_all(context.seed)
-    with building(context):
-        model, backbone = build_person_net(
-            hparams.model,
-            num_identities=data.num_identities,
-            weights=hparams.weights,
-            num_features=hparams.features,
-            drop_rate=hparams.drop_rate,
-            resolution=data.splits.score_resolution,
-        )
-    splits, has_metric_loss = data.splits.taken_by(backbone.sides.nearest), hparams.metric_loss != "none"
-    data = replace(data, splits=splits)
-    batches = Batches(
-        splits,
-        context,
-        augment=Augment.named(hparams.augment, flip=hparams.flip),
-        statistics=backbone.statistics or splits.train.statistics(splits.score_resolution),
-    )
-    per_identity = hparams.images_per_identity if has_metric_loss else None
-    return assemble(
-        hparams,
-        budget,
-        context,
-        model=model.to(torch.device(context.device), memory_format=torch.channels_last),  # type: ignore[call-overload]
-        head=model.head,
-        batches=PersonBatches(batches, data, context, per_identity=per_identity),
-        loss=PersonLoss(
-            hparams.metric_loss,
-            weight=hparams.metric_loss_weight,
-            label_smoothing=hparams.label_smoothing,
-        ),
-        metrics=PersonMetrics(),
-        metric=TRAINABLE.metric,
-        mode=TRAINABLE.mode,
-        notes={**data.notes(), **_notes(hparams)},
-        late_notes=splits.side_notes,
-        details=PersonDetails(splits.test.name),
-    )
-
-
-def _notes(hparams: Hparams) -> dict[str, str]:
-    """Knobs that were turned and cannot act."""
-    if hparams.metric_loss != "none":
-        return {}
-    reason = "metric_loss is none: pictures come in any order, and are not compared"
-    turned = [
-        name
-        for name in ("images_per_identity", "metric_loss_weight")
-        if getattr(hparams, name) != Hparams.__dataclass_fields__[name].default
-    ]
-    return {f"no effect of {name}": reason for name in turned}
+    return _weight_files(backbone_of(hparams.model), hparams.weights)
 
 
 def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
@@ -198,14 +119,14 @@ TRAINABLE = Trainable(
     hparams=Hparams,
     metric="val_map",
     mode="max",
-    start=start,
+    start=deferred("trainables.person_reid.training:start"),
     scales=OF_RANKINGS,
     scored_unit="queries",
     weights=weights,
-    check_data=check_data,
-    check_device=check_gpus,
-    choose_precision=choose_precision,
-    rehearse=rehearsing(start),
+    check_data=deferred("trainables.person_reid.sources:check_person_data"),
+    check_device=deferred("trainables.engine.device_check:check_gpus"),
+    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
+    rehearse=deferred("trainables.person_reid.training:rehearse"),
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95, overrides=overfit_overrides),
     example=Example(

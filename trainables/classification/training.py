@@ -1,0 +1,72 @@
+"""An image classifier of any library, put together for the training loop."""
+
+from __future__ import annotations
+
+import torch
+
+from trainables.classification import TRAINABLE, Hparams
+from trainables.classification.mixing import MixedBatches, Mixing
+from trainables.core.contract import Budget, TrainingContext
+from trainables.engine.assembly import assemble
+from trainables.engine.classifiers.metrics import ClassificationMetrics, CrossEntropy
+from trainables.engine.classifiers.models import build_classifier
+from trainables.engine.classifiers.predictions import Predictions
+from trainables.engine.images.augment import Augment
+from trainables.engine.images.batches import Batch, Batches
+from trainables.engine.images.data import load_data
+from trainables.engine.rehearsal import building, rehearsing
+from trainables.engine.seeds import seed_all
+from trainables.engine.supervised import SupervisedTraining
+
+_DIGITS = {"mnist5k", "digits"}
+
+
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[Batch]:
+    """A classifier at epoch 0, whose schedule spans `budget.epochs`."""
+    data = load_data(context)
+    seed_all(context.seed)
+    with building(context):
+        classifier = build_classifier(
+            hparams.model,
+            num_classes=len(data.class_names),
+            in_channels=data.channels,
+            weights=hparams.weights,
+            resolution=data.score_resolution,
+            drop_rate=hparams.drop_rate,
+        )
+    data, device = data.taken_by(classifier.sides.nearest), torch.device(context.device)
+    batches = Batches(
+        data,
+        context,
+        augment=Augment.named(hparams.augment, flip=hparams.flip, rand_augment=hparams.rand_augment),
+        statistics=classifier.statistics or data.train.statistics(data.score_resolution),
+    )
+    mixing = Mixing(len(data.class_names), mixup=hparams.mixup, cutmix=hparams.cutmix, seed=context.seed)
+    return assemble(
+        hparams,
+        budget,
+        context,
+        # Quicker on the CPU too: resnet20 trains 2 to 29 % faster than with channels first (14 to 28 px).
+        model=classifier.model.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+        head=classifier.head,
+        batches=MixedBatches(batches, mixing) if mixing.is_wanted and not context.is_overfit else batches,
+        loss=CrossEntropy(hparams.label_smoothing),
+        metrics=ClassificationMetrics(len(data.class_names), device),
+        metric=TRAINABLE.metric,
+        mode=TRAINABLE.mode,
+        notes={**data.notes(), **classifier.notes, **_notes(hparams, context)},
+        late_notes=data.side_notes,
+        details=Predictions(data.class_names, data.test.name, data.test_pixels),
+    )
+
+
+def _notes(hparams: Hparams, context: TrainingContext) -> dict[str, str]:
+    notes = {}
+    if hparams.mixup or hparams.cutmix:
+        notes["mixing"] = "train_loss is of mixed examples, whose labels are shares: it does not fall to 0"
+    if hparams.flip and context.data in _DIGITS:
+        notes["flip"] = f"{context.data} are digits: mirrored they are other signs, or none"
+    return notes
+
+
+rehearse = rehearsing(start)

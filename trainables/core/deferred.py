@@ -1,0 +1,56 @@
+"""Functions that are named now and imported when they are first called.
+
+A space is checked, and `--help` printed, without torch: importing it takes 1 to 3 seconds and 200 MB. So the
+`__init__.py` of a model family, which every check of a space imports, names what needs torch and does not
+import it: `start=deferred("trainables.detection.training:start")`. The import then happens inside the call of
+`start`, whose seconds and joules are the trial's start and no part of its first epoch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A function by its module and name. Two of one target are equal, and it pickles as its target.
+
+    Attributes:
+        target: `package.module:function`.
+    """
+
+    target: str
+
+    def __post_init__(self) -> None:
+        module, colon, function = self.target.partition(":")
+        if not (colon and function.isidentifier() and all(map(str.isidentifier, module.split(".")))):
+            raise ValueError(f"a deferred function is named package.module:function, got {self.target!r}")
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The function itself, where `inspect.unwrap` and `inspect.signature` look for it.
+
+        Raises:
+            ImportError: The module cannot be imported, or has no such function.
+        """
+        module, _, name = self.target.partition(":")
+        function = getattr(importlib.import_module(module), name, None)
+        if not callable(function):
+            raise ImportError(f"{module} has no function {name}, which {self.target!r} names", name=module)
+        found: Callable[..., Any] = function
+        return found
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__wrapped__(*args, **kwargs)
+
+
+def deferred(target: str) -> Deferred:
+    """The function that `target` names as `package.module:function`, imported when it is called.
+
+    Raises:
+        ValueError: `target` is not of that form. That the function exists is seen at the first call.
+    """
+    return Deferred(target)

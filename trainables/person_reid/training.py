@@ -1,0 +1,80 @@
+"""A network that describes persons, put together for the training loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from trainables.core.contract import Budget, TrainingContext
+from trainables.engine.assembly import assemble
+from trainables.engine.images.augment import Augment
+from trainables.engine.images.batches import Batches
+from trainables.engine.rehearsal import building, rehearsing
+from trainables.engine.seeds import seed_all
+from trainables.engine.supervised import SupervisedTraining
+from trainables.person_reid import TRAINABLE, Hparams
+from trainables.person_reid.batches import PersonBatch, PersonBatches
+from trainables.person_reid.losses import PersonLoss
+from trainables.person_reid.metrics import PersonDetails, PersonMetrics
+from trainables.person_reid.models import build_person_net
+from trainables.person_reid.sources import load_person_data
+
+
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[PersonBatch]:
+    """A network that describes persons at epoch 0, whose schedule spans `budget.epochs`."""
+    data = load_person_data(context)
+    seed_all(context.seed)
+    with building(context):
+        model, backbone = build_person_net(
+            hparams.model,
+            num_identities=data.num_identities,
+            weights=hparams.weights,
+            num_features=hparams.features,
+            drop_rate=hparams.drop_rate,
+            resolution=data.splits.score_resolution,
+        )
+    splits, has_metric_loss = data.splits.taken_by(backbone.sides.nearest), hparams.metric_loss != "none"
+    data = replace(data, splits=splits)
+    batches = Batches(
+        splits,
+        context,
+        augment=Augment.named(hparams.augment, flip=hparams.flip),
+        statistics=backbone.statistics or splits.train.statistics(splits.score_resolution),
+    )
+    per_identity = hparams.images_per_identity if has_metric_loss else None
+    return assemble(
+        hparams,
+        budget,
+        context,
+        model=model.to(torch.device(context.device), memory_format=torch.channels_last),  # type: ignore[call-overload]
+        head=model.head,
+        batches=PersonBatches(batches, data, context, per_identity=per_identity),
+        loss=PersonLoss(
+            hparams.metric_loss,
+            weight=hparams.metric_loss_weight,
+            label_smoothing=hparams.label_smoothing,
+        ),
+        metrics=PersonMetrics(),
+        metric=TRAINABLE.metric,
+        mode=TRAINABLE.mode,
+        notes={**data.notes(), **_notes(hparams)},
+        late_notes=splits.side_notes,
+        details=PersonDetails(splits.test.name),
+    )
+
+
+def _notes(hparams: Hparams) -> dict[str, str]:
+    """Knobs that were turned and cannot act."""
+    if hparams.metric_loss != "none":
+        return {}
+    reason = "metric_loss is none: pictures come in any order, and are not compared"
+    turned = [
+        name
+        for name in ("images_per_identity", "metric_loss_weight")
+        if getattr(hparams, name) != Hparams.__dataclass_fields__[name].default
+    ]
+    return {f"no effect of {name}": reason for name in turned}
+
+
+rehearse = rehearsing(start)

@@ -1,0 +1,62 @@
+"""A pair of encoders put together for the training loop."""
+
+from __future__ import annotations
+
+import torch
+
+from trainables.core.contract import Budget, TrainingContext
+from trainables.engine.assembly import assemble
+from trainables.engine.classifiers.models import build_classifier
+from trainables.engine.images.augment import Augment
+from trainables.engine.images.batches import Batches
+from trainables.engine.images.data import load_data
+from trainables.engine.rehearsal import building, rehearsing
+from trainables.engine.seeds import seed_all
+from trainables.engine.supervised import SupervisedTraining
+from trainables.siamese import TRAINABLE, Hparams
+from trainables.siamese.pairs import PairBatch, PairBatches
+from trainables.siamese.twin import PairMetrics, Twin, outputs_of_pairs, pair_loss
+
+
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[PairBatch]:
+    """A pair of encoders at epoch 0, whose schedule spans `budget.epochs`."""
+    data = load_data(context)
+    seed_all(context.seed)
+    with building(context):
+        classifier = build_classifier(
+            hparams.model,
+            num_classes=hparams.embedding_dim,
+            in_channels=data.channels,
+            resolution=data.score_resolution,
+            drop_rate=hparams.drop_rate,
+        )
+        model = Twin(classifier.model, hparams.embedding_dim)
+    data, device = data.taken_by(classifier.sides.nearest), torch.device(context.device)
+    batches = Batches(
+        data,
+        context,
+        augment=Augment.named(hparams.augment, flip=hparams.flip),
+        statistics=data.train.statistics(data.score_resolution),
+    )
+    return assemble(
+        hparams,
+        budget,
+        context,
+        model=model.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+        head=model.head,
+        batches=PairBatches(batches, context),
+        loss=pair_loss,
+        metrics=PairMetrics(device),
+        metric=TRAINABLE.metric,
+        mode=TRAINABLE.mode,
+        forward=outputs_of_pairs,
+        notes={
+            **data.notes(),
+            **classifier.notes,
+            "pairs": "val_ and test_accuracy are of pairs: chance is 0.5",
+        },
+        late_notes=data.side_notes,
+    )
+
+
+rehearse = rehearsing(start)
