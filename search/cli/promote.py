@@ -91,8 +91,8 @@ def main(options: argparse.Namespace) -> int:
         with_gpus,
     )
     from search.report.answer import promotion_answer
+    from search.report.charts.training import draw_promotion
     from search.report.console import open_console
-    from search.report.plots import draw_promotion
     from search.report.summary import print_promotion
     from search.run.resume import command_line
     from search.sampling.proposal import FixedList

@@ -146,7 +146,7 @@ def main(options: argparse.Namespace) -> int:
 
 def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> None:
     from search.energy import meter_for
-    from search.report.plots import draw_plots
+    from search.report.charts.training import draw_plots
     from search.tables.history import HistoryFile
     from search.trial.rung_energy import unusable_reason
     from trainables.core.contract import DataError

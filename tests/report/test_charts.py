@@ -7,8 +7,8 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 
+from search.report.charts.plotly_figure import plotly_figure
 from search.report.page import write_comparison, write_page
-from search.report.page.figure import plotly_figure
 from search.report.page.run_data import read_run
 from search.run import Run
 from tests.support.report_pages import Page, charts, toy_run, words

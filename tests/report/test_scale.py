@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from search.report.chart import evenly
+from search.report.charts.chart import evenly
 from search.report.page import elements, history, slices, write_page
 from search.report.page.elements import Cell, Table
 from tests.support.report_pages import Page, toy_run

@@ -9,7 +9,7 @@ from typing import Any
 from search.backends.local import execute_here
 from search.ledger import Ledger
 from search.promotion import chosen, full_training, proposals
-from search.report.chart import Chart
+from search.report.charts.chart import Chart
 from search.report.page import write_page
 from search.report.page.run_data import read_run
 from search.report.page.writer import sections_of

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from search.report.chart import BLUE, VERMILION, Chart, Scale, Series
+from search.report.charts.chart import BLUE, VERMILION, Chart, Scale, Series
 from search.report.formatting import value_text
 from search.report.page.conclusion import conclusion, ending, spent_text
 from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell

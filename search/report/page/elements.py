@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from search.report.chart import Chart
+from search.report.charts.chart import Chart
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from search.accounting.outcomes import outcome_millijoules
 from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
-from search.report.chart import VERMILION, Chart, Scale, Series, bar_chart, rung_colour, rung_symbol
+from search.report.charts.chart import VERMILION, Chart, Scale, Series, bar_chart, rung_colour, rung_symbol
 from search.report.formatting import value_text
 from search.report.page.elements import Element, Section, Table, Text, text_cell
 from search.report.page.run_data import RunData
@@ -103,9 +103,11 @@ def _hover(run: RunData, trial: TrialRecord, cost: Cost) -> str:
 
 
 def _outcome_chart(outcomes: dict[str, int]) -> Chart:
-    joules = {name: mj / 1000 for name, mj in outcomes.items()}
+    joules = [(name, mj / 1000) for name, mj in outcomes.items()]
     axis = Scale(title="energy (J)")
-    return bar_chart("energy_outcome", "Energy by outcome", axis, joules, hover="{:.1f} J".format)
+    return bar_chart(
+        "energy_outcome", "Energy by outcome", axis, joules, [f"{each:.1f} J" for _, each in joules]
+    )
 
 
 def _outcome_table(outcomes: dict[str, int]) -> Table:

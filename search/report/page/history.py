@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
-from search.report.chart import GREY, Chart, Scale, Series, evenly, rung_colour, rung_symbol
+from search.report.charts.chart import GREY, Chart, Scale, Series, evenly, rung_colour, rung_symbol
 from search.report.formatting import value_text
 from search.report.page.elements import Element, Section, Text
 from search.report.page.run_data import RunData

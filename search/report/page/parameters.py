@@ -7,12 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.ledger.history import TrialRecord
-from search.report.chart import BLUE, GREY, VERMILION, Chart, Label, Scale, Series, bar_chart, evenly
+from search.report.charts.chart import (
+    BLUE,
+    GREY,
+    VERMILION,
+    Chart,
+    Label,
+    Scale,
+    Series,
+    bar_chart,
+    evenly,
+    shortened,
+)
 from search.report.formatting import value_text
 from search.report.page.bounds import bound_sentence
 from search.report.page.elements import Element, Section, Text
 from search.report.page.run_data import RunData
-from search.report.page.slices import cut, hover_text, is_log_axis, slice_of
+from search.report.page.slices import hover_text, is_log_axis, slice_of
 from search.space.parameters import is_number
 
 _MOST_ANALYSED = (
@@ -75,8 +86,11 @@ def _compared(run: RunData, *, fewest: int) -> tuple[int, list[tuple[TrialRecord
 
 
 def _importance_chart(shares: Mapping[str, float]) -> Chart:
+    bars = [(shortened(name), share) for name, share in shares.items()]
     axis = Scale(title="share of the variance explained", span=(0, 1.05))
-    return bar_chart("importance", "Importance of the parameters", axis, shares, hover="{:.3f}".format)
+    return bar_chart(
+        "importance", "Importance of the parameters", axis, bars, [f"{share:.3f}" for _, share in bars]
+    )
 
 
 @dataclass(frozen=True)
@@ -151,7 +165,7 @@ def _hparam_line(run: RunData, name: str, trials: Sequence[TrialRecord]) -> _Lin
     at = {text: number / max(1, len(names) - 1) for number, text in enumerate(names)}
     return _Line(
         name,
-        [(place, cut(text)) for text, place in at.items()],
+        [(place, shortened(text)) for text, place in at.items()],
         {trial: at[value_text(value)] for trial, value in values.items()},
     )
 

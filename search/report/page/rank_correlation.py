@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from search.rank_correlation import Correlation, RungCorrelation
-from search.report.chart import BLUE, ORANGE, Chart, Mark, Scale, Series
+from search.report.charts.chart import BLUE, ORANGE, Chart, Mark, Scale, Series
 from search.report.page.conclusion import rank_correlation_sentence
 from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
 from search.report.page.run_data import RunData

@@ -12,9 +12,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from search.report.chart import Chart
+from search.report.charts.chart import Chart
+from search.report.charts.plotly_figure import plotly_figure
 from search.report.page.elements import Picture, Section
-from search.report.page.figure import plotly_figure
 
 _HERE = Path(__file__).parent
 

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.ledger.history import TrialRecord
-from search.report.chart import VERMILION, Chart, Mark, Scale, Series, chart_key, rung_colour, rung_symbol
+from search.report.charts.chart import (
+    VERMILION,
+    Chart,
+    Mark,
+    Scale,
+    Series,
+    chart_key,
+    rung_colour,
+    rung_symbol,
+    shortened,
+)
 from search.report.formatting import hparams_text, value_text
 from search.report.page.run_data import RunData
 from search.space import Choice, Normal, Parameter
@@ -26,7 +36,7 @@ def slice_of(run: RunData, name: str) -> Chart:
     rungs = sorted({trial.rung or 0 for trial in trials})
     return Chart(
         key=chart_key("slice", run.shown_hparams.index(name) + 1, name),
-        title=f"{cut(name)} and the score"
+        title=f"{shortened(name)} and the score"
         + (f" (the best {len(trials):,} of {len(having):,} trials)" if len(having) > len(trials) else ""),
         x=scale,
         y=Scale(title=run.metric_title),
@@ -60,13 +70,13 @@ def _slice_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) 
             and all(map(is_number, parameter.values))
         ):
             ticks = tuple((float(value), value_text(value)) for value in sorted(parameter.values))
-        title = f"{cut(name)}{' (log scale)' if is_log else ''}"
+        title = f"{shortened(name)}{' (log scale)' if is_log else ''}"
         return list(map(float, values)), Scale(title=title, is_log=is_log, ticks=ticks)
     given = parameter.values if isinstance(parameter, Choice) else ()
     names = list(dict.fromkeys(map(value_text, [*given, *values])))
-    ticks = tuple((float(number), cut(text)) for number, text in enumerate(names))
+    ticks = tuple((float(number), shortened(text)) for number, text in enumerate(names))
     places = [float(names.index(value_text(value))) for value in values]
-    return places, Scale(title=cut(name), ticks=ticks, span=(-0.5, len(names) - 0.5))
+    return places, Scale(title=shortened(name), ticks=ticks, span=(-0.5, len(names) - 0.5))
 
 
 def _slice_points(run: RunData, rung: int, places: Sequence[float], trials: Sequence[TrialRecord]) -> Series:
@@ -109,8 +119,3 @@ def hover_text(run: RunData, trial: TrialRecord) -> str:
     """A trial's score and hparams in one line."""
     hparams = hparams_text(trial.hparams, run.shown_hparams)
     return f"{trial.trial_id}: {value_text(trial.value(run.metric))} at {hparams}"
-
-
-def cut(text: str) -> str:
-    """A name that leaves room for others."""
-    return text if len(text) <= 24 else f"{text[:23]}\N{HORIZONTAL ELLIPSIS}"

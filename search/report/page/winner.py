@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.ledger.history import TrialRecord
-from search.report.chart import BLUE, Chart, Mark, Scale, Series
+from search.report.charts.chart import BLUE, Chart, Mark, Scale, Series
 from search.report.formatting import value_text
 from search.report.gain import default_of, gain_sentence, set_text
 from search.report.page.elements import Cell, Element, Picture, Pictures, Section, Table, Text, text_cell
@@ -181,7 +181,7 @@ def _hardest_to_find(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
     if scored:
         yield Table(
             caption="Hardest classes of the test set",
-            columns=("class", "objects", "average precision (IoU 0.50 to 0.95)", "replay, 100 boxes"),
+            columns=("class", "objects", "average precision (IoU 0.50 to 0.95)", "recall, 100 boxes"),
             rows=[
                 [
                     text_cell(row["label"]),

@@ -12,7 +12,7 @@ from rich.console import Console as RichConsole
 
 from search.ledger import Ledger
 from search.ledger.journal import StorageError, unwritten
-from search.report.chart import Chart
+from search.report.charts.chart import Chart
 from search.report.page.compare import comparison
 from search.report.page.elements import Section
 from search.report.page.energy import joules_section
@@ -114,13 +114,13 @@ def _drawn(sections: Sequence[Section], folder: Path) -> Iterator[str]:
     charts = [element for section in sections for element in section.elements if isinstance(element, Chart)]
     if not charts:
         return
-    from search.report.plots.charts import draw_chart
+    from search.report.charts.png import draw  # Matplotlib takes 0.3 s to import, and --watch draws none
 
     folder.mkdir(exist_ok=True)
     for chart in charts:
         path = folder / f"{chart.key}.png"
         try:
-            draw_chart(chart, path)
+            draw(chart, path)
         except Exception as error:
             yield f"{path} not drawn ({type(error).__name__}: {error})"
 

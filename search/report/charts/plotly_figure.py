@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from search.report.chart import GREY, Chart, Label, Mark, Scale, Series
+from search.report.charts.chart import GREY, Chart, Label, Mark, Scale, Series
 
 _FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
 _DASHES = {True: "dash", False: "solid"}
@@ -23,11 +23,11 @@ def plotly_figure(chart: Chart) -> dict[str, Any]:
     is_barred = any(series.style == "bars" for series in chart.series)
     layout: dict[str, Any] = {
         "height": chart.height_px,
-        "margin": {"l": 64, "r": 16, "t": 24, "b": 96 if _has_legend(chart) else 56},
+        "margin": {"l": 64, "r": 16, "t": 24, "b": 96 if chart.has_legend else 56},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": _FONT, "size": 12},
-        "showlegend": _has_legend(chart),
+        "showlegend": chart.has_legend,
         "legend": {"orientation": "h", "x": 0, "font": {"size": 11}} | _AT_THE_BOTTOM,
         "hovermode": "closest",
         "xaxis": _axis(chart.x) | _whole_steps(chart),
@@ -94,6 +94,7 @@ def _trace(series: Series) -> dict[str, Any]:
     if is_line:
         shape = "hv" if series.style == "steps" else "linear"
         dash = _DASHES[series.is_dashed]
+        trace |= {"fill": "tozeroy"} if series.is_filled else {}
         trace["line"] = {"color": series.colour, "width": series.width_px, "shape": shape, "dash": dash}
     if any(below or above for below, above in series.errors):
         trace["error_x"] = {
@@ -146,10 +147,6 @@ def _label_traces(labels: Sequence[Label]) -> list[dict[str, Any]]:
             "cliponaxis": False,
         }
     ]
-
-
-def _has_legend(chart: Chart) -> bool:
-    return sum(series.is_in_legend for series in chart.series) > 1
 
 
 def _plain(text: str) -> str:
