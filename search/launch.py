@@ -18,7 +18,7 @@ from rich.console import Console as RichConsole
 
 from search.accounting.metering import check_measurable
 from search.backends.ray.cluster import RayCluster, offer_worker_env, ray_session
-from search.backends.ray.errors import RayLost
+from search.backends.errors import RayLost
 from search.backends.ray.liveness import announce_remedy
 from search.energy.governor import GovernorError, held_governor, left_over, state_file
 from search.energy.hardware import CPUS
@@ -126,7 +126,7 @@ def _launched(
         ray_session(address=how.address, dashboard=how.dashboard) as session,
     ):
         from search.backends.ray.metering import start_metering
-        from search.backends.ray.resources import fitted, paired
+        from search.backends.resources import fitted, paired
 
         announce_remedy(_disk_remedy(how))
         found = reports()

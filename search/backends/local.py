@@ -1,36 +1,220 @@
-"""Execute a run in this process, one trial after another, without Ray: debugging, tests, benchmarks."""
+"""Execute a run in this process, one trial after another, without Ray: to debug, in notebooks, in tests.
+
+A breakpoint in a trainable stops here, and what a trial prints is seen, as nothing is captured or sent to another
+process. The price: one trial at a time; what a trial changes in the process (but its random seeds) the next one
+finds; and nothing can end an epoch that hangs.
+"""
 
 from __future__ import annotations
 
-from search.energy import EnergyMeter
+import bdb
+import gc
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from typing import Any, TextIO
+from uuid import uuid4
+
+from search.accounting.metering import ClosedWindow, Metering
+from search.backends.backend import Capacity, Say
+from search.backends.errors import SessionError
+from search.backends.sensors import start_metering_if_measurable
+from search.backends.trial_log import epoch_line, open_log
+from search.energy import CpuWatts, EnergyMeter, meter_for, open_node_meter, visible_gpus
+from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.energy.process_meter import ProcessMeter
+from search.preflight import PreflightRequest, Report
+from search.preflight.local import examining_here
 from search.run import Run
+from search.space import Space
+from search.trial.background import Background
 from search.trial.deadline import overdue
-from search.trial.failure import classify
+from search.trial.failure import Failure, classify
+from search.trial.seeding import seed_all
 from search.trial.task import TrialTask, run_task
+from trainables.core.gpu import release_memory
+
+_NOTES = ["--backend local: one trial at a time, in this process; an epoch that hangs is not ended"]
+
+
+class LocalBackend:
+    """Trains in this process, on its GPUs and cores."""
+
+    where = "training in this process"
+    is_here = is_in_process = True
+
+    def __init__(self) -> None:
+        self._meters: LocalMeters | None = None
+
+    def examining(
+        self, request: PreflightRequest
+    ) -> AbstractContextManager[Callable[[Say], Sequence[Report]]]:
+        """In a process of its own all the same: a trainable that exits on import should be a message here."""
+        return examining_here(request)
+
+    @contextmanager
+    def started(self, *, remedy: str) -> Iterator[Capacity]:
+        """Nothing has to start; what meters were opened is closed after the block."""
+        num_gpus = len(visible_gpus(os.environ).uuids)
+        try:
+            yield Capacity(
+                num_cpus=len(os.sched_getaffinity(0)), num_gpus=num_gpus, max_workers=1, notes=_NOTES
+            )
+        finally:
+            if self._meters:
+                self._meters.close()
+                self._meters = None
+
+    def start_metering(self, space: Space, known_w: KnownWatts) -> tuple[Metering, str]:
+        """A meter of this machine, as a search with Ray has one on each node."""
+
+        def start(cpu_watts: CpuWatts | None) -> Metering:
+            self._meters = LocalMeters(cpu_watts, known_w)
+            return self._meters
+
+        return start_metering_if_measurable(space, start, is_here=True)
+
+    def open_meter(self, task: TrialTask) -> EnergyMeter:
+        """The meter of one attempt; without sensors one that says so in each row."""
+        return self._meters.open_window(task) if self._meters else meter_for(gpus=task.gpus, cpus=task.cpus)
+
+    def execute(
+        self, run: Run, *, background: Background | None = None, say: Say = lambda line: None
+    ) -> str:
+        """Run every trial of `run` to its end and give the reason the run ended.
+
+        An epoch that takes longer than `limits.epoch_minutes` costs its attempt, as on Ray, but only once it
+        has come to its end.
+
+        Raises:
+            SessionError: A background workload trains beside trials, which needs a second process.
+        """
+        if background:
+            raise SessionError("--background trains beside the trials, for which it needs --backend ray")
+        while (task := run.next_task()) is not None:
+            while self._must_retry(run, task):
+                task = run.retried(task)
+        return run.end()
+
+    def _must_retry(self, run: Run, task: TrialTask) -> bool:
+        """Train `task` until the run stops it; whether it failed and should be tried again."""
+        with open_log(task.log) as log, closing(self.open_meter(task)) as meter:
+            try:
+                late = _train(run, task, meter, log)
+            except bdb.BdbQuit as quit:  # q in pdb: the user's, not the trial's
+                raise KeyboardInterrupt from quit
+            except (Exception, SystemExit, GeneratorExit) as error:  # a trial's own error never ends the run
+                late = classify(error)
+                log.write(late.traceback.rstrip("\n") + "\n")
+        if late is None:
+            return False
+        if late.is_sticky:  # such as a CUDA error: Ray would start another process
+            run.interrupt(f"{late.cause}: {late.message}; it leaves this process unusable", is_failure=True)
+        return run.on_failure(task.trial_id, late)
+
+
+def _train(run: Run, task: TrialTask, meter: EnergyMeter, log: TextIO) -> Failure | None:
+    """Train until the run stops the trial; gives the epoch that took too long, if one did."""
+    seed_all(task.seed)
+    with closing(_rows(task, meter)) as rows:
+        for row in rows:
+            if not row.is_replay:
+                run.check_epoch_time(task.trial_id, row.seconds)
+                log.write(epoch_line(row) + "\n")
+            if late := overdue(row, task.epoch_limit_s):
+                log.write(late.message + "\n")
+                return late
+            if run.on_epoch(task.trial_id, row) == "stop":
+                return None
+    return None
+
+
+def _rows(task: TrialTask, meter: EnergyMeter) -> Iterator[Any]:
+    """The rows of `task`; afterwards its GPU memory is free for the next trial."""
+    try:
+        yield from run_task(task, meter, importing=lambda: _seeded_after_imports(task.seed))
+    finally:
+        if task.gpus:
+            gc.collect()  # a training's cycles would keep its GPU memory
+            release_memory()
+
+
+@contextmanager
+def _seeded_after_imports(seed: int) -> Iterator[None]:
+    """The first trial imports torch and numpy, which then have seeds of their own."""
+    yield
+    seed_all(seed)
+
+
+class LocalMeters:
+    """The `Metering` of this machine, and the windows that trials in this process have at it.
+
+    A trial is charged as a worker of Ray's would be, by its reserved cores and its share of a GPU: the joules of
+    the same trial with either backend compare.
+    """
+
+    def __init__(self, cpu_watts: CpuWatts | None = None, known_w: KnownWatts | None = None) -> None:
+        visible = visible_gpus(os.environ)
+        self._gpus, self._gpu_reason = visible.uuids, visible.reason
+        self._node = open_node_meter(visible.uuids, cpu_watts=cpu_watts, known_w=known_w)
+        self._session = uuid4().hex[:8]  # a window's name is its own among those of all sessions of a run
+        self._open: dict[str, list[str]] = {}
+
+    def open_window(self, task: TrialTask) -> EnergyMeter:
+        """The meter of one attempt, whose training has yet to start."""
+        shares = {uuid: min(task.gpus, 1.0) for uuid in self._gpus} if task.gpus else {}
+        window = self._node.open_window(
+            trial=task.trial_id,
+            pid=os.getpid(),
+            gpus=shares,
+            cpu_share=min(task.cpus / (os.cpu_count() or 1), 1.0),
+            key=task.kind_of_work,
+            is_starting=True,
+        )
+        self._open.setdefault(task.trial_id, []).append(window)
+        meter = _AttemptMeter(self._node, window, reason=self._gpu_reason if task.gpus else "")
+        meter.window = self._name(window)
+        return meter
+
+    def close_windows(self, trial_id: str) -> Sequence[ClosedWindow]:
+        """End the trial's windows and give their final figures."""
+        windows = self._open.pop(trial_id, [])
+        return [
+            ClosedWindow(name=self._name(window), figures=self._node.close_window(window))
+            for window in windows
+        ]
+
+    def late_windows(self) -> Sequence[ClosedWindow]:
+        """None: no answer gets lost within a process."""
+        return ()
+
+    def device_rows(self) -> Sequence[Mapping[str, Any]]:
+        """What each device has used since the session began: rows of devices.csv."""
+        return self._node.device_rows()
+
+    def close(self) -> None:
+        self._node.close()
+
+    def _name(self, window: str) -> str:
+        return f"{self._session}/{window}"
+
+
+class _AttemptMeter(ProcessMeter):
+    """A window that the run closes, through `close_windows`, so that it is booked once."""
+
+    def close(self) -> None:
+        return None
+
+
+class _OneMeter(LocalBackend):
+    def __init__(self, meter: EnergyMeter) -> None:
+        super().__init__()
+        self._meter = meter
+
+    def open_meter(self, task: TrialTask) -> EnergyMeter:
+        return self._meter
 
 
 def execute_here(run: Run, meter: EnergyMeter) -> str:
-    """Run every trial of `run` to its end and give the reason the run ended.
-
-    Nothing can end an epoch here: one that takes longer than `limits.epoch_minutes` costs its attempt, as on
-    Ray, but only once it has come to its end, and one that hangs hangs the run.
-    """
-    while (task := run.next_task()) is not None:
-        while _attempt(run, task, meter):
-            task = run.retried(task)
-    return run.end()
-
-
-def _attempt(run: Run, task: TrialTask, meter: EnergyMeter) -> bool:
-    """Train `task` until the run stops it; whether it failed and is to be tried again."""
-    try:
-        for row in run_task(task, meter):
-            if not row.is_replay:
-                run.look_at_epoch(task.trial_id, row.seconds)
-            if late := overdue(row, task.epoch_limit_s):
-                return run.on_failure(task.trial_id, late)
-            if run.on_epoch(task.trial_id, row) == "stop":
-                return False
-    except (Exception, SystemExit, GeneratorExit) as error:  # a trial's own error never ends the run
-        return run.on_failure(task.trial_id, classify(error))
-    return False
+    """Run every trial of `run` to its end, all on one meter, and give the reason the run ended."""
+    return _OneMeter(meter).execute(run)

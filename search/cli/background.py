@@ -31,7 +31,7 @@ def background_pair(options: argparse.Namespace) -> BackgroundSpec | None:
         SpaceError: The load's space cannot be used.
         SessionError: The flags contradict each other.
     """
-    from search.backends.ray.errors import SessionError
+    from search.backends.errors import SessionError
 
     if options.background is None:
         if options.background_share is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.backends.ray.errors import RAY_LOST_STATUS, RayLost, SessionError
+from search.backends.errors import RAY_LOST_STATUS, RayLost, SessionError
 from search.energy.governor import GovernorError
 from search.export import ExportError
 from search.ledger.journal import LedgerError, StorageError

@@ -28,7 +28,7 @@ def foretold(
     Where it cannot be measured, trials and epochs are foretold, with a warning that says why.
     """
     from search.backends.ray.cluster import RayCluster
-    from search.backends.ray.resources import fitted
+    from search.backends.resources import fitted
     from search.energy import visible_gpus
     from search.forecast import forecast_search
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from search.trial.worker_env import offer_worker_env
 from search.preflight.node_checks import examine
 from search.preflight.request import PreflightError, PreflightRequest, Report
 from search.subprocess_pool import fresh_processes
@@ -84,3 +85,11 @@ def report_of(look: Look, *, tell: Callable[[str], None] = lambda doing: None) -
     except BrokenProcessPool as error:
         what = "the look itself was killed, by a trainable that exits on import or for want of memory"
         raise PreflightError([f"{what}; python scripts/train.py shows which"]) from error
+
+
+@contextmanager
+def examining_here(request: PreflightRequest) -> Iterator[Callable[[Callable[[str], None]], list[Report]]]:
+    """A look at this machine that has begun; gives what waits for its report and says what it is doing."""
+    offer_worker_env()
+    with examining(replace(request, may_use_cpu=True)) as look:
+        yield lambda say: [report_of(look, tell=say)]

@@ -99,6 +99,12 @@ class TrialTask:
     def final(self) -> Path:
         return self.folder / "final.pt"
 
+    @property
+    def kind_of_work(self) -> str:
+        """What makes trials draw alike for the same utilisation: one text for each such kind."""
+        names = (self.hparams.get(name, "") for name in ("model", "batch_size"))
+        return " ".join(map(str, (self.trainable, *names, self.resolution)))
+
     def load(self) -> tuple[Trainable, Any]:
         """The trainable, and the hparams as its own dataclass."""
         trainable = load_trainable(self.trainable)

@@ -15,8 +15,8 @@ from search.accounting.metering import NoMetering
 from search.backends.ray import cluster as ray_side
 from search.backends.ray import metering
 from search.backends.ray.cluster import RayCluster
-from search.backends.ray.errors import SessionError
-from search.backends.ray.resources import fitted
+from search.backends.errors import SessionError
+from search.backends.resources import fitted
 from search.backends.ray.tune_adapter import KilledForMemory, SearchController, _said, placement, places_text
 from search.ledger import Ledger
 from search.run import Run

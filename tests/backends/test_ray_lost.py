@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, RayActorError
 
-from search.backends.ray.errors import RayLost, SessionError
+from search.backends.errors import RayLost, SessionError
 from search.backends.ray.liveness import RayWatch
 from search.cli.errors import exit_status
 from search.energy.processes import ProcessTable

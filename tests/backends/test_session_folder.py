@@ -17,7 +17,7 @@ import pytest
 
 from search.backends.ray import cluster
 from search.backends.ray.cluster import ray_session
-from search.backends.ray.errors import SessionError
+from search.backends.errors import SessionError
 from search.backends.ray.session_folder import NoSessionFolder, session_folder
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search.backends.local import execute_here
-from search.backends.ray.trial_log import open_log
+from search.backends.trial_log import open_log
 from search.backends.ray.worker import TrialWorker
 from search.ledger import Ledger
 from search.ledger.history import History

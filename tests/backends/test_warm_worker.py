@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from search.backends.ray import trial_log
+from search.backends import trial_log
 from search.backends.ray.children import end_if_forked
 from search.backends.ray.executor import Grace
 from search.budget import Limits

@@ -22,7 +22,7 @@ import jouletune
 from search import cli
 from search.api import _override
 from search.backends.ray.cluster import RayCluster, offer_worker_env
-from search.backends.ray.errors import SessionError
+from search.backends.errors import SessionError
 from search.space import Choice, Real, space_of
 from tests.support.run_without_ray import search_without_ray
 from tests.support.sealed_journals import write_sealed

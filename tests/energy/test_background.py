@@ -12,8 +12,8 @@ import pytest
 from search.backends.ray import background as ray_side
 from search.backends.ray.background import BackgroundActor, beside
 from search.backends.ray.cluster import RayCluster
-from search.backends.ray.errors import SessionError
-from search.backends.ray.resources import paired
+from search.backends.errors import SessionError
+from search.backends.resources import paired
 from search.ledger import Ledger
 from search.promotion import with_gpus
 from search.run import Run

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from search.backends.ray.liveness import is_ray_lost, look_for_ray
-from search.backends.ray.trial_log import captured
+from search.backends.trial_log import captured
 from search.backends.ray.worker import metered
 from search.run import Run
 from search.trial import EpochRow

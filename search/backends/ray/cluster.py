@@ -14,18 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from search.backends.ray.children import descendants, end_orphans, kill_all
-from search.backends.ray.errors import SessionError
+from search.backends.errors import SessionError
 from search.backends.ray.liveness import RayWatch, set_current
 from search.backends.ray.session_folder import NoSessionFolder, SessionFolder, closed, session_folder
+from search.trial.worker_env import ROOT, offer_worker_env, runtime_env
 
-_ROOT = Path(__file__).parents[3]
-
-_WORKER_ENV = {
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trainable's relative paths mean the user's folder
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-}
-# A trial whose weights are missing fails at once instead of asking a hub for 23 s; preflight looks first.
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 _DRIVER_ENV = {
     "RAY_worker_niceness": "0",  # Ray's 15 starves a trial beside anything else on the machine
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in the trial's log and the table
@@ -36,20 +29,6 @@ _NO_METRICS = {
     "DASHBOARD_METRIC_PORT": "-1",
     "RAY_enable_metrics_collection": "0",
 }
-_FORWARDED = (
-    "HF_HOME",
-    "HF_HUB_CACHE",
-    "HF_ENDPOINT",
-    "TORCH_HOME",
-    "XDG_CACHE_HOME",
-    "HF_HUB_OFFLINE",
-    "TRANSFORMERS_OFFLINE",
-    "JOULETUNE_CACHE",
-    "JOULETUNE_CPU_PRECISION",
-    "JOULETUNE_DATA",
-)
-
-
 _TAKEN = (
     "Ray is started in this Python already (ray.init); a search starts a session of its own, whose workers "
     "have its settings: call ray.shutdown() first, and then search, or join a cluster by its address"
@@ -106,7 +85,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
                 include_dashboard=dashboard if address is None else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env=_runtime_env() if address else None,
+                runtime_env=runtime_env() if address else None,
                 namespace="jouletune",
                 _temp_dir=str(folder.path) if folder else None,
             )
@@ -243,21 +222,9 @@ def _check_unhidden() -> None:
     for folder in folders:
         for name in ("search", "trainables"):
             for path in (folder / f"{name}.py", folder / name / "__init__.py"):
-                if path.is_file() and folder.resolve() != _ROOT:
+                if path.is_file() and folder.resolve() != ROOT:
                     what = f"{path} hides jouletune's package {name} from Ray's workers"
                     raise SessionError(f"{what}; rename it, or start elsewhere")
-
-
-def offer_worker_env() -> None:
-    """Set in this process what the workers of a session of our own are to inherit.
-
-    A runtime environment would cost the workers that Ray starts beforehand, which have another one.
-    """
-    os.environ.update(_WORKER_ENV | _unless_given(_OFFLINE) | {"PYTHONPATH": _python_path()})
-
-
-def _unless_given(env: dict[str, str]) -> dict[str, str]:
-    return {name: os.environ.get(name, value) for name, value in env.items()}
 
 
 def _check_answers(address: str) -> None:
@@ -286,15 +253,3 @@ def _own_token() -> str:
     after `import ray` is read by one half of Ray only.
     """
     return os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-
-
-def _python_path() -> str:
-    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return os.pathsep.join(dict.fromkeys([str(_ROOT), *filter(None, given)]))
-
-
-def _runtime_env() -> dict[str, object]:
-    """What the workers of a cluster need: the program, and the variables that name caches."""
-    forwarded = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
-    packages = [str(_ROOT / name) for name in ("search", "trainables")]
-    return {"env_vars": {**_WORKER_ENV, **_OFFLINE, **forwarded}, "py_modules": packages}

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from search.backends.ray.errors import RAY_LOST_STATUS, RayLost
+from search.backends.errors import RAY_LOST_STATUS, RayLost
 from search.printable import printable
 
 _EVERY_S = 1.0

@@ -14,22 +14,18 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.accounting.metering import ClosedWindow, Metering, NoMetering
-from search.backends.ray.errors import SessionError
+from search.accounting.metering import ClosedWindow
 from search.backends.ray.meter_actor import MeterActor
 from search.energy import (
     CpuWatts,
     EnergyReading,
     EnergySources,
     EnergySummary,
-    meter_for,
-    open_node_meter,
     visible_gpus,
 )
 from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.windows import Role
 from search.energy.counters.driver import CallThread, NoAnswer
-from search.space import Space
 
 _NAMESPACE = "jouletune"
 _ANSWER_S = 10.0  # a node that is lost answers with an error long before
@@ -197,46 +193,6 @@ class TrialWindow:
             self._silent, self._why_silent = None, ""
             return given
         return None
-
-
-def start_metering(
-    space: Space, *, is_local: bool, known_w: KnownWatts | None = None
-) -> tuple[Metering, str]:
-    """A meter on each node, and what cannot be measured, in words; empty if all is well.
-
-    None is started where this machine is all there is and has no sensor.
-
-    Args:
-        known_w: What earlier runs learnt of the watts of GPUs at each kind of work.
-
-    Raises:
-        SessionError: The only limit of the search is on energy, and nothing measures it.
-    """
-    settings = space.metering
-    idle_w, max_w = settings.cpu_watts_idle, settings.cpu_watts_max
-    cpu_watts = None if idle_w is None or max_w is None else CpuWatts(idle_w=idle_w, max_w=max_w)
-    if not is_local or _has_sensor(cpu_watts):
-        return NodeMeters(cpu_watts, known_w), ""
-    if space.limits.kwh is None:
-        return NoMetering(), ""
-    reason = _why_no_sensor()
-    if space.limits.trials is None and space.limits.hours is None and not space.is_listed:
-        raise SessionError(f"search.limits.kwh is the only limit, and nothing measures energy here: {reason}")
-    return NoMetering(), f"search.limits.kwh cannot be held, nothing measures energy here: {reason}"
-
-
-def _why_no_sensor() -> str:
-    meter = meter_for(gpus=1, cpus=1)
-    reason = meter.sources.reason
-    meter.close()
-    return reason
-
-
-def _has_sensor(cpu_watts: CpuWatts | None) -> bool:
-    probe = open_node_meter(visible_gpus(os.environ).uuids, cpu_watts=cpu_watts, interval_s=None)
-    has_sensor = bool(probe.device_rows())
-    probe.close()
-    return has_sensor
 
 
 def node_meter() -> Any | None:

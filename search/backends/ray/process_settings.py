@@ -208,15 +208,6 @@ def _backend_settings(torch: Any) -> Iterator[Setting]:
             yield Setting(f"torch's {kind} attention", read, write)
 
 
-def seed_all(seed: int) -> None:
-    """Seed random, numpy and torch: a trainable that does not do so finds the same state in any worker."""
-    random.seed(seed)
-    if numpy := sys.modules.get("numpy.random"):
-        numpy.seed(seed % 2**32)
-    if (torch := sys.modules.get("torch")) and hasattr(torch, "manual_seed"):
-        torch.manual_seed(seed)
-
-
 def _attribute(owner: Any, name: str, title: str = "") -> Setting:
     title = title or f"{getattr(owner, '__name__', owner)}.{name}"
     return Setting(title, lambda: getattr(owner, name), lambda value: setattr(owner, name, value))

@@ -23,9 +23,9 @@ from search.backends.ray.process_settings import (
     Settings,
     numpy_settings,
     process_settings,
-    seed_all,
     torch_settings,
 )
+from search.trial.seeding import seed_all
 
 MOST_GROWTH_BYTES = 2**30  # at rest, or half of what the worker had after its first trial if that is more
 _MOST_NEW_FILES = 100  # open ones: caches and sockets of libraries are a few dozen

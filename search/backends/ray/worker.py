@@ -18,7 +18,7 @@ from ray.tune import Trainable as TuneTrainable
 from search.backends.ray.children import end_if_forked
 from search.backends.ray.metering import TrialWindow, node_meter
 from search.backends.ray.readiness import Readiness
-from search.backends.ray.trial_log import captured, open_log
+from search.backends.trial_log import captured, epoch_line, has_epoch_line, open_log
 from search.energy import EnergyMeter, meter_for
 from search.energy.attribution.windows import Role
 from search.trial import EpochRow
@@ -92,8 +92,8 @@ class TrialWorker(TuneTrainable):
             self._rows = None
             self._log(late.message)
             return {"failure": late}
-        if not (row.is_replay and _is_logged(row, self._task.log)):
-            self._log(_line(row))
+        if not (row.is_replay and has_epoch_line(row, self._task.log)):
+            self._log(epoch_line(row))
         if lost := row.notes.get("checkpoint"):
             self._log(f"  checkpoint: {lost}")
         self._task = replace(self._task, known_epochs=max(self._task.known_epochs or 0, row.epoch))
@@ -165,7 +165,7 @@ def metered(task: TrialTask, *, role: Role = "trial") -> Iterator[tuple[EnergyMe
     if (actor := _node_meter()) is None:
         yield _own_meter(task.gpus, task.cpus), _go_on
         return
-    key = _kind_of_work(task)
+    key = task.kind_of_work
     window = TrialWindow(actor, task.trial_id, gpus=task.gpus, cpus=task.cpus, key=key, role=role)
     try:
         yield window, window.hold if task.has_solo_slices else _go_on
@@ -187,28 +187,3 @@ _readiness = functools.cache(Readiness)  # once a process: a run has one trainab
 def _own_meter(gpus: float, cpus: float) -> EnergyMeter:
     """Opened once, for probing sensors costs time."""
     return meter_for(gpus=gpus, cpus=cpus)
-
-
-def _kind_of_work(task: TrialTask) -> str:
-    """What makes trials draw alike for the same utilisation."""
-    knobs = (task.hparams.get(name, "") for name in ("model", "batch_size"))
-    return " ".join(map(str, (task.trainable, *knobs, task.resolution)))
-
-
-def _line(row: EpochRow) -> str:
-    metrics = "  ".join(f"{name} {value:.6g}" for name, value in row.metrics.items())
-    start = "" if row.start_s is None else f"  (start {row.start_s:.2f} s)"
-    return f"{_head(row)}{row.seconds:.2f} s{start}  {metrics}"
-
-
-def _head(row: EpochRow) -> str:
-    return f"epoch {row.epoch}  rung {row.rung}  "
-
-
-def _is_logged(row: EpochRow, log: Path) -> bool:
-    """Whether the epoch that a trial resumes after has its line: it has not if its worker was lost."""
-    try:
-        with log.open(encoding="utf-8", errors="replace") as lines:
-            return any(line.startswith(_head(row)) for line in lines)
-    except OSError:  # a log that cannot be read takes no line either
-        return True

@@ -1,4 +1,4 @@
-"""What fits into a session: trials at a time, and the load beside them."""
+"""What a trial is given of a backend's cores and GPUs, how many run at a time, and the workload beside them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from search.backends.ray.cluster import RayCluster
-from search.backends.ray.errors import SessionError
+from search.backends.backend import Capacity
+from search.backends.errors import SessionError
 from search.space import Resources, Space
 from search.trial.background import Background, BackgroundSpec, background_of
 from search.trial.task import TrialTask
@@ -16,29 +16,30 @@ _DEFAULT_SHARE = 0.5
 _STEP = 4  # decimals of a share that Ray tells apart
 
 
-def fitted(resources: Resources, session: RayCluster, *, beside: TrialTask | None = None) -> Resources:
-    """The resources with what was left open chosen from what the session has.
+def resolve_resources(resources: Resources, capacity: Capacity, *, beside: TrialTask | None = None) -> Resources:
+    """The resources with what was left open chosen from what there is.
 
     A GPU each where there are GPUs; as many trials at a time as cores or GPUs allow.
 
     Args:
-        beside: The load that has its own share of the session.
+        beside: The background workload, which has its own share.
 
     Raises:
-        SessionError: One trial needs more than the whole session has.
+        SessionError: One trial needs more than there is altogether.
     """
     gpus = resources.gpus_per_trial
-    gpus = float(min(session.num_gpus, 1)) if gpus is None else gpus
-    fits = _left(session.num_cpus, beside.cpus if beside else 0.0) // _exact(resources.cpus_per_trial)
+    gpus = float(min(capacity.num_gpus, 1)) if gpus is None else gpus
+    fits = _left(capacity.num_cpus, beside.cpus if beside else 0.0) // _exact(resources.cpus_per_trial)
     if gpus:
-        fits = min(fits, _left(session.num_gpus, beside.gpus if beside else 0.0) // _exact(gpus))
+        fits = min(fits, _left(capacity.num_gpus, beside.gpus if beside else 0.0) // _exact(gpus))
     if fits < 1:
         load = f" beside a load of {beside.cpus:g} CPUs and {beside.gpus:g} GPUs" if beside else ""
         raise SessionError(
             f"a trial wants {resources.cpus_per_trial:g} CPUs and {gpus:g} GPUs{load}, "
-            f"but there are {session.num_cpus} CPUs and {session.num_gpus} GPUs"
+            f"but there are {capacity.num_cpus} CPUs and {capacity.num_gpus} GPUs"
         )
-    workers = int(fits) if resources.workers is None else min(resources.workers, int(fits))
+    limits = (int(fits), resources.workers, capacity.max_workers)
+    workers = min(limit for limit in limits if limit is not None)
     return resources.model_copy(update={"gpus_per_trial": gpus, "workers": workers})
 
 
@@ -47,11 +48,11 @@ def _left(whole: int, taken: float) -> Fraction:
 
 
 def _exact(share: float) -> Fraction:
-    """0.1 fits ten times into 1, and not nine."""
+    """0.1 fits ten times into 1; as floats 1 // 0.1 is 9."""
     return Fraction(str(share))
 
 
-def paired(space: Space, pair: BackgroundSpec, session: RayCluster, folder: Path) -> tuple[Space, Background]:
+def resolve_beside_background(space: Space, pair: BackgroundSpec, capacity: Capacity, folder: Path) -> tuple[Space, Background]:
     """The space with the resources its trials have beside the load, and the load with its own.
 
     Args:
@@ -60,15 +61,15 @@ def paired(space: Space, pair: BackgroundSpec, session: RayCluster, folder: Path
     Raises:
         SessionError: They do not fit on one device together.
     """
-    if session.num_gpus > 1:
+    if capacity.num_gpus > 1:
         raise SessionError(
-            f"--background shares one device with the trials, and there are {session.num_gpus} GPUs here; "
+            f"--background shares one device with the trials, and there are {capacity.num_gpus} GPUs here; "
             "show one of them: CUDA_VISIBLE_DEVICES=0"
         )
-    gpus, share = _shares(space.resources.gpus_per_trial, pair.share, has_gpu=session.num_gpus > 0)
+    gpus, share = _shares(space.resources.gpus_per_trial, pair.share, has_gpu=capacity.num_gpus > 0)
     background = background_of(pair.space, gpus=share, folder=folder)
     resources = space.resources.model_copy(update={"gpus_per_trial": gpus})
-    return replace(space, resources=fitted(resources, session, beside=background.task)), background
+    return replace(space, resources=resolve_resources(resources, capacity, beside=background.task)), background
 
 
 def _shares(gpus: float | None, share: float | None, *, has_gpu: bool) -> tuple[float | None, float]:

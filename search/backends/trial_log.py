@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from search.trial import EpochRow
+
 KEPT_BYTES = 2**22  # of the beginning, and as much at least of the end
 _MARK = re.compile(rb"\n\[(\d+) bytes were cut here\]\n")
 _MARK_BYTES = 64
@@ -133,3 +135,23 @@ def _opened(path: Path) -> _Forgiving:
         return _Forgiving(path, "a")
     except OSError:
         return _Forgiving(os.devnull, "a")
+
+
+def epoch_line(row: EpochRow) -> str:
+    """The log's line of an epoch."""
+    metrics = "  ".join(f"{name} {value:.6g}" for name, value in row.metrics.items())
+    start = "" if row.start_s is None else f"  (start {row.start_s:.2f} s)"
+    return f"{_head(row)}{row.seconds:.2f} s{start}  {metrics}"
+
+
+def has_epoch_line(row: EpochRow, log: Path) -> bool:
+    """Whether the epoch that a trial resumes after has its line: it has not if its worker was lost."""
+    try:
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            return any(line.startswith(_head(row)) for line in lines)
+    except OSError:  # a log that cannot be read takes no line either
+        return True
+
+
+def _head(row: EpochRow) -> str:
+    return f"epoch {row.epoch}  rung {row.rung}  "

@@ -1,0 +1,113 @@
+"""The backend that trains in Ray's workers, on this machine or on a cluster that was joined.
+
+Ray is imported while it starts, and not when this module is: that takes 2 to 4 s, which a command that ends with
+an error in its space should not pay.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from search.accounting.metering import Metering
+from search.backends.backend import Capacity, Say
+from search.backends.ray.cluster import ray_session
+from search.backends.ray.liveness import announce_remedy
+from search.backends.sensors import start_metering_if_measurable
+from search.trial.worker_env import offer_worker_env
+from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.preflight import PreflightRequest, Report
+from search.preflight.local import examining_here
+from search.run import Run
+from search.space import Space
+from search.trial.background import Background
+
+# Optuna (1 s) and Tune (2 to 4 s), needed once Ray is up, which takes 5 to 7 s: loaded meanwhile. `ray.init`
+# itself stays on the main thread; in another one it hung.
+_LOADED_MEANWHILE = ("search.sampling.sampler", "search.backends.ray.executor")
+
+
+class RayBackend:
+    """As many trials at a time as cores or GPUs allow, each in a warm worker.
+
+    Args:
+        address: HOST:PORT of a running cluster's head node; None starts Ray here.
+        dashboard: Start Ray's dashboard and print how to sign in.
+    """
+
+    is_in_process = False
+
+    def __init__(self, *, address: str | None = None, dashboard: bool = False) -> None:
+        self._address, self._dashboard = address, dashboard
+
+    @property
+    def where(self) -> str:
+        return f"joining Ray at {self._address}" if self._address else "starting Ray on this machine"
+
+    @property
+    def is_here(self) -> bool:
+        return self._address is None
+
+    @contextmanager
+    def examining(self, request: PreflightRequest) -> Iterator[Callable[[Say], Sequence[Report]]]:
+        """On this machine the checks run beside Ray's start; on a cluster, once it is joined, on every node."""
+        if self._address:
+            yield lambda say: _examine_nodes(request)
+            return
+        with examining_here(request) as reports:
+            yield reports
+
+    @contextmanager
+    def started(self, *, remedy: str) -> Iterator[Capacity]:
+        """Start or join Ray for the block.
+
+        Raises:
+            SessionError: Ray did not start, or no cluster answers.
+            RayLost: It is gone within the block.
+        """
+        _load_meanwhile(_LOADED_MEANWHILE)
+        with ray_session(address=self._address, dashboard=self._dashboard) as cluster:
+            announce_remedy(remedy)
+            sign_in = f"dashboard: {cluster.dashboard_url}   sign in with the token {cluster.token}"
+            yield Capacity(
+                num_cpus=cluster.num_cpus,
+                num_gpus=cluster.num_gpus,
+                warnings=[cluster.note] if cluster.note else [],
+                notes=[sign_in] if self._dashboard else [],
+            )
+
+    def start_metering(self, space: Space, known_w: KnownWatts) -> tuple[Metering, str]:
+        """A meter on each node, an actor of Ray's."""
+        from search.backends.ray.metering import NodeMeters  # loads Ray, see above
+
+        return start_metering_if_measurable(
+            space, lambda cpu_watts: NodeMeters(cpu_watts, known_w), is_here=self.is_here
+        )
+
+    def execute(
+        self, run: Run, *, background: Background | None = None, say: Say = lambda line: None
+    ) -> str:
+        """Run every trial of `run` to its end, `resources.workers` at a time."""
+        from search.backends.ray.executor import execute  # loads Ray Tune, see above
+
+        slots = run.space.resources.workers
+        assert slots, "resolve_resources comes first"
+        return execute(run, slots=slots, background=background, say=say)
+
+
+def _examine_nodes(request: PreflightRequest) -> Sequence[Report]:
+    from search.backends.ray.preflight import examine_nodes  # loads Ray, see above
+
+    return examine_nodes(request)
+
+
+def _load_meanwhile(modules: Sequence[str]) -> None:
+    """Import the modules in a thread; whoever needs one sooner waits for it at its own import."""
+
+    def load() -> None:
+        for name in modules:
+            importlib.import_module(name)
+
+    threading.Thread(target=load, name="load-meanwhile", daemon=True).start()

@@ -1,0 +1,51 @@
+"""The environment of the processes that train: where they find the program, and that they ask no hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+_WORKER_ENV = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trainable's relative paths mean the user's folder
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+# A trial whose weights are missing fails at once instead of asking a hub for 23 s; preflight looks first.
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+_FORWARDED = (
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_ENDPOINT",
+    "TORCH_HOME",
+    "XDG_CACHE_HOME",
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+    "JOULETUNE_CACHE",
+    "JOULETUNE_CPU_PRECISION",
+    "JOULETUNE_DATA",
+)
+
+
+def offer_worker_env() -> None:
+    """Set in this process what the workers of a session of our own are to inherit.
+
+    A runtime environment would cost the workers that Ray starts beforehand, which have another one.
+    """
+    os.environ.update(_WORKER_ENV | _unless_given(_OFFLINE) | {"PYTHONPATH": _python_path()})
+
+
+def _unless_given(env: dict[str, str]) -> dict[str, str]:
+    return {name: os.environ.get(name, value) for name, value in env.items()}
+
+
+def _python_path() -> str:
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, given)]))
+
+
+def runtime_env() -> dict[str, object]:
+    """What the workers of a cluster need: the program, and the variables that name caches."""
+    forwarded = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
+    packages = [str(ROOT / name) for name in ("search", "trainables")]
+    return {"env_vars": {**_WORKER_ENV, **_OFFLINE, **forwarded}, "py_modules": packages}
