@@ -41,11 +41,12 @@ def search_of_ours(
     """The ended run of a space in this folder, on a Ray session of its own, recorded in `folder`."""
     from rich.console import Console
 
+    from search.backends.ray.backend import RayBackend
     from search.launch import Launch, launch
     from search.space import load_space
 
     space = load_space(str(FOLDER / space_name), overrides=overrides, spaces_dir=FOLDER)
     with Path(os.devnull).open("w") as silence:
-        how = Launch(folder=folder / "run", command=sys.argv)
+        how = Launch(folder=folder / "run", command=sys.argv, backend=RayBackend())
         run, _ = launch(space, how, make_sampler=make_sampler, output=Console(file=silence))
     return run

@@ -69,6 +69,7 @@ def _measured(who: str, num_trials: int) -> float:
 def _ours(num_trials: int) -> float:
     from rich.console import Console
 
+    from search.backends.ray.backend import RayBackend
     from search.launch import Launch, launch
     from search.sampling.sampler import make_sampler
     from search.space import load_space
@@ -84,7 +85,7 @@ def _ours(num_trials: int) -> float:
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as silence:
         run, _ = launch(
             space,
-            Launch(folder=Path(folder) / "run", command=sys.argv),
+            Launch(folder=Path(folder) / "run", command=sys.argv, backend=RayBackend()),
             make_sampler=lambda space: make_sampler(space, defaults),
             output=Console(file=silence),
         )

@@ -204,20 +204,21 @@ def _searched(where: str, what: str, folder: str) -> dict[str, Any]:
 
 def _followed(space: Space, sampler: Sampler, ledger: Ledger) -> Run:
     """The run with what follows it in a search: retention and tables."""
-    run, tables = Run(space, sampler, ledger), Tables(ledger, space)
-    run.subscribe(CheckpointRetention(run).on_event)
-    run.subscribe(lambda event: tables.on_event(event, run.history))
+    run = Run(space, sampler, ledger)
+    run.observe(CheckpointRetention(run))
+    run.observe(Tables(ledger, space, run.history))
     return run
 
 
 def _searched_with_ray(space: Space, watch: Watch, folder: Path) -> Run:
+    from search.backends.ray.backend import RayBackend
     from search.launch import Launch, launch
 
     first: list[Sampler] = [watch]  # later ones are the forecast's
     with Path(os.devnull).open("w") as silence:
         run, _ = launch(
             space,
-            Launch(folder=folder, command=sys.argv),
+            Launch(folder=folder, command=sys.argv, backend=RayBackend()),
             make_sampler=lambda of: first.pop() if first else _sampler(of),
             output=Console(file=silence),
         )

@@ -154,6 +154,7 @@ def search(
     workers: int | None = None,
     gpus_per_trial: float | None = None,
     warm_start: Sequence[str | Path] = (),
+    backend: str = "ray",
     address: str | None = None,
     is_fresh: bool = False,
     is_quiet: bool = False,
@@ -168,6 +169,8 @@ def search(
         overrides: Keys of the space, dotted, such as {"parameters.lr.max": 0.3}.
         epochs: Of the top rung; `subset` and `resolution` likewise. Lower rungs keep their proportions.
         warm_start: Folders of earlier runs whose trials the sampler shall know.
+        backend: "ray", or "local" for this process, one trial after another, where a debugger stops.
+        address: A running Ray cluster to join.
         is_fresh: A new run in name-2, name-3, ... where `name` is taken.
         is_quiet: Print nothing.
 
@@ -195,6 +198,7 @@ def search(
             _said(_loaded, space, lines),
             name=name,
             results=Path(results),
+            backend=backend,
             address=address,
             is_fresh=is_fresh,
             is_quiet=is_quiet,
@@ -254,6 +258,7 @@ def _searched(
     *,
     name: str | None,
     results: Path,
+    backend: str,
     address: str | None,
     is_fresh: bool,
     is_quiet: bool,
@@ -262,12 +267,12 @@ def _searched(
 ) -> Result:
     from rich.console import Console as RichConsole
 
-    from search.launch import Launch, run_name
+    from search.backends.choice import chosen_backend
+    from search.launch import Launch, known_trials, launch, run_name, sampler_maker
     from search.ledger import fresh_folder, named_folder
     from search.report.console import open_console
     from search.report.summary import print_summary
     from search.run.resume import resume_command
-    from search.searching import known_trials, launch_search
 
     output = RichConsole(quiet=True, markup=False) if is_quiet else open_console()
     for notice in space.notices:
@@ -276,12 +281,12 @@ def _searched(
     folder = fresh_folder(folder) if is_fresh else folder
     how = Launch(
         folder=folder,
-        command=_command(folder),
+        command=_command(folder, backend),
+        backend=chosen_backend(backend, address=address),
         space_source=source,
-        address=address,
         should_preflight=should_preflight,
     )
-    run, reason = launch_search(space, how, known_trials(space, output), output)
+    run, reason = launch(space, how, make_sampler=sampler_maker(known_trials(space, output)), output=output)
     print_summary(run, reason, output)
     if run.is_interrupted:
         output.print(f"resume: {resume_command(how.command, folder)}", soft_wrap=True)
@@ -303,11 +308,12 @@ def _restored_environment() -> Iterator[None]:
         os.environ.update(before | token)
 
 
-def _command(folder: Path) -> list[str]:
+def _command(folder: Path, backend: str) -> list[str]:
     """What goes on with the run from a shell: its folder has the space as it was resolved."""
     return [
         *("scripts/search.py", "--space", str(folder / "space.yaml")),
         *("--name", folder.name, "--results", str(folder.parent)),
+        *(() if backend == "ray" else ("--backend", backend)),
     ]
 
 

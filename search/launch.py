@@ -1,8 +1,7 @@
-"""From a checked space to an ended run: ledger, session, console and execution put together."""
+"""From a checked space to an ended run: folder, backend, console and observers put together."""
 
 from __future__ import annotations
 
-import importlib
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,26 +16,27 @@ from typing import Any
 from rich.console import Console as RichConsole
 
 from search.accounting.metering import check_measurable
-from search.backends.ray.cluster import RayCluster, offer_worker_env, ray_session
+from search.backends.backend import Capacity, LaunchableBackend, Say
 from search.backends.errors import RayLost
-from search.backends.ray.liveness import announce_remedy
+from search.backends.resources import resolve_beside_background, resolve_resources
 from search.energy.governor import GovernorError, held_governor, left_over, state_file
 from search.energy.hardware import CPUS
 from search.ledger import Ledger
 from search.ledger.history import History
 from search.ledger.journal import StorageError
-from search.preflight import PreflightError, PreflightRequest, Report, request_for
-from search.preflight.local import Look, examining, now_and_then, report_of
+from search.preflight import PreflightError, Report, request_for
+from search.preflight.local import examining_here, now_and_then
 from search.preflight.request import auto_precision_of, problems_of
 from search.provenance import describe_environment
 from search.report.console import ConsoleView
 from search.report.forecast import ForecastReporter
 from search.report.preflight import print_data
-from search.report.storage_warnings import StorageWarnings
 from search.run import Run
 from search.run.checkpoint_retention import CheckpointRetention
-from search.run.resume import disk_remedy, prepare_to_continue
-from search.sampling.proposal import Sampler
+from search.run.observers import DiskGuard
+from search.run.resume import disk_remedy, prepare_to_resume
+from search.sampling.proposal import EarlierTrial, Sampler
+from search.sampling.warm_start import earlier_trials
 from search.space import Space, dump_space
 from search.space.record import COPIES, RECORD, record_of
 from search.tables import Artefacts, Tables
@@ -45,8 +45,6 @@ from trainables.core.contract import no_choice
 from trainables.core.load import command_of, load_trainable
 
 _KNOWN_FROM_THE_TABLES = ("energy:", "gpu:", "precision:")  # each row has its source and its reason
-# Seconds each to import, and needed once Ray is up: loaded while Ray starts.
-_IMPORTED_MEANWHILE = ("optuna", "search.backends.ray.executor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,24 +52,22 @@ class Launch:
     """How to run, apart from what.
 
     Attributes:
-        folder: The run's folder. A run that is there already is gone on with.
+        folder: The run's folder. An existing run is resumed.
         command: The command line, for environment.json.
-        address: A running Ray cluster to join; None starts Ray here.
-        dashboard: Start Ray's dashboard and say how to sign in.
+        backend: What executes the trials.
         should_test: Promotion.
-        should_preflight: Look first, where the trials will run, at what can be known to fail.
+        should_preflight: Check first, where the trials will run, what can be known to fail.
         space_source: What the user wrote after --space, for the commands in messages.
         governor: CPU frequency governor of this machine for the time of the run.
-        background: A load to train beside the trials, so that they are measured under it.
+        background: A workload to train beside the trials, so that they are measured under it.
         auto_precision: Promotion: what the precision "auto" meant in the search, with the reason.
         rerun_failed: Try the failed trials of the run again, from their last checkpoints.
     """
 
     folder: Path
     command: Sequence[str]
+    backend: LaunchableBackend
     space_source: str = "SPACE"
-    address: str | None = None
-    dashboard: bool = False
     should_test: bool = False
     auto_precision: str = ""
     rerun_failed: bool = False
@@ -89,15 +85,15 @@ def launch(
         SpaceError: It asks for joules, and nothing on this machine measures any.
         PreflightError: Something is known to fail; the message lists it all.
         LedgerError: The folder cannot be used.
-        StorageError: The disk took the journal or the tables no further; the message says how to go on.
+        StorageError: The journal or the tables could no longer be written; the message says how to resume.
         GovernorError: It cannot be set.
-        RayLost: Ray was there and is gone; the message says how to go on.
-        SessionError: Ray did not start, or offers less than one trial needs.
+        RayLost: Ray was there and is gone; the message says how to resume.
+        SessionError: The backend did not start, or offers less than one trial needs.
     """
     ledger = Ledger(how.folder)
     try:
         with _governed(how, output):
-            return _launched(space, how, ledger, make_sampler, output)
+            return _run_to_the_end(space, how, ledger, make_sampler, output)
     except (StorageError, RayLost) as error:
         raise type(error)(f"{error}\n{_disk_remedy(how)}") from error
     finally:
@@ -108,40 +104,27 @@ def _disk_remedy(how: Launch) -> str:
     return disk_remedy(how.command, how.folder, is_promotion=how.should_test)
 
 
-def _launched(
+def _run_to_the_end(
     space: Space, how: Launch, ledger: Ledger, make_sampler: Callable[[Space], Sampler], output: RichConsole
 ) -> tuple[Run, str]:
-    if how.address is None:
+    backend = how.backend
+    if backend.is_here:
         check_measurable(space)
     if ledger.has_run:
-        prepare_to_continue(ledger, space, output)
+        prepare_to_resume(ledger, space, output)
     else:
         ledger.check_free()
         ledger.check_writable()
-    where = f"joining Ray at {how.address}" if how.address else "starting Ray on this machine"
-    output.print(f"{where}; the first trial starts in some seconds", style="dim")
+    output.print(f"{backend.where}; the first trial starts in a few seconds", style="dim")
     with (
         _examining(space, how, output) as reports,
-        _meanwhile(_IMPORTED_MEANWHILE),
-        ray_session(address=how.address, dashboard=how.dashboard) as session,
+        backend.started(remedy=_disk_remedy(how)) as capacity,
     ):
-        from search.backends.ray.metering import start_metering
-        from search.backends.resources import fitted, paired
-
-        announce_remedy(_disk_remedy(how))
         found = reports()
         _check_reports(found, output)
-        space = _without_unusable_gpus(space, found)
-        background = None
-        if how.background:
-            space, background = paired(space, how.background, session, how.folder.absolute())
-            output.print(_shared_text(space, background), soft_wrap=True)
-        else:
-            space = replace(space, resources=fitted(space.resources, session))
-        _announce(session, how, output)
+        space, background = _resolve(_without_unusable_gpus(space, found), how, capacity, output)
         _record_settings(ledger, space, how, data=_data_of(found))
-        known_w = _known_watts(ledger, space)
-        metering, missing = start_metering(space, is_local=how.address is None, known_w=known_w)
+        metering, missing = backend.start_metering(space, _known_watts(ledger, space))
         if missing:
             output.print(f"warning: {missing}", style="yellow", soft_wrap=True)
         run = Run(
@@ -158,7 +141,49 @@ def _launched(
         if how.rerun_failed:
             run.rerun_failed()
         reporter = None if how.should_test else ForecastReporter(run, make_sampler, output)
-        return run, _executed(run, background, reporter, output)
+        return run, _execute(run, backend, background, reporter, output)
+
+
+def _resolve(
+    space: Space, how: Launch, capacity: Capacity, output: RichConsole
+) -> tuple[Space, Background | None]:
+    """The space with what its trials are given of `capacity`, and the workload beside them."""
+    background = None
+    if how.background:
+        space, background = resolve_beside_background(space, how.background, capacity, how.folder.absolute())
+        output.print(_shared_text(space, background), soft_wrap=True)
+    else:
+        space = replace(space, resources=resolve_resources(space.resources, capacity))
+    for warning in capacity.warnings:
+        output.print(f"note: {warning}", style="yellow", soft_wrap=True)
+    for note in capacity.notes:
+        output.print(note, soft_wrap=True)
+    return space, background
+
+
+def known_trials(space: Space, output: RichConsole) -> list[EarlierTrial]:
+    """What the runs of `space.warm_start` know; prints how much of it lies in this space."""
+    trials, notices = earlier_trials([Path(folder) for folder in space.warm_start], space)
+    if space.warm_start:
+        if space.is_listed:
+            notices.append("search.warm_start: ignored; a list or design learns nothing")
+        num_fitting = sum(space.contains(trial.hparams) for trial in trials)
+        output.print(f"warm start: {num_fitting} of {len(trials)} earlier trials lie in this space")
+    for notice in notices:
+        output.print(f"note: {notice}", style="yellow", soft_wrap=True)
+    return trials
+
+
+def sampler_maker(known: Sequence[EarlierTrial]) -> Callable[[Space], Sampler]:
+    """What makes the sampler that a space asks for, with `known` taken in."""
+
+    def make(space: Space) -> Sampler:
+        from search.sampling.sampler import make_sampler  # Optuna, 1 s: loaded while Ray starts
+
+        defaults = space.default_hparams(load_trainable(space.trainable))
+        return make_sampler(space, defaults, known)
+
+    return make
 
 
 @contextmanager
@@ -170,7 +195,7 @@ def _governed(how: Launch, output: RichConsole) -> Iterator[None]:
         if left := left_over(state, cpus=CPUS):
             output.print(f"warning: {left}", style="yellow", soft_wrap=True)
         yield
-    elif how.address:
+    elif not how.backend.is_here:
         raise GovernorError("--governor sets this machine's; the nodes behind --address are set by hand")
     else:
         say = partial(output.print, soft_wrap=True)
@@ -179,47 +204,35 @@ def _governed(how: Launch, output: RichConsole) -> Iterator[None]:
 
 
 @contextmanager
-def _examining(space: Space, how: Launch, output: RichConsole) -> Iterator[Callable[[], list[Report]]]:
-    """What gives the reports of all nodes, once Ray is up; here the look begins beside Ray's start."""
+def _examining(space: Space, how: Launch, output: RichConsole) -> Iterator[Callable[[], Sequence[Report]]]:
+    """Begin the preflight checks, beside the backend's start; gives what waits for their reports."""
     if not how.should_preflight:
         yield list
         return
-    order = request_for(space, source=how.space_source, folder=how.folder)
-    if how.address:
-        yield lambda: _examined_nodes(order)
-        return
-    offer_worker_env()
-    with examining(replace(order, may_use_cpu=True)) as looking:
-        yield lambda: [_awaited(looking, output)]
+    request = request_for(space, source=how.space_source, folder=how.folder)
+    with how.backend.examining(request) as reports:
+        yield lambda: _await_reports(reports, output)
 
 
-def _awaited(look: Look, output: RichConsole) -> Report:
-    """What the look found, with a line that says what it is doing as long as it takes."""
+def _await_reports(reports: Callable[[Say], Sequence[Report]], output: RichConsole) -> Sequence[Report]:
+    """What the checks found; while they take, a line shows what they are doing."""
     if output.is_terminal and not output.stderr:
         with output.status("preflight") as status:
-            return report_of(look, tell=status.update)
-    say = partial(output.print, style="yellow", soft_wrap=True)
-    return report_of(look, tell=now_and_then(say))
+            return reports(status.update)
+    return reports(now_and_then(partial(output.print, style="yellow", soft_wrap=True)))
 
 
-def _examined_nodes(order: PreflightRequest) -> list[Report]:
-    from search.backends.ray.preflight import examine_nodes
-
-    return examine_nodes(order)
-
-
-def look_before(space: Space, *, source: str, folder: Path, output: RichConsole) -> None:
-    """Look at this machine without starting anything: what a dry run does first.
+def check_before(space: Space, *, source: str, folder: Path, output: RichConsole) -> None:
+    """Check this machine without starting anything: what a dry run does first.
 
     Raises:
         PreflightError: Something is known to fail; the message lists it all.
     """
-    offer_worker_env()
-    with examining(request_for(space, source=source, folder=folder)) as looking:
-        _check_reports([_awaited(looking, output)], output)
+    with examining_here(request_for(space, source=source, folder=folder)) as reports:
+        _check_reports(_await_reports(reports, output), output)
 
 
-def _check_reports(reports: list[Report], output: RichConsole) -> None:
+def _check_reports(reports: Sequence[Report], output: RichConsole) -> None:
     if problems := problems_of(reports):
         raise PreflightError(problems)
     for data in {tuple(report.data): report.data for report in reports if report.data}.values():
@@ -248,7 +261,7 @@ def _auto_precision(space: Space, how: Launch, reports: Sequence[Report]) -> str
     return auto_precision_of(reports)
 
 
-def _data_of(reports: list[Report]) -> dict[str, Any] | list[str] | None:
+def _data_of(reports: Sequence[Report]) -> dict[str, Any] | list[str] | None:
     """What was found in the data, as the first node says it: a summary, notes, or nothing."""
     for report in reports:
         if report.data:
@@ -300,53 +313,44 @@ def _shared_text(space: Space, background: Background) -> str:
     )
 
 
-def _executed(
-    run: Run, background: Background | None, reporter: ForecastReporter | None, output: RichConsole
+def _execute(
+    run: Run,
+    backend: LaunchableBackend,
+    background: Background | None,
+    reporter: ForecastReporter | None,
+    output: RichConsole,
 ) -> str:
     """Execute `run` with everything that follows it; gives why it ended."""
-    from search.backends.ray.executor import execute
-
-    tables, unwritten = Tables(run.ledger, run.space), StorageWarnings(output)
+    observers = DiskGuard(partial(output.print, style="red", soft_wrap=True))
+    run.observe(observers)
     if reporter:
         reporter.begin()
-        run.subscribe(unwritten.guarding(reporter.on_event))
-    view = ConsoleView(run, output, get_forecast=lambda: reporter.forecast if reporter else None)
+        observers.add(reporter)
+    view = ConsoleView(
+        run,
+        output,
+        get_forecast=lambda: reporter.forecast if reporter else None,
+        is_live=not backend.is_in_process,
+    )
+    observers.add(view)
     with view, _interruptible(run, output):
-        run.subscribe(view.on_event)
-        run.subscribe(unwritten.on_event)
-        run.subscribe(unwritten.guarding(CheckpointRetention(run).on_event))
+        # These two write as soon as they are made or told; what they do is seen by those before them.
+        observers.add(CheckpointRetention(run))
         if run.should_test:
-            run.subscribe(unwritten.guarding(Artefacts(run).on_event))
-        run.subscribe(unwritten.guarding(lambda event: tables.on_event(event, run.history)))
-        assert run.space.resources.workers
+            observers.add(Artefacts(run))
+        observers.add(Tables(run.ledger, run.space, run.history))
         say = partial(output.print, style="yellow", soft_wrap=True)
-        reason = execute(run, slots=run.space.resources.workers, background=background, say=say)
+        reason = backend.execute(run, background=background, say=say)
     if reporter:
         reporter.close()
-    if unwritten.reason:
-        raise StorageError(f"the run ended ({reason}), but {unwritten.reason}")
+    if observers.reason:
+        raise StorageError(f"the run ended ({reason}), but {observers.reason}")
     return reason
 
 
 def run_name(space: Space) -> str:
     """A name for a run that was given none: the space's, and the time."""
     return f"{space.name}-{datetime.now():%Y%m%d-%H%M%S}"
-
-
-def _announce(session: RayCluster, how: Launch, output: RichConsole) -> None:
-    if session.note:
-        output.print(f"note: {session.note}", style="yellow", soft_wrap=True)
-    if how.dashboard:
-        output.print(
-            f"dashboard: {session.dashboard_url}   sign in with the token {session.token}", soft_wrap=True
-        )
-
-
-@contextmanager
-def _meanwhile(modules: Sequence[str]) -> Iterator[None]:
-    thread = threading.Thread(target=lambda: [importlib.import_module(name) for name in modules], daemon=True)
-    thread.start()
-    yield
 
 
 @contextmanager
@@ -359,14 +363,14 @@ def _interruptible(run: Run, output: RichConsole) -> Iterator[None]:
         yield
         return
 
-    def ask_to_end(number: int, frame: FrameType | None) -> None:
+    def request_end(number: int, frame: FrameType | None) -> None:
         if run.stop_reason() is not None:
             raise KeyboardInterrupt
         within = f"within {run.space.limits.grace_s:g} s"
         output.print(f"ending after the epochs under way, {within} at most; once more ends at once")
         run.interrupt(f"{signal.Signals(number).name} received")
 
-    before = {number: signal.signal(number, ask_to_end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, request_end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

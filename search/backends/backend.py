@@ -1,8 +1,9 @@
 """What a backend is: it executes the trials that a run hands out, and decides nothing.
 
-Three stand beside this file. `ray/` trains in warm workers on one machine or a cluster; `local.py` trains in this
-process, one trial after another; `simulated.py` trains nothing and lets time pass by what epochs were seen to take,
-which is the forecast. The same `Run` serves all three, so that they take the same decisions from the same results.
+Three stand beside this file. `ray/` trains in warm workers on one machine or a cluster; `local.py` trains in
+this process, one trial after another; `simulated.py` trains nothing and lets time pass by what epochs were
+seen to take, which is the forecast. The same `Run` serves all three, so that they take the same decisions
+from the same results.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Capacity:
 
     Attributes:
         num_cpus: Cores of all nodes together; `num_gpus` likewise.
+        has_room_beside: A background workload can train beside the trials.
         max_workers: Trials at a time, whatever the cores and GPUs would allow; None is without such a limit.
         warnings: What should be known of where the trials run, a line each.
         notes: Where to follow them, a line each.
@@ -36,6 +38,7 @@ class Capacity:
     num_cpus: int
     num_gpus: int
     max_workers: int | None = None
+    has_room_beside: bool = True
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
 
@@ -63,7 +66,8 @@ class LaunchableBackend(Backend, Protocol):
     Attributes:
         where: What is printed as it starts.
         is_here: All trials run on this machine, so that its sensors, CPUs and data are theirs.
-        is_in_process: They run in this very process: a view that redraws the terminal would be in a debugger's way.
+        is_in_process: They run in this very process: a view that redraws the terminal would be in a
+            debugger's way.
     """
 
     where: str

@@ -1,8 +1,8 @@
 """Execute a run in this process, one trial after another, without Ray: to debug, in notebooks, in tests.
 
-A breakpoint in a trainable stops here, and what a trial prints is seen, as nothing is captured or sent to another
-process. The price: one trial at a time; what a trial changes in the process (but its random seeds) the next one
-finds; and nothing can end an epoch that hangs.
+A breakpoint in a trainable stops here, and what a trial prints is seen, as nothing is captured or sent to
+another process. The price: one trial at a time; what a trial changes in the process (but its random seeds)
+the next one finds; and nothing can end an epoch that hangs.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from __future__ import annotations
 import bdb
 import gc
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, TextIO
 from uuid import uuid4
 
 from search.accounting.metering import ClosedWindow, Metering
 from search.backends.backend import Capacity, Say
-from search.backends.errors import SessionError
 from search.backends.sensors import start_metering_if_measurable
 from search.backends.trial_log import epoch_line, open_log
 from search.energy import CpuWatts, EnergyMeter, meter_for, open_node_meter, visible_gpus
@@ -27,6 +26,7 @@ from search.preflight import PreflightRequest, Report
 from search.preflight.local import examining_here
 from search.run import Run
 from search.space import Space
+from search.trial import EpochRow
 from search.trial.background import Background
 from search.trial.deadline import overdue
 from search.trial.failure import Failure, classify
@@ -58,7 +58,11 @@ class LocalBackend:
         num_gpus = len(visible_gpus(os.environ).uuids)
         try:
             yield Capacity(
-                num_cpus=len(os.sched_getaffinity(0)), num_gpus=num_gpus, max_workers=1, notes=_NOTES
+                num_cpus=len(os.sched_getaffinity(0)),
+                num_gpus=num_gpus,
+                max_workers=1,
+                has_room_beside=False,
+                notes=_NOTES,
             )
         finally:
             if self._meters:
@@ -74,23 +78,22 @@ class LocalBackend:
 
         return start_metering_if_measurable(space, start, is_here=True)
 
-    def open_meter(self, task: TrialTask) -> EnergyMeter:
+    @contextmanager
+    def metered(self, task: TrialTask) -> Iterator[EnergyMeter]:
         """The meter of one attempt; without sensors one that says so in each row."""
-        return self._meters.open_window(task) if self._meters else meter_for(gpus=task.gpus, cpus=task.cpus)
+        if self._meters:  # the run closes the window, so that it is booked once
+            yield self._meters.open_window(task)
+        else:
+            with closing(meter_for(gpus=task.gpus, cpus=task.cpus)) as meter:
+                yield meter
 
-    def execute(
-        self, run: Run, *, background: Background | None = None, say: Say = lambda line: None
-    ) -> str:
+    def execute(self, run: Run, *, background: Background | None = None, say: Say = lambda line: None) -> str:
         """Run every trial of `run` to its end and give the reason the run ended.
 
         An epoch that takes longer than `limits.epoch_minutes` costs its attempt, as on Ray, but only once it
         has come to its end.
-
-        Raises:
-            SessionError: A background workload trains beside trials, which needs a second process.
         """
-        if background:
-            raise SessionError("--background trains beside the trials, for which it needs --backend ray")
+        assert background is None, "a backend without room beside trials is given none"
         while (task := run.next_task()) is not None:
             while self._must_retry(run, task):
                 task = run.retried(task)
@@ -98,7 +101,7 @@ class LocalBackend:
 
     def _must_retry(self, run: Run, task: TrialTask) -> bool:
         """Train `task` until the run stops it; whether it failed and should be tried again."""
-        with open_log(task.log) as log, closing(self.open_meter(task)) as meter:
+        with open_log(task.log) as log, self.metered(task) as meter:
             try:
                 late = _train(run, task, meter, log)
             except bdb.BdbQuit as quit:  # q in pdb: the user's, not the trial's
@@ -129,7 +132,7 @@ def _train(run: Run, task: TrialTask, meter: EnergyMeter, log: TextIO) -> Failur
     return None
 
 
-def _rows(task: TrialTask, meter: EnergyMeter) -> Iterator[Any]:
+def _rows(task: TrialTask, meter: EnergyMeter) -> Generator[EpochRow, None, None]:
     """The rows of `task`; afterwards its GPU memory is free for the next trial."""
     try:
         yield from run_task(task, meter, importing=lambda: _seeded_after_imports(task.seed))
@@ -149,8 +152,8 @@ def _seeded_after_imports(seed: int) -> Iterator[None]:
 class LocalMeters:
     """The `Metering` of this machine, and the windows that trials in this process have at it.
 
-    A trial is charged as a worker of Ray's would be, by its reserved cores and its share of a GPU: the joules of
-    the same trial with either backend compare.
+    A trial is charged as a worker of Ray's would be, by its reserved cores and its share of a GPU: the
+    joules of the same trial with either backend compare.
     """
 
     def __init__(self, cpu_watts: CpuWatts | None = None, known_w: KnownWatts | None = None) -> None:
@@ -172,7 +175,7 @@ class LocalMeters:
             is_starting=True,
         )
         self._open.setdefault(task.trial_id, []).append(window)
-        meter = _AttemptMeter(self._node, window, reason=self._gpu_reason if task.gpus else "")
+        meter = ProcessMeter(self._node, window, reason=self._gpu_reason if task.gpus else "")
         meter.window = self._name(window)
         return meter
 
@@ -199,20 +202,14 @@ class LocalMeters:
         return f"{self._session}/{window}"
 
 
-class _AttemptMeter(ProcessMeter):
-    """A window that the run closes, through `close_windows`, so that it is booked once."""
-
-    def close(self) -> None:
-        return None
-
-
 class _OneMeter(LocalBackend):
     def __init__(self, meter: EnergyMeter) -> None:
         super().__init__()
         self._meter = meter
 
-    def open_meter(self, task: TrialTask) -> EnergyMeter:
-        return self._meter
+    @contextmanager
+    def metered(self, task: TrialTask) -> Iterator[EnergyMeter]:
+        yield self._meter
 
 
 def execute_here(run: Run, meter: EnergyMeter) -> str:

@@ -1,4 +1,5 @@
-"""What a trial is given of a backend's cores and GPUs, how many run at a time, and the workload beside them."""
+"""What a trial is given of a backend's cores and GPUs, how many run at a time, and the workload beside
+them."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ _DEFAULT_SHARE = 0.5
 _STEP = 4  # decimals of a share that Ray tells apart
 
 
-def resolve_resources(resources: Resources, capacity: Capacity, *, beside: TrialTask | None = None) -> Resources:
+def resolve_resources(
+    resources: Resources, capacity: Capacity, *, beside: TrialTask | None = None
+) -> Resources:
     """The resources with what was left open chosen from what there is.
 
     A GPU each where there are GPUs; as many trials at a time as cores or GPUs allow.
@@ -52,7 +55,9 @@ def _exact(share: float) -> Fraction:
     return Fraction(str(share))
 
 
-def resolve_beside_background(space: Space, pair: BackgroundSpec, capacity: Capacity, folder: Path) -> tuple[Space, Background]:
+def resolve_beside_background(
+    space: Space, pair: BackgroundSpec, capacity: Capacity, folder: Path
+) -> tuple[Space, Background]:
     """The space with the resources its trials have beside the load, and the load with its own.
 
     Args:
@@ -61,6 +66,8 @@ def resolve_beside_background(space: Space, pair: BackgroundSpec, capacity: Capa
     Raises:
         SessionError: They do not fit on one device together.
     """
+    if not capacity.has_room_beside:
+        raise SessionError("--background needs a process of its own beside the trials: take --backend ray")
     if capacity.num_gpus > 1:
         raise SessionError(
             f"--background shares one device with the trials, and there are {capacity.num_gpus} GPUs here; "
@@ -69,7 +76,9 @@ def resolve_beside_background(space: Space, pair: BackgroundSpec, capacity: Capa
     gpus, share = _shares(space.resources.gpus_per_trial, pair.share, has_gpu=capacity.num_gpus > 0)
     background = background_of(pair.space, gpus=share, folder=folder)
     resources = space.resources.model_copy(update={"gpus_per_trial": gpus})
-    return replace(space, resources=resolve_resources(resources, capacity, beside=background.task)), background
+    return replace(
+        space, resources=resolve_resources(resources, capacity, beside=background.task)
+    ), background
 
 
 def _shares(gpus: float | None, share: float | None, *, has_gpu: bool) -> tuple[float | None, float]:

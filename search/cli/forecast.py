@@ -27,23 +27,23 @@ def foretold(
 
     Where it cannot be measured, trials and epochs are foretold, with a warning that says why.
     """
-    from search.backends.ray.cluster import RayCluster
-    from search.backends.resources import fitted
+    from search.backends.backend import Capacity
+    from search.backends.resources import resolve_resources
     from search.energy import visible_gpus
     from search.forecast import forecast_search
 
     if space.ladder.joules:
         return None
-    here = RayCluster(num_cpus=len(os.sched_getaffinity(0)), num_gpus=len(visible_gpus(os.environ).uuids))
-    space = replace(space, resources=fitted(space.resources, here))
+    here = Capacity(num_cpus=len(os.sched_getaffinity(0)), num_gpus=len(visible_gpus(os.environ).uuids))
+    space = replace(space, resources=resolve_resources(space.resources, here))
     return forecast_search(space, _costs(space, defaults, results, output), make_sampler)
 
 
 def _costs(space: Space, defaults: Mapping[str, Any], results: Path, output: RichConsole) -> Costs | None:
-    from search.backends.ray.cluster import offer_worker_env
     from search.forecast import earlier_costs
     from search.forecast.probe import ProbeError, probed_costs, probed_points
     from search.trial.task import task_for
+    from search.trial.worker_env import offer_worker_env
     from trainables.core.load import command_of
 
     if (costs := earlier_costs(space, results)) is not None:

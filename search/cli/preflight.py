@@ -77,17 +77,16 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _reports(order: PreflightRequest, address: str | None, *, has_json: bool) -> list[Report]:
-    from search.backends.ray.cluster import offer_worker_env, ray_session
-    from search.preflight.local import examining, report_of
+    from search.backends.ray.cluster import ray_session
+    from search.preflight.local import examining_here
     from search.report.console import open_console
 
     if order.is_fetching:
         os.environ["HF_HUB_OFFLINE"] = "0"  # read once, when the child imports the hub's client
     if address is None:
-        offer_worker_env()
         output = open_console(has_json=has_json)
-        with examining(replace(order, may_use_cpu=True)) as looking, output.status("preflight") as status:
-            return [report_of(looking, tell=status.update)]
+        with examining_here(order) as reports, output.status("preflight") as status:
+            return reports(status.update)
     with ray_session(address=address):
         from search.backends.ray.preflight import examine_nodes
 

@@ -71,6 +71,12 @@ def parser() -> argparse.ArgumentParser:
         "--skip-preflight", action="store_true", help="start without looking at what the trainings will need"
     )
     flags.add_argument("--no-report", action="store_true", help="do not write the run's report.html anew")
+    flags.add_argument(
+        "--backend",
+        choices=("ray", "local"),
+        default="ray",
+        help="what executes the trainings: Ray's workers, or this process, one after another (default: ray)",
+    )
     flags.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster")
     add_output_flags(flags)
     return flags
@@ -80,6 +86,7 @@ def main(options: argparse.Namespace) -> int:
     """Promote and give the exit status."""
     from dataclasses import replace
 
+    from search.backends.choice import chosen_backend
     from search.launch import Launch, launch
     from search.ledger import fresh_folder
     from search.promotion import (
@@ -116,7 +123,7 @@ def main(options: argparse.Namespace) -> int:
     plan = Launch(
         folder=fresh_folder(ledger.promotion_folder),
         command=sys.argv,
-        address=options.address,
+        backend=chosen_backend(options.backend, address=options.address),
         should_test=True,
         space_source=str(ledger.space_file),
         should_preflight=not options.skip_preflight,

@@ -18,6 +18,7 @@ from search.cli.runs import add_results_flag, run_folder, space_words
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
+    from search.backends.backend import LaunchableBackend
     from search.forecast import Forecast
     from search.sampling.proposal import EarlierTrial
     from search.space import Space
@@ -86,6 +87,13 @@ def parser() -> argparse.ArgumentParser:
         help="0.5 lets two trials share a GPU (default: 1 where there is one)",
     )
     add(
+        "--backend",
+        choices=("ray", "local"),
+        default="ray",
+        help="what executes the trials: Ray's workers, or this process, one trial after another, where a "
+        "breakpoint in a trainable stops (default: ray)",
+    )
+    add(
         "--address",
         metavar="HOST:PORT",
         help="join a running Ray cluster; DIR must be on storage all nodes share",
@@ -106,11 +114,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Run the search and give the exit status."""
+    from search.backends.choice import chosen_backend
+    from search.launch import known_trials
     from search.report.console import open_console
     from search.report.plan import print_deadlines, print_plan
     from search.sampling.designs import designed
-    from search.searching import default_hparams, known_trials
     from search.space import SPACES, load_space
+    from trainables.core.load import load_trainable
 
     if mistake := check_rerun(options):
         parser().error(mistake)
@@ -124,14 +134,15 @@ def main(options: argparse.Namespace) -> int:
         if options.dry_run:
             return 0
     background = background_pair(options)
+    backend = chosen_backend(options.backend, address=options.address, dashboard=options.dashboard)
     known = known_trials(space, output)
-    proposals = designed(space, default_hparams(space))
+    proposals = designed(space, space.default_hparams(load_trainable(space.trainable)))
     if options.dry_run:
         if not options.skip_preflight:
-            from search.launch import look_before
+            from search.launch import check_before
 
             folder = options.results / space.name
-            look_before(space, source=options.space, folder=folder, output=output)
+            check_before(space, source=options.space, folder=folder, output=output)
         told = _foretold(space, known, options, output)
         print_plan(space, proposals, output, told)
         if options.json:
@@ -141,15 +152,22 @@ def main(options: argparse.Namespace) -> int:
         print_plan(space, proposals, output)
     else:
         print_deadlines(space, output)
-    return _search(space, known, background, options, output)
+    return _search(space, known, background, backend, options, output)
 
 
 def _foretold(
     space: Space, known: list[EarlierTrial], options: argparse.Namespace, output: RichConsole
 ) -> Forecast | None:
-    from search.searching import default_hparams, sampler_maker
+    from search.launch import sampler_maker
+    from trainables.core.load import load_trainable
 
-    return foretold(space, default_hparams(space), options.results, sampler_maker(known), output)
+    return foretold(
+        space,
+        space.default_hparams(load_trainable(space.trainable)),
+        options.results,
+        sampler_maker(known),
+        output,
+    )
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:
@@ -181,24 +199,23 @@ def _search(
     space: Space,
     known: list[EarlierTrial],
     background: BackgroundSpec | None,
+    backend: LaunchableBackend,
     options: argparse.Namespace,
     output: RichConsole,
 ) -> int:
     from search.cli import INTERRUPTED
-    from search.launch import Launch, run_name
+    from search.launch import Launch, launch, run_name, sampler_maker
     from search.ledger import Ledger, fresh_folder, named_folder
     from search.report.answer import search_answer
     from search.report.console import open_console
     from search.report.summary import print_summary
     from search.run.resume import resume_command
-    from search.searching import launch_search
 
     folder = named_folder(options.results, options.name or run_name(space))
     plan = Launch(
         folder=fresh_folder(folder) if options.fresh else folder,
         command=sys.argv,
-        address=options.address,
-        dashboard=options.dashboard,
+        backend=backend,
         rerun_failed=options.rerun_failed is not None,
         should_preflight=not options.skip_preflight,
         space_source=space_words(options.space, options.set),
@@ -208,7 +225,7 @@ def _search(
     last = open_console(has_json=options.json)
     resume = f"resume: {resume_command(plan.command, plan.folder)}"
     try:
-        run, reason = launch_search(space, plan, known, output)
+        run, reason = launch(space, plan, make_sampler=sampler_maker(known), output=output)
     except KeyboardInterrupt:
         if not Ledger(plan.folder).has_run:
             raise

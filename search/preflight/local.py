@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from search.trial.worker_env import offer_worker_env
 from search.preflight.node_checks import examine
 from search.preflight.request import PreflightError, PreflightRequest, Report
 from search.subprocess_pool import fresh_processes
+from search.trial.worker_env import offer_worker_env
 
 _TOLD_EVERY_S = 0.2
 _FIRST_SAID_S, _SAY_EVERY_S = 30.0, 600.0

@@ -21,6 +21,7 @@ from search.run.checkpoint_retention import NO_LONGER_PROMOTABLE
 
 _WIDTH_OF_A_FILE = 160  # rich takes 80 where there is no terminal, and cuts tables
 _WARNINGS = {"yellow", "red"}
+_CHECKPOINT_NOTES = {"checkpoint", "best", "final", "test"}  # notes of an epoch on files in trials/<trial>/
 
 
 def open_console(*, is_quiet: bool = False, has_json: bool = False) -> RichConsole:
@@ -59,17 +60,23 @@ class ConsoleView:
 
     Args:
         output: Where to; whether it is a terminal decides between live view and lines.
+        is_live: False prints lines on a terminal as well.
         get_forecast: Gives the forecast, once there is one.
     """
 
     def __init__(
-        self, run: Run, output: RichConsole, *, get_forecast: Callable[[], Forecast | None] = lambda: None
+        self,
+        run: Run,
+        output: RichConsole,
+        *,
+        get_forecast: Callable[[], Forecast | None] = lambda: None,
+        is_live: bool = True,
     ) -> None:
         self._run, self._output = run, output
         self._live = Live(
             LiveView(run, get_forecast=get_forecast), console=output, refresh_per_second=4, transient=True
         )
-        self._is_live = output.is_terminal and not isinstance(output, Warnings)
+        self._is_live = is_live and output.is_terminal and not isinstance(output, Warnings)
 
     def __enter__(self) -> ConsoleView:
         if self._is_live:
@@ -81,8 +88,12 @@ class ConsoleView:
             self._live.stop()
 
     def on_event(self, event: Mapping[str, Any]) -> None:
-        """Print what a log should keep: trials that end or pause, audits and failed attempts."""
-        if event["event"] == "trial_ended" and event["message"] != NO_LONGER_PROMOTABLE:  # its pause was said
+        """Print what a log should keep: trials that end or pause, control trials and failed attempts."""
+        if event["event"] == "epoch":
+            self._warn_of_unwritten(event)
+        elif (
+            event["event"] == "trial_ended" and event["message"] != NO_LONGER_PROMOTABLE
+        ):  # its pause was said
             self._output.print(self._ended_line(self._run.history.trials[event["trial"]]), soft_wrap=True)
         elif event["event"] == "trial_continued_as_control":
             line = f"{event['trial']}  continues past rung {event['rung']} as a control trial"
@@ -96,6 +107,14 @@ class ConsoleView:
             failure = event["failure"]
             line = f"{event['trial']}  {failure['cause']}, tried again: {failure['message']}"
             self._output.print(line, style="yellow", soft_wrap=True)
+
+    def _warn_of_unwritten(self, epoch: Mapping[str, Any]) -> None:
+        """Warn of a checkpoint that an epoch could not leave, or did not find whole."""
+        notes = epoch["row"].get("notes", {})
+        for name in sorted(_CHECKPOINT_NOTES & set(notes)):
+            place = f"{epoch['trial']}, epoch {epoch['row']['epoch']}"
+            text = f"warning: {place}: {notes[name]}; the trial continues"
+            self._output.print(text, style="red", soft_wrap=True)
 
     def _ended_line(self, trial: TrialRecord) -> Text:
         space = self._run.space

@@ -23,7 +23,7 @@ _MUST_MATCH = (
 _MUST_MATCH_OF_SCHEDULER = ("mode", "brackets", "control_fraction")  # who went on, and who paused
 
 
-def prepare_to_continue(ledger: Ledger, space: Space, output: RichConsole) -> None:
+def prepare_to_resume(ledger: Ledger, space: Space, output: RichConsole) -> None:
     """Take the run in `ledger` over from whoever had it, its journal mended.
 
     Raises:

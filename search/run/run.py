@@ -12,12 +12,13 @@ from search.accounting.account import EnergyAccount
 from search.accounting.metering import Metering, NoMetering
 from search.budget import JOULES_PER_KWH, Spent, limit_reached
 from search.ledger import Ledger
-from search.ledger.history import Event, History, TrialRecord
+from search.ledger.history import History, TrialRecord
 from search.ledger.journal_lines import bounded
 from search.ledger.sessions import DeviceRow
 from search.ranking import Configuration, Ranking
 from search.run.ending import all_fail_alike, completed_reason
 from search.run.epoch_times import EpochTimes
+from search.run.observers import Observer
 from search.run.replay import replay
 from search.run.scheduler import Decision, Ending, TrialScheduler, ending_of
 from search.sampling.proposal import Sampler
@@ -68,7 +69,7 @@ class Run:
         self.rungs = self._scheduler.rungs
         self.should_test = should_test
         self._background = background
-        self._subscribers: list[Callable[[Event], None]] = []
+        self._observers: list[Observer] = []
         self._clock = clock
         self._started_s = clock()
         self._ended_s: float | None = None
@@ -90,9 +91,9 @@ class Run:
         self._record("session_started", None, **with_load, **choice)
         self._account.open_devices()
 
-    def subscribe(self, subscriber: Callable[[Event], None]) -> None:
-        """Call `subscriber` after each event; the console and the tables hang on this."""
-        self._subscribers.append(subscriber)
+    def observe(self, observer: Observer) -> None:
+        """Have `observer` take in each further event."""
+        self._observers.append(observer)
 
     @property
     def ended_count(self) -> int:
@@ -240,7 +241,7 @@ class Run:
             ending = Ending("interrupted", message=reason)
         return "go_on" if ending is None else self._end(trial_id, ending)
 
-    def look_at_epoch(self, trial_id: str, seconds: float, *, has_start: bool = False) -> None:
+    def check_epoch_time(self, trial_id: str, seconds: float, *, has_start: bool = False) -> None:
         """Note, once a trial, that the epoch it is in takes strangely long.
 
         Args:
@@ -349,8 +350,8 @@ class Run:
         self.history.apply(event)
         if trial_id is not None:
             self._ranking.update(self.history.trials[trial_id])
-        for subscriber in self._subscribers:
-            subscriber(event)
+        for observer in self._observers:
+            observer.on_event(event)
 
     def _replay(self) -> None:
         """Take in the journal of earlier sessions, and line up what they left unfinished."""

@@ -50,28 +50,31 @@ class Tables:
         self,
         ledger: Ledger,
         space: Space,
+        history: History,
         *,
         every_s: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ledger, self._space = ledger, space
+        self._ledger, self._space, self._history = ledger, space, history
         self._every_s, self._clock = every_s, clock
         self._due_s = float("-inf")
 
-    def on_event(self, event: Mapping[str, Any], history: History) -> None:
+    def on_event(self, event: Mapping[str, Any]) -> None:
         """Write the tables after a trial's end, if the last writing is long enough ago."""
         is_due = self._clock() >= self._due_s
         if event["event"] == "run_ended" or (event["event"] == "trial_ended" and is_due):
-            self.write(history)
+            self.write()
         if event["event"] == "run_ended":
-            self._ledger.write_csv("rung_correlation.csv", TRUST_COLUMNS, trust_rows(self._space, history))
-            rows = identical_rows(self._space, history)
+            self._ledger.write_csv(
+                "rung_correlation.csv", TRUST_COLUMNS, trust_rows(self._space, self._history)
+            )
+            rows = identical_rows(self._space, self._history)
             self._ledger.write_csv("duplicate_curves.csv", IDENTICAL_COLUMNS, rows)
 
-    def write(self, history: History) -> None:
+    def write(self) -> None:
         """Write the tables of trials and devices now."""
         began_s = self._clock()
-        for name, (columns, rows) in live_tables(self._space, history).items():
+        for name, (columns, rows) in live_tables(self._space, self._history).items():
             self._ledger.write_csv(name, columns, rows)
         ended_s = self._clock()
         self._due_s = ended_s + max(self._every_s, _TIMES_THEIR_COST * (ended_s - began_s))

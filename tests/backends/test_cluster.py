@@ -12,22 +12,24 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.execution.tune_controller import TuneController
 
 from search.accounting.metering import NoMetering
-from search.backends.ray import cluster as ray_side
-from search.backends.ray import metering
-from search.backends.ray.cluster import RayCluster
+from search.backends import sensors
+from search.backends.backend import Capacity
 from search.backends.errors import SessionError
-from search.backends.resources import fitted
+from search.backends.ray import cluster as ray_side
+from search.backends.ray.backend import RayBackend
 from search.backends.ray.tune_adapter import KilledForMemory, SearchController, _said, placement, places_text
+from search.backends.resources import resolve_resources
 from search.ledger import Ledger
 from search.run import Run
 from search.space import Resources
 from search.trial.failure import classify
 from search.trial.task import cache_folder, task_for
+from search.trial.worker_env import runtime_env
 from tests.support.toy_runs import made_space, sampler_for
 
 
 def chosen(resources: Resources, *, cpus: int, gpus: int) -> tuple[int | None, float | None]:
-    fit = fitted(resources, RayCluster(num_cpus=cpus, num_gpus=gpus))
+    fit = resolve_resources(resources, Capacity(num_cpus=cpus, num_gpus=gpus))
     return fit.workers, fit.gpus_per_trial
 
 
@@ -107,7 +109,7 @@ def test_a_token_is_random_and_the_users_own_is_kept(monkeypatch: pytest.MonkeyP
 
 def test_a_cluster_gets_the_program_and_the_names_of_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", "/shared/hub")
-    runtime = ray_side._runtime_env()
+    runtime = runtime_env()
     assert [Path(package).name for package in runtime["py_modules"]] == ["search", "trainables"]
     assert runtime["env_vars"]["HF_HOME"] == "/shared/hub"
 
@@ -129,15 +131,16 @@ def test_a_task_carries_plain_data_and_makes_its_env_on_the_worker(
 def test_a_limit_on_energy_that_nothing_measures_is_said_or_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metering, "_has_sensor", lambda watts: False)
+    monkeypatch.setattr(sensors, "_has_sensor", lambda watts: False)
     both = made_space(tmp_path, overrides=["search.limits.kwh=1"])
-    meters, missing = metering.start_metering(both, is_local=True)
+    backend = RayBackend()
+    meters, missing = backend.start_metering(both, {})
     assert isinstance(meters, NoMetering)
     assert missing.startswith("search.limits.kwh cannot be held, nothing measures energy here: ")
     alone = made_space(tmp_path, overrides=["search.limits={kwh: 1}"])
     with pytest.raises(SessionError, match=r"^search\.limits\.kwh is the only limit, and nothing measures"):
-        metering.start_metering(alone, is_local=True)
-    assert metering.start_metering(made_space(tmp_path), is_local=True)[1] == ""
+        backend.start_metering(alone, {})
+    assert backend.start_metering(made_space(tmp_path), {})[1] == ""
 
 
 @pytest.mark.parametrize(("cpus", "can_ever"), [(2, True), (3, False)])

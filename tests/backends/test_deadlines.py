@@ -85,7 +85,7 @@ class Watched:
         )
         run: Any = SimpleNamespace(
             space=space,
-            look_at_epoch=lambda *seen, **how: self.looks.append(seen),
+            check_epoch_time=lambda *seen, **how: self.looks.append(seen),
             ledger=SimpleNamespace(trial_folder=Path),
         )
         self.said: list[str] = []
@@ -178,9 +178,9 @@ def test_without_ray_a_late_epoch_costs_its_attempt_at_its_end(tmp_path: Path) -
 def test_a_strange_epoch_is_noted_once_in_the_journal_and_in_the_trials_notes(tmp_path: Path) -> None:
     space = fateful_space(tmp_path)
     run, _ = executed(space, tmp_path, listed(*[{"fate": "fine", "score": n / 20} for n in range(12)]))
-    run.look_at_epoch("trial-0000", 4.0)
-    run.look_at_epoch("trial-0000", 1e6)
-    run.look_at_epoch("trial-0000", 2e6)
+    run.check_epoch_time("trial-0000", 4.0)
+    run.check_epoch_time("trial-0000", 1e6)
+    run.check_epoch_time("trial-0000", 2e6)
     noted = [event for event in run.ledger.events() if event["event"] == "epoch_overdue"]
     assert [(event["trial"], event["seconds"]) for event in noted] == [("trial-0000", 1e6)]
     assert replayed(run).trials["trial-0000"].notes["epoch"].startswith("one took over 1000000 s, where ")

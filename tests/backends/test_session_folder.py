@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from search.backends.errors import SessionError
 from search.backends.ray import cluster
 from search.backends.ray.cluster import ray_session
-from search.backends.errors import SessionError
 from search.backends.ray.session_folder import NoSessionFolder, session_folder
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from search.backends.local import execute_here
-from search.backends.trial_log import open_log
 from search.backends.ray.worker import TrialWorker
+from search.backends.trial_log import open_log
 from search.ledger import Ledger
 from search.ledger.history import History
 from search.run import Run
@@ -19,7 +19,7 @@ from search.trial import EpochRow
 from search.trial.checkpoints import SavedState, save_state
 from search.trial.failure import Failure
 from search.trial.task import task_for
-from tests.support.toy_runs import SteadyMeter, fateful_space, kept, listed, made_space
+from tests.support.toy_runs import Calling, SteadyMeter, fateful_space, kept, listed, made_space
 
 
 def test_a_disk_error_is_a_note_and_any_other_one_is_raised(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_after_a_restart_the_checkpoints_that_a_kill_left_go_too(tmp_path: Path)
     execute_here(first, SteadyMeter())  # killed before any checkpoint was deleted
     assert kept(first) == ["trial-0000", "trial-0001"]
     second = Run(space, listed(*points), Ledger(tmp_path / "run"))
-    second.subscribe(CheckpointRetention(second).on_event)
+    second.observe(CheckpointRetention(second))
     assert kept(second) == ["trial-0000"]
     execute_here(second, SteadyMeter())
     assert kept(second) == ["trial-0002"]
@@ -68,8 +68,8 @@ def test_over_the_disk_limit_a_paused_trial_without_a_checkpoint_is_no_error(tmp
         ["search.scheduler={mode: asha, eta: 4}", "search.limits={trials: 6, disk_gib: 3.0e-6}"],
     )
     run = Run(space, listed(*points), Ledger.create(tmp_path / "run"))
-    run.subscribe(lambda event: lose_the_first(run))
-    run.subscribe(CheckpointRetention(run).on_event)
+    run.observe(Calling(lambda event: lose_the_first(run)))
+    run.observe(CheckpointRetention(run))
     execute_here(run, SteadyMeter())
     assert len(run.history.trials) == 6
     assert not run.history.running()

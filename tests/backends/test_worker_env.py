@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from search.backends.ray.cluster import _runtime_env, offer_worker_env
+from search.trial.worker_env import offer_worker_env, runtime_env
 
 MOVED = {"HF_HOME": "/caches/hf", "TORCH_HOME": "/caches/torch", "HF_ENDPOINT": "http://mirror"}
 
@@ -20,7 +20,7 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cluster_env() -> dict[str, str]:
-    env = _runtime_env()["env_vars"]
+    env = runtime_env()["env_vars"]
     assert isinstance(env, dict)
     return env
 

@@ -21,10 +21,11 @@ import pytest
 import jouletune
 from search import cli
 from search.api import _override
-from search.backends.ray.cluster import RayCluster, offer_worker_env
+from search.backends.backend import Capacity
 from search.backends.errors import SessionError
 from search.space import Choice, Real, space_of
-from tests.support.run_without_ray import search_without_ray
+from search.trial.worker_env import offer_worker_env
+from tests.support.run_without_ray import LocalTestBackend, search_without_ray
 from tests.support.sealed_journals import write_sealed
 from tests.support.toy_runs import TOY
 
@@ -167,10 +168,13 @@ def test_problems_are_one_value_error_with_the_commands_words(
 
 
 def test_a_machine_that_cannot_is_a_value_error_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(**_: Any) -> None:
-        raise SessionError("Ray did not start: no room")
+    class Refusing(LocalTestBackend):
+        @contextmanager
+        def started(self, *, remedy: str) -> Iterator[Capacity]:
+            raise SessionError("Ray did not start: no room")
+            yield
 
-    monkeypatch.setattr("search.launch.ray_session", refuses)
+    search_without_ray(monkeypatch, make_backend=Refusing)
     with pytest.raises(ValueError, match="Ray did not start: no room"):
         jouletune.search(SPACE, trials=1, is_quiet=True)
 
@@ -214,14 +218,15 @@ def test_a_search_leaves_the_callers_variables_as_they_were(
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("PYTHONPATH", "mine")
 
-    @contextmanager
-    def session(**_: Any) -> Iterator[RayCluster]:
-        offer_worker_env()
-        os.environ["RAY_AUTH_TOKEN"] = "the first one"
-        yield RayCluster(num_cpus=1, num_gpus=0)
+    class LikeRay(LocalTestBackend):
+        @contextmanager
+        def started(self, *, remedy: str) -> Iterator[Capacity]:
+            offer_worker_env()
+            os.environ["RAY_AUTH_TOKEN"] = "the first one"
+            yield Capacity(num_cpus=1, num_gpus=0)
 
     monkeypatch.setenv("RAY_AUTH_TOKEN", "")
-    monkeypatch.setattr("search.launch.ray_session", session)
+    search_without_ray(monkeypatch, make_backend=LikeRay)
     before = dict(os.environ)
     jouletune.search(SPACE, trials=1, is_quiet=True)
     assert dict(os.environ) == before | {"RAY_AUTH_TOKEN": "the first one"}

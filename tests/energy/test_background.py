@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from search.backends.backend import Capacity
+from search.backends.errors import SessionError
 from search.backends.ray import background as ray_side
 from search.backends.ray.background import BackgroundActor, beside
-from search.backends.ray.cluster import RayCluster
-from search.backends.errors import SessionError
-from search.backends.resources import paired
+from search.backends.resources import resolve_beside_background
 from search.ledger import Ledger
 from search.promotion import with_gpus
 from search.run import Run
@@ -53,8 +53,10 @@ def test_the_load_and_the_trials_share_one_device(
     expected: tuple[float, float, int],
 ) -> None:
     space = with_gpus(made_space(tmp_path), gpus)
-    session = RayCluster(num_cpus=machine[0], num_gpus=machine[1])
-    fit, background = paired(space, BackgroundSpec(space=space, share=share), session, tmp_path)
+    session = Capacity(num_cpus=machine[0], num_gpus=machine[1])
+    fit, background = resolve_beside_background(
+        space, BackgroundSpec(space=space, share=share), session, tmp_path
+    )
     assert (fit.resources.gpus_per_trial, background.task.gpus, fit.resources.workers) == expected
     assert background.task.cpus == 1
 
@@ -78,9 +80,9 @@ def test_a_pair_that_does_not_fit_is_refused_with_what_to_do(
     tmp_path: Path, gpus: float | None, share: float | None, machine: tuple[int, int], message: str
 ) -> None:
     space = with_gpus(made_space(tmp_path), gpus)
-    session = RayCluster(num_cpus=machine[0], num_gpus=machine[1])
+    session = Capacity(num_cpus=machine[0], num_gpus=machine[1])
     with pytest.raises(SessionError, match=message):
-        paired(space, BackgroundSpec(space=space, share=share), session, tmp_path)
+        resolve_beside_background(space, BackgroundSpec(space=space, share=share), session, tmp_path)
 
 
 def test_the_load_is_the_default_configuration_of_its_space(tmp_path: Path) -> None:

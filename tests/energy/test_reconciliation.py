@@ -19,9 +19,7 @@ def ended_run(folder: Path) -> Scene:
         trial_id, window = scene.start()
         scene.epoch(trial_id, window, joules)
         scene.use(1)
-    scene.run.subscribe(
-        lambda event: Tables(scene.run.ledger, scene.space).on_event(event, scene.run.history)
-    )
+    scene.run.observe(Tables(scene.run.ledger, scene.space, scene.run.history))
     scene.run.end()
     dump_space(scene.space, scene.run.ledger.space_file)
     return scene

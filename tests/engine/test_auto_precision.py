@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search import cli, launch
-from search.backends.local import execute_here
+from search.backends.local import LocalBackend, execute_here
 from search.launch import Launch
 from search.ledger import Ledger
 from search.preflight import Report
@@ -61,7 +61,7 @@ def test_bf16_is_for_all_nodes_or_for_none(choices: list[str], expected: str) ->
 )
 def test_there_is_a_choice_where_auto_meets_a_cpu_and_formats(tmp_path, override, how, expected) -> None:
     space = made_space(tmp_path, DIGITS, overrides=[f"search.{override}"])
-    plan = Launch(folder=tmp_path, command=[], **how)
+    plan = Launch(folder=tmp_path, command=[], backend=LocalBackend(), **how)
     assert launch._auto_precision(space, plan, reports(FAST)) == expected
 
 

@@ -21,7 +21,7 @@ from search.run.checkpoint_retention import CheckpointRetention
 from search.space import Space
 from tests.support.damages import STATE_DAMAGES, states_of
 from tests.support.ray_sessions import Killed, outcome
-from tests.support.toy_runs import TOY, SteadyMeter, made_space, sampler_for
+from tests.support.toy_runs import TOY, Calling, SteadyMeter, made_space, sampler_for
 
 NUM_SEEDS = int(os.environ.get("JOULETUNE_DAMAGES", "8"))
 
@@ -30,7 +30,7 @@ def session(space: Space, folder: Path, *, until: int | None = None) -> Run:
     """One process's life on the run in `folder`, killed after so many events where that is said."""
     ledger = Ledger(folder) if Ledger(folder).has_run else Ledger.create(folder)
     run = Run(space, sampler_for(space), ledger)
-    run.subscribe(CheckpointRetention(run).on_event)
+    run.observe(CheckpointRetention(run))
     left = [until]
 
     def kill(event: Any) -> None:
@@ -39,7 +39,7 @@ def session(space: Space, folder: Path, *, until: int | None = None) -> Run:
             if left[0] < 0:
                 raise Killed
 
-    run.subscribe(kill)
+    run.observe(Calling(kill))
     try:
         execute_here(run, SteadyMeter())
     except Killed:

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from search.ledger import Ledger
-from search.report.page.run_data import read_facts
-from search.run.resume import prepare_to_continue
+from search.report.page.run_data import read_run
+from search.run.resume import prepare_to_resume
 from search.sampling.warm_start import earlier_trials
 from search.space import Space, SpaceError, load_space
 from search.space.record import RECORD, digest_of, is_same_code, record_of
@@ -149,7 +149,7 @@ def test_a_run_goes_on_with_the_same_file_at_another_place(tmp_path: Path) -> No
     (tmp_path / "moved").mkdir()
     moved = fateful_space(tmp_path / "moved", overrides=("name=made",))
     output = Console(record=True, width=300)
-    prepare_to_continue(ledger, moved, output)
+    prepare_to_resume(ledger, moved, output)
     ledger.unlock()
     assert "has changed" not in output.export_text()
 
@@ -159,7 +159,7 @@ def test_a_changed_file_is_said_when_the_run_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "fateful.py"
     path.write_text(path.read_text() + "\n# mended\n")
     output = Console(record=True, width=300)
-    prepare_to_continue(ledger, space, output)
+    prepare_to_resume(ledger, space, output)
     ledger.unlock()
     assert f"{path} has changed since the run's last session" in output.export_text()
 
@@ -174,7 +174,7 @@ def test_a_warm_start_knows_a_run_whose_file_has_moved(tmp_path: Path) -> None:
 def test_the_page_of_a_run_whose_file_is_gone_has_its_range_and_its_rules(tmp_path: Path) -> None:
     _, ledger = fateful_run(tmp_path)
     (tmp_path / "fateful.py").unlink()
-    facts = read_facts(ledger.folder)
+    facts = read_run(ledger.folder)
     assert facts.best is not None
     assert facts.trainable.metric == "val_accuracy"
     assert facts.space.notices == ()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from search.backends.ray.cluster import _runtime_env
 from search.backends.ray.session_folder import closed, session_folder
 from search.provenance import describe_environment
 from search.secrets import looks_secret, without_secrets
 from search.space import SpaceError
+from search.trial.worker_env import runtime_env
 from tests.support.toy_runs import made_space
 
 SECRET = [
@@ -56,7 +56,7 @@ def test_environment_json_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_runtime_environment_of_a_cluster_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SECRET:
         monkeypatch.setenv(name, "s3kret")
-    assert "s3kret" not in str(_runtime_env())
+    assert "s3kret" not in str(runtime_env())
 
 
 def test_tune_puts_no_secret_into_the_runtime_environment_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:

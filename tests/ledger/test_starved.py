@@ -21,7 +21,7 @@ from tests.support.kill_tests import Command
 from tests.support.killed_searches import assert_nothing_is_lost_or_counted_twice, killable
 from tests.support.processes import ROOT, typed
 from tests.support.run_without_ray import search_without_ray
-from tests.support.toy_runs import toy_file
+from tests.support.toy_runs import Calling, toy_file
 from trainables.core.checkpoint import UnwrittenCheckpoint, load_checkpoint, save_checkpoint
 
 SMALL_KIB = 256
@@ -96,7 +96,7 @@ def at_event(number: int, act: Callable[[], None]) -> Callable[[Run], None]:
             if next(counter) == number:
                 act()
 
-        run.subscribe(on_event)
+        run.observe(Calling(on_event))
 
     return on_run
 
@@ -222,14 +222,14 @@ def test_a_checkpoint_that_does_not_fit_is_said_and_its_trial_goes_on(
 ) -> None:
     assert search_without_ray(monkeypatch)(*heavy) == 0
     checkpoint = disk / "run/trials/trial-0002/checkpoint.pt"
-    lost = f"{checkpoint} not written (No space left on device); the trial goes on"
+    lost = f"{checkpoint} not written (No space left on device); the trial continues"
     warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
     assert warnings == [f"warning: trial-0002, epoch {epoch}: {lost}" for epoch in (1, 3)]
     rows = pd.read_csv(disk / "run" / "trials.csv", keep_default_na=False).set_index("trial_id")
     assert dict(rows["kib"]) == {"trial-0002": 600, "trial-0001": 2, "trial-0000": 1}
     assert rows.loc["trial-0002", "status"] == "finished"
     assert "No space left" in rows.loc["trial-0002", "notes"]
-    assert list(checkpoint.parent.iterdir()) == []
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["log.txt"]
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_last_good_one(disk: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_small_budget_never_outranks_a_larger_one(tmp_path: Path) -> None:
 
 def test_the_table_opens_in_pandas_with_full_precision(tmp_path: Path) -> None:
     run, _ = executed(made_space(tmp_path), tmp_path)
-    Tables(run.ledger, run.space).write(run.history)
+    Tables(run.ledger, run.space, run.history).write()
     table = pd.read_csv(run.ledger.folder / "trials.csv")
     assert list(table.columns) == trial_columns(run.space, run.history)
     assert len(table) == 12
@@ -81,12 +81,12 @@ def test_unknown_energy_is_an_empty_cell_with_its_reason(tmp_path: Path) -> None
 def test_tables_are_written_at_most_every_few_seconds_and_at_the_end(tmp_path: Path) -> None:
     run, _ = executed(made_space(tmp_path), tmp_path)
     clock = FakeClock()
-    tables = Tables(run.ledger, run.space, every_s=2.0, clock=clock)
+    tables = Tables(run.ledger, run.space, run.history, every_s=2.0, clock=clock)
     path = run.ledger.folder / "trials.csv"
 
     def is_written(kind: str) -> bool:
         path.unlink(missing_ok=True)
-        tables.on_event({"event": kind}, run.history)
+        tables.on_event({"event": kind})
         return path.exists()
 
     assert is_written("trial_ended")

@@ -52,9 +52,9 @@ def undisturbed(folder: Path, mode: str) -> pd.DataFrame:
     folder.mkdir()
     space = made_space(folder, space_text("toy", mode, 1))
     run = Run(space, sampler_for(space), Ledger.create(folder / "run"))
-    tables = Tables(run.ledger, space)
-    run.subscribe(CheckpointRetention(run).on_event)
-    run.subscribe(lambda event: tables.on_event(event, run.history))
+    tables = Tables(run.ledger, space, run.history)
+    run.observe(CheckpointRetention(run))
+    run.observe(tables)
     execute_here(run, SteadyMeter())
     return pd.read_csv(folder / "run" / "trials.csv")[COLUMNS]
 

@@ -411,7 +411,7 @@ def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_pat
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
     reporter = ForecastReporter(run, sampler_for, output)
     reporter.begin()
-    run.subscribe(reporter.on_event)
+    run.observe(reporter)
     execute_here(run, SteadyMeter())
     reporter.close()
     forecast = kept_forecast(run.ledger)
@@ -492,7 +492,7 @@ def test_what_an_earlier_run_took_is_corrected_by_the_runs_own_epochs(tmp_path: 
     reporter.begin()
     assert reporter.forecast is not None
     assert reporter.forecast.source.endswith("trials of run")
-    run.subscribe(reporter.on_event)
+    run.observe(reporter)
     execute_here(run, SteadyMeter())
     while reporter.forecast.source.endswith("trials of run"):  # it is simulated beside the search
         reporter.on_event({"event": "other"})
@@ -508,7 +508,7 @@ def test_a_forecast_that_fails_ends_no_search(tmp_path: Path) -> None:
     output = Console(file=io.StringIO(), width=160)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
     reporter = ForecastReporter(run, broken, output)
-    run.subscribe(reporter.on_event)
+    run.observe(reporter)
     assert execute_here(run, SteadyMeter()) == "all 12 trials done"
     reporter.close()
     assert "warning: no time forecast: KeyError: 'a mistake in a simulation'" in output.file.getvalue()
@@ -520,7 +520,7 @@ def test_a_forecast_that_the_disk_does_not_take_is_printed_all_the_same(tmp_path
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
     (run.ledger.folder / "forecast.json").mkdir()  # no file can take its place
     reporter = ForecastReporter(run, sampler_for, output)
-    run.subscribe(reporter.on_event)
+    run.observe(reporter)
     execute_here(run, SteadyMeter())
     reporter.close()
     assert reporter.forecast is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from search.ledger.journal import StorageError
 from search.report.console import ConsoleView, open_console
 from search.report.plan import print_plan
-from search.report.storage_warnings import StorageWarnings
-from tests.support.toy_runs import executed, made_space
+from search.run.observers import DiskGuard
+from tests.support.toy_runs import Calling, executed, made_space
 
 
 def test_quiet_prints_warnings_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,9 +27,12 @@ def test_quiet_warns_of_what_the_disk_does_not_take(capsys: pytest.CaptureFixtur
     def full(event: object) -> None:
         raise StorageError("trials.csv cannot be written: No space left on device")
 
-    StorageWarnings(open_console(is_quiet=True)).guarding(full)({"event": "epoch"})
+    output = open_console(is_quiet=True)
+    guard = DiskGuard(partial(output.print, style="red", soft_wrap=True))
+    guard.add(Calling(full))
+    guard.on_event({"event": "epoch"})
     text = (
-        "trials.csv cannot be written: No space left on device; the run goes on, its journal has everything"
+        "trials.csv cannot be written: No space left on device; the run continues, its journal has everything"
     )
     assert capsys.readouterr().err == f"warning: {text}\n"
 

@@ -36,7 +36,7 @@ def promotion_of(folder: Path, *, seeds: list[int]) -> Run:
 def promotion(tmp_path: Path) -> Run:
     """A promotion of two seeds, with its artefacts."""
     run = promotion_of(tmp_path, seeds=[5, 6])
-    run.subscribe(Artefacts(run).on_event)
+    run.observe(Artefacts(run))
     execute_here(run, SteadyMeter())
     return run
 
@@ -49,7 +49,9 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_a_training_leaves_these_files(promotion: Run) -> None:
     for trial_id in promotion.history.trials:
         left = {path.name for path in promotion.ledger.trial_folder(trial_id).iterdir()}
-        assert left == {"best.pt", "checkpoint.pt", "config.yaml", "final.pt", "history.csv", "test.json"}
+        assert left == {
+            *("best.pt", "checkpoint.pt", "config.yaml", "final.pt", "history.csv", "log.txt", "test.json")
+        }
 
 
 def test_the_history_has_every_epoch_with_what_it_brought_and_cost(promotion: Run) -> None:
@@ -88,7 +90,7 @@ def test_what_a_kill_kept_from_being_written_is_written_at_the_end(tmp_path: Pat
     run = promotion_of(tmp_path, seeds=[5])
     execute_here(run, SteadyMeter())
     again = Run(run.space, FixedList([]), Ledger.open(run.ledger.folder), should_test=True)
-    again.subscribe(Artefacts(again).on_event)
+    again.observe(Artefacts(again))
     execute_here(again, SteadyMeter())
     left = {path.name for path in again.ledger.trial_folder("trial-0000").iterdir()}
     assert {"config.yaml", "history.csv"} <= left

@@ -74,7 +74,7 @@ def test_without_a_terminal_each_ended_trial_is_one_line(tmp_path: Path) -> None
     space = fateful_space(tmp_path)
     run = Run(space, listed({"fate": "fine", "score": 0.5}, {"fate": "raise"}), ledger)
     with ConsoleView(run, output) as view:
-        run.subscribe(view.on_event)
+        run.observe(view)
         execute_here(run, SteadyMeter())
     first, second = shown(output).splitlines()
     assert first.startswith("   1  trial-0000  finished    val_accuracy 0.53  epoch 3  ")

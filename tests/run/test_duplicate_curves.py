@@ -117,7 +117,7 @@ def test_the_last_screen_and_a_table_say_what_had_no_effect(tmp_path: Path) -> N
         "(0.001, 0.007): nothing of that had an effect there; fix it, or give it values that matter"
     )
     assert f"warning: {warning}\n" in shown(output)
-    Tables(run.ledger, space).on_event({"event": "run_ended"}, run.history)
+    Tables(run.ledger, space, run.history).on_event({"event": "run_ended"})
     with (run.ledger.folder / "duplicate_curves.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == [
             {

@@ -19,7 +19,7 @@ from search.run.checkpoint_retention import CheckpointRetention
 from search.sampling import sampler as sampling
 from search.tables.writer import Tables
 from tests.support.histories import MemoryLedger, ids, row
-from tests.support.toy_runs import made_space, sampler_for
+from tests.support.toy_runs import Calling, made_space, sampler_for
 
 RANDOM = ["search.sampler=random", "search.ladder.epochs=[1, 2, 4]", "search.scheduler.mode=asha"]
 
@@ -38,8 +38,8 @@ def searched(tmp_path: Path, num_trials: int, on_trial: Callable[[], None]) -> R
     changes = [*RANDOM, f"search.limits.trials={num_trials}"]
     space = made_space(tmp_path, overrides=changes)
     run, random = Run(space, sampler_for(space), Unread([]), clock=lambda: 0.0), Random(5)
-    run.subscribe(CheckpointRetention(run).on_event)
-    run.subscribe(lambda event: on_trial() if event["event"] == "trial_asked" else None)
+    run.observe(CheckpointRetention(run))
+    run.observe(Calling(lambda event: on_trial() if event["event"] == "trial_asked" else None))
     while (task := run.next_task()) is not None:
         epoch = run.history.trials[task.trial_id].epochs + 1
         while run.on_epoch(task.trial_id, row(epoch, random.random(), EnergyReading())) == "go_on":
@@ -75,10 +75,10 @@ def test_what_is_written_often_is_not_written_the_more_often_the_longer_it_takes
             now_s, written_s = now_s + 1.5, written_s + 1.5
 
     space = made_space(tmp_path)
-    tables = Tables(Slow(tmp_path / "run"), space, clock=lambda: now_s)
+    tables = Tables(Slow(tmp_path / "run"), space, History(), clock=lambda: now_s)
     for _ in range(2000):
         now_s += 1.0
-        tables.on_event({"event": "trial_ended"}, History())
+        tables.on_event({"event": "trial_ended"})
     assert 0.04 < written_s / now_s < 0.05
 
 

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 import search.accounting.metering
+from search.backends.local import LocalBackend
 from search.budget import Ladder
 from search.energy import EnergyReading, EnergySources
 from search.launch import Launch, launch
@@ -193,7 +194,7 @@ def test_without_a_sensor_here_nothing_starts(tmp_path: Path, monkeypatch: pytes
             return None
 
     monkeypatch.setattr(search.accounting.metering, "meter_for", lambda **_: NoSensor())
-    how = Launch(folder=tmp_path / "run", command=["search.py"])
+    how = Launch(folder=tmp_path / "run", command=["search.py"], backend=LocalBackend())
     with pytest.raises(SpaceError, match=r"energy cannot be measured on this machine \(no GPU, no RAPL\)"):
         launch(made_space(tmp_path, overrides=[TWO]), how, make_sampler=sampler_for, output=Console())
     assert not how.folder.exists()

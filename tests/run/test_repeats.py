@@ -139,7 +139,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_ranked_table_has_a_row_a_configuration(run: Run) -> None:
-    Tables(run.ledger, run.space).write(run.history)
+    Tables(run.ledger, run.space, run.history).write()
     with (run.ledger.folder / "configurations.csv").open(newline="") as file:
         best, default = csv.DictReader(file)
     assert (best["rank"], best["trial_id"], best["trials"]) == (

@@ -174,7 +174,7 @@ def test_the_failed_trials_of_a_named_run_are_tried_again_by_its_own_space(
     assert search("--rerun-failed", run.ledger.folder) == 0
     assert {trial.status for trial in replayed(run).trials.values()} == {"finished"}
     said = capsys.readouterr().out
-    assert said.index("1 failed trials are tried again") < said.index("starting Ray")
+    assert said.index("1 failed trials are tried again") < said.index("training in this process")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from search import launch
+from search.backends.local import LocalBackend
 from search.cli.runs import space_words
 from search.report.summary import print_summary
 from search.run import Run
@@ -91,7 +92,8 @@ def test_the_next_command_promotes_as_many_as_the_space_says(tmp_path: Path, top
 def test_messages_repeat_the_overrides_as_a_shell_takes_them() -> None:
     words = space_words("my spaces/a.yaml", ["search.data=imagefolder:my photos", "parameters.lr.max=0.3"])
     assert words == "'my spaces/a.yaml' --set 'search.data=imagefolder:my photos' --set parameters.lr.max=0.3"
-    assert launch.Launch(folder=Path("x"), command=[], space_source=words).space_source == words
+    how = launch.Launch(folder=Path("x"), command=[], backend=LocalBackend(), space_source=words)
+    assert how.space_source == words
 
 
 def test_the_flag_for_a_new_run_is_no_part_of_resuming_it(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_without_a_test_command_a_promotion_compares_validation_and_says_so(tmp_
     trials = chosen(run.history, run.space, top=1)
     ledger = Ledger.create(tmp_path / "promotion")
     promotion = Run(full_training(run.space), FixedList(proposals(trials, [1, 2])), ledger, should_test=True)
-    promotion.subscribe(CheckpointRetention(promotion).on_event)
+    promotion.observe(CheckpointRetention(promotion))
     execute_here(promotion, SteadyMeter())
     best, default = promoted_rows(trials, promotion.history, run.space)
     assert (best["num_seeds"], best["num_failed"]) == (2, 0)
@@ -207,7 +207,7 @@ def test_without_a_test_command_a_promotion_compares_validation_and_says_so(tmp_
 def test_a_scripts_checkpoint_goes_with_the_trials_own(tmp_path: Path) -> None:
     read = space(tmp_path, "search.scheduler.mode=asha_stopping")
     run = Run(read, sampler_for(read), Ledger.create(tmp_path / "run"))
-    run.subscribe(CheckpointRetention(run).on_event)
+    run.observe(CheckpointRetention(run))
     execute_here(run, SteadyMeter())
     best = run.best()
     assert best

@@ -8,7 +8,8 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,16 +19,18 @@ from uuid import uuid4
 import pytest
 
 from search import cli, launch
-from search.accounting.metering import ClosedWindow
-from search.backends import local
-from search.backends.ray import metering
+from search.accounting.metering import ClosedWindow, Metering
+from search.energy import EnergyMeter
+from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.windows import Role
+from search.space import Space
 from search.trial import task as tasks
+from search.trial.task import TrialTask
 from search.trial.training import Checkpointing
 from tests.support.failing_disk import Accident, FailingDisk
 from tests.support.fake_clock import FakeClock
 from tests.support.meters import OneGpu, OneWindow
-from tests.support.run_without_ray import search_without_ray
+from tests.support.run_without_ray import LocalTestBackend, search_without_ray
 
 MOST_S = 120.0  # a search of 16 small trials takes 0.3 s; what takes so long hangs
 
@@ -55,8 +58,8 @@ def search(*words: object, results: Path, log: Path, accident: Accident | None =
 
     def searched() -> int:
         undone = pytest.MonkeyPatch()
-        run_search = search_without_ray(undone)
-        _measure_and_write_often(undone)
+        run_search = search_without_ray(undone, make_backend=MeasuringBackend)
+        _write_often(undone)
         if accident:
             FailingDisk(results, accident, log.with_suffix(".accident")).install()
         return run_search(*words)
@@ -105,15 +108,23 @@ def _status_of(pid: int) -> int | None:
         os.close(alive)
 
 
-def _measure_and_write_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU whose counter moves, tables at each trial's end, a checkpoint at each epoch: more to go wrong.
+class MeasuringBackend(LocalTestBackend):
+    """The local backend with a GPU whose counter moves."""
+
+    def start_metering(self, space: Space, known_w: KnownWatts) -> tuple[Metering, str]:
+        self._gpu = TickingGpu()
+        return self._gpu, ""
+
+    @contextmanager
+    def metered(self, task: TrialTask) -> Iterator[EnergyMeter]:
+        yield self._gpu.window(task.trial_id)
+
+
+def _write_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables at each trial's end, a checkpoint at each epoch: more to go wrong.
 
     Nothing depends on the time that anything takes.
     """
-    gpu = TickingGpu()
-    monkeypatch.setattr(metering, "start_metering", lambda *_, **__: (gpu, ""))
-    run_task = local.run_task
-    monkeypatch.setattr(local, "run_task", lambda task, _: run_task(task, gpu.window(task.trial_id)))
     monkeypatch.setattr(tasks, "Checkpointing", partial(Checkpointing, every_s=0.0))
     monkeypatch.setattr(launch, "Tables", partial(launch.Tables, every_s=0.0, clock=lambda: 0.0))
     monkeypatch.setattr(launch, "ForecastReporter", lambda *_: None)

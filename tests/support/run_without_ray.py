@@ -1,31 +1,64 @@
-"""The search command in this process: everything but Ray is real."""
+"""The search command on the local backend, on a made meter and without the checks before it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 
-from search import cli, launch
-from search.backends.local import execute_here
-from search.backends.ray import executor
-from search.backends.ray.cluster import RayCluster
+from search import cli
+from search.accounting.metering import Metering, NoMetering
+from search.backends.backend import Say
+from search.backends.local import LocalBackend
+from search.energy import EnergyMeter
+from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.preflight import PreflightRequest, Report
 from search.run import Run
+from search.space import Space
+from search.trial.background import Background
+from search.trial.task import TrialTask
 from tests.support.toy_runs import SteadyMeter
 
 Search = Callable[..., int]
 
 
-@contextmanager
-def no_ray(**_: Any) -> Iterator[RayCluster]:
-    yield RayCluster(num_cpus=1, num_gpus=0)
+class LocalTestBackend(LocalBackend):
+    """The local backend without the looks that take seconds.
+
+    Args:
+        on_run: Called with the run before its first trial.
+        is_here: False for tests of what only holds where all trials run on this machine.
+    """
+
+    def __init__(self, on_run: Callable[[Run], None] | None = None, *, is_here: bool = True) -> None:
+        super().__init__()
+        self.is_here = is_here
+        self._on_run, self._meter = on_run, SteadyMeter()
+
+    def examining(
+        self, request: PreflightRequest
+    ) -> AbstractContextManager[Callable[[Say], Sequence[Report]]]:
+        return nullcontext(lambda say: [])
+
+    def start_metering(self, space: Space, known_w: KnownWatts) -> tuple[Metering, str]:
+        return NoMetering(), ""
+
+    @contextmanager
+    def metered(self, task: TrialTask) -> Iterator[EnergyMeter]:
+        yield self._meter
+
+    def execute(self, run: Run, *, background: Background | None = None, say: Say = lambda line: None) -> str:
+        if self._on_run:
+            self._on_run(run)
+        return super().execute(run, background=background, say=say)
 
 
 def search_without_ray(
-    monkeypatch: pytest.MonkeyPatch, on_run: Callable[[Run], None] | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    on_run: Callable[[Run], None] | None = None,
+    make_backend: Callable[..., LocalTestBackend] = LocalTestBackend,
 ) -> Search:
     """A function that takes the command's arguments and gives its exit status.
 
@@ -33,18 +66,13 @@ def search_without_ray(
         on_run: Called with the run before its first trial.
     """
 
-    def executed(run: Run, *, slots: int, background: object, **_: object) -> str:
-        if on_run:
-            on_run(run)
-        return execute_here(run, SteadyMeter())
+    def chosen(name: str = "ray", *, address: str | None = None, dashboard: bool = False) -> LocalBackend:
+        return make_backend(on_run, is_here=address is None)
 
     def search(*arguments: object) -> int:
         words = list(map(str, arguments))
         monkeypatch.setattr(sys, "argv", ["scripts/search.py", *words])
         return cli.run("search", words)
 
-    monkeypatch.setattr(launch, "ray_session", no_ray)
-    monkeypatch.setattr(launch, "_examining", lambda *_: nullcontext(list))
-    monkeypatch.setattr(executor, "execute", executed)
-    monkeypatch.setattr(launch, "describe_environment", lambda _: {})
+    monkeypatch.setattr("search.backends.choice.chosen_backend", chosen)
     return search

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from search.backends.local import execute_here
 from search.energy import EnergyReading, EnergySources
 from search.ledger import Ledger
-from search.ledger.history import History
+from search.ledger.history import Event, History
 from search.run import Run
 from search.sampling.proposal import FixedList, Proposal, Sampler
 from search.sampling.sampler import OptunaSampler
@@ -76,6 +76,13 @@ class Fateful:
 TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max",
                       start=lambda hparams, horizon, env: Fateful(hparams, env))
 """
+
+
+class Calling:
+    """An observer that calls a function with each event."""
+
+    def __init__(self, function: Callable[[Event], object]) -> None:
+        self.on_event = function
 
 
 class SteadyMeter:

@@ -1,7 +1,7 @@
 """The backend that trains in Ray's workers, on this machine or on a cluster that was joined.
 
-Ray is imported while it starts, and not when this module is: that takes 2 to 4 s, which a command that ends with
-an error in its space should not pay.
+Ray is imported while it starts, and not when this module is: that takes 2 to 4 s, which a command that ends
+with an error in its space should not pay.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from search.backends.backend import Capacity, Say
 from search.backends.ray.cluster import ray_session
 from search.backends.ray.liveness import announce_remedy
 from search.backends.sensors import start_metering_if_measurable
-from search.trial.worker_env import offer_worker_env
 from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.preflight import PreflightRequest, Report
 from search.preflight.local import examining_here
@@ -41,18 +40,13 @@ class RayBackend:
 
     def __init__(self, *, address: str | None = None, dashboard: bool = False) -> None:
         self._address, self._dashboard = address, dashboard
-
-    @property
-    def where(self) -> str:
-        return f"joining Ray at {self._address}" if self._address else "starting Ray on this machine"
-
-    @property
-    def is_here(self) -> bool:
-        return self._address is None
+        self.where = f"joining Ray at {address}" if address else "starting Ray on this machine"
+        self.is_here = address is None
 
     @contextmanager
     def examining(self, request: PreflightRequest) -> Iterator[Callable[[Say], Sequence[Report]]]:
-        """On this machine the checks run beside Ray's start; on a cluster, once it is joined, on every node."""
+        """On this machine the checks run beside Ray's start; on a cluster, once it is joined, on every
+        node."""
         if self._address:
             yield lambda say: _examine_nodes(request)
             return
@@ -86,9 +80,7 @@ class RayBackend:
             space, lambda cpu_watts: NodeMeters(cpu_watts, known_w), is_here=self.is_here
         )
 
-    def execute(
-        self, run: Run, *, background: Background | None = None, say: Say = lambda line: None
-    ) -> str:
+    def execute(self, run: Run, *, background: Background | None = None, say: Say = lambda line: None) -> str:
         """Run every trial of `run` to its end, `resources.workers` at a time."""
         from search.backends.ray.executor import execute  # loads Ray Tune, see above
 

@@ -12,8 +12,8 @@ import ray
 from ray.exceptions import RayError
 
 from search.backends.ray.liveness import is_ray_lost, look_for_ray
-from search.backends.trial_log import captured
 from search.backends.ray.worker import metered
+from search.backends.trial_log import captured
 from search.run import Run
 from search.trial import EpochRow
 from search.trial.background import Background, endless_rows

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.backends.ray.children import descendants, end_orphans, kill_all
 from search.backends.errors import SessionError
+from search.backends.ray.children import descendants, end_orphans, kill_all
 from search.backends.ray.liveness import RayWatch, set_current
 from search.backends.ray.session_folder import NoSessionFolder, SessionFolder, closed, session_folder
 from search.trial.worker_env import ROOT, offer_worker_env, runtime_env

@@ -87,7 +87,7 @@ class Deadlines(Generic[Stretch]):
     def _tell(self, asked: _Asked, waited_s: float) -> None:
         if asked.call in ("start", "epoch"):
             has_start = asked.call == "start"
-            self._run.look_at_epoch(asked.trial_id, waited_s - self._held_s, has_start=has_start)
+            self._run.check_epoch_time(asked.trial_id, waited_s - self._held_s, has_start=has_start)
         if waited_s > asked.say_after_s:
             asked.say_after_s = waited_s + _SAY_EVERY_S
             log = self._run.ledger.trial_folder(asked.trial_id) / "log.txt"

@@ -7,7 +7,6 @@ import gc
 import locale
 import logging
 import os
-import random
 import resource
 import signal
 import socket

@@ -25,8 +25,8 @@ from search.backends.ray.children import end_with_children
 from search.backends.ray.cluster import end_orphans_here
 from search.backends.ray.deadlines import Call, Deadlines
 from search.backends.ray.liveness import look_for_ray
-from search.backends.trial_log import open_log
 from search.backends.ray.worker import TrialWorker
+from search.backends.trial_log import open_log
 from search.run import Run
 from search.secrets import looks_secret
 from search.trial.failure import Failure, classify

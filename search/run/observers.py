@@ -1,0 +1,64 @@
+"""Who follows a run: the console, tables, the forecast, what deletes checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from search.ledger.history import Event
+from search.ledger.journal import JournalError, StorageError
+
+
+class Observer(Protocol):
+    """Follows a run."""
+
+    def on_event(self, event: Event) -> None:
+        """Take in an event, which is in the journal and in the run's history by now."""
+        ...
+
+
+class DiskGuard:
+    """Passes each event to its observers, in the order in which they came; an error of the disk in one of
+    them becomes a warning, the first of each.
+
+    A lost journal ends the run, as what was decided since is known to nobody. Tables can be made again from
+    it and a lost checkpoint costs repeated training at most, so these end nothing, but are never passed over
+    in
+    silence: `reason` has the command end with an error after all.
+
+    Args:
+        warn: Prints a line.
+    """
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._observers: list[Observer] = []
+        self._reasons: dict[Observer, str] = {}
+
+    def add(self, observer: Observer) -> None:
+        """Pass on all further events to this one too."""
+        self._observers.append(observer)
+
+    @property
+    def reason(self) -> str:
+        """Why the files of the ended run are not the latest; empty where they are."""
+        return next(iter(self._reasons.values()), "")
+
+    def on_event(self, event: Event) -> None:
+        """Pass it on.
+
+        Raises:
+            JournalError: An observer decided something that the journal did not take.
+        """
+        for observer in self._observers:
+            try:
+                observer.on_event(event)
+            except JournalError:
+                raise
+            except (StorageError, OSError) as error:
+                if observer not in self._reasons:
+                    self._warn(f"warning: {error}; the run continues, its journal has everything")
+                self._reasons[observer] = str(error)
+            else:
+                if event["event"] == "run_ended":  # at the end everything is written once more
+                    self._reasons.pop(observer, None)
