@@ -24,8 +24,8 @@ _ONE_STEP = Budget(epochs=1, subset=128, resolution=28)
 class Stamped:
     """A classification training that writes the time after its first epoch."""
 
-    def __init__(self, hparams: Hparams, horizon: Budget, context: TrainingContext) -> None:
-        self._training = start(hparams, horizon, context)
+    def __init__(self, hparams: Hparams, budget: Budget, context: TrainingContext) -> None:
+        self._training = start(hparams, budget, context)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._training, name)

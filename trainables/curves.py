@@ -71,7 +71,7 @@ class RecordedTraining:
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
         self.epochs_done += 1
-        return {"val_accuracy": self._accuracy(), "num_examples": float(_num_samples(budget))}
+        return {"val_accuracy": self._accuracy(), "num_examples": float(_num_examples(budget))}
 
     def test(self) -> Mapping[str, float]:
         return {"test_accuracy": self._accuracy()}
@@ -92,14 +92,14 @@ class RecordedTraining:
         return accuracy
 
 
-def start(hparams: Hparams, horizon: Budget, context: TrainingContext) -> RecordedTraining:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> RecordedTraining:
     accuracy = _curves_of(context.data).val_accuracy
     num_rows, num_epochs = accuracy.shape
     if hparams.row >= num_rows:
         raise DataError(f"{context.data} has rows 0 to {num_rows - 1}, got row {hparams.row}; set max of row")
-    if horizon.epochs > num_epochs:
+    if budget.epochs > num_epochs:
         raise DataError(
-            f"{context.data} has {num_epochs} epochs, the ladder asks for {horizon.epochs}; lower it"
+            f"{context.data} has {num_epochs} epochs, the ladder asks for {budget.epochs}; lower it"
         )
     return RecordedTraining(accuracy[hparams.row], hparams.row)
 
@@ -192,7 +192,7 @@ def _from_npz(path: Path) -> Curves:
         )
 
 
-def _num_samples(budget: Budget) -> int:
+def _num_examples(budget: Budget) -> int:
     if budget.subset is None:
         return _EXAMPLES
     return round(budget.subset * _EXAMPLES) if isinstance(budget.subset, float) else budget.subset

@@ -38,7 +38,7 @@ class ToyTraining:
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
         self.epochs_done += 1
-        return {"val_accuracy": self._accuracy("val"), "num_examples": float(_num_samples(budget))}
+        return {"val_accuracy": self._accuracy("val"), "num_examples": float(_num_examples(budget))}
 
     def test(self) -> Mapping[str, float]:
         return {"test_accuracy": self._accuracy("test")}
@@ -59,13 +59,13 @@ class ToyTraining:
         return min(max(ceiling * (1 - 0.6 ** (self.epochs_done + 1)) + noise, 0.0), 1.0)
 
 
-def _num_samples(budget: Budget) -> int:
+def _num_examples(budget: Budget) -> int:
     if budget.subset is None:
         return _EXAMPLES
     return round(budget.subset * _EXAMPLES) if isinstance(budget.subset, float) else budget.subset
 
 
-def start(hparams: Hparams, horizon: Budget, context: TrainingContext) -> ToyTraining:
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> ToyTraining:
     return ToyTraining(hparams, context)
 
 

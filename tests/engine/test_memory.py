@@ -134,12 +134,12 @@ def test_pieces_are_halved_until_the_smallest_and_what_was_done_is_undone() -> N
         return size
 
     options: dict[str, Any] = {"num_examples": 20, "where": "here", "undo": lambda: undone.append(1)}
-    assert micro.fitting(attempt, **options) == 3
+    assert micro.run_with_smaller_batches(attempt, **options) == 3
     assert (tried, len(undone)) == ([20, 10, 5, 3], 3)
-    assert micro.fitting(attempt, **options) == 3
+    assert micro.run_with_smaller_batches(attempt, **options) == 3
     assert tried[4:] == [3]
     with pytest.raises(MemoryError):
-        MicroBatch().fitting(attempt, num_examples=20, where="here", smallest=4)
+        MicroBatch().run_with_smaller_batches(attempt, num_examples=20, where="here", smallest=4)
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,12 @@ from search.trial import EpochRow
 from tests.support.recorded_console import console, shown
 from tests.support.report_pages import promoted as promoted_run
 from tests.support.toy_runs import executed, made_space
-from trainables.core.contract import MEAN_SHARE, UNKNOWN_SCALE, MetricScale, Mode
+from trainables.core.contract import MEAN_FRACTION, UNKNOWN_SCALE, MetricScale, Mode
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Space:
-    return replace(made_space(tmp_path), scale=MEAN_SHARE, scored_unit="pictures")
+    return replace(made_space(tmp_path), scale=MEAN_FRACTION, scored_unit="pictures")
 
 
 def row(said: str, gain: tuple[float | None, float | None, float | None], **cells: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from search.intervals import Scores, gain_interval, score_interval
-from trainables.core.contract import LOSS, MEAN_SHARE, SHARE, UNKNOWN_SCALE, MetricScale
+from trainables.core.contract import FRACTION, LOSS, MEAN_FRACTION, UNKNOWN_SCALE, MetricScale
 
 SPEARMAN = MetricScale(low=-1.0, high=1.0, kind="spearman")
 PEARSON = MetricScale(low=-1.0, high=1.0, kind="pearson")
@@ -24,22 +24,22 @@ def ends(interval) -> tuple[float, float]:
 @pytest.mark.parametrize(("right", "num"), [(37, 37), (0, 37), (20, 40), (1, 5), (1, 1)])
 def test_one_seed_of_accuracy_has_the_exact_binomial_interval_of_its_pictures(right: int, num: int) -> None:
     exact = stats.binomtest(right, num).proportion_ci()
-    found = score_interval([right / num], MEAN_SHARE, num)
+    found = score_interval([right / num], MEAN_FRACTION, num)
     assert (exact.low, exact.high) == ends(found)
     assert found.counts == ("examples",)
 
 
 def test_two_seeds_that_agree_leave_the_width_of_the_test_set() -> None:
-    found = score_interval([1.0, 1.0], MEAN_SHARE, 37)
+    found = score_interval([1.0, 1.0], MEAN_FRACTION, 37)
     assert ends(found) == (0.905109, 1.0)
     assert found.counts == ("seeds", "examples")
 
 
 def test_seeds_and_pictures_count_together_as_korn_and_graubard_have_it() -> None:
     # worth 13.913 pictures at 5.373 degrees of freedom; by scipy's beta and t
-    found = score_interval([0.9, 0.8], MEAN_SHARE, 37)
+    found = score_interval([0.9, 0.8], MEAN_FRACTION, 37)
     assert ends(found) == (0.562400, 0.980000)
-    alone = score_interval([0.85], MEAN_SHARE, 37)
+    alone = score_interval([0.85], MEAN_FRACTION, 37)
     assert found.low is not None
     assert alone.low is not None
     assert found.low < alone.low
@@ -47,7 +47,7 @@ def test_seeds_and_pictures_count_together_as_korn_and_graubard_have_it() -> Non
 
 def test_a_scale_from_0_to_100_has_the_same_interval_in_its_units() -> None:
     percent = MetricScale(low=0.0, high=100.0, kind="mean")
-    share, found = score_interval([0.9, 0.8], MEAN_SHARE, 37), score_interval([90.0, 80.0], percent, 37)
+    share, found = score_interval([0.9, 0.8], MEAN_FRACTION, 37), score_interval([90.0, 80.0], percent, 37)
     assert share.low is not None
     assert share.high is not None
     assert (100 * share.low, 100 * share.high) == ends(found)
@@ -79,13 +79,13 @@ def test_without_the_sets_size_the_interval_is_students_over_seeds() -> None:
 
 
 def test_students_interval_ends_where_the_metric_does() -> None:
-    assert ends(score_interval([0.2, 0.9], SHARE)) == (0.0, 1.0)
+    assert ends(score_interval([0.2, 0.9], FRACTION)) == (0.0, 1.0)
     found = score_interval([0.1, 0.9], LOSS)
     assert found.low == 0.0
     assert found.high == pytest.approx(0.5 + 12.706205 * 0.4, abs=1e-5)  # a loss has no upper end
 
 
-@pytest.mark.parametrize("scale", [UNKNOWN_SCALE, SHARE, LOSS])
+@pytest.mark.parametrize("scale", [UNKNOWN_SCALE, FRACTION, LOSS])
 def test_equal_seeds_and_nothing_else_have_no_interval_and_say_why(scale: MetricScale) -> None:
     found = score_interval([0.7, 0.7, 0.7 + 1e-15], scale, 37)
     assert (found.low, found.high, found.counts) == (None, None, ())
@@ -96,7 +96,7 @@ def test_equal_seeds_and_nothing_else_have_no_interval_and_say_why(scale: Metric
 SCORES = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5)
 
 
-@given(SCORES, st.integers(1, 2000), st.sampled_from([MEAN_SHARE, SHARE, SPEARMAN, PEARSON, KENDALL]))
+@given(SCORES, st.integers(1, 2000), st.sampled_from([MEAN_FRACTION, FRACTION, SPEARMAN, PEARSON, KENDALL]))
 def test_an_interval_holds_its_mean_lies_in_the_range_and_has_a_width(
     values: list[float], num: int, scale: MetricScale
 ) -> None:
@@ -123,7 +123,7 @@ def scored(*rights: set[int], num: int, is_kept: bool = True) -> Scores:
 def test_a_gain_on_the_same_pictures_is_paired_as_agresti_and_min_have_it() -> None:
     # 10 of 100 pictures are won and 4 lost; Student's quantile of 99 degrees of freedom
     ours, its = scored(set(range(84)), num=100), scored({*range(74), *range(90, 94)}, num=100)
-    found = gain_interval(ours, its, MEAN_SHARE, sign=1)
+    found = gain_interval(ours, its, MEAN_FRACTION, sign=1)
     assert found
     assert (found.mean, found.counts, found.is_paired) == (pytest.approx(0.06), ("examples",), True)
     assert ends(found) == (-0.015626, 0.133273)
@@ -132,8 +132,10 @@ def test_a_gain_on_the_same_pictures_is_paired_as_agresti_and_min_have_it() -> N
 def test_seeds_widen_a_paired_gain() -> None:
     ours = scored(set(range(83)), set(range(85)), num=100)
     its = scored({*range(74), *range(90, 94)}, {*range(74), *range(90, 94)}, num=100)
-    found = gain_interval(ours, its, MEAN_SHARE, sign=1)
-    one = gain_interval(scored(set(range(84)), num=100), scored(set(range(78)), num=100), MEAN_SHARE, sign=1)
+    found = gain_interval(ours, its, MEAN_FRACTION, sign=1)
+    one = gain_interval(
+        scored(set(range(84)), num=100), scored(set(range(78)), num=100), MEAN_FRACTION, sign=1
+    )
     assert found
     assert one
     assert found.counts == ("seeds", "examples")
@@ -148,7 +150,7 @@ def test_seeds_widen_a_paired_gain() -> None:
 
 def test_two_that_agree_on_every_picture_are_not_proved_equal() -> None:
     same = scored({1, 2, 3}, {1, 2, 3}, num=10)
-    found = gain_interval(same, same, MEAN_SHARE, sign=1)
+    found = gain_interval(same, same, MEAN_FRACTION, sign=1)
     assert found
     assert found.mean == 0.0
     assert ends(found) == (-0.188513, 0.188513)
@@ -156,11 +158,11 @@ def test_two_that_agree_on_every_picture_are_not_proved_equal() -> None:
 
 def test_without_each_pictures_outcome_the_sets_count_as_independent() -> None:
     ours, its = (scored(set(range(right)), num=100, is_kept=False) for right in (90, 80))
-    found = gain_interval(ours, its, MEAN_SHARE, sign=1)
+    found = gain_interval(ours, its, MEAN_FRACTION, sign=1)
     assert found
     assert (found.mean, found.is_paired) == (pytest.approx(0.1), False)
     assert ends(found) == (-0.005779, 0.205050)
-    less_is_better = gain_interval(ours, its, MEAN_SHARE, sign=-1)
+    less_is_better = gain_interval(ours, its, MEAN_FRACTION, sign=-1)
     assert less_is_better
     assert ends(less_is_better) == (-0.205050, 0.005779)
 
@@ -169,7 +171,7 @@ def test_other_pictures_are_not_paired() -> None:
     ours = scored(set(range(9)), num=10)
     other = {0: {f"other {number}": 1.0 for number in range(10)}}
     found = gain_interval(
-        ours, Scores(by_seed={0: 1.0}, num_examples=10, by_example=other), MEAN_SHARE, sign=1
+        ours, Scores(by_seed={0: 1.0}, num_examples=10, by_example=other), MEAN_FRACTION, sign=1
     )
     assert found
     assert not found.is_paired
@@ -191,7 +193,7 @@ def test_a_gain_holds_its_mean_and_lies_in_its_range(num: int, data: st.DataObje
     ours, its = (
         scored(*(data.draw(rights) for _ in range(num_seeds)), num=num, is_kept=is_kept) for _ in range(2)
     )
-    found = gain_interval(ours, its, MEAN_SHARE, sign=data.draw(st.sampled_from([1, -1])))
+    found = gain_interval(ours, its, MEAN_FRACTION, sign=data.draw(st.sampled_from([1, -1])))
     assert found
     assert found.low is not None
     assert found.high is not None

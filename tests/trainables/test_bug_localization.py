@@ -376,7 +376,7 @@ def test_learning_beats_rvsm_alone(context: TrainingContext) -> None:
 
 
 def test_values_that_make_no_sense_are_refused_together() -> None:
-    with pytest.raises(ValueError, match=r"negative_pool must be 1 or more, got 0.5; layer_decay needs a"):
+    with pytest.raises(ValueError, match=r"layer_decay below 1 .*; negative_pool must be 1 or more, got 0.5"):
         Hparams(negative_pool=0.5, layer_decay=0.5)
 
 

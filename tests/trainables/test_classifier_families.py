@@ -14,7 +14,7 @@ import torchvision
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from trainables.engine.classifiers.building import Builder, Sides, sides_near
+from trainables.engine.classifiers.building import Builder, Resolutions, resolutions_near
 from trainables.engine.classifiers.models import Classifier, build_classifier
 from trainables.engine.freezing import freeze
 from trainables.engine.optimizer import build_optimizer
@@ -62,11 +62,11 @@ def trained_one_step(classifier: Classifier, side: int, in_channels: int = 3) ->
         ("torchvision/googlenet", (64, 33, 32), (64, 33, 32)),  # with auxiliary outputs
     ],
 )
-def test_a_model_is_given_the_nearest_side_that_it_takes(
+def test_a_model_is_given_the_nearest_resolution_that_it_takes(
     name: str, asked: tuple[int, ...], given: tuple[int, ...]
 ) -> None:
     classifier = built(name, asked[0])
-    assert tuple(classifier.sides.nearest(side) for side in asked) == given
+    assert tuple(classifier.resolutions.nearest(side) for side in asked) == given
     trained_one_step(classifier, given[0])
 
 
@@ -93,7 +93,7 @@ def test_the_distilled_head_is_never_frozen() -> None:
 def test_a_model_that_takes_colours_alone_is_given_grey_images_three_times() -> None:
     classifier = built("csatv2", 64, in_channels=1)
     assert "colour images only" in classifier.notes["channels"]
-    trained_one_step(classifier, classifier.sides.nearest(64), in_channels=1)
+    trained_one_step(classifier, classifier.resolutions.nearest(64), in_channels=1)
 
 
 def test_a_rate_of_dropout_that_no_layer_has_is_noted() -> None:
@@ -123,16 +123,16 @@ def test_finding_out_draws_no_random_numbers() -> None:
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_sides_near_begin_with_the_wanted_and_are_never_half_of_it() -> None:
-    near = list(sides_near(100, own=224))
+def test_resolutions_near_begin_with_the_wanted_and_are_never_half_of_it() -> None:
+    near = list(resolutions_near(100, own=224))
     assert near[:4] == [100, 99, 98, 96]
     assert min(near) > 50
     assert 224 in near
-    assert list(sides_near(8, None))[:2] == [8, 7]
+    assert list(resolutions_near(8, None))[:2] == [8, 7]
 
 
 def test_any_side_is_taken_where_nothing_else_is_known() -> None:
-    assert [Sides().nearest(side) for side in (1, 7, 224)] == [1, 7, 224]
+    assert [Resolutions().nearest(side) for side in (1, 7, 224)] == [1, 7, 224]
 
 
 class NeedsValues(nn.Module):
@@ -151,7 +151,7 @@ class NeedsValues(nn.Module):
 def test_a_model_that_needs_values_to_be_built_is_tried_on_the_cpu() -> None:
     builder = Builder(NeedsValues, size_options=lambda side: [{}], num_classes=2, in_channels=3, own=None)
     build = builder.build(20)
-    assert (build.head, build.sides.nearest(20)) == (("head",), 20)
+    assert (build.head, build.resolutions.nearest(20)) == (("head",), 20)
 
 
 @functools.cache
@@ -175,7 +175,7 @@ def reasons_of_failure(names: Iterator[str] | list[str]) -> tuple[int, dict[str,
         started_s = time.process_time()
         try:
             classifier = built(name, 64, drop_rate=0.1)
-            for side in sorted({classifier.sides.nearest(64), classifier.sides.nearest(48)}):
+            for side in sorted({classifier.resolutions.nearest(64), classifier.resolutions.nearest(48)}):
                 trained_one_step(classifier, side)
         except Exception as error:
             failed[name] = f"{type(error).__name__}: {error}"

@@ -98,7 +98,7 @@ def test_edits_keep_what_a_function_does() -> None:
         "def f(a, b):\n    total = 1\n    for i in a:\n        if i < b:\n            total += i\n"
         "        else:\n            total -= 1\n    return max(total, b)"
     )
-    edited = ast.unparse(clone_of(ast.parse(code), np.random.default_rng(0), share=1.0))
+    edited = ast.unparse(clone_of(ast.parse(code), np.random.default_rng(0), fraction=1.0))
     for part in (" > ", "if not ", "kept = max("):
         assert part in edited
     assert "+=" not in edited
@@ -113,7 +113,7 @@ def test_edits_keep_what_a_function_does() -> None:
 
 def test_names_that_are_shared_with_outside_are_kept() -> None:
     code = "def f(a):\n    global seen\n    seen = a\n    return self"
-    edited = ast.unparse(clone_of(ast.parse(code), np.random.default_rng(0), share=1.0))
+    edited = ast.unparse(clone_of(ast.parse(code), np.random.default_rng(0), fraction=1.0))
     assert "seen = v0_" in edited
 
 
@@ -292,7 +292,7 @@ def test_every_problem_is_listed_at_once() -> None:
     with pytest.raises(ValueError, match="layers must be 1 or more, got 0") as caught:
         Hparams(layers=0, width=20, heads=8, drop_rate=1.0, layer_decay=0.5)
     assert str(caught.value) == (
+        "layer_decay below 1 needs a classifier of timm; set it to 1, got 0.5; "
         "layers must be 1 or more, got 0; drop_rate must be in [0, 1), got 1.0; "
-        "width must be a multiple of heads, got 20 and 8; "
-        "layer_decay needs a model of timm; set it to 1, got 0.5"
+        "width must be a multiple of heads, got 20 and 8"
     )

@@ -327,7 +327,7 @@ def test_a_second_version_is_built_from_its_config_and_another_kind_is_refused(t
         ({"model": "rt_detr"}, "no detector is named 'rt_detr'; near are rt_detr_"),
         ({"weights": "file:here.pt"}, "weights must be none, hub or file:PATH with an absolute path"),
         ({"augment": "much"}, "augment must be one of none, light, strong"),
-        ({"layer_decay": 0.5}, "layer_decay needs a classifier of timm"),
+        ({"layer_decay": 0.5}, "layer_decay below 1 needs a classifier of timm"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(settings: dict[str, object], problem: str) -> None:

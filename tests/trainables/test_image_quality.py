@@ -203,6 +203,6 @@ def test_every_problem_is_listed_at_once() -> None:
         "train_patches must be 1 or more, got 0",
         "score_grid must be 1 or more, got 0",
         "model must be one of timm, got resnet20",
-        "layer_decay needs a classifier of timm",
+        "layer_decay below 1 needs a classifier of timm",
         "set it to 1, got 0.5",
     ]

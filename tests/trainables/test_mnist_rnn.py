@@ -60,10 +60,10 @@ def test_every_problem_is_listed_at_once() -> None:
     with pytest.raises(ValueError, match="hidden must be 2 or more") as caught:
         Hparams(hidden=1, layers=0, drop_rate=1.0, augment="heavy", layer_decay=0.5)
     assert str(caught.value).split("; ") == [
+        "layer_decay below 1 needs a classifier of timm",
+        "set it to 1, got 0.5",
         "hidden must be 2 or more, got 1",
         "layers must be 1 or more, got 0",
         "drop_rate must be in [0, 1), got 1.0",
         "augment must be none, light, strong or in [0, 1], got 'heavy'",
-        "layer_decay below 1 needs a model of timm",
-        "set layer_decay to 1",
     ]

@@ -15,9 +15,8 @@ from torchmetrics.retrieval import RetrievalMAP
 from trainables.core.contract import Budget, DataError, TrainingContext
 from trainables.person_reid import TRAINABLE, Hparams, overfit_overrides, weights
 from trainables.person_reid.batches import PersonBatch, PersonBatches, grouped
-from trainables.person_reid.losses import PersonLoss
 from trainables.person_reid.metrics import Described, PersonDetails, PersonMetrics, found, means
-from trainables.person_reid.models import build_person_net
+from trainables.person_reid.models import PersonLoss, build_person_net
 from trainables.person_reid.sightings import JUNK
 from trainables.person_reid.training import start
 
@@ -223,7 +222,7 @@ def test_a_network_that_makes_no_maps_is_refused() -> None:
 
 def test_hyperparameters_that_make_no_sense_are_refused_together() -> None:
     wrong = {"model": "torchvision/resnet18", "metric_loss": "triplet", "batch_size": 30, "layer_decay": 0.5}
-    with pytest.raises(ValueError, match=r"network of timm.*; layer_decay must be 1.*; batch_size must be a"):
+    with pytest.raises(ValueError, match=r"layer_decay below 1.*network of timm.*; batch_size must be a"):
         Hparams(**wrong)
 
 

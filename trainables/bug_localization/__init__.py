@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from trainables.core.contract import Example, OverfitTarget, Trainable
 from trainables.core.deferred import deferred
@@ -46,6 +46,8 @@ class Hparams(TrainingHparams):
             takes any, more takes harder ones.
     """
 
+    HAS_LAYER_ORDER: ClassVar[bool] = False
+
     optimizer: str = "sgd"
     lr: float = 1e-3
     weight_decay: float = 1e-5
@@ -59,10 +61,7 @@ class Hparams(TrainingHparams):
 
     def problems(self) -> list[str]:
         """Everything in these values that makes no sense, in words."""
-        problems = super().problems() + broken_rules(self, _RULES)
-        if self.layer_decay < 1:
-            problems.append(f"layer_decay needs a classifier of timm; set it to 1, got {self.layer_decay}")
-        return problems
+        return super().problems() + broken_rules(self, _RULES)
 
 
 _RULES: dict[str, Rule] = {

@@ -25,8 +25,8 @@ SOURCES = ("python-stdlib", "reports:FILE.tsv?tree=FOLDER", "either with &split=
 SplitBy = Literal["time", "report"]
 Part = Literal["train", "val", "test"]
 _SPLITS: tuple[SplitBy, ...] = get_args(SplitBy)
-_HELD_OUT_SHARE = 0.15  # each of validation and test
-_LEAST_REPORTS = 10
+_HELD_OUT_FRACTION = 0.15  # each of validation and test
+_MIN_REPORTS = 10
 _VERSION = 1  # of the features: what the cache has of another is not read
 _log = logging.getLogger(__name__)
 
@@ -127,12 +127,12 @@ def _loaded(name: str, cache: CacheFolder, seed: int) -> ReportData:
 
 def _split_rows(project: Project, split: SplitBy, seed: int) -> dict[Part, np.ndarray]:
     num_reports = len(project.reports)
-    if num_reports < _LEAST_REPORTS:
+    if num_reports < _MIN_REPORTS:
         raise DataError(f"{num_reports} reports are too few for training, validation and test parts")
     order = np.arange(num_reports)  # the oldest first
     if split == "report":
         order = np.random.default_rng(seed).permutation(num_reports)
-    num_held_out = max(1, round(_HELD_OUT_SHARE * num_reports))
+    num_held_out = max(1, round(_HELD_OUT_FRACTION * num_reports))
     train, val, test = np.split(order, [num_reports - 2 * num_held_out, num_reports - num_held_out])
     return {"train": train, "val": val, "test": test}
 

@@ -13,9 +13,9 @@ from trainables.bug_localization.project import Project, Report, in_order
 from trainables.core.contract import DataError
 
 _SEED = 0
-_MOST_OF_A_FILE = 5
-_LEAST_WORDS = 6
-_LEAST_FILES = 50
+_MAX_OF_A_FILE = 5
+_MIN_WORDS = 6
+_MIN_FILES = 50
 _DAY_S = 86_400.0
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -32,8 +32,8 @@ def stdlib_project() -> Project:
     """
     folder = Path(sysconfig.get_paths()["stdlib"])
     files = [path for path in sorted(folder.glob("*.py")) if not path.name.startswith("_")]
-    if len(files) < _LEAST_FILES:
-        raise DataError(f"{folder} has {len(files)} sources of Python's library, not {_LEAST_FILES} or more")
+    if len(files) < _MIN_FILES:
+        raise DataError(f"{folder} has {len(files)} sources of Python's library, not {_MIN_FILES} or more")
     random_ = random.Random(_SEED)
     modules_of: dict[str, set[int]] = defaultdict(set)
     texts = []
@@ -41,8 +41,8 @@ def stdlib_project() -> Project:
         text, docstrings = undocumented(path.read_bytes())
         texts.append(text)
         bare = _flat(text)
-        said = [words for words in docstrings if len(words.split()) >= _LEAST_WORDS and words not in bare]
-        for words in random_.sample(said, min(_MOST_OF_A_FILE, len(said))):
+        said = [words for words in docstrings if len(words.split()) >= _MIN_WORDS and words not in bare]
+        for words in random_.sample(said, min(_MAX_OF_A_FILE, len(said))):
             modules_of[words].add(number)
     names = sorted(modules_of)
     random_.shuffle(names)

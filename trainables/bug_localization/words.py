@@ -13,7 +13,7 @@ from sklearn.preprocessing import normalize
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_LEAST_LETTERS = 2
+_MIN_LETTERS = 2
 
 
 def terms(text: str) -> list[str]:
@@ -28,7 +28,7 @@ def terms(text: str) -> list[str]:
 def _terms_of(word: str) -> tuple[str, ...]:
     parts = _PART.findall(word)
     found = [part.lower() for part in ([word, *parts] if len(parts) > 1 else [word])]
-    return tuple(term for term in found if len(term) >= _LEAST_LETTERS and term not in ENGLISH_STOP_WORDS)
+    return tuple(term for term in found if len(term) >= _MIN_LETTERS and term not in ENGLISH_STOP_WORDS)
 
 
 def term_counts(files: Sequence[str], reports: Sequence[str]) -> tuple[csr_matrix, csr_matrix]:

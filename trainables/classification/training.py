@@ -34,7 +34,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
             resolution=data.score_resolution,
             drop_rate=hparams.drop_rate,
         )
-    data, device = data.taken_by(classifier.sides.nearest), torch.device(context.device)
+    data, device = data.taken_by(classifier.resolutions.nearest), torch.device(context.device)
     batches = Batches(
         data,
         context,
@@ -55,7 +55,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         notes={**data.notes(), **classifier.notes, **_notes(hparams, context)},
-        late_notes=data.side_notes,
+        late_notes=data.resolution_notes,
         details=Predictions(data.class_names, data.test.name, data.test_pixels),
     )
 

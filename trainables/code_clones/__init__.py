@@ -23,6 +23,7 @@ budget was measured here. `python-stdlib` shows that it works, not how well: ran
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from trainables.core.contract import Example, OverfitTarget, Trainable
 from trainables.core.deferred import deferred
@@ -43,6 +44,8 @@ class Hparams(TrainingHparams):
         vocabulary: The most frequent words that have an id of their own.
     """
 
+    HAS_LAYER_ORDER: ClassVar[bool] = False
+
     optimizer: str = "adam"
     lr: float = 1e-4
     weight_decay: float = 0.0
@@ -61,8 +64,6 @@ class Hparams(TrainingHparams):
         problems = super().problems() + broken_rules(self, _RULES)
         if self.heads >= 1 and self.width % self.heads:
             problems.append(f"width must be a multiple of heads, got {self.width} and {self.heads}")
-        if self.layer_decay < 1:
-            problems.append(f"layer_decay needs a model of timm; set it to 1, got {self.layer_decay}")
         return problems
 
 

@@ -21,7 +21,7 @@ from trainables.engine.text.tokens import Tokens
 PADDING, UNKNOWN = 0, 1
 _NUM_SPECIAL = 2
 _VERSION = "1"  # of what the cache holds
-_MOST_NODES = 256  # read of a tree where no resolution is given: the authors'
+_MAX_NODES = 256  # read of a tree where no resolution is given: the authors'
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def load_clones(context: TrainingContext, *, vocabulary: int) -> CloneData:
             found["parts"],
             source=context.data,
             seed=context.data_seed,
-            score_resolution=context.resolution or min(int(before.lengths.max()), _MOST_NODES),
+            score_resolution=context.resolution or min(int(before.lengths.max()), _MAX_NODES),
         ),
         num_tokens=num_tokens,
         num_shared=num_shared,

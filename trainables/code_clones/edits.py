@@ -23,24 +23,24 @@ _MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {
 }
 
 
-def clone_of(tree: ast.AST, random: np.random.Generator, *, share: float) -> ast.AST:
+def clone_of(tree: ast.AST, random: np.random.Generator, *, fraction: float) -> ast.AST:
     """A copy with other names, in which each place that an edit fits is edited with this chance."""
     clone = copy.deepcopy(tree)
     _rename(clone, random)
     edits: Sequence[Edit] = (_mirrored, _turned, _written_out, _kept_first)
-    edited: ast.AST = _Editor(edits, random, share).visit(clone)
+    edited: ast.AST = _Editor(edits, random, fraction).visit(clone)
     return ast.fix_missing_locations(edited)
 
 
 class _Editor(ast.NodeTransformer):
-    def __init__(self, edits: Sequence[Edit], random: np.random.Generator, share: float) -> None:
-        self._edits, self._random, self._share = edits, random, share
+    def __init__(self, edits: Sequence[Edit], random: np.random.Generator, fraction: float) -> None:
+        self._edits, self._random, self._fraction = edits, random, fraction
 
     def generic_visit(self, node: ast.AST) -> Any:
         node = super().generic_visit(node)
         for edit in self._edits:
             edited = edit(node)
-            if edited is not None and self._random.random() < self._share:
+            if edited is not None and self._random.random() < self._fraction:
                 return edited
         return node
 

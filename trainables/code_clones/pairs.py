@@ -28,9 +28,9 @@ _PARTS = ("train", "val", "test")
 _LISTED = 5
 _RECIPE = "clones 1"  # of another number where other pairs come out
 _SEED = 0
-_MOST_FUNCTIONS = 800
-_EDITED_SHARE = 0.7  # of the places in a function where an edit fits
-_LEAST_NODES = 20  # smaller ones are alike by chance
+_MAX_FUNCTIONS = 800
+_EDITED_FRACTION = 0.7  # of the places in a function where an edit fits
+_MIN_NODES = 20  # smaller ones are alike by chance
 _NEIGHBOURS = 2  # a function's pair that is no clone is one of so many with the likest words
 
 
@@ -130,10 +130,10 @@ def made_pairs(functions: Sequence[StdlibFunction]) -> Pairs:
     shuffled = (functions[number].tree for number in random.permutation(len(functions)))
     known: dict[Tree, ast.AST] = {}
     for whole in shuffled:
-        if len(known) < _MOST_FUNCTIONS and len((tree := python_tree(whole)).before()) >= _LEAST_NODES:
+        if len(known) < _MAX_FUNCTIONS and len((tree := python_tree(whole)).before()) >= _MIN_NODES:
             known.setdefault(tree, whole)  # no two with the same tree
     trees = list(known)
-    clones = [python_tree(clone_of(whole, random, share=_EDITED_SHARE)) for whole in known.values()]
+    clones = [python_tree(clone_of(whole, random, fraction=_EDITED_FRACTION)) for whole in known.values()]
     ends = np.array([0.7, 0.85, 1.0]) * len(trees)
     parts = np.array(_PARTS)[np.searchsorted(ends, np.arange(len(trees)), "right")]
     others = np.empty(len(trees), int)

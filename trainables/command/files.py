@@ -14,7 +14,7 @@ from trainables.core.contract import ScriptFailed
 
 _LOOK_EVERY_S = 0.05
 _CHUNK_BYTES = 2**24
-_MOST_LINE_BYTES = 2**26  # a longer line is no score: a picture, or a file without line ends
+_MAX_LINE_BYTES = 2**26  # a longer line is no score: a picture, or a file without line ends
 _LINE_END = re.compile(rb"[\r\n]")  # a progress bar ends its lines with \r
 _LAST_LINES = 20
 _LAST_KIB = 64
@@ -136,7 +136,7 @@ class Lines:
         if lines:
             lines[0] = b"".join([*self._rest, lines[0]])
             self._rest = []
-        if sum(map(len, self._rest)) < _MOST_LINE_BYTES:
+        if sum(map(len, self._rest)) < _MAX_LINE_BYTES:
             self._rest.append(rest)
         return [line for line in lines if b"{" in line]
 

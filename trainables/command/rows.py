@@ -15,7 +15,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PROGRESS = re.compile(r"\d%\|")  # tqdm, whose bar has no line end of its own
 # As `f"{x}"` writes them in Python, C++ and Julia; JSON has no numbers that are not finite.
 _NOT_FINITE = re.compile(r"(?<=[\s:,\[])([-+]?)(nan|inf|infinity)(?=\s*[,}\]])", re.IGNORECASE)
-_MOST_BRACES = 20  # that are tried as the beginning of an object
+_MAX_BRACES = 20  # that are tried as the beginning of an object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def _object_in(line: str) -> tuple[dict[str, Any] | None, str]:
     """The object, and the text before it."""
     text = _COLOURS.sub("", line).strip()
     if text.endswith("}"):
-        for brace in itertools.islice(re.finditer("{", text), _MOST_BRACES):
+        for brace in itertools.islice(re.finditer("{", text), _MAX_BRACES):
             if (plain := _parsed(text[brace.start() :])) is not None:
                 return plain, text[: brace.start()].strip()
     return None, text

@@ -12,15 +12,29 @@ import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-# What a command may be told beside its hyperparameters.
+# What a command may be given beside its hyperparameters, as `{epochs}` and so on.
 PLACES = (
-    *("epochs", "until", "subset", "resolution", "seed", "data_seed", "data", "device"),
-    *("checkpoint_dir", "python"),
+    "epochs",
+    "until",
+    "subset",
+    "resolution",
+    "seed",
+    "data_seed",
+    "data",
+    "device",
+    "checkpoint_dir",
+    "python",
 )
 # Words that stand for all hyperparameters, as W&B's agent fills them: `${args}` and so on.
 FORMS = (
-    *("args", "args_no_equals", "args_no_hyphens", "args_no_boolean_flags"),
-    *("args_append_hydra", "args_override_hydra", "args_json", "args_json_file"),
+    "args",
+    "args_no_equals",
+    "args_no_hyphens",
+    "args_no_boolean_flags",
+    "args_append_hydra",
+    "args_override_hydra",
+    "args_json",
+    "args_json_file",
 )
 _FORMS_OF_FLAGS = {"args", "args_no_equals", "args_no_boolean_flags"}
 NAME = r"[^\W\d][\w.\- /]*"  # of a hyperparameter

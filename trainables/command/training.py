@@ -23,7 +23,7 @@ _SETTLED_S = 0.03  # a second line of the same epoch follows the first by less
 _END_S = 2.0  # a script whose only line is its last ends by then
 _SOON_S = 5.0  # a script that ends sooner may well print all its lines at once
 _LONGEST_S = 86_400.0  # between two scores, where the space does not say: nothing is waited for without end
-_MOST_SHOWN = 200  # characters of a line in a message
+_MAX_SHOWN = 200  # characters of a line in a message
 
 
 class CommandTraining:
@@ -37,11 +37,11 @@ class CommandTraining:
     checkpoint.
     """
 
-    def __init__(self, spec: CommandSpec, hparams: Any, horizon: Budget, env: TrainingContext) -> None:
+    def __init__(self, spec: CommandSpec, hparams: Any, budget: Budget, context: TrainingContext) -> None:
         self._spec, self._hparams = spec, dataclasses.asdict(hparams)
-        self._horizon, self._context = horizon, env
-        self._scratch = None if env.folder else TemporaryDirectory(prefix="jouletune-script-")
-        self._files = Files(env.folder or Path(self._scratch.name if self._scratch else ""))
+        self._budget, self._context = budget, context
+        self._scratch = None if context.folder else TemporaryDirectory(prefix="jouletune-script-")
+        self._files = Files(context.folder or Path(self._scratch.name if self._scratch else ""))
         self._script: Script | None = None
         self._command: list[str] = []
         self._scores = Scores(spec.metric, first_epoch=spec.first_epoch, needs_count=bool(spec.resume))
@@ -81,7 +81,7 @@ class CommandTraining:
     def test(self) -> Mapping[str, float]:
         """Run the command of the test set and give the numbers of its last line that has the metric."""
         self._end()
-        line = self._spec.test_line(self._hparams, self._values(self._horizon))
+        line = self._spec.test_line(self._hparams, self._values(self._budget))
         script = self._started(line, self._files.test_stdout)
         if not script.wait(self._limit_s):
             script.end()
@@ -152,7 +152,7 @@ class CommandTraining:
         arguments = []
         self._is_resumed = self._has_state()
         if self._is_resumed:
-            arguments = self._spec.resume_arguments(self._hparams, self._values(self._horizon))
+            arguments = self._spec.resume_arguments(self._hparams, self._values(self._budget))
         elif self.epochs_done:
             self._notes["repeated"] = f"epochs 1 to {self.epochs_done} trained again: the script began anew"
         self._scores.begin(is_resumed=self._is_resumed, has_ended_itself=self._has_ended_itself)
@@ -259,7 +259,7 @@ class CommandTraining:
 
     def _own_ends(self, budget: Budget) -> set[int]:
         """The epochs after which the script ends by itself, because it was told so."""
-        ends = {"until": budget.epochs, "epochs": self._horizon.epochs}
+        ends = {"until": budget.epochs, "epochs": self._budget.epochs}
         return {end for place, end in ends.items() if place in self._spec.places}
 
     def _see_the_end(self, script: Script) -> None:
@@ -284,7 +284,7 @@ class CommandTraining:
 
     def _nothing_text(self) -> str:
         metric = self._spec.metric
-        said = "; ".join(line[:_MOST_SHOWN] for line in self._said[-3:]) or "nothing"
+        said = "; ".join(line[:_MAX_SHOWN] for line in self._said[-3:]) or "nothing"
         hints = [hint for line in self._said if (hint := hint_in(line, metric))]
         return "; ".join(
             [f"the script ended without a JSON line with {metric}; it printed: {said}", *hints[-1:]]
@@ -297,16 +297,16 @@ class CommandTraining:
 
     def _values(self, budget: Budget) -> dict[str, Any]:
         """What the places of a command are filled with, hyperparameters apart."""
-        env = self._context
+        context = self._context
         return {
-            "epochs": self._horizon.epochs,
+            "epochs": self._budget.epochs,
             "until": budget.epochs,
             "subset": 1.0 if budget.subset is None else budget.subset,
             "resolution": budget.resolution,
-            "seed": env.seed,
-            "data_seed": env.data_seed,
-            "data": env.data,
-            "device": env.device,
+            "seed": context.seed,
+            "data_seed": context.data_seed,
+            "data": context.data,
+            "device": context.device,
             "checkpoint_dir": self._files.checkpoint,
             "args_json_file": self._files.arguments,
             "python": sys.executable,

@@ -30,7 +30,7 @@ from trainables.core.files import replacing
 _END = b"PK\5\6"  # begins a zip archive's last record, whose last two bytes are the length of its comment
 _END_BYTES = 22
 _DIGEST_BYTES = 64
-_MOST_COMMENT_BYTES = 65_535
+_MAX_COMMENT_BYTES = 65_535
 _CHUNK_BYTES = 2**20
 # What a file itself may answer; anything else, such as a network storage that is gone, may pass.
 _OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.ELOOP, errno.EISDIR}
@@ -172,7 +172,7 @@ class _SealedFile:
         """
         text = json.dumps(identity).encode()
         num_bytes = len(text) + _DIGEST_BYTES
-        if num_bytes > _MOST_COMMENT_BYTES:
+        if num_bytes > _MAX_COMMENT_BYTES:
             raise ValueError(f"an identity has at most 60 KB, got {len(text):,} bytes")
         if not self._end.startswith(_END) or self._end[-2:] != b"\0\0":
             raise ValueError("torch.save wrote no zip archive")
@@ -220,7 +220,7 @@ def _proven(file: BinaryIO, path: Path) -> dict[str, Any]:
     file.seek(0)
     if _sha256(file, num_bytes) != digest:
         raise UnreadableCheckpoint(f"{path} is damaged (its content does not match its SHA-256)")
-    start = file.seek(max(0, num_bytes - _MOST_COMMENT_BYTES))
+    start = file.seek(max(0, num_bytes - _MAX_COMMENT_BYTES))
     tail = file.read(num_bytes - start)
     identity: dict[str, Any] = json.loads(tail[tail.rindex(_END) + _END_BYTES :])
     file.seek(0)

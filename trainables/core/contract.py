@@ -19,7 +19,7 @@ class Budget:
 
     Attributes:
         epochs: Epochs the training has done when it has used this budget, counted from its start.
-        subset: Training examples per epoch: a share in (0, 1] or, as an int, a count. None is all.
+        subset: Training examples per epoch: a fraction in (0, 1] or, as an int, a count. None is all.
         resolution: Side of the square training images in pixels. None is the data's own.
     """
 
@@ -32,7 +32,7 @@ class Budget:
         if self.epochs < 1:
             problems.append(f"epochs must be at least 1, got {self.epochs}")
         if isinstance(self.subset, float) and not 0 < self.subset <= 1:
-            problems.append(f"a subset share must be in (0, 1], got {self.subset}")
+            problems.append(f"a subset fraction must be in (0, 1], got {self.subset}")
         if isinstance(self.subset, int) and self.subset < 1:
             problems.append(f"a subset count must be at least 1, got {self.subset}")
         if self.resolution is not None and self.resolution < 1:
@@ -227,8 +227,8 @@ class MetricScale:
 
 
 UNKNOWN_SCALE = MetricScale()
-MEAN_SHARE = MetricScale(low=0.0, high=1.0, kind="mean")  # accuracy, top-5 accuracy, Rank-1, ...
-SHARE = MetricScale(low=0.0, high=1.0)  # F1, average precision over classes, ...
+MEAN_FRACTION = MetricScale(low=0.0, high=1.0, kind="mean")  # accuracy, top-5 accuracy, Rank-1, ...
+FRACTION = MetricScale(low=0.0, high=1.0)  # F1, average precision over classes, ...
 LOSS = MetricScale(low=0.0)
 
 

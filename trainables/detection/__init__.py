@@ -42,6 +42,8 @@ class Hparams(TrainingHparams):
         flip: Mirror half of the training pictures; wrong for text.
     """
 
+    HAS_LAYER_ORDER: ClassVar[bool] = False
+
     model: str = "rt_detr_r18"
     weights: str = "none"
     optimizer: str = "adamw"
@@ -64,8 +66,6 @@ class Hparams(TrainingHparams):
         problems = super().problems() + broken_rules(self, _RULES)
         if reason := why_no_model(self.model):
             problems.append(reason)
-        if self.layer_decay < 1:
-            problems.append(f"layer_decay needs a classifier of timm; set it to 1, got {self.layer_decay}")
         return problems
 
 

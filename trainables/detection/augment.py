@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from trainables.engine.choices import AugmentName
 from trainables.engine.seeds import derived_seed
 
-_LEAST_PX = 1.0  # boxes cut smaller than that are dropped, as in RT-DETR's recipe
+_MIN_PX = 1.0  # boxes cut smaller than that are dropped, as in RT-DETR's recipe
 
 
 class BoxAugment:
@@ -59,6 +59,6 @@ class BoxAugment:
         if self._strength == "strong":
             crop = v2.RandomApply([v2.RandomIoUCrop()], p=0.8)
             steps += [v2.RandomZoomOut(), crop, v2.Resize((side, side), antialias=True)]
-        steps.append(v2.SanitizeBoundingBoxes(min_size=_LEAST_PX))
+        steps.append(v2.SanitizeBoundingBoxes(min_size=_MIN_PX))
         transform: Callable[[Any], Any] = v2.Compose(steps)
         return transform

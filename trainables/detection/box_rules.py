@@ -10,11 +10,11 @@ from trainables.detection.entries import Category, Corners, ObjectEntry, Picture
 from trainables.engine.findings import Findings
 
 _TOLERANCE_PX = 1.0  # tools count pixels from 0 or from 1, and round
-_MAX_UNFIT_SHARE = 0.1  # of all boxes; more are no slips, but another unit or another order of numbers
-_MIN_BEYOND_SHARE = (
+_MAX_UNFIT_FRACTION = 0.1  # of all boxes; more are no slips, but another unit or another order of numbers
+_MIN_BEYOND_FRACTION = (
     1 / 3
 )  # of all boxes, where right and bottom were taken as width and height: over half are
-_MAX_SHARE = 2.0  # left + width, where both are shares
+_MAX_FRACTION = 2.0  # left + width, where both are shares
 _MIN_SIDE_PX = 16  # of a picture whose boxes can be told from shares
 
 Size = tuple[float, float]
@@ -69,18 +69,18 @@ def _refuse_other_units(entries: Sequence[PictureEntry], findings: Findings) -> 
         return False
     num_empty = sum(not _has_area(_cut(corners, size_px)) for corners, size_px in boxes)
     num_beyond = sum(_beyond_px(corners, size_px) > _TOLERANCE_PX for corners, size_px in boxes)
-    if all(_may_be_share(corners, size_px) for corners, size_px in boxes):
+    if all(_may_be_fractions(corners, size_px) for corners, size_px in boxes):
         findings.add_problem(
             f"all {len(boxes)} boxes lie between 0 and 1, as shares of the sides: give them in pixels"
         )
-    elif num_beyond > _MIN_BEYOND_SHARE * len(boxes) and all(
+    elif num_beyond > _MIN_BEYOND_FRACTION * len(boxes) and all(
         _fits_as_corners(corners, size_px) for corners, size_px in boxes
     ):
         findings.add_problem(
             f"{num_beyond} of {len(boxes)} boxes reach beyond their pictures, and none would as "
             "left, top, right, bottom: a bbox of COCO is left, top, width, height"
         )
-    elif num_empty > _MAX_UNFIT_SHARE * len(boxes):
+    elif num_empty > _MAX_UNFIT_FRACTION * len(boxes):
         unfit = [
             item.where
             for e in entries
@@ -121,8 +121,8 @@ def _beyond_px(corners: Corners, size_px: Size) -> float:
     return max(-left, -top, right - size_px[0], bottom - size_px[1], 0.0)
 
 
-def _may_be_share(corners: Corners, size_px: Size) -> bool:
-    return min(corners) >= 0 and max(corners) <= _MAX_SHARE and min(size_px) >= _MIN_SIDE_PX
+def _may_be_fractions(corners: Corners, size_px: Size) -> bool:
+    return min(corners) >= 0 and max(corners) <= _MAX_FRACTION and min(size_px) >= _MIN_SIDE_PX
 
 
 def _fits_as_corners(corners: Corners, size_px: Size) -> bool:

@@ -17,7 +17,7 @@ from trainables.detection.batches import DetectionBatch
 
 MOST_DETECTIONS = 100  # a picture, the surest; COCO's AP counts no more of any class
 _SCORES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_100")
-_LEAST_LISTED = 0.05  # of score: what is less sure is not worth a line
+_MIN_LISTED = 0.05  # of score: what is less sure is not worth a line
 
 Detections = Mapping[str, Tensor]
 
@@ -89,7 +89,7 @@ class DetectionDetails:
         return {"average_precision": Table(columns=columns, rows=rows), "detections": found}
 
     def _rows(self, objects: Objects, found: Detections) -> list[tuple[str | float | None, ...]]:
-        kept = found["scores"] >= _LEAST_LISTED
+        kept = found["scores"] >= _MIN_LISTED
         columns = (found[name][kept].tolist() for name in ("labels", "boxes", "scores"))
         return [
             (objects.picture, self._ids[label], *map(float, box), score)

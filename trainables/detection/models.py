@@ -24,7 +24,7 @@ from trainables.detection.names import (
 )
 from trainables.detection.networks import TorchvisionDetector, TransformersDetector
 from trainables.engine.images.data import Statistics
-from trainables.engine.pretrained import check_loaded, fitting
+from trainables.engine.pretrained import check_loaded, reading_weights
 
 _AUTO: Any = AutoModelForObjectDetection
 _AS_THEY_ARE = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -66,7 +66,7 @@ def build_detector(name: str, *, num_classes: int, weights: str = "none") -> Det
     """
     files = [required(file) for file in weight_files(name, weights)]
     path = files[-1] if weights != "none" else None
-    with fitting(path, name) if path else nullcontext():
+    with reading_weights(path, name) if path else nullcontext():
         if name.startswith(TORCHVISION):
             return _from_torchvision(name.removeprefix(TORCHVISION), num_classes, path, weights == "hub")
         return _from_transformers(name, num_classes, path)

@@ -11,7 +11,7 @@ from trainables.detection.annotations import Annotations, Objects, objects_of
 SIDE_PX = 64
 _NUM_PICTURES = 480
 _SEED = 0
-_MOST_OBJECTS = 3
+_MAX_OBJECTS = 3
 _EMPTY_EVERY = 12  # negatives, as most collections have some
 _NAMES = ("disc", "square", "triangle")
 
@@ -35,7 +35,7 @@ def shapes() -> tuple[Tensor, Annotations]:
 
 
 def _drawn(random: np.random.Generator, picture: np.ndarray, number: int) -> Objects:
-    num_objects = 0 if number % _EMPTY_EVERY == 0 else int(random.integers(1, _MOST_OBJECTS + 1))
+    num_objects = 0 if number % _EMPTY_EVERY == 0 else int(random.integers(1, _MAX_OBJECTS + 1))
     boxes, labels = [], []
     for _ in range(num_objects):
         label, side = int(random.integers(len(_NAMES))), int(random.integers(14, 33))

@@ -12,7 +12,7 @@ from trainables.detection.entries import PictureEntry
 from trainables.detection.picture_files import Fit, Header, unturn
 from trainables.engine.findings import Findings
 
-_MAX_UNUSABLE_SHARE = 0.01  # of the pictures, as in decoding
+_MAX_UNUSABLE_FRACTION = 0.01  # of the pictures, as in decoding
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _contradiction(entry: PictureEntry, header: Header) -> str:
 def _count_unusable(
     num_pictures: int, contradictions: Sequence[str], unreadable: Sequence[str], findings: Findings
 ) -> None:
-    is_too_many = len(contradictions) + len(unreadable) > _MAX_UNUSABLE_SHARE * num_pictures
+    is_too_many = len(contradictions) + len(unreadable) > _MAX_UNUSABLE_FRACTION * num_pictures
     for what, places in (
         ("picture of another size than recorded", contradictions),
         ("picture that cannot be read", unreadable),

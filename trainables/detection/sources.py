@@ -32,7 +32,7 @@ from trainables.engine.images.source import ImageSource, in_memory_source, with_
 from trainables.engine.images.survey import Survey
 
 SOURCES = ("shapes", "coco:PATH", "coco:FILE.json?images=FOLDER", "voc:PATH")
-_MOST_SURVEY_S = 10.0
+_MAX_SURVEY_S = 10.0
 _READERS = {"coco": read_coco, "voc": read_voc}
 
 
@@ -85,7 +85,7 @@ def check_detection_data(context: TrainingContext) -> DataSummary:
         )
     described = _described(
         context.data,
-        lambda files: files.survey(context.cache_dir, most_s=_MOST_SURVEY_S),
+        lambda files: files.survey(context.cache_dir, most_s=_MAX_SURVEY_S),
         lambda files: undecodable(files, context.resolution or 1, max(1, context.num_workers)),
     )
     return sum_up(

@@ -20,13 +20,13 @@ from trainables.engine.images.identical import in_two_parts, more_than_once
 from trainables.engine.images.survey import Survey
 from trainables.engine.subset import split_rows
 
-_MOST_DECODING_S = 2.0
+_MAX_DECODING_S = 2.0
 _DECODED = 64
 
 
 def undecodable(files: ImageFiles, resolution: int, num_threads: int) -> Mapping[int, str]:
     """Of 64 pictures, evenly spread, those that cannot be decoded, with the reason."""
-    deadline_s = monotonic() + _MOST_DECODING_S
+    deadline_s = monotonic() + _MAX_DECODING_S
 
     def reason(index: int) -> str:
         try:

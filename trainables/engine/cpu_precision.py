@@ -27,7 +27,7 @@ CPUINFO = Path("/proc/cpuinfo")
 OVERRIDE = "JOULETUNE_CPU_PRECISION"
 _BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # the last is ARM's
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")  # what makes a processor act as an older one
-_LEAST_SPEEDUP = 1.1  # under it the noise of a measurement would decide
+_MIN_SPEEDUP = 1.1  # under it the noise of a measurement would decide
 _NUM_STEPS, _NUM_WARM = 10, 2
 _NUM_SMALL = 20  # of the convolution that gave NaN on AMX, in some processes and not in others
 
@@ -59,7 +59,7 @@ def _choice(measured: Mapping[str, Any], cpu: str) -> str:
         return f"fp32: bf16 does not work on {cpu}: {reason}"
     speedup = measured["fp32_s"] / measured["bf16_s"]
     times = f"{speedup:.1f} times as fast as fp32 on {cpu}, measured once with torch {measured['torch']}"
-    return f"bf16: {times}" if speedup >= _LEAST_SPEEDUP else f"fp32: bf16 is only {times}"
+    return f"bf16: {times}" if speedup >= _MIN_SPEEDUP else f"fp32: bf16 is only {times}"
 
 
 def _cpu() -> tuple[str, list[str]]:

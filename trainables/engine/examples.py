@@ -26,7 +26,7 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     def subset(self, wanted: float | int | None) -> Tensor:
-        """Numbers of the examples in a share, a count or None, all; see `subset.nested_subset`."""
+        """Numbers of the examples in a fraction, a count or None, all; see `subset.nested_subset`."""
         ...
 
     def expect(self, indices: Tensor, resolution: int) -> None:

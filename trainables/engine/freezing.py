@@ -11,10 +11,10 @@ from torch import nn
 from trainables.engine.optimizer import add_missing_groups
 
 
-def freeze(model: nn.Module, head: nn.Module, share: float) -> list[nn.Module]:
-    """Freeze a share of the backbone from the input side, and return its modules.
+def freeze(model: nn.Module, head: nn.Module, fraction: float) -> list[nn.Module]:
+    """Freeze a fraction of the backbone from the input side, and return its modules.
 
-    The share counts modules with parameters of their own; the head is never among them.
+    The fraction counts modules with parameters of their own; the head is never among them.
     """
     in_head = set(head.modules())
     backbone = [
@@ -22,7 +22,7 @@ def freeze(model: nn.Module, head: nn.Module, share: float) -> list[nn.Module]:
         for module in model.modules()
         if module not in in_head and next(module.parameters(recurse=False), None) is not None
     ]
-    frozen = backbone[: round(share * len(backbone))]
+    frozen = backbone[: round(fraction * len(backbone))]
     _learn(frozen, False)
     return frozen
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from trainables.engine.choices import ScheduleName
 
@@ -21,12 +21,14 @@ class TrainingHparams:
     A subclass gives other defaults by naming the field again, and other rules by `problems`.
 
     Attributes:
+        HAS_LAYER_ORDER: Of a subclass: whether its models may say in what order their layers come, as those
+            of timm do. Where they cannot, layer_decay must be 1.
         optimizer: A name timm knows, checked at start; "sgd" is Nesterov's, "momentum" plain.
         schedule: Of no effect with the horizon "anytime", where the rate stays up after warm-up.
         backbone_lr_ratio: The backbone learns at this times lr, the new head at lr.
         unified_lr_epoch: From this many epochs on the backbone learns at lr as well; null is never.
         layer_decay: Each layer of the backbone learns at this times the rate of the one above it.
-        freeze_fraction: Share of the backbone, from the input side, that keeps its weights.
+        freeze_fraction: Fraction of the backbone, from the input side, that keeps its weights.
         unfreeze_epoch: It keeps them for so many epochs and then learns too; null is for ever.
         unfreeze_lr_ratio: From then on all rates are times this.
         max_grad_norm: Largest norm of all gradients together; null does not clip.
@@ -43,6 +45,8 @@ class TrainingHparams:
         compile: Compile the model with torch.compile: for long trainings on a GPU. On two busy cores a
             model of two layers took a minute, and each new size of a batch or an image takes it again.
     """
+
+    HAS_LAYER_ORDER: ClassVar[bool] = True
 
     optimizer: str = "sgd"
     lr: float = 0.1
@@ -76,6 +80,10 @@ class TrainingHparams:
         problems = broken_rules(self, _RULES)
         if self.schedule == "one_cycle" and self.warmup_epochs:
             problems.append(f"one_cycle rises by itself; set warmup_epochs to 0, got {self.warmup_epochs}")
+        if self.layer_decay < 1 and not self.HAS_LAYER_ORDER:
+            problems.append(
+                f"layer_decay below 1 needs a classifier of timm; set it to 1, got {self.layer_decay}"
+            )
         if self.unfreeze_epoch is not None and not self.freeze_fraction:
             problems.append("unfreeze_epoch needs something frozen; set freeze_fraction above 0")
         return problems
@@ -104,7 +112,7 @@ _RULES: dict[str, Rule] = {
     "backbone_lr_ratio": ("above 0", lambda ratio: ratio > 0),
     "unified_lr_epoch": ("0 or more, or null", _or_null(lambda epochs: epochs >= 0)),
     "layer_decay": ("in (0, 1]", lambda decay: 0 < decay <= 1),
-    "freeze_fraction": ("in [0, 1]", lambda share: 0 <= share <= 1),
+    "freeze_fraction": ("in [0, 1]", lambda fraction: 0 <= fraction <= 1),
     "unfreeze_epoch": ("1 or more, or null", _or_null(lambda epochs: epochs >= 1)),
     "unfreeze_lr_ratio": ("above 0", lambda ratio: ratio > 0),
     "max_grad_norm": ("above 0 or null", _or_null(lambda norm: norm > 0)),

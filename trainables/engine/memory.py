@@ -29,7 +29,7 @@ class MicroBatch:
         self.size: int | None = None
         self.note = ""
 
-    def fitting(
+    def run_with_smaller_batches(
         self,
         attempt: Callable[[int], _R],
         *,

@@ -13,7 +13,7 @@ from trainables.engine.hparams import TrainingHparams
 from trainables.engine.precision import chosen_format
 
 _DECOUPLED = {"adamw", "nadamw", "lion"}  # they shrink a weight by lr x weight_decay of itself
-_LEAST_SHRINKAGE = 3e-8  # half the spacing of fp32 numbers: below it w - shrinkage * w is w
+_MIN_SHRINKAGE = 3e-8  # half the spacing of fp32 numbers: below it w - shrinkage * w is w
 
 
 def without_effect(hparams: TrainingHparams, budget: Budget, context: TrainingContext) -> dict[str, str]:
@@ -52,7 +52,7 @@ def _optimizer_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:
     if not timm.optim.get_optimizer_info(name).has_momentum:
         yield "momentum", f"{name} has none"
     shrinkage = hparams.lr * hparams.weight_decay
-    if name in _DECOUPLED and 0 < shrinkage < _LEAST_SHRINKAGE:
+    if name in _DECOUPLED and 0 < shrinkage < _MIN_SHRINKAGE:
         yield (
             "weight_decay",
             f"lr x weight_decay is {shrinkage:.1g}, under 3e-08: no fp32 weight changes by it",

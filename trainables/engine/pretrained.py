@@ -16,11 +16,11 @@ from trainables.core.checkpoint import check_seal
 from trainables.core.contract import WeightsError
 
 _TIMM = logging.getLogger("timm.models._builder")
-_LEAST_SHARE = 0.5  # of the backbone's matrices: a filter may change the shape of some, never of half
+_MIN_FRACTION = 0.5  # of the backbone's matrices: a filter may change the shape of some, never of half
 
 
 @contextmanager
-def fitting(path: Path, model: str) -> Iterator[None]:
+def reading_weights(path: Path, model: str) -> Iterator[None]:
     """Errors of reading `path` into the named model, in words that say what to do.
 
     timm lists every key that it does not know, hundreds for a file of another model: `check_loaded` says
@@ -80,7 +80,7 @@ def check_loaded(model: nn.Module, head: nn.Module, path: Path) -> None:
     in_file = {_fingerprint(tensor) for tensor in _tensors(load_state_dict(str(path)))}
     matrices = [p.detach() for p in model.parameters() if id(p) not in in_head and p.ndim > 1]
     num_found = sum(_fingerprint(matrix) in in_file for matrix in matrices)
-    if num_found < _LEAST_SHARE * len(matrices):
+    if num_found < _MIN_FRACTION * len(matrices):
         raise ValueError(f"it holds {num_found} of the model's {len(matrices)} matrices")
 
 

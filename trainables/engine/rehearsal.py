@@ -15,8 +15,8 @@ from trainables.core.contract import Budget, DataError, Training, TrainingContex
 Start = Callable[[Any, Budget, TrainingContext], Training]
 Rehearse = Callable[[Any, Sequence[Budget], TrainingContext], Sequence[str]]
 
-_MOST_EXAMPLES = 2  # of a batch: as few as BatchNorm takes
-_LEAST_SHARE = 1e-9  # of validation: one example a class
+_MAX_EXAMPLES = 2  # of a batch: as few as BatchNorm takes
+_MIN_FRACTION = 1e-9  # of validation: one example a class
 _PLAIN_ERRORS = (DataError, WeightsError)  # these say what is wrong on any device
 
 
@@ -30,7 +30,7 @@ def rehearsing(start: Start) -> Rehearse:
 
     def rehearse(hparams: Any, budgets: Sequence[Budget], context: TrainingContext) -> Sequence[str]:
         context = replace(
-            context, precision="fp32", folder=None, validation_subset=_LEAST_SHARE, is_rehearsal=True
+            context, precision="fp32", folder=None, validation_subset=_MIN_FRACTION, is_rehearsal=True
         )
         try:
             return _rehearsed(start, hparams, budgets, replace(context, device="meta"))
@@ -62,7 +62,7 @@ def _once_a_shape(budgets: Sequence[Budget]) -> list[Budget]:
 
 def first_examples(steps: Sequence[Tensor]) -> list[Tensor]:
     """Numbers of a few examples of an epoch's steps: of a full one, and of the last, which may be of one."""
-    few = {min(len(indices), _MOST_EXAMPLES): indices[:_MOST_EXAMPLES] for indices in (steps[0], steps[-1])}
+    few = {min(len(indices), _MAX_EXAMPLES): indices[:_MAX_EXAMPLES] for indices in (steps[0], steps[-1])}
     return list(few.values())
 
 

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from trainables.core.contract import LOSS, MEAN_SHARE, SHARE, MetricScale
+from trainables.core.contract import FRACTION, LOSS, MEAN_FRACTION, MetricScale
 
 _AREA_UNDER_ROC = MetricScale(low=0.0, high=1.0, guessing=0.5)
 
 OF_CLASSIFIERS = {
-    "accuracy": MEAN_SHARE,
-    "top5_accuracy": MEAN_SHARE,
-    "f1_macro": SHARE,
-    "f1_weighted": SHARE,
+    "accuracy": MEAN_FRACTION,
+    "top5_accuracy": MEAN_FRACTION,
+    "f1_macro": FRACTION,
+    "f1_weighted": FRACTION,
     "loss": LOSS,
 }
 OF_TWO_CLASSES = {
-    "accuracy": MEAN_SHARE,
-    "f1": SHARE,
-    "precision": SHARE,
-    "recall": SHARE,
-    "pr_auc": SHARE,
+    "accuracy": MEAN_FRACTION,
+    "f1": FRACTION,
+    "precision": FRACTION,
+    "recall": FRACTION,
+    "pr_auc": FRACTION,
     "roc_auc": _AREA_UNDER_ROC,
     "auc": _AREA_UNDER_ROC,
     "mcc": MetricScale(low=-1.0, high=1.0, guessing=0.0),
     "loss": LOSS,
 }
 OF_DETECTORS = {
-    "map": SHARE,
-    "map_50": SHARE,
-    "map_75": SHARE,
-    "map_small": SHARE,
-    "map_medium": SHARE,
-    "map_large": SHARE,
-    "mar_100": SHARE,
+    "map": FRACTION,
+    "map_50": FRACTION,
+    "map_75": FRACTION,
+    "map_small": FRACTION,
+    "map_medium": FRACTION,
+    "map_large": FRACTION,
+    "mar_100": FRACTION,
     "loss": LOSS,
 }
 OF_RATINGS = {
@@ -42,14 +42,14 @@ OF_RATINGS = {
     "loss": LOSS,
 }
 OF_RANKINGS = {
-    "map": MEAN_SHARE,
-    "mrr": MEAN_SHARE,
-    "rank_1": MEAN_SHARE,
-    "rank_5": MEAN_SHARE,
-    "rank_10": MEAN_SHARE,
-    "top1": MEAN_SHARE,
-    "top5": MEAN_SHARE,
-    "top10": MEAN_SHARE,
-    "top20": MEAN_SHARE,
+    "map": MEAN_FRACTION,
+    "mrr": MEAN_FRACTION,
+    "rank_1": MEAN_FRACTION,
+    "rank_5": MEAN_FRACTION,
+    "rank_10": MEAN_FRACTION,
+    "top1": MEAN_FRACTION,
+    "top5": MEAN_FRACTION,
+    "top10": MEAN_FRACTION,
+    "top20": MEAN_FRACTION,
     "loss": LOSS,
 }

@@ -13,14 +13,14 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from trainables.engine.choices import ScheduleName
 
-_ONE_CYCLE_RISE = 0.3  # share of the training in which one_cycle's rate rises (Smith and Topin 2018)
-_OF_NO_SECOND_CYCLE = (
-    0.5  # never used; at 1 timm warns that a schedule of one epoch does nothing, and it does
-)
+_ONE_CYCLE_RISE = 0.3  # fraction of the training in which one_cycle's rate rises (Smith and Topin 2018)
+# A factor of the second cycle, which never comes. At timm's default of 1 it warns that a schedule of a single
+# epoch has no effect, which is wrong for fractional epochs.
+_OF_NO_SECOND_CYCLE = 0.5
 
 
 class Schedule:
-    """Sets the learning rate of every group: its `base_lr` times the share that is due.
+    """Sets the learning rate of every group: its `base_lr` times the factor that is due.
 
     Positions are in epochs, so a change of subset between rungs, which changes the steps per
     epoch, changes nothing here. After `epochs` the last rate stays. A group that joins the
@@ -33,7 +33,7 @@ class Schedule:
         epochs: What the schedule spans: those of the top rung, or with the horizon "rung" of one rung.
         warmup_epochs: The rate first rises from 0 over these; 0 for one_cycle, which rises by itself.
         unified_lr_epoch: From this many epochs on groups learn without their `backbone_ratio`; None is never.
-        falls: Shares that all rates are multiplied by from an epoch on, by that epoch.
+        falls: Factors that all rates are multiplied by from an epoch on, by that epoch.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Schedule:
             raise ValueError(f"one_cycle has a rise of its own; set warmup_epochs to 0, got {warmup_epochs}")
         self._optimizer = optimizer
         self._warmup_epochs = warmup_epochs
-        self._even_from = math.inf if unified_lr_epoch is None else unified_lr_epoch
+        self._unified_lr_epoch = math.inf if unified_lr_epoch is None else unified_lr_epoch
         self._falls = falls or {}
         # timm's schedulers set the rates of an optimiser, and never those of a group that joins later.
-        self._share = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-        self._shape = _shape(self._share, name, epochs, warmup_epochs)
+        self._relative = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        self._shape = _shape(self._relative, name, epochs, warmup_epochs)
         self._plateau: ReduceLROnPlateau | None = None
         if name == "plateau":
-            self._plateau = ReduceLROnPlateau(self._share, patience=math.ceil(epochs / 10))
+            self._plateau = ReduceLROnPlateau(self._relative, patience=math.ceil(epochs / 10))
 
     @property
     def lr(self) -> float:
@@ -69,11 +69,11 @@ class Schedule:
     def set_position(self, epochs: float) -> None:
         """Set all rates for this many epochs done; each step asks for its middle."""
         self._shape.step_update(epochs)  # type: ignore[arg-type]
-        share = self._share.param_groups[0]["lr"]
-        share *= math.prod(fall for epoch, fall in self._falls.items() if epochs >= epoch)
+        factor = self._relative.param_groups[0]["lr"]
+        factor *= math.prod(fall for epoch, fall in self._falls.items() if epochs >= epoch)
         for group in self._optimizer.param_groups:
-            ratio = group.get("backbone_ratio", 1.0) if epochs >= self._even_from else 1.0
-            group["lr"] = group["base_lr"] / ratio * share
+            ratio = group.get("backbone_ratio", 1.0) if epochs >= self._unified_lr_epoch else 1.0
+            group["lr"] = group["base_lr"] / ratio * factor
 
     def observe(self, epochs: int, val_loss: float) -> None:
         """Tell the validation loss after an epoch; only plateau listens, once warm-up is over."""
@@ -81,7 +81,7 @@ class Schedule:
             return
         self._shape.step_update(epochs)
         self._plateau.step(val_loss)
-        self._shape.base_values = [group["lr"] for group in self._share.param_groups]
+        self._shape.base_values = [group["lr"] for group in self._relative.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         plateau = self._plateau.state_dict() if self._plateau else {}

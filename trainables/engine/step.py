@@ -52,24 +52,24 @@ class Stepper(Generic[B]):
         self._loss = loss
         self.forward = forward
         self._batch_size = batch_size
-        self._accumulate = grad_accum_steps
-        self._clip_norm = max_grad_norm
+        self._grad_accum_steps = grad_accum_steps
+        self._max_grad_norm = max_grad_norm
         self._has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
 
     def steps(self, epoch: TrainEpoch[B]) -> list[Tensor]:
         """The numbers of the examples of each step of `epoch`."""
-        return list(epoch.steps(self._batch_size * self._accumulate, drop_single=self._has_batch_norm))
+        return list(epoch.steps(self._batch_size * self._grad_accum_steps, drop_single=self._has_batch_norm))
 
     def take(self, epoch: TrainEpoch[B], indices: Tensor, *, where: str) -> Tensor:
         """Take one step on these examples; gives their mean loss, still on the device."""
-        loss = self.micro.fitting(
+        loss = self.micro.run_with_smaller_batches(
             lambda size: self._backward(epoch, indices, size),
             num_examples=min(self._batch_size, len(indices)),
             where=where,
             smallest=2 if self._has_batch_norm else 1,
             undo=lambda: self._optimizer.zero_grad(set_to_none=True),
         )
-        self.precision.step(self._optimizer, max_grad_norm=self._clip_norm)
+        self.precision.step(self._optimizer, max_grad_norm=self._max_grad_norm)
         return loss
 
     def rehearse(self, epoch: TrainEpoch[B], indices: Tensor) -> None:
@@ -94,8 +94,9 @@ class Stepper(Generic[B]):
         losses = []
         for part in indices.split(self._batch_size):
             for piece in epoch.batch(part).split(size):
-                share = len(piece) / len(indices)
-                loss = self._loss(self.outputs(self._model, piece), piece) * share
+                # Weighted by size, the sum over pieces is the mean over the step, however they were cut.
+                weight = len(piece) / len(indices)
+                loss = self._loss(self.outputs(self._model, piece), piece) * weight
                 self.precision.backward(loss)
                 losses.append(loss.detach())
         return torch.stack(losses).sum()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainables.core.contract import DataError
 
-HELD_OUT_SHARE = 0.15  # of the training part, for each of validation and test that a source lacks
+HELD_OUT_FRACTION = 0.15  # of the training part, for each of validation and test that a source lacks
 
 
 def balanced_order(labels: Tensor, *, seed: int) -> Tensor:
@@ -32,7 +32,7 @@ def nested_subset(labels: Tensor, subset: float | int | None, *, seed: int) -> T
     self saw, and two trials at one budget see exactly the same examples.
 
     Args:
-        subset: A share in (0, 1], a count, or None for all. A share keeps at least one example
+        subset: A fraction in (0, 1], a count, or None for all. A share keeps at least one example
             per class.
         seed: The run's seed, not the trial's.
 
@@ -52,7 +52,7 @@ def num_kept(labels: Tensor, subset: float | int | None) -> int:
     if not num_classes <= subset <= num_examples:
         raise DataError(
             f"a subset of {subset} examples was asked for, but there are {num_examples} in {num_classes} "
-            f"classes; ask for {num_classes} to {num_examples}, or for a share such as 0.5"
+            f"classes; ask for {num_classes} to {num_examples}, or for a fraction such as 0.5"
         )
     return subset
 
@@ -77,7 +77,7 @@ def split_rows(labels: Tensor, parts: np.ndarray, *, seed: int) -> tuple[Tensor,
     rows = {part: torch.from_numpy(np.flatnonzero(parts == part)) for part in ("train", "val", "test")}
     train = rows["train"]
     train = train[balanced_order(labels[train], seed=seed)]
-    num_held_out = round(HELD_OUT_SHARE * len(train))
+    num_held_out = round(HELD_OUT_FRACTION * len(train))
     for part in ("test", "val"):
         if not len(rows[part]):
             rows[part], train = train[len(train) - num_held_out :], train[: len(train) - num_held_out]

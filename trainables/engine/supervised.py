@@ -255,7 +255,7 @@ class SupervisedTraining(Generic[B]):
 
     def _scored(self, model: nn.Module, batch: B) -> list[tuple[Any, B]]:
         """Outputs and examples of `batch`, in pieces that fit into memory."""
-        return self._scoring.fitting(
+        return self._scoring.run_with_smaller_batches(
             lambda size: [(self._stepper.outputs(model, piece), piece) for piece in batch.split(size)],
             num_examples=len(batch),
             where=f"scoring, epoch {self.epochs_done + 1}",

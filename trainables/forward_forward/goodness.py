@@ -28,25 +28,25 @@ class GoodnessNet(nn.Module):
     """Layers on top of each other, over the pixels of an image with a label written into the first ones.
 
     Args:
-        side: Of images in pixels; others are resized to it, as the first layer has a weight for each.
+        resolution: Of images in pixels; others are resized to it, as the first layer has a weight for each.
         mark: What a label's pixel is set to; those of the other labels are 0, the mean of all pixels.
     """
 
     def __init__(
-        self, num_classes: int, in_channels: int, side: int, *, width: int, layers: int, mark: float
+        self, num_classes: int, in_channels: int, resolution: int, *, width: int, layers: int, mark: float
     ) -> None:
         super().__init__()
-        num_pixels = in_channels * side**2
+        num_pixels = in_channels * resolution**2
         if num_classes > num_pixels:
             raise ValueError(f"{num_classes} labels do not fit into the {num_pixels} pixels of an image")
         sizes = [num_pixels, *[width] * layers]
         self.layers = nn.ModuleList(map(GoodnessLayer, sizes[:-1], sizes[1:]))
-        self._num_classes, self._side, self._mark = num_classes, side, mark
+        self._num_classes, self._resolution, self._mark = num_classes, resolution, mark
 
     def marked(self, images: Tensor, labels: Tensor) -> Tensor:
         """(batch, pixels): images with these labels (batch,) in their first pixels."""
-        if images.shape[-1] != self._side:
-            size = (self._side, self._side)
+        if images.shape[-1] != self._resolution:
+            size = (self._resolution, self._resolution)
             images = functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
         marks = functional.one_hot(labels, self._num_classes) * self._mark
         return torch.cat([marks, images.flatten(1)[:, self._num_classes :]], dim=1)

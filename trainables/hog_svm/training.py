@@ -23,7 +23,7 @@ from trainables.engine.subset import at_most
 from trainables.hog_svm import Hparams
 
 _AT_ONCE = 256  # images whose pixels are in memory together
-_LEAST_CELL_PX = 2  # of one pixel there is no histogram
+_MIN_CELL_PX = 2  # of one pixel there is no histogram
 
 
 class HogSvm:
@@ -104,8 +104,8 @@ class HogSvm:
 
     def _features(self, images: ImageSet, indices: Tensor) -> Tensor:
         """(n, features), at the resolution of the test whatever the rung's: features must be alike."""
-        side = self._data.score_resolution
-        cell_px = max(_LEAST_CELL_PX, side // self._hparams.cells)
+        resolution = self._data.score_resolution
+        cell_px = max(_MIN_CELL_PX, resolution // self._hparams.cells)
         return torch.stack(
             [
                 torch.from_numpy(
@@ -119,7 +119,7 @@ class HogSvm:
                     )
                 )
                 for part in indices.split(_AT_ONCE)
-                for picture in images.images(part, side)
+                for picture in images.images(part, resolution)
             ]
         )
 

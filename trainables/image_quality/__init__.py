@@ -49,6 +49,8 @@ class Hparams(TrainingHparams):
         flip: Mirror half of the training patches.
     """
 
+    HAS_LAYER_ORDER: ClassVar[bool] = False
+
     model: str = "resnet50"
     weights: str = "none"
     optimizer: str = "adam"
@@ -72,8 +74,6 @@ class Hparams(TrainingHparams):
         problems = super().problems() + broken_rules(self, _RULES)
         if self.model in OWN_MODELS or self.model.startswith("torchvision/"):
             problems.append(f"model must be one of timm, got {self.model}")
-        if self.layer_decay < 1:
-            problems.append(f"layer_decay needs a classifier of timm; set it to 1, got {self.layer_decay}")
         return problems
 
 

@@ -12,14 +12,14 @@ from timm.layers import Format
 from torch import Tensor, nn
 
 from trainables.core.weights import required
-from trainables.engine.classifiers.building import Build, Builder, Sides
+from trainables.engine.classifiers.building import Build, Builder, Resolutions
 from trainables.engine.classifiers.models import weight_files
-from trainables.engine.classifiers.timm_models import own_side, timm_options
+from trainables.engine.classifiers.timm_models import own_resolution, timm_options
 from trainables.engine.images.data import Statistics
-from trainables.engine.pretrained import check_loaded, fitting
+from trainables.engine.pretrained import check_loaded, reading_weights
 
 _MAP_DIMS = 4  # (batch, channels, height, width), or channels last
-_MOST_STAGES = 4  # the last ones; before them comes a stem, if anything
+_MAX_STAGES = 4  # the last ones; before them comes a stem, if anything
 
 
 class Backbone(nn.Module):
@@ -28,19 +28,19 @@ class Backbone(nn.Module):
     Attributes:
         channels: Of each map.
         statistics: Of the images its weights were trained on; None for random weights.
-        sides: Of the images that it takes.
+        resolutions: Of the images that it takes.
     """
 
-    def __init__(self, network: Any, statistics: Statistics | None, sides: Sides) -> None:
+    def __init__(self, network: Any, statistics: Statistics | None, resolutions: Resolutions) -> None:
         super().__init__()
         self.network = network
-        self.channels = tuple(int(number) for number in network.feature_info.channels()[-_MOST_STAGES:])
-        self.statistics, self.sides = statistics, sides
+        self.channels = tuple(int(number) for number in network.feature_info.channels()[-_MAX_STAGES:])
+        self.statistics, self.resolutions = statistics, resolutions
         self._is_channels_last = getattr(network, "output_fmt", None) == Format.NHWC
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """From (batch, 3, side, side) to maps (batch, channels, height, width)."""
-        maps: list[Tensor] = self.network(images)[-_MOST_STAGES:]
+        maps: list[Tensor] = self.network(images)[-_MAX_STAGES:]
         return [each.permute(0, 3, 1, 2) for each in maps] if self._is_channels_last else maps
 
 
@@ -49,7 +49,7 @@ def build_backbone(name: str, *, weights: str, resolution: int) -> Backbone:
 
     Args:
         weights: "none", "hub" or "file:PATH", whose file must be on this machine.
-        resolution: Side in pixels of what is scored; networks with position embeddings start there.
+        resolution: Resolution in pixels of what is scored; networks with position embeddings start there.
 
     Raises:
         ValueError: No such network, or one that gives no maps.
@@ -57,19 +57,19 @@ def build_backbone(name: str, *, weights: str, resolution: int) -> Backbone:
     """
     files = weight_files(name, weights)
     path = required(files[0]) if files else None
-    with fitting(path, name) if path else nullcontext():
+    with reading_weights(path, name) if path else nullcontext():
         build = _build(name, resolution)
         network = _network(name, path, build)
         if path:
             check_loaded(network, nn.Identity(), path)
     if path is None:
-        return Backbone(network, None, build.sides)
+        return Backbone(network, None, build.resolutions)
     cfg = network.pretrained_cfg
-    return Backbone(network, Statistics(tuple(cfg["mean"]), tuple(cfg["std"])), build.sides)
+    return Backbone(network, Statistics(tuple(cfg["mean"]), tuple(cfg["std"])), build.resolutions)
 
 
 @lru_cache(maxsize=128)
-def _build(name: str, side: int) -> Build:
+def _build(name: str, resolution: int) -> Build:
     def make(num_classes: int = 0, **options: Any) -> nn.Module:
         network: nn.Module = timm.create_model(name, features_only=True, **options)
         return network
@@ -79,11 +79,11 @@ def _build(name: str, side: int) -> Build:
         size_options=timm_options,
         num_classes=0,
         in_channels=3,
-        own=own_side(name),
+        own=own_resolution(name),
         is_right=lambda answer: all(isinstance(each, Tensor) and each.ndim == _MAP_DIMS for each in answer),
     )
     try:
-        return builder.build(side)
+        return builder.build(resolution)
     except ValueError as error:
         raise ValueError(
             f"{name} gives no maps of its stages ({error}); name another model of timm"

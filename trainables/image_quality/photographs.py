@@ -19,8 +19,17 @@ _BEST = 4.0  # the score of an image that is as it was; each step of a distortio
 _SEED = 0
 # Of scikit-image, as they come with it; no scans, and none that is blurred or mostly dark already.
 _NAMES = (
-    *("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel"),
-    *("immunohistochemistry", "rocket", "stereo_motorcycle"),
+    "astronaut",
+    "brick",
+    "camera",
+    "chelsea",
+    "coffee",
+    "coins",
+    "grass",
+    "gravel",
+    "immunohistochemistry",
+    "rocket",
+    "stereo_motorcycle",
 )
 _SIGMAS_PX = (1.2, 2.5, 5.0)
 _NOISES = (15.0, 35.0, 70.0)  # standard deviations, of 255

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainables.core.contract import DataError
 from trainables.engine.findings import refuse
-from trainables.engine.subset import HELD_OUT_SHARE, balanced_order
+from trainables.engine.subset import HELD_OUT_FRACTION, balanced_order
 
 # What a column may be called, in any case of letters; the second names are KonIQ-10k's.
 _COLUMNS = {
@@ -73,7 +73,7 @@ class Ratings:
         sizes = np.bincount(own)
         scores = np.bincount(own, weights=np.array(self.scores)[parts == "train"]) / sizes
         order = balanced_order(_levels(scores), seed=seed).tolist()
-        num_wanted = round(HELD_OUT_SHARE * int(sizes.sum()))
+        num_wanted = round(HELD_OUT_FRACTION * int(sizes.sum()))
         for number, part in enumerate(missing, start=1):
             num_taken = 0
             while num_taken < max(1, num_wanted) and len(order) > 1 + len(missing) - number:

@@ -28,7 +28,7 @@ from trainables.image_quality.ratings import NUM_LEVELS, Ratings, read_ratings
 SOURCES = ("photographs", "quality:PATH.csv", "quality:PATH.csv?images=FOLDER&side=384")
 _SIDE_PX = 384  # shorter side of KonIQ-10k's images where the paper cuts its patches
 _LOOKED_AT = 64
-_MOST_SURVEY_S = 10.0
+_MAX_SURVEY_S = 10.0
 _SETTINGS = {"images", "side"}
 
 
@@ -46,13 +46,13 @@ class QualityData:
     side_px: int
     scores: Tensor
 
-    def taken_by(self, nearest_side: Callable[[int], int]) -> QualityData:
+    def taken_by(self, nearest_resolution: Callable[[int], int]) -> QualityData:
         """The same data for a network that takes patches of some sides only.
 
         Raises:
             DataError: The network takes none that could be cut from the images.
         """
-        splits = self.splits.taken_by(nearest_side)
+        splits = self.splits.taken_by(nearest_resolution)
         if splits.score_resolution > self.side_px:
             raise DataError(
                 f"the model takes patches of {splits.score_resolution} px at least, the images have "
@@ -138,7 +138,7 @@ def check_quality_data(context: TrainingContext) -> list[str]:
 def _said_of_files(context: TrainingContext, ratings: Ratings) -> list[str]:
     """Which files have unusual pixels, and which are one picture under several names."""
     files = _files(_place(context.data), ratings)
-    survey = files.survey(context.cache_dir, most_s=_MOST_SURVEY_S)
+    survey = files.survey(context.cache_dir, most_s=_MAX_SURVEY_S)
     copies = more_than_once(survey.identical(), files.name)
     return [*survey.notes(), *([copies] if copies else [])]
 

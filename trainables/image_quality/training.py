@@ -27,7 +27,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
             hparams.model, weights=hparams.weights, resolution=data.splits.score_resolution
         )
         model = HyperIQA(backbone, width=hparams.width, mean=mean, spread=spread)
-    data = data.taken_by(backbone.sides.nearest)
+    data = data.taken_by(backbone.resolutions.nearest)
     return assemble(
         hparams,
         budget,
@@ -48,7 +48,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         notes=data.notes(),
-        late_notes=data.splits.side_notes,
+        late_notes=data.splits.resolution_notes,
         details=PredictedScores(data.splits.test.name),
     )
 

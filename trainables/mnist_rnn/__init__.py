@@ -14,6 +14,7 @@ Method"), but at the paper's rate of 1: three epochs of 3,500 digits come to val
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from trainables.core.contract import OverfitTarget, Trainable
 from trainables.core.deferred import deferred
@@ -34,6 +35,8 @@ class Hparams(TrainingHparams):
         augment: "none", "light", "strong", or a strength in [0, 1].
     """
 
+    HAS_LAYER_ORDER: ClassVar[bool] = False
+
     optimizer: str = "adadelta"
     lr: float = 1.0
     weight_decay: float = 0.0
@@ -48,10 +51,7 @@ class Hparams(TrainingHparams):
 
     def problems(self) -> list[str]:
         """Everything in these values that makes no sense, in words."""
-        problems = super().problems() + broken_rules(self, _RULES)
-        if self.layer_decay < 1:
-            problems.append("layer_decay below 1 needs a model of timm; set layer_decay to 1")
-        return problems
+        return super().problems() + broken_rules(self, _RULES)
 
 
 _RULES: dict[str, Rule] = {

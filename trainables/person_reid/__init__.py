@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from trainables.core.contract import Example, OverfitTarget, Trainable, WeightFile
 from trainables.core.deferred import deferred
@@ -55,6 +55,8 @@ class Hparams(TrainingHparams):
         flip: Mirror half of the training pictures.
     """
 
+    HAS_LAYER_ORDER: ClassVar[bool] = False
+
     model: str = "resnet50"
     weights: str = "none"
     lr: float = 0.05
@@ -75,8 +77,6 @@ class Hparams(TrainingHparams):
         problems = super().problems() + broken_rules(self, _RULES)
         if reason := why_no_network(self.model):
             problems.append(reason)
-        if self.layer_decay < 1:
-            problems.append(f"layer_decay must be 1 for a network of two parts, got {self.layer_decay}")
         if self.metric_loss != "none" and self.batch_size % self.images_per_identity:
             problems.append(
                 f"batch_size must be a multiple of images_per_identity with metric_loss {self.metric_loss}, "

@@ -21,7 +21,7 @@ class IdentitySet(ImageSet):
     """
 
     def subset(self, wanted: float | int | None) -> Tensor:
-        """Numbers of the pictures in a share, a count or None, all; a smaller one is a prefix."""
+        """Numbers of the pictures in a fraction, a count or None, all; a smaller one is a prefix."""
         if wanted is None:
             return self._order
         if isinstance(wanted, float):

@@ -1,19 +1,26 @@
-"""Networks that describe persons: a backbone of timm, pooled whole or in stripes, and classifiers."""
+"""Networks that describe persons, pooled whole or in stripes, and the loss over what they return."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from pytorch_metric_learning.losses import CircleLoss, TripletMarginLoss
+from pytorch_metric_learning.miners import BatchHardMiner
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainables.engine.classifiers.models import Classifier, build_classifier
+from trainables.person_reid.batches import PersonBatch
 from trainables.person_reid.names import backbone_of, is_striped
 
 _NUM_STRIPES = 6
 _CLASSIFIER_STD = 0.001  # nobody is preferred at the start
-_WIDTH_SHARE = 0.5  # of pictures of persons, whose side is their height
+_ASPECT_RATIO = 0.5  # width over height of images of persons, whose resolution is their height
+_MARGIN = 0.3  # of distances of features of length 1; usual with this task (Luo et al. 2019)
+_CIRCLE = {"m": 0.25, "gamma": 128}  # of the paper (Sun et al. 2020), for this task
 
 
 class PersonNet(nn.Module):
@@ -87,12 +94,12 @@ def build_person_net(
         in_channels=3,
         weights=weights,
         resolution=resolution,
-        width_share=_WIDTH_SHARE,
+        aspect_ratio=_ASPECT_RATIO,
     )
     if is_striped(name):
         _keep_size(built.model, name)
     head = StripeHead(
-        _num_channels(built.model, backbone, built.sides.nearest(resolution)),
+        _num_channels(built.model, backbone, built.resolutions.nearest(resolution)),
         num_identities,
         num_stripes=_NUM_STRIPES if is_striped(name) else 1,
         num_features=num_features,
@@ -114,10 +121,44 @@ def _keep_size(model: nn.Module, name: str) -> None:
 
 
 @torch.no_grad()
-def _num_channels(model: Any, name: str, side: int) -> int:
+def _num_channels(model: Any, name: str, resolution: int) -> int:
     """Of the maps that a backbone makes, which is tried on a black picture."""
-    maps = model.eval().forward_features(torch.zeros(1, 3, side, round(side * _WIDTH_SHARE)))
+    maps = model.eval().forward_features(torch.zeros(1, 3, resolution, round(resolution * _ASPECT_RATIO)))
     model.train()
     if not (isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[1] == model.num_features):
         raise ValueError(f"{name} makes no maps of features; name a convolutional network of timm")
     return int(maps.shape[1])
+
+
+class PersonLoss:
+    """Cross entropy of each stripe's guess, added up, and the loss of features between pictures.
+
+    Args:
+        metric_loss: "triplet" is of the hardest pairs of a batch (Hermans et al. 2017), "circle" is Circle
+            loss (Sun et al. 2020); "none" leaves the cross entropy alone.
+        weight: What it is multiplied by.
+    """
+
+    def __init__(self, metric_loss: str, *, weight: float, label_smoothing: float) -> None:
+        self._between = _losses_between()[metric_loss]
+        self._weight, self._label_smoothing = weight, label_smoothing
+
+    def __call__(self, outputs: Mapping[str, Tensor], batch: PersonBatch) -> Tensor:
+        logits = outputs["logits"].transpose(1, 2)  # (batch, persons, stripes)
+        num_stripes = logits.shape[2]
+        labels = batch.labels[:, None].expand(-1, num_stripes)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self._label_smoothing) * num_stripes
+        if self._between is None:
+            return loss
+        return loss + self._weight * self._between(outputs["features"], batch.labels)
+
+
+def _losses_between() -> dict[str, Callable[[Tensor, Tensor], Tensor] | None]:
+    triplet: Any = TripletMarginLoss(margin=_MARGIN)
+    hardest: Any = BatchHardMiner()
+    circle: Any = CircleLoss(**_CIRCLE)
+    return {
+        "none": None,
+        "triplet": lambda features, labels: triplet(features, labels, hardest(features, labels)),
+        "circle": circle,
+    }

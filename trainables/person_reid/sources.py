@@ -24,10 +24,10 @@ from trainables.person_reid.persons import persons
 from trainables.person_reid.sightings import JUNK, Sightings, find_sightings
 
 SOURCES = ("persons", "market:PATH")
-_WIDTH_SHARE = 0.5  # of the height, which is the resolution: 256 x 128 px in most papers
-_HELD_OUT_SHARE = 0.15  # of the persons, for each of validation and test that a source lacks
+_ASPECT_RATIO = 0.5  # of the height, which is the resolution: 256 x 128 px in most papers
+_HELD_OUT_FRACTION = 0.15  # of the persons, for each of validation and test that a source lacks
 _LOOKED_AT = 64
-_MOST_SURVEY_S = 10.0
+_MAX_SURVEY_S = 10.0
 
 
 def load_person_data(context: TrainingContext) -> PersonData:
@@ -66,7 +66,7 @@ def check_person_data(context: TrainingContext) -> list[str]:
             Image.open(root / name).close()
         except OSError as error:
             raise DataError(f"{root / name} cannot be read: {error}") from error
-    survey = _files(root, sightings).survey(context.cache_dir, most_s=_MOST_SURVEY_S)
+    survey = _files(root, sightings).survey(context.cache_dir, most_s=_MAX_SURVEY_S)
     return [sightings.counts(), *map(str, sightings.left_out), *survey.notes()]
 
 
@@ -84,7 +84,7 @@ def _seen(name: str, cache: CacheFolder, top: int | None, num_threads: int, seed
     if name == "persons":
         pictures, sightings = persons()
         labels = torch.zeros(len(pictures))
-        source = in_memory_source(pictures, labels, class_names=(), width_share=_WIDTH_SHARE)
+        source = in_memory_source(pictures, labels, class_names=(), aspect_ratio=_ASPECT_RATIO)
     else:
         sightings = find_sightings(_folder(name))
         source = _decoded(_folder(name), sightings, cache, top, num_threads)
@@ -128,7 +128,7 @@ def _decoded(
 ) -> ImageSource:
     files = _files(root, sightings)
     source = decoded_source(
-        Pictures(len(files.paths), files.opened, width_share=_WIDTH_SHARE),
+        Pictures(len(files.paths), files.opened, aspect_ratio=_ASPECT_RATIO),
         torch.zeros(len(files.paths)),
         parts=sightings.places,
         class_names=(),
@@ -156,7 +156,7 @@ def _parts(name: str, sightings: Sightings, seed: int) -> np.ndarray:
     has_queries = bool((sightings.places == "query").any())
     is_known = (sightings.places == "train") & sightings.is_person
     known = np.random.default_rng(seed).permutation(np.unique(sightings.identities[is_known]))
-    num_held_out = max(1, round(_HELD_OUT_SHARE * len(known)))
+    num_held_out = max(1, round(_HELD_OUT_FRACTION * len(known)))
     val, test = known[:num_held_out], known[num_held_out : (1 if has_queries else 2) * num_held_out]
     parts = np.where(is_known, "train", "test")
     parts[is_known & np.isin(sightings.identities, val)] = "val"

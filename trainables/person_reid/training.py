@@ -15,9 +15,8 @@ from trainables.engine.seeds import seed_all
 from trainables.engine.supervised import SupervisedTraining
 from trainables.person_reid import TRAINABLE, Hparams
 from trainables.person_reid.batches import PersonBatch, PersonBatches
-from trainables.person_reid.losses import PersonLoss
 from trainables.person_reid.metrics import PersonDetails, PersonMetrics
-from trainables.person_reid.models import build_person_net
+from trainables.person_reid.models import PersonLoss, build_person_net
 from trainables.person_reid.sources import load_person_data
 
 
@@ -34,7 +33,10 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
             drop_rate=hparams.drop_rate,
             resolution=data.splits.score_resolution,
         )
-    splits, has_metric_loss = data.splits.taken_by(backbone.sides.nearest), hparams.metric_loss != "none"
+    splits, has_metric_loss = (
+        data.splits.taken_by(backbone.resolutions.nearest),
+        hparams.metric_loss != "none",
+    )
     data = replace(data, splits=splits)
     batches = Batches(
         splits,
@@ -59,7 +61,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         notes={**data.notes(), **_notes(hparams)},
-        late_notes=splits.side_notes,
+        late_notes=splits.resolution_notes,
         details=PersonDetails(splits.test.name),
     )
 

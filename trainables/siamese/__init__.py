@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from trainables.core.contract import OverfitTarget, Trainable, WeightFile
 from trainables.core.deferred import deferred
@@ -41,6 +42,8 @@ class Hparams(TrainingHparams):
         flip: Mirror half of the training images.
     """
 
+    HAS_LAYER_ORDER: ClassVar[bool] = False
+
     optimizer: str = "adadelta"
     lr: float = 1.0
     weight_decay: float = 0.0
@@ -53,10 +56,7 @@ class Hparams(TrainingHparams):
 
     def problems(self) -> list[str]:
         """Everything in these values that makes no sense, in words."""
-        problems = super().problems() + broken_rules(self, _RULES)
-        if self.layer_decay < 1:
-            problems.append(f"layer_decay must be 1 for a pair of encoders, got {self.layer_decay}")
-        return problems
+        return super().problems() + broken_rules(self, _RULES)
 
 
 _RULES: dict[str, Rule] = {

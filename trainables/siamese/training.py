@@ -31,7 +31,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
             drop_rate=hparams.drop_rate,
         )
         model = Twin(classifier.model, hparams.embedding_dim)
-    data, device = data.taken_by(classifier.sides.nearest), torch.device(context.device)
+    data, device = data.taken_by(classifier.resolutions.nearest), torch.device(context.device)
     batches = Batches(
         data,
         context,
@@ -55,7 +55,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
             **classifier.notes,
             "pairs": "val_ and test_accuracy are of pairs: chance is 0.5",
         },
-        late_notes=data.side_notes,
+        late_notes=data.resolution_notes,
     )
 
 

@@ -1,4 +1,4 @@
-"""The two-convolution network of PyTorch's example `mnist`, for images of any side from 5 px."""
+"""The two-convolution network of PyTorch's example `mnist`, for images of any resolution from 5 px."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _POOLED_PX = 12  # what the example's pooling leaves of 28 px
 class MnistCNN(nn.Module):
     """Two convolutions and two linear layers; 1,199,882 parameters for ten digits, most in the first linear.
 
-    Whatever the side, pooling leaves 12 px: at 28 px it is the example's, of 2 x 2.
+    Whatever the resolution, pooling leaves 12 px: at 28 px it is the example's, of 2 x 2.
 
     Args:
         drop_rate: Before the last layer, and half of it after pooling: 0.5 is the example's.

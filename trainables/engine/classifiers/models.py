@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from trainables.core.contract import WeightFile
 from trainables.core.weights import required
-from trainables.engine.classifiers.building import Build, Sides, joined
+from trainables.engine.classifiers.building import Build, Resolutions, joined
 from trainables.engine.classifiers.mnist_cnn import MnistCNN
 from trainables.engine.classifiers.resnet20 import ResNet20
 from trainables.engine.classifiers.timm_models import from_timm, timm_build
 from trainables.engine.classifiers.torchvision_models import from_torchvision, torchvision_build
 from trainables.engine.images.data import Statistics
-from trainables.engine.pretrained import check_loaded, fitting, load_backbone
+from trainables.engine.pretrained import check_loaded, load_backbone, reading_weights
 
 _OWN: dict[str, type[ResNet20 | MnistCNN]] = {"resnet20": ResNet20, "mnist_cnn": MnistCNN}
 _TORCHVISION = "torchvision/"
@@ -35,14 +35,14 @@ class Classifier:
     Attributes:
         head: The new last layer, or all that there are, inside `model`; the rest is the backbone.
         statistics: Of the images its weights were trained on; None for random weights.
-        sides: Of the images that it takes.
+        resolutions: Of the images that it takes.
         notes: Choices that were made for it, with their reasons.
     """
 
     model: nn.Module
     head: nn.Module
     statistics: Statistics | None = None
-    sides: Sides = field(default_factory=Sides)
+    resolutions: Resolutions = field(default_factory=Resolutions)
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -54,7 +54,7 @@ def build_classifier(
     weights: str = "none",
     resolution: int,
     drop_rate: float = 0.0,
-    width_share: float = 1.0,
+    aspect_ratio: float = 1.0,
 ) -> Classifier:
     """The named model with a new head, on the CPU.
 
@@ -62,9 +62,9 @@ def build_classifier(
         num_classes: 0 is a backbone of timm alone; its head is empty.
         in_channels: 1 or 3; pretrained first layers are summed over colours for 1.
         weights: "none", "hub" or "file:PATH", whose file must be on this machine.
-        resolution: Side in pixels of the images to score. Models that are built for one side are built
-            for this one, or for the nearest that they take.
-        width_share: Width over height of the images.
+        resolution: Of the images to score, in pixels. Models that are built for one resolution are built for
+            this one, or for the nearest that they take.
+        aspect_ratio: Width over height of the images.
 
     Raises:
         ValueError: No such model, or it cannot classify these images; the message says why.
@@ -73,11 +73,11 @@ def build_classifier(
     files = weight_files(name, weights)
     path = required(files[0]) if files else None
     wanted = _Wanted(
-        name, num_classes, in_channels, path, weights == "hub", resolution, drop_rate, width_share
+        name, num_classes, in_channels, path, weights == "hub", resolution, drop_rate, aspect_ratio
     )
     if path is None:
         return _built(wanted)
-    with fitting(path, name), torch.device("cpu"):  # wherever it is built: a file has values
+    with reading_weights(path, name), torch.device("cpu"):  # wherever it is built: a file has values
         built = _built(wanted)
         if weights != "hub":
             check_loaded(built.model, built.head, path)
@@ -93,9 +93,9 @@ class _Wanted:
     in_channels: int
     path: Path | None
     is_of_hub: bool
-    side: int
+    resolution: int
     drop_rate: float
-    width_share: float
+    aspect_ratio: float
 
 
 def _built(wanted: _Wanted) -> Classifier:
@@ -112,7 +112,7 @@ def _built(wanted: _Wanted) -> Classifier:
 def _of_torchvision(wanted: _Wanted) -> Classifier:
     name = wanted.name.removeprefix(_TORCHVISION)
     shape = (wanted.num_classes, wanted.in_channels)
-    build = torchvision_build(name, *shape, wanted.side, wanted.drop_rate, wanted.is_of_hub)
+    build = torchvision_build(name, *shape, wanted.resolution, wanted.drop_rate, wanted.is_of_hub)
     model = from_torchvision(
         name,
         build,
@@ -127,9 +127,9 @@ def _of_torchvision(wanted: _Wanted) -> Classifier:
 
 def _of_timm(wanted: _Wanted) -> Classifier:
     shape = (wanted.num_classes, wanted.in_channels)
-    options = (wanted.drop_rate, wanted.width_share)
+    options = (wanted.drop_rate, wanted.aspect_ratio)
     try:
-        build = timm_build(wanted.name, *shape, wanted.side, *options)
+        build = timm_build(wanted.name, *shape, wanted.resolution, *options)
     except ValueError:
         if wanted.in_channels != 1:
             raise
@@ -139,7 +139,7 @@ def _of_timm(wanted: _Wanted) -> Classifier:
     except RuntimeError as error:
         if wanted.path is None or _OTHER_SHAPE not in str(error):
             raise
-        build = timm_build(wanted.name, *shape, None, *options)  # weights of one side fit no other
+        build = timm_build(wanted.name, *shape, None, *options)  # weights of one resolution fit no other
         model = from_timm(wanted.name, build, wanted.path)
     return _classifier(model, build, wanted, (model.pretrained_cfg["mean"], model.pretrained_cfg["std"]))
 
@@ -165,7 +165,7 @@ def _classifier(
     if wanted.drop_rate and not build.has_dropout:
         notes["no effect of drop_rate"] = f"{wanted.name} has no layer of dropout"
     statistics = _statistics(*trained_on, wanted.in_channels) if wanted.path else None
-    return Classifier(model, joined(model, build.head), statistics, build.sides, notes)
+    return Classifier(model, joined(model, build.head), statistics, build.resolutions, notes)
 
 
 def check_model_name(name: str) -> None:

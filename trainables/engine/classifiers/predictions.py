@@ -17,7 +17,7 @@ from trainables.engine.images.batches import Batch
 
 Cells = Sequence[str | float | None]
 
-_MOST_PICTURES = 24
+_MAX_PICTURES = 24
 _PICTURE_PX = 96  # of their longer side; a PNG of it is under 30 KiB
 
 
@@ -82,7 +82,7 @@ class Predictions:
         """The wrong ones, the surest first."""
         wrong = (predicted != labels).nonzero()[:, 0]
         wrong = wrong[score[wrong].argsort(descending=True, stable=True)]
-        self._surest_mistakes = wrong[:_MOST_PICTURES]
+        self._surest_mistakes = wrong[:_MAX_PICTURES]
         columns = (values[wrong].tolist() for values in (labels, predicted, score, label_score))
         return Table(
             columns=("image", "label", "predicted", "score", "label_score"),

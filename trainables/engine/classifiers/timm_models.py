@@ -1,4 +1,4 @@
-"""Classifiers of timm, for images of any side that they take."""
+"""Classifiers of timm, for images of any resolution that they take."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import timm
 
 from trainables.engine.classifiers.building import Build, Builder, Options, quietly_on
 
-_USUAL_SIDE = 224
+_USUAL_RESOLUTION = 224
 
 
-def timm_options(side: int) -> list[Options]:
-    """The ways in which models of timm are told the side of their images, the most willing first."""
+def timm_options(resolution: int) -> list[Options]:
+    """Keyword arguments that give a model of timm its resolution, the most flexible first."""
     return [
-        {"img_size": side, "dynamic_img_size": True},  # ViT and its kin: any side from then on
-        {"img_size": side, "strict_img_size": False},  # Swin and its kin
-        {"img_size": side},  # this one and no other
+        {"img_size": resolution, "dynamic_img_size": True},  # ViT and its kin: any resolution from then on
+        {"img_size": resolution, "strict_img_size": False},  # Swin and its kin
+        {"img_size": resolution},  # this one and no other
         {},
     ]
 
 
-def own_side(name: str) -> int | None:
-    """The side of the images that a model was published for."""
+def own_resolution(name: str) -> int | None:
+    """The resolution of the images that a model was published for."""
     cfg = timm.get_pretrained_cfg(name)
     return None if cfg is None else int(cfg.input_size[-1])
 
@@ -35,15 +35,15 @@ def timm_build(
     name: str,
     num_classes: int,
     in_channels: int,
-    side: int | None,
+    resolution: int | None,
     drop_rate: float,
-    width_share: float = 1.0,
+    aspect_ratio: float = 1.0,
 ) -> Build:
-    """How timm builds the named classifier for images of this side, or the nearest that it takes.
+    """How timm builds the named classifier for images of this resolution, or the nearest that it takes.
 
     Args:
         num_classes: 0 is a backbone whose answer does not matter.
-        side: None is the side that it was published for, and nothing is told to the model.
+        resolution: None is the resolution that it was published for, and nothing is told to the model.
 
     Raises:
         ValueError: It is no classifier of images; the message says why.
@@ -53,15 +53,15 @@ def timm_build(
         del usual["drop_rate"]
     builder = Builder(
         lambda **options: timm.create_model(name, **{**usual, **options}),
-        size_options=timm_options if side else lambda near: [{}],
+        size_options=timm_options if resolution else lambda near: [{}],
         num_classes=num_classes,
         in_channels=in_channels,
-        own=own_side(name),
+        own=own_resolution(name),
         drop_rate=drop_rate,
-        width_share=width_share,
+        aspect_ratio=aspect_ratio,
     )
     try:
-        build = builder.build(side or own_side(name) or _USUAL_SIDE)
+        build = builder.build(resolution or own_resolution(name) or _USUAL_RESOLUTION)
     except ValueError as error:
         channels = f"images of {in_channels} channels"
         raise ValueError(f"{name} of timm cannot classify {channels}: {error}") from error

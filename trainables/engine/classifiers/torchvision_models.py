@@ -1,4 +1,4 @@
-"""Classifiers of torchvision, for images of any side that they take."""
+"""Classifiers of torchvision, for images of any resolution that they take."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _OWN_SIDE = 224
 
 @lru_cache(maxsize=128)
 def torchvision_build(
-    name: str, num_classes: int, in_channels: int, side: int, drop_rate: float, is_of_hub: bool
+    name: str, num_classes: int, in_channels: int, resolution: int, drop_rate: float, is_of_hub: bool
 ) -> Build:
-    """How torchvision builds the named classifier for images of this side, or the nearest that it takes.
+    """How torchvision builds the named classifier for this resolution, or the nearest that it takes.
 
     Args:
-        is_of_hub: Its own weights are for its own side: it is built for no other.
+        is_of_hub: Its own weights are for its own resolution: it is built for no other.
 
     Raises:
         ValueError: It is no classifier of images; the message says why.
@@ -47,7 +47,7 @@ def torchvision_build(
         drop_rate=drop_rate,
     )
     try:
-        return builder.build(side)
+        return builder.build(resolution)
     except ValueError as error:
         channels = f"images of {in_channels} channels"
         raise ValueError(f"torchvision/{name} cannot classify {channels}: {error}") from error
@@ -79,9 +79,9 @@ def from_torchvision(
     return model
 
 
-def _options(side: int, is_of_hub: bool) -> list[Options]:
-    """The ways in which models are told the side of their images; without auxiliary outputs if they can."""
-    sizes: list[Options] = [{"image_size": side}, {"input_size": (side, side)}, {}]
+def _options(resolution: int, is_of_hub: bool) -> list[Options]:
+    """Keyword arguments that give a model its resolution; without auxiliary outputs if it can."""
+    sizes: list[Options] = [{"image_size": resolution}, {"input_size": (resolution, resolution)}, {}]
     sizes = [{}] if is_of_hub else sizes
     return [{**more, **size} for more in ({"aux_logits": False, "init_weights": True}, {}) for size in sizes]
 

@@ -15,7 +15,7 @@ from trainables.engine.seeds import generator
 _NUM_OPERATIONS = 2
 _NUM_MAGNITUDES = 31  # torchvision's, 0 to 30
 
-_MAX_SHIFT = 0.25  # of the side; light is then 4 px of 32, the CIFAR recipe of He et al. 2016
+_MAX_SHIFT = 0.25  # of the resolution; light is then 4 px of 32, the CIFAR recipe of He et al. 2016
 _MAX_JITTER = 0.4  # of brightness and of contrast
 _DRAWS = 5  # shift down, shift right, flip, brightness, contrast
 
@@ -86,9 +86,9 @@ class Augment:
         return Light(contrast * brightness, mean * (1 - contrast) * brightness)
 
 
-def _offsets(side: int, draws: Tensor, strength: float) -> Tensor:
+def _offsets(resolution: int, draws: Tensor, strength: float) -> Tensor:
     """From as many pixels as a window may be moved to one side to as many to the other, each as likely."""
-    reach = min(round(strength * _MAX_SHIFT * side), side - 1)
+    reach = min(round(strength * _MAX_SHIFT * resolution), resolution - 1)
     return (draws * (2 * reach + 1)).long() - reach
 
 

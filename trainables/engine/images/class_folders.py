@@ -13,7 +13,7 @@ from trainables.engine.images.folder_names import PART_NAMES, PARTS, Part, part_
 from trainables.engine.images.folder_tree import FolderTree, is_picture
 from trainables.engine.images.reading import endings
 
-_MOST_PARTS = 10  # folds of a cross-validation; more folders of equal insides are classes
+_MAX_PARTS = 10  # folds of a cross-validation; more folders of equal insides are classes
 _LISTED = 5
 
 
@@ -146,7 +146,7 @@ def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path
         return
     inside = [{path.name for path in tree.listing(one).folders} for one in class_folders]
     common = sorted(set.intersection(*inside))
-    if len(common) < 2 or len(class_folders) > max(_MOST_PARTS, len(common)):
+    if len(common) < 2 or len(class_folders) > max(_MAX_PARTS, len(common)):
         return
     outer = _listed([one.name for one in class_folders])
     if all(part_of(name) for name in common):

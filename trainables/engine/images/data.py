@@ -54,7 +54,7 @@ class ImageSet:
         return self.source.name(int(self.rows[index]))
 
     def images(self, indices: Tensor, resolution: int, device: torch.device = _CPU) -> Tensor:
-        """The images numbered `indices`: (batch, channels, resolution, resolution), uint8, channels last."""
+        """The images numbered `indices`: (batch, channels, side, side), uint8, channels last."""
         return self.source.pixels(resolution).on(device).pick(self.rows[indices]).to(device)
 
     def expect(self, indices: Tensor, resolution: int) -> None:
@@ -62,7 +62,7 @@ class ImageSet:
         self.source.pixels(resolution).expect(self.rows[indices])
 
     def subset(self, wanted: float | int | None) -> Tensor:
-        """Numbers of the images in a share, a count or None, all; see `nested_subset`."""
+        """Numbers of the images in a fraction, a count or None, all; see `nested_subset`."""
         return self._order[: num_kept(self.labels, wanted)]
 
     @cached_property
@@ -82,9 +82,9 @@ class DataSplits:
     """The three parts of a run's data.
 
     Attributes:
-        score_resolution: Side of test images, and of validation images unless the rung decides.
+        score_resolution: Resolution of test images, and of validation images unless the rung decides.
         device: Where images are wanted.
-        nearest_side: From the side that is asked for to the nearest that the model takes; see `taken_by`.
+        nearest_resolution: The nearest resolution to a wanted one that the model takes; see `taken_by`.
     """
 
     train: ImageSet
@@ -96,12 +96,12 @@ class DataSplits:
     score_resolution: int
     num_unreadable: int
     device: torch.device
-    nearest_side: Callable[[int], int] = int
-    _other_sides: dict[int, int] = field(default_factory=dict)
+    nearest_resolution: Callable[[int], int] = int
+    _other_resolutions: dict[int, int] = field(default_factory=dict)
 
-    def taken_by(self, nearest_side: Callable[[int], int]) -> DataSplits:
-        """The same data for a model that takes some sides only: images are made in the nearest of these."""
-        data = replace(self, nearest_side=nearest_side, _other_sides={})
+    def taken_by(self, nearest_resolution: Callable[[int], int]) -> DataSplits:
+        """The same data for a model that takes some resolutions only: images are made in the nearest one."""
+        data = replace(self, nearest_resolution=nearest_resolution, _other_resolutions={})
         return replace(data, score_resolution=data._taken(self.score_resolution))
 
     def notes(self) -> dict[str, str]:
@@ -124,19 +124,21 @@ class DataSplits:
         return self.test.images(indices, self.score_resolution)
 
     def train_resolution(self, wanted: int | None) -> int:
-        """Side of training images for a budget's resolution, where None is the data's own."""
+        """Resolution of training images for a budget's resolution, where None is the data's own."""
         return self._taken(wanted or self.own_resolution or self.score_resolution)
 
-    def side_notes(self) -> dict[str, str]:
-        """Which sides were asked for so far that the model does not take, and what it was given instead."""
-        if not self._other_sides:
+    def resolution_notes(self) -> dict[str, str]:
+        """Which resolutions were asked for that the model does not take, and what it was given instead."""
+        if not self._other_resolutions:
             return {}
-        pairs = [f"{given} px instead of {wanted} px" for wanted, given in sorted(self._other_sides.items())]
+        pairs = [
+            f"{given} px instead of {wanted} px" for wanted, given in sorted(self._other_resolutions.items())
+        ]
         return {"resolution": f"{', '.join(pairs)}: the nearest size that this model takes"}
 
     def _taken(self, wanted: int) -> int:
-        if (given := self.nearest_side(wanted)) != wanted:
-            self._other_sides[wanted] = given
+        if (given := self.nearest_resolution(wanted)) != wanted:
+            self._other_resolutions[wanted] = given
         return given
 
 

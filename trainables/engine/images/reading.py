@@ -35,8 +35,8 @@ def endings() -> frozenset[str]:
     )
 
 
-def read_picture(path: Path, side: int, scales: Callable[[], Scales]) -> Image.Image:
-    """One file, upright and in RGB; a JPEG may come smaller, with twice `side` in pixels at least.
+def read_picture(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
+    """One file, upright and in RGB; a JPEG may come smaller, with twice `resolution` in pixels at least.
 
     It is decoded at its half, quarter or eighth then. The margin is Pillow's own for thumbnails: at 64 px it
     halves the time of photographs of 400 to 640 px, and changes values by 0.5 of 255.
@@ -48,14 +48,14 @@ def read_picture(path: Path, side: int, scales: Callable[[], Scales]) -> Image.I
         OSError: It is cut short or no picture at all; with its path.
     """
     try:
-        return _read(path, side, scales)
+        return _read(path, resolution, scales)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise of everything for broken files
         raise OSError(f"{path}: {error}") from error
 
 
-def _read(path: Path, side: int, scales: Callable[[], Scales]) -> Image.Image:
+def _read(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
     try:
         image = Image.open(path)
     except UnidentifiedImageError:
@@ -66,7 +66,7 @@ def _read(path: Path, side: int, scales: Callable[[], Scales]) -> Image.Image:
         if is_deep(image):
             return _of_deep(path.read_bytes(), scales())
         shorter = min(image.size)
-        image.draft(None, (2 * side * image.width // shorter, 2 * side * image.height // shorter))
+        image.draft(None, (2 * resolution * image.width // shorter, 2 * resolution * image.height // shorter))
         image.load()
         return upright_rgb(image)
 

@@ -1,4 +1,4 @@
-"""Images of a wanted side, square or of another shape, from tensors and from Pillow images alike."""
+"""Images of a wanted resolution, square or of another shape, from tensors and from Pillow images alike."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from torchvision.transforms.v2 import functional
 _IMAGES_AT_ONCE = 1024
 
 
-def shape_px(side: int, width_share: float) -> tuple[int, int]:
-    """Height and width of images of this side, which is their height."""
-    return side, max(1, round(side * width_share))
+def shape_px(resolution: int, aspect_ratio: float) -> tuple[int, int]:
+    """Height and width of images of this resolution, which is their height."""
+    return resolution, max(1, round(resolution * aspect_ratio))
 
 
-def squared_picture(picture: Image.Image, side: int) -> Image.Image:
+def squared_picture(picture: Image.Image, resolution: int) -> Image.Image:
     """The middle of a picture, as large as its shorter side allows, resized with antialiasing."""
     shorter = min(picture.size)
     left, top = ((length - shorter) / 2 for length in picture.size)
     box = (left, top, left + shorter, top + shorter)
-    return picture.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    return picture.resize((resolution, resolution), Image.Resampling.BILINEAR, box=box)
 
 
-def squared(images: Tensor, side: int) -> Tensor:
-    """Resize the shorter side to `side` pixels with antialiasing, and crop the centre."""
-    resized = functional.resize(images, [side], antialias=True)
-    cropped: Tensor = functional.center_crop(resized, [side, side])
+def squared(images: Tensor, resolution: int) -> Tensor:
+    """Resize the shorter side to `resolution` pixels with antialiasing, and crop the centre."""
+    resized = functional.resize(images, [resolution], antialias=True)
+    cropped: Tensor = functional.center_crop(resized, [resolution, resolution])
     return cropped
 
 
-def resized_set(images: Tensor, side: int | None, width_share: float = 1.0) -> Tensor:
-    """A whole set at another side: (n, channels, any, any) to (n, channels, side, width), uint8.
+def resized_set(images: Tensor, resolution: int | None, aspect_ratio: float = 1.0) -> Tensor:
+    """A whole set at another side: (n, channels, any, any) to (n, channels, height, width), uint8.
 
     Returns the set itself where nothing has to change.
 
     Args:
-        width_share: Width over height. Squares are cut out of the middle; to other shapes, which sets
+        aspect_ratio: Width over height. Squares are cut out of the middle; to other shapes, which sets
             have already, images are stretched.
     """
-    if side is None or images.shape[-2:] == shape_px(side, width_share):
+    if resolution is None or images.shape[-2:] == shape_px(resolution, aspect_ratio):
         return images
     parts = images.split(_IMAGES_AT_ONCE)
-    if width_share == 1:
-        return torch.cat([squared(part, side) for part in parts])
-    size = list(shape_px(side, width_share))
+    if aspect_ratio == 1:
+        return torch.cat([squared(part, resolution) for part in parts])
+    size = list(shape_px(resolution, aspect_ratio))
     return torch.cat([functional.resize(part, size, antialias=True) for part in parts])

@@ -25,9 +25,9 @@ class ImageSource:
     Attributes:
         labels: (n,), int64.
         parts: "train", "val", "test" or "unreadable" for each image, as the source brings them; (n,).
-        own_resolution: Side of the images as they are, in pixels, which is their height where they are
+        own_resolution: Resolution of the images as they are, in pixels, which is their height where they are
             not square; None where they differ.
-        pixels: All images at a side in pixels. The last few resolutions are kept.
+        pixels: All images at a resolution in pixels. The last few resolutions are kept.
         notes: Automatic choices with their reasons.
         num_for_statistics: Images that mean and deviation are taken from, at most.
         name: What to call the image with a number: its file, where there is one.
@@ -68,19 +68,19 @@ def in_memory_source(
     *,
     parts: np.ndarray | None = None,
     class_names: Sequence[str],
-    width_share: float = 1.0,
+    aspect_ratio: float = 1.0,
 ) -> ImageSource:
     """A source of images that lie decoded in memory: (n, channels, height, width), uint8.
 
     Args:
-        width_share: Width over height of what is made of them; see `resized_set`.
+        aspect_ratio: Width over height of what is made of them; see `resized_set`.
     """
     height, width = images.shape[-2:]
 
     @lru_cache(RESOLUTIONS_KEPT)
-    def pixels(side: int) -> Pixels:
+    def pixels(resolution: int) -> Pixels:
         return StoredPixels(
-            resized_set(images, side, width_share).contiguous(memory_format=torch.channels_last)
+            resized_set(images, resolution, aspect_ratio).contiguous(memory_format=torch.channels_last)
         )
 
     return ImageSource(
@@ -88,6 +88,6 @@ def in_memory_source(
         parts=np.full(len(labels), "train") if parts is None else parts,
         class_names=tuple(class_names),
         channels=images.shape[1],
-        own_resolution=min(height, round(width / width_share)),
+        own_resolution=min(height, round(width / aspect_ratio)),
         pixels=pixels,
     )

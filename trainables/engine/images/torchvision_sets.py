@@ -54,7 +54,7 @@ def load_torchvision(address: str, cache: CacheFolder, *, top: int | None, num_t
     cached_name = f"torchvision-{name}-{len(joined)}-{MEANING}"
     labels = _labels_one_by_one(joined, cache.folder / f"{cached_name}-labels.npy")
     return decoded_source(
-        Pictures(len(joined), lambda index, side: upright_rgb(joined[index][0])),
+        Pictures(len(joined), lambda index, resolution: upright_rgb(joined[index][0])),
         labels,
         parts=parts,
         class_names=_class_names(datasets, labels),

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 PYTHON = f"{platform.python_implementation()} {platform.python_version()}"
-_MOST_BYTES = 60_000  # of a module: the few longer ones are half of the parsing time
+_MAX_BYTES = 60_000  # of a module: the few longer ones are half of the parsing time
 _LEFT_OUT = {"site-packages", "test", "idlelib", "lib2to3", "turtledemo"}  # no library, or a third of all
 _LINES = range(3, 13)  # of a function: getters tell nothing, and the longest cost most
 
@@ -42,7 +42,7 @@ def stdlib_functions() -> tuple[StdlibFunction, ...]:
     return tuple(
         function
         for path in paths
-        if path.stat().st_size <= _MOST_BYTES and path.parent.name not in _LEFT_OUT
+        if path.stat().st_size <= _MAX_BYTES and path.parent.name not in _LEFT_OUT
         for function in _functions(path, path.relative_to(root).with_suffix("").parts[0])
     )
 

@@ -34,7 +34,7 @@ class LabelledRows:
         return len(self.rows)
 
     def subset(self, wanted: float | int | None) -> Tensor:
-        """Numbers of the examples in a share, a count or None, all; see `nested_subset`."""
+        """Numbers of the examples in a fraction, a count or None, all; see `nested_subset`."""
         return self._order[: num_kept(self.labels, wanted)]
 
     def expect(self, indices: Tensor, resolution: int) -> None:
