@@ -114,7 +114,7 @@ def test_a_link_to_another_part_is_found_by_its_content(tmp_path: Path) -> None:
 def test_a_look_that_has_no_time_says_how_much_it_saw(
     insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_check, "_MOST_SURVEY_S", 0.0)
+    monkeypatch.setattr(data_check, "_MAX_SURVEY_S", 0.0)
     monkeypatch.setattr("trainables.engine.images.survey._AT_ONCE", 50)
     found = check_source(context(f"imagefolder:{insects}", tmp_path))
     assert isinstance(found, DataSummary)

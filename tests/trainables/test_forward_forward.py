@@ -25,7 +25,7 @@ def context(tmp_path: Path) -> TrainingContext:
 
 def network(**changes) -> GoodnessNet:
     torch.manual_seed(0)
-    settings = {"num_classes": 3, "in_channels": 1, "side": 4, "width": 5, "layers": 2, "mark": 7.0}
+    settings = {"num_classes": 3, "in_channels": 1, "resolution": 4, "width": 5, "layers": 2, "mark": 7.0}
     return GoodnessNet(**{**settings, **changes})
 
 
@@ -46,7 +46,7 @@ def test_more_labels_than_pixels_are_refused() -> None:
         network(num_classes=17)
 
 
-def test_images_of_any_side_are_resized() -> None:
+def test_images_of_any_resolution_are_resized() -> None:
     assert network().marked(torch.ones(2, 1, 9, 9), torch.zeros(2, dtype=torch.long)).shape == (2, 16)
 
 

@@ -198,11 +198,11 @@ def test_every_problem_is_listed_at_once() -> None:
             width=100, train_patches=0, score_grid=0, model="resnet20", layer_decay=0.5, weights="imagenet"
         )
     assert str(caught.value).split("; ") == [
+        "layer_decay below 1 needs a classifier of timm",
+        "set it to 1, got 0.5",
         "weights must be none, hub or file:PATH with an absolute path, got 'imagenet'",
         "width must be a multiple of 56, above 0, got 100",
         "train_patches must be 1 or more, got 0",
         "score_grid must be 1 or more, got 0",
         "model must be one of timm, got resnet20",
-        "layer_decay below 1 needs a classifier of timm",
-        "set it to 1, got 0.5",
     ]
