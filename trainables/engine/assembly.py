@@ -52,7 +52,9 @@ def assemble(
         late_notes: Those that are made as it trains; asked for after each epoch.
         details: What to know of the test set beyond its scores.
     """
+    # A switch of the whole process, so it is set for each training: a worker runs one trial after the other.
     torch.set_float32_matmul_precision("high" if hparams.tf32 else "highest")
+    # Before the optimiser is built, which takes only what is trainable then.
     frozen = freeze(model, head, hparams.freeze_fraction)
     rates = {
         "lr": hparams.lr,
@@ -63,6 +65,7 @@ def assemble(
     optimizer = build_optimizer(model, head, name=hparams.optimizer, momentum=hparams.momentum, **rates)
     average = _average(hparams, context, model)
     if hparams.compile:
+        # In place, unlike `torch.compile(model)`: names of parameters, and so checkpoints, stay the same.
         model.compile()  # after the copy for the average, which is scored as it is
     return SupervisedTraining(
         model=model,
@@ -97,12 +100,14 @@ def assemble(
 
 
 def _average(hparams: TrainingHparams, context: TrainingContext, model: nn.Module) -> WeightAverage | None:
+    """The averaged weights that are scored, if any: of "anytime" its own, else as `ema_decay` says."""
     if context.horizon == "anytime":
         return WeightAverage(model)
     return None if hparams.ema_decay is None else WeightAverage(model, decay=hparams.ema_decay)
 
 
 def _stopping(hparams: TrainingHparams, context: TrainingContext, metric: str, mode: Mode) -> Stopping:
+    """When the training is done before its epochs are; what is to overfit never is."""
     if context.is_overfit:
         return Stopping(metric=metric, mode=mode)
     return Stopping(metric=metric, mode=mode, patience=hparams.patience, max_steps=hparams.max_steps)
@@ -111,6 +116,7 @@ def _stopping(hparams: TrainingHparams, context: TrainingContext, metric: str, m
 def _schedule(
     hparams: TrainingHparams, budget: Budget, context: TrainingContext, optimizer: torch.optim.Optimizer
 ) -> Schedule:
+    """The learning rate over `budget.epochs`, or a constant one where no end is known."""
     thaw = hparams.unfreeze_epoch
     return Schedule(
         optimizer,
@@ -123,6 +129,7 @@ def _schedule(
 
 
 def _notes(hparams: TrainingHparams, context: TrainingContext) -> dict[str, str]:
+    """What the choices of this module come to, for the trial's row."""
     notes = {}
     if context.horizon == "anytime":
         notes["horizon"] = "anytime: a constant rate; averaged weights are scored"

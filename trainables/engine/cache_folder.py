@@ -85,6 +85,8 @@ class CacheFolder:
         path = self.folder / f"{name}{SUFFIX}"
         self.folder.mkdir(parents=True, exist_ok=True)
         wait = WaitForMaker(_lock_of(path), stalled_s=self.stalled_s)
+        # The first process makes the file and the others poll every tenth of a second: should it die, one of
+        # those that wait takes over.
         while (found := _opened(path, num_bytes)) is None:
             with CacheLock.held(_lock_of(path), beat_s=self.stalled_s / 60) as lock:
                 if lock and not path.exists():
@@ -94,6 +96,11 @@ class CacheFolder:
         return found
 
     def _fill(self, lock: CacheLock, path: Path, num_bytes: int, fill: Fill) -> None:
+        """Write the file under its unfinished name and give it its own name when it is whole.
+
+        A process that is killed in between leaves the unfinished file, which the next one continues. After
+        an error it is deleted: the same content would fail again.
+        """
         with _unfinished(path).open("ab+") as file:  # made if need be, and nothing in it is lost
             try:
                 self._make_room(num_bytes - os.fstat(file.fileno()).st_size, for_bytes=num_bytes)
@@ -112,6 +119,8 @@ class CacheFolder:
     def _make_room(self, num_bytes: int, *, for_bytes: int) -> None:
         """Evict the files unused for longest until `num_bytes` more fit; none if that is not enough."""
         files = self._files()
+        # The time of a file is that of its last use (`os.utime` in `_opened`), so the oldest goes first.
+        # Nothing is evicted where even all of them would not be enough.
         unused = sorted(files, key=lambda path: files[path].st_mtime_ns, reverse=True)
         most = self._room() + sum(stat.st_size for stat in files.values())
         while num_bytes > (room := self._room()):
@@ -124,6 +133,7 @@ class CacheFolder:
             _evict(unused.pop())
 
     def _room(self) -> int:
+        """Bytes that may still be written: the disk's free ones but 1 GiB, or fewer where a limit is set."""
         free = shutil.disk_usage(self.folder).free - _LEFT_FREE
         if self.limit_gib is None:
             return free
@@ -131,6 +141,7 @@ class CacheFolder:
         return min(free, int(self.limit_gib * _GIB) - used)
 
     def _files(self) -> dict[Path, os.stat_result]:
+        """All files of the cache with their sizes and times, unfinished ones too: they take space as well."""
         files = {}
         for ending in (SUFFIX, SUFFIX + _UNFINISHED):
             for path in self.folder.glob(f"*{ending}"):
@@ -164,6 +175,8 @@ def _opened(path: Path, num_bytes: int) -> CacheFile | None:
             return None
         with suppress(PermissionError):  # somebody else's file: then its owner's uses count
             os.utime(path)
+        # Copy on write: a bug that changes pixels in place harms this process alone. The second descriptor
+        # holds the shared lock for as long as the file is used.
         return CacheFile(np.memmap(file, np.uint8, "c", shape=(num_bytes,)), os.dup(file.fileno()))
 
 
@@ -178,6 +191,7 @@ def _reserve(file: BinaryIO, num_bytes: int) -> None:
 def _evict(path: Path) -> None:
     """Delete a file, unless a process uses or makes it. Nobody is waited for."""
     locked = _lock_of(path) if path.suffix == _UNFINISHED else path
+    # An unfinished file is guarded by the lock of its maker, a finished one by the locks of its users.
     flags = os.O_RDWR | (
         os.O_CREAT if locked != path else 0
     )  # NFS locks exclusively only what can be written

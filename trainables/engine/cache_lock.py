@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+# flock has no timeout, hence the polling: ten system calls a second per waiting process.
 _POLL_S = 0.1  # a blocking lock would wait without a limit, and could not say what for
 _SAY_EVERY_S = 60.0
 _FIRST_SAID_S = 10.0
@@ -62,6 +63,7 @@ class CacheLock:
 
     @contextmanager
     def _beating(self, beat_s: float) -> Iterator[None]:
+        """Show in the lock file, every `beat_s` seconds, that this process lives and how far it is."""
         has_ended = threading.Event()
 
         def beat() -> None:
@@ -72,6 +74,8 @@ class CacheLock:
                     return
                 beats += 1
 
+        # A thread, because filling may take minutes in one call into C; a process that is stopped (SIGSTOP)
+        # or hangs in the kernel stops beating, which is how the others notice.
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
         try:
@@ -81,6 +85,10 @@ class CacheLock:
             thread.join()
 
     def _show(self, beats: int) -> None:
+        """Write who holds the lock, since when, and how far it is.
+
+        256 bytes in one write: a reader sees the old record or the new one, never a mixture.
+        """
         shown = {
             "pid": os.getpid(),
             "host": socket.gethostname()[:64],
@@ -112,6 +120,7 @@ class _Maker:
     @property
     def progress(self) -> object:
         """What changes as long as it gets on."""
+        # A fraction that no longer grows is a process that hangs, even if its thread still beats.
         tells_fraction = self.fraction is not None and self.fraction < 1
         return self.pid, self.host, self.fraction if tells_fraction else self.beats
 

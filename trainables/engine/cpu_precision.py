@@ -55,6 +55,7 @@ def choose_precision(context: TrainingContext) -> str:
 
 
 def _choice(measured: Mapping[str, Any], cpu: str) -> str:
+    """The format with its reason, from a measurement that may be of another process."""
     if reason := measured["failure"]:
         return f"fp32: bf16 does not work on {cpu}: {reason}"
     speedup = measured["fp32_s"] / measured["bf16_s"]
@@ -75,6 +76,7 @@ def _cpu() -> tuple[str, list[str]]:
 
 
 def _key(model: str) -> dict[str, str]:
+    """What a measurement depends on: the processor, the build of torch, limits of its instructions."""
     return {"cpu": model, "torch": str(torch.__version__)} | {
         name: os.environ.get(name, "") for name in _LIMITS
     }
@@ -110,6 +112,8 @@ def measure() -> dict[str, Any]:
 
 def _failure() -> str:
     """Why training in bf16 cannot be trusted here; empty where it can."""
+    # The shape with which finite numbers gave NaN on a CPU with AMX, in some processes and not in others:
+    # hence 20 tries.
     small = nn.Conv2d(192, 96, 3, stride=2, padding=1).to(memory_format=torch.channels_last)
     try:
         for _ in range(_NUM_SMALL):

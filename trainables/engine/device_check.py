@@ -27,6 +27,11 @@ def check_gpus(device: str) -> list[str]:
 
 
 def _answer(index: int) -> str:
+    """What is to be known of one GPU: its name and how much memory is free.
+
+    Raises:
+        RuntimeError: It cannot multiply, or multiplies wrongly.
+    """
     device = torch.device("cuda", index)
     ones = torch.ones(64, 64, device=device)
     total = float((ones @ ones).sum())

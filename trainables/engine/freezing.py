@@ -22,6 +22,8 @@ def freeze(model: nn.Module, head: nn.Module, fraction: float) -> list[nn.Module
         for module in model.modules()
         if module not in in_head and next(module.parameters(recurse=False), None) is not None
     ]
+    # Modules come in the order of their definition, which in image models is usually that of the forward
+    # pass: the first are those next to the input.
     frozen = backbone[: round(fraction * len(backbone))]
     _learn(frozen, False)
     return frozen
@@ -72,6 +74,7 @@ class Freezing:
 
 
 def _learn(modules: Sequence[nn.Module], does: bool) -> None:
+    """Whether the modules' own parameters get gradients; those of modules inside them stay as they are."""
     for module in modules:
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(does)

@@ -14,6 +14,7 @@ import torch
 _MIB = 2**20
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # what getrusage counts in
 _R = TypeVar("_R")
+# cuBLAS and CPU allocators raise plain RuntimeErrors, which only their words tell from other faults.
 _WORDS = re.compile(r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 
 
@@ -46,6 +47,7 @@ class MicroBatch:
             undo: Clears away what a failed attempt has left.
         """
         while True:
+            # What was too much once is not tried again in later steps: each failure costs a forward pass.
             size = min(self.size or num_examples, num_examples)
             try:
                 return attempt(size)
@@ -56,7 +58,13 @@ class MicroBatch:
             self._halve(size, smallest, where)  # out here: the error's frames hold what shall be freed
 
     def _halve(self, size: int, smallest: int, where: str) -> None:
+        """Note the failure and let half as many examples pass from now on.
+
+        Memory that the failed attempt held is given back first: its blocks are of sizes that the smaller
+        batch has no use for, and fragmentation would fail it as well.
+        """
         first = self.note.partition(";")[0] or f"{size} examples at once were too much ({where})"
+        # Rounded up: 5 becomes 3, and 3 and 2 pass. From 128 to 1 there are 7 failures at most.
         self.size = max(smallest, -(-size // 2))
         self.note = f"{first}; {self.size} pass at once, and the step is the same"
         if torch.cuda.is_initialized():

@@ -28,6 +28,7 @@ def without_effect(hparams: TrainingHparams, budget: Budget, context: TrainingCo
 
 
 def _reasons(hparams: TrainingHparams, budget: Budget, context: TrainingContext) -> Iterator[tuple[str, str]]:
+    """(hyperparameter, reason) for each that cannot act with these values, whether it was set or not."""
     yield from _optimizer_reasons(hparams)
     is_all_frozen = hparams.freeze_fraction == 1 and hparams.unfreeze_epoch is None
     if is_all_frozen:
@@ -48,9 +49,12 @@ def _reasons(hparams: TrainingHparams, budget: Budget, context: TrainingContext)
 
 
 def _optimizer_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:
+    """Those of them that depend on the optimiser."""
     name = hparams.optimizer
     if not timm.optim.get_optimizer_info(name).has_momentum:
         yield "momentum", f"{name} has none"
+    # With lr 1e-4 and weight_decay 1e-4 a step multiplies weights by 1 - 1e-8, which fp32 rounds to 1. A
+    # search over such values would rank noise.
     shrinkage = hparams.lr * hparams.weight_decay
     if name in _DECOUPLED and 0 < shrinkage < _MIN_SHRINKAGE:
         yield (

@@ -91,6 +91,7 @@ def parameter_groups(
     members: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
+            # Matrices and filters decay, vectors and scalars do not.
             is_head, decays = id(parameter) in in_head, parameter.ndim > 1
             scale = 1.0 if is_head else scales.get(name, 1.0)
             members.setdefault((is_head, scale, decays), []).append(parameter)
@@ -105,6 +106,7 @@ def parameter_groups(
                 "lr": lr * ratio * scale,
                 "base_lr": lr * ratio * scale,
                 "backbone_ratio": ratio,
+                # Decay pulls a norm's scale to 0 and not to 1, and a bias adds nothing to overfitting.
                 "weight_decay": weight_decay if decays else 0.0,  # vectors are biases and norms: never
             }
         )
@@ -123,4 +125,6 @@ def _layer_scales(model: nn.Module, layer_decay: float) -> dict[str, float]:
     timms: Any = model
     layers: dict[str, int] = group_parameters(model, timms.group_matcher(coarse=False), reverse=True)
     top = max(layers.values())
+    # The last layer learns at the full rate, the one below at `layer_decay` of it, and so on down: with 0.75
+    # a layer 12 below learns at 3 % of it.
     return {name: layer_decay ** (top - layer) for name, layer in layers.items()}

@@ -32,10 +32,13 @@ def chosen_format(context: TrainingContext) -> tuple[str, str]:
         return context.precision, "asked for"
     device = torch.device(context.device)
     if device.type == "cpu":
+        # Chosen once for the whole run: trials in two formats would not compare.
         name, _, why = (context.auto_precision or choose_precision(context)).partition(": ")
         return name, why
     if device.type != "cuda":
         return "fp32", f"mixed precision is not tried on {device.type}"
+    # bf16 has the exponents of fp32, so no gradient is lost and no scaler needed. Emulated bf16 would be
+    # slower than fp32, which is why emulation does not count.
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return "bf16", "this GPU computes it, and it needs no gradient scaling"
     return "fp16", "this GPU has no bf16; gradients are scaled"
@@ -113,9 +116,12 @@ class MixedPrecision:
         Args:
             has_retry: It is so in every epoch until the first that diverges.
         """
+        # Shapes decide which kernels run, and shapes change with the resolution: each is proven by itself. On
+        # a GPU no such kernel is known, so nothing is kept for a second try unless it is asked for.
         is_unproven = self._device.type == "cpu" and resolution not in self._proven
         if self.is_full or not (has_retry or is_unproven):
             return epoch()
+        # Weights, optimiser and generators as they are now: the retry sees what the first attempt saw.
         before = copy.deepcopy(training.state_dict())
         try:
             values = epoch()
@@ -133,6 +139,7 @@ class MixedPrecision:
         return epoch()
 
     def state_dict(self) -> dict[str, Any]:
+        """The format with its reason, the gradient scaler, and the resolutions proven to work in it."""
         return {
             "scaler": self._scaler.state_dict(),
             "format": self._name,
@@ -153,5 +160,6 @@ class MixedPrecision:
             self._scaler.load_state_dict(dict(state["scaler"]))
 
     def _use(self, name: str) -> None:
+        """Compute in the named format. Only fp16 needs a scaler: its gradients under 6e-8 become 0."""
         self._name, self._dtype = name, _DTYPES[name]
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=name == "fp16")

@@ -36,6 +36,7 @@ def rehearsing(start: Start) -> Rehearse:
             return _rehearsed(start, hparams, budgets, replace(context, device="meta"))
         except _PLAIN_ERRORS:
             raise
+        # Operators without an implementation for meta tensors (NMS, some losses) fail there and nowhere else.
         except Exception:  # of the device, or of the training: the CPU tells
             return _rehearsed(start, hparams, budgets, replace(context, device="cpu"))
 
@@ -43,6 +44,7 @@ def rehearsing(start: Start) -> Rehearse:
 
 
 def _rehearsed(start: Start, hparams: Any, budgets: Sequence[Budget], context: TrainingContext) -> list[str]:
+    """Start the training at the largest budget and pass a few examples at each; gives what it has to note."""
     training = start(hparams, budgets[-1], context)
     rehearse = getattr(training, "rehearse", _nothing)
     for budget in _once_a_shape(budgets):

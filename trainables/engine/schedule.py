@@ -54,11 +54,15 @@ class Schedule:
         self._warmup_epochs = warmup_epochs
         self._unified_lr_epoch = math.inf if unified_lr_epoch is None else unified_lr_epoch
         self._falls = falls or {}
+        # One parameter of an SGD that never steps, at rate 1: what its rate becomes is the factor for all
+        # groups.
         # timm's schedulers set the rates of an optimiser, and never those of a group that joins later.
         self._relative = torch.optim.SGD([torch.zeros(1)], lr=1.0)
         self._shape = _shape(self._relative, name, epochs, warmup_epochs)
         self._plateau: ReduceLROnPlateau | None = None
         if name == "plateau":
+            # A tenth of the epochs: 3 of 30. A fixed number would never act on a short ladder, and too often
+            # on a long one.
             self._plateau = ReduceLROnPlateau(self._relative, patience=math.ceil(epochs / 10))
 
     @property
@@ -72,6 +76,8 @@ class Schedule:
         factor = self._relative.param_groups[0]["lr"]
         factor *= math.prod(fall for epoch, fall in self._falls.items() if epochs >= epoch)
         for group in self._optimizer.param_groups:
+            # `base_lr` holds the backbone's ratio already; dividing by it makes the rates of all groups
+            # equal.
             ratio = group.get("backbone_ratio", 1.0) if epochs >= self._unified_lr_epoch else 1.0
             group["lr"] = group["base_lr"] / ratio * factor
 
@@ -84,10 +90,12 @@ class Schedule:
         self._shape.base_values = [group["lr"] for group in self._relative.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
+        """The positions of timm's scheduler and of plateau; the rates themselves follow from them."""
         plateau = self._plateau.state_dict() if self._plateau else {}
         return {"shape": self._shape.state_dict(), "plateau": plateau}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken; the schedule must have been made with the same arguments."""
         self._shape.load_state_dict(state["shape"])
         if self._plateau:
             self._plateau.load_state_dict(state["plateau"])
@@ -106,6 +114,8 @@ def _shape(
             t_in_epochs=False,
         )
     if name == "one_cycle":
+        # timm counts the warm-up as a part before the cosine (`warmup_prefix`), so the two add up to
+        # `epochs`.
         rise: Any = _ONE_CYCLE_RISE * epochs
         return CosineLRScheduler(
             optimizer,

@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
+# Each kind of randomness has a stream of its own, so that a changed augmentation leaves the order of examples
+# as it is. The place in the list is part of the seed: add new words at the end.
 Purpose = Literal["order", "augment", "mix", "pair", "negative", "identity", "patch"]
 
 _PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
@@ -31,6 +33,7 @@ def generator(purpose: Purpose, *, seed: int, epoch: int) -> torch.Generator:
 def seed_all(seed: int) -> None:
     """Seed the global generators, from which layers draw initial weights and dropout."""
     random.seed(seed)
+    # NumPy's legacy generator takes 32 bits.
     np.random.seed(seed % 2**32)  # third-party layers draw from it
     torch.manual_seed(seed)
 

@@ -66,7 +66,10 @@ class Stepper(Generic[B]):
             lambda size: self._backward(epoch, indices, size),
             num_examples=min(self._batch_size, len(indices)),
             where=where,
+            # BatchNorm raises where a channel has a single value, as one example after global pooling has.
             smallest=2 if self._has_batch_norm else 1,
+            # A failed attempt may have added part of the gradients already: they go, and the step begins
+            # again.
             undo=lambda: self._optimizer.zero_grad(set_to_none=True),
         )
         self.precision.step(self._optimizer, max_grad_norm=self._max_grad_norm)
@@ -85,13 +88,20 @@ class Stepper(Generic[B]):
         return in_fp32(outputs)
 
     def notes(self) -> dict[str, str]:
+        """What had to be changed to fit into memory, in words; empty where nothing was."""
         if not self.micro.note:
             return {}
         norm = f"; BatchNorm sees {self.micro.size}" if self._has_batch_norm else ""
         return {"memory": self.micro.note + norm}
 
     def _backward(self, epoch: TrainEpoch[B], indices: Tensor, size: int) -> Tensor:
+        """Add the gradients of these examples up, at most `size` of them at once; gives their mean loss.
+
+        Args:
+            indices: Numbers of the examples of one optimiser step, (n,).
+        """
         losses = []
+        # Batches of one step are formed one by one, so that `grad_accum_steps` saves memory for images too.
         for part in indices.split(self._batch_size):
             for piece in epoch.batch(part).split(size):
                 # Weighted by size, the sum over pieces is the mean over the step, however they were cut.

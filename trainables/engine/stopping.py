@@ -53,12 +53,14 @@ class Stopping:
         if self._patience is None or self.done_reason:
             return scores
         best = self._sign * self._best_scores[self._metric] if self._best_scores else -math.inf
+        # Clones, as the model goes on training in place. One copy of the weights is held, on their device.
         if self._sign * scores[self._metric] > best:
             self._best_epoch, self._best_scores = epoch, dict(scores)
             self._best_weights = {name: value.clone() for name, value in model.state_dict().items()}
         elif epoch - self._best_epoch >= self._patience:
             since = f"since epoch {self._best_epoch}, whose weights it has now"
             self.done_reason = f"patience: no gain in {self._patience} epochs, {since}"
+            # The test set will be scored by what is left in the model, and so by the best weights.
             model.load_state_dict(self._best_weights)
             return self._best_scores
         return scores

@@ -21,6 +21,8 @@ def balanced_order(labels: Tensor, *, seed: int) -> Tensor:
     shuffled = np.random.default_rng(seed).permutation(len(classes))
     by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
     class_sizes = np.unique(classes, return_counts=True)[1]
+    # The k-th of n examples of a class gets the place k/n: sorting by it interleaves the classes in their
+    # proportions, whichever prefix is taken.
     place = np.concatenate([np.arange(size) / size for size in class_sizes])  # 0, 1/n, 2/n, ... per class
     return torch.from_numpy(by_class[np.argsort(place, kind="stable")])
 
@@ -48,6 +50,7 @@ def num_kept(labels: Tensor, subset: float | int | None) -> int:
     if subset is None:
         return num_examples
     if isinstance(subset, float):
+        # Of each class one at least: a loss over a class that was never seen says nothing.
         return max(num_classes, round(subset * num_examples))
     if not num_classes <= subset <= num_examples:
         raise DataError(
@@ -80,6 +83,8 @@ def split_rows(labels: Tensor, parts: np.ndarray, *, seed: int) -> tuple[Tensor,
     num_held_out = round(HELD_OUT_FRACTION * len(train))
     for part in ("test", "val"):
         if not len(rows[part]):
+            # From the end of the balanced order: what is left at its beginning is a balanced order still, and
+            # the subsets of the budgets are prefixes of it.
             rows[part], train = train[len(train) - num_held_out :], train[: len(train) - num_held_out]
     if not all(len(part) for part in (train, rows["val"], rows["test"])):
         raise DataError(f"{len(labels)} examples are too few for training, validation and test parts")

@@ -135,6 +135,7 @@ class SupervisedTraining(Generic[B]):
         return pictures
 
     def notes(self) -> dict[str, str]:
+        """The choices that were made for this training, with their reasons, for the trial's row."""
         scoring = {"scoring_memory": self._scoring.note} if self._scoring.note else {}
         return {
             "precision": self._stepper.precision.reason,
@@ -145,6 +146,10 @@ class SupervisedTraining(Generic[B]):
         }
 
     def state_dict(self) -> dict[str, Any]:
+        """Everything the next epoch depends on: a resumed training equals an undisturbed one to the bit.
+
+        The order of examples and their augmentation are not in it: they are drawn from (seed, epoch).
+        """
         return {
             "epochs_done": self.epochs_done,
             "is_thawed": self._freezing.is_thawed,
@@ -155,10 +160,16 @@ class SupervisedTraining(Generic[B]):
             "precision": self._stepper.precision.state_dict(),
             "memory": [self._stepper.micro.state_dict(), self._scoring.state_dict()],
             "stopping": self._stopping.state_dict(),
+            # Dropout and third-party layers draw from the global generators.
             "rng": rng_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state of the same hyperparameters.
+
+        Thawing comes first: the saved optimiser has the groups of the thawed modules, and refuses to be
+        loaded into one without them.
+        """
         if state["is_thawed"]:
             self._freezing.thaw(self.optimizer)  # the optimiser's state has their groups
         self.model.load_state_dict(state["model"])
@@ -174,6 +185,11 @@ class SupervisedTraining(Generic[B]):
         restore_rng(state["rng"])
 
     def _epoch(self, budget: Budget) -> dict[str, float]:
+        """Train, then score: the values of one epoch, with the seconds that each part took.
+
+        The epoch counts only once it is scored: an error while scoring leaves `epochs_done` as it was,
+        and a retry in fp32 trains the same epoch again.
+        """
         reset_peak()
         started_s = perf_counter()
         values = self._train(self.batches.epoch(budget, self.epochs_done))
@@ -181,6 +197,7 @@ class SupervisedTraining(Generic[B]):
         values |= self._validated(budget)
         scored_s = perf_counter()
         self.epochs_done += 1
+        # Only where memory ran out: an empty cell says that whole batches passed at once.
         if self._stepper.micro.size:
             values["micro_batch"] = float(self._stepper.micro.size)
         if torch.cuda.is_initialized():
@@ -188,17 +205,26 @@ class SupervisedTraining(Generic[B]):
         return values | {"train_s": trained_s - started_s, "eval_s": scored_s - trained_s}
 
     def _train(self, epoch: TrainEpoch[B]) -> dict[str, float]:
+        """Take the steps of one epoch; gives its mean loss, the learning rate and how many examples it saw.
+
+        Raises:
+            Diverged: A loss is NaN or infinite; found up to 32 steps late.
+        """
         self.model.train()
         self._freezing.hold()
         steps = self._stepper.steps(epoch) if not self.done_reason else []
         losses: list[float] = []
         unread: list[Tensor] = []
         for number, indices in enumerate(steps, start=1):
+            # The middle of a step stands for it: a schedule over fractional epochs then has the same mean
+            # rate however many steps an epoch has, so a rung with a tenth of the data anneals alike.
             self.schedule.set_position(self.epochs_done + (number - 0.5) / len(steps))
             unread.append(self._stepper.take(epoch, indices, where=self._where(number)))
             if self._average:
                 self._average.update(self.model)
             is_last = self._stopping.count_step() or number == len(steps)
+            # A loss stays on the device until 32 have come together. Reading each at once would make the GPU
+            # wait for Python at every step; NaN is noticed at most 31 steps later, within the same epoch.
             if len(unread) == _STEPS_PER_CHECK or is_last:
                 losses += self._read(unread, first_step=len(losses))
                 unread.clear()
@@ -207,6 +233,7 @@ class SupervisedTraining(Generic[B]):
         return self._train_values(losses, [len(indices) for indices in steps[: len(losses)]])
 
     def _train_values(self, losses: Sequence[float], sizes: Sequence[int]) -> dict[str, float]:
+        """The mean loss over examples, not over steps: the last step of an epoch may be a small one."""
         values = {"lr": self.schedule.lr, "num_examples": float(sum(sizes))}
         if losses:
             total = sum(loss * size for loss, size in zip(losses, sizes, strict=True))
@@ -214,6 +241,11 @@ class SupervisedTraining(Generic[B]):
         return values
 
     def _read(self, losses: Sequence[Tensor], *, first_step: int) -> list[float]:
+        """Losses as numbers, which waits until the device has computed them.
+
+        Raises:
+            Diverged: One of them is NaN or infinite; the message names its step.
+        """
         values: list[float] = torch.stack(list(losses)).tolist()
         for step, value in enumerate(values, start=first_step + 1):
             if not math.isfinite(value):
@@ -225,6 +257,7 @@ class SupervisedTraining(Generic[B]):
         epoch = self.epochs_done + 1
         if epoch % self._eval_every and epoch < budget.epochs and not self.done_reason:
             return {}
+        # Averaged weights never saw a batch, so the statistics of their BatchNorm layers are of no use.
         if self._average:  # by the next epoch's examples, whose augmentation was not trained on
             next_epoch = self.batches.epoch(budget, epoch)
             self._average.settle(next_epoch, self._stepper.outputs, frozen=self._freezing.modules)
@@ -232,6 +265,8 @@ class SupervisedTraining(Generic[B]):
             f"val_{name}": value for name, value in self._scores(self.batches.validation(budget)).items()
         }
         self.schedule.observe(epoch, scores["val_loss"])
+        # Patience counts at the largest budget only: a score that stands still on a tenth of the data says
+        # little about what all of it would bring.
         if budget.epochs < self._epochs:
             return scores
         return dict(self._stopping.observe(epoch, scores, self._scored_model))
@@ -242,6 +277,11 @@ class SupervisedTraining(Generic[B]):
 
     @torch.inference_mode()
     def _scores(self, batches: Iterable[B], details: Details[B] | None = None) -> Mapping[str, float]:
+        """Scores over all of `batches`, by name without `val_` or `test_`.
+
+        Raises:
+            Diverged: The mean loss is NaN or infinite, as after weights blew up in an epoch's last steps.
+        """
         model = self._scored_model.eval()
         for batch in batches:
             for piece in self._scored(model, batch):
