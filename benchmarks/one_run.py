@@ -43,10 +43,11 @@ def search_of_ours(
 
     from search.backends.ray.backend import RayBackend
     from search.launch import Launch, launch
+    from search.output import Output
     from search.space import load_space
 
     space = load_space(str(FOLDER / space_name), overrides=overrides, spaces_dir=FOLDER)
     with Path(os.devnull).open("w") as silence:
         how = Launch(folder=folder / "run", command=sys.argv, backend=RayBackend())
-        run, _ = launch(space, how, make_sampler=make_sampler, output=Console(file=silence))
+        run, _ = launch(space, how, make_sampler=make_sampler, output=Output(console=Console(file=silence)))
     return run

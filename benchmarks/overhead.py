@@ -71,6 +71,7 @@ def _ours(num_trials: int) -> float:
 
     from search.backends.ray.backend import RayBackend
     from search.launch import Launch, launch
+    from search.output import Output
     from search.sampling.sampler import make_sampler
     from search.space import load_space
     from trainables.core.load import load_trainable
@@ -87,7 +88,7 @@ def _ours(num_trials: int) -> float:
             space,
             Launch(folder=Path(folder) / "run", command=sys.argv, backend=RayBackend()),
             make_sampler=lambda space: make_sampler(space, defaults),
-            output=Console(file=silence),
+            output=Output(console=Console(file=silence)),
         )
     assert len(run.ranked()) == num_trials
     return time.perf_counter() - started_s

@@ -31,6 +31,7 @@ from rich.console import Console
 from search.backends.local import execute_here
 from search.energy import EnergyReading, EnergySources
 from search.ledger import Ledger
+from search.output import Output
 from search.run import Run
 from search.run.checkpoint_retention import CheckpointRetention
 from search.sampling.proposal import Proposal, Sampler
@@ -220,7 +221,7 @@ def _searched_with_ray(space: Space, watch: Watch, folder: Path) -> Run:
             space,
             Launch(folder=folder, command=sys.argv, backend=RayBackend()),
             make_sampler=lambda of: first.pop() if first else _sampler(of),
-            output=Console(file=silence),
+            output=Output(console=Console(file=silence)),
         )
     return run
 

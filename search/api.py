@@ -265,18 +265,16 @@ def _searched(
     should_preflight: bool,
     source: str,
 ) -> Result:
-    from rich.console import Console as RichConsole
-
     from search.backends.choice import chosen_backend
     from search.launch import Launch, known_trials, launch, run_name, sampler_maker
     from search.ledger import fresh_folder, named_folder
-    from search.report.console import open_console
+    from search.output import Output
     from search.report.summary import print_summary
     from search.run.resume import resume_command
 
-    output = RichConsole(quiet=True, markup=False) if is_quiet else open_console()
+    output = Output.silent() if is_quiet else Output()
     for notice in space.notices:
-        output.print(f"note: {notice}", style="yellow", soft_wrap=True)
+        output.note(notice)
     folder = named_folder(results.absolute(), name or run_name(space))
     folder = fresh_folder(folder) if is_fresh else folder
     how = Launch(
@@ -289,7 +287,7 @@ def _searched(
     run, reason = launch(space, how, make_sampler=sampler_maker(known_trials(space, output)), output=output)
     print_summary(run, reason, output)
     if run.is_interrupted:
-        output.print(f"resume: {resume_command(how.command, folder)}", soft_wrap=True)
+        output.print(f"resume: {resume_command(how.command, folder)}")
     return Result(folder)
 
 

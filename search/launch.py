@@ -8,12 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
-
-from rich.console import Console as RichConsole
 
 from search.accounting.metering import check_measurable
 from search.backends.backend import Capacity, LaunchableBackend, Say
@@ -24,6 +21,7 @@ from search.energy.hardware import CPUS
 from search.ledger import Ledger
 from search.ledger.history import History
 from search.ledger.journal import StorageError
+from search.output import Output
 from search.preflight import PreflightError, Report, request_for
 from search.preflight.local import examining_here, now_and_then
 from search.preflight.request import auto_precision_of, problems_of
@@ -77,7 +75,7 @@ class Launch:
 
 
 def launch(
-    space: Space, how: Launch, *, make_sampler: Callable[[Space], Sampler], output: RichConsole
+    space: Space, how: Launch, *, make_sampler: Callable[[Space], Sampler], output: Output
 ) -> tuple[Run, str]:
     """Run `space` to its end and give the run with the reason it ended.
 
@@ -105,7 +103,7 @@ def _disk_remedy(how: Launch) -> str:
 
 
 def _run_to_the_end(
-    space: Space, how: Launch, ledger: Ledger, make_sampler: Callable[[Space], Sampler], output: RichConsole
+    space: Space, how: Launch, ledger: Ledger, make_sampler: Callable[[Space], Sampler], output: Output
 ) -> tuple[Run, str]:
     backend = how.backend
     if backend.is_here:
@@ -126,7 +124,7 @@ def _run_to_the_end(
         _record_settings(ledger, space, how, data=_data_of(found))
         metering, missing = backend.start_metering(space, _known_watts(ledger, space))
         if missing:
-            output.print(f"warning: {missing}", style="yellow", soft_wrap=True)
+            output.warn(missing)
         run = Run(
             space,
             make_sampler(space),
@@ -137,7 +135,7 @@ def _run_to_the_end(
             auto_precision=_auto_precision(space, how, found),
         )
         if run.auto_precision:
-            output.print(f"precision: {run.auto_precision}", style="dim", soft_wrap=True)
+            output.print(f"precision: {run.auto_precision}", style="dim")
         if how.rerun_failed:
             run.rerun_failed()
         reporter = None if how.should_test else ForecastReporter(run, make_sampler, output)
@@ -145,23 +143,23 @@ def _run_to_the_end(
 
 
 def _resolve(
-    space: Space, how: Launch, capacity: Capacity, output: RichConsole
+    space: Space, how: Launch, capacity: Capacity, output: Output
 ) -> tuple[Space, Background | None]:
     """The space with what its trials are given of `capacity`, and the workload beside them."""
     background = None
     if how.background:
         space, background = resolve_beside_background(space, how.background, capacity, how.folder.absolute())
-        output.print(_shared_text(space, background), soft_wrap=True)
+        output.print(_shared_text(space, background))
     else:
         space = replace(space, resources=resolve_resources(space.resources, capacity))
     for warning in capacity.warnings:
-        output.print(f"note: {warning}", style="yellow", soft_wrap=True)
+        output.note(warning)
     for note in capacity.notes:
-        output.print(note, soft_wrap=True)
+        output.print(note)
     return space, background
 
 
-def known_trials(space: Space, output: RichConsole) -> list[EarlierTrial]:
+def known_trials(space: Space, output: Output) -> list[EarlierTrial]:
     """What the runs of `space.warm_start` know; prints how much of it lies in this space."""
     trials, notices = earlier_trials([Path(folder) for folder in space.warm_start], space)
     if space.warm_start:
@@ -170,7 +168,7 @@ def known_trials(space: Space, output: RichConsole) -> list[EarlierTrial]:
         num_fitting = sum(space.contains(trial.hparams) for trial in trials)
         output.print(f"warm start: {num_fitting} of {len(trials)} earlier trials lie in this space")
     for notice in notices:
-        output.print(f"note: {notice}", style="yellow", soft_wrap=True)
+        output.note(notice)
     return trials
 
 
@@ -187,24 +185,23 @@ def sampler_maker(known: Sequence[EarlierTrial]) -> Callable[[Space], Sampler]:
 
 
 @contextmanager
-def _governed(how: Launch, output: RichConsole) -> Iterator[None]:
+def _governed(how: Launch, output: Output) -> Iterator[None]:
     """Hold the governor that was asked for; say what a killed run has left where none was."""
     # A promotion lies in its run's folder: both commands look for the note beside the runs.
     state = state_file(how.folder.parents[1 if how.should_test else 0])
     if how.governor is None:
         if left := left_over(state, cpus=CPUS):
-            output.print(f"warning: {left}", style="yellow", soft_wrap=True)
+            output.warn(left)
         yield
     elif not how.backend.is_here:
         raise GovernorError("--governor sets this machine's; the nodes behind --address are set by hand")
     else:
-        say = partial(output.print, soft_wrap=True)
-        with held_governor(how.governor, state, say=say, cpus=CPUS):
+        with held_governor(how.governor, state, say=output.print, warn=output.warn, cpus=CPUS):
             yield
 
 
 @contextmanager
-def _examining(space: Space, how: Launch, output: RichConsole) -> Iterator[Callable[[], Sequence[Report]]]:
+def _examining(space: Space, how: Launch, output: Output) -> Iterator[Callable[[], Sequence[Report]]]:
     """Begin the preflight checks, beside the backend's start; gives what waits for their reports."""
     if not how.should_preflight:
         yield list
@@ -214,15 +211,15 @@ def _examining(space: Space, how: Launch, output: RichConsole) -> Iterator[Calla
         yield lambda: _await_reports(reports, output)
 
 
-def _await_reports(reports: Callable[[Say], Sequence[Report]], output: RichConsole) -> Sequence[Report]:
+def _await_reports(reports: Callable[[Say], Sequence[Report]], output: Output) -> Sequence[Report]:
     """What the checks found; while they take, a line shows what they are doing."""
-    if output.is_terminal and not output.stderr:
+    if output.is_watched:
         with output.status("preflight") as status:
             return reports(status.update)
-    return reports(now_and_then(partial(output.print, style="yellow", soft_wrap=True)))
+    return reports(now_and_then(output.note))
 
 
-def check_before(space: Space, *, source: str, folder: Path, output: RichConsole) -> None:
+def check_before(space: Space, *, source: str, folder: Path, output: Output) -> None:
     """Check this machine without starting anything: what a dry run does first.
 
     Raises:
@@ -232,14 +229,14 @@ def check_before(space: Space, *, source: str, folder: Path, output: RichConsole
         _check_reports(_await_reports(reports, output), output)
 
 
-def _check_reports(reports: Sequence[Report], output: RichConsole) -> None:
+def _check_reports(reports: Sequence[Report], output: Output) -> None:
     if problems := problems_of(reports):
         raise PreflightError(problems)
     for data in {tuple(report.data): report.data for report in reports if report.data}.values():
         print_data(data, output)
     for note in dict.fromkeys(note for report in reports for note in report.notes):
         if not note.startswith(_KNOWN_FROM_THE_TABLES):
-            output.print(f"note: {note}", style="yellow", soft_wrap=True)
+            output.note(note)
 
 
 def _without_unusable_gpus(space: Space, reports: Sequence[Report]) -> Space:
@@ -318,10 +315,10 @@ def _execute(
     backend: LaunchableBackend,
     background: Background | None,
     reporter: ForecastReporter | None,
-    output: RichConsole,
+    output: Output,
 ) -> str:
     """Execute `run` with everything that follows it; gives why it ended."""
-    observers = DiskGuard(partial(output.print, style="red", soft_wrap=True))
+    observers = DiskGuard(output.warn)
     run.observe(observers)
     if reporter:
         reporter.begin()
@@ -339,8 +336,7 @@ def _execute(
         if run.should_test:
             observers.add(Artefacts(run))
         observers.add(Tables(run.ledger, run.space, run.history))
-        say = partial(output.print, style="yellow", soft_wrap=True)
-        reason = backend.execute(run, background=background, say=say)
+        reason = backend.execute(run, background=background, say=output.note)
     if reporter:
         reporter.close()
     if observers.reason:
@@ -354,7 +350,7 @@ def run_name(space: Space) -> str:
 
 
 @contextmanager
-def _interruptible(run: Run, output: RichConsole) -> Iterator[None]:
+def _interruptible(run: Run, output: Output) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM ends the run after the epochs under way or its grace, the second at once.
 
     In a thread of its own, as a notebook's widget may start one, Python hears no signals: nothing is set.

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console as RichConsole
-
     from search.forecast import Costs, Forecast
+    from search.output import Output
     from search.sampling.proposal import Sampler
     from search.space import Space
 
@@ -21,7 +20,7 @@ def foretold(
     defaults: Mapping[str, Any],
     results: Path,
     make_sampler: Callable[[Space], Sampler],
-    output: RichConsole,
+    output: Output,
 ) -> Forecast | None:
     """What a search of `space` on this machine will take; None where rungs are measured in joules.
 
@@ -39,7 +38,7 @@ def foretold(
     return forecast_search(space, _costs(space, defaults, results, output), make_sampler)
 
 
-def _costs(space: Space, defaults: Mapping[str, Any], results: Path, output: RichConsole) -> Costs | None:
+def _costs(space: Space, defaults: Mapping[str, Any], results: Path, output: Output) -> Costs | None:
     from search.forecast import earlier_costs
     from search.forecast.probe import ProbeError, probed_costs, probed_points
     from search.trial.task import task_for
@@ -49,7 +48,7 @@ def _costs(space: Space, defaults: Mapping[str, Any], results: Path, output: Ric
     if (costs := earlier_costs(space, results)) is not None:
         return costs
     if command_of(space.trainable):
-        output.print("note: what a script's epoch takes is known when one has been run", style="yellow")
+        output.note("what a script's epoch takes is known when one has been run")
         return None
     offer_worker_env()
     task = task_for(space, trial_id="probe", hparams=defaults, seed=space.seed, folder=results)
@@ -58,5 +57,5 @@ def _costs(space: Space, defaults: Mapping[str, Any], results: Path, output: Ric
             points = probed_points(space, defaults)
             return probed_costs(space, task, points, worker="search.backends.ray.worker")
     except ProbeError as error:
-        output.print(f"warning: no time is foretold: {error}", style="yellow", soft_wrap=True)
+        output.warn(f"no time is foretold: {error}")
         return None

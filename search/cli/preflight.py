@@ -44,13 +44,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Look, print what was found, and give the exit status."""
+    from search.output import Output
     from search.preflight import PreflightError, request_for
     from search.preflight.request import problems_of
-    from search.report.console import open_console
     from search.report.preflight import print_reports
     from search.space import SPACES, load_space
 
-    output = open_console()
+    output = Output()
     problems: list[str] = []
     findings = {}
     for source in options.space:
@@ -78,13 +78,13 @@ def main(options: argparse.Namespace) -> int:
 
 def _reports(order: PreflightRequest, address: str | None, *, has_json: bool) -> list[Report]:
     from search.backends.ray.cluster import ray_session
+    from search.output import Output
     from search.preflight.local import examining_here
-    from search.report.console import open_console
 
     if order.is_fetching:
         os.environ["HF_HUB_OFFLINE"] = "0"  # read once, when the child imports the hub's client
     if address is None:
-        output = open_console(has_json=has_json)
+        output = Output(has_json=has_json)
         with examining_here(order) as reports, output.status("preflight") as status:
             return reports(status.update)
     with ray_session(address=address):

@@ -12,11 +12,10 @@ from search.cli.parsing import CommandParser
 from search.cli.runs import add_results_flag, add_run_argument, run_folder
 
 if TYPE_CHECKING:
-    from rich.console import Console as RichConsole
-
     from search.launch import Launch
     from search.ledger import Ledger
     from search.ledger.history import History
+    from search.output import Output
     from search.run import Run
     from search.space import Space
 
@@ -89,6 +88,7 @@ def main(options: argparse.Namespace) -> int:
     from search.backends.choice import chosen_backend
     from search.launch import Launch, launch
     from search.ledger import fresh_folder
+    from search.output import Output
     from search.promotion import (
         alone_on_gpus,
         chosen,
@@ -99,7 +99,6 @@ def main(options: argparse.Namespace) -> int:
     )
     from search.report.answer import promotion_answer
     from search.report.charts.training import draw_promotion
-    from search.report.console import open_console
     from search.report.summary import print_promotion
     from search.run.resume import command_line
     from search.sampling.proposal import FixedList
@@ -110,7 +109,7 @@ def main(options: argparse.Namespace) -> int:
         space = replace(space, promote=space.promote.model_copy(update={"epochs": options.epochs}))
     trials = chosen(history, space, top=options.top or space.promote.top)
     seeds = fresh_seeds(space.seed, options.seeds or space.promote.seeds)
-    output = open_console(is_quiet=options.quiet, has_json=options.json)
+    output = Output(is_quiet=options.quiet, has_json=options.json)
     output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget")
     promotion = _with_workers(full_training(space), options.workers)
     background = background_pair(options)
@@ -119,7 +118,7 @@ def main(options: argparse.Namespace) -> int:
     elif not options.share_gpus:
         promotion, line = alone_on_gpus(promotion)
         if line:
-            output.print(line, soft_wrap=True)
+            output.print(line)
     plan = Launch(
         folder=fresh_folder(ledger.promotion_folder),
         command=sys.argv,
@@ -152,10 +151,10 @@ def main(options: argparse.Namespace) -> int:
     ledger.write_csv("promoted.csv", promoted_columns(trials), rows)
     for done in filter(None, (run, baseline)):
         for line in draw_promotion(done.history, done.ledger):
-            output.print(f"warning: {line}", style="yellow", soft_wrap=True)
-    last = open_console(has_json=options.json)
+            output.warn(line)
+    last = output.last
     print_promotion(rows, space, last)
-    last.print(f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {plan.folder}", soft_wrap=True)
+    last.print(f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {plan.folder}")
     if options.json:
         print_answer(promotion_answer(plan.folder, reason, space.metric, rows))
     if not options.no_report:
@@ -163,13 +162,13 @@ def main(options: argparse.Namespace) -> int:
 
         write_at_end(ledger.folder, last)
     if run.is_interrupted:
-        last.print(f"to train all of them, promote again: {command_line(plan.command)}", soft_wrap=True)
+        last.print(f"to train all of them, promote again: {command_line(plan.command)}")
     expected = {row["trial_id"]: 1 if row["trial_id"] == options.baseline else len(seeds) for row in rows}
     has_failed = any(done.has_failed for done in filter(None, (run, baseline)))
     return 0 if not has_failed and all(row["num_seeds"] == expected[row["trial_id"]] for row in rows) else 1
 
 
-def _baseline(space: Space, plan: Launch, name: str, seed: int, output: RichConsole) -> Run:
+def _baseline(space: Space, plan: Launch, name: str, seed: int, output: Output) -> Run:
     """The run of a baseline at its defaults: the same data, split alike, and the same meter."""
     from search.launch import launch
     from search.promotion import baseline_proposal, baseline_training

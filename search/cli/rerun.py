@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from search.cli.runs import run_folder
 
 if TYPE_CHECKING:
-    from rich.console import Console as RichConsole
-
+    from search.output import Output
     from search.space import Space
 
 _NAMED = ""  # the flag alone: the run that --name names
@@ -58,7 +57,7 @@ def name_run(options: argparse.Namespace) -> None:
     options.space = options.space or str(Ledger.open(folder).space_file)
 
 
-def print_estimate(folder: Path, space: Space, output: RichConsole) -> None:
+def print_estimate(folder: Path, space: Space, output: Output) -> None:
     """Print what trying the failed trials again will cost, by the run's own epochs.
 
     Raises:
@@ -75,4 +74,4 @@ def print_estimate(folder: Path, space: Space, output: RichConsole) -> None:
         space,
         has_state=lambda trial_id: (ledger.trial_folder(trial_id) / "checkpoint.pt").is_file(),
     )
-    output.print(rerun_text(estimate), soft_wrap=True)
+    output.print(rerun_text(estimate))

@@ -16,10 +16,9 @@ from search.cli.rerun import add_rerun_flag, check_rerun, name_run, print_estima
 from search.cli.runs import add_results_flag, run_folder, space_words
 
 if TYPE_CHECKING:
-    from rich.console import Console as RichConsole
-
     from search.backends.backend import LaunchableBackend
     from search.forecast import Forecast
+    from search.output import Output
     from search.sampling.proposal import EarlierTrial
     from search.space import Space
     from search.trial.background import BackgroundSpec
@@ -116,7 +115,7 @@ def main(options: argparse.Namespace) -> int:
     """Run the search and give the exit status."""
     from search.backends.choice import chosen_backend
     from search.launch import known_trials
-    from search.report.console import open_console
+    from search.output import Output
     from search.report.plan import print_deadlines, print_plan
     from search.sampling.designs import designed
     from search.space import SPACES, load_space
@@ -126,9 +125,9 @@ def main(options: argparse.Namespace) -> int:
         parser().error(mistake)
     name_run(options)
     space = load_space(options.space, overrides=[*_overrides(options), *options.set], spaces_dir=SPACES)
-    output = open_console(is_quiet=options.quiet, has_json=options.json)
+    output = Output(is_quiet=options.quiet, has_json=options.json)
     for notice in space.notices:
-        output.print(f"note: {notice}", style="yellow", soft_wrap=True)
+        output.note(notice)
     if options.rerun_failed is not None:
         print_estimate(options.results / options.name, space, output)
         if options.dry_run:
@@ -156,7 +155,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _foretold(
-    space: Space, known: list[EarlierTrial], options: argparse.Namespace, output: RichConsole
+    space: Space, known: list[EarlierTrial], options: argparse.Namespace, output: Output
 ) -> Forecast | None:
     from search.launch import sampler_maker
     from trainables.core.load import load_trainable
@@ -201,13 +200,12 @@ def _search(
     background: BackgroundSpec | None,
     backend: LaunchableBackend,
     options: argparse.Namespace,
-    output: RichConsole,
+    output: Output,
 ) -> int:
     from search.cli import INTERRUPTED
     from search.launch import Launch, launch, run_name, sampler_maker
     from search.ledger import Ledger, fresh_folder, named_folder
     from search.report.answer import search_answer
-    from search.report.console import open_console
     from search.report.summary import print_summary
     from search.run.resume import resume_command
 
@@ -222,14 +220,14 @@ def _search(
         governor=options.governor,
         background=background,
     )
-    last = open_console(has_json=options.json)
+    last = output.last
     resume = f"resume: {resume_command(plan.command, plan.folder)}"
     try:
         run, reason = launch(space, plan, make_sampler=sampler_maker(known), output=output)
     except KeyboardInterrupt:
         if not Ledger(plan.folder).has_run:
             raise
-        last.print(f"{INTERRUPTED}\n{resume}", soft_wrap=True)
+        last.print(f"{INTERRUPTED}\n{resume}")
         return 130
     print_summary(run, reason, last)
     if options.json:
@@ -239,5 +237,5 @@ def _search(
 
         write_at_end(run.ledger.folder, last)
     if run.is_interrupted:
-        last.print(resume, soft_wrap=True)
+        last.print(resume)
     return 0 if run.best() and not run.has_failed else 1

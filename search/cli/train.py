@@ -17,9 +17,8 @@ from search.cli.parsing import CommandParser
 from search.cli.train_task import check_resume, check_states, chosen_task, resize_schedule
 
 if TYPE_CHECKING:
-    from rich.console import Console as RichConsole
-
     from search.energy import EnergyMeter
+    from search.output import Output
     from search.trial import EpochRow
     from search.trial.task import TrialTask
 
@@ -111,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Train, print a line an epoch, and give the exit status."""
-    from search.report.console import open_console
+    from search.output import Output
     from search.report.formatting import hparams_text
     from search.trial.failure import classify
 
@@ -125,8 +124,8 @@ def main(options: argparse.Namespace) -> int:
         check_states(task)
     if options.resume:
         check_resume(task, options.resume)
-    output = open_console()
-    output.print(hparams_text(task.hparams, task.hparams), soft_wrap=True)
+    output = Output()
+    output.print(hparams_text(task.hparams, task.hparams))
     if options.smoke is not None:
         return train_checks.smoke(task, options, output)
     try:
@@ -138,13 +137,13 @@ def main(options: argparse.Namespace) -> int:
     except Exception as error:
         failure = classify(error)
         if failure.cause != "data":  # a DataError is the user's to mend; the rest is a bug to find
-            output.print(failure.traceback, style="dim", soft_wrap=True)
-        output.print(f"failed: {failure.cause}: {failure.message}", style="red", soft_wrap=True)
+            output.print(failure.traceback, style="dim")
+        output.error(f"failed: {failure.cause}: {failure.message}")
         return 1
     return 0
 
 
-def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> None:
+def _train(task: TrialTask, options: argparse.Namespace, output: Output) -> None:
     from search.energy import meter_for
     from search.report.charts.training import draw_plots
     from search.tables.history import HistoryFile
@@ -166,7 +165,7 @@ def _train(task: TrialTask, options: argparse.Namespace, output: RichConsole) ->
     if options.test:
         _write_config(task)
         for line in draw_plots(task.folder, f"seed {task.seed}"):
-            output.print(f"warning: {line}", style="yellow", soft_wrap=True)
+            output.warn(line)
 
 
 def _rows(task: TrialTask, options: argparse.Namespace, meter: EnergyMeter) -> Iterator[EpochRow]:
@@ -193,15 +192,15 @@ def _rows(task: TrialTask, options: argparse.Namespace, meter: EnergyMeter) -> I
     )
 
 
-def _show(row: EpochRow, output: RichConsole) -> None:
+def _show(row: EpochRow, output: Output) -> None:
     from search.report.formatting import duration, energy_text, value_text
 
     metrics = {**row.metrics, **(row.test or {})}
     text = "  ".join(f"{name} {value_text(value)}" for name, value in metrics.items())
     cost = f"{duration(row.seconds)}  {energy_text(row.energy.total_mj)}"
-    output.print(f"epoch {row.epoch}  rung {row.rung}  {cost}{text}", soft_wrap=True)
+    output.print(f"epoch {row.epoch}  rung {row.rung}  {cost}{text}")
     for name, note in row.notes.items():
-        output.print(f"  {name}: {note}", style="dim", soft_wrap=True)
+        output.print(f"  {name}: {note}", style="dim")
 
 
 def _write_config(task: TrialTask) -> None:

@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console as RichConsole
-
+    from search.output import Output
     from search.trial.task import TrialTask
 
 _VERDICTS = {True: ("passed", "green"), False: ("failed", "red"), None: ("not applicable", "dim")}
 
 
-def probe(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
+def probe(task: TrialTask, options: argparse.Namespace, output: Output) -> int:
     """Print what the top rung's first steps need; 1 where the trainable cannot say."""
     from trainables.core.load import title_of
     from trainables.core.optional import probed_memory
@@ -23,15 +22,15 @@ def probe(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> 
     context = replace(task.context(), device=options.device, folder=None)
     found = probed_memory(trainable.start(hparams, task.ladder.top, context), task.ladder.top)
     if found is None:
-        output.print(f"{title_of(task.trainable)} does not say what memory it needs", soft_wrap=True)
+        output.print(f"{title_of(task.trainable)} does not say what memory it needs")
         return 1
-    output.print(f"peak memory {found.peak_mib:.0f} MiB {found.what}", soft_wrap=True)
+    output.print(f"peak memory {found.peak_mib:.0f} MiB {found.what}")
     for name, note in found.notes.items():
-        output.print(f"  {name}: {note}", style="dim", soft_wrap=True)
+        output.print(f"  {name}: {note}", style="dim")
     return 0
 
 
-def smoke(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
+def smoke(task: TrialTask, options: argparse.Namespace, output: Output) -> int:
     """Print a verdict a line; 1 when one is bad."""
     from rich.text import Text
 
@@ -53,12 +52,12 @@ def smoke(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> 
     for verdict in smoke_test.verdicts():
         word = _VERDICTS[verdict.has_passed]
         num_failed += verdict.has_passed is False
-        output.print(Text.assemble(word, f"  {verdict.name}: {verdict.text}"), soft_wrap=True)
+        output.print(Text.assemble(word, f"  {verdict.name}: {verdict.text}"))
     output.print(f"smoke test failed: {num_failed} checks" if num_failed else "smoke test passed")
     return int(num_failed > 0)
 
 
-def overfit(task: TrialTask, options: argparse.Namespace, output: RichConsole) -> int:
+def overfit(task: TrialTask, options: argparse.Namespace, output: Output) -> int:
     """Print whether a few examples are learnt by heart, else what to look at; 1 when they are not."""
     from rich.text import Text
 
@@ -69,7 +68,7 @@ def overfit(task: TrialTask, options: argparse.Namespace, output: RichConsole) -
     resolution = task.ladder.rungs[0].resolution
     result = overfitted(trainable, hparams, context, num_examples=options.overfit, resolution=resolution)
     word = _VERDICTS[result.has_passed]
-    output.print(Text.assemble(word, f"  overfit on {options.overfit} examples: {result}"), soft_wrap=True)
+    output.print(Text.assemble(word, f"  overfit on {options.overfit} examples: {result}"))
     if not result.has_passed:
-        output.print("look at", *(f"  {point}" for point in CHECKLIST), sep="\n", soft_wrap=True)
+        output.print("look at", *(f"  {point}" for point in CHECKLIST), sep="\n")
     return int(not result.has_passed)

@@ -64,7 +64,12 @@ def left_over(state: Path, *, cpus: Path = CPUS) -> str:
 
 @contextmanager
 def held_governor(
-    governor: str, state: Path, *, say: Callable[[str], None], cpus: Path = CPUS
+    governor: str,
+    state: Path,
+    *,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+    cpus: Path = CPUS,
 ) -> Iterator[None]:
     """Hold all cores at `governor` within the block, then put back what was there.
 
@@ -86,7 +91,7 @@ def held_governor(
             say(f"governor: {governor} on {num_cores} cores for this run, {was} after it")
             yield
         finally:
-            _put_back(change, state, say, cpus)
+            _put_back(change, state, warn, cpus)
 
 
 def _planned(governor: str, state: Path, cpus: Path) -> Change:
@@ -129,14 +134,14 @@ def _take(governor: str, change: Change, cpus: Path) -> None:
         ) from error
 
 
-def _put_back(change: Change, state: Path, say: Callable[[str], None], cpus: Path) -> None:
+def _put_back(change: Change, state: Path, warn: Callable[[str], None], cpus: Path) -> None:
     before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}  # a second Ctrl-C waits
     try:
         now = _governors(cpus)
         _set({core: old for core, old in change.before.items() if now.get(core, old) != old}, cpus)
         state.unlink(missing_ok=True)
     except OSError as error:
-        say(f"warning: the governor was not put back ({error.strerror}); do it by\n{_commands(change, cpus)}")
+        warn(f"the governor was not put back ({error.strerror}); do it by\n{_commands(change, cpus)}")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -2,57 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from rich.console import Console as RichConsole
-from rich.console import ConsoleOptions, RenderableType
 from rich.live import Live
-from rich.segment import Segment
 from rich.text import Text
 
 from search.forecast import Forecast
 from search.ledger.history import TrialRecord, overdue_text
-from search.printable import printable
+from search.output import Output
 from search.report.formatting import duration, energy_text, hparams_text, value_text
 from search.report.live import STYLES, LiveView
 from search.run import Run
 from search.run.checkpoint_retention import NO_LONGER_PROMOTABLE
 
-_WIDTH_OF_A_FILE = 160  # rich takes 80 where there is no terminal, and cuts tables
-_WARNINGS = {"yellow", "red"}
 _CHECKPOINT_NOTES = {"checkpoint", "best", "final", "test"}  # notes of an epoch on files in trials/<trial>/
-
-
-def open_console(*, is_quiet: bool = False, has_json: bool = False) -> RichConsole:
-    """Standard output, as wide as the terminal, or wide enough for a table in a log.
-
-    Args:
-        is_quiet: Warnings alone, on standard error.
-        has_json: Standard output is for a program: what people read goes to standard error.
-    """
-    is_aside = is_quiet or has_json
-    make = Warnings if is_quiet else SafeConsole
-    plain: dict[str, Any] = {"highlight": False, "markup": False, "stderr": is_aside}  # a path may have a [
-    console = make(**plain)
-    return console if console.is_terminal else make(**plain, width=_WIDTH_OF_A_FILE)
-
-
-class SafeConsole(RichConsole):
-    """Passes no control character on to the terminal but its own."""
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What is to be printed, each text in it made printable."""
-        for text, style, control in super().render(renderable, options):
-            yield Segment(text if control else printable(text), style, control)
-
-
-class Warnings(SafeConsole):
-    """Prints what is marked as a warning or a failure and nothing else."""
-
-    def print(self, *objects: Any, style: Any = None, **how: Any) -> None:
-        if style in _WARNINGS:
-            super().print(*objects, style=style, **how)
 
 
 class ConsoleView:
@@ -67,16 +31,19 @@ class ConsoleView:
     def __init__(
         self,
         run: Run,
-        output: RichConsole,
+        output: Output,
         *,
         get_forecast: Callable[[], Forecast | None] = lambda: None,
         is_live: bool = True,
     ) -> None:
         self._run, self._output = run, output
         self._live = Live(
-            LiveView(run, get_forecast=get_forecast), console=output, refresh_per_second=4, transient=True
+            LiveView(run, get_forecast=get_forecast),
+            console=output.console,
+            refresh_per_second=4,
+            transient=True,
         )
-        self._is_live = is_live and output.is_terminal and not isinstance(output, Warnings)
+        self._is_live = is_live and output.is_watched
 
     def __enter__(self) -> ConsoleView:
         if self._is_live:
@@ -94,7 +61,7 @@ class ConsoleView:
         elif (
             event["event"] == "trial_ended" and event["message"] != NO_LONGER_PROMOTABLE
         ):  # its pause was said
-            self._output.print(self._ended_line(self._run.history.trials[event["trial"]]), soft_wrap=True)
+            self._output.print(self._ended_line(self._run.history.trials[event["trial"]]))
         elif event["event"] == "trial_continued_as_control":
             line = f"{event['trial']}  continues past rung {event['rung']} as a control trial"
             self._output.print(Text(line, style="dim"))
@@ -102,19 +69,18 @@ class ConsoleView:
             line = f"{event['trial']}  an epoch may hang: {overdue_text(event)}"
             if self._run.space.limits.epoch_minutes is None:
                 line += "; limits.epoch_minutes would end it"
-            self._output.print(line, style="yellow", soft_wrap=True)
+            self._output.warn(line)
         elif event["event"] == "attempt_failed" and event["will_retry"]:
             failure = event["failure"]
             line = f"{event['trial']}  {failure['cause']}, tried again: {failure['message']}"
-            self._output.print(line, style="yellow", soft_wrap=True)
+            self._output.warn(line)
 
     def _warn_of_unwritten(self, epoch: Mapping[str, Any]) -> None:
         """Warn of a checkpoint that an epoch could not leave, or did not find whole."""
         notes = epoch["row"].get("notes", {})
         for name in sorted(_CHECKPOINT_NOTES & set(notes)):
             place = f"{epoch['trial']}, epoch {epoch['row']['epoch']}"
-            text = f"warning: {place}: {notes[name]}; the trial continues"
-            self._output.print(text, style="red", soft_wrap=True)
+            self._output.warn(f"{place}: {notes[name]}; the trial continues")
 
     def _ended_line(self, trial: TrialRecord) -> Text:
         space = self._run.space

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console as RichConsole
-
 from search.ledger.history import TrialRecord
+from search.output import Output
 from search.run import Run
 from search.trial.remedy import remedy_for
 
@@ -52,17 +51,15 @@ def failure_groups(trials: Iterable[TrialRecord], folder: Path) -> list[FailureG
     return sorted(groups, key=lambda group: -len(group.trials))
 
 
-def print_failures(run: Run, output: RichConsole) -> None:
+def print_failures(run: Run, output: Output) -> None:
     """Print each cause with its trials and remedy, and how to try them again."""
     folder = run.ledger.folder
     for group in failure_groups(run.history.trials.values(), folder):
-        style = "yellow" if group.cause == "diverged" else "red"
-        for line in (_said(group, run), f"  remedy: {group.remedy}"):
-            output.print(line, style=style, soft_wrap=True)
+        say = output.note if group.cause == "diverged" else output.error
+        say(_said(group, run))
+        output.print(f"  remedy: {group.remedy}")
     if any(trial.status == "failed" for trial in run.history.trials.values()):
-        output.print(
-            f"once mended, try them again: python scripts/search.py --rerun-failed {folder}", soft_wrap=True
-        )
+        output.print(f"once mended, try them again: python scripts/search.py --rerun-failed {folder}")
 
 
 def _said(group: FailureGroup, run: Run) -> str:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from rich.console import Console as RichConsole
 from rich.table import Table
 
 from search.budget import Spent
@@ -15,6 +14,7 @@ from search.forecast import Costs, Forecast, Span, earlier_costs, forecast_searc
 from search.ledger import Ledger
 from search.ledger.history import Event
 from search.ledger.journal import StorageError
+from search.output import Output
 from search.report.formatting import duration, rung_text
 from search.run import Run
 from search.sampling.proposal import Sampler
@@ -44,7 +44,7 @@ class ForecastReporter:
         forecast: The latest forecast that includes a time; None until there is one.
     """
 
-    def __init__(self, run: Run, make_sampler: Callable[[Space], Sampler], output: RichConsole) -> None:
+    def __init__(self, run: Run, make_sampler: Callable[[Space], Sampler], output: Output) -> None:
         self._run, self._make_sampler, self._output = run, make_sampler, output
         self.forecast = kept_forecast(run.ledger)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="forecast")
@@ -107,28 +107,28 @@ class ForecastReporter:
         try:
             forecast = pending.result()
         except Exception as error:  # a forecast is never worth the search
-            text = f"warning: no time forecast: {type(error).__name__}: {error}"
-            self._output.print(text, style="yellow", soft_wrap=True)
+            self._output.warn(f"no time forecast: {type(error).__name__}: {error}")
         else:
             self._announce(forecast)
 
     def _announce(self, forecast: Forecast) -> None:
         if self.forecast is None:
             for line in forecast_lines(forecast):
-                self._output.print(line, soft_wrap=True)
+                self._output.print(line)
             if forecast.seconds is None:
                 return
             self._write(forecast)
         elif (new := forecast.seconds) and (old := self.forecast.seconds) and new.median not in old:
-            self._output.print(f"forecast now: {forecast_text(forecast)}", soft_wrap=True)
+            self._output.print(f"forecast now: {forecast_text(forecast)}")
         self.forecast = forecast
 
     def _write(self, forecast: Forecast) -> None:
         try:
             self._run.ledger.write_json(_FILE, forecast.to_dict())
         except StorageError as error:
-            text = f"warning: {error}; the run continues, but its end will not be compared with the forecast"
-            self._output.print(text, style="yellow", soft_wrap=True)
+            self._output.warn(
+                f"{error}; the run continues, but its end will not be compared with the forecast"
+            )
 
 
 class _SeenTrials:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console as RichConsole
 from rich.table import Table
 from rich.text import Text
 
 from search.forecast import Forecast
+from search.output import Output
 from search.report.forecast import forecast_lines, ladder_table
 from search.report.formatting import parameter_text
 from search.sampling.designs import describe_design
@@ -17,7 +17,7 @@ from search.space import Space
 
 
 def print_plan(
-    space: Space, proposals: Sequence[Proposal], output: RichConsole, forecast: Forecast | None = None
+    space: Space, proposals: Sequence[Proposal], output: Output, forecast: Forecast | None = None
 ) -> None:
     """Print parameters, ladder, limits, a list's points, and what the search will take.
 
@@ -29,12 +29,12 @@ def print_plan(
     output.print(Text.assemble((space.name, "bold"), f": {space.title}, {objective}"))
     output.print(_parameters(space))
     output.print(ladder_table(space, forecast))
-    output.print(_horizon(space), soft_wrap=True)
+    output.print(_horizon(space))
     for line in describe_design(proposals):
-        output.print(line, soft_wrap=True)
+        output.print(line)
     if space.limits.trials is not None and len(proposals) > space.limits.trials:
         left_out = len(proposals) - space.limits.trials
-        output.print(f"limits.trials leaves out the last {left_out}", style="yellow")
+        output.warn(f"limits.trials leaves out the last {left_out}")
     limits = {name: value for name, value in vars(space.limits).items() if value is not None}
     text = (
         ", ".join(f"{value:g} {name}" for name, value in limits.items()) or "none: it runs until interrupted"
@@ -42,10 +42,10 @@ def print_plan(
     output.print(f"sampler {space.sampler}, seed {space.seed}; limits: {text}")
     print_deadlines(space, output)
     for line in forecast_lines(forecast) if forecast else ():
-        output.print(line, soft_wrap=True)
+        output.print(line)
 
 
-def print_deadlines(space: Space, output: RichConsole) -> None:
+def print_deadlines(space: Space, output: Output) -> None:
     """Say what ends an epoch before its time."""
     grace = (
         f"when it is to end, epochs under way have {space.limits.grace_s:g} s; what runs then is interrupted"
@@ -56,7 +56,7 @@ def print_deadlines(space: Space, output: RichConsole) -> None:
         if limit
         else "no epoch has a limit of its own"
     )
-    output.print(f"{grace}; {alone}", style="dim", soft_wrap=True)
+    output.print(f"{grace}; {alone}", style="dim")
 
 
 def _horizon(space: Space) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console as RichConsole
 from rich.table import Table
 
+from search.output import Output
 from search.preflight import Report, WeightRow
 from trainables.core.data_summary import DataSummary
 
@@ -19,7 +19,7 @@ _SOURCES = {
 }
 
 
-def print_reports(reports: Sequence[Report], output: RichConsole) -> None:
+def print_reports(reports: Sequence[Report], output: Output) -> None:
     """Print for each node where weights come from, and what is worth knowing. Problems are not printed."""
     for report in reports:
         node = f" on {report.node}" if len(reports) > 1 else ""
@@ -29,17 +29,17 @@ def print_reports(reports: Sequence[Report], output: RichConsole) -> None:
         if report.data:
             print_data(report.data, output)
         for note in report.notes:
-            output.print(f"note: {note}", style="yellow", soft_wrap=True)
+            output.note(note)
 
 
-def print_data(data: Sequence[str], output: RichConsole) -> None:
+def print_data(data: Sequence[str], output: Output) -> None:
     """Print what a data source holds; what is left out, and what else should be known, stands out."""
     notes = data
     if isinstance(data, DataSummary):
-        output.print(f"data: {'; '.join(data.found)}", soft_wrap=True, highlight=False, markup=False)
+        output.print(f"data: {'; '.join(data.found)}")
         notes = data.warnings
     for line in notes:
-        output.print(f"note: data: {line}", style="yellow", soft_wrap=True, markup=False)
+        output.note(f"data: {line}")
 
 
 def _weights(rows: Sequence[WeightRow]) -> Table:

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console as RichConsole
 from rich.table import Table
 
 from search.accounting.outcomes import outcomes_text
 from search.duplicate_curves import trials_with_one_curve
 from search.guessing import NO_BETTER, REMEDY, against_guessing
+from search.output import Output
 from search.rank_correlation import Correlation, rung_correlations
 from search.report.failures import print_failures
 from search.report.forecast import kept_forecast, outcome_text
@@ -25,7 +25,7 @@ from search.space import Space
 _TOP = 5
 
 
-def print_summary(run: Run, reason: str, output: RichConsole) -> None:
+def print_summary(run: Run, reason: str, output: Output) -> None:
     """Print the end of a search."""
     space = run.space
     output.print(_top_table(run))
@@ -40,31 +40,29 @@ def print_summary(run: Run, reason: str, output: RichConsole) -> None:
     output.print(f"{len(run.history.trials)} trials ({counts}) in {duration(spent.hours * 3600)}, {energy}")
     if forecast := kept_forecast(run.ledger):
         epochs = sum(len(trial.rows) for trial in run.history.trials.values())
-        output.print(outcome_text(forecast, epochs=epochs, spent=spent), soft_wrap=True)
+        output.print(outcome_text(forecast, epochs=epochs, spent=spent))
     if outcomes := outcomes_text(run.history):
-        output.print(f"energy by outcome: {outcomes}", soft_wrap=True)
+        output.print(f"energy by outcome: {outcomes}")
     if spent.kwh is None:
-        output.print(f"no energy: {_energy_reason(run)}", style="yellow", soft_wrap=True)
+        output.note(f"no energy: {_energy_reason(run)}")
     print_failures(run, output)
     order = run.configurations()
     if not order:
-        output.print(f"ended: {reason}   no trial has a score", soft_wrap=True)
+        output.print(f"ended: {reason}   no trial has a score")
         return
     best = order[0]
     output.print(
         f"ended: {reason}   best: {best.first.trial_id}, {space.metric} {mean_text(best)}"
         f"   files: {run.ledger.folder}",
-        soft_wrap=True,
     )
     found = against_guessing(space, best, num_compared=len(order))
     if found and found.is_better is False:
-        text = f"warning: {best.first.trial_id} is {guessing_text(found, space)}; {REMEDY}"
-        output.print(text, style="yellow", soft_wrap=True)
+        output.warn(f"{best.first.trial_id} is {guessing_text(found, space)}; {REMEDY}")
     folder = shlex.quote(str(run.ledger.folder))
-    output.print(f"next: python scripts/promote.py {folder} --top {space.promote.top}", soft_wrap=True)
+    output.print(f"next: python scripts/promote.py {folder} --top {space.promote.top}")
 
 
-def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: RichConsole) -> None:
+def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: Output) -> None:
     """Print the promoted configurations with their test scores and gains over the default."""
     plain = space.metric.removeprefix("val_")
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -80,9 +78,9 @@ def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: Ric
         )
     output.print(table)
     if rows:
-        output.print(gain_sentence(rows[0], space, default_of(rows)), soft_wrap=True)
+        output.print(gain_sentence(rows[0], space, default_of(rows)))
     if rows and str(rows[0]["verdict"]).startswith(NO_BETTER):
-        output.print(f"next: {REMEDY}", style="yellow", soft_wrap=True)
+        output.print(f"next: {REMEDY}")
 
 
 def _gain_text(row: Mapping[str, Any]) -> str:
@@ -121,7 +119,7 @@ def _top_table(run: Run) -> Table:
     return table
 
 
-def _print_front(run: Run, output: RichConsole) -> None:
+def _print_front(run: Run, output: Output) -> None:
     """The trials that no other beats in both metric and joules."""
     space = run.space
     unit = "J per sample" if space.cost == "energy_per_example" else "J of full training"
@@ -135,7 +133,7 @@ def _print_front(run: Run, output: RichConsole) -> None:
     output.print(table if table.row_count else "front: no trial has both a score and joules")
 
 
-def _print_rank_correlations(run: Run, output: RichConsole) -> None:
+def _print_rank_correlations(run: Run, output: Output) -> None:
     """How well cheap scores agreed with dearer ones, where enough trials ended two rungs to say."""
     space = run.space
     trials = list(run.history.trials.values())
@@ -147,16 +145,15 @@ def _print_rank_correlations(run: Run, output: RichConsole) -> None:
         output.print(
             f"rung {trust.rung} against rung {trust.rung + 1}, {trust.num_trials} trials{audited}: "
             f"Spearman {_correlation_text(trust.overall)}{half}",
-            soft_wrap=True,
         )
         if trust.warning:
-            output.print(f"warning: {trust.warning}", style="yellow", soft_wrap=True)
+            output.warn(trust.warning)
 
 
-def _print_duplicate_curves(run: Run, output: RichConsole) -> None:
+def _print_duplicate_curves(run: Run, output: Output) -> None:
     """The knobs that had no effect where trials prove it."""
     for group in trials_with_one_curve(run.history.trials.values(), run.space.metric):
-        output.print(f"warning: {group.warning}", style="yellow", soft_wrap=True)
+        output.warn(group.warning)
 
 
 def _correlation_text(correlation: Correlation) -> str:

@@ -27,7 +27,7 @@ class DiskGuard:
     silence: `reason` has the command end with an error after all.
 
     Args:
-        warn: Prints a line.
+        warn: Prints a warning.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
@@ -57,7 +57,7 @@ class DiskGuard:
                 raise
             except (StorageError, OSError) as error:
                 if observer not in self._reasons:
-                    self._warn(f"warning: {error}; the run continues, its journal has everything")
+                    self._warn(f"{error}; the run continues, its journal has everything")
                 self._reasons[observer] = str(error)
             else:
                 if event["event"] == "run_ended":  # at the end everything is written once more

@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console as RichConsole
-
 from search.ledger import Ledger, LedgerError
+from search.output import Output
 from search.space import Space, SpaceError, load_space
 from search.space.record import COPIES, digest_of, file_of, is_same_code, read_record
 
@@ -23,7 +22,7 @@ _MUST_MATCH = (
 _MUST_MATCH_OF_SCHEDULER = ("mode", "brackets", "control_fraction")  # who went on, and who paused
 
 
-def prepare_to_resume(ledger: Ledger, space: Space, output: RichConsole) -> None:
+def prepare_to_resume(ledger: Ledger, space: Space, output: Output) -> None:
     """Take the run in `ledger` over from whoever had it, its journal mended.
 
     Raises:
@@ -37,11 +36,11 @@ def prepare_to_resume(ledger: Ledger, space: Space, output: RichConsole) -> None
             before = replace(before, trainable=space.trainable)
         check_continues(ledger.folder, before, space)
     if changed := _changed_code(ledger, space):
-        output.print(f"note: {changed}", style="yellow", soft_wrap=True)
+        output.note(changed)
     ledger.tidy()
     if dropped := ledger.mend():
-        output.print(f"note: {dropped}", style="yellow", soft_wrap=True)
-    output.print(f"going on with the run in {ledger.folder}", soft_wrap=True)
+        output.note(dropped)
+    output.print(f"going on with the run in {ledger.folder}")
 
 
 def _space_before(ledger: Ledger) -> Space | None:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from search.cli import run as command
 from search.ledger import Ledger, LedgerError, named_folder
 from search.ledger.journal_lines import MAX_TEXT, bounded
+from search.output import Output
 from search.run import Run
 from search.run.resume import prepare_to_resume
 from search.space import Space, dump_space
@@ -299,7 +299,7 @@ def test_a_stranger_s_run_never_reaches_outside_its_folder(
     (victim / "checkpoint.pt").write_text("precious")
     reseal(copy / "journal.jsonl", ('"trial-0003"', json.dumps("../../victim")))
     with pytest.raises(LedgerError, match="can be no folder's name"):
-        prepare_to_resume(Ledger(copy), done[0], Console(quiet=True))
+        prepare_to_resume(Ledger(copy), done[0], Output.silent())
     assert (victim / "checkpoint.pt").read_text() == "precious"
 
 

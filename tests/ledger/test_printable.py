@@ -6,15 +6,14 @@ import csv
 import io
 
 import pytest
-from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from search.cli import run as command
 from search.ledger import csv_text
 from search.ledger.journal_lines import bounded
+from search.output import SafeConsole
 from search.printable import csv_cell, printable
-from search.report.console import SafeConsole, Warnings
 from search.trial.final_outputs import table_text
 from trainables.core.optional import Table
 
@@ -38,11 +37,10 @@ def test_what_a_terminal_would_obey_is_written_out(text: str, shown: str) -> Non
     assert bounded({"message": [text]}) == {"message": [shown]}
 
 
-@pytest.mark.parametrize("make", [SafeConsole, Warnings])
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_the_console_passes_nothing_on_but_its_own_colours(make: type[Console], is_terminal: bool) -> None:
+def test_the_console_passes_nothing_on_but_its_own_colours(is_terminal: bool) -> None:
     out = io.StringIO()
-    console = make(file=out, force_terminal=is_terminal, width=200, markup=False, highlight=False)
+    console = SafeConsole(file=out, force_terminal=is_terminal, width=200, markup=False, highlight=False)
     table = RichTable(EVIL)
     table.add_row(Text(EVIL, style="bold"))
     console.print(EVIL, style="yellow")

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from search.ledger import Ledger
 from search.report.page.run_data import read_run
@@ -14,6 +13,7 @@ from search.run.resume import prepare_to_resume
 from search.sampling.warm_start import earlier_trials
 from search.space import Space, SpaceError, load_space
 from search.space.record import RECORD, digest_of, is_same_code, record_of
+from tests.support.recorded_console import console, shown
 from tests.support.toy_runs import TOY, as_searched, executed, fateful_space, listed, made_space
 from trainables.core.load import load_trainable
 
@@ -148,20 +148,20 @@ def test_a_run_goes_on_with_the_same_file_at_another_place(tmp_path: Path) -> No
     _, ledger = fateful_run(tmp_path)
     (tmp_path / "moved").mkdir()
     moved = fateful_space(tmp_path / "moved", overrides=("name=made",))
-    output = Console(record=True, width=300)
+    output = console(width=300)
     prepare_to_resume(ledger, moved, output)
     ledger.unlock()
-    assert "has changed" not in output.export_text()
+    assert "has changed" not in shown(output)
 
 
 def test_a_changed_file_is_said_when_the_run_goes_on(tmp_path: Path) -> None:
     space, ledger = fateful_run(tmp_path)
     path = tmp_path / "fateful.py"
     path.write_text(path.read_text() + "\n# mended\n")
-    output = Console(record=True, width=300)
+    output = console(width=300)
     prepare_to_resume(ledger, space, output)
     ledger.unlock()
-    assert f"{path} has changed since the run's last session" in output.export_text()
+    assert f"{path} has changed since the run's last session" in shown(output)
 
 
 def test_a_warm_start_knows_a_run_whose_file_has_moved(tmp_path: Path) -> None:

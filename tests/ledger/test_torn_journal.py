@@ -16,6 +16,7 @@ from rich.console import Console
 from search.backends.local import execute_here
 from search.ledger import Ledger
 from search.ledger.journal import Journal, JournalError, StorageError, unwritten
+from search.output import Output
 from search.run import Run
 from search.run.resume import prepare_to_resume
 from search.space import Space, dump_space
@@ -29,7 +30,7 @@ KINDS = ["session_started", "trial_asked", "epoch", "attempt_failed", "trial_end
 def gone_on_with(space: Space, folder: Path) -> tuple[Run, str]:
     """The run in `folder` come to its end, and what its command printed before."""
     ledger, printed = Ledger(folder), io.StringIO()
-    prepare_to_resume(ledger, space, Console(file=printed, width=10_000))
+    prepare_to_resume(ledger, space, Output(console=Console(file=printed, width=10_000)))
     run = Run(space, listed(*FATES), ledger)
     execute_here(run, SteadyMeter())
     ledger.unlock()

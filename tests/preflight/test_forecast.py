@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from dataclasses import replace
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from search.backends.costs import filled, fixed_scoring_s
 from search.backends.local import execute_here
@@ -30,6 +28,7 @@ from search.report.forecast import (
 from search.run import Run
 from search.space import Space, dump_space
 from search.trial.task import task_for
+from tests.support.recorded_console import console, shown
 from tests.support.toy_runs import SteadyMeter, executed, made_space, sampler_for
 from trainables.core.contract import Budget, DataError
 
@@ -407,7 +406,7 @@ def test_a_default_that_nobody_beats_is_within_the_range(tmp_path: Path, mode: s
 
 def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_path: Path) -> None:
     space = here(made_space(tmp_path))
-    output = Console(file=io.StringIO(), width=160)
+    output = console(width=160)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
     reporter = ForecastReporter(run, sampler_for, output)
     reporter.begin()
@@ -418,7 +417,7 @@ def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_pat
     assert forecast is not None
     assert forecast.seconds is not None
     assert forecast.kwh is not None
-    text = output.file.getvalue()
+    text = shown(output)
     assert "; the first epochs will show the time" in text
     assert "trials of run" in text
     assert (
@@ -430,7 +429,7 @@ def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_pat
 def test_a_rung_that_takes_longer_than_was_thought_is_told_when_it_is_seen(tmp_path: Path) -> None:
     overrides = ["search.scheduler={mode: none}", "search.limits.trials=4"]
     space = here(made_space(tmp_path, overrides=overrides))  # rungs of 1, 3 and 9 epochs of one size
-    output = Console(file=io.StringIO(), width=160)
+    output = console(width=160)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
     reporter = ForecastReporter(run, sampler_for, output)
 
@@ -455,7 +454,7 @@ def test_a_rung_that_takes_longer_than_was_thought_is_told_when_it_is_seen(tmp_p
     kept = kept_forecast(run.ledger)
     assert kept is not None
     assert kept.seconds == first  # what the end is compared with
-    assert "forecast now: 4 trials, 36 epochs, 5:24" in output.file.getvalue()
+    assert "forecast now: 4 trials, 36 epochs, 5:24" in shown(output)
 
 
 def test_a_long_run_is_forecast_by_its_first_and_its_latest_trials(
@@ -465,7 +464,7 @@ def test_a_long_run_is_forecast_by_its_first_and_its_latest_trials(
     monkeypatch.setattr("search.report.forecast.observed_costs", lambda events, *_: seen.append(events))
     space = here(made_space(tmp_path, overrides=["search.limits.trials=2000"]))
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
-    reporter = ForecastReporter(run, sampler_for, Console(file=io.StringIO()))
+    reporter = ForecastReporter(run, sampler_for, console())
     reporter.on_event({"event": "session_started", "time": 0.0})
     for number in range(2000):
         for event in events_of(number, seconds=1.0, time_s=number + 0.5, asked_s=float(number)):
@@ -488,7 +487,7 @@ def test_what_an_earlier_run_took_is_corrected_by_the_runs_own_epochs(tmp_path: 
     earlier, _ = executed(space, tmp_path / "results" / "one")
     dump_space(space, earlier.ledger.space_file)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "results" / "one" / "another"))
-    reporter = ForecastReporter(run, sampler_for, Console(file=io.StringIO(), width=160))
+    reporter = ForecastReporter(run, sampler_for, console(width=160))
     reporter.begin()
     assert reporter.forecast is not None
     assert reporter.forecast.source.endswith("trials of run")
@@ -505,18 +504,18 @@ def test_a_forecast_that_fails_ends_no_search(tmp_path: Path) -> None:
         raise KeyError("a mistake in a simulation")
 
     space = here(made_space(tmp_path))
-    output = Console(file=io.StringIO(), width=160)
+    output = console(width=160)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
     reporter = ForecastReporter(run, broken, output)
     run.observe(reporter)
     assert execute_here(run, SteadyMeter()) == "all 12 trials done"
     reporter.close()
-    assert "warning: no time forecast: KeyError: 'a mistake in a simulation'" in output.file.getvalue()
+    assert "warning: no time forecast: KeyError: 'a mistake in a simulation'" in shown(output)
 
 
 def test_a_forecast_that_the_disk_does_not_take_is_printed_all_the_same(tmp_path: Path) -> None:
     space = here(made_space(tmp_path))
-    output = Console(file=io.StringIO(), width=160)
+    output = console(width=160)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
     (run.ledger.folder / "forecast.json").mkdir()  # no file can take its place
     reporter = ForecastReporter(run, sampler_for, output)
@@ -525,7 +524,7 @@ def test_a_forecast_that_the_disk_does_not_take_is_printed_all_the_same(tmp_path
     reporter.close()
     assert reporter.forecast is not None
     assert kept_forecast(run.ledger) is None
-    text = output.file.getvalue()
+    text = shown(output)
     assert "forecast.json" in text
     assert "the run continues, but its end will not be compared with the forecast" in text
 

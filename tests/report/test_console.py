@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from search.ledger.journal import StorageError
-from search.report.console import ConsoleView, open_console
+from search.output import Output
+from search.report.console import ConsoleView
 from search.report.plan import print_plan
 from search.run.observers import DiskGuard
 from tests.support.toy_runs import Calling, executed, made_space
 
 
 def test_quiet_prints_warnings_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    output = open_console(is_quiet=True)
+    output = Output(is_quiet=True)
     output.print("a trial ended")
-    output.print("warning: no sensor", style="yellow")
+    output.warn("no sensor")
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "warning: no sensor\n"
@@ -27,7 +28,7 @@ def test_quiet_warns_of_what_the_disk_does_not_take(capsys: pytest.CaptureFixtur
     def full(event: object) -> None:
         raise StorageError("trials.csv cannot be written: No space left on device")
 
-    output = open_console(is_quiet=True)
+    output = Output(is_quiet=True)
     guard = DiskGuard(partial(output.print, style="red", soft_wrap=True))
     guard.add(Calling(full))
     guard.on_event({"event": "epoch"})
@@ -40,14 +41,14 @@ def test_quiet_warns_of_what_the_disk_does_not_take(capsys: pytest.CaptureFixtur
 def test_quiet_says_that_a_worker_was_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, _ = executed(made_space(tmp_path), tmp_path)
     failure = {"cause": "worker_lost", "message": "killed by signal 9"}
-    view = ConsoleView(run, open_console(is_quiet=True))
+    view = ConsoleView(run, Output(is_quiet=True))
     view.on_event({"event": "attempt_failed", "trial": "trial-0000", "will_retry": True, "failure": failure})
-    assert capsys.readouterr().err == "trial-0000  worker_lost, tried again: killed by signal 9\n"
+    assert capsys.readouterr().err == "warning: trial-0000  worker_lost, tried again: killed by signal 9\n"
 
 
 def test_brackets_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = open_console()
-    output.print("pip install -e '.[amd]' [bold]", style="yellow")
+    output = Output()
+    output.note("pip install -e '.[amd]' [bold]")
     print_plan(made_space(tmp_path), [], output)
     out = capsys.readouterr().out
-    assert out.startswith("pip install -e '.[amd]' [bold]\nmade: ")
+    assert out.startswith("note: pip install -e '.[amd]' [bold]\nmade: ")

@@ -39,7 +39,7 @@ AS_BEFORE = ["schedutil", "schedutil", "powersave"]
 
 def test_all_cores_are_held_and_each_gets_its_own_back(cpus: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    with held_governor("performance", tmp_path / "state", say=said.append, cpus=cpus):
+    with held_governor("performance", tmp_path / "state", say=said.append, warn=said.append, cpus=cpus):
         assert governors(cpus) == ["performance"] * 3
         assert (tmp_path / "state").exists()
     assert governors(cpus) == AS_BEFORE
@@ -49,7 +49,10 @@ def test_all_cores_are_held_and_each_gets_its_own_back(cpus: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("ending", [ValueError, KeyboardInterrupt])
 def test_an_exception_puts_the_governor_back(ending: type[BaseException], cpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(ending), held_governor("performance", tmp_path / "state", say=print, cpus=cpus):
+    with (
+        pytest.raises(ending),
+        held_governor("performance", tmp_path / "state", say=print, warn=print, cpus=cpus),
+    ):
         raise ending
     assert governors(cpus) == AS_BEFORE
 
@@ -59,7 +62,7 @@ import os, sys
 from pathlib import Path
 from search import launch
 from search.energy.governor import held_governor
-with held_governor("performance", Path(sys.argv[1]), say=print, cpus=Path(sys.argv[2])):
+with held_governor("performance", Path(sys.argv[1]), say=print, warn=print, cpus=Path(sys.argv[2])):
     os.kill(os.getpid(), int(sys.argv[3]))
     sys.exit("the signal was not taken")
 """
@@ -93,7 +96,7 @@ def test_what_a_killed_run_left_is_said_and_the_next_hold_puts_the_first_ones_ba
         f"To put it back:\necho powersave | sudo tee {cpus}/{{cpu2}}/cpufreq/scaling_governor\n"
         f"echo schedutil | sudo tee {cpus}/{{cpu0,cpu1}}/cpufreq/scaling_governor\nrm {state}"
     )
-    with held_governor("performance", state, say=print, cpus=cpus):
+    with held_governor("performance", state, say=print, warn=print, cpus=cpus):
         pass
     assert governors(cpus) == AS_BEFORE
     assert left_over(state, cpus=cpus) == ""
@@ -108,11 +111,11 @@ def test_a_reboot_has_undone_what_a_killed_run_left(cpus: Path, tmp_path: Path) 
 
 def test_two_runs_do_not_hold_the_governor_at_a_time(cpus: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    with held_governor("performance", state, say=print, cpus=cpus):
+    with held_governor("performance", state, say=print, warn=print, cpus=cpus):
         assert left_over(state, cpus=cpus) == ""
         with (
             pytest.raises(GovernorError, match=f"process {os.getpid()} holds it at performance"),
-            held_governor("powersave", state, say=print, cpus=cpus),
+            held_governor("powersave", state, say=print, warn=print, cpus=cpus),
         ):
             pass
         assert governors(cpus) == ["performance"] * 3
@@ -131,7 +134,7 @@ def test_without_rights_the_message_says_what_to_do_and_nothing_stays_changed(
     monkeypatch.setattr(Path, "write_text", write)
     with (
         pytest.raises(GovernorError) as refusal,
-        held_governor("performance", tmp_path / "state", say=print, cpus=cpus),
+        held_governor("performance", tmp_path / "state", say=print, warn=print, cpus=cpus),
     ):
         pass
     assert str(refusal.value) == (
@@ -155,7 +158,7 @@ def test_a_governor_that_is_not_there_is_named(
 ) -> None:
     with (
         pytest.raises(GovernorError, match=message),
-        held_governor(governor, tmp_path / "state", say=print, cpus=cpus.with_name(folder)),
+        held_governor(governor, tmp_path / "state", say=print, warn=print, cpus=cpus.with_name(folder)),
     ):
         pass
 

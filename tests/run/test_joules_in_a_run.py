@@ -14,6 +14,7 @@ from search.accounting.metering import check_measurable
 from search.cli.train import main, parser
 from search.energy import EnergyReading, EnergySources
 from search.ledger import Ledger, LedgerError
+from search.output import Output
 from search.promotion import full_training
 from search.report.console import ConsoleView
 from search.report.plan import print_plan
@@ -268,13 +269,13 @@ def test_a_mistake_in_a_ladder_of_joules_is_said(tmp_path: Path, ladder: str, me
 def test_plan_and_console_say_joules(tmp_path: Path) -> None:
     space = joule_space(tmp_path, "search.ladder.resolution=[14, 20, 28]")
     plan = StringIO()
-    print_plan(space, [], Console(file=plan, width=120))
+    print_plan(space, [], Output(console=Console(file=plan, width=120)))
     assert "0.5 J, 14 px" in plan.getvalue()
     assert "4.5 J or 9 epochs, 28 px" in plan.getvalue()
     assert "horizon full: one learning-rate schedule over 9 epochs" in plan.getvalue()
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
     live = StringIO()
-    console = Console(file=live, width=120, force_terminal=True)
+    console = Output(console=Console(file=live, width=120, force_terminal=True))
     with ConsoleView(run, console):
         pass
     assert "rung 0  0.5 J, 14 px               0" in live.getvalue()

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 import search.accounting.metering
 from search.backends.local import LocalBackend
@@ -17,6 +16,7 @@ from search.launch import Launch, launch
 from search.ledger import Ledger, csv_text
 from search.ledger.history import TrialRecord
 from search.ledger.journal import LedgerError
+from search.output import Output
 from search.report.summary import print_summary
 from search.run import Run
 from search.run.objective import Cost, cost_of, pareto_front, projected_full
@@ -196,7 +196,7 @@ def test_without_a_sensor_here_nothing_starts(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(search.accounting.metering, "meter_for", lambda **_: NoSensor())
     how = Launch(folder=tmp_path / "run", command=["search.py"], backend=LocalBackend())
     with pytest.raises(SpaceError, match=r"energy cannot be measured on this machine \(no GPU, no RAPL\)"):
-        launch(made_space(tmp_path, overrides=[TWO]), how, make_sampler=sampler_for, output=Console())
+        launch(made_space(tmp_path, overrides=[TWO]), how, make_sampler=sampler_for, output=Output())
     assert not how.folder.exists()
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 import jouletune
 from search.ledger.history import TrialRecord
@@ -27,6 +25,7 @@ from search.sampling.proposal import FixedList, Proposal
 from search.space import dump_space
 from search.tables import Tables, trial_rows
 from search.trial import EpochRow
+from tests.support.recorded_console import console, shown
 from tests.support.toy_runs import executed, fateful_space
 
 
@@ -187,9 +186,9 @@ def test_promotion_takes_configurations_and_trains_the_default_once(run: Run) ->
 
 
 def test_the_last_screen_the_answer_and_the_page_give_the_mean(run: Run) -> None:
-    output = Console(file=io.StringIO(), width=200, force_terminal=False)
+    output = console(width=200)
     print_summary(run, "the space is exhausted", output)
-    text = output.file.getvalue()
+    text = shown(output)
     assert "best: trial-0001, val_accuracy 0.53 ± 0 (3 repeats)" in text
     assert "trial-0003" not in text
     answer = json.loads(json.dumps(search_answer(run, "done")))["best"]

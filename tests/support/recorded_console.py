@@ -1,4 +1,4 @@
-"""Consoles whose text a test reads."""
+"""Outputs whose text a test reads."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import io
 
 from rich.console import Console
 
+from search.output import Output
 
-def console(*, width: int = 140, height: int | None = None, is_terminal: bool = False) -> Console:
-    return Console(
-        file=io.StringIO(),
-        width=width,
-        height=height,
-        force_terminal=is_terminal,
-        color_system=None,
-        highlight=False,
+
+def console(*, width: int = 140, height: int | None = None, is_terminal: bool = False) -> Output:
+    return Output(
+        console=Console(
+            file=io.StringIO(),
+            width=width,
+            height=height,
+            force_terminal=is_terminal,
+            color_system=None,
+            highlight=False,
+            markup=False,
+        )
     )
 
 
-def shown(output: Console) -> str:
-    assert isinstance(output.file, io.StringIO)
-    return output.file.getvalue()
+def shown(output: Output) -> str:
+    assert isinstance(output.console.file, io.StringIO)
+    return output.console.file.getvalue()

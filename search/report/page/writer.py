@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console as RichConsole
-
 from search.ledger import Ledger
 from search.ledger.journal import StorageError, unwritten
+from search.output import Output
 from search.report.charts.chart import Chart
 from search.report.page.compare import comparison
 from search.report.page.elements import Section
@@ -125,19 +124,16 @@ def _drawn(sections: Sequence[Section], folder: Path) -> Iterator[str]:
             yield f"{path} not drawn ({type(error).__name__}: {error})"
 
 
-def write_at_end(folder: Path, output: RichConsole) -> None:
+def write_at_end(folder: Path, output: Output) -> None:
     """Write the page of the run in `folder` and say where it is; a failure is a warning."""
     try:
         written = write_page(folder)
     except Exception as error:
-        text = (
-            f"warning: no report ({type(error).__name__}: {error}); later: python scripts/report.py {folder}"
-        )
-        output.print(text, style="yellow", soft_wrap=True)
+        output.warn(f"no report ({type(error).__name__}: {error}); later: python scripts/report.py {folder}")
         return
     for line in written.warnings:
-        output.print(f"warning: {line}", style="yellow", soft_wrap=True)
-    output.print(f"report: {written.path}, written in {written.seconds:.1f} s", soft_wrap=True)
+        output.warn(line)
+    output.print(f"report: {written.path}, written in {written.seconds:.1f} s")
 
 
 def watch(

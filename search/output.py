@@ -1,0 +1,114 @@
+"""What a command prints for people, by severity, which is what --quiet and --json go by.
+
+A line of progress is `print`; what one should know is a `note`, what may cost something a `warn`, and what
+failed an `error`. The prefix and the colour of each are written here and nowhere else. Standard output
+belongs to the answer: with --json everything for people goes to standard error, and with --quiet what is left
+of the progress does too, so that `search.py --quiet | tail -1` is the last line of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.style import StyleType
+from rich.text import Text
+
+from search.printable import printable
+
+_WIDTH_OF_A_FILE = 160  # rich assumes 80 columns where there is no terminal, and cuts tables
+
+
+class Progress(Protocol):
+    """A line in place that says what is being done."""
+
+    def update(self, status: str) -> None:
+        """Replace the line."""
+        ...
+
+
+class Output:
+    """Prints for people.
+
+    Args:
+        is_quiet: Leave out the progress: only notes, warnings and errors are printed, on standard error.
+        has_json: Standard output is for a program: everything here goes to standard error.
+        console: Where to print instead.
+
+    Attributes:
+        console: What draws live views.
+    """
+
+    def __init__(
+        self, *, is_quiet: bool = False, has_json: bool = False, console: RichConsole | None = None
+    ) -> None:
+        self.console = console or _console(is_stderr=is_quiet or has_json)
+        self._is_quiet, self._has_json = is_quiet, has_json
+
+    @classmethod
+    def silent(cls) -> Output:
+        """One that prints nothing at all, not even errors: they are raised as well."""
+        return cls(is_quiet=True, console=RichConsole(quiet=True))
+
+    @property
+    def last(self) -> Output:
+        """Where the answer goes, which --quiet leaves: standard output unless a program reads that."""
+        if not self._is_quiet or self.console.quiet:
+            return self
+        return Output(has_json=self._has_json)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a live view has a terminal to be drawn on, and somebody who wants to see it."""
+        return self.console.is_terminal and not self._is_quiet
+
+    def print(self, *objects: Any, style: StyleType | None = None, sep: str = " ") -> None:
+        """Print progress or an answer: text on one line however long it is, or a table."""
+        if not self._is_quiet:
+            self._write(*objects, style=style, sep=sep)
+
+    def note(self, text: str) -> None:
+        """Print what somebody should know, although nothing is wrong."""
+        self._write(f"note: {text}", style="yellow")
+
+    def warn(self, text: str) -> None:
+        """Print what may cost somebody something."""
+        self._write(f"warning: {text}", style="yellow")
+
+    def error(self, text: str) -> None:
+        """Print what failed; the text says so itself."""
+        self._write(text, style="red")
+
+    def status(self, text: str) -> AbstractContextManager[Progress]:
+        """A line in place while something takes its time; nothing where no terminal shows it."""
+        return self.console.status(text) if self.is_watched else nullcontext(_NoProgress())
+
+    def _write(self, *objects: Any, style: StyleType | None, sep: str = " ") -> None:
+        # A path in a folded line cannot be copied; a table without folding would be cut.
+        is_text = all(isinstance(each, str | Text) for each in objects)
+        self.console.print(*objects, style=style, sep=sep, soft_wrap=is_text)
+
+
+class _NoProgress:
+    def update(self, status: str) -> None:
+        pass
+
+
+class SafeConsole(RichConsole):
+    """Passes no control character on to the terminal but its own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What is to be printed, each text in it made printable."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text), style, control)
+
+
+def _console(*, is_stderr: bool) -> RichConsole:
+    """As wide as the terminal, or wide enough for a table in a log; brackets and numbers stay as they are."""
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "stderr": is_stderr}
+    console = SafeConsole(**plain)
+    return console if console.is_terminal else SafeConsole(**plain, width=_WIDTH_OF_A_FILE)
