@@ -55,7 +55,7 @@ def print_failures(run: Run, output: Output) -> None:
     """Print each cause with its trials and remedy, and how to try them again."""
     folder = run.ledger.folder
     for group in failure_groups(run.history.trials.values(), folder):
-        say = output.note if group.cause == "diverged" else output.error
+        say = output.print if group.cause == "diverged" else output.error
         say(_said(group, run))
         output.print(f"  remedy: {group.remedy}")
     if any(trial.status == "failed" for trial in run.history.trials.values()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def test_quiet_warns_of_what_the_disk_does_not_take(capsys: pytest.CaptureFixtur
         raise StorageError("trials.csv cannot be written: No space left on device")
 
     output = Output(is_quiet=True)
-    guard = DiskGuard(partial(output.print, style="red", soft_wrap=True))
+    guard = DiskGuard(output.warn)
     guard.add(Calling(full))
     guard.on_event({"event": "epoch"})
     text = (
