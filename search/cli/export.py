@@ -62,9 +62,9 @@ def main(options: argparse.Namespace) -> int:
 
 def _problems(options: argparse.Namespace) -> list[str]:
     """Everything that is wrong with the flags, before anything is written."""
-    from search.export.mlflow import missing_mlflow
+    from search.export import check_file, check_folder
     from search.export.sweep import runs_file
-    from search.export.targets import check_file, check_folder
+    from search.export.trackers import missing_mlflow
 
     problems = []
     if options.optuna:
@@ -98,14 +98,14 @@ def _written(options: argparse.Namespace, ledger: Ledger, space: Space, history:
             f"{options.optuna}: {count} trials; optuna-dashboard sqlite:///{options.optuna} shows them"
         )
     if options.tensorboard:
-        from search.export.tensorboard import export_tensorboard
+        from search.export.trackers import export_tensorboard
 
         count = export_tensorboard(trials, options.tensorboard, metric=space.metric)
         lines.append(
             f"{options.tensorboard}: {count} trials; tensorboard --logdir {options.tensorboard} shows them"
         )
     if options.mlflow:
-        from search.export.mlflow import export_mlflow, store_uri
+        from search.export.trackers import export_mlflow, store_uri
 
         count = export_mlflow(trials, options.mlflow, name=name)
         uri = store_uri(options.mlflow)

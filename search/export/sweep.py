@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from search.export.targets import ExportError
+from search.export import ExportError
 from search.export.tracked_trial import LoggedTrial
 from search.ledger import csv_text
 from search.space import Space
@@ -38,7 +38,7 @@ def export_sweep(space: Space, trials: Iterable[LoggedTrial], path: Path) -> lis
             f"{space.name} searches no parameters (its points are a list), and a sweep is made of them; "
             "--optuna, --tensorboard and --mlflow take its trials"
         )
-    notes = untold(space)
+    notes = unsupported_parts(space)
     head = ["W&B starts program once a point, with the parameters as flags: --lr=0.1", *notes]
     text = "".join(f"# {line}\n" for line in head) + yaml_text(sweep_of(space))
     columns, rows = run_table(space, list(trials))
@@ -75,7 +75,7 @@ def _program(space: Space) -> str:
     return next((word for word in words if word.endswith((".py", ".sh"))), "train.py")
 
 
-def untold(space: Space) -> list[str]:
+def unsupported_parts(space: Space) -> list[str]:
     """What of the space a sweep file cannot say."""
     notes = []
     if space.when:

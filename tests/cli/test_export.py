@@ -17,10 +17,9 @@ from tensorboardX.proto.event_pb2 import Event
 from search import cli
 from search.backends.local import execute_here
 from search.export import ExportError
-from search.export.mlflow import export_mlflow, missing_mlflow
-from search.export.sweep import export_sweep, run_table, sweep_of, untold
-from search.export.tensorboard import export_tensorboard
+from search.export.sweep import export_sweep, run_table, sweep_of, unsupported_parts
 from search.export.tracked_trial import logged
+from search.export.trackers import export_mlflow, export_tensorboard, missing_mlflow
 from search.ledger import Ledger
 from search.run import Run
 from search.space import load_space
@@ -69,7 +68,7 @@ def test_an_exported_sweep_says_what_the_sweep_file_said_that_was_read(tmp_path:
         "run_cap": 7,
         "early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 3, "strict": True},
     }
-    assert untold(space) == []
+    assert unsupported_parts(space) == []
 
 
 def test_an_exported_sweep_can_be_searched_again(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""A run as an MLflow experiment. MLflow is none of this program's requirements."""
+"""A run in an experiment tracker: TensorBoard event files, or an MLflow experiment.
+
+TensorBoard files are written by tensorboardX, which Ray Tune requires; MLflow must be installed to be used.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,38 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from search.export.targets import ExportError
+from search.export import ExportError
 from search.export.tracked_trial import LoggedTrial, Point
 
 _STATUSES = {"failed": "FAILED", "diverged": "FAILED", "interrupted": "KILLED"}
 _MOST_METRICS = 1000  # that MLflow takes in one call
 _MOST_PARAMS = 100
 _LONGEST = 500  # characters of a tag that every version takes
+
+
+def export_tensorboard(trials: Iterable[LoggedTrial], folder: Path, *, metric: str) -> int:
+    """Write every trial's curves and hparams; gives the number of trials.
+
+    The tab HParams compares `metric`, the other values of the last epoch, and what a trial cost.
+    """
+    from tensorboardX import SummaryWriter
+    from tensorboardX.summary import hparams
+
+    num_trials = 0
+    for trial in trials:
+        with SummaryWriter(logdir=str(folder / trial.trial_id)) as writer:
+            compared = [metric, *(name for name in trial.summary if name != metric)]
+            for summary in hparams(dict(trial.hparams), dict.fromkeys(compared)):
+                writer.file_writer.add_summary(summary, walltime=trial.started_at)
+            _add_points(writer, trial)
+        num_trials += 1
+    return num_trials
+
+
+def _add_points(writer: Any, trial: LoggedTrial) -> None:
+    for point in (*trial.points, _summary_point(trial)):
+        for name, value in point.metrics.items():
+            writer.add_scalar(name, value, point.epoch, walltime=point.at)
 
 
 def missing_mlflow() -> list[str]:
@@ -62,10 +90,9 @@ def _add_run(client: Any, entities: Any, experiment: str, trial: LoggedTrial) ->
     params = [entities.Param(key, str(value)) for key, value in trial.hparams.items()]
     for begin in range(0, len(params), _MOST_PARAMS):
         client.log_batch(run.info.run_id, params=params[begin : begin + _MOST_PARAMS])
-    last = Point(epoch=trial.points[-1].epoch if trial.points else 0, at=trial.ended_at, metrics=_rest(trial))
     metrics = [
         entities.Metric(key, value, _milliseconds(point.at), point.epoch)
-        for point in (*trial.points, last)
+        for point in (*trial.points, _summary_point(trial))
         for key, value in point.metrics.items()
     ]
     for begin in range(0, len(metrics), _MOST_METRICS):
@@ -75,10 +102,12 @@ def _add_run(client: Any, entities: Any, experiment: str, trial: LoggedTrial) ->
         client.set_terminated(run.info.run_id, status=status, end_time=_milliseconds(trial.ended_at))
 
 
-def _rest(trial: LoggedTrial) -> dict[str, float]:
-    """What only the summary has."""
+def _summary_point(trial: LoggedTrial) -> Point:
+    """The values that only the summary has, by name, at the last epoch."""
     shown = {name for point in trial.points for name in point.metrics}
-    return {name: value for name, value in trial.summary.items() if name not in shown}
+    epoch = trial.points[-1].epoch if trial.points else 0
+    left = {name: trial.summary[name] for name in sorted(set(trial.summary) - shown)}
+    return Point(epoch=epoch, at=trial.ended_at, metrics=left)
 
 
 def _milliseconds(seconds: float) -> int:
