@@ -10,18 +10,18 @@ class ExportError(RuntimeError):
 
 
 def check_file(flag: str, path: Path) -> list[str]:
-    """What is wrong with a file to be written, in words that begin with its flag."""
+    """Problems with a file to be written, each beginning with its flag."""
     if path.exists():
-        return [f"{flag}: {path} is there already; remove it or give another name"]
+        return [f"{flag}: {path} already exists; remove it or choose another name"]
     if not path.absolute().parent.is_dir():
-        return [f"{flag}: the folder {path.absolute().parent} does not exist; make it or give another"]
+        return [f"{flag}: the folder {path.absolute().parent} does not exist; create it or choose another"]
     return []
 
 
 def check_folder(flag: str, path: Path) -> list[str]:
-    """What is wrong with a folder to be filled; it may be there if it is empty."""
+    """Problems with a folder to be filled, which may exist if it is empty."""
     if path.exists() and not path.is_dir():
-        return [f"{flag}: {path} is a file; give a folder"]
+        return [f"{flag}: {path} is a file; choose a folder"]
     if path.is_dir() and any(path.iterdir()):
-        return [f"{flag}: {path} is not empty; give a new folder, so that runs do not mix"]
+        return [f"{flag}: {path} is not empty; choose a new folder, so that runs do not mix"]
     return []

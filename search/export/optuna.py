@@ -1,4 +1,4 @@
-"""A run as an Optuna study in SQLite: for optuna-dashboard, and for whoever goes on with Optuna."""
+"""A run as an Optuna study in SQLite: for optuna-dashboard, and to continue with Optuna."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ from search.space import Choice, Normal, Space
 from search.space.parameters import Parameter, is_number
 from trainables.core.files import replacing
 
-_DEVIATIONS = 5.0  # a normal distribution has no ends, and Optuna's have: one point in two million is beyond
+_DEVIATIONS = (
+    5.0  # Optuna's distributions have ends, a normal one has none: one point in two million is beyond 5
+)
 
 
 def export_study(space: Space, history: History, path: Path, *, name: str) -> int:
@@ -56,8 +58,8 @@ def frozen_trials(space: Space, trials: Iterable[TrialRecord]) -> list[FrozenTri
     """The trials as Optuna's own: parameters with their distributions, the metric of every epoch, states.
 
     A stopped, paused or diverged trial is PRUNED, one that failed or was interrupted FAIL, as the sampler
-    was told. What lies outside the space (the default configuration may) widens the distribution: of that
-    trial where there is an order, of all where there are names.
+    sees them. A value outside the space (the default configuration may have one) widens the distribution:
+    of that trial for numbers, of all trials for names, as Optuna wants one set of choices per study.
     """
     trials = list(trials)
     points = [_searched(space, trial) for trial in trials]
@@ -95,7 +97,7 @@ def _frozen(
 
 
 def _values(space: Space, trial: TrialRecord, state: TrialState) -> list[float] | None:
-    """Of a finished trial each objective; of a pruned one its last metric, as `Study.tell` has it."""
+    """Each objective of a finished trial; the last metric of a pruned one, as `Study.tell` records it."""
     value = trial.value(space.metric)
     if value is None or state not in {TrialState.COMPLETE, TrialState.PRUNED}:
         return None
@@ -111,7 +113,7 @@ def _curve(space: Space, trial: TrialRecord) -> dict[int, float]:
 
 
 def _attributes(trial: TrialRecord) -> dict[str, Any]:
-    """What Optuna has no place for; the unknown is left out."""
+    """What Optuna has no field for; unknown values are left out."""
     known: dict[str, Any] = {
         "trial": trial.trial_id,
         "status": trial.status,
@@ -148,7 +150,7 @@ def _distribution(name: str, parameter: Parameter, points: Sequence[Mapping[str,
     if isinstance(parameter, Normal):
         return _bell(parameter)
     low, high = parameter.ends
-    if parameter.log and low == 0:  # where a step rounds to; Optuna's scale has no place for it
+    if parameter.log and low == 0:  # where a step rounds to; a logarithmic scale has no 0
         low = parameter.low
     if isinstance(parameter.step, int) and all(isinstance(value, int) for value in seen):
         whole_step = 1 if parameter.log else parameter.step  # Optuna has no steps on a log scale
@@ -177,7 +179,7 @@ def _holding(distribution: BaseDistribution, value: Any) -> BaseDistribution:
 
 
 def _has_place(value: Any, distribution: BaseDistribution) -> bool:
-    """False of 0 on a logarithmic scale: Optuna takes one scale for all trials of a study."""
+    """False for 0 on a logarithmic scale: Optuna uses one scale for all trials of a study."""
     is_log = isinstance(distribution, IntDistribution | FloatDistribution) and distribution.log
     return not is_log or value > 0
 

@@ -1,4 +1,4 @@
-"""A run as W&B has it: a sweep file of the space, and the table of its runs."""
+"""A run for W&B: a sweep file of the space, and the table of its runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def runs_file(sweep: Path) -> Path:
 
 
 def export_sweep(space: Space, trials: Iterable[LoggedTrial], path: Path) -> list[str]:
-    """Write the sweep file and the table of runs; gives what W&B cannot be told, a sentence each.
+    """Write the sweep file and the table of runs; gives what a sweep cannot express, a sentence each.
 
     Raises:
         ExportError: The space searches nothing.
@@ -39,7 +39,7 @@ def export_sweep(space: Space, trials: Iterable[LoggedTrial], path: Path) -> lis
             "--optuna, --tensorboard and --mlflow take its trials"
         )
     notes = unsupported_parts(space)
-    head = ["W&B starts program once a point, with the parameters as flags: --lr=0.1", *notes]
+    head = ["W&B starts program once per point, with the parameters as flags: --lr=0.1", *notes]
     text = "".join(f"# {line}\n" for line in head) + yaml_text(sweep_of(space))
     columns, rows = run_table(space, list(trials))
     for target, content in ((path, text), (runs_file(path), csv_text(columns, rows))):
@@ -76,7 +76,7 @@ def _program(space: Space) -> str:
 
 
 def unsupported_parts(space: Space) -> list[str]:
-    """What of the space a sweep file cannot say."""
+    """What a sweep file cannot express of the space, a sentence each."""
     notes = []
     if space.when:
         notes.append(f"left out: the conditions of {', '.join(space.when)}; W&B searches them always")

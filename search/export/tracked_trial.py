@@ -19,7 +19,7 @@ class Point:
     """One epoch.
 
     Attributes:
-        at: Seconds since the epoch of clocks, as well as the trial's start and its epochs' times tell.
+        at: Unix time in seconds, from the trial's start and the durations of its epochs.
         metrics: What the epoch reported, with `epoch_s` and, where they are known, `epoch_j`.
     """
 
@@ -33,7 +33,7 @@ class LoggedTrial:
     """One trial.
 
     Attributes:
-        hparams: With what is neither text nor number as JSON.
+        hparams: Values that are neither text nor number as JSON.
         summary: The last epoch's metrics, a promoted training's test metrics, and what all of it cost.
     """
 
@@ -49,7 +49,7 @@ class LoggedTrial:
 
 
 def logged(trial: TrialRecord) -> LoggedTrial:
-    """The trial without what only this program knows."""
+    """The trial in the terms that every tracker has."""
     rows = list(trial.curve.values())
     ends = itertools.accumulate((row.total_s + (row.start_s or 0.0) for row in rows), initial=trial.asked_at)
     points = tuple(

@@ -22,7 +22,7 @@ _LONGEST = 500  # characters of a tag that every version takes
 
 
 def export_tensorboard(trials: Iterable[LoggedTrial], folder: Path, *, metric: str) -> int:
-    """Write every trial's curves and hparams; gives the number of trials.
+    """Write every trial's curves and hparams; returns the number of trials.
 
     The tab HParams compares `metric`, the other values of the last epoch, and what a trial cost.
     """
@@ -47,7 +47,7 @@ def _add_points(writer: Any, trial: LoggedTrial) -> None:
 
 
 def missing_mlflow() -> list[str]:
-    """One line that says how to get MLflow; none where it is there."""
+    """A line that says how to install MLflow; none if it is installed."""
     if importlib.util.find_spec("mlflow") is not None:
         return []
     return [f"--mlflow: mlflow is not installed; install it: {sys.executable} -m pip install mlflow"]

@@ -1,4 +1,4 @@
-"""A run's end as JSON, for scripts."""
+"""The result of a run as JSON, for scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from search.run import Run
 
 
 def search_answer(run: Run, reason: str) -> dict[str, Any]:
-    """Why a search ended, its best trial and what it took. None is unknown."""
+    """Why a search ended, its best trial, and what it cost. None means unknown."""
     space, order, forecast = run.space, run.configurations(), kept_forecast(run.ledger)
     return {
         "folder": str(run.ledger.folder),

@@ -1,4 +1,4 @@
-"""The failures of a run: by cause, with what was said and what to do."""
+"""The failures of a run: by cause, with the message and what to do."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class FailureGroup:
     """The trials that failed for one cause, the oldest first.
 
     Attributes:
-        message: What the oldest one said.
-        remedy: What to do, as an order.
+        message: The error of the oldest one.
+        remedy: What to do, in the imperative.
     """
 
     cause: str
@@ -33,7 +33,7 @@ def failure_groups(trials: Iterable[TrialRecord], folder: Path) -> list[FailureG
     """One group per cause, the most frequent first.
 
     Args:
-        folder: The run's, for the commands in remedies.
+        folder: The folder of the run, for the commands in remedies.
     """
     by_cause: dict[str, list[TrialRecord]] = {}
     for trial in trials:
@@ -56,13 +56,13 @@ def print_failures(run: Run, output: Output) -> None:
     folder = run.ledger.folder
     for group in failure_groups(run.history.trials.values(), folder):
         say = output.print if group.cause == "diverged" else output.error
-        say(_said(group, run))
+        say(_failure_text(group, run))
         output.print(f"  remedy: {group.remedy}")
     if any(trial.status == "failed" for trial in run.history.trials.values()):
-        output.print(f"once mended, try them again: python scripts/search.py --rerun-failed {folder}")
+        output.print(f"once fixed, run them again: python scripts/search.py --rerun-failed {folder}")
 
 
-def _said(group: FailureGroup, run: Run) -> str:
+def _failure_text(group: FailureGroup, run: Run) -> str:
     first, *others = group.trials
     also = f"; also {', '.join(others[: _NAMED - 1])}" if others else ""
     more = f" and {len(others) - _NAMED + 1} more" if len(others) >= _NAMED else ""

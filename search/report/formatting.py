@@ -1,4 +1,4 @@
-"""Numbers as people read them in a terminal. Pure."""
+"""Numbers, budgets and limits as text for people. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def value_text(value: Any) -> str:
 
 
 def mean_text(configuration: Configuration) -> str:
-    """Its score; of repeats "0.9512 ± 0.0031 (2 of 3 repeats, 1 failed)"."""
+    """The score; with repeats "0.9512 ± 0.0031 (2 of 3 repeats, 1 failed)"."""
     mean, num = value_text(configuration.mean), len(configuration.trials)
     if num == 1:
         return mean
@@ -34,7 +34,7 @@ def mean_text(configuration: Configuration) -> str:
     if configuration.num_open:
         parts.append(f"{configuration.num_open} without a score")
     if configuration.num_higher:
-        parts.append(f"at rung {configuration.rung}, which all ended")
+        parts.append(f"at rung {configuration.rung}, which all completed")
     return f"{mean}{spread} ({', '.join(parts)})"
 
 
@@ -50,7 +50,7 @@ def duration(seconds: float) -> str:
 
 
 def energy_text(millijoules: int | None) -> str:
-    """Joules with two blanks after them; nothing where no sensor was read."""
+    """Joules followed by two spaces; empty if no sensor was read."""
     return "" if millijoules is None else f"{millijoules / 1000:.1f} J  "
 
 
@@ -94,7 +94,7 @@ def rung_text(ladder: Ladder, rung: int) -> str:
 
 
 def limits_text(limits: Limits, spent: Spent, num_done: int) -> str:
-    """What was used of each limit: "14/24 trials  0.02/1 h  0.10/0.50 kWh"."""
+    """How much of each limit is used: "14/24 trials  0.02/1 h  0.10/0.50 kWh"."""
     parts = [f"{num_done}/{limits.trials} trials" if limits.trials else f"{num_done} trials"]
     if limits.hours:
         parts.append(f"{spent.hours:.2f}/{limits.hours:g} h")
@@ -104,7 +104,7 @@ def limits_text(limits: Limits, spent: Spent, num_done: int) -> str:
 
 
 def rerun_text(estimate: RerunEstimate) -> str:
-    """What trying failed trials again will cost, from the least to the most."""
+    """What running failed trials again will cost, from the least to the most."""
     if not estimate.num_trials:
         return "no trial of the run has failed"
     causes = ", ".join(f"{count} {cause}" for cause, count in estimate.causes.items())
@@ -113,12 +113,12 @@ def rerun_text(estimate: RerunEstimate) -> str:
     seconds, joules = estimate.seconds, estimate.joules
     parts.append(f"{_range_text(seconds, duration)} of training" if seconds else "time unknown")
     parts.append(_range_text(joules, lambda each: f"{each:.1f} J") if joules else "energy unknown")
-    text = f"{estimate.num_trials} failed trials are tried again ({causes}): {', '.join(parts)}"
+    text = f"{estimate.num_trials} failed trials will be run again ({causes}): {', '.join(parts)}"
     if not seconds:
-        text += "; no epoch of this run has ended"
+        text += "; this run has not completed an epoch"
     if estimate.scaled:
         rungs = ", ".join(map(str, estimate.scaled))
-        text += f"; rung {rungs}, where nobody trained yet, by its examples and pixels"
+        text += f"; rung {rungs}, where no trial has trained yet, scaled by examples and pixels"
     return text
 
 

@@ -1,4 +1,4 @@
-"""What a promoted configuration gains over the default, and whether either beats guessing, in words. Pure."""
+"""The gain of a promoted configuration over the default, and whether either beats guessing, as text. Pure."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Row = Mapping[str, Any]  # of promoted.csv
 
 
 def gain_sentence(row: Row, space: Space, default: Row | None = None) -> str:
-    """The gain with its interval and what that counts, or that it is a tie or no better than guessing.
+    """The gain with its interval and what that covers, or that it is a tie or no better than guessing.
 
     Args:
-        default: The default configuration's row, which is compared with guessing as well.
+        default: The row of the default configuration, to say whether that beats guessing.
     """
-    name, said = row["trial_id"], _said(row)
-    if said == NO_BETTER:
+    name, outcome = row["trial_id"], _outcome(row)
+    if outcome == NO_BETTER:
         return _guessing_sentence(row, space, default)
     if row["is_default"]:
         return (
             f"The default configuration ({name}) is the best after full training on {seeds_text(row)}: "
-            f"nothing that was searched beats it on validation."
+            f"no searched configuration beats it on validation."
         )
     gain = row["gain_mean"]
     if gain is None:
@@ -32,19 +32,23 @@ def gain_sentence(row: Row, space: Space, default: Row | None = None) -> str:
         return f"{best}; the default has no score to compare."
     where = _where(row)
     of = f"in {_plain(space)} on {where}{interval_text(row, 'gain', space)}"
-    if said == "tie":
+    if outcome == "tie":
         return (
-            f"A tie: full training cannot tell {name} from the default configuration. "
+            f"A tie: full training shows no difference between {name} and the default configuration. "
             f"The gain is {gain:+.4g} {of}, and 0 lies in the interval."
         )
-    if said in ("one seed", "no interval"):
+    if outcome in ("one seed", "no interval"):
         word = "ahead of" if gain > 0 else "behind" if gain < 0 else "level with"
         amount = f" by {abs(gain):.4g}" if gain else ""
-        return f"{name} is {word} the default{amount} {of}{_caution(row, said)}."
-    flattered = " This is on validation, which flatters what was chosen by it." if where != "test" else ""
-    is_beaten = default is not None and _said(default) == NO_BETTER
+        return f"{name} is {word} the default{amount} {of}{_caution(row, outcome)}."
+    flattered = (
+        " This is on validation, which favours configurations that were chosen by it."
+        if where != "test"
+        else ""
+    )
+    is_beaten = default is not None and _outcome(default) == NO_BETTER
     beside = f" The default configuration is {NO_BETTER} ({row['guessing']:.2g})." if is_beaten else ""
-    return f"{name} is {said} than the default configuration by {abs(gain):.4g} {of}.{flattered}{beside}"
+    return f"{name} is {outcome} than the default configuration by {abs(gain):.4g} {of}.{flattered}{beside}"
 
 
 def default_of(rows: Sequence[Row]) -> Row | None:
@@ -92,7 +96,7 @@ def _guessing_sentence(row: Row, space: Space, default: Row | None) -> str:
     score = (
         "" if row["test_mean"] is None else f": {row['test_mean']:.4g} in {_plain(space)} on {_where(row)}"
     )
-    is_neither = default is not None and not row["is_default"] and _said(default) == NO_BETTER
+    is_neither = default is not None and not row["is_default"] and _outcome(default) == NO_BETTER
     text = f"{name} is {NO_BETTER} ({row['guessing']:.2g}){score}{interval_text(row, 'test', space)}."
     return text + (" Neither is the default configuration." if is_neither else "")
 
@@ -100,21 +104,21 @@ def _guessing_sentence(row: Row, space: Space, default: Row | None) -> str:
 def _counted(row: Row, prefix: str, space: Space) -> str:
     counts = str(row.get(f"{prefix}_interval") or "")
     if "examples" not in counts:
-        return f"{seeds_text(row)}; what the size of the {_where(row)} set adds is unknown"
+        return f"{seeds_text(row)}; the uncertainty from the {_where(row)} set is unknown"
     paired = ", paired" if counts.endswith("paired") else ""
     if "seeds" not in counts:
-        return f"{set_text(row, space)}{paired}; one seed: what another would change is not in it"
+        return f"{set_text(row, space)}{paired}; one seed: the spread over seeds is not included"
     return f"{seeds_text(row)}, {set_text(row, space)}{paired}"
 
 
-def _caution(row: Row, said: str) -> str:
-    if said == "one seed":
-        return ", on one seed: that may be chance"
+def _caution(row: Row, outcome: str) -> str:
+    if outcome == "one seed":
+        return ", with one seed: this may be chance"
     reason = str(row.get("gain_interval") or "").removeprefix("none: ")
-    return f", without an interval ({reason}): that may be chance"
+    return f", without an interval ({reason}): this may be chance"
 
 
-def _said(row: Row) -> str:
+def _outcome(row: Row) -> str:
     return str(row["verdict"] or "").removesuffix(UNTESTED)
 
 

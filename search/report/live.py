@@ -34,7 +34,7 @@ _COLUMN_GAP = 2
 
 
 class LiveView:
-    """The screen; rendered anew as often as the terminal asks for it.
+    """The screen; rendered again whenever the terminal asks for it.
 
     Args:
         get_forecast: Gives the forecast, once there is one.
@@ -73,7 +73,7 @@ class LiveView:
         return text
 
     def _ladder(self, width: int) -> Text:
-        """A bar a rung, as long as its share of the trials that ended the lowest."""
+        """A bar for each rung, as long as its share of the trials that completed the lowest one."""
         ladder, counts = self._run.space.ladder, self._run.rungs.counts()
         names = [rung_text(ladder, rung) for rung in range(len(counts))]
         longest = max(map(len, names))
@@ -86,7 +86,7 @@ class LiveView:
         return Text("\n".join(lines), style="dim", no_wrap=True, overflow="ellipsis")
 
     def _trials(self, width: int, num_rows: int) -> Table:
-        """Those that run, then the best; as many hparams as there is room for."""
+        """Running trials, then the best ones, with as many hparams as there is room for."""
         running = self._run.history.running()
         others = [trial for trial in self._run.ranked() if trial.status != "running"]
         shown = [*running, *others][:num_rows]
@@ -127,9 +127,10 @@ class LiveView:
         return Text("   ".join(parts), style="dim")
 
     def _left_s(self, passed_s: float) -> float | None:
-        """By the forecast, corrected by what the work done so far took; without one by the trials so far.
+        """From the forecast, corrected by the pace so far; without a forecast, from the trials so far.
 
-        None if neither can tell.
+        The forecast has the weight 1 - share² and the pace share²: early on the pace is noise, and at the end
+        it is all but a measurement. None if neither is known.
         """
         forecast = self._get_forecast()
         if forecast and forecast.seconds:
@@ -144,7 +145,7 @@ class LiveView:
         return None if not done or limit is None else passed_s / done * max(limit - done, 0)
 
     def _share_done(self, forecast: Forecast) -> float:
-        """How much of the work that the forecast counts on is done: examples times pixels of its epochs."""
+        """The share of the forecast work that is done: epochs weighted by examples times pixels."""
         ladder = self._run.space.ladder
         work = [ladder.epoch_work(rung) for rung in range(len(ladder.rungs))]
         total = sum(span.median * one for span, one in zip(forecast.rung_epochs, work, strict=True))

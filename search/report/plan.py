@@ -23,7 +23,7 @@ def print_plan(
 
     Args:
         proposals: The points of a list or a design; none if a sampler chooses them.
-        forecast: None leaves out what it would say.
+        forecast: None prints the plan alone.
     """
     objective = ", ".join(f"{name} ({mode})" for name, mode in zip(space.objective, space.modes, strict=True))
     output.print(Text.assemble((space.name, "bold"), f": {space.title}, {objective}"))
@@ -34,11 +34,9 @@ def print_plan(
         output.print(line)
     if space.limits.trials is not None and len(proposals) > space.limits.trials:
         left_out = len(proposals) - space.limits.trials
-        output.warn(f"limits.trials leaves out the last {left_out}")
+        output.warn(f"limits.trials leaves out the last {left_out} points")
     limits = {name: value for name, value in vars(space.limits).items() if value is not None}
-    text = (
-        ", ".join(f"{value:g} {name}" for name, value in limits.items()) or "none: it runs until interrupted"
-    )
+    text = ", ".join(f"{value:g} {name}" for name, value in limits.items()) or "none: runs until interrupted"
     output.print(f"sampler {space.sampler}, seed {space.seed}; limits: {text}")
     print_deadlines(space, output)
     for line in forecast_lines(forecast) if forecast else ():
@@ -46,16 +44,10 @@ def print_plan(
 
 
 def print_deadlines(space: Space, output: Output) -> None:
-    """Say what ends an epoch before its time."""
-    grace = (
-        f"when it is to end, epochs under way have {space.limits.grace_s:g} s; what runs then is interrupted"
-    )
+    """Print what may end an epoch early."""
+    grace = f"at the end, running epochs have {space.limits.grace_s:g} s to finish and are then interrupted"
     limit = space.limits.epoch_s
-    alone = (
-        f"an epoch that takes longer than {limit:g} s is ended"
-        if limit
-        else "no epoch has a limit of its own"
-    )
+    alone = f"an epoch is stopped after {limit:g} s" if limit else "single epochs have no time limit"
     output.print(f"{grace}; {alone}", style="dim")
 
 
@@ -63,7 +55,7 @@ def _horizon(space: Space) -> str:
     full = f"{space.ladder.top.epochs} epochs" if space.ladder.joules else "the whole ladder"
     text = {
         "full": f"one learning-rate schedule over {full}",
-        "rung": f"each rung trains anew with a schedule of its own, {space.ladder.ends[-1]} epochs in all",
+        "rung": f"each rung trains from scratch with its own schedule, {space.ladder.ends[-1]} epochs in all",
         "anytime": "a constant learning rate; averaged weights are scored",
     }[space.ladder.horizon]
     return f"horizon {space.ladder.horizon}: {text}"

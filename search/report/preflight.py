@@ -1,4 +1,4 @@
-"""What a look before a run found, in the terminal."""
+"""The result of the preflight check, in the terminal."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SOURCES = {
 
 
 def print_reports(reports: Sequence[Report], output: Output) -> None:
-    """Print for each node where weights come from, and what is worth knowing. Problems are not printed."""
+    """Print weights and notes of each node; problems are not among them, they end the command."""
     for report in reports:
         node = f" on {report.node}" if len(reports) > 1 else ""
-        output.print(f"looked at in {report.seconds:.1f} s{node}", style="dim")
+        output.print(f"preflight check took {report.seconds:.1f} s{node}", style="dim")
         if report.weights:
             output.print(_weights(report.weights))
         if report.data:
@@ -33,7 +33,7 @@ def print_reports(reports: Sequence[Report], output: Output) -> None:
 
 
 def print_data(data: Sequence[str], output: Output) -> None:
-    """Print what a data source holds; what is left out, and what else should be known, stands out."""
+    """Print what a data source holds; what is left out, and other warnings, stand out."""
     notes = data
     if isinstance(data, DataSummary):
         output.print(f"data: {'; '.join(data.found)}")
@@ -43,12 +43,12 @@ def print_data(data: Sequence[str], output: Output) -> None:
 
 
 def _weights(rows: Sequence[WeightRow]) -> Table:
-    table = Table("model", "weights from", "file", "size", "there", title="weights", title_justify="left")
+    table = Table("model", "weights from", "file", "size", "available", title="weights", title_justify="left")
     for row in rows:
         size = "unknown" if row.size_mib is None else f"{row.size_mib:.1f} MiB"
-        there = "yes" if row.is_there else "no"
+        available = "yes" if row.is_there else "no"
         if row.source == "none":
-            size = there = ""
+            size = available = ""
         style = None if row.is_there else "red"
-        table.add_row(row.model, _SOURCES[row.source], row.location, size, there, style=style)
+        table.add_row(row.model, _SOURCES[row.source], row.location, size, available, style=style)
     return table

@@ -1,4 +1,4 @@
-"""The last lines of a run: why it ended, the best trials, where the files are, what to do next."""
+"""The last lines of a run: why it ended, the best trials, where the files are, and the next command."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: Out
 
 def _gain_text(row: Mapping[str, Any]) -> str:
     gain = "" if row["gain_mean"] is None else _interval_text(row, "gain")
-    said = str(row["verdict"] or "")
-    if said.startswith(NO_BETTER):
-        said = said.replace(NO_BETTER, f"{NO_BETTER} ({row['guessing']:.2g})")
-    return "  ".join(filter(None, (gain, said)))
+    outcome = str(row["verdict"] or "")
+    if outcome.startswith(NO_BETTER):
+        outcome = outcome.replace(NO_BETTER, f"{NO_BETTER} ({row['guessing']:.2g})")
+    return "  ".join(filter(None, (gain, outcome)))
 
 
 def _interval_text(row: Mapping[str, Any], prefix: str) -> str:
@@ -120,9 +120,9 @@ def _top_table(run: Run) -> Table:
 
 
 def _print_front(run: Run, output: Output) -> None:
-    """The trials that no other beats in both metric and joules."""
+    """The trials that no other one beats in both metric and joules."""
     space = run.space
-    unit = "J per sample" if space.cost == "energy_per_example" else "J of full training"
+    unit = "J per example" if space.cost == "energy_per_example" else "J of full training"
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("front", space.metric, unit, "hparams"):
         table.add_column(column)
@@ -134,16 +134,16 @@ def _print_front(run: Run, output: Output) -> None:
 
 
 def _print_rank_correlations(run: Run, output: Output) -> None:
-    """How well cheap scores agreed with dearer ones, where enough trials ended two rungs to say."""
+    """How well each rung ranked trials like the next one, where enough trials completed both."""
     space = run.space
     trials = list(run.history.trials.values())
     for trust in rung_correlations(trials, space.metric, space.mode, num_rungs=len(space.ladder.rungs)):
         if trust.overall is None:
             continue
         half = f"; better half {_correlation_text(trust.better_half)}" if trust.better_half else ""
-        audited = f" ({trust.num_control_trials} audited)" if trust.num_control_trials else ""
+        control = f" ({trust.num_control_trials} control trials)" if trust.num_control_trials else ""
         output.print(
-            f"rung {trust.rung} against rung {trust.rung + 1}, {trust.num_trials} trials{audited}: "
+            f"rung {trust.rung} against rung {trust.rung + 1}, {trust.num_trials} trials{control}: "
             f"Spearman {_correlation_text(trust.overall)}{half}",
         )
         if trust.warning:
@@ -151,7 +151,7 @@ def _print_rank_correlations(run: Run, output: Output) -> None:
 
 
 def _print_duplicate_curves(run: Run, output: Output) -> None:
-    """The knobs that had no effect where trials prove it."""
+    """Hyperparameters without effect, where identical curves prove it."""
     for group in trials_with_one_curve(run.history.trials.values(), run.space.metric):
         output.warn(group.warning)
 

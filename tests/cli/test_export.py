@@ -134,7 +134,7 @@ def test_what_a_sweep_cannot_say_is_said_in_it(tmp_path: Path) -> None:
     ]
     head = (tmp_path / "sweep.yaml").read_text().splitlines()[:5]
     assert head == [
-        "# W&B starts program once a point, with the parameters as flags: --lr=0.1",
+        "# W&B starts program once per point, with the parameters as flags: --lr=0.1",
         *(f"# {note}" for note in notes),
     ]
 
@@ -297,9 +297,9 @@ def test_everything_that_is_in_the_way_is_said_at_once_and_nothing_is_written(
     flags = ("--optuna", "study.db", "--sweep", "no/sweep.yaml", "--tensorboard", "events")
     assert cli.run("export", ["mine", *flags]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "--optuna: study.db is there already; remove it or give another name",
-        f"--sweep: the folder {tmp_path}/no does not exist; make it or give another",
-        "--tensorboard: events is not empty; give a new folder, so that runs do not mix",
+        "--optuna: study.db already exists; remove it or choose another name",
+        f"--sweep: the folder {tmp_path}/no does not exist; create it or choose another",
+        "--tensorboard: events is not empty; choose a new folder, so that runs do not mix",
     ]
     assert Path("study.db").read_text() == "mine already"
 

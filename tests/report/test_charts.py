@@ -23,7 +23,7 @@ def test_every_figure_is_one_that_plotly_accepts_and_has_titles(run: Run) -> Non
     found = charts(run)
     assert set(found) == {
         *("history_epochs", "history_trials", "curves", "importance", "parallel"),
-        *("slice_1_lr", "slice_2_batch_size", "energy_front", "energy_outcome", "trust"),
+        *("slice_1_lr", "slice_2_batch_size", "energy_front", "energy_outcome", "rank_correlation"),
     }
     for chart in found.values():
         go.Figure(plotly_figure(chart))
@@ -57,7 +57,7 @@ def test_a_few_epochs_have_a_tick_each(run: Run) -> None:
 def test_a_slice_marks_the_ends_of_the_space_on_the_space_s_own_scale(run: Run) -> None:
     lr, batch_size = charts(run)["slice_1_lr"], charts(run)["slice_2_batch_size"]
     assert lr.x.is_log
-    assert [(mark.at, mark.text) for mark in lr.marks] == [(1e-4, "lower end"), (1.0, "upper end")]
+    assert [(mark.at, mark.text) for mark in lr.marks] == [(1e-4, "lower bound"), (1.0, "upper bound")]
     assert [at for at, _ in batch_size.x.ticks] == [16, 32, 64, 128]
 
 
@@ -87,4 +87,4 @@ def test_runs_of_two_metrics_share_no_axis(run: Run, tmp_path: Path) -> None:
     other = read_run(toy_run(tmp_path / "b", ("search.limits.trials=2",)).ledger.folder)
     object.__setattr__(other.space, "metric", "val_loss")
     (best,) = [section for section in comparison(one, other) if section.key == "history"]
-    assert words(best) == "Left out: one run is judged by val_accuracy and the other by val_loss."
+    assert words(best) == "Left out: the objective of one run is val_accuracy, of the other val_loss."

@@ -74,5 +74,7 @@ def test_watching_writes_at_its_pace_until_the_run_has_ended() -> None:
     written = watch(Path("run"), every_s=5.0, say=said.append, write=write, sleep=slept.append)
     assert calls == [(5.0, False), (5.0, False), (5.0, False), (None, True)]
     assert slept == [5.0, 5.0]
-    assert said == ["run/report.html: written every 5 s until the run has ended; Ctrl-C ends this only"]
+    assert said == [
+        "run/report.html: written every 5 s until the run has ended; Ctrl-C stops the watching, not the run"
+    ]
     assert written.is_over

@@ -35,7 +35,7 @@ def page(run: Run) -> Page:
 def test_every_trial_and_every_section_stands_in_the_page(run: Run, page: Page) -> None:
     assert all(trial_id in page.text for trial_id in run.history.trials)
     assert [attributes["id"] for attributes in page.of("section")] == [
-        *("summary", "winner", "data", "trials", "history", "parameters", "energy", "trust"),
+        *("summary", "winner", "data", "trials", "history", "parameters", "energy", "rank_correlation"),
         *("failures", "environment", "commands"),
     ]
 
@@ -115,7 +115,7 @@ def test_a_run_that_goes_on_says_so_and_its_page_loads_itself_again(tmp_path: Pa
     assert not written.is_over
     page = Page(written.path.read_text())
     assert [a["content"] for a in page.of("meta") if a.get("http-equiv") == "refresh"] == ["5"]
-    assert "The run goes on, or was killed" in page.text
+    assert "The run is still going, or was killed" in page.text
 
 
 def test_the_page_of_an_ended_run_does_not_load_itself_again(run: Run) -> None:

@@ -140,7 +140,7 @@ def test_failures_are_shown_by_cause_with_a_remedy_and_the_way_back(tmp_path: Pa
         f"{folder}/trials/trial-0002/log.txt)",
         "  remedy: nothing, if few did: the sampler keeps away from there; else lower the largest lr, or "
         "give warmup_epochs or max_grad_norm",
-        f"once mended, try them again: python scripts/search.py --rerun-failed {folder}",
+        f"once fixed, run them again: python scripts/search.py --rerun-failed {folder}",
     ]
 
 

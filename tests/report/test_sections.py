@@ -70,7 +70,7 @@ def test_the_page_says_what_was_found_in_the_data(run: Run) -> None:
     noted = data_section(replace(run_data, environment={"data": ["80 pairs of 40 sources"]}))
     assert noted.elements == [Points(points=["80 pairs of 40 sources"])]
     unseen = data_section(replace(run_data, environment={}))
-    assert "was not looked at before this run" in unseen.elements[0].text
+    assert "was not checked before this run" in unseen.elements[0].text
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_page_says_what_was_found_in_the_data(run: Run) -> None:
         (correlation(0.9, 0.7, 1.0), "Cheap scores can be trusted here: "),
         (
             correlation(0.6, -1.0, 1.0),
-            "Whether cheap scores can be trusted is open: none looks wrong, ",
+            "Whether cheap scores can be trusted is open: no rung looks wrong, ",
         ),
         (
             correlation(0.1, -0.2, 0.4),
@@ -113,7 +113,9 @@ def test_cheap_scores_are_trusted_doubted_or_left_open(
         (Normal(0.0, 1.0), 9.0, None),
     ],
 )
-def test_an_edge_is_where_a_range_in_its_own_scale_ends(parameter: Any, value: Any, edge: str | None) -> None:
+def test_a_bound_is_reached_where_a_range_in_its_own_scale_ends(
+    parameter: Any, value: Any, edge: str | None
+) -> None:
     assert reached_bound(parameter, value) == edge
 
 
@@ -145,8 +147,8 @@ def test_nobody_is_told_to_widen_a_range_that_ends_where_it_must(tmp_path: Path)
     }  # a batch of 0 there is not, nor less noise
 
 
-def test_the_sentence_on_an_edge_says_what_to_do() -> None:
-    assert bound_sentence("lr") == "best point lies on the edge of lr: widen it"
+def test_the_sentence_on_a_bound_says_what_to_do() -> None:
+    assert bound_sentence("lr") == "the best lr is at a bound of its range: widen it"
 
 
 def test_a_best_point_at_an_end_is_warned_of(tmp_path: Path) -> None:
@@ -155,7 +157,8 @@ def test_a_best_point_at_an_end_is_warned_of(tmp_path: Path) -> None:
     edged, _ = executed(space, tmp_path, listed(*points))
     dump_space(space, edged.ledger.space_file)
     assert (
-        words(sections(edged)["parameters"]).splitlines()[0] == "best point lies on the edge of lr: widen it"
+        words(sections(edged)["parameters"]).splitlines()[0]
+        == "the best lr is at a bound of its range: widen it"
     )
 
 
@@ -181,7 +184,7 @@ def test_without_a_sensor_energy_is_left_out_with_the_reason(tmp_path: Path) -> 
     dump_space(blind.space, ledger.space_file)
     reason = "cpu: no RAPL package"
     found = sections(blind)
-    assert words(found["energy"]) == f"Left out: nothing measured the joules of this run ({reason})."
+    assert words(found["energy"]) == f"Left out: the joules of this run were not measured ({reason})."
     (table,) = [part for part in found["trials"].elements if isinstance(part, Table)]
     energy = table.columns.index("energy (J)")
     assert {(row[energy].text, row[energy].hint) for row in table.rows} == {("", reason)}
@@ -201,7 +204,7 @@ def test_failures_come_with_cause_and_remedy_and_the_rest_of_the_page_says_why_i
     assert words(found["failures"]).startswith(
         "2 of 2 ended trials failed or diverged: a success rate of 0.000."
     )
-    assert words(found["history"]).startswith("No trial has ended a rung with a score")
+    assert words(found["history"]).startswith("No trial has completed a rung with a score")
     assert words(found["parameters"]).startswith("0 of 2 trials have a score")
     assert words(found["summary"]).startswith("No trial has a score.")
 
@@ -239,7 +242,7 @@ def test_before_a_promotion_the_search_s_own_lead_is_no_gain(run: Run) -> None:
     assert its is not None
     assert conclusion(run_data)[1] == (
         f"At {run_data.rung_name(rung)} the default configuration has {its:.4g} and the best {ours:.4g}: "
-        f"{ours - its:+.4g}, of one seed each and chosen for it, so not yet a gain."
+        f"{ours - its:+.4g}, from one seed each; the best was chosen for its score, so it is not yet a gain."
     )
     assert advice(run_data)[0].endswith(f"python scripts/promote.py {run.ledger.folder} --top 3")
     assert "Nothing has been promoted yet" in words(sections(run)["winner"])
@@ -282,7 +285,7 @@ def test_a_forecast_stands_beside_what_came_true(tmp_path: Path) -> None:
     )  # fmt: skip
     searched.ledger.write_json("forecast.json", forecast.to_dict())
     num_epochs = sum(len(trial.rows) for trial in searched.history.trials.values())
-    sentence = f"Against its forecast it took {num_epochs} epochs (4, 3 to 5)."
+    sentence = f"Compared with its forecast, it took {num_epochs} epochs (4, 3 to 5)."
     assert sentence in words(sections(searched)["summary"]).splitlines()
 
 
@@ -299,8 +302,8 @@ def test_a_detector_has_its_hardest_classes_too(tmp_path: Path) -> None:
     ]
 
 
-def test_facts_of_a_run_without_environment_are_read(run: Run) -> None:
+def test_the_data_of_a_run_without_environment_are_read(run: Run) -> None:
     run_data = read_run(run.ledger.folder)
     assert isinstance(run_data, RunData)
     assert all(isinstance(trial, TrialRecord) for trial in run_data.trials)
-    assert words(sections(run)["environment"]).startswith("environment.json is not there")
+    assert words(sections(run)["environment"]).startswith("environment.json is missing")

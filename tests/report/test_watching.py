@@ -46,7 +46,8 @@ def test_it_is_written_until_the_run_has_ended_and_drawn_once(tmp_path: Path) ->
     assert pages.asked == [{"refresh_s": 5.0, "should_draw": False}] * 3 + [{}]
     assert slept == [5.0, 5.0]
     assert said == [
-        f"{tmp_path}/report.html: written every 5 s until the run has ended; Ctrl-C ends this only"
+        f"{tmp_path}/report.html: written every 5 s until the run has ended; "
+        "Ctrl-C stops the watching, not the run"
     ]
 
 
@@ -57,7 +58,7 @@ def test_of_a_run_that_was_killed_it_does_not_wait_for_the_end(tmp_path: Path) -
     written = watch(tmp_path, every_s=5.0, say=said.append, write=pages, sleep=pytest.fail)
     assert not written.is_over
     assert len(pages.asked) == 2
-    assert said[1] == f"process {pid} was killed and the run has not ended; its command goes on with it"
+    assert said[1] == f"process {pid} was killed before the run ended; run its command again to resume"
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,9 @@ def test_a_gain_says_what_its_interval_counts(pictures: Space) -> None:
         f"(95 % interval 0.009 to 0.027; {counted})."
     )
     assert gain_sentence(row("tie", (0.001, -0.003, 0.005)), pictures) == (
-        "A tie: full training cannot tell trial-0007 from the default configuration. The gain is +0.001 in "
-        f"accuracy on test (95 % interval -0.003 to 0.005; {counted}), and 0 lies in the interval."
+        "A tie: full training shows no difference between trial-0007 and the default configuration. "
+        f"The gain is +0.001 in accuracy on test (95 % interval -0.003 to 0.005; {counted}), "
+        "and 0 lies in the interval."
     )
     assert gain_sentence(row("worse", (-0.02, -0.03, -0.01)), pictures).startswith(
         "trial-0007 is worse than the default configuration by 0.02 in accuracy on test"
@@ -71,7 +72,7 @@ def test_one_seed_is_said_to_be_one(pictures: Space) -> None:
     alone = row("one seed", (0.1, 0.02, 0.2), num_seeds=1, gain_interval="examples")
     assert gain_sentence(alone, pictures) == (
         "trial-0007 is ahead of the default by 0.1 in accuracy on test (95 % interval 0.02 to 0.2; 37 test "
-        "pictures: one is 0.027; one seed: what another would change is not in it), on one seed: that may be "
+        "pictures: one is 0.027; one seed: the spread over seeds is not included), with one seed: this may be "
         "chance."
     )
 
@@ -79,12 +80,12 @@ def test_one_seed_is_said_to_be_one(pictures: Space) -> None:
 def test_seeds_alone_are_said_to_leave_the_test_set_out(pictures: Space) -> None:
     space = replace(pictures, scale=UNKNOWN_SCALE)
     seeds = row("better", (0.1, 0.02, 0.2), gain_interval="seeds", num_examples=None)
-    counted = "(95 % interval 0.02 to 0.2; 3 seeds; what the size of the test set adds is unknown)"
+    counted = "(95 % interval 0.02 to 0.2; 3 seeds; the uncertainty from the test set is unknown)"
     assert counted in gain_sentence(seeds, space)
     none = row("no interval", (0.1, None, None), gain_interval="none: 3 equal seeds")
     assert gain_sentence(none, space) == (
         "trial-0007 is ahead of the default by 0.1 in accuracy on test, without an interval (3 equal seeds): "
-        "that may be chance."
+        "this may be chance."
     )
 
 

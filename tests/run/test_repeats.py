@@ -69,7 +69,7 @@ def test_repeats_are_compared_at_the_highest_rung_that_all_of_them_ended() -> No
     climbed = [trial(0, 0.1, 0.5, 0.9), trial(2, 0.1, 0.3), trial(4, 0.1, 0.4)]
     (found,) = configurations(climbed, "val_accuracy", "max", repeats=3)
     assert (found.rung, found.values, found.num_higher) == (0, (0.5, 0.3, 0.4), 1)
-    assert mean_text(found) == "0.4 ± 0.1 (3 repeats, at rung 0, which all ended)"
+    assert mean_text(found) == "0.4 ± 0.1 (3 repeats, at rung 0, which all completed)"
     both = [trial(1, 0.2, 0.1, 0.2), trial(3, 0.2, 0.1, 0.2)]
     assert order(*climbed, *both) == [("trial-0001", 0.2), ("trial-0000", 0.4)]  # the larger budget first
 
@@ -196,7 +196,7 @@ def test_the_last_screen_the_answer_and_the_page_give_the_mean(run: Run) -> None
     run_data = read_run(run.ledger.folder)
     assert "trial-0001 with val_accuracy 0.53 ± 0 (3 repeats)" in conclusion(run_data)[0]
     assert (
-        "+0.3, of the means of 3 and 3 seeds and chosen for it, so not yet a gain" in conclusion(run_data)[1]
+        "+0.3, from the means of 3 and 3 seeds; the best was chosen for its score" in conclusion(run_data)[1]
     )
     tables = [part for part in trial_section(run_data).elements if isinstance(part, Table)]
     assert tables[0].caption == "2 configurations, each with its repeats"

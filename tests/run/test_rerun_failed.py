@@ -109,7 +109,8 @@ def test_the_estimate_goes_from_the_next_rung_to_the_top_by_the_runs_own_epochs(
     assert estimate.seconds == (1 + 7, 7 + 7)
     assert estimate.joules == (1.5 * 4, 1.5 * 6)
     assert rerun_text(estimate) == (
-        "2 failed trials are tried again (2 crash): 4 to 6 epochs, 8.00 s to 14 s of training, 6.0 J to 9.0 J"
+        "2 failed trials will be run again (2 crash): 4 to 6 epochs, "
+        "8.00 s to 14 s of training, 6.0 J to 9.0 J"
     )
 
 
@@ -128,14 +129,16 @@ def test_a_rung_that_nobody_trained_at_is_scaled_and_said(tmp_path: Path) -> Non
     space = fateful_space(tmp_path, ["search.ladder={epochs: [1, 3], subset: [0.5, 1.0]}"])
     estimate = estimated(space, record(0, 0), record(1, status="failed"))
     assert estimate.seconds == (1.0, 1.0 + 2 * 2.0)
-    assert rerun_text(estimate).endswith("; rung 1, where nobody trained yet, by its examples and pixels")
+    assert rerun_text(estimate).endswith(
+        "; rung 1, where no trial has trained yet, scaled by examples and pixels"
+    )
 
 
 def test_what_is_unknown_is_said_to_be(tmp_path: Path) -> None:
     space = fateful_space(tmp_path)
     assert rerun_text(estimated(space, record(0, status="failed"))) == (
-        "1 failed trials are tried again (1 crash): 1 to 3 epochs, time unknown, energy unknown; "
-        "no epoch of this run has ended"
+        "1 failed trials will be run again (1 crash): 1 to 3 epochs, time unknown, energy unknown; "
+        "this run has not completed an epoch"
     )
     unmeasured = estimated(space, record(0, 0, mj=None), record(1, status="failed"))
     assert ", energy unknown" in rerun_text(unmeasured)
@@ -160,7 +163,7 @@ def test_a_dry_run_prints_the_estimate_of_the_runs_own_space_and_starts_nothing(
     monkeypatch.chdir(tmp_path)
     assert cli.run("search", ["--rerun-failed", "mine", "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("1 failed trials are tried again (1 crash): 1 to 3 epochs, ")
+    assert said.startswith("1 failed trials will be run again (1 crash): 1 to 3 epochs, ")
     assert len(said.splitlines()) == 1
     assert run.ledger.journal.read_bytes() == before
 
@@ -174,7 +177,7 @@ def test_the_failed_trials_of_a_named_run_are_tried_again_by_its_own_space(
     assert search("--rerun-failed", run.ledger.folder) == 0
     assert {trial.status for trial in replayed(run).trials.values()} == {"finished"}
     said = capsys.readouterr().out
-    assert said.index("1 failed trials are tried again") < said.index("training in this process")
+    assert said.index("1 failed trials will be run again") < said.index("training in this process")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Whether a value lies where its parameter's range ends. Pure."""
+"""Whether a value lies at a bound of its parameter's range. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from search.ledger.history import TrialRecord
 from search.space import Choice, Normal, Parameter, Space
 from search.space.parameters import Edge, beyond, is_number, is_same
 
-_NEAR_SHARE = 0.02  # of a range in its own scale: a random point is that near to an end once in 25 times
+_NEAR_SHARE = (
+    0.02  # of the range in its own scale: a random point is that close to one of both bounds once in 25 times
+)
 
 
 def reached_bounds(
     space: Space, best: TrialRecord, accepts: Callable[[Mapping[str, Any]], bool] = lambda hparams: True
 ) -> dict[str, Edge]:
-    """The searched parameters at whose lower or upper end the best trial lies.
+    """The searched parameters whose lower or upper bound the best trial has reached.
 
     Args:
-        accepts: Whether there is anything beyond: a rate of 0 is at the end of what can be.
+        accepts: Whether the trainable takes values beyond the bound: a dropout of 0 cannot be lowered.
     """
     found = {
         name: reached_bound(parameter, best.hparams[name])
@@ -34,7 +36,7 @@ def reached_bounds(
 
 
 def reached_bound(parameter: Parameter, value: Any) -> Edge | None:
-    """The end that `value` lies at; None within the range, and where there is no order or no end."""
+    """The bound that `value` has reached; None inside the range, and where there is no order or no bound."""
     if isinstance(parameter, Choice):
         ordered = sorted(parameter.values) if parameter.is_ordered else []
         ends: list[tuple[Edge, Any]] = [("lower", ordered[0]), ("upper", ordered[-1])] if ordered else []
@@ -42,7 +44,7 @@ def reached_bound(parameter: Parameter, value: Any) -> Edge | None:
     if isinstance(parameter, Normal) or not is_number(value):
         return None
     low, high = parameter.ends
-    if parameter.log and low == 0:  # where a step rounds to; a logarithmic scale has no place for it
+    if parameter.log and low == 0:  # where a step rounds to; a logarithmic scale has no 0
         low, value = parameter.low, max(value, parameter.low)
     low, high, at = (_scaled(number, parameter.log) for number in (low, high, value))
     share = (at - low) / (high - low)
@@ -52,8 +54,8 @@ def reached_bound(parameter: Parameter, value: Any) -> Edge | None:
 
 
 def bound_sentence(name: str) -> str:
-    """What a person is told of it."""
-    return f"best point lies on the edge of {name}: widen it"
+    """The advice for a parameter whose bound was reached."""
+    return f"the best {name} is at a bound of its range: widen it"
 
 
 def _scaled(number: float, is_log: bool) -> float:

@@ -31,7 +31,7 @@ def comparison(one: RunData, other: RunData) -> list[Section]:
 
 
 def _names(one: RunData, other: RunData) -> tuple[str, str]:
-    """Of each run; the whole folder where two of one name are compared."""
+    """The names of both runs; their folders where the names are equal."""
     if one.name != other.name:
         return one.name, other.name
     return str(one.ledger.folder), str(other.ledger.folder)
@@ -63,7 +63,7 @@ def _run_row(name: str, run: RunData) -> list[Cell]:
 def _best(both: list[tuple[str, RunData]]) -> list[Element]:
     (_, one), (_, other) = both
     if one.metric != other.metric:
-        text = f"Left out: one run is judged by {one.metric} and the other by {other.metric}."
+        text = f"Left out: the objective of one run is {one.metric}, of the other {other.metric}."
         return [Text(text=text)]
     lines = [_line(name, run, colour) for (name, run), colour in zip(both, (BLUE, VERMILION), strict=True)]
     if not any(line.x for line in lines):

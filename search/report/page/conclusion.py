@@ -1,4 +1,4 @@
-"""What came out of a run, in sentences. Pure."""
+"""The conclusions from a run, as sentences. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.page.bounds import bound_sentence
 from search.report.page.run_data import RunData
 
-_OPEN = "too few"  # how a warning begins whose interval tells nothing
+_OPEN = "too few"  # how a warning begins whose interval is too wide to decide
 _LATE_SHARE = 0.75  # of the trials were asked for before the best one
 
 
 def conclusion(run: RunData) -> list[str]:
-    """The verdict: what is best, and whether it is better than the default."""
+    """What is best, and whether it is better than the default."""
     promoted = run.promotion.winner if run.promotion else None
     if promoted is not None:
         default = default_of(run.promotion.rows) if run.promotion else None
@@ -28,24 +28,24 @@ def conclusion(run: RunData) -> list[str]:
 
 
 def ending(run: RunData) -> str:
-    """Which limit ended the run, or that it goes on."""
+    """Which limit ended the run, or that it has not ended."""
     if run.history.ended is None:
-        return "The run goes on, or was killed: its journal has no end yet."
+        return "The run is still going, or was killed: its journal has no end yet."
     return f"The run ended: {run.history.ended}."
 
 
 def rank_correlation_sentence(run: RunData) -> str:
-    """Whether cheap scores ranked like dearer ones."""
+    """Whether cheap scores can be trusted: whether lower rungs ranked trials like higher ones."""
     if len(run.space.ladder.rungs) < 2:
         return "There is one rung, so no cheap score had to be trusted."
     known = [trust for trust in run.rung_correlations if trust.overall is not None]
     if not known:
-        return "Too few trials ended two rungs to tell whether cheap scores can be trusted."
+        return "Too few trials completed two rungs to tell whether cheap scores can be trusted."
     warnings = [trust.warning for trust in known if trust.warning]
     if not warnings and all(trust.is_sure for trust in known):
         return "Cheap scores can be trusted here: lower rungs ranked trials like the rungs above them."
     if not warnings:
-        return "Whether cheap scores can be trusted is open: none looks wrong, but intervals are wide."
+        return "Whether cheap scores can be trusted is open: no rung looks wrong, but the intervals are wide."
     is_open = all(warning.startswith(_OPEN) for warning in warnings)
     said = "Whether cheap scores can be trusted is open" if is_open else "Cheap scores are in doubt"
     return f"{said}: {'; '.join(warnings)}."
@@ -53,14 +53,16 @@ def rank_correlation_sentence(run: RunData) -> str:
 
 def advice(run: RunData) -> list[str]:
     """What to try next, the most useful first."""
-    return list(_advice(run)) or ["Nothing in particular: no end of a range was reached, nothing failed."]
+    return list(_advice(run)) or [
+        "Nothing in particular: no bound of a range was reached, and nothing failed."
+    ]
 
 
 def _advice(run: RunData) -> Iterator[str]:
     folder = shlex.quote(str(run.ledger.folder))
     promoted = run.promotion.winner if run.promotion else None
     if run.best is None:
-        yield "No trial has a score: look at the failures below first."
+        yield "No trial has a score: see the failures below first."
     elif promoted is None:
         yield (
             "Train the best in full beside the default, with fresh seeds, to know whether the gain is real: "
@@ -76,7 +78,7 @@ def _advice(run: RunData) -> Iterator[str]:
     if run.best is not None:
         for name, edge in run.reached_bounds.items():
             at = value_text(run.best.hparams[name])
-            yield f"{bound_sentence(name)} ({name}={at} is at the {edge} end)"
+            yield f"{bound_sentence(name)} ({name}={at}, the {edge} bound)"
     yield from _of_the_course(run)
 
 
@@ -89,11 +91,11 @@ def _of_the_course(run: RunData) -> Iterator[str]:
             f"(--trials {2 * num_trials} with the same --name) may find a better one."
         )
     warnings = [trust.warning for trust in run.rung_correlations if trust.overall and trust.warning]
-    yield from (f"Mind the rungs: {text}" for text in warnings if not text.startswith(_OPEN))
+    yield from (f"Check the rungs: {text}" for text in warnings if not text.startswith(_OPEN))
     causes = Counter(trial.cause for trial in run.trials if trial.status in ("failed", "diverged"))
     if causes:
         counts = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
-        yield f"{sum(causes.values())} of {num_trials} trials did not end well ({counts}): see Failures."
+        yield f"{sum(causes.values())} of {num_trials} trials failed or diverged ({counts}): see Failures."
     if run.spent_j is None and run.trials:
         yield f"Joules are unknown: {run.energy_reason}"
 
@@ -111,7 +113,7 @@ def _best_of_search(run: RunData) -> list[str]:
 
 
 def _of_guessing(run: RunData) -> list[str]:
-    """That the best is no better than guessing, where it is so."""
+    """A warning where the best is no better than guessing."""
     found = run.against_guessing
     if found is None or found.is_better is not False:
         return []
@@ -119,21 +121,21 @@ def _of_guessing(run: RunData) -> list[str]:
 
 
 def _against_default(run: RunData) -> list[str]:
-    """The search's own comparison, which is of few seeds and chosen for its score."""
+    """The comparison within the search, which rests on few seeds and was chosen for its score."""
     best, default = run.best, run.default
     if best is None or default is None:
         return []
     if best.proposed_by == "default":
-        return ["That is the default configuration: nothing that was searched beats it."]
+        return ["That is the default configuration: no searched one beats it."]
     mine = run.configurations[0].scored
     others = [trial for trial in run.trials if trial.proposed_by == "default"]
     for rung in range(run.configurations[0].rung, -1, -1):
         ours, its = (_values_at(run, trials, rung) for trials in (mine, others))
         if its and not ours:
-            return ["The two have no score at one rung, so they do not compare."]
+            return ["The two have no score at the same rung, so they cannot be compared."]
         if its:
             return [_difference(run, rung, ours, its)]
-    return ["The default configuration has no score to compare it with."]
+    return ["The default configuration has no score to compare with."]
 
 
 def _values_at(run: RunData, trials: Sequence[TrialRecord], rung: int) -> list[float]:
@@ -148,7 +150,8 @@ def _difference(run: RunData, rung: int, ours: Sequence[float], its: Sequence[fl
     )
     return (
         f"At {run.rung_name(rung)} the default configuration has {value_text(other)} and the best "
-        f"{value_text(mine)}: {mine - other:+.4g}, of {seeds} and chosen for it, so not yet a gain."
+        f"{value_text(mine)}: {mine - other:+.4g}, from {seeds}; the best was "
+        f"chosen for its score, so this is not yet a gain."
     )
 
 
@@ -157,7 +160,7 @@ def spent_text(run: RunData) -> str:
     joules = run.spent_j
     energy = "energy unknown" if joules is None else f"{joules / 3.6e6:.4f} kWh ({joules:.1f} J)"
     counts = Counter(trial.status for trial in run.trials)
-    states = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none asked for yet"
+    states = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none started yet"
     return f"{len(run.trials)} trials ({states}) in {duration(run.seconds)}, {energy}"
 
 

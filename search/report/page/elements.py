@@ -1,4 +1,4 @@
-"""What a page is made of, before it is HTML. Pure."""
+"""The elements of a page, before they are HTML. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Points:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Names with what they are."""
+    """Names with their values."""
 
     kind: ClassVar[str] = "pairs"
     pairs: Sequence[tuple[str, str]]
@@ -38,7 +38,7 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Commands:
-    """What each command does, and the command as a shell takes it."""
+    """Shell commands, each with what it does."""
 
     kind: ClassVar[str] = "commands"
     commands: Sequence[tuple[str, str]]
@@ -46,11 +46,11 @@ class Commands:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What a cell shows.
+    """A cell of a table.
 
     Attributes:
-        order: What it is sorted by: numbers before words; None is unknown, and last either way.
-        hint: What to know of it, such as why it is empty.
+        order: The sort key: numbers before words; None is unknown, and last in either direction.
+        hint: Text under the mouse, such as why the cell is empty.
     """
 
     text: str
@@ -62,15 +62,15 @@ class Cell:
         return isinstance(self.order, float | int)
 
 
-PAGE_ROWS = 200  # of a table that a browser builds at once
+PAGE_ROWS = 200  # of a table: more rows at once make a browser slow
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """Rows under columns; a click on a column's name sorts by it.
 
-    A longer table than `PAGE_ROWS` is turned over page by page: its rows are data, of which the script shows
-    some. Without a script the first page is there.
+    A table of more than `PAGE_ROWS` rows is shown page by page: its rows are data, and the script builds one
+    page of them at a time. Without a script the first page is shown.
     """
 
     kind: ClassVar[str] = "table"
@@ -84,11 +84,11 @@ class Table:
 
     @property
     def first_rows(self) -> Sequence[Sequence[Cell]]:
-        """Those of the first page."""
+        """The rows of the first page."""
         return self.rows[:PAGE_ROWS]
 
     def data(self) -> dict[str, Any]:
-        """What the script turns pages by: each cell as short as can be, a text that sorts as itself alone."""
+        """The rows for the script, as short as possible: a text that sorts as itself is just that text."""
         return {"page": PAGE_ROWS, "rows": [[_short(cell) for cell in row] for row in self.rows]}
 
     def is_of_numbers(self, column: int) -> bool:
@@ -106,7 +106,7 @@ def _short(cell: Cell) -> str | list[float | str | None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A PNG with what it shows."""
+    """A PNG with its caption."""
 
     png: bytes
     caption: str
@@ -126,7 +126,7 @@ Element = Text | Points | Pairs | Commands | Table | Pictures | Chart
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading with what stands below it."""
+    """A heading with the elements below it."""
 
     key: str
     title: str
@@ -134,5 +134,5 @@ class Section:
 
 
 def text_cell(text: object) -> Cell:
-    """A cell of words; none are unknown."""
+    """A cell of text; None and empty text are unknown."""
     return Cell(text="" if text is None else str(text), order=str(text) if text else None)

@@ -1,4 +1,4 @@
-"""What a run cost: accuracy against energy, and joules by outcome. Pure."""
+"""The energy of a run: score against joules, and joules by outcome. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from search.run.objective import Cost, cost_of, pareto_front
 
 _MEANING = {
     "promoted": "full trainings of promote.py",
-    "finished": "trials that ended the whole ladder",
-    "paused": "trials at a rung that were not promoted to the next",
-    "stopped": "trials that a rung, a threshold or patience ended",
-    "diverged": "trials whose loss was no number any more",
-    "failed": "trials that an error ended",
-    "interrupted": "trials that the run's end cut short",
-    "running": "trials that go on",
+    "finished": "trials that completed the whole ladder",
+    "paused": "trials that wait at a rung for the next one",
+    "stopped": "trials ended by a rung, a threshold or patience",
+    "diverged": "trials whose loss became NaN or infinite",
+    "failed": "trials ended by an error",
+    "interrupted": "trials cut short by the end of the run",
+    "running": "trials that are still running",
     "starts": "starts of trainings: imports, data and models",
-    "background": "the load of --background",
-    "idle": "devices while nobody used them",
-    "external": "other programs on the devices: none of the run's",
+    "background": "the workload of --background",
+    "idle": "devices while unused",
+    "external": "other programs on the devices, not part of the run",
     "unaccounted": "gaps in sampling",
 }
 
@@ -33,7 +33,7 @@ def joules_section(run: RunData) -> Section:
     """Energy; a sentence with the reason where nothing was measured."""
     outcomes = _outcomes(run)
     if not outcomes:
-        why = f"Left out: nothing measured the joules of this run ({run.energy_reason})."
+        why = f"Left out: the joules of this run were not measured ({run.energy_reason})."
         return Section(key="energy", title="Energy", elements=[Text(text=why)])
     elements: list[Element] = [*_against_energy(run), _outcome_chart(outcomes), _outcome_table(outcomes)]
     return Section(key="energy", title="Energy", elements=elements)
@@ -47,13 +47,13 @@ def _outcomes(run: RunData) -> dict[str, int]:
 
 
 def _against_energy(run: RunData) -> list[Element]:
-    """Each trial's score over the joules of its full training, and the trials that none beats in both."""
+    """Each trial's score over the joules of its full training, and the Pareto front of both."""
     sound = [trial for trial in run.trials if is_comparable(trial, run.metric)]
     known = [(trial, cost) for trial in sound if (cost := cost_of(run.space, trial))]
     if not known:
         return [Text(text="Score against energy is left out: no trial has both a score and joules.")]
     front = pareto_front(run.space, run.trials)
-    unit = "a sample" if run.space.cost == "energy_per_example" else "full training, projected"
+    unit = "one example" if run.space.cost == "energy_per_example" else "full training, projected"
     chart = Chart(
         key="energy_front",
         title="Score against energy, with the Pareto front",
@@ -62,8 +62,8 @@ def _against_energy(run: RunData) -> list[Element]:
         series=[_front_line(run, front), *_cost_points(run, known)],
     )
     note = (
-        "Joules are what full training would use by the epochs done, since those spent would make a trial "
-        "that was stopped early look cheap. The front is of the highest rung that any trial has ended."
+        "Joules are projected to full training from the epochs done: joules spent would make a trial that "
+        "was stopped early look cheap. The front is that of the highest rung that any trial has completed."
     )
     return [Text(text=note), chart]
 

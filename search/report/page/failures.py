@@ -1,4 +1,4 @@
-"""What went wrong, why, and what to do about it; knobs without effect. Pure."""
+"""What went wrong, why, and what to do about it; hyperparameters without effect. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from search.report.page.run_data import RunData
 from search.report.page.trial_table import number_cell
 from search.trial.remedy import remedy_for
 
-_NO_EFFECT = "no effect of "  # how a trainable's notes name a knob that cannot act
+_NO_EFFECT = "no effect of "  # how a trainable's notes name a hyperparameter that cannot act
 
 
 def failures_section(run: RunData) -> Section:
-    """Every failed attempt with its cause and remedy, what is complete, and knobs that did nothing."""
+    """Failed attempts with cause and remedy, what is complete, and hyperparameters without effect."""
     ended = [trial for trial in run.trials if trial.status != "running"]
     failed = [trial for trial in ended if trial.status in ("failed", "diverged")]
     elements: list[Element] = [Text(text=_statistics(len(ended), len(failed))), Text(text=_complete(run))]
@@ -24,14 +24,14 @@ def failures_section(run: RunData) -> Section:
     if rows:
         columns = ("trial", "cause", "attempt", "when (UTC)", "trained for", "what happened", "what to do")
         elements.append(Table(caption="Failed attempts", columns=columns, rows=rows))
-    elements += [Text(text=line, is_warning=True) for line in knobs_without_effect(run)]
+    elements += [Text(text=line, is_warning=True) for line in hparams_without_effect(run)]
     elements += [Text(text=line, is_warning=True) for line in run.space.notices]
     return Section(key="failures", title="Failures and warnings", elements=elements)
 
 
-def knobs_without_effect(run: RunData) -> list[str]:
-    """A sentence for each knob that was turned and could not act, with the reason and its trials, and for
-    trials that differ and trained identically all the same."""
+def hparams_without_effect(run: RunData) -> list[str]:
+    """A sentence for each hyperparameter that was set and could not act, with the reason and its trials, and
+    for trials that differ in hyperparameters and have identical curves."""
     trials: dict[tuple[str, str], list[str]] = {}
     for trial in run.trials:
         for name, reason in trial.notes.items():
@@ -49,13 +49,12 @@ def _statistics(num_ended: int, num_failed: int) -> str:
 
 
 def _complete(run: RunData) -> str:
-    """How much of what a trial leaves is there."""
+    """How many trials have a log, a score and joules."""
     num_logs = sum((run.ledger.trial_folder(t.trial_id) / "log.txt").is_file() for t in run.trials)
     num_scored = sum(trial.value(run.metric) is not None for trial in run.trials)
     num_measured = sum(trial.energy.total_mj is not None for trial in run.trials)
     return (
-        f"Of {len(run.trials)} trials {num_logs} have a log, {num_scored} a score and {num_measured} their "
-        "joules."
+        f"Of {len(run.trials)} trials {num_logs} have a log, {num_scored} a score and {num_measured} joules."
     )
 
 

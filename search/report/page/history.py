@@ -1,4 +1,4 @@
-"""How a run went: its best over time, and the learning curves. Pure."""
+"""The history of a run: its best score over time, and the learning curves. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from search.report.page.elements import Element, Section, Text
 from search.report.page.run_data import RunData
 from search.trial import EpochRow
 
-_MOST_POINTS = 2000  # of a chart: more lie on top of each other, and each costs 60 bytes and 50 µs
-_MOST_CURVES = 300  # an SVG of more lines is slow, and nobody can tell them apart
+_MOST_POINTS = 2000  # of a chart: more overlap, and each costs 60 bytes and 50 µs
+_MOST_CURVES = 300  # more lines are slow to draw and cannot be told apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ def results(run: RunData) -> list[Result]:
     """Every score at a rung's end in the order in which they came; those of failed trials are left out.
 
     The best is the one that would rank first: of the largest budget so far. So it may get worse where a
-    trial is the first to end a rung.
+    trial is the first to complete a rung.
     """
     sign = 1 if run.space.mode == "max" else -1
     found: list[Result] = []
@@ -64,11 +64,12 @@ def history_section(run: RunData) -> Section:
     """The optimisation history and the learning curves."""
     found = results(run)
     if not found:
-        none = "No trial has ended a rung with a score, so there is nothing to draw yet."
+        none = "No trial has completed a rung with a score, so there is nothing to draw yet."
         return Section(key="history", title="Optimisation history", elements=[Text(text=none)])
     note = (
-        "The line is the score of the trial that ranks first at that moment, the largest budget first. Where "
-        "a trial is the first to end a rung it may step back: scores of different rungs do not compare."
+        "The line is the score of the trial that ranks first at that moment, the largest budget first. It "
+        "may step back where a trial is the first to complete a rung: scores of different rungs cannot be "
+        "compared."
     )
     elements: list[Element] = [Text(text=note), by_epochs(run, found), by_trials(run), learning_curves(run)]
     return Section(key="history", title="Optimisation history", elements=elements)
@@ -107,18 +108,18 @@ def by_trials(run: RunData) -> Chart:
     return Chart(
         key="history_trials",
         title="Score of each trial at its highest rung" + thinned_text(len(shown), len(sound), "trials"),
-        x=Scale(title="trials, in the order they were asked for", is_whole=True),
+        x=Scale(title="trials, in the order they started", is_whole=True),
         y=Scale(title=run.metric_title),
         series=[_best_line(line), *_rung_points(run, dict(sorted(points.items())))],
     )
 
 
 def thinned_text(num_shown: int, num_all: int, what: str) -> str:
-    """What a title says of a chart that shows only some: nothing where it shows all."""
+    """The end of a title where a chart shows a part of all; empty where it shows all."""
     return (
         ""
         if num_shown == num_all
-        else f" ({num_shown:,} of {num_all:,} {what}, evenly taken; the line is of all)"
+        else f" ({num_shown:,} of {num_all:,} {what}, evenly spaced; the line is of all)"
     )
 
 

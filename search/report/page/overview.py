@@ -1,4 +1,4 @@
-"""The first section: the verdict, how the run went, and what to try next. Pure."""
+"""The first section: the conclusion, how the run went, and what to try next. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search.report.page.run_data import RunData
 
 
 def overview(run: RunData) -> Section:
-    """What a reader should know who reads nothing else."""
+    """The section for readers who read nothing else."""
     lead, *more = conclusion(run)
     return Section(
         key="summary",
@@ -30,13 +30,15 @@ def overview(run: RunData) -> Section:
 
 
 def _forecast_outcome(run: RunData) -> list[Text]:
-    """What came true of the forecast, where there was one."""
+    """The outcome beside the forecast, if there was one."""
     forecast = kept_forecast(run.ledger)
     if forecast is None or run.history.ended is None:
         return []
     spent = Spent(trials=len(run.trials), hours=run.seconds / 3600, energy_j=run.spent_j)
     num_epochs = sum(len(trial.rows) for trial in run.trials)
-    return [Text(text=f"Against its forecast it {outcome_text(forecast, epochs=num_epochs, spent=spent)}.")]
+    return [
+        Text(text=f"Compared with its forecast, it {outcome_text(forecast, epochs=num_epochs, spent=spent)}.")
+    ]
 
 
 def _settings(run: RunData) -> list[tuple[str, str]]:
@@ -47,14 +49,14 @@ def _settings(run: RunData) -> list[tuple[str, str]]:
     limits = vars(space.limits).items()
     return [
         ("trained", space.title),
-        ("judged by", ", ".join(space.objective)),
+        ("objective", ", ".join(space.objective)),
         (
             "searched",
             "; ".join(f"{name}: {parameter_text(p)}" for name, p in space.parameters.items()) or "-",
         ),
         ("fixed", ", ".join(f"{name}={value}" for name, value in space.fixed.items()) or "-"),
         ("rungs", f"{ladder}; horizon {space.ladder.horizon}"),
-        ("who goes on", f"{space.scheduler.mode}, eta {space.scheduler.eta:g}; sampler {space.sampler}"),
+        ("scheduler", f"{space.scheduler.mode}, eta {space.scheduler.eta:g}; sampler {space.sampler}"),
         ("limits", ", ".join(f"{value:g} {name}" for name, value in limits if value is not None) or "none"),
         ("seed", str(space.seed)),
     ]

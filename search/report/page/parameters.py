@@ -1,4 +1,4 @@
-"""What the searched parameters did: parallel coordinates, importance, slices. Optuna is loaded when asked."""
+"""The effect of the searched parameters: parallel coordinates, importance, slices."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ from search.report.page.run_data import RunData
 from search.report.page.slices import hover_text, is_log_axis, slice_of
 from search.space.parameters import is_number
 
-_MOST_ANALYSED = (
-    500  # by the forest of the importance, evenly over the ranks: its time grows with their square
-)
+_MOST_ANALYSED = 500  # by the forest of the importance, evenly over the ranks: its time grows with the square
 _MOST_LINES = 300
 _MOST_TICKS = 6
 _FAINTEST = 0.12  # opacity of the worst trial: seen on white and on black
@@ -40,7 +38,7 @@ def parameters_section(run: RunData) -> Section:
         none = "No hyperparameter differs between the trials."
         return Section(key="parameters", title="Parameters", elements=[Text(text=none)])
     if len(run.ranked) < 2:
-        none = f"{len(run.ranked)} of {len(run.trials)} trials have a score; it takes two to compare them."
+        none = f"{len(run.ranked)} of {len(run.trials)} trials have a score; a comparison needs two."
         return Section(key="parameters", title="Parameters", elements=[Text(text=none)])
     elements: list[Element] = [*_edge_texts(run), *importance(run), parallel(run)]
     elements += [slice_of(run, name) for name in run.shown_hparams]
@@ -52,7 +50,8 @@ def _edge_texts(run: RunData) -> list[Text]:
 
 
 def importance(run: RunData) -> list[Element]:
-    """A bar for each parameter, or why there is none."""
+    """A bar for each parameter, or the reason why there is none."""
+    # Optuna and scikit-learn take 1 s to import, and a page of two trials needs neither.
     from search.sampling.importance import FEWEST, TooFew, importances
 
     rung, found = _compared(run, fewest=FEWEST)
@@ -60,21 +59,21 @@ def importance(run: RunData) -> list[Element]:
     try:
         shares = importances(run.space, [(trial.hparams, value) for trial, value in scored])
     except TooFew as error:
-        return [Text(text=f"Importance of the parameters: not said, for {error}.")]
+        return [Text(text=f"Importance of the parameters is left out: {error}.")]
     which = f"{len(scored)}" if len(scored) == len(found) else f"{len(scored):,} of {len(found):,}"
     note = (
         f"Importance by functional ANOVA over the {which} scores at {run.rung_name(rung)}: the share "
-        "of their variance that a parameter explains by itself. With few trials it is rough."
+        "of their variance that a parameter explains by itself. With few trials this is rough."
     )
     left_out = [name for name in run.space.parameters if name not in shares]
     if left_out:
-        note += f" Left out, as not every trial has them: {', '.join(left_out)}."
+        note += f" Left out, because not every trial has them: {', '.join(left_out)}."
     return [Text(text=note), _importance_chart(shares)]
 
 
 def _compared(run: RunData, *, fewest: int) -> tuple[int, list[tuple[TrialRecord, float]]]:
-    """The highest rung that half of the ranked trials have ended, and `fewest` at least, with their scores
-    there; the lowest rung if there is none."""
+    """The highest rung that half of the ranked trials, and at least `fewest`, have completed, with their
+    scores there; the lowest rung if there is none."""
     num_needed = max(fewest, len(run.ranked) / 2)
     scored: list[tuple[TrialRecord, float]] = []
     for rung in range(len(run.space.ladder.rungs) - 1, -1, -1):
@@ -115,7 +114,7 @@ def parallel(run: RunData) -> Chart:
     ]  # fmt: skip
     return Chart(
         key="parallel",
-        title="Parallel coordinates: one line a trial, the stronger the better its rank"
+        title="Parallel coordinates: one line per trial, stronger for better ranks"
         + (f" (the best {len(shown)} of {len(run.ranked):,})" if len(shown) < len(run.ranked) else ""),
         x=Scale(
             title="parameter, and the metric at the trial's highest rung",

@@ -1,4 +1,4 @@
-"""Whether cheap scores can be trusted, as a section. Pure."""
+"""Whether cheap scores can be trusted: rank correlations between rungs, as a section. Pure."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from search.report.page.trial_table import number_cell
 
 def rank_correlation_section(run: RunData) -> Section:
     """Rank correlations between rungs with their intervals, and what to do where they are low."""
-    known = [trust for trust in run.rung_correlations if trust.overall]
+    known = [each for each in run.rung_correlations if each.overall]
     elements: list[Element] = [
         Text(text=rank_correlation_sentence(run), is_warning=any(t.warning for t in known))
     ]
     if known:
         elements += [_chart(known), _table(run)]
-    return Section(key="trust", title="Trust in cheap scores", elements=elements)
+    return Section(key="rank_correlation", title="Can cheap scores be trusted?", elements=elements)
 
 
 def _chart(known: Sequence[RungCorrelation]) -> Chart:
-    names = {number: f"rung {trust.rung} to {trust.rung + 1}" for number, trust in enumerate(known)}
-    halves = [(number, trust.better_half) for number, trust in enumerate(known)]
-    wholes = [(number, trust.overall) for number, trust in enumerate(known)]
+    names = {number: f"rung {each.rung} to {each.rung + 1}" for number, each in enumerate(known)}
+    halves = [(number, each.better_half) for number, each in enumerate(known)]
+    wholes = [(number, each.overall) for number, each in enumerate(known)]
     return Chart(
-        key="trust",
+        key="rank_correlation",
         title="Rank correlation of each rung with the next",
         x=Scale(title="Spearman's rank correlation, with its 95 % interval", span=(-1.05, 1.05)),
         y=Scale(title="", ticks=tuple(names.items()), span=(-0.6, len(known) - 0.4)),
@@ -61,7 +61,7 @@ def _table(run: RunData) -> Table:
         "rung",
         "against",
         "trials",
-        "audited",
+        "control trials",
         "all trials",
         "from",
         "to",
@@ -74,18 +74,18 @@ def _table(run: RunData) -> Table:
     )
 
 
-def _row(trust: RungCorrelation) -> list[Cell]:
+def _row(each: RungCorrelation) -> list[Cell]:
     return [
-        number_cell(trust.rung),
-        text_cell(f"rung {trust.rung + 1}"),
-        number_cell(trust.num_trials),
-        number_cell(trust.num_control_trials),
-        *_cells(trust.overall),
-        *_cells(trust.better_half),
+        number_cell(each.rung),
+        text_cell(f"rung {each.rung + 1}"),
+        number_cell(each.num_trials),
+        number_cell(each.num_control_trials),
+        *_cells(each.overall),
+        *_cells(each.better_half),
     ]
 
 
 def _cells(correlation: Correlation | None) -> list[Cell]:
     if correlation is None:
-        return [Cell(text="", hint="too few trials ended both rungs")] * 3
+        return [Cell(text="", hint="too few trials completed both rungs")] * 3
     return [number_cell(value, f"{value:.2f}") for value in vars(correlation).values()]

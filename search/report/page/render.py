@@ -1,4 +1,4 @@
-"""Sections as one HTML file that needs nothing but itself."""
+"""Sections as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def rendered(
 ) -> str:
     """The page.
 
-    Everything that comes from a run goes through the template's escaping, or as JSON in which no tag can
-    end. Beyond that the page's own policy lets nothing be loaded and no script run but the two that are
-    named there by their hash.
+    Everything that comes from a run is escaped by the template, or is JSON in which no tag can end. Besides,
+    the page's own Content-Security-Policy lets nothing be loaded and no script run but the two that it names
+    by their hash.
 
     Args:
-        refresh_s: The page loads itself again after so many seconds; None never.
+        refresh_s: Interval at which the page reloads itself; None for never.
     """
     has_charts = any(isinstance(element, Chart) for section in sections for element in section.elements)
     scripts = [_plotly() if has_charts else "", _text("page.js")]

@@ -21,13 +21,13 @@ from search.report.page.elements import (
 from search.report.page.run_data import RunData
 from trainables.core.data_summary import DataSummary
 
-_MOST_CLASSES = 200  # of a table; beyond it the smallest and the largest tell more
-# What trainings say of their data in their notes, where nobody looked before the run.
+_MOST_CLASSES = 200  # of a table; of more, the largest and the smallest are shown
+# The notes of trainings about their data, used where no preflight check ran.
 _NOTES = ("data", "left_out", "folder", "identical", "pixels")
 
 
 def data_section(run: RunData) -> Section:
-    """The data as it was found before the last session, or as the trials noted it."""
+    """The data as the preflight check found it before the last session, or as the trials noted it."""
     found = run.environment.get("data")
     if isinstance(found, Mapping):
         elements = _data_elements(DataSummary.from_dict(found))
@@ -42,7 +42,7 @@ def _data_elements(data: DataSummary) -> list[Element]:
     names = ("found", *(["parts"] if data.parts else []), *(["sizes"] if data.sizes_px else []))
     elements: list[Element] = [Pairs(pairs=list(zip(names, data.found, strict=True)))]
     if data.warnings:
-        elements += [Text(text="To be known of it:"), Points(points=data.warnings)]
+        elements += [Text(text="Warnings:"), Points(points=data.warnings)]
     if data.classes:
         elements.append(_classes(data))
     return elements
@@ -64,18 +64,18 @@ def _classes(data: DataSummary) -> Table:
 
 
 def _noted(run: RunData) -> list[Element]:
-    """What is known without a look: the notes of the trainings."""
+    """What is known without a preflight check: the notes of the trainings."""
     noted = {name: text for trial in run.trials for name, text in trial.notes.items() if name in _NOTES}
-    text = f"{run.space.data or 'The data'} was not looked at before this run"
+    text = f"{run.space.data or 'The data'} was not checked before this run"
     if not noted:
-        return [Text(text=f"{text}, and no trial noted anything of it.")]
+        return [Text(text=f"{text}, and no trial noted anything about it.")]
     return [Text(text=f"{text}; its trials noted:"), Pairs(pairs=sorted(noted.items()))]
 
 
 def environment_section(run: RunData) -> Section:
     """Machine, devices and versions of the last session."""
     if not run.environment:
-        none = "environment.json is not there, so nobody knows what this run ran on."
+        none = "environment.json is missing, so the machine of this run is unknown."
         return Section(key="environment", title="Environment", elements=[Text(text=none)])
     return Section(
         key="environment", title="Environment", elements=[Pairs(pairs=list(_pairs(run.environment)))]
@@ -83,8 +83,8 @@ def environment_section(run: RunData) -> Section:
 
 
 def commands_section(run: RunData) -> Section:
-    """Commands that search, promote, try again and write this page once more."""
-    return Section(key="commands", title="To repeat", elements=[Commands(commands=list(_commands(run)))])
+    """Commands that repeat the search, resume it, promote, and write this page again."""
+    return Section(key="commands", title="Reproduce", elements=[Commands(commands=list(_commands(run)))])
 
 
 def _pairs(environment: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -104,19 +104,19 @@ def _commands(run: RunData) -> Iterator[tuple[str, str]]:
     folder = run.ledger.folder
     results, space_file = ["--results", str(folder.parent)], str(run.ledger.space_file)
     if command := run.environment.get("command"):
-        yield "as it was typed", _typed(command)
+        yield "as it was started", _typed(command)
     search = ["search", "--space", space_file]
-    yield "the same search once more", _script(*search, "--name", f"{folder.name}-again", *results)
-    yield "go on with it", _script(*search, "--name", folder.name, *results)
-    yield "its failed trials again", _script("search", "--rerun-failed", str(folder))
+    yield "the same search again", _script(*search, "--name", f"{folder.name}-again", *results)
+    yield "resume it", _script(*search, "--name", folder.name, *results)
+    yield "run its failed trials again", _script("search", "--rerun-failed", str(folder))
     yield (
-        "the best against the default",
+        "compare the best with the default",
         _script("promote", str(folder), "--top", str(run.space.promote.top)),
     )
     if run.best:
         trial = ["--trial", f"{folder}:{run.best.trial_id}", "--seed", str(run.best.seed)]
-        yield "the best trial alone", _script("train", "--space", space_file, *trial)
-    yield "this page again", _script("report", str(folder))
+        yield "train the best trial alone", _script("train", "--space", space_file, *trial)
+    yield "write this page again", _script("report", str(folder))
 
 
 def _script(name: str, *arguments: str) -> str:

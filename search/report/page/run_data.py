@@ -1,4 +1,4 @@
-"""Everything a page says of a run, read once from the run's folder."""
+"""Everything that a page shows of a run, read once from the run's folder."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ class Promotion:
 
     @property
     def winner(self) -> Mapping[str, Any] | None:
-        """The best on validation that the search has found: no baseline."""
+        """The row of the best searched configuration on validation; baselines do not count."""
         sources = {run.parent_trial for run in self.history.trials.values()}
         return next((row for row in self.rows if row["trial_id"] in sources and row["num_seeds"]), None)
 
     def trainings(self, source: str) -> list[TrialRecord]:
-        """The full trainings of one configuration that ended well, in the order of their seeds."""
+        """The finished full trainings of one configuration, in the order of their seeds."""
         runs = [run for run in self.history.trials.values() if run.parent_trial == source]
         return [run for run in runs if run.status == "finished"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunData:
-    """A run as it stands in its journal.
+    """A run as its journal records it.
 
     Attributes:
-        environment: Of the last session; empty where its file is gone.
-        promotion: The latest one; None before there is any.
+        environment: environment.json of the last session; empty if the file is missing.
+        promotion: The latest promotion; None before the first.
     """
 
     ledger: Ledger
@@ -81,12 +81,12 @@ class RunData:
 
     @cached_property
     def configurations(self) -> list[Configuration]:
-        """Those with a score, best first; each trial is one where the space repeats none."""
+        """Configurations with a score, best first; without repeats each trial is one."""
         return configurations(self.trials, self.metric, self.space.mode, repeats=self.space.repeats)
 
     @cached_property
     def ranked(self) -> list[TrialRecord]:
-        """The trials with a score, those of the best configuration first."""
+        """Trials with a score, those of the best configuration first."""
         return [trial for each in self.configurations for trial in each.scored]
 
     @property
@@ -95,7 +95,7 @@ class RunData:
 
     @cached_property
     def against_guessing(self) -> AgainstGuessing | None:
-        """The best trial against guessing on validation; None where guessing is unknown."""
+        """The best configuration against guessing on validation; None if the score of guessing is unknown."""
         order = self.configurations
         return against_guessing(self.space, order[0], num_compared=len(order)) if order else None
 
@@ -111,21 +111,21 @@ class RunData:
 
     @cached_property
     def reached_bounds(self) -> dict[str, Edge]:
-        """The parameters whose range could be widened where the best trial lies."""
+        """The parameters whose bound the best trial has reached and which could go beyond it."""
         return reached_bounds(self.space, self.best, self._accepts) if self.best else {}
 
     @cached_property
     def trainable(self) -> Trainable:
-        """What the run recorded of its trainable."""
+        """The trainable as the run recorded it."""
         return recorded_trainable(self.ledger.folder, self.space)
 
     def _accepts(self, hparams: Mapping[str, Any]) -> bool:
-        """Whether the trainable takes such hparams, by the run's record of it."""
+        """Whether the recorded trainable accepts these hparams."""
         try:
             self.trainable.hparams(**hparams)
         except ValueError:
             return False
-        except TypeError:  # from a part of the program that had other names when the run began
+        except TypeError:  # hparams that were renamed since the run began
             return True
         return True
 
@@ -143,14 +143,14 @@ class RunData:
 
     @property
     def spent_j(self) -> float | None:
-        """Trials, background and idle devices; None where nothing was measured."""
+        """Joules of trials, background and idle devices; None if nothing was measured."""
         beside_mj = self.history.sessions.beside_mj
         of_trials_mj = self.history.trials_mj
         return None if of_trials_mj is None and not beside_mj else ((of_trials_mj or 0) + beside_mj) / 1000
 
     @property
     def energy_reason(self) -> str:
-        """Why joules are unknown, in the words of the first trial that says."""
+        """Why joules are unknown: the reason of the first trial that gives one."""
         reasons = (trial.sources.get("reason", "") for trial in self.trials)
         return next(filter(None, reasons), "no trial reported a sensor")
 
@@ -163,10 +163,10 @@ class RunData:
 
 
 def read_run(folder: Path) -> RunData:
-    """The run in `folder`, going on or ended.
+    """Read the run in `folder`, whether it has ended or not.
 
     Raises:
-        LedgerError: There is none, or its journal cannot be read.
+        LedgerError: There is no run, or its journal cannot be read.
         SpaceError: Its space or its record of the trainable cannot be used.
     """
     ledger = Ledger.open(folder)

@@ -1,4 +1,4 @@
-"""The score over one parameter, with the ends of its range. Pure."""
+"""The score over one parameter, with the bounds of its range. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOG_RATIO = 8  # of the largest to the smallest choice
 
 
 def slice_of(run: RunData, name: str) -> Chart:
-    """The score over one parameter, with the ends of its range."""
+    """The score over one parameter, with the bounds of its range."""
     parameter = run.space.parameters.get(name)
     having = [trial for trial in run.ranked if name in trial.hparams]
     trials = having[:_MOST_POINTS]
@@ -51,7 +51,7 @@ def slice_of(run: RunData, name: str) -> Chart:
 
 
 def is_log_axis(parameter: Parameter | None, values: Any) -> bool:
-    """Whether equal ratios of a parameter are alike: so the space says, or its choices lie that far apart."""
+    """Whether a parameter's axis is logarithmic: in the space, or because its choices span a factor of 8."""
     if parameter is not None and not isinstance(parameter, Choice):
         return parameter.log
     numbers = [*values, *(parameter.values if parameter else ())]
@@ -112,7 +112,7 @@ def _bounds(parameter: Parameter | None) -> list[Mark]:
         low, high = min(parameter.values), max(parameter.values)
     else:
         low, high = parameter.ends
-    return [Mark(at=float(low), text="lower end"), Mark(at=float(high), text="upper end")]
+    return [Mark(at=float(low), text="lower bound"), Mark(at=float(high), text="upper bound")]
 
 
 def hover_text(run: RunData, trial: TrialRecord) -> str:

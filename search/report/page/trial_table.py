@@ -13,15 +13,15 @@ _REASONS_SHOWN = 3
 
 def trial_section(run: RunData) -> Section:
     """Every trial: the ranked ones in their order, then the others."""
-    reasons = list(dict.fromkeys(filter(None, (_why_no_joules(trial) for trial in run.trials))))
-    note = "The largest budget ranks first, then the metric. A click on a column's name sorts by it."
+    reasons = list(dict.fromkeys(filter(None, (_no_energy_reason(trial) for trial in run.trials))))
+    note = "The largest budget ranks first, then the metric. Click on a column's name to sort by it."
     elements: list[Element] = [Text(text=note), trial_table(run)]
     if run.space.repeats > 1:
         repeated = "Repeats of a configuration rank together, by the mean of those that have a score."
         elements[1:1] = [Text(text=repeated), configuration_table(run)]
     if reasons:
         shown = "; ".join(reasons[:_REASONS_SHOWN])
-        elements.append(Text(text=f"Energy is empty where it is unknown: {shown}."))
+        elements.append(Text(text=f"Energy is empty if it is unknown: {shown}."))
     return Section(key="trials", title="Trials", elements=elements)
 
 
@@ -66,7 +66,7 @@ def trial_table(run: RunData) -> Table:
 
 
 def number_cell(value: float | int | None, text: str | None = None, hint: str = "") -> Cell:
-    """A cell of a number; unknown it is empty."""
+    """A cell with a number; empty if it is unknown."""
     return Cell(text="" if value is None else text or value_text(value), order=value, hint=hint)
 
 
@@ -88,7 +88,7 @@ def _row(run: RunData, trial: TrialRecord, rank: int | None) -> list[Cell]:
 def _joules_cell(trial: TrialRecord) -> Cell:
     mj = trial.energy.total_mj
     if mj is None:
-        return number_cell(None, hint=_why_no_joules(trial))
+        return number_cell(None, hint=_no_energy_reason(trial))
     return number_cell(mj / 1000, f"{mj / 1000:.1f}")
 
 
@@ -99,7 +99,7 @@ def _hparam_cell(trial: TrialRecord, name: str) -> Cell:
     return text_cell(value)
 
 
-def _why_no_joules(trial: TrialRecord) -> str:
+def _no_energy_reason(trial: TrialRecord) -> str:
     if trial.energy.total_mj is not None:
         return ""
     return trial.sources.get("reason") or "no sensor was read"

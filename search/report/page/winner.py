@@ -1,4 +1,4 @@
-"""The promoted configurations against the default, and what the winner gets wrong."""
+"""The promoted configurations against the default, and the mistakes of the winner."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from search.trial.final_outputs import MISTAKE_IMAGES
 _HARDEST = 10
 _CLASS_SCORES = ("num_images", "accuracy", "precision", "f1")  # of per_class.csv
 _MOST_PAIRS = 10
-_MOST_PICTURES = 24
+_MOST_MISTAKE_IMAGES = 24
 _PLOTS = {"confusion_normalised.png": "Confusion of the test set", "curves.png": "Training curves"}
 
 
 def winner_section(run: RunData) -> Section:
-    """The gain over the default with its interval; a sentence with the way there before any promotion."""
+    """The gain over the default with its interval; before any promotion, how to get one."""
     promotion = run.promotion
     if promotion is None:
-        none = "Nothing has been promoted yet: promote.py trains the best in full beside the default."
+        none = "Nothing has been promoted yet: promote.py trains the best and the default in full."
         return Section(key="winner", title="Winner against default", elements=[Text(text=none)])
     winner = promotion.winner
     if winner is None:
-        none = "No promoted training has ended well yet, so nothing compares with the default."
+        none = "No promoted training has finished yet, so there is nothing to compare with the default."
         return Section(key="winner", title="Winner against default", elements=[Text(text=none)])
     elements: list[Element] = [
         Text(text=gain_sentence(winner, run.space, default_of(promotion.rows)), is_lead=True),
@@ -42,7 +42,7 @@ def winner_section(run: RunData) -> Section:
     elements[1:1] = _gain_chart(run, promotion)
     if promotion.history.ended is None:
         elements.insert(
-            1, Text(text="The promotion goes on: this is of the trainings that have ended so far.")
+            1, Text(text="The promotion is still running: these are the trainings finished so far.")
         )
     return Section(
         key="winner",
@@ -52,10 +52,10 @@ def winner_section(run: RunData) -> Section:
 
 
 def _scored_on(run: RunData, winner: Mapping[str, Any]) -> str:
-    """On what the trainings were scored, and what guessing comes to there."""
+    """The set that the trainings were scored on, and the score of guessing there."""
     guessing = winner["guessing"]
     known = "unknown" if guessing is None else f"{guessing:.4g} in {run.metric.removeprefix('val_')}"
-    return f"Scored on {set_text(winner, run.space)}. Guessing comes to {known}."
+    return f"Scored on {set_text(winner, run.space)}. Guessing scores {known}."
 
 
 def _gain_chart(run: RunData, promotion: Promotion) -> list[Chart]:
@@ -69,7 +69,7 @@ def _gain_chart(run: RunData, promotion: Promotion) -> list[Chart]:
         y=places,
         errors=[_reach(row) for row in rows],
         hover=[
-            f"{row['trial_id']}: {row['gain_mean']:+.4g}, {row['verdict']}, counts {row['gain_interval']}"
+            f"{row['trial_id']}: {row['gain_mean']:+.4g}, {row['verdict']}, from {row['gain_interval']}"
             for row in rows
         ],
         colour=BLUE,
@@ -88,7 +88,7 @@ def _gain_chart(run: RunData, promotion: Promotion) -> list[Chart]:
             span=(-0.6, len(rows) - 0.4),
         ),
         series=[points],
-        marks=[Mark(at=0.0, text="as the default")],
+        marks=[Mark(at=0.0, text="the default")],
         height_px=170 + 40 * len(rows),
     )
     return [chart]
@@ -109,7 +109,7 @@ def _table(run: RunData, promotion: Promotion) -> Table:
             *columns,
             "gain",
             "95 % interval of the gain",
-            "verdict",
+            "conclusion",
             "energy (J)",
             *run.shown_hparams,
         ],
@@ -141,12 +141,12 @@ def _interval(row: Mapping[str, Any], name: str) -> str:
 
 
 def _mistakes(promotion: Promotion, source: str) -> Iterator[Element]:
-    """Confusion, hardest classes and wrong pictures of the winner's first training."""
+    """Confusion, hardest classes and mistake images of the winner's first training."""
     trainings = promotion.trainings(source)
     if not trainings:
         return
     first, folder = trainings[0], promotion.ledger.trial_folder(trainings[0].trial_id)
-    yield Text(text=f"What follows is of {_named(first)}: {folder}")
+    yield Text(text=f"The following is from {_named(first)}: {folder}")
     plots = [(name, caption) for name, caption in _PLOTS.items() if (folder / name).is_file()]
     yield from (
         Pictures(pictures=[Picture(png=(folder / name).read_bytes(), caption=caption)])
@@ -155,7 +155,7 @@ def _mistakes(promotion: Promotion, source: str) -> Iterator[Element]:
     yield from _hardest(_read(folder / "per_class.csv"))
     yield from _hardest_to_find(_read(folder / "average_precision.csv"))
     yield from _confused(_read(folder / "confused_pairs.csv"))
-    yield from _wrong_pictures(folder)
+    yield from _mistake_images(folder)
 
 
 def _named(training: TrialRecord) -> str:
@@ -176,7 +176,7 @@ def _hardest(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
 
 
 def _hardest_to_find(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
-    """The same of a detector."""
+    """The classes with the lowest average precision of a detector."""
     scored = sorted((row for row in rows if row["ap"]), key=lambda row: float(row["ap"]))
     if scored:
         yield Table(
@@ -209,17 +209,18 @@ def _confused(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
         )
 
 
-def _wrong_pictures(folder: Path) -> Iterator[Element]:
-    """The surest mistakes; a sentence where their pictures were not kept."""
+def _mistake_images(folder: Path) -> Iterator[Element]:
+    """The most confident mistakes; a sentence if their images were not kept."""
     rows = _read(folder / "mistakes.csv")
-    files = sorted((folder / MISTAKE_IMAGES).glob("*.png"))[:_MOST_PICTURES]
+    files = sorted((folder / MISTAKE_IMAGES).glob("*.png"))[:_MOST_MISTAKE_IMAGES]
     if not rows:
         return
     yield Text(
-        text=f"{len(rows)} images of the test set got the wrong class; the surest mistakes come first."
+        text=f"{len(rows)} images of the test set got the wrong class; "
+        "the most confident mistakes come first."
     )
     if not files:
-        yield Text(text="Their pictures were not kept with this training.")
+        yield Text(text="The images were not kept with this training.")
         return
     yield Pictures(
         pictures=[

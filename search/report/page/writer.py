@@ -1,4 +1,4 @@
-"""Writes the page of a run and a PNG of each of its plots: once, at a command's end, or again and again."""
+"""Writes the page of a run and a PNG of each plot: once, at the end of a command, or repeatedly."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Written:
     """A page on disk.
 
     Attributes:
-        seconds: What it took, the plots included.
-        warnings: One for each plot that could not be drawn, and for what the run's record does not say.
-        is_over: The run had ended when it was read.
+        seconds: Time taken, including the plots.
+        warnings: One for each plot that could not be drawn, and for each gap in the run's record.
+        is_over: Whether the run had ended when it was read.
     """
 
     path: Path
@@ -53,21 +53,21 @@ class Written:
 
 
 def sections_of(run: RunData) -> list[Section]:
-    """The page of one run, from what everybody wants to know to what few do."""
+    """The page of one run, from what every reader wants to what few need."""
     return [make(run) for make in _SECTIONS]
 
 
 def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: bool = True) -> Written:
-    """Write `report.html` and `plots/` into the folder of a run, going on or ended.
+    """Write `report.html` and `plots/` into the folder of a run, whether it has ended or not.
 
     Args:
-        refresh_s: While the run goes on, the page loads itself again after so many seconds.
-        should_draw: PNGs beside the page.
+        refresh_s: While the run continues, the page reloads itself at this interval.
+        should_draw: Whether to draw the PNGs beside the page.
 
     Raises:
         LedgerError: There is no run in the folder.
-        StorageError: The disk does not take the page.
-        SpaceError: The run's space cannot be used any more.
+        StorageError: The page cannot be written.
+        SpaceError: The run's space cannot be read any more.
     """
     started_s = time.monotonic()
     run = read_run(folder)
@@ -77,7 +77,7 @@ def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: boo
     subtitle = f"{run.space.title}, {run.metric}; written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     text = rendered(run.name, subtitle, sections, refresh_s=None if is_over else refresh_s)
     _write(path, text)
-    drawn = _drawn(sections, path.parent / PLOTS) if should_draw else ()
+    drawn = _draw_charts(sections, path.parent / PLOTS) if should_draw else ()
     warnings = [*run.space.notices, *drawn]
     return Written(path=path, seconds=time.monotonic() - started_s, warnings=warnings, is_over=is_over)
 
@@ -87,15 +87,15 @@ def write_comparison(one: Path, other: Path, path: Path) -> Written:
 
     Raises:
         LedgerError: There is no run in one of the folders.
-        StorageError: The disk does not take the page.
-        SpaceError: The space of a run cannot be used any more.
+        StorageError: The page cannot be written.
+        SpaceError: The space of a run cannot be read any more.
     """
     started_s = time.monotonic()
     both = read_run(one), read_run(other)
     sections = comparison(*both)
     _write(path, rendered(" against ".join(run.name for run in both), "two runs", sections))
     unknown = [notice for run in both for notice in run.space.notices]
-    warnings = [*unknown, *_drawn(sections, path.with_name(f"{path.stem}-{PLOTS}"))]
+    warnings = [*unknown, *_draw_charts(sections, path.with_name(f"{path.stem}-{PLOTS}"))]
     return Written(path=path, seconds=time.monotonic() - started_s, warnings=warnings)
 
 
@@ -108,8 +108,8 @@ def _write(path: Path, text: str) -> None:
         raise StorageError(unwritten(path, error)) from error
 
 
-def _drawn(sections: Sequence[Section], folder: Path) -> Iterator[str]:
-    """Draw every chart, and say of each that failed why: a picture is never worth a page."""
+def _draw_charts(sections: Sequence[Section], folder: Path) -> Iterator[str]:
+    """Draw every chart, and yield the reason for each that failed: a plot is never worth the page."""
     charts = [element for section in sections for element in section.elements if isinstance(element, Chart)]
     if not charts:
         return
@@ -125,7 +125,7 @@ def _drawn(sections: Sequence[Section], folder: Path) -> Iterator[str]:
 
 
 def write_at_end(folder: Path, output: Output) -> None:
-    """Write the page of the run in `folder` and say where it is; a failure is a warning."""
+    """Write the page of the run in `folder` and print where it is; a failure is a warning."""
     try:
         written = write_page(folder)
     except Exception as error:
@@ -144,16 +144,19 @@ def watch(
     write: Callable[..., Written] = write_page,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Written:
-    """Write the page every `every_s` seconds until the run has ended or was killed; gives the last one.
+    """Write the page every `every_s` seconds until the run has ended or was killed; returns the last one.
 
-    The page loads itself again at the same pace. Its PNGs are drawn once, at the end.
+    The page reloads itself at the same interval. Its PNGs are drawn once, at the end.
     """
     written = write(folder, refresh_s=every_s, should_draw=False)
-    say(f"{written.path}: written every {every_s:g} s until the run has ended; Ctrl-C ends this only")
+    say(
+        f"{written.path}: written every {every_s:g} s until the run has ended; "
+        "Ctrl-C stops the watching, not the run"
+    )
     while not written.is_over and not Ledger(folder).lost_holder:
         sleep(every_s)
         written = write(folder, refresh_s=every_s, should_draw=False)
     last = write(folder)
     if not last.is_over:
-        say(f"{Ledger(folder).lost_holder} was killed and the run has not ended; its command goes on with it")
+        say(f"{Ledger(folder).lost_holder} was killed before the run ended; run its command again to resume")
     return last
