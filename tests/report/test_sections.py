@@ -242,7 +242,8 @@ def test_before_a_promotion_the_search_s_own_lead_is_no_gain(run: Run) -> None:
     assert its is not None
     assert conclusion(run_data)[1] == (
         f"At {run_data.rung_name(rung)} the default configuration has {its:.4g} and the best {ours:.4g}: "
-        f"{ours - its:+.4g}, from one seed each; the best was chosen for its score, so it is not yet a gain."
+        f"{ours - its:+.4g}, from one seed each; the best was "
+        "chosen for its score, so this is not yet a gain."
     )
     assert advice(run_data)[0].endswith(f"python scripts/promote.py {run.ledger.folder} --top 3")
     assert "Nothing has been promoted yet" in words(sections(run)["winner"])

@@ -72,8 +72,8 @@ def test_one_seed_is_said_to_be_one(pictures: Space) -> None:
     alone = row("one seed", (0.1, 0.02, 0.2), num_seeds=1, gain_interval="examples")
     assert gain_sentence(alone, pictures) == (
         "trial-0007 is ahead of the default by 0.1 in accuracy on test (95 % interval 0.02 to 0.2; 37 test "
-        "pictures: one is 0.027; one seed: the spread over seeds is not included), with one seed: this may be "
-        "chance."
+        "pictures: one is 0.027; one seed: the spread over seeds is not included), with one seed: this may "
+        "be chance."
     )
 
 
