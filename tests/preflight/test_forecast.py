@@ -98,7 +98,7 @@ def test_a_limit_on_energy_ends_it_and_is_named(tmp_path: Path) -> None:
     assert forecast.reason.startswith("0.001 kWh limit reached")
 
 
-def test_without_costs_trials_are_foretold_and_time_is_not(tmp_path: Path) -> None:
+def test_without_costs_trials_are_forecast_and_time_is_not(tmp_path: Path) -> None:
     forecast = forecast_search(
         here(made_space(tmp_path, overrides=["search.limits={trials: 6, hours: 0.0001}"])), None, sampler_for
     )
@@ -270,7 +270,7 @@ class Journal:
         self.events.append({"event": kind, "trial": f"trial-{trial:04d}", "time": at, **more})
 
 
-def test_a_short_training_is_not_foretold_by_its_workers_start(tmp_path: Path) -> None:
+def test_a_short_training_is_not_forecast_by_its_workers_start(tmp_path: Path) -> None:
     """Epochs of 1.1 s after 36 s of imports: an epoch was taken for 37.1 s."""
     space, journal = here(made_space(tmp_path), workers=2), Journal()
     for number in (0, 1):
@@ -563,7 +563,7 @@ class Steady:
 
 
 @pytest.mark.parametrize(("subset", "num_examples"), [(None, 1257), (1.0, 1257), (0.5, 628.5), (200, 200)])
-def test_an_epoch_is_foretold_from_two_steps_of_it(
+def test_an_epoch_is_forecast_from_two_steps_of_it(
     tmp_path: Path, subset: float | int | None, num_examples: float
 ) -> None:
     space = made_space(tmp_path)

@@ -186,7 +186,7 @@ def test_the_view_shows_the_watts_between_two_readings(tmp_path: Path) -> None:
 
 
 def test_the_time_left_is_corrected_by_what_the_work_took(tmp_path: Path) -> None:
-    """Ten epochs in 100 s were foretold, and the run turns out to be slower."""
+    """Ten epochs in 100 s were forecast, and the run turns out to be slower."""
     scene = Scene(tmp_path, "search.ladder.epochs=[10]", "search.limits.trials=1")
     forecast = Forecast(
         num_trials=Span(1, 1, 1), epochs=Span(10, 10, 10), rung_epochs=(Span(10, 10, 10),),
@@ -210,7 +210,7 @@ def test_the_time_left_is_corrected_by_what_the_work_took(tmp_path: Path) -> Non
     assert left(0, 1) == "30 s, about 1:32 left"  # an epoch is done: a tenth of the work
     assert left(30, 4) == "1:00, about 52 s left"  # 50 s by the forecast, 60 s by the run's pace
     assert left(240, 4) == "5:00, about 29 s left"  # nine tenths took 300 s: 33 s are left, not 10
-    assert left(60, 1) == "6:00"  # all that was foretold is done, and nothing says more
+    assert left(60, 1) == "6:00"  # all that was forecast is done, and nothing says more
 
 
 def test_a_script_reads_the_end_of_a_search_as_json(tmp_path: Path) -> None:
