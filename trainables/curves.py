@@ -3,9 +3,9 @@
 A table holds the validation score after each epoch of trainings that were run once. The hparam `row` picks
 one of them, so only points that were really trained can be proposed. Data sources:
 
-    curves:PATH.csv   a row per training: columns acc_0, acc_1, ..., before them its hyperparameters
+    curves:FILE.csv   a row per training: columns acc_0, acc_1, ..., before them its hyperparameters
                       (MetaQNN and ResNet curves of Baker et al. 2018)
-    curves:PATH.npz   hparam_names, hparams, epochs, val_accuracy and seconds (LCBench, Zimmer et al. 2021)
+    curves:FILE.npz   hparam_names, hparams, epochs, val_accuracy and seconds (LCBench, Zimmer et al. 2021)
     formula           81 curves that come with the program
 
 Expected result at full budget: the table's own; val_accuracy 0.90 at row 40 of `formula`.
@@ -19,18 +19,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.core.contract import Budget, DataError, Diverged, Trainable, TrainingContext
+from trainables.core.contract import Budget, DataError, Diverged, Example, Trainable, TrainingContext
+from trainables.core.data_source import DataSource, FilePath, read_source
 
 Numbers = NDArray[np.float64]
 
-_SOURCES = "curves:PATH.csv, curves:PATH.npz, formula"
-_FORMULA_SOURCES = {"formula", "digits"}  # the contract tests start every trainable on digits
 _EXAMPLES = 1000  # a table does not say how many there were; shares of them must still add up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formula(DataSource):
+    """81 curves of 27 epochs that come with the program."""
+
+    name: Literal["formula"] = "formula"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveTable(DataSource):
+    """A table of recorded learning curves, .csv or .npz."""
+
+    curves: FilePath
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +70,9 @@ class Curves:
     hparams: Numbers
     val_accuracy: Numbers
     seconds: Numbers | None = None
+
+
+_SOURCES = (Formula, CurveTable)
 
 
 class RecordedTraining:
@@ -93,20 +109,19 @@ class RecordedTraining:
 
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> RecordedTraining:
-    accuracy = _curves_of(context.data).val_accuracy
+    source = read_source(context.data, _SOURCES)
+    accuracy = _curves_of(source).val_accuracy
     num_rows, num_epochs = accuracy.shape
     if hparams.row >= num_rows:
-        raise DataError(f"{context.data} has rows 0 to {num_rows - 1}, got row {hparams.row}; set max of row")
+        raise DataError(f"{source} has rows 0 to {num_rows - 1}, got row {hparams.row}; set max of row")
     if budget.epochs > num_epochs:
-        raise DataError(
-            f"{context.data} has {num_epochs} epochs, the ladder asks for {budget.epochs}; lower it"
-        )
+        raise DataError(f"{source} has {num_epochs} epochs, the ladder asks for {budget.epochs}; lower it")
     return RecordedTraining(accuracy[hparams.row], hparams.row)
 
 
 def check_data(context: TrainingContext) -> Sequence[str]:
     """Read the table, which is small."""
-    _curves_of(context.data)
+    _curves_of(read_source(context.data, _SOURCES))
     return ()
 
 
@@ -120,7 +135,7 @@ def load_curves(path: Path) -> Curves:
     if path.suffix not in readers:
         raise DataError(f"a table of curves ends in .csv or .npz, got {path}")
     if not path.is_file():
-        raise DataError(f"the table {path} does not exist; give its absolute path after curves:")
+        raise DataError(f"the table {path} does not exist; name another in search.data")
     try:
         curves = readers[path.suffix](path)
     except (KeyError, ValueError, OSError) as error:
@@ -131,13 +146,8 @@ def load_curves(path: Path) -> Curves:
 
 
 @lru_cache(maxsize=1)
-def _curves_of(source: str) -> Curves:
-    kind, _, path = source.partition(":")
-    if source in _FORMULA_SOURCES:
-        return formula_curves()
-    if kind == "curves" and path:
-        return load_curves(Path(path).expanduser())
-    raise DataError(f"recorded curves have no data source {source!r}; there are {_SOURCES}")
+def _curves_of(source: DataSource) -> Curves:
+    return load_curves(source.curves) if isinstance(source, CurveTable) else formula_curves()
 
 
 def formula_curves() -> Curves:
@@ -198,4 +208,12 @@ def _num_examples(budget: Budget) -> int:
     return round(budget.subset * _EXAMPLES) if isinstance(budget.subset, float) else budget.subset
 
 
-TRAINABLE = Trainable(hparams=Hparams, metric="val_accuracy", mode="max", start=start, check_data=check_data)
+TRAINABLE = Trainable(
+    hparams=Hparams,
+    metric="val_accuracy",
+    mode="max",
+    start=start,
+    data_sources=_SOURCES,
+    check_data=check_data,
+    example=Example(data="formula"),
+)

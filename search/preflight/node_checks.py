@@ -18,6 +18,7 @@ from search.preflight.test_epoch import tried
 from search.preflight.versions import unmet
 from search.trial.task import cache_folder
 from trainables.core.contract import DataError, Trainable, WeightFile, WeightsError
+from trainables.core.data_source import data_text
 from trainables.core.data_summary import DataSummary
 from trainables.core.load import load_trainable, title_of
 from trainables.core.weights import damage, fetch, folder_of, locate, remedy
@@ -51,7 +52,7 @@ def examine(order: PreflightRequest) -> Report:
     if trainable := _loaded(order, found):
         _tell(order, "looking at weights")
         bad_files = _look_at_weights(order, trainable, found)
-        _tell(order, f"looking at {order.task.data}")
+        _tell(order, f"looking at {data_text(order.task.data)}")
         is_data_good = _look_at_data(order, trainable, found)
         device = _look_at_gpus(order, trainable, device, found)
         _choose_precision(order, trainable, device, found)

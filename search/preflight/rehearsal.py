@@ -11,6 +11,7 @@ from search.preflight.request import PreflightRequest, Problem
 from trainables.core.contract import (
     DataError,
     DataNotHere,
+    DataSpec,
     Trainable,
     TrainingContext,
     WeightFile,
@@ -81,7 +82,7 @@ class Rehearsal:
         except DataNotHere:  # the first trial downloads it
             return self._started_on(self.trainable.example.data, point)
 
-    def _started_on(self, data: str, point: Point) -> Sequence[str]:
+    def _started_on(self, data: DataSpec, point: Point) -> Sequence[str]:
         context = replace(self.order.task.context(), data=data, device="cpu", folder=None)
         if "weights" in point and self._wants_bad_files(point):
             point = {**point, "weights": "none"}  # named already; the hub would be asked again, 23 s a file

@@ -12,6 +12,7 @@ from search.ledger import Ledger, LedgerError
 from search.output import Output
 from search.space import Space, SpaceError, load_space
 from search.space.record import COPIES, digest_of, file_of, is_same_code, read_record
+from trainables.core.data_source import data_text
 
 # Limits, resources, promotion and eta may change, and ranges may: they say what comes next. These say
 # what the scores that are there already mean.
@@ -131,4 +132,6 @@ def _shown(space: Space, name: str) -> str:
         return str(space.to_dict()["search"]["ladder"])
     if name == "objective":
         return ", ".join(value)
+    if name == "data":
+        return data_text(space.data)
     return str(dict(value)) if isinstance(value, Mapping) else str(value)

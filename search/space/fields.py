@@ -145,6 +145,19 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value
 
 
+def _data(value: Any) -> str | dict[str, Any]:
+    """A data source: only the trainable knows what it means."""
+    if isinstance(value, str) and value.strip():
+        return value
+    if isinstance(value, dict) and value and all(map(_is_plain_or_none, value.values())):
+        return value
+    raise ValueError(f"must be a name or a mapping of names to plain values, got {shown(value)}")
+
+
+def _is_plain_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, _PLAIN)
+
+
 def _plain_texts(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(item, _PLAIN) for item in value.values()):
         raise ValueError(f"must be a mapping to texts, got {shown(value)}")
@@ -153,4 +166,5 @@ def _plain_texts(value: Any) -> dict[str, str]:
 
 Tokens = Annotated[tuple[str, ...], PlainValidator(_tokens)]
 Values = Annotated[dict[str, Any], PlainValidator(_mapping)]
+Data = Annotated[str | dict[str, Any], PlainValidator(_data)]
 PlainTexts = Annotated[dict[str, str], PlainValidator(_plain_texts)]

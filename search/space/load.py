@@ -11,7 +11,6 @@ from typing import Any
 from search.budget import Ladder
 from search.space.command import CommandCheck, command_notices
 from search.space.conditions import check_conditions, check_start, start_within, when_within
-from search.space.data_source import absolute_data, data_problems
 from search.space.declared import read_parameters
 from search.space.design import check_ablations, check_design, chosen_ablations, read_trials
 from search.space.entry import Fixed
@@ -37,7 +36,8 @@ from search.space.schema import Sampler, Scheduler, SearchSection, SweepFile
 from search.space.section import validated
 from search.space.space import Space
 from search.space.yaml_file import Content, find_file, plain_content, read_content
-from trainables.core.contract import UNKNOWN_SCALE, Mode, Trainable
+from trainables.core.contract import UNKNOWN_SCALE, DataSpec, Mode, Trainable
+from trainables.core.data_source import listed_sources, resolve_data
 from trainables.core.files import is_safe_name
 from trainables.core.load import UnknownTrainable, command_of, load_trainable
 
@@ -88,7 +88,6 @@ def load_space(
         if is_of_run:
             space = reading.space_of_run()
         else:
-            reading.check_data()
             reading.check_code(overrides)
             space = reading.space(trainable_loader)
     if space is None or problems.lines:
@@ -116,7 +115,6 @@ def space_of(content: Mapping[str, Any], *, overrides: Sequence[str] = ()) -> Sp
     problems = Problems()
     plain = plain_content(content, overrides, problems)
     reading = _Reading(plain, Path.cwd() / "search", problems)
-    reading.check_data()
     reading.check_code(overrides)
     space = reading.space(load_trainable)
     if space is None or problems.lines:
@@ -140,7 +138,7 @@ class _Reading:
         self._is_named = False
         self._problems = problems
         self._path = path
-        self._scalars = content.scalars
+        self._scalars, self._overridden = content.scalars, content.overridden
         self._file = validated(SweepFile, content.mapping, "", problems)
         section = {} if self._file.search is None else self._file.search
         self._section = validated(SearchSection, section, "search", problems)
@@ -163,15 +161,16 @@ class _Reading:
         ladder = self._ladder()
         name = self._trainable_name(ladder)
         trainable = None if name is None else _loaded(name, loader, self._problems)
+        data = None if trainable is None else self._data(trainable)
         check = None if trainable is None else self._checked(Path(self._section.trainable).stem, trainable)
-        if name is None or trainable is None or check is None:
+        if name is None or trainable is None or check is None or data is None:
             return None
         metric, mode, notices = self._metric(trainable)
         check_objective(self._section, metric, self._sampler, self._problems)
         if self._problems.lines or ladder is None:
             return None
         ladder = replace(ladder, resolution_unit=trainable.resolution_unit)
-        space = self._with_points(self._assembled(name, metric, mode, ladder), check)
+        space = self._with_points(self._assembled(name, data, metric, mode, ladder), check)
         check_horizon(space, trainable.no_effect_anytime, self._problems)
         if self._problems.lines:
             return None
@@ -277,14 +276,29 @@ class _Reading:
         check_sampler(self._sampler, problems)
         check_design(section, self._sampler, self._entries, problems)
         check_joules(section, problems)
-        is_absent = not problems.concern("search.data") and isinstance(self._file.search, dict | None)
-        if section.data is None and is_absent and not self._is_command:
-            problems.add("search.data", "is missing; write data: mnist5k, or data: imagefolder:PATH")
 
-    def check_data(self) -> None:
-        """Add to the problems every path of `search.data` that does not lead anywhere."""
-        for problem in data_problems(self._section.data or ""):
+    def _data(self, trainable: Trainable) -> DataSpec | None:
+        """What is trained on, with absolute paths; None, with the reason among the problems."""
+        given = self._section.data
+        is_read = not self._problems.concern("search.data") and isinstance(self._file.search, dict | None)
+        if given is None and is_read and not self._is_command:
+            known = listed_sources(trainable.data_sources)
+            remedy = f"there are {known}" if known else "name what is trained on, or write data: none"
+            self._problems.add("search.data", f"is missing; {remedy}")
+        if given is None:
+            return "none" if self._is_command else None
+        data, problems = resolve_data(
+            given, trainable.data_sources, self._folder_of_data, must_exist=not self._is_of_run
+        )
+        for problem in problems:
             self._problems.add("search.data", problem)
+        return data
+
+    def _folder_of_data(self, key: str) -> Path:
+        """Where a path in `search.data` starts: beside the space file, or where an override was typed."""
+        place = f"search.data.{key}"
+        is_typed = any(is_within(place, given) for given in self._overridden)
+        return Path.cwd() if is_typed else self._path.absolute().parent
 
     def _name(self) -> str:
         return self._file.name or self._path.stem
@@ -365,12 +379,12 @@ class _Reading:
             return scheduler
         return scheduler.model_copy(update={"eta": early.eta})
 
-    def _assembled(self, trainable: str, metric: str, mode: Mode, ladder: Ladder) -> Space:
+    def _assembled(self, trainable: str, data: DataSpec, metric: str, mode: Mode, ladder: Ladder) -> Space:
         section = self._section
         return Space(
             name=self._name(),
             trainable=trainable,
-            data=absolute_data(section.data or "none"),
+            data=data,
             metric=metric,
             mode=mode,
             cost=cost_named(section),

@@ -13,6 +13,7 @@ from search.space.design import Ablations, Design, Levels, Names, Trials
 from search.space.fields import (
     AboveZero,
     Count,
+    Data,
     Eta,
     Flag,
     Number,
@@ -142,7 +143,7 @@ class CommandSection(Section):
 class SearchSection(Section):
     trainable: Text = "classification"
     command: CommandSection | None = None
-    data: Text | None = None
+    data: Data | None = None
     objective: Texts = ()
     ladder: LadderAxes | None = None
     horizon: Horizon = "full"

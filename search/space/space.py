@@ -21,12 +21,14 @@ from search.space.plain_scalars import PlainResolver, dotted
 from search.space.schema import CostName, MeteringSection, Promote, Resources, Sampler, Scheduler
 from trainables.core.contract import (
     UNKNOWN_SCALE,
+    DataSpec,
     MetricScale,
     Mode,
     Precision,
     Trainable,
     ValidationResolution,
 )
+from trainables.core.data_source import data_text
 from trainables.core.files import replacing
 from trainables.core.load import command_of, title_of
 
@@ -56,7 +58,7 @@ class Space:
 
     name: str
     trainable: str
-    data: str
+    data: DataSpec
     metric: str
     mode: Mode
     parameters: Mapping[str, Parameter]
@@ -97,7 +99,7 @@ class Space:
     def title(self) -> str:
         """What is trained on what, for a line that a person reads."""
         has_own_data = self.data == "none" and command_of(self.trainable) is not None
-        return title_of(self.trainable) + ("" if has_own_data else f" on {self.data}")
+        return title_of(self.trainable) + ("" if has_own_data else f" on {data_text(self.data)}")
 
     @property
     def objective(self) -> tuple[str, ...]:

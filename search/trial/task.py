@@ -16,7 +16,14 @@ from search.space.space import axes
 from search.trial import Checkpointing, EpochRow, run_trial
 from search.trial.checkpoints import identity_of
 from search.trial.stretch import Stretch
-from trainables.core.contract import Mode, Precision, Trainable, TrainingContext, ValidationResolution
+from trainables.core.contract import (
+    DataSpec,
+    Mode,
+    Precision,
+    Trainable,
+    TrainingContext,
+    ValidationResolution,
+)
 from trainables.core.load import load_trainable
 
 
@@ -45,7 +52,7 @@ class TrialTask:
     mode: Mode
     hparams: Mapping[str, Any]
     ladder: Ladder
-    data: str
+    data: DataSpec
     data_seed: int
     seed: int
     resolution: int | None

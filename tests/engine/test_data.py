@@ -175,7 +175,7 @@ def test_a_class_that_training_does_not_have_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("mnist", "no data source is named 'mnist'; there are mnist5k, digits, imagefolder:PATH"),
+        ("mnist", "no data source is named 'mnist'; there are mnist5k, digits, imagefolder:FOLDER"),
         ("imagefolder:/nowhere", "image folder /nowhere does not exist"),
         ("torchvision:MNISTT", "torchvision has no data set 'MNISTT'; near are .*MNIST"),
     ],

@@ -73,7 +73,7 @@ def test_an_official_test_part_is_kept_and_validation_is_split_off_train(tmp_pat
 def test_a_download_happens_only_when_the_source_asks(tmp_path, monkeypatch):
     monkeypatch.setattr(InMemory, "downloads", [], raising=False)
     monkeypatch.setattr(torchvision.datasets, "InMemory", InMemory, raising=False)
-    load_data(context(tmp_path, "torchvision:InMemory?download=1"))
+    load_data(context(tmp_path, {"torchvision": "InMemory", "download": True}))
     assert InMemory.downloads == [True, True]
 
 
@@ -87,6 +87,6 @@ def test_pictures_of_many_sizes_are_decoded_to_one(tmp_path, monkeypatch):
 
 def test_a_data_set_that_is_not_on_disk_says_how_to_get_it(tmp_path):
     with pytest.raises(
-        DataError, match=r"torchvision:CIFAR10 is not in .*write torchvision:CIFAR10\?download=1"
+        DataError, match=r"torchvision:CIFAR10 is not in .*write data: {torchvision: CIFAR10, download: true}"
     ):
         load_data(context(tmp_path, "torchvision:CIFAR10"))

@@ -36,6 +36,7 @@ MAY_USE = {
 SHARED_WORDS = {
     "trainables.command.template",
     "trainables.core.contract",
+    "trainables.core.data_source",
     "trainables.core.data_summary",
     "trainables.core.deferred",
     "trainables.core.load",

@@ -172,8 +172,8 @@ SECTION = {
     "ladder={epochs: 1, resolution: 28.5}": "search.ladder.resolution: must be a whole number, got 28.5",
     "ladder=[1, 3]": "search.ladder: must be a mapping of keys, got [1, 3]",
     "lader={epochs: 1}": "search.lader: there is no such key; did you mean ladder?",
-    "data=5": "search.data: must be text, got 5",
-    "data=null": "search.data: is missing; write data: mnist5k, or data: imagefolder:PATH",
+    "data=5": "search.data: must be a name or a mapping of names to plain values, got 5",
+    "data=null": "search.data: is missing; name what is trained on, or write data: none",
     "trainable=clasification": "search.trainable: no trainable is named 'clasification'; did you mean",
     "trainable=./absent.py": "search.trainable: trainable file ",
     "scheduler.eta=1.5": "search.scheduler.eta: must be from 2 to 1000, got 1.5",
@@ -249,7 +249,7 @@ FILES = {
     f"{LR}\nearly_terminate: {{type: median, min_iter: 2}}\n{SEARCH}": "early_terminate.type: must be one of",
     f"{LR}\n{LR}\n{SEARCH}": "line 2: the key 'parameters' is given twice",
     f"{LR}\nsearch: quick": "search: must be a mapping of keys, got 'quick'",
-    LR + "\nsearch: {trainable: ./model.py}": "search.data: is missing; write data: mnist5k",
+    LR + "\nsearch: {trainable: ./model.py}": "search.data: is missing; name what is trained on",
     SEARCH: "parameters: is missing; write parameters: {lr: {min: 0.001, max: 0.1}}",
     f"parameters: [lr]\n{SEARCH}": "parameters: must be a mapping, got ['lr']",
 }
@@ -289,7 +289,7 @@ def test_all_problems_are_listed_in_one_message(tmp_path: Path) -> None:
         "search.limits.trials: must be at least 1, got 0",
         "search.limits.hour: there is no such key; did you mean hours?",
         "parameters.lr.min: is text, '1e-4'; write 1e-4 without quotes",
-        "search.data: is missing; write data: mnist5k, or data: imagefolder:PATH",
+        "search.data: is missing; name what is trained on, or write data: none",
         "parameters.lrr: model has no such hyperparameter; did you mean lr?",
         "parameters.batch_size.values: must be a whole number, got 0.5",
     ]
@@ -450,7 +450,7 @@ def test_any_text_is_a_space_or_a_space_error(tmp_path: Path, text: str) -> None
     "changes",
     [
         ("search.warm_start=['~nobody-of-this-name/run']",),
-        ("search.data=imagefolder:~nobody-of-this-name/photos",),
+        ("search.trainable=classification", "search.data=imagefolder:~nobody-of-this-name/photos"),
         ("search.trials=~nobody-of-this-name/points.json",),
     ],
 )

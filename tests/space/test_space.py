@@ -197,33 +197,6 @@ def test_a_bare_name_is_looked_up_among_the_spaces(tmp_path: Path) -> None:
     assert load_space("toy", spaces_dir=tmp_path) == load_space("toy.yaml", spaces_dir=tmp_path)
 
 
-def test_a_folder_of_images_is_found_from_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "home" / "p").mkdir(parents=True)
-    (tmp_path / "src").mkdir()
-    for name in ("a.json", "b.tsv"):
-        (tmp_path / name).touch()
-    assert load(tmp_path, MINIMAL, "search.data=imagefolder:photos").data == f"imagefolder:{tmp_path}/photos"
-    boxes = load(tmp_path, MINIMAL, "search.data=coco:a.json?images=~/p").data
-    assert boxes == f"coco:{tmp_path}/a.json?images={tmp_path}/home/p"
-    bugs = load(tmp_path, MINIMAL, "search.data=reports:b.tsv?tree=src&split=report").data
-    assert bugs == f"reports:{tmp_path}/b.tsv?tree={tmp_path}/src&split=report"
-    assert load(tmp_path, MINIMAL, "search.data=imagefolder:~/p").data == f"imagefolder:{tmp_path}/home/p"
-
-
-@pytest.mark.parametrize("kind", ["market", "quality", "jsonl", "pairs"])
-def test_other_data_too_is_found_from_the_current_folder(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").touch()
-    assert load(tmp_path, MINIMAL, f"search.data={kind}:data").data == f"{kind}:{tmp_path}/data"
-
-
 def test_the_space_of_an_earlier_run_can_be_read_when_its_data_has_gone(tmp_path: Path) -> None:
     metric = "metric: {name: val_accuracy, goal: maximize}\n"
     text = metric + MINIMAL.replace("mnist5k", f"imagefolder:{tmp_path}/gone")

@@ -63,23 +63,38 @@ def test_a_hyperparameter_of_one_training_is_too(says: Says) -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", ["imagefolder", "coco", "voc", "market", "jsonl", "quality", "curves"])
-def test_a_data_path_is_looked_for_beside_it(says: Says, tmp_path: Path, kind: str) -> None:
-    assert says("search", "--space", "lr_bs.yaml", "--set", f"search.data={kind}:photo") == [
-        f"{SPACES}/lr_bs.yaml: search.data: {tmp_path}/photo does not exist; did you mean {tmp_path}/photos?"
+@pytest.mark.parametrize(
+    ("space", "kind"),
+    [
+        ("lr_bs", "imagefolder"),
+        ("detection", "coco"),
+        ("detection", "voc"),
+        ("person_reid", "market"),
+        ("code_vulnerability", "jsonl"),
+        ("code_clones", "pairs"),
+        ("image_quality", "quality"),
+        ("curves", "curves"),
+    ],
+)
+def test_a_data_path_is_looked_for_beside_it(says: Says, tmp_path: Path, space: str, kind: str) -> None:
+    assert says("search", "--space", f"{space}.yaml", "--set", f"search.data={kind}:photo") == [
+        f"{SPACES}/{space}.yaml: search.data: {tmp_path}/photo does not exist; "
+        f"did you mean {tmp_path}/photos?"
     ]
 
 
 def test_the_second_path_of_a_source_is_too(says: Says, tmp_path: Path) -> None:
-    (line,) = says("search", "--space", "lr_bs.yaml", "--set", "search.data=coco:photos?images=photo")
+    data = "{coco: photos, images: photo}"
+    (line,) = says("search", "--space", "detection.yaml", "--set", f"search.data={data}")
     assert line.endswith(f"{tmp_path}/photo does not exist; did you mean {tmp_path}/photos?")
 
 
 def test_a_data_source_is_looked_for_among_those_of_the_trainable(says: Says) -> None:
-    known = "mnist5k, digits, imagefolder:PATH, torchvision:NAME, torchvision:NAME?download=1; did you mean"
+    known = "mnist5k, digits, imagefolder:FOLDER, torchvision:NAME, {torchvision: NAME, download: true}"
     for typed, meant in {"mnist5": "mnist5k", "imagefoldr:photos": "imagefolder:photos"}.items():
         assert says("train", "--space", "lr_bs.yaml", "--set", f"search.data={typed}") == [
-            f"no data source is named {typed!r}; there are {known} {meant}?"
+            f"{SPACES}/lr_bs.yaml: search.data: no data source is named {typed!r}; there are {known}; "
+            f"did you mean {meant}?"
         ]
 
 
@@ -91,11 +106,11 @@ def test_a_model_is_looked_for_among_all_there_are(says: Says) -> None:
 
 def test_a_dry_run_refuses_what_no_trial_could_start_with(says: Says) -> None:
     for key, start in (
-        ("parameters.model.value", "model: no model is"),
-        ("search.data", "data: no data source is"),
+        ("parameters.model.value", "preflight: model: no model is"),
+        ("search.data", f"{SPACES}/lr_bs.yaml: search.data: no data source is"),
     ):
         (line,) = says("search", "--space", "lr_bs.yaml", "--set", f"{key}=resnet_18", "--dry-run")
-        assert line.startswith(f"preflight: {start} named 'resnet_18'; ")
+        assert line.startswith(f"{start} named 'resnet_18'; ")
 
 
 def test_a_detector_is_too(says: Says) -> None:

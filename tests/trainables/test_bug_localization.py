@@ -16,6 +16,7 @@ from search.trial.overfit import overfitted
 from trainables.bug_localization import TRAINABLE, Hparams
 from trainables.bug_localization.batches import CandidateBatch, ReportBatches
 from trainables.bug_localization.data import ReportData, load_project, load_report_data
+from trainables.bug_localization.data_sources import StdlibReports
 from trainables.bug_localization.features import class_names
 from trainables.bug_localization.history import history
 from trainables.bug_localization.losses import ranking_loss
@@ -25,7 +26,7 @@ from trainables.bug_localization.stdlib import undocumented
 from trainables.bug_localization.table import read_table
 from trainables.bug_localization.training import start
 from trainables.bug_localization.words import rvsm, term_counts, terms, weighted
-from trainables.core.contract import Budget, DataError, TrainingContext
+from trainables.core.contract import Budget, DataError, DataSpec, TrainingContext
 
 MONTH_S = 30.44 * 86_400
 BUDGET = Budget(epochs=2)
@@ -176,19 +177,23 @@ def test_a_table_that_cannot_be_used_says_all_that_is_wrong(
 
 
 def test_a_missing_table_and_tree_are_both_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no\.tsv does not exist; .*none does not exist; write reports:FILE"):
+    with pytest.raises(
+        DataError, match=r"no\.tsv does not exist; .*none does not exist; write data: {reports: FILE"
+    ):
         read_table(tmp_path / "no.tsv", tmp_path / "none")
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("bugs", "no source of bug reports is named 'bugs'; there are python-stdlib, reports:"),
-        ("reports:bugs.tsv", "no source of bug reports is named"),
-        ("python-stdlib?split=files", "split must be one of time, report, got 'files'"),
+        ("bugs", "no data source is named 'bugs'; there are python-stdlib, {name: python-stdlib, split: "),
+        ("reports:bugs.tsv", "reports needs tree too: {reports: bugs.tsv, tree: FOLDER}"),
+        ({"name": "python-stdlib", "split": "files"}, "split must be time or report, got 'files'"),
     ],
 )
-def test_an_address_that_names_nothing_is_refused(context: TrainingContext, data: str, message: str) -> None:
+def test_an_address_that_names_nothing_is_refused(
+    context: TrainingContext, data: DataSpec, message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         TRAINABLE.check_data(replace(context, data=data))
 
@@ -213,7 +218,7 @@ def test_docstrings_leave_a_source_and_its_lines_stay() -> None:
 
 
 def test_no_docstring_can_be_read_in_the_file_it_was_taken_out_of() -> None:
-    found, _ = load_project("python-stdlib")
+    found, _ = load_project(StdlibReports())
     flat = [" ".join(text.split()) for text in found.texts]
     told = [(one, flat[file]) for one in found.reports for file in one.files]
     assert len(told) >= 300
@@ -231,7 +236,7 @@ def test_the_parts_follow_each_other_in_time(data: ReportData) -> None:
 def test_a_split_by_report_mixes_times_and_learns_from_training_reports_only(
     context: TrainingContext,
 ) -> None:
-    data = load_report_data(replace(context, data="python-stdlib?split=report"))
+    data = load_report_data(replace(context, data={"name": "python-stdlib", "split": "report"}))
     trained = set(data.rows["train"].tolist())
     last = int(data.rows["test"].max())
     files = data.project.reports[last].files

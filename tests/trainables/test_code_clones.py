@@ -14,6 +14,7 @@ from trainables.code_clones import TRAINABLE, Hparams
 from trainables.code_clones import data as clone_data
 from trainables.code_clones.batches import CloneBatch, CloneBatches
 from trainables.code_clones.data import CloneData, load_clones, shared_words, word_ids
+from trainables.code_clones.data_sources import PAIR_SOURCES
 from trainables.code_clones.edits import clone_of
 from trainables.code_clones.metrics import CloneMetrics, best_threshold
 from trainables.code_clones.network import TreeEncoder, clone_loss, likenesses
@@ -21,9 +22,14 @@ from trainables.code_clones.pairs import Pairs, made_pairs, read_pairs
 from trainables.code_clones.training import start
 from trainables.code_clones.trees import bracketed_tree, python_tree
 from trainables.core.contract import Budget, DataError, TrainingContext
+from trainables.core.data_source import read_source
 from trainables.engine.text.python_stdlib import StdlibFunction
 
 CODE = "def f(a, b):\n    c = a + 1\n    return len(c) < b"
+
+
+def pairs_of(data: str) -> Pairs:
+    return read_pairs(read_source(data, PAIR_SOURCES))
 
 
 def context(data: str, folder: Path, **settings) -> TrainingContext:
@@ -137,7 +143,7 @@ def _rows(pairs: Pairs) -> list[tuple[int, int, int]]:
 def test_a_table_names_python_files_and_trees_of_any_language(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("x = 1")
     (tmp_path / "b.tree").write_text("Unit [ Decl Call ]")
-    pairs = read_pairs(
+    pairs = pairs_of(
         table(tmp_path, ["a.py,b.tree,0,train", "b.tree,b.tree,1,val"], "first,second,label,part")
     )
     assert [tree.before() for tree in pairs.trees] == [
@@ -164,20 +170,20 @@ def test_every_problem_of_a_table_is_named(tmp_path: Path) -> None:
 
 def test_a_table_without_its_columns_or_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no column second, label; it needs first, second, label"):
-        read_pairs(table(tmp_path, ["a"], "first"))
+        pairs_of(table(tmp_path, ["a"], "first"))
     with pytest.raises(DataError, match="has 1 problems: it has no pairs"):
-        read_pairs(table(tmp_path, []))
+        pairs_of(table(tmp_path, []))
 
 
 @pytest.mark.parametrize("name", ["clones", "pairs:", "pairs:/nowhere.csv"])
 def test_a_source_that_is_not_there_is_named(name: str) -> None:
-    with pytest.raises(DataError, match=r"python-stdlib, pairs:FILE.csv|does not exist; give pairs:"):
-        read_pairs(name)
+    with pytest.raises(DataError, match=r"python-stdlib, pairs:FILE|does not exist; give pairs:"):
+        pairs_of(name)
 
 
 def test_sources_that_parts_share_are_told(tmp_path: Path) -> None:
     name = sources(tmp_path)
-    pairs = read_pairs(name)
+    pairs = pairs_of(name)
     num_shared = pairs.num_shared(pairs.split(seed=0))
     assert num_shared > 0
     told = shared_words(num_shared)

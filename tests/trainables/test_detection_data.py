@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.support.box_annotations import annotation, coco_file, picture, voc_folder
-from trainables.core.contract import Budget, DataError, TrainingContext
+from trainables.core.contract import Budget, DataError, DataSpec, TrainingContext
 from trainables.detection.annotations import objects_of
 from trainables.detection.augment import BoxAugment
 from trainables.detection.batches import DetectionBatches
@@ -19,7 +19,7 @@ from trainables.engine.images.data import Statistics
 UNSCALED = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
-def context(data: str, folder: Path, **settings) -> TrainingContext:
+def context(data: DataSpec, folder: Path, **settings) -> TrainingContext:
     return TrainingContext(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", **settings)
 
 
@@ -47,10 +47,10 @@ def test_category_ids_with_gaps_are_counted_from_0_and_kept(tmp_path: Path) -> N
 def test_a_file_alone_takes_its_pictures_from_a_folder_that_is_given(tmp_path: Path) -> None:
     boxes = [annotation(10 + n, 3, (0, 0, 50, 25)) for n in range(8)]
     path = coco_file(tmp_path / "boxes.json", boxes, num_images=8, images=tmp_path / "elsewhere")
-    data = context(f"coco:{path}?images={tmp_path / 'elsewhere'}", tmp_path, resolution=8)
+    data = context({"coco": str(path), "images": str(tmp_path / "elsewhere")}, tmp_path, resolution=8)
     found = load_detection_data(data).annotations
     assert [picture.parent.name for picture in found.paths] == ["elsewhere"] * 8
-    with pytest.raises(DataError, match=r"give the folder: coco:.*\?images=FOLDER"):
+    with pytest.raises(DataError, match=r"give it: data: {coco: .*, images: FOLDER}"):
         check_detection_data(context(f"coco:{path}", tmp_path, resolution=8))
 
 
@@ -196,7 +196,7 @@ def test_data_without_objects_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", ["digits", "coco:", "coc:/x"])
 def test_an_unknown_source_is_refused_with_those_there_are(tmp_path: Path, data: str) -> None:
-    with pytest.raises(DataError, match=r"no source of boxes is named .*; there are shapes, coco:PATH"):
+    with pytest.raises(DataError, match=r"no data source is named .*; there are shapes, coco:PATH"):
         check_detection_data(context(data, tmp_path))
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from trainables.core.contract import Budget, DataError, TrainingContext
+from trainables.core.contract import Budget, DataError, DataSpec, TrainingContext
 from trainables.engine.images.data import Statistics
 from trainables.image_quality.patches import PatchBatch, PatchBatches, cut_patches, places
 from trainables.image_quality.photographs import photographs
@@ -20,7 +21,7 @@ UNSCALED = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 Row = dict[str, object]
 
 
-def context(data: str, folder: Path, **settings) -> TrainingContext:
+def context(data: DataSpec, folder: Path, **settings) -> TrainingContext:
     return TrainingContext(data=data, data_seed=0, seed=0, cache_dir=folder / "cache", **settings)
 
 
@@ -48,7 +49,7 @@ def of_references(num_references: int, num_images: int) -> list[Row]:
 
 def test_no_reference_is_in_two_parts(tmp_path: Path) -> None:
     path = table(tmp_path, of_references(20, 5))
-    data = load_quality_data(context(f"quality:{path}?side=16", tmp_path))
+    data = load_quality_data(context({"quality": str(path), "side": 16}, tmp_path))
     parts = [data.splits.train, data.splits.val, data.splits.test]
     found = [{data.ratings.references[row] for row in part.rows.tolist()} for part in parts]
     assert [len(each) for each in found] == [14, 3, 3]
@@ -58,7 +59,7 @@ def test_no_reference_is_in_two_parts(tmp_path: Path) -> None:
 
 def test_a_table_without_references_is_split_by_image_and_balanced_by_score(tmp_path: Path) -> None:
     path = table(tmp_path, [{"image_name": f"{n}.png", "MOS": n, "SD": 1} for n in range(100)])
-    data = load_quality_data(context(f"quality:{path}?side=16", tmp_path))
+    data = load_quality_data(context({"quality": str(path), "side": 16}, tmp_path))
     assert [len(getattr(data.splits, part)) for part in ("train", "val", "test")] == [70, 15, 15]
     levels = data.splits.test.labels.bincount().tolist()
     assert levels == [3, 3, 3, 3, 3]
@@ -67,7 +68,9 @@ def test_a_table_without_references_is_split_by_image_and_balanced_by_score(tmp_
 def test_scores_belong_to_their_images(tmp_path: Path) -> None:
     """Each picture is as bright as its score."""
     path = table(tmp_path, [{"image": f"{n}.png", "score": n} for n in range(40)], images="pictures")
-    data = load_quality_data(context(f"quality:{path}?images={tmp_path / 'pictures'}&side=16", tmp_path))
+    data = load_quality_data(
+        context({"quality": str(path), "images": str(tmp_path / "pictures"), "side": 16}, tmp_path)
+    )
     for part in (data.splits.train, data.splits.val, data.splits.test):
         numbers = torch.arange(len(part))
         pixels = part.images(numbers, 8)
@@ -98,7 +101,7 @@ def test_all_problems_of_a_table_come_at_once(tmp_path: Path) -> None:
         read_ratings(path, tmp_path)
     assert str(raised.value) == (
         f"{path} has 5 problems: "
-        f"line 3: there is no image {tmp_path / 'b.png'} (?images=FOLDER says where they are); "
+        f"line 3: there is no image {tmp_path / 'b.png'} (images: FOLDER says where they are); "
         "line 3: score is good, not a number; line 3: reference x is in test and in train; "
         "line 4: a.png stands there twice; line 4: part is dev; it may be train, val or test"
     )
@@ -115,13 +118,13 @@ def test_a_table_without_the_columns_says_which_it_has(tmp_path: Path) -> None:
 def test_too_few_references_are_refused(tmp_path: Path) -> None:
     path = table(tmp_path, of_references(2, 5))
     with pytest.raises(DataError, match=r"2 references are too few .* give at least 3, or a column part"):
-        load_quality_data(context(f"quality:{path}?side=16", tmp_path))
+        load_quality_data(context({"quality": str(path), "side": 16}, tmp_path))
 
 
 def test_a_part_of_one_score_is_refused(tmp_path: Path) -> None:
     path = table(tmp_path, [{"image": f"{n}.png", "score": 3} for n in range(20)])
     with pytest.raises(DataError, match=r"all 14 images of train are scored 3"):
-        load_quality_data(context(f"quality:{path}?side=16", tmp_path))
+        load_quality_data(context({"quality": str(path), "side": 16}, tmp_path))
 
 
 def test_a_patch_larger_than_the_images_is_refused(tmp_path: Path) -> None:
@@ -133,9 +136,9 @@ def test_the_look_before_a_run_counts_and_finds_what_cannot_be_read(tmp_path: Pa
     path = table(tmp_path, of_references(4, 5))
     assert check_quality_data(context(f"quality:{path}", tmp_path)) == [
         "20 images of 4 references, scores 0 to 4, stretched to 384 x 384 px",
-        "20 images looked at are smaller than that, and blurred by it; ?side= may be less",
+        "20 images looked at are smaller than that, and blurred by it; side may be less",
     ]
-    assert len(check_quality_data(context(f"quality:{path}?side=20", tmp_path))) == 1
+    assert len(check_quality_data(context({"quality": str(path), "side": 20}, tmp_path))) == 1
     (tmp_path / "0-0.png").write_text("no picture")
     with pytest.raises(DataError, match=r"1 problems: cannot identify image file .*0-0\.png"):
         check_quality_data(context(f"quality:{path}", tmp_path))
@@ -143,18 +146,18 @@ def test_the_look_before_a_run_counts_and_finds_what_cannot_be_read(tmp_path: Pa
 
 @pytest.mark.parametrize("data", ["digits", "quality:", "photograph"])
 def test_an_unknown_source_is_refused_with_those_there_are(tmp_path: Path, data: str) -> None:
-    with pytest.raises(DataError, match=r"no source of scored images is named .*; there are photographs, "):
+    with pytest.raises(DataError, match=r"no data source is named .*; there are photographs, "):
         check_quality_data(context(data, tmp_path))
 
 
-@pytest.mark.parametrize("query", ["side=0", "side=big", "size=3"])
-def test_a_setting_of_a_source_that_makes_no_sense_is_refused(tmp_path: Path, query: str) -> None:
-    with pytest.raises(DataError, match=rf"there may be images=FOLDER and side=PIXELS, got {query}"):
-        load_quality_data(context(f"quality:{tmp_path}/a.csv?{query}", tmp_path))
+@pytest.mark.parametrize("option", [{"side": 0}, {"side": "big"}, {"size": 3}, {"images": 3}])
+def test_an_option_of_a_source_that_makes_no_sense_is_refused(tmp_path: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"^(side must be a|quality has no option size|images must be text)"):
+        load_quality_data(context({"quality": f"{tmp_path}/a.csv", **option}, tmp_path))
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.csv cannot be read: .*; write quality:PATH\.csv"):
+    with pytest.raises(DataError, match=r"none\.csv cannot be read: .*; write quality:FILE"):
         check_quality_data(context(f"quality:{tmp_path}/none.csv", tmp_path))
 
 

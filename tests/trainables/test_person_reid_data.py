@@ -129,8 +129,8 @@ def test_the_look_before_a_run_counts_and_opens_pictures(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ("people", "no source of persons is named 'people'; there are persons, market:PATH"),
-        ("market:{folder}/none", "none does not exist; write market:PATH with a folder"),
+        ("people", "no data source is named 'people'; there are persons, market:FOLDER"),
+        ("market:{folder}/none", "none does not exist; write market:FOLDER"),
         ("market:{folder}/empty", "there are no pictures in"),
         ("market:{folder}/half", "has no query, bounding_box_test; either all of bounding_box_train,"),
         ("market:{folder}/one", "nobody of its parts train, val, test is seen by two cameras"),

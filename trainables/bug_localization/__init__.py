@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
+from trainables.bug_localization.data_sources import REPORT_SOURCES
 from trainables.core.contract import Example, OverfitTarget, Trainable
 from trainables.core.deferred import deferred
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
@@ -84,6 +85,7 @@ TRAINABLE = Trainable(
     metric="val_mrr",
     mode="max",
     start=deferred("trainables.bug_localization.training:start"),
+    data_sources=REPORT_SOURCES,
     scales=OF_RANKINGS,
     scored_unit="bug reports",
     check_data=deferred("trainables.bug_localization.data:check_report_data"),

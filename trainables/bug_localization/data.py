@@ -7,24 +7,21 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
+from trainables.bug_localization.data_sources import REPORT_SOURCES, Reports, SplitBy, StdlibReports
 from trainables.bug_localization.features import FEATURES, fill_features
 from trainables.bug_localization.project import Project
 from trainables.bug_localization.stdlib import stdlib_project
 from trainables.bug_localization.table import read_table
 from trainables.core.contract import DataError, TrainingContext
-from trainables.core.suggest import no_such_source
+from trainables.core.data_source import DataSource, read_source
 from trainables.engine.cache_folder import CacheFile, CacheFolder
 from trainables.engine.cache_lock import CacheUnavailable
 
-SOURCES = ("python-stdlib", "reports:FILE.tsv?tree=FOLDER", "either with &split=report at its end")
-SplitBy = Literal["time", "report"]
 Part = Literal["train", "val", "test"]
-_SPLITS: tuple[SplitBy, ...] = get_args(SplitBy)
 _HELD_OUT_FRACTION = 0.15  # each of validation and test
 _MIN_REPORTS = 10
 _VERSION = 1  # of the features: what the cache has of another is not read
@@ -64,29 +61,28 @@ def load_report_data(context: TrainingContext) -> ReportData:
     """The data of a run, split the same way in every trial of it; kept for the next trial.
 
     By time, the first 70 % of the reports are for training, the next 15 % for validation and the last
-    15 % for the test, and a report's features know of every fix before it. With `split=report` the
+    15 % for the test, and a report's features know of every fix before it. With `split: report` the
     parts are drawn at random, and features know of earlier training reports only.
 
     Raises:
         DataError: Unknown, missing or unfit data, or fewer than ten reports.
     """
-    return _loaded(context.data, CacheFolder.of(context), context.data_seed)
+    source = read_source(context.data, REPORT_SOURCES)
+    return _loaded(source, CacheFolder.of(context), context.data_seed)
 
 
-def load_project(name: str) -> tuple[Project, SplitBy]:
-    """The reports and files that a space's `search.data` names, and what the parts are split by.
+def load_project(source: DataSource) -> tuple[Project, SplitBy]:
+    """The reports and files of a source, and what the parts are split by.
 
     Raises:
-        DataError: No such source, or it is missing or unfit.
+        DataError: It is missing or unfit.
     """
-    address, split = _address(name)
-    if address == "python-stdlib":
-        return _stdlib(), split
-    kind, _, rest = address.partition(":")
-    table, has_tree, tree = rest.partition("?tree=")
-    if kind != "reports" or not table or not has_tree:
-        raise DataError(no_such_source("source of bug reports", name, SOURCES))
-    return read_table(Path(table).expanduser(), Path(tree).expanduser()), split
+    match source:
+        case StdlibReports():
+            return _stdlib(), source.split
+        case Reports():
+            return read_table(source.reports, source.tree), source.split
+    raise TypeError(f"{type(source).__name__} is among REPORT_SOURCES, and nothing here reads it")
 
 
 def check_report_data(context: TrainingContext) -> list[str]:
@@ -95,29 +91,18 @@ def check_report_data(context: TrainingContext) -> list[str]:
     Raises:
         DataError: No such source, or it is missing or unfit.
     """
-    project, split = load_project(context.data)
+    project, split = load_project(read_source(context.data, REPORT_SOURCES))
     _split_rows(project, split, context.data_seed)
     counts = f"{len(project.reports)} reports about {len(project.paths)} files, split by {split}"
     return [counts, *project.notes.values()]
-
-
-def _address(name: str) -> tuple[str, SplitBy]:
-    for mark in ("&split=", "?split="):
-        address, has_split, split = name.rpartition(mark)
-        if has_split:
-            found = next((known for known in _SPLITS if known == split), None)
-            if found is None:
-                raise DataError(f"{name}: split must be one of {', '.join(_SPLITS)}, got {split!r}")
-            return address, found
-    return name, "time"
 
 
 _stdlib = lru_cache(maxsize=1)(stdlib_project)  # half a second
 
 
 @lru_cache(maxsize=1)
-def _loaded(name: str, cache: CacheFolder, seed: int) -> ReportData:
-    project, split = load_project(name)
+def _loaded(source: DataSource, cache: CacheFolder, seed: int) -> ReportData:
+    project, split = load_project(source)
     rows = _split_rows(project, split, seed)
     features, file, notes = _features(project, split, rows["train"], cache)
     low, high = _range(features, rows["train"])

@@ -59,7 +59,7 @@ def read_table(table: Path, tree: Path) -> Project:
 def _rows(table: Path, tree: Path) -> list[dict[str, str]]:
     missing = [f"{path} does not exist" for path in (table, tree) if not path.exists()]
     if missing:
-        raise DataError(f"{'; '.join(missing)}; write reports:FILE.tsv?tree=FOLDER")
+        raise DataError(f"{'; '.join(missing)}; write data: {{reports: FILE, tree: FOLDER}}")
     csv.field_size_limit(_LONGEST_CELL)
     with table.open(encoding="utf-8", errors="replace", newline="") as file:
         reader = csv.DictReader(file, delimiter="\t")

@@ -20,6 +20,7 @@ from trainables.core.contract import OverfitTarget, Trainable, WeightFile, no_we
 from trainables.core.deferred import deferred
 from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment, is_weights
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.images.data_sources import IMAGE_SOURCES
 from trainables.engine.scales import OF_CLASSIFIERS
 
 _weight_files: Callable[[str, str], Sequence[WeightFile]] = deferred(
@@ -98,6 +99,7 @@ TRAINABLE = Trainable(
     metric="val_accuracy",
     mode="max",
     start=deferred("trainables.classification.training:start"),
+    data_sources=IMAGE_SOURCES,
     scales=OF_CLASSIFIERS,
     scored_unit="pictures",
     weights=weights,

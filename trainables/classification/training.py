@@ -18,7 +18,7 @@ from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.seeds import seed_all
 from trainables.engine.supervised import SupervisedTraining
 
-_DIGITS = {"mnist5k", "digits"}
+_DIGITS = ("mnist5k", "digits")  # a tuple: `in` must take a mapping too
 
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[Batch]:

@@ -25,6 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from trainables.code_clones.data_sources import PAIR_SOURCES
 from trainables.core.contract import Example, OverfitTarget, Trainable
 from trainables.core.deferred import deferred
 from trainables.engine.choices import ScheduleName
@@ -81,6 +82,7 @@ TRAINABLE = Trainable(
     metric="val_f1",
     mode="max",
     start=deferred("trainables.code_clones.training:start"),
+    data_sources=PAIR_SOURCES,
     scales=OF_TWO_CLASSES,
     scored_unit="pairs",
     check_data=deferred("trainables.code_clones.data:check_clones"),

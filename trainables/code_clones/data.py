@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.code_clones.data_sources import PAIR_SOURCES
 from trainables.code_clones.pairs import Pairs, pairs_key, read_pairs
 from trainables.core.contract import TrainingContext
+from trainables.core.data_source import DataSource, read_source
 from trainables.engine.text.splits import LabelledSplits, labelled_splits
 from trainables.engine.text.stored import Arrays, digest, stored_arrays
 from trainables.engine.text.tokens import Tokens
@@ -68,8 +70,9 @@ def load_clones(context: TrainingContext, *, vocabulary: int) -> CloneData:
     Raises:
         DataError: Unknown, missing or unfit data.
     """
-    key = digest(_VERSION, pairs_key(context.data), str(vocabulary), str(context.data_seed))
-    found = _stored(context.cache_dir, key, context.data, context.data_seed, vocabulary)
+    given = read_source(context.data, PAIR_SOURCES)
+    key = digest(_VERSION, pairs_key(given), str(vocabulary), str(context.data_seed))
+    found = _stored(context.cache_dir, key, given, context.data_seed, vocabulary)
     before, after = (Tokens(found[name], found["starts"]) for name in ("before", "after"))
     num_tokens, num_shared = found["numbers"].tolist()
     return CloneData(
@@ -79,7 +82,7 @@ def load_clones(context: TrainingContext, *, vocabulary: int) -> CloneData:
         splits=labelled_splits(
             torch.from_numpy(found["labels"]),
             found["parts"],
-            source=context.data,
+            source=str(given),
             seed=context.data_seed,
             score_resolution=context.resolution or min(int(before.lengths.max()), _MAX_NODES),
         ),
@@ -89,9 +92,9 @@ def load_clones(context: TrainingContext, *, vocabulary: int) -> CloneData:
 
 
 @lru_cache(maxsize=2)
-def _stored(folder: Path, key: str, name: str, seed: int, vocabulary: int) -> Arrays:
+def _stored(folder: Path, key: str, given: DataSource, seed: int, vocabulary: int) -> Arrays:
     def make() -> Arrays:
-        pairs = read_pairs(name)
+        pairs = read_pairs(given)
         return _arrays(pairs, pairs.split(seed), vocabulary)
 
     return stored_arrays(folder, f"clones-{key}", make)
@@ -127,9 +130,10 @@ def check_clones(context: TrainingContext) -> list[str]:
     Raises:
         DataError: No such source, or its rows, files or parts cannot be used.
     """
-    pairs = read_pairs(context.data)
+    given = read_source(context.data, PAIR_SOURCES)
+    pairs = read_pairs(given)
     parts, labels = pairs.split(context.data_seed), torch.tensor(pairs.labels)
-    labelled_splits(labels, parts, source=context.data, seed=context.data_seed, score_resolution=1)
+    labelled_splits(labels, parts, source=str(given), seed=context.data_seed, score_resolution=1)
     found = [f"{len(labels)} pairs of {len(pairs.trees)} sources, {int(labels.sum())} of clones"]
     num_shared = pairs.num_shared(parts)
     return [*found, shared_words(num_shared)] if num_shared else found

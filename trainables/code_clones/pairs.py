@@ -14,15 +14,15 @@ import torch
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
 
+from trainables.code_clones.data_sources import PairTable
 from trainables.code_clones.edits import clone_of
 from trainables.code_clones.trees import Tree, bracketed_tree, python_tree
 from trainables.core.contract import DataError
-from trainables.core.suggest import no_such_source
+from trainables.core.data_source import DataSource
 from trainables.engine.subset import split_rows
 from trainables.engine.text.python_stdlib import PYTHON, StdlibFunction, stdlib_functions
 from trainables.engine.text.stored import digest
 
-SOURCES = ("python-stdlib", "pairs:FILE.csv")
 _COLUMNS = ("first", "second", "label")
 _PARTS = ("train", "val", "test")
 _LISTED = 5
@@ -70,13 +70,13 @@ class Pairs:
         return len(np.intersect1d(trained, np.union1d(first[~is_train], second[~is_train])))
 
 
-def pairs_key(name: str) -> str:
-    """Changes with the content of the source that a space calls `name`.
+def pairs_key(source: DataSource) -> str:
+    """Changes with the content of a source.
 
     Raises:
-        DataError: No such source, or no such file.
+        DataError: No such file.
     """
-    path = _path(name)
+    path = _path(source)
     if path is None:
         return digest(PYTHON, _RECIPE)
     rows, _ = _rows(path)
@@ -85,13 +85,13 @@ def pairs_key(name: str) -> str:
     return digest(path.read_bytes(), *contents)
 
 
-def read_pairs(name: str) -> Pairs:
-    """The pairs of the source that a space calls `name`.
+def read_pairs(source: DataSource) -> Pairs:
+    """The pairs of a source.
 
     Raises:
-        DataError: No such source or file, or contents that cannot be used; the first few are named.
+        DataError: No such file, or contents that cannot be used; the first few are named.
     """
-    path = _path(name)
+    path = _path(source)
     if path is None:
         return _made()
     rows, problems = _rows(path)
@@ -160,14 +160,11 @@ def _likest(trees: Sequence[Tree], random: np.random.Generator) -> np.ndarray:
     return found
 
 
-def _path(name: str) -> Path | None:
+def _path(source: DataSource) -> Path | None:
     """The table that a source is; None of what is made here."""
-    kind, _, rest = name.partition(":")
-    if name == "python-stdlib":
+    if not isinstance(source, PairTable):
         return None
-    if kind != "pairs" or not rest:
-        raise DataError(no_such_source("source of pairs", name, SOURCES))
-    path = Path(rest).expanduser()
+    path = source.pairs
     if not path.is_file():
         raise DataError(f"{path} does not exist; give pairs: a CSV file with {', '.join(_COLUMNS)}")
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 import sys
 import time
@@ -305,7 +306,7 @@ class CommandTraining:
             "resolution": budget.resolution,
             "seed": context.seed,
             "data_seed": context.data_seed,
-            "data": context.data,
+            "data": context.data if isinstance(context.data, str) else json.dumps(context.data),
             "device": context.device,
             "checkpoint_dir": self._files.checkpoint,
             "args_json_file": self._files.arguments,

@@ -11,6 +11,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Mode = Literal["min", "max"]
 ValidationResolution = Literal["top", "rung"]
 Horizon = Literal["full", "rung", "anytime"]
+DataSpec = str | Mapping[str, Any]  # what `search.data` is: a name, or a mapping; see `core.data_source`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,8 @@ class TrainingContext:
     """Where and on what a training runs: everything that is not searched for.
 
     Attributes:
-        data: A data source as the space names it, such as "mnist5k" or "imagefolder:/photos".
+        data: A data source as the space names it, such as "mnist5k" or {"imagefolder": "/photos"}; what
+            `data_source.read_source` reads.
         data_seed: The run's seed: it decides splits and subsets, so all trials see the same data.
         seed: The trial's seed: weights, order of examples, augmentation.
         cache_dir: Folder for decoded data; shared by all trials of a node.
@@ -73,7 +75,7 @@ class TrainingContext:
             "cpu".
     """
 
-    data: str
+    data: DataSpec
     data_seed: int
     seed: int
     cache_dir: Path
@@ -202,7 +204,7 @@ class Example:
         hparams: Those that make the model small; the others keep their defaults.
     """
 
-    data: str = "digits"
+    data: DataSpec = "digits"
     hparams: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -260,6 +262,8 @@ class Trainable:
             its `__post_init__` raises ValueError for values that make no sense.
         metric: Name of the value that ranks trials; `run_epoch` returns it.
         start: Makes a training. The budget is the horizon that learning-rate schedules span.
+        data_sources: What `search.data` may name: subclasses of `data_source.DataSource`. A space's paths
+            are resolved and checked by them. Empty: its data means something to the trainable alone.
         weights: The files that `start` will want for given hparams.
         check_data: Looks at the data without decoding it, for the look before a run, within seconds:
             gives what should be known of it, as notes or as a `data_summary.DataSummary`, and raises
@@ -285,6 +289,7 @@ class Trainable:
     metric: str
     mode: Mode
     start: Callable[[Any, Budget, TrainingContext], Training]
+    data_sources: tuple[type, ...] = ()
     weights: Callable[[Any], Sequence[WeightFile]] = no_weights
     check_data: Callable[[TrainingContext], Sequence[str]] = unchecked
     check_device: Callable[[str], Sequence[str]] = unchecked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -18,16 +18,3 @@ def suggest_path(path: Path) -> str:
     names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
     return f"; did you mean {path.parent / near[0]}?" if near else ""
-
-
-def no_such_source(what: str, given: str, sources: Sequence[str]) -> str:
-    """That no data source of a kind is named so, which there are, and which may have been suggest."""
-    return f"no {what} is named {given!r}; there are {', '.join(sources)}{_meant_source(given, sources)}"
-
-
-def _meant_source(given: str, sources: Sequence[str]) -> str:
-    """The kind before the colon is put right, what follows is kept."""
-    kind, colon, rest = given.partition(":")
-    kinds = {source.partition(":")[0]: ":" in source for source in sources}
-    near = difflib.get_close_matches(kind, [name for name in kinds if kinds[name] == bool(colon)], n=1)
-    return f"; did you mean {near[0]}{colon}{rest}?" if near else ""

@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 
 from trainables.core.contract import Example, OverfitTarget, Trainable, WeightFile
 from trainables.core.deferred import deferred
+from trainables.detection.data_sources import BOX_SOURCES
 from trainables.detection.names import weight_files, why_no_model
 from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName, is_weights
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
@@ -99,6 +100,7 @@ TRAINABLE = Trainable(
     metric="val_map",
     mode="max",
     start=deferred("trainables.detection.training:start"),
+    data_sources=BOX_SOURCES,
     scales=OF_DETECTORS,
     scored_unit="pictures",
     weights=weights,

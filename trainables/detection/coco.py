@@ -21,26 +21,25 @@ from trainables.detection.coco_json import (
     read_content,
 )
 from trainables.detection.coco_layout import files_by_part, picture_paths
+from trainables.detection.data_sources import Coco
 from trainables.detection.entries import Category, Corners, ObjectEntry, PictureEntry
 from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import Part
 
 
-def read_coco(address: str, findings: Findings) -> tuple[list[PictureEntry], list[Category]]:
-    """The pictures and categories of `PATH` or `FILE.json?images=FOLDER`.
+def read_coco(source: Coco, findings: Findings) -> tuple[list[PictureEntry], list[Category]]:
+    """The pictures and categories of a folder or a file.
 
     A folder has a file for each part, in itself, in `annotations/` or in a folder of the part's name; see
     `coco_layout`. A file alone is split by the program. Test pictures without annotations, as those of COCO's
     `image_info_test2017.json`, are left out. What contradicts itself goes to `findings`.
     """
-    name, _, query = address.partition("?images=")
-    root = Path(name).expanduser()
+    root, given = source.coco, source.images
     if not root.exists():
         findings.add_problem(
             f"{root} does not exist{suggest_path(root)}; write coco:PATH with a folder or a JSON file"
         )
         return [], []
-    given = Path(query).expanduser() if query else None
     is_alone = root.is_file()
     paths: dict[Part, Path] = {"train": root} if is_alone else files_by_part(root, findings)
     contents = {part: content for part in paths if (content := read_content(paths[part], findings))}

@@ -121,7 +121,7 @@ def picture_paths(
     if tried and not counts[best]:
         looked = ", ".join(map(str, folders))
         findings.add_problem(
-            f"{names[0]} of {file} is in none of {looked}; give the folder: coco:{file}?images=FOLDER"
+            f"{names[0]} of {file} is in none of {looked}; give it: data: {{coco: {file}, images: FOLDER}}"
         )
     return [_located(best, name) for name in names]
 

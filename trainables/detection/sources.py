@@ -12,11 +12,13 @@ import numpy as np
 from PIL import Image
 
 from trainables.core.contract import DataError, TrainingContext
+from trainables.core.data_source import DataSource, read_source
 from trainables.core.data_summary import DataSummary
-from trainables.core.suggest import no_such_source
 from trainables.detection.annotations import Annotations, Objects
 from trainables.detection.box_rules import annotations_of
 from trainables.detection.coco import read_coco
+from trainables.detection.data_sources import BOX_SOURCES, Coco, Shapes, Voc
+from trainables.detection.entries import Category, PictureEntry
 from trainables.detection.picture_files import check_files, headers_of
 from trainables.detection.shapes import shapes
 from trainables.detection.sizes import SizedPictures, hold_against_files
@@ -31,9 +33,7 @@ from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.source import ImageSource, in_memory_source, with_files
 from trainables.engine.images.survey import Survey
 
-SOURCES = ("shapes", "coco:PATH", "coco:FILE.json?images=FOLDER", "voc:PATH")
 _MAX_SURVEY_S = 10.0
-_READERS = {"coco": read_coco, "voc": read_voc}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +61,11 @@ def load_detection_data(context: TrainingContext) -> DetectionData:
         DataError: Unknown, missing or unfit data, or a part without objects.
     """
     cache = CacheFolder.of(context)
-    source, annotations = _loaded(context.data, cache, context.resolution, context.num_workers)
+    given = read_source(context.data, BOX_SOURCES)
+    source, annotations = _loaded(given, cache, context.resolution, context.num_workers)
     data = DetectionData(split_source(source, context), annotations)
     rows = (data.splits.train.rows, data.splits.val.rows, data.splits.test.rows)
-    refuse_parts_without_objects(context.data, annotations, rows)
+    refuse_parts_without_objects(str(given), annotations, rows)
     return data
 
 
@@ -77,25 +78,19 @@ def check_detection_data(context: TrainingContext) -> DataSummary:
     Raises:
         DataError: No such source, or it is missing or contradicts itself; all problems at once.
     """
-    if context.data == "shapes":
+    source = read_source(context.data, BOX_SOURCES)
+    if isinstance(source, Shapes):
         return sum_up(shapes()[1], {}, context)
-    if context.resolution is None and _is_known(context.data):
-        raise DataError(
-            f"{context.data} has no resolution of its own; give search.ladder a resolution in pixels"
-        )
+    if context.resolution is None:
+        raise DataError(f"{source} has no resolution of its own; give search.ladder a resolution in pixels")
     described = _described(
-        context.data,
+        source,
         lambda files: files.survey(context.cache_dir, most_s=_MAX_SURVEY_S),
         lambda files: undecodable(files, context.resolution or 1, max(1, context.num_workers)),
     )
     return sum_up(
         described.annotations, described.pictures.unusable, context, described.files, described.survey
     )
-
-
-def _is_known(name: str) -> bool:
-    kind, _, rest = name.partition(":")
-    return kind in _READERS and bool(rest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +104,12 @@ class _Described:
 
 
 def _described(
-    name: str, survey_of: Callable[[ImageFiles], Survey], broken_of: Callable[[ImageFiles], Mapping[int, str]]
+    source: DataSource,
+    survey_of: Callable[[ImageFiles], Survey],
+    broken_of: Callable[[ImageFiles], Mapping[int, str]],
 ) -> _Described:
-    if not _is_known(name):
-        raise DataError(no_such_source("source of boxes", name, SOURCES))
-    kind, _, rest = name.partition(":")
     findings = Findings()
-    entries, categories = _READERS[kind](rest, findings)
+    entries, categories = _read(source, findings)
     if not entries and not findings.problems:
         findings.add_problem("it lists no pictures")
     check_files(entries, findings)
@@ -129,9 +123,18 @@ def _described(
     headers = headers_of(files.paths, survey)
     pictures = hold_against_files(entries, headers, unreadable, findings)
     annotations = annotations_of(pictures.entries, categories, findings)
-    findings.refuse(name)
+    findings.refuse(str(source))
     described = replace(annotations, notes=findings.notes, left_out=findings.left_out)
     return _Described(described, pictures, files, survey)
+
+
+def _read(source: DataSource, findings: Findings) -> tuple[list[PictureEntry], list[Category]]:
+    match source:
+        case Coco():
+            return read_coco(source, findings)
+        case Voc():
+            return read_voc(source.voc, findings)
+    raise TypeError(f"{type(source).__name__} is among BOX_SOURCES, and nothing here reads it")
 
 
 def _files(paths: Sequence[Path]) -> ImageFiles:
@@ -141,13 +144,13 @@ def _files(paths: Sequence[Path]) -> ImageFiles:
 
 @lru_cache(maxsize=1)
 def _loaded(
-    name: str, cache: CacheFolder, top: int | None, num_threads: int
+    given: DataSource, cache: CacheFolder, top: int | None, num_threads: int
 ) -> tuple[ImageSource, Annotations]:
-    if name == "shapes":
+    if isinstance(given, Shapes):
         pictures, annotations = shapes()
         balance = annotations.balance()
         return in_memory_source(pictures, balance, class_names=annotations.class_names), annotations
-    described = _described(name, lambda files: files.survey(cache.folder), lambda _: {})
+    described = _described(given, lambda files: files.survey(cache.folder), lambda _: {})
     annotations, files, sized = described.annotations, described.files, described.pictures
 
     def stretched(index: int, side: int) -> Image.Image:

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from trainables.core.contract import DataError, TrainingContext
+from trainables.core.data_source import data_text
 from trainables.core.data_summary import DataSummary
 from trainables.detection.annotations import Annotations
 from trainables.engine.findings import line_of
@@ -77,7 +78,7 @@ def sum_up(
     """
     parts = [part if row not in unusable else "unreadable" for row, part in enumerate(annotations.parts)]
     of_parts = split_rows(annotations.balance(), np.array(parts), seed=context.data_seed)
-    refuse_parts_without_objects(context.data, annotations, of_parts)
+    refuse_parts_without_objects(data_text(context.data), annotations, of_parts)
     rows = dict(zip(PARTS, of_parts, strict=True))
     used = [row for of_part in of_parts for row in of_part.tolist()]
     names = annotations.class_names

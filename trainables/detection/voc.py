@@ -22,7 +22,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _YES = {"1", "true", "yes"}
 
 
-def read_voc(address: str, findings: Findings) -> tuple[list[PictureEntry], list[Category]]:
+def read_voc(root: Path, findings: Findings) -> tuple[list[PictureEntry], list[Category]]:
     """The pictures and classes of a folder: XML files in `Annotations/` or in itself.
 
     Pictures lie in `JPEGImages/` or `images/`, or beside the XML files. `ImageSets/Main/` says which are of
@@ -30,7 +30,6 @@ def read_voc(address: str, findings: Findings) -> tuple[list[PictureEntry], list
     Numbers are taken as they stand: tools differ by a pixel on whether they count from 1.
     Classes are counted by their names' order. What contradicts itself goes to `findings`.
     """
-    root = Path(address).expanduser()
     groups = _groups(root) if root.is_dir() else []
     if not groups:
         findings.add_problem(_why_none(root))

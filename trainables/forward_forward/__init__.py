@@ -21,6 +21,7 @@ from trainables.core.contract import OverfitTarget, Trainable
 from trainables.core.deferred import deferred
 from trainables.engine.choices import AugmentName, ScheduleName, is_augment
 from trainables.engine.hparams import SCHEDULES, Rule, broken_rules
+from trainables.engine.images.data_sources import IMAGE_SOURCES
 from trainables.engine.scales import OF_CLASSIFIERS
 
 
@@ -73,6 +74,7 @@ TRAINABLE = Trainable(
     metric="val_accuracy",
     mode="max",
     start=deferred("trainables.forward_forward.training:start"),
+    data_sources=IMAGE_SOURCES,
     scales=OF_CLASSIFIERS,
     scored_unit="pictures",
     check_data=deferred("trainables.engine.images.data_check:check_source"),

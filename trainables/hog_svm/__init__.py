@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from trainables.core.contract import Trainable
 from trainables.core.deferred import deferred
+from trainables.engine.images.data_sources import IMAGE_SOURCES
 from trainables.engine.scales import OF_CLASSIFIERS
 
 
@@ -54,6 +55,7 @@ TRAINABLE = Trainable(
     metric="val_accuracy",
     mode="max",
     start=deferred("trainables.hog_svm.training:start"),
+    data_sources=IMAGE_SOURCES,
     scales=OF_CLASSIFIERS,
     scored_unit="pictures",
     check_data=deferred("trainables.engine.images.data_check:check_source"),

@@ -28,6 +28,7 @@ from trainables.core.deferred import deferred
 from trainables.engine.choices import OWN_MODELS, ScheduleName, is_weights
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_RATINGS
+from trainables.image_quality.data_sources import SCORED_SOURCES
 
 _WIDTH_STEP = 56
 
@@ -102,6 +103,7 @@ TRAINABLE = Trainable(
     metric="val_srcc",
     mode="max",
     start=deferred("trainables.image_quality.training:start"),
+    data_sources=SCORED_SOURCES,
     scales=OF_RATINGS,
     scored_unit="pictures",
     weights=weights,

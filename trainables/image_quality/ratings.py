@@ -96,7 +96,7 @@ def read_ratings(path: Path, folder: Path) -> Ratings:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = _rows(path, file)
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}; write quality:PATH.csv") from error
+        raise DataError(f"{path} cannot be read: {error}; write quality:FILE") from error
     refuse(str(path), list(_problems(rows, folder)))
     return Ratings(
         images=tuple(row["image"] for row in rows),
@@ -129,7 +129,7 @@ def _problems(rows: Sequence[Mapping[str, str]], folder: Path) -> Iterator[str]:
         if image in seen:
             yield f"line {line}: {image} stands there twice"
         elif not image or not (folder / image).is_file():
-            yield f"line {line}: there is no image {folder / image} (?images=FOLDER says where they are)"
+            yield f"line {line}: there is no image {folder / image} (images: FOLDER says where they are)"
         seen.add(image)
         if not _is_number(row["score"]):
             yield f"line {line}: score is {row['score'] or 'empty'}, not a number"

@@ -20,6 +20,7 @@ from trainables.core.contract import OverfitTarget, Trainable
 from trainables.core.deferred import deferred
 from trainables.engine.choices import AugmentName, is_augment
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.images.data_sources import IMAGE_SOURCES
 from trainables.engine.scales import OF_CLASSIFIERS
 
 
@@ -69,6 +70,7 @@ TRAINABLE = Trainable(
     metric="val_accuracy",
     mode="max",
     start=deferred("trainables.mnist_rnn.training:start"),
+    data_sources=IMAGE_SOURCES,
     scales=OF_CLASSIFIERS,
     scored_unit="pictures",
     check_data=deferred("trainables.engine.images.data_check:check_source"),

@@ -30,6 +30,7 @@ from trainables.core.deferred import deferred
 from trainables.engine.choices import AugmentName, is_augment, is_weights
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_RANKINGS
+from trainables.person_reid.data_sources import PERSON_SOURCES
 from trainables.person_reid.names import backbone_of, why_no_network
 
 MetricLoss = Literal["none", "triplet", "circle"]
@@ -120,6 +121,7 @@ TRAINABLE = Trainable(
     metric="val_map",
     mode="max",
     start=deferred("trainables.person_reid.training:start"),
+    data_sources=PERSON_SOURCES,
     scales=OF_RANKINGS,
     scored_unit="queries",
     weights=weights,

@@ -77,7 +77,7 @@ def find_sightings(root: Path) -> Sightings:
         DataError: No such folder, or one without pictures of persons.
     """
     if not root.is_dir():
-        raise DataError(f"{root} does not exist; write market:PATH with a folder")
+        raise DataError(f"{root} does not exist; write market:FOLDER")
     there = {place: root / name for place, name in PLACES.items() if (root / name).is_dir()}
     if there and len(there) < len(PLACES):
         missing = ", ".join(name for place, name in PLACES.items() if place not in there)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from trainables.core.contract import DataError, TrainingContext
-from trainables.core.suggest import no_such_source
+from trainables.core.data_source import DataSource, read_source
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.images.data import DataSplits, split_source
 from trainables.engine.images.decoded_source import decoded_source
@@ -20,10 +20,10 @@ from trainables.engine.images.decoding import Pictures
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.source import ImageSource, in_memory_source, with_files
 from trainables.person_reid.data import IdentitySet, PersonData
+from trainables.person_reid.data_sources import PERSON_SOURCES, Market
 from trainables.person_reid.persons import persons
 from trainables.person_reid.sightings import JUNK, Sightings, find_sightings
 
-SOURCES = ("persons", "market:PATH")
 _ASPECT_RATIO = 0.5  # of the height, which is the resolution: 256 x 128 px in most papers
 _HELD_OUT_FRACTION = 0.15  # of the persons, for each of validation and test that a source lacks
 _LOOKED_AT = 64
@@ -40,7 +40,8 @@ def load_person_data(context: TrainingContext) -> PersonData:
         DataError: Unknown, missing or unfit data, or a part in which nobody is seen by two cameras.
     """
     cache = CacheFolder.of(context)
-    seen = _seen(context.data, cache, context.resolution, context.num_workers, context.data_seed)
+    given = read_source(context.data, PERSON_SOURCES)
+    seen = _seen(given, cache, context.resolution, context.num_workers, context.data_seed)
     return _person_data(split_source(seen.source, context), seen)
 
 
@@ -52,15 +53,14 @@ def check_person_data(context: TrainingContext) -> list[str]:
     Raises:
         DataError: No such source, or it is missing, unreadable or cannot be split.
     """
-    if context.data == "persons":
+    source = read_source(context.data, PERSON_SOURCES)
+    if not isinstance(source, Market):
         return [persons()[1].counts()]
-    root = _folder(context.data)
+    root = source.market
     sightings = find_sightings(root)
     if context.resolution is None:
-        raise DataError(
-            f"{context.data} has no resolution of its own; give search.ladder a resolution in pixels"
-        )
-    _parts(context.data, sightings, context.data_seed)
+        raise DataError(f"{source} has no resolution of its own; give search.ladder a resolution in pixels")
+    _parts(source, sightings, context.data_seed)
     for name in sightings.names[:: max(1, len(sightings.names) // _LOOKED_AT)]:
         try:
             Image.open(root / name).close()
@@ -80,15 +80,15 @@ class _Seen:
 
 
 @lru_cache(maxsize=1)
-def _seen(name: str, cache: CacheFolder, top: int | None, num_threads: int, seed: int) -> _Seen:
-    if name == "persons":
+def _seen(given: DataSource, cache: CacheFolder, top: int | None, num_threads: int, seed: int) -> _Seen:
+    if isinstance(given, Market):
+        sightings = find_sightings(given.market)
+        source = _decoded(given.market, sightings, cache, top, num_threads)
+    else:
         pictures, sightings = persons()
         labels = torch.zeros(len(pictures))
         source = in_memory_source(pictures, labels, class_names=(), aspect_ratio=_ASPECT_RATIO)
-    else:
-        sightings = find_sightings(_folder(name))
-        source = _decoded(_folder(name), sightings, cache, top, num_threads)
-    parts = np.where(source.parts == "unreadable", "unreadable", _parts(name, sightings, seed))
+    parts = np.where(source.parts == "unreadable", "unreadable", _parts(given, sightings, seed))
     trained = np.unique(sightings.identities[parts == "train"])
     source = replace(
         source,
@@ -116,13 +116,6 @@ def _person_data(splits: DataSplits, seen: _Seen) -> PersonData:
     )
 
 
-def _folder(name: str) -> Path:
-    kind, _, rest = name.partition(":")
-    if kind != "market" or not rest:
-        raise DataError(no_such_source("source of persons", name, SOURCES))
-    return Path(rest).expanduser()
-
-
 def _decoded(
     root: Path, sightings: Sightings, cache: CacheFolder, top: int | None, num_threads: int
 ) -> ImageSource:
@@ -147,7 +140,7 @@ def _files(root: Path, sightings: Sightings) -> ImageFiles:
     )
 
 
-def _parts(name: str, sightings: Sightings, seed: int) -> np.ndarray:
+def _parts(source: DataSource, sightings: Sightings, seed: int) -> np.ndarray:
     """The part of each picture: (n,), text. Who is nobody to be found is in the test part, if in any.
 
     Raises:
@@ -166,7 +159,7 @@ def _parts(name: str, sightings: Sightings, seed: int) -> np.ndarray:
     lonely = [part for part in ("train", "val", "test") if not _is_seen_twice(sightings, parts == part)]
     if lonely:
         raise DataError(
-            f"{name} cannot be used: nobody of its parts {', '.join(lonely)} is seen by two cameras "
+            f"{source} cannot be used: nobody of its parts {', '.join(lonely)} is seen by two cameras "
             f"({sightings.counts()})"
         )
     return parts

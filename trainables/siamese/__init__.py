@@ -23,6 +23,7 @@ from trainables.core.contract import OverfitTarget, Trainable, WeightFile
 from trainables.core.deferred import deferred
 from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.images.data_sources import IMAGE_SOURCES
 from trainables.engine.scales import OF_TWO_CLASSES
 
 _weight_files: Callable[[str, str], Sequence[WeightFile]] = deferred(
@@ -82,6 +83,7 @@ TRAINABLE = Trainable(
     metric="val_accuracy",
     mode="max",
     start=deferred("trainables.siamese.training:start"),
+    data_sources=IMAGE_SOURCES,
     scales=OF_TWO_CLASSES,
     scored_unit="pairs",
     weights=weights,

@@ -19,6 +19,7 @@ from search.report.page.elements import (
     text_cell,
 )
 from search.report.page.run_data import RunData
+from trainables.core.data_source import data_text
 from trainables.core.data_summary import DataSummary
 
 _MOST_CLASSES = 200  # of a table; of more, the largest and the smallest are shown
@@ -66,7 +67,7 @@ def _classes(data: DataSummary) -> Table:
 def _noted(run: RunData) -> list[Element]:
     """What is known without a preflight check: the notes of the trainings."""
     noted = {name: text for trial in run.trials for name, text in trial.notes.items() if name in _NOTES}
-    text = f"{run.space.data or 'The data'} was not checked before this run"
+    text = f"{data_text(run.space.data)} was not checked before this run"
     if not noted:
         return [Text(text=f"{text}, and no trial noted anything about it.")]
     return [Text(text=f"{text}; its trials noted:"), Pairs(pairs=sorted(noted.items()))]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables.core.contract import DataError, TrainingContext
+from trainables.core.data_source import data_text
 from trainables.engine.images.identical import in_two_parts
 from trainables.engine.images.pixels import StoredPixels
 from trainables.engine.images.source import ImageSource
@@ -159,7 +160,7 @@ def split_source(source: ImageSource, context: TrainingContext) -> DataSplits:
     score_resolution = context.resolution or source.own_resolution
     if score_resolution is None:
         raise DataError(
-            f"{context.data} has no resolution of its own; give validation a resolution in pixels"
+            f"{data_text(context.data)} has no resolution of its own; give validation a resolution in pixels"
         )
     return _splits(source, context.data_seed, score_resolution, torch.device(context.device))
 

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from trainables.core.contract import DataError, TrainingContext
+from trainables.core.data_source import read_source
 from trainables.core.data_summary import DataSummary, LeftOut
-from trainables.core.suggest import no_such_source
 from trainables.engine.images.class_folders import find_image_files
+from trainables.engine.images.data_sources import IMAGE_SOURCES, ImageFolder, Torchvision
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.identical import in_two_classes, in_two_parts, more_than_once
-from trainables.engine.images.sources import SOURCES, load_source
+from trainables.engine.images.sources import load_source
 from trainables.engine.images.survey import Survey
 from trainables.engine.images.torchvision_sets import class_counts, official_parts
 from trainables.engine.subset import split_rows
@@ -40,22 +41,18 @@ def check_source(context: TrainingContext) -> Sequence[str]:
     Raises:
         DataError: No such source, or it is missing or unfit.
     """
-    kind, _, rest = context.data.partition(":")
-    if context.data in _PACKAGES:
-        return _packaged(context)
-    if kind == "imagefolder" and rest:
-        return _image_folder(Path(rest).expanduser(), context)
-    if kind == "torchvision" and rest:
-        return _torchvision(rest)
-    raise DataError(no_such_source("data source", context.data, SOURCES))
+    source = read_source(context.data, IMAGE_SOURCES)
+    if isinstance(source, ImageFolder):
+        return _image_folder(source.imagefolder, context)
+    if isinstance(source, Torchvision):
+        return _torchvision(source)
+    return _packaged(str(source), context)
 
 
-def _packaged(context: TrainingContext) -> DataSummary:
-    package = _PACKAGES[context.data]
+def _packaged(name: str, context: TrainingContext) -> DataSummary:
+    package = _PACKAGES[name]
     if importlib.util.find_spec(package) is None:
-        raise DataError(
-            f"{context.data} comes with {package}, which is not installed; install it with `make setup`"
-        )
+        raise DataError(f"{name} comes with {package}, which is not installed; install it with `make setup`")
     source = load_source(context)
     labels, resolution = source.labels.tolist(), source.own_resolution or 0
     counts = _counts(labels, source.class_names)
@@ -74,7 +71,7 @@ def _image_folder(root: Path, context: TrainingContext) -> DataSummary:
     files = find_image_files(root)
     if context.resolution is None:
         raise DataError(
-            f"{context.data} has no resolution of its own; give search.ladder a resolution in pixels"
+            f"imagefolder:{root} has no resolution of its own; give search.ladder a resolution in pixels"
         )
     survey = files.survey(context.cache_dir, most_s=_MAX_SURVEY_S)
     unreadable = _unreadable(files, survey, context.resolution, max(1, context.num_workers))
@@ -171,11 +168,10 @@ def _parts_as_split(
     return dict(zip(_PARTS, rows, strict=True)), split_off
 
 
-def _torchvision(address: str) -> Sequence[str]:
-    name, _, query = address.partition("?")
-    if "download=1" in query:
-        return [f"torchvision:{name} is downloaded by the first trial, if it is not there"]
-    by_part = official_parts(name, download=False)
+def _torchvision(source: Torchvision) -> Sequence[str]:
+    if source.download:
+        return [f"torchvision:{source.torchvision} is downloaded by the first trial, if it is not there"]
+    by_part = official_parts(source.torchvision, download=False)
     return DataSummary(
         num_examples=sum(map(len, by_part.values())),
         classes=class_counts(list(by_part.values())),

@@ -9,17 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainables.core.contract import DataError, TrainingContext
+from trainables.core.contract import TrainingContext
+from trainables.core.data_source import DataSource, read_source
 from trainables.core.files import replacing
-from trainables.core.suggest import no_such_source
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.images.class_folders import find_image_files
+from trainables.engine.images.data_sources import IMAGE_SOURCES, Digits, ImageFolder, Mnist5k, Torchvision
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import Pictures
 from trainables.engine.images.source import ImageSource, in_memory_source, with_files
 from trainables.engine.images.torchvision_sets import load_torchvision
-
-SOURCES = ("mnist5k", "digits", "imagefolder:PATH", "torchvision:NAME", "torchvision:NAME?download=1")
 
 
 def load_source(context: TrainingContext) -> ImageSource:
@@ -29,21 +28,23 @@ def load_source(context: TrainingContext) -> ImageSource:
         DataError: No such source, or its data is missing or unreadable.
     """
     cache = CacheFolder.of(context)
-    return _load_source(context.data, cache, context.resolution, context.num_workers)
+    return _load_source(
+        read_source(context.data, IMAGE_SOURCES), cache, context.resolution, context.num_workers
+    )
 
 
 @lru_cache(maxsize=1)
-def _load_source(name: str, cache: CacheFolder, top: int | None, num_threads: int) -> ImageSource:
-    kind, _, rest = name.partition(":")
-    if name == "mnist5k":
-        return _mnist5k(cache.folder)
-    if name == "digits":
-        return _digits()
-    if kind == "imagefolder" and rest:
-        return _image_folder(Path(rest).expanduser(), cache, top, num_threads)
-    if kind == "torchvision" and rest:
-        return load_torchvision(rest, cache, top=top, num_threads=num_threads)
-    raise DataError(no_such_source("data source", name, SOURCES))
+def _load_source(source: DataSource, cache: CacheFolder, top: int | None, num_threads: int) -> ImageSource:
+    match source:
+        case Mnist5k():
+            return _mnist5k(cache.folder)
+        case Digits():
+            return _digits()
+        case ImageFolder():
+            return _image_folder(source.imagefolder, cache, top, num_threads)
+        case Torchvision():
+            return load_torchvision(source, cache, top=top, num_threads=num_threads)
+    raise TypeError(f"{type(source).__name__} is among IMAGE_SOURCES, and nothing here reads it")
 
 
 def _mnist5k(cache_dir: Path) -> ImageSource:

@@ -8,7 +8,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch.utils.data import ConcatDataset
 from trainables.core.contract import DataError, DataNotHere
 from trainables.core.files import replacing
 from trainables.engine.cache_folder import CacheFolder
+from trainables.engine.images.data_sources import Torchvision
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import Pictures
 from trainables.engine.images.reading import MEANING, upright_rgb
@@ -27,23 +27,21 @@ from trainables.engine.images.source import ImageSource, in_memory_source
 _SPELLINGS = {"train": ("train", "trainval"), "val": ("val", "valid"), "test": ("test",)}
 
 
-def load_torchvision(address: str, cache: CacheFolder, *, top: int | None, num_threads: int) -> ImageSource:
+def load_torchvision(
+    source: Torchvision, cache: CacheFolder, *, top: int | None, num_threads: int
+) -> ImageSource:
     """The data set `torchvision.datasets.NAME` from $JOULETUNE_DATA or ~/.cache/jouletune/datasets.
 
     The parts it officially has are kept, its test part above all.
 
-    Args:
-        address: "NAME", or "NAME?download=1" to fetch it first.
-
     Raises:
         DataError: No such data set, or it is not on disk.
     """
-    name, query = urlsplit(address).path, urlsplit(address).query
-    may_download = parse_qs(query).get("download") == ["1"]
+    name = source.torchvision
     try:
-        by_part = official_parts(name, download=may_download and not cache.is_bypassed)
+        by_part = official_parts(name, download=source.download and not cache.is_bypassed)
     except DataError as error:
-        raise (DataNotHere if may_download else DataError)(str(error)) from error
+        raise (DataNotHere if source.download else DataError)(str(error)) from error
     datasets = list(by_part.values())
     parts = np.repeat(list(by_part), [len(dataset) for dataset in datasets])
     if all(hasattr(dataset, "data") for dataset in datasets):
@@ -84,7 +82,7 @@ def official_parts(name: str, *, download: bool) -> dict[str, Any]:
     except RuntimeError as error:  # torchvision's "Dataset not found or corrupted"
         raise DataError(
             f"torchvision:{name} is not in {folder} ({error}); set JOULETUNE_DATA to the folder that has it, "
-            f"or write torchvision:{name}?download=1"
+            f"or write data: {{torchvision: {name}, download: true}}"
         ) from error
 
 

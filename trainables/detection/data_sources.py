@@ -1,0 +1,33 @@
+"""Where pictures with boxes come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from trainables.core.data_source import AnyPath, DataSource, FolderPath
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shapes(DataSource):
+    """480 pictures of 64 px with discs, squares and triangles on noise, made by the program."""
+
+    name: Literal["shapes"] = "shapes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coco(DataSource):
+    """Boxes in COCO's JSON: a folder with a file per part, or one file that the program splits."""
+
+    coco: AnyPath
+    images: FolderPath | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voc(DataSource):
+    """Boxes in Pascal VOC's XML, one file for each picture."""
+
+    voc: FolderPath
+
+
+BOX_SOURCES = (Shapes, Coco, Voc)

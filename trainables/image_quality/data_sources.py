@@ -1,0 +1,33 @@
+"""Where images with scores come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trainables.core.data_source import DataSource, FilePath, FolderPath
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photographs(DataSource):
+    """Windows of scikit-image's photographs, blurred, noised and compressed by known amounts."""
+
+    name: Literal["photographs"] = "photographs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality(DataSource):
+    """A CSV table of images and their scores; images are beside it or in `images`, stored at `side` px."""
+
+    quality: FilePath
+    images: FolderPath | None = None
+    side: int = 384  # shorter side of KonIQ-10k's images where the paper cuts its patches
+
+    @property
+    def folder(self) -> Path:
+        """Where the names in the table start."""
+        return self.images or self.quality.parent
+
+
+SCORED_SOURCES = (Photographs, Quality)

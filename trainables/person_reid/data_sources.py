@@ -1,0 +1,25 @@
+"""Where pictures of persons come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from trainables.core.data_source import DataSource, FolderPath
+
+
+@dataclass(frozen=True, kw_only=True)
+class Persons(DataSource):
+    """Drawn persons, each seen by several cameras, made by the program."""
+
+    name: Literal["persons"] = "persons"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Market(DataSource):
+    """A folder laid out as Market-1501: person and camera are in each picture's name."""
+
+    market: FolderPath
+
+
+PERSON_SOURCES = (Persons, Market)
