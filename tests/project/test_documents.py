@@ -19,6 +19,7 @@ from search.tables import (
     TRUST_COLUMNS,
     trial_columns,
 )
+from tests.support import data_tables
 from tests.support.toy_runs import executed, made_space
 from trainables.core.load import load_trainable, trainable_names
 
@@ -76,3 +77,7 @@ def test_the_tree_in_the_readme_is_the_tree() -> None:
 def test_every_space_says_its_command() -> None:
     for path in (ROOT / "spaces").glob("*.yaml"):
         assert f"python scripts/search.py --space {path.name}" in path.read_text().splitlines()[1]
+
+
+def test_the_tables_of_data_sources_are_those_of_the_trainables() -> None:
+    assert data_tables.DOCUMENT.read_text() == data_tables.document(), "python -m tests.support.data_tables"

@@ -5,10 +5,10 @@ the Bugs Be Fixed?") and, from Lam et al. 2017, "Bug Localization with Combinati
 Information Retrieval", the likeness to earlier reports about the file, class names in the summary, how long
 ago the file was last fixed, and how often.
 
-Data: `reports:FILE.tsv?tree=FOLDER`, a table in the columns of Ye, Bunescu and Liu 2014 ("Learning to Rank
+Data: `{reports: FILE, tree: FOLDER}`, a table in the columns of Ye, Bunescu and Liu 2014 ("Learning to Rank
 Relevant Files for Bug Reports") with the tree of sources (see `engine.bug_reports.table`); `python-stdlib`,
 docstrings of Python's own library as reports about the modules that they were taken out of. Parts are split
-by time; with `&split=report` (`python-stdlib?split=report`) they are drawn at random. The resolution is the
+by time; with `split: report` they are drawn at random. The resolution is the
 number of wrong files that a training report is shown with; all files are ranked at every rung.
 
 Defaults are a published reimplementation's: one layer of 300 units, Nesterov's SGD at 0.001, 50 wrong files

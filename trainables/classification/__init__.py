@@ -4,7 +4,7 @@ Models: `resnet20` (He et al. 2016, "Deep Residual Learning for Image Recognitio
 0.27 M parameters), `mnist_cnn` (the two convolutions of PyTorch's example `mnist`), every image model of timm
 by its name, every classifier of torchvision as `torchvision/NAME`.
 
-Data: `mnist5k`, `digits`, `imagefolder:PATH`, `torchvision:NAME` (see `engine.images.sources`).
+Data: `mnist5k`, `digits`, `imagefolder:FOLDER`, `torchvision:NAME` (see `engine.images.data_sources`).
 
 Defaults are He et al.'s CIFAR recipe with a cosine for its three steps. Expected at full budget:
 resnet20 on CIFAR-10 in 164 epochs 91.73 % (published; 8.27 % error).

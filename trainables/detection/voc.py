@@ -84,10 +84,10 @@ def _xml_files(folder: Path) -> list[Path]:
 def _why_none(root: Path) -> str:
     if not root.is_dir():
         kind = "is a file" if root.exists() else f"does not exist{suggest_path(root)}"
-        return f"{root} {kind}; write voc:PATH with a folder that has Annotations/*.xml"
+        return f"{root} {kind}; write voc:FOLDER with a folder that has Annotations/*.xml"
     deeper = [path for path in sorted(root.iterdir()) if path.is_dir() and _groups(path)]
     hint = f"; {' and '.join(f'voc:{path}' for path in deeper[:3])} has some" if deeper else ""
-    return f"{root} has no XML files; write voc:PATH with a folder that has Annotations/*.xml{hint}"
+    return f"{root} has no XML files; write voc:FOLDER with a folder that has Annotations/*.xml{hint}"
 
 
 def _entries(group: _Group, root: Path, findings: Findings) -> Iterator[PictureEntry]:

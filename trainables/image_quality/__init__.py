@@ -3,9 +3,9 @@
 Model: HyperIQA (Su et al. 2020, "Blindly Assess Image Quality in the Wild Guided by a Self-Adaptive Hyper
 Network") over any network of timm that gives maps of its stages; the paper's is `resnet50`.
 
-Data: `quality:PATH.csv` with the columns image and score (KonIQ-10k's image_name and MOS will do), and
-perhaps reference, the photograph an image was made of, and part (train, val, test). Images lie beside the
-table or in `?images=FOLDER`, and are stretched to squares of 384 px or `&side=PIXELS`. No reference is in two
+Data: `quality:FILE`, a CSV table with the columns image and score (KonIQ-10k's image_name and MOS will do),
+and perhaps reference, the photograph an image was made of, and part (train, val, test). Images lie beside the
+table or in `images: FOLDER`, and are stretched to squares of 384 px or `side: PIXELS`. No reference is in two
 parts. `photographs`: 11 of scikit-image's, blurred, noised and compressed by known amounts.
 
 An epoch has `train_patches` random patches of each training image. An image's score is the mean over patches

@@ -5,7 +5,7 @@ one layer to few features and a classifier over the persons of the training part
 another ResNet) with six horizontal stripes that each have their own (Sun et al. 2018, "Beyond Part Models").
 Loss: cross entropy, with triplet loss of the hardest pairs or Circle loss between pictures if wanted.
 
-Data: `persons` (made here); `market:PATH`, a folder with Market-1501's `bounding_box_train`, `query` and
+Data: `persons` (made here); `market:FOLDER`, a folder with Market-1501's `bounding_box_train`, `query` and
 `bounding_box_test`, or one of pictures alone, named like 0001_c1s1_000151_00.jpg (Zheng et al. 2015).
 Pictures are made twice as tall as wide: the resolution is their height. 15 % of the persons are held out as
 validation; the data's own queries and gallery are the test set.

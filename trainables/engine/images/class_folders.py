@@ -26,7 +26,7 @@ def find_image_files(root: Path) -> ImageFiles:
     """
     if not root.is_dir():
         raise DataError(
-            f"image folder {root} does not exist; write imagefolder:PATH with a path to a "
+            f"image folder {root} does not exist; write imagefolder:FOLDER with a path to a "
             f"folder{suggest_path(root)}"
         )
     tree = FolderTree(root)
