@@ -16,8 +16,9 @@ def tables() -> str:
     takers: dict[tuple[type, ...], list[str]] = {}
     for name in trainable_names():
         takers.setdefault(load_trainable(name).data_sources, []).append(name)
-    return "\n".join(
-        f"\n### {', '.join(names)}\n\n{sources_table(kinds) if kinds else 'It reads no data: `data: none`.'}\n"
+    nothing = "It reads no data: `data: none`."
+    return "".join(
+        f"\n### {', '.join(names)}\n\n{sources_table(kinds) if kinds else nothing}\n"
         for kinds, names in takers.items()
     )
 

@@ -4,8 +4,8 @@ Model: after MRT-OAST (Yu et al. 2025, "A Multiple Representation Transformer wi
 Tree for Efficient Code Clone Detection"): a tree's nodes before and after those below them are two sequences,
 each read by a pre-norm transformer; the cosine of two sources' features says how alike they are.
 
-Data: `pairs:FILE`, a CSV table with columns `first`, `second` (files, relative to the table) and `label` (1 is a
-clone), and `part` (train, val or test) where the parts are given; without it 15 % of the pairs each are
+Data: `pairs:FILE`, a CSV table with columns `first`, `second` (files, relative to the table) and `label` (1
+is a clone), and `part` (train, val or test) where the parts are given; without it 15 % of the pairs each are
 validation and test, which may share sources with training. Files that end in .py are Python, all others trees
 as `A [ B C ]`, which any parser can write. `python-stdlib` is made here: 800 functions of Python's own
 library with edited copies (other names, mirrored comparisons, turned branches, assignments written out) and
