@@ -8,7 +8,7 @@ PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 ARGS ?=
 
-.PHONY: setup setup-bench search test test-all torture check format dashboard spaces bench bench-overhead bench-scale bench-search bench-attribution bench-losses bench-horizon bench-data bench-forecast lock
+.PHONY: setup setup-bench search test test-all torture docs check format dashboard spaces bench bench-overhead bench-scale bench-search bench-attribution bench-losses bench-horizon bench-data bench-forecast lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
 
@@ -25,6 +25,9 @@ test-all: test  ## the slow ones too, one after the other: each takes the machin
 
 torture: $(READY)  ## searches killed, failed by their disk and damaged, for ten minutes; ARGS="--minutes 30 --seed 7"
 	$(PYTHON) tests/support/torture.py $(ARGS)
+
+docs: $(READY)  ## the documents that are made from the code: the columns in results/README.md
+	$(PYTHON) -m search.tables.documents
 
 check: $(READY)  ## formatting, lint, types
 	$(PYTHON) -m ruff format --check .

@@ -7,8 +7,8 @@ with the GPU's busy share of that time in whole percent. The meter is the real o
 once a second; only the device under it is simulated, and the truth is known.
 
 The first 30 s have no process, the next 10 s only idle contexts: there the meter learns its two idle levels.
-Trials then start 5 s apart. `utilisation` never learns intensities. `calibrated` learns them from natural
-solo stretches and from one solo slice for each trial that would not be alone: its first 5 s, in which the
+Trials then start 5 s apart. `utilisation` never learns watts. `calibrated` learns them from natural
+time alone and from one exclusive slot for each trial that would not be alone: its first 5 s, in which the
 others are paused. `earlier` has each from an earlier trial of the same kind, whose watts differ by 5 % (one
 sigma).
 
@@ -41,7 +41,7 @@ from search.energy.counters.utilisation import ProcessUtilisation, Sample  # noq
 STEP_S = 0.01
 BARE_W, CONTEXT_W = 70.0, 40.0  # each context present adds none: the second level is there or not
 EMPTY_S, WAITING_S = 30.0, 10.0
-STAGGER_S, SLICE_S = 5.0, 5.0
+STAGGER_S, SLOT_S = 5.0, 5.0
 EARLIER_SIGMA = 0.05
 METHODS = ("whole device", "equal", "utilisation", "calibrated", "earlier")
 
@@ -64,7 +64,7 @@ class SimulatedGpu:
         wants: Of shape (trials, steps): whether each trial has kernels to run.
     """
 
-    source, device = "simulated", "gpu"
+    sensor, device = "simulated", "gpu"
     start_mj = num_jumps = unaccounted_mj = 0
     power_ratio: float | None = None
 
@@ -120,13 +120,13 @@ class SimulatedUse:
         self._gpu = gpu
         self._utilisation = ProcessUtilisation(gpu.samples, lambda: _us(gpu.now_s))
 
-    def begin(self, window: str, holder: ProcessHint, now_s: float) -> None:
+    def begin(self, window: str, hint: ProcessHint, now_s: float) -> None:
         """Nothing: samples bear their times."""
 
-    def look(self, holders: Mapping[str, ProcessHint], now_s: float) -> Activity:
+    def look(self, hints: Mapping[str, ProcessHint], now_s: float) -> Activity:
         use_s = self._utilisation.read() or {}
         return Activity(
-            use_s={window: use_s.get(holder.pid, 0.0) for window, holder in holders.items()},
+            use_s={window: use_s.get(hint.pid, 0.0) for window, hint in hints.items()},
             is_occupied=now_s >= EMPTY_S,
             is_active=any(use_s.values()),
         )
@@ -175,7 +175,7 @@ def measured(
         plain = SimulatedGpu(trials, _wants(trials, seconds, rng), sample_s, rng)
         sliced = SimulatedGpu(trials, _wants(trials, seconds, rng, has_slices=True), sample_s, rng)
         slices = {round(start_s): str(index) for index, start_s in _slice_starts(num_trials)}
-        slices[round(_slice_starts(num_trials)[-1][1] + SLICE_S)] = ""
+        slices[round(_slice_starts(num_trials)[-1][1] + SLOT_S)] = ""
         moved_j = plain.true_active_j.sum()
         whole_j = plain.used_j(EMPTY_S)
         earlier_w = [trial.watts * rng.normal(1.0, EARLIER_SIGMA) for trial in trials]
@@ -217,12 +217,12 @@ def _wants(
             at_s += max(work_s + wait_s, STEP_S)
     for index, start_s in _slice_starts(len(trials)) if has_slices else ():
         others = [other for other in range(len(trials)) if other != index]
-        wants[others, round(start_s / STEP_S) : round((start_s + SLICE_S) / STEP_S)] = False
+        wants[others, round(start_s / STEP_S) : round((start_s + SLOT_S) / STEP_S)] = False
     return wants
 
 
 class _Known:
-    """Intensities that are told, not learnt."""
+    """WattsPerUtilisation that are told, not learnt."""
 
     def __init__(self, watts: Sequence[float | None]) -> None:
         self._watts = watts
@@ -241,18 +241,18 @@ def _metered(
     """What the meter says that each trial used, in J.
 
     Args:
-        known: What stands for the intensities that the meter would learn.
+        known: What stands for the watts that the meter would learn.
         slices: By second, the trial that works alone from then on; "" ends it.
     """
     gpu.now_s = 0.0
     account = DeviceAccount(Device(name="gpu", kind="gpu", counter=gpu, activity=SimulatedUse(gpu)), 0.0)
     if known:
-        setattr(account.watch.intensities, "known_w", known)  # noqa: B010, mypy forbids to assign a method
+        setattr(account.watch.watts, "known_w", known)  # noqa: B010, mypy forbids to assign a method
     for second in range(round(gpu.num_steps * STEP_S)):
         if second == EMPTY_S:
             for index in range(num_trials):
                 account.open(str(index), Fraction(1, num_trials), ProcessHint(pid=index + 1), gpu.now_s)
-        account.watch.intensities.slice_of = (slices or {}).get(second, account.watch.intensities.slice_of)
+        account.watch.watts.slot_of = (slices or {}).get(second, account.watch.watts.slot_of)
         gpu.now_s = second + 1.0
         account.tick(gpu.now_s)
     account.cut(gpu.now_s)

@@ -75,10 +75,10 @@ def _fake_node(folder: Path, pids: list[int]) -> None:
 def _measure(folder: Path, pids: list[int], seconds: float) -> None:
     import pynvml
 
-    from search.energy import NodePaths, open_node_meter
+    from search.energy.node import NodePaths, open_node_meter
 
     pynvml.nvmlLib = ctypes.CDLL(str(folder / "libnvidia-ml.so.1"))
-    meter = open_node_meter(["GPU-0", "GPU-1"], surroundings=NodePaths(powercap=folder))
+    meter = open_node_meter(["GPU-0", "GPU-1"], paths=NodePaths(powercap=folder))
     windows = [
         meter.open_window(trial=f"t{index}", pid=pid, gpus={f"GPU-{index % 2}": 0.5}, cpu_share=0.25)
         for index, pid in enumerate(pids)
@@ -88,7 +88,7 @@ def _measure(folder: Path, pids: list[int], seconds: float) -> None:
     time.sleep(seconds)
     cpu_s, wall_s = time.process_time() - start_cpu_s, time.monotonic() - start_s
     rows = meter.device_rows()
-    figures = [meter.close_window(window) for window in windows]
+    summary = [meter.close_window(window) for window in windows]
     meter.close()
     num_processes = sum(entry.name.isdecimal() for entry in Path("/proc").iterdir())
     print(
@@ -97,7 +97,7 @@ def _measure(folder: Path, pids: list[int], seconds: float) -> None:
     )
     print(
         f"residuals: {[row['residual_j'] for row in rows]} J; "
-        f"methods: {[one.sources.gpu_attribution for one in figures]}"
+        f"methods: {[one.sensors.gpu_attribution for one in summary]}"
     )
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
-from search.energy import EnergyReading, EnergySources
+from search.energy.reading import EnergyReading, EnergySensors
 from search.ledger.history import TrialRecord
 from search.rank_correlation import Correlation, rung_correlations
 from search.trial import EpochRow, run_trial
@@ -74,7 +74,7 @@ class LadderProgress:
 class NoMeter:
     """Measures nothing: the benchmark counts CPU seconds."""
 
-    sources, window = EnergySources(), ""
+    sensors, window = EnergySensors(), ""
 
     def starting(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -29,7 +29,7 @@ from typing import Any
 from rich.console import Console
 
 from search.backends.local import execute_here
-from search.energy import EnergyReading, EnergySources
+from search.energy.reading import EnergyReading, EnergySensors
 from search.ledger import Ledger
 from search.output import Output
 from search.run import Run
@@ -165,7 +165,7 @@ class Watch:
 class SteadyMeter:
     """120 mJ between any two readings."""
 
-    sources, window = EnergySources(gpu_sensor="nvml_counter", scope="gpu+cpu", quality="A"), ""
+    sensors, window = EnergySensors(gpu_sensor="nvml_counter", scope="gpu+cpu", quality="A"), ""
 
     def __init__(self) -> None:
         self._num_read = 0

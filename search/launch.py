@@ -37,7 +37,7 @@ from search.sampling.proposal import EarlierTrial, Sampler
 from search.sampling.warm_start import earlier_trials
 from search.space import Space, dump_space
 from search.space.record import COPIES, RECORD, record_of
-from search.tables import Artefacts, Tables
+from search.tables import FinalTables, Tables
 from search.trial.background import Background, BackgroundSpec
 from trainables.core.contract import no_choice
 from trainables.core.load import command_of, load_trainable
@@ -334,7 +334,7 @@ def _execute(
         # These two write as soon as they are made or told; what they do is seen by those before them.
         observers.add(CheckpointRetention(run))
         if run.should_test:
-            observers.add(Artefacts(run))
+            observers.add(FinalTables(run))
         observers.add(Tables(run.ledger, run.space, run.history))
         reason = backend.execute(run, background=background, say=output.note)
     if reporter:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search.energy import describe_devices
+from search.energy.hardware import describe_devices
 from search.secrets import without_secrets
 
 _PACKAGES = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from search.accounting.metering import ClosedWindow, Metering
+from search.accounting.metering import Metering
+from search.energy.summary import EnergySummary
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, beside_trials_mj, millijoules
 from search.trial.background import BACKGROUND_ID
@@ -77,12 +78,12 @@ class EnergyAccount:
         beside_mj = sum(map(beside_trials_mj, self._rows)) + self._earlier_beside_mj
         return (reported_mj + unreported_mj + beside_mj) / 1000
 
-    def _record_windows(self, windows: Sequence[ClosedWindow]) -> None:
+    def _record_windows(self, windows: Sequence[EnergySummary]) -> None:
         for window in windows:
-            if window.figures.trial == BACKGROUND_ID:
+            if window.trial == BACKGROUND_ID:
                 self._record("background_ended", None, **window.to_dict())
             else:
-                self._record("window_closed", window.figures.trial, **window.to_dict())
+                self._record("window_closed", window.trial, **window.to_dict())
 
     def _keep_devices(self, *, is_final: bool) -> None:
         self._kept_s = self._clock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, millijoules
 

@@ -12,16 +12,20 @@ import gc
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import replace
 from typing import Any, TextIO
 from uuid import uuid4
 
-from search.accounting.metering import ClosedWindow, Metering
+from search.accounting.metering import Metering
 from search.backends.backend import Capacity, Say
 from search.backends.sensors import start_metering_if_measurable
 from search.backends.trial_log import epoch_line, open_log
-from search.energy import CpuWatts, EnergyMeter, meter_for, open_node_meter, visible_gpus
 from search.energy.attribution.watts_per_utilisation import KnownWatts
-from search.energy.process_meter import ProcessMeter
+from search.energy.gpus import visible_gpus
+from search.energy.node import CpuWatts, open_node_meter
+from search.energy.process_meter import ProcessMeter, meter_for
+from search.energy.reading import EnergyMeter
+from search.energy.summary import EnergySummary
 from search.preflight import PreflightRequest, Report
 from search.preflight.local import examining_here
 from search.run import Run
@@ -179,15 +183,12 @@ class LocalMeters:
         meter.window = self._name(window)
         return meter
 
-    def close_windows(self, trial_id: str) -> Sequence[ClosedWindow]:
-        """End the trial's windows and give their final figures."""
+    def close_windows(self, trial_id: str) -> Sequence[EnergySummary]:
+        """End the trial's windows and give their final accounts."""
         windows = self._open.pop(trial_id, [])
-        return [
-            ClosedWindow(name=self._name(window), figures=self._node.close_window(window))
-            for window in windows
-        ]
+        return [replace(self._node.close_window(window), window=self._name(window)) for window in windows]
 
-    def late_windows(self) -> Sequence[ClosedWindow]:
+    def late_windows(self) -> Sequence[EnergySummary]:
         """None: no answer gets lost within a process."""
         return ()
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from search.accounting.metering import Metering, NoMetering
 from search.backends.errors import SessionError
-from search.energy import CpuWatts, meter_for, open_node_meter, visible_gpus
+from search.energy.gpus import visible_gpus
+from search.energy.node import CpuWatts, open_node_meter
+from search.energy.process_meter import meter_for
 from search.space import Space
 
 
@@ -40,7 +42,7 @@ def start_metering_if_measurable(
 
 def _no_sensor_reason() -> str:
     meter = meter_for(gpus=1, cpus=1)
-    reason = meter.sources.reason
+    reason = meter.sensors.reason
     meter.close()
     return reason
 

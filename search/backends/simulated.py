@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from search.backends.costs import Costs, PointCost
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.ledger import Ledger
 from search.run import Run
 from search.sampling.proposal import Sampler

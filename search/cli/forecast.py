@@ -28,7 +28,7 @@ def foretold(
     """
     from search.backends.backend import Capacity
     from search.backends.resources import resolve_resources
-    from search.energy import visible_gpus
+    from search.energy.gpus import visible_gpus
     from search.forecast import forecast_search
 
     if space.ladder.joules:

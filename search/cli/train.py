@@ -17,7 +17,7 @@ from search.cli.parsing import CommandParser
 from search.cli.train_task import check_resume, check_states, chosen_task, resize_schedule
 
 if TYPE_CHECKING:
-    from search.energy import EnergyMeter
+    from search.energy.reading import EnergyMeter
     from search.output import Output
     from search.trial import EpochRow
     from search.trial.task import TrialTask
@@ -144,7 +144,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _train(task: TrialTask, options: argparse.Namespace, output: Output) -> None:
-    from search.energy import meter_for
+    from search.energy.process_meter import meter_for
     from search.report.charts.training import draw_plots
     from search.tables.history import HistoryFile
     from search.trial.rung_energy import unusable_reason
@@ -154,7 +154,7 @@ def _train(task: TrialTask, options: argparse.Namespace, output: Output) -> None
     history = HistoryFile(task.folder / "history.csv") if options.out or options.test else None
     with closing(meter_for(gpus=float(is_on_gpu), cpus=os.cpu_count() or 1)) as meter:
         meter.read()
-        if task.ladder.joules and (why := unusable_reason(meter.sources, is_on_gpu=is_on_gpu)):
+        if task.ladder.joules and (why := unusable_reason(meter.sensors, is_on_gpu=is_on_gpu)):
             raise DataError(
                 f"search.ladder measures rungs in joules, but of this training, {why}; or take --full"
             )

@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
-from search.energy.attribution.account import Device, DeviceAccount
+from search.energy.attribution.account import Device, DeviceAccount, Kind
 from search.energy.attribution.process_owners import ProcessHint
 from search.energy.attribution.watts_per_utilisation import KnownWatts
-from search.energy.attribution.window_view import WindowView, WindowViews
+from search.energy.attribution.window_view import Views, WindowView, describe_sensors, read, summarise
 from search.energy.attribution.windows import Role, Window, Windows
 from search.energy.counters.counter import SensorError, Ticker
 from search.energy.hardware import CpuLabels, read_cpu_labels
 from search.energy.processes import ProcessTable
-from search.energy.reading import End, EnergyReading, EnergySources
+from search.energy.reading import End, EnergyReading, EnergySensors
 from search.energy.summary import EnergySummary
 
 SAMPLE_EVERY_S = 1.0
@@ -147,9 +147,9 @@ class NodeMeter:
         with self._lock:
             self._windows.hear(window, self._clock())
             if gpu_memory_mib is not None and not self._windows.ended(window).why:
-                holder = ProcessHint(pid=self._windows[window].pid, gpu_memory_mib=gpu_memory_mib)
+                hint = ProcessHint(pid=self._windows[window].pid, gpu_memory_mib=gpu_memory_mib)
                 for name in self._windows[window].shares:
-                    self._accounts[name].watch.hold(window, holder)
+                    self._accounts[name].watch.take_hint(window, hint)
 
     def begin_start(self, window: str) -> None:
         """Keep apart from the training's joules what the window uses from now on, until `end_start`."""
@@ -174,41 +174,46 @@ class NodeMeter:
         device up to the last second."""
         with self._lock:
             self._refresh(window)
-            return self._holdings(window).reading()
+            return read(self._views(window))
 
     def read_start(self, window: str) -> EnergyReading:
         """The millijoules of the window's starts so far."""
         with self._lock:
             self._refresh(window)
-            return self._holdings(window).start_reading()
+            return read(self._views(window), is_start=True)
 
-    def sources(self, window: str) -> EnergySources:
+    def sensors(self, window: str) -> EnergySensors:
         """What the latest reading was made of."""
         with self._lock:
-            return self._holdings(window).sources(self._read_machine())
+            return describe_sensors(self._views(window), self._read_machine())
 
-    def figures(self, window: str) -> EnergySummary:
+    def summary(self, window: str) -> EnergySummary:
         """The window's account up to its latest reading, or its end."""
         with self._lock:
             ended, opened_s = self._windows.ended(window), self._windows[window].opened_s
             until_s = ended.at_s if ended.why else self._clock()
             start_s = self._start_s.get(window, 0.0) + until_s - self._starting_since_s.get(window, until_s)
-            trial, machine = self._windows[window].trial, self._read_machine()
-            seconds = until_s - opened_s - start_s
-            return self._holdings(window).figures(trial, ended.why, seconds, start_s, machine)
+            return summarise(
+                self._views(window),
+                self._windows[window],
+                ended.why,
+                seconds=until_s - opened_s - start_s,
+                start_s=start_s,
+                machine=self._read_machine(),
+            )
 
     def close_window(self, window: str) -> EnergySummary:
-        """End a window that has not ended by itself, and give its final figures. They stay readable."""
+        """End a window that has not ended by itself, and give its final summary. They stay readable."""
         with self._lock:
             if not self._windows.ended(window).why:
                 self._end(self._windows[window], "closed", self._clock())
-            return self.figures(window)
+            return self.summary(window)
 
-    def wanting_solo(self) -> dict[str, list[str]]:
+    def wanting_slots(self) -> dict[str, list[str]]:
         """By device, the windows that a search may let work alone for 3 to 5 s, to learn their watts."""
         with self._lock:
             accounts = self._accounts.items()
-            wanting = {name: account.watch.intensities.wanting() for name, account in accounts}
+            wanting = {name: account.watch.watts.wanting() for name, account in accounts}
             is_gpu = {name for name, account in accounts if account.device.kind == "gpu"}
             return {name: windows for name, windows in wanting.items() if windows and name in is_gpu}
 
@@ -223,7 +228,7 @@ class NodeMeter:
     def _gpus_of(self, window: Window) -> set[str]:
         return {name for name in window.shares if self._accounts[name].device.kind == "gpu"}
 
-    def solo_slice(self, window: str, *, is_on: bool) -> None:
+    def set_exclusive_slot(self, window: str, *, is_on: bool) -> None:
         """Say that all other windows on this one's GPUs are paused from now on, or are no longer.
 
         Pause them, call this, wait 3 to 5 s, call it again, and let them go on.
@@ -232,7 +237,7 @@ class NodeMeter:
             for name in self._windows[window].shares:
                 account = self._accounts[name]
                 account.refresh(self._clock())
-                account.watch.intensities.slice_of = window if is_on else ""
+                account.watch.watts.slot_of = window if is_on else ""
 
     def device_rows(self) -> list[dict[str, Any]]:
         """The rows of devices.csv up to this moment, one a device."""
@@ -304,22 +309,20 @@ class NodeMeter:
             self._gpu_shares[uuid] = device.name, share
         return self._gpu_shares[uuid]
 
-    def _holdings(self, name: str) -> WindowViews:
+    def _views(self, name: str) -> Views:
+        """The window's accounts by kind of device, also of kinds that it has none of."""
         window, is_ended = self._windows[name], bool(self._windows.ended(name).why)
         accounts = [self._accounts[device] for device in window.shares]
-        kinds = {
-            kind: [one for one in accounts if one.device.kind == kind] for kind in WindowViews.__annotations__
-        }
-        holdings = {
-            kind: WindowView(
+        views: dict[Kind, WindowView] = {}
+        for kind in get_args(Kind):
+            held = [account for account in accounts if account.device.kind == kind]
+            views[kind] = WindowView(
                 accounts=held,
                 records=[account.record(name) for account in held],
                 missing=window.missing.get(kind, ""),
                 is_ended=is_ended,
             )
-            for kind, held in kinds.items()
-        }
-        return WindowViews(**holdings)
+        return views
 
 
 def as_share(name: str, share: float | Fraction) -> Fraction:

@@ -52,7 +52,7 @@ def open_node_meter(
     gpu_uuids: Sequence[str] = (),
     *,
     cpu_watts: CpuWatts | None = None,
-    surroundings: NodePaths | None = None,
+    paths: NodePaths | None = None,
     interval_s: float | None = SAMPLE_EVERY_S,
     known_w: KnownWatts | None = None,
 ) -> NodeMeter:
@@ -68,7 +68,7 @@ def open_node_meter(
     Raises:
         ValueError: The watts are negative, or more when idle than at work.
     """
-    around = surroundings or NodePaths()
+    around = paths or NodePaths()
     cpus, missing = _cpu_devices(around, cpu_watts)
     node = NodeMeter(
         cpus=cpus,
@@ -92,8 +92,8 @@ def _gpu_device(around: NodePaths, uuid: str) -> tuple[Device, Fraction]:
         name=gpu.counter.device,
         kind="gpu",
         counter=gpu.counter,
-        activity=GpuActivity(gpu.gauges, around.processes) if is_whole else None,
-        gauges=gpu.gauges,
+        activity=GpuActivity(gpu.telemetry, around.processes) if is_whole else None,
+        telemetry=gpu.telemetry,
         is_rest_external=around.is_alone or not is_whole,
         reason=gpu.reason,
     )

@@ -13,7 +13,7 @@ from search.energy.counters.rapl import POWERCAP
 from search.energy.gpus import VisibleGpus, visible_gpus
 from search.energy.meter import SAMPLE_EVERY_S, NodeMeter, as_share
 from search.energy.node import CpuWatts, NodePaths, open_node_meter
-from search.energy.reading import EnergyReading, EnergySources
+from search.energy.reading import EnergyReading, EnergySensors
 from search.energy.summary import EnergySummary
 
 
@@ -30,9 +30,9 @@ class ProcessMeter:
     window = ""
 
     @property
-    def sources(self) -> EnergySources:
-        sources = self._node.sources(self._window)
-        return replace(sources, reason="; ".join(filter(None, [self._reason, sources.reason])))
+    def sensors(self) -> EnergySensors:
+        sensors = self._node.sensors(self._window)
+        return replace(sensors, reason="; ".join(filter(None, [self._reason, sensors.reason])))
 
     @contextmanager
     def starting(self) -> Iterator[None]:
@@ -46,9 +46,9 @@ class ProcessMeter:
     def read(self) -> EnergyReading:
         return self._node.read(self._window)
 
-    def figures(self) -> EnergySummary:
+    def summary(self) -> EnergySummary:
         """The account up to the latest reading; final after `close`."""
-        return replace(self._node.figures(self._window), sources=self.sources)
+        return replace(self._node.summary(self._window), sensors=self.sensors)
 
     def close(self) -> None:
         self._node.close_window(self._window)
@@ -69,7 +69,7 @@ def open_meter(
     """Open a meter over the given GPUs and this node's CPUs, starting at 0.
 
     It sees its own process only: a device that is not wholly reserved is split by reserved shares, and the
-    rest is others'. A sensor that is missing is no error: its part stays None and `sources.reason` says why.
+    rest is others'. A sensor that is missing is no error: its part stays None and `sensors.reason` says why.
 
     Args:
         gpu_uuids: GPUs or MIG slices; none leaves the GPU out of the scope.
@@ -83,8 +83,8 @@ def open_meter(
     """
     shares = {uuid: as_share("gpu_share", gpu_share) for uuid in gpu_uuids}
     as_share("gpu_share", gpu_share), as_share("cpu_share", cpu_share)
-    surroundings = NodePaths(clock=clock, powercap=powercap, is_alone=True)
-    node = open_node_meter(cpu_watts=cpu_watts, surroundings=surroundings, interval_s=interval_s)
+    paths = NodePaths(clock=clock, powercap=powercap, is_alone=True)
+    node = open_node_meter(cpu_watts=cpu_watts, paths=paths, interval_s=interval_s)
     window = node.open_window(trial="this process", pid=os.getpid(), gpus=shares, cpu_share=cpu_share)
     return ProcessMeter(node, window, reason=gpu_reason)
 

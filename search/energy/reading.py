@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, overload
 
 Attribution = Literal["exclusive", "calibrated", "utilisation", "equal", "reserved", ""]
 End = Literal["closed", "pid_died", "heartbeat_lost", ""]
@@ -19,6 +19,20 @@ KINDS = (*_MEASURED, "estimated")  # the parts of a sum, as fields and columns n
 LONGEST_TICK_S = 1.0
 
 
+@overload
+def to_joules(millijoules: float) -> float: ...
+@overload
+def to_joules(millijoules: None) -> None: ...
+@overload
+def to_joules(millijoules: float | None) -> float | None: ...
+def to_joules(millijoules: float | None) -> float | None:
+    """Joules, as people and tables read them; None stays unknown.
+
+    Inside the program energy is whole millijoules, so that sums are exact: this is the only way out.
+    """
+    return None if millijoules is None else millijoules / 1000
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnergyReading:
     """Integer millijoules since the meter was opened; None is unknown, never 0.
@@ -27,7 +41,7 @@ class EnergyReading:
         gpu_active_mj: Share of `gpu_mj` that work drew: what is above idle, as far as idling is known by now.
         gpu_context_mj: Share that the mere presence of processes on the GPUs drew.
         gpu_idle_share_mj: Share that the GPUs draw without any process, by reserved share.
-        gpu_uncert_mj: Error of `gpu_mj` to be expected, either way.
+        gpu_uncertainty_mj: Error of `gpu_mj` to be expected, either way.
         cpu_mj: CPU packages, without the DRAM that has a counter of its own.
         estimated_mj: By watts the user stated, in no other part.
         lag_s: By part, how long before the reading its joules end; none where they reach up to it.
@@ -40,7 +54,7 @@ class EnergyReading:
     gpu_active_mj: int | None = None
     gpu_context_mj: int | None = None
     gpu_idle_share_mj: int | None = None
-    gpu_uncert_mj: int | None = None
+    gpu_uncertainty_mj: int | None = None
     lag_s: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     @property
@@ -121,13 +135,13 @@ def _sum(one_mj: int | None, other_mj: int | None) -> int | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnergySources:
+class EnergySensors:
     """Where a meter's numbers come from and what they are worth. Empty text is "nothing measured".
 
     Attributes:
         gpu_sensor: "nvml_counter" or "nvml_power_integral", joined by + where devices differ.
         gpu_attribution: How 95 % of the joules were split, or better: "exclusive" is the whole device,
-            "calibrated" by utilisation times intensity, "utilisation" by it alone, "equal" among idle
+            "calibrated" by utilisation times watts at full use, "utilisation" by it alone, "equal" among idle
             windows, "reserved" by reserved share.
         gpu_model: Joined by + where devices differ; `gpu_driver_version` likewise.
         cpu_model: The node's, known where none of its sensors is; `cpu_governor` is the one of this moment.
@@ -160,7 +174,7 @@ class EnergyMeter(Protocol):
     """The joules of one trial, or of one node, since the meter was opened."""
 
     @property
-    def sources(self) -> EnergySources:
+    def sensors(self) -> EnergySensors:
         """What the latest `read()` was made of: it changes when a sensor is lost or comes back."""
         ...
 

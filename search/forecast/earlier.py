@@ -151,7 +151,7 @@ def attempts_of(events: Sequence[Event]) -> list[Attempt]:
                 given_at[event["trial"]] = at
             case "epoch":
                 trial_id, row = event["trial"], EpochRow.from_dict(event["row"])
-                if row.sources or trial_id not in latest:
+                if row.sensors or trial_id not in latest:
                     given = max(began_at, given_at.get(trial_id, at))
                     latest[trial_id] = Attempt(trial_id, given)
                     sessions[-1].append(latest[trial_id])
@@ -189,7 +189,7 @@ def _usual_epoch_s(attempts: Sequence[Attempt], rung: int, warm_up_s: float) -> 
 
 def _epoch_s(row: EpochRow) -> float:
     """Training and scoring. Journals of before a start was told apart have it in an attempt's first row."""
-    if row.start_s is not None or not row.sources:
+    if row.start_s is not None or not row.sensors:
         return row.seconds
     parts = [row.metrics.get(name) for name in ("train_s", "eval_s")]
     known = [part for part in parts if part is not None]

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading, EnergySensors
+from search.energy.summary import STATISTICS
 from search.ledger.journal_lines import SCHEMA_VERSION, BadLine, other_schema
 from search.trial import EpochRow
 from trainables.core.files import is_safe_name
 
-_WINDOW = {"window", "energy", "reason", "columns"}
+_WINDOW = {"window", "end", "seconds", "energy", "start_s", "start_energy", "sensors", "statistics"}
 _REQUIRED: Mapping[str, set[str]] = {
     "journal_started": {"schema", "run"},
     "session_started": set(),
@@ -27,7 +28,9 @@ _REQUIRED: Mapping[str, set[str]] = {
     "trial_ended": {"trial", "status", "cause", "message"},
     "run_ended": {"reason"},
 }
-_ROW, _ENERGY = ({each.name for each in fields(kind)} for kind in (EpochRow, EnergyReading))
+_ROW, _ENERGY, _SENSORS = (
+    {each.name for each in fields(kind)} for kind in (EpochRow, EnergyReading, EnergySensors)
+)
 _ENERGY -= {"lag_s"}  # of a live reading: a row has its own
 
 
@@ -56,6 +59,8 @@ class EventChecker:
             self._check_trial(kind, event)
         if kind == "epoch":
             _check_row(event["row"])
+        if event.keys() >= _WINDOW:
+            _check_window(kind, event)
 
     def _check_trial(self, kind: str, event: Mapping[str, Any]) -> None:
         trial = event["trial"]
@@ -81,3 +86,18 @@ def _check_row(row: object) -> None:
     unknown = [*(row.keys() - _ROW), *of_readings]
     if unknown:
         raise BadLine(f"(epoch) has fields of another version: {', '.join(sorted(unknown))}")
+
+
+def _check_window(kind: str, event: Mapping[str, Any]) -> None:
+    """See that the account of a window is one that this version can read whole."""
+    known = {
+        "energy": _ENERGY,
+        "start_energy": _ENERGY,
+        "sensors": _SENSORS,
+        "statistics": set(STATISTICS),
+    }
+    if not all(isinstance(event[name], Mapping) for name in known):
+        raise BadLine(f"({kind}) has no whole account")
+    unknown = [f"{name}.{part}" for name, parts in known.items() for part in event[name].keys() - parts]
+    if unknown:
+        raise BadLine(f"({kind}) has fields of another version: {', '.join(sorted(unknown))}")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from search.energy import EnergyReading
-from search.energy.reading import KINDS, LONGEST_TICK_S
+from search.energy.reading import KINDS, LONGEST_TICK_S, EnergyReading, to_joules
+from search.energy.summary import EnergySummary
 from search.ledger.sessions import RunSessions
 from search.ledger.trial_energy import TrialEnergy
 from search.trial import EpochRow
@@ -16,14 +16,6 @@ from search.trial import EpochRow
 Status = Literal["running", "paused", "finished", "stopped", "diverged", "failed", "interrupted"]
 ProposedBy = Literal["default", "initial", "sampler", "list", "design", "promotion"]
 Event = Mapping[str, Any]
-# At an attempt's first row nobody knows yet how a shared device will be split.
-_FINAL_SOURCES = {
-    "scope": "energy_scope",
-    "quality": "energy_quality",
-    "reason": "reason",
-    **{name: name for name in ("gpu_sensor", "gpu_attribution", "cpu_sensor", "cpu_attribution")},
-    **{name: name for name in ("gpu_model", "gpu_driver_version", "cpu_model", "cpu_governor")},
-}
 
 
 @dataclass
@@ -57,7 +49,7 @@ class TrialRecord:
     failures: list[Mapping[str, Any]] = field(default_factory=list)
     control_rungs: list[int] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)
+    sensors: dict[str, str] = field(default_factory=dict)
     ended_at: float | None = None
     joules: TrialEnergy = field(default_factory=TrialEnergy)
 
@@ -189,7 +181,7 @@ class History:
     @property
     def epoch_j(self) -> float:
         """Mean joules of an epoch so far; 0 before the first, or without a sensor."""
-        return (self.energy.total_mj or 0) / 1000 / max(1, self._num_rows)
+        return to_joules(self.energy.total_mj or 0) / max(1, self._num_rows)
 
     def apply(self, event: Event) -> None:
         """Take in one event of the journal. Events of other kinds leave trials as they are."""
@@ -259,10 +251,11 @@ class History:
         self.energy = self.energy + row.energy
         self.start_energy = self.start_energy + row.start_energy
         trial.notes.update(row.notes)
-        trial.sources.update(row.sources)
+        trial.sensors.update(row.sensors)
 
     def _close_window(self, trial: TrialRecord, event: Event) -> None:
-        energy, start_energy = trial.joules.close(event, trial.rows)
+        summary = EnergySummary.from_dict(event)
+        energy, start_energy = trial.joules.close(summary, trial.rows)
         self.energy, self.start_energy = self.energy + energy, self.start_energy + start_energy
-        final = {**event["columns"], "reason": event["reason"]}
-        trial.sources.update({name: final[f] for name, f in _FINAL_SOURCES.items() if final.get(f)})
+        # At an attempt's first row nobody knows yet how a shared device will be split.
+        trial.sensors.update({name: text for name, text in summary.sensors.to_dict().items() if text})

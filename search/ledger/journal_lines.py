@@ -19,7 +19,7 @@ from typing import Any
 
 from search.printable import printable
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # Characters: a page of text, or a traceback's last frames. Nine messages of 5 MB made a journal of 135 MB.
 MAX_TEXT = 4_000

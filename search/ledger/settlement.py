@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
-from search.energy import EnergyReading
-from search.energy.reading import KINDS
+from search.energy.reading import KINDS, EnergyReading
 from search.trial import EpochRow
 
 _GPU_PARTS = ("gpu_active_mj", "gpu_context_mj", "gpu_idle_share_mj")

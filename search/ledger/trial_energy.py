@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from search.energy import EnergyReading
-from search.energy.reading import KINDS
+from search.energy.reading import KINDS, EnergyReading
+from search.energy.summary import EnergySummary
 from search.ledger.settlement import Settlement
 from search.trial import EpochRow
 
@@ -26,7 +24,7 @@ class TrialEnergy:
     """
 
     remainders: dict[str, tuple[int, EnergyReading]] = field(default_factory=dict)
-    closed: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    closed: dict[str, EnergySummary] = field(default_factory=dict)
     _of_rows: dict[str, EnergyReading] = field(default_factory=dict)
     _of_starts: dict[str, EnergyReading] = field(default_factory=dict)
     _windows_with_start: set[str] = field(default_factory=set)
@@ -45,25 +43,24 @@ class TrialEnergy:
             return row
         self._of_rows[row.window] = self._of_rows.get(row.window, EnergyReading()) + row.energy
         self._of_starts[row.window] = self._of_starts.get(row.window, EnergyReading()) + row.start_energy
-        if row.sources or row.window not in self._settlements:  # an attempt's first row
+        if row.sensors or row.window not in self._settlements:  # an attempt's first row
             self._settlements[row.window] = Settlement()
         rows.append(row)
         self._settlements[row.window].add(rows)
         return row
 
-    def close(self, event: Mapping[str, Any], rows: list[EpochRow]) -> tuple[EnergyReading, EnergyReading]:
-        """Take in the end of a window; gives its remainder, and that of its starts.
+    def close(self, summary: EnergySummary, rows: list[EpochRow]) -> tuple[EnergyReading, EnergyReading]:
+        """Take in the account of a window that ended; gives its remainder, and that of its starts.
 
         Rows that waited for their joules get their share of the remainder.
         """
-        window, total = event["window"], EnergyReading(**event["energy"])
-        remainder = _beyond(total, self._of_rows.get(window))
-        self.closed[window] = event
+        window = summary.window
+        remainder = _beyond(summary.reading, self._of_rows.get(window))
+        self.closed[window] = summary
         settlement = self._settlements.pop(window, None) or Settlement()
-        left = settlement.close(rows, remainder, float(event["seconds"]))
+        left = settlement.close(rows, remainder, summary.seconds)
         self.remainders[window] = (rows[-1].rung if rows else 0), left
-        start = EnergyReading(**event.get("start_energy", {}))
-        return remainder, _beyond(start, self._of_starts.get(window))
+        return remainder, _beyond(summary.start, self._of_starts.get(window))
 
     def end_own(self) -> None:
         """Let go of what shared out the joules of the trial's own meter: nobody closes its account, and the
@@ -83,23 +80,21 @@ class TrialEnergy:
     @property
     def closed_s(self) -> float:
         """How long all closed windows were open, starts left out."""
-        return float(sum(event["seconds"] for event in self.closed.values()))
+        return float(sum(summary.seconds for summary in self.closed.values()))
 
     @property
     def start_s_without_rows(self) -> float:
         """Wall time of starts that no row tells of: of attempts that ended before their first epoch did."""
         unseen = self.closed.keys() - self._windows_with_start
-        return float(sum(self.closed[window].get("start_s", 0.0) for window in unseen))
+        return float(sum(self.closed[window].start_s for window in unseen))
 
     def by_window(self) -> dict[str, EnergyReading]:
         """What each attempt used; of one whose account nobody closed, what its rows say."""
-        closed = {name: EnergyReading(**event["energy"]) for name, event in self.closed.items()}
-        return self._of_rows | closed
+        return self._of_rows | {name: summary.reading for name, summary in self.closed.items()}
 
     def starts_by_window(self) -> dict[str, EnergyReading]:
         """The same for starts."""
-        closed = {name: EnergyReading(**event.get("start_energy", {})) for name, event in self.closed.items()}
-        return self._of_starts | closed
+        return self._of_starts | {name: summary.start for name, summary in self.closed.items()}
 
     @property
     def rungs(self) -> set[int]:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from search.energy import meter_for, visible_gpus
+from search.energy.gpus import visible_gpus
+from search.energy.process_meter import meter_for
 from search.preflight import checks
 from search.preflight.machine import free_disk_gib, free_memory_gib, nearest_folder, why_unwritable
 from search.preflight.rehearsal import Rehearsal
@@ -243,12 +244,12 @@ def _device(order: PreflightRequest) -> str:
 def _look_at_sensors(order: PreflightRequest, found: _Found) -> None:
     meter = meter_for(gpus=float(_device(order) != "cpu"), cpus=1.0)
     meter.read()
-    sources = meter.sources
+    sensors = meter.sensors
     meter.close()
     found.take(
         checks.sensor_findings(
-            sources.scope,
-            sources.reason,
+            sensors.scope,
+            sensors.reason,
             measures=order.measures,
             has_cpu_watts=order.has_cpu_watts,
             has_other_limit=order.has_other_limit,

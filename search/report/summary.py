@@ -127,7 +127,9 @@ def _print_front(run: Run, output: Output) -> None:
     for column in ("front", space.metric, unit, "hparams"):
         table.add_column(column)
     for trial, cost in pareto_front(space, list(run.history.trials.values())):
-        joules = value_text(cost.joules) + (f" ± {value_text(cost.uncert_j)}" if cost.uncert_j else "")
+        joules = value_text(cost.joules) + (
+            f" ± {value_text(cost.uncertainty_j)}" if cost.uncertainty_j else ""
+        )
         hparams = hparams_text(trial.hparams, space.parameters)
         table.add_row(trial.trial_id, value_text(trial.value(space.metric)), joules, hparams)
     output.print(table if table.row_count else "front: no trial has both a score and joules")
@@ -161,5 +163,5 @@ def _correlation_text(correlation: Correlation) -> str:
 
 
 def _energy_reason(run: Run) -> str:
-    reasons = (trial.sources.get("reason", "") for trial in run.history.trials.values())
+    reasons = (trial.sensors.get("reason", "") for trial in run.history.trials.values())
     return next((reason for reason in reasons if reason), "no trial reported a sensor")

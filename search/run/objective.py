@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
 from search.rungs.dominance import Score, dominates
@@ -22,12 +22,12 @@ class Cost:
     """Joules of full training, or of one sample: what the space names beside its metric.
 
     Attributes:
-        uncert_j: To be expected, either way. Smaller differences are ties.
+        uncertainty_j: To be expected, either way. Smaller differences are ties.
         scope: The parts in it, such as "gpu+cpu": joules of other parts do not compare.
     """
 
     joules: float
-    uncert_j: float
+    uncertainty_j: float
     scope: str
 
 
@@ -67,7 +67,7 @@ class Objective:
         self._scope = self._scope or cost.scope
         if cost.scope != self._scope:
             raise Unmeasured(f"its joules are of {cost.scope}, those of earlier trials of {self._scope}")
-        return (value, cost.joules), cost.uncert_j
+        return (value, cost.joules), cost.uncertainty_j
 
 
 def cost_of(space: Space, trial: TrialRecord) -> Cost | None:
@@ -106,11 +106,14 @@ def pareto_front(space: Space, trials: Iterable[TrialRecord]) -> list[tuple[Tria
     top = max((trial.rung or 0 for trial in sound), default=0)
     known = [(trial, cost) for trial in sound if trial.rung == top and (cost := cost_of(space, trial))]
     known = [(trial, cost) for trial, cost in known if cost.scope == known[0][1].scope]
-    scores = [(_score(space, trial, cost), cost.uncert_j) for trial, cost in known]
+    scores = [(_score(space, trial, cost), cost.uncertainty_j) for trial, cost in known]
     front = [
         (score, place)
-        for place, (score, uncert_j) in enumerate(scores)
-        if not any(dominates(other, score, other_uncert_j + uncert_j) for other, other_uncert_j in scores)
+        for place, (score, uncertainty_j) in enumerate(scores)
+        if not any(
+            dominates(other, score, other_uncertainty_j + uncertainty_j)
+            for other, other_uncertainty_j in scores
+        )
     ]
     return [known[place] for _, place in sorted(front, key=lambda item: (-item[0][0], -item[0][1]))]
 
@@ -135,9 +138,11 @@ def _per(trial: TrialRecord, amount: float | None) -> Cost | None:
     energy = EnergyReading.sum(row.energy for row in rows) if rows else trial.energy
     if energy.total_mj is None or not amount:
         return None
-    uncert_mj = energy.gpu_uncert_mj or 0
+    uncertainty_mj = energy.gpu_uncertainty_mj or 0
     return Cost(
-        joules=energy.total_mj / 1000 / amount, uncert_j=uncert_mj / 1000 / amount, scope=energy.scope
+        joules=energy.total_mj / 1000 / amount,
+        uncertainty_j=uncertainty_mj / 1000 / amount,
+        scope=energy.scope,
     )
 
 
@@ -150,4 +155,4 @@ def _num_samples(rows: list[EpochRow]) -> float | None:
 def _why_unknown(trial: TrialRecord) -> str:
     if trial.energy.total_mj is not None:
         return "the trainable reports no num_examples"
-    return trial.sources.get("reason") or "no sensor was read"
+    return trial.sensors.get("reason") or "no sensor was read"

@@ -231,7 +231,7 @@ class Run:
         is_known = trial.knows(row)
         if is_known and row.is_replay:
             return "go_on"
-        if self._background and row.sources:  # the first row of an attempt
+        if self._background and row.sensors:  # the first row of an attempt
             row = replace(row, notes={**row.notes, "background": self._background.note})
         self._record("epoch", trial_id, row=row.to_dict())
         self._epoch_times.add(row)

@@ -56,11 +56,11 @@ def check_joules(section: SearchSection, problems: Problems) -> None:
     if ladder is None or ladder.resource != "energy_j":
         return
     gpus = section.resources.gpus_per_trial
-    if gpus is not None and 0 < gpus < 1 and not section.metering.solo_slices:
+    if gpus is not None and 0 < gpus < 1 and not section.metering.exclusive_slots:
         problems.add(
             "search.resources.gpus_per_trial",
             f"{gpus:g} shares a GPU, whose joules are then not known well enough to end a rung; "
-            "take 1, or set metering.solo_slices: true",
+            "take 1, or set metering.exclusive_slots: true",
         )
     if section.scheduler.mode == "pasha":
         text = "pasha compares trials epoch by epoch, and here they differ in what an epoch uses"

@@ -100,7 +100,7 @@ class MeteringSection(Section):
     Watts are those of a node's CPUs, for nodes whose CPUs no sensor measures; what they give is estimated.
     """
 
-    solo_slices: Flag = False
+    exclusive_slots: Flag = False
     cpu_watts_idle: ZeroOrMore | None = None
     cpu_watts_max: AboveZero | None = None
 

@@ -1,79 +1,139 @@
-"""The rows of energy.csv and devices.csv."""
+"""energy.csv, one row per trial and rung, and devices.csv, which reconciles it with the counters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from search.accounting.unreported import without_lost
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.ledger.history import History, TrialRecord
-from search.tables.energy_columns import joules
-from search.tables.trials import num_examples
+from search.tables.columns import Column, Table, column_names, lifted, plain, row_of, rows_of
+from search.tables.energy_columns import SPENT, num_examples
+from search.trial import EpochRow
 
-_PARTS = ("energy_j", "energy_gpu_j", "energy_cpu_j", "energy_dram_j", "energy_estimated_j")
-ENERGY_COLUMNS = (
-    *("trial_id", "rung", "epochs", "seconds", "num_examples"),
-    *(*_PARTS, "energy_scope", "energy_quality"),
-)
-DEVICE_COLUMNS = (
-    *("session", "is_closed", "node", "device", "kind", "sensor", "counter_start_mj", "counter_end_mj"),
-    *(
-        "energy_device_j",
-        "energy_trials_j",
+
+@dataclass
+class RungRow:
+    """What the row of one trial at one rung is made of."""
+
+    trial: TrialRecord
+    rung: int
+
+    @cached_property
+    def epochs(self) -> list[EpochRow]:
+        """Those that were run at the rung, repeated ones too."""
+        return [row for row in self.trial.rows if row.rung == self.rung]
+
+    @cached_property
+    def energy(self) -> EnergyReading:
+        """Of its epochs, and what attempts that ended there used beside them."""
+        return EnergyReading.sum([*(row.energy for row in self.epochs), self.trial.joules.at_rung(self.rung)])
+
+
+def _energy(row: RungRow) -> EnergyReading:
+    return row.energy
+
+
+ENERGY_TABLE: Table[RungRow] = [
+    Column("trial_id", "", "", lambda row: row.trial.trial_id),
+    Column("rung", "", "", lambda row: row.rung),
+    Column("epochs", "epochs", "run at this rung, repeated ones included", lambda row: len(row.epochs)),
+    Column(
+        "seconds",
+        "s",
+        "training and evaluation of these epochs",
+        lambda row: round(sum(epoch.seconds for epoch in row.epochs), 3),
+    ),
+    Column("num_examples", "examples", "trained on", lambda row: num_examples(row.epochs)),
+    *lifted(SPENT, _energy, "as in trials.csv"),
+    Column("energy_scope", "", "as in trials.csv", lambda row: row.trial.sensors.get("scope", "")),
+    Column("energy_quality", "", "as in trials.csv", lambda row: row.trial.sensors.get("quality", "")),
+]
+DEVICE_TABLE: Table[Mapping[str, Any]] = [
+    plain("session", "", "0 is the first; each restart begins another"),
+    plain(
+        "is_closed",
+        "",
+        (
+            "the row was read after the last trial's end; `False` where the session was killed or "
+            "the node lost: the last reading before it"
+        ),
+    ),
+    plain("node", "", "host, and the node's id in the cluster"),
+    plain("device", "", "UUID of a GPU, zone of a CPU"),
+    plain("kind", "", "`gpu`, `cpu`, `dram` or `estimated`"),
+    plain("sensor", "", "as `gpu_sensor` in trials.csv"),
+    plain("counter_start_mj", "mJ", "the counter at the session's start"),
+    plain("counter_end_mj", "mJ", "and at the reading"),
+    plain("energy_device_j", "J", "all the device used"),
+    plain("energy_trials_j", "J", "by this run's trials, their starts left out"),
+    plain(
         "energy_starts_j",
+        "J",
+        (
+            "by starts of this run's trials; empty in sessions of before it was told apart, where "
+            "`energy_trials_j` has it"
+        ),
+    ),
+    plain(
         "energy_background_j",
-        "energy_external_j",
-        "energy_idle_j",
+        "J",
+        (
+            "by the load of `--background`, which is no trial; empty in sessions before there was "
+            "such a column"
+        ),
     ),
-    *(
+    plain("energy_external_j", "J", "by processes that are neither"),
+    plain("energy_idle_j", "J", "while nobody used it"),
+    plain(
         "energy_unaccounted_j",
-        "residual_j",
-        "idle_power_w",
-        "context_power_w",
-        "counter_power_ratio",
-        "sampler_cpu_s",
+        "J",
+        ("resets of the counter, gaps in sampling, and what was lost with a meter (`reason`)"),
     ),
-    *("driver_version", "reason"),
-)
+    plain("residual_j", "J", "what is missing from these six: always 0"),
+    plain("idle_power_w", "W", "power without any process, where it was learnt"),
+    plain("context_power_w", "W", "power with an idle process, where it was learnt"),
+    plain(
+        "counter_power_ratio",
+        "",
+        ("counter against power in the first seconds; outside 0.8 to 1.25 power is integrated instead"),
+    ),
+    plain("sampler_cpu_s", "s", "CPU time of the meter"),
+    plain("driver_version", "", ""),
+    plain(
+        "reason",
+        "",
+        (
+            "what was lost with the meter of a node or a killed session: joules of attempts that "
+            "never reported them"
+        ),
+    ),
+]
+ENERGY_COLUMNS = column_names(ENERGY_TABLE)
+DEVICE_COLUMNS = column_names(DEVICE_TABLE)
 
 
 def energy_rows(history: History) -> list[dict[str, Any]]:
     """One row per trial and rung: repeated epochs, and what attempts used beside their epochs, included."""
-    return [
-        _rung_row(trial, rung)
-        for trial in history.trials.values()
-        for rung in sorted({row.rung for row in trial.rows} | trial.joules.rungs)
-    ]
+    return rows_of(
+        ENERGY_TABLE,
+        (
+            RungRow(trial, rung)
+            for trial in history.trials.values()
+            for rung in sorted({row.rung for row in trial.rows} | trial.joules.rungs)
+        ),
+    )
 
 
 def device_rows(history: History) -> list[dict[str, Any]]:
     """One row per session, node and device; a row that says itself that it is not closed is not."""
     return [
-        {"session": number, "is_closed": session.is_closed, **_shown(row)}
+        row_of(DEVICE_TABLE, {"session": number, "is_closed": session.is_closed, **row})
         for number, (session, rows) in enumerate(
             zip(history.sessions.all, without_lost(history), strict=True)
         )
         for row in rows
     ]
-
-
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a device's row has a column: the journal keeps what was learnt of its watts too."""
-    return {name: value for name, value in row.items() if name in DEVICE_COLUMNS}
-
-
-def _rung_row(trial: TrialRecord, rung: int) -> dict[str, Any]:
-    epochs = [row for row in trial.rows if row.rung == rung]
-    energy = EnergyReading.sum([*(row.energy for row in epochs), trial.joules.at_rung(rung)])
-    spent_j = joules(energy)
-    return {
-        "trial_id": trial.trial_id,
-        "rung": rung,
-        "epochs": len(epochs),
-        "seconds": round(sum(row.seconds for row in epochs), 3),
-        "num_examples": num_examples(epochs),
-        **{name: spent_j[name] for name in _PARTS},
-        "energy_scope": trial.sources.get("scope", ""),
-        "energy_quality": trial.sources.get("quality", ""),
-    }

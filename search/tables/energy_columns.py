@@ -2,95 +2,299 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
 
-from search.energy import EnergyReading
-from search.energy.reading import KINDS
+from search.energy.reading import KINDS, EnergyReading, EnergySensors, to_joules
+from search.energy.summary import EnergySummary
 from search.ledger.history import TrialRecord
 from search.run.objective import projected_full
 from search.space import Space
+from search.tables.columns import Column, lifted
+from search.trial import EpochRow
 
-JOULES = (
-    *("energy_j", "energy_measured_j", "energy_estimated_j", "energy_gpu_j", "energy_gpu_active_j"),
-    *("energy_gpu_context_j", "energy_gpu_idle_share_j", "energy_gpu_uncertainty_j", "energy_cpu_j"),
-    "energy_dram_j",
-)
-_LABELS = (
-    *("gpu_sensor", "gpu_attribution", "cpu_sensor", "cpu_attribution"),
-    *("gpu_model", "gpu_driver_version", "cpu_model", "cpu_governor"),
-)
-_MEANS = (
-    *("exclusive_fraction", "coverage_frac", "gpu_power_mean_w", "gpu_util_mean", "gpu_temp_mean_c"),
-    *("gpu_sm_clock_mean_mhz", "gpu_memory_clock_mean_mhz"),
-)
-_STATE = ("gpu_power_min_w", "gpu_power_max_w", "gpu_power_limit_w")
-_QUALITY = ("energy_scope", "energy_quality", "energy_reason")
-_DERIVED = ("energy_per_example_j", "energy_to_best_j", "energy_projected_full_j", "energy_rungs_j")
-ENERGY_OF_TRIAL = (*JOULES, "energy_start_j", *_QUALITY, *_LABELS, *_MEANS, *_STATE, *_DERIVED)
-
-
-def joules(energy: EnergyReading) -> dict[str, float | None]:
-    """A reading as columns; None is an empty cell."""
-    parts = {
-        "energy_j": energy.total_mj,
-        "energy_measured_j": energy.measured_mj,
-        "energy_estimated_j": energy.estimated_mj,
-        "energy_gpu_j": energy.gpu_mj,
-        "energy_gpu_active_j": energy.gpu_active_mj,
-        "energy_gpu_context_j": energy.gpu_context_mj,
-        "energy_gpu_idle_share_j": energy.gpu_idle_share_mj,
-        "energy_gpu_uncertainty_j": energy.gpu_uncert_mj,
-        "energy_cpu_j": energy.cpu_mj,
-        "energy_dram_j": energy.dram_mj,
-    }
-    return {name: None if mj is None else mj / 1000 for name, mj in parts.items()}
-
-
-def energy_columns(space: Space, trial: TrialRecord, num_examples: int | None) -> dict[str, Any]:
-    """All energy columns of a trial's row, as `ENERGY_OF_TRIAL` names them."""
-    closed, sources = list(trial.joules.closed.values()), trial.sources
-    said = [window["columns"] for window in closed] or [sources]
-    spent_j, full = joules(trial.energy), projected_full(space, trial)
-    start_mj = trial.start_energy.total_mj
-    reasons = sources.get("reason", ""), _lost_reason(trial), _unseen_reason(trial)
-    return {
-        **spent_j,
-        "energy_start_j": None if start_mj is None else start_mj / 1000,
-        "energy_scope": trial.energy.scope or sources.get("scope", ""),
-        "energy_quality": max((_text(one, "energy_quality", "quality") for one in said), default=""),
-        "energy_reason": "; ".join(filter(None, reasons)),
-        **{name: "+".join(sorted({one[name] for one in said if one.get(name)})) for name in _LABELS},
-        **{name: _mean_over_time(closed, name) for name in _MEANS},
-        "gpu_power_min_w": min(
-            (one["gpu_power_min_w"] for one in said if one.get("gpu_power_min_w") is not None), default=None
+# Of any reading: a trial's, a rung's, an epoch's.
+JOULES: list[Column[EnergyReading]] = [
+    Column(
+        "energy_j",
+        "J",
+        (
+            "all that is known of all attempts, failed ones included, but for their starts: "
+            "measured plus estimated. What lies between epochs is in it. Empty where the whole "
+            "trial was shorter than a tick of its sensor; `energy_reason` says so"
         ),
-        "gpu_power_max_w": max(
-            (one["gpu_power_max_w"] for one in said if one.get("gpu_power_max_w")), default=None
+        lambda reading: to_joules(reading.total_mj),
+    ),
+    Column(
+        "energy_measured_j",
+        "J",
+        "of sensors: GPU, CPU and memory",
+        lambda reading: to_joules(reading.measured_mj),
+    ),
+    Column(
+        "energy_estimated_j",
+        "J",
+        "by watts the user stated, where no sensor can be read",
+        lambda reading: to_joules(reading.estimated_mj),
+    ),
+    Column("energy_gpu_j", "J", "GPU", lambda reading: to_joules(reading.gpu_mj)),
+    Column(
+        "energy_gpu_active_j", "J", "of it, what work drew", lambda reading: to_joules(reading.gpu_active_mj)
+    ),
+    Column(
+        "energy_gpu_context_j",
+        "J",
+        "of it, what the mere presence of processes on the GPU drew",
+        lambda reading: to_joules(reading.gpu_context_mj),
+    ),
+    Column(
+        "energy_gpu_idle_share_j",
+        "J",
+        "of it, what the GPU draws without any process, by reserved share",
+        lambda reading: to_joules(reading.gpu_idle_share_mj),
+    ),
+    Column(
+        "energy_gpu_uncertainty_j",
+        "J",
+        "error of `energy_gpu_j` to be expected, either way",
+        lambda reading: to_joules(reading.gpu_uncertainty_mj),
+    ),
+    Column("energy_cpu_j", "J", "CPU packages", lambda reading: to_joules(reading.cpu_mj)),
+    Column(
+        "energy_dram_j",
+        "J",
+        "memory, where it has a counter of its own",
+        lambda reading: to_joules(reading.dram_mj),
+    ),
+]
+
+
+# The short form, of tables that have a row for each part of a trial.
+_SHORT = ("energy_j", "energy_gpu_j", "energy_cpu_j", "energy_dram_j", "energy_estimated_j")
+SPENT = sorted((one for one in JOULES if one.name in _SHORT), key=lambda one: _SHORT.index(one.name))
+
+
+@dataclass
+class TrialEnergyRow:
+    """What the energy columns of one trial are made of; each is worked out once."""
+
+    space: Space
+    trial: TrialRecord
+
+    @cached_property
+    def energy(self) -> EnergyReading:
+        """All its attempts, starts left out."""
+        return self.trial.energy
+
+    @cached_property
+    def windows(self) -> list[EnergySummary]:
+        """The accounts of its attempts that were closed, oldest first."""
+        return list(self.trial.joules.closed.values())
+
+    @cached_property
+    def sensors(self) -> list[EnergySensors]:
+        """By attempt; while none is closed, as the first row of the latest has them."""
+        return [one.sensors for one in self.windows] or [EnergySensors(**self.trial.sensors)]  # type: ignore[arg-type]
+
+    @cached_property
+    def num_examples(self) -> int | None:
+        """Examples trained on; None where an epoch did not say."""
+        return num_examples(self.trial.rows)
+
+    @property
+    def energy_reason(self) -> str:
+        """Why nothing or not everything is known."""
+        reasons = self.trial.sensors.get("reason", ""), _lost_reason(self.trial), _unseen_reason(self.trial)
+        return "; ".join(filter(None, reasons))
+
+    @property
+    def energy_to_best_j(self) -> float | None:
+        """What was spent until the best epoch ended, in all attempts."""
+        best = self.trial.best(self.space.metric, self.space.mode)
+        if best is None:
+            return None
+        ends = [number for number, row in enumerate(self.trial.rows, start=1) if row.epoch == best[0]]
+        rows = self.trial.rows[: ends[-1]]
+        spent_mj = EnergyReading.sum(row.energy for row in rows).total_mj
+        return None if any(row.lag_s for row in rows) else to_joules(spent_mj)
+
+    @property
+    def energy_projected_full_j(self) -> float | None:
+        """What full training would use."""
+        full = projected_full(self.space, self.trial)
+        return full.joules if full else None
+
+    @property
+    def energy_rungs_j(self) -> float | None:
+        """What a ladder of joules has counted."""
+        used = self.trial.rows[-1].used if self.trial.rows else None
+        return to_joules(used.mj) if used else None
+
+    def joined(self, label: str) -> str:
+        """A label of all attempts, joined by + where they differ."""
+        return "+".join(sorted({text for one in self.sensors if (text := getattr(one, label))}))
+
+    def mean(self, statistic: str) -> float | None:
+        """The mean over the time of the attempts that know it."""
+        known = [
+            (value, one.seconds) for one in self.windows if (value := _number(one, statistic)) is not None
+        ]
+        seconds = sum(lasted_s for _, lasted_s in known)
+        return sum(value * lasted_s for value, lasted_s in known) / seconds if seconds else None
+
+    def extreme(self, choose: Callable[..., float], statistic: str) -> float | None:
+        """The smallest or largest of all attempts."""
+        known = [value for one in self.windows if (value := _number(one, statistic)) is not None]
+        return choose(known) if known else None
+
+
+def _energy(row: TrialEnergyRow) -> EnergyReading:
+    return row.energy
+
+
+ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
+    *lifted(JOULES, _energy),
+    Column(
+        "energy_start_j",
+        "J",
+        (
+            "used in `start_s`, measured plus estimated; in none of the columns above. Empty in "
+            "runs of before it was told apart: there it is in `energy_j`"
         ),
-        "gpu_power_limit_w": said[-1].get("gpu_power_limit_w"),
-        "energy_per_example_j": _ratio(spent_j["energy_j"], num_examples),
-        "energy_to_best_j": _to_best_j(space, trial),
-        "energy_projected_full_j": full.joules if full else None,
-        "energy_rungs_j": _rungs_j(trial),
-    }
+        lambda row: to_joules(row.trial.start_energy.total_mj),
+    ),
+    Column(
+        "energy_scope",
+        "",
+        "the parts in `energy_j`, joined by +: `gpu`, `cpu`, `dram`, `estimated`",
+        lambda row: row.energy.scope or row.trial.sensors.get("scope", ""),
+    ),
+    Column(
+        "energy_quality",
+        "",
+        (
+            "of the worst part: A counter and exclusive, B counter and calibrated shares, C counter"
+            " and plain utilisation or exclusive integral, D reserved or equal shares, E estimated;"
+            " empty: none"
+        ),
+        lambda row: max((one.quality for one in row.sensors), default=""),
+    ),
+    Column(
+        "energy_reason",
+        "",
+        "why nothing or not everything could be measured, and the remedy",
+        lambda row: row.energy_reason,
+    ),
+    Column("gpu_sensor", "", "`nvml_counter` or `nvml_power_integral`", lambda row: row.joined("gpu_sensor")),
+    Column(
+        "gpu_attribution",
+        "",
+        (
+            "how a shared GPU was split: `exclusive` (it was not), `calibrated` (utilisation times "
+            "intensity; where an earlier run learnt it, `energy_reason` says so), `utilisation`, "
+            "`equal`, `reserved`"
+        ),
+        lambda row: row.joined("gpu_attribution"),
+    ),
+    Column(
+        "cpu_sensor", "", "`rapl_powercap` or `estimated_user_model`", lambda row: row.joined("cpu_sensor")
+    ),
+    Column("cpu_attribution", "", "as for the GPU", lambda row: row.joined("cpu_attribution")),
+    Column(
+        "gpu_model",
+        "",
+        "joined by + where attempts ran on different ones; so are the next three",
+        lambda row: row.joined("gpu_model"),
+    ),
+    Column("gpu_driver_version", "", "", lambda row: row.joined("gpu_driver_version")),
+    Column("cpu_model", "", "of the node", lambda row: row.joined("cpu_model")),
+    Column(
+        "cpu_governor",
+        "",
+        (
+            "frequency governor of the node's cores when the trial ended, such as `performance`; "
+            "joined by + where cores differ; empty where the node has none to show"
+        ),
+        lambda row: row.joined("cpu_governor"),
+    ),
+    Column(
+        "exclusive_fraction",
+        "share",
+        "of its training's time alone on its GPUs, or on its CPUs where it has no GPU",
+        lambda row: row.mean("exclusive_fraction"),
+    ),
+    Column(
+        "coverage_fraction",
+        "share",
+        "of its training's time for which the counters' increments are in its joules",
+        lambda row: row.mean("coverage_fraction"),
+    ),
+    Column(
+        "gpu_power_mean_w",
+        "W",
+        "of its whole GPUs while it trained, others' work included",
+        lambda row: row.mean("gpu_power_mean_w"),
+    ),
+    Column("gpu_util_mean", "share", "of the GPU", lambda row: row.mean("gpu_util_mean")),
+    Column("gpu_temp_mean_c", "°C", "", lambda row: row.mean("gpu_temp_mean_c")),
+    Column(
+        "gpu_sm_clock_mean_mhz",
+        "MHz",
+        "of the GPU's cores; below its usual value: throttled",
+        lambda row: row.mean("gpu_sm_clock_mean_mhz"),
+    ),
+    Column("gpu_memory_clock_mean_mhz", "MHz", "", lambda row: row.mean("gpu_memory_clock_mean_mhz")),
+    Column(
+        "gpu_power_min_w",
+        "W",
+        "the smallest sample while it trained; with several GPUs the sum of each one's",
+        lambda row: row.extreme(min, "gpu_power_min_w"),
+    ),
+    Column("gpu_power_max_w", "W", "the largest sample", lambda row: row.extreme(max, "gpu_power_max_w")),
+    Column(
+        "gpu_power_limit_w",
+        "W",
+        "as it was set",
+        lambda row: row.windows[-1].gpu_power_limit_w if row.windows else None,
+    ),
+    Column(
+        "energy_per_example_j",
+        "J",
+        "`energy_j` / `num_examples`",
+        lambda row: _ratio(to_joules(row.energy.total_mj), row.num_examples),
+    ),
+    Column("energy_to_best_j", "J", "spent until its best epoch ended", lambda row: row.energy_to_best_j),
+    Column(
+        "energy_projected_full_j",
+        "J",
+        (
+            "what full training would use: joules of its epochs by their share of its examples "
+            "times pixels, epochs that some sensor missed left out. It compares stopped trials with"
+            " finished ones. With a ladder of joules full training is every epoch up to the cap at "
+            "the top rung's budget, as promotion trains"
+        ),
+        lambda row: row.energy_projected_full_j,
+    ),
+    Column(
+        "energy_rungs_j",
+        "J",
+        (
+            "with a ladder of joules: what its rungs have counted, which is the joules of the "
+            "epochs that made the training what it is: of its GPUs (of CPU and memory where it has "
+            "none), without starts, waiting, and epochs that were run again after a lost worker. "
+            "Empty with other ladders"
+        ),
+        lambda row: row.energy_rungs_j,
+    ),
+]
 
 
-def _rungs_j(trial: TrialRecord) -> float | None:
-    """What a ladder of joules has counted."""
-    used = trial.rows[-1].used if trial.rows else None
-    return None if used is None or used.mj is None else used.mj / 1000
-
-
-def _to_best_j(space: Space, trial: TrialRecord) -> float | None:
-    """What was spent until the best epoch ended, in all attempts."""
-    best = trial.best(space.metric, space.mode)
-    if best is None:
-        return None
-    ends = [number for number, row in enumerate(trial.rows, start=1) if row.epoch == best[0]]
-    rows = trial.rows[: ends[-1]]
-    spent_mj = EnergyReading.sum(row.energy for row in rows).total_mj
-    return None if spent_mj is None or any(row.lag_s for row in rows) else spent_mj / 1000
+def num_examples(rows: Iterable[EpochRow]) -> int | None:
+    """Examples trained on; None where an epoch did not say."""
+    counts = [row.metrics.get("num_examples") for row in rows]
+    known = [count for count in counts if count is not None]
+    return round(sum(known)) if len(known) == len(counts) else None
 
 
 def _unseen_reason(trial: TrialRecord) -> str:
@@ -106,7 +310,7 @@ def _unseen_reason(trial: TrialRecord) -> str:
 
 
 def _lost_reason(trial: TrialRecord) -> str:
-    """What to know of attempts whose account nobody could close."""
+    """What to know of attempts whose account could not be closed."""
     if trial.status == "running":
         return ""
     num_lost = len({row.window for row in trial.rows if row.window} - trial.joules.closed.keys())
@@ -117,14 +321,9 @@ def _lost_reason(trial: TrialRecord) -> str:
     )
 
 
-def _text(columns: Mapping[str, Any], *names: str) -> str:
-    return next((columns[name] for name in names if columns.get(name)), "")
-
-
-def _mean_over_time(windows: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    known = [(window["columns"][name], window["seconds"]) for window in windows if name in window["columns"]]
-    seconds = sum(lasted_s for _, lasted_s in known)
-    return sum(value * lasted_s for value, lasted_s in known) / seconds if seconds else None
+def _number(window: EnergySummary, statistic: str) -> float | None:
+    value: float | None = getattr(window, statistic)
+    return value
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The rows of a promoted training's history.csv: what each epoch brought and cost."""
+"""history.csv of a promoted training: what each epoch brought and cost."""
 
 from __future__ import annotations
 
@@ -7,15 +7,60 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading, to_joules
 from search.ledger.run_folder import csv_text
 from search.ledger.trial_energy import TrialEnergy
-from search.tables.energy_columns import joules
+from search.tables.columns import Column, ColumnGroup, Table, column_names, lifted, rows_of
+from search.tables.energy_columns import SPENT
 from search.trial import EpochRow
 from trainables.core.files import replacing
 
-_JOULES = ("energy_j", "energy_gpu_j", "energy_cpu_j", "energy_dram_j", "energy_estimated_j")
-HISTORY_COLUMNS = ("epoch", "rung", "seconds", "start_s", "overhead_s", *_JOULES, "energy_start_j")
+
+def _energy(attempts: Sequence[EpochRow]) -> EnergyReading:
+    return EnergyReading.sum(row.energy for row in attempts)
+
+
+# An item is one epoch: the rows of all its attempts, in order.
+HISTORY_TABLE: Table[Sequence[EpochRow]] = [
+    Column("epoch", "", "from 1", lambda attempts: attempts[-1].epoch),
+    Column("rung", "", "", lambda attempts: attempts[-1].rung),
+    Column(
+        "seconds",
+        "s",
+        "training and evaluation; in the last the test too",
+        lambda attempts: sum(row.seconds for row in attempts),
+    ),
+    Column(
+        "start_s",
+        "s",
+        "of a start before it: in the first, and after an interruption",
+        lambda attempts: _sum(row.start_s for row in attempts),
+    ),
+    Column(
+        "overhead_s",
+        "s",
+        "since the epoch before, what is neither",
+        lambda attempts: _sum(row.overhead_s for row in attempts),
+    ),
+    *lifted(
+        SPENT,
+        _energy,
+        "since the epoch before, as in trials.csv",
+    ),
+    Column(
+        "energy_start_j",
+        "J",
+        "used in `start_s`",
+        lambda attempts: to_joules(EnergyReading.sum(row.start_energy for row in attempts).total_mj),
+    ),
+    ColumnGroup(
+        "*metrics*",
+        "",
+        ("under their own names, such as `lr` (after the epoch), `train_loss` and `val_accuracy`"),
+        lambda attempts: attempts[-1].metrics,
+    ),
+]
+HISTORY_COLUMNS = column_names(HISTORY_TABLE)
 
 
 def history_columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -28,7 +73,7 @@ def history_rows(rows: Iterable[EpochRow]) -> list[dict[str, Any]]:
     attempts: dict[int, list[EpochRow]] = {}
     for row in rows:
         attempts.setdefault(row.epoch, []).append(row)
-    return [_history_row(attempts[epoch]) for epoch in sorted(attempts)]
+    return rows_of(HISTORY_TABLE, (attempts[epoch] for epoch in sorted(attempts)))
 
 
 class HistoryFile:
@@ -52,22 +97,6 @@ class HistoryFile:
         rows = [*(row for row in self._earlier if int(row["epoch"]) < ours[0]["epoch"]), *ours]
         with replacing(self._path) as scratch:
             scratch.write_text(csv_text(history_columns(rows), rows), encoding="utf-8")
-
-
-def _history_row(attempts: Sequence[EpochRow]) -> dict[str, Any]:
-    last = attempts[-1]
-    spent_j = joules(EnergyReading.sum(row.energy for row in attempts))
-    start_mj = EnergyReading.sum(row.start_energy for row in attempts).total_mj
-    return {
-        "epoch": last.epoch,
-        "rung": last.rung,
-        "seconds": sum(row.seconds for row in attempts),
-        "start_s": _sum(row.start_s for row in attempts),
-        "overhead_s": _sum(row.overhead_s for row in attempts),
-        **{name: spent_j[name] for name in _JOULES},
-        "energy_start_j": None if start_mj is None else start_mj / 1000,
-        **last.metrics,
-    }
 
 
 def _sum(seconds: Iterable[float | None]) -> float | None:

@@ -10,20 +10,83 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from search.energy.reading import to_joules
 from search.guessing import NO_BETTER, is_better_than_guessing, scored_set
 from search.intervals import Interval, Scores, gain_interval, score_interval
 from search.ledger import Ledger
 from search.ledger.history import History, TrialRecord
 from search.space import Space
+from search.tables.columns import ColumnGroup, Table, column_names, plain
 
 UNTESTED = ", on validation"
 _SAME_SCORE = 1e-5  # scores are sums of fp32, examples are exact
-PROMOTED_COLUMNS = (
-    *("rank", "trial_id", "is_default", "num_seeds", "num_failed", "val_mean"),
-    *("test_mean", "test_low", "test_high", "test_interval", "num_examples", "guessing"),
-    *("gain_mean", "gain_low", "gain_high", "gain_interval", "verdict"),
-    *("seconds", "energy_j"),
-)
+# Of rows that are worked out together: a gain needs the default's scores, a verdict all before it.
+PROMOTED_TABLE: Table[Mapping[str, Any]] = [
+    plain("rank", "", "by `val_mean`"),
+    plain(
+        "trial_id",
+        "",
+        ("the trial of the search, or the baseline's trainable: one training at its defaults, on the CPU"),
+    ),
+    plain("is_default", "", "the default configuration, which the others are compared with"),
+    plain("num_seeds", "", "trainings that ended well"),
+    plain("num_failed", "", "trainings that did not"),
+    plain("val_mean", "the metric's", ""),
+    plain("test_mean", "the metric's", ""),
+    plain("test_low", "the metric's", "interval of the mean"),
+    plain("test_high", "the metric's", "interval of the mean"),
+    plain(
+        "test_interval",
+        "",
+        (
+            "what it counts: `seeds+examples`, `examples` (one seed: what another would change is "
+            "not in it), `seeds`; or `none: ` and why"
+        ),
+    ),
+    plain(
+        "num_examples",
+        "examples",
+        ("of the test set, or of validation where there is none; empty where the trainable does not say"),
+    ),
+    plain(
+        "guessing",
+        "the metric's",
+        (
+            "what guessing comes to there: the share of the commonest class for accuracy, 0 for a "
+            "correlation; empty where it is unknown"
+        ),
+    ),
+    plain(
+        "gain_mean",
+        "the metric's",
+        (
+            "what test is better by than the default's, paired by seed (minus the difference where "
+            "less is better); validation where there is no test set"
+        ),
+    ),
+    plain("gain_low", "the metric's", "interval of the mean gain"),
+    plain("gain_high", "the metric's", "interval of the mean gain"),
+    plain("gain_interval", "", "as `test_interval`; `, paired` where examples are paired"),
+    plain(
+        "verdict",
+        "",
+        (
+            "`no better than guessing` (`guessing` lies in the interval of the score, or beyond "
+            "it), `better`, `worse`, `tie` (0 lies in the interval of the gain), `one seed`, or `no"
+            " interval`; without a test set `, on validation` follows, which flatters what was "
+            "chosen by it"
+        ),
+    ),
+    plain("seconds", "s", "all trainings together, their starts left out"),
+    plain("energy_j", "J", "all trainings together, their starts left out"),
+    ColumnGroup(
+        "*hyperparameters*",
+        "",
+        "each under its own name",
+        lambda row: {name: value for name, value in row.items() if name not in PROMOTED_COLUMNS},
+    ),
+]
+PROMOTED_COLUMNS: tuple[str, ...] = column_names(PROMOTED_TABLE)
 ExamplesOf = Callable[[TrialRecord], Iterable[Mapping[str, str]]]
 
 
@@ -32,7 +95,7 @@ def _no_examples(run: TrialRecord) -> Iterable[Mapping[str, str]]:
 
 
 def promoted_columns(trials: Sequence[TrialRecord]) -> list[str]:
-    """The columns of promoted.csv; a test holds them against results/README.md."""
+    """The columns of promoted.csv."""
     hparams = [name for trial in trials for name in trial.hparams]
     return list(dict.fromkeys((*PROMOTED_COLUMNS, *hparams)))
 
@@ -176,7 +239,7 @@ def _row(source: str, promoted: _Promoted, default: str | None, defaults: Scores
         **_named("gain", gain),
         "verdict": _verdict(test, guessing, gain, promoted, len(scores.by_seed)),
         "seconds": round(sum(run.seconds for run in runs), 3),
-        "energy_j": sum(joules) / 1000 if joules else None,
+        "energy_j": to_joules(sum(joules)) if joules else None,
     }
 
 

@@ -1,101 +1,216 @@
-"""The rows of trials.csv."""
+"""trials.csv: one row per trial, ranked."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
-from search.ledger.history import History, TrialRecord
+from search.ledger.history import History
 from search.ranking import configurations
 from search.space import Space
-from search.tables.energy_columns import ENERGY_OF_TRIAL, energy_columns
-from search.trial import EpochRow
+from search.tables.columns import METRIC, Column, ColumnGroup, Table, column_names, header, rows_of
+from search.tables.energy_columns import ENERGY_OF_TRIAL, TrialEnergyRow
 from trainables.core.contract import Budget
 
-_IDENTITY = ("rank", "trial_id", "status", "cause", "proposed_by", "parent_trial")
-_BUDGET = ("rung", "epochs", "horizon", "subset", "resolution")
-_COURSE = (
-    *("best_value", "best_epoch", "seconds", "start_s", "overhead_s"),
-    *("num_examples", "attempts", "seed"),
-)
-_RECORD = ("started_at", "ended_at", "message", "notes")
 
-RESERVED = frozenset((*_IDENTITY, *_BUDGET, *_COURSE, *ENERGY_OF_TRIAL, *_RECORD))
+@dataclass
+class TrialRow(TrialEnergyRow):
+    """What the row of one trial is made of."""
+
+    rank: int | None
+
+    @cached_property
+    def budget(self) -> Budget | None:
+        """At which the trial ended its highest rung: a lower rung's where it jumped."""
+        rows = self.trial.rows
+        ended = [row for row in rows if row.ended_rung is not None and row.ended_rung == self.trial.rung]
+        return self.space.ladder.rungs[ended[-1].rung] if ended else None
+
+    @cached_property
+    def best(self) -> tuple[int, float] | None:
+        """Epoch and value of its best epoch."""
+        return self.trial.best(self.space.metric, self.space.mode)
+
+    @property
+    def other_metrics(self) -> Mapping[str, float]:
+        """All metrics of the last epoch, those of the test set too."""
+        if not self.trial.rows:
+            return {}
+        last = self.trial.rows[-1]
+        return {**last.metrics, **(last.test or {})}
+
+
+def trial_table(metric: str) -> Table[TrialRow]:
+    """The columns of trials.csv: the metric after the trial, then budget, hparams, cost and other metrics."""
+    return [
+        Column("rank", "", "1 is best", lambda row: row.rank),
+        Column("trial_id", "", "names the trial's folder", lambda row: row.trial.trial_id),
+        Column(
+            "status",
+            "",
+            (
+                "`finished` (whole ladder, or as far as the training had anything to learn: `message`),"
+                " `stopped` (at a rung, below `early_stop_threshold`, or out of patience), `paused` (at"
+                " a rung, and not among those that were promoted), `diverged`, `failed`, `interrupted` "
+                "(the run ended first), `running`"
+            ),
+            lambda row: row.trial.status,
+        ),
+        Column(
+            "cause",
+            "",
+            (
+                "of a failure: `diverged`, `out_of_memory`, `weights_missing`, `network`, `data`, "
+                "`disk`, `crash`, `lost_worker`, `timeout` (an epoch took longer than "
+                "`limits.epoch_minutes`), `bad_result`"
+            ),
+            lambda row: row.trial.cause,
+        ),
+        Column(
+            "proposed_by",
+            "",
+            "who proposed it: `default`, `initial`, `sampler`, `list`, `design`, `promotion`",
+            lambda row: row.trial.proposed_by,
+        ),
+        Column(
+            "parent_trial",
+            "",
+            "promotion: the trial of the search that is trained in full",
+            lambda row: row.trial.parent_trial,
+        ),
+        Column(
+            metric,
+            "its own",
+            ("under its own name, such as `val_accuracy`: the value at the highest rung the trial ended"),
+            lambda row: row.trial.value(row.space.metric),
+        ),
+        Column("rung", "", "the highest rung the trial ended, from 0", lambda row: row.trial.rung),
+        Column("epochs", "epochs", "run, those before a new start included", lambda row: row.trial.epochs),
+        Column(
+            "horizon",
+            "",
+            (
+                "what learning-rate schedules spanned: `full` (the whole ladder, one training), `rung` "
+                "(each rung's epochs, each a new training), `anytime` (nothing: a constant rate, "
+                "averaged weights are scored)"
+            ),
+            lambda row: row.space.ladder.horizon,
+        ),
+        Column(
+            "subset",
+            "share or count",
+            (
+                "of the training set, at that rung; with a ladder of joules of the epoch that ended it,"
+                " which may have jumped there from a lower one"
+            ),
+            lambda row: row.budget and row.budget.subset,
+        ),
+        Column(
+            "resolution",
+            "px",
+            "side of the training images, at that rung",
+            lambda row: row.budget and row.budget.resolution,
+        ),
+        ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.trial.hparams),
+        Column(
+            "best_value",
+            "the metric's",
+            "of the epochs at the highest rung the trial trained at",
+            lambda row: row.best and row.best[1],
+        ),
+        Column(
+            "best_epoch",
+            "",
+            "the epoch it was reached in, from 1, counted as in `epochs`",
+            lambda row: row.best and row.best[0],
+        ),
+        Column(
+            "seconds",
+            "s",
+            ("wall time of training and evaluation: of its epochs, repeated ones included, and nothing else"),
+            lambda row: round(row.trial.seconds, 3),
+        ),
+        Column(
+            "start_s",
+            "s",
+            (
+                "wall time of its starts: imports (those of a worker's first trial are for all that "
+                "follow), reading or decoding data, building the model, loading weights and "
+                "checkpoints. Empty in runs of before it was told apart: there it is in `seconds`. A "
+                "script starts within its first epoch"
+            ),
+            lambda row: _rounded(row.trial.start_s),
+        ),
+        Column(
+            "overhead_s",
+            "s",
+            (
+                "wall time between its epochs: checkpoints, waiting for the search's answer or for a "
+                "turn alone on the GPU. Empty as `start_s`"
+            ),
+            lambda row: _rounded(row.trial.overhead_s),
+        ),
+        Column(
+            "num_examples", "examples", "trained on, repeated epochs included", lambda row: row.num_examples
+        ),
+        Column(
+            "attempts",
+            "",
+            (
+                "2 where a worker was lost and the trial went on; a trial fails that loses two without "
+                "getting further"
+            ),
+            lambda row: row.trial.attempts,
+        ),
+        Column("seed", "", "of weights, order and augmentation", lambda row: row.trial.seed),
+        *ENERGY_OF_TRIAL,
+        Column("started_at", "UTC", "", lambda row: _clock_time(row.trial.asked_at)),
+        Column("ended_at", "UTC", "", lambda row: _clock_time(row.trial.ended_at)),
+        Column("message", "", "of a failure, in one line", lambda row: row.trial.message),
+        Column(
+            "notes",
+            "",
+            (
+                "automatic choices with their reasons, such as the precision; a checkpoint that could "
+                "not be written or read; an epoch that took over 20 times the median"
+            ),
+            lambda row: "; ".join(f"{name}: {text}" for name, text in row.trial.notes.items()),
+        ),
+        ColumnGroup(
+            "*other metrics*",
+            "",
+            (
+                "of the last epoch, under their own names; `val_num_examples` is how many examples were"
+                " scored, `val_accuracy_by_guessing` what accuracy comes to by guessing (the share of "
+                "the commonest class in the scored set), and so on"
+            ),
+            lambda row: row.other_metrics,
+        ),
+    ]
+
+
+RESERVED = frozenset(column_names(trial_table(METRIC))) - {METRIC}
 
 
 def trial_columns(space: Space, history: History) -> list[str]:
-    """The columns of trials.csv: the metric after the trial, then budget, hparams, cost, and the
-    other metrics of the last epoch."""
-    hparams = {name for trial in history.trials.values() for name in trial.hparams}
-    ordered = [name for trial in history.trials.values() for name in trial.hparams]
-    others = [name for trial in history.trials.values() for name in _last_metrics(trial)]
-    metrics = [name for name in others if name not in RESERVED | hparams | {space.metric}]
-    cost = (*_COURSE, *ENERGY_OF_TRIAL, *_RECORD)
-    return list(dict.fromkeys((*_IDENTITY, space.metric, *_BUDGET, *ordered, *cost, *metrics)))
+    """The names of the columns of a run's trials.csv."""
+    return header(trial_table(space.metric), _items(space, history))
 
 
 def trial_rows(space: Space, history: History) -> list[dict[str, Any]]:
     """One row per trial: the ranked ones in their order, then the others. Repeats share a rank."""
+    return rows_of(trial_table(space.metric), _items(space, history))
+
+
+def _items(space: Space, history: History) -> list[TrialRow]:
     found = configurations(history.trials.values(), space.metric, space.mode, repeats=space.repeats)
     order = [trial for each in found for trial in each.scored]
     ranks = {trial.trial_id: rank for rank, each in enumerate(found, start=1) for trial in each.scored}
     rest = [trial for trial in history.trials.values() if trial.trial_id not in ranks]
-    return [_trial_row(space, trial, ranks.get(trial.trial_id)) for trial in [*order, *rest]]
-
-
-def _trial_row(space: Space, trial: TrialRecord, rank: int | None) -> dict[str, Any]:
-    budget = _last_budget(space, trial)
-    best = trial.best(space.metric, space.mode)
-    num_seen = num_examples(trial.rows)
-    return {
-        **_last_metrics(trial),
-        **trial.hparams,
-        "rank": rank,
-        "trial_id": trial.trial_id,
-        "status": trial.status,
-        "cause": trial.cause,
-        "proposed_by": trial.proposed_by,
-        "parent_trial": trial.parent_trial,
-        space.metric: trial.value(space.metric),
-        "rung": trial.rung,
-        "epochs": trial.epochs,
-        "horizon": space.ladder.horizon,
-        "subset": budget.subset if budget else None,
-        "resolution": budget.resolution if budget else None,
-        "best_epoch": best[0] if best else None,
-        "best_value": best[1] if best else None,
-        "seconds": round(trial.seconds, 3),
-        "start_s": _rounded(trial.start_s),
-        "overhead_s": _rounded(trial.overhead_s),
-        "num_examples": num_seen,
-        "attempts": trial.attempts,
-        "seed": trial.seed,
-        **energy_columns(space, trial, num_seen),
-        "started_at": _clock_time(trial.asked_at),
-        "ended_at": _clock_time(trial.ended_at),
-        "message": trial.message,
-        "notes": "; ".join(f"{name}: {text}" for name, text in trial.notes.items()),
-    }
-
-
-def _last_budget(space: Space, trial: TrialRecord) -> Budget | None:
-    """At which the trial ended its highest rung: a lower rung's where it jumped."""
-    ended = [row for row in trial.rows if row.ended_rung is not None and row.ended_rung == trial.rung]
-    return space.ladder.rungs[ended[-1].rung] if ended else None
-
-
-def _last_metrics(trial: TrialRecord) -> dict[str, float]:
-    if not trial.rows:
-        return {}
-    last = trial.rows[-1]
-    return {**last.metrics, **(last.test or {})}
-
-
-def num_examples(rows: list[EpochRow]) -> int | None:
-    """Examples trained on; None where an epoch did not say."""
-    if any("num_examples" not in row.metrics for row in rows):
-        return None
-    return round(sum(row.metrics["num_examples"] for row in rows))
+    return [TrialRow(space, trial, ranks.get(trial.trial_id)) for trial in [*order, *rest]]
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -9,11 +9,17 @@ from typing import Any
 from search.ledger import Ledger
 from search.ledger.history import History
 from search.space import Space
-from search.tables.configurations import configuration_columns, configuration_rows
-from search.tables.duplicate_curves import IDENTICAL_COLUMNS, identical_rows
+from search.tables.analysis import (
+    DUPLICATE_CURVES_COLUMNS,
+    RUNG_CORRELATION_COLUMNS,
+    configuration_columns,
+    configuration_rows,
+    duplicate_curves_rows,
+    pareto_columns,
+    pareto_rows,
+    rung_correlation_rows,
+)
 from search.tables.energy import DEVICE_COLUMNS, ENERGY_COLUMNS, device_rows, energy_rows
-from search.tables.pareto import pareto_columns, pareto_rows
-from search.tables.rank_correlation import TRUST_COLUMNS, trust_rows
 from search.tables.trials import trial_columns, trial_rows
 
 _TIMES_THEIR_COST = 20
@@ -65,11 +71,10 @@ class Tables:
         if event["event"] == "run_ended" or (event["event"] == "trial_ended" and is_due):
             self.write()
         if event["event"] == "run_ended":
-            self._ledger.write_csv(
-                "rung_correlation.csv", TRUST_COLUMNS, trust_rows(self._space, self._history)
-            )
-            rows = identical_rows(self._space, self._history)
-            self._ledger.write_csv("duplicate_curves.csv", IDENTICAL_COLUMNS, rows)
+            correlations = rung_correlation_rows(self._space, self._history)
+            self._ledger.write_csv("rung_correlation.csv", RUNG_CORRELATION_COLUMNS, correlations)
+            duplicates = duplicate_curves_rows(self._space, self._history)
+            self._ledger.write_csv("duplicate_curves.csv", DUPLICATE_CURVES_COLUMNS, duplicates)
 
     def write(self) -> None:
         """Write the tables of trials and devices now."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from search.energy import EnergyMeter
+from search.energy.reading import EnergyMeter
 from search.space import Space
 from search.trial.row import EpochRow
 from search.trial.task import TrialTask, task_for

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from search.budget import Ladder
-from search.energy import EnergyMeter
+from search.energy.reading import EnergyMeter
 from search.trial.row import EpochRow
 from search.trial.rung_energy import RungEnergy, RungEnergyMeter
 from trainables.core.contract import Trainable, Training, TrainingContext

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from sys import intern
 from typing import Any
 
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.trial.rung_energy import RungEnergy
 
 _ALWAYS_WRITTEN = {"epoch", "rung", "metrics", "seconds"}
@@ -38,7 +38,7 @@ class EpochRow:
             to the end: no tick of its sensor came so late. Those from there on are in a later row's.
         notes: Automatic choices with their reasons (precision, ...): all in an attempt's first row,
             then those that are new.
-        sources: Where the joules come from, in an attempt's first row.
+        sensors: Where the joules come from, in an attempt's first row.
         window: The attempt's account at its node's meter; empty where it has a meter of its own.
         test: Test metrics, in the last row of a promoted training only.
         is_replay: The row stood in the checkpoint a trial goes on from: reported once before, or
@@ -59,7 +59,7 @@ class EpochRow:
     start_energy: EnergyReading = field(default_factory=EnergyReading)
     lag_s: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sensors: Mapping[str, str] = field(default_factory=dict)
     window: str = ""
     test: Mapping[str, float] | None = None
     is_replay: bool = False
@@ -97,7 +97,7 @@ class EpochRow:
             row["used"] = RungEnergy.from_dict(row["used"])
         for name in {"metrics", "test"} & set(row):
             row[name] = {_shared(key): float(value) for key, value in row[name].items()}
-        for name in {"notes", "sources"} & set(row):  # alike in thousands of rows
+        for name in {"notes", "sensors"} & set(row):  # alike in thousands of rows
             row[name] = {_shared(key): _shared(value) for key, value in row[name].items()}
         return cls(**row)
 

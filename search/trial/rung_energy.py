@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from search.energy import EnergyMeter, EnergyReading, EnergySources
+from search.energy.reading import EnergyMeter, EnergyReading, EnergySensors
 
 _FIT = ("exclusive", "calibrated")
 _REMEDY = {
-    "gpu": "give each trial a whole GPU, or set search.metering.solo_slices: true",
+    "gpu": "give each trial a whole GPU, or set search.metering.exclusive_slots: true",
     "cpu": "give each trial all cores of its node (search.resources.cpus_per_trial)",
 }
 
@@ -72,7 +72,7 @@ class RungEnergyMeter:
             reading = EnergyReading(cpu_mj=reading.cpu_mj, dram_mj=reading.dram_mj)
         mj, scope = reading.measured_mj, reading.scope
         if mj is None or so_far.mj is None:
-            why = so_far.unusable_reason or _why_unknown(self._meter.sources, self._part)
+            why = so_far.unusable_reason or _why_unknown(self._meter.sensors, self._part)
             self.used = RungEnergy(mj=None, unusable_reason=why)
         elif so_far.scope not in ("", scope):
             self.used = RungEnergy(
@@ -81,22 +81,22 @@ class RungEnergyMeter:
         else:
             # An attempt's split may become better as it goes on; that of an earlier one is what it was.
             why = self._before.unusable_reason or unusable_reason(
-                self._meter.sources, is_on_gpu=self._part == "gpu"
+                self._meter.sensors, is_on_gpu=self._part == "gpu"
             )
             self.used = RungEnergy(mj=so_far.mj + mj, scope=scope, unusable_reason=why)
 
 
-def unusable_reason(sources: EnergySources, *, is_on_gpu: bool) -> str:
-    """Why joules from these sources cannot end a rung: they are no counter's, or another's may be among
+def unusable_reason(sensors: EnergySensors, *, is_on_gpu: bool) -> str:
+    """Why joules from these sensors cannot end a rung: they are no counter's, or another's may be among
     them by more than rungs can bear. Empty if they can."""
     part = "gpu" if is_on_gpu else "cpu"
     source, attribution = (
-        (sources.gpu_sensor, sources.gpu_attribution)
+        (sensors.gpu_sensor, sensors.gpu_attribution)
         if is_on_gpu
-        else (sources.cpu_sensor, sources.cpu_attribution)
+        else (sensors.cpu_sensor, sensors.cpu_attribution)
     )
     if not source:
-        return _why_unknown(sources, part)
+        return _why_unknown(sensors, part)
     if "integral" in source or "estimated" in source:
         return f"its {part.upper()}'s joules are no counter's ({source})"
     if attribution not in _FIT:
@@ -104,5 +104,5 @@ def unusable_reason(sources: EnergySources, *, is_on_gpu: bool) -> str:
     return ""
 
 
-def _why_unknown(sources: EnergySources, part: str) -> str:
-    return f"its {part.upper()}'s joules are not known ({sources.reason or 'no sensor was read'})"
+def _why_unknown(sensors: EnergySensors, part: str) -> str:
+    return f"its {part.upper()}'s joules are not known ({sensors.reason or 'no sensor was read'})"

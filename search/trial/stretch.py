@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from search.energy import EnergyMeter, EnergyReading
-from search.energy.reading import KINDS, LONGEST_TICK_S
+from search.energy.reading import KINDS, LONGEST_TICK_S, EnergyMeter, EnergyReading
 
 _LOOK_S = 0.05
 _MOST_LOOKS = 40  # 2 s, twice the longest tick

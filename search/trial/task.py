@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
-from search.energy import EnergyMeter
+from search.energy.reading import EnergyMeter
 from search.space import Space
 from search.space.space import axes
 from search.trial import Checkpointing, EpochRow, run_trial
@@ -35,7 +35,7 @@ class TrialTask:
         folder: The trial's folder on storage that all nodes share: checkpoint, log, final weights.
         gpus: Share of a GPU the trial has reserved, or the number of whole ones.
         cpus: CPU cores the trial has reserved.
-        has_solo_slices: Between epochs the trial waits while another one works alone.
+        has_exclusive_slots: Between epochs the trial waits while another one works alone.
         should_test: Evaluate on the test set at the end and keep the final weights.
         is_judged_by_joules: The joules of a rung must be known at its end.
         cache_gib: What decoded data may take on the node; None is what its disk has free.
@@ -62,7 +62,7 @@ class TrialTask:
     folder: Path
     gpus: float = 0.0
     cpus: float = 1.0
-    has_solo_slices: bool = False
+    has_exclusive_slots: bool = False
     should_test: bool = False
     is_judged_by_joules: bool = False
     cache_gib: float | None = None
@@ -199,7 +199,7 @@ def task_for(
         folder=folder,
         gpus=space.resources.gpus_per_trial or 0.0,
         cpus=space.resources.cpus_per_trial,
-        has_solo_slices=space.metering.solo_slices,
+        has_exclusive_slots=space.metering.exclusive_slots,
         should_test=should_test,
         is_judged_by_joules=space.cost is not None,
         cache_gib=space.limits.cache_gib,

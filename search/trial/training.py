@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
-from search.energy import EnergyMeter
+from search.energy.reading import EnergyMeter
 from search.trial.checkpoints import (
     Identity,
     Notes,
@@ -143,7 +143,7 @@ def _rows(
     if last:
         yield replace(last, is_replay=True)
     told: dict[str, str] = {}
-    sources = meter.sources.to_dict()
+    sensors = meter.sensors.to_dict()
     try:
         while not climb.is_done:
             rung = climb.rung
@@ -176,12 +176,12 @@ def _rows(
                 metrics=metrics,
                 **vars(spent),
                 notes=notes,
-                sources=sources,
+                sensors=sensors,
                 window=meter.window,
                 test=test,
             )
             yield replace(row, notes=notes | states.save(row, climb))
-            sources, reading_notes = {}, {}
+            sensors, reading_notes = {}, {}
     finally:
         states.leave()
 

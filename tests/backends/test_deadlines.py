@@ -14,7 +14,7 @@ import pytest
 from search.backends.ray.children import descendants, end_orphans, end_with_children
 from search.backends.ray.deadlines import Deadlines
 from search.budget import Ladder, Limits
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.run.epoch_times import EpochTimes
 from search.trial import EpochRow
 from search.trial.deadline import overdue
@@ -76,12 +76,12 @@ def test_a_start_is_given_its_own_time() -> None:
 class Watched:
     """Deadlines over a clock that the test moves, with what the run was told."""
 
-    def __init__(self, *, has_solo_slices: bool = False, **limits: float) -> None:
+    def __init__(self, *, has_exclusive_slots: bool = False, **limits: float) -> None:
         self.now, self.looks = 0.0, []  # type: ignore[var-annotated]
         space = SimpleNamespace(
             limits=Limits(**limits),  # type: ignore[arg-type]
             resources=SimpleNamespace(workers=2),
-            metering=SimpleNamespace(solo_slices=has_solo_slices),
+            metering=SimpleNamespace(exclusive_slots=has_exclusive_slots),
         )
         run: Any = SimpleNamespace(
             space=space,
@@ -152,7 +152,7 @@ def test_a_long_start_is_named_with_the_log_that_may_say_what_it_waits_for() -> 
 
 
 def test_what_a_trial_holds_for_others_that_work_alone_is_none_of_its_epoch() -> None:
-    watched = Watched(has_solo_slices=True, epoch_minutes=1)
+    watched = Watched(has_exclusive_slots=True, epoch_minutes=1)
     watched.deadlines.ask("a", "trial-0000", "epoch")
     assert not watched.overdue_at(60 + 2 * 65)
     assert set(watched.overdue_at(64 + 2 * 65)) == {"a"}

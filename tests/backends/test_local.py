@@ -12,12 +12,12 @@ import pytest
 
 import jouletune
 from search import cli
-from search.accounting.metering import ClosedWindow
 from search.backends import local
 from search.backends.backend import Backend, LaunchableBackend
 from search.backends.choice import chosen_backend
 from search.backends.errors import SessionError
 from search.backends.local import LocalBackend, LocalMeters, execute_here
+from search.energy.summary import EnergySummary
 from search.ledger import Ledger
 from search.run import Run
 from search.trial.failure import Failure
@@ -232,9 +232,9 @@ def test_the_joules_of_a_trial_are_those_of_its_window(tmp_path: Path) -> None:
         pass
     meter.read()
     [closed] = meters.close_windows(task.trial_id)
-    assert isinstance(closed, ClosedWindow)
-    assert closed.name == meter.window
-    assert closed.figures.trial == "trial-0000"
+    assert isinstance(closed, EnergySummary)
+    assert closed.window == meter.window
+    assert closed.trial == "trial-0000"
     assert meters.close_windows(task.trial_id) == []
     meters.close()
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from search.budget import Ladder
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.trial import Checkpointing, EpochRow, run_trial
 from search.trial.checkpoints import SavedState
 from search.trial.stretch import Stretch
@@ -95,8 +95,8 @@ def test_the_test_set_is_touched_once_at_the_end_of_a_final_training(tmp_path: P
 
 def test_notes_and_sources_stand_in_the_first_row_only(tmp_path: Path) -> None:
     first, second, *_ = rows(tmp_path)
-    assert first.sources["gpu_sensor"] == "nvml_counter"
-    assert second.sources == {}
+    assert first.sensors["gpu_sensor"] == "nvml_counter"
+    assert second.sensors == {}
 
 
 class DoneEarly(ToyTraining):

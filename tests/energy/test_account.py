@@ -140,18 +140,18 @@ def test_frequent_readers_of_a_shared_device_get_the_last_second_settled() -> No
     assert bench.account.record("a").total_mj == 1000
 
 
-def test_a_solo_start_calibrates_what_follows() -> None:
+def test_a_start_alone_calibrates_what_follows() -> None:
     bench = Bench()
     bench.open("a")
     bench.open("b")
     for _ in range(3):
         bench.after(1, 300_000, a=1.0)
     for window, watts in (("a", 0), ("b", 100)):
-        assert bench.account.watch.intensities.known_w(window) == (300.0 if window == "a" else None), watts
-    bench.account.watch.intensities.slice_of = "b"
+        assert bench.account.watch.watts.known_w(window) == (300.0 if window == "a" else None), watts
+    bench.account.watch.watts.slot_of = "b"
     for _ in range(3):
         bench.after(1, 100_000, b=1.0)
-    bench.account.watch.intensities.slice_of = ""
+    bench.account.watch.watts.slot_of = ""
     bench.cut()
     before_mj = bench.account.record("a").total_mj
     bench.after(5, 1_000_000, a=2.5, b=2.5)
@@ -169,7 +169,7 @@ def test_an_external_process_gets_its_part() -> None:
 
 
 def test_the_power_temperature_and_clocks_of_the_device_are_means_over_the_window() -> None:
-    class Gauges:
+    class GpuTelemetry:
         labels = GpuLabels()
         unknown: Mapping[str, str] = MappingProxyType({})
         state_now = GpuState(power_w=100.0, utilisation=0.5, temperature_c=40.0, sm_clock_mhz=1980.0)
@@ -183,24 +183,24 @@ def test_the_power_temperature_and_clocks_of_the_device_are_means_over_the_windo
         def use_s(self) -> None:
             return None
 
-    counter, gauges = FakeCounter(), Gauges()
-    account = DeviceAccount(Device(name="GPU-a", kind="gpu", counter=counter, gauges=gauges), 0.0)
+    counter, telemetry = FakeCounter(), GpuTelemetry()
+    account = DeviceAccount(Device(name="GPU-a", kind="gpu", counter=counter, telemetry=telemetry), 0.0)
     account.open("a", Fraction(1), HOLDER, 0.0)
     counter.raw_mj = 100_000
     account.tick(1.0)
-    gauges.state_now = GpuState(power_w=400.0, utilisation=None, temperature_c=60.0, sm_clock_mhz=990.0)
+    telemetry.state_now = GpuState(power_w=400.0, utilisation=None, temperature_c=60.0, sm_clock_mhz=990.0)
     counter.raw_mj = 1_300_000
     account.tick(4.0)
     record = account.record("a")
     assert (record.power_mean_w, record.power_min_w, record.power_max_w) == (325.0, 100.0, 400.0)
-    assert (record.util_mean, record.temp_mean_c) == (0.5, 55.0)
-    assert (record.sm_clock_mean_mhz, record.memory_clock_mean_mhz) == (1237.5, None)
+    assert (record.utilisation.value, record.temperature_c.value) == (0.5, 55.0)
+    assert (record.sm_clock_mhz.value, record.memory_clock_mhz.value) == (1237.5, None)
 
 
 def test_the_smallest_watts_are_those_of_training_and_not_of_a_start() -> None:
     """While a worker imports, the device idles at 60 W."""
 
-    class Gauges:
+    class GpuTelemetry:
         labels = GpuLabels()
         unknown: Mapping[str, str] = MappingProxyType({})
         power_w: float | None = 60.0
@@ -214,16 +214,16 @@ def test_the_smallest_watts_are_those_of_training_and_not_of_a_start() -> None:
         def use_s(self) -> None:
             return None
 
-    counter, gauges = FakeCounter(), Gauges()
-    account = DeviceAccount(Device(name="GPU-a", kind="gpu", counter=counter, gauges=gauges), 0.0)
+    counter, telemetry = FakeCounter(), GpuTelemetry()
+    account = DeviceAccount(Device(name="GPU-a", kind="gpu", counter=counter, telemetry=telemetry), 0.0)
     account.open("a", Fraction(1), HOLDER, 0.0, is_starting=True)
     for now_s, power_w in ((1.0, 60.0), (2.0, 60.0)):
-        gauges.power_w, counter.raw_mj = power_w, round(60_000 * now_s)
+        telemetry.power_w, counter.raw_mj = power_w, round(60_000 * now_s)
         account.tick(now_s)
-    gauges.power_w = 90.0
+    telemetry.power_w = 90.0
     account.end_start("a", 2.0)
     for now_s, power_w in ((3.0, 300.0), (4.0, None), (5.0, 210.0)):
-        gauges.power_w, counter.raw_mj = power_w, counter.raw_mj + 240_000
+        telemetry.power_w, counter.raw_mj = power_w, counter.raw_mj + 240_000
         account.tick(now_s)
     record = account.record("a")
     assert (record.power_min_w, record.power_max_w, record.power_mean_w) == (210.0, 300.0, 240.0)
@@ -296,7 +296,7 @@ def play(history: list[tuple[object, ...]], *, is_rest_external: bool) -> None:
             case "read", []:
                 account.refresh(bench.now_s)
             case "slice", [str(slot)]:
-                account.watch.intensities.slice_of = open_now.get(slot, "")
+                account.watch.watts.slot_of = open_now.get(slot, "")
         row = account.row()
         assert row["residual_j"] == 0
         totals = {name: account.record(name) for name in names}

@@ -122,8 +122,8 @@ def test_a_pair_adds_up_to_the_millijoule_and_the_trial_is_not_called_exclusive(
     assert (row["energy_trials_j"], row["energy_background_j"]) == (10.0, 20.002)
     assert (row["energy_device_j"], row["energy_idle_j"], row["residual_j"]) == (30.002, 0.0, 0.0)
     assert (behind.read().gpu_mj, trial.read().gpu_mj) == (20_002, 10_000)
-    assert closed.figures.sources.gpu_attribution == "reserved"
-    assert closed.figures.exclusive_fraction == 0.0
+    assert closed.sensors.gpu_attribution == "reserved"
+    assert closed.exclusive_fraction == 0.0
 
 
 def test_a_trial_with_a_whole_device_is_not_exclusive_beside_a_load() -> None:
@@ -133,8 +133,8 @@ def test_a_trial_with_a_whole_device_is_not_exclusive_beside_a_load() -> None:
     gpu.window("trial-0000")
     use(gpu, clock, 20_000)
     (closed,) = gpu.close_windows("trial-0000")
-    assert closed.figures.reading.gpu_mj == 10_000
-    assert (closed.figures.sources.gpu_attribution, closed.figures.exclusive_fraction) == ("reserved", 0.0)
+    assert closed.reading.gpu_mj == 10_000
+    assert (closed.sensors.gpu_attribution, closed.exclusive_fraction) == ("reserved", 0.0)
 
 
 def paired_scene(folder: Path, *overrides: str) -> Scene:

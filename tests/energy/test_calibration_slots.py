@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.energy.attribution.calibration_slots import GATHER_S, SLICE_S, CalibrationSlots
+from search.energy.attribution.calibration_slots import GATHER_S, SLOT_S, CalibrationSlots
 from tests.support.fake_clock import FakeClock
 
 
@@ -14,13 +14,13 @@ class ThreeWindows:
     def __init__(self, *wanting: str) -> None:
         self.wanting, self.open, self.slices = list(wanting), ["a", "b", "c"], list[tuple[str, bool]]()
 
-    def wanting_solo(self) -> dict[str, list[str]]:
+    def wanting_slots(self) -> dict[str, list[str]]:
         return {"GPU-one": self.wanting} if self.wanting else {}
 
     def sharing(self, window: str) -> list[str]:
         return [other for other in self.open if other != window] if window in self.open else []
 
-    def solo_slice(self, window: str, *, is_on: bool) -> None:
+    def set_exclusive_slot(self, window: str, *, is_on: bool) -> None:
         self.slices.append((window, is_on))
 
 
@@ -36,7 +36,7 @@ def test_a_slice_begins_when_all_others_hold_and_ends_after_five_seconds(clock: 
     assert meter.slices == []  # c is still in its epoch
     assert not turns.may_start_epoch("c")
     assert meter.slices == [("a", True)]
-    clock.now_s += SLICE_S - 0.1
+    clock.now_s += SLOT_S - 0.1
     assert [turns.may_start_epoch(window) for window in ("a", "b", "c")] == [True, False, False]
     clock.now_s += 0.1
     assert [turns.may_start_epoch(window) for window in ("b", "c")] == [True, True]
@@ -57,9 +57,9 @@ def test_each_has_one_turn_and_the_next_follows(clock: FakeClock) -> None:
     turns = CalibrationSlots(meter, clock)
     for window in ("b", "c"):
         assert not turns.may_start_epoch(window)
-    clock.now_s += SLICE_S
+    clock.now_s += SLOT_S
     assert [turns.may_start_epoch(window) for window in ("b", "a", "c")] == [True, False, False]
-    clock.now_s += SLICE_S
+    clock.now_s += SLOT_S
     assert turns.may_start_epoch("c")
     assert meter.slices == [("a", True), ("a", False), ("b", True), ("b", False)]
 

@@ -11,7 +11,7 @@ import pytest
 
 from search.energy.attribution.account import Device, DeviceAccount
 from search.energy.attribution.process_owners import ProcessHint
-from search.energy.attribution.watts_per_utilisation import Intensities
+from search.energy.attribution.watts_per_utilisation import WattsPerUtilisation
 from search.energy.attribution.window_view import WindowView
 from search.energy.counters.gpu_telemetry import GpuLabels, GpuState
 from search.launch import _known_watts
@@ -21,7 +21,7 @@ from tests.support.fake_device import FakeActivity, FakeCounter
 from tests.support.toy_runs import made_space
 
 
-class Gauges:
+class GpuTelemetry:
     labels = GpuLabels(model="H100")
     unknown: Mapping[str, str] = MappingProxyType({})
 
@@ -41,7 +41,7 @@ class RayCluster:
     def __init__(self, known_w: dict[str, dict[str, float]] | None = None) -> None:
         self.counter, self.activity, self.now_s = FakeCounter(), FakeActivity(), 0.0
         device = Device(
-            name="GPU-a", kind="gpu", counter=self.counter, activity=self.activity, gauges=Gauges()
+            name="GPU-a", kind="gpu", counter=self.counter, activity=self.activity, telemetry=GpuTelemetry()
         )
         self.account = DeviceAccount(device, 0.0, known_w)
         for window, key in (("a", "resnet 32"), ("b", "vit 64")):
@@ -55,10 +55,10 @@ class RayCluster:
 
     def learn(self) -> None:
         for window, moved_mj in (("a", 300_000), ("b", 100_000)):
-            self.account.watch.intensities.slice_of = window
+            self.account.watch.watts.slot_of = window
             for _ in range(3):
                 self.after(1, moved_mj, **{window: 1.0})
-        self.account.watch.intensities.slice_of = ""
+        self.account.watch.watts.slot_of = ""
 
 
 def test_a_row_has_the_model_and_what_was_learnt_of_open_windows_too() -> None:
@@ -102,15 +102,15 @@ def test_what_this_run_learns_itself_is_preferred() -> None:
     before_mj = session.account.record("a").total_mj
     session.after(5, 1_000_000, a=2.5, b=2.5)
     assert session.account.record("a").total_mj - before_mj == 750_000
-    assert [session.account.watch.intensities.origin(window) for window in "ab"] == ["solo", "solo"]
+    assert [session.account.watch.watts.origin(window) for window in "ab"] == ["own", "own"]
 
 
-def test_a_solo_slice_is_still_wanted_where_only_an_earlier_run_knows() -> None:
-    intensities = Intensities({"resnet": 300.0})
-    intensities.open("a", "resnet")
-    intensities.open("b", "resnet")
-    assert (intensities.known_w("a"), intensities.origin("a")) == (300.0, "earlier_run")
-    assert intensities.wanting() == ["a", "b"]
+def test_an_exclusive_slot_is_still_wanted_where_only_an_earlier_run_knows() -> None:
+    watts = WattsPerUtilisation({"resnet": 300.0})
+    watts.open("a", "resnet")
+    watts.open("b", "resnet")
+    assert (watts.known_w("a"), watts.origin("a")) == (300.0, "earlier_run")
+    assert watts.wanting() == ["a", "b"]
 
 
 def with_rows(folder: Path, *sessions: dict[str, float]) -> Ledger:

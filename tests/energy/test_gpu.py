@@ -10,7 +10,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from search.energy import EnergyReading, open_meter, visible_gpus
+from search.energy.gpus import visible_gpus
+from search.energy.process_meter import open_meter
+from search.energy.reading import EnergyReading
 
 pynvml = pytest.importorskip("pynvml")
 pytestmark = pytest.mark.gpu
@@ -83,6 +85,6 @@ def test_an_exclusive_gpu_is_of_quality_a_and_half_of_it_reads_half(gpu_uuid: st
     assert whole_mj
     assert half_mj
     assert half_mj / whole_mj == pytest.approx(0.5, rel=0.1)  # opened and read some milliseconds apart
-    assert (whole.sources.gpu_attribution, half.sources.gpu_attribution) == ("exclusive", "reserved")
+    assert (whole.sensors.gpu_attribution, half.sensors.gpu_attribution) == ("exclusive", "reserved")
     whole.close()
     half.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from search.budget import Ladder
-from search.energy import EnergyReading, EnergySources
+from search.energy.reading import EnergyReading, EnergySensors
 from search.trial import Checkpointing, EpochRow, run_trial
 from search.trial.rung_energy import RungEnergy, RungEnergyMeter
 from tests.support.toy_runs import SteadyMeter
@@ -24,7 +24,7 @@ LADDER = Ladder(
     (Budget(epochs=9, subset=0.25), Budget(epochs=9, subset=0.5), Budget(epochs=9, subset=1.0)),
     joules=(0.5, 1.5, 4.5),
 )
-GPU = EnergySources(gpu_sensor="nvml_counter", gpu_attribution="exclusive", scope="gpu", quality="A")
+GPU = EnergySensors(gpu_sensor="nvml_counter", gpu_attribution="exclusive", scope="gpu", quality="A")
 
 
 class EpochMeter:
@@ -35,8 +35,8 @@ class EpochMeter:
 
     window = ""
 
-    def __init__(self, *epochs_mj: int | None, sources: EnergySources = GPU) -> None:
-        self.sources, self._epochs_mj = sources, list(epochs_mj)
+    def __init__(self, *epochs_mj: int | None, sensors: EnergySensors = GPU) -> None:
+        self.sensors, self._epochs_mj = sensors, list(epochs_mj)
         self._total_mj = self._num_reads = 0
 
     def starting(self) -> AbstractContextManager[None]:
@@ -158,26 +158,26 @@ CALIBRATED = replace(GPU, gpu_attribution="calibrated", quality="B")
 
 
 @pytest.mark.parametrize(
-    ("sources", "why"),
+    ("sensors", "why"),
     [
         (GPU, ""),
         (CALIBRATED, ""),
         (
             SPLIT,
             "its GPU's joules are split by the method utilisation; give each trial a whole GPU, or set "
-            "search.metering.solo_slices: true",
+            "search.metering.exclusive_slots: true",
         ),
         (
             replace(GPU, gpu_sensor="nvml_power_integral", quality="C"),
             "its GPU's joules are no counter's (nvml_power_integral)",
         ),
-        (EnergySources(reason="no driver"), "its GPU's joules are not known (no driver)"),
+        (EnergySensors(reason="no driver"), "its GPU's joules are not known (no driver)"),
     ],
 )
 def test_joules_end_a_rung_where_they_are_a_counters_and_a_trials_own(
-    tmp_path: Path, sources: EnergySources, why: str
+    tmp_path: Path, sensors: EnergySensors, why: str
 ) -> None:
-    (row,) = rows_of(tmp_path, EpochMeter(600, sources=sources), count=1)
+    (row,) = rows_of(tmp_path, EpochMeter(600, sensors=sensors), count=1)
     assert row.used == RungEnergy(mj=600, scope="gpu", unusable_reason=why)
     assert row.completes_rung
     assert row.ended_rung == (None if why else 0)
@@ -185,7 +185,7 @@ def test_joules_end_a_rung_where_they_are_a_counters_and_a_trials_own(
 
 def test_what_an_earlier_attempt_did_not_measure_well_stays_so(tmp_path: Path) -> None:
     checkpointing = Checkpointing(path=tmp_path / "checkpoint.pt", every_s=0.0)
-    rows_of(tmp_path, EpochMeter(100, sources=SPLIT), count=1, checkpointing=checkpointing)
+    rows_of(tmp_path, EpochMeter(100, sensors=SPLIT), count=1, checkpointing=checkpointing)
     row = rows_of(tmp_path, EpochMeter(500), count=2, checkpointing=checkpointing)[-1]
     assert (used_mj(row), row.completes_rung, row.ended_rung) == (600, True, None)
 

@@ -1,4 +1,4 @@
-"""The figures of a window are kept by the meter of its node until the driver has them."""
+"""The summary of a window are kept by the meter of its node until the driver has them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ray.exceptions import GetTimeoutError
 from search.backends.ray import metering
 from search.backends.ray.meter_actor import MeterActor
 from search.backends.ray.metering import NodeMeters
-from search.energy import CpuWatts
+from search.energy.node import CpuWatts
 
 
 class Remote:
@@ -85,8 +85,8 @@ def test_a_window_whose_answer_was_dropped_is_given_with_the_next_one(
     network.num_to_drop = 1
     assert meters.close_windows("trial-0000") == []
     given = meters.close_windows("trial-0001")
-    assert [window.figures.trial for window in given] == ["trial-0000", "trial-0001"]
-    assert [window.figures.end for window in given] == ["closed", "closed"]
+    assert [window.trial for window in given] == ["trial-0000", "trial-0001"]
+    assert [window.end for window in given] == ["closed", "closed"]
     assert meters.late_windows() == []
 
 
@@ -96,7 +96,7 @@ def test_the_last_window_of_a_run_is_asked_for_once_more(
     opened(actor, "trial-0000")
     network.num_to_drop = 1
     meters.close_windows("trial-0000")
-    assert [window.figures.trial for window in meters.late_windows()] == ["trial-0000"]
+    assert [window.trial for window in meters.late_windows()] == ["trial-0000"]
 
 
 def test_a_window_whose_acknowledgement_is_lost_is_given_once(
@@ -116,7 +116,7 @@ def test_asking_for_late_figures_ends_no_attempt_that_goes_on(
     meters.close_windows("trial-0000")
     again = opened(actor, "trial-0000")
     assert len(meters.close_windows("trial-0001")) == 1
-    assert actor._meter.figures(again).end == ""
+    assert actor._meter.summary(again).end == ""
 
 
 def test_an_acknowledged_window_is_kept_no_longer(actor: MeterActor, meters: NodeMeters) -> None:

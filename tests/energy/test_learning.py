@@ -1,11 +1,11 @@
-"""What the meter learns by itself: idle levels and intensities."""
+"""What the meter learns by itself: idle levels and watts."""
 
 from __future__ import annotations
 
 import pytest
 
 from search.energy.attribution.idle_levels import IdleLevels
-from search.energy.attribution.watts_per_utilisation import Intensities
+from search.energy.attribution.watts_per_utilisation import WattsPerUtilisation
 
 
 def watch(levels: IdleLevels, seconds: int, power_w: float, *, occupied: bool, active: bool) -> None:
@@ -71,27 +71,27 @@ def test_a_stretch_too_short_for_the_counter_s_steps_teaches_nothing() -> None:
 
 
 @pytest.fixture
-def pair() -> Intensities:
-    intensities = Intensities()
-    intensities.open("a", "resnet")
-    intensities.open("b", "vit")
-    return intensities
+def pair() -> WattsPerUtilisation:
+    watts = WattsPerUtilisation()
+    watts.open("a", "resnet")
+    watts.open("b", "vit")
+    return watts
 
 
-def alone(intensities: Intensities, window: str, seconds: int, watts: float, use: float = 0.5) -> None:
+def alone(learnt: WattsPerUtilisation, window: str, seconds: int, watts: float, use: float = 0.5) -> None:
     for _ in range(seconds):
         use_s = {name: use if name == window else 0.0 for name in "ab"}
-        intensities.observe(round(watts * use * 1000), 1.0, use_s, 0.0)
+        learnt.observe(round(watts * use * 1000), 1.0, use_s, 0.0)
 
 
-def test_three_seconds_alone_teach_the_watts_of_full_use(pair: Intensities) -> None:
+def test_three_seconds_alone_teach_the_watts_of_full_use(pair: WattsPerUtilisation) -> None:
     alone(pair, "a", 2, 300.0)
     assert (pair.known_w("a"), pair.wanting()) == (None, ["a", "b"])
     alone(pair, "a", 1, 300.0)
-    assert (pair.known_w("a"), pair.origin("a"), pair.wanting()) == (300.0, "solo", ["b"])
+    assert (pair.known_w("a"), pair.origin("a"), pair.wanting()) == (300.0, "own", ["b"])
 
 
-def test_another_at_work_or_an_external_process_ends_the_stretch(pair: Intensities) -> None:
+def test_another_at_work_or_an_external_process_ends_the_stretch(pair: WattsPerUtilisation) -> None:
     alone(pair, "a", 2, 300.0)
     pair.observe(400_000, 1.0, {"a": 0.5, "b": 0.1}, 0.0)
     alone(pair, "a", 2, 300.0)
@@ -100,7 +100,7 @@ def test_another_at_work_or_an_external_process_ends_the_stretch(pair: Intensiti
     assert pair.known_w("a") is None
 
 
-def test_a_window_that_has_worked_must_be_silent_for_ten_seconds(pair: Intensities) -> None:
+def test_a_window_that_has_worked_must_be_silent_for_ten_seconds(pair: WattsPerUtilisation) -> None:
     pair.observe(100_000, 1.0, {"a": 0.0, "b": 0.3}, 0.0)
     alone(pair, "a", 12, 300.0)  # 10 s of silence, then 2 s
     assert pair.known_w("a") is None
@@ -108,14 +108,14 @@ def test_a_window_that_has_worked_must_be_silent_for_ten_seconds(pair: Intensiti
     assert pair.known_w("a") == 300.0
 
 
-def test_in_a_slice_that_the_search_gives_three_seconds_are_enough(pair: Intensities) -> None:
+def test_in_a_slot_that_the_search_gives_three_seconds_are_enough(pair: WattsPerUtilisation) -> None:
     pair.observe(100_000, 1.0, {"a": 0.4, "b": 0.3}, 0.0)
-    pair.slice_of = "b"
+    pair.slot_of = "b"
     alone(pair, "b", 3, 150.0)
     assert pair.known_w("b") == 150.0
 
 
-def test_an_ended_window_teaches_later_ones_of_its_kind(pair: Intensities) -> None:
+def test_an_ended_window_teaches_later_ones_of_its_kind(pair: WattsPerUtilisation) -> None:
     alone(pair, "a", 3, 300.0)
     pair.close("a")
     pair.open("c", "resnet")
@@ -124,7 +124,7 @@ def test_an_ended_window_teaches_later_ones_of_its_kind(pair: Intensities) -> No
     assert (pair.known_w("d"), pair.origin("d")) == (None, "")
 
 
-def test_one_window_alone_wants_no_slice() -> None:
-    intensities = Intensities()
-    intensities.open("a")
-    assert intensities.wanting() == []
+def test_one_window_alone_wants_no_slot() -> None:
+    watts = WattsPerUtilisation()
+    watts.open("a")
+    assert watts.wanting() == []

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import search.energy
 import search.energy.node
-from search.energy import EnergyReading, EnergySources
 from search.energy.hardware import read_cpu_labels
+from search.energy.reading import EnergyReading, EnergySensors
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_nvml_library import HEALTHY
 from tests.support.fake_powercap import add_zone, set_energy
@@ -34,7 +34,7 @@ opened = partial(search.energy.open_meter, interval_s=None)
 def whole(**parts: int) -> EnergyReading:
     """A reading in which no idle level is known: all of the GPU's joules are active."""
     gpu_mj = parts.get("gpu_mj", 0)
-    split = {"gpu_active_mj": gpu_mj, "gpu_context_mj": 0, "gpu_idle_share_mj": 0, "gpu_uncert_mj": 0}
+    split = {"gpu_active_mj": gpu_mj, "gpu_context_mj": 0, "gpu_idle_share_mj": 0, "gpu_uncertainty_mj": 0}
     return EnergyReading(**{**split, **parts})
 
 
@@ -54,10 +54,10 @@ def test_a_node_with_all_sensors_is_exclusive_and_of_quality_a(fake_nvml: FakeNv
     set_energy(dram, 6_000_000)
     reading = meter.read()
     # 430 mW for up to 0.1 s is what the counter's steps leave open at either end of the window.
-    assert reading == whole(gpu_mj=430, cpu_mj=50_000, dram_mj=6_000, gpu_uncert_mj=86)
+    assert reading == whole(gpu_mj=430, cpu_mj=50_000, dram_mj=6_000, gpu_uncertainty_mj=86)
     assert reading.total_mj == 56_430
     cpu = read_cpu_labels()
-    assert meter.sources == EnergySources(
+    assert meter.sensors == EnergySensors(
         cpu_model=cpu.model,
         cpu_governor=cpu.governor,
         gpu_model="NVIDIA H200",
@@ -70,7 +70,7 @@ def test_a_node_with_all_sensors_is_exclusive_and_of_quality_a(fake_nvml: FakeNv
         quality="A",
         reason="",
     )
-    assert meter.sources.scope == reading.scope
+    assert meter.sensors.scope == reading.scope
     meter.close()
 
 
@@ -87,8 +87,8 @@ def test_a_reserved_share_is_rounded_at_each_reading(fake_nvml: FakeNvml, tmp_pa
     set_energy(package, 33_003_000)
     assert gpu_mj == [1, 2, 3, 29]
     assert meter.read().cpu_mj == 16_501  # 16,501.5: the remainder is as large for the rest
-    sources = meter.sources
-    assert (sources.gpu_attribution, sources.cpu_attribution, sources.quality) == (
+    sensors = meter.sensors
+    assert (sensors.gpu_attribution, sensors.cpu_attribution, sensors.quality) == (
         "reserved",
         "reserved",
         "D",
@@ -114,7 +114,7 @@ def test_the_quality_is_that_of_the_worst_part(fake_nvml: FakeNvml, tmp_path: Pa
     cases = [(["GPU-a"], 1.0, "A"), (["GPU-a", "GPU-b"], 1.0, "C"), (["GPU-a"], 0.5, "D"), ([], 1.0, "A")]
     for gpu_uuids, cpu_share, quality in cases:
         meter = opened(gpu_uuids=gpu_uuids, cpu_share=cpu_share, powercap=tmp_path)
-        assert meter.sources.quality == quality
+        assert meter.sensors.quality == quality
         meter.close()
 
 
@@ -123,10 +123,10 @@ def test_without_any_sensor_all_is_none_and_each_remedy_is_named(fake_nvml: Fake
     meter = opened(gpu_uuids=["GPU-a"], powercap=tmp_path / "absent")
     assert meter.read() == EnergyReading(gpu_mj=None, cpu_mj=None, dram_mj=None)
     cpu = read_cpu_labels()
-    assert meter.sources == EnergySources(
-        reason=meter.sources.reason, cpu_model=cpu.model, cpu_governor=cpu.governor
+    assert meter.sensors == EnergySensors(
+        reason=meter.sensors.reason, cpu_model=cpu.model, cpu_governor=cpu.governor
     )
-    gpu_reason, cpu_reason = meter.sources.reason.split("; ", 1)
+    gpu_reason, cpu_reason = meter.sensors.reason.split("; ", 1)
     assert gpu_reason == "gpu: the NVIDIA driver is not loaded: modprobe nvidia"
     assert cpu_reason.startswith(f"cpu: no RAPL package under {tmp_path / 'absent'}")
     meter.close()
@@ -138,8 +138,8 @@ def test_one_missing_gpu_of_two_makes_the_gpu_part_unknown_not_too_small(
     fake_nvml.add_gpu(0, "GPU-a", energy_mj=0)
     add_zone(tmp_path, "intel-rapl:0", "package-0")
     meter = opened(gpu_uuids=["GPU-a", "GPU-x"], powercap=tmp_path)
-    assert (meter.read(), meter.sources.scope) == (EnergyReading(cpu_mj=0), "cpu")
-    assert meter.sources.reason.startswith("gpu: GPU-x: NVML answers Not Found")
+    assert (meter.read(), meter.sensors.scope) == (EnergyReading(cpu_mj=0), "cpu")
+    assert meter.sensors.reason.startswith("gpu: GPU-x: NVML answers Not Found")
     meter.close()
 
 
@@ -157,9 +157,9 @@ def test_a_refused_cpu_leaves_the_gpu_measured(
     monkeypatch.setattr(search.energy.node, "patient_reader", lambda calls: read_text)
     meter = opened(gpu_uuids=["GPU-a"], powercap=tmp_path)
     assert meter.read() == whole(gpu_mj=0)
-    assert (meter.sources.scope, meter.sources.quality) == ("gpu", "A")
-    assert "cpu: " in meter.sources.reason
-    assert "udev rule" in meter.sources.reason
+    assert (meter.sensors.scope, meter.sensors.quality) == ("gpu", "A")
+    assert "cpu: " in meter.sensors.reason
+    assert "udev rule" in meter.sensors.reason
     meter.close()
 
 
@@ -169,12 +169,12 @@ def test_a_zone_that_vanishes_leaves_the_scope_until_it_is_back(tmp_path: Path) 
     meter = opened(powercap=tmp_path, clock=clock)
     shutil.rmtree(zone)
     assert meter.read() == EnergyReading()
-    assert (meter.sources.scope, meter.sources.cpu_sensor, meter.sources.quality) == ("", "", "")
-    assert "was the RAPL module unloaded" in meter.sources.reason
+    assert (meter.sensors.scope, meter.sensors.cpu_sensor, meter.sensors.quality) == ("", "", "")
+    assert "was the RAPL module unloaded" in meter.sensors.reason
     clock.now_s += 1
     add_zone(tmp_path, "intel-rapl:0", "package-0", energy_uj=20_000_000)
     assert meter.read() == EnergyReading(cpu_mj=20_000)
-    assert (meter.sources.scope, meter.sources.reason) == ("cpu", "")
+    assert (meter.sensors.scope, meter.sensors.reason) == ("cpu", "")
     meter.close()
 
 
@@ -183,10 +183,10 @@ def test_a_reset_is_told_in_the_reason(fake_nvml: FakeNvml, tmp_path: Path) -> N
     meter = opened(gpu_uuids=["GPU-a"], gpu_reason="gpu: doubtful", powercap=tmp_path / "absent")
     fake_nvml["0.energy_mj"] = 100
     assert meter.read().gpu_mj == 0
-    assert meter.sources.reason.startswith(
+    assert meter.sensors.reason.startswith(
         "gpu: doubtful; gpu: GPU-a: 1 jump(s) of the counter left out (-400"
     )
-    assert "; cpu: no RAPL" in meter.sources.reason
+    assert "; cpu: no RAPL" in meter.sensors.reason
     meter.close()
 
 
@@ -196,8 +196,8 @@ def test_a_mig_slice_is_reserved_and_multiplied_with_the_share(fake_nvml: FakeNv
     meter = opened(gpu_uuids=["MIG-b"], gpu_share=0.5, powercap=tmp_path)
     fake_nvml["0.energy_mj"] = 700
     assert meter.read().gpu_mj == 100  # 700 x 2/7 x 1/2
-    assert (meter.sources.gpu_attribution, meter.sources.quality) == ("reserved", "D")
-    assert "counted as 2/7 of GPU-a" in meter.sources.reason
+    assert (meter.sensors.gpu_attribution, meter.sensors.quality) == ("reserved", "D")
+    assert "counted as 2/7 of GPU-a" in meter.sensors.reason
     meter.close()
 
 
@@ -205,7 +205,7 @@ def test_no_gpu_wanted_means_no_reason_about_gpus(fake_nvml: FakeNvml, tmp_path:
     fake_nvml["init"] = "!9"
     add_zone(tmp_path, "intel-rapl:0", "package-0")
     meter = opened(powercap=tmp_path)
-    assert (meter.sources.scope, meter.sources.reason) == ("cpu", "")
+    assert (meter.sensors.scope, meter.sensors.reason) == ("cpu", "")
     meter.close()
 
 
@@ -257,12 +257,12 @@ def test_for_any_increments_a_shared_meter_never_falls_and_rounds_once_a_reading
         meter.close()
 
 
-@pytest.mark.parametrize("names", ["", "EnergyReading, EnergySummary", "open_meter"])
-def test_importing_energy_is_cheap_and_loads_no_heavy_module(tmp_path: Path, names: str) -> None:
-    """In a bare interpreter; the whole meter only where a name of it is asked for."""
+@pytest.mark.parametrize("module", ["", ".reading", ".summary", ".process_meter"])
+def test_importing_energy_is_cheap_and_loads_no_heavy_module(tmp_path: Path, module: str) -> None:
+    """In a bare interpreter; the whole meter only where its module is."""
     code = (
         "import sys, time; start_s = time.process_time(); "
-        f"{f'from search.energy import {names}' if names else 'import search.energy'}; "
+        f"import search.energy{module}; "
         "print(time.process_time() - start_s, *{'torch', 'pandas', 'pynvml'} & set(sys.modules))"
     )
     environ = {key: text for key, text in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
@@ -270,4 +270,4 @@ def test_importing_energy_is_cheap_and_loads_no_heavy_module(tmp_path: Path, nam
     command = [sys.executable, "-c", code]
     answers = [subprocess.check_output(command, env=environ, text=True).split() for _ in range(3)]
     assert [heavy for _, *heavy in answers] == [[], [], []]
-    assert min(float(seconds) for seconds, *_ in answers) < (0.15 if names == "open_meter" else 0.05)
+    assert min(float(seconds) for seconds, *_ in answers) < (0.15 if module == ".process_meter" else 0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import pickle
 import threading
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from search.energy import CpuWatts, NodeMeter, NodePaths, open_node_meter
-from search.energy.counters.gpu_telemetry import NvmlGauges
+from search.energy.counters.gpu_telemetry import NvmlTelemetry
+from search.energy.meter import NodeMeter
+from search.energy.node import CpuWatts, NodePaths, open_node_meter
 from search.energy.processes import ProcessTable
+from search.energy.summary import EnergySummary
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_powercap import add_zone, set_energy
 from tests.support.fake_proc import FakeProc
@@ -56,7 +59,7 @@ class Node:
             cpuinfo=root / "cpuinfo",
             cpus=root / "cpus",
         )
-        return open_node_meter(["GPU-0", "GPU-1"], cpu_watts=watts, surroundings=around, interval_s=None)
+        return open_node_meter(["GPU-0", "GPU-1"], cpu_watts=watts, paths=around, interval_s=None)
 
     def window(
         self, index: int, share: float = 0.25, *, gpu: str = "GPU-0", timeout_s: float | None = None
@@ -93,7 +96,7 @@ class Node:
 def node(tmp_path: Path, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     made: list[Node] = []
     defaults = {"is_mig": False, "now_us": lambda: made[0].now_us() if made else START_US}
-    monkeypatch.setattr(NvmlGauges.__init__, "__kwdefaults__", defaults)  # the driver stamps wall time
+    monkeypatch.setattr(NvmlTelemetry.__init__, "__kwdefaults__", defaults)  # the driver stamps wall time
     made.append(Node(tmp_path, fake_nvml))
     yield made[0]
     made[0].meter.close()
@@ -121,8 +124,8 @@ def test_two_gpus_have_ledgers_of_their_own(node: Node) -> None:
     node.after(5, 100, 50)
     node.after(5, 7, gpu=1)
     assert (node.meter.read(one).gpu_mj, node.meter.read(other).gpu_mj) == (500, 35)
-    assert node.meter.sources(other).gpu_attribution == "exclusive"
-    assert node.meter.sources(one).gpu_model == "NVIDIA H100"
+    assert node.meter.sensors(other).gpu_attribution == "exclusive"
+    assert node.meter.sensors(one).gpu_model == "NVIDIA H100"
 
 
 def test_idle_levels_are_learnt_and_split_off(node: Node) -> None:
@@ -148,9 +151,9 @@ def test_a_killed_process_ends_its_window_and_its_joules_stay_readable(node: Nod
     node.after(5, 1000, 50, 50)
     node.proc.remove(PIDS[0])
     node.after(5, 1000, 0, 50)
-    figures = node.meter.figures(killed)
-    assert (figures.end, figures.reading.gpu_mj, figures.seconds) == ("pid_died", 2500, 6.0)
-    assert node.meter.close_window(killed) == node.meter.figures(killed) == figures
+    summary = node.meter.summary(killed)
+    assert (summary.end, summary.reading.gpu_mj, summary.seconds) == ("pid_died", 2500, 6.0)
+    assert node.meter.close_window(killed) == node.meter.summary(killed) == summary
     assert node.meter.read(other).gpu_mj == 7500
 
 
@@ -158,7 +161,7 @@ def test_another_process_with_the_same_pid_is_not_the_trial(node: Node) -> None:
     window = node.window(0)
     node.proc.add(PIDS[0], start_ticks=999)
     node.after(1, 1000)
-    assert node.meter.figures(window).end == "pid_died"
+    assert node.meter.summary(window).end == "pid_died"
 
 
 def test_a_lost_heartbeat_ends_a_window_and_a_kept_one_does_not(node: Node) -> None:
@@ -166,9 +169,9 @@ def test_a_lost_heartbeat_ends_a_window_and_a_kept_one_does_not(node: Node) -> N
     for _ in range(3):
         node.after(5, 1000, 50, 50)
         node.meter.heartbeat(kept)
-    assert (node.meter.figures(silent).end, node.meter.figures(kept).end) == ("heartbeat_lost", "")
+    assert (node.meter.summary(silent).end, node.meter.summary(kept).end) == ("heartbeat_lost", "")
     node.meter.heartbeat(silent, gpu_memory_mib=800)
-    assert node.meter.figures(silent).end == "heartbeat_lost"
+    assert node.meter.summary(silent).end == "heartbeat_lost"
 
 
 def test_a_warm_worker_has_one_window_after_another(node: Node) -> None:
@@ -190,10 +193,10 @@ def test_a_reset_goes_to_unaccounted_and_the_reason_says_so(node: Node) -> None:
     assert node.meter.read(window).gpu_mj == 1500
     row = gpu_row(node.meter)
     assert (row["energy_unaccounted_j"], row["residual_j"], row["counter_end_mj"]) == (-1000.9, 0, 600)
-    assert "1 jump(s) of the counter left out" in node.meter.sources(window).reason
+    assert "1 jump(s) of the counter left out" in node.meter.sensors(window).reason
 
 
-def test_the_columns_of_a_trial_are_all_there(node: Node) -> None:
+def test_the_summary_of_a_window_has_all_that_a_row_shows(node: Node) -> None:
     shown = {"temperature_c": 60, "gpu_percent": 50, "sm_clock_mhz": 1980, "memory_clock_mhz": 2619}
     for key, value in shown.items():
         node.nvml[f"0.{key}"] = value
@@ -201,51 +204,58 @@ def test_the_columns_of_a_trial_are_all_there(node: Node) -> None:
     node.clock.now_s += 1
     set_energy(node.package, 40_000_000)
     node.after(9, 300_000, 100)
-    figures = node.meter.close_window(window)
-    columns = figures.columns()
-    assert columns == {
-        "energy_j": 2740.0,
-        "energy_scope": "gpu+cpu",
-        "energy_measured_j": 2740.0,
-        "energy_estimated_j": None,
-        "energy_gpu_j": 2700.0,
-        "energy_gpu_active_j": 2700.0,
-        "energy_gpu_context_j": None,  # never told from work
-        "energy_gpu_idle_share_j": None,
-        "energy_gpu_uncertainty_j": 60.0,  # 300 W for 0.1 s at either end
-        "gpu_sensor": "nvml_counter",
-        "gpu_attribution": "exclusive",
-        "energy_cpu_j": 40.0,
-        "cpu_sensor": "rapl_powercap",
-        "cpu_attribution": "equal",
-        "energy_dram_j": None,
-        "energy_quality": "D",
-        "exclusive_fraction": 1.0,
-        "coverage_frac": 1.0,
-        "gpu_power_mean_w": 270.0,
-        "gpu_power_min_w": None,
-        "gpu_power_max_w": None,
-        "gpu_util_mean": 0.5,
-        "gpu_temp_mean_c": 60.0,
-        "gpu_model": "NVIDIA H100",
-        "gpu_power_limit_w": 700.0,
-        "gpu_sm_clock_mean_mhz": 1980.0,
-        "gpu_memory_clock_mean_mhz": 2619.0,
-        "gpu_driver_version": "570.124.06",
-        "cpu_model": "AMD EPYC 9654",
-        "cpu_governor": "powersave",
+    summary = node.meter.close_window(window)
+    reading = summary.reading
+    assert (reading.total_mj, reading.measured_mj, reading.scope) == (2_740_000, 2_740_000, "gpu+cpu")
+    assert summary.to_dict() == {
+        "window": window,
+        "end": "closed",
+        "seconds": 10.0,
+        "energy": {
+            "gpu_mj": 2_700_000,
+            "cpu_mj": 40_000,
+            "gpu_active_mj": 2_700_000,  # context and idle were never told from work: unknown
+            "gpu_uncertainty_mj": 60_000,  # 300 W for 0.1 s at either end
+        },
+        "start_s": 0.0,
+        "start_energy": summary.start.to_dict(),
+        "sensors": {
+            "gpu_sensor": "nvml_counter",
+            "gpu_attribution": "exclusive",
+            "gpu_model": "NVIDIA H100",
+            "gpu_driver_version": "570.124.06",
+            "cpu_sensor": "rapl_powercap",
+            "cpu_attribution": "equal",
+            "cpu_model": "AMD EPYC 9654",
+            "cpu_governor": "powersave",
+            "scope": "gpu+cpu",
+            "quality": "D",
+            "reason": summary.sensors.reason,
+        },
+        "statistics": {
+            "exclusive_fraction": 1.0,
+            "coverage_fraction": 1.0,
+            "gpu_power_mean_w": 270.0,
+            "gpu_power_limit_w": 700.0,
+            "gpu_util_mean": 0.5,
+            "gpu_temp_mean_c": 60.0,
+            "gpu_sm_clock_mean_mhz": 1980.0,
+            "gpu_memory_clock_mean_mhz": 2619.0,
+        },
     }
-    assert pickle.loads(pickle.dumps(figures)) == figures  # it travels between an actor and a trial
+    again = EnergySummary.from_dict({**json.loads(json.dumps(summary.to_dict())), "trial": summary.trial})
+    assert again == summary
+    assert pickle.loads(pickle.dumps(summary)) == summary  # it travels between an actor and a trial
 
 
 def test_a_search_may_ask_who_should_work_alone(node: Node) -> None:
     windows = [node.window(index) for index in range(2)]
     node.after(2, 1000, 50, 50)
-    assert node.meter.wanting_solo() == {"GPU-0": windows}
-    node.meter.solo_slice(windows[1], is_on=True)
+    assert node.meter.wanting_slots() == {"GPU-0": windows}
+    node.meter.set_exclusive_slot(windows[1], is_on=True)
     node.after(4, 100_000, 0, 100)
-    node.meter.solo_slice(windows[1], is_on=False)
-    assert node.meter.wanting_solo() == {"GPU-0": [windows[0]]}
+    node.meter.set_exclusive_slot(windows[1], is_on=False)
+    assert node.meter.wanting_slots() == {"GPU-0": [windows[0]]}
 
 
 def test_the_order_in_which_windows_open_does_not_matter(node: Node) -> None:
@@ -262,21 +272,21 @@ def test_user_watts_are_an_estimate_in_a_column_of_its_own(node: Node, tmp_path:
     node.meter = node.open(tmp_path, CpuWatts(idle_w=40, max_w=200), powercap="absent")
     window = node.window(0, 1.0)
     node.after(10, 1000, 50)
-    reading, sources = node.meter.read(window), node.meter.sources(window)
+    reading, sensors = node.meter.read(window), node.meter.sensors(window)
     assert (reading.cpu_mj, reading.estimated_mj) == (None, 400_000)  # 40 W: no core is busy
-    assert (sources.cpu_sensor, sources.scope, sources.quality) == (
+    assert (sensors.cpu_sensor, sensors.scope, sensors.quality) == (
         "estimated_user_model",
         "gpu+estimated",
         "E",
     )
-    assert "cpu: no RAPL package" in sources.reason
+    assert "cpu: no RAPL package" in sensors.reason
 
 
 def test_an_unknown_gpu_is_an_unknown_part_and_a_reason(node: Node) -> None:
     window = node.window(0, gpu="GPU-x")
     node.after(1, 1000)
     assert node.meter.read(window).gpu_mj is None
-    assert node.meter.sources(window).reason.startswith("gpu: GPU-x: NVML answers Not Found")
+    assert node.meter.sensors(window).reason.startswith("gpu: GPU-x: NVML answers Not Found")
     assert node.meter.add_gpu("GPU-y").startswith("GPU-y: NVML answers Not Found")
 
 

@@ -31,7 +31,7 @@ def test_the_counter_starts_at_zero_and_follows_the_driver(fake_nvml: FakeNvml) 
         fake_nvml["0.energy_mj"] = energy_mj
         readings.append(counter.read_mj())
     counter.close()
-    assert (counter.source, counter.device) == ("nvml_counter", "GPU-a")
+    assert (counter.sensor, counter.device) == ("nvml_counter", "GPU-a")
     assert readings == [0, 1000, 1000, 145_679]
 
 
@@ -52,7 +52,7 @@ def test_field_83_is_read_where_the_energy_call_is_not_supported(fake_nvml: Fake
     fake_nvml.add_gpu(0, "GPU-a", **{"field.83": 2**40, "power_mw": 100_000})
     counter = open_gpu("GPU-a", FakeClock()).counter
     fake_nvml["0.field.83"] = 2**40 + 77
-    assert (counter.source, counter.read_mj()) == ("nvml_counter", 77)
+    assert (counter.sensor, counter.read_mj()) == ("nvml_counter", 77)
     counter.close()
 
 
@@ -61,7 +61,7 @@ def test_power_is_integrated_where_there_is_no_energy_counter(fake_nvml: FakeNvm
     fake_nvml.add_gpu(0, "GPU-a", power_mw=300_000)
     counter = open_gpu("GPU-a", clock).counter
     clock.now_s += 2.5
-    assert (counter.source, counter.read_mj()) == ("nvml_power_integral", 750_000)  # 300 W for 2.5 s
+    assert (counter.sensor, counter.read_mj()) == ("nvml_power_integral", 750_000)  # 300 W for 2.5 s
     counter.close()
 
 

@@ -44,8 +44,14 @@ def test_four_trials_of_a_quarter_gpu_add_up_to_the_devices_counter(
     assert added_up(folder)
 
 
-def test_with_solo_slices_a_search_ends_and_still_adds_up(tmp_path: Path, fake_nvml_library: Path) -> None:
-    flags = ["search.metering.solo_slices=true", "search.ladder.epochs=[20]", "search.scheduler.mode=none"]
+def test_with_exclusive_slots_a_search_ends_and_still_adds_up(
+    tmp_path: Path, fake_nvml_library: Path
+) -> None:
+    flags = [
+        "search.metering.exclusive_slots=true",
+        "search.ladder.epochs=[20]",
+        "search.scheduler.mode=none",
+    ]
     sets = [part for flag in flags for part in ("--set", flag)]
     done = shared(tmp_path, fake_nvml_library, *sets, "--trials", "2", "--workers", "2")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -83,6 +89,6 @@ def test_accuracy_and_joules_give_a_front_that_no_stopped_trial_is_on(
 def is_better(one: Any, other: Any) -> bool:
     """Whether one is nowhere worse, and somewhere better by more than is uncertain."""
     cheaper_j = other.objective_j - one.objective_j
-    tied = abs(cheaper_j) <= one.objective_uncert_j + other.objective_uncert_j
+    tied = abs(cheaper_j) <= one.objective_uncertainty_j + other.objective_uncertainty_j
     gain = one.val_accuracy - other.val_accuracy
     return bool(gain >= 0 and (tied or cheaper_j > 0) and (gain > 0 or not tied))

@@ -107,7 +107,7 @@ def wait_for_epoch_on_gpu(folder: Path, model: str, search: subprocess.Popen[str
     """Until a trial has reported an epoch on that GPU."""
     for _ in range(600):
         rows = [event["row"] for event in events_in(folder) if event["event"] == "epoch"]
-        if any(row.get("sources", {}).get("gpu_model") == model for row in rows):
+        if any(row.get("sensors", {}).get("gpu_model") == model for row in rows):
             return
         assert search.poll() is None, search.communicate()[0]
         time.sleep(0.1)

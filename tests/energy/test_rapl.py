@@ -28,7 +28,7 @@ def test_a_package_starts_at_zero_and_keeps_the_microjoules_it_rounds_off(tmp_pa
         readings.append(package.read_mj())
     set_energy(zone, 123_457_789)
     assert [*readings, package.read_mj()] == [0, 0, 0, 1]
-    assert (package.source, package.device) == ("rapl_powercap", "package-0")
+    assert (package.sensor, package.device) == ("rapl_powercap", "package-0")
 
 
 def test_a_wrap_goes_on_from_the_top_of_the_range(tmp_path: Path) -> None:

@@ -28,14 +28,16 @@ def test_an_estimate_is_in_the_total_and_not_in_what_was_measured() -> None:
 
 def test_the_parts_of_the_gpu_are_no_parts_of_the_total() -> None:
     reading = EnergyReading(
-        gpu_mj=10, gpu_active_mj=6, gpu_context_mj=3, gpu_idle_share_mj=1, gpu_uncert_mj=2
+        gpu_mj=10, gpu_active_mj=6, gpu_context_mj=3, gpu_idle_share_mj=1, gpu_uncertainty_mj=2
     )
     assert (reading.total_mj, reading.scope) == (10, "gpu")
-    assert (reading + reading).gpu_uncert_mj == 4
+    assert (reading + reading).gpu_uncertainty_mj == 4
     assert EnergyReading(**reading.to_dict()) == reading
 
 
 def test_a_journal_from_before_the_parts_is_read_as_it_is() -> None:
     old = EnergyReading(**{"gpu_mj": 5, "cpu_mj": 2})
-    new = EnergyReading(gpu_mj=7, gpu_active_mj=7, gpu_context_mj=0, gpu_idle_share_mj=0, gpu_uncert_mj=1)
+    new = EnergyReading(
+        gpu_mj=7, gpu_active_mj=7, gpu_context_mj=0, gpu_idle_share_mj=0, gpu_uncertainty_mj=1
+    )
     assert (old.total_mj, (old + new).gpu_mj, (old + new).gpu_active_mj) == (7, 12, 7)

@@ -15,17 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from search.energy import (
-    EnergyReading,
-    NodeMeter,
-    NodePaths,
-    describe_devices,
-    open_node_meter,
-    visible_gpus,
-)
 from search.energy.counters.counter import SensorError
 from search.energy.counters.driver import CallThread, NoAnswer
+from search.energy.gpus import visible_gpus
+from search.energy.hardware import describe_devices
+from search.energy.meter import NodeMeter
+from search.energy.node import NodePaths, open_node_meter
 from search.energy.processes import ProcessTable
+from search.energy.reading import EnergyReading
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_nvml_library import HEALTHY, SOURCE, FakeNvml, pynvml
 from tests.support.fake_powercap import add_zone, set_energy
@@ -100,7 +97,7 @@ class Node:
         around = NodePaths(clock=self.clock, powercap=self.powercap, processes=ProcessTable(self.proc.root))
         seen = visible_gpus({"CUDA_VISIBLE_DEVICES": "MIG-b"} if self.is_slice else {})
         self.why_not_seen = seen.reason
-        self.meter = open_node_meter(seen.uuids, surroundings=around, interval_s=None)
+        self.meter = open_node_meter(seen.uuids, paths=around, interval_s=None)
         gpus = dict.fromkeys(seen.uuids, 1)
         self.window = self.meter.open_window(trial="t", pid=4242, gpus=gpus, cpu_share=1)
 
@@ -114,7 +111,7 @@ class Node:
         assert self.meter
         self.meter.tick()
         reading = self.meter.read(self.window)
-        self.reason = "; ".join([self.why_not_seen, self.meter.sources(self.window).reason])
+        self.reason = "; ".join([self.why_not_seen, self.meter.sensors(self.window).reason])
         assert self.meter.close_window(self.window).end == "closed"
         self.meter.device_rows()
         assert describe_devices()[-1]["kind"] == "cpu"
@@ -272,7 +269,7 @@ def test_a_gpu_that_hangs_at_a_tick_is_unknown_with_the_reason_and_the_other_one
         node.meter.tick()
     assert node.meter.read(others["GPU-a"]).gpu_mj is None
     assert node.meter.read(others["GPU-c"]).gpu_mj == 3500  # two windows of it, alike
-    reason = node.meter.sources(others["GPU-a"]).reason
+    reason = node.meter.sensors(others["GPU-a"]).reason
     assert "NVML of GPU-a has not answered for" in reason
     is_over.set()
     deadline_s = time.monotonic() + 10
@@ -318,10 +315,10 @@ def test_junk_of_a_driver_is_no_joules_and_no_end(
     reading = node.end()
     assert reading.cpu_mj == 50_000
     assert reading.gpu_mj == gpu_mj
-    sources, figures = node.meter.sources(node.window), node.meter.figures(node.window)
-    assert (figures.gpu_power_max_w or 0) <= 300
-    assert (figures.gpu_temp_mean_c or 51) == 51
-    assert sources.gpu_model in ("NVIDIA H200", "")
+    sensors, summary = node.meter.sensors(node.window), node.meter.summary(node.window)
+    assert (summary.gpu_power_max_w or 0) <= 300
+    assert (summary.gpu_temp_mean_c or 51) == 51
+    assert sensors.gpu_model in ("NVIDIA H200", "")
 
 
 @pytest.mark.parametrize(
@@ -416,7 +413,7 @@ def test_a_dram_zone_that_cannot_be_read_costs_no_package(node: Node, junk: byte
         gpu_active_mj=300_000,
         gpu_context_mj=0,
         gpu_idle_share_mj=0,
-        gpu_uncert_mj=60_000,
+        gpu_uncertainty_mj=60_000,
     )
     assert f"dram: {dram}" in node.reason
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from search.energy import open_meter, visible_gpus
 from search.energy.counters.amd import list_amd_gpus, open_amd_gpu
 from search.energy.counters.counter import SensorError
 from search.energy.counters.nvml import open_gpu
 from search.energy.counters.user_model import UserModelCounter
+from search.energy.gpus import visible_gpus
+from search.energy.process_meter import open_meter
 from search.energy.processes import ProcessTable
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_proc import FakeProc
@@ -35,7 +36,7 @@ def test_a_counter_that_agrees_with_power_is_kept(fake_nvml: FakeNvml, moved_mj:
     clock.now_s, fake_nvml["0.energy_mj"] = 5.0, 500 + moved_mj
     assert (counter.read_mj(), counter.power_ratio) == (moved_mj, ratio)
     clock.now_s, fake_nvml["0.energy_mj"] = 100.0, 500 + moved_mj + 7
-    assert (counter.read_mj(), counter.source) == (moved_mj + 7, "nvml_counter")
+    assert (counter.read_mj(), counter.sensor) == (moved_mj + 7, "nvml_counter")
     counter.close()
 
 
@@ -49,9 +50,9 @@ def test_a_counter_that_contradicts_power_gives_way_to_the_integral(
     assert meter.read().gpu_mj == 3_000_000
     clock.now_s, fake_nvml["0.energy_mj"] = 6.0, 9_000_000
     assert meter.read().gpu_mj == 3_200_000
-    sources = meter.sources
-    assert (sources.gpu_sensor, sources.quality) == ("nvml_power_integral", "C")
-    assert "its energy counter moved 3.00 times what its power says" in sources.reason
+    sensors = meter.sensors
+    assert (sensors.gpu_sensor, sensors.quality) == ("nvml_power_integral", "C")
+    assert "its energy counter moved 3.00 times what its power says" in sensors.reason
     meter.close()
 
 
@@ -61,7 +62,7 @@ def test_without_power_or_after_a_reset_there_is_nothing_to_compare(fake_nvml: F
     fake_nvml.add_gpu(1, "GPU-b", energy_mj=5000)
     reset, powerless = open_gpu("GPU-a", clock).counter, open_gpu("GPU-b", clock).counter
     clock.now_s, fake_nvml["0.energy_mj"] = 5.0, 10
-    assert (reset.read_mj(), reset.power_ratio, reset.source) == (0, None, "nvml_counter")
+    assert (reset.read_mj(), reset.power_ratio, reset.sensor) == (0, None, "nvml_counter")
     assert (powerless.read_mj(), powerless.power_ratio) == (0, None)
     reset.close()
     powerless.close()
@@ -143,11 +144,11 @@ def test_an_amd_gpu_has_a_counter_in_ticks_of_its_resolution(amd: FakeAmd) -> No
     clock = FakeClock(0.0)
     gpu = open_amd_gpu("AMD-a1b2", clock)
     amd.answers["get_energy_count"] = {"energy_accumulator": 2_100_000, "counter_resolution": 15.0}
-    assert (gpu.counter.source, gpu.counter.read_mj()) == ("amdsmi_counter", 1500)  # 100,000 x 15 uJ
-    state, labels = gpu.gauges.state(), gpu.gauges.labels
+    assert (gpu.counter.sensor, gpu.counter.read_mj()) == ("amdsmi_counter", 1500)  # 100,000 x 15 uJ
+    state, labels = gpu.telemetry.state(), gpu.telemetry.labels
     assert (state.power_w, state.utilisation, state.temperature_c) == (300.0, 0.5, 61.0)
     assert (labels.model, labels.power_limit_w, labels.driver_version) == ("MI300X", 750.0, "6.8")
-    assert (gpu.gauges.processes_mib(), gpu.gauges.use_s()) == ({7: 1024.0}, None)
+    assert (gpu.telemetry.processes_mib(), gpu.telemetry.use_s()) == ({7: 1024.0}, None)
     gpu.counter.close()
     assert amd.users == 0
 
@@ -157,7 +158,7 @@ def test_an_amd_gpu_without_a_counter_is_integrated(amd: FakeAmd) -> None:
     del amd.answers["get_energy_count"]
     counter = open_amd_gpu("AMD-a1b2", clock).counter
     clock.now_s = 2.0
-    assert (counter.source, counter.read_mj()) == ("amdsmi_power_integral", 600_000)
+    assert (counter.sensor, counter.read_mj()) == ("amdsmi_power_integral", 600_000)
     counter.close()
     assert amd.users == 0
 
@@ -165,7 +166,7 @@ def test_an_amd_gpu_without_a_counter_is_integrated(amd: FakeAmd) -> None:
 def test_amd_answers_that_are_no_numbers_are_unknown(amd: FakeAmd) -> None:
     amd.answers |= {"get_gpu_activity": {"gfx_activity": "N/A"}, "get_power_info": {}}
     gpu = open_amd_gpu("AMD-a1b2", FakeClock())
-    assert (gpu.gauges.state().utilisation, gpu.gauges.state().power_w) == (None, None)
+    assert (gpu.telemetry.state().utilisation, gpu.telemetry.state().power_w) == (None, None)
     gpu.counter.close()
     del amd.answers["get_energy_count"]
     with pytest.raises(SensorError, match="when asked for energy or power"):
@@ -188,7 +189,7 @@ def test_an_amd_gpu_is_metered_like_any_other(amd: FakeAmd, tmp_path: Path) -> N
     meter = open_meter(gpu_uuids=["AMD-a1b2"], powercap=tmp_path, clock=FakeClock(), interval_s=None)
     amd.answers["get_energy_count"] = {"energy_accumulator": 2_200_000, "counter_resolution": 15.0}
     assert meter.read().gpu_mj == 3000
-    assert (meter.sources.gpu_sensor, meter.sources.quality) == ("amdsmi_counter", "A")
+    assert (meter.sensors.gpu_sensor, meter.sensors.quality) == ("amdsmi_counter", "A")
     meter.close()
 
 

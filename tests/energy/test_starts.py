@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from search.accounting.outcomes import outcome_millijoules
-from search.energy import EnergyReading, open_meter
+from search.energy.process_meter import open_meter
+from search.energy.reading import EnergyReading
 from search.ledger.history import History
 from search.ledger.trial_energy import TrialEnergy
 from search.trial import Checkpointing, EpochRow, run_trial
@@ -399,7 +400,7 @@ def test_what_one_part_waits_for_another_may_know(tmp_path: Path) -> None:
     """The GPU is the trial's alone and its counter moves; the CPU is shared and settled once a second."""
 
     class TwoParts:
-        sources = window = None
+        sensors = window = None
 
         def __init__(self, *readings: tuple[int, int]) -> None:
             self._readings = iter(readings)
@@ -465,7 +466,7 @@ def test_rapl_tells_each_short_epoch_and_the_gpus_counter_its_steps(
         with stretch.in_epoch():
             machine.spend(0.04)
         spent = stretch.cut()
-        attempt = {"sources": machine.meter.sources.to_dict()} if epoch == 1 else {}
+        attempt = {"sensors": machine.meter.sensors.to_dict()} if epoch == 1 else {}
         row = EpochRow(epoch=epoch, rung=0, metrics={}, **vars(spent), **attempt)
         joules.book(row, rows)
     assert [row.energy.cpu_mj for row in rows] == [4000] * 5
@@ -497,6 +498,6 @@ def test_the_meter_of_a_process_keeps_a_start_apart(tmp_path: Path, fake_nvml: F
     assert (spent.start_energy.cpu_mj, spent.start_energy.gpu_mj) == (3_600_000, 3_600_000)
     assert (spent.energy.cpu_mj, spent.energy.gpu_mj) == (110_000, 110_000)
     machine.meter.close()
-    figures = machine.meter.figures()
-    assert (figures.start_s, figures.seconds) == (36.0, pytest.approx(1.1))
-    assert figures.start.total_mj == 7_200_000
+    summary = machine.meter.summary()
+    assert (summary.start_s, summary.seconds) == (36.0, pytest.approx(1.1))
+    assert summary.start.total_mj == 7_200_000

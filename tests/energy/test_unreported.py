@@ -10,7 +10,7 @@ import pytest
 
 from search.accounting.reconciliation import check_energy
 from search.accounting.unreported import reported_mj
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.ledger import csv_text
 from search.ledger.history import History
 from search.tables.energy import DEVICE_COLUMNS, device_rows

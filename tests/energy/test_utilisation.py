@@ -10,7 +10,7 @@ import pytest
 from search.energy.attribution.activity import CpuActivity, GpuActivity
 from search.energy.attribution.process_owners import EXTERNAL, ProcessHint, ProcessOwners
 from search.energy.counters.counter import SensorError
-from search.energy.counters.gpu_telemetry import GpuState, NvmlGauges
+from search.energy.counters.gpu_telemetry import GpuState, NvmlTelemetry
 from search.energy.counters.nvml import start_nvml, stop_nvml
 from search.energy.counters.utilisation import ProcessUtilisation, Sample
 from search.energy.processes import ProcessTable, ProcessTrees
@@ -96,24 +96,24 @@ def test_the_real_binding_reads_samples_processes_and_state(fake_nvml: FakeNvml)
     fake_nvml["0.samples"] = f"101:{START_US + 100_000}:80 102:{START_US + 200_000}:40"
     nvml = start_nvml()
     clock_us = iter([START_US, START_US + 300_000, START_US + 300_000, START_US + 300_000])
-    gauges = NvmlGauges(nvml, nvml.ask("nvmlDeviceGetHandleByIndex", 0), now_us=lambda: next(clock_us))
-    assert gauges.use_s() == {101: pytest.approx(0.08), 102: pytest.approx(0.04)}
-    assert gauges.processes_mib() == {101: 2048.0, 102: 512.0}
-    state = gauges.state()
+    telemetry = NvmlTelemetry(nvml, nvml.ask("nvmlDeviceGetHandleByIndex", 0), now_us=lambda: next(clock_us))
+    assert telemetry.use_s() == {101: pytest.approx(0.08), 102: pytest.approx(0.04)}
+    assert telemetry.processes_mib() == {101: 2048.0, 102: 512.0}
+    state = telemetry.state()
     assert (state.power_w, state.utilisation, state.temperature_c) == (300.5, 0.75, 51)
-    assert gauges.labels.model == "NVIDIA H100"
-    assert gauges.use_s() == {}  # nothing new: the driver answers NOT_FOUND
+    assert telemetry.labels.model == "NVIDIA H100"
+    assert telemetry.use_s() == {}  # nothing new: the driver answers NOT_FOUND
     del fake_nvml["0.samples"]
-    assert gauges.use_s() is None
+    assert telemetry.use_s() is None
     stop_nvml(nvml)
 
 
 def test_what_a_gpu_refuses_is_none(fake_nvml: FakeNvml) -> None:
     fake_nvml.add_gpu(0, "GPU-a", processes="!3", gpu_percent=4_000_000_000)
     nvml = start_nvml()
-    gauges = NvmlGauges(nvml, nvml.ask("nvmlDeviceGetHandleByIndex", 0), is_mig=True)
-    assert (gauges.use_s(), gauges.processes_mib()) == (None, None)
-    assert gauges.state() == GpuState()  # all unknown
+    telemetry = NvmlTelemetry(nvml, nvml.ask("nvmlDeviceGetHandleByIndex", 0), is_mig=True)
+    assert (telemetry.use_s(), telemetry.processes_mib()) == (None, None)
+    assert telemetry.state() == GpuState()  # all unknown
     stop_nvml(nvml)
 
 
@@ -149,9 +149,9 @@ def test_inside_a_container_a_window_alone_teaches_its_process(tmp_path: Path) -
 
 
 def test_inside_a_container_memory_tells_if_it_fits_one_window_only(tmp_path: Path) -> None:
-    holders = {"a": ProcessHint(pid=1, gpu_memory_mib=8000.0), "b": ProcessHint(pid=2, gpu_memory_mib=2000.0)}
+    hints = {"a": ProcessHint(pid=1, gpu_memory_mib=8000.0), "b": ProcessHint(pid=2, gpu_memory_mib=2000.0)}
     held: dict[int, float | None] = {7001: 8400.0, 7002: 2400.0, 7003: 30_000.0}
-    owners = in_container(tmp_path).owners(held, {7001: 1.0, 7002: 1.0}, holders)
+    owners = in_container(tmp_path).owners(held, {7001: 1.0, 7002: 1.0}, hints)
     assert owners == {7001: "a", 7002: "b", 7003: None}
     alike = {"a": ProcessHint(pid=1, gpu_memory_mib=2000.0), "b": ProcessHint(pid=2, gpu_memory_mib=2100.0)}
     assert in_container(tmp_path / "2").owners({7001: 2400.0}, {}, alike) == {7001: None}
@@ -180,8 +180,8 @@ def test_one_process_with_two_windows_is_unknown(tmp_path: Path) -> None:
     assert ProcessOwners(ProcessTable(tmp_path)).owners(NOTHING, {100: 1.0}, both) == {100: None}
 
 
-class Gauges:
-    """Gauges whose answers a test sets, counting the lists that were asked for."""
+class GpuTelemetry:
+    """GpuTelemetry whose answers a test sets, counting the lists that were asked for."""
 
     def __init__(self) -> None:
         self.use: dict[int, float] | None = {}
@@ -199,24 +199,24 @@ class Gauges:
 
 def test_unknown_workers_make_all_windows_unknown_idle_ones_do_not(tmp_path: Path) -> None:
     FakeProc(tmp_path, namespace="pid:[4026532999]")
-    gauges = Gauges()
-    activity = GpuActivity(gauges, ProcessTable(tmp_path))  # type: ignore[arg-type]
-    gauges.use, gauges.held = {7001: 0.5, 7002: 0.5}, {7001: 1.0, 7002: 1.0}
+    telemetry = GpuTelemetry()
+    activity = GpuActivity(telemetry, ProcessTable(tmp_path))  # type: ignore[arg-type]
+    telemetry.use, telemetry.held = {7001: 0.5, 7002: 0.5}, {7001: 1.0, 7002: 1.0}
     assert activity.look(HOLDERS, 0.0).use_s == {"a": None, "b": None}
-    gauges.use = {7001: 0.0}
+    telemetry.use = {7001: 0.0}
     assert activity.look(HOLDERS, 1.0).use_s == {"a": 0.0, "b": 0.0}
 
 
 def test_the_costly_process_list_is_asked_for_every_five_seconds_or_for_a_new_pid(tmp_path: Path) -> None:
     FakeProc(tmp_path).add(100)
-    gauges = Gauges()
-    activity = GpuActivity(gauges, ProcessTable(tmp_path))  # type: ignore[arg-type]
+    telemetry = GpuTelemetry()
+    activity = GpuActivity(telemetry, ProcessTable(tmp_path))  # type: ignore[arg-type]
     for second in range(11):
         activity.look(HOLDERS, float(second))
-    assert gauges.num_lists == 3  # at 0, 5 and 10 s
-    gauges.use, gauges.held = {100: 1.0}, {100: 800.0}
+    assert telemetry.num_lists == 3  # at 0, 5 and 10 s
+    telemetry.use, telemetry.held = {100: 1.0}, {100: 800.0}
     looked = activity.look(HOLDERS, 11.0)
-    assert (gauges.num_lists, looked.is_occupied, looked.use_s) == (4, True, {"a": 1.0, "b": 0.0})
+    assert (telemetry.num_lists, looked.is_occupied, looked.use_s) == (4, True, {"a": 1.0, "b": 0.0})
 
 
 def test_cpu_seconds_are_those_of_the_tree_and_the_rest_is_external(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_any_changed_byte_of_what_a_journal_says_is_found(copy: Path) -> None:
         ('"will_retry": ', '"will_not_retry": ', "(attempt_failed) lacks will_retry"),
         ('"row": {', '"row": {"new": 1, ', "(epoch) has fields of another version: new"),
         ('"gpu_mj": ', '"tpu_mj": ', "(epoch) has fields of another version: energy.tpu_mj"),
-        ('"schema": 2', '"schema": 3', "line 1 says schema 3, and this version reads schema 2"),
+        ('"schema": 3', '"schema": 4', "line 1 says schema 4, and this version reads schema 3"),
         (
             '"trial": "trial-0001"',
             '"trial": "../../x"',
@@ -146,7 +146,7 @@ def test_an_event_that_cannot_stand_there_is_named_even_where_its_checksum_is_ri
 
 def test_a_journal_of_the_version_before_is_named(copy: Path) -> None:
     (copy / "journal.jsonl").write_text('{"time": 1.0, "event": "journal_started", "schema": 1}\n')
-    assert "line 1 says schema 1, and this version reads schema 2" in refusal(copy)
+    assert "line 1 says schema 1, and this version reads schema 3" in refusal(copy)
 
 
 @pytest.mark.parametrize("left", [b"", b'{"time": 17', b"\0\0\0"])

@@ -30,7 +30,7 @@ def test_events_come_back_in_order_with_their_time(tmp_path: Path) -> None:
     ledger.append(ended("by hand"))
     run = ledger.events()[0]["run"]
     assert Ledger.open(tmp_path / "run").events() == [
-        {"time": 1000.0, "event": "journal_started", "schema": 2, "run": run},
+        {"time": 1000.0, "event": "journal_started", "schema": 3, "run": run},
         {"time": 1000.0, "event": "run_ended", "reason": "by hand"},
     ]
 

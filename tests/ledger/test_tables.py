@@ -71,7 +71,7 @@ def test_joules_per_trial_and_per_rung_add_up_alike(tmp_path: Path) -> None:
 def test_unknown_energy_is_an_empty_cell_with_its_reason(tmp_path: Path) -> None:
     run, _ = executed(made_space(tmp_path), tmp_path)
     trial = run.history.trials["trial-0000"]
-    trial.sources.update(reason="no sensor")
+    trial.sensors.update(reason="no sensor")
     trial.rows[:] = []
     trial.joules = TrialEnergy()
     row = next(row for row in trial_rows(run.space, run.history) if row["trial_id"] == "trial-0000")

@@ -224,7 +224,7 @@ def events_of(
         "seed": 0,
     }
     metrics = {"train_s": train_s, "eval_s": 0.2}
-    row = {"epoch": epoch, "rung": rung, "metrics": metrics, "seconds": seconds, "sources": {"scope": "cpu"}}
+    row = {"epoch": epoch, "rung": rung, "metrics": metrics, "seconds": seconds, "sensors": {"scope": "cpu"}}
     ended = {"event": "epoch", **trial, "time": time_s, "row": row}
     return [{**asked, **trial}, ended] if epoch == 1 else [ended]
 
@@ -262,7 +262,7 @@ class Journal:
         self, number: int, at: float, seconds: float, *, epoch: int = 1, start_s: float | None = None
     ) -> None:
         """A row without train_s and eval_s, as scripts and trainables of one's own report it."""
-        attempt = {} if start_s is None else {"start_s": start_s, "sources": {"scope": ""}}
+        attempt = {} if start_s is None else {"start_s": start_s, "sensors": {"scope": ""}}
         row = {"epoch": epoch, "rung": min(epoch - 1, 2), "metrics": {}, "seconds": seconds, **attempt}
         self._add("epoch", number, at, row=row)
 

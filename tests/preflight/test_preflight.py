@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from search.energy import VisibleGpus
+from search.energy.gpus import VisibleGpus
 from search.preflight import PreflightRequest, Problem, Report, WeightRow, request_for
 from search.preflight.checks import disk_findings, memory_findings, sensor_findings
 from search.preflight.local import examining, now_and_then, report_of

@@ -7,18 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from search.tables import (
-    CONFIGURATION_COLUMNS,
-    DEVICE_COLUMNS,
-    ENERGY_COLUMNS,
-    HISTORY_COLUMNS,
-    IDENTICAL_COLUMNS,
-    PARETO_COLUMNS,
-    PROMOTED_COLUMNS,
-    RESERVED,
-    TRUST_COLUMNS,
-    trial_columns,
-)
+from search.tables import RESERVED, trial_columns
+from search.tables.analysis import CONFIGURATION_COLUMNS, PARETO_COLUMNS
+from search.tables.columns import Column
+from search.tables.documents import DOCUMENTED, README, with_tables
+from search.tables.promoted import PROMOTED_COLUMNS
 from tests.support import data_tables
 from tests.support.toy_runs import executed, made_space
 from trainables.core.load import load_trainable, trainable_names
@@ -27,31 +20,37 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "results/README.md"]
 
 
-def columns_of(section: str) -> list[str]:
-    """The columns that a section of results/README.md names, in its order."""
-    text = (ROOT / "results/README.md").read_text().split(f"## {section}\n")[1].split("\n## ")[0]
-    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
-    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+def test_the_tables_of_columns_are_those_of_the_columns() -> None:
+    """`make docs` writes them."""
+    text = README.read_text()
+    assert with_tables(text) == text
 
 
-def test_every_column_of_the_trials_table_is_explained_in_its_order(tmp_path: Path) -> None:
-    space = made_space(tmp_path)
-    run, _ = executed(space, tmp_path)
-    columns = trial_columns(space, run.history)
+def test_a_stale_table_is_made_new_and_a_missing_one_is_named() -> None:
+    text = README.read_text()
+    stale = text.replace("| `rank` | | 1 is best |", "| `rank` | | 1 is worst |").replace(
+        "| `seed` |", "| `sead` |"
+    )
+    assert stale != text
+    assert with_tables(stale) == text
+    with pytest.raises(ValueError, match=r"no table of columns under the heading energy\.csv"):
+        with_tables(text.replace("## energy.csv", "## energies"))
+
+
+def test_a_run_has_the_documented_columns_in_their_order(tmp_path: Path) -> None:
+    run, _ = executed(made_space(tmp_path), tmp_path)
+    columns = trial_columns(run.space, run.history)
+    documented = [one.name for one in DOCUMENTED["trials.csv"] if isinstance(one, Column)]
     ours = [name for name in columns if name in RESERVED]
-    assert ours == columns_of("trials.csv")
+    assert ours == [name for name in documented if not name.startswith("*")]
     assert set(columns) - RESERVED == {"val_accuracy", "lr", "batch_size", "noise"}
+    assert columns.index("val_accuracy") == documented.index("*the metric*")
 
 
-def test_every_column_of_the_other_tables_is_explained_in_its_order() -> None:
-    assert columns_of("energy.csv") == list(ENERGY_COLUMNS)
-    assert columns_of("devices.csv") == list(DEVICE_COLUMNS)
-    assert columns_of("pareto.csv") == list(PARETO_COLUMNS)
-    assert columns_of("rung_correlation.csv") == list(TRUST_COLUMNS)
-    assert columns_of("duplicate_curves.csv") == list(IDENTICAL_COLUMNS)
-    assert columns_of("history.csv") == list(HISTORY_COLUMNS)
-    assert columns_of("configurations.csv") == list(CONFIGURATION_COLUMNS)
-    assert columns_of("promoted.csv") == list(PROMOTED_COLUMNS)
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_no_column_stands_twice_in_a_table(name: str) -> None:
+    names = [column.name for column in DOCUMENTED[name]]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("name", trainable_names())

@@ -10,13 +10,13 @@ from ruamel.yaml import YAML
 
 from search import cli
 from search.backends.local import execute_here
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.ledger import Ledger
 from search.promotion import chosen, full_training, proposals
 from search.run import Run
 from search.sampling.proposal import FixedList
 from search.space import dump_space
-from search.tables import Artefacts, history_columns, history_rows
+from search.tables import FinalTables, history_columns, history_rows
 from search.tables.history import HistoryFile
 from search.trial import EpochRow
 from tests.support.toy_runs import TOY, SteadyMeter, executed, made_space
@@ -36,7 +36,7 @@ def promotion_of(folder: Path, *, seeds: list[int]) -> Run:
 def promotion(tmp_path: Path) -> Run:
     """A promotion of two seeds, with its artefacts."""
     run = promotion_of(tmp_path, seeds=[5, 6])
-    run.observe(Artefacts(run))
+    run.observe(FinalTables(run))
     execute_here(run, SteadyMeter())
     return run
 
@@ -90,7 +90,7 @@ def test_what_a_kill_kept_from_being_written_is_written_at_the_end(tmp_path: Pat
     run = promotion_of(tmp_path, seeds=[5])
     execute_here(run, SteadyMeter())
     again = Run(run.space, FixedList([]), Ledger.open(run.ledger.folder), should_test=True)
-    again.observe(Artefacts(again))
+    again.observe(FinalTables(again))
     execute_here(again, SteadyMeter())
     left = {path.name for path in again.ledger.trial_folder("trial-0000").iterdir()}
     assert {"config.yaml", "history.csv"} <= left

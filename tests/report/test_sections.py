@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from search.backends.local import execute_here
-from search.energy import EnergyReading, EnergySources
+from search.energy.reading import EnergyReading, EnergySensors
 from search.forecast import Forecast, Span
 from search.ledger import Ledger
 from search.ledger.history import TrialRecord
@@ -171,7 +171,7 @@ def test_energy_by_outcome_adds_up_to_the_trials(run: Run) -> None:
 class BlindMeter(SteadyMeter):
     """Knows no sensor."""
 
-    sources = EnergySources(reason="cpu: no RAPL package")
+    sensors = EnergySensors(reason="cpu: no RAPL package")
 
     def read(self) -> EnergyReading:
         return EnergyReading()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.tables import device_rows
 from search.trial.failure import Failure
 from tests.support.energy_scenes import Scene, checked, epoch_row

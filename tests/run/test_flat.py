@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.ledger import Ledger
 from search.ledger.history import History, TrialRecord
 from search.ranking import Ranking, configurations

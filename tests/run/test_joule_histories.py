@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.trial import EpochRow
 from search.trial.failure import Cause
 from search.trial.rung_energy import RungEnergy

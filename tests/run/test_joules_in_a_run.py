@@ -12,7 +12,7 @@ from rich.console import Console
 from search.accounting import metering
 from search.accounting.metering import check_measurable
 from search.cli.train import main, parser
-from search.energy import EnergyReading, EnergySources
+from search.energy.reading import EnergyReading, EnergySensors
 from search.ledger import Ledger, LedgerError
 from search.output import Output
 from search.promotion import full_training
@@ -230,7 +230,7 @@ def test_what_joules_cannot_be_combined_with_comes_in_one_message(tmp_path: Path
         "search.scheduler.mode",
         "search.validation_resolution",
     ]
-    assert joule_space(tmp_path, changes[-1], "search.metering.solo_slices=true").ladder.joules
+    assert joule_space(tmp_path, changes[-1], "search.metering.exclusive_slots=true").ladder.joules
 
 
 @pytest.mark.parametrize(
@@ -310,30 +310,30 @@ def test_earlier_runs_on_joules_are_known_by_the_place_of_the_rung(tmp_path: Pat
 class Sensor(SteadyMeter):
     """The meter of a trial alone on a machine."""
 
-    def __init__(self, sources: EnergySources) -> None:
+    def __init__(self, sensors: EnergySensors) -> None:
         super().__init__()
-        self.sources = sources
+        self.sensors = sensors
 
 
 @pytest.mark.parametrize(
-    ("sources", "line"),
+    ("sensors", "line"),
     [
         (
-            EnergySources(reason="no GPU, no RAPL"),
+            EnergySensors(reason="no GPU, no RAPL"),
             "search.ladder.resource: joules cannot end a rung on this machine: of a trial, its CPU's joules "
             "are not known (no GPU, no RAPL); or take epochs",
         ),
         (
-            EnergySources(gpu_sensor="nvml_power_integral", gpu_attribution="exclusive", scope="gpu"),
+            EnergySensors(gpu_sensor="nvml_power_integral", gpu_attribution="exclusive", scope="gpu"),
             "search.ladder.resource: joules cannot end a rung on this machine: of a trial, its GPU's joules "
             "are no counter's (nvml_power_integral); or take epochs",
         ),
     ],
 )
 def test_a_machine_that_cannot_end_a_rung_is_refused_before_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: EnergySources, line: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sensors: EnergySensors, line: str
 ) -> None:
-    monkeypatch.setattr(metering, "meter_for", lambda **_: Sensor(sources))
+    monkeypatch.setattr(metering, "meter_for", lambda **_: Sensor(sensors))
     with pytest.raises(SpaceError) as error:
         check_measurable(joule_space(tmp_path))
     assert str(error.value) == f"made: {line}"
@@ -344,7 +344,7 @@ def test_a_machine_that_counts_is_taken(tmp_path: Path, monkeypatch: pytest.Monk
 
     def meter_for(**share: float) -> Sensor:
         asked.append(share)
-        return Sensor(SteadyMeter.sources)
+        return Sensor(SteadyMeter.sensors)
 
     monkeypatch.setattr(metering, "meter_for", meter_for)
     check_measurable(joule_space(tmp_path))
@@ -356,7 +356,9 @@ def test_a_machine_that_counts_is_taken(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_single_training_without_a_counter_is_refused_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("search.energy.meter_for", lambda **_: Sensor(EnergySources(reason="no RAPL")))
+    monkeypatch.setattr(
+        "search.energy.process_meter.meter_for", lambda **_: Sensor(EnergySensors(reason="no RAPL"))
+    )
     joule_space(tmp_path)
     command = ["--space", str(tmp_path / "made.yaml"), "--set", JOULES]
     assert main(parser().parse_args(command)) == 1

@@ -11,7 +11,7 @@ import pytest
 import search.accounting.metering
 from search.backends.local import LocalBackend
 from search.budget import Ladder
-from search.energy import EnergyReading, EnergySources
+from search.energy.reading import EnergyReading, EnergySensors
 from search.launch import Launch, launch
 from search.ledger import Ledger, csv_text
 from search.ledger.history import TrialRecord
@@ -129,7 +129,7 @@ def test_differences_within_the_uncertainty_are_ties(tmp_path: Path) -> None:
     first, second = scene.train(0.5, 10), scene.train(0.4, 9.9)
     cost = cost_of(scene.space, first)
     assert cost is not None
-    assert cost.uncert_j > 0.01 * cost.joules
+    assert cost.uncertainty_j > 0.01 * cost.joules
     assert second.status == "stopped"  # cheaper by less than is known, and less accurate
     assert [trial for trial, _ in scene.front()] == ["0"]
 
@@ -139,7 +139,7 @@ def test_an_epoch_that_a_sensor_missed_makes_nothing_cheaper(tmp_path: Path) -> 
     trial = TrialRecord("trial-0000", 0, "default", {}, 0, 0.0)
     both, cpu = EnergyReading(gpu_mj=8_000, cpu_mj=1_000), EnergyReading(cpu_mj=1_000)
     trial.rows += [made_row(1, 0.5, both), made_row(2, 0.5, cpu), made_row(3, 0.5, EnergyReading())]
-    assert projected_full(space, trial) == Cost(joules=81.0, uncert_j=0.0, scope="gpu+cpu")
+    assert projected_full(space, trial) == Cost(joules=81.0, uncertainty_j=0.0, scope="gpu+cpu")
 
 
 def test_a_row_that_was_lost_with_its_worker_counts_with_its_attempt(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_later_trial_without_joules_or_with_others_ends_alone(tmp_path: Path) 
 
 def test_without_a_sensor_here_nothing_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class NoSensor:
-        sources = EnergySources(reason="no GPU, no RAPL")
+        sensors = EnergySensors(reason="no GPU, no RAPL")
 
         def read(self) -> EnergyReading:
             return EnergyReading()

@@ -8,7 +8,7 @@ import pytest
 
 from search import cli
 from search.backends.local import execute_here
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.ledger import Ledger
 from search.ledger.history import History, TrialRecord
 from search.report.formatting import rerun_text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from search.backends.local import execute_here
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.ledger import Ledger
 from search.run import Run
 from search.trial import EpochRow

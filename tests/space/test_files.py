@@ -184,7 +184,7 @@ SECTION = {
     "scheduler.brackets=9": (
         "search.scheduler.brackets: must be from 1 to 3 for a ladder of 3 rungs with mode: asha, got 9"
     ),
-    "metering.solo_slices=1": "search.metering.solo_slices: must be true or false, got 1",
+    "metering.exclusive_slots=1": "search.metering.exclusive_slots: must be true or false, got 1",
     "metering.cpu_watts_max=65": ("search.metering.cpu_watts_idle: is missing: give both watts, or none"),
     "metering={cpu_watts_idle: 70, cpu_watts_max: 65}": (
         "search.metering.cpu_watts_idle: must be at most cpu_watts_max, 65, got 70"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.accounting.reconciliation import EnergyCheck, check_energy
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.ledger import Ledger, csv_text
 from search.run import Run
 from search.tables import live_tables
@@ -60,7 +60,7 @@ class Scene:
         self.use(joules)
         return self.run.on_epoch(
             trial_id,
-            epoch_row(epoch, window.read() - before, window.window, sources=window.sources.to_dict()),
+            epoch_row(epoch, window.read() - before, window.window, sensors=window.sensors.to_dict()),
         )
 
 

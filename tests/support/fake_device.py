@@ -12,7 +12,7 @@ from search.energy.counters.counter import SensorError
 class FakeCounter:
     """A driver's counter: `raw_mj` is what it shows; falling is a reset, None is no answer."""
 
-    source, device = "nvml_counter", "GPU-a"
+    sensor, device = "nvml_counter", "GPU-a"
     power_ratio: float | None = None
 
     def __init__(self, raw_mj: int = 0) -> None:
@@ -44,12 +44,12 @@ class FakeActivity:
         self.is_occupied: bool | None = None
         self.is_active: bool | None = None
 
-    def begin(self, window: str, holder: ProcessHint, now_s: float) -> None:
+    def begin(self, window: str, hint: ProcessHint, now_s: float) -> None:
         """Nothing to note."""
 
-    def look(self, holders: Mapping[str, ProcessHint], now_s: float) -> Activity:
+    def look(self, hints: Mapping[str, ProcessHint], now_s: float) -> Activity:
         return Activity(
-            use_s={window: self.use_s.get(window, 0.0) for window in holders},
+            use_s={window: self.use_s.get(window, 0.0) for window in hints},
             external_s=self.external_s,
             is_occupied=self.is_occupied,
             is_active=self.is_active,

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from uuid import uuid4
 import pytest
 
 from search import cli, launch
-from search.accounting.metering import ClosedWindow, Metering
-from search.energy import EnergyMeter
+from search.accounting.metering import Metering
 from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.windows import Role
+from search.energy.reading import EnergyMeter
+from search.energy.summary import EnergySummary
 from search.space import Space
 from search.trial import task as tasks
 from search.trial.task import TrialTask
@@ -144,9 +145,9 @@ class TickingGpu(OneGpu):
     def window(self, trial_id: str, role: Role = "trial") -> Any:
         return _NamedWindow(super().window(trial_id, role), self._session)
 
-    def close_windows(self, trial_id: str) -> Sequence[ClosedWindow]:
+    def close_windows(self, trial_id: str) -> Sequence[EnergySummary]:
         return [
-            ClosedWindow(name=f"{self._session}/{closed.name}", figures=closed.figures)
+            replace(closed, window=f"{self._session}/{closed.window}")
             for closed in super().close_windows(trial_id)
         ]
 

@@ -14,7 +14,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.ledger import Ledger
 from search.ranking import Configuration, configurations
 from search.run import Run
@@ -26,7 +26,7 @@ from tests.support.toy_runs import made_space, sampler_for
 EPOCHS = [1, 2, 4]
 VALUES = st.one_of(st.integers(0, 4).map(lambda number: number / 4), st.just(math.nan))
 ENERGIES = st.one_of(  # a difference of less than 20 is a tie; CPU alone does not compare
-    st.sampled_from([400, 410, 500, 900]).map(lambda mj: EnergyReading(gpu_mj=mj, gpu_uncert_mj=10)),
+    st.sampled_from([400, 410, 500, 900]).map(lambda mj: EnergyReading(gpu_mj=mj, gpu_uncertainty_mj=10)),
     st.just(EnergyReading(gpu_mj=400, cpu_mj=90)),
 )
 HISTORIES = settings(stateful_step_count=25, deadline=None, phases=[Phase.generate])

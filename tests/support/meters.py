@@ -7,17 +7,18 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
-from search.accounting.metering import ClosedWindow
-from search.energy import EnergyReading, EnergySources, NodeMeter
 from search.energy.attribution.account import Device
 from search.energy.attribution.windows import Role
+from search.energy.meter import NodeMeter
 from search.energy.processes import ProcessTable
+from search.energy.reading import EnergyReading, EnergySensors
+from search.energy.summary import EnergySummary
 
 
 class MovedCounter:
     """A counter that stands until a test moves it."""
 
-    source = "nvml_counter"
+    sensor = "nvml_counter"
     device = "GPU-one"
     num_jumps = unaccounted_mj = 0
     start_mj = 1000
@@ -59,11 +60,11 @@ class OneGpu:
         self._windows.setdefault(trial_id, []).append(name)
         return OneWindow(self.node, name)
 
-    def close_windows(self, trial_id: str) -> Sequence[ClosedWindow]:
+    def close_windows(self, trial_id: str) -> Sequence[EnergySummary]:
         names = self._windows.pop(trial_id, [])
-        return [ClosedWindow(name=name, figures=self.node.close_window(name)) for name in names]
+        return [self.node.close_window(name) for name in names]
 
-    def late_windows(self) -> Sequence[ClosedWindow]:
+    def late_windows(self) -> Sequence[EnergySummary]:
         return ()
 
     def device_rows(self) -> Sequence[Mapping[str, Any]]:
@@ -77,8 +78,8 @@ class OneWindow:
         self._node, self.window = node, window
 
     @property
-    def sources(self) -> EnergySources:
-        return self._node.sources(self.window)
+    def sensors(self) -> EnergySensors:
+        return self._node.sensors(self.window)
 
     @contextmanager
     def starting(self) -> Iterator[None]:

@@ -12,8 +12,8 @@ from search import cli
 from search.accounting.metering import Metering, NoMetering
 from search.backends.backend import Say
 from search.backends.local import LocalBackend
-from search.energy import EnergyMeter
 from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.energy.reading import EnergyMeter
 from search.preflight import PreflightRequest, Report
 from search.run import Run
 from search.space import Space

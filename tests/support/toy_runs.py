@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.backends.local import execute_here
-from search.energy import EnergyReading, EnergySources
+from search.energy.reading import EnergyReading, EnergySensors
 from search.ledger import Ledger
 from search.ledger.history import Event, History
 from search.run import Run
@@ -88,7 +88,7 @@ class Calling:
 class SteadyMeter:
     """Each reading is 100 mJ of GPU and 20 mJ of CPU above the one before."""
 
-    sources = EnergySources(
+    sensors = EnergySensors(
         gpu_sensor="nvml_counter", gpu_attribution="exclusive", cpu_sensor="rapl_powercap",
         cpu_attribution="exclusive", scope="gpu+cpu", quality="A",
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.energy import EnergyReading
+from search.energy.reading import EnergyReading
 from search.ledger import Ledger
 from search.run import Run
 from search.trial import EpochRow

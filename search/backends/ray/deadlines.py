@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from search.energy.attribution.calibration_slots import GATHER_S, SLICE_S
+from search.energy.attribution.calibration_slots import GATHER_S, SLOT_S
 from search.run import Run
 from search.trial.deadline import overdue_epoch, overdue_start, start_limit_s
 from search.trial.failure import Failure
@@ -53,8 +53,8 @@ class Deadlines(Generic[Stretch]):
         self._looked_s = clock()
         space = run.space
         # Before an epoch a trial may hold while each of the others works alone once.
-        turns = (space.resources.workers or 1) if space.metering.solo_slices else 0
-        self._held_s = turns * (GATHER_S + SLICE_S)
+        turns = (space.resources.workers or 1) if space.metering.exclusive_slots else 0
+        self._held_s = turns * (GATHER_S + SLOT_S)
 
     def ask(self, stretch: Stretch, trial_id: str, call: Call) -> None:
         """Something was asked for this stretch of the trial: a worker, or of its worker."""

@@ -8,17 +8,13 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from search.energy import (
-    CpuWatts,
-    EnergyReading,
-    EnergySources,
-    EnergySummary,
-    open_node_meter,
-    visible_gpus,
-)
 from search.energy.attribution.calibration_slots import CalibrationSlots
 from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.windows import Role
+from search.energy.gpus import visible_gpus
+from search.energy.node import CpuWatts, open_node_meter
+from search.energy.reading import EnergyReading, EnergySensors
+from search.energy.summary import EnergySummary
 
 _SILENCE_S = 60.0  # six heartbeats: a worker that swaps or loads a network disk may miss some
 
@@ -31,8 +27,8 @@ class MeterActor:
         self._meter = open_node_meter(visible_gpus(os.environ).uuids, cpu_watts=cpu_watts, known_w=known_w)
         self._open: dict[str, list[str]] = {}
         self._closed: dict[str, EnergySummary] = {}
-        self._turns = CalibrationSlots(self._meter, time.monotonic)
-        self._turns_lock = threading.Lock()
+        self._slots = CalibrationSlots(self._meter, time.monotonic)
+        self._slots_lock = threading.Lock()
 
     def has_devices(self) -> bool:
         return bool(self._meter.device_rows())
@@ -77,26 +73,26 @@ class MeterActor:
     def read_start(self, window: str) -> EnergyReading:
         return self._meter.read_start(window)
 
-    def sources(self, window: str) -> EnergySources:
-        return self._meter.sources(window)
+    def sensors(self, window: str) -> EnergySensors:
+        return self._meter.sensors(window)
 
     def may_start_epoch(self, window: str) -> bool:
-        """Whether the trial may start its next epoch, with solo slices."""
+        """Whether the trial may start its next epoch, with exclusive slots."""
         self._meter.heartbeat(window)
-        with self._turns_lock:
-            return self._turns.may_start_epoch(window)
+        with self._slots_lock:
+            return self._slots.may_start_epoch(window)
 
     def close_windows(self, trial_id: str) -> dict[str, EnergySummary]:
-        """End the trial's windows; gives the figures of all that have ended so and were not acknowledged."""
+        """End the trial's windows; gives the summary of all that have ended so and were not acknowledged."""
         windows = self._open.pop(trial_id, [])
-        with self._turns_lock:
+        with self._slots_lock:
             for window in windows:
-                self._turns.leave(window)
+                self._slots.leave(window)
         self._closed |= {window: self._meter.close_window(window) for window in windows}
         return self.closed_windows()
 
     def closed_windows(self) -> dict[str, EnergySummary]:
-        """Those whose figures nobody acknowledged: an answer may get lost."""
+        """Those whose summary nobody acknowledged: an answer may get lost."""
         return dict(self._closed)
 
     def acknowledge(self, windows: Iterable[str]) -> None:

@@ -14,18 +14,14 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.accounting.metering import ClosedWindow
 from search.backends.ray.meter_actor import MeterActor
-from search.energy import (
-    CpuWatts,
-    EnergyReading,
-    EnergySources,
-    EnergySummary,
-    visible_gpus,
-)
 from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.windows import Role
 from search.energy.counters.driver import CallThread, NoAnswer
+from search.energy.gpus import visible_gpus
+from search.energy.node import CpuWatts
+from search.energy.reading import EnergyReading, EnergySensors
+from search.energy.summary import EnergySummary
 
 _NAMESPACE = "jouletune"
 _ANSWER_S = 10.0  # a node that is lost answers with an error long before
@@ -57,26 +53,24 @@ class NodeMeters:
             if node["Alive"] and node["NodeID"] not in self._actors.keys() | self._lost:
                 self._actors[node["NodeID"]] = _start(node["NodeID"], *self._settings)
 
-    def close_windows(self, trial_id: str) -> list[ClosedWindow]:
+    def close_windows(self, trial_id: str) -> list[EnergySummary]:
         return self._taken(self._ask("close_windows", trial_id))
 
-    def late_windows(self) -> list[ClosedWindow]:
+    def late_windows(self) -> list[EnergySummary]:
         return self._taken(self._ask("closed_windows"))
 
-    def _taken(self, answers: Mapping[str, Mapping[str, EnergySummary]]) -> list[ClosedWindow]:
+    def _taken(self, answers: Mapping[str, Mapping[str, EnergySummary]]) -> list[EnergySummary]:
         """The windows that were not given before; the meters that gave them are told so."""
-        windows = []
+        new: list[EnergySummary] = []
         for node_id, answer in answers.items():
-            named = {_global_name(node_id, window): figures for window, figures in answer.items()}
-            windows += [
-                ClosedWindow(name=name, figures=figures)
-                for name, figures in named.items()
-                if name not in self._given
-            ]
-            self._given |= named.keys()
+            for window, summary in answer.items():
+                name = _global_name(node_id, window)
+                if name not in self._given:
+                    new.append(replace(summary, window=name))
+                    self._given.add(name)
             if answer and node_id in self._actors:
                 self._actors[node_id].acknowledge.remote(list(answer))
-        return windows
+        return new
 
     def device_rows(self) -> list[Mapping[str, Any]]:
         """The rows of all nodes; of one that does not answer the last ones, which are not closed."""
@@ -144,10 +138,10 @@ class TrialWindow:
         threading.Thread(target=self._beat, name="energy-heartbeat", daemon=True).start()
 
     @property
-    def sources(self) -> EnergySources:
-        sources: EnergySources = self._of_window("sources") or EnergySources()
-        reason = "; ".join(filter(None, [self._reason, self._why_silent, sources.reason]))
-        return replace(sources, reason=reason)
+    def sensors(self) -> EnergySensors:
+        sensors: EnergySensors = self._of_window("sensors") or EnergySensors()
+        reason = "; ".join(filter(None, [self._reason, self._why_silent, sensors.reason]))
+        return replace(sensors, reason=reason)
 
     @contextmanager
     def starting(self) -> Iterator[None]:

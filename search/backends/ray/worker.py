@@ -19,8 +19,9 @@ from search.backends.ray.children import end_if_forked
 from search.backends.ray.metering import TrialWindow, node_meter
 from search.backends.ray.readiness import Readiness
 from search.backends.trial_log import captured, epoch_line, has_epoch_line, open_log
-from search.energy import EnergyMeter, meter_for
 from search.energy.attribution.windows import Role
+from search.energy.process_meter import meter_for
+from search.energy.reading import EnergyMeter
 from search.trial import EpochRow
 from search.trial.deadline import overdue, start_limit_s
 from search.trial.failure import classify
@@ -168,7 +169,7 @@ def metered(task: TrialTask, *, role: Role = "trial") -> Iterator[tuple[EnergyMe
     key = task.kind_of_work
     window = TrialWindow(actor, task.trial_id, gpus=task.gpus, cpus=task.cpus, key=key, role=role)
     try:
-        yield window, window.hold if task.has_solo_slices else _go_on
+        yield window, window.hold if task.has_exclusive_slots else _go_on
     finally:
         window.close()
 

@@ -14,9 +14,12 @@ from search.energy.attribution.watch import SHORTEST_S, Watch
 from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.windows import Role
 from search.energy.counters.counter import Counter, SensorError
-from search.energy.counters.gpu_telemetry import Gauges
+from search.energy.counters.gpu_telemetry import GpuTelemetry
+from search.energy.reading import to_joules
 
-SETTLE_EVERY_S = 5.0  # 50 driver samples: splits of single seconds, 10 samples, lean to the frugal trial
+SETTLE_EVERY_S = (
+    5.0  # 50 driver samples: over single seconds, with 10, the split leans towards the trial that draws less
+)
 
 _LONGEST_S = 10.0  # the driver's ring of samples: longer stretches have lost theirs
 
@@ -38,7 +41,7 @@ class Device:
     kind: Kind
     counter: Counter
     activity: ActivitySource | None = None
-    gauges: Gauges | None = None
+    telemetry: GpuTelemetry | None = None
     is_rest_external: bool = False
     reason: str = ""
 
@@ -54,14 +57,14 @@ class DeviceAccount:
 
     def __init__(self, device: Device, now_s: float, known_w: KnownWatts | None = None) -> None:
         self.device = device
-        labels = device.gauges and device.gauges.labels
+        labels = device.telemetry and device.telemetry.labels
         self.model = labels.model if labels else ""
         self.watch = Watch(device.activity, now_s, (known_w or {}).get(self.model) if self.model else None)
         self.lost = ""
         self.external_mj = self.idle_mj = self.gap_mj = 0
         self._open: dict[str, WindowRecord] = {}
         self._ended: dict[str, WindowRecord] = {}
-        self._seen_mj = self._pending_mj = 0
+        self._seen_mj = self._unsettled_mj = 0
         self._sampled_s = self._settled_s = now_s
         self._is_broken = False
 
@@ -69,7 +72,7 @@ class DeviceAccount:
         self,
         window: str,
         share: Fraction,
-        holder: ProcessHint,
+        hint: ProcessHint,
         now_s: float,
         *,
         key: str = "",
@@ -81,7 +84,7 @@ class DeviceAccount:
         self._open[window] = WindowRecord(share=share, opened_s=now_s, role=role)
         if is_starting:
             self._open[window].begin_start()
-        self.watch.open(window, holder, now_s, key=key)
+        self.watch.open(window, hint, now_s, key=key)
 
     def close(self, window: str, now_s: float) -> None:
         """Count no longer for a window; its record stays readable."""
@@ -109,8 +112,8 @@ class DeviceAccount:
         """Sample, look who works, and settle where it is due."""
         if self._sample(now_s):
             is_due = now_s - self._settled_s >= SETTLE_EVERY_S
-            # A GPU is looked at each second: solo stretches of 3 s must not be missed. Trees of processes
-            # cost more, and nobody waits for their intensity.
+            # A GPU is checked each second: 3 s of a window alone must not be missed. Process trees cost more
+            # to list, and nothing waits for the watts of their CPU time.
             if is_due or self.device.kind == "gpu":
                 self._look()
             if is_due or self._is_plain():
@@ -140,34 +143,34 @@ class DeviceAccount:
     def row(self) -> dict[str, Any]:
         """The device's row of devices.csv, up to the last settlement; `residual_j` is always 0."""
         counter = self.device.counter
-        moved_mj = self._seen_mj - self._pending_mj + counter.unaccounted_mj
+        device_mj = self._seen_mj - self._unsettled_mj + counter.unaccounted_mj
         trials_mj = sum(record.total_mj for record in self._records() if record.role == "trial")
         background_mj = self._background_mj()
         unaccounted_mj = self.gap_mj + counter.unaccounted_mj
         starts_mj = sum(record.start_mj for record in self._records() if record.role == "trial")
-        windowd_mj = trials_mj + starts_mj + background_mj
-        residual_mj = moved_mj - windowd_mj - self.external_mj - self.idle_mj - unaccounted_mj
-        levels, labels = self.watch.levels, self.device.gauges and self.device.gauges.labels
+        of_windows_mj = trials_mj + starts_mj + background_mj
+        residual_mj = device_mj - of_windows_mj - self.external_mj - self.idle_mj - unaccounted_mj
+        levels, labels = self.watch.levels, self.device.telemetry and self.device.telemetry.labels
         return {
             "device": self.device.name,
             "kind": self.device.kind,
-            "sensor": counter.source,
+            "sensor": counter.sensor,
             "counter_start_mj": counter.start_mj,
-            "counter_end_mj": counter.start_mj + moved_mj,
-            "energy_device_j": moved_mj / 1000,
-            "energy_trials_j": trials_mj / 1000,
-            "energy_starts_j": starts_mj / 1000,
-            "energy_background_j": background_mj / 1000,
-            "energy_external_j": self.external_mj / 1000,
-            "energy_idle_j": self.idle_mj / 1000,
-            "energy_unaccounted_j": unaccounted_mj / 1000,
-            "residual_j": residual_mj / 1000,
+            "counter_end_mj": counter.start_mj + device_mj,
+            "energy_device_j": to_joules(device_mj),
+            "energy_trials_j": to_joules(trials_mj),
+            "energy_starts_j": to_joules(starts_mj),
+            "energy_background_j": to_joules(background_mj),
+            "energy_external_j": to_joules(self.external_mj),
+            "energy_idle_j": to_joules(self.idle_mj),
+            "energy_unaccounted_j": to_joules(unaccounted_mj),
+            "residual_j": to_joules(residual_mj),
             "idle_power_w": levels.bare.power_w if levels.bare.is_known else None,
             "context_power_w": levels.context.power_w if levels.context.is_known else None,
             "counter_power_ratio": counter.power_ratio,
             "driver_version": labels.driver_version if labels else "",
             "gpu_model": self.model,
-            "learnt_w": self.watch.intensities.learnt_w if self.model else {},
+            "learnt_w": self.watch.watts.learnt_w if self.model else {},
         }
 
     def _records(self) -> list[WindowRecord]:
@@ -195,7 +198,7 @@ class DeviceAccount:
 
     @property
     def _answers_for_guests(self) -> bool:
-        """Who reserved all cores answers for the system's daemons too; a GPU's holder does not."""
+        """Who reserved all cores answers for the system's daemons too; a GPU's hint does not."""
         return self.device.kind != "gpu" and self._reserved >= 1
 
     def _sample(self, now_s: float) -> bool:
@@ -205,32 +208,32 @@ class DeviceAccount:
             self.lost = str(error)
             return False
         self.lost = ""
-        moved_mj, self._seen_mj = total_mj - self._seen_mj, total_mj
+        increment_mj, self._seen_mj = total_mj - self._seen_mj, total_mj
         since_s, self._sampled_s = now_s - self._sampled_s, now_s
         if self._is_broken or (since_s > _LONGEST_S and not self._is_plain()):
-            self._leave_out(moved_mj)
+            self._leave_out(increment_mj)
         else:
-            self._pending_mj += moved_mj
-            self.watch.pass_by(moved_mj)
+            self._unsettled_mj += increment_mj
+            self.watch.pass_by(increment_mj)
             self._show(since_s)
         return True
 
     def _show(self, since_s: float) -> None:
-        if self.device.gauges and self._open:
-            state = self.device.gauges.state()
+        if self.device.telemetry and self._open:
+            state = self.device.telemetry.state()
             for record in self._open.values():
                 record.current.show(state, since_s)
 
-    def _leave_out(self, moved_mj: int) -> None:
+    def _leave_out(self, increment_mj: int) -> None:
         """Put a gap aside, with the unsettled seconds before it: their utilisation is lost too."""
-        self.gap_mj += self._pending_mj + moved_mj
-        self._pending_mj = 0
+        self.gap_mj += self._unsettled_mj + increment_mj
+        self._unsettled_mj = 0
         self._settled_s = self._sampled_s
         self._is_broken = False
         self.watch.interrupt(self._sampled_s)
 
     def _settle(self) -> None:
-        increment_mj, self._pending_mj = self._pending_mj, 0
+        increment_mj, self._unsettled_mj = self._unsettled_mj, 0
         duration_s, self._settled_s = self._sampled_s - self._settled_s, self._sampled_s
         if increment_mj or duration_s:
             self._book(increment_mj, duration_s, self.watch.take())
@@ -240,17 +243,19 @@ class DeviceAccount:
             self.watch.look(self._sampled_s)
 
     def _book(self, increment_mj: int, duration_s: float, activity: Activity) -> None:
-        known_w, levels = self.watch.intensities.known_w, self.watch.levels
-        claims = {
+        known_w, levels = self.watch.watts.known_w, self.watch.levels
+        usages = {
             window: Usage(
-                share=record.share, utilisation_s=activity.use_s.get(window), intensity_w=known_w(window)
+                share=record.share,
+                utilisation_s=activity.use_s.get(window),
+                watts_per_utilisation=known_w(window),
             )
             for window, record in self._open.items()
         }
         tick = Tick(
             increment_mj=increment_mj,
             duration_s=duration_s,
-            claims=claims,
+            usages=usages,
             external_s=0.0 if self._answers_for_guests else activity.external_s,
             bare_w=levels.bare.power_w,
             context_w=self.watch.idle_w,
@@ -259,13 +264,13 @@ class DeviceAccount:
         result = split(tick)
         self.external_mj += result.external_mj
         self.idle_mj += result.idle_mj
-        working = [window for window, claim in claims.items() if claim.utilisation_s]
-        origins = {self.watch.intensities.origin(window) for window in working} if len(working) > 1 else set()
-        is_alone = len(claims) == 1 and not tick.external_s and not tick.is_rest_external
-        for window, part in result.parts.items():
+        working = [window for window, usage in usages.items() if usage.utilisation_s]
+        origins = {self.watch.watts.origin(window) for window in working} if len(working) > 1 else set()
+        is_alone = len(usages) == 1 and not tick.external_s and not tick.is_rest_external
+        for window, share in result.shares.items():
             assert result.method
             if result.method == "calibrated" and "earlier_run" in origins:
                 self._open[window].current.is_by_earlier_run = True
             self._open[window].current.book(
-                part, result.method, device_mj=increment_mj, duration_s=duration_s, is_alone=is_alone
+                share, result.method, device_mj=increment_mj, duration_s=duration_s, is_alone=is_alone
             )

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from search.energy.attribution.process_owners import EXTERNAL, ProcessHint, ProcessOwners
 from search.energy.counters.counter import SensorError
-from search.energy.counters.gpu_telemetry import USE_BY_PROCESS, Gauges
+from search.energy.counters.gpu_telemetry import USE_BY_PROCESS, GpuTelemetry
 from search.energy.processes import ProcessTable, ProcessTrees
 
 _LIST_EVERY_S = 5.0
@@ -38,11 +38,11 @@ class Activity:
 
 
 class ActivitySource(Protocol):
-    def begin(self, window: str, holder: ProcessHint, now_s: float) -> None:
+    def begin(self, window: str, hint: ProcessHint, now_s: float) -> None:
         """Take note of a window that opens now: its use counts from here."""
         ...
 
-    def look(self, holders: Mapping[str, ProcessHint], now_s: float) -> Activity:
+    def look(self, hints: Mapping[str, ProcessHint], now_s: float) -> Activity:
         """What happened since the last look, while exactly these windows were open. Never raises."""
         ...
 
@@ -50,31 +50,31 @@ class ActivitySource(Protocol):
 class GpuActivity:
     """Use of a GPU by its processes, matched to windows."""
 
-    def __init__(self, gauges: Gauges, processes: ProcessTable) -> None:
-        self._gauges = gauges
+    def __init__(self, telemetry: GpuTelemetry, processes: ProcessTable) -> None:
+        self._telemetry = telemetry
         self._owners = ProcessOwners(processes)
         self._memory_mib: Mapping[int, float | None] | None = {}
         self._listed_s: float | None = None
 
-    def begin(self, window: str, holder: ProcessHint, now_s: float) -> None:
+    def begin(self, window: str, hint: ProcessHint, now_s: float) -> None:
         """Nothing: the driver's samples bear their times."""
 
-    def look(self, holders: Mapping[str, ProcessHint], now_s: float) -> Activity:
-        use_s = self._gauges.use_s()
+    def look(self, hints: Mapping[str, ProcessHint], now_s: float) -> Activity:
+        use_s = self._telemetry.use_s()
         memory_mib = self._processes_mib(now_s, use_s or {})
         if use_s is None:
             return Activity(
-                use_s=dict.fromkeys(holders),
+                use_s=dict.fromkeys(hints),
                 is_occupied=None if memory_mib is None else bool(memory_mib),
                 is_active=None,
-                unknown=self._gauges.unknown.get(USE_BY_PROCESS, ""),
+                unknown=self._telemetry.unknown.get(USE_BY_PROCESS, ""),
             )
         try:
-            owners = self._owners.owners(memory_mib or {}, use_s, holders)
+            owners = self._owners.owners(memory_mib or {}, use_s, hints)
         except SensorError as error:
-            return Activity(use_s=dict.fromkeys(holders), is_active=any(use_s.values()), unknown=str(error))
+            return Activity(use_s=dict.fromkeys(hints), is_active=any(use_s.values()), unknown=str(error))
         return Activity(
-            use_s=_use_of_windows(use_s, owners, holders),
+            use_s=_use_of_windows(use_s, owners, hints),
             external_s=sum(seconds for pid, seconds in use_s.items() if owners[pid] == EXTERNAL),
             is_occupied=None if memory_mib is None else bool(memory_mib),
             is_active=any(use_s.values()),
@@ -83,16 +83,16 @@ class GpuActivity:
     def _processes_mib(self, now_s: float, use_s: Mapping[int, float]) -> Mapping[int, float | None] | None:
         is_old = self._listed_s is None or now_s - self._listed_s >= _LIST_EVERY_S
         if is_old or not set(use_s) <= set(self._memory_mib or ()):
-            self._memory_mib, self._listed_s = self._gauges.processes_mib(), now_s
+            self._memory_mib, self._listed_s = self._telemetry.processes_mib(), now_s
         return self._memory_mib
 
 
 def _use_of_windows(
-    use_s: Mapping[int, float], owners: Mapping[int, str | None], holders: Mapping[str, ProcessHint]
+    use_s: Mapping[int, float], owners: Mapping[int, str | None], hints: Mapping[str, ProcessHint]
 ) -> dict[str, float | None]:
     if any(owners[pid] is None and seconds for pid, seconds in use_s.items()):
-        return dict.fromkeys(holders)  # somebody worked and nobody knows who: no window's use is known
-    return {window: sum(use_s.get(pid, 0.0) for pid in owners if owners[pid] == window) for window in holders}
+        return dict.fromkeys(hints)  # somebody worked and nobody knows who: no window's use is known
+    return {window: sum(use_s.get(pid, 0.0) for pid in owners if owners[pid] == window) for window in hints}
 
 
 class CpuActivity:
@@ -105,21 +105,21 @@ class CpuActivity:
         self._busy_s = processes.busy_cpu_s()
         self._looked_s: float | None = None
 
-    def begin(self, window: str, holder: ProcessHint, now_s: float) -> None:
+    def begin(self, window: str, hint: ProcessHint, now_s: float) -> None:
         with suppress(SensorError):  # its first look takes its place
-            self._used_s[window] = self._trees.cpu_s(holder.pid, now_s)
+            self._used_s[window] = self._trees.cpu_s(hint.pid, now_s)
 
-    def look(self, holders: Mapping[str, ProcessHint], now_s: float) -> Activity:
+    def look(self, hints: Mapping[str, ProcessHint], now_s: float) -> Activity:
         try:
-            used_s = {window: self._trees.cpu_s(holder.pid, now_s) for window, holder in holders.items()}
+            used_s = {window: self._trees.cpu_s(hint.pid, now_s) for window, hint in hints.items()}
         except SensorError as error:
             self._used_s, self._busy_s, self._looked_s = {}, None, now_s
-            return Activity(use_s=dict.fromkeys(holders), unknown=str(error))
+            return Activity(use_s=dict.fromkeys(hints), unknown=str(error))
         # A child that nobody waited for takes its seconds with it.
         before_s, self._used_s = self._used_s, used_s
         use_s = {
             window: max(0.0, used_s[window] - before_s[window]) if window in before_s else None
-            for window in holders
+            for window in hints
         }
         busy_s = self._busy_since_last()
         duration_s, self._looked_s = now_s - (now_s if self._looked_s is None else self._looked_s), now_s

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from search.energy.reading import to_joules
+
 SETTLED_S = 10.0  # without a process, before the power counts as bare: clocks and fans come down first
 
 _SHORTEST_S = 0.5  # the counter moves in steps of up to 0.1 s: a fifth of the shortest stretch
@@ -23,7 +25,9 @@ class Level:
     @property
     def power_w(self) -> float:
         total_mj = sum(increment_mj for increment_mj, _ in self._stretches)
-        return total_mj / 1000 / sum(seconds for _, seconds in self._stretches) if self._stretches else 0.0
+        return (
+            to_joules(total_mj) / sum(seconds for _, seconds in self._stretches) if self._stretches else 0.0
+        )
 
     def add(self, increment_mj: int, duration_s: float) -> None:
         self._stretches.append((increment_mj, duration_s))

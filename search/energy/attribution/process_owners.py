@@ -47,7 +47,7 @@ class ProcessOwners:
         self,
         memory_mib: Mapping[int, float | None],
         use_s: Mapping[int, float],
-        holders: Mapping[str, ProcessHint],
+        hints: Mapping[str, ProcessHint],
     ) -> dict[int, str | None]:
         """The window of each pid; `EXTERNAL` is nobody's here, None is unknown.
 
@@ -56,40 +56,40 @@ class ProcessOwners:
             use_s: Utilisation-seconds since the last call, by pid.
         """
         pids = sorted({*memory_mib, *use_s})
-        if not holders and not self._had_window:
+        if not hints and not self._had_window:
             self._foreign.update(pids)  # they were here before all windows
-        self._had_window = self._had_window or bool(holders)
-        if any(holder.pid in pids for holder in holders.values()):
+        self._had_window = self._had_window or bool(hints)
+        if any(hint.pid in pids for hint in hints.values()):
             self._are_pids_ours = True  # the driver named a window's own pid: no container lies between
-        found = {pid: self._by_pid(pid, holders) for pid in pids}
+        found = {pid: self._by_pid(pid, hints) for pid in pids}
         working = [pid for pid in pids if use_s.get(pid) and found[pid] is None]
-        if len(holders) == 1 and len(working) == 1:
-            [(window, holder)] = holders.items()
-            self._learnt[working[0]] = holder.pid
+        if len(hints) == 1 and len(working) == 1:
+            [(window, hint)] = hints.items()
+            self._learnt[working[0]] = hint.pid
             found[working[0]] = window
         for pid in pids:
             if found[pid] is None:
-                found[pid] = self._by_memory(memory_mib.get(pid), holders, found)
+                found[pid] = self._by_memory(memory_mib.get(pid), hints, found)
         return found
 
-    def _by_pid(self, pid: int, holders: Mapping[str, ProcessHint]) -> str | None:
+    def _by_pid(self, pid: int, hints: Mapping[str, ProcessHint]) -> str | None:
         roots = {pid, self._learnt.get(pid, pid), self._processes.inner_pid(pid)}
         roots.update(self._processes.lineage(pid) if self._are_pids_ours else ())
-        windows = [window for window, holder in holders.items() if holder.pid in roots]
+        windows = [window for window, hint in hints.items() if hint.pid in roots]
         if windows:
             return windows[0] if len(windows) == 1 else None  # one process with two windows: nobody can tell
         return EXTERNAL if self._are_pids_ours or pid in self._foreign else None
 
     def _by_memory(
-        self, held_mib: float | None, holders: Mapping[str, ProcessHint], found: Mapping[int, str | None]
+        self, held_mib: float | None, hints: Mapping[str, ProcessHint], found: Mapping[int, str | None]
     ) -> str | None:
         if held_mib is None:
             return None
         fitting = [
             window
-            for window, holder in holders.items()
+            for window, hint in hints.items()
             if window not in found.values()
-            and holder.gpu_memory_mib is not None
-            and holder.gpu_memory_mib <= held_mib <= holder.gpu_memory_mib + _CONTEXT_MIB
+            and hint.gpu_memory_mib is not None
+            and hint.gpu_memory_mib <= held_mib <= hint.gpu_memory_mib + _CONTEXT_MIB
         ]
         return fitting[0] if len(fitting) == 1 else None

@@ -9,6 +9,7 @@ from fractions import Fraction
 from search.energy.attribution.tick import Method, Share
 from search.energy.attribution.windows import Role
 from search.energy.counters.gpu_telemetry import GpuState
+from search.energy.reading import to_joules
 
 # Error of a window's active energy that half of the windows stay under: simulated, four trials of 120 to
 # 560 W for 60 s (benchmarks/attribution.py). A reserved share knows as little as an equal one.
@@ -35,7 +36,7 @@ class WindowRecord:
         covered_s: Time in which the device's counter answered and its increments could be split.
         alone_s: The part of it without another window or an external process at work.
         device_mj: What the whole device used in that time.
-        is_by_earlier_run: Some of it was split by intensities that an earlier run learnt.
+        is_by_earlier_run: Some of it was split by watts that an earlier run learnt.
         start: The same account of the window's starts, which are no training; see `begin_start`.
     """
 
@@ -54,10 +55,10 @@ class WindowRecord:
     power_max_w: float | None = None
     power_min_w: float | None = None
     by_method_mj: dict[Method, int] = field(default_factory=dict)
-    _use: _Mean = field(default_factory=lambda: _Mean())
-    _temperature: _Mean = field(default_factory=lambda: _Mean())
-    _sm_clock: _Mean = field(default_factory=lambda: _Mean())
-    _memory_clock: _Mean = field(default_factory=lambda: _Mean())
+    utilisation: TimeMean = field(default_factory=lambda: TimeMean())
+    temperature_c: TimeMean = field(default_factory=lambda: TimeMean())
+    sm_clock_mhz: TimeMean = field(default_factory=lambda: TimeMean())
+    memory_clock_mhz: TimeMean = field(default_factory=lambda: TimeMean())
     start: WindowRecord | None = None
     is_starting: bool = False
 
@@ -84,24 +85,8 @@ class WindowRecord:
         return self.active_mj + self.context_mj + self.idle_share_mj
 
     @property
-    def util_mean(self) -> float | None:
-        return self._use.value
-
-    @property
-    def temp_mean_c(self) -> float | None:
-        return self._temperature.value
-
-    @property
-    def sm_clock_mean_mhz(self) -> float | None:
-        return self._sm_clock.value
-
-    @property
-    def memory_clock_mean_mhz(self) -> float | None:
-        return self._memory_clock.value
-
-    @property
     def power_mean_w(self) -> float | None:
-        return self.device_mj / 1000 / self.covered_s if self.covered_s else None
+        return to_joules(self.device_mj) / self.covered_s if self.covered_s else None
 
     @property
     def uncertainty_mj(self) -> int:
@@ -145,10 +130,10 @@ class WindowRecord:
             self.power_min_w = (
                 state.power_w if self.power_min_w is None else min(self.power_min_w, state.power_w)
             )
-        self._use.add(state.utilisation, duration_s)
-        self._temperature.add(state.temperature_c, duration_s)
-        self._sm_clock.add(state.sm_clock_mhz, duration_s)
-        self._memory_clock.add(state.memory_clock_mhz, duration_s)
+        self.utilisation.add(state.utilisation, duration_s)
+        self.temperature_c.add(state.temperature_c, duration_s)
+        self.sm_clock_mhz.add(state.sm_clock_mhz, duration_s)
+        self.memory_clock_mhz.add(state.memory_clock_mhz, duration_s)
 
     def seconds(self, now_s: float) -> float:
         """How long the window has been open, or was."""
@@ -156,7 +141,7 @@ class WindowRecord:
 
 
 @dataclass
-class _Mean:
+class TimeMean:
     """A mean over time; None before the first known value."""
 
     weighted: float = 0.0

@@ -20,12 +20,12 @@ class Usage:
     Attributes:
         share: Reserved share of the device, in (0, 1].
         utilisation_s: Seconds of full use by the window's processes; None is unknown.
-        intensity_w: Watts above idle per second of full use; None is unknown.
+        watts_per_utilisation: Watts above idle at full use; None is unknown.
     """
 
     share: Fraction
     utilisation_s: float | None = None
-    intensity_w: float | None = None
+    watts_per_utilisation: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +37,14 @@ class Tick:
         external_s: Utilisation-seconds of processes that belong to no window.
         bare_w: Power without any process.
         context_w: Power with a process on the device that does nothing; the bare power is in it.
-        is_rest_external: What the claims do not reserve belongs to others that cannot be seen (the other
+        is_rest_external: What the usages do not reserve belongs to others that cannot be seen (the other
             slices of a MIG device, the other processes of a meter of one process): reserved shares are then
             all there is to split by, and the rest is theirs.
     """
 
     increment_mj: int
     duration_s: float
-    claims: Mapping[str, Usage] = field(default_factory=dict)
+    usages: Mapping[str, Usage] = field(default_factory=dict)
     external_s: float = 0.0
     bare_w: float = 0.0
     context_w: float = 0.0
@@ -72,7 +72,7 @@ class Split:
         method: How the active part was split; None where no window was open.
     """
 
-    parts: Mapping[str, Share]
+    shares: Mapping[str, Share]
     external_mj: int
     idle_mj: int
     method: Method | None
@@ -92,20 +92,20 @@ def split(tick: Tick) -> Split:
     """
     if tick.increment_mj < 0:
         raise ValueError(f"increment_mj must not be negative, got {tick.increment_mj}")
-    claims = tick.claims
+    usages = tick.usages
     idle_mj = min(tick.increment_mj, _energy_mj(tick.bare_w, tick.duration_s))
-    above_mj = _energy_mj(tick.context_w - tick.bare_w, tick.duration_s) if claims else 0
+    above_mj = _energy_mj(tick.context_w - tick.bare_w, tick.duration_s) if usages else 0
     context_mj = min(tick.increment_mj - idle_mj, above_mj)
     method, weights = _weights(tick)
     active = apportion(tick.increment_mj - idle_mj - context_mj, weights)
-    context = apportion(context_mj, _with_rest(tick) if tick.is_rest_external else dict.fromkeys(claims, 1.0))
-    idle = apportion(idle_mj, _shares(claims, _IDLE))
-    parts = {
+    context = apportion(context_mj, _with_rest(tick) if tick.is_rest_external else dict.fromkeys(usages, 1.0))
+    idle = apportion(idle_mj, _shares(usages, _IDLE))
+    shares = {
         window: Share(active_mj=active[window], context_mj=context[window], idle_share_mj=idle[window])
-        for window in claims
+        for window in usages
     }
     return Split(
-        parts=parts,
+        shares=shares,
         external_mj=active.get(_EXTERNAL, 0) + context.get(_EXTERNAL, 0),
         idle_mj=active.get(_IDLE, 0) + idle[_IDLE],
         method=method,
@@ -132,30 +132,30 @@ def apportion(total: int, weights: Mapping[str, float | Fraction]) -> dict[str, 
 
 def _weights(tick: Tick) -> tuple[Method | None, dict[str, float | Fraction]]:
     """How the active part is split, and by which weights; `_EXTERNAL` and `_IDLE` may be among them."""
-    claims, external_s = tick.claims, _number(tick.external_s)
-    if not claims:
+    usages, external_s = tick.usages, _number(tick.external_s)
+    if not usages:
         return None, {_EXTERNAL: external_s} if external_s else {_IDLE: 1.0}
-    if sum(claim.share for claim in claims.values()) == 1 == len(claims) and not external_s:
-        return "exclusive", dict.fromkeys(claims, 1.0)
+    if sum(usage.share for usage in usages.values()) == 1 == len(usages) and not external_s:
+        return "exclusive", dict.fromkeys(usages, 1.0)
     if tick.is_rest_external:
         return "reserved", _with_rest(tick)
-    if any(claim.utilisation_s is None for claim in claims.values()):
-        return "reserved", {window: claim.share for window, claim in claims.items()}
-    return _by_utilisation(claims, external_s)
+    if any(usage.utilisation_s is None for usage in usages.values()):
+        return "reserved", {window: usage.share for window, usage in usages.items()}
+    return _by_utilisation(usages, external_s)
 
 
 def _by_utilisation(
-    claims: Mapping[str, Usage], external_s: float
+    usages: Mapping[str, Usage], external_s: float
 ) -> tuple[Method, dict[str, float | Fraction]]:
-    used_s = {window: _number(claim.utilisation_s) for window, claim in claims.items()}
+    used_s = {window: _number(usage.utilisation_s) for window, usage in usages.items()}
     if not any(used_s.values()) and not external_s:
-        return "equal", dict.fromkeys(claims, 1.0)
-    working = [claims[window] for window, seconds in used_s.items() if seconds]
-    known_w = [Fraction(watts) for claim in working if (watts := _number(claim.intensity_w))]
-    # An unknown intensity is 1 in units of the others' mean: 1 W beside 400 W would make it nothing.
+        return "equal", dict.fromkeys(usages, 1.0)
+    working = [usages[window] for window, seconds in used_s.items() if seconds]
+    known_w = [Fraction(watts) for usage in working if (watts := _number(usage.watts_per_utilisation))]
+    # Unknown watts count as the mean of the known ones: 1 W beside 400 W would leave the window nothing.
     usual_w = sum(known_w, Fraction(0)) / len(known_w) if known_w else Fraction(1)
     weights: dict[str, float | Fraction] = {
-        window: Fraction(seconds) * (_exact(_number(claims[window].intensity_w)) or usual_w)
+        window: Fraction(seconds) * (_exact(_number(usages[window].watts_per_utilisation)) or usual_w)
         for window, seconds in used_s.items()
     }
     weights[_EXTERNAL] = Fraction(external_s) * usual_w
@@ -164,11 +164,11 @@ def _by_utilisation(
 
 
 def _with_rest(tick: Tick) -> dict[str, float | Fraction]:
-    return {**_shares(tick.claims, _EXTERNAL)}
+    return {**_shares(tick.usages, _EXTERNAL)}
 
 
-def _shares(claims: Mapping[str, Usage], rest: str) -> dict[str, float | Fraction]:
-    shares = {window: max(claim.share, Fraction(0)) for window, claim in claims.items()}
+def _shares(usages: Mapping[str, Usage], rest: str) -> dict[str, float | Fraction]:
+    shares = {window: max(usage.share, Fraction(0)) for window, usage in usages.items()}
     return {**shares, rest: max(1 - sum(shares.values(), Fraction(0)), Fraction(0))}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from search.energy.attribution.activity import Activity, ActivitySource
 from search.energy.attribution.idle_levels import IdleLevels
 from search.energy.attribution.process_owners import ProcessHint
-from search.energy.attribution.watts_per_utilisation import Intensities
+from search.energy.attribution.watts_per_utilisation import WattsPerUtilisation
 
 SHORTEST_S = 1.0  # the slowest driver's sample: shorter stretches show no utilisation of their own
 
@@ -34,66 +34,66 @@ class _Use:
 
 
 class Watch:
-    """Looks at a device's activity and learns its idle levels and its windows' intensities on the way.
+    """Looks at a device's activity and learns its idle levels and its windows' watts on the way.
 
     Without a source it never looks: nobody's use is known.
 
     Args:
-        before_w: See `Intensities`.
+        before_w: See `WattsPerUtilisation`.
     """
 
     def __init__(
         self, source: ActivitySource | None, now_s: float, before_w: Mapping[str, float] | None = None
     ) -> None:
         self.levels = IdleLevels()
-        self.intensities = Intensities(before_w)
+        self.watts = WattsPerUtilisation(before_w)
         self.has_external = False
         self.unknown = ""  # why somebody's use was unknown at the latest look
         self.looked_s = now_s
         self._source = source
-        self._holders: dict[str, ProcessHint] = {}
-        self._unlooked_mj = 0
+        self._hints: dict[str, ProcessHint] = {}
+        self._unobserved_mj = 0
         self._use = _Use()
         self._rates: dict[str, float] = {}
 
-    def open(self, window: str, holder: ProcessHint, now_s: float, *, key: str) -> None:
-        self._holders[window] = holder
-        self.intensities.open(window, key)
+    def open(self, window: str, hint: ProcessHint, now_s: float, *, key: str) -> None:
+        self._hints[window] = hint
+        self.watts.open(window, key)
         if self._source:
-            self._source.begin(window, holder, now_s)
+            self._source.begin(window, hint, now_s)
 
     def close(self, window: str) -> None:
-        del self._holders[window]
-        self.intensities.close(window)
+        del self._hints[window]
+        self.watts.close(window)
 
-    def hold(self, window: str, holder: ProcessHint) -> None:
+    def take_hint(self, window: str, hint: ProcessHint) -> None:
         """Take what a window tells about its process anew."""
-        self._holders[window] = holder
+        self._hints[window] = hint
 
-    def pass_by(self, moved_mj: int) -> None:
+    def pass_by(self, increment_mj: int) -> None:
         """Take what the counter moved, for the next look to know what it moved since the last one."""
-        self._unlooked_mj += moved_mj
+        self._unobserved_mj += increment_mj
 
     def look(self, now_s: float) -> None:
         """See who used the device since the last look, and learn from it."""
         duration_s, self.looked_s = now_s - self.looked_s, now_s
-        moved_mj, self._unlooked_mj = self._unlooked_mj, 0
+        increment_mj, self._unobserved_mj = self._unobserved_mj, 0
         if self._source is None:
             return
-        activity = self._source.look(self._holders, now_s)
+        activity = self._source.look(self._hints, now_s)
         self._use.add(activity, duration_s)
         self.unknown = activity.unknown
         self.levels.observe(
-            moved_mj, duration_s, is_occupied=activity.is_occupied, is_active=activity.is_active
+            increment_mj, duration_s, is_occupied=activity.is_occupied, is_active=activity.is_active
         )
         if duration_s >= SHORTEST_S:
             self.has_external = activity.external_s > 0
         use_s = {window: seconds for window, seconds in activity.use_s.items() if seconds is not None}
         if use_s != activity.use_s:
-            self.intensities.interrupt()
+            self.watts.interrupt()
         elif duration_s:
-            active_mj = max(0, moved_mj - round(1000 * self.idle_w * duration_s))
-            self.intensities.observe(active_mj, duration_s, use_s, activity.external_s)
+            active_mj = max(0, increment_mj - round(1000 * self.idle_w * duration_s))
+            self.watts.observe(active_mj, duration_s, use_s, activity.external_s)
 
     @property
     def idle_w(self) -> float:
@@ -107,9 +107,9 @@ class Watch:
         """
         use, self._use = self._use, _Use()
         if self._source is None:
-            return Activity(use_s=dict.fromkeys(self._holders))
+            return Activity(use_s=dict.fromkeys(self._hints))
         if use.seconds < SHORTEST_S and use.is_empty:
-            rates = {window: self._rates.get(window, 0.0) for window in self._holders}
+            rates = {window: self._rates.get(window, 0.0) for window in self._hints}
             return Activity(use_s={window: rate * use.seconds for window, rate in rates.items()})
         known = {window: use_s for window, use_s in use.windows_s.items() if use_s is not None}
         self._rates = {window: use_s / use.seconds for window, use_s in known.items()} if use.seconds else {}
@@ -118,8 +118,8 @@ class Watch:
     def interrupt(self, now_s: float) -> None:
         """Forget what was seen so far: a time without answers lies between it and what follows."""
         if self._source:
-            self._source.look(self._holders, now_s)
+            self._source.look(self._hints, now_s)
         self.levels.interrupt()
-        self.intensities.interrupt()
-        self.looked_s, self._unlooked_mj = now_s, 0
+        self.watts.interrupt()
+        self.looked_s, self._unobserved_mj = now_s, 0
         self._use, self._rates, self.has_external = _Use(), {}, False

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from search.energy.attribution.account import DeviceAccount
+from search.energy.attribution.account import DeviceAccount, Kind
 from search.energy.attribution.record import WindowRecord
+from search.energy.attribution.windows import Window
 from search.energy.counters.crosscheck import is_plausible
-from search.energy.counters.gpu_telemetry import USE_BY_PROCESS
+from search.energy.counters.gpu_telemetry import USE_BY_PROCESS, GpuLabels
 from search.energy.hardware import CpuLabels
-from search.energy.reading import Attribution, End, EnergyReading, EnergySources, Quality
+from search.energy.reading import Attribution, End, EnergyReading, EnergySensors, Quality
 from search.energy.summary import EnergySummary
 
 _WORST_LAST: tuple[Attribution, ...] = ("", "exclusive", "calibrated", "utilisation", "equal", "reserved")
@@ -46,7 +47,7 @@ class WindowView:
     def is_known(self) -> bool:
         return bool(self.accounts) and not self.lost
 
-    def total_mj(self, of: Callable[[WindowRecord], int]) -> int | None:
+    def sum_mj(self, of: Callable[[WindowRecord], int]) -> int | None:
         return sum(map(of, self.records)) if self.is_known else None
 
     @property
@@ -65,9 +66,20 @@ class WindowView:
         return replace(self, records=starts)
 
     @property
-    def source(self) -> str:
-        sources = {account.device.counter.source for account in self.accounts}
-        return "+".join(sorted(sources)) if self.is_known else ""
+    def sensor(self) -> str:
+        sensors = {account.device.counter.sensor for account in self.accounts}
+        return "+".join(sorted(sensors)) if self.is_known else ""
+
+    @property
+    def labels(self) -> list[GpuLabels]:
+        """What the GPUs say of themselves; one that shows nothing beside its counter is left out."""
+        return [account.device.telemetry.labels for account in self.accounts if account.device.telemetry]
+
+    @property
+    def power_limits_w(self) -> list[float | None]:
+        """The power limit of each GPU; None is unknown."""
+        telemetries = [account.device.telemetry for account in self.accounts]
+        return [telemetry.labels.power_limit_w if telemetry else None for telemetry in telemetries]
 
     @property
     def attribution(self) -> Attribution:
@@ -76,20 +88,23 @@ class WindowView:
 
     @property
     def quality(self) -> Quality:
-        if "estimated" in self.source:
+        if "estimated" in self.sensor:
             return "E"
-        if "integral" in self.source and self.attribution:
+        if "integral" in self.sensor and self.attribution:
             return "C" if self.attribution == "exclusive" else "D"
         return _QUALITY[self.attribution]
 
     def reasons(self) -> list[str]:
-        told = [self.lost, *(reason for account in self.accounts for reason in account_reasons(account))]
-        told += [
+        reasons = [self.lost, *(reason for account in self.accounts for reason in account_reasons(account))]
+        reasons += [
             f"{account.device.name}: calibrated by what an earlier run learnt of this kind of work"
             for account, record in zip(self.accounts, self.records, strict=True)
             if record.is_by_earlier_run
         ]
-        return [reason for reason in told if reason]
+        return [reason for reason in reasons if reason]
+
+
+Views = Mapping[Kind, WindowView]  # all four kinds, in the order of a scope
 
 
 def account_reasons(account: DeviceAccount) -> list[str]:
@@ -109,8 +124,8 @@ def account_reasons(account: DeviceAccount) -> list[str]:
             f"{counter.device}: its energy counter moved {counter.power_ratio:.2f} times what its power "
             "says; power is integrated instead"
         )
-    if account.device.gauges:
-        reasons.extend(_unknown_values(counter.device, account.device.gauges.unknown))
+    if account.device.telemetry:
+        reasons.extend(_unknown_values(counter.device, account.device.telemetry.unknown))
     return reasons
 
 
@@ -123,102 +138,99 @@ def _unknown_values(device: str, unknown: Mapping[str, str]) -> list[str]:
     return [f"{device}: no {', '.join(sorted(whats))}: {why}" for why, whats in by_reason.items()]
 
 
-@dataclass(frozen=True, kw_only=True)
-class WindowViews:
-    """All that a window holds, by kind of device."""
-
-    gpu: WindowView = field(default_factory=WindowView)
-    cpu: WindowView = field(default_factory=WindowView)
-    dram: WindowView = field(default_factory=WindowView)
-    estimated: WindowView = field(default_factory=WindowView)
-
-    def start_reading(self) -> EnergyReading:
-        """What the starts of the training used."""
-        parts = (self.gpu, self.cpu, self.dram, self.estimated)
-        gpu, cpu, dram, estimated = (part.of_start for part in parts)
-        return WindowViews(gpu=gpu, cpu=cpu, dram=dram, estimated=estimated).reading()
-
-    def reading(self) -> EnergyReading:
-        """What the training used, its starts left out."""
-        gpu = self.gpu
-        parts = {"gpu": gpu, "cpu": self.cpu, "dram": self.dram, "estimated": self.estimated}
-        return EnergyReading(
-            lag_s={kind: part.lag_s for kind, part in parts.items() if part.lag_s},
-            gpu_mj=gpu.total_mj(lambda record: record.total_mj),
-            cpu_mj=self.cpu.total_mj(lambda record: record.total_mj),
-            dram_mj=self.dram.total_mj(lambda record: record.total_mj),
-            estimated_mj=self.estimated.total_mj(lambda record: record.total_mj),
-            gpu_active_mj=gpu.total_mj(lambda record: record.active_mj),
-            gpu_context_mj=gpu.total_mj(lambda record: record.context_mj),
-            gpu_idle_share_mj=gpu.total_mj(lambda record: record.idle_share_mj),
-            gpu_uncert_mj=gpu.total_mj(lambda record: record.uncertainty_mj),
-        )
-
-    def sources(self, machine: CpuLabels) -> EnergySources:
-        gpu, cpu = self.gpu, self.cpu if self.cpu.is_known else self.estimated
-        parts = {"gpu": gpu, "cpu": self.cpu, "dram": self.dram, "estimated": self.estimated}
-        labels = [account.device.gauges.labels for account in gpu.accounts if account.device.gauges]
-        return EnergySources(
-            gpu_sensor=gpu.source,
-            gpu_attribution=gpu.attribution,
-            gpu_model="+".join(sorted({one.model for one in labels})),
-            gpu_driver_version="+".join(sorted({one.driver_version for one in labels})),
-            cpu_sensor=cpu.source,
-            cpu_attribution=cpu.attribution,
-            cpu_model=machine.model,
-            cpu_governor=machine.governor,
-            scope="+".join(name for name, part in parts.items() if part.is_known),
-            quality=max(part.quality for part in parts.values()),  # "" < "A" < ... < "E"
-            reason="; ".join(f"{name}: {why}" for name, part in parts.items() for why in part.reasons()),
-        )
-
-    def _separated(self) -> EnergyReading:
-        """The reading without the parts that no idle level told from work: they are in the active part."""
-        reading, levels = self.reading(), [account.watch.levels for account in self.gpu.accounts]
-        is_bare_known = all(level.bare.is_known for level in levels)
-        is_context_known = all(level.context.is_known for level in levels)
-        return replace(
-            reading,
-            gpu_idle_share_mj=reading.gpu_idle_share_mj if is_bare_known else None,
-            gpu_context_mj=reading.gpu_context_mj if is_context_known else None,
-        )
-
-    def figures(
-        self, trial: str, end: End, seconds: float, start_s: float, machine: CpuLabels
-    ) -> EnergySummary:
-        gpu = self.gpu.records if self.gpu.is_known else ()
-        main = self.gpu if self.gpu.accounts else self.cpu
-        limits = [account.device.gauges and account.device.gauges.labels for account in self.gpu.accounts]
-        return EnergySummary(
-            trial=trial,
-            end=end,
-            seconds=seconds,
-            start_s=start_s,
-            reading=self._separated(),
-            start=self.start_reading(),
-            sources=self.sources(machine),
-            exclusive_fraction=_mean([_frac(record.alone_s, seconds) for record in main.records]),
-            coverage_frac=_mean([_frac(record.covered_s, seconds) for record in main.records]),
-            gpu_power_mean_w=_total([record.power_mean_w for record in gpu]),
-            gpu_power_max_w=_total([record.power_max_w for record in gpu]),
-            gpu_power_min_w=_total([record.power_min_w for record in gpu]),
-            gpu_util_mean=_mean([record.util_mean for record in gpu]),
-            gpu_temp_mean_c=_mean([record.temp_mean_c for record in gpu]),
-            gpu_power_limit_w=_total([labels.power_limit_w if labels else None for labels in limits]),
-            gpu_sm_clock_mean_mhz=_mean([record.sm_clock_mean_mhz for record in gpu]),
-            gpu_memory_clock_mean_mhz=_mean([record.memory_clock_mean_mhz for record in gpu]),
-        )
+def read(views: Views, *, is_start: bool = False) -> EnergyReading:
+    """What a window's training used, its starts left out; or what these used."""
+    if is_start:
+        views = {kind: view.of_start for kind, view in views.items()}
+    gpu = views["gpu"]
+    return EnergyReading(
+        lag_s={kind: view.lag_s for kind, view in views.items() if view.lag_s},
+        gpu_mj=gpu.sum_mj(lambda record: record.total_mj),
+        cpu_mj=views["cpu"].sum_mj(lambda record: record.total_mj),
+        dram_mj=views["dram"].sum_mj(lambda record: record.total_mj),
+        estimated_mj=views["estimated"].sum_mj(lambda record: record.total_mj),
+        gpu_active_mj=gpu.sum_mj(lambda record: record.active_mj),
+        gpu_context_mj=gpu.sum_mj(lambda record: record.context_mj),
+        gpu_idle_share_mj=gpu.sum_mj(lambda record: record.idle_share_mj),
+        gpu_uncertainty_mj=gpu.sum_mj(lambda record: record.uncertainty_mj),
+    )
 
 
-def _frac(part_s: float, seconds: float) -> float | None:
+def describe_sensors(views: Views, machine: CpuLabels) -> EnergySensors:
+    """What a window's reading is made of, and what it is worth."""
+    gpu, cpu = views["gpu"], views["cpu"] if views["cpu"].is_known else views["estimated"]
+    labels = gpu.labels
+    return EnergySensors(
+        gpu_sensor=gpu.sensor,
+        gpu_attribution=gpu.attribution,
+        gpu_model="+".join(sorted({one.model for one in labels})),
+        gpu_driver_version="+".join(sorted({one.driver_version for one in labels})),
+        cpu_sensor=cpu.sensor,
+        cpu_attribution=cpu.attribution,
+        cpu_model=machine.model,
+        cpu_governor=machine.governor,
+        scope="+".join(kind for kind, view in views.items() if view.is_known),
+        quality=max(view.quality for view in views.values()),  # "" < "A" < ... < "E"
+        reason="; ".join(f"{kind}: {why}" for kind, view in views.items() for why in view.reasons()),
+    )
+
+
+def summarise(
+    views: Views, window: Window, end: End, *, seconds: float, start_s: float, machine: CpuLabels
+) -> EnergySummary:
+    """The account of a window up to its latest reading, or its end.
+
+    Args:
+        seconds: How long the window was open without its starts, which took `start_s`.
+    """
+    gpu = views["gpu"].records if views["gpu"].is_known else ()
+    main = views["gpu"] if views["gpu"].accounts else views["cpu"]
+    return EnergySummary(
+        window=window.name,
+        trial=window.trial,
+        end=end,
+        seconds=seconds,
+        start_s=start_s,
+        reading=_without_unlearnt_levels(views),
+        start=read(views, is_start=True),
+        sensors=describe_sensors(views, machine),
+        exclusive_fraction=_mean([_fraction(record.alone_s, seconds) for record in main.records]),
+        coverage_fraction=_mean([_fraction(record.covered_s, seconds) for record in main.records]),
+        gpu_power_mean_w=_sum([record.power_mean_w for record in gpu]),
+        gpu_power_max_w=_sum([record.power_max_w for record in gpu]),
+        gpu_power_min_w=_sum([record.power_min_w for record in gpu]),
+        gpu_power_limit_w=_sum(views["gpu"].power_limits_w),
+        gpu_util_mean=_mean([record.utilisation.value for record in gpu]),
+        gpu_temp_mean_c=_mean([record.temperature_c.value for record in gpu]),
+        gpu_sm_clock_mean_mhz=_mean([record.sm_clock_mhz.value for record in gpu]),
+        gpu_memory_clock_mean_mhz=_mean([record.memory_clock_mhz.value for record in gpu]),
+    )
+
+
+def _without_unlearnt_levels(views: Views) -> EnergyReading:
+    """The reading without the parts of which no idle level was learnt: they are in the active part.
+
+    A split by a level of 0 W would write 0 J for what is only unknown.
+    """
+    reading, levels = read(views), [account.watch.levels for account in views["gpu"].accounts]
+    is_bare_known = all(level.bare.is_known for level in levels)
+    is_context_known = all(level.context.is_known for level in levels)
+    return replace(
+        reading,
+        gpu_idle_share_mj=reading.gpu_idle_share_mj if is_bare_known else None,
+        gpu_context_mj=reading.gpu_context_mj if is_context_known else None,
+    )
+
+
+def _fraction(part_s: float, seconds: float) -> float | None:
     return min(1.0, part_s / seconds) if seconds > 0 else None
 
 
-def _total(values: Sequence[float | None]) -> float | None:
+def _sum(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if known and len(known) == len(values) else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    total = _total(values)
+    total = _sum(values)
     return None if total is None else total / len(values)

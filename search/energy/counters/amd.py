@@ -96,7 +96,7 @@ def open_amd_gpu(uuid: str, clock: Callable[[], float]) -> OpenGpu:
             if _known(partial(_uuid, smi, handle)) == uuid:
                 device = smi.of_device(uuid)
                 stop = partial(stop_amdsmi, smi)
-                return OpenGpu(_open_counter(device, uuid, handle, clock, stop), AmdGauges(device, handle))
+                return OpenGpu(_open_counter(device, uuid, handle, clock, stop), AmdTelemetry(device, handle))
         raise SensorError(f"{uuid}: no such AMD GPU; amd-smi list shows what there is")
     except SensorError:
         stop_amdsmi(smi)
@@ -190,8 +190,8 @@ def _model(smi: Driver, handle: Any) -> str:
     return sound_text(_of(smi.ask("amdsmi_get_gpu_asic_info", handle), "market_name"))
 
 
-class AmdGauges:
-    """The gauges of one GPU through amdsmi."""
+class AmdTelemetry:
+    """The telemetry of one GPU through amdsmi."""
 
     def __init__(self, smi: Driver, handle: Any) -> None:
         self._smi, self._handle = smi, handle

@@ -19,7 +19,7 @@ class Counter(Protocol):
     """The energy of one device since this counter was opened. May be read from any thread."""
 
     @property
-    def source(self) -> str:
+    def sensor(self) -> str:
         """How the energy is known, as the CSV says it: "nvml_counter", "rapl_powercap" and so on."""
         ...
 

@@ -43,8 +43,8 @@ class CheckedCounter:
         self._lock = threading.Lock()
 
     @property
-    def source(self) -> str:
-        return self._counter.source if self._switched_mj is None else self._integral.source
+    def sensor(self) -> str:
+        return self._counter.sensor if self._switched_mj is None else self._integral.sensor
 
     @property
     def num_jumps(self) -> int:

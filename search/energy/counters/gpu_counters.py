@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from search.energy.counters.counter import Counter, SensorError, Ticker
 from search.energy.counters.driver import MAX_GPU_MW
-from search.energy.counters.gpu_telemetry import Gauges
+from search.energy.counters.gpu_telemetry import GpuTelemetry
 
 POWER_INTERVAL_S = 0.1
 # What a counter may move at most: a junk value is not to be taken for joules.
@@ -31,14 +31,14 @@ class DriverCounter:
     def __init__(
         self,
         device: str,
-        source: str,
+        sensor: str,
         read_raw_mj: Callable[[], int],
         *,
         clock: Callable[[], float],
         on_close: Callable[[], None],
     ) -> None:
         self.device = device
-        self.source = source
+        self.sensor = sensor
         self.num_jumps = 0
         self.unaccounted_mj = 0
         self.close = on_close
@@ -52,13 +52,13 @@ class DriverCounter:
     def read_mj(self) -> int:
         with self._lock:
             raw_mj, at_s = self._read_raw_mj(), self._clock()
-            moved_mj, gap_s = raw_mj - self._raw_mj, at_s - self._at_s
+            increment_mj, gap_s = raw_mj - self._raw_mj, at_s - self._at_s
             self._raw_mj, self._at_s = raw_mj, at_s
-            if not 0 <= moved_mj <= 1000 * _MAX_W * gap_s + _SLACK_MJ:
+            if not 0 <= increment_mj <= 1000 * _MAX_W * gap_s + _SLACK_MJ:
                 self.num_jumps += 1
-                self.unaccounted_mj += moved_mj
+                self.unaccounted_mj += increment_mj
             else:
-                self._total_mj += moved_mj
+                self._total_mj += increment_mj
             return self._total_mj
 
 
@@ -75,14 +75,14 @@ class PowerIntegral:
     def __init__(
         self,
         device: str,
-        source: str,
+        sensor: str,
         read_power_mw: Callable[[], int],
         *,
         clock: Callable[[], float],
         on_close: Callable[[], None],
     ) -> None:
         self.device = device
-        self.source = source
+        self.sensor = sensor
         self._read_power_mw = read_power_mw
         self._clock = clock
         self._on_close = on_close
@@ -127,6 +127,6 @@ class OpenGpu:
     """
 
     counter: Counter
-    gauges: Gauges
+    telemetry: GpuTelemetry
     share: Fraction = Fraction(1)
     reason: str = ""

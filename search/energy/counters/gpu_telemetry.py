@@ -45,7 +45,7 @@ class GpuLabels:
     driver_version: str = ""
 
 
-class Gauges(Protocol):
+class GpuTelemetry(Protocol):
     """A GPU as the meter watches it. Nothing here raises: what does not answer is None.
 
     Attributes:
@@ -83,8 +83,8 @@ class Known:
         return value
 
 
-class NvmlGauges:
-    """The gauges of one GPU through NVML.
+class NvmlTelemetry:
+    """The telemetry of one GPU through NVML.
 
     Args:
         nvml: With a thread of this GPU's own.

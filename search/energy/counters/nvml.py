@@ -24,7 +24,7 @@ from search.energy.counters.driver import (
     sound_text,
 )
 from search.energy.counters.gpu_counters import DriverCounter, OpenGpu, PowerIntegral
-from search.energy.counters.gpu_telemetry import NvmlGauges
+from search.energy.counters.gpu_telemetry import NvmlTelemetry
 
 _NO_LIBRARY = (
     "NVML (libnvidia-ml.so.1) is not on this machine: right where there is no NVIDIA GPU; "
@@ -92,7 +92,7 @@ def open_gpu(uuid: str, clock: Callable[[], float]) -> OpenGpu:
             return _open_mig_parent(nvml, uuid, handle, clock)
         device = nvml.of_device(uuid)
         counter = _open_counter(nvml, device, uuid, handle, clock)
-        return OpenGpu(counter, NvmlGauges(device, handle))
+        return OpenGpu(counter, NvmlTelemetry(device, handle))
     except SensorError:
         stop_nvml(nvml)
         raise
@@ -135,7 +135,7 @@ def _open_mig_parent(nvml: Driver, uuid: str, handle: Any, clock: Callable[[], f
     reason = f"{uuid}: NVML has no counter for a MIG slice; counted as {share} of {parent_uuid} by slices"
     device = nvml.of_device(parent_uuid)
     counter = _open_counter(nvml, device, parent_uuid, parent, clock)
-    return OpenGpu(counter, NvmlGauges(device, parent, is_mig=True), share, reason)
+    return OpenGpu(counter, NvmlTelemetry(device, parent, is_mig=True), share, reason)
 
 
 def _open_counter(
@@ -157,8 +157,8 @@ def _open_integral(
     device: Driver, uuid: str, handle: Any, clock: Callable[[], float], *, on_close: Callable[[], None]
 ) -> PowerIntegral:
     read_power_mw = _first_answering(uuid, handle, _power_calls(device))
-    source = "nvml_power_integral"
-    integral = PowerIntegral(uuid, source, read_power_mw, clock=clock, on_close=on_close)
+    sensor = "nvml_power_integral"
+    integral = PowerIntegral(uuid, sensor, read_power_mw, clock=clock, on_close=on_close)
     integral.start()
     return integral
 

@@ -41,7 +41,7 @@ class RaplCounter:
     in `unaccounted_mj`. So it must be read at least every `longest_gap_s`.
     """
 
-    source = "rapl_powercap"
+    sensor = "rapl_powercap"
     power_ratio: float | None = None
 
     def __init__(self, zone: Path, device: str, clock: Callable[[], float], read_text: ReadText) -> None:

@@ -25,7 +25,7 @@ class UserModelCounter:
         SensorError: /proc does not tell the CPUs' busy time.
     """
 
-    source = "estimated_user_model"
+    sensor = "estimated_user_model"
     device = "cpus"
     start_mj = num_jumps = unaccounted_mj = 0
     power_ratio: float | None = None

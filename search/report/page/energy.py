@@ -88,7 +88,7 @@ def _cost_points(run: RunData, known: list[tuple[TrialRecord, Cost]]) -> list[Se
             name=run.rung_name(rung),
             x=[cost.joules for trial, cost in known if trial.rung == rung],
             y=[trial.value(run.metric) for trial, _ in known if trial.rung == rung],
-            errors=[(cost.uncert_j, cost.uncert_j) for trial, cost in known if trial.rung == rung],
+            errors=[(cost.uncertainty_j, cost.uncertainty_j) for trial, cost in known if trial.rung == rung],
             hover=[_hover(run, trial, cost) for trial, cost in known if trial.rung == rung],
             colour=rung_colour(rung),
             symbol=rung_symbol(rung),
@@ -98,7 +98,7 @@ def _cost_points(run: RunData, known: list[tuple[TrialRecord, Cost]]) -> list[Se
 
 
 def _hover(run: RunData, trial: TrialRecord, cost: Cost) -> str:
-    uncert = f" ± {value_text(cost.uncert_j)}" if cost.uncert_j else ""
+    uncert = f" ± {value_text(cost.uncertainty_j)}" if cost.uncertainty_j else ""
     return f"{trial.trial_id}: {value_text(trial.value(run.metric))}, {value_text(cost.joules)}{uncert} J"
 
 

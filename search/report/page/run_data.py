@@ -151,7 +151,7 @@ class RunData:
     @property
     def energy_reason(self) -> str:
         """Why joules are unknown: the reason of the first trial that gives one."""
-        reasons = (trial.sources.get("reason", "") for trial in self.trials)
+        reasons = (trial.sensors.get("reason", "") for trial in self.trials)
         return next(filter(None, reasons), "no trial reported a sensor")
 
     def rung_name(self, rung: int) -> str:

@@ -102,4 +102,4 @@ def _hparam_cell(trial: TrialRecord, name: str) -> Cell:
 def _no_energy_reason(trial: TrialRecord) -> str:
     if trial.energy.total_mj is not None:
         return ""
-    return trial.sources.get("reason") or "no sensor was read"
+    return trial.sensors.get("reason") or "no sensor was read"

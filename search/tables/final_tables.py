@@ -15,7 +15,7 @@ from search.trial.config import config_text
 from search.trial.task import task_for
 
 
-class Artefacts:
+class FinalTables:
     """Follows a promotion. What a kill kept from being written is written at the end."""
 
     def __init__(self, run: Run) -> None:

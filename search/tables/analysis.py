@@ -1,0 +1,224 @@
+"""What a run's trials say together: configurations, pareto, rung_correlation and duplicate_curves.csv."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from search.duplicate_curves import Identical, trials_with_one_curve
+from search.energy.reading import to_joules
+from search.ledger.history import History, TrialRecord
+from search.rank_correlation import RungCorrelation, rung_correlations
+from search.ranking import Configuration, configurations
+from search.run.objective import Cost, pareto_front
+from search.space import Space
+from search.tables.columns import METRIC, Column, ColumnGroup, Table, column_names, header, rows_of
+
+
+@dataclass(frozen=True)
+class ConfigurationRow:
+    """A configuration with a score, and its rank."""
+
+    rank: int
+    found: Configuration
+
+    @property
+    def energy_j(self) -> float | None:
+        """Of all repeats; None where that of one is unknown."""
+        trials = self.found.trials
+        joules = [to_joules(mj) for trial in trials if (mj := trial.energy.total_mj) is not None]
+        return sum(joules) if len(joules) == len(trials) else None
+
+
+@dataclass(frozen=True)
+class ParetoRow:
+    """A trial that no other dominates, and its cost."""
+
+    space: Space
+    trial: TrialRecord
+    cost: Cost
+
+
+def configuration_table(metric: str) -> Table[ConfigurationRow]:
+    """The columns of configurations.csv: the metric's mean after the trial, the trials' names last."""
+    return [
+        Column("rank", "", "1 is best; the largest budget first, then the mean", lambda row: row.rank),
+        Column(
+            "trial_id",
+            "",
+            "the oldest repeat with a score: promotion takes the configuration by its name",
+            lambda row: row.found.first.trial_id,
+        ),
+        Column("proposed_by", "", "as in trials.csv", lambda row: row.found.first.proposed_by),
+        Column(metric, "its own", "mean over the repeats", lambda row: row.found.mean),
+        Column(
+            "value_std",
+            "the metric's",
+            "sample standard deviation over the repeats; empty for one",
+            lambda row: row.found.spread,
+        ),
+        Column("value_min", "the metric's", "of the repeats", lambda row: min(row.found.values)),
+        Column("value_max", "the metric's", "of the repeats", lambda row: max(row.found.values)),
+        Column("num_repeats", "trials", "in the mean", lambda row: len(row.found.scored)),
+        Column("num_failed", "trials", "failed or diverged", lambda row: row.found.num_failed),
+        Column("num_open", "trials", "that neither failed nor ended a rung", lambda row: row.found.num_open),
+        Column(
+            "rung",
+            "",
+            "the highest rung that all repeats with a score have ended",
+            lambda row: row.found.rung,
+        ),
+        Column("num_higher", "trials", "that ended a higher one", lambda row: row.found.num_higher),
+        Column(
+            "seconds",
+            "s",
+            "of all repeats, their starts left out",
+            lambda row: round(sum(trial.seconds for trial in row.found.trials), 3),
+        ),
+        Column(
+            "energy_j",
+            "J",
+            "of all repeats, as in trials.csv; empty where that of one is unknown",
+            lambda row: row.energy_j,
+        ),
+        ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.found.first.hparams),
+        Column(
+            "trials",
+            "",
+            "names of all repeats",
+            lambda row: " ".join(trial.trial_id for trial in row.found.trials),
+        ),
+    ]
+
+
+def pareto_table(metric: str) -> Table[ParetoRow]:
+    """The columns of pareto.csv: the metric after the trial, hparams last."""
+    return [
+        Column("trial_id", "", "", lambda row: row.trial.trial_id),
+        Column(metric, "its own", "as in trials.csv", lambda row: row.trial.value(row.space.metric)),
+        Column("status", "", "as in trials.csv", lambda row: row.trial.status),
+        Column("rung", "", "the same in all rows", lambda row: row.trial.rung),
+        Column("epochs", "epochs", "", lambda row: row.trial.epochs),
+        Column("objective", "", "`energy` or `energy_per_example`", lambda row: row.space.cost),
+        Column(
+            "objective_j",
+            "J",
+            (
+                "`energy`: what full training would use, as `energy_projected_full_j`; "
+                "`energy_per_example`: joules of its epochs by their examples"
+            ),
+            lambda row: row.cost.joules,
+        ),
+        Column(
+            "objective_uncertainty_j",
+            "J",
+            "error of it to be expected, either way",
+            lambda row: row.cost.uncertainty_j,
+        ),
+        Column(
+            "energy_scope",
+            "",
+            "the parts in it; trials with other parts than the first are left out",
+            lambda row: row.cost.scope,
+        ),
+        Column("energy_quality", "", "as in trials.csv", lambda row: row.trial.sensors.get("quality", "")),
+        ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.trial.hparams),
+    ]
+
+
+RUNG_CORRELATION_TABLE: Table[RungCorrelation] = [
+    Column("rung", "", "", lambda rung: rung.rung),
+    Column("next_rung", "", "", lambda rung: rung.rung + 1),
+    Column("num_trials", "trials", "that ended both", lambda rung: rung.num_trials),
+    Column(
+        "num_control_trials",
+        "trials",
+        "of these: went on although their value did not let them",
+        lambda rung: rung.num_control_trials,
+    ),
+    Column(
+        "overall_value",
+        "",
+        "-1 to 1; empty with fewer than four trials",
+        lambda rung: rung.overall and rung.overall.value,
+    ),
+    Column("overall_low", "", "", lambda rung: rung.overall and rung.overall.low),
+    Column("overall_high", "", "", lambda rung: rung.overall and rung.overall.high),
+    Column(
+        "better_half_value",
+        "",
+        "over the half that the lower rung ranks higher",
+        lambda rung: rung.better_half and rung.better_half.value,
+    ),
+    Column("better_half_low", "", "", lambda rung: rung.better_half and rung.better_half.low),
+    Column("better_half_high", "", "", lambda rung: rung.better_half and rung.better_half.high),
+    Column(
+        "warning", "", "why the lower rung's ranking is not to be trusted", lambda rung: rung.warning or ""
+    ),
+]
+DUPLICATE_CURVES_TABLE: Table[Identical] = [
+    Column(
+        "trials", "", "their names, the one that trained longest first", lambda group: " ".join(group.trials)
+    ),
+    Column(
+        "hparams",
+        "",
+        "as JSON: those that differ, each with its values in the order of the trials",
+        lambda group: json.dumps(group.hparams),
+    ),
+    Column(
+        "num_epochs",
+        "epochs",
+        "that all of them trained: what differs may have an effect later",
+        lambda group: group.num_epochs,
+    ),
+    Column("warning", "", "the sentence that the last screen of the run shows", lambda group: group.warning),
+]
+CONFIGURATION_COLUMNS = tuple(name for name in column_names(configuration_table(METRIC)) if name != METRIC)
+PARETO_COLUMNS = tuple(name for name in column_names(pareto_table(METRIC)) if name != METRIC)
+RUNG_CORRELATION_COLUMNS = column_names(RUNG_CORRELATION_TABLE)
+DUPLICATE_CURVES_COLUMNS = column_names(DUPLICATE_CURVES_TABLE)
+
+
+def configuration_columns(space: Space, history: History) -> list[str]:
+    """The names of the columns of a run's configurations.csv."""
+    return header(configuration_table(space.metric), _configurations(space, history))
+
+
+def configuration_rows(space: Space, history: History) -> list[dict[str, Any]]:
+    """One row per configuration with a score, best first: its repeats as one."""
+    return rows_of(configuration_table(space.metric), _configurations(space, history))
+
+
+def _configurations(space: Space, history: History) -> list[ConfigurationRow]:
+    found = configurations(history.trials.values(), space.metric, space.mode, repeats=space.repeats)
+    return [ConfigurationRow(rank, each) for rank, each in enumerate(found, start=1)]
+
+
+def pareto_columns(space: Space, history: History) -> list[str]:
+    """The names of the columns of a run's pareto.csv."""
+    return header(pareto_table(space.metric), _front(space, history))
+
+
+def pareto_rows(space: Space, history: History) -> list[dict[str, Any]]:
+    """One row per trial that no other dominates, the best by metric first."""
+    return rows_of(pareto_table(space.metric), _front(space, history))
+
+
+def _front(space: Space, history: History) -> list[ParetoRow]:
+    return [
+        ParetoRow(space, trial, cost) for trial, cost in pareto_front(space, list(history.trials.values()))
+    ]
+
+
+def rung_correlation_rows(space: Space, history: History) -> list[dict[str, Any]]:
+    """One row per rung but the top one: how its ranking agrees with the next one's."""
+    trials, num_rungs = list(history.trials.values()), len(space.ladder.rungs)
+    found = rung_correlations(trials, space.metric, space.mode, num_rungs=num_rungs)
+    return rows_of(RUNG_CORRELATION_TABLE, found)
+
+
+def duplicate_curves_rows(space: Space, history: History) -> list[dict[str, Any]]:
+    """One row per group of trials that trained identically although their hparams differ."""
+    return rows_of(DUPLICATE_CURVES_TABLE, trials_with_one_curve(history.trials.values(), space.metric))

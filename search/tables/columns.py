@@ -1,0 +1,118 @@
+"""What a table is: its columns, each with name, unit, meaning and value, written once.
+
+The CSV, the table of results/README.md (`make docs`) and the test that holds both together come from one
+list: a new column is one entry more in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+Item = TypeVar("Item")
+Taken = TypeVar("Taken", contravariant=True)
+Whole = TypeVar("Whole")
+
+METRIC = "*the metric*"  # what the documents call the column that bears the metric's own name
+
+
+@dataclass(frozen=True)
+class Column(Generic[Taken]):
+    """One column.
+
+    Attributes:
+        unit: As the documents say it, such as "J" or "share"; empty for names and texts.
+        meaning: One or two sentences, in Markdown.
+        value: From what a row is made of to its cell; None is an empty cell.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    value: Callable[[Taken], Any]
+
+
+@dataclass(frozen=True)
+class ColumnGroup(Generic[Taken]):
+    """Columns whose names the run decides, such as hyperparameters and metrics.
+
+    Attributes:
+        name: What the documents call them, such as "*hyperparameters*".
+        values: From what a row is made of to its cells by column name.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    values: Callable[[Taken], Mapping[str, Any]]
+
+
+Table = Sequence[Column[Item] | ColumnGroup[Item]]
+
+
+def header(table: Table[Item], items: Iterable[Item] = ()) -> list[str]:
+    """The names of the columns in their order; those of groups as the items bring them."""
+    rows = list(items)
+    names: list[str] = []
+    for column in table:
+        if isinstance(column, Column):
+            names.append(column.name)
+        else:
+            names += [name for row in rows for name in column.values(row)]
+    return list(dict.fromkeys(names))
+
+
+def row_of(table: Table[Item], item: Item) -> dict[str, Any]:
+    """The row by column name. A fixed column comes before a group's of its name, and an earlier group
+    before a later one."""
+    row: dict[str, Any] = {}
+    for group in reversed(_groups(table)):
+        row.update(group.values(item))
+    row.update({column.name: column.value(item) for column in table if isinstance(column, Column)})
+    return row
+
+
+def rows_of(table: Table[Item], items: Iterable[Item]) -> list[dict[str, Any]]:
+    """One row for each item."""
+    return [row_of(table, item) for item in items]
+
+
+def column_names(table: Table[Item]) -> tuple[str, ...]:
+    """The names that every run's table has, its groups left out."""
+    return tuple(column.name for column in table if isinstance(column, Column))
+
+
+def markdown(table: Table[Item]) -> str:
+    """The table of a document: one line a column, with its unit and its meaning."""
+    lines = ["| column | unit | meaning |", "|---|---|---|"]
+    for column in table:
+        name = column.name if column.name.startswith("*") else f"`{column.name}`"
+        cells = (name, column.unit, column.meaning)
+        lines.append("|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|")
+    return "\n".join(lines)
+
+
+def plain(name: str, unit: str, meaning: str) -> Column[Mapping[str, Any]]:
+    """A column of rows that are mappings already; empty where a row lacks it."""
+    return Column(name, unit, meaning, lambda row: row.get(name))
+
+
+def lifted(
+    columns: Iterable[Column[Item]], part: Callable[[Whole], Item], meaning: str | None = None
+) -> list[Column[Whole]]:
+    """The columns of a part, such as a trial's joules, in the table of the whole.
+
+    Args:
+        meaning: What they all mean there; None keeps each one's own.
+    """
+    return [_lifted(column, part, meaning) for column in columns]
+
+
+def _lifted(column: Column[Item], part: Callable[[Whole], Item], meaning: str | None) -> Column[Whole]:
+    text = column.meaning if meaning is None else meaning
+    return Column(column.name, column.unit, text, lambda whole: column.value(part(whole)))
+
+
+def _groups(table: Table[Item]) -> list[ColumnGroup[Item]]:
+    return [column for column in table if isinstance(column, ColumnGroup)]
