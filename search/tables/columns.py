@@ -95,7 +95,7 @@ def markdown(table: Table[Item]) -> str:
 
 def plain(name: str, unit: str, meaning: str) -> Column[Mapping[str, Any]]:
     """A column of rows that are mappings already; empty where a row lacks it."""
-    return Column(name, unit, meaning, lambda row: row.get(name))
+    return Column(name, unit, meaning, lambda row: row.get(name, ""))
 
 
 def lifted(

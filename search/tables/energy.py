@@ -73,18 +73,12 @@ DEVICE_TABLE: Table[Mapping[str, Any]] = [
     plain(
         "energy_starts_j",
         "J",
-        (
-            "by starts of this run's trials; empty in sessions of before it was told apart, where "
-            "`energy_trials_j` has it"
-        ),
+        "by starts of this run's trials",
     ),
     plain(
         "energy_background_j",
         "J",
-        (
-            "by the load of `--background`, which is no trial; empty in sessions before there was "
-            "such a column"
-        ),
+        "by the workload of `--background`, which is no trial",
     ),
     plain("energy_external_j", "J", "by processes that are neither"),
     plain("energy_idle_j", "J", "while nobody used it"),

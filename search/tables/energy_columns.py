@@ -158,10 +158,7 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
     Column(
         "energy_start_j",
         "J",
-        (
-            "used in `start_s`, measured plus estimated; in none of the columns above. Empty in "
-            "runs of before it was told apart: there it is in `energy_j`"
-        ),
+        "used in `start_s`, measured plus estimated; in none of the columns above",
         lambda row: to_joules(row.trial.start_energy.total_mj),
     ),
     Column(

@@ -139,8 +139,7 @@ def trial_table(metric: str) -> Table[TrialRow]:
             (
                 "wall time of its starts: imports (those of a worker's first trial are for all that "
                 "follow), reading or decoding data, building the model, loading weights and "
-                "checkpoints. Empty in runs of before it was told apart: there it is in `seconds`. A "
-                "script starts within its first epoch"
+                "checkpoints. A script starts within its first epoch"
             ),
             lambda row: _rounded(row.trial.start_s),
         ),
@@ -149,7 +148,7 @@ def trial_table(metric: str) -> Table[TrialRow]:
             "s",
             (
                 "wall time between its epochs: checkpoints, waiting for the search's answer or for a "
-                "turn alone on the GPU. Empty as `start_s`"
+                "turn alone on the GPU"
             ),
             lambda row: _rounded(row.trial.overhead_s),
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -58,8 +58,10 @@ class Network:
 
 
 @pytest.fixture
-def actor() -> MeterActor:
-    return MeterActor(CpuWatts(idle_w=10, max_w=100))
+def actor() -> Iterator[MeterActor]:
+    actor = MeterActor(CpuWatts(idle_w=10, max_w=100))
+    yield actor
+    actor._meter.close()  # its ticker would be found by a later test's look for threads
 
 
 @pytest.fixture
@@ -130,4 +132,4 @@ def test_a_window_is_named_by_node_and_driver_so_that_a_restart_on_one_cluster_h
 ) -> None:
     opened(actor, "trial-0000")
     (window,) = meters.close_windows("trial-0000")
-    assert window.name == "node-one/01000000/trial-0000#0"
+    assert window.window == "node-one/01000000/trial-0000#0"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import search.energy
 import search.energy.node
+import search.energy.process_meter
 from search.energy.hardware import read_cpu_labels
 from search.energy.reading import EnergyReading, EnergySensors
 from tests.support.fake_clock import FakeClock
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # pytest itself imports the plugin, to rewrite its asserts
 pytest_plugins = ["tests.support.fake_nvml_library"]
 
 # Without a thread of its own, which would sample between a test's two lines.
-opened = partial(search.energy.open_meter, interval_s=None)
+opened = partial(search.energy.process_meter.open_meter, interval_s=None)
 
 
 def whole(**parts: int) -> EnergyReading:
@@ -220,7 +221,7 @@ def test_the_cpu_is_read_in_between_so_that_no_wrap_is_missed(tmp_path: Path) ->
             was_read.set()
         return clock()
 
-    meter = search.energy.open_meter(powercap=tmp_path, clock=noting_clock)
+    meter = search.energy.process_meter.open_meter(powercap=tmp_path, clock=noting_clock)
     assert was_read.wait(10)
     meter.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "energy-ticker"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,7 +15,6 @@ import pytest
 from search.accounting.outcomes import outcome_millijoules
 from search.energy.process_meter import open_meter
 from search.energy.reading import EnergyReading
-from search.ledger.history import History
 from search.ledger.trial_energy import TrialEnergy
 from search.trial import Checkpointing, EpochRow, run_trial
 from search.trial.failure import Failure
@@ -285,30 +283,6 @@ def test_what_saving_imports_is_a_part_of_the_start(tmp_path: Path, monkeypatch:
     (first, second) = shop.train_next(checkpointing=Checkpointing(path=tmp_path / "checkpoint.pt"))
     assert (first.start_s, first.start_energy.gpu_mj) == (41.0, 4_100_000)
     assert (second.overhead_s, second.energy.gpu_mj) == (pytest.approx(0), 110_000)
-
-
-def test_rows_of_before_have_empty_cells_and_still_add_up(tmp_path: Path) -> None:
-    """A journal as it was written when a start was a part of the first epoch."""
-    shop = Scene(tmp_path, "search.limits.trials=1", "search.scheduler={mode: none}")
-    trial_id, window = shop.start()
-    for epoch in (1, 2):
-        shop.epoch(trial_id, window, 10.0, epoch)
-    shop.run.end()
-    lines = (shop.run.ledger.folder / "journal.jsonl").read_text().splitlines()
-    assert not any(name in line for line in lines if '"epoch"' in line for name in ("start_s", "overhead_s"))
-    events = [json.loads(line) for line in lines]
-    for event in events:
-        for name in ("start_s", "start_energy"):
-            event.pop(name, None)
-        for row in event.get("rows", []):
-            row.pop("energy_starts_j", None)
-    shop.run.history = History(events)
-    (row,) = table(shop)
-    assert cells(row, "seconds", "start_s", "overhead_s", "energy_j", "energy_start_j") == [
-        *("2.0", "", "", "20.0", ""),
-    ]
-    assert cells(table(shop, "devices.csv")[0], "energy_trials_j", "energy_starts_j") == ["20.0", ""]
-    assert checked(shop.run) == ([], [])
 
 
 SHARED = {"share": "0.5", "start": (2.0, 50.0)}

@@ -34,7 +34,7 @@ def test_a_killed_attempt_keeps_its_joules_in_the_trials_row(tmp_path: Path) -> 
     trial = scene.run.history.trials[trial_id]
     assert trial.status == "failed"
     assert trial.energy.gpu_mj == 19_000
-    assert [closed["energy"]["gpu_mj"] for closed in trial.joules.closed.values()] == [14_000, 5_000]
+    assert [closed.reading.gpu_mj for closed in trial.joules.closed.values()] == [14_000, 5_000]
 
 
 def test_a_row_that_was_lost_on_the_way_is_not_counted_beside_its_window(tmp_path: Path) -> None:
