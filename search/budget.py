@@ -1,4 +1,4 @@
-"""What a trial may use at each rung, what a whole search may use, and why it must end. Pure."""
+"""The budget of a trial at each rung, the limits of a whole search, and why it must end. Pure."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Resource = Literal["epochs", "energy_j"]
 
 @dataclass(frozen=True)
 class Ladder:
-    """Budgets of growing size. A trial that survives rung k goes on at rung k + 1.
+    """Budgets of growing size. A trial that survives rung k continues at rung k + 1.
 
     Attributes:
         horizon: What learning-rate schedules span as a trial climbs. "full": the whole ladder, in
-            one training. "rung": each rung's own epochs, in a training that begins anew; epochs are
+            one training. "rung": each rung's own epochs, in a new training per rung; epochs are
             counted over all of them, so rungs of 1, 2 and 3 epochs end after 1, 3 and 6.
-            "anytime": nothing; the rate stays, in one training.
-        joules: Where rungs are measured in joules: what the epochs of a trial have used when it ends
-            each. A rung ends with the first epoch that reaches its joules. The epochs of the budgets
-            are then one number, the cap of a training, and whoever reaches it ends the top rung.
-        resolution_unit: What the budgets' resolution counts. Work grows with its square where that is
-            pixels of a side, else with itself.
+            "anytime": nothing; the rate is constant, in one training.
+        joules: If rungs are measured in joules: the joules that a trial's epochs have used when it
+            completes each rung. A rung is complete after the first epoch that reaches its joules. The
+            budgets then have one number of epochs, the maximum of a training, which completes the top rung.
+        resolution_unit: The unit of the budgets' resolution. Work grows with its square if it is
+            pixels ("px"), else linearly.
 
     Raises:
         ValueError: No rung, or an axis that falls (epochs or joules must rise) from rung to rung.
@@ -69,12 +69,12 @@ class Ladder:
 
     @property
     def resource(self) -> Resource:
-        """What rungs are measured in."""
+        """The resource that rungs are measured in."""
         return "energy_j" if self.joules else "epochs"
 
     @property
     def steps(self) -> list[int]:
-        """What a sampler takes for the size of each rung: its epochs, or its place among rungs of joules."""
+        """The step that a sampler sees for each rung: its epochs, or its index if rungs are of joules."""
         return list(range(len(self.rungs))) if self.joules else [rung.epochs for rung in self.rungs]
 
     @property
@@ -84,9 +84,9 @@ class Ladder:
 
     @property
     def ends(self) -> list[int]:
-        """How many epochs a trial has run when it ends each rung, those before a new start included.
+        """Epochs that a trial has run when it completes each rung, over all its trainings.
 
-        With joules: at most so many.
+        With rungs of joules these are maxima.
         """
         epochs = [rung.epochs for rung in self.rungs]
         return list(itertools.accumulate(epochs)) if self.horizon == "rung" else epochs
@@ -94,43 +94,45 @@ class Ladder:
     def rung_for(self, epochs_done: int) -> int:
         """Index of the rung at whose budget the next epoch runs (the last one when all are done).
 
-        Of a ladder of epochs: on one of joules it is the rung above the last that the trial has ended.
+        Only for ladders of epochs: with joules it is the rung above the last that the trial has completed.
         """
         return min(bisect.bisect_right(self.ends, epochs_done), len(self.rungs) - 1)
 
-    def rung_ended_at(self, epochs_done: int, used_mj: int = 0, at_rung: int = 0) -> int | None:
-        """Index of the rung that ends after exactly `epochs_done` epochs, if one does.
+    def rung_completed_at(self, epochs_done: int, used_mj: int = 0, at_rung: int = 0) -> int | None:
+        """Index of the rung that is completed after exactly `epochs_done` epochs, if one is.
 
-        An epoch that reaches the joules of several rungs ends the highest of them alone: those it jumps
-        have no result, for it would be one of more joules than the others had there.
+        An epoch that reaches the joules of several rungs completes only the highest of them. The rungs it
+        skips get no result: it would have been reached with more joules than other trials had there.
 
         Args:
-            used_mj: By these epochs.
-            at_rung: At whose budget the last of them ran.
+            used_mj: Millijoules of these epochs.
+            at_rung: The rung at whose budget the last of them ran.
         """
         if not self.joules:
             return self.ends.index(epochs_done) if epochs_done in self.ends else None
         if epochs_done >= self.top.epochs:
             return len(self.rungs) - 1
+        # Whole millijoules on both sides: counters are integers, and 0.1 + 0.2 J must reach a rung of 0.3 J.
         reached = bisect.bisect_right([round(joules * 1000) for joules in self.joules], used_mj) - 1
         return reached if reached >= at_rung else None
 
-    def starts_anew_at(self, epochs_done: int) -> bool:
-        """Whether the next epoch is the first of a training."""
+    def begins_training_at(self, epochs_done: int) -> bool:
+        """Whether the next epoch is the first of a training: of the only one, or of a rung's own."""
         return epochs_done == 0 or (self.horizon == "rung" and epochs_done in self.ends)
 
     def training_budget(self, epochs_done: int) -> Budget:
-        """The largest budget of the training that the next epoch belongs to: what its schedule spans."""
+        """The budget that the schedule of the next epoch's training spans: the rung's own, or the top."""
         return self.rungs[self.rung_for(epochs_done)] if self.horizon == "rung" else self.top
 
     def epoch_work(self, rung: int) -> float:
-        """The size of an epoch at `rung`, examples times pixels or tokens: meant for ratios between rungs."""
+        """Work of an epoch at `rung`: examples times pixels or tokens, for ratios between rungs."""
         return self._work(self.rungs[rung])
 
     def work_share(self, epochs_done: int) -> float:
-        """How much of a full training's work so many epochs are: examples times pixels.
+        """The share of a full training's work that `epochs_done` epochs are, as examples times pixels.
 
-        Above 1 with the horizon "rung", where an ascent is several trainings.
+        It may exceed 1 with the horizon "rung", where a trial trains once per rung: on rungs of 1, 2 and 3
+        plain epochs the way to the top is 6 epochs and a full training 3.
         """
         done = sum(self._work(self.rungs[self.rung_for(epoch)]) for epoch in range(epochs_done))
         if self.horizon == "rung":
@@ -138,10 +140,10 @@ class Ladder:
         return done / sum(self._work(self.rungs[self.rung_for(epoch)]) for epoch in range(self.ends[-1]))
 
     def work_share_at(self, rungs: Iterable[int]) -> float:
-        """How much of a full training's work one epoch at each of these rungs is, on a ladder of joules.
+        """The share of a full training's work that one epoch at each of these rungs is, for rungs of joules.
 
-        How far each rung reaches differs from trial to trial there, so that full training is what promotion
-        runs: all epochs at the top rung's budget.
+        There the epochs per rung differ from trial to trial, so full training means what promotion runs: all
+        epochs at the top rung's budget.
         """
         return sum(self._work(self.rungs[rung]) for rung in rungs) / (self.top.epochs * self._work(self.top))
 
@@ -150,7 +152,7 @@ class Ladder:
     ) -> Ladder:
         """The same ladder with another top; the lower rungs keep their proportions.
 
-        Rungs whose epochs fall together after rounding are merged into the larger one. Joules stay.
+        Rungs whose epochs are equal after rounding are merged into the larger one. Joules do not change.
         """
         rungs = [
             Budget(
@@ -164,15 +166,17 @@ class Ladder:
         ]
         if self.joules:
             return replace(self, rungs=tuple(rungs))
-        by_epochs = {rung.epochs: rung for rung in rungs}  # a later, larger rung replaces its equal
+        by_epochs = {
+            rung.epochs: rung for rung in rungs
+        }  # of rungs with equal epochs the later, larger one stays
         return replace(self, rungs=tuple(by_epochs.values()))
 
     def resized(self, schedule: Sequence[tuple[int, int]]) -> Ladder:
-        """Full training in one go, whose images grow on the way.
+        """Full training in one go with growing images.
 
         Args:
-            schedule: Epochs, counted from 1, each with the side in pixels from there on, such as
-                [(1, 14), (3, 20), (5, 28)]. The last side is the top's resolution.
+            schedule: Epochs, counted from 1, each with the resolution from there on, such as
+                [(1, 14), (3, 20), (5, 28)]. The last resolution is the top's.
 
         Raises:
             ValueError: It does not begin at epoch 1 and rise within the top's epochs.
@@ -184,8 +188,8 @@ class Ladder:
             )
         ends = [*(first - 1 for first in firsts[1:]), self.top.epochs]
         rungs = [
-            replace(self.top, epochs=end, resolution=side)
-            for end, (_, side) in zip(ends, schedule, strict=True)
+            replace(self.top, epochs=end, resolution=resolution)
+            for end, (_, resolution) in zip(ends, schedule, strict=True)
         ]
         return Ladder(tuple(rungs), resolution_unit=self.resolution_unit)
 
@@ -194,6 +198,7 @@ class Ladder:
         return Ladder((self.top,), resolution_unit=self.resolution_unit)
 
     def _work(self, budget: Budget) -> float:
+        # Twice the resolution is four times the pixels, but twice the tokens.
         power = 2 if self.resolution_unit == "px" else 1
         return (budget.subset or 1.0) * float(budget.resolution or 1) ** power
 
@@ -229,9 +234,13 @@ def _scaled_subset(
 class Limits:
     """What the whole search may use; None is no limit.
 
-    `disk_gib` is of checkpoints, `cache_gib` of decoded data on each node. `grace_minutes` is how long epochs
-    under way may go on once a run is to end; None is two minutes, or the hours where those are shorter.
-    `epoch_minutes` is what any one epoch may take.
+    Attributes:
+        kwh: Of all devices, idle power included.
+        disk_gib: Size of all checkpoints.
+        cache_gib: Size of decoded data on each node.
+        grace_minutes: How long running epochs may continue once the run is to end; None is two minutes, or
+            `hours` if that is shorter, but never under 10 s.
+        epoch_minutes: Longest duration of a single epoch.
     """
 
     trials: int | None = None
@@ -244,20 +253,21 @@ class Limits:
 
     @property
     def epoch_s(self) -> float | None:
-        """What any one epoch may take."""
+        """Longest duration of a single epoch; None is no limit."""
         return None if self.epoch_minutes is None else self.epoch_minutes * 60
 
     @property
     def grace_s(self) -> float:
-        """How long epochs under way may go on once the run is to end."""
+        """How long running epochs may continue once the run is to end."""
         if self.grace_minutes is not None:
             return self.grace_minutes * 60
+        # A search of a minute must not wait two for its last epochs, but each may finish a step and save.
         return min(_GRACE_S, max((self.hours or math.inf) * 3600, _LEAST_GRACE_S))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """What a search has used so far. Joules are None where no sensor can be read."""
+    """What a search has used so far; joules are None if no sensor can be read."""
 
     trials: int = 0
     hours: float = 0.0
@@ -269,10 +279,10 @@ class Spent:
 
 
 def limit_reached(limits: Limits, spent: Spent) -> str | None:
-    """Why no further training may start, in words for the last line, or None.
+    """Why no further training may start, as text for the last line; None if none is reached.
 
-    Trials are not among the reasons: they stop new trials from being asked for, while those
-    that run go on to their end.
+    The number of trials is not checked here: it stops new trials from starting, while running ones
+    continue to their end.
     """
     if limits.hours is not None and spent.hours >= limits.hours:
         return f"{limits.hours:g} h limit reached ({spent.hours:.2f})"
@@ -283,5 +293,5 @@ def limit_reached(limits: Limits, spent: Spent) -> str | None:
 
 
 def _kwh_text(kwh: float, digits: int) -> str:
-    """As many decimals; of what they would round to nothing, as many significant digits."""
+    """`digits` decimals; for values that would round to 0, `digits` significant digits."""
     return f"{kwh:.{digits}f}" if kwh >= 0.01 else f"{kwh:.{digits}g}"

@@ -1,7 +1,8 @@
-"""Trials that trained identically although their hparams differ: knobs without effect. Pure.
+"""Trials with identical curves although their hparams differ: hyperparameters without effect. Pure.
 
-Where a seed fixes order, weights and augmentation, two curves are equal to the last bit only if nothing
-that differs reached the weights: AdamW ignores a weight decay below 3e-8 / lr, for one.
+As a seed fixes order, weights and augmentation, two curves are equal to the last bit only if no difference
+reached the weights. AdamW, for example, ignores a weight decay below 3e-8 / lr: 1 - lr * decay rounds to 1
+in float32.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from search.ledger.history import TrialRecord
 from search.space.parameters import is_same
 from trainables.core.contract import is_about_scores
 
-_LEAST_DIFFERENT = 3  # numbers: a learner at chance repeats one, and two accuracies may agree by chance
+_LEAST_DIFFERENT = 3  # values: a model at chance repeats one value, and two accuracies may be equal by chance
 
-Scores = tuple[tuple[str, float], ...]  # what an epoch's validation and losses were, by name
+Scores = tuple[tuple[str, float], ...]  # validation values and losses of an epoch, by name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identical:
-    """Trials with one curve.
+class DuplicateCurves:
+    """Trials with the same curve.
 
     Attributes:
         trials: Their names, the one with the longest curve first.
-        hparams: Those that differ among them, each with its values in the order of the trials.
-        num_epochs: What all of them trained.
+        hparams: The hparams that differ among them, each with its values in the order of the trials.
+        num_epochs: Epochs that all of them have in common.
     """
 
     trials: tuple[str, ...]
@@ -35,21 +36,23 @@ class Identical:
 
     @property
     def warning(self) -> str:
-        """The trials, the knobs and what to do, in one line."""
-        knobs = ", ".join(f"{name} ({_listed(values)})" for name, values in self.hparams.items())
+        """The trials, the hyperparameters and what to do, in one line."""
+        effect = "it had" if len(self.hparams) == 1 else "they had"
+        differing = ", ".join(f"{name} ({_listed(values)})" for name, values in self.hparams.items())
         epochs = f"{self.num_epochs} epoch{'s' if self.num_epochs > 1 else ''}"
         return (
-            f"{', '.join(self.trials)} trained identically for {epochs} although they differ in {knobs}: "
-            "nothing of that had an effect there; fix it, or give it values that matter"
+            f"{', '.join(self.trials)} have identical curves for {epochs} although they differ in "
+            f"{differing}: "
+            f"{effect} no effect there; fix the value or change the range"
         )
 
 
-def trials_with_one_curve(trials: Iterable[TrialRecord], metric: str) -> list[Identical]:
+def trials_with_one_curve(trials: Iterable[TrialRecord], metric: str) -> list[DuplicateCurves]:
     """Every group of trials whose metric, validation and losses are equal in each epoch they share.
 
-    A trial that was stopped early belongs to the longest one that began like it, so what is said holds
-    for the epochs of the shortest: a schedule may differ later. A curve of fewer than three different
-    numbers says nothing.
+    A trial that was stopped early joins the longest one that began like it, so the statement holds for the
+    epochs of the shortest: a schedule may differ later. Curves of fewer than three distinct values are left
+    out.
     """
     groups: dict[Scores, list[list[tuple[TrialRecord, list[Scores]]]]] = {}
     curves = [(trial, _curve(trial, metric)) for trial in trials]
@@ -67,7 +70,7 @@ def trials_with_one_curve(trials: Iterable[TrialRecord], metric: str) -> list[Id
 
 
 def _curve(trial: TrialRecord, metric: str) -> list[Scores]:
-    """An epoch each, without what tells time, counts examples or repeats an hparam."""
+    """The scores of each epoch, without times, counts and repeated hparams."""
     return [
         tuple((name, value) for name, value in sorted(row.metrics.items()) if _is_score(name, metric))
         for row in trial.curve.values()
@@ -83,7 +86,7 @@ def _says_something(curve: list[Scores]) -> bool:
     return len({value for scores in curve for _, value in scores}) >= _LEAST_DIFFERENT
 
 
-def _identical(group: list[tuple[TrialRecord, list[Scores]]]) -> Identical:
+def _identical(group: list[tuple[TrialRecord, list[Scores]]]) -> DuplicateCurves:
     trials = [trial for trial, _ in group]
     first, *others = (trial.hparams for trial in trials)
     differing = {
@@ -91,7 +94,7 @@ def _identical(group: list[tuple[TrialRecord, list[Scores]]]) -> Identical:
         for name in first
         if not all(is_same(first[name], other.get(name)) for other in others)
     }
-    return Identical(
+    return DuplicateCurves(
         trials=tuple(trial.trial_id for trial in trials),
         hparams=differing,
         num_epochs=min(len(curve) for _, curve in group),

@@ -1,4 +1,8 @@
-"""Whether scores are better than guessing, which looks at no input. Pure."""
+"""Whether scores are better than guessing: the best score possible without looking at any input. Pure.
+
+It is the share of the commonest class for accuracy, for example. A model that has learnt nothing scores like
+this, and on a skewed data set that looks like a success: 0.9 where nine in ten are healthy.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,9 @@ from trainables.core.contract import Mode, by_guessing, num_examples
 
 NO_BETTER = "no better than guessing"
 REMEDY = (
-    "nothing was learnt that shows on held-out data: start from pretrained weights (weights: hub), give more "
-    "epochs, pixels or examples (--budget-epochs, --budget-size, --budget-subset), and look whether a few "
-    "examples can be learnt at all (scripts/train.py --smoke)"
+    "nothing was learnt that holds on unseen data: start from pretrained weights (weights: hub), give more "
+    "epochs, pixels or examples (--budget-epochs, --budget-size, --budget-subset), and check whether the "
+    "model can overfit a few examples (scripts/train.py --smoke)"
 )
 
 
@@ -23,10 +27,10 @@ class AgainstGuessing:
     """The best trial of a search against guessing, on validation.
 
     Attributes:
-        guessing: What guessing comes to.
-        num_examples: Of validation; None where the trainable does not say.
-        interval: Of the best score. It counts that the score is the best of many.
-        num_compared: How many configurations had a score.
+        guessing: The score of guessing.
+        num_examples: Size of the validation set; None if the trainable does not report it.
+        interval: Interval of the best score, widened because it is the best of many.
+        num_compared: Number of configurations with a score.
     """
 
     guessing: float
@@ -39,33 +43,34 @@ class AgainstGuessing:
 def scored_set(
     space: Space, value_of: Callable[[str], float | None], metric: str
 ) -> tuple[float | None, int | None]:
-    """What guessing comes to on the set that `metric` was scored on, and how many examples it has.
+    """The score of guessing on the set that `metric` was scored on, and the number of its examples.
 
     Args:
-        value_of: The score of a name; None where there is none.
+        value_of: Gives the value of a metric by name; None if there is none.
     """
     guessing = value_of(by_guessing(metric))
     count = value_of(num_examples(metric))
+    # A trainable reports it for the set it scored; the scale has what holds for any set, such as 0.5 for AUC.
     known = space.scale.guessing if guessing is None else guessing
     return known, None if count is None else round(count)
 
 
 def is_better_than_guessing(interval: Interval, guessing: float | None, mode: Mode) -> bool | None:
-    """Whether guessing lies outside the interval on its worse side; None where that is unknown."""
+    """Whether guessing is outside the interval, on its worse side; None if that is unknown."""
     if guessing is None:
         return None
     sign = 1 if mode == "max" else -1
-    if sign * (interval.mean - guessing) <= 0:
+    if sign * (interval.mean - guessing) <= 0:  # decided without an interval
         return False
     end = interval.low if mode == "max" else interval.high
     return None if end is None else sign * (end - guessing) > 0
 
 
 def against_guessing(space: Space, best: Configuration, *, num_compared: int) -> AgainstGuessing | None:
-    """The best trial against guessing; None where it is unknown what guessing comes to.
+    """The best trial against guessing; None if the score of guessing is unknown.
 
     The best of many scores is high by chance too: with k configurations its interval is one of
-    1 - 0.05 / k (Bonferroni), so that of searches that learn nothing at most 5 % look as if they had.
+    1 - 0.05 / k (Bonferroni), so that at most 5 % of searches that learn nothing appear to have learnt.
     """
     guessing, count = scored_set(space, best.first.value, space.metric)
     if guessing is None:

@@ -1,9 +1,12 @@
 """95 % intervals of scores and of gains: how far seeds and the size of the test set leave them open. Pure.
 
 Two things make a test score uncertain: another seed would train another model, and other test examples
-would have been easier or harder. Both are counted, each with its own degrees of freedom, joined by Welch's
-and Satterthwaite's approximation (Satterthwaite 1946, Biometrics Bulletin 2). What neither can tell of has
-no interval: one of width 0 would claim that nothing is uncertain.
+would have been easier or harder. Both are counted, each with its own degrees of freedom, combined by Welch's
+and Satterthwaite's approximation (Satterthwaite 1946, Biometrics Bulletin 2). A score that neither source
+says anything about has no interval: one of width 0 would claim that nothing is uncertain.
+
+On small test sets the examples dominate: 37 pictures, all correct, prove an accuracy of 0.905 and no more,
+however many seeds agree.
 """
 
 from __future__ import annotations
@@ -17,17 +20,17 @@ from trainables.core.contract import MetricScale
 
 CONFIDENCE = 0.95
 SEEDS, EXAMPLES = "seeds", "examples"
-_ROUNDING = 1e-12  # of a value: scores that differ by less are equal
+_ROUNDING = 1e-12  # relative: scores that differ by less are equal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean with its interval; the ends are None where nothing tells how uncertain it is.
+    """A mean with its interval; the ends are None if its uncertainty is unknown.
 
     Attributes:
-        counts: What the interval counts: "seeds", "examples", both, or nothing.
-        is_paired: Of a gain: example by example, since both were scored on the same ones.
-        reason: Why there is no interval; empty where there is one.
+        counts: Sources of uncertainty in the interval: "seeds", "examples", both, or none.
+        is_paired: Whether a gain was computed example by example, both being scored on the same ones.
+        reason: Why there is no interval; empty if there is one.
     """
 
     mean: float
@@ -40,13 +43,13 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What the trainings of one configuration scored on one set.
+    """Scores of the trainings of one configuration on one set.
 
     Attributes:
-        by_seed: The metric of each training that ended well.
-        num_examples: Of the set; None where it is unknown.
-        by_example: For each seed what each example brings to the metric, which is their mean; empty where
-            the trainings left none.
+        by_seed: The metric of each finished training.
+        num_examples: Size of the set; None if it is unknown.
+        by_example: For each seed the score of each example, whose mean is the metric; empty if the
+            trainings did not write them.
     """
 
     by_seed: Mapping[int, float] = field(default_factory=dict)
@@ -73,7 +76,7 @@ def score_interval(
 
     Args:
         values: At least one.
-        num_examples: Of the set that all of them were scored on; None where it is unknown.
+        num_examples: Size of the set that all of them were scored on; None if it is unknown.
     """
     if scale.kind == "mean" and num_examples and scale.low is not None and scale.high is not None:
         return _of_a_mean(values, scale.low, scale.high, num_examples, confidence)
@@ -85,9 +88,9 @@ def score_interval(
 def gain_interval(
     ours: Scores, its: Scores, scale: MetricScale, *, sign: int, confidence: float = CONFIDENCE
 ) -> Interval | None:
-    """What `ours` is better by than `its`, paired by seed; None where they share no seed.
+    """What `ours` is better by than `its`, paired by seed; None if they share no seed.
 
-    Both are scored on the same examples. Where the trainings left what each example brought, the gain is
+    Both are scored on the same examples. If the trainings wrote the score of each example, the gain is
     paired by example too; else the two sets count as independent (Zou and Donner 2008, Statistics in
     Medicine 27: limits of a difference from those of its terms), which makes the interval wider, as scores
     on the same examples rise and fall together.
@@ -98,6 +101,7 @@ def gain_interval(
     seeds = [seed for seed in ours.by_seed if seed in its.by_seed]
     if not seeds:
         return None
+    # Pairing by seed removes what order and initial weights do to both alike.
     gains = [sign * (ours.by_seed[seed] - its.by_seed[seed]) for seed in seeds]
     width = None if scale.low is None or scale.high is None else scale.high - scale.low
     if width and (differences := _by_example(ours, its, seeds, sign)):
@@ -155,12 +159,14 @@ def _of_a_mean(values: Sequence[float], low: float, high: float, num: int, confi
     It is never of width 0, and not too narrow for values between the ends either, whose variance is at most
     that of a share with their mean (Bhatia and Davis 2000).
     """
-    from scipy.special import betaincinv
+    from scipy.special import betaincinv  # 0.2 s to import, and only the end of a run needs it
 
     mean = statistics.fmean(values)
     share = min(1.0, max(0.0, (mean - low) / (high - low)))
     examples = _Part(share * (1 - share) / num, max(num - 1, 1))
     parts = [*_seed_parts([value / (high - low) for value in values]), examples]
+    # The number of examples that alone would leave the mean as uncertain as examples and seeds together do.
+    # It stays n where every example is right or every one wrong, whose estimated variance is 0.
     worth = float(num)
     if examples.variance:
         worth = share * (1 - share) / sum(part.variance for part in parts)
@@ -175,7 +181,7 @@ def _of_a_mean(values: Sequence[float], low: float, high: float, num: int, confi
 
 
 def _of_seeds(values: Sequence[float], low: float | None, high: float | None, confidence: float) -> Interval:
-    """Student's interval over seeds, cut to the range: all that is known where a set's size says nothing."""
+    """Student's interval over seeds, cut to the range: all that is known if the set's size says nothing."""
     mean = statistics.fmean(values)
     parts = _seed_parts(values)
     if not parts:
@@ -197,7 +203,7 @@ def _of_paired(
     Two examples are added, one half of an example won, one half lost, and one even: Agresti and Min (2005),
     Statistics in Medicine 24. So it has a width where all examples agree.
     """
-    num = len(differences) + 2
+    num = len(differences) + 2  # the added ones are in the sum of squares as width², and cancel in the mean
     mean = sum(differences) / num
     variance = (sum(each**2 for each in differences) + width**2) / num - mean**2
     parts = [*_seed_parts(gains), _Part(variance / num, num - 3 or 1)]
@@ -219,6 +225,7 @@ def _of_two(
     assert less.high is not None
     parts = _seed_parts(gains)
     seeds = _reach(parts, confidence) if parts else 0.0
+    # The sides add in squares: a lower limit takes the lower side of `more` and the upper side of `less`.
     low = gain - math.hypot(more.mean - more.low, less.high - less.mean, seeds)
     high = gain + math.hypot(more.high - more.mean, less.mean - less.low, seeds)
     if width is not None:
@@ -227,7 +234,7 @@ def _of_two(
 
 
 def _by_example(ours: Scores, its: Scores, seeds: Sequence[int], sign: int) -> list[float]:
-    """The gain on each example, over the seeds; nothing where the examples are unknown or not the same."""
+    """The mean gain over seeds on each example; empty if examples are unknown or not the same for all."""
     pairs = [(ours.by_example.get(seed, {}), its.by_example.get(seed, {})) for seed in seeds]
     names = set(pairs[0][0])
     if not all(set(values) == names for pair in pairs for values in pair):
@@ -236,7 +243,7 @@ def _by_example(ours: Scores, its: Scores, seeds: Sequence[int], sign: int) -> l
 
 
 def _seed_parts(values: Sequence[float]) -> list[_Part]:
-    """What the spread over seeds adds to the variance of their mean; nothing is known from one."""
+    """The variance of the mean that comes from seeds; nothing is known from a single one."""
     if len(values) < 2:
         return []
     spread = 0.0 if _are_equal(values) else statistics.variance(values)
@@ -265,6 +272,6 @@ def _freedom(parts: Sequence[_Part]) -> float:
 
 def _quantile(confidence: float, freedom: float) -> float:
     """Student's, or the normal's where the degrees of freedom are infinite."""
-    from scipy.special import stdtrit  # scipy.stats takes a second longer to import
+    from scipy.special import stdtrit  # 0.2 s to import, where scipy.stats takes a second longer
 
     return float(stdtrit(freedom, (1 + confidence) / 2))

@@ -1,7 +1,11 @@
 """Whether cheap scores can be trusted: rank correlation between rungs, with its uncertainty. Pure.
 
-A correlation over all trials flatters every proxy, since a learning rate that is far too low is easy to
-see; so it is given over the better half too, where the winner is decided.
+Ranking at a low rung is a proxy for ranking at a high one: this is the proxy rank correlation of
+multi-fidelity search. Over all trials it is optimistic, since every proxy sees that a learning rate is far
+too low; so it is also computed over the better half, where the winner is decided.
+
+Only trials that completed both rungs can be compared, and most of those continued because the lower rung
+ranked them high. Control trials, which continue whatever their value, add the others.
 """
 
 from __future__ import annotations
@@ -12,9 +16,11 @@ from dataclasses import dataclass
 from search.intervals import correlation_interval
 from search.ledger.history import TrialRecord
 
-_FEWEST = 4  # three pairs have a rank correlation of -1, -0.5, 0.5 or 1
+_FEWEST = 4  # three pairs can only have a rank correlation of -1, -0.5, 0.5 or 1
+# At 0.5 two pairs of trials in three are ranked alike (Kendall 0.35 for normal scores); a coin gets every
+# second one.
 _WEAK = 0.5
-_STRONG = 0.8  # an interval that reaches from a weak correlation to here tells nothing
+_STRONG = 0.8  # an interval from below 0.5 up to here cannot decide
 
 
 @dataclass(frozen=True)
@@ -32,10 +38,10 @@ class Correlation:
 
 @dataclass(frozen=True)
 class RungCorrelation:
-    """How well a rung's ranking agrees with the next one's, over the trials that ended both.
+    """How well a rung's ranking agrees with the next one's, over the trials that completed both.
 
     Attributes:
-        num_control_trials: How many of them went on as control trials, although their value did not let them.
+        num_control_trials: How many of them continued only as control trials.
         overall: None with fewer than four such trials.
         better_half: Over the half that the lower rung ranks higher; None with fewer than four in it.
     """
@@ -48,17 +54,17 @@ class RungCorrelation:
 
     @property
     def decisive(self) -> Correlation | None:
-        """Of the half where the winner is decided, if there are enough trials in it, else of all."""
+        """The correlation over the better half if it has enough trials, else over all."""
         return self.better_half or self.overall
 
     @property
     def is_sure(self) -> bool:
-        """Whether the lower rung ranks like the one above it, at the low end of the interval too."""
+        """Whether even the low end of the interval says that the rung ranks like the one above it."""
         return self.decisive is not None and self.decisive.low >= _WEAK
 
     @property
     def warning(self) -> str | None:
-        """Why the lower rung's ranking is not to be trusted, or None."""
+        """Why the lower rung's ranking cannot be trusted; None if nothing speaks against it."""
         decisive = self.decisive
         if decisive is None or decisive.value >= _WEAK:
             return None
@@ -70,14 +76,14 @@ class RungCorrelation:
             return f"too few to tell whether {rung} ranks {trials} like {above} {interval}"
         return (
             f"{rung} ranks {trials} unlike {above} {interval}: "
-            f"give the lower rung more epochs or data, or raise the share that goes on"
+            f"give the lower rung more epochs or data, or lower eta, so that more trials continue"
         )
 
 
 def rung_correlations(
     trials: Sequence[TrialRecord], metric: str, mode: str, *, num_rungs: int
 ) -> list[RungCorrelation]:
-    """The trust in each rung but the top one, the lowest first."""
+    """The correlation of each rung but the top one with the next, the lowest first."""
     return [_between(trials, metric, mode, rung) for rung in range(num_rungs - 1)]
 
 
@@ -88,6 +94,7 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
 
     ranks = stats.rankdata(np.asarray([first, second], dtype=float), axis=-1)  # (2, length)
     ranks -= ranks.mean(axis=-1, keepdims=True)
+    # Ties share their mean rank, so this is Pearson's correlation of the ranks, not 1 - 6 Σd² / (n³ - n).
     spread = float(np.sqrt((ranks**2).sum(axis=-1).prod()))
     return float(ranks.prod(axis=0).sum()) / spread if spread else 0.0
 
@@ -107,6 +114,7 @@ def _between(trials: Sequence[TrialRecord], metric: str, mode: str, rung: int) -
         num_trials=len(pairs),
         num_control_trials=sum(is_control for _, _, is_control in both),
         overall=_correlation(pairs),
+        # Halved by the lower rung's order: halved by the higher one's, it would hide trials it misjudged.
         better_half=_correlation(pairs[: (len(pairs) + 1) // 2]),
     )
 

@@ -107,7 +107,7 @@ class Ours:
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         self._rungs.on_epoch(trial_id, accuracy)
-        rung = self._space.ladder.rung_ended_at(epoch)
+        rung = self._space.ladder.rung_completed_at(epoch)
         if rung is None:
             return "go_on"
         self._sampler.report(trial_id, rung, accuracy)

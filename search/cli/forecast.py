@@ -40,7 +40,7 @@ def foretold(
 
 def _costs(space: Space, defaults: Mapping[str, Any], results: Path, output: Output) -> Costs | None:
     from search.forecast import earlier_costs
-    from search.forecast.probe import ProbeError, probed_costs, probed_points
+    from search.forecast.probe import ProbeError, points_to_probe, probe_costs
     from search.trial.task import task_for
     from search.trial.worker_env import offer_worker_env
     from trainables.core.load import command_of
@@ -54,8 +54,8 @@ def _costs(space: Space, defaults: Mapping[str, Any], results: Path, output: Out
     task = task_for(space, trial_id="probe", hparams=defaults, seed=space.seed, folder=results)
     try:
         with output.status("trying two steps of some configurations"):
-            points = probed_points(space, defaults)
-            return probed_costs(space, task, points, worker="search.backends.ray.worker")
+            points = points_to_probe(space, defaults)
+            return probe_costs(space, task, points, worker="search.backends.ray.worker")
     except ProbeError as error:
         output.warn(f"no time is foretold: {error}")
         return None

@@ -41,7 +41,7 @@ class ProbeError(LedgerError):
     """A configuration could not be tried; the message says which and why."""
 
 
-def probed_points(space: Space, defaults: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def points_to_probe(space: Space, defaults: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """What is tried: each model with its default, smallest and largest batch size, nine points at most."""
     points = points_of(space, defaults)
     sizes = space.parameters.get("batch_size")
@@ -53,7 +53,7 @@ def probed_points(space: Space, defaults: Mapping[str, Any]) -> list[Mapping[str
     return every[:: max(1, -(-len(every) // _MOST_POINTS))]
 
 
-def probed_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, Any]], *, worker: str) -> Costs:
+def probe_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, Any]], *, worker: str) -> Costs:
     """Try the points in as many processes at once as trials will run, each with its share of the cores.
 
     Args:

@@ -46,7 +46,7 @@ class LadderProgress:
         self._is_state_checked = False
         self.epochs_done = last.epoch if last else 0
         self._rung = last.rung + last.rungs_skipped + last.completes_rung if last else 0
-        self._is_fresh = ladder.starts_anew_at(self.epochs_done)
+        self._is_fresh = ladder.begins_training_at(self.epochs_done)
         self.training = self._started()
 
     def resume(self, state: Mapping[str, Any], epochs_done: int | None = None) -> None:
@@ -100,7 +100,7 @@ class LadderProgress:
     @property
     def is_start_due(self) -> bool:
         """Whether the next epoch is the first of another training."""
-        return self._ladder.starts_anew_at(self.epochs_done) and not self._is_fresh
+        return self._ladder.begins_training_at(self.epochs_done) and not self._is_fresh
 
     def start(self) -> None:
         """Start a new training in the place of the present one."""
@@ -127,7 +127,7 @@ class LadderProgress:
             return 0 if done in ladder.ends or self.is_done else None
         # Unknown joules end no rung, and their trial at its first score.
         used_mj = self.used.mj or 0 if self.used else 0
-        ended = ladder.rung_ended_at(done, used_mj, self._rung) if is_scored else None
+        ended = ladder.rung_completed_at(done, used_mj, self._rung) if is_scored else None
         if ended is None:
             return 0 if self.is_done else None
         rungs_skipped, self._rung = ended - self._rung, ended + 1

@@ -15,7 +15,7 @@ from search.backends.local import execute_here
 from search.budget import Ladder, Spent
 from search.forecast import Costs, Forecast, PointCost, Span, earlier_costs, forecast_search, observed_costs
 from search.forecast.earlier import attempts_of
-from search.forecast.probe import ProbeError, UnfitError, _epoch, probe, probed_points
+from search.forecast.probe import ProbeError, UnfitError, _epoch, points_to_probe, probe
 from search.ledger import Ledger
 from search.report.forecast import (
     ForecastReporter,
@@ -546,7 +546,11 @@ def test_words_of_a_forecast_and_of_what_came_true(tmp_path: Path) -> None:
 
 def test_a_probe_takes_each_model_with_its_smallest_and_largest_batches(tmp_path: Path) -> None:
     space = made_space(tmp_path)
-    assert [one["batch_size"] for one in probed_points(space, {"batch_size": 64, "lr": 0.1})] == [64, 16, 128]
+    assert [one["batch_size"] for one in points_to_probe(space, {"batch_size": 64, "lr": 0.1})] == [
+        64,
+        16,
+        128,
+    ]
 
 
 class Steady:

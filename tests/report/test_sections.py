@@ -226,7 +226,7 @@ def test_trials_that_differ_and_train_alike_are_warned_of(tmp_path: Path) -> Non
         part.text for part in sections(alike)["failures"].elements if getattr(part, "is_warning", False)
     ]
     assert warned.startswith(
-        "trial-0000, trial-0001 trained identically for 9 epochs although they differ in lr (0.1, 0.05), "
+        "trial-0000, trial-0001 have identical curves for 9 epochs although they differ in lr (0.1, 0.05), "
         "batch_size (64, 32)"
     )
 

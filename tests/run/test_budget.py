@@ -56,7 +56,7 @@ def test_a_ladder_that_makes_no_sense_is_refused(rungs: list[Budget], message: s
 
 
 def test_a_budget_names_all_its_problems_at_once() -> None:
-    with pytest.raises(ValueError, match=r"epochs must be at least 1, got 0; a subset share .* got 1.5"):
+    with pytest.raises(ValueError, match=r"epochs must be at least 1, got 0; a subset fraction .* got 1.5"):
         Budget(epochs=0, subset=1.5)
 
 
@@ -78,20 +78,20 @@ JOULES = Ladder(
 
 
 def test_a_rung_of_joules_ends_with_the_epoch_that_reaches_them() -> None:
-    assert JOULES.rung_ended_at(3, 499, at_rung=0) is None
-    assert JOULES.rung_ended_at(3, 500, at_rung=0) == 0
-    assert JOULES.rung_ended_at(4, 1499, at_rung=1) is None
-    assert JOULES.rung_ended_at(9, 4500, at_rung=2) == 2
+    assert JOULES.rung_completed_at(3, 499, at_rung=0) is None
+    assert JOULES.rung_completed_at(3, 500, at_rung=0) == 0
+    assert JOULES.rung_completed_at(4, 1499, at_rung=1) is None
+    assert JOULES.rung_completed_at(9, 4500, at_rung=2) == 2
 
 
 def test_an_epoch_that_jumps_rungs_ends_the_highest_alone() -> None:
-    assert JOULES.rung_ended_at(1, 1600, at_rung=0) == 1
-    assert JOULES.rung_ended_at(1, 9000, at_rung=0) == 2
+    assert JOULES.rung_completed_at(1, 1600, at_rung=0) == 1
+    assert JOULES.rung_completed_at(1, 9000, at_rung=0) == 2
 
 
 def test_the_cap_of_a_training_ends_the_top_rung_whatever_it_has_used() -> None:
-    assert JOULES.rung_ended_at(39, 20, at_rung=0) is None
-    assert JOULES.rung_ended_at(40, 20, at_rung=0) == 2
+    assert JOULES.rung_completed_at(39, 20, at_rung=0) is None
+    assert JOULES.rung_completed_at(40, 20, at_rung=0) == 2
 
 
 def test_another_cap_leaves_the_joules_and_promotion_the_cap() -> None:

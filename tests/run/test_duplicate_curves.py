@@ -1,4 +1,4 @@
-"""Trials that train identically although their hparams differ: F8's knobs without effect."""
+"""Trials that train identically although their hparams differ: F8's hyperparameters without effect."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def trial(number: int, losses: Sequence[float], hparams: Mapping[str, Any], **me
     )
 
 
-def test_the_trials_and_the_knobs_that_differ_are_named() -> None:
+def test_the_trials_and_the_hyperparameters_that_differ_are_named() -> None:
     trials = [
         trial(0, LOSSES, {"lr": 0.1, "weight_decay": 1e-9, "batch_size": 16}),
         trial(1, [0.9, 0.8, 0.7], {"lr": 0.2, "weight_decay": 1e-9, "batch_size": 16}),
@@ -53,8 +53,8 @@ def test_the_trials_and_the_knobs_that_differ_are_named() -> None:
     assert group.hparams == {"weight_decay": [1e-9, 1e-8]}
     assert group.num_epochs == 3
     assert group.warning == (
-        "trial-0000, trial-0002 trained identically for 3 epochs although they differ in weight_decay "
-        "(1e-09, 1e-08): nothing of that had an effect there; fix it, or give it values that matter"
+        "trial-0000, trial-0002 have identical curves for 3 epochs although they differ in weight_decay "
+        "(1e-09, 1e-08): it had no effect there; fix the value or change the range"
     )
 
 
@@ -113,8 +113,8 @@ def test_the_last_screen_and_a_table_say_what_had_no_effect(tmp_path: Path) -> N
     output = console(width=300)
     print_summary(run, reason, output)
     warning = (
-        "trial-0000, trial-0002 trained identically for 3 epochs although they differ in pause_s "
-        "(0.001, 0.007): nothing of that had an effect there; fix it, or give it values that matter"
+        "trial-0000, trial-0002 have identical curves for 3 epochs although they differ in pause_s "
+        "(0.001, 0.007): it had no effect there; fix the value or change the range"
     )
     assert f"warning: {warning}\n" in shown(output)
     Tables(run.ledger, space, run.history).on_event({"event": "run_ended"})

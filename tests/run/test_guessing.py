@@ -100,7 +100,7 @@ def test_no_better_than_guessing_is_said_of_winner_and_default(pictures: Space) 
     print_promotion([winner, default], pictures, output)
     text = shown(output)
     assert "0.0100  (-0.0500 to 0.0700)  no better than guessing (0.51)" in text
-    assert "next: nothing was learnt that shows on held-out data: start from pretrained weights" in text
+    assert "next: nothing was learnt that holds on unseen data: start from pretrained weights" in text
 
 
 def test_a_better_winner_says_that_the_default_guesses(pictures: Space) -> None:

@@ -89,8 +89,8 @@ def test_students_interval_ends_where_the_metric_does() -> None:
 def test_equal_seeds_and_nothing_else_have_no_interval_and_say_why(scale: MetricScale) -> None:
     found = score_interval([0.7, 0.7, 0.7 + 1e-15], scale, 37)
     assert (found.low, found.high, found.counts) == (None, None, ())
-    assert found.reason == "3 equal seeds, and what the test set is unknown"
-    assert score_interval([0.7], scale).reason == "one seed, and what the test set is unknown"
+    assert found.reason == "3 equal seeds, and what the test set adds is unknown"
+    assert score_interval([0.7], scale).reason == "one seed, and what the test set adds is unknown"
 
 
 SCORES = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5)

@@ -83,7 +83,7 @@ class JouleSearches(Searches):
         rung = last.rung + last.rungs_skipped + last.completes_rung if last else 0
         before_mj = last.used.mj or 0 if last and last.used else 0
         used_mj, epoch = before_mj + (energy.gpu_mj or 0), last.epoch + 1 if last else 1
-        ended = self.space.ladder.rung_ended_at(epoch, used_mj, rung)
+        ended = self.space.ladder.rung_completed_at(epoch, used_mj, rung)
         return EpochRow(
             epoch=epoch,
             rung=rung,

@@ -91,7 +91,7 @@ def test_gains_are_paired_by_seed(tmp_path: Path) -> None:
     assert (best["trial_id"], best["is_default"], best["num_seeds"]) == ("trial-0001", False, 3)
     assert best["test_mean"] == pytest.approx(0.502)
     assert best["gain_mean"] == pytest.approx(0.3)
-    reason = "none: 3 equal seeds, and what the test set is unknown"
+    reason = "none: 3 equal seeds, and what the test set adds is unknown"
     assert (best["gain_low"], best["gain_high"], best["gain_interval"]) == (None, None, reason)
     assert best["verdict"] == "no interval"
     assert (default["is_default"], default["gain_mean"], default["verdict"]) == (True, None, None)

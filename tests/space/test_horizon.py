@@ -65,8 +65,8 @@ def scores(done: Sequence[EpochRow]) -> list[float]:
 def test_with_each_rung_anew_epochs_count_over_all_trainings() -> None:
     assert ANEW.ends == [1, 3, 6]
     assert [ANEW.rung_for(done) for done in range(7)] == [0, 1, 1, 2, 2, 2, 2]
-    assert [ANEW.rung_ended_at(done) for done in range(1, 7)] == [0, None, 1, None, None, 2]
-    assert [done for done in range(6) if ANEW.starts_anew_at(done)] == [0, 1, 3]
+    assert [ANEW.rung_completed_at(done) for done in range(1, 7)] == [0, None, 1, None, None, 2]
+    assert [done for done in range(6) if ANEW.begins_training_at(done)] == [0, 1, 3]
     assert [ANEW.training_budget(done).epochs for done in range(6)] == [1, 2, 2, 3, 3, 3]
 
 
@@ -74,7 +74,7 @@ def test_with_each_rung_anew_epochs_count_over_all_trainings() -> None:
 def test_with_one_training_only_the_first_epoch_starts_it(horizon: Horizon) -> None:
     ladder = Ladder(RUNGS, horizon)
     assert ladder.ends == [1, 2, 3]
-    assert [done for done in range(3) if ladder.starts_anew_at(done)] == [0]
+    assert [done for done in range(3) if ladder.begins_training_at(done)] == [0]
     assert {ladder.training_budget(done) for done in range(3)} == {ladder.top}
 
 
