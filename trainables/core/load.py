@@ -25,7 +25,11 @@ __all__ = [
     "trainable_names",
 ]
 
-_SHARED = {"core", "engine"}  # folders beside the families, of what these share
+_SHARED = {
+    "core",
+    "engine",
+    "template",
+}  # folders beside the families: what these share, and what a new one starts from
 _COMMAND = "command:"  # before the description of a script, in JSON: it has no meaning without one
 
 

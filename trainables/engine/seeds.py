@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
 
 # Each kind of randomness has a stream of its own, so that a changed augmentation leaves the order of examples
 # as it is. The place in the list is part of the seed: add new words at the end.
-Purpose = Literal["order", "augment", "mix", "pair", "negative", "identity", "patch"]
+# These had the numbers 0 to 6 before a purpose was its name's hash: what they draw stays what it was.
+_NUMBERED = ("order", "augment", "mix", "pair", "negative", "identity", "patch")
 
-_PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
-
-def derived_seed(purpose: Purpose, *numbers: int) -> int:
+def derived_seed(purpose: str, *numbers: int) -> int:
     """A seed of its own for each purpose and numbers, such as the trial's seed and the epoch.
 
-    A continued training therefore draws what an uninterrupted one draws.
+    A continued training therefore draws what an uninterrupted one draws. Any word is a purpose: what is drawn
+    for one depends on its letters alone, on no list of purposes.
     """
-    words = np.random.SeedSequence([_PURPOSES.index(purpose), *numbers])
+    words = np.random.SeedSequence([_purpose_number(purpose), *numbers])
     return int(words.generate_state(1, np.uint64)[0])
 
 
-def generator(purpose: Purpose, *, seed: int, epoch: int) -> torch.Generator:
+def _purpose_number(purpose: str) -> int:
+    if purpose in _NUMBERED:
+        return _NUMBERED.index(purpose)
+    return int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "big")  # 64 bits: no two are alike
+
+
+def generator(purpose: str, *, seed: int, epoch: int) -> torch.Generator:
     """A CPU generator of its own for each purpose, seed and epoch."""
     return torch.Generator().manual_seed(derived_seed(purpose, seed, epoch))
 

@@ -1,0 +1,61 @@
+"""A perceptron with one hidden layer that reads digits. Replace this by your model and the paper it is from.
+
+Data: labelled images, `digits` to begin with. Replace `IMAGE_SOURCES` by sources of your own where you read
+something else (`trainables/core/data_source.py`).
+
+Expected on digits: val_accuracy above 0.9 after 9 epochs. Replace this by what the published defaults reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainables.core.contract import Trainable
+from trainables.core.deferred import deferred
+from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.images.data_sources import IMAGE_SOURCES
+from trainables.engine.scales import OF_CLASSIFIERS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hparams(TrainingHparams):
+    """What may be set or searched for, beside what every training takes.
+
+    Attributes:
+        hidden: Units of the hidden layer.
+        drop_rate: Dropout before the last layer.
+    """
+
+    HAS_LAYER_ORDER: ClassVar[bool] = False  # `layer_decay` is refused: two layers have no depth to speak of
+
+    lr: float = 0.1
+    batch_size: int = 64
+    hidden: int = 64
+    drop_rate: float = 0.1
+
+    def problems(self) -> list[str]:
+        """Everything in these values that makes no sense, in words."""
+        return super().problems() + broken_rules(self, _RULES)
+
+
+_RULES: dict[str, Rule] = {
+    "hidden": ("1 or more", lambda units: units >= 1),
+    "drop_rate": ("in [0, 1)", lambda rate: 0 <= rate < 1),
+}
+
+
+TRAINABLE = Trainable(
+    hparams=Hparams,
+    metric="val_accuracy",
+    mode="max",
+    start=deferred("trainables.template.training:start"),
+    data_sources=IMAGE_SOURCES,
+    scales=OF_CLASSIFIERS,
+    scored_unit="pictures",
+    check_data=deferred("trainables.engine.images.data_check:check_source"),
+    check_device=deferred("trainables.engine.device_check:check_gpus"),
+    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
+    rehearse=deferred("trainables.template.training:rehearse"),
+    no_effect_anytime=NO_EFFECT_ANYTIME,
+)
