@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     """The flags of `jouletune new`."""
     flags = CommandParser(
         prog="jouletune new",
-        description="Write a trainable to start from, which trains on the built-in digits; its space and test.",
+        description="Write a trainable to start from, with its space and test: it trains on digits.",
         epilog=_EXAMPLES,
     )
     flags.add_argument("kind", choices=["trainable"], help="what to write")

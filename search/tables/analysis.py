@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from search.duplicate_curves import Identical, trials_with_one_curve
+from search.duplicate_curves import DuplicateCurves, trials_with_one_curve
 from search.energy.reading import to_joules
 from search.ledger.history import History, TrialRecord
 from search.rank_correlation import RungCorrelation, rung_correlations
@@ -157,7 +157,7 @@ RUNG_CORRELATION_TABLE: Table[RungCorrelation] = [
         "warning", "", "why the lower rung's ranking is not to be trusted", lambda rung: rung.warning or ""
     ),
 ]
-DUPLICATE_CURVES_TABLE: Table[Identical] = [
+DUPLICATE_CURVES_TABLE: Table[DuplicateCurves] = [
     Column(
         "trials", "", "their names, the one that trained longest first", lambda group: " ".join(group.trials)
     ),
