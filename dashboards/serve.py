@@ -1,4 +1,4 @@
-"""Start Prometheus and Grafana on loopback, with the board of a search: `make dashboard`.
+"""Start Prometheus and Grafana on loopback, with the dashboard of a search: `make dashboard`.
 
 Both are programs of their own. Prometheus alone will do: its own page draws the board's curves then.
 """
@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Start what is there, print where it answers, and wait; gives the exit status."""
+    """Start both programs, print their addresses, and wait; returns the exit status."""
     options = parser().parse_args(arguments)
     found = {"prometheus": _found("prometheus"), "grafana": _found("grafana", "grafana-server")}
     for name in (name for name, path in found.items() if path is None):
@@ -121,7 +121,7 @@ def prometheus_server(program: str, data: Path, port: int) -> Server:
 
 
 def grafana_server(program: str, data: Path, port: int, prometheus: Server) -> Server:
-    """Grafana with the board provisioned, without a sign-in, and asking nothing of the network."""
+    """Grafana with the dashboard provisioned, without sign-in and without network requests."""
     url = f"http://127.0.0.1:{port}"
     word = () if program.endswith("-server") else ("server",)
     home = (f"--homepath={_GRAFANA_HOME}",) if _GRAFANA_HOME.is_dir() else ()
@@ -150,7 +150,7 @@ def grafana_server(program: str, data: Path, port: int, prometheus: Server) -> S
 
 
 def _with_curves(prometheus: Server) -> Server:
-    """The link to Prometheus' own page with every curve of the board."""
+    """The link to Prometheus' own page with every curve of the dashboard."""
     panels = json.loads(BOARD.read_text(encoding="utf-8"))["panels"]
     expressions = dict.fromkeys(target["expr"] for panel in panels for target in panel["targets"])
     query = urlencode(

@@ -1,4 +1,4 @@
-"""What a search will cost, said before it is started."""
+"""What a search will cost, forecast before it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Costs as earlier runs knew them: the latest run that trained the same on as many workers."""
+"""Costs from runs: the latest earlier one that trained the same, or the run's own first epochs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MIB = 2**20
 
 
 def earlier_costs(space: Space, results: Path) -> Costs | None:
-    """What the latest run under `results` knows that trained the same as `space` will; None without one.
+    """Costs from the latest run under `results` that trained the same as `space` will; None without one.
 
-    The same are trainable, data, each rung's share of them and resolution, and trials at a time. Another
-    machine's runs are not told apart: results on shared storage are of one cluster.
+    Trainable, data, each rung's subset and resolution, and resources must be equal. Runs from another machine
+    are not recognised as such: results on shared storage are assumed to be from one cluster.
     """
     folders = sorted(results.glob("*/journal.jsonl"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in folders:
@@ -54,10 +54,10 @@ def _trains_alike(earlier: Space, space: Space) -> bool:
 
 
 def observed_costs(events: Sequence[Event], space: Space, folder: Path) -> Costs | None:
-    """What the trials of a run have taken so far; None before three epochs, and one more than workers.
+    """Costs of the trials of a run so far; None before three epochs, or one more than there are workers.
 
-    The first training of each worker loads libraries and data. That is told once, by `first_s`, and the start
-    of a training by the others.
+    The first training of each worker loads libraries and data. Its start is charged once, as `first_s`; the
+    usual start of a training is measured on the later ones.
     """
     history, workers = History(events), space.resources.workers or 1
     trials = [trial for trial in history.trials.values() if trial.rows]
@@ -89,12 +89,13 @@ def observed_costs(events: Sequence[Event], space: Space, folder: Path) -> Costs
 
 @dataclass
 class Attempt:
-    """A training from when it was given to a worker, as the journal has it.
+    """A training from its assignment to a worker, as recorded in the journal.
 
     Attributes:
-        number: Of the attempts of its session in the order in which they were given: the first of each worker
-            loads what all that follow find loaded. That of a fast worker's second may end before.
-        rows: Its epochs with the times of their reports, in seconds of the wall clock.
+        number: Its place among the attempts of its session, in the order of assignment: the first attempt of
+            each worker loads what later ones find loaded. The order of ends would not do, as the second
+            attempt of a fast worker may end before the first of a slow one.
+        rows: Its epochs with the Unix times of their reports.
     """
 
     trial_id: str
@@ -104,13 +105,13 @@ class Attempt:
 
     @property
     def before_s(self) -> float:
-        """From being given to the first epoch's begin."""
+        """Seconds from the assignment to the beginning of the first epoch."""
         at, row = self.rows[0]
         return max(0.0, at - self.given_at - _epoch_s(row))
 
     @property
     def start_s(self) -> float:
-        """What of it was the start itself, without a worker's process that had to begin."""
+        """Seconds of the start itself, without the start of a worker process."""
         row = self.rows[0][1]
         return row.seconds - _epoch_s(row) if row.start_s is None else row.start_s
 
@@ -120,14 +121,14 @@ class Attempt:
         return None if mj is None else mj / 1000
 
     def warm_up_s(self, ladder: Ladder) -> float | None:
-        """What the first epoch took longer than others of its subset and resolution; None without one."""
+        """Seconds that the first epoch took longer than later ones of its budget; None without any."""
         first, shapes = self.rows[0][1], [replace(rung, epochs=1) for rung in ladder.rungs]
         alike = {rung for rung, shape in enumerate(shapes) if shape == shapes[first.rung]}
         later_s = self.later_s(alike)
         return _epoch_s(first) - statistics.median(later_s) if later_s else None
 
     def later_s(self, rungs: Container[int]) -> list[float]:
-        """What each epoch at `rungs` took but the first, from report to report: with saving and waiting."""
+        """Seconds of each epoch at `rungs` but the first, from report to report, with saving and waiting."""
         return [
             max(0.0, at - before - (row.start_s or 0.0))
             for (before, _), (at, row) in pairwise(self.rows)
@@ -136,7 +137,7 @@ class Attempt:
 
 
 def attempts_of(events: Sequence[Event]) -> list[Attempt]:
-    """The attempts that have ended an epoch, by session in the order in which they were given."""
+    """The attempts that have completed an epoch, by session, in the order of assignment."""
     given_at: dict[str, float] = {}
     began_at = 0.0
     latest: dict[str, Attempt] = {}
@@ -180,7 +181,7 @@ def _point(
 
 
 def _usual_epoch_s(attempts: Sequence[Attempt], rung: int, warm_up_s: float) -> float | None:
-    """An epoch that is not the first of a start, or what one is likely to be by a first one."""
+    """Seconds of an epoch after the first of an attempt; without any, a first one less the usual warm-up."""
     later_s = [seconds for attempt in attempts for seconds in attempt.later_s({rung})]
     firsts = [attempt.rows[0][1] for attempt in attempts]
     first_s = [_epoch_s(row) for row in firsts if row.rung == rung]
@@ -188,7 +189,7 @@ def _usual_epoch_s(attempts: Sequence[Attempt], rung: int, warm_up_s: float) -> 
 
 
 def _epoch_s(row: EpochRow) -> float:
-    """Training and scoring. Journals of before a start was told apart have it in an attempt's first row."""
+    """Seconds of training and scoring. In old journals an attempt's first row includes the start."""
     if row.start_s is not None or not row.sensors:
         return row.seconds
     parts = [row.metrics.get(name) for name in ("train_s", "eval_s")]

@@ -1,4 +1,8 @@
-"""What a search will take: medians and ranges over simulated searches."""
+"""The forecast of a search: medians and ranges over simulated searches.
+
+The real scheduler, rungs, limits and workers run in virtual time, with measured costs and made-up scores. A
+formula could not do it: how many trials reach a rung depends on the order in which they finish.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +18,16 @@ from search.budget import JOULES_PER_KWH, Limits, Spent, limit_reached
 from search.sampling.proposal import Sampler
 from search.space import Space
 
-_SIMULATED = 21
-_FEWEST = 5  # however long each takes
-_MOST_WHOLE = 250  # trials: 0.33 s of simulating where 200 are known
-_MOST_S = 2.0  # of simulating: what is left of the 21 then is not simulated
-_UNSURE = 0.15  # of the measured costs, either way: what two runs on one idle machine differ by
+_SIMULATED = 21  # searches with different seeds: odd, so that the median is one of them
+_FEWEST = 5  # searches, however long each takes
+_MOST_WHOLE = 250  # trials simulated in full: 0.33 s where 200 are known; longer searches are scaled up
+_MOST_S = 2.0  # of simulation: of the 21, those not begun by then are left out
+_UNSURE = 0.15  # of the measured costs, in either direction: two runs on one idle machine differ by that
 
 
 @dataclass(frozen=True)
 class Span:
-    """A median with the range that it stands in."""
+    """A median with its range."""
 
     low: float
     median: float
@@ -31,7 +35,7 @@ class Span:
 
     @classmethod
     def of(cls, values: Sequence[float], *, unsure: float = 0.0) -> Span:
-        """Of simulated searches; `unsure` widens it by a share either way."""
+        """The span of simulated values; `unsure` widens it by a fraction in both directions."""
         return cls(min(values) * (1 - unsure), statistics.median(values), max(values) * (1 + unsure))
 
     def __contains__(self, value: float) -> bool:
@@ -43,12 +47,15 @@ class Forecast:
     """What a search will take.
 
     Attributes:
-        epochs: In all, and `rung_epochs` at each rung; `rung_trials` end it.
-        seconds: From the run's start, Ray's own left out; None where no cost is known.
-        kwh: None where no joules are known.
-        disk_gib: Most that checkpoints take at once; None where their size is unknown.
-        reason: Why most simulated searches ended; `is_endless` if no limit does.
-        source: Where the costs are known from.
+        epochs: Epochs of all trials.
+        rung_epochs: Epochs at each rung.
+        rung_trials: Trials that complete each rung.
+        seconds: From the start of the run, without Ray's own start; None if no costs are known.
+        kwh: None if no joules are known.
+        disk_gib: Maximum size of all checkpoints at one time; None if their size is unknown.
+        reason: Why most simulated searches ended.
+        is_endless: Whether no limit ends the search.
+        source: What the costs were measured on.
     """
 
     num_trials: Span
@@ -111,7 +118,7 @@ def forecast_search(
 
 
 def _seconds(costs: Costs, searches: Sequence[Simulated]) -> Span:
-    """With what the beginning may take longer, or half as much shorter: disks are cold at times."""
+    """Seconds, with an uncertain start: disks may be cold, which costs more than warm ones save."""
     span = Span.of([search.seconds for search in searches], unsure=_UNSURE)
     return Span(max(0.0, span.low - costs.unsure_first_s / 2), span.median, span.high + costs.unsure_first_s)
 
@@ -119,7 +126,7 @@ def _seconds(costs: Costs, searches: Sequence[Simulated]) -> Span:
 def _simulated(
     space: Space, costs: Costs | None, make_sampler: Callable[[Space], Sampler], most_s: float
 ) -> list[Simulated]:
-    # A threshold on the metric, or joules beside it, mean nothing to made scores.
+    # The scores are made up, so a threshold on the metric or an objective in joules would mean nothing.
     plain = replace(space, sampler="random", early_stop_threshold=None, cost=None)
     if costs is None:
         plain = replace(plain, limits=replace(space.limits, hours=None, kwh=None))
@@ -137,10 +144,10 @@ def _simulated(
 
 
 def _shortened(space: Space, costs: Costs) -> tuple[Space, float]:
-    """The search with a part of its trials and limits, and how many of those it is.
+    """The search with a part of its trials and limits, and the factor from the part to the whole.
 
-    Simulating goes on beside the search, on the same cores, and rungs take the same shares of many trials as
-    of some.
+    The simulation runs beside the search on the same cores, and rungs keep the same fractions of many trials
+    as of 250: simulating all would cost time and change nothing.
     """
     limits = space.limits
     if space.is_listed or limits.trials is None or limits.trials <= _MOST_WHOLE:
@@ -153,8 +160,10 @@ def _shortened(space: Space, costs: Costs) -> tuple[Space, float]:
 
 
 def _lengthened(search: Simulated, times: float, first_s: float, part: Limits, limits: Limits) -> Simulated:
-    """What `times` as many trials take: they begin once, and what was under way when the hours were over ends
-    once."""
+    """The search scaled up to `times` as many trials.
+
+    The start and the epochs that run over the limit of hours happen once, so they are not multiplied.
+    """
     if times == 1:
         return search
     over_s = max(0.0, search.seconds - part.hours * 3600) if part.hours else 0.0
@@ -177,8 +186,7 @@ def _by_rung(counts: Sequence[Sequence[int]]) -> tuple[Span, ...]:
 
 
 def _disk_gib(space: Space, costs: Costs | None, searches: Sequence[Simulated]) -> float | None:
-    """At most a checkpoint of every trial and a second one of those that train, unless a limit lets fewer be
-    kept."""
+    """At most one checkpoint per trial and a second one of each running trial, unless a limit allows less."""
     points = costs.points if costs else ()
     sizes_mib = [point.checkpoint_mib for point in points if point.checkpoint_mib is not None]
     if not sizes_mib:

@@ -1,4 +1,4 @@
-"""Two-step looks at a space's configurations at its smallest and largest budget, before anything is spent."""
+"""Costs of a space's configurations from two training steps each, before a search starts."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from trainables.core.contract import Budget, DataError, Trainable, Training, Tra
 
 _STEPS = 2
 _MOST_POINTS = 9
-_MOST_S = 20.0  # no further configuration is begun after so long
-_SURE_EXAMPLES = 64  # a share that gives so many tells the number of all within 1 %
+_MOST_S = 20.0  # no further configuration is tried after this time
+_SURE_EXAMPLES = 64  # a fraction with this many examples gives the number of all within 1 %
 _MIB = 2**20
 _HANDOVER_S = 0.06  # from a training's end to the next one's start in a warm worker of Ray, on 2 idle cores
 _UNSURE_FIRST = 0.4  # of the time before the first epoch: two workers and the driver load at once
 
 
 class UnfitError(LedgerError):
-    """No training could start: there is no such model, or the data is missing. The space is to be mended."""
+    """No training can start: there is no such model, or data is missing. The space must be fixed."""
 
 
 class ProbeError(LedgerError):
@@ -42,7 +42,7 @@ class ProbeError(LedgerError):
 
 
 def points_to_probe(space: Space, defaults: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What is tried: each model with its default, smallest and largest batch size, nine points at most."""
+    """The points to try: each model with its default, smallest and largest batch size, nine at most."""
     points = points_of(space, defaults)
     sizes = space.parameters.get("batch_size")
     ends = [min(sizes.values), max(sizes.values)] if isinstance(sizes, Choice) else []
@@ -54,7 +54,7 @@ def points_to_probe(space: Space, defaults: Mapping[str, Any]) -> list[Mapping[s
 
 
 def probe_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, Any]], *, worker: str) -> Costs:
-    """Try the points in as many processes at once as trials will run, each with its share of the cores.
+    """Try the points in as many processes at once as there will be trials, each with its share of the cores.
 
     Args:
         task: A trial of the space on this machine; its hparams do not matter.
@@ -83,18 +83,18 @@ def probe_costs(space: Space, task: TrialTask, points: Sequence[Mapping[str, Any
 
 @dataclass(frozen=True)
 class Probed:
-    """What one process saw: of each point, and until its first training could begin."""
+    """The measurements of one process: costs of points, and seconds until its first training could begin."""
 
     points: tuple[PointCost, ...]
     first_s: float
 
 
 def probe(task: TrialTask, points: Sequence[Mapping[str, Any]], asked_at: float, worker: str) -> Probed:
-    """What each point takes, as long as there is time.
+    """Measure the cost of each point, as long as there is time.
 
     Args:
-        asked_at: When the process was asked for: what it loads until its first training, a worker loads too.
-        worker: A module that it loads besides.
+        asked_at: Unix time of the request: what loads until the first training, a worker loads too.
+        worker: A module to import first, as workers do.
     """
     importlib.import_module(worker)
     ends_s, first_s = time.monotonic() + _MOST_S, 0.0
@@ -104,18 +104,20 @@ def probe(task: TrialTask, points: Sequence[Mapping[str, Any]], asked_at: float,
             break
         try:
             tried = replace(task, hparams=point)
-            _started(tried)  # the first loads libraries and data
+            _start_training(tried)  # the first loads libraries and data
             first_s = first_s or time.time() - asked_at
-            found.append(_probed(tried))
+            found.append(_measure(tried))
         except UnfitError:
             raise
         except Exception as error:
-            raise ProbeError(f"{_told_apart(point, points)}: {type(error).__name__}: {error}") from error
+            raise ProbeError(
+                f"{_distinctive_values(point, points)}: {type(error).__name__}: {error}"
+            ) from error
     return Probed(tuple(found), first_s)
 
 
-def _told_apart(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
-    """What sets `point` apart from the others."""
+def _distinctive_values(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
+    """The values of `point` that other points do not have."""
     own = [
         f"{name} {value}"
         for name, value in point.items()
@@ -124,16 +126,16 @@ def _told_apart(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -
     return ", ".join(own) or "the configuration"
 
 
-def _started(task: TrialTask) -> Training:
+def _start_training(task: TrialTask) -> Training:
     trainable, hparams = task.load()
     context = replace(task.context(), folder=None)
     _check(trainable, hparams, context)
     return trainable.start(hparams, task.ladder.top, context)
 
 
-def _probed(task: TrialTask) -> PointCost:
+def _measure(task: TrialTask) -> PointCost:
     started_s = time.perf_counter()
-    training = _started(task)
+    training = _start_training(task)
     start_s = time.perf_counter() - started_s
     meter = meter_for(gpus=task.gpus, cpus=task.cpus)
     try:
@@ -168,44 +170,44 @@ def _check(trainable: Trainable, hparams: Any, context: TrainingContext) -> None
 
 @dataclass(frozen=True)
 class _Epoch:
-    """A whole epoch, and what of it scoring takes."""
+    """Seconds of a whole epoch, and of its scoring."""
 
     seconds: float
     scoring_s: float
 
 
 def _shapes(ladder: Ladder) -> list[Budget]:
-    """What one epoch is at each rung."""
+    """The budget of a single epoch at each rung."""
     return [replace(rung, epochs=1) for rung in ladder.rungs]
 
 
 def _by_rung(ladder: Ladder, low_s: float, top_s: float) -> tuple[float | None, ...]:
-    """An epoch at the lowest and at the top rung, and at those whose epochs are no other."""
+    """Seconds per rung: of the lowest and the top one, and of rungs whose epochs equal theirs."""
     shapes = _shapes(ladder)
     seen = {shapes[-1]: top_s, shapes[0]: low_s}
     return tuple(seen.get(shape) for shape in shapes)
 
 
 def _epoch(training: Training, task: TrialTask, budget: Budget) -> _Epoch:
-    """A whole epoch at `budget`, from one of two steps: the first such epoch warms up."""
+    """A whole epoch at `budget`, extrapolated from two steps; a first run of two steps warms up."""
     size = int(task.hparams.get("batch_size", _SURE_EXAMPLES))
     few = replace(budget, epochs=task.ladder.top.epochs, subset=_STEPS * size)
     try:
         training.run_epoch(few)
-    except DataError:  # there are not so many: what there is takes less than two steps
+    except DataError:  # fewer examples than that: all of them take less than two steps
         few = replace(few, subset=None)
         training.run_epoch(few)
     started_s = time.perf_counter()
     values = training.run_epoch(few)
     taken_s = time.perf_counter() - started_s
     if "num_examples" not in values or "train_s" not in values:
-        return _Epoch(taken_s, 0.0)  # it does not train on examples: an epoch is an epoch
+        return _Epoch(taken_s, 0.0)  # it does not train on examples, so there is nothing to extrapolate
     of_one_s = values["train_s"] / values["num_examples"]
     return _Epoch(of_one_s * _num_examples(training, budget) + values["eval_s"], values["eval_s"])
 
 
 def _num_examples(training: Training, budget: Budget) -> float:
-    """How many examples an epoch at `budget` has: from epochs on small shares where it is a share."""
+    """The number of examples of an epoch at `budget`; of a fraction, by epochs on small fractions."""
     if isinstance(budget.subset, int):
         return budget.subset
     share = 0.001
@@ -225,7 +227,7 @@ def _checkpoint_mib(training: Training) -> float:
 
 @contextmanager
 def _pool(workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
-    """Fresh Pythons, as workers are, of so many threads each as Ray gives them."""
+    """New Python processes, as workers are, each with the number of threads that Ray would set."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)
     try:
