@@ -261,6 +261,12 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "`energy_j` / `num_examples`",
         lambda row: _ratio(to_joules(row.energy.total_mj), row.num_examples),
     ),
+    Column(
+        "energy_per_epoch_j",
+        "J",
+        "`energy_j` / epochs run, repeated ones included: what `search.ladder.joules` can be chosen by",
+        lambda row: _ratio(to_joules(row.energy.total_mj), len(row.trial.rows)),
+    ),
     Column("energy_to_best_j", "J", "spent until its best epoch ended", lambda row: row.energy_to_best_j),
     Column(
         "energy_projected_full_j",
