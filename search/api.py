@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search.energy.reading import to_joules
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -336,7 +338,7 @@ def _best(configuration: Configuration, space: Space) -> Best:
         rung=configuration.rung,
         epochs=trial.epochs,
         seconds=sum(each.seconds for each in configuration.trials),
-        energy_j=sum(millijoules) / 1000 if len(millijoules) == len(configuration.trials) else None,
+        energy_j=to_joules(sum(millijoules)) if len(millijoules) == len(configuration.trials) else None,
         num_repeats=len(configuration.scored),
         std=configuration.spread,
     )

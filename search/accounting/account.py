@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from search.accounting.metering import Metering
+from search.energy.reading import to_joules
 from search.energy.summary import EnergySummary
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, beside_trials_mj, millijoules
@@ -76,7 +77,7 @@ class EnergyAccount:
         known_mj = sum(millijoules(row, column) for row in self._rows for column in columns)
         unreported_mj = max(0, known_mj - (reported_mj - self._earlier_mj))
         beside_mj = sum(map(beside_trials_mj, self._rows)) + self._earlier_beside_mj
-        return (reported_mj + unreported_mj + beside_mj) / 1000
+        return to_joules(reported_mj + unreported_mj + beside_mj)
 
     def _record_windows(self, windows: Sequence[EnergySummary]) -> None:
         for window in windows:

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from search.energy.process_meter import meter_for
 from search.energy.reading import EnergySensors
 from search.energy.summary import EnergySummary
+from search.energy.usable import unusable_reason
 from search.space import Space, SpaceError
-from search.trial.rung_energy import unusable_reason
 
 
 class Metering(Protocol):

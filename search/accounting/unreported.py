@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search.energy.reading import EnergyReading
+from search.energy.reading import EnergyReading, to_joules
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, millijoules
 
@@ -81,11 +81,11 @@ def _surplus_mj(history: History, column: str, reported: Mapping[NodeKind, int])
 
 def _moved(row: DeviceRow, column: str, lost_mj: int) -> Mapping[str, Any]:
     whose = "starts" if column == "energy_starts_j" else "attempts"
-    reason = f"{lost_mj / 1000} J were of {whose} that ended with their meter and never reported them"
+    reason = f"{to_joules(lost_mj)} J were of {whose} that ended with their meter and never reported them"
     return {
         **row,
-        column: (millijoules(row, column) - lost_mj) / 1000,
-        "energy_unaccounted_j": (millijoules(row, "energy_unaccounted_j") + lost_mj) / 1000,
+        column: to_joules(millijoules(row, column) - lost_mj),
+        "energy_unaccounted_j": to_joules(millijoules(row, "energy_unaccounted_j") + lost_mj),
         "reason": "; ".join(filter(None, [row.get("reason", ""), reason])),
     }
 

@@ -145,9 +145,9 @@ def main(options: argparse.Namespace) -> int:
 
 def _train(task: TrialTask, options: argparse.Namespace, output: Output) -> None:
     from search.energy.process_meter import meter_for
+    from search.energy.usable import unusable_reason
     from search.report.charts.training import draw_plots
     from search.tables.history import HistoryFile
-    from search.trial.rung_energy import unusable_reason
     from trainables.core.contract import DataError
 
     is_on_gpu = options.device.startswith("cuda")

@@ -19,6 +19,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from search.energy.reading import to_joules
 from search.ledger.history import History, TrialRecord
 from search.run.objective import cost_of
 from search.sampling.sampler import STATES
@@ -129,7 +130,7 @@ def _attributes(trial: TrialRecord) -> dict[str, Any]:
     if trial.start_s is not None:
         known["start_s"] = round(trial.start_s, 3)
     if (mj := trial.energy.total_mj) is not None:
-        known["energy_j"] = mj / 1000
+        known["energy_j"] = to_joules(mj)
     return {name: value for name, value in known.items() if value not in (None, "")}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from search.energy.reading import to_joules
 from search.ledger.history import TrialRecord
 from search.trial import EpochRow
 
@@ -78,7 +79,7 @@ def plain(value: Any) -> Plain:
 def _epoch_metrics(row: EpochRow) -> dict[str, float]:
     cost = {"epoch_s": row.seconds}
     if row.energy.total_mj is not None:
-        cost["epoch_j"] = row.energy.total_mj / 1000
+        cost["epoch_j"] = to_joules(row.energy.total_mj)
     return {**row.metrics, **cost}
 
 
@@ -89,5 +90,5 @@ def _summary(trial: TrialRecord) -> dict[str, float]:
     if trial.start_s is not None:
         summary["start_s"] = trial.start_s
     if trial.energy.total_mj is not None:
-        summary["energy_j"] = trial.energy.total_mj / 1000
+        summary["energy_j"] = to_joules(trial.energy.total_mj)
     return summary

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from search.backends.costs import Costs, PointCost, filled, fixed_scoring_s
 from search.budget import Ladder
+from search.energy.reading import to_joules
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
 from search.ledger.journal import LedgerError
@@ -118,7 +119,7 @@ class Attempt:
     @property
     def start_j(self) -> float | None:
         mj = self.rows[0][1].start_energy.total_mj
-        return None if mj is None else mj / 1000
+        return to_joules(mj)
 
     def warm_up_s(self, ladder: Ladder) -> float | None:
         """Seconds that the first epoch took longer than later ones of its budget; None without any."""
@@ -198,7 +199,7 @@ def _epoch_s(row: EpochRow) -> float:
 
 
 def _joules(row: EpochRow) -> float | None:
-    return None if row.energy.total_mj is None else row.energy.total_mj / 1000
+    return None if row.energy.total_mj is None else to_joules(row.energy.total_mj)
 
 
 def _median(values: Iterable[float | None]) -> float | None:

@@ -16,6 +16,7 @@ from typing import Any
 from search.backends.costs import Costs, PointCost, filled, fixed_scoring_s
 from search.budget import Ladder
 from search.energy.process_meter import meter_for
+from search.energy.reading import to_joules
 from search.ledger.journal import LedgerError
 from search.preflight.points import points_of
 from search.space import Choice, Space
@@ -146,7 +147,7 @@ def _measure(task: TrialTask) -> PointCost:
     finally:
         meter.close()
     epoch_s = _by_rung(task.ladder, low.seconds, top.seconds)
-    watts = None if used_mj is None else used_mj / 1000 / taken_s
+    watts = None if used_mj is None else to_joules(used_mj) / taken_s
     return PointCost(
         hparams=task.hparams,
         start_s=start_s + _HANDOVER_S,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search.energy.reading import to_joules
 from search.guessing import against_guessing
 from search.ranking import Configuration
 from search.report.forecast import kept_forecast
@@ -41,7 +42,7 @@ def _best(best: Configuration) -> dict[str, Any]:
         "num_repeats": len(best.scored),
         "rung": best.rung,
         "epochs": best.first.epochs,
-        "energy_j": sum(millijoules) / 1000 if len(millijoules) == len(best.trials) else None,
+        "energy_j": to_joules(sum(millijoules)) if len(millijoules) == len(best.trials) else None,
         "hparams": dict(best.first.hparams),
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from search.budget import Ladder, Limits, Spent
+from search.energy.reading import to_joules
 from search.space import Choice, Normal, Parameter
 from trainables.core.contract import Budget
 
@@ -51,7 +52,7 @@ def duration(seconds: float) -> str:
 
 def energy_text(millijoules: int | None) -> str:
     """Joules followed by two spaces; empty if no sensor was read."""
-    return "" if millijoules is None else f"{millijoules / 1000:.1f} J  "
+    return "" if millijoules is None else f"{to_joules(millijoules):.1f} J  "
 
 
 def hparams_text(hparams: Mapping[str, Any], names: Iterable[str]) -> str:

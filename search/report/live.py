@@ -12,7 +12,7 @@ from rich.console import ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from search.accounting.device_power import DeviceWatts
+from search.accounting.spending import DeviceWatts
 from search.forecast import Forecast
 from search.ledger.history import TrialRecord
 from search.report.formatting import duration, hparams_text, limits_text, mean_text, rung_text, value_text

@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.table import Table
 
-from search.accounting.outcomes import outcomes_text
+from search.accounting.spending import outcomes_text
 from search.duplicate_curves import trials_with_one_curve
+from search.energy.reading import to_joules
 from search.guessing import NO_BETTER, REMEDY, against_guessing
 from search.output import Output
 from search.rank_correlation import Correlation, rung_correlations
@@ -105,7 +106,7 @@ def _top_table(run: Run) -> Table:
         table.add_column(column)
     for rank, each in enumerate(run.configurations()[:_TOP], start=1):
         trial = each.first
-        joules = [mj / 1000 for one in each.trials if (mj := one.energy.total_mj) is not None]
+        joules = [to_joules(mj) for one in each.trials if (mj := one.energy.total_mj) is not None]
         table.add_row(
             str(rank),
             trial.trial_id + (" (default)" if trial.proposed_by == "default" else ""),

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from search.energy.reading import EnergyReading
+from search.budget import Ladder
+from search.energy.reading import EnergyReading, to_joules
+from search.energy.usable import NO_SENSOR, ComparableJoules
 from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
 from search.rungs.dominance import Score, dominates
@@ -31,12 +33,10 @@ class Cost:
     scope: str
 
 
-class Unmeasured(ValueError):
-    """A trial's joules are unknown, or do not compare; the message says why."""
-
-
 class Objective:
-    """What rungs and sampler are told of a trial. Asked the same in the same order it answers the same.
+    """The values by which rungs and sampler compare trials.
+
+    Asked the same in the same order it answers the same.
 
     Attributes:
         no_energy_reason: Why no joules can be known, where the first trial that was asked for had none.
@@ -44,8 +44,11 @@ class Objective:
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._scope = ""
-        self.no_energy_reason = ""
+        self._joules = ComparableJoules("search.objective asks for it")
+
+    @property
+    def no_energy_reason(self) -> str:
+        return self._joules.no_energy_reason
 
     def values(self, trial: TrialRecord, value: float) -> tuple[tuple[float, ...], float]:
         """The value of each objective at the end of a rung, and the uncertainty of the last one.
@@ -60,14 +63,40 @@ class Objective:
             return (value,), 0.0
         cost = cost_of(self._space, trial)
         if cost is None:
-            why = f"{self._space.cost} cannot be measured ({_why_unknown(trial)})"
-            if not self._scope:
-                self.no_energy_reason = f"{why}, and search.objective asks for it"
-            raise Unmeasured(why)
-        self._scope = self._scope or cost.scope
-        if cost.scope != self._scope:
-            raise Unmeasured(f"its joules are of {cost.scope}, those of earlier trials of {self._scope}")
+            self._joules.refuse(f"{self._space.cost} cannot be measured ({_unknown_cost_reason(trial)})")
+        self._joules.accept(cost.scope)
         return (value, cost.joules), cost.uncertainty_j
+
+
+class LadderEnergy:
+    """What a ladder of joules asks of each row. Asked the same in the same order it answers the same.
+
+    Attributes:
+        no_energy_reason: Why no rung can end, where the first trial that was to end one could not.
+    """
+
+    def __init__(self, ladder: Ladder) -> None:
+        self._is_asked = bool(ladder.joules)
+        self._joules = ComparableJoules("search.ladder measures rungs in joules")
+
+    @property
+    def no_energy_reason(self) -> str:
+        return self._joules.no_energy_reason
+
+    def check(self, row: EpochRow) -> None:
+        """See that the row may say at which rung its trial is.
+
+        Raises:
+            Unmeasured: Its joules are not known, or are to end a rung and cannot.
+        """
+        if not self._is_asked:
+            return
+        if row.used is None or row.used.mj is None:
+            self._joules.refuse(row.used.unusable_reason if row.used else "its joules were not counted")
+        elif row.completes_rung and row.used.unusable_reason:
+            self._joules.refuse(row.used.unusable_reason)
+        elif row.completes_rung:
+            self._joules.accept(row.used.scope)
 
 
 def cost_of(space: Space, trial: TrialRecord) -> Cost | None:
@@ -140,8 +169,8 @@ def _per(trial: TrialRecord, amount: float | None) -> Cost | None:
         return None
     uncertainty_mj = energy.gpu_uncertainty_mj or 0
     return Cost(
-        joules=energy.total_mj / 1000 / amount,
-        uncertainty_j=uncertainty_mj / 1000 / amount,
+        joules=to_joules(energy.total_mj) / amount,
+        uncertainty_j=to_joules(uncertainty_mj) / amount,
         scope=energy.scope,
     )
 
@@ -152,7 +181,7 @@ def _num_samples(rows: list[EpochRow]) -> float | None:
     return sum(row.metrics["num_examples"] for row in rows)
 
 
-def _why_unknown(trial: TrialRecord) -> str:
+def _unknown_cost_reason(trial: TrialRecord) -> str:
     if trial.energy.total_mj is not None:
         return "the trainable reports no num_examples"
-    return trial.sensors.get("reason") or "no sensor was read"
+    return trial.sensors.get("reason") or NO_SENSOR

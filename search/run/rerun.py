@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from search.energy.reading import to_joules
 from search.ledger.history import History, TrialRecord
 from search.space import Space
 from search.trial import EpochRow
@@ -45,7 +46,7 @@ def rerun_estimate(history: History, space: Space, has_state: Callable[[str], bo
     failed = [trial for trial in history.trials.values() if trial.status == "failed"]
     rows = [row for trial in history.trials.values() for row in trial.rows]
     seconds = _by_rung(rows, lambda row: row.seconds)
-    joules = _by_rung(rows, lambda row: mj / 1000 if (mj := row.energy.total_mj) is not None else None)
+    joules = _by_rung(rows, lambda row: to_joules(mj) if (mj := row.energy.total_mj) is not None else None)
     least, most = [], []
     for trial in failed:
         begun = trial.epochs if has_state(trial.trial_id) else 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from search.energy.usable import Unmeasured
 from search.ledger.history import Event, Status, TrialRecord
-from search.run.ladder_energy import LadderEnergy
-from search.run.objective import Objective, Unmeasured
+from search.run.objective import LadderEnergy, Objective
 from search.rungs import RungDecision, Rungs
 from search.sampling.proposal import Proposal, Sampler
 from search.space import Space

@@ -6,13 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from search.energy.reading import EnergyMeter, EnergyReading, EnergySensors
-
-_FIT = ("exclusive", "calibrated")
-_REMEDY = {
-    "gpu": "give each trial a whole GPU, or set search.metering.exclusive_slots: true",
-    "cpu": "give each trial all cores of its node (search.resources.cpus_per_trial)",
-}
+from search.energy.reading import EnergyMeter, EnergyReading
+from search.energy.usable import Part, unknown_reason, unusable_reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +49,8 @@ class RungEnergyMeter:
     """
 
     def __init__(self, meter: EnergyMeter, *, is_on_gpu: bool, before: RungEnergy | None = None) -> None:
-        self._meter, self._part = meter, "gpu" if is_on_gpu else "cpu"
+        self._meter = meter
+        self._part: Part = "gpu" if is_on_gpu else "cpu"
         self._before = before or RungEnergy()
         self._since = EnergyReading()
         self.used = self._before
@@ -72,7 +68,7 @@ class RungEnergyMeter:
             reading = EnergyReading(cpu_mj=reading.cpu_mj, dram_mj=reading.dram_mj)
         mj, scope = reading.measured_mj, reading.scope
         if mj is None or so_far.mj is None:
-            why = so_far.unusable_reason or _why_unknown(self._meter.sensors, self._part)
+            why = so_far.unusable_reason or unknown_reason(self._meter.sensors.reason, self._part)
             self.used = RungEnergy(mj=None, unusable_reason=why)
         elif so_far.scope not in ("", scope):
             self.used = RungEnergy(
@@ -84,25 +80,3 @@ class RungEnergyMeter:
                 self._meter.sensors, is_on_gpu=self._part == "gpu"
             )
             self.used = RungEnergy(mj=so_far.mj + mj, scope=scope, unusable_reason=why)
-
-
-def unusable_reason(sensors: EnergySensors, *, is_on_gpu: bool) -> str:
-    """Why joules from these sensors cannot end a rung: they are no counter's, or another's may be among
-    them by more than rungs can bear. Empty if they can."""
-    part = "gpu" if is_on_gpu else "cpu"
-    source, attribution = (
-        (sensors.gpu_sensor, sensors.gpu_attribution)
-        if is_on_gpu
-        else (sensors.cpu_sensor, sensors.cpu_attribution)
-    )
-    if not source:
-        return _why_unknown(sensors, part)
-    if "integral" in source or "estimated" in source:
-        return f"its {part.upper()}'s joules are no counter's ({source})"
-    if attribution not in _FIT:
-        return f"its {part.upper()}'s joules are split by the method {attribution}; {_REMEDY[part]}"
-    return ""
-
-
-def _why_unknown(sensors: EnergySensors, part: str) -> str:
-    return f"its {part.upper()}'s joules are not known ({sensors.reason or 'no sensor was read'})"

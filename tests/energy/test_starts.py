@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from search.accounting.outcomes import outcome_millijoules
+from search.accounting.spending import outcome_millijoules
 from search.energy.process_meter import open_meter
 from search.energy.reading import EnergyReading
 from search.ledger.trial_energy import TrialEnergy

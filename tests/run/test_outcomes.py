@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.accounting.outcomes import outcome_millijoules, outcomes_text
+from search.accounting.spending import outcome_millijoules, outcomes_text
 from search.ledger.history import History
 from search.report.summary import print_summary
 from search.trial.failure import Failure

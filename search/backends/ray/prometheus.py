@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 from ray.util.metrics import Gauge
 
-from search.accounting.device_power import DeviceWatts
-from search.accounting.outcomes import outcome_millijoules
+from search.accounting.spending import DeviceWatts, outcome_millijoules
+from search.energy.reading import to_joules
 from search.ledger.history import Status
 from search.run import Run
 
@@ -70,10 +70,10 @@ class RunGauges:
 
     def _show_energy(self) -> None:
         for outcome, mj in outcome_millijoules(self._run.history, self._run.read_devices()[1]).items():
-            self._set("energy_joules", mj / 1000, outcome=outcome)
+            self._set("energy_joules", to_joules(mj), outcome=outcome)
         for trial in self._run.history.running():
             if (trial_mj := trial.energy.total_mj) is not None:
-                self._set("running_trial_joules", trial_mj / 1000, trial=trial.trial_id)
+                self._set("running_trial_joules", to_joules(trial_mj), trial=trial.trial_id)
         self._set("used_kwh", self._run.spent.kwh)
         self._set("limit_kwh", self._run.space.limits.kwh)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from search.accounting.outcomes import outcome_millijoules
+from search.accounting.spending import outcome_millijoules
+from search.energy.reading import to_joules
 from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
 from search.report.charts.chart import VERMILION, Chart, Scale, Series, bar_chart, rung_colour, rung_symbol
@@ -103,7 +104,7 @@ def _hover(run: RunData, trial: TrialRecord, cost: Cost) -> str:
 
 
 def _outcome_chart(outcomes: dict[str, int]) -> Chart:
-    joules = [(name, mj / 1000) for name, mj in outcomes.items()]
+    joules = [(name, to_joules(mj)) for name, mj in outcomes.items()]
     axis = Scale(title="energy (J)")
     return bar_chart(
         "energy_outcome", "Energy by outcome", axis, joules, [f"{each:.1f} J" for _, each in joules]
@@ -118,7 +119,7 @@ def _outcome_table(outcomes: dict[str, int]) -> Table:
         rows=[
             [
                 text_cell(name),
-                number_cell(mj / 1000, f"{mj / 1000:.1f}"),
+                number_cell(to_joules(mj), f"{to_joules(mj):.1f}"),
                 number_cell(mj / whole_mj, f"{mj / whole_mj:.3f}"),
                 text_cell(_MEANING.get(name, "")),
             ]

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from search.energy.reading import to_joules
 from search.guessing import AgainstGuessing, against_guessing
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
@@ -146,7 +147,7 @@ class RunData:
         """Joules of trials, background and idle devices; None if nothing was measured."""
         beside_mj = self.history.sessions.beside_mj
         of_trials_mj = self.history.trials_mj
-        return None if of_trials_mj is None and not beside_mj else ((of_trials_mj or 0) + beside_mj) / 1000
+        return None if of_trials_mj is None and not beside_mj else to_joules((of_trials_mj or 0) + beside_mj)
 
     @property
     def energy_reason(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from search.energy.reading import to_joules
+from search.energy.usable import NO_SENSOR
 from search.ledger.history import TrialRecord
 from search.ranking import Configuration
 from search.report.formatting import mean_text, value_text
@@ -89,7 +91,7 @@ def _joules_cell(trial: TrialRecord) -> Cell:
     mj = trial.energy.total_mj
     if mj is None:
         return number_cell(None, hint=_no_energy_reason(trial))
-    return number_cell(mj / 1000, f"{mj / 1000:.1f}")
+    return number_cell(to_joules(mj), f"{to_joules(mj):.1f}")
 
 
 def _hparam_cell(trial: TrialRecord, name: str) -> Cell:
@@ -102,4 +104,4 @@ def _hparam_cell(trial: TrialRecord, name: str) -> Cell:
 def _no_energy_reason(trial: TrialRecord) -> str:
     if trial.energy.total_mj is not None:
         return ""
-    return trial.sensors.get("reason") or "no sensor was read"
+    return trial.sensors.get("reason") or NO_SENSOR

@@ -1,9 +1,10 @@
-"""What each outcome cost: a run's joules by how its trials ended, and what went beside them. Pure."""
+"""Where a run's joules go: by how its trials ended, beside them, and each device's watts now. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from search.energy.reading import to_joules
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, millijoules
 
@@ -35,4 +36,26 @@ def outcome_millijoules(history: History, rows: Sequence[DeviceRow] | None = Non
 
 def outcomes_text(history: History) -> str:
     """One line such as "finished 30.0 J, stopped 10.0 J, idle 2.0 J"; empty if nothing is known."""
-    return ", ".join(f"{name} {mj / 1000:.1f} J" for name, mj in outcome_millijoules(history).items())
+    return ", ".join(f"{name} {to_joules(mj):.1f} J" for name, mj in outcome_millijoules(history).items())
+
+
+class DeviceWatts:
+    """Mean power of each device, by node and name, between the last two readings of the meters."""
+
+    def __init__(self) -> None:
+        self.now: Mapping[tuple[str, str], float] = {}
+        self._read_s = 0.0
+        self._counters_mj: dict[tuple[str, str], int] = {}
+
+    def on_reading(self, read_s: float, rows: Sequence[DeviceRow]) -> None:
+        """Take in what `Run.read_devices` gave; the same reading twice changes nothing."""
+        since_s, before_mj = read_s - self._read_s, self._counters_mj
+        if since_s <= 0:
+            return
+        self._read_s = read_s
+        self._counters_mj = {(row["node"], row["device"]): row["counter_end_mj"] for row in rows}
+        self.now = {
+            device: to_joules(counter_mj - before_mj[device]) / since_s
+            for device, counter_mj in self._counters_mj.items()
+            if device in before_mj
+        }
