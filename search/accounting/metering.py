@@ -19,7 +19,7 @@ class Metering(Protocol):
     def close_windows(self, trial_id: str) -> Sequence[EnergySummary]:
         """End the trial's windows and give those that were not given before, ended by themselves or not.
 
-        Windows of earlier calls whose answer was lost may be among them: `trial` says whose one is.
+        Windows of earlier calls whose answer was lost may be among them: `trial` names the owner.
         """
         ...
 
@@ -46,7 +46,7 @@ class NoMetering:
 
 
 def check_measurable(space: Space) -> None:
-    """See that this machine has the sensors. On a cluster the first trial's first rung tells.
+    """Check that this machine has the sensors. On a cluster the first trial's first rung shows it.
 
     Raises:
         SpaceError: It has not; the message lists every key that asks for them.

@@ -45,7 +45,7 @@ def check_energy(
         devices: Empty where no meter of a node was read: then the devices are not checked.
         reported: What the trials have of each node, by the journal. A node that was lost explains what is
             missing of its own devices only; None compares all nodes together.
-        is_over: No session goes on: what trials never reported stands in no device's column for trials.
+        is_over: No session is running: what trials never reported is in no device's column for trials.
     """
     check = EnergyCheck()
     for device in devices:
@@ -105,7 +105,7 @@ def _rung_problems(trial: Row, rungs: Sequence[Row]) -> list[str]:
 
 
 def _compare(kind: str, trials: Sequence[Row], devices: Sequence[Row], check: EnergyCheck) -> None:
-    """What the devices of a kind gave to trials, and what the trials say that they got."""
+    """What the devices of a kind gave to trials, and what the trials report."""
     mine = [row for row in devices if row["kind"] == kind]
     if not mine:
         return

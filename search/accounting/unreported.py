@@ -31,7 +31,7 @@ def reported_mj(history: History, *, of_starts: bool = False) -> dict[NodeKind, 
 
 
 def without_lost(history: History) -> list[list[Mapping[str, Any]]]:
-    """The devices' rows of each session; what was lost with a meter is moved to unaccounted, and said.
+    """The devices' rows of each session; what was lost with a meter is moved to unaccounted, with the reason.
 
     An attempt that dies with its node, or with its driver, leaves what it used since its last epoch in the
     device's last row alone, and one that had no epoch yet leaves no other trace.

@@ -26,7 +26,7 @@ class GovernorError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What a run changed, as it stands in the state file until it is undone.
+    """What a run changed, as the state file has it until it is undone.
 
     Attributes:
         before: The governor of each core, such as {"cpu0": "schedutil"}.
@@ -117,7 +117,7 @@ def _planned(governor: str, state: Path, cpus: Path) -> Change:
 
 
 def _start_ticks(pid: int) -> int | None:
-    """When the process began; None if it is gone, or /proc does not tell."""
+    """When the process began; None if it is gone, or /proc cannot be read."""
     with suppress(SensorError):
         if process := ProcessTable().find(pid):
             return process.start_ticks
@@ -201,7 +201,7 @@ def _boot_id() -> str:
 
 
 def _read(state: Path) -> Change | None:
-    """The change that stands in the file; None if there is none, or a reboot has undone it."""
+    """The change in the file; None if there is none, or a reboot has undone it."""
     try:
         change = Change(**json.loads(state.read_text()))
     except (OSError, ValueError, TypeError):

@@ -31,7 +31,7 @@ _FILES = CallThread("/proc and /sys")
 
 @dataclass(frozen=True, kw_only=True)
 class CpuLabels:
-    """What the rows of the tables say of a node's CPUs. Empty is unknown.
+    """Labels of a node's CPUs in the tables. Empty is unknown.
 
     Attributes:
         governor: The frequency governor, such as "performance"; several are joined by +.

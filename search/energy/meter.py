@@ -36,7 +36,7 @@ class NodeMeter:
         cpus: The node's packages, DRAM zones or their estimate: every window has its CPU share of them.
         open_gpu: Opens a GPU or MIG slice by UUID: the device, and the slice's share of it.
         missing: Why there is no device of a kind, by kind.
-        read_machine: Tells model and governor of the CPUs as they are now.
+        read_machine: Reads model and governor of the CPUs as they are now.
         interval_s: Between samples; None leaves `tick` to the caller.
         known_w: What earlier runs learnt of the watts of GPUs at each kind of work.
     """
@@ -161,7 +161,7 @@ class NodeMeter:
                     self._accounts[name].begin_start(window, now_s)
 
     def end_start(self, window: str) -> None:
-        """The training begins, or goes on: its joules are counted from now on."""
+        """The training begins or continues: its joules are counted from now on."""
         with self._lock:
             if window in self._starting_since_s and not self._windows.ended(window).why:
                 now_s = self._clock()
@@ -203,7 +203,7 @@ class NodeMeter:
             )
 
     def close_window(self, window: str) -> EnergySummary:
-        """End a window that has not ended by itself, and give its final summary. They stay readable."""
+        """End a window that has not ended by itself, and give its final summary, which stays readable."""
         with self._lock:
             if not self._windows.ended(window).why:
                 self._end(self._windows[window], "closed", self._clock())
@@ -229,9 +229,9 @@ class NodeMeter:
         return {name for name in window.shares if self._accounts[name].device.kind == "gpu"}
 
     def set_exclusive_slot(self, window: str, *, is_on: bool) -> None:
-        """Say that all other windows on this one's GPUs are paused from now on, or are no longer.
+        """Begin or end an exclusive slot: all other windows on this one's GPUs are paused meanwhile.
 
-        Pause them, call this, wait 3 to 5 s, call it again, and let them go on.
+        Pause them, call this, wait 3 to 5 s, call it again, and let them continue.
         """
         with self._lock:
             for name in self._windows[window].shares:
@@ -249,7 +249,7 @@ class NodeMeter:
             return [{"node": node, **row, "sampler_cpu_s": sampler_cpu_s} for row in rows]
 
     def tick(self) -> None:
-        """Sample all devices, and end the windows that nobody holds any more."""
+        """Sample all devices, and end the windows that lost their trial."""
         started_s = time.thread_time()
         with self._lock:
             now_s = self._clock()

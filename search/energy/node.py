@@ -129,5 +129,5 @@ def _estimate(around: NodePaths, watts: CpuWatts | None) -> tuple[list[Counter],
 
 
 def _longest_gap_s(counter: Counter) -> float:
-    """RAPL wraps within minutes while an epoch may take an hour: somebody has to look in between."""
+    """RAPL wraps within minutes while an epoch may take an hour: it must be read in between."""
     return getattr(counter, "longest_gap_s", 2 * SAMPLE_EVERY_S)

@@ -21,7 +21,7 @@ class ProcessMeter:
     """An `EnergyMeter` over one window; closing it closes the node meter under it.
 
     Args:
-        reason: What `visible_gpus` has to say about the UUIDs; it goes before the meter's own reasons.
+        reason: The reason of `visible_gpus`; it precedes the meter's own reasons.
     """
 
     def __init__(self, node: NodeMeter, window: str, *, reason: str = "") -> None:
@@ -75,17 +75,19 @@ def open_meter(
         gpu_uuids: GPUs or MIG slices; none leaves the GPU out of the scope.
         gpu_share: Reserved share of each of these GPUs, in (0, 1].
         cpu_share: Reserved share of the node's CPUs and DRAM, in (0, 1].
-        gpu_reason: What `visible_gpus` has to say about the UUIDs.
+        gpu_reason: The reason of `visible_gpus`.
         clock: Monotonic seconds.
 
     Raises:
         ValueError: A share outside (0, 1], or watts that make no sense.
     """
-    shares = {uuid: as_share("gpu_share", gpu_share) for uuid in gpu_uuids}
-    as_share("gpu_share", gpu_share), as_share("cpu_share", cpu_share)
+    # Before anything is opened, also where there is no GPU to use the share.
+    checked_gpu_share = as_share("gpu_share", gpu_share)
+    checked_cpu_share = as_share("cpu_share", cpu_share)
+    shares = dict.fromkeys(gpu_uuids, checked_gpu_share)
     paths = NodePaths(clock=clock, powercap=powercap, is_alone=True)
     node = open_node_meter(cpu_watts=cpu_watts, paths=paths, interval_s=interval_s)
-    window = node.open_window(trial="this process", pid=os.getpid(), gpus=shares, cpu_share=cpu_share)
+    window = node.open_window(trial="this process", pid=os.getpid(), gpus=shares, cpu_share=checked_cpu_share)
     return ProcessMeter(node, window, reason=gpu_reason)
 
 

@@ -22,7 +22,7 @@ class Process:
     """One line of /proc/PID/stat.
 
     Attributes:
-        start_ticks: When it began, which tells a process from a later one with the same pid.
+        start_ticks: When it began, which distinguishes a process from a later one with the same pid.
         cpu_s: CPU time of its own and of the children it has waited for.
     """
 
@@ -35,7 +35,7 @@ class ProcessTable:
     """Looks processes up at every call; a process that is gone is None.
 
     Raises:
-        SensorError: From every method but those that say otherwise: /proc does not tell, so that nobody knows
+        SensorError: From every method not documented otherwise: /proc cannot be read, so that it is unknown
             whether a process is gone.
     """
 
@@ -117,7 +117,7 @@ class ProcessTable:
         return {pid: process.parent for pid in found if (process := self._find(pid))}
 
     def busy_cpu_s(self) -> float | None:
-        """CPU time that all processes of the node together used since it started; None if it is not told."""
+        """CPU time that all processes of the node together used since it started; None if it is unknown."""
         try:
             text = self._calls.ask(lambda: (self._root / "stat").read_text(errors="replace"))
             ticks = [int(word) for word in text.split("\n", 1)[0].split()[1:]]
@@ -128,7 +128,7 @@ class ProcessTable:
 
 
 class ProcessTrees:
-    """CPU time of whole process trees, listed anew every 5 s for all devices and windows together.
+    """CPU time of whole process trees, listed every 5 s for all devices and windows together.
 
     A child that lives shorter than that is counted when its parent waits for it.
     """
@@ -142,7 +142,7 @@ class ProcessTrees:
         """CPU-seconds of the tree under `root` so far.
 
         Raises:
-            SensorError: /proc does not tell.
+            SensorError: /proc cannot be read.
         """
         if root not in self._trees or now_s - self._listed_s >= _LIST_EVERY_S:
             roots = {root, *(pid for pid in self._trees if self._processes.find(pid))}

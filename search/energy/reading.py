@@ -1,4 +1,4 @@
-"""What a meter says, and what its numbers are worth. Pure."""
+"""What a meter reads, and what its numbers are worth. Pure."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class RunSession:
     """One process's life on a run, from its first event to its last.
 
     Attributes:
-        elapsed_s: How long it lasted, until its latest event, by a clock that nobody sets.
+        elapsed_s: How long it lasted, until its latest event, by a clock that cannot be set.
         devices: What each device had used at the latest reading: rows of devices.csv.
         auto_precision: What the precision "auto" meant on its CPUs, with the reason; empty without a choice.
         is_closed: That reading came after the last trial's end; not so if the session was killed.

@@ -22,7 +22,7 @@ class Settlement:
     """
 
     def __init__(self) -> None:
-        self._end_s = 0.0  # of the attempt's rows, on a clock that stands during starts
+        self._end_s = 0.0  # of the attempt's rows, on a clock that stops during starts
         self._reached_s = dict.fromkeys(KINDS, 0.0)
         self._spans: dict[int, tuple[float, float]] = {}
         self._shares: dict[tuple[int, str], EnergyReading] = {}

@@ -63,8 +63,8 @@ class TrialEnergy:
         return remainder, _beyond(summary.start, self._of_starts.get(window))
 
     def end_own(self) -> None:
-        """Let go of what shared out the joules of the trial's own meter: nobody closes its account, and the
-        next attempt has another."""
+        """Drop the settlement of the trial's own meter: its account is never closed, and the next attempt has
+        another."""
         self._settlements.pop("", None)
 
     @property
@@ -84,12 +84,12 @@ class TrialEnergy:
 
     @property
     def start_s_without_rows(self) -> float:
-        """Wall time of starts that no row tells of: of attempts that ended before their first epoch did."""
+        """Wall time of starts without a row: of attempts that ended before their first epoch did."""
         unseen = self.closed.keys() - self._windows_with_start
         return float(sum(self.closed[window].start_s for window in unseen))
 
     def by_window(self) -> dict[str, EnergyReading]:
-        """What each attempt used; of one whose account nobody closed, what its rows say."""
+        """What each attempt used; of one whose account was never closed, what its rows have."""
         return self._of_rows | {name: summary.reading for name, summary in self.closed.items()}
 
     def starts_by_window(self) -> dict[str, EnergyReading]:

@@ -1,7 +1,7 @@
-"""What a trial is judged by: its metric and, where the space says so, its joules. Pure.
+"""What trials are compared by: the metric and, where the space asks for them, joules. Pure.
 
-Joules spent would make a trial that was stopped early look cheap. What counts is what its epochs say of
-full training, or of one sample.
+Joules spent would make a trial that was stopped early seem cheap. What counts is what its epochs predict for
+full training, or cost per example.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class LadderEnergy:
         return self._joules.no_energy_reason
 
     def check(self, row: EpochRow) -> None:
-        """See that the row may say at which rung its trial is.
+        """Check that the row's joules may decide at which rung its trial is.
 
         Raises:
             Unmeasured: Its joules are not known, or are to end a rung and cannot.
@@ -100,7 +100,7 @@ class LadderEnergy:
 
 
 def cost_of(space: Space, trial: TrialRecord) -> Cost | None:
-    """The joules that `space` minimises, as far as the trial's epochs say; None is unknown."""
+    """The joules that `space` minimises, as far as the trial's epochs are known; None is unknown."""
     if space.cost == "energy_per_example":
         return _per(trial, _num_samples(_measured_epochs(trial) or list(trial.curve.values())))
     return projected_full(space, trial)
@@ -126,7 +126,7 @@ def projected_full(space: Space, trial: TrialRecord) -> Cost | None:
 
 
 def pareto_front(space: Space, trials: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Cost]]:
-    """The trials that nobody dominates, the best by metric first.
+    """The trials that no other one dominates, the best by metric first.
 
     Only those that ended the highest rung any has ended: a stopped trial's metric is not final. A trial
     dominates another if neither its metric nor its joules are worse, and one of them is better.

@@ -81,7 +81,7 @@ DEVICE_TABLE: Table[Mapping[str, Any]] = [
         "by the workload of `--background`, which is no trial",
     ),
     plain("energy_external_j", "J", "by processes that are neither"),
-    plain("energy_idle_j", "J", "while nobody used it"),
+    plain("energy_idle_j", "J", "while nothing used it"),
     plain(
         "energy_unaccounted_j",
         "J",
@@ -123,7 +123,7 @@ def energy_rows(history: History) -> list[dict[str, Any]]:
 
 
 def device_rows(history: History) -> list[dict[str, Any]]:
-    """One row per session, node and device; a row that says itself that it is not closed is not."""
+    """One row per session, node and device; a row may itself be marked as not closed."""
     return [
         row_of(DEVICE_TABLE, {"session": number, "is_closed": session.is_closed, **row})
         for number, (session, rows) in enumerate(

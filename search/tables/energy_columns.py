@@ -1,4 +1,4 @@
-"""The energy columns of a trial: its joules, and what its closed windows say of them. Pure."""
+"""The energy columns of a trial: its joules, and what its closed windows add to them. Pure."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "",
         (
             "how a shared GPU was split: `exclusive` (it was not), `calibrated` (utilisation times "
-            "intensity; where an earlier run learnt it, `energy_reason` says so), `utilisation`, "
+            "watts at full use; where an earlier run learnt these, `energy_reason` says so), `utilisation`, "
             "`equal`, `reserved`"
         ),
         lambda row: row.joined("gpu_attribution"),

@@ -43,7 +43,7 @@ def live_tables(space: Space, history: History) -> dict[str, Table]:
 
 
 class Tables:
-    """Keeps the CSV files up to date while a run goes on.
+    """Keeps the CSV files up to date during a run.
 
     Written whole they take longer the more trials there are, so they are written the less often: at most
     one part in 21 of a run's time goes into them.

@@ -43,7 +43,7 @@ class Background:
 
     @property
     def note(self) -> str:
-        """What the row of each trial says of it."""
+        """The note in the row of each trial."""
         task = self.task
         place = f"{task.gpus:g} of the same GPU" if task.gpus else f"{task.cpus:g} cores of the same CPUs"
         return f"{self.name} was trained again and again on {place}, as asked"
@@ -78,7 +78,7 @@ def background_of(space: Space, *, gpus: float, folder: Path) -> Background:
 
 
 def endless_rows(task: TrialTask, meter: EnergyMeter) -> Iterator[EpochRow]:
-    """Train up the task's ladder, and anew when it ends, for as long as rows are asked for.
+    """Train up the task's ladder, again and again, for as long as rows are asked for.
 
     Nothing is saved, and each training is the one before: the same seed, the same work.
     """

@@ -31,7 +31,7 @@ class EpochRow:
         start_s: Wall time of starting a training before this epoch: imports, data, model, checkpoint. In an
             attempt's first row, and where a rung begins a training of its own; None: nothing was started.
         overhead_s: Wall time since the last row that is neither: checkpoints, waiting for the search's answer
-            or for a turn alone on the device. None in journals of before it was told apart.
+            or for a turn alone on the device.
         energy: Joules since the last row, without those of a start.
         start_energy: Joules of `start_s`.
         lag_s: By part of `energy`, how long before this row's end its joules are known up to, where not up
@@ -41,7 +41,7 @@ class EpochRow:
         sensors: Where the joules come from, in an attempt's first row.
         window: The attempt's account at its node's meter; empty where it has a meter of its own.
         test: Test metrics, in the last row of a promoted training only.
-        is_replay: The row stood in the checkpoint a trial goes on from: reported once before, or
+        is_replay: The row was in the checkpoint a trial resumes from: reported once before, or
             lost on the way.
     """
 

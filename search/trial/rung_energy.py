@@ -1,4 +1,4 @@
-"""The joules of a training's epochs: where it is on a ladder of joules, and whether they can say so."""
+"""The joules of a training's epochs: where it is on a ladder of joules, and whether they may end a rung."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class RungEnergyMeter:
                 mj=None, unusable_reason=f"its joules are of {scope}, those before of {so_far.scope}"
             )
         else:
-            # An attempt's split may become better as it goes on; that of an earlier one is what it was.
+            # An attempt's split may become better as it continues; that of an earlier one is what it was.
             why = self._before.unusable_reason or unusable_reason(
                 self._meter.sensors, is_on_gpu=self._part == "gpu"
             )

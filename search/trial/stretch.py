@@ -1,4 +1,4 @@
-"""What lies between two rows of a trial: starts, the epoch, and the rest, in seconds and joules. No Ray."""
+"""What is spent between two rows of a trial: starts, the epoch, the rest, in seconds and joules."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from search.energy.reading import KINDS, LONGEST_TICK_S, EnergyMeter, EnergyReading
 
-_LOOK_S = 0.05
-_MOST_LOOKS = 40  # 2 s, twice the longest tick
+_POLL_S = 0.05
+_MAX_POLLS = 40  # 2 s, twice the longest tick
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """Seconds and joules from one row to the next; `EpochRow` says what each of them is."""
+    """Seconds and joules from one row to the next; `EpochRow` documents each of them."""
 
     seconds: float
     start_s: float | None
@@ -32,7 +32,7 @@ class Stretch:
 
     Args:
         clock: Monotonic seconds.
-        sleep: Waits for so many seconds.
+        sleep: Waits for that many seconds.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class Stretch:
             must_be_settled: Wait for a tick of the sensors that had none since, for 2 s at most.
         """
         now_s, now = self.clock(), self._meter.read()
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MAX_POLLS):
             if not must_be_settled or not self._lags_s(now, now_s):
                 break
-            self._sleep(_LOOK_S)
+            self._sleep(_POLL_S)
             now_s, now = self.clock(), self._meter.read()
         lag_s = self._lags_s(now, now_s)
         unmoved = [kind for kind in lag_s if (now - self._since).part_mj(kind) == 0]

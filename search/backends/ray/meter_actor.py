@@ -92,11 +92,11 @@ class MeterActor:
         return self.closed_windows()
 
     def closed_windows(self) -> dict[str, EnergySummary]:
-        """Those whose summary nobody acknowledged: an answer may get lost."""
+        """Those whose summary was not acknowledged: an answer may get lost."""
         return dict(self._closed)
 
     def acknowledge(self, windows: Iterable[str]) -> None:
-        """Give these windows no more: whoever asked has them."""
+        """Drop acknowledged windows."""
         for window in windows:
             self._closed.pop(window, None)
 

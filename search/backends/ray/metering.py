@@ -26,7 +26,7 @@ from search.energy.summary import EnergySummary
 _NAMESPACE = "jouletune"
 _ANSWER_S = 10.0  # a node that is lost answers with an error long before
 _HEARTBEAT_S = 10.0
-_TURN_S = 0.1
+_SLOT_POLL_S = 0.1
 _NOT_CLOSED = {"is_closed": False}
 
 
@@ -60,7 +60,7 @@ class NodeMeters:
         return self._taken(self._ask("closed_windows"))
 
     def _taken(self, answers: Mapping[str, Mapping[str, EnergySummary]]) -> list[EnergySummary]:
-        """The windows that were not given before; the meters that gave them are told so."""
+        """The windows that were not given before; the meters that gave them get an acknowledgement."""
         new: list[EnergySummary] = []
         for node_id, answer in answers.items():
             for window, summary in answer.items():
@@ -86,7 +86,7 @@ class NodeMeters:
     def _ask(self, method: str, *arguments: Any) -> dict[str, Any]:
         """Each node's answer; a node that is lost gives none, now and ever after.
 
-        One that does not answer is told all the same, and not waited for again before it has answered: what
+        One that does not answer is asked all the same, and not waited for again before it has answered: what
         it closed is among the `late_windows` then.
         """
         asked = {
@@ -102,7 +102,7 @@ class NodeMeters:
             except RayActorError:
                 del self._actors[node_id]
                 self._lost.add(node_id)
-            except GetTimeoutError:  # its counter goes on: the next answer has these joules too
+            except GetTimeoutError:  # its counter continues: the next answer has these joules too
                 self._silent.setdefault(node_id, answer)
         return answers
 
@@ -155,10 +155,10 @@ class TrialWindow:
     def read(self) -> EnergyReading:
         return self._of_window("read") or EnergyReading()
 
-    def hold(self) -> None:
+    def wait_for_slot(self) -> None:
         """Wait, between two epochs, while another trial of the device works alone."""
         while self._of_window("may_start_epoch") is False:
-            time.sleep(_TURN_S)
+            time.sleep(_SLOT_POLL_S)
 
     def close(self) -> None:
         """Send no more heartbeats. The driver closes the window, so that it is booked once."""

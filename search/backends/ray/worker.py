@@ -169,7 +169,7 @@ def metered(task: TrialTask, *, role: Role = "trial") -> Iterator[tuple[EnergyMe
     key = task.kind_of_work
     window = TrialWindow(actor, task.trial_id, gpus=task.gpus, cpus=task.cpus, key=key, role=role)
     try:
-        yield window, window.hold if task.has_exclusive_slots else _go_on
+        yield window, window.wait_for_slot if task.has_exclusive_slots else _go_on
     finally:
         window.close()
 

@@ -109,7 +109,7 @@ class DeviceAccount:
         return self._open[window] if window in self._open else self._ended[window]
 
     def tick(self, now_s: float) -> None:
-        """Sample, look who works, and settle where it is due."""
+        """Sample, observe who works, and settle where it is due."""
         if self._sample(now_s):
             is_due = now_s - self._settled_s >= SETTLE_EVERY_S
             # A GPU is checked each second: 3 s of a window alone must not be missed. Process trees cost more
@@ -177,12 +177,12 @@ class DeviceAccount:
         return [*self._open.values(), *self._ended.values()]
 
     def _background_mj(self) -> int:
-        """With its starts: it trains again and again, and nobody asks for one of its trainings."""
+        """With its starts: it trains repeatedly, and no single one of its trainings matters."""
         loads = (record for record in self._records() if record.role == "background")
         return sum(record.total_mj + record.start_mj for record in loads)
 
     def _is_plain(self) -> bool:
-        """Whether the split needs nobody's utilisation: then it is exact at any moment, also after a gap."""
+        """Whether the split needs no utilisation: then it is exact at any moment, also after a gap."""
         if self._is_rest_external:
             return True
         is_whole = [record.share for record in self._open.values()] == [1]

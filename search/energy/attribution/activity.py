@@ -27,7 +27,7 @@ class Activity:
         external_s: Those of processes that belong to no window.
         is_occupied: A compute process is on the device now; None is unknown.
         is_active: Anything used it; None is unknown.
-        unknown: Why somebody's use is unknown; empty if it is known, or was never to be had.
+        unknown: Why a window's use is unknown; empty if it is known, or no source was expected.
     """
 
     use_s: Mapping[str, float | None] = field(default_factory=dict)
@@ -91,7 +91,7 @@ def _use_of_windows(
     use_s: Mapping[int, float], owners: Mapping[int, str | None], hints: Mapping[str, ProcessHint]
 ) -> dict[str, float | None]:
     if any(owners[pid] is None and seconds for pid, seconds in use_s.items()):
-        return dict.fromkeys(hints)  # somebody worked and nobody knows who: no window's use is known
+        return dict.fromkeys(hints)  # work by an unknown process: no window's use is known
     return {window: sum(use_s.get(pid, 0.0) for pid in owners if owners[pid] == window) for window in hints}
 
 
@@ -106,7 +106,7 @@ class CpuActivity:
         self._looked_s: float | None = None
 
     def begin(self, window: str, hint: ProcessHint, now_s: float) -> None:
-        with suppress(SensorError):  # its first look takes its place
+        with suppress(SensorError):  # its first observation takes its place
             self._used_s[window] = self._trees.cpu_s(hint.pid, now_s)
 
     def look(self, hints: Mapping[str, ProcessHint], now_s: float) -> Activity:
@@ -115,7 +115,7 @@ class CpuActivity:
         except SensorError as error:
             self._used_s, self._busy_s, self._looked_s = {}, None, now_s
             return Activity(use_s=dict.fromkeys(hints), unknown=str(error))
-        # A child that nobody waited for takes its seconds with it.
+        # A child that was not waited for takes its seconds with it.
         before_s, self._used_s = self._used_s, used_s
         use_s = {
             window: max(0.0, used_s[window] - before_s[window]) if window in before_s else None

@@ -65,10 +65,10 @@ class IdleLevels:
             return
         if is_settled:
             self.bare.add(increment_mj, duration_s)
-        # The stretch before must be quiet too: utilisation is told up to a second late.
+        # The stretch before must be quiet too: utilisation is reported up to a second late.
         elif was_occupied and is_occupied and was_quiet and is_active is False:
             self.context.add(increment_mj, duration_s)
 
     def interrupt(self) -> None:
-        """Forget the stretch before: a time without answers lies between it and the next."""
+        """Forget the stretch before: it and the next are separated by a time without answers."""
         self._was_occupied, self._was_quiet, self._empty_s = None, False, 0.0

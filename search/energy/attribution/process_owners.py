@@ -1,4 +1,4 @@
-"""Which window a process on a GPU belongs to. The driver tells pids of the node; a container has its own."""
+"""Which window a process on a GPU belongs to. The driver names pids of the node; a container has its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ProcessHint:
 
     Attributes:
         pid: Root of its process tree, as the trial itself sees it.
-        gpu_memory_mib: What the trial says it holds on the device; None if it said nothing.
+        gpu_memory_mib: What the trial reports to hold on the device; None if it reported nothing.
     """
 
     pid: int
@@ -49,7 +49,7 @@ class ProcessOwners:
         use_s: Mapping[int, float],
         hints: Mapping[str, ProcessHint],
     ) -> dict[int, str | None]:
-        """The window of each pid; `EXTERNAL` is nobody's here, None is unknown.
+        """The window of each pid; `EXTERNAL` belongs to no window, None is unknown.
 
         Args:
             memory_mib: Memory on the device, by pid; a pid without a process list is not there.
@@ -77,7 +77,7 @@ class ProcessOwners:
         roots.update(self._processes.lineage(pid) if self._are_pids_ours else ())
         windows = [window for window, hint in hints.items() if hint.pid in roots]
         if windows:
-            return windows[0] if len(windows) == 1 else None  # one process with two windows: nobody can tell
+            return windows[0] if len(windows) == 1 else None  # one process with two windows: undecidable
         return EXTERNAL if self._are_pids_ours or pid in self._foreign else None
 
     def _by_memory(

@@ -4,7 +4,7 @@ The model. A device draws P_bare with no process on it; a process that only hold
 (P_ctx, measured on data-centre GPUs); what is above that is work. So an increment D of the counter has three
 layers, filled from below, each with its own rule of who answers for it:
 
-- idle I: whoever reserved the device, by reserved share; what is not reserved stays idle.
+- idle I: the windows, by reserved share; what is not reserved stays idle.
 - context C: every open window alike, for each holds one context, however much it reserved.
 - active A: by work done, w_i = k_i u_i: utilisation-seconds times watts at full use. Utilisation alone is
   not enough: simulated, with four trials of 120 to 560 W for 60 s (benchmarks/attribution.py), the median

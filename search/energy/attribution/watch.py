@@ -15,7 +15,7 @@ SHORTEST_S = 1.0  # the slowest driver's sample: shorter stretches show no utili
 
 @dataclass
 class _Use:
-    """Utilisation-seconds since the last settlement, over as many looks as there were."""
+    """Utilisation-seconds since the last settlement, over all observations since."""
 
     windows_s: dict[str, float | None] = field(default_factory=dict)
     external_s: float = 0.0
@@ -34,9 +34,9 @@ class _Use:
 
 
 class Watch:
-    """Looks at a device's activity and learns its idle levels and its windows' watts on the way.
+    """Observes a device's activity and learns its idle levels and its windows' watts on the way.
 
-    Without a source it never looks: nobody's use is known.
+    Without a source it observes nothing: no window's use is known.
 
     Args:
         before_w: See `WattsPerUtilisation`.
@@ -48,7 +48,7 @@ class Watch:
         self.levels = IdleLevels()
         self.watts = WattsPerUtilisation(before_w)
         self.has_external = False
-        self.unknown = ""  # why somebody's use was unknown at the latest look
+        self.unknown = ""  # why a window's use was unknown at the latest observation
         self.looked_s = now_s
         self._source = source
         self._hints: dict[str, ProcessHint] = {}
@@ -67,11 +67,11 @@ class Watch:
         self.watts.close(window)
 
     def take_hint(self, window: str, hint: ProcessHint) -> None:
-        """Take what a window tells about its process anew."""
+        """Replace what a window reports about its process."""
         self._hints[window] = hint
 
     def pass_by(self, increment_mj: int) -> None:
-        """Take what the counter moved, for the next look to know what it moved since the last one."""
+        """Take what the counter moved: the next observation needs what it moved since the last one."""
         self._unobserved_mj += increment_mj
 
     def look(self, now_s: float) -> None:
@@ -103,7 +103,7 @@ class Watch:
     def take(self) -> Activity:
         """Who used the device since the last taking.
 
-        A stretch too short for a sample of its own goes on at the rates of the one before.
+        A stretch too short for a sample of its own continues at the rates of the one before.
         """
         use, self._use = self._use, _Use()
         if self._source is None:
@@ -116,7 +116,7 @@ class Watch:
         return Activity(use_s=use.windows_s, external_s=use.external_s)
 
     def interrupt(self, now_s: float) -> None:
-        """Forget what was seen so far: a time without answers lies between it and what follows."""
+        """Forget what was seen so far: it and what follows are separated by a time without answers."""
         if self._source:
             self._source.look(self._hints, now_s)
         self.levels.interrupt()

@@ -1,4 +1,4 @@
-"""Watts per second of full use of each window: what tells two trials apart that keep the GPU equally busy.
+"""Watts per second of full use of each window: the difference of two trials that keep the GPU equally busy.
 
 At equal utilisation one trial may draw 120 W and another 560 W. Split by utilisation alone, even a perfect
 one, half of the trials are off by 24 % of their active energy or more; with the watts known, by 4.4 %

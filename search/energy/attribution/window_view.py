@@ -72,7 +72,7 @@ class WindowView:
 
     @property
     def labels(self) -> list[GpuLabels]:
-        """What the GPUs say of themselves; one that shows nothing beside its counter is left out."""
+        """Model, driver and power limit of each GPU that shows more than its counter."""
         return [account.device.telemetry.labels for account in self.accounts if account.device.telemetry]
 
     @property
@@ -130,7 +130,7 @@ def account_reasons(account: DeviceAccount) -> list[str]:
 
 
 def _unknown_values(device: str, unknown: Mapping[str, str]) -> list[str]:
-    """What a device does not show, by the reason; who works on it is told apart."""
+    """What a device does not show, by the reason; who works on it is reported apart."""
     by_reason: dict[str, list[str]] = {}
     for what, why in unknown.items():
         if what != USE_BY_PROCESS:

@@ -82,13 +82,13 @@ class Windows:
         return len(self._windows)
 
     def lost(self, now_s: float) -> list[tuple[Window, End]]:
-        """The open windows that nobody holds any more: their process is gone, or has gone silent."""
+        """The open windows that lost their trial: its process is gone, or has gone silent."""
         causes = ((window, self._cause(window, now_s)) for window in self.open)
         return [(window, cause) for window, cause in causes if cause]
 
     def _cause(self, window: Window, now_s: float) -> End:
         if window.start_ticks is not None:
-            with suppress(SensorError):  # nobody can tell: its heartbeats do
+            with suppress(SensorError):  # /proc cannot be read: heartbeats decide
                 process = self.processes.find(window.pid)
                 if process is None or process.start_ticks != window.start_ticks:
                     return "pid_died"

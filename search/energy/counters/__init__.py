@@ -1,1 +1,1 @@
-"""Sensors: what NVIDIA's, AMD's and Intel's drivers count, and what stands in where nothing does."""
+"""Sensors: what NVIDIA's, AMD's and Intel's drivers count, and the estimate where nothing does."""

@@ -1,6 +1,6 @@
 """Energy of AMD GPUs through the module amdsmi, which comes with ROCm: optional, and absent elsewhere.
 
-Who uses such a GPU is not told in seconds that can be trusted: windows that share one get reserved shares.
+amdsmi reports no seconds of use by process that can be trusted: windows that share one get reserved shares.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def _explain(function: str, error: Exception) -> DriverError:
 
 
 def list_amd_gpus() -> list[tuple[str, str]]:
-    """UUID, with a prefix that tells it from NVIDIA's, and model of each AMD GPU of this machine.
+    """UUID, with a prefix that distinguishes it from NVIDIA's, and model of each AMD GPU of this machine.
 
-    The UUID of one that does not tell it is empty, and so is a model.
+    An unknown UUID is empty, and so is an unknown model.
 
     Raises:
         SensorError: No amdsmi here, or it does not answer.

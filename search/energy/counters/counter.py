@@ -1,4 +1,4 @@
-"""What every energy sensor looks like to the meter."""
+"""The interface of every energy sensor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Counter(Protocol):
 
     @property
     def sensor(self) -> str:
-        """How the energy is known, as the CSV says it: "nvml_counter", "rapl_powercap" and so on."""
+        """How the energy is known, as in the CSV: "nvml_counter", "rapl_powercap" and so on."""
         ...
 
     @property

@@ -15,7 +15,7 @@ from search.energy.counters.counter import SensorError
 T = TypeVar("T")
 
 CALL_S = 3.0  # a driver answers in 5 us to 5 ms; while a CUDA context is made, in up to a second
-START_S = 20.0  # eight GPUs without persistence mode are set up anew for whoever asks first
+START_S = 20.0  # eight GPUs without persistence mode are set up again for the first caller
 _IDLE_S = 60.0
 
 MAX_GPU_MW = 5_000_000  # several times the hungriest module of 2025
@@ -81,7 +81,7 @@ class CallThread:
             try:
                 self._calls.get(timeout=_IDLE_S).make()
             except queue.Empty:
-                if self._lock.acquire(blocking=False):  # else somebody is about to ask
+                if self._lock.acquire(blocking=False):  # else another call is about to come
                     self._thread = None
                     self._lock.release()
                     return
@@ -98,7 +98,7 @@ class _Call:
     def make(self) -> None:
         try:
             self._answer = self._call()
-        except BaseException as error:  # it is the caller's: the thread goes on
+        except BaseException as error:  # it is the caller's: the thread continues
             self._error = error
         self.is_done.set()
 

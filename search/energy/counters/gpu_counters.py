@@ -1,4 +1,4 @@
-"""The two ways to a GPU's joules, whoever made it: its driver's counter, or the integral of its power."""
+"""The two ways to a GPU's joules, for every vendor: its driver's counter, or the integral of its power."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SLACK_MJ = 1_000_000  # a second late, at a kilowatt
 class DriverCounter:
     """The driver's own energy counter of one GPU (Volta and newer), which moves in steps of 20 to 100 ms.
 
-    It counts from the last driver load, so a fall is a reset: the counter goes on from the new
+    It counts from the last driver load, so a fall is a reset: counting continues from the new
     value and the fall is kept in `unaccounted_mj`. So is a rise that no GPU can draw.
     """
 
@@ -96,7 +96,7 @@ class PowerIntegral:
         self._ticker = Ticker(interval_s, self._sample)
 
     def _sample(self) -> None:
-        # One lost sample is bridged; if the loss lasts, the next read_mj() of the meter says so.
+        # One lost sample is bridged; if the loss lasts, the next read_mj() of the meter reports it.
         with suppress(SensorError):
             self.read_mj()
 

@@ -62,7 +62,7 @@ class GpuTelemetry(Protocol):
         ...
 
     def use_s(self) -> Mapping[int, float] | None:
-        """Utilisation-seconds since the last call, by pid; None if the driver does not tell."""
+        """Utilisation-seconds since the last call, by pid; None if the driver does not report it."""
         ...
 
 

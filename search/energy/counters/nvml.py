@@ -121,7 +121,7 @@ def count_gpus(nvml: Driver) -> int:
     """GPUs of this machine, without MIG slices.
 
     Raises:
-        SensorError: NVML does not tell.
+        SensorError: NVML does not report it.
     """
     return int(sound(nvml.ask("nvmlDeviceGetCount", limit_s=START_S), 0, MOST_GPUS))
 

@@ -14,7 +14,7 @@ from search.energy.counters.driver import CallThread
 
 POWERCAP = Path("/sys/class/powercap")
 
-# Zones without limits (all of AMD) say no power: above the 500 W of the largest x86 sockets of 2025.
+# Zones without limits (all of AMD) state no power: above the 500 W of the largest x86 sockets of 2025.
 DEFAULT_MAX_POWER_UW = 600_000_000
 
 _MOST_POWER_UW = 5_000_000_000  # boards "without a limit" state 4,095 W
@@ -37,7 +37,7 @@ class RaplCounter:
     """One powercap zone: a counter of microjoules that wraps at `max_energy_range_uj`.
 
     A step is accepted only if the zone's power allows it, and only while the counter cannot have
-    gone round once more unseen; else the counter goes on from the new value and the step is kept
+    gone round once more unseen; else counting continues from the new value and the step is kept
     in `unaccounted_mj`. So it must be read at least every `longest_gap_s`.
     """
 
@@ -104,7 +104,7 @@ class RaplCounter:
             self._unaccounted_uj += moved_uj
 
     def close(self) -> None:
-        """Nothing to free: the file is opened anew for each read."""
+        """Nothing to free: the file is opened for each read."""
 
 
 @dataclass(frozen=True)

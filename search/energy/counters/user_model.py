@@ -22,7 +22,7 @@ class UserModelCounter:
 
     Raises:
         ValueError: The watts are negative, or more when idle than at work.
-        SensorError: /proc does not tell the CPUs' busy time.
+        SensorError: /proc does not show the CPUs' busy time.
     """
 
     sensor = "estimated_user_model"

@@ -30,8 +30,8 @@ class Sample(NamedTuple):
 class ProcessUtilisation:
     """Utilisation-seconds by pid since the last call.
 
-    Each driver sample names one process and stands for the time since the sample before it, whosever that
-    was, but for no more than the driver's own interval: while the GPU is idle there are no samples, and the
+    Each driver sample names one process and stands for the time since the sample before it, of any process,
+    but for no more than the driver's own interval: while the GPU is idle there are no samples, and the
     first one after that stands for nothing of the pause. Where a driver gives one sample per process with
     equal times, each stands for that same time.
     """
@@ -39,7 +39,7 @@ class ProcessUtilisation:
     def __init__(self, read_samples: Callable[[int], Sequence[Sample]], now_us: Callable[[], int]) -> None:
         self._read_samples = read_samples
         self._now_us = now_us
-        self._last_us = now_us()  # what was before belongs to nobody here
+        self._last_us = now_us()  # earlier use belongs to no window
         self._has_sample = False
         self._gaps_us: deque[int] = deque(maxlen=_NUM_GAPS)
 
@@ -47,7 +47,7 @@ class ProcessUtilisation:
         """Seconds of full use, by pid. Empty if the GPU was idle.
 
         Raises:
-            SensorError: The driver does not tell.
+            SensorError: The driver does not report it.
         """
         samples = self._read_samples(self._last_us)
         latest_us = self._now_us() + _AHEAD_US
