@@ -39,8 +39,8 @@ PROMOTED_TABLE: Table[Mapping[str, Any]] = [
         "test_interval",
         "",
         (
-            "what it counts: `seeds+examples`, `examples` (one seed: what another would change is "
-            "not in it), `seeds`; or `none: ` and why"
+            "what it counts: `seeds+examples`, `examples` (one seed: the spread over seeds is "
+            "not included), `seeds`; or `none: ` and why"
         ),
     ),
     plain(
