@@ -46,13 +46,15 @@ def check_source(context: TrainingContext) -> Sequence[str]:
         return _image_folder(source.imagefolder, context)
     if isinstance(source, Torchvision):
         return _torchvision(source)
-    return _packaged(str(source), context)
+    package = _PACKAGES.get(str(source))
+    if package and importlib.util.find_spec(package) is None:
+        raise DataError(
+            f"{source} comes with {package}, which is not installed; install it with `make setup`"
+        )
+    return _in_memory(context)
 
 
-def _packaged(name: str, context: TrainingContext) -> DataSummary:
-    package = _PACKAGES[name]
-    if importlib.util.find_spec(package) is None:
-        raise DataError(f"{name} comes with {package}, which is not installed; install it with `make setup`")
+def _in_memory(context: TrainingContext) -> DataSummary:
     source = load_source(context)
     labels, resolution = source.labels.tolist(), source.own_resolution or 0
     counts = _counts(labels, source.class_names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from trainables.core.data_source import DataSource, FolderPath
+from trainables.core.data_source import DataSource, FilePath, FolderPath
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,4 +37,11 @@ class Torchvision(DataSource):
     download: bool = False
 
 
-IMAGE_SOURCES = (Mnist5k, Digits, ImageFolder, Torchvision)
+@dataclass(frozen=True, kw_only=True)
+class ImageArrays(DataSource):
+    """A NumPy file: `images` (n, height, width) or (n, height, width, 3), uint8, and whole `labels` (n,)."""
+
+    npz: FilePath
+
+
+IMAGE_SOURCES = (Mnist5k, Digits, ImageFolder, Torchvision, ImageArrays)
