@@ -218,3 +218,35 @@ def test_data_that_is_no_plain_mapping_is_refused() -> None:
     for data in ("[a]", "{}", "{coco: {path: a}}", "''", "true"):
         (problem,) = problems_of("detection", data)
         assert problem.startswith("must be a name or a mapping of names to plain values, got ")
+
+
+OWN_SOURCE = """
+from __future__ import annotations
+from dataclasses import dataclass
+from trainables.core.contract import Trainable
+from trainables.core.data_source import DataSource, FilePath, FolderPath
+from trainables.toy import Hparams, start
+
+@dataclass(frozen=True, kw_only=True)
+class Sounds(DataSource):
+    "Recordings."
+    sounds: FolderPath
+    labels: FilePath | None = None
+
+TRAINABLE = Trainable(
+    hparams=Hparams, metric="val_accuracy", mode="max", start=start, data_sources=(Sounds,)
+)
+"""
+
+
+def test_a_trainable_of_ones_own_declares_sources_in_its_file(here: Path) -> None:
+    (here / "model.py").write_text(OWN_SOURCE)
+    text = "parameters: {{lr: {{min: 0.01, max: 0.5}}}}\nsearch: {{trainable: ./model.py, data: {data}}}"
+    (here / "own.yaml").write_text(text.format(data="{sounds: pics, labels: scores.csv}"))
+    space = load_space(str(here / "own.yaml"), spaces_dir=SPACES)
+    assert space.data == {"sounds": f"{here}/pics", "labels": f"{here}/scores.csv"}
+    (here / "own.yaml").write_text(text.format(data="{sounds: pic, label: scores.csv}"))
+    with pytest.raises(
+        SpaceError, match=r"sounds has no option label; it takes labels; did you mean labels\?"
+    ):
+        load_space(str(here / "own.yaml"), spaces_dir=SPACES)
