@@ -102,6 +102,11 @@ class RecordedTraining:
         self.epochs_done = state["epochs_done"]
 
     def _accuracy(self) -> float:
+        """The score of the current epoch, in the table's unit.
+
+        Raises:
+            Diverged: It is not finite in the table.
+        """
         accuracy = float(self._curve[max(self.epochs_done, 1) - 1])
         if not math.isfinite(accuracy):
             raise Diverged(f"row {self._row} of the table diverged in epoch {self.epochs_done}")
@@ -109,6 +114,11 @@ class RecordedTraining:
 
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> RecordedTraining:
+    """The recorded training of `hparams.row`.
+
+    Raises:
+        DataError: The table has no such row, or fewer epochs than the budget.
+    """
     source = read_source(context.data, _SOURCES)
     accuracy = _curves_of(source).val_accuracy
     num_rows, num_epochs = accuracy.shape
@@ -162,6 +172,7 @@ def formula_curves() -> Curves:
 
 
 def _from_csv(path: Path) -> Curves:
+    """Columns acc_0, acc_1, ... are the curve; other columns of differing numbers are hyperparameters."""
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.reader(file))
     for number, line in enumerate(lines, start=1):
@@ -192,6 +203,7 @@ def _is_number(text: str) -> bool:
 
 
 def _from_npz(path: Path) -> Curves:
+    """The arrays of LCBench, whose seconds are cumulative."""
     with np.load(path) as table:  # seconds are cumulative, and a smooth model's may fall a little
         seconds = np.diff(table["seconds"].astype(float), axis=1, prepend=0.0).clip(min=0.0)
         return Curves(
@@ -203,6 +215,7 @@ def _from_npz(path: Path) -> Curves:
 
 
 def _num_examples(budget: Budget) -> int:
+    """Examples of an epoch: all 1,000, a fraction of them, or a count."""
     if budget.subset is None:
         return _EXAMPLES
     return round(budget.subset * _EXAMPLES) if isinstance(budget.subset, float) else budget.subset

@@ -53,6 +53,7 @@ class ToyTraining:
         self.epochs_done = state["epochs_done"]
 
     def _accuracy(self, split: str) -> float:
+        """In [0, 1]: the ceiling of lr and batch_size, approached by 40 % of the rest an epoch, and noise."""
         decades_off = math.log10(self._hparams.lr / self._hparams.batch_size) - math.log10(0.1 / 64)
         ceiling = 0.95 * math.exp(-0.3 * decades_off**2)
         noise = random.Random(f"{self._seed} {split} {self.epochs_done}").gauss(0, self._hparams.noise)
@@ -60,12 +61,14 @@ class ToyTraining:
 
 
 def _num_examples(budget: Budget) -> int:
+    """Examples of an epoch: all 1,000, a fraction of them, or a count."""
     if budget.subset is None:
         return _EXAMPLES
     return round(budget.subset * _EXAMPLES) if isinstance(budget.subset, float) else budget.subset
 
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> ToyTraining:
+    """A curve at epoch 0; it does not depend on the budget's epochs."""
     return ToyTraining(hparams, context)
 
 

@@ -73,7 +73,7 @@ class ReportBatches:
         return TrainEpoch(chosen, partial(self._training, epoch=epoch, resolution=budget.resolution))
 
     def validation(self, budget: Budget) -> Iterator[CandidateBatch]:
-        """Held-out reports with all files; what is to be learnt by heart with those it is learnt from."""
+        """Held-out reports with all files; when overfitting, with those it trains on."""
         if self._context.is_overfit:
             chosen = self._chosen("train", budget.subset)
             return iter([self._training(chosen, epoch=0, resolution=budget.resolution)])
@@ -89,6 +89,7 @@ class ReportBatches:
         return nested_subset(one_class, subset, seed=self._context.data_seed)
 
     def _training(self, indices: Tensor, *, epoch: int, resolution: int | None) -> CandidateBatch:
+        """Training reports by number, each with its own files and its wrong ones."""
         rows = self._data.rows["train"][indices.numpy()].tolist()
         return self._batch(rows, [self._candidates(row, epoch, resolution) for row in rows])
 
@@ -103,10 +104,13 @@ class ReportBatches:
         )
         random = np.random.default_rng(derived_seed("negative", seed, number, row))
         drawn = random.choice(wrong, num_drawn, replace=False)
+        # Hard negatives: of the drawn ones those with the highest rVSM, which a network has most to learn
+        # from.
         likest = np.argsort(-self._data.features[row, drawn, _RVSM], kind="stable")[:num_kept]
         return np.sort(np.concatenate([relevant, drawn[likest]]))
 
     def _scored(self, part: Part, chosen: Tensor) -> Iterator[CandidateBatch]:
+        """Held-out reports with all files, as many at once as make 131,072 pairs."""
         files = np.arange(len(self._data.project.paths))
         rows = self._data.rows[part][chosen.numpy()].tolist()
         at_once = max(1, _PAIRS_AT_ONCE // len(files))
@@ -115,6 +119,12 @@ class ReportBatches:
             yield self._batch(now, [files] * len(now))
 
     def _batch(self, rows: Sequence[int], candidates: Sequence[np.ndarray]) -> CandidateBatch:
+        """Reports as tensors, filled up to the longest list of candidates.
+
+        Args:
+            rows: Numbers of the reports in the project.
+            candidates: Numbers of each report's files, rising.
+        """
         num_files = max(map(len, candidates))
         files = np.full((len(rows), num_files), -1, dtype=np.int64)
         features = np.zeros((len(rows), num_files, len(FEATURES)), dtype=np.float32)

@@ -40,6 +40,7 @@ _BY_FILE: dict[str, Callable[..., Tensor]] = {
 
 
 def _listwise(scores: Tensor, batch: CandidateBatch) -> Tensor:
+    """Cross entropy between a report's softmax over its files and an even spread over the right ones."""
     shares = scores.masked_fill(~batch.is_candidate, -torch.inf).log_softmax(1)
     own = torch.where(batch.is_relevant, shares, 0.0)  # what is filled up is never relevant
     return -(own.sum(1) / batch.is_relevant.sum(1)).mean()

@@ -128,6 +128,7 @@ class RankingDetails:
         """Take in a batch and its scores (reports, files) in fp32."""
         for place, row in enumerate(batch.rows.tolist()):
             is_relevant = batch.is_relevant[place].cpu()
+            # What is filled up scores minus infinity, and so comes after every file.
             own = places(scores[place].cpu().masked_fill(~batch.is_candidate[place].cpu(), -torch.inf))
             best = int(own.masked_fill(~is_relevant, 0).argmax())
             rank = 1 + int((own > own[best]).sum())

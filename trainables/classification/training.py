@@ -61,6 +61,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
 
 
 def _notes(hparams: Hparams, context: TrainingContext) -> dict[str, str]:
+    """What these values do to the scores that a reader may not expect."""
     notes = {}
     if hparams.mixup or hparams.cutmix:
         notes["mixing"] = "train_loss is of mixed examples, whose labels are shares: it does not fall to 0"

@@ -79,6 +79,7 @@ class CloneBatches:
             yield replace(batch, is_tuning=is_tuning)
 
     def _batch(self, examples: LabelledRows, indices: Tensor, *, most: int) -> CloneBatch:
+        """These pairs, each tree as words in both orders, cut off after `most` nodes."""
         pairs = self._data.pairs[examples.rows[indices]]
         orders = (self._data.before, self._data.after)
         found = [order.padded(pairs.flatten(), most=most, padding=PADDING) for order in orders]

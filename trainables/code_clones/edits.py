@@ -33,6 +33,8 @@ def clone_of(tree: ast.AST, random: np.random.Generator, *, fraction: float) -> 
 
 
 class _Editor(ast.NodeTransformer):
+    """Edits nodes from the leaves upwards: a node that was edited is not edited again."""
+
     def __init__(self, edits: Sequence[Edit], random: np.random.Generator, fraction: float) -> None:
         self._edits, self._random, self._fraction = edits, random, fraction
 
@@ -81,6 +83,7 @@ def _rename(tree: ast.AST, random: np.random.Generator) -> None:
     shared = [
         name for node in ast.walk(tree) if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names
     ]
+    # Names of `global` and `nonlocal` belong to code outside of the function, which is not renamed.
     for name in _renamed(tree):
         if name not in shared:
             new.setdefault(name, f"v{len(new)}_{random.integers(1000)}")
@@ -92,6 +95,7 @@ def _rename(tree: ast.AST, random: np.random.Generator) -> None:
 
 
 def _renamed(tree: ast.AST) -> Iterator[str]:
+    """Names that the tree itself binds: parameters, and variables that are assigned to."""
     for node in ast.walk(tree):
         if isinstance(node, ast.arg) and node.arg not in ("self", "cls"):
             yield node.arg

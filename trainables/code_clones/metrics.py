@@ -63,9 +63,11 @@ def best_threshold(likeness: Tensor, labels: Tensor) -> float:
     """The likeness from which on pairs are called clones, such that F1 is largest; of equals the lowest."""
     precision, recall, thresholds = binary_precision_recall_curve(likeness, labels.int())
     f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
+    # The last point of the curve has no threshold: nothing is called a clone there.
     return float(thresholds[f1[:-1].argmax()])
 
 
 def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Likenesses and labels of several batches, (pairs,) each."""
     likeness, labels = zip(*parts, strict=True)
     return torch.cat(likeness), torch.cat(labels)

@@ -57,6 +57,7 @@ class TreeEncoder(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Features (trees, features) of words in both orders (trees, 2, longest)."""
         places = torch.arange(ids.shape[2], device=ids.device)
+        # What is filled up is neither attended to nor averaged, so a batch's padding changes nothing.
         is_node = places < lengths[:, None]  # (trees, longest)
         nodes = self.dropout(self.words(ids) + self.places(places))  # (trees, 2, longest, width)
         read = [
@@ -75,6 +76,7 @@ def _mean(nodes: Tensor, is_node: Tensor) -> Tensor:
 
 def likenesses(model: nn.Module, batch: CloneBatch) -> Tensor:
     """How alike the trees of each pair are, in (0, 1): half of 1 + the cosine of their features; (pairs,)."""
+    # Both trees of all pairs in one pass; the cosine is taken in fp32, as under autocast it loses digits.
     features = model(batch.ids.flatten(0, 1), batch.lengths.flatten()).float()
     first, second = features.unflatten(0, (-1, 2)).unbind(1)
     cosine = functional.cosine_similarity(first, second)

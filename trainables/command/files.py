@@ -55,6 +55,7 @@ class Files:
             yield
 
     def _held_text(self, waited_s: float) -> str:
+        """Which process still holds the lock, and what to do about it."""
         pid = self.lock.read_text()
         return (
             f"another run of this script, process {pid or 'unknown'}, still holds {self.lock} after "
@@ -62,7 +63,7 @@ class Files:
         )
 
     def clear(self, most_s: float) -> None:
-        """Begin anew; what was printed before is kept beside.
+        """Start over; what was printed before is kept beside.
 
         Raises:
             ScriptFailed: The script of before still runs after `most_s`.
@@ -84,6 +85,7 @@ class Files:
         return {str(path.relative_to(self.checkpoint)): path.read_bytes() for path in found}
 
     def unpack(self, packed: dict[str, bytes]) -> None:
+        """Write what `packed` gave into the script's checkpoint folder."""
         for name, content in packed.items():
             path = self.checkpoint / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +93,7 @@ class Files:
 
 
 def _is_taken(lock: int) -> bool:
+    """Whether this process has the lock now; it does not wait for it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -76,12 +76,18 @@ class Guardian:
         return True
 
     def _locked_out(self) -> int:
+        """Say on standard error which process still holds the lock; gives the exit status."""
         pid = self._lock.read_text() or "unknown"
         said = f"another run of this script, process {pid}, still holds {self._lock} after {self._lock_s:g} s"
         os.write(2, f"{said}; end it (kill {pid}) and try again\n".encode())
         return _LOCKED
 
     def _start(self, argv: list[str]) -> None:
+        """Start the command in a process group of its own.
+
+        The child asks the kernel to kill it should this process die (PR_SET_PDEATHSIG). The parent may have
+        died before that, hence the comparison of the parent's id after it.
+        """
         guardian = os.getpid()
         self._command = os.fork()
         if self._command:
@@ -125,6 +131,7 @@ class Guardian:
                     self._signal_all(number)  # those too that were started meanwhile
 
     def _signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to every process below this one, and wake those that are held."""
         for pid in _descendants(os.getpid()):
             for each in (number, signal.SIGCONT):  # one that is held takes no other signal
                 with suppress(ProcessLookupError):
@@ -147,6 +154,7 @@ class Guardian:
 
 
 def _descendants(root: int) -> list[int]:
+    """The ids of all processes below `root`, from /proc, whatever group or session they are in."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):  # noqa: PTH208 - names alone, 1,000 processes in 20 ms
         if entry.isdecimal():

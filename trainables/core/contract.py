@@ -69,7 +69,7 @@ class TrainingContext:
         auto_precision: What the precision "auto" means on a CPU in this run, with the reason, as
             "bf16: 1.9 times as fast ..."; decided once for all its trials. Empty: as this machine says.
         is_overfit: Train on the same few examples in one order without augmentation, and score those
-            instead of validation: whether they can be learnt by heart.
+            instead of validation: whether the model can overfit them.
         is_rehearsal: Nothing will be trained: data is read as far as a batch needs it, and nothing is
             downloaded or decoded ahead. `device` is then "meta", where models have shapes and no values, or
             "cpu".
@@ -115,7 +115,7 @@ class Training(Protocol):
         ...
 
     def test(self) -> Mapping[str, float]:
-        """Evaluate on the test set. Promotion calls it once per final training, nobody else does.
+        """Evaluate on the test set. Promotion alone calls it, once per final training.
 
         The metric is among the values, with `test_` for `val_` in its name.
         """
@@ -163,7 +163,7 @@ def no_weights(hparams: Any) -> Sequence[WeightFile]:
 
 
 def unchecked(needed: TrainingContext | str) -> Sequence[str]:
-    """The answer of a trainable whose data or device cannot be looked at beforehand."""
+    """The answer of a trainable whose data or device cannot be checked beforehand."""
     return ()
 
 
@@ -173,13 +173,13 @@ def no_choice(context: TrainingContext) -> str:
 
 
 def as_given(hparams: Any) -> Mapping[str, Any]:
-    """The answer of a trainable whose own defaults learn a few examples by heart."""
+    """The answer of a trainable whose own defaults overfit a few examples."""
     return {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverfitTarget:
-    """What a training that learns a few examples by heart comes to.
+    """The score that a training reaches when it overfits a few examples.
 
     Attributes:
         score: The metric on these examples.
@@ -265,9 +265,8 @@ class Trainable:
         data_sources: What `search.data` may name: subclasses of `data_source.DataSource`. A space's paths
             are resolved and checked by them. Empty: its data means something to the trainable alone.
         weights: The files that `start` will want for given hparams.
-        check_data: Looks at the data without decoding it, for the look before a run, within seconds:
-            gives what should be known of it, as notes or as a `data_summary.DataSummary`, and raises
-            DataError if it cannot be used.
+        check_data: Quick check of the data before a run, within seconds and without decoding it: returns
+            notes or a `data_summary.DataSummary`, raises DataError if the data cannot be used.
         rehearse: Quick check of what `start` and the first epoch at each of these budgets, the largest last,
             would refuse: builds the model, splits the data and forms a batch, but trains nothing. Returns
             notes, raises what a training would. `engine.rehearsal.rehearsing(start)` is one for whatever
@@ -350,7 +349,7 @@ class DataError(Exception):
 
 
 class DataNotHere(DataError):
-    """Data that the first trial will download: nothing is wrong with it, but it cannot be looked at yet."""
+    """Data that the first trial will download: nothing is wrong with it, but it cannot be checked yet."""
 
 
 class WeightsError(Exception):

@@ -75,6 +75,7 @@ class DataSummary(Sequence[str]):
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON can hold; `from_dict` takes it back."""
         return asdict(self)
 
     @property
@@ -99,6 +100,7 @@ class DataSummary(Sequence[str]):
         return [*self.found, *self.warnings][index]
 
     def _counts(self) -> str:
+        """How many examples there are, and how even their classes are."""
         text = f"{self.num_examples} {self.unit}"
         if not self.classes:
             return text
@@ -110,10 +112,12 @@ class DataSummary(Sequence[str]):
         return f"{text}: {self.classes[smallest]} ({smallest}) to {self.classes[largest]} ({largest})"
 
     def _parts(self) -> str:
+        """The size of each part, and which the program splits off."""
         sizes = ", ".join(f"{count} {part}" for part, count in self.parts.items())
         return sizes + (f"; {' and '.join(self.split_off)} split off train" if self.split_off else "")
 
     def _sizes(self) -> str:
+        """The smallest, the median and the largest size, or the only one."""
         measured = "" if self.num_sized is None else f" ({self.num_sized} were measured)"
         sizes = [f"{width} x {height}" for width, height in self.sizes_px]
         if len(set(sizes)) == 1:

@@ -138,6 +138,8 @@ def _reaching_neighbours(trainable: Trainable, folder: Path) -> Trainable:
 
 
 def _in_folder(folder: Path, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, called with the neighbours of its own file importable."""
+
     @functools.wraps(function)
     def called(*arguments: Any, **options: Any) -> Any:
         _beside.use(folder)
@@ -219,6 +221,11 @@ def _imports_of(file: Path) -> Iterator[tuple[str, int]]:
 
 
 def _run(path: Path, folder: Path) -> ModuleType:
+    """Import the file, under its own name where that is free.
+
+    Raises:
+        UnknownTrainable: It fails, or ends the interpreter; the message has the line.
+    """
     name = _module_name(path, folder)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec
@@ -251,12 +258,14 @@ def _module_name(path: Path, folder: Path) -> str:
 
 
 def _is_below(spec: importlib.machinery.ModuleSpec, folder: Path) -> bool:
+    """Whether a found module is one of the folder's, and so no other one of that name."""
     places = [spec.origin, *(spec.submodule_search_locations or ())]
     roots = {folder, *_package_roots(folder)}
     return any(place and Path(place).resolve().parent in roots for place in places)
 
 
 def _failure_text(path: Path, folder: Path, error: BaseException) -> str:
+    """What failed on import, with the last line that is of the user's own files."""
     kind, said = type(error).__name__, str(error)
     if isinstance(error, SyntaxError):
         return f"{path} fails on import: {kind}: {error.msg} ({error.filename}, line {error.lineno})"
@@ -274,6 +283,11 @@ def _failure_text(path: Path, folder: Path, error: BaseException) -> str:
 
 
 def _exported(module: ModuleType, path: Path) -> Trainable:
+    """The file's TRAINABLE.
+
+    Raises:
+        UnknownTrainable: There is none, it is something else, or it has another name; with the line.
+    """
     found = getattr(module, "TRAINABLE", None)
     if isinstance(found, Trainable):
         return found

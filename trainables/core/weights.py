@@ -1,7 +1,7 @@
-"""Where pretrained weights lie on this machine. Standard library, until a file is asked for.
+"""Where pretrained weights are on this machine. Standard library, until a file is asked for.
 
 A training never downloads: it reads a file that is there, or fails at once with the command that
-fetches it. `HF_HUB_OFFLINE=0`, given by the user, is the one way to be told otherwise.
+fetches it. `HF_HUB_OFFLINE=0`, set by the user, is the one way to allow downloads.
 """
 
 from __future__ import annotations

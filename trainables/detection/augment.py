@@ -43,6 +43,7 @@ class BoxAugment:
             "boxes": tv_tensors.BoundingBoxes(boxes * side, format="XYXY", canvas_size=(side, side)),
             "labels": labels,
         }
+        # Forked, so that a trial's dropout draws the same whether pictures are augmented or not.
         with torch.random.fork_rng(devices=[]):  # v2 draws from the CPU's global generator
             torch.default_generator.manual_seed(derived_seed("augment", self._seed, epoch, number))
             changed = self._transform(side)(sample)
@@ -53,6 +54,7 @@ class BoxAugment:
         )
 
     def _transform(self, side: int) -> Callable[[Any], Any]:
+        """The steps that `strength` and `flip` name, for pictures of `side` pixels."""
         steps: list[Any] = [v2.RandomHorizontalFlip()] if self._flip else []
         if self._strength != "none":
             steps.append(v2.RandomPhotometricDistort())

@@ -24,21 +24,25 @@ def config_of(name: str) -> Any:
 
 
 def _rt_detr(backbone: RTDetrResNetConfig, **changes: Any) -> RTDetrConfig:
+    """RT-DETR over a backbone, whose last three stages it reads."""
     sizes = backbone.hidden_sizes[1:]
     return RTDetrConfig(backbone_config=backbone, encoder_in_channels=sizes, **changes)
 
 
 def _resnet(**sizes: Any) -> RTDetrResNetConfig:
+    """RT-DETR's variant of a ResNet, that gives the maps of its last three stages."""
     stages: dict[str, Any] = {"out_features": ["stage2", "stage3", "stage4"]}
     return RTDetrResNetConfig(**stages, **sizes)
 
 
 def _rt_detr_r18() -> RTDetrConfig:
+    """The published small one: half of the hidden width and 3 of 6 decoder layers."""
     backbone = _resnet(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic")
     return _rt_detr(backbone, hidden_expansion=0.5, decoder_layers=3)
 
 
 def _rt_detr_r101() -> RTDetrConfig:
+    """The published large one, with a wider encoder."""
     backbone = _resnet(depths=[3, 4, 23, 3])
     return _rt_detr(
         backbone, encoder_hidden_dim=384, encoder_ffn_dim=2048, decoder_in_channels=[384, 384, 384]
@@ -88,6 +92,7 @@ _TINY_HGNET: dict[str, Any] = {
 
 
 def _d_fine_tiny() -> DFineConfig:
+    """D-FINE with a third of its depth over a narrow HGNetV2."""
     backbone = HGNetV2Config(**_TINY_HGNET)
     channels = backbone.hidden_sizes[1:]
     return DFineConfig(
@@ -96,10 +101,12 @@ def _d_fine_tiny() -> DFineConfig:
 
 
 def _detr_r50() -> DetrConfig:
+    """The published DETR over a ResNet-50."""
     return DetrConfig(auxiliary_loss=True)
 
 
 def _detr_tiny() -> DetrConfig:
+    """DETR with two encoder and two decoder layers over a narrow ResNet, read at its last stage."""
     last: dict[str, Any] = {"out_features": ["stage4"]}
     backbone = ResNetConfig(**_TINY_RESNET, **last)
     return DetrConfig(backbone_config=backbone, auxiliary_loss=True, encoder_layers=2, **_TINY_DECODER)

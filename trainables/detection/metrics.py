@@ -135,6 +135,7 @@ def compared(
 
 
 def _in_pixels(found: Detections, truth: Objects) -> dict[str, Tensor]:
+    """The surest detections of one picture as torchmetrics takes them, in the pixels of its file."""
     scores, chosen = found["scores"].cpu().sort(descending=True, stable=True)
     chosen = chosen[:MOST_DETECTIONS]
     boxes_px = found["boxes"].cpu()[chosen].double() * truth.scale_px
@@ -146,6 +147,7 @@ def _in_pixels(found: Detections, truth: Objects) -> dict[str, Tensor]:
 
 
 def _as_coco(corners_px: Tensor) -> Tensor:
+    """Corners (n, 4) as left, top, width and height."""
     return torch.cat([corners_px[:, :2], corners_px[:, 2:] - corners_px[:, :2]], dim=1)
 
 

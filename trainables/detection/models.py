@@ -73,6 +73,12 @@ def build_detector(name: str, *, num_classes: int, weights: str = "none") -> Det
 
 
 def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detector:
+    """A model of the DETR kind with new layers for the classes.
+
+    Raises:
+        ValueError: It is of a kind whose losses are not known here.
+        WeightsError: Fewer than half of its matrices are in the file.
+    """
     config = _config(name, path)
     if config.model_type not in _FAMILIES:
         raise ValueError(f"{name} is of the kind {config.model_type}; here are {', '.join(_FAMILIES)}")
@@ -93,6 +99,11 @@ def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detect
 
 
 def _config(name: str, path: Path | None) -> Any:
+    """How the model is built: by the file of its configuration, by the weights' own, or as it is known here.
+
+    Raises:
+        WeightsError: Weights come without their config.json.
+    """
     if file := config_file(name):
         return AutoConfig.from_pretrained(required(file))
     if path and (path.parent / "config.json").is_file():  # what the weights themselves say
@@ -113,6 +124,7 @@ def _thaw_norms(detector: nn.Module) -> None:
 
 
 def _but(parent: nn.Module, child: nn.Module) -> Iterator[nn.Module]:
+    """The children of a module but one."""
     return (module for module in parent.children() if module is not child)
 
 
@@ -126,6 +138,7 @@ def _of_classes(detector: nn.Module, num_classes: int) -> Iterator[nn.Module]:
 
 
 def _from_torchvision(name: str, num_classes: int, path: Path | None, is_of_hub: bool) -> Detector:
+    """A detector of torchvision, whose layers for the classes have the background as one more."""
     check_torchvision_name(name)
     detector: Any = torchvision.models.get_model(
         name, weights=None, weights_backbone=None, num_classes=num_classes + 1

@@ -68,6 +68,7 @@ class TransformersDetector(nn.Module):
 
 
 def _full_precision(loss: Callable[..., Any], logits: Tensor, *others: Any, **named: Any) -> Any:
+    """A loss of transformers' computed in fp32, whatever autocast is on."""
     with torch.autocast(logits.device.type, enabled=False):
         return loss(in_fp32(logits), *map(in_fp32, others), **in_fp32(named))
 
@@ -107,6 +108,7 @@ class TorchvisionDetector(nn.Module):
 
 
 def _sum(losses: dict[str, Tensor]) -> Tensor:
+    """The sum of the losses that torchvision gives by name, in fp32."""
     return torch.stack([loss.float() for loss in losses.values()]).sum()
 
 

@@ -41,8 +41,8 @@ def assemble(
 ) -> SupervisedTraining[B]:
     """A training of `model` at epoch 0, whose schedule spans `budget.epochs`.
 
-    With the horizon "anytime" the rate stays up, and averaged weights are scored. Whoever is to
-    overfit is scored after every epoch, and never done.
+    With the horizon "anytime" the rate stays up, and averaged weights are scored. A training that is to
+    overfit is scored after every epoch, and never stops early.
 
     Args:
         model: On the device already.

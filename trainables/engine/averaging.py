@@ -23,7 +23,7 @@ class WeightAverage:
 
     Without a decay step t counts as t ** 8 (polynomial decay: Shamir and Zhang 2013, "Stochastic Gradient
     Descent for Non-smooth Optimization"), so the mean age of what is averaged is a tenth of the steps.
-    BatchNorm's statistics are those of no average: `settle` takes them anew, as in Izmailov et al.
+    BatchNorm's statistics are those of no average: `settle` recomputes them, as in Izmailov et al.
     2018, "Averaging Weights Leads to Wider Optima".
 
     Why no decay: a ResNet-20, 17 random configurations of lr, batch size and weight decay, three epochs of
@@ -82,7 +82,7 @@ class WeightAverage:
         *,
         frozen: Collection[nn.Module] = (),
     ) -> None:
-        """Take BatchNorm's statistics anew, over the first 1,024 examples of `epoch`.
+        """Recompute BatchNorm's statistics over the first 1,024 examples of `epoch`.
 
         Args:
             frozen: Modules of the trained model; the statistics they have are those of the average.

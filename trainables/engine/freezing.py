@@ -37,7 +37,7 @@ class Freezing:
 
     Args:
         modules: What `freeze` returned.
-        num_epochs: They are frozen for so many epochs; None is for ever.
+        num_epochs: They are frozen for this many epochs; None is for ever.
         groups: All trainable parameters of the model, in groups; asked for when they thaw.
     """
 

@@ -29,7 +29,7 @@ class TrainingHparams:
         unified_lr_epoch: From this many epochs on the backbone learns at lr as well; null is never.
         layer_decay: Each layer of the backbone learns at this times the rate of the one above it.
         freeze_fraction: Fraction of the backbone, from the input side, that keeps its weights.
-        unfreeze_epoch: It keeps them for so many epochs and then learns too; null is for ever.
+        unfreeze_epoch: It keeps them for this many epochs and then learns too; null is for ever.
         unfreeze_lr_ratio: From then on all rates are times this.
         max_grad_norm: Largest norm of all gradients together; null does not clip.
         grad_accum_steps: Batches per optimiser step.

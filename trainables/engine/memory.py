@@ -43,7 +43,7 @@ class MicroBatch:
 
         Args:
             num_examples: What an attempt is given at most; the size that is halved first.
-            smallest: If even this is too much, the error goes on to the caller.
+            smallest: If even this is too much, the error is raised to the caller.
             undo: Clears away what a failed attempt has left.
         """
         while True:

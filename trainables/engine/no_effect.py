@@ -1,4 +1,4 @@
-"""Knobs that were turned and cannot act, with the reason."""
+"""Hyperparameters that were set and cannot act, with the reason."""
 
 from __future__ import annotations
 

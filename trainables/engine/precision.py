@@ -49,7 +49,7 @@ class MixedPrecision:
 
     Args:
         name: "fp32", "bf16" or "fp16".
-        is_asked: The user named it: a checkpoint in another format goes on in this one.
+        is_asked: The user named it: a checkpoint in another format continues in this one.
 
     Attributes:
         reason: Which format was chosen and why, in words.
@@ -149,7 +149,7 @@ class MixedPrecision:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on in the saved format, unless another was asked for."""
+        """Continue in the saved format, unless another was asked for."""
         if state["has_fallen_back"]:
             self.fall_back(state["reason"])
         elif not self._is_asked:

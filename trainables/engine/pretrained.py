@@ -71,7 +71,7 @@ def check_loaded(model: nn.Module, head: nn.Module, path: Path) -> None:
     """See that the backbone's weights are those of the file.
 
     Libraries take what has the same name and leave the rest at random: a file of another model would
-    train from scratch, and nobody would know.
+    train from scratch without a sign of it.
 
     Raises:
         ValueError: Fewer than half of the backbone's matrices are in the file.

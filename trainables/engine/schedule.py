@@ -82,7 +82,7 @@ class Schedule:
             group["lr"] = group["base_lr"] / ratio * factor
 
     def observe(self, epochs: int, val_loss: float) -> None:
-        """Tell the validation loss after an epoch; only plateau listens, once warm-up is over."""
+        """Take in the validation loss after an epoch; only plateau uses it, once warm-up is over."""
         if self._plateau is None or epochs < self._warmup_epochs:
             return
         self._shape.step_update(epochs)

@@ -18,7 +18,7 @@ class Stopping:
         metric: The value that ranks epochs, as `run_epoch` names it.
         patience: Epochs without a gain after which the training is done, and its best weights are
             what it leaves. Only those of the largest budget count: more data or pixels may help
-            whoever stands still on few. None waits for ever.
+            a trial that stands still on few. None waits for ever.
         max_steps: Optimiser steps after which it is done; None is no limit.
 
     Attributes:

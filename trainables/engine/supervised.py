@@ -34,7 +34,7 @@ class SupervisedTraining(Generic[B]):
         eval_every: Validation is scored after every so many epochs, and at the end of each budget.
         has_retry: An epoch that diverges in mixed precision is trained once more, in fp32.
         epochs: The largest budget's; `stopping` watches the scores of that one.
-        notes: Automatic choices of whoever put the parts together, with their reasons.
+        notes: Automatic choices made while the parts were put together, with their reasons.
         late_notes: Those that are made as it trains.
         details: Fed beside the metrics when the test set is scored.
     """

@@ -61,10 +61,12 @@ class GoodnessNet(nn.Module):
         return torch.stack(columns, dim=1)
 
     def _evidence(self, features: Tensor) -> Tensor:
+        """(batch,): the goodness of the layers that are asked, added up."""
         found = [goodness(activity) for activity in self._activities(features)]
         return torch.stack(found[1:] or found).sum(0)
 
     def _activities(self, features: Tensor) -> Iterator[Tensor]:
+        """The outputs of each layer from below, (batch, width)."""
         for layer in self.layers:
             features = layer(features)
             yield features

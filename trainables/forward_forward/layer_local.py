@@ -58,6 +58,7 @@ class LayerLocalTraining:
         return self._precision.run_epoch(lambda: self._epoch(budget), self, resolution=budget.resolution)
 
     def _epoch(self, budget: Budget) -> Mapping[str, float]:
+        """Train an epoch, score validation, and let each layer's schedule see the loss."""
         started_s = perf_counter()
         values = self._train(budget)
         trained_s = perf_counter()
@@ -108,6 +109,11 @@ class LayerLocalTraining:
         restore_rng(state["rng"])
 
     def _train(self, budget: Budget) -> dict[str, float]:
+        """Take the steps of one epoch; gives the mean over layers and examples of their losses.
+
+        Raises:
+            Diverged: It is NaN or infinite.
+        """
         epoch = self.batches.epoch(budget, self.epochs_done)
         wrong = self.wrong_labels(self.epochs_done)
         steps = epoch.steps(self._batch_size, drop_single=False)
@@ -127,12 +133,14 @@ class LayerLocalTraining:
         """A wrong label for each training image, by its number: (n,); one of the others, as likely as any."""
         right = self.batches.data.train.labels
         random = generator("negative", seed=self._context.seed, epoch=epoch)
+        # A step of 1 to classes - 1 round the circle of labels never ends at the right one.
         steps = torch.randint(1, self._num_classes, right.shape, generator=random)
         return (right + steps) % self._num_classes
 
     def _step(self, batch: Batch, wrong: Tensor) -> Tensor:
         """One step of every layer, from below; gives the mean of their losses, still on the device."""
         right, wrong = batch.labels, wrong.to(batch.labels.device)
+        # Right and wrong labels pass in one batch: each image once with either.
         features = torch.cat([self.net.marked(batch.images, labels) for labels in (right, wrong)])
         signs = torch.ones(len(features), device=features.device)
         signs[len(batch) :] = -1
@@ -150,6 +158,11 @@ class LayerLocalTraining:
         return torch.stack(losses).mean()
 
     def _scores(self, batches: Iterable[Batch], details: Predictions | None = None) -> Mapping[str, float]:
+        """Scores over all of `batches`, whose outputs are the labels' goodnesses.
+
+        Raises:
+            Diverged: Their cross entropy is NaN or infinite.
+        """
         net = (self._average.model if self._average else self.net).eval()
         with torch.inference_mode():
             for batch in batches:

@@ -27,7 +27,7 @@ _MIN_CELL_PX = 2  # of one pixel there is no histogram
 
 
 class HogSvm:
-    """A `Training` that is done after its first epoch. Its state is the planes that part the classes."""
+    """A `Training` that is done after its first epoch. Its state is the separating hyperplanes."""
 
     def __init__(self, hparams: Hparams, data: DataSplits, context: TrainingContext) -> None:
         self.epochs_done = 0
@@ -74,6 +74,10 @@ class HogSvm:
         self.epochs_done, self._planes, self._note = state["epochs_done"], state["planes"], state["note"]
 
     def _fitted(self, images: ImageSet, chosen: Tensor) -> Tensor:
+        """Fit the machine; gives its planes, (classes, features + 1), float64, the last column the offset.
+
+        A note is taken where LIBLINEAR did not converge in `max_iter` iterations.
+        """
         svm = LinearSVC(C=self._hparams.c, max_iter=self._hparams.max_iter, random_state=self._context.seed)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
@@ -85,6 +89,7 @@ class HogSvm:
         return torch.cat([-planes, planes]) if len(planes) == 1 else planes  # two classes have one plane
 
     def _scores(self, images: ImageSet, chosen: Tensor, *, is_test: bool = False) -> Mapping[str, float]:
+        """Scores of a set by its margins, 256 images at a time; a loss is not among them."""
         metrics = ClassificationMetrics(len(self._data.class_names), torch.device("cpu"))
         for indices in chosen.split(_AT_ONCE):
             margins = self._margins(images, indices)

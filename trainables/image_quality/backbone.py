@@ -70,6 +70,12 @@ def build_backbone(name: str, *, weights: str, resolution: int) -> Backbone:
 
 @lru_cache(maxsize=128)
 def _build(name: str, resolution: int) -> Build:
+    """How timm builds the network so that it gives maps at this resolution; kept, as finding out takes 50 ms.
+
+    Raises:
+        ValueError: It gives no maps.
+    """
+
     def make(num_classes: int = 0, **options: Any) -> nn.Module:
         network: nn.Module = timm.create_model(name, features_only=True, **options)
         return network
@@ -91,6 +97,7 @@ def _build(name: str, resolution: int) -> Build:
 
 
 def _network(name: str, path: Path | None, build: Build) -> Any:
+    """The network itself, with the weights of the file if there is one."""
     return timm.create_model(
         name,
         features_only=True,

@@ -79,7 +79,7 @@ class PatchBatches:
         self._num_patches, self._grid, self._flip = num_patches, grid, flip
 
     def epoch(self, budget: Budget, epoch: int) -> TrainEpoch[PatchBatch]:
-        """The training examples of an epoch; what is to be learnt by heart are the scored patches."""
+        """The training examples of an epoch; when overfitting they are the scored patches."""
         order, side = self._choice.trained(budget, epoch)
         if self._context.is_overfit:
             train = self._data.splits.train
@@ -102,6 +102,7 @@ class PatchBatches:
         return self._scored(self._choice.tested())
 
     def _random(self, indices: Tensor, *, draws: Tensor, side: int) -> PatchBatch:
+        """Training patches by number: each of one image, at a random place, mirrored or not."""
         down, right, mirrored = draws[indices].split(1, dim=1)  # (patches, 1) each
         num_places = self._data.side_px - side + 1
         return self._cut(
@@ -112,11 +113,13 @@ class PatchBatches:
         )
 
     def _scored(self, scored: Scored[ImageSet]) -> Iterator[PatchBatch]:
+        """Images with all their fixed patches, as many images at once as make 256 patches."""
         num_patches = len(places(self._data.side_px, scored.resolution, self._grid)) ** 2
         for indices in scored.parts(max(1, _SCORED_AT_ONCE // num_patches)):
             yield self._fixed(Scored(scored.examples, indices, scored.resolution))
 
     def _fixed(self, scored: Scored[ImageSet]) -> PatchBatch:
+        """Images with patches at the same places whenever they are scored."""
         along = places(self._data.side_px, scored.resolution, self._grid)
         tops, lefts = torch.cartesian_prod(along, along).unbind(1)
         shape = (len(scored.chosen), len(tops))
@@ -125,6 +128,7 @@ class PatchBatches:
         )
 
     def _cut(self, scored: Scored[ImageSet], tops: Tensor, lefts: Tensor, is_mirrored: Tensor) -> PatchBatch:
+        """Patches cut out of images and scaled, with the images' scores."""
         images = scored.examples.images(scored.chosen, scored.resolution, self._device)
         where = (each.to(self._device) for each in (tops, lefts, is_mirrored))
         patches = cut_patches(images, *where, side=scored.resolution)

@@ -63,6 +63,7 @@ def photographs() -> tuple[Tensor, Ratings]:
 
 
 def _windows(name: str) -> list[Image.Image]:
+    """The four corners of a photograph whose shorter side was made 192 px, 96 px each."""
     import skimage.data
 
     made = getattr(skimage.data, name)()
@@ -75,6 +76,7 @@ def _windows(name: str) -> list[Image.Image]:
 
 
 def _versions(window: Image.Image, random: np.random.Generator) -> list[tuple[str, int, Image.Image]]:
+    """(distortion, level, image): the window as it is, and three levels of each distortion."""
     kinds: Mapping[str, Callable[[int], Image.Image]] = {
         "blur": lambda level: window.filter(ImageFilter.GaussianBlur(_SIGMAS_PX[level])),
         "noise": lambda level: _noised(window, _NOISES[level], random),
@@ -87,11 +89,13 @@ def _versions(window: Image.Image, random: np.random.Generator) -> list[tuple[st
 
 
 def _noised(window: Image.Image, deviation: float, random: np.random.Generator) -> Image.Image:
+    """The window with Gaussian noise of this standard deviation, of 255."""
     pixels = np.asarray(window) + random.normal(0, deviation, (SIDE_PX, SIDE_PX, 3))
     return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 
 
 def _compressed(window: Image.Image, quality: int) -> Image.Image:
+    """The window after JPEG of this quality."""
     file = io.BytesIO()
     window.save(file, "JPEG", quality=quality)
     return Image.open(file).convert("RGB")

@@ -147,6 +147,7 @@ class PersonLoss:
         logits = outputs["logits"].transpose(1, 2)  # (batch, persons, stripes)
         num_stripes = logits.shape[2]
         labels = batch.labels[:, None].expand(-1, num_stripes)
+        # `cross_entropy` takes the mean over stripes as well; times their number it is their sum, as in PCB.
         loss = functional.cross_entropy(logits, labels, label_smoothing=self._label_smoothing) * num_stripes
         if self._between is None:
             return loss
@@ -154,6 +155,7 @@ class PersonLoss:
 
 
 def _losses_between() -> dict[str, Callable[[Tensor, Tensor], Tensor] | None]:
+    """The loss between features by its name; None leaves the cross entropy alone."""
     triplet: Any = TripletMarginLoss(margin=_MARGIN)
     hardest: Any = BatchHardMiner()
     circle: Any = CircleLoss(**_CIRCLE)

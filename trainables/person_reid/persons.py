@@ -69,6 +69,7 @@ def persons() -> tuple[Tensor, Sightings]:
 
 
 def _look(random: np.random.Generator) -> _Look:
+    """Colours and a weave at random."""
     coat, second, trousers = random.uniform(30, 225, (3, 3))
     return _Look(coat, second, trousers, int(random.integers(_WEAVES)))
 

@@ -47,7 +47,7 @@ class PairBatches:
         self._choice = ExampleChoice(batches.data, context)
 
     def epoch(self, budget: Budget, epoch: int) -> TrainEpoch[PairBatch]:
-        """The training pairs of an epoch; what is to be learnt by heart are always the same."""
+        """The training pairs of an epoch; when overfitting they are always the same."""
         images = self._batches.epoch(budget, epoch)
         seed, number = (
             (self._context.data_seed, _SCORED) if self._context.is_overfit else (self._context.seed, epoch)

@@ -28,6 +28,7 @@ class Twin(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Logits (pairs,) of being of one class; the same whichever of the two comes first."""
+        # Both images in one pass: BatchNorm then sees them with the same statistics.
         one, other = self.encoder(torch.cat([first, second])).chunk(2)
         logits: Tensor = self.head((one - other).abs())
         return logits[:, 0]

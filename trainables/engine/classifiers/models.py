@@ -99,6 +99,7 @@ class _Wanted:
 
 
 def _built(wanted: _Wanted) -> Classifier:
+    """The model by the library that its name belongs to."""
     if wanted.name in _OWN:
         model = _OWN[wanted.name](wanted.num_classes, wanted.in_channels, wanted.drop_rate)
         if wanted.path:
@@ -110,6 +111,7 @@ def _built(wanted: _Wanted) -> Classifier:
 
 
 def _of_torchvision(wanted: _Wanted) -> Classifier:
+    """A classifier of torchvision with what is to be known of it."""
     name = wanted.name.removeprefix(_TORCHVISION)
     shape = (wanted.num_classes, wanted.in_channels)
     build = torchvision_build(name, *shape, wanted.resolution, wanted.drop_rate, wanted.is_of_hub)
@@ -126,6 +128,11 @@ def _of_torchvision(wanted: _Wanted) -> Classifier:
 
 
 def _of_timm(wanted: _Wanted) -> Classifier:
+    """A classifier of timm with what is to be known of it.
+
+    Two things are tried again: a model that takes colours alone gets grey images three times, and weights of
+    one resolution that fit no other get the model at its own.
+    """
     shape = (wanted.num_classes, wanted.in_channels)
     options = (wanted.drop_rate, wanted.aspect_ratio)
     try:
@@ -155,12 +162,14 @@ def _in_colour(built: Classifier) -> Classifier:
 
 
 def _thrice(model: nn.Module, images: tuple[Tensor]) -> tuple[Tensor]:
+    """Grey images (batch, 1, height, width) as all three colours, without a copy."""
     return (images[0].expand(-1, 3, -1, -1),)
 
 
 def _classifier(
     model: nn.Module, build: Build, wanted: _Wanted, trained_on: tuple[Sequence[float], Sequence[float]]
 ) -> Classifier:
+    """A built model with its head, the statistics of its weights' images, and notes."""
     notes = {}
     if wanted.drop_rate and not build.has_dropout:
         notes["no effect of drop_rate"] = f"{wanted.name} has no layer of dropout"

@@ -127,6 +127,7 @@ def confusion_tables(names: Sequence[str], matrix: Tensor) -> dict[str, Table]:
 
 
 def _class_rows(names: Sequence[str], matrix: Tensor) -> Iterator[Cells]:
+    """A class's accuracy (recall), precision and F1; not a number where it has no image."""
     right = matrix.diagonal().double()
     num_images, num_predicted = matrix.sum(1), matrix.sum(0)
     scores = (right / num_images, right / num_predicted, 2 * right / (num_images + num_predicted))
@@ -142,6 +143,7 @@ def _pairs(matrix: Tensor, num_images: Tensor) -> list[list[int]]:
 
 
 def _square(names: Sequence[str], rows: Sequence[Cells]) -> Table:
+    """A matrix as a table, with the label of each row in its first column."""
     named = [(name, *row) for name, row in zip(names, rows, strict=True)]
     return Table(columns=("label", *names), rows=named)
 

@@ -138,6 +138,7 @@ class DataSplits:
         return {"resolution": f"{', '.join(pairs)}: the nearest size that this model takes"}
 
     def _taken(self, wanted: int) -> int:
+        """The resolution that the model takes in place of this one; another one is noted."""
         if (given := self.nearest_resolution(wanted)) != wanted:
             self._other_resolutions[wanted] = given
         return given
@@ -167,6 +168,7 @@ def split_source(source: ImageSource, context: TrainingContext) -> DataSplits:
 
 @lru_cache(maxsize=1)
 def _splits(source: ImageSource, seed: int, score_resolution: int, device: torch.device) -> DataSplits:
+    """The three parts of a source; the last is kept, as all trials of a run ask for the same."""
     train, val, test = (
         ImageSet(source, rows, seed) for rows in split_rows(source.labels, source.parts, seed=seed)
     )

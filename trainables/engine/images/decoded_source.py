@@ -98,6 +98,8 @@ def _undecoded(
 
 @dataclass(frozen=True)
 class _PictureStore:
+    """Where the decoded pixels of a set of pictures come from: the cache, or its files again."""
+
     pictures: Pictures
     cache: CacheFolder
     name: str
@@ -158,6 +160,7 @@ class _PictureStore:
     def _decoded_file(
         self, name: str, resolution: int, *, kept: tuple[int, int]
     ) -> tuple[CacheFile, Decoded]:
+        """The file of the cache with these pixels and marks, decoded now if it is not there."""
         num_pictures = self.pictures.num_pictures
 
         def fill(content: np.memmap) -> Iterator[float]:

@@ -70,6 +70,7 @@ class FolderTree:
         )
 
     def _listed(self, folder: Path) -> Listing:
+        """The content of a folder, links followed; what is no data is recorded."""
         folders, files = [], []
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -91,6 +92,7 @@ class FolderTree:
         return Listing(tuple(folders), tuple(files))
 
     def _walk(self, folder: Path, seen: set[tuple[int, int]], found: list[Path]) -> None:
+        """Add the pictures below a folder to `found`, each folder once: a link may lead in a circle."""
         if (identity := _identity(folder)) in seen:
             self.leave("link to a folder above it or read already", folder)
             return
@@ -111,5 +113,6 @@ def is_picture(path: Path) -> bool:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
+    """What tells a folder from others whatever path leads to it: device and inode."""
     found = folder.stat()
     return found.st_dev, found.st_ino

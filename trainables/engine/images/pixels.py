@@ -61,6 +61,8 @@ class StoredPixels:
             return self
         if device not in self._copies:
             num_free, _ = torch.cuda.mem_get_info(device)
+            # Copied once for all trials of a process: an epoch then moves row numbers to the GPU and no
+            # pixels.
             fits = self.images.nbytes <= _DEVICE_FRACTION * num_free
             self._copies[device] = self._copy(device) if fits else self
         return self._copies[device]
@@ -124,10 +126,12 @@ class StreamedPixels:
         return self
 
     def _read_ahead(self) -> None:
+        """Keep up to 512 images decoding, in the order in which they are expected."""
         if not self._reads_ahead:
             return
         for row in itertools.islice(self._expected, max(0, _READ_AHEAD - len(self._coming))):
             self._coming[row] = self._decode(row)
 
     def _decode(self, row: int) -> Future[np.ndarray]:
+        """Have a thread decode one image."""
         return self._pool.submit(self._pictures.resized, row, self._resolution)

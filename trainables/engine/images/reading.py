@@ -10,7 +10,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from trainables.engine.images.deep import ORIENTATION, Scales, is_deep, is_tiff, read_deep
 
-# Counts with the content of pictures: another number and everything is decoded anew.
+# Part of the key of the cache: another number and everything is decoded again.
 MEANING = 2
 _BACKGROUND = "white"  # of transparent pictures: what pages, slides and most viewers show
 # By the orientation that EXIF says, how to turn the picture upright.
@@ -56,6 +56,7 @@ def read_picture(path: Path, resolution: int, scales: Callable[[], Scales]) -> I
 
 
 def _read(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
+    """Decode a file by Pillow, or by the reader of deep pictures where it has more than 8 bits."""
     try:
         image = Image.open(path)
     except UnidentifiedImageError:
@@ -86,11 +87,13 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def _of_deep(content: bytes, scales: Scales) -> Image.Image:
+    """A picture of more than 8 bits, scaled to 8 as its whole set is, and turned upright."""
     picture = read_deep(content)
     return _turned(_rgb(scales.scaled(picture)), picture.orientation)
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """The picture as EXIF's orientation says that it is to be seen."""
     if orientation not in _TURNS:
         return image
     turned = image.transpose(_TURNS[orientation])
@@ -99,6 +102,7 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    """Three channels of 8 bits, whatever the mode was."""
     if image.has_transparency_data:
         return _on_background(image)
     if image.mode == "LAB":
@@ -107,6 +111,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _on_background(image: Image.Image) -> Image.Image:
+    """A transparent picture on white."""
     if image.mode == "La":
         image = image.convert("LA")
     shown = image.convert("RGBA")
@@ -116,6 +121,7 @@ def _on_background(image: Image.Image) -> Image.Image:
 
 
 def _rgb_of_lab(image: Image.Image) -> Image.Image:
+    """L*a*b* as sRGB, by Little CMS: Pillow's `convert` does not know how."""
     lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
     assert converted is not None  # it is for pictures that are changed in place

@@ -87,6 +87,11 @@ def official_parts(name: str, *, download: bool) -> dict[str, Any]:
 
 
 def _parts_by_split(dataset_class: type, settings: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a data set that has a `split`, by whichever spelling it takes.
+
+    Raises:
+        DataError: It has no training part.
+    """
     parts: dict[str, Any] = {}
     for part, spellings in _SPELLINGS.items():
         for spelling in spellings:
@@ -129,5 +134,6 @@ def _labels_one_by_one(dataset: ConcatDataset[Any], path: Path) -> Tensor:
 
 
 def _class_names(datasets: Sequence[Any], labels: Tensor) -> tuple[str, ...]:
+    """The data set's own names of its classes, or their numbers."""
     names = getattr(datasets[0], "classes", None) or range(int(labels.max()) + 1)
     return tuple(str(name) for name in names)
