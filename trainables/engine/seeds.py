@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 # Each kind of randomness has a stream of its own, so that a changed augmentation leaves the order of examples
-# as it is. These had the numbers 0 to 6 before a purpose was its name's hash: what they draw stays what it was.
+# as it is. These had the numbers 0 to 6 before a purpose was its name's hash: what they draw stays what it
+# was.
 _NUMBERED = ("order", "augment", "mix", "pair", "negative", "identity", "patch")
 
 
