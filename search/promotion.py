@@ -1,4 +1,4 @@
-"""The best trials to full training with fresh seeds, once on the test set, against the default."""
+"""Full training of the best trials and the default, with fresh seeds and one score on the test set."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def chosen(history: History, space: Space, *, top: int) -> list[TrialRecord]:
 
 
 def fresh_seeds(seed: int, count: int) -> list[int]:
-    """Seeds that the search has not used; the same for every configuration, so that gains pair."""
+    """Seeds that the search has not used; the same for every configuration, so that gains can be paired."""
     return [
         int.from_bytes(hashlib.sha256(f"promotion {seed} {index}".encode()).digest()[:4])
         for index in range(count)
@@ -53,7 +53,7 @@ def proposals(trials: Sequence[TrialRecord], seeds: Sequence[int]) -> list[Propo
 
 def full_training(space: Space) -> Space:
     """The space of the promotion's run: the top rung's budget from the first epoch on, for as many
-    epochs as the space promotes with, and nobody stopped."""
+    epochs as the space promotes with, and no trial stopped."""
     return replace(
         space,
         ladder=space.ladder.only_top().with_top(epochs=space.promote.epochs),
@@ -69,7 +69,7 @@ def full_training(space: Space) -> Space:
 def alone_on_gpus(space: Space) -> tuple[Space, str]:
     """The space with a whole GPU for each training, where the search shared one, and a line that says so.
 
-    What a training used of a shared GPU is known to 5 to 35 %; alone its joules are the counter's. The line
+    The joules of a training on a shared GPU are known to 5 to 35 %; alone, they are the counter's. The line
     is empty where nothing changes.
     """
     share = space.resources.gpus_per_trial
@@ -82,7 +82,7 @@ def alone_on_gpus(space: Space) -> tuple[Space, str]:
 
 
 def with_gpus(space: Space, gpus: float | None) -> Space:
-    """The space with so many GPUs for each training; None leaves it to the machine."""
+    """The space with `gpus` for each training; None leaves the number to the machine."""
     return replace(space, resources=space.resources.model_copy(update={"gpus_per_trial": gpus}))
 
 
@@ -100,7 +100,7 @@ def baseline_training(space: Space, trainable: str, default_hparams: Mapping[str
 
 
 def baseline_proposal(space: Space, seed: int) -> Proposal:
-    """Its one training: what is fitted exactly has no seeds to average over."""
+    """Its one training: an exact fit has no seeds to average over."""
     return Proposal(
         hparams=dict(space.fixed), proposed_by="promotion", seed=seed, parent_trial=space.trainable
     )

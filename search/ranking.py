@@ -24,8 +24,8 @@ class Configuration:
     Attributes:
         trials: All of them, in the order in which they were asked for.
         scored: Those that can be compared, one at least.
-        rung: The highest that all of the scored ones have ended. Where a rung let one repeat pass and stopped
-            another, both are compared below it: the one that passed alone would be the luckiest.
+        rung: The highest that all of the scored ones completed. If a rung let one repeat pass and stopped
+            another, both are compared below it: the one that passed would be the luckiest.
         values: The metric of the scored ones there.
     """
 
@@ -54,12 +54,12 @@ class Configuration:
 
     @property
     def num_open(self) -> int:
-        """Repeats that have not ended a rung, and did not fail: they wait, or were cut short."""
+        """Repeats that have completed no rung and did not fail: they wait, or were interrupted."""
         return len(self.trials) - len(self.scored) - self.num_failed
 
     @property
     def num_higher(self) -> int:
-        """Repeats that ended a higher rung than the one they are all compared at."""
+        """Repeats that completed a higher rung than the one they are all compared at."""
         return sum((trial.rung or 0) > self.rung for trial in self.scored)
 
 
@@ -72,8 +72,8 @@ def configurations(
     """The configurations with a score, best first.
 
     A score from a larger budget ranks before any from a smaller one: cheap scores are noisier and favour
-    fast starters. Repeats count by their mean. Of equals the older comes first. Failed and diverged trials
-    and those that ended no rung are in no mean; a configuration says how many it has.
+    fast starters. Repeats count by their mean. Of equals the older comes first. Failed and diverged trials,
+    and those that completed no rung, are in no mean; a configuration has their number.
 
     Args:
         repeats: The space's. With 1 each trial is a configuration of its own.
@@ -91,7 +91,7 @@ def ranked(trials: Iterable[TrialRecord], metric: str, mode: Mode, *, repeats: i
 class Ranking:
     """The configurations of a run as `configurations` gives them, kept up to date trial by trial.
 
-    A change costs a look at the trial and its repeats, however many others there are.
+    An update looks only at the trial and its repeats, and finds their place by bisection.
     """
 
     def __init__(self, trials: Iterable[TrialRecord], metric: str, mode: Mode, *, repeats: int = 1) -> None:
@@ -122,7 +122,7 @@ class Ranking:
         return *self._places[self._points[trial.trial_id]], trial.number
 
     def update(self, trial: TrialRecord) -> None:
-        """Take in whatever has changed of a trial, or a new one."""
+        """Take in a new trial, or what has changed of a known one."""
         if trial.trial_id not in self._points:
             self._points[trial.trial_id] = identity(trial.hparams) if self._repeats > 1 else trial.trial_id
         point = self._points[trial.trial_id]
@@ -165,7 +165,7 @@ def _configuration(trials: list[TrialRecord], metric: str) -> Configuration | No
 
 
 def _value_from(trial: TrialRecord, metric: str, rung: int) -> float:
-    """The metric at `rung`, or at the next one that the trial has ended: joules may jump over rungs."""
+    """The metric at `rung`, or at the next one that the trial completed: rungs of joules may be skipped."""
     assert trial.rung is not None, "is_comparable"
     if rung == trial.rung:
         value = trial.value(metric)

@@ -91,7 +91,7 @@ def forecast_search(
     """Simulate the search several times, each with other scores.
 
     Args:
-        costs: None foretells trials and epochs alone, and leaves out limits on time and energy.
+        costs: With None only trials and epochs are forecast, and limits on time and energy are ignored.
         make_sampler: Called for each; it decides which configurations are tried, at random.
         most_s: No further search is simulated after so long, five at least. 60 trials take 0.1 s.
 

@@ -1,4 +1,4 @@
-"""What a plot shows, whoever draws it: plotly.js in the page, Matplotlib as PNG. Pure."""
+"""What a plot shows, apart from how it is drawn: plotly.js in the page, Matplotlib as PNG. Pure."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def learning_curves(run: RunData) -> Chart:
 
 
 def _curves_at(run: RunData, trials: Sequence[TrialRecord], rung: int) -> Series:
-    """The stretches of all curves at one rung, each with the point that it goes on from."""
+    """The stretches of all curves at one rung, each with the point that it continues from."""
     points: list[tuple[int | None, float | None, str]] = []
     for trial in trials:
         stretch = list(_stretch(run.metric, trial, rung))
