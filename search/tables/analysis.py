@@ -13,7 +13,16 @@ from search.rank_correlation import RungCorrelation, rung_correlations
 from search.ranking import Configuration, configurations
 from search.run.objective import Cost, pareto_front
 from search.space import Space
-from search.tables.columns import METRIC, Column, ColumnGroup, Table, column_names, header, rows_of
+from search.tables.columns import (
+    METRIC,
+    Column,
+    ColumnGroup,
+    Table,
+    column_names,
+    for_metric,
+    header,
+    rows_of,
+)
 
 
 @dataclass(frozen=True)
@@ -40,91 +49,89 @@ class ParetoRow:
     cost: Cost
 
 
-def configuration_table(metric: str) -> Table[ConfigurationRow]:
-    """The columns of configurations.csv: the metric's mean after the trial, the trials' names last."""
-    return [
-        Column("rank", "", "1 is best; the largest budget first, then the mean", lambda row: row.rank),
-        Column(
-            "trial_id",
-            "",
-            "the oldest repeat with a score: promotion takes the configuration by its name",
-            lambda row: row.found.first.trial_id,
-        ),
-        Column("proposed_by", "", "as in trials.csv", lambda row: row.found.first.proposed_by),
-        Column(metric, "its own", "mean over the repeats", lambda row: row.found.mean),
-        Column(
-            "value_std",
-            "the metric's",
-            "sample standard deviation over the repeats; empty for one",
-            lambda row: row.found.spread,
-        ),
-        Column("value_min", "the metric's", "of the repeats", lambda row: min(row.found.values)),
-        Column("value_max", "the metric's", "of the repeats", lambda row: max(row.found.values)),
-        Column("num_repeats", "trials", "in the mean", lambda row: len(row.found.scored)),
-        Column("num_failed", "trials", "failed or diverged", lambda row: row.found.num_failed),
-        Column("num_open", "trials", "that neither failed nor ended a rung", lambda row: row.found.num_open),
-        Column(
-            "rung",
-            "",
-            "the highest rung that all repeats with a score have ended",
-            lambda row: row.found.rung,
-        ),
-        Column("num_higher", "trials", "that ended a higher one", lambda row: row.found.num_higher),
-        Column(
-            "seconds",
-            "s",
-            "of all repeats, their starts left out",
-            lambda row: round(sum(trial.seconds for trial in row.found.trials), 3),
-        ),
-        Column(
-            "energy_j",
-            "J",
-            "of all repeats, as in trials.csv; empty where that of one is unknown",
-            lambda row: row.energy_j,
-        ),
-        ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.found.first.hparams),
-        Column(
-            "trials",
-            "",
-            "names of all repeats",
-            lambda row: " ".join(trial.trial_id for trial in row.found.trials),
-        ),
-    ]
+# configurations.csv: the metric's mean after the trial, the trials' names last.
+CONFIGURATION_TABLE: Table[ConfigurationRow] = [
+    Column("rank", "", "1 is best; the largest budget first, then the mean", lambda row: row.rank),
+    Column(
+        "trial_id",
+        "",
+        "the oldest repeat with a score: promotion takes the configuration by its name",
+        lambda row: row.found.first.trial_id,
+    ),
+    Column("proposed_by", "", "as in trials.csv", lambda row: row.found.first.proposed_by),
+    Column(METRIC, "its own", "mean over the repeats", lambda row: row.found.mean),
+    Column(
+        "value_std",
+        "the metric's",
+        "sample standard deviation over the repeats; empty for one",
+        lambda row: row.found.spread,
+    ),
+    Column("value_min", "the metric's", "of the repeats", lambda row: min(row.found.values)),
+    Column("value_max", "the metric's", "of the repeats", lambda row: max(row.found.values)),
+    Column("num_repeats", "trials", "in the mean", lambda row: len(row.found.scored)),
+    Column("num_failed", "trials", "failed or diverged", lambda row: row.found.num_failed),
+    Column("num_open", "trials", "that neither failed nor ended a rung", lambda row: row.found.num_open),
+    Column(
+        "rung",
+        "",
+        "the highest rung that all repeats with a score have ended",
+        lambda row: row.found.rung,
+    ),
+    Column("num_higher", "trials", "that ended a higher one", lambda row: row.found.num_higher),
+    Column(
+        "seconds",
+        "s",
+        "of all repeats, their starts left out",
+        lambda row: round(sum(trial.seconds for trial in row.found.trials), 3),
+    ),
+    Column(
+        "energy_j",
+        "J",
+        "of all repeats, as in trials.csv; empty where that of one is unknown",
+        lambda row: row.energy_j,
+    ),
+    ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.found.first.hparams),
+    Column(
+        "trials",
+        "",
+        "names of all repeats",
+        lambda row: " ".join(trial.trial_id for trial in row.found.trials),
+    ),
+]
 
 
-def pareto_table(metric: str) -> Table[ParetoRow]:
-    """The columns of pareto.csv: the metric after the trial, hparams last."""
-    return [
-        Column("trial_id", "", "", lambda row: row.trial.trial_id),
-        Column(metric, "its own", "as in trials.csv", lambda row: row.trial.value(row.space.metric)),
-        Column("status", "", "as in trials.csv", lambda row: row.trial.status),
-        Column("rung", "", "the same in all rows", lambda row: row.trial.rung),
-        Column("epochs", "epochs", "", lambda row: row.trial.epochs),
-        Column("objective", "", "`energy` or `energy_per_example`", lambda row: row.space.cost),
-        Column(
-            "objective_j",
-            "J",
-            (
-                "`energy`: what full training would use, as `energy_projected_full_j`; "
-                "`energy_per_example`: joules of its epochs by their examples"
-            ),
-            lambda row: row.cost.joules,
+# pareto.csv: the metric after the trial, hparams last.
+PARETO_TABLE: Table[ParetoRow] = [
+    Column("trial_id", "", "", lambda row: row.trial.trial_id),
+    Column(METRIC, "its own", "as in trials.csv", lambda row: row.trial.value(row.space.metric)),
+    Column("status", "", "as in trials.csv", lambda row: row.trial.status),
+    Column("rung", "", "the same in all rows", lambda row: row.trial.rung),
+    Column("epochs", "epochs", "", lambda row: row.trial.epochs),
+    Column("objective", "", "`energy` or `energy_per_example`", lambda row: row.space.cost),
+    Column(
+        "objective_j",
+        "J",
+        (
+            "`energy`: what full training would use, as `energy_projected_full_j`; "
+            "`energy_per_example`: joules of its epochs by their examples"
         ),
-        Column(
-            "objective_uncertainty_j",
-            "J",
-            "error of it to be expected, either way",
-            lambda row: row.cost.uncertainty_j,
-        ),
-        Column(
-            "energy_scope",
-            "",
-            "the parts in it; trials with other parts than the first are left out",
-            lambda row: row.cost.scope,
-        ),
-        Column("energy_quality", "", "as in trials.csv", lambda row: row.trial.sensors.get("quality", "")),
-        ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.trial.hparams),
-    ]
+        lambda row: row.cost.joules,
+    ),
+    Column(
+        "objective_uncertainty_j",
+        "J",
+        "error of it to be expected, either way",
+        lambda row: row.cost.uncertainty_j,
+    ),
+    Column(
+        "energy_scope",
+        "",
+        "the parts in it; trials with other parts than the first are left out",
+        lambda row: row.cost.scope,
+    ),
+    Column("energy_quality", "", "as in trials.csv", lambda row: row.trial.sensors.get("quality", "")),
+    ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.trial.hparams),
+]
 
 
 RUNG_CORRELATION_TABLE: Table[RungCorrelation] = [
@@ -175,20 +182,20 @@ DUPLICATE_CURVES_TABLE: Table[DuplicateCurves] = [
     ),
     Column("warning", "", "the sentence that the last screen of the run shows", lambda group: group.warning),
 ]
-CONFIGURATION_COLUMNS = tuple(name for name in column_names(configuration_table(METRIC)) if name != METRIC)
-PARETO_COLUMNS = tuple(name for name in column_names(pareto_table(METRIC)) if name != METRIC)
+CONFIGURATION_COLUMNS = tuple(name for name in column_names(CONFIGURATION_TABLE) if name != METRIC)
+PARETO_COLUMNS = tuple(name for name in column_names(PARETO_TABLE) if name != METRIC)
 RUNG_CORRELATION_COLUMNS = column_names(RUNG_CORRELATION_TABLE)
 DUPLICATE_CURVES_COLUMNS = column_names(DUPLICATE_CURVES_TABLE)
 
 
 def configuration_columns(space: Space, history: History) -> list[str]:
     """The names of the columns of a run's configurations.csv."""
-    return header(configuration_table(space.metric), _configurations(space, history))
+    return header(for_metric(CONFIGURATION_TABLE, space.metric), _configurations(space, history))
 
 
 def configuration_rows(space: Space, history: History) -> list[dict[str, Any]]:
     """One row per configuration with a score, best first: its repeats as one."""
-    return rows_of(configuration_table(space.metric), _configurations(space, history))
+    return rows_of(for_metric(CONFIGURATION_TABLE, space.metric), _configurations(space, history))
 
 
 def _configurations(space: Space, history: History) -> list[ConfigurationRow]:
@@ -198,12 +205,12 @@ def _configurations(space: Space, history: History) -> list[ConfigurationRow]:
 
 def pareto_columns(space: Space, history: History) -> list[str]:
     """The names of the columns of a run's pareto.csv."""
-    return header(pareto_table(space.metric), _front(space, history))
+    return header(for_metric(PARETO_TABLE, space.metric), _front(space, history))
 
 
 def pareto_rows(space: Space, history: History) -> list[dict[str, Any]]:
     """One row per trial that no other dominates, the best by metric first."""
-    return rows_of(pareto_table(space.metric), _front(space, history))
+    return rows_of(for_metric(PARETO_TABLE, space.metric), _front(space, history))
 
 
 def _front(space: Space, history: History) -> list[ParetoRow]:

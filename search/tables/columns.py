@@ -7,7 +7,7 @@ list: a new column is one entry more in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -91,6 +91,14 @@ def markdown(table: Table[Item]) -> str:
         cells = (name, column.unit, column.meaning)
         lines.append("|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|")
     return "\n".join(lines)
+
+
+def for_metric(table: Table[Item], metric: str) -> Table[Item]:
+    """The table of a run: the column of the metric bears the metric's own name."""
+    return [
+        replace(column, name=metric) if isinstance(column, Column) and column.name == METRIC else column
+        for column in table
+    ]
 
 
 def plain(name: str, unit: str, meaning: str) -> Column[Mapping[str, Any]]:

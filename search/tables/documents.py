@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from search.tables.analysis import (
+    CONFIGURATION_TABLE,
     DUPLICATE_CURVES_TABLE,
+    PARETO_TABLE,
     RUNG_CORRELATION_TABLE,
-    configuration_table,
-    pareto_table,
 )
-from search.tables.columns import METRIC, Table, markdown
+from search.tables.columns import Table, markdown
 from search.tables.energy import DEVICE_TABLE, ENERGY_TABLE
 from search.tables.history import HISTORY_TABLE
 from search.tables.promoted import PROMOTED_TABLE
-from search.tables.trials import trial_table
+from search.tables.trials import TRIAL_TABLE
 
 README = Path(__file__).parents[2] / "results" / "README.md"
 DOCUMENTED: Mapping[str, Table[Any]] = {
-    "trials.csv": trial_table(METRIC),
-    "configurations.csv": configuration_table(METRIC),
+    "trials.csv": TRIAL_TABLE,
+    "configurations.csv": CONFIGURATION_TABLE,
     "energy.csv": ENERGY_TABLE,
     "devices.csv": DEVICE_TABLE,
-    "pareto.csv": pareto_table(METRIC),
+    "pareto.csv": PARETO_TABLE,
     "rung_correlation.csv": RUNG_CORRELATION_TABLE,
     "duplicate_curves.csv": DUPLICATE_CURVES_TABLE,
     "promoted.csv": PROMOTED_TABLE,

@@ -11,7 +11,16 @@ from typing import Any
 from search.ledger.history import History
 from search.ranking import configurations
 from search.space import Space
-from search.tables.columns import METRIC, Column, ColumnGroup, Table, column_names, header, rows_of
+from search.tables.columns import (
+    METRIC,
+    Column,
+    ColumnGroup,
+    Table,
+    column_names,
+    for_metric,
+    header,
+    rows_of,
+)
 from search.tables.energy_columns import ENERGY_OF_TRIAL, TrialEnergyRow
 from trainables.core.contract import Budget
 
@@ -43,165 +52,162 @@ class TrialRow(TrialEnergyRow):
         return {**last.metrics, **(last.test or {})}
 
 
-def trial_table(metric: str) -> Table[TrialRow]:
-    """The columns of trials.csv: the metric after the trial, then budget, hparams, cost and other metrics."""
-    return [
-        Column("rank", "", "1 is best", lambda row: row.rank),
-        Column("trial_id", "", "names the trial's folder", lambda row: row.trial.trial_id),
-        Column(
-            "status",
-            "",
-            (
-                "`finished` (whole ladder, or as far as the training had anything to learn: `message`),"
-                " `stopped` (at a rung, below `early_stop_threshold`, or out of patience), `paused` (at"
-                " a rung, and not among those that were promoted), `diverged`, `failed`, `interrupted` "
-                "(the run ended first), `running`"
-            ),
-            lambda row: row.trial.status,
+# The metric after the trial, then budget, hparams, cost and other metrics.
+TRIAL_TABLE: Table[TrialRow] = [
+    Column("rank", "", "1 is best", lambda row: row.rank),
+    Column("trial_id", "", "names the trial's folder", lambda row: row.trial.trial_id),
+    Column(
+        "status",
+        "",
+        (
+            "`finished` (whole ladder, or as far as the training had anything to learn: `message`),"
+            " `stopped` (at a rung, below `early_stop_threshold`, or out of patience), `paused` (at"
+            " a rung, and not among those that were promoted), `diverged`, `failed`, `interrupted` "
+            "(the run ended first), `running`"
         ),
-        Column(
-            "cause",
-            "",
-            (
-                "of a failure: `diverged`, `out_of_memory`, `weights_missing`, `network`, `data`, "
-                "`disk`, `crash`, `lost_worker`, `timeout` (an epoch took longer than "
-                "`limits.epoch_minutes`), `bad_result`"
-            ),
-            lambda row: row.trial.cause,
+        lambda row: row.trial.status,
+    ),
+    Column(
+        "cause",
+        "",
+        (
+            "of a failure: `diverged`, `out_of_memory`, `weights_missing`, `network`, `data`, "
+            "`disk`, `crash`, `lost_worker`, `timeout` (an epoch took longer than "
+            "`limits.epoch_minutes`), `bad_result`"
         ),
-        Column(
-            "proposed_by",
-            "",
-            "who proposed it: `default`, `initial`, `sampler`, `list`, `design`, `promotion`",
-            lambda row: row.trial.proposed_by,
+        lambda row: row.trial.cause,
+    ),
+    Column(
+        "proposed_by",
+        "",
+        "who proposed it: `default`, `initial`, `sampler`, `list`, `design`, `promotion`",
+        lambda row: row.trial.proposed_by,
+    ),
+    Column(
+        "parent_trial",
+        "",
+        "promotion: the trial of the search that is trained in full",
+        lambda row: row.trial.parent_trial,
+    ),
+    Column(
+        METRIC,
+        "its own",
+        ("under its own name, such as `val_accuracy`: the value at the highest rung the trial ended"),
+        lambda row: row.trial.value(row.space.metric),
+    ),
+    Column("rung", "", "the highest rung the trial ended, from 0", lambda row: row.trial.rung),
+    Column("epochs", "epochs", "run, those before a new start included", lambda row: row.trial.epochs),
+    Column(
+        "horizon",
+        "",
+        (
+            "what learning-rate schedules spanned: `full` (the whole ladder, one training), `rung` "
+            "(each rung's epochs, each a new training), `anytime` (nothing: a constant rate, "
+            "averaged weights are scored)"
         ),
-        Column(
-            "parent_trial",
-            "",
-            "promotion: the trial of the search that is trained in full",
-            lambda row: row.trial.parent_trial,
+        lambda row: row.space.ladder.horizon,
+    ),
+    Column(
+        "subset",
+        "share or count",
+        (
+            "of the training set, at that rung; with a ladder of joules of the epoch that ended it,"
+            " which may have jumped there from a lower one"
         ),
-        Column(
-            metric,
-            "its own",
-            ("under its own name, such as `val_accuracy`: the value at the highest rung the trial ended"),
-            lambda row: row.trial.value(row.space.metric),
+        lambda row: row.budget and row.budget.subset,
+    ),
+    Column(
+        "resolution",
+        "px",
+        "side of the training images, at that rung",
+        lambda row: row.budget and row.budget.resolution,
+    ),
+    ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.trial.hparams),
+    Column(
+        "best_value",
+        "the metric's",
+        "of the epochs at the highest rung the trial trained at",
+        lambda row: row.best and row.best[1],
+    ),
+    Column(
+        "best_epoch",
+        "",
+        "the epoch it was reached in, from 1, counted as in `epochs`",
+        lambda row: row.best and row.best[0],
+    ),
+    Column(
+        "seconds",
+        "s",
+        ("wall time of training and evaluation: of its epochs, repeated ones included, and nothing else"),
+        lambda row: round(row.trial.seconds, 3),
+    ),
+    Column(
+        "start_s",
+        "s",
+        (
+            "wall time of its starts: imports (those of a worker's first trial are for all that "
+            "follow), reading or decoding data, building the model, loading weights and "
+            "checkpoints. A script starts within its first epoch"
         ),
-        Column("rung", "", "the highest rung the trial ended, from 0", lambda row: row.trial.rung),
-        Column("epochs", "epochs", "run, those before a new start included", lambda row: row.trial.epochs),
-        Column(
-            "horizon",
-            "",
-            (
-                "what learning-rate schedules spanned: `full` (the whole ladder, one training), `rung` "
-                "(each rung's epochs, each a new training), `anytime` (nothing: a constant rate, "
-                "averaged weights are scored)"
-            ),
-            lambda row: row.space.ladder.horizon,
+        lambda row: _rounded(row.trial.start_s),
+    ),
+    Column(
+        "overhead_s",
+        "s",
+        (
+            "wall time between its epochs: checkpoints, waiting for the search's answer or for a "
+            "turn alone on the GPU"
         ),
-        Column(
-            "subset",
-            "share or count",
-            (
-                "of the training set, at that rung; with a ladder of joules of the epoch that ended it,"
-                " which may have jumped there from a lower one"
-            ),
-            lambda row: row.budget and row.budget.subset,
+        lambda row: _rounded(row.trial.overhead_s),
+    ),
+    Column("num_examples", "examples", "trained on, repeated epochs included", lambda row: row.num_examples),
+    Column(
+        "attempts",
+        "",
+        (
+            "2 where a worker was lost and the trial went on; a trial fails that loses two without "
+            "getting further"
         ),
-        Column(
-            "resolution",
-            "px",
-            "side of the training images, at that rung",
-            lambda row: row.budget and row.budget.resolution,
+        lambda row: row.trial.attempts,
+    ),
+    Column("seed", "", "of weights, order and augmentation", lambda row: row.trial.seed),
+    *ENERGY_OF_TRIAL,
+    Column("started_at", "UTC", "", lambda row: _clock_time(row.trial.asked_at)),
+    Column("ended_at", "UTC", "", lambda row: _clock_time(row.trial.ended_at)),
+    Column("message", "", "of a failure, in one line", lambda row: row.trial.message),
+    Column(
+        "notes",
+        "",
+        (
+            "automatic choices with their reasons, such as the precision; a checkpoint that could "
+            "not be written or read; an epoch that took over 20 times the median"
         ),
-        ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.trial.hparams),
-        Column(
-            "best_value",
-            "the metric's",
-            "of the epochs at the highest rung the trial trained at",
-            lambda row: row.best and row.best[1],
+        lambda row: "; ".join(f"{name}: {text}" for name, text in row.trial.notes.items()),
+    ),
+    ColumnGroup(
+        "*other metrics*",
+        "",
+        (
+            "of the last epoch, under their own names; `val_num_examples` is how many examples were"
+            " scored, `val_accuracy_by_guessing` what accuracy comes to by guessing (the share of "
+            "the commonest class in the scored set), and so on"
         ),
-        Column(
-            "best_epoch",
-            "",
-            "the epoch it was reached in, from 1, counted as in `epochs`",
-            lambda row: row.best and row.best[0],
-        ),
-        Column(
-            "seconds",
-            "s",
-            ("wall time of training and evaluation: of its epochs, repeated ones included, and nothing else"),
-            lambda row: round(row.trial.seconds, 3),
-        ),
-        Column(
-            "start_s",
-            "s",
-            (
-                "wall time of its starts: imports (those of a worker's first trial are for all that "
-                "follow), reading or decoding data, building the model, loading weights and "
-                "checkpoints. A script starts within its first epoch"
-            ),
-            lambda row: _rounded(row.trial.start_s),
-        ),
-        Column(
-            "overhead_s",
-            "s",
-            (
-                "wall time between its epochs: checkpoints, waiting for the search's answer or for a "
-                "turn alone on the GPU"
-            ),
-            lambda row: _rounded(row.trial.overhead_s),
-        ),
-        Column(
-            "num_examples", "examples", "trained on, repeated epochs included", lambda row: row.num_examples
-        ),
-        Column(
-            "attempts",
-            "",
-            (
-                "2 where a worker was lost and the trial went on; a trial fails that loses two without "
-                "getting further"
-            ),
-            lambda row: row.trial.attempts,
-        ),
-        Column("seed", "", "of weights, order and augmentation", lambda row: row.trial.seed),
-        *ENERGY_OF_TRIAL,
-        Column("started_at", "UTC", "", lambda row: _clock_time(row.trial.asked_at)),
-        Column("ended_at", "UTC", "", lambda row: _clock_time(row.trial.ended_at)),
-        Column("message", "", "of a failure, in one line", lambda row: row.trial.message),
-        Column(
-            "notes",
-            "",
-            (
-                "automatic choices with their reasons, such as the precision; a checkpoint that could "
-                "not be written or read; an epoch that took over 20 times the median"
-            ),
-            lambda row: "; ".join(f"{name}: {text}" for name, text in row.trial.notes.items()),
-        ),
-        ColumnGroup(
-            "*other metrics*",
-            "",
-            (
-                "of the last epoch, under their own names; `val_num_examples` is how many examples were"
-                " scored, `val_accuracy_by_guessing` what accuracy comes to by guessing (the share of "
-                "the commonest class in the scored set), and so on"
-            ),
-            lambda row: row.other_metrics,
-        ),
-    ]
+        lambda row: row.other_metrics,
+    ),
+]
 
 
-RESERVED = frozenset(column_names(trial_table(METRIC))) - {METRIC}
+RESERVED = frozenset(column_names(TRIAL_TABLE)) - {METRIC}
 
 
 def trial_columns(space: Space, history: History) -> list[str]:
     """The names of the columns of a run's trials.csv."""
-    return header(trial_table(space.metric), _items(space, history))
+    return header(for_metric(TRIAL_TABLE, space.metric), _items(space, history))
 
 
 def trial_rows(space: Space, history: History) -> list[dict[str, Any]]:
     """One row per trial: the ranked ones in their order, then the others. Repeats share a rank."""
-    return rows_of(trial_table(space.metric), _items(space, history))
+    return rows_of(for_metric(TRIAL_TABLE, space.metric), _items(space, history))
 
 
 def _items(space: Space, history: History) -> list[TrialRow]:
