@@ -67,6 +67,7 @@ def save_checkpoint(
     Raises:
         UnwrittenCheckpoint: The disk is full, read-only or gone.
     """
+    # Here, as a search starts without torch and imports this module.
     import torch  # here, because `search` names these functions and must not load torch
 
     if before:

@@ -7,6 +7,7 @@ import numbers
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from trainables.core.checkpoint import unsavable
 from trainables.core.contract import BadResult, Budget, Training
 
 _METHODS = ("run_epoch", "state_dict", "load_state_dict")
@@ -103,8 +104,6 @@ def check_state(training: Training, state: object) -> None:
     Raises:
         BadResult: `torch.load(weights_only=True)` would refuse something in it, which is named.
     """
-    from trainables.core.checkpoint import unsavable
-
     where = place_of(training.state_dict)
     if not isinstance(state, dict):
         raise BadResult(f"state_dict must return a dict, got {_kind(state)}{where}")

@@ -29,6 +29,7 @@ def locate(file: WeightFile) -> Path | None:
 def folder_of(file: WeightFile) -> Path:
     """Where `locate` looks: the folder that a message names."""
     if file.source == "hub":
+        # Here, as in all of this module: a space is checked without any of these libraries.
         from huggingface_hub import constants
 
         return Path(constants.HF_HUB_CACHE)

@@ -127,6 +127,7 @@ def outline_corners(segmentation: Any) -> Corners | None:
 
 
 def _mask_corners(mask: Content) -> Corners | None:
+    # Here, as only files with masks need it.
     from faster_coco_eval.core.mask import frPyObjects, toBbox
 
     size, counts = mask.get("size"), mask.get("counts")

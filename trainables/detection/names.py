@@ -72,6 +72,7 @@ def weight_files(name: str, weights: str) -> tuple[WeightFile, ...]:
 
 
 def _torchvision_file(name: str) -> WeightFile:
+    # Here, as spaces are checked without torch.
     import torchvision
 
     check_torchvision_name(name)

