@@ -26,9 +26,10 @@ test-all: test  ## the slow ones too, one after the other: each takes the machin
 torture: $(READY)  ## searches killed, failed by their disk and damaged, for ten minutes; ARGS="--minutes 30 --seed 7"
 	$(PYTHON) tests/support/torture.py $(ARGS)
 
-docs: $(READY)  ## the documents that are made from the code: columns in results/README.md, docs/data.md
+docs: $(READY)  ## the documents that are made from the code: columns in results/README.md, docs/data.md, docs/cli.md
 	$(PYTHON) -m search.tables.documents
 	$(PYTHON) -m tests.support.data_tables
+	$(PYTHON) -m search.cli.reference
 
 check: $(READY)  ## formatting, lint, types
 	$(PYTHON) -m ruff format --check .

@@ -1,4 +1,4 @@
-"""Searches from Python: `jouletune.search(space, ...)` and `jouletune.open(run)`.
+"""Searches from Python: `jouletune.search(space, ...)`, `jouletune.open(run)`, and the other commands.
 
 Importing this loads nothing; what is behind it is search/api.py, loaded when a name is used.
 """
@@ -7,9 +7,21 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from search.api import Best, Result, open, search
+    from search.api import Best, Result, export, forecast, preflight, promote, report, search, train
+    from search.api import open_run as open
 
-__all__ = ["Best", "Result", "open", "search"]
+__all__ = [
+    "Best",
+    "Result",
+    "export",
+    "forecast",
+    "open",
+    "preflight",
+    "promote",
+    "report",
+    "search",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -18,7 +30,7 @@ def __getattr__(name: str) -> object:
     _prefer_own_packages()
     from search import api
 
-    return getattr(api, name)
+    return getattr(api, "open_run" if name == "open" else name)
 
 
 def _prefer_own_packages() -> None:
@@ -45,3 +57,12 @@ def _prefer_own_packages() -> None:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+if __name__ == "__main__":  # python -m jouletune
+    import sys
+
+    _prefer_own_packages()
+    from search.cli import main
+
+    sys.exit(main())

@@ -1,151 +1,71 @@
-"""What `jouletune` gives: searches from Python, thin over what scripts/search.py does.
+"""The library: what each command does, as a typed function; a command parses, calls one of these, and prints.
 
-The same files, messages and settings.
+The same files, messages and settings; what a user can fix is a `ValueError` whose text is the command's.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from search.energy.reading import to_joules
+from search.backends import choice
+from search.errors import INTERRUPTED, SearchInterrupted, user_errors_as_value_error
+from search.export.write import export_run
+from search.forecast import Forecast
+from search.forecast.here import forecast_here
+from search.full_training import FullTraining, Promotion, train_fully
+from search.launch import Launch, check_before, known_trials, launch, run_name, sampler_maker
+from search.ledger import Ledger, fresh_folder, named_folder
+from search.output import Output
+from search.preflight import Report
+from search.preflight.nodes import examine_space
+from search.preflight.request import problems_of
+from search.report.answer import search_answer
+from search.report.formatting import rerun_text
+from search.report.page import Written, watch, write_at_end, write_comparison, write_page
+from search.report.plan import print_deadlines, print_plan
+from search.report.preflight import print_reports
+from search.report.summary import print_summary
+from search.result import Best, Result
+from search.run.rerun import RerunEstimate, estimate_rerun
+from search.run.resume import resume_command
+from search.sampling.designs import designed
+from search.saved_runs import opened_run, override_list, run_folder, space_words
+from search.space import SPACES, Space, load_space, space_of
+from search.space.yaml_file import Override
+from search.training import TrainingRequest, prepare_training
+from search.training import train as train_task
+from search.trial import EpochRow
+from search.trial.background import background_spec
+from trainables.core.load import load_trainable
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = [
+    "Best",
+    "Result",
+    "export",
+    "forecast",
+    "open_run",
+    "preflight",
+    "promote",
+    "report",
+    "search",
+    "train",
+]
 
-    from search.ledger.history import History
-    from search.ranking import Configuration
-    from search.space import Space
-
-__all__ = ["Best", "Result", "open", "search"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Best:
-    """The best configuration of a run: the largest budget first, then the metric.
-
-    Attributes:
-        trial_id: With repeats, the oldest of them that has a score.
-        hparams: All of the trainable, those that were not searched too.
-        value: The metric at `rung`, the highest the trial has ended; with repeats their mean.
-        epochs: Of the trial.
-        seconds: With repeats, of all of them.
-        energy_j: Of all its attempts and repeats; None where nothing was measured.
-        num_repeats: How many trials `value` is the mean of.
-        std: Their sample standard deviation; None of one.
-    """
-
-    trial_id: str
-    hparams: Mapping[str, Any]
-    metric: str
-    value: float
-    rung: int
-    epochs: int
-    seconds: float
-    energy_j: float | None
-    num_repeats: int = 1
-    std: float | None = None
-
-
-class Result:
-    """A run as it was when it was opened.
-
-    Attributes:
-        folder: Its files; results/README.md explains them.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @property
-    def ended(self) -> str | None:
-        """Why the run ended; None while it goes on, or when it was killed."""
-        return self._history.ended
-
-    @cached_property
-    def trials(self) -> pd.DataFrame:
-        """A row per trial, as trials.csv has them: ranked ones first, best on top."""
-        import pandas as pd
-
-        from search.tables import trial_columns, trial_rows
-
-        rows, columns = trial_rows(self._space, self._history), trial_columns(self._space, self._history)
-        return pd.DataFrame(rows, columns=columns)
-
-    @property
-    def ranked(self) -> pd.DataFrame:
-        """The rows of the trials that have a score, best first.
-
-        Where the space repeats its points: a row per configuration, as configurations.csv has them, in which
-        the metric is the repeats' mean.
-        """
-        if self._space.repeats > 1:
-            import pandas as pd
-
-            from search.tables import configuration_columns, configuration_rows
-
-            return pd.DataFrame(
-                configuration_rows(self._space, self._history),
-                columns=configuration_columns(self._space, self._history),
-            )
-        return self.trials[self.trials["rank"].notna()].astype({"rank": int})
-
-    @property
-    def best(self) -> Best | None:
-        """The best configuration; None where no trial has a score."""
-        from search.ranking import configurations
-
-        space = self._space
-        order = configurations(self._history.trials.values(), space.metric, space.mode, repeats=space.repeats)
-        return _best(order[0], space) if order else None
-
-    def report(self) -> Path:
-        """Write the report, one HTML file that opens offline, and give its path.
-
-        Raises:
-            ValueError: The disk does not take it.
-        """
-        from search.report.page import write_page
-
-        path: Path = _said(write_page, self.folder).path
-        return path
-
-    @cached_property
-    def _space(self) -> Space:
-        return self._opened[0]
-
-    @cached_property
-    def _history(self) -> History:
-        return self._opened[1]
-
-    @cached_property
-    def _opened(self) -> tuple[Space, History]:
-        from search.cli.runs import opened_run
-
-        _, space, history = _said(opened_run, self.folder, self.folder.parent)
-        for notice in space.notices:
-            warnings.warn(notice, stacklevel=4)
-        return space, history
-
-    def __repr__(self) -> str:
-        best = self.best
-        found = f", best {best.trial_id}: {best.metric} {best.value:.4g}" if best else ""
-        return f"<jouletune run {self.folder}: {len(self._history.trials)} trials{found}>"
+SpaceSource = str | Path | Mapping[str, Any]
+Overrides = Mapping[str, Any] | Sequence[str]
 
 
+@user_errors_as_value_error()
 def search(
-    space: str | Path | Mapping[str, Any],
+    space: SpaceSource,
     *,
     name: str | None = None,
     results: str | Path = "results",
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Overrides = (),
     trials: int | None = None,
     hours: float | None = None,
     kwh: float | None = None,
@@ -158,29 +78,49 @@ def search(
     warm_start: Sequence[str | Path] = (),
     backend: str = "ray",
     address: str | None = None,
+    dashboard: bool = False,
+    governor: str | None = None,
+    background: str | None = None,
+    background_share: float | None = None,
+    rerun_failed: bool = False,
     is_fresh: bool = False,
     is_quiet: bool = False,
     should_preflight: bool = True,
+    should_report: bool = False,
+    output: Output | None = None,
+    command: Sequence[str] | None = None,
 ) -> Result:
-    """Search a space to its end and give what was found. A run that is there already is gone on with.
+    """Search a space to its end and give what was found. An existing run is resumed.
 
     Args:
         space: A name in spaces/, the path of a space file, or its content as a mapping.
         name: Of the run; None is the space's and the time.
         results: The run is `results`/`name`.
-        overrides: Keys of the space, dotted, such as {"parameters.lr.max": 0.3}.
+        overrides: Keys of the space, dotted: a mapping such as {"parameters.lr.max": 0.3}, or
+            KEY=VALUE each, whose values are YAML.
         epochs: Of the top rung; `subset` and `resolution` likewise. Lower rungs keep their proportions.
-        warm_start: Folders of earlier runs whose trials the sampler shall know.
+        warm_start: Earlier runs whose trials the sampler shall know: folders, or names in `results`.
         backend: "ray", or "local" for this process, one trial after another, where a debugger stops.
         address: A running Ray cluster to join.
+        dashboard: Start Ray's dashboard and print how to sign in.
+        governor: CPU frequency governor for the time of the run; needs root.
+        background: A space whose default configuration trains beside the trials, on `background_share` of
+            the GPU.
+        rerun_failed: Try the failed trials of the run again.
         is_fresh: A new run in name-2, name-3, ... where `name` is taken.
         is_quiet: Print nothing.
+        should_report: Write report.html at the end.
+        output: Where to print; None is standard output.
+        command: The command line that resumes the run, for messages; None makes one.
 
     Raises:
-        ValueError: The space, the flags, the machine or the folder cannot be used; the message is the one
-            that scripts/search.py prints, with every problem.
+        ValueError: The space, the settings, the machine or the folder cannot be used; the message is the one
+            that the command prints.
+        KeyboardInterrupt: Ended at once by a second Ctrl-C; what was done is in the run's journal.
     """
-    flags = {
+    results = Path(results)
+    output = Output.silent() if is_quiet else output or Output()
+    settings = {
         "search.limits.trials": trials,
         "search.limits.hours": hours,
         "search.limits.kwh": kwh,
@@ -190,28 +130,298 @@ def search(
         "search.seed": seed,
         "search.resources.workers": workers,
         "search.resources.gpus_per_trial": gpus_per_trial,
-        "search.warm_start": [str(Path(run).absolute()) for run in warm_start] or None,
     }
-    given = {key: value for key, value in flags.items() if value is not None} | dict(overrides or {})
-    lines = [_override(key, value) for key, value in given.items()]
+    given: list[Override] = [(key, value) for key, value in settings.items() if value is not None]
+    given += _warm_start(warm_start, results)
     with _restored_environment():
-        result: Result = _said(
-            _searched,
-            _said(_loaded, space, lines),
-            name=name,
-            results=Path(results),
-            backend=backend,
-            address=address,
-            is_fresh=is_fresh,
-            is_quiet=is_quiet,
+        checked = _load(space, [*given, *override_list(overrides)], output)
+        folder = named_folder(results.absolute(), name or run_name(checked))
+        if rerun_failed:
+            output.print(rerun_text(estimate_rerun(Ledger.open(folder), checked)))
+        folder = fresh_folder(folder) if is_fresh else folder
+        how = Launch(
+            folder=folder,
+            command=command or _command(folder, backend),
+            backend=choice.chosen_backend(backend, address=address, dashboard=dashboard),
+            space_source=_words(space, override_list(overrides)),
+            rerun_failed=rerun_failed,
             should_preflight=should_preflight,
-            source="SPACE" if isinstance(space, Mapping) else _words(space, overrides or {}),
+            governor=governor,
+            background=background_spec(background, background_share, is_here=address is None),
         )
-    return result
+        return _run_search(checked, how, should_report=should_report, output=output)
 
 
-def open(run: str | Path, *, results: str | Path = "results") -> Result:
-    """A run that is there, also one that goes on.
+def _run_search(space: Space, how: Launch, *, should_report: bool, output: Output) -> Result:
+    known = known_trials(space, output)
+    if points := designed(space, space.default_hparams(load_trainable(space.trainable))):
+        print_plan(space, points, output)
+    else:
+        print_deadlines(space, output)
+    last = output.last
+    resume = f"resume: {resume_command(how.command, how.folder)}"
+    try:
+        run, reason = launch(space, how, make_sampler=sampler_maker(known), output=output)
+    except KeyboardInterrupt:
+        if Ledger(how.folder).has_run:
+            last.print(f"{INTERRUPTED}\n{resume}")
+            raise SearchInterrupted from None
+        raise
+    print_summary(run, reason, last)
+    if should_report:
+        write_at_end(how.folder, last)
+    if run.is_interrupted:
+        last.print(resume)
+    return Result(how.folder, answer=search_answer(run, reason), has_failed=run.has_failed)
+
+
+@user_errors_as_value_error()
+def forecast(
+    space: SpaceSource,
+    *,
+    results: str | Path = "results",
+    overrides: Overrides = (),
+    warm_start: Sequence[str | Path] = (),
+    backend: str = "ray",
+    address: str | None = None,
+    background: str | None = None,
+    background_share: float | None = None,
+    should_preflight: bool = True,
+    output: Output | None = None,
+) -> Forecast | None:
+    """Print what a search would run and what it would take, and give the forecast; starts no run.
+
+    None where rungs are measured in joules, whose epochs nobody knows before.
+
+    Args:
+        results: Earlier runs of the same space here say what trials cost; else a few steps are tried.
+
+    Raises:
+        ValueError: The space cannot be used, or something is known to fail.
+    """
+    output = output or Output()
+    with _restored_environment():
+        given = [*_warm_start(warm_start, Path(results)), *override_list(overrides)]
+        checked = _load(space, given, output)
+        choice.chosen_backend(backend, address=address)
+        background_spec(background, background_share, is_here=address is None)
+        known = known_trials(checked, output)
+        defaults = checked.default_hparams(load_trainable(checked.trainable))
+        if should_preflight:
+            source = _words(space, override_list(overrides))
+            check_before(checked, source=source, folder=Path(results) / checked.name, output=output)
+        found = forecast_here(checked, defaults, Path(results), sampler_maker(known), output)
+    print_plan(checked, designed(checked, defaults), output, found)
+    return found
+
+
+@user_errors_as_value_error()
+def named_run(run: str | Path, results: str | Path = "results") -> tuple[Path, str, str]:
+    """Of an existing run: the folder of runs that it lies in, its name, and its own space's file.
+
+    Raises:
+        ValueError: There is no such run.
+    """
+    folder = run_folder(run, Path(results)).absolute()
+    return folder.parent, folder.name, str(Ledger.open(folder).space_file)
+
+
+@user_errors_as_value_error()
+def print_rerun_estimate(
+    run: str | Path,
+    space: SpaceSource,
+    *,
+    results: str | Path = "results",
+    overrides: Overrides = (),
+    output: Output | None = None,
+) -> RerunEstimate:
+    """Print and give what trying the failed trials of a run again would cost, by the run's own epochs.
+
+    Raises:
+        ValueError: There is no such run, or the space cannot be used.
+    """
+    output = output or Output()
+    checked = _load(space, override_list(overrides), output)
+    estimate = estimate_rerun(Ledger.open(run_folder(run, Path(results))), checked)
+    output.print(rerun_text(estimate))
+    return estimate
+
+
+@user_errors_as_value_error()
+def promote(
+    run: str | Path,
+    *,
+    results: str | Path = "results",
+    overrides: Overrides = (),
+    top: int | None = None,
+    seeds: int | None = None,
+    epochs: int | None = None,
+    baseline: str | None = None,
+    workers: int | None = None,
+    should_share_gpus: bool = False,
+    backend: str = "ray",
+    address: str | None = None,
+    governor: str | None = None,
+    background: str | None = None,
+    background_share: float | None = None,
+    should_preflight: bool = True,
+    should_report: bool = True,
+    output: Output | None = None,
+    command: Sequence[str] = ("scripts/promote.py",),
+) -> Promotion:
+    """Train the best trials of a run in full with fresh seeds, test them, and compare with the default.
+
+    Args:
+        run: Its folder, or its name in `results`.
+        top: Number of best trials; None for this, `seeds` and `epochs` is the space's.
+        baseline: "hog_svm" for one more row, a classifier without a network.
+        workers: Trainings at a time; None is as many as fit.
+        should_share_gpus: Give each training the part of a GPU that a trial had.
+
+    Raises:
+        ValueError: There is no run with a scored trial, or it cannot be launched.
+    """
+    request = FullTraining(
+        folder=run_folder(run, Path(results)),
+        overrides=override_list(overrides),
+        top=top,
+        num_seeds=seeds,
+        epochs=epochs,
+        baseline=baseline,
+        workers=workers,
+        should_share_gpus=should_share_gpus,
+        backend=choice.chosen_backend(backend, address=address),
+        governor=governor,
+        background=background_spec(background, background_share, is_here=address is None),
+        should_preflight=should_preflight,
+        should_report=should_report,
+        command=command,
+    )
+    with _restored_environment():
+        return train_fully(request, output or Output())
+
+
+@user_errors_as_value_error()
+def train(request: TrainingRequest, *, output: Output | None = None) -> list[EpochRow]:
+    """Train one configuration in this process, and give the rows of its epochs.
+
+    Raises:
+        ValueError: The space, the data, or what the folder holds cannot be used.
+    """
+    return train_task(prepare_training(request), request, output or Output())
+
+
+@user_errors_as_value_error()
+def preflight(
+    spaces: Sequence[str | Path],
+    *,
+    results: str | Path = "results",
+    overrides: Overrides = (),
+    should_download: bool = False,
+    should_train: bool = False,
+    address: str | None = None,
+    output: Output | None = None,
+) -> tuple[dict[str, Sequence[Report]], list[str]]:
+    """Check what the trials of spaces will need, and print it; gives the reports by space, and all problems.
+
+    Args:
+        should_download: Fetch missing weights.
+        should_train: Also train each model for an epoch of 64 examples.
+        address: Check every node of a running Ray cluster.
+
+    Raises:
+        ValueError: The space cannot be used, or no check could be made.
+    """
+    output = output or Output()
+    found: dict[str, Sequence[Report]] = {}
+    given = override_list(overrides)
+    for space in map(str, spaces):
+        checked = load_space(space, overrides=given, spaces_dir=SPACES, may_be_fixed=True)
+        with _restored_environment():
+            found[space] = examine_space(
+                checked,
+                source=space_words(space, given),
+                folder=Path(results) / checked.name,
+                should_download=should_download,
+                should_train=should_train,
+                backend=choice.chosen_backend(address=address),
+                output=output,
+            )
+        output.print(checked.name, style="bold")
+        print_reports(found[space], output)
+    problems = [line for reports in found.values() for line in problems_of(reports)]
+    if not problems:
+        output.print("ready: no problem found", style="green")
+    return found, problems
+
+
+@user_errors_as_value_error()
+def report(
+    run: str | Path,
+    *,
+    results: str | Path = "results",
+    against: str | Path | None = None,
+    path: Path | None = None,
+    watch_every_s: float | None = None,
+    output: Output | None = None,
+) -> Written:
+    """Write the page of a run, or one page of two, and say where it is.
+
+    Args:
+        against: A second run: one page of both, at `path`.
+        watch_every_s: Write it again and again until the run has ended.
+
+    Raises:
+        ValueError: There is no such run, or the page cannot be written.
+    """
+    results = Path(results)
+    folder = run_folder(run, results)
+    if against is not None:
+        other = run_folder(against, results)
+        return write_comparison(folder, other, path or results / f"compare-{folder.name}-{other.name}.html")
+    if watch_every_s is not None:
+        return watch(folder, every_s=watch_every_s, say=(output or Output()).print)
+    return write_page(folder)
+
+
+@user_errors_as_value_error()
+def export(
+    run: str | Path,
+    *,
+    results: str | Path = "results",
+    optuna: Path | None = None,
+    sweep: Path | None = None,
+    tensorboard: Path | None = None,
+    mlflow: Path | None = None,
+    output: Output | None = None,
+) -> None:
+    """Write a run as other programs' files, and print the command that opens each. Nothing is overwritten.
+
+    Args:
+        optuna: A study in SQLite.
+        sweep: A W&B sweep file; the table of runs goes beside it.
+        tensorboard: A folder of event files.
+        mlflow: A folder with an experiment.
+
+    Raises:
+        ValueError: There is no such run, or a file cannot be written; nothing is, then.
+    """
+    ledger, space, history = opened_run(run, Path(results))
+    export_run(
+        ledger.folder.name,
+        space,
+        history,
+        optuna=optuna,
+        sweep=sweep,
+        tensorboard=tensorboard,
+        mlflow=mlflow,
+        output=output or Output(),
+    )
+
+
+@user_errors_as_value_error()
+def open_run(run: str | Path, *, results: str | Path = "results") -> Result:
+    """An existing run, also one that is running.
 
     Args:
         run: Its folder, or its name in `results`.
@@ -219,78 +429,30 @@ def open(run: str | Path, *, results: str | Path = "results") -> Result:
     Raises:
         ValueError: There is no run.
     """
-    from search.cli.runs import run_folder
-
     result = Result(run_folder(run, Path(results)).absolute())
-    _ = result.ended  # read now, so that what is wrong is said here
+    _ = result.ended  # read now, so that what is wrong is raised here
     return result
 
 
-def _override(key: str, value: Any) -> str:
-    """A key and its value as they stand after --set."""
-    from search.space.yaml_file import of_python
-
-    def plain(given: Any) -> Any:
-        if (known := of_python(given)) is given:
-            raise ValueError(
-                f"{key}: must be numbers, texts, lists or mappings, got a {type(given).__name__}"
-            )
-        return known
-
-    return f"{key}={json.dumps(value, default=plain)}"
-
-
-def _words(space: str | Path, overrides: Mapping[str, Any]) -> str:
-    from search.cli.runs import space_words
-
-    return space_words(str(space), [_override(key, value) for key, value in overrides.items()])
-
-
-def _loaded(space: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> Space:
-    from search.space import SPACES, load_space, space_of
-
+def _load(space: SpaceSource, overrides: Sequence[Override], output: Output) -> Space:
+    """The checked space; prints its notices."""
     if isinstance(space, Mapping):
-        return space_of(space, overrides=overrides)
-    source = space if isinstance(space, str) else str(space.absolute())
-    return load_space(source, overrides=overrides, spaces_dir=SPACES)
-
-
-def _searched(
-    space: Space,
-    *,
-    name: str | None,
-    results: Path,
-    backend: str,
-    address: str | None,
-    is_fresh: bool,
-    is_quiet: bool,
-    should_preflight: bool,
-    source: str,
-) -> Result:
-    from search.backends.choice import chosen_backend
-    from search.launch import Launch, known_trials, launch, run_name, sampler_maker
-    from search.ledger import fresh_folder, named_folder
-    from search.output import Output
-    from search.report.summary import print_summary
-    from search.run.resume import resume_command
-
-    output = Output.silent() if is_quiet else Output()
-    for notice in space.notices:
+        checked = space_of(space, overrides=overrides)
+    else:
+        source = space if isinstance(space, str) else str(space.absolute())
+        checked = load_space(source, overrides=overrides, spaces_dir=SPACES)
+    for notice in checked.notices:
         output.note(notice)
-    folder = named_folder(results.absolute(), name or run_name(space))
-    folder = fresh_folder(folder) if is_fresh else folder
-    how = Launch(
-        folder=folder,
-        command=_command(folder, backend),
-        backend=chosen_backend(backend, address=address),
-        space_source=source,
-        should_preflight=should_preflight,
-    )
-    run, reason = launch(space, how, make_sampler=sampler_maker(known_trials(space, output)), output=output)
-    print_summary(run, reason, output)
-    if run.is_interrupted:
-        output.print(f"resume: {resume_command(how.command, folder)}")
-    return Result(folder)
+    return checked
+
+
+def _warm_start(runs: Sequence[str | Path], results: Path) -> list[Override]:
+    folders = [str(run_folder(run, results).resolve()) for run in runs]
+    return [("search.warm_start", folders)] if folders else []
+
+
+def _words(space: SpaceSource, overrides: Sequence[Override]) -> str:
+    return "SPACE" if isinstance(space, Mapping) else space_words(str(space), overrides)
 
 
 @contextmanager
@@ -309,36 +471,9 @@ def _restored_environment() -> Iterator[None]:
 
 
 def _command(folder: Path, backend: str) -> list[str]:
-    """What goes on with the run from a shell: its folder has the space as it was resolved."""
+    """What resumes the run from a shell: its folder has the space as it was resolved."""
     return [
         *("scripts/search.py", "--space", str(folder / "space.yaml")),
         *("--name", folder.name, "--results", str(folder.parent)),
         *(() if backend == "ray" else ("--backend", backend)),
     ]
-
-
-def _said(function: Any, *arguments: Any, **options: Any) -> Any:
-    """What `function` gives; what a command would print and end with is a ValueError."""
-    from search.cli.errors import USER_ERRORS
-
-    try:
-        return function(*arguments, **options)
-    except USER_ERRORS as mistake:
-        raise ValueError(str(mistake)) from mistake
-
-
-def _best(configuration: Configuration, space: Space) -> Best:
-    trial = configuration.first
-    millijoules = [mj for each in configuration.trials if (mj := each.energy.total_mj) is not None]
-    return Best(
-        trial_id=trial.trial_id,
-        hparams=dict(trial.hparams),
-        metric=space.metric,
-        value=configuration.mean,
-        rung=configuration.rung,
-        epochs=trial.epochs,
-        seconds=sum(each.seconds for each in configuration.trials),
-        energy_j=to_joules(sum(millijoules)) if len(millijoules) == len(configuration.trials) else None,
-        num_repeats=len(configuration.scored),
-        std=configuration.spread,
-    )

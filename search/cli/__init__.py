@@ -4,21 +4,49 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import sys
 from collections.abc import Sequence
 
-INTERRUPTED = "interrupted; what was done until now is in the run's journal"
+COMMANDS = {
+    "search": "search a space within a budget, rank its trials and measure their energy",
+    "promote": "train the best trials of a run in full, and compare them with the default on the test set",
+    "train": "train or check one configuration in this process",
+    "preflight": "check what a search will need, and fetch weights",
+    "report": "write the page of a run, or one that compares two",
+    "export": "write a run for Optuna, W&B, TensorBoard or MLflow",
+    "check": "check a run's record, and repair it",
+    "check-energy": "add up a run's energy tables again",
+    "new": "write a trainable of your own to start from, with its space and test",
+}
 _NEEDED = ("pydantic", "ruamel.yaml", "rich", "optuna", "ray", "torch", "torchvision", "timm", "torchmetrics")
 
 
-def run(command: str, arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command jouletune: run the subcommand that comes first, and give its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if words else 2
+    command, *rest = words
+    if command not in COMMANDS:
+        from trainables.core.suggest import suggest  # only for a mistake
+
+        mistake = f"there is no command {command}{suggest(command, COMMANDS)}"
+        print(f"jouletune: error: {mistake} (--help lists them)", file=sys.stderr)
+        return 2
+    return run(command, rest, prog=f"jouletune {command}")
+
+
+def run(command: str, arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """Run one command and give its exit status: 0 done, 1 a run that failed, 2 unusable input,
     3 a run that the disk ended, 4 one that lost Ray, 130 ended at once by a second Ctrl-C.
 
-    Mistakes in what the user gave are one message on stderr, without a traceback.
+    What a user can fix is one message on stderr, without a traceback.
+
+    Args:
+        prog: How it was called; None is as the script of this name.
     """
-    if missing := _missing_packages():
+    if missing := [name for name in _NEEDED if not _is_installed(name)]:
         python = sys.executable or "this Python"
         print(
             f"jouletune: {python} lacks {', '.join(missing)}; make the environment with `make setup` in the "
@@ -26,32 +54,45 @@ def run(command: str, arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    arguments = sys.argv[1:] if arguments is None else arguments
-    module = importlib.import_module(f"search.cli.{command}")
-    parser = module.parser()
-    if "_ARGCOMPLETE" in os.environ:  # a shell asks what could follow
-        import argcomplete
+    name = command.replace("-", "_")
+    module = importlib.import_module(f"search.cli.{name}")
+    parser = module.parser(prog or f"{name}.py")
+    from search.cli.parser import complete  # argparse, 10 ms that an unmet import need not cost
 
-        from search.cli.completion import Offered
-
-        argcomplete.autocomplete(parser, default_completer=Offered())
+    complete(parser)
     options = parser.parse_args(arguments)
-    from search.cli.errors import USER_ERRORS, exit_status
+    # Both load pydantic, which --help does without.
+    from search.errors import INTERRUPTED, USER_ERRORS, SearchInterrupted, UserError, exit_status
     from search.printable import printable
 
     try:
         status: int = module.main(options)
-    except USER_ERRORS as mistake:
-        print(printable(str(mistake)), file=sys.stderr)
-        return exit_status(mistake)
+    except UserError as error:
+        print(printable(str(error)), file=sys.stderr)
+        return error.status
+    except USER_ERRORS as error:
+        print(printable(str(error)), file=sys.stderr)
+        return exit_status(error)
+    except SearchInterrupted:
+        return 130
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         return 130
     return status
 
 
-def _missing_packages() -> list[str]:
-    return [name for name in _NEEDED if not _is_installed(name)]
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: jouletune COMMAND ...",
+            "",
+            *lines,
+            "",
+            "jouletune COMMAND --help shows its flags and examples.",
+        ]
+    )
 
 
 def _is_installed(name: str) -> bool:
@@ -59,43 +100,3 @@ def _is_installed(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:  # the parent of a dotted name
         return False
-
-
-def search() -> int:
-    """The installed command jouletune-search."""
-    return run("search")
-
-
-def promote() -> int:
-    """The installed command jouletune-promote."""
-    return run("promote")
-
-
-def train() -> int:
-    """The installed command jouletune-train."""
-    return run("train")
-
-
-def preflight() -> int:
-    """The installed command jouletune-preflight."""
-    return run("preflight")
-
-
-def report() -> int:
-    """The installed command jouletune-report."""
-    return run("report")
-
-
-def check() -> int:
-    """The installed command jouletune-check."""
-    return run("check")
-
-
-def check_energy() -> int:
-    """The installed command jouletune-check-energy."""
-    return run("check_energy")
-
-
-def export() -> int:
-    """The installed command jouletune-export."""
-    return run("export")

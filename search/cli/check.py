@@ -6,34 +6,34 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from search.cli.parsing import CommandParser
-from search.cli.runs import add_results_flag, add_run_argument, run_folder
+from search.cli.parser import CommandParser
 
 if TYPE_CHECKING:
     from search.ledger import Ledger
+    from search.saved_runs import run_folder
 
-_EXAMPLE = """examples:
-  python scripts/check.py lr_bs-20261121-090000
-  python scripts/check.py lr_bs-20261121-090000 --repair
+_EPILOG = """examples:
+  {command} lr_bs-20261121-090000
+  {command} lr_bs-20261121-090000 --repair
 
 exit status: 0 the record is whole; 1 it is not, or was not before the repair; 2 no run there"""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The flags of scripts/check.py."""
+def parser(prog: str = "check.py") -> CommandParser:
+    """The flags of the command."""
     flags = CommandParser(
-        prog="check.py",
+        prog=prog,
         description="Say which part of a run's record is whole. Only --repair changes anything.",
-        epilog=_EXAMPLE,
+        epilog=_EPILOG,
     )
-    add_run_argument(flags)
+    flags.add_run()
     flags.add_argument(
         "--repair",
         action="store_true",
         help="cut a damaged journal after its last whole line, and set unknown trials and "
         "damaged checkpoints aside; deletes nothing",
     )
-    add_results_flag(flags)
+    flags.add_results()
     return flags
 
 

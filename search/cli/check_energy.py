@@ -6,24 +6,23 @@ import argparse
 import csv
 import sys
 
-from search.cli.parsing import CommandParser
-from search.cli.runs import add_results_flag, add_run_argument, opened_run
+from search.cli.parser import CommandParser
 
-_EXAMPLE = """example:
-  python scripts/check_energy.py results/lr_bs-20261121-090000
+_EPILOG = """example:
+  {command} results/lr_bs-20261121-090000
 
 exit status: 0 everything adds up; 1 something does not; 2 no run there"""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The flags of scripts/check_energy.py."""
+def parser(prog: str = "check_energy.py") -> CommandParser:
+    """The flags of the command."""
     flags = CommandParser(
-        prog="check_energy.py",
+        prog=prog,
         description="Re-add trials.csv, energy.csv and devices.csv of a run to the millijoule.",
-        epilog=_EXAMPLE,
+        epilog=_EPILOG,
     )
-    add_run_argument(flags)
-    add_results_flag(flags)
+    flags.add_run()
+    flags.add_results()
     return flags
 
 
@@ -32,6 +31,7 @@ def main(options: argparse.Namespace) -> int:
     from search.accounting.reconciliation import check_energy
     from search.accounting.unreported import reported_mj
     from search.ledger import csv_text
+    from search.saved_runs import opened_run
     from search.tables import live_tables
 
     ledger, space, history = opened_run(options.run, options.results)

@@ -6,19 +6,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from search.cli.parsing import CommandParser
+from search.cli.parser import CommandParser
 
 _EXAMPLES = """examples:
-  jouletune new trainable autoencoder
-  jouletune new trainable autoencoder --folder ~/models
+  {command} trainable autoencoder
+  {command} trainable autoencoder --folder ~/models
 
 exit status: 0 written; 2 the name cannot be used, or a file exists already: nothing is written then"""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "jouletune new") -> CommandParser:
     """The flags of `jouletune new`."""
     flags = CommandParser(
-        prog="jouletune new",
+        prog=prog,
         description="Write a trainable to start from, with its space and test: it trains on digits.",
         epilog=_EXAMPLES,
     )

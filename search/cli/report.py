@@ -7,44 +7,47 @@ import math
 import sys
 from pathlib import Path
 
-from search.cli.parsing import CommandParser
-from search.cli.runs import add_results_flag, add_run_argument, run_folder
+from search.cli.parser import CommandParser
 
-_EXAMPLE = """examples:
-  python scripts/report.py results/lr_bs-20261121-090000
-  python scripts/report.py lr_bs --watch 5
-  python scripts/report.py --compare lr_bs lr_bs-2
+_EPILOG = """examples:
+  {command} results/lr_bs-20261121-090000
+  {command} lr_bs --watch 5
+  {command} --compare lr_bs lr_bs-2
 
-exit status: 0 the page is written; 2 no run there"""
+exit status: 0 the page is written; 2 no run there; 3 disk full or not writable"""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The flags of scripts/report.py."""
+def parser(prog: str = "report.py") -> CommandParser:
+    """The flags of the command."""
     flags = CommandParser(
-        prog="report.py",
+        prog=prog,
         description="Write report.html, which opens without a network, and plots/ into a run's folder.",
-        epilog=_EXAMPLE,
+        epilog=_EPILOG,
     )
-    add_run_argument(flags, is_required=False)
-    flags.add_argument("--compare", nargs=2, metavar=("RUN1", "RUN2"), help="one page of two runs instead")
-    flags.add_argument(
+    add = flags.add_argument
+    flags.add_run(is_required=False)
+    add("--compare", nargs=2, metavar=("RUN1", "RUN2"), help="write one page of two runs instead")
+    add(
         "--watch",
         nargs="?",
         type=_seconds,
         const=10.0,
         metavar="S",
-        help="write it every S seconds while the run goes on (10); the page loads itself again",
+        help="update it every S seconds during the run (10); the page reloads itself",
     )
-    flags.add_argument(
-        "--out", type=Path, metavar="FILE", help="of --compare (default: compare-RUN1-RUN2.html in DIR)"
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where --compare writes (default: compare-RUN1-RUN2.html in DIR)",
     )
-    add_results_flag(flags)
+    flags.add_results()
     return flags
 
 
 def main(options: argparse.Namespace) -> int:
     """Write the page and give the exit status."""
-    from search.report.page import watch, write_comparison, write_page
+    from search import api
 
     if (options.run is None) == (options.compare is None):
         parser().error("give RUN, or --compare RUN1 RUN2")
@@ -52,14 +55,10 @@ def main(options: argparse.Namespace) -> int:
         parser().error("--out is for --compare; the page of one run lies in its folder")
     if options.watch and options.compare:
         parser().error("--watch follows one run: leave --compare out")
-    if options.compare:
-        one, other = (run_folder(run, options.results) for run in options.compare)
-        out = options.out or options.results / f"compare-{one.name}-{other.name}.html"
-        written = write_comparison(one, other, out)
-    elif options.watch:
-        written = watch(run_folder(options.run, options.results), every_s=options.watch, say=print)
-    else:
-        written = write_page(run_folder(options.run, options.results))
+    run, against = options.compare or (options.run, None)
+    written = api.report(
+        run, results=options.results, against=against, path=options.out, watch_every_s=options.watch
+    )
     for line in written.warnings:
         print(f"warning: {line}", file=sys.stderr)
     print(f"report: {written.path}, written in {written.seconds:.1f} s")

@@ -3,170 +3,156 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.cli.background import add_background_flags, background_pair
-from search.cli.forecast import foretold
-from search.cli.output import add_output_flags, print_answer
-from search.cli.parsing import CommandParser
-from search.cli.rerun import add_rerun_flag, check_rerun, name_run, print_estimate
-from search.cli.runs import add_results_flag, run_folder, space_words
+from search.cli.parser import CommandParser, print_json
 
 if TYPE_CHECKING:
-    from search.backends.backend import LaunchableBackend
-    from search.forecast import Forecast
     from search.output import Output
-    from search.sampling.proposal import EarlierTrial
-    from search.space import Space
-    from search.trial.background import BackgroundSpec
 
-_EXAMPLE = """examples:
-  python scripts/search.py --space lr_bs.yaml
-  python scripts/search.py --space lr_bs.yaml --set parameters.lr.max=0.3 --trials 50 --hours 2
-  python scripts/search.py --space lr_bs.yaml --set search.data=imagefolder:photos --budget-size 64
-  python scripts/search.py --rerun-failed results/mine --dry-run
+_EPILOG = """examples:
+  {command} --space lr_bs.yaml
+  {command} --space lr_bs.yaml --set parameters.lr.max=0.3 --trials 50 --hours 2 --kwh 0.5
+  {command} --space lr_bs.yaml --set search.data=imagefolder:photos --budget-size 64
+  {command} --rerun-failed results/mine --dry-run
 
 exit status: 0 the run ended and has a best trial; 1 it ended without one, or its background
-failed; 2 unusable input;
-3 the disk took no more: the message names the file and the command that goes on;
-4 Ray was lost (its control service, the head node, or the raylet here): likewise"""
+workload failed; 2 unusable input; 3 disk full or not writable: the message names the file and the
+command that resumes the run; 4 Ray was lost (its control service, the head node, or the raylet
+here): likewise; 130 ended at once by a second Ctrl-C"""
+_NAMED = ""  # --rerun-failed alone: the run that --name names
 
 
-def parser() -> argparse.ArgumentParser:
-    """The flags of scripts/search.py."""
+def parser(prog: str = "search.py") -> CommandParser:
+    """The flags of the command."""
     flags = CommandParser(
-        prog="search.py",
-        description="Search a space within a budget, rank its trials and meter their energy.",
-        epilog=_EXAMPLE,
+        prog=prog,
+        description="Search a space within a budget, rank its trials and measure their energy.",
+        epilog=_EPILOG,
     )
     add = flags.add_argument
     add("--space", metavar="FILE", help="a name in spaces/, or a path")
+    flags.add_set()
+    add("--name", help="run name; an existing run is resumed (default: the space's name and the time)")
     add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a key of the file; dotted, repeatable",
+        "--rerun-failed",
+        nargs="?",
+        const=_NAMED,
+        metavar="RUN",
+        help="retry the failed trials of a run, a folder or a name in DIR (default: NAME), with its own "
+        "space; first prints what that will cost, and with --dry-run only that",
     )
-    add(
-        "--name",
-        help="name of the run (default: the space's and the time); a run that is there is gone on with",
-    )
-    add_rerun_flag(flags)
     add("--trials-file", type=Path, metavar="FILE", help="a JSON list of configurations to run as they are")
-    add("--ablation", metavar="A,B", help="only these ablation groups of the space")
+    add("--ablation", metavar="A,B", help="run only these ablation groups of the space")
     add(
         "--warm-start",
         action="append",
         default=[],
         metavar="RUN",
-        help="let the sampler know the trials of an earlier run, a name in DIR or a folder; repeatable",
+        help="let the sampler learn from the trials of an earlier run, a name in DIR or a folder; repeatable",
     )
-    add("--fresh", action="store_true", help="a new run in NAME-2, NAME-3, ... where NAME is taken")
-    add_results_flag(flags, "the run is DIR/NAME")
-    add("--trials", metavar="N", help="at most so many trials")
-    add(
-        "--hours",
-        metavar="H",
-        help="stop after this many hours; epochs under way then have limits.grace_minutes (default 2)",
-    )
-    add("--budget-epochs", metavar="N", help="epochs of the top rung; lower rungs keep their proportions")
-    add(
-        "--budget-subset", metavar="S", help="share (0.5) or count (500) of training examples at the top rung"
-    )
-    add("--budget-size", metavar="PX", help="resolution of the top rung in pixels")
-    add("--seed", metavar="N", help="seed of the split, the subsets, the sampler and the trials")
-    add("--workers", metavar="N", help="trials at a time (default: as many as fit)")
-    add(
-        "--gpus-per-trial",
-        metavar="G",
-        help="0.5 lets two trials share a GPU (default: 1 where there is one)",
-    )
-    add(
-        "--backend",
-        choices=("ray", "local"),
-        default="ray",
-        help="what executes the trials: Ray's workers, or this process, one trial after another, where a "
-        "breakpoint in a trainable stops (default: ray)",
-    )
-    add(
-        "--address",
-        metavar="HOST:PORT",
-        help="join a running Ray cluster; DIR must be on storage all nodes share",
-    )
-    add(
-        "--governor",
-        metavar="NAME",
-        help="CPU frequency governor for the time of the run, such as performance; needs root",
-    )
-    add_background_flags(flags)
-    add("--skip-preflight", action="store_true", help="start without looking at what the trials will need")
+    add("--fresh", action="store_true", help="start a new run in NAME-2, NAME-3, ... if NAME is taken")
+    flags.add_results("the run is written to DIR/NAME")
+    _add_limits(flags)
+    flags.add_backend("trials")
+    flags.add_machine()
+    add("--skip-preflight", action="store_true", help="start without checking what the trials will need")
     add("--dashboard", action="store_true", help="start Ray's dashboard and print how to sign in")
     add("--no-report", action="store_true", help="do not write report.html and plots/ at the end")
-    add("--dry-run", action="store_true", help="print what would run and what it would take, and end")
-    add_output_flags(flags)
+    add("--dry-run", action="store_true", help="print the plan and the forecast, then exit")
+    flags.add_output()
     return flags
 
 
-def main(options: argparse.Namespace) -> int:
-    """Run the search and give the exit status."""
-    from search.backends.choice import chosen_backend
-    from search.launch import known_trials
-    from search.output import Output
-    from search.report.plan import print_deadlines, print_plan
-    from search.sampling.designs import designed
-    from search.space import SPACES, load_space
-    from trainables.core.load import load_trainable
-
-    if mistake := check_rerun(options):
-        parser().error(mistake)
-    name_run(options)
-    space = load_space(options.space, overrides=[*_overrides(options), *options.set], spaces_dir=SPACES)
-    output = Output(is_quiet=options.quiet, has_json=options.json)
-    for notice in space.notices:
-        output.note(notice)
-    if options.rerun_failed is not None:
-        print_estimate(options.results / options.name, space, output)
-        if options.dry_run:
-            return 0
-    background = background_pair(options)
-    backend = chosen_backend(options.backend, address=options.address, dashboard=options.dashboard)
-    known = known_trials(space, output)
-    proposals = designed(space, space.default_hparams(load_trainable(space.trainable)))
-    if options.dry_run:
-        if not options.skip_preflight:
-            from search.launch import check_before
-
-            folder = options.results / space.name
-            check_before(space, source=options.space, folder=folder, output=output)
-        told = _foretold(space, known, options, output)
-        print_plan(space, proposals, output, told)
-        if options.json:
-            print_answer({"forecast": told and told.to_dict()})
-        return 0
-    if proposals:
-        print_plan(space, proposals, output)
-    else:
-        print_deadlines(space, output)
-    return _search(space, known, background, backend, options, output)
-
-
-def _foretold(
-    space: Space, known: list[EarlierTrial], options: argparse.Namespace, output: Output
-) -> Forecast | None:
-    from search.launch import sampler_maker
-    from trainables.core.load import load_trainable
-
-    return foretold(
-        space,
-        space.default_hparams(load_trainable(space.trainable)),
-        options.results,
-        sampler_maker(known),
-        output,
+def _add_limits(flags: CommandParser) -> None:
+    add = flags.add_argument
+    add("--trials", metavar="N", help="maximum number of trials")
+    add(
+        "--hours",
+        metavar="H",
+        help="stop after this many hours; running epochs then have limits.grace_minutes (default: 2)",
     )
+    add("--kwh", metavar="E", help="stop after this many kilowatt-hours, as far as they are measured")
+    add("--budget-epochs", metavar="N", help="epochs of the top rung; lower rungs keep their proportions")
+    add(
+        "--budget-subset",
+        metavar="S",
+        help="fraction (0.5) or number (500) of training examples at the top rung",
+    )
+    add("--budget-size", metavar="PX", help="resolution of the top rung in pixels")
+    add("--seed", metavar="N", help="seed of the split, the subsets, the sampler and the trials")
+    add("--workers", metavar="N", help="number of concurrent trials (default: as many as fit)")
+    add(
+        "--gpus-per-trial",
+        metavar="G",
+        help="0.5 lets two trials share a GPU (default: 1 if there is a GPU)",
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Search, or forecast with --dry-run, and give the exit status."""
+    from search import api
+    from search.output import Output
+
+    if mistake := _rerun_mistake(options):
+        parser().error(mistake)
+    if options.rerun_failed:
+        options.results, options.name, own_space = api.named_run(options.rerun_failed, options.results)
+        options.space = options.space or own_space
+    output = Output(is_quiet=options.quiet, has_json=options.json)
+    overrides = [*_overrides(options), *options.set]
+    if options.dry_run:
+        return _dry_run(options, overrides, output)
+    result = api.search(
+        options.space,
+        name=options.name,
+        results=options.results,
+        overrides=overrides,
+        warm_start=options.warm_start,
+        backend=options.backend,
+        address=options.address,
+        dashboard=options.dashboard,
+        governor=options.governor,
+        background=options.background,
+        background_share=options.background_share,
+        rerun_failed=options.rerun_failed is not None,
+        is_fresh=options.fresh,
+        should_preflight=not options.skip_preflight,
+        should_report=not options.no_report,
+        output=output,
+        command=sys.argv,
+    )
+    answer = result.answer or {}
+    if options.json:
+        print_json(answer)
+    return 0 if answer["best"] and not result.has_failed else 1
+
+
+def _dry_run(options: argparse.Namespace, overrides: list[str], output: Output) -> int:
+    from search import api
+
+    if options.rerun_failed is not None:
+        api.print_rerun_estimate(
+            options.name, options.space, results=options.results, overrides=overrides, output=output
+        )
+        return 0
+    found = api.forecast(
+        options.space,
+        results=options.results,
+        overrides=overrides,
+        warm_start=options.warm_start,
+        backend=options.backend,
+        address=options.address,
+        background=options.background,
+        background_share=options.background_share,
+        should_preflight=not options.skip_preflight,
+        output=output,
+    )
+    if options.json:
+        print_json({"forecast": found and found.to_dict()})
+    return 0
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:
@@ -174,68 +160,29 @@ def _overrides(options: argparse.Namespace) -> list[str]:
     flags = {
         "search.limits.trials": options.trials,
         "search.limits.hours": options.hours,
+        "search.limits.kwh": options.kwh,
         "search.budget.epochs": options.budget_epochs,
         "search.budget.subset": options.budget_subset,
         "search.budget.resolution": options.budget_size,
         "search.seed": options.seed,
         "search.trials": options.trials_file and options.trials_file.resolve(),
         "search.chosen_ablations": options.ablation,
-        "search.warm_start": _earlier_runs(options),
         "search.resources.workers": options.workers,
         "search.resources.gpus_per_trial": options.gpus_per_trial,
     }
     return [f"{key}={value}" for key, value in flags.items() if value is not None]
 
 
-def _earlier_runs(options: argparse.Namespace) -> str | None:
-    """The folders after --warm-start, as a YAML list."""
-
-    folders = [run_folder(run, options.results) for run in options.warm_start]
-    return json.dumps([str(folder.resolve()) for folder in folders]) if folders else None
-
-
-def _search(
-    space: Space,
-    known: list[EarlierTrial],
-    background: BackgroundSpec | None,
-    backend: LaunchableBackend,
-    options: argparse.Namespace,
-    output: Output,
-) -> int:
-    from search.cli import INTERRUPTED
-    from search.launch import Launch, launch, run_name, sampler_maker
-    from search.ledger import Ledger, fresh_folder, named_folder
-    from search.report.answer import search_answer
-    from search.report.summary import print_summary
-    from search.run.resume import resume_command
-
-    folder = named_folder(options.results, options.name or run_name(space))
-    plan = Launch(
-        folder=fresh_folder(folder) if options.fresh else folder,
-        command=sys.argv,
-        backend=backend,
-        rerun_failed=options.rerun_failed is not None,
-        should_preflight=not options.skip_preflight,
-        space_source=space_words(options.space, options.set),
-        governor=options.governor,
-        background=background,
-    )
-    last = output.last
-    resume = f"resume: {resume_command(plan.command, plan.folder)}"
-    try:
-        run, reason = launch(space, plan, make_sampler=sampler_maker(known), output=output)
-    except KeyboardInterrupt:
-        if not Ledger(plan.folder).has_run:
-            raise
-        last.print(f"{INTERRUPTED}\n{resume}")
-        return 130
-    print_summary(run, reason, last)
-    if options.json:
-        print_answer(search_answer(run, reason))
-    if not options.no_report:
-        from search.report.page import write_at_end
-
-        write_at_end(run.ledger.folder, last)
-    if run.is_interrupted:
-        last.print(resume)
-    return 0 if run.best() and not run.has_failed else 1
+def _rerun_mistake(options: argparse.Namespace) -> str | None:
+    """What is wrong with --rerun-failed and the flags that it goes with, or None."""
+    if options.rerun_failed is None:
+        return None if options.space else "the following arguments are required: --space"
+    if options.fresh:
+        return "--fresh starts a new run, which has no failed trials: leave it or --rerun-failed out"
+    if options.rerun_failed == _NAMED and options.name is None:
+        return "--rerun-failed needs a run: write --rerun-failed RUN, or --name beside it"
+    if options.rerun_failed == _NAMED and options.space is None:
+        return f"--space is missing; or write --rerun-failed {options.name}, which takes the run's own"
+    if options.rerun_failed and options.name not in (None, Path(options.rerun_failed).name):
+        return f"--rerun-failed {options.rerun_failed} and --name {options.name} are two runs: give one"
+    return None

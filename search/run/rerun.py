@@ -1,4 +1,4 @@
-"""What trying the failed trials of a run again will cost, by the run's own epochs. Pure."""
+"""What trying the failed trials of a run again will cost, by the run's own epochs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from search.energy.reading import to_joules
+from search.ledger import Ledger
 from search.ledger.history import History, TrialRecord
 from search.space import Space
 from search.trial import EpochRow
@@ -58,6 +59,15 @@ def rerun_estimate(history: History, space: Space, has_state: Callable[[str], bo
         seconds=_range(space, seconds, least, most),
         joules=_range(space, joules, least, most),
         scaled=tuple(sorted(set(most) - set(seconds))) if seconds and not space.ladder.joules else (),
+    )
+
+
+def estimate_rerun(ledger: Ledger, space: Space) -> RerunEstimate:
+    """What the failed trials of the run in `ledger` will use, each from its checkpoint where it has one."""
+    return rerun_estimate(
+        History(ledger.events()),
+        space,
+        has_state=lambda trial_id: (ledger.trial_folder(trial_id) / "checkpoint.pt").is_file(),
     )
 
 

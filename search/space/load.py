@@ -35,7 +35,7 @@ from search.space.samplers import check_sampler
 from search.space.schema import Sampler, Scheduler, SearchSection, SweepFile
 from search.space.section import validated
 from search.space.space import Space
-from search.space.yaml_file import Content, find_file, plain_content, read_content
+from search.space.yaml_file import Content, Override, find_file, override_key, plain_content, read_content
 from trainables.core.contract import UNKNOWN_SCALE, DataSpec, Mode, Trainable
 from trainables.core.data_source import listed_sources, resolve_data
 from trainables.core.files import is_safe_name
@@ -58,7 +58,7 @@ _GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
 def load_space(
     source: str,
     *,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[Override] = (),
     spaces_dir: Path,
     may_be_fixed: bool = False,
     is_of_run: bool = False,
@@ -68,8 +68,8 @@ def load_space(
 
     Args:
         source: A bare name, with or without .yaml, is looked up in `spaces_dir`; else a path.
-        overrides: Changes such as "parameters.lr.max=0.3", made before anything is checked. The
-            value is YAML; keys that are not there are added.
+        overrides: Changes made before anything is checked, such as "parameters.lr.max=0.3", whose value
+            is YAML, or ("parameters.lr.max", 0.3). Keys that are not there are added.
         may_be_fixed: Take a space that leaves nothing to search: for a single training.
         is_of_run: The file is a run's own copy, to be read: its data may have gone, and what its trainable
             says is taken from the record beside it. Nothing that it names is imported or run.
@@ -106,7 +106,7 @@ def _unknown_homes_as(problems: Problems) -> Iterator[None]:
         problems.add("file", "a path in it begins with ~ and the name of no user; write it in full")
 
 
-def space_of(content: Mapping[str, Any], *, overrides: Sequence[str] = ()) -> Space:
+def space_of(content: Mapping[str, Any], *, overrides: Sequence[Override] = ()) -> Space:
     """The space that a mapping describes, as a file would; its paths start from here.
 
     Raises:
@@ -210,9 +210,9 @@ class _Reading:
         space = self.space(recorded)
         return None if space is None else replace(space, notices=tuple(unknown))
 
-    def check_code(self, overrides: Sequence[str]) -> None:
+    def check_code(self, overrides: Sequence[Override]) -> None:
         """Add to the problems what is to be run and lies in a run's folder, unless the overrides name it."""
-        given = [override.partition("=")[0].strip() for override in overrides]
+        given = [override_key(override) for override in overrides]
         if self._is_command:
             if not any(key.startswith("search.command") for key in given):
                 check_command(self._section.command, self._path.parent, self._problems)

@@ -20,6 +20,8 @@ from search.space.plain_scalars import PlainResolver, PlainScalar, ReadScalar, a
 from search.space.problems import Problems, is_within, shown
 
 Report = Callable[[str, str], None]
+# What changes a space: "parameters.lr.max=0.3", whose value is YAML, or a key and a value of Python's.
+Override = str | tuple[str, Any]
 _SUFFIXES = (".yaml", ".yml")
 _DEEPEST = 30
 _MOST_VALUES = 20_000  # a few nested anchors can expand to billions
@@ -56,7 +58,7 @@ class Content:
 
 
 def read_content(
-    path: Path, overrides: Sequence[str], problems: Problems, *, spaces_dir: Path
+    path: Path, overrides: Sequence[Override], problems: Problems, *, spaces_dir: Path
 ) -> Content | None:
     """The file's content with the overrides applied.
 
@@ -75,7 +77,7 @@ def read_content(
     return plain_content(raw, overrides, problems)
 
 
-def plain_content(raw: Mapping[Any, Any], overrides: Sequence[str], problems: Problems) -> Content:
+def plain_content(raw: Mapping[Any, Any], overrides: Sequence[Override], problems: Problems) -> Content:
     """The content of a space, read or given, with the overrides applied."""
     plain = _Plain(problems.add)
     content = Content(plain.mapping(raw, "", 0), plain.scalars)
@@ -215,7 +217,24 @@ def _kind(raw: Any) -> str:
     return f"a {type(raw).__name__}; {_REMEDIES.get(type(raw).__name__, 'write it as one')}"
 
 
-def _apply(override: str, content: Content, problems: Problems) -> None:
+def override_key(override: Override) -> str:
+    """The dotted key that an override sets."""
+    return (override.partition("=")[0] if isinstance(override, str) else override[0]).strip()
+
+
+def _apply(override: Override, content: Content, problems: Problems) -> None:
+    if isinstance(override, str):
+        _apply_text(override, content, problems)
+        return
+    at, value = override[0].strip(), override[1]
+    where = f"override {at}"
+    if not all(at.split(".")):
+        problems.add(where, "must be a dotted key, such as parameters.lr.max")
+        return
+    _put(at, value, where, content, problems)
+
+
+def _apply_text(override: str, content: Content, problems: Problems) -> None:
     where = f"override {override}"
     dotted, equals, text = override.partition("=")
     at = dotted.strip()
@@ -227,8 +246,13 @@ def _apply(override: str, content: Content, problems: Problems) -> None:
     except _UnreadableError as error:
         problems.add(where, f"the value {error}")
         return
+    _put(at, parsed, where, content, problems)
+
+
+def _put(at: str, given: Any, where: str, content: Content, problems: Problems) -> None:
+    """Put a value into the content, held to what a value of the file is held to."""
     plain = _Plain(problems.add)
-    value = plain.value(parsed, at, 0)
+    value = plain.value(given, at, 0)
     replaced = put(content.mapping, at, value, where, problems)
     content.scalars[:] = [
         scalar for scalar in content.scalars if not any(is_within(scalar.at, place) for place in replaced)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from search.backends.errors import SessionError
 from search.energy.reading import EnergyMeter
-from search.space import Space
+from search.space import SPACES, Space, load_space
 from search.trial.row import EpochRow
 from search.trial.task import TrialTask, task_for
 from search.trial.training import run_trial
@@ -28,6 +29,25 @@ class BackgroundSpec:
 
     space: Space
     share: float | None = None
+
+
+def background_spec(source: str | None, share: float | None, *, is_here: bool) -> BackgroundSpec | None:
+    """What is asked for by the name of a space, or None where none is named.
+
+    Args:
+        is_here: The trials run on this machine.
+
+    Raises:
+        SpaceError: The workload's space cannot be used.
+        SessionError: The settings contradict each other.
+    """
+    if source is None:
+        if share is not None:
+            raise SessionError("--background-share says how much --background SPACE takes: give both")
+        return None
+    if not is_here:
+        raise SessionError("--background loads this machine's device: leave --address out")
+    return BackgroundSpec(space=load_space(source, spaces_dir=SPACES, may_be_fixed=True), share=share)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from ray.exceptions import ActorDiedError, RayActorError
 
 from search.backends.errors import RayLost, SessionError
 from search.backends.ray.liveness import RayWatch
-from search.cli.errors import exit_status
 from search.energy.processes import ProcessTable
+from search.errors import exit_status
 from search.ledger import Ledger
 from search.ledger.history import History
 from search.trial.failure import classify

@@ -20,7 +20,6 @@ import pytest
 
 import jouletune
 from search import cli
-from search.api import _override
 from search.backends.backend import Capacity
 from search.backends.errors import SessionError
 from search.space import Choice, Real, space_of
@@ -90,7 +89,7 @@ def test_values_of_python_and_numpy_are_taken_as_a_file_would_give_them(here: Pa
         "search": {"trainable": "toy", "data": "none", "ladder": {"epochs": range(1, 4)}},
     }
     overrides = {"search.limits.trials": np.int64(3), "search.seed": np.uint8(5), "name": Path("mine")}
-    read = space_of(space, overrides=[_override(key, value) for key, value in overrides.items()])
+    read = space_of(space, overrides=list(overrides.items()))
     assert read.parameters == {
         "lr": Real(0.25, 1.0),
         "batch_size": Choice((16, 64)),
@@ -115,7 +114,7 @@ def test_what_no_file_could_hold_is_named(here: Path, value: object, said: str) 
     with pytest.raises(ValueError, match=re.escape(said)):
         jouletune.search(space)
     if not isinstance(value, float):
-        with pytest.raises(ValueError, match="must be numbers, texts, lists"):
+        with pytest.raises(ValueError, match=re.escape(said)):
             jouletune.search(SPACE, overrides={"parameters.batch_size.values": value})
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from search.cli import COMMANDS, main
+from search.cli.reference import PATH, reference
 from search.ledger import Ledger
 from search.space import dump_space
 from tests.support.processes import ROOT, ran, typed
@@ -26,10 +28,47 @@ def test_every_script_runs_by_path_from_another_folder(name: str, tmp_path: Path
     assert "exit status:" in done.stdout
 
 
-def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
-    done = ran(sys.executable, "-m", "search", "--help", folder=tmp_path, PYTHONPATH=str(ROOT))
+def test_the_package_runs_as_a_module_with_the_commands_in_its_help(tmp_path: Path) -> None:
+    done = ran(sys.executable, "-m", "jouletune", "--help", folder=tmp_path, PYTHONPATH=str(ROOT))
     assert done.returncode == 0
-    assert done.stdout.startswith("usage: search.py")
+    lines = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert lines == list(COMMANDS)
+    done = ran(sys.executable, "-m", "jouletune", "search", "--help", folder=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.stdout.startswith("usage: jouletune search ")
+    assert "\n  jouletune search --space lr_bs.yaml\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "meant"),
+    [("serch", "; did you mean search?"), ("check_energy", "; did you mean check-energy?"), ("xyzzy", "")],
+)
+def test_an_unknown_command_is_answered_with_the_nearest(
+    command: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command]) == 2
+    assert capsys.readouterr().err == (
+        f"jouletune: error: there is no command {command}{meant} (--help lists them)\n"
+    )
+
+
+def test_no_command_at_all_prints_them_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert capsys.readouterr().out.startswith("usage: jouletune COMMAND ...")
+
+
+def test_a_limit_of_energy_is_a_flag_checked_like_the_files(tmp_path: Path, space: Path) -> None:
+    done = typed(
+        "search", "--space", space, "--dry-run", "--skip-preflight", "--kwh", "0.25", folder=tmp_path
+    )
+    assert "0.25 kwh" in done.stdout, done.stderr
+    done = typed("search", "--space", space, "--dry-run", "--kwh", "-1", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{space.name}: search.limits.kwh: must be above 0, got -1\n"
+
+
+def test_every_command_has_a_section_in_the_documents() -> None:
+    """`make docs` writes it anew."""
+    assert PATH.read_text(encoding="utf-8") == reference()
 
 
 def test_a_dry_run_prints_the_plan_and_creates_nothing(tmp_path: Path, space: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from search.cli import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 HEAVY = {
     "ray",
@@ -25,7 +27,7 @@ HEAVY = {
 }
 MAY_USE = {
     "search/backends/ray": {"ray"},
-    "search/api.py": {"pandas"},
+    "search/result.py": {"pandas"},
     "search/energy": {"pynvml"},
     "search/report": {"pandas", "plotly", "matplotlib"},
     "search/sampling/sampler.py": {"optuna"},
@@ -138,10 +140,10 @@ def test_light_modules_load_nothing_heavy(statement: str) -> None:
 
 def test_the_api_loads_nothing_until_it_is_used() -> None:
     assert loaded_by("import jouletune") - loaded_by("pass") == {"__future__", "jouletune"}
-    assert not loaded_by("import jouletune; jouletune.search") & (HEAVY | {"pydantic", "rich"})
+    assert not loaded_by("import jouletune; jouletune.search") & HEAVY
 
 
-@pytest.mark.parametrize("command", ["search", "promote", "train", "export", "report"])
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_help_loads_the_standard_library_only(command: str) -> None:
     statement = (
         "import contextlib, search.cli\n"

@@ -23,6 +23,41 @@ def test_quiet_prints_warnings_alone(capsys: pytest.CaptureFixture[str]) -> None
     assert err == "warning: no sensor\n"
 
 
+def test_each_severity_has_its_prefix_and_a_path_is_never_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output()
+    path = "/x" * 120
+    output.print(path)
+    output.note(path)
+    output.warn(path)
+    output.error(path)
+    assert capsys.readouterr().out.splitlines() == [path, f"note: {path}", f"warning: {path}", path]
+
+
+@pytest.mark.parametrize(
+    ("is_quiet", "has_json", "out", "err"),
+    [
+        (False, False, "progress\nanswer\n", ""),
+        (True, False, "answer\n", ""),
+        (False, True, "", "progress\nanswer\n"),
+        (True, True, "", "answer\n"),
+    ],
+)
+def test_the_answer_is_printed_where_nobody_else_reads(
+    is_quiet: bool, has_json: bool, out: str, err: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = Output(is_quiet=is_quiet, has_json=has_json)
+    output.print("progress")
+    output.last.print("answer")
+    assert tuple(capsys.readouterr()) == (out, err)
+
+
+def test_a_silent_output_prints_no_warning_and_no_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output.silent()
+    output.warn("no sensor")
+    output.last.print("answer")
+    assert tuple(capsys.readouterr()) == ("", "")
+
+
 def test_quiet_warns_of_what_the_disk_does_not_take(capsys: pytest.CaptureFixture[str]) -> None:
     def full(event: object) -> None:
         raise StorageError("trials.csv cannot be written: No space left on device")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search import cli, launch
+from search import cli
 from search.backends.local import execute_here
 from search.budget import Limits
 from search.intervals import Interval
@@ -207,7 +207,7 @@ def test_epochs_of_the_command_are_those_of_each_training(
         seen.append(space)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(launch, "launch", launched)
+    monkeypatch.setattr("search.full_training.launch", launched)
     assert cli.run("promote", [str(run.ledger.folder), "--top", "1", "--epochs", "7"]) == 130
     assert [space.ladder.top.epochs for space in seen] == [7]
 
@@ -225,7 +225,7 @@ def test_the_command_measures_alone_unless_told_to_share(
         seen.append(space)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(launch, "launch", launched)
+    monkeypatch.setattr("search.full_training.launch", launched)
     assert cli.run("promote", [str(run.ledger.folder), "--top", "1", *flags]) == 130
     assert [space.resources.gpus_per_trial for space in seen] == [gpus]
 

@@ -195,7 +195,7 @@ def test_the_failed_trials_of_a_named_run_are_tried_again_by_its_own_space(
         ),
         (
             ["--rerun-failed", "mine", "--fresh"],
-            "--fresh begins a new run, which has no failed trials: leave it or --rerun-failed out",
+            "--fresh starts a new run, which has no failed trials: leave it or --rerun-failed out",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search import cli
-from search.cli.runs import run_folder
+from search.saved_runs import run_folder
 from search.space import SPACES
 
 Says = Callable[..., list[str]]
@@ -148,7 +148,7 @@ def test_a_flag_is_looked_for_among_those_of_the_command(says: Says) -> None:
 
 def test_a_word_that_no_flag_takes_is_named(says: Says) -> None:
     assert says("promote", "mine", "night") == [
-        "promote.py: error: nothing takes night; a flag that takes several values is written once for each"
+        "promote.py: error: unexpected argument: night; a flag that takes several values is repeated for each"
     ]
 
 

@@ -1,7 +1,0 @@
-"""`python -m search`: the same as scripts/search.py."""
-
-import sys
-
-from search.cli import run
-
-sys.exit(run("search"))

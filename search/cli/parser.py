@@ -1,0 +1,168 @@
+"""The parser of every command, and the flags that commands share. The standard library only."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from trainables.core.suggest import suggest
+
+_RUNS = {"run", "warm_start", "rerun_failed", "compare"}
+
+
+class CommandParser(argparse.ArgumentParser):
+    """argparse, with the nearest flag for one that does not exist, and without the usage before an error.
+
+    Args:
+        prog: How the command is called, "search.py" or "jouletune search".
+        epilog: Examples and exit statuses, printed as they are; {command} is the command as a shell takes it.
+    """
+
+    def __init__(self, *, prog: str, description: str, epilog: str) -> None:
+        command = f"python scripts/{prog}" if prog.endswith(".py") else prog
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog.replace("{command}", command),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def parse_args(  # type: ignore[override]  # typeshed has four overloads of it
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """The options; ends the process with status 2 where a word of `args` has no place."""
+        options, left = self.parse_known_args(args, namespace)
+        if left:
+            self.error(
+                "; ".join(self._unknown(word) for word in left if word.startswith("-")) or _unexpected(left)
+            )
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message as one line, and end the process with status 2."""
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+    def _unknown(self, word: str) -> str:
+        flag = word.partition("=")[0]
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        return f"there is no flag {flag}{suggest(flag, known)} (--help lists them)"
+
+    def add_run(self, *, is_required: bool = True) -> None:
+        """Add RUN."""
+        nargs = None if is_required else "?"
+        self.add_argument("run", nargs=nargs, metavar="RUN", help="a run's folder, or its name in DIR")
+
+    def add_set(self, what: str = "override a key of the space; dotted, repeatable") -> None:
+        """Add --set KEY=VALUE."""
+        self.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=what)
+
+    def add_results(self, meaning: str = "where runs are") -> None:
+        """Add --results DIR."""
+        self.add_argument(
+            "--results",
+            type=Path,
+            default=Path("results"),
+            metavar="DIR",
+            help=f"{meaning} (default: results)",
+        )
+
+    def add_output(self) -> None:
+        """Add --quiet and --json."""
+        self.add_argument("--quiet", action="store_true", help="print only warnings and the last lines")
+        self.add_argument(
+            "--json",
+            action="store_true",
+            help="print one JSON object to standard output at the end, and everything else to standard error",
+        )
+
+    def add_backend(self, what: str) -> None:
+        """Add --backend and --address, which say where `what` run."""
+        self.add_argument(
+            "--backend",
+            choices=("ray", "local"),
+            default="ray",
+            help=f"what executes the {what}: Ray's workers, or this process, one after another, where a "
+            "breakpoint in a trainable stops (default: ray)",
+        )
+        self.add_argument(
+            "--address",
+            metavar="HOST:PORT",
+            help="join a running Ray cluster; DIR must be on storage that all nodes share",
+        )
+
+    def add_machine(self) -> None:
+        """Add --governor, --background and --background-share."""
+        self.add_argument(
+            "--governor",
+            metavar="NAME",
+            help="CPU frequency governor during the run, such as performance; needs root",
+        )
+        self.add_argument(
+            "--background",
+            metavar="SPACE",
+            help="repeatedly train this space's default configuration on the same device meanwhile",
+        )
+        self.add_argument(
+            "--background-share",
+            type=_fraction,
+            metavar="S",
+            help="GPU fraction for the background workload (default: what a trial leaves, or 0.5)",
+        )
+
+
+def print_json(answer: Mapping[str, Any]) -> None:
+    """Print `answer` as the whole standard output."""
+    print(json.dumps(answer, indent=2))
+
+
+def complete(parser: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks what could follow, and end the process; nothing where none asks."""
+    if "_ARGCOMPLETE" not in os.environ:
+        return
+    import argcomplete  # only where a shell asks
+    from argcomplete.completers import BaseCompleter, FilesCompleter
+
+    class Offered(BaseCompleter):
+        """Names of spaces and runs that fit the flag, else files."""
+
+        def __call__(
+            self,
+            *,
+            prefix: str,
+            action: argparse.Action,
+            parser: argparse.ArgumentParser,
+            parsed_args: argparse.Namespace,
+        ) -> list[str]:
+            words = [*FilesCompleter()(prefix), *_names_for(action.dest, parsed_args)]
+            return [word for word in words if word.startswith(prefix)]
+
+    argcomplete.autocomplete(parser, default_completer=Offered())
+
+
+def _names_for(flag: str, options: argparse.Namespace) -> list[str]:
+    """The spaces or runs that a flag takes."""
+    if flag in ("space", "background"):
+        return [file.name for file in (Path(__file__).parents[2] / "spaces").glob("*.yaml")]
+    if flag in _RUNS:
+        results = Path(getattr(options, "results", "results"))
+        return [journal.parent.name for journal in results.glob("*/journal.jsonl")]
+    return []
+
+
+def _unexpected(words: Sequence[str]) -> str:
+    plural = "s" if len(words) > 1 else ""
+    return (
+        f"unexpected argument{plural}: {' '.join(words)}; a flag that takes several values is repeated "
+        "for each"
+    )
+
+
+def _fraction(text: str) -> float:
+    share = float(text)
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and below 1, got {text}")
+    return share

@@ -1,0 +1,64 @@
+"""The errors that a user can fix: a command prints them and ends, Python gets one kind of ValueError."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from search.backends.errors import RAY_LOST_STATUS, RayLost, SessionError
+from search.energy.governor import GovernorError
+from search.export import ExportError
+from search.ledger.journal import LedgerError, StorageError
+from search.preflight import PreflightError
+from search.space import SpaceError
+from trainables.core.contract import DataError
+from trainables.core.load import UnknownTrainable
+
+USER_ERRORS = (
+    SpaceError,
+    PreflightError,
+    LedgerError,
+    SessionError,
+    GovernorError,
+    DataError,
+    ExportError,
+    UnknownTrainable,
+)
+
+
+INTERRUPTED = "interrupted; what was done until now is in the run's journal"
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """Ended at once by a second Ctrl-C; how to resume the run has been printed."""
+
+
+class UserError(ValueError):
+    """What cannot be done as it was asked for; the message says what to do instead.
+
+    Attributes:
+        status: The exit status of a command that ends with it.
+    """
+
+    def __init__(self, message: str, *, status: int = 2) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@contextmanager
+def user_errors_as_value_error() -> Iterator[None]:
+    """Within it an error that the user can fix is a `UserError`, with the original as its cause.
+
+    As a decorator it leaves the function's types as they are.
+    """
+    try:
+        yield
+    except USER_ERRORS as error:
+        raise UserError(str(error), status=exit_status(error)) from error
+
+
+def exit_status(error: Exception) -> int:
+    """2 for unusable input; for a run that can be resumed, 3 if the disk failed it and 4 if Ray did."""
+    if isinstance(error, RayLost):
+        return RAY_LOST_STATUS
+    return 3 if isinstance(error, StorageError) else 2

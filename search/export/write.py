@@ -1,0 +1,70 @@
+"""Writes a run in every form that is asked for, or in none where one of them cannot be written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from search.export import ExportError, check_file, check_folder
+from search.export.sweep import export_sweep, runs_file
+from search.export.tracked_trial import logged
+from search.export.trackers import export_mlflow, export_tensorboard, missing_mlflow, store_uri
+from search.ledger.history import History
+from search.output import Output
+from search.space import Space
+
+
+def export_run(
+    name: str,
+    space: Space,
+    history: History,
+    *,
+    optuna: Path | None,
+    sweep: Path | None,
+    tensorboard: Path | None,
+    mlflow: Path | None,
+    output: Output,
+) -> None:
+    """Write what is not None, and print for each the command that opens it.
+
+    Raises:
+        ExportError: A target is taken or cannot be made; the message lists every problem.
+    """
+    if problems := _problems(optuna, sweep, tensorboard, mlflow):
+        raise ExportError("\n".join(problems))
+    for notice in space.notices:
+        output.note(notice)
+    trials = [logged(trial) for trial in history.trials.values()]
+    if sweep:  # first: it may refuse the space
+        notes = export_sweep(space, trials, sweep)
+        output.print(f"{sweep} and {runs_file(sweep)}: {len(trials)} runs")
+        for note in notes:
+            output.note(note)
+    if optuna:
+        from search.export.optuna import export_study  # loads Optuna, 1 s
+
+        count = export_study(space, history, optuna, name=name)
+        output.print(f"{optuna}: {count} trials; optuna-dashboard sqlite:///{optuna} shows them")
+    if tensorboard:
+        count = export_tensorboard(trials, tensorboard, metric=space.metric)
+        output.print(f"{tensorboard}: {count} trials; tensorboard --logdir {tensorboard} shows them")
+    if mlflow:
+        count = export_mlflow(trials, mlflow, name=name)
+        output.print(
+            f"{mlflow}: {count} trials; mlflow ui --backend-store-uri {store_uri(mlflow)} shows them"
+        )
+
+
+def _problems(
+    optuna: Path | None, sweep: Path | None, tensorboard: Path | None, mlflow: Path | None
+) -> list[str]:
+    """Everything that is wrong with the targets, before anything is written."""
+    problems = []
+    if optuna:
+        problems += check_file("--optuna", optuna)
+    if sweep:
+        problems += check_file("--sweep", sweep) or check_file("--sweep", runs_file(sweep))
+    if tensorboard:
+        problems += check_folder("--tensorboard", tensorboard)
+    if mlflow:
+        problems += [*check_folder("--mlflow", mlflow), *missing_mlflow()]
+    return problems

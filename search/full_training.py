@@ -1,0 +1,189 @@
+"""Promotes a run: launches the full trainings, a baseline beside them, and compares them on the test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from search.backends.backend import LaunchableBackend
+from search.launch import Launch, launch
+from search.ledger import Ledger, fresh_folder
+from search.ledger.history import History, TrialRecord
+from search.output import Output
+from search.promotion import (
+    alone_on_gpus,
+    baseline_proposal,
+    baseline_training,
+    chosen,
+    fresh_seeds,
+    full_training,
+    proposals,
+    with_gpus,
+)
+from search.report.answer import promotion_answer
+from search.report.page import write_at_end
+from search.report.summary import print_promotion
+from search.run import Run
+from search.run.resume import command_line
+from search.sampling.proposal import FixedList
+from search.space import Space, load_space
+from search.space.yaml_file import Override
+from search.tables.promoted import examples_in, promoted_columns, promoted_rows
+from search.trial.background import BackgroundSpec
+from trainables.core.load import load_trainable
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullTraining:
+    """What to train in full, and how.
+
+    Attributes:
+        folder: The run whose best trials are trained.
+        overrides: Changes of the run's space, such as the place of a trainable that has moved.
+        top: Number of best trials; None for this, `num_seeds` and `epochs` is the space's.
+        baseline: A trainable that is trained once beside them; None is none.
+        workers: Trainings at a time; None is as many as fit.
+        command: The command line, for environment.json and messages.
+    """
+
+    folder: Path
+    backend: LaunchableBackend
+    command: Sequence[str]
+    overrides: Sequence[Override] = ()
+    top: int | None = None
+    num_seeds: int | None = None
+    epochs: int | None = None
+    baseline: str | None = None
+    workers: int | None = None
+    should_share_gpus: bool = False
+    governor: str | None = None
+    background: BackgroundSpec | None = None
+    should_preflight: bool = True
+    should_report: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """A promotion that has ended.
+
+    Attributes:
+        folder: The run of its trainings.
+        rows: Those of promoted.csv.
+        is_complete: Every configuration was trained with every seed, and nothing failed.
+        answer: What --json prints.
+    """
+
+    folder: Path
+    rows: Sequence[Mapping[str, Any]]
+    is_complete: bool
+    answer: Mapping[str, Any]
+
+
+def train_fully(request: FullTraining, output: Output) -> Promotion:
+    """Train the best trials at full budget with fresh seeds, print how they compare, and write promoted.csv.
+
+    Raises:
+        LedgerError: There is no run, or no trial of it has a score.
+        SpaceError: Its space cannot be used; and what `launch` raises.
+    """
+    ledger, space, history = _open(request)
+    trials = chosen(history, space, top=request.top or space.promote.top)
+    seeds = fresh_seeds(space.seed, request.num_seeds or space.promote.seeds)
+    output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget")
+    how = Launch(
+        folder=fresh_folder(ledger.promotion_folder),
+        command=request.command,
+        backend=request.backend,
+        should_test=True,
+        space_source=str(ledger.space_file),
+        should_preflight=request.should_preflight,
+        governor=request.governor,
+        background=request.background,
+        auto_precision=history.sessions.auto_precision,
+    )
+    run, reason = launch(
+        _promoted_space(space, request, output),
+        how,
+        make_sampler=lambda _: FixedList(proposals(trials, seeds)),
+        output=output,
+    )
+    baseline = None
+    if request.baseline and not any(trial.status == "interrupted" for trial in run.history.trials.values()):
+        alone = replace(how, folder=fresh_folder(ledger.baseline_folder), background=None)
+        baseline = _run_baseline(space, alone, request.baseline, seeds[0], output)
+    rows = _write_rows(ledger, space, trials, run, baseline, output)
+    last = output.last
+    print_promotion(rows, space, last)
+    last.print(f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {how.folder}")
+    if request.should_report:
+        write_at_end(ledger.folder, last)
+    if run.is_interrupted:
+        last.print(f"to train all of them, promote again: {command_line(how.command)}")
+    expected = {row["trial_id"]: 1 if row["trial_id"] == request.baseline else len(seeds) for row in rows}
+    has_failed = any(done.has_failed for done in filter(None, (run, baseline)))
+    return Promotion(
+        folder=how.folder,
+        rows=rows,
+        is_complete=not has_failed and all(row["num_seeds"] == expected[row["trial_id"]] for row in rows),
+        answer=promotion_answer(how.folder, reason, space.metric, rows),
+    )
+
+
+def _open(request: FullTraining) -> tuple[Ledger, Space, History]:
+    ledger = Ledger.open(request.folder)
+    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, overrides=request.overrides)
+    if request.epochs:
+        space = replace(space, promote=space.promote.model_copy(update={"epochs": request.epochs}))
+    return ledger, space, History(ledger.events())
+
+
+def _promoted_space(space: Space, request: FullTraining, output: Output) -> Space:
+    """The space of the promotion's run, with a whole GPU for each training unless that is not wanted."""
+    promotion = full_training(space)
+    workers = promotion.resources.model_copy(update={"workers": request.workers})
+    promotion = replace(promotion, resources=workers)
+    if request.should_share_gpus:
+        return promotion
+    if request.background:
+        return with_gpus(promotion, None)  # what the background workload leaves
+    promotion, line = alone_on_gpus(promotion)
+    if line:
+        output.print(line)
+    return promotion
+
+
+def _run_baseline(space: Space, how: Launch, name: str, seed: int, output: Output) -> Run:
+    """Run a baseline at its defaults: the same data, split alike, and the same meter."""
+    training = baseline_training(space, name, vars(load_trainable(name).hparams()))
+    output.print(f"baseline: {name} on the CPU")
+    proposal = baseline_proposal(training, seed)
+    run, _ = launch(training, how, make_sampler=lambda _: FixedList([proposal]), output=output)
+    return run
+
+
+def _write_rows(
+    ledger: Ledger,
+    space: Space,
+    trials: Sequence[TrialRecord],
+    run: Run,
+    baseline: Run | None,
+    output: Output,
+) -> list[dict[str, Any]]:
+    """Write promoted.csv and the plots of every training; gives the rows."""
+    from search.report.charts.training import draw_promotion  # Matplotlib, 0.3 s, once all has run
+
+    rows = promoted_rows(
+        trials,
+        run.history,
+        space,
+        baseline.history if baseline else None,
+        examples=examples_in(run.ledger),
+        baseline_examples=examples_in((baseline or run).ledger),
+    )
+    ledger.write_csv("promoted.csv", promoted_columns(trials), rows)
+    for done in filter(None, (run, baseline)):
+        for line in draw_promotion(done.history, done.ledger):
+            output.warn(line)
+    return rows

@@ -1,0 +1,147 @@
+"""A run as Python sees it: its trials as a table, the best of them, its page."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.energy.reading import to_joules
+from search.errors import user_errors_as_value_error
+from search.ledger.history import History
+from search.ranking import Configuration, configurations
+from search.report.page import write_page
+from search.saved_runs import opened_run
+from search.space import Space
+from search.tables import configuration_columns, configuration_rows, trial_columns, trial_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best configuration of a run: the largest budget first, then the metric.
+
+    Attributes:
+        trial_id: With repeats, the oldest of them that has a score.
+        hparams: All of the trainable, those that were not searched too.
+        value: The metric at `rung`, the highest the trial has ended; with repeats their mean.
+        epochs: Of the trial.
+        seconds: With repeats, of all of them.
+        energy_j: Of all its attempts and repeats; None where nothing was measured.
+        num_repeats: How many trials `value` is the mean of.
+        std: Their sample standard deviation; None of one.
+    """
+
+    trial_id: str
+    hparams: Mapping[str, Any]
+    metric: str
+    value: float
+    rung: int
+    epochs: int
+    seconds: float
+    energy_j: float | None
+    num_repeats: int = 1
+    std: float | None = None
+
+
+class Result:
+    """A run as it was when it was opened.
+
+    Attributes:
+        folder: Its files; results/README.md explains them.
+        answer: After a search of this process: what --json prints of its end.
+        has_failed: After a search of this process: what was to train beside the trials did not.
+    """
+
+    def __init__(
+        self, folder: Path, *, answer: Mapping[str, Any] | None = None, has_failed: bool = False
+    ) -> None:
+        self.folder, self.answer, self.has_failed = folder, answer, has_failed
+
+    @property
+    def ended(self) -> str | None:
+        """Why the run ended; None while it runs, or when it was killed."""
+        return self._history.ended
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """A row per trial, as trials.csv has them: ranked ones first, best on top."""
+        import pandas as pd  # 0.4 s, only for those who ask for a table
+
+        rows, columns = trial_rows(self._space, self._history), trial_columns(self._space, self._history)
+        return pd.DataFrame(rows, columns=columns)
+
+    @property
+    def ranked(self) -> pd.DataFrame:
+        """The rows of the trials that have a score, best first.
+
+        Where the space repeats its points: a row per configuration, as configurations.csv has them, in which
+        the metric is the repeats' mean.
+        """
+        if self._space.repeats > 1:
+            import pandas as pd  # 0.4 s, only for those who ask for a table
+
+            return pd.DataFrame(
+                configuration_rows(self._space, self._history),
+                columns=configuration_columns(self._space, self._history),
+            )
+        return self.trials[self.trials["rank"].notna()].astype({"rank": int})
+
+    @property
+    def best(self) -> Best | None:
+        """The best configuration; None where no trial has a score."""
+        space = self._space
+        order = configurations(self._history.trials.values(), space.metric, space.mode, repeats=space.repeats)
+        return _best(order[0], space) if order else None
+
+    def report(self) -> Path:
+        """Write the report, one HTML file that opens offline, and give its path.
+
+        Raises:
+            ValueError: The disk does not take it.
+        """
+        with user_errors_as_value_error():
+            return write_page(self.folder).path
+
+    @cached_property
+    def _space(self) -> Space:
+        return self._opened[0]
+
+    @cached_property
+    def _history(self) -> History:
+        return self._opened[1]
+
+    @cached_property
+    def _opened(self) -> tuple[Space, History]:
+        with user_errors_as_value_error():
+            _, space, history = opened_run(self.folder, self.folder.parent)
+        for notice in space.notices:
+            warnings.warn(notice, stacklevel=4)
+        return space, history
+
+    def __repr__(self) -> str:
+        best = self.best
+        found = f", best {best.trial_id}: {best.metric} {best.value:.4g}" if best else ""
+        return f"<jouletune run {self.folder}: {len(self._history.trials)} trials{found}>"
+
+
+def _best(configuration: Configuration, space: Space) -> Best:
+    trial = configuration.first
+    millijoules = [mj for each in configuration.trials if (mj := each.energy.total_mj) is not None]
+    return Best(
+        trial_id=trial.trial_id,
+        hparams=dict(trial.hparams),
+        metric=space.metric,
+        value=configuration.mean,
+        rung=configuration.rung,
+        epochs=trial.epochs,
+        seconds=sum(each.seconds for each in configuration.trials),
+        energy_j=to_joules(sum(millijoules)) if len(millijoules) == len(configuration.trials) else None,
+        num_repeats=len(configuration.scored),
+        std=configuration.spread,
+    )

@@ -1,0 +1,52 @@
+"""Runs on disk, as people name them, and the words with which a message names a space."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from search.ledger import Ledger
+from search.ledger.history import History
+from search.space import Space, load_space
+from search.space.yaml_file import Override
+
+
+def run_folder(given: str | Path, results: Path) -> Path:
+    """The folder that `given` means: itself, or a name in `results`.
+
+    Of both the one that holds a run: photographs and the run about them may well have one name.
+    """
+    folder = Path(given)
+    named = results / folder
+    if len(folder.parts) > 1 or Ledger(folder).has_run:
+        return folder
+    return named if Ledger(named).has_run or not folder.exists() else folder
+
+
+def opened_run(given: str | Path, results: Path) -> tuple[Ledger, Space, History]:
+    """The ledger of a run, its space, and what has happened in it.
+
+    Raises:
+        LedgerError: There is no run.
+        SpaceError: Its own copy of its space cannot be used.
+    """
+    ledger = Ledger.open(run_folder(given, results))
+    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
+    return ledger, space, History(ledger.events())
+
+
+def override_list(overrides: Mapping[str, Any] | Sequence[str]) -> list[Override]:
+    """Overrides as `load_space` takes them: KEY=VALUE as after --set, or keys with values of Python's."""
+    return list(overrides.items()) if isinstance(overrides, Mapping) else list(overrides)
+
+
+def space_words(space: str, overrides: Sequence[Override]) -> str:
+    """What to write after --space so that a command of a message means the same: the file, and each --set."""
+    texts = [
+        given if isinstance(given, str) else f"{given[0]}={json.dumps(given[1], default=str)}"
+        for given in overrides
+    ]
+    return " ".join([shlex.quote(space), *(f"--set {shlex.quote(text)}" for text in texts)])

@@ -1,0 +1,276 @@
+"""Trains one configuration in this process, without Ray: what train.py does.
+
+From what was asked for comes the one task that it trains; the states that its folder holds are checked before
+anything is loaded, and each epoch is printed as it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from search.budget import Ladder
+from search.energy.process_meter import meter_for
+from search.energy.reading import EnergyMeter
+from search.energy.usable import unusable_reason
+from search.ledger import Ledger, LedgerError
+from search.ledger.history import History
+from search.output import Output
+from search.provenance import versions
+from search.report.formatting import duration, energy_text, hparams_text, value_text
+from search.saved_runs import override_list, run_folder
+from search.secrets import without_secrets
+from search.space import SPACES, SpaceError, load_space, space_of
+from search.space.yaml_file import Override
+from search.tables.history import HistoryFile
+from search.trial import Checkpointing, EpochRow, run_trial
+from search.trial.checkpoints import check_of, differences, settings_in
+from search.trial.config import config_text
+from search.trial.stretch import Stretch
+from search.trial.task import TrialTask, task_for
+from trainables.core.checkpoint import UnreadableCheckpoint, read_identity
+from trainables.core.contract import DataError
+from trainables.core.files import replacing
+from trainables.core.load import load_trainable
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest:
+    """What to train, and what to keep of it.
+
+    Attributes:
+        space: A name in spaces/, a path, or a mapping.
+        overrides: Keys of the space, dotted: a mapping, or KEY=VALUE each.
+        hparams: Instead of the defaults: a mapping, or NAME=VALUE each.
+        trial: RUN:TRIAL, whose hparams are taken.
+        seed: Of weights, order and augmentation; None is the space's.
+        is_full: The top rung from the first epoch, as promotion trains.
+        resize: Epochs with resolutions in pixels that a full training grows by.
+        out: Where checkpoints are kept; None keeps none.
+        resume: A state to resume from instead of the folder's own checkpoint.
+        should_test: Evaluate on the test set at the end.
+        keep_every: Also keep the state of every so many epochs.
+        is_check: Nothing is kept or tested: the folder's states do not matter.
+    """
+
+    space: str | Path | Mapping[str, Any]
+    overrides: Mapping[str, Any] | Sequence[str] = ()
+    hparams: Mapping[str, Any] | Sequence[str] = ()
+    trial: str | None = None
+    seed: int | None = None
+    is_full: bool = False
+    resize: Sequence[tuple[int, int]] = ()
+    out: Path | None = None
+    resume: Path | None = None
+    should_test: bool = False
+    keep_every: int | None = None
+    device: str = "cpu"
+    is_check: bool = False
+
+
+def prepare_training(request: TrainingRequest) -> TrialTask:
+    """The configuration, ladder and seed that are asked for, with model, data and saved states checked.
+
+    Raises:
+        SpaceError: The space or what overrides it cannot be used.
+        LedgerError: There is no such earlier trial, or the states in the folder are of another training.
+        DataError: The data is missing or unfit.
+    """
+    overrides = [
+        *override_list(request.overrides),
+        *_trial_overrides(request.trial),
+        *map(_fixed, override_list(request.hparams)),
+    ]
+    if isinstance(request.space, Mapping):
+        space, name = space_of(request.space, overrides=overrides), "the space"
+    else:
+        name = str(request.space)
+        space = load_space(name, overrides=overrides, spaces_dir=SPACES, may_be_fixed=True)
+    if request.resize:
+        space = replace(space, ladder=_resized(space.ladder, request.resize))
+    elif request.is_full:
+        space = replace(space, ladder=space.ladder.only_top())
+    task = task_for(
+        space,
+        trial_id="train",
+        hparams=space.default_hparams(load_trainable(space.trainable)),
+        seed=space.seed if request.seed is None else request.seed,
+        folder=request.out or Path.cwd(),
+    )
+    _check_model_and_data(task, name)
+    task = replace(task, auto_precision=_auto_precision(task))
+    if not request.is_check and (request.out or request.should_test):
+        _check_states(task)
+    if request.resume:
+        _check_resume(task, request.resume)
+    return task
+
+
+def train(task: TrialTask, request: TrainingRequest, output: Output) -> list[EpochRow]:
+    """Train `task`, print a line an epoch, and leave what was asked for; gives the rows of its epochs.
+
+    Raises:
+        DataError: Its rungs are measured in joules, and nothing measures this training's.
+    """
+    output.print(hparams_text(task.hparams, task.hparams))
+    is_on_gpu = request.device.startswith("cuda")
+    file = HistoryFile(task.folder / "history.csv") if request.out or request.should_test else None
+    rows = []
+    with closing(meter_for(gpus=float(is_on_gpu), cpus=os.cpu_count() or 1)) as meter:
+        meter.read()
+        if task.ladder.joules and (why := unusable_reason(meter.sensors, is_on_gpu=is_on_gpu)):
+            raise DataError(
+                f"search.ladder measures rungs in joules, but of this training, {why}; or take --full"
+            )
+        for row in _train_rows(task, request, meter):
+            rows.append(row)
+            if file:
+                file.add(row)
+            _print_row(row, output)
+    if request.should_test:
+        _write_config(task)
+        from search.report.charts.training import draw_plots  # Matplotlib, 0.3 s, only of what is tested
+
+        for line in draw_plots(task.folder, f"seed {task.seed}"):
+            output.warn(line)
+    return rows
+
+
+def _train_rows(task: TrialTask, request: TrainingRequest, meter: EnergyMeter) -> Iterator[EpochRow]:
+    stretch = Stretch(meter)
+    with stretch.starting():
+        trainable, hparams = task.load()
+    checkpointing = Checkpointing(path=task.checkpoint, keep_every=request.keep_every)
+    yield from run_trial(
+        trainable,
+        hparams,
+        task.ladder,
+        replace(task.context(), device=request.device, folder=request.out),
+        meter,
+        checkpointing=checkpointing if request.out else None,
+        identity=task.identity,
+        resume=request.resume,
+        metric=task.metric,
+        mode=task.mode,
+        final=task.final if request.should_test else None,
+        stretch=stretch,
+    )
+
+
+def _print_row(row: EpochRow, output: Output) -> None:
+    metrics = {**row.metrics, **(row.test or {})}
+    text = "  ".join(f"{name} {value_text(value)}" for name, value in metrics.items())
+    cost = f"{duration(row.seconds)}  {energy_text(row.energy.total_mj)}"
+    output.print(f"epoch {row.epoch}  rung {row.rung}  {cost}{text}")
+    for name, note in row.notes.items():
+        output.print(f"  {name}: {note}", style="dim")
+
+
+def _write_config(task: TrialTask) -> None:
+    """Write what the training can be repeated with, beside what it left."""
+    with replacing(task.folder / "config.yaml") as scratch:
+        scratch.write_text(
+            config_text(task, versions(), command=f"python {shlex.join(without_secrets(sys.argv))}"),
+            encoding="utf-8",
+        )
+
+
+def _auto_precision(task: TrialTask) -> str:
+    """What the precision "auto" means here, where there is a choice."""
+    trainable, _ = task.load()
+    return trainable.choose_precision(task.context()) if task.precision == "auto" else ""
+
+
+def _check_model_and_data(task: TrialTask, space: str) -> None:
+    """See that there is such a model and such data, as preflight does for a search."""
+    trainable, hparams = task.load()
+    try:
+        trainable.weights(hparams)
+    except ValueError as error:
+        raise SpaceError(space, [f"parameters.model: {error}"]) from error
+    trainable.check_data(task.context())
+
+
+def _check_states(task: TrialTask) -> None:
+    """See that the states in the task's folder, which it resumes from or replaces, are its own.
+
+    A checkpoint that is damaged is nobody's: the training sets it aside and says so.
+
+    Raises:
+        LedgerError: They are of another training; the message lists every difference.
+    """
+
+    problems: dict[str, list[str]] = {}
+    for path in _states_in(task.folder):
+        try:
+            found = differences(read_identity(path), task.identity)
+        except UnreadableCheckpoint as error:
+            found = [] if path.stem.startswith(task.checkpoint.stem) else [str(error)]
+        for line in found:
+            problems.setdefault(line, []).append(path.name)
+    if problems:
+        lines = [f"  {line} ({', '.join(names)})" for line, names in problems.items()]
+        raise LedgerError(
+            "\n".join(
+                [
+                    f"{task.folder} holds another training:",
+                    *lines,
+                    "give another --out, the settings of before, or move these files away",
+                ]
+            )
+        )
+
+
+def _states_in(folder: Path) -> list[Path]:
+    names = ("checkpoint.pt", "checkpoint-previous.pt", "best.pt", "final.pt", "epoch-*.pt")
+    return [path for name in names for path in sorted(folder.glob(name))]
+
+
+def _check_resume(task: TrialTask, file: Path) -> None:
+    """See that `file` is a state that the task can resume from.
+
+    Raises:
+        LedgerError: There is none, it is damaged, or it is of other settings; the message lists them.
+    """
+
+    try:
+        check_of(file, settings_in(task.identity), None, read_identity(file))
+    except FileNotFoundError as error:
+        raise LedgerError(f"--resume: {file} does not exist") from error
+    except UnreadableCheckpoint as error:
+        raise LedgerError(f"--resume: {error}") from error
+
+
+def _resized(ladder: Ladder, schedule: Sequence[tuple[int, int]]) -> Ladder:
+    try:
+        return ladder.resized(list(schedule))
+    except ValueError as error:
+        raise SpaceError("--resize", [str(error)]) from error
+
+
+def _trial_overrides(given: str | None) -> list[Override]:
+    """The hparams of an earlier trial; those that are None are the trainable's default."""
+    if given is None:
+        return []
+    run, colon, trial_id = given.rpartition(":")
+    if not colon:
+        raise LedgerError(f"--trial must be RUN:TRIAL, such as {given}:trial-0000")
+    trials = History(Ledger.open(run_folder(run, Path("results"))).events()).trials
+    if trial_id not in trials:
+        raise LedgerError(f"{run} has no trial {trial_id!r}; it has {', '.join(trials) or 'none'}")
+    hparams = trials[trial_id].hparams
+    return [_fixed((name, value)) for name, value in hparams.items() if value is not None]
+
+
+def _fixed(hparam: Override) -> Override:
+    """The override that fixes a hyperparameter to one value."""
+    if not isinstance(hparam, str):
+        return f"parameters.{hparam[0]}", {"value": hparam[1]}
+    name, equals, value = hparam.partition("=")
+    return f"parameters.{name}={{value: {value}}}" if equals else f"parameters.{name}"

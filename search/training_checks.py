@@ -1,0 +1,112 @@
+"""What train.py does instead of training: checks a configuration in a minute, and prints what was found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rich.text import Text
+
+from search.output import Output
+from search.report.formatting import hparams_text
+from search.training import TrainingRequest, prepare_training, train
+from search.trial.failure import classify
+from search.trial.overfit import CHECKLIST, overfitted
+from search.trial.smoke import SmokeTest
+from search.trial.task import TrialTask
+from trainables.core.load import command_of, title_of
+from trainables.core.optional import probed_memory
+
+_VERDICTS = {True: ("passed", "green"), False: ("failed", "red"), None: ("not applicable", "dim")}
+
+
+def train_or_check(
+    request: TrainingRequest,
+    output: Output,
+    *,
+    smoke: int | None = None,
+    overfit: int | None = None,
+    should_probe: bool = False,
+) -> bool:
+    """Train as `request` says, or check what would be trained; prints what it finds or why it failed.
+
+    Args:
+        smoke: Number of examples for the smoke test; None is none. `overfit` likewise.
+        should_probe: Only measure memory.
+
+    Returns:
+        Whether it was trained, or passed its check.
+
+    Raises:
+        SpaceError: The space cannot be used, and what else `prepare_training` raises.
+    """
+    task = prepare_training(request)
+    if smoke is not None:
+        output.print(hparams_text(task.hparams, task.hparams))
+        return smoke_test(task, smoke, request, output)
+    try:
+        if should_probe or overfit is not None:
+            output.print(hparams_text(task.hparams, task.hparams))
+        if should_probe:
+            return probe_memory(task, request, output)
+        if overfit is not None:
+            return overfit_examples(task, overfit, request, output)
+        train(task, request, output)
+    except Exception as error:
+        failure = classify(error)
+        if failure.cause != "data":  # a DataError is the user's to fix; the rest is a bug to find
+            output.print(failure.traceback, style="dim")
+        output.error(f"failed: {failure.cause}: {failure.message}")
+        return False
+    return True
+
+
+def probe_memory(task: TrialTask, request: TrainingRequest, output: Output) -> bool:
+    """Print what memory the top rung's first steps need; False where the trainable cannot say."""
+
+    trainable, hparams = task.load()
+    context = replace(task.context(), device=request.device, folder=None)
+    found = probed_memory(trainable.start(hparams, task.ladder.top, context), task.ladder.top)
+    if found is None:
+        output.print(f"{title_of(task.trainable)} does not say what memory it needs")
+        return False
+    output.print(f"peak memory {found.peak_mib:.0f} MiB {found.what}")
+    for name, note in found.notes.items():
+        output.print(f"  {name}: {note}", style="dim")
+    return True
+
+
+def smoke_test(task: TrialTask, num_examples: int, request: TrainingRequest, output: Output) -> bool:
+    """Print a verdict a line; False when one is bad."""
+
+    trainable, hparams = task.load()
+    context = replace(task.context(), device=request.device, folder=None)
+    lowest = task.ladder.rungs[0]
+    checks = SmokeTest(
+        trainable,
+        hparams,
+        context,
+        resolution=lowest.resolution,
+        num_examples=num_examples,
+        num_epochs=lowest.epochs if command_of(task.trainable) else 1,  # a script may score its end only
+    )
+    num_failed = 0
+    for verdict in checks.verdicts():
+        word = _VERDICTS[verdict.has_passed]
+        num_failed += verdict.has_passed is False
+        output.print(Text.assemble(word, f"  {verdict.name}: {verdict.text}"))
+    output.print(f"smoke test failed: {num_failed} checks" if num_failed else "smoke test passed")
+    return num_failed == 0
+
+
+def overfit_examples(task: TrialTask, num_examples: int, request: TrainingRequest, output: Output) -> bool:
+    """Print whether a few examples can be overfit, else what to check; False when they cannot."""
+
+    trainable, hparams = task.load()
+    context = replace(task.context(), device=request.device, folder=None)
+    resolution = task.ladder.rungs[0].resolution
+    result = overfitted(trainable, hparams, context, num_examples=num_examples, resolution=resolution)
+    word = _VERDICTS[result.has_passed]
+    output.print(Text.assemble(word, f"  overfit on {num_examples} examples: {result}"))
+    if not result.has_passed:
+        output.print("check", *(f"  {point}" for point in CHECKLIST), sep="\n")
+    return result.has_passed
