@@ -109,13 +109,13 @@ class Ours:
         self._rungs.on_epoch(trial_id, accuracy)
         rung = self._space.ladder.rung_completed_at(epoch)
         if rung is None:
-            return "go_on"
+            return "continue"
         self._sampler.report(trial_id, rung, accuracy)
         decision = self._rungs.on_result(trial_id, rung, accuracy)
-        answer: Answer = "go_on" if decision == "control" else decision
+        answer: Answer = "continue" if decision == "control" else decision
         if epoch == self._space.ladder.top.epochs:
             self._sampler.finish(trial_id, "finished")
-        elif answer != "go_on":
+        elif answer != "continue":
             self._sampler.finish(trial_id, "paused" if answer == "pause" else "stopped")
         return answer
 

@@ -49,7 +49,7 @@ class SyneTuneAsha:
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         result = {"epoch": epoch, "val_accuracy": accuracy}
         decision = self._scheduler.on_trial_result(self._trials[trial_id], result)
-        return "go_on" if decision == SchedulerDecision.CONTINUE else "stop"
+        return "continue" if decision == SchedulerDecision.CONTINUE else "stop"
 
 
 class Dehb:
@@ -80,6 +80,6 @@ class Dehb:
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         job = self._jobs[trial_id]
         if epoch < round(job["fidelity"]):
-            return "go_on"
+            return "continue"
         self._optimizer.tell(job, {"fitness": -accuracy, "cost": epoch})
         return "stop"

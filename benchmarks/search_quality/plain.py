@@ -22,7 +22,7 @@ class RandomPoints:
         return Asked(str(self._num_asked), point)
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
-        return "stop" if epoch == self._num_epochs else "go_on"
+        return "stop" if epoch == self._num_epochs else "continue"
 
 
 class OneEpochThenTop:
@@ -52,4 +52,4 @@ class OneEpochThenTop:
         if epoch == 1:
             self._first[trial_id] = accuracy
             return "pause"
-        return "stop" if epoch == self._num_epochs else "go_on"
+        return "stop" if epoch == self._num_epochs else "continue"

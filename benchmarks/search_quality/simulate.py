@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.search_quality.table import Rows, Table
 from trainables.curves import Numbers
 
-Answer = Literal["go_on", "pause", "stop"]
+Answer = Literal["continue", "pause", "stop"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Simulation:
         trial = self.trials[trial_id]
         accuracy = float(self._table.val_accuracy[trial.row, trial.epochs])
         trial.epochs += 1
-        if self._contender.on_epoch(trial_id, trial.epochs, accuracy) == "go_on":
+        if self._contender.on_epoch(trial_id, trial.epochs, accuracy) == "continue":
             self._train(trial_id)
         else:
             self._num_free += 1

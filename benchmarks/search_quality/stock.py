@@ -89,7 +89,7 @@ class RayAsha:
             == TrialScheduler.CONTINUE
         ):
             self._searcher.on_result(trial_id, result)
-            return "go_on"
+            return "continue"
         self._scheduler.on_trial_complete(self._controller, self._trials[trial_id], result)
         self._searcher.on_complete(trial_id, result)
         return "stop"
@@ -122,7 +122,7 @@ class OptunaHyperband:
         if trial.should_prune():
             self._study.tell(trial, state=TrialState.PRUNED)
             return "stop"
-        return "go_on"
+        return "continue"
 
 
 def _names(table: Table) -> list[str]:

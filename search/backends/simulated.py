@@ -110,7 +110,7 @@ class _Simulation:
         """Hand out tasks to free workers and epochs to trials, in the order of their ends."""
         while self._has_started() or self.under_way:
             self.clock.now_s, _, training = heapq.heappop(self.under_way)
-            if self.run.on_epoch(training.task.trial_id, self._row(training)) == "go_on":
+            if self.run.on_epoch(training.task.trial_id, self._row(training)) == "continue":
                 self._schedule(training, before_s=0.0)
         return self.run.end()
 

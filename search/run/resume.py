@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from search.ledger import Ledger, LedgerError
+from search.ledger.history import Event, History, TrialRecord
 from search.output import Output
+from search.run.endings import Ending, ending_of
+from search.run.scheduler import Decision, TrialScheduler
 from search.space import Space, SpaceError, load_space
 from search.space.record import COPIES, digest_of, file_of, is_same_code, read_record
+from search.trial import EpochRow
+from search.trial.failure import Failure
 from trainables.core.data_source import data_text
 
 # Limits, resources, promotion and eta may change, and ranges may: they say what comes next. These say
@@ -35,7 +40,7 @@ def prepare_to_resume(ledger: Ledger, space: Space, output: Output) -> None:
     if before := _space_before(ledger):
         if is_same_code(ledger.folder, before.trainable, space.trainable):  # the file may have moved
             before = replace(before, trainable=space.trainable)
-        check_continues(ledger.folder, before, space)
+        check_resumable(ledger.folder, before, space)
     if changed := _changed_code(ledger, space):
         output.note(changed)
     ledger.tidy()
@@ -93,7 +98,7 @@ def command_line(command: Sequence[str]) -> str:
     return shlex.join([*(["python"] if program.endswith(".py") else []), program, *arguments])
 
 
-def check_continues(folder: Path, before: Space, now: Space) -> None:
+def check_resumable(folder: Path, before: Space, now: Space) -> None:
     """See that trials of `now` compare with those that `before` left in `folder`.
 
     Raises:
@@ -135,3 +140,59 @@ def _shown(space: Space, name: str) -> str:
     if name == "data":
         return data_text(space.data)
     return str(dict(value)) if isinstance(value, Mapping) else str(value)
+
+
+@dataclass
+class Pending:
+    """What follows from the lines of a journal and was not written before the kill, by trial.
+
+    Attributes:
+        controls: The rung above which the trial goes on.
+    """
+
+    endings: dict[str, Ending] = field(default_factory=dict)
+    controls: dict[str, int] = field(default_factory=dict)
+
+    def take(self, trial: TrialRecord, decision: Decision) -> None:
+        if decision.ending:
+            self.endings[trial.trial_id] = decision.ending
+        if decision.is_control:
+            self.controls[trial.trial_id] = trial.rows[-1].rung
+
+
+def replay(events: Iterable[Event], history: History, scheduler: TrialScheduler) -> Pending:
+    """Bring `history` and `scheduler` to where they were when the last of `events` was written."""
+    pending = Pending()
+    for event in events:
+        trial = history.trials.get(event.get("trial", ""))
+        is_new = bool(
+            trial and event["event"] == "epoch" and not trial.knows(EpochRow.from_dict(event["row"]))
+        )
+        history.apply(event)
+        if event["event"] == "trial_asked":
+            scheduler.replay(event)
+        elif trial:
+            _replay_event(event, trial, scheduler, pending, is_new=is_new)
+    return pending
+
+
+def _replay_event(
+    event: Event, trial: TrialRecord, scheduler: TrialScheduler, pending: Pending, *, is_new: bool
+) -> None:
+    """Take in one event of a trial; an epoch that is not new was repeated after a lost worker."""
+    match event["event"]:
+        case "epoch" if is_new:
+            pending.take(trial, scheduler.on_epoch(trial, trial.rows[-1]))
+        case "trial_continued_as_control":
+            pending.controls.pop(trial.trial_id, None)
+        case "attempt_failed" if not event["will_retry"]:
+            pending.endings[trial.trial_id] = ending_of(Failure(**event["failure"]))
+        case "trial_ended":
+            pending.endings.pop(trial.trial_id, None)
+            if event["status"] != "interrupted":
+                scheduler.on_end(trial.trial_id, event["status"], event["cause"])
+        case "trial_resumed":
+            why = event.get("why", "")
+            if why == "promoted":
+                scheduler.rungs.on_promoted(trial.trial_id)
+            scheduler.on_resumed(trial, why)

@@ -16,11 +16,11 @@ from search.ledger.history import History, TrialRecord
 from search.ledger.journal_lines import bounded
 from search.ledger.sessions import DeviceRow
 from search.ranking import Configuration, Ranking
-from search.run.ending import all_fail_alike, completed_reason
-from search.run.epoch_times import EpochTimes
+from search.run.endings import Ending, all_fail_alike, completed_reason, ending_of
+from search.run.epoch_watch import EpochWatch
 from search.run.observers import Observer
-from search.run.replay import replay
-from search.run.scheduler import Decision, Ending, TrialScheduler, ending_of
+from search.run.resume import replay
+from search.run.scheduler import Decision, TrialScheduler
 from search.sampling.proposal import Sampler
 from search.space import Space
 from search.trial import EpochRow
@@ -28,7 +28,7 @@ from search.trial.background import BACKGROUND_ID, Background
 from search.trial.failure import Failure
 from search.trial.task import TrialTask, task_for
 
-Answer = Literal["go_on", "stop"]
+Answer = Literal["continue", "stop"]
 
 
 class Run:
@@ -75,8 +75,7 @@ class Run:
         self._ended_s: float | None = None
         self._account = EnergyAccount(metering or NoMetering(), self._record, clock)
         self._unfinished: deque[str] = deque()
-        self._epoch_times = EpochTimes(space.ladder)
-        self._were_overdue: set[str] = set()
+        self._epoch_watch = EpochWatch(space.ladder)
         self._no_more_reason: str | None = None
         self._has_promoted_all = False
         self._interrupted_by: str | None = None
@@ -230,16 +229,16 @@ class Run:
             return "stop"
         is_known = trial.knows(row)
         if is_known and row.is_replay:
-            return "go_on"
+            return "continue"
         if self._background and row.sensors:  # the first row of an attempt
             row = replace(row, notes={**row.notes, "background": self._background.note})
         self._record("epoch", trial_id, row=row.to_dict())
-        self._epoch_times.add(row)
+        self._epoch_watch.add(row)
         self._account.on_epoch()
         ending = None if is_known else self._take(trial, self._scheduler.on_epoch(trial, row))
         if ending is None and (reason := self.stop_reason()):
             ending = Ending("interrupted", message=reason)
-        return "go_on" if ending is None else self._end(trial_id, ending)
+        return "continue" if ending is None else self._end(trial_id, ending)
 
     def check_epoch_time(self, trial_id: str, seconds: float, *, has_start: bool = False) -> None:
         """Note, once a trial, that the epoch it is in takes strangely long.
@@ -249,13 +248,9 @@ class Run:
             has_start: They are those of its start as well.
         """
         rung = self._next_rung(trial_id)
-        if trial_id in self._were_overdue or not self._epoch_times.is_long(
-            seconds, rung, has_start=has_start
-        ):
-            return
-        self._were_overdue.add(trial_id)
-        median_s = self._epoch_times.median_s(rung)
-        self._record("epoch_overdue", trial_id, seconds=round(seconds, 3), median_s=median_s)
+        if self._epoch_watch.newly_long(trial_id, seconds, rung, has_start=has_start):
+            median_s = self._epoch_watch.median_s(rung)
+            self._record("epoch_overdue", trial_id, seconds=round(seconds, 3), median_s=median_s)
 
     def on_failure(self, trial_id: str, failure: Failure) -> bool:
         """Take in a failed attempt; say whether the trial is to be tried again."""

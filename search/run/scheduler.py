@@ -7,27 +7,12 @@ from dataclasses import dataclass
 
 from search.energy.usable import Unmeasured
 from search.ledger.history import Event, Status, TrialRecord
+from search.run.endings import Ending
 from search.run.objective import LadderEnergy, Objective
 from search.rungs import RungDecision, Rungs
 from search.sampling.proposal import Proposal, Sampler
 from search.space import Space
 from search.trial import EpochRow
-from search.trial.failure import Failure
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a trial leaves its worker, for good or, paused, until it is promoted."""
-
-    status: Status
-    cause: str = ""
-    message: str = ""
-
-
-def ending_of(failure: Failure) -> Ending:
-    """How a trial ends whose last attempt failed so."""
-    status: Status = "diverged" if failure.cause == "diverged" else "failed"
-    return Ending(status, failure.cause, failure.message)
 
 
 @dataclass(frozen=True)
@@ -103,7 +88,7 @@ class TrialScheduler:
             self._used.check(row)
             if (rung := _newly_ended(trial)) is not None:
                 decision, why_last = self._decided(trial, rung, value)
-                if decision not in {"go_on", "control"}:
+                if decision not in {"continue", "control"}:
                     return Decision(self._ending(decision, rung, why_last))
                 is_control = decision == "control"
         except Unmeasured as unmeasured:

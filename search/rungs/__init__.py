@@ -1,8 +1,7 @@
-"""Asynchronous successive halving: who goes on at a rung. Pure: no Ray, no clock, no files."""
+"""Asynchronous successive halving: which trials continue past a rung. Pure: no Ray, no clock, no files."""
 
 from __future__ import annotations
 
-from search.rungs.asha import RungDecision, Rungs, Value
-from search.rungs.settings import Kind
+from search.rungs.asha import Kind, RungDecision, Rungs, Value
 
 __all__ = ["Kind", "RungDecision", "Rungs", "Value"]

@@ -10,17 +10,17 @@ import itertools
 import math
 from bisect import bisect
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from search.rungs.dominance import Score
 from search.rungs.growth import Growth
 from search.rungs.results import Results
-from search.rungs.settings import Kind, check_settings
 from trainables.core.contract import Mode
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
-RungDecision = Literal["go_on", "control", "pause", "stop"]
+Kind = Literal["asha", "asha_stopping", "pasha", "none"]
+RungDecision = Literal["continue", "control", "pause", "stop"]
 Value = float | Sequence[float | None] | None
 
 
@@ -67,7 +67,7 @@ class Rungs:
         can_jump: bool = False,
     ) -> None:
         modes: Sequence[str] = (mode,) if isinstance(mode, str) else tuple(mode)
-        check_settings(num_rungs, eta, modes, kind, num_brackets, control_fraction)
+        _check_settings(num_rungs, eta, modes, kind, num_brackets, control_fraction)
         self._kind: Kind = "none" if eta is None else kind
         self._eta = math.inf if eta is None or kind == "none" else eta
         self._signs = tuple(1.0 if mode == "max" else -1.0 for mode in modes)
@@ -118,7 +118,7 @@ class Rungs:
         if score is None:
             return "stop"
         if rung < bracket:
-            return "go_on"
+            return "continue"
         self._results[rung].add(trial_id, score, uncert)
         self._grow_if_unstable(rung)
         return self._decision(trial_id, rung)
@@ -160,7 +160,7 @@ class Rungs:
         """Take back a withdrawal: the trial is tried again."""
         self._withdrawn.discard(trial_id)
 
-    def can_go_on(self, trial_id: str, *, num_open: int) -> bool:
+    def can_be_promoted(self, trial_id: str, *, num_open: int) -> bool:
         """Whether a pause may still end in a promotion; if not, the trial's checkpoint can go.
 
         False is certain, True is not. The best that waits at each rung is kept for the last call
@@ -178,7 +178,7 @@ class Rungs:
         return results.num_ahead(trial_id) < self._num_passing(self._most_results(rung, num_open))
 
     def hopeless(self, *, num_open: int) -> list[str]:
-        """The paused trials that certainly go on no more; see `can_go_on`.
+        """The paused trials that certainly go on no more; see `can_be_promoted`.
 
         The highest rung's come first, each rung's from the worst on.
         """
@@ -216,11 +216,11 @@ class Rungs:
         if rung == len(self._results) - 1 or trial_id in self._withdrawn:
             return "stop"
         if self._kind == "none":
-            return "go_on"
+            return "continue"
         if self._kind == "asha_stopping":
             num_passing = max(1, self._num_passing(len(self._results[rung])))
             if self._results[rung].place(trial_id) < num_passing:
-                return "go_on"
+                return "continue"
         if self._is_control(rung):
             return "control"
         if self._kind == "asha_stopping":
@@ -278,3 +278,33 @@ def bracket_of(trial_number: int, *, num_brackets: int, num_rungs: int, eta: flo
     weights = [num_rungs / (num_rungs - bracket) / eta**bracket for bracket in range(num_brackets)]
     *bounds, total = itertools.accumulate(weights)
     return bisect(bounds, trial_number * _GOLDEN % 1 * total)
+
+
+def _check_settings(
+    num_rungs: int,
+    eta: float | None,
+    modes: Sequence[str],
+    kind: str,
+    num_brackets: int,
+    control_fraction: float,
+) -> None:
+    """See that `Rungs` can be made of these.
+
+    Raises:
+        ValueError: It cannot; the message says what is allowed.
+    """
+    most_brackets = min(num_rungs, 2) if kind == "pasha" else num_rungs
+    if num_rungs < 1:
+        raise ValueError(f"a ladder needs at least one rung, got {num_rungs}")
+    if eta is not None and eta <= 1:
+        raise ValueError(f"eta must be above 1, got {eta}")
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
+    if not modes or set(modes) - {"min", "max"}:
+        raise ValueError(f"mode must be min or max, once per objective, got {list(modes)}")
+    if kind == "pasha" and len(modes) > 1:
+        raise ValueError(f"pasha compares values of one objective, got {len(modes)}; use asha")
+    if not 1 <= num_brackets <= most_brackets:
+        raise ValueError(f"num_brackets must be from 1 to {most_brackets}, got {num_brackets}")
+    if not 0 <= control_fraction <= 1:
+        raise ValueError(f"control_fraction must be a share from 0 to 1, got {control_fraction}")

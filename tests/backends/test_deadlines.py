@@ -15,7 +15,7 @@ from search.backends.ray.children import descendants, end_orphans, end_with_chil
 from search.backends.ray.deadlines import Deadlines
 from search.budget import Ladder, Limits
 from search.energy.reading import EnergyReading
-from search.run.epoch_times import EpochTimes
+from search.run.epoch_watch import EpochWatch
 from search.trial import EpochRow
 from search.trial.deadline import overdue
 from tests.support.processes import is_alive, wait_for
@@ -44,8 +44,8 @@ def row(seconds: float, *, rung: int = 0, start_s: float | None = None, is_repla
     )
 
 
-def times(seconds: Sequence[float], *, rung: int = 0, start_s: float | None = None) -> EpochTimes:
-    of = EpochTimes(LADDER)
+def times(seconds: Sequence[float], *, rung: int = 0, start_s: float | None = None) -> EpochWatch:
+    of = EpochWatch(LADDER)
     for each in seconds:
         of.add(row(each, rung=rung, start_s=start_s))
     return of

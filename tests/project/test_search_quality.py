@@ -41,7 +41,7 @@ class InOrder:
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         self.told.append((trial_id, epoch, accuracy))
-        return "stop" if epoch == 2 else "go_on"
+        return "stop" if epoch == 2 else "continue"
 
 
 def test_epochs_end_in_the_order_of_their_seconds() -> None:

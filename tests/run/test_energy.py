@@ -94,7 +94,7 @@ def test_a_session_killed_before_its_first_epoch_was_told_is_known_as_one_that_w
 def test_joules_that_no_row_reported_yet_count_against_the_limit(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "search.limits.kwh=0.00001")  # 36 J
     trial_id, window = scene.start()
-    assert scene.epoch(trial_id, window, 10) == "go_on"
+    assert scene.epoch(trial_id, window, 10) == "continue"
     scene.use(27)
     scene.run.next_task()
     assert scene.run.stop_reason() == "1e-05 kWh limit reached (1.03e-05)"

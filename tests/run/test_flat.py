@@ -42,7 +42,7 @@ def searched(tmp_path: Path, num_trials: int, on_trial: Callable[[], None]) -> R
     run.observe(Calling(lambda event: on_trial() if event["event"] == "trial_asked" else None))
     while (task := run.next_task()) is not None:
         epoch = run.history.trials[task.trial_id].epochs + 1
-        while run.on_epoch(task.trial_id, row(epoch, random.random(), EnergyReading())) == "go_on":
+        while run.on_epoch(task.trial_id, row(epoch, random.random(), EnergyReading())) == "continue":
             epoch += 1
     return run
 

@@ -19,7 +19,7 @@ from search.promotion import full_training
 from search.report.console import ConsoleView
 from search.report.plan import print_plan
 from search.run import Run
-from search.run.resume import check_continues
+from search.run.resume import check_resumable
 from search.sampling.sampler import OptunaSampler
 from search.sampling.warm_start import earlier_trials
 from search.space import Space, SpaceError, dump_space, load_space
@@ -85,8 +85,8 @@ class Scene:
 def test_a_jump_is_judged_at_the_rung_it_reached_alone(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     low, jumper = scene.start(), scene.start()
-    assert scene.tell(low, 1, 600, ended=0) == "go_on"
-    assert scene.tell(jumper, 1, 1700, ended=1, value=0.9) == "go_on"
+    assert scene.tell(low, 1, 600, ended=0) == "continue"
+    assert scene.tell(jumper, 1, 1700, ended=1, value=0.9) == "continue"
     assert scene.run.rungs.counts() == [1, 1, 0]
     trial = scene.run.history.trials[jumper]
     assert (trial.rung, trial.value_at("val_accuracy", 0), trial.value_at("val_accuracy", 1)) == (
@@ -103,10 +103,10 @@ def test_a_repeated_epoch_that_uses_more_ends_its_rung_and_the_next_one_is_no_se
     scene = Scene(tmp_path)
     trial_id = scene.start()
     scene.tell(trial_id, 1, 490)
-    assert scene.tell(trial_id, 1, 510, ended=0, value=0.4) == "go_on"
+    assert scene.tell(trial_id, 1, 510, ended=0, value=0.4) == "continue"
     assert scene.run.rungs.values(0) == {trial_id: 0.4}
     scene.tell(trial_id, 1, 480, value=0.6)  # from an older state once more
-    assert scene.tell(trial_id, 2, 700, ended=0, value=0.7) == "go_on"
+    assert scene.tell(trial_id, 2, 700, ended=0, value=0.7) == "continue"
     assert scene.run.rungs.values(0) == {trial_id: 0.4}
     before = scene.run.rungs.counts(), scene.run.history.trials
     scene.open()
@@ -137,7 +137,7 @@ def test_joules_that_are_not_the_trials_own_end_the_run_when_the_first_rung_shou
 ) -> None:
     scene = Scene(tmp_path)
     trial_id = scene.start()
-    assert scene.tell(trial_id, 1, 400, unusable_reason=UNFIT) == "go_on"  # nothing to decide yet
+    assert scene.tell(trial_id, 1, 400, unusable_reason=UNFIT) == "continue"  # nothing to decide yet
     assert scene.tell(trial_id, 2, 600, ended=0, unusable_reason=UNFIT) == "stop"
     assert scene.run.next_task() is None
     reason = f"{UNFIT}, and search.ladder measures rungs in joules"
@@ -293,7 +293,7 @@ def test_runs_with_another_resource_teach_nothing_and_are_not_gone_on_with(tmp_p
         earlier_trials([run.ledger.folder], joules)
     other = joule_space(tmp_path, "search.ladder.joules=[0.5, 1.5, 5.0]")
     with pytest.raises(LedgerError, match=r"\n  ladder: was .*4.5.*, now .*5.0"):
-        check_continues(tmp_path, joules, other)
+        check_resumable(tmp_path, joules, other)
 
 
 def test_earlier_runs_on_joules_are_known_by_the_place_of_the_rung(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from search.output import Output
 from search.report.summary import print_summary
 from search.run import Run
 from search.run.objective import Cost, cost_of, pareto_front, projected_full
-from search.run.resume import check_continues
+from search.run.resume import check_resumable
 from search.space import SpaceError
 from search.tables import live_tables
 from search.trial import EpochRow
@@ -52,8 +52,8 @@ class Scene:
         assert task is not None
         window, epoch = self.gpu.window(task.trial_id), 0
         self.use(start_j)
-        answer = "go_on"
-        while answer == "go_on" and epoch < 9:
+        answer = "continue"
+        while answer == "continue" and epoch < 9:
             epoch += 1
             answer = self.epoch(task.trial_id, window, epoch, value, joules)
         return self.run.history.trials[task.trial_id]
@@ -150,7 +150,7 @@ def test_a_row_that_was_lost_with_its_worker_counts_with_its_attempt(tmp_path: P
     scene.use(10)
     scene.run.on_failure(task.trial_id, Failure(cause="lost_worker", message="killed"))
     late = made_row(1, 0.5, EnergyReading(gpu_mj=10_000), window.window)
-    assert scene.run.on_epoch(task.trial_id, replace(late, is_replay=True)) == "go_on"
+    assert scene.run.on_epoch(task.trial_id, replace(late, is_replay=True)) == "continue"
     assert joules(scene, scene.run.history.trials[task.trial_id]) == 90.0
 
 
@@ -242,7 +242,7 @@ def test_another_objective_is_another_run(tmp_path: Path) -> None:
     one, two = made_space(tmp_path), made_space(tmp_path, overrides=[TWO])
     assert made_space(tmp_path, overrides=["search.objective=val_accuracy"]) == one
     with pytest.raises(LedgerError, match="objective: was val_accuracy, now val_accuracy, energy"):
-        check_continues(tmp_path / "run", one, two)
+        check_resumable(tmp_path / "run", one, two)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])

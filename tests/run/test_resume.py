@@ -9,7 +9,7 @@ import pytest
 from search.backends.local import execute_here
 from search.ledger import Ledger, LedgerError
 from search.run import Run
-from search.run.resume import check_continues
+from search.run.resume import check_resumable
 from tests.support.ray_sessions import FATES, cut, outcome, session, whole
 from tests.support.toy_runs import SteadyMeter, fateful_space, listed, made_space, sampler_for
 
@@ -100,7 +100,7 @@ def test_other_settings_are_refused_with_every_difference(tmp_path: Path) -> Non
         tmp_path, overrides=["search.data=other", "search.seed=7", "parameters.noise={min: 0.0, max: 0.1}"]
     )
     with pytest.raises(LedgerError) as caught:
-        check_continues(tmp_path / "run", before, now)
+        check_resumable(tmp_path / "run", before, now)
     assert str(caught.value).splitlines()[1:] == [
         "  data: was none, now other",
         "  seed: was 0, now 7",
@@ -114,7 +114,7 @@ def test_limits_ranges_and_eta_may_change(tmp_path: Path) -> None:
         tmp_path,
         overrides=["search.limits.trials=99", "parameters.lr.max=0.5", "search.scheduler.eta=2"],
     )
-    check_continues(tmp_path / "run", made_space(tmp_path), now)
+    check_resumable(tmp_path / "run", made_space(tmp_path), now)
 
 
 @pytest.mark.parametrize("objective", ["val_accuracy", "[val_accuracy, energy]"])

@@ -150,8 +150,8 @@ def test_a_lost_worker_is_tried_again_once_and_its_joules_stay(tmp_path: Path) -
     run.on_epoch(task.trial_id, row(2, 1, 0.6))
     assert run.on_failure(task.trial_id, lost)
     # The second attempt goes on from the checkpoint of epoch 1.
-    assert run.on_epoch(task.trial_id, row(1, 0, 0.5, completes_rung=True, is_replay=True)) == "go_on"
-    assert run.on_epoch(task.trial_id, row(2, 1, 0.6)) == "go_on"
+    assert run.on_epoch(task.trial_id, row(1, 0, 0.5, completes_rung=True, is_replay=True)) == "continue"
+    assert run.on_epoch(task.trial_id, row(2, 1, 0.6)) == "continue"
     trial = run.history.trials[task.trial_id]
     assert (trial.attempts, trial.epochs, len(trial.rows)) == (2, 2, 3)
     assert trial.energy == EnergyReading(cpu_mj=1500)
@@ -165,7 +165,7 @@ def test_a_replayed_row_that_was_lost_on_the_way_is_taken_in(tmp_path: Path) -> 
     task = run.next_task()
     assert task is not None
     run.on_failure(task.trial_id, Failure(cause="lost_worker", message="killed"))
-    assert run.on_epoch(task.trial_id, row(1, 0, 0.5, completes_rung=True, is_replay=True)) == "go_on"
+    assert run.on_epoch(task.trial_id, row(1, 0, 0.5, completes_rung=True, is_replay=True)) == "continue"
     assert run.rungs.counts() == [1, 0, 0]
 
 
@@ -186,11 +186,11 @@ def test_patience_ends_a_trial_that_no_longer_gains(tmp_path: Path) -> None:
     decisions = [
         run.on_epoch(task.trial_id, row(epoch + 1, 0, value)) for epoch, value in enumerate([0.5, 0.4, 0.4])
     ]
-    assert decisions == ["go_on", "go_on", "stop"]
+    assert decisions == ["continue", "continue", "stop"]
     assert run.history.trials[task.trial_id].message == "no gain in 2 epochs"
 
 
-def test_a_trial_below_the_threshold_is_eliminated_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_trial_below_the_threshold_is_eliminated_and_the_others_continue_at_once(tmp_path: Path) -> None:
     settings = {"search.early_stop_threshold": 0.3, "search.scheduler.mode": "none"}
     run = new_run(tmp_path, **settings)
     answers = []
@@ -198,7 +198,7 @@ def test_a_trial_below_the_threshold_is_eliminated_and_the_others_go_on(tmp_path
         task = run.next_task()
         assert task is not None
         answers.append(run.on_epoch(task.trial_id, row(1, 0, value, completes_rung=True)))
-    assert answers == ["stop", "go_on"]
+    assert answers == ["stop", "continue"]
     eliminated = run.history.trials["trial-0000"]
     assert eliminated.status == "stopped"
     assert eliminated.message == "val_accuracy 0.29 is worse than early_stop_threshold 0.3"
@@ -206,12 +206,12 @@ def test_a_trial_below_the_threshold_is_eliminated_and_the_others_go_on(tmp_path
     assert replayed(run).trials == run.history.trials
 
 
-def test_an_epoch_without_evaluation_lets_a_trial_go_on(tmp_path: Path) -> None:
+def test_an_epoch_without_evaluation_lets_a_trial_continue_at_once(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     task = run.next_task()
     assert task is not None
     unscored = EpochRow(epoch=1, rung=0, metrics={"num_examples": 10.0}, seconds=1.0)
-    assert run.on_epoch(task.trial_id, unscored) == "go_on"
+    assert run.on_epoch(task.trial_id, unscored) == "continue"
     assert run.history.trials[task.trial_id].value("val_accuracy") is None
 
 
@@ -228,7 +228,7 @@ def test_a_training_that_is_done_early_ends_its_trial(tmp_path: Path, rung: int,
     assert replayed(run).trials == run.history.trials
 
 
-def test_with_promotion_a_trial_pauses_at_each_rung_and_the_best_go_on(tmp_path: Path) -> None:
+def test_with_promotion_a_trial_pauses_at_each_rung_and_the_best_continue_at_once(tmp_path: Path) -> None:
     space = made_space(
         tmp_path, overrides=["search.scheduler={mode: asha, eta: 3}", "search.limits.trials=27"]
     )

@@ -45,7 +45,7 @@ def test_trials_that_only_the_lower_rung_has_do_not_matter() -> None:
 def test_a_trial_pauses_at_the_top_rung_because_it_may_be_raised() -> None:
     rungs = growing([0.3, 0.2], [0.6])
     assert rungs.on_result("b", 1, 0.5) == "pause"
-    assert rungs.can_go_on("b", num_open=2)
+    assert rungs.can_be_promoted("b", num_open=2)
 
 
 def test_the_last_rung_of_the_ladder_is_never_passed() -> None:

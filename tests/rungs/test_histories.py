@@ -108,10 +108,10 @@ class Histories(RuleBasedStateMachine):
         if is_broken or (rung == NUM_RUNGS - 1):
             return "stop"
         if is_below or self.kind == "none":
-            return "go_on"
+            return "continue"
         is_best = self.best_first(rung)[0] == name
         if self.kind == "asha_stopping" and (is_best or name in self.leaders(rung)):
-            return "go_on"
+            return "continue"
         if self.is_audited(rung):
             return "control"
         return "stop" if self.kind == "asha_stopping" else "pause"
@@ -123,7 +123,7 @@ class Histories(RuleBasedStateMachine):
         return len(self.results[rung]) % self.control_period == self.control_period // 2
 
     def take_in(self, name: str, decision: str) -> None:
-        if decision in {"go_on", "control"}:
+        if decision in {"continue", "control"}:
             self.running[name] += 1
             return
         rung = self.running.pop(name)
@@ -194,7 +194,7 @@ class Histories(RuleBasedStateMachine):
     def look_for_the_hopeless(self, num_new: int) -> None:
         """Remember up to how many trials each checkpoint is said to be of no use."""
         for name in self.paused:
-            if not self.rungs.can_go_on(name, num_open=len(self.running) + num_new):
+            if not self.rungs.can_be_promoted(name, num_open=len(self.running) + num_new):
                 self.hopeless[name] = max(self.num_started + num_new, self.hopeless.get(name, 0))
 
     @rule()
@@ -204,14 +204,16 @@ class Histories(RuleBasedStateMachine):
             getattr(rebuilt, method)(*args, **kwargs)
         assert rebuilt.top_rung == self.rungs.top_rung
         for name in self.paused:
-            assert rebuilt.can_go_on(name, num_open=1) == self.rungs.can_go_on(name, num_open=1)
+            assert rebuilt.can_be_promoted(name, num_open=1) == self.rungs.can_be_promoted(name, num_open=1)
         self.rungs = rebuilt
 
     @invariant()
     def no_trial_is_lost_or_doubled(self) -> None:
         groups = [*self.running, *self.paused, *self.ended]
         assert sorted(groups) == sorted(f"trial-{number}" for number in range(self.num_started))
-        assert {name for name in groups if self.rungs.can_go_on(name, num_open=PLENTY)} == set(self.paused)
+        assert {name for name in groups if self.rungs.can_be_promoted(name, num_open=PLENTY)} == set(
+            self.paused
+        )
 
     @invariant()
     def every_result_is_there_once_in_the_order_they_came(self) -> None:

@@ -13,9 +13,9 @@ def promoting() -> Rungs:
 
 def test_a_trial_that_jumps_is_compared_where_it_ended_and_nowhere_below() -> None:
     rungs = Rungs(3, eta=2, mode="max", kind="asha_stopping", can_jump=True)
-    assert rungs.on_result("frugal", 0, 0.5) == "go_on"
-    assert rungs.on_result("jumper", 1, 0.9) == "go_on"
-    assert rungs.on_result("late", 0, 0.6) == "go_on"  # better than all at its rung
+    assert rungs.on_result("frugal", 0, 0.5) == "continue"
+    assert rungs.on_result("jumper", 1, 0.9) == "continue"
+    assert rungs.on_result("late", 0, 0.6) == "continue"  # better than all at its rung
     assert rungs.on_result("frugal", 1, 0.7) == "stop"
     assert [dict(rungs.values(rung)) for rung in range(3)] == [
         {"frugal": 0.5, "late": 0.6},
@@ -38,7 +38,7 @@ def test_a_paused_trial_is_kept_for_those_who_may_jump_to_its_rung() -> None:
     below = [f"low-{number}" for number in range(12)]
     for number, name in enumerate(below):
         rungs.on_result(name, 0, 0.5 - 0.01 * number)
-    assert rungs.can_go_on("second", num_open=0)
+    assert rungs.can_be_promoted("second", num_open=0)
     promoted = []
     while name := rungs.promotable():
         promoted.append(name)

@@ -64,10 +64,10 @@ def test_nobody_ranks_before_one_that_dominates_it(points: list[tuple[float, flo
 
 def test_accuracy_and_joules_stop_a_trial_that_is_worse_in_both() -> None:
     rungs = Rungs(2, eta=2, mode=("max", "min"))
-    assert rungs.on_result("a", 0, (0.9, 50.0)) == "go_on"
+    assert rungs.on_result("a", 0, (0.9, 50.0)) == "continue"
     assert rungs.on_result("b", 0, (0.8, 60.0)) == "stop"
     assert rungs.on_result("c", 0, (0.7, 70.0)) == "stop"
-    assert rungs.on_result("d", 0, (0.5, 10.0)) == "go_on"
+    assert rungs.on_result("d", 0, (0.5, 10.0)) == "continue"
     assert rungs.values(0) == {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.5}
 
 
@@ -101,7 +101,7 @@ def test_there_is_one_bracket_unless_several_can_differ(arguments: dict) -> None
 
 def test_below_its_bracket_a_trial_goes_on_uncounted_unless_it_is_not_a_number() -> None:
     rungs = Rungs(3, eta=3, mode="max", kind="asha", num_brackets=2)
-    assert rungs.on_result("a", 0, 0.1, bracket=1) == "go_on"
+    assert rungs.on_result("a", 0, 0.1, bracket=1) == "continue"
     assert rungs.on_result("b", 0, math.nan, bracket=1) == "stop"
     assert rungs.counts() == [0, 0, 0]
     assert rungs.on_result("a", 1, 0.1, bracket=1) == "pause"
@@ -110,7 +110,7 @@ def test_below_its_bracket_a_trial_goes_on_uncounted_unless_it_is_not_a_number()
 def test_brackets_compare_at_the_rungs_they_share() -> None:
     rungs = Rungs(3, eta=2, mode="max", num_brackets=2)
     rungs.on_result("a", 0, 0.9)
-    assert rungs.on_result("a", 1, 0.9) == "go_on"
+    assert rungs.on_result("a", 1, 0.9) == "continue"
     assert rungs.on_result("b", 1, 0.8, bracket=1) == "stop"
 
 
@@ -147,6 +147,6 @@ def test_trials_that_tie_in_joules_rank_by_metric_and_age() -> None:
 
 def test_of_joules_that_tie_the_more_accurate_trial_goes_on() -> None:
     rungs = Rungs(2, eta=1.5, mode=("max", "min"))
-    assert rungs.on_result("a", 0, (0.9, 50.0), uncert=3.0) == "go_on"
+    assert rungs.on_result("a", 0, (0.9, 50.0), uncert=3.0) == "continue"
     assert rungs.on_result("b", 0, (0.8, 45.0), uncert=3.0) == "stop"
-    assert rungs.on_result("c", 0, (0.8, 43.0), uncert=3.0) == "go_on"
+    assert rungs.on_result("c", 0, (0.8, 43.0), uncert=3.0) == "continue"

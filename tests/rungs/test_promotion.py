@@ -28,7 +28,7 @@ def play_one_by_one(rungs: Rungs, values: Sequence[float]) -> None:
     value_of, rung_of = named(values), dict.fromkeys(named(values), 0)
     new = iter(value_of)
     while (trial_id := rungs.promotable() or next(new, None)) is not None:
-        while rungs.on_result(trial_id, rung_of[trial_id], value_of[trial_id]) == "go_on":
+        while rungs.on_result(trial_id, rung_of[trial_id], value_of[trial_id]) == "continue":
             rung_of[trial_id] += 1
         rung_of[trial_id] += 1
 
@@ -178,8 +178,8 @@ def test_a_paused_trial_that_reports_a_higher_rung_waits_no_longer() -> None:
 def test_a_checkpoint_can_go_when_not_enough_trials_may_come() -> None:
     # Third of 3 with eta 3: it is in the top third of nine results, not of eight.
     rungs = promoting(0.3, 0.2, 0.1)
-    assert not rungs.can_go_on("c", num_open=5)
-    assert rungs.can_go_on("c", num_open=6)
+    assert not rungs.can_be_promoted("c", num_open=5)
+    assert rungs.can_be_promoted("c", num_open=6)
 
 
 def test_trials_that_wait_below_may_yet_make_room_above() -> None:
@@ -189,22 +189,22 @@ def test_trials_that_wait_below_may_yet_make_room_above() -> None:
     for trial_id in "ab":
         rungs.on_promoted(trial_id)
         rungs.on_result(trial_id, 1, rungs.values(0)[trial_id])
-    assert rungs.can_go_on("b", num_open=2)
-    assert not rungs.can_go_on("b", num_open=1)
+    assert rungs.can_be_promoted("b", num_open=2)
+    assert not rungs.can_be_promoted("b", num_open=1)
 
 
 def test_the_best_of_each_rung_is_kept_until_a_trial_has_ended_the_ladder() -> None:
     rungs = promoting(0.1, 0.2)
-    assert [rungs.can_go_on("a", num_open=0), rungs.can_go_on("b", num_open=0)] == [False, True]
+    assert [rungs.can_be_promoted("a", num_open=0), rungs.can_be_promoted("b", num_open=0)] == [False, True]
     rungs.on_result("c", 2, 0.5)
-    assert not rungs.can_go_on("b", num_open=0)
+    assert not rungs.can_be_promoted("b", num_open=0)
 
 
 def test_only_a_paused_trial_has_a_pause_to_end() -> None:
     rungs = promoting(0.3, 0.2, 0.1)
     assert rungs.promotable() == "a"
     rungs.withdraw("b")
-    assert [rungs.can_go_on(trial_id, num_open=99) for trial_id in "abx"] == [False, False, False]
+    assert [rungs.can_be_promoted(trial_id, num_open=99) for trial_id in "abx"] == [False, False, False]
 
 
 def test_a_rung_that_is_ended_twice_is_refused() -> None:

@@ -21,12 +21,12 @@ def decisions(
 
 
 def test_the_first_trial_goes_on_and_a_worse_second_one_stops() -> None:
-    assert decisions([0.5, 0.4]) == ["go_on", "stop"]
+    assert decisions([0.5, 0.4]) == ["continue", "stop"]
 
 
 def test_one_in_eta_goes_on_when_trials_come_best_first() -> None:
     assert decisions([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], eta=3) == [
-        "go_on",
+        "continue",
         "stop",
         "stop",
         "stop",
@@ -36,20 +36,20 @@ def test_one_in_eta_goes_on_when_trials_come_best_first() -> None:
 
 
 def test_with_six_results_the_second_best_goes_on() -> None:
-    assert decisions([0.9, 0.1, 0.1, 0.1, 0.1, 0.8], eta=3)[-1] == "go_on"
+    assert decisions([0.9, 0.1, 0.1, 0.1, 0.1, 0.8], eta=3)[-1] == "continue"
 
 
 def test_of_equal_values_the_older_one_ranks_first() -> None:
-    assert decisions([0.5, 0.5, 0.5]) == ["go_on", "stop", "stop"]
+    assert decisions([0.5, 0.5, 0.5]) == ["continue", "stop", "stop"]
 
 
 def test_the_smallest_value_is_best_when_minimizing() -> None:
-    assert decisions([0.5, 0.4, 0.6], mode="min") == ["go_on", "go_on", "stop"]
+    assert decisions([0.5, 0.4, 0.6], mode="min") == ["continue", "continue", "stop"]
 
 
 def test_nan_never_passes_and_never_counts() -> None:
     rungs = Rungs(2, eta=2, mode="max")
-    assert [rungs.on_result("a", 0, NAN), rungs.on_result("b", 0, 0.1)] == ["stop", "go_on"]
+    assert [rungs.on_result("a", 0, NAN), rungs.on_result("b", 0, 0.1)] == ["stop", "continue"]
     assert rungs.counts() == [1, 0]
 
 
@@ -59,7 +59,7 @@ def test_the_top_rung_ends_a_trial() -> None:
 
 
 def test_without_eta_every_trial_runs_the_whole_ladder() -> None:
-    assert decisions([0.9, 0.1, 0.5], eta=None) == ["go_on", "go_on", "go_on"]
+    assert decisions([0.9, 0.1, 0.5], eta=None) == ["continue", "continue", "continue"]
 
 
 def test_values_are_given_back_as_they_came() -> None:
@@ -83,7 +83,7 @@ def test_the_best_so_far_always_goes_on_and_replays_decide_alike(values: list[fl
             assert decision == "stop"
         elif value > best:
             best = value
-            assert decision == "go_on"
+            assert decision == "continue"
 
 
 def test_the_tenth_and_the_thirtieth_result_are_audited_at_a_share_of_a_twentieth() -> None:
@@ -95,8 +95,8 @@ def test_the_tenth_and_the_thirtieth_result_are_audited_at_a_share_of_a_twentiet
 def test_a_trial_that_passes_by_its_value_is_no_audit() -> None:
     rungs = Rungs(2, eta=3, mode="max", control_fraction=1.0)
     assert [rungs.on_result(name, 0, value) for name, value in [("a", 1.0), ("b", 2.0), ("c", 0.0)]] == [
-        "go_on",
-        "go_on",
+        "continue",
+        "continue",
         "control",
     ]
 
@@ -114,5 +114,5 @@ def test_an_audited_trial_does_not_pause_and_is_judged_at_the_next_rung() -> Non
 def test_neither_the_top_rung_nor_a_missing_result_is_audited() -> None:
     rungs = Rungs(2, eta=3, mode="max", control_fraction=1.0)
     assert rungs.on_result("a", 0, NAN) == "stop"
-    assert rungs.on_result("b", 0, 1.0) == "go_on"
+    assert rungs.on_result("b", 0, 1.0) == "continue"
     assert rungs.on_result("b", 1, 1.0) == "stop"

@@ -12,7 +12,7 @@ import pytest
 from search.budget import Ladder
 from search.ledger import LedgerError
 from search.promotion import full_training
-from search.run.resume import check_continues
+from search.run.resume import check_resumable
 from search.space import SpaceError, load_space
 from search.space.space import dump_space
 from search.tables import trial_rows
@@ -150,7 +150,7 @@ def test_promotion_trains_under_one_schedule_whatever_the_search_did(tmp_path: P
 def test_a_run_of_another_horizon_is_not_gone_on_with(tmp_path: Path) -> None:
     before, now = made_space(tmp_path), made_space(tmp_path, overrides=["search.horizon=rung"])
     with pytest.raises(LedgerError) as caught:
-        check_continues(tmp_path / "run", before, now)
+        check_resumable(tmp_path / "run", before, now)
     assert str(caught.value).splitlines()[1:-1] == ["  horizon: was full, now rung"]
 
 

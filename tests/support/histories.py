@@ -114,7 +114,7 @@ class Searches(RuleBasedStateMachine):
         """As a worker does that goes on from a checkpoint older than its last report."""
         trial_id = self.training[place % len(self.training)]
         if epochs := self.run.history.trials[trial_id].epochs:
-            assert self.run.on_epoch(trial_id, row(epochs, value, energy)) == "go_on"
+            assert self.run.on_epoch(trial_id, row(epochs, value, energy)) == "continue"
 
     @precondition(lambda self: self.training)
     @rule(place=st.integers(0, 9), cause=st.sampled_from(CAUSES))
@@ -176,7 +176,9 @@ class Searches(RuleBasedStateMachine):
         paused = {trial.trial_id for trial in trials if trial.status == "paused"}
         hopeless = self.run.rungs.hopeless(num_open=0)
         assert len(hopeless) == len(set(hopeless))
-        assert set(hopeless) == {name for name in paused if not self.run.rungs.can_go_on(name, num_open=0)}
+        assert set(hopeless) == {
+            name for name in paused if not self.run.rungs.can_be_promoted(name, num_open=0)
+        }
 
     def known(self) -> tuple[Any, ...]:
         """What a restart must rebuild. Optuna forgets draws that repeated a point."""
@@ -186,7 +188,7 @@ class Searches(RuleBasedStateMachine):
             repr(list(trials.values())),  # as text, for NaN is unlike itself
             self.run.rungs.counts(),
             [self.run.rungs.values(rung) for rung in range(len(EPOCHS))],
-            {name: self.run.rungs.can_go_on(name, num_open=1) for name in trials},
+            {name: self.run.rungs.can_be_promoted(name, num_open=1) for name in trials},
             sorted((state, sorted(values.items())) for state, values in learnt if state != "FAIL"),
         )
 

@@ -36,7 +36,7 @@ class BackgroundActor:
         """Train one epoch, so that what follows is steady work; gives why that failed."""
         return self._guarded(self._begin)
 
-    def go_on(self) -> Failure | None:
+    def train_on(self) -> Failure | None:
         """Train until something fails."""
         return self._guarded(self._train)
 
@@ -87,7 +87,7 @@ class BackgroundWorkload:
             return classify(error)
         if failure is None:
             self.has_begun = True
-            self._answer = self._actor.go_on.remote()
+            self._answer = self._actor.train_on.remote()
         return failure
 
     def end(self) -> None:

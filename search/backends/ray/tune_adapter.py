@@ -102,7 +102,7 @@ class RungScheduler(FIFOScheduler):
             self.starting.add(trial)
             goes_on = self._run.on_failure(trial_id, result["failure"])
         else:
-            goes_on = self._run.on_epoch(trial_id, result["row"]) == "go_on"
+            goes_on = self._run.on_epoch(trial_id, result["row"]) == "continue"
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
 

@@ -164,17 +164,17 @@ def metered(task: TrialTask, *, role: Role = "trial") -> Iterator[tuple[EnergyMe
     Without a meter of the node the process's own, which sees no other trial.
     """
     if (actor := _node_meter()) is None:
-        yield _own_meter(task.gpus, task.cpus), _go_on
+        yield _own_meter(task.gpus, task.cpus), _continue_at_once
         return
     key = task.kind_of_work
     window = TrialWindow(actor, task.trial_id, gpus=task.gpus, cpus=task.cpus, key=key, role=role)
     try:
-        yield window, window.wait_for_slot if task.has_exclusive_slots else _go_on
+        yield window, window.wait_for_slot if task.has_exclusive_slots else _continue_at_once
     finally:
         window.close()
 
 
-def _go_on() -> None:
+def _continue_at_once() -> None:
     return None
 
 

@@ -1,4 +1,4 @@
-"""How long epochs take, so that one that takes strangely long is seen while it runs. Pure."""
+"""Notices an epoch that takes strangely long while it runs, which may hang. Pure."""
 
 from __future__ import annotations
 
@@ -9,23 +9,40 @@ from search.budget import Ladder
 from search.trial import EpochRow
 
 LONG = 20  # times the median: an epoch beside busier neighbours takes twice as long, not twenty times
-_FEWEST = 10
-_LATEST = 100
+_FEWEST = 10  # epochs at a budget before their median says anything: the first ones load and compile
+_LATEST = 100  # so that a machine that has become slower for good is not named with every epoch
 _LEAST_S = 5.0  # below, a busy machine alone makes twenty of one
 
 
-class EpochTimes:
-    """Seconds of the latest epochs at each budget: rungs of one subset and resolution count as one."""
+class EpochWatch:
+    """Seconds of the latest epochs at each budget, and which trials were named already.
+
+    Rungs of one subset and resolution count as one budget: their epochs are the same work.
+    """
 
     def __init__(self, ladder: Ladder) -> None:
         self._budgets = [(rung.subset, rung.resolution) for rung in ladder.rungs]
         self._epochs_s: dict[object, deque[float]] = defaultdict(lambda: deque(maxlen=_LATEST))
         self._starts_s: deque[float] = deque(maxlen=_LATEST)
+        self._named: set[str] = set()
 
     def add(self, row: EpochRow) -> None:
+        """Take in an epoch that has ended."""
         self._epochs_s[self._budgets[row.rung]].append(row.seconds)
         if row.start_s is not None:
             self._starts_s.append(row.start_s)
+
+    def newly_long(self, trial_id: str, seconds: float, rung: int, *, has_start: bool = False) -> bool:
+        """Whether the trial's epoch at `rung` takes strangely long; True once a trial.
+
+        Args:
+            seconds: What it has taken so far.
+            has_start: They are those of its start as well, of which only the median is known.
+        """
+        if trial_id in self._named or not self.is_long(seconds, rung, has_start=has_start):
+            return False
+        self._named.add(trial_id)
+        return True
 
     def median_s(self, rung: int) -> float | None:
         """Of the epochs at the budget of `rung`; None before the tenth."""
@@ -33,11 +50,7 @@ class EpochTimes:
         return median(seconds) if len(seconds) >= _FEWEST else None
 
     def is_long(self, seconds: float, rung: int, *, has_start: bool = False) -> bool:
-        """Whether an epoch at `rung` that has taken `seconds` so far takes strangely long.
-
-        Args:
-            has_start: They are those of a start as well.
-        """
+        """Whether an epoch at `rung` that has taken `seconds` so far takes strangely long."""
         typical_s = self.median_s(rung)
         if typical_s is None or seconds <= _LEAST_S:
             return False
