@@ -116,7 +116,7 @@ def test_what_fits_is_remembered_in_the_checkpoint(context: TrainingContext, tmp
 TIMES = {"train_s": 0.0, "eval_s": 0.0}
 
 
-def test_other_errors_continue_at_once_to_the_caller_at_once(context: TrainingContext) -> None:
+def test_other_errors_reach_the_caller_at_once(context: TrainingContext) -> None:
     training = start(Hparams(batch_size=32), SMALL, context)
     limited(training, 8, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
