@@ -18,7 +18,7 @@ from search.forecast import Forecast
 from search.forecast.here import forecast_here
 from search.full_training import FullTraining, Promotion, train_fully
 from search.launch import Launch, check_before, known_trials, launch, run_name, sampler_maker
-from search.ledger import Ledger, fresh_folder, named_folder
+from search.ledger import Ledger, RunFolder, fresh_folder, named_folder
 from search.output import Output
 from search.preflight import Report
 from search.preflight.nodes import examine_space
@@ -473,7 +473,7 @@ def _restored_environment() -> Iterator[None]:
 def _command(folder: Path, backend: str) -> list[str]:
     """What resumes the run from a shell: its folder has the space as it was resolved."""
     return [
-        *("scripts/search.py", "--space", str(folder / "space.yaml")),
+        *("scripts/search.py", "--space", str(RunFolder(folder).space_file)),
         *("--name", folder.name, "--results", str(folder.parent)),
         *(() if backend == "ray" else ("--backend", backend)),
     ]

@@ -28,7 +28,7 @@ from search.report.summary import print_promotion
 from search.run import Run
 from search.run.resume import command_line
 from search.sampling.proposal import FixedList
-from search.space import Space, load_space
+from search.space import Space
 from search.space.yaml_file import Override
 from search.tables.promoted import examples_in, promoted_columns, promoted_rows
 from search.trial.background import BackgroundSpec
@@ -116,7 +116,7 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     rows = _write_rows(ledger, space, trials, run, baseline, output)
     last = output.last
     print_promotion(rows, space, last)
-    last.print(f"ended: {reason}   files: {ledger.folder / 'promoted.csv'} and {how.folder}")
+    last.print(f"ended: {reason}   files: {ledger.promoted_file} and {how.folder}")
     if request.should_report:
         write_at_end(ledger.folder, last)
     if run.is_interrupted:
@@ -133,10 +133,10 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
 
 def _open(request: FullTraining) -> tuple[Ledger, Space, History]:
     ledger = Ledger.open(request.folder)
-    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, overrides=request.overrides)
+    space = ledger.read_space(request.overrides, is_of_run=False)
     if request.epochs:
         space = replace(space, promote=space.promote.model_copy(update={"epochs": request.epochs}))
-    return ledger, space, History(ledger.events())
+    return ledger, space, ledger.read_history()
 
 
 def _promoted_space(space: Space, request: FullTraining, output: Output) -> Space:
@@ -182,7 +182,7 @@ def _write_rows(
         examples=examples_in(run.ledger),
         baseline_examples=examples_in((baseline or run).ledger),
     )
-    ledger.write_csv("promoted.csv", promoted_columns(trials), rows)
+    ledger.write_csv(ledger.promoted_file.name, promoted_columns(trials), rows)
     for done in filter(None, (run, baseline)):
         for line in draw_promotion(done.history, done.ledger):
             output.warn(line)

@@ -19,7 +19,6 @@ from search.backends.resources import resolve_beside_background, resolve_resourc
 from search.energy.governor import GovernorError, held_governor, left_over, state_file
 from search.energy.hardware import CPUS
 from search.ledger import Ledger
-from search.ledger.history import History
 from search.ledger.journal import StorageError
 from search.output import Output
 from search.preflight import PreflightError, Report, request_for
@@ -279,7 +278,7 @@ def _record_settings(
     with ledger.writing(ledger.space_file.name):
         dump_space(space, ledger.space_file)
     known = data or ledger.environment().get("data")
-    ledger.write_json("environment.json", {**describe_environment(how.command), "data": known})
+    ledger.write_json(ledger.environment_file.name, {**describe_environment(how.command), "data": known})
 
 
 def _record_trainable(ledger: Ledger, space: Space) -> None:
@@ -296,7 +295,7 @@ def _known_watts(ledger: Ledger, space: Space) -> dict[str, dict[str, float]]:
     """What earlier sessions of the run, and the runs it starts from, learnt of each model of GPU."""
     known_w: dict[str, dict[str, float]] = {}
     for one in (*(Ledger.open(Path(folder)) for folder in space.warm_start), ledger):
-        for model, watts in History(one.events()).sessions.learnt_w.items():
+        for model, watts in one.read_history().sessions.learnt_w.items():
             known_w.setdefault(model, {}).update(watts)
     return known_w
 

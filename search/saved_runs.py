@@ -10,7 +10,7 @@ from typing import Any
 
 from search.ledger import Ledger
 from search.ledger.history import History
-from search.space import Space, load_space
+from search.space import Space
 from search.space.yaml_file import Override
 
 
@@ -34,8 +34,7 @@ def opened_run(given: str | Path, results: Path) -> tuple[Ledger, Space, History
         SpaceError: Its own copy of its space cannot be used.
     """
     ledger = Ledger.open(run_folder(given, results))
-    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
-    return ledger, space, History(ledger.events())
+    return ledger, ledger.read_space(), ledger.read_history()
 
 
 def override_list(overrides: Mapping[str, Any] | Sequence[str]) -> list[Override]:

@@ -20,7 +20,6 @@ from search.energy.process_meter import meter_for
 from search.energy.reading import EnergyMeter
 from search.energy.usable import unusable_reason
 from search.ledger import Ledger, LedgerError
-from search.ledger.history import History
 from search.output import Output
 from search.provenance import versions
 from search.report.formatting import duration, energy_text, hparams_text, value_text
@@ -120,7 +119,7 @@ def train(task: TrialTask, request: TrainingRequest, output: Output) -> list[Epo
     """
     output.print(hparams_text(task.hparams, task.hparams))
     is_on_gpu = request.device.startswith("cuda")
-    file = HistoryFile(task.folder / "history.csv") if request.out or request.should_test else None
+    file = HistoryFile(task.files.history) if request.out or request.should_test else None
     rows = []
     with closing(meter_for(gpus=float(is_on_gpu), cpus=os.cpu_count() or 1)) as meter:
         meter.read()
@@ -174,7 +173,7 @@ def _print_row(row: EpochRow, output: Output) -> None:
 
 def _write_config(task: TrialTask) -> None:
     """Write what the training can be repeated with, beside what it left."""
-    with replacing(task.folder / "config.yaml") as scratch:
+    with replacing(task.files.config) as scratch:
         scratch.write_text(
             config_text(task, versions(), command=f"python {shlex.join(without_secrets(sys.argv))}"),
             encoding="utf-8",
@@ -207,7 +206,7 @@ def _check_states(task: TrialTask) -> None:
     """
 
     problems: dict[str, list[str]] = {}
-    for path in _states_in(task.folder):
+    for path in task.files.states():
         try:
             found = differences(read_identity(path), task.identity)
         except UnreadableCheckpoint as error:
@@ -225,11 +224,6 @@ def _check_states(task: TrialTask) -> None:
                 ]
             )
         )
-
-
-def _states_in(folder: Path) -> list[Path]:
-    names = ("checkpoint.pt", "checkpoint-previous.pt", "best.pt", "final.pt", "epoch-*.pt")
-    return [path for name in names for path in sorted(folder.glob(name))]
 
 
 def _check_resume(task: TrialTask, file: Path) -> None:
@@ -261,7 +255,7 @@ def _trial_overrides(given: str | None) -> list[Override]:
     run, colon, trial_id = given.rpartition(":")
     if not colon:
         raise LedgerError(f"--trial must be RUN:TRIAL, such as {given}:trial-0000")
-    trials = History(Ledger.open(run_folder(run, Path("results"))).events()).trials
+    trials = Ledger.open(run_folder(run, Path("results"))).read_history().trials
     if trial_id not in trials:
         raise LedgerError(f"{run} has no trial {trial_id!r}; it has {', '.join(trials) or 'none'}")
     hparams = trials[trial_id].hparams

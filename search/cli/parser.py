@@ -149,6 +149,7 @@ def _names_for(flag: str, options: argparse.Namespace) -> list[str]:
         return [file.name for file in (Path(__file__).parents[2] / "spaces").glob("*.yaml")]
     if flag in _RUNS:
         results = Path(getattr(options, "results", "results"))
+        # Named as in ledger/run_folder.py, whose import would make each press of TAB wait for a second.
         return [journal.parent.name for journal in results.glob("*/journal.jsonl")]
     return []
 

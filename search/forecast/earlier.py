@@ -11,10 +11,10 @@ from pathlib import Path
 from search.backends.costs import Costs, PointCost, filled, fixed_scoring_s
 from search.budget import Ladder
 from search.energy.reading import to_joules
-from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
 from search.ledger.journal import LedgerError
-from search.space import Space, SpaceError, load_space
+from search.ledger.run_folder import RunFolder, runs_in
+from search.space import Space, SpaceError
 from search.trial import EpochRow
 
 _FEWEST_EPOCHS = 3
@@ -27,9 +27,8 @@ def earlier_costs(space: Space, results: Path) -> Costs | None:
     Trainable, data, each rung's subset and resolution, and resources must be equal. Runs from another machine
     are not recognised as such: results on shared storage are assumed to be from one cluster.
     """
-    folders = sorted(results.glob("*/journal.jsonl"), key=lambda file: file.stat().st_mtime, reverse=True)
-    for file in folders:
-        costs = _costs_of(file.parent, space)
+    for folder in runs_in(results):
+        costs = _costs_of(folder, space)
         if costs:
             return costs
     return None
@@ -37,9 +36,8 @@ def earlier_costs(space: Space, results: Path) -> Costs | None:
 
 def _costs_of(folder: Path, space: Space) -> Costs | None:
     try:
-        ledger = Ledger.open(folder)
-        earlier = load_space(str(ledger.space_file), spaces_dir=folder, is_of_run=True)
-        events = ledger.events() if _trains_alike(earlier, space) else []  # journals are long
+        run = RunFolder.open(folder)
+        events = run.events() if _trains_alike(run.read_space(), space) else []  # journals are long
     except (LedgerError, SpaceError, OSError, KeyError):
         return None  # of another version, or damaged: there are others
     return observed_costs(events, space, folder)
@@ -168,7 +166,7 @@ def _point(
     num_rungs = len(space.ladder.rungs)
     mine = [attempt for attempt in attempts if attempt.trial_id == trial.trial_id]
     rows = [[row for row in trial.rows if row.rung == rung] for rung in range(num_rungs)]
-    checkpoint = folder / "trials" / trial.trial_id / "checkpoint.pt"
+    checkpoint = RunFolder(folder).trial(trial.trial_id).checkpoint
     return replace(
         usual,
         hparams=trial.hparams,

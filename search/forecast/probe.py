@@ -22,6 +22,7 @@ from search.preflight.points import points_of
 from search.space import Choice, Space
 from search.subprocess_pool import fresh_processes
 from search.trial.task import TrialTask
+from search.trial.trial_folder import TrialFolder
 from trainables.core.checkpoint import save_checkpoint
 from trainables.core.contract import Budget, DataError, Trainable, Training, TrainingContext
 
@@ -221,7 +222,7 @@ def _num_examples(training: Training, budget: Budget) -> float:
 
 def _checkpoint_mib(training: Training) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "checkpoint.pt"
+        file = TrialFolder(Path(folder)).checkpoint
         save_checkpoint(file, {"training": training.state_dict()})
         return file.stat().st_size / _MIB
 

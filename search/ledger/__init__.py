@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from search.ledger.run_folder import Ledger, LedgerError, csv_text, fresh_folder, named_folder
+from search.ledger.journal import LedgerError
+from search.ledger.ledger import Ledger, csv_text
+from search.ledger.run_folder import RunFolder, fresh_folder, named_folder
 
-__all__ = ["Ledger", "LedgerError", "csv_text", "fresh_folder", "named_folder"]
+__all__ = ["Ledger", "LedgerError", "RunFolder", "csv_text", "fresh_folder", "named_folder"]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from search.ledger.history import History
 from search.ledger.journal_lines import Scan
-from search.ledger.run_folder import Ledger
+from search.ledger.ledger import Ledger
 from search.trial.checkpoints import Identity, check_of, identity_of, set_aside
 from trainables.core.checkpoint import UnreadableCheckpoint, read_identity
-
-_SET_ASIDE = "set-aside"
 
 
 @dataclass
@@ -64,7 +61,7 @@ def repair_record(ledger: Ledger) -> list[str]:
             copy, found = ledger.repair()
             done.append(f"cut the journal behind line {len(found.events)}; {copy.name} has what it was")
         done += [f"set {path} aside as {set_aside(path).name}" for path in _unusable(ledger)]
-        done += [f"moved trials/{name} to {_SET_ASIDE}/" for name in _set_aside(ledger)]
+        done += [f"moved trials/{name} to {ledger.set_aside_folder.name}/" for name in _set_aside(ledger)]
         return done
     finally:
         ledger.unlock()
@@ -75,7 +72,7 @@ def _unusable(ledger: Ledger) -> list[Path]:
     history = History(ledger.events())
     found = []
     for trial_id in history.trials:
-        for path in _states_of(ledger, trial_id):
+        for path in ledger.trial(trial_id).states():
             try:
                 _check_state(path, path, history, trial_id)
             except (UnreadableCheckpoint, OSError):
@@ -102,7 +99,7 @@ def _check_journal(found: Scan, check: RecordCheck) -> None:
 def _check_states(ledger: Ledger, history: History, check: RecordCheck) -> None:
     """See of each saved state of a known trial whether it is whole, and whose it is."""
     for trial_id, trial in history.trials.items():
-        for path in _states_of(ledger, trial_id):
+        for path in ledger.trial(trial_id).states():
             place = path.relative_to(ledger.folder)
             try:
                 found = _check_state(path, place, history, trial_id)
@@ -131,22 +128,15 @@ def _check_state(path: Path, place: Path, history: History, trial_id: str) -> Id
     return found
 
 
-def _states_of(ledger: Ledger, trial_id: str) -> list[Path]:
-    """The states that the trial left, those set aside not among them."""
-    folder = ledger.trial_folder(trial_id)
-    names = ("checkpoint.pt", "checkpoint-previous.pt", "best.pt", "final.pt")
-    return [path for name in names if os.path.lexists(path := folder / name)]
-
-
 def _set_aside(ledger: Ledger) -> list[str]:
     """Move the folders of trials that the journal does not know out of the way; gives their names."""
     unknown = ledger.unknown_trials()
     for name in unknown:
-        target = ledger.folder / _SET_ASIDE / name
+        target = ledger.set_aside_folder / name
         number = 1
         while target.exists():
             number += 1
             target = target.with_name(f"{name}-{number}")
         target.parent.mkdir(exist_ok=True)
-        (ledger.folder / "trials" / name).rename(target)
+        ledger.trial_folder(name).rename(target)
     return unknown

@@ -66,5 +66,5 @@ def _failure_text(group: FailureGroup, run: Run) -> str:
     first, *others = group.trials
     also = f"; also {', '.join(others[: _NAMED - 1])}" if others else ""
     more = f" and {len(others) - _NAMED + 1} more" if len(others) >= _NAMED else ""
-    log = run.ledger.trial_folder(first) / "log.txt"
+    log = run.ledger.trial(first).log
     return f"{group.cause}: {first}: {group.message} (see {log}){also}{more}"

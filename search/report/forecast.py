@@ -20,7 +20,6 @@ from search.run import Run
 from search.sampling.proposal import Sampler
 from search.space import Space
 
-_FILE = "forecast.json"
 _FIRST_UPDATE_EPOCHS = 16  # the forecast is renewed after 16 epochs, then after twice as many each time
 # Trials whose events are kept as samples of cost. Keeping all of 1,000 trials took 135 MiB more at the peak,
 # and each simulated trial is compared with each known one: 250 against 500 take 0.94 s, against 200 0.33 s.
@@ -124,7 +123,7 @@ class ForecastReporter:
 
     def _write(self, forecast: Forecast) -> None:
         try:
-            self._run.ledger.write_json(_FILE, forecast.to_dict())
+            self._run.ledger.write_json(self._run.ledger.forecast_file.name, forecast.to_dict())
         except StorageError as error:
             self._output.warn(
                 f"{error}; the run continues, but its end will not be compared with the forecast"
@@ -160,7 +159,7 @@ class _SeenTrials:
 
 def kept_forecast(ledger: Ledger) -> Forecast | None:
     """The forecast kept in the run's folder; None if there is none."""
-    file = ledger.folder / _FILE
+    file = ledger.forecast_file
     return Forecast.from_dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
 

@@ -133,7 +133,7 @@ class CheckpointRetention:
         return sum(path.stat().st_size for path in files if path.is_file())
 
     def _checkpoint(self, trial_id: str) -> Path:
-        return self._run.ledger.trial_folder(trial_id) / "checkpoint.pt"
+        return self._run.ledger.trial(trial_id).checkpoint
 
     def _delete(self, trial_id: str) -> None:
         """Delete a trial's checkpoint; a script's own stays in a promotion, where it alone has the model."""

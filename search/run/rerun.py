@@ -65,9 +65,9 @@ def rerun_estimate(history: History, space: Space, has_state: Callable[[str], bo
 def estimate_rerun(ledger: Ledger, space: Space) -> RerunEstimate:
     """What the failed trials of the run in `ledger` will use, each from its checkpoint where it has one."""
     return rerun_estimate(
-        History(ledger.events()),
+        ledger.read_history(),
         space,
-        has_state=lambda trial_id: (ledger.trial_folder(trial_id) / "checkpoint.pt").is_file(),
+        has_state=lambda trial_id: ledger.trial(trial_id).checkpoint.is_file(),
     )
 
 

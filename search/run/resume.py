@@ -13,7 +13,7 @@ from search.ledger.history import Event, History, TrialRecord
 from search.output import Output
 from search.run.endings import Ending, ending_of
 from search.run.scheduler import Decision, TrialScheduler
-from search.space import Space, SpaceError, load_space
+from search.space import Space, SpaceError
 from search.space.record import COPIES, digest_of, file_of, is_same_code, read_record
 from search.trial import EpochRow
 from search.trial.failure import Failure
@@ -60,7 +60,7 @@ def _space_before(ledger: Ledger) -> Space | None:
             f"trials of the run; {remedy}"
         )
     try:
-        return load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
+        return ledger.read_space()
     except SpaceError as error:
         raise LedgerError(f"the run's own copy of its space cannot be used; {remedy}:\n{error}") from error
 

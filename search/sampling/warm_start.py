@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search.ledger import Ledger, LedgerError
-from search.ledger.history import History, TrialRecord
+from search.ledger.history import TrialRecord
 from search.sampling.proposal import EarlierTrial
-from search.space import Space, load_space
+from search.space import Space
 from search.space.record import is_same_code
 
 _ENDED = {"finished", "stopped", "paused", "diverged", "failed"}
@@ -27,12 +27,10 @@ def earlier_trials(folders: Sequence[Path], space: Space) -> tuple[list[EarlierT
     notices: list[str] = []
     for folder in folders:
         ledger = Ledger.open(folder)
-        before = load_space(
-            str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True
-        )
+        before = ledger.read_space()
         _check_same(folder, before, space)
         notices += [*before.notices, *_differences(folder, before, space)]
-        history = History(ledger.events())
+        history = ledger.read_history()
         trials += [_as_known(trial, before) for trial in history.trials.values() if trial.status in _ENDED]
     return trials, notices
 

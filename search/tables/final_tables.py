@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from search.ledger.run_folder import csv_text
+from search.ledger import csv_text
 from search.provenance import versions
 from search.run import Run
 from search.tables.history import history_columns, history_rows
 from search.trial.config import config_text
 from search.trial.task import task_for
+from search.trial.trial_folder import CONFIG, HISTORY
 
 
 class FinalTables:
@@ -27,7 +28,7 @@ class FinalTables:
             self._write(event["trial"])
         elif event["event"] == "run_ended":
             for trial_id, trial in self._run.history.trials.items():
-                if trial.ended_at and not (self._run.ledger.trial_folder(trial_id) / "config.yaml").is_file():
+                if trial.ended_at and not self._run.ledger.trial(trial_id).config.is_file():
                     self._write(trial_id)
 
     @cached_property
@@ -47,8 +48,8 @@ class FinalTables:
             *("--device", "cuda" if task.gpus else "cpu", "--test", "--out", "again"),
         ]
         place = folder.relative_to(ledger.folder)
-        ledger.write_text(f"{place}/history.csv", csv_text(history_columns(rows), rows))
+        ledger.write_text(f"{place}/{HISTORY}", csv_text(history_columns(rows), rows))
         config = config_text(
             task, self._versions, command=shlex.join(map(str, command)), parent_trial=trial.parent_trial
         )
-        ledger.write_text(f"{place}/config.yaml", config)
+        ledger.write_text(f"{place}/{CONFIG}", config)

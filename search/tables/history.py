@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.energy.reading import EnergyReading, to_joules
-from search.ledger.run_folder import csv_text
+from search.ledger import csv_text
 from search.ledger.trial_energy import TrialEnergy
 from search.tables.columns import Column, ColumnGroup, Table, column_names, lifted, rows_of
 from search.tables.energy_columns import SPENT

@@ -12,6 +12,7 @@ from pathlib import Path
 from search.printable import csv_cell
 from search.trial.checkpoints import Notes
 from search.trial.row import json_numbers
+from search.trial.trial_folder import TrialFolder
 from trainables.core.contract import Mode, Training
 from trainables.core.files import is_safe_name, replacing
 from trainables.core.optional import Table, pictures_of_test, tables_of_test
@@ -34,7 +35,8 @@ class FinalOutputs:
     """
 
     def __init__(self, path: Path, *, metric: str, mode: Mode, best: list[float] | None = None) -> None:
-        self.path, self.best_path = path, path.with_name("best.pt")
+        self._files = TrialFolder(path.parent)
+        self.path, self.best_path = path, self._files.best
         self.best = best
         self._metric, self._sign = metric, 1 if mode == "max" else -1
 
@@ -48,7 +50,8 @@ class FinalOutputs:
 
     def keep_test(self, epoch: int, scores: Mapping[str, float], training: Training) -> Notes:
         """Write test.json, and the tables and pictures of the test."""
-        texts = {"test.json": json.dumps({"epoch": epoch, **json_numbers(scores)}, indent=2) + "\n"}
+        text = json.dumps({"epoch": epoch, **json_numbers(scores)}, indent=2) + "\n"
+        texts = {self._files.test_scores.name: text}
         texts |= {f"{name}.csv": table_text(table) for name, table in tables_of_test(training).items()}
         notes: Notes = {}
         for name, text in texts.items():

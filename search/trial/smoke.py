@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from search.trial.overfit import overfitted
+from search.trial.trial_folder import TrialFolder
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
 from trainables.core.contract import Budget, Precision, Trainable, Training, TrainingContext
 from trainables.core.promises import check_state, check_test, check_training, restore, trained_epoch
@@ -94,7 +95,7 @@ class SmokeTest:
 
     def _saves(self) -> str:
         with TemporaryDirectory() as folder:
-            path = Path(folder) / "checkpoint.pt"
+            path = TrialFolder(Path(folder)).checkpoint
             training = self._started()
             state = training.state_dict()
             check_state(training, state)
@@ -107,7 +108,7 @@ class SmokeTest:
         whole = self._started()
         self._half(whole, self._budget)
         with TemporaryDirectory() as folder:
-            path = Path(folder) / "checkpoint.pt"
+            path = TrialFolder(Path(folder)).checkpoint
             save_checkpoint(path, whole.state_dict())
             expected = self._half(whole, self._budget)  # before the other: dropout draws from one generator
             resumed = self._started()

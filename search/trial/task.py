@@ -16,6 +16,7 @@ from search.space.space import axes
 from search.trial import Checkpointing, EpochRow, run_trial
 from search.trial.checkpoints import identity_of
 from search.trial.stretch import Stretch
+from search.trial.trial_folder import TrialFolder
 from trainables.core.contract import (
     DataSpec,
     Mode,
@@ -95,16 +96,20 @@ class TrialTask:
         )
 
     @property
+    def files(self) -> TrialFolder:
+        return TrialFolder(self.folder)
+
+    @property
     def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
+        return self.files.checkpoint
 
     @property
     def log(self) -> Path:
-        return self.folder / "log.txt"
+        return self.files.log
 
     @property
     def final(self) -> Path:
-        return self.folder / "final.pt"
+        return self.files.final
 
     @property
     def kind_of_work(self) -> str:

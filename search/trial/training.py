@@ -22,6 +22,7 @@ from search.trial.final_outputs import FinalOutputs
 from search.trial.progress import LadderProgress, counter_for
 from search.trial.row import EpochRow
 from search.trial.stretch import Stretch
+from search.trial.trial_folder import TrialFolder
 from trainables.core.checkpoint import load_torch
 from trainables.core.contract import BadResult, Mode, Trainable, Training, TrainingContext
 from trainables.core.optional import notes_of
@@ -49,7 +50,7 @@ class Checkpointing:
         """Where the state after `epoch` is to stay for good, if it is."""
         if self.keep_every is None or epoch % self.keep_every:
             return None
-        return self.path.with_name(f"epoch-{epoch:04d}.pt")
+        return TrialFolder(self.path.parent).kept(epoch)
 
 
 def run_trial(

@@ -108,6 +108,48 @@ def test_only_the_backend_of_ray_and_what_starts_it_import_it(module: str) -> No
         assert not {name for name in imported(module) if name.startswith("search.backends.ray")}
 
 
+# Where the names of files under results/ are written; the space's package cannot import the ledger's.
+NAMING = ("search/ledger/run_folder.py", "search/trial/trial_folder.py", "search/space/own_code.py")
+NAMES = {
+    *("journal.jsonl", "space.yaml", "environment.json", "forecast.json", "promoted.csv", "report.html"),
+    *("checkpoint.pt", "checkpoint-previous.pt", "best.pt", "final.pt", "log.txt", "config.yaml"),
+    *("history.csv", "test.json", "trials"),
+}
+
+
+def texts_of(module: str) -> Iterator[str]:
+    """The texts of a module's code. One that is only a file's name, or ends a path, names a file."""
+    tree = ast.parse((ROOT / module).read_text())
+    yield from (
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in modules() if name.startswith("search/") and name not in NAMING]
+)
+def test_a_file_of_a_run_is_named_in_one_place(module: str) -> None:
+    paths = [text for text in texts_of(module) if " " not in text]
+    named = {text for text in paths for name in NAMES if text.rpartition("/")[2] == name != "trials"}
+    assert not named
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in modules() if name.startswith("search/") and name not in NAMING]
+)
+def test_a_path_below_a_run_is_made_in_one_place(module: str) -> None:
+    divided = [
+        node.right.value
+        for node in ast.walk(ast.parse((ROOT / module).read_text()))
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Div)
+        and isinstance(node.right, ast.Constant)
+    ]
+    assert not NAMES & set(divided)
+
+
 def test_no_test_module_imports_from_another_one() -> None:
     for module in sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")):
         assert not {name for name in imported(module) if name.split(".")[-1].startswith("test_")}, module

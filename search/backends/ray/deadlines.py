@@ -90,7 +90,7 @@ class Deadlines(Generic[Stretch]):
             self._run.check_epoch_time(asked.trial_id, waited_s - self._held_s, has_start=has_start)
         if waited_s > asked.say_after_s:
             asked.say_after_s = waited_s + _SAY_EVERY_S
-            log = self._run.ledger.trial_folder(asked.trial_id) / "log.txt"
+            log = self._run.ledger.trial(asked.trial_id).log
             if asked.call == "place":
                 self._say(f"{asked.trial_id}  has waited {waited_s:.0f} s for {self._places()}")
             else:

@@ -22,6 +22,7 @@ from search.report.charts.chart import (
     bar_chart,
     shortened,
 )
+from search.trial.trial_folder import HISTORY
 from trainables.core.contract import is_about_scores
 
 _MARKED_EPOCHS = 30  # more points than that are a line
@@ -185,7 +186,7 @@ def _read(path: Path) -> Table:
 
 
 _PLOTS: Mapping[str, tuple[str, Callable[[Table, str], Chart | Matrix | list[Chart]]]] = {
-    "curves.png": ("history.csv", training_curves),
+    "curves.png": (HISTORY, training_curves),
     "confusion.png": ("confusion.csv", confusion_counts),
     "confusion_normalised.png": ("confusion_normalised.csv", confusion_shares),
     "per_class.png": ("per_class.csv", class_accuracy),

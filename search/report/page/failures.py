@@ -50,7 +50,7 @@ def _statistics(num_ended: int, num_failed: int) -> str:
 
 def _complete(run: RunData) -> str:
     """How many trials have a log, a score and joules."""
-    num_logs = sum((run.ledger.trial_folder(t.trial_id) / "log.txt").is_file() for t in run.trials)
+    num_logs = sum(run.ledger.trial(t.trial_id).log.is_file() for t in run.trials)
     num_scored = sum(trial.value(run.metric) is not None for trial in run.trials)
     num_measured = sum(trial.energy.total_mj is not None for trial in run.trials)
     return (

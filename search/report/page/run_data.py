@@ -16,7 +16,7 @@ from search.rank_correlation import RungCorrelation, rung_correlations
 from search.ranking import Configuration, configurations
 from search.report.formatting import rung_text
 from search.report.page.bounds import reached_bounds
-from search.space import Space, load_space
+from search.space import Space
 from search.space.parameters import Edge
 from search.space.record import recorded_trainable
 from search.tables.promoted import examples_in, promoted_rows
@@ -171,7 +171,7 @@ def read_run(folder: Path) -> RunData:
         SpaceError: Its space or its record of the trainable cannot be used.
     """
     ledger = Ledger.open(folder)
-    space = load_space(str(ledger.space_file), spaces_dir=ledger.folder, may_be_fixed=True, is_of_run=True)
+    space = ledger.read_space()
     events = ledger.events()
     history = History(events)
     return RunData(
@@ -188,7 +188,7 @@ def _promotion(ledger: Ledger, space: Space, history: History) -> Promotion | No
     latest = _latest(ledger.promotion_folder)
     if latest is None:
         return None
-    promoted = History(latest.events())
+    promoted = latest.read_history()
     sources = dict.fromkeys(run.parent_trial for run in promoted.trials.values())
     trials = [history.trials[source] for source in sources if source in history.trials]
     baseline = _latest(ledger.baseline_folder)
@@ -196,7 +196,7 @@ def _promotion(ledger: Ledger, space: Space, history: History) -> Promotion | No
         trials,
         promoted,
         space,
-        History(baseline.events()) if baseline else None,
+        baseline.read_history() if baseline else None,
         examples=examples_in(latest),
         baseline_examples=examples_in(baseline or latest),
     )

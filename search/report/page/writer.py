@@ -27,8 +27,6 @@ from search.report.page.trial_table import trial_section
 from search.report.page.winner import winner_section
 from trainables.core.files import replacing
 
-PAGE, PLOTS = "report.html", "plots"
-
 _SECTIONS: tuple[Callable[[RunData], Section], ...] = (
     *(overview, winner_section, data_section, trial_section, history_section, parameters_section),
     *(joules_section,),
@@ -73,11 +71,11 @@ def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: boo
     run = read_run(folder)
     sections = sections_of(run)
     is_over = run.history.ended is not None
-    path = run.ledger.folder / PAGE
+    path = run.ledger.report_file
     subtitle = f"{run.space.title}, {run.metric}; written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     text = rendered(run.name, subtitle, sections, refresh_s=None if is_over else refresh_s)
     _write(path, text)
-    drawn = _draw_charts(sections, path.parent / PLOTS) if should_draw else ()
+    drawn = _draw_charts(sections, run.ledger.plots_folder) if should_draw else ()
     warnings = [*run.space.notices, *drawn]
     return Written(path=path, seconds=time.monotonic() - started_s, warnings=warnings, is_over=is_over)
 
@@ -95,7 +93,7 @@ def write_comparison(one: Path, other: Path, path: Path) -> Written:
     sections = comparison(*both)
     _write(path, rendered(" against ".join(run.name for run in both), "two runs", sections))
     unknown = [notice for run in both for notice in run.space.notices]
-    warnings = [*unknown, *_draw_charts(sections, path.with_name(f"{path.stem}-{PLOTS}"))]
+    warnings = [*unknown, *_draw_charts(sections, path.with_name(f"{path.stem}-plots"))]
     return Written(path=path, seconds=time.monotonic() - started_s, warnings=warnings)
 
 

@@ -1,0 +1,234 @@
+"""The record of a run, written: the journal, which is the only truth, and the files that are made from it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from search.ledger.journal import LedgerError, StorageError, unwritten
+from search.ledger.journal_lines import Scan
+from search.ledger.lock import Lock
+from search.ledger.run_folder import RunFolder
+from search.printable import csv_cell
+from trainables.core.files import SCRATCH, replacing
+
+_LEAST_KIB = 64  # journal, tables and settings of a small run, its checkpoints not among them
+
+
+class Ledger(RunFolder):
+    """A run's folder that is written to.
+
+    Everything but the journal and the checkpoints can be made again from the journal; those files are
+    replaced atomically, so that a kill leaves the old one or the new one.
+
+    Args:
+        folder: `results/<run>`.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(folder, clock=clock)
+        self._lock = Lock(self.lock_file)
+
+    @classmethod
+    def create(cls, folder: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
+        """A ledger in a new folder.
+
+        Raises:
+            LedgerError: The folder already holds a run, or cannot be made.
+        """
+        ledger = cls(folder, clock=clock)
+        ledger.begin()
+        return ledger
+
+    def begin(self) -> None:
+        """Make the folder and the journal of a new run.
+
+        Raises:
+            LedgerError: The folder already holds a run, or cannot be made.
+        """
+        self.check_free()
+        try:
+            self.trials_folder.mkdir(parents=True, exist_ok=True)
+            self._journal.begin()
+        except OSError as error:
+            raise LedgerError(
+                f"{self.folder} cannot be made ({error.strerror}); give another --results"
+            ) from error
+
+    def check_free(self) -> None:
+        """See that the folder can take a new run.
+
+        Raises:
+            LedgerError: It already holds one, or trials whose journal is gone: a new trial would go
+                on from the checkpoint of another one with its number.
+        """
+        if self.has_run:
+            raise LedgerError(f"{self.folder} already holds a run; give another --name")
+        if self.has_files:
+            raise LedgerError(
+                f"{self.folder} holds trials but no {self.journal.name}, so that nothing is known of them; "
+                "put the journal back, remove the folder, or give another --name"
+            )
+
+    def check_writable(self) -> None:
+        """See that the folder, or what it will be made in, takes files.
+
+        Raises:
+            LedgerError: It does not.
+        """
+        where = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        probe = where / f".{uuid4().hex}.probe"
+        try:
+            with probe.open("xb") as file:
+                file.write(bytes(_LEAST_KIB * 1024))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise LedgerError(
+                f"{unwritten(where, error)}; a run needs at least {_LEAST_KIB} KiB, and its checkpoints "
+                "come on top; make room, or give another --results"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+
+    def lock(self) -> None:
+        """Keep the run to this process until it ends, however it ends.
+
+        Raises:
+            LedgerError: Another process has it, or the folder cannot be written.
+        """
+        self._lock.take()
+
+    def unlock(self) -> None:
+        """Let go of the run, if this ledger has it."""
+        self._lock.release()
+
+    @property
+    def lost_holder(self) -> str:
+        """The process of this machine that had the run and is gone; empty where none is known to be."""
+        return self._lock.lost_holder
+
+    def delete(self, path: Path) -> None:
+        """Delete a file of the run's folder, if it is there.
+
+        Raises:
+            StorageError: The disk does not take it.
+        """
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be deleted: {error.strerror or error}") from error
+
+    def tidy(self) -> None:
+        """Delete what killed writers left, wherever in the run. For whoever holds the lock.
+
+        Promotions and baselines are runs of their own, and may be at work.
+
+        Raises:
+            StorageError: The disk does not take it.
+        """
+        others = [ledger.folder for ledger in self.parts()]
+        for path in self.folder.rglob(".*"):
+            is_left = SCRATCH.match(path.name) and path.is_file()
+            if is_left and not any(map(path.is_relative_to, others)):
+                self.delete(path)
+
+    def mend(self) -> str | None:
+        """Make the journal fit to append to after a kill, and say what was dropped, if anything.
+
+        Raises:
+            LedgerError: It is damaged in a way that no kill leaves, or does not know all trials that have
+                a folder: a new trial would go on from the checkpoint of another one with its number.
+        """
+        self.events()
+        if unknown := self.unknown_trials():
+            raise LedgerError(
+                f"{self.journal} does not know {_listed(unknown)}, of which {self.trials_folder} has "
+                "folders: it was emptied or cut. Put back the whole journal; or let `python "
+                "scripts/check.py RUN --repair` set those folders aside; or give another --name"
+            )
+        return self._journal.mend()
+
+    def repair(self) -> tuple[Path, Scan]:
+        """Cut a damaged journal behind its last whole line; gives its copy, and what is whole."""
+        return self._journal.repair()
+
+    def unknown_trials(self) -> list[str]:
+        """Trials that have a folder and are in no line of the journal."""
+        found = self._journal.scan()
+        known = {event["trial"] for event in found.events if event["event"] == "trial_asked"}
+        return sorted({path.name for path in self.trials_folder.glob("*")} - known)
+
+    def append(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Write one event with its time and give it as a later reader will see it.
+
+        Raises:
+            JournalError: It cannot be written; the run must end.
+        """
+        return self._journal.append(event)
+
+    def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+        """Replace a table; a reader sees the old one or the new one. None is an empty cell."""
+        self.write_text(name, csv_text(columns, rows))
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Replace a JSON file atomically."""
+        self.write_text(name, json.dumps(content, indent=2) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace a file of the run's folder atomically.
+
+        Raises:
+            StorageError: It cannot be written; the old one is still there.
+        """
+        with self.writing(name), replacing(self.folder / name) as scratch:
+            scratch.write_text(text, encoding="utf-8")
+
+    def keep_copy(self, path: Path, folder: str, name: str) -> None:
+        """Copy a file of the user's into a subfolder, unless a copy of that name is there.
+
+        Raises:
+            StorageError: It cannot be read or written.
+        """
+        target = self.folder / folder / name
+        if target.exists():
+            return
+        with self.writing(f"{folder}/{name}"):
+            target.parent.mkdir(exist_ok=True)
+            with replacing(target) as scratch:
+                scratch.write_bytes(path.read_bytes())
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[None]:
+        """Errors of the disk in the words of the run: which file, why, what is needed."""
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(unwritten(self.folder / name, error)) from error
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A table as a file holds it. None is an empty cell; no text is a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(csv_cell, columns))
+    for row in rows:
+        if unknown := row.keys() - set(columns):
+            raise ValueError(f"a table has no columns {sorted(unknown)}")
+        writer.writerow([csv_cell(row.get(column)) for column in columns])
+    return text.getvalue()
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
