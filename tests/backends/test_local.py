@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pandas as pd
 import pytest
@@ -15,9 +16,11 @@ from search import cli
 from search.backends import local
 from search.backends.backend import Backend, LaunchableBackend
 from search.backends.choice import chosen_backend
+from search.backends.costs import Costs
 from search.backends.errors import SessionError
 from search.backends.local import LocalBackend, LocalMeters, execute_here
 from search.energy.summary import EnergySummary
+from search.backends.simulated import SimulatedBackend, VirtualClock
 from search.ledger import Ledger
 from search.run import Run
 from search.trial.failure import Failure
@@ -184,9 +187,10 @@ def test_a_backend_that_is_not_there_is_refused() -> None:
 
 def test_every_backend_is_one(tmp_path: Path) -> None:
     backends: list[LaunchableBackend] = [chosen_backend(), chosen_backend("local")]
-    executors: list[Backend] = [*backends]
+    simulated = SimulatedBackend(Costs.of_nothing(1), VirtualClock(), Random(0), is_learning=False)
+    executors: list[Backend] = [*backends, simulated]
     assert [backend.is_in_process for backend in backends] == [False, True]
-    assert len(executors) == 2
+    assert len(executors) == 3
 
 
 def test_local_trains_one_trial_at_a_time(tmp_path: Path) -> None:
