@@ -19,8 +19,8 @@ from search.backends.choice import chosen_backend
 from search.backends.costs import Costs
 from search.backends.errors import SessionError
 from search.backends.local import LocalBackend, LocalMeters, execute_here
-from search.energy.summary import EnergySummary
 from search.backends.simulated import SimulatedBackend, VirtualClock
+from search.energy.summary import EnergySummary
 from search.ledger import Ledger
 from search.run import Run
 from search.trial.failure import Failure
