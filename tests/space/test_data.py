@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from search.ledger import LedgerError
-from search.run.resume import check_continues
+from search.run.resume import check_resumable
 from search.space import SpaceError, dump_space, load_space
 from search.space.load import SPACES, space_of
 from tests.support.space_files import load as load_toy
@@ -148,10 +148,10 @@ def test_a_resumed_run_sees_the_same_data_as_unchanged_and_other_data_as_a_chang
             "{coco: boxes.json, images: pics}",
         )
     ]
-    check_continues(here, spaces[0], spaces[1])
+    check_resumable(here, spaces[0], spaces[1])
     change = f"data: was coco:{here}/boxes.json, now {{coco: {here}/boxes.json, images: {here}/pics}}\n"
     with pytest.raises(LedgerError, match=re.escape(change)):
-        check_continues(here, spaces[0], spaces[2])
+        check_resumable(here, spaces[0], spaces[2])
 
 
 def test_paths_of_a_file_start_beside_it_and_those_of_a_command_line_where_it_is_typed(here: Path) -> None:
