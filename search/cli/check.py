@@ -10,7 +10,6 @@ from search.cli.parser import CommandParser
 
 if TYPE_CHECKING:
     from search.ledger import Ledger
-    from search.saved_runs import run_folder
 
 _EPILOG = """examples:
   {command} lr_bs-20261121-090000
@@ -40,6 +39,7 @@ def parser(prog: str = "check.py") -> CommandParser:
 def main(options: argparse.Namespace) -> int:
     """Check the run, its promotions and their baselines, and give the exit status."""
     from search.ledger import Ledger
+    from search.saved_runs import run_folder
 
     run = Ledger.open(run_folder(options.run, options.results))
     are_whole = [_check(ledger, options) for ledger in (run, *run.parts())]

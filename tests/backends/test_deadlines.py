@@ -18,6 +18,7 @@ from search.energy.reading import EnergyReading
 from search.run.epoch_watch import EpochWatch
 from search.trial import EpochRow
 from search.trial.deadline import overdue
+from search.trial.trial_folder import TrialFolder
 from tests.support.processes import is_alive, wait_for
 from tests.support.toy_runs import executed, fateful_space, listed, replayed
 from trainables.core.contract import Budget
@@ -86,7 +87,7 @@ class Watched:
         run: Any = SimpleNamespace(
             space=space,
             check_epoch_time=lambda *seen, **how: self.looks.append(seen),
-            ledger=SimpleNamespace(trial_folder=Path),
+            ledger=SimpleNamespace(trial=lambda trial_id: TrialFolder(Path(trial_id))),
         )
         self.said: list[str] = []
         self.deadlines: Deadlines[str] = Deadlines(

@@ -112,7 +112,7 @@ def test_a_promotion_trains_in_what_the_search_chose(tmp_path: Path, monkeypatch
         plans.append(how)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(launch, "launch", launched)
+    monkeypatch.setattr("search.full_training.launch", launched)
     assert cli.run("promote", [str(run.ledger.folder)]) == 130
     assert [plan.auto_precision for plan in plans] == [FAST]
 

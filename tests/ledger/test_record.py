@@ -100,7 +100,7 @@ def test_what_lies_beyond_a_range_and_is_refused_is_recorded(
     for value in refused.values():
         with pytest.raises(ValueError, match="lr must be within what the trainable takes"):
             hparams(lr=value)
-    assert hparams().resolutions == (16, 32)
+    assert hparams().sides == (16, 32)
 
 
 @pytest.mark.parametrize(
