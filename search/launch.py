@@ -239,7 +239,7 @@ def _check_reports(reports: Sequence[Report], output: Output) -> None:
 
 
 def _without_unusable_gpus(space: Space, reports: Sequence[Report]) -> Space:
-    """The space with trials on the CPU, if it leaves that open and the look found that no GPU is of use."""
+    """The space with trials on the CPU, if it leaves that open and preflight found that no GPU is of use."""
     if space.resources.gpus_per_trial is None and any(report.why_no_gpu for report in reports):
         return replace(space, resources=space.resources.model_copy(update={"gpus_per_trial": 0.0}))
     return space
@@ -253,7 +253,7 @@ def _auto_precision(space: Space, how: Launch, reports: Sequence[Report]) -> str
     if how.auto_precision:
         return how.auto_precision
     if not how.should_preflight:
-        return "fp32: without preflight nothing looked at the CPUs"
+        return "fp32: without preflight the CPUs were not checked"
     return auto_precision_of(reports)
 
 
@@ -330,7 +330,7 @@ def _execute(
     )
     observers.add(view)
     with view, _interruptible(run, output):
-        # These two write as soon as they are made or told; what they do is seen by those before them.
+        # Retention may give trials up as soon as it is made: the observers before it see that.
         observers.add(CheckpointRetention(run))
         if run.should_test:
             observers.add(FinalTables(run))

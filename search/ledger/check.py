@@ -18,7 +18,7 @@ class RecordCheck:
 
     Attributes:
         whole: What can be relied on.
-        notes: What a kill left, and the next start mends by itself.
+        notes: What a kill left, and the next start repairs by itself.
         problems: What cannot be relied on.
     """
 

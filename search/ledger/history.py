@@ -153,7 +153,7 @@ class History:
         run_id: Of the journal, made when it began; checkpoints bear it.
         energy: Of all trials together; `start_energy` of their starts. What devices used beside them is in
             `sessions`.
-        ended: Why the last session ended; None while one goes on, or when it was killed.
+        ended: Why the last session ended; None while one runs, or when it was killed.
         pause_is_latest: The latest that happened to any trial is that one paused, or since then that paused
             ones were given up: what else follows from the pause may not have been written before a kill.
     """

@@ -23,7 +23,7 @@ class StorageError(LedgerError):
 
 
 class JournalError(StorageError):
-    """The journal took no event, so that the run cannot go on."""
+    """The journal took no event, so that the run must end."""
 
 
 class DamagedJournal(LedgerError):
@@ -38,7 +38,7 @@ class Journal:
     taken back, and no further one is taken: what was decided since is known to nobody.
 
     Args:
-        path: Never made by `append`: a journal that was removed must not begin anew in silence.
+        path: Never made by `append`: a journal that was removed must not begin again in silence.
         make_check: Makes what each event of a file is checked by, beside its place and checksum; it is
             called with the event and its line's number from 0 and raises `BadLine`.
         clock: Seconds since the epoch.
@@ -77,7 +77,7 @@ class Journal:
 
         Raises:
             JournalError: It cannot be written, or an earlier one could not.
-            DamagedJournal: What there is cannot be gone on with.
+            DamagedJournal: The file cannot be continued.
         """
         if self._lost:
             raise self._lost

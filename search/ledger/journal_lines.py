@@ -34,7 +34,7 @@ class BadLine(ValueError):
 
 @dataclass(frozen=True)
 class ChainEnd:
-    """Where the next line goes on: its number, and the checksum of the line before."""
+    """Where the next line continues: its number, and the checksum of the line before."""
 
     seq: int = 0
     crc: int = 0
@@ -47,7 +47,7 @@ class Scan:
     Attributes:
         events: Those of the whole lines, oldest first, without `seq` and `crc`.
         size: Bytes of the whole lines; what follows cannot be believed.
-        chain: Where the next line goes on.
+        chain: Where the next line continues.
         problem: What is wrong with the first line that is not whole; empty where all are.
         rest: Everything behind the whole lines.
     """
@@ -74,7 +74,7 @@ class Scan:
 
 
 def encode(time_s: float, event: Mapping[str, Any], chain: ChainEnd) -> tuple[bytes, ChainEnd]:
-    """The line of `event`, its end included, and where the next one goes on.
+    """The line of `event`, its end included, and where the next one continues.
 
     Raises:
         ValueError: The event has numbers that JSON lacks.
@@ -86,7 +86,7 @@ def encode(time_s: float, event: Mapping[str, Any], chain: ChainEnd) -> tuple[by
 
 
 def decode(line: bytes, chain: ChainEnd) -> tuple[dict[str, Any], ChainEnd]:
-    """The event in `line`, without its end, and where the next one goes on.
+    """The event in `line`, without its end, and where the next one continues.
 
     Raises:
         BadLine: It is no event, or not the one that belongs here.

@@ -130,7 +130,7 @@ class Ledger(RunFolder):
             raise StorageError(f"{path} cannot be deleted: {error.strerror or error}") from error
 
     def tidy(self) -> None:
-        """Delete what killed writers left, wherever in the run. For whoever holds the lock.
+        """Delete what killed writers left, wherever in the run. Only for the holder of the lock.
 
         Promotions and baselines are runs of their own, and may be at work.
 
@@ -148,7 +148,7 @@ class Ledger(RunFolder):
 
         Raises:
             LedgerError: It is damaged in a way that no kill leaves, or does not know all trials that have
-                a folder: a new trial would go on from the checkpoint of another one with its number.
+                a folder: a new trial would resume from the checkpoint of another one with its number.
         """
         self.events()
         if unknown := self.unknown_trials():

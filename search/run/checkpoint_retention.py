@@ -1,4 +1,4 @@
-"""Which checkpoints stay on disk: those a trial may go on from, and the best trial's."""
+"""Which checkpoints stay on disk: those a trial may resume from, and the best trial's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from trainables.core.checkpoint import previous_of
 _TRAINS = {"running", "interrupted"}
 _GOES_ON = {*_TRAINS, "paused"}
 _GIB = 2**30
-_PAUSES_PER_LOOK = 8  # a look gives up several at once, and each is an event of its own
+# Paused trials are examined after every 8th result at a rung: finding the hopeless ones compares all that
+# wait, which at each pause would cost more with every trial.
+_PAUSES_PER_CHECK = 8
 
 
 NO_LONGER_PROMOTABLE = "can no longer be promoted"  # message of a paused trial whose checkpoint went
@@ -28,9 +30,9 @@ class CheckpointRetention:
     `limits.disk_gib` the worst paused ones are. Everything else a trial left (its log, the final
     weights of a promotion) stays.
 
-    Made for a run that is gone on with, it first catches up with what a kill kept it from: it deletes, and
-    looks at the paused trials where nothing has happened since one paused. At any other moment it would give
-    up what an undisturbed run still keeps, or never gives up.
+    Made for a resumed run, it first catches up with what a kill kept it from: it deletes, and examines the
+    paused trials where nothing has happened since one paused. At any other moment it would give up what an
+    undisturbed run still keeps, or never gives up.
     """
 
     def __init__(self, run: Run) -> None:
@@ -47,7 +49,7 @@ class CheckpointRetention:
         }
         self._keep_best(*trials)
         if run.history.pause_is_latest:
-            self._look_at_paused()
+            self._check_paused()
         self._say_undeleted()
 
     def on_event(self, event: Event) -> None:
@@ -71,7 +73,7 @@ class CheckpointRetention:
             return
         if event["status"] == "paused":
             self._paused_bytes[event["trial"]] = self._size(event["trial"])
-            self._look_at_paused()
+            self._check_paused()
         elif event["status"] not in _GOES_ON:
             self._drop_ended(event["trial"])
 
@@ -79,14 +81,14 @@ class CheckpointRetention:
         self._paused_bytes.pop(trial_id, None)
         self._keep_best(trial_id)
 
-    def _look_at_paused(self) -> None:
-        """Give up what has become hopeless or too much. Killed in the middle, and looked again, it comes to
-        the same trials: those over the limit are the first in a fixed order, and of the hopeless all are
+    def _check_paused(self) -> None:
+        """Give up what has become hopeless or too much. Killed in the middle and repeated, it comes to the
+        same trials: those over the limit are the first in a fixed order, and of the hopeless all are
         given up, those that became so by the others too."""
         if self._limit_gib is not None:
             self._hold_disk_limit(self._limit_gib * _GIB)
-        # Counted by the rungs, which a restart rebuilds: it looks when an undisturbed run would.
-        if sum(self._run.rungs.counts()[:-1]) % _PAUSES_PER_LOOK == 0:
+        # Counted by the rungs, which a resumed run rebuilds: it checks when an undisturbed run would.
+        if sum(self._run.rungs.counts()[:-1]) % _PAUSES_PER_CHECK == 0:
             self._give_up_hopeless()
 
     def _keep_best(self, *ended: str) -> None:

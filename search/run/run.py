@@ -1,4 +1,4 @@
-"""One search: which trial next, who goes on, why it ends. It decides; others execute. No Ray."""
+"""One search: which trial is next, which one continues, why it ends. It decides; a backend executes."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Answer = Literal["continue", "stop"]
 
 
 class Run:
-    """A run alive: asked for tasks and told results by whoever executes them.
+    """A live run: a backend asks it for tasks and reports their results.
 
     Each change of state is one line of the journal first and is then taken in from that line. A run
-    whose journal has lines already takes them in and goes on where they end: a finished trial is told
+    whose journal has lines already takes them in and continues where they end: a finished trial is reported
     to the sampler, an unfinished one is the next task, from its last checkpoint.
 
     Args:
@@ -43,7 +43,7 @@ class Run:
         metering: The meters of the nodes; None where trials have meters of their own.
         auto_precision: What the precision "auto" means on the run's CPUs, with the reason. What an earlier
             session of the run chose stays.
-        background: The load that whoever executes the trials trains beside them.
+        background: The workload that the backend trains beside the trials.
         clock: Monotonic seconds.
 
     Attributes:
@@ -148,7 +148,7 @@ class Run:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether somebody asked it to end, so that it can be resumed as it is."""
+        """Whether a signal asked it to end, so that it can be resumed as it is."""
         return self._interrupted_by is not None and not self.has_failed
 
     def interrupt(self, reason: str, *, is_failure: bool = False) -> None:
@@ -167,7 +167,7 @@ class Run:
                 self._unfinished.append(trial.trial_id)
 
     def next_task(self) -> TrialTask | None:
-        """The next trial to start or to go on with, or None when there is none now."""
+        """The next trial to start or to resume, or None when there is none now."""
         self._account.refresh()
         if self.is_exhausted or self._would_overspend():
             return None
@@ -183,7 +183,7 @@ class Run:
         return spent_j + self.num_training * self.history.epoch_j >= limit_kwh * JOULES_PER_KWH
 
     def _promoted(self, *, is_last_call: bool = False) -> TrialTask | None:
-        """A paused trial that goes on now; on the last call, when nothing runs, whichever is best."""
+        """A paused trial to promote now; on the last call, when nothing runs, the best of them."""
         if is_last_call and (self.num_training or not self._has_asked_all):
             return None
         trial_id = self.rungs.promotable(is_last_call=is_last_call)
@@ -219,7 +219,7 @@ class Run:
         return self._task(trial_id)
 
     def on_epoch(self, trial_id: str, row: EpochRow) -> Answer:
-        """Take in an epoch; say whether its trial goes on to the next one.
+        """Take in an epoch; say whether its trial continues with the next one.
 
         An epoch that was reported before (its worker was lost since) counts for time and
         energy only, and a replayed row for nothing.
@@ -270,7 +270,7 @@ class Run:
         self._end(trial_id, Ending("stopped", message=why))
 
     def training_name(self, trial_id: str) -> str:
-        """What a trial is about to train, for whoever watches workers: "trial-0007 rung 2"."""
+        """What a trial is about to train, as a name of its worker's call: "trial-0007 rung 2"."""
         return f"{trial_id} rung {self._next_rung(trial_id)}"
 
     def _next_rung(self, trial_id: str) -> int:
@@ -341,6 +341,8 @@ class Run:
         trial = {} if trial_id is None else {"trial": trial_id}
         # Monotonic, beside the journal's own stamp: a clock set back or forth changes no duration.
         elapsed = {"elapsed_s": round(self._clock() - self._started_s, 3)}
+        # Written and fsynced first (0.1 ms), then taken in from the line as a reader would see it: what the
+        # live run decides by is exactly what a resumed one reads, down to the rounding of its numbers.
         event = self.ledger.append({"event": kind, **trial, **elapsed, **_bounded(content)})
         self.history.apply(event)
         if trial_id is not None:

@@ -1,4 +1,4 @@
-"""What rungs and sampler are told of each trial, and what follows: alike for a live run and a restart."""
+"""What is reported to rungs and sampler of each trial, and what follows: the same live and on resume."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class Decision:
     """What an epoch leads to.
 
     Attributes:
-        ending: None lets the trial go on.
-        is_control: It goes on although its value does not let it, to see what the rung is worth.
+        ending: None lets the trial continue.
+        is_control: It continues although its value does not let it, to measure what the rung's ranking is
+            worth.
     """
 
     ending: Ending | None = None
@@ -49,7 +50,7 @@ class TrialScheduler:
 
     @property
     def may_promote(self) -> bool:
-        """Whether trials pause at rungs, so that one may go on later."""
+        """Whether trials pause at rungs, so that one may continue later."""
         return self._space.scheduler.mode in {"asha", "pasha"}
 
     @property
@@ -79,7 +80,7 @@ class TrialScheduler:
         metric, value = self._space.metric, row.metrics.get(self._space.metric)
         if value is None:  # an epoch without evaluation
             return Decision()
-        if not math.isfinite(value):
+        if not math.isfinite(value):  # at once: a diverged loss does not recover
             return Decision(Ending("diverged", "diverged", f"{metric} is {value}"))
         if all(other.epoch < row.epoch for other in trial.rows[:-1]):
             self.rungs.on_epoch(trial.trial_id, value)
@@ -105,6 +106,8 @@ class TrialScheduler:
             Unmeasured: The objective asks for joules that are not known.
         """
         values, uncert = self._objective.values(trial, value)
+        # Ray Tune reports stopped trials to Optuna as complete with their last, cheap value (17 of 24 trials
+        # in a run), and never the value at a rung; TPE ranks pruned trials well once it knows (rung, value).
         self._sampler.report(trial.trial_id, rung, *values)
         why_last = trial.rows[-1].done_reason or self._why_eliminated(value)
         if why_last:
@@ -131,11 +134,11 @@ class TrialScheduler:
         self._sampler.finish(trial_id, status, cause=cause)
 
     def on_resumed(self, trial: TrialRecord, why: str) -> None:
-        """Tell that a trial which was over goes on.
+        """Report that a trial which had left its worker runs again.
 
         Args:
             why: "promoted" of a paused trial, which the rungs gave; "failed" of one that is tried again.
-                Whoever was merely interrupted, "", is still running to rungs and sampler.
+                One that was merely interrupted, "", never stopped running for rungs and sampler.
         """
         if why == "failed":
             self.rungs.readmit(trial.trial_id)
@@ -145,7 +148,7 @@ class TrialScheduler:
 
 def _newly_ended(trial: TrialRecord) -> int | None:
     """The rung that the trial's latest row ended, if it had not ended it before: a training that went back
-    to an older state ends low rungs again, and what they were told first stands."""
+    to an older state ends low rungs again, and the first report stands."""
     *before, row = trial.rows
     ended = (rung for other in before if (rung := other.ended_rung) is not None)
     return row.ended_rung if row.ended_rung is not None and row.ended_rung > max(ended, default=-1) else None

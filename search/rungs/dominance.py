@@ -45,7 +45,7 @@ def dominates(score: Score, other: Score, margin: float = 0.0) -> bool:
 
 
 def front_of_each(scores: Mapping[str, Score], uncerts: Mapping[str, float] | None = None) -> dict[str, int]:
-    """Number of each trial's non-dominated front; nobody dominates a trial of front 0.
+    """Number of each trial's non-dominated front; no trial dominates one of front 0.
 
     Each is one front behind the last of those that dominate it. With uncertainty, a may tie with b and b
     with c while a is better than c, so every front is looked through, as in the sequential search of

@@ -25,7 +25,7 @@ class Growth:
         self.epsilon = epsilon or 0.0
         self._is_estimated = epsilon is None
         self._curves: dict[str, list[float]] = {}
-        self._compared: list[str] = []  # those that ended the upper rung, each pair of them looked at once
+        self._compared: list[str] = []  # those that ended the upper rung, each pair of them compared once
         self._gaps: list[float] = []
 
     def on_epoch(self, trial_id: str, value: float) -> None:

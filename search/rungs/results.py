@@ -14,7 +14,7 @@ class Results:
     """Scores of the trials that ended a rung, their ranking kept up to date result by result.
 
     With one objective a result costs a search in a sorted list, however many there are. Several objectives
-    have no order of single trials: their ranking is made anew when it is asked for.
+    have no order of single trials: they are ranked again when it is asked for.
 
     Args:
         num_objectives: Numbers in a score.
@@ -80,7 +80,7 @@ class Results:
 
     @property
     def _has_order(self) -> bool:
-        """Whether whoever ranks before another is at least as good."""
+        """Whether a trial that ranks before another is at least as good."""
         return self._num_objectives == 1 and self._is_exact
 
     def _place(self, key: _Key) -> int:

@@ -56,7 +56,7 @@ def test_bf16_is_for_all_nodes_or_for_none(choices: list[str], expected: str) ->
         ("resources.gpus_per_trial=1", {}, ""),
         ("trainable=toy", {}, ""),
         ("precision=auto", {"auto_precision": SLOW}, SLOW),
-        ("precision=auto", {"should_preflight": False}, "fp32: without preflight nothing looked at the CPUs"),
+        ("precision=auto", {"should_preflight": False}, "fp32: without preflight the CPUs were not checked"),
     ],
 )
 def test_there_is_a_choice_where_auto_meets_a_cpu_and_formats(tmp_path, override, how, expected) -> None:

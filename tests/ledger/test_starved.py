@@ -272,7 +272,7 @@ def test_trials_whose_journal_is_gone_are_not_taken_for_a_new_run(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "space.yaml is missing, so that nobody can tell whether this space goes with the trials"),
+        (None, "space.yaml is missing, so it is unknown whether this space matches the trials"),
         (b"", "cannot be used"),
         (b"name: toy\nparameters: {lr: {min: 1", "cannot be used"),
         (b"\xff\xfe\x00\x01", "cannot be used"),
