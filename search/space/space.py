@@ -221,8 +221,9 @@ _Representer.add_representer(
 
 
 def _represent_text(writer: Any, text: str) -> Any:
-    """Line breaks and the like as escapes, and quotes around what PyYAML takes for the mark of a key."""
-    style = '"' if not text.isprintable() else "'" if "?" in text else None
+    """Line breaks and the like as escapes, and quotes around what PyYAML reads as a mark."""
+    has_mark = "?" in text or text.startswith(":")  # ruamel writes {k: :0}, which PyYAML refuses
+    style = '"' if not text.isprintable() else "'" if has_mark else None
     return writer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -133,13 +133,14 @@ def test_what_is_written_reads_the_same_with_pyyaml(content: dict[str, Any]) -> 
 
 LOOKING_LIKE = [
     *("no", "yes", "on", "OFF", "y", "n", "010", "1_000", "12:30", "1e-4", "1e5", "2024-01-01", "=", "~"),
-    *("null", "0o7", ".5", "08", "<<", "0x1f", "true", ""),
+    *("null", "0o7", ".5", "08", "<<", "0x1f", "true", "", ":0", ":a b", "a: b"),
 ]
 
 
 @pytest.mark.parametrize("word", LOOKING_LIKE)
 def test_texts_that_look_like_something_else_are_quoted(word: str) -> None:
-    assert yaml.safe_load(yaml_text({"x": [word]})) == {"x": [word]}
+    for content in ({"x": [word]}, {"x": {"y": word}}, {"x": {word: 1}}):
+        assert yaml.safe_load(yaml_text(content)) == content
 
 
 @given(number=st.floats(allow_nan=False, allow_infinity=False))
