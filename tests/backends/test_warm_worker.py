@@ -403,7 +403,7 @@ def test_one_sigterm_ends_a_search_whose_trial_hangs_within_the_grace_and_it_res
         told_s = time.monotonic()
         said, _ = search.communicate(timeout=120)
         took_s = time.monotonic() - told_s
-    assert "when it is to end, epochs under way have 3 s; what runs then is interrupted" in said
+    assert "at the end, running epochs have 3 s to finish and are then interrupted" in said
     assert "ending after the epochs under way, within 3 s at most; once more ends at once" in said
     assert "ended: SIGTERM received" in said
     assert took_s > 3
