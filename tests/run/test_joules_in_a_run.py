@@ -356,9 +356,7 @@ def test_a_machine_that_counts_is_taken(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_single_training_without_a_counter_is_refused_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        "search.energy.process_meter.meter_for", lambda **_: Sensor(EnergySensors(reason="no RAPL"))
-    )
+    monkeypatch.setattr("search.training.meter_for", lambda **_: Sensor(EnergySensors(reason="no RAPL")))
     joule_space(tmp_path)
     command = ["--space", str(tmp_path / "made.yaml"), "--set", JOULES]
     assert main(parser().parse_args(command)) == 1
