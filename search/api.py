@@ -21,7 +21,7 @@ from search.launch import Launch, check_before, known_trials, launch, run_name, 
 from search.ledger import Ledger, RunFolder, fresh_folder, named_folder
 from search.output import Output
 from search.preflight import Report
-from search.preflight.nodes import examine_space
+from search.preflight.local import examine_space
 from search.preflight.request import problems_of
 from search.report.answer import search_answer
 from search.report.formatting import rerun_text

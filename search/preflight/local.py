@@ -1,18 +1,22 @@
-"""The look at this machine, in a process of its own beside whatever else starts."""
+"""The checks of this machine, in a process of its own beside whatever else starts, or of every node."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from search.backends.backend import LaunchableBackend
+from search.output import Output
 from search.preflight.node_checks import examine
-from search.preflight.request import PreflightError, PreflightRequest, Report
+from search.preflight.request import PreflightError, PreflightRequest, Report, request_for
+from search.space import Space
 from search.subprocess_pool import fresh_processes
 from search.trial.worker_env import offer_worker_env
 
@@ -93,3 +97,31 @@ def examining_here(request: PreflightRequest) -> Iterator[Callable[[Callable[[st
     offer_worker_env()
     with examining(replace(request, may_use_cpu=True)) as look:
         yield lambda say: [report_of(look, tell=say)]
+
+
+def examine_space(
+    space: Space,
+    *,
+    source: str,
+    folder: Path,
+    should_download: bool,
+    should_train: bool,
+    backend: LaunchableBackend,
+    output: Output,
+) -> Sequence[Report]:
+    """A report for each node on what the trials of `space` will need.
+
+    Args:
+        source: What stands after --space, for the commands in messages.
+        folder: Where its run would be written.
+    """
+    if should_download:
+        os.environ["HF_HUB_OFFLINE"] = "0"  # read once, when the child imports the hub's client
+    request = replace(
+        request_for(space, source=source, folder=folder), is_fetching=should_download, is_trying=should_train
+    )
+    if backend.is_here:  # Ray need not be started for it
+        with examining_here(request) as reports, output.status("preflight") as status:
+            return reports(status.update)
+    with backend.examining(request) as reports, backend.started(remedy=""):
+        return reports(lambda doing: None)
