@@ -317,7 +317,7 @@ def test_the_real_command_goes_on_after_a_full_disk_and_a_torn_line(tmp_path: Pa
     log = command.log.read_text()
     assert "journal.jsonl cannot be written: No space left on device (0 KiB are free there)\n" in log
     assert (
-        f"go on with:\n  python {ROOT}/scripts/search.py --space ./slow.yaml --name killed --skip-preflight\n"
+        f"resume with:\n  python {ROOT}/scripts/search.py --space ./slow.yaml --name killed --skip-preflight\n"
         in log
     )
     assert "Traceback" not in log

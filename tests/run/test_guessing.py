@@ -241,7 +241,7 @@ def test_random_weights_on_ants_and_bees_are_no_better_than_guessing_and_everyth
     assert answer["guessing"]["is_better"] is False
     run_data = read_run(run.ledger.folder)
     assert f"is no better than guessing ({guessing:.2g})" in conclusion(run_data)[0]
-    assert advice(run_data)[0].startswith("Nothing was learnt that shows on held-out data")
+    assert advice(run_data)[0].startswith("Nothing was learnt that holds on unseen data")
     section = winner_section(run_data)
     text = " ".join(getattr(part, "text", "") for part in section.elements)
     assert f"Scored on {len(examples)} test pictures: one is {1 / len(examples):.2g}." in text
