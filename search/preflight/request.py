@@ -112,6 +112,7 @@ class Report:
             choice.
         why_no_gpu: Why torch can use none of its GPUs, which the trials may do without.
         data: What the data source holds; None where the trainable gives notes, or nothing.
+        seconds: How long the check took; None where the node gave no answer.
     """
 
     node: str = field(default_factory=platform.node)
@@ -121,7 +122,7 @@ class Report:
     auto_precision: str = ""
     why_no_gpu: str = ""
     data: DataSummary | None = None
-    seconds: float = 0.0
+    seconds: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

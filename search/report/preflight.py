@@ -20,10 +20,10 @@ _SOURCES = {
 
 
 def print_reports(reports: Sequence[Report], output: Output) -> None:
-    """Print weights and notes of each node; problems are not among them, they end the command."""
+    """Print for each node how long its check took, its weights and notes; its problems end the command."""
     for report in reports:
-        node = f" on {report.node}" if len(reports) > 1 else ""
-        output.print(f"preflight check took {report.seconds:.1f} s{node}", style="dim")
+        took = "not checked:" if report.seconds is None else f"checked in {report.seconds:.1f} s on"
+        output.print(f"{took} {report.node}", style="dim")
         if report.weights:
             output.print(_weights(report.weights))
         if report.data:

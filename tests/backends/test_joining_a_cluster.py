@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def test_a_search_joins_a_cluster_and_leaves_it_running(
 
 
 @pytest.mark.slow
-def test_preflight_looks_at_every_node_in_the_environment_of_its_workers(
+def test_preflight_checks_every_node_in_the_environment_of_its_workers(
     cluster: tuple[str, dict[str, str]], tmp_path: Path
 ) -> None:
     address, env = cluster
@@ -66,8 +67,12 @@ def test_preflight_looks_at_every_node_in_the_environment_of_its_workers(
         words = ("--space", "lr_bs", *model, "--address", address)
         done = typed("preflight", *words, folder=tmp_path, **moved)
     assert done.returncode == 2
-    looks = [line for line in done.stdout.splitlines() if line.startswith("looked at in ")]
-    assert len({line.split(" on ")[1] for line in looks}) == 2
+    lines = done.stdout.splitlines()
+    checked = [
+        match for line in lines if (match := re.fullmatch(r"checked in (\d+\.\d) s on ([\d.]+/\w{8})", line))
+    ]
+    assert len(checked) == len({match[2] for match in checked}) == 2
+    assert all(float(match[1]) > 0 for match in checked)
     assert done.stderr.splitlines() == [
         f"preflight: weights: timm/resnet10t.c3_in1k/model.safetensors is not in {tmp_path}/moved/hub; "
         f"fetch it: python scripts/preflight.py --space lr_bs {shlex.join(model)} --download",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.energy.gpus import VisibleGpus
+from search.output import Output
 from search.preflight import PreflightRequest, Problem, Report, WeightRow, request_for
 from search.preflight.checks import disk_findings, memory_findings, sensor_findings
 from search.preflight.local import examining, now_and_then, report_of
@@ -21,6 +22,7 @@ from search.preflight.node_checks import examine
 from search.preflight.points import points_of
 from search.preflight.request import problems_of
 from search.preflight.versions import requirements, unmet
+from search.report.preflight import print_reports
 from search.space import Space
 from tests.support import weight_files
 from tests.support.command_spaces import SCRIPT
@@ -270,6 +272,20 @@ def test_a_problem_of_some_nodes_names_them() -> None:
     full, slow = Problem(what="disk: full", remedy="make room"), Problem(what="gpu: none", remedy="mend it")
     reports = [Report(node="a", problems=(full, slow)), Report(node="b", problems=(full,))]
     assert problems_of(reports) == ["disk: full; make room", "gpu: none; mend it (on a)"]
+
+
+def test_each_node_has_a_line_with_its_seconds_and_one_without_an_answer_has_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reports = [Report(node="10.0.0.1/0f3a", seconds=1.24), Report(node="10.0.0.2/77c0", seconds=61.0)]
+    print_reports([*reports, Report(node="9b21")], Output())
+    assert capsys.readouterr().out.splitlines() == [
+        "checked in 1.2 s on 10.0.0.1/0f3a",
+        "checked in 61.0 s on 10.0.0.2/77c0",
+        "not checked: 9b21",
+    ]
+    print_reports(reports[:1], Output())
+    assert capsys.readouterr().out == "checked in 1.2 s on 10.0.0.1/0f3a\n"
 
 
 def rows(size_mib: float) -> list[WeightRow]:
