@@ -316,10 +316,8 @@ def test_the_real_command_goes_on_after_a_full_disk_and_a_torn_line(tmp_path: Pa
     assert command.wait_for_end() == 3
     log = command.log.read_text()
     assert "journal.jsonl cannot be written: No space left on device (0 KiB are free there)\n" in log
-    assert (
-        f"resume with:\n  python {ROOT}/scripts/search.py --space ./slow.yaml --name killed --skip-preflight\n"
-        in log
-    )
+    resume = f"python {ROOT}/scripts/search.py --space ./slow.yaml --name killed --skip-preflight"
+    assert f"resume with:\n  {resume}\n" in log
     assert "Traceback" not in log
     free(disk)
     command.journal.write_bytes(command.journal.read_bytes()[:-7])
