@@ -13,6 +13,8 @@ from search.ledger.history import History
 from search.space import Space
 from search.space.yaml_file import Override
 
+_WITHOUT_FILES = ("search.limits.", "search.resources.", "search.seed=")  # keys that decide on no file
+
 
 def run_folder(given: str | Path, results: Path) -> Path:
     """The folder that `given` means: itself, or a name in `results`.
@@ -43,9 +45,14 @@ def override_list(overrides: Mapping[str, Any] | Sequence[str]) -> list[Override
 
 
 def space_words(space: str, overrides: Sequence[Override]) -> str:
-    """What to write after --space so that a command of a message means the same: the file, and each --set."""
+    """What to write after --space so that preflight fetches the same files: the space, and each --set.
+
+    How many trials, how long and how many at a time are left out: no file depends on them, and --trials 2
+    would come back as --set search.limits.trials=2.
+    """
     texts = [
         given if isinstance(given, str) else f"{given[0]}={json.dumps(given[1], default=str)}"
         for given in overrides
     ]
+    texts = [text for text in texts if not text.startswith(_WITHOUT_FILES)]
     return " ".join([shlex.quote(space), *(f"--set {shlex.quote(text)}" for text in texts)])

@@ -96,6 +96,17 @@ def test_messages_repeat_the_overrides_as_a_shell_takes_them() -> None:
     assert how.space_source == words
 
 
+def test_the_command_that_fetches_leaves_out_limits_workers_and_seed() -> None:
+    given = [
+        "search.limits.trials=2",
+        "search.resources.workers=1",
+        "search.seed=3",
+        "search.budget.epochs=2",
+    ]
+    words = space_words("a", [*given, ("search.limits.hours", 0.5), "parameters.model={value: resnet18}"])
+    assert words == "a --set search.budget.epochs=2 --set 'parameters.model={value: resnet18}'"
+
+
 def test_the_flag_for_a_new_run_is_no_part_of_resuming_it(tmp_path: Path) -> None:
     command = ["scripts/search.py", "--space", "a.yaml", "--fres", "--name", "mine-2"]
     assert (
