@@ -1,12 +1,22 @@
-"""Re-adds a run's energy tables: every millijoule of a counter must be in exactly one place. Pure."""
+"""Adds up a run's energy tables again: every millijoule of a counter must be in exactly one place.
+
+Three files tell of the same joules: devices.csv what counters moved and where it went, trials.csv what each
+trial used, energy.csv the same by rung. None is made from another: all three come from the journal, by two
+routes (the rows of epochs, and the accounts that meters close), so that an error in either shows here.
+"""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from search.accounting.unreported import NodeKind, node_kind
+from search.accounting.unreported import NodeKind, node_kind, reported_mj
+from search.ledger import RunFolder, csv_text
+from search.ledger.history import History
+from search.space import Space
+from search.tables import live_tables
 
 Row = Mapping[str, str]
 _KINDS = ("gpu", "cpu", "dram", "estimated")
@@ -19,15 +29,41 @@ _GPU_PARTS = ("energy_gpu_active_j", "energy_gpu_context_j", "energy_gpu_idle_sh
 
 @dataclass
 class EnergyCheck:
-    """What re-adding found.
+    """What the sums showed.
 
     Attributes:
         problems: What does not add up: a table was changed, or the program is wrong.
         notes: What cannot be added up, and why: sensors lost on the way, sessions that were killed.
+        checked: How much was added up, as the subject of a sentence.
     """
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    checked: str = ""
+
+
+def check_run(folder: RunFolder, space: Space, history: History) -> EnergyCheck:
+    """Add up the tables in a run's folder, and compare them with what its journal makes of them.
+
+    A table that is older than the journal is a note while the run is not over (a kill loses the last
+    writing), and a problem afterwards: the last event writes all of them.
+    """
+    written = {path.name: path.read_text(encoding="utf-8") for path in folder.folder.glob("*.csv")}
+    trials, rungs, devices = (
+        list(csv.DictReader(written.get(name, "").splitlines()))
+        for name in ("trials.csv", "energy.csv", "devices.csv")
+    )
+    is_over = history.ended is not None
+    check = check_energy(trials, rungs, devices, reported=reported_mj(history), is_over=is_over)
+    tables = live_tables(space, history).items()
+    stale = ", ".join(name for name, table in tables if written.get(name) != csv_text(*table))
+    if stale and is_over:
+        check.problems.append(f"{stale}: not what the journal says; changed after the run")
+    elif stale:
+        check.notes.append(f"{stale}: older than the journal; the run goes on, or was killed")
+    total_j = sum(float(row["energy_device_j"]) for row in devices)
+    check.checked = f"{len(trials)} trials, {len(devices)} device rows, {total_j:.3f} J"
+    return check
 
 
 def check_energy(
@@ -38,7 +74,7 @@ def check_energy(
     reported: Mapping[NodeKind, int] | None = None,
     is_over: bool = True,
 ) -> EnergyCheck:
-    """Re-add trials.csv, energy.csv and devices.csv of one run.
+    """Add up the rows of trials.csv, energy.csv and devices.csv of one run. Pure.
 
     Args:
         rungs: The rows of energy.csv.
