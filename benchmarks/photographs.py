@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 _SIDE_PX = 400
-_HELD_OUT_EVERY = 8  # one picture of so many for validation, one for test
+_HELD_OUT_EVERY = 8  # one image of so many for validation, one for test
 
 
 def write_photographs(folder: Path, *, count: int) -> Path:
@@ -27,7 +27,7 @@ def write_photographs(folder: Path, *, count: int) -> Path:
 
 
 def laid_out(images: Path, folder: Path) -> Path:
-    """Links to all pictures of `images` under train/, val/ and test/ of `folder`, which is returned."""
+    """Links to all images of `images` under train/, val/ and test/ of `folder`, which is returned."""
     for class_folder in sorted(path for path in images.iterdir() if path.is_dir()):
         for part in ("train", "val", "test"):
             (folder / part / class_folder.name).mkdir(parents=True)

@@ -5,7 +5,7 @@ would have been easier or harder. Both are counted, each with its own degrees of
 and Satterthwaite's approximation (Satterthwaite 1946, Biometrics Bulletin 2). A score that neither source
 says anything about has no interval: one of width 0 would claim that nothing is uncertain.
 
-On small test sets the examples dominate: 37 pictures, all correct, prove an accuracy of 0.905 and no more,
+On small test sets the examples dominate: 37 images, all correct, prove an accuracy of 0.905 and no more,
 however many seeds agree.
 """
 

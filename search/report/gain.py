@@ -65,7 +65,7 @@ def interval_text(row: Row, prefix: str, space: Space) -> str:
 
 
 def set_text(row: Row, space: Space) -> str:
-    """The size of the scored set, and what one example of it is: "37 test pictures: one is 0.027"."""
+    """The size of the scored set, and what one example of it is: "37 test images: one is 0.027"."""
     count, scale = row.get("num_examples"), space.scale
     if not count:
         return f"a {_where(row)} set of unknown size"

@@ -10,7 +10,7 @@ _SEEDS = (
     "seeds are repeats: search.seed is the search's, promotion trains each configuration with promote.seeds "
     "of them, and search.repeats repeats a list or design"
 )
-_RESOLUTION = "search.ladder.resolution says the sizes of pictures: write ladder: {resolution: [14, 20, 28]}"
+_RESOLUTION = "search.ladder.resolution says the sizes of images: write ladder: {resolution: [14, 20, 28]}"
 _SUBSET = "search.ladder.subset says how much data is used: write ladder: {subset: [0.25, 0.5, 1.0]}"
 _DATA = "search.data says what is trained on"
 _MACHINE = "search.resources says what a trial has: write resources: {gpus_per_trial: 1}"

@@ -52,7 +52,7 @@ class Space:
         repeats: Seeds per point of a list or design.
         ablations: By group, hparams with the values that are combined, the others at their default.
         scale: What is known of the metric's values: the trainable's word, no part of a space's file.
-        scored_unit: What a scored set counts, such as pictures; the trainable's word too.
+        scored_unit: What a scored set counts, such as images; the trainable's word too.
         notices: What the user should know although it is no error; no part of equality.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from search.trial.failure import Failure
 from search.trial.row import EpochRow
 
-_LEAST_START_S = 3600.0  # the first start on a node may decode all its pictures
+_LEAST_START_S = 3600.0  # the first start on a node may decode all its images
 
 
 def start_limit_s(epoch_s: float) -> float:

@@ -15,9 +15,9 @@ from search.trial.row import json_numbers
 from search.trial.trial_folder import TrialFolder
 from trainables.core.contract import Mode, Training
 from trainables.core.files import is_safe_name, replacing
-from trainables.core.optional import Table, pictures_of_test, tables_of_test
+from trainables.core.optional import Table, images_of_test, tables_of_test
 
-MISTAKE_IMAGES = "mistakes"  # the folder of what `pictures_of_test` gives
+MISTAKE_IMAGES = "mistakes"  # the folder of what `images_of_test` gives
 
 
 class FinalOutputs:
@@ -49,14 +49,14 @@ class FinalOutputs:
         return True
 
     def keep_test(self, epoch: int, scores: Mapping[str, float], training: Training) -> Notes:
-        """Write test.json, and the tables and pictures of the test."""
+        """Write test.json, and the tables and images of the test."""
         text = json.dumps({"epoch": epoch, **json_numbers(scores)}, indent=2) + "\n"
         texts = {self._files.test_scores.name: text}
         texts |= {f"{name}.csv": table_text(table) for name, table in tables_of_test(training).items()}
         notes: Notes = {}
         for name, text in texts.items():
             notes |= _written(self.path.parent, name, text.encode())
-        for name, png in pictures_of_test(training).items():
+        for name, png in images_of_test(training).items():
             notes |= _written(self.path.with_name(MISTAKE_IMAGES), f"{name}.png", png)
         return notes
 
@@ -77,7 +77,7 @@ def table_text(table: Table) -> str:
 
 
 def _written(folder: Path, name: str, content: bytes) -> Notes:
-    if not is_safe_name(name):  # a table or picture that a trainable named after a class, say
+    if not is_safe_name(name):  # a table or image that a trainable named after a class, say
         return {"test": f"{name!r} not written: it is no name of a file in {folder.name}/"}
     path = folder / name
     try:

@@ -13,10 +13,10 @@ from trainables.core.optional import Table
 
 
 class Scored:
-    """A training with a table and a picture of its test."""
+    """A training with a table and an image of its test."""
 
-    def test_pictures(self) -> dict[str, bytes]:
-        return {"01": b"a picture"}
+    def test_images(self) -> dict[str, bytes]:
+        return {"01": b"an image"}
 
     def test_tables(self) -> dict[str, Table]:
         return {"per_class": Table(columns=("label", "f1"), rows=[("a, b", 0.5), ("c", None)])}
@@ -85,10 +85,10 @@ def test_numbers_have_full_precision_in_a_table() -> None:
     assert table_text(Table(columns=("f1",), rows=[(2 / 3,)])) == "f1\n0.6666666666666666\n"
 
 
-def test_pictures_of_mistakes_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
+def test_images_of_mistakes_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
     training = Scored()
     assert finals(tmp_path).keep_test(3, {"val_loss": 0.5}, training) == {}  # type: ignore[arg-type]
-    assert (tmp_path / "mistakes" / "01.png").read_bytes() == b"a picture"
+    assert (tmp_path / "mistakes" / "01.png").read_bytes() == b"an image"
     assert {path.name for path in tmp_path.iterdir()} == {
         "mistakes",
         "per_class.csv",
@@ -102,7 +102,7 @@ def test_a_name_that_would_leave_the_folder_is_not_written_and_said(tmp_path: Pa
         def test_tables(self) -> dict[str, Table]:
             return {name: Table(columns=("label",), rows=[])} if name else {}
 
-        def test_pictures(self) -> dict[str, bytes]:
+        def test_images(self) -> dict[str, bytes]:
             return {name: b"png"} if name else {"/": b"png"}
 
     (tmp_path / "run").mkdir()

@@ -22,7 +22,7 @@ from trainables.engine import cache_lock
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.cache_lock import CacheUnavailable, WaitForMaker
 from trainables.engine.images.decoded_source import decoded_source
-from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.decoding import ImageReader
 from trainables.engine.images.pixels import StreamedPixels
 
 GIVEN = f"given {7 * NUM_BYTES}"
@@ -52,7 +52,7 @@ def test_of_three_processes_at_once_one_decodes_and_none_waits_for_anothers_trai
         assert sorted(first) == ["found 0", GIVEN, GIVEN]
 
 
-def test_a_reader_keeps_its_pictures_while_another_decodes_another_side(tmp_path: Path):
+def test_a_reader_keeps_its_images_while_another_decodes_another_side(tmp_path: Path):
     with cache_users(tmp_path, "a-16px", "a-32px") as (reader, other):
         for user in (reader, other):
             assert user.heard() == "found 0"
@@ -140,7 +140,7 @@ def turns(wait: WaitForMaker, number: int) -> None:
 
 
 def test_one_that_tells_its_fraction_and_hangs_is_not_waited_for(tmp_path: Path):
-    """As where the pictures lie on an NFS server that is gone: its threads live, and nothing comes."""
+    """As where the images lie on an NFS server that is gone: its threads live, and nothing comes."""
     with cache_users(tmp_path, "a", stalled_s=SHORT_S) as (first,):
         assert first.heard() == "found 0"
         first.fill_parts(2)
@@ -217,15 +217,15 @@ def test_a_file_of_another_size_is_made_again(tmp_path: Path, caplog):
 
 
 @pytest.fixture
-def pictures() -> Pictures:
+def reader() -> ImageReader:
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (6, 20, 20, 3), dtype=np.uint8)
-    return Pictures(6, lambda index, side: Image.fromarray(pixels[index]))
+    return ImageReader(6, lambda index, side: Image.fromarray(pixels[index]))
 
 
-def source_of(pictures: Pictures, cache: CacheFolder):
+def source_of(reader: ImageReader, cache: CacheFolder):
     return decoded_source(
-        pictures,
+        reader,
         torch.zeros(6),
         parts=np.full(6, "train"),
         class_names=["cat"],
@@ -236,24 +236,24 @@ def source_of(pictures: Pictures, cache: CacheFolder):
     )
 
 
-def check_streamed(source, pictures: Pictures, tmp_path: Path) -> None:
+def check_streamed(source, reader: ImageReader, tmp_path: Path) -> None:
     """It decodes what it is asked for, to the pixels that the cache would have."""
-    whole = source_of(pictures, CacheFolder(tmp_path / "undisturbed"))
+    whole = source_of(reader, CacheFolder(tmp_path / "undisturbed"))
     rows = torch.tensor([4, 0])
     assert isinstance(source.pixels(8), StreamedPixels)
     assert torch.equal(source.pixels(8).pick(rows), whole.pixels(8).pick(rows))
     assert source.parts.tolist() == ["train"] * 6
 
 
-def test_where_a_process_decodes_without_getting_on_pictures_are_decoded_as_they_are_needed(
-    tmp_path: Path, pictures: Pictures
+def test_where_a_process_decodes_without_getting_on_images_are_decoded_as_they_are_needed(
+    tmp_path: Path, reader: ImageReader
 ):
     for name in ("pets-8px", "pets-8px-checked"):
         hold(tmp_path / f"{name}.pixels.lock")
-    source = source_of(pictures, CacheFolder(tmp_path, stalled_s=SHORT_S))
-    check_streamed(source, pictures, tmp_path)
+    source = source_of(reader, CacheFolder(tmp_path, stalled_s=SHORT_S))
+    check_streamed(source, reader, tmp_path)
     assert source.notes["cache"] == (
-        "pictures are decoded anew each epoch: pets-8px.pixels is held by another process, without progress "
+        "images are decoded anew each epoch: pets-8px.pixels is held by another process, without progress "
         "for 0.3 s"
     )
 
@@ -264,8 +264,8 @@ def hold(lock: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_on_a_file_system_without_locks_pictures_are_decoded_as_they_are_needed(
-    tmp_path: Path, pictures: Pictures, monkeypatch, error: int
+def test_on_a_file_system_without_locks_images_are_decoded_as_they_are_needed(
+    tmp_path: Path, reader: ImageReader, monkeypatch, error: int
 ):
     locks = fcntl.flock
 
@@ -275,9 +275,9 @@ def test_on_a_file_system_without_locks_pictures_are_decoded_as_they_are_needed(
         locks(descriptor, kind)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    source = source_of(pictures, CacheFolder(tmp_path / "lockless"))
-    check_streamed(source, pictures, tmp_path)
+    source = source_of(reader, CacheFolder(tmp_path / "lockless"))
+    check_streamed(source, reader, tmp_path)
     assert source.notes["cache"] == (
-        f"pictures are decoded anew each epoch: files in {tmp_path / 'lockless'} cannot be locked "
+        f"images are decoded anew each epoch: files in {tmp_path / 'lockless'} cannot be locked "
         f"({os.strerror(error)}); set JOULETUNE_CACHE to a folder on a local disk"
     )

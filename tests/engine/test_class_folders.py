@@ -50,7 +50,7 @@ def test_parts_are_known_by_any_usual_name(tmp_path: Path, names: tuple[str, str
     assert not files.remarks
 
 
-def test_what_is_hidden_or_a_systems_own_is_neither_class_nor_picture(tmp_path: Path) -> None:
+def test_what_is_hidden_or_a_systems_own_is_neither_class_nor_image(tmp_path: Path) -> None:
     classes(tmp_path)
     for junk in (".ipynb_checkpoints", "__MACOSX/cat", "@eaDir", "cat/.thumbnails", "lost+found"):
         fill(tmp_path / junk, 1)
@@ -73,10 +73,10 @@ def test_empty_classes_and_parts_are_named(tmp_path: Path) -> None:
         "empty class": (4, ("train/bird/", "val/cat/", "val/dog/", "test/dog/")),
         "empty part": (1, ("val/",)),
     }
-    assert files.remarks == ("test/ has no picture of dog",)
+    assert files.remarks == ("test/ has no image of dog",)
 
 
-def test_other_endings_and_loose_pictures_are_counted_by_their_reason(tmp_path: Path) -> None:
+def test_other_endings_and_loose_images_are_counted_by_their_reason(tmp_path: Path) -> None:
     classes(tmp_path)
     for name in ("cat/a.heic", "cat/b.HEIC", "dog/c.pdf", "dog/d.txt", "README", "cat/e.mpg"):
         (tmp_path / name).write_bytes(b"x")
@@ -87,7 +87,7 @@ def test_other_endings_and_loose_pictures_are_counted_by_their_reason(tmp_path: 
         "file ending in .pdf": (1, ("dog/c.pdf",)),
         "file ending in .txt": (1, ("dog/d.txt",)),
         "file without ending": (1, ("README",)),
-        "picture outside of class folders": (1, ("0.png",)),
+        "image outside of class folders": (1, ("0.png",)),
     }
 
 
@@ -108,7 +108,7 @@ def test_links_are_followed_but_for_dead_ones_and_loops(tmp_path: Path) -> None:
     }
 
 
-def test_a_folder_with_a_pictures_name_is_a_folder_and_a_pipe_is_none(tmp_path: Path) -> None:
+def test_a_folder_with_an_images_name_is_a_folder_and_a_pipe_is_none(tmp_path: Path) -> None:
     classes(tmp_path)
     fill(tmp_path / "cat" / "album.jpg", 1)
     os.mkfifo(tmp_path / "dog" / "pipe.png")
@@ -132,7 +132,7 @@ def test_what_lies_beside_the_parts_is_named(tmp_path: Path) -> None:
     assert left_out(find_image_files(tmp_path)) == {
         "file ending in .csv": (1, ("labels.csv",)),
         "folder beside the parts": (1, ("unlabelled/",)),
-        "picture outside of class folders": (1, ("train/0.png",)),
+        "image outside of class folders": (1, ("train/0.png",)),
     }
 
 
@@ -151,9 +151,9 @@ def test_what_lies_beside_the_parts_is_named(tmp_path: Path) -> None:
         ("train/cat train/dog Training/cat Training/dog test/cat", "train.* both named like the train part"),
         ("train/steam train/diesel bus car", "bus, car lie beside train/"),
         ("zip/cat zip/dog", "did you mean imagefolder:.*/zip"),
-        (".", "2 pictures lie in it side by side: make a folder for each class"),
+        (".", "2 images lie in it side by side: make a folder for each class"),
         ("train/cat train/dog val/Cat", "class 'Cat' is in .*did you mean cat"),
-        ("cat", "1 class folders with pictures; at least 2 are needed"),
+        ("cat", "1 class folders with images; at least 2 are needed"),
     ],
 )
 def test_what_could_be_misread_is_refused_with_a_way_on(tmp_path: Path, folders: str, words: str) -> None:

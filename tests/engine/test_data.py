@@ -119,7 +119,7 @@ def test_an_image_is_called_by_its_file_or_by_its_number(tmp_path):
     assert load_data(context(tmp_path)).test.name(0) == str(load_data(context(tmp_path)).test.rows[0].item())
 
 
-def test_pictures_are_resized_by_their_shorter_side_and_cropped_square(tmp_path):
+def test_images_are_resized_by_their_shorter_side_and_cropped_square(tmp_path):
     folder = tmp_path / "stripes"
     for name in ("a", "b"):
         (folder / name).mkdir(parents=True)
@@ -131,7 +131,7 @@ def test_pictures_are_resized_by_their_shorter_side_and_cropped_square(tmp_path)
     assert torch.equal(splits.val.images(torch.tensor([0]), 10), torch.full((1, 3, 10, 10), 200).byte())
 
 
-def test_pictures_without_a_resolution_are_refused(tmp_path):
+def test_images_without_a_resolution_are_refused(tmp_path):
     for name in ("cat", "dog"):
         write_images(tmp_path / "pets" / name, 10)
     with pytest.raises(DataError, match="no resolution of their own"):
@@ -144,11 +144,11 @@ def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:2000])
 
 
-def test_a_few_unreadable_pictures_are_left_out_and_counted(tmp_path):
+def test_a_few_unreadable_images_are_left_out_and_counted(tmp_path):
     for colour, name in enumerate(("cat", "dog")):
         write_images(tmp_path / "pets" / name, 100, size=(8, 8), colour=colour)
     cut_short(tmp_path / "pets" / "cat" / "007.png")
-    (tmp_path / "pets" / "dog" / "009.png").write_text("no picture")
+    (tmp_path / "pets" / "dog" / "009.png").write_text("no image")
     splits = load_data(context(tmp_path, f"imagefolder:{tmp_path / 'pets'}", resolution=8))
     assert splits.notes() == {"data": "2 images cannot be read and are left out; the log lists them"}
     assert not {7, 109} & set.union(*rows(splits))

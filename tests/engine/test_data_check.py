@@ -78,12 +78,12 @@ def copied(root: Path, *copies: tuple[str, str]) -> None:
         (root / target).write_bytes((root / source).read_bytes())
 
 
-def test_pictures_that_are_in_two_parts_are_named(tmp_path: Path) -> None:
+def test_images_that_are_in_two_parts_are_named(tmp_path: Path) -> None:
     for seed, name in enumerate(("train/a", "train/b", "val/a", "val/b", "test/a", "test/b")):
         write(tmp_path / "d" / name, 3, seed=seed)
     copied(tmp_path / "d", ("train/a/000.jpg", "val/a/copy.jpg"), ("val/b/001.jpg", "test/b/other.jpg"))
     note = (
-        "pictures in two parts: 2 (train/a/000.jpg (train) = val/a/copy.jpg (val), test/b/other.jpg (test) = "
+        "images in two parts: 2 (train/a/000.jpg (train) = val/a/copy.jpg (val), test/b/other.jpg (test) = "
         "val/b/001.jpg (val)); scores on them are not validation"
     )
     wanted = context(f"imagefolder:{tmp_path / 'd'}", tmp_path)
@@ -91,16 +91,16 @@ def test_pictures_that_are_in_two_parts_are_named(tmp_path: Path) -> None:
     assert load_data(wanted).notes()["identical"] == note
 
 
-def test_pictures_with_two_labels_or_twice_in_one_class_are_named(tmp_path: Path) -> None:
+def test_images_with_two_labels_or_twice_in_one_class_are_named(tmp_path: Path) -> None:
     for seed, name in enumerate(("train/a", "train/b", "val/a", "val/b", "test/a", "test/b")):
         write(tmp_path / "d" / name, 3, seed=seed)
     wanted = context(f"imagefolder:{tmp_path / 'd'}", tmp_path)
     copied(tmp_path / "d", ("train/a/000.jpg", "train/a/copy.jpg"))
-    once_more = "pictures that are copies of others: 1 (train/a/000.jpg = train/a/copy.jpg)"
+    once_more = "images that are copies of others: 1 (train/a/000.jpg = train/a/copy.jpg)"
     assert once_more in check_source(wanted)
     assert "identical" not in load_data(wanted).notes()
     copied(tmp_path / "d", ("train/a/001.jpg", "train/b/copy.jpg"))
-    assert "pictures in two classes: 1 (train/a/001.jpg = train/b/copy.jpg)" in check_source(wanted)
+    assert "images in two classes: 1 (train/a/001.jpg = train/b/copy.jpg)" in check_source(wanted)
 
 
 def test_a_link_to_another_part_is_found_by_its_content(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_link_to_another_part_is_found_by_its_content(tmp_path: Path) -> None:
         write(tmp_path / "d" / name, 3, seed=seed)
     (tmp_path / "d" / "val").symlink_to("train")
     found = check_source(context(f"imagefolder:{tmp_path / 'd'}", tmp_path))
-    assert [line[:26] for line in found if "two parts" in line] == ["pictures in two parts: 6 ("]
+    assert [line[:24] for line in found if "two parts" in line] == ["images in two parts: 6 ("]
 
 
 def test_a_look_that_has_no_time_says_how_much_it_saw(
@@ -124,7 +124,7 @@ def test_a_look_that_has_no_time_says_how_much_it_saw(
     assert again.num_sized == 100  # it goes on where the last one ended
 
 
-def test_too_few_pictures_for_three_parts_are_refused_before_the_run(tmp_path: Path) -> None:
+def test_too_few_images_for_three_parts_are_refused_before_the_run(tmp_path: Path) -> None:
     for seed, name in enumerate(("a", "b")):
         write(tmp_path / "d" / name, 1, seed=seed)
     with pytest.raises(DataError, match="too few"):
@@ -141,7 +141,7 @@ def test_a_summary_is_printed_with_what_is_left_out_below(tmp_path: Path) -> Non
     )
     print_data(["[x] is a note"], output)
     assert shown(output).splitlines() == [
-        "data: 2 pictures of 2 classes, 1 of each",
+        "data: 2 images of 2 classes, 1 of each",
         "note: data: left out, dead link: 1",
         "note: data: [x] is a note",
     ]

@@ -45,7 +45,7 @@ class InMemory:
 
 
 class OnDisk(torch.utils.data.Dataset):
-    """Like Flowers102: pictures of many sizes, and splits by name."""
+    """Like Flowers102: images of many sizes, and splits by name."""
 
     def __init__(self, root, split="train", download=False):
         if split not in ("train", "val", "test"):
@@ -77,7 +77,7 @@ def test_a_download_happens_only_when_the_source_asks(tmp_path, monkeypatch):
     assert InMemory.downloads == [True, True]
 
 
-def test_pictures_of_many_sizes_are_decoded_to_one(tmp_path, monkeypatch):
+def test_images_of_many_sizes_are_decoded_to_one(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.datasets, "OnDisk", OnDisk, raising=False)
     splits = load_data(context(tmp_path, "torchvision:OnDisk", resolution=8))
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [20, 8, 6]

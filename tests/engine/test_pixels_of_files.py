@@ -33,9 +33,9 @@ def files_of(folder: Path) -> ImageFiles:
 
 
 def pixel(files: ImageFiles, index: int = 0) -> tuple[int, ...]:
-    picture = files.opened(index, 8)
-    assert picture.mode == "RGB"
-    return picture.getpixel((0, 0))
+    image = files.opened(index, 8)
+    assert image.mode == "RGB"
+    return image.getpixel((0, 0))
 
 
 def grey(value: float, dtype: str, shape: tuple[int, ...] = (6, 8)) -> np.ndarray:
@@ -89,7 +89,7 @@ KINDS: dict[str, tuple[Write, tuple[float, float, float], tuple[int, int, int]]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_values_beyond_8_bits_are_scaled_by_the_range_of_all_pictures(tmp_path: Path, kind: str) -> None:
+def test_values_beyond_8_bits_are_scaled_by_the_range_of_all_images(tmp_path: Path, kind: str) -> None:
     write, values, expected = KINDS[kind]
     for name, value in zip("abc", values, strict=True):
         write(tmp_path / name, value)
@@ -110,8 +110,8 @@ def test_a_png_of_16_bits_keeps_them_all_with_and_without_colour_and_alpha(
     if num_channels != 3:
         values[..., -1] = 65535
     (tmp_path / "a.png").write_bytes(png_of_16_bits(values, kind))
-    picture = files_of(tmp_path).opened(0, 8)
-    assert [picture.getpixel((x, 0)) for x in (0, 1)] == [(64,) * 3, (255,) * 3]
+    image = files_of(tmp_path).opened(0, 8)
+    assert [image.getpixel((x, 0)) for x in (0, 1)] == [(64,) * 3, (255,) * 3]
 
 
 def png_of_16_bits(values: np.ndarray, kind: int) -> bytes:
@@ -142,14 +142,14 @@ def test_a_white_that_the_file_declares_goes_before_the_datas_own(tmp_path: Path
 def test_what_is_no_number_is_black_and_spoils_no_range(tmp_path: Path) -> None:
     values = np.array([[np.nan, 0.5], [1.0, 0.0]], "float32")
     tifffile.imwrite(tmp_path / "a.tif", values)
-    picture = files_of(tmp_path).opened(0, 2)
-    assert np.asarray(picture)[..., 0].tolist() == [[0, 128], [255, 0]]
+    image = files_of(tmp_path).opened(0, 2)
+    assert np.asarray(image)[..., 0].tolist() == [[0, 128], [255, 0]]
 
 
 def test_more_channels_than_colours_are_refused_and_not_guessed(tmp_path: Path) -> None:
     bands = np.zeros((5, 6, 8), "uint16")
     tifffile.imwrite(tmp_path / "a.tif", bands, photometric="minisblack", planarconfig="separate")
-    with pytest.raises(OSError, match="5 channels without a colour are no picture"):
+    with pytest.raises(OSError, match="5 channels without a colour are no image"):
         files_of(tmp_path).opened(0, 8)
 
 
@@ -158,15 +158,15 @@ def saved(mode: str, colour: object, name: str, **settings) -> Write:
 
 
 def palette(path: Path, _: float) -> None:
-    picture = Image.new("P", (8, 6), 1)
-    picture.putpalette([0, 0, 0, 200, 100, 50])
-    picture.save(path.with_name("a.png"), transparency=0)
+    image = Image.new("P", (8, 6), 1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    image.save(path.with_name("a.png"), transparency=0)
 
 
 def half_transparent_palette(path: Path, _: float) -> None:
-    picture = Image.new("P", (8, 6), 0)
-    picture.putpalette([0, 0, 0, 200, 100, 50])
-    picture.save(path.with_name("a.png"), transparency=bytes([102, 255]))
+    image = Image.new("P", (8, 6), 0)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    image.save(path.with_name("a.png"), transparency=bytes([102, 255]))
 
 
 @pytest.mark.parametrize(
@@ -213,23 +213,23 @@ SEEN = (
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".tif"])
-def test_pictures_are_upright_as_their_exif_says(tmp_path: Path, orientation: int, ending: str) -> None:
+def test_images_are_upright_as_their_exif_says(tmp_path: Path, orientation: int, ending: str) -> None:
     corners = np.zeros((32, 64, 3), np.uint8)
     corners[:16, :32] = 255
     exif = Image.Exif()
     exif[274] = orientation
     Image.fromarray(corners).save(tmp_path / f"a{ending}", exif=exif)
     files = files_of(tmp_path)
-    picture = files.opened(0, 64)
-    width, height = picture.size
+    image = files.opened(0, 64)
+    width, height = image.size
     assert (width, height) == ((32, 64) if orientation >= 5 else (64, 32))
     assert files.survey().sizes_px.tolist() == [[width, height]]
-    assert picture.getexif().get(274, 1) == 1  # nobody turns it once more
+    assert image.getexif().get(274, 1) == 1  # nobody turns it once more
     bright = [
         f"{x_name} {y_name}"
         for x_name, x in (("left", 4), ("right", width - 5))
         for y_name, y in (("top", 4), ("bottom", height - 5))
-        if picture.getpixel((x, y))[0] > 128
+        if image.getpixel((x, y))[0] > 128
     ]
     assert bright == [SEEN[orientation - 1]]
 
@@ -243,7 +243,7 @@ def test_a_trial_and_the_look_before_it_say_what_is_done_with_unusual_pixels(tmp
         data=f"imagefolder:{tmp_path / 'd'}", data_seed=0, seed=0, cache_dir=tmp_path / "cache", resolution=8
     )
     note = (
-        "16-bit pictures, scaled to 8 bits by 4095 as of their 16 bits 12 are used (the data's own values "
+        "16-bit images, scaled to 8 bits by 4095 as of their 16 bits 12 are used (the data's own values "
         "are 1000 to 3007): 16"
     )
     assert note in check_source(context)

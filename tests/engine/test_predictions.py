@@ -94,40 +94,40 @@ def opened(png: bytes) -> Image.Image:
 
 
 def grey(indices: torch.Tensor) -> torch.Tensor:
-    """Pictures of 4 x 4 px, each as bright as its number."""
+    """Images of 4 x 4 px, each as bright as its number."""
     return indices.to(torch.uint8)[:, None, None, None].expand(-1, 1, 4, 4)
 
 
-def test_pictures_are_of_the_surest_mistakes_in_their_order():
+def test_images_are_of_the_surest_mistakes_in_their_order():
     predictions = Predictions(NAMES[:2], str, grey)
     predictions.update(logits((0.6, 0.4), (0.8, 0.2), (0.1, 0.9)), labelled(1, 0, 0))
     predictions.tables()
-    pictures = {name: opened(png) for name, png in predictions.pictures().items()}
-    assert {name: (picture.size, picture.getpixel((0, 0))) for name, picture in pictures.items()} == {
+    images = {name: opened(png) for name, png in predictions.images().items()}
+    assert {name: (image.size, image.getpixel((0, 0))) for name, image in images.items()} == {
         "01": ((4, 4), 2),
         "02": ((4, 4), 0),
     }
 
 
-def test_of_many_mistakes_the_first_24_have_pictures_of_96_px_at_most():
+def test_of_many_mistakes_the_first_24_have_images_of_96_px_at_most():
     def large(indices: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(indices), 3, 200, 100, dtype=torch.uint8)
 
     predictions = Predictions(NAMES[:2], str, large)
     predictions.update(logits(*[(0.6, 0.4)] * 30), labelled(*[1] * 30))
     predictions.tables()
-    pictures = predictions.pictures()
-    assert list(pictures) == [f"{number:02}" for number in range(1, 25)]
-    first = opened(pictures["01"])
+    images = predictions.images()
+    assert list(images) == [f"{number:02}" for number in range(1, 25)]
+    first = opened(images["01"])
     assert (first.mode, first.size) == ("RGB", (48, 96))
 
 
-def test_without_a_mistake_or_without_pixels_there_are_no_pictures():
+def test_without_a_mistake_or_without_pixels_there_are_no_images():
     right, unseen = Predictions(NAMES[:2], str, grey), Predictions(NAMES[:2], str)
     for predictions, label in ((right, 0), (unseen, 1)):
         predictions.update(logits((0.6, 0.4)), labelled(label))
         predictions.tables()
-        assert predictions.pictures() == {}
+        assert predictions.images() == {}
 
 
 def test_a_thousand_classes_are_a_table_of_a_million_cells():

@@ -166,15 +166,15 @@ def test_an_unknown_model_is_found_although_it_needs_no_weights(tmp_path: Path) 
     assert "model: no model is named 'resnet_18'; near are" in str(report.problems[0])
 
 
-def test_pictures_that_cannot_be_read_are_found_by_looking_at_some(tmp_path: Path) -> None:
+def test_images_that_cannot_be_read_are_found_by_looking_at_some(tmp_path: Path) -> None:
     for name in ("cats", "dogs"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for number in range(20):
-            (tmp_path / "photos" / name / f"{number}.jpg").write_bytes(b"no picture")
+            (tmp_path / "photos" / name / f"{number}.jpg").write_bytes(b"no image")
     text = MODELS.replace("digits", f"imagefolder:{tmp_path}/photos").replace("[1]", "[1], resolution: [8]")
     order = replace(ordered(made_space(tmp_path, text), tmp_path), points=(), rehearsed=())
     (problem,) = examine(order).problems
-    assert "data: 40 of 40 pictures looked at cannot be read, as " in problem.what
+    assert "data: 40 of 40 images looked at cannot be read, as " in problem.what
     assert "over 1 % of 40: mend or remove them" in problem.what
 
 

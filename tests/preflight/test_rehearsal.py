@@ -15,7 +15,7 @@ from tests.support.toy_runs import defaults_of, made_space
 from trainables.classification import TRAINABLE, Hparams
 from trainables.core.contract import Budget, DataError, TrainingContext
 
-PICTURES_PX = 24
+IMAGES_PX = 24
 
 
 def looked_at(folder: Path, text: str) -> Report:
@@ -27,17 +27,17 @@ def problems(folder: Path, text: str) -> list[str]:
     return [problem.what for problem in looked_at(folder, text).problems]
 
 
-def pictures(folder: Path, classes: tuple[str, ...] = ("ants", "bees")) -> Path:
+def images(folder: Path, classes: tuple[str, ...] = ("ants", "bees")) -> Path:
     for number, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
         for index in range(12):
-            picture = Image.new("RGB", (PICTURES_PX, PICTURES_PX), (index * 9, number * 99, 7))
-            picture.save(folder / name / f"{index}.png")
+            image = Image.new("RGB", (IMAGES_PX, IMAGES_PX), (index * 9, number * 99, 7))
+            image.save(folder / name / f"{index}.png")
     return folder
 
 
 def test_faults_of_five_kinds_are_named_at_once(tmp_path: Path) -> None:
-    pictures(tmp_path / "photos", ("ants",))
+    images(tmp_path / "photos", ("ants",))
     found = problems(
         tmp_path,
         f"""
@@ -120,9 +120,9 @@ def test_a_trainable_of_ones_own_is_started_too(tmp_path: Path) -> None:
     ]
 
 
-def test_pictures_are_split_and_read_without_being_decoded_ahead(tmp_path: Path) -> None:
+def test_images_are_split_and_read_without_being_decoded_ahead(tmp_path: Path) -> None:
     context = TrainingContext(
-        data=f"imagefolder:{pictures(tmp_path / 'photos')}",
+        data=f"imagefolder:{images(tmp_path / 'photos')}",
         data_seed=0,
         seed=0,
         cache_dir=tmp_path / "cache",
@@ -131,7 +131,7 @@ def test_pictures_are_split_and_read_without_being_decoded_ahead(tmp_path: Path)
     assert TRAINABLE.rehearse is not None
     assert TRAINABLE.rehearse(Hparams(), [Budget(epochs=1, resolution=16)], context) == []
     assert list((tmp_path / "cache").glob("*.pixels")) == []
-    few = pictures(tmp_path / "few", ("ants", "bees"))
+    few = images(tmp_path / "few", ("ants", "bees"))
     for path in [*few.rglob("1*.png"), *few.rglob("[2-9].png")]:
         path.unlink()
     with pytest.raises(DataError, match="too few"):

@@ -108,7 +108,7 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def write_photos(folder: Path) -> None:
-    """Pictures of 24 px, 40 a class: dark ones and light ones."""
+    """Images of 24 px, 40 a class: dark ones and light ones."""
     draw = np.random.default_rng(0)
     for name, level in (("cells", 60), ("raccoons", 160)):
         (folder / name).mkdir(parents=True)

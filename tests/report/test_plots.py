@@ -1,4 +1,4 @@
-"""Pictures of a training from its tables."""
+"""Charts of a training from its tables."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def sizes(folder: Path) -> dict[str, tuple[int, int]]:
     return {path.stem: Image.open(path).size for path in sorted(folder.glob("*.png"))}
 
 
-def num_colours(picture: Path) -> int:
-    with Image.open(picture) as image:
+def num_colours(path: Path) -> int:
+    with Image.open(path) as image:
         colours = image.convert("RGB").getcolors(maxcolors=2**24)
     assert colours
     return len(colours)
 
 
-def test_each_table_has_its_picture_and_none_is_blank(tmp_path: Path) -> None:
+def test_each_table_has_its_chart_and_none_is_blank(tmp_path: Path) -> None:
     assert list(draw_plots(made(tmp_path, 10), "a training")) == []
     assert sizes(tmp_path) == SIZES
-    assert all(num_colours(picture) > 20 for picture in tmp_path.glob("*.png"))
+    assert all(num_colours(path) > 20 for path in tmp_path.glob("*.png"))
 
 
 @pytest.mark.parametrize(("num_classes", "pixels"), [(2, 566), (20, 1344), (100, 1200), (400, 1560)])
@@ -69,7 +69,7 @@ def test_over_twenty_classes_all_are_one_line_and_only_the_best_and_worst_have_n
     assert sizes(tmp_path)["per_class"] == (1320, 900)
 
 
-def test_a_table_that_cannot_be_drawn_is_said_and_costs_no_other_picture(tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_drawn_is_said_and_costs_no_other_chart(tmp_path: Path) -> None:
     (made(tmp_path, 3) / "confusion.csv").write_text("label,a\na,many\n")
     (line,) = draw_plots(tmp_path, "a training")
     assert line.startswith(f"{tmp_path / 'confusion.png'} not drawn (ValueError: ")
@@ -83,7 +83,7 @@ def test_only_what_there_is_is_drawn(tmp_path: Path) -> None:
     assert sizes(tmp_path) == {"curves": (660, 432)}
 
 
-def test_a_classifier_without_a_mistake_has_a_picture_that_says_so(tmp_path: Path) -> None:
+def test_a_classifier_without_a_mistake_has_a_chart_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "confused_pairs.csv").write_text("label,predicted,num_images,share\n")
     assert list(draw_plots(tmp_path, "a training")) == []
     assert num_colours(tmp_path / "confused_pairs.png") > 20

@@ -62,7 +62,7 @@ def test_the_page_says_what_was_found_in_the_data(run: Run) -> None:
     assert isinstance(points, Points)
     assert isinstance(table, Table)
     assert list(pairs.pairs) == [
-        ("found", "3 pictures of 2 classes: 1 (cat) to 2 (dog)"),
+        ("found", "3 images of 2 classes: 1 (cat) to 2 (dog)"),
         ("parts", "1 train, 1 val, 1 test"),
     ]
     assert list(points.points) == ["left out, dead link: 1 (cat/a.jpg)"]
@@ -269,8 +269,8 @@ def test_a_promotion_shows_gain_mistakes_and_hardest_classes(tmp_path: Path) -> 
     assert {row[1].text for row in tables["Promoted configurations, ranked by validation"].rows} >= {
         "trial-0000 (default)"
     }
-    (pictures,) = [part for part in winner.elements if part.kind == "pictures"]
-    assert [picture.caption for picture in pictures.pictures] == ["17: b taken for a (0.98)"]
+    (figures,) = [part for part in winner.elements if part.kind == "figures"]
+    assert [figure.caption for figure in figures.figures] == ["17: b taken for a (0.98)"]
     assert "gain" in charts(searched)
     sources = {attributes["src"] for attributes in page_of(searched).of("img")}
     assert f"data:image/png;base64,{base64.b64encode(png).decode()}" in sources

@@ -36,12 +36,12 @@ from trainables.core.contract import MEAN_FRACTION, UNKNOWN_SCALE, MetricScale, 
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Space:
-    return replace(made_space(tmp_path), scale=MEAN_FRACTION, scored_unit="pictures")
+def images(tmp_path: Path) -> Space:
+    return replace(made_space(tmp_path), scale=MEAN_FRACTION, scored_unit="images")
 
 
 def row(said: str, gain: tuple[float | None, float | None, float | None], **cells: Any) -> dict[str, Any]:
-    """A row of promoted.csv: 0.53 of 37 pictures, over three seeds."""
+    """A row of promoted.csv: 0.53 of 37 images, over three seeds."""
     mean, low, high = gain
     return {
         **{"rank": 1, "trial_id": "trial-0007", "is_default": False, "num_seeds": 3, "verdict": said},
@@ -52,33 +52,33 @@ def row(said: str, gain: tuple[float | None, float | None, float | None], **cell
     }
 
 
-def test_a_gain_says_what_its_interval_counts(pictures: Space) -> None:
-    counted = "3 seeds, 37 test pictures: one is 0.027, paired"
-    assert gain_sentence(row("better", (0.018, 0.009, 0.027)), pictures) == (
+def test_a_gain_says_what_its_interval_counts(images: Space) -> None:
+    counted = "3 seeds, 37 test images: one is 0.027, paired"
+    assert gain_sentence(row("better", (0.018, 0.009, 0.027)), images) == (
         "trial-0007 is better than the default configuration by 0.018 in accuracy on test "
         f"(95 % interval 0.009 to 0.027; {counted})."
     )
-    assert gain_sentence(row("tie", (0.001, -0.003, 0.005)), pictures) == (
+    assert gain_sentence(row("tie", (0.001, -0.003, 0.005)), images) == (
         "A tie: full training shows no difference between trial-0007 and the default configuration. "
         f"The gain is +0.001 in accuracy on test (95 % interval -0.003 to 0.005; {counted}), "
         "and 0 lies in the interval."
     )
-    assert gain_sentence(row("worse", (-0.02, -0.03, -0.01)), pictures).startswith(
+    assert gain_sentence(row("worse", (-0.02, -0.03, -0.01)), images).startswith(
         "trial-0007 is worse than the default configuration by 0.02 in accuracy on test"
     )
 
 
-def test_one_seed_is_said_to_be_one(pictures: Space) -> None:
+def test_one_seed_is_said_to_be_one(images: Space) -> None:
     alone = row("one seed", (0.1, 0.02, 0.2), num_seeds=1, gain_interval="examples")
-    assert gain_sentence(alone, pictures) == (
+    assert gain_sentence(alone, images) == (
         "trial-0007 is ahead of the default by 0.1 in accuracy on test (95 % interval 0.02 to 0.2; 37 test "
-        "pictures: one is 0.027; one seed: the spread over seeds is not included), with one seed: this may "
+        "images: one is 0.027; one seed: the spread over seeds is not included), with one seed: this may "
         "be chance."
     )
 
 
-def test_seeds_alone_are_said_to_leave_the_test_set_out(pictures: Space) -> None:
-    space = replace(pictures, scale=UNKNOWN_SCALE)
+def test_seeds_alone_are_said_to_leave_the_test_set_out(images: Space) -> None:
+    space = replace(images, scale=UNKNOWN_SCALE)
     seeds = row("better", (0.1, 0.02, 0.2), gain_interval="seeds", num_examples=None)
     counted = "(95 % interval 0.02 to 0.2; 3 seeds; the uncertainty from the test set is unknown)"
     assert counted in gain_sentence(seeds, space)
@@ -89,33 +89,33 @@ def test_seeds_alone_are_said_to_leave_the_test_set_out(pictures: Space) -> None
     )
 
 
-def test_no_better_than_guessing_is_said_of_winner_and_default(pictures: Space) -> None:
+def test_no_better_than_guessing_is_said_of_winner_and_default(images: Space) -> None:
     winner = row("no better than guessing", (0.01, -0.05, 0.07))
     default = row("no better than guessing", (None, None, None), is_default=True, trial_id="trial-0000")
-    assert gain_sentence(winner, pictures, default) == (
+    assert gain_sentence(winner, images, default) == (
         "trial-0007 is no better than guessing (0.51): 0.53 in accuracy on test (95 % interval 0.36 to 0.7; "
-        "3 seeds, 37 test pictures: one is 0.027). Neither is the default configuration."
+        "3 seeds, 37 test images: one is 0.027). Neither is the default configuration."
     )
     output = console()
-    print_promotion([winner, default], pictures, output)
+    print_promotion([winner, default], images, output)
     text = shown(output)
     assert "0.0100  (-0.0500 to 0.0700)  no better than guessing (0.51)" in text
     assert "next: nothing was learnt that holds on unseen data: start from pretrained weights" in text
 
 
-def test_a_better_winner_says_that_the_default_guesses(pictures: Space) -> None:
+def test_a_better_winner_says_that_the_default_guesses(images: Space) -> None:
     default = row("no better than guessing", (None, None, None), is_default=True)
-    assert gain_sentence(row("better", (0.3, 0.1, 0.5)), pictures, default).endswith(
+    assert gain_sentence(row("better", (0.3, 0.1, 0.5)), images, default).endswith(
         "paired). The default configuration is no better than guessing (0.51)."
     )
 
 
-def test_what_one_example_is_depends_on_the_range(pictures: Space) -> None:
-    percent = replace(pictures, scale=MetricScale(low=0.0, high=100.0, kind="mean"))
-    assert set_text(row("tie", (0, 0, 0)), percent) == "37 test pictures: one is 2.7"
-    of_f1 = replace(pictures, scale=MetricScale(low=0.0, high=1.0))
-    assert set_text(row("tie", (0, 0, 0)), of_f1) == "37 test pictures"
-    assert set_text(row("tie, on validation", (0, 0, 0), num_examples=None), pictures) == (
+def test_what_one_example_is_depends_on_the_range(images: Space) -> None:
+    percent = replace(images, scale=MetricScale(low=0.0, high=100.0, kind="mean"))
+    assert set_text(row("tie", (0, 0, 0)), percent) == "37 test images: one is 2.7"
+    of_f1 = replace(images, scale=MetricScale(low=0.0, high=1.0))
+    assert set_text(row("tie", (0, 0, 0)), of_f1) == "37 test images"
+    assert set_text(row("tie, on validation", (0, 0, 0), num_examples=None), images) == (
         "a validation set of unknown size"
     )
 
@@ -145,18 +145,18 @@ def scored(space: Space, metrics: Mapping[str, float]) -> TrialRecord:
     return TrialRecord("trial-0000", 0, "default", {"lr": 0.1}, 0, 0.0, rows=[last], status="finished")
 
 
-def test_the_best_of_many_is_compared_as_such(pictures: Space) -> None:
+def test_the_best_of_many_is_compared_as_such(images: Space) -> None:
     metrics = {"val_accuracy": 40 / 60, "val_num_examples": 60.0, "val_accuracy_by_guessing": 0.5}
-    (best,) = configurations([scored(pictures, metrics)], "val_accuracy", "max")
-    alone = against_guessing(pictures, best, num_compared=1)
-    of_many = against_guessing(pictures, best, num_compared=24)
+    (best,) = configurations([scored(images, metrics)], "val_accuracy", "max")
+    alone = against_guessing(images, best, num_compared=1)
+    of_many = against_guessing(images, best, num_compared=24)
     assert alone
     assert of_many
     # scipy.stats.binomtest(40, 60).proportion_ci(0.95) and (1 - 0.05 / 24)
     assert (alone.interval.low, alone.is_better) == (pytest.approx(0.533127, abs=1e-6), True)
     assert (of_many.interval.low, of_many.is_better) == (pytest.approx(0.460757, abs=1e-6), False)
-    (silent,) = configurations([scored(pictures, {"val_accuracy": 0.9})], "val_accuracy", "max")
-    assert against_guessing(pictures, silent, num_compared=1) is None
+    (silent,) = configurations([scored(images, {"val_accuracy": 0.9})], "val_accuracy", "max")
+    assert against_guessing(images, silent, num_compared=1) is None
 
 
 def test_a_correlation_is_compared_with_0_though_nothing_says_so(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_random_weights_on_ants_and_bees_are_no_better_than_guessing_and_everyth
     assert advice(run_data)[0].startswith("Nothing was learnt that holds on unseen data")
     section = winner_section(run_data)
     text = " ".join(getattr(part, "text", "") for part in section.elements)
-    assert f"Scored on {len(examples)} test pictures: one is {1 / len(examples):.2g}." in text
+    assert f"Scored on {len(examples)} test images: one is {1 / len(examples):.2g}." in text
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ def ends(interval) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(("right", "num"), [(37, 37), (0, 37), (20, 40), (1, 5), (1, 1)])
-def test_one_seed_of_accuracy_has_the_exact_binomial_interval_of_its_pictures(right: int, num: int) -> None:
+def test_one_seed_of_accuracy_has_the_exact_binomial_interval_of_its_images(right: int, num: int) -> None:
     exact = stats.binomtest(right, num).proportion_ci()
     found = score_interval([right / num], MEAN_FRACTION, num)
     assert (exact.low, exact.high) == ends(found)
@@ -35,8 +35,8 @@ def test_two_seeds_that_agree_leave_the_width_of_the_test_set() -> None:
     assert found.counts == ("seeds", "examples")
 
 
-def test_seeds_and_pictures_count_together_as_korn_and_graubard_have_it() -> None:
-    # worth 13.913 pictures at 5.373 degrees of freedom; by scipy's beta and t
+def test_seeds_and_images_count_together_as_korn_and_graubard_have_it() -> None:
+    # worth 13.913 images at 5.373 degrees of freedom; by scipy's beta and t
     found = score_interval([0.9, 0.8], MEAN_FRACTION, 37)
     assert ends(found) == (0.562400, 0.980000)
     alone = score_interval([0.85], MEAN_FRACTION, 37)
@@ -111,7 +111,7 @@ def test_an_interval_holds_its_mean_lies_in_the_range_and_has_a_width(
 
 
 def scored(*rights: set[int], num: int, is_kept: bool = True) -> Scores:
-    """Accuracies of one seed after the other, by the numbers of the pictures that it got right."""
+    """Accuracies of one seed after the other, by the numbers of the images that it got right."""
     examples = {
         seed: {str(number): float(number in right) for number in range(num)}
         for seed, right in enumerate(rights)
@@ -120,8 +120,8 @@ def scored(*rights: set[int], num: int, is_kept: bool = True) -> Scores:
     return Scores(by_seed=values, num_examples=num, by_example=examples if is_kept else {})
 
 
-def test_a_gain_on_the_same_pictures_is_paired_as_agresti_and_min_have_it() -> None:
-    # 10 of 100 pictures are won and 4 lost; Student's quantile of 99 degrees of freedom
+def test_a_gain_on_the_same_images_is_paired_as_agresti_and_min_have_it() -> None:
+    # 10 of 100 images are won and 4 lost; Student's quantile of 99 degrees of freedom
     ours, its = scored(set(range(84)), num=100), scored({*range(74), *range(90, 94)}, num=100)
     found = gain_interval(ours, its, MEAN_FRACTION, sign=1)
     assert found
@@ -148,7 +148,7 @@ def test_seeds_widen_a_paired_gain() -> None:
     assert (mean - reach, mean + reach) == ends(found)
 
 
-def test_two_that_agree_on_every_picture_are_not_proved_equal() -> None:
+def test_two_that_agree_on_every_image_are_not_proved_equal() -> None:
     same = scored({1, 2, 3}, {1, 2, 3}, num=10)
     found = gain_interval(same, same, MEAN_FRACTION, sign=1)
     assert found
@@ -156,7 +156,7 @@ def test_two_that_agree_on_every_picture_are_not_proved_equal() -> None:
     assert ends(found) == (-0.188513, 0.188513)
 
 
-def test_without_each_pictures_outcome_the_sets_count_as_independent() -> None:
+def test_without_each_images_outcome_the_sets_count_as_independent() -> None:
     ours, its = (scored(set(range(right)), num=100, is_kept=False) for right in (90, 80))
     found = gain_interval(ours, its, MEAN_FRACTION, sign=1)
     assert found
@@ -167,7 +167,7 @@ def test_without_each_pictures_outcome_the_sets_count_as_independent() -> None:
     assert ends(less_is_better) == (-0.205050, 0.005779)
 
 
-def test_other_pictures_are_not_paired() -> None:
+def test_other_images_are_not_paired() -> None:
     ours = scored(set(range(9)), num=10)
     other = {0: {f"other {number}": 1.0 for number in range(10)}}
     found = gain_interval(

@@ -332,7 +332,7 @@ parameters: {lr: {min: 0.0001, max: 0.1}}
     [
         ("epochs", "search.ladder says how long trials train"),
         ("seed", "seeds are repeats: search.seed is the search's"),
-        ("resolution", "search.ladder.resolution says the sizes of pictures"),
+        ("resolution", "search.ladder.resolution says the sizes of images"),
         ("data", "search.data says what is trained on"),
         ("device", "search.resources says what a trial has"),
         ("checkpoint_dir", "each trial has a folder of its own"),

@@ -1,4 +1,4 @@
-"""Annotated pictures that tests write to disk, in COCO's JSON and in Pascal VOC's XML."""
+"""Annotated images that tests write to disk, in COCO's JSON and in Pascal VOC's XML."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CATEGORIES = [{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}, {"id": 90, "na
 SIZE_PX = (100, 50)  # not square
 
 
-def picture(path: Path, seed: int = 0) -> None:
+def write_image(path: Path, seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (SIZE_PX[1], SIZE_PX[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
@@ -33,11 +33,11 @@ def coco_file(
     images: Path | None = None,
     categories: Sequence[Mapping[str, Any]] = CATEGORIES,
 ) -> Path:
-    """Write the file, and its pictures, numbered from 10."""
+    """Write the file, and its images, numbered from 10."""
     numbers = range(10, 10 + num_images)
     listed = [{"id": n, "file_name": f"{n}.png", "width": 100, "height": 50} for n in numbers]
     for number in numbers:
-        picture((images or path.parent) / f"{number}.png", number)
+        write_image((images or path.parent) / f"{number}.png", number)
     numbered = [{"id": index, **item} for index, item in enumerate(annotations, start=1)]
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"images": listed, "annotations": numbered, "categories": list(categories)}
@@ -46,10 +46,10 @@ def coco_file(
 
 
 def voc_folder(root: Path, objects: Mapping[str, Sequence[tuple[str, Sequence[int], int]]]) -> Path:
-    """Write a folder with an XML file for each picture: (name, corners, difficult) of its objects."""
+    """Write a folder with an XML file for each image: (name, corners, difficult) of its objects."""
     (root / "Annotations").mkdir(parents=True)
     for stem, items in objects.items():
-        picture(root / "JPEGImages" / f"{stem}.png")
+        write_image(root / "JPEGImages" / f"{stem}.png")
         (root / "Annotations" / f"{stem}.xml").write_text(_xml(stem, items))
     return root
 

@@ -9,7 +9,7 @@ import pytest
 from trainables.core.contract import DataError
 from trainables.detection.annotations import Annotations
 from trainables.detection.box_rules import annotations_of
-from trainables.detection.entries import Category, Corners, ObjectEntry, PictureEntry
+from trainables.detection.entries import Category, Corners, ImageEntry, ObjectEntry
 from trainables.engine.findings import Findings
 
 FINE = (5.0, 5.0, 40.0, 30.0)
@@ -18,12 +18,12 @@ FINE = (5.0, 5.0, 40.0, 30.0)
 def described(
     *boxes: Corners, size_px: tuple[float, float] = (100, 50), fine: int = 20
 ) -> tuple[Annotations, Findings]:
-    """One picture with these boxes, and others with fine ones."""
+    """One image with these boxes, and others with fine ones."""
     objects = tuple(ObjectEntry(f"box {n}", "dog", box) for n, box in enumerate(boxes))
-    entries = [PictureEntry("a", "a.png", Path("a.png"), "train", size_px, objects)]
+    entries = [ImageEntry("a", "a.png", Path("a.png"), "train", size_px, objects)]
     for n in range(fine):
         entries.append(
-            PictureEntry(
+            ImageEntry(
                 f"{n}", f"{n}", Path(f"{n}"), "train", size_px, (ObjectEntry(f"fine {n}", "dog", FINE),)
             )
         )
@@ -40,18 +40,18 @@ def described(
         (
             (-20, 5, 40, 30),
             [[0, 5, 40, 30]],
-            "boxes that reach beyond their picture and are cut at its edge: box 0",
+            "boxes that reach beyond their image and are cut at its edge: box 0",
         ),
         (
             (5, 5, 140, 80),
             [[5, 5, 100, 50]],
-            "boxes that reach beyond their picture and are cut at its edge: box 0",
+            "boxes that reach beyond their image and are cut at its edge: box 0",
         ),
         ((10, 10, 10, 30), [], "left out, box without area: 1 (box 0)"),
         ((10, 30, 40, 10), [], "left out, box without area: 1 (box 0)"),
         ((0, 0, 0, 0), [], "left out, box without area: 1 (box 0)"),
-        ((100, 0, 130, 50), [], "left out, box outside of its picture: 1 (box 0)"),
-        ((-40, -40, -2, -2), [], "left out, box outside of its picture: 1 (box 0)"),
+        ((100, 0, 130, 50), [], "left out, box outside of its image: 1 (box 0)"),
+        ((-40, -40, -2, -2), [], "left out, box outside of its image: 1 (box 0)"),
     ],
 )
 def test_a_box_is_kept_cut_or_left_out(box: Corners, kept: list[list[float]], said: str) -> None:
@@ -73,7 +73,7 @@ def test_over_a_tenth_without_area_is_a_problem(box: Corners) -> None:
     assert not findings.problems
     _, findings = described(*[box] * 4, fine=27)
     with pytest.raises(
-        DataError, match=r"voc:x has 4 problems: box without area in its picture, over 10 % of 31 \(4\)"
+        DataError, match=r"voc:x has 4 problems: box without area in its image, over 10 % of 31 \(4\)"
     ):
         findings.refuse("voc:x")
 
@@ -85,7 +85,7 @@ def test_shares_instead_of_pixels_are_refused() -> None:
     ]
     _, findings = described((0.1, 0.2, 0.5, 0.6), fine=1)  # one tiny box among others is none
     assert not findings.problems
-    _, findings = described((0, 0, 2, 2), size_px=(8, 8), fine=0)  # nor is one of a tiny picture
+    _, findings = described((0, 0, 2, 2), size_px=(8, 8), fine=0)  # nor is one of a tiny image
     assert not findings.problems
 
 
@@ -93,7 +93,7 @@ def test_corners_where_coco_has_width_and_height_are_refused() -> None:
     """30, 20, 90, 45 read as left, top, width, height end at 120, 65."""
     _, findings = described((30, 20, 120, 65), (50, 10, 130, 50), (10, 10, 60, 40), fine=0)
     assert findings.problems == [
-        "2 of 3 boxes reach beyond their pictures, and none would as left, top, right, bottom: "
+        "2 of 3 boxes reach beyond their images, and none would as left, top, right, bottom: "
         "a bbox of COCO is left, top, width, height"
     ]
 
@@ -111,6 +111,6 @@ def test_a_cut_box_keeps_the_area_of_its_outline_and_else_has_its_own() -> None:
         ObjectEntry("b", "dog", (60, 0, 150, 50)),
     )
     fine = tuple(ObjectEntry("c", "dog", (n, 0, 40, 30)) for n in range(9))
-    entry = PictureEntry("a", "a", Path("a"), "train", (100, 50), (*objects, *fine))
+    entry = ImageEntry("a", "a", Path("a"), "train", (100, 50), (*objects, *fine))
     annotations = annotations_of([entry], [Category("dog", 1, "dog")], Findings())
     assert annotations.objects[0].area_px.tolist()[:2] == [123.0, 40.0 * 50]

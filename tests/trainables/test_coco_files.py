@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.box_annotations import annotation, picture
+from tests.support.box_annotations import annotation, write_image
 from trainables.core.contract import DataError, TrainingContext
 from trainables.detection.sources import check_detection_data, load_detection_data
 
@@ -32,14 +32,14 @@ def whole(
     return {"images": list(images), "annotations": list(annotations), "categories": list(categories)}
 
 
-def write_pictures(folder: Path, num: int = 8) -> None:
+def write_images(folder: Path, num: int = 8) -> None:
     for number in range(num):
-        picture(folder / f"{number}.png", number)
+        write_image(folder / f"{number}.png", number)
 
 
 def one_file(folder: Path, **content: Any) -> str:
-    """boxes.json beside eight pictures."""
-    write_pictures(folder)
+    """boxes.json beside eight images."""
+    write_images(folder)
     write(folder / "boxes.json", whole(**content))
     return f"coco:{folder / 'boxes.json'}"
 
@@ -67,16 +67,16 @@ def error(data: str, folder: Path) -> str:
 def test_coco_as_it_is_handed_out_is_read_by_its_instances(tmp_path: Path) -> None:
     root = tmp_path / "coco"
     for part in ("train", "val"):
-        write_pictures(root / f"{part}2017")
+        write_images(root / f"{part}2017")
         write(root / f"annotations/instances_{part}2017.json", whole())
         write(root / f"annotations/captions_{part}2017.json", {"images": IMAGES, "annotations": [{"id": 1}]})
         write(root / f"annotations/person_keypoints_{part}2017.json", whole(categories=CATEGORIES[:1]))
     for name in ("image_info_test2017", "image_info_test-dev2017"):
         write(root / f"annotations/{name}.json", {"images": IMAGES[:3], "categories": CATEGORIES})
-    write_pictures(root / "test2017")
+    write_images(root / "test2017")
     found = check_detection_data(context(f"coco:{root}", tmp_path))
     assert (found.parts, found.split_off) == ({"train": 7, "val": 8, "test": 1}, ("test",))
-    assert any("pictures without annotations; they are left out" in note for note in found.notes)
+    assert any("images without annotations; they are left out" in note for note in found.notes)
     assert [(one.reason, one.count) for one in found.left_out] == [
         ("JSON file of no part or beside another", 5)
     ]
@@ -87,14 +87,14 @@ def test_coco_as_it_is_handed_out_is_read_by_its_instances(tmp_path: Path) -> No
 def test_of_two_years_the_later_is_read(tmp_path: Path) -> None:
     for year in (2014, 2017):
         for part in ("train", "val"):
-            write_pictures(tmp_path / f"{part}{year}")
+            write_images(tmp_path / f"{part}{year}")
             write(tmp_path / f"annotations/instances_{part}{year}.json", whole())
     data = load_detection_data(context(f"coco:{tmp_path}", tmp_path))
     assert {path.parent.name for path in data.annotations.paths} == {"train2017", "val2017"}
 
 
 @pytest.mark.parametrize(
-    ("files", "pictures"),
+    ("files", "images"),
     [
         (["train/_annotations.coco.json", "valid/_annotations.coco.json"], ["train", "valid"]),  # Roboflow
         (["annotations/training.json", "annotations/validation.json"], ["training", "validation"]),
@@ -104,16 +104,16 @@ def test_of_two_years_the_later_is_read(tmp_path: Path) -> None:
         (["annotations/instances_Train.json", "annotations/instances_Validation.json"], ["images", "images"]),
     ],
 )
-def test_a_layout_is_found_by_its_names(tmp_path: Path, files: list[str], pictures: list[str]) -> None:
-    for file, folder in zip(files, pictures, strict=True):
-        write_pictures(tmp_path / folder)
+def test_a_layout_is_found_by_its_names(tmp_path: Path, files: list[str], images: list[str]) -> None:
+    for file, folder in zip(files, images, strict=True):
+        write_images(tmp_path / folder)
         write(tmp_path / file, whole())
     found = check_detection_data(context(f"coco:{tmp_path}", tmp_path))
     assert (found.parts["val"], found.parts["train"] + found.parts["test"]) == (8, 8)
 
 
 def test_two_files_for_one_part_are_no_guess(tmp_path: Path) -> None:
-    write_pictures(tmp_path)
+    write_images(tmp_path)
     for name in ("train_dogs", "train_cats"):
         write(tmp_path / f"{name}.json", whole())
     assert "train_cats.json and train_dogs.json may be meant for the same part" in error(
@@ -122,7 +122,7 @@ def test_two_files_for_one_part_are_no_guess(tmp_path: Path) -> None:
 
 
 def test_names_that_only_contain_a_parts_name_are_no_part(tmp_path: Path) -> None:
-    write_pictures(tmp_path)
+    write_images(tmp_path)
     write(tmp_path / "constraints.json", whole())
     assert check_detection_data(context(f"coco:{tmp_path}", tmp_path)).num_examples == 8  # alone: split here
     write(tmp_path / "latest.json", whole())
@@ -137,7 +137,7 @@ def test_names_that_only_contain_a_parts_name_are_no_part(tmp_path: Path) -> Non
 def test_names_with_folders_are_found(tmp_path: Path, name: str) -> None:
     images = [{**image, "file_name": name.format(number)} for number, image in enumerate(IMAGES)]
     write(tmp_path / "boxes.json", whole(images=images))
-    write_pictures(tmp_path / ("images/sub" if "sub" in name else "images"))
+    write_images(tmp_path / ("images/sub" if "sub" in name else "images"))
     assert check_detection_data(context(f"coco:{tmp_path}", tmp_path)).num_examples == 8
 
 
@@ -216,11 +216,11 @@ SIZE = {"width": 100, "height": 50}
     [
         (
             {"images": [*IMAGES, {"id": 0, "file_name": "7.png", **SIZE}]},
-            "image id that more than one picture has: boxes.json image 0 (0.png and 7.png)",
+            "image id that more than one image has: boxes.json image 0 (0.png and 7.png)",
         ),
         (
             {"images": [*IMAGES, {"id": 50, "file_name": "0.png", **SIZE}]},
-            "picture that is listed more than once: boxes.json image 0 and boxes.json image 50 (0.png)",
+            "image that is listed more than once: boxes.json image 0 and boxes.json image 50 (0.png)",
         ),
         ({"images": [*IMAGES, {"id": 9}]}, "image without an id and a file_name: boxes.json image number 9"),
         (
@@ -317,14 +317,14 @@ def test_a_contradiction_is_named_with_file_and_annotation(
 
 
 def test_all_problems_of_all_files_come_at_once_the_first_of_each_kind_named(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "images", 7)  # 7.png is not there
+    write_images(tmp_path / "images", 7)  # 7.png is not there
     wrong = [annotation(99, 1, (1, 1, 2, 2)) for _ in range(5)]
     write(tmp_path / "train.json", whole(annotations=[*BOXES, *wrong]))
     (tmp_path / "val.json").write_text("{")
     text = error(f"coco:{tmp_path}", tmp_path)
     assert "has 7 problems" in text
     assert f"{tmp_path}/val.json is no JSON: it ends too early" in text
-    assert f"picture that does not exist: {tmp_path}/images/7.png" in text
+    assert f"image that does not exist: {tmp_path}/images/7.png" in text
     assert (
         "annotation of an image that does not exist (5): train.json annotation number 9 (image_id 99), "
         "train.json annotation number 10 (image_id 99), train.json annotation number 11 (image_id 99) "
@@ -381,25 +381,25 @@ def test_an_area_that_is_no_positive_number_is_the_boxs(tmp_path: Path) -> None:
     assert "areas that are no positive numbers; the box's counts (4)" in data.notes()["areas"]
 
 
-def test_empty_classes_and_pictures_are_counted(tmp_path: Path) -> None:
+def test_empty_classes_and_images_are_counted(tmp_path: Path) -> None:
     data = one_file(tmp_path, annotations=BOXES[:6], categories=[*CATEGORIES, {"id": 9, "name": "cow"}])
     said = lines(data, tmp_path)
     assert "classes without objects: cow" in said
-    assert "2 pictures without objects" in said
+    assert "2 images without objects" in said
 
 
-def test_pictures_beside_the_listed_ones_are_counted(tmp_path: Path) -> None:
+def test_images_beside_the_listed_ones_are_counted(tmp_path: Path) -> None:
     data = one_file(tmp_path)
-    picture(tmp_path / "more.png")
+    write_image(tmp_path / "more.png")
     (tmp_path / "._0.png").write_bytes(b"")  # of a Mac
-    assert "left out, picture without annotations: 1 (more.png)" in lines(data, tmp_path)
+    assert "left out, image without annotations: 1 (more.png)" in lines(data, tmp_path)
 
 
-def test_a_missing_picture_is_named_with_what_may_be_meant(tmp_path: Path) -> None:
+def test_a_missing_image_is_named_with_what_may_be_meant(tmp_path: Path) -> None:
     data = one_file(tmp_path)
     (tmp_path / "3.png").rename(tmp_path / "3.PNG")
     assert error(data, tmp_path) == (
-        f"{data} has a problem: picture that does not exist: {tmp_path}/3.png; did you mean {tmp_path}/3.PNG?"
+        f"{data} has a problem: image that does not exist: {tmp_path}/3.png; did you mean {tmp_path}/3.PNG?"
     )
 
 
@@ -408,22 +408,22 @@ def test_a_missing_picture_is_named_with_what_may_be_meant(tmp_path: Path) -> No
 )
 def test_names_that_no_file_has_are_named(tmp_path: Path, name: str) -> None:
     data = one_file(tmp_path, images=[*IMAGES, {"id": 8, "file_name": name, **SIZE}])
-    assert "has a problem: picture that does not exist: " in error(data, tmp_path)
+    assert "has a problem: image that does not exist: " in error(data, tmp_path)
 
 
-def test_the_same_picture_in_two_parts_is_named(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "images")
+def test_the_same_image_in_two_parts_is_named(tmp_path: Path) -> None:
+    write_images(tmp_path / "images")
     write(tmp_path / "train.json", whole())
     write(tmp_path / "val.json", whole(images=IMAGES[:2], annotations=BOXES[:2]))
     said = lines(f"coco:{tmp_path}", tmp_path)
     same = "0.png (train) = 0.png (val), 1.png (train) = 1.png (val)"
-    assert f"pictures in two parts: 2 ({same}); scores on them are not validation" in said
+    assert f"images in two parts: 2 ({same}); scores on them are not validation" in said
 
 
-def test_a_validation_file_without_annotations_is_refused_as_is_one_without_pictures(tmp_path: Path) -> None:
-    write_pictures(tmp_path)
+def test_a_validation_file_without_annotations_is_refused_as_is_one_without_images(tmp_path: Path) -> None:
+    write_images(tmp_path)
     write(tmp_path / "train.json", whole())
     write(tmp_path / "val.json", {"images": IMAGES[:2], "categories": CATEGORIES})
     assert "val.json has images but no annotations" in error(f"coco:{tmp_path}", tmp_path)
     write(tmp_path / "none.json", whole(images=[], annotations=[]))
-    assert "it lists no pictures" in error(f"coco:{tmp_path / 'none.json'}", tmp_path)
+    assert "it lists no images" in error(f"coco:{tmp_path / 'none.json'}", tmp_path)

@@ -124,11 +124,11 @@ def test_published_models_have_their_published_sizes() -> None:
     assert sizes == [20, 43, 31, 42]
 
 
-def drawn(seed: int, *, num_pictures: int = 12) -> tuple[list[Objects], list[dict[str, torch.Tensor]]]:
-    """Pictures of 640 x 480 px: objects of all sizes, crowds among them, and detections near and off them."""
+def drawn(seed: int, *, num_images: int = 12) -> tuple[list[Objects], list[dict[str, torch.Tensor]]]:
+    """Images of 640 x 480 px: objects of all sizes, crowds among them, and detections near and off them."""
     random = torch.Generator().manual_seed(seed)
     truths, found = [], []
-    for number in range(num_pictures):
+    for number in range(num_images):
         corner = torch.rand(number % 5, 2, generator=random) * torch.tensor([400.0, 300.0])
         sides = torch.rand(number % 5, 2, generator=random) * 200 + 5
         boxes = torch.cat([corner, corner + sides], 1).double()
@@ -225,7 +225,7 @@ def test_a_size_that_no_object_has_gets_no_score() -> None:
         }
 
 
-def test_at_most_100_detections_of_a_picture_count_the_surest() -> None:
+def test_at_most_100_detections_of_an_image_count_the_surest() -> None:
     truth = objects_of("a", (100, 50), [], [])
     scores = torch.arange(150) / 150
     found = {"boxes": torch.rand(150, 4), "labels": torch.arange(150), "scores": scores}
@@ -247,9 +247,9 @@ def test_test_tables_have_the_datas_own_category_ids(tmp_path: Path) -> None:
     assert training.notes()["categories"] == "3 classes; ids 3 to 90 in the data"
 
 
-def test_voc_pictures_are_trained_on(tmp_path: Path) -> None:
-    pictures = {f"{n:02d}": [("cell", (5, 5, 60, 40), n % 2)] for n in range(20)}
-    data = f"voc:{voc_folder(tmp_path / 'voc', pictures)}"
+def test_voc_images_are_trained_on(tmp_path: Path) -> None:
+    images = {f"{n:02d}": [("cell", (5, 5, 60, 40), n % 2)] for n in range(20)}
+    data = f"voc:{voc_folder(tmp_path / 'voc', images)}"
     training = TRAINABLE.start(
         Hparams(**{**SMALL, "augment": "light"}), TINY, context(tmp_path, data, resolution=32)
     )
@@ -348,7 +348,7 @@ def test_torchvision_says_which_detectors_it_has() -> None:
         build_detector("torchvision/yolo", num_classes=3)
 
 
-def test_more_pictures_than_there_are_cannot_be_asked_for(tmp_path: Path) -> None:
+def test_more_images_than_there_are_cannot_be_asked_for(tmp_path: Path) -> None:
     training = TRAINABLE.start(Hparams(**SMALL), TINY, context(tmp_path))
     with pytest.raises(DataError, match="a subset of 2 examples was asked for"):
         training.run_epoch(replace(TINY, subset=2))

@@ -1,4 +1,4 @@
-"""Boxes come from files as they are meant, and go with their pictures."""
+"""Boxes come from files as they are meant, and go with their images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.box_annotations import annotation, coco_file, picture, voc_folder
+from tests.support.box_annotations import annotation, coco_file, voc_folder, write_image
 from trainables.core.contract import Budget, DataError, DataSpec, TrainingContext
 from trainables.detection.annotations import objects_of
 from trainables.detection.augment import BoxAugment
@@ -24,7 +24,7 @@ def context(data: DataSpec, folder: Path, **settings) -> TrainingContext:
 
 
 def coco_of_twenty(folder: Path) -> str:
-    """20 pictures of 100 x 50 px, each with a dog on the left half, every second also with a crowd."""
+    """20 images of 100 x 50 px, each with a dog on the left half, every second also with a crowd."""
     dogs = [annotation(10 + n, 3, (0, 0, 50, 25)) for n in range(20)]
     crowds = [annotation(10 + n, 90, (50, 0, 50, 50), iscrowd=1) for n in range(0, 20, 2)]
     return f"coco:{coco_file(folder / 'boxes.json', dogs + crowds, num_images=20)}"
@@ -44,17 +44,17 @@ def test_category_ids_with_gaps_are_counted_from_0_and_kept(tmp_path: Path) -> N
     assert found.said()["categories"] == "3 classes; ids 3 to 90 in the data"
 
 
-def test_a_file_alone_takes_its_pictures_from_a_folder_that_is_given(tmp_path: Path) -> None:
+def test_a_file_alone_takes_its_images_from_a_folder_that_is_given(tmp_path: Path) -> None:
     boxes = [annotation(10 + n, 3, (0, 0, 50, 25)) for n in range(8)]
     path = coco_file(tmp_path / "boxes.json", boxes, num_images=8, images=tmp_path / "elsewhere")
     data = context({"coco": str(path), "images": str(tmp_path / "elsewhere")}, tmp_path, resolution=8)
     found = load_detection_data(data).annotations
-    assert [picture.parent.name for picture in found.paths] == ["elsewhere"] * 8
+    assert [image.parent.name for image in found.paths] == ["elsewhere"] * 8
     with pytest.raises(DataError, match=r"give it: data: {coco: .*, images: FOLDER}"):
         check_detection_data(context(f"coco:{path}", tmp_path, resolution=8))
 
 
-def test_voc_says_what_is_difficult_and_which_part_a_picture_is_of(tmp_path: Path) -> None:
+def test_voc_says_what_is_difficult_and_which_part_an_image_is_of(tmp_path: Path) -> None:
     root = voc_folder(
         tmp_path / "voc",
         {
@@ -82,7 +82,7 @@ def test_crowds_are_not_trained_on() -> None:
     assert corners == pytest.approx(torch.tensor([[0, 0, 0.5, 0.5], [0.9, 0.8, 1, 1]]))
 
 
-def test_pictures_are_stretched_to_squares_and_boxes_are_shares(tmp_path: Path) -> None:
+def test_images_are_stretched_to_squares_and_boxes_are_shares(tmp_path: Path) -> None:
     data = load_detection_data(context(coco_of_twenty(tmp_path), tmp_path, resolution=32))
     assert [len(getattr(data.splits, part)) for part in ("train", "val", "test")] == [14, 3, 3]
     batches = DetectionBatches(
@@ -97,12 +97,12 @@ def test_pictures_are_stretched_to_squares_and_boxes_are_shares(tmp_path: Path) 
     assert [target["class_labels"].tolist() for target in batch.targets] == [[0]] * 4
     pieces = batch.split(3)
     assert [len(piece) for piece in pieces] == [2, 2]
-    assert [item.picture for piece in pieces for item in piece.objects] == [
-        item.picture for item in batch.objects
+    assert [item.image for piece in pieces for item in piece.objects] == [
+        item.image for item in batch.objects
     ]
 
 
-def test_boxes_are_mirrored_with_their_picture() -> None:
+def test_boxes_are_mirrored_with_their_image() -> None:
     image = torch.zeros(3, 8, 8, dtype=torch.uint8)
     image[:, 0:4, 0:2] = 255
     boxes, labels = torch.tensor([[0.0, 0.0, 0.25, 0.5]]), torch.tensor([1])
@@ -117,31 +117,29 @@ def test_boxes_are_mirrored_with_their_picture() -> None:
 
 
 def test_augmentation_belongs_to_the_example_and_leaves_the_generator_alone() -> None:
-    pictures, annotations = shapes()
+    images, annotations = shapes()
     corners, labels = annotations.objects[1].trained()
     augment = BoxAugment("strong", flip=True, seed=3)
     before = torch.get_rng_state()
-    first, again, later = (
-        augment(pictures[1], corners, labels, epoch=epoch, number=1) for epoch in (0, 0, 1)
-    )
+    first, again, later = (augment(images[1], corners, labels, epoch=epoch, number=1) for epoch in (0, 0, 1))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], later[0])
     assert torch.equal(torch.get_rng_state(), before)
-    assert first[0].shape == pictures[1].shape
+    assert first[0].shape == images[1].shape
 
 
-def test_a_picture_whose_boxes_are_gone_or_never_were_is_a_negative() -> None:
-    picture, none = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(0, 4)
+def test_an_image_whose_boxes_are_gone_or_never_were_is_a_negative() -> None:
+    image, none = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(0, 4)
     _, boxes, labels = BoxAugment("strong", flip=True, seed=0)(
-        picture, none, torch.zeros(0, dtype=torch.int64), epoch=0, number=0
+        image, none, torch.zeros(0, dtype=torch.int64), epoch=0, number=0
     )
     assert (boxes.shape, labels.shape) == ((0, 4), (0,))
 
 
 def test_shapes_fill_their_boxes() -> None:
-    pictures, annotations = shapes()
+    images, annotations = shapes()
     single = next(n for n, item in enumerate(annotations.objects) if len(item.labels) == 1)
-    bright = (pictures[single] >= 120).all(0)
+    bright = (images[single] >= 120).all(0)
     rows, columns = bright.any(1).nonzero()[:, 0], bright.any(0).nonzero()[:, 0]
     corners = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
     assert annotations.objects[single].boxes_px.tolist() == [corners]
@@ -151,7 +149,7 @@ def test_shapes_fill_their_boxes() -> None:
 def test_the_look_before_a_run_says_what_was_found(tmp_path: Path) -> None:
     data = coco_of_twenty(tmp_path)
     assert list(check_detection_data(context(data, tmp_path, resolution=32))) == [
-        "20 pictures, 30 objects of 3 classes: 0 (cat) to 20 (dog)",
+        "20 images, 30 objects of 3 classes: 0 (cat) to 20 (dog)",
         "14 train, 3 val, 3 test; val and test split off train",
         "all 100 x 50 px",
         "classes without objects: cat",
@@ -181,10 +179,10 @@ def test_the_made_shapes_are_summed_up(tmp_path: Path) -> None:
     assert found.parts == {"train": 336, "val": 72, "test": 72}
 
 
-def test_missing_pictures_are_named(tmp_path: Path) -> None:
+def test_missing_images_are_named(tmp_path: Path) -> None:
     data = coco_of_twenty(tmp_path)
     (tmp_path / "13.png").unlink()
-    with pytest.raises(DataError, match=r"a problem: picture that does not exist: .*13\.png"):
+    with pytest.raises(DataError, match=r"a problem: image that does not exist: .*13\.png"):
         load_detection_data(context(data, tmp_path, resolution=32))
 
 
@@ -200,11 +198,11 @@ def test_an_unknown_source_is_refused_with_those_there_are(tmp_path: Path, data:
         check_detection_data(context(data, tmp_path))
 
 
-def test_a_broken_picture_is_left_out(tmp_path: Path) -> None:
+def test_a_broken_image_is_left_out(tmp_path: Path) -> None:
     """One of 101 is under 1 %."""
     boxes = [annotation(10 + n, 3, (0, 0, 50, 25)) for n in range(101)]
     path = coco_file(tmp_path / "boxes.json", boxes, num_images=101)
-    picture(tmp_path / "20.png")
+    write_image(tmp_path / "20.png")
     (tmp_path / "20.png").write_bytes((tmp_path / "20.png").read_bytes()[:200])
     data = load_detection_data(context(f"coco:{path}", tmp_path, resolution=8))
     assert data.splits.num_unreadable == 1

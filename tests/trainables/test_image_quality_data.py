@@ -26,7 +26,7 @@ def context(data: DataSpec, folder: Path, **settings) -> TrainingContext:
 
 
 def table(folder: Path, rows: list[Row], *, images: str = ".") -> Path:
-    """A CSV file of `rows`, and grey pictures of 40 x 20 px whose value is the row's number."""
+    """A CSV file of `rows`, and grey images of 40 x 20 px whose value is the row's number."""
     (folder / images).mkdir(parents=True, exist_ok=True)
     for number, row in enumerate(rows):
         name = str(row.get("image", row.get("image_name")))
@@ -66,10 +66,10 @@ def test_a_table_without_references_is_split_by_image_and_balanced_by_score(tmp_
 
 
 def test_scores_belong_to_their_images(tmp_path: Path) -> None:
-    """Each picture is as bright as its score."""
-    path = table(tmp_path, [{"image": f"{n}.png", "score": n} for n in range(40)], images="pictures")
+    """Each image is as bright as its score."""
+    path = table(tmp_path, [{"image": f"{n}.png", "score": n} for n in range(40)], images="images")
     data = load_quality_data(
-        context({"quality": str(path), "images": str(tmp_path / "pictures"), "side": 16}, tmp_path)
+        context({"quality": str(path), "images": str(tmp_path / "images"), "side": 16}, tmp_path)
     )
     for part in (data.splits.train, data.splits.val, data.splits.test):
         numbers = torch.arange(len(part))
@@ -139,7 +139,7 @@ def test_the_look_before_a_run_counts_and_finds_what_cannot_be_read(tmp_path: Pa
         "20 images looked at are smaller than that, and blurred by it; side may be less",
     ]
     assert len(check_quality_data(context({"quality": str(path), "side": 20}, tmp_path))) == 1
-    (tmp_path / "0-0.png").write_text("no picture")
+    (tmp_path / "0-0.png").write_text("no image")
     with pytest.raises(DataError, match=r"1 problems: cannot identify image file .*0-0\.png"):
         check_quality_data(context(f"quality:{path}", tmp_path))
 

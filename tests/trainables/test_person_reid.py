@@ -1,4 +1,4 @@
-"""Persons are found again by the rules of Market-1501, and trained on in groups of pictures."""
+"""Persons are found again by the rules of Market-1501, and trained on in groups of images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def noisy_gallery(seed: int) -> tuple[Described, Described]:
 
 
 def by_hand(queries: Described, gallery: Described) -> list[tuple[float, int]]:
-    """Average precision and the first right place of each query: down the ranked list, picture by picture."""
+    """Average precision and the first right place of each query: down the ranked list, image by image."""
     answers = []
     for feature, label, camera in zip(queries.features, queries.labels, queries.cameras, strict=True):
         likeness = [float(feature.double() @ other.double()) for other in gallery.features]
@@ -124,21 +124,21 @@ def test_if_nobody_could_answer_any_the_score_is_refused_with_the_remedy() -> No
 
 
 def test_the_table_of_queries_begins_with_the_worst() -> None:
-    details = PersonDetails("picture {}".format)
+    details = PersonDetails("image {}".format)
     assert details.tables() == {}
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0], [0.9, 0.1], [1.0, 1.0]])
     details.update({"features": features}, batch_of([4, 4, 5, 5, 6], [1, 2, 1, 2, 1]))
     tables = details.tables()
     table = tables["queries"]
     assert tables["examples"].columns == ("example", "map", "rank_1")
-    assert tables["examples"].rows[1] == ("picture 1", 1 / 8, 0.0)
-    assert [row[0] for row in table.rows] == ["picture 0", "picture 1", "picture 2", "picture 3"]
-    assert table.rows[1] == ("picture 1", 1 / 8, 4, "picture 2")  # precision 0 before, 1/4 at place 4
-    assert table.rows[2] == ("picture 2", pytest.approx(1 / 6), 3, "picture 1")
+    assert tables["examples"].rows[1] == ("image 1", 1 / 8, 0.0)
+    assert [row[0] for row in table.rows] == ["image 0", "image 1", "image 2", "image 3"]
+    assert table.rows[1] == ("image 1", 1 / 8, 4, "image 2")  # precision 0 before, 1/4 at place 4
+    assert table.rows[2] == ("image 2", pytest.approx(1 / 6), 3, "image 1")
     assert details.tables() == {}
 
 
-def test_batches_have_as_many_pictures_of_each_person() -> None:
+def test_batches_have_as_many_images_of_each_person() -> None:
     labels = torch.tensor([0] * 12 + [1] * 9 + [2] * 3 + [3] * 8)
     order = torch.randperm(32, generator=torch.Generator().manual_seed(0))
     found_order = grouped(order, labels, 4, torch.Generator().manual_seed(1))
@@ -159,7 +159,7 @@ def batches_of(context: TrainingContext, **changes: object) -> PersonBatches:
     return start(Hparams(**{**TRAINABLE.example.hparams, **changes}), Budget(epochs=2), context).batches
 
 
-def test_pictures_are_twice_as_tall_as_wide_at_every_resolution(context: TrainingContext) -> None:
+def test_images_are_twice_as_tall_as_wide_at_every_resolution(context: TrainingContext) -> None:
     batches = batches_of(context)
     for side in (64, 48, 32):
         epoch = batches.epoch(Budget(epochs=1, resolution=side), 0)
@@ -176,12 +176,12 @@ def test_groups_are_drawn_anew_each_epoch_and_the_same_for_one_seed(context: Tra
     assert not torch.equal(first, later)
 
 
-def test_without_a_loss_between_pictures_each_is_seen_once(context: TrainingContext) -> None:
+def test_without_a_loss_between_images_each_is_seen_once(context: TrainingContext) -> None:
     order = batches_of(context, metric_loss="none").epoch(Budget(epochs=2), 0).order
     assert sorted(order.tolist()) == list(range(len(order)))
 
 
-def test_a_loss_between_pictures_is_added_to_the_names() -> None:
+def test_a_loss_between_images_is_added_to_the_names() -> None:
     torch.manual_seed(0)
     outputs = {"features": torch.randn(4, 8), "logits": torch.randn(4, 2, 3)}
     batch = batch_of([0, 0, 1, 1], [1, 2, 1, 2])
@@ -234,7 +234,7 @@ def test_weights_are_those_of_the_backbone() -> None:
         weights(Hparams(model="pcb/resnet_18"))
 
 
-def test_few_pictures_are_learnt_with_a_loss_between_them_where_batches_fit_it() -> None:
+def test_few_images_are_learnt_with_a_loss_between_them_where_batches_fit_it() -> None:
     assert overfit_overrides(Hparams()) == {
         "metric_loss": "triplet",
         "backbone_lr_ratio": 1.0,
@@ -248,11 +248,11 @@ def test_knobs_of_a_loss_that_is_not_there_are_named(context: TrainingContext) -
     hparams = {**TRAINABLE.example.hparams, "metric_loss": "none", "images_per_identity": 2}
     notes = start(Hparams(**hparams), Budget(epochs=1), context).notes()
     assert notes["no effect of images_per_identity"] == (
-        "metric_loss is none: pictures come in any order, and are not compared"
+        "metric_loss is none: images come in any order, and are not compared"
     )
     assert notes["persons"] == (
         "12 persons are held out for validation, which nobody trains on: 48 queries, one for each person and "
-        "camera, in 144 pictures"
+        "camera, in 144 images"
     )
 
 

@@ -1,4 +1,4 @@
-"""Persons come from the names of pictures, and nobody is in two parts."""
+"""Persons come from the names of images, and nobody is in two parts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_names_say_who_is_seen_and_by_which_camera() -> None:
 
 
 def test_all_names_that_say_nothing_are_refused_together() -> None:
-    with pytest.raises(DataError, match=r"2 pictures are not named like .*: a\.jpg, b\.jpg$"):
+    with pytest.raises(DataError, match=r"2 images are not named like .*: a\.jpg, b\.jpg$"):
         sightings_of(["a.jpg", "0001_c1s1_000151_00.jpg", "b.jpg"], ["train"] * 3)
 
 
@@ -50,7 +50,7 @@ def test_nobody_is_in_two_parts_and_the_test_part_is_the_datas_own(tmp_path: Pat
     assert int((data.splits.test.labels == JUNK).sum()) == 12
 
 
-def test_validation_has_a_query_for_each_person_and_camera_in_all_its_pictures(tmp_path: Path) -> None:
+def test_validation_has_a_query_for_each_person_and_camera_in_all_its_images(tmp_path: Path) -> None:
     data = load_person_data(context("persons", tmp_path))
     val = data.splits.val
     assert len(val) == 144
@@ -68,13 +68,13 @@ def test_another_seed_of_the_data_holds_others_out(tmp_path: Path) -> None:
     assert set(first.splits.val.rows.tolist()) != set(other.splits.val.rows.tolist())
 
 
-def test_a_subset_has_all_pictures_of_some_persons_and_smaller_ones_are_its_beginning(tmp_path: Path) -> None:
+def test_a_subset_has_all_images_of_some_persons_and_smaller_ones_are_its_beginning(tmp_path: Path) -> None:
     train = load_person_data(context("persons", tmp_path)).splits.train
     chosen = train.subset(30)
     assert train.labels[chosen].unique(return_counts=True)[1].sort().values.tolist() == [6, 12, 12]
     assert torch.equal(train.subset(0.1)[:30], chosen)
     assert len(train.subset(0.1)) == 82  # of 816
-    with pytest.raises(DataError, match="a subset of 900 pictures was asked for; ask for 2 to 816, or for"):
+    with pytest.raises(DataError, match="a subset of 900 images was asked for; ask for 2 to 816, or for"):
         train.subset(900)
 
 
@@ -94,7 +94,7 @@ def test_files_as_market_1501_has_them_are_what_was_made(tmp_path: Path) -> None
     assert int(data.is_query[data.splits.test.rows].sum()) == 64
 
 
-def test_the_cache_without_room_gives_the_same_pictures(tmp_path: Path) -> None:
+def test_the_cache_without_room_gives_the_same_images(tmp_path: Path) -> None:
     source = f"market:{market_folder(tmp_path / 'market')}"
     stored = load_person_data(context(source, tmp_path, resolution=64)).splits.val.images(torch.arange(5), 32)
     small = context(source, tmp_path / "small", resolution=64, cache_gib=1e-4)
@@ -113,8 +113,8 @@ def test_a_folder_without_queries_is_split_in_three(tmp_path: Path) -> None:
     assert data.is_gallery[test].all()
 
 
-def test_the_look_before_a_run_counts_and_opens_pictures(tmp_path: Path) -> None:
-    counted = ["1204 pictures, 96 persons, 4 cameras, 52 of nobody"]
+def test_the_look_before_a_run_counts_and_opens_images(tmp_path: Path) -> None:
+    counted = ["1204 images, 96 persons, 4 cameras, 52 of nobody"]
     assert check_person_data(context("persons", tmp_path)) == counted
     folder = market_folder(tmp_path / "market")
     source = f"market:{folder}"
@@ -131,7 +131,7 @@ def test_the_look_before_a_run_counts_and_opens_pictures(tmp_path: Path) -> None
     [
         ("people", "no data source is named 'people'; there are persons, market:FOLDER"),
         ("market:{folder}/none", "none does not exist; write market:FOLDER"),
-        ("market:{folder}/empty", "there are no pictures in"),
+        ("market:{folder}/empty", "there are no images in"),
         ("market:{folder}/half", "has no query, bounding_box_test; either all of bounding_box_train,"),
         ("market:{folder}/one", "nobody of its parts train, val, test is seen by two cameras"),
     ],

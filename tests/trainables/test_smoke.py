@@ -46,7 +46,7 @@ def test_every_trainable_passes(name: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_few_photographs_passes(tmp_path: Path) -> None:
-    """Of 120 pictures 18 are for validation, fewer than the 64 that are asked for."""
+    """Of 120 images 18 are for validation, fewer than the 64 that are asked for."""
     for number in range(120):
         shade = Image.new("L", (16, 16), 40 + 100 * (number % 2) + number // 2)
         path = tmp_path / "photos" / ("dark", "light")[number % 2] / f"{number}.png"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.box_annotations import picture
+from tests.support.box_annotations import write_image
 from trainables.core.contract import DataError, TrainingContext
 from trainables.core.data_summary import DataSummary
 from trainables.detection.sources import check_detection_data, load_detection_data
@@ -31,13 +31,13 @@ def folder_of(
     lists: Mapping[str, str] | None = None,
     *,
     annotations: str = "Annotations",
-    pictures: str = "JPEGImages",
+    images: str = "JPEGImages",
     sets: str = "ImageSets/Main",
 ) -> str:
-    """Eight pictures, 000000 to 000007."""
+    """Eight images, 000000 to 000007."""
     (root / annotations).mkdir(parents=True, exist_ok=True)
     for number, stem in enumerate(STEMS):
-        picture(root / pictures / f"{stem}.png", number)
+        write_image(root / images / f"{stem}.png", number)
         (root / annotations / f"{stem}.xml").write_text(xml(f"{stem}.png"))
     for name, text in (lists or {}).items():
         (root / sets).mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def test_names_with_spaces_dots_and_a_number_behind_them_are_names(tmp_path: Pat
     root = tmp_path / "voc"
     data = folder_of(root, {"train": listing(*range(4)) + "my photo 1\nimg.v1\n", "val": listing(6, 7)})
     for stem in ("my photo 1", "img.v1"):
-        picture(root / "JPEGImages" / f"{stem}.png")
+        write_image(root / "JPEGImages" / f"{stem}.png")
         (root / "Annotations" / f"{stem}.xml").write_text(xml(f"{stem}.png"))
     summary = found(data, tmp_path)
     assert summary.parts["train"] + summary.parts["test"] == 6
@@ -153,7 +153,7 @@ def test_lists_of_classes_count_where_there_are_no_others(tmp_path: Path) -> Non
 
 
 def test_the_lists_of_a_class_named_train_are_no_parts(tmp_path: Path) -> None:
-    """Pascal VOC has one: train_val.txt says in which pictures of val a train is."""
+    """Pascal VOC has one: train_val.txt says in which images of val a train is."""
     lists = {
         "train": listing(*range(4)),
         "val": listing(4, 5),
@@ -197,35 +197,35 @@ def test_names_that_do_not_exist_are_named_with_their_list(tmp_path: Path) -> No
     )
 
 
-def test_a_test_list_of_pictures_without_annotations_is_left_out(tmp_path: Path) -> None:
+def test_a_test_list_of_images_without_annotations_is_left_out(tmp_path: Path) -> None:
     summary = found(folder_of(tmp_path / "voc", {"trainval": listing(*range(8)), "test": "a\nb\n"}), tmp_path)
     assert summary.split_off == ("val", "test")
     assert (
-        "test.txt lists 2 pictures without XML files; they are left out, and a test part is split off"
+        "test.txt lists 2 images without XML files; they are left out, and a test part is split off"
         in list(summary)
     )
 
 
-def test_lists_without_training_pictures_are_refused(tmp_path: Path) -> None:
+def test_lists_without_training_images_are_refused(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "voc", {"test": listing(*range(8))})
-    assert "has no list of training pictures, such as train.txt; it has test.txt" in error(data, tmp_path)
+    assert "has no list of training images, such as train.txt; it has test.txt" in error(data, tmp_path)
 
 
-def test_files_in_no_list_and_pictures_without_files_are_counted(tmp_path: Path) -> None:
+def test_files_in_no_list_and_images_without_files_are_counted(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "voc", {"train": listing(*range(5)), "val": listing(5)})
-    picture(tmp_path / "voc/JPEGImages/new.png")
+    write_image(tmp_path / "voc/JPEGImages/new.png")
     summary = found(data, tmp_path)
     assert [(one.reason, one.count) for one in summary.left_out] == [
         ("XML file that is in no list", 2),
-        ("picture without annotations", 3),
+        ("image without annotations", 3),
     ]
 
 
-def test_a_picture_in_two_lists_is_named(tmp_path: Path) -> None:
+def test_an_image_in_two_lists_is_named(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "voc", {"train": listing(*range(6)), "val": listing(5, 6, 7)})
     same = "000005.png (train) = 000005.png (val)"
     said = list(found(data, tmp_path))
-    assert f"pictures in two parts: 1 ({same}); scores on them are not validation" in said
+    assert f"images in two parts: 1 ({same}); scores on them are not validation" in said
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_filename_that_leads_nowhere_gives_way_to_the_files_own_name(tmp_path:
 
 
 @pytest.mark.parametrize("given", ["photo.png", "photo", "C:\\old\\photo.png", "photo.jpg"])
-def test_a_file_of_another_name_than_its_picture_has_it_by_filename(tmp_path: Path, given: str) -> None:
+def test_a_file_of_another_name_than_its_image_has_it_by_filename(tmp_path: Path, given: str) -> None:
     data = folder_of(tmp_path / "voc")
     (tmp_path / "voc/Annotations/000003.xml").rename(tmp_path / "voc/Annotations/labels.xml")
     (tmp_path / "voc/JPEGImages/000003.png").rename(tmp_path / "voc/JPEGImages/photo.png")
@@ -247,18 +247,18 @@ def test_a_file_of_another_name_than_its_picture_has_it_by_filename(tmp_path: Pa
     assert "photo.png" in {path.name for path in loaded.annotations.paths}
 
 
-def test_a_filename_of_another_picture_is_said(tmp_path: Path) -> None:
+def test_a_filename_of_another_image_is_said(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "voc")
     (tmp_path / "voc/Annotations/000003.xml").write_text(xml("000004.png"))
-    what = "XML files whose <filename> is another picture; the one of the file's own name is taken"
+    what = "XML files whose <filename> is another image; the one of the file's own name is taken"
     assert f"{what}: 000003.xml (000004.png)" in list(found(data, tmp_path))
 
 
-def test_two_files_for_one_picture_are_refused(tmp_path: Path) -> None:
+def test_two_files_for_one_image_are_refused(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "voc")
     (tmp_path / "voc/Annotations/copy.xml").write_text(xml("000004.png"))
     text = error(data, tmp_path)
-    assert "picture that is listed more than once: 000004.xml and copy.xml (000004.png)" in text
+    assert "image that is listed more than once: 000004.xml and copy.xml (000004.png)" in text
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_size_that_is_not_recorded_is_the_files(tmp_path: Path, size: str) -> 
     (tmp_path / "voc/Annotations/000003.xml").write_text(xml("000003.png", size=size))
     summary = found(data, tmp_path)
     assert summary.sizes_px == ((100, 50),) * 3
-    assert "pictures without a recorded size; their files' counts: 000003.xml" in list(summary)
+    assert "images without a recorded size; their files' counts: 000003.xml" in list(summary)
 
 
 def test_boxes_may_be_floats_and_names_have_spaces_around_them(tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_files_in_utf_16_and_with_a_byte_order_mark_are_read_and_those_of_a_mac_
 
 
 @pytest.mark.parametrize(
-    ("annotations", "pictures"),
+    ("annotations", "images"),
     [
         ("{}", "{}"),  # Roboflow
         ("{}/Annotations", "{}/JPEGImages"),
@@ -343,15 +343,15 @@ def test_files_in_utf_16_and_with_a_byte_order_mark_are_read_and_those_of_a_mac_
         ("annotations/{}", "images/{}"),
     ],
 )
-def test_parts_may_be_folders(tmp_path: Path, annotations: str, pictures: str) -> None:
+def test_parts_may_be_folders(tmp_path: Path, annotations: str, images: str) -> None:
     for name in ("train", "valid"):
-        folder_of(tmp_path / "voc", annotations=annotations.format(name), pictures=pictures.format(name))
+        folder_of(tmp_path / "voc", annotations=annotations.format(name), images=images.format(name))
     summary = found(f"voc:{tmp_path / 'voc'}", tmp_path)
     assert summary.parts == {"train": 7, "val": 8, "test": 1}
 
 
-def test_pictures_may_lie_beside_the_files(tmp_path: Path) -> None:
-    assert found(folder_of(tmp_path / "voc", annotations=".", pictures="."), tmp_path).num_examples == 8
+def test_images_may_lie_beside_the_files(tmp_path: Path) -> None:
+    assert found(folder_of(tmp_path / "voc", annotations=".", images="."), tmp_path).num_examples == 8
 
 
 def test_a_folder_above_or_a_misspelt_one_says_where_to_look(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from trainables.core.contract import ScriptFailed
 
 _LOOK_EVERY_S = 0.05
 _CHUNK_BYTES = 2**24
-_MAX_LINE_BYTES = 2**26  # a longer line is no score: a picture, or a file without line ends
+_MAX_LINE_BYTES = 2**26  # a longer line is no score: an image, or a file without line ends
 _LINE_END = re.compile(rb"[\r\n]")  # a progress bar ends its lines with \r
 _LAST_LINES = 20
 _LAST_KIB = 64

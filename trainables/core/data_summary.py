@@ -43,14 +43,14 @@ class DataSummary(Sequence[str]):
         class_unit: What is counted there, where it is not examples: "objects".
         parts: How many examples "train", "val" and "test" have as trials will see them.
         split_off: The parts that the program splits off the training part.
-        sizes_px: Width and height of the smallest, the median and the largest picture, by area.
-        num_sized: How many pictures were measured for that, if not all.
+        sizes_px: Width and height of the smallest, the median and the largest image, by area.
+        num_sized: How many images were measured for that, if not all.
         left_out: What is not used, by reason.
-        notes: Whatever else should be known, a sentence each, such as what is done with 16-bit pictures.
+        notes: Whatever else should be known, a sentence each, such as what is done with 16-bit images.
     """
 
     num_examples: int
-    unit: str = "pictures"
+    unit: str = "images"
     classes: Mapping[str, int] = field(default_factory=dict)
     class_unit: str = ""
     parts: Mapping[str, int] = field(default_factory=dict)

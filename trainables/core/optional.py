@@ -1,4 +1,4 @@
-"""What a training may give beyond the contract: an end of its own, tables, pictures, its memory."""
+"""What a training may give beyond the contract: an end of its own, tables, images, its memory."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def tables_of_test(training: Training) -> Mapping[str, Table]:
     return tables
 
 
-def pictures_of_test(training: Training) -> Mapping[str, bytes]:
+def images_of_test(training: Training) -> Mapping[str, bytes]:
     """Small PNGs of the surest mistakes of the last `test()`, by file name without ending.
 
-    A training that has any gives them in a method `test_pictures()`, which is called after
+    A training that has any gives them in a method `test_images()`, which is called after
     `test_tables()`: in the order of the rows of its table `mistakes`, as sorted names.
     """
-    pictures: Mapping[str, bytes] = getattr(training, "test_pictures", dict)()
-    return pictures
+    images: Mapping[str, bytes] = getattr(training, "test_images", dict)()
+    return images
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ Detection"), DETR (`detr_r50`; Carion et al. 2020), D-FINE (`d_fine_l`; Peng et 
 `file:/path/config.json`; torchvision's as `torchvision/NAME`.
 
 Data: `shapes` (made here), `coco:PATH`, `{coco: FILE, images: FOLDER}`, `voc:FOLDER` (see
-`engine.detection.sources`). Pictures are stretched to squares; scores are in the pixels they have on disk.
+`engine.detection.sources`). Images are stretched to squares; scores are in the pixels they have on disk.
 
 Defaults are RT-DETR's own recipe with a cosine for its constant rate. Expected at full budget: rt_detr_r18
 46.5 AP and rt_detr_r50 53.1 AP on COCO in 72 epochs from ImageNet weights (published), detr_r50 42.0
@@ -40,7 +40,7 @@ class Hparams(TrainingHparams):
         weights: "none" is random ones, "hub" the model's own, "file:PATH" a file of this model's by
             absolute path: `model.safetensors` beside its `config.json`, or a state dict of torchvision's.
         augment: "none", "light" (colour) or "strong" (RT-DETR's: zooming out and cropping as well).
-        flip: Mirror half of the training pictures; wrong for text.
+        flip: Mirror half of the training images; wrong for text.
     """
 
     HAS_LAYER_ORDER: ClassVar[bool] = False
@@ -86,7 +86,7 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
 
 
 def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
-    """What random weights learn a few pictures with.
+    """What random weights learn a few images with.
 
     The recipe's rates are for a trained backbone, and its average is over tens of thousands of steps.
     """
@@ -102,7 +102,7 @@ TRAINABLE = Trainable(
     start=deferred("trainables.detection.training:start"),
     data_sources=BOX_SOURCES,
     scales=OF_DETECTORS,
-    scored_unit="pictures",
+    scored_unit="images",
     weights=weights,
     check_data=deferred("trainables.detection.sources:check_detection_data"),
     check_device=deferred("trainables.engine.device_check:check_gpus"),

@@ -1,4 +1,4 @@
-"""Pictures and the objects in them, whatever file they were described in."""
+"""Images and the objects in them, whatever file they were described in."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from trainables.core.data_summary import LeftOut
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """The annotated objects of one picture.
+    """The annotated objects of one image.
 
     Attributes:
-        picture: Its name in the data.
-        size_px: Width and height of the picture as it is on disk, in which the boxes are.
+        image: Its name in the data.
+        size_px: Width and height of the image as it is on disk, in which the boxes are.
         boxes_px: Left, top, right, bottom: (n, 4), fp64, so that scores are those of the file's numbers; at
-            most a pixel beyond the picture.
+            most a pixel beyond the image.
         labels: Classes, counted from 0: (n,), int64.
         is_crowd: Whether a box is of a group (COCO) or difficult (VOC): not trained on, and whatever is
             detected there is no mistake: (n,), bool.
@@ -29,7 +29,7 @@ class Objects:
             under 32 x 32, large over 96 x 96.
     """
 
-    picture: str
+    image: str
     size_px: tuple[float, float]
     boxes_px: Tensor
     labels: Tensor
@@ -53,7 +53,7 @@ class Objects:
 
 
 def objects_of(
-    picture: str,
+    image: str,
     size_px: tuple[float, float],
     boxes_px: Sequence[Sequence[float]],
     labels: Sequence[int],
@@ -65,7 +65,7 @@ def objects_of(
     boxes = torch.tensor(boxes_px, dtype=torch.float64).reshape(-1, 4)
     sides = boxes[:, 2:] - boxes[:, :2]
     return Objects(
-        picture=picture,
+        image=image,
         size_px=size_px,
         boxes_px=boxes,
         labels=torch.tensor(labels, dtype=torch.int64),
@@ -76,11 +76,11 @@ def objects_of(
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """All pictures of a source.
+    """All images of a source.
 
     Attributes:
-        paths: The files; empty for pictures that are made.
-        parts: "train", "val" or "test" of each picture, as the source brings them.
+        paths: The files; empty for images that are made.
+        parts: "train", "val" or "test" of each image, as the source brings them.
         category_ids: The source's own ids of the classes, which may have gaps or be words.
         notes: What is not taken as it stands, by topic.
         left_out: What the source has that is not used.
@@ -95,9 +95,9 @@ class Annotations:
     left_out: tuple[LeftOut, ...] = ()
 
     def balance(self) -> Tensor:
-        """The rarest class of each picture, by which splits and subsets are balanced: (n,), int64.
+        """The rarest class of each image, by which splits and subsets are balanced: (n,), int64.
 
-        Pictures without objects are a class of their own.
+        Images without objects are a class of their own.
         """
         counts = Counter(label for objects in self.objects for label in set(objects.labels.tolist()))
         rarest = [

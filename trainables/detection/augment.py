@@ -1,4 +1,4 @@
-"""Augmentation of pictures together with their boxes, whose randomness belongs to the example."""
+"""Augmentation of images together with their boxes, whose randomness belongs to the example."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BoxAugment:
         strength: "none"; "light" is colour, contrast and mirroring; "strong" is RT-DETR's own recipe
             (Zhao et al. 2024, "DETRs Beat YOLOs on Real-time Object Detection"): with zooming out, and
             cropping as in SSD.
-        flip: Mirror half of the pictures. Wrong for text and traffic signs.
+        flip: Mirror half of the images. Wrong for text and traffic signs.
         seed: The trial's.
     """
 
@@ -31,19 +31,19 @@ class BoxAugment:
         self._strength, self._flip, self._seed = strength, flip, seed
 
     def __call__(
-        self, picture: Tensor, boxes: Tensor, labels: Tensor, *, epoch: int, number: int
+        self, image: Tensor, boxes: Tensor, labels: Tensor, *, epoch: int, number: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """A picture (3, side, side), uint8, its boxes as shares of the sides, and their labels, changed.
+        """An image (3, side, side), uint8, its boxes as shares of the sides, and their labels, changed.
 
         What is drawn depends on seed, epoch and number alone: not on batch, subset or device.
         """
-        side = picture.shape[-1]
+        side = image.shape[-1]
         sample = {
-            "image": tv_tensors.Image(picture),
+            "image": tv_tensors.Image(image),
             "boxes": tv_tensors.BoundingBoxes(boxes * side, format="XYXY", canvas_size=(side, side)),
             "labels": labels,
         }
-        # Forked, so that a trial's dropout draws the same whether pictures are augmented or not.
+        # Forked, so that a trial's dropout draws the same whether images are augmented or not.
         with torch.random.fork_rng(devices=[]):  # v2 draws from the CPU's global generator
             torch.default_generator.manual_seed(derived_seed("augment", self._seed, epoch, number))
             changed = self._transform(side)(sample)
@@ -54,7 +54,7 @@ class BoxAugment:
         )
 
     def _transform(self, side: int) -> Callable[[Any], Any]:
-        """The steps that `strength` and `flip` name, for pictures of `side` pixels."""
+        """The steps that `strength` and `flip` name, for images of `side` pixels."""
         steps: list[Any] = [v2.RandomHorizontalFlip()] if self._flip else []
         if self._strength != "none":
             steps.append(v2.RandomPhotometricDistort())

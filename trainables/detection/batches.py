@@ -1,4 +1,4 @@
-"""From stored pictures and their boxes to the batches a detector sees."""
+"""From stored images and their boxes to the batches a detector sees."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Target = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class DetectionBatch:
-    """Pictures and what is in them.
+    """Images and what is in them.
 
     Attributes:
         images: (batch, 3, side, side), float, on the device.
-        targets: Of each picture what is to be learnt: `boxes` (n, 4) as centre, width and height, in
+        targets: Of each image what is to be learnt: `boxes` (n, 4) as centre, width and height, in
             shares of the sides, and `class_labels` (n,); on the device.
         objects: All objects as they are annotated, for scoring; on the CPU.
     """
@@ -71,35 +71,35 @@ class DetectionBatches:
         return TrainEpoch(order, partial(self._training, epoch=epoch, resolution=resolution))
 
     def validation(self, budget: Budget) -> Iterator[DetectionBatch]:
-        """The pictures that are scored after an epoch at `budget`."""
+        """The images that are scored after an epoch at `budget`."""
         return self._scored(self._choice.scored(budget))
 
     def test(self) -> Iterator[DetectionBatch]:
-        """All test pictures, at the top rung's resolution."""
+        """All test images, at the top rung's resolution."""
         return self._scored(self._choice.tested())
 
     def _training(self, indices: Tensor, *, epoch: int, resolution: int) -> DetectionBatch:
         train = self._data.splits.train
-        pictures = train.images(indices, resolution, self._device)
+        images = train.images(indices, resolution, self._device)
         objects = self._data.objects(train, indices.tolist())
         truths = [item.trained() for item in objects]
         if self._augment is None:
-            return self._batch(pictures, truths, objects)
+            return self._batch(images, truths, objects)
         changed = [
-            self._augment(picture, *truth, epoch=epoch, number=number)
-            for picture, truth, number in zip(pictures, truths, indices.tolist(), strict=True)
+            self._augment(image, *truth, epoch=epoch, number=number)
+            for image, truth, number in zip(images, truths, indices.tolist(), strict=True)
         ]
-        pictures = torch.stack([picture for picture, _, _ in changed])
-        return self._batch(pictures, [(boxes, labels) for _, boxes, labels in changed], objects)
+        images = torch.stack([image for image, _, _ in changed])
+        return self._batch(images, [(boxes, labels) for _, boxes, labels in changed], objects)
 
     def _scored(self, scored: Scored[ImageSet]) -> Iterator[DetectionBatch]:
         for indices in scored.parts(_SCORED_AT_ONCE):
             objects = self._data.objects(scored.examples, indices.tolist())
-            pictures = scored.examples.images(indices, scored.resolution, self._device)
-            yield self._batch(pictures, [item.trained() for item in objects], objects)
+            images = scored.examples.images(indices, scored.resolution, self._device)
+            yield self._batch(images, [item.trained() for item in objects], objects)
 
     def _batch(
-        self, pictures: Tensor, truths: Sequence[tuple[Tensor, Tensor]], objects: Sequence[Objects]
+        self, images: Tensor, truths: Sequence[tuple[Tensor, Tensor]], objects: Sequence[Objects]
     ) -> DetectionBatch:
         targets = [
             {
@@ -108,4 +108,4 @@ class DetectionBatches:
             }
             for boxes, labels in truths
         ]
-        return DetectionBatch(self._scaling.scaled(pictures.float()), targets, objects)
+        return DetectionBatch(self._scaling.scaled(images.float()), targets, objects)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trainables.detection.annotations import Annotations, Objects, objects_of
-from trainables.detection.entries import Category, Corners, ObjectEntry, PictureEntry
+from trainables.detection.entries import Category, Corners, ImageEntry, ObjectEntry
 from trainables.engine.findings import Findings
 
 _TOLERANCE_PX = 1.0  # tools count pixels from 0 or from 1, and round
@@ -15,19 +15,19 @@ _MIN_BEYOND_FRACTION = (
     1 / 3
 )  # of all boxes, where right and bottom were taken as width and height: over half are
 _MAX_FRACTION = 2.0  # left + width, where both are shares
-_MIN_SIDE_PX = 16  # of a picture whose boxes can be told from shares
+_MIN_SIDE_PX = 16  # of an image whose boxes can be told from shares
 
 Size = tuple[float, float]
 
 
 def annotations_of(
-    entries: Sequence[PictureEntry], categories: Sequence[Category], findings: Findings
+    entries: Sequence[ImageEntry], categories: Sequence[Category], findings: Findings
 ) -> Annotations:
     """Annotations of entries whose sizes are known; `findings` gets what is not taken as it stands.
 
-    A box that is listed twice is read once. One without area or outside of its picture is left out. One that
-    reaches more than a pixel beyond its picture is cut at the edge. Problems are: over 10 % of boxes without
-    area in their picture, shares instead of pixels, and corners where COCO has width and height.
+    A box that is listed twice is read once. One without area or outside of its image is left out. One that
+    reaches more than a pixel beyond its image is cut at the edge. Problems are: over 10 % of boxes without
+    area in their image, shares instead of pixels, and corners where COCO has width and height.
     """
     index = {category.key: number for number, category in enumerate(categories)}
     is_refused = _refuse_other_units(entries, findings)
@@ -41,8 +41,8 @@ def annotations_of(
     )
 
 
-def _kept(entry: PictureEntry, findings: Findings) -> tuple[ObjectEntry, ...]:
-    """The objects of a picture that are trained on or scored, each once and inside the picture."""
+def _kept(entry: ImageEntry, findings: Findings) -> tuple[ObjectEntry, ...]:
+    """The objects of an image that are trained on or scored, each once and inside the image."""
     kept: dict[tuple[str, Corners, bool], ObjectEntry] = {}
     size_px = _size(entry)
     for item in entry.objects:
@@ -52,10 +52,10 @@ def _kept(entry: PictureEntry, findings: Findings) -> tuple[ObjectEntry, ...]:
         elif not _has_area(item.corners_px):
             findings.leave_out("box without area", item.where)
         elif not _has_area(_cut(item.corners_px, size_px)):
-            findings.leave_out("box outside of its picture", item.where)
+            findings.leave_out("box outside of its image", item.where)
         elif _beyond_px(item.corners_px, size_px) > _TOLERANCE_PX:
             findings.add_note(
-                "boxes", "boxes that reach beyond their picture and are cut at its edge", item.where
+                "boxes", "boxes that reach beyond their image and are cut at its edge", item.where
             )
             kept[identity] = replace(item, corners_px=_cut(item.corners_px, size_px))
         else:
@@ -63,7 +63,7 @@ def _kept(entry: PictureEntry, findings: Findings) -> tuple[ObjectEntry, ...]:
     return tuple(kept.values())
 
 
-def _refuse_other_units(entries: Sequence[PictureEntry], findings: Findings) -> bool:
+def _refuse_other_units(entries: Sequence[ImageEntry], findings: Findings) -> bool:
     boxes = [(item.corners_px, _size(entry)) for entry in entries for item in entry.objects]
     if not boxes:
         return False
@@ -77,7 +77,7 @@ def _refuse_other_units(entries: Sequence[PictureEntry], findings: Findings) -> 
         _fits_as_corners(corners, size_px) for corners, size_px in boxes
     ):
         findings.add_problem(
-            f"{num_beyond} of {len(boxes)} boxes reach beyond their pictures, and none would as "
+            f"{num_beyond} of {len(boxes)} boxes reach beyond their images, and none would as "
             "left, top, right, bottom: a bbox of COCO is left, top, width, height"
         )
     elif num_empty > _MAX_UNFIT_FRACTION * len(boxes):
@@ -88,13 +88,13 @@ def _refuse_other_units(entries: Sequence[PictureEntry], findings: Findings) -> 
             if not _has_area(_cut(item.corners_px, _size(e)))
         ]
         for where in unfit:
-            findings.add_problem(f"box without area in its picture, over 10 % of {len(boxes)}", where)
+            findings.add_problem(f"box without area in its image, over 10 % of {len(boxes)}", where)
     else:
         return False
     return True
 
 
-def _size(entry: PictureEntry) -> Size:
+def _size(entry: ImageEntry) -> Size:
     assert entry.size_px is not None, f"{entry.where} has no size yet"
     return entry.size_px
 
@@ -116,7 +116,7 @@ def _cut(corners: Corners, size_px: Size) -> Corners:
 
 
 def _beyond_px(corners: Corners, size_px: Size) -> float:
-    """How far a box reaches out of its picture."""
+    """How far a box reaches out of its image."""
     left, top, right, bottom = corners
     return max(-left, -top, right - size_px[0], bottom - size_px[1], 0.0)
 
@@ -126,13 +126,13 @@ def _may_be_fractions(corners: Corners, size_px: Size) -> bool:
 
 
 def _fits_as_corners(corners: Corners, size_px: Size) -> bool:
-    """Whether left, top and what was taken as width and height are the corners of a box in the picture."""
+    """Whether left, top and what was taken as width and height are the corners of a box in the image."""
     left, top, right, bottom = corners
     read = (left, top, right - left, bottom - top)
     return _has_area(read) and _beyond_px(read, size_px) <= _TOLERANCE_PX
 
 
-def _objects(entry: PictureEntry, index: dict[str, int]) -> Objects:
+def _objects(entry: ImageEntry, index: dict[str, int]) -> Objects:
     boxes = [item.corners_px for item in entry.objects]
     return objects_of(
         entry.name,

@@ -20,18 +20,18 @@ from trainables.detection.coco_json import (
     outline_corners,
     read_content,
 )
-from trainables.detection.coco_layout import files_by_part, picture_paths
+from trainables.detection.coco_layout import files_by_part, image_paths
 from trainables.detection.data_sources import Coco
-from trainables.detection.entries import Category, Corners, ObjectEntry, PictureEntry
+from trainables.detection.entries import Category, Corners, ImageEntry, ObjectEntry
 from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import Part
 
 
-def read_coco(source: Coco, findings: Findings) -> tuple[list[PictureEntry], list[Category]]:
-    """The pictures and categories of a folder or a file.
+def read_coco(source: Coco, findings: Findings) -> tuple[list[ImageEntry], list[Category]]:
+    """The images and categories of a folder or a file.
 
     A folder has a file for each part, in itself, in `annotations/` or in a folder of the part's name; see
-    `coco_layout`. A file alone is split by the program. Test pictures without annotations, as those of COCO's
+    `coco_layout`. A file alone is split by the program. Test images without annotations, as those of COCO's
     `image_info_test2017.json`, are left out. What contradicts itself goes to `findings`.
     """
     root, given = source.coco, source.images
@@ -55,7 +55,7 @@ def read_coco(source: Coco, findings: Findings) -> tuple[list[PictureEntry], lis
     for file in files:
         images = file.images()
         names = [image["file_name"] for image in images.values()]
-        places = picture_paths(names, file.path, None if is_alone else file.part, root, given, findings)
+        places = image_paths(names, file.path, None if is_alone else file.part, root, given, findings)
         objects = file.objects(images, keys)
         entries += [
             file.entry(image, place, objects[key])
@@ -68,7 +68,7 @@ def _is_left_out(part: Part, path: Path, content: Content, findings: Findings) -
     if not is_without_annotations(content):
         return False
     if part == "test":
-        what = f"{path.name} lists {len(content['images'])} pictures without annotations; they are left out"
+        what = f"{path.name} lists {len(content['images'])} images without annotations; they are left out"
         findings.add_note("parts", f"{what}, and a test part is split off")
     else:
         findings.add_problem(f"{path} has images but no annotations; the {part} part needs some")
@@ -101,7 +101,7 @@ class _CocoFile:
                 self.findings.leave_out("image that is listed twice", where)
             else:
                 where = f"{self.label} image {key} ({known['file_name']} and {name})"
-                self.findings.add_problem("image id that more than one picture has", where)
+                self.findings.add_problem("image id that more than one image has", where)
         return found
 
     def objects(self, images: Mapping[str, Content], categories: set[str]) -> Mapping[str, list[ObjectEntry]]:
@@ -164,9 +164,9 @@ class _CocoFile:
     def _refuse(self, what: str, where: str, item: Content, name: str) -> None:
         self.findings.add_problem(what, f"{where} ({name} {item.get(name)!r:.60})")
 
-    def entry(self, image: Content, path: Path, objects: Sequence[ObjectEntry]) -> PictureEntry:
+    def entry(self, image: Content, path: Path, objects: Sequence[ObjectEntry]) -> ImageEntry:
         width, height = image.get("width"), image.get("height")
-        return PictureEntry(
+        return ImageEntry(
             where=f"{self.label} image {key_of(image['id'])}",
             name=image["file_name"],
             path=path,

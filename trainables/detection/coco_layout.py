@@ -1,4 +1,4 @@
-"""Which JSON file of a COCO folder is for which part, and where its pictures lie."""
+"""Which JSON file of a COCO folder is for which part, and where its images lie."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from trainables.detection.picture_files import is_file
+from trainables.detection.image_files import is_file
 from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import PARTS, Part, is_never_data, part_in, part_of
 
 _ANNOTATION_FOLDERS = {"annotations", "annotation", "labels", "json"}
-_PICTURE_FOLDERS = ("images", "JPEGImages", "data", "imgs", "img")
+_IMAGE_FOLDERS = ("images", "JPEGImages", "data", "imgs", "img")
 _NOT_BOXES = (  # what COCO hands out beside instances
     "captions",
     "person_keypoints",
@@ -20,7 +20,7 @@ _NOT_BOXES = (  # what COCO hands out beside instances
     "panoptic",
     "image_info",
 )
-_TRIED = 50  # pictures of a file that are looked for in each folder
+_TRIED = 50  # images of a file that are looked for in each folder
 
 Family = tuple[str, ...]
 
@@ -107,10 +107,10 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def picture_paths(
+def image_paths(
     names: Sequence[str], file: Path, part: Part | None, root: Path, given: Path | None, findings: Findings
 ) -> list[Path]:
-    """The path of each picture that `file` names, in the folder where most of the first ones are.
+    """The path of each image that `file` names, in the folder where most of the first ones are.
 
     Names may have folders, backslashes, or the folders of another machine, which do not count then.
     """
@@ -127,7 +127,7 @@ def picture_paths(
 
 
 def _folders(file: Path, part: Part | None, root: Path) -> list[Path]:
-    """Where pictures of a file usually lie, without repetition."""
+    """Where images of a file usually lie, without repetition."""
     tops = [file.parent, root if root.is_dir() else file.parent]
     if file.parent.name.lower() in _ANNOTATION_FOLDERS:
         tops.append(file.parent.parent)
@@ -137,18 +137,18 @@ def _folders(file: Path, part: Part | None, root: Path) -> list[Path]:
 
 
 def _subfolders(top: Path, part: Part | None) -> Iterable[Path]:
-    """Its folders of pictures, of a part, or of both."""
+    """Its folders of images, of a part, or of both."""
     if not top.is_dir():
         return
-    of_pictures = [folder for name in _PICTURE_FOLDERS if (folder := top / name).is_dir()]
-    for folder in (top, *of_pictures):
+    of_images = [folder for name in _IMAGE_FOLDERS if (folder := top / name).is_dir()]
+    for folder in (top, *of_images):
         if folder != top:
             yield folder
         of_part = sorted(inner for inner in folder.iterdir() if part and part_of(inner.name) == part)
         for inner in of_part:
             if inner.is_dir():
                 yield inner
-                yield from (deeper for name in _PICTURE_FOLDERS if (deeper := inner / name).is_dir())
+                yield from (deeper for name in _IMAGE_FOLDERS if (deeper := inner / name).is_dir())
 
 
 def _located(folder: Path, name: str) -> Path:

@@ -17,7 +17,7 @@ from transformers import (
 def config_of(name: str) -> Any:
     """The configuration of a model in `names.REPOSITORIES` or `names.TINY`, with auxiliary losses.
 
-    The tiny ones are ours, of 0.3 to 0.6 M parameters: they learn 64-px pictures on a CPU. The others are
+    The tiny ones are ours, of 0.3 to 0.6 M parameters: they learn 64-px images on a CPU. The others are
     the published ones: Carion et al. 2020, Zhao et al. 2024, Peng et al. 2024.
     """
     return _BUILT[name]()

@@ -1,4 +1,4 @@
-"""Where pictures with boxes come from."""
+"""Where images with boxes come from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainables.core.data_source import AnyPath, DataSource, FolderPath
 
 @dataclass(frozen=True, kw_only=True)
 class Shapes(DataSource):
-    """480 pictures of 64 px with discs, squares and triangles on noise, made by the program."""
+    """480 images of 64 px with discs, squares and triangles on noise, made by the program."""
 
     name: Literal["shapes"] = "shapes"
 
@@ -25,7 +25,7 @@ class Coco(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class Voc(DataSource):
-    """Boxes in Pascal VOC's XML, one file for each picture."""
+    """Boxes in Pascal VOC's XML, one file for each image."""
 
     voc: FolderPath
 

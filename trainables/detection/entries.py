@@ -1,4 +1,4 @@
-"""What annotation files say, as it stands there, before it is held against itself and the pictures."""
+"""What annotation files say, as it stands there, before it is held against itself and the images."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class ObjectEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureEntry:
-    """One picture in one part.
+class ImageEntry:
+    """One image in one part.
 
     Attributes:
         where: File and image, for messages.

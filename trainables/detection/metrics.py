@@ -15,7 +15,7 @@ from trainables.core.optional import Table
 from trainables.detection.annotations import Annotations, Objects
 from trainables.detection.batches import DetectionBatch
 
-MOST_DETECTIONS = 100  # a picture, the surest; COCO's AP counts no more of any class
+MOST_DETECTIONS = 100  # an image, the surest; COCO's AP counts no more of any class
 _SCORES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_100")
 _MIN_LISTED = 0.05  # of score: what is less sure is not worth a line
 
@@ -26,27 +26,27 @@ class DetectionMetrics:
     """AP as COCO counts it (map is the mean over IoU 0.50 to 0.95 and classes), and loss.
 
     Equal to pycocotools' on the same detections. A size that no object has gets no score. Boxes are
-    scored in the pixels of the pictures on disk, so sizes do not depend on the resolution.
+    scored in the pixels of the images on disk, so sizes do not depend on the resolution.
     """
 
     def __init__(self) -> None:
         self._precision = coco_precision()
         self._loss = MeanMetric()
-        self._num_pictures = 0
+        self._num_images = 0
 
     def update(self, outputs: Mapping[str, Any], batch: DetectionBatch) -> None:
         """Take in a batch and the `detections` and `loss` of it."""
         self._precision.update(*compared(outputs["detections"], batch.objects))
         self._loss.update(outputs["loss"].cpu(), weight=len(batch))
-        self._num_pictures += len(batch)
+        self._num_images += len(batch)
 
     def compute(self) -> dict[str, float]:
         """Plain floats over all batches since the last call, which are then forgotten."""
         scores = self._precision.compute()
         values = {name: float(scores[name]) for name in _SCORES if scores[name] >= 0}  # -1 is none there
         values["loss"] = float(self._loss.compute())
-        values["num_examples"] = float(self._num_pictures)
-        self._num_pictures = 0
+        values["num_examples"] = float(self._num_images)
+        self._num_images = 0
         self._precision.reset()
         self._loss.reset()
         return values
@@ -92,13 +92,13 @@ class DetectionDetails:
         kept = found["scores"] >= _MIN_LISTED
         columns = (found[name][kept].tolist() for name in ("labels", "boxes", "scores"))
         return [
-            (objects.picture, self._ids[label], *map(float, box), score)
+            (objects.image, self._ids[label], *map(float, box), score)
             for label, box, score in zip(*columns, strict=True)
         ]
 
 
 _CLASS_SCORES = ("map_per_class", "mar_100_per_class")
-_FOUND_COLUMNS = ("picture", "category_id", "left_px", "top_px", "width_px", "height_px", "score")
+_FOUND_COLUMNS = ("image", "category_id", "left_px", "top_px", "width_px", "height_px", "score")
 
 
 def coco_precision(*, has_classes: bool = False) -> MeanAveragePrecision:
@@ -120,7 +120,7 @@ def coco_precision(*, has_classes: bool = False) -> MeanAveragePrecision:
 def compared(
     detections: Sequence[Detections], objects: Sequence[Objects]
 ) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
-    """What torchmetrics compares, on the CPU: the surest detections, and the truth, in picture pixels."""
+    """What torchmetrics compares, on the CPU: the surest detections, and the truth, in image pixels."""
     found = [_in_pixels(item, truth) for item, truth in zip(detections, objects, strict=True)]
     truths = [
         {
@@ -135,7 +135,7 @@ def compared(
 
 
 def _in_pixels(found: Detections, truth: Objects) -> dict[str, Tensor]:
-    """The surest detections of one picture as torchmetrics takes them, in the pixels of its file."""
+    """The surest detections of one image as torchmetrics takes them, in the pixels of its file."""
     scores, chosen = found["scores"].cpu().sort(descending=True, stable=True)
     chosen = chosen[:MOST_DETECTIONS]
     boxes_px = found["boxes"].cpu()[chosen].double() * truth.scale_px

@@ -29,7 +29,7 @@ from trainables.engine.pretrained import check_loaded, reading_weights
 _AUTO: Any = AutoModelForObjectDetection
 _AS_THEY_ARE = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_FAMILIES = {  # and what their recipes scale pictures by
+_FAMILIES = {  # and what their recipes scale images by
     "rt_detr": _AS_THEY_ARE,
     "rt_detr_v2": _AS_THEY_ARE,
     "d_fine": _AS_THEY_ARE,

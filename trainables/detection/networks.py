@@ -1,4 +1,4 @@
-"""Detectors of two libraries behind one call: from pictures and targets to loss and detections."""
+"""Detectors of two libraries behind one call: from images and targets to loss and detections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainables.engine.step import in_fp32
 
 
 def detected(model: nn.Module, batch: DetectionBatch) -> Any:
-    """What a detector says of a batch: `loss`, and `detections` of each picture unless it trains.
+    """What a detector says of a batch: `loss`, and `detections` of each image unless it trains.
 
     Detections are `boxes` as left, top, right, bottom in shares of the sides, `scores` and `labels`.
     """
@@ -51,7 +51,7 @@ class TransformersDetector(nn.Module):
             self._found = partial(RTDetrImageProcessor().post_process_object_detection, threshold=-1.0)
 
     def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Any]:
-        """Pictures (batch, 3, side, side), scaled as the model wants them.
+        """Images (batch, 3, side, side), scaled as the model wants them.
 
         Raises:
             ValueError: The side is no multiple of the coarsest feature map's stride.
@@ -77,7 +77,7 @@ class TorchvisionDetector(nn.Module):
     """A detector of torchvision.
 
     Held-out losses cost a second forward pass, as torchvision gives either losses or detections. What it
-    samples for a loss is the same whenever one picture is scored.
+    samples for a loss is the same whenever one image is scored.
     """
 
     def __init__(self, detector: Any) -> None:
@@ -85,7 +85,7 @@ class TorchvisionDetector(nn.Module):
         self.detector = detector
 
     def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Any]:
-        """Pictures (batch, 3, side, side), in [0, 1]."""
+        """Images (batch, 3, side, side), in [0, 1]."""
         side = images.shape[-1]
         self.detector.transform.fixed_size = (side, side)  # they have their size: it shall not resize them
         truths = [
@@ -95,14 +95,14 @@ class TorchvisionDetector(nn.Module):
             }
             for target in targets
         ]
-        pictures = list(images)
+        separate = list(images)
         if self.training:
-            return {"loss": _sum(self.detector(pictures, truths))}
+            return {"loss": _sum(self.detector(separate, truths))}
         with _asked_for_losses(self.detector, images.device):
-            loss = _sum(self.detector(pictures, truths))
+            loss = _sum(self.detector(separate, truths))
         found = [
             {"boxes": item["boxes"] / side, "scores": item["scores"], "labels": item["labels"] - 1}
-            for item in self.detector(pictures)
+            for item in self.detector(separate)
         ]
         return {"loss": loss, "detections": found}
 

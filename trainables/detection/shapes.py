@@ -1,4 +1,4 @@
-"""Pictures of coloured shapes on noise, made here: data for trying a detector out anywhere."""
+"""Images of coloured shapes on noise, made here: data for trying a detector out anywhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from trainables.detection.annotations import Annotations, Objects, objects_of
 
 SIDE_PX = 64
-_NUM_PICTURES = 480
+_NUM_IMAGES = 480
 _SEED = 0
 _MAX_OBJECTS = 3
 _EMPTY_EVERY = 12  # negatives, as most collections have some
@@ -17,30 +17,30 @@ _NAMES = ("disc", "square", "triangle")
 
 
 def shapes() -> tuple[Tensor, Annotations]:
-    """480 pictures with one to three discs, squares and triangles; every 12th has none.
+    """480 images with one to three discs, squares and triangles; every 12th has none.
 
-    Pictures are (n, 3, 64, 64), uint8, the same ones whenever they are made. Shapes of 14 to 32 px, of
+    Images are (n, 3, 64, 64), uint8, the same ones whenever they are made. Shapes of 14 to 32 px, of
     any bright colour, on dark noise; a later one may cover part of another.
     """
     random = np.random.default_rng(_SEED)
-    pictures = random.integers(0, 80, (_NUM_PICTURES, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
-    objects = tuple(_drawn(random, picture, number) for number, picture in enumerate(pictures))
+    images = random.integers(0, 80, (_NUM_IMAGES, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+    objects = tuple(_drawn(random, image, number) for number, image in enumerate(images))
     annotations = Annotations(
         objects=objects,
-        parts=("train",) * _NUM_PICTURES,
+        parts=("train",) * _NUM_IMAGES,
         class_names=_NAMES,
         category_ids=tuple(range(len(_NAMES))),
     )
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2), annotations
+    return torch.from_numpy(images).permute(0, 3, 1, 2), annotations
 
 
-def _drawn(random: np.random.Generator, picture: np.ndarray, number: int) -> Objects:
+def _drawn(random: np.random.Generator, image: np.ndarray, number: int) -> Objects:
     num_objects = 0 if number % _EMPTY_EVERY == 0 else int(random.integers(1, _MAX_OBJECTS + 1))
     boxes, labels = [], []
     for _ in range(num_objects):
         label, side = int(random.integers(len(_NAMES))), int(random.integers(14, 33))
         left, top = (int(random.integers(0, SIDE_PX - side + 1)) for _ in range(2))
-        region = picture[top : top + side, left : left + side]
+        region = image[top : top + side, left : left + side]
         region[_mask(_NAMES[label], side)] = random.integers(120, 256, 3)
         boxes.append((left, top, left + side, top + side))
         labels.append(label)

@@ -1,4 +1,4 @@
-"""How the recorded sizes of pictures are held against their files, and what follows for their pixels."""
+"""How the recorded sizes of images are held against their files, and what follows for their pixels."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from trainables.detection.entries import PictureEntry
-from trainables.detection.picture_files import Fit, Header, unturn
+from trainables.detection.entries import ImageEntry
+from trainables.detection.image_files import Fit, Header, unturn
 from trainables.engine.findings import Findings
 
-_MAX_UNUSABLE_FRACTION = 0.01  # of the pictures, as in decoding
+_MAX_UNUSABLE_FRACTION = 0.01  # of the images, as in decoding
 
 
 @dataclass(frozen=True)
-class SizedPictures:
+class SizedImages:
     """Entries with sizes, and how their pixels are to be read.
 
     Attributes:
-        unusable: Why a picture is left out, by number.
-        unturned: Pictures whose boxes are on the pixels as stored, by number.
+        unusable: Why an image is left out, by number.
+        unturned: Images whose boxes are on the pixels as stored, by number.
     """
 
-    entries: Sequence[PictureEntry]
+    entries: Sequence[ImageEntry]
     unusable: Mapping[int, str]
     unturned: Mapping[int, Header]
 
-    def placed(self, picture: Image.Image, index: int) -> Image.Image:
-        """An upright picture as its boxes see it: upright too, or as it is stored."""
-        return unturn(picture, self.unturned[index]) if index in self.unturned else picture
+    def placed(self, image: Image.Image, index: int) -> Image.Image:
+        """An upright image as its boxes see it: upright too, or as it is stored."""
+        return unturn(image, self.unturned[index]) if index in self.unturned else image
 
     @property
     def key(self) -> str:
@@ -39,20 +39,20 @@ class SizedPictures:
 
 
 def hold_against_files(
-    entries: Sequence[PictureEntry],
+    entries: Sequence[ImageEntry],
     headers: Sequence[Header],
     unreadable: Mapping[int, str],
     findings: Findings,
-) -> SizedPictures:
-    """Give each picture a size, and find those whose recorded size is not that of their file.
+) -> SizedImages:
+    """Give each image a size, and find those whose recorded size is not that of their file.
 
     Without a recorded size the file's counts, upright. A recorded size that equals the stored one, but not
-    the one that EXIF turns it to, means boxes on the stored pixels. A picture whose sides both changed by one
+    the one that EXIF turns it to, means boxes on the stored pixels. An image whose sides both changed by one
     factor was resized since: its boxes hold, as shares. Any other is left out, unless over 1 % would be or
     cannot be read: that is a problem.
 
     Args:
-        unreadable: What to say of pictures that cannot be read, by number.
+        unreadable: What to say of images that cannot be read, by number.
     """
     sized, unusable, unturned = [], {}, {}
     for index, (entry, header) in enumerate(zip(entries, headers, strict=True)):
@@ -67,39 +67,39 @@ def hold_against_files(
             unturned[index] = header
         _note(entry, fit, is_resized, findings)
     _count_unusable(len(entries), list(unusable.values()), list(unreadable.values()), findings)
-    return SizedPictures(sized, {**unreadable, **unusable}, unturned)
+    return SizedImages(sized, {**unreadable, **unusable}, unturned)
 
 
-def _with_own_size(entry: PictureEntry, header: Header, findings: Findings) -> PictureEntry:
-    findings.add_note("sizes", "pictures without a recorded size; their files' counts", entry.where)
+def _with_own_size(entry: ImageEntry, header: Header, findings: Findings) -> ImageEntry:
+    findings.add_note("sizes", "images without a recorded size; their files' counts", entry.where)
     width, height = header.upright_px
     return replace(entry, size_px=(width or 1, height or 1))  # 1: it cannot be read, and is left out
 
 
-def _note(entry: PictureEntry, fit: Fit, is_resized: bool, findings: Findings) -> None:
+def _note(entry: ImageEntry, fit: Fit, is_resized: bool, findings: Findings) -> None:
     if fit is Fit.STORED:
-        what = "pictures that EXIF turns, but not their boxes; they are turned back"
+        what = "images that EXIF turns, but not their boxes; they are turned back"
         findings.add_note("sizes", what, entry.name)
     elif fit is Fit.UNDECIDED:
-        what = "pictures that EXIF turns, whose size does not tell whether their boxes are; taken as turned"
+        what = "images that EXIF turns, whose size does not tell whether their boxes are; taken as turned"
         findings.add_note("sizes", what, entry.name)
     if is_resized:
-        what = "pictures of another size than recorded, in its proportions; boxes are scaled with them"
+        what = "images of another size than recorded, in its proportions; boxes are scaled with them"
         findings.add_note("sizes", what, entry.name)
 
 
-def _contradiction(entry: PictureEntry, header: Header) -> str:
+def _contradiction(entry: ImageEntry, header: Header) -> str:
     (width, height), (said_width, said_height) = header.upright_px, entry.size_px or (0, 0)
     return f"{entry.path} is {width} x {height} px, its boxes are in {said_width:g} x {said_height:g}"
 
 
 def _count_unusable(
-    num_pictures: int, contradictions: Sequence[str], unreadable: Sequence[str], findings: Findings
+    num_images: int, contradictions: Sequence[str], unreadable: Sequence[str], findings: Findings
 ) -> None:
-    is_too_many = len(contradictions) + len(unreadable) > _MAX_UNUSABLE_FRACTION * num_pictures
+    is_too_many = len(contradictions) + len(unreadable) > _MAX_UNUSABLE_FRACTION * num_images
     for what, places in (
-        ("picture of another size than recorded", contradictions),
-        ("picture that cannot be read", unreadable),
+        ("image of another size than recorded", contradictions),
+        ("image that cannot be read", unreadable),
     ):
         for where in places:
             if is_too_many:

@@ -1,4 +1,4 @@
-"""From a source's name in a space to pictures with boxes, in three parts."""
+"""From a source's name in a space to images with boxes, in three parts."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from trainables.detection.annotations import Annotations, Objects
 from trainables.detection.box_rules import annotations_of
 from trainables.detection.coco import read_coco
 from trainables.detection.data_sources import BOX_SOURCES, Coco, Shapes, Voc
-from trainables.detection.entries import Category, PictureEntry
-from trainables.detection.picture_files import check_files, headers_of
+from trainables.detection.entries import Category, ImageEntry
+from trainables.detection.image_files import check_files, headers_of
 from trainables.detection.shapes import shapes
-from trainables.detection.sizes import SizedPictures, hold_against_files
+from trainables.detection.sizes import SizedImages, hold_against_files
 from trainables.detection.summary import refuse_parts_without_objects, sum_up, undecodable
 from trainables.detection.voc import read_voc
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.findings import Findings
 from trainables.engine.images.data import DataSplits, ImageSet, split_source
 from trainables.engine.images.decoded_source import decoded_source
-from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.decoding import ImageReader
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.source import ImageSource, in_memory_source, with_files
 from trainables.engine.images.survey import Survey
@@ -38,13 +38,13 @@ _MAX_SURVEY_S = 10.0
 
 @dataclass(frozen=True, eq=False)
 class DetectionData:
-    """Pictures, stretched to squares, in three parts, with the objects in them."""
+    """Images, stretched to squares, in three parts, with the objects in them."""
 
     splits: DataSplits
     annotations: Annotations
 
     def objects(self, images: ImageSet, indices: Sequence[int]) -> list[Objects]:
-        """Those of the pictures of one part, by number."""
+        """Those of the images of one part, by number."""
         return [self.annotations.objects[row] for row in images.rows[list(indices)].tolist()]
 
     def notes(self) -> dict[str, str]:
@@ -54,7 +54,7 @@ class DetectionData:
 def load_detection_data(context: TrainingContext) -> DetectionData:
     """The data of a run, split the same way in every trial of it; kept for the next trial.
 
-    Pictures are stretched to squares, as RT-DETR and D-FINE have them: no border is computed on, and
+    Images are stretched to squares, as RT-DETR and D-FINE have them: no border is computed on, and
     boxes as shares of width and height stay what they are at every resolution.
 
     Raises:
@@ -72,7 +72,7 @@ def load_detection_data(context: TrainingContext) -> DetectionData:
 def check_detection_data(context: TrainingContext) -> DataSummary:
     """What is to be known of the source that `context.data` names, without decoding all of it.
 
-    Reads all annotations and the header of every picture, and splits them, as a trial does. Files are read
+    Reads all annotations and the header of every image, and splits them, as a trial does. Files are read
     whole for ten seconds at most, to find copies, and 64 of them are decoded for two.
 
     Raises:
@@ -89,16 +89,16 @@ def check_detection_data(context: TrainingContext) -> DataSummary:
         lambda files: undecodable(files, context.resolution or 1, max(1, context.num_workers)),
     )
     return sum_up(
-        described.annotations, described.pictures.unusable, context, described.files, described.survey
+        described.annotations, described.images.unusable, context, described.files, described.survey
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Described:
-    """Annotations that hold, and how the pixels of their pictures are to be read."""
+    """Annotations that hold, and how the pixels of their images are to be read."""
 
     annotations: Annotations
-    pictures: SizedPictures
+    images: SizedImages
     files: ImageFiles
     survey: Survey | None
 
@@ -111,7 +111,7 @@ def _described(
     findings = Findings()
     entries, categories = _read(source, findings)
     if not entries and not findings.problems:
-        findings.add_problem("it lists no pictures")
+        findings.add_problem("it lists no images")
     check_files(entries, findings)
     files = _files([entry.path.absolute() for entry in entries])
     if findings.problems:  # reading all files would only delay the message
@@ -121,14 +121,14 @@ def _described(
         rows = np.flatnonzero(survey.is_unreadable).tolist()
         unreadable = {**{row: str(files.paths[row]) for row in rows}, **broken_of(files)}
     headers = headers_of(files.paths, survey)
-    pictures = hold_against_files(entries, headers, unreadable, findings)
-    annotations = annotations_of(pictures.entries, categories, findings)
+    images = hold_against_files(entries, headers, unreadable, findings)
+    annotations = annotations_of(images.entries, categories, findings)
     findings.refuse(str(source))
     described = replace(annotations, notes=findings.notes, left_out=findings.left_out)
-    return _Described(described, pictures, files, survey)
+    return _Described(described, images, files, survey)
 
 
-def _read(source: DataSource, findings: Findings) -> tuple[list[PictureEntry], list[Category]]:
+def _read(source: DataSource, findings: Findings) -> tuple[list[ImageEntry], list[Category]]:
     match source:
         case Coco():
             return read_coco(source, findings)
@@ -147,20 +147,20 @@ def _loaded(
     given: DataSource, cache: CacheFolder, top: int | None, num_threads: int
 ) -> tuple[ImageSource, Annotations]:
     if isinstance(given, Shapes):
-        pictures, annotations = shapes()
+        images, annotations = shapes()
         balance = annotations.balance()
-        return in_memory_source(pictures, balance, class_names=annotations.class_names), annotations
+        return in_memory_source(images, balance, class_names=annotations.class_names), annotations
     described = _described(given, lambda files: files.survey(cache.folder), lambda _: {})
-    annotations, files, sized = described.annotations, described.files, described.pictures
+    annotations, files, sized = described.annotations, described.files, described.images
 
     def stretched(index: int, side: int) -> Image.Image:
         if reason := sized.unusable.get(index):
             raise OSError(reason)
-        picture = sized.placed(files.opened(index, side), index)
-        return picture.resize((side, side), Image.Resampling.BILINEAR)
+        image = sized.placed(files.opened(index, side), index)
+        return image.resize((side, side), Image.Resampling.BILINEAR)
 
     source = decoded_source(
-        Pictures(len(files.paths), stretched),
+        ImageReader(len(files.paths), stretched),
         annotations.balance(),
         parts=np.array(annotations.parts),
         class_names=annotations.class_names,

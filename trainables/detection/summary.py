@@ -26,7 +26,7 @@ _DECODED = 64
 
 
 def undecodable(files: ImageFiles, resolution: int, num_threads: int) -> Mapping[int, str]:
-    """Of 64 pictures, evenly spread, those that cannot be decoded, with the reason."""
+    """Of 64 images, evenly spread, those that cannot be decoded, with the reason."""
     deadline_s = monotonic() + _MAX_DECODING_S
 
     def reason(index: int) -> str:
@@ -71,10 +71,10 @@ def sum_up(
     """What was found, split as a trial splits it.
 
     Args:
-        unusable: Pictures that are left out, by number.
+        unusable: Images that are left out, by number.
 
     Raises:
-        DataError: Too few pictures, or a part without objects.
+        DataError: Too few images, or a part without objects.
     """
     parts = [part if row not in unusable else "unreadable" for row, part in enumerate(annotations.parts)]
     of_parts = split_rows(annotations.balance(), np.array(parts), seed=context.data_seed)
@@ -106,14 +106,12 @@ def _file_notes(files: ImageFiles, survey: Survey, rows: Mapping[Part, Tensor]) 
     """Copies, unusual pixels, and that not all files were read."""
     identical = survey.identical()
     copies = in_two_parts(identical, list(rows.items()), files.name) or more_than_once(identical, files.name)
-    unread = (
-        f"copies and unusual pixels were looked for in {survey.num_seen} of {len(survey.records)} pictures"
-    )
+    unread = f"copies and unusual pixels were looked for in {survey.num_seen} of {len(survey.records)} images"
     return [*([copies] if copies else []), *survey.notes(), *([] if survey.is_complete else [unread])]
 
 
 def _class_notes(annotations: Annotations, train: Tensor, counts: Mapping[str, int]) -> list[str]:
-    """Classes that cannot be learnt or cannot be told apart by their names, and pictures without objects."""
+    """Classes that cannot be learnt or cannot be told apart by their names, and images without objects."""
     trained = {
         annotations.class_names[label]
         for row in train.tolist()
@@ -127,5 +125,5 @@ def _class_notes(annotations: Annotations, train: Tensor, counts: Mapping[str, i
         *([line_of("classes without objects", empty)] if empty else []),
         *([line_of("classes that training has no objects of, crowds apart", untrained)] if untrained else []),
         *([line_of("class names that differ in case alone", alike)] if alike else []),
-        *([f"{num_negatives} pictures without objects"] if num_negatives else []),
+        *([f"{num_negatives} images without objects"] if num_negatives else []),
     ]

@@ -1,4 +1,4 @@
-"""Annotations in Pascal VOC's XML: a file for each picture."""
+"""Annotations in Pascal VOC's XML: a file for each image."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path, PureWindowsPath
 from xml.etree import ElementTree
 
 from trainables.core.suggest import suggest_path
-from trainables.detection.entries import Category, ObjectEntry, PictureEntry
+from trainables.detection.entries import Category, ImageEntry, ObjectEntry
 from trainables.detection.voc_lists import read_lists
 from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import Part, is_never_data, part_of
 from trainables.engine.images.reading import endings
 
 _ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml")
-_PICTURE_FOLDERS = ("jpegimages", "images", "imgs", "img")
+_IMAGE_FOLDERS = ("jpegimages", "images", "imgs", "img")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _YES = {"1", "true", "yes"}
 
 
-def read_voc(root: Path, findings: Findings) -> tuple[list[PictureEntry], list[Category]]:
-    """The pictures and classes of a folder: XML files in `Annotations/` or in itself.
+def read_voc(root: Path, findings: Findings) -> tuple[list[ImageEntry], list[Category]]:
+    """The images and classes of a folder: XML files in `Annotations/` or in itself.
 
-    Pictures lie in `JPEGImages/` or `images/`, or beside the XML files. `ImageSets/Main/` says which are of
+    Images lie in `JPEGImages/` or `images/`, or beside the XML files. `ImageSets/Main/` says which are of
     train, val and test, see `voc_lists`, or they lie in folders of these names; otherwise the program splits.
     Numbers are taken as they stand: tools differ by a pixel on whether they count from 1.
     Classes are counted by their names' order. What contradicts itself goes to `findings`.
@@ -41,7 +41,7 @@ def read_voc(root: Path, findings: Findings) -> tuple[list[PictureEntry], list[C
 
 @dataclass(frozen=True)
 class _Group:
-    """XML files with the folders where their pictures may lie; of one part, or of any."""
+    """XML files with the folders where their images may lie; of one part, or of any."""
 
     part: Part | None
     files: Sequence[Path]
@@ -51,18 +51,18 @@ class _Group:
 def _groups(root: Path) -> list[_Group]:
     """One for the whole folder, or one for each folder of a part."""
     holders = [*_subfolders(root, _ANNOTATION_FOLDERS), root]
-    pictures = _subfolders(root, _PICTURE_FOLDERS)
+    images = _subfolders(root, _IMAGE_FOLDERS)
     for holder in holders:
         if files := _xml_files(holder):
-            return [_Group(None, files, [*pictures, root, holder])]
+            return [_Group(None, files, [*images, root, holder])]
     found = []
     for holder in holders:
         for folder in sorted(holder.iterdir()):
             part = part_of(folder.name) if folder.is_dir() else None
             own = [*_subfolders(folder, _ANNOTATION_FOLDERS), folder] if part else []
             if files := [path for place in own for path in _xml_files(place)]:
-                beside = [inner for top in (*pictures, root) if (inner := top / folder.name).is_dir()]
-                folders = [*_subfolders(folder, _PICTURE_FOLDERS), *beside, *own, *pictures]
+                beside = [inner for top in (*images, root) if (inner := top / folder.name).is_dir()]
+                folders = [*_subfolders(folder, _IMAGE_FOLDERS), *beside, *own, *images]
                 found.append(_Group(part, files, list(dict.fromkeys(folders))))
     return found
 
@@ -90,27 +90,27 @@ def _why_none(root: Path) -> str:
     return f"{root} has no XML files; write voc:FOLDER with a folder that has Annotations/*.xml{hint}"
 
 
-def _entries(group: _Group, root: Path, findings: Findings) -> Iterator[PictureEntry]:
+def _entries(group: _Group, root: Path, findings: Findings) -> Iterator[ImageEntry]:
     by_stem = {path.stem: path for path in group.files}
     listed = None if group.part else read_lists(root, list(by_stem), findings)
     if listed is None:
         listed = [(group.part or "train", stem) for stem in by_stem]
-    pictures = _Pictures.of(group.folders)
+    images = _Images.of(group.folders)
     read = {stem: _XmlFile.read(by_stem[stem], root, findings) for _, stem in listed}
     for part, stem in listed:
         if file := read[stem]:
-            yield file.entry(part, pictures, group.folders[0])
+            yield file.entry(part, images, group.folders[0])
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """The files of the folders where pictures may lie, by name and by name without ending."""
+class _Images:
+    """The files of the folders where images may lie, by name and by name without ending."""
 
     by_name: Mapping[str, Path]
     by_stem: Mapping[str, Sequence[Path]]
 
     @classmethod
-    def of(cls, folders: Sequence[Path]) -> _Pictures:
+    def of(cls, folders: Sequence[Path]) -> _Images:
         by_name: dict[str, Path] = {}
         by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in (path for folder in folders for path in sorted(folder.iterdir())):
@@ -120,17 +120,17 @@ class _Pictures:
         return cls(by_name, by_stem)
 
     def find(self, stem: str, filename: str, where: str, findings: Findings) -> Path | None:
-        """The picture of an XML file: of the same name, or else the one that `<filename>` gives."""
+        """The image of an XML file: of the same name, or else the one that `<filename>` gives."""
         given = self._given(filename)
         own = self.by_stem.get(stem, ())
         if given in own:
             return given
         if len(own) > 1:
             findings.add_problem(
-                "XML file with more than one picture of its name", f"{where} ({own[0].name}, {own[1].name})"
+                "XML file with more than one image of its name", f"{where} ({own[0].name}, {own[1].name})"
             )
         elif own and given:
-            what = "XML files whose <filename> is another picture; the one of the file's own name is taken"
+            what = "XML files whose <filename> is another image; the one of the file's own name is taken"
             findings.add_note("files", what, f"{where} ({filename})")
         return own[0] if own else given
 
@@ -169,15 +169,15 @@ class _XmlFile:
             return None
         return cls(path, label, element, findings)
 
-    def entry(self, part: Part, pictures: _Pictures, folder: Path) -> PictureEntry:
+    def entry(self, part: Part, images: _Images, folder: Path) -> ImageEntry:
         filename = _text(self.root, "filename")
-        found = pictures.find(self.path.stem, filename, self.label, self.findings)
+        found = images.find(self.path.stem, filename, self.label, self.findings)
         path = found or folder / (PureWindowsPath(filename).name or self.path.stem)
         items = list(self.root.iterfind("object"))
         objects = [
             self._object(item, f"{self.label} object {number}") for number, item in enumerate(items, 1)
         ]
-        return PictureEntry(
+        return ImageEntry(
             where=self.label,
             name=path.name,
             path=path,

@@ -1,4 +1,4 @@
-"""The lists of `ImageSets/Main` in Pascal VOC's layout: which picture is of which part."""
+"""The lists of `ImageSets/Main` in Pascal VOC's layout: which image is of which part."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMN = re.compile(r"\s+[-+]?[01]$")  # of a list for one class: it is there, 
 
 
 def read_lists(root: Path, stems: Sequence[str], findings: Findings) -> list[tuple[Part, str]] | None:
-    """The part and the XML file's stem of each listed picture, in order; None where there are no lists.
+    """The part and the XML file's stem of each listed image, in order; None where there are no lists.
 
     Lists are named for a part in any usual spelling. `trainval` fills what is missing of train and val; lists
     of single classes, such as `dog_train.txt`, count where there are no others. Names may have folders, an
@@ -43,7 +43,7 @@ def read_lists(root: Path, stems: Sequence[str], findings: Findings) -> list[tup
     parts = _with_trainval(listed, findings)
     if not parts.get("train") and not findings.problems:
         names = ", ".join(path.name for of_one in by_list.values() for path in of_one)
-        findings.add_problem(f"{folder} has no list of training pictures, such as train.txt; it has {names}")
+        findings.add_problem(f"{folder} has no list of training images, such as train.txt; it has {names}")
     named = {stem for of_part in parts.values() for stem in of_part}
     for stem in stems:
         if stem not in named:
@@ -109,7 +109,7 @@ def _stems(path: Path, known: Mapping[str, None], is_test: bool, findings: Findi
     found = {line: _stem(line, known) for line in lines}
     missing = [line for line, stem in found.items() if stem is None]
     if missing and len(missing) == len(found) and is_test:
-        what = f"{path.name} lists {len(missing)} pictures without XML files; they are left out"
+        what = f"{path.name} lists {len(missing)} images without XML files; they are left out"
         findings.add_note("parts", f"{what}, and a test part is split off")
         return []
     for stem, count in Counter(found[line] for line in lines).items():

@@ -129,10 +129,10 @@ class SupervisedTraining(Generic[B]):
         """Details of the last `test()`; see `contract.tables_of_test`."""
         return self._details.tables() if self._details else {}
 
-    def test_pictures(self) -> Mapping[str, bytes]:
-        """Pictures of its mistakes; see `contract.pictures_of_test`."""
-        pictures: Mapping[str, bytes] = getattr(self._details, "pictures", dict)()
-        return pictures
+    def test_images(self) -> Mapping[str, bytes]:
+        """Images of its mistakes; see `contract.images_of_test`."""
+        images: Mapping[str, bytes] = getattr(self._details, "images", dict)()
+        return images
 
     def notes(self) -> dict[str, str]:
         """The choices that were made for this training, with their reasons, for the trial's row."""

@@ -77,9 +77,9 @@ class LayerLocalTraining:
         """As a classifier's; the scores in `mistakes` are the goodnesses' softmax, no probabilities."""
         return self._details.tables()
 
-    def test_pictures(self) -> Mapping[str, bytes]:
+    def test_images(self) -> Mapping[str, bytes]:
         """Of its mistakes."""
-        return self._details.pictures()
+        return self._details.images()
 
     def notes(self) -> Mapping[str, str]:
         loss = "train_loss is the layers' mean logistic loss of goodness, val_loss the labels' cross entropy"

@@ -57,7 +57,7 @@ TRAINABLE = Trainable(
     start=deferred("trainables.hog_svm.training:start"),
     data_sources=IMAGE_SOURCES,
     scales=OF_CLASSIFIERS,
-    scored_unit="pictures",
+    scored_unit="images",
     check_data=deferred("trainables.engine.images.data_check:check_source"),
     check_device=check_device,
 )

@@ -115,7 +115,7 @@ class HogSvm:
             [
                 torch.from_numpy(
                     hog(
-                        picture.permute(1, 2, 0).numpy(),
+                        image.permute(1, 2, 0).numpy(),
                         orientations=self._hparams.orientations,
                         pixels_per_cell=(cell_px, cell_px),
                         cells_per_block=(2, 2),
@@ -124,7 +124,7 @@ class HogSvm:
                     )
                 )
                 for part in indices.split(_AT_ONCE)
-                for picture in images.images(part, resolution)
+                for image in images.images(part, resolution)
             ]
         )
 

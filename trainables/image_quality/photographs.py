@@ -68,12 +68,12 @@ def _windows(name: str) -> list[Image.Image]:
     import skimage.data
 
     made = getattr(skimage.data, name)()
-    picture = Image.fromarray(made[0] if isinstance(made, tuple) else made).convert("RGB")
-    scale = _SHORTER_PX / min(picture.size)
-    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))
-    right, bottom = picture.width - SIDE_PX, picture.height - SIDE_PX
+    image = Image.fromarray(made[0] if isinstance(made, tuple) else made).convert("RGB")
+    scale = _SHORTER_PX / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)))
+    right, bottom = image.width - SIDE_PX, image.height - SIDE_PX
     corners = [(0, 0), (right, 0), (0, bottom), (right, bottom)]
-    return [picture.crop((left, top, left + SIDE_PX, top + SIDE_PX)) for left, top in corners]
+    return [image.crop((left, top, left + SIDE_PX, top + SIDE_PX)) for left, top in corners]
 
 
 def _versions(window: Image.Image, random: np.random.Generator) -> list[tuple[str, int, Image.Image]]:

@@ -16,7 +16,7 @@ from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.findings import refuse
 from trainables.engine.images.data import DataSplits, ImageSet, split_source
 from trainables.engine.images.decoded_source import decoded_source
-from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.decoding import ImageReader
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.identical import more_than_once
 from trainables.engine.images.source import ImageSource, in_memory_source, with_files
@@ -120,7 +120,7 @@ def check_quality_data(context: TrainingContext) -> list[str]:
 
 
 def _said_of_files(source: Quality, context: TrainingContext, ratings: Ratings) -> list[str]:
-    """Which files have unusual pixels, and which are one picture under several names."""
+    """Which files have unusual pixels, and which are one image under several names."""
     files = _files(source, ratings)
     survey = files.survey(context.cache_dir, most_s=_MAX_SURVEY_S)
     copies = more_than_once(survey.identical(), files.name)
@@ -151,8 +151,8 @@ def _num_small(source: Quality, ratings: Ratings) -> int:
     num_small, problems = 0, []
     for name in ratings.images[:: max(1, len(ratings.images) // _LOOKED_AT)]:
         try:
-            with Image.open(source.folder / name) as picture:
-                num_small += min(picture.size) < source.side
+            with Image.open(source.folder / name) as image:
+                num_small += min(image.size) < source.side
         except OSError as error:
             problems.append(str(error) if name in str(error) else f"{name}: {error}")
     refuse(str(source), problems)
@@ -203,7 +203,7 @@ def _decoded(
         return files.opened(index, side).resize((side, side), Image.Resampling.BILINEAR)
 
     source = decoded_source(
-        Pictures(len(files.paths), stretched),
+        ImageReader(len(files.paths), stretched),
         ratings.levels(),
         parts=ratings.split(seed),
         class_names=level_names,

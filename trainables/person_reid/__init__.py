@@ -1,19 +1,19 @@
-"""Finding persons again in the pictures of other cameras.
+"""Finding persons again in the images of other cameras.
 
 Models: `resnet50`, `densenet121`, `hrnet_w18` and every other convolutional network of timm by its name, with
 one layer to few features and a classifier over the persons of the training part; `pcb` (`pcb/NAME` over
 another ResNet) with six horizontal stripes that each have their own (Sun et al. 2018, "Beyond Part Models").
-Loss: cross entropy, with triplet loss of the hardest pairs or Circle loss between pictures if wanted.
+Loss: cross entropy, with triplet loss of the hardest pairs or Circle loss between images if wanted.
 
 Data: `persons` (made here); `market:FOLDER`, a folder with Market-1501's `bounding_box_train`, `query` and
-`bounding_box_test`, or one of pictures alone, named like 0001_c1s1_000151_00.jpg (Zheng et al. 2015).
-Pictures are made twice as tall as wide: the resolution is their height. 15 % of the persons are held out as
+`bounding_box_test`, or one of images alone, named like 0001_c1s1_000151_00.jpg (Zheng et al. 2015).
+Images are made twice as tall as wide: the resolution is their height. 15 % of the persons are held out as
 validation; the data's own queries and gallery are the test set.
 
 Scores: mean average precision by Market-1501's trapezoidal rule, and the share of queries whose first right
-picture is among the first 1, 5 and 10; without junk and without pictures by the query's own camera.
+image is among the first 1, 5 and 10; without junk and without images by the query's own camera.
 
-Defaults: SGD at 0.05, the backbone at a tenth of it, 32 pictures a batch, cross entropy alone, as published
+Defaults: SGD at 0.05, the backbone at a tenth of it, 32 images a batch, cross entropy alone, as published
 for the figures below, with a cosine for its one step. Expected on Market-1501 after 60 epochs from ImageNet
 weights at 256 px: Rank-1 and mAP densenet121 90.2 and 74.0 %, hrnet_w18 90.8 and 76.7 %, pcb at 384 px 92.6
 and 77.5 % (published; they train on all 751 persons). Seeds alone move mAP by 0.3 to 1.7 points.
@@ -47,13 +47,13 @@ class Hparams(TrainingHparams):
 
     Attributes:
         weights: "none" is random ones, "hub" the backbone's own, "file:PATH" a file of it by absolute path.
-        features: Numbers that describe a picture, or each of its stripes.
+        features: Numbers that describe an image, or each of its stripes.
         drop_rate: Dropout before the classifiers.
         metric_loss: "triplet", "circle" or "none", beside the cross entropy.
         metric_loss_weight: What it is multiplied by.
-        images_per_identity: Pictures of each person in a batch where there is such a loss.
+        images_per_identity: Images of each person in a batch where there is such a loss.
         augment: "none", "light", "strong", or a strength in [0, 1].
-        flip: Mirror half of the training pictures.
+        flip: Mirror half of the training images.
     """
 
     HAS_LAYER_ORDER: ClassVar[bool] = False
@@ -108,7 +108,7 @@ def weights(hparams: Hparams) -> Sequence[WeightFile]:
 
 
 def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
-    """What random weights learn a few pictures with.
+    """What random weights learn a few images with.
 
     Cross entropy alone names all 32 without a mistake while their features are still mixed up: mAP 0.85.
     """

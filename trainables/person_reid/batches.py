@@ -1,4 +1,4 @@
-"""From stored pictures of persons to the batches a network sees: several pictures of each person at once."""
+"""From stored images of persons to the batches a network sees: several images of each person at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainables.person_reid.data import PersonData
 
 @dataclass(frozen=True)
 class PersonBatch:
-    """Pictures (batch, 3, height, width) on the device, and of each, (batch,), what is known of it.
+    """Images (batch, 3, height, width) on the device, and of each, (batch,), what is known of it.
 
     Attributes:
         labels: The person, by number.
@@ -35,7 +35,7 @@ class PersonBatch:
         return len(self.labels)
 
     def split(self, size: int) -> list[PersonBatch]:
-        """The same pictures in as few even pieces as hold at most `size` each."""
+        """The same images in as few even pieces as hold at most `size` each."""
         num_pieces = -(-len(self) // size)
         parts = (getattr(self, field.name).tensor_split(num_pieces) for field in fields(self))
         return [PersonBatch(*piece) for piece in zip(*parts, strict=True)]
@@ -45,7 +45,7 @@ class PersonBatches:
     """The batches of one trial.
 
     Args:
-        per_identity: Pictures of a person that follow each other in training; None is in any order.
+        per_identity: Images of a person that follow each other in training; None is in any order.
     """
 
     def __init__(
@@ -56,44 +56,44 @@ class PersonBatches:
         self._per_identity = per_identity
 
     def epoch(self, budget: Budget, epoch: int) -> TrainEpoch[PersonBatch]:
-        """The training pictures of an epoch; the same for every trial of one seed."""
-        pictures, train, order = self._batches.epoch(budget, epoch), self._data.splits.train, None
+        """The training images of an epoch; the same for every trial of one seed."""
+        images, train, order = self._batches.epoch(budget, epoch), self._data.splits.train, None
         if self._per_identity and not self._context.is_overfit:
             random = generator("identity", seed=self._context.seed, epoch=epoch)
-            order = grouped(pictures.order, train.labels, self._per_identity, random)
+            order = grouped(images.order, train.labels, self._per_identity, random)
         return TrainEpoch(
-            pictures.order if order is None else order,
-            lambda indices: self._known(train, indices, pictures.batch(indices)),
+            images.order if order is None else order,
+            lambda indices: self._known(train, indices, images.batch(indices)),
         )
 
     def validation(self, budget: Budget) -> Iterator[PersonBatch]:
-        """The pictures that are scored after an epoch at `budget`."""
+        """The images that are scored after an epoch at `budget`."""
         return self._scored(self._choice.scored(budget))
 
     def test(self) -> Iterator[PersonBatch]:
-        """All test pictures, at the top rung's resolution."""
+        """All test images, at the top rung's resolution."""
         return self._scored(self._choice.tested())
 
     def _scored(self, scored: Scored[ImageSet]) -> Iterator[PersonBatch]:
         for indices, batch in zip(scored.parts(), self._batches.scored(scored), strict=True):
             yield self._known(scored.examples, indices, batch)
 
-    def _known(self, pictures: ImageSet, indices: Tensor, batch: Batch) -> PersonBatch:
-        rows = pictures.rows[indices]
+    def _known(self, images: ImageSet, indices: Tensor, batch: Batch) -> PersonBatch:
+        rows = images.rows[indices]
         known = (self._data.cameras, self._data.is_query, self._data.is_gallery)
         return PersonBatch(batch.images, batch.labels, *(of[rows].to(batch.labels.device) for of in known))
 
 
 def grouped(order: Tensor, labels: Tensor, per_identity: int, random: torch.Generator) -> Tensor:
-    """As many pictures as there are in `order`, so that batches have P persons with K pictures each.
+    """As many images as there are in `order`, so that batches have P persons with K images each.
 
-    In each round everybody's next K pictures come, persons in a new order; who has shown all begins
-    anew. So persons with few pictures are seen as often as those with many. In a batch that has the end
+    In each round everybody's next K images come, persons in a new order; who has shown all begins
+    anew. So persons with few images are seen as often as those with many. In a batch that has the end
     of a round and the beginning of the next, somebody may be twice. (Hermans, Beyer and Leibe 2017, "In
     Defense of the Triplet Loss for Person Re-Identification".)
 
     Args:
-        order: Numbers of pictures, shuffled: (n,).
+        order: Numbers of images, shuffled: (n,).
         labels: Of the whole set.
         per_identity: K.
     """

@@ -1,4 +1,4 @@
-"""Pictures of persons in the three parts of a run."""
+"""Images of persons in the three parts of a run."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from trainables.engine.images.data import DataSplits, ImageSet
 
 @dataclass(frozen=True, eq=False)
 class IdentitySet(ImageSet):
-    """Pictures of persons, of which a subset has all of some persons and of the last one a part.
+    """Images of persons, of which a subset has all of some persons and of the last one a part.
 
-    Of everybody a few pictures would leave no pairs of one person to learn from.
+    Of everybody a few images would leave no pairs of one person to learn from.
     """
 
     def subset(self, wanted: float | int | None) -> Tensor:
-        """Numbers of the pictures in a fraction, a count or None, all; a smaller one is a prefix."""
+        """Numbers of the images in a fraction, a count or None, all; a smaller one is a prefix."""
         if wanted is None:
             return self._order
         if isinstance(wanted, float):
             return self._order[: max(2, round(wanted * len(self)))]
         if not 2 <= wanted <= len(self):
             raise DataError(
-                f"a subset of {wanted} pictures was asked for; ask for 2 to {len(self)}, or for a share "
+                f"a subset of {wanted} images was asked for; ask for 2 to {len(self)}, or for a share "
                 "such as 0.5"
             )
         return self._order[:wanted]
@@ -42,13 +42,13 @@ class IdentitySet(ImageSet):
 
 @dataclass(frozen=True, eq=False)
 class PersonData:
-    """Pictures of persons in three parts, which share nobody.
+    """Images of persons in three parts, which share nobody.
 
-    Labels of training pictures count its persons from 0; those of the others belong to no class, and
+    Labels of training images count its persons from 0; those of the others belong to no class, and
     junk has -1.
 
     Attributes:
-        cameras: Of all pictures of the source: (n,).
+        cameras: Of all images of the source: (n,).
         is_query: Which are searched with when their part is scored: (n,), bool.
         is_gallery: Which are searched in: (n,), bool.
         num_identities: Of the training part.
@@ -64,5 +64,5 @@ class PersonData:
         val = self.splits.val
         num_queries = int(self.is_query[val.rows].sum())
         held_out = f"{len(val.labels.unique())} persons are held out for validation, which nobody trains on"
-        asked = f"{num_queries} queries, one for each person and camera, in {len(val)} pictures"
+        asked = f"{num_queries} queries, one for each person and camera, in {len(val)} images"
         return {**self.splits.notes(), "persons": f"{held_out}: {asked}"}

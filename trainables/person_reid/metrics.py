@@ -22,7 +22,7 @@ _TEMPERATURE = 1 / 16  # of the loss; cosines differ by tenths
 
 @dataclass(frozen=True)
 class Described:
-    """Features of pictures (n, d), of length 1, and of each its person and its camera (n,)."""
+    """Features of images (n, d), of length 1, and of each its person and its camera (n,)."""
 
     features: Tensor
     labels: Tensor
@@ -39,9 +39,9 @@ class Found:
 
     Attributes:
         average_precision: (queries,), in [0, 1].
-        first_rank: Place in the gallery, from 1, of the first right picture.
-        loss: Minus the log of the share of right pictures in a softmax over the gallery.
-        nearest: Place in the gallery, as it was given, of the picture most like the query.
+        first_rank: Place in the gallery, from 1, of the first right image.
+        loss: Minus the log of the share of right images in a softmax over the gallery.
+        nearest: Place in the gallery, as it was given, of the image most like the query.
     """
 
     average_precision: Tensor
@@ -81,7 +81,7 @@ def _found(queries: Described, gallery: Described) -> Found:
 
 
 class Collection:
-    """Features of a scored set and what is known of its pictures, collected batch by batch."""
+    """Features of a scored set and what is known of its images, collected batch by batch."""
 
     def __init__(self) -> None:
         self._seen: list[tuple[Tensor, ...]] = []
@@ -125,7 +125,7 @@ class PersonDetails:
     """What became of each query, as a table; fed batch by batch.
 
     Args:
-        image_name: What to call the picture that is fed first (0), second (1) and so on.
+        image_name: What to call the image that is fed first (0), second (1) and so on.
     """
 
     def __init__(self, image_name: Callable[[int], str]) -> None:
@@ -164,7 +164,7 @@ def means(answers: Found) -> dict[str, float]:
     is_answered = ~answers.first_rank.isnan()
     if not is_answered.any():
         raise DataError(
-            f"none of {len(is_answered)} queries can be answered: nobody among the scored pictures is seen "
+            f"none of {len(is_answered)} queries can be answered: nobody among the scored images is seen "
             "by two cameras; score more of them"
         )
     first = answers.first_rank[is_answered]

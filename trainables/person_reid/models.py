@@ -24,10 +24,10 @@ _CIRCLE = {"m": 0.25, "gamma": 128}  # of the paper (Sun et al. 2020), for this 
 
 
 class PersonNet(nn.Module):
-    """Describes each stripe of a picture by itself, and guesses from each who it is.
+    """Describes each stripe of an image by itself, and guesses from each who it is.
 
     Args:
-        backbone: From pictures to maps (batch, channels, rows, columns), by `forward_features`.
+        backbone: From images to maps (batch, channels, rows, columns), by `forward_features`.
         head: What is new, and of random weights.
     """
 
@@ -122,7 +122,7 @@ def _keep_size(model: nn.Module, name: str) -> None:
 
 @torch.no_grad()
 def _num_channels(model: Any, name: str, resolution: int) -> int:
-    """Of the maps that a backbone makes, which is tried on a black picture."""
+    """Of the maps that a backbone makes, which is tried on a black image."""
     maps = model.eval().forward_features(torch.zeros(1, 3, resolution, round(resolution * _ASPECT_RATIO)))
     model.train()
     if not (isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[1] == model.num_features):
@@ -131,7 +131,7 @@ def _num_channels(model: Any, name: str, resolution: int) -> int:
 
 
 class PersonLoss:
-    """Cross entropy of each stripe's guess, added up, and the loss of features between pictures.
+    """Cross entropy of each stripe's guess, added up, and the loss of features between images.
 
     Args:
         metric_loss: "triplet" is of the hardest pairs of a batch (Hermans et al. 2017), "circle" is Circle

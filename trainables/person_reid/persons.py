@@ -1,4 +1,4 @@
-"""Pictures of made-up persons in coloured clothes, seen by four cameras: data to try things out."""
+"""Images of made-up persons in coloured clothes, seen by four cameras: data to try things out."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ class _Camera:
 
 
 def persons() -> tuple[Tensor, Sightings]:
-    """1,204 pictures of 64 x 32 px named as in Market-1501, the same ones whenever they are made.
+    """1,204 images of 64 x 32 px named as in Market-1501, the same ones whenever they are made.
 
-    80 persons to train on and 16 to be found again, 3 pictures by each of 4 cameras, which tint what they
-    see; of the 16 the first picture by each camera is a query. Among the gallery are 40 of nobody who is
+    80 persons to train on and 16 to be found again, 3 images by each of 4 cameras, which tint what they
+    see; of the 16 the first image by each camera is a query. Among the gallery are 40 of nobody who is
     searched for and 12 of junk, which show half of a person.
     """
     random = np.random.default_rng(_SEED)
     cameras = [_camera(random) for _ in range(_NUM_CAMERAS)]
-    pictures: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     names: list[str] = []
     places: list[str] = []
 
     def see(identity: int, camera: int, frame: int, look: _Look, place: str, *, cut: bool = False) -> None:
-        pictures.append(_picture(random, look, cameras[camera], is_cut=cut))
+        images.append(_image(random, look, cameras[camera], is_cut=cut))
         number = f"{identity:04d}" if identity >= 0 else str(identity)
         names.append(f"{number}_c{camera + 1}s1_{frame:06d}_00.jpg")
         places.append(place)
@@ -65,7 +65,7 @@ def persons() -> tuple[Tensor, Sightings]:
         see(DISTRACTOR, number % _NUM_CAMERAS, number, _look(random), "gallery")
     for number in range(_NUM_JUNK):
         see(JUNK, number % _NUM_CAMERAS, number, looks[-1 - number], "gallery", cut=True)
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), sightings_of(names, places)
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), sightings_of(names, places)
 
 
 def _look(random: np.random.Generator) -> _Look:
@@ -78,7 +78,7 @@ def _camera(random: np.random.Generator) -> _Camera:
     return _Camera(random.uniform(60, 200, 3), random.uniform(0.6, 1.3, 3))
 
 
-def _picture(random: np.random.Generator, look: _Look, camera: _Camera, *, is_cut: bool) -> np.ndarray:
+def _image(random: np.random.Generator, look: _Look, camera: _Camera, *, is_cut: bool) -> np.ndarray:
     """(64, 32, 3), uint8: a person somewhere near the middle, tinted, brighter or darker, with noise."""
     rows, columns = np.mgrid[:HEIGHT_PX, :WIDTH_PX]
     rows = rows - random.integers(-4, 5) - (HEIGHT_PX // 2 if is_cut else 0)

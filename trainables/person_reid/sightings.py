@@ -1,4 +1,4 @@
-"""Who is seen by which camera, as the names of pictures say it."""
+"""Who is seen by which camera, as the names of images say it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from trainables.core.contract import DataError
 from trainables.core.data_summary import LeftOut
-from trainables.engine.images.folder_tree import FolderTree, is_picture
+from trainables.engine.images.folder_tree import FolderTree, is_image
 
 JUNK, DISTRACTOR = -1, 0  # numbers that Market-1501 gives to useless boxes, and to nobody who is searched for
 PLACES = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -21,7 +21,7 @@ _LISTED = 5
 
 @dataclass(frozen=True, eq=False)
 class Sightings:
-    """Pictures of persons, numbered from 0.
+    """Images of persons, numbered from 0.
 
     Attributes:
         names: Files below the folder.
@@ -43,11 +43,11 @@ class Sightings:
         return np.asarray(self.identities > DISTRACTOR)
 
     def counts(self) -> str:
-        """How many pictures, persons and cameras there are, in words."""
+        """How many images, persons and cameras there are, in words."""
         num_persons = len(np.unique(self.identities[self.is_person]))
         num_others = int((~self.is_person).sum())
         cameras = len(np.unique(self.cameras))
-        return f"{len(self.names)} pictures, {num_persons} persons, {cameras} cameras, {num_others} of nobody"
+        return f"{len(self.names)} images, {num_persons} persons, {cameras} cameras, {num_others} of nobody"
 
 
 def sightings_of(names: Sequence[str], places: Sequence[str]) -> Sightings:
@@ -61,20 +61,19 @@ def sightings_of(names: Sequence[str], places: Sequence[str]) -> Sightings:
     if odd:
         listed = ", ".join(odd[:_LISTED]) + (", ..." if len(odd) > _LISTED else "")
         raise DataError(
-            f"{len(odd)} pictures are not named like 0001_c1s1_000151_00.jpg, person and camera first: "
-            f"{listed}"
+            f"{len(odd)} images are not named like 0001_c1s1_000151_00.jpg, person and camera first: {listed}"
         )
     numbers = np.array([match.groups() for match in matches if match], dtype=np.int64).reshape(-1, 2)
     return Sightings(tuple(names), numbers[:, 0], numbers[:, 1], np.array(places))
 
 
 def find_sightings(root: Path) -> Sightings:
-    """The pictures of a folder laid out as Market-1501 is, or of a folder without query and gallery.
+    """The images of a folder laid out as Market-1501 is, or of a folder without query and gallery.
 
     The first has `bounding_box_train`, `query` and `bounding_box_test` in it.
 
     Raises:
-        DataError: No such folder, or one without pictures of persons.
+        DataError: No such folder, or one without images of persons.
     """
     if not root.is_dir():
         raise DataError(f"{root} does not exist; write market:FOLDER")
@@ -89,9 +88,9 @@ def find_sightings(root: Path) -> Sightings:
         for path in tree.listing(folder).files
     ]
     for path, _ in files:
-        if not is_picture(path):
+        if not is_image(path):
             tree.leave_file(path, otherwise="")
-    found = [(path.relative_to(root).as_posix(), place) for path, place in files if is_picture(path)]
+    found = [(path.relative_to(root).as_posix(), place) for path, place in files if is_image(path)]
     if not found:
-        raise DataError(f"there are no pictures in {', '.join(map(str, there.values())) or root}")
+        raise DataError(f"there are no images in {', '.join(map(str, there.values())) or root}")
     return replace(sightings_of(*zip(*found, strict=True)), left_out=tree.left_out())

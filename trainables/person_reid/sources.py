@@ -1,4 +1,4 @@
-"""From a source's name in a space to pictures of persons in three parts, which share nobody."""
+"""From a source's name in a space to images of persons in three parts, which share nobody."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.core.data_source import DataSource, read_source
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.images.data import DataSplits, split_source
 from trainables.engine.images.decoded_source import decoded_source
-from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.decoding import ImageReader
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.source import ImageSource, in_memory_source, with_files
 from trainables.person_reid.data import IdentitySet, PersonData
@@ -34,7 +34,7 @@ def load_person_data(context: TrainingContext) -> PersonData:
     """The data of a run, split the same way in every trial of it; kept for the next trial.
 
     15 % of the training part's persons are held out for validation, and as many for test where there are
-    no queries. Pictures are stretched to twice the height of their width.
+    no queries. Images are stretched to twice the height of their width.
 
     Raises:
         DataError: Unknown, missing or unfit data, or a part in which nobody is seen by two cameras.
@@ -48,7 +48,7 @@ def load_person_data(context: TrainingContext) -> PersonData:
 def check_person_data(context: TrainingContext) -> list[str]:
     """What is to be known of the source that `context.data` names, without decoding it.
 
-    Of the pictures 64 are opened, evenly spread.
+    Of the images 64 are opened, evenly spread.
 
     Raises:
         DataError: No such source, or it is missing, unreadable or cannot be split.
@@ -72,7 +72,7 @@ def check_person_data(context: TrainingContext) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """Pictures, and what their names say."""
+    """Images, and what their names say."""
 
     source: ImageSource
     sightings: Sightings
@@ -85,9 +85,9 @@ def _seen(given: DataSource, cache: CacheFolder, top: int | None, num_threads: i
         sightings = find_sightings(given.market)
         source = _decoded(given.market, sightings, cache, top, num_threads)
     else:
-        pictures, sightings = persons()
-        labels = torch.zeros(len(pictures))
-        source = in_memory_source(pictures, labels, class_names=(), aspect_ratio=_ASPECT_RATIO)
+        images, sightings = persons()
+        labels = torch.zeros(len(images))
+        source = in_memory_source(images, labels, class_names=(), aspect_ratio=_ASPECT_RATIO)
     parts = np.where(source.parts == "unreadable", "unreadable", _parts(given, sightings, seed))
     trained = np.unique(sightings.identities[parts == "train"])
     source = replace(
@@ -121,7 +121,7 @@ def _decoded(
 ) -> ImageSource:
     files = _files(root, sightings)
     source = decoded_source(
-        Pictures(len(files.paths), files.opened, aspect_ratio=_ASPECT_RATIO),
+        ImageReader(len(files.paths), files.opened, aspect_ratio=_ASPECT_RATIO),
         torch.zeros(len(files.paths)),
         parts=sightings.places,
         class_names=(),
@@ -141,7 +141,7 @@ def _files(root: Path, sightings: Sightings) -> ImageFiles:
 
 
 def _parts(source: DataSource, sightings: Sightings, seed: int) -> np.ndarray:
-    """The part of each picture: (n,), text. Who is nobody to be found is in the test part, if in any.
+    """The part of each image: (n,), text. Who is nobody to be found is in the test part, if in any.
 
     Raises:
         DataError: Too few persons, or nobody of a part is seen by two cameras.
@@ -166,7 +166,7 @@ def _parts(source: DataSource, sightings: Sightings, seed: int) -> np.ndarray:
 
 
 def _is_seen_twice(sightings: Sightings, is_meant: np.ndarray) -> bool:
-    """Whether any person among these pictures is seen by two cameras."""
+    """Whether any person among these images is seen by two cameras."""
     chosen = is_meant & sightings.is_person
     pairs = {*zip(sightings.identities[chosen].tolist(), sightings.cameras[chosen].tolist(), strict=True)}
     return len({identity for identity, _ in pairs}) < len(pairs)

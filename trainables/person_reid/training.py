@@ -70,7 +70,7 @@ def _notes(hparams: Hparams) -> dict[str, str]:
     """Hyperparameters that were set and cannot act, with the reason."""
     if hparams.metric_loss != "none":
         return {}
-    reason = "metric_loss is none: pictures come in any order, and are not compared"
+    reason = "metric_loss is none: images come in any order, and are not compared"
     turned = [
         name
         for name in ("images_per_identity", "metric_loss_weight")

@@ -44,7 +44,7 @@ _MOST_NUMBERED, _MOST_NAMED, _NAMES_OF_MANY = 20, 60, 25
 
 
 def draw(plot: Chart | Matrix | Sequence[Chart], path: Path, *, title: str = "") -> None:
-    """Write a plot to `path`: a chart, a matrix, or several charts as the panels of one picture.
+    """Write a plot to `path`: a chart, a matrix, or several charts as the panels of one figure.
 
     Args:
         title: Stands above the panels; a single plot has its own.

@@ -105,7 +105,7 @@ def _short(cell: Cell) -> str | list[float | str | None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class Figure:
     """A PNG with its caption."""
 
     png: bytes
@@ -113,15 +113,15 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class Figures:
     """Small ones stand side by side; a large one has its own row."""
 
-    kind: ClassVar[str] = "pictures"
-    pictures: Sequence[Picture]
+    kind: ClassVar[str] = "figures"
+    figures: Sequence[Figure]
     is_small: bool = False
 
 
-Element = Text | Points | Pairs | Commands | Table | Pictures | Chart
+Element = Text | Points | Pairs | Commands | Table | Figures | Chart
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from search.report.charts.chart import Chart
 from search.report.charts.plotly_figure import plotly_figure
-from search.report.page.elements import Picture, Section
+from search.report.page.elements import Figure, Section
 
 _HERE = Path(__file__).parent
 
@@ -86,5 +86,5 @@ def _sha256(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _data_uri(picture: Picture) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
+def _data_uri(figure: Figure) -> str:
+    return f"data:image/png;base64,{base64.b64encode(figure.png).decode()}"

@@ -12,7 +12,7 @@ from search.ledger.history import TrialRecord
 from search.report.charts.chart import BLUE, Chart, Mark, Scale, Series
 from search.report.formatting import value_text
 from search.report.gain import default_of, gain_sentence, set_text
-from search.report.page.elements import Cell, Element, Picture, Pictures, Section, Table, Text, text_cell
+from search.report.page.elements import Cell, Element, Figure, Figures, Section, Table, Text, text_cell
 from search.report.page.run_data import Promotion, RunData
 from search.report.page.trial_table import number_cell
 from search.trial.final_outputs import MISTAKE_IMAGES
@@ -149,7 +149,7 @@ def _mistakes(promotion: Promotion, source: str) -> Iterator[Element]:
     yield Text(text=f"The following is from {_named(first)}: {folder}")
     plots = [(name, caption) for name, caption in _PLOTS.items() if (folder / name).is_file()]
     yield from (
-        Pictures(pictures=[Picture(png=(folder / name).read_bytes(), caption=caption)])
+        Figures(figures=[Figure(png=(folder / name).read_bytes(), caption=caption)])
         for name, caption in plots
     )
     yield from _hardest(_read(folder / "per_class.csv"))
@@ -222,9 +222,9 @@ def _mistake_images(folder: Path) -> Iterator[Element]:
     if not files:
         yield Text(text="The images were not kept with this training.")
         return
-    yield Pictures(
-        pictures=[
-            Picture(png=file.read_bytes(), caption=_mistake_caption(row))
+    yield Figures(
+        figures=[
+            Figure(png=file.read_bytes(), caption=_mistake_caption(row))
             for file, row in zip(files, rows, strict=False)
         ],
         is_small=True,

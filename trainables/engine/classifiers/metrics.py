@@ -50,7 +50,7 @@ class ClassificationMetrics:
 
 
 def guesses(counts: Tensor) -> dict[str, float]:
-    """What a model comes to that knows how frequent the classes are and looks at no picture.
+    """What a model comes to that knows how frequent the classes are and looks at no image.
 
     It says the commonest class of all of them, and for the top five the five commonest. Of a class that is
     never said the F1 is 0, so the macro F1 is that of the one class divided by the number of classes that

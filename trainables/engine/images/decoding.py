@@ -1,4 +1,4 @@
-"""Pictures of any size decoded to one, in parallel, going on where a kill ended it."""
+"""Images of any size decoded to one, in parallel, going on where a kill ended it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from trainables.core.contract import DataError
-from trainables.engine.images.resolution import shape_px, squared_picture
+from trainables.engine.images.resolution import shape_px, squared_image
 
-_AT_ONCE = 256  # pictures between two looks at the disk; a kill costs no more
+_AT_ONCE = 256  # images between two looks at the disk; a kill costs no more
 _MAX_UNREADABLE_FRACTION = 0.01
 _LISTED = 100
 _NOT_YET, _READABLE, _UNREADABLE = 0, 1, 2
@@ -22,32 +22,32 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures by number.
+class ImageReader:
+    """Images by number.
 
     Attributes:
         opened: Decodes one for a resolution in pixels, upright and in RGB; its shorter side may come reduced
-            to twice that. Anything it raises means that the picture cannot be read.
+            to twice that. Anything it raises means that the image cannot be read.
         aspect_ratio: Width over height of what is made of them. Squares are cut out of the middle; to
-            other shapes pictures are stretched.
+            other shapes images are stretched.
     """
 
-    num_pictures: int
+    num_images: int
     opened: Callable[[int, int], Image.Image]
     aspect_ratio: float = 1.0
 
     def resized(self, index: int, resolution: int) -> np.ndarray:
-        """One picture as (resolution, width, 3), uint8.
+        """One image as (resolution, width, 3), uint8.
 
         Raises:
             OSError: It cannot be read.
         """
         try:
-            picture = self.opened(index, resolution)
+            image = self.opened(index, resolution)
             if self.aspect_ratio == 1:
-                return np.asarray(squared_picture(picture, resolution))
+                return np.asarray(squared_image(image, resolution))
             height, width = shape_px(resolution, self.aspect_ratio)
-            return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+            return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
         except MemoryError:
             raise
         except Exception as error:  # Pillow's decoders raise of everything for broken files
@@ -59,23 +59,23 @@ class Decoded:
     """Views of a block of bytes that holds what decoding gave.
 
     Attributes:
-        images: (n, height, width, 3), uint8; black where a picture cannot be read. With a height of 0
+        images: (n, height, width, 3), uint8; black where an image cannot be read. With a height of 0
             no pixels are kept.
-        marks: (n,), 0 where a picture has not been looked at, 1 where it can be read, 2 where not.
+        marks: (n,), 0 where an image has not been looked at, 1 where it can be read, 2 where not.
     """
 
     images: np.ndarray
     marks: np.ndarray
 
     @classmethod
-    def num_bytes(cls, num_pictures: int, shape: tuple[int, int]) -> int:
+    def num_bytes(cls, num_images: int, shape: tuple[int, int]) -> int:
         height, width = shape
-        return num_pictures * (height * width * 3 + 1)
+        return num_images * (height * width * 3 + 1)
 
     @classmethod
-    def view(cls, content: np.ndarray, num_pictures: int, shape: tuple[int, int]) -> Decoded:
-        images = content[:-num_pictures].reshape(num_pictures, *shape, 3)
-        return cls(images=images, marks=content[-num_pictures:])
+    def view(cls, content: np.ndarray, num_images: int, shape: tuple[int, int]) -> Decoded:
+        images = content[:-num_images].reshape(num_images, *shape, 3)
+        return cls(images=images, marks=content[-num_images:])
 
     @property
     def is_readable(self) -> np.ndarray:
@@ -84,7 +84,7 @@ class Decoded:
 
 
 def decode_all(
-    pictures: Pictures, decoded: Decoded, resolution: int, *, flush: Callable[[], None]
+    reader: ImageReader, decoded: Decoded, resolution: int, *, flush: Callable[[], None]
 ) -> Iterator[float]:
     """Decode what `decoded` does not have yet, with a thread per core; yields the fraction done.
 
@@ -95,12 +95,12 @@ def decode_all(
         flush: Brings pixels to the disk; they are marked after that, so that a mark can be trusted.
 
     Raises:
-        DataError: More than 1 % of the pictures cannot be read.
+        DataError: More than 1 % of the images cannot be read.
     """
 
     def mark(index: int) -> int:
         try:
-            image = pictures.resized(index, resolution)
+            image = reader.resized(index, resolution)
         except OSError:
             return _UNREADABLE
         if decoded.images.shape[1]:
@@ -108,18 +108,18 @@ def decode_all(
         return _READABLE
 
     left = np.flatnonzero(decoded.marks == _NOT_YET)
-    num_done = pictures.num_pictures - len(left)
+    num_done = reader.num_images - len(left)
     with ThreadPoolExecutor(num_cores()) as pool:
         for start in range(0, len(left), _AT_ONCE):
             part = left[start : start + _AT_ONCE]
             marks: list[int] = []
             for one in pool.map(mark, part.tolist()):
-                yield (num_done + len(marks)) / pictures.num_pictures
+                yield (num_done + len(marks)) / reader.num_images
                 marks.append(one)
             flush()
             decoded.marks[part] = marks
             num_done += len(part)
-    _check_unreadable(pictures, np.flatnonzero(decoded.marks == _UNREADABLE).tolist(), resolution)
+    _check_unreadable(reader, np.flatnonzero(decoded.marks == _UNREADABLE).tolist(), resolution)
 
 
 def num_cores() -> int:
@@ -127,20 +127,20 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _check_unreadable(pictures: Pictures, unreadable: Sequence[int], resolution: int) -> None:
+def _check_unreadable(reader: ImageReader, unreadable: Sequence[int], resolution: int) -> None:
     if not unreadable:
         return
-    reasons = [_why_unreadable(pictures, index, resolution) for index in unreadable[:_LISTED]]
-    count = f"{len(unreadable)} of {pictures.num_pictures} images cannot be read"
-    if len(unreadable) > _MAX_UNREADABLE_FRACTION * pictures.num_pictures:
+    reasons = [_why_unreadable(reader, index, resolution) for index in unreadable[:_LISTED]]
+    count = f"{len(unreadable)} of {reader.num_images} images cannot be read"
+    if len(unreadable) > _MAX_UNREADABLE_FRACTION * reader.num_images:
         listed = "; ".join(reasons[:5]) + ("; ..." if len(unreadable) > 5 else "")
         raise DataError(f"{count}, over 1 %; mend or remove them: {listed}")
     _log.warning("%s and are left out: %s", count, "; ".join(reasons))
 
 
-def _why_unreadable(pictures: Pictures, index: int, resolution: int) -> str:
+def _why_unreadable(reader: ImageReader, index: int, resolution: int) -> str:
     try:
-        pictures.resized(index, resolution)
+        reader.resized(index, resolution)
     except OSError as error:
         return str(error)
-    return f"picture {index}: it could not be read before, and can be now"
+    return f"image {index}: it could not be read before, and can be now"

@@ -1,8 +1,8 @@
-"""Pictures beyond 8 bits a channel (16-bit, signed, 32-bit, floats): their values, and what becomes of them.
+"""Images beyond 8 bits a channel (16-bit, signed, 32-bit, floats): their values, and what becomes of them.
 
 Pillow opens the grey ones as they are, cuts those of colour to their upper 8 bits and does not know the
 others, so that 12 bits in a 16-bit file would all be black. Scaling is by the range of a whole data set,
-never by that of one picture: a dark picture stays darker than a bright one.
+never by that of one image: a dark image stays darker than a bright one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PNG_MAGIC = b"\x89PNG"
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether an opened and not yet loaded picture has more than Pillow's 8 bits a channel to say."""
+    """Whether an opened and not yet loaded image has more than Pillow's 8 bits a channel to say."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return True
     if image.format == "PNG":
@@ -48,8 +48,8 @@ def is_tiff(content: bytes) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class DeepPicture:
-    """A picture as its file has it.
+class DeepImage:
+    """An image as its file has it.
 
     Attributes:
         values: (height, width, channels): grey, grey and alpha, RGB, or RGB and alpha.
@@ -83,7 +83,7 @@ class DeepPicture:
 
 @dataclass(frozen=True)
 class Scales:
-    """From the values of a data set's deep pictures to 8 bits.
+    """From the values of a data set's deep images to 8 bits.
 
     Attributes:
         ranges: The least and the largest value of each kind in the whole data set, those of files that
@@ -108,40 +108,40 @@ class Scales:
             return 0.0, float(2**self.used_bits - 1)
         return (0.0, 1.0) if kind == "float" and low >= 0 and high <= 1 else (low, high)
 
-    def scaled(self, picture: DeepPicture) -> Image.Image:
-        """A picture of 8 bits a channel, turned as the file has it: "L", "LA", "RGB" or "RGBA".
+    def scaled(self, deep: DeepImage) -> Image.Image:
+        """An image of 8 bits a channel, turned as the file has it: "L", "LA", "RGB" or "RGBA".
 
         What is not a number becomes black.
         """
-        black, white = self.black_and_white(picture.kind)
-        if picture.declared_max is not None:
-            black, white = 0.0, picture.declared_max
-        values = picture.values.astype(np.float64)
+        black, white = self.black_and_white(deep.kind)
+        if deep.declared_max is not None:
+            black, white = 0.0, deep.declared_max
+        values = deep.values.astype(np.float64)
         shares = (values - black) / ((white - black) or 1.0)
-        if picture.is_inverted:
+        if deep.is_inverted:
             shares = 1 - shares
-        if picture.has_alpha:
+        if deep.has_alpha:
             shares[..., -1] = values[..., -1] / (white or 1.0)
         shares = np.nan_to_num(shares, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1)
         pixels = np.round(shares * 255).astype(np.uint8)
         return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def read_deep(content: bytes) -> DeepPicture:
+def read_deep(content: bytes) -> DeepImage:
     """The values of a file that `is_deep`, or of a TIFF that Pillow does not know.
 
     Raises:
-        Exception: Of any kind: it cannot be read, or its channels make no picture.
+        Exception: Of any kind: it cannot be read, or its channels make no image.
     """
     if is_tiff(content):
         return _read_tiff(content)
     with Image.open(io.BytesIO(content)) as image:
         orientation = image.getexif().get(ORIENTATION, 1)
         if content.startswith(_PNG_MAGIC):
-            return DeepPicture(_read_png(content), orientation=orientation)
+            return DeepImage(_read_png(content), orientation=orientation)
         # Pillow scales a PGM's integers by the white that it declares.
         is_scaled = image.format == "PPM" and image.mode == "I"
-        return DeepPicture(_shaped(np.asarray(image)), _WHITE_OF_16_BITS if is_scaled else None, orientation)
+        return DeepImage(_shaped(np.asarray(image)), _WHITE_OF_16_BITS if is_scaled else None, orientation)
 
 
 def _read_png(content: bytes) -> np.ndarray:
@@ -173,7 +173,7 @@ def _grey_and_alpha(content: bytes) -> np.ndarray:
         return np.asarray(image).view(">u2").astype(np.uint16)
 
 
-def _read_tiff(content: bytes) -> DeepPicture:
+def _read_tiff(content: bytes) -> DeepImage:
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         page: Any = file.pages[0]
         orientation = page.tags.valueof(ORIENTATION) or 1
@@ -183,7 +183,7 @@ def _read_tiff(content: bytes) -> DeepPicture:
             values, orientation = _opened_by_pillow(content, page), 1
         else:
             values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
-        return DeepPicture(
+        return DeepImage(
             _colours(_shaped(values), page),
             _declared_max(page, values.dtype),
             int(orientation),
@@ -218,9 +218,7 @@ def _colours(values: np.ndarray, page: Any) -> np.ndarray:
         raise ValueError(f"{num_channels} channels of {values.dtype} and photometric {kind} are not known")
     has_alpha = num_channels > num_colours and page.extrasamples[:1] in ((_ALPHA,), (_PREMULTIPLIED_ALPHA,))
     if num_colours == 1 and num_channels > 1 + has_alpha:
-        raise ValueError(
-            f"{num_channels} channels without a colour are no picture; save one, or three as RGB"
-        )
+        raise ValueError(f"{num_channels} channels without a colour are no image; save one, or three as RGB")
     return values[..., : num_colours + has_alpha]
 
 
@@ -242,5 +240,5 @@ def _shaped(values: np.ndarray) -> np.ndarray:
     values = values[..., None] if values.ndim == 2 else values
     if values.ndim != 3 or values.dtype.kind not in "uif":
         shape = " x ".join(map(str, values.shape))
-        raise ValueError(f"{shape} values of {values.dtype} are no picture")
+        raise ValueError(f"{shape} values of {values.dtype} are no image")
     return values

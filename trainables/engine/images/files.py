@@ -1,4 +1,4 @@
-"""Pictures on disk: which there are, and what identifies their content."""
+"""Images on disk: which there are, and what identifies their content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from trainables.core.data_summary import LeftOut
-from trainables.engine.images.reading import read_picture
+from trainables.engine.images.reading import read_image
 from trainables.engine.images.survey import Survey, survey_files
 
 _ONE_SURVEY = threading.Lock()  # threads that decode may all want it at once
@@ -19,7 +19,7 @@ _ONE_SURVEY = threading.Lock()  # threads that decode may all want it at once
 class ImageFiles:
     """Files with their class and part ("train", "val", "test"), in an order that never changes.
 
-    Every source of pictures on disk reads them through this, so that pixels mean the same everywhere.
+    Every source of images on disk reads them through this, so that pixels mean the same everywhere.
 
     Attributes:
         left_out: What the folder has beside them.
@@ -59,9 +59,9 @@ class ImageFiles:
         """Decode one file, upright and in RGB; a JPEG may be reduced to twice `resolution`, see `reading`.
 
         Raises:
-            OSError: It is cut short or no picture at all; with its path.
+            OSError: It is cut short or no image at all; with its path.
         """
-        return read_picture(self.paths[index], resolution, lambda: self.survey().scales)
+        return read_image(self.paths[index], resolution, lambda: self.survey().scales)
 
     def name(self, index: int) -> str:
         """The path of a file below the folder."""

@@ -40,8 +40,8 @@ class FolderTree:
             self._listings[folder] = self._listed(folder)
         return self._listings[folder]
 
-    def pictures(self, folder: Path) -> list[Path]:
-        """All files with a picture's ending below a folder, sorted; what else is there is left out."""
+    def images(self, folder: Path) -> list[Path]:
+        """All files with an image's ending below a folder, sorted; what else is there is left out."""
         above = {_identity(path) for path in (*folder.absolute().parents, *folder.resolve().parents)}
         found: list[Path] = []
         self._walk(folder, above, found)
@@ -53,8 +53,8 @@ class FolderTree:
         self._left_out[reason].append(name.encode(errors="replace").decode())
 
     def leave_file(self, path: Path, *, otherwise: str) -> None:
-        """Record a file by its ending where that is no picture's, else for the reason `otherwise`."""
-        if is_picture(path):
+        """Record a file by its ending where that is no image's, else for the reason `otherwise`."""
+        if is_image(path):
             self.leave(otherwise, path)
         else:
             self.leave(
@@ -92,14 +92,14 @@ class FolderTree:
         return Listing(tuple(folders), tuple(files))
 
     def _walk(self, folder: Path, seen: set[tuple[int, int]], found: list[Path]) -> None:
-        """Add the pictures below a folder to `found`, each folder once: a link may lead in a circle."""
+        """Add the images below a folder to `found`, each folder once: a link may lead in a circle."""
         if (identity := _identity(folder)) in seen:
             self.leave("link to a folder above it or read already", folder)
             return
         seen.add(identity)
         listing = self.listing(folder)
         for path in listing.files:
-            if is_picture(path):
+            if is_image(path):
                 found.append(path)
             else:
                 self.leave_file(path, otherwise="")
@@ -107,8 +107,8 @@ class FolderTree:
             self._walk(path, seen, found)
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a file has the ending of pictures that can be read."""
+def is_image(path: Path) -> bool:
+    """Whether a file has the ending of images that can be read."""
     return path.suffix.lower() in endings()
 
 

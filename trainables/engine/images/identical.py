@@ -1,4 +1,4 @@
-"""Pictures that a data set has more than once, by the bytes of their files: what that spoils, in words."""
+"""Images that a data set has more than once, by the bytes of their files: what that spoils, in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMED = 3
 def in_two_parts(
     identical: Sequence[Sequence[int]], parts: Sequence[tuple[str, Tensor]], name: Callable[[int], str]
 ) -> str:
-    """That pictures are trained on and scored, or validated and tested with; empty where none is.
+    """That images are trained on and scored, or validated and tested with; empty where none is.
 
     Args:
         identical: Rows that have the same content.
@@ -29,28 +29,28 @@ def in_two_parts(
             pairs.append(" = ".join(f"{name(row)} ({part})" for part, row in sorted(first.items())))
     if not pairs:
         return ""
-    return f"pictures in two parts: {len(pairs)} ({_listed(pairs)}); scores on them are not validation"
+    return f"images in two parts: {len(pairs)} ({_listed(pairs)}); scores on them are not validation"
 
 
 def in_two_classes(
     identical: Sequence[Sequence[int]], labels: Sequence[int], name: Callable[[int], str]
 ) -> str:
-    """That pictures have two labels, of which one is wrong; empty where none has."""
+    """That images have two labels, of which one is wrong; empty where none has."""
     pairs = []
     for rows in identical:
         first = {labels[row]: row for row in reversed(rows)}
         if len(first) > 1:
             pairs.append(" = ".join(name(row) for _, row in sorted(first.items())))
-    return f"pictures in two classes: {len(pairs)} ({_listed(pairs)})" if pairs else ""
+    return f"images in two classes: {len(pairs)} ({_listed(pairs)})" if pairs else ""
 
 
 def more_than_once(identical: Sequence[Sequence[int]], name: Callable[[int], str]) -> str:
-    """How many pictures are copies of others, wherever they lie; empty where none is."""
+    """How many images are copies of others, wherever they lie; empty where none is."""
     if not identical:
         return ""
     num_copies = sum(len(rows) - 1 for rows in identical)
     pairs = [f"{name(rows[0])} = {name(rows[1])}" for rows in identical[:_NAMED]]
-    return f"pictures that are copies of others: {num_copies} ({_listed(pairs, len(identical))})"
+    return f"images that are copies of others: {num_copies} ({_listed(pairs, len(identical))})"
 
 
 def _listed(pairs: Sequence[str], count: int | None = None) -> str:

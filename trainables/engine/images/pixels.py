@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.decoding import ImageReader
 from trainables.engine.images.resolution import resized_set
 
 _DEVICE_FRACTION = 0.25  # of the memory that is free there; the rest is for models and other trials
-_READ_AHEAD = 512  # pictures; 77 MB at 224 px
+_READ_AHEAD = 512  # images; 77 MB at 224 px
 _GIB = 2**30
 
 
@@ -100,9 +100,9 @@ class StreamedPixels:
     """
 
     def __init__(
-        self, pictures: Pictures, resolution: int, *, num_threads: int, reads_ahead: bool = True
+        self, reader: ImageReader, resolution: int, *, num_threads: int, reads_ahead: bool = True
     ) -> None:
-        self._pictures, self._resolution, self._reads_ahead = pictures, resolution, reads_ahead
+        self._reader, self._resolution, self._reads_ahead = reader, resolution, reads_ahead
         self._pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="decode")
         self._coming: dict[int, Future[np.ndarray]] = {}
         self._expected: Iterator[int] = iter(())
@@ -134,4 +134,4 @@ class StreamedPixels:
 
     def _decode(self, row: int) -> Future[np.ndarray]:
         """Have a thread decode one image."""
-        return self._pool.submit(self._pictures.resized, row, self._resolution)
+        return self._pool.submit(self._reader.resized, row, self._resolution)

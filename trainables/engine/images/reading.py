@@ -1,4 +1,4 @@
-"""From a file to an upright RGB picture of 8 bits: what its pixels mean, whatever kind of file it is."""
+"""From a file to an upright RGB image of 8 bits: what its pixels mean, whatever kind of file it is."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from trainables.engine.images.deep import ORIENTATION, Scales, is_deep, is_tiff,
 
 # Part of the key of the cache: another number and everything is decoded again.
 MEANING = 2
-_BACKGROUND = "white"  # of transparent pictures: what pages, slides and most viewers show
-# By the orientation that EXIF says, how to turn the picture upright.
+_BACKGROUND = "white"  # of transparent images: what pages, slides and most viewers show
+# By the orientation that EXIF says, how to turn the image upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -29,13 +29,13 @@ _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "PALM", "WMF"}
 
 @cache
 def endings() -> frozenset[str]:
-    """The endings of files that can be read as pictures, in lower case with their dot."""
+    """The endings of files that can be read as images, in lower case with their dot."""
     return frozenset(
         ending for ending, name in Image.registered_extensions().items() if name not in _NOT_DECODED
     )
 
 
-def read_picture(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
+def read_image(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
     """One file, upright and in RGB; a JPEG may come smaller, with twice `resolution` in pixels at least.
 
     It is decoded at its half, quarter or eighth then. The margin is Pillow's own for thumbnails: at 64 px it
@@ -45,7 +45,7 @@ def read_picture(path: Path, resolution: int, scales: Callable[[], Scales]) -> I
         scales: Of the data set that the file belongs to; asked for where it has more than 8 bits.
 
     Raises:
-        OSError: It is cut short or no picture at all; with its path.
+        OSError: It is cut short or no image at all; with its path.
     """
     try:
         return _read(path, resolution, scales)
@@ -56,7 +56,7 @@ def read_picture(path: Path, resolution: int, scales: Callable[[], Scales]) -> I
 
 
 def _read(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Image:
-    """Decode a file by Pillow, or by the reader of deep pictures where it has more than 8 bits."""
+    """Decode a file by Pillow, or by the reader of deep images where it has more than 8 bits."""
     try:
         image = Image.open(path)
     except UnidentifiedImageError:
@@ -73,7 +73,7 @@ def _read(path: Path, resolution: int, scales: Callable[[], Scales]) -> Image.Im
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """A picture of 8 bits as a viewer shows it: upright, and on white where it is transparent.
+    """An image of 8 bits as a viewer shows it: upright, and on white where it is transparent.
 
     Colours are converted by their plain formulas: of an embedded profile nothing is made.
     """
@@ -81,19 +81,19 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """What EXIF or XMP says of a picture, 1 to 8; 1, upright, where neither does."""
+    """What EXIF or XMP says of an image, 1 to 8; 1, upright, where neither does."""
     found = image.getexif().get(ORIENTATION, 1)
     return found if found in _TURNS else 1
 
 
 def _of_deep(content: bytes, scales: Scales) -> Image.Image:
-    """A picture of more than 8 bits, scaled to 8 as its whole set is, and turned upright."""
-    picture = read_deep(content)
-    return _turned(_rgb(scales.scaled(picture)), picture.orientation)
+    """An image of more than 8 bits, scaled to 8 as its whole set is, and turned upright."""
+    deep = read_deep(content)
+    return _turned(_rgb(scales.scaled(deep)), deep.orientation)
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    """The picture as EXIF's orientation says that it is to be seen."""
+    """The image as EXIF's orientation says that it is to be seen."""
     if orientation not in _TURNS:
         return image
     turned = image.transpose(_TURNS[orientation])
@@ -111,7 +111,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _on_background(image: Image.Image) -> Image.Image:
-    """A transparent picture on white."""
+    """A transparent image on white."""
     if image.mode == "La":
         image = image.convert("LA")
     shown = image.convert("RGBA")
@@ -124,5 +124,5 @@ def _rgb_of_lab(image: Image.Image) -> Image.Image:
     """L*a*b* as sRGB, by Little CMS: Pillow's `convert` does not know how."""
     lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
-    assert converted is not None  # it is for pictures that are changed in place
+    assert converted is not None  # it is for images that are changed in place
     return converted

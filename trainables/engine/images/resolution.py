@@ -15,12 +15,12 @@ def shape_px(resolution: int, aspect_ratio: float) -> tuple[int, int]:
     return resolution, max(1, round(resolution * aspect_ratio))
 
 
-def squared_picture(picture: Image.Image, resolution: int) -> Image.Image:
-    """The middle of a picture, as large as its shorter side allows, resized with antialiasing."""
-    shorter = min(picture.size)
-    left, top = ((length - shorter) / 2 for length in picture.size)
+def squared_image(image: Image.Image, resolution: int) -> Image.Image:
+    """The middle of an image, as large as its shorter side allows, resized with antialiasing."""
+    shorter = min(image.size)
+    left, top = ((length - shorter) / 2 for length in image.size)
     box = (left, top, left + shorter, top + shorter)
-    return picture.resize((resolution, resolution), Image.Resampling.BILINEAR, box=box)
+    return image.resize((resolution, resolution), Image.Resampling.BILINEAR, box=box)
 
 
 def squared(images: Tensor, resolution: int) -> Tensor:

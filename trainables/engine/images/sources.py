@@ -24,7 +24,7 @@ from trainables.engine.images.data_sources import (
     Torchvision,
 )
 from trainables.engine.images.decoded_source import decoded_source
-from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.decoding import ImageReader
 from trainables.engine.images.source import ImageSource, in_memory_source, with_files
 from trainables.engine.images.torchvision_sets import load_torchvision
 
@@ -115,7 +115,7 @@ def _arrays(path: Path) -> ImageSource:
 def _image_folder(root: Path, cache: CacheFolder, top: int | None, num_threads: int) -> ImageSource:
     files = find_image_files(root)
     source = decoded_source(
-        Pictures(len(files.paths), files.opened),
+        ImageReader(len(files.paths), files.opened),
         torch.tensor(files.labels),
         parts=np.array(files.parts),
         class_names=files.class_names,

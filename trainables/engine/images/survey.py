@@ -22,7 +22,7 @@ from trainables.engine.images.decoding import num_cores
 from trainables.engine.images.deep import (
     KINDS,
     ORIENTATION,
-    DeepPicture,
+    DeepImage,
     Kind,
     Scales,
     is_deep,
@@ -92,17 +92,17 @@ class Survey:
 
     @property
     def is_unreadable(self) -> np.ndarray:
-        """Which are no pictures by their first bytes, or cannot be opened at all: (n,), bool."""
+        """Which are no images by their first bytes, or cannot be opened at all: (n,), bool."""
         return self._has(Fact.UNREADABLE)
 
     @property
     def sizes_px(self) -> np.ndarray:
-        """Width and height of each picture as it is read, which is upright: (n, 2); 0 where unknown."""
+        """Width and height of each image as it is read, which is upright: (n, 2); 0 where unknown."""
         return np.stack([self.records["width"], self.records["height"]], axis=1).astype(np.int64)
 
     @cached_property
     def scales(self) -> Scales:
-        """How pictures of more than 8 bits are brought to 8."""
+        """How images of more than 8 bits are brought to 8."""
         ranges: dict[Kind, tuple[float, float]] = {}
         for kind, fact in _DEEP.items():
             of_kind = self.records[self._has(fact) & ~self._has(Fact.DECLARED)]
@@ -134,7 +134,7 @@ class Survey:
     def notes(self) -> list[str]:
         """What is done with pixels of an unusual kind, a sentence for each."""
         counts = {fact: int(self._has(fact).sum()) for fact in (*_SAID, *_DEEP.values())}
-        plain = [f"pictures {said}: {counts[fact]}" for fact, said in _SAID.items() if counts[fact]]
+        plain = [f"images {said}: {counts[fact]}" for fact, said in _SAID.items() if counts[fact]]
         return plain + [
             f"{_scaling(kind, self.scales)}: {counts[fact]}" for kind, fact in _DEEP.items() if counts[fact]
         ]
@@ -145,15 +145,15 @@ class Survey:
 
 def _scaling(kind: Kind, scales: Scales) -> str:
     if kind not in scales.ranges:
-        return f"{kind} pictures, scaled by the white that each file declares"
+        return f"{kind} images, scaled by the white that each file declares"
     (low, high), (black, white) = scales.ranges[kind], scales.black_and_white(kind)
     found = f"the data's own values are {low:g} to {high:g}"
     if kind == "16-bit":
         used = (
             f"of their 16 bits {scales.used_bits} are used" if scales.used_bits < 16 else "all bits are used"
         )
-        return f"16-bit pictures, scaled to 8 bits by {white:g} as {used} ({found})"
-    return f"{kind} pictures, scaled to 8 bits from {black:g} to {white:g} ({found})"
+        return f"16-bit images, scaled to 8 bits by {white:g} as {used} ({found})"
+    return f"{kind} images, scaled to 8 bits from {black:g} to {white:g} ({found})"
 
 
 def survey_files(
@@ -230,7 +230,7 @@ def _record(path: Path) -> tuple[np.ndarray, int, int, int, float, float]:
 
 
 def _pixels_of(content: bytes) -> tuple[int, int, int, float, float]:
-    """Upright width and height, facts, and the range of a deep picture."""
+    """Upright width and height, facts, and the range of a deep image."""
     try:
         image = Image.open(io.BytesIO(content))
     except UnidentifiedImageError:
@@ -267,11 +267,11 @@ def _frames(image: Image.Image) -> Fact:
     return Fact.FRAMES if has_frames else Fact(0)
 
 
-def _of_deep(picture: DeepPicture) -> tuple[int, int, int, float, float]:
-    height, width = picture.values.shape[:2]
-    facts = Fact.SEEN | _DEEP[picture.kind]
-    facts |= Fact.TURNED if picture.orientation > 1 else 0
-    facts |= Fact.TRANSPARENT if picture.has_alpha else 0
-    facts |= Fact.DECLARED if picture.declared_max is not None else 0
-    size = (height, width) if picture.orientation >= _ACROSS else (width, height)
-    return *size, int(facts), *picture.range
+def _of_deep(deep: DeepImage) -> tuple[int, int, int, float, float]:
+    height, width = deep.values.shape[:2]
+    facts = Fact.SEEN | _DEEP[deep.kind]
+    facts |= Fact.TURNED if deep.orientation > 1 else 0
+    facts |= Fact.TRANSPARENT if deep.has_alpha else 0
+    facts |= Fact.DECLARED if deep.declared_max is not None else 0
+    size = (height, width) if deep.orientation >= _ACROSS else (width, height)
+    return *size, int(facts), *deep.range

@@ -20,7 +20,7 @@ from trainables.core.files import replacing
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.images.data_sources import Torchvision
 from trainables.engine.images.decoded_source import decoded_source
-from trainables.engine.images.decoding import Pictures
+from trainables.engine.images.decoding import ImageReader
 from trainables.engine.images.reading import MEANING, upright_rgb
 from trainables.engine.images.source import ImageSource, in_memory_source
 
@@ -52,7 +52,7 @@ def load_torchvision(
     cached_name = f"torchvision-{name}-{len(joined)}-{MEANING}"
     labels = _labels_one_by_one(joined, cache.folder / f"{cached_name}-labels.npy")
     return decoded_source(
-        Pictures(len(joined), lambda index, resolution: upright_rgb(joined[index][0])),
+        ImageReader(len(joined), lambda index, resolution: upright_rgb(joined[index][0])),
         labels,
         parts=parts,
         class_names=_class_names(datasets, labels),

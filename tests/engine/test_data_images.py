@@ -1,4 +1,4 @@
-"""Pictures on disk: decoded once, and what happens when they cannot be."""
+"""Images on disk: decoded once, and what happens when they cannot be."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def loaded_anew(wanted: TrainingContext):
 
 
 def forbid_decoding(monkeypatch) -> None:
-    monkeypatch.setattr(decoding.Pictures, "resized", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(decoding.ImageReader, "resized", lambda *_: pytest.fail("decoded again"))
 
 
 def arrays_in(cache: Path) -> list[str]:
@@ -82,7 +82,7 @@ def test_a_folder_that_moved_is_not_decoded_again(pets, tmp_path, monkeypatch):
     assert arrays_in(tmp_path / "cache") == ["16px.pixels"]
 
 
-def test_a_changed_picture_is_decoded_again(pets, tmp_path):
+def test_a_changed_image_is_decoded_again(pets, tmp_path):
     before = load_data(context(pets, tmp_path / "cache")).train.source.pixels(16).images
     shutil.copyfile(pets / "dog" / "003.jpg", pets / "cat" / "000.jpg")
     after = loaded_anew(context(pets, tmp_path / "cache")).train.source.pixels(16).images
@@ -92,21 +92,21 @@ def test_a_changed_picture_is_decoded_again(pets, tmp_path):
 def test_decoding_that_was_killed_goes_on_where_it_was(pets, tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "_AT_ONCE", 8)
     whole = load_data(context(pets, tmp_path / "undisturbed")).train.source.pixels(16).images
-    decode, decoded = decoding.Pictures.resized, []
+    decode, decoded = decoding.ImageReader.resized, []
 
-    def interrupted(pictures, index, side):
+    def interrupted(reader, index, side):
         if index == 20:
             raise KeyboardInterrupt
-        return decode(pictures, index, side)
+        return decode(reader, index, side)
 
-    def counted(pictures, index, side):
+    def counted(reader, index, side):
         decoded.append(index)
-        return decode(pictures, index, side)
+        return decode(reader, index, side)
 
-    monkeypatch.setattr(decoding.Pictures, "resized", interrupted)
+    monkeypatch.setattr(decoding.ImageReader, "resized", interrupted)
     with pytest.raises(KeyboardInterrupt):
         loaded_anew(context(pets, tmp_path / "cache"))
-    monkeypatch.setattr(decoding.Pictures, "resized", counted)
+    monkeypatch.setattr(decoding.ImageReader, "resized", counted)
     resumed = loaded_anew(context(pets, tmp_path / "cache")).train.source.pixels(16).images
     assert sorted(decoded) == list(range(16, 40))
     assert torch.equal(resumed, whole)
@@ -170,7 +170,7 @@ def test_without_room_in_the_cache_every_batch_is_the_same_to_the_bit(pets, tmp_
         return Batches(data, wanted, augment=augment, statistics=data.train.statistics(16))
 
     cached, streamed = batches("cached"), batches("streamed", cache_gib=1e-6)
-    reason = "pictures are decoded anew each epoch: 2.86e-05 GiB are needed and 9.99e-07 GiB of limits"
+    reason = "images are decoded anew each epoch: 2.86e-05 GiB are needed and 9.99e-07 GiB of limits"
     assert streamed.data.notes()["cache"].startswith(reason)
     assert arrays_in(tmp_path / "streamed") == ["16px-checked.pixels"]
     pairs = list(zip(epoch_of(cached, resolution), epoch_of(streamed, resolution), strict=True))

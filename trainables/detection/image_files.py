@@ -1,4 +1,4 @@
-"""The files of annotated pictures: that they exist, their sizes, and how a recorded size is suggest."""
+"""The files of annotated images: that they exist, their sizes, and how a recorded size is suggest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from trainables.core.suggest import suggest_path
-from trainables.detection.entries import PictureEntry
+from trainables.detection.entries import ImageEntry
 from trainables.engine.findings import Findings
 from trainables.engine.images.folder_names import is_never_data
 from trainables.engine.images.reading import endings, orientation_of
@@ -41,22 +41,22 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def check_files(entries: Sequence[PictureEntry], findings: Findings) -> None:
-    """Every picture exists, and is listed once in a part; other pictures beside them are counted."""
+def check_files(entries: Sequence[ImageEntry], findings: Findings) -> None:
+    """Every image exists, and is listed once in a part; other images beside them are counted."""
     paths = list(dict.fromkeys(entry.path for entry in entries))
     with ThreadPoolExecutor(_IN_ONE_GO) as pool:
         missing = [
             path for path, is_there in zip(paths, pool.map(is_file, paths), strict=True) if not is_there
         ]
     for number, path in enumerate(missing):
-        findings.add_problem("picture that does not exist", f"{path}{_hint(path) if number < _HINTS else ''}")
-    by_path: dict[Path, list[PictureEntry]] = defaultdict(list)
+        findings.add_problem("image that does not exist", f"{path}{_hint(path) if number < _HINTS else ''}")
+    by_path: dict[Path, list[ImageEntry]] = defaultdict(list)
     for entry in entries:
         by_path[entry.path].append(entry)
     for same in by_path.values():
         if len(same) > len({entry.part for entry in same}):
             where = " and ".join(entry.where for entry in same[:3])
-            findings.add_problem("picture that is listed more than once", f"{where} ({same[0].name})")
+            findings.add_problem("image that is listed more than once", f"{where} ({same[0].name})")
     if not missing:
         _count_others(set(by_path), findings)
 
@@ -73,14 +73,14 @@ def _count_others(known: set[Path], findings: Findings) -> None:
     for folder in sorted({path.parent for path in known}):
         for path in sorted(folder.iterdir()):
             if path not in known and path.suffix.lower() in endings() and not is_never_data(path.name):
-                findings.leave_out("picture without annotations", path.name)
+                findings.leave_out("image without annotations", path.name)
 
 
 class Fit(Enum):
-    """How the size that is recorded for a picture is that of its file."""
+    """How the size that is recorded for an image is that of its file."""
 
     UPRIGHT = "as EXIF turns it"
-    UNDECIDED = "it does not tell whether the boxes were drawn on the turned picture"
+    UNDECIDED = "it does not tell whether the boxes were drawn on the turned image"
     STORED = "as it is stored, unturned"
     CONTRADICTED = "neither"
 
@@ -98,7 +98,7 @@ class Header:
         return (self.height, self.width) if self.orientation >= _ACROSS else (self.width, self.height)
 
     def fit(self, size_px: tuple[float, float]) -> tuple[Fit, bool]:
-        """How a recorded size is meant, and whether the picture was resized since, all sides alike."""
+        """How a recorded size is meant, and whether the image was resized since, all sides alike."""
         upright, stored = self.upright_px, (self.width, self.height)
         if not self.width:
             return Fit.UPRIGHT, False  # decoding names it
@@ -116,7 +116,7 @@ def _is_same(recorded: tuple[float, float], real: tuple[int, int]) -> bool:
 
 
 def _is_resized(recorded: tuple[float, float], real: tuple[int, int]) -> bool:
-    """Whether both sides changed by one factor, up to a pixel of the smaller picture."""
+    """Whether both sides changed by one factor, up to a pixel of the smaller image."""
     smaller, larger = sorted((recorded, real))
     return abs(larger[1] * smaller[0] / larger[0] - smaller[1]) <= 1
 
@@ -144,17 +144,17 @@ def read_headers(paths: Sequence[Path]) -> list[Header]:
 
 def _header(path: Path) -> Header:
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            orientation = orientation_of(picture)
-            if picture.format == "TIFF" and orientation >= _ACROSS:  # whose size is the upright one
+        with Image.open(path) as image:
+            width, height = image.size
+            orientation = orientation_of(image)
+            if image.format == "TIFF" and orientation >= _ACROSS:  # whose size is the upright one
                 width, height = height, width
             return Header(width, height, orientation)
     except Exception:  # Pillow raises of everything for broken files; decoding will say what
         return Header()
 
 
-def unturn(picture: Image.Image, header: Header) -> Image.Image:
-    """A picture that was turned upright, as it is stored."""
+def unturn(image: Image.Image, header: Header) -> Image.Image:
+    """An image that was turned upright, as it is stored."""
     method = _UNTURN.get(header.orientation)
-    return picture if method is None else picture.transpose(method)
+    return image if method is None else image.transpose(method)
