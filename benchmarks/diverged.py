@@ -29,7 +29,7 @@ _NUM_TRIALS, _NUM_EPOCHS = 24, 27
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
+class Counts:
     """Epochs of one search or of several.
 
     Attributes:
@@ -67,27 +67,27 @@ def _print_table(seeds: Sequence[int]) -> None:
     print("| | seed | epochs | trials that gave NaN | epochs of theirs | share | after the first NaN |")
     print("|---|---|---|---|---|---|---|")
     for who in ("ours", "stock"):
-        spent = [Spent(**answer_of(_MODULE, "--one", who, seed)) for seed in seeds]
+        spent = [Counts(**answer_of(_MODULE, "--one", who, seed)) for seed in seeds]
         for seed, each in zip(seeds, spent, strict=True):
             print(_row(who, str(seed), each), flush=True)
         print(_row(who, "all", _total(spent)), flush=True)
 
 
-def _row(who: str, seed: str, spent: Spent) -> str:
+def _row(who: str, seed: str, spent: Counts) -> str:
     counts = f"{spent.num_epochs} | {spent.num_diverged} | {spent.num_lost}"
     return f"| {who} | {seed} | {counts} | {spent.share_lost:.3f} | {spent.num_after} |"
 
 
-def _total(spent: Iterable[Spent]) -> Spent:
+def _total(spent: Iterable[Counts]) -> Counts:
     plain = [asdict(each) for each in spent]
-    return Spent(**{name: sum(each[name] for each in plain) for name in plain[0]})
+    return Counts(**{name: sum(each[name] for each in plain) for name in plain[0]})
 
 
-def counted(trials: Iterable[tuple[int, int]]) -> Spent:
+def counted(trials: Iterable[tuple[int, int]]) -> Counts:
     """What trials spent, each given as the epochs it trained and the first that would be NaN (0: none)."""
     known = list(trials)
     lost = [(epochs, nan_from) for epochs, nan_from in known if 0 < nan_from <= epochs]
-    return Spent(
+    return Counts(
         num_epochs=sum(epochs for epochs, _ in known),
         num_diverged=len(lost),
         num_lost=sum(epochs for epochs, _ in lost),
@@ -95,7 +95,7 @@ def counted(trials: Iterable[tuple[int, int]]) -> Spent:
     )
 
 
-def _ours(points: Sequence[dict[str, Any]]) -> Spent:
+def _ours(points: Sequence[dict[str, Any]]) -> Counts:
     from search.sampling.proposal import FixedList, Proposal
 
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +114,7 @@ def _has_nan(rows: Sequence[Any]) -> bool:
     return any(math.isnan(row.metrics["score"]) for row in rows)
 
 
-def _stock(points: Sequence[dict[str, Any]]) -> Spent:
+def _stock(points: Sequence[dict[str, Any]]) -> Counts:
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch

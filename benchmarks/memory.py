@@ -1,6 +1,6 @@
 """What points without enough memory cost, ours against stock Ray Tune.
 
-20 trials in a space of which 40 % is out of memory (hungry.py), the best points along the limit. Such a
+20 trials in a space of which 40 % is out of memory (oversized.py), the best points along the limit. Such a
 trial is either killed by Ray's memory monitor as it takes real memory, or raises MemoryError under a
 resource limit. One trial at a time, so that each second belongs to one trial: from its first epoch
 to the next trial's, the new process that a kill costs included. Stock is `tune.Tuner` with a plain
@@ -27,8 +27,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.hungry import BATCH_SIZE, FATE, LOG, WIDTH, is_hungry, trained
 from benchmarks.one_run import answer_of, search_of_ours
+from benchmarks.oversized import BATCH_SIZE, FATE, LOG, WIDTH, is_oversized, trained
 
 _MODULE = "benchmarks.memory"
 _NUM_TRIALS, _NUM_EPOCHS = 20, 9
@@ -77,10 +77,10 @@ def _print_table(seeds: Sequence[int], workers: int) -> None:
             log = Path(folder) / "started.jsonl"
             outcome = _measured(who, seed, workers, {LOG: str(log), FATE: fate})
             started = [json.loads(line) for line in log.read_text().splitlines()]
-        num_hungry = sum(each["is_hungry"] for each in started)
+        num_oversized = sum(each["is_oversized"] for each in started)
         share = f"{share_of_time(started, outcome.ended_at):.3f}" if workers == 1 else ""
         counts = f"{outcome.num_rows} | {outcome.num_blamed} | {outcome.num_innocent}"
-        print(f"| {fate} | {who} | {seed} | {len(started)} | {num_hungry} | {share} | {counts} | ", end="")
+        print(f"| {fate} | {who} | {seed} | {len(started)} | {num_oversized} | {share} | {counts} | ", end="")
         print(f"{outcome.ended} |", flush=True)
 
 
@@ -99,7 +99,9 @@ def _threshold() -> float:
 def share_of_time(started: Sequence[dict[str, Any]], ended_at: float) -> float:
     """The share of the time since the first trial's start that went to out-of-memory trials."""
     times: list[float] = [*(each["time"] for each in started), ended_at]
-    lost_s = sum(times[index + 1] - times[index] for index, each in enumerate(started) if each["is_hungry"])
+    lost_s = sum(
+        times[index + 1] - times[index] for index, each in enumerate(started) if each["is_oversized"]
+    )
     return lost_s / (times[-1] - times[0])
 
 
@@ -110,7 +112,7 @@ def _ours(seed: int, workers: int) -> Outcome:
     overrides = [f"search.seed={seed}", f"search.limits.trials={_NUM_TRIALS}"]
     with tempfile.TemporaryDirectory() as folder:
         run = search_of_ours(
-            "hungry.yaml",
+            "oversized.yaml",
             lambda space: make_sampler(space, space.default_hparams(load_trainable(space.trainable))),
             folder=Path(folder),
             overrides=[*overrides, f"search.resources.workers={workers}"],
@@ -123,7 +125,7 @@ def _ours(seed: int, workers: int) -> Outcome:
         ended="well" if not odd else f"causes {sorted(odd)}",
         num_rows=len(trials),
         num_blamed=len(failed),
-        num_innocent=sum(not is_hungry(trial.hparams) for trial in failed),
+        num_innocent=sum(not is_oversized(trial.hparams) for trial in failed),
         ended_at=ended_at,
     )
 
@@ -166,7 +168,7 @@ def _stock(seed: int, workers: int) -> Outcome:
         ended="well",
         num_rows=len(grid),
         num_blamed=len(failed),
-        num_innocent=sum(bool(config) and not is_hungry(config) for config in failed),
+        num_innocent=sum(bool(config) and not is_oversized(config) for config in failed),
         ended_at=ended_at,
     )
 

@@ -164,8 +164,8 @@ def known_trials(space: Space, output: Output) -> list[EarlierTrial]:
     if space.warm_start:
         if space.is_listed:
             notices.append("search.warm_start: ignored; a list or design learns nothing")
-        num_fitting = sum(space.contains(trial.hparams) for trial in trials)
-        output.print(f"warm start: {num_fitting} of {len(trials)} earlier trials lie in this space")
+        num_inside = sum(space.contains(trial.hparams) for trial in trials)
+        output.print(f"warm start: {num_inside} of {len(trials)} earlier trials lie in this space")
     for notice in notices:
         output.note(notice)
     return trials
@@ -240,7 +240,7 @@ def _check_reports(reports: Sequence[Report], output: Output) -> None:
 
 def _without_unusable_gpus(space: Space, reports: Sequence[Report]) -> Space:
     """The space with trials on the CPU, if it leaves that open and preflight found that no GPU is of use."""
-    if space.resources.gpus_per_trial is None and any(report.why_no_gpu for report in reports):
+    if space.resources.gpus_per_trial is None and any(report.no_gpu_reason for report in reports):
         return replace(space, resources=space.resources.model_copy(update={"gpus_per_trial": 0.0}))
     return space
 

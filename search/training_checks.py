@@ -16,7 +16,7 @@ from search.trial.task import TrialTask
 from trainables.core.load import command_of, title_of
 from trainables.core.optional import probed_memory
 
-_VERDICTS = {True: ("passed", "green"), False: ("failed", "red"), None: ("not applicable", "dim")}
+_OUTCOMES = {True: ("passed", "green"), False: ("failed", "red"), None: ("not applicable", "dim")}
 
 
 def train_or_check(
@@ -76,7 +76,7 @@ def probe_memory(task: TrialTask, request: TrainingRequest, output: Output) -> b
 
 
 def smoke_test(task: TrialTask, num_examples: int, request: TrainingRequest, output: Output) -> bool:
-    """Print a verdict a line; False when one is bad."""
+    """Print one line per check; False if any failed."""
 
     trainable, hparams = task.load()
     context = replace(task.context(), device=request.device, folder=None)
@@ -90,10 +90,10 @@ def smoke_test(task: TrialTask, num_examples: int, request: TrainingRequest, out
         num_epochs=lowest.epochs if command_of(task.trainable) else 1,  # a script may score its end only
     )
     num_failed = 0
-    for verdict in checks.verdicts():
-        word = _VERDICTS[verdict.has_passed]
-        num_failed += verdict.has_passed is False
-        output.print(Text.assemble(word, f"  {verdict.name}: {verdict.text}"))
+    for result in checks.results():
+        word = _OUTCOMES[result.has_passed]
+        num_failed += result.has_passed is False
+        output.print(Text.assemble(word, f"  {result.name}: {result.text}"))
     output.print(f"smoke test failed: {num_failed} checks" if num_failed else "smoke test passed")
     return num_failed == 0
 
@@ -105,7 +105,7 @@ def overfit_examples(task: TrialTask, num_examples: int, request: TrainingReques
     context = replace(task.context(), device=request.device, folder=None)
     resolution = task.ladder.rungs[0].resolution
     result = overfitted(trainable, hparams, context, num_examples=num_examples, resolution=resolution)
-    word = _VERDICTS[result.has_passed]
+    word = _OUTCOMES[result.has_passed]
     output.print(Text.assemble(word, f"  overfit on {num_examples} examples: {result}"))
     if not result.has_passed:
         output.print("check", *(f"  {point}" for point in CHECKLIST), sep="\n")

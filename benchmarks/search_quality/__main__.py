@@ -16,9 +16,9 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # one process a core; before NumPy is imported
 
+from benchmarks.search_quality.conclusion import report
 from benchmarks.search_quality.contenders import Group
 from benchmarks.search_quality.measure import Regrets, load, measure, save
-from benchmarks.search_quality.verdict import report
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS_PYTHON = ROOT / ".venv-peers/bin/python"

@@ -111,10 +111,10 @@ def _cpu_devices(around: NodePaths, watts: CpuWatts | None) -> tuple[list[Device
     try:
         rapl = open_rapl(around.powercap, around.clock, patient_reader(CallThread(str(around.powercap))))
     except SensorError as error:
-        estimate, why_not = _estimate(around, watts)
-        return [device("estimated", counter) for counter in estimate], {"cpu": str(error)} | why_not
+        estimate, missing_reason = _estimate(around, watts)
+        return [device("estimated", counter) for counter in estimate], {"cpu": str(error)} | missing_reason
     packages = [device("cpu", counter) for counter in rapl.packages]
-    missing = {"dram": rapl.why_no_dram} if rapl.why_no_dram else {}
+    missing = {"dram": rapl.no_dram_reason} if rapl.no_dram_reason else {}
     return [*packages, *(device("dram", counter) for counter in rapl.dram)], missing
 
 

@@ -114,7 +114,7 @@ class Journal:
         """
         return scan(self._read(), self._make_check())
 
-    def mend(self) -> str | None:
+    def drop_torn_line(self) -> str | None:
         """Make the file fit to append to after a kill, and say what was dropped, if anything.
 
         A last line that is whole but for its line end gets it; one that was cut short goes. What it did

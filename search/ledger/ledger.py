@@ -143,7 +143,7 @@ class Ledger(RunFolder):
             if is_left and not any(map(path.is_relative_to, others)):
                 self.delete(path)
 
-    def mend(self) -> str | None:
+    def drop_torn_line(self) -> str | None:
         """Make the journal fit to append to after a kill, and say what was dropped, if anything.
 
         Raises:
@@ -157,7 +157,7 @@ class Ledger(RunFolder):
                 "folders: it was emptied or cut. Put back the whole journal; or let `python "
                 "scripts/check.py RUN --repair` set those folders aside; or give another --name"
             )
-        return self._journal.mend()
+        return self._journal.drop_torn_line()
 
     def repair(self) -> tuple[Path, Scan]:
         """Cut a damaged journal behind its last whole line; gives its copy, and what is whole."""

@@ -21,7 +21,7 @@ def free_disk_gib(path: Path) -> float:
     return shutil.disk_usage(nearest_folder(path)).free / GIB
 
 
-def why_unwritable(path: Path) -> str | None:
+def unwritable_reason(path: Path) -> str | None:
     """Why no file can be made in the folder, or in the one that it will be made in."""
     folder = nearest_folder(path)
     try:

@@ -12,7 +12,7 @@ from functools import partial
 from search.energy.gpus import visible_gpus
 from search.energy.process_meter import meter_for
 from search.preflight import checks
-from search.preflight.machine import free_disk_gib, free_memory_gib, nearest_folder, why_unwritable
+from search.preflight.machine import free_disk_gib, free_memory_gib, nearest_folder, unwritable_reason
 from search.preflight.rehearsal import Rehearsal
 from search.preflight.request import PreflightRequest, Problem, Report, WeightRow
 from search.preflight.test_epoch import tried
@@ -33,7 +33,7 @@ class _Found:
     notes: list[str] = field(default_factory=list)
     rows: list[WeightRow] = field(default_factory=list)
     auto_precision: str = ""
-    why_no_gpu: str = ""
+    no_gpu_reason: str = ""
     data: DataSummary | None = None
 
     def problem(self, what: str, remedy: str) -> None:
@@ -68,7 +68,7 @@ def examine(order: PreflightRequest) -> Report:
         notes=tuple(found.notes),
         weights=tuple(found.rows),
         auto_precision=found.auto_precision,
-        why_no_gpu=found.why_no_gpu,
+        no_gpu_reason=found.no_gpu_reason,
         data=found.data,
         seconds=time.monotonic() - started_s,
     )
@@ -191,7 +191,7 @@ def _look_at_folders(order: PreflightRequest, found: _Found) -> None:
         ("results", results, "give another --results"),
         ("cache", cache, "set JOULETUNE_CACHE to a folder that takes files"),
     ):
-        if reason := why_unwritable(folder):
+        if reason := unwritable_reason(folder):
             found.problem(f"{name}: {reason}", cure)
     if order.shared_file and not order.shared_file.exists():
         found.problem(
@@ -216,8 +216,8 @@ def _look_at_gpus(order: PreflightRequest, trainable: Trainable, device: str, fo
     except Exception as error:  # whatever CUDA raises, its first line says it
         what, cure = str(error).splitlines()[0], "install a torch for this driver"
         if order.gpus is None and order.may_use_cpu:
-            found.why_no_gpu = f"{what}: the trials train on the CPU; for the GPU, {cure}"
-            found.notes.append(f"device: {found.why_no_gpu}")
+            found.no_gpu_reason = f"{what}: the trials train on the CPU; for the GPU, {cure}"
+            found.notes.append(f"device: {found.no_gpu_reason}")
             return "cpu"
         found.problem(f"gpu: {what}", f"{cure}, or write search.resources.gpus_per_trial: 0")
     return device

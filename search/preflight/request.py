@@ -110,7 +110,7 @@ class Report:
     Attributes:
         auto_precision: What the precision "auto" would mean on its CPU, with the reason; empty without a
             choice.
-        why_no_gpu: Why torch can use none of its GPUs, which the trials may do without.
+        no_gpu_reason: Why torch can use none of its GPUs, which the trials may do without.
         data: What the data source holds; None where the trainable gives notes, or nothing.
         seconds: How long the check took; None where the node gave no answer.
     """
@@ -120,7 +120,7 @@ class Report:
     notes: tuple[str, ...] = ()
     weights: tuple[WeightRow, ...] = ()
     auto_precision: str = ""
-    why_no_gpu: str = ""
+    no_gpu_reason: str = ""
     data: DataSummary | None = None
     seconds: float | None = None
 

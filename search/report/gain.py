@@ -119,11 +119,11 @@ def _caution(row: Row, outcome: str) -> str:
 
 
 def _outcome(row: Row) -> str:
-    return str(row["verdict"] or "").removesuffix(UNTESTED)
+    return str(row["conclusion"] or "").removesuffix(UNTESTED)
 
 
 def _where(row: Row) -> str:
-    return "validation" if str(row["verdict"] or "").endswith(UNTESTED) else "test"
+    return "validation" if str(row["conclusion"] or "").endswith(UNTESTED) else "test"
 
 
 def _plain(space: Space) -> str:

@@ -94,12 +94,12 @@ class LiveView:
         rows = [self._cells(trial) for trial in shown]
         names = list(self._run.space.parameters)
         hparams = [[value_text(trial.hparams.get(name)) for name in names] for trial in shown]
-        fitting = _fitting(width, [columns, *rows], [names, *hparams])
+        num_shown = _num_columns(width, [columns, *rows], [names, *hparams])
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, _COLUMN_GAP, 0, 0))
-        for column in [*columns, *names[:fitting]]:
+        for column in [*columns, *names[:num_shown]]:
             table.add_column(column, no_wrap=True, overflow="ellipsis")
         for trial, cells, values in zip(shown, rows, hparams, strict=True):
-            table.add_row(*cells, *values[:fitting], style=STYLES.get(trial.status, ""))
+            table.add_row(*cells, *values[:num_shown], style=STYLES.get(trial.status, ""))
         return table
 
     def _cells(self, trial: TrialRecord) -> list[str]:
@@ -163,7 +163,7 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_LEVELS[round(level * top)] if math.isfinite(level) else "!" for level in levels)
 
 
-def _fitting(width: int, always: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]) -> int:
+def _num_columns(width: int, always: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]) -> int:
     """How many columns of `wanted` there is room for beside those of `always`."""
     left = width - sum(max(map(len, column)) + _COLUMN_GAP for column in zip(*always, strict=True))
     for number, column in enumerate(zip(*wanted, strict=True)):

@@ -80,13 +80,13 @@ def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: Out
     output.print(table)
     if rows:
         output.print(gain_sentence(rows[0], space, default_of(rows)))
-    if rows and str(rows[0]["verdict"]).startswith(NO_BETTER):
+    if rows and str(rows[0]["conclusion"]).startswith(NO_BETTER):
         output.print(f"next: {REMEDY}")
 
 
 def _gain_text(row: Mapping[str, Any]) -> str:
     gain = "" if row["gain_mean"] is None else _interval_text(row, "gain")
-    outcome = str(row["verdict"] or "")
+    outcome = str(row["conclusion"] or "")
     if outcome.startswith(NO_BETTER):
         outcome = outcome.replace(NO_BETTER, f"{NO_BETTER} ({row['guessing']:.2g})")
     return "  ".join(filter(None, (gain, outcome)))

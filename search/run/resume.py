@@ -52,7 +52,7 @@ def prepare_to_resume(ledger: Ledger, space: Space, output: Output) -> None:
     if changed := _changed_code(ledger, space):
         output.note(changed)
     ledger.tidy()
-    if dropped := ledger.mend():
+    if dropped := ledger.drop_torn_line():
         output.note(dropped)
     output.print(f"resuming the run in {ledger.folder}")
 

@@ -88,9 +88,9 @@ class TrialScheduler:
         try:
             self._used.check(row)
             if (rung := _newly_ended(trial)) is not None:
-                decision, why_last = self._decided(trial, rung, value)
+                decision, final_reason = self._decided(trial, rung, value)
                 if decision not in {"continue", "control"}:
-                    return Decision(self._ending(decision, rung, why_last))
+                    return Decision(self._ending(decision, rung, final_reason))
                 is_control = decision == "control"
         except Unmeasured as unmeasured:
             return Decision(Ending("stopped", message=str(unmeasured)))
@@ -109,19 +109,21 @@ class TrialScheduler:
         # Ray Tune reports stopped trials to Optuna as complete with their last, cheap value (17 of 24 trials
         # in a run), and never the value at a rung; TPE ranks pruned trials well once it knows (rung, value).
         self._sampler.report(trial.trial_id, rung, *values)
-        why_last = trial.rows[-1].done_reason or self._why_eliminated(value)
-        if why_last:
+        final_reason = trial.rows[-1].done_reason or self._elimination_reason(value)
+        if final_reason:
             self.rungs.withdraw(trial.trial_id)
         bracket = self.rungs.bracket_of(trial.number)
-        return self.rungs.on_result(trial.trial_id, rung, values, bracket=bracket, uncert=uncert), why_last
+        return self.rungs.on_result(
+            trial.trial_id, rung, values, bracket=bracket, uncert=uncert
+        ), final_reason
 
-    def _ending(self, decision: RungDecision, rung: int, why_last: str) -> Ending:
+    def _ending(self, decision: RungDecision, rung: int, final_reason: str) -> Ending:
         if decision == "pause":
             return Ending("paused")
         is_top = rung == len(self._space.ladder.rungs) - 1
-        return Ending("finished" if is_top else "stopped", message=why_last)
+        return Ending("finished" if is_top else "stopped", message=final_reason)
 
-    def _why_eliminated(self, value: float) -> str:
+    def _elimination_reason(self, value: float) -> str:
         threshold, sign = self._space.early_stop_threshold, 1 if self._space.mode == "max" else -1
         if threshold is None or sign * value >= sign * threshold:
             return ""

@@ -80,7 +80,7 @@ def joules_notices(space: Space) -> Iterator[str]:
 
 
 def check_horizon(space: Space, no_effect_anytime: Sequence[str], problems: Problems) -> None:
-    """Add to `problems` every knob that is varied and does nothing.
+    """Add to `problems` every hyperparameter that is varied without effect.
 
     Args:
         no_effect_anytime: Hparams of the trainable that do nothing under the horizon "anytime".

@@ -20,7 +20,7 @@ from search.tables.columns import ColumnGroup, Table, column_names, plain
 
 UNTESTED = ", on validation"
 _SAME_SCORE = 1e-5  # scores are sums of fp32, examples are exact
-# Of rows that are worked out together: a gain needs the default's scores, a verdict all before it.
+# Of rows that are worked out together: a gain needs the default's scores, a conclusion all before it.
 PROMOTED_TABLE: Table[Mapping[str, Any]] = [
     plain("rank", "", "by `val_mean`"),
     plain(
@@ -68,7 +68,7 @@ PROMOTED_TABLE: Table[Mapping[str, Any]] = [
     plain("gain_high", "the metric's", "interval of the mean gain"),
     plain("gain_interval", "", "as `test_interval`; `, paired` where examples are paired"),
     plain(
-        "verdict",
+        "conclusion",
         "",
         (
             "`no better than guessing` (`guessing` lies in the interval of the score, or beyond "
@@ -237,13 +237,13 @@ def _row(source: str, promoted: _Promoted, default: str | None, defaults: Scores
         "num_examples": scores.num_examples,
         "guessing": guessing,
         **_named("gain", gain),
-        "verdict": _verdict(test, guessing, gain, promoted, len(scores.by_seed)),
+        "conclusion": _row_conclusion(test, guessing, gain, promoted, len(scores.by_seed)),
         "seconds": round(sum(run.seconds for run in runs), 3),
         "energy_j": to_joules(sum(joules)) if joules else None,
     }
 
 
-def _verdict(
+def _row_conclusion(
     score: Interval | None, guessing: float | None, gain: Interval | None, promoted: _Promoted, num_seeds: int
 ) -> str | None:
     """What a row says: of guessing first, for two that both guess are no tie worth the name."""

@@ -1,4 +1,4 @@
-"""Does a trainable work here at all? A minute of checks, one verdict each, before hours are spent."""
+"""Does a trainable work here at all? A minute of checks, one result each, before hours are spent."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class SmokeTest:
         self._budget = Budget(epochs=2 * num_epochs, subset=num_examples, resolution=resolution)
         self._first_half = replace(self._budget, epochs=num_epochs)  # only a budget's last must be scored
 
-    def verdicts(self) -> Iterator[CheckResult]:
-        """One check after another. An error is the verdict of its check, and the others go on."""
+    def results(self) -> Iterator[CheckResult]:
+        """One check after another. An error is the result of its check, and the others still run."""
         for name, check in self._checks().items():
             try:
                 yield CheckResult(name=name, has_passed=True, text=check())

@@ -14,7 +14,7 @@ _MAX_POLLS = 40  # 2 s, twice the longest tick
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
+class StretchTotals:
     """Seconds and joules from one row to the next; `EpochRow` documents each of them."""
 
     seconds: float
@@ -64,7 +64,7 @@ class Stretch:
         yield
         self._epoch_s += self.clock() - began_s
 
-    def cut(self, *, must_be_settled: bool = False) -> Spent:
+    def cut(self, *, must_be_settled: bool = False) -> StretchTotals:
         """What was spent since the last cut.
 
         Args:
@@ -78,7 +78,7 @@ class Stretch:
             now_s, now = self.clock(), self._meter.read()
         lag_s = self._lags_s(now, now_s)
         unmoved = [kind for kind in lag_s if (now - self._since).part_mj(kind) == 0]
-        spent = Spent(
+        spent = StretchTotals(
             seconds=self._epoch_s,
             start_s=self._start_s,
             overhead_s=self._trained_s(now_s) - self._epoch_s,

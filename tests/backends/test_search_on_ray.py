@@ -99,10 +99,10 @@ def test_a_worker_killed_by_rays_memory_monitor_is_one_failed_trial(tmp_path: Pa
     threshold = (total_kib - available_kib + 3 * 2**20) / total_kib
     table, _ = fated(
         tmp_path,
-        "hungry",
+        "oom",
         RAY_memory_usage_threshold=f"{threshold:.3f}",
         RAY_memory_monitor_refresh_ms="50",
     )
-    assert dict(table["status"]) == {"fine": "finished", "hungry": "failed"}
-    assert table.loc["hungry", "cause"] == "out_of_memory"
-    assert table.loc["hungry", "attempts"] == 1
+    assert dict(table["status"]) == {"fine": "finished", "oom": "failed"}
+    assert table.loc["oom", "cause"] == "out_of_memory"
+    assert table.loc["oom", "attempts"] == 1

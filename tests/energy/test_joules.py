@@ -105,7 +105,7 @@ def test_an_epoch_over_several_rungs_ends_the_highest_and_the_next_one_trains_ab
     ]
 
 
-def test_a_frugal_training_ends_the_top_rung_at_the_cap(tmp_path: Path) -> None:
+def test_a_cheap_training_completes_the_top_rung_at_the_cap(tmp_path: Path) -> None:
     done = rows_of(tmp_path, EpochMeter(*[10] * 9))
     assert [row.ended_rung for row in done] == [*[None] * 8, 2]
     assert (used_mj(done[-1]), done[-1].rung, len(done)) == (90, 0, 9)

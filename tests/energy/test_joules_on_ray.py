@@ -19,17 +19,17 @@ pytestmark = pytest.mark.slow
 JOULES = (40, 120)
 
 
-def test_for_the_same_rung_a_frugal_configuration_trains_more_epochs(
+def test_for_the_same_rung_a_cheap_configuration_trains_more_epochs(
     tmp_path: Path, fake_nvml_library: Path
 ) -> None:
-    frugal, lavish = {"pause_s": 0.1}, {"pause_s": 0.5}
+    cheap, costly = {"pause_s": 0.1}, {"pause_s": 0.5}
     slow_space(
         tmp_path,
         parameters={"pause_s": {"values": [0.1, 0.5]}},
         ladder={"resource": "energy_j", "joules": JOULES, "epochs": 60},
         horizon="anytime",
         scheduler={"mode": "none"},
-        trials=[frugal, lavish, frugal, lavish],
+        trials=[cheap, costly, cheap, costly],
         repeats=1,
         resources={"gpus_per_trial": 1, "workers": 1},
     )

@@ -90,13 +90,13 @@ class Node:
     is_slice: bool = False
     meter: NodeMeter | None = None
     window: str = ""
-    why_not_seen: str = ""
+    unseen_reason: str = ""
     reason: str = ""
 
     def begin(self) -> None:
         around = NodePaths(clock=self.clock, powercap=self.powercap, processes=ProcessTable(self.proc.root))
         seen = visible_gpus({"CUDA_VISIBLE_DEVICES": "MIG-b"} if self.is_slice else {})
-        self.why_not_seen = seen.reason
+        self.unseen_reason = seen.reason
         self.meter = open_node_meter(seen.uuids, paths=around, interval_s=None)
         gpus = dict.fromkeys(seen.uuids, 1)
         self.window = self.meter.open_window(trial="t", pid=4242, gpus=gpus, cpu_share=1)
@@ -111,7 +111,7 @@ class Node:
         assert self.meter
         self.meter.tick()
         reading = self.meter.read(self.window)
-        self.reason = "; ".join([self.why_not_seen, self.meter.sensors(self.window).reason])
+        self.reason = "; ".join([self.unseen_reason, self.meter.sensors(self.window).reason])
         assert self.meter.close_window(self.window).end == "closed"
         self.meter.device_rows()
         assert describe_devices()[-1]["kind"] == "cpu"

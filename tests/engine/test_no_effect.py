@@ -1,4 +1,4 @@
-"""Knobs that were turned and cannot act."""
+"""Hyperparameters that were changed but can have no effect."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_nothing_is_said_of_the_defaults() -> None:
         ({"tf32": True}, "tf32", "a CPU has no TF32"),
     ],
 )
-def test_a_knob_that_cannot_act_is_named_with_the_reason(
+def test_a_hyperparameter_that_cannot_act_is_named_with_the_reason(
     changes: dict[str, Any], name: str, reason: str
 ) -> None:
     assert reasons(**changes) == {f"no effect of {name}": reason}
 
 
-def test_knobs_that_act_are_not_named() -> None:
+def test_hyperparameters_that_act_are_not_named() -> None:
     assert reasons(optimizer="sgd", momentum=0.5, lr=1e-4, weight_decay=2e-5) == {}
     assert reasons(optimizer="adamw", lr=1e-3, weight_decay=0.05) == {}
     assert reasons(freeze_fraction=1.0, unfreeze_epoch=1, backbone_lr_ratio=0.1, unfreeze_lr_ratio=0.5) == {}

@@ -136,7 +136,7 @@ def test_so_it_does_with_images_that_are_decoded(
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_so_it_does_with_every_knob(
+def test_so_it_does_with_every_hyperparameter(
     context: TrainingContext, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     interrupted_everywhere(replace(BASE, **changes), replace(context, precision="fp32"), LADDER, tmp_path)

@@ -52,7 +52,7 @@ def refusal(folder: Path) -> str:
     with pytest.raises(LedgerError) as read:
         Ledger.open(folder).events()
     with pytest.raises(LedgerError) as started:
-        Ledger.open(folder).mend()
+        Ledger.open(folder).drop_torn_line()
     assert str(read.value) == str(started.value)
     return str(read.value)
 
@@ -156,7 +156,7 @@ def test_an_emptied_journal_beside_trials_is_refused(copy: Path, left: bytes) ->
     with pytest.raises(
         LedgerError, match=r"does not know trial-0000, .*trial-0004 and 1 more, .*it was emptied or cut"
     ):
-        Ledger.open(copy).mend()
+        Ledger.open(copy).drop_torn_line()
     assert (copy / "journal.jsonl").read_bytes() == left
 
 
@@ -167,7 +167,7 @@ def test_a_journal_cut_between_two_lines_is_known_by_the_trials_that_it_does_not
     content = (copy / "journal.jsonl").read_bytes()
     (copy / "journal.jsonl").write_bytes(content[: content.rindex(b"\n", 0, cut_before) + 1])
     with pytest.raises(LedgerError, match="does not know trial-0002, trial-0003"):
-        Ledger.open(copy).mend()
+        Ledger.open(copy).drop_torn_line()
 
 
 def test_a_second_writer_is_noticed_before_anything_is_written(tmp_path: Path) -> None:

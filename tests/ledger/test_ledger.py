@@ -111,7 +111,7 @@ def test_a_torn_last_line_is_dropped_with_a_notice_before_anything_is_appended(t
     for length in range(1, len(last) - 1):
         ledger.journal.write_bytes(whole + last[:length])
         assert (
-            ledger.mend()
+            ledger.drop_torn_line()
             == f"the journal's last line was cut short by a kill; its {length} bytes are dropped"
         )
         ledger.append(ended("third"))
@@ -122,7 +122,7 @@ def test_a_last_line_that_lacks_only_its_end_is_kept(tmp_path: Path) -> None:
     ledger = ledger_in(tmp_path / "run")
     ledger.append(ended("second"))
     ledger.journal.write_bytes(ledger.journal.read_bytes()[:-1])
-    assert ledger.mend() is None
+    assert ledger.drop_torn_line() is None
     ledger.append(ended("third"))
     assert reasons(ledger) == ["second", "third"]
 

@@ -56,7 +56,7 @@ def test_cut_at_any_byte_of_its_last_line_a_run_goes_on_with_nothing_lost(tmp_pa
     for length in range(len(last) + 1):
         mended = Journal(tmp_path / "mended.jsonl")
         mended.path.write_bytes(journal[: start + length])
-        assert mended.mend() == (notice(length) if 0 < length < len(last) else None)
+        assert mended.drop_torn_line() == (notice(length) if 0 < length < len(last) else None)
         assert mended.path.read_bytes() == (journal if length == len(last) else journal[:start])
     for length in (0, 1, len(last) // 2, len(last) - 1, len(last)):  # between these the file is the same
         folder = tmp_path / f"again-{length}"
@@ -75,7 +75,7 @@ def notice(num_bytes: int) -> str:
 @pytest.mark.parametrize("content", [b"", b"{", b'{"time": 1.0, "event": "journal_sta'])
 def test_a_journal_killed_in_its_first_line_begins_again(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "journal.jsonl").write_bytes(content)
-    Ledger(tmp_path).mend()
+    Ledger(tmp_path).drop_torn_line()
     assert [event["event"] for event in Ledger(tmp_path).events()] == ["journal_started"]
 
 
@@ -85,7 +85,7 @@ def test_a_last_line_that_is_damaged_but_has_its_end_is_dropped_before_it_stands
     ledger = Ledger.create(tmp_path / "run")
     with ledger.journal.open("ab") as journal:
         journal.write(b'{"time": 1.0, "ev\0\0\0\n')
-    assert "21 bytes are dropped" in str(ledger.mend())
+    assert "21 bytes are dropped" in str(ledger.drop_torn_line())
     ledger.append({"event": "session_started"})
     assert [event["event"] for event in ledger.events()] == ["journal_started", "session_started"]
 
@@ -145,7 +145,7 @@ def test_a_journal_that_cannot_be_read_is_a_message_of_the_disk(
 
     with monkeypatch.context() as broken:
         broken.setattr(Path, "read_bytes", refuse)
-        for read in (ledger.events, ledger.mend, ledger.unknown_trials):
+        for read in (ledger.events, ledger.drop_torn_line, ledger.unknown_trials):
             with pytest.raises(StorageError, match=r"journal\.jsonl cannot be read: Input/output error"):
                 read()
         unread = Ledger(tmp_path / "run")

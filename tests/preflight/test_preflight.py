@@ -17,7 +17,7 @@ from search.output import Output
 from search.preflight import PreflightRequest, Problem, Report, WeightRow, request_for
 from search.preflight.checks import disk_findings, memory_findings, sensor_findings
 from search.preflight.local import examining, now_and_then, report_of
-from search.preflight.machine import free_memory_gib, why_unwritable
+from search.preflight.machine import free_memory_gib, unwritable_reason
 from search.preflight.node_checks import examine
 from search.preflight.points import points_of
 from search.preflight.request import problems_of
@@ -219,8 +219,8 @@ def test_trials_that_need_no_gpu_train_on_the_cpu_where_torch_can_use_none(
     assert [problem.what.split(":")[0] for problem in examine(order).problems] == ["gpu"]
     report = examine(replace(order, may_use_cpu=True))
     assert report.problems == ()
-    assert "the trials train on the CPU; for the GPU, install a torch" in report.why_no_gpu
-    assert f"device: {report.why_no_gpu}" in report.notes  # which a search prints
+    assert "the trials train on the CPU; for the GPU, install a torch" in report.no_gpu_reason
+    assert f"device: {report.no_gpu_reason}" in report.notes  # which a search prints
 
 
 def test_an_epoch_of_each_model_finds_what_only_training_can(tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_versions_are_those_of_pyproject() -> None:
 
 
 def test_a_folder_that_takes_no_files_is_found() -> None:
-    assert why_unwritable(Path("/proc/results")) is not None
+    assert unwritable_reason(Path("/proc/results")) is not None
 
 
 def test_a_long_preflight_is_named_in_a_log_after_half_a_minute_and_every_ten() -> None:

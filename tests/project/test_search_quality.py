@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.search_quality.conclusion import share_to_reach
 from benchmarks.search_quality.ours import rungs_from
 from benchmarks.search_quality.plain import OneEpochThenTop
 from benchmarks.search_quality.simulate import Answer, Asked, Simulation
 from benchmarks.search_quality.table import Rows, Table, table_of
-from benchmarks.search_quality.verdict import share_to_reach
 from trainables.curves import Curves, formula_curves
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def test_rungs_are_powers_of_eta_below_a_top_that_is_far_enough_from_the_last() 
 
 
 @pytest.mark.slow
-def test_the_quick_benchmark_prints_every_table_and_a_verdict(tmp_path: Path) -> None:
+def test_the_quick_benchmark_prints_every_table_and_a_conclusion(tmp_path: Path) -> None:
     for name in ("one", "other"):
         write_table(tmp_path / f"{name}.csv", seed=len(name))
     command = [sys.executable, "-m", "benchmarks.search_quality", "--curves", str(tmp_path), "--quick"]
@@ -121,7 +121,7 @@ def test_the_quick_benchmark_prints_every_table_and_a_verdict(tmp_path: Path) ->
     for line in ("\none: regret", "\nother: regret", "\nall 2 tables: regret", "\n2 tables, 3 seeds, "):
         assert line in done.stdout
     assert done.stdout.count("Ray ASHA + OptunaSearch   ") == 5
-    assert done.stdout.count("\nverdict (") == 4
+    assert done.stdout.count("\nconclusion (") == 4
 
 
 def write_table(path: Path, seed: int) -> None:

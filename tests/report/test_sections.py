@@ -209,7 +209,7 @@ def test_failures_come_with_cause_and_remedy_and_the_rest_of_the_page_says_why_i
     assert words(found["summary"]).startswith("No trial has a score.")
 
 
-def test_a_knob_without_effect_is_warned_of_once(run: Run) -> None:
+def test_a_hyperparameter_without_effect_is_warned_of_once(run: Run) -> None:
     for trial in (run_data := read_run(run.ledger.folder)).trials[:5]:
         trial.notes["no effect of momentum"] = "adamw has none"
     (failures,) = [section for section in sections_of(run_data) if section.key == "failures"]

@@ -58,7 +58,7 @@ def test_the_trials_and_the_hyperparameters_that_differ_are_named() -> None:
     )
 
 
-def test_what_tells_time_or_repeats_a_knob_is_not_compared() -> None:
+def test_what_tells_time_or_repeats_a_hyperparameter_is_not_compared() -> None:
     one = trial(0, LOSSES, {"lr": 0.1}, lr=0.1, train_s=1.0)
     other = trial(1, LOSSES, {"lr": 0.2}, lr=0.2, train_s=2.0)
     assert trials_with_one_curve([one, other], "val_accuracy")[0].hparams == {"lr": [0.1, 0.2]}

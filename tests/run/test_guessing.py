@@ -1,4 +1,4 @@
-"""Verdicts know what guessing comes to, and what their intervals count."""
+"""Conclusions of promoted.csv know what guessing scores, and what their intervals count."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def row(said: str, gain: tuple[float | None, float | None, float | None], **cell
     """A row of promoted.csv: 0.53 of 37 images, over three seeds."""
     mean, low, high = gain
     return {
-        **{"rank": 1, "trial_id": "trial-0007", "is_default": False, "num_seeds": 3, "verdict": said},
+        **{"rank": 1, "trial_id": "trial-0007", "is_default": False, "num_seeds": 3, "conclusion": said},
         **{"test_mean": 0.53, "test_low": 0.36, "test_high": 0.7, "test_interval": "seeds+examples"},
         **{"num_examples": 37, "guessing": 0.5135},
         **{"gain_mean": mean, "gain_low": low, "gain_high": high, "gain_interval": "seeds+examples, paired"},
@@ -225,7 +225,7 @@ def test_random_weights_on_ants_and_bees_are_no_better_than_guessing_and_everyth
 ) -> None:
     insects(tmp_path, is_coloured=False)
     run, _, rows = searched(tmp_path, model="resnet20", lr=0.001)
-    assert {each["verdict"] for each in rows} == {"no better than guessing"}
+    assert {each["conclusion"] for each in rows} == {"no better than guessing"}
     best = rows[0]
     guessing = best["guessing"]
     assert 0.5 < guessing < 0.65
@@ -253,6 +253,6 @@ def test_classes_that_can_be_told_apart_are_not_called_guessed(tmp_path: Path) -
     run, _, rows = searched(tmp_path, model="mnist_cnn", lr=0.02)
     run_data = read_run(run.ledger.folder)
     assert rows[0]["test_mean"] > 0.9
-    assert "no better than guessing" not in str(rows[0]["verdict"])
+    assert "no better than guessing" not in str(rows[0]["conclusion"])
     assert "no better than guessing" not in conclusion(run_data)[0].split(". ")[0]
     assert search_answer(run, "done")["guessing"]["is_better"] is True

@@ -93,8 +93,8 @@ def test_gains_are_paired_by_seed(tmp_path: Path) -> None:
     assert best["gain_mean"] == pytest.approx(0.3)
     reason = "none: 3 equal seeds, and what the test set adds is unknown"
     assert (best["gain_low"], best["gain_high"], best["gain_interval"]) == (None, None, reason)
-    assert best["verdict"] == "no interval"
-    assert (default["is_default"], default["gain_mean"], default["verdict"]) == (True, None, None)
+    assert best["conclusion"] == "no interval"
+    assert (default["is_default"], default["gain_mean"], default["conclusion"]) == (True, None, None)
 
 
 def test_a_gain_is_an_improvement_where_less_is_better_too(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_gain_is_an_improvement_where_less_is_better_too(tmp_path: Path) -> No
         trials, promotion.history, space
     )  # the default scores less, and is the best now
     assert (best["is_default"], default["gain_mean"]) == (True, pytest.approx(-0.3))
-    assert default["verdict"] == "no interval"
+    assert default["conclusion"] == "no interval"
 
 
 def test_joules_of_all_trainings_are_in_the_row(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_baseline_is_one_more_row_with_what_it_cost(tmp_path: Path) -> None:
         1,
     )
     assert row["test_mean"] == pytest.approx(0.401)
-    assert (row["gain_mean"], row["verdict"]) == (pytest.approx(0.2), "one seed")
+    assert (row["gain_mean"], row["conclusion"]) == (pytest.approx(0.2), "one seed")
     assert row["energy_j"] == pytest.approx(0.12 * 3)
     assert set(row) == {*PROMOTED_COLUMNS}
 

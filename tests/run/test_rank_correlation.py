@@ -76,7 +76,7 @@ def test_the_interval_of_one_run_is_always_the_same() -> None:
     )
 
 
-def test_audits_of_a_rung_are_counted_there() -> None:
+def test_control_trials_of_a_rung_are_counted_there() -> None:
     trials = [trial(number, 0.1 * number, 0.1 * number, 0.1 * number) for number in range(4)]
     trials[0].control_rungs.append(1)
     assert [

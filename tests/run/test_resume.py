@@ -139,7 +139,7 @@ def test_a_trial_that_waits_to_be_resumed_takes_no_slot(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["asha_stopping", "asha"])
-def test_killed_at_every_event_audits_are_neither_lost_nor_doubled(tmp_path: Path, mode: str) -> None:
+def test_killed_at_every_event_control_trials_are_neither_lost_nor_doubled(tmp_path: Path, mode: str) -> None:
     changes = [f"search.scheduler={{mode: {mode}, eta: 3, control_fraction: 0.5}}", "search.limits.trials=6"]
     space = made_space(tmp_path, overrides=changes)
     undisturbed = whole(space, tmp_path / "whole", sampler_for(space))
@@ -154,6 +154,6 @@ def test_killed_at_every_event_audits_are_neither_lost_nor_doubled(tmp_path: Pat
 
 
 def controls(run: Run) -> list[tuple[str, int]]:
-    """Every audit the journal knows of."""
+    """Every control trial the journal knows of."""
     events = [event for event in run.ledger.events() if event["event"] == "trial_continued_as_control"]
     return [(event["trial"], event["rung"]) for event in events]

@@ -112,11 +112,11 @@ class Histories(RuleBasedStateMachine):
         is_best = self.best_first(rung)[0] == name
         if self.kind == "asha_stopping" and (is_best or name in self.leaders(rung)):
             return "continue"
-        if self.is_audited(rung):
+        if self.is_control(rung):
             return "control"
         return "stop" if self.kind == "asha_stopping" else "pause"
 
-    def is_audited(self, rung: int) -> bool:
+    def is_control(self, rung: int) -> bool:
         """One result in each period, the one in its middle."""
         if not self.control_period or rung >= self.rungs.top_rung:
             return False

@@ -13,13 +13,13 @@ def promoting() -> Rungs:
 
 def test_a_trial_that_jumps_is_compared_where_it_ended_and_nowhere_below() -> None:
     rungs = Rungs(3, eta=2, mode="max", kind="asha_stopping", can_jump=True)
-    assert rungs.on_result("frugal", 0, 0.5) == "continue"
+    assert rungs.on_result("cheap", 0, 0.5) == "continue"
     assert rungs.on_result("jumper", 1, 0.9) == "continue"
     assert rungs.on_result("late", 0, 0.6) == "continue"  # better than all at its rung
-    assert rungs.on_result("frugal", 1, 0.7) == "stop"
+    assert rungs.on_result("cheap", 1, 0.7) == "stop"
     assert [dict(rungs.values(rung)) for rung in range(3)] == [
-        {"frugal": 0.5, "late": 0.6},
-        {"jumper": 0.9, "frugal": 0.7},
+        {"cheap": 0.5, "late": 0.6},
+        {"jumper": 0.9, "cheap": 0.7},
         {},
     ]
 

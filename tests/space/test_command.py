@@ -200,7 +200,7 @@ def test_without_a_test_command_a_promotion_compares_validation_and_says_so(tmp_
     assert (best["num_seeds"], best["num_failed"]) == (2, 0)
     assert best["test_mean"] is None
     assert best["gain_mean"] == pytest.approx(best["val_mean"] - default["val_mean"])
-    assert best["verdict"] == "no interval, on validation"  # the script's seeds agree to the last digit
+    assert best["conclusion"] == "no interval, on validation"  # the script's seeds agree to the last digit
     assert len(list(tmp_path.glob("promotion/trials/*/checkpoint/state.json"))) == 4
 
 

@@ -172,13 +172,13 @@ def idle_optimizer(folder: Path, *overrides: str, text: str = TUNED) -> list[str
         return list(error.problems)
 
 
-def test_a_knob_that_does_nothing_is_not_searched(tmp_path: Path) -> None:
+def test_a_hyperparameter_that_does_nothing_is_not_searched(tmp_path: Path) -> None:
     (problem,) = idle_optimizer(tmp_path)
     assert problem.strip().startswith("parameters.optimizer: does nothing with search.horizon: anytime")
     assert not any("does nothing" in line for line in idle_optimizer(tmp_path, "search.horizon=rung"))
 
 
-def test_a_knob_that_does_nothing_is_neither_listed_nor_ablated(tmp_path: Path) -> None:
+def test_a_hyperparameter_that_does_nothing_is_neither_listed_nor_ablated(tmp_path: Path) -> None:
     one = "search: {trainable: ./model.py, data: none, horizon: anytime, "
     trials = one + "trials: [{optimizer: sgd}, {optimizer: adamw}]}"
     ablations = one + "ablations: {kind: {optimizer: [sgd, adamw]}}}"
@@ -190,7 +190,7 @@ def test_a_knob_that_does_nothing_is_neither_listed_nor_ablated(tmp_path: Path) 
     assert not any("does nothing" in line for line in idle_optimizer(tmp_path, text=alike))
 
 
-def test_a_fixed_knob_that_does_nothing_is_a_notice(tmp_path: Path) -> None:
+def test_a_fixed_hyperparameter_that_does_nothing_is_a_notice(tmp_path: Path) -> None:
     notices = idle_optimizer(tmp_path, "parameters.optimizer={value: adamw}")
     assert "parameters.optimizer: ignored by the search with horizon: anytime; promotion uses it" in notices
 

@@ -89,7 +89,7 @@ SEARCHES: Mapping[str, Search] = {
             "limits": {"trials": 12},
         }
     ),
-    "promotion with audits": Search(
+    "promotion with control trials": Search(
         settings={
             "ladder": {"epochs": [1, 2, 4]},
             "scheduler": {"mode": "asha", "eta": 2, "control_fraction": 0.2},

@@ -53,7 +53,7 @@ class Fateful:
             raise KeyError("a mistake that will be mended")
         if fate == "exit":
             os._exit(1)
-        if fate == "hungry":
+        if fate == "oom":
             hoard = [bytearray(b"x") * 2**28 for _ in range(20)]  # 5 GiB, every page touched
             time.sleep(30)
         if fate == "diverge":
@@ -131,7 +131,7 @@ def fateful_space(folder: Path, overrides: Sequence[str] = ()) -> Space:
     (folder / "fateful.py").write_text(FATEFUL)
     text = (
         "parameters:\n"
-        "  fate: {values: [fine, raise, unmended, exit, hungry, diverge, text, silent, nan]}\n"
+        "  fate: {values: [fine, raise, unmended, exit, oom, diverge, text, silent, nan]}\n"
         "  score: {min: 0.0, max: 0.9}\n"
         "search:\n"
         "  {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]},\n"

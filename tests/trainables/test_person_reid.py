@@ -244,7 +244,7 @@ def test_few_images_are_learnt_with_a_loss_between_them_where_batches_fit_it() -
     assert overfit_overrides(Hparams(weights="hub", batch_size=30)) == {}
 
 
-def test_knobs_of_a_loss_that_is_not_there_are_named(context: TrainingContext) -> None:
+def test_hyperparameters_of_a_loss_that_is_not_there_are_named(context: TrainingContext) -> None:
     hparams = {**TRAINABLE.example.hparams, "metric_loss": "none", "images_per_identity": 2}
     notes = start(Hparams(**hparams), Budget(epochs=1), context).notes()
     assert notes["no effect of images_per_identity"] == (

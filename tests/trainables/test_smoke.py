@@ -1,4 +1,4 @@
-"""A minute of checks, one verdict a line, for every trainable there is."""
+"""A minute of checks, one result a line, for every trainable there is."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ NAMES = [
 ]
 
 
-def verdicts(name: str, folder: Path, **changes: object) -> dict[str, CheckResult]:
+def results(name: str, folder: Path, **changes: object) -> dict[str, CheckResult]:
     trainable = load_trainable(made_command(folder, **changes) if name == "command" else name)
     example = trainable.example
     context = TrainingContext(data=example.data, data_seed=0, seed=0, cache_dir=folder)
-    found = SmokeTest(trainable, trainable.hparams(**example.hparams), context, resolution=None).verdicts()
-    return {verdict.name: verdict for verdict in found}
+    found = SmokeTest(trainable, trainable.hparams(**example.hparams), context, resolution=None).results()
+    return {result.name: result for result in found}
 
 
 @pytest.mark.parametrize("name", marked([*trainable_names(), "command"]))
 def test_every_trainable_passes(name: str, tmp_path: Path) -> None:
-    found = verdicts(name, tmp_path)
+    found = results(name, tmp_path)
     assert list(found) == NAMES
-    assert [verdict.text for verdict in found.values() if verdict.has_passed is False] == []
+    assert [result.text for result in found.values() if result.has_passed is False] == []
     learns = name != "command" and load_trainable(name).overfit is not None
     assert found["overfit"].has_passed is (True if learns else None)
     assert found["resume"].text == "largest difference 0"
@@ -57,8 +57,8 @@ def test_a_folder_of_few_photographs_passes(tmp_path: Path) -> None:
     context = TrainingContext(
         data=f"imagefolder:{tmp_path}/photos", data_seed=0, seed=0, cache_dir=tmp_path, resolution=16
     )
-    found = SmokeTest(trainable, hparams, context, resolution=16).verdicts()
-    assert [verdict.text for verdict in found if verdict.has_passed is False] == []
+    found = SmokeTest(trainable, hparams, context, resolution=16).results()
+    assert [result.text for result in found if result.has_passed is False] == []
 
 
 def test_each_fault_fails_its_own_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,8 +74,8 @@ def test_each_fault_fails_its_own_check(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(ToyTraining, "run_epoch", run_epoch)
     monkeypatch.setattr(ToyTraining, "test", test)
-    found = verdicts("toy", tmp_path)
-    assert {name: verdict.text for name, verdict in found.items() if verdict.has_passed is False} == {
+    found = results("toy", tmp_path)
+    assert {name: result.text for name, result in found.items() if result.has_passed is False} == {
         "training and validation": "val_accuracy is nan",
         "test": "OSError: no such folder",
         "same seed, same values": "num_examples differs by 1, allowed is 0",
@@ -85,7 +85,7 @@ def test_each_fault_fails_its_own_check(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_trainable_without_a_test_set_is_not_held_to_one(tmp_path: Path) -> None:
-    found = verdicts("command", tmp_path, test=[])["test"]
+    found = results("command", tmp_path, test=[])["test"]
     assert found == CheckResult(name="test", has_passed=None, text="it has no test set")
 
 
@@ -95,12 +95,12 @@ def test_a_metric_that_is_not_reported_is_named(tmp_path: Path, monkeypatch: pyt
         return {"val_acc": 0.5}
 
     monkeypatch.setattr(ToyTraining, "run_epoch", run_epoch)
-    assert verdicts("toy", tmp_path)["training and validation"].text == (
+    assert results("toy", tmp_path)["training and validation"].text == (
         "val_accuracy is missing, got only val_acc"
     )
 
 
-def test_the_command_prints_a_verdict_a_line_and_fails_with_one(
+def test_the_command_prints_one_result_per_line_and_fails_with_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("JOULETUNE_CACHE", str(tmp_path))

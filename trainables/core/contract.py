@@ -106,7 +106,7 @@ class Training(Protocol):
         one of the budget.
 
         Beside the metric it may say how many examples were scored and what guessing comes to, under the
-        names that `num_examples` and `by_guessing` give: verdicts then count the set's size, and know
+        names that `num_examples` and `by_guessing` give: conclusions then count the set's size, and know
         when a score is no better than guessing. `test` likewise.
 
         Raises:

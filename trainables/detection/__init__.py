@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 from trainables.core.contract import Example, OverfitTarget, Trainable, WeightFile
 from trainables.core.deferred import deferred
 from trainables.detection.data_sources import BOX_SOURCES
-from trainables.detection.names import weight_files, why_no_model
+from trainables.detection.names import unknown_model_reason, weight_files
 from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName, is_weights
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_DETECTORS
@@ -65,7 +65,7 @@ class Hparams(TrainingHparams):
     def problems(self) -> list[str]:
         """Everything in these values that makes no sense, in words."""
         problems = super().problems() + broken_rules(self, _RULES)
-        if reason := why_no_model(self.model):
+        if reason := unknown_model_reason(self.model):
             problems.append(reason)
         return problems
 

@@ -56,13 +56,13 @@ def _parsed(path: Path, findings: Findings) -> Any:
     except UnicodeDecodeError as error:
         findings.add_problem(f"{path} is no JSON: byte {error.start} is not UTF-8; save it as UTF-8")
     except json.JSONDecodeError as error:
-        findings.add_problem(f"{path} {_why_no_json(error)}")
+        findings.add_problem(f"{path} {_bad_json_reason(error)}")
     except RecursionError:
         findings.add_problem(f"{path} is no COCO file: it is nested too deeply")
     return None
 
 
-def _why_no_json(error: json.JSONDecodeError) -> str:
+def _bad_json_reason(error: json.JSONDecodeError) -> str:
     if not error.doc.strip():
         return "is empty"
     if error.msg == "Extra data" and error.doc.lstrip().startswith("{"):

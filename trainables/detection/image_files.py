@@ -102,11 +102,11 @@ class Header:
         upright, stored = self.upright_px, (self.width, self.height)
         if not self.width:
             return Fit.UPRIGHT, False  # decoding names it
-        for is_fitting, is_resized in ((_is_same, False), (_is_resized, True)):
-            if is_fitting(size_px, upright):
-                tells = self.orientation <= 1 or not is_fitting(size_px, stored)
+        for matches, is_resized in ((_is_same, False), (_is_resized, True)):
+            if matches(size_px, upright):
+                tells = self.orientation <= 1 or not matches(size_px, stored)
                 return Fit.UPRIGHT if tells else Fit.UNDECIDED, is_resized
-            if is_fitting(size_px, stored):
+            if matches(size_px, stored):
                 return Fit.STORED, is_resized
         return Fit.CONTRADICTED, False
 

@@ -21,7 +21,7 @@ FILE = "file:"
 _KINDS = f"{HUB}OWNER/NAME, {FILE}/path/config.json or {TORCHVISION}NAME"
 
 
-def why_no_model(name: str) -> str:
+def unknown_model_reason(name: str) -> str:
     """Why there is no model of this name, with the nearest ones; empty where there is, or may be.
 
     Whether a library or a hub has it is not asked.
@@ -50,7 +50,7 @@ def weight_files(name: str, weights: str) -> tuple[WeightFile, ...]:
     Raises:
         ValueError: There is no such model, or no hub has weights for it.
     """
-    if reason := why_no_model(name):
+    if reason := unknown_model_reason(name):
         raise ValueError(reason)
     config = config_file(name)
     files = (config,) if config else ()

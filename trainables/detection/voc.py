@@ -32,7 +32,7 @@ def read_voc(root: Path, findings: Findings) -> tuple[list[ImageEntry], list[Cat
     """
     groups = _groups(root) if root.is_dir() else []
     if not groups:
-        findings.add_problem(_why_none(root))
+        findings.add_problem(_no_annotations_reason(root))
         return [], []
     entries = [entry for group in groups for entry in _entries(group, root, findings)]
     names = sorted({item.category for entry in entries for item in entry.objects})
@@ -81,7 +81,7 @@ def _xml_files(folder: Path) -> list[Path]:
     ]
 
 
-def _why_none(root: Path) -> str:
+def _no_annotations_reason(root: Path) -> str:
     if not root.is_dir():
         kind = "is a file" if root.exists() else f"does not exist{suggest_path(root)}"
         return f"{root} {kind}; write voc:FOLDER with a folder that has Annotations/*.xml"

@@ -31,7 +31,7 @@ from trainables.engine.choices import AugmentName, is_augment, is_weights
 from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_RANKINGS
 from trainables.person_reid.data_sources import PERSON_SOURCES
-from trainables.person_reid.names import backbone_of, why_no_network
+from trainables.person_reid.names import backbone_of, unknown_network_reason
 
 MetricLoss = Literal["none", "triplet", "circle"]
 METRIC_LOSSES: tuple[str, ...] = get_args(MetricLoss)
@@ -76,7 +76,7 @@ class Hparams(TrainingHparams):
     def problems(self) -> list[str]:
         """Everything in these values that makes no sense, in words."""
         problems = super().problems() + broken_rules(self, _RULES)
-        if reason := why_no_network(self.model):
+        if reason := unknown_network_reason(self.model):
             problems.append(reason)
         if self.metric_loss != "none" and self.batch_size % self.images_per_identity:
             problems.append(

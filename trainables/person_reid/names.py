@@ -19,7 +19,7 @@ def backbone_of(name: str) -> str:
     return name.removeprefix(f"{_PCB}/")
 
 
-def why_no_network(name: str) -> str:
+def unknown_network_reason(name: str) -> str:
     """Why there is no network of this name; empty where timm may have its backbone."""
     backbone = backbone_of(name)
     if backbone in OWN_MODELS or "/" in backbone or ":" in backbone:

@@ -130,7 +130,7 @@ class TrialWindow:
         cpu_share = min(cpus / (os.cpu_count() or 1), 1.0)
         node_id = ray.get_runtime_context().get_node_id()
         self._silent: Any = None
-        self._why_silent = ""
+        self._silence_reason = ""
         self._window = ""
         self._window = self._ask("open_window", trial_id, os.getpid(), shares, cpu_share, key, role) or ""
         self.window = _global_name(node_id, self._window) if self._window else ""
@@ -140,7 +140,7 @@ class TrialWindow:
     @property
     def sensors(self) -> EnergySensors:
         sensors: EnergySensors = self._of_window("sensors") or EnergySensors()
-        reason = "; ".join(filter(None, [self._reason, self._why_silent, sensors.reason]))
+        reason = "; ".join(filter(None, [self._reason, self._silence_reason, sensors.reason]))
         return replace(sensors, reason=reason)
 
     @contextmanager
@@ -180,11 +180,11 @@ class TrialWindow:
             given = ray.get(answer, timeout=0.0 if is_owing else _ANSWER_S)
         except GetTimeoutError:
             self._silent = self._silent if is_owing else answer
-            self._why_silent = f"the node's meter gave no answer in {_ANSWER_S:g} s"
+            self._silence_reason = f"the node's meter gave no answer in {_ANSWER_S:g} s"
         except RayError as error:  # it is gone, or could not take the question
-            self._silent, self._why_silent = None, f"the node's meter: {str(error).splitlines()[0]}"
+            self._silent, self._silence_reason = None, f"the node's meter: {str(error).splitlines()[0]}"
         else:
-            self._silent, self._why_silent = None, ""
+            self._silent, self._silence_reason = None, ""
             return given
         return None
 

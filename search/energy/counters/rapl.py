@@ -112,12 +112,12 @@ class Rapl:
     """The counters of this node's CPUs: one per package, and one per DRAM zone where there are any.
 
     Attributes:
-        why_no_dram: Why DRAM zones that are there are left out: a sum without one would be too small.
+        no_dram_reason: Why DRAM zones that are there are left out: a sum without one would be too small.
     """
 
     packages: tuple[RaplCounter, ...]
     dram: tuple[RaplCounter, ...]
-    why_no_dram: str = ""
+    no_dram_reason: str = ""
 
 
 def open_rapl(root: Path, clock: Callable[[], float], read_text: ReadText = Path.read_text) -> Rapl:
@@ -131,11 +131,11 @@ def open_rapl(root: Path, clock: Callable[[], float], read_text: ReadText = Path
     """
     zones = sorted(root.glob("intel-rapl:*"))
     names = {zone: _zone_name(zone, read_text) for zone in zones if zone.name.count(":") == 1}
-    parts, why_no_dram = {}, ""
+    parts, no_dram_reason = {}, ""
     try:
         parts = {zone: _zone_name(zone, read_text) for zone in zones if zone not in names}
     except SensorError as error:  # one of them may be DRAM
-        why_no_dram = str(error)
+        no_dram_reason = str(error)
     dies = [zone for zone, name in names.items() if name.startswith("package-")]
     if not dies:
         raise SensorError(_NO_ZONES.format(root=root))
@@ -150,7 +150,7 @@ def open_rapl(root: Path, clock: Callable[[], float], read_text: ReadText = Path
         ]
     except SensorError as error:
         return Rapl(tuple(counters), (), str(error))
-    return Rapl(tuple(counters), tuple(dram), why_no_dram)
+    return Rapl(tuple(counters), tuple(dram), no_dram_reason)
 
 
 def _without_mirrors(dies: list[Path], names: dict[Path, str], read_text: ReadText) -> list[Path]:

@@ -68,9 +68,9 @@ def _advice(run: RunData) -> Iterator[str]:
             "Train the best in full beside the default, with fresh seeds, to know whether the gain is real: "
             f"python scripts/promote.py {folder} --top {run.space.promote.top}"
         )
-    elif str(promoted["verdict"]).startswith(NO_BETTER):
+    elif str(promoted["conclusion"]).startswith(NO_BETTER):
         yield REMEDY[0].upper() + REMEDY[1:] + "."
-    elif str(promoted["verdict"]).startswith(("tie", "one seed", "no interval")):
+    elif str(promoted["conclusion"]).startswith(("tie", "one seed", "no interval")):
         num_seeds = max(5, 2 * promoted["num_seeds"])
         yield (
             f"More seeds narrow the interval: python scripts/promote.py {folder} --top 1 --seeds {num_seeds}"

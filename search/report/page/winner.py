@@ -69,7 +69,7 @@ def _gain_chart(run: RunData, promotion: Promotion) -> list[Chart]:
         y=places,
         errors=[_reach(row) for row in rows],
         hover=[
-            f"{row['trial_id']}: {row['gain_mean']:+.4g}, {row['verdict']}, from {row['gain_interval']}"
+            f"{row['trial_id']}: {row['gain_mean']:+.4g}, {row['conclusion']}, from {row['gain_interval']}"
             for row in rows
         ],
         colour=BLUE,
@@ -129,7 +129,7 @@ def _row(run: RunData, row: Mapping[str, Any]) -> list[Cell]:
         Cell(text=_interval(row, "test"), hint=str(row["test_interval"] or "")),
         number_cell(row["gain_mean"]),
         Cell(text=_interval(row, "gain"), hint=str(row["gain_interval"] or "")),
-        text_cell(row["verdict"]),
+        text_cell(row["conclusion"]),
         number_cell(joules, None if joules is None else f"{joules:.1f}", "" if joules else run.energy_reason),
         *(number_cell(v) if isinstance(v, float | int) and v is not True else text_cell(v) for v in hparams),
     ]

@@ -56,7 +56,7 @@ class Resolutions:
 def resolutions_near(wanted: int, own: int | None) -> Iterator[int]:
     """Resolutions to try instead of `wanted`, the best first: itself, smaller ones, then larger ones.
 
-    None is as small as half of it: a grid of 1 x 1 patches, which broadcasts to any, would pass for fitting.
+    None is as small as half of it: a grid of 1 x 1 patches, which broadcasts to any, would seem to fit.
     """
     resolutions = {wanted // step * step for step in _STEPS} | {*_ABOVE, own or 0}
     yield from sorted(
@@ -132,7 +132,7 @@ class Builder:
         reasons = []
         for near, options in self._ways(resolutions):
             twin = self._twin(options, device)
-            why = str(twin) if isinstance(twin, Exception) else self._why_refused(twin, near, device)
+            why = str(twin) if isinstance(twin, Exception) else self._refusal_reason(twin, near, device)
             if isinstance(twin, nn.Module) and not why:
                 return self._described(twin, options, near, device)
             if tuple(options) not in self._unknown:
@@ -157,7 +157,7 @@ class Builder:
         self._twins.clear()
 
         def takes(resolution: int) -> bool:
-            return not self._why_refused(twin, resolution, device)
+            return not self._refusal_reason(twin, resolution, device)
 
         is_fixed = len(options) == 1 and not takes(2 * near)
         return Build(
@@ -185,7 +185,7 @@ class Builder:
                     self._unknown.add(names)
         return self._twins[key]
 
-    def _why_refused(self, twin: nn.Module, resolution: int, device: str) -> str:
+    def _refusal_reason(self, twin: nn.Module, resolution: int, device: str) -> str:
         """Why a twin does not answer two images of this resolution as it should; empty where it does."""
         width = max(1, round(resolution * self._aspect_ratio))
         if patch := _cut_off(twin, resolution):

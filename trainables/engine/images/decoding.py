@@ -130,7 +130,7 @@ def num_cores() -> int:
 def _check_unreadable(reader: ImageReader, unreadable: Sequence[int], resolution: int) -> None:
     if not unreadable:
         return
-    reasons = [_why_unreadable(reader, index, resolution) for index in unreadable[:_LISTED]]
+    reasons = [_unreadable_reason(reader, index, resolution) for index in unreadable[:_LISTED]]
     count = f"{len(unreadable)} of {reader.num_images} images cannot be read"
     if len(unreadable) > _MAX_UNREADABLE_FRACTION * reader.num_images:
         listed = "; ".join(reasons[:5]) + ("; ..." if len(unreadable) > 5 else "")
@@ -138,7 +138,7 @@ def _check_unreadable(reader: ImageReader, unreadable: Sequence[int], resolution
     _log.warning("%s and are left out: %s", count, "; ".join(reasons))
 
 
-def _why_unreadable(reader: ImageReader, index: int, resolution: int) -> str:
+def _unreadable_reason(reader: ImageReader, index: int, resolution: int) -> str:
     try:
         reader.resized(index, resolution)
     except OSError as error:

@@ -35,7 +35,7 @@ class Hparams:
     width: float = 64.0
 
 
-class Hungry:
+class Oversized:
     """A training whose work is to wait; out of memory in its first epoch or never."""
 
     def __init__(self, hparams: Hparams) -> None:
@@ -63,15 +63,15 @@ def trained(epoch: int, config: Mapping[str, float]) -> float:
     """Work through an epoch, counted from 1, and give its score."""
     if epoch == 1:
         with Path(os.environ[LOG]).open("a") as log:
-            log.write(json.dumps({"time": time.time(), "is_hungry": is_hungry(config)}) + "\n")
-        if is_hungry(config):
+            log.write(json.dumps({"time": time.time(), "is_oversized": is_oversized(config)}) + "\n")
+        if is_oversized(config):
             _run_out_of_memory()
     time.sleep(_EPOCH_S)
     ceiling = _share(config["width"], WIDTH) - (config["lr"] - 0.6) ** 2
     return ceiling - 0.5 * math.exp(-epoch / 3)
 
 
-def is_hungry(config: Mapping[str, float]) -> bool:
+def is_oversized(config: Mapping[str, float]) -> bool:
     """Whether the point lies above the limit of memory."""
     return _share(config["batch_size"], BATCH_SIZE) + _share(config["width"], WIDTH) > _LIMIT
 
@@ -104,8 +104,8 @@ def _ask_for_too_much() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def start(hparams: Hparams, horizon: Budget, context: TrainingContext) -> Hungry:
-    return Hungry(hparams)
+def start(hparams: Hparams, horizon: Budget, context: TrainingContext) -> Oversized:
+    return Oversized(hparams)
 
 
 TRAINABLE = Trainable(hparams=Hparams, metric="score", mode="max", start=start)

@@ -1,4 +1,4 @@
-"""From regrets to the tables and the verdict that are printed. Medians, with 95 % bootstrap intervals."""
+"""From regrets to the tables and the conclusion that are printed. Medians, with 95 % bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MEANING = {
 
 
 def report(regrets: Regrets, num_trainings: int) -> Iterator[str]:
-    """The lines to print: each table, all tables together, epochs against stock, the verdict."""
+    """The lines to print: each table, all tables together, epochs against stock, the conclusion."""
     names = list(dict.fromkeys(name for name, _ in regrets))
     tables = list(dict.fromkeys(table for _, table in regrets))
     for table in tables:
@@ -34,7 +34,7 @@ def report(regrets: Regrets, num_trainings: int) -> Iterator[str]:
     yield f"\nshare of its epochs after which {STOCK}'s last regret is reached for good; searches that do"
     yield from _reached_rows(names, reached)
     yield ""
-    yield from _verdict(reached)
+    yield from _conclude(reached)
 
 
 def _regret_rows(
@@ -85,7 +85,7 @@ def _reached_rows(names: Sequence[str], reached: dict[str, dict[str, Numbers]]) 
         yield f"{name:{_WIDTH}}" + "".join(cells)
 
 
-def _verdict(reached: dict[str, dict[str, Numbers]]) -> Iterator[str]:
+def _conclude(reached: dict[str, dict[str, Numbers]]) -> Iterator[str]:
     for measure in MEASURES:
         shares = {name: _median(share) for name, share in reached[measure].items() if name.startswith("ours")}
         for what, name in (
@@ -96,7 +96,7 @@ def _verdict(reached: dict[str, dict[str, Numbers]]) -> Iterator[str]:
             needed = f"{share:.2f}" if np.isfinite(share) else "more than all"
             outcome = "reached" if share <= TARGET else "NOT reached"
             yield (
-                f"verdict ({measure}, {what}): {name} needs {needed} of the epochs of {STOCK}; "
+                f"conclusion ({measure}, {what}): {name} needs {needed} of the epochs of {STOCK}; "
                 f"target {TARGET}: {outcome}"
             )
 
