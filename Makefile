@@ -70,7 +70,7 @@ bench-data: $(READY)  ## photographs from disk to the model, against other loade
 bench-forecast: $(READY)  ## what eight searches were told to take, and what they took
 	$(PYTHON) -m benchmarks.forecast $(ARGS)
 
-bench-horizon: $(READY)  ## how well cheap scores rank under each horizon; 22 min of CPU, goes on if killed
+bench-horizon: $(READY)  ## how well cheap scores rank under each horizon; 22 min of CPU, resumes if killed
 	$(PYTHON) -m benchmarks.horizon --ladder plain $(ARGS)
 	$(PYTHON) -m benchmarks.horizon --ladder growing $(ARGS)
 

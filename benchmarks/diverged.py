@@ -2,7 +2,7 @@
 
 24 configurations, 8 of which give NaN from one of their first 3 epochs on; ours and stock are given the
 same ones in the same order, so that what differs is what is done with a NaN. Rungs at 1, 3, 9 and 27
-epochs, a third goes on. Stock is `tune.Tuner` with a plain function, OptunaSearch (the configurations
+epochs, a third continues. Stock is `tune.Tuner` with a plain function, OptunaSearch (the configurations
 as its `points_to_evaluate`), ASHAScheduler and else default settings. Epochs are counted, not seconds.
 
     python -m benchmarks.diverged [--seeds 5]

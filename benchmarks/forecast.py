@@ -4,9 +4,9 @@
 
 Each space is searched once on this machine into a folder of its own; in three of the first five no rung stops
 a trial. The last three are short: a script, a trainable of one's own, and a search from Python, in
-benchmarks/short_trainings. A forecast by two steps of some configurations is told before anything starts,
-but not of a script and not from Python; one by the run's first epochs while it goes on. The exit status is 1
-where a search took less or more than a range said.
+benchmarks/short_trainings. A forecast by two steps of some configurations is printed before anything starts,
+but not of a script and not from Python; one by the run's first epochs follows during the run. The exit status
+is 1 where a search took less or more than a range said.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 _NO_RUNG_STOPS = ("--set", "search.scheduler={mode: none}")
 SEARCHES: dict[str, Sequence[str]] = {
-    "lr_bs": ("--trials", "16"),  # promotion: who goes on depends on the scores
+    "lr_bs": ("--trials", "16"),  # promotion: which trials continue depends on the scores
     "mnist_rnn": ("--trials", "24", "--set", "search.ladder.epochs=[1,2,4]"),
     "quick": (
         "--trials",

@@ -9,7 +9,7 @@ is full training from the trial's own seed, so it is not trained twice: it is th
     python -m benchmarks.horizon [--ladder plain] [--workers 2] [--cache FOLDER]
 
 Ladders: `plain` is 1, 2 and 3 epochs on all data at 14 px; `growing` is that of lr_bs.yaml at half its
-sides, so 7, 10 and 14 px, half the data below the top. A killed benchmark goes on where it was: each
+sides, so 7, 10 and 14 px, half the data below the top. A killed benchmark resumes where it was: each
 training's scores lie in the cache folder.
 """
 

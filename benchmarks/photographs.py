@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 _SIDE_PX = 400
-_HELD_OUT_EVERY = 8  # one image of so many for validation, one for test
+_HELD_OUT_EVERY = 8  # every eighth image is for validation, the next one for test
 
 
 def write_photographs(folder: Path, *, count: int) -> Path:

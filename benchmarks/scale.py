@@ -244,7 +244,7 @@ def _paged(folder: str) -> dict[str, float]:
 
 
 def _stock(words: str) -> dict[str, float]:
-    """Milliseconds of stock Ray Tune for a trial, in the last fifth of a run of so many."""
+    """Milliseconds of stock Ray Tune for a trial, in the last fifth of a run of this size."""
     from ray import tune
 
     from benchmarks.overhead import search_with_stock

@@ -457,7 +457,7 @@ def _words(space: SpaceSource, overrides: Sequence[Override]) -> str:
 
 @contextmanager
 def _restored_environment() -> Iterator[None]:
-    """Leave the caller's variables as they were: workers are offline, and a notebook goes on after a search.
+    """Leave the caller's variables as they were: workers are offline, and a notebook lives on after a search.
 
     But for Ray's token, of which Ray keeps the first that this process has had.
     """

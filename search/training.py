@@ -54,7 +54,7 @@ class TrainingRequest:
         out: Where checkpoints are kept; None keeps none.
         resume: A state to resume from instead of the folder's own checkpoint.
         should_test: Evaluate on the test set at the end.
-        keep_every: Also keep the state of every so many epochs.
+        keep_every: Also keep the state after each multiple of this many epochs.
         is_check: Nothing is kept or tested: the folder's states do not matter.
     """
 

@@ -29,7 +29,7 @@ class Setup:
 
     Attributes:
         lowest: Epochs of the lowest rung; each further rung has eta times as many.
-        control_fraction: Share of each rung's results that go on whatever they are, for the trust meter.
+        control_fraction: Share of each rung's results that continue whatever they are, for the trust meter.
     """
 
     kind: Kind = "asha"
@@ -83,7 +83,7 @@ class Ours:
     """A search of `space`; a trial's point is its searched hparams in the space's order.
 
     Args:
-        num_trials: No new trial after so many.
+        num_trials: Maximum number of trials.
     """
 
     def __init__(self, space: Space, defaults: Mapping[str, Any], *, num_trials: int | None = None) -> None:

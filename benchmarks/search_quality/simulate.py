@@ -17,7 +17,7 @@ Answer = Literal["continue", "pause", "stop"]
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial to train at `point`: a new one, or a paused one that goes on where it was."""
+    """A trial to train at `point`: a new one, or a paused one that resumes where it was."""
 
     trial_id: str
     point: Sequence[float]
@@ -31,7 +31,7 @@ class Contender(Protocol):
         ...
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
-        """Whether the trial goes on after `epoch`. Its last epoch is never answered with go_on."""
+        """Whether the trial continues after `epoch`. After the last epoch the answer is never yes."""
         ...
 
 

@@ -59,7 +59,7 @@ class Circles:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that goes on."""
+        """Everything a training needs to resume."""
         parts = {"model": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}
         return {**parts, "epochs_done": self.epochs_done}
 

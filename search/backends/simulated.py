@@ -1,6 +1,6 @@
 """A backend in virtual time: the real decisions on made scores, with what epochs were seen to take.
 
-The forecast simulates a search many times over. What cannot be known before a search is drawn anew each time
+The forecast simulates a search many times over. What cannot be known before a search is drawn again each time
 (how good configurations are, whether dear ones are better, what a later start takes), so that the spread of
 the simulated searches is the range that the forecast prints.
 """

@@ -30,7 +30,7 @@ class TrialRecord:
             lost every few hours is not the trial's fault.
         rows: Every epoch that was run, those repeated after a lost worker too.
         failures: One entry for each attempt that failed.
-        control_rungs: Rungs above which it went on although its value did not let it.
+        control_rungs: Rungs above which it continued although its value did not let it.
     """
 
     trial_id: str

@@ -108,8 +108,8 @@ class CheckpointRetention:
                 self._give_up(trial_id, NO_LONGER_PROMOTABLE)
 
     def _hold_disk_limit(self, limit: float) -> None:
-        going_on = {trial.trial_id for trial in self._run.history.running()} | {self._best}
-        others = going_on - {None} - self._paused_bytes.keys()
+        kept = {trial.trial_id for trial in self._run.history.running()} | {self._best}
+        others = kept - {None} - self._paused_bytes.keys()
         used = sum(self._paused_bytes.values()) + sum(self._size(each) for each in others if each)
         if used <= limit:
             return

@@ -109,7 +109,7 @@ def cost_of(space: Space, trial: TrialRecord) -> Cost | None:
 def projected_full(space: Space, trial: TrialRecord) -> Cost | None:
     """What full training would use, from the epochs done and the share of its work they are.
 
-    Unlike the joules spent it compares a trial that was stopped with one that went on. Repeated epochs
+    Unlike the joules spent it compares a trial that was stopped with one that continued. Repeated epochs
     and what attempts used beside their epochs are left out, and so are epochs some sensor missed.
 
     On a ladder of joules full training is what promotion runs: every epoch up to the cap at the top rung's

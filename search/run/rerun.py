@@ -42,7 +42,7 @@ def rerun_estimate(history: History, space: Space, has_state: Callable[[str], bo
     """What the failed trials of `history` will use.
 
     Args:
-        has_state: Whether a trial's checkpoint is there: it then goes on from it, else it begins anew.
+        has_state: Whether a trial's checkpoint is there: it then resumes from it, else it starts over.
     """
     failed = [trial for trial in history.trials.values() if trial.status == "failed"]
     rows = [row for trial in history.trials.values() for row in trial.rows]

@@ -33,7 +33,7 @@ _MUST_MATCH = (
     *("trainable", "data", "metric", "mode", "objective", "fixed", "ladder", "horizon", "seed"),
     *("precision", "patience", "early_stop_threshold", "validation_subset", "validation_resolution"),
 )
-_MUST_MATCH_OF_SCHEDULER = ("mode", "brackets", "control_fraction")  # who went on, and who paused
+_MUST_MATCH_OF_SCHEDULER = ("mode", "brackets", "control_fraction")  # which trials continued or paused
 
 
 def prepare_to_resume(ledger: Ledger, space: Space, output: Output) -> None:

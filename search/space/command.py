@@ -187,7 +187,7 @@ class CommandCheck:
             can_follow = "until" in used and has_resume and not self.ladder.joules
             if len(set(values)) > 1 and self.section.horizon == "full" and not can_follow:
                 text = (
-                    "differs between rungs, so the script must end with each and go on from there: give "
+                    "differs between rungs, so the script must end with each and resume from there: give "
                     "search.command.resume and, in run, {until}, the rung's last epoch; or take horizon: rung"
                     " (rungs of joules end at no epoch that is known before)"
                 )

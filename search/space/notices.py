@@ -51,7 +51,7 @@ def sweep_notices(
 def space_notices(space: Space, defaults: Mapping[str, Any], check: HparamsCheck) -> Iterator[str]:
     """What is allowed in the space and yet seldom suggest."""
     if not any((space.limits.trials, space.limits.hours, space.limits.kwh)) and not space.is_listed:
-        yield "search.limits: none given; the run goes on until it is interrupted"
+        yield "search.limits: none given; the run continues until it is interrupted"
     if not space.is_listed:
         yield from sampler_notices(
             space.sampler, space.parameters, space.when, space.scheduler.mode, space.cost is not None

@@ -1,6 +1,6 @@
 """What is run is the user's own: code within a run's folder is run only where a command line names it.
 
-A run's folder may be somebody else's. Its `space.yaml` names a program, and going on with the run or
+A run's folder may be somebody else's. Its `space.yaml` names a program, and resuming the run or
 promoting its trials would start that.
 """
 

@@ -141,7 +141,7 @@ RUNG_CORRELATION_TABLE: Table[RungCorrelation] = [
     Column(
         "num_control_trials",
         "trials",
-        "of these: went on although their value did not let them",
+        "of these: continued although their value did not let them",
         lambda rung: rung.num_control_trials,
     ),
     Column(

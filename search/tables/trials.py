@@ -165,7 +165,7 @@ TRIAL_TABLE: Table[TrialRow] = [
         "attempts",
         "",
         (
-            "2 where a worker was lost and the trial went on; a trial fails that loses two without "
+            "2 where a worker was lost and the trial continued; a trial fails that loses two without "
             "getting further"
         ),
         lambda row: row.trial.attempts,

@@ -25,7 +25,7 @@ class FinalOutputs:
 
     Args:
         path: Of the final state; the other files lie beside it.
-        best: What `best` was when the training that goes on was saved; None at its start.
+        best: What `best` was when the training that continues was saved; None at its start.
 
     Attributes:
         path: Where the final state belongs.

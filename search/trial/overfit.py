@@ -1,4 +1,4 @@
-"""Whether a training can learn a handful of examples by heart. One that cannot has a fault to find."""
+"""Whether a training can overfit a handful of examples. One that cannot has a bug."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHECKLIST = (
     "loss: of the right sign, on logits where it wants logits, over the right axis?",
     "initial weights: is anything frozen, zero, or left out of the optimiser?",
 )
-_FALLEN_TO = 0.5  # of the first epoch's loss: "clearly"; 32 examples by heart end under a tenth
+_FALLEN_TO = 0.5  # of the first epoch's loss: "clearly"; 32 overfit examples end under a tenth
 
 
 @dataclass(frozen=True, kw_only=True)

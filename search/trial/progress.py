@@ -29,7 +29,7 @@ class LadderProgress:
     """A trial on its ladder: the training it is in, the rung it is at, and how many epochs have run.
 
     Args:
-        last: The row that the trial goes on from.
+        last: The row that the trial resumes from.
     """
 
     def __init__(

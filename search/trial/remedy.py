@@ -16,7 +16,7 @@ _REMEDIES: Mapping[str, str] = {  # by search.trial.failure.Cause
     "weights_missing": f"fetch them: python scripts/preflight.py {_SPACE} --download",
     "network": f"see that this machine reaches the host, or fetch beforehand what trials load: "
     f"python scripts/preflight.py {_SPACE} --download",
-    "data": f"mend the file or folder that the message names, then see: python scripts/preflight.py {_SPACE} "
+    "data": f"fix the file or folder that the message names, then run: python scripts/preflight.py {_SPACE} "
     "--trial",
     "disk": "make room on the disk that the message names (/dev/shm is memory: lower num_workers there), or "
     "lower limits.cache_gib",

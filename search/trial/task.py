@@ -30,7 +30,7 @@ from trainables.core.load import load_trainable
 
 @dataclass(frozen=True, kw_only=True)
 class TrialTask:
-    """Everything a worker needs to train one trial, or to go on with it.
+    """Everything a worker needs to train one trial, or to resume it.
 
     Attributes:
         folder: The trial's folder on storage that all nodes share: checkpoint, log, final weights.

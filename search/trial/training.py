@@ -34,9 +34,9 @@ class Checkpointing:
     """Where a trial's state lies and how often it is written.
 
     Attributes:
-        path: Full state; a trial that finds its own there goes on from it.
+        path: Full state; a trial that finds its own there resumes from it.
         every_s: Longest training that a kill may cost; rung ends are saved in any case.
-        keep_every: Also keep the state of every so many epochs, beside it as epoch-0010.pt and so on.
+        keep_every: Also keep the state after each multiple of this many epochs, as epoch-0010.pt and so on.
         known_epochs: Those that the journal has of the trial; None where there is none. A state that is more
             than one epoch ahead is not used: the rows between would be missing for ever.
     """
@@ -73,14 +73,14 @@ def run_trial(
 
     The training has started when this returns: whoever watches over epochs knows when the first one begins.
 
-    A trial that goes on at the next rung continues its training, or begins another from its seed
+    A trial that continues at the next rung continues its training, or begins another from its seed
     where `ladder.horizon` is "rung". With a checkpoint on disk the rows start with the one it was
     saved after, marked as a replay: its first report may have been lost with the worker.
 
     Args:
         identity: Whose the states are that are saved; of the states on disk only those that say the same are
             resumed from.
-        resume: The state to go on from instead of the newest one: any file that a training of the same
+        resume: The state to resume from instead of the newest one: any file that a training of the same
             settings left.
         metric: What each epoch that is scored must report; None is the trainable's own.
         mode: Whether more or less of it is better; None is the trainable's own.
@@ -140,7 +140,7 @@ def _rows(
     reading_notes: Notes,
     must_be_settled: bool,
 ) -> Iterator[EpochRow]:
-    """The rows of a training that has started, the one it goes on from first."""
+    """The rows of a training that has started, the one it resumes from first."""
     if last:
         yield replace(last, is_replay=True)
     told: dict[str, str] = {}
@@ -238,7 +238,7 @@ class _States:
 def _saved(
     checkpointing: Checkpointing | None, identity: Identity, resume: Path | None
 ) -> tuple[SavedState | None, Notes]:
-    """What the trial goes on from."""
+    """What the trial resumes from."""
     if resume:
         return read_file(resume, identity), {}
     if checkpointing:

@@ -24,7 +24,7 @@ def parsed():
     flags.add_argument("--epochs", type=int, default=3)
     flags.add_argument("--seed", type=int, default=0)
     flags.add_argument("--out", type=Path, help="folder for checkpoints")
-    flags.add_argument("--resume", type=Path, help="folder to go on from")
+    flags.add_argument("--resume", type=Path, help="folder to resume from")
     flags.add_argument("--test", type=Path, help="folder whose model is scored on the test set")
     return flags.parse_args()
 

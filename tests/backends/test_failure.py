@@ -123,7 +123,7 @@ def test_a_cuda_error_leaves_the_process_unusable() -> None:
         ),
         (
             "data",
-            "mend the file or folder that the message names, then see: python scripts/preflight.py "
+            "fix the file or folder that the message names, then run: python scripts/preflight.py "
             "--space results/mine/space.yaml --trial",
         ),
         (

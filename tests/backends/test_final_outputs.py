@@ -52,7 +52,7 @@ def test_a_higher_rung_is_better_whatever_its_score(tmp_path: Path) -> None:
     assert best_epochs(finals(tmp_path), *scores) == [1, 2, 2]
 
 
-def test_a_training_that_goes_on_knows_its_best(tmp_path: Path) -> None:
+def test_a_training_that_continues_knows_its_best(tmp_path: Path) -> None:
     kept = finals(tmp_path, best=[0, 0.5])
     assert not kept.is_best(0, {"val_loss": 0.4})
     assert kept.is_best(0, {"val_loss": 0.6})

@@ -26,7 +26,7 @@ def cluster() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def wait_for_nodes(address: str, env: dict[str, str], num_nodes: int) -> None:
-    """Until a driver at the head sees so many nodes."""
+    """Wait until a driver at the head sees this many nodes."""
     seen = (
         "import ray, sys, time\n"
         "ray.init(address=sys.argv[1], log_to_driver=False)\n"

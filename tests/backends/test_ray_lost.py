@@ -86,14 +86,14 @@ def test_a_main_thread_that_is_stuck_is_not_waited_for_and_one_that_leaves_is_le
             )
             for grace_s in (0.1, 30)
         )
-        stuck.remedy = "go on with: this"
+        stuck.remedy = "resume with: this"
     wait_until(lambda: len(ended) == 2)
     wait_until(lambda: leaving.lost)
     leaving.leave()
     assert ended[0] == "ray"
     message, status = ended[1]
     assert message.startswith("Ray was lost: the GCS")
-    assert (message.splitlines()[-1], status) == ("go on with: this", 4)
+    assert (message.splitlines()[-1], status) == ("resume with: this", 4)
 
 
 def test_the_exit_status_of_a_lost_ray_is_its_own() -> None:

@@ -66,7 +66,7 @@ def test_a_row_survives_the_journal(tmp_path: Path) -> None:
     assert EpochRow.from_dict(json.loads(json.dumps(row.to_dict(), allow_nan=False))) == row
 
 
-def test_a_trial_goes_on_from_its_checkpoint_with_the_row_that_may_have_been_lost(tmp_path: Path) -> None:
+def test_a_trial_resumes_from_its_checkpoint_with_the_row_that_may_have_been_lost(tmp_path: Path) -> None:
     checkpointing = Checkpointing(path=tmp_path / "trial" / "checkpoint.pt")
     whole = rows(tmp_path)
     first = rows(tmp_path, count=3, checkpointing=checkpointing)
@@ -76,7 +76,7 @@ def test_a_trial_goes_on_from_its_checkpoint_with_the_row_that_may_have_been_los
     assert [row.metrics for row in [*first, *rest[1:]]] == [row.metrics for row in whole]
 
 
-def test_checkpoints_are_written_at_rung_ends_and_after_so_many_seconds(tmp_path: Path) -> None:
+def test_checkpoints_are_written_at_rung_ends_and_at_intervals_of_seconds(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     rows(tmp_path, count=2, checkpointing=Checkpointing(path=path))
     assert training_in(path) == {"epochs_done": 1}

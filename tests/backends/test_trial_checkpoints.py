@@ -106,7 +106,7 @@ def test_a_log_that_the_disk_does_not_take_costs_lines_only(tmp_path: Path) -> N
 def test_a_trials_log_has_a_line_for_each_epoch_it_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker goes on with a paused trial from its checkpoint, and is given the row it was saved after."""
+    """A worker resumes a paused trial from its checkpoint, and is given the row it was saved after."""
     monkeypatch.setattr("search.backends.ray.worker._node_meter", lambda: None)
     space = made_space(tmp_path)
     task = task_for(space, trial_id="trial-0000", hparams={}, seed=1, folder=tmp_path / "trial-0000")

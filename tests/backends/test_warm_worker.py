@@ -143,7 +143,7 @@ os.kill(os.getpid(), signal.SIGTERM)  # the worker itself ends as Ray has it
 )
 def test_a_fork_that_comes_back_from_a_training_ends(error: BaseException | None, status: int) -> None:
     owner = os.getpid()
-    end_if_forked(owner, error)  # the worker itself goes on
+    end_if_forked(owner, error)  # the worker itself continues
     if (pid := os.fork()) == 0:
         end_if_forked(owner, error)
         os._exit(100)
@@ -278,7 +278,7 @@ class Learner:
         if self.fate == "exit": sys.exit(0)
         if self.fate == "hang" and self.epochs_done == 2:
             open(__file__ + ".hangs", "w").close()
-            while not os.path.exists(__file__ + ".mended"): time.sleep(0.1)
+            while not os.path.exists(__file__ + ".fixed"): time.sleep(0.1)
         if self.fate == "leak": torch.__dict__.setdefault("leaked", []).append(b"x" * 100 * 2**20)
         if self.fate == "spin" and self.epochs_done == 2:  # lets no other thread of Python run
             import re; re.match("(a+)+$", "a" * 60 + "b")
@@ -408,7 +408,7 @@ def test_one_sigterm_ends_a_search_whose_trial_hangs_within_the_grace_and_it_res
     assert "ended: SIGTERM received" in said
     assert took_s > 3
     assert statuses(tmp_path) == {"trial-0000": "finished", "trial-0001": "interrupted"}
-    (tmp_path / "ill.py.mended").touch()
+    (tmp_path / "ill.py.fixed").touch()
     assert typed("search", *WORDS, folder=tmp_path).returncode == 0
     assert statuses(tmp_path) == {f"trial-000{number}": "finished" for number in range(3)}
     assert scores(tmp_path, range(3)) == {number: clean[number] for number in range(3)}

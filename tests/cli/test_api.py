@@ -131,7 +131,7 @@ def test_a_space_file_with_overrides_is_the_commands_own_search(here: Path) -> N
     assert run.ranked["epochs"].max() == 18
 
 
-def test_a_run_is_gone_on_with_by_its_name(here: Path) -> None:
+def test_a_run_is_resumed_by_its_name(here: Path) -> None:
     jouletune.search(SPACE, trials=2, name="mine", is_quiet=True)
     again = jouletune.search(SPACE, trials=5, name="mine", is_quiet=True)
     assert len(again.trials) == 5

@@ -67,7 +67,7 @@ def test_a_limit_of_energy_is_a_flag_checked_like_the_files(tmp_path: Path, spac
 
 
 def test_every_command_has_a_section_in_the_documents() -> None:
-    """`make docs` writes it anew."""
+    """`make docs` writes it again."""
     assert PATH.read_text(encoding="utf-8") == reference()
 
 

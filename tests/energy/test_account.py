@@ -117,7 +117,7 @@ def test_what_moves_unseen_across_a_change_of_windows_is_unaccounted() -> None:
     assert (bench.account.record("b").total_mj, bench.account.gap_mj) == (300, 800)
 
 
-def test_a_short_stretch_without_a_sample_goes_on_at_the_last_rates() -> None:
+def test_a_short_stretch_without_a_sample_continues_at_the_last_rates() -> None:
     bench = Bench()
     bench.open("a")
     bench.open("b")

@@ -120,7 +120,7 @@ def test_a_load_that_fails_ends_the_run_loudly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_no_load_goes_on_after_its_driver(tmp_path: Path, number: signal.Signals) -> None:
+def test_no_load_continues_after_its_driver(tmp_path: Path, number: signal.Signals) -> None:
     search = begun(tmp_path, "--set", "search.ladder.epochs=[500]", **NO_GPU)
     load = wait_for_first_epoch(tmp_path, search)
     assert is_alive(load)

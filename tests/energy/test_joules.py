@@ -128,7 +128,7 @@ def test_a_kill_takes_no_trial_nearer_to_a_rung(tmp_path: Path) -> None:
     assert [row.ended_rung for row in (replayed, again, next_one)] == [None, None, 0]
 
 
-def test_a_training_goes_on_at_the_rung_above_the_one_it_paused_at(tmp_path: Path) -> None:
+def test_a_training_continues_at_the_rung_above_the_one_it_paused_at(tmp_path: Path) -> None:
     checkpointing = Checkpointing(path=tmp_path / "checkpoint.pt", every_s=99.0)
     (paused,) = rows_of(tmp_path, EpochMeter(1600), count=1, checkpointing=checkpointing)
     replayed, row = rows_of(tmp_path, EpochMeter(5), count=2, checkpointing=checkpointing)

@@ -110,7 +110,7 @@ def test_a_window_whose_acknowledgement_is_lost_is_given_once(
     assert meters.close_windows("trial-0000") == []
 
 
-def test_asking_for_late_figures_ends_no_attempt_that_goes_on(
+def test_asking_for_late_figures_ends_no_attempt_that_continues(
     actor: MeterActor, meters: NodeMeters, network: Network
 ) -> None:
     opened(actor, "trial-0000")

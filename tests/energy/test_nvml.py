@@ -132,7 +132,7 @@ def test_a_ticker_stops_when_it_is_told() -> None:
     assert "energy-ticker" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_a_ticker_goes_on_after_an_error_and_logs_each_kind_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_ticker_continues_after_an_error_and_logs_each_kind_once(caplog: pytest.LogCaptureFixture) -> None:
     errors = [ValueError("one"), ValueError("one"), KeyError("two"), ValueError("one")]
     ticked = threading.Event()
 

@@ -31,7 +31,7 @@ def test_a_package_starts_at_zero_and_keeps_the_microjoules_it_rounds_off(tmp_pa
     assert (package.sensor, package.device) == ("rapl_powercap", "package-0")
 
 
-def test_a_wrap_goes_on_from_the_top_of_the_range(tmp_path: Path) -> None:
+def test_a_wrap_resumes_from_the_top_of_the_range(tmp_path: Path) -> None:
     clock = FakeClock()
     zone = add_zone(tmp_path, "intel-rapl:0", "package-0", energy_uj=RANGE_UJ - 30_000_000)
     package = open_package(tmp_path, clock)
@@ -52,7 +52,7 @@ def test_a_step_is_accepted_up_to_one_and_a_half_times_full_power_and_one_joule(
         assert (package.read_mj(), package.num_jumps) == (counted_mj, num_jumps)
 
 
-def test_a_reset_is_no_wrap_and_counting_goes_on_after_it(tmp_path: Path) -> None:
+def test_a_reset_is_no_wrap_and_counting_continues_after_it(tmp_path: Path) -> None:
     clock = FakeClock()
     zone = add_zone(tmp_path, "intel-rapl:0", "package-0", energy_uj=50_000_000_000)
     package = open_package(tmp_path, clock)

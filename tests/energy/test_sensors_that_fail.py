@@ -476,7 +476,7 @@ def test_a_call_that_hangs_is_asked_for_once_and_refused_until_it_is_back() -> N
     assert (answer, num_calls) == ("back", [1])
 
 
-def test_what_a_call_raises_reaches_the_caller_and_the_thread_goes_on() -> None:
+def test_what_a_call_raises_reaches_the_caller_and_the_thread_continues() -> None:
     calls = CallThread("the sensor")
     with pytest.raises(ZeroDivisionError):
         calls.ask(lambda: 1 // 0)

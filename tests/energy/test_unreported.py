@@ -87,7 +87,7 @@ def test_an_epoch_reported_after_the_last_reading_is_left_as_it_is() -> None:
     assert problems(record) == []
 
 
-def test_nothing_is_lost_while_the_run_goes_on() -> None:
+def test_nothing_is_lost_while_the_run_continues() -> None:
     record = history(device("two", 7, is_lost=True), reports={"two/01/t#0": 5}, is_over=False)
     assert shown(record) == [(7, 0.0, "")]
     assert problems(record) == []

@@ -124,7 +124,7 @@ def test_the_rate_stays_after_warm_up_whatever_the_schedule(context: TrainingCon
     assert training.notes()["horizon"].startswith("anytime: a constant rate")
 
 
-def test_a_killed_training_goes_on_to_the_bit(context: TrainingContext, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_to_the_bit(context: TrainingContext, tmp_path: Path) -> None:
     whole, resumed = (start(HPARAMS, SMALL, context) for _ in range(2))
     whole.run_epoch(SMALL)
     save_checkpoint(tmp_path / "state.pt", whole.state_dict())

@@ -47,7 +47,7 @@ def test_a_process_that_was_stopped_while_it_waited_does_not_wait_for_the_others
 def test_of_three_processes_at_once_one_decodes_and_none_waits_for_anothers_training(tmp_path: Path):
     with cache_users(tmp_path, "a", "a", "a") as users:
         for user in users:
-            user.go_on(4)
+            user.release(4)
         first = [user.heard() for user in users]
         assert sorted(first) == ["found 0", GIVEN, GIVEN]
 
@@ -56,7 +56,7 @@ def test_a_reader_keeps_its_images_while_another_decodes_another_side(tmp_path: 
     with cache_users(tmp_path, "a-16px", "a-32px") as (reader, other):
         for user in (reader, other):
             assert user.heard() == "found 0"
-            user.go_on(4)
+            user.release(4)
             assert [user.heard() for _ in range(5)][-1] == GIVEN
 
 
@@ -67,12 +67,12 @@ def test_what_a_killed_process_decoded_is_not_decoded_again_by_those_who_waited(
             first.fill_parts(3)
             first.send(signal.SIGKILL)
             for user in waiting:
-                user.go_on(1)
+                user.release(1)
             assert sorted(user.heard() for user in waiting) == ["found 3", GIVEN]
         assert not list(tmp_path.glob("*.lock"))
 
 
-def test_a_stopped_process_is_not_waited_for_and_its_part_is_used_when_it_goes_on(tmp_path: Path):
+def test_a_stopped_process_is_not_waited_for_and_its_part_is_used_when_it_continues(tmp_path: Path):
     with cache_users(tmp_path, "a", stalled_s=SHORT_S) as (first,):
         assert first.heard() == "found 0"
         first.fill_parts(1)
@@ -155,7 +155,7 @@ def test_what_is_waited_for_is_said(tmp_path: Path, monkeypatch, caplog):
         assert first.heard() == "found 0"
         first.fill_parts(3)
         until_shown(tmp_path / "a.pixels.lock", "0.75")
-        threading.Timer(0.5, first.go_on).start()
+        threading.Timer(0.5, first.release).start()
         CacheFolder(tmp_path).file("a", NUM_BYTES, no_fill)
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(f"waiting for a.pixels, held by process {first.pid} on ")
@@ -168,7 +168,7 @@ def test_eviction_neither_removes_what_another_process_uses_nor_waits_for_it(
 ):
     with cache_users(tmp_path, "used", "unused") as users:
         for user in users:
-            user.go_on(4)
+            user.release(4)
             assert [user.heard() for _ in range(6)][-1] == GIVEN
         users[1].end()
         if is_stopped:
@@ -253,7 +253,7 @@ def test_where_a_process_decodes_without_getting_on_images_are_decoded_as_they_a
     source = source_of(reader, CacheFolder(tmp_path, stalled_s=SHORT_S))
     check_streamed(source, reader, tmp_path)
     assert source.notes["cache"] == (
-        "images are decoded anew each epoch: pets-8px.pixels is held by another process, without progress "
+        "images are decoded again each epoch: pets-8px.pixels is held by another process, without progress "
         "for 0.3 s"
     )
 
@@ -278,6 +278,6 @@ def test_on_a_file_system_without_locks_images_are_decoded_as_they_are_needed(
     source = source_of(reader, CacheFolder(tmp_path / "lockless"))
     check_streamed(source, reader, tmp_path)
     assert source.notes["cache"] == (
-        f"images are decoded anew each epoch: files in {tmp_path / 'lockless'} cannot be locked "
+        f"images are decoded again each epoch: files in {tmp_path / 'lockless'} cannot be locked "
         f"({os.strerror(error)}); set JOULETUNE_CACHE to a folder on a local disk"
     )

@@ -17,7 +17,7 @@ def drawn() -> tuple[float, float, float, float]:
     return random.random(), random.gauss(0, 1), float(np.random.normal()), torch.rand(1).item()
 
 
-def test_every_generator_goes_on_where_the_checkpoint_left_it(tmp_path):
+def test_every_generator_resumes_where_the_checkpoint_left_it(tmp_path):
     seed_all(3)
     drawn()
     save_checkpoint(tmp_path / "state.pt", {"rng": rng_state()})

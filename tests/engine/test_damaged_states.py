@@ -27,7 +27,7 @@ NUM_SEEDS = int(os.environ.get("JOULETUNE_DAMAGES", "8"))
 
 
 def session(space: Space, folder: Path, *, until: int | None = None) -> Run:
-    """One process's life on the run in `folder`, killed after so many events where that is said."""
+    """One process's life on the run in `folder`, killed after `until` events if given."""
     ledger = Ledger(folder) if Ledger(folder).has_run else Ledger.create(folder)
     run = Run(space, sampler_for(space), ledger)
     run.observe(CheckpointRetention(run))

@@ -121,7 +121,7 @@ def test_a_look_that_has_no_time_says_how_much_it_saw(
     assert (found.num_examples, found.num_sized) == (240, 50)
     assert found.notes[-1].startswith("50 of 240 files were read within 0 s")
     again = check_source(context(f"imagefolder:{insects}", tmp_path))
-    assert again.num_sized == 100  # it goes on where the last one ended
+    assert again.num_sized == 100  # it resumes where the last one ended
 
 
 def test_too_few_images_for_three_parts_are_refused_before_the_run(tmp_path: Path) -> None:

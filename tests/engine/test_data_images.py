@@ -89,7 +89,7 @@ def test_a_changed_image_is_decoded_again(pets, tmp_path):
     assert (before != after).flatten(1).any(1).nonzero().flatten().tolist() == [0]
 
 
-def test_decoding_that_was_killed_goes_on_where_it_was(pets, tmp_path, monkeypatch):
+def test_decoding_that_was_killed_resumes_where_it_was(pets, tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "_AT_ONCE", 8)
     whole = load_data(context(pets, tmp_path / "undisturbed")).train.source.pixels(16).images
     decode, decoded = decoding.ImageReader.resized, []
@@ -170,7 +170,7 @@ def test_without_room_in_the_cache_every_batch_is_the_same_to_the_bit(pets, tmp_
         return Batches(data, wanted, augment=augment, statistics=data.train.statistics(16))
 
     cached, streamed = batches("cached"), batches("streamed", cache_gib=1e-6)
-    reason = "images are decoded anew each epoch: 2.86e-05 GiB are needed and 9.99e-07 GiB of limits"
+    reason = "images are decoded again each epoch: 2.86e-05 GiB are needed and 9.99e-07 GiB of limits"
     assert streamed.data.notes()["cache"].startswith(reason)
     assert arrays_in(tmp_path / "streamed") == ["16px-checked.pixels"]
     pairs = list(zip(epoch_of(cached, resolution), epoch_of(streamed, resolution), strict=True))

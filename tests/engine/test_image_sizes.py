@@ -165,7 +165,7 @@ def test_over_one_percent_of_another_size_is_refused_before_a_run_and_in_it(tmp_
         assert "100.jpg is 64 x 48 px, its boxes are in 640 x 48" in str(raised.value)
 
 
-def test_mended_sizes_are_decoded_anew(tmp_path: Path) -> None:
+def test_images_with_corrected_sizes_are_decoded_again(tmp_path: Path) -> None:
     """The cache of decoded images knows how they were read."""
     write_image(tmp_path / "005.jpg", orientation=6)
     data = write_coco(tmp_path, {})

@@ -1,4 +1,4 @@
-"""A training that runs out of memory goes on with the same steps in smaller pieces."""
+"""A training that runs out of memory continues with the same steps in smaller pieces."""
 
 from __future__ import annotations
 

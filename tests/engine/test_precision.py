@@ -145,7 +145,7 @@ def started(tmp_path, bad: BadConvolution | None = None, *, precision="bf16", **
 
 
 def epochs(training, number: int, budget: Budget = None) -> list[dict[str, float]]:
-    """What so many epochs give, without what the clock says."""
+    """Rows of this many epochs, without the times measured."""
     values = [dict(training.run_epoch(budget or BUDGET)) for _ in range(number)]
     return [{name: value for name, value in one.items() if not name.endswith("_s")} for one in values]
 
@@ -231,7 +231,7 @@ def test_another_error_of_the_first_epoch_is_not_tried_again(tmp_path):
 
 
 @pytest.mark.parametrize(("before", "now"), [("bf16", "fp32"), ("fp32", "bf16")])
-def test_a_training_goes_on_in_the_format_it_began_in_whatever_the_machine_chooses_now(tmp_path, before, now):
+def test_a_training_resumes_in_the_format_it_began_in_whatever_the_machine_chooses_now(tmp_path, before, now):
     def chosen(name: str):
         return started(tmp_path, precision="auto", auto_precision=f"{name}: measured then")
 

@@ -68,8 +68,8 @@ def interrupted_everywhere(hparams: Hparams, context: TrainingContext, ladder: L
     uninterrupted = list(rows(hparams, context, ladder, whole, "final.pt"))
     expected, state = outcome(uninterrupted[-1], whole / "final.pt")
     for _ in uninterrupted:
-        going_on = (row for row in rows(hparams, context, ladder, pieces, "final.pt") if not row.is_replay)
-        last = next(going_on)  # and no further: what it has in memory is lost
+        trained = (row for row in rows(hparams, context, ladder, pieces, "final.pt") if not row.is_replay)
+        last = next(trained)  # and no further: what it has in memory is lost
     found, resumed = outcome(last, pieces / "final.pt")
     assert found == expected
     assert {"val_loss", "test_loss"} <= found.keys()

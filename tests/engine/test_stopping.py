@@ -49,7 +49,7 @@ def test_where_less_is_better_a_fall_is_a_gain() -> None:
     assert why
 
 
-def test_whoever_gains_goes_on() -> None:
+def test_a_training_that_gains_continues() -> None:
     assert observed([0.1, 0.2, 0.2, 0.3, 0.3, 0.4])[2] == ""
 
 

@@ -194,7 +194,7 @@ def test_check_says_what_is_whole_and_touches_nothing(copy: Path, capsys: pytest
 
 
 @pytest.mark.parametrize("keep", [1, 2, 9])
-def test_a_repaired_run_goes_on_to_the_end_of_an_undisturbed_one(
+def test_a_repaired_run_resumes_to_the_end_of_an_undisturbed_one(
     done: tuple[Space, Path], copy: Path, keep: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space, undisturbed = done

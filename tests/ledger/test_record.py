@@ -144,7 +144,7 @@ def fateful_run(folder: Path) -> tuple[Space, Ledger]:
     return space, run.ledger
 
 
-def test_a_run_goes_on_with_the_same_file_at_another_place(tmp_path: Path) -> None:
+def test_a_run_resumes_with_the_same_file_at_another_place(tmp_path: Path) -> None:
     _, ledger = fateful_run(tmp_path)
     (tmp_path / "moved").mkdir()
     moved = fateful_space(tmp_path / "moved", overrides=("name=made",))
@@ -154,10 +154,10 @@ def test_a_run_goes_on_with_the_same_file_at_another_place(tmp_path: Path) -> No
     assert "has changed" not in shown(output)
 
 
-def test_a_changed_file_is_said_when_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_changed_file_is_reported_when_the_run_resumes(tmp_path: Path) -> None:
     space, ledger = fateful_run(tmp_path)
     path = tmp_path / "fateful.py"
-    path.write_text(path.read_text() + "\n# mended\n")
+    path.write_text(path.read_text() + "\n# fixed\n")
     output = console(width=300)
     prepare_to_resume(ledger, space, output)
     ledger.unlock()

@@ -87,7 +87,7 @@ def free(disk: Path) -> None:
 
 
 def at_event(number: int, act: Callable[[], None]) -> Callable[[Run], None]:
-    """For `search_without_ray`: `act` once the run has told of so many events."""
+    """For `search_without_ray`: `act` once the run has reported this many events."""
 
     def on_run(run: Run) -> None:
         counter = itertools.count(1)
@@ -130,7 +130,7 @@ def whole(tmp_path: Path, toy: tuple[object, ...], monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("number", [1, 2, 7, 12])
-def test_a_disk_that_fills_up_ends_the_run_and_the_printed_command_goes_on(
+def test_a_disk_that_fills_up_ends_the_run_and_the_printed_command_resumes(
     number: int,
     disk: Path,
     toy: tuple[object, ...],
@@ -217,7 +217,7 @@ def heavy(tmp_path: Path) -> tuple[object, ...]:
     return ("--space", path, "--results", tmp_path / "disk", "--name", "run", "--no-report")
 
 
-def test_a_checkpoint_that_does_not_fit_is_said_and_its_trial_goes_on(
+def test_a_checkpoint_that_does_not_fit_is_said_and_its_trial_continues(
     disk: Path, heavy: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert search_without_ray(monkeypatch)(*heavy) == 0
@@ -257,7 +257,7 @@ def test_the_results_folder_removed_while_running_ends_the_run(
 def test_trials_whose_journal_is_gone_are_not_taken_for_a_new_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A new trial would go on from the checkpoint of another one with its number."""
+    """A new trial would resume from the checkpoint of another one with its number."""
     arguments = ("--space", toy_file(tmp_path), "--results", tmp_path, "--name", "run")
     (tmp_path / "run/trials/trial-0000").mkdir(parents=True)
     assert search_without_ray(monkeypatch)(*arguments) == 2
@@ -278,7 +278,7 @@ def test_trials_whose_journal_is_gone_are_not_taken_for_a_new_run(
         (b"\xff\xfe\x00\x01", "cannot be used"),
     ],
 )
-def test_a_run_whose_own_space_is_missing_or_damaged_is_not_gone_on_with(
+def test_a_run_whose_own_space_is_missing_or_damaged_is_not_resumed(
     content: bytes | None,
     said: str,
     tmp_path: Path,
@@ -310,7 +310,7 @@ def real_command(folder: Path, disk: Path) -> Command:
 
 
 @pytest.mark.slow
-def test_the_real_command_goes_on_after_a_full_disk_and_a_torn_line(tmp_path: Path, disk: Path) -> None:
+def test_the_real_command_resumes_after_a_full_disk_and_a_torn_line(tmp_path: Path, disk: Path) -> None:
     command = real_command(tmp_path, disk)
     fill(disk)
     assert command.wait_for_end() == 3

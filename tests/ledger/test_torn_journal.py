@@ -27,7 +27,7 @@ from tests.support.toy_runs import SteadyMeter, fateful_space, listed
 KINDS = ["session_started", "trial_asked", "epoch", "attempt_failed", "trial_ended", "run_ended"]
 
 
-def gone_on_with(space: Space, folder: Path) -> tuple[Run, str]:
+def resumed(space: Space, folder: Path) -> tuple[Run, str]:
     """The run in `folder` come to its end, and what its command printed before."""
     ledger, printed = Ledger(folder), io.StringIO()
     prepare_to_resume(ledger, space, Output(console=Console(file=printed, width=10_000)))
@@ -43,7 +43,7 @@ def num_before(events: list[dict[str, Any]], kind: str) -> int:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_cut_at_any_byte_of_its_last_line_a_run_goes_on_with_nothing_lost(tmp_path: Path, kind: str) -> None:
+def test_cut_at_any_byte_of_its_last_line_a_run_resumes_with_nothing_lost(tmp_path: Path, kind: str) -> None:
     space = fateful_space(tmp_path)
     undisturbed = whole(space, tmp_path / "whole", listed(*FATES))
     events = undisturbed.ledger.events()
@@ -54,15 +54,15 @@ def test_cut_at_any_byte_of_its_last_line_a_run_goes_on_with_nothing_lost(tmp_pa
     last = journal[start:-1]
     assert json.loads(last)["event"] == kind
     for length in range(len(last) + 1):
-        mended = Journal(tmp_path / "mended.jsonl")
-        mended.path.write_bytes(journal[: start + length])
-        assert mended.drop_torn_line() == (notice(length) if 0 < length < len(last) else None)
-        assert mended.path.read_bytes() == (journal if length == len(last) else journal[:start])
+        cut = Journal(tmp_path / "cut.jsonl")
+        cut.path.write_bytes(journal[: start + length])
+        assert cut.drop_torn_line() == (notice(length) if 0 < length < len(last) else None)
+        assert cut.path.read_bytes() == (journal if length == len(last) else journal[:start])
     for length in (0, 1, len(last) // 2, len(last) - 1, len(last)):  # between these the file is the same
         folder = tmp_path / f"again-{length}"
         shutil.copytree(tmp_path / "cut", folder)
         (folder / "journal.jsonl").write_bytes(journal[: start + length])
-        again, printed = gone_on_with(space, folder)
+        again, printed = resumed(space, folder)
         assert outcome(again) == outcome(undisturbed)
         assert again.rungs.counts() == undisturbed.rungs.counts()
         assert printed.startswith(f"note: {notice(length)}\n") is (0 < length < len(last))

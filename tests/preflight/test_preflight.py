@@ -139,7 +139,7 @@ def test_the_table_says_where_the_weights_of_each_model_come_from(
     assert sizes_mib == pytest.approx([20.8, 9.8], abs=0.1)
 
 
-def test_the_process_of_a_look_is_gone_while_the_search_goes_on(tmp_path: Path) -> None:
+def test_the_process_of_a_look_is_gone_while_the_search_continues(tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
     with examining(ordered(made_space(tmp_path), tmp_path)) as looking:
         assert set(multiprocessing.active_children()) - before

@@ -72,7 +72,7 @@ NOT_RUN: Mapping[str, tuple[str, str]] = {
 
 
 def shell_lines(document: Path) -> list[str]:
-    """The commands of all its sh blocks, without comments; a line that ends with a backslash goes on."""
+    """The commands of all its sh blocks, without comments; a line that ends with a backslash continues."""
     blocks = re.findall(r"^```sh\n(.*?)^```", document.read_text(), flags=re.MULTILINE | re.DOTALL)
     text = "".join(blocks).replace("\\\n", " ")
     lines = (re.sub(r"\s+#.*", "", line).strip() for line in text.splitlines())

@@ -115,7 +115,7 @@ def test_a_metric_of_some_epochs_has_a_column() -> None:
     assert history_columns(rows)[-2:] == ["lr", "val_accuracy"]
 
 
-def test_a_training_that_goes_on_in_another_process_keeps_its_earlier_epochs(tmp_path: Path) -> None:
+def test_a_training_that_continues_in_another_process_keeps_its_earlier_epochs(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
     first = HistoryFile(path)
     for row in (epoch(1, 0.5), epoch(2, 0.6), epoch(3, 0.7)):

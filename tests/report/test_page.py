@@ -107,11 +107,11 @@ def test_commands_to_repeat_are_whole_and_no_links(run: Run, page: Page) -> None
     assert all((attributes["href"] or "").startswith("#") for attributes in page.of("a"))
 
 
-def test_a_run_that_goes_on_says_so_and_its_page_loads_itself_again(tmp_path: Path) -> None:
+def test_a_run_that_continues_says_so_and_its_page_loads_itself_again(tmp_path: Path) -> None:
     space = made_space(tmp_path)
-    going_on = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
-    dump_space(space, going_on.ledger.space_file)
-    written = write_page(going_on.ledger.folder, refresh_s=5, should_draw=False)
+    running = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
+    dump_space(space, running.ledger.space_file)
+    written = write_page(running.ledger.folder, refresh_s=5, should_draw=False)
     assert not written.is_over
     page = Page(written.path.read_text())
     assert [a["content"] for a in page.of("meta") if a.get("http-equiv") == "refresh"] == ["5"]

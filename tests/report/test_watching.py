@@ -1,4 +1,4 @@
-"""A page that is written while its run goes on."""
+"""A page that is written while its run continues."""
 
 from __future__ import annotations
 

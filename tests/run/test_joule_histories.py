@@ -24,7 +24,7 @@ ENERGIES = st.sampled_from(AMOUNTS).map(lambda mj: EnergyReading(gpu_mj=mj))
 
 
 class JouleSearches(Searches):
-    """Each trial has the rows it could go on from: every rung's end, and some between."""
+    """Each trial has the rows it could resume from: every rung's end, and some between."""
 
     values = (0.0, 0.25, 0.5, 0.75, 1.0)
     amounts_mj = AMOUNTS
@@ -79,7 +79,7 @@ class JouleSearches(Searches):
         return answer
 
     def next_row(self, last: EpochRow | None, value: float, energy: EnergyReading) -> EpochRow:
-        """As a worker makes it that goes on after `last`."""
+        """As a worker makes it that continues after `last`."""
         rung = last.rung + last.rungs_skipped + last.completes_rung if last else 0
         before_mj = last.used.mj or 0 if last and last.used else 0
         used_mj, epoch = before_mj + (energy.gpu_mj or 0), last.epoch + 1 if last else 1
@@ -111,8 +111,8 @@ class JouleSearches(Searches):
             del self.saved.get(trial_id, [])[-1:]
         self.fail(place, "lost_worker")
 
-    def go_on(self, random: Random) -> None:
-        super().go_on(random)
+    def resume(self, random: Random) -> None:
+        super().resume(random)
         if self.training and random.random() < 0.2:
             self.repeat_an_epoch(random.randrange(9))
 

@@ -281,7 +281,7 @@ def test_plan_and_console_say_joules(tmp_path: Path) -> None:
     assert "rung 0  0.5 J, 14 px               0" in live.getvalue()
 
 
-def test_runs_with_another_resource_teach_nothing_and_are_not_gone_on_with(tmp_path: Path) -> None:
+def test_runs_with_another_resource_teach_nothing_and_are_not_resumed(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     epochs = made_space(tmp_path / "a")
     run, _ = executed(epochs, tmp_path / "a")

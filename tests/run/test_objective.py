@@ -1,4 +1,4 @@
-"""A metric and joules together: who goes on, who is on the front, and what happens without a sensor."""
+"""A metric and joules together: which trials continue, which are on the front; a run without a sensor."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Scene:
         self.run = Run(self.space, sampler_for(self.space), ledger, metering=self.gpu, clock=self.clock)
 
     def train(self, value: float, joules: float, start_j: float = 0.0) -> TrialRecord:
-        """A trial with so many joules an epoch, until the run stops it."""
+        """A trial with this many joules an epoch, until the run stops it."""
         task = self.run.next_task()
         assert task is not None
         window, epoch = self.gpu.window(task.trial_id), 0

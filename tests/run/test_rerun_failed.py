@@ -1,4 +1,4 @@
-"""Failed trials of a run tried again, after their cause is mended."""
+"""Failed trials of a run are tried again after their cause is fixed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from search.trial import EpochRow
 from tests.support.run_without_ray import search_without_ray
 from tests.support.toy_runs import SteadyMeter, executed, fateful_space, listed, replayed, sampler_for
 
-POINTS = [{"fate": "fine", "score": 0.3}, {"fate": "unmended", "score": 0.6}, {"fate": "fine", "score": 0.4}]
+POINTS = [{"fate": "fine", "score": 0.3}, {"fate": "unfixed", "score": 0.6}, {"fate": "fine", "score": 0.4}]
 
 
 def again(run: Run, sampler: OptunaSampler | None = None) -> Run:
@@ -29,13 +29,13 @@ def again(run: Run, sampler: OptunaSampler | None = None) -> Run:
 
 
 @pytest.mark.parametrize("mode", ["asha_stopping", "asha"])
-def test_a_mended_trial_goes_up_the_ladder_like_any_other(
+def test_a_fixed_trial_climbs_the_ladder_like_any_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     space = fateful_space(tmp_path, [f"search.scheduler={{mode: {mode}, eta: 3}}", "search.limits.trials=3"])
     first, _ = executed(space, tmp_path, listed(*POINTS))
     assert first.history.trials["trial-0001"].status == "failed"
-    monkeypatch.setenv("FATE_MENDED", "yes")
+    monkeypatch.setenv("FATE_FIXED", "yes")
     second = again(first)
     second.rerun_failed()
     execute_here(second, SteadyMeter())
@@ -48,12 +48,12 @@ def test_a_mended_trial_goes_up_the_ladder_like_any_other(
     assert third.next_task() is None
 
 
-def test_the_sampler_learns_how_a_mended_trial_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = ["parameters.fate={value: unmended}", "search.limits.trials=2", "search.scheduler.mode=none"]
+def test_the_sampler_learns_how_a_fixed_trial_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = ["parameters.fate={value: unfixed}", "search.limits.trials=2", "search.scheduler.mode=none"]
     space = fateful_space(tmp_path, changes)
     first, _ = executed(space, tmp_path)
     assert [trial.status for trial in first.history.trials.values()] == ["failed", "failed"]
-    monkeypatch.setenv("FATE_MENDED", "yes")
+    monkeypatch.setenv("FATE_FIXED", "yes")
     sampler = sampler_for(space)
     second = again(first, sampler)
     second.rerun_failed()
@@ -114,7 +114,7 @@ def test_the_estimate_goes_from_the_next_rung_to_the_top_by_the_runs_own_epochs(
     )
 
 
-def test_a_trial_whose_state_is_there_goes_on_from_it(tmp_path: Path) -> None:
+def test_a_trial_whose_state_is_there_resumes_from_it(tmp_path: Path) -> None:
     trials = (record(0, 0, 1, 1), record(1, 0, 1, status="failed"))
     estimate = estimated(fateful_space(tmp_path), *trials, has_state=True)
     assert (estimate.epochs, estimate.seconds) == ((1, 1), (3.0, 3.0))
@@ -172,7 +172,7 @@ def test_the_failed_trials_of_a_named_run_are_tried_again_by_its_own_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = kept_run(tmp_path)
-    monkeypatch.setenv("FATE_MENDED", "yes")
+    monkeypatch.setenv("FATE_FIXED", "yes")
     search = search_without_ray(monkeypatch)
     assert search("--rerun-failed", run.ledger.folder) == 0
     assert {trial.status for trial in replayed(run).trials.values()} == {"finished"}

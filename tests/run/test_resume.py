@@ -1,4 +1,4 @@
-"""A run that is killed at any moment goes on with nothing lost or doubled."""
+"""A run that is killed at any moment resumes with nothing lost or doubled."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_killed_after_each_few_events_a_run_still_comes_to_its_end(tmp_path: Pat
     assert outcome(run) == outcome(undisturbed)
 
 
-def test_with_one_worker_the_sampler_goes_on_as_if_undisturbed(tmp_path: Path) -> None:
+def test_with_one_worker_the_sampler_continues_as_if_undisturbed(tmp_path: Path) -> None:
     space = made_space(tmp_path)
     undisturbed = whole(space, tmp_path / "whole", sampler_for(space))
     for events_left in (7, 20, 33, 41):
@@ -48,7 +48,7 @@ def test_with_one_worker_the_sampler_goes_on_as_if_undisturbed(tmp_path: Path) -
         assert outcome(again) == outcome(undisturbed)
 
 
-def test_a_finished_run_that_is_asked_for_more_trials_goes_on(tmp_path: Path) -> None:
+def test_a_finished_run_that_is_asked_for_more_trials_continues(tmp_path: Path) -> None:
     few = made_space(tmp_path, overrides=["search.limits.trials=4"])
     many = made_space(tmp_path, overrides=["search.limits.trials=9"])
     first = whole(few, tmp_path / "run", sampler_for(few))
@@ -57,7 +57,7 @@ def test_a_finished_run_that_is_asked_for_more_trials_goes_on(tmp_path: Path) ->
     assert len(second.history.trials) == 9
 
 
-def test_an_interrupted_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_an_interrupted_trial_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=["search.limits.kwh=1e-7", "search.limits.trials=1"])
     first = whole(space, tmp_path / "run", sampler_for(space))  # 0.36 J: three epochs of 0.12 J
     assert [trial.status for trial in first.history.trials.values()] == ["interrupted"]
@@ -74,7 +74,7 @@ def test_energy_and_hours_of_earlier_sessions_count(tmp_path: Path) -> None:
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"), clock=lambda: now_s[0])
     now_s[0] += 1800.0
     execute_here(run, SteadyMeter())
-    now_s[0] = 3.0  # of another process: its monotonic clock began anew
+    now_s[0] = 3.0  # of another process: its monotonic clock starts over
     again = Run(space, sampler_for(space), Ledger(tmp_path / "run"), clock=lambda: now_s[0])
     assert again.spent.hours == 0.5
     assert again.spent.energy_j == run.spent.energy_j

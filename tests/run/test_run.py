@@ -149,7 +149,7 @@ def test_a_lost_worker_is_tried_again_once_and_its_joules_stay(tmp_path: Path) -
     run.on_epoch(task.trial_id, row(1, 0, 0.5, completes_rung=True))
     run.on_epoch(task.trial_id, row(2, 1, 0.6))
     assert run.on_failure(task.trial_id, lost)
-    # The second attempt goes on from the checkpoint of epoch 1.
+    # The second attempt resumes from the checkpoint of epoch 1.
     assert run.on_epoch(task.trial_id, row(1, 0, 0.5, completes_rung=True, is_replay=True)) == "continue"
     assert run.on_epoch(task.trial_id, row(2, 1, 0.6)) == "continue"
     trial = run.history.trials[task.trial_id]

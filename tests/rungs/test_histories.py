@@ -15,13 +15,13 @@ from search.rungs import Kind, Rungs
 
 NUM_RUNGS = 4
 PLENTY = 10**6
-FINITE = st.integers(-3, 3).map(lambda number: number / 2)  # few values, so many ties
+FINITE = st.integers(-3, 3).map(lambda number: number / 2)  # few values, hence many ties
 BROKEN = st.sampled_from([None, math.nan, math.inf, -math.inf])
 VALUES = FINITE | FINITE | FINITE | BROKEN
 
 
 class Histories(RuleBasedStateMachine):
-    """Each event goes to the rungs, to the journal and to a model: dicts, and everything counted anew."""
+    """Each event goes to the rungs, to the journal and to a model: dicts, and everything counted again."""
 
     @initialize(
         kind=st.sampled_from(["asha_stopping", "asha", "pasha", "none"]),

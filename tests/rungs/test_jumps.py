@@ -44,5 +44,5 @@ def test_a_paused_trial_is_kept_for_those_who_may_jump_to_its_rung() -> None:
         promoted.append(name)
         if name in below:
             rungs.on_result(name, 2, 0.1)
-    # 4 of 12 are promoted, and with "first" and "second" make 6 results, of which 2 go on.
+    # 4 of 12 are promoted, and with "first" and "second" make 6 results, of which 2 continue.
     assert sorted(promoted) == ["first", *below[:4], "second"]

@@ -99,7 +99,7 @@ def test_there_is_one_bracket_unless_several_can_differ(arguments: dict) -> None
     assert {rungs.bracket_of(number) for number in range(100)} == {0}
 
 
-def test_below_its_bracket_a_trial_goes_on_uncounted_unless_it_is_not_a_number() -> None:
+def test_below_its_bracket_a_trial_continues_uncounted_unless_it_is_not_a_number() -> None:
     rungs = Rungs(3, eta=3, mode="max", kind="asha", num_brackets=2)
     assert rungs.on_result("a", 0, 0.1, bracket=1) == "continue"
     assert rungs.on_result("b", 0, math.nan, bracket=1) == "stop"
@@ -145,7 +145,7 @@ def test_trials_that_tie_in_joules_rank_by_metric_and_age() -> None:
     assert best_first(scores, dict.fromkeys(scores, 0.4)) == ["b", "a", "c", "d"]
 
 
-def test_of_joules_that_tie_the_more_accurate_trial_goes_on() -> None:
+def test_of_joules_that_tie_the_more_accurate_trial_continues() -> None:
     rungs = Rungs(2, eta=1.5, mode=("max", "min"))
     assert rungs.on_result("a", 0, (0.9, 50.0), uncert=3.0) == "continue"
     assert rungs.on_result("b", 0, (0.8, 45.0), uncert=3.0) == "stop"

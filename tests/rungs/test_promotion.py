@@ -1,4 +1,4 @@
-"""Promotion: trials pause at their rung, and the top 1/eta of it go on."""
+"""Promotion: trials pause at their rung, and the top 1/eta of it continue."""
 
 from __future__ import annotations
 

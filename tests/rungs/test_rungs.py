@@ -1,4 +1,4 @@
-"""Who goes on at a rung."""
+"""Which trials continue at a rung."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def decisions(
     return [rungs.on_result(f"trial-{number}", 0, value) for number, value in enumerate(values)]
 
 
-def test_the_first_trial_goes_on_and_a_worse_second_one_stops() -> None:
+def test_the_first_trial_continues_and_a_worse_second_one_stops() -> None:
     assert decisions([0.5, 0.4]) == ["continue", "stop"]
 
 
-def test_one_in_eta_goes_on_when_trials_come_best_first() -> None:
+def test_one_in_eta_continues_when_trials_come_best_first() -> None:
     assert decisions([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], eta=3) == [
         "continue",
         "stop",
@@ -35,7 +35,7 @@ def test_one_in_eta_goes_on_when_trials_come_best_first() -> None:
     ]
 
 
-def test_with_six_results_the_second_best_goes_on() -> None:
+def test_with_six_results_the_second_best_continues() -> None:
     assert decisions([0.9, 0.1, 0.1, 0.1, 0.1, 0.8], eta=3)[-1] == "continue"
 
 
@@ -74,7 +74,7 @@ def test_an_eta_of_one_is_refused() -> None:
 
 
 @given(st.lists(st.floats(allow_infinity=False), max_size=60), st.sampled_from([2, 3, 4, 2.5]))
-def test_the_best_so_far_always_goes_on_and_replays_decide_alike(values: list[float], eta: float) -> None:
+def test_the_best_so_far_always_continues_and_replays_decide_alike(values: list[float], eta: float) -> None:
     made = decisions(values, eta=eta)
     assert made == decisions(values, eta=eta)
     best = -math.inf

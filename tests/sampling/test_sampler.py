@@ -163,7 +163,7 @@ def score(hparams: Mapping[str, Any]) -> float:
     return -abs(math.log10(hparams["lr"]) + 1.5)
 
 
-def go_on(sampler: OptunaSampler, numbers: Sequence[int]) -> list[Mapping[str, Any]]:
+def proposed(sampler: OptunaSampler, numbers: Sequence[int]) -> list[Mapping[str, Any]]:
     """Ask for trials one by one and finish each, every third one stopped early."""
     points = []
     for number in numbers:
@@ -192,10 +192,10 @@ def recalled(space: Space, points: Sequence[Mapping[str, Any]], firsts: int = 2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_search_restarted_after_each_trial_asks_for_the_same_points(tmp_path: Path, kind: str) -> None:
     space = made_space(tmp_path, SMALL, [f"search.sampler={kind}"])
-    straight = go_on(sampler_for(space), range(16))
+    straight = proposed(sampler_for(space), range(16))
     restarted: list[Mapping[str, Any]] = []
     for number in range(16):
-        restarted += go_on(recalled(space, restarted), [number])
+        restarted += proposed(recalled(space, restarted), [number])
     assert restarted == straight
 
 
@@ -211,16 +211,16 @@ search: {trainable: toy, data: none, limits: {trials: 16}}
 @pytest.mark.parametrize("kind", ["tpe", "random", "gp"])
 def test_rounded_values_survive_a_restart_as_well(tmp_path: Path, kind: str) -> None:
     space = made_space(tmp_path, STEPPED, [f"search.sampler={kind}"])
-    straight = go_on(sampler_for(space), range(12))
+    straight = proposed(sampler_for(space), range(12))
     restarted: list[Mapping[str, Any]] = []
     for number in range(12):
-        restarted += go_on(recalled(space, restarted, firsts=1), [number])
+        restarted += proposed(recalled(space, restarted, firsts=1), [number])
     assert restarted == straight
 
 
 def test_other_seeds_ask_for_other_points(tmp_path: Path) -> None:
     space, other = made_space(tmp_path, SMALL), made_space(tmp_path, SMALL, ["search.seed=1"])
-    assert go_on(sampler_for(space), range(5))[2:] != go_on(sampler_for(other), range(5))[2:]
+    assert proposed(sampler_for(space), range(5))[2:] != proposed(sampler_for(other), range(5))[2:]
 
 
 def test_a_recalled_trial_is_finished_like_any_other(tmp_path: Path) -> None:
@@ -352,9 +352,9 @@ def test_earlier_trials_are_known_where_they_lie_in_this_space(tmp_path: Path) -
 def test_what_is_known_saves_the_random_start_up(tmp_path: Path) -> None:
     space = made_space(tmp_path, SMALL, ["search.initial_points=[]"])
     knowing, other = sampler_for(space), sampler_for(space)
-    points = go_on(sampler_for(space), range(12))
+    points = proposed(sampler_for(space), range(12))
     knowing.warm_start([EarlierTrial(hparams=p, values={3: score(p)}, status="finished") for p in points])
-    assert go_on(knowing, range(2))[1] != go_on(other, range(2))[1]
+    assert proposed(knowing, range(2))[1] != proposed(other, range(2))[1]
 
 
 def test_two_objectives_are_told_at_the_end_alone(tmp_path: Path) -> None:
@@ -372,17 +372,17 @@ def test_two_objectives_are_told_at_the_end_alone(tmp_path: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("cmaes") is None, reason="the package cmaes is not installed")
 def test_cmaes_asks_within_the_space(tmp_path: Path) -> None:
     space = made_space(tmp_path, SMALL, ["search.sampler=cmaes"])
-    assert all(space.contains(point) for point in go_on(sampler_for(space), range(20)))
+    assert all(space.contains(point) for point in proposed(sampler_for(space), range(20)))
 
 
 def test_gp_asks_within_the_space_and_from_its_model(tmp_path: Path) -> None:
     overrides = ["search.sampler=gp", "search.limits.trials=9"]
     space = made_space(tmp_path, SMALL, overrides)
     at_random = made_space(tmp_path, SMALL, [*overrides, "search.sampler=random"])
-    points = go_on(sampler_for(space), range(6))
+    points = proposed(sampler_for(space), range(6))
     assert all(space.contains(point) for point in points)
-    assert points[:3] == go_on(sampler_for(at_random), range(3))
-    assert points[5] != go_on(sampler_for(at_random), range(6))[5]
+    assert points[:3] == proposed(sampler_for(at_random), range(3))
+    assert points[5] != proposed(sampler_for(at_random), range(6))[5]
 
 
 def test_a_default_that_is_a_tuple_is_found_among_lists(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_runs_are_written_into_the_space_with_absolute_paths(tmp_path: Path) -> 
     assert reloaded(space, tmp_path).warm_start == space.warm_start
 
 
-def test_a_warm_started_run_that_is_killed_goes_on_knowing_the_same(tmp_path: Path) -> None:
+def test_a_warm_started_run_that_is_killed_continues_knowing_the_same(tmp_path: Path) -> None:
     run = earlier_run(tmp_path / "a")
     known, _ = earlier_trials([run.ledger.folder], run.space)
     space = made_space(tmp_path, overrides=["search.seed=5"])

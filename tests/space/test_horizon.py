@@ -104,7 +104,7 @@ def test_each_rung_is_a_whole_training_of_its_own_from_the_same_seed(tmp_path: P
 
 @pytest.mark.parametrize("every_s", [0.0, 60.0])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
-def test_killed_anywhere_a_trial_goes_on_inside_its_rung(tmp_path: Path, count: int, every_s: float) -> None:
+def test_killed_anywhere_a_trial_resumes_inside_its_rung(tmp_path: Path, count: int, every_s: float) -> None:
     checkpointing = Checkpointing(path=tmp_path / "checkpoint.pt", every_s=every_s)
     whole = rows(ANEW, tmp_path)
     rows(ANEW, tmp_path, count=count, checkpointing=checkpointing)
@@ -147,7 +147,7 @@ def test_promotion_trains_under_one_schedule_whatever_the_search_did(tmp_path: P
     assert full_training(space).ladder == Ladder((Budget(epochs=9),), "full")
 
 
-def test_a_run_of_another_horizon_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_a_run_of_another_horizon_is_not_resumed(tmp_path: Path) -> None:
     before, now = made_space(tmp_path), made_space(tmp_path, overrides=["search.horizon=rung"])
     with pytest.raises(LedgerError) as caught:
         check_resumable(tmp_path / "run", before, now)

@@ -147,7 +147,7 @@ def test_what_is_not_given_has_the_documented_default(tmp_path: Path) -> None:
     assert space.trainable == str(tmp_path / "model.py")
     assert space.notices == (
         "search.ladder: not given; epochs are [1, 3, 9]",
-        "search.limits: none given; the run goes on until it is interrupted",
+        "search.limits: none given; the run continues until it is interrupted",
     )
 
 

@@ -61,17 +61,17 @@ class CacheUser:
         assert self._process.stdout
         return self._process.stdout.readline().rstrip("\n")
 
-    def go_on(self, lines: int = 1) -> None:
-        """Let it fill so many parts, or end its training."""
+    def release(self, lines: int = 1) -> None:
+        """Let it fill this many parts, or end its training."""
         assert self._process.stdin
         self._process.stdin.write("\n" * lines)
         self._process.stdin.flush()
 
     def fill_parts(self, number: int) -> str:
-        """Let it fill so many parts; gives the last line it says of them."""
+        """Let it fill this many parts; returns the last line that it prints about them."""
         said = ""
         for _ in range(number):
-            self.go_on()
+            self.release()
             said = self.heard()
         return said
 

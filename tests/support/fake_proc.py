@@ -27,7 +27,7 @@ class FakeProc:
         start_ticks: int = 77,
         state: str = "S",
     ) -> None:
-        """Write a process, or write it anew."""
+        """Write a process, or overwrite it."""
         folder = self.root / str(pid)
         folder.mkdir(exist_ok=True)
         cpu, waited = round(cpu_s * TICKS_PER_S), round(waited_s * TICKS_PER_S)

@@ -111,7 +111,7 @@ class Searches(RuleBasedStateMachine):
     @precondition(lambda self: self.training)
     @rule(place=st.integers(0, 9), value=VALUES, energy=ENERGIES)
     def repeat_an_epoch(self, place: int, value: float, energy: EnergyReading) -> None:
-        """As a worker does that goes on from a checkpoint older than its last report."""
+        """As a worker does that resumes from a checkpoint older than its last report."""
         trial_id = self.training[place % len(self.training)]
         if epochs := self.run.history.trials[trial_id].epochs:
             assert self.run.on_epoch(trial_id, row(epochs, value, energy)) == "continue"
@@ -145,9 +145,9 @@ class Searches(RuleBasedStateMachine):
         """Many events at once: hypothesis alone hardly gets beyond the lowest rung."""
         random = Random(seed)
         for _ in range(25):
-            self.go_on(random)
+            self.resume(random)
 
-    def go_on(self, random: Random) -> None:
+    def resume(self, random: Random) -> None:
         """One event that `random` draws."""
         self.fill_workers(1)
         if self.training:

@@ -175,7 +175,7 @@ def in_a_checkpoint_write(command: Command, draw: random.Random) -> None:
 
 
 def between_two_trials(command: Command, draw: random.Random) -> None:
-    """The worker dies while it is prepared for its next trial; the driver goes on, and is killed then."""
+    """The worker dies while it is prepared for its next trial; the driver continues, and is killed then."""
     command.order.write_text("reset")
     command.wait_for(lambda: not command.order.exists())
     command.wait_for_failed_attempt()
@@ -184,7 +184,7 @@ def between_two_trials(command: Command, draw: random.Random) -> None:
 
 
 def worker_first(command: Command, draw: random.Random) -> None:
-    """The driver goes on by itself with another worker, and is killed then."""
+    """The driver continues by itself with another worker, and is killed then."""
     command.wait_for_events(draw.randint(2, 4))
     command.kill_workers()
     command.wait_for_failed_attempt()

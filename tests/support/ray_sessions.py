@@ -69,7 +69,7 @@ def whole(space: Space, folder: Path, sampler: Sampler) -> Run:
 def cut(
     space: Space, folder: Path, make_sampler: Callable[[], Sampler], events_left: int, *, before: bool = False
 ) -> Run:
-    """The run in `folder`, killed at this event and gone on with to its end."""
+    """The run in `folder`, killed at this event and resumed to its end."""
     assert session(space, folder, make_sampler(), events_left=events_left, before=before) is None
     return whole(space, folder, make_sampler())
 

@@ -1,4 +1,4 @@
-"""Trainables that need half a minute and more to learn a few examples by heart."""
+"""Trainables that need half a minute and more to overfit a few examples."""
 
 from __future__ import annotations
 

@@ -65,7 +65,9 @@ def _seeds(options: argparse.Namespace) -> Iterator[int] | range:
 def _parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(prog="torture.py", description=str(__doc__).partition("\n")[0])
     flags.add_argument("--minutes", type=float, default=10.0, help="how long (default: %(default)g)")
-    flags.add_argument("--scenarios", type=int, metavar="N", help="so many scenarios, however long they take")
+    flags.add_argument(
+        "--scenarios", type=int, metavar="N", help="number of scenarios, however long they take"
+    )
     flags.add_argument(
         "--seed", type=int, default=0, help="of the first scenario; each has the next (default: 0)"
     )

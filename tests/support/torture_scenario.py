@@ -232,7 +232,7 @@ class Scenario:
             self._set_damaged_states_aside()
 
     def _set_damaged_states_aside(self) -> None:
-        """Those of trials that went on no more are found when somebody looks."""
+        """Those of trials that continued no more are found when somebody looks."""
         log = self._folder / "check"
         found = command("check", self._run, log=log)
         others = [line for line in found.errors.splitlines() if "never trained on" not in line]

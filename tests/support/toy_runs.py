@@ -49,8 +49,8 @@ class Fateful:
         fate = self.hparams.fate
         if fate == "raise":
             raise KeyError("a mistake in the training code")
-        if fate == "unmended" and "FATE_MENDED" not in os.environ:
-            raise KeyError("a mistake that will be mended")
+        if fate == "unfixed" and "FATE_FIXED" not in os.environ:
+            raise KeyError("a mistake that will be fixed")
         if fate == "exit":
             os._exit(1)
         if fate == "oom":
@@ -131,7 +131,7 @@ def fateful_space(folder: Path, overrides: Sequence[str] = ()) -> Space:
     (folder / "fateful.py").write_text(FATEFUL)
     text = (
         "parameters:\n"
-        "  fate: {values: [fine, raise, unmended, exit, oom, diverge, text, silent, nan]}\n"
+        "  fate: {values: [fine, raise, unfixed, exit, oom, diverge, text, silent, nan]}\n"
         "  score: {min: 0.0, max: 0.9}\n"
         "search:\n"
         "  {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]},\n"

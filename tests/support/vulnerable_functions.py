@@ -15,7 +15,7 @@ def functions_file(path: Path, items: Sequence[dict[str, Any]]) -> str:
 
 
 def made_functions(num_projects: int = 8, *, each: int = 10) -> list[dict[str, Any]]:
-    """In every project so many functions, each second one with a target of 1 and a `strcpy`."""
+    """This many functions in every project, each second one with a target of 1 and a `strcpy`."""
     return [
         {
             "func": f"int f{project}_{number}(char *a) {{ {'strcpy' if number % 2 else 'strlcpy'}(b, a); }}",

@@ -386,7 +386,7 @@ def test_values_that_make_no_sense_are_refused_together() -> None:
 
 
 @pytest.mark.slow
-def test_files_that_do_not_belong_to_their_reports_are_not_learnt_by_heart(
+def test_files_that_do_not_belong_to_their_reports_are_not_overfit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = ReportData.relevant

@@ -110,7 +110,7 @@ def test_an_unknown_model_is_refused_at_the_start(tmp_path):
 
 
 def scores(folder, horizon, count, **options):
-    """Validation loss and rate of each epoch, by number, of a trial that is asked for so many rows."""
+    """Validation loss and rate of each epoch, by number, of a trial that is asked for this many rows."""
     rungs = (Budget(epochs=1, subset=0.05, resolution=8), Budget(epochs=3, subset=0.1, resolution=8))
     ladder = Ladder(rungs, horizon)
     context = TrainingContext(
@@ -123,7 +123,7 @@ def scores(folder, horizon, count, **options):
 
 
 @pytest.mark.parametrize(("horizon", "num_epochs"), [("full", 3), ("rung", 4), ("anytime", 3)])
-def test_killed_inside_a_rung_it_goes_on_to_the_bit(tmp_path, horizon, num_epochs):
+def test_killed_inside_a_rung_it_resumes_to_the_bit(tmp_path, horizon, num_epochs):
     checkpointing = Checkpointing(path=tmp_path / "checkpoint.pt", every_s=0.0)
     whole = scores(tmp_path, horizon, 9)
     cut = scores(tmp_path, horizon, 2, checkpointing=checkpointing)

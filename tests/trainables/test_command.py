@@ -292,7 +292,7 @@ def test_the_command_as_it_ran_is_in_the_notes(tmp_path: Path) -> None:
     assert training.notes()["command"] == "python script.py --lr 1e-07"
 
 
-def test_a_trial_goes_on_from_the_scripts_checkpoint(tmp_path: Path) -> None:
+def test_a_trial_resumes_from_the_scripts_checkpoint(tmp_path: Path) -> None:
     ladder = Ladder((Budget(epochs=1), Budget(epochs=3), Budget(epochs=5)))
     for name in ("whole", "halves"):
         (tmp_path / name).mkdir()

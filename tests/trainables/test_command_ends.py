@@ -1,4 +1,4 @@
-"""Scripts that are stopped, killed with their worker and gone on with: nothing runs on, no line is lost."""
+"""Scripts that are stopped, killed with their worker and resumed: nothing runs on, no line is lost."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def test_a_paused_trial_of_a_warm_worker_gives_its_folder_free(
 
 
 def test_lines_of_before_a_kill_are_not_lost(tmp_path: Path) -> None:
-    """The script ran ahead of what was taken in: those epochs come from its file, and it goes on there."""
+    """The script ran ahead of what was taken in: those epochs come from its file, and it continues there."""
     training = started(made_command(tmp_path), tmp_path)
     training.run_epoch(Budget(epochs=9))
     state = training.state_dict()
@@ -273,7 +273,7 @@ def test_a_line_lost_between_saving_and_printing_costs_a_new_beginning(tmp_path:
     again.load_state_dict(state)
     assert again.run_epoch(Budget(epochs=9))["val_acc"] > first["val_acc"]
     assert again.epochs_done == 2
-    assert again.notes()["repeated"] == "epochs 1 to 1 trained again: the script began anew"
+    assert again.notes()["repeated"] == "epochs 1 to 1 trained again: the script started over"
 
 
 def test_epochs_that_are_trained_again_are_told_once(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_without_resume_a_paused_trial_trains_its_epochs_again_and_says_so(tmp_p
     first = climbed(name, tmp_path, ladder, 2)
     rest = climbed(name, tmp_path, ladder)[1:]
     assert [row.epoch for row in [*first, *rest]] == [1, 2, 3, 4]
-    assert rest[0].notes["repeated"] == "epochs 1 to 2 trained again: the script began anew"
+    assert rest[0].notes["repeated"] == "epochs 1 to 2 trained again: the script started over"
 
 
 def climbed(name: str, folder: Path, ladder: Ladder, count: int = 99) -> list[EpochRow]:

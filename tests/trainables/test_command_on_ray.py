@@ -1,4 +1,4 @@
-"""The example script by the real commands: searched, killed, gone on with, metered and promoted. Slow."""
+"""The example script by the real commands: searched, killed, resumed, metered and promoted. Slow."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def scripts_of(folder: Path) -> list[str]:
     return found
 
 
-def test_a_script_is_searched_killed_gone_on_with_metered_and_promoted(tmp_path: Path) -> None:
+def test_a_script_is_searched_killed_resumed_metered_and_promoted(tmp_path: Path) -> None:
     example(tmp_path)
     command = Command(tmp_path)
     command.start()

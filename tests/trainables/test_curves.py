@@ -58,7 +58,7 @@ def test_an_npz_gives_the_seconds_of_each_epoch_and_none_is_below_0(tmp_path: Pa
     assert curves.seconds.tolist() == [[3.0, 2.0, 0.0]]
 
 
-def test_the_replay_is_the_recording_and_goes_on_from_its_state(tmp_path: Path) -> None:
+def test_the_replay_is_the_recording_and_resumes_from_its_state(tmp_path: Path) -> None:
     path = table(tmp_path)
     first = training(path, 0)
     assert first.run_epoch(Budget(epochs=3))["val_accuracy"] == 0.2

@@ -32,7 +32,7 @@ def rated(*scores: float) -> PatchBatch:
 
 
 def test_both_rates_follow_the_schedule_and_become_one_and_moments_survive(context: TrainingContext) -> None:
-    """Adam's moments and its count of steps go on where the rates change: it is built once."""
+    """Adam's moments and its count of steps resume where the rates change: it is built once."""
     budget = Budget(epochs=4, subset=32, resolution=32)
     hparams = Hparams(**{**SMALL, "lr": 1e-3, "backbone_lr_ratio": 0.1, "unified_lr_epoch": 2})
     training = start(hparams, budget, context)

@@ -245,7 +245,7 @@ def test_several_patches_of_an_image_are_examples_of_their_own(tmp_path: Path) -
     assert len({patch.numpy().tobytes() for patch in batch.patches}) == 24
 
 
-def test_what_is_learnt_by_heart_are_the_scored_patches(tmp_path: Path) -> None:
+def test_the_scored_patches_are_what_is_overfit(tmp_path: Path) -> None:
     made = batches(tmp_path, is_overfit=True)
     budget = Budget(epochs=2, subset=8, resolution=32)
     examples = made.epoch(budget, 1)

@@ -1,4 +1,4 @@
-"""A training that cannot learn a few examples by heart has a fault, and the user is told where to look."""
+"""A training that cannot overfit a few examples has a bug, and the user is shown where to look for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def context(tmp_path: Path) -> TrainingContext:
 
 
 @pytest.mark.parametrize("name", marked(name for name in trainable_names() if load_trainable(name).overfit))
-def test_every_trainable_that_learns_learns_by_heart(name: str, context: TrainingContext) -> None:
+def test_every_trainable_that_learns_can_overfit(name: str, context: TrainingContext) -> None:
     trainable = load_trainable(name)
     goal, example = trainable.overfit, trainable.example
     hparams, context = trainable.hparams(**example.hparams), replace(context, data=example.data)

@@ -54,7 +54,7 @@ class ReportBatches:
     """The batches of one trial.
 
     A training report comes with all its files and with wrong ones, as many as the budget's resolution
-    says, drawn anew each epoch by (seed, epoch, report). Held-out reports rank all files, at every rung.
+    says, redrawn each epoch by (seed, epoch, report). Held-out reports rank all files, at every rung.
 
     Args:
         negative_pool: Wrong files drawn for each that is kept; those most like the report are.

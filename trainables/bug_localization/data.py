@@ -143,7 +143,7 @@ def _features(
         content = np.zeros(num_bytes, dtype=np.uint8)
         fill(content)
         features = content.view(np.float32).reshape(shape)
-        return features, None, {"cache": f"features are made anew in each process: {error}"}
+        return features, None, {"cache": f"features are made again in each process: {error}"}
     return file.content.view(np.float32).reshape(shape), file, {}
 
 

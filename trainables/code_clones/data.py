@@ -56,7 +56,7 @@ class CloneData:
 
 
 def shared_words(num_shared: int) -> str:
-    """What is doubtful about parts that share so many sources."""
+    """What is doubtful about parts that share this many sources."""
     found = f"{num_shared} sources of validation and test are in training pairs too"
     return f"{found}; a column part can hold them apart"
 

@@ -31,7 +31,7 @@ _SEED = 0
 _MAX_FUNCTIONS = 800
 _EDITED_FRACTION = 0.7  # of the places in a function where an edit fits
 _MIN_NODES = 20  # smaller ones are alike by chance
-_NEIGHBOURS = 2  # a function's pair that is no clone is one of so many with the likest words
+_NEIGHBOURS = 2  # a function's non-clone pair is drawn from this many with the most similar words
 
 
 @dataclass(frozen=True, kw_only=True)

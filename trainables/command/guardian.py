@@ -6,10 +6,10 @@ Started as a file, with the standard library alone:
 
 It waits LOCK_S at most for the guardian of the run before.
 
-Orders come through the standard input: `h` holds the command where it is, `g` lets it go on. The end of the
-input ends the command and all its descendants, those in other process groups and sessions too: SIGTERM, and
-SIGKILL for what is left after GRACEFUL_S. A starter that is killed closes the input as well. The exit status
-is the command's, or 128 and the number of the signal that ended it.
+Orders come through the standard input: `h` holds the command where it is, `g` lets it continue. The end of
+the input ends the command and all its descendants, those in other process groups and sessions too: SIGTERM,
+and SIGKILL for what is left after GRACEFUL_S. A starter that is killed closes the input as well. The exit
+status is the command's, or 128 and the number of the signal that ended it.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class Scores:
         self._put(self.num_told if row.epoch is None else row.epoch, row)
 
     def has(self, epoch: int) -> bool:
-        """Whether all is known of the epoch: its score, or that the script went on without one."""
+        """Whether all is known of the epoch: its score, or that the script continued without one."""
         row = self._rows.get(epoch)
         return self.has_later(epoch) or (row is not None and self._has_score(row))
 
@@ -131,8 +131,10 @@ class Scores:
             self._put(end, row)
 
     def is_between(self, end: int) -> bool:
-        """Whether a script that was to train until `end` and has ended went on without a score: it validates
-        every few epochs, and the next score would come after `end`."""
+        """Whether a script that was to train until `end` has ended there without a score.
+
+        It then validates every few epochs, and its next score would come after `end`.
+        """
         return self.every > 1 and end - self._last_scored < self.every
 
     def scored_epochs(self) -> str:

@@ -20,7 +20,7 @@ class CommandSpec:
     Attributes:
         run: The program and its arguments, with places as in `--lr {lr}`. Hyperparameters without a place
             stand where `${args}` or another of W&B's words does, or else follow as flags.
-        resume: Arguments that are added when there is something to go on from.
+        resume: Arguments that are added when there is something to resume from.
         test: A command that prints the metric of the test set; empty where there is none.
         defaults: Each hyperparameter with its value in trial 0.
         flags: The flag of a hyperparameter where it is not `--` and its name, or a pair for true and false.

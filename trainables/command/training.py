@@ -56,7 +56,7 @@ class CommandTraining:
         self.done_reason = ""
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
-        """Wait until the script has told of the next epoch: scored it, or gone on without.
+        """Wait until the script has told of the next epoch: scored it, or continued without.
 
         An epoch without a score is one only within a rung, of a script that validates every few epochs.
 
@@ -155,7 +155,7 @@ class CommandTraining:
         if self._is_resumed:
             arguments = self._spec.resume_arguments(self._hparams, self._values(self._budget))
         elif self.epochs_done:
-            self._notes["repeated"] = f"epochs 1 to {self.epochs_done} trained again: the script began anew"
+            self._notes["repeated"] = f"epochs 1 to {self.epochs_done} trained again: the script started over"
         self._scores.begin(is_resumed=self._is_resumed, has_ended_itself=self._has_ended_itself)
         self._has_ended_itself = False
         self._script = self._started([*command, *arguments], self._files.stdout)
@@ -171,7 +171,7 @@ class CommandTraining:
         )
 
     def _has_state(self) -> bool:
-        """Whether the script has something to go on from."""
+        """Whether the script has something to resume from."""
         return bool(self._spec.resume) and self._files.has_checkpoint
 
     def _listen(self, script: Script, epoch: int) -> bool:

@@ -242,7 +242,7 @@ def _value(wanted: Any, given: Any, folder: Path | None) -> Any:
     """`given` as a field holds it.
 
     Raises:
-        ValueError: It is of another kind; the message goes on after the field's name.
+        ValueError: It is of another kind; the message continues after the field's name.
     """
     types = _alternatives(wanted)
     if given is None and type(None) in types:

@@ -74,7 +74,7 @@ class _Neighbours(MetaPathFinder):
             sys.modules.update(self._kept.pop(folder, {}))
 
     def forget_changed(self) -> None:
-        """Have all neighbours imported anew if the file of one has changed since `remember`."""
+        """Have all neighbours imported again if the file of one has changed since `remember`."""
         imported = self._imported()
         if any(self._versions.get(name, now) != now for name, now in _versions(imported).items()):
             for name in imported:

@@ -67,7 +67,7 @@ def may_download() -> bool:
 def fetch(file: WeightFile) -> Path:
     """Download the file into the cache, with a progress bar, and give its path.
 
-    What is there already is not fetched again; the hub's files go on where a download was cut.
+    What is there already is not fetched again; the hub's files resume where a download was cut.
 
     Raises:
         WeightsError: It cannot be had; the message says why.

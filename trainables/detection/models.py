@@ -52,7 +52,7 @@ class Detector:
 
 
 def build_detector(name: str, *, num_classes: int, weights: str = "none") -> Detector:
-    """The named model for so many classes, on the CPU.
+    """The named model for `num_classes` classes, on the CPU.
 
     Weights of other classes are taken but for the layers whose shape depends on these. A model of random
     weights learns as a whole, BatchNorm included, which the library would freeze.

@@ -24,7 +24,7 @@ class Stepper(Generic[B]):
 
     Without BatchNorm and dropout a step's gradient is the same, but for rounding, however many
     examples pass at once. BatchNorm's statistics are of the pieces, as on several small devices;
-    dropout draws anew for each.
+    dropout is drawn for each.
 
     Args:
         forward: From a model and a batch to the outputs that loss and metrics are given.

@@ -22,7 +22,7 @@ class Stopping:
         max_steps: Optimiser steps after which it is done; None is no limit.
 
     Attributes:
-        done_reason: In words; empty as long as the training goes on.
+        done_reason: In words; empty as long as the training continues.
         num_steps: Optimiser steps taken.
     """
 
@@ -53,7 +53,7 @@ class Stopping:
         if self._patience is None or self.done_reason:
             return scores
         best = self._sign * self._best_scores[self._metric] if self._best_scores else -math.inf
-        # Clones, as the model goes on training in place. One copy of the weights is held, on their device.
+        # Clones, as the model continues training in place. One copy of the weights is held, on their device.
         if self._sign * scores[self._metric] > best:
             self._best_epoch, self._best_scores = epoch, dict(scores)
             self._best_weights = {name: value.clone() for name, value in model.state_dict().items()}

@@ -31,7 +31,7 @@ class SupervisedTraining(Generic[B]):
 
     Args:
         average: Scored and tested instead of the trained weights; None scores those.
-        eval_every: Validation is scored after every so many epochs, and at the end of each budget.
+        eval_every: Epochs between validations; the end of each budget is always scored.
         has_retry: An epoch that diverges in mixed precision is trained once more, in fp32.
         epochs: The largest budget's; `stopping` watches the scores of that one.
         notes: Automatic choices made while the parts were put together, with their reasons.

@@ -46,7 +46,7 @@ class Hparams(TrainingHparams):
         weights: The backbone's: "none" is random ones, "hub" its own, "file:PATH" a file of this network's.
         width: Channels from which the last layers are made; a multiple of 56.
         train_patches: Random patches of each image in an epoch.
-        score_grid: Images are scored by so many patches in each direction.
+        score_grid: Number of patches in each direction by which an image is scored.
         flip: Mirror half of the training patches.
     """
 

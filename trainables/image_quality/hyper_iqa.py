@@ -1,4 +1,4 @@
-"""HyperIQA: a network whose last layers are made anew for each image.
+"""HyperIQA: a network whose last layers are generated for each image.
 
 Su et al. 2020, "Blindly Assess Image Quality in the Wild Guided by a Self-Adaptive Hyper Network": what an
 image shows decides by which rule its distortions are judged. Written from the paper.

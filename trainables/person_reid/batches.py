@@ -87,9 +87,9 @@ class PersonBatches:
 def grouped(order: Tensor, labels: Tensor, per_identity: int, random: torch.Generator) -> Tensor:
     """As many images as there are in `order`, so that batches have P persons with K images each.
 
-    In each round everybody's next K images come, persons in a new order; who has shown all begins
-    anew. So persons with few images are seen as often as those with many. In a batch that has the end
-    of a round and the beginning of the next, somebody may be twice. (Hermans, Beyer and Leibe 2017, "In
+    In each round the next K images of every person come, persons in a new order; a person without further
+    images starts over. So persons with few images are seen as often as those with many. In a batch that spans
+    two rounds a person may occur twice. (Hermans, Beyer and Leibe 2017, "In
     Defense of the Triplet Loss for Person Re-Identification".)
 
     Args:

@@ -5,7 +5,7 @@ Salakhutdinov 2015, "Siamese Neural Networks for One-shot Image Recognition"). E
 that `classification` takes, their last layer giving the embedding; `mnist_cnn` is the default.
 
 Data: pairs from whatever `classification` takes, split the same way, half of them of one class. An epoch has
-one pair for each training image; its partner is drawn anew each epoch from the same subset. Held-out pairs
+one pair for each training image; its partner is redrawn each epoch from the same subset. Held-out pairs
 are the same for all trials of a run. Chance is 0.5 in accuracy and in area under the ROC curve.
 
 Defaults are those of PyTorch's example `siamese_network`: Adadelta (Zeiler 2012) at a rate of 1, 64 pairs a

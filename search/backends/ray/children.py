@@ -88,7 +88,7 @@ class Children:
 
 
 def end_with_children(pid: int, *, most_s: float = _KILLED_S) -> None:
-    """Kill a process and all that is below it. It stands still meanwhile, so that it starts nothing anew."""
+    """Kill a process and all that is below it. It is stopped first, so that it cannot start anything new."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGSTOP)
     ends_s = time.monotonic() + most_s

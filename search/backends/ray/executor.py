@@ -19,7 +19,7 @@ from search.trial.background import Background
 
 
 class Grace:
-    """How long what runs may go on once the run is to end: an epoch that hangs would keep it for ever.
+    """How long running work may continue once the run is to end: an epoch that hangs would keep it for ever.
 
     Args:
         clock: Monotonic seconds.

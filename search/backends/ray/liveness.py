@@ -1,6 +1,6 @@
 """Whether Ray is still there: its control service (GCS), on the head node, and the raylet of this machine.
 
-Ray's own C++ code ends the driver's process 60 s after the GCS is gone, without a word on how to go on.
+Ray's own C++ code ends the driver's process 60 s after the GCS is gone, without a word on how to resume.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class RayWatch:
 
 
 def _message(missing: str) -> str:
-    return f"Ray was lost: {missing}; the trials that ran go on from their last checkpoints"
+    return f"Ray was lost: {missing}; the trials that ran resume from their last checkpoints"
 
 
 def _end_process(message: str, status: int) -> None:

@@ -149,7 +149,7 @@ class Patches:
     def put_back(self) -> list[str]:
         """Put back what was replaced, so that this process can end in order; the names of it all.
 
-        Copies of a patched function may be anywhere (`from time import time`): the process is not to go on.
+        Copies of a patched function may be anywhere (`from time import time`): the process must not continue.
         """
         names = []
         for space in self._namespaces:

@@ -72,7 +72,7 @@ class TaskSource(SearchAlgorithm):
 
     def _trial(self, task: TrialTask) -> Trial:
         """Tune's trial is one stretch of ours: promoted or resumed, ours is a new one of Tune's, which
-        goes on from the checkpoint. Tune's own pausing would save through its storage."""
+        resumes from the checkpoint. Tune's own pausing would save through its storage."""
         self._num_given += 1
         return _Stretch(
             _WORKER_NAME,
@@ -100,10 +100,10 @@ class RungScheduler(FIFOScheduler):
             return TrialScheduler.CONTINUE
         if "failure" in result:
             self.starting.add(trial)
-            goes_on = self._run.on_failure(trial_id, result["failure"])
+            continues = self._run.on_failure(trial_id, result["failure"])
         else:
-            goes_on = self._run.on_epoch(trial_id, result["row"]) == "continue"
-        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+            continues = self._run.on_epoch(trial_id, result["row"]) == "continue"
+        return TrialScheduler.CONTINUE if continues else TrialScheduler.STOP
 
 
 class KilledForMemory(RayActorError):

@@ -109,7 +109,7 @@ class TrialWorker(TuneTrainable):
         """Nothing: a trial's state is saved by `run_trial`, in the run's own folder."""
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Nothing: `run_trial` goes on from the checkpoint it finds."""
+        """Nothing: `run_trial` resumes from the checkpoint it finds."""
 
     def cleanup(self) -> None:
         self._rows = None

@@ -1,4 +1,4 @@
-/* A libnvidia-ml.so.1 without a GPU: it answers from a text file, read anew at every call.
+/* A libnvidia-ml.so.1 without a GPU: it answers from a text file, read again at every call.
  *
  * FAKE_NVML_SCRIPT names the file. A line is "key value": "count 2", "0.energy_mj 1000",
  * "0.field.83 1000". A value "!15" answers with NVML error 15. A key that is not there answers

@@ -109,7 +109,7 @@ class _ImageStore:
         try:
             file, decoded = self._decoded_file(f"{self.name}-{resolution}px", resolution, kept=shape)
         except CacheUnavailable as reason:
-            note = f"images are decoded anew each epoch: {reason}"
+            note = f"images are decoded again each epoch: {reason}"
         else:
             return StoredPixels(_images(decoded.images), held=file), decoded.is_readable, {}
         is_readable = self._readable(
@@ -151,7 +151,7 @@ class _ImageStore:
                 f"{self.name}-{resolution}px-of-{larger_resolution}px", int(np.prod(shape)), fill
             )
         except CacheUnavailable as reason:
-            _log.warning("%s: each batch is resized to %d px anew: %s", self.name, resolution, reason)
+            _log.warning("%s: each batch is resized to %d px again: %s", self.name, resolution, reason)
             return ResizedPixels(larger, resolution, aspect_ratio)
         return StoredPixels(_images(file.content.reshape(shape)), held=file)
 

@@ -1,4 +1,4 @@
-"""Images of any size decoded to one, in parallel, going on where a kill ended it."""
+"""Images of any size decoded to one, in parallel, resumed where a kill ended it."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _check_unreadable(reader: ImageReader, unreadable: Sequence[int], resolution
     count = f"{len(unreadable)} of {reader.num_images} images cannot be read"
     if len(unreadable) > _MAX_UNREADABLE_FRACTION * reader.num_images:
         listed = "; ".join(reasons[:5]) + ("; ..." if len(unreadable) > 5 else "")
-        raise DataError(f"{count}, over 1 %; mend or remove them: {listed}")
+        raise DataError(f"{count}, over 1 %; fix or remove them: {listed}")
     _log.warning("%s and are left out: %s", count, "; ".join(reasons))
 
 

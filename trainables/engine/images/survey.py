@@ -161,12 +161,12 @@ def survey_files(
 ) -> Survey:
     """Read every file once, with a thread per core, and keep what was found.
 
-    That takes a thirtieth of decoding them, and is done anew only for files whose sizes and times have
+    That takes a thirtieth of decoding them, and is repeated only for files whose sizes and times have
     changed.
 
     Args:
         known: Folder where surveys are kept; None keeps nothing.
-        most_s: Give what was seen by then, evenly spread over the files; the next survey goes on from
+        most_s: Give what was seen by then, evenly spread over the files; the next survey resumes from
             there. None looks at all.
     """
     note = known and known / f"survey-{_stat_key(paths, names)}.npy"

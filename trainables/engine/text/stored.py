@@ -20,7 +20,7 @@ def stored_arrays(folder: Path, name: str, make: Callable[[], Arrays]) -> Arrays
     """The arrays that `make` gives, from a file of this name if there is one, else written to it.
 
     Processes that make them at the same time write the same. Where the disk has no room they are made
-    anew by the next process, which the log says.
+    again by the next process, which is logged.
 
     Args:
         name: Says all that the arrays depend on: a file of this name is never looked behind.
@@ -34,7 +34,7 @@ def stored_arrays(folder: Path, name: str, make: Callable[[], Arrays]) -> Arrays
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
     except OSError as error:
-        _log.warning("%s is not kept, and made anew next time: %s", path, error)
+        _log.warning("%s is not kept, and made again next time: %s", path, error)
     return arrays
 
 
