@@ -13,7 +13,7 @@ from search.budget import Ladder
 from search.space import SpaceError
 from search.trial import Checkpointing, run_trial
 from tests.support.toy_runs import SteadyMeter, made_space
-from trainables.classification import TRAINABLE, Hparams, weights
+from trainables.classification import TRAINABLE, Hparams
 from trainables.classification.training import start
 from trainables.core.contract import Budget, TrainingContext, WeightFile
 
@@ -69,15 +69,15 @@ def test_augmentation_has_a_name_or_a_strength(augment):
 
 
 def test_only_pretrained_models_want_files():
-    assert weights(Hparams(model="resnet18")) == ()
-    (file,) = weights(Hparams(model="resnet18", weights="hub"))
+    assert TRAINABLE.weights(Hparams(model="resnet18")) == ()
+    (file,) = TRAINABLE.weights(Hparams(model="resnet18", weights="hub"))
     assert file.location == "timm/resnet18.a1_in1k/model.safetensors"
-    assert weights(Hparams(weights="file:/a.pt")) == (WeightFile(source="file", location="/a.pt"),)
+    assert TRAINABLE.weights(Hparams(weights="file:/a.pt")) == (WeightFile(source="file", location="/a.pt"),)
 
 
 def test_an_unknown_model_is_found_without_starting_it():
     with pytest.raises(ValueError, match=r"no model is named 'resnet_18'; near are .*resnet18"):
-        weights(Hparams(model="resnet_18"))
+        TRAINABLE.weights(Hparams(model="resnet_18"))
 
 
 def test_a_space_of_old_is_told_what_to_write(tmp_path):

@@ -12,7 +12,7 @@ from scipy import stats
 from tests.support import weight_files
 from trainables.core.contract import Budget, Diverged, TrainingContext, WeightsError
 from trainables.engine.optimizer import check_groups
-from trainables.image_quality import TRAINABLE, Hparams, weights
+from trainables.image_quality import TRAINABLE, Hparams
 from trainables.image_quality.backbone import build_backbone
 from trainables.image_quality.hyper_iqa import HyperHead, HyperIQA
 from trainables.image_quality.metrics import L1, PredictedScores, QualityMetrics
@@ -171,7 +171,7 @@ def test_the_backbone_starts_from_weights_of_a_file(tmp_path: Path) -> None:
     model = weight_files.timm_model()
     torch.save(model.state_dict(), tmp_path / "mine.pt")
     hparams = Hparams(model=weight_files.TIMM, weights=f"file:{tmp_path}/mine.pt")
-    assert [file.location for file in weights(hparams)] == [f"{tmp_path}/mine.pt"]
+    assert [file.location for file in TRAINABLE.weights(hparams)] == [f"{tmp_path}/mine.pt"]
     backbone = build_backbone(hparams.model, weights=hparams.weights, resolution=64)
     assert torch.equal(backbone.network.conv1[0].weight, model.conv1[0].weight)
     assert torch.equal(backbone.network.layer4[0].conv2.weight, model.layer4[0].conv2.weight)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torchmetrics.retrieval import RetrievalMAP
 
 from trainables.core.contract import Budget, DataError, TrainingContext
-from trainables.person_reid import TRAINABLE, Hparams, overfit_overrides, weights
+from trainables.person_reid import TRAINABLE, Hparams, overfit_overrides
 from trainables.person_reid.batches import PersonBatch, PersonBatches, grouped
 from trainables.person_reid.metrics import Described, PersonDetails, PersonMetrics, found, means
 from trainables.person_reid.models import PersonLoss, build_person_net
@@ -227,11 +227,11 @@ def test_hyperparameters_that_make_no_sense_are_refused_together() -> None:
 
 
 def test_weights_are_those_of_the_backbone() -> None:
-    assert weights(Hparams(model="pcb")) == ()
-    (file,) = weights(Hparams(model="pcb", weights="hub"))
+    assert TRAINABLE.weights(Hparams(model="pcb")) == ()
+    (file,) = TRAINABLE.weights(Hparams(model="pcb", weights="hub"))
     assert file.location == "timm/resnet50.a1_in1k/model.safetensors"
     with pytest.raises(ValueError, match="no model is named 'resnet_18'"):
-        weights(Hparams(model="pcb/resnet_18"))
+        TRAINABLE.weights(Hparams(model="pcb/resnet_18"))
 
 
 def test_few_images_are_learnt_with_a_loss_between_them_where_batches_fit_it() -> None:

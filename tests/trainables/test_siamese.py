@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from trainables.core.contract import Budget, DataError, TrainingContext
-from trainables.siamese import Hparams, weights
+from trainables.siamese import TRAINABLE, Hparams
 from trainables.siamese.pairs import PairBatch, PairBatches, partners
 from trainables.siamese.training import start
 from trainables.siamese.twin import PairMetrics, Twin
@@ -107,6 +107,6 @@ def test_it_trains_in_bf16(context: TrainingContext) -> None:
 
 
 def test_an_unknown_encoder_is_found_without_starting_it() -> None:
-    assert weights(Hparams()) == ()
+    assert TRAINABLE.weights(Hparams()) == ()
     with pytest.raises(ValueError, match="no model is named 'resnet_18'"):
-        weights(Hparams(model="resnet_18"))
+        TRAINABLE.weights(Hparams(model="resnet_18"))

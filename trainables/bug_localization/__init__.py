@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from trainables.bug_localization.data_sources import REPORT_SOURCES
-from trainables.core.contract import Example, OverfitTarget, Trainable
+from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
-from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_RANKINGS
+from trainables.engine.torch_trainable import TorchTrainable
 
 LossName = Literal["squared", "cross_entropy", "listwise"]
 _LOSSES: tuple[LossName, ...] = get_args(LossName)
@@ -80,7 +81,7 @@ def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
     return {"optimizer": "adamw", "lr": 1e-2}
 
 
-TRAINABLE = Trainable(
+TRAINABLE = TorchTrainable(
     hparams=Hparams,
     metric="val_mrr",
     mode="max",
@@ -89,11 +90,8 @@ TRAINABLE = Trainable(
     scales=OF_RANKINGS,
     scored_unit="bug reports",
     check_data=deferred("trainables.bug_localization.data:check_report_data"),
-    check_device=deferred("trainables.engine.device_check:check_gpus"),
-    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
     rehearse=deferred("trainables.bug_localization.training:rehearse"),
     resolution_unit="wrong files",
-    no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.9, epochs=300, num_examples=8, overrides=overfit_overrides),
     example=Example(data="python-stdlib", hparams={"optimizer": "adamw", "lr": 1e-2}),
 )

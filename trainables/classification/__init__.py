@@ -12,20 +12,17 @@ resnet20 on CIFAR-10 in 164 epochs 91.73 % (published; 8.27 % error).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainables.core.contract import OverfitTarget, Trainable, WeightFile, no_weights
+from trainables.core.contract import OverfitTarget
 from trainables.core.deferred import deferred
 from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment, is_weights
-from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_sources import IMAGE_SOURCES
 from trainables.engine.scales import OF_CLASSIFIERS
-
-_weight_files: Callable[[str, str], Sequence[WeightFile]] = deferred(
-    "trainables.engine.classifiers.models:weight_files"
-)
+from trainables.engine.torch_trainable import PretrainedWeights, TorchTrainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,18 +80,7 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def weights(hparams: Hparams) -> Sequence[WeightFile]:
-    """The pretrained weights that `start` reads, if any.
-
-    Raises:
-        ValueError: There is no such model, or it has no weights on a hub.
-    """
-    if hparams.model in OWN_MODELS and hparams.weights == "none":
-        return no_weights(hparams)
-    return _weight_files(hparams.model, hparams.weights)
-
-
-TRAINABLE = Trainable(
+TRAINABLE = TorchTrainable(
     hparams=Hparams,
     metric="val_accuracy",
     mode="max",
@@ -102,11 +88,8 @@ TRAINABLE = Trainable(
     data_sources=IMAGE_SOURCES,
     scales=OF_CLASSIFIERS,
     scored_unit="images",
-    weights=weights,
+    weights=PretrainedWeights(),
     check_data=deferred("trainables.engine.images.data_check:check_source"),
-    check_device=deferred("trainables.engine.device_check:check_gpus"),
-    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
     rehearse=deferred("trainables.classification.training:rehearse"),
-    no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),
 )

@@ -26,11 +26,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trainables.code_clones.data_sources import PAIR_SOURCES
-from trainables.core.contract import Example, OverfitTarget, Trainable
+from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
 from trainables.engine.choices import ScheduleName
-from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_TWO_CLASSES
+from trainables.engine.torch_trainable import TorchTrainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ _RULES: dict[str, Rule] = {
 }
 
 
-TRAINABLE = Trainable(
+TRAINABLE = TorchTrainable(
     hparams=Hparams,
     metric="val_f1",
     mode="max",
@@ -86,11 +87,8 @@ TRAINABLE = Trainable(
     scales=OF_TWO_CLASSES,
     scored_unit="pairs",
     check_data=deferred("trainables.code_clones.data:check_clones"),
-    check_device=deferred("trainables.engine.device_check:check_gpus"),
-    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
     rehearse=deferred("trainables.code_clones.training:rehearse"),
     resolution_unit="nodes",
-    no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),
     example=Example(
         data="python-stdlib",

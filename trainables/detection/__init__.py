@@ -19,17 +19,18 @@ weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from trainables.core.contract import Example, OverfitTarget, Trainable, WeightFile
+from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
 from trainables.detection.data_sources import BOX_SOURCES
 from trainables.detection.names import unknown_model_reason, weight_files
 from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName, is_weights
-from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_DETECTORS
+from trainables.engine.torch_trainable import PretrainedWeights, TorchTrainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +77,6 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def weights(hparams: Hparams) -> Sequence[WeightFile]:
-    """The files that `start` reads: weights, and the configuration that is beside them.
-
-    Raises:
-        ValueError: There is no such model, or it has no weights on a hub.
-    """
-    return weight_files(hparams.model, hparams.weights)
-
-
 def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
     """What random weights learn a few images with.
 
@@ -95,7 +87,7 @@ def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
     return {"lr": 1e-3, "backbone_lr_ratio": 1.0, "ema_decay": None}
 
 
-TRAINABLE = Trainable(
+TRAINABLE = TorchTrainable(
     hparams=Hparams,
     metric="val_map",
     mode="max",
@@ -103,12 +95,9 @@ TRAINABLE = Trainable(
     data_sources=BOX_SOURCES,
     scales=OF_DETECTORS,
     scored_unit="images",
-    weights=weights,
+    weights=PretrainedWeights(weight_files),
     check_data=deferred("trainables.detection.sources:check_detection_data"),
-    check_device=deferred("trainables.engine.device_check:check_gpus"),
-    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
     rehearse=deferred("trainables.detection.training:rehearse"),
-    no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.8, epochs=500, num_examples=8, overrides=overfit_overrides),
     example=Example(
         data="shapes",

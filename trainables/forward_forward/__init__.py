@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.core.contract import OverfitTarget, Trainable
+from trainables.core.contract import OverfitTarget
 from trainables.core.deferred import deferred
 from trainables.engine.choices import AugmentName, ScheduleName, is_augment
 from trainables.engine.hparams import SCHEDULES, Rule, broken_rules
 from trainables.engine.images.data_sources import IMAGE_SOURCES
 from trainables.engine.scales import OF_CLASSIFIERS
+from trainables.engine.torch_trainable import TorchTrainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ _RULES: dict[str, Rule] = {
 }
 
 
-TRAINABLE = Trainable(
+TRAINABLE = TorchTrainable(
     hparams=Hparams,
     metric="val_accuracy",
     mode="max",
@@ -78,8 +79,6 @@ TRAINABLE = Trainable(
     scales=OF_CLASSIFIERS,
     scored_unit="images",
     check_data=deferred("trainables.engine.images.data_check:check_source"),
-    check_device=deferred("trainables.engine.device_check:check_gpus"),
-    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
     no_effect_anytime=("schedule",),
     overfit=OverfitTarget(score=0.95, epochs=600),
 )

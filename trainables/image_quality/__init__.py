@@ -19,22 +19,19 @@ weights of ImageNet: SRCC 0.906, PLCC 0.917.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainables.core.contract import Example, OverfitTarget, Trainable, WeightFile
+from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
 from trainables.engine.choices import OWN_MODELS, ScheduleName, is_weights
-from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_RATINGS
+from trainables.engine.torch_trainable import PretrainedWeights, TorchTrainable
 from trainables.image_quality.data_sources import SCORED_SOURCES
 
 _WIDTH_STEP = 56
-
-_weight_files: Callable[[str, str], Sequence[WeightFile]] = deferred(
-    "trainables.engine.classifiers.models:weight_files"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +86,7 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def weights(hparams: Hparams) -> Sequence[WeightFile]:
-    """The pretrained weights that `start` reads, if any.
-
-    Raises:
-        ValueError: There is no such network, or it has no weights on a hub.
-    """
-    return _weight_files(hparams.model, hparams.weights)
-
-
-TRAINABLE = Trainable(
+TRAINABLE = TorchTrainable(
     hparams=Hparams,
     metric="val_srcc",
     mode="max",
@@ -106,12 +94,9 @@ TRAINABLE = Trainable(
     data_sources=SCORED_SOURCES,
     scales=OF_RATINGS,
     scored_unit="images",
-    weights=weights,
+    weights=PretrainedWeights(),
     check_data=deferred("trainables.image_quality.sources:check_quality_data"),
-    check_device=deferred("trainables.engine.device_check:check_gpus"),
-    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
     rehearse=deferred("trainables.image_quality.training:rehearse"),
-    no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.9, epochs=200, num_examples=16),
     example=Example(
         data="photographs",

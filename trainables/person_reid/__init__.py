@@ -21,24 +21,21 @@ and 77.5 % (published; they train on all 751 persons). Seeds alone move mAP by 0
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from trainables.core.contract import Example, OverfitTarget, Trainable, WeightFile
+from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
 from trainables.engine.choices import AugmentName, is_augment, is_weights
-from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_RANKINGS
+from trainables.engine.torch_trainable import PretrainedWeights, TorchTrainable
 from trainables.person_reid.data_sources import PERSON_SOURCES
 from trainables.person_reid.names import backbone_of, unknown_network_reason
 
 MetricLoss = Literal["none", "triplet", "circle"]
 METRIC_LOSSES: tuple[str, ...] = get_args(MetricLoss)
-
-_weight_files: Callable[[str, str], Sequence[WeightFile]] = deferred(
-    "trainables.engine.classifiers.models:weight_files"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,15 +95,6 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def weights(hparams: Hparams) -> Sequence[WeightFile]:
-    """The pretrained weights of the backbone, if any are asked for.
-
-    Raises:
-        ValueError: There is no such model, or it has no weights on a hub.
-    """
-    return _weight_files(backbone_of(hparams.model), hparams.weights)
-
-
 def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
     """What random weights learn a few images with.
 
@@ -116,7 +104,7 @@ def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
     return {**between, "backbone_lr_ratio": 1.0, "drop_rate": 0.0} if hparams.weights == "none" else between
 
 
-TRAINABLE = Trainable(
+TRAINABLE = TorchTrainable(
     hparams=Hparams,
     metric="val_map",
     mode="max",
@@ -124,12 +112,9 @@ TRAINABLE = Trainable(
     data_sources=PERSON_SOURCES,
     scales=OF_RANKINGS,
     scored_unit="queries",
-    weights=weights,
+    weights=PretrainedWeights(model=lambda hparams: backbone_of(hparams.model)),
     check_data=deferred("trainables.person_reid.sources:check_person_data"),
-    check_device=deferred("trainables.engine.device_check:check_gpus"),
-    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
     rehearse=deferred("trainables.person_reid.training:rehearse"),
-    no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95, overrides=overfit_overrides),
     example=Example(
         data="persons",

@@ -15,20 +15,16 @@ val_auc 0.987 after the first 6 of 14 epochs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainables.core.contract import OverfitTarget, Trainable, WeightFile
+from trainables.core.contract import OverfitTarget
 from trainables.core.deferred import deferred
-from trainables.engine.choices import OWN_MODELS, AugmentName, is_augment
-from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.choices import AugmentName, is_augment
+from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_sources import IMAGE_SOURCES
 from trainables.engine.scales import OF_TWO_CLASSES
-
-_weight_files: Callable[[str, str], Sequence[WeightFile]] = deferred(
-    "trainables.engine.classifiers.models:weight_files"
-)
+from trainables.engine.torch_trainable import PretrainedWeights, TorchTrainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,18 +63,7 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def weights(hparams: Hparams) -> Sequence[WeightFile]:
-    """No files: encoders start from random weights.
-
-    Raises:
-        ValueError: There is no such model.
-    """
-    if hparams.model in OWN_MODELS:
-        return ()
-    return _weight_files(hparams.model, "none")
-
-
-TRAINABLE = Trainable(
+TRAINABLE = TorchTrainable(
     hparams=Hparams,
     metric="val_accuracy",
     mode="max",
@@ -86,11 +71,8 @@ TRAINABLE = Trainable(
     data_sources=IMAGE_SOURCES,
     scales=OF_TWO_CLASSES,
     scored_unit="pairs",
-    weights=weights,
+    weights=PretrainedWeights(),
     check_data=deferred("trainables.engine.images.data_check:check_source"),
-    check_device=deferred("trainables.engine.device_check:check_gpus"),
-    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
     rehearse=deferred("trainables.siamese.training:rehearse"),
-    no_effect_anytime=NO_EFFECT_ANYTIME,
     overfit=OverfitTarget(score=0.95),
 )

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainables.core.contract import Trainable
 from trainables.core.deferred import deferred
-from trainables.engine.hparams import NO_EFFECT_ANYTIME, Rule, TrainingHparams, broken_rules
+from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_sources import IMAGE_SOURCES
 from trainables.engine.scales import OF_CLASSIFIERS
+from trainables.engine.torch_trainable import TorchTrainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ _RULES: dict[str, Rule] = {
 }
 
 
-TRAINABLE = Trainable(
+TRAINABLE = TorchTrainable(
     hparams=Hparams,
     metric="val_accuracy",
     mode="max",
@@ -54,8 +54,5 @@ TRAINABLE = Trainable(
     scales=OF_CLASSIFIERS,
     scored_unit="images",
     check_data=deferred("trainables.engine.images.data_check:check_source"),
-    check_device=deferred("trainables.engine.device_check:check_gpus"),
-    choose_precision=deferred("trainables.engine.cpu_precision:choose_precision"),
     rehearse=deferred("trainables.template.training:rehearse"),
-    no_effect_anytime=NO_EFFECT_ANYTIME,
 )
