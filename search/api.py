@@ -6,10 +6,9 @@ The same files, messages and settings; what a user can fix is a `ValueError` who
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from search.backends import choice
 from search.errors import INTERRUPTED, SearchInterrupted, user_errors_as_value_error
@@ -24,17 +23,24 @@ from search.preflight import Report
 from search.preflight.local import examine_space
 from search.preflight.request import problems_of
 from search.report.answer import search_answer
-from search.report.formatting import rerun_text
 from search.report.page import Written, watch, write_at_end, write_comparison, write_page
-from search.report.plan import print_deadlines, print_plan
+from search.report.plan import print_deadlines, print_plan, print_rerun_estimate
 from search.report.preflight import print_reports
 from search.report.summary import print_summary
 from search.result import Best, Result
-from search.run.rerun import RerunEstimate, estimate_rerun
 from search.run.resume import resume_command
 from search.sampling.designs import designed
-from search.saved_runs import opened_run, override_list, run_folder, space_words
-from search.space import SPACES, Space, load_space, space_of
+from search.sources import (
+    Overrides,
+    SpaceSource,
+    checked_space,
+    opened_run,
+    override_list,
+    run_folder,
+    space_words,
+    warm_start_overrides,
+)
+from search.space import SPACES, Space, load_space
 from search.space.yaml_file import Override
 from search.training import TrainingRequest, prepare_training
 from search.training import train as train_task
@@ -54,10 +60,6 @@ __all__ = [
     "search",
     "train",
 ]
-
-SpaceSource = str | Path | Mapping[str, Any]
-Overrides = Mapping[str, Any] | Sequence[str]
-
 
 @user_errors_as_value_error()
 def search(
@@ -132,18 +134,18 @@ def search(
         "search.resources.gpus_per_trial": gpus_per_trial,
     }
     given: list[Override] = [(key, value) for key, value in settings.items() if value is not None]
-    given += _warm_start(warm_start, results)
+    given += warm_start_overrides(warm_start, results)
     with _restored_environment():
-        checked = _load(space, [*given, *override_list(overrides)], output)
+        checked = checked_space(space, [*given, *override_list(overrides)], output)
         folder = named_folder(results.absolute(), name or run_name(checked))
         if rerun_failed:
-            output.print(rerun_text(estimate_rerun(Ledger.open(folder), checked)))
+            print_rerun_estimate(Ledger.open(folder), checked, output)
         folder = fresh_folder(folder) if is_fresh else folder
         how = Launch(
             folder=folder,
             command=command or _command(folder, backend),
             backend=choice.chosen_backend(backend, address=address, dashboard=dashboard),
-            space_source=_words(space, override_list(overrides)),
+            space_source=space_words(space, override_list(overrides)),
             rerun_failed=rerun_failed,
             should_preflight=should_preflight,
             governor=governor,
@@ -201,50 +203,18 @@ def forecast(
     """
     output = output or Output()
     with _restored_environment():
-        given = [*_warm_start(warm_start, Path(results)), *override_list(overrides)]
-        checked = _load(space, given, output)
+        given = [*warm_start_overrides(warm_start, Path(results)), *override_list(overrides)]
+        checked = checked_space(space, given, output)
         choice.chosen_backend(backend, address=address)
         background_spec(background, background_share, is_here=address is None)
         known = known_trials(checked, output)
         defaults = checked.default_hparams(load_trainable(checked.trainable))
         if should_preflight:
-            source = _words(space, override_list(overrides))
+            source = space_words(space, override_list(overrides))
             check_before(checked, source=source, folder=Path(results) / checked.name, output=output)
         found = forecast_here(checked, defaults, Path(results), sampler_maker(known), output)
     print_plan(checked, designed(checked, defaults), output, found)
     return found
-
-
-@user_errors_as_value_error()
-def named_run(run: str | Path, results: str | Path = "results") -> tuple[Path, str, str]:
-    """Of an existing run: the folder of runs that it lies in, its name, and its own space's file.
-
-    Raises:
-        ValueError: There is no such run.
-    """
-    folder = run_folder(run, Path(results)).absolute()
-    return folder.parent, folder.name, str(Ledger.open(folder).space_file)
-
-
-@user_errors_as_value_error()
-def print_rerun_estimate(
-    run: str | Path,
-    space: SpaceSource,
-    *,
-    results: str | Path = "results",
-    overrides: Overrides = (),
-    output: Output | None = None,
-) -> RerunEstimate:
-    """Print and give what trying the failed trials of a run again would cost, by the run's own epochs.
-
-    Raises:
-        ValueError: There is no such run, or the space cannot be used.
-    """
-    output = output or Output()
-    checked = _load(space, override_list(overrides), output)
-    estimate = estimate_rerun(Ledger.open(run_folder(run, Path(results))), checked)
-    output.print(rerun_text(estimate))
-    return estimate
 
 
 @user_errors_as_value_error()
@@ -432,27 +402,6 @@ def open_run(run: str | Path, *, results: str | Path = "results") -> Result:
     result = Result(run_folder(run, Path(results)).absolute())
     _ = result.ended  # read now, so that what is wrong is raised here
     return result
-
-
-def _load(space: SpaceSource, overrides: Sequence[Override], output: Output) -> Space:
-    """The checked space; prints its notices."""
-    if isinstance(space, Mapping):
-        checked = space_of(space, overrides=overrides)
-    else:
-        source = space if isinstance(space, str) else str(space.absolute())
-        checked = load_space(source, overrides=overrides, spaces_dir=SPACES)
-    for notice in checked.notices:
-        output.note(notice)
-    return checked
-
-
-def _warm_start(runs: Sequence[str | Path], results: Path) -> list[Override]:
-    folders = [str(run_folder(run, results).resolve()) for run in runs]
-    return [("search.warm_start", folders)] if folders else []
-
-
-def _words(space: SpaceSource, overrides: Sequence[Override]) -> str:
-    return "SPACE" if isinstance(space, Mapping) else space_words(str(space), overrides)
 
 
 @contextmanager

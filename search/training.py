@@ -23,8 +23,8 @@ from search.ledger import Ledger, LedgerError
 from search.output import Output
 from search.provenance import versions
 from search.report.formatting import duration, energy_text, hparams_text, value_text
-from search.saved_runs import override_list, run_folder
 from search.secrets import without_secrets
+from search.sources import override_list, run_folder
 from search.space import SPACES, SpaceError, load_space, space_of
 from search.space.yaml_file import Override
 from search.tables.history import HistoryFile

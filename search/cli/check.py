@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from search.cli.parser import CommandParser
-
-if TYPE_CHECKING:
-    from search.ledger import Ledger
 
 _EPILOG = """examples:
   {command} lr_bs-20261121-090000
@@ -39,30 +36,25 @@ def parser(prog: str = "check.py") -> CommandParser:
 def main(options: argparse.Namespace) -> int:
     """Check the run, its promotions and their baselines, and give the exit status."""
     from search.ledger import Ledger
-    from search.saved_runs import run_folder
+    from search.ledger.check import check_record, repair_lines
+    from search.sources import run_folder
 
     run = Ledger.open(run_folder(options.run, options.results))
-    are_whole = [_check(ledger, options) for ledger in (run, *run.parts())]
-    return 0 if all(are_whole) else 1
+    num_problems = 0
+    for ledger in (run, *run.parts()):
+        found = check_record(ledger)
+        print(f"{ledger.folder}:")
+        _print(found.lines())
+        if found.problems and options.repair:
+            _print(repair_lines(ledger))
+        elif found.problems:
+            print(f"  to repair it, keeping a copy: python scripts/check.py {options.run} --repair")
+        num_problems += len(found.problems)
+    return 1 if num_problems else 0
 
 
-def _check(ledger: Ledger, options: argparse.Namespace) -> bool:
-    from search.ledger.check import check_record, repair_record
+def _print(lines: Iterable[tuple[str, str]]) -> None:
     from search.printable import printable
 
-    found = check_record(ledger)
-    print(f"{ledger.folder}:")
-    for line in found.whole:
-        print(printable(f"  whole: {line}"))
-    for line in found.notes:
-        print(printable(f"  note: {line}"))
-    for line in found.problems:
-        print(printable(f"  problem: {line}"), file=sys.stderr)
-    if found.problems and options.repair:
-        for line in repair_record(ledger):
-            print(printable(f"  repaired: {line}"))
-        for line in check_record(ledger).problems:
-            print(printable(f"  still a problem: {line}"), file=sys.stderr)
-    elif found.problems:
-        print(f"  to repair it, keeping a copy: python scripts/check.py {options.run} --repair")
-    return not found.problems
+    for kind, text in lines:
+        print(printable(f"  {kind}: {text}"), file=sys.stderr if "problem" in kind else sys.stdout)

@@ -114,6 +114,19 @@ class CommandParser(argparse.ArgumentParser):
         )
 
 
+def launch_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What `add_backend`, `add_machine` and the --no flags took, as keywords of `api.search` and `promote`."""
+    return {
+        "backend": options.backend,
+        "address": options.address,
+        "governor": options.governor,
+        "background": options.background,
+        "background_share": options.background_share,
+        "should_preflight": not options.skip_preflight,
+        "should_report": not options.no_report,
+    }
+
+
 def print_json(answer: Mapping[str, Any]) -> None:
     """Print `answer` as the whole standard output."""
     print(json.dumps(answer, indent=2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from search.cli.parser import CommandParser, print_json
+from search.cli.parser import CommandParser, launch_settings, print_json
 
 _EPILOG = """examples:
   {command} results/lr_bs --top 3
@@ -65,15 +65,9 @@ def main(options: argparse.Namespace) -> int:
         baseline=options.baseline,
         workers=options.workers,
         should_share_gpus=options.share_gpus,
-        backend=options.backend,
-        address=options.address,
-        governor=options.governor,
-        background=options.background,
-        background_share=options.background_share,
-        should_preflight=not options.skip_preflight,
-        should_report=not options.no_report,
         output=Output(is_quiet=options.quiet, has_json=options.json),
         command=sys.argv,
+        **launch_settings(options),
     )
     if options.json:
         print_json(promotion.answer)

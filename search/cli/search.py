@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.cli.parser import CommandParser, print_json
+from search.cli.parser import CommandParser, launch_settings, print_json
 
 if TYPE_CHECKING:
     from search.output import Output
@@ -96,33 +96,22 @@ def main(options: argparse.Namespace) -> int:
     from search import api
     from search.output import Output
 
-    if mistake := _rerun_mistake(options):
-        parser().error(mistake)
-    if options.rerun_failed:
-        options.results, options.name, own_space = api.named_run(options.rerun_failed, options.results)
-        options.space = options.space or own_space
+    _resolve_rerun(options)
     output = Output(is_quiet=options.quiet, has_json=options.json)
-    overrides = [*_overrides(options), *options.set]
     if options.dry_run:
-        return _dry_run(options, overrides, output)
+        return _dry_run(options, output)
     result = api.search(
         options.space,
         name=options.name,
         results=options.results,
-        overrides=overrides,
+        overrides=_overrides(options),
         warm_start=options.warm_start,
-        backend=options.backend,
-        address=options.address,
         dashboard=options.dashboard,
-        governor=options.governor,
-        background=options.background,
-        background_share=options.background_share,
         rerun_failed=options.rerun_failed is not None,
         is_fresh=options.fresh,
-        should_preflight=not options.skip_preflight,
-        should_report=not options.no_report,
         output=output,
         command=sys.argv,
+        **launch_settings(options),
     )
     answer = result.answer or {}
     if options.json:
@@ -130,25 +119,26 @@ def main(options: argparse.Namespace) -> int:
     return 0 if answer["best"] and not result.has_failed else 1
 
 
-def _dry_run(options: argparse.Namespace, overrides: list[str], output: Output) -> int:
+def _dry_run(options: argparse.Namespace, output: Output) -> int:
+    """Print the forecast, or what --rerun-failed will cost, and give the exit status."""
     from search import api
+    from search.ledger import Ledger
+    from search.report.plan import print_rerun_estimate
+    from search.sources import checked_space, run_folder
 
     if options.rerun_failed is not None:
-        api.print_rerun_estimate(
-            options.name, options.space, results=options.results, overrides=overrides, output=output
-        )
+        space = checked_space(options.space, _overrides(options), output)
+        print_rerun_estimate(Ledger.open(run_folder(options.name, options.results)), space, output)
         return 0
+    settings = launch_settings(options)
+    del settings["governor"], settings["should_report"]  # of a run; a forecast starts none
     found = api.forecast(
         options.space,
         results=options.results,
-        overrides=overrides,
+        overrides=_overrides(options),
         warm_start=options.warm_start,
-        backend=options.backend,
-        address=options.address,
-        background=options.background,
-        background_share=options.background_share,
-        should_preflight=not options.skip_preflight,
         output=output,
+        **settings,
     )
     if options.json:
         print_json({"forecast": found and found.to_dict()})
@@ -156,7 +146,7 @@ def _dry_run(options: argparse.Namespace, overrides: list[str], output: Output) 
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:
-    """The flags as overrides of the space file, so that they are checked with everything else."""
+    """The flags as overrides of the space file, so that they are checked with everything else; then --set."""
     flags = {
         "search.limits.trials": options.trials,
         "search.limits.hours": options.hours,
@@ -170,7 +160,18 @@ def _overrides(options: argparse.Namespace) -> list[str]:
         "search.resources.workers": options.workers,
         "search.resources.gpus_per_trial": options.gpus_per_trial,
     }
-    return [f"{key}={value}" for key, value in flags.items() if value is not None]
+    return [*(f"{key}={value}" for key, value in flags.items() if value is not None), *options.set]
+
+
+def _resolve_rerun(options: argparse.Namespace) -> None:
+    """Check --rerun-failed and what it goes with; one that names a run stands for its name and space."""
+    from search.sources import named_run
+
+    if mistake := _rerun_mistake(options):
+        parser().error(mistake)
+    if options.rerun_failed:
+        options.results, options.name, own_space = named_run(options.rerun_failed, options.results)
+        options.space = options.space or own_space
 
 
 def _rerun_mistake(options: argparse.Namespace) -> str | None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from search.cli.parser import CommandParser
+
+if TYPE_CHECKING:
+    from search.training import TrainingRequest
 
 _EPILOG = """examples:
   {command} --space lr_bs.yaml --hparam lr=0.05 --hparam batch_size=64
@@ -112,6 +116,19 @@ def main(options: argparse.Namespace) -> int:
     """Train, print a line an epoch, and give the exit status."""
     from search import training_checks
     from search.output import Output
+
+    has_passed = training_checks.train_or_check(
+        _request(options),
+        Output(),
+        smoke=options.smoke,
+        overfit=options.overfit,
+        should_probe=options.probe,
+    )
+    return 0 if has_passed else 1
+
+
+def _request(options: argparse.Namespace) -> TrainingRequest:
+    """What is to be trained; flags that do not go together end the command."""
     from search.training import TrainingRequest
 
     if options.keep_every is not None and (options.out is None or options.keep_every < 1):
@@ -119,7 +136,7 @@ def main(options: argparse.Namespace) -> int:
     is_check = options.probe or options.smoke is not None or options.overfit is not None
     if options.resume and is_check:
         parser().error("--resume goes with a training, not with --smoke, --probe or --overfit")
-    request = TrainingRequest(
+    return TrainingRequest(
         space=options.space,
         overrides=options.set,
         hparams=options.hparam,
@@ -134,10 +151,6 @@ def main(options: argparse.Namespace) -> int:
         device=options.device,
         is_check=is_check,
     )
-    has_passed = training_checks.train_or_check(
-        request, Output(), smoke=options.smoke, overfit=options.overfit, should_probe=options.probe
-    )
-    return 0 if has_passed else 1
 
 
 def resize_schedule(text: str) -> list[tuple[int, int]]:

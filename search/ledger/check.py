@@ -1,7 +1,8 @@
-"""Whether a run's record is whole: what `check.py` says of it, and how it is repaired."""
+"""Whether a run's record is whole, and how it is repaired: nothing is deleted, a copy stays of what was."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,11 @@ class RecordCheck:
     whole: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """All that was found, each with what it is: "whole", "note" or "problem"."""
+        kinds = {"whole": self.whole, "note": self.notes, "problem": self.problems}
+        return [(kind, line) for kind, lines in kinds.items() for line in lines]
 
 
 def check_record(ledger: Ledger) -> RecordCheck:
@@ -65,6 +71,16 @@ def repair_record(ledger: Ledger) -> list[str]:
         return done
     finally:
         ledger.unlock()
+
+
+def repair_lines(ledger: Ledger) -> Iterator[tuple[str, str]]:
+    """Repair the run's record: what was done, "repaired", and what is "still a problem" afterwards.
+
+    Raises:
+        LedgerError: What `repair_record` raises.
+    """
+    yield from (("repaired", line) for line in repair_record(ledger))
+    yield from (("still a problem", line) for line in check_record(ledger).problems)
 
 
 def _unusable(ledger: Ledger) -> list[Path]:

@@ -8,9 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from search.forecast import Forecast
+from search.ledger import Ledger
 from search.output import Output
 from search.report.forecast import forecast_lines, ladder_table
-from search.report.formatting import parameter_text
+from search.report.formatting import parameter_text, rerun_text
+from search.run.rerun import estimate_rerun
 from search.sampling.designs import describe_design
 from search.sampling.proposal import Proposal
 from search.space import Space
@@ -41,6 +43,11 @@ def print_plan(
     print_deadlines(space, output)
     for line in forecast_lines(forecast) if forecast else ():
         output.print(line)
+
+
+def print_rerun_estimate(ledger: Ledger, space: Space, output: Output) -> None:
+    """Print what it will cost to run the failed trials of the run in `ledger` again."""
+    output.print(rerun_text(estimate_rerun(ledger, space)))
 
 
 def print_deadlines(space: Space, output: Output) -> None:

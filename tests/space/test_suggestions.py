@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search import cli
-from search.saved_runs import run_folder
+from search.sources import run_folder
 from search.space import SPACES
 
 Says = Callable[..., list[str]]

@@ -1,4 +1,4 @@
-"""Runs on disk, as people name them, and the words with which a message names a space."""
+"""Runs and spaces as people name them: what a name or mapping means, and how a message names it again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from typing import Any
 
 from search.ledger import Ledger
 from search.ledger.history import History
-from search.space import Space
+from search.output import Output
+from search.space import SPACES, Space, load_space, space_of
 from search.space.yaml_file import Override
+
+SpaceSource = str | Path | Mapping[str, Any]
+Overrides = Mapping[str, Any] | Sequence[str]
 
 _WITHOUT_FILES = ("search.limits.", "search.resources.", "search.seed=")  # keys that decide on no file
 
@@ -39,20 +43,56 @@ def opened_run(given: str | Path, results: Path) -> tuple[Ledger, Space, History
     return ledger, ledger.read_space(), ledger.read_history()
 
 
-def override_list(overrides: Mapping[str, Any] | Sequence[str]) -> list[Override]:
+def named_run(given: str | Path, results: Path) -> tuple[Path, str, str]:
+    """Of an existing run: the folder of runs that it lies in, its name, and its own space's file.
+
+    Raises:
+        LedgerError: There is no run.
+    """
+    folder = run_folder(given, results).absolute()
+    return folder.parent, folder.name, str(Ledger.open(folder).space_file)
+
+
+def checked_space(source: SpaceSource, overrides: Sequence[Override], output: Output) -> Space:
+    """The space that `source` names or is; prints its notices.
+
+    Raises:
+        SpaceError: It cannot be used.
+    """
+    if isinstance(source, Mapping):
+        space = space_of(source, overrides=overrides)
+    else:
+        name = source if isinstance(source, str) else str(source.absolute())
+        space = load_space(name, overrides=overrides, spaces_dir=SPACES)
+    for notice in space.notices:
+        output.note(notice)
+    return space
+
+
+def warm_start_overrides(runs: Sequence[str | Path], results: Path) -> list[Override]:
+    """Earlier runs as the override of a space that names them by their folders."""
+    folders = [str(run_folder(run, results).resolve()) for run in runs]
+    return [("search.warm_start", folders)] if folders else []
+
+
+def override_list(overrides: Overrides) -> list[Override]:
     """Overrides as `load_space` takes them: KEY=VALUE as after --set, or keys with values of Python's."""
     return list(overrides.items()) if isinstance(overrides, Mapping) else list(overrides)
 
 
-def space_words(space: str, overrides: Sequence[Override]) -> str:
+def space_words(space: SpaceSource, overrides: Sequence[Override]) -> str:
     """What to write after --space so that preflight fetches the same files: the space, and each --set.
 
     How many trials, how long and how many at a time are left out: no file depends on them, and --trials 2
     would come back as --set search.limits.trials=2.
+
+    A space that is no file is SPACE: how its caller made it is not known.
     """
+    if isinstance(space, Mapping):
+        return "SPACE"
     texts = [
         given if isinstance(given, str) else f"{given[0]}={json.dumps(given[1], default=str)}"
         for given in overrides
     ]
     texts = [text for text in texts if not text.startswith(_WITHOUT_FILES)]
-    return " ".join([shlex.quote(space), *(f"--set {shlex.quote(text)}" for text in texts)])
+    return " ".join([shlex.quote(str(space)), *(f"--set {shlex.quote(text)}" for text in texts)])
