@@ -61,6 +61,7 @@ __all__ = [
     "train",
 ]
 
+
 @user_errors_as_value_error()
 def search(
     space: SpaceSource,

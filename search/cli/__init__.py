@@ -1,9 +1,11 @@
 """The commands. Importing this loads the standard library only, so that `--help` answers at once."""
+# PYTHON_ARGCOMPLETE_OK: argcomplete looks for this in the module of an installed command
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +26,8 @@ _NEEDED = ("pydantic", "ruamel.yaml", "rich", "optuna", "ray", "torch", "torchvi
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command jouletune: run the subcommand that comes first, and give its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if "_ARGCOMPLETE" in os.environ:
+        words = _words_to_complete()
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
         return 0 if words else 2
@@ -79,6 +83,17 @@ def run(command: str, arguments: Sequence[str] | None = None, *, prog: str | Non
         print(INTERRUPTED, file=sys.stderr)
         return 130
     return status
+
+
+def _words_to_complete() -> list[str]:
+    """The command whose flags a shell asks about; where it asks for the command, answers it and ends."""
+    from search.cli.parser import CommandParser, complete, completed_command  # only where a shell asks
+
+    if (command := completed_command()) is None:
+        commands = CommandParser(prog="jouletune", description="", epilog="")
+        commands.add_argument("command", choices=list(COMMANDS))
+        complete(commands)
+    return [command] if command in COMMANDS else ["--help"]
 
 
 def _usage() -> str:

@@ -115,7 +115,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def launch_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What `add_backend`, `add_machine` and the --no flags took, as keywords of `api.search` and `promote`."""
+    """What `add_backend`, `add_machine` and the --no flags took, as keywords of `search` and `promote`."""
     return {
         "backend": options.backend,
         "address": options.address,
@@ -154,6 +154,23 @@ def complete(parser: argparse.ArgumentParser) -> None:
             return [word for word in words if word.startswith(prefix)]
 
     argcomplete.autocomplete(parser, default_completer=Offered())
+
+
+def completed_command() -> str | None:
+    """The command of `jouletune COMMAND ...` that a shell asks about; None while its name is being typed.
+
+    From then on argcomplete takes the command for the program: its words are those of the command's parser.
+    """
+    from argcomplete.lexers import split_line  # only where a shell asks
+
+    words: list[str] = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))[3]
+    start = int(
+        os.environ["_ARGCOMPLETE"]
+    )  # the number of words that start the program: 1, or 2 of `python FILE`
+    if len(words) <= start:
+        return None
+    os.environ["_ARGCOMPLETE"] = str(start + 1)
+    return words[start]
 
 
 def _names_for(flag: str, options: argparse.Namespace) -> list[str]:
