@@ -164,9 +164,7 @@ def completed_command() -> str | None:
     from argcomplete.lexers import split_line  # only where a shell asks
 
     words: list[str] = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))[3]
-    start = int(
-        os.environ["_ARGCOMPLETE"]
-    )  # the number of words that start the program: 1, or 2 of `python FILE`
+    start = int(os.environ["_ARGCOMPLETE"])  # words that start the program: 1, or 2 for `python FILE`
     if len(words) <= start:
         return None
     os.environ["_ARGCOMPLETE"] = str(start + 1)
