@@ -32,7 +32,7 @@ from search.run import Run
 from search.space import Space
 from search.trial import EpochRow
 from search.trial.background import Background
-from search.trial.deadline import overdue
+from search.trial.epoch_time import overdue
 from search.trial.failure import Failure, classify
 from search.trial.seeding import seed_all
 from search.trial.task import TrialTask, run_task

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
+import platform
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from search.ledger.journal import LedgerError, StorageError, unwritten
 from search.ledger.journal_lines import Scan
-from search.ledger.lock import Lock
 from search.ledger.run_folder import RunFolder
 from search.printable import csv_cell
 from trainables.core.files import SCRATCH, replacing
 
+_HOLDER = re.compile(r"process (?P<pid>\d+) on (?P<node>.*)")
 _LEAST_KIB = 64  # journal, tables and settings of a small run, its checkpoints not among them
 
 
@@ -36,7 +39,7 @@ class Ledger(RunFolder):
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(folder, clock=clock)
-        self._lock = Lock(self.lock_file)
+        self._held: BinaryIO | None = None
 
     @classmethod
     def create(cls, folder: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
@@ -107,16 +110,40 @@ class Ledger(RunFolder):
         Raises:
             LedgerError: Another process has it, or the folder cannot be written.
         """
-        self._lock.take()
+        try:
+            file = self.lock_file.open("a+b")
+        except OSError as error:
+            raise LedgerError(unwritten(self.lock_file, error)) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            with file:
+                file.seek(0)
+                holder = file.read().decode().strip() or "another process"
+            raise LedgerError(f"{self.folder} is in use by {holder}; wait for it or end it") from error
+        self._held = file
+        with contextlib.suppress(OSError):  # a full disk: the lock holds, only its text is missing
+            os.truncate(file.name, 0)
+            os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
 
     def unlock(self) -> None:
         """Let go of the run, if this ledger has it."""
-        self._lock.release()
+        if self._held:
+            self._held.close()
 
     @property
     def lost_holder(self) -> str:
-        """The process of this machine that had the run and is gone; empty where none is known to be."""
-        return self._lock.lost_holder
+        """The process of this machine that had the run and is gone; empty where none is known to be.
+
+        Only the file's text is read: to try the lock would be in the way of who takes it.
+        """
+        try:
+            holder = _HOLDER.fullmatch(self.lock_file.read_text(encoding="utf-8"))
+        except OSError:
+            return ""
+        if not holder or holder["node"] != platform.node() or Path(f"/proc/{holder['pid']}").exists():
+            return ""
+        return f"process {holder['pid']}"
 
     def delete(self, path: Path) -> None:
         """Delete a file of the run's folder, if it is there.

@@ -17,7 +17,6 @@ from search.ledger.journal_lines import bounded
 from search.ledger.sessions import DeviceRow
 from search.ranking import Configuration, Ranking
 from search.run.endings import Ending, all_fail_alike, completed_reason, ending_of
-from search.run.epoch_watch import EpochWatch
 from search.run.observers import Observer
 from search.run.resume import replay
 from search.run.scheduler import Decision, TrialScheduler
@@ -25,6 +24,7 @@ from search.sampling.proposal import Sampler
 from search.space import Space
 from search.trial import EpochRow
 from search.trial.background import BACKGROUND_ID, Background
+from search.trial.epoch_time import EpochWatch
 from search.trial.failure import Failure
 from search.trial.task import TrialTask, task_for
 

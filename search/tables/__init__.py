@@ -7,11 +7,10 @@ from search.tables.analysis import (
     configuration_rows,
 )
 from search.tables.energy import device_rows, energy_rows
-from search.tables.final_tables import FinalTables
 from search.tables.history import history_columns, history_rows
 from search.tables.promoted import examples_in, promoted_columns, promoted_rows
 from search.tables.trials import RESERVED, trial_columns, trial_rows
-from search.tables.writer import Tables, live_tables
+from search.tables.writer import FinalTables, Tables, live_tables
 
 __all__ = [
     "RESERVED",

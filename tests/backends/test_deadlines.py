@@ -15,9 +15,8 @@ from search.backends.ray.children import descendants, end_orphans, end_with_chil
 from search.backends.ray.deadlines import Deadlines
 from search.budget import Ladder, Limits
 from search.energy.reading import EnergyReading
-from search.run.epoch_watch import EpochWatch
 from search.trial import EpochRow
-from search.trial.deadline import overdue
+from search.trial.epoch_time import EpochWatch, overdue
 from search.trial.trial_folder import TrialFolder
 from tests.support.processes import is_alive, wait_for
 from tests.support.toy_runs import executed, fateful_space, listed, replayed

@@ -9,7 +9,7 @@ from typing import Generic, Literal, TypeVar
 
 from search.energy.attribution.calibration_slots import GATHER_S, SLOT_S
 from search.run import Run
-from search.trial.deadline import overdue_epoch, overdue_start, start_limit_s
+from search.trial.epoch_time import overdue_epoch, overdue_start, start_limit_s
 from search.trial.failure import Failure
 
 _WRITING_S = 2.0  # at its limit a worker writes where it stands, into the trial's log

@@ -23,7 +23,7 @@ from search.energy.attribution.windows import Role
 from search.energy.process_meter import meter_for
 from search.energy.reading import EnergyMeter
 from search.trial import EpochRow
-from search.trial.deadline import overdue, start_limit_s
+from search.trial.epoch_time import overdue, start_limit_s
 from search.trial.failure import classify
 from search.trial.task import TrialTask, run_task
 from trainables.core.gpu import release_memory

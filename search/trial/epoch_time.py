@@ -1,4 +1,9 @@
-"""Notices an epoch that takes strangely long while it runs, which may hang. Pure."""
+"""How long an epoch may take: one that runs strangely long is named, one over its limit fails. Pure.
+
+How long an epoch takes is not known beforehand, so what is strange follows from the run's own epochs at the
+same budget. What is not allowed is the user's `limits.epoch_minutes`, and without it nothing is: a slow
+machine must not end a search overnight.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,13 @@ from collections import defaultdict, deque
 from statistics import median
 
 from search.budget import Ladder
-from search.trial import EpochRow
+from search.trial.failure import Failure
+from search.trial.row import EpochRow
 
 LONG = 20  # times the median: an epoch beside busier neighbours takes twice as long, not twenty times
 _FEWEST = 10  # epochs at a budget before their median says anything: the first ones load and compile
 _LATEST = 100  # so that a machine that has become slower for good is not named with every epoch
+_LEAST_START_S = 3600.0  # the first start on a node may decode all its images
 _LEAST_S = 5.0  # below, a busy machine alone makes twenty of one
 
 
@@ -56,3 +63,27 @@ class EpochWatch:
             return False
         start_s = median(self._starts_s) if has_start and self._starts_s else 0.0
         return seconds > LONG * (typical_s + start_s)
+
+
+def start_limit_s(epoch_s: float) -> float:
+    """What a start may take where an epoch may take `epoch_s`."""
+    return max(epoch_s, _LEAST_START_S)
+
+
+def overdue_epoch(epoch_s: float) -> Failure:
+    """The failure of an attempt whose epoch takes longer than `epoch_s`."""
+    limit = f"limits.epoch_minutes ({epoch_s / 60:g})"
+    return Failure(cause="timeout", message=f"an epoch took longer than {limit}")
+
+
+def overdue_start(epoch_s: float) -> Failure:
+    """The failure of an attempt whose start takes longer than a start may."""
+    limit = f"limits.epoch_minutes, for a start {start_limit_s(epoch_s) / 60:g}"
+    return Failure(cause="timeout", message=f"its start took longer than {limit}")
+
+
+def overdue(row: EpochRow, epoch_s: float | None) -> Failure | None:
+    """The failure that an epoch which came to its end is all the same, if it took longer than `epoch_s`."""
+    if epoch_s is None or row.is_replay or row.seconds <= epoch_s:
+        return None
+    return overdue_epoch(epoch_s)
