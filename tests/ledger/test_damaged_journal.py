@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from search.cli import run as command
+from search.energy.reading import EnergyReading, EnergySensors
+from search.energy.summary import EnergySummary
 from search.ledger import Ledger, LedgerError, named_folder
 from search.ledger.journal_lines import MAX_TEXT, bounded
 from search.output import Output
@@ -118,15 +120,6 @@ def test_any_changed_byte_of_what_a_journal_says_is_found(copy: Path) -> None:
         ('"row": {', '"row": {"new": 1, ', "(epoch) has fields of another version: new"),
         ('"gpu_mj": ', '"tpu_mj": ', "(epoch) has fields of another version: energy.tpu_mj"),
         ('"schema": 3', '"schema": 4', "line 1 says schema 4, and this version reads schema 3"),
-        (
-            '"trial": "trial-0001"',
-            '"trial": "../../x"',
-            "names a trial '../../x', which can be no folder's name",
-        ),
-        ('"trial": "trial-0001"', '"trial": "/etc"', "names a trial '/etc', which can be no folder's name"),
-        ('"trial": "trial-0001"', '"trial": ".."', "names a trial '..', which can be no folder's name"),
-        ('"trial": "trial-0001"', '"trial": ".git"', "names a trial '.git', which can be no folder's name"),
-        ('"trial": "trial-0001"', '"trial": 7', "names a trial 7, which can be no folder's name"),
         ('"trial_asked", "trial": "trial-0001"', '"trial_asked", "trial": "trial-0000"', "a second time"),
         (
             '"trial_asked", "trial": "trial-0001"',
@@ -142,6 +135,74 @@ def test_an_event_that_cannot_stand_there_is_named_even_where_its_checksum_is_ri
     assert old in (copy / "journal.jsonl").read_text()
     reseal(copy / "journal.jsonl", (old, new))
     assert said in refusal(copy)
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc", "..", ".git", 7, None, ["trial-0001"]])
+def test_a_trial_that_can_be_no_folder_is_refused_even_where_its_checksum_is_right(
+    copy: Path, name: object
+) -> None:
+    reseal(copy / "journal.jsonl", ('"trial": "trial-0001"', f'"trial": {json.dumps(name)}'))
+    assert f"names a trial {name!r}, which can be no folder's name" in refusal(copy)
+
+
+def forge_account(folder: Path, kind: str = "window_closed", **changes: object) -> int:
+    """Write a window's account at the journal's end, with `changes` (None: no such field); gives its line."""
+    summary = EnergySummary(
+        window="node/1",
+        trial="trial-0000",
+        end="closed",
+        seconds=2.0,
+        reading=EnergyReading(cpu_mj=1500),
+        sensors=EnergySensors(cpu_sensor="rapl_powercap", quality="A"),
+        start_s=0.5,
+        start=EnergyReading(cpu_mj=250),
+        exclusive_fraction=0.75,
+    )
+    account = {"time": 1.0, "event": kind, "trial": "trial-0000", **summary.to_dict(), **changes}
+    events = Ledger.open(folder).events()
+    whole = {name: value for name, value in account.items() if value is not None}
+    write_sealed(folder / "journal.jsonl", [*events, whole])
+    return len(events) + 1
+
+
+def test_a_forged_account_that_is_whole_is_added_to_its_trial(copy: Path) -> None:
+    before = Ledger.open(copy).read_history().trials["trial-0000"].joules
+    forge_account(copy)
+    joules = Ledger.open(copy).read_history().trials["trial-0000"].joules
+    assert joules.by_window() == {**before.by_window(), "node/1": EnergyReading(cpu_mj=1500)}
+    assert joules.starts_by_window()["node/1"] == EnergyReading(cpu_mj=250)
+    assert joules.closed["node/1"].exclusive_fraction == 0.75
+
+
+@pytest.mark.parametrize("kind", ["window_closed", "background_ended"])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seconds": None}, "({kind}) lacks seconds"),
+        ({"end": None, "statistics": None}, "({kind}) lacks end, statistics"),
+        ({"energy": 1500}, "({kind}) has no whole account"),
+        ({"start_energy": [250]}, "({kind}) has no whole account"),
+        ({"sensors": "rapl_powercap"}, "({kind}) has no whole account"),
+        ({"energy": {"tpu_mj": 1500}}, "({kind}) has fields of another version: energy.tpu_mj"),
+        ({"start_energy": {"lag_s": {}}}, "({kind}) has fields of another version: start_energy.lag_s"),
+        ({"sensors": {"cooler": "fan"}}, "({kind}) has fields of another version: sensors.cooler"),
+        (
+            {"energy": {"cpu_kj": 1}, "statistics": {"gpu_noise_db": 30.0}},
+            "({kind}) has fields of another version: energy.cpu_kj, statistics.gpu_noise_db",
+        ),
+    ],
+)
+def test_a_damaged_account_of_a_window_is_named_even_where_its_checksum_is_right(
+    copy: Path, kind: str, changes: dict[str, object], said: str
+) -> None:
+    line = forge_account(copy, kind, **changes)
+    assert f"line {line} {said.format(kind=kind)}" in refusal(copy)
+
+
+@pytest.mark.parametrize("trial", ["trial-0099", "../trial-0000"])
+def test_an_account_of_a_trial_that_was_never_asked_for_is_refused(copy: Path, trial: str) -> None:
+    line = forge_account(copy, trial=trial)
+    assert refusal(copy).splitlines()[0].startswith(f"{copy / 'journal.jsonl'}: line {line} ")
 
 
 def test_a_journal_of_the_version_before_is_named(copy: Path) -> None:

@@ -277,15 +277,24 @@ def test_a_line_lost_between_saving_and_printing_costs_a_new_beginning(tmp_path:
 
 
 def test_epochs_that_are_trained_again_are_told_once(tmp_path: Path) -> None:
-    """A checkpoint older than the lines: the script saves every third epoch only."""
-    name = made_command(tmp_path, SCRIPT.replace("if args.out:", "if epoch % 3 == 0:"))
+    """A checkpoint older than the lines: the script saves every third epoch only, and trains none before its
+    turn, so that each stretch ends where it is told to."""
+    waits = "while int(pathlib.Path('turn').read_text()) < epoch: time.sleep(0.01)"
+    script = SCRIPT.replace("random, sys", "random, sys, time")
+    script = script.replace("if args.out:", f"{waits}\n    if epoch % 3 == 0:")
+    name = made_command(tmp_path, script)
     ladder = Ladder((Budget(epochs=2), Budget(epochs=5), Budget(epochs=7)))
-    rows = (
-        climbed(name, tmp_path, ladder, 2)
-        + climbed(name, tmp_path, ladder, 4)[1:]
-        + climbed(name, tmp_path, ladder)[1:]
-    )
+    turn, stretches = tmp_path / "turn", []
+    for last, count in ((2, 2), (5, 4), (7, 3)):  # from the second on, the first row is a replay
+        turn.write_text(str(last))
+        stretches.append(climbed(name, tmp_path, ladder, count))
+    first, second, third = stretches
+    rows = first + second[1:] + third[1:]
     assert [row.epoch for row in rows] == [1, 2, 3, 4, 5, 6, 7]
+    # Nothing was saved by epoch 2; by epoch 5 that of epoch 3 was.
+    again = [row.notes.get("repeated", "") for row in (first[0], second[1], third[1])]
+    assert again == ["", "epochs 1 to 2 trained again: the script began anew", ""]
+    assert ["--resume" in row.notes["command"] for row in (second[1], third[1])] == [False, True]
     (tmp_path / "whole").mkdir()
     assert scores(rows) == scores(climbed(name, tmp_path / "whole", ladder))
 
