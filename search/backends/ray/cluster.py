@@ -79,19 +79,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
     if ray.is_initialized():
         raise SessionError(_TAKEN)
     with _placed(address, has_dashboard=dashboard) as folder, _private(address, has_metrics=dashboard):
-        try:
-            context: Any = ray.init(
-                address=address or "local",
-                include_dashboard=dashboard if address is None else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env=runtime_env() if address else None,
-                namespace="jouletune",
-                _temp_dir=str(folder.path) if folder else None,
-            )
-        except Exception as error:  # of no class of its own where the node is not up in 30 s
-            where = f"no Ray cluster joined at {address}" if address else "Ray did not start"
-            raise SessionError(f"{where}: {str(error).splitlines()[0]}") from error
+        context = _start_or_join(address, dashboard=dashboard, folder=folder)
         is_shared = dashboard and not address
         with closed(Path(context.address_info["session_dir"])) if is_shared else nullcontext():
             watch = None
@@ -108,6 +96,29 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
                 )
             finally:
                 _end(watch)
+
+
+def _start_or_join(address: str | None, *, dashboard: bool, folder: SessionFolder | None) -> Any:
+    """Call `ray.init`; gives its context.
+
+    Raises:
+        SessionError: Ray did not start, or the cluster was not joined.
+    """
+    import ray  # see backend.py: 2 to 4 s
+
+    try:
+        return ray.init(
+            address=address or "local",
+            include_dashboard=dashboard if address is None else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env=runtime_env() if address else None,
+            namespace="jouletune",
+            _temp_dir=str(folder.path) if folder else None,
+        )
+    except Exception as error:  # of no class of its own where the node is not up in 30 s
+        where = f"no Ray cluster joined at {address}" if address else "Ray did not start"
+        raise SessionError(f"{where}: {str(error).splitlines()[0]}") from error
 
 
 @contextmanager

@@ -60,32 +60,52 @@ def execute(
         RayLost: Ray is gone.
     """
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    resources = run.space.resources
     with tempfile.TemporaryDirectory(prefix="jouletune-") as scratch:
-        controller = SearchController(
-            run,
-            StorageContext(storage_path=scratch, experiment_dir_name="tune"),
-            slots=slots,
-            cpus=resources.cpus_per_trial,
-            gpus=resources.gpus_per_trial or 0.0,
-            say=say,
-        )
+        controller = _make_controller(run, scratch, slots=slots, say=say)
         gauges = RunGauges(run)
         with beside(run, background, say) as look_beside:
+
+            def after_step() -> None:
+                look_beside()
+                gauges.update()
+
             try:
-                grace = Grace(run)
-                while not controller.is_finished():
-                    check_ray()
-                    controller.step()
-                    if grace.is_over():
-                        controller.kill_workers()
-                        break
-                    look_beside()
-                    gauges.update()
-            except TuneError as error:  # what a result led to, of which Tune keeps the text
-                raise error.__context__ or error from None
+                _drive(run, controller, after_step)
             finally:
                 # Neither answers any more: what is asked of them would wait for ever.
                 if not (controller.is_killed or is_ray_lost()):
                     controller.cleanup()
     return run.end()
+
+
+def _make_controller(run: Run, scratch: str, *, slots: int, say: Callable[[str], None]) -> SearchController:
+    """The controller of the run. Tune insists on a storage; in `scratch` nothing is ever written."""
+    resources = run.space.resources
+    return SearchController(
+        run,
+        StorageContext(storage_path=scratch, experiment_dir_name="tune"),
+        slots=slots,
+        cpus=resources.cpus_per_trial,
+        gpus=resources.gpus_per_trial or 0.0,
+        say=say,
+    )
+
+
+def _drive(run: Run, controller: SearchController, after_step: Callable[[], None]) -> None:
+    """Let the controller take one step after another until the run has ended or its grace is over.
+
+    Raises:
+        JournalError: The journal took no event.
+        RayLost: Ray is gone.
+    """
+    grace = Grace(run)
+    try:
+        while not controller.is_finished():
+            check_ray()
+            controller.step()
+            if grace.is_over():
+                controller.kill_workers()
+                return
+            after_step()
+    except TuneError as error:  # what a result led to, of which Tune keeps the text
+        raise error.__context__ or error from None

@@ -1,4 +1,10 @@
-"""The settings of a process that a training may change: read, compared and put back."""
+"""The settings of a process that a training may change: read, compared and put back.
+
+A warm worker trains many trials, and none may find what an earlier one left: another default dtype, a
+warnings filter, another working folder. Importing a library changes some of these too, as it would in a new
+process, so such changes count as right (`keep_changes_since`). All others are undone, and one that cannot be
+undone costs the worker.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +82,15 @@ def _read(setting: Setting) -> Any:
 
 
 def process_settings() -> Iterator[Setting]:
-    """Those of Python and the operating system."""
+    """Those of the process itself, of Python, and of what the operating system grants it."""
+    yield from _surroundings()
+    yield from _interpreter_settings()
+    yield from _standard_library_settings()
+    yield from _operating_system_settings()
+
+
+def _surroundings() -> Iterator[Setting]:
+    """What other code finds by its place or by chance: variables, folders, signals, timers, files."""
     yield Setting("environment", lambda: dict(os.environ), _write_environment)
     yield Setting("working folder", os.getcwd, os.chdir)
     yield Setting("umask", _umask, os.umask)
@@ -87,6 +101,13 @@ def process_settings() -> Iterator[Setting]:
         lambda mask: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
     )
     yield Setting("timers", lambda: [any(signal.getitimer(one)) for one in _TIMERS], _stop_timers)
+    yield Setting("temporary folder", tempfile.gettempdir, partial(setattr, tempfile, "tempdir"))
+    yield _attribute(os, "environ")
+    yield _standard_files()
+
+
+def _interpreter_settings() -> Iterator[Setting]:
+    """Hooks, limits and the collector of Python itself."""
     yield Setting("warnings filters", lambda: list(warnings.filters), _write_filters)
     for name in _SYS:
         yield _attribute(sys, name)
@@ -94,8 +115,6 @@ def process_settings() -> Iterator[Setting]:
         yield _list(f"sys.{name}", getattr(sys, name))
     yield _attribute(threading, "excepthook")
     yield _attribute(warnings, "showwarning")
-    yield Setting("temporary folder", tempfile.gettempdir, partial(setattr, tempfile, "tempdir"))
-    yield _attribute(os, "environ")
     yield Setting("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit)
     yield Setting("digits of integers", sys.get_int_max_str_digits, sys.set_int_max_str_digits)
     yield Setting("switch interval", sys.getswitchinterval, sys.setswitchinterval)
@@ -104,6 +123,10 @@ def process_settings() -> Iterator[Setting]:
     yield Setting("garbage collection", gc.isenabled, lambda is_on: gc.enable() if is_on else gc.disable())
     yield Setting("garbage thresholds", gc.get_threshold, lambda value: gc.set_threshold(*value))
     yield _list("gc.callbacks", gc.callbacks)
+
+
+def _standard_library_settings() -> Iterator[Setting]:
+    """What modules keep for all who use them: how numbers and times are written, what is logged."""
     yield Setting(
         "locale",
         lambda: locale.setlocale(locale.LC_ALL),
@@ -115,6 +138,10 @@ def process_settings() -> Iterator[Setting]:
     yield Setting("log level", lambda: logging.root.level, logging.root.setLevel)
     yield Setting("disabled logs", lambda: logging.root.manager.disable, logging.disable)
     yield _list("log handlers", logging.root.handlers)
+
+
+def _operating_system_settings() -> Iterator[Setting]:
+    """What the kernel gives this process of cores, time and memory."""
     yield Setting("cores", lambda: os.sched_getaffinity(0), lambda cores: os.sched_setaffinity(0, cores))
     yield Setting(
         "niceness",
@@ -127,10 +154,10 @@ def process_settings() -> Iterator[Setting]:
             partial(resource.getrlimit, limit),
             partial(resource.setrlimit, limit),
         )
-    yield _standard_files()
 
 
 def numpy_settings(numpy: Any) -> Iterator[Setting]:
+    """Those of numpy that change what is raised or printed; its random state is seeded for each trial."""
     yield Setting("numpy's errors", numpy.geterr, lambda value: numpy.seterr(**value))
     yield Setting("numpy's error function", numpy.geterrcall, numpy.seterrcall)
     yield Setting(
