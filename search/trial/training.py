@@ -110,81 +110,107 @@ def run_trial(
     finals = (
         FinalOutputs(final, metric=metric, mode=mode, best=saved.best if saved else None) if final else None
     )
-    states = _States(checkpointing, finals, identity, stretch.clock)
-    return _rows(
+    return _EpochLoop(
+        trainable,
         climb,
         stretch,
         meter,
         finals,
-        states,
-        last=last,
+        _States(checkpointing, finals, identity, stretch.clock),
         metric=metric,
-        start=trainable.start,
-        has_test=trainable.has_test,
-        reading_notes=reading_notes,
+        first_notes=reading_notes,
         must_be_settled=must_be_settled,
-    )
+    ).rows(last)
 
 
-def _rows(
-    climb: LadderProgress,
-    stretch: Stretch,
-    meter: EnergyMeter,
-    finals: FinalOutputs | None,
-    states: _States,
-    *,
-    last: EpochRow | None,
-    metric: str,
-    start: Callable[..., Training],
-    has_test: bool,
-    reading_notes: Notes,
-    must_be_settled: bool,
-) -> Iterator[EpochRow]:
-    """The rows of a training that has started, the one it resumes from first."""
-    if last:
-        yield replace(last, is_replay=True)
-    told: dict[str, str] = {}
-    sensors = meter.sensors.to_dict()
-    try:
-        while not climb.is_done:
-            rung = climb.rung
-            if climb.is_start_due:
-                with stretch.starting():
-                    climb.start()
-            if finals and has_test:
-                check_test(climb.training, start)
-            with stretch.in_epoch():
-                metrics = climb.run_epoch()
-            rungs_skipped = climb.end_rung(is_scored=metric in metrics)
-            if rungs_skipped is not None or any(name.startswith("val_") for name in metrics):
-                _check_has(metric, metrics, climb.training)
-            should_test = finals and climb.is_done and has_test
-            with stretch.in_epoch():
-                test = plain_numbers(climb.training.test(), climb.training.test) if should_test else None
-            notes = {name: note for name, note in notes_of(climb.training).items() if told.get(name) != note}
-            told |= notes
-            notes |= reading_notes
-            if finals and test is not None:
-                notes |= finals.keep_test(climb.epochs_done, metrics | test, climb.training)
-            spent = stretch.cut(must_be_settled=must_be_settled and rungs_skipped is not None)
-            row = EpochRow(
-                epoch=climb.epochs_done,
-                rung=rung,
-                completes_rung=rungs_skipped is not None,
-                rungs_skipped=rungs_skipped or 0,
-                used=climb.used,
-                done_reason=climb.done_reason,
-                metrics=metrics,
-                **vars(spent),
-                notes=notes,
-                sensors=sensors,
-                window=meter.window,
-                test=test,
-            )
-            yield replace(row, notes=notes | states.save(row, climb))
-            sensors, reading_notes = {}, {}
-    finally:
-        states.leave()
+class _EpochLoop:
+    """A training that has started, epoch by epoch: what each brought, cost and left on the disk."""
+
+    def __init__(
+        self,
+        trainable: Trainable,
+        climb: LadderProgress,
+        stretch: Stretch,
+        meter: EnergyMeter,
+        finals: FinalOutputs | None,
+        states: _States,
+        *,
+        metric: str,
+        first_notes: Notes,
+        must_be_settled: bool,
+    ) -> None:
+        self._trainable, self._climb, self._stretch, self._meter = trainable, climb, stretch, meter
+        self._finals, self._states, self._metric = finals, states, metric
+        self._must_be_settled = must_be_settled
+        self._given_notes: Notes = {}
+        # What an attempt's first row has beyond the others.
+        self._first_notes = first_notes
+        self._sensors: Mapping[str, str] = {}
+
+    def rows(self, last: EpochRow | None) -> Iterator[EpochRow]:
+        """The rows of all epochs to come, after the one that the training resumes from."""
+        if last:
+            yield replace(last, is_replay=True)
+        self._sensors = self._meter.sensors.to_dict()
+        try:
+            while not self._climb.is_done:
+                row = self._run_epoch()
+                # Saved before it is given, with the row in it: a kill between the two loses neither, as a
+                # state that is one epoch ahead of the journal gives its row again, as a replay.
+                yield replace(row, notes=row.notes | self._states.save(row, self._climb))
+                self._first_notes, self._sensors = {}, {}
+        finally:
+            self._states.leave()
+
+    def _run_epoch(self) -> EpochRow:
+        climb, rung = self._climb, self._climb.rung
+        if climb.is_start_due:
+            with self._stretch.starting():
+                climb.start()
+        if self._finals and self._trainable.has_test:  # before the first epoch: else all of them are lost
+            check_test(climb.training, self._trainable.start)
+        with self._stretch.in_epoch():
+            metrics = climb.run_epoch()
+        rungs_skipped = climb.end_rung(is_scored=self._metric in metrics)
+        completes_rung = rungs_skipped is not None
+        # A rung's result and any other score of validation without the metric are a mistake in the trainable;
+        # an epoch without any score is one of a script that validates every few epochs.
+        if completes_rung or any(name.startswith("val_") for name in metrics):
+            _check_has(self._metric, metrics, climb.training)
+        test, notes = self._test(metrics)
+        spent = self._stretch.cut(must_be_settled=self._must_be_settled and completes_rung)
+        return EpochRow(
+            epoch=climb.epochs_done,
+            rung=rung,
+            completes_rung=completes_rung,
+            rungs_skipped=rungs_skipped or 0,
+            used=climb.used,
+            done_reason=climb.done_reason,
+            metrics=metrics,
+            **vars(spent),
+            notes=notes,
+            sensors=self._sensors,
+            window=self._meter.window,
+            test=test,
+        )
+
+    def _test(self, metrics: Mapping[str, float]) -> tuple[dict[str, float] | None, Notes]:
+        """The scores of the test set, after the last epoch of a full training only; and the epoch's notes."""
+        climb, test = self._climb, None
+        if self._finals and climb.is_done and self._trainable.has_test:
+            with self._stretch.in_epoch():
+                test = plain_numbers(climb.training.test(), climb.training.test)
+        notes = self._new_notes() | self._first_notes
+        if self._finals and test is not None:
+            notes |= self._finals.keep_test(climb.epochs_done, metrics | test, climb.training)
+        return test, notes
+
+    def _new_notes(self) -> Notes:
+        """The training's notes that no row of the attempt has had: a precision is said once, not each epoch."""
+        now = notes_of(self._climb.training)
+        notes = {name: note for name, note in now.items() if self._given_notes.get(name) != note}
+        self._given_notes |= notes
+        return notes
 
 
 class _States:
