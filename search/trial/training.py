@@ -206,7 +206,7 @@ class _EpochLoop:
         return test, notes
 
     def _new_notes(self) -> Notes:
-        """The training's notes that no row of the attempt has had: a precision is said once, not each epoch."""
+        """The notes of the training that no row of the attempt has had yet: each is given once."""
         now = notes_of(self._climb.training)
         notes = {name: note for name, note in now.items() if self._given_notes.get(name) != note}
         self._given_notes |= notes
