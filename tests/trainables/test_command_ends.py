@@ -293,7 +293,7 @@ def test_epochs_that_are_trained_again_are_told_once(tmp_path: Path) -> None:
     assert [row.epoch for row in rows] == [1, 2, 3, 4, 5, 6, 7]
     # Nothing was saved by epoch 2; by epoch 5 that of epoch 3 was.
     again = [row.notes.get("repeated", "") for row in (first[0], second[1], third[1])]
-    assert again == ["", "epochs 1 to 2 trained again: the script began anew", ""]
+    assert again == ["", "epochs 1 to 2 trained again: the script started over", ""]
     assert ["--resume" in row.notes["command"] for row in (second[1], third[1])] == [False, True]
     (tmp_path / "whole").mkdir()
     assert scores(rows) == scores(climbed(name, tmp_path / "whole", ladder))
