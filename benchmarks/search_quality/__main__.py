@@ -1,91 +1,131 @@
 """Print how good our search is against its peers.
 
 python -m benchmarks.search_quality --curves FOLDER    # tables as trainables/curves.py reads them
-make setup-bench                                       # once, for Syne Tune and DEHB
+make setup-bench                                       # once, for the peers
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # one process a core; before NumPy is imported
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a process a core; before NumPy
 
-from benchmarks.search_quality.conclusion import report
-from benchmarks.search_quality.contenders import Group
-from benchmarks.search_quality.measure import Regrets, load, measure, save
+from benchmarks.search_quality.conclusion import median_share, report, worst_table
+from benchmarks.search_quality.contenders import PEERS, STOCK, contenders
+from benchmarks.search_quality.halves import HALVES, recorded, tables_of
+from benchmarks.search_quality.measure import MEASURES, Results, measure, read
+from benchmarks.search_quality.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS_PYTHON = ROOT / ".venv-peers/bin/python"
+# What the default must reach: share of stock's epochs, seen and picked, by half of the tables.
+TARGETS: Mapping[str, Sequence[float]] = {"shown": (0.35, 0.25), "held back": (0.45, 0.35)}
+MOST_BEHIND_RANDOM = 0.10
 
 
 def main() -> None:
-    """Print the report, or with --save write the regrets of one environment's contenders."""
+    """Print the report, or in the peers' environment measure them alone."""
     options = _options()
-    if options.save:
-        save(_measured(options.group, options), options.save)
-        return
+    halves = {half: tables_of(half, options.curves) for half in options.halves}
+    if options.quick:
+        halves = {half: dict(list(tables.items())[:1]) for half, tables in halves.items()}
+    tables = {name: table for each in halves.values() for name, table in each.items()}
     started_s = time.monotonic()
-    regrets = _measured("project", options) | _measured_by_peers()
-    print("\n".join(report(regrets, options.trainings)))
-    print(f"{len(_tables(options))} tables, {options.seeds} seeds, {time.monotonic() - started_s:.0f} s")
+    if options.group == "peers":
+        _measure("peers", PEERS, tables, options)
+        return
+    ours = list(contenders("project"))
+    _measure("project", ours, tables, options)
+    _measure_peers(options)
+    for half, each in halves.items():
+        results = read(
+            [*ours, *PEERS],
+            list(each),
+            num_seeds=options.seeds,
+            num_trainings=options.trainings,
+            folder=options.results,
+        )
+        print("\n".join([*report(results, half, is_detailed=options.detailed), *_conclude(results, half)]))
+    print("\n* told each score at the point that it proposed; all others at the row's own")
+    print(f"{len(tables)} tables, {options.seeds} seeds, {time.monotonic() - started_s:.0f} s")
 
 
 def _options() -> argparse.Namespace:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--curves", type=Path, required=True, metavar="FOLDER", help="the tables")
+    flags.add_argument("--curves", type=Path, required=True, metavar="FOLDER", help="the recorded tables")
     flags.add_argument("--seeds", type=int, default=20)
     flags.add_argument("--trainings", type=int, default=10, help="epochs to spend, in full trainings")
     flags.add_argument("--processes", type=int, default=os.cpu_count())
-    flags.add_argument("--quick", action="store_true", help="2 tables, 3 seeds, 4 full trainings")
+    flags.add_argument(
+        "--halves", nargs="+", choices=HALVES, default=HALVES, help="develop on shown ones only"
+    )
+    flags.add_argument("--only", default="", metavar="REGEX", help="measure only contenders that it matches")
+    flags.add_argument("--results", type=Path, default=ROOT / ".bench-search", metavar="FOLDER")
+    flags.add_argument("--detailed", action="store_true", help="each table by itself too")
+    flags.add_argument("--quick", action="store_true", help="a table a half, 3 seeds, 4 full trainings")
     flags.add_argument("--group", choices=["project", "peers"], default="project", help=argparse.SUPPRESS)
-    flags.add_argument("--save", type=Path, help=argparse.SUPPRESS)
     options = flags.parse_args()
     if options.quick:
         options.seeds, options.trainings = 3, 4
+    if not recorded(options.curves):
+        raise SystemExit(f"{options.curves} has no .csv or .npz; name a folder of tables after --curves")
     return options
 
 
-def _tables(options: argparse.Namespace) -> list[Path]:
-    tables = sorted([*options.curves.glob("*.csv"), *options.curves.glob("*.npz")])
-    if not tables:
-        raise SystemExit(f"{options.curves} has no .csv or .npz; name a folder of tables after --curves")
-    return tables[:2] if options.quick else tables
-
-
-def _measured(group: Group, options: argparse.Namespace) -> Regrets:
-    return measure(
-        group,
-        _tables(options),
+def _measure(
+    group: str, names: Sequence[str], tables: Mapping[str, Table], options: argparse.Namespace
+) -> None:
+    measure(
+        "peers" if group == "peers" else "project",
+        tables,
+        names=[name for name in names if re.search(options.only, name)],
         num_seeds=options.seeds,
         num_trainings=options.trainings,
         num_processes=options.processes,
+        folder=options.results,
     )
 
 
-def _measured_by_peers() -> Regrets:
-    """What this command measures in the peers' environment."""
+def _measure_peers(options: argparse.Namespace) -> None:
+    """Have this command measure the peers in their environment."""
+    if not any(re.search(options.only, name) for name in PEERS):
+        return
     if not PEERS_PYTHON.exists():
-        print("Syne Tune ASHA and DEHB: not installed; make setup-bench")
-        return {}
-    with tempfile.TemporaryDirectory() as folder:
-        saved = Path(folder) / "peers.npz"
-        command = [str(PEERS_PYTHON), "-m", "benchmarks.search_quality", *sys.argv[1:]]
-        done = subprocess.run(
-            [*command, "--group", "peers", "--save", str(saved)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
+        print("the peers are not installed; make setup-bench")
+        return
+    command = [str(PEERS_PYTHON), "-m", "benchmarks.search_quality", *sys.argv[1:], "--group", "peers"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit("the peers failed; what they said is above")
+
+
+def _conclude(results: Results, half: str) -> Iterator[str]:
+    """What the default reaches of what it must."""
+    default = next((name for name, _ in results), "")
+    if not default.startswith("ours") or not any(name == STOCK for name, _ in results):
+        return
+    yield ""
+    for measure_name, target in zip(MEASURES, TARGETS.get(half, ()), strict=False):
+        share = median_share(results, default, measure_name)[1]
+        outcome = "reached" if share <= target else "NOT reached"
+        yield (
+            f"conclusion ({half}, {measure_name}): {default} needs {share:.2f} of stock's epochs; "
+            f"must {target}: {outcome}"
         )
-        if done.returncode != 0:
-            raise SystemExit(f"the peers failed:\n{done.stderr[-2000:]}")
-        return load(saved)
+    for measure_name in MEASURES:
+        table, above = worst_table(results, default, measure_name)
+        outcome = "reached" if above <= MOST_BEHIND_RANDOM else "NOT reached"
+        yield (
+            f"conclusion ({half}, {measure_name}): {default} ends {above:+.2f} above random full trainings on "
+            f"its worst table, {table}; must {MOST_BEHIND_RANDOM:+.2f}: {outcome}"
+        )
 
 
 if __name__ == "__main__":

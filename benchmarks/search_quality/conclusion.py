@@ -1,68 +1,58 @@
-"""From regrets to the tables and the conclusion that are printed. Medians, with 95 % bootstrap intervals."""
+"""From outcomes to the tables and the conclusion that are printed. Medians, with 95 % bootstrap intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from benchmarks.search_quality.contenders import STOCK
-from benchmarks.search_quality.measure import MEASURES, Regrets
+from benchmarks.search_quality.contenders import RANDOM, STOCK, TOLD_WHAT_THEY_PROPOSED
+from benchmarks.search_quality.measure import MEASURES, Results
 from trainables.curves import Numbers
 
-TARGET = 0.5
 _SHARES = (0.25, 0.5, 1.0)
 _RESAMPLES = 1000
-_WIDTH = 42
+_WIDTH = 44
 _MEANING = {
     "seen": "regret of the best accuracy that any epoch showed",
     "picked": "regret, after full training, of the trial that looks best",
 }
 
 
-def report(regrets: Regrets, num_trainings: int) -> Iterator[str]:
-    """The lines to print: each table, all tables together, epochs against stock, the conclusion."""
-    names = list(dict.fromkeys(name for name, _ in regrets))
-    tables = list(dict.fromkeys(table for _, table in regrets))
-    for table in tables:
-        yield f"\n{table}: {_MEANING['seen']}, after a share of {num_trainings} full trainings' epochs"
-        yield from _regret_rows(regrets, names, [table], "seen")
+def report(results: Results, half: str, *, is_detailed: bool) -> Iterator[str]:
+    """The lines to print of one half of the tables: what is left of regret, and the epochs against stock.
+
+    Args:
+        is_detailed: Each table by itself too.
+    """
+    names, tables = (list(dict.fromkeys(key[part] for key in results)) for part in (0, 1))
+    yield f"\n== {half}: {', '.join(tables)}"
+    for table in tables if is_detailed else ():
+        yield f"\n{table}: {_MEANING['picked']}, after a share of the epochs"
+        yield from _regret_rows(results, names, [table], "picked")
     for measure, meaning in _MEANING.items():
-        yield f"\nall {len(tables)} tables: {meaning}"
-        yield from _regret_rows(regrets, names, tables, measure)
-    reached = {measure: _reached_by(regrets, names, tables, measure) for measure in MEASURES}
-    yield f"\nshare of its epochs after which {STOCK}'s last regret is reached for good; searches that do"
-    yield from _reached_rows(names, reached)
-    yield ""
-    yield from _conclude(reached)
+        yield f"\n{half}: {meaning}, after a share of the epochs"
+        yield from _regret_rows(results, names, tables, measure)
+    yield f"\n{half}: share of its epochs after which {STOCK}'s last regret is reached for good"
+    yield from _reached_rows(results, names, tables)
+    yield f"\n{half}: last regret above that of {RANDOM}, worst table; CPU of a decision"
+    yield from _worst_rows(results, names, tables)
 
 
-def _regret_rows(
-    regrets: Regrets, names: Sequence[str], tables: Sequence[str], measure: str
-) -> Iterator[str]:
-    yield " " * _WIDTH + "".join(f"{f'{share:.0%}':>22}" for share in _SHARES)
-    for name in names:
-        curves = [regrets[name, table][:, MEASURES.index(measure)] for table in tables]
-        at = [np.stack([_after(curve, share) for curve in curves]) for share in _SHARES]
-        yield f"{name:{_WIDTH}}" + "".join(f"{_shown(_median(values)):>22}" for values in at)
+def median_share(results: Results, name: str, measure: str) -> Numbers:
+    """Low end, median and high end of the share of stock's epochs that `name` needs."""
+    tables = list(dict.fromkeys(table for _, table in results))
+    return _median(_shares_to_reach(results, name, tables, measure))
 
 
-def _after(curve: Numbers, share: float) -> Numbers:
-    """Of each seed, the regret when `share` of the epochs is spent."""
-    last: Numbers = curve[:, round(share * curve.shape[1]) - 1]
-    return last
-
-
-def _reached_by(
-    regrets: Regrets, names: Sequence[str], tables: Sequence[str], measure: str
-) -> dict[str, Numbers]:
-    index = MEASURES.index(measure)
-    return {
-        name: np.stack(
-            [share_to_reach(regrets[name, t][:, index], regrets[STOCK, t][:, index]) for t in tables]
-        )
-        for name in names
+def worst_table(results: Results, name: str, measure: str) -> tuple[str, float]:
+    """Where `name` ends furthest behind random full trainings, and by how much: medians over seeds."""
+    tables = list(dict.fromkeys(table for _, table in results))
+    behind = {
+        table: _last(results, name, table, measure) - _last(results, RANDOM, table, measure)
+        for table in tables
     }
+    return max(behind.items(), key=lambda item: item[1])
 
 
 def share_to_reach(regret: Numbers, stock: Numbers) -> Numbers:
@@ -77,32 +67,62 @@ def share_to_reach(regret: Numbers, stock: Numbers) -> Numbers:
     return np.where(is_above[:, -1], np.inf, (last_above + 1) / num_epochs)
 
 
-def _reached_rows(names: Sequence[str], reached: dict[str, dict[str, Numbers]]) -> Iterator[str]:
+def _regret_rows(
+    results: Results, names: Sequence[str], tables: Sequence[str], measure: str
+) -> Iterator[str]:
+    yield " " * _WIDTH + "".join(f"{f'{share:.0%}':>22}" for share in _SHARES)
+    for name in names:
+        curves = [_regret(results, name, table, measure) for table in tables]
+        at = [np.stack([_after(curve, share) for curve in curves]) for share in _SHARES]
+        yield f"{_titled(name)}" + "".join(f"{_shown(_median(values)):>22}" for values in at)
+
+
+def _reached_rows(results: Results, names: Sequence[str], tables: Sequence[str]) -> Iterator[str]:
     yield " " * _WIDTH + "".join(f"{measure:>24}{'reached':>10}" for measure in MEASURES)
     for name in names:
-        shares = [reached[measure][name] for measure in MEASURES]
+        shares = [_shares_to_reach(results, name, tables, measure) for measure in MEASURES]
         cells = [f"{_shown(_median(share)):>24}{np.isfinite(share).mean():>10.0%}" for share in shares]
-        yield f"{name:{_WIDTH}}" + "".join(cells)
+        yield f"{_titled(name)}" + "".join(cells)
 
 
-def _conclude(reached: dict[str, dict[str, Numbers]]) -> Iterator[str]:
-    for measure in MEASURES:
-        shares = {name: _median(share) for name, share in reached[measure].items() if name.startswith("ours")}
-        for what, name in (
-            ("default", next(iter(shares))),
-            ("best of ours", min(shares, key=_middle_of(shares))),
-        ):
-            share = shares[name][1]
-            needed = f"{share:.2f}" if np.isfinite(share) else "more than all"
-            outcome = "reached" if share <= TARGET else "NOT reached"
-            yield (
-                f"conclusion ({measure}, {what}): {name} needs {needed} of the epochs of {STOCK}; "
-                f"target {TARGET}: {outcome}"
-            )
+def _worst_rows(results: Results, names: Sequence[str], tables: Sequence[str]) -> Iterator[str]:
+    if (RANDOM, tables[0]) not in results:
+        yield f"({RANDOM} was not measured)"
+        return
+    yield " " * _WIDTH + "".join(f"{measure:>34}" for measure in MEASURES) + f"{'ms':>10}"
+    for name in names:
+        worst = [worst_table(results, name, measure) for measure in MEASURES]
+        cells = "".join(f"{f'{above:+.3f} ({table})':>34}" for table, above in worst)
+        decision_s = np.median([results[name, table].decision_s for table in tables])
+        yield f"{_titled(name)}{cells}{1000 * decision_s:>10.1f}"
 
 
-def _middle_of(shares: dict[str, Numbers]) -> Callable[[str], float]:
-    return lambda name: float(shares[name][1])
+def _titled(name: str) -> str:
+    return f"{name + ('*' if name in TOLD_WHAT_THEY_PROPOSED else ''):{_WIDTH}}"
+
+
+def _regret(results: Results, name: str, table: str, measure: str) -> Numbers:
+    found: Numbers = results[name, table].regrets[:, MEASURES.index(measure)]
+    return found
+
+
+def _last(results: Results, name: str, table: str, measure: str) -> float:
+    return float(np.median(_regret(results, name, table, measure)[:, -1]))
+
+
+def _after(curve: Numbers, share: float) -> Numbers:
+    """Of each seed, the regret when `share` of the epochs is spent."""
+    last: Numbers = curve[:, round(share * curve.shape[1]) - 1]
+    return last
+
+
+def _shares_to_reach(results: Results, name: str, tables: Sequence[str], measure: str) -> Numbers:
+    return np.stack(
+        [
+            share_to_reach(_regret(results, name, each, measure), _regret(results, STOCK, each, measure))
+            for each in tables
+        ]
+    )
 
 
 def _median(values: Numbers) -> Numbers:

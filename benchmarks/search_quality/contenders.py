@@ -13,6 +13,17 @@ Make = Callable[[Table, int, int], Contender]  # table, seed, epochs to spend
 Group = Literal["project", "peers"]  # the environment in which contenders can be imported together
 
 STOCK = "Ray ASHA + OptunaSearch"
+RANDOM = "random, full trainings"
+# Known without importing them: the project's own environment has none of them.
+PEERS = (
+    "Syne Tune ASHA",
+    "Syne Tune ASHACQR",
+    "DEHB",
+    "SMAC3 multi-fidelity",
+    "NePS PriorBand, no prior",
+    "NePS PriorBand + BO, no prior",
+)
+TOLD_WHAT_THEY_PROPOSED = ("SMAC3 multi-fidelity",)  # all others learn where a row really lies
 
 
 def contenders(group: Group) -> dict[str, Make]:
@@ -39,14 +50,21 @@ def _stock() -> dict[str, Make]:
 def _plain() -> dict[str, Make]:
     return {
         "one epoch, then the best": OneEpochThenTop,
-        "random, full trainings": lambda table, seed, _: RandomPoints(table, seed),
+        RANDOM: lambda table, seed, _: RandomPoints(table, seed),
     }
 
 
 def _peers() -> dict[str, Make]:
-    from benchmarks.search_quality.peers import Dehb, SyneTuneAsha
+    from benchmarks.search_quality.neps_peers import PriorBand
+    from benchmarks.search_quality.peers import Dehb, SyneTune
+    from benchmarks.search_quality.smac_peers import Smac
 
-    return {
-        "Syne Tune ASHA": lambda table, seed, _: SyneTuneAsha(table, seed),
-        "DEHB": lambda table, seed, _: Dehb(table, seed),
-    }
+    makes: list[Make] = [
+        lambda table, seed, _: SyneTune("ASHA", table, seed),
+        lambda table, seed, _: SyneTune("ASHACQR", table, seed),
+        lambda table, seed, _: Dehb(table, seed),
+        lambda table, seed, num_epochs: Smac(table, seed, num_epochs),
+        lambda table, seed, _: PriorBand(table, seed),
+        lambda table, seed, _: PriorBand(table, seed, has_model=True),
+    ]
+    return dict(zip(PEERS, makes, strict=True))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.search_quality.contenders import Group, Make, contenders
 from benchmarks.search_quality.simulate import Simulation
-from benchmarks.search_quality.table import load_table
+from benchmarks.search_quality.table import Table
 from trainables.curves import Numbers
 
 MEASURES = ("seen", "picked")
@@ -23,46 +23,98 @@ MEASURES = ("seen", "picked")
 
 @dataclass(frozen=True)
 class Job:
-    group: Group
+    """One search: a contender on a table with a seed."""
+
     contender: str
-    table: Path
+    table: str
     seed: int
     num_trainings: int
 
-
-# Regret after each epoch spent, by (contender, table): (seeds, measures, epochs).
-Regrets = dict[tuple[str, str], Numbers]
-
-
-def save(regrets: Regrets, path: Path) -> None:
-    """Write what `load` reads: the way from the peers' environment to this one."""
-    arrays: dict[str, Any] = {"\t".join(key): values for key, values in regrets.items()}
-    np.savez(path, **arrays)
+    def file_in(self, folder: Path) -> Path:
+        name = re.sub(r"\W+", "-", self.contender).strip("-")
+        return folder / name / f"{self.table}-{self.num_trainings}-{self.seed}.npz"
 
 
-def load(path: Path) -> Regrets:
-    """What was saved in `path`."""
-    with np.load(path) as arrays:
-        return {(name, table): arrays[key] for key in arrays for name, table in [key.split("\t")]}
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one search.
+
+    Attributes:
+        regrets: After each epoch spent, (measures, epochs).
+        decision_s: CPU seconds for each trial handed out.
+    """
+
+    regrets: Numbers
+    decision_s: float
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What came of the searches of all seeds.
+
+    Attributes:
+        regrets: (seeds, measures, epochs).
+        decision_s: (seeds,).
+    """
+
+    regrets: Numbers
+    decision_s: Numbers
+
+
+Results = dict[tuple[str, str], Outcomes]  # by contender and table
 
 
 def measure(
-    group: Group, tables: Sequence[Path], *, num_seeds: int, num_trainings: int, num_processes: int
-) -> Regrets:
-    """Run every contender of `group`, each for the epochs of `num_trainings` full trainings."""
-    names = list(_made(group))  # imported before the fork, so once
-    seeds = range(num_seeds)
+    group: Group,
+    tables: Mapping[str, Table],
+    *,
+    names: Sequence[str],
+    num_seeds: int,
+    num_trainings: int,
+    num_processes: int,
+    folder: Path,
+) -> None:
+    """Run the contenders `names` of `group`, each for the epochs of `num_trainings` full trainings.
+
+    Each outcome is a file in `folder`, so a measurement that was killed continues. A file is of the code that
+    wrote it: delete the folder of a contender that has changed.
+    """
     jobs = [
-        Job(group, name, table, seed, num_trainings) for table in tables for name in names for seed in seeds
+        job
+        for seed in range(num_seeds)
+        for table in tables
+        for name in names
+        if not (job := Job(name, table, seed, num_trainings)).file_in(folder).exists()
     ]
-    found: dict[tuple[str, str], list[Numbers]] = defaultdict(list)
+    _made(group)  # imported before the fork, so once
+    work = [(group, job, tables[job.table], folder) for job in jobs]
     with multiprocessing.get_context("fork").Pool(num_processes) as pool:
-        outcomes = zip(jobs, pool.imap(_regrets, jobs, chunksize=4), strict=True)
-        for number, (job, outcome) in enumerate(outcomes, start=1):
-            found[job.contender, job.table.stem].append(outcome)
+        for number, _ in enumerate(pool.imap_unordered(_search, work), start=1):
             if number % 100 == 0:
                 print(f"{group}: {number} of {len(jobs)} searches", file=sys.stderr, flush=True)
-    return {key: np.stack(runs) for key, runs in found.items()}
+
+
+def read(
+    names: Sequence[str], tables: Sequence[str], *, num_seeds: int, num_trainings: int, folder: Path
+) -> Results:
+    """What `measure` wrote, of those contenders that have every search."""
+    found: Results = {}
+    for name in names:
+        jobs = {
+            table: [Job(name, table, seed, num_trainings) for seed in range(num_seeds)] for table in tables
+        }
+        if all(job.file_in(folder).exists() for each in jobs.values() for job in each):
+            found |= {(name, table): _read(each, folder) for table, each in jobs.items()}
+    return found
+
+
+def _read(jobs: Sequence[Job], folder: Path) -> Outcomes:
+    found: dict[str, list[Numbers]] = defaultdict(list)
+    for job in jobs:
+        with np.load(job.file_in(folder)) as arrays:
+            for name in ("regrets", "decision_s"):
+                found[name].append(arrays[name])
+    return Outcomes(np.stack(found["regrets"]), np.stack(found["decision_s"]))
 
 
 @lru_cache
@@ -70,11 +122,19 @@ def _made(group: Group) -> dict[str, Make]:
     return contenders(group)
 
 
-def _regrets(job: Job) -> Numbers:
-    """Regrets of one search, (measures, epochs)."""
-    table = load_table(job.table)
+def _search(work: tuple[Group, Job, Table, Path]) -> None:
+    group, job, table, folder = work
+    outcome = _outcome(_made(group)[job.contender], job, table)
+    path = job.file_in(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".part.npz")
+    np.savez(scratch, regrets=outcome.regrets.astype(np.float32), decision_s=outcome.decision_s)
+    scratch.replace(path)
+
+
+def _outcome(make: Make, job: Job, table: Table) -> Outcome:
     num_epochs = job.num_trainings * table.num_epochs
-    contender = _made(job.group)[job.contender](table, job.seed, num_epochs)
-    trace = Simulation(contender, table).run(num_epochs)
+    trace = Simulation(make(table, job.seed, num_epochs), table).run(num_epochs)
     best_seen, best_full = table.val_accuracy.max(), table.val_accuracy[:, -1].max()
-    return np.stack([table.regret(trace.seen, best_seen), table.regret(trace.picked, best_full)])
+    regrets = np.stack([table.regret(trace.seen, best_seen), table.regret(trace.picked, best_full)])
+    return Outcome(regrets, trace.decision_s)

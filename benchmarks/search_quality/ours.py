@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +15,9 @@ from benchmarks.search_quality.table import Table
 from search.budget import Ladder
 from search.run.scheduler import TrialScheduler
 from search.rungs import Kind
-from search.sampling.sampler import make_sampler
+from search.sampling.sampler import OptunaSampler
 from search.space import Real, Sampler, Scheduler, Space, load_space
+from search.space.parameters import identity
 from trainables.core.contract import Budget
 
 _ETA = 3
@@ -79,6 +80,16 @@ def _any_space() -> Space:
     return load_space("curves.yaml", spaces_dir=_SPACES)
 
 
+class PlacedSampler(OptunaSampler):
+    """The search's sampler, which can be told that a trial lies elsewhere than was proposed."""
+
+    def place(self, trial_id: str, proposed: Mapping[str, Any], hparams: Mapping[str, Any]) -> None:
+        """Take `hparams` for what was asked for, as if they had been proposed."""
+        self.finish(trial_id, "failed")  # teaches nothing
+        self._seen.discard(identity(proposed))
+        self._take(trial_id, hparams)
+
+
 class Ours:
     """A search of `space`; a trial's point is its searched hparams in the space's order.
 
@@ -88,7 +99,7 @@ class Ours:
 
     def __init__(self, space: Space, defaults: Mapping[str, Any], *, num_trials: int | None = None) -> None:
         self._space, self._num_trials = space, num_trials
-        self._sampler = make_sampler(space, defaults)
+        self._sampler = PlacedSampler(space, defaults)
         self._rungs = TrialScheduler(space, self._sampler).rungs
         self._hparams: dict[str, Mapping[str, Any]] = {}
 
@@ -104,6 +115,13 @@ class Ours:
             return None
         self._hparams[trial_id] = proposal.hparams
         return self._asked(trial_id)
+
+    def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
+        hparams = {**self._hparams[trial_id], **dict(zip(self._space.parameters, point, strict=True))}
+        if hparams == self._hparams[trial_id]:
+            return
+        self._sampler.place(trial_id, self._hparams[trial_id], hparams)
+        self._hparams[trial_id] = hparams
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         self._rungs.on_epoch(trial_id, accuracy)

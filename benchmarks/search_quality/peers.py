@@ -1,18 +1,19 @@
-"""Syne Tune's ASHA and DEHB, with their own defaults; they run in an environment of their own."""
+"""Syne Tune's ASHA and ASHACQR, and DEHB, with their own defaults, in the peers' environment."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from dehb import DEHB
 from loguru import logger
 from syne_tune.backend.trial_status import Trial
 from syne_tune.config_space import uniform
-from syne_tune.optimizer.baselines import ASHA
+from syne_tune.optimizer.baselines import ASHA, ASHACQR
 from syne_tune.optimizer.scheduler import SchedulerDecision
 
 from benchmarks.search_quality.simulate import Answer, Asked
@@ -22,12 +23,13 @@ logging.getLogger("syne_tune").setLevel(logging.ERROR)
 _START = datetime(2026, 1, 1)  # Syne Tune wants one and decides nothing by it
 
 
-class SyneTuneAsha:
-    """Asynchronous successive halving, stopping, over random points."""
+class SyneTune:
+    """Asynchronous successive halving, stopping, over random points ("ASHA") or over those that conformal
+    quantile regression on each rung proposes ("ASHACQR", Salinas et al. 2023)."""
 
-    def __init__(self, table: Table, seed: int) -> None:
+    def __init__(self, kind: Literal["ASHA", "ASHACQR"], table: Table, seed: int) -> None:
         np.random.seed(seed)  # it draws brackets from the global generator
-        self._scheduler = ASHA(
+        self._scheduler = {"ASHA": ASHA, "ASHACQR": ASHACQR}[kind](
             {f"x{index}": uniform(0.0, 1.0) for index in range(table.num_dimensions)},
             metric="val_accuracy",
             time_attr="epoch",
@@ -43,8 +45,13 @@ class SyneTuneAsha:
             return None
         trial = Trial(len(self._trials), suggestion.config, _START)
         self._trials[str(trial.trial_id)] = trial
-        self._scheduler.on_trial_add(trial)
         return Asked(str(trial.trial_id), list(suggestion.config.values()))
+
+    def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
+        names = self._trials[trial_id].config
+        trial = Trial(int(trial_id), dict(zip(names, point, strict=True)), _START)
+        self._trials[trial_id] = trial
+        self._scheduler.on_trial_add(trial)
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         result = {"epoch": epoch, "val_accuracy": accuracy}
@@ -76,6 +83,9 @@ class Dehb:
         trial_id = str(len(self._jobs))
         self._jobs[trial_id] = job
         return Asked(trial_id, [float(share) for share in job["config"]])
+
+    def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
+        self._jobs[trial_id]["config"] = np.array(point)  # what enters the population if it wins
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         job = self._jobs[trial_id]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from benchmarks.search_quality.simulate import Answer, Asked
 from benchmarks.search_quality.table import Table
@@ -20,6 +21,9 @@ class RandomPoints:
         self._num_asked += 1
         point = [self._random.random() for _ in range(self._num_dimensions)]
         return Asked(str(self._num_asked), point)
+
+    def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
+        return None
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         return "stop" if epoch == self._num_epochs else "continue"
@@ -47,6 +51,9 @@ class OneEpochThenTop:
         if self._best_first is None:
             self._best_first = sorted(self._first, key=self._first.__getitem__)
         return Asked(self._best_first.pop(), ()) if self._best_first else None
+
+    def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
+        return None
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         if epoch == 1:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -30,6 +32,13 @@ class Contender(Protocol):
         """What a free worker trains next; None while there is nothing."""
         ...
 
+    def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
+        """Take in the coordinates of the row that stands for a new trial's point, before it trains.
+
+        A model that is told a row's score at the point it proposed learns from points 0.3 to 0.7 off.
+        """
+        ...
+
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         """Whether the trial continues after `epoch`. After the last epoch the answer is never yes."""
         ...
@@ -51,10 +60,13 @@ class Trace:
         seen: The best accuracy of any epoch so far.
         picked: Accuracy after full training of the trial whose best epoch that is: what the
             search hands on. It may fall when a worse trial shows a better epoch.
+        decision_s: CPU seconds that the contender took for each trial it started or resumed, learning
+            included.
     """
 
     seen: Numbers
     picked: Numbers
+    decision_s: float
 
 
 class Simulation:
@@ -66,7 +78,8 @@ class Simulation:
         self._rows = Rows(table)
         self._num_free, self._now_s = num_workers, 0.0
         self._ends: list[tuple[float, int, str]] = []  # seconds, order of start, trial
-        self._num_starts = 0
+        self._num_starts = self._num_handed_out = 0
+        self._cpu_s = 0.0
 
     def run(self, num_epochs: int) -> Trace:
         """Spend `num_epochs`, or fewer if the contender has no more to train."""
@@ -80,14 +93,16 @@ class Simulation:
                 if accuracy > best:
                     best, best_full = accuracy, full[trial.row]
             seen[spent], picked[spent] = best, best_full
-        return Trace(seen=seen, picked=picked)
+        return Trace(seen=seen, picked=picked, decision_s=self._cpu_s / max(1, self._num_handed_out))
 
     def _end_of_epoch(self) -> tuple[Trial, float]:
         self._now_s, _, trial_id = heapq.heappop(self._ends)
         trial = self.trials[trial_id]
         accuracy = float(self._table.val_accuracy[trial.row, trial.epochs])
         trial.epochs += 1
-        if self._contender.on_epoch(trial_id, trial.epochs, accuracy) == "continue":
+        with self._timed():
+            answer = self._contender.on_epoch(trial_id, trial.epochs, accuracy)
+        if answer == "continue":
             self._train(trial_id)
         else:
             self._num_free += 1
@@ -95,11 +110,26 @@ class Simulation:
         return trial, accuracy
 
     def _occupy(self) -> None:
-        while self._num_free and (asked := self._contender.next_trial()):
+        while self._num_free and (asked := self._next_trial()):
             if asked.trial_id not in self.trials:
-                self.trials[asked.trial_id] = Trial(self._rows.row_of(asked.point))
+                row = self._rows.row_of(asked.point)
+                self.trials[asked.trial_id] = Trial(row)
+                with self._timed():
+                    self._contender.on_placed(asked.trial_id, self._table.points[row].tolist())
             self._train(asked.trial_id)
             self._num_free -= 1
+
+    def _next_trial(self) -> Asked | None:
+        with self._timed():
+            asked = self._contender.next_trial()
+        self._num_handed_out += asked is not None
+        return asked
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began_s = time.process_time()
+        yield
+        self._cpu_s += time.process_time() - began_s
 
     def _train(self, trial_id: str) -> None:
         trial = self.trials[trial_id]

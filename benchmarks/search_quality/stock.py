@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import optuna
@@ -21,6 +22,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 class _Searcher(Protocol):
     def suggest(self, trial_id: str) -> list[float]: ...
+    def on_placed(self, trial_id: str, point: Sequence[float]) -> None: ...
     def on_result(self, trial_id: str, result: dict[str, Any]) -> None: ...
     def on_complete(self, trial_id: str, result: dict[str, Any]) -> None: ...
 
@@ -36,6 +38,9 @@ class RandomSearcher:
         assert asked
         return list(asked.point)
 
+    def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
+        return None
+
     def on_result(self, trial_id: str, result: dict[str, Any]) -> None:
         return None
 
@@ -44,7 +49,11 @@ class RandomSearcher:
 
 
 class OptunaSearcher:
-    """`OptunaSearch` with its default sampler, TPE."""
+    """`OptunaSearch` with its default sampler, TPE.
+
+    A trial's result is added by `add_evaluated_point` at the row's own coordinates, and the trial that was
+    asked for ends as failed, which teaches TPE nothing.
+    """
 
     def __init__(self, table: Table, seed: int) -> None:
         self._names = _names(table)
@@ -52,16 +61,21 @@ class OptunaSearcher:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._search = OptunaSearch(space, metric="val_accuracy", mode="max", seed=seed)
+        self._points: dict[str, dict[str, float]] = {}
 
     def suggest(self, trial_id: str) -> list[float]:
         config = self._search.suggest(trial_id) or {}
         return [config[name] for name in self._names]
 
+    def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
+        self._points[trial_id] = dict(zip(self._names, point, strict=True))
+
     def on_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._search.on_trial_result(trial_id, result)
 
     def on_complete(self, trial_id: str, result: dict[str, Any]) -> None:
-        self._search.on_trial_complete(trial_id, result)
+        self._search.on_trial_complete(trial_id, error=True)
+        self._search.add_evaluated_point(self._points[trial_id], result["val_accuracy"])
 
 
 class RayAsha:
@@ -81,6 +95,9 @@ class RayAsha:
         self._trials[trial_id] = trial
         self._scheduler.on_trial_add(self._controller, trial)
         return Asked(trial_id, self._searcher.suggest(trial_id))
+
+    def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
+        self._searcher.on_placed(trial_id, point)
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         result = {"training_iteration": epoch, "val_accuracy": accuracy}
@@ -107,11 +124,21 @@ class OptunaHyperband:
             pruner=optuna.pruners.HyperbandPruner(min_resource=1, max_resource=table.num_epochs),
         )
         self._trials: dict[str, optuna.Trial] = {}
+        self._num_asked = 0
 
     def next_trial(self) -> Asked | None:
+        proposed = self._study.ask()
+        point = [proposed.suggest_float(name, 0.0, 1.0) for name in self._names]
+        self._study.tell(proposed, state=TrialState.FAIL)  # the trial at the row's own point takes its place
+        self._num_asked += 1
+        return Asked(str(self._num_asked), point)
+
+    def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
+        self._study.enqueue_trial(dict(zip(self._names, point, strict=True)))
         trial = self._study.ask()
-        self._trials[str(trial.number)] = trial
-        return Asked(str(trial.number), [trial.suggest_float(name, 0.0, 1.0) for name in self._names])
+        for name in self._names:
+            trial.suggest_float(name, 0.0, 1.0)
+        self._trials[trial_id] = trial
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         trial = self._trials[trial_id]

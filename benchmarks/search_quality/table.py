@@ -73,8 +73,8 @@ def _share_of_ranks(values: Numbers) -> Numbers:
 class Rows:
     """Which row stands for a proposed point: the nearest that no other point of this search has.
 
-    Samplers are told the row's score at the point they proposed. With 1,000 rows in 7 dimensions
-    the two lie far apart, which blurs what any model-based sampler can learn, ours and others alike.
+    With 1,000 rows in 7 dimensions the two lie 0.3 to 0.7 apart: `Contender.on_placed` has the row's own. A
+    point that is a row's own, as of a configuration that is asked for again, is that row.
     """
 
     def __init__(self, table: Table) -> None:
@@ -90,6 +90,7 @@ class Rows:
                 raise ValueError(f"all {len(self._points)} rows are taken; lower the epochs of the search")
             distance = ((self._points - np.array(key)) ** 2).sum(axis=1)
             distance[self._is_taken] = np.inf
-            self._row_of[key] = int(distance.argmin())
-            self._is_taken[self._row_of[key]] = True
+            row = self._row_of[key] = int(distance.argmin())
+            self._row_of.setdefault(tuple(self._points[row].tolist()), row)
+            self._is_taken[row] = True
         return self._row_of[key]
