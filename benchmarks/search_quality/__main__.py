@@ -123,8 +123,8 @@ def _conclude(results: Results, half: str) -> Iterator[str]:
         table, above = worst_table(results, default, measure_name)
         outcome = "reached" if above <= MOST_BEHIND_RANDOM else "NOT reached"
         yield (
-            f"conclusion ({half}, {measure_name}): {default} ends {above:+.2f} above random full trainings on "
-            f"its worst table, {table}; must {MOST_BEHIND_RANDOM:+.2f}: {outcome}"
+            f"conclusion ({half}, {measure_name}): {default} ends {above:+.2f} above random full trainings "
+            f"on its worst table, {table}; must {MOST_BEHIND_RANDOM:+.2f}: {outcome}"
         )
 
 

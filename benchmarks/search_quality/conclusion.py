@@ -27,6 +27,10 @@ def report(results: Results, half: str, *, is_detailed: bool) -> Iterator[str]:
     """
     names, tables = (list(dict.fromkeys(key[part] for key in results)) for part in (0, 1))
     yield f"\n== {half}: {', '.join(tables)}"
+    num_seeds = max(len(each.regrets) for each in results.values())
+    for name in names:
+        if (num := len(results[name, tables[0]].regrets)) < num_seeds:
+            yield f"{name}: {num} seeds only"
     for table in tables if is_detailed else ():
         yield f"\n{table}: {_MEANING['picked']}, after a share of the epochs"
         yield from _regret_rows(results, names, [table], "picked")
@@ -119,8 +123,9 @@ def _after(curve: Numbers, share: float) -> Numbers:
 def _shares_to_reach(results: Results, name: str, tables: Sequence[str], measure: str) -> Numbers:
     return np.stack(
         [
-            share_to_reach(_regret(results, name, each, measure), _regret(results, STOCK, each, measure))
+            share_to_reach(regret := _regret(results, name, each, measure), stock[: len(regret)])
             for each in tables
+            for stock in [_regret(results, STOCK, each, measure)]
         ]
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import re
 import sys
@@ -97,14 +98,18 @@ def measure(
 def read(
     names: Sequence[str], tables: Sequence[str], *, num_seeds: int, num_trainings: int, folder: Path
 ) -> Results:
-    """What `measure` wrote, of those contenders that have every search."""
+    """What `measure` wrote of each contender, up to the last seed whose every table was searched."""
     found: Results = {}
     for name in names:
-        jobs = {
-            table: [Job(name, table, seed, num_trainings) for seed in range(num_seeds)] for table in tables
-        }
-        if all(job.file_in(folder).exists() for each in jobs.values() for job in each):
-            found |= {(name, table): _read(each, folder) for table, each in jobs.items()}
+        jobs = [[Job(name, table, seed, num_trainings) for table in tables] for seed in range(num_seeds)]
+        whole = list(
+            itertools.takewhile(lambda each: all(job.file_in(folder).exists() for job in each), jobs)
+        )
+        if whole:
+            found |= {
+                (name, table): _read([each[place] for each in whole], folder)
+                for place, table in enumerate(tables)
+            }
     return found
 
 
