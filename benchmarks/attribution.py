@@ -35,8 +35,8 @@ if str(ROOT) not in sys.path:
 
 from search.energy.attribution.account import Device, DeviceAccount  # noqa: E402
 from search.energy.attribution.activity import Activity  # noqa: E402
-from search.energy.attribution.process_owners import ProcessHint  # noqa: E402
-from search.energy.counters.utilisation import ProcessUtilisation, Sample  # noqa: E402
+from search.energy.attribution.windows import Window  # noqa: E402
+from search.energy.counters.gpu import ProcessUtilisation, Sample  # noqa: E402
 
 STEP_S = 0.01
 BARE_W, CONTEXT_W = 70.0, 40.0  # each context present adds none: the second level is there or not
@@ -65,7 +65,7 @@ class SimulatedGpu:
     """
 
     sensor, device = "simulated", "gpu"
-    start_mj = num_jumps = unaccounted_mj = 0
+    counter_start_mj = num_jumps = jumped_mj = 0
     power_ratio: float | None = None
 
     def __init__(
@@ -120,13 +120,13 @@ class SimulatedUse:
         self._gpu = gpu
         self._utilisation = ProcessUtilisation(gpu.samples, lambda: _us(gpu.now_s))
 
-    def begin(self, window: str, hint: ProcessHint, now_s: float) -> None:
+    def begin(self, window: Window, now_s: float) -> None:
         """Nothing: samples bear their times."""
 
-    def look(self, hints: Mapping[str, ProcessHint], now_s: float) -> Activity:
+    def look(self, windows: Mapping[str, Window], now_s: float) -> Activity:
         use_s = self._utilisation.read() or {}
         return Activity(
-            use_s={window: use_s.get(hint.pid, 0.0) for window, hint in hints.items()},
+            use_s={name: use_s.get(window.pid, 0.0) for name, window in windows.items()},
             is_occupied=now_s >= EMPTY_S,
             is_active=any(use_s.values()),
         )
@@ -251,7 +251,8 @@ def _metered(
     for second in range(round(gpu.num_steps * STEP_S)):
         if second == EMPTY_S:
             for index in range(num_trials):
-                account.open(str(index), Fraction(1, num_trials), ProcessHint(pid=index + 1), gpu.now_s)
+                shares = {gpu.device: Fraction(1, num_trials)}
+                account.open(Window(name=str(index), pid=index + 1, shares=shares), gpu.now_s)
         account.watch.watts.slot_of = (slices or {}).get(second, account.watch.watts.slot_of)
         gpu.now_s = second + 1.0
         account.tick(gpu.now_s)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from search.energy.units import to_millijoules
 from trainables.core.contract import Budget, Horizon
 
 JOULES_PER_KWH = 3_600_000.0
@@ -113,7 +114,7 @@ class Ladder:
         if epochs_done >= self.top.epochs:
             return len(self.rungs) - 1
         # Whole millijoules on both sides: counters are integers, and 0.1 + 0.2 J must reach a rung of 0.3 J.
-        reached = bisect.bisect_right([round(joules * 1000) for joules in self.joules], used_mj) - 1
+        reached = bisect.bisect_right([to_millijoules(joules) for joules in self.joules], used_mj) - 1
         return reached if reached >= at_rung else None
 
     def begins_training_at(self, epochs_done: int) -> bool:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.errors import user_errors_as_value_error
 from search.ledger.history import History
 from search.ranking import Configuration, configurations

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from search.accounting.metering import Metering
-from search.energy.reading import to_joules
-from search.energy.summary import EnergySummary
+from search.energy.reading import EnergySummary
+from search.energy.units import to_joules
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, beside_trials_mj, millijoules
 from search.trial.background import BACKGROUND_ID

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from search.energy.process_meter import meter_for
-from search.energy.reading import EnergySensors
-from search.energy.summary import EnergySummary
+from search.energy.reading import EnergySensors, EnergySummary
 from search.energy.usable import unusable_reason
 from search.space import Space, SpaceError
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from search.accounting.unreported import NodeKind, node_kind, reported_mj
+from search.energy.units import to_exact_joules
 from search.ledger import RunFolder, csv_text
 from search.ledger.history import History
 from search.space import Space
@@ -96,7 +97,7 @@ def check_energy(
     unknown = {kind for kind in _KINDS if any(not row[f"energy_{kind}_j"] for row in trials)}
     for key, mj in (reported or {}).items():
         if key[1] not in unknown:
-            _compare_node(key, Decimal(mj) / 1000, devices, check, is_over=is_over)
+            _compare_node(key, to_exact_joules(mj), devices, check, is_over=is_over)
     return check
 
 
@@ -104,7 +105,7 @@ def _device_problems(row: Row) -> list[str]:
     where = f"devices.csv, session {row['session']}, {row['device']}"
     used = _joules(row["energy_device_j"])
     split = _sum(row.get(name, "") for name in _SPLIT)  # two of them are younger than the others
-    moved = Decimal(int(row["counter_end_mj"]) - int(row["counter_start_mj"])) / 1000
+    moved = to_exact_joules(int(row["counter_end_mj"]) - int(row["counter_start_mj"]))
     problems = []
     if moved != used:
         problems.append(f"{where}: the counter moved {moved} J, energy_device_j is {used} J")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, millijoules
 

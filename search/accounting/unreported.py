@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search.energy.reading import EnergyReading, to_joules
+from search.energy.reading import EnergyReading
+from search.energy.units import to_joules
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, millijoules
 

@@ -24,8 +24,7 @@ from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.gpus import visible_gpus
 from search.energy.node import CpuWatts, open_node_meter
 from search.energy.process_meter import ProcessMeter, meter_for
-from search.energy.reading import EnergyMeter
-from search.energy.summary import EnergySummary
+from search.energy.reading import EnergyMeter, EnergySummary
 from search.preflight import PreflightRequest, Report
 from search.preflight.local import examining_here
 from search.run import Run

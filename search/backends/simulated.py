@@ -19,6 +19,7 @@ from typing import Any
 
 from search.backends.costs import Costs, PointCost
 from search.energy.reading import EnergyReading
+from search.energy.units import to_millijoules
 from search.ledger import Ledger
 from search.run import Run
 from search.sampling.proposal import Sampler
@@ -196,8 +197,8 @@ class SimulatedBackend:
             completes_rung=training.epochs_done in ladder.ends,
             metrics={space.metric: sign * score},
             seconds=cost.epoch_s[rung] or 0.0,
-            energy=EnergyReading() if joules is None else EnergyReading(gpu_mj=round(joules * 1000)),
-            start_energy=EnergyReading(gpu_mj=round(start_j * 1000)) if start_j else EnergyReading(),
+            energy=EnergyReading() if joules is None else EnergyReading(gpu_mj=to_millijoules(joules)),
+            start_energy=EnergyReading(gpu_mj=to_millijoules(start_j)) if start_j else EnergyReading(),
         )
 
 

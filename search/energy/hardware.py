@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +19,8 @@ from search.energy.counters.driver import (
     sound_text,
 )
 from search.energy.counters.nvml import count_gpus, start_nvml, stop_nvml
+from search.energy.reading import EnergySensors
+from search.energy.units import to_watts
 
 T = TypeVar("T")
 
@@ -29,26 +30,16 @@ CPUS = Path("/sys/devices/system/cpu")
 _FILES = CallThread("/proc and /sys")
 
 
-@dataclass(frozen=True, kw_only=True)
-class CpuLabels:
-    """Labels of a node's CPUs in the tables. Empty is unknown.
+def read_cpu_labels(*, cpuinfo: Path = CPUINFO, cpus: Path = CPUS) -> EnergySensors:
+    """Model and governor of this node's CPUs as they are now; several governors are joined by +.
 
-    Attributes:
-        governor: The frequency governor, such as "performance"; several are joined by +.
-    """
-
-    model: str = ""
-    governor: str = ""
-
-
-def read_cpu_labels(*, cpuinfo: Path = CPUINFO, cpus: Path = CPUS) -> CpuLabels:
-    """The CPUs of this node as they are now; the governor of 192 cores takes about 2 ms to read.
-
-    Never fails: what cannot be read is empty.
+    Never fails: what cannot be read is empty. The governor of 192 cores takes about 2 ms to read.
     """
     with suppress(SensorError):
-        return _FILES.ask(lambda: CpuLabels(model=_cpu_model(cpuinfo) or "", governor=_governor(cpus) or ""))
-    return CpuLabels()
+        return _FILES.ask(
+            lambda: EnergySensors(cpu_model=_cpu_model(cpuinfo) or "", cpu_governor=_governor(cpus) or "")
+        )
+    return EnergySensors()
 
 
 def describe_devices(*, cpuinfo: Path = CPUINFO, cpus: Path = CPUS) -> list[dict[str, Any]]:
@@ -58,7 +49,7 @@ def describe_devices(*, cpuinfo: Path = CPUINFO, cpus: Path = CPUS) -> list[dict
     temperature_c; the CPU has kind, model and governor.
     """
     labels = read_cpu_labels(cpuinfo=cpuinfo, cpus=cpus)
-    cpu = {"kind": "cpu", "model": labels.model or None, "governor": labels.governor or None}
+    cpu = {"kind": "cpu", "model": labels.cpu_model or None, "governor": labels.cpu_governor or None}
     return [*_describe_gpus(), cpu]
 
 
@@ -91,7 +82,7 @@ def _describe_gpu(nvml: Driver, index: int) -> dict[str, Any]:
         "model": text("nvmlDeviceGetName", handle),
         "uuid": text("nvmlDeviceGetUUID", handle),
         "driver_version": text("nvmlSystemGetDriverVersion"),
-        "power_limit_w": None if power_limit_mw is None else power_limit_mw / 1000,
+        "power_limit_w": None if power_limit_mw is None else to_watts(power_limit_mw),
         "sm_clock_mhz": number(0, MAX_MHZ, "nvmlDeviceGetClockInfo", "NVML_CLOCK_SM"),
         "memory_clock_mhz": number(0, MAX_MHZ, "nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM"),
         "temperature_c": number(COLDEST_C, HOTTEST_C, "nvmlDeviceGetTemperature", "NVML_TEMPERATURE_GPU"),

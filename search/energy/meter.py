@@ -11,15 +11,13 @@ from fractions import Fraction
 from typing import Any, get_args
 
 from search.energy.attribution.account import Device, DeviceAccount, Kind
-from search.energy.attribution.process_owners import ProcessHint
 from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.window_view import Views, WindowView, describe_sensors, read, summarise
-from search.energy.attribution.windows import Role, Window, Windows
+from search.energy.attribution.windows import Role, Window
 from search.energy.counters.counter import SensorError, Ticker
-from search.energy.hardware import CpuLabels, read_cpu_labels
+from search.energy.hardware import read_cpu_labels
 from search.energy.processes import ProcessTable
-from search.energy.reading import End, EnergyReading, EnergySensors
-from search.energy.summary import EnergySummary
+from search.energy.reading import End, EnergyReading, EnergySensors, EnergySummary
 
 SAMPLE_EVERY_S = 1.0
 
@@ -36,7 +34,7 @@ class NodeMeter:
         cpus: The node's packages, DRAM zones or their estimate: every window has its CPU share of them.
         open_gpu: Opens a GPU or MIG slice by UUID: the device, and the slice's share of it.
         missing: Why there is no device of a kind, by kind.
-        read_machine: Reads model and governor of the CPUs as they are now.
+        read_machine: Reads the labels of the CPUs, model and governor, as they are now.
         interval_s: Between samples; None leaves `tick` to the caller.
         known_w: What earlier runs learnt of the watts of GPUs at each kind of work.
     """
@@ -48,7 +46,7 @@ class NodeMeter:
         open_gpu: OpenGpuDevice,
         missing: Mapping[str, str] | None = None,
         processes: ProcessTable | None = None,
-        read_machine: Callable[[], CpuLabels] = read_cpu_labels,
+        read_machine: Callable[[], EnergySensors] = read_cpu_labels,
         clock: Callable[[], float] = time.monotonic,
         interval_s: float | None = SAMPLE_EVERY_S,
         known_w: KnownWatts | None = None,
@@ -61,9 +59,7 @@ class NodeMeter:
         self._accounts = {device.name: DeviceAccount(device, clock()) for device in cpus}
         self._cpus = tuple(self._accounts)
         self._gpu_shares: dict[str, tuple[str, Fraction]] = {}
-        self._windows = Windows(self._processes)
-        self._starting_since_s: dict[str, float] = {}
-        self._start_s: dict[str, float] = {}
+        self._windows: dict[str, Window] = {}  # the ended ones too: a killed attempt's joules stay readable
         self._sampler_cpu_s = 0.0
         self._lock = threading.RLock()
         self._ticker = Ticker(interval_s, self.tick) if interval_s else None
@@ -118,55 +114,49 @@ class NodeMeter:
             now_s = self._clock()
             devices, why = self._reserve(shares)
             window = Window(
-                name=f"{trial}#{self._windows.num_opened}",
+                name=f"{trial}#{len(self._windows)}",
                 trial=trial,
                 pid=pid,
                 start_ticks=self._start_ticks(pid),
+                key=key,
+                role=role,
                 shares={**devices, **dict.fromkeys(self._cpus, cpu)},
                 missing={**self._missing, **why},
                 opened_s=now_s,
                 heartbeat_timeout_s=heartbeat_timeout_s,
+                heard_s=now_s,
+                starting_since_s=now_s if is_starting else None,
             )
-            for name, share in window.shares.items():
-                self._accounts[name].open(
-                    window.name,
-                    share,
-                    ProcessHint(pid=pid),
-                    now_s,
-                    key=key,
-                    role=role,
-                    is_starting=is_starting,
-                )
-            self._windows.add(window)
-            if is_starting:
-                self._starting_since_s[window.name] = now_s
+            for name in window.shares:
+                self._accounts[name].open(window, now_s, is_starting=is_starting)
+            self._windows[window.name] = window
             return window.name
 
     def heartbeat(self, window: str, *, gpu_memory_mib: float | None = None) -> None:
         """Keep a window alive; its memory on the GPU helps to find its process from inside a container."""
         with self._lock:
-            self._windows.hear(window, self._clock())
-            if gpu_memory_mib is not None and not self._windows.ended(window).why:
-                hint = ProcessHint(pid=self._windows[window].pid, gpu_memory_mib=gpu_memory_mib)
-                for name in self._windows[window].shares:
-                    self._accounts[name].watch.take_hint(window, hint)
+            one = self._window(window)
+            one.heard_s = self._clock()
+            if gpu_memory_mib is not None:
+                one.gpu_memory_mib = gpu_memory_mib
 
     def begin_start(self, window: str) -> None:
         """Keep apart from the training's joules what the window uses from now on, until `end_start`."""
         with self._lock:
-            if window not in self._starting_since_s and not self._windows.ended(window).why:
-                now_s = self._clock()
-                self._starting_since_s[window] = now_s
-                for name in self._windows[window].shares:
+            one = self._window(window)
+            if one.is_open and one.starting_since_s is None:
+                one.starting_since_s = now_s = self._clock()
+                for name in one.shares:
                     self._accounts[name].begin_start(window, now_s)
 
     def end_start(self, window: str) -> None:
         """The training begins or continues: its joules are counted from now on."""
         with self._lock:
-            if window in self._starting_since_s and not self._windows.ended(window).why:
+            one = self._window(window)
+            if one.is_open and one.starting_since_s is not None:
                 now_s = self._clock()
-                self._count_start(window, now_s)
-                for name in self._windows[window].shares:
+                one.end_start(now_s)
+                for name in one.shares:
                     self._accounts[name].end_start(window, now_s)
 
     def read(self, window: str) -> EnergyReading:
@@ -190,23 +180,14 @@ class NodeMeter:
     def summary(self, window: str) -> EnergySummary:
         """The window's account up to its latest reading, or its end."""
         with self._lock:
-            ended, opened_s = self._windows.ended(window), self._windows[window].opened_s
-            until_s = ended.at_s if ended.why else self._clock()
-            start_s = self._start_s.get(window, 0.0) + until_s - self._starting_since_s.get(window, until_s)
-            return summarise(
-                self._views(window),
-                self._windows[window],
-                ended.why,
-                seconds=until_s - opened_s - start_s,
-                start_s=start_s,
-                machine=self._read_machine(),
-            )
+            one = self._window(window)
+            return summarise(self._views(window), one, self._clock(), self._read_machine())
 
     def close_window(self, window: str) -> EnergySummary:
         """End a window that has not ended by itself, and give its final summary, which stays readable."""
         with self._lock:
-            if not self._windows.ended(window).why:
-                self._end(self._windows[window], "closed", self._clock())
+            if (one := self._window(window)).is_open:
+                self._end(one, "closed", self._clock())
             return self.summary(window)
 
     def wanting_slots(self) -> dict[str, list[str]]:
@@ -220,10 +201,9 @@ class NodeMeter:
     def sharing(self, window: str) -> list[str]:
         """The other open windows on this one's GPUs."""
         with self._lock:
-            mine = self._gpus_of(self._windows[window])
-            return [
-                one.name for one in self._windows.open if one.name != window and self._gpus_of(one) & mine
-            ]
+            mine = self._gpus_of(self._window(window))
+            others = (one for one in self._windows.values() if one.is_open and one.name != window)
+            return [one.name for one in others if self._gpus_of(one) & mine]
 
     def _gpus_of(self, window: Window) -> set[str]:
         return {name for name in window.shares if self._accounts[name].device.kind == "gpu"}
@@ -234,7 +214,7 @@ class NodeMeter:
         Pause them, call this, wait 3 to 5 s, call it again, and let them continue.
         """
         with self._lock:
-            for name in self._windows[window].shares:
+            for name in self._window(window).shares:
                 account = self._accounts[name]
                 account.refresh(self._clock())
                 account.watch.watts.slot_of = window if is_on else ""
@@ -253,8 +233,9 @@ class NodeMeter:
         started_s = time.thread_time()
         with self._lock:
             now_s = self._clock()
-            for window, cause in self._windows.lost(now_s):
-                self._end(window, cause, now_s)
+            for window in self._windows.values():
+                if window.is_open and (cause := window.loss(self._processes, now_s)):
+                    self._end(window, cause, now_s)
             for account in self._accounts.values():
                 account.tick(now_s)
             self._sampler_cpu_s += time.thread_time() - started_s
@@ -273,20 +254,22 @@ class NodeMeter:
                 return process.start_ticks
         return None
 
-    def _refresh(self, window: str) -> None:
-        if not self._windows.ended(window).why:
-            for name in self._windows[window].shares:
-                self._accounts[name].refresh(self._clock())
+    def _window(self, name: str) -> Window:
+        try:
+            return self._windows[name]
+        except KeyError:
+            raise KeyError(f"no window {name!r} was opened at this meter") from None
 
-    def _count_start(self, window: str, now_s: float) -> None:
-        since_s = self._starting_since_s.pop(window, now_s)
-        self._start_s[window] = self._start_s.get(window, 0.0) + now_s - since_s
+    def _refresh(self, window: str) -> None:
+        one = self._window(window)
+        for name in one.shares if one.is_open else ():
+            self._accounts[name].refresh(self._clock())
 
     def _end(self, window: Window, why: End, now_s: float) -> None:
-        self._count_start(window.name, now_s)
+        window.end_start(now_s)
         for name in window.shares:
             self._accounts[name].close(window.name, now_s)
-        self._windows.end(window.name, why, now_s)
+        window.end, window.ended_s = why, now_s
 
     def _reserve(self, shares: Mapping[str, Fraction]) -> tuple[dict[str, Fraction], dict[str, str]]:
         """The shares by device, slices of one GPU put together; or why a GPU cannot be measured."""
@@ -311,7 +294,7 @@ class NodeMeter:
 
     def _views(self, name: str) -> Views:
         """The window's accounts by kind of device, also of kinds that it has none of."""
-        window, is_ended = self._windows[name], bool(self._windows.ended(name).why)
+        window = self._window(name)
         accounts = [self._accounts[device] for device in window.shares]
         views: dict[Kind, WindowView] = {}
         for kind in get_args(Kind):
@@ -320,7 +303,7 @@ class NodeMeter:
                 accounts=held,
                 records=[account.record(name) for account in held],
                 missing=window.missing.get(kind, ""),
-                is_ended=is_ended,
+                is_ended=not window.is_open,
             )
         return views
 

@@ -21,7 +21,7 @@ from search.energy.counters.rapl import POWERCAP, open_rapl, patient_reader
 from search.energy.counters.user_model import UserModelCounter
 from search.energy.hardware import CPUINFO, CPUS, read_cpu_labels
 from search.energy.meter import SAMPLE_EVERY_S, NodeMeter
-from search.energy.processes import ProcessTable, ProcessTrees
+from search.energy.processes import ProcessTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +101,14 @@ def _gpu_device(around: NodePaths, uuid: str) -> tuple[Device, Fraction]:
 
 
 def _cpu_devices(around: NodePaths, watts: CpuWatts | None) -> tuple[list[Device], dict[str, str]]:
-    trees = ProcessTrees(around.processes)
-
     def device(kind: Kind, counter: Counter) -> Device:
-        activity = CpuActivity(around.processes, trees)
-        name, is_alone = counter.device, around.is_alone
-        return Device(name=name, kind=kind, counter=counter, activity=activity, is_rest_external=is_alone)
+        return Device(
+            name=counter.device,
+            kind=kind,
+            counter=counter,
+            activity=CpuActivity(around.processes),
+            is_rest_external=around.is_alone,
+        )
 
     try:
         rapl = open_rapl(around.powercap, around.clock, patient_reader(CallThread(str(around.powercap))))

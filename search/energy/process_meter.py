@@ -13,8 +13,7 @@ from search.energy.counters.rapl import POWERCAP
 from search.energy.gpus import VisibleGpus, visible_gpus
 from search.energy.meter import SAMPLE_EVERY_S, NodeMeter, as_share
 from search.energy.node import CpuWatts, NodePaths, open_node_meter
-from search.energy.reading import EnergyReading, EnergySensors
-from search.energy.summary import EnergySummary
+from search.energy.reading import EnergyReading, EnergySensors, EnergySummary
 
 
 class ProcessMeter:

@@ -42,6 +42,8 @@ class ProcessTable:
     def __init__(self, root: Path = PROC) -> None:
         self._root = root
         self._calls = CallThread(str(root))
+        self._trees: dict[int, list[int]] = {}
+        self._listed_s = 0.0
 
     def find(self, pid: int) -> Process | None:
         return self._calls.ask(lambda: self._find(pid))
@@ -99,6 +101,17 @@ class ProcessTable:
         except (OSError, SensorError):
             return False
 
+    def tree_cpu_s(self, root: int, now_s: float) -> float:
+        """CPU-seconds so far of the process `root` and all below it.
+
+        Who is below it is listed every 5 s, once for all devices and windows together: on a node with 1,000
+        processes that takes 20 ms. A child that lives shorter is counted when its parent waits for it.
+        """
+        if root not in self._trees or now_s - self._listed_s >= _LIST_EVERY_S:
+            roots = {root, *(pid for pid in self._trees if self.find(pid))}
+            self._trees, self._listed_s = self.members(roots), now_s
+        return self.cpu_s(self._trees[root])
+
     def members(self, roots: Iterable[int]) -> dict[int, list[int]]:
         """For each root the pids of its tree, itself included. Reads every process once: 20 us each."""
         parents = self._calls.ask(self._parents)
@@ -125,29 +138,6 @@ class ProcessTable:
         except (OSError, ValueError, SensorError):
             return None
         return (user + nice + system + irq + softirq) / _TICKS_PER_S
-
-
-class ProcessTrees:
-    """CPU time of whole process trees, listed every 5 s for all devices and windows together.
-
-    A child that lives shorter than that is counted when its parent waits for it.
-    """
-
-    def __init__(self, processes: ProcessTable) -> None:
-        self._processes = processes
-        self._trees: dict[int, list[int]] = {}
-        self._listed_s = 0.0
-
-    def cpu_s(self, root: int, now_s: float) -> float:
-        """CPU-seconds of the tree under `root` so far.
-
-        Raises:
-            SensorError: /proc cannot be read.
-        """
-        if root not in self._trees or now_s - self._listed_s >= _LIST_EVERY_S:
-            roots = {root, *(pid for pid in self._trees if self._processes.find(pid))}
-            self._trees, self._listed_s = self._processes.members(roots), now_s
-        return self._processes.cpu_s(self._trees[root])
 
 
 def _ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:

@@ -1,4 +1,7 @@
-"""What a meter reads, and what its numbers are worth. Pure."""
+"""What a meter gives: joules, where they come from, and the account of a whole window. Pure.
+
+Made by a meter, kept in the journal, read by tables: to import this opens no meter and loads no driver.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Protocol, overload
+from typing import Any, Literal, Protocol
 
 Attribution = Literal["exclusive", "calibrated", "utilisation", "equal", "reserved", ""]
 End = Literal["closed", "pid_died", "heartbeat_lost", ""]
@@ -19,18 +22,19 @@ KINDS = (*_MEASURED, "estimated")  # the parts of a sum, as fields and columns n
 LONGEST_TICK_S = 1.0
 
 
-@overload
-def to_joules(millijoules: float) -> float: ...
-@overload
-def to_joules(millijoules: None) -> None: ...
-@overload
-def to_joules(millijoules: float | None) -> float | None: ...
-def to_joules(millijoules: float | None) -> float | None:
-    """Joules, as people and tables read them; None stays unknown.
-
-    Inside the program energy is whole millijoules, so that sums are exact: this is the only way out.
-    """
-    return None if millijoules is None else millijoules / 1000
+# The fields that are no joules and no labels; tables have columns of the same names.
+STATISTICS = (
+    "exclusive_fraction",
+    "coverage_fraction",
+    "gpu_power_mean_w",
+    "gpu_power_max_w",
+    "gpu_power_min_w",
+    "gpu_power_limit_w",
+    "gpu_util_mean",
+    "gpu_temp_mean_c",
+    "gpu_sm_clock_mean_mhz",
+    "gpu_memory_clock_mean_mhz",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +172,74 @@ class EnergySensors:
     def to_dict(self) -> dict[str, str]:
         """The texts by name, for the journal."""
         return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergySummary:
+    """One attempt's account with the meter of its node; final once the window has ended.
+
+    Attributes:
+        window: Its name, which the rows of the attempt bear too.
+        end: Why the window ended; empty while it is open.
+        seconds: How long it was open, its starts left out; `start_s` is how long these took.
+        reading: What the training used; `start` is what its starts used.
+        exclusive_fraction: Share of its time alone on its GPUs, or on its CPUs where it has no GPU.
+        coverage_fraction: Share of its time for which the counters' increments are in its joules.
+        gpu_power_mean_w: Mean power of its whole GPUs together while it was open, others' work included.
+        gpu_power_max_w: Sum of each GPU's largest sample; `gpu_power_min_w` of each one's smallest.
+        gpu_util_mean: Mean share of time in which its GPUs were in use, in [0, 1].
+    """
+
+    window: str
+    trial: str
+    end: End
+    seconds: float
+    reading: EnergyReading
+    sensors: EnergySensors
+    start_s: float = 0.0
+    start: EnergyReading = field(default_factory=EnergyReading)
+    exclusive_fraction: float | None = None
+    coverage_fraction: float | None = None
+    gpu_power_mean_w: float | None = None
+    gpu_power_max_w: float | None = None
+    gpu_power_min_w: float | None = None
+    gpu_power_limit_w: float | None = None
+    gpu_util_mean: float | None = None
+    gpu_temp_mean_c: float | None = None
+    gpu_sm_clock_mean_mhz: float | None = None
+    gpu_memory_clock_mean_mhz: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the journal: whole millijoules, labels and statistics; what is unknown is left out.
+
+        The trial is the event's own and not repeated here.
+        """
+        statistics = {name: getattr(self, name) for name in STATISTICS}
+        return {
+            "window": self.window,
+            "end": self.end,
+            "seconds": round(self.seconds, 3),
+            "energy": self.reading.to_dict(),
+            "start_s": round(self.start_s, 3),
+            "start_energy": self.start.to_dict(),
+            "sensors": {name: text for name, text in self.sensors.to_dict().items() if text},
+            "statistics": {name: value for name, value in statistics.items() if value is not None},
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> EnergySummary:
+        """What `to_dict` gave, from an event that may name the trial."""
+        return cls(
+            window=plain["window"],
+            trial=plain.get("trial") or "",
+            end=plain["end"],
+            seconds=plain["seconds"],
+            reading=EnergyReading(**plain["energy"]),
+            start_s=plain["start_s"],
+            start=EnergyReading(**plain["start_energy"]),
+            sensors=EnergySensors(**plain["sensors"]),
+            **plain["statistics"],
+        )
 
 
 class EnergyMeter(Protocol):

@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.ledger.history import History, TrialRecord
 from search.run.objective import cost_of
 from search.sampling.sampler import STATES

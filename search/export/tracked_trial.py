@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.ledger.history import TrialRecord
 from search.trial import EpochRow
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from search.backends.costs import Costs, PointCost, filled, fixed_scoring_s
 from search.budget import Ladder
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.ledger.history import Event, History, TrialRecord
 from search.ledger.journal import LedgerError
 from search.ledger.run_folder import RunFolder, runs_in

@@ -16,7 +16,7 @@ from typing import Any
 from search.backends.costs import Costs, PointCost, filled, fixed_scoring_s
 from search.budget import Ladder
 from search.energy.process_meter import meter_for
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.ledger.journal import LedgerError
 from search.preflight.points import points_of
 from search.space import Choice, Space

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from search.energy.reading import EnergyReading, EnergySensors
-from search.energy.summary import STATISTICS
+from search.energy.reading import STATISTICS, EnergyReading, EnergySensors
 from search.ledger.journal_lines import SCHEMA_VERSION, BadLine, other_schema
 from search.trial import EpochRow
 from trainables.core.files import is_safe_name

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from search.energy.reading import KINDS, LONGEST_TICK_S, EnergyReading, to_joules
-from search.energy.summary import EnergySummary
+from search.energy.reading import KINDS, LONGEST_TICK_S, EnergyReading, EnergySummary
+from search.energy.units import to_joules
 from search.ledger.sessions import RunSessions
 from search.ledger.trial_energy import TrialEnergy
 from search.trial import EpochRow

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from search.energy.units import to_millijoules
+
 DeviceRow = Mapping[str, Any]
 
 
@@ -72,7 +74,7 @@ def millijoules(row: DeviceRow, column: str) -> int:
 
     A column that was not there yet when the row was written had nothing in it.
     """
-    return round(float(row.get(column, 0)) * 1000)
+    return to_millijoules(float(row.get(column, 0)))
 
 
 def beside_trials_mj(row: DeviceRow) -> int:

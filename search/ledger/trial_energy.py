@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 
-from search.energy.reading import KINDS, EnergyReading
-from search.energy.summary import EnergySummary
+from search.energy.reading import KINDS, EnergyReading, EnergySummary
 from search.trial import EpochRow
 
 _GPU_PARTS = ("gpu_active_mj", "gpu_context_mj", "gpu_idle_share_mj")

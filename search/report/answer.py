@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.guessing import against_guessing
 from search.ranking import Configuration
 from search.report.forecast import kept_forecast

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from search.budget import Ladder, Limits, Spent
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.space import Choice, Normal, Parameter
 from trainables.core.contract import Budget
 

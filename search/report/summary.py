@@ -11,7 +11,7 @@ from rich.table import Table
 
 from search.accounting.spending import outcomes_text
 from search.duplicate_curves import trials_with_one_curve
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.guessing import NO_BETTER, REMEDY, against_guessing
 from search.output import Output
 from search.rank_correlation import Correlation, rung_correlations

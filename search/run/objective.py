@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from search.budget import Ladder
-from search.energy.reading import EnergyReading, to_joules
+from search.energy.reading import EnergyReading
+from search.energy.units import to_joules
 from search.energy.usable import NO_SENSOR, ComparableJoules
 from search.ledger.history import TrialRecord
 from search.ranking import is_comparable

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.ledger import Ledger
 from search.ledger.history import History, TrialRecord
 from search.space import Space

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.duplicate_curves import DuplicateCurves, trials_with_one_curve
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.ledger.history import History, TrialRecord
 from search.rank_correlation import RungCorrelation, rung_correlations
 from search.ranking import Configuration, configurations

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from search.energy.reading import KINDS, EnergyReading, EnergySensors, to_joules
-from search.energy.summary import EnergySummary
+from search.energy.reading import KINDS, EnergyReading, EnergySensors, EnergySummary
+from search.energy.units import to_joules
 from search.ledger.history import TrialRecord
 from search.run.objective import projected_full
 from search.space import Space

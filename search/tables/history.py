@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.energy.reading import EnergyReading, to_joules
+from search.energy.reading import EnergyReading
+from search.energy.units import to_joules
 from search.ledger import csv_text
 from search.ledger.trial_energy import TrialEnergy
 from search.tables.columns import Column, ColumnGroup, Table, column_names, lifted, rows_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.guessing import NO_BETTER, is_better_than_guessing, scored_set
 from search.intervals import Interval, Scores, gain_interval, score_interval
 from search.ledger import Ledger

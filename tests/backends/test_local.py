@@ -20,7 +20,7 @@ from search.backends.costs import Costs
 from search.backends.errors import SessionError
 from search.backends.local import LocalBackend, LocalMeters, execute_here
 from search.backends.simulated import SimulatedBackend, VirtualClock
-from search.energy.summary import EnergySummary
+from search.energy.reading import EnergySummary
 from search.ledger import Ledger
 from search.run import Run
 from search.trial.failure import Failure

@@ -1,20 +1,21 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fractions import Fraction
-from types import MappingProxyType
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.energy.attribution.account import Device, DeviceAccount
-from search.energy.attribution.process_owners import ProcessHint
-from search.energy.counters.gpu_telemetry import GpuLabels, GpuState
+from search.energy.attribution.windows import Window
+from search.energy.counters.gpu import GpuState, GpuTelemetry
 from tests.support.fake_device import FakeActivity, FakeCounter
 
-HOLDER = ProcessHint(pid=1)
 HALF, QUARTER = Fraction(1, 2), Fraction(1, 4)
+
+
+def window_of(name: str, share: Fraction, key: str = "") -> Window:
+    return Window(name=name, pid=1, key=key, shares={"GPU-a": share})
 
 
 class Bench:
@@ -32,11 +33,11 @@ class Bench:
         self.account = DeviceAccount(device, self.now_s)
 
     def open(self, window: str, share: Fraction = QUARTER, key: str = "") -> None:
-        self.account.open(window, share, HOLDER, self.now_s, key=key)
+        self.account.open(window_of(window, share, key), self.now_s)
 
     def after(self, seconds: float, moved_mj: int, external_s: float = 0.0, **use_s: float | None) -> None:
         self.now_s += seconds
-        self.counter.raw_mj = (self.counter.raw_mj or 0) + moved_mj
+        self.counter.counter_mj = (self.counter.counter_mj or 0) + moved_mj
         self.activity.use_s, self.activity.external_s = use_s, external_s
         self.account.tick(self.now_s)
         self.activity.use_s, self.activity.external_s = {}, 0.0
@@ -51,9 +52,9 @@ def test_a_shared_device_is_settled_every_five_seconds_by_utilisation() -> None:
     bench.open("b")
     for _ in range(4):
         bench.after(1, 1000, a=0.6, b=0.2)
-    assert bench.account.record("a").total_mj == 0
+    assert bench.account.record("a").used_mj == 0
     bench.after(1, 1000, a=0.6, b=0.2)
-    assert (bench.account.record("a").total_mj, bench.account.record("b").total_mj) == (3750, 1250)
+    assert (bench.account.record("a").used_mj, bench.account.record("b").used_mj) == (3750, 1250)
     assert bench.account.record("a").method == "utilisation"
 
 
@@ -62,7 +63,7 @@ def test_a_whole_window_is_settled_at_each_sample() -> None:
     bench.open("a", Fraction(1))
     bench.after(0.01, 7)
     record = bench.account.record("a")
-    assert (record.total_mj, record.method) == (7, "exclusive")
+    assert (record.used_mj, record.method) == (7, "exclusive")
 
 
 def test_windows_cut_time_to_the_millijoule() -> None:
@@ -77,7 +78,7 @@ def test_windows_cut_time_to_the_millijoule() -> None:
     bench.account.close("b", bench.now_s)
     bench.after(5, 555)
     account = bench.account
-    assert (account.record("a").total_mj, account.record("b").total_mj) == (222, 777)
+    assert (account.record("a").used_mj, account.record("b").used_mj) == (222, 777)
     assert account.idle_mj == 666
 
 
@@ -100,21 +101,21 @@ def test_a_gap_is_the_window_s_where_the_whole_device_is() -> None:
     bench = Bench()
     bench.open("a", Fraction(1))
     bench.after(3600, 90_000)
-    assert bench.account.record("a").total_mj == 90_000
+    assert bench.account.record("a").used_mj == 90_000
     assert bench.account.gap_mj == 0
 
 
 def test_what_moves_unseen_across_a_change_of_windows_is_unaccounted() -> None:
     bench = Bench()
     bench.open("a", Fraction(1))
-    bench.counter.raw_mj = None
+    bench.counter.counter_mj = None
     bench.account.close("a", 1.0)
-    bench.account.open("b", Fraction(1), HOLDER, 1.0)
+    bench.account.open(window_of("b", Fraction(1)), 1.0)
     assert bench.account.lost == "GPU-a: lost"
-    bench.counter.raw_mj = 5000
+    bench.counter.counter_mj = 5000
     bench.after(2, 800)
     bench.after(1, 300)
-    assert (bench.account.record("b").total_mj, bench.account.gap_mj) == (300, 800)
+    assert (bench.account.record("b").used_mj, bench.account.gap_mj) == (300, 800)
 
 
 def test_a_short_stretch_without_a_sample_continues_at_the_last_rates() -> None:
@@ -123,9 +124,9 @@ def test_a_short_stretch_without_a_sample_continues_at_the_last_rates() -> None:
     bench.open("b")
     bench.after(5, 5000, a=3.0, b=1.0)
     bench.now_s += 0.2
-    bench.counter.raw_mj = 10_200
+    bench.counter.counter_mj = 10_200
     bench.open("c")
-    assert (bench.account.record("a").total_mj, bench.account.record("b").total_mj) == (3900, 1300)
+    assert (bench.account.record("a").used_mj, bench.account.record("b").used_mj) == (3900, 1300)
 
 
 def test_frequent_readers_of_a_shared_device_get_the_last_second_settled() -> None:
@@ -134,10 +135,10 @@ def test_frequent_readers_of_a_shared_device_get_the_last_second_settled() -> No
     bench.open("b")
     bench.after(1, 1000, a=0.5)
     bench.account.refresh(1.0)
-    assert bench.account.record("a").total_mj == 1000
-    bench.counter.raw_mj = 6400
+    assert bench.account.record("a").used_mj == 1000
+    bench.counter.counter_mj = 6400
     bench.account.refresh(1.4)
-    assert bench.account.record("a").total_mj == 1000
+    assert bench.account.record("a").used_mj == 1000
 
 
 def test_a_start_alone_calibrates_what_follows() -> None:
@@ -153,9 +154,9 @@ def test_a_start_alone_calibrates_what_follows() -> None:
         bench.after(1, 100_000, b=1.0)
     bench.account.watch.watts.slot_of = ""
     bench.cut()
-    before_mj = bench.account.record("a").total_mj
+    before_mj = bench.account.record("a").used_mj
     bench.after(5, 1_000_000, a=2.5, b=2.5)
-    assert bench.account.record("a").total_mj - before_mj == 750_000
+    assert bench.account.record("a").used_mj - before_mj == 750_000
     assert "calibrated" in bench.account.record("a").by_method_mj
 
 
@@ -164,32 +165,24 @@ def test_an_external_process_gets_its_part() -> None:
     bench.open("a", Fraction(1))
     bench.after(5, 1000, external_s=1.0, a=3.0)
     account = bench.account
-    assert (account.record("a").total_mj, account.external_mj) == (750, 250)
+    assert (account.record("a").used_mj, account.external_mj) == (750, 250)
     assert account.record("a").alone_s == 0.0
 
 
 def test_the_power_temperature_and_clocks_of_the_device_are_means_over_the_window() -> None:
-    class GpuTelemetry:
-        labels = GpuLabels()
-        unknown: Mapping[str, str] = MappingProxyType({})
+    class Telemetry(GpuTelemetry):
         state_now = GpuState(power_w=100.0, utilisation=0.5, temperature_c=40.0, sm_clock_mhz=1980.0)
 
         def state(self) -> GpuState:
             return self.state_now
 
-        def processes_mib(self) -> None:
-            return None
-
-        def use_s(self) -> None:
-            return None
-
-    counter, telemetry = FakeCounter(), GpuTelemetry()
+    counter, telemetry = FakeCounter(), Telemetry()
     account = DeviceAccount(Device(name="GPU-a", kind="gpu", counter=counter, telemetry=telemetry), 0.0)
-    account.open("a", Fraction(1), HOLDER, 0.0)
-    counter.raw_mj = 100_000
+    account.open(window_of("a", Fraction(1)), 0.0)
+    counter.counter_mj = 100_000
     account.tick(1.0)
     telemetry.state_now = GpuState(power_w=400.0, utilisation=None, temperature_c=60.0, sm_clock_mhz=990.0)
-    counter.raw_mj = 1_300_000
+    counter.counter_mj = 1_300_000
     account.tick(4.0)
     record = account.record("a")
     assert (record.power_mean_w, record.power_min_w, record.power_max_w) == (325.0, 100.0, 400.0)
@@ -200,34 +193,26 @@ def test_the_power_temperature_and_clocks_of_the_device_are_means_over_the_windo
 def test_the_smallest_watts_are_those_of_training_and_not_of_a_start() -> None:
     """While a worker imports, the device idles at 60 W."""
 
-    class GpuTelemetry:
-        labels = GpuLabels()
-        unknown: Mapping[str, str] = MappingProxyType({})
+    class Telemetry(GpuTelemetry):
         power_w: float | None = 60.0
 
         def state(self) -> GpuState:
             return GpuState(power_w=self.power_w)
 
-        def processes_mib(self) -> None:
-            return None
-
-        def use_s(self) -> None:
-            return None
-
-    counter, telemetry = FakeCounter(), GpuTelemetry()
+    counter, telemetry = FakeCounter(), Telemetry()
     account = DeviceAccount(Device(name="GPU-a", kind="gpu", counter=counter, telemetry=telemetry), 0.0)
-    account.open("a", Fraction(1), HOLDER, 0.0, is_starting=True)
+    account.open(window_of("a", Fraction(1)), 0.0, is_starting=True)
     for now_s, power_w in ((1.0, 60.0), (2.0, 60.0)):
-        telemetry.power_w, counter.raw_mj = power_w, round(60_000 * now_s)
+        telemetry.power_w, counter.counter_mj = power_w, round(60_000 * now_s)
         account.tick(now_s)
     telemetry.power_w = 90.0
     account.end_start("a", 2.0)
     for now_s, power_w in ((3.0, 300.0), (4.0, None), (5.0, 210.0)):
-        telemetry.power_w, counter.raw_mj = power_w, counter.raw_mj + 240_000
+        telemetry.power_w, counter.counter_mj = power_w, counter.counter_mj + 240_000
         account.tick(now_s)
     record = account.record("a")
     assert (record.power_min_w, record.power_max_w, record.power_mean_w) == (210.0, 300.0, 240.0)
-    assert (record.start_mj, record.total_mj) == (120_000, 720_000)
+    assert (record.start_mj, record.used_mj) == (120_000, 720_000)
     row = account.row()
     assert (row["energy_trials_j"], row["energy_starts_j"], row["energy_device_j"]) == (720.0, 120.0, 840.0)
 
@@ -266,14 +251,14 @@ HISTORIES = st.lists(STEP, max_size=30)
 def play(history: list[tuple[object, ...]], *, is_rest_external: bool) -> None:
     """Run a history and check after each step that nothing is lost, negative or falling."""
     bench = Bench(is_rest_external=is_rest_external)
-    account, open_now, raw_mj, opened = bench.account, {}, 5000, 0
+    account, open_now, counter_mj, opened = bench.account, {}, 5000, 0
     names: list[str] = []
     last: dict[str, int] = {}
     for what, *rest in history:
-        bench.counter.raw_mj = raw_mj
+        bench.counter.counter_mj = counter_mj
         match what, rest:
             case "tick", [float(seconds), int(moved_mj), list(use), float(external_s), tuple(state)]:
-                raw_mj += moved_mj
+                counter_mj += moved_mj
                 bench.activity.is_occupied, bench.activity.is_active = state
                 used = {name: use[index % 4] for index, name in enumerate(names)}
                 bench.after(seconds, moved_mj, external_s, **used)
@@ -288,10 +273,10 @@ def play(history: list[tuple[object, ...]], *, is_rest_external: bool) -> None:
                 phase = account.begin_start if begins else account.end_start
                 phase(open_now[slot], bench.now_s)
             case "reset", [int(value)]:
-                raw_mj = bench.counter.raw_mj = value
+                counter_mj = bench.counter.counter_mj = value
                 account.tick(bench.now_s)
             case "lose", []:
-                bench.counter.raw_mj = None
+                bench.counter.counter_mj = None
                 account.cut(bench.now_s)
             case "read", []:
                 account.refresh(bench.now_s)
@@ -302,18 +287,18 @@ def play(history: list[tuple[object, ...]], *, is_rest_external: bool) -> None:
         totals = {name: account.record(name) for name in names}
         for name, record in totals.items():
             assert min(record.active_mj, record.context_mj, record.idle_share_mj) >= 0
-            assert record.total_mj >= last.get(name, 0)
-            last[name] = record.total_mj
+            assert record.used_mj >= last.get(name, 0)
+            last[name] = record.used_mj
         assert min(account.external_mj, account.idle_mj, account.gap_mj) >= 0
-    bench.counter.raw_mj = raw_mj
+    bench.counter.counter_mj = counter_mj
     bench.cut()
     row, trials_mj = (
         account.row(),
-        sum(account.record(name).total_mj + account.record(name).start_mj for name in names),
+        sum(account.record(name).used_mj + account.record(name).start_mj for name in names),
     )
     ledger_mj = trials_mj + account.external_mj + account.idle_mj + account.gap_mj
-    assert ledger_mj + bench.counter.unaccounted_mj == raw_mj - 5000
-    assert row["counter_end_mj"] == raw_mj
+    assert ledger_mj + bench.counter.jumped_mj == counter_mj - 5000
+    assert row["counter_end_mj"] == counter_mj
 
 
 @settings(max_examples=300, deadline=None)  # a shared machine

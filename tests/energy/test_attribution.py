@@ -36,7 +36,7 @@ def test_a_tick_is_idle_then_context_then_active() -> None:
 def test_one_window_of_the_whole_device_gets_all_of_it() -> None:
     tick = Tick(increment_mj=123_457, duration_s=1.0, usages={"a": usage("1")}, bare_w=70, context_w=110)
     result = split(tick)
-    assert (result.shares["a"].total_mj, result.method) == (123_457, "exclusive")
+    assert (result.shares["a"].used_mj, result.method) == (123_457, "exclusive")
 
 
 def test_a_process_of_nobody_at_work_is_external_even_beside_a_whole_window() -> None:
@@ -70,7 +70,7 @@ def test_an_unseen_rest_gets_what_is_not_reserved() -> None:
     usages = {"a": usage("2/7")}
     tick = Tick(increment_mj=700, duration_s=1.0, usages=usages, bare_w=0.07, context_w=0.14)
     result = split(Tick(**{**vars(tick), "is_rest_external": True}))
-    assert (result.shares["a"].total_mj, result.external_mj, result.idle_mj) == (200, 450, 50)
+    assert (result.shares["a"].used_mj, result.external_mj, result.idle_mj) == (200, 450, 50)
     assert result.method == "reserved"
 
 

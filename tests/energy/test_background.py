@@ -106,7 +106,7 @@ def test_the_load_trains_the_same_again_when_a_training_ends_and_saves_nothing(t
 
 def use(gpu: OneGpu, clock: FakeClock, mj: int) -> None:
     """Two seconds in which the device draws so much."""
-    gpu.counter.total_mj += mj
+    gpu.counter.metered_mj += mj
     clock.now_s += 2.0
 
 

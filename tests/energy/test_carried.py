@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 
 from search.energy.attribution.account import Device, DeviceAccount
-from search.energy.attribution.process_owners import ProcessHint
 from search.energy.attribution.watts_per_utilisation import WattsPerUtilisation
 from search.energy.attribution.window_view import WindowView
-from search.energy.counters.gpu_telemetry import GpuLabels, GpuState
+from search.energy.attribution.windows import Window
+from search.energy.counters.gpu import GpuTelemetry
 from search.launch import _known_watts
 from search.ledger import Ledger
 from search.ledger.history import History
@@ -21,18 +19,8 @@ from tests.support.fake_device import FakeActivity, FakeCounter
 from tests.support.toy_runs import made_space
 
 
-class GpuTelemetry:
-    labels = GpuLabels(model="H100")
-    unknown: Mapping[str, str] = MappingProxyType({})
-
-    def state(self) -> GpuState:
-        return GpuState()
-
-    def processes_mib(self) -> None:
-        return None
-
-    def use_s(self) -> None:
-        return None
+class H100(GpuTelemetry):
+    model = "H100"
 
 
 class RayCluster:
@@ -41,15 +29,15 @@ class RayCluster:
     def __init__(self, known_w: dict[str, dict[str, float]] | None = None) -> None:
         self.counter, self.activity, self.now_s = FakeCounter(), FakeActivity(), 0.0
         device = Device(
-            name="GPU-a", kind="gpu", counter=self.counter, activity=self.activity, telemetry=GpuTelemetry()
+            name="GPU-a", kind="gpu", counter=self.counter, activity=self.activity, telemetry=H100()
         )
         self.account = DeviceAccount(device, 0.0, known_w)
         for window, key in (("a", "resnet 32"), ("b", "vit 64")):
-            self.account.open(window, Fraction(1, 2), ProcessHint(pid=1), 0.0, key=key)
+            self.account.open(Window(name=window, pid=1, key=key, shares={"GPU-a": Fraction(1, 2)}), 0.0)
 
     def after(self, seconds: float, moved_mj: int, **use_s: float) -> None:
         self.now_s += seconds
-        self.counter.raw_mj = (self.counter.raw_mj or 0) + moved_mj
+        self.counter.counter_mj = (self.counter.counter_mj or 0) + moved_mj
         self.activity.use_s = dict(use_s)
         self.account.tick(self.now_s)
 
@@ -82,7 +70,7 @@ def test_the_next_run_splits_by_it_on_the_same_model_and_says_so(
     session = RayCluster(known_w)
     session.after(5, 1_000_000, a=2.5, b=2.5)
     record = session.account.record("a")
-    assert record.total_mj == a_mj
+    assert record.used_mj == a_mj
     assert record.method == ("calibrated" if is_earlier else "utilisation")
     said = WindowView(accounts=[session.account], records=[record]).reasons()
     text = "GPU-a: calibrated by what an earlier run learnt of this kind of work"
@@ -99,9 +87,9 @@ def test_what_this_run_learns_itself_is_preferred() -> None:
     session = RayCluster({"H100": {"resnet 32": 100.0, "vit 64": 100.0}})
     session.learn()
     session.account.cut(session.now_s)
-    before_mj = session.account.record("a").total_mj
+    before_mj = session.account.record("a").used_mj
     session.after(5, 1_000_000, a=2.5, b=2.5)
-    assert session.account.record("a").total_mj - before_mj == 750_000
+    assert session.account.record("a").used_mj - before_mj == 750_000
     assert [session.account.watch.watts.origin(window) for window in "ab"] == ["own", "own"]
 
 

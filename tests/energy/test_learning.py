@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.energy.attribution.idle_levels import IdleLevels
+from search.energy.attribution.watch import IdleLevels
 from search.energy.attribution.watts_per_utilisation import WattsPerUtilisation
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from search.energy.counters.gpu_telemetry import NvmlTelemetry
+from search.energy.counters.nvml import NvmlTelemetry
 from search.energy.meter import NodeMeter
 from search.energy.node import CpuWatts, NodePaths, open_node_meter
 from search.energy.processes import ProcessTable
-from search.energy.summary import EnergySummary
+from search.energy.reading import EnergySummary
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_powercap import add_zone, set_energy
 from tests.support.fake_proc import FakeProc

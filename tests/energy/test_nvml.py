@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from search.energy.counters.counter import SensorError, Ticker
-from search.energy.counters.gpu_counters import DriverCounter, PowerIntegral
+from search.energy.counters.gpu import DriverCounter, PowerIntegral
 from search.energy.counters.nvml import open_gpu
 from tests.support.fake_clock import FakeClock
 
@@ -44,8 +44,8 @@ def test_a_reset_of_the_counter_is_counted_apart_and_nothing_falls(fake_nvml: Fa
         readings.append(counter.read_mj())
     counter.close()
     assert readings == [3000, 3000, 3700]
-    assert (counter.num_jumps, counter.unaccounted_mj) == (1, 200 - 8000)
-    assert readings[-1] + counter.unaccounted_mj == 900 - 5000  # end - start of the driver's own counter
+    assert (counter.num_jumps, counter.jumped_mj) == (1, 200 - 8000)
+    assert readings[-1] + counter.jumped_mj == 900 - 5000  # end - start of the driver's own counter
 
 
 def test_field_83_is_read_where_the_energy_call_is_not_supported(fake_nvml: FakeNvml) -> None:

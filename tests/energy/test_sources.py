@@ -145,9 +145,9 @@ def test_an_amd_gpu_has_a_counter_in_ticks_of_its_resolution(amd: FakeAmd) -> No
     gpu = open_amd_gpu("AMD-a1b2", clock)
     amd.answers["get_energy_count"] = {"energy_accumulator": 2_100_000, "counter_resolution": 15.0}
     assert (gpu.counter.sensor, gpu.counter.read_mj()) == ("amdsmi_counter", 1500)  # 100,000 x 15 uJ
-    state, labels = gpu.telemetry.state(), gpu.telemetry.labels
+    state, shown = gpu.telemetry.state(), gpu.telemetry
     assert (state.power_w, state.utilisation, state.temperature_c) == (300.0, 0.5, 61.0)
-    assert (labels.model, labels.power_limit_w, labels.driver_version) == ("MI300X", 750.0, "6.8")
+    assert (shown.model, shown.power_limit_w, shown.driver_version) == ("MI300X", 750.0, "6.8")
     assert (gpu.telemetry.processes_mib(), gpu.telemetry.use_s()) == ({7: 1024.0}, None)
     gpu.counter.close()
     assert amd.users == 0

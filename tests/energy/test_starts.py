@@ -70,7 +70,7 @@ class Workshop(Scene):
 
     def spend(self, amount: tuple[float, float]) -> None:
         self.clock.now_s += amount[0]
-        self.gpu.counter.total_mj += round(amount[1] * 1000)
+        self.gpu.counter.metered_mj += round(amount[1] * 1000)
 
     def sleep(self, seconds: float) -> None:
         """A meter's tick comes, and with it what the device draws meanwhile."""

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from search.energy.attribution.activity import CpuActivity, GpuActivity
-from search.energy.attribution.process_owners import EXTERNAL, ProcessHint, ProcessOwners
+from search.energy.attribution.activity import EXTERNAL, CpuActivity, GpuActivity, ProcessOwners
+from search.energy.attribution.windows import Window
 from search.energy.counters.counter import SensorError
-from search.energy.counters.gpu_telemetry import GpuState, NvmlTelemetry
-from search.energy.counters.nvml import start_nvml, stop_nvml
-from search.energy.counters.utilisation import ProcessUtilisation, Sample
-from search.energy.processes import ProcessTable, ProcessTrees
+from search.energy.counters.gpu import GpuState, ProcessUtilisation, Sample
+from search.energy.counters.nvml import NvmlTelemetry, start_nvml, stop_nvml
+from search.energy.processes import ProcessTable
 from tests.support.fake_proc import FakeProc
 
 if TYPE_CHECKING:  # pytest itself imports the plugin, to rewrite its asserts
@@ -101,7 +100,7 @@ def test_the_real_binding_reads_samples_processes_and_state(fake_nvml: FakeNvml)
     assert telemetry.processes_mib() == {101: 2048.0, 102: 512.0}
     state = telemetry.state()
     assert (state.power_w, state.utilisation, state.temperature_c) == (300.5, 0.75, 51)
-    assert telemetry.labels.model == "NVIDIA H100"
+    assert telemetry.model == "NVIDIA H100"
     assert telemetry.use_s() == {}  # nothing new: the driver answers NOT_FOUND
     del fake_nvml["0.samples"]
     assert telemetry.use_s() is None
@@ -117,7 +116,7 @@ def test_what_a_gpu_refuses_is_none(fake_nvml: FakeNvml) -> None:
     stop_nvml(nvml)
 
 
-HOLDERS = {"a": ProcessHint(pid=100), "b": ProcessHint(pid=200)}
+HOLDERS = {"a": Window(name="a", pid=100), "b": Window(name="b", pid=200)}
 NOTHING: dict[int, float | None] = {}
 
 
@@ -144,16 +143,24 @@ def test_inside_a_container_a_window_alone_teaches_its_process(tmp_path: Path) -
     owners = in_container(tmp_path)
     assert owners.owners(NOTHING, {7001: 1.0}, {"a": HOLDERS["a"]}) == {7001: "a"}
     assert owners.owners(NOTHING, {7001: 1.0, 7002: 1.0}, HOLDERS) == {7001: "a", 7002: None}
-    later = {"c": ProcessHint(pid=100), "b": HOLDERS["b"]}  # the same warm worker, its next trial
+    later = {"c": Window(name="c", pid=100), "b": HOLDERS["b"]}  # the same warm worker, its next trial
     assert owners.owners(NOTHING, {7001: 1.0}, later) == {7001: "c"}
 
 
+def holding_mib(**held: float) -> dict[str, Window]:
+    """Windows of different processes that report what they hold on the GPU."""
+    windows = [
+        Window(name=name, pid=pid, gpu_memory_mib=mib) for pid, (name, mib) in enumerate(held.items(), 1)
+    ]
+    return {window.name: window for window in windows}
+
+
 def test_inside_a_container_memory_tells_if_it_fits_one_window_only(tmp_path: Path) -> None:
-    hints = {"a": ProcessHint(pid=1, gpu_memory_mib=8000.0), "b": ProcessHint(pid=2, gpu_memory_mib=2000.0)}
+    windows = holding_mib(a=8000.0, b=2000.0)
     held: dict[int, float | None] = {7001: 8400.0, 7002: 2400.0, 7003: 30_000.0}
-    owners = in_container(tmp_path).owners(held, {7001: 1.0, 7002: 1.0}, hints)
+    owners = in_container(tmp_path).owners(held, {7001: 1.0, 7002: 1.0}, windows)
     assert owners == {7001: "a", 7002: "b", 7003: None}
-    alike = {"a": ProcessHint(pid=1, gpu_memory_mib=2000.0), "b": ProcessHint(pid=2, gpu_memory_mib=2100.0)}
+    alike = holding_mib(a=2000.0, b=2100.0)
     assert in_container(tmp_path / "2").owners({7001: 2400.0}, {}, alike) == {7001: None}
 
 
@@ -176,7 +183,7 @@ def test_a_worker_that_was_warm_before_the_first_window_is_its_window_s_all_the_
 
 def test_one_process_with_two_windows_is_unknown(tmp_path: Path) -> None:
     FakeProc(tmp_path).add(100)
-    both = {"a": ProcessHint(pid=100), "b": ProcessHint(pid=100)}
+    both = {"a": Window(name="a", pid=100), "b": Window(name="b", pid=100)}
     assert ProcessOwners(ProcessTable(tmp_path)).owners(NOTHING, {100: 1.0}, both) == {100: None}
 
 
@@ -224,7 +231,7 @@ def test_cpu_seconds_are_those_of_the_tree_and_the_rest_is_external(tmp_path: Pa
     proc.add(100, cpu_s=50.0)
     proc.add(101, 100, cpu_s=7.0)
     proc.set_busy(1000.0)
-    activity = CpuActivity(processes, ProcessTrees(processes), num_cpus=8)
+    activity = CpuActivity(processes, num_cpus=8)
     activity.begin("a", HOLDERS["a"], 0.0)
     proc.add(100, cpu_s=51.0, waited_s=8.0)  # the child worked one second more, ended and was waited for
     proc.remove(101)

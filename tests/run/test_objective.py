@@ -66,7 +66,7 @@ class Scene:
         return self.run.on_epoch(trial_id, row)
 
     def use(self, joules: float) -> None:
-        self.gpu.counter.total_mj += round(joules * 1000)
+        self.gpu.counter.metered_mj += round(joules * 1000)
         self.clock.now_s += 1.0
 
     def front(self) -> list[tuple[str, float]]:

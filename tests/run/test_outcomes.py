@@ -43,7 +43,7 @@ def test_each_outcome_has_its_joules_and_together_they_are_the_counters(tmp_path
         "interrupted": 1_500,
         "idle": 2_000,
     }
-    assert sum(spent_mj.values()) == scene.gpu.counter.total_mj
+    assert sum(spent_mj.values()) == scene.gpu.counter.metered_mj
 
 
 def test_what_others_used_is_named_beside_the_runs_own(tmp_path: Path) -> None:

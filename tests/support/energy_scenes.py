@@ -52,7 +52,7 @@ class Scene:
 
     def use(self, joules: float) -> None:
         """A second in which the device draws so much."""
-        self.gpu.counter.total_mj += round(joules * 1000)
+        self.gpu.counter.metered_mj += round(joules * 1000)
         self.clock.now_s += 1.0
 
     def epoch(self, trial_id: str, window: OneWindow, joules: float, epoch: int = 1) -> str:

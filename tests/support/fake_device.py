@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from search.energy.attribution.activity import Activity
-from search.energy.attribution.process_owners import ProcessHint
+from search.energy.attribution.windows import Window
 from search.energy.counters.counter import SensorError
 
 
 class FakeCounter:
-    """A driver's counter: `raw_mj` is what it shows; falling is a reset, None is no answer."""
+    """A driver's counter: `counter_mj` is what it shows; falling is a reset, None is no answer."""
 
     sensor, device = "nvml_counter", "GPU-a"
     power_ratio: float | None = None
 
-    def __init__(self, raw_mj: int = 0) -> None:
-        self.raw_mj: int | None = raw_mj
-        self.start_mj = self._last_mj = raw_mj
-        self.num_jumps = self.unaccounted_mj = self._total_mj = 0
+    def __init__(self, counter_mj: int = 0) -> None:
+        self.counter_mj: int | None = counter_mj
+        self.counter_start_mj = self._last_mj = counter_mj
+        self.num_jumps = self.jumped_mj = self._metered_mj = 0
 
     def read_mj(self) -> int:
-        if self.raw_mj is None:
+        if self.counter_mj is None:
             raise SensorError("GPU-a: lost")
-        moved_mj, self._last_mj = self.raw_mj - self._last_mj, self.raw_mj
+        moved_mj, self._last_mj = self.counter_mj - self._last_mj, self.counter_mj
         if moved_mj < 0:
             self.num_jumps += 1
-            self.unaccounted_mj += moved_mj
+            self.jumped_mj += moved_mj
         else:
-            self._total_mj += moved_mj
-        return self._total_mj
+            self._metered_mj += moved_mj
+        return self._metered_mj
 
     def close(self) -> None:
         """Nothing to free."""
@@ -44,12 +44,12 @@ class FakeActivity:
         self.is_occupied: bool | None = None
         self.is_active: bool | None = None
 
-    def begin(self, window: str, hint: ProcessHint, now_s: float) -> None:
+    def begin(self, window: Window, now_s: float) -> None:
         """Nothing to note."""
 
-    def look(self, hints: Mapping[str, ProcessHint], now_s: float) -> Activity:
+    def look(self, windows: Mapping[str, Window], now_s: float) -> Activity:
         return Activity(
-            use_s={window: self.use_s.get(window, 0.0) for window in hints},
+            use_s={window: self.use_s.get(window, 0.0) for window in windows},
             external_s=self.external_s,
             is_occupied=self.is_occupied,
             is_active=self.is_active,

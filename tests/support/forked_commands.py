@@ -22,8 +22,7 @@ from search import cli, launch
 from search.accounting.metering import Metering
 from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.windows import Role
-from search.energy.reading import EnergyMeter
-from search.energy.summary import EnergySummary
+from search.energy.reading import EnergyMeter, EnergySummary
 from search.space import Space
 from search.trial import task as tasks
 from search.trial.task import TrialTask
@@ -152,8 +151,8 @@ class TickingGpu(OneGpu):
         ]
 
     def _moved(self) -> int:
-        self.counter.total_mj += 70
-        return self.counter.total_mj
+        self.counter.metered_mj += 70
+        return self.counter.metered_mj
 
 
 class _NamedWindow:

@@ -11,8 +11,7 @@ from search.energy.attribution.account import Device
 from search.energy.attribution.windows import Role
 from search.energy.meter import NodeMeter
 from search.energy.processes import ProcessTable
-from search.energy.reading import EnergyReading, EnergySensors
-from search.energy.summary import EnergySummary
+from search.energy.reading import EnergyReading, EnergySensors, EnergySummary
 
 
 class MovedCounter:
@@ -20,15 +19,15 @@ class MovedCounter:
 
     sensor = "nvml_counter"
     device = "GPU-one"
-    num_jumps = unaccounted_mj = 0
-    start_mj = 1000
+    num_jumps = jumped_mj = 0
+    counter_start_mj = 1000
     power_ratio = None
 
     def __init__(self) -> None:
-        self.total_mj = 0
+        self.metered_mj = 0
 
     def read_mj(self) -> int:
-        return self.total_mj
+        return self.metered_mj
 
     def close(self) -> None:
         return None

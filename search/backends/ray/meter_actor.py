@@ -13,8 +13,7 @@ from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.windows import Role
 from search.energy.gpus import visible_gpus
 from search.energy.node import CpuWatts, open_node_meter
-from search.energy.reading import EnergyReading, EnergySensors
-from search.energy.summary import EnergySummary
+from search.energy.reading import EnergyReading, EnergySensors, EnergySummary
 
 _SILENCE_S = 60.0  # six heartbeats: a worker that swaps or loads a network disk may miss some
 

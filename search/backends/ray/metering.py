@@ -20,8 +20,7 @@ from search.energy.attribution.windows import Role
 from search.energy.counters.driver import CallThread, NoAnswer
 from search.energy.gpus import visible_gpus
 from search.energy.node import CpuWatts
-from search.energy.reading import EnergyReading, EnergySensors
-from search.energy.summary import EnergySummary
+from search.energy.reading import EnergyReading, EnergySensors, EnergySummary
 
 _NAMESPACE = "jouletune"
 _ANSWER_S = 10.0  # a node that is lost answers with an error long before

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from ray.util.metrics import Gauge
 
 from search.accounting.spending import DeviceWatts, outcome_millijoules
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.ledger.history import Status
 from search.run import Run
 

@@ -7,15 +7,13 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from search.energy.attribution.activity import Activity, ActivitySource
-from search.energy.attribution.process_owners import ProcessHint
-from search.energy.attribution.record import WindowRecord
 from search.energy.attribution.tick import Tick, Usage, split
 from search.energy.attribution.watch import SHORTEST_S, Watch
 from search.energy.attribution.watts_per_utilisation import KnownWatts
-from search.energy.attribution.windows import Role
+from search.energy.attribution.windows import Window, WindowRecord
 from search.energy.counters.counter import Counter, SensorError
-from search.energy.counters.gpu_telemetry import GpuTelemetry
-from search.energy.reading import to_joules
+from search.energy.counters.gpu import GpuTelemetry
+from search.energy.units import to_joules
 
 SETTLE_EVERY_S = (
     5.0  # 50 driver samples: over single seconds, with 10, the split leans towards the trial that draws less
@@ -33,7 +31,7 @@ class Device:
     Attributes:
         name: UUID of a GPU, zone of a CPU.
         activity: Who uses it; None leaves reserved shares.
-        is_rest_external: See `attribution.Tick`.
+        is_rest_external: What is not reserved belongs to others that cannot be seen; see `tick.Tick`.
         reason: What the reader of its numbers must know; empty if all is well.
     """
 
@@ -57,39 +55,28 @@ class DeviceAccount:
 
     def __init__(self, device: Device, now_s: float, known_w: KnownWatts | None = None) -> None:
         self.device = device
-        labels = device.telemetry and device.telemetry.labels
-        self.model = labels.model if labels else ""
+        self.model = device.telemetry.model if device.telemetry else ""
         self.watch = Watch(device.activity, now_s, (known_w or {}).get(self.model) if self.model else None)
         self.lost = ""
         self.external_mj = self.idle_mj = self.gap_mj = 0
         self._open: dict[str, WindowRecord] = {}
         self._ended: dict[str, WindowRecord] = {}
-        self._seen_mj = self._unsettled_mj = 0
+        self._metered_mj = self._unsettled_mj = 0
         self._sampled_s = self._settled_s = now_s
         self._is_broken = False
 
-    def open(
-        self,
-        window: str,
-        share: Fraction,
-        hint: ProcessHint,
-        now_s: float,
-        *,
-        key: str = "",
-        role: Role = "trial",
-        is_starting: bool = False,
-    ) -> None:
-        """Count for one more window from now on."""
+    def open(self, window: Window, now_s: float, *, is_starting: bool = False) -> None:
+        """Count for one more window from now on; `is_starting`: first of all for its start."""
         self.cut(now_s)
-        self._open[window] = WindowRecord(share=share, opened_s=now_s, role=role)
+        record = WindowRecord(share=window.shares[self.device.name], role=window.role)
         if is_starting:
-            self._open[window].begin_start()
-        self.watch.open(window, hint, now_s, key=key)
+            record.begin_start()
+        self._open[window.name] = record
+        self.watch.open(window, now_s)
 
     def close(self, window: str, now_s: float) -> None:
         """Count no longer for a window; its record stays readable."""
         self.cut(now_s)
-        self._open[window].closed_s = now_s
         self._open[window].lost = self.lost
         self._ended[window] = self._open.pop(window)
         self.watch.close(window)
@@ -143,20 +130,20 @@ class DeviceAccount:
     def row(self) -> dict[str, Any]:
         """The device's row of devices.csv, up to the last settlement; `residual_j` is always 0."""
         counter = self.device.counter
-        device_mj = self._seen_mj - self._unsettled_mj + counter.unaccounted_mj
-        trials_mj = sum(record.total_mj for record in self._records() if record.role == "trial")
+        device_mj = self._metered_mj - self._unsettled_mj + counter.jumped_mj
+        trials_mj = sum(record.used_mj for record in self._records() if record.role == "trial")
         background_mj = self._background_mj()
-        unaccounted_mj = self.gap_mj + counter.unaccounted_mj
+        unaccounted_mj = self.gap_mj + counter.jumped_mj
         starts_mj = sum(record.start_mj for record in self._records() if record.role == "trial")
         of_windows_mj = trials_mj + starts_mj + background_mj
         residual_mj = device_mj - of_windows_mj - self.external_mj - self.idle_mj - unaccounted_mj
-        levels, labels = self.watch.levels, self.device.telemetry and self.device.telemetry.labels
+        levels, telemetry = self.watch.levels, self.device.telemetry
         return {
             "device": self.device.name,
             "kind": self.device.kind,
             "sensor": counter.sensor,
-            "counter_start_mj": counter.start_mj,
-            "counter_end_mj": counter.start_mj + device_mj,
+            "counter_start_mj": counter.counter_start_mj,
+            "counter_end_mj": counter.counter_start_mj + device_mj,
             "energy_device_j": to_joules(device_mj),
             "energy_trials_j": to_joules(trials_mj),
             "energy_starts_j": to_joules(starts_mj),
@@ -168,7 +155,7 @@ class DeviceAccount:
             "idle_power_w": levels.bare.power_w if levels.bare.is_known else None,
             "context_power_w": levels.context.power_w if levels.context.is_known else None,
             "counter_power_ratio": counter.power_ratio,
-            "driver_version": labels.driver_version if labels else "",
+            "driver_version": telemetry.driver_version if telemetry else "",
             "gpu_model": self.model,
             "learnt_w": self.watch.watts.learnt_w if self.model else {},
         }
@@ -179,7 +166,7 @@ class DeviceAccount:
     def _background_mj(self) -> int:
         """With its starts: it trains repeatedly, and no single one of its trainings matters."""
         loads = (record for record in self._records() if record.role == "background")
-        return sum(record.total_mj + record.start_mj for record in loads)
+        return sum(record.used_mj + record.start_mj for record in loads)
 
     def _is_plain(self) -> bool:
         """Whether the split needs no utilisation: then it is exact at any moment, also after a gap."""
@@ -198,17 +185,17 @@ class DeviceAccount:
 
     @property
     def _answers_for_guests(self) -> bool:
-        """Who reserved all cores answers for the system's daemons too; a GPU's hint does not."""
+        """Who reserved all cores answers for the system's daemons too; whoever reserved a GPU does not."""
         return self.device.kind != "gpu" and self._reserved >= 1
 
     def _sample(self, now_s: float) -> bool:
         try:
-            total_mj = self.device.counter.read_mj()
+            metered_mj = self.device.counter.read_mj()
         except SensorError as error:
             self.lost = str(error)
             return False
         self.lost = ""
-        increment_mj, self._seen_mj = total_mj - self._seen_mj, total_mj
+        increment_mj, self._metered_mj = metered_mj - self._metered_mj, metered_mj
         since_s, self._sampled_s = now_s - self._sampled_s, now_s
         if self._is_broken or (since_s > _LONGEST_S and not self._is_plain()):
             self._leave_out(increment_mj)
@@ -272,5 +259,5 @@ class DeviceAccount:
             if result.method == "calibrated" and "earlier_run" in origins:
                 self._open[window].current.is_by_earlier_run = True
             self._open[window].current.book(
-                share, result.method, device_mj=increment_mj, duration_s=duration_s, is_alone=is_alone
+                share, result.method, whole_device_mj=increment_mj, duration_s=duration_s, is_alone=is_alone
             )

@@ -1,4 +1,8 @@
-"""Who used a device since the last look: the meter's question, answered for GPUs and for CPUs."""
+"""Who used a device since the last look: the meter's question, answered for GPUs and for CPUs.
+
+Of a GPU the driver says which pids used it, and these must be matched to windows: it names pids of the node,
+where a container has its own. Of CPUs /proc says how many seconds each window's process tree has used.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,20 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
-from search.energy.attribution.process_owners import EXTERNAL, ProcessHint, ProcessOwners
+from search.energy.attribution.windows import Window
 from search.energy.counters.counter import SensorError
-from search.energy.counters.gpu_telemetry import USE_BY_PROCESS, GpuTelemetry
-from search.energy.processes import ProcessTable, ProcessTrees
+from search.energy.counters.gpu import USE_BY_PROCESS, GpuTelemetry
+from search.energy.processes import ProcessTable
 
-_LIST_EVERY_S = 5.0
+EXTERNAL: Literal[""] = ""
+
+_LIST_EVERY_S = 5.0  # a list of processes costs the driver some 4.5 ms
 _NO_BUSY_TIME = "/proc/stat does not tell how busy the node is: what others do counts as the trials' work"
 _IDLE_CPU_SHARE = 0.02  # of the node's cores: daemons alone stay below it
+# A process holds its CUDA context and its allocator's slack beyond what it reports itself.
+_CONTEXT_MIB = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +44,28 @@ class Activity:
     is_active: bool | None = None
     unknown: str = ""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was seen at work; unknown use is not nothing."""
+        return not self.external_s and not any(use_s != 0 for use_s in self.use_s.values())
+
+    def followed_by(self, later: Activity) -> Activity:
+        """Use over both stretches together; what is unknown in one of them is unknown."""
+        use_s = dict(self.use_s)
+        for window, seconds in later.use_s.items():
+            before_s = use_s.get(window, 0.0)
+            use_s[window] = None if before_s is None or seconds is None else before_s + seconds
+        return Activity(use_s=use_s, external_s=self.external_s + later.external_s)
+
 
 class ActivitySource(Protocol):
-    def begin(self, window: str, hint: ProcessHint, now_s: float) -> None:
+    """What knows who uses a device."""
+
+    def begin(self, window: Window, now_s: float) -> None:
         """Take note of a window that opens now: its use counts from here."""
         ...
 
-    def look(self, hints: Mapping[str, ProcessHint], now_s: float) -> Activity:
+    def look(self, windows: Mapping[str, Window], now_s: float) -> Activity:
         """What happened since the last look, while exactly these windows were open. Never raises."""
         ...
 
@@ -56,25 +79,25 @@ class GpuActivity:
         self._memory_mib: Mapping[int, float | None] | None = {}
         self._listed_s: float | None = None
 
-    def begin(self, window: str, hint: ProcessHint, now_s: float) -> None:
+    def begin(self, window: Window, now_s: float) -> None:
         """Nothing: the driver's samples bear their times."""
 
-    def look(self, hints: Mapping[str, ProcessHint], now_s: float) -> Activity:
+    def look(self, windows: Mapping[str, Window], now_s: float) -> Activity:
         use_s = self._telemetry.use_s()
         memory_mib = self._processes_mib(now_s, use_s or {})
         if use_s is None:
             return Activity(
-                use_s=dict.fromkeys(hints),
+                use_s=dict.fromkeys(windows),
                 is_occupied=None if memory_mib is None else bool(memory_mib),
                 is_active=None,
                 unknown=self._telemetry.unknown.get(USE_BY_PROCESS, ""),
             )
         try:
-            owners = self._owners.owners(memory_mib or {}, use_s, hints)
+            owners = self._owners.owners(memory_mib or {}, use_s, windows)
         except SensorError as error:
-            return Activity(use_s=dict.fromkeys(hints), is_active=any(use_s.values()), unknown=str(error))
+            return Activity(use_s=dict.fromkeys(windows), is_active=any(use_s.values()), unknown=str(error))
         return Activity(
-            use_s=_use_of_windows(use_s, owners, hints),
+            use_s=_use_of_windows(use_s, owners, windows),
             external_s=sum(seconds for pid, seconds in use_s.items() if owners[pid] == EXTERNAL),
             is_occupied=None if memory_mib is None else bool(memory_mib),
             is_active=any(use_s.values()),
@@ -88,38 +111,106 @@ class GpuActivity:
 
 
 def _use_of_windows(
-    use_s: Mapping[int, float], owners: Mapping[int, str | None], hints: Mapping[str, ProcessHint]
+    use_s: Mapping[int, float], owners: Mapping[int, str | None], windows: Mapping[str, Window]
 ) -> dict[str, float | None]:
     if any(owners[pid] is None and seconds for pid, seconds in use_s.items()):
-        return dict.fromkeys(hints)  # work by an unknown process: no window's use is known
-    return {window: sum(use_s.get(pid, 0.0) for pid in owners if owners[pid] == window) for window in hints}
+        return dict.fromkeys(windows)  # work by an unknown process: no window's use is known
+    return {window: sum(use_s.get(pid, 0.0) for pid in owners if owners[pid] == window) for window in windows}
+
+
+class ProcessOwners:
+    """Finds the window of each process of one device, and remembers what it learnt.
+
+    Tried in this order: the pid or an ancestor of it is the window's; the process calls itself by the
+    window's pid (NSpid); it was the only unknown one at work while the window was alone; one window's memory
+    alone fits. Where pids can be compared, a process of no window is external; in a container it stays
+    unknown.
+    """
+
+    def __init__(self, processes: ProcessTable) -> None:
+        self._processes = processes
+        self._are_pids_ours = processes.shows_whole_node()
+        self._learnt: dict[int, int] = {}
+        self._foreign: set[int] = set()
+        self._had_window = False
+
+    def owners(
+        self,
+        memory_mib: Mapping[int, float | None],
+        use_s: Mapping[int, float],
+        windows: Mapping[str, Window],
+    ) -> dict[int, str | None]:
+        """The window of each pid; `EXTERNAL` belongs to no window, None is unknown.
+
+        Args:
+            memory_mib: Memory on the device, by pid; a pid without a process list is not there.
+            use_s: Utilisation-seconds since the last call, by pid.
+        """
+        pids = sorted({*memory_mib, *use_s})
+        if not windows and not self._had_window:
+            self._foreign.update(pids)  # they were here before all windows
+        self._had_window = self._had_window or bool(windows)
+        if any(window.pid in pids for window in windows.values()):
+            self._are_pids_ours = True  # the driver named a window's own pid: no container lies between
+        found = {pid: self._by_pid(pid, windows) for pid in pids}
+        working = [pid for pid in pids if use_s.get(pid) and found[pid] is None]
+        if len(windows) == 1 and len(working) == 1:
+            [(name, window)] = windows.items()
+            self._learnt[working[0]] = window.pid
+            found[working[0]] = name
+        for pid in pids:
+            if found[pid] is None:
+                found[pid] = self._by_memory(memory_mib.get(pid), windows, found)
+        return found
+
+    def _by_pid(self, pid: int, windows: Mapping[str, Window]) -> str | None:
+        roots = {pid, self._learnt.get(pid, pid), self._processes.inner_pid(pid)}
+        roots.update(self._processes.lineage(pid) if self._are_pids_ours else ())
+        names = [name for name, window in windows.items() if window.pid in roots]
+        if names:
+            return names[0] if len(names) == 1 else None  # one process with two windows: undecidable
+        return EXTERNAL if self._are_pids_ours or pid in self._foreign else None
+
+    def _by_memory(
+        self, held_mib: float | None, windows: Mapping[str, Window], found: Mapping[int, str | None]
+    ) -> str | None:
+        if held_mib is None:
+            return None
+        fitting = [
+            name
+            for name, window in windows.items()
+            if name not in found.values()
+            and window.gpu_memory_mib is not None
+            and window.gpu_memory_mib <= held_mib <= window.gpu_memory_mib + _CONTEXT_MIB
+        ]
+        return fitting[0] if len(fitting) == 1 else None
 
 
 class CpuActivity:
     """Use of the node's CPUs: CPU-seconds of each window's process tree."""
 
-    def __init__(self, processes: ProcessTable, trees: ProcessTrees, num_cpus: int | None = None) -> None:
-        self._processes, self._trees = processes, trees
+    def __init__(self, processes: ProcessTable, num_cpus: int | None = None) -> None:
+        self._processes = processes
         self._num_cpus = num_cpus or os.cpu_count() or 1
         self._used_s: dict[str, float] = {}
         self._busy_s = processes.busy_cpu_s()
         self._looked_s: float | None = None
 
-    def begin(self, window: str, hint: ProcessHint, now_s: float) -> None:
+    def begin(self, window: Window, now_s: float) -> None:
         with suppress(SensorError):  # its first observation takes its place
-            self._used_s[window] = self._trees.cpu_s(hint.pid, now_s)
+            self._used_s[window.name] = self._processes.tree_cpu_s(window.pid, now_s)
 
-    def look(self, hints: Mapping[str, ProcessHint], now_s: float) -> Activity:
+    def look(self, windows: Mapping[str, Window], now_s: float) -> Activity:
         try:
-            used_s = {window: self._trees.cpu_s(hint.pid, now_s) for window, hint in hints.items()}
+            used_s = {name: self._processes.tree_cpu_s(window.pid, now_s) for name, window in windows.items()}
         except SensorError as error:
             self._used_s, self._busy_s, self._looked_s = {}, None, now_s
-            return Activity(use_s=dict.fromkeys(hints), unknown=str(error))
+            return Activity(use_s=dict.fromkeys(windows), unknown=str(error))
         # A child that was not waited for takes its seconds with it.
         before_s, self._used_s = self._used_s, used_s
         use_s = {
             window: max(0.0, used_s[window] - before_s[window]) if window in before_s else None
-            for window in hints
+            for window in windows
         }
         busy_s = self._busy_since_last()
         duration_s, self._looked_s = now_s - (now_s if self._looked_s is None else self._looked_s), now_s

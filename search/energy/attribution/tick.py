@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
+from search.energy.units import MJ_PER_J
+
 Method = Literal["exclusive", "calibrated", "utilisation", "equal", "reserved"]
 
 _EXTERNAL, _IDLE = "\0external", "\0idle"  # no window can bear these names
@@ -76,7 +78,7 @@ class Share:
     idle_share_mj: int
 
     @property
-    def total_mj(self) -> int:
+    def used_mj(self) -> int:
         return self.active_mj + self.context_mj + self.idle_share_mj
 
 
@@ -195,7 +197,7 @@ def _shares(usages: Mapping[str, Usage], rest: str) -> dict[str, float | Fractio
 
 
 def _energy_mj(power_w: float, duration_s: float) -> int:
-    energy_mj = _exact(power_w) * _exact(duration_s) * 1000
+    energy_mj = _exact(power_w) * _exact(duration_s) * MJ_PER_J
     # Down: what is left of a millijoule counts as work, so that no layer below takes more than it draws.
     return math.floor(energy_mj)
 

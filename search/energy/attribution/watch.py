@@ -1,36 +1,82 @@
-"""What is known about the use of one device: who uses it, what idling costs, and the watts of each window."""
+"""What is learnt about one device by watching it: who uses it, what idling costs, watts of each window."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from search.energy.attribution.activity import Activity, ActivitySource
-from search.energy.attribution.idle_levels import IdleLevels
-from search.energy.attribution.process_owners import ProcessHint
 from search.energy.attribution.watts_per_utilisation import WattsPerUtilisation
+from search.energy.attribution.windows import Window
+from search.energy.units import to_joules, to_millijoules
 
 SHORTEST_S = 1.0  # the slowest driver's sample: shorter stretches show no utilisation of their own
+SETTLED_S = 10.0  # without a process, before the power counts as bare: clocks and fans come down first
+
+_SHORTEST_LEVEL_S = 0.5  # the counter moves in steps of up to 0.1 s: a fifth of the shortest stretch
+_NUM_KEPT = 60  # a minute at 1 Hz: old enough for a mean, young enough for the room's warmth
 
 
-@dataclass
-class _Use:
-    """Utilisation-seconds since the last settlement, over all observations since."""
+class Level:
+    """The mean power of the latest stretches; 0 and `is_known` False before the first."""
 
-    windows_s: dict[str, float | None] = field(default_factory=dict)
-    external_s: float = 0.0
-    seconds: float = 0.0
-
-    def add(self, activity: Activity, duration_s: float) -> None:
-        for window, use_s in activity.use_s.items():
-            before_s = self.windows_s.get(window, 0.0)
-            self.windows_s[window] = None if before_s is None or use_s is None else before_s + use_s
-        self.external_s += activity.external_s
-        self.seconds += duration_s
+    def __init__(self) -> None:
+        self._stretches: deque[tuple[int, float]] = deque(maxlen=_NUM_KEPT)
 
     @property
-    def is_empty(self) -> bool:
-        return not self.external_s and not any(use_s != 0 for use_s in self.windows_s.values())
+    def is_known(self) -> bool:
+        return bool(self._stretches)
+
+    @property
+    def power_w(self) -> float:
+        total_mj = sum(increment_mj for increment_mj, _ in self._stretches)
+        return (
+            to_joules(total_mj) / sum(seconds for _, seconds in self._stretches) if self._stretches else 0.0
+        )
+
+    def add(self, increment_mj: int, duration_s: float) -> None:
+        self._stretches.append((increment_mj, duration_s))
+
+
+class IdleLevels:
+    """Learns a device's two idle levels from stretches of time that show them, and from no others.
+
+    A CUDA context alone adds 26 to 66 W. So `bare` is learnt only after 10 s without any compute process,
+    `context` only where one is present from end to end and utilisation is 0; never under load.
+    """
+
+    def __init__(self) -> None:
+        self.bare = Level()
+        self.context = Level()
+        self._was_occupied: bool | None = None
+        self._empty_s = 0.0
+        self._was_quiet = False
+
+    def observe(
+        self, increment_mj: int, duration_s: float, *, is_occupied: bool | None, is_active: bool | None
+    ) -> None:
+        """Take a stretch that follows the one before without a gap.
+
+        Args:
+            is_occupied: A compute process is on the device at the end of the stretch; None is unknown.
+            is_active: Anything used the device in the stretch; None is unknown, and teaches nothing.
+        """
+        was_occupied, self._was_occupied = self._was_occupied, is_occupied
+        was_quiet, self._was_quiet = self._was_quiet, is_active is False
+        stays_empty = was_occupied is False and is_occupied is False and is_active is False
+        is_settled = stays_empty and self._empty_s >= SETTLED_S
+        self._empty_s = self._empty_s + duration_s if stays_empty else 0.0
+        if duration_s < _SHORTEST_LEVEL_S:
+            return
+        if is_settled:
+            self.bare.add(increment_mj, duration_s)
+        # The stretch before must be quiet too: utilisation is reported up to a second late.
+        elif was_occupied and is_occupied and was_quiet and is_active is False:
+            self.context.add(increment_mj, duration_s)
+
+    def interrupt(self) -> None:
+        """Forget the stretch before: it and the next are separated by a time without answers."""
+        self._was_occupied, self._was_quiet, self._empty_s = None, False, 0.0
 
 
 class Watch:
@@ -51,24 +97,22 @@ class Watch:
         self.unknown = ""  # why a window's use was unknown at the latest observation
         self.looked_s = now_s
         self._source = source
-        self._hints: dict[str, ProcessHint] = {}
-        self._unobserved_mj = 0
-        self._use = _Use()
+        self._windows: dict[str, Window] = {}
+        self._unobserved_mj = 0  # what the counter moved since the last look
+        self._use, self._use_s = Activity(), 0.0  # who used the device since the last settlement
         self._rates: dict[str, float] = {}
 
-    def open(self, window: str, hint: ProcessHint, now_s: float, *, key: str) -> None:
-        self._hints[window] = hint
-        self.watts.open(window, key)
+    def open(self, window: Window, now_s: float) -> None:
+        """Watch one more window from now on."""
+        self._windows[window.name] = window
+        self.watts.open(window.name, window.key)
         if self._source:
-            self._source.begin(window, hint, now_s)
+            self._source.begin(window, now_s)
 
     def close(self, window: str) -> None:
-        del self._hints[window]
+        """Watch a window no longer; what it taught of its kind of work stays."""
+        del self._windows[window]
         self.watts.close(window)
-
-    def take_hint(self, window: str, hint: ProcessHint) -> None:
-        """Replace what a window reports about its process."""
-        self._hints[window] = hint
 
     def pass_by(self, increment_mj: int) -> None:
         """Take what the counter moved: the next observation needs what it moved since the last one."""
@@ -80,8 +124,8 @@ class Watch:
         increment_mj, self._unobserved_mj = self._unobserved_mj, 0
         if self._source is None:
             return
-        activity = self._source.look(self._hints, now_s)
-        self._use.add(activity, duration_s)
+        activity = self._source.look(self._windows, now_s)
+        self._use, self._use_s = self._use.followed_by(activity), self._use_s + duration_s
         self.unknown = activity.unknown
         self.levels.observe(
             increment_mj, duration_s, is_occupied=activity.is_occupied, is_active=activity.is_active
@@ -92,7 +136,7 @@ class Watch:
         if use_s != activity.use_s:
             self.watts.interrupt()
         elif duration_s:
-            active_mj = max(0, increment_mj - round(1000 * self.idle_w * duration_s))
+            active_mj = max(0, increment_mj - to_millijoules(self.idle_w * duration_s))
             self.watts.observe(active_mj, duration_s, use_s, activity.external_s)
 
     @property
@@ -105,21 +149,23 @@ class Watch:
 
         A stretch too short for a sample of its own continues at the rates of the one before.
         """
-        use, self._use = self._use, _Use()
+        use, self._use = self._use, Activity()
+        seconds, self._use_s = self._use_s, 0.0
         if self._source is None:
-            return Activity(use_s=dict.fromkeys(self._hints))
-        if use.seconds < SHORTEST_S and use.is_empty:
-            rates = {window: self._rates.get(window, 0.0) for window in self._hints}
-            return Activity(use_s={window: rate * use.seconds for window, rate in rates.items()})
-        known = {window: use_s for window, use_s in use.windows_s.items() if use_s is not None}
-        self._rates = {window: use_s / use.seconds for window, use_s in known.items()} if use.seconds else {}
-        return Activity(use_s=use.windows_s, external_s=use.external_s)
+            return Activity(use_s=dict.fromkeys(self._windows))
+        if seconds < SHORTEST_S and use.is_empty:
+            rates = {window: self._rates.get(window, 0.0) for window in self._windows}
+            return Activity(use_s={window: rate * seconds for window, rate in rates.items()})
+        known = {window: use_s for window, use_s in use.use_s.items() if use_s is not None}
+        self._rates = {window: use_s / seconds for window, use_s in known.items()} if seconds else {}
+        return Activity(use_s=use.use_s, external_s=use.external_s)
 
     def interrupt(self, now_s: float) -> None:
         """Forget what was seen so far: it and what follows are separated by a time without answers."""
         if self._source:
-            self._source.look(self._hints, now_s)
+            self._source.look(self._windows, now_s)
         self.levels.interrupt()
         self.watts.interrupt()
         self.looked_s, self._unobserved_mj = now_s, 0
-        self._use, self._rates, self.has_external = _Use(), {}, False
+        self._use, self._use_s = Activity(), 0.0
+        self._rates, self.has_external = {}, False

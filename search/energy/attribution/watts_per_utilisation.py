@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 
 ALONE_S = 3.0  # the counter lags by up to 0.1 s at both ends: 7 % of 3 s, and less of all that follow
 

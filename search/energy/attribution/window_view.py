@@ -6,13 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from search.energy.attribution.account import DeviceAccount, Kind
-from search.energy.attribution.record import WindowRecord
-from search.energy.attribution.windows import Window
-from search.energy.counters.crosscheck import is_plausible
-from search.energy.counters.gpu_telemetry import USE_BY_PROCESS, GpuLabels
-from search.energy.hardware import CpuLabels
-from search.energy.reading import Attribution, End, EnergyReading, EnergySensors, Quality
-from search.energy.summary import EnergySummary
+from search.energy.attribution.windows import Window, WindowRecord
+from search.energy.counters.gpu import USE_BY_PROCESS, GpuTelemetry, is_plausible
+from search.energy.reading import Attribution, EnergyReading, EnergySensors, EnergySummary, Quality
 
 _WORST_LAST: tuple[Attribution, ...] = ("", "exclusive", "calibrated", "utilisation", "equal", "reserved")
 _QUALITY: Mapping[Attribution, Quality] = {
@@ -60,8 +56,7 @@ class WindowView:
     def of_start(self) -> WindowView:
         """The same devices with the accounts of the window's starts."""
         starts = [
-            replace(record.start or WindowRecord(record.share, record.opened_s), lost=record.lost)
-            for record in self.records
+            replace(record.start or WindowRecord(record.share), lost=record.lost) for record in self.records
         ]
         return replace(self, records=starts)
 
@@ -71,15 +66,14 @@ class WindowView:
         return "+".join(sorted(sensors)) if self.is_known else ""
 
     @property
-    def labels(self) -> list[GpuLabels]:
-        """Model, driver and power limit of each GPU that shows more than its counter."""
-        return [account.device.telemetry.labels for account in self.accounts if account.device.telemetry]
+    def telemetries(self) -> list[GpuTelemetry | None]:
+        """What each device shows beside its counter; None where it shows nothing else."""
+        return [account.device.telemetry for account in self.accounts]
 
     @property
     def power_limits_w(self) -> list[float | None]:
-        """The power limit of each GPU; None is unknown."""
-        telemetries = [account.device.telemetry for account in self.accounts]
-        return [telemetry.labels.power_limit_w if telemetry else None for telemetry in telemetries]
+        """The power limit of each device; None is unknown."""
+        return [None if shown is None else shown.power_limit_w for shown in self.telemetries]
 
     @property
     def attribution(self) -> Attribution:
@@ -115,7 +109,7 @@ def account_reasons(account: DeviceAccount) -> list[str]:
     if counter.num_jumps:
         reasons.append(
             f"{counter.device}: {counter.num_jumps} jump(s) of the counter left out "
-            f"({counter.unaccounted_mj} mJ); the energy of those moments is missing"
+            f"({counter.jumped_mj} mJ); the energy of those moments is missing"
         )
     if account.gap_mj:
         reasons.append(f"{counter.device}: {account.gap_mj} mJ of gaps in sampling belong to no trial")
@@ -145,10 +139,10 @@ def read(views: Views, *, is_start: bool = False) -> EnergyReading:
     gpu = views["gpu"]
     return EnergyReading(
         lag_s={kind: view.lag_s for kind, view in views.items() if view.lag_s},
-        gpu_mj=gpu.sum_mj(lambda record: record.total_mj),
-        cpu_mj=views["cpu"].sum_mj(lambda record: record.total_mj),
-        dram_mj=views["dram"].sum_mj(lambda record: record.total_mj),
-        estimated_mj=views["estimated"].sum_mj(lambda record: record.total_mj),
+        gpu_mj=gpu.sum_mj(lambda record: record.used_mj),
+        cpu_mj=views["cpu"].sum_mj(lambda record: record.used_mj),
+        dram_mj=views["dram"].sum_mj(lambda record: record.used_mj),
+        estimated_mj=views["estimated"].sum_mj(lambda record: record.used_mj),
         gpu_active_mj=gpu.sum_mj(lambda record: record.active_mj),
         gpu_context_mj=gpu.sum_mj(lambda record: record.context_mj),
         gpu_idle_share_mj=gpu.sum_mj(lambda record: record.idle_share_mj),
@@ -156,39 +150,39 @@ def read(views: Views, *, is_start: bool = False) -> EnergyReading:
     )
 
 
-def describe_sensors(views: Views, machine: CpuLabels) -> EnergySensors:
-    """What a window's reading is made of, and what it is worth."""
+def describe_sensors(views: Views, machine: EnergySensors) -> EnergySensors:
+    """What a window's reading is made of, and what it is worth.
+
+    Args:
+        machine: The labels of the node's CPUs, which are known where no sensor is.
+    """
     gpu, cpu = views["gpu"], views["cpu"] if views["cpu"].is_known else views["estimated"]
-    labels = gpu.labels
-    return EnergySensors(
+    shown = [telemetry for telemetry in gpu.telemetries if telemetry]
+    return replace(
+        machine,
         gpu_sensor=gpu.sensor,
         gpu_attribution=gpu.attribution,
-        gpu_model="+".join(sorted({one.model for one in labels})),
-        gpu_driver_version="+".join(sorted({one.driver_version for one in labels})),
+        gpu_model="+".join(sorted({one.model for one in shown})),
+        gpu_driver_version="+".join(sorted({one.driver_version for one in shown})),
         cpu_sensor=cpu.sensor,
         cpu_attribution=cpu.attribution,
-        cpu_model=machine.model,
-        cpu_governor=machine.governor,
         scope="+".join(kind for kind, view in views.items() if view.is_known),
         quality=max(view.quality for view in views.values()),  # "" < "A" < ... < "E"
         reason="; ".join(f"{kind}: {why}" for kind, view in views.items() for why in view.reasons()),
     )
 
 
-def summarise(
-    views: Views, window: Window, end: End, *, seconds: float, start_s: float, machine: CpuLabels
-) -> EnergySummary:
-    """The account of a window up to its latest reading, or its end.
-
-    Args:
-        seconds: How long the window was open without its starts, which took `start_s`.
-    """
+def summarise(views: Views, window: Window, now_s: float, machine: EnergySensors) -> EnergySummary:
+    """The account of a window up to its latest reading, or its end."""
+    until_s = now_s if window.is_open else window.ended_s
+    start_s = window.starts_s(until_s)
+    seconds = until_s - window.opened_s - start_s
     gpu = views["gpu"].records if views["gpu"].is_known else ()
     main = views["gpu"] if views["gpu"].accounts else views["cpu"]
     return EnergySummary(
         window=window.name,
         trial=window.trial,
-        end=end,
+        end=window.end,
         seconds=seconds,
         start_s=start_s,
         reading=_without_unlearnt_levels(views),

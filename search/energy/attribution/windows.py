@@ -1,4 +1,4 @@
-"""Who may use which share of which device, from when to when."""
+"""A window: a trial's hold on devices from one moment to another, and what it used of each of them."""
 
 from __future__ import annotations
 
@@ -8,90 +8,216 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
+from search.energy.attribution.tick import Method, Share
 from search.energy.counters.counter import SensorError
+from search.energy.counters.gpu import GpuState
 from search.energy.processes import ProcessTable
 from search.energy.reading import End
+from search.energy.units import to_joules
 
-Role = Literal["trial", "background"]  # what a window is for: a trial, or the load beside the trials
+Role = Literal["trial", "background"]  # what a window is for: a trial, or the workload beside the trials
+
+# Error of a window's active energy that half of the windows stay under: simulated, four trials of 120 to
+# 560 W for 60 s (benchmarks/attribution.py). A reserved share knows as little as an equal one.
+RELATIVE_ERROR: Mapping[Method, float] = {
+    "exclusive": 0.0,
+    "calibrated": 0.05,
+    "utilisation": 0.25,
+    "equal": 0.35,
+    "reserved": 0.35,
+}
+_BEST_FIRST: tuple[Method, ...] = ("exclusive", "calibrated", "utilisation", "equal", "reserved")
+_LABELLED = Fraction(95, 100)
+_COUNTER_STEP_S = 0.1  # of NVML's counter at most: what a window's start and end are off by
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Window:
     """A trial's hold on devices. Ray reuses processes, so a trial is never a pid alone.
 
     Attributes:
-        pid: Root of the trial's process tree.
+        name: Unique at its meter: the trial, and the number of the window.
+        pid: Root of the trial's process tree, as the trial itself sees it.
         start_ticks: When that process began; None if it cannot be seen from here, and is not watched.
+        key: The kind of work; windows with the same one share what is learnt of their watts.
         shares: Reserved share by device name.
         missing: What could not be opened, by kind of device, and why.
         heartbeat_timeout_s: Silence after which the window ends; None for a window that sends none.
+        heard_s: When it opened, or last sent a heartbeat.
+        gpu_memory_mib: What the trial reports to hold on the device; None if it reported nothing.
+        end: Why it ended, at `ended_s`; empty while it is open.
+        starting_since_s: When the start began that goes on now; None outside of starts.
+        start_s: How long those took that are over.
     """
 
     name: str
-    trial: str
     pid: int
-    start_ticks: int | None
-    shares: Mapping[str, Fraction]
-    missing: Mapping[str, str]
-    opened_s: float
+    trial: str = ""
+    start_ticks: int | None = None
+    key: str = ""
+    role: Role = "trial"
+    shares: Mapping[str, Fraction] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    opened_s: float = 0.0
     heartbeat_timeout_s: float | None = None
+    heard_s: float = 0.0
+    gpu_memory_mib: float | None = None
+    end: End = ""
+    ended_s: float = 0.0
+    starting_since_s: float | None = None
+    start_s: float = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether joules are still counted for it."""
+        return not self.end
 
-@dataclass(frozen=True)
-class Ended:
-    """When and why a window ended; an empty reason means that it is open."""
+    def end_start(self, now_s: float) -> None:
+        """Add the time of the start that goes on now, if one does."""
+        if self.starting_since_s is not None:
+            self.start_s += now_s - self.starting_since_s
+            self.starting_since_s = None
 
-    why: End = ""
-    at_s: float = 0.0
+    def starts_s(self, until_s: float) -> float:
+        """How long its starts took, the one included that goes on at `until_s`."""
+        return self.start_s + (0.0 if self.starting_since_s is None else until_s - self.starting_since_s)
+
+    def loss(self, processes: ProcessTable, now_s: float) -> End:
+        """How the window lost its trial: its process is gone, or has gone silent; empty if it did not."""
+        if self.start_ticks is not None:
+            with suppress(SensorError):  # /proc cannot be read: heartbeats decide
+                process = processes.find(self.pid)
+                if process is None or process.start_ticks != self.start_ticks:
+                    return "pid_died"
+        timeout_s = self.heartbeat_timeout_s
+        return "heartbeat_lost" if timeout_s is not None and now_s - self.heard_s > timeout_s else ""
 
 
 @dataclass
-class Windows:
-    """All windows of a node, the ended ones too: a killed attempt's joules stay readable."""
+class WindowRecord:
+    """A running account; `book` is called for each settled stretch.
 
-    processes: ProcessTable
-    _windows: dict[str, Window] = field(default_factory=dict)
-    _ended: dict[str, Ended] = field(default_factory=dict)
-    _heard_s: dict[str, float] = field(default_factory=dict)
+    Attributes:
+        share: Reserved share of the device.
+        role: Which column of devices.csv the joules are in.
+        lost: Why the device did not answer when the window ended; empty if it did, or the window is open.
+        covered_s: Time in which the device's counter answered and its increments could be split.
+        alone_s: The part of it without another window or an external process at work.
+        whole_device_mj: What the whole device used in that time, others' work included.
+        is_by_earlier_run: Some of it was split by watts that an earlier run learnt.
+        start: The same account of the window's starts, which are no training; see `begin_start`.
+    """
 
-    def __getitem__(self, name: str) -> Window:
-        try:
-            return self._windows[name]
-        except KeyError:
-            raise KeyError(f"no window {name!r} was opened at this meter") from None
+    share: Fraction
+    role: Role = "trial"
+    lost: str = ""
+    active_mj: int = 0
+    context_mj: int = 0
+    idle_share_mj: int = 0
+    covered_s: float = 0.0
+    alone_s: float = 0.0
+    whole_device_mj: int = 0
+    is_by_earlier_run: bool = False
+    power_max_w: float | None = None
+    power_min_w: float | None = None
+    by_method_mj: dict[Method, int] = field(default_factory=dict)
+    utilisation: TimeMean = field(default_factory=lambda: TimeMean())
+    temperature_c: TimeMean = field(default_factory=lambda: TimeMean())
+    sm_clock_mhz: TimeMean = field(default_factory=lambda: TimeMean())
+    memory_clock_mhz: TimeMean = field(default_factory=lambda: TimeMean())
+    start: WindowRecord | None = None
+    is_starting: bool = False
 
-    def add(self, window: Window) -> None:
-        self._windows[window.name] = window
-        self._heard_s[window.name] = window.opened_s
+    def begin_start(self) -> None:
+        """From now on, what the window uses belongs to a start: imports, loading data, building a model."""
+        self.start = self.start or WindowRecord(share=self.share, role=self.role)
+        self.is_starting = True
 
-    def hear(self, name: str, now_s: float) -> None:
-        self._heard_s[name] = now_s
-
-    def end(self, name: str, why: End, now_s: float) -> None:
-        self._ended[name] = Ended(why, now_s)
-
-    def ended(self, name: str) -> Ended:
-        return self._ended.get(name, Ended())
+    def end_start(self) -> None:
+        """From now on, what the window uses belongs to its training."""
+        self.is_starting = False
 
     @property
-    def open(self) -> list[Window]:
-        return [window for name, window in self._windows.items() if name not in self._ended]
+    def current(self) -> WindowRecord:
+        """The account that is kept now: of the training, or of its start."""
+        return self.start if self.is_starting and self.start else self
 
     @property
-    def num_opened(self) -> int:
-        return len(self._windows)
+    def start_mj(self) -> int:
+        return self.start.used_mj if self.start else 0
 
-    def lost(self, now_s: float) -> list[tuple[Window, End]]:
-        """The open windows that lost their trial: its process is gone, or has gone silent."""
-        causes = ((window, self._cause(window, now_s)) for window in self.open)
-        return [(window, cause) for window, cause in causes if cause]
+    @property
+    def used_mj(self) -> int:
+        """What the window used of the device: the sum of its three parts."""
+        return self.active_mj + self.context_mj + self.idle_share_mj
 
-    def _cause(self, window: Window, now_s: float) -> End:
-        if window.start_ticks is not None:
-            with suppress(SensorError):  # /proc cannot be read: heartbeats decide
-                process = self.processes.find(window.pid)
-                if process is None or process.start_ticks != window.start_ticks:
-                    return "pid_died"
-        timeout_s = window.heartbeat_timeout_s
-        is_silent = timeout_s is not None and now_s - self._heard_s[window.name] > timeout_s
-        return "heartbeat_lost" if is_silent else ""
+    @property
+    def power_mean_w(self) -> float | None:
+        return to_joules(self.whole_device_mj) / self.covered_s if self.covered_s else None
+
+    @property
+    def uncertainty_mj(self) -> int:
+        """Error to be expected: of the split, and of the counter's steps at the window's start and end.
+
+        Never falls: the second part counts from the largest power so far.
+        """
+        split_mj = sum(RELATIVE_ERROR[method] * split for method, split in self.by_method_mj.items())
+        return round(split_mj + 2 * self._step_mj)
+
+    _step_mj: float = 0.0
+
+    @property
+    def method(self) -> Method:
+        """The method by which, or by a better one, 95 % of the joules were split."""
+        remaining = sum(self.by_method_mj.values())
+        if not remaining:
+            return "exclusive" if self.share == 1 else "reserved"
+        needed, reached = _LABELLED * remaining, 0
+        for method in _BEST_FIRST:
+            reached += self.by_method_mj.get(method, 0)
+            if reached >= needed:
+                return method
+        raise AssertionError("the parts of a sum reach it")
+
+    def book(
+        self, part: Share, method: Method, *, whole_device_mj: int, duration_s: float, is_alone: bool
+    ) -> None:
+        """Add a settled stretch: the window's share of it, and how the stretch was split."""
+        self.active_mj += part.active_mj
+        self.context_mj += part.context_mj
+        self.idle_share_mj += part.idle_share_mj
+        self.by_method_mj[method] = self.by_method_mj.get(method, 0) + part.used_mj
+        self.whole_device_mj += whole_device_mj
+        self.covered_s += duration_s
+        self.alone_s += duration_s if is_alone else 0.0
+        if duration_s >= 1.0:
+            self._step_mj = max(self._step_mj, part.used_mj / duration_s * _COUNTER_STEP_S)
+
+    def show(self, state: GpuState, duration_s: float) -> None:
+        """Take what the device showed at the end of a stretch; unknown values are left out of the means."""
+        if state.power_w is not None:
+            self.power_max_w = max(self.power_max_w or 0.0, state.power_w)
+            self.power_min_w = (
+                state.power_w if self.power_min_w is None else min(self.power_min_w, state.power_w)
+            )
+        self.utilisation.add(state.utilisation, duration_s)
+        self.temperature_c.add(state.temperature_c, duration_s)
+        self.sm_clock_mhz.add(state.sm_clock_mhz, duration_s)
+        self.memory_clock_mhz.add(state.memory_clock_mhz, duration_s)
+
+
+@dataclass
+class TimeMean:
+    """A mean over time; None before the first known value."""
+
+    weighted: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def value(self) -> float | None:
+        return self.weighted / self.seconds if self.seconds else None
+
+    def add(self, value: float | None, duration_s: float) -> None:
+        if value is not None:
+            self.weighted += value * duration_s
+            self.seconds += duration_s

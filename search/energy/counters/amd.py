@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from search.energy.counters.counter import Counter, SensorError
-from search.energy.counters.crosscheck import CheckedCounter
 from search.energy.counters.driver import (
     COLDEST_C,
     HOTTEST_C,
@@ -24,13 +23,21 @@ from search.energy.counters.driver import (
     sound,
     sound_text,
 )
-from search.energy.counters.gpu_counters import DriverCounter, OpenGpu, PowerIntegral
-from search.energy.counters.gpu_telemetry import USE_BY_PROCESS, GpuLabels, GpuState, Known
+from search.energy.counters.gpu import (
+    USE_BY_PROCESS,
+    CheckedCounter,
+    DriverCounter,
+    GpuState,
+    GpuTelemetry,
+    OpenGpu,
+    PowerIntegral,
+)
+from search.energy.units import microjoules_to_mj, to_milliwatts, to_watts
 
 PREFIX = "AMD-"
 
 _MIB = 2**20
-_MAX_W = MAX_GPU_MW / 1000
+_MAX_W = to_watts(MAX_GPU_MW)
 _MOST_TICKS = 2.0**80
 _MISSING = "the module amdsmi is missing, or its library: install ROCm, then the extra jouletune[amd]"
 
@@ -107,7 +114,7 @@ def _open_counter(
     smi: Driver, uuid: str, handle: Any, clock: Callable[[], float], stop: Callable[[], None]
 ) -> Counter:
     def read_power_mw() -> int:
-        return _answered(uuid, lambda: round(1000 * _power_w(smi, handle)))
+        return _answered(uuid, lambda: to_milliwatts(_power_w(smi, handle)))
 
     def read_energy_mj() -> int:
         return _answered(uuid, lambda: _energy_mj(smi, handle))
@@ -141,7 +148,7 @@ def _energy_mj(smi: Driver, handle: Any) -> int:
     answer = smi.ask("amdsmi_get_energy_count", handle)
     ticks = _of(answer, "energy_accumulator", "power")  # the second name is from before 6.1
     resolution_uj = sound(_of(answer, "counter_resolution"), 0, 1e9)
-    return int(sound(ticks, 0, _MOST_TICKS) * resolution_uj) // 1000
+    return microjoules_to_mj(int(sound(ticks, 0, _MOST_TICKS) * resolution_uj))
 
 
 def _power_w(smi: Driver, handle: Any) -> float:
@@ -190,35 +197,29 @@ def _model(smi: Driver, handle: Any) -> str:
     return sound_text(_of(smi.ask("amdsmi_get_gpu_asic_info", handle), "market_name"))
 
 
-class AmdTelemetry:
+class AmdTelemetry(GpuTelemetry):
     """The telemetry of one GPU through amdsmi."""
 
     def __init__(self, smi: Driver, handle: Any) -> None:
+        super().__init__()
         self._smi, self._handle = smi, handle
-        self._known = Known()
-        self.unknown: Mapping[str, str] = self._known.unknown
-        self.labels = GpuLabels(
-            model=self._known.value("model", lambda: _model(smi, handle)) or "",
-            power_limit_w=self._known.value("power limit", self._limit_w),
-            driver_version=self._known.value("driver version", self._driver) or "",
-        )
-        self._known.unknown[USE_BY_PROCESS] = "amdsmi tells no seconds of use that can be trusted"
+        self.model = self.known("model", lambda: _model(smi, handle)) or ""
+        self.power_limit_w = self.known("power limit", self._limit_w)
+        self.driver_version = self.known("driver version", self._driver) or ""
+        self.unknown[USE_BY_PROCESS] = "amdsmi tells no seconds of use that can be trusted"
 
     def state(self) -> GpuState:
-        state = self._known.value("state", lambda: self._smi.together(self._state, "its state"))
+        state = self.known("state", lambda: self._smi.together(self._state, "its state"))
         return state or GpuState()
 
     def processes_mib(self) -> Mapping[int, float | None] | None:
-        return self._known.value("process list", self._list_processes)
-
-    def use_s(self) -> Mapping[int, float] | None:
-        return None
+        return self.known("process list", self._list_processes)
 
     def _state(self) -> GpuState:
         return GpuState(
-            power_w=self._known.value("power", lambda: _power_w(self._smi, self._handle)),
-            utilisation=self._known.value("utilisation", self._rate),
-            temperature_c=self._known.value("temperature", self._temperature_c),
+            power_w=self.known("power", lambda: _power_w(self._smi, self._handle)),
+            utilisation=self.known("utilisation", self._rate),
+            temperature_c=self.known("temperature", self._temperature_c),
         )
 
     def _driver(self) -> str:

@@ -29,7 +29,7 @@ class Counter(Protocol):
         ...
 
     @property
-    def start_mj(self) -> int:
+    def counter_start_mj(self) -> int:
         """What the sensor itself showed when this counter was opened; 0 if it shows no sum."""
         ...
 
@@ -44,12 +44,12 @@ class Counter(Protocol):
         ...
 
     @property
-    def unaccounted_mj(self) -> int:
-        """What those jumps moved, negative for a reset. `read_mj() + unaccounted_mj` is end - start."""
+    def jumped_mj(self) -> int:
+        """What those jumps moved, negative for a reset: start + metered + jumped is what the sensor shows."""
         ...
 
     def read_mj(self) -> int:
-        """Millijoules since opening: starts at 0 and never falls.
+        """The metered millijoules: since opening, jumps left out. Starts at 0 and never falls.
 
         Raises:
             SensorError: The sensor does not answer now. It may do so again later.

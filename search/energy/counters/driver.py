@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -37,9 +38,9 @@ class CallThread:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._hanging: _Call | None = None
+        self._hanging: tuple[Future[Any], float] | None = None  # the call that did not return, and since when
         self._thread: threading.Thread | None = None
 
     def ask(self, call: Callable[[], T], *, limit_s: float | None = None) -> T:
@@ -57,55 +58,41 @@ class CallThread:
         if not self._lock.acquire(timeout=limit_s):
             raise NoAnswer(f"{self._name} has been busy for {limit_s:g} s")
         try:
-            answer: T = self._made(_Call(call), limit_s)
-            return answer
+            return self._made(call, limit_s)
         finally:
             self._lock.release()
 
-    def _made(self, call: _Call, limit_s: float) -> Any:
-        if self._hanging and not self._hanging.is_done.is_set():
-            since_s = time.monotonic() - self._hanging.asked_s
+    def _made(self, call: Callable[[], T], limit_s: float) -> T:
+        if self._hanging and not self._hanging[0].done():
+            since_s = time.monotonic() - self._hanging[1]
             raise NoAnswer(f"{self._name} has not answered for {since_s:.0f} s")
         self._hanging = None
         if self._thread is None or not self._thread.is_alive():  # a fork has no threads of its parent's
             self._thread = threading.Thread(target=self._run, name=f"calls of {self._name}", daemon=True)
             self._thread.start()
-        self._calls.put(call)
-        if not call.is_done.wait(limit_s):
-            self._hanging = call
+        answer: Future[T] = Future()
+        asked_s = time.monotonic()
+        self._calls.put((call, answer))
+        # Not `result(timeout)`: a call may itself raise a TimeoutError, which is an answer.
+        if not wait([answer], limit_s).done:
+            self._hanging = answer, asked_s
             raise NoAnswer(f"{self._name} has not answered for {limit_s:g} s")
-        return call.result()
+        return answer.result()
 
     def _run(self) -> None:
         while True:
             try:
-                self._calls.get(timeout=_IDLE_S).make()
+                call, answer = self._calls.get(timeout=_IDLE_S)
             except queue.Empty:
                 if self._lock.acquire(blocking=False):  # else another call is about to come
                     self._thread = None
                     self._lock.release()
                     return
-
-
-class _Call:
-    def __init__(self, call: Callable[[], Any]) -> None:
-        self._call = call
-        self._answer: Any = None
-        self._error: BaseException | None = None
-        self.asked_s = time.monotonic()
-        self.is_done = threading.Event()
-
-    def make(self) -> None:
-        try:
-            self._answer = self._call()
-        except BaseException as error:  # it is the caller's: the thread continues
-            self._error = error
-        self.is_done.set()
-
-    def result(self) -> Any:
-        if self._error is not None:
-            raise self._error
-        return self._answer
+                continue
+            try:
+                answer.set_result(call())
+            except BaseException as error:  # it is the caller's: the thread continues
+                answer.set_exception(error)
 
 
 class DriverError(SensorError):

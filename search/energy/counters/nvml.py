@@ -1,20 +1,23 @@
-"""Energy of NVIDIA GPUs through NVML: the energy counter, else the integral of power.
+"""Energy and use of NVIDIA GPUs through NVML: counter, power, and how long each process kept a GPU busy.
 
 NVML is probed by calling, never by architecture: what a driver answers is what there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from typing import Any
 
 from search.energy.counters.counter import Counter, SensorError
-from search.energy.counters.crosscheck import CheckedCounter
 from search.energy.counters.driver import (
+    COLDEST_C,
+    HOTTEST_C,
     MAX_GPU_MW,
+    MAX_MHZ,
     START_S,
     CallThread,
     Driver,
@@ -23,8 +26,21 @@ from search.energy.counters.driver import (
     sound,
     sound_text,
 )
-from search.energy.counters.gpu_counters import DriverCounter, OpenGpu, PowerIntegral
-from search.energy.counters.gpu_telemetry import NvmlTelemetry
+from search.energy.counters.gpu import (
+    USE_BY_PROCESS,
+    CheckedCounter,
+    DriverCounter,
+    GpuState,
+    GpuTelemetry,
+    OpenGpu,
+    PowerIntegral,
+    ProcessUtilisation,
+    Sample,
+)
+from search.energy.units import to_watts
+
+_MIB = 2**20
+_NOT_FOUND = 6  # as an NVML_ERROR
 
 _NO_LIBRARY = (
     "NVML (libnvidia-ml.so.1) is not on this machine: right where there is no NVIDIA GPU; "
@@ -213,3 +229,105 @@ def _read(uuid: str, handle: Any, call: Callable[[Any], int]) -> int:
             f"{uuid}: {error} when asked for energy or power; a virtual GPU must be measured "
             "on its host, of a lost one nvidia-smi and dmesg say more"
         ) from error
+
+
+class NvmlTelemetry(GpuTelemetry):
+    """The telemetry of one GPU through NVML.
+
+    Args:
+        nvml: With a thread of this GPU's own.
+    """
+
+    def __init__(
+        self, nvml: Driver, handle: Any, *, is_mig: bool = False, now_us: Callable[[], int] | None = None
+    ) -> None:
+        super().__init__()
+        self._nvml, self._handle = nvml, handle
+        self._utilisation = (
+            None if is_mig else ProcessUtilisation(nvml_samples(nvml, handle), now_us or wall_us)
+        )
+        self._lists = [f"nvmlDeviceGetComputeRunningProcesses{version}" for version in ("", "_v3", "_v2")]
+        self.power_limit_w = self._watts("power limit", "nvmlDeviceGetEnforcedPowerLimit")
+        self.model = self._text("model", "nvmlDeviceGetName", handle)
+        self.driver_version = self._text("driver version", "nvmlSystemGetDriverVersion")
+
+    def state(self) -> GpuState:
+        state = self.known("state", lambda: self._nvml.together(self._state, "its state"))
+        return state or GpuState()
+
+    def _state(self) -> GpuState:
+        return GpuState(
+            power_w=self._watts("power", "nvmlDeviceGetPowerUsage"),
+            utilisation=self.known("utilisation", self._rate),
+            temperature_c=self.known("temperature", self._temperature_c),
+            sm_clock_mhz=self._clock_mhz("SM clock", "NVML_CLOCK_SM"),
+            memory_clock_mhz=self._clock_mhz("memory clock", "NVML_CLOCK_MEM"),
+        )
+
+    def processes_mib(self) -> Mapping[int, float | None] | None:
+        return self.known("process list", self._list_processes)
+
+    def use_s(self) -> Mapping[int, float] | None:
+        return None if self._utilisation is None else self.known(USE_BY_PROCESS, self._utilisation.read)
+
+    def _text(self, what: str, function: str, *arguments: Any) -> str:
+        return self.known(what, lambda: sound_text(self._nvml.ask(function, *arguments))) or ""
+
+    def _watts(self, what: str, function: str) -> float | None:
+        power_mw = self.known(what, lambda: sound(self._nvml.ask(function, self._handle), 0, MAX_GPU_MW))
+        return None if power_mw is None else to_watts(power_mw)
+
+    def _rate(self) -> float:
+        rates = self._nvml.ask("nvmlDeviceGetUtilizationRates", self._handle)
+        return float(sound(rates.gpu, 0, 100) / 100)
+
+    def _temperature_c(self) -> float:
+        sensor = self._nvml.constant("NVML_TEMPERATURE_GPU")
+        answer = self._nvml.ask("nvmlDeviceGetTemperature", self._handle, sensor)
+        return float(sound(answer, COLDEST_C, HOTTEST_C))
+
+    def _clock_mhz(self, what: str, kind: str) -> float | None:
+        def read() -> float:
+            answer = self._nvml.ask("nvmlDeviceGetClockInfo", self._handle, self._nvml.constant(kind))
+            return float(sound(answer, 0, MAX_MHZ))
+
+        return self.known(what, read)
+
+    def _list_processes(self) -> Mapping[int, float | None]:
+        processes = self._newest_list()
+        held = ((int(process.pid), process.usedGpuMemory) for process in processes)
+        return {pid: None if used_bytes is None else used_bytes / _MIB for pid, used_bytes in held}
+
+    def _newest_list(self) -> Any:
+        """The list by the newest function that the driver has: old ones lack the versions of today."""
+        while len(self._lists) > 1:
+            try:
+                return self._nvml.ask(self._lists[0], self._handle)
+            except DriverError as error:
+                if not error.is_missing:
+                    raise
+                del self._lists[0]
+        return self._nvml.ask(self._lists[0], self._handle)
+
+
+def wall_us() -> int:
+    """Now, in the microseconds since 1970 that the driver stamps its samples with."""
+    return time.time_ns() // 1000
+
+
+def nvml_samples(nvml: Driver, handle: Any) -> Callable[[int], Sequence[Sample]]:
+    """A function from a time in microseconds to the samples after it.
+
+    Under MIG and on some virtual GPUs they are not supported; an idle GPU answers NOT_FOUND.
+    """
+
+    def read(after_us: int) -> Sequence[Sample]:
+        try:
+            answers = nvml.ask("nvmlDeviceGetProcessUtilization", handle, after_us)
+        except DriverError as error:
+            if error.code != _NOT_FOUND:
+                raise
+            return []
+        return [Sample(int(one.pid), int(one.timeStamp), int(one.smUtil)) for one in answers]
+
+    return read

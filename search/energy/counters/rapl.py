@@ -11,6 +11,7 @@ from pathlib import Path
 
 from search.energy.counters.counter import SensorError
 from search.energy.counters.driver import CallThread
+from search.energy.units import microjoules_to_mj
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -38,7 +39,7 @@ class RaplCounter:
 
     A step is accepted only if the zone's power allows it, and only while the counter cannot have
     gone round once more unseen; else counting continues from the new value and the step is kept
-    in `unaccounted_mj`. So it must be read at least every `longest_gap_s`.
+    in `jumped_mj`. So it must be read at least every `longest_gap_s`.
     """
 
     sensor = "rapl_powercap"
@@ -52,15 +53,15 @@ class RaplCounter:
         self._clock = clock
         self._max_power_uw = _max_power_uw(zone, read_text)
         self._range_uj = self._readable_range_uj(zone / "max_energy_range_uj")
-        self._raw_uj, self._at_s = self._readable_uj(), clock()
-        self.start_mj = self._raw_uj // 1000
-        self._total_uj = 0
-        self._unaccounted_uj = 0
+        self._counter_uj, self._at_s = self._readable_uj(), clock()
+        self.counter_start_mj = microjoules_to_mj(self._counter_uj)
+        self._metered_uj = 0
+        self._jumped_uj = 0
         self._lock = threading.Lock()
 
     @property
-    def unaccounted_mj(self) -> int:
-        return self._unaccounted_uj // 1000
+    def jumped_mj(self) -> int:
+        return microjoules_to_mj(self._jumped_uj)
 
     def _readable_range_uj(self, file: Path) -> int:
         range_uj = _read_uj(file, self._read_text)
@@ -78,30 +79,30 @@ class RaplCounter:
 
     def read_mj(self) -> int:
         with self._lock:
-            raw_uj, at_s = self._readable_uj(), self._clock()
-            moved_uj = raw_uj - self._raw_uj
-            if moved_uj < 0:
-                moved_uj += self._range_uj
-            self._count(moved_uj, at_s - self._at_s)
-            self._raw_uj, self._at_s = raw_uj, at_s
-            return self._total_uj // 1000
+            counter_uj, at_s = self._readable_uj(), self._clock()
+            increment_uj = counter_uj - self._counter_uj
+            if increment_uj < 0:
+                increment_uj += self._range_uj
+            self._count(increment_uj, at_s - self._at_s)
+            self._counter_uj, self._at_s = counter_uj, at_s
+            return microjoules_to_mj(self._metered_uj)
 
     def _readable_uj(self) -> int:
-        raw_uj = _read_uj(self._energy_file, self._read_text)
-        if raw_uj > self._range_uj:
+        counter_uj = _read_uj(self._energy_file, self._read_text)
+        if counter_uj > self._range_uj:
             raise SensorError(
-                f"{self._energy_file} shows {raw_uj} uJ, more than its range of {self._range_uj}"
+                f"{self._energy_file} shows {counter_uj} uJ, more than its range of {self._range_uj}"
             )
-        return raw_uj
+        return counter_uj
 
-    def _count(self, moved_uj: int, gap_s: float) -> None:
+    def _count(self, increment_uj: int, gap_s: float) -> None:
         # 1 J of slack: two reads in quick succession still see a step of the hardware's own update.
         limit_uj = 1.5 * self._max_power_uw * gap_s + 1e6
-        if 0 <= moved_uj <= limit_uj < self._range_uj:
-            self._total_uj += moved_uj
+        if 0 <= increment_uj <= limit_uj < self._range_uj:
+            self._metered_uj += increment_uj
         else:
             self.num_jumps += 1
-            self._unaccounted_uj += moved_uj
+            self._jumped_uj += increment_uj
 
     def close(self) -> None:
         """Nothing to free: the file is opened for each read."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from search.energy.counters.counter import SensorError
 from search.energy.processes import ProcessTable
+from search.energy.units import MJ_PER_J
 
 
 class UserModelCounter:
@@ -27,7 +28,7 @@ class UserModelCounter:
 
     sensor = "estimated_user_model"
     device = "cpus"
-    start_mj = num_jumps = unaccounted_mj = 0
+    counter_start_mj = num_jumps = jumped_mj = 0
     power_ratio: float | None = None
 
     def __init__(
@@ -45,7 +46,7 @@ class UserModelCounter:
         self._clock, self._processes = clock, processes
         self._num_cpus = num_cpus or os.cpu_count() or 1
         self._at_s, self._busy_s = clock(), self._read_busy_s()
-        self._total_mj = 0.0
+        self._metered_mj = 0.0
         self._lock = threading.Lock()
 
     def read_mj(self) -> int:
@@ -54,9 +55,9 @@ class UserModelCounter:
             duration_s = at_s - self._at_s
             cores_s = min(max(0.0, busy_s - self._busy_s), self._num_cpus * duration_s)
             busy_w = (self._max_w - self._idle_w) / self._num_cpus
-            self._total_mj += 1000 * (self._idle_w * duration_s + busy_w * cores_s)
+            self._metered_mj += MJ_PER_J * (self._idle_w * duration_s + busy_w * cores_s)
             self._at_s, self._busy_s = at_s, busy_s
-            return math.floor(self._total_mj)
+            return math.floor(self._metered_mj)
 
     def _read_busy_s(self) -> float:
         busy_s = self._processes.busy_cpu_s()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search.accounting.spending import outcome_millijoules
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
 from search.report.charts.chart import VERMILION, Chart, Scale, Series, bar_chart, rung_colour, rung_symbol

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.guessing import AgainstGuessing, against_guessing
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.energy.reading import to_joules
+from search.energy.units import to_joules
 from search.energy.usable import NO_SENSOR
 from search.ledger.history import TrialRecord
 from search.ranking import Configuration
