@@ -12,10 +12,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from search.accounting.metering import check_measurable
 from search.backends.backend import Capacity, LaunchableBackend, Say
 from search.backends.errors import RayLost
 from search.backends.resources import resolve_beside_background, resolve_resources
+from search.backends.sensors import check_measurable
 from search.energy.governor import GovernorError, held_governor, left_over, state_file
 from search.energy.hardware import CPUS
 from search.ledger import Ledger

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
-from search.accounting.metering import Metering
 from search.energy.reading import EnergySummary
 from search.energy.units import to_joules
 from search.ledger.history import History
@@ -13,6 +13,38 @@ from search.trial.background import BACKGROUND_ID
 
 _POLL_S = 1.0  # as often as the meters sample
 _KEEP_S = 60.0  # a kill loses the idle joules of at most this long; trials' are in their rows
+
+
+class Metering(Protocol):
+    """The meters of all nodes together."""
+
+    def close_windows(self, trial_id: str) -> Sequence[EnergySummary]:
+        """End the trial's windows and give those that were not given before, ended by themselves or not.
+
+        Windows of earlier calls whose answer was lost may be among them: `trial` names the owner.
+        """
+        ...
+
+    def late_windows(self) -> Sequence[EnergySummary]:
+        """The windows of earlier calls whose answer was lost, as far as it is to be had now."""
+        ...
+
+    def device_rows(self) -> Sequence[Mapping[str, Any]]:
+        """What each device has used since the session began: rows of devices.csv."""
+        ...
+
+
+class NoMetering:
+    """For runs whose trials carry meters of their own, and for machines without a sensor."""
+
+    def close_windows(self, trial_id: str) -> Sequence[EnergySummary]:
+        return ()
+
+    def late_windows(self) -> Sequence[EnergySummary]:
+        return ()
+
+    def device_rows(self) -> Sequence[Mapping[str, Any]]:
+        return ()
 
 
 class EnergyAccount:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from search.accounting.metering import Metering
+from search.accounting.account import Metering
 from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.preflight import PreflightRequest, Report
 from search.run import Run

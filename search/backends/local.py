@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, TextIO
 from uuid import uuid4
 
-from search.accounting.metering import Metering
+from search.accounting.account import Metering
 from search.backends.backend import Capacity, Say
 from search.backends.sensors import start_metering_if_measurable
 from search.backends.trial_log import epoch_line, open_log

@@ -1,16 +1,18 @@
-"""Whether this machine measures energy at all, before meters are started on it."""
+"""Whether this machine measures what a space asks for, before meters are started on it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 
-from search.accounting.metering import Metering, NoMetering
+from search.accounting.account import Metering, NoMetering
 from search.backends.errors import SessionError
 from search.energy.gpus import visible_gpus
 from search.energy.node import CpuWatts, open_node_meter
 from search.energy.process_meter import meter_for
-from search.space import Space
+from search.energy.reading import EnergySensors
+from search.energy.usable import unusable_reason
+from search.space import Space, SpaceError
 
 
 def start_metering_if_measurable(
@@ -53,3 +55,36 @@ def _has_sensor(cpu_watts: CpuWatts | None) -> bool:
     has_sensor = bool(probe.device_rows())
     probe.close()
     return has_sensor
+
+
+def check_measurable(space: Space) -> None:
+    """Check that this machine has the sensors. On a cluster the first trial's first rung shows it.
+
+    Raises:
+        SpaceError: It has not; the message lists every key that asks for them.
+    """
+    is_estimated = space.metering.cpu_watts_max is not None  # good enough to compare, not to end a rung
+    is_cost_asked = space.cost is not None and not is_estimated
+    if not is_cost_asked and not space.ladder.joules:
+        return
+    gpus = space.resources.gpus_per_trial
+    sensors = _sensors_of_lone_trial(gpus)
+    problems = []
+    if is_cost_asked and not sensors.scope:
+        text = f"{space.cost} cannot be measured on this machine ({sensors.reason}); leave it out"
+        problems.append(f"search.objective: {text}")
+    why = unusable_reason(sensors, is_on_gpu=bool(sensors.gpu_sensor if gpus is None else gpus))
+    if space.ladder.joules and why:
+        text = f"joules cannot end a rung on this machine: of a trial, {why}"
+        problems.append(f"search.ladder.resource: {text}; or take epochs")
+    if problems:
+        raise SpaceError(space.name, problems)
+
+
+def _sensors_of_lone_trial(gpus: float | None) -> EnergySensors:
+    """What a trial alone on the machine would have."""
+    meter = meter_for(gpus=1.0 if gpus is None or 0 < gpus < 1 else gpus, cpus=os.cpu_count() or 1)
+    meter.read()
+    sensors = meter.sensors
+    meter.close()
+    return sensors

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from search.accounting.account import EnergyAccount
-from search.accounting.metering import Metering, NoMetering
+from search.accounting.account import EnergyAccount, Metering, NoMetering
 from search.budget import JOULES_PER_KWH, Spent, limit_reached
 from search.ledger import Ledger
 from search.ledger.history import History, TrialRecord

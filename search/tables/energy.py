@@ -2,17 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from search.accounting.unreported import without_lost
 from search.energy.reading import EnergyReading
+from search.energy.units import to_joules
 from search.ledger.history import History, TrialRecord
 from search.tables.columns import Column, Table, column_names, lifted, plain, row_of, rows_of
-from search.tables.energy_columns import SPENT, num_examples
 from search.trial import EpochRow
+
+
+def _joules(name: str, meaning: str, part: Callable[[EnergyReading], int | None]) -> Column[EnergyReading]:
+    """A column in joules of a part of a reading, which is in millijoules: `gpu_mj` is `energy_gpu_j`."""
+    return Column(name, "J", meaning, lambda reading: to_joules(part(reading)))
+
+
+# Of any reading: a trial's, a rung's, an epoch's. The first three are sums of those below them: measured is
+# GPU, CPU and memory, all is measured and estimated. The GPU's is again the sum of its next three.
+JOULES = [
+    _joules(
+        "energy_j",
+        "all that is known of all attempts, failed ones included, but for their starts: "
+        "measured plus estimated. What lies between epochs is in it. Empty where the whole "
+        "trial was shorter than a tick of its sensor; `energy_reason` says so",
+        lambda reading: reading.total_mj,
+    ),
+    _joules("energy_measured_j", "of sensors: GPU, CPU and memory", lambda reading: reading.measured_mj),
+    _joules(
+        "energy_estimated_j",
+        "by watts the user stated, where no sensor can be read",
+        lambda reading: reading.estimated_mj,
+    ),
+    _joules("energy_gpu_j", "GPU", lambda reading: reading.gpu_mj),
+    _joules("energy_gpu_active_j", "of it, what work drew", lambda reading: reading.gpu_active_mj),
+    _joules(
+        "energy_gpu_context_j",
+        "of it, what the mere presence of processes on the GPU drew",
+        lambda reading: reading.gpu_context_mj,
+    ),
+    _joules(
+        "energy_gpu_idle_share_j",
+        "of it, what the GPU draws without any process, by reserved share",
+        lambda reading: reading.gpu_idle_share_mj,
+    ),
+    _joules(
+        "energy_gpu_uncertainty_j",
+        "error of `energy_gpu_j` to be expected, either way",
+        lambda reading: reading.gpu_uncertainty_mj,
+    ),
+    _joules("energy_cpu_j", "CPU packages", lambda reading: reading.cpu_mj),
+    _joules("energy_dram_j", "memory, where it has a counter of its own", lambda reading: reading.dram_mj),
+]
+
+# The short form, of tables that have a row for each part of a trial.
+_SHORT = ("energy_j", "energy_gpu_j", "energy_cpu_j", "energy_dram_j", "energy_estimated_j")
+SPENT = sorted((one for one in JOULES if one.name in _SHORT), key=lambda one: _SHORT.index(one.name))
 
 
 @dataclass
@@ -131,3 +178,10 @@ def device_rows(history: History) -> list[dict[str, Any]]:
         )
         for row in rows
     ]
+
+
+def num_examples(rows: Iterable[EpochRow]) -> int | None:
+    """Examples trained on; None where an epoch did not say."""
+    counts = [row.metrics.get("num_examples") for row in rows]
+    known = [count for count in counts if count is not None]
+    return round(sum(known)) if len(known) == len(counts) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,67 +12,7 @@ from search.ledger.history import TrialRecord
 from search.run.objective import projected_full
 from search.space import Space
 from search.tables.columns import Column, lifted
-from search.trial import EpochRow
-
-# Of any reading: a trial's, a rung's, an epoch's.
-JOULES: list[Column[EnergyReading]] = [
-    Column(
-        "energy_j",
-        "J",
-        (
-            "all that is known of all attempts, failed ones included, but for their starts: "
-            "measured plus estimated. What lies between epochs is in it. Empty where the whole "
-            "trial was shorter than a tick of its sensor; `energy_reason` says so"
-        ),
-        lambda reading: to_joules(reading.total_mj),
-    ),
-    Column(
-        "energy_measured_j",
-        "J",
-        "of sensors: GPU, CPU and memory",
-        lambda reading: to_joules(reading.measured_mj),
-    ),
-    Column(
-        "energy_estimated_j",
-        "J",
-        "by watts the user stated, where no sensor can be read",
-        lambda reading: to_joules(reading.estimated_mj),
-    ),
-    Column("energy_gpu_j", "J", "GPU", lambda reading: to_joules(reading.gpu_mj)),
-    Column(
-        "energy_gpu_active_j", "J", "of it, what work drew", lambda reading: to_joules(reading.gpu_active_mj)
-    ),
-    Column(
-        "energy_gpu_context_j",
-        "J",
-        "of it, what the mere presence of processes on the GPU drew",
-        lambda reading: to_joules(reading.gpu_context_mj),
-    ),
-    Column(
-        "energy_gpu_idle_share_j",
-        "J",
-        "of it, what the GPU draws without any process, by reserved share",
-        lambda reading: to_joules(reading.gpu_idle_share_mj),
-    ),
-    Column(
-        "energy_gpu_uncertainty_j",
-        "J",
-        "error of `energy_gpu_j` to be expected, either way",
-        lambda reading: to_joules(reading.gpu_uncertainty_mj),
-    ),
-    Column("energy_cpu_j", "J", "CPU packages", lambda reading: to_joules(reading.cpu_mj)),
-    Column(
-        "energy_dram_j",
-        "J",
-        "memory, where it has a counter of its own",
-        lambda reading: to_joules(reading.dram_mj),
-    ),
-]
-
-
-# The short form, of tables that have a row for each part of a trial.
-_SHORT = ("energy_j", "energy_gpu_j", "energy_cpu_j", "energy_dram_j", "energy_estimated_j")
-SPENT = sorted((one for one in JOULES if one.name in _SHORT), key=lambda one: _SHORT.index(one.name))
+from search.tables.energy import JOULES, num_examples
 
 
 @dataclass
@@ -291,13 +231,6 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         lambda row: row.energy_rungs_j,
     ),
 ]
-
-
-def num_examples(rows: Iterable[EpochRow]) -> int | None:
-    """Examples trained on; None where an epoch did not say."""
-    counts = [row.metrics.get("num_examples") for row in rows]
-    known = [count for count in counts if count is not None]
-    return round(sum(known)) if len(known) == len(counts) else None
 
 
 def _unseen_reason(trial: TrialRecord) -> str:

@@ -12,7 +12,7 @@ from search.energy.units import to_joules
 from search.ledger import csv_text
 from search.ledger.trial_energy import TrialEnergy
 from search.tables.columns import Column, ColumnGroup, Table, column_names, lifted, rows_of
-from search.tables.energy_columns import SPENT
+from search.tables.energy import SPENT
 from search.trial import EpochRow
 from trainables.core.files import replacing
 

@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.execution.tune_controller import TuneController
 
-from search.accounting.metering import NoMetering
+from search.accounting.account import NoMetering
 from search.backends import sensors
 from search.backends.backend import Capacity
 from search.backends.errors import SessionError

@@ -10,8 +10,7 @@ import pytest
 from ray.exceptions import GetTimeoutError
 
 from search.backends.ray import metering
-from search.backends.ray.meter_actor import MeterActor
-from search.backends.ray.metering import NodeMeters
+from search.backends.ray.metering import MeterActor, NodeMeters
 from search.energy.node import CpuWatts
 
 

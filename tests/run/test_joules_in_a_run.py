@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from search.accounting import metering
-from search.accounting.metering import check_measurable
+from search.backends.sensors import check_measurable
 from search.cli.train import main, parser
 from search.energy.reading import EnergyReading, EnergySensors
 from search.ledger import Ledger, LedgerError
@@ -333,7 +332,7 @@ class Sensor(SteadyMeter):
 def test_a_machine_that_cannot_end_a_rung_is_refused_before_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sensors: EnergySensors, line: str
 ) -> None:
-    monkeypatch.setattr(metering, "meter_for", lambda **_: Sensor(sensors))
+    monkeypatch.setattr("search.backends.sensors.meter_for", lambda **_: Sensor(sensors))
     with pytest.raises(SpaceError) as error:
         check_measurable(joule_space(tmp_path))
     assert str(error.value) == f"made: {line}"
@@ -346,7 +345,7 @@ def test_a_machine_that_counts_is_taken(tmp_path: Path, monkeypatch: pytest.Monk
         asked.append(share)
         return Sensor(SteadyMeter.sensors)
 
-    monkeypatch.setattr(metering, "meter_for", meter_for)
+    monkeypatch.setattr("search.backends.sensors.meter_for", meter_for)
     check_measurable(joule_space(tmp_path))
     check_measurable(joule_space(tmp_path, "search.resources.gpus_per_trial=0"))
     check_measurable(made_space(tmp_path))  # asks for no joules, so that nothing is opened

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import search.accounting.metering
 from search.backends.local import LocalBackend
 from search.budget import Ladder
 from search.energy.reading import EnergyReading, EnergySensors
@@ -193,7 +192,7 @@ def test_without_a_sensor_here_nothing_starts(tmp_path: Path, monkeypatch: pytes
         def close(self) -> None:
             return None
 
-    monkeypatch.setattr(search.accounting.metering, "meter_for", lambda **_: NoSensor())
+    monkeypatch.setattr("search.backends.sensors.meter_for", lambda **_: NoSensor())
     how = Launch(folder=tmp_path / "run", command=["search.py"], backend=LocalBackend())
     with pytest.raises(SpaceError, match=r"energy cannot be measured on this machine \(no GPU, no RAPL\)"):
         launch(made_space(tmp_path, overrides=[TWO]), how, make_sampler=sampler_for, output=Output())

@@ -19,7 +19,7 @@ from uuid import uuid4
 import pytest
 
 from search import cli, launch
-from search.accounting.metering import Metering
+from search.accounting.account import Metering
 from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.windows import Role
 from search.energy.reading import EnergyMeter, EnergySummary

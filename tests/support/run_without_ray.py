@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import pytest
 
 from search import cli
-from search.accounting.metering import Metering, NoMetering
+from search.accounting.account import Metering, NoMetering
 from search.backends.backend import Say
 from search.backends.local import LocalBackend
 from search.energy.attribution.watts_per_utilisation import KnownWatts

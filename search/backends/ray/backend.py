@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from search.accounting.metering import Metering
+from search.accounting.account import Metering
 from search.backends.backend import Capacity, Say
 from search.backends.ray.cluster import ray_session
 from search.backends.ray.liveness import announce_remedy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,19 +14,93 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.backends.ray.meter_actor import MeterActor
+from search.energy.attribution.calibration_slots import CalibrationSlots
 from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.windows import Role
 from search.energy.counters.driver import CallThread, NoAnswer
 from search.energy.gpus import visible_gpus
-from search.energy.node import CpuWatts
+from search.energy.node import CpuWatts, open_node_meter
 from search.energy.reading import EnergyReading, EnergySensors, EnergySummary
 
 _NAMESPACE = "jouletune"
 _ANSWER_S = 10.0  # a node that is lost answers with an error long before
 _HEARTBEAT_S = 10.0
+_SILENCE_S = 60.0  # six heartbeats: a worker that swaps or loads a network disk may miss some
 _SLOT_POLL_S = 0.1
 _NOT_CLOSED = {"is_closed": False}
+
+
+class MeterActor:
+    """A node's meter in a process of its own, with the windows of each trial until the driver has them.
+
+    Ray reuses workers and loses some, so the account of a trial must not be in the process that trains it.
+    """
+
+    def __init__(self, cpu_watts: CpuWatts | None, known_w: KnownWatts | None = None) -> None:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from an actor that reserves none
+        self._meter = open_node_meter(visible_gpus(os.environ).uuids, cpu_watts=cpu_watts, known_w=known_w)
+        self._open: dict[str, list[str]] = {}
+        self._closed: dict[str, EnergySummary] = {}
+        self._slots = CalibrationSlots(self._meter, time.monotonic)
+        self._slots_lock = threading.Lock()
+
+    def has_devices(self) -> bool:
+        return bool(self._meter.device_rows())
+
+    def open_window(
+        self,
+        trial_id: str,
+        pid: int,
+        gpus: dict[str, float],
+        cpu_share: float,
+        key: str,
+        role: Role = "trial",
+    ) -> str:
+        """Open a window whose training has yet to start."""
+        window = self._meter.open_window(
+            trial=trial_id,
+            pid=pid,
+            gpus=gpus,
+            cpu_share=cpu_share,
+            key=key,
+            role=role,
+            heartbeat_timeout_s=_SILENCE_S,
+            is_starting=True,
+        )
+        self._open.setdefault(trial_id, []).append(window)
+        return window
+
+    def of_window(self, method: str, window: str) -> Any:
+        """What the node's meter answers about a window. To ask is a sign of life of its worker."""
+        self._meter.heartbeat(window)
+        return getattr(self._meter, method)(window)
+
+    def may_start_epoch(self, window: str) -> bool:
+        """Whether the trial may start its next epoch, with exclusive slots."""
+        self._meter.heartbeat(window)
+        with self._slots_lock:
+            return self._slots.may_start_epoch(window)
+
+    def close_windows(self, trial_id: str) -> dict[str, EnergySummary]:
+        """End the trial's windows; gives the summary of all that have ended so and were not acknowledged."""
+        windows = self._open.pop(trial_id, [])
+        with self._slots_lock:
+            for window in windows:
+                self._slots.leave(window)
+        self._closed |= {window: self._meter.close_window(window) for window in windows}
+        return self.closed_windows()
+
+    def closed_windows(self) -> dict[str, EnergySummary]:
+        """Those whose summary was not acknowledged: an answer may get lost."""
+        return dict(self._closed)
+
+    def acknowledge(self, windows: Iterable[str]) -> None:
+        """Drop acknowledged windows."""
+        for window in windows:
+            self._closed.pop(window, None)
+
+    def device_rows(self) -> list[dict[str, Any]]:
+        return self._meter.device_rows()
 
 
 class NodeMeters:
@@ -156,7 +230,7 @@ class TrialWindow:
 
     def wait_for_slot(self) -> None:
         """Wait, between two epochs, while another trial of the device works alone."""
-        while self._of_window("may_start_epoch") is False:
+        while self._window and self._ask("may_start_epoch", self._window) is False:
             time.sleep(_SLOT_POLL_S)
 
     def close(self) -> None:
@@ -165,11 +239,11 @@ class TrialWindow:
 
     def _beat(self) -> None:
         while self._window and not self._is_over.wait(_HEARTBEAT_S):
-            self._actor.heartbeat.remote(self._window)
+            self._actor.of_window.remote("heartbeat", self._window)
 
     def _of_window(self, method: str) -> Any | None:
         """The meter's answer about the window, if there is one."""
-        return self._ask(method, self._window) if self._window else None
+        return self._ask("of_window", method, self._window) if self._window else None
 
     def _ask(self, method: str, *arguments: Any) -> Any | None:
         """The meter's answer; None if it gives none within its time, or still owes an earlier one."""
