@@ -1,4 +1,9 @@
-"""What a run has used so far: what its trials reported, and what the meters know beyond that."""
+"""What a run has used so far: what its trials reported, and what the meters know beyond that.
+
+A limit on energy counts what devices used, not what trials reported: an epoch may take an hour, and idle
+seconds between two trials cost joules too. So the meters are asked each second, and what they know beyond
+the trials' rows counts at once. When the rows come later they are not added a second time: see `spent_j`.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +105,11 @@ class EnergyAccount:
         return self._polled_s, self._rows
 
     def spent_j(self, history: History) -> float | None:
-        """Trials, background and idle devices of all sessions; what others used is not the run's."""
+        """Trials, background and idle devices of all sessions; what others used is not the run's.
+
+        The devices of this session know what trials used up to now, the journal what they reported: the
+        larger of both counts. Of earlier sessions only the journal is left.
+        """
         reported_mj = history.trials_mj
         if reported_mj is None and not self._rows:
             return None
@@ -112,6 +121,7 @@ class EnergyAccount:
         return to_joules(reported_mj + unreported_mj + beside_mj)
 
     def _record_windows(self, windows: Sequence[EnergySummary]) -> None:
+        """Write down accounts of attempts; those of the workload beside the trials are no trial's."""
         for window in windows:
             if window.trial == BACKGROUND_ID:
                 self._record("background_ended", None, **window.to_dict())
@@ -123,5 +133,6 @@ class EnergyAccount:
         self._record_devices(is_final=is_final)
 
     def _record_devices(self, *, is_final: bool) -> None:
+        """Write down what each device has used since the session began; the latest of a session counts."""
         if self._rows:
             self._record("devices_read", None, rows=[dict(row) for row in self._rows], is_final=is_final)

@@ -102,6 +102,7 @@ def check_energy(
 
 
 def _device_problems(row: Row) -> list[str]:
+    """Whether a counter's difference is the device's joules, and these the sum of their six parts."""
     where = f"devices.csv, session {row['session']}, {row['device']}"
     used = _joules(row["energy_device_j"])
     split = _sum(row.get(name, "") for name in _SPLIT)  # two of them are younger than the others
@@ -117,6 +118,7 @@ def _device_problems(row: Row) -> list[str]:
 
 
 def _trial_problems(row: Row) -> list[str]:
+    """Whether a trial's sums are those of their parts; the GPU's only where all its layers are known."""
     where = f"trials.csv, {row['trial_id']}"
     sums = {
         "energy_j": ("energy_measured_j", "energy_estimated_j"),
@@ -132,6 +134,7 @@ def _trial_problems(row: Row) -> list[str]:
 
 
 def _rung_problems(trial: Row, rungs: Sequence[Row]) -> list[str]:
+    """Whether the rungs of a trial in energy.csv add up to its row in trials.csv."""
     trial_id = trial["trial_id"]
     mine = [row for row in rungs if row["trial_id"] == trial_id]
     return [
@@ -142,7 +145,11 @@ def _rung_problems(trial: Row, rungs: Sequence[Row]) -> list[str]:
 
 
 def _compare(kind: str, trials: Sequence[Row], devices: Sequence[Row], check: EnergyCheck) -> None:
-    """What the devices of a kind gave to trials, and what the trials report."""
+    """What the devices of a kind gave to trials, and what the trials report.
+
+    A difference is a problem unless something explains it: a trial whose part is unknown, or a device's row
+    that was not read at the end.
+    """
     mine = [row for row in devices if row["kind"] == kind]
     if not mine:
         return
@@ -197,4 +204,5 @@ def _joules(text: str) -> Decimal:
 
 
 def _sum(texts: Iterable[str]) -> Decimal:
+    """Of decimals, as floats of 0.1 J would not add up; an empty cell counts as nothing."""
     return sum((_joules(text) for text in texts), Decimal(0))

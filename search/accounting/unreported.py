@@ -1,11 +1,18 @@
-"""Joules that a lost meter had given to trials and that no trial ever reported. Pure."""
+"""Joules that a lost meter had given to trials and that no trial ever reported. Pure.
+
+A meter gives joules to a window as they are used; the trial reports them at the end of its epoch, and its
+meter the rest when the window is closed. A node that dies in between takes both reports with it. Its
+devices' last row still says "trials", so the tables would not add up: the difference, by node and kind of
+device, is moved to unaccounted. It is never more than the open rows of that node had, for a closed row has
+told all of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search.energy.reading import EnergyReading
+from search.energy.reading import KINDS, EnergyReading
 from search.energy.units import to_joules
 from search.ledger.history import History
 from search.ledger.sessions import DeviceRow, millijoules
@@ -51,6 +58,11 @@ def _without_surplus(
     column: str,
     reported: Mapping[NodeKind, int],
 ) -> list[list[DeviceRow]]:
+    """The rows with the surplus moved out of `column`, from the first session on until none is left.
+
+    Only rows that were read before the end may have lost something: sessions that were killed, nodes that
+    were lost. The session that runs has lost nothing yet; its trials may still report.
+    """
     sessions, goes_on = history.sessions.all, history.ended is None
     surplus = _surplus_mj(history, column, reported)
     tables = []
@@ -73,6 +85,7 @@ def node_kind(row: Mapping[str, Any]) -> NodeKind:
 
 
 def _surplus_mj(history: History, column: str, reported: Mapping[NodeKind, int]) -> dict[NodeKind, int]:
+    """By node and kind: what devices gave to trials in all sessions beyond what these report."""
     given: dict[NodeKind, int] = {}
     for session in history.sessions.all:
         for row in session.devices:
@@ -81,6 +94,7 @@ def _surplus_mj(history: History, column: str, reported: Mapping[NodeKind, int])
 
 
 def _moved(row: DeviceRow, column: str, lost_mj: int) -> Mapping[str, Any]:
+    """The row with these joules under unaccounted, and the reason."""
     whose = "starts" if column == "energy_starts_j" else "attempts"
     reason = f"{to_joules(lost_mj)} J were of {whose} that ended with their meter and never reported them"
     return {
@@ -92,10 +106,5 @@ def _moved(row: DeviceRow, column: str, lost_mj: int) -> Mapping[str, Any]:
 
 
 def _by_kind(energy: EnergyReading) -> dict[str, int]:
-    parts = {
-        "gpu": energy.gpu_mj,
-        "cpu": energy.cpu_mj,
-        "dram": energy.dram_mj,
-        "estimated": energy.estimated_mj,
-    }
-    return {kind: mj for kind, mj in parts.items() if mj is not None}
+    """The known parts, by kind of device."""
+    return {kind: mj for kind in KINDS if (mj := energy.part_mj(kind)) is not None}

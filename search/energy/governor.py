@@ -1,4 +1,10 @@
-"""The CPU frequency governor, set for the time of a run and put back after it."""
+"""The CPU frequency governor, set for the time of a run and put back after it.
+
+Under `schedutil` or `powersave` a core's frequency follows the load, so that the same work costs other
+joules on an idle node than on a busy one; under `performance` trials compare. It is the machine's and not
+the run's: whatever ends the run puts it back, and what even SIGKILL leaves is in a file that the next run
+reads.
+"""
 
 from __future__ import annotations
 
@@ -95,6 +101,11 @@ def held_governor(
 
 
 def _planned(governor: str, state: Path, cpus: Path) -> Change:
+    """The change to make. What a killed run left changed is not taken for what was there before.
+
+    Raises:
+        GovernorError: It cannot be made, or a living process holds the governor.
+    """
     now = _governors(cpus)
     if not now:
         raise GovernorError(
@@ -125,6 +136,7 @@ def _start_ticks(pid: int) -> int | None:
 
 
 def _take(governor: str, change: Change, cpus: Path) -> None:
+    """Set all cores; the remedy names the command that root would give."""
     try:
         _set(dict.fromkeys(change.before, governor), cpus)
     except OSError as error:
@@ -135,6 +147,7 @@ def _take(governor: str, change: Change, cpus: Path) -> None:
 
 
 def _put_back(change: Change, state: Path, warn: Callable[[str], None], cpus: Path) -> None:
+    """Set each core that differs to what it was, and drop the note."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}  # a second Ctrl-C waits
     try:
         now = _governors(cpus)
@@ -193,6 +206,7 @@ def _paths(cores: str, cpus: Path) -> str:
 
 
 def _named(governors: Mapping[str, str]) -> str:
+    """Each governor once: "schedutil", or "performance+powersave" where cores differ."""
     return "+".join(sorted(set(governors.values())))
 
 
@@ -210,6 +224,11 @@ def _read(state: Path) -> Change | None:
 
 
 def _write_state(state: Path, change: Change) -> None:
+    """Note the change before it is made: after a kill the note must be there.
+
+    Raises:
+        GovernorError: It cannot be written, so that nothing is changed.
+    """
     try:
         state.parent.mkdir(parents=True, exist_ok=True)
         new = state.with_suffix(".new")

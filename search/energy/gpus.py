@@ -87,6 +87,7 @@ def _gpu(nvml: Driver, index: int) -> Gpu:
 
 
 def _all(gpus: Sequence[Gpu]) -> VisibleGpus:
+    """Every GPU that says which one it is; a lost one is reported and left out."""
     uuids = tuple(gpu.uuid for gpu in gpus if gpu.uuid)
     nameless = [_unnamed(str(index), gpu) for index, gpu in enumerate(gpus) if not gpu.uuid]
     return VisibleGpus(uuids, "; ".join(nameless))
@@ -104,6 +105,7 @@ def _full_uuids(entries: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _visible_amd_gpus(environ: Mapping[str, str]) -> VisibleGpus | None:
+    """The same of AMD's GPUs; None where there is no amdsmi."""
     try:
         gpus = [Gpu(uuid, model) for uuid, model in list_amd_gpus()]
     except SensorError:
@@ -115,10 +117,12 @@ def _visible_amd_gpus(environ: Mapping[str, str]) -> VisibleGpus | None:
 
 
 def _entries(wanted: str | None) -> list[str] | None:
+    """The entries of the variable; None where it is not set, which means all GPUs."""
     return None if wanted is None else [entry.strip() for entry in wanted.split(",")]
 
 
 def _named(entries: Sequence[str], gpus: Sequence[Gpu], *, by_pci: bool) -> VisibleGpus:
+    """What the entries name, up to the first one that names nothing: CUDA stops there too."""
     uuids: list[str] = []
     for entry in entries:
         uuid = _uuid(entry, gpus)
@@ -135,6 +139,7 @@ def _named(entries: Sequence[str], gpus: Sequence[Gpu], *, by_pci: bool) -> Visi
 
 
 def _doubt(models: Sequence[str]) -> str:
+    """The warning that an index may mean another GPU to CUDA than to NVML."""
     return (
         f"gpu: CUDA numbers GPUs fastest first, NVML by PCI bus, and here they differ ({', '.join(models)}): "
         "the joules may be another GPU's; set CUDA_DEVICE_ORDER=PCI_BUS_ID or name GPUs by UUID"
@@ -142,6 +147,7 @@ def _doubt(models: Sequence[str]) -> str:
 
 
 def _uuid(entry: str, gpus: Sequence[Gpu]) -> str | None:
+    """The UUID that an entry means; empty for a GPU that does not say its own, None if it names nothing."""
     if entry.isdecimal():
         return gpus[int(entry)].uuid if int(entry) < len(gpus) else None
     if entry.startswith("MIG-"):

@@ -1,4 +1,8 @@
-"""What the machine is: its GPUs and its CPU, as environment.json records them."""
+"""What the machine is: its GPUs and its CPU, as environment.json records them.
+
+Nothing here may fail: a run that cannot say what CPU it had is still a run. So each value is asked for by
+itself, and what does not answer is left out.
+"""
 
 from __future__ import annotations
 
@@ -66,6 +70,7 @@ def _describe_gpus() -> list[dict[str, Any]]:
 
 
 def _describe_gpu(nvml: Driver, index: int) -> dict[str, Any]:
+    """One GPU; each value is None that the driver does not give, or gives as junk."""
     handle = _known(lambda: nvml.ask("nvmlDeviceGetHandleByIndex", index))
 
     def text(function: str, *arguments: Any) -> str | None:
@@ -90,6 +95,7 @@ def _describe_gpu(nvml: Driver, index: int) -> dict[str, Any]:
 
 
 def _known(read: Callable[[], T]) -> T | None:
+    """What `read` gives, or None: without the reason, which the meter has."""
     try:
         return read()
     except SensorError:
@@ -97,6 +103,7 @@ def _known(read: Callable[[], T]) -> T | None:
 
 
 def _cpu_model(cpuinfo: Path) -> str | None:
+    """The name that the first core gives itself; on ARM there is none."""
     try:
         lines = cpuinfo.read_text(errors="replace").splitlines()
     except OSError:

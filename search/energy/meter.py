@@ -1,4 +1,10 @@
-"""The meter of one node: all its devices, one sampling thread, and a window for each trial."""
+"""The meter of one node: all its devices, one sampling thread, and a window for each trial.
+
+One a node and never one a trial: four trackers on one device report four times its energy, each NVML call
+takes a lock in the driver, and a list of processes costs 4.5 ms. Trials get windows of the one meter
+instead, which cut the time of each device into stretches in which its users do not change, and each stretch
+is split once.
+"""
 
 from __future__ import annotations
 
@@ -249,6 +255,7 @@ class NodeMeter:
                 account.device.counter.close()
 
     def _start_ticks(self, pid: int) -> int | None:
+        """When the process began; None where it cannot be seen, as from another container."""
         with suppress(SensorError):
             if process := self._processes.find(pid):
                 return process.start_ticks
@@ -266,6 +273,7 @@ class NodeMeter:
             self._accounts[name].refresh(self._clock())
 
     def _end(self, window: Window, why: End, now_s: float) -> None:
+        """Settle its devices up to now, and keep the records for whoever reads them later."""
         window.end_start(now_s)
         for name in window.shares:
             self._accounts[name].close(window.name, now_s)
@@ -283,6 +291,7 @@ class NodeMeter:
         return devices, {}
 
     def _gpu(self, uuid: str) -> tuple[str, Fraction]:
+        """The device's name and the share of it that `uuid` is: under 1 for a MIG slice only."""
         if uuid not in self._gpu_shares:
             device, share = self._open_gpu(uuid)
             if device.name in self._accounts:  # another slice of a GPU that is watched already

@@ -86,6 +86,11 @@ def open_node_meter(
 
 
 def _gpu_device(around: NodePaths, uuid: str) -> tuple[Device, Fraction]:
+    """The GPU with what tells of its users, and the share of it that `uuid` is.
+
+    Of a MIG slice no driver says who uses it, and the other slices are others' business: reserved shares are
+    all there is to split by.
+    """
     gpu = open_amd_gpu(uuid, around.clock) if uuid.startswith(AMD_PREFIX) else open_gpu(uuid, around.clock)
     is_whole = gpu.share == 1
     device = Device(
@@ -101,6 +106,11 @@ def _gpu_device(around: NodePaths, uuid: str) -> tuple[Device, Fraction]:
 
 
 def _cpu_devices(around: NodePaths, watts: CpuWatts | None) -> tuple[list[Device], dict[str, str]]:
+    """Packages and DRAM zones, or the estimate in their place; and by kind why there is none.
+
+    Measured and estimated joules are never mixed: where one package can be read, stated watts are not used.
+    """
+
     def device(kind: Kind, counter: Counter) -> Device:
         return Device(
             name=counter.device,
@@ -121,6 +131,7 @@ def _cpu_devices(around: NodePaths, watts: CpuWatts | None) -> tuple[list[Device
 
 
 def _estimate(around: NodePaths, watts: CpuWatts | None) -> tuple[list[Counter], dict[str, str]]:
+    """The counter of stated watts, if any were stated; or why there is none."""
     if watts is None:
         return [], {}
     clock, processes = around.clock, around.processes

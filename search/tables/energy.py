@@ -1,4 +1,11 @@
-"""energy.csv, one row per trial and rung, and devices.csv, which reconciles it with the counters."""
+"""energy.csv, one row per trial and rung, and devices.csv, which reconciles it with the counters.
+
+The two tables look at the same millijoules from two ends. energy.csv begins with trials: what the epochs of
+a rung used, by their rows, and what the attempts that ended there used beside them, by the accounts of their
+windows. devices.csv begins with counters: what each moved in a session, and to whom that went. Neither is
+made from the other, so `check_energy.py` can hold them together; it must come out at the millijoule, as
+everything here is a sum of whole ones and joules have three decimals.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +71,12 @@ SPENT = sorted((one for one in JOULES if one.name in _SHORT), key=lambda one: _S
 
 @dataclass
 class RungRow:
-    """What the row of one trial at one rung is made of."""
+    """What the row of one trial at one rung is made of.
+
+    A rung is where an epoch ran, not what it ended: an epoch that jumps over rungs (on a ladder of joules)
+    is in the row of the budget it trained at. Trials have a row for each rung they trained at, and for one
+    where a killed attempt left joules without a row of its own.
+    """
 
     trial: TrialRecord
     rung: int
@@ -99,6 +111,8 @@ ENERGY_TABLE: Table[RungRow] = [
     Column("energy_scope", "", "as in trials.csv", lambda row: row.trial.sensors.get("scope", "")),
     Column("energy_quality", "", "as in trials.csv", lambda row: row.trial.sensors.get("quality", "")),
 ]
+# `used = trials + starts + background + external + idle + unaccounted` for each row. The names follow
+# energy/: a counter's reading in mJ as the driver shows it, everything derived from it in J.
 DEVICE_TABLE: Table[Mapping[str, Any]] = [
     plain("session", "", "0 is the first; each restart begins another"),
     plain(
@@ -170,7 +184,10 @@ def energy_rows(history: History) -> list[dict[str, Any]]:
 
 
 def device_rows(history: History) -> list[dict[str, Any]]:
-    """One row per session, node and device; a row may itself be marked as not closed."""
+    """One row per session, node and device; a row may itself be marked as not closed.
+
+    Its session was closed, and yet a node was lost on the way: the row is the last that its meter gave.
+    """
     return [
         row_of(DEVICE_TABLE, {"session": number, "is_closed": session.is_closed, **row})
         for number, (session, rows) in enumerate(
@@ -181,7 +198,7 @@ def device_rows(history: History) -> list[dict[str, Any]]:
 
 
 def num_examples(rows: Iterable[EpochRow]) -> int | None:
-    """Examples trained on; None where an epoch did not say."""
+    """Examples trained on; None where an epoch did not say: a sum without it would be too small."""
     counts = [row.metrics.get("num_examples") for row in rows]
     known = [count for count in counts if count is not None]
     return round(sum(known)) if len(known) == len(counts) else None

@@ -1,4 +1,15 @@
-"""The energy columns of a trial: its joules, and what its closed windows add to them. Pure."""
+"""The energy columns of a trial in trials.csv: its joules, and what its closed windows add to them. Pure.
+
+Joules come from the trial's rows and windows together (`ledger.trial_energy`), so that an attempt that was
+killed counts up to its last moment. Everything that is no joule (sensors, attribution, power, temperature,
+clocks) is known of whole windows only: an attempt whose account was never closed, because its meter was
+lost, has its joules here and none of these. Three rules hold for every cell:
+
+- Unknown is empty, never 0, and `energy_reason` says why.
+- A label is that of all attempts, joined by + where they differ: two GPUs of one model are one name.
+- A mean is over the time of the attempts that know it, and never over their number: a restart after a minute
+  must not weigh as much as the day before it.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +61,11 @@ class TrialEnergyRow:
 
     @property
     def energy_to_best_j(self) -> float | None:
-        """What was spent until the best epoch ended, in all attempts."""
+        """What was spent until the best epoch ended, in all attempts.
+
+        Up to its last run: an epoch that was repeated after a lost worker has cost twice. Unknown while a row
+        before it still waits for the next tick of a sensor: the sum would leave out joules that were used.
+        """
         best = self.trial.best(self.space.metric, self.space.mode)
         if best is None:
             return None
@@ -61,13 +76,13 @@ class TrialEnergyRow:
 
     @property
     def energy_projected_full_j(self) -> float | None:
-        """What full training would use."""
+        """What full training would use; None before an epoch whose joules and examples are known."""
         full = projected_full(self.space, self.trial)
         return full.joules if full else None
 
     @property
     def energy_rungs_j(self) -> float | None:
-        """What a ladder of joules has counted."""
+        """What a ladder of joules has counted; the latest row has the sum of all before it."""
         used = self.trial.rows[-1].used if self.trial.rows else None
         return to_joules(used.mj) if used else None
 
@@ -76,7 +91,7 @@ class TrialEnergyRow:
         return "+".join(sorted({text for one in self.sensors if (text := getattr(one, label))}))
 
     def mean(self, statistic: str) -> float | None:
-        """The mean over the time of the attempts that know it."""
+        """One of the `STATISTICS`, as the mean over the time of the attempts that know it."""
         known = [
             (value, one.seconds) for one in self.windows if (value := _number(one, statistic)) is not None
         ]
@@ -93,14 +108,33 @@ def _energy(row: TrialEnergyRow) -> EnergyReading:
     return row.energy
 
 
+def _label(name: str, meaning: str) -> Column[TrialEnergyRow]:
+    """The column of one of the texts of `EnergySensors`, by its own name."""
+    return Column(name, "", meaning, lambda row: row.joined(name))
+
+
+def _mean(name: str, unit: str, meaning: str) -> Column[TrialEnergyRow]:
+    """The column of one of the `STATISTICS` of a window, by its own name."""
+    return Column(name, unit, meaning, lambda row: row.mean(name))
+
+
+def _per(name: str, meaning: str, divisor: Callable[[TrialEnergyRow], int | None]) -> Column[TrialEnergyRow]:
+    """`energy_j` by something that may be unknown or none, where the quotient is empty."""
+    return Column(name, "J", meaning, lambda row: _ratio(to_joules(row.energy.total_mj), divisor(row)))
+
+
 ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
     *lifted(JOULES, _energy),
+    # The start stands apart: the first trial in a worker imports and decodes for all that follow it, so that
+    # with its start it would look dearer than the same training as number two.
     Column(
         "energy_start_j",
         "J",
         "used in `start_s`, measured plus estimated; in none of the columns above",
         lambda row: to_joules(row.trial.start_energy.total_mj),
     ),
+    # Scope and quality say what may be compared with what: joules of gpu+cpu are not those of gpu alone, and
+    # a D is a guess by shares where an A is the whole device's own counter.
     Column(
         "energy_scope",
         "",
@@ -110,11 +144,9 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
     Column(
         "energy_quality",
         "",
-        (
-            "of the worst part: A counter and exclusive, B counter and calibrated shares, C counter"
-            " and plain utilisation or exclusive integral, D reserved or equal shares, E estimated;"
-            " empty: none"
-        ),
+        "of the worst part: A counter and exclusive, B counter and calibrated shares, C counter"
+        " and plain utilisation or exclusive integral, D reserved or equal shares, E estimated;"
+        " empty: none",
         lambda row: max((one.quality for one in row.sensors), default=""),
     ),
     Column(
@@ -123,65 +155,38 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "why nothing or not everything could be measured, and the remedy",
         lambda row: row.energy_reason,
     ),
-    Column("gpu_sensor", "", "`nvml_counter` or `nvml_power_integral`", lambda row: row.joined("gpu_sensor")),
-    Column(
+    _label("gpu_sensor", "`nvml_counter` or `nvml_power_integral`"),
+    _label(
         "gpu_attribution",
-        "",
-        (
-            "how a shared GPU was split: `exclusive` (it was not), `calibrated` (utilisation times "
-            "watts at full use; where an earlier run learnt these, `energy_reason` says so), `utilisation`, "
-            "`equal`, `reserved`"
-        ),
-        lambda row: row.joined("gpu_attribution"),
+        "how a shared GPU was split: `exclusive` (it was not), `calibrated` (utilisation times "
+        "watts at full use; where an earlier run learnt these, `energy_reason` says so), `utilisation`, "
+        "`equal`, `reserved`",
     ),
-    Column(
-        "cpu_sensor", "", "`rapl_powercap` or `estimated_user_model`", lambda row: row.joined("cpu_sensor")
-    ),
-    Column("cpu_attribution", "", "as for the GPU", lambda row: row.joined("cpu_attribution")),
-    Column(
-        "gpu_model",
-        "",
-        "joined by + where attempts ran on different ones; so are the next three",
-        lambda row: row.joined("gpu_model"),
-    ),
-    Column("gpu_driver_version", "", "", lambda row: row.joined("gpu_driver_version")),
-    Column("cpu_model", "", "of the node", lambda row: row.joined("cpu_model")),
-    Column(
+    _label("cpu_sensor", "`rapl_powercap` or `estimated_user_model`"),
+    _label("cpu_attribution", "as for the GPU"),
+    _label("gpu_model", "joined by + where attempts ran on different ones; so are the next three"),
+    _label("gpu_driver_version", ""),
+    _label("cpu_model", "of the node"),
+    _label(
         "cpu_governor",
-        "",
-        (
-            "frequency governor of the node's cores when the trial ended, such as `performance`; "
-            "joined by + where cores differ; empty where the node has none to show"
-        ),
-        lambda row: row.joined("cpu_governor"),
+        "frequency governor of the node's cores when the trial ended, such as `performance`; "
+        "joined by + where cores differ; empty where the node has none to show",
     ),
-    Column(
+    _mean(
         "exclusive_fraction",
         "share",
         "of its training's time alone on its GPUs, or on its CPUs where it has no GPU",
-        lambda row: row.mean("exclusive_fraction"),
     ),
-    Column(
+    _mean(
         "coverage_fraction",
         "share",
         "of its training's time for which the counters' increments are in its joules",
-        lambda row: row.mean("coverage_fraction"),
     ),
-    Column(
-        "gpu_power_mean_w",
-        "W",
-        "of its whole GPUs while it trained, others' work included",
-        lambda row: row.mean("gpu_power_mean_w"),
-    ),
-    Column("gpu_util_mean", "share", "of the GPU", lambda row: row.mean("gpu_util_mean")),
-    Column("gpu_temp_mean_c", "°C", "", lambda row: row.mean("gpu_temp_mean_c")),
-    Column(
-        "gpu_sm_clock_mean_mhz",
-        "MHz",
-        "of the GPU's cores; below its usual value: throttled",
-        lambda row: row.mean("gpu_sm_clock_mean_mhz"),
-    ),
-    Column("gpu_memory_clock_mean_mhz", "MHz", "", lambda row: row.mean("gpu_memory_clock_mean_mhz")),
+    _mean("gpu_power_mean_w", "W", "of its whole GPUs while it trained, others' work included"),
+    _mean("gpu_util_mean", "share", "of the GPU"),
+    _mean("gpu_temp_mean_c", "°C", ""),
+    _mean("gpu_sm_clock_mean_mhz", "MHz", "of the GPU's cores; below its usual value: throttled"),
+    _mean("gpu_memory_clock_mean_mhz", "MHz", ""),
     Column(
         "gpu_power_min_w",
         "W",
@@ -195,46 +200,42 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "as it was set",
         lambda row: row.windows[-1].gpu_power_limit_w if row.windows else None,
     ),
-    Column(
-        "energy_per_example_j",
-        "J",
-        "`energy_j` / `num_examples`",
-        lambda row: _ratio(to_joules(row.energy.total_mj), row.num_examples),
-    ),
-    Column(
+    _per("energy_per_example_j", "`energy_j` / `num_examples`", lambda row: row.num_examples),
+    _per(
         "energy_per_epoch_j",
-        "J",
         "`energy_j` / epochs run, repeated ones included: what `search.ladder.joules` can be chosen by",
-        lambda row: _ratio(to_joules(row.energy.total_mj), len(row.trial.rows)),
+        lambda row: len(row.trial.rows),
     ),
+    # What follows compares trials that were stopped at different epochs. Cumulative joules do not: of two
+    # trials the one that was stopped first would always look cheaper.
     Column("energy_to_best_j", "J", "spent until its best epoch ended", lambda row: row.energy_to_best_j),
     Column(
         "energy_projected_full_j",
         "J",
-        (
-            "what full training would use: joules of its epochs by their share of its examples "
-            "times pixels, epochs that some sensor missed left out. It compares stopped trials with"
-            " finished ones. With a ladder of joules full training is every epoch up to the cap at "
-            "the top rung's budget, as promotion trains"
-        ),
+        "what full training would use: joules of its epochs by their share of its examples "
+        "times pixels, epochs that some sensor missed left out. It compares stopped trials with"
+        " finished ones. With a ladder of joules full training is every epoch up to the cap at "
+        "the top rung's budget, as promotion trains",
         lambda row: row.energy_projected_full_j,
     ),
     Column(
         "energy_rungs_j",
         "J",
-        (
-            "with a ladder of joules: what its rungs have counted, which is the joules of the "
-            "epochs that made the training what it is: of its GPUs (of CPU and memory where it has "
-            "none), without starts, waiting, and epochs that were run again after a lost worker. "
-            "Empty with other ladders"
-        ),
+        "with a ladder of joules: what its rungs have counted, which is the joules of the "
+        "epochs that made the training what it is: of its GPUs (of CPU and memory where it has "
+        "none), without starts, waiting, and epochs that were run again after a lost worker. "
+        "Empty with other ladders",
         lambda row: row.energy_rungs_j,
     ),
 ]
 
 
 def _unseen_reason(trial: TrialRecord) -> str:
-    """What is missing because epochs were shorter than a tick of their sensor."""
+    """What is missing because epochs were shorter than a tick of their sensor.
+
+    NVML's counter moves each 20 to 100 ms, and a shared device is settled once a second. Where the whole
+    trial was shorter the part is unknown; where single epochs were, only they are.
+    """
     if trial.unseen_parts:
         return f"{', '.join(trial.unseen_parts)}: its epochs were over before the sensor moved once"
     waiting = {kind: sum(kind in row.lag_s for row in trial.rows) for kind in KINDS}
@@ -246,7 +247,10 @@ def _unseen_reason(trial: TrialRecord) -> str:
 
 
 def _lost_reason(trial: TrialRecord) -> str:
-    """What to know of attempts whose account could not be closed."""
+    """What to know of attempts whose account could not be closed: their last moments are in no column.
+
+    A running trial has an open account, which is not a lost one.
+    """
     if trial.status == "running":
         return ""
     num_lost = len({row.window for row in trial.rows if row.window} - trial.joules.closed.keys())

@@ -1,4 +1,10 @@
-"""The ledger of one device: each millijoule of its counter is a window's, external, idle or unaccounted."""
+"""The ledger of one device: each millijoule of its counter is a window's, external, idle or unaccounted.
+
+Three clocks run in it. The counter is sampled each second and whenever the windows change. Who used the
+device is looked at each second on a GPU, each five seconds on CPUs. What the counter moved is settled, that
+is split among the windows by what was seen meanwhile, each five seconds where windows share the device, and
+at each sample where one window has all of it and the split needs no utilisation.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +21,8 @@ from search.energy.counters.counter import Counter, SensorError
 from search.energy.counters.gpu import GpuTelemetry
 from search.energy.units import to_joules
 
-SETTLE_EVERY_S = (
-    5.0  # 50 driver samples: over single seconds, with 10, the split leans towards the trial that draws less
-)
+# 50 driver samples: over single seconds, with 10, the split leans towards the trial that draws less.
+SETTLE_EVERY_S = 5.0
 
 _LONGEST_S = 10.0  # the driver's ring of samples: longer stretches have lost theirs
 
@@ -47,10 +52,16 @@ class Device:
 class DeviceAccount:
     """Samples one device and settles what it used among the windows that are open.
 
-    Not safe between threads: its meter holds the lock. Between two settlements the windows do not change.
+    Not safe between threads: its meter holds the lock. Between two settlements the windows do not change:
+    each opening, closing or beginning of a start is a `cut`, which settles first.
 
     Args:
         known_w: What earlier runs learnt.
+
+    Attributes:
+        lost: Why the counter did not answer at the latest sample; empty if it did. external_mj: Used by
+        processes of no window, since the meter was opened; `idle_mj` by none at all. gap_mj: Moved while
+        nobody knows who worked: no sample for 10 s, or a change of windows without an answer.
     """
 
     def __init__(self, device: Device, now_s: float, known_w: KnownWatts | None = None) -> None:
@@ -124,11 +135,16 @@ class DeviceAccount:
         is_answering = self._sample(now_s)
         self._look()
         self._settle()
-        # Without an answer now, what the counter moves until the next one spans two sets of windows.
+        # Without an answer now, what the counter moves until the next one spans two sets of windows, and to
+        # split it among either would be wrong. It becomes a gap.
         self._is_broken = self._is_broken or not is_answering
 
     def row(self) -> dict[str, Any]:
-        """The device's row of devices.csv, up to the last settlement; `residual_j` is always 0."""
+        """The device's row of devices.csv, up to the last settlement.
+
+        `residual_j` is worked out and not assumed: it is 0 as long as each increment went to exactly one
+        place, and anything else is a bug that the table then shows.
+        """
         counter = self.device.counter
         device_mj = self._metered_mj - self._unsettled_mj + counter.jumped_mj
         trials_mj = sum(record.used_mj for record in self._records() if record.role == "trial")
@@ -169,7 +185,11 @@ class DeviceAccount:
         return sum(record.used_mj + record.start_mj for record in loads)
 
     def _is_plain(self) -> bool:
-        """Whether the split needs no utilisation: then it is exact at any moment, also after a gap."""
+        """Whether the split needs no utilisation: then it is exact at any moment, also after a gap.
+
+        So it is where reserved shares are all there is to split by, and where one window has the whole
+        device and no process of others was seen on it.
+        """
         if self._is_rest_external:
             return True
         is_whole = [record.share for record in self._open.values()] == [1]
@@ -189,6 +209,7 @@ class DeviceAccount:
         return self.device.kind != "gpu" and self._reserved >= 1
 
     def _sample(self, now_s: float) -> bool:
+        """Read the counter; whether it answered. What it moved waits to be settled, or is a gap."""
         try:
             metered_mj = self.device.counter.read_mj()
         except SensorError as error:
@@ -206,6 +227,7 @@ class DeviceAccount:
         return True
 
     def _show(self, since_s: float) -> None:
+        """Add what the device shows now (power, temperature, clocks) to the records of its open windows."""
         if self.device.telemetry and self._open:
             state = self.device.telemetry.state()
             for record in self._open.values():
@@ -220,16 +242,23 @@ class DeviceAccount:
         self.watch.interrupt(self._sampled_s)
 
     def _settle(self) -> None:
+        """Split what the counter moved since the last settlement, by what was seen meanwhile."""
         increment_mj, self._unsettled_mj = self._unsettled_mj, 0
         duration_s, self._settled_s = self._sampled_s - self._settled_s, self._sampled_s
         if increment_mj or duration_s:
             self._book(increment_mj, duration_s, self.watch.take())
 
     def _look(self) -> None:
+        """See who uses the device, where that decides anything: not where unseen others have the rest."""
         if not self._is_rest_external:
             self.watch.look(self._sampled_s)
 
     def _book(self, increment_mj: int, duration_s: float, activity: Activity) -> None:
+        """Split one tick and add each part to its account.
+
+        The label "by an earlier run" is needed only where two windows or more worked at once: alone a window
+        gets all of the active part, whatever its watts are taken to be.
+        """
         known_w, levels = self.watch.watts.known_w, self.watch.levels
         usages = {
             window: Usage(

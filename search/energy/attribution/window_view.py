@@ -1,4 +1,13 @@
-"""A window's accounts with its devices, put together: the reading, its labels and its figures."""
+"""A window's records with its devices, put together: the reading, its labels, and the account of the whole.
+
+A window has a record with each of its devices (`windows.WindowRecord`). People ask for less: for joules by
+kind of device, and for one word on what they are worth. Two rules decide how the many become one:
+
+- Joules add up, and are known only if they are known of all devices of the kind: a sum without one would be
+  too small.
+- Labels are those of the worst device: the quality of a trial on two GPUs, one of them shared, is the shared
+  one's.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +19,7 @@ from search.energy.attribution.windows import Window, WindowRecord
 from search.energy.counters.gpu import USE_BY_PROCESS, GpuTelemetry, is_plausible
 from search.energy.reading import Attribution, EnergyReading, EnergySensors, EnergySummary, Quality
 
+# By the error that the split may have (`windows.RELATIVE_ERROR`): from none to that of a mere reservation.
 _WORST_LAST: tuple[Attribution, ...] = ("", "exclusive", "calibrated", "utilisation", "equal", "reserved")
 _QUALITY: Mapping[Attribution, Quality] = {
     "": "",
@@ -23,7 +33,12 @@ _QUALITY: Mapping[Attribution, Quality] = {
 
 @dataclass(frozen=True, kw_only=True)
 class WindowView:
-    """A window's devices of one kind, each with the window's record there."""
+    """A window's devices of one kind, each with the window's record there.
+
+    Attributes:
+        missing: Why the window has no device of this kind, or not all of them; empty if it has.
+        is_ended: The window is over: what a device does now is no longer its business.
+    """
 
     accounts: Sequence[DeviceAccount] = ()
     records: Sequence[WindowRecord] = ()
@@ -41,9 +56,11 @@ class WindowView:
 
     @property
     def is_known(self) -> bool:
+        """Whether there is a device of this kind, and each of them answers."""
         return bool(self.accounts) and not self.lost
 
     def sum_mj(self, of: Callable[[WindowRecord], int]) -> int | None:
+        """A quantity of the records, over all devices of the kind; None where one of them is unknown."""
         return sum(map(of, self.records)) if self.is_known else None
 
     @property
@@ -62,6 +79,7 @@ class WindowView:
 
     @property
     def sensor(self) -> str:
+        """How the joules are known, joined by + where devices differ; empty while they are unknown."""
         sensors = {account.device.counter.sensor for account in self.accounts}
         return "+".join(sorted(sensors)) if self.is_known else ""
 
@@ -77,11 +95,17 @@ class WindowView:
 
     @property
     def attribution(self) -> Attribution:
+        """How the joules were split: the worst method of all devices."""
         methods = [record.method for record in self.records] if self.is_known else []
         return max(methods, key=_WORST_LAST.index, default="")
 
     @property
     def quality(self) -> Quality:
+        """What the joules are worth, from A to E.
+
+        An integral of power misses what happens between two samples at 10 Hz, so that it is never better
+        than C; the user's own watts are E however they were split.
+        """
         if "estimated" in self.sensor:
             return "E"
         if "integral" in self.sensor and self.attribution:
@@ -89,6 +113,7 @@ class WindowView:
         return _QUALITY[self.attribution]
 
     def reasons(self) -> list[str]:
+        """What to know of this part of the reading: why it is unknown, or less than it seems."""
         reasons = [self.lost, *(reason for account in self.accounts for reason in account_reasons(account))]
         reasons += [
             f"{account.device.name}: calibrated by what an earlier run learnt of this kind of work"
@@ -204,7 +229,8 @@ def summarise(views: Views, window: Window, now_s: float, machine: EnergySensors
 def _without_unlearnt_levels(views: Views) -> EnergyReading:
     """The reading without the parts of which no idle level was learnt: they are in the active part.
 
-    A split by a level of 0 W would write 0 J for what is only unknown.
+    A split by a level of 0 W would write 0 J for what is only unknown. Rows of epochs keep the zeros, for
+    their parts must add up to the whole; it is the final account that says what is known.
     """
     reading, levels = read(views), [account.watch.levels for account in views["gpu"].accounts]
     is_bare_known = all(level.bare.is_known for level in levels)
@@ -217,10 +243,12 @@ def _without_unlearnt_levels(views: Views) -> EnergyReading:
 
 
 def _fraction(part_s: float, seconds: float) -> float | None:
+    """A part of the window's time; at most 1, as the part is timed by the device's samples."""
     return min(1.0, part_s / seconds) if seconds > 0 else None
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
+    """Of all devices, or unknown: without one of them it would be too small."""
     known = [value for value in values if value is not None]
     return sum(known) if known and len(known) == len(values) else None
 

@@ -27,7 +27,9 @@ RELATIVE_ERROR: Mapping[Method, float] = {
     "reserved": 0.35,
 }
 _BEST_FIRST: tuple[Method, ...] = ("exclusive", "calibrated", "utilisation", "equal", "reserved")
-_LABELLED = Fraction(95, 100)
+_LABELLED = Fraction(
+    95, 100
+)  # of the joules: less than a twentieth by a worse method does not label the rest
 _COUNTER_STEP_S = 0.1  # of NVML's counter at most: what a window's start and end are off by
 
 
@@ -95,7 +97,7 @@ class Window:
 
 @dataclass
 class WindowRecord:
-    """A running account; `book` is called for each settled stretch.
+    """What one window used of one device so far; `book` is called for each settled stretch.
 
     Attributes:
         share: Reserved share of the device.
@@ -208,7 +210,10 @@ class WindowRecord:
 
 @dataclass
 class TimeMean:
-    """A mean over time; None before the first known value."""
+    """A mean over time; None before the first known value.
+
+    Samples come each second, but also at each change of windows: by number, a busy minute would count twice.
+    """
 
     weighted: float = 0.0
     seconds: float = 0.0

@@ -1,6 +1,8 @@
 """Energy of AMD GPUs through the module amdsmi, which comes with ROCm: optional, and absent elsewhere.
 
 amdsmi reports no seconds of use by process that can be trusted: windows that share one get reserved shares.
+Its answers are dictionaries whose names changed between releases, and "N/A" stands where a number should be,
+so each value is asked for by all its names and must be a number that a GPU can show.
 """
 
 from __future__ import annotations
@@ -66,6 +68,7 @@ def stop_amdsmi(smi: Driver) -> None:
 
 
 def _explain(function: str, error: Exception) -> DriverError:
+    """A refusal in words."""
     try:
         return DriverError(f"amdsmi answers {function} with {error}")
     except Exception:  # its text is made by the driver too
@@ -138,6 +141,7 @@ def _open_integral(
 
 
 def _answered(uuid: str, read: Callable[[], int]) -> int:
+    """The reading; its refusal names the GPU, of which a node may have eight."""
     try:
         return read()
     except SensorError as error:
@@ -145,6 +149,7 @@ def _answered(uuid: str, read: Callable[[], int]) -> int:
 
 
 def _energy_mj(smi: Driver, handle: Any) -> int:
+    """What the counter shows: it counts ticks, some 15 uJ each, and says how much one is."""
     answer = smi.ask("amdsmi_get_energy_count", handle)
     ticks = _of(answer, "energy_accumulator", "power")  # the second name is from before 6.1
     resolution_uj = sound(_of(answer, "counter_resolution"), 0, 1e9)
@@ -152,6 +157,7 @@ def _energy_mj(smi: Driver, handle: Any) -> int:
 
 
 def _power_w(smi: Driver, handle: Any) -> float:
+    """Power now: MI300 has the current one, earlier GPUs an average, older releases neither name."""
     answer = smi.ask("amdsmi_get_power_info", handle)
     refusal = SensorError(f"amdsmi answers no power: {answer!r}")
     for name in ("current_socket_power", "average_socket_power", "socket_power"):
@@ -183,6 +189,7 @@ def _of(answer: Any, *names: str) -> Any:
 
 
 def _known(read: Callable[[], str]) -> str:
+    """The text, or none where the driver does not say."""
     try:
         return read()
     except SensorError:

@@ -1,6 +1,10 @@
 """Energy and use of NVIDIA GPUs through NVML: counter, power, and how long each process kept a GPU busy.
 
-NVML is probed by calling, never by architecture: what a driver answers is what there is.
+NVML is probed by calling, never by architecture: what a driver answers is what there is. The energy counter
+is there from Volta on, unless a virtual GPU's host hides it; its millijoules move in steps of 20 to 100 ms.
+On A100 and H100 power is sampled for about a quarter of the time only, so that its integral is second
+choice. Under MIG there is neither a counter nor use by process of a slice: its parent's counter is taken, by
+slices, and labelled so.
 """
 
 from __future__ import annotations
@@ -89,6 +93,7 @@ def _explain(function: str, error: Exception) -> DriverError:
 
 
 def _text(error: Exception) -> str:
+    """NVML's words for an error, or its number."""
     try:
         return str(error)
     except Exception:  # it asks the driver for the text, which may have none, or none that is text
@@ -115,6 +120,11 @@ def open_gpu(uuid: str, clock: Callable[[], float]) -> OpenGpu:
 
 
 def _handle(nvml: Driver, uuid: str) -> Any:
+    """The device by UUID, the one name that CUDA and NVML share: their orders differ.
+
+    Raises:
+        SensorError: There is none, or NVML does not answer.
+    """
     try:
         return nvml.ask("nvmlDeviceGetHandleByUUID", uuid.encode(), limit_s=START_S)
     except DriverError as error:
@@ -125,6 +135,7 @@ def _handle(nvml: Driver, uuid: str) -> Any:
 
 
 def _handle_by_index(nvml: Driver, uuid: str) -> Any:
+    """The same for drivers without the function: each device is asked for its name."""
     for index in range(count_gpus(nvml)):
         with suppress(SensorError):
             handle = nvml.ask("nvmlDeviceGetHandleByIndex", index, limit_s=START_S)
@@ -143,6 +154,7 @@ def count_gpus(nvml: Driver) -> int:
 
 
 def _open_mig_parent(nvml: Driver, uuid: str, handle: Any, clock: Callable[[], float]) -> OpenGpu:
+    """The GPU that a MIG slice is a part of, with the slice's share of it by slices, such as 3 of 7."""
     parent = nvml.ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle)
     parent_uuid = sound_text(nvml.ask("nvmlDeviceGetUUID", parent))
     most = int(sound(nvml.ask("nvmlDeviceGetMaxMigDeviceCount", parent), 1, 64))
@@ -209,6 +221,11 @@ def _field_value(device: Driver, field: str, handle: Any) -> int:
 
 
 def _first_answering(uuid: str, handle: Any, calls: Sequence[Callable[[Any], int]]) -> Callable[[], int]:
+    """The first of several ways to one number that the driver answers.
+
+    Raises:
+        SensorError: None of them; the first way's refusal, which is the best known one.
+    """
     refusals = []
     for call in calls:
         read = partial(_read, uuid, handle, call)
@@ -252,6 +269,7 @@ class NvmlTelemetry(GpuTelemetry):
         self.driver_version = self._text("driver version", "nvmlSystemGetDriverVersion")
 
     def state(self) -> GpuState:
+        # One change of threads for five questions: it costs more than each of them.
         state = self.known("state", lambda: self._nvml.together(self._state, "its state"))
         return state or GpuState()
 
@@ -278,6 +296,7 @@ class NvmlTelemetry(GpuTelemetry):
         return None if power_mw is None else to_watts(power_mw)
 
     def _rate(self) -> float:
+        """Share of the driver's last sampling period (1/6 to 1 s) in which a kernel ran."""
         rates = self._nvml.ask("nvmlDeviceGetUtilizationRates", self._handle)
         return float(sound(rates.gpu, 0, 100) / 100)
 

@@ -1,4 +1,10 @@
-"""Energy of CPU packages and DRAM through RAPL, as Linux shows it under /sys/class/powercap."""
+"""Energy of CPU packages and DRAM through RAPL, as Linux shows it under /sys/class/powercap.
+
+A zone is a folder with a file of microjoules that goes round: at 65 kJ to 262 kJ, which a package of 250 W
+reaches within minutes. So a difference is taken modulo the range, in the thread that reads, and believed
+only if the zone's power allows it: Zeus counts the wraps in another process, and returned -262 kJ just after
+one.
+"""
 
 from __future__ import annotations
 
@@ -64,6 +70,7 @@ class RaplCounter:
         return microjoules_to_mj(self._jumped_uj)
 
     def _readable_range_uj(self, file: Path) -> int:
+        """Where the counter goes round; refused if that is sooner than it can be read."""
         range_uj = _read_uj(file, self._read_text)
         if range_uj < 1.5 * self._max_power_uw * _SHORTEST_GAP_S + 1e6:
             watts = self._max_power_uw / 1e6
@@ -88,6 +95,7 @@ class RaplCounter:
             return microjoules_to_mj(self._metered_uj)
 
     def _readable_uj(self) -> int:
+        """What the counter shows; junk beyond its own range is refused, not taken for a wrap."""
         counter_uj = _read_uj(self._energy_file, self._read_text)
         if counter_uj > self._range_uj:
             raise SensorError(
@@ -96,6 +104,7 @@ class RaplCounter:
         return counter_uj
 
     def _count(self, increment_uj: int, gap_s: float) -> None:
+        """Take a step for energy, if it can be, or for a jump."""
         # 1 J of slack: two reads in quick succession still see a step of the hardware's own update.
         limit_uj = 1.5 * self._max_power_uw * gap_s + 1e6
         if 0 <= increment_uj <= limit_uj < self._range_uj:
@@ -155,6 +164,7 @@ def open_rapl(root: Path, clock: Callable[[], float], read_text: ReadText = Path
 
 
 def _without_mirrors(dies: list[Path], names: dict[Path, str], read_text: ReadText) -> list[Path]:
+    """One zone for each register: on some CPUs every die of a package shows the whole package's counter."""
     kept: list[Path] = []
     for zone in dies:
         same_package = [other for other in kept if _package(names[other]) == _package(names[zone])]
@@ -175,6 +185,7 @@ def _is_mirror(zone: Path, other: Path, read_text: ReadText) -> bool:
 
 
 def _max_power_uw(zone: Path, read_text: ReadText) -> int:
+    """What the zone may draw, by what it states itself."""
     # The larger of TDP and limits: a desktop CPU of 65 W TDP draws 200 W for as long as its limit allows.
     stated_uw = []
     for path in (*zone.glob("constraint_*_max_power_uw"), *zone.glob("constraint_*_power_limit_uw")):
