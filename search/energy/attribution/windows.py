@@ -27,10 +27,8 @@ RELATIVE_ERROR: Mapping[Method, float] = {
     "reserved": 0.35,
 }
 _BEST_FIRST: tuple[Method, ...] = ("exclusive", "calibrated", "utilisation", "equal", "reserved")
-_LABELLED = Fraction(
-    95, 100
-)  # of the joules: less than a twentieth by a worse method does not label the rest
-_COUNTER_STEP_S = 0.1  # of NVML's counter at most: what a window's start and end are off by
+# Of the joules. What a worse method split does not label the rest where it is less than a twentieth.
+_LABELLED = Fraction(95, 100)
 
 
 @dataclass(kw_only=True)
