@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from search.cli import run as command
-from search.energy.reading import EnergyReading, EnergySensors
-from search.energy.summary import EnergySummary
+from search.energy.reading import EnergyReading, EnergySensors, EnergySummary
 from search.ledger import Ledger, LedgerError, named_folder
 from search.ledger.journal_lines import MAX_TEXT, bounded
 from search.output import Output

@@ -29,6 +29,7 @@ RELATIVE_ERROR: Mapping[Method, float] = {
 _BEST_FIRST: tuple[Method, ...] = ("exclusive", "calibrated", "utilisation", "equal", "reserved")
 # Of the joules. What a worse method split does not label the rest where it is less than a twentieth.
 _LABELLED = Fraction(95, 100)
+_COUNTER_STEP_S = 0.1  # of NVML's counter at most: what a window's start and end are off by
 
 
 @dataclass(kw_only=True)
