@@ -123,7 +123,7 @@ class SimulatedUse:
     def begin(self, window: Window, now_s: float) -> None:
         """Nothing: samples bear their times."""
 
-    def look(self, windows: Mapping[str, Window], now_s: float) -> Activity:
+    def observe(self, windows: Mapping[str, Window], now_s: float) -> Activity:
         use_s = self._utilisation.read() or {}
         return Activity(
             use_s={name: use_s.get(window.pid, 0.0) for name, window in windows.items()},

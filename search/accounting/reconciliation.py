@@ -1,6 +1,6 @@
 """Adds up a run's energy tables again: every millijoule of a counter must be in exactly one place.
 
-Three files tell of the same joules: devices.csv what counters moved and where it went, trials.csv what each
+Three files have the same joules: devices.csv what counters moved and where it went, trials.csv what each
 trial used, energy.csv the same by rung. None is made from another: all three come from the journal, by two
 routes (the rows of epochs, and the accounts that meters close), so that an error in either shows here.
 """
@@ -61,7 +61,7 @@ def check_run(folder: RunFolder, space: Space, history: History) -> EnergyCheck:
     if stale and is_over:
         check.problems.append(f"{stale}: not what the journal says; changed after the run")
     elif stale:
-        check.notes.append(f"{stale}: older than the journal; the run goes on, or was killed")
+        check.notes.append(f"{stale}: older than the journal; the run continues, or was killed")
     total_j = sum(float(row["energy_device_j"]) for row in devices)
     check.checked = f"{len(trials)} trials, {len(devices)} device rows, {total_j:.3f} J"
     return check

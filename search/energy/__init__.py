@@ -7,7 +7,7 @@ exact:
 - `jumped_mj`: what it moved as energy cannot move: a reset, a glitch, a wrap that was missed.
 - `metered_mj`: what it moved since it was opened, jumps left out. Starts at 0 and never falls.
 - `increment_mj`: what `metered_mj` moved from one moment to the next; `unsettled_mj` is increments that are
-  not split yet, `gap_mj` those that never can be, as nobody knows who worked meanwhile.
+  not split yet, `gap_mj` those that never can be, as who worked meanwhile is unknown.
 - `active_mj`, `context_mj`, `idle_share_mj`: one window's part of the three layers of an increment
   (`attribution.tick`), by what drew it: work, the mere presence of a process, the idle device.
 - `used_mj`: the sum of these three: what one window used of one device. `start_mj` is the same for its

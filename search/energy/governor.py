@@ -80,7 +80,7 @@ def held_governor(
     """Hold all cores at `governor` within the block, then put back what was there.
 
     So also after an exception, SIGINT, SIGTERM and SIGHUP. SIGKILL leaves the state file: a next hold puts
-    back what was there before the first one, and `left_over` tells.
+    back what was there before the first one, and `left_over` says so.
 
     Args:
         state: Written before the first core is changed, removed after the last one is put back.

@@ -273,7 +273,7 @@ class NodeMeter:
             self._accounts[name].refresh(self._clock())
 
     def _end(self, window: Window, why: End, now_s: float) -> None:
-        """Settle its devices up to now, and keep the records for whoever reads them later."""
+        """Settle its devices up to now, and keep the records, which stay readable."""
         window.end_start(now_s)
         for name in window.shares:
             self._accounts[name].close(window.name, now_s)

@@ -86,7 +86,7 @@ def open_node_meter(
 
 
 def _gpu_device(around: NodePaths, uuid: str) -> tuple[Device, Fraction]:
-    """The GPU with what tells of its users, and the share of it that `uuid` is.
+    """The GPU with what shows its users, and the share of it that `uuid` is.
 
     Of a MIG slice no driver says who uses it, and the other slices are others' business: reserved shares are
     all there is to split by.

@@ -1,6 +1,6 @@
 """energy.csv, one row per trial and rung, and devices.csv, which reconciles it with the counters.
 
-The two tables look at the same millijoules from two ends. energy.csv begins with trials: what the epochs of
+The two tables have the same millijoules from two ends. energy.csv begins with trials: what the epochs of
 a rung used, by their rows, and what the attempts that ended there used beside them, by the accounts of their
 windows. devices.csv begins with counters: what each moved in a session, and to whom that went. Neither is
 made from the other, so `check_energy.py` can hold them together; it must come out at the millijoule, as

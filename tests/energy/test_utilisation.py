@@ -209,9 +209,9 @@ def test_unknown_workers_make_all_windows_unknown_idle_ones_do_not(tmp_path: Pat
     telemetry = GpuTelemetry()
     activity = GpuActivity(telemetry, ProcessTable(tmp_path))  # type: ignore[arg-type]
     telemetry.use, telemetry.held = {7001: 0.5, 7002: 0.5}, {7001: 1.0, 7002: 1.0}
-    assert activity.look(HOLDERS, 0.0).use_s == {"a": None, "b": None}
+    assert activity.observe(HOLDERS, 0.0).use_s == {"a": None, "b": None}
     telemetry.use = {7001: 0.0}
-    assert activity.look(HOLDERS, 1.0).use_s == {"a": 0.0, "b": 0.0}
+    assert activity.observe(HOLDERS, 1.0).use_s == {"a": 0.0, "b": 0.0}
 
 
 def test_the_costly_process_list_is_asked_for_every_five_seconds_or_for_a_new_pid(tmp_path: Path) -> None:
@@ -219,10 +219,10 @@ def test_the_costly_process_list_is_asked_for_every_five_seconds_or_for_a_new_pi
     telemetry = GpuTelemetry()
     activity = GpuActivity(telemetry, ProcessTable(tmp_path))  # type: ignore[arg-type]
     for second in range(11):
-        activity.look(HOLDERS, float(second))
+        activity.observe(HOLDERS, float(second))
     assert telemetry.num_lists == 3  # at 0, 5 and 10 s
     telemetry.use, telemetry.held = {100: 1.0}, {100: 800.0}
-    looked = activity.look(HOLDERS, 11.0)
+    looked = activity.observe(HOLDERS, 11.0)
     assert (telemetry.num_lists, looked.is_occupied, looked.use_s) == (4, True, {"a": 1.0, "b": 0.0})
 
 
@@ -232,12 +232,12 @@ def test_cpu_seconds_are_those_of_the_tree_and_the_rest_is_external(tmp_path: Pa
     proc.add(101, 100, cpu_s=7.0)
     proc.set_busy(1000.0)
     activity = CpuActivity(processes, num_cpus=8)
-    activity.begin("a", HOLDERS["a"], 0.0)
+    activity.begin(HOLDERS["a"], 0.0)
     proc.add(100, cpu_s=51.0, waited_s=8.0)  # the child worked one second more, ended and was waited for
     proc.remove(101)
     proc.add(102, 100, cpu_s=2.0)  # a new child
     proc.set_busy(1007.0)
-    looked = activity.look({"a": HOLDERS["a"]}, 5.0)
+    looked = activity.observe({"a": HOLDERS["a"]}, 5.0)
     assert looked.use_s == {"a": 4.0}
     assert looked.external_s == 3.0
 

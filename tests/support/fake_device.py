@@ -36,7 +36,7 @@ class FakeCounter:
 
 
 class FakeActivity:
-    """What the next look tells; use that is not of an open window is nobody's news."""
+    """What the next observation gives; use that is not of an open window is nobody's news."""
 
     def __init__(self) -> None:
         self.use_s: dict[str, float | None] = {}
@@ -47,7 +47,7 @@ class FakeActivity:
     def begin(self, window: Window, now_s: float) -> None:
         """Nothing to note."""
 
-    def look(self, windows: Mapping[str, Window], now_s: float) -> Activity:
+    def observe(self, windows: Mapping[str, Window], now_s: float) -> Activity:
         return Activity(
             use_s={window: self.use_s.get(window, 0.0) for window in windows},
             external_s=self.external_s,

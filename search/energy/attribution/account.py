@@ -1,7 +1,7 @@
 """The ledger of one device: each millijoule of its counter is a window's, external, idle or unaccounted.
 
 Three clocks run in it. The counter is sampled each second and whenever the windows change. Who used the
-device is looked at each second on a GPU, each five seconds on CPUs. What the counter moved is settled, that
+device is observed each second on a GPU, each five seconds on CPUs. What the counter moved is settled, that
 is split among the windows by what was seen meanwhile, each five seconds where windows share the device, and
 at each sample where one window has all of it and the split needs no utilisation.
 """
@@ -61,7 +61,7 @@ class DeviceAccount:
     Attributes:
         lost: Why the counter did not answer at the latest sample; empty if it did. external_mj: Used by
         processes of no window, since the meter was opened; `idle_mj` by none at all. gap_mj: Moved while
-        nobody knows who worked: no sample for 10 s, or a change of windows without an answer.
+        who worked is unknown: no sample for 10 s, or a change of windows without an answer.
     """
 
     def __init__(self, device: Device, now_s: float, known_w: KnownWatts | None = None) -> None:
@@ -113,7 +113,7 @@ class DeviceAccount:
             # A GPU is checked each second: 3 s of a window alone must not be missed. Process trees cost more
             # to list, and nothing waits for the watts of their CPU time.
             if is_due or self.device.kind == "gpu":
-                self._look()
+                self._observe()
             if is_due or self._is_plain():
                 self._settle()
 
@@ -122,7 +122,7 @@ class DeviceAccount:
         if self._sample(now_s) and self._is_plain():
             self._settle()
         elif not self.lost and now_s - self._settled_s >= SHORTEST_S:
-            self._look()
+            self._observe()
             self._settle()
 
     @property
@@ -133,7 +133,7 @@ class DeviceAccount:
     def cut(self, now_s: float) -> None:
         """Settle up to this moment whatever the length: before the windows change or the rows are written."""
         is_answering = self._sample(now_s)
-        self._look()
+        self._observe()
         self._settle()
         # Without an answer now, what the counter moves until the next one spans two sets of windows, and to
         # split it among either would be wrong. It becomes a gap.
@@ -205,7 +205,7 @@ class DeviceAccount:
 
     @property
     def _answers_for_guests(self) -> bool:
-        """Who reserved all cores answers for the system's daemons too; whoever reserved a GPU does not."""
+        """Who reserved all cores answers for the system's daemons too; not so on a GPU."""
         return self.device.kind != "gpu" and self._reserved >= 1
 
     def _sample(self, now_s: float) -> bool:
@@ -248,10 +248,10 @@ class DeviceAccount:
         if increment_mj or duration_s:
             self._book(increment_mj, duration_s, self.watch.take())
 
-    def _look(self) -> None:
+    def _observe(self) -> None:
         """See who uses the device, where that decides anything: not where unseen others have the rest."""
         if not self._is_rest_external:
-            self.watch.look(self._sampled_s)
+            self.watch.observe(self._sampled_s)
 
     def _book(self, increment_mj: int, duration_s: float, activity: Activity) -> None:
         """Split one tick and add each part to its account.

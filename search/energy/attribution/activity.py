@@ -1,4 +1,4 @@
-"""Who used a device since the last look: the meter's question, answered for GPUs and for CPUs.
+"""Who used a device since the last observation: the meter's question, answered for GPUs and for CPUs.
 
 Of a GPU the driver says which pids used it, and these must be matched to windows: it names pids of the node,
 where a container has its own. Of CPUs /proc says how many seconds each window's process tree has used.
@@ -28,7 +28,7 @@ _CONTEXT_MIB = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Activity:
-    """Use of one device since the last look.
+    """Use of one device since the last observation.
 
     Attributes:
         use_s: Utilisation-seconds of each window; None is unknown.
@@ -65,8 +65,8 @@ class ActivitySource(Protocol):
         """Take note of a window that opens now: its use counts from here."""
         ...
 
-    def look(self, windows: Mapping[str, Window], now_s: float) -> Activity:
-        """What happened since the last look, while exactly these windows were open. Never raises."""
+    def observe(self, windows: Mapping[str, Window], now_s: float) -> Activity:
+        """What happened since the last observation, while exactly these windows were open. Never raises."""
         ...
 
 
@@ -82,7 +82,7 @@ class GpuActivity:
     def begin(self, window: Window, now_s: float) -> None:
         """Nothing: the driver's samples bear their times."""
 
-    def look(self, windows: Mapping[str, Window], now_s: float) -> Activity:
+    def observe(self, windows: Mapping[str, Window], now_s: float) -> Activity:
         use_s = self._telemetry.use_s()
         memory_mib = self._processes_mib(now_s, use_s or {})
         if use_s is None:
@@ -194,17 +194,17 @@ class CpuActivity:
         self._num_cpus = num_cpus or os.cpu_count() or 1
         self._used_s: dict[str, float] = {}
         self._busy_s = processes.busy_cpu_s()
-        self._looked_s: float | None = None
+        self._observed_s: float | None = None
 
     def begin(self, window: Window, now_s: float) -> None:
         with suppress(SensorError):  # its first observation takes its place
             self._used_s[window.name] = self._processes.tree_cpu_s(window.pid, now_s)
 
-    def look(self, windows: Mapping[str, Window], now_s: float) -> Activity:
+    def observe(self, windows: Mapping[str, Window], now_s: float) -> Activity:
         try:
             used_s = {name: self._processes.tree_cpu_s(window.pid, now_s) for name, window in windows.items()}
         except SensorError as error:
-            self._used_s, self._busy_s, self._looked_s = {}, None, now_s
+            self._used_s, self._busy_s, self._observed_s = {}, None, now_s
             return Activity(use_s=dict.fromkeys(windows), unknown=str(error))
         # A child that was not waited for takes its seconds with it.
         before_s, self._used_s = self._used_s, used_s
@@ -213,7 +213,8 @@ class CpuActivity:
             for window in windows
         }
         busy_s = self._busy_since_last()
-        duration_s, self._looked_s = now_s - (now_s if self._looked_s is None else self._looked_s), now_s
+        since_s, self._observed_s = self._observed_s, now_s
+        duration_s = 0.0 if since_s is None else now_s - since_s
         is_busy = None
         if busy_s is not None and duration_s > 0:
             is_busy = busy_s > _IDLE_CPU_SHARE * self._num_cpus * duration_s

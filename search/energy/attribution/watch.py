@@ -95,10 +95,10 @@ class Watch:
         self.watts = WattsPerUtilisation(before_w)
         self.has_external = False
         self.unknown = ""  # why a window's use was unknown at the latest observation
-        self.looked_s = now_s
+        self.observed_s = now_s
         self._source = source
         self._windows: dict[str, Window] = {}
-        self._unobserved_mj = 0  # what the counter moved since the last look
+        self._unobserved_mj = 0  # what the counter moved since the last observation
         self._use, self._use_s = Activity(), 0.0  # who used the device since the last settlement
         self._rates: dict[str, float] = {}
 
@@ -118,13 +118,13 @@ class Watch:
         """Take what the counter moved: the next observation needs what it moved since the last one."""
         self._unobserved_mj += increment_mj
 
-    def look(self, now_s: float) -> None:
-        """See who used the device since the last look, and learn from it."""
-        duration_s, self.looked_s = now_s - self.looked_s, now_s
+    def observe(self, now_s: float) -> None:
+        """See who used the device since the last observation, and learn from it."""
+        duration_s, self.observed_s = now_s - self.observed_s, now_s
         increment_mj, self._unobserved_mj = self._unobserved_mj, 0
         if self._source is None:
             return
-        activity = self._source.look(self._windows, now_s)
+        activity = self._source.observe(self._windows, now_s)
         self._use, self._use_s = self._use.followed_by(activity), self._use_s + duration_s
         self.unknown = activity.unknown
         self.levels.observe(
@@ -163,9 +163,9 @@ class Watch:
     def interrupt(self, now_s: float) -> None:
         """Forget what was seen so far: it and what follows are separated by a time without answers."""
         if self._source:
-            self._source.look(self._windows, now_s)
+            self._source.observe(self._windows, now_s)
         self.levels.interrupt()
         self.watts.interrupt()
-        self.looked_s, self._unobserved_mj = now_s, 0
+        self.observed_s, self._unobserved_mj = now_s, 0
         self._use, self._use_s = Activity(), 0.0
         self._rates, self.has_external = {}, False

@@ -47,7 +47,7 @@ class Window:
         heard_s: When it opened, or last sent a heartbeat.
         gpu_memory_mib: What the trial reports to hold on the device; None if it reported nothing.
         end: Why it ended, at `ended_s`; empty while it is open.
-        starting_since_s: When the start began that goes on now; None outside of starts.
+        starting_since_s: When the present start began; None outside of starts.
         start_s: How long those took that are over.
     """
 
@@ -74,13 +74,13 @@ class Window:
         return not self.end
 
     def end_start(self, now_s: float) -> None:
-        """Add the time of the start that goes on now, if one does."""
+        """Add the time of the present start, if there is one."""
         if self.starting_since_s is not None:
             self.start_s += now_s - self.starting_since_s
             self.starting_since_s = None
 
     def starts_s(self, until_s: float) -> float:
-        """How long its starts took, the one included that goes on at `until_s`."""
+        """How long its starts took until then, the present one included."""
         return self.start_s + (0.0 if self.starting_since_s is None else until_s - self.starting_since_s)
 
     def loss(self, processes: ProcessTable, now_s: float) -> End:

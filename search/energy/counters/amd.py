@@ -213,7 +213,7 @@ class AmdTelemetry(GpuTelemetry):
         self.model = self.known("model", lambda: _model(smi, handle)) or ""
         self.power_limit_w = self.known("power limit", self._limit_w)
         self.driver_version = self.known("driver version", self._driver) or ""
-        self.unknown[USE_BY_PROCESS] = "amdsmi tells no seconds of use that can be trusted"
+        self.unknown[USE_BY_PROCESS] = "amdsmi gives no seconds of use that can be trusted"
 
     def state(self) -> GpuState:
         state = self.known("state", lambda: self._smi.together(self._state, "its state"))
