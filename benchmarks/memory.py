@@ -107,13 +107,12 @@ def share_of_time(started: Sequence[dict[str, Any]], ended_at: float) -> float:
 
 def _ours(seed: int, workers: int) -> Outcome:
     from search.sampling.sampler import make_sampler
-    from trainables.core.load import load_trainable
 
     overrides = [f"search.seed={seed}", f"search.limits.trials={_NUM_TRIALS}"]
     with tempfile.TemporaryDirectory() as folder:
         run = search_of_ours(
             "oversized.yaml",
-            lambda space: make_sampler(space, space.default_hparams(load_trainable(space.trainable))),
+            lambda space: make_sampler(space, space.default_hparams(space.trainable.load())),
             folder=Path(folder),
             overrides=[*overrides, f"search.resources.workers={workers}"],
         )

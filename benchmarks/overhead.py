@@ -74,7 +74,6 @@ def _ours(num_trials: int) -> float:
     from search.output import Output
     from search.sampling.sampler import make_sampler
     from search.space import load_space
-    from trainables.core.load import load_trainable
 
     started_s = time.perf_counter()
     space = load_space(
@@ -82,7 +81,7 @@ def _ours(num_trials: int) -> float:
         overrides=[f"search.limits.trials={num_trials}"],
         spaces_dir=ROOT,
     )
-    defaults = space.default_hparams(load_trainable(space.trainable))
+    defaults = space.default_hparams(space.trainable.load())
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as silence:
         run, _ = launch(
             space,

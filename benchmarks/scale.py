@@ -38,7 +38,6 @@ from search.sampling.proposal import Proposal, Sampler
 from search.sampling.sampler import make_sampler
 from search.space import Space, dump_space, load_space
 from search.tables import Tables
-from trainables.core.load import load_trainable
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -227,7 +226,7 @@ def _searched_with_ray(space: Space, watch: Watch, folder: Path) -> Run:
 
 
 def _sampler(space: Space) -> Sampler:
-    return make_sampler(space, space.default_hparams(load_trainable(space.trainable)))
+    return make_sampler(space, space.default_hparams(space.trainable.load()))
 
 
 def _restarted(what: str, folder: str) -> dict[str, float]:

@@ -46,7 +46,6 @@ from search.training import TrainingRequest, prepare_training
 from search.training import train as train_task
 from search.trial import EpochRow
 from search.trial.background import background_spec
-from trainables.core.load import load_trainable
 
 __all__ = [
     "Best",
@@ -157,7 +156,7 @@ def search(
 
 def _run_search(space: Space, how: Launch, *, should_report: bool, output: Output) -> Result:
     known = known_trials(space, output)
-    if points := designed(space, space.default_hparams(load_trainable(space.trainable))):
+    if points := designed(space, space.default_hparams(space.trainable.load())):
         print_plan(space, points, output)
     else:
         print_deadlines(space, output)
@@ -209,7 +208,7 @@ def forecast(
         choice.chosen_backend(backend, address=address)
         background_spec(background, background_share, is_here=address is None)
         known = known_trials(checked, output)
-        defaults = checked.default_hparams(load_trainable(checked.trainable))
+        defaults = checked.default_hparams(checked.trainable.load())
         if should_preflight:
             source = space_words(space, override_list(overrides))
             check_before(checked, source=source, folder=Path(results) / checked.name, output=output)

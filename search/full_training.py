@@ -32,7 +32,7 @@ from search.space import Space
 from search.space.yaml_file import Override
 from search.tables.promoted import examples_in, promoted_columns, promoted_rows
 from search.trial.background import BackgroundSpec
-from trainables.core.load import load_trainable
+from trainables.core.load import TrainableRef
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,8 @@ def _promoted_space(space: Space, request: FullTraining, output: Output) -> Spac
 
 def _run_baseline(space: Space, how: Launch, name: str, seed: int, output: Output) -> Run:
     """Run a baseline at its defaults: the same data, split alike, and the same meter."""
-    training = baseline_training(space, name, vars(load_trainable(name).hparams()))
+    reference = TrainableRef.of(name)
+    training = baseline_training(space, reference, vars(reference.load().hparams()))
     output.print(f"baseline: {name} on the CPU")
     proposal = baseline_proposal(training, seed)
     run, _ = launch(training, how, make_sampler=lambda _: FixedList([proposal]), output=output)

@@ -39,7 +39,6 @@ from search.space.record import COPIES, RECORD, record_of
 from search.tables import FinalTables, Tables
 from search.trial.background import Background, BackgroundSpec
 from trainables.core.contract import no_choice
-from trainables.core.load import command_of, load_trainable
 
 _KNOWN_FROM_THE_TABLES = ("energy:", "gpu:", "precision:")  # each row has its source and its reason
 
@@ -177,7 +176,7 @@ def sampler_maker(known: Sequence[EarlierTrial]) -> Callable[[Space], Sampler]:
     def make(space: Space) -> Sampler:
         from search.sampling.sampler import make_sampler  # Optuna, 1 s: loaded while Ray starts
 
-        defaults = space.default_hparams(load_trainable(space.trainable))
+        defaults = space.default_hparams(space.trainable.load())
         return make_sampler(space, defaults, known)
 
     return make
@@ -247,7 +246,7 @@ def _without_unusable_gpus(space: Space, reports: Sequence[Report]) -> Space:
 
 def _auto_precision(space: Space, how: Launch, reports: Sequence[Report]) -> str:
     """What the precision "auto" is to mean for all trials, wherever they run; empty without a choice."""
-    has_formats = load_trainable(space.trainable).choose_precision is not no_choice
+    has_formats = space.trainable.load().choose_precision is not no_choice
     if space.precision != "auto" or space.resources.gpus_per_trial or not has_formats:
         return ""
     if how.auto_precision:
@@ -283,9 +282,9 @@ def _record_settings(
 
 def _record_trainable(ledger: Ledger, space: Space) -> None:
     """Keep as data what readers need of the trainable, and of a user's file a copy, which is never run."""
-    if command_of(space.trainable) is not None:
+    if space.trainable.command is not None:
         return  # the space says it all
-    record = record_of(space, load_trainable(space.trainable))
+    record = record_of(space, space.trainable.load())
     if record.file:
         ledger.keep_copy(Path(record.file.path), COPIES, record.file.copy_name)
     ledger.write_json(RECORD, record.model_dump())

@@ -13,6 +13,7 @@ from search.ledger.history import History, TrialRecord
 from search.ranking import configurations
 from search.sampling.proposal import Proposal
 from search.space import Space
+from trainables.core.load import TrainableRef
 
 
 def chosen(history: History, space: Space, *, top: int) -> list[TrialRecord]:
@@ -86,7 +87,7 @@ def with_gpus(space: Space, gpus: float | None) -> Space:
     return replace(space, resources=space.resources.model_copy(update={"gpus_per_trial": gpus}))
 
 
-def baseline_training(space: Space, trainable: str, default_hparams: Mapping[str, Any]) -> Space:
+def baseline_training(space: Space, trainable: TrainableRef, default_hparams: Mapping[str, Any]) -> Space:
     """The space of a classical baseline's run: another trainable on the same data, on the CPU."""
     return replace(
         full_training(space),
@@ -102,5 +103,5 @@ def baseline_training(space: Space, trainable: str, default_hparams: Mapping[str
 def baseline_proposal(space: Space, seed: int) -> Proposal:
     """Its one training: an exact fit has no seeds to average over."""
     return Proposal(
-        hparams=dict(space.fixed), proposed_by="promotion", seed=seed, parent_trial=space.trainable
+        hparams=dict(space.fixed), proposed_by="promotion", seed=seed, parent_trial=str(space.trainable)
     )

@@ -36,7 +36,6 @@ from search.trial.task import TrialTask, task_for
 from trainables.core.checkpoint import UnreadableCheckpoint, read_identity
 from trainables.core.contract import DataError
 from trainables.core.files import replacing
-from trainables.core.load import load_trainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +97,7 @@ def prepare_training(request: TrainingRequest) -> TrialTask:
     task = task_for(
         space,
         trial_id="train",
-        hparams=space.default_hparams(load_trainable(space.trainable)),
+        hparams=space.default_hparams(space.trainable.load()),
         seed=space.seed if request.seed is None else request.seed,
         folder=request.out or Path.cwd(),
     )

@@ -13,7 +13,6 @@ from search.trial.failure import classify
 from search.trial.overfit import CHECKLIST, overfitted
 from search.trial.smoke import SmokeTest
 from search.trial.task import TrialTask
-from trainables.core.load import command_of, title_of
 from trainables.core.optional import probed_memory
 
 _OUTCOMES = {True: ("passed", "green"), False: ("failed", "red"), None: ("not applicable", "dim")}
@@ -67,7 +66,7 @@ def probe_memory(task: TrialTask, request: TrainingRequest, output: Output) -> b
     context = replace(task.context(), device=request.device, folder=None)
     found = probed_memory(trainable.start(hparams, task.ladder.top, context), task.ladder.top)
     if found is None:
-        output.print(f"{title_of(task.trainable)} does not say what memory it needs")
+        output.print(f"{task.trainable.title} does not say what memory it needs")
         return False
     output.print(f"peak memory {found.peak_mib:.0f} MiB {found.what}")
     for name, note in found.notes.items():
@@ -87,7 +86,7 @@ def smoke_test(task: TrialTask, num_examples: int, request: TrainingRequest, out
         context,
         resolution=lowest.resolution,
         num_examples=num_examples,
-        num_epochs=lowest.epochs if command_of(task.trainable) else 1,  # a script may score its end only
+        num_epochs=lowest.epochs if task.trainable.command else 1,  # a script may score its end only
     )
     num_failed = 0
     for result in checks.results():

@@ -14,7 +14,6 @@ from search.ledger import csv_text
 from search.space import Space
 from search.space.space import yaml_text
 from trainables.core.files import replacing
-from trainables.core.load import command_of
 
 RUN_COLUMNS = ("Name", "State", "Tags", "Created", "Runtime", "Sweep", "Notes")
 _WANDB_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -71,7 +70,7 @@ def sweep_of(space: Space) -> dict[str, Any]:
 
 def _program(space: Space) -> str:
     """The script that a command names, or a name for the one that is still to be written."""
-    words = (command_of(space.trainable) or {}).get("run", [])
+    words = (space.trainable.command or {}).get("run", [])
     return next((word for word in words if word.endswith((".py", ".sh"))), "train.py")
 
 

@@ -18,7 +18,6 @@ from search.sampling.proposal import Sampler
 from search.space import Space
 from search.trial.task import task_for
 from search.trial.worker_env import offer_worker_env
-from trainables.core.load import command_of
 
 
 def forecast_here(
@@ -44,7 +43,7 @@ def _measure_costs(space: Space, defaults: Mapping[str, Any], results: Path, out
 
     if (costs := earlier_costs(space, results)) is not None:
         return costs
-    if command_of(space.trainable):
+    if space.trainable.command:
         output.note("what a script's epoch takes is known when one has been run")
         return None
     offer_worker_env()

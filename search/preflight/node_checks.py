@@ -21,7 +21,6 @@ from search.trial.task import cache_folder
 from trainables.core.contract import DataError, Trainable, WeightFile, WeightsError
 from trainables.core.data_source import data_text
 from trainables.core.data_summary import DataSummary
-from trainables.core.load import load_trainable, title_of
 from trainables.core.weights import damage, fetch, folder_of, locate, remedy
 
 
@@ -76,7 +75,7 @@ def examine(order: PreflightRequest) -> Report:
 
 def _loaded(order: PreflightRequest, found: _Found) -> Trainable | None:
     try:
-        return load_trainable(order.task.trainable)
+        return order.task.trainable.load()
     except Exception as error:  # it was found on the machine that asks
         found.problem(f"trainable: {error}", "fix it; on a cluster the file must be on every node")
     return None
@@ -86,7 +85,7 @@ def _look_at_weights(order: PreflightRequest, trainable: Trainable, found: _Foun
     """The files that no training can read."""
     looked_at: dict[WeightFile, bool] = {}
     for point in order.points:
-        model = str(point.get("model", title_of(order.task.trainable).rpartition("/")[2].removesuffix(".py")))
+        model = str(point.get("model", order.task.trainable.title.rpartition("/")[2].removesuffix(".py")))
         try:
             files = trainable.weights(trainable.hparams(**point))
         except ValueError as error:

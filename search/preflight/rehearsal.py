@@ -17,7 +17,6 @@ from trainables.core.contract import (
     WeightFile,
     WeightsError,
 )
-from trainables.core.load import command_of
 
 Point = Mapping[str, Any]
 
@@ -47,7 +46,7 @@ class Rehearsal:
 
     def findings(self) -> tuple[list[Problem], list[str]]:
         """What keeps trials of the space from starting, each problem once, and notes."""
-        is_script = command_of(self.order.task.trainable) is not None  # its start is a whole training's
+        is_script = self.order.task.trainable.command is not None  # its start is a whole training's
         if is_script or (self.trainable.rehearse is None and not self.is_data_good):
             return [], []
         problems: dict[Problem, None] = {}

@@ -13,7 +13,6 @@ from search.preflight.versions import requirements
 from search.space import Space
 from search.trial.task import TrialTask, task_for
 from trainables.core.data_summary import DataSummary
-from trainables.core.load import load_trainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +129,7 @@ class Report:
 
 def request_for(space: Space, *, source: str, folder: Path) -> PreflightRequest:
     """The order that looks at everything a run of `space` in `folder` needs."""
-    defaults = space.default_hparams(load_trainable(space.trainable))
+    defaults = space.default_hparams(space.trainable.load())
     points = points_of(space, defaults)
     asked = {
         "search.limits.kwh": space.limits.kwh,

@@ -11,7 +11,6 @@ from typing import Any
 from search.preflight.request import PreflightRequest, Problem
 from search.trial.failure import classify
 from trainables.core.contract import BadResult, Budget, Trainable
-from trainables.core.load import command_of, title_of
 from trainables.core.promises import check_state, check_training, trained_epoch
 
 _EXAMPLES = 64
@@ -25,7 +24,7 @@ def tried(order: PreflightRequest, trainable: Trainable, *, device: str) -> tupl
     """
     problems, notes = [], []
     lowest = order.task.ladder.rungs[0]
-    is_command = command_of(order.task.trainable) is not None
+    is_command = order.task.trainable.command is not None
     budget = lowest if is_command else replace(lowest, epochs=1, subset=_EXAMPLES)
     size = f"{_EXAMPLES} examples"
     if is_command:
@@ -50,7 +49,7 @@ def _one_a_model(order: PreflightRequest) -> dict[str, Mapping[str, Any]]:
     named: dict[str, Mapping[str, Any]] = {}
     for point in order.points:
         words = [str(point[key]) for key in ("model", "weights") if key in point]
-        named.setdefault(" ".join(words) or title_of(order.task.trainable), point)
+        named.setdefault(" ".join(words) or order.task.trainable.title, point)
     return named
 
 

@@ -22,7 +22,7 @@ from search.output import Output
 from search.run.endings import Ending, ending_of
 from search.run.scheduler import Decision, TrialScheduler
 from search.space import Space, SpaceError
-from search.space.record import COPIES, digest_of, file_of, is_same_code, read_record
+from search.space.record import COPIES, digest_of, is_same_code, read_record
 from search.trial import EpochRow
 from search.trial.failure import Failure
 from trainables.core.data_source import data_text
@@ -75,7 +75,7 @@ def _space_before(ledger: Ledger) -> Space | None:
 
 def _changed_code(ledger: Ledger, space: Space) -> str:
     """What has become of the user's file since the last session; empty where it is the same."""
-    record, path = read_record(ledger.folder), file_of(space.trainable)
+    record, path = read_record(ledger.folder), space.trainable.path
     if record is None or record.file is None or path is None or digest_of(path) == record.file.sha256:
         return ""
     return (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from search.space.errors import SpaceError
 from search.space.load import SPACES, load_space, space_of
 from search.space.parameters import Choice, Integer, Normal, Parameter, Real
-from search.space.problems import SpaceError
 from search.space.schema import MeteringSection, Promote, Resources, Sampler, Scheduler
 from search.space.space import Space, dump_space
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import shutil
@@ -14,16 +15,14 @@ from typing import Any
 
 from search.budget import Ladder
 from search.secrets import looks_secret
-from search.space.declared import Declared
-from search.space.entry import Fixed
-from search.space.parameters import Choice, Integer, Parameter, is_number
-from search.space.problems import Problems, did_you_mean, wrong_kind
-from search.space.reserved import where_it_goes
+from search.space.distributions import Declared
+from search.space.errors import Problems, did_you_mean, shown, wrong_kind
+from search.space.hparams import where_it_goes
+from search.space.parameters import Choice, Fixed, Integer, Parameter, is_number, middle
 from search.space.schema import CommandSection, SearchSection, SweepFile
-from search.space.sweep_command import folder_of_sweep, run_of_sweep, what_is_open
-from trainables.command.template import NAME, PLACES, is_pair, places, variables
+from trainables.command.template import FORMS, NAME, PLACES, escaped, is_pair, places, variables
 from trainables.core.contract import Mode
-from trainables.core.load import name_of_command
+from trainables.core.load import TrainableRef
 
 _EXAMPLE = "run: python train.py --epochs {epochs}, metric: val_acc, mode: max, defaults: {lr: 0.1}"
 _GOALS: Mapping[str | None, Mode] = {"maximize": "max", "minimize": "min"}
@@ -46,8 +45,8 @@ class CommandCheck:
     folder: Path
     must_exist: bool = True
 
-    def name(self, problems: Problems) -> str | None:
-        """The trainable's name; None, with the reasons among the problems, where it cannot be used."""
+    def reference(self, problems: Problems) -> TrainableRef | None:
+        """The command as a trainable; None, with the reasons among the problems, where it cannot be used."""
         num_before = len(problems.lines)
         command = self._command(problems)
         if command is None:
@@ -69,7 +68,7 @@ class CommandCheck:
             problems.add("search.command.mode", "is missing; write max or min")
         if len(problems.lines) > num_before:
             return None
-        return name_of_command(
+        return TrainableRef.of_command(
             {
                 **command.model_dump(),
                 "metric": metric,
@@ -292,3 +291,82 @@ def _check_program(command: CommandSection, folder: Path, problems: Problems) ->
 
 def _found(program: str, folder: Path, path: str | None) -> bool:
     return bool(shutil.which(str(folder / program) if "/" in program else program, path=path))
+
+
+_USUAL = ("${env}", "${interpreter}", "${program}", "${args}")
+_WORD = re.compile(r"\$\{(\w+)\}")
+
+
+def run_of_sweep(program: Any, command: Any, problems: Problems) -> tuple[str, ...]:
+    """The words of `search.command.run` that do as W&B's agent does; () with a problem where none do.
+
+    `${env}` is /usr/bin/env, `${interpreter}` the Python that runs the search; `${args}` and its like stay as
+    they are. A place such as `{epochs}` is one here too.
+    """
+    words = list(_USUAL) if command is None else command
+    if not isinstance(words, list) or not words:
+        problems.add("command", f"must be a list of words such as {list(_USUAL)}, got {shown(command)}")
+        return ()
+    if program is not None and not isinstance(program, str):
+        problems.add("program", f"must be a script's path, got {shown(program)}")
+        return ()
+    if "${program}" in words and program is None:
+        problems.add("program", "is missing; write program: train.py")
+        return ()
+    known = {"env": "/usr/bin/env", "interpreter": "{python}", "program": escaped(program or "")}
+    run = []
+    for word in map(str, words):
+        name = found[1] if (found := _WORD.fullmatch(word)) else None
+        part = _WORD.search(word)
+        if name is None and part and part[1] in (*known, *FORMS):
+            problems.add("command", f"{part[0]} in {word!r} must be a word of its own")
+        elif name in known:
+            run.append(known[name])
+        elif name in FORMS or name is None:
+            run.append(word if name else escaped(word))
+        else:
+            others = [f"${{{other}}}" for other in (*known, *FORMS)]
+            problems.add("command", f"{word} is not known{did_you_mean(word, others)}")
+    return tuple(run)
+
+
+def folder_of_sweep(program: Any, folder: Path) -> Path:
+    """Where the program lies: beside the file, or else in this folder, where W&B's agent would be started."""
+    is_here = isinstance(program, str) and not (folder / program).exists() and Path(program).exists()
+    return Path.cwd() if is_here else folder
+
+
+def what_is_open(
+    entries: Mapping[str, Parameter | Fixed],
+    defaults: Mapping[str, Any],
+    *,
+    has_ladder: bool,
+    takes_epochs: bool,
+) -> str | None:
+    """What a sweep file does not say, as the keys to add; None where nothing is missing."""
+    start = {
+        name: middle(entry)
+        for name, entry in entries.items()
+        if name not in defaults and not isinstance(entry, Fixed)
+    }
+    keys, open_ = [], []
+    if start:
+        open_.append("which configuration the others are compared with")
+        keys.append(f"command: {{defaults: {_flow(start)}}}")
+    if not has_ladder:
+        open_.append("how many epochs trials train")
+        keys.append("ladder: {epochs: [1, 3, 9]}")
+    if not keys:
+        return None
+    hint = (
+        ""
+        if takes_epochs
+        else "; a script that takes its epochs by a flag gets them by --epochs={epochs} in command"
+    )
+    what, add = " and ".join(open_), ", ".join(keys)
+    return f"W&B's file leaves open {what}: add, with values of your own, search: {{{add}}}{hint}"
+
+
+def _flow(values: Mapping[str, Any]) -> str:
+    """A mapping as YAML on one line."""
+    return f"{{{', '.join(f'{name}: {json.dumps(value)}' for name, value in values.items())}}}"

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator
 
-from search.space.entry import Fixed
-from search.space.parameters import Parameter, described, is_same
-from search.space.problems import KeyedError, Problems, did_you_mean, shown, wrong_kind
+from search.space.errors import KeyedError, Problems, did_you_mean, shown, wrong_kind
+from search.space.parameters import Fixed, Parameter, described, is_same
 
 Conditions = Mapping[str, Mapping[str, tuple[Any, ...]]]
 

@@ -11,11 +11,10 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import PlainValidator
 
-from search.space.entry import Fixed
+from search.space.errors import KeyedError, Problems, did_you_mean, listed, shown
 from search.space.fields import whole
 from search.space.hparams import HparamsCheck
-from search.space.parameters import Choice, Parameter, num_values
-from search.space.problems import KeyedError, Problems, did_you_mean, listed, shown
+from search.space.parameters import Choice, Fixed, Parameter, num_values
 
 _MOST_POINTS = 10_000
 

@@ -1,15 +1,68 @@
-"""The distributions of Weights & Biases, and the parameter that each of them means."""
+"""The entries under `parameters:`: W&B's distributions, and the parameter that each of them means."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
 
-from search.space.entry import Entry, Fixed
-from search.space.parameters import Choice, Integer, Normal, Parameter, Real, identity
-from search.space.problems import KeyedError, did_you_mean, listed, shown
+from pydantic import BaseModel, ConfigDict, PlainValidator
+
+from search.space.errors import KeyedError, Problems, did_you_mean, listed, shown, wrong_kind
+from search.space.fields import AboveZero, Number, Text, validated
+from search.space.parameters import Choice, Fixed, Integer, Normal, Parameter, Real, identity
+
+
+def _values(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(wrong_kind("a list of values", value))
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
+def _probabilities(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(wrong_kind("a list of numbers", value))
+    for item in value:
+        if isinstance(item, bool) or not isinstance(item, int | float) or item < 0:
+            raise ValueError(f"must be numbers from 0 to 1, got {shown(item)}")
+    if abs(sum(value) - 1) > 1e-6:
+        raise ValueError(f"must sum to 1, got {sum(value):g}")
+    return value
+
+
+class Entry(BaseModel):
+    """What W&B allows for one parameter. Which keys go together, `to_parameter` decides."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: Any = None
+    values: Annotated[list[Any] | None, PlainValidator(_values)] = None
+    probabilities: Annotated[list[float] | None, PlainValidator(_probabilities)] = None
+    min: Number | None = None
+    max: Number | None = None
+    mu: Number = 0.0
+    sigma: AboveZero = 1.0
+    q: AboveZero = 1
+    a: Number = 1.0
+    b: Number = 1.0
+    distribution: Text | None = None
+
+    @property
+    def given(self) -> set[str]:
+        """The keys that say what the parameter may be; a bound without a value is not given."""
+        null_bounds = {key for key in ("min", "max") if getattr(self, key) is None}
+        return self.model_fields_set - {"distribution"} - null_bounds
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """min and max, once it is known that both are given."""
+        assert self.min is not None
+        assert self.max is not None
+        return self.min, self.max
+
 
 _LARGEST_EXPONENT = 700  # exp(709.8) is the largest double
 _MOST_STEPS = 2**53  # beyond it a double skips whole numbers
@@ -230,3 +283,91 @@ def _with_step(name: str, entry: dict[str, Any], step: float | None) -> dict[str
     if step is None:
         return {"distribution": name, **entry}
     return {"distribution": f"q_{name}", **entry, "q": step}
+
+
+@dataclass
+class Declared:
+    """The parameters of a space by name; one of a nested group is named with a dot: `optimizer.lr`.
+
+    Attributes:
+        broken: Names of those that have problems of their own.
+        groups: For each of a nested group its keys from the outermost on.
+        notes: What is read in a way that not everybody expects.
+    """
+
+    entries: dict[str, Parameter | Fixed] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_parameters(
+    raw: Any, problems: Problems, *, may_be_fixed: bool = False, is_listed: bool = False
+) -> Declared:
+    """Read all of them.
+
+    Args:
+        may_be_fixed: Take parameters that leave nothing to search.
+        is_listed: Each value is tried once, however often it is given.
+    """
+    declared = Declared()
+    if not isinstance(raw, dict):
+        got = "is missing" if raw is None else f"must be a mapping, got {shown(raw)}"
+        problems.add("parameters", f"{got}; write parameters: {{lr: {{min: 0.001, max: 0.1}}}}")
+        return declared
+    for path, fields in _flattened(raw, ()):
+        name = ".".join(path)
+        if name in declared.entries or name in declared.broken:
+            group = ".".join((path if len(path) > 1 else declared.groups.get(name, path))[:-1])
+            text = f"is there twice, as {name} and in the group {group}; give one of them"
+            problems.add(f"parameters.{name}", text)
+            continue
+        _declare(declared, path, fields, problems, is_listed)
+    is_fixed = all(isinstance(entry, Fixed) for entry in declared.entries.values())
+    if not may_be_fixed and not declared.broken and is_fixed:
+        problems.add("parameters", "nothing to search; give at least one parameter values, or min and max")
+    return declared
+
+
+def _declare(
+    declared: Declared, path: tuple[str, ...], fields: Any, problems: Problems, is_listed: bool
+) -> None:
+    name = ".".join(path)
+    read = _read(f"parameters.{name}", fields, problems)
+    if read is None:
+        declared.broken.append(name)
+        return
+    entry, parameter = read
+    if is_listed and isinstance(parameter, Choice) and entry.probabilities is None:
+        parameter = replace(parameter, probabilities=None)
+    else:
+        declared.notes += [f"parameters.{name}: {note}" for note in notes_of(entry, parameter)]
+    declared.entries[name] = parameter
+    if len(path) > 1:
+        declared.groups[name] = path
+
+
+def _flattened(raw: Mapping[str, Any], groups: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every parameter with its keys from the outermost group on."""
+    for name, fields in raw.items():
+        if isinstance(fields, dict) and isinstance(fields.get("parameters"), dict) and len(fields) == 1:
+            yield from _flattened(fields["parameters"], (*groups, name))
+        else:
+            yield (*groups, name), fields
+
+
+def _read(where: str, fields: Any, problems: Problems) -> tuple[Entry, Parameter | Fixed] | None:
+    if not isinstance(fields, dict):
+        key = "values" if isinstance(fields, list) else "value"
+        problems.add(where, f"must be a mapping, got {shown(fields)}; write {{{key}: {shown(fields)}}}")
+        return None
+    entry = validated(Entry, fields, where, problems)
+    if problems.concern(where):
+        return None
+    try:
+        return entry, to_parameter(entry)
+    except KeyedError as error:
+        problems.add(f"{where}.{error.key}", str(error))
+    except ValueError as error:
+        problems.add(where, str(error))
+    return None

@@ -11,16 +11,15 @@ from typing import Any
 from search.budget import Ladder
 from search.space.command import CommandCheck, command_notices
 from search.space.conditions import check_conditions, check_start, start_within, when_within
-from search.space.declared import read_parameters
 from search.space.design import check_ablations, check_design, chosen_ablations, read_trials
-from search.space.entry import Fixed
+from search.space.distributions import read_parameters
+from search.space.errors import KeyedError, Problems, SpaceError, is_within, listed
+from search.space.fields import validated
 from search.space.hparams import HparamsCheck
-from search.space.ladder_axes import LadderAxes
 from search.space.notices import space_notices, sweep_notices
 from search.space.own_code import check_command, check_file, is_in_run
-from search.space.parameters import Parameter
+from search.space.parameters import Fixed, Parameter
 from search.space.plain_scalars import scalar_hint, scalar_notes
-from search.space.problems import KeyedError, Problems, SpaceError, is_within, listed
 from search.space.record import RecordReader
 from search.space.rules import (
     check_horizon,
@@ -32,16 +31,15 @@ from search.space.rules import (
     objective_notices,
 )
 from search.space.samplers import check_sampler
-from search.space.schema import Sampler, Scheduler, SearchSection, SweepFile
-from search.space.section import validated
+from search.space.schema import LadderAxes, Sampler, Scheduler, SearchSection, SweepFile
 from search.space.space import Space
 from search.space.yaml_file import Content, Override, find_file, override_key, plain_content, read_content
 from trainables.core.contract import UNKNOWN_SCALE, DataSpec, Mode, Trainable
 from trainables.core.data_source import listed_sources, resolve_data
 from trainables.core.files import is_safe_name
-from trainables.core.load import UnknownTrainable, command_of, load_trainable
+from trainables.core.load import TrainableRef, UnknownTrainable
 
-Loader = Callable[[str], Trainable]
+Loader = Callable[[TrainableRef], Trainable]
 SPACES = Path(__file__).parents[2] / "spaces"  # the program's own
 _DEFAULT_EPOCHS = [1, 3, 9]
 _SAMPLERS: Mapping[str | None, Sampler] = {
@@ -62,7 +60,7 @@ def load_space(
     spaces_dir: Path,
     may_be_fixed: bool = False,
     is_of_run: bool = False,
-    trainable_loader: Loader = load_trainable,
+    trainable_loader: Loader = TrainableRef.load,
 ) -> Space:
     """Read and check a space file.
 
@@ -116,7 +114,7 @@ def space_of(content: Mapping[str, Any], *, overrides: Sequence[Override] = ()) 
     plain = plain_content(content, overrides, problems)
     reading = _Reading(plain, Path.cwd() / "search", problems)
     reading.check_code(overrides)
-    space = reading.space(load_trainable)
+    space = reading.space(TrainableRef.load)
     if space is None or problems.lines:
         raise SpaceError("the space", _hinted(problems, plain))
     return space
@@ -159,18 +157,18 @@ class _Reading:
         """The Space, or None when there are problems."""
         self._check_parts()
         ladder = self._ladder()
-        name = self._trainable_name(ladder)
-        trainable = None if name is None else _loaded(name, loader, self._problems)
+        reference = self._reference(ladder)
+        trainable = None if reference is None else _loaded(reference, loader, self._problems)
         data = None if trainable is None else self._data(trainable)
         check = None if trainable is None else self._checked(Path(self._section.trainable).stem, trainable)
-        if name is None or trainable is None or check is None or data is None:
+        if reference is None or trainable is None or check is None or data is None:
             return None
         metric, mode, notices = self._metric(trainable)
         check_objective(self._section, metric, self._sampler, self._problems)
         if self._problems.lines or ladder is None:
             return None
         ladder = replace(ladder, resolution_unit=trainable.resolution_unit)
-        space = self._with_points(self._assembled(name, data, metric, mode, ladder), check)
+        space = self._with_points(self._assembled(reference, data, metric, mode, ladder), check)
         check_horizon(space, trainable.no_effect_anytime, self._problems)
         if self._problems.lines:
             return None
@@ -183,7 +181,7 @@ class _Reading:
             notices.append(f"search.sampler: ignored; {self._section.lists[0]} says which points are trained")
         notices += space_notices(space, space.default_hparams(trainable), check)
         notices += horizon_notices(space, trainable.no_effect_anytime)
-        if (description := command_of(name)) is not None:
+        if (description := reference.command) is not None:
             notices += command_notices(description, space.ladder, space.scheduler.mode)
         notices += [*objective_notices(space), *joules_notices(space)]
         scale = trainable.scales.get(metric.removeprefix("val_"), UNKNOWN_SCALE)
@@ -202,8 +200,8 @@ class _Reading:
         )
         unknown: list[str] = []
 
-        def recorded(name: str) -> Trainable:
-            trainable, notices = record.trainable(name)
+        def recorded(reference: TrainableRef) -> Trainable:
+            trainable, notices = record.trainable(reference)
             unknown.extend(notices)
             return trainable
 
@@ -221,7 +219,7 @@ class _Reading:
             if not self._is_named:
                 check_file(self._section.trainable, self._path.parent, self._problems)
 
-    def _trainable_name(self, ladder: Ladder | None) -> str | None:
+    def _reference(self, ladder: Ladder | None) -> TrainableRef | None:
         section, folder = self._section, self._path.parent
         if self._is_command:
             command = CommandCheck(
@@ -232,7 +230,7 @@ class _Reading:
                 folder=folder,
                 must_exist=not self._is_of_run,
             )
-            return command.name(self._problems)
+            return command.reference(self._problems)
         if section.command is not None:
             self._problems.add("search.command", "is for trainable: command; write that, or leave this out")
         if self._problems.concern("search.trainable"):
@@ -240,7 +238,8 @@ class _Reading:
         path = Path(section.trainable).expanduser()
         if self._is_named and (path.is_file() or is_in_run(self._path)):
             folder = Path.cwd()  # a command line's paths start where it is typed
-        return str((folder / path).resolve()) if section.trainable.endswith(".py") else section.trainable
+        reference = TrainableRef.of(section.trainable)
+        return reference if reference.path is None else TrainableRef(path=(folder / path).resolve())
 
     def _yield_to(self, overridden: Sequence[str]) -> None:
         """Take out of the file's start points and conditions what overridden parameters no longer allow."""
@@ -379,7 +378,9 @@ class _Reading:
             return scheduler
         return scheduler.model_copy(update={"eta": early.eta})
 
-    def _assembled(self, trainable: str, data: DataSpec, metric: str, mode: Mode, ladder: Ladder) -> Space:
+    def _assembled(
+        self, trainable: TrainableRef, data: DataSpec, metric: str, mode: Mode, ladder: Ladder
+    ) -> Space:
         section = self._section
         return Space(
             name=self._name(),
@@ -424,9 +425,9 @@ class _Reading:
         return {name: entry for name, entry in self._entries.items() if not isinstance(entry, Fixed)}
 
 
-def _loaded(name: str, loader: Loader, problems: Problems) -> Trainable | None:
+def _loaded(reference: TrainableRef, loader: Loader, problems: Problems) -> Trainable | None:
     try:
-        return loader(name)
+        return loader(reference)
     except UnknownTrainable as error:
         problems.add("search.trainable", str(error))
     return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from search.space.errors import listed, shown
 from search.space.hparams import HparamsCheck
 from search.space.parameters import Integer, Real, described, is_same
-from search.space.problems import listed, shown
 from search.space.samplers import sampler_notices
 from search.space.schema import SweepFile
 from search.space.space import Space

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.space.problems import Problems
+from search.space.errors import Problems
 from search.space.schema import CommandSection
 
 _JOURNAL = "journal.jsonl"  # what makes a folder a run's, see search/ledger/run_folder.py

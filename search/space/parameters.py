@@ -13,6 +13,13 @@ _STEP_TOLERANCE = 1e-6  # of a step: 3 * 0.1 is 0.30000000000000004
 
 
 @dataclass(frozen=True)
+class Fixed:
+    """A parameter that has one value in every trial."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
 class Real:
     """A number drawn from `low` to `high`, and with a step rounded to its nearest multiple, as W&B rounds.
 

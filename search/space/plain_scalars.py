@@ -15,7 +15,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.tag import Tag
 
-from search.space.problems import is_within, shown
+from search.space.errors import is_within, shown
 
 Kind = Literal["word", "number", "date", "exponent", "text"]
 

@@ -20,7 +20,7 @@ from search.space.parameters import Choice, Edge, Normal, Parameter, beyond, is_
 from search.space.space import Space
 from search.space.yaml_file import of_python
 from trainables.core.contract import MetricScale, Mode, Trainable, UnknownTrainable
-from trainables.core.load import command_of, load_trainable
+from trainables.core.load import TrainableRef
 
 RECORD = "trainable.json"  # beside space.yaml
 COPIES = "trainable"  # the folder of the files that were trained, which are never run from there
@@ -79,7 +79,7 @@ class TrainableRecord(_Part):
     """What `Trainable` says that is no code, and where the code was.
 
     Attributes:
-        trainable: As `Space.trainable`.
+        trainable: `Space.trainable` as text.
         file: None of a trainable that comes with the program.
     """
 
@@ -118,16 +118,16 @@ def recorded_trainable(folder: Path, space: Space) -> Trainable:
     """
     hparams = (*space.parameters, *space.fixed)
     reader = RecordReader(
-        folder=folder, written=space.trainable, metric=space.metric, mode=space.mode, hparams=hparams
+        folder=folder, written=str(space.trainable), metric=space.metric, mode=space.mode, hparams=hparams
     )
     return reader.trainable(space.trainable)[0]
 
 
 def record_of(space: Space, trainable: Trainable) -> TrainableRecord:
     """What is to be kept of the trainable of `space`; asks it which values lie beyond its ranges."""
-    path = file_of(space.trainable)
+    path = space.trainable.path
     return TrainableRecord(
-        trainable=space.trainable,
+        trainable=str(space.trainable),
         file=None if path is None else _recorded_file(path),
         metric=trainable.metric,
         mode=trainable.mode,
@@ -140,12 +140,6 @@ def record_of(space: Space, trainable: Trainable) -> TrainableRecord:
     )
 
 
-def file_of(trainable: str) -> Path | None:
-    """The user's own file that a trainable's name means, if it is one."""
-    is_file = command_of(trainable) is None and trainable.endswith(".py")
-    return Path(trainable) if is_file else None
-
-
 def digest_of(path: Path) -> str | None:
     """SHA-256 of a file; None where it cannot be read."""
     try:
@@ -154,7 +148,7 @@ def digest_of(path: Path) -> str | None:
         return None
 
 
-def is_same_code(folder: Path, before: str, now: str) -> bool:
+def is_same_code(folder: Path, before: TrainableRef, now: TrainableRef) -> bool:
     """Whether the run in `folder`, whose trainable was `before`, was trained with the code that `now` means.
 
     A user's file may have moved, and then has the content that the run recorded.
@@ -164,7 +158,7 @@ def is_same_code(folder: Path, before: str, now: str) -> bool:
     """
     if before == now:
         return True
-    there, here = file_of(before), file_of(now)
+    there, here = before.path, now.path
     if there is None or here is None:
         return False
     record = read_record(folder)
@@ -221,29 +215,29 @@ class RecordReader:
     mode: Mode | None
     hparams: tuple[str, ...]
 
-    def trainable(self, name: str) -> tuple[Trainable, list[str]]:
-        """What `name` means in the run, and what is not known of it.
+    def trainable(self, reference: TrainableRef) -> tuple[Trainable, list[str]]:
+        """What `reference` means in the run, and what is not known of it.
 
         Raises:
             RecordError: The record is damaged, another one's, or missing where nothing replaces it.
             UnknownTrainable: The program has no such part.
         """
-        if command_of(name) is not None:  # the space says it all, as data
-            return load_trainable(name), []
+        if reference.command is not None:  # the space says it all, as data
+            return reference.load(), []
         record = read_record(self.folder)
-        if record is not None and record.trainable not in (name, self.written):
+        if record is not None and record.trainable not in (str(reference), self.written):
             raise RecordError(
-                f"{self.folder / RECORD} is of {record.trainable}, and the run's space.yaml names {name}: "
-                f"they are not of one run; {_REMEDY}"
+                f"{self.folder / RECORD} is of {record.trainable}, and the run's space.yaml names "
+                f"{reference}: they are not of one run; {_REMEDY}"
             )
         if record is not None:
             return record.as_trainable(), []
-        if file_of(name) is None:  # a part of the program
-            return load_trainable(name), []
-        return self._unrecorded(name)
+        if reference.path is None:  # a part of the program
+            return reference.load(), []
+        return self._unrecorded(reference.path)
 
-    def _unrecorded(self, name: str) -> tuple[Trainable, list[str]]:
-        missing = f"{self.folder / RECORD} is missing, and reading a run never imports its trainable ({name})"
+    def _unrecorded(self, path: Path) -> tuple[Trainable, list[str]]:
+        missing = f"{self.folder / RECORD} is missing, and reading a run never imports its trainable, {path}"
         if self.metric is None or self.mode is None:
             raise RecordError(f"{missing}; its space.yaml has no metric with a goal to do with instead")
         unknown = "the metric's range, the unit of scored examples and what lies beyond a range"

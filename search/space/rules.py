@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
-from search.space.problems import Problems, did_you_mean, listed
+from search.space.errors import Problems, did_you_mean, listed
 from search.space.schema import CostName, SearchSection
 from search.space.space import Space
 

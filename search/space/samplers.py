@@ -6,8 +6,8 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 
 from search.space.conditions import Conditions
+from search.space.errors import Problems, listed
 from search.space.parameters import Choice, Parameter
-from search.space.problems import Problems, listed
 
 _PACKAGES: Mapping[str, tuple[str, ...]] = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",)}
 _FROM_FINISHED = ("gp", "nsga2", "cmaes")

@@ -30,7 +30,7 @@ from trainables.core.contract import (
 )
 from trainables.core.data_source import data_text
 from trainables.core.files import replacing
-from trainables.core.load import command_of, title_of
+from trainables.core.load import TrainableRef
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Space:
 
     Attributes:
         cost: What is minimised beside the metric: joules of full training, or of a sample.
-        trainable: A name, the absolute path of a Python file, or a command with its description.
+        trainable: A path in it is absolute, since a worker has another folder.
         data: A data source as `TrainingContext` takes it; paths in it are absolute.
         parameters: Those that are searched. The trainable's other hparams are `fixed` or default.
         when: For a parameter that is not always searched: which values others must have.
@@ -57,7 +57,7 @@ class Space:
     """
 
     name: str
-    trainable: str
+    trainable: TrainableRef
     data: DataSpec
     metric: str
     mode: Mode
@@ -98,8 +98,8 @@ class Space:
     @property
     def title(self) -> str:
         """What is trained on what, for a line that a person reads."""
-        has_own_data = self.data == "none" and command_of(self.trainable) is not None
-        return title_of(self.trainable) + ("" if has_own_data else f" on {data_text(self.data)}")
+        has_own_data = self.data == "none" and self.trainable.command is not None
+        return self.trainable.title + ("" if has_own_data else f" on {data_text(self.data)}")
 
     @property
     def objective(self) -> tuple[str, ...]:
@@ -167,9 +167,9 @@ class Space:
         }
 
     def _what_is_trained(self) -> dict[str, Any]:
-        command = command_of(self.trainable)
+        command = self.trainable.command
         if command is None:
-            return {"trainable": self.trainable}
+            return {"trainable": str(self.trainable)}
         known = ("groups", "mixed")  # from the parameters, as they are written
         return {
             "trainable": "command",
@@ -178,7 +178,7 @@ class Space:
 
     def parameter_entries(self) -> dict[str, Any]:
         """The content of `parameters`, those of a nested group within it."""
-        command = command_of(self.trainable)
+        command = self.trainable.command
         groups: Mapping[str, Sequence[str]] = command.get("groups", {}) if command else {}
         entries = {name: to_entry(parameter) for name, parameter in self.parameters.items()}
         entries |= {name: {"value": value} for name, value in self.fixed.items()}

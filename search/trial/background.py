@@ -13,7 +13,6 @@ from search.space import SPACES, Space, load_space
 from search.trial.row import EpochRow
 from search.trial.task import TrialTask, task_for
 from search.trial.training import run_trial
-from trainables.core.load import load_trainable
 
 BACKGROUND_ID = "background"  # where trials have "trial-0007"; its folder in the run's bears the name too
 
@@ -73,7 +72,7 @@ class Background:
         task = self.task
         return {
             "space": self.name,
-            "trainable": task.trainable,
+            "trainable": task.trainable.plain,
             "hparams": dict(task.hparams),
             "gpus": task.gpus,
             "cpus": task.cpus,
@@ -90,7 +89,7 @@ def background_of(space: Space, *, gpus: float, folder: Path) -> Background:
     task = task_for(
         replace(space, resources=resources),
         trial_id=BACKGROUND_ID,
-        hparams=space.default_hparams(load_trainable(space.trainable)),
+        hparams=space.default_hparams(space.trainable.load()),
         seed=space.seed,
         folder=folder / BACKGROUND_ID,
     )

@@ -20,7 +20,7 @@ def config_text(task: TrialTask, versions: Mapping[str, Any], *, command: str, p
     content = {
         "trial_id": task.trial_id,
         **({"parent_trial": parent_trial} if parent_trial else {}),
-        "trainable": task.trainable,
+        "trainable": task.trainable.plain,
         "hparams": dict(task.hparams),
         "seed": task.seed,
         "data": task.data,

@@ -25,7 +25,7 @@ from trainables.core.contract import (
     TrainingContext,
     ValidationResolution,
 )
-from trainables.core.load import load_trainable
+from trainables.core.load import TrainableRef
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class TrialTask:
     """
 
     trial_id: str
-    trainable: str
+    trainable: TrainableRef
     metric: str
     mode: Mode
     hparams: Mapping[str, Any]
@@ -78,11 +78,11 @@ class TrialTask:
 
         A trainable of the user's own by its file's name, so that a folder that was moved is the same.
         """
-        is_file = self.trainable.endswith(".py")
+        path = self.trainable.path
         return identity_of(
             run=self.run_id,
             trial=self.trial_id,
-            trainable=Path(self.trainable).name if is_file else self.trainable,
+            trainable=path.name if path else str(self.trainable),
             hparams=self.hparams,
             seed=self.seed,
             data=self.data,
@@ -119,7 +119,7 @@ class TrialTask:
 
     def load(self) -> tuple[Trainable, Any]:
         """The trainable, and the hparams as its own dataclass."""
-        trainable = load_trainable(self.trainable)
+        trainable = self.trainable.load()
         return trainable, trainable.hparams(**self.hparams)
 
     def context(self) -> TrainingContext:

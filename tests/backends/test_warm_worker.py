@@ -33,8 +33,9 @@ def restored(leak: str, *, imports: str = "") -> list[str]:
 import json, os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from search.backends.ray.readiness import Readiness
+from trainables.core.load import TrainableRef
 {imports}
-ready = Readiness("toy")
+ready = Readiness(TrainableRef(name="toy"))
 {textwrap.dedent(leak)}
 lines = ready.restore()
 again = ready.restore()
@@ -124,7 +125,8 @@ import os, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 signal.signal(signal.SIGTERM, lambda number, frame: os._exit(7))  # as Ray's, which leaves Ray
 from search.backends.ray.readiness import Readiness
-Readiness("toy")
+from trainables.core.load import TrainableRef
+Readiness(TrainableRef(name="toy"))
 pid = os.fork()
 if pid == 0:
     time.sleep(60)

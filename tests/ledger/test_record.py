@@ -15,7 +15,7 @@ from search.space import Space, SpaceError, load_space
 from search.space.record import RECORD, digest_of, is_same_code, record_of
 from tests.support.recorded_console import console, shown
 from tests.support.toy_runs import TOY, as_searched, executed, fateful_space, listed, made_space
-from trainables.core.load import load_trainable
+from trainables.core.load import TrainableRef
 
 # Its only rule, that lr is above 0 and at most 1, is code.
 RULED = """
@@ -73,7 +73,7 @@ def test_a_part_of_the_program_is_recorded_alike(tmp_path: Path) -> None:
 
 def test_defaults_and_kinds_are_recorded_as_data(tmp_path: Path) -> None:
     space = ruled_space(tmp_path)
-    content = json.loads(record_of(space, load_trainable(space.trainable)).model_dump_json())
+    content = json.loads(record_of(space, space.trainable.load()).model_dump_json())
     assert content["hparams"]["lr"]["default"] == 0.1
     assert content["hparams"]["lr"]["kind"] == {"type": "number"}
     assert content["hparams"]["depth"]["kind"] == {"anyOf": [{"type": "integer"}, {"type": "null"}]}
@@ -94,7 +94,7 @@ def test_what_lies_beyond_a_range_and_is_refused_is_recorded(
     lr: str, refused: dict[str, float], tmp_path: Path
 ) -> None:
     space = ruled_space(tmp_path, lr)
-    record = record_of(space, load_trainable(space.trainable))
+    record = record_of(space, space.trainable.load())
     assert record.hparams["lr"].refused_from == pytest.approx(refused)
     hparams = record.as_trainable().hparams
     for value in refused.values():
@@ -131,10 +131,10 @@ def test_a_file_that_moved_is_the_same_code_and_one_that_changed_is_not(tmp_path
     as_searched(space, ledger)
     moved = tmp_path / "elsewhere.py"
     (tmp_path / "ruled.py").rename(moved)
-    assert is_same_code(ledger.folder, space.trainable, str(moved))
+    assert is_same_code(ledger.folder, space.trainable, TrainableRef(path=moved))
     moved.write_text(RULED + "\n")
-    assert not is_same_code(ledger.folder, space.trainable, str(moved))
-    assert not is_same_code(ledger.folder, space.trainable, "toy")
+    assert not is_same_code(ledger.folder, space.trainable, TrainableRef(path=moved))
+    assert not is_same_code(ledger.folder, space.trainable, TrainableRef(name="toy"))
 
 
 def fateful_run(folder: Path) -> tuple[Space, Ledger]:

@@ -30,6 +30,7 @@ from search.trial.checkpoints import SavedState
 from search.trial.task import task_for
 from tests.support.toy_runs import SteadyMeter, executed, fateful_space, listed, made_space
 from trainables.core.checkpoint import load_checkpoint
+from trainables.core.load import TrainableRef
 
 
 def searched(folder: Path) -> Run:
@@ -146,7 +147,7 @@ def test_a_baseline_is_one_more_row_with_what_it_cost(tmp_path: Path) -> None:
     run = searched(tmp_path)
     _, promotion = promoted(run, top=1, seeds=[1, 2])
     defaults = {"fate": "fine", "score": 0.4}
-    space = baseline_training(run.space, str(tmp_path / "fateful.py"), defaults)
+    space = baseline_training(run.space, TrainableRef(path=tmp_path / "fateful.py"), defaults)
     baseline = Run(
         space,
         FixedList([baseline_proposal(space, 1)]),
@@ -159,7 +160,7 @@ def test_a_baseline_is_one_more_row_with_what_it_cost(tmp_path: Path) -> None:
     assert [best["trial_id"], default["trial_id"]] == ["trial-0001", "trial-0000"]
     assert (row["rank"], row["trial_id"], row["is_default"], row["num_seeds"]) == (
         2,
-        space.trainable,
+        str(space.trainable),
         False,
         1,
     )
@@ -171,7 +172,7 @@ def test_a_baseline_is_one_more_row_with_what_it_cost(tmp_path: Path) -> None:
 
 def test_a_baseline_trains_on_the_same_data_without_a_gpu(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=["search.resources.gpus_per_trial=1", "search.seed=7"])
-    baseline = baseline_training(space, "hog_svm", {"c": 1.0})
+    baseline = baseline_training(space, TrainableRef(name="hog_svm"), {"c": 1.0})
     assert (baseline.data, baseline.seed, baseline.ladder) == (space.data, 7, full_training(space).ladder)
     assert (baseline.resources.gpus_per_trial, baseline.parameters) == (0.0, {})
 

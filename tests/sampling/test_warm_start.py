@@ -13,6 +13,7 @@ from search.sampling.sampler import OptunaSampler, make_sampler
 from search.sampling.warm_start import earlier_trials
 from search.space import Space, dump_space
 from tests.support.toy_runs import defaults_of, executed, made_space
+from trainables.core.load import TrainableRef
 
 
 def earlier_run(folder: Path, *overrides: str) -> Run:
@@ -60,7 +61,7 @@ def test_another_ladder_is_noticed_and_another_trainable_refused(tmp_path: Path)
     longer = made_space(tmp_path, overrides=["search.ladder.epochs=[2, 4]"])
     _, notices = earlier_trials([run.ledger.folder], longer)
     assert notices == [f"{run.ledger.folder} had another ladder: its scores may not compare with this run's"]
-    other = replace(run.space, trainable="classification")
+    other = replace(run.space, trainable=TrainableRef(name="classification"))
     with pytest.raises(LedgerError, match=r"\n  trainable: there toy, here classification$"):
         earlier_trials([run.ledger.folder], other)
 

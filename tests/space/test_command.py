@@ -19,7 +19,6 @@ from search.tables import promoted_rows
 from tests.support.command_spaces import SCRIPT, made_command
 from tests.support.toy_runs import SteadyMeter, executed, made_space, sampler_for
 from trainables.core.contract import Budget, TrainingContext
-from trainables.core.load import command_of, load_trainable
 
 SPACE = """
 parameters:
@@ -52,7 +51,7 @@ def problems(folder: Path, *overrides: str) -> tuple[str, ...]:
 
 def test_a_command_becomes_a_trainable_with_its_defaults_metric_and_mode(tmp_path: Path) -> None:
     read = space(tmp_path)
-    trainable = load_trainable(read.trainable)
+    trainable = read.trainable.load()
     assert (read.metric, read.mode, read.data) == ("val_acc", "max", "none")
     assert read.default_hparams(trainable) == {"lr": 1e-7}
     assert trainable.has_test
@@ -66,7 +65,7 @@ def test_the_space_of_a_run_is_the_space_that_was_read(tmp_path: Path) -> None:
     dump_space(read, tmp_path / "results/space.yaml")
     again = load_space(str(tmp_path / "results/space.yaml"), spaces_dir=tmp_path)
     assert again == read
-    description = command_of(again.trainable)
+    description = again.trainable.command
     assert description
     assert description["defaults"] == {"lr": 1e-7, "steps": 3}
     assert description["folder"] == str(tmp_path)
@@ -84,7 +83,7 @@ def test_metric_and_mode_may_stand_where_a_sweep_file_has_them(tmp_path: Path) -
 
 def test_a_whole_default_of_a_range_of_fractions_is_a_fraction(tmp_path: Path) -> None:
     read = space(tmp_path, "search.command.defaults.lr=1")
-    assert repr(read.default_hparams(load_trainable(read.trainable))) == "{'lr': 1.0}"
+    assert repr(read.default_hparams(read.trainable.load())) == "{'lr': 1.0}"
 
 
 def test_every_problem_comes_in_one_message(tmp_path: Path) -> None:
@@ -224,8 +223,8 @@ def test_the_cpu_time_of_a_script_and_of_its_children_is_the_trials(tmp_path: Pa
         print('{"val_acc": 0.5}', flush=True)
         time.sleep(600)
     """
-    name = made_command(tmp_path, script, run=["{python}", "script.py"], resume=[], defaults={})
-    trainable = load_trainable(name)
+    command = made_command(tmp_path, script, run=["{python}", "script.py"], resume=[], defaults={})
+    trainable = command.load()
     env = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=tmp_path, folder=tmp_path / "trial")
     training = trainable.start(trainable.hparams(), Budget(epochs=9), env)
     before_s = ProcessTrees(ProcessTable()).cpu_s(os.getpid(), 0.0)

@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 
 from search.budget import Limits
 from search.space import Choice, Integer, Normal, Real, Scheduler, dump_space, load_space
-from search.space.declared import read_parameters
-from search.space.distributions import to_entry, to_parameter
-from search.space.entry import Entry
-from search.space.problems import Problems
+from search.space.distributions import Entry, read_parameters, to_entry, to_parameter
+from search.space.errors import Problems
 from tests.support.space_files import load, write_space
 from trainables.core.contract import Budget
-from trainables.core.load import load_trainable
+from trainables.core.load import TrainableRef
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -144,7 +142,7 @@ def test_what_is_not_given_has_the_documented_default(tmp_path: Path) -> None:
     assert (space.promote.top, space.promote.seeds, space.seed, space.precision) == (3, 3, 0, "auto")
     assert (space.resources.workers, space.resources.cpus_per_trial) == (None, 1)
     assert (space.resources.gpus_per_trial, space.patience, space.validation_subset) == (None, None, None)
-    assert space.trainable == str(tmp_path / "model.py")
+    assert space.trainable == TrainableRef(path=tmp_path / "model.py")
     assert space.notices == (
         "search.ladder: not given; epochs are [1, 3, 9]",
         "search.limits: none given; the run continues until it is interrupted",
@@ -231,7 +229,7 @@ def test_a_space_contains_points_whose_active_parameters_are_in_range(tmp_path: 
 
 def test_the_default_configuration_has_the_fixed_values(tmp_path: Path) -> None:
     space = load(tmp_path, SWEEP)
-    defaults = space.default_hparams(load_trainable(space.trainable))
+    defaults = space.default_hparams(space.trainable.load())
     assert (defaults["model"], defaults["lr"], defaults["sizes"]) == ("large", 0.1, (8, 16))
 
 

@@ -12,8 +12,7 @@ import pytest
 
 from search.sampling.axes import axis_of, suggested
 from search.space import Choice, Integer, Normal, Real
-from search.space.distributions import to_parameter
-from search.space.entry import Entry
+from search.space.distributions import Entry, to_parameter
 
 NUM_DRAWS = 2000
 NOISE = 1.95 / math.sqrt(NUM_DRAWS)  # a distance of Kolmogorov and Smirnov that chance passes once in 1,000

@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.space import Choice, Real, Space, SpaceError, dump_space, load_space
-from search.space.entry import Fixed
+from search.space.parameters import Fixed
 from search.space.plain_scalars import plain_scalar
 from search.space.space import yaml_text
 from tests.support.space_files import load
-from trainables.core.load import command_of, load_trainable
 
 FIT = 'import json\nprint(json.dumps({"epoch": 1, "val_acc": 0.5}))\n'
 SEARCH = """
@@ -93,7 +92,7 @@ def test_a_key_keeps_its_word_and_so_does_a_command(tmp_path: Path) -> None:
     text = "parameters: {on: {min: 0, max: 1}, no: {value: 1}}"
     space = sweep(tmp_path, text, "{on: 0}", "search.command.run=[python, fit.py, --aug, no, 010]")
     assert (list(space.parameters), list(space.fixed)) == (["on"], ["no"])
-    description = command_of(space.trainable)
+    description = space.trainable.command
     assert description
     assert description["run"][-2:] == ["no", "010"]
 
@@ -167,13 +166,13 @@ def test_groups_are_dotted_names_of_a_command_and_survive_being_written(tmp_path
     assert space == sweep(tmp_path, NESTED, "{batch_size: 16, optimizer.lr: 0.01, optimizer.sched.name: cos}")
     dump_space(space, tmp_path / "space.yaml")
     assert load_space(str(tmp_path / "space.yaml"), spaces_dir=tmp_path) == space
-    assert space.default_hparams(load_trainable(space.trainable))["optimizer.sched.name"] == "cos"
+    assert space.default_hparams(space.trainable.load())["optimizer.sched.name"] == "cos"
 
 
 @pytest.mark.parametrize("name", ["train.lr", "learning-rate", "learning rate", "class", "größe", "data/lr"])
 def test_a_script_may_call_its_hyperparameters_as_it_likes(tmp_path: Path, name: str) -> None:
     space = sweep(tmp_path, f'parameters: {{"{name}": {{min: 0.0, max: 1.0}}}}', f'{{"{name}": 0.5}}')
-    assert space.default_hparams(load_trainable(space.trainable)) == {name: 0.5}
+    assert space.default_hparams(space.trainable.load()) == {name: 0.5}
 
 
 @pytest.mark.parametrize("name", ["--lr", "a=b", "{lr}", "1st"])
@@ -376,7 +375,7 @@ def test_a_sweep_file_alone_is_asked_in_one_line_for_what_it_leaves_open(tmp_pat
 def test_with_that_the_program_is_what_is_searched(tmp_path: Path) -> None:
     keys = "search: {command: {defaults: {lr: 0.001, layers: 2}}, ladder: {epochs: [1, 3, 9]}}"
     space = sweep(tmp_path, PROGRAM + keys)
-    description = command_of(space.trainable)
+    description = space.trainable.command
     assert description
     assert description["run"] == ["/usr/bin/env", "{python}", "fit.py", "${args}"]
     assert (space.metric, space.mode, space.title) == ("val_acc", "max", "python fit.py")
@@ -388,7 +387,7 @@ def test_the_words_of_a_sweeps_command_are_kept(tmp_path: Path) -> None:
     command = (
         'command: ["${env}", python3, -m, fit, "--epochs={epochs}", "hydra={a}", 3, "${args_no_hyphens}"]\n'
     )
-    description = command_of(sweep(tmp_path, PROGRAM + command + keys).trainable)
+    description = sweep(tmp_path, PROGRAM + command + keys).trainable.command
     assert description
     assert description["run"] == [
         "/usr/bin/env",

@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from trainables.core.load import name_of_command
+from trainables.core.load import TrainableRef
 
 # argparse, a checkpoint of one file, and a curve that depends on every argument. Standard library only.
 SCRIPT = """
@@ -54,7 +54,7 @@ DESCRIPTION: dict[str, Any] = {
 }
 
 
-def made_command(folder: Path, script: str = SCRIPT, **changes: Any) -> str:
-    """The name of the trainable that is `script` in `folder`."""
+def made_command(folder: Path, script: str = SCRIPT, **changes: Any) -> TrainableRef:
+    """The trainable that is `script` in `folder`."""
     (folder / "script.py").write_text(textwrap.dedent(script))
-    return name_of_command({**DESCRIPTION, "folder": str(folder), **changes})
+    return TrainableRef.of_command({**DESCRIPTION, "folder": str(folder), **changes})

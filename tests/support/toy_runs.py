@@ -16,7 +16,6 @@ from search.sampling.proposal import FixedList, Proposal, Sampler
 from search.sampling.sampler import OptunaSampler
 from search.space import Space, dump_space, load_space
 from search.space.record import RECORD, record_of
-from trainables.core.load import load_trainable
 
 TOY = """
 parameters:
@@ -145,7 +144,7 @@ def sampler_for(space: Space) -> OptunaSampler:
 
 
 def defaults_of(space: Space) -> dict[str, Any]:
-    return space.default_hparams(load_trainable(space.trainable))
+    return space.default_hparams(space.trainable.load())
 
 
 def listed(*points: dict[str, Any]) -> FixedList:
@@ -162,7 +161,7 @@ def executed(space: Space, folder: Path, sampler: Sampler | None = None) -> tupl
 def as_searched(space: Space, ledger: Ledger) -> None:
     """Leave beside the journal what a search leaves of its space and its trainable."""
     dump_space(space, ledger.space_file)
-    record = record_of(space, load_trainable(space.trainable))
+    record = record_of(space, space.trainable.load())
     ledger.write_json(RECORD, record.model_dump())
 
 

@@ -15,7 +15,7 @@ from search.trial.failure import classify
 from tests.support.command_spaces import made_command
 from tests.support.toy_runs import SteadyMeter
 from trainables.core.contract import BadResult, Budget, ScriptFailed, Training, TrainingContext
-from trainables.core.load import UnknownTrainable, load_trainable, trainable_names
+from trainables.core.load import TrainableRef, UnknownTrainable, load_trainable, trainable_names
 
 NINE = Budget(epochs=9)
 RUN = ["{python}", "script.py"]
@@ -33,7 +33,7 @@ def started(
 ) -> Training:
     """A training by `script`, which runs in `folder` and keeps its files in folder/trial."""
     changes = {"run": RUN, "resume": [], "test": [], "defaults": {}} | changes
-    trainable = load_trainable(made_command(folder, script, **changes))
+    trainable = made_command(folder, script, **changes).load()
     context = TrainingContext(data="none", data_seed=3, seed=7, cache_dir=folder, folder=folder / "trial")
     return trainable.start(trainable.hparams(**(hparams or {})), budget, context)
 
@@ -46,9 +46,9 @@ def told(folder: Path, hparams: dict[str, Any], **changes: Any) -> list[str]:
     return arguments
 
 
-def climbed(name: str, folder: Path, ladder: Ladder, count: int | None = None) -> list[EpochRow]:
+def climbed(command: TrainableRef, folder: Path, ladder: Ladder, count: int | None = None) -> list[EpochRow]:
     """Rows of a trial in folder/trial, from its checkpoint on."""
-    trainable = load_trainable(name)
+    trainable = command.load()
     context = TrainingContext(
         data="none", data_seed=0, seed=1, cache_dir=folder, folder=folder / "trial", horizon=ladder.horizon
     )
@@ -135,7 +135,7 @@ def test_variables_and_the_folder_are_the_scripts(tmp_path: Path, monkeypatch: p
 def test_a_relative_folder_is_the_starters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    trainable = load_trainable(made_command(tmp_path))
+    trainable = made_command(tmp_path).load()
     context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=tmp_path, folder=Path("trial"))
     trainable.start(trainable.hparams(), NINE, context).run_epoch(NINE)
     assert (tmp_path / "here/trial/checkpoint/state.json").exists()

@@ -22,7 +22,7 @@ from tests.support.command_spaces import SCRIPT, made_command
 from tests.support.processes import ROOT, is_alive, wait_for
 from tests.support.toy_runs import SteadyMeter
 from trainables.core.contract import Budget, Horizon, ScriptFailed, Training, TrainingContext
-from trainables.core.load import load_trainable
+from trainables.core.load import TrainableRef
 
 RUN = ["{python}", "script.py"]
 
@@ -63,13 +63,14 @@ time.sleep(600)
 
 # What a worker does, in a process that can be killed.
 WORKER = """
+import json
 import sys
 from pathlib import Path
 from trainables.core.contract import Budget, TrainingContext
-from trainables.core.load import load_trainable
+from trainables.core.load import TrainableRef
 
 folder = Path(sys.argv[1])
-trainable = load_trainable(sys.argv[2])
+trainable = TrainableRef.of_command(json.loads(sys.argv[2])).load()
 context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
 training = trainable.start(trainable.hparams(), Budget(epochs=9), context)
 training.run_epoch(Budget(epochs=9))
@@ -79,13 +80,13 @@ sys.stdin.read()
 """
 
 
-def started(name: str, folder: Path) -> Training:
-    trainable = load_trainable(name)
+def started(command: TrainableRef, folder: Path) -> Training:
+    trainable = command.load()
     context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
     return trainable.start(trainable.hparams(), Budget(epochs=9), context)
 
 
-def family(folder: Path, **changes: object) -> str:
+def family(folder: Path, **changes: object) -> TrainableRef:
     return made_command(folder, FAMILY, run=RUN, resume=[], defaults={}, graceful_s=0.2, **changes)
 
 
@@ -104,10 +105,10 @@ def test_a_stopped_training_leaves_no_process(tmp_path: Path) -> None:
     assert alive(tmp_path) == []
 
 
-def worker(folder: Path, name: str, then: str = "") -> subprocess.Popen[str]:
+def worker(folder: Path, command: TrainableRef, then: str = "") -> subprocess.Popen[str]:
     """A process that has trained one epoch."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WORKER.replace("{then}", then), str(folder), name],
+        [sys.executable, "-c", WORKER.replace("{then}", then), str(folder), str(command)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -168,11 +169,11 @@ def test_the_next_script_waits_until_the_last_one_is_gone(tmp_path: Path) -> Non
         print('{"val_acc": 0.5}', flush=True)
         time.sleep(600)
     """
-    name = made_command(tmp_path, script, run=RUN, resume=[], defaults={})
-    process = worker(tmp_path, name)
+    command = made_command(tmp_path, script, run=RUN, resume=[], defaults={})
+    process = worker(tmp_path, command)
     process.kill()
     process.communicate()
-    training = started(name, tmp_path)
+    training = started(command, tmp_path)
     training.run_epoch(Budget(epochs=9))
     before = (tmp_path / "trial/stdout-before.txt").read_text()
     assert before.endswith("last words\n")
@@ -184,8 +185,8 @@ def test_a_script_that_runs_elsewhere_is_waited_for_with_a_limit(
 ) -> None:
     """By whoever starts over, whoever resumes, and the guardian itself."""
     monkeypatch.setattr("trainables.command.script._SLACK_S", 0.1)
-    name = made_command(tmp_path, graceful_s=0.0)
-    training = started(name, tmp_path)
+    command = made_command(tmp_path, graceful_s=0.0)
+    training = started(command, tmp_path)
     training.run_epoch(Budget(epochs=9))
     state, lock = training.state_dict(), tmp_path / "trial/script.lock"
     pid = lock.read_text()
@@ -194,10 +195,10 @@ def test_a_script_that_runs_elsewhere_is_waited_for_with_a_limit(
         del training
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(ScriptFailed) as refused:
-            started(name, tmp_path).run_epoch(Budget(epochs=9))
+            started(command, tmp_path).run_epoch(Budget(epochs=9))
         assert str(refused.value) == f"{held}; end it (kill {pid}) and try again"
         with pytest.raises(ScriptFailed, match="still holds"):
-            started(name, tmp_path).load_state_dict(state)
+            started(command, tmp_path).load_state_dict(state)
         guardian = [sys.executable, "-I", "-S", ROOT / "trainables/command/guardian.py"]
         waiting = subprocess.Popen(
             [*guardian, lock, "0.2", "0", "true"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
@@ -210,11 +211,11 @@ def test_a_paused_trial_of_a_warm_worker_gives_its_folder_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its script stood still there with the lock, and another worker, to which it was promoted, waited."""
-    name = made_command(tmp_path, resume=[], defaults={"lr": 0.5})
+    command = made_command(tmp_path, resume=[], defaults={"lr": 0.5})
     ladder = Ladder((Budget(epochs=1), Budget(epochs=2)))
     task = TrialTask(
         trial_id="trial-0000",
-        trainable=name,
+        trainable=command,
         metric="val_acc",
         mode="max",
         hparams={"lr": 0.5},
@@ -282,12 +283,12 @@ def test_epochs_that_are_trained_again_are_told_once(tmp_path: Path) -> None:
     waits = "while int(pathlib.Path('turn').read_text()) < epoch: time.sleep(0.01)"
     script = SCRIPT.replace("random, sys", "random, sys, time")
     script = script.replace("if args.out:", f"{waits}\n    if epoch % 3 == 0:")
-    name = made_command(tmp_path, script)
+    command = made_command(tmp_path, script)
     ladder = Ladder((Budget(epochs=2), Budget(epochs=5), Budget(epochs=7)))
     turn, stretches = tmp_path / "turn", []
     for last, count in ((2, 2), (5, 4), (7, 3)):  # from the second on, the first row is a replay
         turn.write_text(str(last))
-        stretches.append(climbed(name, tmp_path, ladder, count))
+        stretches.append(climbed(command, tmp_path, ladder, count))
     first, second, third = stretches
     rows = first + second[1:] + third[1:]
     assert [row.epoch for row in rows] == [1, 2, 3, 4, 5, 6, 7]
@@ -296,21 +297,21 @@ def test_epochs_that_are_trained_again_are_told_once(tmp_path: Path) -> None:
     assert again == ["", "epochs 1 to 2 trained again: the script started over", ""]
     assert ["--resume" in row.notes["command"] for row in (second[1], third[1])] == [False, True]
     (tmp_path / "whole").mkdir()
-    assert scores(rows) == scores(climbed(name, tmp_path / "whole", ladder))
+    assert scores(rows) == scores(climbed(command, tmp_path / "whole", ladder))
 
 
 def test_without_resume_a_paused_trial_trains_its_epochs_again_and_says_so(tmp_path: Path) -> None:
-    name = made_command(tmp_path, resume=[])
+    command = made_command(tmp_path, resume=[])
     ladder = Ladder((Budget(epochs=2), Budget(epochs=4)))
-    first = climbed(name, tmp_path, ladder, 2)
-    rest = climbed(name, tmp_path, ladder)[1:]
+    first = climbed(command, tmp_path, ladder, 2)
+    rest = climbed(command, tmp_path, ladder)[1:]
     assert [row.epoch for row in [*first, *rest]] == [1, 2, 3, 4]
     assert rest[0].notes["repeated"] == "epochs 1 to 2 trained again: the script started over"
 
 
-def climbed(name: str, folder: Path, ladder: Ladder, count: int = 99) -> list[EpochRow]:
+def climbed(command: TrainableRef, folder: Path, ladder: Ladder, count: int = 99) -> list[EpochRow]:
     """Rows of a trial in folder/trial, from its checkpoint on."""
-    trainable = load_trainable(name)
+    trainable = command.load()
     context = TrainingContext(
         data="none", data_seed=0, seed=1, cache_dir=folder, folder=folder / "trial", horizon=ladder.horizon
     )
@@ -330,9 +331,9 @@ def test_rungs_of_other_subsets_restart_the_script_with_them(tmp_path: Path, hor
     """One schedule: from its checkpoint, told where to end. A schedule a rung: from the beginning."""
     flags = "--epochs {epochs} --until {until} --subset {subset} --out {checkpoint_dir}"
     run = [*RUN, *flags.split()]
-    name = made_command(tmp_path, run=run)
+    command = made_command(tmp_path, run=run)
     rungs = [Budget(epochs=epochs, subset=subset) for epochs, subset in ((1, 0.25), (3, 0.5), (5, 1.0))]
-    rows = climbed(name, tmp_path, Ladder(tuple(rungs), horizon))
+    rows = climbed(command, tmp_path, Ladder(tuple(rungs), horizon))
     expected = {"full": [25, 50, 50, 100, 100], "rung": [25, 50, 50, 50, 100, 100, 100, 100, 100]}
     assert [row.metrics["num_examples"] for row in rows] == expected[horizon]
     resumed = [row.epoch for row in rows if "--resume" in row.notes.get("command", "")]

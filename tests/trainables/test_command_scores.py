@@ -17,7 +17,6 @@ from tests.support.toy_runs import SteadyMeter
 from trainables.command.files import Lines
 from trainables.command.rows import read_row
 from trainables.core.contract import BadResult, Budget, ScriptFailed, Training, TrainingContext
-from trainables.core.load import load_trainable
 
 RUN = ["{python}", "script.py", "--epochs", "{epochs}"]
 UNTIL = ["{python}", "script.py", "--epochs", "{until}"]
@@ -43,7 +42,7 @@ for epoch in range(done + 1, args.epochs + 1):
 
 def started(folder: Path, script: str, epochs: int = 4, **changes: Any) -> Training:
     changes = {"run": RUN, "resume": [], "test": [], "defaults": {}} | changes
-    trainable = load_trainable(made_command(folder, script, **changes))
+    trainable = made_command(folder, script, **changes).load()
     context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
     return trainable.start(trainable.hparams(), Budget(epochs=epochs), context)
 
@@ -60,8 +59,8 @@ def values(folder: Path, script: str, epochs: int = 4, **changes: Any) -> list[d
 
 def climbed(folder: Path, scores: str, ladder: Ladder, count: int = 99, **changes: Any) -> list[EpochRow]:
     """Rows of a trial from its checkpoint on, by a script that scores epochs for which `scores` holds."""
-    name = made_command(folder, SCRIPT.format(scores=scores), **{"defaults": {}, "test": []}, **changes)
-    trainable = load_trainable(name)
+    command = made_command(folder, SCRIPT.format(scores=scores), **{"defaults": {}, "test": []}, **changes)
+    trainable = command.load()
     context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
     rows = run_trial(
         trainable,
@@ -191,8 +190,8 @@ def test_one_line_without_a_count_is_the_score_of_the_scripts_end(tmp_path: Path
 
 def test_each_rung_of_a_script_that_prints_one_line_has_its_own_score(tmp_path: Path) -> None:
     script = "import sys\nprint('{\"val_acc\": 0.%s}' % sys.argv[-1])"
-    name = made_command(tmp_path, script, run=UNTIL, resume=[], test=[], defaults={})
-    trainable = load_trainable(name)
+    command = made_command(tmp_path, script, run=UNTIL, resume=[], test=[], defaults={})
+    trainable = command.load()
     context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=tmp_path, folder=tmp_path / "trial")
     rows = list(run_trial(trainable, trainable.hparams(), ladder(1, 3, 6), context, SteadyMeter()))
     assert scores(rows) == {1: 0.1, 2: None, 3: 0.3, 4: None, 5: None, 6: 0.6}

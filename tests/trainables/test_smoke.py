@@ -28,7 +28,7 @@ NAMES = [
 
 
 def results(name: str, folder: Path, **changes: object) -> dict[str, CheckResult]:
-    trainable = load_trainable(made_command(folder, **changes) if name == "command" else name)
+    trainable = made_command(folder, **changes).load() if name == "command" else load_trainable(name)
     example = trainable.example
     context = TrainingContext(data=example.data, data_seed=0, seed=0, cache_dir=folder)
     found = SmokeTest(trainable, trainable.hparams(**example.hparams), context, resolution=None).results()

@@ -30,7 +30,7 @@ TIMES = {"train_s", "eval_s"}
 @pytest.fixture(params=[*trainable_names(), "command"])
 def trainable(request, tmp_path) -> Trainable:
     """Each by its name; a command, which has no meaning without a script, with one of the tests'."""
-    return load_trainable(made_command(tmp_path) if request.param == "command" else request.param)
+    return made_command(tmp_path).load() if request.param == "command" else load_trainable(request.param)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""From a trainable's name to the trainable. Only the name travels to workers."""
+"""A reference to a trainable, and the trainable it means. Only the reference travels to workers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 import json
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,21 +17,13 @@ from trainables.core.contract import Trainable, UnknownTrainable
 from trainables.core.suggest import suggest
 from trainables.core.user_file import load_file
 
-__all__ = [
-    "UnknownTrainable",
-    "command_of",
-    "load_trainable",
-    "name_of_command",
-    "title_of",
-    "trainable_names",
-]
+__all__ = ["TrainableRef", "UnknownTrainable", "load_trainable", "trainable_names"]
 
 _SHARED = {
     "core",
     "engine",
     "template",
 }  # folders beside the families: what these share, and what a new one starts from
-_COMMAND = "command:"  # before the description of a script, in JSON: it has no meaning without one
 
 
 def trainable_names() -> list[str]:
@@ -39,41 +32,85 @@ def trainable_names() -> list[str]:
     return sorted(found - _SHARED - {"command"})
 
 
-def name_of_command(description: Mapping[str, Any]) -> str:
-    """The name of the trainable that a description of a script means, `CommandSpec` as plain data."""
-    return _COMMAND + json.dumps(description, sort_keys=True)
+@dataclass(frozen=True, kw_only=True)
+class TrainableRef:
+    """What is trained, as plain data: this travels to workers, and each imports the trainable for itself.
+
+    Exactly one attribute is set.
+
+    Attributes:
+        name: A family that comes with the program, a module or package of `trainables`.
+        path: A user's own Python file.
+        command: A script, `CommandSpec` as JSON has it: it has no meaning without its whole description.
+    """
+
+    name: str | None = None
+    path: Path | None = None
+    command: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if [self.name, self.path, self.command].count(None) != 2:
+            raise ValueError("a trainable is a name, a path or a command: exactly one of them")
+
+    @classmethod
+    def of(cls, text: str) -> TrainableRef:
+        """The reference that a person writes: a path ends in .py, anything else is a name."""
+        return cls(path=Path(text)) if text.endswith(".py") else cls(name=text)
+
+    @classmethod
+    def of_command(cls, description: Mapping[str, Any]) -> TrainableRef:
+        """The script of this description, as it comes back from JSON: a tuple is a list there.
+
+        Keys are sorted, as W&B's agent sorts the flags that it gives a script.
+        """
+        return cls(command=json.loads(json.dumps(description, sort_keys=True)))
+
+    def load(self) -> Trainable:
+        """Import the trainable.
+
+        Raises:
+            UnknownTrainable: No such module or file, or the file fails on import or exports no TRAINABLE.
+        """
+        if self.command is not None:
+            # its runner, 600 lines of processes and pipes, is needed by those who train a script only
+            made: Trainable = importlib.import_module("trainables.command").trainable_of(self.command)
+            return made
+        if self.path is not None:
+            return load_file(self.path)
+        assert self.name is not None
+        trainable: Trainable = _module_by_name(self.name).TRAINABLE
+        return trainable
+
+    @property
+    def title(self) -> str:
+        """How a line for people names it: of a command, the words before its first flag."""
+        if self.command is None:
+            return str(self)
+        words = itertools.takewhile(lambda word: not word.startswith(("-", "${")), self.command["run"])
+        return " ".join(words).removeprefix("/usr/bin/env ").replace("{python}", "python")
+
+    @property
+    def plain(self) -> str | dict[str, Any]:
+        """As YAML and JSON have it: name and path as text, a command as its description."""
+        return dict(self.command) if self.command is not None else str(self)
+
+    def __str__(self) -> str:
+        """One text per trainable, so that two commands that differ in a flag differ here too."""
+        if self.command is not None:
+            return json.dumps(self.command, sort_keys=True)
+        return str(self.path or self.name)
+
+    def __hash__(self) -> int:  # the description is a dict, which has no hash of its own
+        return hash(str(self))
 
 
-def command_of(name: str) -> dict[str, Any] | None:
-    """The description that `name_of_command` was given; None of any other name."""
-    if not name.startswith(_COMMAND):
-        return None
-    description: dict[str, Any] = json.loads(name.removeprefix(_COMMAND))
-    return description
-
-
-def title_of(name: str) -> str:
-    """The name as a line for people has it: of a command, the words before its first flag."""
-    command = command_of(name)
-    if command is None:
-        return name
-    words = itertools.takewhile(lambda word: not word.startswith(("-", "${")), command["run"])
-    return " ".join(words).removeprefix("/usr/bin/env ").replace("{python}", "python")
-
-
-def load_trainable(name: str) -> Trainable:
-    """Import the trainable `name`: a module of this package, a path to a Python file, or a command.
+def load_trainable(text: str) -> Trainable:
+    """Import the trainable of this name, or in this Python file.
 
     Raises:
-        UnknownTrainable: No such module or file, or the file fails on import or exports no TRAINABLE.
+        UnknownTrainable: As `TrainableRef.load`.
     """
-    if (description := command_of(name)) is not None:
-        made: Trainable = importlib.import_module("trainables.command").trainable_of(description)
-        return made
-    if name.endswith(".py"):
-        return load_file(Path(name))
-    trainable: Trainable = _module_by_name(name).TRAINABLE
-    return trainable
+    return TrainableRef.of(text).load()
 
 
 def _module_by_name(name: str) -> ModuleType:

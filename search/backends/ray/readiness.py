@@ -26,6 +26,7 @@ from search.backends.ray.process_settings import (
     torch_settings,
 )
 from search.trial.seeding import seed_all
+from trainables.core.load import TrainableRef
 
 MOST_GROWTH_BYTES = 2**30  # at rest, or half of what the worker had after its first trial if that is more
 _MOST_NEW_FILES = 100  # open ones: caches and sockets of libraries are a few dozen
@@ -42,14 +43,15 @@ class Readiness:
     Imports may change settings: a new process would make them too, so what they change counts as ready.
 
     Args:
-        trainable: As a task names it; modules in the folder of a user's file are watched.
+        trainable: The task's; modules in the folder of a user's file are watched.
 
     Attributes:
         unfit: Why the process is to train no further trial; empty as long as it may.
     """
 
-    def __init__(self, trainable: str) -> None:
-        self._folder = str(Path(trainable).absolute().parent) + os.sep if trainable.endswith(".py") else ""
+    def __init__(self, trainable: TrainableRef) -> None:
+        path = trainable.path
+        self._folder = str(path.absolute().parent) + os.sep if path else ""
         self.unfit: list[str] = []
         self._seed = 0
         self._patches = Patches(self._is_own)
