@@ -90,7 +90,7 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     """
     ledger, space, history = _open(request)
     trials = chosen(history, space, top=request.top or space.promote.top)
-    seeds = fresh_seeds(space.seed, request.num_seeds or space.promote.seeds)
+    seeds = fresh_seeds(space.training.seed, request.num_seeds or space.promote.seeds)
     output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget")
     how = Launch(
         folder=fresh_folder(ledger.promotion_folder),

@@ -247,7 +247,7 @@ def _without_unusable_gpus(space: Space, reports: Sequence[Report]) -> Space:
 def _auto_precision(space: Space, how: Launch, reports: Sequence[Report]) -> str:
     """What the precision "auto" is to mean for all trials, wherever they run; empty without a choice."""
     has_formats = space.trainable.load().choose_precision is not no_choice
-    if space.precision != "auto" or space.resources.gpus_per_trial or not has_formats:
+    if space.training.precision != "auto" or space.resources.gpus_per_trial or not has_formats:
         return ""
     if how.auto_precision:
         return how.auto_precision

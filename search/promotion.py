@@ -56,12 +56,10 @@ def full_training(space: Space) -> Space:
     """The space of the promotion's run: the top rung's budget from the first epoch on, for as many
     epochs as the space promotes with, and no trial stopped."""
     return replace(
-        space,
+        space.with_training(patience=None, early_stop_threshold=None),
         ladder=space.ladder.only_top().with_top(epochs=space.promote.epochs),
         scheduler=space.scheduler.model_copy(update={"mode": "none"}),
         limits=Limits(cache_gib=space.limits.cache_gib),
-        patience=None,
-        early_stop_threshold=None,
         cost=None,
         repeats=1,  # the promotion's seeds
     )

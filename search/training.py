@@ -98,11 +98,11 @@ def prepare_training(request: TrainingRequest) -> TrialTask:
         space,
         trial_id="train",
         hparams=space.default_hparams(space.trainable.load()),
-        seed=space.seed if request.seed is None else request.seed,
+        seed=space.training.seed if request.seed is None else request.seed,
         folder=request.out or Path.cwd(),
     )
     _check_model_and_data(task, name)
-    task = replace(task, auto_precision=_auto_precision(task))
+    task = replace(task, training=replace(task.training, auto_precision=_auto_precision(task)))
     if not request.is_check and (request.out or request.should_test):
         _check_states(task)
     if request.resume:
@@ -135,7 +135,7 @@ def train(task: TrialTask, request: TrainingRequest, output: Output) -> list[Epo
         _write_config(task)
         from search.report.charts.training import draw_plots  # Matplotlib, 0.3 s, only of what is tested
 
-        for line in draw_plots(task.folder, f"seed {task.seed}"):
+        for line in draw_plots(task.folder, f"seed {task.training.seed}"):
             output.warn(line)
     return rows
 
@@ -182,7 +182,7 @@ def _write_config(task: TrialTask) -> None:
 def _auto_precision(task: TrialTask) -> str:
     """What the precision "auto" means here, where there is a choice."""
     trainable, _ = task.load()
-    return trainable.choose_precision(task.context()) if task.precision == "auto" else ""
+    return trainable.choose_precision(task.context()) if task.training.precision == "auto" else ""
 
 
 def _check_model_and_data(task: TrialTask, space: str) -> None:

@@ -46,14 +46,13 @@ class Setup:
     def contender(self, table: Table, seed: int, num_epochs: int) -> Ours:
         """Our search of `table`. A table has no default configuration: trial 0 is a random point."""
         space = replace(
-            _any_space(),
+            _any_space().with_training(seed=seed),
             parameters={f"x{index}": Real(0.0, 1.0) for index in range(table.num_dimensions)},
             ladder=Ladder(
                 tuple(Budget(epochs=epochs) for epochs in rungs_from(self.lowest, table.num_epochs))
             ),
             scheduler=Scheduler(mode=self.kind, eta=_ETA, control_fraction=self.control_fraction),
             sampler=self.sampler,
-            seed=seed,
         )
         draw = random.Random(seed)
         return Ours(space, {name: draw.random() for name in space.parameters})

@@ -121,7 +121,7 @@ class LocalBackend:
 
 def _train(run: Run, task: TrialTask, meter: EnergyMeter, log: TextIO) -> Failure | None:
     """Train until the run stops the trial; gives the epoch that took too long, if one did."""
-    seed_all(task.seed)
+    seed_all(task.training.seed)
     with closing(_rows(task, meter)) as rows:
         for row in rows:
             if not row.is_replay:
@@ -138,7 +138,7 @@ def _train(run: Run, task: TrialTask, meter: EnergyMeter, log: TextIO) -> Failur
 def _rows(task: TrialTask, meter: EnergyMeter) -> Generator[EpochRow, None, None]:
     """The rows of `task`; afterwards its GPU memory is free for the next trial."""
     try:
-        yield from run_task(task, meter, importing=lambda: _seeded_after_imports(task.seed))
+        yield from run_task(task, meter, importing=lambda: _seeded_after_imports(task.training.seed))
     finally:
         if task.gpus:
             gc.collect()  # a training's cycles would keep its GPU memory

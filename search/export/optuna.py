@@ -45,7 +45,7 @@ def export_study(space: Space, history: History, path: Path, *, name: str) -> in
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names(list(space.objective))  # what dashboards write on the axes
-            for key, value in {"trainable": space.title, "seed": space.seed}.items():
+            for key, value in {"trainable": space.title, "seed": space.training.seed}.items():
                 study.set_user_attr(key, value)
             for trial in frozen_trials(space, history.trials.values()):
                 study.add_trial(trial)

@@ -46,7 +46,7 @@ def _costs_of(folder: Path, space: Space) -> Costs | None:
 def _trains_alike(earlier: Space, space: Space) -> bool:
     def work(one: Space) -> object:
         rungs = [(rung.subset, rung.resolution) for rung in one.ladder.rungs]
-        scored = one.validation_subset, one.validation_resolution, one.precision
+        scored = (one.training.validation_subset, one.training.validation_resolution, one.training.precision)
         return one.trainable, one.data, rungs, scored, one.resources
 
     return work(earlier) == work(space)
@@ -172,7 +172,8 @@ def _point(
         hparams=trial.hparams,
         epoch_s=tuple(_usual_epoch_s(mine, rung, usual.warm_up_s) for rung in range(num_rungs)),
         scoring_s=fixed_scoring_s(
-            space.validation_resolution, _median(row.metrics.get("eval_s") for row in trial.rows) or 0.0
+            space.training.validation_resolution,
+            _median(row.metrics.get("eval_s") for row in trial.rows) or 0.0,
         ),
         epoch_j=tuple(_median(_joules(row) for row in of_rung) for of_rung in rows),
         checkpoint_mib=checkpoint.stat().st_size / _MIB if checkpoint.exists() else None,

@@ -127,7 +127,7 @@ def _simulated(
     space: Space, costs: Costs | None, make_sampler: Callable[[Space], Sampler], most_s: float
 ) -> list[Simulated]:
     # The scores are made up, so a threshold on the metric or an objective in joules would mean nothing.
-    plain = replace(space, sampler="random", early_stop_threshold=None, cost=None)
+    plain = replace(space.with_training(early_stop_threshold=None), sampler="random", cost=None)
     if costs is None:
         plain = replace(plain, limits=replace(space.limits, hours=None, kwh=None))
         costs = Costs.of_nothing(len(space.ladder.rungs))
@@ -135,7 +135,7 @@ def _simulated(
     plain, times = _shortened(plain, costs)
     ends_s, searches = time.monotonic() + most_s, []
     for seed in range(_SIMULATED):
-        seeded = replace(plain, seed=seed)
+        seeded = plain.with_training(seed=seed)
         search = simulate(seeded, make_sampler(seeded), costs, seed=seed, is_learning=is_learning)
         searches.append(_lengthened(search, times, costs.first_s, plain.limits, space.limits))
         if len(searches) >= _FEWEST and time.monotonic() > ends_s:

@@ -47,7 +47,7 @@ def _measure_costs(space: Space, defaults: Mapping[str, Any], results: Path, out
         output.note("what a script's epoch takes is known when one has been run")
         return None
     offer_worker_env()
-    task = task_for(space, trial_id="probe", hparams=defaults, seed=space.seed, folder=results)
+    task = task_for(space, trial_id="probe", hparams=defaults, seed=space.training.seed, folder=results)
     try:
         with output.status("trying two steps of some configurations"):
             points = points_to_probe(space, defaults)

@@ -153,7 +153,7 @@ def _measure(task: TrialTask) -> PointCost:
         hparams=task.hparams,
         start_s=start_s + _HANDOVER_S,
         epoch_s=epoch_s,
-        scoring_s=fixed_scoring_s(task.validation_resolution, low.scoring_s),
+        scoring_s=fixed_scoring_s(task.training.validation_resolution, low.scoring_s),
         epoch_j=() if watts is None else tuple(one and watts * one for one in epoch_s),
         checkpoint_mib=_checkpoint_mib(training),
     )

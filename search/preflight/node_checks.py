@@ -52,7 +52,7 @@ def examine(order: PreflightRequest) -> Report:
     if trainable := _loaded(order, found):
         _tell(order, "looking at weights")
         bad_files = _look_at_weights(order, trainable, found)
-        _tell(order, f"looking at {data_text(order.task.data)}")
+        _tell(order, f"looking at {data_text(order.task.training.data)}")
         is_data_good = _look_at_data(order, trainable, found)
         device = _look_at_gpus(order, trainable, device, found)
         _choose_precision(order, trainable, device, found)
@@ -224,7 +224,7 @@ def _look_at_gpus(order: PreflightRequest, trainable: Trainable, device: str, fo
 
 def _choose_precision(order: PreflightRequest, trainable: Trainable, device: str, found: _Found) -> None:
     """What "auto" means on this node's CPU, if that is what trials will compute on."""
-    if order.task.precision != "auto" or device != "cpu":
+    if order.task.training.precision != "auto" or device != "cpu":
         return
     try:
         found.auto_precision = trainable.choose_precision(replace(order.task.context(), device=device))

@@ -75,7 +75,7 @@ class Rehearsal:
             yield points[0], [f"{left} more kinds of points of this space were not started"]
 
     def _started(self, point: Point) -> Sequence[str]:
-        data = self.order.task.data if self.is_data_good else self.trainable.example.data
+        data = self.order.task.training.data if self.is_data_good else self.trainable.example.data
         try:
             return self._started_on(data, point)
         except DataNotHere:  # the first trial downloads it

@@ -138,7 +138,7 @@ def request_for(space: Space, *, source: str, folder: Path) -> PreflightRequest:
     }
     return PreflightRequest(
         task=task_for(
-            space, trial_id="preflight", hparams=defaults, seed=space.seed, folder=folder.absolute()
+            space, trial_id="preflight", hparams=defaults, seed=space.training.seed, folder=folder.absolute()
         ),
         points=tuple(points),
         rehearsed=tuple(rehearsed_points(points, space, defaults)),

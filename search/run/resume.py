@@ -11,7 +11,7 @@ the lines again and is written then. SIGKILL after 10 of 24 trials kept 10, resu
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,6 @@ from search.space.record import COPIES, digest_of, is_same_code, read_record
 from search.trial import EpochRow
 from search.trial.failure import Failure
 from trainables.core.data_source import data_text
-
-# Limits, resources, promotion and eta may change, and ranges may: they say what comes next. These say
-# what the scores that are there already mean.
-_MUST_MATCH = (
-    *("trainable", "data", "metric", "mode", "objective", "fixed", "ladder", "horizon", "seed"),
-    *("precision", "patience", "early_stop_threshold", "validation_subset", "validation_resolution"),
-)
-_MUST_MATCH_OF_SCHEDULER = ("mode", "brackets", "control_fraction")  # which trials continued or paused
 
 
 def prepare_to_resume(ledger: Ledger, space: Space, output: Output) -> None:
@@ -112,15 +104,15 @@ def check_resumable(folder: Path, before: Space, now: Space) -> None:
     Raises:
         LedgerError: They do not; the message lists every difference.
     """
-    changed = [name for name in _MUST_MATCH if _setting(before, name) != _setting(now, name)]
-    lines = [f"  {name}: was {_shown(before, name)}, now {_shown(now, name)}" for name in changed]
-    for key in _MUST_MATCH_OF_SCHEDULER:
-        was, is_now = getattr(before.scheduler, key), getattr(now.scheduler, key)
-        if was != is_now:
-            lines.append(f"  scheduler.{key}: was {was}, now {is_now}")
+    was, is_now = before.comparable_settings(), now.comparable_settings()
+    lines = [
+        f"  {name}: was {_shown(name, was[name])}, now {_shown(name, is_now[name])}"
+        for name in is_now
+        if was[name] != is_now[name]
+    ]
     if set(before.parameters) != set(now.parameters):
-        was, is_now = ", ".join(before.parameters), ", ".join(now.parameters)
-        lines.append(f"  parameters: were {was}, now {is_now}")
+        names = [", ".join(each.parameters) for each in (before, now)]
+        lines.append(f"  parameters: were {names[0]}, now {names[1]}")
     if lines:
         raise LedgerError(
             "\n".join(
@@ -133,21 +125,8 @@ def check_resumable(folder: Path, before: Space, now: Space) -> None:
         )
 
 
-def _setting(space: Space, name: str) -> Any:
-    if name == "ladder":
-        return space.ladder.rungs, space.ladder.joules
-    return space.ladder.horizon if name == "horizon" else getattr(space, name)
-
-
-def _shown(space: Space, name: str) -> str:
-    value = _setting(space, name)
-    if name == "ladder":
-        return str(space.to_dict()["search"]["ladder"])
-    if name == "objective":
-        return ", ".join(value)
-    if name == "data":
-        return data_text(space.data)
-    return str(dict(value)) if isinstance(value, Mapping) else str(value)
+def _shown(name: str, value: Any) -> str:
+    return data_text(value) if name == "data" else str(value)
 
 
 @dataclass

@@ -212,7 +212,7 @@ class Run:
             number=len(self.history.trials),
             proposed_by=proposal.proposed_by,
             hparams=dict(proposal.hparams),
-            seed=self.space.seed if proposal.seed is None else proposal.seed,
+            seed=self.space.training.seed if proposal.seed is None else proposal.seed,
             parent_trial=proposal.parent_trial,
         )
         return self._task(trial_id)

@@ -94,7 +94,7 @@ class TrialScheduler:
                 is_control = decision == "control"
         except Unmeasured as unmeasured:
             return Decision(Ending("stopped", message=str(unmeasured)))
-        best, patience = trial.best(metric, self._space.mode), self._space.patience
+        best, patience = trial.best(metric, self._space.mode), self._space.training.patience
         if patience is not None and best is not None and trial.epochs - best[0] >= patience:
             return Decision(Ending("stopped", message=f"no gain in {patience} epochs"))
         return Decision(is_control=is_control)
@@ -124,7 +124,7 @@ class TrialScheduler:
         return Ending("finished" if is_top else "stopped", message=final_reason)
 
     def _elimination_reason(self, value: float) -> str:
-        threshold, sign = self._space.early_stop_threshold, 1 if self._space.mode == "max" else -1
+        threshold, sign = self._space.training.early_stop_threshold, 1 if self._space.mode == "max" else -1
         if threshold is None or sign * value >= sign * threshold:
             return ""
         return f"{self._space.metric} {value:.4g} is worse than early_stop_threshold {threshold:g}"

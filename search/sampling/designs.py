@@ -27,7 +27,7 @@ def designed(space: Space, defaults: Mapping[str, Any]) -> list[Proposal]:
         return []
     once = _without_repeats([*first_points(space, defaults), *points])
     return [
-        Proposal(hparams=point, proposed_by=proposed_by, seed=_seed(space.seed, repeat))
+        Proposal(hparams=point, proposed_by=proposed_by, seed=_seed(space.training.seed, repeat))
         for repeat in range(space.repeats)
         for point, proposed_by in once
     ]

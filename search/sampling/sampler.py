@@ -268,7 +268,7 @@ class OptunaSampler:
     def _optuna_sampler(self, draw: int, num_repeated: int = 0) -> BaseSampler:
         """A new one for each draw, in 0.2 to 0.4 ms: Optuna seeds a sampler only as it is made."""
         kind, num_asked = self._space.sampler, len(self._seen)
-        seed = random.Random(f"{self._space.seed} {num_asked} {draw}").getrandbits(32)
+        seed = random.Random(f"{self._space.training.seed} {num_asked} {draw}").getrandbits(32)
         num_start_up = start_up_points(self._space.limits.trials)
         is_start_up = kind not in _KEEPS_STATE and num_asked + self._num_earlier < num_start_up
         if is_start_up or num_repeated >= _MOST_DRAWS // 2:  # a model may insist on the one point it likes

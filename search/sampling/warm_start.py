@@ -53,7 +53,8 @@ def _check_same(folder: Path, before: Space, now: Space) -> None:
 
 
 def _differences(folder: Path, before: Space, now: Space) -> list[str]:
-    changed = [name for name in _SHOULD_MATCH if getattr(before, name) != getattr(now, name)]
+    there, here = before.comparable_settings(), now.comparable_settings()
+    changed = [name for name in _SHOULD_MATCH if there[name] != here[name]]
     if not changed:
         return []
     return [f"{folder} had another {' and '.join(changed)}: its scores may not compare with this run's"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -129,6 +129,8 @@ def _rung(columns: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
 
 Sampler = Literal["tpe", "random", "gp", "nsga2", "cmaes", "grid"]
 CostName = Literal["energy", "energy_per_example"]
+# Marks keys of a section that a resumed run must share: who was promoted, and who paused, came from them.
+MUST_MATCH = "must match"
 
 
 class Metric(Section):
@@ -142,11 +144,12 @@ class Metric(Section):
 class Scheduler(Section):
     """How trials go up the ladder: the arguments of `search.rungs.Rungs`."""
 
-    mode: Kind = "asha"  # chosen from `make bench-search`, as the lowest rung of 1 epoch is
+    # chosen from `make bench-search`, as the lowest rung of 1 epoch is
+    mode: Annotated[Kind, MUST_MATCH] = "asha"
     eta: Eta = 3
-    brackets: Count = 1
+    brackets: Annotated[Count, MUST_MATCH] = 1
     epsilon: ZeroOrMore | None = None
-    control_fraction: ShareOrZero = 0.05
+    control_fraction: Annotated[ShareOrZero, MUST_MATCH] = 0.05
 
     @model_validator(mode="after")
     def _checked(self) -> Scheduler:
@@ -235,7 +238,27 @@ class CommandSection(Section):
     first_epoch: Literal[0, 1] = 1
 
 
-class SearchSection(Section):
+class TrainingSection(Section):
+    """How every trial is trained and scored; the keys stand directly under `search`.
+
+    A run that is resumed must have the same: they say what the scores that are there already mean.
+
+    Attributes:
+        validation_subset: Fraction or number of validation examples that are scored; None is all.
+        patience: Epochs without improvement after which a trial ends.
+        early_stop_threshold: A trial whose metric is worse than this at the end of a rung is stopped there.
+        seed: Decides splits, subsets and what the sampler draws.
+    """
+
+    validation_subset: ShareOrCount | None = None
+    validation_resolution: ValidationResolution = "top"
+    patience: Count | None = None
+    early_stop_threshold: Number | None = None
+    precision: Precision = "auto"
+    seed: Seed = 0
+
+
+class SearchSection(TrainingSection):
     trainable: Text = "classification"
     command: CommandSection | None = None
     data: Data | None = None
@@ -243,18 +266,12 @@ class SearchSection(Section):
     ladder: LadderAxes | None = None
     horizon: Horizon = "full"
     budget: TopBudget = TopBudget()
-    validation_subset: ShareOrCount | None = None
-    validation_resolution: ValidationResolution = "top"
     scheduler: Scheduler = Scheduler()
     sampler: Sampler | None = None
     limits: LimitsSection = LimitsSection()
     resources: Resources = Resources()
     metering: MeteringSection = MeteringSection()
     promote: Promote = Promote()
-    patience: Count | None = None
-    early_stop_threshold: Number | None = None
-    precision: Precision = "auto"
-    seed: Seed = 0
     when: When = Field(default_factory=dict)
     initial_points: Points = ()
     warm_start: Texts = ()
@@ -264,6 +281,13 @@ class SearchSection(Section):
     repeats: Count = 1
     ablations: Ablations = Field(default_factory=dict)
     chosen_ablations: Names | None = None
+
+    @property
+    def training(self) -> TrainingSection:
+        """The keys of every trial's training, as a section of their own."""
+        return TrainingSection.model_validate(
+            {key: getattr(self, key) for key in TrainingSection.model_fields}
+        )
 
     @property
     def lists(self) -> list[str]:

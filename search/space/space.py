@@ -18,19 +18,28 @@ from search.space.design import Design, Variant
 from search.space.distributions import to_entry
 from search.space.parameters import Parameter
 from search.space.plain_scalars import PlainResolver, dotted
-from search.space.schema import CostName, MeteringSection, Promote, Resources, Sampler, Scheduler
+from search.space.schema import (
+    MUST_MATCH,
+    CostName,
+    MeteringSection,
+    Promote,
+    Resources,
+    Sampler,
+    Scheduler,
+    TrainingSection,
+)
 from trainables.core.contract import (
     UNKNOWN_SCALE,
     DataSpec,
     MetricScale,
     Mode,
-    Precision,
     Trainable,
-    ValidationResolution,
 )
 from trainables.core.data_source import data_text
 from trainables.core.files import replacing
 from trainables.core.load import TrainableRef
+
+_MUST_MATCH = {"must_match": True}  # marks what `Space.comparable_settings` gives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +54,7 @@ class Space:
         when: For a parameter that is not always searched: which values others must have.
         initial_points: Points tried right after the default configuration. Each may be partial.
         warm_start: Folders of earlier runs whose trials the sampler knows from the beginning.
-        patience: Epochs without improvement after which a trial ends.
-        early_stop_threshold: A trial whose metric is worse than this at a rung's end is stopped there.
+        training: How every trial is trained and scored.
         trials: Explicit points, each partial: they are trained instead of a sampler's.
         design: Points made from the parameters' values, with `levels` values of each range.
         repeats: Seeds per point of a list or design.
@@ -57,34 +65,29 @@ class Space:
     """
 
     name: str
-    trainable: TrainableRef
-    data: DataSpec
-    metric: str
-    mode: Mode
+    trainable: TrainableRef = field(metadata=_MUST_MATCH)
+    data: DataSpec = field(metadata=_MUST_MATCH)
+    metric: str = field(metadata=_MUST_MATCH)
+    mode: Mode = field(metadata=_MUST_MATCH)
     parameters: Mapping[str, Parameter]
-    fixed: Mapping[str, Any]
+    fixed: Mapping[str, Any] = field(metadata=_MUST_MATCH)
     when: Conditions
     initial_points: tuple[Mapping[str, Any], ...]
-    ladder: Ladder
-    scheduler: Scheduler
+    ladder: Ladder = field(metadata=_MUST_MATCH)
+    scheduler: Scheduler = field(metadata=_MUST_MATCH)
     sampler: Sampler
     limits: Limits
     resources: Resources
     metering: MeteringSection
     promote: Promote
-    validation_subset: float | int | None
-    validation_resolution: ValidationResolution
-    patience: int | None
-    early_stop_threshold: float | None
-    precision: Precision
-    seed: int
+    training: TrainingSection = field(metadata=_MUST_MATCH)
     trials: tuple[Mapping[str, Any], ...] = ()
     design: Design | None = None
     levels: int | None = None
     repeats: int = 1
     ablations: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
     warm_start: tuple[str, ...] = ()
-    cost: CostName | None = None
+    cost: CostName | None = field(default=None, metadata=_MUST_MATCH)
     scale: MetricScale = UNKNOWN_SCALE
     scored_unit: str = "examples"
     notices: tuple[str, ...] = field(default=(), compare=False)
@@ -94,6 +97,10 @@ class Space:
         defaults = trainable.hparams()
         names = [field.name for field in dataclasses.fields(defaults) if field.init]
         return {name: getattr(defaults, name) for name in names} | dict(self.fixed)
+
+    def with_training(self, **changes: Any) -> Space:
+        """The space with other settings of the training; what is given must be valid already."""
+        return dataclasses.replace(self, training=self.training.model_copy(update=changes))
 
     @property
     def title(self) -> str:
@@ -129,6 +136,28 @@ class Space:
         active = [name for name in self.parameters if self.is_active(name, hparams)]
         return all(name in hparams and self.parameters[name].contains(hparams[name]) for name in active)
 
+    def comparable_settings(self) -> dict[str, Any]:
+        """Settings by name that decide what scores mean: a run that is resumed must have the same.
+
+        Limits, resources, promotion and eta may change, and ranges may: they say what comes next.
+        """
+        settings: dict[str, Any] = {}
+        for each in dataclasses.fields(self):
+            if "must_match" in each.metadata:
+                settings |= self._settings_of(each.name, getattr(self, each.name))
+        return settings
+
+    def _settings_of(self, name: str, value: Any) -> dict[str, Any]:
+        match value:
+            case TrainingSection():
+                return value.model_dump()
+            case Scheduler():
+                keys = [key for key, each in Scheduler.model_fields.items() if MUST_MATCH in each.metadata]
+                return {f"scheduler.{key}": getattr(value, key) for key in keys}
+            case Ladder():
+                return {"ladder": axes(value), "horizon": value.horizon}
+        return {"objective": ", ".join(self.objective)} if name == "cost" else {name: value}
+
     def to_dict(self) -> dict[str, Any]:
         """A space file's content: `load_space` of it gives an equal Space."""
         return {
@@ -145,18 +174,13 @@ class Space:
             "objective": list(self.objective),
             "ladder": axes(self.ladder),
             "horizon": self.ladder.horizon,
-            "validation_subset": self.validation_subset,
-            "validation_resolution": self.validation_resolution,
             "scheduler": self.scheduler.model_dump(),
             "sampler": self.sampler,
             "limits": dataclasses.asdict(self.limits),
             "resources": self.resources.model_dump(),
             "metering": self.metering.model_dump(),
             "promote": self.promote.model_dump(),
-            "patience": self.patience,
-            "early_stop_threshold": self.early_stop_threshold,
-            "precision": self.precision,
-            "seed": self.seed,
+            **self.training.model_dump(),
             "when": {
                 name: {other: list(values) for other, values in others.items()}
                 for name, others in self.when.items()

@@ -90,7 +90,7 @@ def background_of(space: Space, *, gpus: float, folder: Path) -> Background:
         replace(space, resources=resources),
         trial_id=BACKGROUND_ID,
         hparams=space.default_hparams(space.trainable.load()),
-        seed=space.seed,
+        seed=space.training.seed,
         folder=folder / BACKGROUND_ID,
     )
     return Background(name=space.name, task=task)

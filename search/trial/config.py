@@ -22,16 +22,11 @@ def config_text(task: TrialTask, versions: Mapping[str, Any], *, command: str, p
         **({"parent_trial": parent_trial} if parent_trial else {}),
         "trainable": task.trainable.plain,
         "hparams": dict(task.hparams),
-        "seed": task.seed,
-        "data": task.data,
-        "data_seed": task.data_seed,
         "budget": axes(task.ladder),
-        "horizon": task.ladder.horizon,
         "metric": task.metric,
         "mode": task.mode,
-        "validation_subset": task.validation_subset,
-        "validation_resolution": task.validation_resolution,
-        "test_resolution": task.resolution,
+        **task.training.settings(),
+        "test_resolution": task.training.resolution,
         "precision": _precision(task),
         "gpus": task.gpus,
         "versions": dict(versions),
@@ -41,5 +36,6 @@ def config_text(task: TrialTask, versions: Mapping[str, Any], *, command: str, p
 
 def _precision(task: TrialTask) -> str:
     """The number format, where one was chosen for "auto" that one."""
-    chosen = task.auto_precision.partition(":")[0]
-    return chosen if chosen and task.precision == "auto" else task.precision
+    training = task.training
+    chosen = training.auto_precision.partition(":")[0]
+    return chosen if chosen and training.precision == "auto" else training.precision

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,9 @@ from search.trial.checkpoints import identity_of
 from search.trial.stretch import Stretch
 from search.trial.trial_folder import TrialFolder
 from trainables.core.contract import (
-    DataSpec,
     Mode,
-    Precision,
     Trainable,
     TrainingContext,
-    ValidationResolution,
 )
 from trainables.core.load import TrainableRef
 
@@ -33,15 +30,13 @@ class TrialTask:
     """Everything a worker needs to train one trial, or to resume it.
 
     Attributes:
+        training: Data, seeds and settings; where the cache is, the node decides that trains.
         folder: The trial's folder on storage that all nodes share: checkpoint, log, final weights.
         gpus: Share of a GPU the trial has reserved, or the number of whole ones.
         cpus: CPU cores the trial has reserved.
         has_exclusive_slots: Between epochs the trial waits while another one works alone.
         should_test: Evaluate on the test set at the end and keep the final weights.
         is_judged_by_joules: The joules of a rung must be known at its end.
-        cache_gib: What decoded data may take on the node; None is what its disk has free.
-        auto_precision: What the precision "auto" means on the run's CPUs, with the reason; empty where each
-            node is to say.
         run_id: Of the run's journal; empty where the trial is of no run.
         known_epochs: Those that the journal has of the trial; None where there is none.
         epoch_limit_s: What any one epoch may take.
@@ -53,21 +48,13 @@ class TrialTask:
     mode: Mode
     hparams: Mapping[str, Any]
     ladder: Ladder
-    data: DataSpec
-    data_seed: int
-    seed: int
-    resolution: int | None
-    validation_subset: float | int | None
-    validation_resolution: ValidationResolution
-    precision: Precision
+    training: TrainingContext
     folder: Path
     gpus: float = 0.0
     cpus: float = 1.0
     has_exclusive_slots: bool = False
     should_test: bool = False
     is_judged_by_joules: bool = False
-    cache_gib: float | None = None
-    auto_precision: str = ""
     run_id: str = ""
     known_epochs: int | None = None
     epoch_limit_s: float | None = None
@@ -84,15 +71,10 @@ class TrialTask:
             trial=self.trial_id,
             trainable=path.name if path else str(self.trainable),
             hparams=self.hparams,
-            seed=self.seed,
-            data=self.data,
-            data_seed=self.data_seed,
-            budget={**axes(self.ladder), "horizon": self.ladder.horizon},
-            precision=self.precision,
+            budget=axes(self.ladder),
             metric=self.metric,
             mode=self.mode,
-            validation_subset=self.validation_subset,
-            validation_resolution=self.validation_resolution,
+            **self.training.settings(),
         )
 
     @property
@@ -115,7 +97,7 @@ class TrialTask:
     def kind_of_work(self) -> str:
         """What makes trials draw alike for the same utilisation: one text for each such kind."""
         names = (self.hparams.get(name, "") for name in ("model", "batch_size"))
-        return " ".join(map(str, (self.trainable, *names, self.resolution)))
+        return " ".join(map(str, (self.trainable, *names, self.training.resolution)))
 
     def load(self) -> tuple[Trainable, Any]:
         """The trainable, and the hparams as its own dataclass."""
@@ -124,22 +106,7 @@ class TrialTask:
 
     def context(self) -> TrainingContext:
         """The training's surroundings on the node that asks."""
-        return TrainingContext(
-            data=self.data,
-            data_seed=self.data_seed,
-            seed=self.seed,
-            cache_dir=cache_folder(),
-            device="cuda" if self.gpus else "cpu",
-            precision=self.precision,
-            resolution=self.resolution,
-            validation_subset=self.validation_subset,
-            validation_resolution=self.validation_resolution,
-            horizon=self.ladder.horizon,
-            num_workers=max(1, int(self.cpus)),
-            cache_gib=self.cache_gib,
-            folder=self.folder,
-            auto_precision=self.auto_precision,
-        )
+        return replace(self.training, cache_dir=cache_folder())
 
 
 def run_task(
@@ -187,6 +154,23 @@ def task_for(
     known_epochs: int | None = None,
 ) -> TrialTask:
     """The task that trains `hparams` as `space` says."""
+    gpus, cpus = space.resources.gpus_per_trial or 0.0, space.resources.cpus_per_trial
+    training = TrainingContext(
+        data=space.data,
+        data_seed=space.training.seed,
+        seed=seed,
+        cache_dir=cache_folder(),
+        device="cuda" if gpus else "cpu",
+        precision=space.training.precision,
+        resolution=space.ladder.top.resolution,
+        validation_subset=space.training.validation_subset,
+        validation_resolution=space.training.validation_resolution,
+        horizon=space.ladder.horizon,
+        num_workers=max(1, int(cpus)),
+        cache_gib=space.limits.cache_gib,
+        folder=folder,
+        auto_precision=auto_precision,
+    )
     return TrialTask(
         trial_id=trial_id,
         trainable=space.trainable,
@@ -194,21 +178,13 @@ def task_for(
         mode=space.mode,
         hparams=hparams,
         ladder=space.ladder,
-        data=space.data,
-        data_seed=space.seed,
-        seed=seed,
-        resolution=space.ladder.top.resolution,
-        validation_subset=space.validation_subset,
-        validation_resolution=space.validation_resolution,
-        precision=space.precision,
+        training=training,
         folder=folder,
-        gpus=space.resources.gpus_per_trial or 0.0,
-        cpus=space.resources.cpus_per_trial,
+        gpus=gpus,
+        cpus=cpus,
         has_exclusive_slots=space.metering.exclusive_slots,
         should_test=should_test,
         is_judged_by_joules=space.cost is not None,
-        cache_gib=space.limits.cache_gib,
-        auto_precision=auto_precision,
         run_id=run_id,
         known_epochs=known_epochs,
         epoch_limit_s=space.limits.epoch_s,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,7 +75,7 @@ def test_the_look_before_a_run_says_what_auto_means_here(tmp_path: Path, monkeyp
 
     space = made_space(tmp_path, DIGITS, overrides=["search.resources.gpus_per_trial=0"])
     assert found(space) == "bf16: JOULETUNE_CPU_PRECISION says so"
-    assert found(replace(space, precision="fp32")) == ""
+    assert found(space.with_training(precision="fp32")) == ""
     monkeypatch.setenv("JOULETUNE_CPU_PRECISION", "fp64")
     order = request_for(space, source="space.yaml", folder=tmp_path / "results" / "run")
     (problem,) = examine(order).problems

@@ -139,9 +139,11 @@ def test_what_is_not_given_has_the_documented_default(tmp_path: Path) -> None:
     assert (space.name, space.metric, space.mode, space.sampler) == ("toy", "val_accuracy", "max", "tpe")
     assert [rung.epochs for rung in space.ladder.rungs] == [1, 3, 9]
     assert space.scheduler == Scheduler(mode="asha", eta=3)
-    assert (space.promote.top, space.promote.seeds, space.seed, space.precision) == (3, 3, 0, "auto")
+    assert (space.promote.top, space.promote.seeds) == (3, 3)
+    assert (space.training.seed, space.training.precision) == (0, "auto")
     assert (space.resources.workers, space.resources.cpus_per_trial) == (None, 1)
-    assert (space.resources.gpus_per_trial, space.patience, space.validation_subset) == (None, None, None)
+    assert space.resources.gpus_per_trial is None
+    assert (space.training.patience, space.training.validation_subset) == (None, None)
     assert space.trainable == TrainableRef(path=tmp_path / "model.py")
     assert space.notices == (
         "search.ladder: not given; epochs are [1, 3, 9]",

@@ -220,13 +220,14 @@ def test_a_paused_trial_of_a_warm_worker_gives_its_folder_free(
         mode="max",
         hparams={"lr": 0.5},
         ladder=ladder,
-        data="none",
-        data_seed=0,
-        seed=0,
-        resolution=None,
-        validation_subset=None,
-        validation_resolution="top",
-        precision="fp32",
+        training=TrainingContext(
+            data="none",
+            data_seed=0,
+            seed=0,
+            cache_dir=tmp_path,
+            precision="fp32",
+            folder=tmp_path / "trial",
+        ),
         folder=tmp_path / "trial",
     )
     first, second = TrialWorker.__new__(TrialWorker), TrialWorker.__new__(TrialWorker)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -42,6 +42,9 @@ class Budget:
             raise ValueError("; ".join(problems))
 
 
+_DECIDES_RESULT = {"decides_result": True}  # marks fields that `TrainingContext.settings` gives
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingContext:
     """Where and on what a training runs: everything that is not searched for.
@@ -75,22 +78,32 @@ class TrainingContext:
             "cpu".
     """
 
-    data: DataSpec
-    data_seed: int
-    seed: int
+    data: DataSpec = field(metadata=_DECIDES_RESULT)
+    data_seed: int = field(metadata=_DECIDES_RESULT)
+    seed: int = field(metadata=_DECIDES_RESULT)
     cache_dir: Path
     device: str = "cpu"
-    precision: Precision = "auto"
+    precision: Precision = field(default="auto", metadata=_DECIDES_RESULT)
     resolution: int | None = None
-    validation_subset: float | int | None = None
-    validation_resolution: ValidationResolution = "top"
-    horizon: Horizon = "full"
+    validation_subset: float | int | None = field(default=None, metadata=_DECIDES_RESULT)
+    validation_resolution: ValidationResolution = field(default="top", metadata=_DECIDES_RESULT)
+    horizon: Horizon = field(default="full", metadata=_DECIDES_RESULT)
     num_workers: int = 0
     folder: Path | None = None
     is_overfit: bool = False
     cache_gib: float | None = None
     auto_precision: str = ""
     is_rehearsal: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result beside hparams and budget, by name, as plain data.
+
+        Saved states carry it, so that none is resumed with other settings, and config.yaml has it. Device,
+        folders and threads are left out: they change how long a training takes, not what it comes to.
+        """
+        return {
+            each.name: getattr(self, each.name) for each in fields(self) if "decides_result" in each.metadata
+        }
 
 
 class Training(Protocol):

@@ -71,7 +71,7 @@ class TrialWorker(TuneTrainable):
 
     def step(self) -> dict[str, Any]:
         if self._rows is None:
-            self._ready.begin(self._task.seed)
+            self._ready.begin(self._task.training.seed)
             self._rows = _rows(self._task, self._ready)
         try:
             with captured(self._task.log):

@@ -58,5 +58,5 @@ def _settings(run: RunData) -> list[tuple[str, str]]:
         ("rungs", f"{ladder}; horizon {space.ladder.horizon}"),
         ("scheduler", f"{space.scheduler.mode}, eta {space.scheduler.eta:g}; sampler {space.sampler}"),
         ("limits", ", ".join(f"{value:g} {name}" for name, value in limits if value is not None) or "none"),
-        ("seed", str(space.seed)),
+        ("seed", str(space.training.seed)),
     ]
