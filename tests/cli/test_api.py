@@ -95,7 +95,7 @@ def test_values_of_python_and_numpy_are_taken_as_a_file_would_give_them(here: Pa
         "batch_size": Choice((16, 64)),
         "noise": Choice((0.0, 0.5)),
     }
-    assert (read.limits.trials, read.seed, read.name) == (3, 5, "mine")
+    assert (read.limits.trials, read.training.seed, read.name) == (3, 5, "mine")
     assert [rung.epochs for rung in read.ladder.rungs] == [1, 2, 3]
     run = jouletune.search(space, trials=2, overrides=overrides, is_quiet=True)
     assert set(run.trials["batch_size"]) <= {16, 64}
