@@ -14,8 +14,8 @@ from search.space import dump_space
 from tests.support.toy_runs import executed, fateful_space, listed, toy_file
 from trainables.core.checkpoint import previous_of, read_identity, save_checkpoint
 
-BUDGET = 'budget: was {"epochs": [1, 3, 9], "horizon": "full"}'
-OTHER = '{"epochs": [1, 9], "horizon": "full"}'
+BUDGET = 'budget: was {"epochs": [1, 3, 9]}'
+OTHER = '{"epochs": [1, 9]}'
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
         (["--hparam", "lr=0.05", "--set", "search.ladder.epochs=[1, 9]"], [f"{BUDGET}, now {OTHER}"]),
         (
             ["--hparam", "lr=0.05", "--full"],
-            ['budget: was {"epochs": [1, 3, 9], "horizon": "full"}, now {"epochs": [9], "horizon": "full"}'],
+            ['budget: was {"epochs": [1, 3, 9]}, now {"epochs": [9]}'],
         ),
         (
             ["--hparam", "lr=0.02", "--seed", "5", "--set", "search.validation_subset=100"],

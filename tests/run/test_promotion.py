@@ -173,7 +173,11 @@ def test_a_baseline_is_one_more_row_with_what_it_cost(tmp_path: Path) -> None:
 def test_a_baseline_trains_on_the_same_data_without_a_gpu(tmp_path: Path) -> None:
     space = made_space(tmp_path, overrides=["search.resources.gpus_per_trial=1", "search.seed=7"])
     baseline = baseline_training(space, TrainableRef(name="hog_svm"), {"c": 1.0})
-    assert (baseline.data, baseline.training.seed, baseline.ladder) == (space.data, 7, full_training(space).ladder)
+    assert (baseline.data, baseline.training.seed, baseline.ladder) == (
+        space.data,
+        7,
+        full_training(space).ladder,
+    )
     assert (baseline.resources.gpus_per_trial, baseline.parameters) == (0.0, {})
 
 
