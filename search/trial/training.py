@@ -157,7 +157,7 @@ class _EpochLoop:
                 row = self._run_epoch()
                 # Saved before it is given, with the row in it: a kill between the two loses neither, as a
                 # state that is one epoch ahead of the journal gives its row again, as a replay.
-                yield replace(row, notes=row.notes | self._states.save(row, self._climb))
+                yield replace(row, notes={**row.notes, **self._states.save(row, self._climb)})
                 self._first_notes, self._sensors = {}, {}
         finally:
             self._states.leave()
@@ -202,7 +202,7 @@ class _EpochLoop:
                 test = plain_numbers(climb.training.test(), climb.training.test)
         notes = self._new_notes() | self._first_notes
         if self._finals and test is not None:
-            notes |= self._finals.keep_test(climb.epochs_done, metrics | test, climb.training)
+            notes |= self._finals.keep_test(climb.epochs_done, {**metrics, **test}, climb.training)
         return test, notes
 
     def _new_notes(self) -> Notes:
