@@ -49,9 +49,16 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "hog_svm": ("search.ladder={epochs: [1], subset: 0.1}", _FEW),
     "image_quality": ("search.ladder={epochs: [1, 2], subset: [0.2, 0.4], resolution: 48}",),
     "lr_bs": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 14}", _FEW),
+    "mnist_cnn": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 14}", _FEW),
     "mnist_rnn": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 14}", _FEW),
     "person_reid": ("search.ladder={epochs: [1, 2], subset: [0.25, 0.5], resolution: 32}",),
     "quick": ("search.ladder={epochs: [1, 2], subset: [0.05, 0.1], resolution: 32}", _FEW),
+    "resnet20_cifar": (  # digits where CIFAR-10 is not on the machine
+        "search.data=mnist5k",
+        "parameters.flip.value=false",
+        "search.ladder={epochs: [1, 2], subset: [0.05, 0.1], resolution: 28}",
+        _FEW,
+    ),
     "siamese": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 14}", _FEW),
 }
 

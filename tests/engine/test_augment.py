@@ -81,3 +81,26 @@ def test_windows_on_a_cpu_show_what_a_gpu_picks_pixel_by_pixel(sides, channels):
     assert torch.equal(_through_windows(*args), _by_pixel_numbers(*args))
     nowhere = torch.zeros(9, dtype=torch.long)
     assert torch.equal(_through_windows(args[0], nowhere, nowhere, torch.zeros(9, dtype=torch.bool)), args[0])
+
+
+def test_a_crop_pads_with_black_and_moves_no_further_than_the_padding():
+    row = torch.arange(1, 9, dtype=torch.uint8).expand(3, 1, 8, 8)  # an eighth of 8 px: one pixel
+    draws = torch.tensor([[0.5, 0.0, 0.9, 0.5, 0.5], [0.5, 0.99, 0.9, 0.5, 0.5], [0.0, 0.99, 0.1, 0.5, 0.5]])
+    moved = Augment.named("crop", flip=True).moved(row, draws)
+    assert moved[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert moved[1, 0, 0].tolist() == [2, 3, 4, 5, 6, 7, 8, 0]
+    assert moved[2, 0, 0].tolist() == [0] * 8  # moved up: the first row is black
+    assert moved[2, 0, 1].tolist() == [0, 8, 7, 6, 5, 4, 3, 2]  # mirrored after the crop
+
+
+def test_a_crop_of_a_tall_picture_pads_both_sides_alike():
+    tall = torch.full((1, 1, 16, 8), 7, dtype=torch.uint8)  # 2 px of 16
+    moved = Augment.named("crop", flip=False).moved(tall, torch.zeros(1, 5))
+    assert (moved == 7).sum() == 14 * 6
+    assert Augment.named("crop", flip=False, padding=10 / 256).padding == 10 / 256
+
+
+def test_a_crop_leaves_the_light_as_it_is():
+    augment = Augment.named("crop", flip=False)
+    draws = augment.draws(4, seed=0, epoch=0)
+    assert torch.equal(augment.light(IMAGES.float(), draws).factor, torch.ones(1, 1))

@@ -90,3 +90,10 @@ def test_a_data_set_that_is_not_on_disk_says_how_to_get_it(tmp_path):
         DataError, match=r"torchvision:CIFAR10 is not in .*write data: {torchvision: CIFAR10, download: true}"
     ):
         load_data(context(tmp_path, "torchvision:CIFAR10"))
+
+
+def test_the_source_may_say_how_many_images_are_for_validation(tmp_path, monkeypatch):
+    monkeypatch.setattr(InMemory, "downloads", [], raising=False)
+    monkeypatch.setattr(torchvision.datasets, "InMemory", InMemory, raising=False)
+    splits = load_data(context(tmp_path, {"torchvision": "InMemory", "val_examples": 10}))
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [30, 10, 10]

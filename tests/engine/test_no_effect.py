@@ -52,6 +52,8 @@ def test_nothing_is_said_of_the_defaults() -> None:
             "the whole backbone is frozen",
         ),
         ({"tf32": True}, "tf32", "a CPU has no TF32"),
+        ({"decay_milestones": "1, 2"}, "decay_milestones", "the schedule cosine has no milestones"),
+        ({"decay_rate": 0.5}, "decay_rate", "the schedule cosine does not fall in steps"),
     ],
 )
 def test_a_hyperparameter_that_cannot_act_is_named_with_the_reason(

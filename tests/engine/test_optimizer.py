@@ -106,3 +106,10 @@ def test_groups_that_are_added_leave_the_state_of_the_others():
     check_groups(model, optimizer)
     assert optimizer.state[model[3].weight]["momentum_buffer"] is before
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.1, 0.05, 0.05, 0.05]
+
+
+def test_every_parameter_decays_where_all_shall():
+    model = small_model()
+    groups = build_optimizer(model, model[3], **SETTINGS, decay_norms_and_biases=True).param_groups
+    assert {group["weight_decay"] for group in groups} == {0.01}
+    assert sum(len(group["params"]) for group in groups) == 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from trainables.engine.choices import milestones
 from trainables.engine.schedule import Schedule
 
 
@@ -96,7 +97,7 @@ def test_a_restored_plateau_keeps_its_patience_and_its_lowered_rate():
 
 
 def test_an_unknown_schedule_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="no schedule is named 'cosin'; there are cosine, step"):
+    with pytest.raises(ValueError, match="no schedule is named 'cosin'; there are cosine, linear, step"):
         Schedule(optimizer_with_two_rates(), name="cosin", epochs=2)
 
 
@@ -129,3 +130,45 @@ def test_a_group_that_joins_later_follows_from_its_first_step_on():
     optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "base_lr": 0.01})
     schedule.set_position(4)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5, 0.05, 0.005])
+
+
+def test_linear_rises_over_a_fifth_and_falls_to_a_tenth_of_the_base_rate():
+    heads = [
+        head for head, _ in rates("linear", [0, 1, 2, 6, 10], epochs=10, warmup_epochs=2.0, min_lr_ratio=0.1)
+    ]
+    assert heads == pytest.approx([0.0, 0.5, 1.0, 0.55, 0.1])
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "one_cycle"])
+def test_a_floor_is_where_the_rate_ends_and_stays(name):
+    assert [head for head, _ in rates(name, [8, 9], min_lr_ratio=0.25)] == pytest.approx([0.25, 0.25])
+
+
+def test_exponential_keeps_its_rate_within_an_epoch_and_then_takes_seven_tenths_of_it():
+    heads = [head for head, _ in rates("exponential", [0, 0.9, 1, 1.5, 2])]
+    assert heads == pytest.approx([1.0, 1.0, 0.7, 0.7, 0.49])
+
+
+@pytest.mark.parametrize(
+    ("milestones", "rate", "expected"),
+    [
+        ("2, 6", None, [1.0, 0.1, 0.1, 0.01]),
+        ("0.25, 0.75", 0.5, [1.0, 0.5, 0.5, 0.25]),
+        ("0.5", 0.2, [1.0, 1.0, 0.2, 0.2]),
+        ("0.25, 6", None, [1.0, 0.1, 0.1, 0.01]),  # a fraction and an epoch
+    ],
+)
+def test_step_falls_at_its_milestones(milestones, rate, expected):
+    found = rates("step", [1.99, 2, 5.99, 6], decay_milestones=milestones, decay_rate=rate)
+    assert [head for head, _ in found] == pytest.approx(expected)
+
+
+def test_a_fraction_of_the_training_from_which_a_backbone_is_even():
+    found = rates("none", [3.99, 4], unified_lr_epoch=0.5)
+    assert [backbone for _, backbone in found] == pytest.approx([0.1, 1.0])
+
+
+@pytest.mark.parametrize("text", ["", "a", "0.5,", "0, 3", "3, 2", "2, 2", "-1", "0.5, 4"])
+def test_milestones_that_do_not_rise_are_refused(text):
+    with pytest.raises(ValueError, match="milestones must"):
+        milestones(text, epochs=8)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.core.contract import DataError
-from trainables.engine.subset import at_most, balanced_order, nested_subset
+from trainables.engine.subset import at_most, balanced_order, nested_subset, split_rows
 
 LABELS = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)
 
@@ -65,3 +66,17 @@ def test_a_count_that_cannot_be_kept_is_refused_with_what_can(count):
 
 def test_a_validation_set_smaller_than_asked_for_is_scored_whole():
     assert [at_most(wanted, 27) for wanted in (64, 20, 0.5, 1.0, None)] == [27, 20, 0.5, 1.0, None]
+
+
+def test_as_many_examples_are_held_out_for_validation_as_are_asked_for():
+    parts = np.array(["train"] * 90 + ["test"] * 10)
+    train, val, test = split_rows(LABELS, parts, seed=0, num_val=9)
+    assert [len(train), len(val), len(test)] == [81, 9, 10]
+    assert LABELS[val].bincount(minlength=3).tolist() == [6, 3, 0]
+    assert not {*train.tolist()} & {*val.tolist()}
+
+
+@pytest.mark.parametrize("num_val", [100, 1000])
+def test_a_validation_part_that_leaves_nothing_to_train_on_is_refused(num_val):
+    with pytest.raises(DataError, match="too few for training, validation and test"):
+        split_rows(LABELS, np.array(["train"] * 100), seed=0, num_val=num_val)

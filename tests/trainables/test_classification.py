@@ -42,9 +42,9 @@ def test_every_problem_is_listed_at_once():
     assert str(caught.value).split("; ") == [
         "lr must be above 0, got 0.0",
         "momentum must be in [0, 1), got 1.0",
-        "schedule must be one of cosine, step, plateau, one_cycle, none, got 'cos'",
+        "schedule must be one of cosine, linear, step, exponential, plateau, one_cycle, none, got 'cos'",
         "max_grad_norm must be above 0 or null, got 0.0",
-        "augment must be none, light, strong or in [0, 1], got 'heavy'",
+        "augment must be none, crop, light, strong or in [0, 1], got 'heavy'",
     ]
 
 
@@ -56,6 +56,11 @@ def test_every_problem_is_listed_at_once():
         ({"weights": "hub"}, "resnet20 has no weights on a hub; set weights to none"),
         ({"weights": "file:here.pt"}, "weights must be none, hub or file:PATH with an absolute path"),
         ({"schedule": "one_cycle", "warmup_epochs": 1.0}, "one_cycle rises by itself"),
+        ({"schedule": "one_cycle", "warmup_fraction": 0.1}, "set warmup_fraction to 0, got 0.1"),
+        ({"warmup_epochs": 1.0, "warmup_fraction": 0.1}, "give warmup_epochs or warmup_fraction"),
+        ({"schedule": "step", "min_lr_ratio": 0.1}, "min_lr_ratio is for cosine, linear, one_cycle"),
+        ({"decay_milestones": "2, 1"}, "decay_milestones must be rising numbers"),
+        ({"decay_rate": 1.5}, r"decay_rate must be in \(0, 1\], or null, got 1.5"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(wrong, message):
@@ -63,7 +68,7 @@ def test_values_that_make_no_sense_are_refused(wrong, message):
         Hparams(**wrong)
 
 
-@pytest.mark.parametrize("augment", ["none", "light", "strong", 0, 0.3, 1.0])
+@pytest.mark.parametrize("augment", ["none", "crop", "light", "strong", 0, 0.3, 1.0])
 def test_augmentation_has_a_name_or_a_strength(augment):
     assert Hparams(augment=augment).augment == augment
 

@@ -34,7 +34,8 @@ def rated(*scores: float) -> PatchBatch:
 def test_both_rates_follow_the_schedule_and_become_one_and_moments_survive(context: TrainingContext) -> None:
     """Adam's moments and its count of steps resume where the rates change: it is built once."""
     budget = Budget(epochs=4, subset=32, resolution=32)
-    hparams = Hparams(**{**SMALL, "lr": 1e-3, "backbone_lr_ratio": 0.1, "unified_lr_epoch": 2})
+    changes = {"lr": 1e-3, "backbone_lr_ratio": 0.1, "decay_milestones": "0.5, 0.75", "unified_lr_epoch": 2}
+    hparams = Hparams(**{**SMALL, **changes})
     training = start(hparams, budget, context)
     check_groups(training.model, training.optimizer)
     head = {id(parameter) for parameter in training.model.head.parameters()}

@@ -65,5 +65,5 @@ def test_every_problem_is_listed_at_once() -> None:
         "hidden must be 2 or more, got 1",
         "layers must be 1 or more, got 0",
         "drop_rate must be in [0, 1), got 1.0",
-        "augment must be none, light, strong or in [0, 1], got 'heavy'",
+        "augment must be none, crop, light, strong or in [0, 1], got 'heavy'",
     ]

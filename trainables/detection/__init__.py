@@ -8,9 +8,7 @@ Detection"), DETR (`detr_r50`; Carion et al. 2020), D-FINE (`d_fine_l`; Peng et 
 Data: `shapes` (made here), `coco:PATH`, `{coco: FILE, images: FOLDER}`, `voc:FOLDER` (see
 `engine.detection.sources`). Images are stretched to squares; scores are in the pixels they have on disk.
 
-Defaults are RT-DETR's own recipe with a cosine for its constant rate. Expected at full budget: rt_detr_r18
-46.5 AP and rt_detr_r50 53.1 AP on COCO in 72 epochs from ImageNet weights (published), detr_r50 42.0
-in 500.
+Defaults are RT-DETR's own recipe with a cosine for its constant rate.
 
 A detector of the DETR kind learns nothing from random weights on a small budget (DETR's authors speak of
 300,000 steps): while val_map is near 0, rank by `metric: {name: val_loss, goal: minimize}`, or start from
@@ -21,16 +19,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
 from trainables.detection.data_sources import BOX_SOURCES
-from trainables.detection.names import unknown_model_reason, weight_files
-from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName, ScheduleName, is_weights
+from trainables.detection.names import BoxAugmentName, unknown_model_reason, weight_files
+from trainables.engine.choices import ScheduleName, is_weights
 from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_DETECTORS
 from trainables.engine.torch_trainable import PretrainedWeights, TorchTrainable
+
+AUGMENTS: tuple[str, ...] = get_args(BoxAugmentName)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Hparams(TrainingHparams):
     backbone_lr_ratio: float = 0.1
     max_grad_norm: float | None = 0.1
     ema_decay: float | None = 0.9999
-    augment: AugmentName = "strong"
+    augment: BoxAugmentName = "strong"
     flip: bool = True
 
     RENAMED_HPARAMS: ClassVar[Mapping[str, str]] = {
@@ -73,7 +73,7 @@ class Hparams(TrainingHparams):
 
 _RULES: dict[str, Rule] = {
     "weights": ("none, hub or file:PATH with an absolute path", is_weights),
-    "augment": (f"one of {', '.join(AUGMENT_STRENGTHS)}", lambda name: name in AUGMENT_STRENGTHS),
+    "augment": (f"one of {', '.join(AUGMENTS)}", lambda name: name in AUGMENTS),
 }
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from trainables.engine.choices import AugmentName
+from trainables.detection.names import BoxAugmentName
 from trainables.engine.seeds import derived_seed
 
 _MIN_PX = 1.0  # boxes cut smaller than that are dropped, as in RT-DETR's recipe
@@ -27,7 +27,7 @@ class BoxAugment:
         seed: The trial's.
     """
 
-    def __init__(self, strength: AugmentName, *, flip: bool, seed: int) -> None:
+    def __init__(self, strength: BoxAugmentName, *, flip: bool, seed: int) -> None:
         self._strength, self._flip, self._seed = strength, flip, seed
 
     def __call__(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Literal
 
 from trainables.core.contract import WeightFile
 
+BoxAugmentName = Literal["none", "light", "strong"]
 REPOSITORIES = {
     "rt_detr_r18": "PekingU/rtdetr_r18vd",
     "rt_detr_r50": "PekingU/rtdetr_r50vd",

@@ -56,11 +56,12 @@ def assemble(
     torch.set_float32_matmul_precision("high" if hparams.tf32 else "highest")
     # Before the optimiser is built, which takes only what is trainable then.
     frozen = freeze(model, head, hparams.freeze_fraction)
-    rates = {
+    rates: dict[str, Any] = {
         "lr": hparams.lr,
         "weight_decay": hparams.weight_decay,
         "backbone_lr_ratio": hparams.backbone_lr_ratio,
         "layer_decay": hparams.layer_decay,
+        "decay_norms_and_biases": hparams.decay_norms_and_biases,
     }
     optimizer = build_optimizer(model, head, name=hparams.optimizer, momentum=hparams.momentum, **rates)
     average = _average(hparams, context, model)
@@ -122,7 +123,11 @@ def _schedule(
         optimizer,
         name="none" if context.horizon == "anytime" else hparams.schedule,
         epochs=budget.epochs,
-        warmup_epochs=hparams.warmup_epochs,
+        # A warm-up given in trainings is one of epochs here; a rung of its own horizon has its own.
+        warmup_epochs=hparams.warmup_epochs or hparams.warmup_fraction * budget.epochs,
+        decay_milestones=hparams.decay_milestones,
+        decay_rate=hparams.decay_rate,
+        min_lr_ratio=hparams.min_lr_ratio,
         unified_lr_epoch=hparams.unified_lr_epoch,
         falls={} if thaw is None else {thaw: hparams.unfreeze_lr_ratio},
     )

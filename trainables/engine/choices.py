@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-ScheduleName = Literal["cosine", "step", "plateau", "one_cycle", "none"]
-AugmentName = Literal["none", "light", "strong"]
+ScheduleName = Literal["cosine", "linear", "step", "exponential", "plateau", "one_cycle", "none"]
+AugmentName = Literal["none", "crop", "light", "strong"]
 
 OWN_MODELS = ("resnet20", "mnist_cnn")  # classifiers that no library has
-AUGMENT_STRENGTHS: dict[AugmentName, float] = {"none": 0.0, "light": 0.5, "strong": 1.0}
+AUGMENT_STRENGTHS: dict[AugmentName, float] = {"none": 0.0, "crop": 0.0, "light": 0.5, "strong": 1.0}
+AUGMENT_RULE = "none, crop, light, strong or in [0, 1]"
 
 
 def is_augment(value: Any) -> bool:
@@ -21,3 +22,29 @@ def is_weights(value: str) -> bool:
     """Whether a value says which weights to start from."""
     kind, _, path = value.partition(":")
     return value in ("none", "hub") or (kind == "file" and Path(path).expanduser().is_absolute())
+
+
+def milestones(text: str, epochs: float) -> list[float]:
+    """The epochs at which a step schedule falls: "82, 123", or fractions of `epochs` such as "0.5, 0.75".
+
+    Fractions hold at every budget, so that a training of 16 epochs and one of 160 fall alike.
+
+    Args:
+        text: Rising numbers above 0 with commas between them; those below 1 are fractions.
+
+    Raises:
+        ValueError: It is none of that.
+    """
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"milestones must be numbers with commas between them, got {text!r}") from error
+    found = [in_epochs(number, epochs) for number in numbers]
+    if not all(number > 0 for number in numbers) or sorted({*found}) != found:
+        raise ValueError(f"milestones must rise from above 0, got {text!r}")
+    return found
+
+
+def in_epochs(number: float, epochs: float) -> float:
+    """A place in a training, in epochs: below 1 it is a fraction of all of them."""
+    return number * epochs if number < 1 else number

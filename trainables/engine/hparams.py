@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
-from trainables.engine.choices import ScheduleName
+from trainables.engine.choices import ScheduleName, milestones
 
 SCHEDULES: tuple[str, ...] = get_args(ScheduleName)
+WITH_FLOOR = ("cosine", "linear", "one_cycle")  # schedules that end at min_lr_ratio
 NO_EFFECT_ANYTIME = ("schedule", "ema_decay")  # there the rate stays, and an average of its own is scored
 
 Rule = tuple[str, Callable[[Any], bool]]
@@ -24,9 +25,17 @@ class TrainingHparams:
         HAS_LAYER_ORDER: Of a subclass: whether its models may say in what order their layers come, as those
             of timm do. Where they cannot, layer_decay must be 1.
         optimizer: A name timm knows, checked at start; "sgd" is Nesterov's, "momentum" plain.
+        weight_decay: Of matrices and filters, or with `decay_norms_and_biases` of every parameter, as
+            papers before about 2018 have it.
         schedule: Of no effect with the horizon "anytime", where the rate stays up after warm-up.
+        decay_milestones: Where "step" falls: rising epochs, or fractions of the training where below 1.
+        decay_rate: What the rate is multiplied by at each milestone, on each plateau, and by "exponential"
+            after each epoch; null is the usual 0.1, and 0.7 of "exponential".
+        min_lr_ratio: "cosine", "linear" and "one_cycle" end at this times lr.
+        warmup_epochs: The rate rises from 0 over these first; `warmup_fraction` counts them in trainings.
         backbone_lr_ratio: The backbone learns at this times lr, the new head at lr.
-        unified_lr_epoch: From this many epochs on the backbone learns at lr as well; null is never.
+        unified_lr_epoch: From this many epochs on the backbone learns at lr as well; below 1 a fraction
+            of the training; null is never.
         layer_decay: Each layer of the backbone learns at this times the rate of the one above it.
         freeze_fraction: Fraction of the backbone, from the input side, that keeps its weights.
         unfreeze_epoch: It keeps them for this many epochs and then learns too; null is for ever.
@@ -52,11 +61,16 @@ class TrainingHparams:
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    decay_norms_and_biases: bool = False
     batch_size: int = 128
     schedule: ScheduleName = "cosine"
+    decay_milestones: str = "0.5, 0.75"
+    decay_rate: float | None = None
+    min_lr_ratio: float = 0.0
     warmup_epochs: float = 0.0
+    warmup_fraction: float = 0.0
     backbone_lr_ratio: float = 1.0
-    unified_lr_epoch: int | None = None
+    unified_lr_epoch: float | None = None
     layer_decay: float = 1.0
     freeze_fraction: float = 0.0
     unfreeze_epoch: int | None = None
@@ -78,14 +92,28 @@ class TrainingHparams:
     def problems(self) -> list[str]:
         """Everything in these values that makes no sense, in words."""
         problems = broken_rules(self, _RULES)
-        if self.schedule == "one_cycle" and self.warmup_epochs:
-            problems.append(f"one_cycle rises by itself; set warmup_epochs to 0, got {self.warmup_epochs}")
+        problems += self._schedule_problems()
         if self.layer_decay < 1 and not self.HAS_LAYER_ORDER:
             problems.append(
                 f"layer_decay below 1 needs a classifier of timm; set it to 1, got {self.layer_decay}"
             )
         if self.unfreeze_epoch is not None and not self.freeze_fraction:
             problems.append("unfreeze_epoch needs something frozen; set freeze_fraction above 0")
+        return problems
+
+    def _schedule_problems(self) -> list[str]:
+        """What does not go together in the learning rate's course."""
+        problems = []
+        if self.schedule == "one_cycle" and (self.warmup_epochs or self.warmup_fraction):
+            name = "warmup_epochs" if self.warmup_epochs else "warmup_fraction"
+            problems.append(f"one_cycle rises by itself; set {name} to 0, got {getattr(self, name)}")
+        elif self.warmup_epochs and self.warmup_fraction:
+            problems.append("give warmup_epochs or warmup_fraction, and leave the other at 0")
+        if self.min_lr_ratio and self.schedule not in WITH_FLOOR:
+            problems.append(
+                f"min_lr_ratio is for {', '.join(WITH_FLOOR)}; set it to 0 with {self.schedule}, "
+                f"got {self.min_lr_ratio}"
+            )
         return problems
 
 
@@ -98,6 +126,13 @@ def broken_rules(hparams: Any, rules: Mapping[str, Rule]) -> list[str]:
     ]
 
 
+def _are_milestones(text: str) -> bool:
+    try:
+        return bool(milestones(text, epochs=1000))
+    except ValueError:
+        return False
+
+
 def _or_null(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or fits(value)
 
@@ -108,7 +143,11 @@ _RULES: dict[str, Rule] = {
     "weight_decay": ("0 or more", lambda decay: decay >= 0),
     "batch_size": ("1 or more", lambda size: size >= 1),
     "schedule": (f"one of {', '.join(SCHEDULES)}", lambda name: name in SCHEDULES),
+    "decay_milestones": ('rising numbers with commas between, such as "0.5, 0.75"', _are_milestones),
+    "decay_rate": ("in (0, 1], or null", _or_null(lambda rate: 0 < rate <= 1)),
+    "min_lr_ratio": ("in [0, 1)", lambda ratio: 0 <= ratio < 1),
     "warmup_epochs": ("0 or more", lambda epochs: epochs >= 0),
+    "warmup_fraction": ("in [0, 1)", lambda fraction: 0 <= fraction < 1),
     "backbone_lr_ratio": ("above 0", lambda ratio: ratio > 0),
     "unified_lr_epoch": ("0 or more, or null", _or_null(lambda epochs: epochs >= 0)),
     "layer_decay": ("in (0, 1]", lambda decay: 0 < decay <= 1),

@@ -30,6 +30,7 @@ def without_effect(hparams: TrainingHparams, budget: Budget, context: TrainingCo
 def _reasons(hparams: TrainingHparams, budget: Budget, context: TrainingContext) -> Iterator[tuple[str, str]]:
     """(hyperparameter, reason) for each that cannot act with these values, whether it was set or not."""
     yield from _optimizer_reasons(hparams)
+    yield from _schedule_reasons(hparams)
     is_all_frozen = hparams.freeze_fraction == 1 and hparams.unfreeze_epoch is None
     if is_all_frozen:
         yield "backbone_lr_ratio", "the whole backbone is frozen"
@@ -40,12 +41,22 @@ def _reasons(hparams: TrainingHparams, budget: Budget, context: TrainingContext)
         yield "unfreeze_lr_ratio", "unfreeze_epoch is null, so nothing thaws"
     elif hparams.unfreeze_epoch >= budget.epochs:
         yield "unfreeze_epoch", f"there are {budget.epochs} epochs, so nothing thaws"
-    if hparams.unified_lr_epoch is not None and hparams.unified_lr_epoch >= budget.epochs:
+    if hparams.unified_lr_epoch is not None and hparams.unified_lr_epoch >= max(1, budget.epochs):
         yield "unified_lr_epoch", f"there are {budget.epochs} epochs, so rates never become even"
     if torch.device(context.device).type == "cpu":
         yield "tf32", "a CPU has no TF32"
     if chosen_format(context)[0] == "fp32":
         yield "fp32_retry", "the precision is fp32 from the start"
+
+
+def _schedule_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:
+    """Those of them that only some schedules read."""
+    if hparams.schedule != "step":
+        yield "decay_milestones", f"the schedule {hparams.schedule} has no milestones"
+    if hparams.schedule not in ("step", "exponential", "plateau"):
+        yield "decay_rate", f"the schedule {hparams.schedule} does not fall in steps"
+    if hparams.weight_decay == 0:
+        yield "decay_norms_and_biases", "weight_decay is 0"
 
 
 def _optimizer_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:

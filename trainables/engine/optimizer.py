@@ -1,4 +1,4 @@
-"""Optimisers with a rate for each part of a model and no decay on biases and norms."""
+"""Optimisers with a rate for each part of a model, and decay on its matrices or on all of it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def build_optimizer(
     momentum: float,
     backbone_lr_ratio: float,
     layer_decay: float = 1.0,
+    decay_norms_and_biases: bool = False,
 ) -> torch.optim.Optimizer:
     """Any optimiser timm knows, over every trainable parameter of `model`.
 
@@ -31,6 +32,7 @@ def build_optimizer(
         name: "sgd" is Nesterov's, "momentum" is plain; else as in `timm.optim.list_optimizers()`.
         layer_decay: Each layer of the backbone learns at this times the rate of the one above it
             (Bao et al. 2021, "BEiT"). Below 1 it needs a model of timm, which says what its layers are.
+        decay_norms_and_biases: Every parameter decays, and not matrices and filters alone.
     """
     known = [str(known_name) for known_name in timm.optim.list_optimizers()]
     if name not in known:
@@ -42,6 +44,7 @@ def build_optimizer(
         weight_decay=weight_decay,
         backbone_lr_ratio=backbone_lr_ratio,
         layer_decay=layer_decay,
+        decay_norms_and_biases=decay_norms_and_biases,
     )
     optimizer = timm.optim.create_optimizer_v2(groups, opt=name, lr=lr, momentum=momentum)
     check_groups(model, optimizer)
@@ -84,6 +87,7 @@ def parameter_groups(
     weight_decay: float,
     backbone_lr_ratio: float,
     layer_decay: float = 1.0,
+    decay_norms_and_biases: bool = False,
 ) -> list[dict[str, Any]]:
     """The trainable parameters of `model` in groups of one rate and one decay, the head's first."""
     in_head = {id(parameter) for parameter in head.parameters()}
@@ -91,8 +95,8 @@ def parameter_groups(
     members: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            # Matrices and filters decay, vectors and scalars do not.
-            is_head, decays = id(parameter) in in_head, parameter.ndim > 1
+            # Matrices and filters decay, vectors and scalars do not unless all shall.
+            is_head, decays = id(parameter) in in_head, parameter.ndim > 1 or decay_norms_and_biases
             scale = 1.0 if is_head else scales.get(name, 1.0)
             members.setdefault((is_head, scale, decays), []).append(parameter)
     groups = []
@@ -107,7 +111,7 @@ def parameter_groups(
                 "base_lr": lr * ratio * scale,
                 "backbone_ratio": ratio,
                 # Decay pulls a norm's scale to 0 and not to 1, and a bias adds nothing to overfitting.
-                "weight_decay": weight_decay if decays else 0.0,  # vectors are biases and norms: never
+                "weight_decay": weight_decay if decays else 0.0,
             }
         )
     return groups

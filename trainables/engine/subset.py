@@ -65,7 +65,9 @@ def at_most(subset: float | int | None, num_examples: int) -> float | int | None
     return min(subset, num_examples) if isinstance(subset, int) else subset
 
 
-def split_rows(labels: Tensor, parts: np.ndarray, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def split_rows(
+    labels: Tensor, parts: np.ndarray, *, seed: int, num_val: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Rows of training, validation and test, in this order.
 
     A part that is there is kept. What is missing is split class-balanced off the training part, 15 % of
@@ -73,6 +75,7 @@ def split_rows(labels: Tensor, parts: np.ndarray, *, seed: int) -> tuple[Tensor,
 
     Args:
         parts: "train", "val", "test" of each example, (n,); of any other word it is in none.
+        num_val: Examples of a validation part that is missing, in place of 15 %.
 
     Raises:
         DataError: There are too few examples for three parts.
@@ -85,7 +88,8 @@ def split_rows(labels: Tensor, parts: np.ndarray, *, seed: int) -> tuple[Tensor,
         if not len(rows[part]):
             # From the end of the balanced order: what is left at its beginning is a balanced order still, and
             # the subsets of the budgets are prefixes of it.
-            rows[part], train = train[len(train) - num_held_out :], train[: len(train) - num_held_out]
+            num_kept = max(0, len(train) - (num_val or num_held_out if part == "val" else num_held_out))
+            rows[part], train = train[num_kept:], train[:num_kept]
     if not all(len(part) for part in (train, rows["val"], rows["test"])):
         raise DataError(f"{len(labels)} examples are too few for training, validation and test parts")
     return train, rows["val"], rows["test"]

@@ -10,7 +10,7 @@ epoch, image). Images of other resolutions are resized to the top one: smaller o
 Defaults: two layers of 500 and Adam, as in PyTorch's example `mnist_forward_forward`, which trains on all
 images at once with inputs of length 1, a threshold of 2 and a rate of 0.03. In batches of 64 that learnt next
 to nothing (val_accuracy 0.167 after 15 epochs of digits); inputs of mean square 1, a threshold of 1 and a
-rate of 0.003 come to 0.915. Published: 1.36 % test error on MNIST after 60 epochs with four layers of 2,000.
+rate of 0.003 come to 0.915. Hinton's own network, four layers of 2,000 for 60 epochs, was not trained here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from trainables.core.contract import OverfitTarget
 from trainables.core.deferred import deferred
-from trainables.engine.choices import AugmentName, ScheduleName, is_augment
+from trainables.engine.choices import AUGMENT_RULE, AugmentName, ScheduleName, is_augment
 from trainables.engine.hparams import SCHEDULES, Rule, broken_rules
 from trainables.engine.images.data_sources import IMAGE_SOURCES
 from trainables.engine.scales import OF_CLASSIFIERS
@@ -36,7 +36,7 @@ class Hparams:
         threshold: Goodness that right labels shall be above and wrong ones below.
         optimizer: A name timm knows; each layer has one of its own.
         schedule: Of no effect with the horizon "anytime", where averaged weights are scored.
-        augment: "none", "light", "strong", or a strength in [0, 1].
+        augment: "none", "crop" (pad an eighth with black, crop), "light", "strong", or a strength in [0, 1].
     """
 
     layers: int = 2
@@ -66,7 +66,7 @@ _RULES: dict[str, Rule] = {
     "batch_size": ("1 or more", lambda size: size >= 1),
     "schedule": (f"one of {', '.join(SCHEDULES)}", lambda name: name in SCHEDULES),
     "warmup_epochs": ("0 or more", lambda epochs: epochs >= 0),
-    "augment": ("none, light, strong or in [0, 1]", is_augment),
+    "augment": (AUGMENT_RULE, is_augment),
 }
 
 

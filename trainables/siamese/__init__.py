@@ -20,7 +20,7 @@ from typing import ClassVar
 
 from trainables.core.contract import OverfitTarget
 from trainables.core.deferred import deferred
-from trainables.engine.choices import AugmentName, is_augment
+from trainables.engine.choices import AUGMENT_RULE, AugmentName, is_augment
 from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_sources import IMAGE_SOURCES
 from trainables.engine.scales import OF_TWO_CLASSES
@@ -35,7 +35,7 @@ class Hparams(TrainingHparams):
         model: The encoder: resnet20, mnist_cnn, a name of timm, or torchvision/NAME; of random weights.
         embedding_dim: Numbers that the encoder makes of an image.
         drop_rate: Dropout of the encoder before its last layer.
-        augment: "none", "light", "strong", or a strength in [0, 1].
+        augment: "none", "crop" (pad an eighth with black, crop), "light", "strong", or a strength in [0, 1].
         flip: Mirror half of the training images.
     """
 
@@ -59,7 +59,7 @@ class Hparams(TrainingHparams):
 _RULES: dict[str, Rule] = {
     "embedding_dim": ("1 or more", lambda embedding_dim: embedding_dim >= 1),
     "drop_rate": ("in [0, 1)", lambda rate: 0 <= rate < 1),
-    "augment": ("none, light, strong or in [0, 1]", is_augment),
+    "augment": (AUGMENT_RULE, is_augment),
 }
 
 

@@ -9,13 +9,14 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from trainables.engine.choices import AUGMENT_STRENGTHS, AugmentName
-from trainables.engine.images.shifting import shifted
+from trainables.engine.images.shifting import black_outside, shifted
 from trainables.engine.seeds import generator
 
 _NUM_OPERATIONS = 2
 _NUM_MAGNITUDES = 31  # torchvision's, 0 to 30
 
-_MAX_SHIFT = 0.25  # of the resolution; light is then 4 px of 32, the CIFAR recipe of He et al. 2016
+_MAX_SHIFT = 0.25  # of the resolution; light is then 4 px of 32, as much as the crop of He et al. 2016
+PAD_4_OF_32 = 1 / 8  # of the height: the crop of He et al. 2016 for CIFAR-10
 _MAX_JITTER = 0.4  # of brightness and of contrast
 _DRAWS = 5  # shift down, shift right, flip, brightness, contrast
 
@@ -36,21 +37,37 @@ class Light:
 class Augment:
     """Random shifts with reflected borders, brightness and contrast, and mirroring if asked for.
 
+    With `padding` it is the plain recipe of many papers instead: pad with black, crop at random, mirror.
+
     Args:
         strength: 0 is none, 0.5 light, 1 strong.
         flip: Mirror half of the images. Right for photographs; wrong for digits and text.
         rand_augment: Strength of RandAugment, which comes first; 0 is none.
+        padding: Pixels on each side, as a fraction of the height, that a window of the image's size is
+            moved within; black comes in at the borders.
     """
 
     strength: float
     flip: bool = False
     rand_augment: float = 0.0
+    padding: float = 0.0
 
     @classmethod
-    def named(cls, strength: AugmentName | float, *, flip: bool, rand_augment: float = 0.0) -> Augment:
-        """From a strength or its name: none, light or strong."""
+    def named(
+        cls,
+        strength: AugmentName | float,
+        *,
+        flip: bool,
+        rand_augment: float = 0.0,
+        padding: float = PAD_4_OF_32,
+    ) -> Augment:
+        """From a strength or its name: none, crop, light or strong.
+
+        Args:
+            padding: What "crop" pads with, as a fraction of the height.
+        """
         number = AUGMENT_STRENGTHS[strength] if isinstance(strength, str) else strength
-        return cls(number, flip, rand_augment)
+        return cls(number, flip, rand_augment, padding if strength == "crop" else 0.0)
 
     def draws(self, num_examples: int, *, seed: int, epoch: int) -> Tensor:
         """The random numbers of an epoch, one row per training example: (n, 5), in [0, 1).
@@ -63,14 +80,20 @@ class Augment:
         """Shift and mirror uint8 images: (batch, channels, height, width), channels last."""
         if self.rand_augment:
             images = rand_augmented(images, draws, self.rand_augment)
-        if not (self.strength or self.flip):
+        if not (self.strength or self.flip or self.padding):
             return images
         height, width = images.shape[2:]
+        if self.padding:  # as many pixels in both directions, as papers pad
+            reaches = (round(self.padding * height),) * 2
+        else:
+            reaches = (round(self.strength * _MAX_SHIFT * height), round(self.strength * _MAX_SHIFT * width))
         down, right = (
-            _offsets(height, draws[:, 0], self.strength),
-            _offsets(width, draws[:, 1], self.strength),
+            _offsets(side, draws[:, number], reach)
+            for number, (side, reach) in enumerate(zip((height, width), reaches, strict=True))
         )
-        return shifted(images, down, right, self.flip & (draws[:, 2] < 0.5))
+        is_mirrored = self.flip & (draws[:, 2] < 0.5)
+        moved = shifted(images, down, right, is_mirrored)
+        return black_outside(moved, down, right, is_mirrored) if self.padding else moved
 
     def light(self, images: Tensor, draws: Tensor) -> Light:
         """How brightness and contrast change float images; for `Scaling`, which makes both one step.
@@ -86,9 +109,9 @@ class Augment:
         return Light(contrast * brightness, mean * (1 - contrast) * brightness)
 
 
-def _offsets(resolution: int, draws: Tensor, strength: float) -> Tensor:
+def _offsets(side: int, draws: Tensor, reach: int) -> Tensor:
     """From as many pixels as a window may be moved to one side to as many to the other, each as likely."""
-    reach = min(round(strength * _MAX_SHIFT * resolution), resolution - 1)
+    reach = min(reach, side - 1)
     return (draws * (2 * reach + 1)).long() - reach
 
 

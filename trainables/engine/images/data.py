@@ -170,7 +170,8 @@ def split_source(source: ImageSource, context: TrainingContext) -> DataSplits:
 def _splits(source: ImageSource, seed: int, score_resolution: int, device: torch.device) -> DataSplits:
     """The three parts of a source; the last is kept, as all trials of a run ask for the same."""
     train, val, test = (
-        ImageSet(source, rows, seed) for rows in split_rows(source.labels, source.parts, seed=seed)
+        ImageSet(source, rows, seed)
+        for rows in split_rows(source.labels, source.parts, seed=seed, num_val=source.num_val)
     )
     return DataSplits(
         train=train,

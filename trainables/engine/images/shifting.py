@@ -22,6 +22,22 @@ def shifted(images: Tensor, down: Tensor, right: Tensor, is_mirrored: Tensor) ->
     return _by_pixel_numbers(images, down, right, is_mirrored)
 
 
+def black_outside(images: Tensor, down: Tensor, right: Tensor, is_mirrored: Tensor) -> Tensor:
+    """What `shifted` made with these arguments, black where its windows reached beyond the images."""
+    height, width = images.shape[2:]
+    rows = _is_inside(height, down)
+    columns = _is_inside(width, right)
+    columns = torch.where(is_mirrored[:, None], columns.flip(1), columns)
+    pixels = images.permute(0, 2, 3, 1) * (rows[:, :, None] & columns[:, None, :])[..., None]
+    return pixels.permute(0, 3, 1, 2)
+
+
+def _is_inside(side: int, offsets: Tensor) -> Tensor:
+    """Which positions of a window of `side` are within the image: (batch, side), bool."""
+    positions = torch.arange(side, device=offsets.device) + offsets[:, None]
+    return (positions >= 0) & (positions < side)
+
+
 def _through_windows(images: Tensor, down: Tensor, right: Tensor, is_mirrored: Tensor) -> Tensor:
     """Whole rows are copied: 1.6 ms for 64 images of 3 x 128 x 128 px, where pixels by number take 3.5."""
     pixels = images.permute(0, 2, 3, 1)

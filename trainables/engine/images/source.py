@@ -32,6 +32,7 @@ class ImageSource:
         num_for_statistics: Images that mean and deviation are taken from, at most.
         name: What to call the image with a number: its file, where there is one.
         identical: Rows of images whose files have the same bytes, together.
+        num_val: Images of a validation part that the source lacks; None is 15 % of its training part.
     """
 
     labels: Tensor
@@ -44,6 +45,7 @@ class ImageSource:
     name: Callable[[int], str] = str
     num_for_statistics: int = 2000
     identical: Sequence[Sequence[int]] = ()
+    num_val: int | None = None
 
 
 def with_files(source: ImageSource, files: ImageFiles, known: Path) -> ImageSource:

@@ -6,6 +6,7 @@ import difflib
 import inspect
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,12 @@ def load_torchvision(
     if all(hasattr(dataset, "data") for dataset in datasets):
         labels = torch.cat([_labels_in_memory(dataset) for dataset in datasets])
         images = torch.cat([_channels_first(torch.as_tensor(dataset.data)) for dataset in datasets])
-        return in_memory_source(images, labels, parts=parts, class_names=_class_names(datasets, labels))
+        in_memory = in_memory_source(images, labels, parts=parts, class_names=_class_names(datasets, labels))
+        return replace(in_memory, num_val=source.val_examples)
     joined: ConcatDataset[Any] = ConcatDataset(datasets)
     cached_name = f"torchvision-{name}-{len(joined)}-{MEANING}"
     labels = _labels_one_by_one(joined, cache.folder / f"{cached_name}-labels.npy")
-    return decoded_source(
+    decoded = decoded_source(
         ImageReader(len(joined), lambda index, resolution: upright_rgb(joined[index][0])),
         labels,
         parts=parts,
@@ -61,6 +63,7 @@ def load_torchvision(
         top=top,
         num_threads=num_threads,
     )
+    return replace(decoded, num_val=source.val_examples)
 
 
 def official_parts(name: str, *, download: bool) -> dict[str, Any]:

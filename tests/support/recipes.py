@@ -1,0 +1,161 @@
+"""What papers and reference implementations train, and every number that a trainable's docstring names.
+
+`tests/trainables/test_recipes.py` holds the defaults and the docstrings to these tables. A recipe is of a
+trainable, whose defaults it is, or of a space: its default configuration with its first initial point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Published values of hyperparameters.
+
+    Attributes:
+        source: Where they are published.
+        epochs: Of the top rung of a space; None where the source names none, or for a trainable.
+        resolution: Of the same, in pixels.
+        differs: What a docstring says of the ways in which this program does otherwise, word for word.
+    """
+
+    source: str
+    hparams: Mapping[str, Any]
+    epochs: int | None = None
+    resolution: int | None = None
+    differs: tuple[str, ...] = ()
+
+
+RECIPES: dict[str, Recipe] = {
+    "resnet20_cifar.yaml": Recipe(
+        "He et al. 2016, Deep Residual Learning, section 4.2",
+        {
+            "model": "resnet20",
+            "optimizer": "momentum",
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "decay_norms_and_biases": True,
+            "batch_size": 128,
+            "schedule": "step",
+            "decay_milestones": "0.5, 0.75",
+            "decay_rate": None,
+            "augment": "crop",
+            "flip": True,
+            "drop_rate": 0.0,
+        },
+        epochs=164,
+        resolution=32,
+    ),
+    "mnist_cnn.yaml": Recipe(
+        "github.com/pytorch/examples, mnist/main.py",
+        {
+            "model": "mnist_cnn",
+            "optimizer": "adadelta",
+            "lr": 1.0,
+            "weight_decay": 0.0,
+            "batch_size": 64,
+            "schedule": "exponential",
+            "decay_rate": 0.7,
+            "drop_rate": 0.5,
+            "augment": "none",
+            "flip": False,
+        },
+        epochs=14,
+        resolution=28,
+    ),
+    "image_quality": Recipe(
+        "Su et al. 2020, HyperIQA, and the authors' code with its rate of the backbone mended",
+        {
+            "model": "resnet50",
+            "optimizer": "adam",
+            "lr": 2e-4,
+            "backbone_lr_ratio": 0.1,
+            "weight_decay": 5e-4,
+            "decay_norms_and_biases": True,
+            "batch_size": 96,
+            "schedule": "step",
+            "decay_milestones": "0.4375, 0.625, 0.8125",
+            "unified_lr_epoch": 0.625,
+            "width": 112,
+            "train_patches": 25,
+            "score_grid": 5,
+            "flip": True,
+        },
+    ),
+}
+
+
+Kind = Literal["published", "measured", "setting"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number in a docstring.
+
+    Attributes:
+        kind: "published" ones need a recipe, "measured" ones were measured with this program, "setting" ones
+            are of hyperparameters or of data.
+        of: What it is a number of.
+        recipe: The key in RECIPES that a published number belongs to.
+    """
+
+    kind: Kind
+    of: str
+    recipe: str = ""
+
+
+FIGURES: dict[str, dict[str, Figure]] = {
+    "bug_localization": {
+        "0.001": Figure("setting", "lr"),
+        "0.720": Figure("measured", "val_mrr of rVSM alone on python-stdlib"),
+        "0.776": Figure("measured", "val_mrr after ten epochs of python-stdlib"),
+    },
+    "classification": {
+        "0.1": Figure("setting", "lr"),
+        "0.27": Figure("setting", "million parameters of resnet20, 269,722"),
+        "8.75 %": Figure("published", "error on CIFAR-10", "resnet20_cifar.yaml"),
+    },
+    "code_clones": {
+        "0.2": Figure("setting", "drop_rate"),
+        "0.963": Figure("measured", "test F1 of random weights on python-stdlib"),
+        "15 %": Figure("setting", "held-out share of pairs"),
+    },
+    "code_vulnerability": {"0.2": Figure("setting", "million parameters of roberta_tiny")},
+    "curves": {"0.90": Figure("measured", "val_accuracy of row 40 of formula")},
+    "forward_forward": {
+        "0.003": Figure("setting", "lr"),
+        "0.03": Figure("setting", "the example's rate"),
+        "0.167": Figure("measured", "val_accuracy after 15 epochs of digits at the example's settings"),
+        "0.915": Figure("measured", "the same at the defaults"),
+    },
+    "hog_svm": {
+        "0.955": Figure("measured", "test_accuracy on mnist5k"),
+        "0.967": Figure("measured", "val_accuracy on mnist5k"),
+    },
+    "mnist_rnn": {
+        "0.1": Figure("setting", "the example's rate"),
+        "0.357": Figure("measured", "val_accuracy after three epochs at the example's rate"),
+        "0.715": Figure("measured", "val_accuracy after three epochs at the default"),
+        "0.948": Figure("measured", "val_accuracy after 14 epochs of mnist5k"),
+    },
+    "person_reid": {
+        "0.05": Figure("setting", "lr"),
+        "0.3": Figure("measured", "points of mAP between seeds"),
+        "1.7": Figure("measured", "points of mAP between seeds"),
+        "15 %": Figure("setting", "held-out share of persons"),
+    },
+    "siamese": {
+        "0.5": Figure("setting", "chance"),
+        "0.7": Figure("setting", "the example's fall"),
+        "0.943": Figure("measured", "val_accuracy after 6 of 14 epochs of mnist5k"),
+        "0.987": Figure("measured", "val_auc after 6 of 14 epochs of mnist5k"),
+    },
+    "toy": {
+        "0.1": Figure("setting", "the sweet spot"),
+        "0.95": Figure("measured", "val_accuracy at the sweet spot"),
+    },
+}
