@@ -67,7 +67,7 @@ bench-attribution: $(READY)  ## how well a trial's energy is known on a shared G
 bench-data: $(READY)  ## photographs from disk to the model, against other loaders; ARGS="--images FOLDER"
 	$(PYTHON) -m benchmarks.data $(ARGS)
 
-bench-forecast: $(READY)  ## what eight searches were told to take, and what they took
+bench-forecast: $(READY)  ## forecasts of eight searches against what they took
 	$(PYTHON) -m benchmarks.forecast $(ARGS)
 
 bench-horizon: $(READY)  ## how well cheap scores rank under each horizon; 22 min of CPU, resumes if killed

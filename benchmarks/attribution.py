@@ -222,7 +222,7 @@ def _wants(
 
 
 class _Known:
-    """WattsPerUtilisation that are told, not learnt."""
+    """WattsPerUtilisation that are given, not learnt."""
 
     def __init__(self, watts: Sequence[float | None]) -> None:
         self._watts = watts

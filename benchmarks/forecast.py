@@ -1,4 +1,4 @@
-"""What searches were told to take, and what they took: `--dry-run` first, then the search itself.
+"""Forecasts of searches against what they took: `--dry-run` first, then the search itself.
 
     python -m benchmarks.forecast [--only lr_bs]
 
@@ -6,7 +6,7 @@ Each space is searched once on this machine into a folder of its own; in three o
 a trial. The last three are short: a script, a trainable of one's own, and a search from Python, in
 benchmarks/short_trainings. A forecast by two steps of some configurations is printed before anything starts,
 but not of a script and not from Python; one by the run's first epochs follows during the run. The exit status
-is 1 where a search took less or more than a range said.
+is 1 where a search took less or more than a forecast range.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _COLUMNS = (
     *("space", "epochs: forecast, truth", "s by two steps", "s by first epochs", "truth", "truth / forecast"),
     "in its ranges",
 )
-Told = Mapping[str, Any]
+Figures = Mapping[str, Any]
 
 
 def main() -> int:
@@ -55,14 +55,14 @@ def main() -> int:
     print(f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}")
     are_in_range = True
     for space in [options.only] if options.only else _ALL:
-        before, true = _told_and_true(space)
+        before, true = _forecast_and_true(space)
         is_in_range = _is_in_range(before, true)
         are_in_range &= is_in_range
         print(_row(space, before, true, is_in_range), flush=True)
     return 0 if are_in_range else 1
 
 
-def _told_and_true(space: str) -> tuple[Told | None, Told]:
+def _forecast_and_true(space: str) -> tuple[Figures | None, Figures]:
     """The forecast of a dry run where there is one, and the answer of the search."""
     with tempfile.TemporaryDirectory() as results:
         if space == _FROM_PYTHON:
@@ -84,15 +84,17 @@ def _answer(program: Path, *flags: str) -> dict[str, Any]:
     return answer
 
 
-def _is_in_range(before: Told | None, true: Told) -> bool:
-    """Whether seconds and epochs came true within what either forecast said."""
-    told = [one for one in (before, true["forecast"]) if one is not None]
-    return bool(told) and all(
-        one[name]["low"] <= true[name] <= one[name]["high"] for one in told for name in ("seconds", "epochs")
+def _is_in_range(before: Figures | None, true: Figures) -> bool:
+    """Whether seconds and epochs lie within the ranges of every forecast."""
+    forecasts = [one for one in (before, true["forecast"]) if one is not None]
+    return bool(forecasts) and all(
+        one[name]["low"] <= true[name] <= one[name]["high"]
+        for one in forecasts
+        for name in ("seconds", "epochs")
     )
 
 
-def _row(space: str, before: Told | None, true: Told, is_in_range: bool) -> str:
+def _row(space: str, before: Figures | None, true: Figures, is_in_range: bool) -> str:
     later = true["forecast"]
     first = before or later
     cells = [

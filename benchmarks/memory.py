@@ -159,8 +159,8 @@ def _stock(seed: int, workers: int) -> Outcome:
         try:
             grid = tuner.fit()
         except Exception as error:  # whatever comes out of fit() is the finding
-            said = f"out of fit(): {type(error).__name__}: {str(error).splitlines()[0][:80]}"
-            return Outcome(ended=said, num_rows=0, num_blamed=0, num_innocent=0, ended_at=time.time())
+            outcome = f"out of fit(): {type(error).__name__}: {str(error).splitlines()[0][:80]}"
+            return Outcome(ended=outcome, num_rows=0, num_blamed=0, num_innocent=0, ended_at=time.time())
         ended_at = time.time()
     failed = [grid[index].config or {} for index in range(len(grid)) if grid[index].error]
     return Outcome(

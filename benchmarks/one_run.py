@@ -23,7 +23,7 @@ def answer_of(module: str, *arguments: object, **env: str) -> Any:
     """What `module` prints as JSON in its last line, run as a process of its own.
 
     Raises:
-        SystemExit: It failed; with the end of what it said.
+        SystemExit: It failed; carries the end of its output.
     """
     command = [sys.executable, "-m", module, *map(str, arguments)]
     env["RAY_AUTH_TOKEN"] = secrets.token_hex(16)  # else stock Ray writes one into the home folder

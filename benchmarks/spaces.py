@@ -95,10 +95,10 @@ def searched(space: str, results: Path) -> Outcome:
     started_s = time.perf_counter()
     done = subprocess.run([*command, *flags], capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started_s
-    said = (done.stdout + done.stderr).splitlines()
-    ended = [line for line in said if line.startswith("ended:")]
+    printed = (done.stdout + done.stderr).splitlines()
+    ended = [line for line in printed if line.startswith("ended:")]
     is_good = done.returncode == 0 and bool(ended)
-    return Outcome(space, is_good, seconds, ended[-1] if is_good else "\n".join(said[-20:]))
+    return Outcome(space, is_good, seconds, ended[-1] if is_good else "\n".join(printed[-20:]))
 
 
 def main(names: Sequence[str]) -> int:

@@ -57,7 +57,7 @@ class PriorBand:
                 job.config = {**job.config, **self._points[trial_id]}
             if len(jobs) == 1:
                 return Asked(trial_id, [float(job.config[name]) for name in self._names])
-            # It promotes what is still under way: that training goes on, and the worker gets something else.
+            # It promotes what is still under way: that training continues, and the worker gets another.
 
     def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
         self._points[trial_id] = dict(zip(self._names, point, strict=True))

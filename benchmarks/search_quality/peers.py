@@ -72,7 +72,7 @@ class Dehb:
             min_fidelity=1,
             max_fidelity=table.num_epochs,
             seed=seed,
-            n_workers=1,  # with more it starts a Dask cluster; asked and told, it trains nothing itself
+            n_workers=1,  # with more it starts a Dask cluster; driven by ask and tell it trains nothing
             save_freq=None,
             output_path=self._folder.name,
         )

@@ -21,7 +21,7 @@ class Hparams:
 
 
 class Circles:
-    """Two rings of points, told apart."""
+    """Classifies points of two rings."""
 
     def __init__(self, hparams: Hparams, context: TrainingContext) -> None:
         torch.manual_seed(context.seed)

@@ -14,7 +14,7 @@ from search.trial.background import Background, BackgroundSpec, background_of
 from search.trial.task import TrialTask
 
 _DEFAULT_SHARE = 0.5
-_STEP = 4  # decimals of a share that Ray tells apart
+_STEP = 4  # decimals of a share that Ray distinguishes
 
 
 def resolve_resources(
@@ -82,7 +82,7 @@ def resolve_beside_background(
 
 
 def _shares(gpus: float | None, share: float | None, *, has_gpu: bool) -> tuple[float | None, float]:
-    """Of the GPU: a trial's and the load's. What is not said is what the other leaves, or half."""
+    """GPU fractions of a trial and of the load. One that is not given is what the other leaves, or half."""
     if not has_gpu or gpus == 0:
         if share is not None:
             raise SessionError(

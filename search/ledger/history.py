@@ -82,7 +82,7 @@ class TrialRecord:
 
     @property
     def start_s(self) -> float | None:
-        """Wall time of all its starts; None where none was told, as in journals of before."""
+        """Wall time of all its starts; None where none was reported, as in old journals."""
         known = [row.start_s for row in self.rows if row.start_s is not None]
         closed = self.joules.start_s_without_rows
         return sum(known) + closed if known or closed else None

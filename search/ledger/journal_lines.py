@@ -131,7 +131,7 @@ def scan(content: bytes, check: Callable[[dict[str, Any], int], None]) -> Scan:
 
 
 def bounded(value: Any) -> Any:
-    """`value` with every text in it printable, and cut at `MAX_TEXT` characters with the cut said."""
+    """`value` with every text in it printable, and cut at `MAX_TEXT` characters with a note of the cut."""
     match value:
         case str() if len(value) > MAX_TEXT:
             cut = printable(value[:MAX_TEXT])

@@ -20,8 +20,8 @@ from search.space import Space
 from search.subprocess_pool import fresh_processes
 from search.trial.worker_env import offer_worker_env
 
-_TOLD_EVERY_S = 0.2
-_FIRST_SAID_S, _SAY_EVERY_S = 30.0, 600.0
+_REPORT_POLL_S = 0.2
+_FIRST_REPORT_S, _REPORT_EVERY_S = 30.0, 600.0
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ def now_and_then(
     """What passes on to `say` what it is told, with the time, after half a minute and every ten minutes: for
     logs, where nobody watches a line that changes."""
     began_s = clock()
-    say_at_s = began_s + _FIRST_SAID_S
+    say_at_s = began_s + _FIRST_REPORT_S
 
     def tell(doing: str) -> None:
         nonlocal say_at_s
         if clock() >= say_at_s:
-            say_at_s = clock() + _SAY_EVERY_S
+            say_at_s = clock() + _REPORT_EVERY_S
             say(f"{doing} ({clock() - began_s:.0f} s so far; --skip-preflight starts without it)")
 
     return tell
@@ -82,7 +82,7 @@ def report_of(look: Look, *, tell: Callable[[str], None] = lambda doing: None) -
     Raises:
         PreflightError: It died on the way.
     """
-    while not wait([look.report], timeout=_TOLD_EVERY_S).done:
+    while not wait([look.report], timeout=_REPORT_POLL_S).done:
         tell(f"preflight: {look.doing() or 'starting'}")
     try:
         return look.report.result()

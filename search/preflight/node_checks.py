@@ -135,16 +135,16 @@ def _row(model: str, file: WeightFile, *, is_there: bool) -> WeightRow:
 def _look_at_data(order: PreflightRequest, trainable: Trainable, found: _Found) -> bool:
     """Whether it can be used."""
     try:
-        said = trainable.check_data(order.task.context())
+        data_notes = trainable.check_data(order.task.context())
     except DataError as error:
         found.problem(f"data: {error}", "or name other data in search.data")
     except Exception as error:  # a user's own code, or a library's on damaged files
         found.problem(f"data: {type(error).__name__}: {error}", "see that search.data can be read")
     else:
-        if isinstance(said, DataSummary):
-            found.data = said
+        if isinstance(data_notes, DataSummary):
+            found.data = data_notes
         else:
-            found.notes += [f"data: {note}" for note in said]
+            found.notes += [f"data: {note}" for note in data_notes]
         return True
     return False
 

@@ -60,7 +60,7 @@ class ConsoleView:
             self._warn_of_unwritten(event)
         elif (
             event["event"] == "trial_ended" and event["message"] != NO_LONGER_PROMOTABLE
-        ):  # its pause was said
+        ):  # its pause was printed
             self._output.print(self._ended_line(self._run.history.trials[event["trial"]]))
         elif event["event"] == "trial_continued_as_control":
             line = f"{event['trial']}  continues past rung {event['rung']} as a control trial"

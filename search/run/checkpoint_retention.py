@@ -144,7 +144,7 @@ class CheckpointRetention:
             if not path.is_dir():  # a damage, and nothing of ours
                 try:
                     self._run.ledger.delete(path)
-                except StorageError as error:  # said at the end: what is given up must not depend on it
+                except StorageError as error:  # reported at the end: what is given up must not depend on it
                     self._undeleted = self._undeleted or error
         if not self._run.should_test:
             shutil.rmtree(checkpoint.with_suffix(""), ignore_errors=True)

@@ -30,7 +30,7 @@ class Decision:
 
 
 class TrialScheduler:
-    """Rungs and sampler together. Told the same in the same order, they decide the same."""
+    """Rungs and sampler together. The same events in the same order give the same decisions."""
 
     def __init__(self, space: Space, sampler: Sampler) -> None:
         scheduler = space.scheduler

@@ -32,8 +32,8 @@ Value = float | Sequence[float | None] | None
 class Rungs:
     """Scores of every trial at every rung, and the decisions they lead to.
 
-    Told the same in the same order it decides the same, so a restart rebuilds it from the journal:
-    `on_promoted` for what `promotable` gave, and all other calls that tell something as they came.
+    The same events in the same order give the same decisions, so a restart rebuilds it from the journal:
+    `on_promoted` for what `promotable` gave, and all other calls that report something as they came.
 
     - asha_stopping: a trial continues if it is in the top 1/eta of its rung now. Among fewer than eta
       results the best so far continues.

@@ -38,7 +38,7 @@ _MOST_DRAWS = 20
 _POPULATION = 10
 _MOST_KNOWN = 500  # ended trials that a model is fitted to: TPE sorts them all at each draw
 _BEST_KEPT = 50  # TPE takes at most 25 for good
-_TOLD_PER_TRIM = 125  # a trim makes the study anew, in 50 ms
+_REPORTS_PER_TRIM = 125  # a trim makes the study anew, in 50 ms
 _LEARNS_CONSTRAINTS = {"tpe"}  # cmaes warns of them; gp and nsga2 read them of finished trials only
 _KEEPS_STATE = {"nsga2", "cmaes"}  # generation and covariance lie in the trials they sampled themselves
 STATES: Mapping[Status, TrialState] = {
@@ -103,7 +103,7 @@ class OptunaSampler:
         self._num_earlier = 0
         self._study = self._empty_study()
         self._open: dict[str, optuna.Trial] = {}
-        self._num_told = 0
+        self._num_reported = 0
         self._last_values: dict[str, Sequence[float]] = {}
 
     @property
@@ -153,8 +153,8 @@ class OptunaSampler:
         if state == TrialState.COMPLETE and values is None:
             state = TrialState.FAIL
         self._study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
-        self._num_told += 1
-        is_due = self._num_told > _MOST_KNOWN and self._num_told % _TOLD_PER_TRIM == 0
+        self._num_reported += 1
+        is_due = self._num_reported > _MOST_KNOWN and self._num_reported % _REPORTS_PER_TRIM == 0
         if is_due and kind not in _KEEPS_STATE:
             self._trim()
 

@@ -147,7 +147,7 @@ def conclusion(gain: Interval, num_seeds: int) -> str:
     """What the gain over the default says: "better", "worse", or "tie" when 0 lies in its interval.
 
     One seed can show a tie, since more seeds only widen the interval, but no gain: "one seed". Where nothing
-    tells how uncertain the gain is, it is "no interval".
+    shows how uncertain the gain is, it is "no interval".
     """
     if gain.low is None or gain.high is None:
         return "one seed" if num_seeds == 1 else "no interval"
@@ -248,12 +248,12 @@ def _row_conclusion(
 ) -> str | None:
     """What a row says: of guessing first, for two that both guess are no tie worth the name."""
     if score and is_better_than_guessing(score, guessing, promoted.space.mode) is False:
-        said = NO_BETTER
+        text = NO_BETTER
     elif gain:
-        said = conclusion(gain, num_seeds)
+        text = conclusion(gain, num_seeds)
     else:
         return None
-    return said + ("" if promoted.has_test else UNTESTED)
+    return text + ("" if promoted.has_test else UNTESTED)
 
 
 def _sign(space: Space) -> int:

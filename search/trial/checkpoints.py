@@ -114,7 +114,7 @@ def read_newest(
 ) -> tuple[SavedState | None, Notes]:
     """What a trial resumes from: the newest of its two checkpoints that is whole and its own, or nothing.
 
-    What cannot be used is set aside, so that nothing is lost, and said in a note.
+    What cannot be used is set aside, so that nothing is lost, and named in a note.
 
     Args:
         identity: Of the trial.
@@ -138,7 +138,7 @@ def read_newest(
 
 
 def read_file(path: Path, identity: Identity) -> SavedState:
-    """What a training resumes from that was told to by name: any file of the same settings.
+    """The state that `--resume FILE` names: any file of the same settings.
 
     Raises:
         FileNotFoundError: There is none.

@@ -64,7 +64,7 @@ def overfitted(
 
     No augmentation, no shuffling: whatever stays unlearnt is the loop's fault. Stops as soon as it
     passes; gives up after the trainable's `overfit.epochs`. Hparams at their defaults may be replaced by
-    those that the target is said with; the result names them.
+    those that the target was measured with; the result names them.
 
     Raises:
         ValueError: The trainable names no target: there is nothing in it that learns.
@@ -97,7 +97,7 @@ def overfitted(
 
 
 def _overrides(trainable: Trainable, hparams: Any, goal: OverfitTarget) -> dict[str, Any]:
-    """What the target is said with, where `hparams` has the default: what the user set is tried as it is."""
+    """The target's own overrides, where `hparams` has the default: what the user set is tried as it is."""
     defaults = trainable.hparams()
     return {
         name: value

@@ -17,7 +17,13 @@ from search.backends.backend import Capacity
 from search.backends.errors import SessionError
 from search.backends.ray import cluster as ray_side
 from search.backends.ray.backend import RayBackend
-from search.backends.ray.tune_adapter import KilledForMemory, SearchController, _said, placement, places_text
+from search.backends.ray.tune_adapter import (
+    KilledForMemory,
+    SearchController,
+    _first_sentence,
+    placement,
+    places_text,
+)
 from search.backends.resources import resolve_resources
 from search.ledger import Ledger
 from search.run import Run
@@ -68,7 +74,7 @@ def test_a_kill_by_the_memory_monitor_is_out_of_memory_in_one_line() -> None:
     error = OutOfMemoryError(
         "1 worker(s) were killed due to the node running low on memory. To see more, ...\nPID"
     )
-    killed = KilledForMemory(error_msg=_said(error))
+    killed = KilledForMemory(error_msg=_first_sentence(error))
     failure = classify(killed)
     assert failure.cause == "out_of_memory"
     assert (
@@ -79,7 +85,7 @@ def test_a_kill_by_the_memory_monitor_is_out_of_memory_in_one_line() -> None:
 def test_a_death_that_ray_reports_twice_is_one_failed_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray tells of an actor's death and of its task's failure; Tune passes on both where the worker was
+    """Ray reports an actor's death and its task's failure; Tune passes on both where the worker was
     being prepared for its next trial."""
     monkeypatch.setattr(TuneController, "_process_trial_failure", lambda *_: None)
     space = made_space(tmp_path)
@@ -128,7 +134,7 @@ def test_a_task_carries_plain_data_and_makes_its_env_on_the_worker(
     assert cache_folder() == tmp_path / "cache"
 
 
-def test_a_limit_on_energy_that_nothing_measures_is_said_or_refused(
+def test_a_limit_on_energy_that_nothing_measures_is_reported_or_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sensors, "_has_sensor", lambda watts: False)

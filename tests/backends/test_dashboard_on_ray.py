@@ -31,8 +31,10 @@ def watched_search(folder: Path) -> Iterator[tuple[str, str]]:
     search = searching(folder, "--dashboard", "--skip-preflight", PYTHONUNBUFFERED="1")
     try:
         assert search.stdout
-        said = (re.search(r"dashboard: (\S+) +sign in with the token (\w+)", line) for line in search.stdout)
-        found = next(match for match in said if match)
+        matches = (
+            re.search(r"dashboard: (\S+) +sign in with the token (\w+)", line) for line in search.stdout
+        )
+        found = next(match for match in matches if match)
         yield found[1], found[2]
     finally:
         search.terminate()

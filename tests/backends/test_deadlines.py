@@ -74,7 +74,7 @@ def test_a_start_is_given_its_own_time() -> None:
 
 
 class Watched:
-    """Deadlines over a clock that the test moves, with what the run was told."""
+    """Deadlines over a clock that the test moves, with what the run was given."""
 
     def __init__(self, *, has_exclusive_slots: bool = False, **limits: float) -> None:
         self.now, self.looks = 0.0, []  # type: ignore[var-annotated]
@@ -88,9 +88,9 @@ class Watched:
             check_epoch_time=lambda *seen, **how: self.looks.append(seen),
             ledger=SimpleNamespace(trial=lambda trial_id: TrialFolder(Path(trial_id))),
         )
-        self.said: list[str] = []
+        self.printed: list[str] = []
         self.deadlines: Deadlines[str] = Deadlines(
-            run, say=self.said.append, places=lambda: "9 CPUs", clock=lambda: self.now
+            run, say=self.printed.append, places=lambda: "9 CPUs", clock=lambda: self.now
         )
 
     def overdue_at(self, now: float) -> dict[Any, str | None]:
@@ -134,13 +134,13 @@ def test_a_trial_without_a_place_is_named_after_half_a_minute_and_every_ten() ->
     watched.deadlines.ask("a", "trial-0000", "place")
     for now in (29.0, 31.0, 60.0, 630.0, 632.0):
         assert not watched.overdue_at(now)
-    assert watched.said == [
+    assert watched.printed == [
         "trial-0000  has waited 31 s for 9 CPUs",
         "trial-0000  has waited 632 s for 9 CPUs",
     ]
     watched.deadlines.answer("a")
     assert not watched.overdue_at(1e6)
-    assert len(watched.said) == 2
+    assert len(watched.printed) == 2
 
 
 def test_a_long_start_is_named_with_the_log_that_may_say_what_it_waits_for() -> None:
@@ -148,7 +148,9 @@ def test_a_long_start_is_named_with_the_log_that_may_say_what_it_waits_for() -> 
     watched.deadlines.ask("a", "trial-0000", "start")
     assert not watched.overdue_at(61)
     log = "trial-0000/log.txt"
-    assert watched.said == [f"trial-0000  has been starting for 61 s; what it waits for may stand in {log}"]
+    assert watched.printed == [
+        f"trial-0000  has been starting for 61 s; what it waits for may stand in {log}"
+    ]
 
 
 def test_what_a_trial_holds_for_others_that_work_alone_is_none_of_its_epoch() -> None:

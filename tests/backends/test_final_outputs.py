@@ -97,7 +97,7 @@ def test_images_of_mistakes_lie_in_a_folder_of_their_own(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["../outside", "/abs", "..", ".hidden", "a/b", "a\x1b[2J", "", "-flag"])
-def test_a_name_that_would_leave_the_folder_is_not_written_and_said(tmp_path: Path, name: str) -> None:
+def test_a_name_that_would_leave_the_folder_is_not_written_and_reported(tmp_path: Path, name: str) -> None:
     class Hostile(Scored):
         def test_tables(self) -> dict[str, Table]:
             return {name: Table(columns=("label",), rows=[])} if name else {}

@@ -102,8 +102,8 @@ def test_a_search_listens_on_loopback_alone_and_leaves_secrets_in_no_file(
             leaks |= holding(SECRET, Path(place))
             modes |= {path.stat().st_mode & 0o777 for path in Path(place).glob(sessions)}
             time.sleep(0.5)
-        said = search.communicate()[0]
-        assert search.returncode == 0, said
+        output = search.communicate()[0]
+        assert search.returncode == 0, output
         assert list(Path(place).glob(sessions)) == []
     ports = {port for _, port in seen}
     assert {address for address, _ in seen} == {"127.0.0.1"}

@@ -43,7 +43,7 @@ def test_a_node_exports_what_the_run_shows(tmp_path: Path, fake_nvml_library: Pa
             for name, value in re.findall(r"^ray_jouletune_(\w+)\{.*\} (\S+)$", fetched(port), re.MULTILINE):
                 seen.setdefault(name, []).append(float(value))
             time.sleep(0.5)
-        said, _ = search.communicate()
-    assert search.returncode == 0, said
+        output, _ = search.communicate()
+    assert search.returncode == 0, output
     assert seen.keys() >= NAMES
     assert 100 <= max(seen["device_watts"]) <= 300  # what the fake GPU draws

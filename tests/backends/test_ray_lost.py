@@ -80,7 +80,7 @@ def test_a_main_thread_that_is_stuck_is_not_waited_for_and_one_that_leaves_is_le
             RayWatch(
                 {"the GCS": address},
                 end_ray=lambda: ended.append("ray"),
-                end_process=lambda *said: ended.append(said),
+                end_process=lambda *call: ended.append(call),
                 every_s=0.02,
                 grace_s=grace_s,
             )

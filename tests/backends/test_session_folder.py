@@ -64,7 +64,7 @@ def test_there_is_room_for_the_longest_socket_of_ray(short: Path) -> None:
             one.bind(str(sockets / "plasma_store"))
 
 
-def test_where_tmpdir_is_too_long_another_place_is_taken_and_said(short: Path) -> None:
+def test_where_tmpdir_is_too_long_another_place_is_taken_and_reported(short: Path) -> None:
     tmpdir = long(short)
     with session_folder({"TMPDIR": str(tmpdir)}, others=(str(short),)) as folder:
         assert folder.path.parents[1] == short

@@ -70,10 +70,10 @@ def test_a_folder_of_another_training_is_refused_with_every_difference(
     before = contents(out)
     capsys.readouterr()
     assert train(space, *flags, "--out", out) == 2
-    said = capsys.readouterr()
-    assert "epoch" not in said.out
+    output = capsys.readouterr()
+    assert "epoch" not in output.out
     files = "(checkpoint.pt, epoch-0004.pt, epoch-0008.pt)"
-    first, *found, last = said.err.splitlines()
+    first, *found, last = output.err.splitlines()
     assert first == f"{out} holds another training:"
     assert sorted(found) == sorted(f"  {line} {files}" for line in lines)
     assert last == "give another --out, the settings of before, or move these files away"
@@ -87,10 +87,10 @@ def test_a_folder_of_another_space_s_training_is_refused(
     fateful_space(tmp_path)
     dumped = tmp_path / "made.yaml"
     assert train(dumped, "--out", tmp_path / "out") == 2
-    said = capsys.readouterr().err
-    assert 'trainable: was "toy", now "fateful.py"' in said
-    assert "hparams.score: was nothing, now 0.5" in said
-    assert "hparams.lr: was 0.01, now nothing" in said
+    output = capsys.readouterr().err
+    assert 'trainable: was "toy", now "fateful.py"' in output
+    assert "hparams.score: was nothing, now 0.5" in output
+    assert "hparams.lr: was 0.01, now nothing" in output
 
 
 def test_a_trial_s_own_folder_is_not_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,9 +99,9 @@ def test_a_trial_s_own_folder_is_not_trained_on(tmp_path: Path, capsys: pytest.C
     dump_space(space, tmp_path / "run.yaml")
     folder = run.ledger.trial_folder("trial-0000")
     assert train(tmp_path / "run.yaml", "--out", folder) == 2
-    said = capsys.readouterr().err
-    assert f'run: was "{run.history.run_id}", now nothing (checkpoint.pt)' in said
-    assert 'trial: was "trial-0000", now "train" (checkpoint.pt)' in said
+    output = capsys.readouterr().err
+    assert f'run: was "{run.history.run_id}", now nothing (checkpoint.pt)' in output
+    assert 'trial: was "trial-0000", now "train" (checkpoint.pt)' in output
 
 
 def test_weights_of_somebody_else_are_not_written_over(
@@ -170,9 +170,9 @@ def test_a_file_that_is_no_state_is_refused_by_name(
     if content is not None:
         file.write_bytes(content)
     assert train(space, "--resume", file, "--out", tmp_path / "out") == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"--resume: {file} ")
-    assert ("does not exist" if content is None else "is damaged") in said
+    output = capsys.readouterr().err
+    assert output.startswith(f"--resume: {file} ")
+    assert ("does not exist" if content is None else "is damaged") in output
     assert not (tmp_path / "out").exists()
 
 
@@ -194,7 +194,7 @@ def test_a_check_resumes_nothing(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_damaged_checkpoint_of_train_py_is_said_and_the_end_is_the_same(
+def test_a_damaged_checkpoint_of_train_py_is_reported_and_the_end_is_the_same(
     tmp_path: Path, space: Path, capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
     draw, out = random.Random(seed), tmp_path / "out"
@@ -206,7 +206,7 @@ def test_a_damaged_checkpoint_of_train_py_is_said_and_the_end_is_the_same(
     (out / "checkpoint.pt").write_bytes(content)
     capsys.readouterr()
     assert train(space, "--out", out) == 0
-    said = capsys.readouterr().out
-    assert "checkpoint.pt is damaged (" in said
-    assert "set aside as checkpoint.set-aside-1.pt; the training goes back to epoch 4" in said
+    output = capsys.readouterr().out
+    assert "checkpoint.pt is damaged (" in output
+    assert "set aside as checkpoint.set-aside-1.pt; the training goes back to epoch 4" in output
     assert scores(out) == whole

@@ -157,6 +157,6 @@ def test_epochs_may_go_without_evaluation_but_not_the_last_of_a_rung(tmp_path: P
     assert ["val_accuracy" in row.metrics for row in long] == [False, True, False, True, True]
 
 
-def test_a_note_is_told_once(tmp_path: Path) -> None:
+def test_a_note_is_reported_once(tmp_path: Path) -> None:
     notes = [dict(row.notes) for row in done_early(tmp_path, 99, LADDER)]
     assert notes == [{"precision": "fp32"}, {"memory": "it was too much"}, {}, {}]

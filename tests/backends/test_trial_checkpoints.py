@@ -43,8 +43,8 @@ def row(epoch: int, rung: int, value: float) -> EpochRow:
 
 def recorded(rows: list[EpochRow]) -> Any:
     asked = {"event": "trial_asked", "time": 0.0, "trial": "trial-0000", "number": 0, "seed": 0}
-    told = [{"event": "epoch", "time": 1.0, "trial": "trial-0000", "row": row.to_dict()} for row in rows]
-    history = History([{**asked, "proposed_by": "default", "hparams": {}, "parent_trial": ""}, *told])
+    epochs = [{"event": "epoch", "time": 1.0, "trial": "trial-0000", "row": row.to_dict()} for row in rows]
+    history = History([{**asked, "proposed_by": "default", "hparams": {}, "parent_trial": ""}, *epochs])
     return history.trials["trial-0000"]
 
 

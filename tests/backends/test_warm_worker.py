@@ -327,7 +327,7 @@ def write_search(folder: Path, fates: Sequence[str], **limits: float) -> None:
 def curves(
     folder: Path, fates: Sequence[str], *flags: str, **limits: float
 ) -> tuple[dict[int, list[float]], str]:
-    """The scores of each well-behaved trial by its number, and what the search said at its end."""
+    """The scores of each well-behaved trial by its number, and what the search printed at its end."""
     write_search(folder, fates, **limits)
     done = typed("search", *WORDS, *flags, folder=folder)
     assert done.returncode in (0, 1), done.stderr
@@ -381,9 +381,9 @@ def test_trials_that_hang_or_leak_change_no_other_trials_curve(
     tmp_path: Path, clean: dict[int, list[float]]
 ) -> None:
     fates = ["none", "spin", "leak", "leak", "leak", "none"]
-    found, said = curves(tmp_path / "ill", fates, epoch_minutes=0.05)
+    found, output = curves(tmp_path / "ill", fates, epoch_minutes=0.05)
     assert found == {number: clean[number] for number in (0, 5)}
-    assert "trial-0001  timeout, tried again: an epoch took longer than limits.epoch_minutes (0.05)" in said
+    assert "trial-0001  timeout, tried again: an epoch took longer than limits.epoch_minutes (0.05)" in output
     at = next(n for n, line in enumerate(ILL_BEHAVED.splitlines(), 1) if "re.match(" in line)
     assert log_of(tmp_path / "ill", 1).count(f'ill.py", line {at} in run_epoch') == 2  # of each attempt
     grown = [
@@ -402,12 +402,12 @@ def test_one_sigterm_ends_a_search_whose_trial_hangs_within_the_grace_and_it_res
     with begun("search", *WORDS, folder=tmp_path) as search:
         wait_for((tmp_path / "ill.py.hangs").exists, most_s=120)
         search.send_signal(signal.SIGTERM)
-        told_s = time.monotonic()
-        said, _ = search.communicate(timeout=120)
-        took_s = time.monotonic() - told_s
-    assert "at the end, running epochs have 3 s to finish and are then interrupted" in said
-    assert "ending after the epochs under way, within 3 s at most; once more ends at once" in said
-    assert "ended: SIGTERM received" in said
+        signalled_s = time.monotonic()
+        output, _ = search.communicate(timeout=120)
+        took_s = time.monotonic() - signalled_s
+    assert "at the end, running epochs have 3 s to finish and are then interrupted" in output
+    assert "ending after the epochs under way, within 3 s at most; once more ends at once" in output
+    assert "ended: SIGTERM received" in output
     assert took_s > 3
     assert statuses(tmp_path) == {"trial-0000": "finished", "trial-0001": "interrupted"}
     (tmp_path / "ill.py.fixed").touch()
@@ -432,7 +432,7 @@ def journal(folder: Path) -> list[dict[str, Any]]:
 def test_a_search_with_a_trial_that_hangs_ends_soon_after_its_hours(
     tmp_path: Path, clean: dict[int, list[float]]
 ) -> None:
-    found, said = curves(tmp_path / "hung", ["none", "hang", "none"], "--hours", "0.01")
+    found, output = curves(tmp_path / "hung", ["none", "hang", "none"], "--hours", "0.01")
     assert found[0] == clean[0]
-    assert "h limit reached" in said
+    assert "h limit reached" in output
     assert statuses(tmp_path / "hung")["trial-0001"] == "interrupted"

@@ -102,19 +102,19 @@ def test_values_of_python_and_numpy_are_taken_as_a_file_would_give_them(here: Pa
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ({16, 32}, "parameters.batch_size.values: must be a number or text, got a set; give a list"),
         (float("nan"), "parameters.batch_size.values: must be finite and below 2**63, got nan"),
         (object(), "parameters.batch_size.values: must be a number or text, got a object"),
     ],
 )
-def test_what_no_file_could_hold_is_named(here: Path, value: object, said: str) -> None:
+def test_what_no_file_could_hold_is_named(here: Path, value: object, message: str) -> None:
     space = {"parameters": {"batch_size": {"values": value}}, "search": {"trainable": "toy", "data": "none"}}
-    with pytest.raises(ValueError, match=re.escape(said)):
+    with pytest.raises(ValueError, match=re.escape(message)):
         jouletune.search(space)
     if not isinstance(value, float):
-        with pytest.raises(ValueError, match=re.escape(said)):
+        with pytest.raises(ValueError, match=re.escape(message)):
             jouletune.search(SPACE, overrides={"parameters.batch_size.values": value})
 
 
@@ -140,7 +140,9 @@ def test_a_run_is_resumed_by_its_name(here: Path) -> None:
     assert (fresh.folder.name, len(fresh.trials)) == ("mine-2", 1)
 
 
-def test_what_earlier_runs_know_is_said_and_learnt(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_earlier_runs_know_is_reported_and_learnt(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     jouletune.search(SPACE, trials=2, name="first", is_quiet=True)
     assert capsys.readouterr().out == ""
     jouletune.search(SPACE, trials=1, name="second", warm_start=["results/first"])

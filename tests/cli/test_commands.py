@@ -163,7 +163,7 @@ def test_states_on_the_way_are_kept_where_that_is_asked_for(tmp_path: Path, spac
     assert "--keep-every must be at least 1, beside --out, got 4" in refused.stderr
 
 
-def test_a_trainable_that_cannot_say_what_memory_it_needs_is_told(tmp_path: Path, space: Path) -> None:
+def test_a_trainable_that_cannot_say_what_memory_it_needs_is_reported(tmp_path: Path, space: Path) -> None:
     done = typed("train", "--space", space, "--probe", folder=tmp_path)
     assert done.returncode == 1
     assert "does not say what memory it needs" in done.stdout

@@ -53,7 +53,7 @@ def kept_run(folder: Path) -> Path:
     return ledger.folder
 
 
-def test_an_exported_sweep_says_what_the_sweep_file_said_that_was_read(tmp_path: Path) -> None:
+def test_an_exported_sweep_equals_the_sweep_file_that_was_read(tmp_path: Path) -> None:
     space = made_space(tmp_path, WANDB)
     assert sweep_of(space) == {
         "program": "train.py",
@@ -118,7 +118,7 @@ def test_pyyaml_reads_an_exported_sweep_as_the_space_that_it_is_of(tmp_path: Pat
     }
 
 
-def test_what_a_sweep_cannot_say_is_said_in_it(tmp_path: Path) -> None:
+def test_what_a_sweep_cannot_express_is_noted_in_it(tmp_path: Path) -> None:
     overrides = [
         "search.objective=[val_accuracy, energy]",
         "search.ladder={epochs: [2, 3, 9], subset: [0.5, 1.0, 1.0]}",
@@ -286,7 +286,7 @@ def test_the_command_writes_all_that_is_asked_for(
         assert [row["Name"] for row in csv.DictReader(file)] == ["trial-0000"]
 
 
-def test_everything_that_is_in_the_way_is_said_at_once_and_nothing_is_written(
+def test_everything_that_is_in_the_way_is_reported_at_once_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept_run(tmp_path)

@@ -43,9 +43,9 @@ def done(folder: Path, *words: str, path: Path | None = None) -> str:
 @pytest.mark.slow
 def test_the_contract_tests_find_the_generated_trainable_and_pass(repository: Path) -> None:
     contract = "tests/trainables/test_trainable_contract.py"
-    said = done(repository, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", contract, "-k", "glyphs")
-    assert " passed" in said
-    assert "failed" not in said
+    output = done(repository, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", contract, "-k", "glyphs")
+    assert " passed" in output
+    assert "failed" not in output
 
 
 @pytest.mark.slow
@@ -66,8 +66,8 @@ def test_files_of_ones_own_work_in_any_folder(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {
         *("glyphs.py", "glyphs.yaml", "glyphs_training.py", "test_glyphs.py")
     }
-    said = done(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "test_glyphs.py", path=REPOSITORY)
-    assert " passed" in said
+    output = done(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "test_glyphs.py", path=REPOSITORY)
+    assert " passed" in output
     search, results = str(REPOSITORY / "scripts/search.py"), str(tmp_path / "results")
     done(tmp_path, search, "--space", "./glyphs.yaml", *SMALL, "--results", results, path=REPOSITORY)
     assert len((tmp_path / "results/two/trials.csv").read_text().splitlines()) == 3

@@ -69,8 +69,8 @@ def wait_for_first_epoch(folder: Path, search: subprocess.Popen[str]) -> int:
 
 def test_the_joules_of_a_pair_add_up_to_the_devices_counter(tmp_path: Path, fake_nvml_library: Path) -> None:
     search = begun(tmp_path, **made_gpu(tmp_path, fake_nvml_library))
-    said, _ = search.communicate(timeout=240)
-    assert search.returncode == 0, said
+    output, _ = search.communicate(timeout=240)
+    assert search.returncode == 0, output
     run = run_in(tmp_path)
     trials, devices = pd.read_csv(run / "trials.csv"), pd.read_csv(run / "devices.csv")
     (gpu,) = devices[devices["device"] == "GPU-one"].to_dict("records")
@@ -90,8 +90,8 @@ def test_the_joules_of_a_pair_add_up_to_the_devices_counter(tmp_path: Path, fake
     assert of_load_mj == round(gpu["energy_background_j"] * 1000)
     epochs = (tmp_path / "epochs").read_text().split()
     assert len(epochs) > 4  # a training has two
-    assert "background: load trains on 1 CPUs and 0.5 of the GPU, beside 1 trial(s) at a time" in said
-    assert "background" in said.split("energy by outcome")[1]
+    assert "background: load trains on 1 CPUs and 0.5 of the GPU, beside 1 trial(s) at a time" in output
+    assert "background" in output.split("energy by outcome")[1]
     assert added_up(run)
 
 
@@ -99,8 +99,8 @@ def test_without_a_gpu_the_pair_shares_the_cpus(tmp_path: Path) -> None:
     watts = ("search.metering.cpu_watts_idle=10", "search.metering.cpu_watts_max=100")
     sets = [part for watt in watts for part in ("--set", watt)]
     search = begun(tmp_path, *sets, **NO_GPU)
-    said, _ = search.communicate(timeout=240)
-    assert search.returncode == 0, said
+    output, _ = search.communicate(timeout=240)
+    assert search.returncode == 0, output
     run = run_in(tmp_path)
     trials, devices = pd.read_csv(run / "trials.csv"), pd.read_csv(run / "devices.csv")
     assert devices["energy_background_j"].gt(0).all()
@@ -110,9 +110,9 @@ def test_without_a_gpu_the_pair_shares_the_cpus(tmp_path: Path) -> None:
 
 def test_a_load_that_fails_ends_the_run_loudly(tmp_path: Path) -> None:
     search = begun(tmp_path, "--set", "search.ladder.epochs=[500]", more=FAILS, **NO_GPU)
-    said, _ = search.communicate(timeout=240)
-    assert search.returncode == 1, said
-    assert "the background load failed: crash: KeyError: 'a mistake in the load' (see " in said
+    output, _ = search.communicate(timeout=240)
+    assert search.returncode == 1, output
+    assert "the background load failed: crash: KeyError: 'a mistake in the load' (see " in output
     log = run_in(tmp_path) / "background" / "log.txt"
     assert "KeyError: 'a mistake in the load'" in log.read_text()
     trials = pd.read_csv(run_in(tmp_path) / "trials.csv")

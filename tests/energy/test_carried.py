@@ -72,9 +72,9 @@ def test_the_next_run_splits_by_it_on_the_same_model_and_says_so(
     record = session.account.record("a")
     assert record.used_mj == a_mj
     assert record.method == ("calibrated" if is_earlier else "utilisation")
-    said = WindowView(accounts=[session.account], records=[record]).reasons()
+    reasons = WindowView(accounts=[session.account], records=[record]).reasons()
     text = "GPU-a: calibrated by what an earlier run learnt of this kind of work"
-    assert said == ([text] if is_earlier else [])
+    assert reasons == ([text] if is_earlier else [])
 
 
 def test_who_works_alone_needs_nobody_s_watts_and_bears_no_label() -> None:

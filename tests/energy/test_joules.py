@@ -30,7 +30,7 @@ GPU = EnergySensors(gpu_sensor="nvml_counter", gpu_attribution="exclusive", scop
 class EpochMeter:
     """A GPU of which the n-th epoch draws the n-th amount, and everything between two epochs 14 J.
 
-    Epochs are told by the readings around them: start, then before and after each epoch, then the row's.
+    Epochs are described by the readings around them: start, then before and after each epoch, then the row's.
     """
 
     window = ""

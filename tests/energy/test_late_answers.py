@@ -36,7 +36,7 @@ class Local:
 
 
 class Network:
-    """`ray.get`, `ray.wait` and `ray.nodes` over one node; drops as many answers as it is told to."""
+    """`ray.get`, `ray.wait` and `ray.nodes` over one node; drops as many answers as `num_lost`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.num_to_drop = 0

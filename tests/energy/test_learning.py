@@ -25,7 +25,7 @@ def test_bare_power_is_learnt_only_after_ten_seconds_without_a_process() -> None
 def test_context_power_is_learnt_only_with_a_process_that_does_nothing() -> None:
     levels = IdleLevels()
     watch(levels, 20, 400.0, occupied=True, active=True)
-    watch(levels, 1, 300.0, occupied=True, active=False)  # utilisation is told a second late
+    watch(levels, 1, 300.0, occupied=True, active=False)  # utilisation is reported a second late
     assert not levels.context.is_known
     watch(levels, 5, 110.0, occupied=True, active=False)
     assert levels.context.power_w == 110.0

@@ -179,7 +179,7 @@ def test_a_zone_that_vanishes_leaves_the_scope_until_it_is_back(tmp_path: Path) 
     meter.close()
 
 
-def test_a_reset_is_told_in_the_reason(fake_nvml: FakeNvml, tmp_path: Path) -> None:
+def test_a_reset_is_reported_in_the_reason(fake_nvml: FakeNvml, tmp_path: Path) -> None:
     fake_nvml.add_gpu(0, "GPU-a", energy_mj=500)
     meter = opened(gpu_uuids=["GPU-a"], gpu_reason="gpu: doubtful", powercap=tmp_path / "absent")
     fake_nvml["0.energy_mj"] = 100

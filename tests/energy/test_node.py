@@ -214,7 +214,7 @@ def test_the_summary_of_a_window_has_all_that_a_row_shows(node: Node) -> None:
         "energy": {
             "gpu_mj": 2_700_000,
             "cpu_mj": 40_000,
-            "gpu_active_mj": 2_700_000,  # context and idle were never told from work: unknown
+            "gpu_active_mj": 2_700_000,  # context and idle were never distinguished from work: unknown
             "gpu_uncertainty_mj": 60_000,  # 300 W for 0.1 s at either end
         },
         "start_s": 0.0,

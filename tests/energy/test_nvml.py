@@ -124,7 +124,7 @@ def test_a_lost_sample_does_not_end_the_sampling_and_is_bridged() -> None:
     assert integral.read_mj() == 400_000  # 100 W from 0 s to 4 s
 
 
-def test_a_ticker_stops_when_it_is_told() -> None:
+def test_a_ticker_stops_when_asked_to() -> None:
     ticked = threading.Event()
     ticker = Ticker(0.001, ticked.set)
     assert ticked.wait(10)

@@ -53,8 +53,8 @@ def joined(folder: Path, address: str, env: dict[str, str], *flags: str) -> subp
 def test_the_trials_of_two_nodes_add_up_to_both_counters(tmp_path: Path, fake_nvml_library: Path) -> None:
     with two_nodes(tmp_path, fake_nvml_library) as (address, env, _):
         search = joined(tmp_path, address, env)
-        said, _ = search.communicate(timeout=180)
-    assert search.returncode == 0, said
+        output, _ = search.communicate(timeout=180)
+    assert search.returncode == 0, output
     run = run_in(tmp_path)
     trials = pd.read_csv(run / "trials.csv", dtype={"gpu_driver_version": str})
     devices = pd.read_csv(run / "devices.csv")
@@ -85,8 +85,8 @@ def test_a_node_killed_in_the_middle_costs_a_note_and_not_the_run(
         search = joined(tmp_path, address, env, *long, "--trials", "3")
         wait_for_epoch_on_gpu(tmp_path, "Fake two", search)
         end_group(node, signal.SIGKILL)
-        said, _ = search.communicate(timeout=240)
-    assert search.returncode == 0, said
+        output, _ = search.communicate(timeout=240)
+    assert search.returncode == 0, output
     trials, devices = pd.read_csv(run / "trials.csv"), pd.read_csv(run / "devices.csv")
     assert set(trials["status"]) <= {"finished", "paused"}
     assert sorted(trials["attempts"]) == [1, 1, 2]

@@ -63,7 +63,7 @@ def test_a_trial_and_its_device_changed_alike_still_differ_from_the_journal(tmp_
     assert done.stderr == "trials.csv: not what the journal says; changed after the run\n"
 
 
-def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_reported(tmp_path: Path) -> None:
     done = typed("check_energy", tmp_path, folder=tmp_path)
     assert done.returncode == 2
     assert "holds no run" in done.stderr

@@ -47,7 +47,7 @@ class Timed(ToyTraining):
 
 
 class Workshop(Scene):
-    """A node with one GPU whose trials really run, each part of them taking what it is said to.
+    """A node with one GPU whose trials really run, each part of them taking as long as given.
 
     Args:
         start: Seconds and joules of each start of a training; `epoch` and `between` likewise.
@@ -78,7 +78,7 @@ class Workshop(Scene):
         self.spend((seconds, 10.0 * seconds))
 
     def train_next(self, num_rows: int = 99, checkpointing: Checkpointing | None = None) -> list[EpochRow]:
-        """The next task, told to the run row by row until that stops it."""
+        """The next task, reported to the run row by row until that stops it."""
         task = self.run.next_task()
         assert task is not None
         window, done = self.gpu.window(task.trial_id), []

@@ -98,8 +98,8 @@ def test_a_lost_node_explains_nothing_of_another_one(given_j: float) -> None:
     record = history(
         device("one", given_j), device("two", 7, is_lost=True), reports={"one/01/t#0": 10, "two/01/t#1": 7}
     )
-    told = f"gpu of node one, closed: devices gave {given_j} J to trials, which report 10 J"
-    assert problems(record) == [told]
+    expected = f"gpu of node one, closed: devices gave {given_j} J to trials, which report 10 J"
+    assert problems(record) == [expected]
 
 
 def test_windows_that_name_no_node_are_compared_all_together() -> None:

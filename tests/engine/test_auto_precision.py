@@ -69,8 +69,8 @@ def test_the_look_before_a_run_says_what_auto_means_here(tmp_path: Path, monkeyp
 
     def found(space: Space) -> str:
         report = examine(request_for(space, source="space.yaml", folder=tmp_path / "results" / "run"))
-        said = [note for note in report.notes if note.startswith("precision: ")]
-        assert said == ([f"precision: {report.auto_precision}"] if report.auto_precision else [])
+        notes = [note for note in report.notes if note.startswith("precision: ")]
+        assert notes == ([f"precision: {report.auto_precision}"] if report.auto_precision else [])
         return report.auto_precision
 
     space = made_space(tmp_path, DIGITS, overrides=["search.resources.gpus_per_trial=0"])

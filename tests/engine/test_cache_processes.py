@@ -79,9 +79,9 @@ def test_a_stopped_process_is_not_waited_for_and_its_part_is_used_when_it_contin
         with cache_users(tmp_path, "a", stalled_s=SHORT_S) as (second,):
             until_shown(tmp_path / "a.pixels.lock", "0.25")
             first.send(signal.SIGSTOP)
-            said = second.heard()
-            assert said.startswith(f"without a.pixels is held by process {first.pid} on ")
-            assert said.endswith(f", 25% done), without progress for {SHORT_S:g} s")
+            line = second.heard()
+            assert line.startswith(f"without a.pixels is held by process {first.pid} on ")
+            assert line.endswith(f", 25% done), without progress for {SHORT_S:g} s")
         first.send(signal.SIGCONT)
         assert first.fill_parts(3) == "filled 4"
         assert first.heard() == GIVEN
@@ -94,7 +94,7 @@ def until_shown(lock: Path, text: str) -> None:
 
 
 def test_a_stopped_process_that_tells_no_fraction_is_not_waited_for(tmp_path: Path):
-    with cache_users(tmp_path, "a", tells=False, stalled_s=SHORT_S) as (first,):
+    with cache_users(tmp_path, "a", reports_progress=False, stalled_s=SHORT_S) as (first,):
         assert first.heard() == "found 0"
         first.send(signal.SIGSTOP)
         with cache_users(tmp_path, "a", stalled_s=SHORT_S) as (second,):
@@ -149,8 +149,8 @@ def test_one_that_tells_its_fraction_and_hangs_is_not_waited_for(tmp_path: Path)
             assert "50% done" in second.heard()
 
 
-def test_what_is_waited_for_is_said(tmp_path: Path, monkeypatch, caplog):
-    monkeypatch.setattr(cache_lock, "_FIRST_SAID_S", 0.0)
+def test_what_is_waited_for_is_reported(tmp_path: Path, monkeypatch, caplog):
+    monkeypatch.setattr(cache_lock, "_FIRST_REPORT_S", 0.0)
     with cache_users(tmp_path, "a") as (first,), caplog.at_level(logging.WARNING):
         assert first.heard() == "found 0"
         first.fill_parts(3)
@@ -259,7 +259,7 @@ def test_where_a_process_decodes_without_getting_on_images_are_decoded_as_they_a
 
 
 def hold(lock: Path) -> None:
-    """Lock it until this process ends, as one does that was stopped before it said anything."""
+    """Lock it until this process ends, as one does that was stopped before it reported anything."""
     fcntl.flock(os.open(lock, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)
 
 

@@ -192,7 +192,7 @@ def test_where_both_are_damaged_the_training_starts_again(tmp_path: Path, damage
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"run": "b2"}, "is trial-0003 of another run"),
         ({"trial": "trial-0004"}, "is of trial-0004"),
@@ -207,7 +207,7 @@ def test_where_both_are_damaged_the_training_starts_again(tmp_path: Path, damage
     ],
 )
 def test_a_whole_checkpoint_of_another_training_is_found_by_what_it_says_it_is_of(
-    tmp_path: Path, changes: dict[str, Any], said: str
+    tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     path = tmp_path / "checkpoint.pt"
     killed_after(path, 3, {**MINE, **changes})
@@ -215,7 +215,7 @@ def test_a_whole_checkpoint_of_another_training_is_found_by_what_it_says_it_is_o
     swapped = path.read_bytes()
     first, *_ = rows(path)
     assert first.epoch == 1
-    assert said in first.notes["checkpoint"]
+    assert message in first.notes["checkpoint"]
     assert (tmp_path / "checkpoint.set-aside-1.pt").read_bytes() == swapped
 
 
@@ -287,7 +287,7 @@ def test_a_file_system_without_hard_links_keeps_two_all_the_same(
     )
 
 
-def test_a_newest_checkpoint_that_is_gone_is_said(tmp_path: Path) -> None:
+def test_a_newest_checkpoint_that_is_gone_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     killed_after(path, 4)
     path.unlink()

@@ -1,4 +1,4 @@
-"""What the precision "auto" means on a CPU: looked up, measured once a machine, and said."""
+"""What the precision "auto" means on a CPU: looked up, measured once per machine, and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of image data before a run."""
+"""What is reported about image data before a run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def insects(tmp_path: Path) -> Path:
     return tmp_path / "insects"
 
 
-def test_of_ants_and_bees_it_is_said_what_was_found(insects: Path, tmp_path: Path) -> None:
+def test_of_ants_and_bees_the_summary_is_reported(insects: Path, tmp_path: Path) -> None:
     (insects / "bees" / "notes.txt").write_text("")
     (insects / "bees" / "119.jpg").write_bytes(b"cut short")
     found = check_source(context(f"imagefolder:{insects}", tmp_path))

@@ -38,7 +38,7 @@ def test_what_is_not_known_has_no_line():
     assert list(DataSummary(num_examples=5, unit="pairs")) == ["5 pairs"]
 
 
-def test_even_classes_and_sizes_are_said_once():
+def test_even_classes_and_sizes_are_reported_once():
     even = DataSummary(num_examples=4, classes={"a": 2, "b": 2}, sizes_px=((8, 6),) * 3)
     assert list(even) == ["4 images of 2 classes, 2 of each", "all 8 x 6 px"]
 

@@ -97,14 +97,14 @@ def test_a_photo_on_its_side_is_trained_on_as_its_boxes_are(
     first, second = shown[0, :16].mean() > shown[0, 16:].mean(), stored[0, :, :16].mean() > 200
     assert ("top" if first else "bottom") == red
     assert second
-    said = list(check_detection_data(context(data, tmp_path)))
-    assert f"images that EXIF turns, but not their boxes; they are turned back: 077.{ending}" in said
+    notes = list(check_detection_data(context(data, tmp_path)))
+    assert f"images that EXIF turns, but not their boxes; they are turned back: 077.{ending}" in notes
 
 
-def test_a_size_that_fits_both_ways_is_said(tmp_path: Path) -> None:
+def test_a_size_that_fits_both_ways_is_reported(tmp_path: Path) -> None:
     write_image(tmp_path / "005.jpg", orientation=3)
     data = write_coco(tmp_path, {})
-    what = "images that EXIF turns, whose size does not tell whether their boxes are; taken as turned"
+    what = "images that EXIF turns, whose size does not show whether their boxes are; taken as turned"
     assert load_detection_data(context(data, tmp_path)).notes()["sizes"] == f"{what}: 005.jpg"
     assert pixels(data, tmp_path, 5)[0, :, 16:].mean() > 200  # red is on the right now
 
@@ -179,8 +179,8 @@ def test_images_with_corrected_sizes_are_decoded_again(tmp_path: Path) -> None:
 def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     data = write_coco(tmp_path, {})
     (tmp_path / "011.jpg").write_bytes(b"<html>404</html>")
-    said = "\n".join(check_detection_data(context(data, tmp_path)))
-    assert f"left out, image that cannot be read: 1 ({tmp_path}/011.jpg" in said
+    notes = "\n".join(check_detection_data(context(data, tmp_path)))
+    assert f"left out, image that cannot be read: 1 ({tmp_path}/011.jpg" in notes
     assert load_detection_data(context(data, tmp_path)).splits.num_unreadable == 1
     (tmp_path / "012.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"image that cannot be read, of which over 1 % .* \(2\)"):

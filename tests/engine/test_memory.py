@@ -155,7 +155,7 @@ def test_pieces_are_halved_until_the_smallest_and_what_was_done_is_undone() -> N
         (RuntimeError("CUDA error: device-side assert triggered"), False),
     ],
 )
-def test_errors_of_memory_are_told_from_others(error: Exception, is_one: bool) -> None:
+def test_errors_of_memory_are_distinguished_from_others(error: Exception, is_one: bool) -> None:
     assert is_out_of_memory(error) is is_one
 
 

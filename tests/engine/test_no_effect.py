@@ -20,7 +20,7 @@ def reasons(context: TrainingContext = ENV, **changes: Any) -> dict[str, str]:
     return without_effect(Hparams(**changes), Budget(epochs=3), context)
 
 
-def test_nothing_is_said_of_the_defaults() -> None:
+def test_nothing_is_reported_of_the_defaults() -> None:
     assert reasons() == {}
     assert reasons(optimizer="adamw", lr=1e-3) == {}
 

@@ -1,4 +1,4 @@
-"""Tables of what a classifier said of each image."""
+"""Tables of a classifier's predictions for each image."""
 
 from __future__ import annotations
 

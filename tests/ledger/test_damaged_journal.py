@@ -63,7 +63,7 @@ def insert(line: bytes) -> Edit:
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         (lambda lines: lines[:4] + lines[5:], "line 5 does not follow the one before: line 5 is missing"),
         (
@@ -86,11 +86,11 @@ def insert(line: bytes) -> Edit:
         ),
     ],
 )
-def test_a_damage_that_no_kill_leaves_is_named_by_its_line(copy: Path, edit: Edit, said: str) -> None:
+def test_a_damage_that_no_kill_leaves_is_named_by_its_line(copy: Path, edit: Edit, message: str) -> None:
     before = (copy / "journal.jsonl").read_bytes()
     edit_lines(copy, edit)
     damaged = (copy / "journal.jsonl").read_bytes()
-    assert said in refusal(copy)
+    assert message in refusal(copy)
     assert (copy / "journal.jsonl").read_bytes() == damaged != before
 
 
@@ -108,7 +108,7 @@ def test_any_changed_byte_of_what_a_journal_says_is_found(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         (
             '"event": "trial_ended"',
@@ -129,11 +129,11 @@ def test_any_changed_byte_of_what_a_journal_says_is_found(copy: Path) -> None:
     ],
 )
 def test_an_event_that_cannot_stand_there_is_named_even_where_its_checksum_is_right(
-    copy: Path, old: str, new: str, said: str
+    copy: Path, old: str, new: str, message: str
 ) -> None:
     assert old in (copy / "journal.jsonl").read_text()
     reseal(copy / "journal.jsonl", (old, new))
-    assert said in refusal(copy)
+    assert message in refusal(copy)
 
 
 @pytest.mark.parametrize("name", ["../../x", "/etc", "..", ".git", 7, None, ["trial-0001"]])
@@ -175,7 +175,7 @@ def test_a_forged_account_that_is_whole_is_added_to_its_trial(copy: Path) -> Non
 
 @pytest.mark.parametrize("kind", ["window_closed", "background_ended"])
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"seconds": None}, "({kind}) lacks seconds"),
         ({"end": None, "statistics": None}, "({kind}) lacks end, statistics"),
@@ -192,10 +192,10 @@ def test_a_forged_account_that_is_whole_is_added_to_its_trial(copy: Path) -> Non
     ],
 )
 def test_a_damaged_account_of_a_window_is_named_even_where_its_checksum_is_right(
-    copy: Path, kind: str, changes: dict[str, object], said: str
+    copy: Path, kind: str, changes: dict[str, object], message: str
 ) -> None:
     line = forge_account(copy, kind, **changes)
-    assert f"line {line} {said.format(kind=kind)}" in refusal(copy)
+    assert f"line {line} {message.format(kind=kind)}" in refusal(copy)
 
 
 @pytest.mark.parametrize("trial", ["trial-0099", "../trial-0000"])

@@ -19,14 +19,14 @@ KILLED = -9
 
 def write_twice(folder: Path) -> int:
     """Two files, each replaced as the project's are; what went wrong with each."""
-    said = []
+    failed = []
     for name in ("one.csv", "two.csv"):
         try:
             with replacing(folder / name) as scratch:
                 scratch.write_text("new\n")
         except OSError as error:
-            said.append(f"{name} {errno.errorcode[error.errno or 0]} {Path(str(error.filename)).suffix}")
-    print("; ".join(said))
+            failed.append(f"{name} {errno.errorcode[error.errno or 0]} {Path(str(error.filename)).suffix}")
+    print("; ".join(failed))
     return 0
 
 

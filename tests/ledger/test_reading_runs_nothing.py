@@ -49,8 +49,8 @@ def codes_of(lines: list[list[str]], folder: Path) -> list[int]:
     """The exit statuses of command lines `[folder, script, argument...]`, after the mark was looked for."""
     done = ran(sys.executable, "-c", _MANY, str(ROOT / "scripts"), json.dumps(lines), folder=folder)
     assert not (folder / MARK).exists(), (folder / MARK).read_text()
-    (said,) = [line for line in done.stdout.splitlines() if line.startswith("codes:")]
-    codes: list[int] = json.loads(said.removeprefix("codes:"))
+    (codes_line,) = [line for line in done.stdout.splitlines() if line.startswith("codes:")]
+    codes: list[int] = json.loads(codes_line.removeprefix("codes:"))
     return codes
 
 

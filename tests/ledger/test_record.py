@@ -104,7 +104,7 @@ def test_what_lies_beyond_a_range_and_is_refused_is_recorded(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("", "it is no JSON"),
         ("[" * 5000, "it is no JSON"),
@@ -113,7 +113,7 @@ def test_what_lies_beyond_a_range_and_is_refused_is_recorded(
         (None, "sides-x' is no name of a hyperparameter"),
     ],
 )
-def test_a_damaged_record_is_named_with_the_way_on(content: str | None, said: str, tmp_path: Path) -> None:
+def test_a_damaged_record_is_named_with_the_way_on(content: str | None, message: str, tmp_path: Path) -> None:
     space = ruled_space(tmp_path)
     ledger = Ledger.create(tmp_path / "run")
     as_searched(space, ledger)
@@ -121,7 +121,7 @@ def test_a_damaged_record_is_named_with_the_way_on(content: str | None, said: st
     path.write_text(path.read_text().replace('"sides"', '"sides-x"') if content is None else content)
     with pytest.raises(SpaceError) as caught:
         load_space(str(ledger.space_file), spaces_dir=ledger.folder, is_of_run=True)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(path) in str(caught.value)
 
 

@@ -176,7 +176,7 @@ def test_tables_that_do_not_fit_end_nothing_but_the_command_says_so(
     pd.testing.assert_frame_equal(table(disk / "run"), whole)
 
 
-def test_a_disk_that_is_full_from_the_start_is_said_before_ray_starts(
+def test_a_disk_that_is_full_from_the_start_is_reported_before_ray_starts(
     disk: Path, toy: tuple[object, ...], tmp_path: Path
 ) -> None:
     fill(disk)
@@ -190,7 +190,7 @@ def test_a_disk_that_is_full_from_the_start_is_said_before_ray_starts(
 
 
 @pytest.mark.parametrize("has_run", [False, True])
-def test_a_read_only_folder_is_said_before_ray_starts(
+def test_a_read_only_folder_is_reported_before_ray_starts(
     has_run: bool, disk: Path, toy: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if has_run:
@@ -217,7 +217,7 @@ def heavy(tmp_path: Path) -> tuple[object, ...]:
     return ("--space", path, "--results", tmp_path / "disk", "--name", "run", "--no-report")
 
 
-def test_a_checkpoint_that_does_not_fit_is_said_and_its_trial_continues(
+def test_a_checkpoint_that_does_not_fit_is_reported_and_its_trial_continues(
     disk: Path, heavy: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert search_without_ray(monkeypatch)(*heavy) == 0
@@ -270,7 +270,7 @@ def test_trials_whose_journal_is_gone_are_not_taken_for_a_new_run(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "space.yaml is missing, so it is unknown whether this space matches the trials"),
         (b"", "cannot be used"),
@@ -280,7 +280,7 @@ def test_trials_whose_journal_is_gone_are_not_taken_for_a_new_run(
 )
 def test_a_run_whose_own_space_is_missing_or_damaged_is_not_resumed(
     content: bytes | None,
-    said: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -295,7 +295,7 @@ def test_a_run_whose_own_space_is_missing_or_damaged_is_not_resumed(
     capsys.readouterr()
     assert search(*arguments, "--trials", 4) == 2
     message = capsys.readouterr().err
-    assert said in message
+    assert message in message
     assert "put it back, or give another --name, or --fresh for a new run" in message
     assert (tmp_path / "run/journal.jsonl").read_bytes() == journal
 

@@ -158,8 +158,8 @@ def test_a_journal_that_cannot_be_read_is_a_message_of_the_disk(
 
 def test_a_file_in_a_folder_that_could_not_be_made_is_named(tmp_path: Path) -> None:
     error = OSError(errno.EROFS, os.strerror(errno.EROFS))
-    said = unwritten(tmp_path / "no" / "such" / "file", error)
-    assert said.startswith(f"{tmp_path}/no/such/file cannot be written: Read-only file system (")
+    message = unwritten(tmp_path / "no" / "such" / "file", error)
+    assert message.startswith(f"{tmp_path}/no/such/file cannot be written: Read-only file system (")
 
 
 def test_what_a_killed_writer_left_and_cannot_be_deleted_is_named(

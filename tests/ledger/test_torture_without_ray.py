@@ -117,7 +117,7 @@ def test_what_is_lost_doubled_made_up_or_another_number_is_found(
     whole: tuple[Path, Outcome], run: Path, tamper: Callable[[Path], None], kinds: set[str]
 ) -> None:
     tamper(run)
-    assert {finding.kind for finding in differences(run, whole[1], story="as told")} == kinds
+    assert {finding.kind for finding in differences(run, whole[1], story="as given")} == kinds
 
 
 def test_a_finding_is_printed_with_the_command_that_repeats_it_and_fails_the_torture(

@@ -70,7 +70,9 @@ def test_two_workers_take_half_the_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["asha", "asha_stopping"])
-def test_a_search_that_decides_on_the_way_runs_as_many_epochs_as_was_said(tmp_path: Path, mode: str) -> None:
+def test_a_search_that_decides_on_the_way_runs_as_many_epochs_as_was_forecast(
+    tmp_path: Path, mode: str
+) -> None:
     space = here(made_space(tmp_path, overrides=[f"search.scheduler.mode={mode}", "search.limits.trials=27"]))
     forecast = forecast_search(space, None, sampler_for)
     run, _ = executed(space, tmp_path)
@@ -426,7 +428,7 @@ def test_a_run_says_its_time_by_its_first_epochs_and_compares_at_its_end(tmp_pat
     )
 
 
-def test_a_rung_that_takes_longer_than_was_thought_is_told_when_it_is_seen(tmp_path: Path) -> None:
+def test_a_rung_that_takes_longer_than_was_thought_is_reported_when_it_is_seen(tmp_path: Path) -> None:
     overrides = ["search.scheduler={mode: none}", "search.limits.trials=4"]
     space = here(made_space(tmp_path, overrides=overrides))  # rungs of 1, 3 and 9 epochs of one size
     output = console(width=160)

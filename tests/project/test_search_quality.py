@@ -34,10 +34,10 @@ FIVE = Table(
 
 
 class InOrder:
-    """Trains each of the given points in full and keeps what it was told."""
+    """Trains each of the given points in full and keeps what was reported to it."""
 
     def __init__(self, *points: float) -> None:
-        self.told: list[tuple[str, int, float]] = []
+        self.reported: list[tuple[str, int, float]] = []
         self.placed: dict[str, list[float]] = {}
         self._points = list(enumerate(points))
 
@@ -51,14 +51,14 @@ class InOrder:
         self.placed[trial_id] = list(point)
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
-        self.told.append((trial_id, epoch, accuracy))
+        self.reported.append((trial_id, epoch, accuracy))
         return "stop" if epoch == 2 else "continue"
 
 
 def test_epochs_end_in_the_order_of_their_seconds() -> None:
     contender = InOrder(0.25, 0.5, 0.75)  # 3 s and 3 s; 1 s and 1 s; then 1 s and 5 s on the free worker
     Simulation(contender, FIVE, num_workers=2).run(6)
-    assert [(trial, epoch) for trial, epoch, _ in contender.told] == [
+    assert [(trial, epoch) for trial, epoch, _ in contender.reported] == [
         ("t1", 1),
         ("t1", 2),
         ("t0", 1),
@@ -114,8 +114,8 @@ def test_optuna_and_ray_learn_from_the_rows_own_coordinates_alone() -> None:
         assert contender.on_epoch(asked.trial_id, 1, 0.2) == "continue"
         assert contender.on_epoch(asked.trial_id, 2, 0.9) == "stop"
     for study in (optuna_alone._study, searcher._search._ot_study):
-        told = [trial for trial in study.get_trials() if trial.state.name == "COMPLETE"]
-        assert [(trial.params["x0"], trial.value) for trial in told] == [(0.75, 0.9)]
+        reported = [trial for trial in study.get_trials() if trial.state.name == "COMPLETE"]
+        assert [(trial.params["x0"], trial.value) for trial in reported] == [(0.75, 0.9)]
 
 
 def test_each_recorded_table_is_in_one_half_and_made_ones_differ_between_halves(tmp_path: Path) -> None:

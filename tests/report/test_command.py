@@ -70,11 +70,11 @@ def test_watching_writes_at_its_pace_until_the_run_has_ended() -> None:
         calls.append((refresh_s, should_draw))
         return Written(path=folder / "report.html", seconds=0.0, is_over=len(calls) >= 3)
 
-    said: list[str] = []
-    written = watch(Path("run"), every_s=5.0, say=said.append, write=write, sleep=slept.append)
+    printed: list[str] = []
+    written = watch(Path("run"), every_s=5.0, say=printed.append, write=write, sleep=slept.append)
     assert calls == [(5.0, False), (5.0, False), (5.0, False), (None, True)]
     assert slept == [5.0, 5.0]
-    assert said == [
+    assert printed == [
         "run/report.html: written every 5 s until the run has ended; Ctrl-C stops the watching, not the run"
     ]
     assert written.is_over

@@ -1,4 +1,4 @@
-"""The board of `make dashboard`, what feeds it, and what is said when a program is missing."""
+"""The board of `make dashboard`, what feeds it, and the message when a program is missing."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_both_listen_on_loopback_alone() -> None:
     assert serve.grafana_server("/usr/sbin/grafana", Path("/data"), 3000, prometheus).command[1] == "server"
 
 
-def test_what_is_missing_is_said_in_a_line_each(
+def test_what_is_missing_is_reported_in_a_line_each(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(serve, "_found", lambda *names: None)
@@ -128,7 +128,7 @@ class Exporter(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def test_a_server_that_does_not_answer_is_not_said_to(
+def test_a_server_that_does_not_answer_is_not_reported_to(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(serve, "_MOST_START_S", 0.0)

@@ -69,7 +69,7 @@ def test_over_twenty_classes_all_are_one_line_and_only_the_best_and_worst_have_n
     assert sizes(tmp_path)["per_class"] == (1320, 900)
 
 
-def test_a_table_that_cannot_be_drawn_is_said_and_costs_no_other_chart(tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_drawn_is_reported_and_costs_no_other_chart(tmp_path: Path) -> None:
     (made(tmp_path, 3) / "confusion.csv").write_text("label,a\na,many\n")
     (line,) = draw_plots(tmp_path, "a training")
     assert line.startswith(f"{tmp_path / 'confusion.png'} not drawn (ValueError: ")

@@ -103,7 +103,7 @@ def test_the_end_says_why_what_where_and_what_next(tmp_path: Path) -> None:
     assert sum("trial-" in line for line in lines[1:6]) == 5
 
 
-def test_unknown_energy_is_said_once_with_its_reason(tmp_path: Path) -> None:
+def test_unknown_energy_is_reported_once_with_its_reason(tmp_path: Path) -> None:
     space = made_space(tmp_path)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"))
     output = console()

@@ -1,4 +1,4 @@
-"""The page of a long search: tables turned over page by page, plots thinned, and both said."""
+"""The page of a long search: tables are paged, plots are thinned, and both are noted."""
 
 from __future__ import annotations
 

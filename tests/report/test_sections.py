@@ -137,7 +137,7 @@ def test_beyond_an_end_is_one_step_more(parameter: Any, edge: Any, value: float)
     assert beyond(parameter, edge) == value
 
 
-def test_nobody_is_told_to_widen_a_range_that_ends_where_it_must(tmp_path: Path) -> None:
+def test_no_advice_to_widen_a_range_that_ends_where_it_must(tmp_path: Path) -> None:
     overrides = ["parameters.noise={min: 0.0, max: 0.1}", "parameters.batch_size={values: [1, 2, 4]}"]
     space = made_space(tmp_path, overrides=overrides)
     edged, _ = executed(space, tmp_path, listed({"lr": 1.0, "batch_size": 1, "noise": 0.0}))

@@ -41,11 +41,11 @@ def gone_process() -> int:
 
 
 def test_it_is_written_until_the_run_has_ended_and_drawn_once(tmp_path: Path) -> None:
-    pages, said, slept = Pages(over_at=3), [], []
-    watch(tmp_path, every_s=5.0, say=said.append, write=pages, sleep=slept.append)
+    pages, printed, slept = Pages(over_at=3), [], []
+    watch(tmp_path, every_s=5.0, say=printed.append, write=pages, sleep=slept.append)
     assert pages.asked == [{"refresh_s": 5.0, "should_draw": False}] * 3 + [{}]
     assert slept == [5.0, 5.0]
-    assert said == [
+    assert printed == [
         f"{tmp_path}/report.html: written every 5 s until the run has ended; "
         "Ctrl-C stops the watching, not the run"
     ]
@@ -54,11 +54,11 @@ def test_it_is_written_until_the_run_has_ended_and_drawn_once(tmp_path: Path) ->
 def test_of_a_run_that_was_killed_it_does_not_wait_for_the_end(tmp_path: Path) -> None:
     pid = gone_process()
     (tmp_path / ".lock").write_text(f"process {pid} on {platform.node()}")
-    pages, said = Pages(over_at=None), []
-    written = watch(tmp_path, every_s=5.0, say=said.append, write=pages, sleep=pytest.fail)
+    pages, printed = Pages(over_at=None), []
+    written = watch(tmp_path, every_s=5.0, say=printed.append, write=pages, sleep=pytest.fail)
     assert not written.is_over
     assert len(pages.asked) == 2
-    assert said[1] == f"process {pid} was killed before the run ended; run its command again to resume"
+    assert printed[1] == f"process {pid} was killed before the run ended; run its command again to resume"
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_two_that_part_later_are_never_one_group() -> None:
         ([trial(0, LOSSES, {"lr": 0.1}), trial(1, [0.9, 0.7, 0.6001], {"lr": 0.2})], "nearly equal"),
     ],
 )  # fmt: skip
-def test_nothing_is_said_of(trials: list[TrialRecord], why: str) -> None:
+def test_nothing_is_reported_about(trials: list[TrialRecord], why: str) -> None:
     assert trials_with_one_curve(trials, "val_accuracy") == [], why
 
 

@@ -71,12 +71,12 @@ def test_trials_idle_and_devices_add_up_after_a_restart_too(tmp_path: Path) -> N
     assert checked(scene.run) == ([], [])
 
 
-def test_a_session_killed_before_its_first_epoch_was_told_is_known_as_one_that_was_not_closed(
+def test_a_session_killed_before_its_first_epoch_was_reported_is_known_as_one_that_was_not_closed(
     tmp_path: Path,
 ) -> None:
     scene = Scene(tmp_path, "search.limits.trials=1", "search.ladder.epochs=[1]")
     trial_id, window = scene.start()
-    scene.use(10)  # an epoch whose checkpoint is on disk, and whose row is not told before the kill
+    scene.use(10)  # an epoch whose checkpoint is on disk, and whose row is not reported before the kill
     left = epoch_row(1, window.read(), "killed/1", is_replay=True)
     scene.gpu = OneGpu(scene.clock)
     scene.open()

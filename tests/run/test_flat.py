@@ -175,5 +175,5 @@ def test_of_several_objectives_the_front_is_kept(tmp_path: Path, monkeypatch: py
 
 def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that knows 20 trials and the 3 best, and forgets after each 5."""
-    for name, number in (("_MOST_KNOWN", 20), ("_BEST_KEPT", 3), ("_TOLD_PER_TRIM", 5)):
+    for name, number in (("_MOST_KNOWN", 20), ("_BEST_KEPT", 3), ("_REPORTS_PER_TRIM", 5)):
         monkeypatch.setattr(sampling, name, number)

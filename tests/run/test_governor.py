@@ -38,13 +38,13 @@ AS_BEFORE = ["schedutil", "schedutil", "powersave"]
 
 
 def test_all_cores_are_held_and_each_gets_its_own_back(cpus: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    with held_governor("performance", tmp_path / "state", say=said.append, warn=said.append, cpus=cpus):
+    printed: list[str] = []
+    with held_governor("performance", tmp_path / "state", say=printed.append, warn=printed.append, cpus=cpus):
         assert governors(cpus) == ["performance"] * 3
         assert (tmp_path / "state").exists()
     assert governors(cpus) == AS_BEFORE
     assert not (tmp_path / "state").exists()
-    assert said == ["governor: performance on 3 cores for this run, powersave+schedutil after it"]
+    assert printed == ["governor: performance on 3 cores for this run, powersave+schedutil after it"]
 
 
 @pytest.mark.parametrize("ending", [ValueError, KeyboardInterrupt])
@@ -85,7 +85,7 @@ def test_a_signal_puts_the_governor_back(number: signal.Signals, cpus: Path, tmp
     assert not (tmp_path / "state").exists()
 
 
-def test_what_a_killed_run_left_is_said_and_the_next_hold_puts_the_first_ones_back(
+def test_what_a_killed_run_left_is_reported_and_the_next_hold_puts_the_first_ones_back(
     cpus: Path, tmp_path: Path
 ) -> None:
     state = tmp_path / "state"

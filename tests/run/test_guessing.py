@@ -40,11 +40,19 @@ def images(tmp_path: Path) -> Space:
     return replace(made_space(tmp_path), scale=MEAN_FRACTION, scored_unit="images")
 
 
-def row(said: str, gain: tuple[float | None, float | None, float | None], **cells: Any) -> dict[str, Any]:
+def row(
+    conclusion: str, gain: tuple[float | None, float | None, float | None], **cells: Any
+) -> dict[str, Any]:
     """A row of promoted.csv: 0.53 of 37 images, over three seeds."""
     mean, low, high = gain
     return {
-        **{"rank": 1, "trial_id": "trial-0007", "is_default": False, "num_seeds": 3, "conclusion": said},
+        **{
+            "rank": 1,
+            "trial_id": "trial-0007",
+            "is_default": False,
+            "num_seeds": 3,
+            "conclusion": conclusion,
+        },
         **{"test_mean": 0.53, "test_low": 0.36, "test_high": 0.7, "test_interval": "seeds+examples"},
         **{"num_examples": 37, "guessing": 0.5135},
         **{"gain_mean": mean, "gain_low": low, "gain_high": high, "gain_interval": "seeds+examples, paired"},
@@ -68,7 +76,7 @@ def test_a_gain_says_what_its_interval_counts(images: Space) -> None:
     )
 
 
-def test_one_seed_is_said_to_be_one(images: Space) -> None:
+def test_one_seed_is_reported_to_be_one(images: Space) -> None:
     alone = row("one seed", (0.1, 0.02, 0.2), num_seeds=1, gain_interval="examples")
     assert gain_sentence(alone, images) == (
         "trial-0007 is ahead of the default by 0.1 in accuracy on test (95 % interval 0.02 to 0.2; 37 test "
@@ -77,7 +85,7 @@ def test_one_seed_is_said_to_be_one(images: Space) -> None:
     )
 
 
-def test_seeds_alone_are_said_to_leave_the_test_set_out(images: Space) -> None:
+def test_seeds_alone_are_reported_to_leave_the_test_set_out(images: Space) -> None:
     space = replace(images, scale=UNKNOWN_SCALE)
     seeds = row("better", (0.1, 0.02, 0.2), gain_interval="seeds", num_examples=None)
     counted = "(95 % interval 0.02 to 0.2; 3 seeds; the uncertainty from the test set is unknown)"
@@ -89,7 +97,7 @@ def test_seeds_alone_are_said_to_leave_the_test_set_out(images: Space) -> None:
     )
 
 
-def test_no_better_than_guessing_is_said_of_winner_and_default(images: Space) -> None:
+def test_no_better_than_guessing_is_reported_for_winner_and_default(images: Space) -> None:
     winner = row("no better than guessing", (0.01, -0.05, 0.07))
     default = row("no better than guessing", (None, None, None), is_default=True, trial_id="trial-0000")
     assert gain_sentence(winner, images, default) == (
@@ -248,7 +256,7 @@ def test_random_weights_on_ants_and_bees_are_no_better_than_guessing_and_everyth
 
 
 @pytest.mark.slow
-def test_classes_that_can_be_told_apart_are_not_called_guessed(tmp_path: Path) -> None:
+def test_classes_that_can_be_distinguished_are_not_called_guessed(tmp_path: Path) -> None:
     insects(tmp_path, is_coloured=True)
     run, _, rows = searched(tmp_path, model="mnist_cnn", lr=0.02)
     run_data = read_run(run.ledger.folder)

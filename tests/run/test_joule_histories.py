@@ -63,15 +63,15 @@ class JouleSearches(Searches):
         saved = self.saved.setdefault(trial_id, [])
         if trial_id not in self.at:
             self.at[trial_id] = saved[-1] if saved else None
-            if saved and self.told(trial_id, replace(saved[-1], is_replay=True)) == "stop":
+            if saved and self.reported(trial_id, replace(saved[-1], is_replay=True)) == "stop":
                 return
         row = self.next_row(self.at[trial_id], value, energy)
         self.at[trial_id] = row
         if row.completes_rung or place % 2:
             saved.append(row)
-        self.told(trial_id, row)
+        self.reported(trial_id, row)
 
-    def told(self, trial_id: str, row: EpochRow) -> str:
+    def reported(self, trial_id: str, row: EpochRow) -> str:
         answer = self.run.on_epoch(trial_id, row)
         if answer == "stop":
             self.training.remove(trial_id)

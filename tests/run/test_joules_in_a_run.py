@@ -1,4 +1,4 @@
-"""A search whose rungs are measured in joules: rows told by hand, in the space, the tables and the words."""
+"""A search whose rungs are measured in joules: reported rows, space, tables, messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def joule_space(folder: Path, *overrides: str) -> Space:
 
 
 class Scene:
-    """A run told by hand: `ended` is the rung a row ends, `at` the one it ran at."""
+    """A run whose rows the test reports: `ended` is the rung a row ends, `at` the one it ran at."""
 
     def __init__(self, folder: Path, *overrides: str) -> None:
         self.space = joule_space(folder, *overrides)
@@ -53,7 +53,7 @@ class Scene:
         assert task is not None
         return task.trial_id
 
-    def tell(
+    def report(
         self,
         trial_id: str,
         epoch: int,
@@ -84,8 +84,8 @@ class Scene:
 def test_a_jump_is_judged_at_the_rung_it_reached_alone(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     low, jumper = scene.start(), scene.start()
-    assert scene.tell(low, 1, 600, ended=0) == "continue"
-    assert scene.tell(jumper, 1, 1700, ended=1, value=0.9) == "continue"
+    assert scene.report(low, 1, 600, ended=0) == "continue"
+    assert scene.report(jumper, 1, 1700, ended=1, value=0.9) == "continue"
     assert scene.run.rungs.counts() == [1, 1, 0]
     trial = scene.run.history.trials[jumper]
     assert (trial.rung, trial.value_at("val_accuracy", 0), trial.value_at("val_accuracy", 1)) == (
@@ -101,11 +101,11 @@ def test_a_repeated_epoch_that_uses_more_ends_its_rung_and_the_next_one_is_no_se
 ) -> None:
     scene = Scene(tmp_path)
     trial_id = scene.start()
-    scene.tell(trial_id, 1, 490)
-    assert scene.tell(trial_id, 1, 510, ended=0, value=0.4) == "continue"
+    scene.report(trial_id, 1, 490)
+    assert scene.report(trial_id, 1, 510, ended=0, value=0.4) == "continue"
     assert scene.run.rungs.values(0) == {trial_id: 0.4}
-    scene.tell(trial_id, 1, 480, value=0.6)  # from an older state once more
-    assert scene.tell(trial_id, 2, 700, ended=0, value=0.7) == "continue"
+    scene.report(trial_id, 1, 480, value=0.6)  # from an older state once more
+    assert scene.report(trial_id, 2, 700, ended=0, value=0.7) == "continue"
     assert scene.run.rungs.values(0) == {trial_id: 0.4}
     before = scene.run.rungs.counts(), scene.run.history.trials
     scene.open()
@@ -116,7 +116,7 @@ def test_a_repeated_epoch_that_uses_more_ends_its_rung_and_the_next_one_is_no_se
 def test_a_rung_end_that_only_the_checkpoint_knew_is_taken_in_once(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "search.scheduler.mode=asha")
     trial_id = scene.start()
-    scene.tell(trial_id, 1, 490)
+    scene.report(trial_id, 1, 490)
     row = EpochRow(
         epoch=1,
         rung=0,
@@ -136,8 +136,8 @@ def test_joules_that_are_not_the_trials_own_end_the_run_when_the_first_rung_shou
 ) -> None:
     scene = Scene(tmp_path)
     trial_id = scene.start()
-    assert scene.tell(trial_id, 1, 400, unusable_reason=UNFIT) == "continue"  # nothing to decide yet
-    assert scene.tell(trial_id, 2, 600, ended=0, unusable_reason=UNFIT) == "stop"
+    assert scene.report(trial_id, 1, 400, unusable_reason=UNFIT) == "continue"  # nothing to decide yet
+    assert scene.report(trial_id, 2, 600, ended=0, unusable_reason=UNFIT) == "stop"
     assert scene.run.next_task() is None
     reason = f"{UNFIT}, and search.ladder measures rungs in joules"
     assert scene.run.end() == reason
@@ -151,10 +151,10 @@ def test_joules_that_are_not_the_trials_own_end_the_run_when_the_first_rung_shou
 def test_a_later_trial_whose_joules_cannot_decide_ends_alone(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     good, split, lost, other = (scene.start() for _ in range(4))
-    scene.tell(good, 1, 600, ended=0)
-    scene.tell(split, 1, 600, ended=0, unusable_reason=UNFIT)
-    scene.tell(lost, 1, None, unusable_reason="its GPU's joules are not known (lost)")
-    scene.tell(other, 1, 600, ended=0, scope="cpu")
+    scene.report(good, 1, 600, ended=0)
+    scene.report(split, 1, 600, ended=0, unusable_reason=UNFIT)
+    scene.report(lost, 1, None, unusable_reason="its GPU's joules are not known (lost)")
+    scene.report(other, 1, 600, ended=0, scope="cpu")
     assert scene.ends() == [
         ("running", ""),
         ("stopped", UNFIT),
@@ -188,8 +188,8 @@ def sampler_steps(run: Run) -> set[int]:
 def test_full_training_is_the_cap_at_the_top_rungs_budget(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "search.ladder.subset=[0.25, 0.5, 1.0]")
     trial_id = scene.start()
-    scene.tell(trial_id, 1, 400)
-    scene.tell(trial_id, 2, 1600, ended=1)
+    scene.report(trial_id, 1, 400)
+    scene.report(trial_id, 2, 1600, ended=1)
     (row,) = trial_rows(scene.space, scene.run.history)
     assert row["energy_projected_full_j"] == pytest.approx(0.8 / (2 * 0.25) * 9)  # of the rows' 400 mJ each
     assert (row["rung"], row["subset"], row["energy_rungs_j"]) == (1, 0.25, 1.6)
@@ -260,7 +260,7 @@ def test_what_joules_cannot_be_combined_with_comes_in_one_message(tmp_path: Path
         ),
     ],
 )
-def test_a_mistake_in_a_ladder_of_joules_is_said(tmp_path: Path, ladder: str, message: str) -> None:
+def test_a_mistake_in_a_ladder_of_joules_is_reported(tmp_path: Path, ladder: str, message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         made_space(tmp_path, overrides=[f"search.ladder={ladder}"])
 
@@ -359,6 +359,6 @@ def test_a_single_training_without_a_counter_is_refused_in_words(
     joule_space(tmp_path)
     command = ["--space", str(tmp_path / "made.yaml"), "--set", JOULES]
     assert main(parser().parse_args(command)) == 1
-    said = "measures rungs in joules, but of this training, its CPU's joules are not known (no RAPL)"
-    assert said in " ".join(capsys.readouterr().out.split())
+    message = "measures rungs in joules, but of this training, its CPU's joules are not known (no RAPL)"
+    assert message in " ".join(capsys.readouterr().out.split())
     assert main(parser().parse_args([*command, "--full"])) == 0

@@ -36,7 +36,7 @@ STOPPING = "search.scheduler={mode: asha_stopping, eta: 2, control_fraction: 0.0
 
 
 class Scene:
-    """A run on a node with one GPU: whole trials, told by hand."""
+    """A run on a node with one GPU: whole trials, reported by the test."""
 
     def __init__(self, folder: Path, *overrides: str, share: str = "1") -> None:
         self.clock = FakeClock()
@@ -270,7 +270,7 @@ def test_one_objective_leaves_no_front(tmp_path: Path) -> None:
     assert "pareto.csv" not in live_tables(space, executed(space, tmp_path)[0].history)
 
 
-def test_no_sampler_is_said_to_learn_from_stopped_trials(tmp_path: Path) -> None:
+def test_no_sampler_is_claimed_to_learn_from_stopped_trials(tmp_path: Path) -> None:
     line = "search.objective: with two, {} learns values of trials that end the ladder only; "
     for sampler in ("tpe", "nsga2"):
         notices = made_space(tmp_path, overrides=[TWO, f"search.sampler={sampler}"]).notices

@@ -197,8 +197,8 @@ def test_finalists_of_a_shared_gpu_have_one_each(
     tmp_path: Path, gpus: float, alone: float, line: str
 ) -> None:
     space = made_space(tmp_path, overrides=[f"search.resources.gpus_per_trial={gpus}"])
-    promotion, said = alone_on_gpus(space)
-    assert (promotion.resources.gpus_per_trial, said) == (alone, line)
+    promotion, note = alone_on_gpus(space)
+    assert (promotion.resources.gpus_per_trial, note) == (alone, line)
 
 
 def test_epochs_of_the_command_are_those_of_each_training(
@@ -218,7 +218,7 @@ def test_epochs_of_the_command_are_those_of_each_training(
 
 
 @pytest.mark.parametrize(("flags", "gpus"), [((), 1.0), (("--share-gpus",), 0.25)])
-def test_the_command_measures_alone_unless_told_to_share(
+def test_the_command_measures_alone_unless_asked_to_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], gpus: float
 ) -> None:
     run = searched(tmp_path)

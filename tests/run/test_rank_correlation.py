@@ -87,7 +87,7 @@ def test_control_trials_of_a_rung_are_counted_there() -> None:
     ]
 
 
-def test_an_interval_that_leaves_everything_open_is_said_to_tell_nothing() -> None:
+def test_an_interval_that_leaves_everything_open_is_reported_to_prove_nothing() -> None:
     values = [(0.1, 0.3), (0.2, 0.1), (0.3, 0.2), (0.4, 0.4)]
     trials = [trial(number, low, high) for number, (low, high) in enumerate(values)]
     (trust,) = rung_correlations(trials, "val_accuracy", "max", num_rungs=2)

@@ -125,7 +125,7 @@ def test_without_rungs_that_stop_every_trial_goes_to_the_top(tmp_path: Path) -> 
     assert estimated(space, record(0, 0, 1, 1), record(1, status="failed")).epochs == (3, 3)
 
 
-def test_a_rung_that_nobody_trained_at_is_scaled_and_said(tmp_path: Path) -> None:
+def test_a_rung_that_nobody_trained_at_is_scaled_and_reported(tmp_path: Path) -> None:
     space = fateful_space(tmp_path, ["search.ladder={epochs: [1, 3], subset: [0.5, 1.0]}"])
     estimate = estimated(space, record(0, 0), record(1, status="failed"))
     assert estimate.seconds == (1.0, 1.0 + 2 * 2.0)
@@ -134,7 +134,7 @@ def test_a_rung_that_nobody_trained_at_is_scaled_and_said(tmp_path: Path) -> Non
     )
 
 
-def test_what_is_unknown_is_said_to_be(tmp_path: Path) -> None:
+def test_what_is_unknown_is_reported_to_be(tmp_path: Path) -> None:
     space = fateful_space(tmp_path)
     assert rerun_text(estimated(space, record(0, status="failed"))) == (
         "1 failed trials will be run again (1 crash): 1 to 3 epochs, time unknown, energy unknown; "
@@ -162,9 +162,9 @@ def test_a_dry_run_prints_the_estimate_of_the_runs_own_space_and_starts_nothing(
     before = run.ledger.journal.read_bytes()
     monkeypatch.chdir(tmp_path)
     assert cli.run("search", ["--rerun-failed", "mine", "--dry-run"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("1 failed trials will be run again (1 crash): 1 to 3 epochs, ")
-    assert len(said.splitlines()) == 1
+    output = capsys.readouterr().out
+    assert output.startswith("1 failed trials will be run again (1 crash): 1 to 3 epochs, ")
+    assert len(output.splitlines()) == 1
     assert run.ledger.journal.read_bytes() == before
 
 
@@ -176,8 +176,8 @@ def test_the_failed_trials_of_a_named_run_are_tried_again_by_its_own_space(
     search = search_without_ray(monkeypatch)
     assert search("--rerun-failed", run.ledger.folder) == 0
     assert {trial.status for trial in replayed(run).trials.values()} == {"finished"}
-    said = capsys.readouterr().out
-    assert said.index("1 failed trials will be run again") < said.index("training in this process")
+    output = capsys.readouterr().out
+    assert output.index("1 failed trials will be run again") < output.index("training in this process")
 
 
 @pytest.mark.parametrize(

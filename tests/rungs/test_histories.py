@@ -56,7 +56,7 @@ class Histories(RuleBasedStateMachine):
         self.hopeless: dict[str, int] = {}
         self.num_started = 0
 
-    def tell(self, method: str, *args: Any, **kwargs: Any) -> Any:
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         self.journal.append((method, args, kwargs))
         return getattr(self.rungs, method)(*args, **kwargs)
 
@@ -94,9 +94,9 @@ class Histories(RuleBasedStateMachine):
         if self.can_jump:
             self.running[name] = min(self.running[name] + rungs_skipped, NUM_RUNGS - 1)
         rung, bracket = self.running[name], self.rungs.bracket_of(int(name.split("-")[1]))
-        self.tell("on_epoch", name, math.nan if value is None else value)
+        self.call("on_epoch", name, math.nan if value is None else value)
         top_before = self.rungs.top_rung
-        decision = self.tell("on_result", name, rung, value, bracket=bracket)
+        decision = self.call("on_result", name, rung, value, bracket=bracket)
         is_broken = value is None or not math.isfinite(value)
         if not is_broken and rung >= bracket:
             self.results[rung][name] = value
@@ -168,7 +168,7 @@ class Histories(RuleBasedStateMachine):
     @rule(place=st.integers(0, 7))
     def withdraw(self, place: int) -> None:
         name = list(self.paused)[place % len(self.paused)]
-        self.tell("withdraw", name)
+        self.call("withdraw", name)
         del self.paused[name]
         self.ended.add(name)
 
@@ -192,7 +192,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(num_new=st.integers(0, 6))
     def look_for_the_hopeless(self, num_new: int) -> None:
-        """Remember up to how many trials each checkpoint is said to be of no use."""
+        """Remember up to how many trials each checkpoint is reported to be of no use."""
         for name in self.paused:
             if not self.rungs.can_be_promoted(name, num_open=len(self.running) + num_new):
                 self.hopeless[name] = max(self.num_started + num_new, self.hopeless.get(name, 0))

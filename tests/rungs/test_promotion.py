@@ -169,7 +169,7 @@ def test_a_replayed_promotion_is_not_made_again() -> None:
 
 
 def test_a_paused_trial_that_reports_a_higher_rung_waits_no_longer() -> None:
-    # So it is in a journal that was written before the space said promotion.
+    # A journal that was written before the space had mode asha looks like this.
     rungs = promoting(0.3, 0.2, 0.1)
     assert rungs.on_result("a", 1, math.nan) == "stop"
     assert rungs.promotable() is None

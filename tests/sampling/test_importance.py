@@ -55,7 +55,7 @@ def test_the_same_trials_give_the_same_shares(space: Space) -> None:
     assert importances(space, scored) == importances(space, scored)
 
 
-def test_too_few_trials_are_said(space: Space) -> None:
+def test_too_few_trials_are_reported(space: Space) -> None:
     with pytest.raises(TooFew, match="7 trials with a score lie in the space, and it takes 8"):
         importances(space, [(point, point["lr"]) for point in points(7)])
 

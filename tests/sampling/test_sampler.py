@@ -283,9 +283,9 @@ def test_start_up_is_at_most_five_points_or_a_third_of_all() -> None:
 def test_the_model_decides_after_start_up_although_most_trials_still_run(tmp_path: Path) -> None:
     """Optuna's own count would stay random here until ten trials have ended."""
     overrides = ["search.limits.trials=12"]
-    told, other = (sampler_for(made_space(tmp_path, SMALL, overrides)) for _ in range(2))
+    informed, other = (sampler_for(made_space(tmp_path, SMALL, overrides)) for _ in range(2))
     asked: list[list[Mapping[str, Any]]] = [[], []]
-    for index, sampler in enumerate((told, other)):
+    for index, sampler in enumerate((informed, other)):
         for number in range(8):
             proposal = sampler.ask(f"t{number}")
             assert proposal is not None

@@ -161,7 +161,7 @@ def test_rungs_that_differ_need_a_script_that_ends_with_them_or_begins_anew(tmp_
     assert space(tmp_path, ladder[0], f'search.command.run="{RUN} --until {{until}}"')
 
 
-def test_what_a_command_does_not_take_is_said(tmp_path: Path) -> None:
+def test_what_a_command_does_not_take_is_reported(tmp_path: Path) -> None:
     read = space(
         tmp_path,
         'search.command.run="{python} script.py"',

@@ -146,7 +146,7 @@ def test_a_list_needs_no_parameters_and_no_limits(tmp_path: Path) -> None:
     assert not [notice for notice in space.notices if "limits" in notice]
 
 
-def test_a_sampler_beside_a_list_is_said_to_be_ignored(tmp_path: Path) -> None:
+def test_a_sampler_beside_a_list_is_reported_to_be_ignored(tmp_path: Path) -> None:
     space = load(tmp_path, TEXT, "search.trials=[{lr: 0.1}]", "search.sampler=tpe")
     assert "search.sampler: ignored; trials says which points are trained" in space.notices
 
@@ -159,12 +159,12 @@ def test_a_sampler_that_lacks_its_package_is_refused(tmp_path: Path, monkeypatch
     assert gp == "search.sampler: gp needs scipy, torch; pip install scipy torch, or take tpe"
 
 
-def test_what_a_sampler_costs_or_leaves_to_chance_is_said(
+def test_what_a_sampler_costs_or_leaves_to_chance_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     changes = ["search.when={lr: {batch_size: 32}}", "parameters.optimizer.values=[sgd, adamw]"]
-    said = {
+    notes = {
         kind: [
             notice.partition(": ")[2]
             for notice in load(tmp_path, TEXT, f"search.sampler={kind}", *changes).notices
@@ -173,7 +173,7 @@ def test_what_a_sampler_costs_or_leaves_to_chance_is_said(
         for kind in ("tpe", "nsga2", "cmaes", "gp")
     }
     stopped = "learns nothing from trials that a rung stops; tpe does"
-    assert said == {
+    assert notes == {
         "tpe": [],
         "nsga2": [f"nsga2 {stopped}", "nsga2 draws lr at random; tpe does not"],
         "cmaes": [f"cmaes {stopped}", "cmaes draws lr, batch_size, optimizer at random; tpe does not"],

@@ -421,7 +421,7 @@ def test_a_command_that_cannot_be_filled_is_named(tmp_path: Path, command: str, 
     assert problems(tmp_path, f"{PROGRAM}command: {command}\n{keys}")[0].startswith(problem)
 
 
-def test_a_metric_without_a_goal_is_minimized_as_wandb_does_and_that_is_said(tmp_path: Path) -> None:
+def test_a_metric_without_a_goal_is_minimized_as_wandb_does_and_that_is_reported(tmp_path: Path) -> None:
     space = sweep(tmp_path, "parameters: {lr: {min: 0.1, max: 0.2}}", "{lr: 0.1}", "metric.goal=null")
     assert space.mode == "min"
     assert "metric.goal: not given; minimize, as W&B takes it" in space.notices

@@ -205,10 +205,10 @@ def seen_by(path: Path) -> str:
     return " ".join(words) + "".join(f" | {content}" for content in files)
 
 
-def test_what_a_trial_was_told_is_what_its_script_saw(tmp_path: Path) -> None:
+def test_what_a_trial_was_given_is_what_its_script_saw(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(SCRIPT)
     (tmp_path / "sweep.yaml").write_text(SHAPES["JSON"][0])
     run, _ = executed(load_space(str(tmp_path / "sweep.yaml"), spaces_dir=SPACES), tmp_path)
-    told: list[Any] = sorted(trial.hparams["net.width"] for trial in run.history.trials.values())
+    given: list[Any] = sorted(trial.hparams["net.width"] for trial in run.history.trials.values())
     seen = [json.loads(path.read_text())[0][1] for path in tmp_path.glob("seen-*.json")]
-    assert sorted(json.loads(config)["net"]["width"] for config in seen) == told
+    assert sorted(json.loads(config)["net"]["width"] for config in seen) == given

@@ -13,12 +13,12 @@ from pathlib import Path
 NUM_BYTES, NUM_PARTS = 4096, 4
 _ANSWER_S = 60
 
-# Fills a quarter at each line on its standard input; `fractions` decides whether it tells how far it is.
+# Fills a quarter at each line on its standard input; `fractions` decides whether it reports its progress.
 _USER = """
 import pathlib, sys
 from trainables.engine.cache_folder import CacheFolder
 from trainables.engine.cache_lock import CacheUnavailable
-folder, name, num_bytes, num_parts, tells, stalled_s = sys.argv[1:]
+folder, name, num_bytes, num_parts, reports_progress, stalled_s = sys.argv[1:]
 size = int(num_bytes) // int(num_parts)
 
 def fractions(content):
@@ -32,7 +32,7 @@ def fractions(content):
         print("filled", part + 1, flush=True)
 
 def fill(content):
-    if tells == "True":
+    if reports_progress == "True":
         return fractions(content)
     for _ in fractions(content):
         pass
@@ -49,8 +49,8 @@ except CacheUnavailable as error:
 class CacheUser:
     """A process that asks for a file."""
 
-    def __init__(self, folder: Path, name: str, *, tells: bool, stalled_s: float) -> None:
-        args = [str(folder), name, str(NUM_BYTES), str(NUM_PARTS), str(tells), str(stalled_s)]
+    def __init__(self, folder: Path, name: str, *, reports_progress: bool, stalled_s: float) -> None:
+        args = [str(folder), name, str(NUM_BYTES), str(NUM_PARTS), str(reports_progress), str(stalled_s)]
         self._process = subprocess.Popen(
             [sys.executable, "-c", _USER, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -69,11 +69,11 @@ class CacheUser:
 
     def fill_parts(self, number: int) -> str:
         """Let it fill this many parts; returns the last line that it prints about them."""
-        said = ""
+        line = ""
         for _ in range(number):
             self.release()
-            said = self.heard()
-        return said
+            line = self.heard()
+        return line
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
@@ -85,10 +85,12 @@ class CacheUser:
 
 @contextmanager
 def cache_users(
-    folder: Path, *names: str, tells: bool = True, stalled_s: float = 60.0
+    folder: Path, *names: str, reports_progress: bool = True, stalled_s: float = 60.0
 ) -> Iterator[list[CacheUser]]:
     """One process for each name, started one after the other; all are killed in the end."""
-    users = [CacheUser(folder, name, tells=tells, stalled_s=stalled_s) for name in names]
+    users = [
+        CacheUser(folder, name, reports_progress=reports_progress, stalled_s=stalled_s) for name in names
+    ]
     try:
         yield users
     finally:

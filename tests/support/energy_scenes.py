@@ -1,4 +1,4 @@
-"""Runs on a node with one GPU, told by hand what happens, and what their energy tables say."""
+"""Runs on a node with one GPU whose events the test makes, and what their energy tables contain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Tables = Mapping[str, Sequence[dict[str, str]]]
 
 
 class Scene:
-    """A run on a node with one GPU, told by hand what happens."""
+    """A run on a node with one GPU whose events the test makes."""
 
     def __init__(
         self, folder: Path, *overrides: str, share: str = "1", background: Background | None = None

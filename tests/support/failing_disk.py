@@ -111,9 +111,9 @@ class FailingDisk:
 
     def _write_note(self, operation: str, name: str, content: bytes | None) -> None:
         event = _EVENT.search(content) if content and name == "journal.jsonl" else None
-        said = {"operation": operation, "file": name, "event": event[1].decode() if event else ""}
+        details = {"operation": operation, "file": name, "event": event[1].decode() if event else ""}
         with self._open(self._note, "w") as file:
-            json.dump({**asdict(self._accident), **said}, file)
+            json.dump({**asdict(self._accident), **details}, file)
 
     def _guarded(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         operation = _SAME.get(name, name)

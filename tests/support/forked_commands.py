@@ -68,7 +68,7 @@ def search(*words: object, results: Path, log: Path, accident: Accident | None =
 
 
 def forked(act: Callable[[], int], log: Path) -> Ended:
-    """What `act` gave, said or died of in a process of its own."""
+    """What `act` returned, printed or died of in a process of its own."""
     files = log.with_suffix(".out"), log.with_suffix(".err")
     sys.stdout.flush()
     pid = os.fork()

@@ -48,7 +48,7 @@ def assert_nothing_is_lost_or_counted_twice(folder: Path) -> None:
         if event["event"] == "epoch":
             row = EpochRow.from_dict(event["row"])
             known = reported.setdefault((event["trial"], row.epoch), row)
-            assert known is row or not row.is_replay  # an epoch is repeated by training, not by telling
+            assert known is row or not row.is_replay  # an epoch is repeated by training, not by reporting
             assert known.metrics == row.metrics
     history = History(events)
     assert not history.running()

@@ -82,7 +82,7 @@ class Total:
     """What all scenarios did and found."""
 
     def __init__(self) -> None:
-        self._began_s = self._said_s = time.monotonic()
+        self._began_s = self._reported_s = time.monotonic()
         self._num_scenarios = self._num_sessions = self.num_shown = 0
         self._kills: Counter[str] = Counter()
         self._faults: Counter[str] = Counter()
@@ -108,9 +108,9 @@ class Total:
 
     def is_progress_due(self) -> bool:
         now_s = time.monotonic()
-        if now_s - self._said_s < _PROGRESS_S:
+        if now_s - self._reported_s < _PROGRESS_S:
             return False
-        self._said_s = now_s
+        self._reported_s = now_s
         return True
 
     def line(self) -> str:

@@ -78,7 +78,7 @@ def _of_trials(run: Path, expected: Outcome) -> Iterator[Finding]:
 
 
 def _of_epochs(run: Path) -> Iterator[Finding]:
-    """Each epoch is there; one that is told again was trained again, to the same numbers."""
+    """Each epoch is there; one that is reported again was trained again, to the same numbers."""
     history = History(Ledger.open(run).events())
     for trial in history.trials.values():
         missing = set(range(1, trial.epochs + 1)) - trial.curve.keys()

@@ -82,7 +82,7 @@ class Scenario:
             self._disturb(expected.num_events)
         for _ in range(2):  # the second finds a run that is over
             self._end()
-        self.played.findings += differences(self._run, expected, story=self._told())
+        self.played.findings += differences(self._run, expected, story=self._story_text())
         return self.played
 
     def _expected(self) -> Outcome:
@@ -153,7 +153,7 @@ class Scenario:
             reason = os.strerror(int(str(happened["error"])))
             self.played.faults[f"{happened['operation']}: {reason}"] += 1
             self._expect(ended.status in (0, 2, 3), "a failing disk ended the command otherwise", ended)
-            self._expect(not ended.status or reason in ended.errors, "the reason is not said", ended)
+            self._expect(not ended.status or reason in ended.errors, "the reason is not printed", ended)
         self._expect("Traceback" not in ended.output + ended.errors, "a traceback", ended)
 
     def _check_appended(self, ended: Ended) -> None:
@@ -208,7 +208,7 @@ class Scenario:
         found = command("check", self._run, log=log)
         self._expect(found.status in (1, 2), "a search refuses what the check calls whole", found)
         repaired = command("check", self._run, "--repair", log=log)
-        if repaired.status == 2:  # nothing of it is whole, and that is said
+        if repaired.status == 2:  # nothing of it is whole, and that is reported
             self._expect("no line of it is whole" in repaired.errors, "a repair fails otherwise", repaired)
             self._journal.write_bytes(before)
             command("check", self._run, "--repair", log=log)  # states were damaged as well
@@ -249,10 +249,10 @@ class Scenario:
             self._find("other", otherwise, ended)
 
     def _find(self, kind: str, text: str, ended: Ended) -> None:
-        said = f"{text}; status {ended.status}\n{ended.output[-600:]}\n{ended.errors[-2500:]}"
-        self.played.findings.append(Finding(kind, f"{said}\n{self._told()}"))
+        details = f"{text}; status {ended.status}\n{ended.output[-600:]}\n{ended.errors[-2500:]}"
+        self.played.findings.append(Finding(kind, f"{details}\n{self._story_text()}"))
 
-    def _told(self) -> str:
+    def _story_text(self) -> str:
         return "\n".join([f"{self._kind}, seed {self._search_seed}", *self._story])
 
 

@@ -32,7 +32,7 @@ def described(
 
 
 @pytest.mark.parametrize(
-    ("box", "kept", "said"),
+    ("box", "kept", "notes"),
     [
         (FINE, [list(FINE)], ""),
         ((0, 0, 100, 50), [[0, 0, 100, 50]], ""),
@@ -54,10 +54,10 @@ def described(
         ((-40, -40, -2, -2), [], "left out, box outside of its image: 1 (box 0)"),
     ],
 )
-def test_a_box_is_kept_cut_or_left_out(box: Corners, kept: list[list[float]], said: str) -> None:
+def test_a_box_is_kept_cut_or_left_out(box: Corners, kept: list[list[float]], notes: str) -> None:
     annotations, findings = described(box)
     assert annotations.objects[0].boxes_px.tolist() == kept
-    assert [*findings.notes.values(), *map(str, findings.left_out)] == ([said] if said else [])
+    assert [*findings.notes.values(), *map(str, findings.left_out)] == ([notes] if notes else [])
     assert not findings.problems
 
 

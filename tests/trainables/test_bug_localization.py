@@ -220,9 +220,9 @@ def test_docstrings_leave_a_source_and_its_lines_stay() -> None:
 def test_no_docstring_can_be_read_in_the_file_it_was_taken_out_of() -> None:
     found, _ = load_project(StdlibReports())
     flat = [" ".join(text.split()) for text in found.texts]
-    told = [(one, flat[file]) for one in found.reports for file in one.files]
-    assert len(told) >= 300
-    assert [one.name for one, text in told if f"{one.summary}. {one.description}".strip() in text] == []
+    linked = [(one, flat[file]) for one in found.reports for file in one.files]
+    assert len(linked) >= 300
+    assert [one.name for one, text in linked if f"{one.summary}. {one.description}".strip() in text] == []
 
 
 def test_the_parts_follow_each_other_in_time(data: ReportData) -> None:
@@ -259,7 +259,7 @@ def test_features_are_made_once_for_all_processes_of_a_node(
     module._loaded.cache_clear()
 
 
-def test_features_that_do_not_fit_the_cache_are_made_in_memory_and_said(
+def test_features_that_do_not_fit_the_cache_are_made_in_memory_and_reported(
     context: TrainingContext, data: ReportData
 ) -> None:
     small = load_report_data(replace(context, cache_dir=context.cache_dir / "small", cache_gib=1e-6))

@@ -332,7 +332,7 @@ def test_all_problems_of_all_files_come_at_once_the_first_of_each_kind_named(tmp
     ) in text
 
 
-def test_what_is_listed_twice_is_read_once_and_said(tmp_path: Path) -> None:
+def test_what_is_listed_twice_is_read_once_and_reported(tmp_path: Path) -> None:
     data = one_file(tmp_path, images=[*IMAGES, IMAGES[0]], annotations=[*BOXES, *BOXES])
     found = check_detection_data(context(data, tmp_path))
     assert found.classes == {"dog": 4, "cat": 4}
@@ -383,9 +383,9 @@ def test_an_area_that_is_no_positive_number_is_the_boxs(tmp_path: Path) -> None:
 
 def test_empty_classes_and_images_are_counted(tmp_path: Path) -> None:
     data = one_file(tmp_path, annotations=BOXES[:6], categories=[*CATEGORIES, {"id": 9, "name": "cow"}])
-    said = lines(data, tmp_path)
-    assert "classes without objects: cow" in said
-    assert "2 images without objects" in said
+    notes = lines(data, tmp_path)
+    assert "classes without objects: cow" in notes
+    assert "2 images without objects" in notes
 
 
 def test_images_beside_the_listed_ones_are_counted(tmp_path: Path) -> None:
@@ -415,9 +415,9 @@ def test_the_same_image_in_two_parts_is_named(tmp_path: Path) -> None:
     write_images(tmp_path / "images")
     write(tmp_path / "train.json", whole())
     write(tmp_path / "val.json", whole(images=IMAGES[:2], annotations=BOXES[:2]))
-    said = lines(f"coco:{tmp_path}", tmp_path)
+    notes = lines(f"coco:{tmp_path}", tmp_path)
     same = "0.png (train) = 0.png (val), 1.png (train) = 1.png (val)"
-    assert f"images in two parts: 2 ({same}); scores on them are not validation" in said
+    assert f"images in two parts: 2 ({same}); scores on them are not validation" in notes
 
 
 def test_a_validation_file_without_annotations_is_refused_as_is_one_without_images(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def batch_of(labels: list[int], *, is_tuning: bool) -> CloneBatch:
     return CloneBatch(ids, torch.ones(len(labels), 2), torch.tensor(labels).float(), is_tuning)
 
 
-def test_a_tree_is_told_in_two_orders() -> None:
+def test_a_tree_is_read_in_two_orders() -> None:
     tree = bracketed_tree("A [ B [ D E ] C ]")
     assert tree.before() == ["Source", "A", "B", "D", "E", "C"]
     assert tree.after() == ["D", "E", "B", "C", "A", "Source"]
@@ -181,15 +181,15 @@ def test_a_source_that_is_not_there_is_named(name: str) -> None:
         pairs_of(name)
 
 
-def test_sources_that_parts_share_are_told(tmp_path: Path) -> None:
+def test_sources_that_parts_share_are_reported(tmp_path: Path) -> None:
     name = sources(tmp_path)
     pairs = pairs_of(name)
     num_shared = pairs.num_shared(pairs.split(seed=0))
     assert num_shared > 0
-    told = shared_words(num_shared)
-    assert told.startswith(f"{num_shared} sources of validation and test are in training pairs too")
-    assert loaded(name, tmp_path).notes()["shared"] == told
-    assert TRAINABLE.check_data(context(name, tmp_path)) == ["80 pairs of 40 sources, 40 of clones", told]
+    note = shared_words(num_shared)
+    assert note.startswith(f"{num_shared} sources of validation and test are in training pairs too")
+    assert loaded(name, tmp_path).notes()["shared"] == note
+    assert TRAINABLE.check_data(context(name, tmp_path)) == ["80 pairs of 40 sources, 40 of clones", note]
 
 
 def test_the_most_frequent_words_have_ids_and_single_ones_none() -> None:

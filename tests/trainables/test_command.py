@@ -20,7 +20,7 @@ from trainables.core.load import TrainableRef, UnknownTrainable, load_trainable,
 NINE = Budget(epochs=9)
 RUN = ["{python}", "script.py"]
 
-# Writes down what it was told.
+# Writes down its arguments.
 ECHO = """
 import json, pathlib, sys
 pathlib.Path("argv.json").write_text(json.dumps(sys.argv[1:]))
@@ -38,7 +38,7 @@ def started(
     return trainable.start(trainable.hparams(**(hparams or {})), budget, context)
 
 
-def told(folder: Path, hparams: dict[str, Any], **changes: Any) -> list[str]:
+def arguments_of(folder: Path, hparams: dict[str, Any], **changes: Any) -> list[str]:
     """The arguments that reach a script."""
     training = started(folder, ECHO, hparams=hparams, defaults=hparams, **changes)
     training.run_epoch(NINE)
@@ -72,10 +72,12 @@ def test_without_a_description_a_command_is_no_trainable() -> None:
 @pytest.mark.parametrize("value", [1e-7, 0.1 + 0.2, 1e22, -1e-5, 5e-324, 123456789.123456789])
 def test_numbers_reach_a_script_in_full_precision(tmp_path: Path, value: float) -> None:
     flag, text = (
-        told(tmp_path, {"lr": value})[0:2] if value > 0 else told(tmp_path, {"lr": value})[0].split("=")
+        arguments_of(tmp_path, {"lr": value})[0:2]
+        if value > 0
+        else arguments_of(tmp_path, {"lr": value})[0].split("=")
     )
     assert (flag, float(text)) == ("--lr", value)
-    place = told(tmp_path, {"lr": value}, run=[*RUN, "--rate={lr}"])
+    place = arguments_of(tmp_path, {"lr": value}, run=[*RUN, "--rate={lr}"])
     assert float(place[0].removeprefix("--rate=")) == value
 
 
@@ -83,8 +85,8 @@ def test_numbers_reach_a_script_in_full_precision(tmp_path: Path, value: float) 
     "text", ["two words", "it's", '"quoted"', "$HOME; rm -rf *", "{lr}", "a\nb", "ü", ""]
 )
 def test_text_reaches_a_script_as_it_is(tmp_path: Path, text: str) -> None:
-    assert told(tmp_path, {"note": text}) == ["--note", text]
-    assert told(tmp_path, {"note": text}, run=[*RUN, "--x={note}"]) == [f"--x={text}"]
+    assert arguments_of(tmp_path, {"note": text}) == ["--note", text]
+    assert arguments_of(tmp_path, {"note": text}, run=[*RUN, "--x={note}"]) == [f"--x={text}"]
 
 
 def test_hyperparameters_without_a_place_follow_as_flags(tmp_path: Path) -> None:
@@ -92,7 +94,7 @@ def test_hyperparameters_without_a_place_follow_as_flags(tmp_path: Path) -> None
     flags = {"batch_size": "--batch-size", "momentum": "--momentum="}
     run = [*RUN, "-l", "{lr}", "--amp", "{amp}"]
     expected = ["-l", "0.1", "--amp", "false", "--batch-size", "64", "--momentum=0.9", "--nesterov"]
-    assert told(tmp_path, hparams, flags=flags, run=run) == expected
+    assert arguments_of(tmp_path, hparams, flags=flags, run=run) == expected
 
 
 @pytest.mark.parametrize(
@@ -108,12 +110,12 @@ def test_a_pair_of_flags_says_false_as_well(
     tmp_path: Path, pair: str, value: bool, expected: list[str]
 ) -> None:
     flags = {"augment": pair}
-    assert told(tmp_path, {"augment": value}, flags=flags) == expected
+    assert arguments_of(tmp_path, {"augment": value}, flags=flags) == expected
     run = [*RUN, "${args_no_boolean_flags}"]
-    assert told(tmp_path, {"augment": value}, flags=flags, run=run) == expected
+    assert arguments_of(tmp_path, {"augment": value}, flags=flags, run=run) == expected
 
 
-def test_a_script_is_told_its_budget_and_surroundings(tmp_path: Path) -> None:
+def test_a_script_gets_its_budget_and_context(tmp_path: Path) -> None:
     run = [*RUN, "{epochs} {until} {subset} {resolution} {seed} {data_seed} {data} {device}", "{{as}}"]
     budget = Budget(epochs=4, subset=0.25, resolution=16)
     training = started(tmp_path, ECHO, run=run)

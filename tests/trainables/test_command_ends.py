@@ -278,9 +278,9 @@ def test_a_line_lost_between_saving_and_printing_costs_a_new_beginning(tmp_path:
     assert again.notes()["repeated"] == "epochs 1 to 1 trained again: the script started over"
 
 
-def test_epochs_that_are_trained_again_are_told_once(tmp_path: Path) -> None:
+def test_epochs_that_are_trained_again_are_reported_once(tmp_path: Path) -> None:
     """A checkpoint older than the lines: the script saves every third epoch only, and trains none before its
-    turn, so that each stretch ends where it is told to."""
+    turn, so that each stretch ends at its epoch."""
     waits = "while int(pathlib.Path('turn').read_text()) < epoch: time.sleep(0.01)"
     script = SCRIPT.replace("random, sys", "random, sys, time")
     script = script.replace("if args.out:", f"{waits}\n    if epoch % 3 == 0:")
@@ -329,7 +329,7 @@ def scores(rows: list[EpochRow]) -> list[tuple[int, float]]:
 
 @pytest.mark.parametrize("horizon", ["full", "rung"])
 def test_rungs_of_other_subsets_restart_the_script_with_them(tmp_path: Path, horizon: Horizon) -> None:
-    """One schedule: from its checkpoint, told where to end. A schedule a rung: from the beginning."""
+    """One schedule: from its checkpoint, given where to end. A schedule a rung: from the beginning."""
     flags = "--epochs {epochs} --until {until} --subset {subset} --out {checkpoint_dir}"
     run = [*RUN, *flags.split()]
     command = made_command(tmp_path, run=run)
@@ -341,7 +341,7 @@ def test_rungs_of_other_subsets_restart_the_script_with_them(tmp_path: Path, hor
     assert resumed == {"full": [2, 4], "rung": []}[horizon]
 
 
-def test_a_script_that_was_told_its_end_finishes_what_it_does_after_it(tmp_path: Path) -> None:
+def test_a_script_that_was_given_its_end_finishes_what_it_does_after_it(tmp_path: Path) -> None:
     script = SCRIPT + "\nimport time; time.sleep(0.1); (args.out / 'model').touch()"
     climbed(made_command(tmp_path, script), tmp_path, Ladder((Budget(epochs=2),)))
     assert (tmp_path / "trial/checkpoint/model").exists()

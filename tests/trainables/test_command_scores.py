@@ -99,7 +99,7 @@ def test_scores_of_every_few_epochs_count_where_a_rung_ends(
     assert [row.epoch for row in rows if row.completes_rung] == list(rungs)
 
 
-def test_a_script_that_scores_only_its_end_is_told_it_by_until(tmp_path: Path) -> None:
+def test_a_script_that_scores_only_its_end_is_given_it_by_until(tmp_path: Path) -> None:
     rows = climbed(tmp_path, "epoch == args.epochs", ladder(1, 3, 6), run=UNTIL, resume=[])
     assert scores(rows) == {1: 0.01, 2: None, 3: 0.03, 4: None, 5: None, 6: 0.06}
 
@@ -110,8 +110,8 @@ def test_a_rung_that_ends_without_a_score_says_so_and_what_to_do(tmp_path: Path)
     assert str(refused.value) == (
         "the script gave no val_acc for epoch 3, where a rung ends (it did for: 2, 4, 6); let "
         "search.ladder.epochs have epochs that it scores, or let it score this one, such as its last: "
-        "{until} in run tells it where the rung ends; if it counts epochs from 0, write first_epoch: 0 under "
-        "search.command"
+        "{until} in run is the epoch at which the rung ends; if it counts epochs from 0, write first_epoch: "
+        "0 under search.command"
     )
 
 

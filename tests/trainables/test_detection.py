@@ -147,8 +147,8 @@ def drawn(seed: int, *, num_images: int = 12) -> tuple[list[Objects], list[dict[
         near = boxes + torch.randn(boxes.shape, generator=random, dtype=torch.float64) * 2
         off = torch.rand(8, 2, generator=random).double() * 300
         both = torch.cat([near, torch.cat([off, off + 40], 1)]) / truths[-1].scale_px
-        said = torch.cat([labels, torch.randint(3, (8,), generator=random)])
-        found.append({"boxes": both, "labels": said, "scores": torch.rand(len(both), generator=random)})
+        predicted = torch.cat([labels, torch.randint(3, (8,), generator=random)])
+        found.append({"boxes": both, "labels": predicted, "scores": torch.rand(len(both), generator=random)})
     return truths, found
 
 

@@ -41,7 +41,7 @@ def test_category_ids_with_gaps_are_counted_from_0_and_kept(tmp_path: Path) -> N
     assert [item.is_crowd.tolist() for item in found.objects[:3]] == [[False], [True], []]
     assert [item.area_px.tolist() for item in found.objects[:3]] == [[12.0], [12.5], []]
     assert found.balance().tolist()[:4] == [2, 0, 3, 1]  # none is the fourth
-    assert found.said()["categories"] == "3 classes; ids 3 to 90 in the data"
+    assert found.row_notes()["categories"] == "3 classes; ids 3 to 90 in the data"
 
 
 def test_a_file_alone_takes_its_images_from_a_folder_that_is_given(tmp_path: Path) -> None:

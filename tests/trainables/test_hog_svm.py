@@ -68,6 +68,6 @@ def test_values_that_make_no_sense_are_refused_together() -> None:
         TRAINABLE.hparams(c=0, cells=1)
 
 
-def test_a_reserved_gpu_is_said_to_stay_idle() -> None:
+def test_a_reserved_gpu_is_reported_to_stay_idle() -> None:
     assert check_device("cpu") == ()
     assert check_device("cuda") == ("hog_svm works on the CPU: set search.resources.gpus_per_trial to 0",)

@@ -145,7 +145,7 @@ def test_scores_agree_with_those_of_scipy() -> None:
     )
 
 
-def test_one_score_for_all_images_is_said_and_is_not_0() -> None:
+def test_one_score_for_all_images_is_reported_and_is_not_0() -> None:
     metrics = QualityMetrics(spread=1.0)
     metrics.update(torch.full((3, 2), 2.5), rated(1.0, 2.0, 3.0))
     with pytest.raises(Diverged, match=r"all 3 images got one score, 2\.5, which has no rank correlation"):

@@ -86,10 +86,10 @@ def test_a_rate_that_moves_nothing_is_found_and_the_command_says_what_to_look_at
     (tmp_path / "s.yaml").write_text(SPACE)
     arguments = ["--space", str(tmp_path / "s.yaml"), "--overfit", "32"]
     assert cli.run("train", [*arguments, "--hparam", "lr=1e-9"]) == 1
-    said = capsys.readouterr().out
-    assert "failed  overfit on 32 examples: val_accuracy 0." in said
-    assert "of 0.95 after 100 epochs" in said
-    assert all(point in said for point in CHECKLIST)
+    output = capsys.readouterr().out
+    assert "failed  overfit on 32 examples: val_accuracy 0." in output
+    assert "of 0.95 after 100 epochs" in output
+    assert all(point in output for point in CHECKLIST)
     assert cli.run("train", arguments) == 0
     assert "passed  overfit on 32 examples" in capsys.readouterr().out
 
@@ -120,14 +120,14 @@ def test_an_error_is_to_be_small_and_the_loss_must_fall(
 
 
 @pytest.mark.parametrize(
-    ("given", "used", "said"),
+    ("given", "used", "message"),
     [
         ({}, (0.5, 64), "; with lr 0.5, noise null instead of the defaults"),
         ({"lr": 0.2}, (0.2, 64), "; with noise null instead of the defaults"),
     ],
 )
 def test_a_recipe_for_more_gives_way_to_what_few_examples_need_and_what_was_set_stays(
-    context: TrainingContext, given: dict[str, float], used: tuple[float, int], said: str
+    context: TrainingContext, given: dict[str, float], used: tuple[float, int], message: str
 ) -> None:
     seen = []
 
@@ -141,7 +141,7 @@ def test_a_recipe_for_more_gives_way_to_what_few_examples_need_and_what_was_set_
     tried = replace(toy, start=start, hparams=Lenient, overfit=goal)
     result = overfitted(tried, Lenient(**given), context, num_examples=4)
     assert seen == [used]
-    assert str(result).endswith(said)
+    assert str(result).endswith(message)
 
 
 def test_what_learns_nothing_is_refused(context: TrainingContext) -> None:

@@ -97,7 +97,7 @@ CURE = "give tensors (torch.from_numpy), numbers, text, dicts and lists (x.tolis
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said", "function"),
+    ("old", "new", "message", "function"),
     [
         ("return Training()", "Training()", NOT_A_TRAINING, "def start"),
         (
@@ -161,12 +161,12 @@ CURE = "give tensors (torch.from_numpy), numbers, text, dicts and lists (x.tolis
     ],
 )
 def test_a_broken_promise_is_named_with_its_place(
-    tmp_path: Path, old: str, new: str, said: str, function: str
+    tmp_path: Path, old: str, new: str, message: str, function: str
 ) -> None:
     with pytest.raises(BadResult) as refused:
         run(tmp_path, old, new)
     line = GOOD.replace(old, new).split(function)[0].count("\n") + 1
-    assert str(refused.value) == f"{said} ({tmp_path}/promises_here.py, line {line})"
+    assert str(refused.value) == f"{message} ({tmp_path}/promises_here.py, line {line})"
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:

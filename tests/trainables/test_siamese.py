@@ -1,4 +1,4 @@
-"""Pairs of images, and the network that tells whether they are of one class."""
+"""Pairs of images, and the network that decides whether they are of one class."""
 
 from __future__ import annotations
 

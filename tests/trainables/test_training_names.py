@@ -1,4 +1,4 @@
-"""What a worker is said to train, for whoever watches Ray's dashboard."""
+"""How Ray's dashboard names what a worker trains."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ EXPECTED = "end the file with TRAINABLE = Trainable(hparams=..., metric=..., mod
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("x = 1\n", f"FILE exports no TRAINABLE; {EXPECTED}"),
         (
@@ -275,9 +275,9 @@ EXPECTED = "end the file with TRAINABLE = Trainable(hparams=..., metric=..., mod
     ],
 )
 def test_a_file_that_gives_no_trainable_is_refused_with_its_line(
-    tmp_path: Path, text: str, said: str
+    tmp_path: Path, text: str, message: str
 ) -> None:
-    assert refusal(tmp_path / "broken_here.py", text) == said
+    assert refusal(tmp_path / "broken_here.py", text) == message
 
 
 def test_a_space_names_such_a_file_without_a_traceback(tmp_path: Path) -> None:

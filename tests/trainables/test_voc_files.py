@@ -169,7 +169,7 @@ def test_the_lists_of_a_class_named_train_are_no_parts(tmp_path: Path) -> None:
     assert (summary.parts["val"], summary.parts["train"] + summary.parts["test"]) == (2, 4)
 
 
-def test_a_name_that_a_list_has_twice_is_read_once_and_said(tmp_path: Path) -> None:
+def test_a_name_that_a_list_has_twice_is_read_once_and_reported(tmp_path: Path) -> None:
     lists = {"train": listing(*range(6)) + "000003.jpg\n000004\n", "val": listing(6, 7)}
     summary = found(folder_of(tmp_path / "voc", lists), tmp_path)
     assert "left out, name that a list has twice: 2 (train.txt 000003, train.txt 000004)" in list(summary)
@@ -183,7 +183,7 @@ def test_lists_may_lie_in_imagesets_itself_and_in_any_case(tmp_path: Path) -> No
         assert found(folder_of(root, lists, sets=sets), tmp_path).parts["val"] == 2
 
 
-def test_lists_that_name_no_part_are_said_and_the_program_splits(tmp_path: Path) -> None:
+def test_lists_that_name_no_part_are_reported_and_the_program_splits(tmp_path: Path) -> None:
     summary = found(folder_of(tmp_path / "voc", {"default": listing(*range(8))}), tmp_path)
     assert summary.split_off == ("val", "test")
     assert "left out, list that names no part: 1 (default.txt)" in list(summary)
@@ -224,8 +224,8 @@ def test_files_in_no_list_and_images_without_files_are_counted(tmp_path: Path) -
 def test_an_image_in_two_lists_is_named(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "voc", {"train": listing(*range(6)), "val": listing(5, 6, 7)})
     same = "000005.png (train) = 000005.png (val)"
-    said = list(found(data, tmp_path))
-    assert f"images in two parts: 1 ({same}); scores on them are not validation" in said
+    notes = list(found(data, tmp_path))
+    assert f"images in two parts: 1 ({same}); scores on them are not validation" in notes
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_file_of_another_name_than_its_image_has_it_by_filename(tmp_path: Path
     assert "photo.png" in {path.name for path in loaded.annotations.paths}
 
 
-def test_a_filename_of_another_image_is_said(tmp_path: Path) -> None:
+def test_a_filename_of_another_image_is_reported(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "voc")
     (tmp_path / "voc/Annotations/000003.xml").write_text(xml("000004.png"))
     what = "XML files whose <filename> is another image; the one of the file's own name is taken"

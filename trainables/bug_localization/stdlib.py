@@ -41,8 +41,8 @@ def stdlib_project() -> Project:
         text, docstrings = undocumented(path.read_bytes())
         texts.append(text)
         bare = _flat(text)
-        said = [words for words in docstrings if len(words.split()) >= _MIN_WORDS and words not in bare]
-        for words in random_.sample(said, min(_MAX_OF_A_FILE, len(said))):
+        usable = [words for words in docstrings if len(words.split()) >= _MIN_WORDS and words not in bare]
+        for words in random_.sample(usable, min(_MAX_OF_A_FILE, len(usable))):
             modules_of[words].add(number)
     names = sorted(modules_of)
     random_.shuffle(names)

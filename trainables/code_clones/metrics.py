@@ -1,4 +1,4 @@
-"""How well clones are told from others, above a threshold that validation chooses."""
+"""How well clones are detected, above a threshold that validation chooses."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class CloneMetrics:
         likeness, labels = _joined(self._others or self._tuning)
         self._tuning, self._others = [], []
         is_clone = labels.int()
-        said = (likeness >= threshold).int()
-        scores = {name: score(said, is_clone) for name, score in _AT_THRESHOLD.items()}
+        predicted = (likeness >= threshold).int()
+        scores = {name: score(predicted, is_clone) for name, score in _AT_THRESHOLD.items()}
         scores["pr_auc"] = binary_average_precision(likeness, is_clone)
         scores["roc_auc"] = binary_auroc(likeness, is_clone)
         scores["loss"] = functional.binary_cross_entropy(likeness, labels)

@@ -10,7 +10,7 @@ from trainables.code_clones.batches import CloneBatch
 from trainables.code_clones.data import PADDING
 
 _NUM_ORDERS = 2
-_NOT_CERTAIN = 1e-4  # equal trees that are said to be no clones would cost 100, as much as all others
+_NOT_CERTAIN = 1e-4  # equal trees that are predicted to be no clones would cost 100, as much as all others
 
 
 class TreeEncoder(nn.Module):

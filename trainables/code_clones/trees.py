@@ -39,7 +39,7 @@ class Tree:
 
 
 def python_tree(code: str | ast.AST) -> Tree:
-    """The tree of Python source, without what tells nothing of how it works.
+    """The tree of Python source, without what says nothing about how it works.
 
     As MRT-OAST prunes and enriches trees: operators and kinds of constants stand in their node's word; so do
     names from outside, such as `len` and `.append`. What is named in the source itself has no name, so that
@@ -49,7 +49,7 @@ def python_tree(code: str | ast.AST) -> Tree:
         SyntaxError: It is no Python.
     """
     root = ast.parse(code) if isinstance(code, str) else code
-    return Tree("Source", tuple(_told(root, _own_names(root))))
+    return Tree("Source", tuple(_trees(root, _own_names(root))))
 
 
 def bracketed_tree(text: str) -> Tree:
@@ -78,9 +78,9 @@ def bracketed_tree(text: str) -> Tree:
     return Tree("Source", tuple(levels[0]))
 
 
-def _told(node: ast.AST, own: set[str]) -> Iterator[Tree]:
-    """The node as a tree; what is below it, where it tells nothing itself."""
-    children = tuple(tree for child in ast.iter_child_nodes(node) for tree in _told(child, own))
+def _trees(node: ast.AST, own: set[str]) -> Iterator[Tree]:
+    """The node as a tree; its children instead where it carries no meaning itself."""
+    children = tuple(tree for child in ast.iter_child_nodes(node) for tree in _trees(child, own))
     if isinstance(node, _UNTOLD):
         yield from children
     else:

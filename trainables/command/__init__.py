@@ -1,6 +1,6 @@
 """Any existing training script: started with flags, scored by the JSON lines it prints, killed as a group.
 
-What it is, is said by the space (`search.command`), so this trainable has no hyperparameters of its own and
+The space describes it (`search.command`), so this trainable has no hyperparameters of its own and
 no default: its name is `command:` and that description as JSON. Expected result at full budget: the script's.
 """
 

@@ -45,7 +45,7 @@ class Guardian:
         signal.set_wakeup_fd(waker)
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, self._on_signal)
-        self._is_told_to_end = False
+        self._must_end = False
         self._command = 0
         self._status: int | None = None
 
@@ -78,8 +78,10 @@ class Guardian:
     def _locked_out(self) -> int:
         """Say on standard error which process still holds the lock; gives the exit status."""
         pid = self._lock.read_text() or "unknown"
-        said = f"another run of this script, process {pid}, still holds {self._lock} after {self._lock_s:g} s"
-        os.write(2, f"{said}; end it (kill {pid}) and try again\n".encode())
+        problem = (
+            f"another run of this script, process {pid}, still holds {self._lock} after {self._lock_s:g} s"
+        )
+        os.write(2, f"{problem}; end it (kill {pid}) and try again\n".encode())
         return _LOCKED
 
     def _start(self, argv: list[str]) -> None:
@@ -114,11 +116,11 @@ class Guardian:
                 os.read(self._woken, 4096)
         if 0 in ready:
             orders = os.read(0, 64)
-            self._is_told_to_end |= not orders
+            self._must_end |= not orders
             if self._command and orders:
                 with suppress(ProcessLookupError):  # it has ended by itself
                     os.killpg(self._command, _ORDERS[orders[-1:]])
-        return self._is_told_to_end or os.getppid() != self._starter
+        return self._must_end or os.getppid() != self._starter
 
     def _end(self) -> None:
         """End every process below this one."""
@@ -150,7 +152,7 @@ class Guardian:
             return False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._is_told_to_end |= number == signal.SIGTERM
+        self._must_end |= number == signal.SIGTERM
 
 
 def _descendants(root: int) -> list[int]:

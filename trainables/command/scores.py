@@ -1,4 +1,4 @@
-"""What a script has said of its epochs, line by line, over several processes if it was resumed. Pure."""
+"""Scores and epochs that a script printed, line by line, over several processes if it was resumed. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class LinesLost(Exception):
 
 
 class Scores:
-    """The epochs that a script has told of and that were not handed on yet.
+    """The epochs that a script has reported and that were not passed on yet.
 
     A script may score every epoch or every k epochs, in one line an epoch or in several. Of two scores of
     one epoch the later counts while the epoch is waiting; epochs that are trained again after an interruption
@@ -29,7 +29,7 @@ class Scores:
         done: Epochs handed on.
         last: The last score that was handed on.
         every: Epochs from one score to the next, the largest distance so far.
-        num_told: Scores in the lines of the present process.
+        num_reported: Scores in the lines of the present process.
         notes: What was odd, for the trial's row.
     """
 
@@ -44,7 +44,7 @@ class Scores:
         self.done = 0
         self.last = Row(epoch=None, values={})
         self.every = 1
-        self.num_told = 0
+        self.num_reported = 0
         self.notes: dict[str, str] = {}
 
     def begin(self, *, is_resumed: bool, has_ended_itself: bool) -> None:
@@ -53,7 +53,7 @@ class Scores:
         Args:
             has_ended_itself: The one before came to its end, so that none of its lines are missing.
         """
-        self.num_told, self._latest, self._only = 0, None, None
+        self.num_reported, self._latest, self._only = 0, None, None
         self._may_skip = not is_resumed or has_ended_itself
 
     def take(self, line: str) -> None:
@@ -72,10 +72,10 @@ class Scores:
         is_uncounted = row.epoch is None
         if is_uncounted and self._needs_count:
             raise BadResult('with search.command.resume each line needs its "epoch", counted from 1')
-        is_told = self._has_score(row) or is_uncounted
-        self.num_told += is_told
-        self._only = row if is_uncounted and self.num_told == 1 else None
-        self._put(self.num_told if row.epoch is None else row.epoch, row)
+        is_reported = self._has_score(row) or is_uncounted
+        self.num_reported += is_reported
+        self._only = row if is_uncounted and self.num_reported == 1 else None
+        self._put(self.num_reported if row.epoch is None else row.epoch, row)
 
     def has(self, epoch: int) -> bool:
         """Whether all is known of the epoch: its score, or that the script continued without one."""
@@ -105,7 +105,7 @@ class Scores:
 
     @property
     def is_single(self) -> bool:
-        """Whether one line without a count is all that the process has said."""
+        """Whether one line without a count is all that the process has printed."""
         return self._only is not None and not self._only.done_reason
 
     def place_single(self, end: int) -> None:

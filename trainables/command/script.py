@@ -116,9 +116,9 @@ def lock_limit_s(graceful_s: float) -> float:
 
 def _failure(status: int, last: Sequence[str]) -> ScriptFailed:
     how = f"was killed by signal {status - 128}" if status > 128 else f"ended with status {status}"
-    said = last[-1] if last else "it printed no error"
-    error = re.match(r"(?:\w+\.)*(\w+)(?:: |$)", said)
-    return ScriptFailed("\n".join([f"the script {how}: {said}", *last]), error[1] if error else "")
+    last_line = last[-1] if last else "it printed no error"
+    error = re.match(r"(?:\w+\.)*(\w+)(?:: |$)", last_line)
+    return ScriptFailed("\n".join([f"the script {how}: {last_line}", *last]), error[1] if error else "")
 
 
 def _ended(process: subprocess.Popen[bytes], most_s: float) -> None:

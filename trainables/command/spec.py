@@ -56,7 +56,7 @@ class CommandSpec:
 
     @property
     def places(self) -> set[str]:
-        """What the command is told of its budget and its surroundings."""
+        """The arguments and variables with which the command gets its budget and context."""
         return places([*self.run, *self.resume])
 
     @property

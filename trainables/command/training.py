@@ -48,15 +48,15 @@ class CommandTraining:
         self._scores = Scores(spec.metric, first_epoch=spec.first_epoch, needs_count=bool(spec.resume))
         self._is_new = True
         self._notes: dict[str, str] = {}
-        self._said: list[str] = []
+        self._last_lines: list[str] = []
         self._is_resumed = False
         self._has_ended_itself = False
-        self._told_end = 0  # the epoch at which a process of the present budget is told to end, if it is
+        self._planned_end = 0  # the epoch at which a process of the present budget is asked to end, if it is
         self.epochs_done = 0
         self.done_reason = ""
 
     def run_epoch(self, budget: Budget) -> Mapping[str, float]:
-        """Wait until the script has told of the next epoch: scored it, or continued without.
+        """Wait until the script has reported the next epoch: scored it, or continued without.
 
         An epoch without a score is one only within a rung, of a script that validates every few epochs.
 
@@ -66,13 +66,13 @@ class CommandTraining:
             ScriptFailed: It ended with an error, or took longer than `timeout_s`.
         """
         epoch = self.epochs_done + 1
-        self._told_end = min(self._own_ends(budget), default=0)
+        self._planned_end = min(self._own_ends(budget), default=0)
         if not self._scores.has(epoch):
             self._train(epoch, budget)
         if self._script and epoch in self._own_ends(budget):
             self._see_the_end(self._script)
-        is_told = self._scores.has(epoch) or self._is_unscored(epoch, budget)
-        row = self._scores.hand_on(epoch) if is_told else self._ended_early()
+        is_reported = self._scores.has(epoch) or self._is_unscored(epoch, budget)
+        row = self._scores.hand_on(epoch) if is_reported else self._ended_early()
         if self._spec.metric not in row.values and epoch == budget.epochs:
             raise BadResult(self._unscored_text(epoch))
         self.epochs_done = self._scores.done = epoch
@@ -98,20 +98,20 @@ class CommandTraining:
 
     def state_dict(self) -> dict[str, Any]:
         last = {"values": self._scores.last.values, "done_reason": self.done_reason}
-        # Past the epoch it was told to end at no line is missing, however long its process takes to go.
-        has_ended = self._has_ended_itself or 0 < self._told_end <= self.epochs_done
-        told = {**self._scores.state(), "has_ended_itself": has_ended}
+        # Past the epoch it was asked to end at no line is missing, however long its process takes to go.
+        has_ended = self._has_ended_itself or 0 < self._planned_end <= self.epochs_done
+        reported = {**self._scores.state(), "has_ended_itself": has_ended}
         packed = self._packed() if self._scratch else {}
-        return {"epochs_done": self.epochs_done, "last": last, "told": told, **packed}
+        return {"epochs_done": self.epochs_done, "last": last, "reported": reported, **packed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._is_new = False
         self.epochs_done = state["epochs_done"]
-        last, told = Row(epoch=self.epochs_done, **state["last"]), state.get("told", {})
+        last, reported = Row(epoch=self.epochs_done, **state["last"]), state.get("reported", {})
         self.done_reason = last.done_reason
-        self._has_ended_itself = told.get("has_ended_itself", False)
+        self._has_ended_itself = reported.get("has_ended_itself", False)
         self._files.unpack(state.get("files", {}))
-        self._scores.restore(self.epochs_done, last, state.get("rows", []), told)
+        self._scores.restore(self.epochs_done, last, state.get("rows", []), reported)
         if self._spec.resume:
             with self._files.locked(self._lock_s):  # whoever ran the script before may still be ending it
                 for line in Lines(self._files.stdout, is_from_end=False).new(is_final=True):
@@ -125,7 +125,7 @@ class CommandTraining:
         return {"files": self._files.packed(), "rows": self._scores.rows()}
 
     def _train(self, epoch: int, budget: Budget) -> None:
-        """Let the script train until it has told of `epoch` or ends."""
+        """Let the script train until it has reported `epoch` or ends."""
         command = self._spec.run_line(self._hparams, self._values(budget))
         if command != self._command:
             self._start(command)
@@ -175,7 +175,7 @@ class CommandTraining:
         return bool(self._spec.resume) and self._files.has_checkpoint
 
     def _listen(self, script: Script, epoch: int) -> bool:
-        """Take in what it prints until it has told of `epoch`; whether it ended before or with it."""
+        """Take in what it prints until it has reported `epoch`; whether it ended before or with it."""
         try:
             return self._heard(script, epoch)
         except LinesLost:
@@ -185,9 +185,9 @@ class CommandTraining:
             raise
 
     def _heard(self, script: Script, epoch: int) -> bool:
-        started_s, told_s = time.monotonic(), None
+        started_s, reported_s = time.monotonic(), None
         while True:
-            num_before = self._scores.num_told
+            num_before = self._scores.num_reported
             try:
                 lines, has_ended = script.listen()
             except ScriptFailed:
@@ -203,8 +203,8 @@ class CommandTraining:
             if self._scores.has_later(epoch):
                 return False
             if self._scores.has(epoch):
-                told_s = now_s if lines or told_s is None else told_s
-                if now_s - told_s > (_END_S if self._may_be_its_last else _SETTLED_S):
+                reported_s = now_s if lines or reported_s is None else reported_s
+                if now_s - reported_s > (_END_S if self._may_be_its_last else _SETTLED_S):
                     return False
             if now_s - started_s > self._limit_s:
                 raise BadResult(f"the script printed no {self._spec.metric} within {self._limit_s:g} s")
@@ -213,14 +213,14 @@ class CommandTraining:
 
     def _take_in_the_end(self, script: Script, epoch: int, num_before: int, taken_s: float) -> None:
         """See what the lines of a script that has ended come to."""
-        scores, end = self._scores, self._told_end
+        scores, end = self._scores, self._planned_end
         self._has_ended_itself = end > 0  # untold it is asked for nothing further, and when it goes is chance
-        self._said = script.last_lines()
+        self._last_lines = script.last_lines()
         if self._may_be_its_last:
             scores.place_single(end)
-        if self._is_resumed and not scores.num_told and not scores.has(epoch):
+        if self._is_resumed and not scores.num_reported and not scores.has(epoch):
             raise LinesLost
-        num_at_once = scores.num_told - num_before
+        num_at_once = scores.num_reported - num_before
         if num_at_once > 1 and not num_before and taken_s > _SOON_S:
             self._notes["buffered"] = (
                 f"{num_at_once} scores came at once when the script ended; if it buffers what it prints, it "
@@ -230,7 +230,7 @@ class CommandTraining:
     @property
     def _may_be_its_last(self) -> bool:
         """Whether its only line, without a count, may be what it says at its end."""
-        return self._scores.is_single and self._told_end > 1
+        return self._scores.is_single and self._planned_end > 1
 
     @property
     def _limit_s(self) -> float:
@@ -247,19 +247,19 @@ class CommandTraining:
 
     def _unscored_text(self, epoch: int) -> str:
         spec, scores = self._spec, self._scores
-        said = (
+        text = (
             f"the script gave no {spec.metric} for epoch {epoch}, where a rung ends (it did for: "
             f"{scores.scored_epochs()}); let search.ladder.epochs have epochs that it scores, or let it "
             "score this one"
         )
         if "until" not in spec.places:
-            said += ", such as its last: {until} in run tells it where the rung ends"
+            text += ", such as its last: {until} in run is the epoch at which the rung ends"
         if spec.first_epoch and scores.is_scored(epoch - 1):
-            said += "; if it counts epochs from 0, write first_epoch: 0 under search.command"
-        return said
+            text += "; if it counts epochs from 0, write first_epoch: 0 under search.command"
+        return text
 
     def _own_ends(self, budget: Budget) -> set[int]:
-        """The epochs after which the script ends by itself, because it was told so."""
+        """The epochs after which the script ends by itself, because it was asked to."""
         ends = {"until": budget.epochs, "epochs": self._budget.epochs}
         return {end for place, end in ends.items() if place in self._spec.places}
 
@@ -285,10 +285,10 @@ class CommandTraining:
 
     def _nothing_text(self) -> str:
         metric = self._spec.metric
-        said = "; ".join(line[:_MAX_SHOWN] for line in self._said[-3:]) or "nothing"
-        hints = [hint for line in self._said if (hint := hint_in(line, metric))]
+        printed = "; ".join(line[:_MAX_SHOWN] for line in self._last_lines[-3:]) or "nothing"
+        hints = [hint for line in self._last_lines if (hint := hint_in(line, metric))]
         return "; ".join(
-            [f"the script ended without a JSON line with {metric}; it printed: {said}", *hints[-1:]]
+            [f"the script ended without a JSON line with {metric}; it printed: {printed}", *hints[-1:]]
         )
 
     def _end(self) -> None:

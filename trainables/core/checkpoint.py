@@ -150,7 +150,7 @@ class _SealedFile:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._digest = file, hashlib.sha256()
-        self._end = b""  # held back: the archive's last record has to tell the length of its comment
+        self._end = b""  # held back: the archive's last record has to give the length of its comment
 
     def write(self, data: bytes | memoryview) -> int:
         view = memoryview(data).cast("B")

@@ -197,8 +197,8 @@ class OverfitTarget:
     Attributes:
         score: The metric on these examples.
         epochs: Most epochs it may take, of one step each where the examples are one batch.
-        num_examples: How many examples that is said of.
-        overrides: From given hparams to those that it is said with, where a recipe's are for trained
+        num_examples: Number of examples that the target holds for.
+        overrides: From given hparams to those that the target holds for, where a recipe's are for trained
             weights or thousands of steps. They replace defaults only: what was set stays.
     """
 

@@ -212,7 +212,7 @@ def _imports_of(file: Path) -> Iterator[tuple[str, int]]:
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, OSError):
-        return  # said when it is run
+        return  # reported when it is run
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name.partition(".")[0], node.lineno) for alias in node.names)
@@ -266,7 +266,7 @@ def _is_below(spec: importlib.machinery.ModuleSpec, folder: Path) -> bool:
 
 def _failure_text(path: Path, folder: Path, error: BaseException) -> str:
     """What failed on import, with the last line that is of the user's own files."""
-    kind, said = type(error).__name__, str(error)
+    kind, message = type(error).__name__, str(error)
     if isinstance(error, SyntaxError):
         return f"{path} fails on import: {kind}: {error.msg} ({error.filename}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
@@ -276,7 +276,7 @@ def _failure_text(path: Path, folder: Path, error: BaseException) -> str:
         if Path(frame.filename).is_relative_to(folder) or frame.filename == str(path)
     ]
     last = (own or frames)[-1]
-    text = f"{path} fails on import: {kind}: {said} ({last.filename}, line {last.lineno})"
+    text = f"{path} fails on import: {kind}: {message} ({last.filename}, line {last.lineno})"
     if isinstance(error, SystemExit):
         text += '; it is imported, not run: what it does when run belongs under if __name__ == "__main__"'
     return text

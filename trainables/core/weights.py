@@ -60,7 +60,7 @@ def remedy(file: WeightFile) -> str:
 
 
 def may_download() -> bool:
-    """Whether the user said that trainings may use the network."""
+    """Whether the user allowed trainings to use the network."""
     return os.environ.get("HF_HUB_OFFLINE", "1").lower() in {"0", "false", "no", "off"}
 
 

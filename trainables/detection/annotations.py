@@ -116,7 +116,7 @@ class Annotations:
             notes["categories"] = f"{len(self.category_ids)} classes; ids {first} to {last} in the data"
         return notes
 
-    def said(self) -> dict[str, str]:
+    def row_notes(self) -> dict[str, str]:
         """What a row should say of them: the same, and what is left out."""
         left_out = {"left_out": "; ".join(map(str, self.left_out))} if self.left_out else {}
         return {**self.described(), **left_out}

@@ -15,7 +15,7 @@ _MIN_BEYOND_FRACTION = (
     1 / 3
 )  # of all boxes, where right and bottom were taken as width and height: over half are
 _MAX_FRACTION = 2.0  # left + width, where both are shares
-_MIN_SIDE_PX = 16  # of an image whose boxes can be told from shares
+_MIN_SIDE_PX = 16  # of an image whose boxes can be distinguished from fractions
 
 Size = tuple[float, float]
 

@@ -80,7 +80,7 @@ class Fit(Enum):
     """How the size that is recorded for an image is that of its file."""
 
     UPRIGHT = "as EXIF turns it"
-    UNDECIDED = "it does not tell whether the boxes were drawn on the turned image"
+    UNDECIDED = "it does not show whether the boxes were drawn on the turned image"
     STORED = "as it is stored, unturned"
     CONTRADICTED = "neither"
 
@@ -104,8 +104,8 @@ class Header:
             return Fit.UPRIGHT, False  # decoding names it
         for matches, is_resized in ((_is_same, False), (_is_resized, True)):
             if matches(size_px, upright):
-                tells = self.orientation <= 1 or not matches(size_px, stored)
-                return Fit.UPRIGHT if tells else Fit.UNDECIDED, is_resized
+                is_certain = self.orientation <= 1 or not matches(size_px, stored)
+                return Fit.UPRIGHT if is_certain else Fit.UNDECIDED, is_resized
             if matches(size_px, stored):
                 return Fit.STORED, is_resized
         return Fit.CONTRADICTED, False

@@ -81,7 +81,7 @@ def _note(entry: ImageEntry, fit: Fit, is_resized: bool, findings: Findings) -> 
         what = "images that EXIF turns, but not their boxes; they are turned back"
         findings.add_note("sizes", what, entry.name)
     elif fit is Fit.UNDECIDED:
-        what = "images that EXIF turns, whose size does not tell whether their boxes are; taken as turned"
+        what = "images that EXIF turns, whose size does not show whether their boxes are; taken as turned"
         findings.add_note("sizes", what, entry.name)
     if is_resized:
         what = "images of another size than recorded, in its proportions; boxes are scaled with them"
@@ -89,8 +89,8 @@ def _note(entry: ImageEntry, fit: Fit, is_resized: bool, findings: Findings) -> 
 
 
 def _contradiction(entry: ImageEntry, header: Header) -> str:
-    (width, height), (said_width, said_height) = header.upright_px, entry.size_px or (0, 0)
-    return f"{entry.path} is {width} x {height} px, its boxes are in {said_width:g} x {said_height:g}"
+    (width, height), (recorded_width, recorded_height) = header.upright_px, entry.size_px or (0, 0)
+    return f"{entry.path} is {width} x {height} px, its boxes are in {recorded_width:g} x {recorded_height:g}"
 
 
 def _count_unusable(

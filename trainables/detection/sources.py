@@ -48,7 +48,7 @@ class DetectionData:
         return [self.annotations.objects[row] for row in images.rows[list(indices)].tolist()]
 
     def notes(self) -> dict[str, str]:
-        return {**self.splits.notes(), **self.annotations.said()}
+        return {**self.splits.notes(), **self.annotations.row_notes()}
 
 
 def load_detection_data(context: TrainingContext) -> DetectionData:

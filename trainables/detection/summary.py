@@ -111,7 +111,7 @@ def _file_notes(files: ImageFiles, survey: Survey, rows: Mapping[Part, Tensor]) 
 
 
 def _class_notes(annotations: Annotations, train: Tensor, counts: Mapping[str, int]) -> list[str]:
-    """Classes that cannot be learnt or cannot be told apart by their names, and images without objects."""
+    """Classes that cannot be learnt or cannot be distinguished by their names, and images without objects."""
     trained = {
         annotations.class_names[label]
         for row in train.tolist()

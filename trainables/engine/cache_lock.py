@@ -18,7 +18,7 @@ from pathlib import Path
 # flock has no timeout, hence the polling: ten system calls a second per waiting process.
 _POLL_S = 0.1  # a blocking lock would wait without a limit, and could not say what for
 _SAY_EVERY_S = 60.0
-_FIRST_SAID_S = 10.0
+_FIRST_REPORT_S = 10.0
 _NUM_BYTES = 256  # of a lock file: written as a whole, so that it is never read in parts
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class CacheLock:
     """The right to make a file, held by this process. The system frees it if the process dies.
 
     Attributes:
-        fraction: Of the file that is done, in [0, 1]; None while nobody tells it.
+        fraction: Of the file that is done, in [0, 1]; None while it is not reported.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -141,7 +141,7 @@ class WaitForMaker:
         self._path, self._stalled_s = path, stalled_s
         self._started_s = self._progress_s = time.monotonic()
         self._progress: object = None
-        self._say_s = self._started_s + _FIRST_SAID_S
+        self._say_s = self._started_s + _FIRST_REPORT_S
 
     def turn(self) -> None:
         """Wait a moment, and say from time to time what for.

@@ -14,7 +14,7 @@ import torch
 _MIB = 2**20
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # what getrusage counts in
 _R = TypeVar("_R")
-# cuBLAS and CPU allocators raise plain RuntimeErrors, which only their words tell from other faults.
+# cuBLAS and CPU allocators raise plain RuntimeErrors, which only their messages distinguish.
 _WORDS = re.compile(r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 
 

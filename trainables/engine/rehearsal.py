@@ -37,7 +37,7 @@ def rehearsing(start: Start) -> Rehearse:
         except _PLAIN_ERRORS:
             raise
         # Operators without an implementation for meta tensors (NMS, some losses) fail there and nowhere else.
-        except Exception:  # of the device, or of the training: the CPU tells
+        except Exception:  # of the device, or of the training: the CPU decides which
             return _rehearsed(start, hparams, budgets, replace(context, device="cpu"))
 
     return rehearse

@@ -1,4 +1,4 @@
-"""Layers that learn by themselves to tell right labels from wrong: no gradient passes from one to another."""
+"""Layers that each learn to distinguish right labels from wrong: no gradient passes between them."""
 
 from __future__ import annotations
 

@@ -104,8 +104,8 @@ class PredictedScores:
         predicted, given = _taken(self._seen)
         order = (predicted - given).abs().argsort(descending=True, stable=True)
         rows = [
-            (self._image_name(place), score, said)
-            for place, score, said in zip(
+            (self._image_name(place), score, predicted_score)
+            for place, score, predicted_score in zip(
                 order.tolist(), given[order].tolist(), predicted[order].tolist(), strict=True
             )
         ]

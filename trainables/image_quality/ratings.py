@@ -141,8 +141,8 @@ def _problems(rows: Sequence[Mapping[str, str]], folder: Path) -> Iterator[str]:
 
 def _part(row: Mapping[str, str]) -> str | None:
     """The part of a row; None if there is none of that name."""
-    said = row.get("part")
-    return _PARTS.get(said.lower()) if said else "train"
+    given = row.get("part")
+    return _PARTS.get(given.lower()) if given else "train"
 
 
 def _is_number(text: str) -> bool:

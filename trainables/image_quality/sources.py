@@ -113,13 +113,13 @@ def check_quality_data(context: TrainingContext) -> list[str]:
     counts = (
         f"{len(ratings.images)} images of {ratings.num_references} references, scores {low:g} to {high:g}"
     )
-    told = [f"{counts}, stretched to {side_px} x {side_px} px"]
+    notes = [f"{counts}, stretched to {side_px} x {side_px} px"]
     if small:
-        told.append(f"{small} images looked at are smaller than that, and blurred by it; side may be less")
-    return [*told, *_said_of_files(source, context, ratings)] if isinstance(source, Quality) else told
+        notes.append(f"{small} images looked at are smaller than that, and blurred by it; side may be less")
+    return [*notes, *_file_notes(source, context, ratings)] if isinstance(source, Quality) else notes
 
 
-def _said_of_files(source: Quality, context: TrainingContext, ratings: Ratings) -> list[str]:
+def _file_notes(source: Quality, context: TrainingContext, ratings: Ratings) -> list[str]:
     """Which files have unusual pixels, and which are one image under several names."""
     files = _files(source, ratings)
     survey = files.survey(context.cache_dir, most_s=_MAX_SURVEY_S)

@@ -81,7 +81,7 @@ def partners(labels: Tensor, draws: Tensor) -> Tensor:
         draws: (n, 2), in [0, 1).
 
     Raises:
-        DataError: All are of one class, so there is nothing to tell apart.
+        DataError: All are of one class, so there is nothing to distinguish.
     """
     order = labels.argsort(stable=True)
     _, own, sizes = labels.unique(return_inverse=True, return_counts=True)

@@ -21,7 +21,7 @@ from search.trial.failure import Failure, classify
 from search.trial.task import TrialTask
 
 _LOOK_S = 0.2
-_SAID_AFTER_S, _SAY_EVERY_S = 60.0, 600.0
+_FIRST_REPORT_S, _REPORT_EVERY_S = 60.0, 600.0
 
 
 class BackgroundActor:
@@ -104,7 +104,7 @@ def beside(
     A load that fails ends the run: trials measured without it are not what was asked for.
 
     Args:
-        say: Is told now and then that its first epoch is waited for.
+        say: Called now and then while its first epoch is waited for.
     """
     if background is None:
         yield lambda: None
@@ -117,12 +117,12 @@ def beside(
             run.interrupt(f"the background load failed: {why}", is_failure=True)
 
     try:
-        say_s = time.monotonic() + _SAID_AFTER_S
+        say_s = time.monotonic() + _FIRST_REPORT_S
         while not load.has_begun and run.stop_reason() is None:
             look(_LOOK_S)
             if time.monotonic() > say_s:
                 say(f"the trials wait for the first epoch of the background load; see {background.task.log}")
-                say_s += _SAY_EVERY_S
+                say_s += _REPORT_EVERY_S
         yield look
     finally:
         load.end()

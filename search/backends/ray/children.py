@@ -68,13 +68,13 @@ class Children:
         ended: set[int] = set()
         for number, most_s in ((signal.SIGTERM, graceful_s), (signal.SIGKILL, _KILLED_S)):
             ends_s = time.monotonic() + most_s
-            told: set[int] = set()
+            signalled: set[int] = set()
             while left := self._left():
                 ended |= left
                 # With SIGKILL those too that were started meanwhile, again and again: a fork bomb is faster.
-                for pid in left if number == signal.SIGKILL else left - told:
+                for pid in left if number == signal.SIGKILL else left - signalled:
                     _signal(pid, number)
-                told |= left
+                signalled |= left
                 if time.monotonic() > ends_s:
                     break
                 time.sleep(_TICK_S)

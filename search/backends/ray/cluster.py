@@ -63,7 +63,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
 
     Raises:
         SessionError: No cluster answers at `address`, or Ray did not start.
-        RayLost: It is gone within the block, as `check_ray` told; a block that is stuck in Ray ends with the
+        RayLost: It is gone within the block, as `check_ray` found; a block that is stuck in Ray ends with the
             process.
     """
     _check_unhidden()

@@ -15,8 +15,8 @@ from search.trial.failure import Failure
 _WRITING_S = 2.0  # at its limit a worker writes where it stands, into the trial's log
 _RESET_S = 600.0  # garbage collected, processes ended, settings put back: 8 s at most, unless it hangs
 _LOOK_EVERY_S = 1.0
-# What has no limit, or a long one, is said: first after so long, and then every ten minutes.
-_FIRST_SAID_S = {"place": 30.0, "start": 60.0}
+# A wait without a limit, or with a long one, is reported: first after these seconds, then every ten minutes.
+_FIRST_REPORT_S = {"place": 30.0, "start": 60.0}
 _SAY_EVERY_S = 600.0
 
 Call = Literal["place", "start", "epoch", "reset"]
@@ -35,7 +35,7 @@ class Deadlines(Generic[Stretch]):
     """What Ray and its workers were asked and have not answered yet.
 
     Args:
-        say: Is told what is waited for, where that takes long.
+        say: Called with what is waited for, where that takes long.
         places: In words, what a trial needs and what the nodes have.
         clock: Monotonic seconds.
     """
@@ -58,7 +58,7 @@ class Deadlines(Generic[Stretch]):
 
     def ask(self, stretch: Stretch, trial_id: str, call: Call) -> None:
         """Something was asked for this stretch of the trial: a worker, or of its worker."""
-        say_after_s = _FIRST_SAID_S.get(call, float("inf"))
+        say_after_s = _FIRST_REPORT_S.get(call, float("inf"))
         self._asked[stretch] = _Asked(trial_id, call, self._clock(), say_after_s)
 
     def answer(self, stretch: Stretch) -> None:
@@ -69,7 +69,7 @@ class Deadlines(Generic[Stretch]):
         """The stretches whose answer is overdue, each once, with the failure that this is of the trial: none
         where its worker is not ready for it.
 
-        Looks once a second. An epoch that takes strangely long is noted, and a long wait is said.
+        Checks once a second. An unusually long epoch is noted, and a long wait is reported.
         """
         if self._clock() - self._looked_s < _LOOK_EVERY_S:
             return {}
@@ -81,10 +81,10 @@ class Deadlines(Generic[Stretch]):
                 found[stretch] = self._failure(asked.call)
                 self.answer(stretch)
             else:
-                self._tell(asked, waited_s)
+                self._report(asked, waited_s)
         return found
 
-    def _tell(self, asked: _Asked, waited_s: float) -> None:
+    def _report(self, asked: _Asked, waited_s: float) -> None:
         if asked.call in ("start", "epoch"):
             has_start = asked.call == "start"
             self._run.check_epoch_time(asked.trial_id, waited_s - self._held_s, has_start=has_start)

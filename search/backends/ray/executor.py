@@ -53,7 +53,7 @@ def execute(
     Args:
         slots: Trials at a time.
         background: What trains beside them, from before the first until after the last.
-        say: Is told what is waited for, where that takes long.
+        say: Called with what is waited for, where that takes long.
 
     Raises:
         JournalError: The journal took no event.

@@ -141,6 +141,6 @@ def look_for_ray() -> None:
 
 
 def announce_remedy(text: str) -> None:
-    """Have this said after the loss, where the main thread cannot say it."""
+    """Have this printed after the loss, where the main thread cannot print it."""
     if _current:
         _current.remedy = text

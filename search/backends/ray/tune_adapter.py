@@ -110,7 +110,7 @@ class KilledForMemory(RayActorError):
     """Ray's memory monitor or the kernel killed the worker of a trial."""
 
 
-def _said(error: OutOfMemoryError) -> str:
+def _first_sentence(error: OutOfMemoryError) -> str:
     """The monitor's first sentence without the table of processes that follows it."""
     return str(error).splitlines()[0].split(" To see more")[0]
 
@@ -153,7 +153,7 @@ class _ActorManager(RayActorManager):
 
     def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, OutOfMemoryError):
-            exception = KilledForMemory(error_msg=_said(exception))
+            exception = KilledForMemory(error_msg=_first_sentence(exception))
         super()._actor_task_failed(tracked_actor_task, exception)
 
 

@@ -122,12 +122,12 @@ def _rows(task: TrialTask, ready: Readiness) -> Iterator[EpochRow | None]:
     """The rows of `task`; where epochs have a limit, None as soon as the first one may begin."""
     limit_s = task.epoch_limit_s
     with metered(task) as (meter, hold):
-        with _standing_told(task.log, limit_s and start_limit_s(limit_s)):
+        with _announcing_waits(task.log, limit_s and start_limit_s(limit_s)):
             rows = run_task(task, meter, importing=ready.importing)
         if limit_s is not None:
             yield None
         while True:
-            with _standing_told(task.log, limit_s):
+            with _announcing_waits(task.log, limit_s):
                 row = next(rows, None)
             if row is None:
                 return
@@ -136,7 +136,7 @@ def _rows(task: TrialTask, ready: Readiness) -> Iterator[EpochRow | None]:
 
 
 @contextlib.contextmanager
-def _standing_told(path: Path, limit_s: float | None) -> Iterator[None]:
+def _announcing_waits(path: Path, limit_s: float | None) -> Iterator[None]:
     """Write where every thread stands into the log if the block takes longer than it may.
 
     A thread of C does so, which does not wait for Python: the driver ends the process soon after.

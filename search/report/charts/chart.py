@@ -106,7 +106,7 @@ class Chart:
 
     @property
     def has_legend(self) -> bool:
-        """Whether there is more than one thing to tell apart."""
+        """Whether there is more than one thing to distinguish."""
         return sum(series.is_in_legend for series in self.series) > 1
 
 
@@ -189,7 +189,7 @@ def chart_key(*parts: object) -> str:
 
 
 def shortened(name: str) -> str:
-    """A name of at most 24 characters, cut in the middle: beginnings and ends tell names apart."""
+    """A name of at most 24 characters, cut in the middle: beginnings and ends distinguish names."""
     if len(name) <= _LONGEST_NAME:
         return name
     return f"{name[: _LONGEST_NAME // 2]}\N{HORIZONTAL ELLIPSIS}{name[-_LONGEST_NAME // 2 + 1 :]}"

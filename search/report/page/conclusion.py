@@ -47,8 +47,8 @@ def rank_correlation_sentence(run: RunData) -> str:
     if not warnings:
         return "Whether cheap scores can be trusted is open: no rung looks wrong, but the intervals are wide."
     is_open = all(warning.startswith(_OPEN) for warning in warnings)
-    said = "Whether cheap scores can be trusted is open" if is_open else "Cheap scores are in doubt"
-    return f"{said}: {'; '.join(warnings)}."
+    lead = "Whether cheap scores can be trusted is open" if is_open else "Cheap scores are in doubt"
+    return f"{lead}: {'; '.join(warnings)}."
 
 
 def advice(run: RunData) -> list[str]:

@@ -15,7 +15,7 @@ from search.report.page.run_data import RunData
 from search.trial import EpochRow
 
 _MOST_POINTS = 2000  # of a chart: more overlap, and each costs 60 bytes and 50 µs
-_MOST_CURVES = 300  # more lines are slow to draw and cannot be told apart
+_MOST_CURVES = 300  # more lines are slow to draw and cannot be distinguished
 
 
 @dataclass(frozen=True, kw_only=True)

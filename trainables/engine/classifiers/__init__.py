@@ -1,1 +1,1 @@
-"""Image classifiers by name, their metrics, and what they said of each image."""
+"""Image classifiers by name, their metrics, and their predictions for each image."""

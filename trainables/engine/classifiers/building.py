@@ -89,7 +89,7 @@ class Builder:
         size_options: For a resolution, the keyword arguments to try, the best first; one with nothing but
             the resolution leaves a model that takes no other, unless it shows that it does.
         num_classes: 0 is a backbone, whose answer does not matter.
-        own: The resolution that the library builds it for where it is told nothing; None is unknown.
+        own: The resolution that the library builds it for where none is given; None is unknown.
         drop_rate: The rate that `make` gives it.
         aspect_ratio: Width over height of the images.
         is_right: Whether it is a right answer to two images; None asks for a score for each class.

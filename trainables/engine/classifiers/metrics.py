@@ -50,11 +50,11 @@ class ClassificationMetrics:
 
 
 def guesses(counts: Tensor) -> dict[str, float]:
-    """What a model comes to that knows how frequent the classes are and looks at no image.
+    """Scores of a model that knows how frequent the classes are and sees no image.
 
-    It says the commonest class of all of them, and for the top five the five commonest. Of a class that is
-    never said the F1 is 0, so the macro F1 is that of the one class divided by the number of classes that
-    there are in the set (torchmetrics leaves out classes that are neither there nor said).
+    It predicts the commonest class for all images, and for the top five the five commonest. The F1 of a class
+    that is never predicted is 0, so the macro F1 is that of the one class divided by the number of classes in
+    the set (torchmetrics leaves out classes that are neither there nor predicted).
 
     Args:
         counts: How many examples of the scored set have each label: (classes,), with one at least.

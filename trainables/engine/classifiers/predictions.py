@@ -1,4 +1,4 @@
-"""What a classifier said of each image of a set, as tables."""
+"""A classifier's predictions for each image of a set, as tables."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ class Predictions:
         return Table(
             columns=("image", "label", "predicted", "score", "label_score"),
             rows=[
-                (self._image_name(place), self._names[label], self._names[said], sure, label_sure)
-                for place, label, said, sure, label_sure in zip(wrong.tolist(), *columns, strict=True)
+                (self._image_name(place), self._names[label], self._names[predicted], sure, label_sure)
+                for place, label, predicted, sure, label_sure in zip(wrong.tolist(), *columns, strict=True)
             ],
         )
 
@@ -119,8 +119,8 @@ def confusion_tables(names: Sequence[str], matrix: Tensor) -> dict[str, Table]:
         "confused_pairs": Table(
             columns=("label", "predicted", "num_images", "share"),
             rows=[
-                (names[label], names[said], counts[label][said], shares[label][said])
-                for label, said in _pairs(matrix, num_images)
+                (names[label], names[predicted], counts[label][predicted], shares[label][predicted])
+                for label, predicted in _pairs(matrix, num_images)
             ],
         ),
     }

@@ -43,7 +43,7 @@ def timm_build(
 
     Args:
         num_classes: 0 is a backbone whose answer does not matter.
-        resolution: None is the resolution that it was published for, and nothing is told to the model.
+        resolution: None is the resolution that it was published for, and nothing is passed to the model.
 
     Raises:
         ValueError: It is no classifier of images; the message says why.

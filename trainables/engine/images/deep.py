@@ -206,7 +206,7 @@ def _colours(values: np.ndarray, page: Any) -> np.ndarray:
     """Grey or RGB with the alpha that there is, without channels of other things such as infrared.
 
     Raises:
-        ValueError: They are other colours, or several channels of which none is said to be a colour.
+        ValueError: They are other colours, or several channels of which none is marked as a colour.
     """
     kind, num_channels = page.photometric, values.shape[-1]
     if kind == _INKS and num_channels == 4 and values.dtype.kind == "u":
@@ -224,11 +224,11 @@ def _colours(values: np.ndarray, page: Any) -> np.ndarray:
 
 def _declared_max(page: Any, dtype: np.dtype[Any]) -> float | None:
     """White by the bits of a sample where they are no whole bytes, or by the tag for it."""
-    said = page.tags.valueof(_MAX_VALUE)
-    said = 0 if said is None else int(np.max(said))
+    declared = page.tags.valueof(_MAX_VALUE)
+    declared = 0 if declared is None else int(np.max(declared))
     if dtype.kind == "u" and page.bitspersample % 8:
         return float(2**page.bitspersample - 1)
-    return float(said) if dtype == np.uint16 and 255 < said < _WHITE_OF_16_BITS else None
+    return float(declared) if dtype == np.uint16 and 255 < declared < _WHITE_OF_16_BITS else None
 
 
 def _shaped(values: np.ndarray) -> np.ndarray:

@@ -113,6 +113,6 @@ def is_image(path: Path) -> bool:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    """What tells a folder from others whatever path leads to it: device and inode."""
+    """What identifies a folder whatever path leads to it: device and inode."""
     found = folder.stat()
     return found.st_dev, found.st_ino

@@ -55,12 +55,12 @@ def with_files(source: ImageSource, files: ImageFiles, known: Path) -> ImageSour
         known: Folder where surveys are kept, see `ImageFiles.survey`.
     """
     survey = files.survey(known)
-    said = {
+    found = {
         "left_out": [str(left).removeprefix("left out, ") for left in files.left_out],
         "folder": files.remarks,
         "pixels": survey.notes(),
     }
-    notes = {name: "; ".join(lines) for name, lines in said.items() if lines}
+    notes = {name: "; ".join(lines) for name, lines in found.items() if lines}
     return replace(source, name=files.name, identical=survey.identical(), notes={**source.notes, **notes})
 
 

@@ -64,7 +64,7 @@ class Fact(IntFlag):
 
 
 _DEEP: dict[Kind, Fact] = dict(zip(KINDS, (Fact.SIXTEEN_BITS, Fact.INTEGERS, Fact.FLOATS), strict=True))
-_SAID = {
+_FACT_TEXTS = {
     Fact.TURNED: "turned upright, as their EXIF orientation says",
     Fact.TRANSPARENT: "with transparency, laid over white",
     Fact.INKS: "of CMYK, converted without a colour profile",
@@ -133,8 +133,8 @@ class Survey:
 
     def notes(self) -> list[str]:
         """What is done with pixels of an unusual kind, a sentence for each."""
-        counts = {fact: int(self._has(fact).sum()) for fact in (*_SAID, *_DEEP.values())}
-        plain = [f"images {said}: {counts[fact]}" for fact, said in _SAID.items() if counts[fact]]
+        counts = {fact: int(self._has(fact).sum()) for fact in (*_FACT_TEXTS, *_DEEP.values())}
+        plain = [f"images {text}: {counts[fact]}" for fact, text in _FACT_TEXTS.items() if counts[fact]]
         return plain + [
             f"{_scaling(kind, self.scales)}: {counts[fact]}" for kind, fact in _DEEP.items() if counts[fact]
         ]

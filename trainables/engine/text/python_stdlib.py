@@ -13,7 +13,7 @@ from pathlib import Path
 PYTHON = f"{platform.python_implementation()} {platform.python_version()}"
 _MAX_BYTES = 60_000  # of a module: the few longer ones are half of the parsing time
 _LEFT_OUT = {"site-packages", "test", "idlelib", "lib2to3", "turtledemo"}  # no library, or a third of all
-_LINES = range(3, 13)  # of a function: getters tell nothing, and the longest cost most
+_LINES = range(3, 13)  # of a function: getters carry no signal, and the longest cost most
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
