@@ -9,11 +9,12 @@ from trainables.classification.mixing import MixedBatches, Mixing
 from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.assembly import assemble
 from trainables.engine.classifiers.metrics import ClassificationMetrics, CrossEntropy
-from trainables.engine.classifiers.models import build_classifier
+from trainables.engine.classifiers.models import build_classifier, framing_of
 from trainables.engine.classifiers.predictions import Predictions
 from trainables.engine.images.augment import Augment
 from trainables.engine.images.batches import Batch, Batches
-from trainables.engine.images.data import load_data
+from trainables.engine.images.data import DataSplits, load_data
+from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing
 from trainables.engine.rehearsal import building, rehearsing
 from trainables.engine.seeds import seed_all
 from trainables.engine.supervised import SupervisedTraining
@@ -23,7 +24,8 @@ _DIGITS = ("mnist5k", "digits")  # a tuple: `in` must take a mapping too
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[Batch]:
     """A classifier at epoch 0, whose schedule spans `budget.epochs`."""
-    data = load_data(context)
+    framing = framing_of(hparams.model, hparams.weights)
+    data = load_data(context, framing)
     seed_all(context.seed)
     with building(context):
         classifier = build_classifier(
@@ -54,10 +56,22 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         metrics=ClassificationMetrics(len(data.class_names), device),
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
-        notes={**data.notes(), **classifier.notes, **_notes(hparams, context)},
+        notes={
+            **data.notes(),
+            **classifier.notes,
+            **_framing_notes(framing, data),
+            **_notes(hparams, context),
+        },
         late_notes=data.resolution_notes,
         details=Predictions(data.class_names, data.test.name, data.test_pixels),
     )
+
+
+def _framing_notes(framing: Framing, data: DataSplits) -> dict[str, str]:
+    """How images of any size are framed where that is the weights' way and not the program's own."""
+    if framing == WHOLE_MIDDLE or data.own_resolution is not None:
+        return {}
+    return {"framing": f"{framing}: as the weights' own images were"}
 
 
 def _notes(hparams: Hparams, context: TrainingContext) -> dict[str, str]:

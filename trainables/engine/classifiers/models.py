@@ -20,6 +20,7 @@ from trainables.engine.classifiers.resnet20 import ResNet20
 from trainables.engine.classifiers.timm_models import from_timm, timm_build
 from trainables.engine.classifiers.torchvision_models import from_torchvision, torchvision_build
 from trainables.engine.images.data import Statistics
+from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing
 from trainables.engine.pretrained import check_loaded, load_backbone, reading_weights
 
 _OWN: dict[str, type[ResNet20 | MnistCNN]] = {"resnet20": ResNet20, "mnist_cnn": MnistCNN}
@@ -175,6 +176,20 @@ def _classifier(
         notes["no effect of drop_rate"] = f"{wanted.name} has no layer of dropout"
     statistics = _statistics(*trained_on, wanted.in_channels) if wanted.path else None
     return Classifier(model, joined(model, build.head), statistics, build.resolutions, notes)
+
+
+def framing_of(name: str, weights: str) -> Framing:
+    """How the images were framed that the model's weights come from; the whole middle for random ones."""
+    if weights == "none" or name in _OWN:
+        return WHOLE_MIDDLE
+    check_model_name(name)
+    if name.startswith(_TORCHVISION):
+        seen = torchvision.models.get_model_weights(name.removeprefix(_TORCHVISION)).DEFAULT.transforms()
+        return Framing(seen.crop_size[0] / seen.resize_size[0], seen.interpolation.value)
+    cfg = timm.get_pretrained_cfg(name)
+    if cfg is None:
+        return WHOLE_MIDDLE
+    return Framing(cfg.crop_pct, cfg.interpolation, is_squashed=cfg.crop_mode == "squash")
 
 
 def check_model_name(name: str) -> None:

@@ -13,6 +13,7 @@ from trainables.core.contract import DataError, TrainingContext
 from trainables.core.data_source import data_text
 from trainables.engine.images.identical import in_two_parts
 from trainables.engine.images.pixels import StoredPixels
+from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing
 from trainables.engine.images.source import ImageSource
 from trainables.engine.images.sources import load_source
 from trainables.engine.subset import balanced_order, num_kept, split_rows
@@ -144,7 +145,7 @@ class DataSplits:
         return given
 
 
-def load_data(context: TrainingContext) -> DataSplits:
+def load_data(context: TrainingContext, framing: Framing = WHOLE_MIDDLE) -> DataSplits:
     """The data of a run, split the same way in every trial of it; kept for the next trial.
 
     Parts that the source brings are kept. Each of validation and test that it lacks is split
@@ -153,7 +154,7 @@ def load_data(context: TrainingContext) -> DataSplits:
     Raises:
         DataError: Unknown, missing or unfit data, or images of many sizes and no `context.resolution`.
     """
-    return split_source(load_source(context), context)
+    return split_source(load_source(context, framing), context)
 
 
 def split_source(source: ImageSource, context: TrainingContext) -> DataSplits:
@@ -166,9 +167,9 @@ def split_source(source: ImageSource, context: TrainingContext) -> DataSplits:
     return _splits(source, context.data_seed, score_resolution, torch.device(context.device))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _splits(source: ImageSource, seed: int, score_resolution: int, device: torch.device) -> DataSplits:
-    """The three parts of a source; the last is kept, as all trials of a run ask for the same."""
+    """The three parts of a source; kept as long as sources are, as all trials of a run ask for the same."""
     train, val, test = (
         ImageSet(source, rows, seed)
         for rows in split_rows(source.labels, source.parts, seed=seed, num_val=source.num_val)

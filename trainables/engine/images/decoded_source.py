@@ -57,7 +57,8 @@ def decoded_source(
         )
     if cache.is_bypassed:
         return _undecoded(reader, labels, parts, class_names, num_threads)
-    store = _ImageStore(reader, cache, name if isinstance(name, str) else name(), num_threads)
+    whole_name = (name if isinstance(name, str) else name()) + reader.framing.suffix
+    store = _ImageStore(reader, cache, whole_name, num_threads)
     largest, is_readable, notes = store.decoded(top)
 
     @lru_cache(RESOLUTIONS_KEPT)
@@ -132,9 +133,9 @@ class _ImageStore:
 
     def resized(self, larger: Pixels, larger_resolution: int, resolution: int) -> Pixels:
         """Pixels from larger ones, themselves kept if those are and the cache has room."""
-        aspect_ratio = self.reader.aspect_ratio
+        aspect_ratio, interpolation = self.reader.aspect_ratio, self.reader.framing.interpolation
         if not isinstance(larger, StoredPixels):
-            return ResizedPixels(larger, resolution, aspect_ratio)
+            return ResizedPixels(larger, resolution, aspect_ratio, interpolation)
         images, shape = larger.images, (len(larger.images), *shape_px(resolution, aspect_ratio), 3)
 
         def fill(content: np.memmap) -> Iterator[float]:
@@ -142,9 +143,8 @@ class _ImageStore:
             for start in range(0, len(images), _RESIZED_AT_ONCE):
                 yield start / len(images)
                 part = slice(start, start + _RESIZED_AT_ONCE)
-                smaller[part] = (
-                    resized_set(images[part], resolution, aspect_ratio).permute(0, 2, 3, 1).numpy()
-                )
+                resized = resized_set(images[part], resolution, aspect_ratio, interpolation)
+                smaller[part] = resized.permute(0, 2, 3, 1).numpy()
 
         try:
             file = self.cache.file(
@@ -152,7 +152,7 @@ class _ImageStore:
             )
         except CacheUnavailable as reason:
             _log.warning("%s: each batch is resized to %d px again: %s", self.name, resolution, reason)
-            return ResizedPixels(larger, resolution, aspect_ratio)
+            return ResizedPixels(larger, resolution, aspect_ratio, interpolation)
         return StoredPixels(_images(file.content.reshape(shape)), held=file)
 
     def _decoded_file(

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from trainables.core.contract import DataError
-from trainables.engine.images.resolution import shape_px, squared_image
+from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing, shape_px, squared_image
 
 _AT_ONCE = 256  # images between two looks at the disk; a kill costs no more
 _MAX_UNREADABLE_FRACTION = 0.01
@@ -30,11 +30,13 @@ class ImageReader:
             to twice that. Anything it raises means that the image cannot be read.
         aspect_ratio: Width over height of what is made of them. Squares are cut out of the middle; to
             other shapes images are stretched.
+        framing: Of squares.
     """
 
     num_images: int
     opened: Callable[[int, int], Image.Image]
     aspect_ratio: float = 1.0
+    framing: Framing = WHOLE_MIDDLE
 
     def resized(self, index: int, resolution: int) -> np.ndarray:
         """One image as (resolution, width, 3), uint8.
@@ -45,7 +47,7 @@ class ImageReader:
         try:
             image = self.opened(index, resolution)
             if self.aspect_ratio == 1:
-                return np.asarray(squared_image(image, resolution))
+                return np.asarray(squared_image(image, resolution, self.framing))
             height, width = shape_px(resolution, self.aspect_ratio)
             return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
         except MemoryError:

@@ -78,18 +78,24 @@ class StoredPixels:
 class ResizedPixels:
     """Images of other pixels made smaller whenever they are picked."""
 
-    def __init__(self, larger: Pixels, resolution: int, aspect_ratio: float = 1.0) -> None:
-        self._larger, self._resolution, self._aspect_ratio = larger, resolution, aspect_ratio
+    def __init__(
+        self,
+        larger: Pixels,
+        resolution: int,
+        aspect_ratio: float = 1.0,
+        interpolation: str = "bilinear",
+    ) -> None:
+        self._larger, self._shape = larger, (resolution, aspect_ratio, interpolation)
 
     def pick(self, rows: Tensor) -> Tensor:
-        images = resized_set(self._larger.pick(rows), self._resolution, self._aspect_ratio)
+        images = resized_set(self._larger.pick(rows), *self._shape)
         return images.contiguous(memory_format=torch.channels_last)
 
     def expect(self, rows: Tensor) -> None:
         self._larger.expect(rows)
 
     def on(self, device: torch.device) -> ResizedPixels:
-        return ResizedPixels(self._larger.on(device), self._resolution, self._aspect_ratio)
+        return ResizedPixels(self._larger.on(device), *self._shape)
 
 
 class StreamedPixels:

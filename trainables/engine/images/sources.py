@@ -25,24 +25,30 @@ from trainables.engine.images.data_sources import (
 )
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import ImageReader
+from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing
 from trainables.engine.images.source import ImageSource, in_memory_source, with_files
 from trainables.engine.images.torchvision_sets import load_torchvision
 
 
-def load_source(context: TrainingContext) -> ImageSource:
-    """The images that `context.data` names; kept in the process until another source is asked for.
+def load_source(context: TrainingContext, framing: Framing = WHOLE_MIDDLE) -> ImageSource:
+    """The images that `context.data` names; the last two are kept in the process for the next trials.
+
+    Args:
+        framing: Of images of any size. Images that come as arrays are taken whole, as they are.
 
     Raises:
         DataError: No such source, or its data is missing or unreadable.
     """
     cache = CacheFolder.of(context)
     return _load_source(
-        read_source(context.data, IMAGE_SOURCES), cache, context.resolution, context.num_workers
+        read_source(context.data, IMAGE_SOURCES), cache, context.resolution, context.num_workers, framing
     )
 
 
-@lru_cache(maxsize=1)
-def _load_source(source: DataSource, cache: CacheFolder, top: int | None, num_threads: int) -> ImageSource:
+@lru_cache(maxsize=2)  # the models of a space often frame in two ways: each trial would open files again
+def _load_source(
+    source: DataSource, cache: CacheFolder, top: int | None, num_threads: int, framing: Framing
+) -> ImageSource:
     match source:
         case Mnist5k():
             return _mnist5k(cache.folder)
@@ -51,9 +57,9 @@ def _load_source(source: DataSource, cache: CacheFolder, top: int | None, num_th
         case ImageArrays():
             return _arrays(source.npz)
         case ImageFolder():
-            return _image_folder(source.imagefolder, cache, top, num_threads)
+            return _image_folder(source.imagefolder, cache, top, num_threads, framing)
         case Torchvision():
-            return load_torchvision(source, cache, top=top, num_threads=num_threads)
+            return load_torchvision(source, cache, top=top, num_threads=num_threads, framing=framing)
     raise TypeError(f"{type(source).__name__} is among IMAGE_SOURCES, and nothing here reads it")
 
 
@@ -112,10 +118,12 @@ def _arrays(path: Path) -> ImageSource:
     return in_memory_source(channels_first, torch.from_numpy(rows), class_names=[str(name) for name in names])
 
 
-def _image_folder(root: Path, cache: CacheFolder, top: int | None, num_threads: int) -> ImageSource:
+def _image_folder(
+    root: Path, cache: CacheFolder, top: int | None, num_threads: int, framing: Framing
+) -> ImageSource:
     files = find_image_files(root)
     source = decoded_source(
-        ImageReader(len(files.paths), files.opened),
+        ImageReader(len(files.paths), files.opened, framing=framing),
         torch.tensor(files.labels),
         parts=np.array(files.parts),
         class_names=files.class_names,

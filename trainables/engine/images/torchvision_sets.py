@@ -23,13 +23,19 @@ from trainables.engine.images.data_sources import Torchvision
 from trainables.engine.images.decoded_source import decoded_source
 from trainables.engine.images.decoding import ImageReader
 from trainables.engine.images.reading import MEANING, upright_rgb
+from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing
 from trainables.engine.images.source import ImageSource, in_memory_source
 
 _SPELLINGS = {"train": ("train", "trainval"), "val": ("val", "valid"), "test": ("test",)}
 
 
 def load_torchvision(
-    source: Torchvision, cache: CacheFolder, *, top: int | None, num_threads: int
+    source: Torchvision,
+    cache: CacheFolder,
+    *,
+    top: int | None,
+    num_threads: int,
+    framing: Framing = WHOLE_MIDDLE,
 ) -> ImageSource:
     """The data set `torchvision.datasets.NAME` from $JOULETUNE_DATA or ~/.cache/jouletune/datasets.
 
@@ -54,7 +60,7 @@ def load_torchvision(
     cached_name = f"torchvision-{name}-{len(joined)}-{MEANING}"
     labels = _labels_one_by_one(joined, cache.folder / f"{cached_name}-labels.npy")
     decoded = decoded_source(
-        ImageReader(len(joined), lambda index, resolution: upright_rgb(joined[index][0])),
+        ImageReader(len(joined), lambda index, resolution: upright_rgb(joined[index][0]), framing=framing),
         labels,
         parts=parts,
         class_names=_class_names(datasets, labels),
