@@ -85,11 +85,11 @@ def _run_out_of_memory() -> None:
     if os.environ[FATE] == "raised":
         _ask_for_too_much()
     hoard = []
-    for _ in range(_MOST_MIB // _PIECE_MIB):  # the monitor looks every 50 ms
+    for _ in range(_MOST_MIB // _PIECE_MIB):  # the monitor checks every 50 ms
         hoard.append(bytearray(b"x") * (_PIECE_MIB * 2**20))  # every page is touched
         time.sleep(0.01)
     time.sleep(_WAIT_S)
-    raise RuntimeError(f"nobody killed a process that took {len(hoard) * _PIECE_MIB} MiB")
+    raise RuntimeError(f"no monitor killed a process that took {len(hoard) * _PIECE_MIB} MiB")
 
 
 def _ask_for_too_much() -> None:

@@ -1,4 +1,4 @@
-"""Look at what a search will need: see `python scripts/preflight.py --help`."""
+"""Check what a search will need: see `python scripts/preflight.py --help`."""
 # PYTHON_ARGCOMPLETE_OK
 
 import sys

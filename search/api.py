@@ -193,7 +193,7 @@ def forecast(
 ) -> Forecast | None:
     """Print what a search would run and what it would take, and give the forecast; starts no run.
 
-    None where rungs are measured in joules, whose epochs nobody knows before.
+    None where rungs are measured in joules, whose epochs are not known before.
 
     Args:
         results: Earlier runs of the same space here say what trials cost; else a few steps are tried.

@@ -1,7 +1,7 @@
-"""Whether scores are better than guessing: the best score possible without looking at any input. Pure.
+"""Whether scores are better than guessing: the best score possible without any input. Pure.
 
 It is the share of the commonest class for accuracy, for example. A model that has learnt nothing scores like
-this, and on a skewed data set that looks like a success: 0.9 where nine in ten are healthy.
+this, and on a skewed data set that seems a success: 0.9 where nine in ten are healthy.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Output:
 
     @property
     def is_watched(self) -> bool:
-        """Whether a live view has a terminal to be drawn on, and somebody who wants to see it."""
+        """Whether a live view has a terminal to be drawn on, and is wanted."""
         return self.console.is_terminal and not self._is_quiet
 
     def print(self, *objects: Any, style: StyleType | None = None, sep: str = " ") -> None:
@@ -72,11 +72,11 @@ class Output:
             self._write(*objects, style=style, sep=sep)
 
     def note(self, text: str) -> None:
-        """Print what somebody should know, although nothing is wrong."""
+        """Print a note: worth knowing, although nothing is wrong."""
         self._write(f"note: {text}", style="yellow")
 
     def warn(self, text: str) -> None:
-        """Print what may cost somebody something."""
+        """Print a warning: it may cost time, energy or data."""
         self._write(f"warning: {text}", style="yellow")
 
     def error(self, text: str) -> None:

@@ -91,7 +91,7 @@ def ranked(trials: Iterable[TrialRecord], metric: str, mode: Mode, *, repeats: i
 class Ranking:
     """The configurations of a run as `configurations` gives them, kept up to date trial by trial.
 
-    An update looks only at the trial and its repeats, and finds their place by bisection.
+    An update reads only the trial and its repeats, and finds their place by bisection.
     """
 
     def __init__(self, trials: Iterable[TrialRecord], metric: str, mode: Mode, *, repeats: int = 1) -> None:

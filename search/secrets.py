@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 HIDDEN = "..."
-# AWS_PROFILE and the like are no secrets, but nobody needs them in a file either.
+# AWS_PROFILE and the like are no secrets, but need not be in a file either.
 _NAMES = re.compile(
     r"AWS_.*|.*SECRET.*|.*_KEY(_ID)?"
     r"|(.*_)?(TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|API_?KEY|ACCESS_?KEY)",

@@ -43,7 +43,7 @@ class _FreshContext(SpawnContext):
 
 @contextmanager
 def _hidden_main() -> Iterator[None]:
-    """While a process is spawned, `__main__` is a module without a file, which nobody can run again."""
+    """While a process is spawned, `__main__` is a module without a file, which cannot be run again."""
     with _hiding:
         main = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")

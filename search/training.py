@@ -198,7 +198,7 @@ def _check_model_and_data(task: TrialTask, space: str) -> None:
 def _check_states(task: TrialTask) -> None:
     """See that the states in the task's folder, which it resumes from or replaces, are its own.
 
-    A checkpoint that is damaged is nobody's: the training sets it aside and says so.
+    A damaged checkpoint belongs to no training: it is set aside, with a message.
 
     Raises:
         LedgerError: They are of another training; the message lists every difference.

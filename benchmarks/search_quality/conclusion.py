@@ -15,7 +15,7 @@ _RESAMPLES = 1000
 _WIDTH = 44
 _MEANING = {
     "seen": "regret of the best accuracy that any epoch showed",
-    "picked": "regret, after full training, of the trial that looks best",
+    "picked": "regret, after full training, of the trial that seems best",
 }
 
 

@@ -1,4 +1,4 @@
-"""Which tables a method may be developed on, and which are for one look at the end.
+"""Which tables a method may be developed on, and which are read once, at the end.
 
 Decided on 2026-11-29, before anything was built that it judges: the recorded tables in the order of their
 names, every second one held back. So each half has four tables of LCBench and one of image classifiers. What

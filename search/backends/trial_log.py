@@ -56,9 +56,9 @@ class _Forgiving(io.FileIO):
 
 
 class _Bounding(threading.Thread):
-    """Cuts the log that descriptors are written to, as long as it is one: nobody asks before such a write.
+    """Cuts the log that descriptors are written to, as long as it is one: nothing checks before such a write.
 
-    It reads no pipe: whoever wrote into a full one while holding Python's lock would wait for ever.
+    It reads no pipe: a writer into a full one that holds Python's lock would wait for ever.
     """
 
     def __init__(self) -> None:

@@ -257,5 +257,5 @@ class History:
         summary = EnergySummary.from_dict(event)
         energy, start_energy = trial.joules.close(summary, trial.rows)
         self.energy, self.start_energy = self.energy + energy, self.start_energy + start_energy
-        # At an attempt's first row nobody knows yet how a shared device will be split.
+        # At an attempt's first row it is not known yet how a shared device will be split.
         trial.sensors.update({name: text for name, text in summary.sensors.to_dict().items() if text})

@@ -35,7 +35,7 @@ class Journal:
 
     An event is written whole, flushed and fsynced (0.1 ms on a local disk), so that a kill at any
     moment loses at most the line being written. When one cannot be written, what there is of it is
-    taken back, and no further one is taken: what was decided since is known to nobody.
+    taken back, and no further one is taken: what was decided since is recorded nowhere.
 
     Args:
         path: Never made by `append`: a journal that was removed must not begin again in silence.

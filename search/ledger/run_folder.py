@@ -136,7 +136,7 @@ class RunFolder:
 
         Args:
             overrides: Keys and values as they stand after --set.
-            is_of_run: Never import the trainable: a run's folder may be somebody else's, and reading it
+            is_of_run: Never import the trainable: a run's folder may come from others, and reading it
                 must run nothing. False is for commands that train anyway.
 
         Raises:

@@ -21,7 +21,7 @@ class DiskGuard:
     """Passes each event to its observers, in the order in which they came; an error of the disk in one of
     them becomes a warning, the first of each.
 
-    A lost journal ends the run, as what was decided since is known to nobody. Tables can be made again from
+    A lost journal ends the run, as what was decided since is recorded nowhere. Tables can be made again from
     it and a lost checkpoint costs repeated training at most, so these end nothing, but are never passed over
     in
     silence: `reason` has the command end with an error after all.

@@ -24,7 +24,7 @@ class RerunEstimate:
         causes: How many trials failed for each cause.
         seconds: Of training, all workers together; None where no epoch of the run has ended.
         joules: None where no epoch was measured.
-        scaled: Rungs that nobody has trained at: taken from another one, by examples and pixels.
+        scaled: Rungs at which no trial has trained: taken from another one, by examples and pixels.
     """
 
     causes: Mapping[str, int]
@@ -92,7 +92,7 @@ def _next_end(space: Space, trial: TrialRecord) -> int:
 
 
 def _rungs_between(space: Space, begun: int, end: int) -> list[int]:
-    """The rung of each epoch; on a ladder of joules nobody knows it beforehand: the lowest."""
+    """The rung of each epoch; on a ladder of joules it is not known beforehand: the lowest."""
     ladder = space.ladder
     return [0 if ladder.joules else ladder.rung_for(epoch) for epoch in range(begun, end)]
 

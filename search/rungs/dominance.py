@@ -48,7 +48,7 @@ def front_of_each(scores: Mapping[str, Score], uncerts: Mapping[str, float] | No
     """Number of each trial's non-dominated front; no trial dominates one of front 0.
 
     Each is one front behind the last of those that dominate it. With uncertainty, a may tie with b and b
-    with c while a is better than c, so every front is looked through, as in the sequential search of
+    with c while a is better than c, so every front is searched, as in the sequential search of
     Zhang et al. 2015, "An Efficient Approach to Nondominated Sorting".
     """
     uncerts = uncerts or dict.fromkeys(scores, 0.0)

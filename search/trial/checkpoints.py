@@ -24,7 +24,7 @@ from trainables.core.checkpoint import (
 Notes = dict[str, str]
 Identity = Mapping[str, Any]
 
-# Beside the entries of the training's own state, which so stays what it is to whoever wants its weights.
+# Beside the entries of the training's own state, which so stays readable for users who want its weights.
 _PROGRESS = "jouletune"
 _PLACE = ("run", "trial")  # where a training belongs; the rest of its identity is what it trains
 _MOST_HPARAMS_BYTES = 32_000  # of JSON: an identity has room for 60 KB
@@ -174,7 +174,7 @@ def drop_previous(path: Path) -> None:
     Called when a trial leaves its worker: one that pauses or ends keeps one checkpoint, one that trains two.
     """
     previous = previous_of(path)
-    with contextlib.suppress(OSError, UnreadableCheckpoint):  # then it stays, for whoever resumes
+    with contextlib.suppress(OSError, UnreadableCheckpoint):  # then it stays, for the next resume
         if previous.exists():
             read_identity(path)
             previous.unlink()

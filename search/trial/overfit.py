@@ -9,7 +9,7 @@ from typing import Any
 
 from trainables.core.contract import Budget, OverfitTarget, Trainable, TrainingContext
 
-# What to look at, the most frequent fault first.
+# What to check, the most frequent fault first.
 CHECKLIST = (
     "labels: do they belong to their examples after every shuffle, split and crop? print ten pairs",
     "boxes and targets: in the units, order and scale that the loss takes?",

@@ -59,7 +59,7 @@ class LadderProgress:
             restore(self.training, state, epochs_done)
 
     def state(self) -> dict[str, Any]:
-        """The training's state. The first one is looked at: a file that cannot be read loses the trial."""
+        """The training's state. The first one is checked: a file that cannot be read loses the trial."""
         state = self.training.state_dict()
         if not self._is_state_checked:
             check_state(self.training, state)

@@ -26,7 +26,7 @@ _REMEDIES: Mapping[str, str] = {  # by search.trial.failure.Cause
     "timeout": "see in the log where its epoch stood when it was ended; if that was work, raise "
     f"limits.epoch_minutes; if it hung, {_REPEAT}",
     "bad_result": "let each epoch give plain finite numbers with the metric among them; "
-    f"python scripts/train.py {_SPACE} --smoke looks",
+    f"python scripts/train.py {_SPACE} --smoke checks",
 }
 
 

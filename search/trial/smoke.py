@@ -131,7 +131,7 @@ class SmokeTest:
             resolution=self._budget.resolution,
         )
         if not result.has_passed:
-            raise _NotMet(f"{result}; train.py --overfit {goal.num_examples} says what to look at")
+            raise _NotMet(f"{result}; train.py --overfit {goal.num_examples} lists what to check")
         return str(result)
 
     def _started(self, **changes: Any) -> Training:

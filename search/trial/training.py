@@ -71,7 +71,7 @@ def run_trial(
 ) -> Iterator[EpochRow]:
     """Start to train up the ladder; gives a row after each epoch, for as long as rows are asked for.
 
-    The training has started when this returns: whoever watches over epochs knows when the first one begins.
+    The training has started when this returns, so a watcher of epochs knows when the first one begins.
 
     A trial that continues at the next rung continues its training, or begins another from its seed
     where `ladder.horizon` is "rung". With a checkpoint on disk the rows start with the one it was

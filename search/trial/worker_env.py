@@ -11,7 +11,7 @@ _WORKER_ENV = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trainable's relative paths mean the user's folder
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
-# A trial whose weights are missing fails at once instead of asking a hub for 23 s; preflight looks first.
+# A trial whose weights are missing fails at once instead of asking a hub for 23 s; preflight checks first.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 _FORWARDED = (
     "HF_HOME",

@@ -77,7 +77,7 @@ class Watched:
     """Deadlines over a clock that the test moves, with what the run was given."""
 
     def __init__(self, *, has_exclusive_slots: bool = False, **limits: float) -> None:
-        self.now, self.looks = 0.0, []  # type: ignore[var-annotated]
+        self.now, self.checks = 0.0, []  # type: ignore[var-annotated]
         space = SimpleNamespace(
             limits=Limits(**limits),  # type: ignore[arg-type]
             resources=SimpleNamespace(workers=2),
@@ -85,7 +85,7 @@ class Watched:
         )
         run: Any = SimpleNamespace(
             space=space,
-            check_epoch_time=lambda *seen, **how: self.looks.append(seen),
+            check_epoch_time=lambda *seen, **how: self.checks.append(seen),
             ledger=SimpleNamespace(trial=lambda trial_id: TrialFolder(Path(trial_id))),
         )
         self.printed: list[str] = []

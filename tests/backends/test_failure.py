@@ -144,7 +144,7 @@ def test_a_cuda_error_leaves_the_process_unusable() -> None:
         (
             "bad_result",
             "let each epoch give plain finite numbers with the metric among them; python scripts/train.py "
-            "--space results/mine/space.yaml --smoke looks",
+            "--space results/mine/space.yaml --smoke checks",
         ),
     ],
 )

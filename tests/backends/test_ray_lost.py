@@ -50,12 +50,12 @@ def wait_until(is_so: Any, seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-def test_a_port_that_nobody_listens_at_any_more_is_a_loss_and_one_miss_is_none() -> None:
+def test_a_port_without_a_listener_is_a_loss_and_one_miss_is_none() -> None:
     with listening() as address:
         watch = RayWatch({"the GCS": address}, every_s=0.02)
         time.sleep(0.2)
         watch.check()
-        watch.look()
+        watch.check_now()
     wait_until(lambda: watch.lost)
     host, port = address
     with pytest.raises(
@@ -65,11 +65,11 @@ def test_a_port_that_nobody_listens_at_any_more_is_a_loss_and_one_miss_is_none()
     watch.leave()
 
 
-def test_a_look_sees_the_loss_before_the_thread_does() -> None:
+def test_a_check_sees_the_loss_before_the_thread_does() -> None:
     with listening() as address:
         watch = RayWatch({"the raylet": address}, every_s=60)
     with pytest.raises(RayLost, match="the raylet"):
-        watch.look()
+        watch.check_now()
     watch.leave()
 
 

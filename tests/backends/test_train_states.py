@@ -104,13 +104,13 @@ def test_a_trial_s_own_folder_is_not_trained_on(tmp_path: Path, capsys: pytest.C
     assert 'trial: was "trial-0000", now "train" (checkpoint.pt)' in output
 
 
-def test_weights_of_somebody_else_are_not_written_over(
+def test_weights_of_another_program_are_not_written_over(
     tmp_path: Path, space: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("final.pt", "best.pt", "epoch-0001.pt"):
         folder = tmp_path / name
         folder.mkdir()
-        (folder / name).write_bytes(b"precious weights of somebody else, and longer than a digest is" * 3)
+        (folder / name).write_bytes(b"precious weights of another program, and longer than a digest" * 3)
         assert train(space, "--out", folder, "--test") == 2
         assert f"{name} is damaged (it does not end with its SHA-256" in capsys.readouterr().err
         assert [path.name for path in folder.iterdir()] == [name]

@@ -198,16 +198,16 @@ def test_the_limit_counts_the_load_of_this_session_and_of_earlier_ones(tmp_path:
     assert scene.run.stop_reason() == "1e-05 kWh limit reached (1.03e-05)"
 
 
-class ToldLoad:
-    """A load that begins at once, and fails when it is looked at for the third time."""
+class FakeLoad:
+    """A load that begins at once, and fails at the third poll."""
 
     def __init__(self, background: Background) -> None:
-        self.has_begun, self.has_ended, self._looks = False, False, 0
+        self.has_begun, self.has_ended, self._polls = False, False, 0
 
-    def look(self, *, wait_s: float = 0.0) -> Failure | None:
-        self._looks += 1
+    def poll(self, *, wait_s: float = 0.0) -> Failure | None:
+        self._polls += 1
         self.has_begun = True
-        return Failure(cause="crash", message="KeyError: 'lr'") if self._looks == 3 else None
+        return Failure(cause="crash", message="KeyError: 'lr'") if self._polls == 3 else None
 
     def end(self) -> None:
         self.has_ended = True
@@ -216,16 +216,16 @@ class ToldLoad:
 def test_a_load_that_fails_ends_the_run_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[ToldLoad] = []
+    made: list[FakeLoad] = []
     monkeypatch.setattr(
-        ray_side, "BackgroundWorkload", lambda background: made.append(ToldLoad(background)) or made[0]
+        ray_side, "BackgroundWorkload", lambda background: made.append(FakeLoad(background)) or made[0]
     )
     background, space = load(tmp_path), made_space(tmp_path)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"), background=background)
-    with beside(run, background) as look:
-        look()
+    with beside(run, background) as check:
+        check()
         assert run.stop_reason() is None
-        look()
+        check()
     log = tmp_path / "run" / "background" / "log.txt"
     assert run.end() == f"the background load failed: crash: KeyError: 'lr' (see {log})"
     assert run.has_failed
@@ -238,8 +238,8 @@ def test_a_run_that_ends_before_the_load_has_begun_does_not_wait_for_it(
     background, space = load(tmp_path), made_space(tmp_path)
     run = Run(space, sampler_for(space), Ledger.create(tmp_path / "run"), background=background)
 
-    class Slow(ToldLoad):
-        def look(self, *, wait_s: float = 0.0) -> Failure | None:
+    class Slow(FakeLoad):
+        def poll(self, *, wait_s: float = 0.0) -> Failure | None:
             run.interrupt("SIGTERM received")
             return None
 

@@ -64,7 +64,7 @@ def test_there_is_a_choice_where_auto_meets_a_cpu_and_formats(tmp_path, override
     assert launch._auto_precision(space, plan, reports(FAST)) == expected
 
 
-def test_the_look_before_a_run_says_what_auto_means_here(tmp_path: Path, monkeypatch) -> None:
+def test_preflight_reports_what_auto_means_here(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("JOULETUNE_CPU_PRECISION", "bf16")
 
     def found(space: Space) -> str:

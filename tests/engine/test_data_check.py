@@ -111,7 +111,7 @@ def test_a_link_to_another_part_is_found_by_its_content(tmp_path: Path) -> None:
     assert [line[:24] for line in found if "two parts" in line] == ["images in two parts: 6 ("]
 
 
-def test_a_look_that_has_no_time_says_how_much_it_saw(
+def test_a_check_without_time_reports_how_much_it_saw(
     insects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data_check, "_MAX_SURVEY_S", 0.0)

@@ -234,7 +234,7 @@ def test_batches_from_the_gpus_memory_equal_those_of_the_cpu(pets, tmp_path):
     assert on_gpu.notes()["images"] == "2.86e-05 GiB in the memory of cuda:0"
 
 
-def test_the_second_trial_of_a_process_neither_looks_for_files_nor_splits_nor_counts_anew(
+def test_the_second_trial_of_a_process_neither_lists_files_nor_splits_nor_counts_again(
     pets, tmp_path, monkeypatch
 ):
     wanted = context(pets, tmp_path / "cache")

@@ -156,11 +156,11 @@ def test_any_image_of_another_size_is_found_named_and_left_out(tmp_path: Path, n
 
 def test_over_one_percent_of_another_size_is_refused_before_a_run_and_in_it(tmp_path: Path) -> None:
     data = write_coco(tmp_path, {7: (48, 64), 100: (640, 48)})
-    for look in (check_detection_data, load_detection_data):
+    for read in (check_detection_data, load_detection_data):
         with pytest.raises(
             DataError, match="image of another size than recorded, of which over 1 % "
         ) as raised:
-            look(context(data, tmp_path))
+            read(context(data, tmp_path))
         assert "007.jpg is 64 x 48 px, its boxes are in 48 x 64" in str(raised.value)
         assert "100.jpg is 64 x 48 px, its boxes are in 640 x 48" in str(raised.value)
 

@@ -48,7 +48,7 @@ def limited(training: SupervisedTraining[Any], most: int, error: Exception | Non
 
 
 def without_batch_norm(context: TrainingContext) -> SupervisedTraining[Any]:
-    """A ResNet-20 whose norms do not look at the batch."""
+    """A ResNet-20 whose norms do not depend on the batch."""
     training = start(Hparams(batch_size=32, grad_accum_steps=2, lr=0.02, augment="light"), SMALL, context)
     for module in list(training.model.modules()):
         for name, child in list(module.named_children()):

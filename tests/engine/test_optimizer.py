@@ -85,7 +85,7 @@ def test_each_layer_learns_slower_than_the_one_above_it():
     assert optimizer.param_groups[0]["params"] == [model.head.weight]
 
 
-def test_layer_decay_is_refused_where_nobody_knows_the_layers():
+def test_layer_decay_is_refused_where_the_layers_are_unknown():
     model = small_model()
     with pytest.raises(
         ValueError, match=r"layer_decay below 1 needs a model that says .*: Sequential does not; set"

@@ -224,7 +224,7 @@ def test_images_are_upright_as_their_exif_says(tmp_path: Path, orientation: int,
     width, height = image.size
     assert (width, height) == ((32, 64) if orientation >= 5 else (64, 32))
     assert files.survey().sizes_px.tolist() == [[width, height]]
-    assert image.getexif().get(274, 1) == 1  # nobody turns it once more
+    assert image.getexif().get(274, 1) == 1  # so no reader turns it once more
     bright = [
         f"{x_name} {y_name}"
         for x_name, x in (("left", 4), ("right", width - 5))
@@ -234,7 +234,7 @@ def test_images_are_upright_as_their_exif_says(tmp_path: Path, orientation: int,
     assert bright == [SEEN[orientation - 1]]
 
 
-def test_a_trial_and_the_look_before_it_say_what_is_done_with_unusual_pixels(tmp_path: Path) -> None:
+def test_a_trial_and_preflight_report_what_is_done_with_unusual_pixels(tmp_path: Path) -> None:
     for level, name in enumerate(("dark", "bright")):
         (tmp_path / "d" / name).mkdir(parents=True)
         for number in range(8):

@@ -46,7 +46,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def codes_of(lines: list[list[str]], folder: Path) -> list[int]:
-    """The exit statuses of command lines `[folder, script, argument...]`, after the mark was looked for."""
+    """The exit statuses of command lines `[folder, script, argument...]`, after the search for the mark."""
     done = ran(sys.executable, "-c", _MANY, str(ROOT / "scripts"), json.dumps(lines), folder=folder)
     assert not (folder / MARK).exists(), (folder / MARK).read_text()
     (codes_line,) = [line for line in done.stdout.splitlines() if line.startswith("codes:")]

@@ -393,7 +393,7 @@ def test_a_beginning_that_was_only_tried_is_less_sure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["asha", "asha_stopping"])
-def test_a_default_that_nobody_beats_is_within_the_range(tmp_path: Path, mode: str) -> None:
+def test_a_default_that_no_trial_beats_is_within_the_range(tmp_path: Path, mode: str) -> None:
     """Then as few trials continue as may: the published configuration was the best of eight."""
     overrides = [
         f"search.scheduler={{mode: {mode}}}",

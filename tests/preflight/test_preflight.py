@@ -174,7 +174,7 @@ def test_images_that_cannot_be_read_are_found_by_looking_at_some(tmp_path: Path)
     text = MODELS.replace("digits", f"imagefolder:{tmp_path}/photos").replace("[1]", "[1], resolution: [8]")
     order = replace(ordered(made_space(tmp_path, text), tmp_path), points=(), rehearsed=())
     (problem,) = examine(order).problems
-    assert "data: 40 of 40 images looked at cannot be read, as " in problem.what
+    assert "data: 40 of 40 images checked cannot be read, as " in problem.what
     assert "over 1 % of 40: mend or remove them" in problem.what
 
 

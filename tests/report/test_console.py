@@ -42,7 +42,7 @@ def test_each_severity_has_its_prefix_and_a_path_is_never_folded(capsys: pytest.
         (True, True, "", "answer\n"),
     ],
 )
-def test_the_answer_is_printed_where_nobody_else_reads(
+def test_the_answer_is_printed_where_no_other_output_is(
     is_quiet: bool, has_json: bool, out: str, err: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = Output(is_quiet=is_quiet, has_json=has_json)

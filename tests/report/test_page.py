@@ -1,4 +1,4 @@
-"""The page of a run: it needs and trusts nothing but itself, and serves whoever reads it."""
+"""The page of a run: self-contained, trusting nothing outside, and accessible to all readers."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_of_a_run_that_was_killed_it_does_not_wait_for_the_end(tmp_path: Path) -
         f"process {2**22 + 1} on another machine",
         "",
     ],
-    ids=["this process", "the first of another machine", "another machine's", "nobody's"],
+    ids=["this process", "the first of another machine", "another machine's", "of no process"],
 )
 def test_a_run_that_may_be_alive_is_not_given_up(tmp_path: Path, holder: str) -> None:
     (tmp_path / ".lock").write_text(holder)

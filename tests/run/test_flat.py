@@ -47,23 +47,23 @@ def searched(tmp_path: Path, num_trials: int, on_trial: Callable[[], None]) -> R
     return run
 
 
-def test_an_event_looks_at_as_many_trials_at_the_end_of_a_search_as_at_its_beginning(
+def test_an_event_reads_as_many_trials_at_the_end_of_a_search_as_at_its_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks, marks = 0, []
+    reads, marks = 0, []
     value = TrialRecord.value
 
     def counted(trial: TrialRecord, metric: str) -> float | None:
-        nonlocal looks
-        looks += 1
+        nonlocal reads
+        reads += 1
         return value(trial, metric)
 
     monkeypatch.setattr(TrialRecord, "value", counted)
-    run = searched(tmp_path, 400, lambda: marks.append(looks))
+    run = searched(tmp_path, 400, lambda: marks.append(reads))
     assert len(run.history.trials) == 400
     early, late = marks[150] - marks[50], marks[399] - marks[299]
-    assert 0 < late <= 1.5 * early  # at the end more are given up, each an event; all looked at would be 3.5
-    assert looks < 12 * 400
+    assert 0 < late <= 1.5 * early  # at the end more are given up, each an event; all read would be 3.5
+    assert reads < 12 * 400
 
 
 def test_what_is_written_often_is_not_written_the_more_often_the_longer_it_takes(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_without_rungs_that_stop_every_trial_goes_to_the_top(tmp_path: Path) -> 
     assert estimated(space, record(0, 0, 1, 1), record(1, status="failed")).epochs == (3, 3)
 
 
-def test_a_rung_that_nobody_trained_at_is_scaled_and_reported(tmp_path: Path) -> None:
+def test_a_rung_without_trained_trials_is_scaled_and_reported(tmp_path: Path) -> None:
     space = fateful_space(tmp_path, ["search.ladder={epochs: [1, 3], subset: [0.5, 1.0]}"])
     estimate = estimated(space, record(0, 0), record(1, status="failed"))
     assert estimate.seconds == (1.0, 1.0 + 2 * 2.0)

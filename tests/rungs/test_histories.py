@@ -186,12 +186,12 @@ class Histories(RuleBasedStateMachine):
                 rungs_skipped = random.choice([0, 0, 0, 1, 2])
                 self.report_one(random.choice(list(self.running)), value, rungs_skipped)
             if random.random() < 0.1:
-                self.look_for_the_hopeless(random.randrange(5))
+                self.check_the_hopeless(random.randrange(5))
         if not self.running:
             self.last_call()
 
     @rule(num_new=st.integers(0, 6))
-    def look_for_the_hopeless(self, num_new: int) -> None:
+    def check_the_hopeless(self, num_new: int) -> None:
         """Remember up to how many trials each checkpoint is reported to be of no use."""
         for name in self.paused:
             if not self.rungs.can_be_promoted(name, num_open=len(self.running) + num_new):

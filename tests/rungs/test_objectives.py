@@ -54,7 +54,7 @@ def test_taking_the_undominated_away_again_and_again_gives_the_fronts(
 
 
 @given(SCORES)
-def test_nobody_ranks_before_one_that_dominates_it(points: list[tuple[float, float]]) -> None:
+def test_no_trial_ranks_before_one_that_dominates_it(points: list[tuple[float, float]]) -> None:
     scores = {str(number): point for number, point in enumerate(points)}
     ranking = best_first(scores)
     assert sorted(ranking) == sorted(scores)

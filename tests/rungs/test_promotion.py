@@ -80,7 +80,7 @@ def test_how_27_trials_one_by_one_fall_to_each_kind(
     assert rungs.counts() == counts
 
 
-def test_everyone_pauses_and_nobody_is_promoted_among_fewer_than_eta() -> None:
+def test_every_trial_pauses_and_none_is_promoted_among_fewer_than_eta() -> None:
     rungs = Rungs(3, eta=3, mode="max", kind="asha")
     assert [rungs.on_result("a", 0, 0.1), rungs.on_result("b", 0, 0.2)] == ["pause", "pause"]
     assert rungs.promotable() is None
@@ -156,7 +156,7 @@ def test_the_last_call_first_makes_the_promotions_that_are_due() -> None:
     assert list(promotions(rungs, is_last_call=True)) == ["d", "c", "a", "b"]
 
 
-def test_without_results_the_last_call_has_nobody() -> None:
+def test_without_results_the_last_call_is_empty() -> None:
     assert promoting(None).promotable(is_last_call=True) is None
 
 

@@ -108,7 +108,7 @@ class Command:
         return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
 
     def wait_for(self, condition: Callable[[], bool], *, most_s: float = 180.0) -> None:
-        """Look often, until `condition` holds or the command has ended."""
+        """Poll until `condition` holds or the command has ended."""
         end_s = time.monotonic() + most_s
         while not condition() and not self.has_ended:
             assert time.monotonic() < end_s, self.log.read_text()[-3000:]

@@ -22,7 +22,7 @@ _RAY = Path(sys.executable).with_name("ray")
 
 
 def cluster_env() -> dict[str, str]:
-    """An environment with a fresh token: its nodes and drivers may join each other, and nobody else."""
+    """An environment with a fresh token: its nodes and drivers may join each other, and no others."""
     token = {"RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_AUTH_MODE": "token"}
     return {**os.environ, **token, "NO_COLOR": "1"}
 

@@ -25,7 +25,7 @@ Search = Callable[..., int]
 
 
 class LocalTestBackend(LocalBackend):
-    """The local backend without the looks that take seconds.
+    """The local backend without the checks that take seconds.
 
     Args:
         on_run: Called with the run before its first trial.

@@ -1,4 +1,4 @@
-"""Journals that somebody else wrote: changed lines whose numbers and checksums are right all the same."""
+"""Forged journals: changed lines whose numbers and checksums are right all the same."""
 
 from __future__ import annotations
 

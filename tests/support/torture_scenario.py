@@ -69,7 +69,7 @@ class Scenario:
         self._undisturbed = undisturbed
         self._run = folder / "results" / "run"
         self._journal = self._run / "journal.jsonl"
-        self._known = b""  # what the journal had when nobody had damaged it since
+        self._known = b""  # what the journal had before any damage
         self._story: list[str] = []
         self.played = Played(seed)
 
@@ -232,7 +232,7 @@ class Scenario:
             self._set_damaged_states_aside()
 
     def _set_damaged_states_aside(self) -> None:
-        """Those of trials that continued no more are found when somebody looks."""
+        """Those of trials that were not resumed are found when someone checks."""
         log = self._folder / "check"
         found = command("check", self._run, log=log)
         others = [line for line in found.errors.splitlines() if "never trained on" not in line]

@@ -55,7 +55,7 @@ def lines(data: str, folder: Path) -> list[str]:
 
 
 def error(data: str, folder: Path) -> str:
-    """What the look before a run says, and a trial too."""
+    """What preflight reports, and a trial too."""
     with pytest.raises(DataError) as raised:
         check_detection_data(context(data, folder))
     with pytest.raises(DataError) as in_trial:

@@ -183,7 +183,7 @@ def test_the_next_script_waits_until_the_last_one_is_gone(tmp_path: Path) -> Non
 def test_a_script_that_runs_elsewhere_is_waited_for_with_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By whoever starts over, whoever resumes, and the guardian itself."""
+    """By a run that starts over, one that resumes, and the guardian itself."""
     monkeypatch.setattr("trainables.command.script._SLACK_S", 0.1)
     command = made_command(tmp_path, graceful_s=0.0)
     training = started(command, tmp_path)

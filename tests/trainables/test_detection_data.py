@@ -146,7 +146,7 @@ def test_shapes_fill_their_boxes() -> None:
     assert sum(not len(item.labels) for item in annotations.objects) == 40
 
 
-def test_the_look_before_a_run_says_what_was_found(tmp_path: Path) -> None:
+def test_preflight_reports_what_was_found(tmp_path: Path) -> None:
     data = coco_of_twenty(tmp_path)
     assert list(check_detection_data(context(data, tmp_path, resolution=32))) == [
         "20 images, 30 objects of 3 classes: 0 (cat) to 20 (dog)",
@@ -161,16 +161,16 @@ def test_the_look_before_a_run_says_what_was_found(tmp_path: Path) -> None:
         check_detection_data(context(data, tmp_path))
 
 
-def test_the_look_before_a_run_finds_what_a_split_lacks(tmp_path: Path) -> None:
+def test_preflight_finds_what_a_split_lacks(tmp_path: Path) -> None:
     few = coco_file(tmp_path / "few.json", [annotation(10, 3, (0, 0, 9, 9))], num_images=2)
     empty = coco_file(tmp_path / "empty.json", [annotation(10, 3, (0, 0, 9, 9))], num_images=9)
     for path, problem in (
         (few, "2 examples are too few for training, validation and test parts"),
         (empty, "has no objects in its"),
     ):
-        for look in (check_detection_data, load_detection_data):
+        for read in (check_detection_data, load_detection_data):
             with pytest.raises(DataError, match=problem):
-                look(context(f"coco:{path}", tmp_path, resolution=8))
+                read(context(f"coco:{path}", tmp_path, resolution=8))
 
 
 def test_the_made_shapes_are_summed_up(tmp_path: Path) -> None:

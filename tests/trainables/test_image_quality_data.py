@@ -132,11 +132,11 @@ def test_a_patch_larger_than_the_images_is_refused(tmp_path: Path) -> None:
         check_quality_data(context("photographs", tmp_path, resolution=97))
 
 
-def test_the_look_before_a_run_counts_and_finds_what_cannot_be_read(tmp_path: Path) -> None:
+def test_preflight_counts_and_finds_what_cannot_be_read(tmp_path: Path) -> None:
     path = table(tmp_path, of_references(4, 5))
     assert check_quality_data(context(f"quality:{path}", tmp_path)) == [
         "20 images of 4 references, scores 0 to 4, stretched to 384 x 384 px",
-        "20 images looked at are smaller than that, and blurred by it; side may be less",
+        "20 images checked are smaller than that, and blurred by it; side may be less",
     ]
     assert len(check_quality_data(context({"quality": str(path), "side": 20}, tmp_path))) == 1
     (tmp_path / "0-0.png").write_text("no image")

@@ -79,7 +79,7 @@ def test_labels_that_do_not_belong_to_their_examples_are_found(
     assert result.score < 0.95
 
 
-def test_a_rate_that_moves_nothing_is_found_and_the_command_says_what_to_look_at(
+def test_a_rate_that_moves_nothing_is_found_and_the_command_says_what_to_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("JOULETUNE_CACHE", str(tmp_path))

@@ -24,7 +24,7 @@ NUM_PERSONS, NUM_CAMERAS, NUM_GALLERY, SIZE = 30, 6, 600, 16
 
 
 def noisy_gallery(seed: int) -> tuple[Described, Described]:
-    """60 queries in a gallery of 600: persons' features under much noise, junk, and nobody's own features."""
+    """60 queries in a gallery of 600: persons' features under much noise, junk, and distractors' features."""
     random = torch.Generator().manual_seed(seed)
     own = torch.randn(NUM_PERSONS + 1, SIZE, generator=random)
 
@@ -109,14 +109,14 @@ def batch_of(labels: list[int], cameras: list[int]) -> PersonBatch:
     )
 
 
-def test_queries_that_nobody_could_answer_do_not_count() -> None:
+def test_queries_without_a_right_answer_do_not_count() -> None:
     metrics = PersonMetrics()
     features = torch.tensor([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0]])
     metrics.update({"features": features}, batch_of([4, 4, 5], [1, 2, 1]))
     assert metrics.compute()["map"] == 1.0
 
 
-def test_if_nobody_could_answer_any_the_score_is_refused_with_the_remedy() -> None:
+def test_if_none_has_a_right_answer_the_score_is_refused_with_the_remedy() -> None:
     metrics = PersonMetrics()
     metrics.update({"features": torch.eye(2)}, batch_of([4, 5], [1, 2]))
     with pytest.raises(DataError, match=r"none of 2 queries can be answered: .*; score more of them"):
@@ -251,7 +251,7 @@ def test_hyperparameters_of_a_loss_that_is_not_there_are_named(context: Training
         "metric_loss is none: images come in any order, and are not compared"
     )
     assert notes["persons"] == (
-        "12 persons are held out for validation, which nobody trains on: 48 queries, one for each person and "
+        "12 persons are held out for validation and not trained on: 48 queries, one for each person and "
         "camera, in 144 images"
     )
 

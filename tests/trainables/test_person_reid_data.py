@@ -1,4 +1,4 @@
-"""Persons come from the names of images, and nobody is in two parts."""
+"""Persons come from the names of images, and no person is in two parts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_all_names_that_say_nothing_are_refused_together() -> None:
         sightings_of(["a.jpg", "0001_c1s1_000151_00.jpg", "b.jpg"], ["train"] * 3)
 
 
-def test_nobody_is_in_two_parts_and_the_test_part_is_the_datas_own(tmp_path: Path) -> None:
+def test_no_person_is_in_two_parts_and_the_test_part_is_the_datas_own(tmp_path: Path) -> None:
     data = load_person_data(context("persons", tmp_path))
     train, val, test = (people(data, part) for part in ("train", "val", "test"))
     assert train == set(range(68))
@@ -113,8 +113,8 @@ def test_a_folder_without_queries_is_split_in_three(tmp_path: Path) -> None:
     assert data.is_gallery[test].all()
 
 
-def test_the_look_before_a_run_counts_and_opens_images(tmp_path: Path) -> None:
-    counted = ["1204 images, 96 persons, 4 cameras, 52 of nobody"]
+def test_preflight_counts_and_opens_images(tmp_path: Path) -> None:
+    counted = ["1204 images, 96 persons, 4 cameras, 52 distractors"]
     assert check_person_data(context("persons", tmp_path)) == counted
     folder = market_folder(tmp_path / "market")
     source = f"market:{folder}"
@@ -133,7 +133,7 @@ def test_the_look_before_a_run_counts_and_opens_images(tmp_path: Path) -> None:
         ("market:{folder}/none", "none does not exist; write market:FOLDER"),
         ("market:{folder}/empty", "there are no images in"),
         ("market:{folder}/half", "has no query, bounding_box_test; either all of bounding_box_train,"),
-        ("market:{folder}/one", "nobody of its parts train, val, test is seen by two cameras"),
+        ("market:{folder}/one", "no person of its parts train, val, test is seen by two cameras"),
     ],
 )
 def test_data_that_cannot_be_used_is_refused_with_the_reason(tmp_path: Path, data: str, words: str) -> None:

@@ -48,10 +48,10 @@ pytestmark = pytest.mark.slow
 
 
 def environment(folder: Path, **changes: str) -> dict[str, str]:
-    """Variables of somebody without a cache of their own, but with one at HF_HOME."""
+    """Variables of a user without a cache of their own, but with one at HF_HOME."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TORCH_HOME"))}
-    (folder / "nobody").mkdir(exist_ok=True)
-    moved = {"HOME": str(folder / "nobody"), "HF_HOME": str(folder / "hf"), "NO_COLOR": "1"}
+    (folder / "no-cache").mkdir(exist_ok=True)
+    moved = {"HOME": str(folder / "no-cache"), "HF_HOME": str(folder / "hf"), "NO_COLOR": "1"}
     return {**clean, **moved, **changes}
 
 

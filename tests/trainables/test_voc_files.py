@@ -52,7 +52,7 @@ def context(data: str, folder: Path) -> TrainingContext:
 
 
 def found(data: str, folder: Path) -> DataSummary:
-    """What the look before a run finds, which is what a trial has."""
+    """What preflight finds, which is what a trial has."""
     summary = check_detection_data(context(data, folder))
     splits = load_detection_data(context(data, folder)).splits
     assert summary.parts == {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}

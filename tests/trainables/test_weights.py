@@ -51,7 +51,7 @@ def test_models_of_both_libraries_load_without_a_network_from_caches_that_were_m
         weight_files.fill_torch_cache(tmp_path / "torch"),
     ]
     moved = {"HF_HOME": str(tmp_path / "hf"), "TORCH_HOME": str(tmp_path / "torch")}
-    done = loaded(TIMM, TORCHVISION, HOME=str(tmp_path / "nobody"), **moved)
+    done = loaded(TIMM, TORCHVISION, HOME=str(tmp_path / "no-cache"), **moved)
     assert done.returncode == 0, done.stderr
     convolutions = [
         sum(float(p.detach().double().sum()) for p in model.parameters() if p.ndim == 4) for model in models

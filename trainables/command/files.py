@@ -27,7 +27,7 @@ class Files:
         checkpoint: A folder of the script's own, `{checkpoint_dir}`.
         arguments: The hyperparameters as JSON, for a command that reads them from a file.
         stdout, stderr: All that it printed, over several processes if it was resumed.
-        lock: Held by whoever runs the script; its content is the script's pid.
+        lock: Held by the process that runs the script; its content is the script's pid.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""One run of a command as a process of its own, which ends with whoever holds it."""
+"""One run of a command as a process of its own, which ends with its owner."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class CommandTraining:
         self._files.unpack(state.get("files", {}))
         self._scores.restore(self.epochs_done, last, state.get("rows", []), reported)
         if self._spec.resume:
-            with self._files.locked(self._lock_s):  # whoever ran the script before may still be ending it
+            with self._files.locked(self._lock_s):  # an earlier owner may still be ending the script
                 for line in Lines(self._files.stdout, is_from_end=False).new(is_final=True):
                     self._scores.take(line)
 

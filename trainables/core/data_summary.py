@@ -32,7 +32,7 @@ class LeftOut:
 class DataSummary(Sequence[str]):
     """What a data source holds. As a sequence it is the lines that say so.
 
-    `Trainable.check_data` may return one in place of a plain list of notes: whoever prints notes prints
+    `Trainable.check_data` may return one in place of a plain list of notes: code that prints notes prints
     its lines, and the search also keeps it as data, for the report. A reader fills what it knows and
     leaves the rest empty: an empty attribute has no line.
 

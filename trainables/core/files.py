@@ -1,4 +1,4 @@
-"""Files that are the old one or the whole new one, whoever writes them; names that stay in their folder."""
+"""Atomic writes, which leave the old file or the whole new one, and names that stay in their folder."""
 
 from __future__ import annotations
 

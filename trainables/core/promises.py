@@ -1,4 +1,4 @@
-"""What a training promises, looked at where it is used: a broken promise is named with file and line."""
+"""What a training promises, checked where it is used: a broken promise is named with file and line."""
 
 from __future__ import annotations
 

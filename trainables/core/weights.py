@@ -22,12 +22,12 @@ _CHUNK = 2**20
 
 
 def locate(file: WeightFile) -> Path | None:
-    """The file on this machine, in the cache that this very process looks in; None if it is not there."""
+    """The file on this machine, in the cache that this very process uses; None if it is not there."""
     return next((path for path in _places(file) if path.is_file()), None)
 
 
 def folder_of(file: WeightFile) -> Path:
-    """Where `locate` looks: the folder that a message names."""
+    """Where `locate` searches: the folder that a message names."""
     if file.source == "hub":
         # Here, as in all of this module: a space is checked without any of these libraries.
         from huggingface_hub import constants

@@ -20,7 +20,7 @@ _NOT_BOXES = (  # what COCO hands out beside instances
     "panoptic",
     "image_info",
 )
-_TRIED = 50  # images of a file that are looked for in each folder
+_TRIED = 50  # images of a file that are sought in each folder
 
 Family = tuple[str, ...]
 
@@ -119,9 +119,9 @@ def image_paths(
     counts = {folder: sum(is_file(_located(folder, name)) for name in tried) for folder in folders}
     best = max(folders, key=lambda folder: (counts[folder], folder.name.lower() in file.stem.lower()))
     if tried and not counts[best]:
-        looked = ", ".join(map(str, folders))
+        searched = ", ".join(map(str, folders))
         findings.add_problem(
-            f"{names[0]} of {file} is in none of {looked}; give it: data: {{coco: {file}, images: FOLDER}}"
+            f"{names[0]} of {file} is in none of {searched}; give it: data: {{coco: {file}, images: FOLDER}}"
         )
     return [_located(best, name) for name in names]
 

@@ -19,7 +19,7 @@ from trainables.engine.images.folder_names import is_never_data
 from trainables.engine.images.reading import endings, orientation_of
 from trainables.engine.images.survey import Fact, Survey
 
-_IN_ONE_GO = 16  # threads: on a network disk a look at a file waits
+_IN_ONE_GO = 16  # threads: on a network disk each read waits
 _HINTS = 3  # files for which a similar name is looked for
 _ACROSS = 5  # orientations from here on swap width and height
 _UNTURN = {  # what undoes Pillow's exif_transpose

@@ -106,7 +106,7 @@ def _file_notes(files: ImageFiles, survey: Survey, rows: Mapping[Part, Tensor]) 
     """Copies, unusual pixels, and that not all files were read."""
     identical = survey.identical()
     copies = in_two_parts(identical, list(rows.items()), files.name) or more_than_once(identical, files.name)
-    unread = f"copies and unusual pixels were looked for in {survey.num_seen} of {len(survey.records)} images"
+    unread = f"copies and unusual pixels were checked in {survey.num_seen} of {len(survey.records)} images"
     return [*([copies] if copies else []), *survey.notes(), *([] if survey.is_complete else [unread])]
 
 

@@ -1,7 +1,7 @@
 """Files that all processes of a node make together once and then share, within a limit of disk.
 
 Making a file and using it have locks of their own: NAME.pixels.lock is held while NAME.pixels.unfinished is
-written, and each user holds a shared lock on NAME.pixels itself. So nobody waits for anybody's use.
+written, and each user holds a shared lock on NAME.pixels itself. So no process waits for another one's use.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class CacheFolder:
                 that hangs in it counts as stalled, otherwise only one that is stopped does.
 
         Raises:
-            CacheFull: It does not fit, even without the files that nobody uses.
+            CacheFull: It does not fit, even without the unused files.
             CacheUnavailable: The process that makes it shows no progress, or files cannot be locked there.
         """
         path = self.folder / f"{name}{SUFFIX}"
@@ -173,7 +173,7 @@ def _opened(path: Path, num_bytes: int) -> CacheFile | None:
             _log.warning("%s has %d bytes in place of %d and is made again", path, size, num_bytes)
             path.unlink(missing_ok=True)
             return None
-        with suppress(PermissionError):  # somebody else's file: then its owner's uses count
+        with suppress(PermissionError):  # another user's file: then its owner's uses count
             os.utime(path)
         # Copy on write: a bug that changes pixels in place harms this process alone. The second descriptor
         # holds the shared lock for as long as the file is used.
@@ -189,7 +189,7 @@ def _reserve(file: BinaryIO, num_bytes: int) -> None:
 
 
 def _evict(path: Path) -> None:
-    """Delete a file, unless a process uses or makes it. Nobody is waited for."""
+    """Delete a file, unless a process uses or makes it. Never waits."""
     locked = _lock_of(path) if path.suffix == _UNFINISHED else path
     # An unfinished file is guarded by the lock of its maker, a finished one by the locks of its users.
     flags = os.O_RDWR | (

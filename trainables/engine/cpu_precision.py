@@ -83,7 +83,7 @@ def _key(model: str) -> dict[str, str]:
 
 
 def _kept(folder: Path, key: Mapping[str, str]) -> Mapping[str, Any]:
-    """The first measurement that any process of this machine made: whoever comes second takes that."""
+    """The first measurement that any process of this machine made; later processes use it too."""
     digest = blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
     path = folder / f"cpu-precision-{digest}.json"
     if not path.exists():

@@ -12,7 +12,7 @@ def check_gpus(device: str) -> list[str]:
     """What is to be known of the GPUs this process sees, after each has multiplied a matrix.
 
     Args:
-        device: Of a training; nothing is looked at for "cpu".
+        device: Device of a training; nothing is checked for "cpu".
 
     Raises:
         RuntimeError: Torch was built without CUDA, sees no GPU, or one fails; the message says which.

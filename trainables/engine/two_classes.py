@@ -1,4 +1,4 @@
-"""What guessing comes to where there are two classes and one of them is looked for."""
+"""Scores of guessing with two classes, one of which is to be found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from trainables.core.contract import by_guessing
 
 
 def guesses_of_two(num_positive: int, num_examples: int) -> dict[str, float]:
-    """Scores of a model that looks at no example, and how many examples there are.
+    """Scores of a model that sees no example, and how many examples there are.
 
     Accuracy is the share of the commoner class. Of all guesses the one that says "positive" every time has
     the largest F1 (Lipton, Elkan and Narayanaswamy 2014); its precision is the share of positives, which is

@@ -115,7 +115,7 @@ def check_quality_data(context: TrainingContext) -> list[str]:
     )
     notes = [f"{counts}, stretched to {side_px} x {side_px} px"]
     if small:
-        notes.append(f"{small} images looked at are smaller than that, and blurred by it; side may be less")
+        notes.append(f"{small} images checked are smaller than that, and blurred by it; side may be less")
     return [*notes, *_file_notes(source, context, ratings)] if isinstance(source, Quality) else notes
 
 

@@ -42,7 +42,7 @@ class IdentitySet(ImageSet):
 
 @dataclass(frozen=True, eq=False)
 class PersonData:
-    """Images of persons in three parts, which share nobody.
+    """Images of persons in three parts, which share no person.
 
     Labels of training images count its persons from 0; those of the others belong to no class, and
     junk has -1.
@@ -63,6 +63,6 @@ class PersonData:
     def notes(self) -> dict[str, str]:
         val = self.splits.val
         num_queries = int(self.is_query[val.rows].sum())
-        held_out = f"{len(val.labels.unique())} persons are held out for validation, which nobody trains on"
+        held_out = f"{len(val.labels.unique())} persons are held out for validation and not trained on"
         asked = f"{num_queries} queries, one for each person and camera, in {len(val)} images"
         return {**self.splits.notes(), "persons": f"{held_out}: {asked}"}

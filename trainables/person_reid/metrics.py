@@ -164,7 +164,7 @@ def means(answers: Found) -> dict[str, float]:
     is_answered = ~answers.first_rank.isnan()
     if not is_answered.any():
         raise DataError(
-            f"none of {len(is_answered)} queries can be answered: nobody among the scored images is seen "
+            f"none of {len(is_answered)} queries can be answered: no person among the scored images is seen "
             "by two cameras; score more of them"
         )
     first = answers.first_rank[is_answered]

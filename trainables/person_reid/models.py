@@ -17,7 +17,7 @@ from trainables.person_reid.batches import PersonBatch
 from trainables.person_reid.names import backbone_of, is_striped
 
 _NUM_STRIPES = 6
-_CLASSIFIER_STD = 0.001  # nobody is preferred at the start
+_CLASSIFIER_STD = 0.001  # no person is preferred at the start
 _ASPECT_RATIO = 0.5  # width over height of images of persons, whose resolution is their height
 _MARGIN = 0.3  # of distances of features of length 1; usual with this task (Luo et al. 2019)
 _CIRCLE = {"m": 0.25, "gamma": 128}  # of the paper (Sun et al. 2020), for this task

@@ -19,8 +19,8 @@ _WEAVES = 4
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What somebody wears: colours of (3,), and which of four weaves the coat has of its two colours."""
+class _Outfit:
+    """What a person wears: colours of (3,), and which of four weaves the coat has of its two colours."""
 
     coat: np.ndarray
     second: np.ndarray
@@ -40,8 +40,8 @@ def persons() -> tuple[Tensor, Sightings]:
     """1,204 images of 64 x 32 px named as in Market-1501, the same ones whenever they are made.
 
     80 persons to train on and 16 to be found again, 3 images by each of 4 cameras, which tint what they
-    see; of the 16 the first image by each camera is a query. Among the gallery are 40 of nobody who is
-    searched for and 12 of junk, which show half of a person.
+    see; of the 16 the first image by each camera is a query. In the gallery are also 40 distractors, persons
+    without a query, and 12 images of junk, which show half of a person.
     """
     random = np.random.default_rng(_SEED)
     cameras = [_camera(random) for _ in range(_NUM_CAMERAS)]
@@ -49,36 +49,38 @@ def persons() -> tuple[Tensor, Sightings]:
     names: list[str] = []
     places: list[str] = []
 
-    def see(identity: int, camera: int, frame: int, look: _Look, place: str, *, cut: bool = False) -> None:
-        images.append(_image(random, look, cameras[camera], is_cut=cut))
+    def see(
+        identity: int, camera: int, frame: int, outfit: _Outfit, place: str, *, cut: bool = False
+    ) -> None:
+        images.append(_image(random, outfit, cameras[camera], is_cut=cut))
         number = f"{identity:04d}" if identity >= 0 else str(identity)
         names.append(f"{number}_c{camera + 1}s1_{frame:06d}_00.jpg")
         places.append(place)
 
-    looks = [_look(random) for _ in range(_NUM_TRAINED + _NUM_TESTED)]
-    for number, look in enumerate(looks):
+    outfits = [_outfit(random) for _ in range(_NUM_TRAINED + _NUM_TESTED)]
+    for number, outfit in enumerate(outfits):
         for camera in range(_NUM_CAMERAS):
             for frame in range(_PER_CAMERA):
                 tested = "gallery" if frame else "query"
-                see(number + 1, camera, frame, look, "train" if number < _NUM_TRAINED else tested)
+                see(number + 1, camera, frame, outfit, "train" if number < _NUM_TRAINED else tested)
     for number in range(_NUM_DISTRACTORS):
-        see(DISTRACTOR, number % _NUM_CAMERAS, number, _look(random), "gallery")
+        see(DISTRACTOR, number % _NUM_CAMERAS, number, _outfit(random), "gallery")
     for number in range(_NUM_JUNK):
-        see(JUNK, number % _NUM_CAMERAS, number, looks[-1 - number], "gallery", cut=True)
+        see(JUNK, number % _NUM_CAMERAS, number, outfits[-1 - number], "gallery", cut=True)
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), sightings_of(names, places)
 
 
-def _look(random: np.random.Generator) -> _Look:
+def _outfit(random: np.random.Generator) -> _Outfit:
     """Colours and a weave at random."""
     coat, second, trousers = random.uniform(30, 225, (3, 3))
-    return _Look(coat, second, trousers, int(random.integers(_WEAVES)))
+    return _Outfit(coat, second, trousers, int(random.integers(_WEAVES)))
 
 
 def _camera(random: np.random.Generator) -> _Camera:
     return _Camera(random.uniform(60, 200, 3), random.uniform(0.6, 1.3, 3))
 
 
-def _image(random: np.random.Generator, look: _Look, camera: _Camera, *, is_cut: bool) -> np.ndarray:
+def _image(random: np.random.Generator, outfit: _Outfit, camera: _Camera, *, is_cut: bool) -> np.ndarray:
     """(64, 32, 3), uint8: a person somewhere near the middle, tinted, brighter or darker, with noise."""
     rows, columns = np.mgrid[:HEIGHT_PX, :WIDTH_PX]
     rows = rows - random.integers(-4, 5) - (HEIGHT_PX // 2 if is_cut else 0)
@@ -87,11 +89,11 @@ def _image(random: np.random.Generator, look: _Look, camera: _Camera, *, is_cut:
     scene = np.tile(camera.background, (HEIGHT_PX, WIDTH_PX, 1))
     scene[(rows - 8) ** 2 + columns**2 < 25] = (200, 160, 130)  # the head
     is_body = np.abs(columns) < half_px
-    is_second = (np.zeros_like(rows), rows // 3 % 2, columns // 3 % 2, rows > 24)[look.weave] == 1
+    is_second = (np.zeros_like(rows), rows // 3 % 2, columns // 3 % 2, rows > 24)[outfit.weave] == 1
     is_coat = is_body & (rows >= 13) & (rows < 37)
-    scene[is_coat & ~is_second] = look.coat
-    scene[is_coat & is_second] = look.second
-    scene[is_body & (rows >= 37) & (rows < 62)] = look.trousers
+    scene[is_coat & ~is_second] = outfit.coat
+    scene[is_coat & is_second] = outfit.second
+    scene[is_body & (rows >= 37) & (rows < 62)] = outfit.trousers
     noise = random.normal(0, 12, scene.shape)
     seen = scene * camera.tint * random.uniform(0.8, 1.15) + noise
     return np.asarray(np.clip(seen, 0, 255), dtype=np.uint8)

@@ -13,7 +13,10 @@ from trainables.core.contract import DataError
 from trainables.core.data_summary import LeftOut
 from trainables.engine.images.folder_tree import FolderTree, is_image
 
-JUNK, DISTRACTOR = -1, 0  # numbers that Market-1501 gives to useless boxes, and to nobody who is searched for
+JUNK, DISTRACTOR = (
+    -1,
+    0,
+)  # numbers that Market-1501 gives to useless boxes, and to persons who are not searched for
 PLACES = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 _NAME = re.compile(r"(-1|\d+)_c(\d+)")
 _LISTED = 5
@@ -39,7 +42,7 @@ class Sightings:
 
     @property
     def is_person(self) -> np.ndarray:
-        """Which show somebody who can be found again: (n,), bool."""
+        """Which show a person who can be found again: (n,), bool."""
         return np.asarray(self.identities > DISTRACTOR)
 
     def counts(self) -> str:
@@ -47,7 +50,7 @@ class Sightings:
         num_persons = len(np.unique(self.identities[self.is_person]))
         num_others = int((~self.is_person).sum())
         cameras = len(np.unique(self.cameras))
-        return f"{len(self.names)} images, {num_persons} persons, {cameras} cameras, {num_others} of nobody"
+        return f"{len(self.names)} images, {num_persons} persons, {cameras} cameras, {num_others} distractors"
 
 
 def sightings_of(names: Sequence[str], places: Sequence[str]) -> Sightings:

@@ -1,4 +1,4 @@
-"""From a source's name in a space to images of persons in three parts, which share nobody."""
+"""From a source's name in a space to images of persons in three parts, which share no person."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load_person_data(context: TrainingContext) -> PersonData:
     no queries. Images are stretched to twice the height of their width.
 
     Raises:
-        DataError: Unknown, missing or unfit data, or a part in which nobody is seen by two cameras.
+        DataError: Unknown, missing or unfit data, or a part in which no person is seen by two cameras.
     """
     cache = CacheFolder.of(context)
     given = read_source(context.data, PERSON_SOURCES)
@@ -141,10 +141,10 @@ def _files(root: Path, sightings: Sightings) -> ImageFiles:
 
 
 def _parts(source: DataSource, sightings: Sightings, seed: int) -> np.ndarray:
-    """The part of each image: (n,), text. Who is nobody to be found is in the test part, if in any.
+    """The part of each image: (n,), text. Distractors are in the test part, if in any.
 
     Raises:
-        DataError: Too few persons, or nobody of a part is seen by two cameras.
+        DataError: Too few persons, or no person of a part is seen by two cameras.
     """
     has_queries = bool((sightings.places == "query").any())
     is_known = (sightings.places == "train") & sightings.is_person
@@ -159,7 +159,7 @@ def _parts(source: DataSource, sightings: Sightings, seed: int) -> np.ndarray:
     lonely = [part for part in ("train", "val", "test") if not _is_seen_twice(sightings, parts == part)]
     if lonely:
         raise DataError(
-            f"{source} cannot be used: nobody of its parts {', '.join(lonely)} is seen by two cameras "
+            f"{source} cannot be used: no person of its parts {', '.join(lonely)} is seen by two cameras "
             f"({sightings.counts()})"
         )
     return parts

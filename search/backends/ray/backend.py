@@ -96,7 +96,7 @@ def _examine_nodes(request: PreflightRequest) -> Sequence[Report]:
 
 
 def _load_meanwhile(modules: Sequence[str]) -> None:
-    """Import the modules in a thread; whoever needs one sooner waits for it at its own import."""
+    """Import the modules in a thread; code that needs one sooner waits at its own import."""
 
     def load() -> None:
         for name in modules:

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from search.backends.ray.liveness import is_ray_lost, look_for_ray
+from search.backends.ray.liveness import check_ray_now, is_ray_lost
 from search.backends.ray.worker import metered
 from search.backends.trial_log import captured
 from search.run import Run
@@ -20,7 +20,7 @@ from search.trial.background import Background, endless_rows
 from search.trial.failure import Failure, classify
 from search.trial.task import TrialTask
 
-_LOOK_S = 0.2
+_POLL_S = 0.2
 _FIRST_REPORT_S, _REPORT_EVERY_S = 60.0, 600.0
 
 
@@ -76,14 +76,14 @@ class BackgroundWorkload:
         self._answer = self._actor.first_epoch.remote()
         self.has_begun = False
 
-    def look(self, *, wait_s: float = 0.0) -> Failure | None:
+    def poll(self, *, wait_s: float = 0.0) -> Failure | None:
         """Why it trains no more; None as long as it does."""
         if not ray.wait([self._answer], timeout=wait_s)[0]:
             return None
         try:
             failure: Failure | None = ray.get(self._answer)
         except RayError as error:
-            look_for_ray()
+            check_ray_now()
             return classify(error)
         if failure is None:
             self.has_begun = True
@@ -99,7 +99,7 @@ class BackgroundWorkload:
 def beside(
     run: Run, background: Background | None, say: Callable[[str], None] = lambda line: None
 ) -> Iterator[Callable[[], None]]:
-    """Train the load as long as the block lasts, from before its first line; gives what looks after it.
+    """Train the load as long as the block lasts, from before its first line; gives a function that checks it.
 
     A load that fails ends the run: trials measured without it are not what was asked for.
 
@@ -111,19 +111,19 @@ def beside(
         return
     load = BackgroundWorkload(background)
 
-    def look(wait_s: float = 0.0) -> None:
-        if run.stop_reason() is None and (failure := load.look(wait_s=wait_s)):
+    def check(wait_s: float = 0.0) -> None:
+        if run.stop_reason() is None and (failure := load.poll(wait_s=wait_s)):
             why = f"{failure.cause}: {failure.message} (see {background.task.log})"
             run.interrupt(f"the background load failed: {why}", is_failure=True)
 
     try:
         say_s = time.monotonic() + _FIRST_REPORT_S
         while not load.has_begun and run.stop_reason() is None:
-            look(_LOOK_S)
+            check(_POLL_S)
             if time.monotonic() > say_s:
                 say(f"the trials wait for the first epoch of the background load; see {background.task.log}")
                 say_s += _REPORT_EVERY_S
-        yield look
+        yield check
     finally:
         load.end()
         run.end_background()

@@ -57,9 +57,9 @@ class RayCluster:
 def ray_session(*, address: str | None = None, dashboard: bool = False) -> Iterator[RayCluster]:
     """Start Ray on this machine, or join the cluster at `address`, and leave it in the end.
 
-    A local session has a random token of its own, so that nobody else can use it, and listens on loopback
+    A local session has a random token of its own, so that no other user can use it, and listens on loopback
     alone. Its metrics endpoints, which ask for no token, are there only beside the dashboard. Its files lie
-    in a folder that nobody else can read and that is gone with it.
+    in a folder that no other user can read and that is gone with it.
 
     Raises:
         SessionError: No cluster answers at `address`, or Ray did not start.
@@ -242,7 +242,7 @@ def _check_answers(address: str) -> None:
     """See that a head node listens: Ray itself ends the whole process when none does.
 
     Raises:
-        SessionError: Nobody does, or the address is none.
+        SessionError: No cluster does, or the address is none.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():

@@ -14,10 +14,10 @@ from search.trial.failure import Failure
 
 _WRITING_S = 2.0  # at its limit a worker writes where it stands, into the trial's log
 _RESET_S = 600.0  # garbage collected, processes ended, settings put back: 8 s at most, unless it hangs
-_LOOK_EVERY_S = 1.0
+_CHECK_EVERY_S = 1.0
 # A wait without a limit, or with a long one, is reported: first after these seconds, then every ten minutes.
 _FIRST_REPORT_S = {"place": 30.0, "start": 60.0}
-_SAY_EVERY_S = 600.0
+_REPORT_EVERY_S = 600.0
 
 Call = Literal["place", "start", "epoch", "reset"]
 Stretch = TypeVar("Stretch", bound=Hashable)
@@ -50,7 +50,7 @@ class Deadlines(Generic[Stretch]):
     ) -> None:
         self._run, self._say, self._places, self._clock = run, say, places, clock
         self._asked: dict[Stretch, _Asked] = {}
-        self._looked_s = clock()
+        self._checked_s = clock()
         space = run.space
         # Before an epoch a trial may hold while each of the others works alone once.
         turns = (space.resources.workers or 1) if space.metering.exclusive_slots else 0
@@ -71,9 +71,9 @@ class Deadlines(Generic[Stretch]):
 
         Checks once a second. An unusually long epoch is noted, and a long wait is reported.
         """
-        if self._clock() - self._looked_s < _LOOK_EVERY_S:
+        if self._clock() - self._checked_s < _CHECK_EVERY_S:
             return {}
-        self._looked_s = self._clock()
+        self._checked_s = self._clock()
         found = {}
         for stretch, asked in list(self._asked.items()):
             waited_s = self._clock() - asked.since_s
@@ -89,7 +89,7 @@ class Deadlines(Generic[Stretch]):
             has_start = asked.call == "start"
             self._run.check_epoch_time(asked.trial_id, waited_s - self._held_s, has_start=has_start)
         if waited_s > asked.say_after_s:
-            asked.say_after_s = waited_s + _SAY_EVERY_S
+            asked.say_after_s = waited_s + _REPORT_EVERY_S
             log = self._run.ledger.trial(asked.trial_id).log
             if asked.call == "place":
                 self._say(f"{asked.trial_id}  has waited {waited_s:.0f} s for {self._places()}")

@@ -59,8 +59,8 @@ class RayWatch:
         if self.lost:
             raise RayLost(self.lost)
 
-    def look(self) -> None:
-        """Look now, which takes half a second where something is amiss, and raise as `check` does."""
+    def check_now(self) -> None:
+        """Check now, which takes half a second where something is amiss, and raise as `check` does."""
         if not self.lost and (first := self._missing()):
             time.sleep(_EVERY_S / 2)
             if self._missing():
@@ -68,7 +68,7 @@ class RayWatch:
         self.check()
 
     def leave(self) -> None:
-        """Look no more: the session is ended by its owner."""
+        """Stop checking: the session is ended by its owner."""
         self._is_over.set()
         with self._leaving:  # held for good by a thread that is ending the process
             self._is_left.set()
@@ -130,14 +130,14 @@ def is_ray_lost() -> bool:
     return bool(_current and _current.lost)
 
 
-def look_for_ray() -> None:
-    """See that the session of this process lives, by looking.
+def check_ray_now() -> None:
+    """Check that the session of this process lives.
 
     Raises:
         RayLost: It does not.
     """
     if _current:
-        _current.look()
+        _current.check_now()
 
 
 def announce_remedy(text: str) -> None:

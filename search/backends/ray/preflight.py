@@ -1,4 +1,4 @@
-"""The look at every node of a cluster, in the runtime environment of its workers."""
+"""Preflight on every node of a cluster, in the runtime environment of its workers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _shared_file(folder: Path) -> Iterator[Path | None]:
     path = nearest_folder(folder) / f".{uuid4().hex}.probe"
     try:
         path.touch()
-    except OSError:  # the look says that the folder takes no files
+    except OSError:  # the check reports that the folder takes no files
         yield None
         return
     try:

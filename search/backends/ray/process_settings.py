@@ -68,7 +68,7 @@ class Settings:
         """Put back what has changed: the names of what was, and of what could not be."""
         changed = [name for name, value in self.read().items() if value != self._values[name]]
         for name in changed:
-            with suppress(Exception):  # looked at again below
+            with suppress(Exception):  # checked again below
                 self._settings[name].write(self._values[name])
         lost = [name for name in changed if _read(self._settings[name]) != self._values[name]]
         return [name for name in changed if name not in lost], lost

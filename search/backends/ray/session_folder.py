@@ -32,7 +32,7 @@ class SessionFolder:
 
     Attributes:
         path: For Ray's `_temp_dir`.
-        note: Why it is not where it was looked for; empty otherwise.
+        note: Why it is not at the usual place; empty if it is.
     """
 
     path: Path

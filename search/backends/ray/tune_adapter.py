@@ -24,7 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from search.backends.ray.children import end_with_children
 from search.backends.ray.cluster import end_orphans_here
 from search.backends.ray.deadlines import Call, Deadlines
-from search.backends.ray.liveness import look_for_ray
+from search.backends.ray.liveness import check_ray_now
 from search.backends.ray.worker import TrialWorker
 from search.backends.trial_log import open_log
 from search.run import Run
@@ -46,7 +46,7 @@ _ENDING_S = 10.0  # a node that has not ended its worker by then is as good as l
 
 
 class _Stretch(Trial):
-    """Tune's trial without its statistics of every number that is reported: nobody reads them, and Tune keeps
+    """Tune's trial without its statistics of every number that is reported: none is read, and Tune keeps
     its trials to the end of a search."""
 
     def update_last_result(self, result: dict[str, Any]) -> None:
@@ -255,7 +255,7 @@ class SearchController(TuneController):
     ) -> None:
         if exception is self._taken_in:  # a worker's death: once as the actor's, once as its task's
             return
-        look_for_ray()  # without Ray every worker dies, which is no trial's failure
+        check_ray_now()  # without Ray every worker dies, which is no trial's failure
         self._taken_in = exception
         is_resetting = trial in self._resetting_trials
         self._resetting_trials.discard(trial)  # stock Tune would wait for the dead worker for ever
@@ -297,7 +297,7 @@ def end_workers(actors: Sequence[Any]) -> None:
 
 
 def places_text(cpus: float, gpus: float) -> str:
-    """What a trial reserves, and what each node has of it, for whoever waits for a place."""
+    """What a trial reserves and what each node has of it, as text for a user who waits."""
     free = ray._private.state.available_resources_per_node()
     nodes, has_room = [], False
     for node in ray.nodes():

@@ -72,7 +72,7 @@ class ImageSet:
         return balanced_order(self.labels, seed=self.seed)
 
     def statistics(self, resolution: int) -> Statistics:
-        """Of at most 2,000 of these images, as many as the source says, which are looked at once."""
+        """Of at most 2,000 of these images, as many as the source says, which are read once."""
         if resolution not in self._statistics:
             chosen = self.subset(min(1.0, self.source.num_for_statistics / len(self)))
             self._statistics[resolution] = _statistics_of(self.images(chosen, resolution))

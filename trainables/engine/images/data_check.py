@@ -121,7 +121,7 @@ def _unreadable(files: ImageFiles, survey: Survey, resolution: int, num_threads:
     if len(unreadable) > _MAX_UNREADABLE_FRACTION * len(files.paths):
         num_seen = max(survey.num_seen, len(chosen))
         raise DataError(
-            f"{len(unreadable)} of {num_seen} images looked at cannot be read, as "
+            f"{len(unreadable)} of {num_seen} images checked cannot be read, as "
             f"{_reason(files, min(unreadable), resolution)}; over 1 % of {len(files.paths)}: fix or remove "
             "them"
         )

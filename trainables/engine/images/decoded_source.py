@@ -21,7 +21,7 @@ from trainables.engine.images.resolution import resized_set, shape_px
 from trainables.engine.images.source import RESOLUTIONS_KEPT, ImageSource
 
 _RESIZED_AT_ONCE = 1024
-_FEW = 8  # images for statistics that nobody trains with
+_FEW = 8  # images for statistics that no training uses
 _log = logging.getLogger(__name__)
 
 
@@ -113,9 +113,7 @@ class _ImageStore:
             note = f"images are decoded again each epoch: {reason}"
         else:
             return StoredPixels(_images(decoded.images), held=file), decoded.is_readable, {}
-        is_readable = self._readable(
-            resolution
-        )  # the same split as with a cache: every image is looked at once
+        is_readable = self._readable(resolution)  # the same split as with a cache: every image is read once
         _log.warning("%s: %s", self.name, note)
         streamed = StreamedPixels(self.reader, resolution, num_threads=self.num_threads)
         return streamed, is_readable, {"cache": note}

@@ -14,7 +14,7 @@ from PIL import Image
 from trainables.core.contract import DataError
 from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing, shape_px, squared_image
 
-_AT_ONCE = 256  # images between two looks at the disk; a kill costs no more
+_AT_ONCE = 256  # images between two writes to disk; a kill costs no more
 _MAX_UNREADABLE_FRACTION = 0.01
 _LISTED = 100
 _NOT_YET, _READABLE, _UNREADABLE = 0, 1, 2
@@ -63,7 +63,7 @@ class Decoded:
     Attributes:
         images: (n, height, width, 3), uint8; black where an image cannot be read. With a height of 0
             no pixels are kept.
-        marks: (n,), 0 where an image has not been looked at, 1 where it can be read, 2 where not.
+        marks: (n,), 0 where an image has not been decoded, 1 where it can be read, 2 where not.
     """
 
     images: np.ndarray

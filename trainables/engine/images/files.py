@@ -36,11 +36,11 @@ class ImageFiles:
     _surveyed: dict[str, Survey] = field(default_factory=dict, repr=False, compare=False)
 
     def survey(self, known: Path | None = None, *, most_s: float | None = None) -> Survey:
-        """What the files are: sizes, kinds of pixels, content; looked at once, see `survey_files`.
+        """What the files are: sizes, kinds of pixels, content; read once, see `survey_files`.
 
         Args:
             known: Folder where surveys of files with these sizes and times are kept.
-            most_s: Look at as many as that time allows; None looks at all.
+            most_s: Read as many as that time allows; None reads all.
         """
         with _ONE_SURVEY:
             if "whole" not in self._surveyed:

@@ -97,7 +97,7 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
     if orientation not in _TURNS:
         return image
     turned = image.transpose(_TURNS[orientation])
-    turned.info.clear()  # or whoever asks its EXIF turns it once more
+    turned.info.clear()  # or the next reader of its EXIF turns it once more
     return turned
 
 

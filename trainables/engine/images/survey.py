@@ -77,7 +77,7 @@ class Survey:
     """The files of a data set, in its order.
 
     Attributes:
-        records: One for each file; those that were not looked at for want of time are all zeros.
+        records: One for each file; those that were not read for want of time are all zeros.
     """
 
     records: np.ndarray
@@ -167,7 +167,7 @@ def survey_files(
     Args:
         known: Folder where surveys are kept; None keeps nothing.
         most_s: Give what was seen by then, evenly spread over the files; the next survey resumes from
-            there. None looks at all.
+            there. None reads all.
     """
     note = known and known / f"survey-{_stat_key(paths, names)}.npy"
     kept = None if note is None else _kept(note, len(paths))
@@ -187,7 +187,7 @@ def survey_files(
 
 
 def _kept(note: Path, num_files: int) -> np.ndarray | None:
-    """What an earlier survey found; files it could not read are looked at again."""
+    """What an earlier survey found; files it could not read are tried again."""
     try:
         records: np.ndarray = np.load(note, allow_pickle=False)
     except (OSError, ValueError, EOFError):

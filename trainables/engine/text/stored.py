@@ -23,7 +23,7 @@ def stored_arrays(folder: Path, name: str, make: Callable[[], Arrays]) -> Arrays
     again by the next process, which is logged.
 
     Args:
-        name: Says all that the arrays depend on: a file of this name is never looked behind.
+        name: Says all that the arrays depend on: a file of this name is never checked against them.
     """
     path = folder / f"{name}.npz"
     if path.is_file():
