@@ -40,7 +40,7 @@ from search.sources import (
     space_words,
     warm_start_overrides,
 )
-from search.space import SPACES, Space, load_space
+from search.space import Space
 from search.space.yaml_file import Override
 from search.training import TrainingRequest, prepare_training
 from search.training import train as train_task
@@ -305,10 +305,10 @@ def preflight(
     output = output or Output()
     found: dict[str, Sequence[Report]] = {}
     given = override_list(overrides)
-    for space in map(str, spaces):
-        checked = load_space(space, overrides=given, spaces_dir=SPACES, may_be_fixed=True)
+    for space in spaces:
+        checked = checked_space(space, given, may_be_fixed=True)
         with _restored_environment():
-            found[space] = examine_space(
+            reports = found[str(space)] = examine_space(
                 checked,
                 source=space_words(space, given),
                 folder=Path(results) / checked.name,
@@ -318,7 +318,7 @@ def preflight(
                 output=output,
             )
         output.print(checked.name, style="bold")
-        print_reports(found[space], output)
+        print_reports(reports, output)
     problems = [line for reports in found.values() for line in problems_of(reports)]
     if not problems:
         output.print("ready: no problem found", style="green")

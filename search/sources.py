@@ -53,18 +53,30 @@ def named_run(given: str | Path, results: Path) -> tuple[Path, str, str]:
     return folder.parent, folder.name, str(Ledger.open(folder).space_file)
 
 
-def checked_space(source: SpaceSource, overrides: Sequence[Override], output: Output) -> Space:
-    """The space that `source` names or is; prints its notices.
+def checked_space(
+    source: SpaceSource,
+    overrides: Sequence[Override],
+    output: Output | None = None,
+    *,
+    may_be_fixed: bool = False,
+) -> Space:
+    """The space that `source` names or is.
+
+    A text without a folder is a name in spaces/; a `Path` is that file, from here.
+
+    Args:
+        output: Where its notices are printed; None prints none.
+        may_be_fixed: Take one that leaves nothing to search: for a single training.
 
     Raises:
         SpaceError: It cannot be used.
     """
     if isinstance(source, Mapping):
-        space = space_of(source, overrides=overrides)
+        space = space_of(source, overrides=overrides, may_be_fixed=may_be_fixed)
     else:
         name = source if isinstance(source, str) else str(source.absolute())
-        space = load_space(name, overrides=overrides, spaces_dir=SPACES)
-    for notice in space.notices:
+        space = load_space(name, overrides=overrides, spaces_dir=SPACES, may_be_fixed=may_be_fixed)
+    for notice in space.notices if output else ():
         output.note(notice)
     return space
 

@@ -24,8 +24,8 @@ from search.output import Output
 from search.provenance import versions
 from search.report.formatting import duration, energy_text, hparams_text, value_text
 from search.secrets import without_secrets
-from search.sources import override_list, run_folder
-from search.space import SPACES, SpaceError, load_space, space_of
+from search.sources import SpaceSource, checked_space, override_list, run_folder
+from search.space import SpaceError
 from search.space.yaml_file import Override
 from search.tables.history import HistoryFile
 from search.trial import Checkpointing, EpochRow, run_trial
@@ -57,7 +57,7 @@ class TrainingRequest:
         is_check: Nothing is kept or tested: the folder's states do not matter.
     """
 
-    space: str | Path | Mapping[str, Any]
+    space: SpaceSource
     overrides: Mapping[str, Any] | Sequence[str] = ()
     hparams: Mapping[str, Any] | Sequence[str] = ()
     trial: str | None = None
@@ -85,11 +85,8 @@ def prepare_training(request: TrainingRequest) -> TrialTask:
         *_trial_overrides(request.trial),
         *map(_fixed, override_list(request.hparams)),
     ]
-    if isinstance(request.space, Mapping):
-        space, name = space_of(request.space, overrides=overrides), "the space"
-    else:
-        name = str(request.space)
-        space = load_space(name, overrides=overrides, spaces_dir=SPACES, may_be_fixed=True)
+    space = checked_space(request.space, overrides, may_be_fixed=True)
+    name = "the space" if isinstance(request.space, Mapping) else str(request.space)
     if request.resize:
         space = replace(space, ladder=_resized(space.ladder, request.resize))
     elif request.is_full:

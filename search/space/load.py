@@ -104,15 +104,20 @@ def _unknown_homes_as(problems: Problems) -> Iterator[None]:
         problems.add("file", "a path in it begins with ~ and the name of no user; write it in full")
 
 
-def space_of(content: Mapping[str, Any], *, overrides: Sequence[Override] = ()) -> Space:
+def space_of(
+    content: Mapping[str, Any], *, overrides: Sequence[Override] = (), may_be_fixed: bool = False
+) -> Space:
     """The space that a mapping describes, as a file would; its paths start from here.
+
+    Args:
+        may_be_fixed: As of `load_space`.
 
     Raises:
         SpaceError: It cannot be used; the message lists every problem in it.
     """
     problems = Problems()
     plain = plain_content(content, overrides, problems)
-    reading = _Reading(plain, Path.cwd() / "search", problems)
+    reading = _Reading(plain, Path.cwd() / "search", problems, may_be_fixed=may_be_fixed)
     reading.check_code(overrides)
     space = reading.space(TrainableRef.load)
     if space is None or problems.lines:
