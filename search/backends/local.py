@@ -103,7 +103,11 @@ class LocalBackend:
         return run.end()
 
     def _must_retry(self, run: Run, task: TrialTask) -> bool:
-        """Train `task` until the run stops it; whether it failed and should be tried again."""
+        """Train `task` until the run stops it; whether it failed and should be tried again.
+
+        The trial's own errors are all of its failures, `SystemExit` among them; what the user does (Ctrl-C, q
+        in pdb) and what the journal refuses are not, and end the run.
+        """
         with open_log(task.log) as log, self.metered(task) as meter:
             try:
                 late = _train(run, task, meter, log)
@@ -196,6 +200,7 @@ class LocalMeters:
         return self._node.device_rows()
 
     def close(self) -> None:
+        """End the meter; windows still open end with it."""
         self._node.close()
 
     def _name(self, window: str) -> str:
@@ -203,6 +208,8 @@ class LocalMeters:
 
 
 class _OneMeter(LocalBackend):
+    """A local backend whose trials share one meter, which the caller made: for probes and tests."""
+
     def __init__(self, meter: EnergyMeter) -> None:
         super().__init__()
         self._meter = meter

@@ -1,4 +1,10 @@
-"""What a trial prints, in its folder, by whatever way: its beginning and its end where it is long."""
+"""What a trial prints, in its folder, by whatever way: its beginning and its end where it is long.
+
+A progress bar of one trial must not fill the disk of a search of hundreds: a log that has come to 16 MiB is
+cut to its first and its last 4 MiB, with how many bytes were between. What C libraries and child processes
+write goes to the descriptors and not through Python, so these are pointed at the file, and a thread does the
+cutting.
+"""
 
 from __future__ import annotations
 

@@ -79,7 +79,8 @@ class Run:
         self._has_promoted_all = False
         self._interrupted_by: str | None = None
         self.has_failed = False
-        self._ranking = self._ranking_of_history()  # `_replay` records what a kill kept from being written
+        # Twice: `_replay` records what a kill kept from being written, and recording updates a ranking.
+        self._ranking = self._ranking_of_history()
         self._replay()
         self._ranking = self._ranking_of_history()
         self.auto_precision = self.history.sessions.auto_precision or auto_precision
@@ -134,7 +135,11 @@ class Run:
 
     @property
     def is_exhausted(self) -> bool:
-        """No further task will be given: what runs may yet promote what is paused."""
+        """No further task will be given.
+
+        Paused trials count as tasks to come for as long as anything may still promote them: that a rung has
+        no trial to promote now says nothing of after the next result.
+        """
         if self.stop_reason() is not None:
             return True
         may_promote = self._scheduler.may_promote and not self._has_promoted_all
@@ -170,8 +175,11 @@ class Run:
         self._account.refresh()
         if self.is_exhausted or self._would_overspend():
             return None
-        if self._unfinished:
+        if self._unfinished:  # of an earlier session first: their epochs are paid for
             return self._task(self._unfinished.popleft())
+        # Promotion before new trials, as in ASHA: a slot goes to the best that a rung has, and the bottom
+        # grows only while no rung has a trial to promote. The last call promotes what waits for results that
+        # will not come any more.
         return self._promoted() or self._asked() or self._promoted(is_last_call=True)
 
     def _would_overspend(self) -> bool:
@@ -226,6 +234,8 @@ class Run:
         trial = self.history.trials[trial_id]
         if trial.status != "running":
             return "stop"
+        # Known rows come after a lost worker: its trial goes back to its last checkpoint and reports those
+        # epochs a second time. They cost time and joules; rungs and sampler have had their values.
         is_known = trial.knows(row)
         if is_known and row.is_replay:
             return "continue"
@@ -350,7 +360,11 @@ class Run:
             observer.on_event(event)
 
     def _replay(self) -> None:
-        """Take in the journal of earlier sessions, and line up what they left unfinished."""
+        """Take in the journal of earlier sessions, and line up what they left unfinished.
+
+        What follows from its lines and was not written before the kill is written first: which trials
+        continue as controls, which have ended, which run again.
+        """
         pending = replay(self.ledger.events(), self.history, self._scheduler)
         for trial_id, rung in pending.controls.items():
             self._record("trial_continued_as_control", trial_id, rung=rung)

@@ -1,4 +1,9 @@
-"""The load beside the trials: an actor that trains again and again on their device, until the run ends."""
+"""The load beside the trials: an actor that trains again and again on their device, until the run ends.
+
+Energy per epoch depends on what else the device does. With `--background` every trial is measured under one
+and the same load: it begins before the first trial, and if it fails the run ends, as the trials after it
+would be measured without.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""The processes that a training starts end with it: daemons of their own session too."""
+"""The processes that a training starts end with it: daemons of their own session too.
+
+A loader's workers, a script's server, a fork bomb: what a trial leaves running would take cores, memory and
+the GPU from the trials after it, and its joules would be counted as theirs. A process group is not enough, as
+any process may leave its own; what cannot be left is descent. So the worker declares itself the reaper of its
+orphans, and ends whatever is below it.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-_GRACEFUL_S = 2.0
-_KILLED_S = 5.0
+_GRACEFUL_S = 2.0  # from SIGTERM to SIGKILL: a loader of data closes its workers within milliseconds
+_KILLED_S = 5.0  # SIGKILL is sent again and again for as long: what is born meanwhile gets it too
 _TICK_S = 0.02
 
 

@@ -1,4 +1,10 @@
-"""How long workers may take for what they are asked: a start, an epoch, to be ready for another trial."""
+"""How long workers may take for what they are asked: a place, a start, an epoch, to be ready again.
+
+A worker that hangs answers nothing, so the driver counts. What is over its limit is ended with its process;
+what has no limit, or waits for a place on a full cluster, is said instead, so that nobody looks at a silent
+screen for an hour. With exclusive slots an epoch's limit grows by the time that a trial may wait for its
+turn.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from search.energy.node import CpuWatts, open_node_meter
 from search.energy.reading import EnergyReading, EnergySensors, EnergySummary
 
 _NAMESPACE = "jouletune"
-_ANSWER_S = 10.0  # a node that is lost answers with an error long before
+_ANSWER_S = 10.0  # a node that is lost answers with an error long before; one that swaps may not
 _HEARTBEAT_S = 10.0
 _SILENCE_S = 60.0  # six heartbeats: a worker that swaps or loads a network disk may miss some
 _SLOT_POLL_S = 0.1
@@ -111,8 +111,8 @@ class NodeMeters:
         self._actors: dict[str, Any] = {}
         self._lost: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        self._given: set[str] = set()
-        self._silent: dict[str, Any] = {}
+        self._given: set[str] = set()  # windows: a summary that was given twice would be booked twice
+        self._silent: dict[str, Any] = {}  # by node, the first question that it still owes the answer to
         self._gcs = CallThread("Ray's control service")
         self.cover_nodes()
 
@@ -127,13 +127,19 @@ class NodeMeters:
                 self._actors[node["NodeID"]] = _start(node["NodeID"], *self._settings)
 
     def close_windows(self, trial_id: str) -> list[EnergySummary]:
+        """End the trial's windows on whichever nodes it trained, and give their final accounts."""
         return self._taken(self._ask("close_windows", trial_id))
 
     def late_windows(self) -> list[EnergySummary]:
+        """Accounts of windows that ended, and whose answer did not come in time."""
         return self._taken(self._ask("closed_windows"))
 
     def _taken(self, answers: Mapping[str, Mapping[str, EnergySummary]]) -> list[EnergySummary]:
-        """The windows that were not given before; the meters that gave them get an acknowledgement."""
+        """The windows that were not given before; the meters that gave them get an acknowledgement.
+
+        A meter gives a closed window with every answer until it is acknowledged, so an answer that is lost
+        loses no joules; `_given` sees that one that comes twice is counted once.
+        """
         new: list[EnergySummary] = []
         for node_id, answer in answers.items():
             for window, summary in answer.items():
@@ -167,6 +173,7 @@ class NodeMeters:
         }
         until_s, answers = time.monotonic() + _ANSWER_S, {}
         for node_id, answer in asked.items():
+            # All nodes were asked at once and share one deadline: ten silent ones cost 10 s and not 100.
             wait_s = 0.0 if self._is_silent(node_id) else max(0.0, until_s - time.monotonic())
             try:
                 answers[node_id] = ray.get(answer, timeout=wait_s)
@@ -212,6 +219,7 @@ class TrialWindow:
 
     @property
     def sensors(self) -> EnergySensors:
+        """Where its joules come from; the reason says what is missing, in the words of all who know."""
         sensors: EnergySensors = self._of_window("sensors") or EnergySensors()
         reason = "; ".join(filter(None, [self._reason, self._silence_reason, sensors.reason]))
         return replace(sensors, reason=reason)
@@ -223,9 +231,11 @@ class TrialWindow:
         self._of_window("end_start")  # not after an error: a start that fails is no training
 
     def read_start(self) -> EnergyReading:
+        """What its starts have used."""
         return self._of_window("read_start") or EnergyReading()
 
     def read(self) -> EnergyReading:
+        """What the training has used so far, starts left out; empty where the meter gives no answer."""
         return self._of_window("read") or EnergyReading()
 
     def wait_for_slot(self) -> None:
@@ -238,6 +248,7 @@ class TrialWindow:
         self._is_over.set()
 
     def _beat(self) -> None:
+        """Tell the meter every 10 s that this process lives: an epoch may take longer than its patience."""
         while self._window and not self._is_over.wait(_HEARTBEAT_S):
             self._actor.of_window.remote("heartbeat", self._window)
 
@@ -247,6 +258,8 @@ class TrialWindow:
 
     def _ask(self, method: str, *arguments: Any) -> Any | None:
         """The meter's answer; None if it gives none within its time, or still owes an earlier one."""
+        # One that still owes an answer is asked, as it may have come back, but waited for only once: a meter
+        # that hangs costs its trial 10 s altogether, and not 10 s an epoch.
         answer = getattr(self._actor, method).remote(*arguments)
         is_owing = self._silent is not None and not ray.wait([self._silent], timeout=0)[0]
         try:

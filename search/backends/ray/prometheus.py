@@ -1,4 +1,8 @@
-"""A run as gauges of Ray's metrics endpoint: watts, joules, kWh against the limit, the best score, trials."""
+"""A run as gauges of Ray's metrics endpoint: watts, joules, kWh against the limit, best score, trials.
+
+For dashboards of a cluster that are there already; `dashboards/` has one for Grafana. Nothing of the run
+depends on it. Each update adds up all trials, so the more there are the more rarely it comes.
+"""
 
 from __future__ import annotations
 

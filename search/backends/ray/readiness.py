@@ -1,4 +1,10 @@
-"""A warm worker is as good as a new one: what a training has changed is put back, or the worker replaced."""
+"""A warm worker is as good as a new one: what a training has changed is put back, or the worker replaced.
+
+After each trial its worker compares itself with what it was when it was ready: settings of the process,
+members of modules, processes, threads, open files, memory. What can be put back is (settings), or is ended
+(processes). What cannot, such as a patched function that others may have copied, makes the process unfit: the
+next trial gets a new one, which costs seconds, and the log says why.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,11 @@
-"""Between a run and Ray Tune: a search algorithm that hands out its tasks, a scheduler that asks
-it for decisions, and a controller that survives what stock Tune does not."""
+"""Between a run and Ray Tune: who hands out tasks, who is asked for decisions, who controls the workers.
+
+Tune's parts keep their interfaces and lose their decisions. Its search algorithm hands out the run's next
+task, its scheduler passes each result to the run and the answer back, and its controller does what stock Tune
+does not: no snapshots (the journal is the truth), retries by cause, warm workers in all slots, ends of
+workers that take too long. Where it overrides a private method of Tune's a comment says what the stock one
+would do; that is why pyproject.toml pins ray below its next minor version.
+"""
 
 from __future__ import annotations
 
@@ -62,12 +68,14 @@ class TaskSource(SearchAlgorithm):
         self._num_given = 0
 
     def next_trial(self) -> Trial | None:
+        """The next stretch of a trial; None as long as there is none, or no slot is free for it."""
         if self._run.num_training >= self._slots:
             return None
         task = self._run.next_task()
         return None if task is None else self._trial(task)
 
     def is_finished(self) -> bool:
+        """Whether no task will come any more: Tune ends once its trials have, too."""
         return self._run.is_exhausted
 
     def _trial(self, task: TrialTask) -> Trial:
@@ -94,6 +102,7 @@ class RungScheduler(FIFOScheduler):
         self.starting: set[Trial] = set()  # the next step of these begins with a start
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Pass on what a step came to. A paused trial stops too: resumed, it is another one of Tune's."""
         trial_id = trial.config["task"].trial_id
         self.starting.discard(trial)
         if "started" in result:
@@ -215,6 +224,8 @@ class SearchController(TuneController):
         self._actor_manager.cleanup()
         self.is_killed = True  # stock Tune's `cleanup` would ask workers that are gone to stop
 
+    # Where Tune asks Ray or a worker for something, a deadline begins.
+
     def _schedule_trial_actor(self, trial: Trial) -> None:
         self._deadlines.ask(trial, trial.config["task"].trial_id, "place")
         super()._schedule_trial_actor(trial)
@@ -255,7 +266,7 @@ class SearchController(TuneController):
     ) -> None:
         if exception is self._taken_in:  # a worker's death: once as the actor's, once as its task's
             return
-        check_ray_now()  # without Ray every worker dies, which is no trial's failure
+        check_ray_now()  # without Ray every worker dies, which is no trial's failure: raises RayLost then
         self._taken_in = exception
         is_resetting = trial in self._resetting_trials
         self._resetting_trials.discard(trial)  # stock Tune would wait for the dead worker for ever

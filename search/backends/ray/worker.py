@@ -1,4 +1,9 @@
-"""The warm worker: one process that trains one trial after another."""
+"""The warm worker: one process that trains one trial after another.
+
+Warm, because a new process imports torch (1 to 3 s), opens the GPU and reads the data again, which at small
+budgets takes longer than the epochs themselves. The price is that a trial could find what an earlier one
+left: `readiness` puts that back, or has the process replaced.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +44,7 @@ class TrialWorker(TuneTrainable):
     """
 
     def setup(self, config: dict[str, Any]) -> None:
+        """Take the task. Nothing is loaded yet: the start is the first `step`, which has a deadline."""
         self._task: TrialTask = config["task"]
         self._rows: Iterator[EpochRow | None] | None = None
         self._ready = _readiness(self._task.trainable)
@@ -70,6 +76,12 @@ class TrialWorker(TuneTrainable):
             os._exit(1)
 
     def step(self) -> dict[str, Any]:
+        """Start the training, or run its next epoch, and give what came of it.
+
+        Gives:
+            "started" once the first epoch may begin, where epochs have a limit; "row" after an epoch;
+            "failure" where the attempt has failed.
+        """
         if self._rows is None:
             self._ready.begin(self._task.training.seed)
             self._rows = _rows(self._task, self._ready)
@@ -95,8 +107,10 @@ class TrialWorker(TuneTrainable):
             return {"failure": late}
         if not (row.is_replay and has_epoch_line(row, self._task.log)):
             self._log(epoch_line(row))
+        # The log has what the table's note has: a checkpoint that could not be read or written.
         if lost := row.notes.get("checkpoint"):
             self._log(f"  checkpoint: {lost}")
+        # Retried in this worker, the attempt may use the states of all epochs that were reported until then.
         self._task = replace(self._task, known_epochs=max(self._task.known_epochs or 0, row.epoch))
         return {"row": row}
 
@@ -112,6 +126,7 @@ class TrialWorker(TuneTrainable):
         """Nothing: `run_trial` resumes from the checkpoint it finds."""
 
     def cleanup(self) -> None:
+        """Let go of the training, its GPU memory and its meter."""
         self._rows = None
         gc.collect()  # a training's cycles would keep its GPU memory
         release_memory()
