@@ -13,8 +13,7 @@ from pathlib import Path
 from search.backends import choice
 from search.errors import INTERRUPTED, SearchInterrupted, user_errors_as_value_error
 from search.export.write import export_run
-from search.forecast import Forecast
-from search.forecast.here import forecast_here
+from search.forecast import Forecast, forecast_here
 from search.full_training import FullTraining, Promotion, train_fully
 from search.launch import Launch, check_before, known_trials, launch, run_name, sampler_maker
 from search.ledger import Ledger, RunFolder, fresh_folder, named_folder

@@ -6,17 +6,27 @@ formula could not do it: how many trials reach a rung depends on the order in wh
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from search.backends.backend import Capacity
 from search.backends.costs import Costs
+from search.backends.resources import resolve_resources
 from search.backends.simulated import MOST_TRIALS, Simulated, simulate
 from search.budget import JOULES_PER_KWH, Limits, Spent, limit_reached
+from search.energy.gpus import visible_gpus
+from search.forecast.earlier import earlier_costs
+from search.forecast.probe import ProbeError, points_to_probe, probe_costs
+from search.output import Output
 from search.sampling.proposal import Sampler
 from search.space import Space
+from search.trial.task import task_for
+from search.trial.worker_env import offer_worker_env
 
 _SIMULATED = 21  # searches with different seeds: odd, so that the median is one of them
 _FEWEST = 5  # searches, however long each takes
@@ -200,3 +210,39 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Span):
         return vars(value)
     return [vars(span) for span in value] if isinstance(value, tuple) else value
+
+
+def forecast_here(
+    space: Space,
+    defaults: Mapping[str, Any],
+    results: Path,
+    make_sampler: Callable[[Space], Sampler],
+    output: Output,
+) -> Forecast | None:
+    """Forecast a search of `space` on this machine; None where rungs are measured in joules.
+
+    Where costs cannot be measured only trials and epochs are forecast, with a warning that says why.
+    """
+    if space.ladder.joules:
+        return None
+    here = Capacity(num_cpus=len(os.sched_getaffinity(0)), num_gpus=len(visible_gpus(os.environ).uuids))
+    space = replace(space, resources=resolve_resources(space.resources, here))
+    return forecast_search(space, _measure_costs(space, defaults, results, output), make_sampler)
+
+
+def _measure_costs(space: Space, defaults: Mapping[str, Any], results: Path, output: Output) -> Costs | None:
+    """What its configurations cost, by an earlier run or by trying some; None where neither can say."""
+    if (costs := earlier_costs(space, results)) is not None:
+        return costs
+    if space.trainable.command:
+        output.note("what a script's epoch takes is known when one has been run")
+        return None
+    offer_worker_env()
+    task = task_for(space, trial_id="probe", hparams=defaults, seed=space.training.seed, folder=results)
+    try:
+        with output.status("trying two steps of some configurations"):
+            points = points_to_probe(space, defaults)
+            return probe_costs(space, task, points, worker="search.backends.ray.worker")
+    except ProbeError as error:
+        output.warn(f"no time forecast: {error}")
+        return None
