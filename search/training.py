@@ -28,10 +28,9 @@ from search.sources import SpaceSource, checked_space, override_list, run_folder
 from search.space import SpaceError
 from search.space.yaml_file import Override
 from search.tables.history import HistoryFile
-from search.trial import Checkpointing, EpochRow, run_trial
+from search.trial import Checkpointing, EpochRow, run_task
 from search.trial.checkpoints import check_of, differences, settings_in
 from search.trial.config import config_text
-from search.trial.stretch import Stretch
 from search.trial.task import TrialTask, task_for
 from trainables.core.checkpoint import UnreadableCheckpoint, read_identity
 from trainables.core.contract import DataError
@@ -138,24 +137,14 @@ def train(task: TrialTask, request: TrainingRequest, output: Output) -> list[Epo
 
 
 def _train_rows(task: TrialTask, request: TrainingRequest, meter: EnergyMeter) -> Iterator[EpochRow]:
-    stretch = Stretch(meter)
-    with stretch.starting():
-        trainable, hparams = task.load()
-    checkpointing = Checkpointing(path=task.checkpoint, keep_every=request.keep_every)
-    yield from run_trial(
-        trainable,
-        hparams,
-        task.ladder,
-        replace(task.context(), device=request.device, folder=request.out),
-        meter,
-        checkpointing=checkpointing if request.out else None,
-        identity=task.identity,
-        resume=request.resume,
-        metric=task.metric,
-        mode=task.mode,
-        final=task.final if request.should_test else None,
-        stretch=stretch,
+    task = replace(
+        task,
+        training=replace(task.training, device=request.device, folder=request.out),
+        should_test=request.should_test,
+        is_judged_by_joules=False,  # nobody compares this training: no need to wait for a sensor's next tick
     )
+    own = Checkpointing(path=task.checkpoint, keep_every=request.keep_every)
+    return run_task(task, meter, checkpointing=own if request.out else None, resume=request.resume)
 
 
 def _print_row(row: EpochRow, output: Output) -> None:

@@ -29,12 +29,12 @@ from search.preflight import PreflightRequest, Report
 from search.preflight.local import examining_here
 from search.run import Run
 from search.space import Space
-from search.trial import EpochRow
+from search.trial import EpochRow, run_task
 from search.trial.background import Background
 from search.trial.epoch_time import overdue
 from search.trial.failure import Failure, classify
 from search.trial.seeding import seed_all
-from search.trial.task import TrialTask, run_task
+from search.trial.task import TrialTask
 from trainables.core.gpu import release_memory
 
 _NOTES = ["--backend local: one trial at a time, in this process; an epoch that hangs is not ended"]
@@ -142,7 +142,12 @@ def _train(run: Run, task: TrialTask, meter: EnergyMeter, log: TextIO) -> Failur
 def _rows(task: TrialTask, meter: EnergyMeter) -> Generator[EpochRow, None, None]:
     """The rows of `task`; afterwards its GPU memory is free for the next trial."""
     try:
-        yield from run_task(task, meter, importing=lambda: _seeded_after_imports(task.training.seed))
+        yield from run_task(
+            task,
+            meter,
+            checkpointing=task.checkpointing,
+            importing=lambda: _seeded_after_imports(task.training.seed),
+        )
     finally:
         if task.gpus:
             gc.collect()  # a training's cycles would keep its GPU memory

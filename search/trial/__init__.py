@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from search.trial.checkpoints import Checkpointing
 from search.trial.row import EpochRow
-from search.trial.training import Checkpointing, run_trial
+from search.trial.training import run_task, run_trial
 
-__all__ = ["Checkpointing", "EpochRow", "run_trial"]
+__all__ = ["Checkpointing", "EpochRow", "run_task", "run_trial"]

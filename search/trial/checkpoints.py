@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from search.trial.row import EpochRow
+from search.trial.trial_folder import TrialFolder
 from trainables.core.checkpoint import (
     UnreadableCheckpoint,
     UnwrittenCheckpoint,
@@ -28,6 +29,30 @@ Identity = Mapping[str, Any]
 _PROGRESS = "jouletune"
 _PLACE = ("run", "trial")  # where a training belongs; the rest of its identity is what it trains
 _MOST_HPARAMS_BYTES = 32_000  # of JSON: an identity has room for 60 KB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpointing:
+    """Where a trial's state lies and how often it is written.
+
+    Attributes:
+        path: Full state; a trial that finds its own there resumes from it.
+        every_s: Longest training that a kill may cost; rung ends are saved in any case.
+        keep_every: Also keep the state after each multiple of this many epochs, as epoch-0010.pt and so on.
+        known_epochs: Those that the journal has of the trial; None where there is none. A state that is more
+            than one epoch ahead is not used: the rows between would be missing for ever.
+    """
+
+    path: Path
+    every_s: float = 60.0
+    keep_every: int | None = None
+    known_epochs: int | None = None
+
+    def kept(self, epoch: int) -> Path | None:
+        """Where the state after `epoch` is to stay for good, if it is."""
+        if self.keep_every is None or epoch % self.keep_every:
+            return None
+        return TrialFolder(self.path.parent).kept(epoch)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
-from search.energy.reading import EnergyMeter
 from search.space import Space
 from search.space.space import axes
-from search.trial import Checkpointing, EpochRow, run_trial
-from search.trial.checkpoints import identity_of
-from search.trial.stretch import Stretch
+from search.trial.checkpoints import Checkpointing, identity_of
 from search.trial.trial_folder import TrialFolder
 from trainables.core.contract import (
     Mode,
@@ -86,6 +82,11 @@ class TrialTask:
         return self.files.checkpoint
 
     @property
+    def checkpointing(self) -> Checkpointing:
+        """Where its state lies, and what of it the journal knows."""
+        return Checkpointing(path=self.checkpoint, known_epochs=self.known_epochs)
+
+    @property
     def log(self) -> Path:
         return self.files.log
 
@@ -107,38 +108,6 @@ class TrialTask:
     def context(self) -> TrainingContext:
         """The training's surroundings on the node that asks."""
         return replace(self.training, cache_dir=cache_folder())
-
-
-def run_task(
-    task: TrialTask,
-    meter: EnergyMeter,
-    *,
-    importing: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> Iterator[EpochRow]:
-    """Start to train `task` in this process: the rows of `run_trial`, from its checkpoint on.
-
-    Loading the trainable is a part of its start: a user's own file may import torch at its top.
-
-    Args:
-        importing: Entered while the trainable is loaded.
-    """
-    stretch = Stretch(meter)
-    with stretch.starting(), importing():
-        trainable, hparams = task.load()
-    return run_trial(
-        trainable,
-        hparams,
-        task.ladder,
-        task.context(),
-        meter,
-        checkpointing=Checkpointing(path=task.checkpoint, known_epochs=task.known_epochs),
-        identity=task.identity,
-        metric=task.metric,
-        mode=task.mode,
-        final=task.final if task.should_test else None,
-        must_be_settled=task.is_judged_by_joules,
-        stretch=stretch,
-    )
 
 
 def task_for(

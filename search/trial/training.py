@@ -1,15 +1,22 @@
-"""One training, epoch by epoch, with its time and energy. No Ray inside."""
+"""One training, epoch by epoch, with its time and energy. No Ray inside.
+
+A task, which came here as plain data, becomes a training on its ladder; each epoch becomes a row; what a kill
+may not cost is saved. Whoever asks for the rows (a warm worker, this process, train.py) decides after each of
+them whether there is a next one: a generator that is asked no more is a trial that pauses.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
 from search.energy.reading import EnergyMeter
 from search.trial.checkpoints import (
+    Checkpointing,
     Identity,
     Notes,
     SavedState,
@@ -22,35 +29,47 @@ from search.trial.final_outputs import FinalOutputs
 from search.trial.progress import LadderProgress, counter_for
 from search.trial.row import EpochRow
 from search.trial.stretch import Stretch
-from search.trial.trial_folder import TrialFolder
+from search.trial.task import TrialTask
 from trainables.core.checkpoint import load_torch
 from trainables.core.contract import BadResult, Mode, Trainable, Training, TrainingContext
 from trainables.core.optional import notes_of
 from trainables.core.promises import check_test, place_of, plain_numbers
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checkpointing:
-    """Where a trial's state lies and how often it is written.
+def run_task(
+    task: TrialTask,
+    meter: EnergyMeter,
+    *,
+    checkpointing: Checkpointing | None,
+    resume: Path | None = None,
+    importing: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[EpochRow]:
+    """Start to train `task` in this process; gives the rows of `run_trial`.
 
-    Attributes:
-        path: Full state; a trial that finds its own there resumes from it.
-        every_s: Longest training that a kill may cost; rung ends are saved in any case.
-        keep_every: Also keep the state after each multiple of this many epochs, as epoch-0010.pt and so on.
-        known_epochs: Those that the journal has of the trial; None where there is none. A state that is more
-            than one epoch ahead is not used: the rows between would be missing for ever.
+    Loading the trainable is a part of its start: a user's own file may import torch at its top.
+
+    Args:
+        checkpointing: Most callers give the task's own.
+        importing: Entered while the trainable is loaded.
     """
-
-    path: Path
-    every_s: float = 60.0
-    keep_every: int | None = None
-    known_epochs: int | None = None
-
-    def kept(self, epoch: int) -> Path | None:
-        """Where the state after `epoch` is to stay for good, if it is."""
-        if self.keep_every is None or epoch % self.keep_every:
-            return None
-        return TrialFolder(self.path.parent).kept(epoch)
+    stretch = Stretch(meter)
+    with stretch.starting(), importing():
+        trainable, hparams = task.load()
+    return run_trial(
+        trainable,
+        hparams,
+        task.ladder,
+        task.context(),
+        meter,
+        checkpointing=checkpointing,
+        identity=task.identity,
+        resume=resume,
+        metric=task.metric,
+        mode=task.mode,
+        final=task.final if task.should_test else None,
+        must_be_settled=task.is_judged_by_joules,
+        stretch=stretch,
+    )
 
 
 def run_trial(

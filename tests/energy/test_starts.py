@@ -16,10 +16,10 @@ from search.accounting.spending import outcome_millijoules
 from search.energy.process_meter import open_meter
 from search.energy.reading import EnergyReading
 from search.ledger.trial_energy import TrialEnergy
-from search.trial import Checkpointing, EpochRow, run_trial
+from search.trial import Checkpointing, EpochRow, run_task, run_trial
 from search.trial.failure import Failure
 from search.trial.stretch import Stretch
-from search.trial.task import TrialTask, run_task
+from search.trial.task import TrialTask
 from tests.support.energy_scenes import Scene, checked, written
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_nvml_library import FakeNvml
@@ -252,8 +252,8 @@ def test_a_users_file_that_imports_for_long_is_a_part_of_the_start(tmp_path: Pat
     assert task
     slow = Loading(**vars(task))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.trial.task.Stretch", lambda meter: Stretch(meter, clock))
-        row = next(run_task(slow, shop.gpu.window(task.trial_id)))
+        patch.setattr("search.trial.training.Stretch", lambda meter: Stretch(meter, clock))
+        row = next(run_task(slow, shop.gpu.window(task.trial_id), checkpointing=slow.checkpointing))
     assert (row.start_s, row.seconds) == (20.0, 0.0)
 
 

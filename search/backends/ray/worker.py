@@ -27,10 +27,10 @@ from search.backends.trial_log import captured, epoch_line, has_epoch_line, open
 from search.energy.attribution.windows import Role
 from search.energy.process_meter import meter_for
 from search.energy.reading import EnergyMeter
-from search.trial import EpochRow
+from search.trial import EpochRow, run_task
 from search.trial.epoch_time import overdue, start_limit_s
 from search.trial.failure import classify
-from search.trial.task import TrialTask, run_task
+from search.trial.task import TrialTask
 from trainables.core.gpu import release_memory
 
 
@@ -138,7 +138,7 @@ def _rows(task: TrialTask, ready: Readiness) -> Iterator[EpochRow | None]:
     limit_s = task.epoch_limit_s
     with metered(task) as (meter, hold):
         with _announcing_waits(task.log, limit_s and start_limit_s(limit_s)):
-            rows = run_task(task, meter, importing=ready.importing)
+            rows = run_task(task, meter, checkpointing=task.checkpointing, importing=ready.importing)
         if limit_s is not None:
             yield None
         while True:
