@@ -10,25 +10,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from search.backends import choice
-from search.errors import INTERRUPTED, SearchInterrupted, user_errors_as_value_error
+from search import launch
+from search.errors import user_errors_as_value_error
 from search.export.write import export_run
 from search.forecast import Forecast, forecast_here
 from search.full_training import FullTraining, Promotion, train_fully
-from search.launch import Launch, check_before, known_trials, launch, run_name, sampler_maker
 from search.ledger import Ledger, RunFolder, fresh_folder, named_folder
 from search.output import Output
 from search.preflight import Report
 from search.preflight.local import examine_space
 from search.preflight.request import problems_of
-from search.report.answer import search_answer
-from search.report.page import Written, watch, write_at_end, write_comparison, write_page
-from search.report.plan import print_deadlines, print_plan, print_rerun_estimate
+from search.report.page import Written, watch, write_comparison, write_page
+from search.report.plan import print_plan, print_rerun_estimate
 from search.report.preflight import print_reports
-from search.report.summary import print_summary
 from search.result import Best, Result
-from search.run.resume import resume_command
 from search.sampling.designs import designed
+from search.sampling.warm_start import known_trials, sampler_maker
 from search.sources import (
     Overrides,
     SpaceSource,
@@ -39,7 +36,6 @@ from search.sources import (
     space_words,
     warm_start_overrides,
 )
-from search.space import Space
 from search.space.yaml_file import Override
 from search.training import TrainingRequest, prepare_training
 from search.training import train as train_task
@@ -136,44 +132,21 @@ def search(
     given += warm_start_overrides(warm_start, results)
     with _restored_environment():
         checked = checked_space(space, [*given, *override_list(overrides)], output)
-        folder = named_folder(results.absolute(), name or run_name(checked))
+        folder = named_folder(results.absolute(), name or launch.run_name(checked))
         if rerun_failed:
             print_rerun_estimate(Ledger.open(folder), checked, output)
         folder = fresh_folder(folder) if is_fresh else folder
-        how = Launch(
+        how = launch.Launch(
             folder=folder,
             command=command or _command(folder, backend),
-            backend=choice.chosen_backend(backend, address=address, dashboard=dashboard),
+            backend=launch.chosen_backend(backend, address=address, dashboard=dashboard),
             space_source=space_words(space, override_list(overrides)),
             rerun_failed=rerun_failed,
             should_preflight=should_preflight,
             governor=governor,
             background=background_spec(background, background_share, is_here=address is None),
         )
-        return _run_search(checked, how, should_report=should_report, output=output)
-
-
-def _run_search(space: Space, how: Launch, *, should_report: bool, output: Output) -> Result:
-    known = known_trials(space, output)
-    if points := designed(space, space.default_hparams(space.trainable.load())):
-        print_plan(space, points, output)
-    else:
-        print_deadlines(space, output)
-    last = output.last
-    resume = f"resume: {resume_command(how.command, how.folder)}"
-    try:
-        run, reason = launch(space, how, make_sampler=sampler_maker(known), output=output)
-    except KeyboardInterrupt:
-        if Ledger(how.folder).has_run:
-            last.print(f"{INTERRUPTED}\n{resume}")
-            raise SearchInterrupted from None
-        raise
-    print_summary(run, reason, last)
-    if should_report:
-        write_at_end(how.folder, last)
-    if run.is_interrupted:
-        last.print(resume)
-    return Result(how.folder, answer=search_answer(run, reason), has_failed=run.has_failed)
+        return launch.run_search(checked, how, should_report=should_report, output=output)
 
 
 @user_errors_as_value_error()
@@ -204,13 +177,13 @@ def forecast(
     with _restored_environment():
         given = [*warm_start_overrides(warm_start, Path(results)), *override_list(overrides)]
         checked = checked_space(space, given, output)
-        choice.chosen_backend(backend, address=address)
+        launch.chosen_backend(backend, address=address)
         background_spec(background, background_share, is_here=address is None)
         known = known_trials(checked, output)
         defaults = checked.default_hparams(checked.trainable.load())
         if should_preflight:
             source = space_words(space, override_list(overrides))
-            check_before(checked, source=source, folder=Path(results) / checked.name, output=output)
+            launch.check_before(checked, source=source, folder=Path(results) / checked.name, output=output)
         found = forecast_here(checked, defaults, Path(results), sampler_maker(known), output)
     print_plan(checked, designed(checked, defaults), output, found)
     return found
@@ -259,7 +232,7 @@ def promote(
         baseline=baseline,
         workers=workers,
         should_share_gpus=should_share_gpus,
-        backend=choice.chosen_backend(backend, address=address),
+        backend=launch.chosen_backend(backend, address=address),
         governor=governor,
         background=background_spec(background, background_share, is_here=address is None),
         should_preflight=should_preflight,
@@ -313,7 +286,7 @@ def preflight(
                 folder=Path(results) / checked.name,
                 should_download=should_download,
                 should_train=should_train,
-                backend=choice.chosen_backend(address=address),
+                backend=launch.chosen_backend(address=address),
                 output=output,
             )
         output.print(checked.name, style="bold")

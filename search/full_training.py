@@ -92,17 +92,7 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     trials = chosen(history, space, top=request.top or space.promote.top)
     seeds = fresh_seeds(space.training.seed, request.num_seeds or space.promote.seeds)
     output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget")
-    how = Launch(
-        folder=fresh_folder(ledger.promotion_folder),
-        command=request.command,
-        backend=request.backend,
-        should_test=True,
-        space_source=str(ledger.space_file),
-        should_preflight=request.should_preflight,
-        governor=request.governor,
-        background=request.background,
-        auto_precision=history.sessions.auto_precision,
-    )
+    how = _how(request, ledger, auto_precision=history.sessions.auto_precision)
     run, reason = launch(
         _promoted_space(space, request, output),
         how,
@@ -128,6 +118,20 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
         rows=rows,
         is_complete=not has_failed and all(row["num_seeds"] == expected[row["trial_id"]] for row in rows),
         answer=promotion_answer(how.folder, reason, space.metric, rows),
+    )
+
+
+def _how(request: FullTraining, ledger: Ledger, *, auto_precision: str) -> Launch:
+    return Launch(
+        folder=fresh_folder(ledger.promotion_folder),
+        command=request.command,
+        backend=request.backend,
+        should_test=True,
+        space_source=str(ledger.space_file),
+        should_preflight=request.should_preflight,
+        governor=request.governor,
+        background=request.background,
+        auto_precision=auto_precision,
     )
 
 

@@ -1,4 +1,11 @@
-"""From a checked space to an ended run: folder, backend, console and observers put together."""
+"""From a checked space to an ended run: folder, backend, console and observers put together.
+
+The order is the point. What can be refused is refused before anything starts (joules that nothing measures, a
+folder that takes no files, a run of other settings). Preflight checks beside the start of Ray, which takes 5
+to 7 s anyway. The run's settings are on the disk before its first trial, so that a kill at any moment leaves
+a run that can be resumed. And who follows the run gets each event in the order in which one needs what
+another has done.
+"""
 
 from __future__ import annotations
 
@@ -12,35 +19,44 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from search.backends.backend import Capacity, LaunchableBackend, Say
-from search.backends.errors import RayLost
+from search.backends.backend import Capacity, LaunchableBackend
+from search.backends.errors import RayLost, SessionError
+from search.backends.local import LocalBackend
+from search.backends.ray.backend import RayBackend
 from search.backends.resources import resolve_beside_background, resolve_resources
 from search.backends.sensors import check_measurable
 from search.energy.governor import GovernorError, held_governor, left_over, state_file
 from search.energy.hardware import CPUS
+from search.errors import INTERRUPTED, SearchInterrupted
 from search.ledger import Ledger
 from search.ledger.journal import StorageError
 from search.output import Output
-from search.preflight import PreflightError, Report, request_for
-from search.preflight.local import examining_here, now_and_then
-from search.preflight.request import auto_precision_of, problems_of
+from search.preflight import Report, request_for
+from search.preflight.local import examining_here
+from search.preflight.request import auto_precision_of, data_of
 from search.provenance import describe_environment
+from search.report.answer import search_answer
 from search.report.console import ConsoleView
 from search.report.forecast import ForecastReporter
-from search.report.preflight import print_data
+from search.report.page import write_at_end
+from search.report.plan import print_deadlines, print_plan
+from search.report.preflight import await_reports, check_reports
+from search.report.summary import print_summary
+from search.result import Result
 from search.run import Run
 from search.run.checkpoint_retention import CheckpointRetention
 from search.run.observers import DiskGuard
-from search.run.resume import disk_remedy, prepare_to_resume
-from search.sampling.proposal import EarlierTrial, Sampler
-from search.sampling.warm_start import earlier_trials
+from search.run.resume import disk_remedy, prepare_to_resume, resume_command
+from search.sampling.designs import designed
+from search.sampling.proposal import Sampler
+from search.sampling.warm_start import known_trials, sampler_maker
 from search.space import Space, dump_space
 from search.space.record import COPIES, RECORD, record_of
 from search.tables import FinalTables, Tables
 from search.trial.background import Background, BackgroundSpec
 from trainables.core.contract import no_choice
 
-_KNOWN_FROM_THE_TABLES = ("energy:", "gpu:", "precision:")  # each row has its source and its reason
+BACKENDS = ("ray", "local")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +86,59 @@ class Launch:
     should_preflight: bool = True
     governor: str | None = None
     background: BackgroundSpec | None = None
+
+
+def chosen_backend(
+    name: str = "ray", *, address: str | None = None, dashboard: bool = False
+) -> LaunchableBackend:
+    """The backend of this name.
+
+    Args:
+        address: A running Ray cluster to join; None starts Ray here.
+        dashboard: Start Ray's dashboard and print how to sign in.
+
+    Raises:
+        SessionError: There is no such backend, or it has no cluster or dashboard.
+    """
+    if name not in BACKENDS:
+        raise SessionError(f"there is no backend {name!r}: use one of {', '.join(BACKENDS)}")
+    if name == "ray":
+        return RayBackend(address=address, dashboard=dashboard)
+    of_ray = {"--address": address is not None, "--dashboard": dashboard}
+    if wrong := [flag for flag, is_given in of_ray.items() if is_given]:
+        raise SessionError(
+            f"{' and '.join(wrong)}: only Ray has it, and --backend local starts none; leave one of them out"
+        )
+    return LocalBackend()
+
+
+def run_search(space: Space, how: Launch, *, should_report: bool, output: Output) -> Result:
+    """Run the search that `space` asks for: what it will do first, how it ended last.
+
+    Raises:
+        SearchInterrupted: Ended at once; how to resume the run has been printed.
+        SpaceError: And whatever else `launch` raises.
+    """
+    known = known_trials(space, output)
+    if points := designed(space, space.default_hparams(space.trainable.load())):
+        print_plan(space, points, output)
+    else:
+        print_deadlines(space, output)
+    last = output.last
+    resume = f"resume: {resume_command(how.command, how.folder)}"
+    try:
+        run, reason = launch(space, how, make_sampler=sampler_maker(known), output=output)
+    except KeyboardInterrupt:
+        if Ledger(how.folder).has_run:
+            last.print(f"{INTERRUPTED}\n{resume}")
+            raise SearchInterrupted from None
+        raise
+    print_summary(run, reason, last)
+    if should_report:
+        write_at_end(how.folder, last)
+    if run.is_interrupted:
+        last.print(resume)
+    return Result(how.folder, answer=search_answer(run, reason), has_failed=run.has_failed)
 
 
 def launch(
@@ -117,9 +186,9 @@ def _run_to_the_end(
         backend.started(remedy=_disk_remedy(how)) as capacity,
     ):
         found = reports()
-        _check_reports(found, output)
+        check_reports(found, output)
         space, background = _resolve(_without_unusable_gpus(space, found), how, capacity, output)
-        _record_settings(ledger, space, how, data=_data_of(found))
+        _record_settings(ledger, space, how, data=data_of(found))
         metering, missing = backend.start_metering(space, _known_watts(ledger, space))
         if missing:
             output.warn(missing)
@@ -157,31 +226,6 @@ def _resolve(
     return space, background
 
 
-def known_trials(space: Space, output: Output) -> list[EarlierTrial]:
-    """What the runs of `space.warm_start` know; prints how much of it lies in this space."""
-    trials, notices = earlier_trials([Path(folder) for folder in space.warm_start], space)
-    if space.warm_start:
-        if space.is_listed:
-            notices.append("search.warm_start: ignored; a list or design learns nothing")
-        num_inside = sum(space.contains(trial.hparams) for trial in trials)
-        output.print(f"warm start: {num_inside} of {len(trials)} earlier trials lie in this space")
-    for notice in notices:
-        output.note(notice)
-    return trials
-
-
-def sampler_maker(known: Sequence[EarlierTrial]) -> Callable[[Space], Sampler]:
-    """What makes the sampler that a space asks for, with `known` taken in."""
-
-    def make(space: Space) -> Sampler:
-        from search.sampling.sampler import make_sampler  # Optuna, 1 s: loaded while Ray starts
-
-        defaults = space.default_hparams(space.trainable.load())
-        return make_sampler(space, defaults, known)
-
-    return make
-
-
 @contextmanager
 def _governed(how: Launch, output: Output) -> Iterator[None]:
     """Hold the governor that was asked for; say what a killed run has left where none was."""
@@ -206,15 +250,7 @@ def _examining(space: Space, how: Launch, output: Output) -> Iterator[Callable[[
         return
     request = request_for(space, source=how.space_source, folder=how.folder)
     with how.backend.examining(request) as reports:
-        yield lambda: _await_reports(reports, output)
-
-
-def _await_reports(reports: Callable[[Say], Sequence[Report]], output: Output) -> Sequence[Report]:
-    """What the checks found; while they take, a line shows what they are doing."""
-    if output.is_watched:
-        with output.status("preflight") as status:
-            return reports(status.update)
-    return reports(now_and_then(output.note))
+        yield lambda: await_reports(reports, output)
 
 
 def check_before(space: Space, *, source: str, folder: Path, output: Output) -> None:
@@ -224,17 +260,7 @@ def check_before(space: Space, *, source: str, folder: Path, output: Output) -> 
         PreflightError: Something is known to fail; the message lists it all.
     """
     with examining_here(request_for(space, source=source, folder=folder)) as reports:
-        _check_reports(_await_reports(reports, output), output)
-
-
-def _check_reports(reports: Sequence[Report], output: Output) -> None:
-    if problems := problems_of(reports):
-        raise PreflightError(problems)
-    for data in {tuple(report.data): report.data for report in reports if report.data}.values():
-        print_data(data, output)
-    for note in dict.fromkeys(note for report in reports for note in report.notes):
-        if not note.startswith(_KNOWN_FROM_THE_TABLES):
-            output.note(note)
+        check_reports(await_reports(reports, output), output)
 
 
 def _without_unusable_gpus(space: Space, reports: Sequence[Report]) -> Space:
@@ -254,16 +280,6 @@ def _auto_precision(space: Space, how: Launch, reports: Sequence[Report]) -> str
     if not how.should_preflight:
         return "fp32: without preflight the CPUs were not checked"
     return auto_precision_of(reports)
-
-
-def _data_of(reports: Sequence[Report]) -> dict[str, Any] | list[str] | None:
-    """What was found in the data, as the first node says it: a summary, notes, or nothing."""
-    for report in reports:
-        if report.data:
-            return report.data.to_dict()
-        if notes := [note.removeprefix("data: ") for note in report.notes if note.startswith("data: ")]:
-            return notes
-    return None
 
 
 def _record_settings(

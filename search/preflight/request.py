@@ -172,3 +172,13 @@ def problems_of(reports: Sequence[Report]) -> list[str]:
         text if len(names) == len(reports) else f"{text} (on {', '.join(names)})"
         for text, names in nodes.items()
     ]
+
+
+def data_of(reports: Sequence[Report]) -> dict[str, Any] | list[str] | None:
+    """What was found in the data, as the first node says it: a summary, notes, or nothing."""
+    for report in reports:
+        if report.data:
+            return report.data.to_dict()
+        if notes := [note.removeprefix("data: ") for note in report.notes if note.startswith("data: ")]:
+            return notes
+    return None

@@ -1,15 +1,19 @@
-"""The result of the preflight check, in the terminal."""
+"""The preflight checks in the terminal: what they are doing, and what they found."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.table import Table
 
+from search.backends.backend import Say
 from search.output import Output
-from search.preflight import Report, WeightRow
+from search.preflight import PreflightError, Report, WeightRow
+from search.preflight.local import now_and_then
+from search.preflight.request import problems_of
 from trainables.core.data_summary import DataSummary
 
+_KNOWN_FROM_THE_TABLES = ("energy:", "gpu:", "precision:")  # each row has its source and its reason
 _SOURCES = {
     "none": "none: random",
     "torchvision": "torchvision",
@@ -17,6 +21,29 @@ _SOURCES = {
     "url": "timm, by URL",
     "file": "file",
 }
+
+
+def await_reports(reports: Callable[[Say], Sequence[Report]], output: Output) -> Sequence[Report]:
+    """What the checks found; while they take, a line shows what they are doing."""
+    if output.is_watched:
+        with output.status("preflight") as status:
+            return reports(status.update)
+    return reports(now_and_then(output.note))
+
+
+def check_reports(reports: Sequence[Report], output: Output) -> None:
+    """Print what is to be known before a run.
+
+    Raises:
+        PreflightError: Something is known to fail; the message lists it all.
+    """
+    if problems := problems_of(reports):
+        raise PreflightError(problems)
+    for data in {tuple(report.data): report.data for report in reports if report.data}.values():
+        print_data(data, output)
+    for note in dict.fromkeys(note for report in reports for note in report.notes):
+        if not note.startswith(_KNOWN_FROM_THE_TABLES):
+            output.note(note)
 
 
 def print_reports(reports: Sequence[Report], output: Output) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from search.ledger import Ledger, LedgerError
 from search.ledger.history import TrialRecord
-from search.sampling.proposal import EarlierTrial
+from search.output import Output
+from search.sampling.proposal import EarlierTrial, Sampler
 from search.space import Space
 from search.space.record import is_same_code
 
@@ -67,3 +68,28 @@ def _as_known(trial: TrialRecord, before: Space) -> EarlierTrial:
         if (value := trial.value_at(before.metric, index)) is not None
     }
     return EarlierTrial(hparams=trial.hparams, values=values, status=trial.status, cause=trial.cause)
+
+
+def known_trials(space: Space, output: Output) -> list[EarlierTrial]:
+    """What the runs of `space.warm_start` know; prints how much of it lies in this space."""
+    trials, notices = earlier_trials([Path(folder) for folder in space.warm_start], space)
+    if space.warm_start:
+        if space.is_listed:
+            notices.append("search.warm_start: ignored; a list or design learns nothing")
+        num_inside = sum(space.contains(trial.hparams) for trial in trials)
+        output.print(f"warm start: {num_inside} of {len(trials)} earlier trials lie in this space")
+    for notice in notices:
+        output.note(notice)
+    return trials
+
+
+def sampler_maker(known: Sequence[EarlierTrial]) -> Callable[[Space], Sampler]:
+    """What makes the sampler that a space asks for, with `known` taken in."""
+
+    def make(space: Space) -> Sampler:
+        from search.sampling.sampler import make_sampler  # Optuna, 1 s: loaded while Ray starts
+
+        defaults = space.default_hparams(space.trainable.load())
+        return make_sampler(space, defaults, known)
+
+    return make

@@ -15,12 +15,12 @@ import jouletune
 from search import cli
 from search.backends import local
 from search.backends.backend import Backend, LaunchableBackend
-from search.backends.choice import chosen_backend
 from search.backends.costs import Costs
 from search.backends.errors import SessionError
 from search.backends.local import LocalBackend, LocalMeters, execute_here
 from search.backends.simulated import SimulatedBackend, VirtualClock
 from search.energy.reading import EnergySummary
+from search.launch import chosen_backend
 from search.ledger import Ledger
 from search.run import Run
 from search.trial.failure import Failure

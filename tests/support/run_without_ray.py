@@ -74,5 +74,5 @@ def search_without_ray(
         monkeypatch.setattr(sys, "argv", ["scripts/search.py", *words])
         return cli.run("search", words)
 
-    monkeypatch.setattr("search.backends.choice.chosen_backend", chosen)
+    monkeypatch.setattr("search.launch.chosen_backend", chosen)
     return search
