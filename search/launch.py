@@ -166,18 +166,20 @@ def launch(
 
 
 def _disk_remedy(how: Launch) -> str:
+    """What a message about a disk or a lost Ray ends with: a run is never lost with what it ran on."""
     return disk_remedy(how.command, how.folder, is_promotion=how.should_test)
 
 
 def _run_to_the_end(
     space: Space, how: Launch, ledger: Ledger, make_sampler: Callable[[Space], Sampler], output: Output
 ) -> tuple[Run, str]:
+    """What `launch` does while it holds the governor; the lock is taken here, and let go there."""
     backend = how.backend
     if backend.is_here:
         check_measurable(space)
     if ledger.has_run:
         prepare_to_resume(ledger, space, output)
-    else:
+    else:  # made later, once nothing can be refused any more: a mistake leaves no empty run behind
         ledger.check_free()
         ledger.check_writable()
     output.print(f"{backend.where}; the first trial starts in a few seconds", style="dim")
@@ -189,6 +191,7 @@ def _run_to_the_end(
         check_reports(found, output)
         space, background = _resolve(_without_unusable_gpus(space, found), how, capacity, output)
         _record_settings(ledger, space, how, data=data_of(found))
+        # Meters begin with the watts that earlier sessions learnt for each kind of work, and refine them.
         metering, missing = backend.start_metering(space, _known_watts(ledger, space))
         if missing:
             output.warn(missing)
@@ -292,6 +295,7 @@ def _record_settings(
     _record_trainable(ledger, space)
     with ledger.writing(ledger.space_file.name):
         dump_space(space, ledger.space_file)
+    # A session that skips preflight knows nothing of the data; the one before may have.
     known = data or ledger.environment().get("data")
     ledger.write_json(ledger.environment_file.name, {**describe_environment(how.command), "data": known})
 
@@ -332,6 +336,7 @@ def _execute(
     output: Output,
 ) -> str:
     """Execute `run` with everything that follows it; gives why it ended."""
+    # Each event passes them in this order: the forecast, the console that shows it, checkpoints, tables.
     observers = DiskGuard(output.warn)
     run.observe(observers)
     if reporter:

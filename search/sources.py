@@ -76,8 +76,9 @@ def checked_space(
     else:
         name = source if isinstance(source, str) else str(source.absolute())
         space = load_space(name, overrides=overrides, spaces_dir=SPACES, may_be_fixed=may_be_fixed)
-    for notice in space.notices if output else ():
-        output.note(notice)
+    if output:
+        for notice in space.notices:
+            output.note(notice)
     return space
 
 

@@ -6,17 +6,17 @@ import math
 import random
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.ledger.history import ProposedBy, Status
 from search.sampling.axes import axis_of, suggested
 from search.sampling.designs import designed
 from search.sampling.feasibility import Feasibility
-from search.sampling.memory import latest_and_best
 from search.sampling.proposal import (
     EarlierTrial,
     FirstPoints,
@@ -180,7 +180,7 @@ class OptunaSampler:
     def _trim(self) -> None:
         """Forget what no draw needs. It depends on what was told alone, so a restart forgets the same."""
         study, states = self._study, (TrialState.COMPLETE, TrialState.PRUNED)
-        kept = latest_and_best(
+        kept = _latest_and_best(
             study.get_trials(deepcopy=False, states=states),
             latest=_MOST_KNOWN,
             best=_BEST_KEPT,
@@ -277,6 +277,36 @@ class OptunaSampler:
             # constant_liar is marked experimental: it keeps several trials at a time apart.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return _KINDS[kind](seed)
+
+
+def _latest_and_best(
+    ended: Sequence[FrozenTrial], *, latest: int, best: int, sign: int, front: AbstractSet[int] | None
+) -> list[FrozenTrial]:
+    """The last `latest` of the trials, and the `best` best of those before them, in their order.
+
+    Of one objective the best are as TPE has them: finished trials by their value, then those that a rung
+    stopped, the highest rung first. Of several they are the latest on the Pareto front. One that violates a
+    constraint is not among them.
+
+    Args:
+        ended: In the order in which they were asked for.
+        sign: 1 where larger is better, -1 where smaller is.
+        front: The numbers of the trials on the Pareto front; None with one objective.
+    """
+    earlier, kept = ended[:-latest], ended[-latest:]
+    fitting = [trial for trial in earlier if not any(each > 0 for each in trial.constraints.values())]
+    if front is not None:
+        found = [trial for trial in fitting if trial.number in front][-best:]
+    else:
+        found = sorted(fitting, key=lambda trial: _goodness(trial, sign), reverse=True)[:best]
+    return sorted([*found, *kept], key=lambda trial: trial.number)
+
+
+def _goodness(trial: FrozenTrial, sign: int) -> tuple[bool, int, float]:
+    if trial.state.name == "COMPLETE":
+        return True, 0, sign * (trial.value or 0.0)
+    step = max(trial.intermediate_values, default=-1)
+    return False, step, sign * trial.intermediate_values.get(step, 0.0)
 
 
 def _tpe(seed: int) -> BaseSampler:

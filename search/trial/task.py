@@ -123,23 +123,6 @@ def task_for(
     known_epochs: int | None = None,
 ) -> TrialTask:
     """The task that trains `hparams` as `space` says."""
-    gpus, cpus = space.resources.gpus_per_trial or 0.0, space.resources.cpus_per_trial
-    training = TrainingContext(
-        data=space.data,
-        data_seed=space.training.seed,
-        seed=seed,
-        cache_dir=cache_folder(),
-        device="cuda" if gpus else "cpu",
-        precision=space.training.precision,
-        resolution=space.ladder.top.resolution,
-        validation_subset=space.training.validation_subset,
-        validation_resolution=space.training.validation_resolution,
-        horizon=space.ladder.horizon,
-        num_workers=max(1, int(cpus)),
-        cache_gib=space.limits.cache_gib,
-        folder=folder,
-        auto_precision=auto_precision,
-    )
     return TrialTask(
         trial_id=trial_id,
         trainable=space.trainable,
@@ -147,16 +130,36 @@ def task_for(
         mode=space.mode,
         hparams=hparams,
         ladder=space.ladder,
-        training=training,
+        training=_context_for(space, seed, folder, auto_precision),
         folder=folder,
-        gpus=gpus,
-        cpus=cpus,
+        gpus=space.resources.gpus_per_trial or 0.0,
+        cpus=space.resources.cpus_per_trial,
         has_exclusive_slots=space.metering.exclusive_slots,
         should_test=should_test,
         is_judged_by_joules=space.cost is not None,
         run_id=run_id,
         known_epochs=known_epochs,
         epoch_limit_s=space.limits.epoch_s,
+    )
+
+
+def _context_for(space: Space, seed: int, folder: Path, auto_precision: str) -> TrainingContext:
+    """What the training is told of the space and its node, hyperparameters and budget apart."""
+    return TrainingContext(
+        data=space.data,
+        data_seed=space.training.seed,
+        seed=seed,
+        cache_dir=cache_folder(),
+        device="cuda" if space.resources.gpus_per_trial else "cpu",
+        precision=space.training.precision,
+        resolution=space.ladder.top.resolution,
+        validation_subset=space.training.validation_subset,
+        validation_resolution=space.training.validation_resolution,
+        horizon=space.ladder.horizon,
+        num_workers=max(1, int(space.resources.cpus_per_trial)),
+        cache_gib=space.limits.cache_gib,
+        folder=folder,
+        auto_precision=auto_precision,
     )
 
 
