@@ -7,9 +7,12 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from trainables.core.suggest import suggest
+
+if TYPE_CHECKING:
+    from search.output import Output
 
 _RUNS = {"run", "warm_start", "rerun_failed", "compare"}
 
@@ -125,6 +128,13 @@ def launch_settings(options: argparse.Namespace) -> dict[str, Any]:
         "should_preflight": not options.skip_preflight,
         "should_report": not options.no_report,
     }
+
+
+def chosen_output(options: argparse.Namespace) -> Output:
+    """Where a command prints, by what `add_output` took."""
+    from search.output import Output  # rich: --help does without
+
+    return Output(is_quiet=options.quiet, has_json=options.json)
 
 
 def print_json(answer: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from search.cli.parser import CommandParser, launch_settings, print_json
+from search.cli.parser import CommandParser, chosen_output, launch_settings, print_json
 
 _EPILOG = """examples:
   {command} results/lr_bs --top 3
@@ -53,7 +53,6 @@ def parser(prog: str = "promote.py") -> CommandParser:
 def main(options: argparse.Namespace) -> int:
     """Promote and give the exit status."""
     from search import api
-    from search.output import Output
 
     promotion = api.promote(
         options.run,
@@ -65,7 +64,7 @@ def main(options: argparse.Namespace) -> int:
         baseline=options.baseline,
         workers=options.workers,
         should_share_gpus=options.share_gpus,
-        output=Output(is_quiet=options.quiet, has_json=options.json),
+        output=chosen_output(options),
         command=sys.argv,
         **launch_settings(options),
     )

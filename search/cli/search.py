@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.cli.parser import CommandParser, launch_settings, print_json
+from search.cli.parser import CommandParser, chosen_output, launch_settings, print_json
 
 if TYPE_CHECKING:
     from search.output import Output
@@ -94,10 +94,9 @@ def _add_limits(flags: CommandParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Search, or forecast with --dry-run, and give the exit status."""
     from search import api
-    from search.output import Output
 
     _resolve_rerun(options)
-    output = Output(is_quiet=options.quiet, has_json=options.json)
+    output = chosen_output(options)
     if options.dry_run:
         return _dry_run(options, output)
     result = api.search(
