@@ -1,4 +1,11 @@
-"""The events of a journal: which there are, what each must have, and which may follow which. Pure."""
+"""The events of a journal: which there are, what each must have, and which may follow which. Pure.
+
+Checksums prove that a line is the one that was written, not that this version understands it. A journal of a
+later version may have a new kind of event, or a field that changes what the others mean; one that somebody
+edited and sealed again may name a trial that nobody asked for, or a path outside the run. Such a line is
+refused where it stands, with what is wrong with it, so that what replays a journal needs no checks of its own
+and computes nothing from half a line. A new kind of event or field is entered here first.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +53,7 @@ class EventChecker:
             BadLine: It cannot stand there; the message says why.
         """
         kind = str(event.get("event"))
+        # The first line names the schema and the run; a second such line is of two journals in one file.
         if (kind == "journal_started") != (seq == 0):
             raise BadLine("begins the journal a second time" if seq else "does not begin a journal")
         if kind not in _REQUIRED:
@@ -62,6 +70,10 @@ class EventChecker:
             _check_window(kind, event)
 
     def _check_trial(self, kind: str, event: Mapping[str, Any]) -> None:
+        """See that the event is of a trial that was asked for, or asks for the next one by its number.
+
+        A trial's name becomes that of a folder below the run, so it must be one that stays there.
+        """
         trial = event["trial"]
         if not isinstance(trial, str) or not is_safe_name(trial):
             raise BadLine(f"names a trial {trial!r}, which can be no folder's name")

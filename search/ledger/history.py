@@ -184,7 +184,11 @@ class History:
         return to_joules(self.energy.total_mj or 0) / max(1, self._num_rows)
 
     def apply(self, event: Event) -> None:
-        """Take in one event of the journal. Events of other kinds leave trials as they are."""
+        """Take in one event of the journal. Events of other kinds leave trials as they are.
+
+        The live run and every reader call this with the same lines, so that the console, a table made a year
+        later and a resumed run cannot differ in what has happened.
+        """
         self.sessions.on_event(event)
         match event["event"]:
             case "journal_started":
@@ -201,6 +205,8 @@ class History:
                 self._apply_to_trial(self.trials[event["trial"]], event)
 
     def _apply_to_trial(self, trial: TrialRecord, event: Event) -> None:
+        """Take in an event of a trial. The end of a window is none of what `pause_is_latest` counts: it comes
+        from the meters, whenever they answer."""
         if event["event"] != "window_closed":
             self.pause_is_latest = event["event"] == "trial_ended" and (
                 event["status"] == "paused" or (self.pause_is_latest and trial.status == "paused")
@@ -239,12 +245,13 @@ class History:
         )
 
     def _resume(self, trial: TrialRecord) -> None:
+        """It runs again, as if it had not ended: its rows, failures and attempts stay."""
         trial.status, trial.cause, trial.message, trial.ended_at = "running", "", "", None
         self._running[trial.trial_id] = trial
 
     def _epoch(self, trial: TrialRecord, event: Event) -> None:
         row = EpochRow.from_dict(event["row"])
-        if row.epoch > trial.epochs:
+        if row.epoch > trial.epochs:  # further than ever: what was lost before was no fault of the trial
             trial.attempts_here = 1
         row = trial.joules.book(row, trial.rows)
         self._num_rows += 1

@@ -1,4 +1,10 @@
-"""Why a trial failed, in the words of the trials table, and whether trying again can help. Pure."""
+"""Why a trial failed, in the words of the trials table, and whether trying again can help. Pure.
+
+Stock Tune retries every failure alike or none. Here the cause decides: a lost worker or a network that was
+away is tried once more, a mistake in the code or a batch that does not fit the GPU fails the same way each
+time and would only cost its epochs twice. The cause is read from the exception's type, by name along its
+bases, so that no library has to be imported for it; then from its message; what neither tells is a crash.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +30,7 @@ Cause = Literal[
 ]
 
 _PASSING: frozenset[Cause] = frozenset({"network", "lost_worker", "timeout"})
-_MAX_ATTEMPTS = 2
+_MAX_ATTEMPTS = 2  # in a row without getting further; the trial of a worker lost later has two again
 
 _BY_TYPE: Mapping[str, Cause] = {
     "Diverged": "diverged",
