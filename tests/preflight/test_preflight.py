@@ -175,7 +175,7 @@ def test_images_that_cannot_be_read_are_found_by_looking_at_some(tmp_path: Path)
     order = replace(ordered(made_space(tmp_path, text), tmp_path), points=(), rehearsed=())
     (problem,) = examine(order).problems
     assert "data: 40 of 40 images checked cannot be read, as " in problem.what
-    assert "over 1 % of 40: mend or remove them" in problem.what
+    assert "over 1 % of 40: fix or remove them" in problem.what
 
 
 def test_data_that_is_not_there_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
