@@ -1,10 +1,10 @@
 """The events of a journal: which there are, what each must have, and which may follow which. Pure.
 
 Checksums prove that a line is the one that was written, not that this version understands it. A journal of a
-later version may have a new kind of event, or a field that changes what the others mean; one that somebody
-edited and sealed again may name a trial that nobody asked for, or a path outside the run. Such a line is
-refused where it stands, with what is wrong with it, so that what replays a journal needs no checks of its own
-and computes nothing from half a line. A new kind of event or field is entered here first.
+later version may have a new kind of event, or a field that changes what the others mean; one that was edited
+and sealed again may name a trial that was never asked for, or a path outside the run. Such a line is refused
+where it stands, with what is wrong with it, so that what replays a journal needs no checks of its own and
+computes nothing from half a line. A new kind of event or field is entered here first.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ def task_for(
 
 
 def _context_for(space: Space, seed: int, folder: Path, auto_precision: str) -> TrainingContext:
-    """What the training is told of the space and its node, hyperparameters and budget apart."""
+    """What the training is given beside hyperparameters and budget."""
     return TrainingContext(
         data=space.data,
         data_seed=space.training.seed,

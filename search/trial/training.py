@@ -1,8 +1,8 @@
 """One training, epoch by epoch, with its time and energy. No Ray inside.
 
 A task, which came here as plain data, becomes a training on its ladder; each epoch becomes a row; what a kill
-may not cost is saved. Whoever asks for the rows (a warm worker, this process, train.py) decides after each of
-them whether there is a next one: a generator that is asked no more is a trial that pauses.
+may not cost is saved. The caller (a warm worker, this process, train.py) decides after each of them whether
+there is a next one: a generator that is asked no more is a trial that pauses.
 """
 
 from __future__ import annotations
@@ -120,18 +120,18 @@ def run_trial(
             load_torch()
         saved, reading_notes = _saved(checkpointing, identity, resume)
         last = saved.row if saved else None
-        climb = LadderProgress(
+        progress = LadderProgress(
             trainable, hparams, ladder, context, counter_for(ladder, context, meter, last), last
         )
         if saved:
-            climb.resume(saved.training, saved.epochs_done)
+            progress.resume(saved.training, saved.epochs_done)
     metric, mode = metric or trainable.metric, mode or trainable.mode
     finals = (
         FinalOutputs(final, metric=metric, mode=mode, best=saved.best if saved else None) if final else None
     )
     return _EpochLoop(
         trainable,
-        climb,
+        progress,
         stretch,
         meter,
         finals,
@@ -148,7 +148,7 @@ class _EpochLoop:
     def __init__(
         self,
         trainable: Trainable,
-        climb: LadderProgress,
+        progress: LadderProgress,
         stretch: Stretch,
         meter: EnergyMeter,
         finals: FinalOutputs | None,
@@ -158,7 +158,7 @@ class _EpochLoop:
         first_notes: Notes,
         must_be_settled: bool,
     ) -> None:
-        self._trainable, self._climb, self._stretch, self._meter = trainable, climb, stretch, meter
+        self._trainable, self._progress, self._stretch, self._meter = trainable, progress, stretch, meter
         self._finals, self._states, self._metric = finals, states, metric
         self._must_be_settled = must_be_settled
         self._given_notes: Notes = {}
@@ -172,39 +172,39 @@ class _EpochLoop:
             yield replace(last, is_replay=True)
         self._sensors = self._meter.sensors.to_dict()
         try:
-            while not self._climb.is_done:
+            while not self._progress.is_done:
                 row = self._run_epoch()
                 # Saved before it is given, with the row in it: a kill between the two loses neither, as a
                 # state that is one epoch ahead of the journal gives its row again, as a replay.
-                yield replace(row, notes={**row.notes, **self._states.save(row, self._climb)})
+                yield replace(row, notes={**row.notes, **self._states.save(row, self._progress)})
                 self._first_notes, self._sensors = {}, {}
         finally:
             self._states.leave()
 
     def _run_epoch(self) -> EpochRow:
-        climb, rung = self._climb, self._climb.rung
-        if climb.is_start_due:
+        progress, rung = self._progress, self._progress.rung
+        if progress.is_start_due:
             with self._stretch.starting():
-                climb.start()
+                progress.start()
         if self._finals and self._trainable.has_test:  # before the first epoch: else all of them are lost
-            check_test(climb.training, self._trainable.start)
+            check_test(progress.training, self._trainable.start)
         with self._stretch.in_epoch():
-            metrics = climb.run_epoch()
-        rungs_skipped = climb.end_rung(is_scored=self._metric in metrics)
+            metrics = progress.run_epoch()
+        rungs_skipped = progress.end_rung(is_scored=self._metric in metrics)
         completes_rung = rungs_skipped is not None
         # A rung's result and any other score of validation without the metric are a mistake in the trainable;
         # an epoch without any score is one of a script that validates every few epochs.
         if completes_rung or any(name.startswith("val_") for name in metrics):
-            _check_has(self._metric, metrics, climb.training)
+            _check_has(self._metric, metrics, progress.training)
         test, notes = self._test(metrics)
         spent = self._stretch.cut(must_be_settled=self._must_be_settled and completes_rung)
         return EpochRow(
-            epoch=climb.epochs_done,
+            epoch=progress.epochs_done,
             rung=rung,
             completes_rung=completes_rung,
             rungs_skipped=rungs_skipped or 0,
-            used=climb.used,
-            done_reason=climb.done_reason,
+            used=progress.used,
+            done_reason=progress.done_reason,
             metrics=metrics,
             **vars(spent),
             notes=notes,
@@ -215,18 +215,18 @@ class _EpochLoop:
 
     def _test(self, metrics: Mapping[str, float]) -> tuple[dict[str, float] | None, Notes]:
         """The scores of the test set, after the last epoch of a full training only; and the epoch's notes."""
-        climb, test = self._climb, None
-        if self._finals and climb.is_done and self._trainable.has_test:
+        progress, test = self._progress, None
+        if self._finals and progress.is_done and self._trainable.has_test:
             with self._stretch.in_epoch():
-                test = plain_numbers(climb.training.test(), climb.training.test)
+                test = plain_numbers(progress.training.test(), progress.training.test)
         notes = self._new_notes() | self._first_notes
         if self._finals and test is not None:
-            notes |= self._finals.keep_test(climb.epochs_done, {**metrics, **test}, climb.training)
+            notes |= self._finals.keep_test(progress.epochs_done, {**metrics, **test}, progress.training)
         return test, notes
 
     def _new_notes(self) -> Notes:
         """The notes of the training that no row of the attempt has had yet: each is given once."""
-        now = notes_of(self._climb.training)
+        now = notes_of(self._progress.training)
         notes = {name: note for name, note in now.items() if self._given_notes.get(name) != note}
         self._given_notes |= notes
         return notes
@@ -250,7 +250,7 @@ class _States:
         if self._checkpointing:
             drop_previous(self._checkpointing.path)
 
-    def save(self, row: EpochRow, climb: LadderProgress) -> Notes:
+    def save(self, row: EpochRow, progress: LadderProgress) -> Notes:
         """Save the state after the epoch of `row`; a note for each file that the disk does not take."""
         finals, checkpointing = self._finals, self._checkpointing
         places = []
@@ -267,8 +267,8 @@ class _States:
         if not places and not is_due:
             return notes
         state = SavedState(
-            training=climb.state(),
-            epochs_done=climb.training.epochs_done,
+            training=progress.state(),
+            epochs_done=progress.training.epochs_done,
             row=row,
             best=finals.best if finals else None,
         )
