@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from search import launch
+from search import launch, training
 from search.errors import user_errors_as_value_error
 from search.export.write import export_run
 from search.forecast import Forecast, forecast_here
@@ -37,8 +37,6 @@ from search.sources import (
     warm_start_overrides,
 )
 from search.space.yaml_file import Override
-from search.training import TrainingRequest, prepare_training
-from search.training import train as train_task
 from search.trial import EpochRow
 from search.trial.background import background_spec
 
@@ -244,13 +242,13 @@ def promote(
 
 
 @user_errors_as_value_error()
-def train(request: TrainingRequest, *, output: Output | None = None) -> list[EpochRow]:
+def train(request: training.TrainingRequest, *, output: Output | None = None) -> list[EpochRow]:
     """Train one configuration in this process, and give the rows of its epochs.
 
     Raises:
         ValueError: The space, the data, or what the folder holds cannot be used.
     """
-    return train_task(prepare_training(request), request, output or Output())
+    return training.train(training.prepare_training(request), request, output or Output())
 
 
 @user_errors_as_value_error()

@@ -155,6 +155,7 @@ def launch(
         RayLost: Ray was there and is gone; the message says how to resume.
         SessionError: The backend did not start, or offers less than one trial needs.
     """
+    # The lock is let go however the run ends; a killed process lets go of it by dying.
     ledger = Ledger(how.folder)
     try:
         with _governed(how, output):
@@ -183,12 +184,14 @@ def _run_to_the_end(
         ledger.check_free()
         ledger.check_writable()
     output.print(f"{backend.where}; the first trial starts in a few seconds", style="dim")
+    # The checks run in a process of their own while Ray starts: both take seconds.
     with (
         _examining(space, how, output) as reports,
         backend.started(remedy=_disk_remedy(how)) as capacity,
     ):
         found = reports()
         check_reports(found, output)
+        # From here on the space says what the run has: its copy on the disk names numbers, not "all".
         space, background = _resolve(_without_unusable_gpus(space, found), how, capacity, output)
         _record_settings(ledger, space, how, data=data_of(found))
         # Meters begin with the watts that earlier sessions learnt for each kind of work, and refine them.
@@ -219,7 +222,7 @@ def _resolve(
     background = None
     if how.background:
         space, background = resolve_beside_background(space, how.background, capacity, how.folder.absolute())
-        output.print(_shared_text(space, background))
+        output.print(background.shared_text(space.resources.workers))
     else:
         space = replace(space, resources=resolve_resources(space.resources, capacity))
     for warning in capacity.warnings:
@@ -319,15 +322,6 @@ def _known_watts(ledger: Ledger, space: Space) -> dict[str, dict[str, float]]:
     return known_w
 
 
-def _shared_text(space: Space, background: Background) -> str:
-    resources, task = space.resources, background.task
-    gpus = f" and {task.gpus:g} of the GPU" if task.gpus else ""
-    return (
-        f"background: {background.name} trains on {task.cpus:g} CPUs{gpus}, "
-        f"beside {resources.workers} trial(s) at a time; the first begins after its first epoch"
-    )
-
-
 def _execute(
     run: Run,
     backend: LaunchableBackend,
@@ -379,6 +373,8 @@ def _interruptible(run: Run, output: Output) -> Iterator[None]:
         return
 
     def request_end(number: int, frame: FrameType | None) -> None:
+        # Nothing is ended here: the run says no to the next epoch of each trial, which is then interrupted
+        # with its checkpoint, and the session is closed in the journal.
         if run.stop_reason() is not None:
             raise KeyboardInterrupt
         within = f"within {run.space.limits.grace_s:g} s"

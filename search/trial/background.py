@@ -67,6 +67,14 @@ class Background:
         place = f"{task.gpus:g} of the same GPU" if task.gpus else f"{task.cpus:g} cores of the same CPUs"
         return f"{self.name} was trained again and again on {place}, as asked"
 
+    def shared_text(self, workers: int | None) -> str:
+        """How it shares the device with `workers` trials at a time, for the beginning of a run."""
+        gpus = f" and {self.task.gpus:g} of the GPU" if self.task.gpus else ""
+        return (
+            f"background: {self.name} trains on {self.task.cpus:g} CPUs{gpus}, "
+            f"beside {workers} trial(s) at a time; the first begins after its first epoch"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the journal."""
         task = self.task
