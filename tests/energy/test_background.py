@@ -61,6 +61,16 @@ def test_the_load_and_the_trials_share_one_device(
     assert background.task.cpus == 1
 
 
+@pytest.mark.parametrize(("gpus", "of_the_gpu"), [(0.5, " and 0.5 of the GPU"), (0.0, "")])
+def test_a_run_begins_with_how_the_load_shares_the_device(
+    tmp_path: Path, gpus: float, of_the_gpu: str
+) -> None:
+    assert load(tmp_path, gpus=gpus).shared_text(3) == (
+        f"background: made trains on 1 CPUs{of_the_gpu}, beside 3 trial(s) at a time; "
+        "the first begins after its first epoch"
+    )
+
+
 @pytest.mark.parametrize(
     ("gpus", "share", "machine", "message"),
     [
