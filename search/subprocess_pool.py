@@ -1,4 +1,4 @@
-"""Fresh Pythons beside this one, which end with it."""
+"""Fresh Python processes that run functions for this one, and end with it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Training loops, one model family a file. See `contract` for the words they share."""
+"""What can be searched: a folder for each model family. `core/contract.py` has what each must provide."""

@@ -1,1 +1,1 @@
-"""What people see of a run."""
+"""How a run is shown: console, forecast and summary in words, charts, and its page."""

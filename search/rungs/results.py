@@ -1,4 +1,4 @@
-"""The results of one rung: who ranks where, and who waits there. Pure."""
+"""The results of one rung: how its trials rank, and which are paused there. Pure."""
 
 from __future__ import annotations
 

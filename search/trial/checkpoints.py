@@ -1,4 +1,4 @@
-"""A trial's states on a disk that may fail: each says whose it is; what is lost is a note, not the trial."""
+"""A trial's checkpoints on a disk that may fail: whose each is; a lost one costs epochs, not the trial."""
 
 from __future__ import annotations
 

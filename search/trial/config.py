@@ -1,4 +1,4 @@
-"""What a training is repeated with: the content of config.yaml."""
+"""The settings that repeat a training: the content of config.yaml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a trainable work here at all? A minute of checks, one result each, before hours are spent."""
+"""The smoke test: whether a trainable works on this machine, by a minute of checks with a result each."""
 
 from __future__ import annotations
 

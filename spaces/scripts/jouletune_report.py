@@ -1,4 +1,4 @@
-"""Tells jouletune of an epoch: copy this file, or the function alone, to your script. It needs nothing."""
+"""Reports an epoch to jouletune: copy this file, or its function, to your script. No dependencies."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A training script as people have them: digits, a small network, argparse. It knows of no search.
+"""A plain training script: digits, a small network, argparse. Nothing in it is about a search.
 
     python spaces/scripts/mnist_script.py --lr 0.1 --epochs 3
 

@@ -1,4 +1,4 @@
-"""Which folders are parts and which classes, and that nothing is left out unsaid."""
+"""Which folders are parts and which classes; everything left out is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documents say is so."""
+"""Documents: code that runs, links that exist, tables and trees that are those of the code."""
 
 from __future__ import annotations
 
@@ -65,12 +65,33 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert (document.parent / target).exists(), target
 
 
-def test_the_tree_in_the_readme_is_the_tree() -> None:
+def _shown_tree() -> dict[str, set[str]]:
+    """What README's tree names, by folder; "" is the top. Names stand in a line's first column."""
     block = (ROOT / "README.md").read_text().split("```text\n")[1].split("```")[0]
-    named = {line.split()[0].rstrip("/") for line in block.splitlines() if line and not line.startswith(" ")}
-    present = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
-    ignored = {"results"} & present | {name for name in present if name.endswith(".egg-info")}
-    assert named | ignored == present | {"results"}
+    shown: dict[str, set[str]] = {"": set()}
+    folder = ""
+    for indent, names in re.findall(r"^( {0,2})((?:[\w.]+/?(?:, )?)+)(?= |$)", block, re.MULTILINE):
+        found = [name.rstrip("/") for name in names.split(", ")]
+        if not indent:
+            (folder,) = found
+        shown.setdefault(folder if indent else "", set()).update(found)
+    return shown
+
+
+def _present(folder: Path) -> set[str]:
+    return {
+        path.name
+        for path in folder.iterdir()
+        if not path.name.startswith((".", "__")) and not path.name.endswith(".egg-info")
+    }
+
+
+def test_the_tree_in_the_readme_is_the_tree() -> None:
+    shown = _shown_tree()
+    assert shown.keys() == {"", "search", "trainables"}
+    for folder, names in shown.items():
+        optional = {"results"} if not folder else set()  # a checkout without a run may lack it
+        assert names | optional == _present(ROOT / folder) | optional, folder
 
 
 def test_every_space_says_its_command() -> None:

@@ -1,4 +1,4 @@
-"""What people see in the terminal."""
+"""What the terminal shows of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RunSessions of a run that tests end at any event, as a kill does."""
+"""Sessions of a run on Ray that tests end at any event, as a kill does."""
 
 from __future__ import annotations
 

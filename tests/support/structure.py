@@ -1,4 +1,4 @@
-"""What the house is like, in figures: sizes, slices, hidden imports, explanation, circles.
+"""Measures of the code base: sizes, slices, hidden imports, explanation, circles.
 
     python tests/support/structure.py [--json] [FOLDER]
 

@@ -1,4 +1,4 @@
-"""What a tortured run must have come to: that of an undisturbed one, and nothing beside it."""
+"""What a tortured run must end with: the results of an undisturbed one, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reports before one say of each file: none of it is known from the future."""
+"""Features of each file from earlier reports only: nothing from the future is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a ranking of files costs, in three ways."""
+"""Three losses for a ranking of files."""
 
 from __future__ import annotations
 

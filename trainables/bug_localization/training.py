@@ -49,7 +49,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
 
 
 def _notes(hparams: Hparams) -> dict[str, str]:
-    """Hyperparameters that were set and cannot act, with the reason."""
+    """Hyperparameters that were set but can have no effect, with the reason."""
     if hparams.loss != "listwise" or hparams.positive_weight == Hparams.positive_weight:
         return {}
     return {"no effect of positive_weight": "loss is listwise, which takes all files of a report together"}

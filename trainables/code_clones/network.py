@@ -1,4 +1,4 @@
-"""The network that says how alike two trees are."""
+"""The network that measures how alike two trees are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of a script that are JSON with the metric or an epoch in them: what it says of its epochs."""
+"""Lines of a script that are JSON with the metric or an epoch in them: its reports of epochs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a space says of a command, as plain data that travels within the trainable's name."""
+"""The settings under `search.command`, as plain data that travels to workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trainings that have ended leave on a GPU."""
+"""Frees the GPU memory that ended trainings left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What annotation files say, as it stands there, before it is held against itself and the images."""
+"""Entries of annotation files as read, before they are checked against each other and the images."""
 
 from __future__ import annotations
 

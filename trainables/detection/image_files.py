@@ -1,4 +1,4 @@
-"""The files of annotated images: that they exist, their sizes, and how a recorded size is suggest."""
+"""The files of annotated images: that they exist, their sizes, and what a recorded size refers to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who makes a file of the cache: one process at a time, which shows the others that it gets on."""
+"""Who makes a file of the cache: one process at a time, which shows the others its progress."""
 
 from __future__ import annotations
 

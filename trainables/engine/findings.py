@@ -1,4 +1,4 @@
-"""What is wrong with the files of a data set, and what was made of it, by kind: one message has all."""
+"""Problems in the files of a data set and what was left out or changed, by kind, for one message."""
 
 from __future__ import annotations
 

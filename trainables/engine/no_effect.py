@@ -1,4 +1,4 @@
-"""Hyperparameters that were set and cannot act, with the reason."""
+"""Hyperparameters that were set but can have no effect, with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is seen by which camera, as the names of images say it."""
+"""Which person is seen by which camera, read from the names of images."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
 
 
 def _notes(hparams: Hparams) -> dict[str, str]:
-    """Hyperparameters that were set and cannot act, with the reason."""
+    """Hyperparameters that were set but can have no effect, with the reason."""
     if hparams.metric_loss != "none":
         return {}
     reason = "metric_loss is none: images come in any order, and are not compared"

@@ -1,4 +1,4 @@
-"""A network that says whether two images are of one class, with its loss and its scores."""
+"""A network that decides whether two images are of one class, with its loss and its scores."""
 
 from __future__ import annotations
 
