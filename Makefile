@@ -76,7 +76,7 @@ bench-horizon: $(READY)  ## how well cheap scores rank under each horizon; 22 mi
 
 # Versions and hashes for every platform and Python, and no registry named. The extra amd stays out.
 lock: $(READY)
-	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --extra dev --upgrade \
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --extra dev --extra onnx --upgrade \
 		--no-emit-index-url --no-header --no-annotate --quiet pyproject.toml --output-file requirements.lock
 
 # Compiled bytecode: without it every worker recompiles 18 s of imports.

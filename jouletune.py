@@ -1,6 +1,10 @@
 """Searches from Python: `jouletune.search(space, ...)`, `jouletune.open(run)`, and the other commands.
 
-Importing this loads nothing; what is behind it is search/api.py, loaded when a name is used.
+`jouletune.load_model(folder)`, `predict` and `export_model` use what a promoted training left, without the
+search.
+
+Importing this loads nothing; what is behind it is search/api.py and trainables/engine/inference/, loaded when
+a name is used.
 """
 
 from __future__ import annotations
@@ -9,25 +13,34 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from search.api import Best, Result, export, forecast, preflight, promote, report, search, train
     from search.api import open_run as open
+    from trainables.engine.inference import export_model, load_model, predict
 
 __all__ = [
     "Best",
     "Result",
     "export",
+    "export_model",
     "forecast",
+    "load_model",
     "open",
+    "predict",
     "preflight",
     "promote",
     "report",
     "search",
     "train",
 ]
+_OF_MODELS = ("export_model", "load_model", "predict")
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"jouletune has no {name!r}; it has {', '.join(__all__)}")
     _prefer_own_packages()
+    if name in _OF_MODELS:  # a trained model is used without the search
+        from trainables.engine import inference
+
+        return getattr(inference, name)
     from search import api
 
     return getattr(api, "open_run" if name == "open" else name)

@@ -144,7 +144,13 @@ def _train_rows(task: TrialTask, request: TrainingRequest, meter: EnergyMeter) -
         is_judged_by_joules=False,  # nobody compares this training: no need to wait for a sensor's next tick
     )
     own = Checkpointing(path=task.checkpoint, keep_every=request.keep_every)
-    return run_task(task, meter, checkpointing=own if request.out else None, resume=request.resume)
+    return run_task(
+        task,
+        meter,
+        checkpointing=own if request.out else None,
+        resume=request.resume,
+        should_keep_model=request.out is not None,
+    )
 
 
 def _print_row(row: EpochRow, output: Output) -> None:

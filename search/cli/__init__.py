@@ -7,7 +7,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 COMMANDS = {
     "search": "search a space within a budget, rank its trials and measure their energy",
@@ -15,11 +16,15 @@ COMMANDS = {
     "train": "train or check one configuration in this process",
     "preflight": "check what a search will need, and fetch weights",
     "report": "write the page of a run, or one that compares two",
+    "predict": "ask a trained model about pictures",
+    "export-model": "write a trained model as an ONNX file",
     "export": "write a run for Optuna, W&B, TensorBoard or MLflow",
     "check": "check a run's record, and repair it",
     "check-energy": "add up a run's energy tables again",
     "new": "write a trainable of your own to start from, with its space and test",
 }
+_OF_MODELS = ("predict", "export-model")
+_NEEDED_BY_MODELS = ("torch", "torchvision", "timm", "safetensors")
 _NEEDED = ("pydantic", "ruamel.yaml", "rich", "optuna", "ray", "torch", "torchvision", "timm", "torchmetrics")
 
 
@@ -50,7 +55,8 @@ def run(command: str, arguments: Sequence[str] | None = None, *, prog: str | Non
     Args:
         prog: How it was called; None is as the script of this name.
     """
-    if missing := [name for name in _NEEDED if not _is_installed(name)]:
+    needed = _NEEDED_BY_MODELS if command in _OF_MODELS else _NEEDED
+    if missing := [name for name in needed if not _is_installed(name)]:
         python = sys.executable or "this Python"
         print(
             f"jouletune: {python} lacks {', '.join(missing)}; make the environment with `make setup` in the "
@@ -65,6 +71,8 @@ def run(command: str, arguments: Sequence[str] | None = None, *, prog: str | Non
 
     complete(parser)
     options = parser.parse_args(arguments)
+    if command in _OF_MODELS:  # without the search: its errors are its own
+        return _run_alone(module.main, options)
     # Both load pydantic, which --help does without.
     from search.errors import INTERRUPTED, USER_ERRORS, SearchInterrupted, UserError, exit_status
     from search.printable import printable
@@ -94,6 +102,14 @@ def _words_to_complete() -> list[str]:
         commands.add_argument("command", choices=list(COMMANDS))
         complete(commands)
     return [command] if command in COMMANDS else ["--help"]
+
+
+def _run_alone(main: Callable[[Any], int], options: Any) -> int:
+    """Run a command that says all errors itself."""
+    try:
+        return main(options)
+    except KeyboardInterrupt:
+        return 130
 
 
 def _usage() -> str:

@@ -59,6 +59,21 @@ class CommandParser(argparse.ArgumentParser):
         nargs = None if is_required else "?"
         self.add_argument("run", nargs=nargs, metavar="RUN", help="a run's folder, or its name in DIR")
 
+    def add_model(self) -> None:
+        """Add MODEL and --trainable."""
+        self.add_argument(
+            "model",
+            type=Path,
+            metavar="MODEL",
+            help="the folder model/ that a promoted training or train.py --out left, or the folder it is in",
+        )
+        self.add_argument(
+            "--trainable",
+            type=Path,
+            metavar="FILE",
+            help="the Python file of a trainable of your own, whose code is run; models of others need none",
+        )
+
     def add_set(self, what: str = "override a key of the space; dotted, repeatable") -> None:
         """Add --set KEY=VALUE."""
         self.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=what)
@@ -111,7 +126,7 @@ class CommandParser(argparse.ArgumentParser):
         )
         self.add_argument(
             "--background-share",
-            type=_fraction,
+            type=fraction,
             metavar="S",
             help="GPU fraction for the background workload (default: what a trial leaves, or 0.5)",
         )
@@ -200,7 +215,8 @@ def _unexpected(words: Sequence[str]) -> str:
     )
 
 
-def _fraction(text: str) -> float:
+def fraction(text: str) -> float:
+    """A number above 0 and below 1."""
     share = float(text)
     if not 0 < share < 1:
         raise argparse.ArgumentTypeError(f"must be above 0 and below 1, got {text}")

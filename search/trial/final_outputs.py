@@ -7,16 +7,22 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from search.printable import csv_cell
 from search.trial.checkpoints import Notes
 from search.trial.row import json_numbers
 from search.trial.trial_folder import TrialFolder
 from trainables.core.contract import Mode, Training
+from trainables.core.deferred import deferred
 from trainables.core.files import is_safe_name, replacing
-from trainables.core.optional import Table, images_of_test, tables_of_test
+from trainables.core.model_folder import write_model
+from trainables.core.optional import Table, images_of_test, portable_model_of, tables_of_test
 
+_write_weights = deferred("trainables.engine.inference.weights:write_weights")
 MISTAKE_IMAGES = "mistakes"  # the folder of what `images_of_test` gives
 
 
@@ -65,6 +71,54 @@ class FinalOutputs:
             return True
         best_rung, best = self.best
         return (rung, self._sign * value) > (best_rung, self._sign * best)
+
+
+def keep_model(
+    folder: Path,
+    training: Training,
+    identity: Mapping[str, Any],
+    *,
+    epoch: int,
+    metric: str,
+    value: float | None,
+    test: Mapping[str, float] | None,
+) -> Notes:
+    """Write the model that a training has come to, which needs nothing of the run; a note where there is
+    none.
+
+    Args:
+        identity: Whose it is: its place and settings go into model.json. Data does not: its path is of this
+            machine.
+    """
+    model = portable_model_of(training)
+    if model is None:
+        return {
+            "model": f"{identity['trainable']} leaves no {folder.name}/: it has none that works by itself"
+        }
+    try:
+        write_model(
+            folder,
+            model,
+            _write_weights,
+            trainable=identity["trainable"],
+            metric=metric,
+            value=value,
+            test=json_numbers(test or {}),
+            training={**{name: each for name, each in identity.items() if name != "data"}, "epoch": epoch},
+            versions=_versions(),
+        )
+    except OSError as error:
+        return {"model": f"{folder} not written ({error.strerror or error})"}
+    return {}
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages whose code a model is built from again."""
+    found = {}
+    for name in ("torch", "timm", "torchvision", "transformers"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def table_text(table: Table) -> str:

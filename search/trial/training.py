@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from search.trial.checkpoints import (
     read_newest,
     save_state,
 )
-from search.trial.final_outputs import FinalOutputs
+from search.trial.final_outputs import FinalOutputs, keep_model
 from search.trial.progress import LadderProgress, counter_for
 from search.trial.row import EpochRow
 from search.trial.stretch import Stretch
@@ -42,6 +43,7 @@ def run_task(
     *,
     checkpointing: Checkpointing | None,
     resume: Path | None = None,
+    should_keep_model: bool = False,
     importing: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[EpochRow]:
     """Start to train `task` in this process; gives the rows of `run_trial`.
@@ -50,6 +52,7 @@ def run_task(
 
     Args:
         checkpointing: Most callers give the task's own.
+        should_keep_model: Leave the trained model, as a tested training does in any case.
         importing: Entered while the trainable is loaded.
     """
     stretch = Stretch(meter)
@@ -67,6 +70,7 @@ def run_task(
         metric=task.metric,
         mode=task.mode,
         final=task.final if task.should_test else None,
+        model=task.files.model if task.should_test or should_keep_model else None,
         must_be_settled=task.is_judged_by_joules,
         stretch=stretch,
     )
@@ -85,6 +89,7 @@ def run_trial(
     metric: str | None = None,
     mode: Mode | None = None,
     final: Path | None = None,
+    model: Path | None = None,
     must_be_settled: bool = False,
     stretch: Stretch | None = None,
 ) -> Iterator[EpochRow]:
@@ -105,6 +110,7 @@ def run_trial(
         mode: Whether more or less of it is better; None is the trainable's own.
         final: Promotion: evaluate on the test set after the last epoch and keep the state here, with
             all that `FinalOutputs` leaves beside it.
+        model: Leave the trained model in this folder after the last epoch, usable without the run.
         must_be_settled: The joules of a rung are wanted at its end: wait for the sensors' next tick.
         stretch: What has begun to count the attempt; None begins now.
 
@@ -137,6 +143,7 @@ def run_trial(
         finals,
         _States(checkpointing, finals, identity, stretch.clock),
         metric=metric,
+        keep_model=partial(keep_model, model, identity=identity, metric=metric) if model else None,
         first_notes=reading_notes,
         must_be_settled=must_be_settled,
     ).rows(last)
@@ -155,12 +162,13 @@ class _EpochLoop:
         states: _States,
         *,
         metric: str,
+        keep_model: Callable[..., Notes] | None,
         first_notes: Notes,
         must_be_settled: bool,
     ) -> None:
         self._trainable, self._progress, self._stretch, self._meter = trainable, progress, stretch, meter
         self._finals, self._states, self._metric = finals, states, metric
-        self._must_be_settled = must_be_settled
+        self._keep_model, self._must_be_settled = keep_model, must_be_settled
         self._given_notes: Notes = {}
         # What an attempt's first row has beyond the others.
         self._first_notes = first_notes
@@ -222,6 +230,9 @@ class _EpochLoop:
         notes = self._new_notes() | self._first_notes
         if self._finals and test is not None:
             notes |= self._finals.keep_test(progress.epochs_done, {**metrics, **test}, progress.training)
+        if self._keep_model and progress.is_done:
+            value = metrics.get(self._metric)
+            notes |= self._keep_model(progress.training, epoch=progress.epochs_done, value=value, test=test)
         return test, notes
 
     def _new_notes(self) -> Notes:

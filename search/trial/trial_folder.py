@@ -9,6 +9,7 @@ from trainables.core.checkpoint import previous_of
 
 _CHECKPOINT, _BEST, _FINAL = "checkpoint.pt", "best.pt", "final.pt"
 _KEPT = "epoch-*.pt"
+_MODEL = "model"
 CONFIG, HISTORY = "config.yaml", "history.csv"
 
 
@@ -36,6 +37,11 @@ class TrialFolder:
     def final(self) -> Path:
         """The full state at the end of a full training."""
         return self.path / _FINAL
+
+    @property
+    def model(self) -> Path:
+        """The folder of the trained model, which outlives the run: `trainables.core.model_folder`."""
+        return self.path / _MODEL
 
     def kept(self, epoch: int) -> Path:
         """The full state after `epoch`, where it stays for good."""

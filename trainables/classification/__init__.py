@@ -94,5 +94,6 @@ TRAINABLE = TorchTrainable(
     weights=PretrainedWeights(),
     check_data=deferred("trainables.engine.images.data_check:check_source"),
     rehearse=deferred("trainables.classification.training:rehearse"),
+    rebuild=deferred("trainables.classification.inference:rebuild"),
     overfit=OverfitTarget(score=0.95),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from trainables.classification import TRAINABLE, Hparams
+from trainables.classification.inference import portable
 from trainables.classification.mixing import MixedBatches, Mixing
 from trainables.core.contract import Budget, TrainingContext
 from trainables.engine.assembly import assemble
@@ -37,11 +38,12 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
             drop_rate=hparams.drop_rate,
         )
     data, device = data.taken_by(classifier.resolutions.nearest), torch.device(context.device)
+    statistics = classifier.statistics or data.train.statistics(data.score_resolution)
     batches = Batches(
         data,
         context,
         augment=Augment.named(hparams.augment, flip=hparams.flip, rand_augment=hparams.rand_augment),
-        statistics=classifier.statistics or data.train.statistics(data.score_resolution),
+        statistics=statistics,
     )
     mixing = Mixing(len(data.class_names), mixup=hparams.mixup, cutmix=hparams.cutmix, seed=context.seed)
     return assemble(
@@ -64,6 +66,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         },
         late_notes=data.resolution_notes,
         details=Predictions(data.class_names, data.test.name, data.test_pixels),
+        portable=portable(hparams, data, statistics, context),
     )
 
 

@@ -287,6 +287,9 @@ class Trainable:
         check_device: The same for the device that `TrainingContext.device` will name; raises RuntimeError.
         choose_precision: What the precision "auto" would mean in these surroundings, as in
             `TrainingContext.auto_precision`; empty where nothing is to be chosen.
+        rebuild: Builds the module of a trained model again, from its `model_folder.ModelCard` and its weights
+            by name; what `jouletune.load_model` calls. None: its trainings leave no model that is used
+            without them.
         overfit: What `TrainingContext.is_overfit` must come to; None where no weights are learnt.
         has_test: False where there is no test set: `test` is not called then.
         resolution_unit: What a budget's resolution counts: pixels of a side, or tokens, nodes, ...
@@ -307,6 +310,7 @@ class Trainable:
     check_device: Callable[[str], Sequence[str]] = unchecked
     choose_precision: Callable[[TrainingContext], str] = no_choice
     rehearse: Callable[[Any, Sequence[Budget], TrainingContext], Sequence[str]] | None = None
+    rebuild: Callable[[Any, Mapping[str, Any]], Any] | None = None
     resolution_unit: str = "px"
     scales: Mapping[str, MetricScale] = field(default_factory=dict)
     scored_unit: str = "examples"

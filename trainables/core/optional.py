@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trainables.core.contract import Budget, Training
+from trainables.core.model_folder import PortableModel
 
 
 def done_reason(training: Training) -> str:
@@ -53,6 +54,16 @@ def images_of_test(training: Training) -> Mapping[str, bytes]:
     """
     images: Mapping[str, bytes] = getattr(training, "test_images", dict)()
     return images
+
+
+def portable_model_of(training: Training) -> PortableModel | None:
+    """What of a training is used without it, from a method `portable_model()`; None without one.
+
+    It is the model that `test()` scores: after the last epoch, averaged weights where those are scored.
+    """
+    portable = getattr(training, "portable_model", None)
+    found: PortableModel | None = portable() if portable else None
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

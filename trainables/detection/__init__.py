@@ -98,6 +98,7 @@ TRAINABLE = TorchTrainable(
     weights=PretrainedWeights(weight_files),
     check_data=deferred("trainables.detection.sources:check_detection_data"),
     rehearse=deferred("trainables.detection.training:rehearse"),
+    rebuild=deferred("trainables.detection.inference:rebuild"),
     overfit=OverfitTarget(score=0.8, epochs=500, num_examples=8, overrides=overfit_overrides),
     example=Example(
         data="shapes",

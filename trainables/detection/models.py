@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from trainables.engine.pretrained import check_loaded, reading_weights
 _AUTO: Any = AutoModelForObjectDetection
 _AS_THEY_ARE = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_FAMILIES = {  # and what their recipes scale images by
+FAMILIES = {  # and what their recipes scale images by
     "rt_detr": _AS_THEY_ARE,
     "rt_detr_v2": _AS_THEY_ARE,
     "d_fine": _AS_THEY_ARE,
@@ -80,13 +80,13 @@ def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detect
         WeightsError: Fewer than half of its matrices are in the file.
     """
     config = _config(name, path)
-    if config.model_type not in _FAMILIES:
-        raise ValueError(f"{name} is of the kind {config.model_type}; here are {', '.join(_FAMILIES)}")
+    if config.model_type not in FAMILIES:
+        raise ValueError(f"{name} is of the kind {config.model_type}; here are {', '.join(FAMILIES)}")
     config.num_labels, config.auxiliary_loss = num_classes, True
     if path is None:
         detector = _AUTO.from_config(config)
         detector.model.unfreeze_backbone()
-        _thaw_norms(detector)
+        thaw_norms(detector)
     else:
         detector = _AUTO.from_pretrained(
             path.parent, config=config, ignore_mismatched_sizes=True, local_files_only=True
@@ -95,7 +95,7 @@ def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detect
     head = nn.ModuleList([*_but(detector.model, detector.model.backbone), *_but(detector, detector.model)])
     if path:
         check_loaded(model, nn.ModuleList(_of_classes(detector, num_classes)), path)
-    return Detector(model, head, _FAMILIES[config.model_type])
+    return Detector(model, head, FAMILIES[config.model_type])
 
 
 def _config(name: str, path: Path | None) -> Any:
@@ -113,12 +113,15 @@ def _config(name: str, path: Path | None) -> Any:
     return config_of(name)
 
 
-def _thaw_norms(detector: nn.Module) -> None:
-    """Frozen statistics of 0 and 1, as a random model has them, normalise nothing."""
+def thaw_norms(detector: nn.Module, is_chosen: Callable[[str], bool] = lambda name: True) -> None:
+    """Make the frozen norms of these names learn.
+
+    Statistics of 0 and 1, as a random model has them, normalise nothing.
+    """
     frozen = [
         item for item in detector.named_modules() if type(item[1]).__name__.endswith("FrozenBatchNorm2d")
     ]
-    for name, norm in frozen:
+    for name, norm in filter(lambda item: is_chosen(item[0]), frozen):
         channels: Tensor = norm.get_buffer("weight")
         detector.set_submodule(name, nn.BatchNorm2d(len(channels)))
 

@@ -8,6 +8,7 @@ from trainables.core.contract import Budget, TrainingContext
 from trainables.detection import TRAINABLE, Hparams
 from trainables.detection.augment import BoxAugment
 from trainables.detection.batches import DetectionBatch, DetectionBatches
+from trainables.detection.inference import portable
 from trainables.detection.metrics import DetectionDetails, DetectionMetrics
 from trainables.detection.models import build_detector
 from trainables.detection.networks import detected, loss_of
@@ -40,6 +41,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         mode=TRAINABLE.mode,
         notes=data.notes(),
         details=DetectionDetails(data.annotations),
+        portable=portable(hparams, data, detector, context),
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from trainables.core.contract import Budget, Mode, TrainingContext
+from trainables.core.model_folder import PortableModel
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.freezing import Freezing, freeze
 from trainables.engine.hparams import TrainingHparams
@@ -38,6 +39,7 @@ def assemble(
     notes: Mapping[str, str] | None = None,
     late_notes: Callable[[], Mapping[str, str]] = dict,
     details: Details[B] | None = None,
+    portable: PortableModel | None = None,
 ) -> SupervisedTraining[B]:
     """A training of `model` at epoch 0, whose schedule spans `budget.epochs`.
 
@@ -51,6 +53,8 @@ def assemble(
         notes: Choices of the trainable's own.
         late_notes: Those that are made as it trains; asked for after each epoch.
         details: What to know of the test set beyond its scores.
+        portable: What the model is when it is used without its training; its weights and number format are
+            filled in at the end.
     """
     # A switch of the whole process, so it is set for each training: a worker runs one trial after the other.
     torch.set_float32_matmul_precision("high" if hparams.tf32 else "highest")
@@ -97,6 +101,7 @@ def assemble(
         notes={**(notes or {}), **_notes(hparams, context), **without_effect(hparams, budget, context)},
         late_notes=late_notes,
         details=details,
+        portable=portable,
     )
 
 

@@ -74,6 +74,11 @@ class MixedPrecision:
         return cls(name, torch.device(context.device), why=why, is_asked=context.precision != "auto")
 
     @property
+    def name(self) -> str:
+        """The format that is computed in now: "fp32", "bf16" or "fp16"."""
+        return self._name
+
+    @property
     def is_full(self) -> bool:
         """Whether everything is computed in fp32."""
         return self._dtype == torch.float32

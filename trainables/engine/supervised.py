@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Generic
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.core.contract import Budget, DataError, Diverged
+from trainables.core.model_folder import PortableModel
 from trainables.core.optional import MemoryProbe, Table
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.freezing import Freezing
@@ -37,6 +39,7 @@ class SupervisedTraining(Generic[B]):
         notes: Automatic choices made while the parts were put together, with their reasons.
         late_notes: Those that are made as it trains.
         details: Fed beside the metrics when the test set is scored.
+        portable: What the scored model is, without its weights and number format; None leaves none behind.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class SupervisedTraining(Generic[B]):
         notes: Mapping[str, str] | None = None,
         late_notes: Callable[[], Mapping[str, str]] = dict,
         details: Details[B] | None = None,
+        portable: PortableModel | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -75,6 +79,7 @@ class SupervisedTraining(Generic[B]):
         self._notes = dict(notes or {})
         self._late_notes = late_notes
         self._details = details
+        self._portable = portable
 
     @property
     def done_reason(self) -> str:
@@ -133,6 +138,13 @@ class SupervisedTraining(Generic[B]):
         """Images of its mistakes; see `contract.images_of_test`."""
         images: Mapping[str, bytes] = getattr(self._details, "images", dict)()
         return images
+
+    def portable_model(self) -> PortableModel | None:
+        """The model that `test` scores, with its present weights; see `optional.portable_model_of`."""
+        if self._portable is None:
+            return None
+        weights, precision = self._scored_model.state_dict(), self._stepper.precision.name
+        return replace(self._portable, weights=weights, precision=precision)
 
     def notes(self) -> dict[str, str]:
         """The choices that were made for this training, with their reasons, for the trial's row."""

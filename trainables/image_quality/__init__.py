@@ -102,6 +102,7 @@ TRAINABLE = TorchTrainable(
     weights=PretrainedWeights(),
     check_data=deferred("trainables.image_quality.sources:check_quality_data"),
     rehearse=deferred("trainables.image_quality.training:rehearse"),
+    rebuild=deferred("trainables.image_quality.inference:rebuild"),
     overfit=OverfitTarget(score=0.9, epochs=200, num_examples=16),
     example=Example(
         data="photographs",

@@ -12,6 +12,7 @@ from trainables.engine.supervised import SupervisedTraining
 from trainables.image_quality import TRAINABLE, Hparams
 from trainables.image_quality.backbone import build_backbone
 from trainables.image_quality.hyper_iqa import HyperIQA
+from trainables.image_quality.inference import portable
 from trainables.image_quality.metrics import L1, PredictedScores, QualityMetrics
 from trainables.image_quality.patches import PatchBatch, PatchBatches, scores_of_patches
 from trainables.image_quality.sources import load_quality_data
@@ -28,6 +29,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         )
         model = HyperIQA(backbone, width=hparams.width, mean=mean, spread=spread)
     data = data.taken_by(backbone.resolutions.nearest)
+    statistics = backbone.statistics or data.splits.train.statistics(data.side_px)
     return assemble(
         hparams,
         budget,
@@ -37,7 +39,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         batches=PatchBatches(
             data,
             context,
-            statistics=backbone.statistics or data.splits.train.statistics(data.side_px),
+            statistics=statistics,
             num_patches=hparams.train_patches,
             grid=hparams.score_grid,
             flip=hparams.flip,
@@ -50,6 +52,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         notes=data.notes(),
         late_notes=data.splits.resolution_notes,
         details=PredictedScores(data.splits.test.name),
+        portable=portable(hparams, data, statistics, mean=mean, spread=spread),
     )
 
 

@@ -113,6 +113,7 @@ TRAINABLE = TorchTrainable(
     weights=PretrainedWeights(model=lambda hparams: backbone_of(hparams.model)),
     check_data=deferred("trainables.person_reid.sources:check_person_data"),
     rehearse=deferred("trainables.person_reid.training:rehearse"),
+    rebuild=deferred("trainables.person_reid.inference:rebuild"),
     overfit=OverfitTarget(score=0.95, overrides=overfit_overrides),
     example=Example(
         data="persons",

@@ -15,6 +15,7 @@ from trainables.engine.seeds import seed_all
 from trainables.engine.supervised import SupervisedTraining
 from trainables.person_reid import TRAINABLE, Hparams
 from trainables.person_reid.batches import PersonBatch, PersonBatches
+from trainables.person_reid.inference import portable
 from trainables.person_reid.metrics import PersonDetails, PersonMetrics
 from trainables.person_reid.models import PersonLoss, build_person_net
 from trainables.person_reid.sources import load_person_data
@@ -38,11 +39,12 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         hparams.metric_loss != "none",
     )
     data = replace(data, splits=splits)
+    statistics = backbone.statistics or splits.train.statistics(splits.score_resolution)
     batches = Batches(
         splits,
         context,
         augment=Augment.named(hparams.augment, flip=hparams.flip),
-        statistics=backbone.statistics or splits.train.statistics(splits.score_resolution),
+        statistics=statistics,
     )
     per_identity = hparams.images_per_identity if has_metric_loss else None
     return assemble(
@@ -63,6 +65,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         notes={**data.notes(), **_notes(hparams)},
         late_notes=splits.resolution_notes,
         details=PersonDetails(splits.test.name),
+        portable=portable(hparams, splits, statistics, context, num_identities=data.num_identities),
     )
 
 

@@ -231,6 +231,18 @@ def weight_files(name: str, weights: str) -> Sequence[WeightFile]:
     return (WeightFile(source="hub", location=f"{cfg.hf_hub_id}/{first}", alternatives=tuple(others)),)
 
 
+def weights_origin(name: str, weights: str) -> dict[str, str | None]:
+    """Where a model's training began, and under which licence those weights come, where their library says.
+
+    Of a file the name alone: a model is handed on, and its path is nobody's business.
+    """
+    if weights.startswith("file:"):
+        return {"weights": f"file:{Path(weights.removeprefix('file:')).name}", "licence": None}
+    is_of_timm = weights == "hub" and name not in _OWN and not name.startswith(_TORCHVISION)
+    cfg = timm.get_pretrained_cfg(name) if is_of_timm else None
+    return {"weights": weights, "licence": None if cfg is None else cfg.license}
+
+
 def _hub_names(filename: str) -> list[str]:
     """A file's names in a repository, as timm tries them: safetensors before pickles."""
     safe = (

@@ -17,6 +17,7 @@ from trainables.engine.images.batches import Batch
 
 Cells = Sequence[str | float | None]
 
+_SAID_COLUMNS = ("image", "label", "predicted", "score", "label_score")
 _MAX_IMAGES = 24
 _IMAGE_PX = 96  # of their longer side; a PNG of it is under 30 KiB
 
@@ -59,6 +60,7 @@ class Predictions:
         return {
             **confusion_tables(self._names, matrix),
             "mistakes": self._mistakes(*columns),
+            "predictions": self._predictions(*columns),
             "examples": self._examples(predicted == labels),
         }
 
@@ -73,6 +75,17 @@ class Predictions:
             pixels = resize(pixels, [_IMAGE_PX - 1], max_size=_IMAGE_PX, antialias=True)
         return {f"{place:02}": _png(image) for place, image in enumerate(pixels, start=1)}
 
+    def _predictions(self, labels: Tensor, predicted: Tensor, score: Tensor, label_score: Tensor) -> Table:
+        """What was said of every image, in the order of the set: what the model must say of it ever after."""
+        columns = (values.tolist() for values in (labels, predicted, score, label_score))
+        return Table(
+            columns=_SAID_COLUMNS,
+            rows=[
+                (self._image_name(place), self._names[label], self._names[said], sure, label_sure)
+                for place, (label, said, sure, label_sure) in enumerate(zip(*columns, strict=True))
+            ],
+        )
+
     def _examples(self, is_right: Tensor) -> Table:
         """What each image brings to the accuracy, which is their mean."""
         rows = [(self._image_name(place), value) for place, value in enumerate(is_right.double().tolist())]
@@ -85,7 +98,7 @@ class Predictions:
         self._surest_mistakes = wrong[:_MAX_IMAGES]
         columns = (values[wrong].tolist() for values in (labels, predicted, score, label_score))
         return Table(
-            columns=("image", "label", "predicted", "score", "label_score"),
+            columns=_SAID_COLUMNS,
             rows=[
                 (self._image_name(place), self._names[label], self._names[predicted], sure, label_sure)
                 for place, label, predicted, sure, label_sure in zip(wrong.tolist(), *columns, strict=True)

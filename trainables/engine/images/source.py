@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.engine.images.deep import Kind
 from trainables.engine.images.files import ImageFiles
 from trainables.engine.images.pixels import Pixels, StoredPixels
 from trainables.engine.images.resolution import resized_set
@@ -33,6 +34,7 @@ class ImageSource:
         name: What to call the image with a number: its file, where there is one.
         identical: Rows of images whose files have the same bytes, together.
         num_val: Images of a validation part that the source lacks; None is 15 % of its training part.
+        deep_ranges: Of files of more than 8 bits, by their kind, the least and the largest value.
     """
 
     labels: Tensor
@@ -46,6 +48,7 @@ class ImageSource:
     num_for_statistics: int = 2000
     identical: Sequence[Sequence[int]] = ()
     num_val: int | None = None
+    deep_ranges: Mapping[Kind, tuple[float, float]] = field(default_factory=dict)
 
 
 def with_files(source: ImageSource, files: ImageFiles, known: Path) -> ImageSource:
@@ -61,7 +64,13 @@ def with_files(source: ImageSource, files: ImageFiles, known: Path) -> ImageSour
         "pixels": survey.notes(),
     }
     notes = {name: "; ".join(lines) for name, lines in found.items() if lines}
-    return replace(source, name=files.name, identical=survey.identical(), notes={**source.notes, **notes})
+    return replace(
+        source,
+        name=files.name,
+        identical=survey.identical(),
+        notes={**source.notes, **notes},
+        deep_ranges=survey.scales.ranges,
+    )
 
 
 def in_memory_source(

@@ -1,0 +1,49 @@
+"""A classifier without its training: what is to be known of one, and the module built again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from trainables.classification import Hparams
+from trainables.core.contract import TrainingContext
+from trainables.core.model_folder import ModelCard, PortableModel
+from trainables.engine.classifiers.models import build_classifier, weights_origin
+from trainables.engine.images.data import DataSplits, Statistics
+from trainables.engine.inference.preprocess import image_input
+from trainables.engine.inference.weights import load_exactly
+
+
+def portable(
+    hparams: Hparams, data: DataSplits, statistics: Statistics, context: TrainingContext
+) -> PortableModel:
+    """What a classifier of these hparams is, whose images are scaled by `statistics`."""
+    return PortableModel(
+        kind="classification",
+        model=hparams.model,
+        # The rate does nothing in evaluation; whoever trains the module on finds it as it was.
+        build={"resolution": data.score_resolution, "drop_rate": hparams.drop_rate},
+        images=image_input(data, statistics, top=context.resolution),
+        classes=data.class_names,
+        initial_weights=weights_origin(hparams.model, hparams.weights),
+    )
+
+
+def rebuild(card: ModelCard, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The classifier that a card describes: from images (batch, channels, side, side) to logits (batch,
+    classes).
+
+    Raises:
+        ValueError: There is no such model here; the message names the nearest.
+        UnusableModel: The weights are of a model that is built otherwise.
+    """
+    model = build_classifier(
+        card.model,
+        num_classes=len(card.classes),
+        in_channels=card.images.channels,
+        resolution=card.build["resolution"],
+        drop_rate=card.build["drop_rate"],
+    ).model
+    load_exactly(model, weights)
+    return model

@@ -1,0 +1,134 @@
+"""A detector without its training: images to boxes and the scores of their classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.ops import FrozenBatchNorm2d, box_convert
+from transformers import AutoConfig, AutoModelForObjectDetection
+
+from trainables.core.contract import TrainingContext
+from trainables.core.model_folder import ModelCard, PortableModel
+from trainables.detection import Hparams
+from trainables.detection.models import FAMILIES, Detector, thaw_norms
+from trainables.detection.names import TORCHVISION, check_torchvision_name
+from trainables.detection.sources import DetectionData
+from trainables.engine.inference.preprocess import image_input
+from trainables.engine.inference.weights import load_exactly
+
+_AUTO: Any = AutoModelForObjectDetection
+_STEPS = "num_batches_tracked"  # a buffer that a frozen BatchNorm lacks
+# Names of code or of weights to fetch: a configuration from a hub may have them, a model that is read never
+# does.
+_NOT_READ = ("auto_map", "custom_pipelines", "use_pretrained_backbone", "transformers_version")
+
+
+class QueryDetector(nn.Module):
+    """A detector of the DETR kind: each query is a box with a score for each class."""
+
+    def __init__(self, detector: Any) -> None:
+        super().__init__()
+        self.detector = detector
+        self._has_nothing = detector.config.model_type == "detr"  # a class of its own, the last
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """From (batch, 3, side, side) to `boxes` (batch, queries, 4) and `scores` (batch, queries, classes).
+
+        Boxes are left, top, right and bottom in shares of the sides. Of a DETR's query the likeliest class
+        alone has a score, as its authors count.
+        """
+        outputs = self.detector(images)
+        logits, boxes = outputs.logits.float(), outputs.pred_boxes.float()
+        if self._has_nothing:
+            scores = functional.softmax(logits, dim=-1)[..., :-1]
+            scores = torch.where(
+                scores == scores.amax(dim=-1, keepdim=True), scores, torch.zeros_like(scores)
+            )
+        else:
+            scores = logits.sigmoid()
+        return {"boxes": box_convert(boxes, "cxcywh", "xyxy"), "scores": scores}
+
+
+class AnchorDetector(nn.Module):
+    """A detector of torchvision, whose found boxes are as many as the fullest image of a batch has."""
+
+    def __init__(self, detector: Any, num_classes: int) -> None:
+        super().__init__()
+        self.detector, self._num_classes = detector, num_classes
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """As `QueryDetector.forward`; what an image has fewer of than others is boxes and scores of 0."""
+        side = images.shape[-1]
+        self.detector.transform.fixed_size = (side, side)  # they have their size: it shall not resize them
+        found = self.detector(list(images))
+        most = max(len(each["scores"]) for each in found)
+        boxes = torch.stack(
+            [functional.pad(each["boxes"] / side, (0, 0, 0, most - len(each["boxes"]))) for each in found]
+        )
+        scores = torch.stack(
+            [functional.pad(self._by_class(each), (0, 0, 0, most - len(each["scores"]))) for each in found]
+        )
+        return {"boxes": boxes, "scores": scores}
+
+    def _by_class(self, found: Mapping[str, Tensor]) -> Tensor:
+        """(found, classes): the score of each box at its class; 0 of torchvision's is the background."""
+        return functional.one_hot(found["labels"] - 1, self._num_classes) * found["scores"][:, None]
+
+
+def portable(
+    hparams: Hparams, data: DetectionData, detector: Detector, context: TrainingContext
+) -> PortableModel:
+    """What a detector of these hparams is."""
+    inner: Any = detector.model.detector
+    is_of_torchvision = hparams.model.startswith(TORCHVISION)
+    config = None if is_of_torchvision else json.loads(inner.config.to_json_string(use_diff=False))
+    return PortableModel(
+        kind="detection",
+        model=hparams.model,
+        # The configuration itself, whatever file or hub it came from: reading a model asks neither.
+        build={"config": config},
+        images=image_input(data.splits, detector.statistics, top=context.resolution, is_stretched=True),
+        classes=tuple(data.annotations.class_names),
+        initial_weights={"weights": hparams.weights, "licence": None},
+    )
+
+
+def rebuild(card: ModelCard, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The detector that a card describes.
+
+    Raises:
+        ValueError: There is no such detector here.
+        UnusableModel: The weights are of one that is built otherwise.
+    """
+    inner = {name.removeprefix("detector."): value for name, value in weights.items()}
+    if card.model.startswith(TORCHVISION):
+        return _of_torchvision(card, inner)
+    settings = {name: value for name, value in card.build["config"].items() if name not in _NOT_READ}
+    kind = settings.pop("model_type", None)
+    if kind not in FAMILIES:
+        raise ValueError(f"it is of the kind {kind!r}; here are {', '.join(FAMILIES)}")
+    detector = _AUTO.from_config(AutoConfig.for_model(kind, **settings))
+    thaw_norms(detector, lambda name: f"{name}.{_STEPS}" in inner)
+    load_exactly(detector, inner)
+    return QueryDetector(detector)
+
+
+def _of_torchvision(card: ModelCard, inner: Mapping[str, Tensor]) -> nn.Module:
+    """A detector of torchvision; norms that were frozen in its training have no count of steps."""
+    name, num_classes = card.model.removeprefix(TORCHVISION), len(card.classes)
+    check_torchvision_name(name)
+    detector: Any = torchvision.models.get_model(
+        name, weights=None, weights_backbone=None, num_classes=num_classes + 1
+    )
+    for place, norm in list(detector.named_modules()):
+        if isinstance(norm, _BatchNorm) and f"{place}.{_STEPS}" not in inner:
+            detector.set_submodule(place, FrozenBatchNorm2d(norm.num_features, norm.eps))
+    load_exactly(detector, inner)
+    return AnchorDetector(detector, num_classes)
