@@ -92,9 +92,7 @@ def keep_model(
     """
     model = portable_model_of(training)
     if model is None:
-        return {
-            "model": f"{identity['trainable']} leaves no {folder.name}/: it has none that works by itself"
-        }
+        return {}
     try:
         write_model(
             folder,
