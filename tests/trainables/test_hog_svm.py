@@ -53,13 +53,13 @@ def test_images_of_two_classes_have_one_plane_and_two_margins(
     context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = start(Hparams(), FULL, context)
-    data = training._data
+    data = training.data
     two = data.train.labels < 2
     train = replace(data.train, rows=data.train.rows[two])
     val = replace(data.val, rows=data.val.rows[data.val.labels < 2])
-    monkeypatch.setattr(training, "_data", replace(data, train=train, val=val, class_names=("0", "1")))
+    monkeypatch.setattr(training, "data", replace(data, train=train, val=val, class_names=("0", "1")))
     assert training.run_epoch(FULL)["val_accuracy"] == 1.0
-    planes = training.state_dict()["planes"]
+    planes = training.state_dict()["fitted"]
     assert torch.equal(planes[0], -planes[1])
 
 

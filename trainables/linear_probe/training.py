@@ -1,0 +1,62 @@
+"""Logistic regression over a frozen network's features, and the training that it is."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+from trainables.core.contract import Budget, TrainingContext
+from trainables.core.model_folder import ModelCard
+from trainables.engine.classifiers.features import FittedToFeatures, LinearHead, rebuild_with
+from trainables.engine.images.data import DataSplits, load_data
+from trainables.engine.seeds import seed_all
+from trainables.linear_probe import Hparams
+
+_MIN_STD = 1e-6  # a feature that is the same for all images says nothing, and must not divide by zero
+
+
+class LinearProbe(FittedToFeatures):
+    """Its state is one layer: (classes, features + 1), float64, the last column the offset."""
+
+    def __init__(self, hparams: Hparams, data: DataSplits, context: TrainingContext) -> None:
+        super().__init__(hparams, data, context, what="a linear layer")
+
+    def fit(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Fit the layer to features of mean 0 and deviation 1; the layer that it gives takes them as they
+        are.
+
+        A note is taken where L-BFGS did not converge in `max_iter`.
+        """
+        wide = features.double()
+        mean, std = wide.mean(0), wide.std(0, correction=0).clamp(min=_MIN_STD)
+        regression = LogisticRegression(C=self.hparams.c, max_iter=self.hparams.max_iter)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            regression.fit(((wide - mean) / std).numpy(), labels.numpy())
+        is_short = any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+        self.note = f"not converged in {self.hparams.max_iter} iterations" if is_short else ""
+        weights = torch.from_numpy(regression.coef_).double() / std
+        offsets = torch.from_numpy(regression.intercept_).double() - weights @ mean
+        layer = torch.cat([weights, offsets[:, None]], dim=1)
+        # Two classes have one layer, whose answer is the log of the odds of the second.
+        return torch.cat([-layer / 2, layer / 2]) if len(layer) == 1 else layer
+
+    def head(self, fitted: Tensor) -> nn.Module:
+        return LinearHead(fitted)
+
+
+def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> LinearProbe:
+    """A training that has not been fitted yet."""
+    data = load_data(context)
+    seed_all(context.seed)  # of random weights, if they are wanted
+    return LinearProbe(hparams, data, context)
+
+
+def rebuild(card: ModelCard, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The network with its layer that a card describes: from images to logits."""
+    return rebuild_with(card, weights, LinearHead(torch.zeros(*card.build["fitted"])))
