@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from trainables.classification import Hparams
 from trainables.core.contract import TrainingContext
 from trainables.core.model_folder import ModelCard, PortableModel
-from trainables.engine.classifiers.models import build_classifier, weights_origin
+from trainables.engine.classifiers.models import build_classifier, framing_of, weights_origin
 from trainables.engine.images.data import DataSplits, Statistics
 from trainables.engine.inference.preprocess import image_input
 from trainables.engine.inference.weights import load_exactly
@@ -24,7 +24,9 @@ def portable(
         model=hparams.model,
         # The rate does nothing in evaluation; whoever trains the module on finds it as it was.
         build={"resolution": data.score_resolution, "drop_rate": hparams.drop_rate},
-        images=image_input(data, statistics, top=context.resolution),
+        images=image_input(
+            data, statistics, top=context.resolution, framing=framing_of(hparams.model, hparams.weights)
+        ),
         classes=data.class_names,
         initial_weights=weights_origin(hparams.model, hparams.weights),
     )

@@ -24,8 +24,8 @@ _MAX_CARD_BYTES = 64 * 2**20  # a class name of 1,000 characters for each of 21,
 _LISTED = 5
 
 Kind = Literal["classification", "detection", "quality", "features"]
-Fit = Literal["crop", "stretch"]
 WeightsFormat = Literal["fp32", "fp16"]
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
 
 
 class UnusableModel(ValueError):
@@ -43,8 +43,10 @@ class ImageInput:
             `std`.
         decoded_px: Height that images are decoded at before they are made `height` high: training decodes
             once, at the top rung's resolution, and the same pixels take the same two steps.
-        fit: "crop" cuts the middle out of a image, "stretch" squeezes the whole of it.
-        interpolation: How pixels are resized; there is one way today, bilinear with antialiasing.
+        crop: Fraction of the shorter side that is kept, in the middle.
+        is_squashed: The whole image is stretched to the shape first, so that nothing of its longer side is
+            cut off but by `crop`.
+        interpolation: How pixels are resized, with antialiasing: a name of Pillow's, in lower case.
         deep_ranges: Of images of more than 8 bits, by their kind, the least and the largest value in the
             training data, which became 0 and 255.
     """
@@ -55,7 +57,8 @@ class ImageInput:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     decoded_px: int
-    fit: Fit = "crop"
+    crop: float = 1.0
+    is_squashed: bool = False
     interpolation: str = "bilinear"
     deep_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -73,10 +76,12 @@ class ImageInput:
                 problems.append(f"images.{name} must be {self.channels} numbers, got {list(values)!r}")
         if any(_is_number(value) and value <= 0 for value in self.std):
             problems.append(f"images.std must be above 0, got {list(self.std)!r}")
-        if self.fit not in get_args(Fit):
-            problems.append(f"images.fit must be {' or '.join(get_args(Fit))}, got {self.fit!r}")
-        if self.interpolation != "bilinear":
-            problems.append(f"images.interpolation must be bilinear, got {self.interpolation!r}")
+        if not (_is_number(self.crop) and 0 < self.crop <= 1):
+            problems.append(f"images.crop must be above 0 and at most 1, got {self.crop!r}")
+        if self.interpolation not in INTERPOLATIONS:
+            problems.append(
+                f"images.interpolation must be one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}"
+            )
         return problems
 
 

@@ -20,9 +20,11 @@ from trainables.detection import Hparams
 from trainables.detection.models import FAMILIES, Detector, thaw_norms
 from trainables.detection.names import TORCHVISION, check_torchvision_name
 from trainables.detection.sources import DetectionData
+from trainables.engine.images.resolution import Framing
 from trainables.engine.inference.preprocess import image_input
 from trainables.engine.inference.weights import load_exactly
 
+SQUASHED = Framing(is_squashed=True)
 _AUTO: Any = AutoModelForObjectDetection
 _STEPS = "num_batches_tracked"  # a buffer that a frozen BatchNorm lacks
 # Names of code or of weights to fetch: a configuration from a hub may have them, a model that is read never
@@ -94,7 +96,7 @@ def portable(
         model=hparams.model,
         # The configuration itself, whatever file or hub it came from: reading a model asks neither.
         build={"config": config},
-        images=image_input(data.splits, detector.statistics, top=context.resolution, is_stretched=True),
+        images=image_input(data.splits, detector.statistics, top=context.resolution, framing=SQUASHED),
         classes=tuple(data.annotations.class_names),
         initial_weights={"weights": hparams.weights, "licence": None},
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from trainables.core.model_folder import ModelCard, PortableModel, UnusableModel
 from trainables.engine.classifiers.models import weights_origin
 from trainables.engine.images.data import Statistics
+from trainables.engine.images.resolution import Framing
 from trainables.engine.inference.preprocess import image_input
 from trainables.engine.inference.weights import load_exactly
 from trainables.image_quality import Hparams
@@ -59,7 +60,9 @@ def portable(
             "mean": mean,
             "spread": spread,
         },
-        images=image_input(data.splits, statistics, top=data.side_px, height=data.side_px, is_stretched=True),
+        images=image_input(
+            data.splits, statistics, top=data.side_px, height=data.side_px, framing=Framing(is_squashed=True)
+        ),
         initial_weights=weights_origin(hparams.model, hparams.weights),
     )
 

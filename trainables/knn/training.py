@@ -11,6 +11,7 @@ from torch.nn import functional
 from trainables.core.contract import Budget, TrainingContext
 from trainables.core.model_folder import ModelCard, PortableModel
 from trainables.engine.classifiers.features import FittedToFeatures, NeighbourHead, rebuild_with
+from trainables.engine.classifiers.models import framing_of
 from trainables.engine.images.data import DataSplits, load_data
 from trainables.engine.seeds import seed_all
 from trainables.knn import Hparams
@@ -40,7 +41,7 @@ class NearestNeighbours(FittedToFeatures):
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> NearestNeighbours:
     """A training that has not been fitted yet."""
-    data = load_data(context)
+    data = load_data(context, framing_of(hparams.model, hparams.weights))
     seed_all(context.seed)  # of random weights, if they are wanted
     return NearestNeighbours(hparams, data, context)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from trainables.core.contract import Budget, TrainingContext
 from trainables.core.model_folder import ModelCard
 from trainables.engine.classifiers.features import FittedToFeatures, LinearHead, rebuild_with
+from trainables.engine.classifiers.models import framing_of
 from trainables.engine.images.data import DataSplits, load_data
 from trainables.engine.seeds import seed_all
 from trainables.linear_probe import Hparams
@@ -52,7 +53,7 @@ class LinearProbe(FittedToFeatures):
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> LinearProbe:
     """A training that has not been fitted yet."""
-    data = load_data(context)
+    data = load_data(context, framing_of(hparams.model, hparams.weights))
     seed_all(context.seed)  # of random weights, if they are wanted
     return LinearProbe(hparams, data, context)
 

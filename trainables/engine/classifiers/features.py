@@ -13,7 +13,7 @@ from trainables.core.contract import TrainingContext
 from trainables.core.model_folder import ModelCard, PortableModel
 from trainables.engine.choices import OWN_MODELS
 from trainables.engine.classifiers.fitted import FittedClassifier
-from trainables.engine.classifiers.models import Classifier, build_classifier, weights_origin
+from trainables.engine.classifiers.models import Classifier, build_classifier, framing_of, weights_origin
 from trainables.engine.images.batches import Scaling
 from trainables.engine.images.data import DataSplits, ImageSet
 from trainables.engine.inference.preprocess import image_input
@@ -181,7 +181,12 @@ class FittedToFeatures(FittedClassifier):
             kind="classification",
             model=self.hparams.model,
             build={"resolution": self.data.score_resolution, "fitted": list(self.fitted.shape)},
-            images=image_input(self.data, self._statistics, top=self.context.resolution),
+            images=image_input(
+                self.data,
+                self._statistics,
+                top=self.context.resolution,
+                framing=framing_of(self.hparams.model, self.hparams.weights),
+            ),
             classes=self.data.class_names,
             precision=self._precision.name,
             weights=HeadOnFeatures(self._network, self.head(self.fitted)).state_dict(),

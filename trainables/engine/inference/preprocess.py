@@ -17,7 +17,7 @@ from trainables.engine.images.data import DataSplits, Statistics
 from trainables.engine.images.decoding import ImageReader
 from trainables.engine.images.deep import DeepImage, Scales
 from trainables.engine.images.reading import read_image, upright_rgb
-from trainables.engine.images.resolution import resized_set, shape_px
+from trainables.engine.images.resolution import WHOLE_MIDDLE, Framing, resized_set, shape_px
 
 
 class Preprocess:
@@ -31,6 +31,7 @@ class Preprocess:
     def __init__(self, images: ImageInput) -> None:
         self.images = images
         self._aspect_ratio = images.width / images.height
+        self._framing = Framing(images.crop, images.interpolation, images.is_squashed)
         self._scaling = Scaling(Statistics(images.mean, images.std), torch.device("cpu"))
         ranges: dict[Any, tuple[float, float]] = dict(images.deep_ranges)  # kinds, as JSON has them
         self._scales = _KnownScales(ranges)
@@ -59,19 +60,13 @@ class Preprocess:
         stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
         if self.images.channels == 1:
             stacked = _grey(stacked)
-        return self._scaling.scaled(resized_set(stacked, self.images.height, self._aspect_ratio).float())
+        resized = resized_set(stacked, self.images.height, self._aspect_ratio, self._framing.interpolation)
+        return self._scaling.scaled(resized.float())
 
     def _decoded(self, opened: Callable[[int], Image.Image]) -> np.ndarray:
-        """A image that `opened` decodes for a resolution, at the size that training decodes at."""
-        reader = ImageReader(1, lambda index, px: self._fitted(opened(px), px), self._aspect_ratio)
+        """An image that `opened` decodes for a resolution, at the size that training decodes at."""
+        reader = ImageReader(1, lambda index, px: opened(px), self._aspect_ratio, self._framing)
         return reader.resized(0, self.images.decoded_px)
-
-    def _fitted(self, image: Image.Image, resolution: int) -> Image.Image:
-        """The image, squeezed where the whole of it is seen; else its middle is cut out later."""
-        if self.images.fit == "crop":
-            return image
-        height, width = shape_px(resolution, self._aspect_ratio)
-        return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def image_input(
@@ -81,16 +76,18 @@ def image_input(
     top: int | None,
     height: int | None = None,
     aspect_ratio: float = 1.0,
-    is_stretched: bool = False,
+    framing: Framing = WHOLE_MIDDLE,
 ) -> ImageInput:
     """What a model that was trained on `data` is given of a image.
 
     Args:
         top: The resolution that files were decoded at.
         height: Of the images; None is the resolution that tests are scored at.
-        is_stretched: The data's images were squeezed to squares; other shapes always are.
+        framing: Of images of any size; those that come as arrays are taken whole.
     """
     source, height = data.test.source, height or data.score_resolution
+    if source.own_resolution is not None and not framing.is_squashed:
+        framing = WHOLE_MIDDLE
     # Images from memory start from their own size. Those of files are decoded at the top rung's resolution,
     # or at a larger one that the model insists on: `decoded_source` has no larger pixels to make it of.
     decoded_px = source.own_resolution or max(top or height, height)
@@ -101,7 +98,9 @@ def image_input(
         mean=statistics.mean,
         std=statistics.std,
         decoded_px=decoded_px,
-        fit="stretch" if is_stretched else "crop",
+        crop=framing.crop,
+        is_squashed=framing.is_squashed,
+        interpolation=framing.interpolation,
         deep_ranges={str(kind): span for kind, span in source.deep_ranges.items()},
     )
 
