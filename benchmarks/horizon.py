@@ -33,7 +33,7 @@ from search.energy.reading import EnergyReading, EnergySensors
 from search.ledger.history import TrialRecord
 from search.rank_correlation import Correlation, rung_correlations
 from search.trial import EpochRow, run_trial
-from search.trial.stretch import Stretch
+from search.trial.row import Stretch
 from search.trial.task import cache_folder
 from trainables.core.contract import Budget, Diverged, Horizon, TrainingContext
 from trainables.core.load import load_trainable

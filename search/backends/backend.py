@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from search.accounting.account import Metering
-from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.energy.attribution.learning import KnownWatts
 from search.preflight import PreflightRequest, Report
 from search.run import Run
 from search.space import Space

@@ -20,7 +20,7 @@ from search.accounting.account import Metering
 from search.backends.backend import Capacity, Say
 from search.backends.sensors import start_metering_if_measurable
 from search.backends.trial_log import epoch_line, open_log
-from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.energy.attribution.learning import KnownWatts
 from search.energy.gpus import visible_gpus
 from search.energy.node import CpuWatts, open_node_meter
 from search.energy.process_meter import ProcessMeter, meter_for

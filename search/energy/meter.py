@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import Any, get_args
 
 from search.energy.attribution.account import Device, DeviceAccount, Kind
-from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.energy.attribution.learning import KnownWatts
 from search.energy.attribution.window_view import Views, WindowView, describe_sensors, read, summarise
 from search.energy.attribution.windows import Role, Window
 from search.energy.counters.counter import SensorError, Ticker

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from search.energy.attribution.account import Device, Kind
 from search.energy.attribution.activity import CpuActivity, GpuActivity
-from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.energy.attribution.learning import KnownWatts
 from search.energy.counters.amd import PREFIX as AMD_PREFIX
 from search.energy.counters.amd import open_amd_gpu
 from search.energy.counters.counter import Counter, SensorError

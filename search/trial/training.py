@@ -28,8 +28,7 @@ from search.trial.checkpoints import (
 )
 from search.trial.final_outputs import FinalOutputs, keep_model
 from search.trial.progress import LadderProgress, counter_for
-from search.trial.row import EpochRow
-from search.trial.stretch import Stretch
+from search.trial.row import EpochRow, Stretch
 from search.trial.task import TrialTask
 from trainables.core.checkpoint import load_torch
 from trainables.core.contract import BadResult, Mode, Trainable, Training, TrainingContext

@@ -11,7 +11,7 @@ from search.budget import Ladder
 from search.energy.reading import EnergyReading
 from search.trial import Checkpointing, EpochRow, run_trial
 from search.trial.checkpoints import SavedState
-from search.trial.stretch import Stretch
+from search.trial.row import Stretch
 from tests.support.fake_clock import FakeClock
 from tests.support.toy_runs import SteadyMeter
 from trainables.core.checkpoint import load_checkpoint

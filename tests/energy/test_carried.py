@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.energy.attribution.account import Device, DeviceAccount
-from search.energy.attribution.watts_per_utilisation import WattsPerUtilisation
+from search.energy.attribution.learning import WattsPerUtilisation
 from search.energy.attribution.window_view import WindowView
 from search.energy.attribution.windows import Window
 from search.energy.counters.gpu import GpuTelemetry

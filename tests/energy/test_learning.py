@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.energy.attribution.watch import IdleLevels
-from search.energy.attribution.watts_per_utilisation import WattsPerUtilisation
+from search.energy.attribution.learning import IdleLevels, WattsPerUtilisation
 
 
 def watch(levels: IdleLevels, seconds: int, power_w: float, *, occupied: bool, active: bool) -> None:

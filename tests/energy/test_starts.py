@@ -18,7 +18,7 @@ from search.energy.reading import EnergyReading
 from search.ledger.trial_energy import TrialEnergy
 from search.trial import Checkpointing, EpochRow, run_task, run_trial
 from search.trial.failure import Failure
-from search.trial.stretch import Stretch
+from search.trial.row import Stretch
 from search.trial.task import TrialTask
 from tests.support.energy_scenes import Scene, checked, written
 from tests.support.fake_clock import FakeClock

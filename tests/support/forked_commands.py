@@ -20,7 +20,7 @@ import pytest
 
 from search import cli, launch
 from search.accounting.account import Metering
-from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.energy.attribution.learning import KnownWatts
 from search.energy.attribution.windows import Role
 from search.energy.reading import EnergyMeter, EnergySummary
 from search.space import Space

@@ -12,7 +12,7 @@ from search import cli
 from search.accounting.account import Metering, NoMetering
 from search.backends.backend import Say
 from search.backends.local import LocalBackend
-from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.energy.attribution.learning import KnownWatts
 from search.energy.reading import EnergyMeter
 from search.preflight import PreflightRequest, Report
 from search.run import Run

@@ -16,7 +16,7 @@ from search.backends.backend import Capacity, Say
 from search.backends.ray.cluster import ray_session
 from search.backends.ray.liveness import announce_remedy
 from search.backends.sensors import start_metering_if_measurable
-from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.energy.attribution.learning import KnownWatts
 from search.preflight import PreflightRequest, Report
 from search.preflight.local import examining_here
 from search.run import Run

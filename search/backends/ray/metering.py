@@ -15,7 +15,7 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.energy.attribution.calibration_slots import CalibrationSlots
-from search.energy.attribution.watts_per_utilisation import KnownWatts
+from search.energy.attribution.learning import KnownWatts
 from search.energy.attribution.windows import Role
 from search.energy.counters.driver import CallThread, NoAnswer
 from search.energy.gpus import visible_gpus

@@ -13,9 +13,8 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from search.energy.attribution.activity import Activity, ActivitySource
+from search.energy.attribution.learning import SHORTEST_S, KnownWatts, Watch
 from search.energy.attribution.tick import Tick, Usage, split
-from search.energy.attribution.watch import SHORTEST_S, Watch
-from search.energy.attribution.watts_per_utilisation import KnownWatts
 from search.energy.attribution.windows import Window, WindowRecord
 from search.energy.counters.counter import Counter, SensorError
 from search.energy.counters.gpu import GpuTelemetry
