@@ -27,8 +27,10 @@ def _joules(name: str, meaning: str, part: Callable[[EnergyReading], int | None]
     return Column(name, "J", meaning, lambda reading: to_joules(part(reading)))
 
 
-# Of any reading: a trial's, a rung's, an epoch's. The first three are sums of those below them: measured is
-# GPU, CPU and memory, all is measured and estimated. The GPU's is again the sum of its next three.
+# Of any reading: a trial's, a rung's, an epoch's. `energy_j` is measured plus estimated joules,
+# `energy_measured_j` those of GPU, CPU and memory, and the GPU's are the sum of its three layers: work,
+# contexts, idling. Any of them is empty that some sensor under it did not have, but for the two sums, which
+# are of what is known: `energy_scope` says which parts that is.
 JOULES = [
     _joules(
         "energy_j",
@@ -64,7 +66,8 @@ JOULES = [
     _joules("energy_dram_j", "memory, where it has a counter of its own", lambda reading: reading.dram_mj),
 ]
 
-# The short form, of tables that have a row for each part of a trial.
+# The short form, of tables that have a row for each part of a trial: a rung, an epoch. The GPU's three
+# layers are left out there: of single epochs they depend on which idle levels had been learnt by then.
 _SHORT = ("energy_j", "energy_gpu_j", "energy_cpu_j", "energy_dram_j", "energy_estimated_j")
 SPENT = sorted((one for one in JOULES if one.name in _SHORT), key=lambda one: _SHORT.index(one.name))
 
@@ -93,12 +96,15 @@ class RungRow:
 
 
 def _energy(row: RungRow) -> EnergyReading:
+    """What the columns of joules are lifted from."""
     return row.energy
 
 
 ENERGY_TABLE: Table[RungRow] = [
     Column("trial_id", "", "", lambda row: row.trial.trial_id),
     Column("rung", "", "", lambda row: row.rung),
+    # What the joules bought, as far as a rung says it: the same budget costs other joules at another batch
+    # size.
     Column("epochs", "epochs", "run at this rung, repeated ones included", lambda row: len(row.epochs)),
     Column(
         "seconds",
@@ -127,9 +133,14 @@ DEVICE_TABLE: Table[Mapping[str, Any]] = [
     plain("device", "", "UUID of a GPU, zone of a CPU"),
     plain("kind", "", "`gpu`, `cpu`, `dram` or `estimated`"),
     plain("sensor", "", "as `gpu_sensor` in trials.csv"),
+    # From the counter's own reading at the session's start to the one in this row. A counter that began
+    # again in between (a driver that was loaded anew) has its jump in `energy_unaccounted_j`, which is then
+    # negative.
     plain("counter_start_mj", "mJ", "the counter at the session's start"),
     plain("counter_end_mj", "mJ", "and at the reading"),
     plain("energy_device_j", "J", "all the device used"),
+    # Where it went: six parts, of which each joule is in exactly one. The run answers for the first three
+    # and for idling, and these count against `search.limits.kwh`; external work and gaps do not.
     plain("energy_trials_j", "J", "by this run's trials, their starts left out"),
     plain(
         "energy_starts_j",
@@ -149,6 +160,8 @@ DEVICE_TABLE: Table[Mapping[str, Any]] = [
         ("resets of the counter, gaps in sampling, and what was lost with a meter (`reason`)"),
     ),
     plain("residual_j", "J", "what is missing from these six: always 0"),
+    # What the split was made by, for those who want to check it: levels that were never seen are empty, and
+    # then idling is in the trials' active part.
     plain("idle_power_w", "W", "power without any process, where it was learnt"),
     plain("context_power_w", "W", "power with an idle process, where it was learnt"),
     plain(
@@ -172,7 +185,11 @@ DEVICE_COLUMNS = column_names(DEVICE_TABLE)
 
 
 def energy_rows(history: History) -> list[dict[str, Any]]:
-    """One row per trial and rung: repeated epochs, and what attempts used beside their epochs, included."""
+    """One row per trial and rung: repeated epochs, and what attempts used beside their epochs, included.
+
+    So the rungs of a trial add up to its row in trials.csv. An epoch that was run again after a lost worker
+    is in there twice, for it was paid for twice; `epochs` counts it twice as well.
+    """
     return rows_of(
         ENERGY_TABLE,
         (

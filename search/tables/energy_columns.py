@@ -28,14 +28,22 @@ from search.tables.energy import JOULES, num_examples
 
 @dataclass
 class TrialEnergyRow:
-    """What the energy columns of one trial are made of; each is worked out once."""
+    """What the energy columns of one trial are made of; each is worked out once.
+
+    Attributes:
+        space: Says which metric is best, and what full training would be.
+        trial: With its rows, and its accounts in `trial.joules`.
+    """
 
     space: Space
     trial: TrialRecord
 
     @cached_property
     def energy(self) -> EnergyReading:
-        """All its attempts, starts left out."""
+        """All its attempts, starts left out.
+
+        A sum over rows and accounts, which a trial of 10,000 epochs should pay for once and not in each column.
+        """
         return self.trial.energy
 
     @cached_property
@@ -55,7 +63,10 @@ class TrialEnergyRow:
 
     @property
     def energy_reason(self) -> str:
-        """Why nothing or not everything is known."""
+        """Why nothing or not everything is known: its sensors, a lost meter, or epochs that were too short.
+
+        The sensors' own reason is that of the latest attempt: a remedy for an earlier node is of no use.
+        """
         reasons = self.trial.sensors.get("reason", ""), _lost_reason(self.trial), _unseen_reason(self.trial)
         return "; ".join(filter(None, reasons))
 
@@ -99,12 +110,13 @@ class TrialEnergyRow:
         return sum(value * lasted_s for value, lasted_s in known) / seconds if seconds else None
 
     def extreme(self, choose: Callable[..., float], statistic: str) -> float | None:
-        """The smallest or largest of all attempts."""
+        """The smallest or largest of all attempts that know it; empty where none does."""
         known = [value for one in self.windows if (value := _number(one, statistic)) is not None]
         return choose(known) if known else None
 
 
 def _energy(row: TrialEnergyRow) -> EnergyReading:
+    """What the columns of joules are lifted from."""
     return row.energy
 
 
@@ -172,6 +184,8 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "frequency governor of the node's cores when the trial ended, such as `performance`; "
         "joined by + where cores differ; empty where the node has none to show",
     ),
+    # How much of the numbers is measured and how much is split: with both at 1 the joules are the counter's
+    # own. Under 1 the second says that the sampler missed something, such as a machine that was suspended.
     _mean(
         "exclusive_fraction",
         "share",
@@ -182,11 +196,14 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "share",
         "of its training's time for which the counters' increments are in its joules",
     ),
+    # What the device showed, all of it: on a shared GPU the neighbours' work is in these too, so they
+    # explain a trial's joules (throttled, starved, cool) and are no measure of them.
     _mean("gpu_power_mean_w", "W", "of its whole GPUs while it trained, others' work included"),
     _mean("gpu_util_mean", "share", "of the GPU"),
     _mean("gpu_temp_mean_c", "°C", ""),
     _mean("gpu_sm_clock_mean_mhz", "MHz", "of the GPU's cores; below its usual value: throttled"),
     _mean("gpu_memory_clock_mean_mhz", "MHz", ""),
+    # Extremes of all attempts, while a mean would hide that one of them was throttled.
     Column(
         "gpu_power_min_w",
         "W",
@@ -262,9 +279,11 @@ def _lost_reason(trial: TrialRecord) -> str:
 
 
 def _number(window: EnergySummary, statistic: str) -> float | None:
+    """One of the `STATISTICS` of a closed window; None is unknown."""
     value: float | None = getattr(window, statistic)
     return value
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:
+    """The quotient; empty where a part is unknown, or where there is nothing to divide by."""
     return part / whole if part is not None and whole else None
