@@ -22,7 +22,10 @@ def to_joules(millijoules: None) -> None: ...
 @overload
 def to_joules(millijoules: float | None) -> float | None: ...
 def to_joules(millijoules: float | None) -> float | None:
-    """Joules, as people and tables read them; None stays unknown. Exact to the millijoule up to 9e12 J."""
+    """Joules, as people and tables read them; None stays unknown.
+
+    A float holds them to the millijoule up to 2e12 J, which 60 kW need a year for.
+    """
     return None if millijoules is None else millijoules / MJ_PER_J
 
 

@@ -42,7 +42,7 @@ class TrialEnergyRow:
     def energy(self) -> EnergyReading:
         """All its attempts, starts left out.
 
-        A sum over rows and accounts, which a trial of 10,000 epochs should pay for once and not in each column.
+        A sum over all rows and accounts: a trial of 10,000 epochs pays for it once, and not in each column.
         """
         return self.trial.energy
 

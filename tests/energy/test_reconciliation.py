@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from search.accounting.reconciliation import check_run
 from search.space import dump_space
 from search.tables import Tables
 from tests.support.energy_scenes import Scene, checked_tables, written
@@ -61,6 +62,39 @@ def test_a_trial_and_its_device_changed_alike_still_differ_from_the_journal(tmp_
     done = typed("check_energy", folder, folder=folder)
     assert done.returncode == 1
     assert done.stderr == "trials.csv: not what the journal says; changed after the run\n"
+
+
+def test_a_table_that_is_behind_is_a_note_while_the_run_is_not_over_and_a_problem_afterwards(
+    tmp_path: Path,
+) -> None:
+    scene = Scene(tmp_path, "search.limits.trials=2", "search.ladder.epochs=[1]")
+    tables = Tables(scene.run.ledger, scene.space, scene.run.history)
+    for joules in (10, 20):
+        trial_id, window = scene.start()
+        scene.epoch(trial_id, window, joules)
+        if joules == 10:
+            tables.write()
+    check = check_run(scene.run.ledger, scene.space, scene.run.history)
+    assert check.notes[-1] == (
+        "trials.csv, energy.csv: older than the journal; the run continues, or was killed"
+    )
+    assert check.problems == []
+    scene.run.end()
+    stale = "trials.csv, energy.csv, devices.csv: not what the journal says; changed after the run"
+    assert stale in check_run(scene.run.ledger, scene.space, scene.run.history).problems
+
+
+@pytest.mark.parametrize("name", ["trials.csv", "energy.csv", "devices.csv"])
+def test_a_table_that_was_removed_after_the_run_is_named(tmp_path: Path, name: str) -> None:
+    run = ended_run(tmp_path).run
+    (run.ledger.folder / name).unlink()
+    check = check_run(run.ledger, run.space, run.history)
+    assert check.problems[-1] == f"{name}: not what the journal says; changed after the run"
+
+
+def test_what_was_checked_is_counted(tmp_path: Path) -> None:
+    run = ended_run(tmp_path).run
+    assert check_run(run.ledger, run.space, run.history).checked == "2 trials, 1 device rows, 32.000 J"
 
 
 def test_a_folder_without_a_run_is_reported(tmp_path: Path) -> None:
