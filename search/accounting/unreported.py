@@ -38,7 +38,7 @@ def reported_mj(history: History, *, of_starts: bool = False) -> dict[NodeKind, 
     return reported
 
 
-def without_lost(history: History) -> list[list[Mapping[str, Any]]]:
+def without_unreported(history: History) -> list[list[Mapping[str, Any]]]:
     """The devices' rows of each session; what was lost with a meter is moved to unaccounted, with the reason.
 
     An attempt that dies with its node, or with its driver, leaves what it used since its last epoch in the
@@ -48,33 +48,33 @@ def without_lost(history: History) -> list[list[Mapping[str, Any]]]:
     for column, of_starts in (("energy_trials_j", False), ("energy_starts_j", True)):
         reported = reported_mj(history, of_starts=of_starts)
         if reported is not None:
-            tables = _without_surplus(history, tables, column, reported)
+            tables = _without_unreported(history, tables, column, reported)
     return tables
 
 
-def _without_surplus(
+def _without_unreported(
     history: History,
     before: Sequence[Sequence[DeviceRow]],
     column: str,
     reported: Mapping[NodeKind, int],
 ) -> list[list[DeviceRow]]:
-    """The rows with the surplus moved out of `column`, from the first session on until none is left.
+    """The rows with the unreported moved out of `column`, from the first session on until none is left.
 
     Only rows that were read before the end may have lost something: sessions that were killed, nodes that
     were lost. The session that runs has lost nothing yet; its trials may still report.
     """
-    sessions, goes_on = history.sessions.all, history.ended is None
-    surplus = _surplus_mj(history, column, reported)
+    sessions, is_running = history.sessions.all, history.ended is None
+    unreported = _unreported_mj(history, column, reported)
     tables = []
     for session, devices in zip(sessions, before, strict=True):
-        is_over = not (goes_on and session is sessions[-1])
+        is_over = not (is_running and session is sessions[-1])
         rows = []
         for row in devices:
             key = node_kind(row)
             is_open = is_over and not row.get("is_closed", session.is_closed)
-            lost_mj = min(surplus.get(key, 0), millijoules(row, column)) if is_open else 0
-            rows.append(_moved(row, column, lost_mj) if lost_mj > 0 else row)
-            surplus[key] = surplus.get(key, 0) - max(0, lost_mj)
+            unreported_mj = min(unreported.get(key, 0), millijoules(row, column)) if is_open else 0
+            rows.append(_moved(row, column, unreported_mj) if unreported_mj > 0 else row)
+            unreported[key] = unreported.get(key, 0) - max(0, unreported_mj)
         tables.append(rows)
     return tables
 
@@ -84,7 +84,7 @@ def node_kind(row: Mapping[str, Any]) -> NodeKind:
     return row["node"].rpartition("/")[2], row["kind"]
 
 
-def _surplus_mj(history: History, column: str, reported: Mapping[NodeKind, int]) -> dict[NodeKind, int]:
+def _unreported_mj(history: History, column: str, reported: Mapping[NodeKind, int]) -> dict[NodeKind, int]:
     """By node and kind: what devices gave to trials in all sessions beyond what these report."""
     given: dict[NodeKind, int] = {}
     for session in history.sessions.all:
@@ -93,14 +93,16 @@ def _surplus_mj(history: History, column: str, reported: Mapping[NodeKind, int])
     return {key: mj - reported.get(key, 0) for key, mj in given.items()}
 
 
-def _moved(row: DeviceRow, column: str, lost_mj: int) -> Mapping[str, Any]:
+def _moved(row: DeviceRow, column: str, unreported_mj: int) -> Mapping[str, Any]:
     """The row with these joules under unaccounted, and the reason."""
     whose = "starts" if column == "energy_starts_j" else "attempts"
-    reason = f"{to_joules(lost_mj)} J were of {whose} that ended with their meter and never reported them"
+    reason = (
+        f"{to_joules(unreported_mj)} J were of {whose} that ended with their meter and never reported them"
+    )
     return {
         **row,
-        column: to_joules(millijoules(row, column) - lost_mj),
-        "energy_unaccounted_j": to_joules(millijoules(row, "energy_unaccounted_j") + lost_mj),
+        column: to_joules(millijoules(row, column) - unreported_mj),
+        "energy_unaccounted_j": to_joules(millijoules(row, "energy_unaccounted_j") + unreported_mj),
         "reason": "; ".join(filter(None, [row.get("reason", ""), reason])),
     }
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from search.accounting.unreported import without_lost
+from search.accounting.unreported import without_unreported
 from search.energy.reading import EnergyReading
 from search.energy.units import to_joules
 from search.ledger.history import History, TrialRecord
@@ -208,7 +208,7 @@ def device_rows(history: History) -> list[dict[str, Any]]:
     return [
         row_of(DEVICE_TABLE, {"session": number, "is_closed": session.is_closed, **row})
         for number, (session, rows) in enumerate(
-            zip(history.sessions.all, without_lost(history), strict=True)
+            zip(history.sessions.all, without_unreported(history), strict=True)
         )
         for row in rows
     ]
