@@ -18,6 +18,7 @@ from ruamel.yaml.nodes import Node
 from search.space.distributions import DISTRIBUTIONS
 from search.space.errors import Problems, is_within, shown
 from search.space.plain_scalars import PlainResolver, PlainScalar, ReadScalar, add_constructor
+from trainables.core.data_source import long_form
 
 Report = Callable[[str, str], None]
 # What changes a space: "parameters.lr.max=0.3", whose value is YAML, or a key and a value of Python's.
@@ -275,7 +276,8 @@ def put(mapping: dict[str, Any], at: str, value: Any, where: str, problems: Prob
 
     A name may have dots itself, and lie in a group: `parameters.optimizer.lr.value` is found both under
     `optimizer.lr` and under `optimizer: {parameters: {lr: ...}}`. In a parameter, `value` takes the place of
-    `values`, of `min` and `max`, and so on.
+    `values`, of `min` and `max`, and so on. Data in its short form becomes the mapping that it is short for:
+    `search.data.split=report` over `python-stdlib` gives `{name: python-stdlib, split: report}`.
 
     Args:
         where: Of the override, for problems.
@@ -287,6 +289,8 @@ def put(mapping: dict[str, Any], at: str, value: Any, where: str, problems: Prob
         place.append(key)
         if mapping.get(key) is None:
             mapping[key] = {}
+        if place == ["search", "data"] and isinstance(mapping[key], str):
+            mapping[key] = dict(long_form(mapping[key]))  # a name or KIND:PATH, which an option is added to
         if not isinstance(mapping[key], dict):
             problems.add(where, f"{'.'.join(place)} is {shown(mapping[key])}, not a mapping")
             return []

@@ -250,3 +250,45 @@ def test_a_trainable_of_ones_own_declares_sources_in_its_file(here: Path) -> Non
         SpaceError, match=r"sounds has no option label; it takes labels; did you mean labels\?"
     ):
         load_space(str(here / "own.yaml"), spaces_dir=SPACES)
+
+
+@pytest.mark.parametrize(
+    ("space", "overrides", "data"),
+    [
+        ("bug_localization", ["split=report"], {"name": "python-stdlib", "split": "report"}),
+        ("bug_localization", ["split=time"], "python-stdlib"),
+        ("lr_bs", ["=torchvision:CIFAR10", "download=true"], {"torchvision": "CIFAR10", "download": True}),
+        ("detection", ["=coco:boxes.json", "images=pics"], {"coco": "boxes.json", "images": "pics"}),
+        ("detection", ["=voc:tree", "voc=pics"], {"voc": "pics"}),
+    ],
+)
+def test_an_option_is_added_to_data_in_its_short_form(
+    space: str, overrides: list[str], data: Any, here: Path
+) -> None:
+    given = [f"search.data{'' if each[0] == '=' else '.'}{each}" for each in overrides]
+    found = load_space(space, overrides=given, spaces_dir=SPACES).data
+    if isinstance(data, dict):
+        data = {
+            key: str(here / value) if (here / str(value)).exists() else value for key, value in data.items()
+        }
+    assert found == data
+
+
+@pytest.mark.parametrize(
+    ("space", "override", "problem"),
+    [
+        ("lr_bs", "split=report", "mnist5k has no option split; it takes no options"),
+        (
+            "bug_localization",
+            "spilt=report",
+            "python-stdlib has no option spilt; it takes split; did you mean split?",
+        ),
+        ("detection", "coco=boxes.json", "shapes and coco are two data sources; give one of them"),
+    ],
+)
+def test_an_option_that_data_in_its_short_form_does_not_take_is_named(
+    space: str, override: str, problem: str, here: Path
+) -> None:
+    with pytest.raises(SpaceError) as caught:
+        load_space(space, overrides=[f"search.data.{override}"], spaces_dir=SPACES)
+    assert caught.value.problems == (f"search.data: {problem}",)

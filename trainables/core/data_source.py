@@ -162,10 +162,11 @@ def _read(
     """The source, or None with the problems."""
     if isinstance(data, str) and (hint := _as_mapping(data, kinds)):
         return None, [f"options are not written after a ?; write data: {hint}"]
-    given = _long_form(data)
+    given = long_form(data)
     meant = [kind for kind in kinds if _is_meant(kind, given)]
     if len(meant) > 1:
-        return None, [f"{' and '.join(kind.key() for kind in meant)} are two data sources; give one of them"]
+        names = [given[NAME] if kind.key() == NAME else kind.key() for kind in meant]
+        return None, [f"{' and '.join(names)} are two data sources; give one of them"]
     if not meant:
         return None, [_unknown(data, given, kinds)]
     kind = meant[0]
@@ -184,7 +185,8 @@ def _read(
     return (None, problems) if problems else (kind(**values), [])
 
 
-def _long_form(data: DataSpec) -> Mapping[str, Any]:
+def long_form(data: DataSpec) -> Mapping[str, Any]:
+    """The mapping that `data` is short for: `coco:boxes.json` is `{coco: boxes.json}`, `digits` a name."""
     if not isinstance(data, str):
         return data
     found = _PREFIXED.fullmatch(data)
@@ -198,7 +200,7 @@ def _is_meant(kind: type[DataSource], given: Mapping[str, Any]) -> bool:
 def _as_mapping(data: str, kinds: Sequence[type[DataSource]]) -> str:
     """`coco:FILE?images=FOLDER`, as data was written once, as a mapping; empty for anything else."""
     found = _WITH_QUERY.fullmatch(data)
-    given = _long_form(found["short"]) if found else {}
+    given = long_form(found["short"]) if found else {}
     kind = next((kind for kind in kinds if _is_meant(kind, given)), None)
     if found is None or kind is None:
         return ""
