@@ -1,7 +1,7 @@
-"""Everything that can be known to fail before the first trial, looked at where the trials will run.
+"""Everything that can be known to fail before the first trial, checked where the trials will run.
 
-`order` says what to look at, `examine` looks on one node, `checks` judges, `local` asks this machine
-and `search.backends.ray.preflight` the nodes of a cluster. Every problem comes with what to do about it.
+`request` says what to check, `node_checks` runs on one node, `checks` judges numbers, `local` asks this
+machine and `search.backends.ray.preflight` the nodes of a cluster. Every problem comes with its remedy.
 """
 
 from __future__ import annotations

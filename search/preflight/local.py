@@ -20,16 +20,16 @@ from search.space import Space
 from search.subprocess_pool import fresh_processes
 from search.trial.worker_env import offer_worker_env
 
-_REPORT_POLL_S = 0.2
-_FIRST_REPORT_S, _REPORT_EVERY_S = 30.0, 600.0
+_POLL_EVERY_S = 0.2  # the line on a terminal follows the check this closely
+_FIRST_LINE_S, _LINE_EVERY_S = 30.0, 600.0
 
 
 @dataclass(frozen=True)
-class Look:
-    """A look that has begun.
+class NodeCheck:
+    """A check of this machine that has begun.
 
     Args:
-        progress: The file in which it says what it is doing.
+        progress: The file in which it writes what it is doing.
     """
 
     report: Future[Report]
@@ -43,60 +43,62 @@ class Look:
 
 
 @contextmanager
-def examining(order: PreflightRequest) -> Iterator[Look]:
-    """A look that has begun, in a fresh Python that has this process's environment, as workers have.
+def examining(request: PreflightRequest) -> Iterator[NodeCheck]:
+    """A check that has begun, in a fresh Python that has this process's environment, as workers have.
 
     In this process it would load torch, which takes 0.5 GiB, and a user's file could end it. The process
-    ends with the look, not with the context, which may be a whole search.
+    ends with the check, not with the context, which may be a whole search.
     """
     with tempfile.TemporaryDirectory(prefix="jouletune-preflight-") as folder, fresh_processes(1) as pool:
         progress = Path(folder) / "progress"
-        looking = pool.submit(examine, replace(order, progress=progress))
-        looking.add_done_callback(lambda _: pool.shutdown(wait=False))
-        yield Look(looking, progress)
+        report = pool.submit(examine, replace(request, progress=progress))
+        report.add_done_callback(lambda _: pool.shutdown(wait=False))
+        yield NodeCheck(report, progress)
 
 
 def now_and_then(
     say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
 ) -> Callable[[str], None]:
-    """What passes on to `say` what it is told, with the time, after half a minute and every ten minutes: for
-    logs, where nobody watches a line that changes."""
-    began_s = clock()
-    say_at_s = began_s + _FIRST_REPORT_S
+    """A function that passes what it is given to `say`, with the time so far, after 30 s and every 10 min.
 
-    def tell(doing: str) -> None:
+    For logs, in which a line that changes is a new line each time: a check of 40 min is four lines long.
+    """
+    began_s = clock()
+    say_at_s = began_s + _FIRST_LINE_S
+
+    def report_progress(doing: str) -> None:
         nonlocal say_at_s
         if clock() >= say_at_s:
-            say_at_s = clock() + _REPORT_EVERY_S
+            say_at_s = clock() + _LINE_EVERY_S
             say(f"{doing} ({clock() - began_s:.0f} s so far; --skip-preflight starts without it)")
 
-    return tell
+    return report_progress
 
 
-def report_of(look: Look, *, tell: Callable[[str], None] = lambda doing: None) -> Report:
-    """What the look found.
+def await_report(check: NodeCheck, *, say: Callable[[str], None] = lambda doing: None) -> Report:
+    """Wait for the check and give what it found.
 
     Args:
-        tell: Is told now and then what it is doing, as long as it takes.
+        say: Called every 0.2 s with what it is doing, as long as it takes.
 
     Raises:
         PreflightError: It died on the way.
     """
-    while not wait([look.report], timeout=_REPORT_POLL_S).done:
-        tell(f"preflight: {look.doing() or 'starting'}")
+    while not wait([check.report], timeout=_POLL_EVERY_S).done:
+        say(f"preflight: {check.doing() or 'starting'}")
     try:
-        return look.report.result()
+        return check.report.result()
     except BrokenProcessPool as error:
-        what = "the look itself was killed, by a trainable that exits on import or for want of memory"
+        what = "the check itself was killed, by a trainable that exits on import or because memory ran out"
         raise PreflightError([f"{what}; python scripts/train.py shows which"]) from error
 
 
 @contextmanager
 def examining_here(request: PreflightRequest) -> Iterator[Callable[[Callable[[str], None]], list[Report]]]:
-    """A look at this machine that has begun; gives what waits for its report and says what it is doing."""
+    """A check of this machine that has begun; gives what waits for its report and says what it is doing."""
     offer_worker_env()
-    with examining(replace(request, may_use_cpu=True)) as look:
-        yield lambda say: [report_of(look, tell=say)]
+    with examining(replace(request, may_use_cpu=True)) as check:
+        yield lambda say: [await_report(check, say=say)]
 
 
 def examine_space(

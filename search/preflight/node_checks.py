@@ -1,4 +1,7 @@
-"""The look at one node, in the environment of its workers."""
+"""The checks of one node, in the environment of its workers: weights, data, GPUs, folders, sensors.
+
+All are made whatever fails first, so that one run of `preflight` names everything there is to fix.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from search.preflight import checks
 from search.preflight.machine import free_disk_gib, free_memory_gib, nearest_folder, unwritable_reason
 from search.preflight.rehearsal import Rehearsal
 from search.preflight.request import PreflightRequest, Problem, Report, WeightRow
-from search.preflight.test_epoch import tried
+from search.preflight.test_epoch import train_test_epochs
 from search.preflight.versions import unmet
 from search.trial.task import cache_folder
 from trainables.core.contract import DataError, Trainable, WeightFile, WeightsError
@@ -26,7 +29,10 @@ from trainables.core.weights import damage, fetch, folder_of, locate, remedy
 
 @dataclass
 class _Found:
-    """What has been found so far."""
+    """What has been found so far.
+
+    Each problem once: fifty points of a space that share a missing file of weights have one problem.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -45,23 +51,28 @@ class _Found:
         self.notes += findings[1]
 
 
-def examine(order: PreflightRequest) -> Report:
-    """Look at everything on this node, whatever fails first, and say what was found."""
-    started_s, found, device = time.monotonic(), _Found(), _device(order)
-    found.problems += checks.version_problems(unmet(order.requirements))
-    if trainable := _loaded(order, found):
-        _tell(order, "looking at weights")
-        bad_files = _look_at_weights(order, trainable, found)
-        _tell(order, f"looking at {data_text(order.task.training.data)}")
-        is_data_good = _look_at_data(order, trainable, found)
-        device = _look_at_gpus(order, trainable, device, found)
-        _choose_precision(order, trainable, device, found)
-        _rehearse(order, trainable, found, is_data_good=is_data_good, bad_files=bad_files)
-    _look_at_folders(order, found)
-    found.take(checks.memory_findings(free_memory_gib(), workers=_workers(order)))
-    _look_at_sensors(order, found)
-    if trainable and order.is_trying and not found.problems:
-        found.take(tried(order, trainable, device=device))
+def examine(request: PreflightRequest) -> Report:
+    """Check everything on this node, whatever fails first, and report what was found.
+
+    The order matters twice: weights and data are checked before the rehearsal, which starts models without
+    what is known to be missing instead of failing on it again; and an epoch is trained only where nothing
+    was found, since it would fail on the same.
+    """
+    started_s, found, device = time.monotonic(), _Found(), _device(request)
+    found.problems += checks.version_problems(unmet(request.requirements))
+    if trainable := _loaded(request, found):
+        _report_progress(request, "checking weights")
+        bad_files = _check_weights(request, trainable, found)
+        _report_progress(request, f"checking {data_text(request.task.training.data)}")
+        is_data_good = _check_data(request, trainable, found)
+        device = _check_gpus(request, trainable, device, found)
+        _choose_precision(request, trainable, device, found)
+        _rehearse(request, trainable, found, is_data_good=is_data_good, bad_files=bad_files)
+    _check_folders(request, found)
+    found.take(checks.memory_findings(free_memory_gib(), workers=_workers(request)))
+    _check_sensors(request, found)
+    if trainable and request.is_trying and not found.problems:
+        found.take(train_test_epochs(request, trainable, device=device))
     return Report(
         problems=tuple(found.problems),
         notes=tuple(found.notes),
@@ -73,40 +84,40 @@ def examine(order: PreflightRequest) -> Report:
     )
 
 
-def _loaded(order: PreflightRequest, found: _Found) -> Trainable | None:
+def _loaded(request: PreflightRequest, found: _Found) -> Trainable | None:
     try:
-        return order.task.trainable.load()
+        return request.task.trainable.load()
     except Exception as error:  # it was found on the machine that asks
         found.problem(f"trainable: {error}", "fix it; on a cluster the file must be on every node")
     return None
 
 
-def _look_at_weights(order: PreflightRequest, trainable: Trainable, found: _Found) -> set[WeightFile]:
+def _check_weights(request: PreflightRequest, trainable: Trainable, found: _Found) -> set[WeightFile]:
     """The files that no training can read."""
-    looked_at: dict[WeightFile, bool] = {}
-    for point in order.points:
-        model = str(point.get("model", order.task.trainable.title.rpartition("/")[2].removesuffix(".py")))
+    usable: dict[WeightFile, bool] = {}
+    for point in request.points:
+        model = str(point.get("model", request.task.trainable.title.rpartition("/")[2].removesuffix(".py")))
         try:
             files = trainable.weights(trainable.hparams(**point))
         except ValueError as error:
-            found.problem(f"model: {error}", "mend parameters in the space")
+            found.problem(f"model: {error}", "fix parameters in the space")
             continue
         except Exception as error:  # a user's own code
-            found.problem(f"weights of {model}: {type(error).__name__}: {error}", "mend the trainable")
+            found.problem(f"weights of {model}: {type(error).__name__}: {error}", "fix the trainable")
             continue
         if not files and not any(row.model == model and row.source == "none" for row in found.rows):
             found.rows.append(WeightRow(model=model, source="none"))
         for file in files:
-            if file not in looked_at:
-                looked_at[file] = _is_usable(file, order, found)
-            row = _row(model, file, is_there=looked_at[file])
+            if file not in usable:
+                usable[file] = _is_usable(file, request, found)
+            row = _row(model, file, is_there=usable[file])
             if row not in found.rows:
                 found.rows.append(row)
-    return {file for file, is_usable in looked_at.items() if not is_usable}
+    return {file for file, is_usable in usable.items() if not is_usable}
 
 
-def _is_usable(file: WeightFile, order: PreflightRequest, found: _Found) -> bool:
-    if order.is_fetching and file.source != "file" and locate(file) is None:
+def _is_usable(file: WeightFile, request: PreflightRequest, found: _Found) -> bool:
+    if request.is_fetching and file.source != "file" and locate(file) is None:
         print(f"fetching {file.location}", file=sys.stderr)  # the libraries' bars show on terminals only
         try:
             fetch(file)
@@ -114,7 +125,7 @@ def _is_usable(file: WeightFile, order: PreflightRequest, found: _Found) -> bool
             found.problem(f"weights: {error}", "see that there is a network, and try again")
             return False
     path = locate(file)
-    cure = remedy(file).replace("SPACE", order.space)
+    cure = remedy(file).replace("SPACE", request.space)
     if path is None:
         found.problem(f"weights: {file.location} is not in {folder_of(file)}", cure)
         return False
@@ -132,25 +143,25 @@ def _row(model: str, file: WeightFile, *, is_there: bool) -> WeightRow:
     )
 
 
-def _look_at_data(order: PreflightRequest, trainable: Trainable, found: _Found) -> bool:
+def _check_data(request: PreflightRequest, trainable: Trainable, found: _Found) -> bool:
     """Whether it can be used."""
     try:
-        data_notes = trainable.check_data(order.task.context())
+        data = trainable.check_data(request.task.context())
     except DataError as error:
         found.problem(f"data: {error}", "or name other data in search.data")
     except Exception as error:  # a user's own code, or a library's on damaged files
         found.problem(f"data: {type(error).__name__}: {error}", "see that search.data can be read")
     else:
-        if isinstance(data_notes, DataSummary):
-            found.data = data_notes
+        if isinstance(data, DataSummary):
+            found.data = data
         else:
-            found.notes += [f"data: {note}" for note in data_notes]
+            found.notes += [f"data: {note}" for note in data]
         return True
     return False
 
 
 def _rehearse(
-    order: PreflightRequest,
+    request: PreflightRequest,
     trainable: Trainable,
     found: _Found,
     *,
@@ -158,11 +169,11 @@ def _rehearse(
     bad_files: set[WeightFile],
 ) -> None:
     rehearsal = Rehearsal(
-        order=order,
+        request=request,
         trainable=trainable,
         is_data_good=is_data_good,
         bad_files=bad_files,
-        tell=partial(_tell, order),
+        report_progress=partial(_report_progress, request),
     )
     problems, notes = rehearsal.findings()
     known = [str(problem) for problem in found.problems]
@@ -177,44 +188,48 @@ def _reason(problem: Problem) -> str:
     return problem.what.partition(" does not start: ")[2] or problem.what
 
 
-def _tell(order: PreflightRequest, doing: str) -> None:
-    """Say what is being done, to whoever waits; nobody has to listen."""
-    if order.progress:
+def _report_progress(request: PreflightRequest, doing: str) -> None:
+    """Write what is being done where the waiting process reads it.
+
+    A line of progress is not worth a failed check, so a disk that takes no file is ignored here; the check
+    of the folders names it.
+    """
+    if request.progress:
         with suppress(OSError):
-            order.progress.write_text(doing, encoding="utf-8")
+            request.progress.write_text(doing, encoding="utf-8")
 
 
-def _look_at_folders(order: PreflightRequest, found: _Found) -> None:
-    results, cache = order.task.folder, cache_folder()
+def _check_folders(request: PreflightRequest, found: _Found) -> None:
+    results, cache = request.task.folder, cache_folder()
     for name, folder, cure in (
         ("results", results, "give another --results"),
         ("cache", cache, "set JOULETUNE_CACHE to a folder that takes files"),
     ):
         if reason := unwritable_reason(folder):
             found.problem(f"{name}: {reason}", cure)
-    if order.shared_file and not order.shared_file.exists():
+    if request.shared_file and not request.shared_file.exists():
         found.problem(
-            f"results: {order.shared_file.parent} is not the one that the command sees",
+            f"results: {request.shared_file.parent} is not the one that the command sees",
             "give --results on storage that all nodes share",
         )
     disk = checks.disk_findings(
         free_disk_gib(results),
         found.rows,
         folder=str(nearest_folder(results)),
-        workers=_workers(order),
-        num_trials=order.num_trials,
-        limit_gib=order.disk_gib,
+        workers=_workers(request),
+        num_trials=request.num_trials,
+        limit_gib=request.disk_gib,
     )
     found.take(disk)
 
 
-def _look_at_gpus(order: PreflightRequest, trainable: Trainable, device: str, found: _Found) -> str:
+def _check_gpus(request: PreflightRequest, trainable: Trainable, device: str, found: _Found) -> str:
     """See that torch computes on them; gives the device that trials will train on."""
     try:
         found.notes += [f"gpu: {note}" for note in trainable.check_device(device)]
     except Exception as error:  # whatever CUDA raises, its first line says it
         what, cure = str(error).splitlines()[0], "install a torch for this driver"
-        if order.gpus is None and order.may_use_cpu:
+        if request.gpus is None and request.may_use_cpu:
             found.no_gpu_reason = f"{what}: the trials train on the CPU; for the GPU, {cure}"
             found.notes.append(f"device: {found.no_gpu_reason}")
             return "cpu"
@@ -222,26 +237,26 @@ def _look_at_gpus(order: PreflightRequest, trainable: Trainable, device: str, fo
     return device
 
 
-def _choose_precision(order: PreflightRequest, trainable: Trainable, device: str, found: _Found) -> None:
+def _choose_precision(request: PreflightRequest, trainable: Trainable, device: str, found: _Found) -> None:
     """What "auto" means on this node's CPU, if that is what trials will compute on."""
-    if order.task.training.precision != "auto" or device != "cpu":
+    if request.task.training.precision != "auto" or device != "cpu":
         return
     try:
-        found.auto_precision = trainable.choose_precision(replace(order.task.context(), device=device))
+        found.auto_precision = trainable.choose_precision(replace(request.task.context(), device=device))
         if found.auto_precision:
             found.notes.append(f"precision: {found.auto_precision}")
     except Exception as error:  # whatever torch raises on a processor it was not built for
         found.problem(f"cpu: {type(error).__name__}: {str(error).splitlines()[0]}", "name a search.precision")
 
 
-def _device(order: PreflightRequest) -> str:
+def _device(request: PreflightRequest) -> str:
     """What trials here will train on: a GPU if there is one, unless the space says."""
-    has_gpu = bool(visible_gpus(os.environ).uuids) if order.gpus is None else order.gpus > 0
+    has_gpu = bool(visible_gpus(os.environ).uuids) if request.gpus is None else request.gpus > 0
     return "cuda" if has_gpu else "cpu"
 
 
-def _look_at_sensors(order: PreflightRequest, found: _Found) -> None:
-    meter = meter_for(gpus=float(_device(order) != "cpu"), cpus=1.0)
+def _check_sensors(request: PreflightRequest, found: _Found) -> None:
+    meter = meter_for(gpus=float(_device(request) != "cpu"), cpus=1.0)
     meter.read()
     sensors = meter.sensors
     meter.close()
@@ -249,13 +264,13 @@ def _look_at_sensors(order: PreflightRequest, found: _Found) -> None:
         checks.sensor_findings(
             sensors.scope,
             sensors.reason,
-            measures=order.measures,
-            has_cpu_watts=order.has_cpu_watts,
-            has_other_limit=order.has_other_limit,
+            measures=request.measures,
+            has_cpu_watts=request.has_cpu_watts,
+            has_other_limit=request.has_other_limit,
         )
     )
 
 
-def _workers(order: PreflightRequest) -> int:
-    """Trials at a time here, if the space does not say: one a core."""
-    return order.workers or max(1, int((os.cpu_count() or 1) / order.task.cpus))
+def _workers(request: PreflightRequest) -> int:
+    """Concurrent trials here, if the space does not say: as many as its cores give `cpus_per_trial`."""
+    return request.workers or max(1, int((os.cpu_count() or 1) / request.task.cpus))

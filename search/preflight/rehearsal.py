@@ -20,7 +20,7 @@ from trainables.core.contract import (
 
 Point = Mapping[str, Any]
 
-_MOST_POINTS = 200
+_MOST_POINTS = 200  # further ones are counted in a note, never left out in silence
 _MOST_S = 20.0  # after so long no further point of a trainable without a rehearsal of its own is started
 _DATA_REMEDY = "or name other data in search.data"
 _POINT_REMEDY = "fix it, or leave the value out of the space"
@@ -28,25 +28,28 @@ _POINT_REMEDY = "fix it, or leave the value out of the space"
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
-    """Starts the points of an order one after another.
+    """Starts the points of a request one after another, each as a trial would be started.
+
+    A value that no model takes would otherwise fail the trial that draws it, perhaps after hours, and the
+    sampler would have spent a trial on it. Where the trainable gives `rehearse`, a start trains nothing.
 
     Args:
         is_data_good: Whether the data passed its check. Where it did not, models are started with the
             trainable's example data, so that wrong data hides no wrong model.
         bad_files: Files of weights that are named as missing or damaged already: models that want them
             are started with random weights.
-        tell: Is told what is being done.
+        report_progress: Called with what is being done.
     """
 
-    order: PreflightRequest
+    request: PreflightRequest
     trainable: Trainable
     is_data_good: bool
     bad_files: Collection[WeightFile]
-    tell: Callable[[str], None]
+    report_progress: Callable[[str], None]
 
     def findings(self) -> tuple[list[Problem], list[str]]:
         """What keeps trials of the space from starting, each problem once, and notes."""
-        is_script = self.order.task.trainable.command is not None  # its start is a whole training's
+        is_script = self.request.task.trainable.command is not None  # its start is a whole training's
         if is_script or (self.trainable.rehearse is None and not self.is_data_good):
             return [], []
         problems: dict[Problem, None] = {}
@@ -61,34 +64,34 @@ class Rehearsal:
     def _outcomes(self) -> Iterator[tuple[Point, Exception | Sequence[str]]]:
         """Of each point why it does not start, or the notes of its start."""
         ends_s = time.monotonic() + _MOST_S
-        points = self.order.rehearsed[:_MOST_POINTS]
+        points = self.request.rehearsed[:_MOST_POINTS]
         for number, point in enumerate(points):
             if number and self.trainable.rehearse is None and time.monotonic() > ends_s:
                 yield point, [f"{len(points) - number} of {len(points)} kinds of points were not started"]
                 return
-            self.tell(f"starting {_title(point)} ({number + 1} of {len(points)})")
+            self.report_progress(f"starting {_title(point)} ({number + 1} of {len(points)})")
             try:
                 yield point, self._started(point)
             except Exception as error:  # the trial would fail in the same way
                 yield point, error
-        if left := len(self.order.rehearsed) - len(points):
+        if left := len(self.request.rehearsed) - len(points):
             yield points[0], [f"{left} more kinds of points of this space were not started"]
 
     def _started(self, point: Point) -> Sequence[str]:
-        data = self.order.task.training.data if self.is_data_good else self.trainable.example.data
+        data = self.request.task.training.data if self.is_data_good else self.trainable.example.data
         try:
             return self._started_on(data, point)
         except DataNotHere:  # the first trial downloads it
             return self._started_on(self.trainable.example.data, point)
 
     def _started_on(self, data: DataSpec, point: Point) -> Sequence[str]:
-        context = replace(self.order.task.context(), data=data, device="cpu", folder=None)
+        context = replace(self.request.task.context(), data=data, device="cpu", folder=None)
         if "weights" in point and self._wants_bad_files(point):
             point = {**point, "weights": "none"}  # named already; the hub would be asked again, 23 s a file
         return self._started_in(context, point)
 
     def _started_in(self, context: TrainingContext, point: Point) -> Sequence[str]:
-        hparams, ladder = self.trainable.hparams(**point), self.order.task.ladder
+        hparams, ladder = self.trainable.hparams(**point), self.request.task.ladder
         if self.trainable.rehearse is not None:
             return self.trainable.rehearse(hparams, ladder.rungs, context)
         self.trainable.start(hparams, ladder.training_budget(0), context)
@@ -109,7 +112,7 @@ class Rehearsal:
 
     def _apart(self, point: Point) -> str:
         """What sets the point apart from the default configuration."""
-        defaults = self.order.task.hparams
+        defaults = self.request.task.hparams
         words = [f"{name} {value}" for name, value in point.items() if defaults.get(name) != value]
         return f"trial: {', '.join(words) or 'the default configuration'}"
 

@@ -1,4 +1,4 @@
-"""What is to be looked at before a run, and what was found: plain data that travels to a node and back."""
+"""What is to be checked before a run, and what was found: plain data that travels to a node and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Problem:
 
     Attributes:
         what: Begins with the part that it is about, as in "weights: ...".
-        remedy: What to do, as an order.
+        remedy: What to do, in the imperative.
     """
 
     what: str
@@ -62,7 +62,7 @@ class WeightRow:
 
 @dataclass(frozen=True, kw_only=True)
 class PreflightRequest:
-    """What to look at.
+    """What to check.
 
     Attributes:
         task: The default configuration as a trial. Its folder tells where checkpoints will go.
@@ -71,16 +71,16 @@ class PreflightRequest:
         space: What to write after --space, for the commands in remedies.
         gpus: As the space says: None takes what there is.
         may_use_cpu: Where the space does not say and torch can use no GPU, trials may train on the CPU.
-        workers: Trials at a time on one node, as far as is known.
-        num_trials: Most of them; None is without limit.
+        workers: Concurrent trials on one node, as far as is known.
+        num_trials: Maximum number of trials; None is without limit.
         measures: What needs a sensor, such as "search.limits.kwh".
         has_cpu_watts: The user stated watts, which stand in for a sensor.
         has_other_limit: The run would end without a limit in kWh.
         requirements: The program's, such as "torch>=2.8".
-        shared_file: A file beside the results that every node must see; None looks for none.
+        shared_file: A file beside the results that every node must see; None checks none.
         is_fetching: Download what is missing first.
         is_trying: Train an epoch of each point on a tiny budget.
-        progress: A file that is told what is being done, as one line; None tells nobody.
+        progress: A file that takes what is being done, as one line; None for no such file.
     """
 
     task: TrialTask
@@ -104,7 +104,7 @@ class PreflightRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What one node said.
+    """What one node found.
 
     Attributes:
         auto_precision: What the precision "auto" would mean on its CPU, with the reason; empty without a
@@ -128,7 +128,7 @@ class Report:
 
 
 def request_for(space: Space, *, source: str, folder: Path) -> PreflightRequest:
-    """The order that looks at everything a run of `space` in `folder` needs."""
+    """The request that checks everything a run of `space` in `folder` needs."""
     defaults = space.default_hparams(space.trainable.load())
     points = points_of(space, defaults)
     asked = {

@@ -17,54 +17,56 @@ _EXAMPLES = 64
 _SCORED = 64
 
 
-def tried(order: PreflightRequest, trainable: Trainable, *, device: str) -> tuple[list[Problem], list[str]]:
+def train_test_epochs(
+    request: PreflightRequest, trainable: Trainable, *, device: str
+) -> tuple[list[Problem], list[str]]:
     """Train each kind of point for one epoch of 64 examples: what fails, and what each took.
 
     A command trains its lowest rung: it takes shares or counts as its ladder has, and may score only its end.
     """
     problems, notes = [], []
-    lowest = order.task.ladder.rungs[0]
-    is_command = order.task.trainable.command is not None
+    lowest = request.task.ladder.rungs[0]
+    is_command = request.task.trainable.command is not None
     budget = lowest if is_command else replace(lowest, epochs=1, subset=_EXAMPLES)
     size = f"{_EXAMPLES} examples"
     if is_command:
         size = "an epoch" if budget.epochs == 1 else f"{budget.epochs} epochs"
-    for name, point in _one_a_model(order).items():
+    for name, point in _one_a_model(request).items():
         started_s = time.monotonic()
         try:
-            value = _value_of(order, trainable, point, budget, device)
+            value = _train(request, trainable, point, budget, device)
         except (Exception, SystemExit, GeneratorExit) as error:  # the trial would fail in the same way
             failure = classify(error)
             what = f"trial of {name}: {failure.cause}: {failure.message}"
-            problems.append(Problem(what=what, remedy="mend it, or leave the value out of the space"))
+            problems.append(Problem(what=what, remedy="fix it, or leave the value out of the space"))
             continue
         taken_s = time.monotonic() - started_s
-        score = f"{order.task.metric} {value:.3g}"
+        score = f"{request.task.metric} {value:.3g}"
         notes.append(f"trial of {name}: {size} in {taken_s:.1f} s, {score}")
     return problems, notes
 
 
-def _one_a_model(order: PreflightRequest) -> dict[str, Mapping[str, Any]]:
+def _one_a_model(request: PreflightRequest) -> dict[str, Mapping[str, Any]]:
     """The first point of each model and its weights; of a trainable without the two, the default."""
     named: dict[str, Mapping[str, Any]] = {}
-    for point in order.points:
+    for point in request.points:
         words = [str(point[key]) for key in ("model", "weights") if key in point]
-        named.setdefault(" ".join(words) or order.task.trainable.title, point)
+        named.setdefault(" ".join(words) or request.task.trainable.title, point)
     return named
 
 
-def _value_of(
-    order: PreflightRequest, trainable: Trainable, point: Mapping[str, Any], budget: Budget, device: str
+def _train(
+    request: PreflightRequest, trainable: Trainable, point: Mapping[str, Any], budget: Budget, device: str
 ) -> float:
-    context = replace(order.task.context(), device=device, validation_subset=_SCORED, folder=None)
+    context = replace(request.task.context(), device=device, validation_subset=_SCORED, folder=None)
     training = trainable.start(trainable.hparams(**point), budget, context)
     check_training(training, trainable.start)
     for _ in range(budget.epochs):
         values = trained_epoch(training, budget)
     check_state(training, training.state_dict())
-    if order.task.metric not in values:
-        raise BadResult(f"run_epoch must return {order.task.metric!r}, got only {sorted(values)}")
-    value = values[order.task.metric]
+    if request.task.metric not in values:
+        raise BadResult(f"run_epoch must return {request.task.metric!r}, got only {sorted(values)}")
+    value = values[request.task.metric]
     if not math.isfinite(value):
-        raise ValueError(f"{order.task.metric} is {value} after an epoch")
+        raise ValueError(f"{request.task.metric} is {value} after an epoch")
     return float(value)

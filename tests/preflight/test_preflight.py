@@ -16,7 +16,7 @@ from search.energy.gpus import VisibleGpus
 from search.output import Output
 from search.preflight import PreflightRequest, Problem, Report, WeightRow, request_for
 from search.preflight.checks import disk_findings, memory_findings, sensor_findings
-from search.preflight.local import examining, now_and_then, report_of
+from search.preflight.local import await_report, examining, now_and_then
 from search.preflight.machine import free_memory_gib, unwritable_reason
 from search.preflight.node_checks import examine
 from search.preflight.points import points_of
@@ -125,8 +125,8 @@ def test_the_table_says_where_the_weights_of_each_model_come_from(
     weight_files.fill_torch_cache(tmp_path / "torch")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    with examining(ordered(made_space(tmp_path, MODELS), tmp_path)) as looking:
-        report = report_of(looking)
+    with examining(ordered(made_space(tmp_path, MODELS), tmp_path)) as check:
+        report = await_report(check)
     assert report.problems == ()
     assert [(row.model, row.source, row.is_there) for row in report.weights] == [
         ("resnet20", "none", True),
@@ -139,11 +139,11 @@ def test_the_table_says_where_the_weights_of_each_model_come_from(
     assert sizes_mib == pytest.approx([20.8, 9.8], abs=0.1)
 
 
-def test_the_process_of_a_look_is_gone_while_the_search_continues(tmp_path: Path) -> None:
+def test_the_process_of_a_check_is_gone_while_the_search_continues(tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
-    with examining(ordered(made_space(tmp_path), tmp_path)) as looking:
+    with examining(ordered(made_space(tmp_path), tmp_path)) as check:
         assert set(multiprocessing.active_children()) - before
-        report_of(looking)
+        await_report(check)
         wait_for(lambda: not set(multiprocessing.active_children()) - before)
 
 
@@ -166,7 +166,7 @@ def test_an_unknown_model_is_found_although_it_needs_no_weights(tmp_path: Path) 
     assert "model: no model is named 'resnet_18'; near are" in str(report.problems[0])
 
 
-def test_images_that_cannot_be_read_are_found_by_looking_at_some(tmp_path: Path) -> None:
+def test_images_that_cannot_be_read_are_found_by_reading_some(tmp_path: Path) -> None:
     for name in ("cats", "dogs"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for number in range(20):
@@ -195,8 +195,8 @@ def test_a_trainable_that_ends_its_process_does_not_end_the_search(tmp_path: Pat
     order = ordered(made_space(tmp_path, (tmp_path / "leaver.yaml").read_text()), tmp_path)
     os.environ["LEAVE"] = "1"
     try:
-        with examining(order) as looking, pytest.raises(RuntimeError, match="the look itself was killed"):
-            report_of(looking)
+        with examining(order) as check, pytest.raises(RuntimeError, match="the check itself was killed"):
+            await_report(check)
     finally:
         del os.environ["LEAVE"]
 

@@ -26,12 +26,14 @@ _ANSWER_S = 120.0  # a node may have to import torch from a network disk, or to 
 _FETCH_S = 3600.0
 
 
-def examine_nodes(order: PreflightRequest) -> list[Report]:
+def examine_nodes(request: PreflightRequest) -> list[Report]:
     """What each node that is alive found, all at once; one that does not answer is a problem."""
-    with _shared_file(order.task.folder) as shared:
-        order = replace(order, shared_file=shared)
-        asked = {node["NodeID"]: _asked(node["NodeID"], order) for node in ray.nodes() if node["Alive"]}
-        return [_answer(node_id, answer, order) for node_id, answer in asked.items()]
+    with _shared_file(request.task.folder) as shared:
+        request = replace(request, shared_file=shared)
+        asked = {
+            node["NodeID"]: _start_check(node["NodeID"], request) for node in ray.nodes() if node["Alive"]
+        }
+        return [_answer(node_id, answer, request) for node_id, answer in asked.items()]
 
 
 @contextlib.contextmanager
@@ -49,26 +51,26 @@ def _shared_file(folder: Path) -> Iterator[Path | None]:
         path.unlink(missing_ok=True)
 
 
-def _asked(node_id: str, order: PreflightRequest) -> Any:
-    env = {"env_vars": {"HF_HUB_OFFLINE": "0"}} if order.is_fetching else None
+def _start_check(node_id: str, request: PreflightRequest) -> Any:
+    env = {"env_vars": {"HF_HUB_OFFLINE": "0"}} if request.is_fetching else None
     options = {
         "num_cpus": 0,
         "max_retries": 0,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
         "runtime_env": env,
     }
-    return ray.remote(_examine).options(**options).remote(order)
+    return ray.remote(_examine).options(**options).remote(request)
 
 
-def _examine(order: PreflightRequest) -> Report:
+def _examine(request: PreflightRequest) -> Report:
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from a task that reserves none
     node = f"{ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()[:8]}"
-    return replace(examine(order), node=node)
+    return replace(examine(request), node=node)
 
 
-def _answer(node_id: str, answer: Any, order: PreflightRequest) -> Report:
+def _answer(node_id: str, answer: Any, request: PreflightRequest) -> Report:
     try:
-        report: Report = ray.get(answer, timeout=_FETCH_S if order.is_fetching else _ANSWER_S)
+        report: Report = ray.get(answer, timeout=_FETCH_S if request.is_fetching else _ANSWER_S)
     except GetTimeoutError:
         what = f"node: {node_id[:8]} gave no answer in {_ANSWER_S:.0f} s"
     except RayError as error:
