@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator
 
-from search.space.errors import KeyedError, Problems, did_you_mean, shown, wrong_kind
-from search.space.parameters import Fixed, Parameter, described, is_same
+from search.space.errors import KeyedError, shown
+from search.space.parameters import Fixed, Parameter, is_same
 
 Conditions = Mapping[str, Mapping[str, tuple[Any, ...]]]
 
@@ -52,49 +52,6 @@ def ordered(names: Iterable[str], when: Conditions) -> list[str]:
     )
 
 
-def check_conditions(
-    when: Conditions, parameters: Mapping[str, Parameter | Fixed], broken: Iterable[str], problems: Problems
-) -> None:
-    """Add to `problems` the conditions that can never be met, or that speak of what is not there.
-
-    Args:
-        broken: Parameters that have a problem of their own and are not checked further.
-    """
-    known = [*parameters, *broken]
-    for name, others in when.items():
-        if name not in known:
-            problems.add(f"search.when.{name}", f"is not among the parameters{did_you_mean(name, known)}")
-        elif isinstance(parameters.get(name), Fixed):
-            problems.add(f"search.when.{name}", "has one fixed value, so it cannot have a condition")
-        for other, values in others.items():
-            where = f"search.when.{name}.{other}"
-            if other not in known:
-                problems.add(where, f"is not among the parameters{did_you_mean(other, known)}")
-            elif other in parameters:
-                _check_values(where, values, parameters[other], problems)
-    try:
-        ordered(when, when)
-    except graphlib.CycleError as error:
-        problems.add("search.when", f"conditions go in a circle: {' -> '.join(error.args[1])}")
-
-
-def check_start(
-    initial_points: Sequence[Mapping[str, Any]],
-    parameters: Mapping[str, Parameter | Fixed],
-    broken: Iterable[str],
-    problems: Problems,
-) -> None:
-    """Add to `problems` the start points that name no searched parameter or leave its range."""
-    known = [*parameters, *broken]
-    for index, point in enumerate(initial_points):
-        for name, value in point.items():
-            where = f"search.initial_points[{index}].{name}"
-            if name not in known:
-                problems.add(where, f"is not among the parameters{did_you_mean(name, known)}")
-            elif name in parameters and not _allows(parameters[name], value):
-                problems.add(where, _outside(value, parameters[name]))
-
-
 def start_within(
     initial_points: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Parameter | Fixed],
@@ -105,7 +62,7 @@ def start_within(
         {
             name: value
             for name, value in point.items()
-            if name not in names or name not in parameters or _allows(parameters[name], value)
+            if name not in names or name not in parameters or allows(parameters[name], value)
         }
         for point in initial_points
     )
@@ -146,23 +103,6 @@ def is_active(name: str, hparams: Mapping[str, Any], when: Conditions) -> bool:
     )
 
 
-def _check_values(where: str, values: Sequence[Any], entry: Parameter | Fixed, problems: Problems) -> None:
-    if not values:
-        problems.add(where, "must be a value or a list of values, got an empty list")
-    if isinstance(entry, Fixed):
-        return  # an override may fix what a condition speaks of; that may switch the parameter off
-    for value in values:
-        if not entry.contains(value):
-            problems.add(where, _outside(value, entry))
-
-
-def _allows(entry: Parameter | Fixed, value: Any) -> bool:
+def allows(entry: Parameter | Fixed, value: Any) -> bool:
+    """Whether the parameter may have the value, or is fixed at it."""
     return is_same(entry.value, value) if isinstance(entry, Fixed) else entry.contains(value)
-
-
-def _outside(value: Any, entry: Parameter | Fixed) -> str:
-    if isinstance(entry, Fixed):
-        return f"is fixed at {shown(entry.value)}, got {shown(value)}"
-    if isinstance(value, str) and described(entry).startswith("a "):
-        return wrong_kind(described(entry), value)
-    return f"must be {described(entry)}, got {shown(value)}"

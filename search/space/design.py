@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator
 
-from search.space.errors import KeyedError, Problems, did_you_mean, listed, shown
+from search.space.errors import KeyedError, Problems, did_you_mean, shown
 from search.space.fields import whole
 from search.space.hparams import HparamsCheck
-from search.space.parameters import Choice, Fixed, Parameter, num_values
 
 _MOST_POINTS = 10_000
 
@@ -70,56 +67,6 @@ Ablations = Annotated[dict[str, tuple[Variant, ...]], PlainValidator(_ablations)
 Names = Annotated[tuple[str, ...], PlainValidator(_names)]
 
 
-class Keys(Protocol):
-    """The keys under `search:` that say which points are trained."""
-
-    design: Design | None
-    levels: int | None
-    repeats: int
-    chosen_ablations: tuple[str, ...] | None
-
-    @property
-    def lists(self) -> list[str]: ...
-
-
-def check_design(
-    keys: Keys, sampler: str, entries: Mapping[str, Parameter | Fixed], problems: Problems
-) -> None:
-    """Add to `problems` the keys that do not go together, and what a design cannot try."""
-    if len(keys.lists) > 1:
-        problems.add("search", f"give one of trials, design and ablations, got {listed(keys.lists)}")
-    if keys.levels is not None and keys.design is None:
-        problems.add("search.levels", "is for a design; write design: one-factor, or leave it out")
-    if keys.repeats > 1 and not keys.lists:
-        text = "is for trials, a design or ablations; promote.seeds repeats the best of a search"
-        problems.add("search.repeats", text)
-    if keys.chosen_ablations and "ablations" not in keys.lists:
-        problems.add("search.chosen_ablations", "there are no ablations; write search.ablations")
-    if keys.design is not None:
-        _check_listed(entries, keys.design, keys.levels, problems)
-    elif sampler == "grid" and not keys.lists:
-        _check_listed(entries, "a grid", None, problems)
-
-
-def _check_listed(
-    entries: Mapping[str, Parameter | Fixed], design: str, levels: int | None, problems: Problems
-) -> None:
-    fix = "" if design == "a grid" else f", or search.levels: {levels or 5}"
-    for name, entry in entries.items():
-        if isinstance(entry, Choice) and entry.probabilities is not None:
-            problems.add(f"parameters.{name}", f"{design} tries every value once; leave out probabilities")
-        elif not isinstance(entry, Fixed) and num_values(entry) is None and levels is None:
-            problems.add(
-                f"parameters.{name}", f"{design} needs values or whole numbers; write values: [...]{fix}"
-            )
-    counts = [_count(entry, levels) for entry in entries.values() if not isinstance(entry, Fixed)]
-    count = sum(counts) if design == "one-factor" else math.prod(counts)
-    if count > _MOST_POINTS:
-        where = "search.sampler" if design == "a grid" else "search.design"
-        text = f"{design} has {count} points, more than {_MOST_POINTS}; give fewer values"
-        problems.add(where, f"{text}, or take design: one-factor" if design != "one-factor" else text)
-
-
 def chosen_ablations(
     ablations: Mapping[str, tuple[Variant, ...]], names: tuple[str, ...] | None, problems: Problems
 ) -> dict[str, tuple[Variant, ...]]:
@@ -129,25 +76,6 @@ def chosen_ablations(
             text = f"there is no ablation {shown(name)}{did_you_mean(name, ablations)}"
             problems.add("search.chosen_ablations", text)
     return {name: group for name, group in ablations.items() if names is None or name in names}
-
-
-def check_ablations(
-    ablations: Mapping[str, tuple[Variant, ...]],
-    check: HparamsCheck,
-    context: Mapping[str, Any],
-    problems: Problems,
-) -> None:
-    """Add to `problems` what the trainable does not take of any combination."""
-    for name, variants in ablations.items():
-        count = sum(math.prod(map(len, variant.values())) for variant in variants)
-        if count > _MOST_POINTS:
-            text = f"has {count} points, more than {_MOST_POINTS}; give fewer values"
-            problems.add(f"search.ablations.{name}", text)
-            continue
-        for variant in variants:
-            for values in itertools.product(*variant.values()):
-                point = dict(zip(variant, values, strict=True))
-                check.check_point(f"search.ablations.{name}", point, context, problems)
 
 
 def read_trials(
@@ -204,10 +132,3 @@ def _named(
         else:
             taken[name] = key
             yield name, value
-
-
-def _count(entry: Parameter, levels: int | None) -> int:
-    every = num_values(entry)
-    if levels is None or isinstance(entry, Choice):
-        return every or 1
-    return levels if every is None else min(every, levels)

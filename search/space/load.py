@@ -9,39 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
-from search.space.command import CommandCheck, command_notices
-from search.space.conditions import check_conditions, check_start, start_within, when_within
-from search.space.design import check_ablations, check_design, chosen_ablations, read_trials
+from search.space.command import CommandCheck
+from search.space.conditions import start_within, when_within
+from search.space.design import chosen_ablations, read_trials
 from search.space.distributions import read_parameters
 from search.space.errors import KeyedError, Problems, SpaceError, is_within, listed
 from search.space.fields import validated
 from search.space.hparams import HparamsCheck
-from search.space.notices import space_notices, sweep_notices
+from search.space.notices import notices_of
 from search.space.own_code import check_command, check_file, is_in_run
 from search.space.parameters import Fixed, Parameter
-from search.space.plain_scalars import scalar_hint, scalar_notes
+from search.space.plain_scalars import scalar_hint
 from search.space.record import RecordReader
-from search.space.rules import (
-    check_horizon,
-    check_joules,
-    check_objective,
-    cost_named,
-    horizon_notices,
-    joules_notices,
-    objective_notices,
-)
-from search.space.samplers import check_sampler
-from search.space.schema import LadderAxes, Sampler, Scheduler, SearchSection, SweepFile
+from search.space.rules import Draft, check_rules
+from search.space.schema import DEFAULT_EPOCHS, LadderAxes, Sampler, Scheduler, SearchSection, SweepFile
 from search.space.space import Space
 from search.space.yaml_file import Content, Override, find_file, override_key, plain_content, read_content
 from trainables.core.contract import UNKNOWN_SCALE, DataSpec, Mode, Trainable
 from trainables.core.data_source import listed_sources, resolve_data
-from trainables.core.files import is_safe_name
 from trainables.core.load import TrainableRef, UnknownTrainable
 
 Loader = Callable[[TrainableRef], Trainable]
 SPACES = Path(__file__).parents[2] / "spaces"  # the program's own
-_DEFAULT_EPOCHS = [1, 3, 9]
 _SAMPLERS: Mapping[str | None, Sampler] = {
     None: "tpe",
     "bayes": "tpe",
@@ -160,7 +149,8 @@ class _Reading:
 
     def space(self, loader: Loader) -> Space | None:
         """The Space, or None when there are problems."""
-        self._check_parts()
+        draft = self._draft()
+        check_rules(draft, self._problems)
         ladder = self._ladder()
         reference = self._reference(ladder)
         trainable = None if reference is None else _loaded(reference, loader, self._problems)
@@ -169,28 +159,32 @@ class _Reading:
         if reference is None or trainable is None or check is None or data is None:
             return None
         metric, mode, notices = self._metric(trainable)
-        check_objective(self._section, metric, self._sampler, self._problems)
+        draft = replace(draft, trainable=trainable, check=check, metric=metric)
+        check_rules(draft, self._problems)
         if self._problems.lines or ladder is None:
             return None
         ladder = replace(ladder, resolution_unit=trainable.resolution_unit)
         space = self._with_points(self._assembled(reference, data, metric, mode, ladder), check)
-        check_horizon(space, trainable.no_effect_anytime, self._problems)
+        draft = replace(draft, space=space)
+        check_rules(draft, self._problems)
         if self._problems.lines:
             return None
-        given_epochs = self._section.ladder and self._section.ladder.epochs
-        notices += sweep_notices(
-            self._file, given_epochs is not None, _DEFAULT_EPOCHS, is_command=self._is_command
-        )
-        notices += [*self._declared.notes, *scalar_notes(self._scalars, is_sweep=self._file.is_sweep)]
-        if space.is_listed and self._section.sampler not in (None, "grid"):
-            notices.append(f"search.sampler: ignored; {self._section.lists[0]} says which points are trained")
-        notices += space_notices(space, space.default_hparams(trainable), check)
-        notices += horizon_notices(space, trainable.no_effect_anytime)
-        if (description := reference.command) is not None:
-            notices += command_notices(description, space.ladder, space.scheduler.mode)
-        notices += [*objective_notices(space), *joules_notices(space)]
         scale = trainable.scales.get(metric.removeprefix("val_"), UNKNOWN_SCALE)
+        notices += notices_of(space, draft)
         return replace(space, scale=scale, scored_unit=trainable.scored_unit, notices=tuple(notices))
+
+    def _draft(self) -> Draft:
+        return Draft(
+            name=self._name(),
+            file=self._file,
+            section=self._section,
+            sampler=self._sampler,
+            declared=self._declared,
+            when=self._when,
+            initial_points=self._initial_points,
+            scalars=self._scalars,
+            is_command=self._is_command,
+        )
 
     def space_of_run(self) -> Space | None:
         """The Space of a run that is read: by its record, with notices of what that does not say."""
@@ -270,17 +264,6 @@ class _Reading:
         is_open = "trainable" not in section.model_fields_set and section.data is None
         return section.trainable == "command" or (is_open and self._file.has_program)
 
-    def _check_parts(self) -> None:
-        section, problems = self._section, self._problems
-        name = self._name()
-        if not is_safe_name(name):
-            problems.add("name", f"must do as a folder's name (no slash, no leading dot), got {name!r}")
-        check_conditions(self._when, self._entries, self._broken, problems)
-        check_start(self._initial_points, self._entries, self._broken, problems)
-        check_sampler(self._sampler, problems)
-        check_design(section, self._sampler, self._entries, problems)
-        check_joules(section, problems)
-
     def _data(self, trainable: Trainable) -> DataSpec | None:
         """What is trained on, with absolute paths; None, with the reason among the problems."""
         given = self._section.data
@@ -311,10 +294,10 @@ class _Reading:
         early = self._file.early_terminate
         axes = self._section.ladder or LadderAxes()
         if axes.epochs is None and self._section.ladder is not None and early is None:
-            self._problems.add("search.ladder.epochs", f"is missing; write epochs: {_DEFAULT_EPOCHS}")
+            self._problems.add("search.ladder.epochs", f"is missing; write epochs: {DEFAULT_EPOCHS}")
             return None
         try:
-            ladder = axes.over(axes.epochs or (early.epochs() if early else _DEFAULT_EPOCHS))
+            ladder = axes.over(axes.epochs or (early.epochs() if early else DEFAULT_EPOCHS))
             return replace(ladder.with_top(**dict(self._section.budget)), horizon=self._section.horizon)
         except KeyedError as error:
             self._problems.add(f"search.ladder.{error.key}", str(error))
@@ -373,12 +356,8 @@ class _Reading:
             notices.append(_MINIMIZED)
         return name, "max" if given.goal == "maximize" else "min", notices
 
-    def _scheduler(self, ladder: Ladder) -> Scheduler:
+    def _scheduler(self) -> Scheduler:
         scheduler, early = self._section.scheduler, self._file.early_terminate
-        try:
-            scheduler.check_brackets(len(ladder.rungs))
-        except KeyedError as error:
-            self._problems.add(f"search.scheduler.{error.key}", str(error))
         if early is None or "eta" in scheduler.model_fields_set:
             return scheduler
         return scheduler.model_copy(update={"eta": early.eta})
@@ -393,7 +372,7 @@ class _Reading:
             data=data,
             metric=metric,
             mode=mode,
-            cost=cost_named(section),
+            cost=section.cost,
             parameters=self._searched(),
             fixed={name: entry.value for name, entry in self._entries.items() if isinstance(entry, Fixed)},
             when=self._when,
@@ -402,7 +381,7 @@ class _Reading:
                 str((self._path.parent / Path(run).expanduser()).resolve()) for run in section.warm_start
             ),
             ladder=ladder,
-            scheduler=self._scheduler(ladder),
+            scheduler=self._scheduler(),
             sampler=self._sampler,
             limits=section.limits.with_run_cap(self._file.run_cap),
             resources=section.resources,
@@ -418,7 +397,6 @@ class _Reading:
         section, problems = self._section, self._problems
         trials = read_trials(section.trials, self._path.parent, check, space.fixed, problems)
         ablations = chosen_ablations(section.ablations, section.chosen_ablations, problems)
-        check_ablations(ablations, check, space.fixed, problems)
         return replace(space, trials=trials, ablations=ablations)
 
     def _searched(self) -> dict[str, Parameter]:

@@ -1,58 +1,199 @@
-"""What settings of a space go together: objectives, rungs of joules, horizons; and notes on them."""
+"""What settings of a space go together: one list of rules, each a function of a draft and its problems.
+
+A key by itself is checked by `fields` and `schema`, a parameter by `distributions`, a value by the
+trainable's own hparams (`hparams`). Here is what concerns several of them. A new rule is one more function
+in `RULES`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import get_args
+import graphlib
+import importlib.util
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
 
-from search.space.errors import Problems, did_you_mean, listed
-from search.space.schema import CostName, SearchSection
+from search.space.conditions import Conditions, allows, ordered
+from search.space.distributions import Declared
+from search.space.errors import KeyedError, Problems, did_you_mean, listed, shown, wrong_kind
+from search.space.hparams import HparamsCheck
+from search.space.parameters import Choice, Fixed, Parameter, described, num_values
+from search.space.plain_scalars import ReadScalar
+from search.space.schema import CostName, Sampler, SearchSection, SweepFile
 from search.space.space import Space
+from trainables.core.contract import Trainable
+from trainables.core.files import is_safe_name
 
 _ADVICE = "take horizon: full or rung, or leave it out"
+_MOST_POINTS = 10_000  # of a list: each is a training, and a mistyped range soon makes millions
+_PACKAGES: Mapping[str, tuple[str, ...]] = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",)}
 
 
-def check_objective(section: SearchSection, metric: str, sampler: str, problems: Problems) -> None:
-    """Add to `problems` what is wrong with the objective, and what cannot be done with two."""
-    first, *rest = section.objective or (metric,)
-    if first != metric:
-        problems.add("search.objective", f"must begin with the metric, {metric}, got {first!r}")
-    if len(rest) > 1:
-        problems.add("search.objective", f"takes one name beside the metric, got {listed(rest)}")
-    for name in set(rest[:1]) - set(get_args(CostName)):
-        text = f"only {listed(get_args(CostName))} can stand beside the metric, got {name!r}"
-        problems.add("search.objective", text + did_you_mean(name, get_args(CostName)))
-    if rest:
-        _check_beside(section, sampler, problems)
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A file on its way to a Space. What is not known yet is None: it grows as the file is read.
+
+    Attributes:
+        declared: Parameters by the names that the file has, before they get the trainable's own.
+        when: The file's conditions, without what overridden parameters no longer allow; so are its points.
+        is_command: A script is searched, as the section says or as a sweep file alone does.
+        metric: What is optimised, which the trainable has a say in.
+        space: What has become of all this.
+    """
+
+    name: str
+    file: SweepFile
+    section: SearchSection
+    sampler: Sampler
+    declared: Declared
+    when: Conditions
+    initial_points: Sequence[Mapping[str, Any]]
+    scalars: Sequence[ReadScalar]
+    is_command: bool
+    trainable: Trainable | None = None
+    check: HparamsCheck | None = None
+    metric: str | None = None
+    space: Space | None = None
+
+    @property
+    def known(self) -> list[str]:
+        """Names that may be spoken of, those of parameters with problems of their own among them."""
+        return [*self.declared.entries, *self.declared.broken]
+
+    @property
+    def idle_hparams(self) -> Sequence[str]:
+        """Hyperparameters of the trainable that do nothing under the space's horizon."""
+        is_anytime = self.trainable is not None and self.section.horizon == "anytime"
+        return self.trainable.no_effect_anytime if self.trainable is not None and is_anytime else ()
 
 
-def _check_beside(section: SearchSection, sampler: str, problems: Problems) -> None:
-    if section.scheduler.mode == "pasha":
-        problems.add("search.scheduler.mode", "pasha compares one objective; take asha or asha_stopping")
-    if sampler == "cmaes":
-        problems.add("search.sampler", "cmaes takes one objective; take tpe, gp or nsga2")
-    if section.warm_start:
-        problems.add("search.warm_start", "earlier runs tell their metric alone; leave it out, or the joules")
+Rule = Callable[[Draft, Problems], None]
 
 
-def cost_named(section: SearchSection) -> CostName | None:
-    """What a checked section minimises beside the metric."""
-    return next((name for name in get_args(CostName) if name in section.objective[1:]), None)
+def check_rules(draft: Draft, problems: Problems) -> None:
+    """Add to `problems` all that the rules find in what is known of the draft.
+
+    Called with the file alone, with its trainable, and with its space, so that a file whose trainable cannot
+    be imported still has all its other problems in the one message. A rule that needs what is not known yet
+    finds nothing, and `Problems` keeps what is found twice once.
+    """
+    for rule in RULES:
+        rule(draft, problems)
 
 
-def objective_notices(space: Space) -> Iterator[str]:
-    """What a sampler does not learn with two objectives."""
-    is_learning = space.sampler in {"tpe", "gp", "nsga2"} and not space.is_listed
-    if space.cost and is_learning and space.scheduler.mode != "none":
-        yield (
-            f"search.objective: with two, {space.sampler} learns values of trials that end the ladder only; "
-            "a metric at a low rung is not final"
-        )
+def _check_name(draft: Draft, problems: Problems) -> None:
+    if not is_safe_name(draft.name):
+        text = f"must do as a folder's name (no slash, no leading dot), got {draft.name!r}"
+        problems.add("name", text)
 
 
-def check_joules(section: SearchSection, problems: Problems) -> None:
-    """Add to `problems` what a ladder of joules cannot be combined with."""
-    ladder = section.ladder
+def _check_conditions(draft: Draft, problems: Problems) -> None:
+    """Conditions that can never be met, or that speak of what is not there."""
+    parameters, known = draft.declared.entries, draft.known
+    for name, others in draft.when.items():
+        if name not in known:
+            problems.add(f"search.when.{name}", f"is not among the parameters{did_you_mean(name, known)}")
+        elif isinstance(parameters.get(name), Fixed):
+            problems.add(f"search.when.{name}", "has one fixed value, so it cannot have a condition")
+        for other, values in others.items():
+            where = f"search.when.{name}.{other}"
+            if other not in known:
+                problems.add(where, f"is not among the parameters{did_you_mean(other, known)}")
+            elif other in parameters:
+                _check_values(where, values, parameters[other], problems)
+    try:
+        ordered(draft.when, draft.when)
+    except graphlib.CycleError as error:
+        problems.add("search.when", f"conditions go in a circle: {' -> '.join(error.args[1])}")
+
+
+def _check_initial_points(draft: Draft, problems: Problems) -> None:
+    """Points that name no searched parameter or leave its range."""
+    parameters, known = draft.declared.entries, draft.known
+    for index, point in enumerate(draft.initial_points):
+        for name, value in point.items():
+            where = f"search.initial_points[{index}].{name}"
+            if name not in known:
+                problems.add(where, f"is not among the parameters{did_you_mean(name, known)}")
+            elif name in parameters and not allows(parameters[name], value):
+                problems.add(where, _outside(value, parameters[name]))
+
+
+def _check_values(where: str, values: Sequence[Any], entry: Parameter | Fixed, problems: Problems) -> None:
+    if not values:
+        problems.add(where, "must be a value or a list of values, got an empty list")
+    if isinstance(entry, Fixed):
+        return  # an override may fix what a condition speaks of; that may switch the parameter off
+    for value in values:
+        if not entry.contains(value):
+            problems.add(where, _outside(value, entry))
+
+
+def _outside(value: Any, entry: Parameter | Fixed) -> str:
+    if isinstance(entry, Fixed):
+        return f"is fixed at {shown(entry.value)}, got {shown(value)}"
+    if isinstance(value, str) and described(entry).startswith("a "):
+        return wrong_kind(described(entry), value)
+    return f"must be {described(entry)}, got {shown(value)}"
+
+
+def _check_sampler(draft: Draft, problems: Problems) -> None:
+    """Packages that the sampler needs and this environment does not have."""
+    missing = [name for name in _PACKAGES.get(draft.sampler, ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        text = f"{draft.sampler} needs {listed(missing)}; pip install {' '.join(missing)}, or take tpe"
+        problems.add("search.sampler", text)
+
+
+def _check_design(draft: Draft, problems: Problems) -> None:
+    """Keys that do not go together, and what a design cannot try."""
+    keys, entries = draft.section, draft.declared.entries
+    if len(keys.lists) > 1:
+        problems.add("search", f"give one of trials, design and ablations, got {listed(keys.lists)}")
+    if keys.levels is not None and keys.design is None:
+        problems.add("search.levels", "is for a design; write design: one-factor, or leave it out")
+    if keys.repeats > 1 and not keys.lists:
+        text = "is for trials, a design or ablations; promote.seeds repeats the best of a search"
+        problems.add("search.repeats", text)
+    if keys.chosen_ablations and "ablations" not in keys.lists:
+        problems.add("search.chosen_ablations", "there are no ablations; write search.ablations")
+    if keys.design is not None:
+        _check_listed(entries, keys.design, keys.levels, problems)
+    elif draft.sampler == "grid" and not keys.lists:
+        _check_listed(entries, "a grid", None, problems)
+
+
+def _check_listed(
+    entries: Mapping[str, Parameter | Fixed], design: str, levels: int | None, problems: Problems
+) -> None:
+    fix = "" if design == "a grid" else f", or search.levels: {levels or 5}"
+    for name, entry in entries.items():
+        if isinstance(entry, Choice) and entry.probabilities is not None:
+            problems.add(f"parameters.{name}", f"{design} tries every value once; leave out probabilities")
+        elif not isinstance(entry, Fixed) and num_values(entry) is None and levels is None:
+            problems.add(
+                f"parameters.{name}", f"{design} needs values or whole numbers; write values: [...]{fix}"
+            )
+    counts = [_count(entry, levels) for entry in entries.values() if not isinstance(entry, Fixed)]
+    count = sum(counts) if design == "one-factor" else math.prod(counts)
+    if count > _MOST_POINTS:
+        where = "search.sampler" if design == "a grid" else "search.design"
+        text = f"{design} has {count} points, more than {_MOST_POINTS}; give fewer values"
+        problems.add(where, f"{text}, or take design: one-factor" if design != "one-factor" else text)
+
+
+def _count(entry: Parameter, levels: int | None) -> int:
+    every = num_values(entry)
+    if levels is None or isinstance(entry, Choice):
+        return every or 1
+    return levels if every is None else min(every, levels)
+
+
+def _check_joules(draft: Draft, problems: Problems) -> None:
+    """What a ladder of joules cannot be combined with."""
+    section, ladder = draft.section, draft.section.ladder
     if ladder is None or ladder.resource != "energy_j":
         return
     gpus = section.resources.gpus_per_trial
@@ -70,23 +211,63 @@ def check_joules(section: SearchSection, problems: Problems) -> None:
         problems.add("search.validation_resolution", f"{text} another resolution than the others there")
 
 
-def joules_notices(space: Space) -> Iterator[str]:
-    """What the horizon makes of a trial that uses its joules before its epochs."""
-    if space.ladder.joules and space.ladder.horizon == "full":
-        yield (
-            f"search.horizon: with full a trial that uses its {space.ladder.joules[-1]:g} J before epoch "
-            f"{space.ladder.top.epochs} ends with its schedule cut short; anytime has none to cut"
-        )
+def _check_objective(draft: Draft, problems: Problems) -> None:
+    """Names of the objective, and what cannot be done with two."""
+    if draft.metric is None:
+        return
+    first, *rest = draft.section.objective or (draft.metric,)
+    if first != draft.metric:
+        problems.add("search.objective", f"must begin with the metric, {draft.metric}, got {first!r}")
+    if len(rest) > 1:
+        problems.add("search.objective", f"takes one name beside the metric, got {listed(rest)}")
+    for name in set(rest[:1]) - set(get_args(CostName)):
+        text = f"only {listed(get_args(CostName))} can stand beside the metric, got {name!r}"
+        problems.add("search.objective", text + did_you_mean(name, get_args(CostName)))
+    if rest:
+        _check_beside(draft.section, draft.sampler, problems)
 
 
-def check_horizon(space: Space, no_effect_anytime: Sequence[str], problems: Problems) -> None:
-    """Add to `problems` every hyperparameter that is varied without effect.
+def _check_beside(section: SearchSection, sampler: str, problems: Problems) -> None:
+    if section.scheduler.mode == "pasha":
+        problems.add("search.scheduler.mode", "pasha compares one objective; take asha or asha_stopping")
+    if sampler == "cmaes":
+        problems.add("search.sampler", "cmaes takes one objective; take tpe, gp or nsga2")
+    if section.warm_start:
+        problems.add("search.warm_start", "earlier runs tell their metric alone; leave it out, or the joules")
 
-    Args:
-        no_effect_anytime: Hparams of the trainable that do nothing under the horizon "anytime".
-    """
+
+def _check_brackets(draft: Draft, problems: Problems) -> None:
+    if draft.space is None:
+        return
+    try:
+        draft.section.scheduler.check_brackets(len(draft.space.ladder.rungs))
+    except KeyedError as error:
+        problems.add(f"search.scheduler.{error.key}", str(error))
+
+
+def _check_ablations(draft: Draft, problems: Problems) -> None:
+    """What the trainable does not take of any combination."""
+    space, check = draft.space, draft.check
+    if space is None or check is None:
+        return
+    for name, variants in space.ablations.items():
+        count = sum(math.prod(map(len, variant.values())) for variant in variants)
+        if count > _MOST_POINTS:
+            text = f"has {count} points, more than {_MOST_POINTS}; give fewer values"
+            problems.add(f"search.ablations.{name}", text)
+            continue
+        for variant in variants:
+            for values in itertools.product(*variant.values()):
+                point = dict(zip(variant, values, strict=True))
+                check.check_point(f"search.ablations.{name}", point, space.fixed, problems)
+
+
+def _check_horizon(draft: Draft, problems: Problems) -> None:
+    """Hyperparameters that are varied and do nothing, as no schedule falls under the horizon "anytime"."""
+    if (space := draft.space) is None:
+        return
     text = f"does nothing with search.horizon: anytime, where no schedule falls; {_ADVICE}"
-    for name in _idle(space, no_effect_anytime):
+    for name in draft.idle_hparams:
         if name in space.parameters:
             problems.add(f"parameters.{name}", text)
         for group, variants in space.ablations.items():
@@ -96,14 +277,16 @@ def check_horizon(space: Space, no_effect_anytime: Sequence[str], problems: Prob
             problems.add("search.trials", f"{name} {text}")
 
 
-def horizon_notices(space: Space, no_effect_anytime: Sequence[str]) -> Iterator[str]:
-    """What the horizon makes of fixed hparams and of a ladder of one rung."""
-    for name in _idle(space, no_effect_anytime):
-        if name in space.fixed:
-            yield f"parameters.{name}: ignored by the search with horizon: anytime; promotion uses it"
-    if space.ladder.horizon == "rung" and len(space.ladder.rungs) == 1:
-        yield "search.horizon: rung means full here, since the ladder has one rung"
-
-
-def _idle(space: Space, no_effect_anytime: Sequence[str]) -> Sequence[str]:
-    return no_effect_anytime if space.ladder.horizon == "anytime" else ()
+# In the order in which a reader of the message meets them: the file from the top, then the whole.
+RULES: tuple[Rule, ...] = (
+    _check_name,
+    _check_conditions,
+    _check_initial_points,
+    _check_sampler,
+    _check_design,
+    _check_joules,
+    _check_objective,
+    _check_brackets,
+    _check_ablations,
+    _check_horizon,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -34,6 +34,8 @@ from search.space.fields import (
     ZeroOrMore,
 )
 from trainables.core.contract import Budget, Horizon, Mode, Precision, ValidationResolution
+
+DEFAULT_EPOCHS = [1, 3, 9]  # of a space without a ladder
 
 
 class LadderAxes(Section):
@@ -288,6 +290,11 @@ class SearchSection(TrainingSection):
         return TrainingSection.model_validate(
             {key: getattr(self, key) for key in TrainingSection.model_fields}
         )
+
+    @property
+    def cost(self) -> CostName | None:
+        """What is minimised beside the metric, once the objective has been checked."""
+        return next((name for name in get_args(CostName) if name in self.objective[1:]), None)
 
     @property
     def lists(self) -> list[str]:
