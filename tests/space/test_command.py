@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.backends.local import execute_here
-from search.energy.processes import ProcessTable, ProcessTrees
+from search.energy.processes import ProcessTable
 from search.ledger import Ledger
 from search.promotion import chosen, full_training, proposals
 from search.run import Run
@@ -227,11 +227,11 @@ def test_the_cpu_time_of_a_script_and_of_its_children_is_the_trials(tmp_path: Pa
     trainable = command.load()
     env = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=tmp_path, folder=tmp_path / "trial")
     training = trainable.start(trainable.hparams(), Budget(epochs=9), env)
-    before_s = ProcessTrees(ProcessTable()).cpu_s(os.getpid(), 0.0)
+    before_s = ProcessTable().tree_cpu_s(os.getpid(), 0.0)
     training.run_epoch(Budget(epochs=9))
-    while_it_is_held_s = ProcessTrees(ProcessTable()).cpu_s(os.getpid(), 0.0)
+    while_it_is_held_s = ProcessTable().tree_cpu_s(os.getpid(), 0.0)
     del training
-    after_s = ProcessTrees(ProcessTable()).cpu_s(os.getpid(), 0.0)
+    after_s = ProcessTable().tree_cpu_s(os.getpid(), 0.0)
     assert while_it_is_held_s - before_s >= 0.55  # twice 0.3 s, each in whole ticks of 10 ms
     assert after_s >= while_it_is_held_s
 
