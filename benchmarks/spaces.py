@@ -52,6 +52,10 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "mnist_cnn": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 14}", _FEW),
     "mnist_rnn": ("search.ladder={epochs: [1, 2], subset: [0.1, 0.2], resolution: 14}", _FEW),
     "person_reid": ("search.ladder={epochs: [1, 2], subset: [0.25, 0.5], resolution: 32}",),
+    "person_reid_pcb": (
+        "parameters.model.value=pcb/resnet10t",
+        "search.ladder={epochs: [1, 2], subset: [0.25, 0.5], resolution: 64}",
+    ),
     "quick": ("search.ladder={epochs: [1, 2], subset: [0.05, 0.1], resolution: 32}", _FEW),
     "resnet20_cifar": (  # digits where CIFAR-10 is not on the machine
         "search.data=mnist5k",

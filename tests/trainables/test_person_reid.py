@@ -13,6 +13,7 @@ from torch.nn import functional
 from torchmetrics.retrieval import RetrievalMAP
 
 from trainables.core.contract import Budget, DataError, TrainingContext
+from trainables.engine.images.augment import Augment
 from trainables.person_reid import TRAINABLE, Hparams, overfit_overrides
 from trainables.person_reid.batches import PersonBatch, PersonBatches, grouped
 from trainables.person_reid.metrics import Described, PersonDetails, PersonMetrics, found, means
@@ -265,3 +266,46 @@ def test_it_trains_in_bf16_with_every_loss(context: TrainingContext, metric_loss
     )
     assert values["train_loss"] > 0
     assert {"val_map", "val_rank_1", "val_rank_5", "val_rank_10", "val_loss"} <= values.keys()
+
+
+def test_a_scored_image_is_described_with_its_mirror_image_and_by_stripes_of_one_length() -> None:
+    torch.manual_seed(0)
+    nets = [
+        build_person_net(
+            "pcb/resnet10t", num_identities=3, weights="none", drop_rate=0.5, flip_test=flip_test
+        )[0]
+        for flip_test in (False, True)
+    ]
+    nets[1].load_state_dict(nets[0].state_dict())
+    images = torch.rand(2, 3, 96, 48)
+    plain, both = (net.eval()(images)["features"] for net in nets)
+    assert plain.shape == (2, 6 * 256)
+    assert plain.unflatten(1, (6, -1)).norm(dim=2).flatten().tolist() == pytest.approx([1.0] * 12)
+    mirrored = nets[1](images.flip(3))["features"]
+    torch.testing.assert_close(both, mirrored, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(plain, nets[0](images.flip(3))["features"], atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "num"), [("resnet10t", 512), ("pcb/resnet10t", 256)])
+def test_a_network_has_as_many_features_as_its_reference(name: str, num: int) -> None:
+    net, _ = build_person_net(name, num_identities=3, weights="none", drop_rate=0.5, resolution=64)
+    assert net.head.classifiers[0].in_features == num
+
+
+def test_a_crop_moves_persons_by_10_pixels_of_256(context: TrainingContext) -> None:
+    batches = batches_of(context)
+    assert batches._batches._augment.padding == pytest.approx(10 / 256)
+    assert TRAINABLE.hparams().augment == "crop"
+
+
+def test_random_erasing_blanks_a_rectangle_of_some_images_and_the_same_for_one_seed() -> None:
+    images = torch.ones(40, 3, 32, 16)
+    augment = Augment(0.0, random_erasing=0.5)
+    draws = augment.draws(40, seed=0, epoch=0)
+    erased = augment.erased(images, draws)
+    shares = (erased == 0).float().mean((1, 2, 3))
+    assert 10 <= int((shares > 0).sum()) <= 30
+    assert 0.01 < float(shares[shares > 0].min()) <= float(shares.max()) <= 0.42
+    assert torch.equal(erased, augment.erased(images, draws))
+    assert torch.equal(erased[7:8], augment.erased(images[7:8], draws[7:8]))
+    assert torch.equal(Augment(0.0).erased(images, draws), images)

@@ -26,7 +26,7 @@ def hparams_of(subject: str) -> dict[str, Any]:
     if not subject.endswith(".yaml"):
         return vars(load_trainable(subject).hparams())
     space = read_space(subject)
-    defaults = space.default_hparams(load_trainable(space.trainable))
+    defaults = space.default_hparams(space.trainable.load())
     return {**defaults, **(space.initial_points[0] if space.initial_points else {})}
 
 
@@ -114,9 +114,8 @@ def rates_of(training: SupervisedTraining[Any], epochs: int) -> list[tuple[float
 
 def started(subject: str, tmp_path: Path, *, epochs: int, **context: Any) -> SupervisedTraining[Any]:
     """A training by a recipe, on the data that its trainable is tried out with."""
-    trainable = load_trainable(
-        read_space(subject).trainable if subject.endswith(".yaml") else subject,
-    )
+    is_space = subject.endswith(".yaml")
+    trainable = read_space(subject).trainable.load() if is_space else load_trainable(subject)
     hparams = {**hparams_of(subject), **context.pop("changes", {})}
     given = TrainingContext(data_seed=0, seed=0, cache_dir=tmp_path, **context)
     training = trainable.start(trainable.hparams(**hparams), Budget(epochs=epochs), given)

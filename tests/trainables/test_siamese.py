@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from trainables.core.contract import Budget, DataError, TrainingContext
+from trainables.engine.classifiers.models import Classifier, build_classifier
 from trainables.siamese import TRAINABLE, Hparams
 from trainables.siamese.pairs import PairBatch, PairBatches, partners
 from trainables.siamese.training import start
-from trainables.siamese.twin import PairMetrics, Twin
+from trainables.siamese.twin import ConcatenationTwin, DistanceTwin, PairMetrics, without_last_layer
 
+SMALL = Hparams(**TRAINABLE.example.hparams)
 LABELS = torch.tensor([0, 1, 0, 1, 2, 0])  # class 2 has one example
 
 
@@ -48,7 +50,7 @@ def context(tmp_path: Path) -> TrainingContext:
 
 
 def batches_of(context: TrainingContext) -> PairBatches:
-    return start(Hparams(), Budget(epochs=2), context).batches
+    return start(SMALL, Budget(epochs=2), context).batches
 
 
 def whole(batches: PairBatches, budget: Budget, epoch: int) -> PairBatch:
@@ -84,11 +86,50 @@ def test_held_out_pairs_are_the_same_for_every_trial_and_epoch(context: Training
     assert all(torch.equal(a.second, b.second) for a, b in zip(*pairs, strict=True))
 
 
-def test_the_order_of_a_pair_does_not_matter() -> None:
+def test_the_order_of_a_pair_does_not_matter_to_distances() -> None:
     torch.manual_seed(0)
-    twin = Twin(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 3)
+    twin = DistanceTwin(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 3)
     first, second = torch.randn(2, 5, 1, 2, 2)
     assert torch.equal(twin(first, second), twin(second, first))
+
+
+def test_concatenated_features_pass_two_layers_of_256_numbers() -> None:
+    twin = ConcatenationTwin(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 3)
+    assert [tuple(layer.weight.shape) for layer in (twin.head[0], twin.head[2])] == [(256, 6), (1, 256)]
+    assert twin.head[0].bias.tolist() == pytest.approx([0.01] * 256)
+    first, second = torch.randn(2, 5, 1, 2, 2)
+    assert twin(first, second).shape == (5,)
+    assert not torch.equal(twin(first, second), twin(second, first))
+
+
+@pytest.mark.parametrize(
+    ("model", "num_features"),
+    [("torchvision/resnet18", 512), ("resnet18", 512), ("mnist_cnn", 128), ("resnet20", 64)],
+)
+def test_an_encoder_of_concatenation_has_no_last_layer(model: str, num_features: int) -> None:
+    encoder, found = without_last_layer(build_classifier(model, num_classes=10, in_channels=1, resolution=28))
+    assert found == num_features
+    assert encoder.eval()(torch.zeros(2, 1, 28, 28)).shape == (2, num_features)
+
+
+def test_an_encoder_without_one_last_linear_layer_is_refused() -> None:
+    classifier = Classifier(nn.Sequential(head := nn.Conv2d(1, 1, 1)), head)
+    with pytest.raises(ValueError, match="ends in one linear layer"):
+        without_last_layer(classifier)
+
+
+def test_the_defaults_are_the_examples_network(context: TrainingContext) -> None:
+    training = start(Hparams(), Budget(epochs=14), context)
+    assert training.model.encoder.conv1.weight.shape == (64, 1, 7, 7)
+    assert training.model.head[0].in_features == 1024
+    assert type(training.optimizer).__name__ == "Adadelta"
+
+
+def test_an_embedding_that_is_not_read_is_noted(context: TrainingContext) -> None:
+    notes = start(
+        replace(SMALL, comparison="concatenation", embedding_dim=8), Budget(epochs=1), context
+    ).notes()
+    assert "features before the last layer" in notes["no effect of embedding_dim"]
 
 
 def test_logits_between_0_and_1_are_still_logits() -> None:
@@ -102,7 +143,7 @@ def test_logits_between_0_and_1_are_still_logits() -> None:
 
 def test_it_trains_in_bf16(context: TrainingContext) -> None:
     budget = Budget(epochs=1, subset=64)
-    values = start(Hparams(), budget, replace(context, precision="bf16")).run_epoch(budget)
+    values = start(SMALL, budget, replace(context, precision="bf16")).run_epoch(budget)
     assert 0 < values["train_loss"] < 5
 
 

@@ -49,6 +49,7 @@ def portable(
             "num_features": hparams.features,
             "drop_rate": hparams.drop_rate,
             "resolution": data.score_resolution,
+            "flip_test": hparams.flip_test,
         },
         images=image_input(data, statistics, top=context.resolution, aspect_ratio=_ASPECT_RATIO),
         initial_weights=weights_origin(backbone_of(hparams.model), hparams.weights),

@@ -13,6 +13,7 @@ from torch.nn import functional
 from trainables.core.contract import DataError
 from trainables.core.optional import Table
 from trainables.person_reid.batches import PersonBatch
+from trainables.person_reid.re_ranking import re_ranked_distances
 from trainables.person_reid.sightings import JUNK
 
 RANKS = (1, 5, 10)
@@ -50,23 +51,41 @@ class Found:
     nearest: Tensor
 
 
-def found(queries: Described, gallery: Described) -> Found:
+def found(queries: Described, gallery: Described, *, re_ranking: bool = False) -> Found:
     """How well each of `queries` finds its person in `gallery`, by Market-1501's rules.
 
     Junk and what the query's own camera has of its person neither help nor harm: they are taken out. Average
     precision is the area under the line through the points of precision and recall (the trapezoidal rule),
     which begins at a precision of 1; torchmetrics' RetrievalMAP adds up rectangles. (Zheng et al. 2015,
     "Scalable Person Re-identification: A Benchmark", and the authors' code.)
+
+    Args:
+        re_ranking: By the neighbours that queries and gallery share; else by the cosine of their features.
     """
-    parts = [_found(part, gallery) for part in queries.split(_QUERIES_AT_ONCE)]
+    if re_ranking:
+        distances = re_ranked_distances(queries.features, gallery.features).to(queries.features.device)
+        rows = [1 - part for part in distances.split(_QUERIES_AT_ONCE)]
+    else:
+        rows = [None] * -(-len(queries.labels) // _QUERIES_AT_ONCE)
+    parts = [
+        _found(part, gallery, likeness)
+        for part, likeness in zip(queries.split(_QUERIES_AT_ONCE), rows, strict=True)
+    ]
     return Found(*(torch.cat([getattr(part, own.name) for part in parts]) for own in fields(Found)))
 
 
-def _found(queries: Described, gallery: Described) -> Found:
+def _found(queries: Described, gallery: Described, likeness: Tensor | None) -> Found:
+    """The same for some queries.
+
+    Args:
+        likeness: (queries, gallery); None is the cosine of the features.
+    """
     is_same = queries.labels[:, None] == gallery.labels
     is_out = (gallery.labels == JUNK) | (is_same & (queries.cameras[:, None] == gallery.cameras))
     is_right = is_same & ~is_out
-    likeness = (queries.features.double() @ gallery.features.double().T).masked_fill(is_out, -torch.inf)
+    if likeness is None:
+        likeness = queries.features.double() @ gallery.features.double().T
+    likeness = likeness.masked_fill(is_out, -torch.inf)
     order = likeness.argsort(dim=1, descending=True, stable=True)  # what is out comes last
     hits = is_right.gather(1, order).double()
     num_right = hits.sum(1)
@@ -83,7 +102,8 @@ def _found(queries: Described, gallery: Described) -> Found:
 class Collection:
     """Features of a scored set and what is known of its images, collected batch by batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, re_ranking: bool = False) -> None:
+        self._re_ranking = re_ranking
         self._seen: list[tuple[Tensor, ...]] = []
 
     def __len__(self) -> int:
@@ -102,14 +122,15 @@ class Collection:
         *known, is_query, is_gallery = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         self._seen.clear()
         queries, gallery = (Described(*(of[chosen] for of in known)) for chosen in (is_query, is_gallery))
-        return found(queries, gallery), is_query.nonzero()[:, 0], is_gallery.nonzero()[:, 0]
+        answers = found(queries, gallery, re_ranking=self._re_ranking)
+        return answers, is_query.nonzero()[:, 0], is_gallery.nonzero()[:, 0]
 
 
 class PersonMetrics:
     """Mean average precision, Rank-1, -5 and -10, and loss; fed batch by batch."""
 
-    def __init__(self) -> None:
-        self._collection = Collection()
+    def __init__(self, *, re_ranking: bool = False) -> None:
+        self._collection = Collection(re_ranking=re_ranking)
         self.update = self._collection.update
 
     def compute(self) -> dict[str, float]:
@@ -128,9 +149,9 @@ class PersonDetails:
         image_name: What to call the image that is fed first (0), second (1) and so on.
     """
 
-    def __init__(self, image_name: Callable[[int], str]) -> None:
+    def __init__(self, image_name: Callable[[int], str], *, re_ranking: bool = False) -> None:
         self._image_name = image_name
-        self._collection = Collection()
+        self._collection = Collection(re_ranking=re_ranking)
         self.update = self._collection.update
 
     def tables(self) -> Mapping[str, Table]:

@@ -17,6 +17,7 @@ from trainables.person_reid.batches import PersonBatch
 from trainables.person_reid.names import backbone_of, is_striped
 
 _NUM_STRIPES = 6
+_FEATURES, _STRIPE_FEATURES = 512, 256  # the reference's, of an image and of each stripe
 _CLASSIFIER_STD = 0.001  # no person is preferred at the start
 _ASPECT_RATIO = 0.5  # width over height of images of persons, whose resolution is their height
 _MARGIN = 0.3  # of distances of features of length 1; usual with this task (Luo et al. 2019)
@@ -29,15 +30,28 @@ class PersonNet(nn.Module):
     Args:
         backbone: From images to maps (batch, channels, rows, columns), by `forward_features`.
         head: What is new, and of random weights.
+        flip_test: An image that is scored is described by the sum of its features and its mirror image's.
     """
 
-    def __init__(self, backbone: nn.Module, head: StripeHead) -> None:
+    def __init__(self, backbone: nn.Module, head: StripeHead, *, flip_test: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.flip_test = flip_test
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """`features` (batch, stripes x features) to search with, and `logits` (batch, stripes, persons)."""
+        found = self._described(images)
+        if self.training:
+            return found
+        features = found["features"]
+        if self.flip_test:
+            features = features + self._described(images.flip(3))["features"]
+        # Each stripe counts alike when images are searched, however long its features are.
+        stripes = features.unflatten(1, (len(self.head.necks), -1))
+        return {**found, "features": functional.normalize(stripes.float(), dim=2).flatten(1)}
+
+    def _described(self, images: Tensor) -> dict[str, Tensor]:
         backbone: Any = self.backbone
         found: dict[str, Tensor] = self.head(backbone.forward_features(images))
         return found
@@ -75,13 +89,17 @@ def build_person_net(
     *,
     num_identities: int,
     weights: str,
-    num_features: int,
+    num_features: int | None = None,
     drop_rate: float,
     resolution: int = 256,
+    flip_test: bool = False,
 ) -> tuple[PersonNet, Classifier]:
     """The named network, on the CPU, and its backbone with what is to be known of that.
 
     `pcb/NAME` has six stripes, and the last stage of its ResNet keeps the size of its maps (Sun et al. 2018).
+
+    Args:
+        num_features: Numbers of an image or of each stripe; None is 512, and 256 of each stripe of PCB.
 
     Raises:
         ValueError: No such model, or one that makes no maps.
@@ -102,10 +120,10 @@ def build_person_net(
         _num_channels(built.model, backbone, built.resolutions.nearest(resolution)),
         num_identities,
         num_stripes=_NUM_STRIPES if is_striped(name) else 1,
-        num_features=num_features,
+        num_features=num_features or (_STRIPE_FEATURES if is_striped(name) else _FEATURES),
         drop_rate=drop_rate,
     )
-    return PersonNet(built.model, head), built
+    return PersonNet(built.model, head, flip_test=flip_test), built
 
 
 def _keep_size(model: nn.Module, name: str) -> None:

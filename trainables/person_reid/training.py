@@ -20,6 +20,8 @@ from trainables.person_reid.metrics import PersonDetails, PersonMetrics
 from trainables.person_reid.models import PersonLoss, build_person_net
 from trainables.person_reid.sources import load_person_data
 
+_PADDING = 10 / 256  # of the height: the reference pads 10 px of 256
+
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[PersonBatch]:
     """A network that describes persons at epoch 0, whose schedule spans `budget.epochs`."""
@@ -33,6 +35,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
             num_features=hparams.features,
             drop_rate=hparams.drop_rate,
             resolution=data.splits.score_resolution,
+            flip_test=hparams.flip_test,
         )
     splits, has_metric_loss = (
         data.splits.taken_by(backbone.resolutions.nearest),
@@ -43,7 +46,12 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
     batches = Batches(
         splits,
         context,
-        augment=Augment.named(hparams.augment, flip=hparams.flip),
+        augment=Augment.named(
+            hparams.augment,
+            flip=hparams.flip,
+            padding=_PADDING,
+            random_erasing=hparams.random_erasing,
+        ),
         statistics=statistics,
     )
     per_identity = hparams.images_per_identity if has_metric_loss else None
@@ -59,12 +67,12 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
             weight=hparams.metric_loss_weight,
             label_smoothing=hparams.label_smoothing,
         ),
-        metrics=PersonMetrics(),
+        metrics=PersonMetrics(re_ranking=hparams.re_ranking),
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
         notes={**data.notes(), **_notes(hparams)},
         late_notes=splits.resolution_notes,
-        details=PersonDetails(splits.test.name),
+        details=PersonDetails(splits.test.name, re_ranking=hparams.re_ranking),
         portable=portable(hparams, splits, statistics, context, num_identities=data.num_identities),
     )
 

@@ -15,7 +15,14 @@ from trainables.engine.seeds import seed_all
 from trainables.engine.supervised import SupervisedTraining
 from trainables.siamese import TRAINABLE, Hparams
 from trainables.siamese.pairs import PairBatch, PairBatches
-from trainables.siamese.twin import PairMetrics, Twin, outputs_of_pairs, pair_loss
+from trainables.siamese.twin import (
+    ConcatenationTwin,
+    DistanceTwin,
+    PairMetrics,
+    outputs_of_pairs,
+    pair_loss,
+    without_last_layer,
+)
 
 
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[PairBatch]:
@@ -30,7 +37,11 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
             resolution=data.score_resolution,
             drop_rate=hparams.drop_rate,
         )
-        model = Twin(classifier.model, hparams.embedding_dim)
+        model: DistanceTwin | ConcatenationTwin = (
+            DistanceTwin(classifier.model, hparams.embedding_dim)
+            if hparams.comparison == "distance"
+            else ConcatenationTwin(*without_last_layer(classifier))
+        )
     data, device = data.taken_by(classifier.resolutions.nearest), torch.device(context.device)
     batches = Batches(
         data,
@@ -54,9 +65,17 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
             **data.notes(),
             **classifier.notes,
             "pairs": "val_ and test_accuracy are of pairs: chance is 0.5",
+            **_no_effect(hparams),
         },
         late_notes=data.resolution_notes,
     )
+
+
+def _no_effect(hparams: Hparams) -> dict[str, str]:
+    """Hyperparameters that were set and cannot act, with the reason."""
+    if hparams.comparison == "distance" or hparams.embedding_dim == Hparams.embedding_dim:
+        return {}
+    return {"no effect of embedding_dim": "concatenation compares the features before the last layer"}
 
 
 rehearse = rehearsing(start)

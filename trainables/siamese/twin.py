@@ -10,21 +10,27 @@ from torch.nn import functional
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
+from trainables.engine.classifiers.models import Classifier
 from trainables.engine.two_classes import guesses_of_two
 from trainables.siamese.pairs import PairBatch
 
+_HIDDEN = 256  # of the example's two layers
+_BIAS = 0.01  # of both at the start
 
-class Twin(nn.Module):
-    """One encoder for both images; a linear layer weighs the distances of their embedding_dim.
+
+class DistanceTwin(nn.Module):
+    """One encoder for both images; a linear layer weighs the distances of their embeddings.
+
+    Koch et al. 2015. Their sigmoid is in `pair_loss`.
 
     Args:
         encoder: From images to (batch, embedding_dim).
     """
 
-    def __init__(self, encoder: nn.Module, num_features: int) -> None:
+    def __init__(self, encoder: nn.Module, embedding_dim: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(num_features, 1)
+        self.head = nn.Linear(embedding_dim, 1)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Logits (pairs,) of being of one class; the same whichever of the two comes first."""
@@ -32,6 +38,50 @@ class Twin(nn.Module):
         one, other = self.encoder(torch.cat([first, second])).chunk(2)
         logits: Tensor = self.head((one - other).abs())
         return logits[:, 0]
+
+
+class ConcatenationTwin(nn.Module):
+    """One encoder for both images; two linear layers read the features of both behind each other.
+
+    As in PyTorch's example `siamese_network`, whose sigmoid is in `pair_loss`.
+
+    Args:
+        encoder: From images to (batch, num_features).
+    """
+
+    def __init__(self, encoder: nn.Module, num_features: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Sequential(
+            nn.Linear(2 * num_features, _HIDDEN), nn.ReLU(inplace=True), nn.Linear(_HIDDEN, 1)
+        )
+        for layer in (self.head[0], self.head[2]):
+            nn.init.xavier_uniform_(layer.get_parameter("weight"))
+            nn.init.constant_(layer.get_parameter("bias"), _BIAS)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Logits (pairs,) of being of one class."""
+        # One pass after the other, as in the example: BatchNorm sees the first images, then the second.
+        features = [self.encoder(images) for images in (first, second)]
+        logits: Tensor = self.head(torch.cat(features, dim=1))
+        return logits[:, 0]
+
+
+def without_last_layer(classifier: Classifier) -> tuple[nn.Module, int]:
+    """A classifier's model up to what its last layer reads, and how many numbers that are.
+
+    Raises:
+        ValueError: It does not end in one linear layer.
+    """
+    model, head = classifier.model, classifier.head
+    name = next((name for name, module in model.named_modules() if module is head), "")
+    if not name or not isinstance(head, nn.Linear):
+        raise ValueError(
+            "concatenation needs an encoder that ends in one linear layer; name another model, or set "
+            "comparison to distance"
+        )
+    model.set_submodule(name, nn.Identity())
+    return model, head.in_features
 
 
 def outputs_of_pairs(model: nn.Module, batch: PairBatch) -> Any:

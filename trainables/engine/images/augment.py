@@ -18,6 +18,7 @@ _NUM_MAGNITUDES = 31  # torchvision's, 0 to 30
 _MAX_SHIFT = 0.25  # of the resolution; light is then 4 px of 32, as much as the crop of He et al. 2016
 PAD_4_OF_32 = 1 / 8  # of the height: the crop of He et al. 2016 for CIFAR-10
 _MAX_JITTER = 0.4  # of brightness and of contrast
+_ERASED = (0.02, 0.4)  # of an image's area
 _DRAWS = 5  # shift down, shift right, flip, brightness, contrast
 
 
@@ -45,12 +46,14 @@ class Augment:
         rand_augment: Strength of RandAugment, which comes first; 0 is none.
         padding: Pixels on each side, as a fraction of the height, that a window of the image's size is
             moved within; black comes in at the borders.
+        random_erasing: Share of images of which a rectangle is blanked at last (Zhong et al. 2020).
     """
 
     strength: float
     flip: bool = False
     rand_augment: float = 0.0
     padding: float = 0.0
+    random_erasing: float = 0.0
 
     @classmethod
     def named(
@@ -60,6 +63,7 @@ class Augment:
         flip: bool,
         rand_augment: float = 0.0,
         padding: float = PAD_4_OF_32,
+        random_erasing: float = 0.0,
     ) -> Augment:
         """From a strength or its name: none, crop, light or strong.
 
@@ -67,7 +71,7 @@ class Augment:
             padding: What "crop" pads with, as a fraction of the height.
         """
         number = AUGMENT_STRENGTHS[strength] if isinstance(strength, str) else strength
-        return cls(number, flip, rand_augment, padding if strength == "crop" else 0.0)
+        return cls(number, flip, rand_augment, padding if strength == "crop" else 0.0, random_erasing)
 
     def draws(self, num_examples: int, *, seed: int, epoch: int) -> Tensor:
         """The random numbers of an epoch, one row per training example: (n, 5), in [0, 1).
@@ -107,6 +111,19 @@ class Augment:
         brightness, contrast = factors[:, :1], factors[:, 1:]  # (batch, 1)
         mean = images.permute(0, 2, 3, 1).flatten(1).mean(dim=1, keepdim=True)
         return Light(contrast * brightness, mean * (1 - contrast) * brightness)
+
+    def erased(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Scaled float images, some with a rectangle of the mean: 2 to 40 % of an image, of any shape."""
+        if not self.random_erasing:
+            return images
+        erase = v2.RandomErasing(self.random_erasing, scale=_ERASED, ratio=(0.3, 3.3), value=0)
+        seeds = draws[:, 1].contiguous().view(torch.int32).tolist()
+        changed = []
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
+            for image, seed in zip(images, seeds, strict=True):
+                torch.default_generator.manual_seed(seed)
+                changed.append(erase(image))
+        return torch.stack(changed).contiguous(memory_format=torch.channels_last)
 
 
 def _offsets(side: int, draws: Tensor, reach: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -77,7 +77,8 @@ class Batches:
             return self._batch(images.float(), self.data.train.labels[indices])
         draws = draws[indices].to(self._device)
         images = self._augment.moved(images, draws).float()
-        return self._batch(images, self.data.train.labels[indices], self._augment.light(images, draws))
+        batch = self._batch(images, self.data.train.labels[indices], self._augment.light(images, draws))
+        return replace(batch, images=self._augment.erased(batch.images, draws))
 
     def scored(self, scored: Scored[ImageSet]) -> Iterator[Batch]:
         """Images that are chosen already, in parts to be scored at once."""
