@@ -195,6 +195,7 @@ FIGURES: dict[str, dict[str, Figure]] = {
         "0.955": Figure("measured", "test_accuracy on mnist5k"),
         "0.967": Figure("measured", "val_accuracy on mnist5k"),
     },
+    "knn": {"0.07": Figure("setting", "temperature")},
     "mnist_rnn": {
         "0.1": Figure("setting", "the example's rate"),
         "0.357": Figure("measured", "val_accuracy after three epochs at the example's rate"),
