@@ -21,6 +21,7 @@ COMMANDS = {
     "export": "write a run for Optuna, W&B, TensorBoard or MLflow",
     "check": "check a run's record, and repair it",
     "check-energy": "add up a run's energy tables again",
+    "init-script": "write a space for a training script of yours, from its flags",
     "new": "write a trainable of your own to start from, with its space and test",
 }
 _OF_MODELS = ("predict", "export-model")

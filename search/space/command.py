@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-import json
 import os
 import re
 import shutil
@@ -16,11 +16,13 @@ from typing import Any
 from search.budget import Ladder
 from search.secrets import looks_secret
 from search.space.distributions import Declared
-from search.space.errors import Problems, did_you_mean, shown, wrong_kind
+from search.space.errors import Problems, did_you_mean, wrong_kind
 from search.space.hparams import where_it_goes
-from search.space.parameters import Choice, Fixed, Integer, Parameter, is_number, middle
+from search.space.parameters import Choice, Fixed, Integer, Parameter, is_number
 from search.space.schema import CommandSection, SearchSection, SweepFile
-from trainables.command.template import FORMS, NAME, PLACES, escaped, is_pair, places, variables
+from search.space.sweep_program import folder_of_sweep, middles, places_given, run_of_sweep
+from trainables.command.ecosystems import MetricsSpec, resume_arguments
+from trainables.command.template import NAME, NEWEST, PLACES, is_pair, places, variables
 from trainables.core.contract import Mode
 from trainables.core.load import TrainableRef
 
@@ -51,6 +53,8 @@ class CommandCheck:
         command = self._command(problems)
         if command is None:
             return None
+        command = command.model_copy(update={"resume": resume_arguments(command.resume)})
+        metrics = self._metrics(command, problems)
         defaults = self._defaults(command)
         self._check_hparams(command, defaults, problems)
         self._check_places(command, defaults, problems)
@@ -61,7 +65,8 @@ class CommandCheck:
         folder = (self.folder / Path(command.folder).expanduser()).resolve()
         if self.must_exist:
             _check_program(command, folder, problems)
-        metric, mode = command.metric or self.sweep.metric.name, command.mode or self._goal(command)
+        metric = command.metric or metrics.metric or self.sweep.metric.name
+        mode = command.mode or self._goal(command)
         if metric is None:
             problems.add("search.command.metric", "is missing; name the value that the script prints")
         if mode is None:
@@ -77,8 +82,32 @@ class CommandCheck:
                 "groups": {name: list(path) for name, path in self.declared.groups.items()},
                 "mixed": [name for name, entry in self.declared.entries.items() if _is_mixed(entry)],
                 "folder": str(folder),
+                "metrics": dataclasses.asdict(metrics),
+                "first_epoch": 1
+                if metrics.kind == "lines" and command.first_epoch is None
+                else command.first_epoch,
+                "places_given": list(self._places_given),
             }
         )
+
+    @property
+    def _is_of_sweep(self) -> bool:
+        """Whether the sweep file's own program is what is run."""
+        return self.sweep.has_program and not (self.section.command and self.section.command.run)
+
+    @property
+    def _places_given(self) -> tuple[str, ...]:
+        return places_given(self.declared.entries) if self._is_of_sweep else ()
+
+    def _metrics(self, command: CommandSection, problems: Problems) -> MetricsSpec:
+        """Where scores are read; a sweep's program logs them with wandb, or prints lines."""
+        if command.metrics is None:
+            return MetricsSpec(kind="wandb", has_lines=True) if self._is_of_sweep else MetricsSpec()
+        try:
+            return MetricsSpec.of(command.metrics)
+        except ValueError as error:
+            problems.add("search.command.metrics", str(error))
+            return MetricsSpec()
 
     def _command(self, problems: Problems) -> CommandSection | None:
         """The section, its command that of the sweep file where the section has none."""
@@ -94,15 +123,7 @@ class CommandCheck:
         given: dict[str, Any] = {"run": run}
         if "folder" not in command.model_fields_set:
             given["folder"] = str(folder_of_sweep(self.sweep.program, self.folder))
-        command = command.model_copy(update=given)
-        has_ladder = self.section.ladder is not None or self.sweep.early_terminate is not None
-        entries, takes_epochs = self.declared.entries, "epochs" in places(run)
-        left_open = what_is_open(
-            entries, self._defaults(command), has_ladder=has_ladder, takes_epochs=takes_epochs
-        )
-        if left_open:
-            problems.add("search", left_open)
-        return command
+        return command.model_copy(update=given)
 
     def _goal(self, command: CommandSection) -> Mode | None:
         """W&B minimizes where a metric has a name and no goal."""
@@ -113,12 +134,17 @@ class CommandCheck:
     def _defaults(self, command: CommandSection) -> dict[str, Any]:
         """Trial 0: what the section says, and the parameters that have one value."""
         entries = self.declared.entries
-        fixed = {name: entry.value for name, entry in entries.items() if isinstance(entry, Fixed)}
+        fixed = {
+            name: entry.value
+            for name, entry in entries.items()
+            if isinstance(entry, Fixed) and name not in self._places_given
+        }
         given = {
             name: float(value) if type(value) is int and self._takes_fractions(name) else value
             for name, value in _flattened(command.defaults, self.declared)
         }
-        return {**given, **fixed}
+        chosen = middles(entries, {**given, **fixed}) if self._is_of_sweep else {}
+        return {**chosen, **given, **fixed}
 
     def _takes_fractions(self, name: str) -> bool:
         entry = self.declared.entries.get(name)
@@ -150,7 +176,7 @@ class CommandCheck:
                 problems.add(
                     where, "must begin with a letter and have letters, digits, blanks and . _ - / only"
                 )
-            elif name in PLACES:
+            elif name in PLACES and name not in self._places_given:
                 problems.add(where, _where_it_goes(name, entries.get(name)))
         known = [*{**defaults, **entries}, *self.declared.broken]
         for name in command.flags:
@@ -161,9 +187,11 @@ class CommandCheck:
     def _check_places(self, command: CommandSection, defaults: Mapping[str, Any], problems: Problems) -> None:
         known = [*defaults, *self.declared.broken, *self.declared.entries, *PLACES]
         for key in ("run", "resume", "test"):
-            for name in sorted(places(getattr(command, key)) - set(known)):
+            unknown = places(getattr(command, key)) - set(known)
+            for name in sorted(each for each in unknown if not each.startswith(NEWEST)):
                 problems.add(f"search.command.{key}", f"{{{name}}} is not known{did_you_mean(name, known)}")
-        if command.resume and "checkpoint_dir" not in places([*command.run, *command.resume]):
+        used = places([*command.run, *command.resume])
+        if command.resume and "checkpoint_dir" not in used:
             text = "needs {checkpoint_dir}, where the script keeps its state, here or in run"
             problems.add("search.command.resume", text)
 
@@ -231,15 +259,26 @@ def _where_it_goes(name: str, entry: Parameter | Fixed | None) -> str:
     return f"is no hyperparameter: {answer}. The script gets it where its command has {{{name}}}"
 
 
-def command_notices(description: Mapping[str, Any], ladder: Ladder, mode: str) -> Iterator[str]:
-    """What a command does not take of what it is told."""
-    used = places([*description["run"], *description["resume"]])
+def command_notices(
+    description: Mapping[str, Any], ladder: Ladder, mode: str, *, is_mode_chosen: bool
+) -> Iterator[str]:
+    """What a command does not take of what it is told, and what was chosen for it.
+
+    Args:
+        is_mode_chosen: The space names no scheduler's mode.
+    """
+    used = {*places([*description["run"], *description["resume"]]), *description["places_given"]}
     if "epochs" not in used:
         yield "search.command.run: without {epochs} the script itself decides what its schedules span"
     if "seed" not in used:
         yield "search.command.run: without {seed} the seeds of a promotion train the same thing"
     goes_up = mode in ("asha", "pasha") and len(ladder.rungs) > 1 and ladder.horizon == "full"
-    if goes_up and not description["resume"]:
+    if is_mode_chosen:
+        yield (
+            "search.scheduler.mode: asha_stopping, since search.command.resume is not given: a trial is held "
+            "between epochs and stopped where it falls behind; with asha it would train its epochs again"
+        )
+    elif goes_up and not description["resume"]:
         yield (
             "search.command.resume: not given; a trial that is promoted trains its earlier epochs again, and "
             "their time and joules count; mode: asha_stopping repeats none"
@@ -291,82 +330,3 @@ def _check_program(command: CommandSection, folder: Path, problems: Problems) ->
 
 def _found(program: str, folder: Path, path: str | None) -> bool:
     return bool(shutil.which(str(folder / program) if "/" in program else program, path=path))
-
-
-_USUAL = ("${env}", "${interpreter}", "${program}", "${args}")
-_WORD = re.compile(r"\$\{(\w+)\}")
-
-
-def run_of_sweep(program: Any, command: Any, problems: Problems) -> tuple[str, ...]:
-    """The words of `search.command.run` that do as W&B's agent does; () with a problem where none do.
-
-    `${env}` is /usr/bin/env, `${interpreter}` the Python that runs the search; `${args}` and its like stay as
-    they are. A place such as `{epochs}` is one here too.
-    """
-    words = list(_USUAL) if command is None else command
-    if not isinstance(words, list) or not words:
-        problems.add("command", f"must be a list of words such as {list(_USUAL)}, got {shown(command)}")
-        return ()
-    if program is not None and not isinstance(program, str):
-        problems.add("program", f"must be a script's path, got {shown(program)}")
-        return ()
-    if "${program}" in words and program is None:
-        problems.add("program", "is missing; write program: train.py")
-        return ()
-    known = {"env": "/usr/bin/env", "interpreter": "{python}", "program": escaped(program or "")}
-    run = []
-    for word in map(str, words):
-        name = found[1] if (found := _WORD.fullmatch(word)) else None
-        part = _WORD.search(word)
-        if name is None and part and part[1] in (*known, *FORMS):
-            problems.add("command", f"{part[0]} in {word!r} must be a word of its own")
-        elif name in known:
-            run.append(known[name])
-        elif name in FORMS or name is None:
-            run.append(word if name else escaped(word))
-        else:
-            others = [f"${{{other}}}" for other in (*known, *FORMS)]
-            problems.add("command", f"{word} is not known{did_you_mean(word, others)}")
-    return tuple(run)
-
-
-def folder_of_sweep(program: Any, folder: Path) -> Path:
-    """Where the program lies: beside the file, or else in this folder, where W&B's agent would be started."""
-    is_here = isinstance(program, str) and not (folder / program).exists() and Path(program).exists()
-    return Path.cwd() if is_here else folder
-
-
-def what_is_open(
-    entries: Mapping[str, Parameter | Fixed],
-    defaults: Mapping[str, Any],
-    *,
-    has_ladder: bool,
-    takes_epochs: bool,
-) -> str | None:
-    """What a sweep file does not say, as the keys to add; None where nothing is missing."""
-    start = {
-        name: middle(entry)
-        for name, entry in entries.items()
-        if name not in defaults and not isinstance(entry, Fixed)
-    }
-    keys, open_ = [], []
-    if start:
-        open_.append("which configuration the others are compared with")
-        keys.append(f"command: {{defaults: {_flow(start)}}}")
-    if not has_ladder:
-        open_.append("how many epochs trials train")
-        keys.append("ladder: {epochs: [1, 3, 9]}")
-    if not keys:
-        return None
-    hint = (
-        ""
-        if takes_epochs
-        else "; a script that takes its epochs by a flag gets them by --epochs={epochs} in command"
-    )
-    what, add = " and ".join(open_), ", ".join(keys)
-    return f"W&B's file leaves open {what}: add, with values of your own, search: {{{add}}}{hint}"
-
-
-def _flow(values: Mapping[str, Any]) -> str:
-    """A mapping as YAML on one line."""
-    return f"{{{', '.join(f'{name}: {json.dumps(value)}' for name, value in values.items())}}}"

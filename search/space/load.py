@@ -24,6 +24,7 @@ from search.space.record import RecordReader
 from search.space.rules import Draft, check_rules
 from search.space.schema import DEFAULT_EPOCHS, LadderAxes, Sampler, Scheduler, SearchSection, SweepFile
 from search.space.space import Space
+from search.space.sweep_program import epochs_of_sweep, places_given
 from search.space.yaml_file import Content, Override, find_file, override_key, plain_content, read_content
 from trainables.core.contract import UNKNOWN_SCALE, DataSpec, Mode, Trainable
 from trainables.core.data_source import listed_sources, resolve_data
@@ -145,6 +146,9 @@ class _Reading:
         )
         self._entries, self._broken = self._declared.entries, self._declared.broken
         self._when, self._initial_points = self._section.when, self._section.initial_points
+        if self._is_of_sweep:  # what the script gets by a place is no hyperparameter
+            given = places_given(self._entries)
+            self._entries = {name: entry for name, entry in self._entries.items() if name not in given}
         self._yield_to(content.overridden)
 
     def space(self, loader: Loader) -> Space | None:
@@ -217,6 +221,11 @@ class _Reading:
             self._is_named = "search.trainable" in given
             if not self._is_named:
                 check_file(self._section.trainable, self._path.parent, self._problems)
+
+    @property
+    def _is_of_sweep(self) -> bool:
+        """Whether a sweep file's own program is what is trained."""
+        return self._is_command and not (self._section.command and self._section.command.run)
 
     def _reference(self, ladder: Ladder | None) -> TrainableRef | None:
         section, folder = self._section, self._path.parent
@@ -297,7 +306,8 @@ class _Reading:
             self._problems.add("search.ladder.epochs", f"is missing; write epochs: {DEFAULT_EPOCHS}")
             return None
         try:
-            ladder = axes.over(axes.epochs or (early.epochs() if early else DEFAULT_EPOCHS))
+            usual = epochs_of_sweep(self._declared.entries) if self._is_of_sweep else DEFAULT_EPOCHS
+            ladder = axes.over(axes.epochs or (early.epochs() if early else usual))
             return replace(ladder.with_top(**dict(self._section.budget)), horizon=self._section.horizon)
         except KeyedError as error:
             self._problems.add(f"search.ladder.{error.key}", str(error))
@@ -356,8 +366,13 @@ class _Reading:
             notices.append(_MINIMIZED)
         return name, "max" if given.goal == "maximize" else "min", notices
 
-    def _scheduler(self) -> Scheduler:
+    def _scheduler(self, reference: TrainableRef, ladder: Ladder) -> Scheduler:
+        """The section's; of a script that cannot resume, `asha_stopping` where it names no mode."""
         scheduler, early = self._section.scheduler, self._file.early_terminate
+        is_once = reference.command is not None and not reference.command["resume"]
+        is_open = "mode" not in scheduler.model_fields_set and len(ladder.rungs) > 1
+        if is_once and is_open and ladder.horizon == "full":
+            scheduler = scheduler.model_copy(update={"mode": "asha_stopping"})
         if early is None or "eta" in scheduler.model_fields_set:
             return scheduler
         return scheduler.model_copy(update={"eta": early.eta})
@@ -381,7 +396,7 @@ class _Reading:
                 str((self._path.parent / Path(run).expanduser()).resolve()) for run in section.warm_start
             ),
             ladder=ladder,
-            scheduler=self._scheduler(),
+            scheduler=self._scheduler(trainable, ladder),
             sampler=self._sampler,
             limits=section.limits.with_run_cap(self._file.run_cap),
             resources=section.resources,

@@ -14,6 +14,7 @@ from search.space.plain_scalars import scalar_notes
 from search.space.rules import Draft
 from search.space.schema import DEFAULT_EPOCHS
 from search.space.space import Space
+from search.space.sweep_program import program_notices
 
 # W&B's keys that say nothing of what is searched.
 _WITHOUT_EFFECT = (
@@ -41,7 +42,11 @@ def _of_sweep_keys(space: Space, draft: Draft) -> Iterator[str]:
         yield "metric.target: ignored; search.limits say when the run ends"
     if file.metric.impute is not None or file.metric.impute_while_running is not None:
         yield "metric.impute: ignored; a failed trial has no score here, and the sampler knows that"
-    if file.early_terminate is None and not has_epochs:
+    if draft.is_of_sweep:
+        given = {} if draft.section.command is None else draft.section.command.defaults
+        has_ladder = has_epochs or file.early_terminate is not None
+        yield from program_notices(draft.declared.entries, given, has_ladder=has_ladder)
+    elif file.early_terminate is None and not has_epochs:
         yield f"search.ladder: not given; epochs are {DEFAULT_EPOCHS}"
     if file.early_terminate is not None and has_epochs:
         yield "early_terminate: its brackets are ignored; search.ladder says the epochs"
@@ -122,7 +127,11 @@ def _of_horizon(space: Space, draft: Draft) -> Iterator[str]:
 
 def _of_command(space: Space, draft: Draft) -> Iterator[str]:
     if (description := space.trainable.command) is not None:
-        yield from command_notices(description, space.ladder, space.scheduler.mode)
+        is_chosen = "mode" not in draft.section.scheduler.model_fields_set
+        is_mode_chosen = is_chosen and space.scheduler.mode == "asha_stopping"
+        yield from command_notices(
+            description, space.ladder, space.scheduler.mode, is_mode_chosen=is_mode_chosen
+        )
 
 
 def _of_objective(space: Space, draft: Draft) -> Iterator[str]:

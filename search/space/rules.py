@@ -58,6 +58,11 @@ class Draft:
     space: Space | None = None
 
     @property
+    def is_of_sweep(self) -> bool:
+        """Whether a sweep file's own program is what is trained."""
+        return self.is_command and not (self.section.command and self.section.command.run)
+
+    @property
     def known(self) -> list[str]:
         """Names that may be spoken of, those of parameters with problems of their own among them."""
         return [*self.declared.entries, *self.declared.broken]

@@ -237,7 +237,8 @@ class CommandSection(Section):
     env: PlainTexts = Field(default_factory=dict)
     timeout_s: AboveZero | None = None
     graceful_s: ZeroOrMore = 10
-    first_epoch: Literal[0, 1] = 1
+    first_epoch: Literal[0, 1] | None = None
+    metrics: Any = None
 
 
 class TrainingSection(Section):

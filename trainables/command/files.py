@@ -26,6 +26,7 @@ class Files:
     Attributes:
         checkpoint: A folder of the script's own, `{checkpoint_dir}`.
         arguments: The hyperparameters as JSON, for a command that reads them from a file.
+        history: What the stand-in for wandb was given, line by line.
         stdout, stderr: All that it printed, over several processes if it was resumed.
         lock: Held by the process that runs the script; its content is the script's pid.
     """
@@ -34,6 +35,7 @@ class Files:
         folder = folder.absolute()  # the script runs in another one
         self.checkpoint = folder / "checkpoint"
         self.arguments = folder / "arguments.json"
+        self.history = folder / "wandb.jsonl"
         self.stdout, self.stderr = folder / "stdout.txt", folder / "stderr.txt"
         self.test_stdout = folder / "test-stdout.txt"
         self.lock = folder / "script.lock"
@@ -71,13 +73,17 @@ class Files:
         with self.locked(most_s):
             shutil.rmtree(self.checkpoint)
             self.checkpoint.mkdir()
-            for path in (self.stdout, self.stderr):
+            for path in (self.stdout, self.stderr, self.history):
                 if path.exists():
                     path.replace(path.with_stem(f"{path.stem}-before"))
 
     @property
     def has_checkpoint(self) -> bool:
         return any(self.checkpoint.iterdir())
+
+    def newest(self, pattern: str) -> Path | None:
+        """What was written last of all that matches a pattern in the script's checkpoint folder."""
+        return max(self.checkpoint.glob(pattern), key=lambda path: path.stat().st_mtime_ns, default=None)
 
     def packed(self) -> dict[str, bytes]:
         """The script's checkpoint as plain data."""

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,22 +51,41 @@ def read_row(line: str, metric: str, *, first_epoch: int = 1) -> Row | None:
         return None
     if plain.get("epoch") is None and before and not _PROGRESS.search(before):
         return None  # such as `best so far: {"val_acc": 0.5}`
-    given = plain.pop("epoch", None)
+    return row_of(plain, metric, first_epoch=first_epoch)
+
+
+def row_of(plain: Mapping[str, Any], metric: str, *, first_epoch: int = 1) -> Row | None:
+    """The same for an object, or a row of a file: names and values.
+
+    Raises:
+        BadResult: The metric is no number, or the epoch no count.
+    """
+    given = plain.get("epoch")
+    values = {name: value for name, value in plain.items() if name != "epoch"}
     epoch = _whole(given)
-    if metric not in plain:
-        return None if epoch is None or epoch < first_epoch else _row(plain, epoch + 1 - first_epoch)
-    if plain[metric] is not None and _number(plain[metric]) is None:
-        raise BadResult(f"the script printed {metric} as {plain[metric]!r}, which is no number")
+    if metric not in values:
+        return None if epoch is None or epoch < first_epoch else _row(values, epoch + 1 - first_epoch)
+    if values[metric] is not None and _number(values[metric]) is None:
+        raise BadResult(f"the script gave {metric} as {values[metric]!r}, which is no number")
     if given is None:
-        return _row(plain, None)
+        return _row(values, None)
     if epoch is None and isinstance(given, float) and math.isfinite(given):
-        return _row(plain, given)
+        return _row(values, given)
     if epoch is None or epoch < first_epoch:
         cure = (
             "print epoch + 1, or write first_epoch: 0 under search.command" if epoch == 0 else "print a count"
         )
-        raise BadResult(f"the script printed epoch {given!r}; epochs are counted from {first_epoch}: {cure}")
-    return _row(plain, epoch + 1 - first_epoch)
+        raise BadResult(f"the script gave epoch {given!r}; epochs are counted from {first_epoch}: {cure}")
+    return _row(values, epoch + 1 - first_epoch)
+
+
+def first_epoch_of(plain: Mapping[str, Any]) -> int | None:
+    """Whether a script counts from 0 or 1, by its first row that counts; None of a row that does not.
+
+    A row of a later epoch is of a script that trains on, or scores every few epochs: it counts from 1.
+    """
+    epoch = _whole(plain.get("epoch"))
+    return None if epoch is None else min(1, epoch)
 
 
 def hint_in(line: str, metric: str) -> str:
@@ -109,7 +129,7 @@ def _as_python_reads_it(found: re.Match[str]) -> str:
     return "-Infinity" if found[1] == "-" else "Infinity"
 
 
-def _row(plain: dict[str, Any], epoch: int | float | None) -> Row:
+def _row(plain: Mapping[str, Any], epoch: int | float | None) -> Row:
     numbers = {name: number for name, value in plain.items() if (number := _number(value)) is not None}
     return Row(epoch=epoch, values=numbers, done_reason=str(plain.get("done_reason") or ""))
 

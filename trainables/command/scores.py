@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trainables.command.rows import Row, read_row
+from trainables.command.rows import Row, first_epoch_of, read_row, row_of
 from trainables.core.contract import BadResult
 
 
@@ -22,7 +22,7 @@ class Scores:
     keep their first.
 
     Args:
-        first_epoch: The number that the script gives its first epoch.
+        first_epoch: The number that the script gives its first epoch; None is that of its first row.
         needs_count: Each line must say its epoch, since the script may be resumed.
 
     Attributes:
@@ -33,7 +33,7 @@ class Scores:
         notes: What was odd, for the trial's row.
     """
 
-    def __init__(self, metric: str, *, first_epoch: int = 1, needs_count: bool = False) -> None:
+    def __init__(self, metric: str, *, first_epoch: int | None = 1, needs_count: bool = False) -> None:
         self._metric, self._first_epoch, self._needs_count = metric, first_epoch, needs_count
         self._rows: dict[int, Row] = {}
         self._scored: list[int] = []  # in all processes
@@ -63,7 +63,19 @@ class Scores:
             BadResult: It makes no sense.
             LinesLost: The first score of a resumed script is not the next one.
         """
-        row = read_row(line, self._metric, first_epoch=self._first_epoch)
+        self._take(read_row(line, self._metric, first_epoch=self._counts_from))
+
+    def take_values(self, plain: Mapping[str, Any]) -> None:
+        """Take in a row that the script left in a file or logged; raises as `take`."""
+        if self._first_epoch is None:
+            self._first_epoch = first_epoch_of(plain)
+        self._take(row_of(plain, self._metric, first_epoch=self._counts_from))
+
+    @property
+    def _counts_from(self) -> int:
+        return 1 if self._first_epoch is None else self._first_epoch
+
+    def _take(self, row: Row | None) -> None:
         if row is None:
             return
         if isinstance(row.epoch, float):
@@ -94,6 +106,11 @@ class Scores:
             return row
         values = {name: value for name, value in row.values.items() if not name.startswith("val_")}
         return dataclasses.replace(row, values=values)
+
+    @property
+    def num_scored(self) -> int:
+        """Epochs with a score, in all processes."""
+        return len(self._scored)
 
     def is_named(self, epoch: int) -> bool:
         """Whether a line that waits is of this epoch, with a score or without."""
@@ -139,11 +156,11 @@ class Scores:
 
     def scored_epochs(self) -> str:
         """The epochs with a score, in words for a message, in the script's own numbers."""
-        numbers = [str(epoch - 1 + self._first_epoch) for epoch in self._scored]
+        numbers = [str(epoch - 1 + self._counts_from) for epoch in self._scored]
         return ", ".join(numbers if len(numbers) <= 6 else [*numbers[:3], "...", *numbers[-2:]]) or "none"
 
     def state(self) -> dict[str, Any]:
-        return {"scored": list(self._scored), "every": self.every}
+        return {"scored": list(self._scored), "every": self.every, "first_epoch": self._first_epoch}
 
     def rows(self) -> list[dict[str, Any]]:
         """What waits, as plain data."""
@@ -157,6 +174,7 @@ class Scores:
         self._rows = {row["epoch"]: Row(**row) for row in rows}
         self._scored = list(state.get("scored", [done] if last.values else []))
         self.every = state.get("every", 1)
+        self._first_epoch = state.get("first_epoch", self._first_epoch)
 
     def _put(self, epoch: int, row: Row) -> None:
         is_first = self._latest is None

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainables.command.template import filled, flagged, form_of, formed, places
+from trainables.command.ecosystems import MetricsSpec
+from trainables.command.template import NEWEST, filled, flagged, form_of, formed, places
 from trainables.core.contract import Mode
 
 
@@ -30,7 +31,9 @@ class CommandSpec:
         env: Variables beside those of the worker.
         timeout_s: Longest time between two scores; None is a day.
         graceful_s: Between SIGTERM and SIGKILL.
-        first_epoch: The number that the script prints for its first epoch: 1, or 0.
+        first_epoch: The number that the script gives its first epoch: 1, or 0; None is that of its first row.
+        metrics: Where its scores are read.
+        places_given: Places that the script gets among its hyperparameters, as a sweep's own `epochs`.
     """
 
     run: tuple[str, ...]
@@ -46,13 +49,16 @@ class CommandSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
     graceful_s: float = 10.0
-    first_epoch: int = 1
+    first_epoch: int | None = 1
+    metrics: MetricsSpec = field(default_factory=MetricsSpec)
+    places_given: Sequence[str] = ()
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> CommandSpec:
         """The same from plain data."""
         lists = {name: tuple(plain.get(name) or ()) for name in ("run", "resume", "test")}
-        return cls(**{**plain, **lists, "folder": Path(plain["folder"])})
+        metrics = MetricsSpec(**plain.get("metrics") or {})
+        return cls(**{**plain, **lists, "metrics": metrics, "folder": Path(plain["folder"])})
 
     @property
     def places(self) -> set[str]:
@@ -60,13 +66,20 @@ class CommandSpec:
         return places([*self.run, *self.resume])
 
     @property
+    def newest_patterns(self) -> list[str]:
+        """Of the files that the script is resumed from."""
+        return [name.removeprefix(NEWEST) for name in places(self.resume) if name.startswith(NEWEST)]
+
+    @property
     def test_metric(self) -> str:
         return self.metric.replace("val_", "test_", 1)
 
     @property
     def needs_json_file(self) -> bool:
-        """Whether a word `${args_json_file}` has the hyperparameters read from a file."""
-        return any(form_of(token) == "args_json_file" for token in (*self.run, *self.resume, *self.test))
+        """Whether a word `${args_json_file}`, or `wandb.config`, has the hyperparameters read from a file."""
+        return self.metrics.kind == "wandb" or any(
+            form_of(token) == "args_json_file" for token in (*self.run, *self.resume, *self.test)
+        )
 
     def hparams(self) -> type:
         """The hyperparameters as a frozen dataclass with the types of their defaults.
@@ -83,10 +96,10 @@ class CommandSpec:
         line = self._line(self.run, hparams, values)
         if any(map(form_of, (*self.run, *self.resume))):
             return line
-        rest = [name for name in self.defaults if name not in self.places]
+        rest = self._rest(hparams, values)
         return [
             *line,
-            *(token for name in rest for token in flagged(self.flags.get(name, f"--{name}"), hparams[name])),
+            *(token for name in rest for token in flagged(self.flags.get(name, f"--{name}"), rest[name])),
         ]
 
     def test_line(self, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
@@ -96,9 +109,17 @@ class CommandSpec:
     def resume_arguments(self, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
         return self._line(self.resume, hparams, values)
 
-    def json_of(self, hparams: Mapping[str, Any]) -> str:
+    def json_of(self, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> str:
         """All hyperparameters as JSON, those of a group within it."""
-        return json.dumps(self._nested(hparams))
+        return json.dumps(self._nested({**self._given(values), **hparams}))
+
+    def _given(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: values[name] for name in self.places_given}
+
+    def _rest(self, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+        """What has no place of its own in the command."""
+        given = {**hparams, **self._given(values)}
+        return {name: given[name] for name in (*self.defaults, *self.places_given) if name not in self.places}
 
     def _line(
         self, tokens: Sequence[str], hparams: Mapping[str, Any], values: Mapping[str, Any]
@@ -116,13 +137,12 @@ class CommandSpec:
         if form == "args_json_file":
             return [str(values[form])]
         if form == "args_json":
-            return [self.json_of(hparams)]
-        rest = {name: hparams[name] for name in self.defaults if name not in self.places}
-        return formed(form, rest, self.flags)
+            return [self.json_of(hparams, values)]
+        return formed(form, self._rest(hparams, values), self.flags)
 
     def _nested(self, hparams: Mapping[str, Any]) -> dict[str, Any]:
         nested: dict[str, Any] = {}
-        for name in self.defaults:
+        for name in hparams:
             *groups, key = self.groups.get(name, (name,))
             within = nested
             for group in groups:

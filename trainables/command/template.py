@@ -25,6 +25,8 @@ PLACES = (
     "checkpoint_dir",
     "python",
 )
+# `{newest:PATTERN}`: the file or folder in the trial's own folder that matches and was written last.
+NEWEST = "newest:"
 # Words that stand for all hyperparameters, as W&B's agent fills them: `${args}` and so on.
 FORMS = (
     "args",
@@ -136,7 +138,11 @@ def _pieces(token: str, values: Mapping[str, Any], environment: Mapping[str, str
         for literal, name in _fields(part):
             yield literal
             if name is not None:
-                yield text_of(values[name])
+                yield (
+                    str(values["newest"](name.removeprefix(NEWEST)))
+                    if name.startswith(NEWEST)
+                    else text_of(values[name])
+                )
 
 
 def _parts(token: str) -> list[tuple[str, str | None]]:
@@ -156,9 +162,21 @@ def _fields(part: str) -> list[tuple[str, str | None]]:
         fields = list(string.Formatter().parse(part))
     except ValueError as error:
         raise ValueError(f"{part!r}: {error}; write {{{{ and }}}} for braces of your own") from None
+    fields = [_newest(*each) for each in fields]
     for _, name, form, conversion in fields:
+        if name is not None and name.startswith(NEWEST):
+            continue
         if form or conversion or (name is not None and not re.fullmatch(NAME, name)):
             raise ValueError(
                 f"{part!r}: between braces there is a name alone; write {{{{ and }}}} for others"
             )
     return [(literal, name) for literal, name, _, _ in fields]
+
+
+def _newest(
+    literal: str, name: str | None, form: str | None, conversion: str | None
+) -> tuple[str, str | None, str | None, str | None]:
+    """A place with a pattern as one name; any other as it is."""
+    if name == NEWEST.removesuffix(":") and form:
+        return literal, NEWEST + form, "", conversion
+    return literal, name, form, conversion

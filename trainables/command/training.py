@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 import sys
 import time
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from trainables.command.files import Files, Lines
+from trainables.command.metric_sources import MetricSource, source_of
 from trainables.command.rows import Row, hint_in, read_row
 from trainables.command.scores import LinesLost, Scores
 from trainables.command.script import Script, lock_limit_s
@@ -20,10 +22,12 @@ from trainables.command.spec import CommandSpec
 from trainables.core.contract import BadResult, Budget, ScriptFailed, TrainingContext
 
 _LOOK_EVERY_S = 0.01  # 0.1 % of a core
+_STAND_INS = Path(__file__).with_name("stand_ins")  # packages that a script finds first
 _SETTLED_S = 0.03  # a second line of the same epoch follows the first by less
 _END_S = 2.0  # a script whose only line is its last ends by then
 _SOON_S = 5.0  # a script that ends sooner may well print all its lines at once
 _LONGEST_S = 86_400.0  # between two scores, where the space does not say: nothing is waited for without end
+_FIRST_S = 3_600.0  # until the first score of a file: by then its name, or the metric's, is taken to be wrong
 _MAX_SHOWN = 200  # characters of a line in a message
 
 
@@ -46,6 +50,8 @@ class CommandTraining:
         self._script: Script | None = None
         self._command: list[str] = []
         self._scores = Scores(spec.metric, first_epoch=spec.first_epoch, needs_count=bool(spec.resume))
+        self._source = self._new_source()
+        self._asked_s = 0.0
         self._is_new = True
         self._notes: dict[str, str] = {}
         self._last_lines: list[str] = []
@@ -114,14 +120,20 @@ class CommandTraining:
         self._scores.restore(self.epochs_done, last, state.get("rows", []), reported)
         if self._spec.resume:
             with self._files.locked(self._lock_s):  # an earlier owner may still be ending the script
-                for line in Lines(self._files.stdout, is_from_end=False).new(is_final=True):
-                    self._scores.take(line)
+                self._take_all_before()
+
+    def _take_all_before(self) -> None:
+        """Take in what the processes before have left: epochs that were trained and not handed on."""
+        if self._source:
+            self._take_rows(self._source, is_final=True)
+        else:
+            for line in Lines(self._files.stdout, is_from_end=False).new(is_final=True):
+                self._scores.take(line)
 
     def _packed(self) -> dict[str, Any]:
         """The script's checkpoint, with the lines of epochs it has already trained."""
         if self._script:
-            for line in self._script.listen()[0]:
-                self._scores.take(line)
+            self._take_news(self._script)
         return {"files": self._files.packed(), "rows": self._scores.rows()}
 
     def _train(self, epoch: int, budget: Budget) -> None:
@@ -147,11 +159,14 @@ class CommandTraining:
 
     def _start(self, command: list[str]) -> None:
         self._end()
-        if self._is_new:
+        self._is_resumed = not self._is_new and self._has_state()
+        if self._is_new or (self._source and not self._is_resumed):
+            # It writes its files again: rows that were there before would be taken for its own.
             self._files.clear(self._lock_s)
-            self._is_new = False
+            self._is_new, self._source = False, self._new_source()
+        elif self._source:
+            self._source.new(is_final=False)
         arguments = []
-        self._is_resumed = self._has_state()
         if self._is_resumed:
             arguments = self._spec.resume_arguments(self._hparams, self._values(self._budget))
         elif self.epochs_done:
@@ -165,14 +180,27 @@ class CommandTraining:
     def _started(self, argv: list[str], stdout: Path) -> Script:
         spec = self._spec
         if spec.needs_json_file:
-            self._files.arguments.write_text(spec.json_of(self._hparams), encoding="utf-8")
-        return Script(
-            argv, self._files, stdout=stdout, cwd=spec.folder, env=spec.env, graceful_s=spec.graceful_s
-        )
+            arguments = spec.json_of(self._hparams, self._values(self._budget))
+            self._files.arguments.write_text(arguments, encoding="utf-8")
+        env = {**spec.env, **(self._wandb_variables() if spec.metrics.kind == "wandb" else {})}
+        return Script(argv, self._files, stdout=stdout, cwd=spec.folder, env=env, graceful_s=spec.graceful_s)
+
+    def _wandb_variables(self) -> dict[str, str]:
+        """What lets the script's `import wandb` find the stand-in, and the stand-in this trial."""
+        path = self._spec.env.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+        return {
+            "PYTHONPATH": os.pathsep.join([str(_STAND_INS), *filter(None, [path])]),
+            "JOULETUNE_WANDB_HISTORY": str(self._files.history),
+            "JOULETUNE_WANDB_CONFIG": str(self._files.arguments),
+            "JOULETUNE_WANDB_REAL": str(int(self._spec.metrics.real)),
+        }
 
     def _has_state(self) -> bool:
         """Whether the script has something to resume from."""
-        return bool(self._spec.resume) and self._files.has_checkpoint
+        patterns = self._spec.newest_patterns
+        return (
+            bool(self._spec.resume) and self._files.has_checkpoint and all(map(self._files.newest, patterns))
+        )
 
     def _listen(self, script: Script, epoch: int) -> bool:
         """Take in what it prints until it has reported `epoch`; whether it ended before or with it."""
@@ -189,13 +217,11 @@ class CommandTraining:
         while True:
             num_before = self._scores.num_reported
             try:
-                lines, has_ended = script.listen()
+                is_news, has_ended = self._take_news(script)
             except ScriptFailed:
                 if self._scores.has(epoch):  # it fails the next one
                     return False
                 raise
-            for line in lines:
-                self._scores.take(line)
             now_s = time.monotonic()
             if has_ended:
                 self._take_in_the_end(script, epoch, num_before, now_s - started_s)
@@ -203,13 +229,59 @@ class CommandTraining:
             if self._scores.has_later(epoch):
                 return False
             if self._scores.has(epoch):
-                reported_s = now_s if lines or reported_s is None else reported_s
-                if now_s - reported_s > (_END_S if self._may_be_its_last else _SETTLED_S):
+                reported_s = now_s if is_news or reported_s is None else reported_s
+                if now_s - reported_s > (_END_S if self._may_be_its_last else self._settled_s):
                     return False
             if now_s - started_s > self._limit_s:
-                raise BadResult(f"the script printed no {self._spec.metric} within {self._limit_s:g} s")
-            if not lines:
+                raise BadResult(self._late_text())
+            if not is_news:
                 time.sleep(_LOOK_EVERY_S)
+
+    def _take_news(self, script: Script) -> tuple[bool, bool]:
+        """Take in what it has said since the last call; whether anything, and whether nothing more can come.
+
+        Raises:
+            ScriptFailed: It ended with an error, and all it said was taken in before.
+        """
+        try:
+            lines, has_ended = script.listen()
+        except ScriptFailed:
+            if self._source and self._take_rows(self._source, is_final=True):
+                return True, False  # the next call raises
+            raise
+        if self._source is None or self._spec.metrics.has_lines:
+            for line in lines:
+                self._scores.take(line)
+        if self._source is None:
+            return bool(lines), has_ended
+        now_s = time.monotonic()
+        if not has_ended and now_s - self._asked_s < self._source.every_s:
+            return bool(lines), False
+        self._asked_s = now_s
+        return self._take_rows(self._source, is_final=has_ended), has_ended
+
+    def _take_rows(self, source: MetricSource, *, is_final: bool) -> bool:
+        rows = source.new(is_final=is_final)
+        for row in rows:
+            self._scores.take_values(row)
+        return bool(rows)
+
+    def _new_source(self) -> MetricSource | None:
+        """What reads the script's scores; None where it prints them."""
+        spec = self._spec
+        if spec.metrics.kind == "lines":
+            return None
+        return source_of(spec.metrics, spec.metric, self._files.checkpoint, self._files.history)
+
+    @property
+    def _settled_s(self) -> float:
+        """A second row of the same epoch follows the first by less."""
+        return max(_SETTLED_S, 2 * self._source.every_s) if self._source else _SETTLED_S
+
+    def _late_text(self) -> str:
+        """What to say of a script that trains on and gives no score."""
+        what = f"the script gave no {self._spec.metric} within {self._limit_s:g} s"
+        return f"{what}: {self._source.found(self._spec.metric)}" if self._source else what
 
     def _take_in_the_end(self, script: Script, epoch: int, num_before: int, taken_s: float) -> None:
         """See what the lines of a script that has ended come to."""
@@ -234,7 +306,8 @@ class CommandTraining:
 
     @property
     def _limit_s(self) -> float:
-        return self._spec.timeout_s or _LONGEST_S
+        is_first = self._source is not None and not self._scores.num_scored
+        return self._spec.timeout_s or (_FIRST_S if is_first else _LONGEST_S)
 
     @property
     def _lock_s(self) -> float:
@@ -252,6 +325,8 @@ class CommandTraining:
             f"{scores.scored_epochs()}); let search.ladder.epochs have epochs that it scores, or let it "
             "score this one"
         )
+        if self._source and not scores.num_scored:
+            return f"the script gave no {spec.metric} until epoch {epoch}: {self._source.found(spec.metric)}"
         if "until" not in spec.places:
             text += ", such as its last: {until} in run is the epoch at which the rung ends"
         if spec.first_epoch and scores.is_scored(epoch - 1):
@@ -268,8 +343,7 @@ class CommandTraining:
         script.go()
         if script.wait(self._spec.graceful_s):
             self._has_ended_itself = True
-            for line in script.listen()[0]:
-                self._scores.take(line)
+            self._take_news(script)
         else:
             self._notes["end"] = f"ended {self._spec.graceful_s:g} s after its last epoch"
         self._end()
@@ -285,6 +359,8 @@ class CommandTraining:
 
     def _nothing_text(self) -> str:
         metric = self._spec.metric
+        if self._source:
+            return f"the script ended without a {metric}: {self._source.found(metric)}"
         printed = "; ".join(line[:_MAX_SHOWN] for line in self._last_lines[-3:]) or "nothing"
         hints = [hint for line in self._last_lines if (hint := hint_in(line, metric))]
         return "; ".join(
@@ -311,4 +387,5 @@ class CommandTraining:
             "checkpoint_dir": self._files.checkpoint,
             "args_json_file": self._files.arguments,
             "python": sys.executable,
+            "newest": self._files.newest,
         }

@@ -1,0 +1,51 @@
+"""The command that writes a space for somebody's script."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from search.cli.parser import CommandParser
+
+_EXAMPLES = """examples:
+  {command} train.py
+  {command} train.py --out lr.yaml
+  {command} main.py --arguments "fit"
+
+exit status: 0 written; 2 the script's flags cannot be read, or the file exists already"""
+
+
+def parser(prog: str = "jouletune init-script") -> CommandParser:
+    """The flags of `jouletune init-script`."""
+    flags = CommandParser(
+        prog=prog,
+        description="Write a space for a training script of yours, from the flags it has. The script runs "
+        "until it would parse them.",
+        epilog=_EXAMPLES,
+    )
+    add = flags.add_argument
+    add("script", type=Path, metavar="SCRIPT", help="a script in Python, or any program with --help")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the space (default: the script's name with .yaml, beside it)",
+    )
+    add("--arguments", default="", metavar="WORDS", help="what comes before its flags, such as a subcommand")
+    add("--python", metavar="FILE", default=sys.executable, help="its Python (default: this one)")
+    return flags
+
+
+def main(options: argparse.Namespace) -> int:
+    """Write the space, print what to do next, and give the exit status."""
+    import shlex
+
+    from search.init_script import write_space  # saves --help 60 ms
+
+    written = write_space(
+        options.script, out=options.out, python=options.python, arguments=shlex.split(options.arguments)
+    )
+    print(f"wrote {written.path}: {written.summary}")
+    print(f"next: check it, then python scripts/search.py --space {written.path} --dry-run")
+    return 0

@@ -1,0 +1,62 @@
+"""A space for a training script: its flags read, its hyperparameters recognised, written as YAML."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.errors import UserError
+from search.init_script.ranges import place_of, range_of
+from search.init_script.read import Script, UnreadableScript, read_script
+from search.init_script.write import scores_of, space_text
+
+__all__ = ["UnreadableScript", "Written", "write_space"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A space that was written.
+
+    Attributes:
+        path: As a command takes it: with a slash, since a bare name is looked for in spaces/.
+        summary: How many flags became what.
+    """
+
+    path: str
+    summary: str
+
+
+def write_space(
+    script: Path, *, out: Path | None = None, python: str = sys.executable, arguments: Sequence[str] = ()
+) -> Written:
+    """Write the space of a script.
+
+    Args:
+        out: The file; None is the script's name with .yaml, beside it.
+        python: The script's Python.
+        arguments: What comes before its flags, such as a subcommand.
+
+    Raises:
+        UserError: The script's flags cannot be read, or the file exists already; nothing is written then.
+    """
+    path = out or script.with_suffix(".yaml")
+    if path.exists():
+        raise UserError(f"{path} exists already: remove it, or give another with --out")
+    found = read_script(script, python=python, arguments=arguments, folder=path.absolute().parent)
+    text = space_text(found, scores_of(script), name=path.name)
+    path.write_text(text, encoding="utf-8")
+    is_bare = not path.is_absolute() and os.sep not in str(path)
+    return Written(path=f"./{path}" if is_bare else str(path), summary=_summary(found))
+
+
+def _summary(script: Script) -> str:
+    num_ranges = sum(range_of(flag) is not None for flag in script.flags)
+    num_places = sum(place_of(flag) is not None for flag in script.flags)
+    num_left = len(script.flags) - num_ranges - num_places
+    return (
+        f"{len(script.flags)} flags ({script.library}): {num_ranges} with a range, {num_places} set by the "
+        f"search, {num_left} left as they are"
+    )

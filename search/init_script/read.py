@@ -1,0 +1,186 @@
+"""Reads the flags of a script: from its own parser, from Hydra's configuration, or from its `--help`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from search.errors import UserError
+from search.init_script.flag import Flag
+
+_CAPTURE = Path(__file__).with_name("capture.py")
+_LIMIT_S = 120.0  # imports of torch and its kind on a cold disk
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# "  -l, --lr LR, --rate LR  the learning rate (default: 0.1)", within the bars of a box or without
+_OPTION = re.compile(r"^[\s│|*]*(?:-\w,?\s+)?(?P<flag>--[\w][\w.\-]*)(?P<rest>.*)$")
+_DEFAULT = re.compile(
+    r"[\[(]\s*(?:env var: [^;\]]*; )?defaults?(?: is|:|=|\s)\s*(?P<value>.*?)[\])]", re.IGNORECASE
+)
+_CHOICES = re.compile(r"[{\[](?P<values>[\w.\-]+(?:[,|][\w.\-]+)+)[}\]]")
+_BOX = "│|╭╮╰╯─ \t"
+
+
+class UnreadableScript(UserError):
+    """A script whose flags cannot be read; the message has what it printed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """What is known of a script.
+
+    Attributes:
+        library: What parses its flags; "--help" where that is not known and its text was read.
+        words: The program and the script, as they are started: `{python}` is the Python that runs the search.
+    """
+
+    path: Path
+    library: str
+    words: tuple[str, ...]
+    flags: tuple[Flag, ...]
+
+
+def read_script(
+    path: Path, *, folder: Path, python: str = sys.executable, arguments: Sequence[str] = ()
+) -> Script:
+    """The flags of a script, which runs until it would parse them.
+
+    Args:
+        folder: Where the space goes, and the script will run.
+        python: Its Python, of a script in Python.
+        arguments: Words before its flags, such as a subcommand.
+
+    Raises:
+        UnreadableScript: It ends with an error before that, or has no flags.
+    """
+    if not path.is_file():
+        raise UnreadableScript(f"there is no file {path}")
+    is_python = path.suffix == ".py"
+    own = "{python}" if python == sys.executable else python
+    seen = os.path.relpath(path, folder)
+    words = (own, seen, *arguments) if is_python else (seen if os.sep in seen else f"./{seen}", *arguments)
+    if is_python and "hydra" in path.read_text(encoding="utf-8", errors="replace"):
+        flags, library = _of_hydra(path, python, arguments), "hydra"
+    elif is_python:
+        flags, library = _captured(path, python, arguments)
+    else:
+        flags, library = _of_help(_printed([str(path.absolute()), *arguments, "--help"], path)), "--help"
+    if not flags:
+        raise UnreadableScript(f"{path} has no flags: a search sets hyperparameters by flags such as --lr")
+    return Script(path=path, library=library, words=words, flags=tuple(flags))
+
+
+def _captured(path: Path, python: str, arguments: Sequence[str]) -> tuple[list[Flag], str]:
+    """What its parser says; of a parser that is not known, what its `--help` prints."""
+    with TemporaryDirectory(prefix="jouletune-flags-") as folder:
+        out = Path(folder) / "flags.json"
+        text = _printed([python, str(_CAPTURE), str(out), str(path.absolute()), *arguments, "--help"], path)
+        if out.exists():
+            found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+            return [Flag.of(plain) for plain in found["flags"]], found["library"]
+    return _of_help(text), "--help"
+
+
+def _printed(command: Sequence[str], path: Path) -> str:
+    """What a command prints to standard output.
+
+    Raises:
+        UnreadableScript: It fails, or takes longer than two minutes.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            cwd=path.absolute().parent,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LIMIT_S,
+            check=False,
+        )
+    except OSError as error:
+        raise UnreadableScript(f"{path} cannot be started: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise UnreadableScript(f"{path} did not answer --help within {_LIMIT_S:g} s") from error
+    if done.returncode:
+        last = "; ".join(done.stderr.strip().splitlines()[-3:]) or "nothing"
+        raise UnreadableScript(
+            f"{path} ended with status {done.returncode} before it parsed its flags: {last}"
+        )
+    return done.stdout
+
+
+def _of_hydra(path: Path, python: str, arguments: Sequence[str]) -> list[Flag]:
+    """Each value of the configuration that Hydra composes; they are set as words `name=value`."""
+    text = _printed([python, str(path.absolute()), *arguments, "--cfg", "job"], path)
+    plain = YAML(typ="safe", pure=True).load(text)
+    return [
+        Flag(name=name, spelled=f"{name}=", default=value, kind=type(value).__name__)
+        for name, value in _flat(plain)
+        if isinstance(value, bool | int | float | str)
+    ]
+
+
+def _flat(plain: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(plain, dict):
+        yield before.removesuffix("."), plain
+        return
+    for name, value in plain.items():
+        yield from _flat(value, f"{before}{name}.")
+
+
+def _of_help(text: str) -> list[Flag]:
+    """The flags in a help text: a line begins with a flag, and what follows is its own until the next."""
+    entries: list[list[str]] = []
+    for line in io.StringIO(_ANSI.sub("", text)):
+        if found := _OPTION.match(line.rstrip()):
+            entries.append([found["flag"], found["rest"]])
+        elif entries and line.strip(_BOX + "\n"):
+            entries[-1][1] += " " + line.strip(_BOX + "\n")
+        elif entries:
+            entries[-1][1] += "\n"
+    return [
+        _of_entry(flag, rest.partition("\n")[0])
+        for flag, rest in entries
+        if flag not in ("--help", "--version")
+    ]
+
+
+def _of_entry(flag: str, rest: str) -> Flag:
+    default = _value(found["value"].strip().strip("'\"")) if (found := _DEFAULT.search(rest)) else None
+    if pair := re.match(rf"[\s,/|]*(--no-?{re.escape(flag[2:])})\b", rest):
+        is_on = None if default is None else default in (True, flag[2:])
+        return Flag(name=flag[2:], spelled=f"{flag}/{pair[1]}", default=is_on, kind="bool")
+    choices = _CHOICES.search(rest)
+    values = re.split(r"[,|]", choices["values"]) if choices else []
+    words = re.sub(r"\s+", " ", rest.strip(_BOX)).strip()
+    return Flag(
+        name=flag.lstrip("-"),
+        spelled=flag,
+        default=default,
+        kind=type(default).__name__ if default is not None else "",
+        choices=tuple(map(_value, values)),
+        help=words,
+    )
+
+
+def _value(text: str) -> Any:
+    """A word of a help text as the value that it shows."""
+    if text in ("True", "False", "true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return None if text in ("None", "null", "") else text

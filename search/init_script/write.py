@@ -1,0 +1,213 @@
+"""Writes a space for a script: its flags as parameters, its defaults as trial 0, comments for the rest."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search.init_script.flag import Flag
+from search.init_script.ranges import default_of, place_of, range_of, unrecognised
+from search.init_script.read import Script
+
+_WIDTH = 110
+_MAX_HELP = 60  # characters of a flag's own words in a comment
+# What a script imports or calls, and the source of scores that it then leaves.
+_SOURCES = (
+    (r"\bimport wandb\b|\bfrom wandb\b", "wandb"),
+    (r"\bCSVLogger\b", 'csv: "{checkpoint_dir}/**/metrics.csv"'),
+    (r"\bultralytics\b", 'csv: "{checkpoint_dir}/**/results.csv"'),
+    (r"\bTrainingArguments\b", "trainer_state"),
+    (r"\bSummaryWriter\b", "tensorboard"),
+)
+_SCORE = re.compile(
+    r"(val|valid|validation|eval|test|dev).*(acc|auc|f1|map|score|top1|dice|iou)|accuracy|metrics/mAP", re.I
+)
+_LOSS = re.compile(r"(val|valid|validation|eval|test|dev).*(loss|error|perplexity|mse|mae)", re.I)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Where a script leaves its scores, as far as its source says so.
+
+    Attributes:
+        source: The value of `metrics`; empty where lines of JSON are printed, or nothing is known.
+        metric: A name that the script logs or prints; empty where none was seen.
+    """
+
+    source: str
+    metric: str
+
+    @property
+    def mode(self) -> str:
+        return "min" if _LOSS.search(self.metric) and not _SCORE.search(self.metric) else "max"
+
+
+def scores_of(path: Path) -> Scores:
+    """What a script in Python logs, by the names in its source; nothing of it is run."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    source = next((kind for pattern, kind in _SOURCES if re.search(pattern, text)), "")
+    names = list(_logged_names(text)) if path.suffix == ".py" else []
+    metric = next((name for pattern in (_SCORE, _LOSS) for name in names if pattern.search(name)), "")
+    return Scores(source=source, metric=metric)
+
+
+def _logged_names(text: str) -> Iterator[str]:
+    """Keys of dictionaries in calls whose name ends with log, dumps, report or print, in their order."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and re.search(r"log|dumps|report|print", ast.unparse(call.func)):
+            for node in ast.walk(call):
+                if isinstance(node, ast.Dict):
+                    keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
+                    yield from (key for key in keys if isinstance(key, str))
+            yield from (
+                word.value
+                for word in call.args[:1]
+                if isinstance(word, ast.Constant) and isinstance(word.value, str)
+            )
+
+
+def space_text(script: Script, scores: Scores, *, name: str) -> str:
+    """The space as YAML.
+
+    Args:
+        name: Of the file, for the command in its first line.
+    """
+    places = {place: flag for flag in script.flags if (place := place_of(flag))}
+    searched = [flag for flag in script.flags if range_of(flag) is not None]
+    lines = [
+        f"# python scripts/search.py --space ./{name}",
+        f"# Written by `jouletune init-script {script.path}` from the flags of the script ({_how(script)}).",
+        "# Ranges are around the script's own defaults, which are trial 0: check them.",
+        *_parameters(searched),
+        "search:",
+        "  trainable: command",
+        "  command:",
+        f"    run: {json.dumps(_run(script, places))}",
+        *_metrics(scores),
+        f"    defaults: {_flow(_defaults(searched))}  # trial 0",
+        *_flags(searched),
+        *_ladder(places),
+        "  limits: {trials: 24}",
+        *_left(script, places),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _how(script: Script) -> str:
+    return "read from the text of --help" if script.library == "--help" else f"as {script.library} has them"
+
+
+def _parameters(searched: list[Flag]) -> Iterator[str]:
+    yield "parameters:"
+    if not searched:
+        yield "  {}  # no flag has a name that says what it is: add lines such as lr: {min: 0.001, max: 0.1}"
+    for flag in searched:
+        found = range_of(flag)
+        assert found
+        default = "no default is known" if flag.default is None else f"default {json.dumps(flag.default)}"
+        yield f"  {_key(flag)}: {_flow(found.entry)}  # {default}; {found.reason}"
+
+
+def _defaults(searched: list[Flag]) -> dict[str, Any]:
+    """Trial 0: the script's own values, and the middle of a range where it says none."""
+    return {_key(flag): default_of(flag) for flag in searched}
+
+
+def _run(script: Script, places: dict[str, Flag]) -> str:
+    words = [*script.words, *(_given(flag, f"{{{place}}}") for place, flag in places.items())]
+    return " ".join(words)
+
+
+def _given(flag: Flag, value: str) -> str:
+    return f"{flag.spelled}{value}" if flag.spelled.endswith("=") else f"{flag.spelled} {value}"
+
+
+def _metrics(scores: Scores) -> Iterator[str]:
+    if scores.source:
+        source = f"{{{scores.source}}}" if ":" in scores.source else scores.source
+        yield f"    metrics: {source}  # by its imports"
+    else:
+        yield '    # It must print a line of JSON an epoch, such as {"epoch": 1, "val_acc": 0.86}, or leave'
+        yield "    # scores as metrics: wandb, csv, jsonl, tensorboard or trainer_state (docs/own-script.md)"
+    seen = (
+        "a name that the script logs"
+        if scores.metric
+        else "no name was seen in the script: write the right one"
+    )
+    yield f"    metric: {json.dumps(scores.metric or 'val_acc')}  # {seen}"
+    yield f"    mode: {scores.mode}"
+
+
+def _flags(searched: list[Flag]) -> Iterator[str]:
+    """Spellings that are not `--` and the name of the hyperparameter."""
+    unusual = {_key(flag): flag.spelled for flag in searched if flag.spelled != f"--{_key(flag)}"}
+    if unusual:
+        yield f"    flags: {_flow(unusual)}"
+
+
+def _ladder(places: dict[str, Flag]) -> Iterator[str]:
+    epochs = places.get("epochs")
+    top = epochs.default if epochs is not None and isinstance(epochs.default, int | float) else None
+    if top is None or top < 1:
+        yield "  ladder: {epochs: [1, 3, 9]}  # the script says no number of epochs"
+        return
+    rungs = sorted({max(1, round(top / 9)), max(1, round(top / 3)), round(top)})
+    yield f"  ladder: {{epochs: {rungs}}}  # the script's own number, and rungs below it"
+
+
+def _left(script: Script, places: dict[str, Flag]) -> Iterator[str]:
+    """The flags that stay as they are, so that a person can choose among them."""
+    taken = set(map(id, places.values()))
+    left = [flag for flag in unrecognised(script.flags) if id(flag) not in taken]
+    required = [flag for flag in left if flag.is_required]
+    if required:
+        yield "# The script needs these as well: add them to run."
+        yield from (f"#   {_given(flag, 'VALUE')}{_words(flag)}" for flag in required)
+    others = [flag for flag in left if not flag.is_required]
+    if others:
+        yield "# Left as they are; a line under parameters (and its default under defaults) searches one."
+        yield from (_comment(flag) for flag in others)
+
+
+def _comment(flag: Flag) -> str:
+    default = "" if flag.default is None else f" = {json.dumps(flag.default)}"
+    choices = f" of {', '.join(map(str, flag.choices[:8]))}" if flag.choices else ""
+    return f"#   {flag.spelled}{default}{choices}{_words(flag)}"[:_WIDTH]
+
+
+def _words(flag: Flag) -> str:
+    text = " ".join(flag.help.split())
+    return f": {text[:_MAX_HELP]}" if text else ""
+
+
+def _key(flag: Flag) -> str:
+    """The hyperparameter's name: the flag's, with underscores for dashes as spaces have them."""
+    return flag.name.replace("-", "_")
+
+
+def _flow(values: dict[str, Any]) -> str:
+    """A mapping as YAML on one line."""
+    return "{" + ", ".join(f"{_word(name)}: {_value(value)}" for name, value in values.items()) + "}"
+
+
+def _word(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z_][\w.]*", name) else json.dumps(name)
+
+
+def _value(value: Any) -> str:
+    if (
+        isinstance(value, str)
+        and re.fullmatch(r"[A-Za-z][\w.\-/]*", value)
+        and value.lower() not in ("yes", "no", "on", "off", "true", "false", "null")
+    ):
+        return value
+    return json.dumps(value)

@@ -1,0 +1,104 @@
+"""A W&B sweep file with its program and nothing of ours: what is run, and what the file leaves open."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.space.errors import Problems, did_you_mean, listed, shown
+from search.space.parameters import Fixed, Parameter, is_number, middle
+from trainables.command.template import FORMS, PLACES, escaped
+
+# A script that trains as long as it likes is asked after so many of its scores; it ends where it ends.
+OPEN_EPOCHS = [1, 3, 9, 27, 81]
+_USUAL = ("${env}", "${interpreter}", "${program}", "${args}")
+_WORD = re.compile(r"\$\{(\w+)\}")
+
+
+def run_of_sweep(program: Any, command: Any, problems: Problems) -> tuple[str, ...]:
+    """The words of `search.command.run` that do as W&B's agent does; () with a problem where none do.
+
+    `${env}` is /usr/bin/env, `${interpreter}` the Python that runs the search; `${args}` and its like stay as
+    they are. A place such as `{epochs}` is one here too.
+    """
+    words = list(_USUAL) if command is None else command
+    if not isinstance(words, list) or not words:
+        problems.add("command", f"must be a list of words such as {list(_USUAL)}, got {shown(command)}")
+        return ()
+    if program is not None and not isinstance(program, str):
+        problems.add("program", f"must be a script's path, got {shown(program)}")
+        return ()
+    if "${program}" in words and program is None:
+        problems.add("program", "is missing; write program: train.py")
+        return ()
+    known = {"env": "/usr/bin/env", "interpreter": "{python}", "program": escaped(program or "")}
+    run = []
+    for word in map(str, words):
+        name = found[1] if (found := _WORD.fullmatch(word)) else None
+        part = _WORD.search(word)
+        if name is None and part and part[1] in (*known, *FORMS):
+            problems.add("command", f"{part[0]} in {word!r} must be a word of its own")
+        elif name in known:
+            run.append(known[name])
+        elif name in FORMS or name is None:
+            run.append(word if name else escaped(word))
+        else:
+            others = [f"${{{other}}}" for other in (*known, *FORMS)]
+            problems.add("command", f"{word} is not known{did_you_mean(word, others)}")
+    return tuple(run)
+
+
+def folder_of_sweep(program: Any, folder: Path) -> Path:
+    """Where the program lies: beside the file, or else in this folder, where W&B's agent would be started."""
+    is_here = isinstance(program, str) and not (folder / program).exists() and Path(program).exists()
+    return Path.cwd() if is_here else folder
+
+
+def places_given(entries: Mapping[str, Parameter | Fixed]) -> tuple[str, ...]:
+    """Parameters of one value that are places of a command here, such as `epochs: {value: 10}`.
+
+    The script gets them where it gets its hyperparameters, as from W&B's agent: its epochs from the ladder,
+    and each training's own seed.
+    """
+    return tuple(name for name in ("epochs", "seed") if isinstance(entries.get(name), Fixed))
+
+
+def epochs_of_sweep(entries: Mapping[str, Parameter | Fixed]) -> list[int]:
+    """The ladder that a sweep file without one gets: up to its own `epochs`, or open at the top."""
+    entry = entries.get("epochs")
+    if isinstance(entry, Fixed) and is_number(entry.value) and entry.value >= 1:
+        top = round(entry.value)
+        return sorted({max(1, top // 9), max(1, top // 3), top})
+    return OPEN_EPOCHS
+
+
+def middles(entries: Mapping[str, Parameter | Fixed], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Trial 0 where a sweep file says none: the middle of each range, on its own scale."""
+    return {
+        name: middle(entry)
+        for name, entry in entries.items()
+        if name not in given and name not in PLACES and not isinstance(entry, Fixed)
+    }
+
+
+def program_notices(
+    entries: Mapping[str, Parameter | Fixed], given: Mapping[str, Any], *, has_ladder: bool
+) -> Iterator[str]:
+    """What was chosen for what a sweep file does not say."""
+    if chosen := middles(entries, given):
+        yield (
+            "search.command.defaults: not given; trial 0, which the others are compared with, has the middle "
+            f"of the range for {listed(list(chosen))}"
+        )
+    if has_ladder:
+        return
+    epochs = epochs_of_sweep(entries)
+    if epochs is OPEN_EPOCHS:
+        yield (
+            f"search.ladder: not given; trials are compared after {listed([str(each) for each in epochs])} "
+            "epochs, and end where their script does"
+        )
+    else:
+        yield f"search.ladder: not given; up to the file's own epochs, {epochs}"

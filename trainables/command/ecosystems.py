@@ -1,0 +1,123 @@
+"""What training scripts of known ecosystems leave: scores and checkpoints. Plain data, standard library only.
+
+By default a script prints lines of JSON. The other kinds are what training scripts already leave: what they
+log with wandb, a CSV file, a file of JSON lines, TensorBoard's events, and the state that Hugging Face's
+trainer saves. Structured all of them: nothing is read out of prose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainables.core.suggest import suggest
+
+_FOLDER = "{checkpoint_dir}"
+# The files of a kind, where the space names none: all of that kind below the trial's own folder.
+_FILES = {
+    "csv": f"{_FOLDER}/**/*.csv",
+    "jsonl": f"{_FOLDER}/**/*.jsonl",
+    "tensorboard": f"{_FOLDER}/**/*tfevents*",
+    "trainer_state": f"{_FOLDER}/**/trainer_state.json",
+}
+# Arguments with which an ecosystem's own script resumes from what it saves by itself.
+RESUMES = {
+    "lightning": ("--ckpt_path", "{newest:**/*.ckpt}"),  # LightningCLI, ModelCheckpoint
+    "huggingface": ("--resume_from_checkpoint", "{newest:checkpoint-*}"),  # TrainingArguments.output_dir
+    "ultralytics": ("resume=True", "model={newest:**/weights/last.pt}"),
+    "timm": ("--resume", "{newest:**/last.pth.tar}"),
+}
+KINDS = ("lines", "wandb", *_FILES)
+_KEYS = {
+    "lines": (),
+    "wandb": ("epoch", "metric", "real"),
+    "tensorboard": ("file", "epoch", "tag"),
+    **dict.fromkeys(("csv", "jsonl", "trainer_state"), ("file", "epoch", "metric")),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsSpec:
+    """Where scores are read.
+
+    Attributes:
+        kind: One of `KINDS`.
+        file: A pattern such as `{checkpoint_dir}/**/results.csv`; empty for what is printed or logged.
+        epoch: The column or key that counts epochs, of TensorBoard `step` alone. Rows with the metric and
+            without a count are epochs in their order.
+        metric: The column, key or tag of the metric, where it is not the metric's name.
+        real: The installed wandb is used as well.
+        has_lines: Lines of JSON that are printed count as well.
+    """
+
+    kind: str = "lines"
+    file: str = ""
+    epoch: str = "epoch"
+    metric: str = ""
+    real: bool = False
+    has_lines: bool = False
+
+    @classmethod
+    def of(cls, given: Any) -> MetricsSpec:
+        """From what a space says: a kind's name, or a mapping of one kind to its settings or its file.
+
+        Raises:
+            ValueError: It cannot be understood; the message says what can be written.
+        """
+        kind, settings = _kind_and_settings(given)
+        if kind not in KINDS:
+            raise ValueError(
+                f"{kind!r} is no source of scores; known: {', '.join(KINDS)}{suggest(kind, KINDS)}"
+            )
+        problems = list(_problems(kind, settings))
+        if problems:
+            raise ValueError("; ".join(problems))
+        plain = {("metric" if key == "tag" else key): value for key, value in settings.items()}
+        usual = {"file": _FILES.get(kind, ""), "epoch": "" if kind == "tensorboard" else "epoch"}
+        return cls(kind=kind, **{**usual, **plain})
+
+
+def resume_arguments(given: Sequence[str]) -> tuple[str, ...]:
+    """The arguments that a space says; those of an ecosystem where it says only its name."""
+    return RESUMES.get(given[0], tuple(given)) if len(given) == 1 else tuple(given)
+
+
+def _kind_and_settings(given: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(given, str):
+        return given, {}
+    if not isinstance(given, Mapping) or len(given) != 1:
+        raise ValueError(
+            f"write one of {', '.join(KINDS)}, or {{csv: {{file: ..., metric: ...}}}}, got {given!r}"
+        )
+    ((kind, settings),) = given.items()
+    if settings is None:
+        return str(kind), {}
+    if isinstance(settings, str):
+        return str(kind), {
+            "tag" if kind == "tensorboard" else "metric" if kind == "wandb" else "file": settings
+        }
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"{kind}: write its settings as a mapping, got {settings!r}")
+    return str(kind), dict(settings)
+
+
+def _problems(kind: str, settings: Mapping[str, Any]) -> list[str]:
+    found = []
+    for key, value in settings.items():
+        if key not in _KEYS[kind]:
+            allowed = ", ".join(_KEYS[kind]) or "nothing"
+            found.append(f"{kind} takes {allowed}, got {key!r}{suggest(str(key), _KEYS[kind])}")
+        elif key == "real" and not isinstance(value, bool):
+            found.append(f"{kind}.real must be true or false, got {value!r}")
+        elif key == "epoch" and kind == "tensorboard" and value != "step":
+            found.append(
+                f"tensorboard.epoch is step, where the script logs by epoch, or left out; got {value!r}"
+            )
+        elif key != "real" and not (isinstance(value, str) and value):
+            found.append(f"{kind}.{key} must be text, got {value!r}")
+    file = settings.get("file")
+    if isinstance(file, str) and not file.startswith(_FOLDER):
+        # Trials run side by side: one that wrote where another reads would be scored by the other's epochs.
+        found.append(f"{kind}.file must begin with {_FOLDER}, the trial's own folder, got {file!r}")
+    return found

@@ -1,0 +1,81 @@
+"""Reads scalars of TensorBoard's event files as they grow.
+
+A file is a sequence of records: length (8 bytes), its checksum (4), an `Event` message, its checksum (4). The
+message's definition is tensorboardX's, so that TensorBoard itself need not be installed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from trainables.core.suggest import suggest
+
+_EVERY_S = 0.25
+_LENGTH = struct.Struct("<Q")
+_AROUND = 4  # bytes of a checksum
+_MAX_NAMED = 12
+
+
+class EventFiles:
+    """A row for each value of one tag, with the latest values of the others.
+
+    Args:
+        pattern: Of the files.
+        is_counted_by_step: The script logs with its epoch as the step; otherwise values of the tag are
+            epochs in their order.
+        tag: Of the metric, which the rows have as `metric`.
+    """
+
+    def __init__(self, pattern: str, *, is_counted_by_step: bool, tag: str, metric: str) -> None:
+        self.every_s = _EVERY_S
+        self._pattern, self._is_counted_by_step = pattern, is_counted_by_step
+        self._tag, self._metric = tag, metric
+        self._offsets: dict[str, int] = {}
+        self._latest: dict[str, float] = {}
+
+    def new(self, *, is_final: bool) -> list[dict[str, Any]]:
+        rows = []
+        paths = sorted(glob(self._pattern, recursive=True))  # noqa: PTH207 - names begin with the time
+        for path in paths:
+            for tag, step, value in self._scalars(path):
+                self._latest[tag] = value
+                if tag == self._tag:
+                    epoch = {"epoch": step} if self._is_counted_by_step else {}
+                    rows.append({**self._latest, self._metric: value, **epoch})
+        return rows
+
+    def found(self, metric: str) -> str:
+        if not self._offsets:
+            return f"no file is {self._pattern}"
+        tags = list(self._latest)
+        named = ", ".join(tags[:_MAX_NAMED]) or "nothing"
+        return f"the event files have the tags {named}{suggest(self._tag, tags)}"
+
+    def _scalars(self, path: str) -> Iterator[tuple[str, int, float]]:
+        """Tag, step and value of each scalar that was added since the last call."""
+        # Inside, as TensorBoard's messages take 60 ms and only this kind of source needs them.
+        from tensorboardX.proto.event_pb2 import Event
+
+        for record in self._records(path):
+            event = Event.FromString(record)
+            for value in event.summary.value:
+                if value.HasField("simple_value"):
+                    yield value.tag, event.step, value.simple_value
+                elif value.HasField("tensor") and len(value.tensor.float_val) == 1:  # as Keras writes it
+                    yield value.tag, event.step, value.tensor.float_val[0]
+
+    def _records(self, path: str) -> Iterator[bytes]:
+        """The whole records that were added; one that is half written is left for the next call."""
+        with Path(path).open("rb") as file:
+            file.seek(self._offsets.setdefault(path, 0))
+            while len(head := file.read(_LENGTH.size + _AROUND)) == _LENGTH.size + _AROUND:
+                (length,) = _LENGTH.unpack(head[: _LENGTH.size])
+                body = file.read(length + _AROUND)
+                if len(body) < length + _AROUND:
+                    break
+                self._offsets[path] += len(head) + len(body)
+                yield body[:length]

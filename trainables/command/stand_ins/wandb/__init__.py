@@ -1,0 +1,418 @@
+"""Stands in for Weights & Biases in a script that is searched: no network, no account, no other package.
+
+The search puts this folder first on the path of a script (`metrics: wandb`), so that `import wandb` finds it.
+`wandb.config` has the trial's hyperparameters, which win over the script's own as in a sweep of W&B's, and
+what is logged becomes a line of JSON in the file named by JOULETUNE_WANDB_HISTORY. What a search cannot use
+(images, tables, artifacts, alerts) is accepted and dropped. What would need W&B's servers says so.
+
+With JOULETUNE_WANDB_REAL=1 the real package, which must be installed, is called as well; it is offline unless
+the script's environment has another WANDB_MODE.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+__version__ = "0.99.0+jouletune"  # integrations ask for a lowest version
+
+_HISTORY = "JOULETUNE_WANDB_HISTORY"
+_CONFIG = "JOULETUNE_WANDB_CONFIG"
+_REAL = "JOULETUNE_WANDB_REAL"
+_HINT = "write `metrics: {wandb: {real: true}}` to have the installed wandb beside the stand-in"
+
+
+class Error(Exception):
+    """What the stand-in cannot do; also the base of the real package's errors."""
+
+
+CommError = UsageError = Error
+
+
+class Config:
+    """`wandb.config`: the script's settings, those of the trial locked, by key or by attribute."""
+
+    def __init__(self) -> None:
+        self._set({}, {})
+
+    def _set(self, values: dict[str, Any], locked: Mapping[str, Any]) -> None:
+        self.__dict__["_values"] = {**values, **locked}
+        self.__dict__["_locked"] = set(locked)
+
+    def update(self, given: Any = None, allow_val_change: bool | None = None, **more: Any) -> None:
+        """Take settings in. One of the trial's keeps the trial's value, as in a sweep."""
+        for name, value in {**_plain_settings(given), **more}.items():
+            self[name] = value
+
+    def setdefaults(self, given: Any) -> dict[str, Any]:
+        for name, value in _plain_settings(given).items():
+            self._values.setdefault(name, value)
+        return self.as_dict()
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(self._values)
+
+    def get(self, *args: Any) -> Any:
+        return self._values.get(*args)
+
+    def keys(self) -> Any:
+        return self._values.keys()
+
+    def values(self) -> Any:
+        return self._values.values()
+
+    def items(self) -> Any:
+        return self._values.items()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in self._locked:
+            self._values[name] = value
+        elif value != self._values[name]:
+            print(
+                f"wandb: {name} is the trial's, {self._values[name]!r}; {value!r} is ignored", file=sys.stderr
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        values = self.__dict__.get("_values", {})
+        if name in values:
+            return values[name]
+        raise AttributeError(f"wandb.config has no {name}; it has {', '.join(values) or 'nothing'}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+
+class Summary(dict[str, Any]):
+    """`run.summary`: the last value of everything logged. A number that the script sets is logged, too."""
+
+    def __init__(self, write: Callable[[Mapping[str, Any]], None]) -> None:
+        super().__init__()
+        self.__dict__["_write"] = write
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        self._write({name: value})
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def update(self, *given: Any, **more: Any) -> None:
+        for name, value in dict(*given, **more).items():
+            self[name] = value
+
+    def learn(self, values: Mapping[str, Any]) -> None:
+        """What was logged, which is in the history already."""
+        super().update(values)
+
+
+class Run:
+    """`wandb.run`: the one run of this process."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.id = self.name = Path(os.environ.get(_HISTORY, "run")).parent.name or "run"
+        self.project, self.entity = settings.get("project") or "uncategorized", settings.get("entity")
+        self.group, self.job_type = settings.get("group"), settings.get("job_type")
+        self.notes, self.tags = settings.get("notes"), tuple(settings.get("tags") or ())
+        self.sweep_id, self.url, self.resumed, self.offline = "jouletune", None, False, True
+        self.dir = os.environ.get("WANDB_DIR") or os.getcwd()  # noqa: PTH109 - W&B gives text
+        self.config = config
+        self.step = 0
+        self._row: dict[str, Any] = {}
+        self.summary = Summary(_write)
+
+    def log(
+        self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, **_: Any
+    ) -> None:
+        """Hand a row of numbers to the search.
+
+        As in W&B, calls of one step are one row, and a step ends with a call without `step`, unless
+        `commit=False`. A row is written with each call, so that no score waits for the next step.
+        """
+        if not isinstance(data, Mapping):
+            raise ValueError(f"wandb.log takes a dictionary, got {type(data).__name__}")
+        if step is not None and step != self.step:
+            self.step, self._row = step, {}
+        new = _numbers(data)
+        self._row |= new
+        self.summary.learn(new)
+        if commit is not False:
+            _write(self._row)
+        if commit or (commit is None and step is None):
+            self.step, self._row = self.step + 1, {}
+
+    def finish(self, *_: Any, **__: Any) -> None:
+        """End the run; a row that waits for its last call is written."""
+        global run
+        if self._row:
+            _write(self._row)
+            self._row = {}
+        if run is self:
+            run = None
+
+    def define_metric(self, name: str, *_: Any, **__: Any) -> None:
+        """Accepted: the search has the space's metric, and rows that have an epoch."""
+
+    def watch(self, *_: Any, **__: Any) -> None:
+        """Accepted; gradients are not recorded."""
+
+    unwatch = alert = log_artifact = log_code = log_model = mark_preempting = define_metric
+    link_artifact = display = status = define_metric
+
+    def save(self, *_: Any, **__: Any) -> list[str]:
+        """Accepted: a file stays where the script put it."""
+        return []
+
+    def use_artifact(self, name: str, *_: Any, **__: Any) -> Any:
+        raise Error(f"wandb.use_artifact({name!r}) needs W&B's servers; give the script a local file")
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
+
+
+class Settings:
+    """Accepted: nothing here is set by it."""
+
+    def __init__(self, *_: Any, **settings: Any) -> None:
+        self.__dict__.update(settings)
+
+
+class _Media:
+    """Something to look at, which a search has no use for."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _nothing
+
+
+class Image(_Media):
+    """Accepted and dropped."""
+
+
+class Table(_Media):
+    """Accepted and dropped, with the rows that are added to it."""
+
+
+class Artifact(_Media):
+    """Accepted and dropped, with the files that are added to it."""
+
+
+Audio = Video = Html = Histogram = Object3D = Plotly = Molecule = Graph = Image
+
+config = Config()
+run: Run | None = None
+
+
+def init(*args: Any, config: Any = None, **settings: Any) -> Run:
+    """Begin the run, its `config` the script's own overridden by the trial's hyperparameters."""
+    global run
+    names = ("entity", "project", "dir", "id", "name", "notes", "tags")
+    settings = {**dict(zip(names, args, strict=False)), **settings}
+    include, exclude = settings.get("config_include_keys"), settings.get("config_exclude_keys")
+    own = {
+        name: value
+        for name, value in _plain_settings(config).items()
+        if (not include or name in include) and name not in (exclude or ())
+    }
+    this = sys.modules[__name__].__dict__["config"]
+    this._set(own, _of_trial())
+    run = Run(**settings)
+    return run
+
+
+def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, **more: Any) -> None:
+    """`wandb.run.log`."""
+    _run("log").log(data, step=step, commit=commit, **more)
+
+
+def finish(*args: Any, **more: Any) -> None:
+    """End the run, if there is one."""
+    if run is not None:
+        run.finish(*args, **more)
+
+
+def login(*_: Any, **__: Any) -> bool:
+    """Accepted: nobody signs in."""
+    return True
+
+
+def sweep(sweep: Any = None, *_: Any, **__: Any) -> str:
+    """The name of the sweep that this search is."""
+    return "jouletune"
+
+
+def agent(sweep_id: str, function: Callable[[], Any] | None = None, *_: Any, **__: Any) -> None:
+    """Run the function once: this process is one trial, and the search starts the others."""
+    if function is not None:
+        function()
+
+
+def setup(*_: Any, **__: Any) -> None:
+    """Accepted."""
+
+
+teardown = termlog = termwarn = termerror = ensure_configured = setup
+
+
+def __getattr__(name: str) -> Any:
+    """Functions that act on the run, and the summary; what is left needs the real package."""
+    if name == "summary":
+        return _run(name).summary
+    if name in Run.__dict__ and not name.startswith("_"):
+        return functools.partial(_on_run, name)
+    raise AttributeError(f"the search's stand-in for wandb has no {name}; {_HINT}")
+
+
+def _on_run(name: str, *args: Any, **more: Any) -> Any:
+    return getattr(_run(name), name)(*args, **more)
+
+
+def _run(name: str) -> Run:
+    if run is None:
+        raise Error(f"You must call wandb.init() before wandb.{name}()")
+    return run
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+def _of_trial() -> dict[str, Any]:
+    """The trial's hyperparameters; none where the script is run by hand."""
+    path = os.environ.get(_CONFIG)
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+
+
+def _plain_settings(given: Any) -> dict[str, Any]:
+    """A dictionary, an argparse.Namespace, a dataclass or a YAML file of W&B's, as a dictionary."""
+    if given is None:
+        return {}
+    if isinstance(given, str | os.PathLike):
+        yaml = importlib.import_module("yaml")
+        loaded = yaml.safe_load(Path(given).read_text(encoding="utf-8")) or {}
+        return {
+            name: value["value"] if isinstance(value, dict) and "value" in value else value
+            for name, value in loaded.items()
+            if name != "wandb_version"
+        }
+    if isinstance(given, Mapping | Config):
+        return dict(given.items())
+    return {name: value for name, value in vars(given).items() if not name.startswith("_")}
+
+
+def _numbers(data: Mapping[str, Any], before: str = "") -> dict[str, float | int]:
+    """What is a number, by W&B's dotted names; tensors of one element and NumPy's numbers are numbers."""
+    found: dict[str, float | int] = {}
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            found |= _numbers(value, f"{before}{name}.")
+        elif (number := _number(value)) is not None:
+            found[f"{before}{name}"] = number
+    return found
+
+
+def _number(value: Any) -> float | int | None:
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str | bytes | _Media | Sequence):
+        return None
+    with contextlib.suppress(TypeError, ValueError, RuntimeError, AttributeError):
+        single = value.item() if hasattr(value, "item") else float(value)
+        return single if isinstance(single, int | float) else None
+    return None
+
+
+def _write(row: Mapping[str, Any]) -> None:
+    """Add one line to the history, in one write, so that a kill leaves whole lines before it."""
+    path = os.environ.get(_HISTORY)
+    numbers = _numbers(row)
+    if not path or not numbers:
+        return
+    plain = {name: value if math.isfinite(value) else repr(value) for name, value in numbers.items()}
+    line = json.dumps(plain) + "\n"
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(handle, line.encode())
+    finally:
+        os.close(handle)
+
+
+def _use_real() -> None:
+    """Let `import wandb` mean the installed package, whose runs report to the search as well.
+
+    An import gives what stands in `sys.modules` once this module is loaded, so the package takes its place
+    there. This folder leaves the path: the package's own imports of `wandb` must find the package.
+    """
+    here = Path(__file__).resolve().parents[1]
+    sys.path[:] = [each for each in sys.path if Path(each or ".").resolve() != here]
+    del sys.modules[__name__]
+    os.environ.setdefault("WANDB_MODE", "offline")
+    try:
+        package = importlib.import_module(__name__)
+    except ImportError as error:
+        raise ImportError(
+            f"{error}; `metrics: {{wandb: {{real: true}}}}` needs the package in the script's environment"
+        ) from error
+    package.init = _reporting(package, package.init)  # type: ignore[attr-defined]
+
+
+def _reporting(package: ModuleType, begin: Callable[..., Any]) -> Callable[..., Any]:
+    """`wandb.init` of the package, with the trial's hyperparameters, and a `log` that writes the history."""
+
+    @functools.wraps(begin)
+    def init(*args: Any, **settings: Any) -> Any:
+        started = begin(*args, **settings)
+        started.config.update_locked(_of_trial(), user="sweep")
+        history, log = Run(), started.log
+
+        @functools.wraps(log)
+        def reported(data: Mapping[str, Any], *args: Any, **more: Any) -> Any:
+            history.log(data, *args, **more)
+            return log(data, *args, **more)
+
+        started.log = package.log = reported  # type: ignore[attr-defined]
+        return started
+
+    return init
+
+
+if os.environ.get(_REAL) == "1":
+    _use_real()
