@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 import re
@@ -20,7 +19,7 @@ from search.space.errors import Problems, did_you_mean, wrong_kind
 from search.space.hparams import where_it_goes
 from search.space.parameters import Choice, Fixed, Integer, Parameter, is_number
 from search.space.schema import CommandSection, SearchSection, SweepFile
-from search.space.sweep_program import folder_of_sweep, middles, places_given, run_of_sweep
+from search.space.sweep_program import args_of_sweep, folder_of_sweep, middles, run_of_sweep
 from trainables.command.ecosystems import MetricsSpec, resume_arguments
 from trainables.command.template import NAME, NEWEST, PLACES, is_pair, places, variables
 from trainables.core.contract import Mode
@@ -82,11 +81,11 @@ class CommandCheck:
                 "groups": {name: list(path) for name, path in self.declared.groups.items()},
                 "mixed": [name for name, entry in self.declared.entries.items() if _is_mixed(entry)],
                 "folder": str(folder),
-                "metrics": dataclasses.asdict(metrics),
+                "metrics": metrics.plain,
                 "first_epoch": 1
                 if metrics.kind == "lines" and command.first_epoch is None
                 else command.first_epoch,
-                "places_given": list(self._places_given),
+                "with_args": list(self._with_args),
             }
         )
 
@@ -96,8 +95,9 @@ class CommandCheck:
         return self.sweep.has_program and not (self.section.command and self.section.command.run)
 
     @property
-    def _places_given(self) -> tuple[str, ...]:
-        return places_given(self.declared.entries) if self._is_of_sweep else ()
+    def _with_args(self) -> tuple[str, ...]:
+        given = self.section.command.with_args if self.section.command else ()
+        return args_of_sweep(self.declared.entries) if self._is_of_sweep else tuple(given)
 
     def _metrics(self, command: CommandSection, problems: Problems) -> MetricsSpec:
         """Where scores are read; a sweep's program logs them with wandb, or prints lines."""
@@ -137,7 +137,7 @@ class CommandCheck:
         fixed = {
             name: entry.value
             for name, entry in entries.items()
-            if isinstance(entry, Fixed) and name not in self._places_given
+            if isinstance(entry, Fixed) and name not in self._with_args
         }
         given = {
             name: float(value) if type(value) is int and self._takes_fractions(name) else value
@@ -176,7 +176,7 @@ class CommandCheck:
                 problems.add(
                     where, "must begin with a letter and have letters, digits, blanks and . _ - / only"
                 )
-            elif name in PLACES and name not in self._places_given:
+            elif name in PLACES and name not in self._with_args:
                 problems.add(where, _where_it_goes(name, entries.get(name)))
         known = [*{**defaults, **entries}, *self.declared.broken]
         for name in command.flags:
@@ -267,7 +267,7 @@ def command_notices(
     Args:
         is_mode_chosen: The space names no scheduler's mode.
     """
-    used = {*places([*description["run"], *description["resume"]]), *description["places_given"]}
+    used = {*places([*description["run"], *description["resume"]]), *description["with_args"]}
     if "epochs" not in used:
         yield "search.command.run: without {epochs} the script itself decides what its schedules span"
     if "seed" not in used:

@@ -24,7 +24,7 @@ from search.space.record import RecordReader
 from search.space.rules import Draft, check_rules
 from search.space.schema import DEFAULT_EPOCHS, LadderAxes, Sampler, Scheduler, SearchSection, SweepFile
 from search.space.space import Space
-from search.space.sweep_program import epochs_of_sweep, places_given
+from search.space.sweep_program import args_of_sweep, epochs_of_sweep
 from search.space.yaml_file import Content, Override, find_file, override_key, plain_content, read_content
 from trainables.core.contract import UNKNOWN_SCALE, DataSpec, Mode, Trainable
 from trainables.core.data_source import listed_sources, resolve_data
@@ -147,7 +147,7 @@ class _Reading:
         self._entries, self._broken = self._declared.entries, self._declared.broken
         self._when, self._initial_points = self._section.when, self._section.initial_points
         if self._is_of_sweep:  # what the script gets by a place is no hyperparameter
-            given = places_given(self._entries)
+            given = args_of_sweep(self._entries)
             self._entries = {name: entry for name, entry in self._entries.items() if name not in given}
         self._yield_to(content.overridden)
 

@@ -239,6 +239,7 @@ class CommandSection(Section):
     graceful_s: ZeroOrMore = 10
     first_epoch: Literal[0, 1] | None = None
     metrics: Any = None
+    with_args: Texts = ()
 
 
 class TrainingSection(Section):

@@ -56,7 +56,7 @@ def folder_of_sweep(program: Any, folder: Path) -> Path:
     return Path.cwd() if is_here else folder
 
 
-def places_given(entries: Mapping[str, Parameter | Fixed]) -> tuple[str, ...]:
+def args_of_sweep(entries: Mapping[str, Parameter | Fixed]) -> tuple[str, ...]:
     """Parameters of one value that are places of a command here, such as `epochs: {value: 10}`.
 
     The script gets them where it gets its hyperparameters, as from W&B's agent: its epochs from the ladder,

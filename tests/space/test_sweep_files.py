@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from search.space.parameters import Fixed
 from search.space.plain_scalars import plain_scalar
 from search.space.space import yaml_text
 from tests.support.space_files import load
+from trainables.command.spec import CommandSpec
 
 FIT = 'import json\nprint(json.dumps({"epoch": 1, "val_acc": 0.5}))\n'
 SEARCH = """
@@ -362,14 +364,48 @@ parameters:
 """
 
 
-def test_a_sweep_file_alone_is_asked_in_one_line_for_what_it_leaves_open(tmp_path: Path) -> None:
-    [problem] = problems(tmp_path, PROGRAM)
-    assert problem == (
-        "search: W&B's file leaves open which configuration the others are compared with and how many epochs "
-        "trials train: add, with values of your own, search: {command: {defaults: {lr: 0.001, layers: 2}}, "
-        "ladder: {epochs: [1, 3, 9]}}; a script that takes its epochs by a flag gets them by "
-        "--epochs={epochs} in command"
+def test_a_sweep_file_alone_is_searched_from_the_middle_of_its_ranges_and_says_so(tmp_path: Path) -> None:
+    space = sweep(tmp_path, PROGRAM)
+    description = space.trainable.command
+    assert description
+    assert description["defaults"] == {"lr": 0.001, "layers": 2, "wd": 0}
+    assert description["metrics"] == {"wandb": {"lines": True}}
+    assert [rung.epochs for rung in space.ladder.rungs] == [1, 3, 9, 27, 81]
+    assert space.scheduler.mode == "asha_stopping"
+    notices = "\n".join(space.notices)
+    assert (
+        "trial 0, which the others are compared with, has the middle of the range for lr, layers" in notices
     )
+    assert "search.ladder: not given; trials are compared after 1, 3, 9, 27, 81 epochs" in notices
+    assert "search.scheduler.mode: asha_stopping, since search.command.resume is not given" in notices
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [("", ["--epochs=9", "--lr=0.001", "--seed=7"]), ("no_hyphens", ["epochs=9", "lr=0.001", "seed=7"])],
+)
+def test_a_sweeps_own_epochs_are_its_ladder_and_reach_the_script(
+    tmp_path: Path, form: str, words: list[str]
+) -> None:
+    text = (
+        "program: fit.py\nmetric: {name: val_acc, goal: maximize}\n"
+        f"command: ['${{interpreter}}', '${{program}}', '${{args{'_' + form if form else ''}}}']\n"
+        "parameters: {epochs: {value: 9}, seed: {value: 42},"
+        " lr: {distribution: log_uniform_values, min: 1e-4, max: 1e-2}}"
+    )
+    space = sweep(tmp_path, text)
+    assert [rung.epochs for rung in space.ladder.rungs] == [1, 3, 9]
+    assert list(space.parameters) == ["lr"]
+    assert space.fixed == {}
+    assert space.trainable.command
+    spec = CommandSpec.of(space.trainable.command)
+    line = spec.run_line({"lr": 0.001}, {"epochs": 9, "seed": 7, "python": "python"})
+    assert sorted(line[2:]) == words
+    assert json.loads(spec.json_of({"lr": 0.001}, {"epochs": 9, "seed": 7})) == {
+        "epochs": 9,
+        "seed": 7,
+        "lr": 0.001,
+    }
 
 
 def test_with_that_the_program_is_what_is_searched(tmp_path: Path) -> None:

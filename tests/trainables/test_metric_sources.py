@@ -13,20 +13,19 @@ import pytest
 from tensorboardX import SummaryWriter
 
 from tests.support.command_spaces import made_command
-from trainables.command.metric_sources import source_of
 from trainables.command.ecosystems import MetricsSpec
+from trainables.command.metric_sources import source_of
 from trainables.core.contract import BadResult, Budget, Training, TrainingContext
-from trainables.core.load import load_trainable
 
 THREE = Budget(epochs=3)
-CSV = {"kind": "csv", "file": "{checkpoint_dir}/**/results.csv"}
+CSV = {"csv": "{checkpoint_dir}/**/results.csv"}
 
 
 def started(folder: Path, script: str, budget: Budget = THREE, **changes: Any) -> Training:
     """A training by `script`, which gets `--out`, a folder of its own."""
     run = ["{python}", "script.py", "--out", "{checkpoint_dir}", "--epochs", "{epochs}"]
     changes = {"run": run, "resume": [], "test": [], "defaults": {"lr": 0.1}, "first_epoch": None} | changes
-    trainable = load_trainable(made_command(folder, script, **changes))
+    trainable = made_command(folder, script, **changes).load()
     context = TrainingContext(data="none", data_seed=0, seed=0, cache_dir=folder, folder=folder / "trial")
     return trainable.start(trainable.hparams(), budget, context)
 
@@ -74,7 +73,7 @@ for epoch in range(3):
 
 def test_a_script_that_counts_from_zero_is_seen_by_its_first_row(tmp_path: Path) -> None:
     training = started(
-        tmp_path, ZERO_BASED_CSV, metric="eval_top1", metrics={**CSV, "file": "{checkpoint_dir}/*.csv"}
+        tmp_path, ZERO_BASED_CSV, metric="eval_top1", metrics={"csv": "{checkpoint_dir}/*.csv"}
     )
     assert scores(training, metric="eval_top1") == [50.0, 51.0, 52.0]
 
@@ -99,9 +98,7 @@ for epoch in range(3):
 
 
 def test_a_csv_that_is_written_anew_with_more_columns_gives_each_row_once(tmp_path: Path) -> None:
-    training = started(
-        tmp_path, REWRITTEN_CSV, metrics={"kind": "csv", "file": "{checkpoint_dir}/**/metrics.csv"}
-    )
+    training = started(tmp_path, REWRITTEN_CSV, metrics={"csv": "{checkpoint_dir}/**/metrics.csv"})
     assert scores(training) == [0.0, 0.1, 0.2]
     assert not training.notes().keys() & {"twice", "late"}
 
@@ -122,7 +119,7 @@ for step in range(1, 7):
 
 
 def test_a_trainers_state_gives_the_evaluation_of_each_epoch(tmp_path: Path) -> None:
-    spec = {"kind": "trainer_state", "file": "{checkpoint_dir}/**/trainer_state.json"}
+    spec = {"trainer_state": "{checkpoint_dir}/**/trainer_state.json"}
     training = started(tmp_path, TRAINER, metric="eval_accuracy", metrics=spec)
     assert scores(training, metric="eval_accuracy") == [0.2, 0.4, 0.6]
 
@@ -138,7 +135,7 @@ with SummaryWriter(sys.argv[sys.argv.index("--out") + 1] + "/logs") as writer:
 
 
 def test_values_of_a_tag_are_epochs_in_their_order(tmp_path: Path) -> None:
-    spec = {"kind": "tensorboard", "file": "{checkpoint_dir}/**/*tfevents*", "metric": "acc/val", "epoch": ""}
+    spec = {"tensorboard": {"file": "{checkpoint_dir}/**/*tfevents*", "tag": "acc/val"}}
     training = started(tmp_path, EVENTS, metrics=spec)
     assert [training.run_epoch(THREE)["val_acc"] for _ in range(3)] == [0.0, 0.25, 0.5]
 
@@ -151,7 +148,7 @@ def test_json_lines_of_a_file_may_nest(tmp_path: Path) -> None:
             with out.open("a") as file:
                 print(json.dumps({"epoch": epoch, "val": {"acc": epoch / 8}}), file=file)
     """
-    spec = {"kind": "jsonl", "file": "{checkpoint_dir}/log.jsonl", "metric": "val.acc"}
+    spec = {"jsonl": {"file": "{checkpoint_dir}/log.jsonl", "metric": "val.acc"}}
     assert scores(started(tmp_path, script, metrics=spec)) == [0.125, 0.25, 0.375]
 
 
@@ -176,7 +173,7 @@ with wandb.init(project="mine", config={"lr": 5.0, "width": 8}) as run:
 
 
 def test_what_a_script_logs_with_wandb_is_its_score_and_its_config_is_the_trials(tmp_path: Path) -> None:
-    training = started(tmp_path, WANDB, metric="val/acc", metrics={"kind": "wandb"}, defaults={"lr": 0.5})
+    training = started(tmp_path, WANDB, metric="val/acc", metrics="wandb", defaults={"lr": 0.5})
     assert scores(training, metric="val/acc") == [0.5, 1.0, 1.5]
 
 
@@ -192,7 +189,7 @@ def test_a_script_that_calls_wandbs_agent_runs_its_function_once(tmp_path: Path)
             assert wandb.run is None
         wandb.agent(wandb.sweep({"parameters": {}}), function=main, count=5)
     """
-    assert scores(started(tmp_path, script, metrics={"kind": "wandb"})) == [0.1, 1.1, 2.1]
+    assert scores(started(tmp_path, script, metrics="wandb")) == [0.1, 1.1, 2.1]
 
 
 def test_the_types_of_the_trials_values_are_kept(tmp_path: Path) -> None:
@@ -205,7 +202,7 @@ def test_the_types_of_the_trials_values_are_kept(tmp_path: Path) -> None:
         wandb.log({"val_acc": 1.0})
     """
     once = Budget(epochs=1)
-    started(tmp_path, script, once, metrics={"kind": "wandb"}, defaults=hparams).run_epoch(once)
+    started(tmp_path, script, once, metrics="wandb", defaults=hparams).run_epoch(once)
     assert json.loads((tmp_path / "config.json").read_text()) == {**hparams, "extra": 1}
 
 
@@ -220,24 +217,24 @@ def test_the_types_of_the_trials_values_are_kept(tmp_path: Path) -> None:
         ),
         (
             PADDED_CSV,
-            {"metrics": {**CSV, "file": "{checkpoint_dir}/**/scores.csv"}},
+            {"metrics": {"csv": "{checkpoint_dir}/**/scores.csv"}},
             "the script ended without a val_acc: no file is "
             "{trial}/checkpoint/**/scores.csv; there train/results.csv",
         ),
         (
             TRAINER,
-            {"metrics": {"kind": "trainer_state", "file": "{checkpoint_dir}/**/trainer_state.json"}},
+            {"metrics": {"trainer_state": "{checkpoint_dir}/**/trainer_state.json"}},
             "the script gave no val_acc until epoch 3: trainer_state.json: log_history has epoch, "
             "loss, step, eval_accuracy; did you mean eval_accuracy?",
         ),
         (
             EVENTS,
-            {"metrics": {"kind": "tensorboard", "file": "{checkpoint_dir}/**/*tfevents*", "epoch": ""}},
+            {"metrics": {"tensorboard": {"file": "{checkpoint_dir}/**/*tfevents*"}}},
             "the script ended without a val_acc: the event files have the tags loss, acc/val",
         ),
         (
             WANDB,
-            {"metrics": {"kind": "wandb"}},
+            {"metrics": "wandb"},
             "the script gave no val_acc until epoch 3: wandb.jsonl: wandb.log gave loss, epoch, "
             "val/acc; did you mean val/acc?",
         ),
@@ -256,7 +253,7 @@ def test_a_first_score_that_is_late_says_what_there_is(tmp_path: Path) -> None:
         wandb.log({"loss": 1.0})
         time.sleep(60)
     """
-    assert failure(tmp_path, script, metrics={"kind": "wandb"}, timeout_s=2.0) == (
+    assert failure(tmp_path, script, metrics="wandb", timeout_s=2.0) == (
         "the script gave no val_acc within 2 s: wandb.jsonl: wandb.log gave loss"
     )
 

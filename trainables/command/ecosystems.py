@@ -31,10 +31,13 @@ RESUMES = {
 KINDS = ("lines", "wandb", *_FILES)
 _KEYS = {
     "lines": (),
-    "wandb": ("epoch", "metric", "real"),
+    "wandb": ("epoch", "metric", "real", "lines"),
     "tensorboard": ("file", "epoch", "tag"),
     **dict.fromkeys(("csv", "jsonl", "trainer_state"), ("file", "epoch", "metric")),
 }
+
+_SWITCHES = ("real", "lines")
+_ATTRIBUTES = {"tag": "metric", "lines": "has_lines"}  # of keys that have another name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +76,25 @@ class MetricsSpec:
         problems = list(_problems(kind, settings))
         if problems:
             raise ValueError("; ".join(problems))
-        plain = {("metric" if key == "tag" else key): value for key, value in settings.items()}
-        usual = {"file": _FILES.get(kind, ""), "epoch": "" if kind == "tensorboard" else "epoch"}
-        return cls(kind=kind, **{**usual, **plain})
+        plain = {_ATTRIBUTES.get(key, key): value for key, value in settings.items()}
+        return cls(kind=kind, **{**_usual(kind), **plain})
+
+    @property
+    def plain(self) -> Any:
+        """As a space says it."""
+        usual = {"metric": "", "real": False, "has_lines": False, **_usual(self.kind)}
+        named = {attribute: key for key, attribute in _ATTRIBUTES.items() if key in _KEYS[self.kind]}
+        settings = {
+            named.get(name, name): getattr(self, name)
+            for name, value in usual.items()
+            if getattr(self, name) != value
+        }
+        return {self.kind: settings} if settings else self.kind
+
+
+def _usual(kind: str) -> dict[str, Any]:
+    """The settings that a kind has where the space says none."""
+    return {"file": _FILES.get(kind, ""), "epoch": "" if kind == "tensorboard" else "epoch"}
 
 
 def resume_arguments(given: Sequence[str]) -> tuple[str, ...]:
@@ -108,13 +127,13 @@ def _problems(kind: str, settings: Mapping[str, Any]) -> list[str]:
         if key not in _KEYS[kind]:
             allowed = ", ".join(_KEYS[kind]) or "nothing"
             found.append(f"{kind} takes {allowed}, got {key!r}{suggest(str(key), _KEYS[kind])}")
-        elif key == "real" and not isinstance(value, bool):
-            found.append(f"{kind}.real must be true or false, got {value!r}")
+        elif key in _SWITCHES and not isinstance(value, bool):
+            found.append(f"{kind}.{key} must be true or false, got {value!r}")
         elif key == "epoch" and kind == "tensorboard" and value != "step":
             found.append(
                 f"tensorboard.epoch is step, where the script logs by epoch, or left out; got {value!r}"
             )
-        elif key != "real" and not (isinstance(value, str) and value):
+        elif key not in _SWITCHES and not (isinstance(value, str) and value):
             found.append(f"{kind}.{key} must be text, got {value!r}")
     file = settings.get("file")
     if isinstance(file, str) and not file.startswith(_FOLDER):

@@ -33,7 +33,7 @@ class CommandSpec:
         graceful_s: Between SIGTERM and SIGKILL.
         first_epoch: The number that the script gives its first epoch: 1, or 0; None is that of its first row.
         metrics: Where its scores are read.
-        places_given: Places that the script gets among its hyperparameters, as a sweep's own `epochs`.
+        with_args: Places that the script gets among its hyperparameters, as a sweep's own `epochs`.
     """
 
     run: tuple[str, ...]
@@ -51,13 +51,13 @@ class CommandSpec:
     graceful_s: float = 10.0
     first_epoch: int | None = 1
     metrics: MetricsSpec = field(default_factory=MetricsSpec)
-    places_given: Sequence[str] = ()
+    with_args: Sequence[str] = ()
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> CommandSpec:
         """The same from plain data."""
         lists = {name: tuple(plain.get(name) or ()) for name in ("run", "resume", "test")}
-        metrics = MetricsSpec(**plain.get("metrics") or {})
+        metrics = MetricsSpec.of(plain.get("metrics") or "lines")
         return cls(**{**plain, **lists, "metrics": metrics, "folder": Path(plain["folder"])})
 
     @property
@@ -114,12 +114,12 @@ class CommandSpec:
         return json.dumps(self._nested({**self._given(values), **hparams}))
 
     def _given(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: values[name] for name in self.places_given}
+        return {name: values[name] for name in self.with_args}
 
     def _rest(self, hparams: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
         """What has no place of its own in the command."""
         given = {**hparams, **self._given(values)}
-        return {name: given[name] for name in (*self.defaults, *self.places_given) if name not in self.places}
+        return {name: given[name] for name in (*self.defaults, *self.with_args) if name not in self.places}
 
     def _line(
         self, tokens: Sequence[str], hparams: Mapping[str, Any], values: Mapping[str, Any]
