@@ -36,6 +36,7 @@ MAY_USE = {
     "trainables": {"torch", "torchvision", "timm", "torchmetrics"},
 }
 SHARED_WORDS = {
+    "trainables.command.ecosystems",
     "trainables.command.template",
     "trainables.core.contract",
     "trainables.core.data_source",

@@ -1,0 +1,272 @@
+"""Spaces written for scripts: each kind of argument parser, its defaults as trial 0, what is left open."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from search.init_script import UnreadableScript, write_space
+from search.init_script.flag import Flag
+from search.init_script.ranges import default_of, place_of, range_of
+from search.space import SPACES, load_space
+from search.space.space import Space
+
+ARGPARSE = """
+    import argparse
+    flags = argparse.ArgumentParser()
+    flags.add_argument("--lr", type=float, default=0.03)
+    flags.add_argument("--batch-size", type=int, default=48)
+    flags.add_argument("--opt", choices=["sgd", "adam"], default="adam")
+    flags.add_argument("--epochs", type=int, default=27)
+    flags.add_argument("--seed", type=int, default=1)
+    flags.add_argument("--output-dir", default="out")
+    flags.add_argument("--amp", action="store_true")
+    flags.parse_args()
+    raise SystemExit("it would train now")
+"""
+HELP_DEFAULTS = """
+    import argparse
+    flags = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    group = flags.add_argument_group("optimisation")
+    group.add_argument("-l", "--learning-rate", dest="rate", type=float, default="3e-2")
+    group.add_argument("--batch-size", type=int, default=48)
+    flags.add_argument("--max-epochs", type=int, default=27)
+    flags.add_argument("--amp", action=argparse.BooleanOptionalAction, default=True)
+    flags.parse_known_args()
+    raise SystemExit("it would train now")
+"""
+SUBCLASS = """
+    import argparse
+    class Parser(argparse.ArgumentParser):
+        def parse_args(self, *args, **more):
+            return super().parse_args(*args, **more)
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument("--lr", type=float, default=0.03)
+    flags = Parser(parents=[parent])
+    flags.add_argument("--batch_size", type=int, default=48)
+    flags.add_argument("--num_epochs", type=int, default=27)
+    flags.parse_args()
+    raise SystemExit("it would train now")
+"""
+CLICK = """
+    import click
+    @click.command()
+    @click.option("--lr", default=0.03)
+    @click.option("--batch-size", type=int, default=48)
+    @click.option("--epochs", type=int, default=27)
+    @click.option("--amp/--no-amp", default=True)
+    def main(**flags):
+        raise SystemExit("it would train now")
+    main()
+"""
+TYPER = """
+    import typer
+    def main(lr: float = 0.03, batch_size: int = 48, epochs: int = 27, amp: bool = True):
+        raise SystemExit("it would train now")
+    typer.run(main)
+"""
+HUGGING_FACE = """
+    from dataclasses import dataclass
+    from transformers import HfArgumentParser
+    @dataclass
+    class Arguments:
+        learning_rate: float = 0.03
+        per_device_train_batch_size: int = 48
+        num_train_epochs: float = 27.0
+        output_dir: str = "out"
+    HfArgumentParser(Arguments).parse_args_into_dataclasses()
+    raise SystemExit("it would train now")
+"""
+# Libraries that need not be installed: what they print for --help, or a stand-in that behaves alike.
+TYRO_HELP = """
+    print('''usage: train.py [-h] [--lr FLOAT] [--batch-size INT]
+
+    ╭─ options ─────────────────────────────────────╮
+    │ -h, --help          show this help            │
+    │ --epochs INT        (default: 27)             │
+    │ --batch-size INT    images in a step,         │
+    │                     (default: 48)             │
+    ╰───────────────────────────────────────────────╯
+    ╭─ optimizer options ───────────────────────────╮
+    │ --optimizer.lr FLOAT   (default: 0.03)        │
+    ╰───────────────────────────────────────────────╯''')
+"""
+ABSL_HELP = """
+    print('''A trainer.
+    flags:
+      --batch_size: images in a step
+        (default: '48')
+        (an integer)
+      --epochs: how long
+        (default: '27')
+      --lr: its rate
+        (default: '0.03')
+        (a number)''')
+"""
+HYDRA = """
+    # a stand-in for hydra.main: --cfg job prints the configuration
+    import sys
+    assert sys.argv[1:] == ["--cfg", "job"]
+    print("optimizer: {lr: 0.03, name: adam}\\nbatch_size: 48\\nepochs: 27\\ndata: null")
+"""
+SHELL = """\
+#!/bin/sh
+cat <<X
+usage: train [options]
+  -l, --lr LR           learning rate (default: 0.03)
+      --batch-size N    images a step [default: 48]
+      --epochs N        how long (default: 27)
+      --opt {sgd,adam}  optimiser (default: adam)
+X
+"""
+KINDS = {
+    "argparse": ARGPARSE,
+    "argparse with defaults in its help": HELP_DEFAULTS,
+    "a subclass of argparse": SUBCLASS,
+    "click": CLICK,
+    "typer": TYPER,
+    "Hugging Face": HUGGING_FACE,
+    "tyro": TYRO_HELP,
+    "absl": ABSL_HELP,
+    "Hydra": HYDRA,
+}
+
+
+def written(folder: Path, script: str, name: str = "train.py") -> tuple[Space, str]:
+    """The space that is written for a script, read again, and its text."""
+    path = folder / name
+    path.write_text(script if name != "train.py" else textwrap.dedent(script))
+    path.chmod(0o755)
+    write_space(path, out=folder / "train.yaml")
+    return load_space(str(folder / "train.yaml"), spaces_dir=SPACES), (folder / "train.yaml").read_text()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trial_0_of_the_space_is_the_scripts_own_defaults(tmp_path: Path, kind: str) -> None:
+    space, _ = written(tmp_path, KINDS[kind])
+    assert space.trainable.command
+    defaults = space.trainable.command["defaults"]
+    by_last_part = {name.rpartition(".")[2]: value for name, value in defaults.items()}
+    assert by_last_part.get("lr", by_last_part.get("learning_rate")) == 0.03
+    assert by_last_part.get("batch_size", by_last_part.get("per_device_train_batch_size")) == 48
+    assert [rung.epochs for rung in space.ladder.rungs] == [3, 9, 27]
+    assert space.parameters.keys() >= set(defaults) - {"opt", "optimizer.name"}
+
+
+def test_a_program_that_is_no_python_is_read_by_its_help(tmp_path: Path) -> None:
+    space, _ = written(tmp_path, SHELL, "train")
+    assert space.trainable.command
+    assert space.trainable.command["run"] == ["./train", "--epochs", "{epochs}"]
+    assert space.trainable.command["defaults"] == {"batch_size": 48, "lr": 0.03, "opt": "adam"}
+
+
+def test_the_search_gives_what_it_knows_and_the_rest_is_a_comment(tmp_path: Path) -> None:
+    space, text = written(tmp_path, ARGPARSE)
+    assert space.trainable.command
+    places = "--epochs {epochs} --seed {seed} --output-dir {checkpoint_dir}"
+    assert space.trainable.command["run"] == ["{python}", "train.py", *places.split()]
+    assert list(space.parameters) == ["lr", "batch_size", "opt"]
+    assert "#   --amp = false" in text
+    assert "# 2 of" not in text
+
+
+def test_what_a_script_logs_and_where_is_seen_in_its_source_without_running_it(tmp_path: Path) -> None:
+    script = ARGPARSE + '    import wandb\n    wandb.log({"loss": 1, "val/acc": 2, "val/loss": 3})\n'
+    space, text = written(tmp_path, script)
+    assert space.trainable.command
+    assert (space.trainable.command["metrics"], space.metric, space.mode) == ("wandb", "val/acc", "max")
+    assert "# a name that the script logs" in text
+
+
+def test_a_flag_that_must_be_given_is_named(tmp_path: Path) -> None:
+    script = ARGPARSE.replace(
+        "flags.parse_args()", "flags.add_argument('--data', required=True)\n    flags.parse_args()"
+    )
+    _, text = written(tmp_path, script)
+    assert "# The script needs these as well: add them to run.\n#   --data VALUE" in text
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("print('I take nothing')", "has no flags: a search sets hyperparameters by flags such as --lr"),
+        ("def broken(:", "SyntaxError: "),
+    ],
+)
+def test_a_script_without_readable_flags_is_refused_with_its_own_words(
+    tmp_path: Path, script: str, message: str
+) -> None:
+    with pytest.raises(UnreadableScript) as raised:
+        written(tmp_path, script)
+    assert message in str(raised.value)
+    assert not (tmp_path / "train.yaml").exists()
+
+
+def test_an_existing_space_is_not_replaced(tmp_path: Path) -> None:
+    written(tmp_path, ARGPARSE)
+    before = (tmp_path / "train.yaml").read_text()
+    with pytest.raises(ValueError, match=r"train\.yaml exists already"):
+        write_space(tmp_path / "train.py")
+    assert (tmp_path / "train.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("flag", "entry"),
+    [
+        (Flag(name="lr", spelled="--lr", default=0.1), (0.001, 1.0)),
+        (Flag(name="optim.learning_rate", spelled="--optim.learning_rate", default=3e-4), (3e-6, 3e-3)),
+        (Flag(name="weight-decay", spelled="--weight-decay", default=0.0), [0, 1e-5, 1e-4, 1e-3, 1e-2]),
+        (Flag(name="wd", spelled="--wd", default=0.05), (5e-4, 5.0)),
+        (Flag(name="batch_size", spelled="--batch_size", default=2), [1, 2, 4, 8]),
+        (Flag(name="dropout", spelled="--dropout", default=0.7), (0.0, 0.7)),
+        (Flag(name="momentum", spelled="--momentum", default=0.9), (0.8, 0.99)),
+        (Flag(name="lora_r", spelled="--lora_r", default=8), [2, 4, 8, 16, 32]),
+        (Flag(name="workers", spelled="--workers", default=4), None),
+        (Flag(name="lr_decay_every", spelled="--lr_decay_every", default=4), None),
+        (Flag(name="warmup", spelled="--warmup", kind="bool", default=True), None),
+    ],
+)
+def test_a_range_is_around_the_default_of_a_name_that_is_known(flag: Flag, entry: object) -> None:
+    found = range_of(flag)
+    if found is None:
+        assert entry is None
+    else:
+        assert (found.entry.get("values") or (found.entry["min"], found.entry["max"])) == entry
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "place"),
+    [
+        *(("epochs", 5, "epochs"), ("num-train-epochs", 3.0, "epochs"), ("max_epochs", None, "epochs")),
+        *(
+            ("seed", 0, "seed"),
+            ("output_dir", "out", "checkpoint_dir"),
+            ("project", "runs", "checkpoint_dir"),
+        ),
+        *(
+            ("warmup_epochs", 5, None),
+            ("seed_everything", True, None),
+            ("log_every", 10, None),
+            ("model", "r18", None),
+        ),
+    ],
+)
+def test_what_the_search_itself_gives_a_script(name: str, default: object, place: str | None) -> None:
+    assert (
+        place_of(
+            Flag(
+                name=name,
+                spelled=f"--{name}",
+                default=default,
+                kind=type(default).__name__ if default is not None else "",
+            )
+        )
+        == place
+    )
+
+
+def test_a_flag_without_a_default_starts_within_its_range() -> None:
+    assert default_of(Flag(name="lr", spelled="--lr", kind="float")) == 0.001
