@@ -295,13 +295,15 @@ def _required(kind: type[DataSource]) -> list[str]:
 
 
 def _placeholder(kind: type[DataSource], key: str) -> str:
-    """What stands for a field's value: FOLDER, time|report, true, PIXELS."""
+    """What stands for a field's value: FOLDER, time|report, true, 384, N."""
     field = next(field for field in dataclasses.fields(kind) if field.name == key)
     wanted, *_ = types = _alternatives(_type_of(kind, key))
     if get_origin(wanted) is Literal:
         return "|".join(get_args(wanted))
     if get_origin(wanted) is Annotated:
         return str(wanted.__metadata__[0])
+    if int in types and field.default is None:
+        return "N"
     return _flow_scalar(not field.default if bool in types else field.default)
 
 
