@@ -6,7 +6,7 @@ The same files, messages and settings; what a user can fix is a `ValueError` who
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from search.forecast import Forecast, forecast_here
 from search.full_training import FullTraining, Promotion, train_fully
 from search.ledger import Ledger, RunFolder, fresh_folder, named_folder
 from search.output import Output
-from search.preflight import Report
-from search.preflight.local import examine_space
-from search.preflight.request import problems_of
+from search.preflight import PreflightError, Report
+from search.preflight.local import download_weights, examine_space
+from search.preflight.request import problems_of, size_text
 from search.report.page import Written, watch, write_comparison, write_page
 from search.report.plan import print_plan, print_rerun_estimate
 from search.report.preflight import print_reports
@@ -82,6 +82,8 @@ def search(
     is_quiet: bool = False,
     should_preflight: bool = True,
     should_report: bool = False,
+    should_download: bool = False,
+    confirm_download: Callable[[str], bool] | None = None,
     output: Output | None = None,
     command: Sequence[str] | None = None,
 ) -> Result:
@@ -105,6 +107,9 @@ def search(
         is_fresh: A new run in name-2, name-3, ... where `name` is taken.
         is_quiet: Print nothing.
         should_report: Write report.html at the end.
+        should_download: Fetch pretrained weights that are missing first.
+        confirm_download: Asked whether to fetch them, with their number and size, where they are all that is
+            missing; None refuses the search and says how to fetch them.
         output: Where to print; None is standard output.
         command: The command line that resumes the run, for messages; None makes one.
 
@@ -144,6 +149,15 @@ def search(
             governor=governor,
             background=background_spec(background, background_share, is_here=address is None),
         )
+        if should_download:
+            download_weights(checked, how.space_source, how.folder, how.backend, output)
+        try:
+            return launch.run_search(checked, how, should_report=should_report, output=output)
+        except PreflightError as error:
+            is_wanted = error.missing and confirm_download and confirm_download(size_text(error.missing))
+            if not is_wanted:
+                raise
+        download_weights(checked, how.space_source, how.folder, how.backend, output)
         return launch.run_search(checked, how, should_report=should_report, output=output)
 
 
@@ -159,6 +173,7 @@ def forecast(
     background: str | None = None,
     background_share: float | None = None,
     should_preflight: bool = True,
+    should_download: bool = False,
     output: Output | None = None,
 ) -> Forecast | None:
     """Print what a search would run and what it would take, and give the forecast; starts no run.
@@ -167,6 +182,7 @@ def forecast(
 
     Args:
         results: Earlier runs of the same space here say what trials cost; else a few steps are tried.
+        should_download: Fetch pretrained weights that are missing first.
 
     Raises:
         ValueError: The space cannot be used, or something is known to fail.
@@ -175,13 +191,15 @@ def forecast(
     with _restored_environment():
         given = [*warm_start_overrides(warm_start, Path(results)), *override_list(overrides)]
         checked = checked_space(space, given, output)
-        launch.chosen_backend(backend, address=address)
+        chosen = launch.chosen_backend(backend, address=address)
         background_spec(background, background_share, is_here=address is None)
         known = known_trials(checked, output)
         defaults = checked.default_hparams(checked.trainable.load())
+        source, folder = space_words(space, override_list(overrides)), Path(results) / checked.name
+        if should_download:
+            download_weights(checked, source, folder, chosen, output)
         if should_preflight:
-            source = space_words(space, override_list(overrides))
-            launch.check_before(checked, source=source, folder=Path(results) / checked.name, output=output)
+            launch.check_before(checked, source=source, folder=folder, output=output)
         found = forecast_here(checked, defaults, Path(results), sampler_maker(known), output)
     print_plan(checked, designed(checked, defaults), output, found)
     return found

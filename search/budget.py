@@ -162,6 +162,7 @@ class Ladder:
                 resolution=rung.resolution
                 if resolution is None
                 else _proportional(rung.resolution or 1, self.top.resolution or 1, resolution),
+                validation=rung.validation,
             )
             for rung in self.rungs
         ]

@@ -15,7 +15,7 @@ from search.space import SPACES, Space, load_space, space_of
 from search.space.yaml_file import Override
 
 SpaceSource = str | Path | Mapping[str, Any]
-Overrides = Mapping[str, Any] | Sequence[str]
+Overrides = Mapping[str, Any] | Sequence[Override]
 
 _WITHOUT_FILES = ("search.limits.", "search.resources.", "search.seed=")  # keys that decide on no file
 
@@ -103,9 +103,15 @@ def space_words(space: SpaceSource, overrides: Sequence[Override]) -> str:
     """
     if isinstance(space, Mapping):
         return "SPACE"
-    texts = [
-        given if isinstance(given, str) else f"{given[0]}={json.dumps(given[1], default=str)}"
-        for given in overrides
-    ]
-    texts = [text for text in texts if not text.startswith(_WITHOUT_FILES)]
-    return " ".join([shlex.quote(str(space)), *(f"--set {shlex.quote(text)}" for text in texts)])
+    flags = [flag for given in overrides if not (flag := _flag(given))[1].startswith(_WITHOUT_FILES)]
+    return shlex.join([str(space), *(word for flag in flags for word in flag)])
+
+
+def _flag(override: Override) -> tuple[str, str]:
+    """The flag that says the same: --data where it can, else --set."""
+    if isinstance(override, str):
+        return "--set", override
+    key, value = override
+    if key == "search.data" and isinstance(value, str):
+        return "--data", value
+    return "--set", f"{key}={json.dumps(value, default=str)}"

@@ -24,7 +24,7 @@ from search.output import Output
 from search.provenance import versions
 from search.report.formatting import duration, energy_text, hparams_text, value_text
 from search.secrets import without_secrets
-from search.sources import SpaceSource, checked_space, override_list, run_folder
+from search.sources import Overrides, SpaceSource, checked_space, override_list, run_folder
 from search.space import SpaceError
 from search.space.yaml_file import Override
 from search.tables.history import HistoryFile
@@ -57,7 +57,7 @@ class TrainingRequest:
     """
 
     space: SpaceSource
-    overrides: Mapping[str, Any] | Sequence[str] = ()
+    overrides: Overrides = ()
     hparams: Mapping[str, Any] | Sequence[str] = ()
     trial: str | None = None
     seed: int | None = None

@@ -78,6 +78,14 @@ class CommandParser(argparse.ArgumentParser):
         """Add --set KEY=VALUE."""
         self.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=what)
 
+    def add_data(self) -> None:
+        """Add --data DATA."""
+        self.add_argument(
+            "--data",
+            metavar="DATA",
+            help="what to train on, as search.data says it: a folder or file, or a name such as mnist5k",
+        )
+
     def add_results(self, meaning: str = "where runs are") -> None:
         """Add --results DIR."""
         self.add_argument(
@@ -150,6 +158,13 @@ def chosen_output(options: argparse.Namespace) -> Output:
     from search.output import Output  # rich: --help does without
 
     return Output(is_quiet=options.quiet, has_json=options.json)
+
+
+def data_overrides(given: str | None) -> list[str | tuple[str, Any]]:
+    """What --data says as an override of the space: text as it was typed, but for a mapping in braces."""
+    if given is None:
+        return []
+    return [f"search.data={given}" if given.startswith("{") else ("search.data", given)]
 
 
 def print_json(answer: Mapping[str, Any]) -> None:

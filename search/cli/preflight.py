@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from search.cli.parser import CommandParser, print_json
+from search.cli.parser import CommandParser, data_overrides, print_json
 
 _EPILOG = """examples:
   {command} --space lr_bs.yaml
@@ -25,6 +25,7 @@ def parser(prog: str = "preflight.py") -> CommandParser:
     )
     add = flags.add_argument
     add("--space", required=True, nargs="+", metavar="FILE", help="names in spaces/, or paths")
+    flags.add_data()
     flags.add_set()
     add("--download", action="store_true", help="fetch missing weights; nothing else uses the network")
     add("--trial", action="store_true", help="also train each model for an epoch of 64 examples")
@@ -44,7 +45,7 @@ def main(options: argparse.Namespace) -> int:
     findings, problems = api.preflight(
         options.space,
         results=options.results,
-        overrides=options.set,
+        overrides=[*data_overrides(options.data), *options.set],
         should_download=options.download,
         should_train=options.trial,
         address=options.address,

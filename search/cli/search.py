@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from search.cli.parser import CommandParser, chosen_output, launch_settings, print_json
+from search.cli.parser import CommandParser, chosen_output, data_overrides, launch_settings, print_json
 
 if TYPE_CHECKING:
     from search.output import Output
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _EPILOG = """examples:
   {command} --space lr_bs.yaml
   {command} --space lr_bs.yaml --set parameters.lr.max=0.3 --trials 50 --hours 2 --kwh 0.5
-  {command} --space lr_bs.yaml --set search.data=imagefolder:photos --budget-size 64
+  {command} --space finetune.yaml --data photos --download
   {command} --rerun-failed results/mine --dry-run
 
 exit status: 0 the run ended and has a best trial; 1 it ended without one, or its background
@@ -34,6 +34,7 @@ def parser(prog: str = "search.py") -> CommandParser:
     )
     add = flags.add_argument
     add("--space", metavar="FILE", help="a name in spaces/, or a path")
+    flags.add_data()
     flags.add_set()
     add("--name", help="run name; an existing run is resumed (default: the space's name and the time)")
     add(
@@ -58,6 +59,7 @@ def parser(prog: str = "search.py") -> CommandParser:
     _add_limits(flags)
     flags.add_backend("trials")
     flags.add_machine()
+    add("--download", action="store_true", help="fetch pretrained weights that are missing, without asking")
     add("--skip-preflight", action="store_true", help="start without checking what the trials will need")
     add("--dashboard", action="store_true", help="start Ray's dashboard and print how to sign in")
     add("--no-report", action="store_true", help="do not write report.html and plots/ at the end")
@@ -108,6 +110,8 @@ def main(options: argparse.Namespace) -> int:
         dashboard=options.dashboard,
         rerun_failed=options.rerun_failed is not None,
         is_fresh=options.fresh,
+        should_download=options.download,
+        confirm_download=_asks if _can_ask(options) else None,
         output=output,
         command=sys.argv,
         **launch_settings(options),
@@ -116,6 +120,21 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print_json(answer)
     return 0 if answer["best"] and not result.has_failed else 1
+
+
+def _can_ask(options: argparse.Namespace) -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty() and not (options.quiet or options.json)
+
+
+def _asks(size: str) -> bool:
+    """Whether the person at the terminal wants these files."""
+    print(
+        f"pretrained weights are missing: {size}. Download now? [Y/n] ", end="", file=sys.stderr, flush=True
+    )
+    try:
+        return input().strip().lower() in ("", "y", "yes")
+    except EOFError:
+        return False
 
 
 def _dry_run(options: argparse.Namespace, output: Output) -> int:
@@ -136,6 +155,7 @@ def _dry_run(options: argparse.Namespace, output: Output) -> int:
         results=options.results,
         overrides=_overrides(options),
         warm_start=options.warm_start,
+        should_download=options.download,
         output=output,
         **settings,
     )
@@ -144,7 +164,7 @@ def _dry_run(options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _overrides(options: argparse.Namespace) -> list[str]:
+def _overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
     """The flags as overrides of the space file, so that they are checked with everything else; then --set."""
     flags = {
         "search.limits.trials": options.trials,
@@ -159,7 +179,8 @@ def _overrides(options: argparse.Namespace) -> list[str]:
         "search.resources.workers": options.workers,
         "search.resources.gpus_per_trial": options.gpus_per_trial,
     }
-    return [*(f"{key}={value}" for key, value in flags.items() if value is not None), *options.set]
+    given = (f"{key}={value}" for key, value in flags.items() if value is not None)
+    return [*given, *data_overrides(options.data), *options.set]
 
 
 def _resolve_rerun(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.cli.parser import CommandParser
+from search.cli.parser import CommandParser, data_overrides
 
 if TYPE_CHECKING:
     from search.training import TrainingRequest
@@ -32,6 +32,7 @@ def parser(prog: str = "train.py") -> CommandParser:
     )
     add = flags.add_argument
     add("--space", required=True, metavar="FILE", help="a name in spaces/, or a path")
+    flags.add_data()
     flags.add_set()
     add(
         "--hparam",
@@ -138,7 +139,7 @@ def _request(options: argparse.Namespace) -> TrainingRequest:
         parser().error("--resume goes with a training, not with --smoke, --probe or --overfit")
     return TrainingRequest(
         space=options.space,
-        overrides=options.set,
+        overrides=[*data_overrides(options.data), *options.set],
         hparams=options.hparam,
         trial=options.trial,
         seed=options.seed,

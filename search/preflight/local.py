@@ -15,7 +15,7 @@ from pathlib import Path
 from search.backends.backend import LaunchableBackend
 from search.output import Output
 from search.preflight.node_checks import examine
-from search.preflight.request import PreflightError, PreflightRequest, Report, request_for
+from search.preflight.request import PreflightError, PreflightRequest, Report, problems_of, request_for
 from search.space import Space
 from search.subprocess_pool import fresh_processes
 from search.trial.worker_env import offer_worker_env
@@ -127,3 +127,24 @@ def examine_space(
             return reports(status.update)
     with backend.examining(request) as reports, backend.started(remedy=""):
         return reports(lambda doing: None)
+
+
+def download_weights(
+    space: Space, source: str, folder: Path, backend: LaunchableBackend, output: Output
+) -> None:
+    """Fetch the pretrained weights that the trials of `space` will read, where they will run.
+
+    Raises:
+        PreflightError: Something cannot be had, or is wrong beside it.
+    """
+    reports = examine_space(
+        space,
+        source=source,
+        folder=folder,
+        should_download=True,
+        should_train=False,
+        backend=backend,
+        output=output,
+    )
+    if problems := problems_of(reports):
+        raise PreflightError(problems)

@@ -17,7 +17,7 @@ from search.energy.process_meter import meter_for
 from search.preflight import checks
 from search.preflight.machine import free_disk_gib, free_memory_gib, nearest_folder, unwritable_reason
 from search.preflight.rehearsal import Rehearsal
-from search.preflight.request import PreflightRequest, Problem, Report, WeightRow
+from search.preflight.request import PreflightRequest, Problem, Report, WeightRow, size_text
 from search.preflight.test_epoch import train_test_epochs
 from search.preflight.versions import unmet
 from search.trial.task import cache_folder
@@ -95,6 +95,8 @@ def _loaded(request: PreflightRequest, found: _Found) -> Trainable | None:
 def _check_weights(request: PreflightRequest, trainable: Trainable, found: _Found) -> set[WeightFile]:
     """The files that no training can read."""
     usable: dict[WeightFile, bool] = {}
+    if request.is_fetching:
+        _print_downloads(request, trainable)
     for point in request.points:
         model = str(point.get("model", request.task.trainable.title.rpartition("/")[2].removesuffix(".py")))
         try:
@@ -116,9 +118,21 @@ def _check_weights(request: PreflightRequest, trainable: Trainable, found: _Foun
     return {file for file, is_usable in usable.items() if not is_usable}
 
 
+def _print_downloads(request: PreflightRequest, trainable: Trainable) -> None:
+    """Print how much is about to be fetched; the libraries' bars show on terminals only."""
+    rows: dict[str, WeightRow] = {}
+    for point in request.points:
+        with suppress(Exception):  # a problem of the point, which is reported as such
+            for file in trainable.weights(trainable.hparams(**point)):
+                if file.source != "file" and locate(file) is None:
+                    rows[file.location] = _row("", file, is_there=False)
+    if rows:
+        print(f"fetching {size_text(list(rows.values()))}", file=sys.stderr)
+
+
 def _is_usable(file: WeightFile, request: PreflightRequest, found: _Found) -> bool:
     if request.is_fetching and file.source != "file" and locate(file) is None:
-        print(f"fetching {file.location}", file=sys.stderr)  # the libraries' bars show on terminals only
+        print(f"fetching {file.location} ({size_text([_row('', file, is_there=False)])})", file=sys.stderr)
         try:
             fetch(file)
         except WeightsError as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from search.sampling.designs import designed
 from search.space import Choice, Normal, Parameter, Space
 from search.space.parameters import identity, is_number
+from search.space.together import combinations, is_name
 
 _MOST_POINTS = 5_000
 
@@ -54,7 +54,7 @@ def rehearsed_points(points: Sequence[Point], space: Space, defaults: Point) -> 
 
 
 def _pairs(point: Point) -> set[Hashable]:
-    named = [(name, identity(value)) for name, value in point.items() if _is_name(value)]
+    named = [(name, identity(value)) for name, value in point.items() if is_name(value)]
     return {(), *itertools.combinations(named, 2), *((each,) for each in named)}
 
 
@@ -81,28 +81,13 @@ def _numbers(parameter: Parameter) -> list[float]:
 
 
 def _combinations(space: Space) -> Iterator[Point]:
-    choices = {
-        name: parameter.values
-        for name, parameter in space.parameters.items()
-        if isinstance(parameter, Choice) and any(_is_name(value) for value in parameter.values)
-    }
-    if math.prod(map(len, choices.values())) <= _MOST_POINTS:
-        groups: Iterable[tuple[str, ...]] = [tuple(choices)]
-    else:
-        groups = itertools.combinations(choices, 2)
-    for names in groups:
-        for values in itertools.product(*(choices[name] for name in names)):
-            yield dict(zip(names, values, strict=True))
+    return combinations(space.parameters, most=_MOST_POINTS)
 
 
 def _with(space: Space, defaults: Point, chosen: Point) -> Point:
     """The defaults with what is chosen, but for parameters whose condition is not met."""
     whole = {**defaults, **chosen}
     return {**defaults, **{name: value for name, value in chosen.items() if space.is_active(name, whole)}}
-
-
-def _is_name(value: Any) -> bool:
-    return value is None or isinstance(value, str | bool)
 
 
 def _once(points: Iterable[Point]) -> list[Point]:

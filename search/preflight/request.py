@@ -31,19 +31,6 @@ class Problem:
         return f"{self.what}; {self.remedy}"
 
 
-class PreflightError(RuntimeError):
-    """A run would fail. The message lists every problem with its remedy."""
-
-    def __init__(self, problems: Sequence[str], *, has_way_round: bool = True) -> None:
-        self.problems = tuple(problems)
-        way_round = "(--skip-preflight starts all the same)" if has_way_round else ""
-        if len(problems) == 1:
-            super().__init__(f"preflight: {problems[0]} {way_round}".rstrip())
-            return
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(f"preflight found {len(problems)} problems:\n{lines}\n{way_round}".rstrip())
-
-
 @dataclass(frozen=True, kw_only=True)
 class WeightRow:
     """Where a model's weights come from.
@@ -58,6 +45,26 @@ class WeightRow:
     location: str = ""
     size_mib: float | None = None
     is_there: bool = True
+
+
+class PreflightError(RuntimeError):
+    """A run would fail. The message lists every problem with its remedy.
+
+    Attributes:
+        missing: The weights that would have to be downloaded, if nothing else is wrong.
+    """
+
+    def __init__(
+        self, problems: Sequence[str], *, has_way_round: bool = True, missing: Sequence[WeightRow] = ()
+    ) -> None:
+        self.problems = tuple(problems)
+        self.missing = tuple(missing)
+        way_round = "(--skip-preflight starts all the same)" if has_way_round else ""
+        if len(problems) == 1:
+            super().__init__(f"preflight: {problems[0]} {way_round}".rstrip())
+            return
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"preflight found {len(problems)} problems:\n{lines}\n{way_round}".rstrip())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +167,24 @@ def auto_precision_of(reports: Sequence[Report]) -> str:
     against = [(choice, node) for choice, node in chosen if not choice.startswith("bf16")]
     choice, node = next(iter(against or chosen), ("", ""))
     return f"{choice} (on {node})" if against and len(against) < len(chosen) else choice
+
+
+def downloadable_weights(reports: Sequence[Report]) -> list[WeightRow]:
+    """The weights that a download would bring, if these are all that is wrong; else none."""
+    rows = {row.location: row for report in reports for row in report.weights if not row.is_there}
+    problems = [problem for report in reports for problem in report.problems]
+    is_enough = len(rows) and all(problem.what.startswith("weights: ") for problem in problems)
+    can_be_had = all(row.source not in ("file", "none") for row in rows.values())
+    return list(rows.values()) if is_enough and can_be_had else []
+
+
+def size_text(rows: Sequence[WeightRow]) -> str:
+    """How many files these are and how large, as "2 files, about 143 MiB"."""
+    sizes = [row.size_mib for row in rows]
+    files = "1 file" if len(sizes) == 1 else f"{len(sizes)} files"
+    known = [size for size in sizes if size is not None]
+    unknown = f" and {len(sizes) - len(known)} of unknown size" if known and len(known) < len(sizes) else ""
+    return f"{files}, about {sum(known):.0f} MiB{unknown}" if known else f"{files} of unknown size"
 
 
 def problems_of(reports: Sequence[Report]) -> list[str]:

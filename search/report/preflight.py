@@ -10,7 +10,7 @@ from search.backends.backend import Say
 from search.output import Output
 from search.preflight import PreflightError, Report, WeightRow
 from search.preflight.local import now_and_then
-from search.preflight.request import problems_of
+from search.preflight.request import downloadable_weights, problems_of
 from trainables.core.data_summary import DataSummary
 
 _KNOWN_FROM_THE_TABLES = ("energy:", "gpu:", "precision:")  # each row has its source and its reason
@@ -38,7 +38,7 @@ def check_reports(reports: Sequence[Report], output: Output) -> None:
         PreflightError: Something is known to fail; the message lists it all.
     """
     if problems := problems_of(reports):
-        raise PreflightError(problems)
+        raise PreflightError(problems, missing=downloadable_weights(reports))
     for data in {tuple(report.data): report.data for report in reports if report.data}.values():
         print_data(data, output)
     for note in dict.fromkeys(note for report in reports for note in report.notes):

@@ -74,6 +74,9 @@ def when_within(
 ) -> dict[str, dict[str, tuple[Any, ...]]]:
     """The conditions without those of parameters that are fixed now, and without values that are gone.
 
+    A condition that is left without any value can never be met.
+
+
     Args:
         names: The parameters that changed; the conditions of the others, and on them, stay as they are.
     """
@@ -90,7 +93,7 @@ def _left(
     entry = parameters.get(other)
     if other not in names or entry is None or isinstance(entry, Fixed):
         return values
-    return tuple(value for value in values if entry.contains(value)) or values
+    return tuple(value for value in values if entry.contains(value))
 
 
 def is_active(name: str, hparams: Mapping[str, Any], when: Conditions) -> bool:

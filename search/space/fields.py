@@ -111,6 +111,11 @@ def _subset_per_rung(value: Any) -> list[float | int] | float | int:
     return [_count(item) if is_counts and item == 1 else _share_or_count(item) for item in value]
 
 
+def _scored_per_rung(value: Any) -> list[float | int] | float | int:
+    """Shares or counts, one per rung or one for all: a cap of 500 below a top that scores 1.0."""
+    return [_share_or_count(item) for item in value] if isinstance(value, list) else _share_or_count(value)
+
+
 Number = Annotated[float, PlainValidator(_number)]
 AboveZero = Annotated[float, PlainValidator(_above_zero)]
 ZeroOrMore = Annotated[float, PlainValidator(_zero_or_more)]
@@ -124,6 +129,7 @@ Texts = Annotated[tuple[str, ...], PlainValidator(_texts)]
 ShareOrCount = Annotated[float | int, PlainValidator(_share_or_count)]
 PerRung = Annotated[list[int] | int, PlainValidator(_per_rung)]
 JoulesPerRung = Annotated[list[float], PlainValidator(_joules_per_rung)]
+ScoredPerRung = Annotated[list[float | int] | float | int, PlainValidator(_scored_per_rung)]
 SubsetPerRung = Annotated[list[float | int] | float | int, PlainValidator(_subset_per_rung)]
 
 

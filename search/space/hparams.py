@@ -8,7 +8,7 @@ import json
 import math
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -63,7 +63,7 @@ _NEEDED = {
 
 
 class HparamsCheck:
-    """The hyperparameters of one trainable, against which a space's values are tried one by one.
+    """The hyperparameters of one trainable, against which a space's values are tried.
 
     A class attribute RENAMED_HPARAMS of the hparams says what to write instead of a name of old.
 
@@ -83,30 +83,18 @@ class HparamsCheck:
             self._kinds: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(hints[name]) for name in self.names}
         except (NameError, TypeError, PydanticUserError) as error:
             raise ValueError(f"the annotations of {trainable}'s hparams cannot be read: {error}") from None
-        if problem := self._refusal({}):
+        if problem := self.refusal({}):
             raise ValueError(f"the hparams of {trainable} need a working default for each: {problem}")
 
-    def run(
-        self,
-        parameters: Mapping[str, Parameter | Fixed],
-        when: Mapping[str, Mapping[str, Sequence[Any]]],
-        problems: Problems,
-    ) -> None:
-        """Add to `problems` every name and value that the trainable does not take."""
-        fits = {name: entry for name, entry in parameters.items() if self._fits(name, entry, problems)}
-        fixed = {name: entry.value for name, entry in fits.items() if isinstance(entry, Fixed)}
-        if refusal := self._refusal(fixed):
-            alone = {name: self._refusal({name: value}) for name, value in fixed.items()}
-            guilty = {f"parameters.{name}": text for name, text in alone.items() if text}
-            for where, text in (guilty or {"parameters": refusal}).items():
-                problems.add(where, text)
-            return
-        for name, entry in fits.items():
-            conditions = {other: values[0] for other, values in when.get(name, {}).items() if values}
-            context = {**fixed, **{other: value for other, value in conditions.items() if other in fits}}
-            for value in _probes(entry):
-                if refusal := self._refusal({**context, name: value}):
-                    problems.add(f"parameters.{name}", refusal)
+    def fitting(
+        self, parameters: Mapping[str, Parameter | Fixed], problems: Problems
+    ) -> dict[str, Parameter | Fixed]:
+        """The parameters of known names and kinds; adds to `problems` what is wrong with the others."""
+        return {name: entry for name, entry in parameters.items() if self._fits(name, entry, problems)}
+
+    def default(self, name: str) -> Any:
+        """The trainable's own value."""
+        return getattr(self._hparams(), name)
 
     def takes_fractions(self, name: str) -> bool:
         return self.mismatch(name, 0.5) is None
@@ -123,6 +111,12 @@ class HparamsCheck:
         self, where: str, point: Mapping[str, Any], context: Mapping[str, Any], problems: Problems
     ) -> None:
         """Add to `problems` what the trainable does not take of `point`, the rest as in `context`."""
+        known = {name: value for name, value in context.items() if name in self.names}
+        if self.check_kinds(where, point, problems) and (refusal := self.refusal({**known, **point})):
+            problems.add(where, refusal)
+
+    def check_kinds(self, where: str, point: Mapping[str, Any], problems: Problems) -> bool:
+        """Whether names and kinds of the values are the trainable's; else `problems` has which are not."""
         is_fit = True
         for name, value in point.items():
             if name not in self.names:
@@ -132,15 +126,13 @@ class HparamsCheck:
             if text:
                 problems.add(f"{where}.{name}", text)
                 is_fit = False
-        known = {name: value for name, value in context.items() if name in self.names}
-        if is_fit and (refusal := self._refusal({**known, **point})):
-            problems.add(where, refusal)
+        return is_fit
 
     def _fits(self, name: str, entry: Parameter | Fixed, problems: Problems) -> bool:
         if name not in self.names:
             problems.add(f"parameters.{name}", self.unknown(name))
             return False
-        mismatches = [text for value in _probes(entry) if (text := self.mismatch(name, value))]
+        mismatches = [text for value in probes(entry) if (text := self.mismatch(name, value))]
         for text in mismatches:
             problems.add(f"parameters.{name}{_key_of(entry)}", text + self._advice(name, entry))
         return not mismatches
@@ -183,7 +175,8 @@ class HparamsCheck:
             return "; use int_uniform, or a q_ distribution with q: 1"
         return ""
 
-    def _refusal(self, values: Mapping[str, Any]) -> str | None:
+    def refusal(self, values: Mapping[str, Any]) -> str | None:
+        """Why the trainable does not take these values, its defaults for the others; None where it does."""
         try:
             self._hparams(**values)
         except ValueError as error:
@@ -193,7 +186,7 @@ class HparamsCheck:
         return None
 
 
-def _probes(entry: Parameter | Fixed) -> tuple[Any, ...]:
+def probes(entry: Parameter | Fixed) -> tuple[Any, ...]:
     """Values whose fitness stands for the fitness of the whole parameter."""
     if isinstance(entry, Fixed):
         return (entry.value,)

@@ -25,6 +25,7 @@ from search.space.rules import Draft, check_rules
 from search.space.schema import DEFAULT_EPOCHS, LadderAxes, Sampler, Scheduler, SearchSection, SweepFile
 from search.space.space import Space
 from search.space.sweep_program import args_of_sweep, epochs_of_sweep
+from search.space.together import ValuesTogether
 from search.space.yaml_file import Content, Override, find_file, override_key, plain_content, read_content
 from trainables.core.contract import UNKNOWN_SCALE, DataSpec, Mode, Trainable
 from trainables.core.data_source import listed_sources, resolve_data
@@ -149,6 +150,7 @@ class _Reading:
         if self._is_of_sweep:  # what the script gets by a place is no hyperparameter
             given = args_of_sweep(self._entries)
             self._entries = {name: entry for name, entry in self._entries.items() if name not in given}
+        self._defaults = dict(self._section.defaults)
         self._yield_to(content.overridden)
 
     def space(self, loader: Loader) -> Space | None:
@@ -186,6 +188,7 @@ class _Reading:
             declared=self._declared,
             when=self._when,
             initial_points=self._initial_points,
+            defaults=self._defaults,
             scalars=self._scalars,
             is_command=self._is_command,
         )
@@ -260,11 +263,25 @@ class _Reading:
                     f"search.initial_points: without what {listed(names)} no longer allows"
                 )
             self._initial_points = start
+        self._defaults = dict(*start_within([self._defaults], self._entries, names))
         if not any(is_within(place, "search.when") for place in places):
             when = when_within(self._when, self._entries, names)
             if when != self._when:
                 self._declared.notes.append(f"search.when: without what {listed(names)} no longer allows")
-            self._when = when
+            self._when = self._leave_out_unreachable(when)
+
+    def _leave_out_unreachable(
+        self, when: dict[str, dict[str, tuple[Any, ...]]]
+    ) -> dict[str, dict[str, tuple[Any, ...]]]:
+        """The conditions that can be met; the parameters of the others keep the trainable's default."""
+        kept = {name: others for name, others in when.items() if all(others.values())}
+        left_out = [name for name in when if name not in kept and name in self._entries]
+        if left_out:
+            self._declared.notes.append(
+                f"parameters: without {listed(left_out)}, whose conditions cannot be met"
+            )
+        self._entries = {name: entry for name, entry in self._entries.items() if name not in left_out}
+        return kept
 
     @property
     def _is_command(self) -> bool:
@@ -329,7 +346,11 @@ class _Reading:
         for name in self._broken if not self._is_command else ():
             if name not in check.names:  # that is the mistake, whatever else is wrong with it
                 self._problems.replace(f"parameters.{name}", check.unknown(name))
-        check.run(self._entries, self._when, self._problems)
+        is_clear = not self._problems.concern("search.when")  # conditions in a circle have no end
+        fitting = check.fitting(self._entries, self._problems)
+        self._together = ValuesTogether(fitting, self._when if is_clear else {}, check)
+        if is_clear and not self._section.trials:  # each of these is tried as a whole
+            self._together.run(self._problems)
         return check
 
     def _take_own_names(self, check: HparamsCheck) -> None:
@@ -347,6 +368,7 @@ class _Reading:
         self._initial_points = tuple(
             {own.get(name, name): value for name, value in point.items()} for point in self._initial_points
         )
+        self._defaults = {own.get(name, name): value for name, value in self._defaults.items()}
 
     def _metric(self, trainable: Trainable) -> tuple[str, Mode, list[str]]:
         given = self._file.metric
@@ -410,9 +432,21 @@ class _Reading:
 
     def _with_points(self, space: Space, check: HparamsCheck) -> Space:
         section, problems = self._section, self._problems
-        trials = read_trials(section.trials, self._path.parent, check, space.fixed, problems)
+        check.check_kinds("search.defaults", self._defaults, problems)
+        given = {**self._defaults, **space.fixed}
+        trials = read_trials(section.trials, self._path.parent, check, given, problems)
+        defaults = self._together.default(self._defaults, [*space.initial_points, *trials])
+        if defaults is None:
+            if not problems.concern("search.defaults"):
+                problems.add("search.defaults", str(check.refusal(given)))
+            defaults = {}
+        elif changed := {name: value for name, value in defaults.items() if name not in self._defaults}:
+            values = listed(f"{name} {value}" for name, value in changed.items())
+            self._declared.notes.append(
+                f"search.defaults: trial 0 has {values}; the trainable's own do not fit"
+            )
         ablations = chosen_ablations(section.ablations, section.chosen_ablations, problems)
-        return replace(space, trials=trials, ablations=ablations)
+        return replace(space, trials=trials, ablations=ablations, defaults=defaults)
 
     def _searched(self) -> dict[str, Parameter]:
         return {name: entry for name, entry in self._entries.items() if not isinstance(entry, Fixed)}

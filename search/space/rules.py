@@ -50,6 +50,7 @@ class Draft:
     declared: Declared
     when: Conditions
     initial_points: Sequence[Mapping[str, Any]]
+    defaults: Mapping[str, Any]
     scalars: Sequence[ReadScalar]
     is_command: bool
     trainable: Trainable | None = None
@@ -124,6 +125,14 @@ def _check_initial_points(draft: Draft, problems: Problems) -> None:
                 problems.add(where, f"is not among the parameters{did_you_mean(name, known)}")
             elif name in parameters and not allows(parameters[name], value):
                 problems.add(where, _outside(value, parameters[name]))
+
+
+def _check_defaults(draft: Draft, problems: Problems) -> None:
+    """Values of the default configuration that a fixed parameter says otherwise."""
+    for name, value in draft.defaults.items():
+        entry = draft.declared.entries.get(name)
+        if isinstance(entry, Fixed) and not allows(entry, value):
+            problems.add(f"search.defaults.{name}", _outside(value, entry))
 
 
 def _check_values(where: str, values: Sequence[Any], entry: Parameter | Fixed, problems: Problems) -> None:
@@ -261,10 +270,11 @@ def _check_ablations(draft: Draft, problems: Problems) -> None:
             text = f"has {count} points, more than {_MOST_POINTS}; give fewer values"
             problems.add(f"search.ablations.{name}", text)
             continue
+        context = {**space.defaults, **space.fixed}
         for variant in variants:
             for values in itertools.product(*variant.values()):
                 point = dict(zip(variant, values, strict=True))
-                check.check_point(f"search.ablations.{name}", point, space.fixed, problems)
+                check.check_point(f"search.ablations.{name}", point, context, problems)
 
 
 def _check_horizon(draft: Draft, problems: Problems) -> None:
@@ -287,6 +297,7 @@ RULES: tuple[Rule, ...] = (
     _check_name,
     _check_conditions,
     _check_initial_points,
+    _check_defaults,
     _check_sampler,
     _check_design,
     _check_joules,

@@ -22,6 +22,7 @@ from search.space.fields import (
     Number,
     PerRung,
     PlainTexts,
+    ScoredPerRung,
     Section,
     Seed,
     ShareOrCount,
@@ -42,7 +43,7 @@ class LadderAxes(Section):
     """Each axis is a list with one value per rung, or one value for all rungs.
 
     With `resource: energy_j` the joules say where rungs end, and `epochs` is one number, the cap of a
-    training.
+    training. `validation` caps what of validation is scored at a rung, which else dominates small ones.
     """
 
     resource: Resource = "epochs"
@@ -50,6 +51,7 @@ class LadderAxes(Section):
     epochs: PerRung | None = None
     subset: SubsetPerRung | None = None
     resolution: PerRung | None = None
+    validation: ScoredPerRung | None = None
 
     @model_validator(mode="after")
     def _checked(self) -> LadderAxes:
@@ -72,7 +74,7 @@ class LadderAxes(Section):
     def over(self, epochs: list[int] | int) -> Ladder:
         """The ladder with these epochs and this section's other axes."""
         given: dict[str, Any] = {"epochs": epochs, "subset": self.subset, "resolution": self.resolution}
-        given["joules"] = self.joules
+        given |= {"validation": self.validation, "joules": self.joules}
         axes = {axis: values for axis, values in given.items() if values is not None}
         lengths = {axis: len(values) for axis, values in axes.items() if isinstance(values, list)}
         if len(set(lengths.values())) > 1:
@@ -277,6 +279,7 @@ class SearchSection(TrainingSection):
     metering: MeteringSection = MeteringSection()
     promote: Promote = Promote()
     when: When = Field(default_factory=dict)
+    defaults: Values = Field(default_factory=dict)
     initial_points: Points = ()
     warm_start: Texts = ()
     trials: Trials | None = None

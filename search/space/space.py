@@ -52,6 +52,7 @@ class Space:
         data: A data source as `TrainingContext` takes it; paths in it are absolute.
         parameters: Those that are searched. The trainable's other hparams are `fixed` or default.
         when: For a parameter that is not always searched: which values others must have.
+        defaults: Values of the default configuration, trial 0, where they are not the trainable's own.
         initial_points: Points tried right after the default configuration. Each may be partial.
         warm_start: Folders of earlier runs whose trials the sampler knows from the beginning.
         training: How every trial is trained and scored.
@@ -81,6 +82,7 @@ class Space:
     metering: MeteringSection
     promote: Promote
     training: TrainingSection = field(metadata=_MUST_MATCH)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     trials: tuple[Mapping[str, Any], ...] = ()
     design: Design | None = None
     levels: int | None = None
@@ -93,10 +95,10 @@ class Space:
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     def default_hparams(self, trainable: Trainable) -> dict[str, Any]:
-        """The default configuration: the trainable's own, with this space's fixed values."""
+        """The default configuration, trial 0: the trainable's own, with what this space says of it."""
         defaults = trainable.hparams()
         names = [field.name for field in dataclasses.fields(defaults) if field.init]
-        return {name: getattr(defaults, name) for name in names} | dict(self.fixed)
+        return {name: getattr(defaults, name) for name in names} | {**self.defaults, **self.fixed}
 
     def with_training(self, **changes: Any) -> Space:
         """The space with other settings of the training; what is given must be valid already."""
@@ -185,6 +187,7 @@ class Space:
                 name: {other: list(values) for other, values in others.items()}
                 for name, others in self.when.items()
             },
+            "defaults": dict(self.defaults),
             "initial_points": [dict(point) for point in self.initial_points],
             "warm_start": list(self.warm_start) or None,
             **self._design_keys(),
@@ -268,11 +271,10 @@ def yaml_text(content: Mapping[str, Any], *, has_short_lines: bool = False) -> s
 
 
 def axes(ladder: Ladder) -> dict[str, Any]:
-    """Epochs, subset and resolution of each rung, those that no rung sets left out; joules where they
-    measure the rungs, and then one number of epochs."""
-    values = {
-        axis: [getattr(rung, axis) for rung in ladder.rungs] for axis in ("epochs", "subset", "resolution")
-    }
+    """What each rung has of each axis, those that no rung sets left out; joules where they measure the rungs,
+    and then one number of epochs."""
+    names = ("epochs", "subset", "resolution", "validation")
+    values = {axis: [getattr(rung, axis) for rung in ladder.rungs] for axis in names}
     given: dict[str, Any] = {axis: each for axis, each in values.items() if each[0] is not None}
     if not ladder.joules:
         return given

@@ -17,6 +17,7 @@ from PIL import Image
 from tests.support.box_annotations import annotation, coco_file
 from tests.support.market_folders import market_folder
 from tests.support.vulnerable_functions import functions_file, made_functions
+from tests.support.weight_files import fill_hub_cache
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -32,18 +33,22 @@ _ONE_RUNG = (
     "--set 'search.ladder={epochs: [1], subset: 0.1, resolution: 14}' --set search.validation_subset=0.2"
 )
 _DIGITS = f"{_ONE_RUNG} --set search.data=digits"
+_LIGHT = "--set 'parameters.model.values=[resnet18, mobilenetv3_large_100]'"  # their weights are in the cache
 _FEW = "--set 'search.ladder={epochs: [1], subset: 0.3, resolution: 32}'"
 
 # What makes a line small: the flags of the first pattern that is found in it are appended.
 SHORTER: Mapping[str, str] = {
     r"search\.py --space lr_bs.*--dry-run": _DIGITS,
+    r"preflight\.py --space finetune": f"{_LIGHT} {_FEW}",
+    r"search\.py --space finetune.*--dry-run": f"{_LIGHT} {_FEW}",
+    r"search\.py --space finetune": f"{_TWO} {_LIGHT} {_FEW}",
+    r"train\.py --space finetune.*--smoke": f"--smoke 32 {_LIGHT} {_FEW}",
     r"search\.py .*--dry-run": "",
     r"search\.py --space detection": f"{_TWO} {_FEW} --set parameters.model.value=rt_detr_tiny",
     r"person_reid\.yaml": f"{_TWO} {_FEW} --budget-size 32 --set parameters.model.value=resnet10t",
     r"search\.py --space code_vulnerability": f"{_TWO} --set 'search.ladder={{epochs: [1], resolution: 16}}'",
     r"search\.py --space code_clones": f"{_TWO} --set 'search.ladder={{epochs: [1], resolution: 16}}'",
     r"search\.py --space image_quality": f"{_TWO} --set 'search.ladder={{epochs: [2], resolution: 32}}'",
-    r"search\.py .*imagefolder:photos": f"{_TWO} {_FEW}",
     r"search\.py .*--background": f"{_TWO} {_DIGITS}",
     r"search\.py --space lr_bs": f"{_TWO} {_DIGITS}",
     r"search\.py --space \./digits": _TWO,
@@ -59,10 +64,6 @@ NOT_RUN: Mapping[str, tuple[str, str]] = {
     ),
     r"^ray start ": ("would outlive the test", "tests/backends/test_joining_a_cluster.py"),
     r"--address 10\.0\.0\.5": ("there is no such cluster", "tests/backends/test_joining_a_cluster.py"),
-    r"^python scripts/preflight\.py .*(accurate|hub).* --download": (
-        "needs a network",
-        "tests/trainables/test_download.py",
-    ),
     r"--mlflow": ("MLflow is not among the dependencies", "tests/cli/test_export.py"),
     r"--dashboard": (
         "Ray's dashboard takes a minute on two cores",
@@ -98,7 +99,14 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-euc", line],
         cwd=folder,
-        env={**os.environ, "PATH": path, "NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PATH": path,
+            "NO_COLOR": "1",
+            "OMP_NUM_THREADS": "1",
+            "HF_HOME": str(folder / "hf"),
+            "HF_ENDPOINT": "http://127.0.0.1:1",  # whatever is not in the cache fails at once
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -147,6 +155,8 @@ def presumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").symlink_to(sys.prefix)
     write_photos(folder / "photos")
+    for model in ("resnet18", "mobilenetv3_large_100"):
+        fill_hub_cache(folder / "hf", model)
     boxes = [
         annotation(10 + number, 3 + 4 * (number % 2), [10, 10, 40, 20], id=number) for number in range(20)
     ]

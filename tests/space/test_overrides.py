@@ -115,3 +115,10 @@ def test_every_parameter_of_every_space_can_be_fixed_by_a_word(path: Path) -> No
             path.name, overrides=overrides, spaces_dir=SPACES, is_of_run=True, may_be_fixed=True
         )
         assert fixed.fixed[name] == middle(parameter)
+
+
+def test_a_parameter_whose_condition_can_no_longer_be_met_is_left_out_and_said(tmp_path: Path) -> None:
+    space = load(tmp_path, SPACE, "parameters.batch_size.values=[64, 128]")
+    assert "momentum" not in space.parameters
+    assert space.when == {}
+    assert "parameters: without momentum, whose conditions cannot be met" in space.notices

@@ -13,7 +13,7 @@ from torch import Tensor
 from trainables.bug_localization.data import Part, ReportData
 from trainables.bug_localization.features import FEATURES
 from trainables.core.contract import Budget, TrainingContext
-from trainables.engine.examples import TrainEpoch
+from trainables.engine.examples import TrainEpoch, scored_subset
 from trainables.engine.seeds import derived_seed, generator
 from trainables.engine.subset import nested_subset
 
@@ -77,7 +77,7 @@ class ReportBatches:
         if self._context.is_overfit:
             chosen = self._chosen("train", budget.subset)
             return iter([self._training(chosen, epoch=0, resolution=budget.resolution)])
-        return self._scored("val", self._chosen("val", self._context.validation_subset))
+        return self._scored("val", self._chosen("val", scored_subset(budget, self._context)))
 
     def test(self) -> Iterator[CandidateBatch]:
         """All test reports with all files."""

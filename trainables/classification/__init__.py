@@ -34,7 +34,9 @@ class Hparams(TrainingHparams):
 
     Attributes:
         weights: "none" is random ones, "hub" the model's own from where its library keeps them,
-            "file:PATH" a file of this model's, by absolute path.
+            "file:PATH" a file of this model's, by absolute path, in which {model} is the model's name.
+        drop_path_rate: Rate at which whole blocks are left out of a training step, the last ones most often
+            (Huang et al. 2016, "Deep Networks with Stochastic Depth"); for models of timm.
         augment: "none", "crop" (pad an eighth with black, crop), "light", "strong", or a strength in [0, 1].
         flip: Mirror half of the training images; off, as digits and text are not symmetric.
         rand_augment: Strength of RandAugment in [0, 1]; 0 is none, 0.3 the paper's magnitude 9.
@@ -45,6 +47,7 @@ class Hparams(TrainingHparams):
     model: str = "resnet20"
     weights: str = "none"
     drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
     label_smoothing: float = 0.0
     augment: AugmentName | float = "none"
     flip: bool = False
@@ -75,6 +78,7 @@ class Hparams(TrainingHparams):
 _RULES: dict[str, Rule] = {
     "weights": ("none, hub or file:PATH with an absolute path", is_weights),
     "drop_rate": ("in [0, 1)", lambda rate: 0 <= rate < 1),
+    "drop_path_rate": ("in [0, 1)", lambda rate: 0 <= rate < 1),
     "label_smoothing": ("in [0, 1)", lambda smoothing: 0 <= smoothing < 1),
     "augment": (AUGMENT_RULE, is_augment),
     "rand_augment": ("in [0, 1]", lambda strength: 0 <= strength <= 1),

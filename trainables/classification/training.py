@@ -36,6 +36,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
             weights=hparams.weights,
             resolution=data.score_resolution,
             drop_rate=hparams.drop_rate,
+            drop_path_rate=hparams.drop_path_rate,
         )
     data, device = data.taken_by(classifier.resolutions.nearest), torch.device(context.device)
     statistics = classifier.statistics or data.train.statistics(data.score_resolution)

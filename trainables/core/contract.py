@@ -22,20 +22,25 @@ class Budget:
         epochs: Epochs the training has done when it has used this budget, counted from its start.
         subset: Training examples per epoch: a fraction in (0, 1] or, as an int, a count. None is all.
         resolution: Side of the square training images in pixels. None is the data's own.
+        validation: Examples that are scored after an epoch: a fraction of the validation set or, as an int, a
+            maximum. None is as `TrainingContext.validation_subset` says.
     """
 
     epochs: int
     subset: float | int | None = None
     resolution: int | None = None
+    validation: float | int | None = None
 
     def __post_init__(self) -> None:
         problems = []
         if self.epochs < 1:
             problems.append(f"epochs must be at least 1, got {self.epochs}")
-        if isinstance(self.subset, float) and not 0 < self.subset <= 1:
-            problems.append(f"a subset fraction must be in (0, 1], got {self.subset}")
-        if isinstance(self.subset, int) and self.subset < 1:
-            problems.append(f"a subset count must be at least 1, got {self.subset}")
+        for name in ("subset", "validation"):
+            value = getattr(self, name)
+            if isinstance(value, float) and not 0 < value <= 1:
+                problems.append(f"a {name} fraction must be in (0, 1], got {value}")
+            if isinstance(value, int) and value < 1:
+                problems.append(f"a {name} count must be at least 1, got {value}")
         if self.resolution is not None and self.resolution < 1:
             problems.append(f"resolution must be at least 1 px, got {self.resolution}")
         if problems:
@@ -161,13 +166,13 @@ class WeightFile:
         source: "hub" is Hugging Face's; "torchvision" and "url" lie in torch.hub's cache.
         location: `repo_id/filename`, URL, or path.
         alternatives: Other locations that do as well, in the order in which they are tried.
-        size_mib: Where it is known before the file is there.
+        size_mib: Where it is known, or can be estimated, before the file is there.
     """
 
     source: Literal["hub", "torchvision", "url", "file"]
     location: str
     alternatives: tuple[str, ...] = ()
-    size_mib: float | None = None
+    size_mib: float | None = field(default=None, compare=False)
 
 
 def no_weights(hparams: Any) -> Sequence[WeightFile]:

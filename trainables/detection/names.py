@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainables.core.contract import WeightFile
+from trainables.core.weights import own_file
 
 BoxAugmentName = Literal["none", "light", "strong"]
 REPOSITORIES = {
@@ -59,7 +60,7 @@ def weight_files(name: str, weights: str) -> tuple[WeightFile, ...]:
     if weights == "none":
         return files
     if weights != "hub":
-        return (*files, WeightFile(source="file", location=weights.removeprefix("file:")))
+        return (*files, own_file(weights, name))
     if name.startswith(TORCHVISION):
         return (_torchvision_file(name.removeprefix(TORCHVISION)),)
     repository = REPOSITORIES.get(name) or (name.removeprefix(HUB) if name.startswith(HUB) else None)

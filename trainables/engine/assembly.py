@@ -61,7 +61,7 @@ def assemble(
     # Before the optimiser is built, which takes only what is trainable then.
     frozen = freeze(model, head, hparams.freeze_fraction)
     rates: dict[str, Any] = {
-        "lr": hparams.lr,
+        "lr": hparams.base_lr,
         "weight_decay": hparams.weight_decay,
         "backbone_lr_ratio": hparams.backbone_lr_ratio,
         "layer_decay": hparams.layer_decay,

@@ -58,6 +58,11 @@ class Splits(Protocol[E_co]):
         ...
 
 
+def scored_subset(budget: Budget, context: TrainingContext) -> float | int | None:
+    """Which part of validation is scored after an epoch at `budget`: the rung's word before the run's."""
+    return context.validation_subset if budget.validation is None else budget.validation
+
+
 class ExampleChoice(Generic[E]):
     """The choices of one trial, which depend on its seeds and budget alone."""
 
@@ -84,7 +89,7 @@ class ExampleChoice(Generic[E]):
         is_rungs = self._context.validation_resolution == "rung"
         return Scored(
             self._data.val,
-            self._data.val.subset(at_most(self._context.validation_subset, len(self._data.val))),
+            self._data.val.subset(at_most(scored_subset(budget, self._context), len(self._data.val))),
             self._data.train_resolution(budget.resolution) if is_rungs else self._data.score_resolution,
         )
 

@@ -62,6 +62,10 @@ def _schedule_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:
 def _optimizer_reasons(hparams: TrainingHparams) -> Iterator[tuple[str, str]]:
     """Those of them that depend on the optimiser."""
     name = hparams.optimizer
+    if hparams.base_lr != hparams.lr:
+        yield "lr", f"{name} learns at sgd_lr"
+    elif hparams.sgd_lr is not None and hparams.base_lr != hparams.sgd_lr:
+        yield "sgd_lr", f"{name} learns at lr"
     if not timm.optim.get_optimizer_info(name).has_momentum:
         yield "momentum", f"{name} has none"
     # With lr 1e-4 and weight_decay 1e-4 a step multiplies weights by 1 - 1e-8, which fp32 rounds to 1. A

@@ -16,6 +16,7 @@ from trainables.core.checkpoint import check_seal
 from trainables.core.contract import WeightsError
 
 _TIMM = logging.getLogger("timm.models._builder")
+_COUNTER = "num_batches_tracked"  # of BatchNorm; some savers leave it out
 _MIN_FRACTION = 0.5  # of the backbone's matrices: a filter may change the shape of some, never of half
 
 
@@ -65,6 +66,38 @@ def load_backbone(
     if weight in state and state[weight].shape[1] == 3 and model.get_parameter(weight).shape[1] == 1:
         state[weight] = state[weight].sum(dim=1, keepdim=True)
     model.load_state_dict(state, strict=False)
+
+
+def load_in_order(model: nn.Module, head: nn.Module, path: Path) -> int:
+    """Read a file of another implementation of the same model, whose tensors have other names.
+
+    They are taken in their order if every shape outside of the head is the model's, one after the other: 245
+    shapes in a row are no accident. Gives how many were taken, 0 where the file is no such one or has the
+    model's own names.
+    """
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(_COUNTER)}
+    theirs = {
+        name: tensor
+        for name, tensor in load_state_dict(str(path)).items()
+        if isinstance(tensor, Tensor) and not name.endswith(_COUNTER)
+    }
+    of_head = {id(tensor) for tensor in head.state_dict(keep_vars=True).values()}
+    in_head = [id(tensor) in of_head for tensor in _kept(model, own)]
+    pairs = list(zip(own.values(), theirs.values(), in_head, strict=False))
+    is_same = len(own) == len(theirs) and all(a.shape == b.shape or skip for a, b, skip in pairs)
+    if not is_same or own.keys() & theirs.keys():
+        return 0
+    with torch.no_grad():
+        for tensor, given, is_of_head in pairs:
+            if not is_of_head:
+                tensor.copy_(given)
+    return len(in_head) - sum(in_head)
+
+
+def _kept(model: nn.Module, names: Mapping[str, Tensor]) -> list[Tensor]:
+    """The named tensors themselves, where `state_dict` gives detached views of them."""
+    tensors = model.state_dict(keep_vars=True)
+    return [tensors[name] for name in names]
 
 
 def check_loaded(model: nn.Module, head: nn.Module, path: Path) -> None:

@@ -13,6 +13,7 @@ from trainables.core.contract import Budget, TrainingContext
 from trainables.core.optional import Table
 from trainables.engine.classifiers.metrics import ClassificationMetrics
 from trainables.engine.classifiers.predictions import Predictions
+from trainables.engine.examples import scored_subset
 from trainables.engine.images.batches import Batch
 from trainables.engine.images.data import DataSplits, ImageSet
 from trainables.engine.subset import at_most
@@ -63,7 +64,7 @@ class FittedClassifier:
         chosen = train.subset(budget.subset)
         self.fitted = self.fit(self._features(train, chosen), train.labels[chosen])
         trained_s = perf_counter()
-        scores = self._scores(val, val.subset(at_most(self.context.validation_subset, len(val))))
+        scores = self._scores(val, val.subset(at_most(scored_subset(budget, self.context), len(val))))
         self.epochs_done += 1
         return {
             "num_examples": float(len(chosen)),

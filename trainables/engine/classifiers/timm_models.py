@@ -38,6 +38,7 @@ def timm_build(
     resolution: int | None,
     drop_rate: float,
     aspect_ratio: float = 1.0,
+    drop_path_rate: float = 0.0,
 ) -> Build:
     """How timm builds the named classifier for images of this resolution, or the nearest that it takes.
 
@@ -49,8 +50,10 @@ def timm_build(
         ValueError: It is no classifier of images; the message says why.
     """
     usual: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels, "drop_rate": drop_rate}
-    if not _takes(name, usual):
+    if not _takes(name, usual, "drop_rate"):
         del usual["drop_rate"]
+    if drop_path_rate and _takes(name, {**usual, "drop_path_rate": drop_path_rate}, "drop_path_rate"):
+        usual["drop_path_rate"] = drop_path_rate
     builder = Builder(
         lambda **options: timm.create_model(name, **{**usual, **options}),
         size_options=timm_options if resolution else lambda near: [{}],
@@ -81,13 +84,13 @@ def from_timm(name: str, build: Build, path: Path | None) -> Any:
     return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **build.options)
 
 
-def _takes(name: str, options: Options) -> bool:
-    """Whether the model knows the option `drop_rate`, as nearly all do."""
+def _takes(name: str, options: Options, option: str) -> bool:
+    """Whether the model knows an option among these, as nearly all do `drop_rate`."""
     try:
         with quietly_on("meta"):
             timm.create_model(name, **options)
     except TypeError as error:
-        return "drop_rate" not in str(error)
+        return f"'{option}'" not in str(error)
     except Exception:  # the search for a way to build it says why
         return True
     return True
