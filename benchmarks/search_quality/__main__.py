@@ -53,7 +53,7 @@ def main() -> None:
             folder=options.results,
         )
         print("\n".join([*report(results, half, is_detailed=options.detailed), *_conclude(results, half)]))
-    print("\n* told each score at the point that it proposed; all others at the row's own")
+    print("\n* receives each score at the point that it proposed; all others at the row's own")
     print(f"{len(tables)} tables, {options.seeds} seeds, {time.monotonic() - started_s:.0f} s")
 
 
@@ -103,7 +103,7 @@ def _measure_peers(options: argparse.Namespace) -> None:
     command = [str(PEERS_PYTHON), "-m", "benchmarks.search_quality", *sys.argv[1:], "--group", "peers"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        raise SystemExit("the peers failed; what they said is above")
+        raise SystemExit("the peers failed; their output is above")
 
 
 def _conclude(results: Results, half: str) -> Iterator[str]:

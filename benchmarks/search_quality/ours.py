@@ -80,7 +80,7 @@ def _any_space() -> Space:
 
 
 class PlacedSampler(OptunaSampler):
-    """The search's sampler, which can be told that a trial lies elsewhere than was proposed."""
+    """The search's sampler, which accepts that a trial lies elsewhere than was proposed."""
 
     def place(self, trial_id: str, proposed: Mapping[str, Any], hparams: Mapping[str, Any]) -> None:
         """Take `hparams` for what was asked for, as if they had been proposed."""

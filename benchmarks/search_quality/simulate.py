@@ -35,7 +35,7 @@ class Contender(Protocol):
     def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
         """Take in the coordinates of the row that stands for a new trial's point, before it trains.
 
-        A model that is told a row's score at the point it proposed learns from points 0.3 to 0.7 off.
+        A model that receives a row's score at the point it proposed learns from points 0.3 to 0.7 off.
         """
         ...
 

@@ -18,7 +18,7 @@ from benchmarks.search_quality.table import Table
 class Smac:
     """Random forest and Hyperband (Lindauer et al. 2022), with the facade's defaults.
 
-    It follows its brackets by the configurations that it asked for, so it is told the score at the point that
+    It follows its brackets by the configurations that it asked for, so it gets the score at the point that
     it proposed and not at the row's own. A configuration that it asks for again at a larger budget continues.
     """
 

@@ -80,7 +80,7 @@ def test_promoting_again_is_another_run_beside_the_first(run: api.Result) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "cause", "said"),
+    ("name", "settings", "cause", "message"),
     [
         ("nothing", {}, LedgerError, "nothing holds no run"),
         ("mine", {"overrides": {"search.trainable": "toi"}}, SpaceError, "did you mean toy?"),
@@ -93,9 +93,9 @@ def test_promoting_again_is_another_run_beside_the_first(run: api.Result) -> Non
     ],
 )
 def test_what_cannot_be_promoted_is_a_value_error_with_the_commands_words(
-    run: api.Result, name: str, settings: dict[str, Any], cause: type[Exception] | None, said: str
+    run: api.Result, name: str, settings: dict[str, Any], cause: type[Exception] | None, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said.replace("?", r"\?")) as refused:
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")) as refused:
         api.promote(name, output=QUIET, **settings)
     assert cause is None or isinstance(refused.value.__cause__, cause)
     assert not (run.folder / "promotion").exists()
@@ -143,7 +143,7 @@ def test_a_trial_of_a_run_is_trained_by_its_name(run: api.Result, folder: Path) 
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"hparams": {"lr": -1.0}}, "lr and batch_size must be above 0"),
         ({"trial": "trial-0000"}, "--trial must be RUN:TRIAL"),
@@ -151,9 +151,9 @@ def test_a_trial_of_a_run_is_trained_by_its_name(run: api.Result, folder: Path) 
     ],
 )
 def test_a_training_that_cannot_be_is_a_value_error(
-    folder: Path, settings: dict[str, Any], said: str
+    folder: Path, settings: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         api.train(TrainingRequest(space=SPACE, **settings), output=QUIET)
 
 
@@ -188,7 +188,7 @@ def test_rungs_of_joules_have_no_forecast(folder: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"overrides": {"search.limits.trials": -1}}, "search.limits.trials: must be at least 1, got -1"),
         ({"warm_start": ["nothing"]}, "nothing holds no run"),
@@ -196,9 +196,9 @@ def test_rungs_of_joules_have_no_forecast(folder: Path, capsys: pytest.CaptureFi
     ],
 )
 def test_a_forecast_of_what_cannot_be_searched_is_a_value_error(
-    folder: Path, settings: dict[str, Any], said: str
+    folder: Path, settings: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         api.forecast(SPACE, should_preflight=False, output=QUIET, **settings)
 
 

@@ -127,7 +127,7 @@ RECIPES: dict[str, Recipe] = {
         differs=("differ in pixels",),
     ),
     "image_quality": Recipe(
-        "Su et al. 2020, HyperIQA, and the authors' code with its rate of the backbone mended",
+        "Su et al. 2020, HyperIQA, and the authors' code with its rate of the backbone fixed",
         {
             "model": "resnet50",
             "optimizer": "adam",

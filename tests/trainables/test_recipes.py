@@ -98,8 +98,8 @@ def published() -> list[tuple[str, str, Recipe]]:
 
 @pytest.mark.parametrize(("trainable", "text", "recipe"), published())
 def test_a_published_number_stands_beside_what_differs(trainable: str, text: str, recipe: Recipe) -> None:
-    said = " ".join(docstring_of(trainable).split())
-    assert [phrase for phrase in recipe.differs if phrase not in said] == []
+    docstring = " ".join(docstring_of(trainable).split())
+    assert [phrase for phrase in recipe.differs if phrase not in docstring] == []
 
 
 def rates_of(training: SupervisedTraining[Any], epochs: int) -> list[tuple[float, float]]:

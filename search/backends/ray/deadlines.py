@@ -1,7 +1,7 @@
 """How long workers may take for what they are asked: a place, a start, an epoch, to be ready again.
 
 A worker that hangs answers nothing, so the driver counts. What is over its limit is ended with its process;
-what has no limit, or waits for a place on a full cluster, is said instead, so that nobody looks at a silent
+what has no limit, or waits for a place on a full cluster, is reported instead, so that no user faces a silent
 screen for an hour. With exclusive slots an epoch's limit grows by the time that a trial may wait for its
 turn.
 """
