@@ -214,7 +214,7 @@ def promote(
     top: int | None = None,
     seeds: int | None = None,
     epochs: int | None = None,
-    baseline: str | None = None,
+    baselines: Sequence[str] = (),
     workers: int | None = None,
     should_share_gpus: bool = False,
     backend: str = "ray",
@@ -232,7 +232,7 @@ def promote(
     Args:
         run: Its folder, or its name in `results`.
         top: Number of best trials; None for this, `seeds` and `epochs` is the space's.
-        baseline: "hog_svm" for one more row, a classifier without a network.
+        baselines: "hog_svm", "linear_probe", "knn": a row more for each, which a trained network has to beat.
         workers: Trainings at a time; None is as many as fit.
         should_share_gpus: Give each training the part of a GPU that a trial had.
 
@@ -245,7 +245,7 @@ def promote(
         top=top,
         num_seeds=seeds,
         epochs=epochs,
-        baseline=baseline,
+        baselines=baselines,
         workers=workers,
         should_share_gpus=should_share_gpus,
         backend=launch.chosen_backend(backend, address=address),

@@ -9,11 +9,13 @@ from typing import Any
 
 from search.backends.backend import LaunchableBackend
 from search.launch import Launch, launch
-from search.ledger import Ledger, fresh_folder
+from search.ledger import Ledger, LedgerError, fresh_folder
 from search.ledger.history import History, TrialRecord
 from search.output import Output
 from search.promotion import (
+    BASELINES,
     alone_on_gpus,
+    baseline_hparams,
     baseline_proposal,
     baseline_training,
     chosen,
@@ -33,6 +35,7 @@ from search.space.yaml_file import Override
 from search.tables.promoted import examples_in, promoted_columns, promoted_rows
 from search.trial.background import BackgroundSpec
 from trainables.core.load import TrainableRef
+from trainables.core.suggest import suggest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ class FullTraining:
         folder: The run whose best trials are trained.
         overrides: Changes of the run's space, such as the place of a trainable that has moved.
         top: Number of best trials; None for this, `num_seeds` and `epochs` is the space's.
-        baseline: A trainable that is trained once beside them; None is none.
+        baselines: Trainables that are trained once beside them, of `promotion.BASELINES`.
         workers: Trainings at a time; None is as many as fit.
         command: The command line, for environment.json and messages.
     """
@@ -55,7 +58,7 @@ class FullTraining:
     top: int | None = None
     num_seeds: int | None = None
     epochs: int | None = None
-    baseline: str | None = None
+    baselines: Sequence[str] = ()
     workers: int | None = None
     should_share_gpus: bool = False
     governor: str | None = None
@@ -91,6 +94,7 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     ledger, space, history = _open(request)
     trials = chosen(history, space, top=request.top or space.promote.top)
     seeds = fresh_seeds(space.training.seed, request.num_seeds or space.promote.seeds)
+    baselines = _baselines(space, trials, request.baselines)  # before hours of training: they may be refused
     output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget")
     how = _how(request, ledger, auto_precision=history.sessions.auto_precision)
     run, reason = launch(
@@ -99,11 +103,18 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
         make_sampler=lambda _: FixedList(proposals(trials, seeds)),
         output=output,
     )
-    baseline = None
-    if request.baseline and not any(trial.status == "interrupted" for trial in run.history.trials.values()):
-        alone = replace(how, folder=fresh_folder(ledger.baseline_folder), background=None)
-        baseline = _run_baseline(space, alone, request.baseline, seeds[0], output)
-    rows = _write_rows(ledger, space, trials, run, baseline, output)
+    done: list[Run] = []
+    if not any(trial.status == "interrupted" for trial in run.history.trials.values()):
+        done = [
+            _run_baseline(
+                baseline,
+                replace(how, folder=fresh_folder(ledger.baseline_folder(name)), background=None),
+                seeds[0],
+                output,
+            )
+            for name, baseline in baselines.items()
+        ]
+    rows = _write_rows(ledger, space, trials, run, done, output)
     last = output.last
     print_promotion(rows, space, last)
     last.print(f"ended: {reason}   files: {ledger.promoted_file} and {how.folder}")
@@ -111,8 +122,8 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
         write_at_end(ledger.folder, last)
     if run.is_interrupted:
         last.print(f"to train all of them, promote again: {command_line(how.command)}")
-    expected = {row["trial_id"]: 1 if row["trial_id"] == request.baseline else len(seeds) for row in rows}
-    has_failed = any(done.has_failed for done in filter(None, (run, baseline)))
+    expected = {row["trial_id"]: 1 if row["trial_id"] in baselines else len(seeds) for row in rows}
+    has_failed = any(each.has_failed for each in (run, *done))
     return Promotion(
         folder=how.folder,
         rows=rows,
@@ -158,11 +169,29 @@ def _promoted_space(space: Space, request: FullTraining, output: Output) -> Spac
     return promotion
 
 
-def _run_baseline(space: Space, how: Launch, name: str, seed: int, output: Output) -> Run:
-    """Run a baseline at its defaults: the same data, split alike, and the same meter."""
-    reference = TrainableRef.of(name)
-    training = baseline_training(space, reference, vars(reference.load().hparams()))
-    output.print(f"baseline: {name} on the CPU")
+def _baselines(space: Space, trials: Sequence[TrialRecord], names: Sequence[str]) -> dict[str, Space]:
+    """The space of each baseline's run, by its name.
+
+    Raises:
+        LedgerError: There is no such baseline, or one needs pretrained weights that nothing names.
+    """
+    if unknown := [name for name in names if name not in BASELINES]:
+        raise LedgerError(
+            f"there is no baseline {', '.join(unknown)}{suggest(unknown[0], BASELINES)} (there are "
+            f"{', '.join(BASELINES)})"
+        )
+    found = {}
+    for name in dict.fromkeys(names):
+        ref = TrainableRef(name=name)
+        found[name] = baseline_training(space, ref, baseline_hparams(ref.load(), trials, space))
+    return found
+
+
+def _run_baseline(training: Space, how: Launch, seed: int, output: Output) -> Run:
+    """Run a baseline once: the same data, split alike, and the same meter."""
+    backbone = [str(training.fixed[name]) for name in ("model", "weights") if name in training.fixed]
+    on = f" on the features of {' with weights '.join(backbone)}" if backbone else ""
+    output.print(f"baseline: {training.trainable}{on}, on the CPU")
     proposal = baseline_proposal(training, seed)
     run, _ = launch(training, how, make_sampler=lambda _: FixedList([proposal]), output=output)
     return run
@@ -173,7 +202,7 @@ def _write_rows(
     space: Space,
     trials: Sequence[TrialRecord],
     run: Run,
-    baseline: Run | None,
+    baselines: Sequence[Run],
     output: Output,
 ) -> list[dict[str, Any]]:
     """Write promoted.csv and the plots of every training; gives the rows."""
@@ -183,12 +212,11 @@ def _write_rows(
         trials,
         run.history,
         space,
-        baseline.history if baseline else None,
+        [(each.history, examples_in(each.ledger)) for each in baselines],
         examples=examples_in(run.ledger),
-        baseline_examples=examples_in((baseline or run).ledger),
     )
     ledger.write_csv(ledger.promoted_file.name, promoted_columns(trials), rows)
-    for done in filter(None, (run, baseline)):
+    for done in (run, *baselines):
         for line in draw_promotion(done.history, done.ledger):
             output.warn(line)
     return rows

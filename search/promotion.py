@@ -13,7 +13,12 @@ from search.ledger.history import History, TrialRecord
 from search.ranking import configurations
 from search.sampling.proposal import Proposal
 from search.space import Space
+from search.space.parameters import Choice
+from trainables.core.contract import Trainable
 from trainables.core.load import TrainableRef
+
+BASELINES = ("hog_svm", "linear_probe", "knn")
+_RANDOM = "none"  # the hyperparameter `weights` of a network that nobody has trained
 
 
 def chosen(history: History, space: Space, *, top: int) -> list[TrialRecord]:
@@ -85,13 +90,46 @@ def with_gpus(space: Space, gpus: float | None) -> Space:
     return replace(space, resources=space.resources.model_copy(update={"gpus_per_trial": gpus}))
 
 
-def baseline_training(space: Space, trainable: TrainableRef, default_hparams: Mapping[str, Any]) -> Space:
-    """The space of a classical baseline's run: another trainable on the same data, on the CPU."""
+def baseline_hparams(trainable: Trainable, trials: Sequence[TrialRecord], space: Space) -> dict[str, Any]:
+    """A baseline's defaults; of one that reads a pretrained network, with the winner's backbone or the
+    space's.
+
+    Args:
+        trials: The best ones, the best first.
+
+    Raises:
+        LedgerError: It needs pretrained weights, and neither the trials nor the space have any.
+    """
+    defaults = dict(vars(trainable.hparams()))
+    if not {"model", "weights"} <= defaults.keys():
+        return defaults
+    for trial in trials:
+        if trial.hparams.get("weights", _RANDOM) != _RANDOM:
+            return {**defaults, "model": trial.hparams["model"], "weights": trial.hparams["weights"]}
+    models, weights = (_values_of(space, name) for name in ("model", "weights"))
+    if pretrained := [each for each in weights if each != _RANDOM]:
+        return {**defaults, "model": (models or [defaults["model"]])[0], "weights": pretrained[0]}
+    raise LedgerError(
+        "a baseline on a pretrained network's features needs weights, and neither the best trials nor the "
+        "space have any; search one with weights: hub, or take the baseline hog_svm"
+    )
+
+
+def _values_of(space: Space, name: str) -> Sequence[Any]:
+    """What a hyperparameter may be in the space, where that is a list or one value."""
+    parameter = space.parameters.get(name)
+    if isinstance(parameter, Choice):
+        return parameter.values
+    return [space.fixed[name]] if name in space.fixed else []
+
+
+def baseline_training(space: Space, trainable: TrainableRef, hparams: Mapping[str, Any]) -> Space:
+    """The space of a baseline's run: another trainable on the same data, on the CPU."""
     return replace(
         full_training(space),
         trainable=trainable,
         parameters={},
-        fixed=default_hparams,
+        fixed=hparams,
         when={},
         initial_points=(),
         resources=space.resources.model_copy(update={"gpus_per_trial": 0.0, "workers": 1}),
@@ -99,7 +137,7 @@ def baseline_training(space: Space, trainable: TrainableRef, default_hparams: Ma
 
 
 def baseline_proposal(space: Space, seed: int) -> Proposal:
-    """Its one training: an exact fit has no seeds to average over."""
+    """Its one training: what is fitted in closed form has no seeds to average over."""
     return Proposal(
         hparams=dict(space.fixed), proposed_by="promotion", seed=seed, parent_trial=str(space.trainable)
     )

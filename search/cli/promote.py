@@ -10,7 +10,7 @@ from search.cli.parser import CommandParser, chosen_output, launch_settings, pri
 _EPILOG = """examples:
   {command} results/lr_bs --top 3
   {command} lr_bs --top 1 --seeds 5
-  {command} lr_bs --baseline hog_svm
+  {command} lr_bs --baseline hog_svm --baseline linear_probe
 
 exit status: 0 done; 1 a training failed; 2 unusable input; 3 disk full or not writable; 4 Ray was
 lost; 130 ended at once by a second Ctrl-C"""
@@ -32,8 +32,12 @@ def parser(prog: str = "promote.py") -> CommandParser:
     add("--epochs", type=int, metavar="N", help="epochs of each training (default: from the space)")
     add(
         "--baseline",
-        choices=("hog_svm",),
-        help="add a row: histograms of gradients and a linear SVM on the same data, on the CPU",
+        action="append",
+        default=[],
+        choices=("hog_svm", "linear_probe", "knn"),
+        help="add a row, repeatable: histograms of gradients with a linear SVM; a linear layer, or the vote "
+        "of the nearest images, on the features of the winner's pretrained network; on the same data, on the "
+        "CPU",
     )
     flags.add_results()
     add("--workers", type=int, metavar="N", help="number of concurrent trainings (default: as many as fit)")
@@ -61,7 +65,7 @@ def main(options: argparse.Namespace) -> int:
         top=options.top,
         seeds=options.seeds,
         epochs=options.epochs,
-        baseline=options.baseline,
+        baselines=options.baseline,
         workers=options.workers,
         should_share_gpus=options.share_gpus,
         output=chosen_output(options),

@@ -22,7 +22,7 @@ from search.space.yaml_file import Override
 from search.trial.trial_folder import TrialFolder
 from trainables.core.files import is_safe_name
 
-_JOURNAL = "journal.jsonl"
+_JOURNAL, _BASELINE = "journal.jsonl", "baseline"
 _MOST_LISTED = 5  # runs in a message
 
 
@@ -113,15 +113,14 @@ class RunFolder:
         """The run of the promoted trials."""
         return self.folder / "promotion"
 
-    @property
-    def baseline_folder(self) -> Path:
-        """The run of the baseline that promoted trials are compared with."""
-        return self.folder / "baseline"
+    def baseline_folder(self, name: str) -> Path:
+        """The run of a baseline that promoted trials are compared with, by its trainable."""
+        return self.folder / f"{_BASELINE}-{name}"
 
     def parts(self) -> list[Self]:
         """The runs of its promotions and their baselines, repeated ones too."""
-        first = (self.promotion_folder, self.baseline_folder)
-        folders = [path for each in first for path in sorted(self.folder.glob(f"{each.name}*"))]
+        first = (self.promotion_folder.name, _BASELINE)
+        folders = [path for name in first for path in sorted(self.folder.glob(f"{name}*"))]
         return [part for folder in folders if (part := type(self)(folder)).has_run]
 
     def trial(self, trial_id: str) -> TrialFolder:

@@ -67,7 +67,7 @@ def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: Out
     """Print the promoted configurations with their test scores and gains over the default."""
     plain = space.metric.removeprefix("val_")
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("rank", "trial", "seeds", f"test, {plain}", "gain over the default"):
+    for column in ("rank", "trial", "seeds", f"test, {plain}", "gain over the default", "time", "energy"):
         table.add_column(column)
     for row in rows:
         table.add_row(
@@ -76,8 +76,12 @@ def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: Out
             str(row["num_seeds"]),
             _interval_text(row, "test"),
             _gain_text(row),
+            duration(row["seconds"]),
+            "-" if row["energy_j"] is None else f"{row['energy_j']:.1f} J",
         )
     output.print(table)
+    for reason in dict.fromkeys(row["energy_reason"] for row in rows if row["energy_reason"]):
+        output.print(f"no joules: {reason}", style="dim")
     if rows:
         output.print(gain_sentence(rows[0], space, default_of(rows)))
     if rows and str(rows[0]["conclusion"]).startswith(NO_BETTER):

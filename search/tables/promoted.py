@@ -19,6 +19,7 @@ from search.space import Space
 from search.tables.columns import ColumnGroup, Table, column_names, plain
 
 UNTESTED = ", on validation"
+_BACKBONE = {"model", "weights"}  # of a baseline's hparams what its row has: the others are no trial's
 _SAME_SCORE = 1e-5  # scores are sums of fp32, examples are exact
 # Of rows that are worked out together: a gain needs the default's scores, a conclusion all before it.
 PROMOTED_TABLE: Table[Mapping[str, Any]] = [
@@ -79,6 +80,7 @@ PROMOTED_TABLE: Table[Mapping[str, Any]] = [
     ),
     plain("seconds", "s", "all trainings together, their starts left out"),
     plain("energy_j", "J", "all trainings together, their starts left out"),
+    plain("energy_reason", "", "why `energy_j` is empty"),
     ColumnGroup(
         "*hyperparameters*",
         "",
@@ -104,28 +106,29 @@ def promoted_rows(
     trials: Sequence[TrialRecord],
     promotion: History,
     space: Space,
-    baseline: History | None = None,
+    baselines: Sequence[tuple[History, ExamplesOf]] = (),
     *,
     examples: ExamplesOf = _no_examples,
-    baseline_examples: ExamplesOf = _no_examples,
 ) -> list[dict[str, Any]]:
     """The rows of promoted.csv: each configuration over its seeds, the best on validation first.
 
     The order is by validation: ordering by test would choose on the test set.
 
     Args:
-        baseline: The run of a baseline; its row bears the name of its trainable.
+        baselines: The runs of baselines, each with what its test examples brought; their rows bear the
+            names of their trainables.
         examples: What each test example brought to the score of a training of `promotion`.
-        baseline_examples: Of `baseline`.
     """
     promoted = _Promoted(promotion, space, examples)
     default = next((trial.trial_id for trial in trials if trial.proposed_by == "default"), None)
     defaults = promoted.scores(default) if default else Scores()
     rows = [{**_row(trial.trial_id, promoted, default, defaults), **trial.hparams} for trial in trials]
-    if baseline:
-        other = _Promoted(baseline, space, baseline_examples)
-        names = dict.fromkeys(run.parent_trial for run in baseline.trials.values())
-        rows += [_row(name, other, default, defaults) for name in names]
+    known = {name for trial in trials for name in trial.hparams} & _BACKBONE
+    for baseline, its_examples in baselines:
+        other = _Promoted(baseline, space, its_examples)
+        for name, run in {run.parent_trial: run for run in baseline.trials.values()}.items():
+            backbone = {each: run.hparams[each] for each in known & run.hparams.keys()}
+            rows.append({**_row(name, other, default, defaults), **backbone})
     rows.sort(key=lambda row: math.inf if row["val_mean"] is None else -_sign(space) * row["val_mean"])
     return [{"rank": rank, **row} for rank, row in enumerate(rows, start=1)]
 
@@ -240,7 +243,13 @@ def _row(source: str, promoted: _Promoted, default: str | None, defaults: Scores
         "conclusion": _row_conclusion(test, guessing, gain, promoted, len(scores.by_seed)),
         "seconds": round(sum(run.seconds for run in runs), 3),
         "energy_j": to_joules(sum(joules)) if joules else None,
+        "energy_reason": "" if joules else _energy_reason(runs),
     }
+
+
+def _energy_reason(runs: Sequence[TrialRecord]) -> str:
+    """Why nothing is known of the joules of these trainings, as their meters say."""
+    return "; ".join(dict.fromkeys(filter(None, (run.sensors.get("reason", "") for run in runs))))
 
 
 def _row_conclusion(

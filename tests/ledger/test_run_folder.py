@@ -57,10 +57,10 @@ def test_the_run_that_was_written_to_last_comes_first(tmp_path: Path) -> None:
 
 def test_parts_of_a_run_are_its_promotions_and_baselines(tmp_path: Path) -> None:
     ledger = Ledger.create(tmp_path / "run")
-    for name in ("promotion", "promotion-2", "baseline"):
+    for name in ("promotion", "promotion-2", "baseline-knn"):
         Ledger.create(ledger.folder / name)
     (ledger.folder / "promotion-3").mkdir()
-    assert [part.folder.name for part in ledger.parts()] == ["promotion", "promotion-2", "baseline"]
+    assert [part.folder.name for part in ledger.parts()] == ["promotion", "promotion-2", "baseline-knn"]
 
 
 def test_the_states_of_a_training_are_those_that_are_there(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from search.backends.local import execute_here
 from search.budget import Limits
 from search.intervals import Interval
 from search.ledger import Ledger, LedgerError, fresh_folder
-from search.ledger.history import History
+from search.ledger.history import History, TrialRecord
+from search.ledger.trial_energy import TrialEnergy
 from search.promotion import (
     alone_on_gpus,
+    baseline_hparams,
     baseline_proposal,
     baseline_training,
     chosen,
@@ -25,12 +27,13 @@ from search.promotion import (
 from search.run import Run
 from search.sampling.proposal import FixedList, Proposal
 from search.space import Space, dump_space
-from search.tables.promoted import PROMOTED_COLUMNS, conclusion, promoted_rows
+from search.space.parameters import Choice
+from search.tables.promoted import PROMOTED_COLUMNS, conclusion, examples_in, promoted_rows
 from search.trial.checkpoints import SavedState
 from search.trial.task import task_for
 from tests.support.toy_runs import SteadyMeter, executed, fateful_space, listed, made_space
 from trainables.core.checkpoint import load_checkpoint
-from trainables.core.load import TrainableRef
+from trainables.core.load import TrainableRef, load_trainable
 
 
 def searched(folder: Path) -> Run:
@@ -151,12 +154,14 @@ def test_a_baseline_is_one_more_row_with_what_it_cost(tmp_path: Path) -> None:
     baseline = Run(
         space,
         FixedList([baseline_proposal(space, 1)]),
-        Ledger.create(run.ledger.baseline_folder),
+        Ledger.create(run.ledger.baseline_folder("fateful")),
         should_test=True,
     )
     execute_here(baseline, SteadyMeter())
     trials = chosen(run.history, run.space, top=1)
-    best, row, default = promoted_rows(trials, promotion.history, run.space, baseline.history)
+    best, row, default = promoted_rows(
+        trials, promotion.history, run.space, [(baseline.history, examples_in(baseline.ledger))]
+    )
     assert [best["trial_id"], default["trial_id"]] == ["trial-0001", "trial-0000"]
     assert (row["rank"], row["trial_id"], row["is_default"], row["num_seeds"]) == (
         2,
@@ -168,6 +173,57 @@ def test_a_baseline_is_one_more_row_with_what_it_cost(tmp_path: Path) -> None:
     assert (row["gain_mean"], row["conclusion"]) == (pytest.approx(0.2), "one seed")
     assert row["energy_j"] == pytest.approx(0.12 * 3)
     assert set(row) == {*PROMOTED_COLUMNS}
+
+
+def trial_with(**hparams: object) -> TrialRecord:
+    return TrialRecord(
+        trial_id="trial-0001", number=1, hparams=hparams, seed=0, proposed_by="sampler", asked_at=0.0
+    )
+
+
+@pytest.mark.parametrize("name", ["linear_probe", "knn"])
+def test_a_baseline_on_features_has_the_best_pretrained_backbone(tmp_path: Path, name: str) -> None:
+    family, space = load_trainable(name), made_space(tmp_path)
+    trials = [
+        trial_with(model="resnet20", weights="none"),
+        trial_with(model="vit_tiny_patch16_224", weights="hub"),
+        trial_with(model="resnet50", weights="hub"),
+    ]
+    hparams = baseline_hparams(family, trials, space)
+    assert (hparams["model"], hparams["weights"]) == ("vit_tiny_patch16_224", "hub")
+    assert hparams == {**vars(family.hparams()), "model": "vit_tiny_patch16_224"}
+
+
+def test_where_no_trial_has_weights_the_spaces_are_taken(tmp_path: Path) -> None:
+    space = made_space(tmp_path)
+    choices = {"model": Choice(("resnet18", "resnet50")), "weights": Choice(("none", "file:/w.pt"))}
+    searched_space = replace(space, parameters={**space.parameters, **choices})
+    hparams = baseline_hparams(load_trainable("knn"), [trial_with(lr=1.0)], searched_space)
+    assert (hparams["model"], hparams["weights"]) == ("resnet18", "file:/w.pt")
+    fixed = replace(space, fixed={**space.fixed, "model": "resnet34", "weights": "hub"})
+    hparams = baseline_hparams(load_trainable("knn"), [trial_with(lr=1.0)], fixed)
+    assert (hparams["model"], hparams["weights"]) == ("resnet34", "hub")
+
+
+def test_a_baseline_on_features_without_weights_is_refused_before_anything_is_trained(
+    tmp_path: Path,
+) -> None:
+    space = made_space(tmp_path)
+    with pytest.raises(LedgerError, match=r"neither the best trials nor the space have any; search one with"):
+        baseline_hparams(load_trainable("linear_probe"), [trial_with(weights="none")], space)
+    assert baseline_hparams(load_trainable("hog_svm"), [], space)["c"] == 1.0
+
+
+def test_a_row_without_joules_has_the_reason(tmp_path: Path) -> None:
+    run = searched(tmp_path)
+    trials = chosen(run.history, run.space, top=1)
+    _, promotion = promoted(run, top=1, seeds=[1])
+    for trial in promotion.history.trials.values():
+        trial.joules = TrialEnergy()
+        trial.sensors = {"reason": "RAPL is readable by root only"}
+    rows = promoted_rows(trials, promotion.history, run.space)
+    assert {row["energy_j"] for row in rows} == {None}
+    assert {row["energy_reason"] for row in rows} == {"RAPL is readable by root only"}
 
 
 def test_a_baseline_trains_on_the_same_data_without_a_gpu(tmp_path: Path) -> None:

@@ -101,9 +101,9 @@ def bare(run: Path, root: Path) -> None:
 
 def parts(run: Path, root: Path) -> None:
     """A promotion and a baseline that name what the search did not."""
-    for name in ("promotion", "promotion-2", "baseline"):
+    for name in ("promotion", "promotion-2", "baseline-knn"):
         copy = run / name
-        shutil.copytree(run, copy, ignore=lambda folder, names: {"promotion", "promotion-2", "baseline"})
+        shutil.copytree(run, copy, ignore=lambda folder, names: {"promotion", "promotion-2", "baseline-knn"})
         beside(copy, root)
 
 

@@ -12,6 +12,7 @@ from search.energy.units import to_joules
 from search.guessing import AgainstGuessing, against_guessing
 from search.ledger import Ledger
 from search.ledger.history import Event, History, TrialRecord
+from search.promotion import BASELINES
 from search.rank_correlation import RungCorrelation, rung_correlations
 from search.ranking import Configuration, configurations
 from search.report.formatting import rung_text
@@ -191,14 +192,13 @@ def _promotion(ledger: Ledger, space: Space, history: History) -> Promotion | No
     promoted = latest.read_history()
     sources = dict.fromkeys(run.parent_trial for run in promoted.trials.values())
     trials = [history.trials[source] for source in sources if source in history.trials]
-    baseline = _latest(ledger.baseline_folder)
+    baselines = [_latest(ledger.baseline_folder(name)) for name in BASELINES]
     rows = promoted_rows(
         trials,
         promoted,
         space,
-        baseline.read_history() if baseline else None,
+        [(each.read_history(), examples_in(each)) for each in baselines if each],
         examples=examples_in(latest),
-        baseline_examples=examples_in(baseline or latest),
     )
     return Promotion(ledger=latest, history=promoted, rows=rows)
 

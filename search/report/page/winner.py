@@ -110,6 +110,7 @@ def _table(run: RunData, promotion: Promotion) -> Table:
             "gain",
             "95 % interval of the gain",
             "conclusion",
+            "time (s)",
             "energy (J)",
             *run.shown_hparams,
         ],
@@ -130,7 +131,12 @@ def _row(run: RunData, row: Mapping[str, Any]) -> list[Cell]:
         number_cell(row["gain_mean"]),
         Cell(text=_interval(row, "gain"), hint=str(row["gain_interval"] or "")),
         text_cell(row["conclusion"]),
-        number_cell(joules, None if joules is None else f"{joules:.1f}", "" if joules else run.energy_reason),
+        number_cell(row["seconds"], f"{row['seconds']:.1f}"),
+        number_cell(
+            joules,
+            None if joules is None else f"{joules:.1f}",
+            row["energy_reason"] or "" if joules is None else "",
+        ),
         *(number_cell(v) if isinstance(v, float | int) and v is not True else text_cell(v) for v in hparams),
     ]
 
