@@ -26,9 +26,9 @@ class CheckpointRetention:
     """Follows a run and deletes the checkpoints it no longer needs.
 
     Full state is kept for every trial that is under way, interrupted or paused, and for the best of
-    those that ended. A paused trial that can no longer be promoted is given up, and over
-    `limits.disk_gib` the worst paused ones are. Everything else a trial left (its log, the final
-    weights of a promotion) stays.
+    those that ended, unless it has left its weights (best.pt): an optimiser's state is of no use then.
+    A paused trial that can no longer be promoted is given up, and over `limits.disk_gib` the worst
+    paused ones are. Everything else a trial left (its log, its weights) stays.
 
     Made for a resumed run, it first catches up with what a kill kept it from: it deletes, and examines the
     paused trials where nothing has happened since one paused. At any other moment it would give up what an
@@ -95,7 +95,9 @@ class CheckpointRetention:
         best = self._run.best()
         best_id = best.trial_id if best else None
         for trial_id in (*ended, self._best):
-            if trial_id not in (None, best_id) and self._run.history.trials[trial_id].status not in _GOES_ON:
+            if trial_id is None or self._run.history.trials[trial_id].status in _GOES_ON:
+                continue
+            if trial_id != best_id or self._run.ledger.trial(trial_id).best.is_file():
                 self._delete(trial_id)
         self._best = best_id
 

@@ -35,6 +35,7 @@ from search.space.fields import (
     ZeroOrMore,
 )
 from trainables.core.contract import Budget, Horizon, Mode, Precision, ValidationResolution
+from trainables.core.model_folder import WeightsFormat
 
 DEFAULT_EPOCHS = [1, 3, 9]  # of a space without a ladder
 
@@ -218,11 +219,15 @@ class MeteringSection(Section):
 
 
 class Promote(Section):
-    """Full training: of how many of the best, with how many seeds, for how long (None: the top rung)."""
+    """Full training: of how many of the best, with how many seeds, for how long (None: the top rung).
+
+    `weights` is the number format of the weights that are left of trainings that have ended, a search's too.
+    """
 
     top: Count = 3
     seeds: Count = 3
     epochs: Count | None = None
+    weights: WeightsFormat = "fp32"
 
 
 class CommandSection(Section):

@@ -64,15 +64,19 @@ class SavedState:
         epochs_done: What it had counted itself: fewer than the trial where each rung is a training.
         row: The epoch that it was saved after.
         best: What `FinalOutputs.best` was.
+        has_weights_only: `training` is what was learnt, without what a continuation needs.
     """
 
     training: Mapping[str, Any]
     epochs_done: int
     row: EpochRow
     best: list[float] | None = None
+    has_weights_only: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         progress = {"epochs_done": self.epochs_done, "row": self.row.to_dict(), "best": self.best}
+        if self.has_weights_only:
+            progress["has_weights_only"] = True
         return {**self.training, _PROGRESS: progress}
 
     @classmethod
@@ -171,9 +175,15 @@ def read_file(path: Path, identity: Identity) -> SavedState:
     """
     content = load_checkpoint(path, partial(check_of, path, settings_in(identity), None))
     try:
-        return SavedState.from_dict(content)
+        saved = SavedState.from_dict(content)
     except (KeyError, TypeError) as error:
         raise UnreadableCheckpoint(f"{path} holds no trial's state") from error
+    if saved.has_weights_only:
+        raise UnreadableCheckpoint(
+            f"{path} holds weights without the optimiser's state; resume from checkpoint.pt, or from "
+            "a state that --keep-every left"
+        )
+    return saved
 
 
 def save_state(

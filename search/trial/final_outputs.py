@@ -19,7 +19,7 @@ from search.trial.trial_folder import TrialFolder
 from trainables.core.contract import Mode, Training
 from trainables.core.deferred import deferred
 from trainables.core.files import is_safe_name, replacing
-from trainables.core.model_folder import write_model
+from trainables.core.model_folder import WeightsFormat, write_model
 from trainables.core.optional import Table, images_of_test, portable_model_of, tables_of_test
 
 _write_weights = deferred("trainables.engine.inference.weights:write_weights")
@@ -31,6 +31,7 @@ class FinalOutputs:
 
     Args:
         path: Of the final state; the other files lie beside it.
+        from_rung: Epochs at lower rungs are not compared: a search keeps the best of its top rung alone.
         best: What `best` was when the training that continues was saved; None at its start.
 
     Attributes:
@@ -38,18 +39,29 @@ class FinalOutputs:
         best_path: Where the state of the best epoch belongs.
         best: Rung and value of the best epoch: what decides comes first, for where validation follows the
             rung's resolution, values of different rungs do not compare.
+        is_of_search: No full training: only the best epoch is kept.
     """
 
-    def __init__(self, path: Path, *, metric: str, mode: Mode, best: list[float] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        metric: str,
+        mode: Mode,
+        best: list[float] | None = None,
+        from_rung: int = 0,
+        is_of_search: bool = False,
+    ) -> None:
         self._files = TrialFolder(path.parent)
         self.path, self.best_path = path, self._files.best
         self.best = best
         self._metric, self._sign = metric, 1 if mode == "max" else -1
+        self._from_rung, self.is_of_search = from_rung, is_of_search
 
     def is_best(self, rung: int, metrics: Mapping[str, float]) -> bool:
         """Take in an epoch; whether no epoch before was as good."""
         value = metrics.get(self._metric)
-        if value is None or math.isnan(value) or not self._is_better(rung, value):
+        if value is None or math.isnan(value) or rung < self._from_rung or not self._is_better(rung, value):
             return False
         self.best = [rung, value]
         return True
@@ -82,6 +94,7 @@ def keep_model(
     metric: str,
     value: float | None,
     test: Mapping[str, float] | None,
+    weights_format: WeightsFormat = "fp32",
 ) -> Notes:
     """Write the model that a training has come to, which needs nothing of the run; a note where there is
     none.
@@ -98,6 +111,7 @@ def keep_model(
             folder,
             model,
             _write_weights,
+            weights_format=weights_format,
             trainable=identity["trainable"],
             metric=metric,
             value=value,

@@ -19,6 +19,7 @@ from trainables.core.contract import (
     TrainingContext,
 )
 from trainables.core.load import TrainableRef
+from trainables.core.model_folder import WeightsFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class TrialTask:
         run_id: Of the run's journal; empty where the trial is of no run.
         known_epochs: Those that the journal has of the trial; None where there is none.
         epoch_limit_s: What any one epoch may take.
+        weights_format: Of the weights that it leaves when it has ended.
     """
 
     trial_id: str
@@ -54,6 +56,7 @@ class TrialTask:
     run_id: str = ""
     known_epochs: int | None = None
     epoch_limit_s: float | None = None
+    weights_format: WeightsFormat = "fp32"
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -140,6 +143,7 @@ def task_for(
         run_id=run_id,
         known_epochs=known_epochs,
         epoch_limit_s=space.limits.epoch_s,
+        weights_format=space.promote.weights,
     )
 
 

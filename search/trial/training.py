@@ -30,10 +30,15 @@ from search.trial.final_outputs import FinalOutputs, keep_model
 from search.trial.progress import LadderProgress, counter_for
 from search.trial.row import EpochRow, Stretch
 from search.trial.task import TrialTask
+from search.trial.trial_folder import TrialFolder
 from trainables.core.checkpoint import load_torch
 from trainables.core.contract import BadResult, Mode, Trainable, Training, TrainingContext
-from trainables.core.optional import notes_of
+from trainables.core.deferred import deferred
+from trainables.core.model_folder import WeightsFormat
+from trainables.core.optional import notes_of, trained_weights_of
 from trainables.core.promises import check_test, place_of, plain_numbers
+
+_in_format = deferred("trainables.engine.inference.weights:in_format")
 
 
 def run_task(
@@ -69,7 +74,9 @@ def run_task(
         metric=task.metric,
         mode=task.mode,
         final=task.final if task.should_test else None,
+        best=task.files.best,
         model=task.files.model if task.should_test or should_keep_model else None,
+        weights_format=task.weights_format,
         must_be_settled=task.is_judged_by_joules,
         stretch=stretch,
     )
@@ -88,7 +95,9 @@ def run_trial(
     metric: str | None = None,
     mode: Mode | None = None,
     final: Path | None = None,
+    best: Path | None = None,
     model: Path | None = None,
+    weights_format: WeightsFormat = "fp32",
     must_be_settled: bool = False,
     stretch: Stretch | None = None,
 ) -> Iterator[EpochRow]:
@@ -109,6 +118,8 @@ def run_trial(
         mode: Whether more or less of it is better; None is the trainable's own.
         final: Promotion: evaluate on the test set after the last epoch and keep the state here, with
             all that `FinalOutputs` leaves beside it.
+        best: Keep the weights of the best epoch here: of a full training, else of the top rung.
+        weights_format: Of the weights that are left when the training has ended.
         model: Leave the trained model in this folder after the last epoch, usable without the run.
         must_be_settled: The joules of a rung are wanted at its end: wait for the sensors' next tick.
         stretch: What has begun to count the attempt; None begins now.
@@ -134,15 +145,18 @@ def run_trial(
     finals = (
         FinalOutputs(final, metric=metric, mode=mode, best=saved.best if saved else None) if final else None
     )
+    about = {"identity": identity, "metric": metric, "weights_format": weights_format}
+    keeping = partial(keep_model, model, **about) if model else None
+    tracked = finals or _best_of_top_rung(best, ladder, metric, mode, saved)
     return _EpochLoop(
         trainable,
         progress,
         stretch,
         meter,
         finals,
-        _States(checkpointing, finals, identity, stretch.clock),
+        _States(checkpointing, tracked, identity, stretch.clock, weights_format),
         metric=metric,
-        keep_model=partial(keep_model, model, identity=identity, metric=metric) if model else None,
+        keep_model=keeping,
         first_notes=reading_notes,
         must_be_settled=must_be_settled,
     ).rows(last)
@@ -251,8 +265,10 @@ class _States:
         finals: FinalOutputs | None,
         identity: Identity,
         clock: Callable[[], float],
+        weights_format: WeightsFormat,
     ) -> None:
         self._checkpointing, self._finals, self._identity = checkpointing, finals, identity
+        self._weights_format = weights_format
         self._clock, self._saved_s = clock, clock()
 
     def leave(self) -> None:
@@ -263,18 +279,13 @@ class _States:
     def save(self, row: EpochRow, progress: LadderProgress) -> Notes:
         """Save the state after the epoch of `row`; a note for each file that the disk does not take."""
         finals, checkpointing = self._finals, self._checkpointing
-        places = []
-        if finals and finals.is_best(row.rung, row.metrics):
-            places.append(finals.best_path)
-        if finals and row.test is not None:
-            places.append(finals.path)
-        if checkpointing and (kept := checkpointing.kept(row.epoch)):
-            places.append(kept)
+        learnt = self._learnt(row, progress.training)
+        kept = checkpointing.kept(row.epoch) if checkpointing else None
         is_due = checkpointing and (
             row.completes_rung or self._clock() - self._saved_s >= checkpointing.every_s
         )
         notes: Notes = {}
-        if not places and not is_due:
+        if not learnt and not kept and not is_due:
             return notes
         state = SavedState(
             training=progress.state(),
@@ -282,12 +293,53 @@ class _States:
             row=row,
             best=finals.best if finals else None,
         )
-        for path in places:
-            notes |= save_state(path, state, self._identity)
+        if learnt:
+            weights = trained_weights_of(progress.training)
+            left = state if weights is None else self._weights_alone(state, weights)
+            for path in learnt:
+                notes |= save_state(path, left, self._identity)
+        if kept:
+            notes |= save_state(kept, state, self._identity)
         if checkpointing and is_due:
             notes |= save_state(checkpointing.path, state, self._identity, keeps_previous=True)
             self._saved_s = self._clock()
         return notes
+
+    def _learnt(self, row: EpochRow, training: Training) -> list[Path]:
+        """Where what was learnt by now is to be kept: as the best so far, and as the end of a full training.
+
+        A search keeps the best of what has weights alone: of a formula or a script there is nothing to keep.
+        """
+        finals = self._finals
+        if finals is None:
+            return []
+        places = []
+        is_worth_keeping = not finals.is_of_search or trained_weights_of(training) is not None
+        if finals.is_best(row.rung, row.metrics) and is_worth_keeping:
+            places.append(finals.best_path)
+        if row.test is not None:
+            places.append(finals.path)
+        return places
+
+    def _weights_alone(self, state: SavedState, weights: Mapping[str, Any]) -> SavedState:
+        stored = _in_format(weights, self._weights_format) if self._weights_format != "fp32" else weights
+        return replace(state, training=stored, has_weights_only=True)
+
+
+def _best_of_top_rung(
+    path: Path | None, ladder: Ladder, metric: str, mode: Mode, saved: SavedState | None
+) -> FinalOutputs | None:
+    """What keeps the best epoch of a search's trial, once it is at the top rung."""
+    if path is None:
+        return None
+    return FinalOutputs(
+        TrialFolder(path.parent).final,
+        metric=metric,
+        mode=mode,
+        best=saved.best if saved else None,
+        from_rung=len(ladder.rungs) - 1,
+        is_of_search=True,
+    )
 
 
 def _saved(

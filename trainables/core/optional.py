@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from trainables.core.contract import Budget, Training
 from trainables.core.model_folder import PortableModel
@@ -54,6 +55,17 @@ def images_of_test(training: Training) -> Mapping[str, bytes]:
     """
     images: Mapping[str, bytes] = getattr(training, "test_images", dict)()
     return images
+
+
+def trained_weights_of(training: Training) -> Mapping[str, Any] | None:
+    """What a training has learnt without what only resuming needs, from a method `trained_weights()`.
+
+    None without one: there is nothing that could be left out. An optimiser's state is one or two copies of
+    all weights, and nobody resumes a training that has ended.
+    """
+    weights = getattr(training, "trained_weights", None)
+    found: Mapping[str, Any] | None = weights() if weights else None
+    return found
 
 
 def portable_model_of(training: Training) -> PortableModel | None:

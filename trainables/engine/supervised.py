@@ -139,6 +139,10 @@ class SupervisedTraining(Generic[B]):
         images: Mapping[str, bytes] = getattr(self._details, "images", dict)()
         return images
 
+    def trained_weights(self) -> dict[str, Any]:
+        """The weights that are scored; see `optional.trained_weights_of`."""
+        return {"model": self._scored_model.state_dict()}
+
     def portable_model(self) -> PortableModel | None:
         """The model that `test` scores, with its present weights; see `optional.portable_model_of`."""
         if self._portable is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -73,6 +74,16 @@ def load_exactly(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
         more = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
         raise UnusableModel(f"the weights do not fit the model that model.json describes: {listed}{more}")
     module.load_state_dict(weights)
+
+
+def in_format(weights: Mapping[str, Any], weights_format: WeightsFormat) -> dict[str, Any]:
+    """The same mapping with its tensors as a file of `weights_format` has them, however deep they lie."""
+    return {
+        name: in_format(value, weights_format)
+        if isinstance(value, Mapping)
+        else _stored(value, weights_format)
+        for name, value in weights.items()
+    }
 
 
 def _stored(value: Tensor, weights_format: WeightsFormat) -> Tensor:
