@@ -52,7 +52,7 @@ from search.sampling.proposal import Sampler
 from search.sampling.warm_start import known_trials, sampler_maker
 from search.space import Space, dump_space
 from search.space.record import COPIES, RECORD, record_of
-from search.tables import FinalTables, Tables
+from search.tables import FinalTables, Tables, TrialHistories
 from search.trial.background import Background, BackgroundSpec
 from trainables.core.contract import no_choice
 
@@ -346,8 +346,7 @@ def _execute(
     with view, _interruptible(run, output):
         # Retention may give trials up as soon as it is made: the observers before it see that.
         observers.add(CheckpointRetention(run))
-        if run.should_test:
-            observers.add(FinalTables(run))
+        observers.add(FinalTables(run) if run.should_test else TrialHistories(run))
         observers.add(Tables(run.ledger, run.space, run.history))
         reason = backend.execute(run, background=background, say=output.note)
     if reporter:

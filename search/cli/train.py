@@ -73,8 +73,7 @@ def _add_states(flags: CommandParser) -> None:
         "--resume",
         type=Path,
         metavar="FILE",
-        help="resume from this state instead: a checkpoint.pt, best.pt, final.pt or epoch-0010.pt that the "
-        "same settings left",
+        help="resume from this state instead: a checkpoint.pt or epoch-0010.pt that the same settings left",
     )
     add(
         "--test",

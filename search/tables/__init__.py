@@ -10,12 +10,13 @@ from search.tables.energy import device_rows, energy_rows
 from search.tables.history import history_columns, history_rows
 from search.tables.promoted import examples_in, promoted_columns, promoted_rows
 from search.tables.trials import RESERVED, trial_columns, trial_rows
-from search.tables.writer import FinalTables, Tables, live_tables
+from search.tables.writer import FinalTables, Tables, TrialHistories, live_tables
 
 __all__ = [
     "RESERVED",
     "FinalTables",
     "Tables",
+    "TrialHistories",
     "configuration_columns",
     "configuration_rows",
     "device_rows",

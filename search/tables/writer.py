@@ -93,29 +93,49 @@ class Tables:
         self._due_s = ended_s + max(self._every_s, _TIMES_THEIR_COST * (ended_s - began_s))
 
 
-class FinalTables:
-    """Follows a promotion. What a kill kept from being written is written at the end."""
+class TrialHistories:
+    """Keeps history.csv of every trial that has ended: a search's trials leave more than a checkpoint.
+
+    What a kill kept from being written, and trials that were paused to the end, are written when the run
+    ends.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     def on_event(self, event: Mapping[str, Any]) -> None:
-        """Write the files of a training that has ended."""
-        if event["event"] == "trial_ended":
+        """Write the history of a trial that has ended; of all others when the run has."""
+        if event["event"] == "trial_ended" and event["status"] != "paused":
             self._write(event["trial"])
         elif event["event"] == "run_ended":
             for trial_id, trial in self._run.history.trials.items():
-                if trial.ended_at and not self._run.ledger.trial(trial_id).config.is_file():
+                if trial.rows and (trial.status == "paused" or not self._is_written(trial_id)):
                     self._write(trial_id)
+
+    def _is_written(self, trial_id: str) -> bool:
+        return self._run.ledger.trial(trial_id).history.is_file()
+
+    def _write(self, trial_id: str) -> None:
+        ledger, trial = self._run.ledger, self._run.history.trials[trial_id]
+        rows = history_rows(trial.rows)
+        place = ledger.trial_folder(trial_id).relative_to(ledger.folder)
+        ledger.write_text(f"{place}/{HISTORY}", csv_text(history_columns(rows), rows))
+
+
+class FinalTables(TrialHistories):
+    """Follows a promotion: config.yaml of its trainings, beside their history."""
+
+    def _is_written(self, trial_id: str) -> bool:
+        return self._run.ledger.trial(trial_id).config.is_file()
 
     @cached_property
     def _versions(self) -> dict[str, Any]:
         return versions()
 
     def _write(self, trial_id: str) -> None:
+        super()._write(trial_id)
         ledger, trial = self._run.ledger, self._run.history.trials[trial_id]
         folder = ledger.trial_folder(trial_id)
-        rows = history_rows(trial.rows)
         task = task_for(
             self._run.space, trial_id=trial_id, hparams=trial.hparams, seed=trial.seed, folder=folder
         )
@@ -124,9 +144,7 @@ class FinalTables:
             *("--trial", f"{ledger.folder}:{trial_id}", "--seed", trial.seed),
             *("--device", "cuda" if task.gpus else "cpu", "--test", "--out", "again"),
         ]
-        place = folder.relative_to(ledger.folder)
-        ledger.write_text(f"{place}/{HISTORY}", csv_text(history_columns(rows), rows))
         config = config_text(
             task, self._versions, command=shlex.join(map(str, command)), parent_trial=trial.parent_trial
         )
-        ledger.write_text(f"{place}/{CONFIG}", config)
+        ledger.write_text(f"{folder.relative_to(ledger.folder)}/{CONFIG}", config)

@@ -145,7 +145,7 @@ def run_trial(
     finals = (
         FinalOutputs(final, metric=metric, mode=mode, best=saved.best if saved else None) if final else None
     )
-    about = {"identity": identity, "metric": metric, "weights_format": weights_format}
+    about: dict[str, Any] = {"identity": identity, "metric": metric, "weights_format": weights_format}
     keeping = partial(keep_model, model, **about) if model else None
     tracked = finals or _best_of_top_rung(best, ladder, metric, mode, saved)
     return _EpochLoop(
