@@ -15,7 +15,7 @@ from tensorboardX import SummaryWriter
 from tests.support.command_spaces import made_command
 from trainables.command.ecosystems import MetricsSpec
 from trainables.command.metric_sources import source_of
-from trainables.core.contract import BadResult, Budget, Training, TrainingContext
+from trainables.core.contract import BadResult, Budget, ScriptFailed, Training, TrainingContext
 
 THREE = Budget(epochs=3)
 CSV = {"csv": "{checkpoint_dir}/**/results.csv"}
@@ -366,3 +366,45 @@ def test_an_event_that_is_half_written_waits_for_its_end(tmp_path: Path) -> None
 def test_a_source_that_cannot_be_understood_is_named(given: Any, message: str) -> None:
     with pytest.raises(ValueError, match="^" + re.escape(message)):
         MetricsSpec.of(given)
+
+
+# As much of the package as a script touches: it refuses to change a value, as the real one does.
+INSTALLED_WANDB = """
+class Config(dict):
+    def update_locked(self, values, user):
+        assert all(self[name] == value for name, value in values.items()), "an attempt to change a value"
+class Run:
+    def __init__(self, config):
+        self.config = Config(config)
+    def log(self, data, step=None, commit=None):
+        print("synced", sorted(data))
+__version__ = "0.31.0"
+def init(project=None, config=None, **settings):
+    global run, log
+    run = Run(config or {})
+    log = run.log
+    return run
+"""
+
+
+def test_the_installed_wandb_is_used_beside_when_it_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "installed" / "wandb").mkdir(parents=True)
+    (tmp_path / "installed" / "wandb" / "__init__.py").write_text(INSTALLED_WANDB)
+    script = """
+        import os
+        import wandb
+        assert wandb.__version__ == "0.31.0" and os.environ["WANDB_MODE"] == "offline"
+        run = wandb.init(project="mine", config={"lr": 9.0, "width": 8})
+        for epoch in range(3):
+            wandb.log({"epoch": epoch, "val_acc": run.config["lr"] * (epoch + 1)})
+    """
+    env = {"PYTHONPATH": str(tmp_path / "installed")}
+    training = started(tmp_path, script, metrics={"wandb": {"real": True}}, env=env, defaults={"lr": 0.5})
+    assert scores(training) == [0.5, 1.0, 1.5]
+    assert (tmp_path / "trial" / "stdout.txt").read_text().count("synced ['epoch', 'val_acc']") == 3
+
+
+def test_a_wandb_that_is_asked_for_and_not_installed_says_so(tmp_path: Path) -> None:
+    training = started(tmp_path, "import wandb", metrics={"wandb": {"real": True}})
+    with pytest.raises(ScriptFailed, match="needs the package in the script's environment"):
+        training.run_epoch(THREE)

@@ -398,8 +398,9 @@ def _reporting(package: ModuleType, begin: Callable[..., Any]) -> Callable[..., 
     """`wandb.init` of the package, with the trial's hyperparameters, and a `log` that writes the history."""
 
     @functools.wraps(begin)
-    def init(*args: Any, **settings: Any) -> Any:
-        started = begin(*args, **settings)
+    def init(*args: Any, config: Any = None, **settings: Any) -> Any:
+        # Given at once: the package refuses to change a value later, also for a sweep.
+        started = begin(*args, config={**_plain_settings(config), **_of_trial()}, **settings)
         started.config.update_locked(_of_trial(), user="sweep")
         history, log = Run(), started.log
 
