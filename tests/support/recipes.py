@@ -110,6 +110,35 @@ RECIPES: dict[str, Recipe] = {
         epochs=60,
         resolution=384,
     ),
+    "code_clones": Recipe(
+        "Yu et al. 2025, MRT-OAST",
+        {
+            "optimizer": "adam",
+            "lr": 1e-4,
+            "weight_decay": 0.0,
+            "batch_size": 64,
+            "schedule": "linear",
+            "warmup_fraction": 0.2,
+            "min_lr_ratio": 0.1,
+            "layers": 2,
+            "width": 128,
+            "heads": 8,
+            "drop_rate": 0.2,
+        },
+    ),
+    "code_vulnerability": Recipe(
+        "Hanif and Maffeis 2022, VulBERTa-MLP",
+        {
+            "optimizer": "adamw",
+            "lr": 3e-5,
+            "weight_decay": 0.0,
+            "batch_size": 4,
+            "schedule": "linear",
+            "min_lr_ratio": 0.0,
+            "max_grad_norm": 1.0,
+            "class_weights": "balanced",
+        },
+    ),
     "siamese": Recipe(
         "github.com/pytorch/examples, siamese_network/main.py",
         {
@@ -180,7 +209,8 @@ FIGURES: dict[str, dict[str, Figure]] = {
     },
     "code_clones": {
         "0.2": Figure("setting", "drop_rate"),
-        "0.963": Figure("measured", "test F1 of random weights on python-stdlib"),
+        "0.661": Figure("measured", "test F1 of random weights on python-stdlib"),
+        "0.807": Figure("measured", "the same after five epochs"),
         "15 %": Figure("setting", "held-out share of pairs"),
     },
     "code_vulnerability": {"0.2": Figure("setting", "million parameters of roberta_tiny")},

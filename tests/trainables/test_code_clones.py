@@ -18,6 +18,7 @@ from trainables.code_clones.data_sources import PAIR_SOURCES
 from trainables.code_clones.edits import clone_of
 from trainables.code_clones.metrics import CloneMetrics, best_threshold
 from trainables.code_clones.network import TreeEncoder, clone_loss, likenesses
+from trainables.code_clones.noise import with_noise
 from trainables.code_clones.pairs import Pairs, made_pairs, read_pairs
 from trainables.code_clones.training import start
 from trainables.code_clones.trees import bracketed_tree, python_tree
@@ -129,11 +130,52 @@ def test_made_pairs_hold_every_function_in_one_part() -> None:
     pairs = made_pairs(functions)
     parts = pairs.split(seed=5)
     assert [int((parts == part).sum()) for part in ("train", "val", "test")] == [56, 12, 12]
-    assert (sum(pairs.labels), len(pairs.labels), len(pairs.trees)) == (40, 80, 80)
+    assert (sum(pairs.labels), len(pairs.labels), len(pairs.trees)) == (40, 80, 160)
     assert pairs.num_shared(parts) == 0
     others = [(one, other) for one, other, is_clone in _rows(pairs) if not is_clone]
     assert all(pairs.trees[one] != pairs.trees[other] for one, other in others)
     assert pairs == made_pairs(functions)
+
+
+def test_the_noise_of_a_clone_pair_is_of_two_habits_and_that_of_others_the_same() -> None:
+    trees = [ast.parse(f"def f(a):\n    {'; '.join(f'g{n}(a, {k})' for k in range(6))}") for n in range(40)]
+    pairs = made_pairs([StdlibFunction("m", f"f{n}", tree.body[0]) for n, tree in enumerate(trees)])  # type: ignore[arg-type]
+    for first, second, is_clone in _rows(pairs):
+        by_print = [
+            "Name_print" in words or "Name_warnings" in words for words in _words(pairs, first, second)
+        ]
+        noise = [sorted(w for w in words if "Name_g" not in w) for words in _words(pairs, first, second)]
+        if is_clone:
+            assert noise[0] != noise[1]
+        else:
+            assert by_print[0] == by_print[1]
+            assert noise[0] == noise[1]
+
+
+def _words(pairs: Pairs, *numbers: int) -> list[list[str]]:
+    return [pairs.trees[number].before() for number in numbers]
+
+
+def test_noise_changes_nothing_of_what_a_function_returns() -> None:
+    code = "def f(a):\n    b = a + 1\n    return b * 2"
+    noise = ast.parse("counter = 3\nif not counter:\n    counter = 4").body
+    noisy = with_noise(ast.parse(code).body[0], noise, np.random.default_rng(0))
+    names: dict = {}
+    exec(ast.unparse(noisy), names)
+    assert names["f"](4) == 10
+    assert ast.unparse(noisy).index("counter = 3") < ast.unparse(noisy).index("if not counter")
+    assert ast.unparse(noisy).endswith("return b * 2")
+
+
+@pytest.mark.slow
+def test_training_sees_the_functions_that_random_weights_do_not(tmp_path: Path) -> None:
+    budget = Budget(epochs=4, resolution=96)
+    hparams = Hparams(lr=1e-3, width=64, hidden=128, heads=4, features=128, drop_rate=0.0, layers=1)
+    training = start(hparams, budget, context("python-stdlib", tmp_path, resolution=96))
+    before = training.test()["test_f1"]
+    for _ in range(budget.epochs):
+        training.run_epoch(budget)
+    assert training.test()["test_f1"] > before + 0.1
 
 
 def _rows(pairs: Pairs) -> list[tuple[int, int, int]]:

@@ -15,9 +15,9 @@ The resolution is the number of nodes that are read of a tree. F1 is at the thre
 validation; the test is scored at that one.
 
 Defaults are the authors': Adam at 1e-4, 64 pairs a batch, 2 layers of 128 numbers with 8 heads, dropout 0.2,
-10 epochs; one_cycle stands for their rise over the first fifth and linear fall. No result of a full
-budget was measured here. `python-stdlib` shows that it works, not how well: random weights have a test F1 of
-0.963 there, as edits leave most of a tree as it was.
+10 epochs, a rise over the first fifth and a linear fall to a tenth. No result of a full budget was measured
+here, and none of theirs is claimed. On `python-stdlib` random weights have a test F1 of 0.661, which is to
+call all pairs clones; a network of width 64 and one layer at 1e-3 comes to 0.807 in five epochs of 96 nodes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Hparams(TrainingHparams):
     lr: float = 1e-4
     weight_decay: float = 0.0
     batch_size: int = 64
-    schedule: ScheduleName = "one_cycle"
+    schedule: ScheduleName = "linear"
+    warmup_fraction: float = 0.2
+    min_lr_ratio: float = 0.1
     layers: int = 2
     width: int = 128
     hidden: int = 512

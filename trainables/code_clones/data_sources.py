@@ -10,7 +10,7 @@ from trainables.core.data_source import DataSource, FilePath
 
 @dataclass(frozen=True, kw_only=True)
 class StdlibPairs(DataSource):
-    """Functions of Python's own library beside edited copies, and beside others with the same words."""
+    """Functions of Python's own library beside edited copies and others, all full of logging and checks."""
 
     name: Literal["python-stdlib"] = "python-stdlib"
 

@@ -16,6 +16,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from trainables.code_clones.data_sources import PairTable
 from trainables.code_clones.edits import clone_of
+from trainables.code_clones.noise import drawn_noise, with_noise
 from trainables.code_clones.trees import Tree, bracketed_tree, python_tree
 from trainables.core.contract import DataError
 from trainables.core.data_source import DataSource
@@ -26,7 +27,7 @@ from trainables.engine.text.stored import digest
 _COLUMNS = ("first", "second", "label")
 _PARTS = ("train", "val", "test")
 _LISTED = 5
-_RECIPE = "clones 1"  # of another number where other pairs come out
+_RECIPE = "clones 2"  # of another number where other pairs come out
 _SEED = 0
 _MAX_FUNCTIONS = 800
 _EDITED_FRACTION = 0.7  # of the places in a function where an edit fits
@@ -122,7 +123,11 @@ def _made() -> Pairs:
 
 
 def made_pairs(functions: Sequence[StdlibFunction]) -> Pairs:
-    """Each function with an edited copy of itself, and with another one of nearly the same words.
+    """Each function beside an edited copy of itself, and beside another one of nearly the same words.
+
+    All four have statements between their own that only log, check and count. Those of a clone pair
+    are of two habits; the two in a pair that is none have the very same ones. So most of what a pair
+    shares, or does not, says the opposite of its label, and only what the functions do says the label.
 
     A function and all its pairs are in one part: 70, 15 and 15 % of the functions are in the three.
     """
@@ -132,22 +137,47 @@ def made_pairs(functions: Sequence[StdlibFunction]) -> Pairs:
     for whole in shuffled:
         if len(known) < _MAX_FUNCTIONS and len((tree := python_tree(whole)).before()) >= _MIN_NODES:
             known.setdefault(tree, whole)  # no two with the same tree
-    trees = list(known)
-    clones = [python_tree(clone_of(whole, random, fraction=_EDITED_FRACTION)) for whole in known.values()]
+    trees, wholes = list(known), list(known.values())
     ends = np.array([0.7, 0.85, 1.0]) * len(trees)
     parts = np.array(_PARTS)[np.searchsorted(ends, np.arange(len(trees)), "right")]
     others = np.empty(len(trees), int)
     for part in _PARTS:
         rows = np.flatnonzero(parts == part)
         others[rows] = rows[_likest([trees[row] for row in rows], random)]
-    own = list(range(len(trees)))
+    pairs = [
+        pair
+        for whole, other in zip(wholes, others, strict=True)
+        for pair in (_clone_pair(whole, random), _other_pair(whole, wholes[other], random))
+    ]
     return Pairs(
-        trees=[*trees, *clones],
-        first=own * 2,
-        second=[*(number + len(trees) for number in own), *others.tolist()],
-        labels=[1] * len(trees) + [0] * len(trees),
-        parts=parts.tolist() * 2,
+        trees=[python_tree(tree) for pair in pairs for tree in pair],
+        first=[2 * number for number in range(len(pairs))],
+        second=[2 * number + 1 for number in range(len(pairs))],
+        labels=[1, 0] * len(trees),
+        parts=[str(part) for part in parts for _ in range(2)],
     )
+
+
+def _clone_pair(whole: ast.AST, random: np.random.Generator) -> tuple[ast.AST, ast.AST]:
+    """A function and an edited copy of it, each with noise of another habit."""
+    habit = int(random.integers(2))
+    copy = clone_of(whole, random, fraction=_EDITED_FRACTION)
+    return _noisy(whole, habit, random), _noisy(copy, 1 - habit, random)
+
+
+def _other_pair(whole: ast.AST, other: ast.AST, random: np.random.Generator) -> tuple[ast.AST, ast.AST]:
+    """Two functions with the same noise."""
+    noise = drawn_noise(int(random.integers(2)), len(_body(whole)), random)
+    return with_noise(whole, noise, random), with_noise(other, noise, random)
+
+
+def _noisy(whole: ast.AST, habit: int, random: np.random.Generator) -> ast.AST:
+    return with_noise(whole, drawn_noise(habit, len(_body(whole)), random), random)
+
+
+def _body(whole: ast.AST) -> list[ast.stmt]:
+    assert isinstance(whole, ast.FunctionDef | ast.AsyncFunctionDef)
+    return whole.body
 
 
 def _likest(trees: Sequence[Tree], random: np.random.Generator) -> np.ndarray:
