@@ -8,7 +8,13 @@ Detection"), DETR (`detr_r50`; Carion et al. 2020), D-FINE (`d_fine_l`; Peng et 
 Data: `shapes` (made here), `coco:PATH`, `{coco: FILE, images: FOLDER}`, `voc:FOLDER` (see
 `engine.detection.sources`). Images are stretched to squares; scores are in the pixels they have on disk.
 
-Defaults are RT-DETR's own recipe with a cosine for its constant rate.
+Defaults are RT-DETR's own recipe: AdamW at 1e-4, the backbone at a tenth of it, decay of 1e-4 on matrices, 16
+images a batch, a constant rate, gradients clipped at 0.1, an average of weights of decay 0.9999, images
+stretched to squares whose sides are drawn anew for each batch, from 75 to 125 % of the resolution. Spaces
+have those of two others: `detr.yaml` that of DETR (images keep their proportions, random crops, no average, a
+fall after two thirds) and `d_fine.yaml` the rates of D-FINE-L. They differ in weights, which are random
+unless `weights` names a file or hub, and in images: scales are drawn for a batch and not for each image, and
+random crops are taken from images that are scaled already. So no figure of theirs is claimed.
 
 A detector of the DETR kind learns nothing from random weights on a small budget (DETR's authors speak of
 300,000 steps): while val_map is near 0, rank by `metric: {name: val_loss, goal: minimize}`, or start from
@@ -24,13 +30,14 @@ from typing import Any, ClassVar, get_args
 from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
 from trainables.detection.data_sources import BOX_SOURCES
-from trainables.detection.names import BoxAugmentName, unknown_model_reason, weight_files
+from trainables.detection.names import BoxAugmentName, Resize, unknown_model_reason, weight_files
 from trainables.engine.choices import ScheduleName, is_weights
 from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_DETECTORS
 from trainables.engine.torch_trainable import PretrainedWeights, TorchTrainable
 
 AUGMENTS: tuple[str, ...] = get_args(BoxAugmentName)
+RESIZES: tuple[str, ...] = get_args(Resize)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +47,13 @@ class Hparams(TrainingHparams):
     Attributes:
         weights: "none" is random ones, "hub" the model's own, "file:PATH" a file of this model's by
             absolute path: `model.safetensors` beside its `config.json`, or a state dict of torchvision's.
-        augment: "none", "light" (colour) or "strong" (RT-DETR's: zooming out and cropping as well).
+        augment: "none", "light" (colour), "strong" (RT-DETR's: zooming out and cropping as well) or "crop"
+            (DETR's: half of the images are cropped at random).
+        multi_scale: Draw the side of each training batch, from 75 to 125 % of the resolution (RT-DETR), or
+            with resize "keep_aspect" from 60 to 100 % (DETR), in multiples of 32 px.
+        resize: "stretch" makes squares of images. "keep_aspect" scales them until the longer side is the
+            resolution, or the shorter one six tenths of it, whichever comes first, and fills up with
+            black: DETR's 800 and 1,333 px at a resolution of 1,333.
         flip: Mirror half of the training images; wrong for text.
     """
 
@@ -52,12 +65,14 @@ class Hparams(TrainingHparams):
     lr: float = 1e-4
     weight_decay: float = 1e-4
     batch_size: int = 16
-    schedule: ScheduleName = "cosine"
+    schedule: ScheduleName = "none"
     backbone_lr_ratio: float = 0.1
     max_grad_norm: float | None = 0.1
     ema_decay: float | None = 0.9999
     augment: BoxAugmentName = "strong"
     flip: bool = True
+    multi_scale: bool = True
+    resize: Resize = "stretch"
 
     RENAMED_HPARAMS: ClassVar[Mapping[str, str]] = {
         "pretrained": "weights: hub for true, weights: none for false"
@@ -68,11 +83,14 @@ class Hparams(TrainingHparams):
         problems = super().problems() + broken_rules(self, _RULES)
         if reason := unknown_model_reason(self.model):
             problems.append(reason)
+        if self.resize == "keep_aspect" and self.augment == "strong":
+            problems.append("augment strong stretches what it crops; with resize keep_aspect set it to crop")
         return problems
 
 
 _RULES: dict[str, Rule] = {
     "weights": ("none, hub or file:PATH with an absolute path", is_weights),
+    "resize": (f"one of {', '.join(RESIZES)}", lambda name: name in RESIZES),
     "augment": (f"one of {', '.join(AUGMENTS)}", lambda name: name in AUGMENTS),
 }
 

@@ -9,11 +9,32 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from torchvision.transforms.v2._utils import query_size
 
 from trainables.detection.names import BoxAugmentName
 from trainables.engine.seeds import derived_seed
 
+_LEAST_PART = 384 / 600
 _MIN_PX = 1.0  # boxes cut smaller than that are dropped, as in RT-DETR's recipe
+
+
+class _RandomPart(v2.Transform):
+    """A part of an image, of 64 to 100 % of either side: DETR's 384 to 600 px of 600."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Where it is cut out, by torch's global generator."""
+        height, width = query_size(flat_inputs)
+        shares = _LEAST_PART + (1 - _LEAST_PART) * torch.rand(2)
+        sides = [
+            max(1, round(float(share) * side)) for share, side in zip(shares, (height, width), strict=True)
+        ]
+        room = [side - part for side, part in zip((height, width), sides, strict=True)]
+        top, left = (int(torch.randint(most + 1, (1,))) for most in room)
+        return {"top": top, "left": left, "height": sides[0], "width": sides[1]}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """The part of an image, or boxes as they lie in it; labels as they are."""
+        return self._call_kernel(v2.functional.crop, inpt, **params)
 
 
 class BoxAugment:
@@ -22,7 +43,7 @@ class BoxAugment:
     Args:
         strength: "none"; "light" is colour, contrast and mirroring; "strong" is RT-DETR's own recipe
             (Zhao et al. 2024, "DETRs Beat YOLOs on Real-time Object Detection"): with zooming out, and
-            cropping as in SSD.
+            cropping as in SSD; "crop" is DETR's (Carion et al. 2020): a random part of every other image.
         flip: Mirror half of the images. Wrong for text and traffic signs.
         seed: The trial's.
     """
@@ -34,6 +55,8 @@ class BoxAugment:
         self, image: Tensor, boxes: Tensor, labels: Tensor, *, epoch: int, number: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """An image (3, side, side), uint8, its boxes as shares of the sides, and their labels, changed.
+
+        With "crop" the image may come back smaller; boxes are shares of what is left of it.
 
         What is drawn depends on seed, epoch and number alone: not on batch, subset or device.
         """
@@ -47,16 +70,19 @@ class BoxAugment:
         with torch.random.fork_rng(devices=[]):  # v2 draws from the CPU's global generator
             torch.default_generator.manual_seed(derived_seed("augment", self._seed, epoch, number))
             changed = self._transform(side)(sample)
+        height, width = changed["image"].shape[1:]
         return (
             changed["image"].as_subclass(Tensor),
-            changed["boxes"].as_subclass(Tensor) / side,
+            changed["boxes"].as_subclass(Tensor) / torch.tensor([width, height, width, height]),
             changed["labels"],
         )
 
     def _transform(self, side: int) -> Callable[[Any], Any]:
         """The steps that `strength` and `flip` name, for images of `side` pixels."""
         steps: list[Any] = [v2.RandomHorizontalFlip()] if self._flip else []
-        if self._strength != "none":
+        if self._strength == "crop":
+            steps.append(v2.RandomApply([_RandomPart()], p=0.5))
+        elif self._strength != "none":
             steps.append(v2.RandomPhotometricDistort())
         if self._strength == "strong":
             crop = v2.RandomApply([v2.RandomIoUCrop()], p=0.8)

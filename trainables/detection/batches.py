@@ -13,6 +13,7 @@ from torchvision.ops import box_convert
 from trainables.core.contract import Budget, TrainingContext
 from trainables.detection.annotations import Objects
 from trainables.detection.augment import BoxAugment
+from trainables.detection.scaling import drawn_side, on_canvas, own_shape, resized_to
 from trainables.detection.sources import DetectionData
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
 from trainables.engine.images.batches import Scaling
@@ -28,15 +29,18 @@ class DetectionBatch:
     """Images and what is in them.
 
     Attributes:
-        images: (batch, 3, side, side), float, on the device.
+        images: (batch, 3, height, width), float, on the device.
         targets: Of each image what is to be learnt: `boxes` (n, 4) as centre, width and height, in
             shares of the sides, and `class_labels` (n,); on the device.
         objects: All objects as they are annotated, for scoring; on the CPU.
+        extents: Shares of height and width that each image takes, (batch, 2), the rest is filled up; None is
+            all. Boxes are in shares of the image.
     """
 
     images: Tensor
     targets: Sequence[Target]
     objects: Sequence[Objects]
+    extents: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -46,7 +50,15 @@ class DetectionBatch:
         num_pieces = -(-len(self) // size)
         parts = torch.arange(len(self)).tensor_split(num_pieces)
         spans = [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
-        return [DetectionBatch(self.images[s], self.targets[s], self.objects[s]) for s in spans]
+        return [
+            DetectionBatch(
+                self.images[s],
+                self.targets[s],
+                self.objects[s],
+                None if self.extents is None else self.extents[s],
+            )
+            for s in spans
+        ]
 
 
 class DetectionBatches:
@@ -54,12 +66,23 @@ class DetectionBatches:
 
     Args:
         statistics: What to scale images by: what the model's weights expect.
+        multi_scale: Each training batch has a side of its own, see `scaling.drawn_side`.
+        keep_aspect: Images keep their proportions, see `scaling.own_shape`.
     """
 
     def __init__(
-        self, data: DetectionData, context: TrainingContext, *, augment: BoxAugment, statistics: Statistics
+        self,
+        data: DetectionData,
+        context: TrainingContext,
+        *,
+        augment: BoxAugment,
+        statistics: Statistics,
+        multi_scale: bool = False,
+        keep_aspect: bool = False,
     ) -> None:
         self._data = data
+        self._seed = context.seed
+        self._multi_scale, self._keep_aspect = multi_scale and not context.is_overfit, keep_aspect
         self._augment = None if context.is_overfit else augment
         self._choice = ExampleChoice(data.splits, context)
         self._device = torch.device(context.device)
@@ -83,24 +106,51 @@ class DetectionBatches:
         images = train.images(indices, resolution, self._device)
         objects = self._data.objects(train, indices.tolist())
         truths = [item.trained() for item in objects]
+        sizes = [item.size_px for item in objects]
+        side = resolution
+        if self._multi_scale:
+            side = drawn_side(
+                resolution,
+                keep_aspect=self._keep_aspect,
+                seed=self._seed,
+                epoch=epoch,
+                number=int(indices[0]),
+            )
         if self._augment is None:
-            return self._batch(images, truths, objects)
+            return self._batch(list(images), sizes, truths, objects, side)
         changed = [
             self._augment(image, *truth, epoch=epoch, number=number)
             for image, truth, number in zip(images, truths, indices.tolist(), strict=True)
         ]
-        images = torch.stack([image for image, _, _ in changed])
-        return self._batch(images, [(boxes, labels) for _, boxes, labels in changed], objects)
+        # A crop has other proportions than its image: those of the part of it that was kept.
+        kept = [
+            (width * image.shape[2] / resolution, height * image.shape[1] / resolution)
+            for (width, height), (image, _, _) in zip(sizes, changed, strict=True)
+        ]
+        found = [image for image, _, _ in changed]
+        return self._batch(found, kept, [(boxes, labels) for _, boxes, labels in changed], objects, side)
 
     def _scored(self, scored: Scored[ImageSet]) -> Iterator[DetectionBatch]:
         for indices in scored.parts(_SCORED_AT_ONCE):
             objects = self._data.objects(scored.examples, indices.tolist())
             images = scored.examples.images(indices, scored.resolution, self._device)
-            yield self._batch(images, [item.trained() for item in objects], objects)
+            sizes = [item.size_px for item in objects]
+            truths = [item.trained() for item in objects]
+            yield self._batch(list(images), sizes, truths, objects, scored.resolution)
 
     def _batch(
-        self, images: Tensor, truths: Sequence[tuple[Tensor, Tensor]], objects: Sequence[Objects]
+        self,
+        images: Sequence[Tensor],
+        sizes: Sequence[tuple[float, float]],
+        truths: Sequence[tuple[Tensor, Tensor]],
+        objects: Sequence[Objects],
+        side: int,
     ) -> DetectionBatch:
+        """Images (3, any, any), uint8, made as large as they are seen, with what is to be learnt.
+
+        Args:
+            sizes: Width and height of each, in any unit: their proportions.
+        """
         targets = [
             {
                 "boxes": box_convert(boxes, "xyxy", "cxcywh").to(self._device),
@@ -108,4 +158,10 @@ class DetectionBatches:
             }
             for boxes, labels in truths
         ]
-        return DetectionBatch(self._scaling.scaled(images.float()), targets, objects)
+        shapes = [own_shape(size, side) if self._keep_aspect else (side, side) for size in sizes]
+        resized = [resized_to(image, shape) for image, shape in zip(images, shapes, strict=True)]
+        if not self._keep_aspect:
+            return DetectionBatch(self._scaling.scaled(torch.stack(resized).float()), targets, objects)
+        # Scaled before they are filled up, so that what is filled up is of the mean colour, as in DETR.
+        canvas, extents = on_canvas([self._scaling.scaled(image[None].float())[0] for image in resized])
+        return DetectionBatch(canvas, targets, objects, extents.to(self._device))

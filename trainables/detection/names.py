@@ -9,7 +9,8 @@ from typing import Literal
 from trainables.core.contract import WeightFile
 from trainables.core.weights import own_file
 
-BoxAugmentName = Literal["none", "light", "strong"]
+BoxAugmentName = Literal["none", "light", "strong", "crop"]
+Resize = Literal["stretch", "keep_aspect"]
 REPOSITORIES = {
     "rt_detr_r18": "PekingU/rtdetr_r18vd",
     "rt_detr_r50": "PekingU/rtdetr_r50vd",

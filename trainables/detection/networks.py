@@ -15,6 +15,7 @@ from torchvision.ops import box_convert
 from transformers import DetrImageProcessor, RTDetrImageProcessor
 
 from trainables.detection.batches import DetectionBatch, Target
+from trainables.detection.scaling import corner_scale
 from trainables.engine.step import in_fp32
 
 
@@ -23,7 +24,7 @@ def detected(model: nn.Module, batch: DetectionBatch) -> Any:
 
     Detections are `boxes` as left, top, right, bottom in shares of the sides, `scores` and `labels`.
     """
-    return model(batch.images, batch.targets)
+    return model(batch.images, batch.targets, batch.extents)
 
 
 def loss_of(outputs: Any, batch: DetectionBatch) -> Tensor:
@@ -45,26 +46,67 @@ class TransformersDetector(nn.Module):
         config = detector.config
         self._stride = max(getattr(config, "feat_strides", [1]))
         detector.loss_function = partial(_full_precision, detector.loss_function)
-        if config.model_type == "detr":
+        # DETR's boxes are shares of the image that its mask shows, the others' of the whole canvas.
+        self._has_mask = config.model_type == "detr"
+        if self._has_mask:
             self._found = partial(DetrImageProcessor().post_process_object_detection, threshold=-1.0)
         else:
             self._found = partial(RTDetrImageProcessor().post_process_object_detection, threshold=-1.0)
 
-    def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Any]:
-        """Images (batch, 3, side, side), scaled as the model wants them.
+    def forward(
+        self, images: Tensor, targets: Sequence[Target], extents: Tensor | None = None
+    ) -> dict[str, Any]:
+        """Images (batch, 3, height, width), scaled as the model wants them.
+
+        Args:
+            extents: Shares of height and width that each image takes, (batch, 2); None is all.
 
         Raises:
-            ValueError: The side is no multiple of the coarsest feature map's stride.
+            ValueError: A side is no multiple of the coarsest feature map's stride.
         """
-        side = images.shape[-1]
-        if side % self._stride:
-            raise ValueError(f"the resolution must be a multiple of {self._stride} px here, got {side}")
-        outputs = self.detector(images, labels=list(targets))
+        wrong = [side for side in images.shape[2:] if side % self._stride]
+        if wrong:
+            raise ValueError(f"the resolution must be a multiple of {self._stride} px here, got {wrong[0]}")
+        if extents is not None and self._has_mask:
+            outputs = self.detector(images, pixel_mask=_mask(images, extents), labels=list(targets))
+        else:
+            outputs = self.detector(images, labels=_on_canvas(targets, extents))
         if self.training:
             return {"loss": outputs.loss}
         with torch.autocast(images.device.type, enabled=False):
             raw = SimpleNamespace(logits=outputs.logits.float(), pred_boxes=outputs.pred_boxes.float())
-            return {"loss": outputs.loss, "detections": self._found(raw)}
+            found = self._found(raw)
+        return {"loss": outputs.loss, "detections": found if self._has_mask else _in_images(found, extents)}
+
+
+def _mask(images: Tensor, extents: Tensor) -> Tensor:
+    """1 where there is an image and not what is filled up: (batch, height, width), int64."""
+    rows, columns = (
+        torch.arange(side, device=images.device) < (share * side).round()[:, None]
+        for side, share in zip(images.shape[2:], extents.unbind(1), strict=True)
+    )
+    return (rows[:, :, None] & columns[:, None, :]).long()
+
+
+def _on_canvas(targets: Sequence[Target], extents: Tensor | None) -> list[Target]:
+    """Targets whose boxes, in shares of the image, are in shares of the canvas that it lies on."""
+    if extents is None:
+        return list(targets)
+    scales = corner_scale(extents)
+    return [
+        {**target, "boxes": target["boxes"] * scale} for target, scale in zip(targets, scales, strict=True)
+    ]
+
+
+def _in_images(found: Sequence[dict[str, Tensor]], extents: Tensor | None) -> list[dict[str, Tensor]]:
+    """Detections whose boxes, in shares of the canvas, are in shares of the image on it."""
+    if extents is None:
+        return list(found)
+    scales = corner_scale(extents)
+    return [
+        {**item, "boxes": (item["boxes"] / scale).clamp(0, 1)}
+        for item, scale in zip(found, scales, strict=True)
+    ]
 
 
 def _full_precision(loss: Callable[..., Any], logits: Tensor, *others: Any, **named: Any) -> Any:
@@ -84,16 +126,19 @@ class TorchvisionDetector(nn.Module):
         super().__init__()
         self.detector = detector
 
-    def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Any]:
-        """Images (batch, 3, side, side), in [0, 1]."""
-        side = images.shape[-1]
-        self.detector.transform.fixed_size = (side, side)  # they have their size: it shall not resize them
+    def forward(
+        self, images: Tensor, targets: Sequence[Target], extents: Tensor | None = None
+    ) -> dict[str, Any]:
+        """Images (batch, 3, height, width), in [0, 1]; see `TransformersDetector.forward`."""
+        height, width = images.shape[2:]
+        self.detector.transform.fixed_size = (width, height)  # they have their size: it shall not resize them
+        side = torch.tensor([width, height, width, height], device=images.device)
         truths = [
             {
                 "boxes": box_convert(target["boxes"], "cxcywh", "xyxy") * side,
                 "labels": target["class_labels"] + 1,  # 0 is the background
             }
-            for target in targets
+            for target in _on_canvas(targets, extents)
         ]
         separate = list(images)
         if self.training:
@@ -104,7 +149,7 @@ class TorchvisionDetector(nn.Module):
             {"boxes": item["boxes"] / side, "scores": item["scores"], "labels": item["labels"] - 1}
             for item in self.detector(separate)
         ]
-        return {"loss": loss, "detections": found}
+        return {"loss": loss, "detections": _in_images(found, extents)}
 
 
 def _sum(losses: dict[str, Tensor]) -> Tensor:
