@@ -127,6 +127,8 @@ def test_a_detector_trains_on_images_in_their_own_proportions(tmp_path: Path, mo
     assert batch.images.shape[2] % 32 == batch.images.shape[3] % 32 == 0
     assert batch.split(2)[1].extents.shape == (2, 2)
     assert 0 < training.run_epoch(budget)["val_loss"] < 1000
+    assert training.portable_model() is None
+    assert "resize is keep_aspect" in training.notes()["model"]
 
 
 def test_a_crop_that_stretches_is_refused_where_proportions_are_kept() -> None:

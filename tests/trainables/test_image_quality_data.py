@@ -135,7 +135,7 @@ def test_a_patch_larger_than_the_images_is_refused(tmp_path: Path) -> None:
 def test_preflight_counts_and_finds_what_cannot_be_read(tmp_path: Path) -> None:
     path = table(tmp_path, of_references(4, 5))
     assert check_quality_data(context(f"quality:{path}", tmp_path)) == [
-        "20 images of 4 references, scores 0 to 4, stretched to 384 x 384 px",
+        "20 images of 4 references, scores 0 to 4, the middle square of each at 384 px",
         "20 images checked are smaller than that, and blurred by it; side may be less",
     ]
     assert len(check_quality_data(context({"quality": str(path), "side": 20}, tmp_path))) == 1

@@ -18,7 +18,7 @@ _LEAST_PART = 384 / 600
 _MIN_PX = 1.0  # boxes cut smaller than that are dropped, as in RT-DETR's recipe
 
 
-class _RandomPart(v2.Transform):
+class _RandomPart(v2.Transform):  # type: ignore[misc]
     """A part of an image, of 64 to 100 % of either side: DETR's 384 to 600 px of 600."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:

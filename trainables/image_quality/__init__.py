@@ -5,8 +5,8 @@ Network") over any network of timm that gives maps of its stages; the paper's is
 
 Data: `quality:FILE`, a CSV table with the columns image and score (KonIQ-10k's image_name and MOS will do),
 and perhaps reference, the photograph an image was made of, and part (train, val, test). Images lie beside
-the table or in `images: FOLDER`, and are stretched to squares of 384 px or `side: PIXELS`. No reference is
-in two parts. `photographs`: 11 of scikit-image's, blurred, noised and compressed by known amounts.
+the table or in `images: FOLDER`, and their middle squares are taken at 384 px or `side: PIXELS`. No reference
+is in two parts. `photographs`: 11 of scikit-image's, blurred, noised and compressed by known amounts.
 
 An epoch has `train_patches` random patches of each training image. An image's score is the mean over
 patches at fixed places. The resolution is the side of these patches: they are cut, not shrunk, as shrinking

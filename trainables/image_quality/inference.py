@@ -60,9 +60,7 @@ def portable(
             "mean": mean,
             "spread": spread,
         },
-        images=image_input(
-            data.splits, statistics, top=data.side_px, height=data.side_px, framing=Framing(is_squashed=True)
-        ),
+        images=image_input(data.splits, statistics, top=data.side_px, height=data.side_px, framing=Framing()),
         initial_weights=weights_origin(hparams.model, hparams.weights),
     )
 

@@ -78,8 +78,9 @@ class QualityData:
 def load_quality_data(context: TrainingContext) -> QualityData:
     """The data of a run, split the same way in every trial of it; kept for the next trial.
 
-    Images are stretched to squares, so that a whole image is scored, and patches are cut out of
-    these. A patch of a smaller side is as sharp: it is cheaper for showing less.
+    Of each image the middle square is kept, in its own proportions, and patches are cut out of that: an
+    image that is squashed has other edges and noise than the one that was rated. A patch of a smaller side
+    is as sharp: it is cheaper for showing less.
 
     Raises:
         DataError: Unknown, missing or unfit data, or a part whose scores are all the same.
@@ -113,7 +114,7 @@ def check_quality_data(context: TrainingContext) -> list[str]:
     counts = (
         f"{len(ratings.images)} images of {ratings.num_references} references, scores {low:g} to {high:g}"
     )
-    notes = [f"{counts}, stretched to {side_px} x {side_px} px"]
+    notes = [f"{counts}, the middle square of each at {side_px} px"]
     if small:
         notes.append(f"{small} images checked are smaller than that, and blurred by it; side may be less")
     return [*notes, *_file_notes(source, context, ratings)] if isinstance(source, Quality) else notes
@@ -199,16 +200,13 @@ def _decoded(
 ) -> ImageSource:
     files = _files(given, ratings)
 
-    def stretched(index: int, side: int) -> Image.Image:
-        return files.opened(index, side).resize((side, side), Image.Resampling.BILINEAR)
-
     source = decoded_source(
-        ImageReader(len(files.paths), stretched),
+        ImageReader(len(files.paths), files.opened),
         ratings.levels(),
         parts=ratings.split(seed),
         class_names=level_names,
         cache=cache,
-        name=lambda: f"stretched-{files.content_key(cache.folder)}",
+        name=lambda: f"middle-{files.content_key(cache.folder)}",
         top=given.side,
         num_threads=num_threads,
     )
