@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 from rich.text import Text
 
+from search.ledger import csv_text
 from search.output import Output
 from search.report.formatting import hparams_text
+from search.sources import checked_space, override_list
 from search.training import TrainingRequest, prepare_training, train
 from search.trial.failure import classify
+from search.trial.lr_range import FILE, HIGHEST, LOWEST, RULE, coverage, suggested_range
 from search.trial.overfit import CHECKLIST, overfitted
 from search.trial.smoke import SmokeTest
 from search.trial.task import TrialTask
-from trainables.core.optional import probed_memory
+from trainables.core.files import replacing
+from trainables.core.optional import LrRangeStep, lr_range_of, probed_memory
 
 _OUTCOMES = {True: ("passed", "green"), False: ("failed", "red"), None: ("not applicable", "dim")}
 
@@ -25,12 +30,14 @@ def train_or_check(
     smoke: int | None = None,
     overfit: int | None = None,
     should_probe: bool = False,
+    lr_range: int | None = None,
 ) -> bool:
     """Train as `request` says, or check what would be trained; prints what it finds or why it failed.
 
     Args:
         smoke: Number of examples for the smoke test; None is none. `overfit` likewise.
         should_probe: Only measure memory.
+        lr_range: Number of steps of a learning-rate range test; None is none.
 
     Returns:
         Whether it was trained, or passed its check.
@@ -43,10 +50,12 @@ def train_or_check(
         output.print(hparams_text(task.hparams, task.hparams))
         return smoke_test(task, smoke, request, output)
     try:
-        if should_probe or overfit is not None:
+        if should_probe or overfit is not None or lr_range is not None:
             output.print(hparams_text(task.hparams, task.hparams))
         if should_probe:
             return probe_memory(task, request, output)
+        if lr_range is not None:
+            return run_lr_range_test(task, lr_range, request, output)
         if overfit is not None:
             return overfit_examples(task, overfit, request, output)
         train(task, request, output)
@@ -109,3 +118,39 @@ def overfit_examples(task: TrialTask, num_examples: int, request: TrainingReques
     if not result.has_passed:
         output.print("check", *(f"  {point}" for point in CHECKLIST), sep="\n")
     return result.has_passed
+
+
+def run_lr_range_test(task: TrialTask, num_steps: int, request: TrainingRequest, output: Output) -> bool:
+    """Train at rising learning rates; leave and print what that says. False where no rate lowers the loss."""
+    trainable, hparams = task.load()
+    context = replace(task.context(), device=request.device, folder=None)
+    top = task.ladder.top
+    rising = lr_range_of(
+        trainable.start(hparams, top, context), top, low=LOWEST, high=HIGHEST, num_steps=num_steps
+    )
+    if rising is None:
+        output.print(f"{task.trainable.title} has no optimiser whose rate could rise")
+        return False
+    steps = list(rising)
+    folder = request.out or Path.cwd()
+    found = suggested_range(steps)
+    columns = [field.name for field in fields(LrRangeStep)]
+    with replacing(folder / FILE) as scratch:
+        scratch.write_text(csv_text(columns, [vars(step) for step in steps]), encoding="utf-8")
+    from search.report.charts.training import draw_lr_range  # Matplotlib, 0.3 s
+
+    plot = (folder / FILE).with_suffix(".png")
+    draw_lr_range(steps, found, plot, task.trainable.title)
+    ended = "the loss blew up" if len(steps) < num_steps else "all steps were taken"
+    output.print(f"{len(steps)} steps, lr {steps[0].lr:g} to {steps[-1].lr:.3g}: {ended}")
+    if found is None:
+        output.print("no rate lowered the loss by 5 %: nothing is suggested; try more steps, or --overfit 32")
+    else:
+        output.print(
+            f"suggested lr: {found.low:.2g} to {found.high:.2g}  (steepest at {found.steepest:.2g}, a tenth "
+            f"of the least loss's {found.safe:.2g})"
+        )
+        output.print(f"rule: {RULE}", style="dim")
+        output.print(coverage(checked_space(request.space, override_list(request.overrides)), found))
+    output.print(f"files: {folder / FILE} and {plot.name}")
+    return found is not None

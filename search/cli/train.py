@@ -18,6 +18,7 @@ _EPILOG = """examples:
   {command} --space lr_bs.yaml --out final --keep-every 2
   {command} --space lr_bs.yaml --out final --resume final/epoch-0004.pt
   {command} --space lr_bs.yaml --smoke
+  {command} --space lr_bs.yaml --lr-range
 
 exit status: 0 done; 1 the training or a check failed; 2 unusable input"""
 
@@ -105,6 +106,15 @@ def _add_checks(flags: CommandParser) -> None:
         help="only measure the memory that the top rung needs: two steps and one scored batch",
     )
     checks.add_argument(
+        "--lr-range",
+        type=int,
+        nargs="?",
+        const=100,
+        metavar="N",
+        help="train N steps (100) at rising learning rates instead; prints the range where the loss falls "
+        "and whether the space searches it; lr_range.csv and .png go to --out (default: here)",
+    )
+    checks.add_argument(
         "--overfit",
         type=int,
         metavar="N",
@@ -123,6 +133,7 @@ def main(options: argparse.Namespace) -> int:
         smoke=options.smoke,
         overfit=options.overfit,
         should_probe=options.probe,
+        lr_range=options.lr_range,
     )
     return 0 if has_passed else 1
 
@@ -134,8 +145,11 @@ def _request(options: argparse.Namespace) -> TrainingRequest:
     if options.keep_every is not None and (options.out is None or options.keep_every < 1):
         parser().error(f"--keep-every must be at least 1, beside --out, got {options.keep_every}")
     is_check = options.probe or options.smoke is not None or options.overfit is not None
+    is_check = is_check or options.lr_range is not None
+    if options.lr_range is not None and options.lr_range < 20:
+        parser().error(f"--lr-range needs at least 20 steps, got {options.lr_range}")
     if options.resume and is_check:
-        parser().error("--resume goes with a training, not with --smoke, --probe or --overfit")
+        parser().error("--resume goes with a training, not with --smoke, --probe, --overfit or --lr-range")
     return TrainingRequest(
         space=options.space,
         overrides=[*data_overrides(options.data), *options.set],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,29 @@ class Table:
     def __post_init__(self) -> None:
         if odd := [row for row in self.rows if len(row) != len(self.columns)]:
             raise ValueError(f"{len(odd)} rows have not {len(self.columns)} cells; the first: {odd[0]}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LrRangeStep:
+    """One step of a learning-rate range test: its rate, its loss, and the mean of the losses so far."""
+
+    lr: float
+    loss: float
+    smoothed_loss: float
+
+
+def lr_range_of(
+    training: Training, budget: Budget, *, low: float, high: float, num_steps: int
+) -> Iterator[LrRangeStep] | None:
+    """Optimiser steps at rising rates, from a method `lr_range` with these arguments; None without one.
+
+    The training is of no use afterwards: it is to be thrown away.
+    """
+    test = getattr(training, "lr_range", None)
+    found: Iterator[LrRangeStep] | None = (
+        test(budget, low=low, high=high, num_steps=num_steps) if test else None
+    )
+    return found
 
 
 def tables_of_test(training: Training) -> Mapping[str, Table]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import Any, Generic
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from trainables.core.contract import Budget, DataError, Diverged
 from trainables.core.model_folder import PortableModel
-from trainables.core.optional import MemoryProbe, Table
+from trainables.core.optional import LrRangeStep, MemoryProbe, Table
 from trainables.engine.averaging import WeightAverage
 from trainables.engine.freezing import Freezing
+from trainables.engine.lr_range import range_steps
 from trainables.engine.memory import MicroBatch, peak_memory, reset_peak
 from trainables.engine.protocols import B, Batches, Details, Metrics, TrainEpoch
 from trainables.engine.rehearsal import first_examples
@@ -106,6 +107,25 @@ class SupervisedTraining(Generic[B]):
         return MemoryProbe(
             peak_mib=peak_mib, what=f"{whose}, in two steps and one scored batch", notes=self.notes()
         )
+
+    def lr_range(self, budget: Budget, *, low: float, high: float, num_steps: int) -> Iterator[LrRangeStep]:
+        """Steps at rising rates over one epoch after another; see `optional.lr_range_of`.
+
+        Raises:
+            DataError: There is nothing to train on at `budget`.
+        """
+        if not self._stepper.steps(self.batches.epoch(budget, 0)):
+            raise DataError("an epoch has no step: there is nothing to train on; give it a larger subset")
+        self.model.train()
+        self._freezing.hold()
+        epochs = (self.batches.epoch(budget, number) for number in itertools.count())
+        steps = ((epoch, indices) for epoch in epochs for indices in self._stepper.steps(epoch))
+
+        def take(step: int) -> Tensor:
+            epoch, indices = next(steps)
+            return self._stepper.take(epoch, indices, where=self._where(step + 1))
+
+        return range_steps(self.optimizer, take, low=low, high=high, num_steps=num_steps)
 
     def rehearse(self, budget: Budget) -> None:
         """Pass a few examples forward and back, and some of validation forward, without learning anything.

@@ -16,14 +16,17 @@ from search.report.charts.chart import (
     PALETTE,
     VERMILION,
     Chart,
+    Mark,
     Matrix,
     Scale,
     Series,
     bar_chart,
     shortened,
 )
+from search.trial.lr_range import LrRange
 from search.trial.trial_folder import HISTORY
 from trainables.core.contract import is_about_scores
+from trainables.core.optional import LrRangeStep
 
 _MARKED_EPOCHS = 30  # more points than that are a line
 _MOST_BARS = 20
@@ -50,6 +53,30 @@ def draw_plots(folder: Path, title: str) -> Iterator[str]:
             draw(plot, folder / name, title=f"{title}: {_HEADINGS.get(name, '')}")
         except Exception as error:  # a plot is never worth a run; its data is there
             yield f"{folder / name} not drawn ({type(error).__name__}: {error}); its data is {table}"
+
+
+def draw_lr_range(steps: Sequence[LrRangeStep], found: LrRange | None, path: Path, title: str) -> None:
+    """Draw the loss over the learning rate of a range test, with the suggested range, if there is one."""
+    from search.report.charts.png import draw  # Matplotlib takes 0.3 s to import
+
+    rates = [step.lr for step in steps]
+    losses = [step.loss if math.isfinite(step.loss) else None for step in steps]
+    smoothed = [step.smoothed_loss if math.isfinite(step.smoothed_loss) else None for step in steps]
+    known = [loss for loss in smoothed if loss is not None]
+    marks = [] if found is None else [Mark(at=found.low, text="from"), Mark(at=found.high, text="to")]
+    chart = Chart(
+        key="lr_range",
+        title=f"Learning-rate range test: {title}",
+        x=Scale(title="learning rate", is_log=True),
+        # What comes after the blow-up would flatten the fall that one looks for.
+        y=Scale(title="training loss", span=(min(known) * 0.95, max(known[0], min(known)) * 1.5)),
+        series=[
+            Series(name="each step", x=rates, y=losses, style="points", colour=GREY, size_px=4.0),
+            Series(name="smoothed", x=rates, y=smoothed, style="line"),
+        ],
+        marks=marks,
+    )
+    draw(chart, path)
 
 
 def draw_promotion(history: History, ledger: Ledger) -> Iterator[str]:
