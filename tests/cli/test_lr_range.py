@@ -135,12 +135,12 @@ def test_a_network_is_tested_and_the_curve_is_left(
         out=tmp_path / "out",
         is_check=True,
     )
-    assert train_or_check(request, Output(), lr_range=30)
+    assert train_or_check(request, Output(), lr_range=100)
     with (tmp_path / "out" / "lr_range.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["lr", "loss", "smoothed_loss"]
     assert float(rows[0]["lr"]) == pytest.approx(1e-7)
-    assert 10 < len(rows) <= 30
+    assert 50 < len(rows) <= 100
     assert (tmp_path / "out" / "lr_range.png").stat().st_size > 5_000
     printed = capsys.readouterr().out
     assert "suggested lr: " in printed
@@ -150,5 +150,5 @@ def test_a_network_is_tested_and_the_curve_is_left(
 
 def test_what_has_no_optimiser_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     request = TrainingRequest(space="hog_svm.yaml", out=tmp_path, is_check=True)
-    assert not train_or_check(request, Output(), lr_range=30)
+    assert not train_or_check(request, Output(), lr_range=100)
     assert "hog_svm has no optimiser whose rate could rise" in capsys.readouterr().out
