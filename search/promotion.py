@@ -131,6 +131,7 @@ def baseline_training(space: Space, trainable: TrainableRef, hparams: Mapping[st
         parameters={},
         fixed=hparams,
         when={},
+        defaults={},
         initial_points=(),
         resources=space.resources.model_copy(update={"gpus_per_trial": 0.0, "workers": 1}),
     )

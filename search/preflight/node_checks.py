@@ -132,7 +132,8 @@ def _print_downloads(request: PreflightRequest, trainable: Trainable) -> None:
 
 def _is_usable(file: WeightFile, request: PreflightRequest, found: _Found) -> bool:
     if request.is_fetching and file.source != "file" and locate(file) is None:
-        print(f"fetching {file.location} ({size_text([_row('', file, is_there=False)])})", file=sys.stderr)
+        size = "" if file.size_mib is None else f" (about {file.size_mib:.0f} MiB)"
+        print(f"fetching {file.location}{size}", file=sys.stderr)
         try:
             fetch(file)
         except WeightsError as error:

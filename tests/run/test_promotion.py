@@ -227,14 +227,15 @@ def test_a_row_without_joules_has_the_reason(tmp_path: Path) -> None:
 
 
 def test_a_baseline_trains_on_the_same_data_without_a_gpu(tmp_path: Path) -> None:
-    space = made_space(tmp_path, overrides=["search.resources.gpus_per_trial=1", "search.seed=7"])
+    overrides = ["search.resources.gpus_per_trial=1", "search.seed=7", "search.defaults={lr: 0.3}"]
+    space = made_space(tmp_path, overrides=overrides)
     baseline = baseline_training(space, TrainableRef(name="hog_svm"), {"c": 1.0})
     assert (baseline.data, baseline.training.seed, baseline.ladder) == (
         space.data,
         7,
         full_training(space).ladder,
     )
-    assert (baseline.resources.gpus_per_trial, baseline.parameters) == (0.0, {})
+    assert (baseline.resources.gpus_per_trial, baseline.parameters, baseline.defaults) == (0.0, {}, {})
 
 
 ALONE = "one training per GPU, so that its joules are measured alone; --share-gpus gives each 0.25 GPU"

@@ -46,7 +46,8 @@ class Hparams(TrainingHparams):
 
     Attributes:
         weights: "none" is random ones, "hub" the model's own, "file:PATH" a file of this model's by
-            absolute path: `model.safetensors` beside its `config.json`, or a state dict of torchvision's.
+            absolute path: `model.safetensors` beside its `config.json`, a state dict of torchvision's, or a
+            file of its backbone as a classifier (of timm, torchvision or transformers).
         augment: "none", "light" (colour), "strong" (RT-DETR's: zooming out and cropping as well) or "crop"
             (DETR's: half of the images are cropped at random).
         multi_scale: Draw the side of each training batch, from 75 to 125 % of the resolution (RT-DETR), or

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForObjectDetection
 
 from trainables.core.contract import WeightsError
 from trainables.core.weights import required
+from trainables.detection.backbones import is_of_backbone, load_backbone_weights
 from trainables.detection.configs import config_of
 from trainables.detection.names import (
     TORCHVISION,
@@ -44,11 +45,13 @@ class Detector:
     Attributes:
         head: Everything but the backbone.
         statistics: What its images are scaled by.
+        notes: What of it is new although weights were given.
     """
 
     model: nn.Module
     head: nn.Module
     statistics: Statistics
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_detector(name: str, *, num_classes: int, weights: str = "none") -> Detector:
@@ -79,23 +82,52 @@ def _from_transformers(name: str, num_classes: int, path: Path | None) -> Detect
         ValueError: It is of a kind whose losses are not known here.
         WeightsError: Fewer than half of its matrices are in the file.
     """
+    backbone_file = path if path and not _is_of_detector(path) and is_of_backbone(path) else None
+    path = None if backbone_file else path
     config = _config(name, path)
     if config.model_type not in FAMILIES:
         raise ValueError(f"{name} is of the kind {config.model_type}; here are {', '.join(FAMILIES)}")
     config.num_labels, config.auxiliary_loss = num_classes, True
-    if path is None:
+    notes: dict[str, str] = {}
+    if backbone_file:
+        # The stem, the first stage and all norms stay frozen, as the library has it and the papers.
+        detector = _AUTO.from_config(config)
+        loaded = load_backbone_weights(detector.model.backbone.model, backbone_file)
+        notes["weights"] = loaded.note(backbone_file)
+    elif path is None:
         detector = _AUTO.from_config(config)
         detector.model.unfreeze_backbone()
         thaw_norms(detector)
     else:
-        detector = _AUTO.from_pretrained(
-            path.parent, config=config, ignore_mismatched_sizes=True, local_files_only=True
+        detector, info = _AUTO.from_pretrained(
+            path.parent,
+            config=config,
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+            output_loading_info=True,
         )
+        notes |= _new_layers(info)
     model = TransformersDetector(detector)
     head = nn.ModuleList([*_but(detector.model, detector.model.backbone), *_but(detector, detector.model)])
     if path:
         check_loaded(model, nn.ModuleList(_of_classes(detector, num_classes)), path)
-    return Detector(model, head, FAMILIES[config.model_type])
+    return Detector(model, head, FAMILIES[config.model_type], notes)
+
+
+def _is_of_detector(path: Path) -> bool:
+    """Whether a configuration beside the file says that it is a whole detector of a kind known here."""
+    config = path.parent / "config.json"
+    return config.is_file() and AutoConfig.from_pretrained(config).model_type in FAMILIES
+
+
+def _new_layers(info: Mapping[str, Any]) -> dict[str, str]:
+    """A note on what weights of other classes, or of fewer layers, do not bring."""
+    mismatched = [key if isinstance(key, str) else key[0] for key in info.get("mismatched_keys", ())]
+    new = sorted({name.rpartition(".")[0] for name in (*info.get("missing_keys", ()), *mismatched)})
+    if not new:
+        return {}
+    more = f" and {len(new) - 4} more" if len(new) > 4 else ""
+    return {"weights": f"new, with random values, are {', '.join(new[:4])}{more}"}
 
 
 def _config(name: str, path: Path | None) -> Any:
@@ -146,6 +178,10 @@ def _from_torchvision(name: str, num_classes: int, path: Path | None, is_of_hub:
     detector: Any = torchvision.models.get_model(
         name, weights=None, weights_backbone=None, num_classes=num_classes + 1
     )
+    if path and not is_of_hub and is_of_backbone(path):
+        loaded = load_backbone_weights(detector.backbone.body, path)
+        head = nn.ModuleList(_but(detector, detector.backbone))
+        return Detector(TorchvisionDetector(detector), head, _AS_THEY_ARE, {"weights": loaded.note(path)})
     if path:
         trained: Any = torchvision.models.get_model(name, weights="DEFAULT") if is_of_hub else None
         if trained:

@@ -46,7 +46,7 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         metrics=DetectionMetrics(),
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
-        notes={**data.notes(), **_notes(hparams)},
+        notes={**data.notes(), **detector.notes, **_notes(hparams)},
         details=DetectionDetails(data.annotations),
         portable=None if hparams.resize == "keep_aspect" else portable(hparams, data, detector, context),
     )

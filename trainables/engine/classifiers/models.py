@@ -27,6 +27,7 @@ from trainables.engine.pretrained import check_loaded, load_backbone, load_in_or
 
 _OWN: dict[str, type[ResNet20 | MnistCNN]] = {"resnet20": ResNet20, "mnist_cnn": MnistCNN}
 _TORCHVISION = "torchvision/"
+_NO_PATHS = "has no paths that can be dropped"
 _OTHER_SHAPE = "size mismatch"  # torch's words where weights have another shape than the model
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -124,7 +125,8 @@ def _built(wanted: _Wanted) -> Classifier:
         model = _OWN[wanted.name](wanted.num_classes, wanted.in_channels, wanted.drop_rate)
         if wanted.path:
             load_backbone(model, wanted.path, heads=["head"], first_conv="stem.0")
-        return Classifier(model, model.head)
+        notes = {"no effect of drop_path_rate": f"{wanted.name} {_NO_PATHS}"} if wanted.drop_path_rate else {}
+        return Classifier(model, model.head, notes=notes)
     if wanted.name.startswith(_TORCHVISION):
         return _of_torchvision(wanted)
     return _of_timm(wanted)
@@ -194,7 +196,7 @@ def _classifier(
     if wanted.drop_rate and not build.has_dropout:
         notes["no effect of drop_rate"] = f"{wanted.name} has no layer of dropout"
     if wanted.drop_path_rate and not build.options.get("drop_path_rate"):
-        notes["no effect of drop_path_rate"] = f"{wanted.name} has no paths that can be dropped"
+        notes["no effect of drop_path_rate"] = f"{wanted.name} {_NO_PATHS}"
     statistics = _statistics(*trained_on, wanted.in_channels) if wanted.path else None
     return Classifier(model, joined(model, build.head), statistics, build.resolutions, notes)
 

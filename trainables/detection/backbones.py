@@ -1,0 +1,150 @@
+"""Weights of a backbone alone, as a classifier's file has them: what detectors of papers start from.
+
+DETR, RT-DETR and D-FINE were published with backbones trained on ImageNet. Libraries name the same layers in
+their own ways, so a file is read under each: the detector's own, those of transformers, timm and torchvision.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+_COUNTER = "num_batches_tracked"
+_MIN_FRACTION = 0.5  # of the backbone's tensors: a file of another model has none of them
+_OF_DETECTORS = (
+    "class_embed",
+    "bbox_embed",
+    "class_labels_classifier",
+    "bbox_predictor",
+    "rpn.",
+    "roi_heads.",
+)
+_LISTED = 4
+
+
+@dataclass(frozen=True)
+class LoadedBackbone:
+    """What became of a backbone.
+
+    Attributes:
+        num_taken: Tensors of the file that it has now.
+        random: Names of those that the file does not have.
+    """
+
+    num_taken: int
+    random: Sequence[str]
+
+    def note(self, path: Path) -> str:
+        """In words, with what is random of the whole detector."""
+        listed = ", ".join(self.random[:_LISTED])
+        more = f" and {len(self.random) - _LISTED} more" if len(self.random) > _LISTED else ""
+        missing = f", of the backbone {listed}{more}" if self.random else ""
+        return (
+            f"{self.num_taken} tensors of the backbone are from {path.name}; new, with random values, are "
+            f"all layers after the backbone{missing}"
+        )
+
+
+def is_of_backbone(path: Path) -> bool:
+    """Whether a file of weights has nothing of a detector behind the backbone."""
+    return not any(word in name for name in load_state_dict(str(path)) for word in _OF_DETECTORS)
+
+
+def load_backbone_weights(backbone: nn.Module, path: Path) -> LoadedBackbone:
+    """Give `backbone` the tensors of a file that are its own, by name and shape.
+
+    Raises:
+        ValueError: They are fewer than half of the backbone's.
+    """
+    own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.endswith(_COUNTER)}
+    given = {
+        name: tensor for name, tensor in load_state_dict(str(path)).items() if isinstance(tensor, Tensor)
+    }
+    taken = max((_matching(own, each) for each in _renamed(own, given)), key=len)
+    if len(taken) < _MIN_FRACTION * len(own):
+        raise ValueError(f"it holds {len(taken)} of the {len(own)} tensors of the detector's backbone")
+    with torch.no_grad():
+        for name, tensor in taken.items():
+            own[name].copy_(tensor)
+    return LoadedBackbone(len(taken), [name for name in own if name not in taken])
+
+
+def _matching(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: state[name]
+        for name, tensor in own.items()
+        if name in state and state[name].shape == tensor.shape
+    }
+
+
+def _renamed(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The file's tensors under each set of names that they may be known by, without a common prefix."""
+    for rename in (str, _of_resnet_d, _of_resnet, _of_hgnet):
+        state = {rename(name): tensor for name, tensor in given.items()}
+        # A shortcut with pooling before it has another name than one without.
+        state |= {name.replace("shortcut.1.", "shortcut."): tensor for name, tensor in state.items()}
+        for prefix in {_prefix(name, own) for name in state}:
+            if prefix is not None:
+                yield {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    yield {}
+
+
+def _prefix(name: str, own: Mapping[str, Tensor]) -> str | None:
+    """What stands before the first of the backbone's own names, where `name` is that."""
+    first = next(iter(own))
+    return name.removesuffix(first) if name.endswith(first) else None
+
+
+def _of_resnet(name: str) -> str:
+    """Of a ResNet of torchvision or timm, as transformers names it: one convolution for the stem."""
+    name = re.sub(r"^conv1\.", "embedder.embedder.convolution.", name)
+    name = re.sub(r"^bn1\.", "embedder.embedder.normalization.", name)
+    return _of_stages(name, {"0": "convolution", "1": "normalization"}, "shortcut")
+
+
+def _of_resnet_d(name: str) -> str:
+    """Of a ResNet-D of timm (three convolutions for the stem, pooled shortcuts), as RT-DETR names it."""
+    stem: Mapping[str, str] = {
+        "conv1.0.": "0.convolution.",
+        "conv1.1.": "0.normalization.",
+        "conv1.3.": "1.convolution.",
+        "conv1.4.": "1.normalization.",
+        "conv1.6.": "2.convolution.",
+        "bn1.": "2.normalization.",
+    }
+    for old, new in stem.items():
+        if name.startswith(old):
+            return f"embedder.embedder.{new}{name.removeprefix(old)}"
+    return _of_stages(name, {"1": "convolution", "2": "normalization"}, "shortcut.1")
+
+
+def _of_stages(name: str, parts: Mapping[str, str], shortcut: str) -> str:
+    """Layers of the four stages."""
+    found = re.fullmatch(r"layer(\d)\.(\d+)\.(?:(conv|bn)(\d)|downsample\.(\d))\.(.+)", name)
+    if not found:
+        return name
+    stage, block, kind, number, place, rest = found.groups()
+    head = f"encoder.stages.{int(stage) - 1}.layers.{block}"
+    if place is not None:
+        return f"{head}.{shortcut}.{parts.get(place, place)}.{rest}"
+    part = "convolution" if kind == "conv" else "normalization"
+    return f"{head}.layer.{int(number) - 1}.{part}.{rest}"
+
+
+def _of_hgnet(name: str) -> str:
+    """Of an HGNetV2 of timm, as D-FINE names it."""
+    changes: Sequence[tuple[str, str | Callable[[re.Match[str]], str]]] = (
+        (r"^stem\.", "embedder."),
+        (r"^stages\.", "encoder.stages."),
+        (r"\.conv\.", ".convolution."),
+        (r"\.bn\.", ".normalization."),
+    )
+    for old, new in changes:
+        name = re.sub(old, new, name)
+    return name
