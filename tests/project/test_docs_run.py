@@ -64,6 +64,7 @@ NOT_RUN: Mapping[str, tuple[str, str]] = {
     ),
     r"^ray start ": ("would outlive the test", "tests/backends/test_joining_a_cluster.py"),
     r"--address 10\.0\.0\.5": ("there is no such cluster", "tests/backends/test_joining_a_cluster.py"),
+    r"export_model\.py": ("needs the extra onnx", "tests/engine/test_onnx_export.py"),
     r"--mlflow": ("MLflow is not among the dependencies", "tests/cli/test_export.py"),
     r"--dashboard": (
         "Ray's dashboard takes a minute on two cores",
