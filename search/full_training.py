@@ -37,6 +37,8 @@ from search.trial.background import BackgroundSpec
 from trainables.core.load import TrainableRef
 from trainables.core.suggest import suggest
 
+_COPIES = 3  # of its weights, that a full training leaves
+
 
 @dataclass(frozen=True, kw_only=True)
 class FullTraining:
@@ -95,7 +97,8 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     trials = chosen(history, space, top=request.top or space.promote.top)
     seeds = fresh_seeds(space.training.seed, request.num_seeds or space.promote.seeds)
     baselines = _baselines(space, trials, request.baselines)  # before hours of training: they may be refused
-    output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget")
+    size = _size_text(ledger, trials, len(seeds))
+    output.print(f"{len(trials)} configurations x {len(seeds)} seeds at full budget{size}")
     how = _how(request, ledger, auto_precision=history.sessions.auto_precision)
     run, reason = launch(
         _promoted_space(space, request, output),
@@ -118,6 +121,8 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     last = output.last
     print_promotion(rows, space, last)
     last.print(f"ended: {reason}   files: {ledger.promoted_file} and {how.folder}")
+    if model := _winners_model(rows, [run, *done]):
+        last.print(f"the winner's model: {model}   python scripts/predict.py {model} IMAGES")
     if request.should_report:
         write_at_end(ledger.folder, last)
     if run.is_interrupted:
@@ -167,6 +172,29 @@ def _promoted_space(space: Space, request: FullTraining, output: Output) -> Spac
     if line:
         output.print(line)
     return promotion
+
+
+def _size_text(ledger: Ledger, trials: Sequence[TrialRecord], num_seeds: int) -> str:
+    """What the trainings will leave, by the weights that the search's trials left; empty where none did."""
+    files = [ledger.trial(trial.trial_id).best for trial in trials]
+    sizes = [file.stat().st_size for file in files if file.is_file()]
+    if not sizes:
+        return ""
+    total = _COPIES * max(sizes) * num_seeds * len(trials)
+    return f"; they leave about {total / 1e6:.3g} MB: model/, best.pt and final.pt of each"
+
+
+def _winners_model(rows: Sequence[Mapping[str, Any]], runs: Sequence[Run]) -> Path | None:
+    """The model of the best configuration's first training; None where its trainable leaves none."""
+    if not rows:
+        return None
+    found = (
+        run.ledger.trial(trial.trial_id).model
+        for run in runs
+        for trial in run.history.trials.values()
+        if trial.parent_trial == rows[0]["trial_id"] and trial.status == "finished"
+    )
+    return next((model for model in found if model.is_dir()), None)
 
 
 def _baselines(space: Space, trials: Sequence[TrialRecord], names: Sequence[str]) -> dict[str, Space]:
