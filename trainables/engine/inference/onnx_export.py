@@ -138,7 +138,9 @@ def _exported(module: _Answers, images: Tensor, card: ModelCard) -> bytes:
 
 def _translations() -> dict[Any, Any]:
     """What torch's exporter has no ONNX for: `_is_all_true`, which D-FINE asks of its own shapes."""
-    from onnxscript import opset18  # an extra: whoever only predicts has not got it
+    import onnxscript  # an extra: predicting does without
+
+    opset18: Any = onnxscript.opset18  # whose types are those of ONNX's own schemas
 
     def all_true(values: Any) -> Any:
         return opset18.Cast(opset18.ReduceMin(opset18.Cast(values, to=6), keepdims=0), to=9)  # int32 and back
