@@ -309,3 +309,12 @@ def test_random_erasing_blanks_a_rectangle_of_some_images_and_the_same_for_one_s
     assert torch.equal(erased, augment.erased(images, draws))
     assert torch.equal(erased[7:8], augment.erased(images[7:8], draws[7:8]))
     assert torch.equal(Augment(0.0).erased(images, draws), images)
+
+
+def test_hrnet_is_given_heights_whose_half_it_takes_too() -> None:
+    """It takes multiples of 32 px: 96 px tall persons are 48 px wide, so they are made 64 px tall."""
+    net, built = build_person_net(
+        "hrnet_w18_small", num_identities=3, weights="none", drop_rate=0.5, resolution=128
+    )
+    assert [built.resolutions.nearest(height) for height in (128, 96, 64)] == [128, 64, 64]
+    assert net.eval()(torch.zeros(1, 3, 64, 32))["features"].shape == (1, 512)

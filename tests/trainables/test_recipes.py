@@ -159,3 +159,11 @@ def test_no_rate_of_hyper_iqa_ever_rises_however_many_epochs_there_are(tmp_path,
     )
     for rates in zip(*rates_of(training, epochs), strict=True):
         assert all(after <= before for before, after in itertools.pairwise(rates))
+
+
+@pytest.mark.parametrize(("is_overfit", "last"), [(True, 1.0), (False, 0.7**99)])
+def test_a_training_that_shall_overfit_keeps_the_rate_of_an_exponential_schedule(
+    tmp_path, is_overfit: bool, last: float
+) -> None:
+    training = started("mnist_cnn.yaml", tmp_path, epochs=100, data="digits", is_overfit=is_overfit)
+    assert rates_of(training, 100)[-1][0] == pytest.approx(last)

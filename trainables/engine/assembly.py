@@ -124,9 +124,11 @@ def _schedule(
 ) -> Schedule:
     """The learning rate over `budget.epochs`, or a constant one where no end is known."""
     thaw = hparams.unfreeze_epoch
+    # To overfit takes a hundred epochs of a step each, after which seven tenths an epoch would be 1e-16.
+    stays = context.horizon == "anytime" or (context.is_overfit and hparams.schedule == "exponential")
     return Schedule(
         optimizer,
-        name="none" if context.horizon == "anytime" else hparams.schedule,
+        name="none" if stays else hparams.schedule,
         epochs=budget.epochs,
         # A warm-up given in trainings is one of epochs here; a rung of its own horizon has its own.
         warmup_epochs=hparams.warmup_epochs or hparams.warmup_fraction * budget.epochs,
