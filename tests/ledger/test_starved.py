@@ -229,7 +229,7 @@ def test_a_checkpoint_that_does_not_fit_is_reported_and_its_trial_continues(
     assert dict(rows["kib"]) == {"trial-0002": 600, "trial-0001": 2, "trial-0000": 1}
     assert rows.loc["trial-0002", "status"] == "finished"
     assert "No space left" in rows.loc["trial-0002", "notes"]
-    assert [path.name for path in checkpoint.parent.iterdir()] == ["log.txt"]
+    assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["history.csv", "log.txt"]
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_last_good_one(disk: Path) -> None:

@@ -55,6 +55,7 @@ def row(
         },
         **{"test_mean": 0.53, "test_low": 0.36, "test_high": 0.7, "test_interval": "seeds+examples"},
         **{"num_examples": 37, "guessing": 0.5135},
+        **{"seconds": 60.0, "energy_j": None, "energy_reason": "no sensor"},
         **{"gain_mean": mean, "gain_low": low, "gain_high": high, "gain_interval": "seeds+examples, paired"},
         **cells,
     }
@@ -108,6 +109,8 @@ def test_no_better_than_guessing_is_reported_for_winner_and_default(images: Spac
     print_promotion([winner, default], images, output)
     text = shown(output)
     assert "0.0100  (-0.0500 to 0.0700)  no better than guessing (0.51)" in text
+    assert "1:00" in text
+    assert "no joules: no sensor" in text
     assert "next: nothing was learnt that holds on unseen data: start from pretrained weights" in text
 
 

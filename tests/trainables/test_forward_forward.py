@@ -148,5 +148,5 @@ def test_every_problem_is_listed_at_once() -> None:
         "layers must be 1 or more, got 0",
         "threshold must be above 0, got 0.0",
         "lr must be above 0, got 0.0",
-        "schedule must be one of cosine, step, plateau, one_cycle, none, got 'cos'",
+        "schedule must be one of cosine, linear, step, exponential, plateau, one_cycle, none, got 'cos'",
     ]
