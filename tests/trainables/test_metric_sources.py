@@ -408,3 +408,72 @@ def test_a_wandb_that_is_asked_for_and_not_installed_says_so(tmp_path: Path) -> 
     training = started(tmp_path, "import wandb", metrics={"wandb": {"real": True}})
     with pytest.raises(ScriptFailed, match="needs the package in the script's environment"):
         training.run_epoch(THREE)
+
+
+# As Ultralytics does: an epoch's row first, its weights after it, and slowly.
+SAVES_LATE = """
+import argparse, pathlib, time
+flags = argparse.ArgumentParser()
+flags.add_argument("--out", type=pathlib.Path)
+flags.add_argument("--epochs", type=int)
+flags.add_argument("--lr")
+flags.add_argument("--resume", type=pathlib.Path)
+args = flags.parse_args()
+done = 0
+if args.resume:
+    text = args.resume.read_text()
+    if not text.endswith("whole"):
+        raise SystemExit("the checkpoint is not loadable")
+    done = int(text.split()[0])
+(args.out / "weights").mkdir(exist_ok=True)
+for epoch in range(done + 1, args.epochs + 1):
+    with (args.out / "results.csv").open("a") as file:
+        file.write("epoch,val_acc\\n" * (epoch == 1) + f"{epoch},{epoch / 10}\\n")
+    with (args.out / "weights" / "last.pt").open("w") as file:
+        for word in (str(epoch), *["weights"] * 5, "whole"):
+            file.write(word + " " * (word != "whole"))
+            file.flush()
+            time.sleep(0.1)
+    time.sleep(0.5)
+"""
+LATE = {"metrics": CSV, "resume": ["--resume", "{newest:**/last.pt}"]}
+
+
+def test_a_checkpoint_that_follows_its_score_is_written_to_its_end(tmp_path: Path) -> None:
+    first = started(tmp_path, SAVES_LATE, **LATE)
+    assert first.run_epoch(THREE)["val_acc"] == 0.1
+    assert (tmp_path / "trial/checkpoint/weights/last.pt").read_text().endswith("whole")
+    state = first.state_dict()
+    del first
+    second = started(tmp_path, SAVES_LATE, **LATE)
+    second.load_state_dict(state)
+    assert [second.run_epoch(THREE)["val_acc"] for _ in range(2)] == [0.2, 0.3]
+    assert not second.notes().keys() & {"unreadable", "repeated"}
+
+
+def test_a_checkpoint_that_its_script_cannot_read_is_trained_again_and_noted(tmp_path: Path) -> None:
+    first = started(tmp_path, SAVES_LATE, **LATE)
+    first.run_epoch(THREE)
+    state = first.state_dict()
+    del first
+    (tmp_path / "trial/checkpoint/weights/last.pt").write_text("1 wei")
+    second = started(tmp_path, SAVES_LATE, **LATE)
+    second.load_state_dict(state)
+    assert [second.run_epoch(THREE)["val_acc"] for _ in range(2)] == [0.2, 0.3]
+    assert second.notes()["unreadable"].startswith(
+        "not resumed, all epochs trained again: the script ended with"
+    )
+
+
+def test_a_script_that_fails_after_its_first_score_is_not_started_over(tmp_path: Path) -> None:
+    script = SAVES_LATE.replace("for epoch in", "if done: raise SystemExit(3)\nfor epoch in", 1)
+    first = started(tmp_path, script, metrics=CSV, resume=["--resume", "{checkpoint_dir}/weights/last.pt"])
+    first.run_epoch(THREE)
+    state = first.state_dict()
+    del first
+    time.sleep(0.1)
+    (tmp_path / "trial/checkpoint/weights/last.pt").write_text("1 whole")
+    second = started(tmp_path, script, metrics=CSV, resume=["--resume", "{checkpoint_dir}/weights/last.pt"])
+    second.load_state_dict(state)
+    with pytest.raises(ScriptFailed, match="the script ended with status 3"):
+        second.run_epoch(THREE)

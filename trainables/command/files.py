@@ -83,7 +83,16 @@ class Files:
 
     def newest(self, pattern: str) -> Path | None:
         """What was written last of all that matches a pattern in the script's checkpoint folder."""
-        return max(self.checkpoint.glob(pattern), key=lambda path: path.stat().st_mtime_ns, default=None)
+        return max(self.checkpoint.glob(pattern), key=_written_ns, default=None)
+
+    def stamp(self, pattern: str) -> tuple[int, int]:
+        """When the newest match was last written, in ns, and its bytes; a folder with all in it, 0 of none."""
+        newest = self.newest(pattern)
+        try:
+            states = [each.stat() for each in (newest, *newest.rglob("*"))] if newest else []
+        except OSError:  # replaced just now
+            return 0, 0
+        return max((each.st_mtime_ns for each in states), default=0), sum(each.st_size for each in states)
 
     def packed(self) -> dict[str, bytes]:
         """The script's checkpoint as plain data."""
@@ -96,6 +105,13 @@ class Files:
             path = self.checkpoint / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+
+
+def _written_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # removed since it was listed
+        return 0
 
 
 def _is_taken(lock: int) -> bool:

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,12 +23,38 @@ from trainables.core.contract import BadResult, Budget, ScriptFailed, TrainingCo
 
 _LOOK_EVERY_S = 0.01  # 0.1 % of a core
 _STAND_INS = Path(__file__).with_name("stand_ins")  # packages that a script finds first
+_SAVED_S = 2.0  # for the checkpoint after a score; a script may well save every few epochs
+_GROWN_S = 0.2  # a file that is being written grows more often
 _SETTLED_S = 0.03  # a second line of the same epoch follows the first by less
 _END_S = 2.0  # a script whose only line is its last ends by then
 _SOON_S = 5.0  # a script that ends sooner may well print all its lines at once
 _LONGEST_S = 86_400.0  # between two scores, where the space does not say: nothing is waited for without end
 _FIRST_S = 3_600.0  # until the first score of a file: by then its name, or the metric's, is taken to be wrong
 _MAX_SHOWN = 200  # characters of a line in a message
+
+
+class _Saved:
+    """Whether a script that is resumed from a file of its own has written it since this object was made.
+
+    Ultralytics writes an epoch's row first and its weights after it: held in between and then ended, it
+    would leave a file that nothing can read.
+    """
+
+    def __init__(self, files: Files, patterns: Sequence[str]) -> None:
+        self._files, self._patterns = files, patterns
+        self._before = self._stamps()
+        self._last, self._seen_s = self._before, time.monotonic()
+
+    def is_whole(self) -> bool:
+        """Whether each file was written and has not grown for a while; also where there are none to write."""
+        stamps, now_s = self._stamps(), time.monotonic()
+        if stamps != self._last:
+            self._last, self._seen_s = stamps, now_s
+        is_written = all(new != old for new, old in zip(stamps, self._before, strict=True))
+        return is_written and now_s - self._seen_s > _GROWN_S
+
+    def _stamps(self) -> list[tuple[int, int]]:
+        return [self._files.stamp(pattern) for pattern in self._patterns]
 
 
 class CommandTraining:
@@ -147,7 +173,9 @@ class CommandTraining:
             return  # it has ended by itself
         try:
             has_ended = self._listen(self._script, epoch)
-        except LinesLost:
+        except (LinesLost, ScriptFailed) as error:
+            if isinstance(error, ScriptFailed):
+                self._note_unreadable(error)
             self._is_new = True
             self._start(command)
             has_ended = self._listen(self._script, epoch)
@@ -156,6 +184,16 @@ class CommandTraining:
             self._script = None
         else:
             self._script.hold()
+
+    def _note_unreadable(self, error: ScriptFailed) -> None:
+        """Let a script start over whose own checkpoint cannot be resumed from: a kill may have cut it.
+
+        Raises:
+            ScriptFailed: It failed in another way: it had reported something, or names its own checkpoint.
+        """
+        if not (self._is_resumed and self._spec.newest_patterns and not self._scores.num_reported):
+            raise error
+        self._notes["unreadable"] = f"not resumed, all epochs trained again: {str(error).splitlines()[0]}"
 
     def _start(self, command: list[str]) -> None:
         self._end()
@@ -214,6 +252,7 @@ class CommandTraining:
 
     def _heard(self, script: Script, epoch: int) -> bool:
         started_s, reported_s = time.monotonic(), None
+        saved = _Saved(self._files, self._spec.newest_patterns)
         while True:
             num_before = self._scores.num_reported
             try:
@@ -230,7 +269,9 @@ class CommandTraining:
                 return False
             if self._scores.has(epoch):
                 reported_s = now_s if is_news or reported_s is None else reported_s
-                if now_s - reported_s > (_END_S if self._may_be_its_last else self._settled_s):
+                waited_s = now_s - reported_s
+                is_settled = waited_s > (_END_S if self._may_be_its_last else self._settled_s)
+                if is_settled and (waited_s > _SAVED_S or saved.is_whole()):
                     return False
             if now_s - started_s > self._limit_s:
                 raise BadResult(self._late_text())
