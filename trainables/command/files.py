@@ -86,7 +86,7 @@ class Files:
         return max(self.checkpoint.glob(pattern), key=_written_ns, default=None)
 
     def stamp(self, pattern: str) -> tuple[int, int]:
-        """When the newest match was last written, in ns, and its bytes; a folder with all in it, 0 of none."""
+        """When the newest match was last written, in ns, and its bytes, of a folder all in it; 0 of none."""
         newest = self.newest(pattern)
         try:
             states = [each.stat() for each in (newest, *newest.rglob("*"))] if newest else []
