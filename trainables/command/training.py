@@ -8,13 +8,13 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from trainables.command.files import Files, Lines
-from trainables.command.metric_sources import MetricSource, source_of
+from trainables.command.files import Files
+from trainables.command.reports import OwnCheckpoints, Reports
 from trainables.command.rows import Row, hint_in, read_row
 from trainables.command.scores import LinesLost, Scores
 from trainables.command.script import Script, lock_limit_s
@@ -24,37 +24,11 @@ from trainables.core.contract import BadResult, Budget, ScriptFailed, TrainingCo
 _LOOK_EVERY_S = 0.01  # 0.1 % of a core
 _STAND_INS = Path(__file__).with_name("stand_ins")  # packages that a script finds first
 _SAVED_S = 2.0  # for the checkpoint after a score; a script may well save every few epochs
-_GROWN_S = 0.2  # a file that is being written grows more often
-_SETTLED_S = 0.03  # a second line of the same epoch follows the first by less
 _END_S = 2.0  # a script whose only line is its last ends by then
 _SOON_S = 5.0  # a script that ends sooner may well print all its lines at once
 _LONGEST_S = 86_400.0  # between two scores, where the space does not say: nothing is waited for without end
 _FIRST_S = 3_600.0  # until the first score of a file: by then its name, or the metric's, is taken to be wrong
 _MAX_SHOWN = 200  # characters of a line in a message
-
-
-class _Saved:
-    """Whether a script that is resumed from a file of its own has written it since this object was made.
-
-    Ultralytics writes an epoch's row first and its weights after it: held in between and then ended, it
-    would leave a file that nothing can read.
-    """
-
-    def __init__(self, files: Files, patterns: Sequence[str]) -> None:
-        self._files, self._patterns = files, patterns
-        self._before = self._stamps()
-        self._last, self._seen_s = self._before, time.monotonic()
-
-    def is_whole(self) -> bool:
-        """Whether each file was written and has not grown for a while; also where there are none to write."""
-        stamps, now_s = self._stamps(), time.monotonic()
-        if stamps != self._last:
-            self._last, self._seen_s = stamps, now_s
-        is_written = all(new != old for new, old in zip(stamps, self._before, strict=True))
-        return is_written and now_s - self._seen_s > _GROWN_S
-
-    def _stamps(self) -> list[tuple[int, int]]:
-        return [self._files.stamp(pattern) for pattern in self._patterns]
 
 
 class CommandTraining:
@@ -76,8 +50,7 @@ class CommandTraining:
         self._script: Script | None = None
         self._command: list[str] = []
         self._scores = Scores(spec.metric, first_epoch=spec.first_epoch, needs_count=bool(spec.resume))
-        self._source = self._new_source()
-        self._asked_s = 0.0
+        self._reports = Reports(spec, self._files, self._scores)
         self._is_new = True
         self._notes: dict[str, str] = {}
         self._last_lines: list[str] = []
@@ -146,20 +119,12 @@ class CommandTraining:
         self._scores.restore(self.epochs_done, last, state.get("rows", []), reported)
         if self._spec.resume:
             with self._files.locked(self._lock_s):  # an earlier owner may still be ending the script
-                self._take_all_before()
-
-    def _take_all_before(self) -> None:
-        """Take in what the processes before have left: epochs that were trained and not handed on."""
-        if self._source:
-            self._take_rows(self._source, is_final=True)
-        else:
-            for line in Lines(self._files.stdout, is_from_end=False).new(is_final=True):
-                self._scores.take(line)
+                self._reports.take_all_before()
 
     def _packed(self) -> dict[str, Any]:
         """The script's checkpoint, with the lines of epochs it has already trained."""
         if self._script:
-            self._take_news(self._script)
+            self._reports.take_news(self._script)
         return {"files": self._files.packed(), "rows": self._scores.rows()}
 
     def _train(self, epoch: int, budget: Budget) -> None:
@@ -198,12 +163,11 @@ class CommandTraining:
     def _start(self, command: list[str]) -> None:
         self._end()
         self._is_resumed = not self._is_new and self._has_state()
-        if self._is_new or (self._source and not self._is_resumed):
-            # It writes its files again: rows that were there before would be taken for its own.
+        is_over = self._is_new or (self._reports.are_in_files and not self._is_resumed)
+        if is_over:  # it writes its files again: rows that were there before would be taken for its own
             self._files.clear(self._lock_s)
-            self._is_new, self._source = False, self._new_source()
-        elif self._source:
-            self._source.new(is_final=False)
+        self._is_new = False
+        self._reports.begin(is_over=is_over)
         arguments = []
         if self._is_resumed:
             arguments = self._spec.resume_arguments(self._hparams, self._values(self._budget))
@@ -252,11 +216,11 @@ class CommandTraining:
 
     def _heard(self, script: Script, epoch: int) -> bool:
         started_s, reported_s = time.monotonic(), None
-        saved = _Saved(self._files, self._spec.newest_patterns)
+        saved = OwnCheckpoints(self._files, self._spec.newest_patterns)
         while True:
             num_before = self._scores.num_reported
             try:
-                is_news, has_ended = self._take_news(script)
+                is_news, has_ended = self._reports.take_news(script)
             except ScriptFailed:
                 if self._scores.has(epoch):  # it fails the next one
                     return False
@@ -270,7 +234,7 @@ class CommandTraining:
             if self._scores.has(epoch):
                 reported_s = now_s if is_news or reported_s is None else reported_s
                 waited_s = now_s - reported_s
-                is_settled = waited_s > (_END_S if self._may_be_its_last else self._settled_s)
+                is_settled = waited_s > (_END_S if self._may_be_its_last else self._reports.settled_s)
                 if is_settled and (waited_s > _SAVED_S or saved.is_whole()):
                     return False
             if now_s - started_s > self._limit_s:
@@ -278,51 +242,10 @@ class CommandTraining:
             if not is_news:
                 time.sleep(_LOOK_EVERY_S)
 
-    def _take_news(self, script: Script) -> tuple[bool, bool]:
-        """Take in what it has said since the last call; whether anything, and whether nothing more can come.
-
-        Raises:
-            ScriptFailed: It ended with an error, and all it said was taken in before.
-        """
-        try:
-            lines, has_ended = script.listen()
-        except ScriptFailed:
-            if self._source and self._take_rows(self._source, is_final=True):
-                return True, False  # the next call raises
-            raise
-        if self._source is None or self._spec.metrics.has_lines:
-            for line in lines:
-                self._scores.take(line)
-        if self._source is None:
-            return bool(lines), has_ended
-        now_s = time.monotonic()
-        if not has_ended and now_s - self._asked_s < self._source.every_s:
-            return bool(lines), False
-        self._asked_s = now_s
-        return self._take_rows(self._source, is_final=has_ended), has_ended
-
-    def _take_rows(self, source: MetricSource, *, is_final: bool) -> bool:
-        rows = source.new(is_final=is_final)
-        for row in rows:
-            self._scores.take_values(row)
-        return bool(rows)
-
-    def _new_source(self) -> MetricSource | None:
-        """What reads the script's scores; None where it prints them."""
-        spec = self._spec
-        if spec.metrics.kind == "lines":
-            return None
-        return source_of(spec.metrics, spec.metric, self._files.checkpoint, self._files.history)
-
-    @property
-    def _settled_s(self) -> float:
-        """A second row of the same epoch follows the first by less."""
-        return max(_SETTLED_S, 2 * self._source.every_s) if self._source else _SETTLED_S
-
     def _late_text(self) -> str:
         """What to say of a script that trains on and gives no score."""
         what = f"the script gave no {self._spec.metric} within {self._limit_s:g} s"
-        return f"{what}: {self._source.found(self._spec.metric)}" if self._source else what
+        return f"{what}: {self._reports.found}" if self._reports.are_in_files else what
 
     def _take_in_the_end(self, script: Script, epoch: int, num_before: int, taken_s: float) -> None:
         """See what the lines of a script that has ended come to."""
@@ -347,7 +270,7 @@ class CommandTraining:
 
     @property
     def _limit_s(self) -> float:
-        is_first = self._source is not None and not self._scores.num_scored
+        is_first = self._reports.are_in_files and not self._scores.num_scored
         return self._spec.timeout_s or (_FIRST_S if is_first else _LONGEST_S)
 
     @property
@@ -366,8 +289,8 @@ class CommandTraining:
             f"{scores.scored_epochs()}); let search.ladder.epochs have epochs that it scores, or let it "
             "score this one"
         )
-        if self._source and not scores.num_scored:
-            return f"the script gave no {spec.metric} until epoch {epoch}: {self._source.found(spec.metric)}"
+        if self._reports.are_in_files and not scores.num_scored:
+            return f"the script gave no {spec.metric} until epoch {epoch}: {self._reports.found}"
         if "until" not in spec.places:
             text += ", such as its last: {until} in run is the epoch at which the rung ends"
         if spec.first_epoch and scores.is_scored(epoch - 1):
@@ -384,7 +307,7 @@ class CommandTraining:
         script.go()
         if script.wait(self._spec.graceful_s):
             self._has_ended_itself = True
-            self._take_news(script)
+            self._reports.take_news(script)
         else:
             self._notes["end"] = f"ended {self._spec.graceful_s:g} s after its last epoch"
         self._end()
@@ -400,8 +323,8 @@ class CommandTraining:
 
     def _nothing_text(self) -> str:
         metric = self._spec.metric
-        if self._source:
-            return f"the script ended without a {metric}: {self._source.found(metric)}"
+        if self._reports.are_in_files:
+            return f"the script ended without a {metric}: {self._reports.found}"
         printed = "; ".join(line[:_MAX_SHOWN] for line in self._last_lines[-3:]) or "nothing"
         hints = [hint for line in self._last_lines if (hint := hint_in(line, metric))]
         return "; ".join(
