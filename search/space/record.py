@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from search.space.parameters import Choice, Edge, Normal, Parameter, beyond, is_number
+from search.space.parameters import Choice, Edge, Normal, Parameter, beyond, is_number, middle
 from search.space.space import Space
 from search.space.yaml_file import of_python
 from trainables.core.contract import MetricScale, Mode, Trainable, UnknownTrainable
@@ -194,7 +194,7 @@ def read_record(folder: Path) -> TrainableRecord | None:
 
 _REMEDY = (
     "put it back; or move it away, and what it said (the metric's range, units) counts as unknown; "
-    "the run itself writes it anew when it goes on"
+    "the run itself writes it again when it resumes"
 )
 
 
@@ -265,7 +265,7 @@ def _recorded_hparams(space: Space, trainable: Trainable) -> dict[str, RecordedH
         each.name: RecordedHparam(
             default=_plain(getattr(defaults, each.name)),
             kind=_schema(types.get(each.name)),
-            refused_from=_refused(space, trainable.hparams, each.name),
+            refused_from=_refused(space, trainable, each.name),
         )
         for each in fields
     }
@@ -283,15 +283,19 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(of_python(value), default=lambda each: str(of_python(each))))
 
 
-def _refused(space: Space, hparams: type, name: str) -> dict[Edge, float | int]:
+def _refused(space: Space, trainable: Trainable, name: str) -> dict[Edge, float | int]:
     """The values right beyond both ends of a range that the trainable does not take."""
     parameter = space.parameters.get(name)
     if parameter is None or not _has_ends(parameter):
         return {}
-    others = {other: value for other, value in space.fixed.items() if other != name}
+    base = space.default_hparams(trainable)
+    if _refuses(trainable.hparams, {**base, name: middle(parameter)}):
+        return {}  # beside the others of trial 0 it takes no value at all: nothing is known of the ends
     edges: tuple[Edge, ...] = ("lower", "upper")
     tried = {edge: beyond(parameter, edge) for edge in edges}
-    return {edge: value for edge, value in tried.items() if _refuses(hparams, {**others, name: value})}
+    return {
+        edge: value for edge, value in tried.items() if _refuses(trainable.hparams, {**base, name: value})
+    }
 
 
 def _has_ends(parameter: Parameter) -> bool:

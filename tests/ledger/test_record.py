@@ -11,7 +11,7 @@ from search.ledger import Ledger
 from search.report.page.run_data import read_run
 from search.run.resume import prepare_to_resume
 from search.sampling.warm_start import earlier_trials
-from search.space import Space, SpaceError, load_space
+from search.space import SPACES, Space, SpaceError, load_space
 from search.space.record import RECORD, digest_of, is_same_code, record_of
 from tests.support.recorded_console import console, shown
 from tests.support.toy_runs import TOY, as_searched, executed, fateful_space, listed, made_space
@@ -188,3 +188,13 @@ def test_a_copy_of_each_version_of_the_file_is_kept(tmp_path: Path) -> None:
         ledger.keep_copy(path, "trainable", name)
     copies = {copy.name: copy.read_text() for copy in (ledger.folder / "trainable").iterdir()}
     assert copies == {"mine-1.py": "a = 1\n", "mine-2.py": "a = 2\n"}
+
+
+def test_a_value_that_others_rule_out_is_no_end_of_the_range(tmp_path: Path) -> None:
+    """`weights: hub` goes with no resnet20, the trainable's default: that is nothing about lr."""
+    space = load_space("finetune", overrides=["search.data=digits"], spaces_dir=SPACES)
+    trainable = space.trainable.load()
+    record = record_of(space, trainable)
+    assert record.hparams["lr"].refused_from == {}
+    assert record.hparams["drop_path_rate"].refused_from == {}  # resnet18 of trial 0 takes none at all
+    assert record.as_trainable().hparams().lr == trainable.hparams().lr
