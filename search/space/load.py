@@ -13,8 +13,9 @@ from search.space.command import CommandCheck
 from search.space.conditions import start_within, when_within
 from search.space.design import chosen_ablations, read_trials
 from search.space.distributions import read_parameters
-from search.space.errors import KeyedError, Problems, SpaceError, is_within, listed
+from search.space.errors import Problems, SpaceError, is_within, listed
 from search.space.fields import validated
+from search.space.goal import ladder_of, metric_of, scheduler_of
 from search.space.hparams import HparamsCheck
 from search.space.notices import notices_of
 from search.space.own_code import check_command, check_file, is_in_run
@@ -22,7 +23,7 @@ from search.space.parameters import Fixed, Parameter
 from search.space.plain_scalars import scalar_hint
 from search.space.record import RecordReader
 from search.space.rules import Draft, check_rules
-from search.space.schema import DEFAULT_EPOCHS, LadderAxes, Sampler, Scheduler, SearchSection, SweepFile
+from search.space.schema import DEFAULT_EPOCHS, Sampler, SearchSection, SweepFile
 from search.space.space import Space
 from search.space.sweep_program import args_of_sweep, epochs_of_sweep
 from search.space.together import ValuesTogether
@@ -40,8 +41,6 @@ _SAMPLERS: Mapping[str | None, Sampler] = {
     "grid": "grid",
     "custom": "tpe",
 }
-_MINIMIZED = "metric.goal: not given; minimize, as W&B takes it"
-_GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
 
 
 def load_space(
@@ -157,14 +156,16 @@ class _Reading:
         """The Space, or None when there are problems."""
         draft = self._draft()
         check_rules(draft, self._problems)
-        ladder = self._ladder()
+        ladder = ladder_of(self._file, self._section, self._usual_epochs, self._problems)
         reference = self._reference(ladder)
         trainable = None if reference is None else _loaded(reference, loader, self._problems)
         data = None if trainable is None else self._data(trainable)
         check = None if trainable is None else self._checked(Path(self._section.trainable).stem, trainable)
         if reference is None or trainable is None or check is None or data is None:
             return None
-        metric, mode, notices = self._metric(trainable)
+        metric, mode, notices = metric_of(
+            self._file, self._section, trainable, self._problems, is_command=self._is_command
+        )
         draft = replace(draft, trainable=trainable, check=check, metric=metric)
         check_rules(draft, self._problems)
         if self._problems.lines or ladder is None:
@@ -229,6 +230,11 @@ class _Reading:
     def _is_of_sweep(self) -> bool:
         """Whether a sweep file's own program is what is trained."""
         return self._is_command and not (self._section.command and self._section.command.run)
+
+    @property
+    def _usual_epochs(self) -> list[int]:
+        """Of a space that names none."""
+        return epochs_of_sweep(self._declared.entries) if self._is_of_sweep else DEFAULT_EPOCHS
 
     def _reference(self, ladder: Ladder | None) -> TrainableRef | None:
         section, folder = self._section, self._path.parent
@@ -316,25 +322,6 @@ class _Reading:
     def _name(self) -> str:
         return self._file.name or self._path.stem
 
-    def _ladder(self) -> Ladder | None:
-        early = self._file.early_terminate
-        axes = self._section.ladder or LadderAxes()
-        if axes.epochs is None and self._section.ladder is not None and early is None:
-            self._problems.add("search.ladder.epochs", f"is missing; write epochs: {DEFAULT_EPOCHS}")
-            return None
-        try:
-            usual = epochs_of_sweep(self._declared.entries) if self._is_of_sweep else DEFAULT_EPOCHS
-            ladder = axes.over(axes.epochs or (early.epochs() if early else usual))
-            return replace(ladder.with_top(**dict(self._section.budget)), horizon=self._section.horizon)
-        except KeyedError as error:
-            self._problems.add(f"search.ladder.{error.key}", str(error))
-        except ValueError as error:
-            key, _, text = str(error).partition(" ")
-            self._problems.add(
-                *(("search.horizon", text) if key == "horizon" else ("search.ladder", str(error)))
-            )
-        return None
-
     def _checked(self, title: str, trainable: Trainable) -> HparamsCheck | None:
         try:
             check = HparamsCheck(title, trainable.hparams)
@@ -370,35 +357,6 @@ class _Reading:
         )
         self._defaults = {own.get(name, name): value for name, value in self._defaults.items()}
 
-    def _metric(self, trainable: Trainable) -> tuple[str, Mode, list[str]]:
-        given = self._file.metric
-        own_goal = _GOALS[trainable.mode]
-        if given.name in (None, trainable.metric):
-            if given.goal not in (None, own_goal):
-                text = f"must be {own_goal} for {trainable.metric}, got {given.goal}"
-                self._problems.add("metric.goal", text)
-            is_theirs = self._is_command and given.name is not None and given.goal is None
-            has_mode = self._section.command is not None and self._section.command.mode is not None
-            return trainable.metric, trainable.mode, [_MINIMIZED] if is_theirs and not has_mode else []
-        name = given.name or trainable.metric
-        notices = [
-            f"metric.name: the trainable's own metric is {trainable.metric}; each epoch must report {name}"
-        ]
-        if given.goal is None:
-            notices.append(_MINIMIZED)
-        return name, "max" if given.goal == "maximize" else "min", notices
-
-    def _scheduler(self, reference: TrainableRef, ladder: Ladder) -> Scheduler:
-        """The section's; of a script that cannot resume, `asha_stopping` where it names no mode."""
-        scheduler, early = self._section.scheduler, self._file.early_terminate
-        is_once = reference.command is not None and not reference.command["resume"]
-        is_open = "mode" not in scheduler.model_fields_set and len(ladder.rungs) > 1
-        if is_once and is_open and ladder.horizon == "full":
-            scheduler = scheduler.model_copy(update={"mode": "asha_stopping"})
-        if early is None or "eta" in scheduler.model_fields_set:
-            return scheduler
-        return scheduler.model_copy(update={"eta": early.eta})
-
     def _assembled(
         self, trainable: TrainableRef, data: DataSpec, metric: str, mode: Mode, ladder: Ladder
     ) -> Space:
@@ -418,7 +376,7 @@ class _Reading:
                 str((self._path.parent / Path(run).expanduser()).resolve()) for run in section.warm_start
             ),
             ladder=ladder,
-            scheduler=self._scheduler(trainable, ladder),
+            scheduler=scheduler_of(self._file, section, trainable, ladder),
             sampler=self._sampler,
             limits=section.limits.with_run_cap(self._file.run_cap),
             resources=section.resources,

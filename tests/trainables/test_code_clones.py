@@ -15,10 +15,9 @@ from trainables.code_clones import data as clone_data
 from trainables.code_clones.batches import CloneBatch, CloneBatches
 from trainables.code_clones.data import CloneData, load_clones, shared_words, word_ids
 from trainables.code_clones.data_sources import PAIR_SOURCES
-from trainables.code_clones.edits import clone_of
+from trainables.code_clones.edits import clone_of, with_noise
 from trainables.code_clones.metrics import CloneMetrics, best_threshold
 from trainables.code_clones.network import TreeEncoder, clone_loss, likenesses
-from trainables.code_clones.noise import with_noise
 from trainables.code_clones.pairs import Pairs, made_pairs, read_pairs
 from trainables.code_clones.training import start
 from trainables.code_clones.trees import bracketed_tree, python_tree

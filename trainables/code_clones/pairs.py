@@ -15,8 +15,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
 
 from trainables.code_clones.data_sources import PairTable
-from trainables.code_clones.edits import clone_of
-from trainables.code_clones.noise import drawn_noise, with_noise
+from trainables.code_clones.edits import clone_of, drawn_noise, with_noise
 from trainables.code_clones.trees import Tree, bracketed_tree, python_tree
 from trainables.core.contract import DataError
 from trainables.core.data_source import DataSource

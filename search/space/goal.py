@@ -1,0 +1,76 @@
+"""What a run works towards and how long it tries, by keys of W&B's and ours: metric, ladder, scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from search.budget import Ladder
+from search.space.errors import KeyedError, Problems
+from search.space.schema import DEFAULT_EPOCHS, LadderAxes, Scheduler, SearchSection, SweepFile
+from trainables.core.contract import Mode, Trainable
+from trainables.core.load import TrainableRef
+
+_MINIMIZED = "metric.goal: not given; minimize, as W&B takes it"
+_GOALS: Mapping[Mode, str] = {"max": "maximize", "min": "minimize"}
+
+
+def metric_of(
+    file: SweepFile, section: SearchSection, trainable: Trainable, problems: Problems, *, is_command: bool
+) -> tuple[str, Mode, list[str]]:
+    """The metric, whether more or less of it is better, and what to say of how that was found.
+
+    A metric of the trainable's own name has the trainable's goal, whatever W&B would take.
+    """
+    given = file.metric
+    own_goal = _GOALS[trainable.mode]
+    if given.name in (None, trainable.metric):
+        if given.goal not in (None, own_goal):
+            problems.add("metric.goal", f"must be {own_goal} for {trainable.metric}, got {given.goal}")
+        is_theirs = is_command and given.name is not None and given.goal is None
+        has_mode = section.command is not None and section.command.mode is not None
+        return trainable.metric, trainable.mode, [_MINIMIZED] if is_theirs and not has_mode else []
+    name = given.name or trainable.metric
+    notices = [
+        f"metric.name: the trainable's own metric is {trainable.metric}; each epoch must report {name}"
+    ]
+    if given.goal is None:
+        notices.append(_MINIMIZED)
+    return name, "max" if given.goal == "maximize" else "min", notices
+
+
+def ladder_of(
+    file: SweepFile, section: SearchSection, usual_epochs: list[int], problems: Problems
+) -> Ladder | None:
+    """The rungs: the section's, or of W&B's `early_terminate`, or the usual ones; None with the problem."""
+    early = file.early_terminate
+    axes = section.ladder or LadderAxes()
+    if axes.epochs is None and section.ladder is not None and early is None:
+        problems.add("search.ladder.epochs", f"is missing; write epochs: {DEFAULT_EPOCHS}")
+        return None
+    try:
+        ladder = axes.over(axes.epochs or (early.epochs() if early else usual_epochs))
+        return replace(ladder.with_top(**dict(section.budget)), horizon=section.horizon)
+    except KeyedError as error:
+        problems.add(f"search.ladder.{error.key}", str(error))
+    except ValueError as error:
+        key, _, text = str(error).partition(" ")
+        problems.add(*(("search.horizon", text) if key == "horizon" else ("search.ladder", str(error))))
+    return None
+
+
+def scheduler_of(
+    file: SweepFile, section: SearchSection, reference: TrainableRef, ladder: Ladder
+) -> Scheduler:
+    """The section's; of a script that cannot resume, `asha_stopping` where it names no mode.
+
+    With `asha` a promoted trial of such a script would train its earlier epochs again.
+    """
+    scheduler, early = section.scheduler, file.early_terminate
+    is_once = reference.command is not None and not reference.command["resume"]
+    is_open = "mode" not in scheduler.model_fields_set and len(ladder.rungs) > 1
+    if is_once and is_open and ladder.horizon == "full":
+        scheduler = scheduler.model_copy(update={"mode": "asha_stopping"})
+    if early is None or "eta" in scheduler.model_fields_set:
+        return scheduler
+    return scheduler.model_copy(update={"eta": early.eta})
