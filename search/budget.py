@@ -92,6 +92,16 @@ class Ladder:
         epochs = [rung.epochs for rung in self.rungs]
         return list(itertools.accumulate(epochs)) if self.horizon == "rung" else epochs
 
+    @property
+    def costs(self) -> list[float]:
+        """What it takes to complete each rung from the one below it: joules, or work in epochs at the top's
+        budget."""
+        if self.joules:
+            return [above - below for below, above in itertools.pairwise((0.0, *self.joules))]
+        top = self._work(self.top)
+        stretches = [above - below for below, above in itertools.pairwise((0, *self.ends))]
+        return [epochs * self._work(rung) / top for epochs, rung in zip(stretches, self.rungs, strict=True)]
+
     def rung_for(self, epochs_done: int) -> int:
         """Index of the rung at whose budget the next epoch runs (the last one when all are done).
 

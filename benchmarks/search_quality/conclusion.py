@@ -60,11 +60,14 @@ def worst_table(results: Results, name: str, measure: str) -> tuple[str, float]:
 
 
 def share_to_reach(regret: Numbers, stock: Numbers) -> Numbers:
-    """Of each seed, the share of the epochs from which on `regret` stays as low as the last of `stock`.
+    """Of each seed that both have, the share of the epochs from which on `regret` stays as low as the last of
+    `stock`.
 
     Infinite where it ends above. Both are (seeds, epochs). A first touch would not do: a lucky pick
     of the first minute is often lost again.
     """
+    num_seeds = min(len(regret), len(stock))
+    regret, stock = regret[:num_seeds], stock[:num_seeds]
     is_above = regret > stock[:, -1:]
     num_epochs = regret.shape[1]
     last_above = np.where(is_above.any(axis=1), num_epochs - is_above[:, ::-1].argmax(axis=1), 0)
@@ -123,9 +126,8 @@ def _after(curve: Numbers, share: float) -> Numbers:
 def _shares_to_reach(results: Results, name: str, tables: Sequence[str], measure: str) -> Numbers:
     return np.stack(
         [
-            share_to_reach(regret := _regret(results, name, each, measure), stock[: len(regret)])
+            share_to_reach(_regret(results, name, each, measure), _regret(results, STOCK, each, measure))
             for each in tables
-            for stock in [_regret(results, STOCK, each, measure)]
         ]
     )
 

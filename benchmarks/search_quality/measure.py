@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Job:
     num_trainings: int
 
     def file_in(self, folder: Path) -> Path:
-        name = re.sub(r"\W+", "-", self.contender).strip("-")
+        name = quote(self.contender, safe=" ,:")
         return folder / name / f"{self.table}-{self.num_trainings}-{self.seed}.npz"
 
 

@@ -30,18 +30,21 @@ class Setup:
 
     Attributes:
         lowest: Epochs of the lowest rung; each further rung has eta times as many.
-        control_fraction: Share of each rung's results that continue whatever they are, for the trust meter.
+        control_fraction: Share of the epochs that control trials may take.
+        skip_weak_rungs: Start new trials above a rung whose ranking is seen to be weak.
     """
 
     kind: Kind = "asha"
     sampler: Sampler = "tpe"
     lowest: int = 1
     control_fraction: float = Scheduler().control_fraction
+    skip_weak_rungs: bool = True
 
     @property
     def name(self) -> str:
         controls = "" if self.control_fraction else ", no control trials"
-        return f"ours: {self.kind} from {self.lowest}, {self.sampler}{controls}"
+        skips = "" if self.skip_weak_rungs else ", every rung"
+        return f"ours: {self.kind} from {self.lowest}, {self.sampler}{controls}{skips}"
 
     def contender(self, table: Table, seed: int, num_epochs: int) -> Ours:
         """Our search of `table`. A table has no default configuration: trial 0 is a random point."""
@@ -51,7 +54,12 @@ class Setup:
             ladder=Ladder(
                 tuple(Budget(epochs=epochs) for epochs in rungs_from(self.lowest, table.num_epochs))
             ),
-            scheduler=Scheduler(mode=self.kind, eta=_ETA, control_fraction=self.control_fraction),
+            scheduler=Scheduler(
+                mode=self.kind,
+                eta=_ETA,
+                control_fraction=self.control_fraction,
+                skip_weak_rungs=self.skip_weak_rungs,
+            ),
             sampler=self.sampler,
         )
         draw = random.Random(seed)
@@ -63,6 +71,7 @@ _SAMPLERS: tuple[Sampler, ...] = ("tpe", "random")
 SETUPS = [
     *(Setup(*choice) for choice in itertools.product(_KINDS, _SAMPLERS, (1, 3))),
     Setup(control_fraction=0.0),
+    Setup(skip_weak_rungs=False),
 ]
 
 
@@ -112,6 +121,7 @@ class Ours:
         proposal = self._sampler.ask(trial_id)
         if proposal is None:
             return None
+        self._rungs.on_asked(trial_id, len(self._hparams))
         self._hparams[trial_id] = proposal.hparams
         return self._asked(trial_id)
 

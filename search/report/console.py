@@ -62,6 +62,8 @@ class ConsoleView:
             event["event"] == "trial_ended" and event["message"] != NO_LONGER_PROMOTABLE
         ):  # its pause was printed
             self._output.print(self._ended_line(self._run.history.trials[event["trial"]]))
+        elif event["event"] == "trial_asked" and event.get("start_rung"):
+            self._output.print(Text(self._started_line(event), style="dim"))
         elif event["event"] == "trial_continued_as_control":
             line = f"{event['trial']}  continues past rung {event['rung']} as a control trial"
             self._output.print(Text(line, style="dim"))
@@ -74,6 +76,16 @@ class ConsoleView:
             failure = event["failure"]
             line = f"{event['trial']}  {failure['cause']}, tried again: {failure['message']}"
             self._output.warn(line)
+
+    def _started_line(self, event: Mapping[str, Any]) -> str:
+        """Why a trial is not judged at the lowest rungs: its bracket, or ranks that mislead."""
+        start = event["start_rung"]
+        why = (
+            "its bracket"
+            if start == self._run.rungs.bracket_of(event["number"])
+            else (f"rung {start - 1} ranks trials unlike the highest rung")
+        )
+        return f"{event['trial']}  starts at rung {start}: {why}"
 
     def _warn_of_unwritten(self, epoch: Mapping[str, Any]) -> None:
         """Warn of a checkpoint that an epoch could not leave, or did not find whole."""

@@ -214,10 +214,13 @@ class Run:
         if proposal is None:
             self._no_more_reason = self._scheduler.exhausted_reason
             return None
+        number = len(self.history.trials)
+        start_rung = self.rungs.on_asked(trial_id, number)
         self._record(
             "trial_asked",
             trial_id,
-            number=len(self.history.trials),
+            **({"start_rung": start_rung} if start_rung else {}),
+            number=number,
             proposed_by=proposal.proposed_by,
             hparams=dict(proposal.hparams),
             seed=self.space.training.seed if proposal.seed is None else proposal.seed,

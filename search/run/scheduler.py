@@ -42,6 +42,8 @@ class TrialScheduler:
             num_brackets=scheduler.brackets,
             epsilon=scheduler.epsilon,
             control_fraction=scheduler.control_fraction,
+            costs=space.ladder.costs,
+            can_skip_rungs=scheduler.skip_weak_rungs,
             can_jump=bool(space.ladder.joules),
         )
         self._space, self._sampler = space, sampler
@@ -73,6 +75,7 @@ class TrialScheduler:
 
     def replay(self, event: Event) -> None:
         """Take in what was asked for before a restart."""
+        self.rungs.on_asked(event["trial"], event["number"], start_rung=event.get("start_rung", 0))
         self._sampler.replay(event["trial"], event["hparams"], event["proposed_by"])
 
     def on_epoch(self, trial: TrialRecord, row: EpochRow) -> Decision:
@@ -112,10 +115,7 @@ class TrialScheduler:
         final_reason = trial.rows[-1].done_reason or self._elimination_reason(value)
         if final_reason:
             self.rungs.withdraw(trial.trial_id)
-        bracket = self.rungs.bracket_of(trial.number)
-        return self.rungs.on_result(
-            trial.trial_id, rung, values, bracket=bracket, uncert=uncert
-        ), final_reason
+        return self.rungs.on_result(trial.trial_id, rung, values, uncert=uncert), final_reason
 
     def _ending(self, decision: RungDecision, rung: int, final_reason: str) -> Ending:
         if decision == "pause":

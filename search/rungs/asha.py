@@ -17,6 +17,8 @@ from bisect import bisect
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+from search.rungs.agreement import FEWEST, chance_of_weakness
+from search.rungs.controls import Controls
 from search.rungs.dominance import Score
 from search.rungs.growth import Growth
 from search.rungs.results import Results
@@ -27,6 +29,9 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 Kind = Literal["asha", "asha_stopping", "pasha", "none"]
 RungDecision = Literal["continue", "control", "pause", "stop"]
 Value = float | Sequence[float | None] | None
+
+_MOST_PAIRS = 30  # the latest trials: what a decision costs must not grow with the search
+_WEAK_FROM = 0.5  # chance of weakness
 
 
 class Rungs:
@@ -53,8 +58,9 @@ class Rungs:
         num_brackets: Bracket b is judged from rung b on. Brackets share their rungs, because all
             that end a rung have used the same budget.
         epsilon: Only for pasha: the difference that is noise; None estimates it from `on_epoch`.
-        control_fraction: Fraction of each rung's results that continue as control trials, in [0, 1]: for
-            0.05 the 10th, the 30th and so on, if they would not continue anyway.
+        control_fraction: Fraction of what all trials train that control trials may, in [0, 1]; see Controls.
+        costs: What it takes to complete each rung from the one below it, in any unit; None is 1 for each.
+        can_skip_rungs: New trials are judged one rung higher while a rung's ranking is seen to be weak.
         can_jump: A trial may end a rung without having ended those below, as an epoch does that uses the
             joules of several. It is compared where it ended, and nowhere below.
     """
@@ -69,6 +75,8 @@ class Rungs:
         num_brackets: int = 1,
         epsilon: float | None = None,
         control_fraction: float = 0.0,
+        costs: Sequence[float] | None = None,
+        can_skip_rungs: bool = False,
         can_jump: bool = False,
     ) -> None:
         modes: Sequence[str] = (mode,) if isinstance(mode, str) else tuple(mode)
@@ -78,7 +86,11 @@ class Rungs:
         self._signs = tuple(1.0 if mode == "max" else -1.0 for mode in modes)
         self._num_brackets = num_brackets
         self._can_jump = can_jump
-        self._control_period = round(1 / control_fraction) if control_fraction else 0
+        self._controls = Controls(control_fraction, [1.0] * num_rungs if costs is None else costs)
+        self._can_skip_rungs = can_skip_rungs and len(modes) == 1 and self._kind != "none"
+        self._brackets: dict[str, int] = {}
+        self._unjudged: list[dict[str, float]] = [{} for _ in range(num_rungs)]
+        self._weakness = [0.0] * num_rungs  # how likely it is of each rung's ranking
         self._growth = Growth(epsilon) if self._kind == "pasha" else None
         self._top_rung = min(1, num_rungs - 1) if self._growth else num_rungs - 1
         self._results = [Results(len(self._signs)) for _ in range(num_rungs)]
@@ -95,13 +107,54 @@ class Rungs:
         num_rungs = len(self._results)
         return bracket_of(trial_number, num_brackets=self._num_brackets, num_rungs=num_rungs, eta=self._eta)
 
+    def on_asked(self, trial_id: str, trial_number: int, *, start_rung: int | None = None) -> int:
+        """Take in a new trial; gives the rung that it starts to be judged at.
+
+        Args:
+            start_rung: What `on_asked` gave before a restart; None decides it now.
+        """
+        if start_rung is None:
+            start_rung = max(self.bracket_of(trial_number), self.start_rung)
+        self._brackets[trial_id] = start_rung
+        return start_rung
+
+    @property
+    def start_rung(self) -> int:
+        """The lowest rung that new trials are judged at: above each whose ranking is seen to be weak.
+
+        A rung is compared with the highest one that enough trials have completed with it, not with the next:
+        the ranks of epochs 1 and 3 agree in any search, and both may say nothing of the last epoch.
+        """
+        return (
+            max((rung for rung, chance in enumerate(self._weakness) if chance > _WEAK_FROM), default=-1) + 1
+        )
+
+    def _compare_with(self, upper: int) -> None:
+        """See how likely it is that the ranking at each lower rung says little of that at `upper`.
+
+        That one has a new result. Nothing changes if a higher rung has results to compare with.
+
+        Here and not where it is asked for: then it would depend on when that is, and not on results alone.
+        """
+        if not self._can_skip_rungs or any(len(each) >= FEWEST for each in self._results[upper + 1 :]):
+            return
+        latest = list(self._results[upper].scores.items())[-_MOST_PAIRS:]
+        for rung, ranked in enumerate(self._results[:upper]):
+            pairs = [
+                (ranked.percentile(lower), score[0])
+                for trial_id, score in latest
+                if (lower := self._unjudged[rung].get(trial_id, ranked.value(trial_id))) is not None
+            ]
+            if len(pairs) >= FEWEST:
+                self._weakness[rung] = chance_of_weakness(*zip(*pairs, strict=True))
+
     def on_epoch(self, trial_id: str, value: float) -> None:
         """Take in a point of a learning curve, each epoch once and in order, before its `on_result`."""
         if self._growth:
             self._growth.on_epoch(trial_id, value)
 
     def on_result(
-        self, trial_id: str, rung: int, value: Value, *, bracket: int = 0, uncert: float = 0.0
+        self, trial_id: str, rung: int, value: Value, *, bracket: int | None = None, uncert: float = 0.0
     ) -> RungDecision:
         """Record `value` at the end of `rung` and say what becomes of the trial.
 
@@ -111,6 +164,7 @@ class Rungs:
         raised. A control trial continues too.
 
         Args:
+            bracket: The rung that it starts to be judged at; None is what `on_asked` gave.
             uncert: Of the last of several objectives, either way. A difference within that of both
                 trials together is a tie.
 
@@ -124,9 +178,12 @@ class Rungs:
         # of all epochs.
         if score is None:
             return "stop"
-        if rung < bracket:
+        self._controls.on_result(rung)
+        if rung < (self._brackets.get(trial_id, 0) if bracket is None else bracket):
+            self._unjudged[rung][trial_id] = score[0]
             return "continue"
         self._results[rung].add(trial_id, score, uncert)
+        self._compare_with(rung)
         self._grow_if_unstable(rung)
         return self._decision(trial_id, rung)
 
@@ -228,7 +285,8 @@ class Rungs:
             num_passing = max(1, self._num_passing(len(self._results[rung])))
             if self._results[rung].place(trial_id) < num_passing:
                 return "continue"
-        if self._is_control(rung):
+        has_finished = bool(self._results[-1])
+        if self._controls.take(trial_id, rung, top=self._top_rung, has_finished=has_finished):
             return "control"
         if self._kind == "asha_stopping":
             return "stop"
@@ -241,11 +299,6 @@ class Rungs:
         if rung is not None:
             self._results[rung].leave(trial_id)
 
-    def _is_control(self, rung: int) -> bool:
-        """Whether the latest result of `rung` is one of the control trials."""
-        period = self._control_period
-        return bool(period) and rung < self._top_rung and len(self._results[rung]) % period == period // 2
-
     def _num_passing(self, num_results: int) -> int:
         return int(num_results / self._eta)
 
@@ -253,7 +306,8 @@ class Rungs:
         # From the top: a trial near full training is worth more than a wider base below it. Those that have
         # been promoted still count in `len(results)`, so that one in eta of all results passes, not of
         # those waiting.
-        for results in reversed(self._results[: self._top_rung]):
+        # A rung that is seen to be weak promotes nothing: its best are no better than a new trial, or worse.
+        for results in reversed(self._results[self.start_rung : self._top_rung]):
             trial_id = results.first_waiting()
             if trial_id is not None and results.place(trial_id) < self._num_passing(len(results)):
                 return trial_id

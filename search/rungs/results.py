@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+import math
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 
 from search.rungs.dominance import Score, best_first, dominates
@@ -47,6 +48,17 @@ class Results:
     def place(self, trial_id: str) -> int:
         """How many rank before a trial that has ended the rung."""
         return self._place(self._keys[trial_id])
+
+    def value(self, trial_id: str) -> float | None:
+        """The first number of its score; None of a trial that has not ended the rung."""
+        score = self.scores.get(trial_id)
+        return None if score is None else score[0]
+
+    def percentile(self, value: float) -> float:
+        """The share of results that are worse than this one, half of the equal ones among them, in (0, 1)."""
+        below = len(self._sorted) - bisect_right(self._sorted, (-value, math.inf))
+        up_to = len(self._sorted) - bisect_left(self._sorted, (-value,))
+        return (below + up_to + 1) / 2 / (len(self._sorted) + 1)
 
     def num_ahead(self, trial_id: str) -> int:
         """How many are better than a trial beyond doubt: equal ones are not."""

@@ -54,7 +54,7 @@ class Feasibility:
         return self.clearance(codes) >= _MARGIN
 
     def _places(self, codes: Codes) -> Codes:
-        return {name: _place(self._axes[name], code) for name, code in codes.items()}
+        return {name: place_of(self._axes[name], code) for name, code in codes.items()}
 
     def _distance(self, places: Codes, others: Codes) -> float:
         both = [name for name in places if name in others]  # in one order: the last digits depend on it
@@ -66,7 +66,7 @@ class Feasibility:
         return _APART if place != other else 0.0
 
 
-def _place(axis: Axis, code: Any) -> float:
+def place_of(axis: Axis, code: Any) -> float:
     """Where a code lies on its axis, from 0 to 1; the code itself where it is a name."""
     if not axis.is_ordered or axis.low == axis.high:
         return float(code)

@@ -154,7 +154,8 @@ class Scheduler(Section):
     eta: Eta = 3
     brackets: Annotated[Count, MUST_MATCH] = 1
     epsilon: ZeroOrMore | None = None
-    control_fraction: Annotated[ShareOrZero, MUST_MATCH] = 0.05
+    control_fraction: Annotated[ShareOrZero, MUST_MATCH] = 0.03
+    skip_weak_rungs: Flag = True
 
     @model_validator(mode="after")
     def _checked(self) -> Scheduler:

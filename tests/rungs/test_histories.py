@@ -28,15 +28,15 @@ class Histories(RuleBasedStateMachine):
         mode=st.sampled_from(["max", "min"]),
         eta=st.sampled_from([2, 3, 2.5]),
         num_brackets=st.integers(1, 2),
-        control_period=st.sampled_from([0, 1, 2, 5]),
+        control_fraction=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
         can_jump=st.booleans(),
     )
     def begin(
-        self, kind: Kind, mode: str, eta: float, num_brackets: int, control_period: int, can_jump: bool
+        self, kind: Kind, mode: str, eta: float, num_brackets: int, control_fraction: float, can_jump: bool
     ) -> None:
         self.kind, self.eta, self.sign = kind, eta, {"max": 1, "min": -1}[mode]
-        self.control_period, self.can_jump = control_period, can_jump and kind != "pasha"
-        control_fraction = 1 / control_period if control_period else 0.0
+        self.control_fraction, self.can_jump = control_fraction, can_jump and kind != "pasha"
+        self.num_reported, self.controls = 0, dict[str, int]()
         self.new_rungs: Callable[[], Rungs] = lambda: Rungs(
             NUM_RUNGS,
             eta=eta,
@@ -98,6 +98,7 @@ class Histories(RuleBasedStateMachine):
         top_before = self.rungs.top_rung
         decision = self.call("on_result", name, rung, value, bracket=bracket)
         is_broken = value is None or not math.isfinite(value)
+        self.num_reported += not is_broken
         if not is_broken and rung >= bracket:
             self.results[rung][name] = value
         assert decision == self.expected(name, rung, is_broken=is_broken, is_below=rung < bracket)
@@ -112,15 +113,19 @@ class Histories(RuleBasedStateMachine):
         is_best = self.best_first(rung)[0] == name
         if self.kind == "asha_stopping" and (is_best or name in self.leaders(rung)):
             return "continue"
-        if self.is_control(rung):
+        if self.may_be_control(name, rung):
+            self.controls[name] = rung
             return "control"
         return "stop" if self.kind == "asha_stopping" else "pause"
 
-    def is_control(self, rung: int) -> bool:
-        """One result in each period, the one in its middle."""
-        if not self.control_period or rung >= self.rungs.top_rung:
+    def may_be_control(self, name: str, rung: int) -> bool:
+        """Every rung costs 1: a rung has its share of the fraction of all results, and all have no more than
+        that."""
+        last = self.rungs.top_rung - 1 if self.results[-1] else min(NUM_RUNGS - 4, self.rungs.top_rung - 1)
+        if rung > last or name in self.controls:
             return False
-        return len(self.results[rung]) % self.control_period == self.control_period // 2
+        allowed, of_rung = self.control_fraction * self.num_reported, list(self.controls.values()).count(rung)
+        return of_rung + 1 <= allowed / (last + 1) and len(self.controls) + 1 <= allowed
 
     def take_in(self, name: str, decision: str) -> None:
         if decision in {"continue", "control"}:

@@ -84,35 +84,3 @@ def test_the_best_so_far_always_continues_and_replays_decide_alike(values: list[
         elif value > best:
             best = value
             assert decision == "continue"
-
-
-def test_the_tenth_and_the_thirtieth_result_are_controls_at_a_share_of_a_twentieth() -> None:
-    rungs = Rungs(2, eta=3, mode="max", control_fraction=0.05)
-    decisions = [rungs.on_result(f"trial-{number}", 0, -float(number)) for number in range(40)]
-    assert [number for number, decision in enumerate(decisions, start=1) if decision == "control"] == [10, 30]
-
-
-def test_a_trial_that_passes_by_its_value_is_no_control_trial() -> None:
-    rungs = Rungs(2, eta=3, mode="max", control_fraction=1.0)
-    assert [rungs.on_result(name, 0, value) for name, value in [("a", 1.0), ("b", 2.0), ("c", 0.0)]] == [
-        "continue",
-        "continue",
-        "control",
-    ]
-
-
-def test_a_control_trial_does_not_pause_and_is_judged_at_the_next_rung() -> None:
-    rungs = Rungs(3, eta=2, mode="max", kind="asha", control_fraction=0.5)
-    assert [rungs.on_result(name, 0, value) for name, value in [("a", 0.1), ("b", 0.9)]] == [
-        "control",
-        "pause",
-    ]
-    assert rungs.on_result("a", 1, 0.2) == "control"  # the first of two there as well
-    assert rungs.promotable() == "b"
-
-
-def test_neither_the_top_rung_nor_a_missing_result_makes_a_control_trial() -> None:
-    rungs = Rungs(2, eta=3, mode="max", control_fraction=1.0)
-    assert rungs.on_result("a", 0, NAN) == "stop"
-    assert rungs.on_result("b", 0, 1.0) == "continue"
-    assert rungs.on_result("b", 1, 1.0) == "stop"
