@@ -38,12 +38,12 @@ class Setup:
     sampler: Sampler = "tpe"
     lowest: int = 1
     control_fraction: float = Scheduler().control_fraction
-    skip_weak_rungs: bool = True
+    skip_weak_rungs: bool = Scheduler().skip_weak_rungs
 
     @property
     def name(self) -> str:
         controls = "" if self.control_fraction else ", no control trials"
-        skips = "" if self.skip_weak_rungs else ", every rung"
+        skips = ", skipping weak rungs" if self.skip_weak_rungs else ""
         return f"ours: {self.kind} from {self.lowest}, {self.sampler}{controls}{skips}"
 
     def contender(self, table: Table, seed: int, num_epochs: int) -> Ours:
@@ -71,7 +71,7 @@ _SAMPLERS: tuple[Sampler, ...] = ("tpe", "random")
 SETUPS = [
     *(Setup(*choice) for choice in itertools.product(_KINDS, _SAMPLERS, (1, 3))),
     Setup(control_fraction=0.0),
-    Setup(skip_weak_rungs=False),
+    Setup(skip_weak_rungs=True),
 ]
 
 

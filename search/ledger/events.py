@@ -85,6 +85,9 @@ class EventChecker:
             raise BadLine(f"asks for {trial} a second time")
         if event["number"] != len(self._trials):
             raise BadLine(f"asks for trial number {event['number']} where {len(self._trials)} is next")
+        start_rung = event.get("start_rung", 0)
+        if type(start_rung) is not int or start_rung < 0:
+            raise BadLine(f"lets {trial} start at rung {start_rung!r}, which is none")
         self._trials.add(trial)
 
 

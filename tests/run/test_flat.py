@@ -36,7 +36,6 @@ class Unread(MemoryLedger):
 def searched(tmp_path: Path, num_trials: int, on_trial: Callable[[], None]) -> Run:
     """A search with promotion whose trials score at random; `on_trial` before each new one."""
     changes = [*RANDOM, f"search.limits.trials={num_trials}"]
-    changes += ["search.scheduler.skip_weak_rungs=false"]  # ranks of random scores mislead
     space = made_space(tmp_path, overrides=changes)
     run, random = Run(space, sampler_for(space), Unread([]), clock=lambda: 0.0), Random(5)
     run.observe(CheckpointRetention(run))

@@ -61,6 +61,7 @@ class Searches(RuleBasedStateMachine):
         brackets=st.integers(1, 2),
         patience=st.sampled_from(["null", 1, 2]),
         has_cost=st.booleans(),
+        can_skip=st.booleans(),
     )
     def begin(
         self,
@@ -70,11 +71,12 @@ class Searches(RuleBasedStateMachine):
         brackets: int,
         patience: str | int,
         has_cost: bool,
+        can_skip: bool,
     ) -> None:
         cost = "energy" if has_cost and mode != "pasha" else ""
         changes = [
             f"search.scheduler={{mode: {mode}, eta: 2, control_fraction: {control_fraction}, "
-            f"brackets: {brackets}}}",
+            f"brackets: {brackets}, skip_weak_rungs: {str(can_skip).lower()}}}",
             f"search.sampler={sampler}",
             f"search.ladder.epochs={EPOCHS}",
             f"search.patience={patience}",
