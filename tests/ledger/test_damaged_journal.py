@@ -127,8 +127,16 @@ def test_any_changed_byte_of_what_a_journal_says_is_found(copy: Path) -> None:
         ),
         ('"number": 1,', '"number": 5,', "asks for trial number 5 where 1 is next"),
         ('"number": 1,', '"number": 1, "start_rung": -1,', "lets trial-0001 start at rung -1, which is none"),
-        ('"number": 1,', '"number": 1, "start_rung": "1",', "lets trial-0001 start at rung '1', which is none"),
-        ('"number": 1,', '"number": 1, "start_rung": 0.5,', "lets trial-0001 start at rung 0.5, which is none"),
+        (
+            '"number": 1,',
+            '"number": 1, "start_rung": "1",',
+            "lets trial-0001 start at rung '1', which is none",
+        ),
+        (
+            '"number": 1,',
+            '"number": 1, "start_rung": 0.5,',
+            "lets trial-0001 start at rung 0.5, which is none",
+        ),
     ],
 )
 def test_an_event_that_cannot_stand_there_is_named_even_where_its_checksum_is_right(
