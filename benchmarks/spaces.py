@@ -22,6 +22,11 @@ ROOT = Path(__file__).parents[1]
 NUM_TRIALS = 4
 _LADDER = "search.ladder={epochs: [1, 2], subset: [0.1, 0.2]}"
 _FEW = "search.validation_subset=0.2"
+# Fine-tuning without its pretrained weights, which a machine without network does not have.
+_FINETUNE = (
+    "parameters.weights.value=none",
+    "search.ladder={epochs: [1, 2], subset: [0.02, 0.04], resolution: 32, validation: 0.1}",
+)
 # What makes a space small enough for two cores: its smallest models, images and parts of the data. One that
 # is not named gets _LADDER.
 SMALLEST: dict[str, tuple[str, ...]] = {
@@ -32,7 +37,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
         _FEW,
     ),
     "accurate": (
-        "search.ladder={epochs: [1, 2], subset: [0.02, 0.05], resolution: 32}",
+        "search.ladder={epochs: [1, 3], subset: [0.02, 0.05], resolution: 32}",
         "parameters.model={values: [resnet20, resnet18]}",  # the larger ones, and HRNet, are for a GPU
         "search.initial_points=[{model: resnet18}]",
         "search.validation_subset=0.1",
@@ -59,6 +64,14 @@ SMALLEST: dict[str, tuple[str, ...]] = {
         "parameters.batch_size={values: [4, 8]}",
         "search.initial_points=[{batch_size: 8}]",
         _FEW,
+    ),
+    "finetune": ("parameters.model.values=[resnet18, convnext_tiny]", *_FINETUNE),
+    "finetune_accurate": ("parameters.model.value=resnet18", *_FINETUNE),
+    "finetune_quick": _FINETUNE,
+    "finetune_two_phase": (
+        "parameters.model={value: resnet18}",
+        "parameters.unfreeze_epoch.value=1",
+        *_FINETUNE,
     ),
     "hog_svm": ("search.ladder={epochs: [1], subset: 0.1}", _FEW),
     "image_quality": ("search.ladder={epochs: [1, 2], subset: [0.2, 0.4], resolution: 48}",),
