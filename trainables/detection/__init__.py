@@ -57,7 +57,7 @@ class Hparams(TrainingHparams):
             with resize "keep_aspect" from 60 to 100 % (DETR), in multiples of 32 px.
         resize: "stretch" makes squares of images. "keep_aspect" scales them until the longer side is the
             resolution, or the shorter one six tenths of it, whichever comes first, and fills up with
-            black: DETR's 800 and 1,333 px at a resolution of 1,333. No model/ is left for prediction then.
+            black: DETR's 800 and 1,333 px at a resolution of 1,333.
         flip: Mirror half of the training images; wrong for text.
     """
 
