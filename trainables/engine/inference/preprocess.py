@@ -82,7 +82,7 @@ class Preprocess:
         """A decoded square of an image of this width and height as it is seen, where proportions are kept."""
         if not self.images.keeps_aspect:
             return decoded
-        square = torch.from_numpy(decoded).permute(2, 0, 1)[None]
+        square = torch.tensor(decoded).permute(2, 0, 1)[None]  # copied: Pillow's pixels are not writable
         seen = resized_set(square, self.images.height, self._aspect_ratio, self._framing.interpolation)[0]
         shrunk: np.ndarray = resized_to(seen, own_shape(size, self.images.height)).permute(1, 2, 0).numpy()
         return shrunk
