@@ -141,8 +141,17 @@ def test_grey_digits_are_recognised_from_files_as_from_the_array(tmp_path: Path)
     assert said.columns == ("image", "predicted", "score", *(f"p_{digit}" for digit in "0123456789"))
 
 
-@pytest.mark.parametrize("resize", ["stretch", "keep_aspect"])
-@pytest.mark.parametrize("model", ["rt_detr_tiny", "detr_tiny", "d_fine_tiny"])
+@pytest.mark.parametrize(
+    ("model", "resize"),
+    [
+        ("rt_detr_tiny", "stretch"),
+        ("detr_tiny", "stretch"),
+        ("d_fine_tiny", "stretch"),
+        ("rt_detr_tiny", "keep_aspect"),
+        pytest.param("detr_tiny", "keep_aspect", marks=pytest.mark.slow),
+        pytest.param("d_fine_tiny", "keep_aspect", marks=pytest.mark.slow),
+    ],
+)
 def test_boxes_are_those_of_the_test_in_the_pixels_of_the_file(
     model: str, resize: str, tmp_path: Path
 ) -> None:
