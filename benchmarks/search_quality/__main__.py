@@ -18,7 +18,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a process a core; before NumPy
 
 from benchmarks.search_quality.conclusion import median_share, report, worst_table
-from benchmarks.search_quality.contenders import PEERS, STOCK, contenders
+from benchmarks.search_quality.contenders import PEERS, RANDOM, STOCK, contenders
 from benchmarks.search_quality.halves import HALVES, recorded, tables_of
 from benchmarks.search_quality.measure import MEASURES, Results, measure, read
 from benchmarks.search_quality.table import Table
@@ -109,7 +109,7 @@ def _measure_peers(options: argparse.Namespace) -> None:
 def _conclude(results: Results, half: str) -> Iterator[str]:
     """What the default reaches of what it must."""
     default = next((name for name, _ in results), "")
-    if not default.startswith("ours") or not any(name == STOCK for name, _ in results):
+    if not default.startswith("ours") or not {STOCK, RANDOM} <= {name for name, _ in results}:
         return
     yield ""
     for measure_name, target in zip(MEASURES, TARGETS.get(half, ()), strict=False):

@@ -85,6 +85,9 @@ def _regret_rows(
 
 
 def _reached_rows(results: Results, names: Sequence[str], tables: Sequence[str]) -> Iterator[str]:
+    if (STOCK, tables[0]) not in results:
+        yield f"({STOCK} was not measured)"
+        return
     yield " " * _WIDTH + "".join(f"{measure:>24}{'reached':>10}" for measure in MEASURES)
     for name in names:
         shares = [_shares_to_reach(results, name, tables, measure) for measure in MEASURES]

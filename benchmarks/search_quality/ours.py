@@ -13,8 +13,10 @@ from typing import Any
 from benchmarks.search_quality.simulate import Answer, Asked
 from benchmarks.search_quality.table import Table
 from search.budget import Ladder
+from search.freeze_thaw.sampler import FreezeThawSampler
 from search.run.scheduler import TrialScheduler
 from search.rungs import Kind
+from search.sampling.proposal import Proposal
 from search.sampling.sampler import OptunaSampler
 from search.space import Real, Sampler, Scheduler, Space, load_space
 from search.space.parameters import identity
@@ -44,16 +46,16 @@ class Setup:
     def name(self) -> str:
         controls = "" if self.control_fraction else ", no control trials"
         skips = ", skipping weak rungs" if self.skip_weak_rungs else ""
-        return f"ours: {self.kind} from {self.lowest}, {self.sampler}{controls}{skips}"
+        sampler = "" if self.kind == "freeze_thaw" else f", {self.sampler}"
+        return f"ours: {self.kind} from {self.lowest}{sampler}{controls}{skips}"
 
     def contender(self, table: Table, seed: int, num_epochs: int) -> Ours:
         """Our search of `table`. A table has no default configuration: trial 0 is a random point."""
+        ladder = Ladder(tuple(Budget(epochs=epochs) for epochs in rungs_from(self.lowest, table.num_epochs)))
         space = replace(
             _any_space().with_training(seed=seed),
             parameters={f"x{index}": Real(0.0, 1.0) for index in range(table.num_dimensions)},
-            ladder=Ladder(
-                tuple(Budget(epochs=epochs) for epochs in rungs_from(self.lowest, table.num_epochs))
-            ),
+            ladder=ladder.with_pauses() if self.kind == "freeze_thaw" else ladder,
             scheduler=Scheduler(
                 mode=self.kind,
                 eta=_ETA,
@@ -72,6 +74,8 @@ SETUPS = [
     *(Setup(*choice) for choice in itertools.product(_KINDS, _SAMPLERS, (1, 3))),
     Setup(control_fraction=0.0),
     Setup(skip_weak_rungs=True),
+    Setup("freeze_thaw"),
+    Setup("freeze_thaw", skip_weak_rungs=True),
 ]
 
 
@@ -93,9 +97,28 @@ class PlacedSampler(OptunaSampler):
 
     def place(self, trial_id: str, proposed: Mapping[str, Any], hparams: Mapping[str, Any]) -> None:
         """Take `hparams` for what was asked for, as if they had been proposed."""
+        if hparams == proposed:
+            return
         self.finish(trial_id, "failed")  # teaches nothing
         self._seen.discard(identity(proposed))
         self._take(trial_id, hparams)
+
+
+class PlacedFreezeThaw(FreezeThawSampler):
+    """The freeze-thaw search, which takes in a new trial once it is known where it lies."""
+
+    def ask(self, trial_id: str) -> Proposal | None:
+        self._is_placed = False
+        return super().ask(trial_id)
+
+    def place(self, trial_id: str, proposed: Mapping[str, Any], hparams: Mapping[str, Any]) -> None:
+        """Take `hparams` for what was asked for."""
+        self._is_placed = True
+        self._take(trial_id, hparams)
+
+    def _take(self, trial_id: str, hparams: Mapping[str, Any]) -> None:
+        if self._is_placed:
+            super()._take(trial_id, hparams)
 
 
 class Ours:
@@ -107,15 +130,19 @@ class Ours:
 
     def __init__(self, space: Space, defaults: Mapping[str, Any], *, num_trials: int | None = None) -> None:
         self._space, self._num_trials = space, num_trials
-        self._sampler = PlacedSampler(space, defaults)
-        self._rungs = TrialScheduler(space, self._sampler).rungs
+        is_thawing = space.scheduler.mode == "freeze_thaw"
+        self._sampler = (PlacedFreezeThaw if is_thawing else PlacedSampler)(space, defaults)
+        self._chooser = self._sampler if isinstance(self._sampler, PlacedFreezeThaw) else None
+        self._scheduler = TrialScheduler(space, self._sampler)
+        self._rungs = self._scheduler.rungs
         self._hparams: dict[str, Mapping[str, Any]] = {}
 
     def next_trial(self) -> Asked | None:
-        if (paused := self._rungs.promotable()) is not None:
-            self._sampler.resume(paused, self._hparams[paused])
+        has_room = len(self._hparams) != self._num_trials
+        if (paused := self._scheduler.promotable(may_start=has_room)) is not None:
+            self._scheduler.on_resumed(paused, self._hparams[paused], "promoted")
             return self._asked(paused)
-        if len(self._hparams) == self._num_trials:
+        if not has_room:
             return None
         trial_id = f"trial-{len(self._hparams):04d}"
         proposal = self._sampler.ask(trial_id)
@@ -127,16 +154,19 @@ class Ours:
 
     def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
         hparams = {**self._hparams[trial_id], **dict(zip(self._space.parameters, point, strict=True))}
-        if hparams == self._hparams[trial_id]:
-            return
         self._sampler.place(trial_id, self._hparams[trial_id], hparams)
         self._hparams[trial_id] = hparams
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         self._rungs.on_epoch(trial_id, accuracy)
         rung = self._space.ladder.rung_completed_at(epoch)
+        if self._chooser:
+            self._chooser.on_epoch(trial_id, epoch, accuracy, ended_rung=rung)
         if rung is None:
-            return "continue"
+            if not self._scheduler.pauses_after(trial_id, epoch):
+                return "continue"
+            self._sampler.finish(trial_id, "paused")
+            return "pause"
         self._sampler.report(trial_id, rung, accuracy)
         decision = self._rungs.on_result(trial_id, rung, accuracy)
         answer: Answer = "continue" if decision == "control" else decision

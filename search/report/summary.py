@@ -24,6 +24,7 @@ from search.run.objective import pareto_front
 from search.space import Space
 
 _TOP = 5
+_DECIDERS = {"rung": "ranks", "model": "model", "random": "chance"}
 
 
 def print_summary(run: Run, reason: str, output: Output) -> None:
@@ -35,6 +36,7 @@ def print_summary(run: Run, reason: str, output: Output) -> None:
     statuses = Counter(trial.status for trial in run.history.trials.values())
     counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
     _print_rank_correlations(run, output)
+    _print_deciders(run, output)
     _print_duplicate_curves(run, output)
     spent = run.spent
     energy = "energy unknown" if spent.kwh is None else f"{spent.kwh:.4f} kWh"
@@ -155,6 +157,21 @@ def _print_rank_correlations(run: Run, output: Output) -> None:
         )
         if trust.warning:
             output.warn(trust.warning)
+
+
+def _print_deciders(run: Run, output: Output) -> None:
+    """Who decided what was trained, and how well a model of learning curves foresees it, if there is one."""
+    if (trust := run.trust) is None:
+        return
+    made = Counter(event["decided_by"] for event in run.ledger.events() if "decided_by" in event)
+    counts = ", ".join(f"{_DECIDERS[name]} {count}" for name, count in made.most_common())
+    line = f"decisions: {counts}; ranks make {trust.share_of_ranks:.0%} of those left to ranks and model"
+    if trust.losses is not None:
+        by_ranks, by_model = (1 - loss for loss in trust.losses)
+        line += f", whose order agreed with what came at {by_ranks:.2f} and {by_model:.2f}"
+    output.print(line)
+    if num := trust.num_foreseen:
+        output.print(f"the model's 80 % intervals held {trust.num_covered} of the {num} values that came")
 
 
 def _print_duplicate_curves(run: Run, output: Output) -> None:

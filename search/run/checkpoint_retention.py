@@ -102,10 +102,7 @@ class CheckpointRetention:
         self._best = best_id
 
     def _give_up_hopeless(self) -> None:
-        num_open = self._run.num_open()
-        if num_open is None:
-            return
-        while hopeless := self._run.rungs.hopeless(num_open=num_open):
+        while hopeless := self._run.hopeless():
             for trial_id in hopeless:
                 self._give_up(trial_id, NO_LONGER_PROMOTABLE)
 

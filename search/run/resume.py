@@ -183,4 +183,4 @@ def _replay_event(
             why = event.get("why", "")
             if why == "promoted":
                 scheduler.rungs.on_promoted(trial.trial_id)
-            scheduler.on_resumed(trial, why)
+            scheduler.on_resumed(trial.trial_id, trial.hparams, why)

@@ -19,11 +19,10 @@ from search.run.endings import Ending, all_fail_alike, completed_reason, ending_
 from search.run.observers import Observer
 from search.run.resume import replay
 from search.run.scheduler import Decision, TrialScheduler
-from search.sampling.proposal import Sampler
+from search.sampling.proposal import Sampler, Trust
 from search.space import Space
 from search.trial import EpochRow
 from search.trial.background import BACKGROUND_ID, Background
-from search.trial.batch_size import Choices, is_auto, reason_for, with_batch_size
 from search.trial.epoch_time import EpochWatch
 from search.trial.failure import Failure
 from search.trial.task import TrialTask, task_for
@@ -43,7 +42,6 @@ class Run:
         metering: The meters of the nodes; None where trials have meters of their own.
         auto_precision: What the precision "auto" means on the run's CPUs, with the reason. What an earlier
             session of the run chose stays.
-        batch_sizes: What batch_size "auto" means, by model, with the reason; as of `auto_precision`.
         background: The workload that the backend trains beside the trials.
         clock: Monotonic seconds.
 
@@ -61,7 +59,6 @@ class Run:
         metering: Metering | None = None,
         background: Background | None = None,
         auto_precision: str = "",
-        batch_sizes: Choices | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space = space
@@ -87,12 +84,10 @@ class Run:
         self._replay()
         self._ranking = self._ranking_of_history()
         self.auto_precision = self.history.sessions.auto_precision or auto_precision
-        self.batch_sizes = {**(batch_sizes or {}), **self.history.sessions.batch_sizes}
         self._account.begin(self.history)
         with_load = {"background": background.to_dict()} if background else {}
-        chosen = {"auto_precision": self.auto_precision, "batch_sizes": self.batch_sizes}
-        choices = {name: choice for name, choice in chosen.items() if choice}
-        self._record("session_started", None, **with_load, **choices)
+        choice = {"auto_precision": self.auto_precision} if self.auto_precision else {}
+        self._record("session_started", None, **with_load, **choice)
         self._account.open_devices()
 
     def observe(self, observer: Observer) -> None:
@@ -198,7 +193,7 @@ class Run:
         """A paused trial to promote now; on the last call, when nothing runs, the best of them."""
         if is_last_call and (self.num_training or not self._has_asked_all):
             return None
-        trial_id = self.rungs.promotable(is_last_call=is_last_call)
+        trial_id = self._scheduler.promotable(may_start=not self._has_asked_all, is_last_call=is_last_call)
         if trial_id is None:
             self._has_promoted_all = is_last_call
             return None
@@ -225,9 +220,10 @@ class Run:
             "trial_asked",
             trial_id,
             **({"start_rung": start_rung} if start_rung else {}),
+            **self._scheduler.choice,
             number=number,
             proposed_by=proposal.proposed_by,
-            hparams=with_batch_size(proposal.hparams, self.batch_sizes),
+            hparams=dict(proposal.hparams),
             seed=self.space.training.seed if proposal.seed is None else proposal.seed,
             parent_trial=proposal.parent_trial,
         )
@@ -247,8 +243,8 @@ class Run:
         is_known = trial.knows(row)
         if is_known and row.is_replay:
             return "continue"
-        if row.sensors:  # the first row of an attempt
-            row = replace(row, notes={**row.notes, **self._notes(trial)})
+        if self._background and row.sensors:  # the first row of an attempt
+            row = replace(row, notes={**row.notes, "background": self._background.note})
         self._record("epoch", trial_id, row=row.to_dict())
         self._epoch_watch.add(row)
         self._account.on_epoch()
@@ -256,13 +252,6 @@ class Run:
         if ending is None and (reason := self.stop_reason()):
             ending = Ending("interrupted", message=reason)
         return "continue" if ending is None else self._end(trial_id, ending)
-
-    def _notes(self, trial: TrialRecord) -> dict[str, str]:
-        """What the run chose for a trial, for its row."""
-        notes = {"background": self._background.note} if self._background else {}
-        if is_auto(self.space.fixed) and not self.should_test:  # a promoted trial has its search's
-            notes["batch_size"] = f"chosen for this model: {reason_for(trial.hparams, self.batch_sizes)}"
-        return notes
 
     def check_epoch_time(self, trial_id: str, seconds: float, *, has_start: bool = False) -> None:
         """Note, once a trial, that the epoch it is in takes strangely long.
@@ -314,6 +303,15 @@ class Run:
         to_come += [] if num_left is None else [num_left]
         return min(to_come) + len(self.history.running()) if to_come else None
 
+    @property
+    def trust(self) -> Trust | None:
+        """Whether ranks or a model of learning curves are trusted; None where ranks alone decide."""
+        return self._scheduler.trust
+
+    def hopeless(self) -> list[str]:
+        """The paused trials that will not be trained further, or hardly."""
+        return self._scheduler.hopeless(num_open=self.num_open())
+
     def end(self) -> str:
         """Close the session: no trial is left running. Gives the reason it ended."""
         reason = self.stop_reason() or completed_reason(
@@ -350,8 +348,9 @@ class Run:
         return decision.ending
 
     def _resume(self, trial: TrialRecord, why: Literal["promoted", "failed"]) -> None:
-        self._record("trial_resumed", trial.trial_id, why=why)
-        self._scheduler.on_resumed(trial, why)
+        choice = self._scheduler.choice if why == "promoted" else {}
+        self._record("trial_resumed", trial.trial_id, why=why, **choice)
+        self._scheduler.on_resumed(trial.trial_id, trial.hparams, why)
 
     def _end(self, trial_id: str, ending: Ending) -> Answer:
         self._account.close_windows(trial_id)

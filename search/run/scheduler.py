@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from search.energy.usable import Unmeasured
 from search.ledger.history import Event, Status, TrialRecord
 from search.run.endings import Ending
 from search.run.objective import LadderEnergy, Objective
 from search.rungs import RungDecision, Rungs
-from search.sampling.proposal import Proposal, Sampler
+from search.sampling.proposal import ChoosingSampler, Proposal, Sampler, Trust
 from search.space import Space
 from search.trial import EpochRow
 
@@ -47,13 +49,14 @@ class TrialScheduler:
             can_jump=bool(space.ladder.joules),
         )
         self._space, self._sampler = space, sampler
+        self._chooser = sampler if isinstance(sampler, ChoosingSampler) else None
         self._objective = Objective(space)
         self._used = LadderEnergy(space.ladder)
 
     @property
     def may_promote(self) -> bool:
         """Whether trials pause at rungs, so that one may continue later."""
-        return self._space.scheduler.mode in {"asha", "pasha"}
+        return self._space.scheduler.mode in {"asha", "pasha", "freeze_thaw"}
 
     @property
     def exhausted_reason(self) -> str:
@@ -68,6 +71,43 @@ class TrialScheduler:
     def num_left(self) -> int | None:
         """Trials that may still be asked for; None where only the asking shows."""
         return self._sampler.num_left
+
+    def promotable(self, *, may_start: bool, is_last_call: bool = False) -> str | None:
+        """The paused trial to train further now; None if there is none, or a new one is worth more.
+
+        Args:
+            may_start: A new trial could be started instead.
+            is_last_call: As of `Rungs.promotable`.
+        """
+        if self._chooser is None:
+            return self.rungs.promotable(is_last_call=is_last_call)
+        start_rung = self.rungs.start_rung
+        trial_id = self._chooser.choose(
+            lowest_rung=start_rung, may_start=may_start, is_last_call=is_last_call
+        )
+        if trial_id is not None:
+            self.rungs.on_promoted(trial_id)
+        return trial_id
+
+    def hopeless(self, *, num_open: int | None) -> list[str]:
+        """The paused trials that will not be trained further, or hardly: their checkpoints can go.
+
+        Args:
+            num_open: Trials that run now or may still be started; None where nothing limits them.
+        """
+        if self._chooser:
+            return self._chooser.hopeless()
+        return [] if num_open is None else self.rungs.hopeless(num_open=num_open)
+
+    @property
+    def choice(self) -> Mapping[str, Any]:
+        """Who chose what `promotable` or `ask` gave last and the model's score, for the journal."""
+        return self._chooser.choice_record if self._chooser else {}
+
+    @property
+    def trust(self) -> Trust | None:
+        """Whether ranks or a model are trusted; None where ranks alone decide."""
+        return self._chooser.trust if self._chooser else None
 
     def ask(self, trial_id: str) -> Proposal | None:
         """What trial `trial_id` shall train; None when there is nothing more."""
@@ -87,10 +127,13 @@ class TrialScheduler:
             return Decision(Ending("diverged", "diverged", f"{metric} is {value}"))
         if all(other.epoch < row.epoch for other in trial.rows[:-1]):
             self.rungs.on_epoch(trial.trial_id, value)
+        ended_rung = _newly_ended(trial)
+        if self._chooser:
+            self._chooser.on_epoch(trial.trial_id, row.epoch, value, ended_rung=ended_rung)
         is_control = False
         try:
             self._used.check(row)
-            if (rung := _newly_ended(trial)) is not None:
+            if (rung := ended_rung) is not None:
                 decision, final_reason = self._decided(trial, rung, value)
                 if decision not in {"continue", "control"}:
                     return Decision(self._ending(decision, rung, final_reason))
@@ -100,7 +143,18 @@ class TrialScheduler:
         best, patience = trial.best(metric, self._space.mode), self._space.training.patience
         if patience is not None and best is not None and trial.epochs - best[0] >= patience:
             return Decision(Ending("stopped", message=f"no gain in {patience} epochs"))
+        if ended_rung is None and self.pauses_after(trial.trial_id, row.epoch):
+            return Decision(Ending("paused"))
         return Decision(is_control=is_control)
+
+    def pauses_after(self, trial_id: str, epoch: int) -> bool:
+        """Whether the trial pauses between rungs, so that another can be chosen.
+
+        Not below the rung that it is judged from: its bracket's, or the one that a control trial goes to.
+        """
+        ladder = self._space.ladder
+        judged_from = ladder.ends[self.rungs.judged_from(trial_id)]
+        return self._chooser is not None and epoch in ladder.pauses and epoch > judged_from
 
     def _decided(self, trial: TrialRecord, rung: int, value: float) -> tuple[RungDecision, str]:
         """Tell rungs and sampler that the trial has ended `rung`; why it ends there anyway, or nothing.
@@ -135,7 +189,7 @@ class TrialScheduler:
             self.rungs.withdraw(trial_id)
         self._sampler.finish(trial_id, status, cause=cause)
 
-    def on_resumed(self, trial: TrialRecord, why: str) -> None:
+    def on_resumed(self, trial_id: str, hparams: Mapping[str, Any], why: str) -> None:
         """Report that a trial which had left its worker runs again.
 
         Args:
@@ -143,9 +197,11 @@ class TrialScheduler:
                 One that was merely interrupted, "", never stopped running for rungs and sampler.
         """
         if why == "failed":
-            self.rungs.readmit(trial.trial_id)
+            self.rungs.readmit(trial_id)
+        if self._chooser and self._chooser.is_due_to_the_top(trial_id):
+            self.rungs.judge_at_top_only(trial_id)
         if why:
-            self._sampler.resume(trial.trial_id, trial.hparams)
+            self._sampler.resume(trial_id, hparams)
 
 
 def _newly_ended(trial: TrialRecord) -> int | None:

@@ -26,7 +26,7 @@ from trainables.core.contract import Mode
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
-Kind = Literal["asha", "asha_stopping", "pasha", "none"]
+Kind = Literal["asha", "asha_stopping", "pasha", "freeze_thaw", "none"]
 RungDecision = Literal["continue", "control", "pause", "stop"]
 Value = float | Sequence[float | None] | None
 
@@ -46,6 +46,8 @@ class Rungs:
       n results there. Among fewer than eta none does, but on the last call.
     - pasha: asha below a top rung that starts as the second and is raised by one whenever the
       ranking of the top two rungs turns out unstable.
+    - freeze_thaw: results are counted as in asha; who continues is decided elsewhere, and may have
+      paused between rungs.
     - none: every trial runs the whole ladder.
 
     A control trial continues although its value does not let it. Without them the trials that
@@ -148,6 +150,14 @@ class Rungs:
             if len(pairs) >= FEWEST:
                 self._weakness[rung] = chance_of_weakness(*zip(*pairs, strict=True))
 
+    def judged_from(self, trial_id: str) -> int:
+        """The lowest rung at which the trial may pause: its bracket's, or a control trial's next one."""
+        return self._brackets.get(trial_id, 0)
+
+    def judge_at_top_only(self, trial_id: str) -> None:
+        """Let the trial continue to the top whatever it shows before."""
+        self._brackets[trial_id] = len(self._results) - 1
+
     def on_epoch(self, trial_id: str, value: float) -> None:
         """Take in a point of a learning curve, each epoch once and in order, before its `on_result`."""
         if self._growth:
@@ -211,7 +221,7 @@ class Rungs:
         Raises:
             ValueError: The trial is not paused.
         """
-        if trial_id not in self._paused:
+        if trial_id not in self._paused and self._kind != "freeze_thaw":
             raise ValueError(f"{trial_id} is not paused, so it cannot be promoted; report its results first")
         self._end_pause(trial_id)
 
@@ -228,11 +238,14 @@ class Rungs:
         """Whether a pause may still end in a promotion; if not, the trial's checkpoint can go.
 
         False is certain, True is not. The best that waits at each rung is kept for the last call
-        until a trial has ended the ladder. A trial that is not paused has no pause to end: False.
+        until a trial has ended the ladder. A trial that is not paused has no pause to end: False. With
+        freeze_thaw it is decided elsewhere, and certain of none that is not withdrawn.
 
         Args:
             num_open: Trials that run now or may still be started.
         """
+        if self._kind == "freeze_thaw":
+            return trial_id not in self._withdrawn
         rung = self._paused.get(trial_id)
         if rung is None:
             return False
@@ -247,6 +260,8 @@ class Rungs:
         The highest rung's come first, each rung's from the worst on.
         """
         found: list[str] = []
+        if self._kind == "freeze_thaw":  # any may be chosen yet
+            return found
         for rung, results in reversed(list(enumerate(self._results))):
             num_passing = self._num_passing(self._most_results(rung, num_open))
             kept = None if self._results[-1] else results.first_waiting()
@@ -287,6 +302,7 @@ class Rungs:
                 return "continue"
         has_finished = bool(self._results[-1])
         if self._controls.take(trial_id, rung, top=self._top_rung, has_finished=has_finished):
+            self._brackets[trial_id] = rung + 1
             return "control"
         if self._kind == "asha_stopping":
             return "stop"

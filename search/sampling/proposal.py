@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from search.ledger.history import ProposedBy, Status
 from search.space import Space
@@ -86,6 +86,61 @@ class Sampler(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """Whom a choosing sampler trusts, and how well its model foresees what trials reach.
+
+    Attributes:
+        share_of_ranks: Of its decisions the share that ranks at rungs make, in [0, 1].
+        losses: One minus the rank correlation with what came lately, of ranks and of the model; None of too
+            few.
+        num_foreseen: Values of which the model had said what they would be.
+        num_covered: Those of them that came to lie within its 80 % interval.
+    """
+
+    share_of_ranks: float
+    losses: tuple[float, float] | None
+    num_foreseen: int
+    num_covered: int
+
+
+@runtime_checkable
+class ChoosingSampler(Sampler, Protocol):
+    """A sampler that also says which paused trial is trained further."""
+
+    @property
+    def choice_record(self) -> Mapping[str, Any]:
+        """Who chose last, and the score of it, as plain data."""
+        ...
+
+    @property
+    def trust(self) -> Trust:
+        """Whom it trusts now."""
+        ...
+
+    def choose(self, *, lowest_rung: int, may_start: bool, is_last_call: bool = False) -> str | None:
+        """The paused trial to train further; None leaves the worker to a new trial, if one may start.
+
+        Args:
+            lowest_rung: Ranks at rungs below it mislead.
+            is_last_call: Nothing runs and no trial will come: one that brings a search to a fully trained
+                trial, if none is there yet.
+        """
+        ...
+
+    def hopeless(self) -> list[str]:
+        """The paused trials whose state is not worth its disk, the least promising first."""
+        ...
+
+    def is_due_to_the_top(self, trial_id: str | None) -> bool:
+        """Whether this paused trial, if it continues, continues to the end."""
+        ...
+
+    def on_epoch(self, trial_id: str, epoch: int, value: float, *, ended_rung: int | None) -> None:
+        """Tell the finite value of an epoch, each once and in order."""
+        ...
+
+
 class FixedList:
     """Proposes a given list in its order and learns nothing: promotion, lists and designs."""
 
@@ -134,6 +189,10 @@ class FirstPoints:
 
     def __init__(self, space: Space, defaults: Mapping[str, Any]) -> None:
         self._points = first_points(space, defaults)
+
+    @property
+    def is_left(self) -> bool:
+        return bool(self._points)
 
     def pop(self, seen: Container[Hashable]) -> Proposal | None:
         """The next one that is not among the identities `seen`; None when there are no more."""

@@ -62,6 +62,10 @@ def make_sampler(space: Space, defaults: Mapping[str, Any], known: Sequence[Earl
     """
     if proposals := designed(space, defaults):
         return FixedList(proposals)
+    if space.scheduler.mode == "freeze_thaw":
+        from search.freeze_thaw.sampler import FreezeThawSampler  # scipy.stats, 0.5 s, for this mode alone
+
+        return FreezeThawSampler(space, defaults)
     sampler = OptunaSampler(space, defaults)
     sampler.warm_start(known)
     return sampler

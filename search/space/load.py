@@ -361,6 +361,7 @@ class _Reading:
         self, trainable: TrainableRef, data: DataSpec, metric: str, mode: Mode, ladder: Ladder
     ) -> Space:
         section = self._section
+        scheduler = scheduler_of(self._file, section, trainable, ladder)
         return Space(
             name=self._name(),
             trainable=trainable,
@@ -375,8 +376,8 @@ class _Reading:
             warm_start=tuple(
                 str((self._path.parent / Path(run).expanduser()).resolve()) for run in section.warm_start
             ),
-            ladder=ladder,
-            scheduler=scheduler_of(self._file, section, trainable, ladder),
+            ladder=ladder.with_pauses() if scheduler.mode == "freeze_thaw" else ladder,
+            scheduler=scheduler,
             sampler=self._sampler,
             limits=section.limits.with_run_cap(self._file.run_cap),
             resources=section.resources,

@@ -153,18 +153,6 @@ def _outside(value: Any, entry: Parameter | Fixed) -> str:
     return f"must be {described(entry)}, got {shown(value)}"
 
 
-def _check_batch_size(draft: Draft, problems: Problems) -> None:
-    """What "auto" cannot stand beside: the search could not know which of them it was."""
-    entry = draft.declared.entries.get("batch_size")
-    if not draft.is_command and isinstance(entry, Choice) and "auto" in entry.values:
-        text = "auto is no value beside others: write value: auto and search over effective_batch_size"
-        problems.add("parameters.batch_size.values", text)
-    for name, variants in draft.space.ablations.items() if draft.space else ():
-        if any("auto" in variant.get("batch_size", ()) for variant in variants):
-            text = "batch_size auto is no value of an ablation; take effective_batch_size"
-            problems.add(f"search.ablations.{name}", text)
-
-
 def _check_sampler(draft: Draft, problems: Problems) -> None:
     """Packages that the sampler needs and this environment does not have."""
     missing = [name for name in _PACKAGES.get(draft.sampler, ()) if importlib.util.find_spec(name) is None]
@@ -262,6 +250,31 @@ def _check_beside(section: SearchSection, sampler: str, problems: Problems) -> N
         problems.add("search.warm_start", "earlier runs tell their metric alone; leave it out, or the joules")
 
 
+def _check_freeze_thaw(draft: Draft, problems: Problems) -> None:
+    """What a model of learning curves cannot do, each with what can be taken instead."""
+    section = draft.section
+    if section.scheduler.mode != "freeze_thaw":
+        return
+    where = "search.scheduler.mode"
+    if len(section.objective) > 1:
+        problems.add(where, "freeze_thaw models one metric; take asha, or leave search.objective out")
+    if section.ladder is not None and section.ladder.joules:
+        problems.add(where, "freeze_thaw needs rungs of epochs; take asha for rungs of joules")
+    if section.lists or draft.sampler == "grid":
+        problems.add(where, "freeze_thaw chooses its own points; take asha or none for a list or a grid")
+    if draft.sampler not in ("tpe", "grid"):
+        text = f"is not asked with scheduler.mode: freeze_thaw, got {draft.sampler}; leave one of them out"
+        problems.add("search.sampler" if section.sampler else "method", text)
+    if section.warm_start:
+        problems.add("search.warm_start", "freeze_thaw learns from its own curves alone; leave it out")
+    command = draft.space.trainable.command if draft.space is not None else None
+    if command is not None and not command["resume"]:
+        text = (
+            "freeze_thaw pauses trials, and without search.command.resume each would train from its beginning"
+        )
+        problems.add(where, f"{text} again; give it, or take asha_stopping")
+
+
 def _check_brackets(draft: Draft, problems: Problems) -> None:
     if draft.space is None:
         return
@@ -310,11 +323,11 @@ RULES: tuple[Rule, ...] = (
     _check_conditions,
     _check_initial_points,
     _check_defaults,
-    _check_batch_size,
     _check_sampler,
     _check_design,
     _check_joules,
     _check_objective,
+    _check_freeze_thaw,
     _check_brackets,
     _check_ablations,
     _check_horizon,

@@ -98,6 +98,11 @@ class LadderProgress:
         return self._rung == len(self._ladder.rungs) and bool(self._ladder.joules)
 
     @property
+    def may_pause(self) -> bool:
+        """Whether the trial may leave its worker after this epoch, to continue from its state later."""
+        return self.epochs_done in self._ladder.pauses
+
+    @property
     def is_start_due(self) -> bool:
         """Whether the next epoch is the first of another training."""
         return self._ladder.begins_training_at(self.epochs_done) and not self._is_fresh

@@ -224,7 +224,7 @@ def test_a_rung_that_is_not_there_is_refused(rung: int) -> None:
     ("arguments", "message"),
     [
         ({"num_rungs": 0}, "a ladder needs at least one rung, got 0"),
-        ({"kind": "sync"}, "kind must be one of asha, asha_stopping, pasha, none, got 'sync'"),
+        ({"kind": "sync"}, "kind must be one of asha, asha_stopping, pasha, freeze_thaw, none, got 'sync'"),
         ({"mode": "maximize"}, r"mode must be min or max, once per objective, got \['maximize'\]"),
         ({"kind": "pasha", "mode": ("max", "min")}, "pasha compares values of one objective, got 2"),
         ({"num_brackets": 4}, "num_brackets must be from 1 to 3, got 4"),

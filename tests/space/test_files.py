@@ -190,7 +190,8 @@ SECTION = {
         "search.metering.cpu_watts_idle: must be at most cpu_watts_max, 65, got 70"
     ),
     "scheduler.mode=stoping": (
-        "search.scheduler.mode: must be one of asha, asha_stopping, pasha, none, got 'stoping'; did you mean"
+        "search.scheduler.mode: must be one of asha, asha_stopping, pasha, freeze_thaw, none, got 'stoping'; "
+        "did you mean asha_stopping?"
     ),
     "sampler=tpee": (
         "search.sampler: must be one of tpe, random, gp, nsga2, cmaes, grid, got 'tpee'; did you mean tpe?"

@@ -18,7 +18,6 @@ from search.energy.reading import EnergyReading
 from search.ledger import Ledger
 from search.ranking import Configuration, configurations
 from search.run import Run
-from search.sampling.sampler import OptunaSampler
 from search.trial import EpochRow
 from search.trial.failure import Cause, Failure
 from tests.support.toy_runs import made_space, sampler_for
@@ -89,10 +88,13 @@ class Searches(RuleBasedStateMachine):
 
     def open(self, lines: list[str]) -> None:
         """A new process on the journal `lines`."""
-        self.sampler: OptunaSampler = sampler_for(self.space)
+        self.sampler = self.made_sampler()
         self.ledger = MemoryLedger(lines)
         self.run = Run(self.space, self.sampler, self.ledger, clock=lambda: 0.0)
         self.training: list[str] = []
+
+    def made_sampler(self) -> Any:
+        return sampler_for(self.space)
 
     @rule(num_free=st.integers(1, 3))
     def fill_workers(self, num_free: int) -> None:

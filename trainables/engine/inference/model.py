@@ -39,18 +39,11 @@ class LoadedModel:
     card: ModelCard
     folder: Path
 
-    def ask(
-        self, images: Tensor, device: torch.device, precision: str, *, extents: Tensor | None = None
-    ) -> Any:
+    def ask(self, images: Tensor, device: torch.device, precision: str) -> Any:
         """What the module says of a batch, in fp32, computed as its test was: in `precision`, as a whole
-        batch.
-
-        Args:
-            extents: What of the canvas each image takes, see `Preprocess.extents`; None is all.
-        """
-        given = [images.to(device)] if extents is None else [images.to(device), extents.to(device)]
+        batch."""
         with torch.inference_mode(), autocast(device, precision):
-            return in_fp32(self.module(*given))
+            return in_fp32(self.module(images.to(device)))
 
 
 def load_model(path: str | Path, *, trainable: str | Path | None = None) -> LoadedModel:

@@ -1,0 +1,124 @@
+"""A Gaussian process over learning curves: fitted now and then, extended epoch by epoch. Numpy and SciPy
+alone.
+
+Hyperparameters are those most probable after the rows (MAP), by L-BFGS-B with exact gradients, from the
+prior's mode and not from the last fit: so they follow from the rows alone, and a resumed search has the same
+without a file. Rows that come after a fit extend the Cholesky factor one by one, O(rows²) each, where a fit
+costs thirty times O(rows³).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
+from threadpoolctl import ThreadpoolController
+
+from search.freeze_thaw.kernel import Kernel, Numbers, Places, Rows
+from search.freeze_thaw.likelihood import JITTER, Likelihood
+
+_ITERATIONS = 15
+# Log mean and standard deviation of lt, lb, c1, a0, a1, b0, b1, s2. A metric's own noise is small beside what
+# trials differ by, but its size is unknown within a factor of 20 (two deviations of 1.5).
+_PRIORS = ((np.log(0.5), 0.5), (np.log(0.5), 0.5), (np.log(0.3), 1.0), (np.log(0.5), 1.0), (np.log(0.3), 1.0))
+_OWN_PRIORS = ((np.log(0.05), 1.5), (np.log(0.05), 1.5), (np.log(0.002), 1.5))
+# Two threads on matrices of 100 rows wait for each other: 60 trials took 5.7 s on 2 busy cores, and with one
+# thread 0.14 s. Sums are also the same then, whatever the machine has.
+_BLAS = ThreadpoolController()
+_RANGE = 4.0  # deviations from the prior's mode that a fit may go
+
+
+class CurveModel:
+    """The posterior of all curves, given rows and their values.
+
+    Args:
+        num_dimensions: Of a point.
+    """
+
+    def __init__(self, num_dimensions: int) -> None:
+        # Distances grow as the root of the dimensions (Hvarfner et al. 2024, arXiv 2402.02229).
+        lengths = [(0.5 * np.log(num_dimensions) - 0.3, 1.0)] * num_dimensions
+        self._means, self._deviations = np.array([*lengths, *_PRIORS, *_OWN_PRIORS]).T
+        self.kernel = Kernel(self._means)
+        self._factor = np.zeros((0, 0))
+
+    def fit(self, rows: Rows, values: Numbers) -> None:
+        """Find the most probable hyperparameters, or take the prior's mode where the search for them fails.
+
+        Not those of the fit before: a resumed search has not made every fit that the undisturbed one made.
+
+        Args:
+            values: Of each row, with mean 0 and deviation 1, (rows,).
+        """
+        room = _RANGE * self._deviations
+        likelihood = Likelihood(rows, values)
+        with _BLAS.limit(limits=1, user_api="blas"):
+            found = minimize(
+                lambda theta: self._loss(theta, likelihood),
+                self._means,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=list(zip(self._means - room, self._means + room, strict=True)),
+                options={"maxiter": _ITERATIONS},
+            )
+            self.kernel = Kernel(found.x if np.isfinite(found.fun) else self._means)
+            self._factor = _factored(self.kernel.matrix(rows))
+
+    def extend(self, rows: Rows) -> None:
+        """Take in the rows that are not in the factor yet, one after the other."""
+        with _BLAS.limit(limits=1, user_api="blas"):
+            for place in range(len(self._factor), len(rows)):
+                self._factor = _extended(self._factor, *self._row(rows, place))
+
+    def beliefs(
+        self, rows: Rows, values: Numbers, points: Numbers, trials: Places, time: Numbers | float
+    ) -> tuple[Numbers, Numbers]:
+        """Mean and standard deviation of what these epochs would show, (others,) each.
+
+        Args:
+            rows: Those of the factor, and behind them further ones without a value, as of a running trial:
+                what is expected of it is taken for seen (a "kriging believer", Ginsbourger et al. 2010),
+                which leaves means as they are and takes deviations down.
+            values: Of the rows that have one, (at most rows,).
+            points, trials, time: As of `Kernel.between`.
+        """
+        factor, known = self._factor, len(values)
+        with _BLAS.limit(limits=1, user_api="blas"):
+            for place in range(len(factor), len(rows)):
+                factor = _extended(factor, *self._row(rows, place))
+            covariance = self.kernel.between(rows, points, trials, time)
+            weights = cho_solve((factor[:known, :known], True), values, check_finite=False)
+            explained = solve_triangular(factor, covariance, lower=True, check_finite=False)
+            variance = self.kernel.variance() - (explained**2).sum(axis=0)
+            return covariance[:known].T @ weights, np.sqrt(np.maximum(variance, 1e-10))
+
+    def _loss(self, theta: Numbers, likelihood: Likelihood) -> tuple[float, Numbers]:
+        """Minus the log posterior of hyperparameters, and its gradient."""
+        off = (theta - self._means) / self._deviations
+        loss, slope = likelihood.loss(Kernel(theta))
+        return loss + 0.5 * float(off @ off), slope + off / self._deviations
+
+    def _row(self, rows: Rows, place: int) -> tuple[Numbers, float]:
+        """Covariance of a row with those before it, and its variance."""
+        trial, time = rows.trials[place], float(rows.times[rows.grid[place]])
+        points = rows.points[: rows.trials[: place + 1].max() + 1]  # as in `Curves.rows`
+        before = Rows(points, rows.trials[:place], rows.times, rows.grid[:place])
+        covariance = self.kernel.between(before, rows.points[trial][None], np.array([trial]), time)
+        return covariance[:, 0], self.kernel.variance() + self.kernel.noise + JITTER
+
+
+def _factored(covariance: Numbers) -> Numbers:
+    covariance[np.diag_indices(len(covariance))] += JITTER
+    return np.asarray(cholesky(covariance, lower=True, check_finite=False, overwrite_a=True), float)
+
+
+def _extended(factor: Numbers, covariance: Numbers, variance: float) -> Numbers:
+    """The factor with one more row."""
+    num = len(factor)
+    found = np.zeros((num + 1, num + 1))
+    found[:num, :num] = factor
+    if num:
+        found[num, :num] = solve_triangular(factor, covariance, lower=True, check_finite=False)
+    rest = variance - float(found[num, :num] @ found[num, :num])
+    found[num, num] = np.sqrt(max(rest, JITTER))
+    return found

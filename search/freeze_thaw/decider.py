@@ -1,0 +1,341 @@
+"""Freeze-thaw search: which paused trial is trained a little further, or which new one is started. Pure.
+
+After Swersky, Snoek and Adams 2014 (arXiv 1406.3896): a model of all curves says of each trial, paused or not
+yet started, what it would reach at the end, and the one with the largest expected improvement is trained, for
+a third more epochs than it has, not to its end. As in DyHPO (Wistuba et al. 2022, arXiv 2202.09774) and ifBO
+(Rakotoarison et al. 2024, arXiv 2404.16795), but hedged: most decisions follow the ranks at rungs as long as
+the model has not shown that it ranks trials better (see guard.py), and three in ten of the others are a point
+by chance.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Literal
+
+import numpy as np
+from scipy.stats import qmc
+
+from search.budget import grid_of
+from search.freeze_thaw.candidates import (
+    candidates,
+    log_expected_improvement,
+    probability_of_improvement,
+)
+from search.freeze_thaw.curve_model import CurveModel
+from search.freeze_thaw.curves import Curves
+from search.freeze_thaw.guard import Guard
+from search.freeze_thaw.points import Points
+from search.space import Space
+from search.space.parameters import identity
+
+Decider = Literal["rung", "model", "random"]
+_DESIGN = 8  # trials before the model is asked
+# BOHB draws 1/3 by chance, DyHPO 1/10. Without any, expected improvement digs where starters are fast.
+_RANDOM = 0.3
+_NUM_BEST = 5
+_FIRST_FIT, _GROWTH = 8, 1.3
+# A fit takes 0.3 s there and grows with the third power: further decisions are by ranks and by chance.
+_MOST_ROWS = 600
+# Of decisions, before the guard has seen anything: at 0.8 a search took half as many epochs again.
+_RUNGS_SHARE = 0.5
+MOST_DRAWS = 20  # of a point that was not tried before
+_WITHIN_80 = 1.2816  # deviations on either side
+_KEPT, _LEAST_CHANCE = 20, 0.01  # paused trials whose state stays
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is trained next.
+
+    Attributes:
+        trial_id: A paused trial; None is a new one at `hparams`.
+        decided_by: Who chose: ranks at a rung, the model, or chance.
+        score: The model's log expected improvement; None where it was not asked.
+    """
+
+    trial_id: str | None
+    decided_by: Decider
+    hparams: Mapping[str, Any] | None = None
+    score: float | None = None
+
+
+class FreezeThaw:
+    """What every trial has shown, and the choice that follows. Told the same in the same order it chooses the
+    same.
+
+    Args:
+        defaults: The default configuration: every hparam of the trainable.
+        ends: Epochs at the end of each rung.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        defaults: Mapping[str, Any],
+        ends: Sequence[int],
+    ) -> None:
+        self._points = Points(space, defaults)
+        self._seen: set[Hashable] = set()
+        self._curves = Curves(grid_of(ends))
+        self._ends, self._seed, self._eta = list(ends), space.training.seed, space.scheduler.eta
+        self._sign = 1.0 if space.mode == "max" else -1.0
+        self.guard = Guard(_RUNGS_SHARE)
+        self._shares: dict[str, Any] = {}
+        self._running: dict[str, None] = {}
+        self._gone: set[str] = set()
+        self._num_decisions = 0
+        self._model = CurveModel(self._points.num_features)
+        self._fitted_at = 0
+
+    def on_asked(self, trial_id: str, hparams: Mapping[str, Any]) -> None:
+        """Take in a trial that starts."""
+        self._num_decisions += 1
+        self._seen.add(identity(hparams))
+        self._curves.start(trial_id, self._points.features(hparams))
+        self._shares[trial_id] = self._points.shares(hparams)
+        self._running[trial_id] = None
+
+    def on_resumed(self, trial_id: str) -> None:
+        """Take in a paused trial that is trained further."""
+        self._num_decisions += 1
+        self._gone.discard(trial_id)
+        self._running[trial_id] = None
+
+    def on_epoch(self, trial_id: str, epoch: int, value: float) -> None:
+        """Take in the value of an epoch."""
+        score = self._sign * value
+        if math.isfinite(value) and self._curves.next_epoch(trial_id) == epoch:
+            self._compare(trial_id, epoch, score)
+        self._curves.add(trial_id, epoch, score)
+
+    def _compare(self, trial_id: str, epoch: int, score: float) -> None:
+        """Let the guard see who had ranked this trial better; the first epoch of a trial was ranked by
+        nobody."""
+        before = self._curves.reached(trial_id)
+        if not before or not self._has_model:
+            return
+        at, at_before = self._curves.value_at(epoch), self._curves.value_at(before)
+        self._fit()
+        num = len(self._curves)
+        expected, deviation = self._model.beliefs(
+            self._curves.rows(num),
+            self._curves.scaled(num),
+            self._curves.point(trial_id)[None],
+            np.array([self._curves.number(trial_id)]),
+            self._curves.time(epoch),
+        )
+        reach = _WITHIN_80 * math.hypot(float(deviation[0]), math.sqrt(self._model.kernel.noise))
+        low, middle, high = (
+            self._curves.unscaled(float(expected[0]) + off, num) for off in (-reach, 0.0, reach)
+        )
+        self.guard.on_arrival(
+            score,
+            middle,
+            list(at.values()),
+            at_before[trial_id],
+            [at_before[each] for each in at],
+            is_covered=low <= score <= high,
+        )
+
+    def on_paused(self, trial_id: str) -> None:
+        """Take in that a trial runs no more."""
+        self._running.pop(trial_id, None)
+
+    def on_diverged(self, trial_id: str) -> None:
+        """Take in that a trial's value is NaN or infinite: it counts as the lowest seen, at its next
+        epoch."""
+        if (epoch := self._curves.next_epoch(trial_id)) is not None:
+            self._curves.add(trial_id, epoch, math.nan)
+
+    def learn_memory(self, hparams: Mapping[str, Any], *, fits: bool) -> None:
+        """Take in whether a trial had memory enough: new points keep away from those that had not."""
+        if self._points.contains(hparams):
+            self._points.memory.learn(self._points.codes(hparams), fits=fits)
+
+    def new_point(self, chosen: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """The chosen point, or where it was tried or is unlikely to find memory, one by chance.
+
+        Where no draw is likely to find memory it is the likeliest one; None where each repeats a point that
+        was tried.
+        """
+        memory, unlikely = self._points.memory, []
+        for draw in range(MOST_DRAWS):
+            point = self._random_point(draw) if chosen is None or draw else chosen
+            if identity(point) in self._seen:
+                continue
+            codes = self._points.codes(point)
+            if memory.is_likely(codes):
+                return point
+            unlikely.append((memory.clearance(codes), point))
+        return max(unlikely, key=itemgetter(0))[1] if unlikely else None
+
+    def _random_point(self, draw: int) -> Mapping[str, Any]:
+        chance = np.random.default_rng([self._seed, self._num_decisions, draw])
+        return self._points.hparams(chance.uniform(size=self._points.num_parameters))
+
+    def furthest(self) -> str | None:
+        """Of the paused trials that have reached the highest epoch the best."""
+        reached = {trial_id: self._curves.reached(trial_id) for trial_id in self._paused}
+        if not (top := max(reached.values(), default=0)):
+            return None
+        values = self._curves.value_at(top)
+        return max((each for each, epoch in reached.items() if epoch == top), key=lambda each: values[each])
+
+    def withdraw(self, trial_id: str) -> None:
+        """Never choose this trial: it failed, diverged, ended or lost its checkpoint. What it has shown
+        stays."""
+        self._running.pop(trial_id, None)
+        self._gone.add(trial_id)
+
+    def choose(self, *, may_start: bool = True, lowest_rung: int = 0) -> Choice | None:
+        """What a free worker trains; None where nothing is paused and no trial may start.
+
+        Args:
+            lowest_rung: Ranks at rungs below it are not followed.
+        """
+        chance = np.random.default_rng([self._seed, self._num_decisions])
+        first, second = chance.uniform(size=2)
+        if may_start and len(self._curves.trials) < _DESIGN:
+            return self._start(self._design_point(), "random")
+        if first < self.guard.share and (due := self._due_by_rungs(lowest_rung)) is not None:
+            return Choice(due, "rung")
+        # Where low ranks mislead, so does a model that has seen ten short curves for each long one.
+        is_misled = lowest_rung > 0 or not self._has_model
+        if may_start and (second < _RANDOM or is_misled):
+            return self._start(chance.uniform(size=self._points.num_parameters), "random")
+        if not may_start:  # the search comes to its end: what ranks have chosen, and no more
+            due = self._due_by_rungs(lowest_rung)
+            return None if due is None else Choice(due, "rung")
+        return self._best_by_model(chance, may_start=may_start)
+
+    def _start(self, shares: Any, decided_by: Decider, score: float | None = None) -> Choice:
+        return Choice(None, decided_by, self._points.hparams(shares), score)
+
+    def _design_point(self) -> Any:
+        """The next point of a Sobol sequence: the first few trials are spread, not drawn."""
+        number = len(self._curves.trials)
+        sequence = qmc.Sobol(self._points.num_parameters, seed=self._seed)
+        return sequence.random(_DESIGN)[number]
+
+    @property
+    def _has_model(self) -> bool:
+        return _FIRST_FIT <= len(self._curves) <= _MOST_ROWS
+
+    @property
+    def _paused(self) -> list[str]:
+        """Trials that wait below the top."""
+        return [
+            trial_id
+            for trial_id in self._curves.trials
+            if trial_id not in self._running
+            and trial_id not in self._gone
+            and self._curves.next_epoch(trial_id) is not None
+        ]
+
+    def _due_by_rungs(self, lowest_rung: int) -> str | None:
+        """The best of the top 1/eta of the highest rung that waits below the next one."""
+        waiting = set(self._paused)
+        for rung in reversed(range(lowest_rung, len(self._ends) - 1)):
+            for trial_id in self._passing(rung):
+                if trial_id in waiting and self._curves.reached(trial_id) < self._ends[rung + 1]:
+                    return trial_id
+        return None
+
+    def _passing(self, rung: int) -> list[str]:
+        """The best 1/eta of the trials that ended a rung."""
+        results = self._curves.value_at(self._ends[rung])
+        num = int(len(results) / self._eta)
+        return heapq.nsmallest(num, results, key=lambda trial_id: -results[trial_id]) if num else []
+
+    def _chosen_by_ranks(self) -> set[str]:
+        return {trial_id for rung in range(len(self._ends) - 1) for trial_id in self._passing(rung)}
+
+    def _best_by_model(self, chance: np.random.Generator, *, may_start: bool) -> Choice | None:
+        paused = self._paused
+        if not paused and not may_start:
+            return None
+        self._fit()
+        rows, values = self._rows_with_running()
+        known = self._curves.trials
+        features = [self._curves.point(trial_id) for trial_id in known]
+        means, deviations = self._beliefs(
+            rows, values, features, [self._curves.number(each) for each in known]
+        )
+        best = [known[place] for place in np.argsort(-means, kind="stable")[:_NUM_BEST]]
+        at = {trial_id: place for place, trial_id in enumerate(known)}
+        best_seen = float(values.max())
+        scores = log_expected_improvement(means, deviations, best_seen)
+        found: list[tuple[float, str | None, Any]] = [
+            (float(scores[at[each]]), each, None) for each in paused
+        ]
+        if may_start and (untried := self._untried(chance, best)):
+            shares, new = zip(*untried, strict=True)
+            new_means, new_deviations = self._beliefs(rows, values, new, [-1] * len(new))
+            new_scores = log_expected_improvement(new_means, new_deviations, best_seen)
+            place = int(np.argmax(np.round(new_scores, 6)))
+            found.append((float(new_scores[place]), None, shares[place]))
+        score, trial_id, chosen = max(found, key=lambda each: round(each[0], 6))
+        if trial_id is not None:
+            return Choice(trial_id, "model", score=score)
+        return self._start(chosen, "model", score)
+
+    def _untried(self, chance: np.random.Generator, best: Sequence[str]) -> list[tuple[Any, Any]]:
+        """Shares and features of candidates that were not tried and are likely to find memory."""
+        found = []
+        centres = [self._shares[trial_id] for trial_id in best]
+        for shares in candidates(chance, self._points.num_parameters, centres):
+            hparams = self._points.hparams(shares)
+            is_new = identity(hparams) not in self._seen
+            if is_new and self._points.memory.is_likely(self._points.codes(hparams)):
+                found.append((shares, self._points.features(hparams)))
+        return found
+
+    def hopeless(self) -> list[str]:
+        """Paused trials whose state is not worth its disk, the least likely to improve first.
+
+        Those are less likely than 1 % to end above all that was seen, and neither among the 20 likeliest nor
+        among those that ranks may choose. Empty where the model has too few rows, or too many.
+        """
+        paused = self._paused
+        if len(paused) <= _KEPT or not self._has_model:
+            return []
+        self._fit()
+        rows, values = self._rows_with_running()
+        features = [self._curves.point(each) for each in paused]
+        means, deviations = self._beliefs(
+            rows, values, features, [self._curves.number(each) for each in paused]
+        )
+        chances = np.round(probability_of_improvement(means, deviations, float(values.max())), 6)
+        likeliest = np.argsort(-chances, kind="stable")
+        kept = self._chosen_by_ranks() | {self.furthest()}
+        given_up = [place for place in likeliest[_KEPT:] if chances[place] < _LEAST_CHANCE]
+        return [paused[place] for place in reversed(given_up) if paused[place] not in kept]
+
+    def _fit(self) -> None:
+        """Bring the model up to the rows. Fits come at numbers of rows, not at decisions: they depend on rows
+        alone."""
+        num, threshold = len(self._curves), _FIRST_FIT
+        while (following := max(threshold + 1, round(threshold * _GROWTH))) <= num:
+            threshold = following
+        if threshold != self._fitted_at:
+            self._model.fit(self._curves.rows(threshold), self._curves.scaled(threshold))
+            self._fitted_at = threshold
+        self._model.extend(self._curves.rows(num))
+
+    def _rows_with_running(self) -> tuple[Any, Any]:
+        """All rows, with one behind them for each running trial, and the values of those that have one."""
+        num = len(self._curves)
+        further = [
+            (trial_id, epoch)
+            for trial_id in self._running
+            if (epoch := self._curves.next_epoch(trial_id)) is not None
+        ]
+        return self._curves.rows(num, further), self._curves.scaled(num)
+
+    def _beliefs(self, rows: Any, values: Any, features: Sequence[Any], numbers: Sequence[int]) -> Any:
+        return self._model.beliefs(rows, values, np.array(features), np.array(numbers, np.int64), 1.0)

@@ -1,0 +1,117 @@
+"""Configurations as points of a unit cube: how a model measures what two of them have in common. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from search.freeze_thaw.kernel import Numbers
+from search.sampling.axes import Axis, axis_of
+from search.sampling.feasibility import Feasibility, place_of
+from search.space import Choice, Space
+from search.space.parameters import is_same
+
+_NAME_SCALE = 1 / np.sqrt(2)  # two names are then 1 apart, as the ends of a range are
+_MIDDLE = 0.5
+
+
+class Points:
+    """Between hparams, shares and features.
+
+    A configuration is drawn as *shares*, one number in [0, 1] for each parameter, uniform where the
+    parameter's own distribution is; it is compared by its *features*: an ordered parameter by its place on
+    its own scale, a name as one of n corners, and what is switched off by the middle of its scale with a 1
+    beside it.
+
+    Args:
+        defaults: The default configuration: every hparam of the trainable.
+
+    Attributes:
+        memory: Where trials had memory enough; it is asked and told in `codes`.
+    """
+
+    def __init__(self, space: Space, defaults: Mapping[str, Any]) -> None:
+        self._space, self._defaults = space, dict(defaults)
+        self._axes: dict[str, Axis] = {name: axis_of(each) for name, each in space.parameters.items()}
+        self._order = list(space.search_order())
+        self.memory = Feasibility(self._axes)
+
+    @property
+    def num_parameters(self) -> int:
+        return len(self._order)
+
+    def contains(self, hparams: Mapping[str, Any]) -> bool:
+        return self._space.contains(hparams)
+
+    @property
+    def num_features(self) -> int:
+        return len(self.features(self._defaults))
+
+    def hparams(self, shares: Numbers) -> dict[str, Any]:
+        """The configuration that these shares mean; what its own values switch off keeps its default."""
+        found = dict(self._defaults)
+        for name, share in zip(self._order, shares.tolist(), strict=True):
+            if self._space.is_active(name, found):
+                found[name] = _value(self._axes[name], share)
+        return found
+
+    def shares(self, hparams: Mapping[str, Any]) -> Numbers:
+        """Shares that mean this configuration; one outside of its ranges is taken to their nearest end."""
+        return np.array([self._share(name, hparams) for name in self._order])
+
+    def codes(self, hparams: Mapping[str, Any]) -> dict[str, Any]:
+        """What is searched and active of this configuration, in the codes of its axes."""
+        active = [name for name in self._order if self._space.is_active(name, hparams)]
+        return {name: self._axes[name].encode(hparams[name]) for name in active}
+
+    def features(self, hparams: Mapping[str, Any]) -> Numbers:
+        """Where the model sees this configuration, (features,)."""
+        return np.array([each for name in self._order for each in self._features_of(name, hparams)])
+
+    def _share(self, name: str, hparams: Mapping[str, Any]) -> float:
+        axis = self._axes[name]
+        if not self._space.is_active(name, hparams):
+            return _MIDDLE
+        place = self._place(name, hparams)
+        if place is None:
+            return _MIDDLE
+        if not axis.is_whole:
+            return place
+        index = place * (axis.high - axis.low) if axis.is_ordered else place
+        return (index + 0.5) / _count(axis)
+
+    def _features_of(self, name: str, hparams: Mapping[str, Any]) -> list[float]:
+        parameter = self._space.parameters[name]
+        is_active = self._space.is_active(name, hparams)
+        place = self._place(name, hparams) if is_active else None
+        switched = [0.0 if is_active else 1.0] if name in self._space.when else []
+        if isinstance(parameter, Choice) and not parameter.is_ordered:
+            value = hparams.get(name)
+            corners = [
+                _NAME_SCALE * (place is not None and is_same(each, value)) for each in parameter.values
+            ]
+            return [*corners, *switched]
+        return [_MIDDLE if place is None else place, *switched]
+
+    def _place(self, name: str, hparams: Mapping[str, Any]) -> float | None:
+        """From 0 to 1 on the axis, or the index of a name; None of a value that the axis has not."""
+        axis = self._axes[name]
+        try:
+            code = axis.encode(hparams[name])
+        except (KeyError, StopIteration, ValueError, TypeError):  # a default outside of the space's values
+            return None
+        place = float(place_of(axis, code))
+        return min(1.0, max(0.0, place)) if axis.is_ordered else place
+
+
+def _value(axis: Axis, share: float) -> Any:
+    if not axis.is_whole:
+        return axis.at(share)
+    return axis.decode(axis.low + min(int(share * _count(axis)), _count(axis) - 1))
+
+
+def _count(axis: Axis) -> int:
+    """Values of an axis of whole numbers: each has an equal part of the shares, the two ends too."""
+    return int(axis.high - axis.low) + 1
