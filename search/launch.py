@@ -33,7 +33,7 @@ from search.ledger.journal import StorageError
 from search.output import Output
 from search.preflight import Report, request_for
 from search.preflight.local import examining_here
-from search.preflight.request import auto_precision_of, data_of
+from search.preflight.request import auto_precision_of, batch_sizes_of, data_of
 from search.provenance import describe_environment
 from search.report.answer import search_answer
 from search.report.console import ConsoleView
@@ -206,9 +206,12 @@ def _run_to_the_end(
             metering=metering,
             background=background,
             auto_precision=_auto_precision(space, how, found),
+            batch_sizes=batch_sizes_of(found),
         )
         if run.auto_precision:
             output.print(f"precision: {run.auto_precision}", style="dim")
+        for model, choice in run.batch_sizes.items():
+            output.print(f"batch size of {model or space.trainable.title}: {choice}", style="dim")
         if how.rerun_failed:
             run.rerun_failed()
         reporter = None if how.should_test else ForecastReporter(run, make_sampler, output)
@@ -255,8 +258,15 @@ def _examining(space: Space, how: Launch, output: Output) -> Iterator[Callable[[
         yield list
         return
     request = request_for(space, source=how.space_source, folder=how.folder)
+    request = replace(request, chooses_batch_size=not how.should_test and not _has_chosen(how.folder))
     with how.backend.examining(request) as reports:
         yield lambda: await_reports(reports, output)
+
+
+def _has_chosen(folder: Path) -> bool:
+    """Whether a run that is resumed knows what batch_size "auto" means: what it chose first stays."""
+    ledger = Ledger(folder)
+    return ledger.has_run and bool(ledger.read_history().sessions.batch_sizes)
 
 
 def check_before(space: Space, *, source: str, folder: Path, output: Output) -> None:

@@ -29,6 +29,7 @@ from search.space import SpaceError
 from search.space.yaml_file import Override
 from search.tables.history import HistoryFile
 from search.trial import Checkpointing, EpochRow, run_task
+from search.trial.batch_size import is_auto, model_of, with_batch_size
 from search.trial.checkpoints import check_of, differences, settings_in
 from search.trial.config import config_text
 from search.trial.task import TrialTask, task_for
@@ -99,6 +100,7 @@ def prepare_training(request: TrainingRequest) -> TrialTask:
     )
     _check_model_and_data(task, name)
     task = replace(task, training=replace(task.training, auto_precision=_auto_precision(task)))
+    task = _with_batch_size(task, request.device)
     if not request.is_check and (request.out or request.should_test):
         _check_states(task)
     if request.resume:
@@ -175,6 +177,24 @@ def _auto_precision(task: TrialTask) -> str:
     """What the precision "auto" means here, where there is a choice."""
     trainable, _ = task.load()
     return trainable.choose_precision(task.context()) if task.training.precision == "auto" else ""
+
+
+def _with_batch_size(task: TrialTask, device: str) -> TrialTask:
+    """The task with a number for batch_size "auto": its checkpoint's, or what memory holds here."""
+    if not is_auto(task.hparams):
+        return task
+    try:
+        return replace(task, hparams={**task.hparams, "batch_size": _saved_batch_size(task)})
+    except (OSError, UnreadableCheckpoint, LookupError):  # there is none to resume from
+        trainable, hparams = task.load()
+        context = replace(task.context(), device=device, folder=None)
+        choice = trainable.choose_batch_size(trainable.start, hparams, task.ladder.rungs, context, 1.0)
+        return replace(task, hparams=with_batch_size(task.hparams, {model_of(task.hparams): choice}))
+
+
+def _saved_batch_size(task: TrialTask) -> int:
+    size: int = read_identity(task.checkpoint)["hparams"]["batch_size"]
+    return size
 
 
 def _check_model_and_data(task: TrialTask, space: str) -> None:

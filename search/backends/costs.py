@@ -23,6 +23,7 @@ class PointCost:
         scoring_s: What of it scoring takes, where that is the same at each rung.
         epoch_j: Its joules; None where no sensor was read. `start_j` are those of `start_s`.
         checkpoint_mib: One checkpoint of it.
+        weights_mib: What a trial leaves that ends its top rung; None where it leaves no weights.
     """
 
     hparams: Mapping[str, Any]
@@ -33,6 +34,7 @@ class PointCost:
     epoch_j: tuple[float | None, ...] = ()
     start_j: float = 0.0
     checkpoint_mib: float | None = None
+    weights_mib: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

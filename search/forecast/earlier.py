@@ -166,7 +166,7 @@ def _point(
     num_rungs = len(space.ladder.rungs)
     mine = [attempt for attempt in attempts if attempt.trial_id == trial.trial_id]
     rows = [[row for row in trial.rows if row.rung == rung] for rung in range(num_rungs)]
-    checkpoint = RunFolder(folder).trial(trial.trial_id).checkpoint
+    files = RunFolder(folder).trial(trial.trial_id)
     return replace(
         usual,
         hparams=trial.hparams,
@@ -176,8 +176,13 @@ def _point(
             _median(row.metrics.get("eval_s") for row in trial.rows) or 0.0,
         ),
         epoch_j=tuple(_median(_joules(row) for row in of_rung) for of_rung in rows),
-        checkpoint_mib=checkpoint.stat().st_size / _MIB if checkpoint.exists() else None,
+        checkpoint_mib=_size_mib(files.checkpoint),
+        weights_mib=_size_mib(files.best),
     )
+
+
+def _size_mib(file: Path) -> float | None:
+    return file.stat().st_size / _MIB if file.exists() else None
 
 
 def _usual_epoch_s(attempts: Sequence[Attempt], rung: int, warm_up_s: float) -> float | None:

@@ -32,6 +32,7 @@ _SIMULATED = 21  # searches with different seeds: odd, so that the median is one
 _FEWEST = 5  # searches, however long each takes
 _MOST_WHOLE = 250  # trials simulated in full: 0.33 s where 200 are known; longer searches are scaled up
 _MOST_S = 2.0  # of simulation: of the 21, those not begun by then are left out
+_PLAIN_FIELDS = ("disk_gib", "weights_gib", "reason", "is_endless", "source")
 _UNSURE = 0.15  # of the measured costs, in either direction: two runs on one idle machine differ by that
 
 
@@ -63,6 +64,8 @@ class Forecast:
         seconds: From the start of the run, without Ray's own start; None if no costs are known.
         kwh: None if no joules are known.
         disk_gib: Maximum size of all checkpoints at one time; None if their size is unknown.
+        weights_gib: Maximum size of the weights that stay: best.pt of each trial at the top rung; None if
+            trials leave none.
         reason: Why most simulated searches ended.
         is_endless: Whether no limit ends the search.
         source: What the costs were measured on.
@@ -78,6 +81,7 @@ class Forecast:
     reason: str
     is_endless: bool
     source: str
+    weights_gib: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for forecast.json."""
@@ -91,7 +95,7 @@ class Forecast:
             for name in ("num_trials", "epochs", "seconds", "kwh")
         }
         rungs = {name: tuple(Span(**span) for span in plain[name]) for name in ("rung_epochs", "rung_trials")}
-        rest = {name: plain.get(name) for name in ("disk_gib", "reason", "is_endless", "source")}
+        rest = {name: plain.get(name) for name in _PLAIN_FIELDS}
         return cls(**spans, **rungs, **rest)  # type: ignore[arg-type]
 
 
@@ -121,6 +125,7 @@ def forecast_search(
         seconds=_seconds(costs, searches) if costs else None,
         kwh=Span.of(kwh, unsure=_UNSURE) if len(kwh) == len(searches) else None,
         disk_gib=_disk_gib(space, costs, searches),
+        weights_gib=_weights_gib(costs, searches),
         reason=max(reasons, key=reasons.count),
         is_endless=space.limits.trials is None and any(one.num_trials > MOST_TRIALS for one in searches),
         source=costs.source if costs else "",
@@ -204,6 +209,13 @@ def _disk_gib(space: Space, costs: Costs | None, searches: Sequence[Simulated]) 
     num_kept = max(search.num_trials for search in searches) + (space.resources.workers or 1)
     most = max(sizes_mib) * num_kept / 1024
     return most if space.limits.disk_gib is None else min(most, space.limits.disk_gib)
+
+
+def _weights_gib(costs: Costs | None, searches: Sequence[Simulated]) -> float | None:
+    """The largest weights, for as many trials as end the top rung at most."""
+    points = costs.points if costs else ()
+    sizes_mib = [point.weights_mib for point in points if point.weights_mib is not None]
+    return max(sizes_mib) * max(search.trials[-1] for search in searches) / 1024 if sizes_mib else None
 
 
 def _plain(value: Any) -> Any:

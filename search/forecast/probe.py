@@ -21,10 +21,16 @@ from search.ledger.journal import LedgerError
 from search.preflight.points import points_of
 from search.space import Choice, Space
 from search.subprocess_pool import fresh_processes
+from search.trial.batch_size import with_batch_size
 from search.trial.task import TrialTask
 from search.trial.trial_folder import TrialFolder
 from trainables.core.checkpoint import save_checkpoint
 from trainables.core.contract import Budget, DataError, Trainable, Training, TrainingContext
+from trainables.core.deferred import deferred
+from trainables.core.model_folder import WeightsFormat
+from trainables.core.optional import trained_weights_of
+
+_in_format = deferred("trainables.engine.inference.weights:in_format")
 
 _STEPS = 2
 _MOST_POINTS = 9
@@ -155,7 +161,8 @@ def _measure(task: TrialTask) -> PointCost:
         epoch_s=epoch_s,
         scoring_s=fixed_scoring_s(task.training.validation_resolution, low.scoring_s),
         epoch_j=() if watts is None else tuple(one and watts * one for one in epoch_s),
-        checkpoint_mib=_checkpoint_mib(training),
+        checkpoint_mib=_saved_mib({"training": training.state_dict()}),
+        weights_mib=_weights_mib(training, task.weights_format),
     )
 
 
@@ -192,7 +199,7 @@ def _by_rung(ladder: Ladder, low_s: float, top_s: float) -> tuple[float | None, 
 
 def _epoch(training: Training, task: TrialTask, budget: Budget) -> _Epoch:
     """A whole epoch at `budget`, extrapolated from two steps; a first run of two steps warms up."""
-    size = int(task.hparams.get("batch_size", _SURE_EXAMPLES))
+    size = with_batch_size(task.hparams, {}).get("batch_size", _SURE_EXAMPLES)
     few = replace(budget, epochs=task.ladder.top.epochs, subset=_STEPS * size)
     try:
         training.run_epoch(few)
@@ -220,10 +227,16 @@ def _num_examples(training: Training, budget: Budget) -> float:
         share = min(1.0, share * 1.2 * _SURE_EXAMPLES / num)
 
 
-def _checkpoint_mib(training: Training) -> float:
+def _weights_mib(training: Training, form: WeightsFormat) -> float | None:
+    """What a trial leaves of `training` once it has ended its top rung; None where it has no weights."""
+    weights = trained_weights_of(training)
+    return None if weights is None else _saved_mib(weights if form == "fp32" else _in_format(weights, form))
+
+
+def _saved_mib(content: Mapping[str, Any]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         file = TrialFolder(Path(folder)).checkpoint
-        save_checkpoint(file, {"training": training.state_dict()})
+        save_checkpoint(file, content)
         return file.stat().st_size / _MIB
 
 

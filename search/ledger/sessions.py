@@ -19,12 +19,14 @@ class RunSession:
         elapsed_s: How long it lasted, until its latest event, by a clock that cannot be set.
         devices: What each device had used at the latest reading: rows of devices.csv.
         auto_precision: What the precision "auto" meant on its CPUs, with the reason; empty without a choice.
+        batch_sizes: What batch_size "auto" meant, by model, with the reason.
         is_closed: That reading came after the last trial's end; not so if the session was killed.
     """
 
     elapsed_s: float = 0.0
     devices: Sequence[DeviceRow] = ()
     auto_precision: str = ""
+    batch_sizes: Mapping[str, str] = field(default_factory=dict)
     is_closed: bool = False
 
 
@@ -37,7 +39,8 @@ class RunSessions:
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Take in any event of the journal."""
         if event["event"] == "session_started":
-            self.all.append(RunSession(auto_precision=event.get("auto_precision", "")))
+            choices = {name: event[name] for name in ("auto_precision", "batch_sizes") if name in event}
+            self.all.append(RunSession(**choices))
         if not self.all:
             return
         self.all[-1].elapsed_s = event.get("elapsed_s", self.all[-1].elapsed_s)
@@ -62,6 +65,11 @@ class RunSessions:
     def auto_precision(self) -> str:
         """What the first session chose: its trials and those that come compare."""
         return next((session.auto_precision for session in self.all if session.auto_precision), "")
+
+    @property
+    def batch_sizes(self) -> dict[str, str]:
+        """By model what the first session chose that had to."""
+        return {model: text for session in reversed(self.all) for model, text in session.batch_sizes.items()}
 
     @property
     def beside_mj(self) -> int:

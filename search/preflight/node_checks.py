@@ -20,6 +20,7 @@ from search.preflight.rehearsal import Rehearsal
 from search.preflight.request import PreflightRequest, Problem, Report, WeightRow, size_text
 from search.preflight.test_epoch import train_test_epochs
 from search.preflight.versions import unmet
+from search.trial.batch_size import points_by_model
 from search.trial.task import cache_folder
 from trainables.core.contract import DataError, Trainable, WeightFile, WeightsError
 from trainables.core.data_source import data_text
@@ -38,6 +39,7 @@ class _Found:
     notes: list[str] = field(default_factory=list)
     rows: list[WeightRow] = field(default_factory=list)
     auto_precision: str = ""
+    batch_sizes: dict[str, str] = field(default_factory=dict)
     no_gpu_reason: str = ""
     data: DataSummary | None = None
 
@@ -68,6 +70,8 @@ def examine(request: PreflightRequest) -> Report:
         device = _check_gpus(request, trainable, device, found)
         _choose_precision(request, trainable, device, found)
         _rehearse(request, trainable, found, is_data_good=is_data_good, bad_files=bad_files)
+        if request.chooses_batch_size and is_data_good and not found.problems:
+            _choose_batch_sizes(request, trainable, device, found)
     _check_folders(request, found)
     found.take(checks.memory_findings(free_memory_gib(), workers=_workers(request)))
     _check_sensors(request, found)
@@ -78,6 +82,7 @@ def examine(request: PreflightRequest) -> Report:
         notes=tuple(found.notes),
         weights=tuple(found.rows),
         auto_precision=found.auto_precision,
+        batch_sizes=found.batch_sizes,
         no_gpu_reason=found.no_gpu_reason,
         data=found.data,
         seconds=time.monotonic() - started_s,
@@ -262,6 +267,26 @@ def _choose_precision(request: PreflightRequest, trainable: Trainable, device: s
             found.notes.append(f"precision: {found.auto_precision}")
     except Exception as error:  # whatever torch raises on a processor it was not built for
         found.problem(f"cpu: {type(error).__name__}: {str(error).splitlines()[0]}", "name a search.precision")
+
+
+def _choose_batch_sizes(request: PreflightRequest, trainable: Trainable, device: str, found: _Found) -> None:
+    """What batch_size "auto" comes to on this node, for each model that a trial may have."""
+    task = request.task
+    context = replace(task.context(), device=device, folder=None, auto_precision=found.auto_precision)
+    for model, point in points_by_model(request.points).items():
+        title = model or task.trainable.title
+        _report_progress(request, f"choosing a batch size for {title}")
+        try:
+            found.batch_sizes[model] = trainable.choose_batch_size(
+                trainable.start, trainable.hparams(**point), task.ladder.rungs, context, request.gpus or 1.0
+            )
+        except Exception as error:  # of the model or the device; a trial of it would say the same
+            found.problem(
+                f"batch_size of {title}: {type(error).__name__}: {str(error).splitlines()[0]}",
+                "write a number instead of auto",
+            )
+        else:
+            found.notes.append(f"batch_size: {title} {found.batch_sizes[model]}")
 
 
 def _device(request: PreflightRequest) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from search.preflight.points import points_of, rehearsed_points
 from search.preflight.versions import requirements
 from search.space import Space
+from search.trial.batch_size import smallest_of
 from search.trial.task import TrialTask, task_for
 from trainables.core.data_summary import DataSummary
 
@@ -87,6 +88,7 @@ class PreflightRequest:
         shared_file: A file beside the results that every node must see; None checks none.
         is_fetching: Download what is missing first.
         is_trying: Train an epoch of each point on a tiny budget.
+        chooses_batch_size: Find out what batch_size "auto" comes to, if the space has it.
         progress: A file that takes what is being done, as one line; None for no such file.
     """
 
@@ -107,6 +109,7 @@ class PreflightRequest:
     is_trying: bool = False
     progress: Path | None = None
     may_use_cpu: bool = False
+    chooses_batch_size: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +119,7 @@ class Report:
     Attributes:
         auto_precision: What the precision "auto" would mean on its CPU, with the reason; empty without a
             choice.
+        batch_sizes: What batch_size "auto" would come to on it, by model.
         no_gpu_reason: Why torch can use none of its GPUs, which the trials may do without.
         data: What the data source holds; None where the trainable gives notes, or nothing.
         seconds: How long the check took; None where the node gave no answer.
@@ -126,6 +130,7 @@ class Report:
     notes: tuple[str, ...] = ()
     weights: tuple[WeightRow, ...] = ()
     auto_precision: str = ""
+    batch_sizes: Mapping[str, str] = field(default_factory=dict)
     no_gpu_reason: str = ""
     data: DataSummary | None = None
     seconds: float | None = None
@@ -167,6 +172,11 @@ def auto_precision_of(reports: Sequence[Report]) -> str:
     against = [(choice, node) for choice, node in chosen if not choice.startswith("bf16")]
     choice, node = next(iter(against or chosen), ("", ""))
     return f"{choice} (on {node})" if against and len(against) < len(chosen) else choice
+
+
+def batch_sizes_of(reports: Sequence[Report]) -> dict[str, str]:
+    """What batch_size "auto" means for trials on any of these nodes, by model."""
+    return smallest_of(report.batch_sizes for report in reports)
 
 
 def downloadable_weights(reports: Sequence[Report]) -> list[WeightRow]:

@@ -199,6 +199,8 @@ def forecast_text(forecast: Forecast) -> str:
         parts.append("kWh unknown" if kwh is None else _ranged(kwh, "{:.2g}".format, " kWh"))
     if disk is not None:
         parts.append(f"at most {disk:.2g} GiB of checkpoints")
+    if forecast.weights_gib is not None:
+        parts.append(f"{forecast.weights_gib:.2g} GiB of weights that stay")
     return ", ".join(parts)
 
 

@@ -23,6 +23,7 @@ from search.sampling.proposal import Sampler, Trust
 from search.space import Space
 from search.trial import EpochRow
 from search.trial.background import BACKGROUND_ID, Background
+from search.trial.batch_size import Choices, is_auto, reason_for, with_batch_size
 from search.trial.epoch_time import EpochWatch
 from search.trial.failure import Failure
 from search.trial.task import TrialTask, task_for
@@ -42,6 +43,7 @@ class Run:
         metering: The meters of the nodes; None where trials have meters of their own.
         auto_precision: What the precision "auto" means on the run's CPUs, with the reason. What an earlier
             session of the run chose stays.
+        batch_sizes: What batch_size "auto" means, by model, with the reason; as of `auto_precision`.
         background: The workload that the backend trains beside the trials.
         clock: Monotonic seconds.
 
@@ -59,6 +61,7 @@ class Run:
         metering: Metering | None = None,
         background: Background | None = None,
         auto_precision: str = "",
+        batch_sizes: Choices | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space = space
@@ -84,10 +87,12 @@ class Run:
         self._replay()
         self._ranking = self._ranking_of_history()
         self.auto_precision = self.history.sessions.auto_precision or auto_precision
+        self.batch_sizes = {**(batch_sizes or {}), **self.history.sessions.batch_sizes}
         self._account.begin(self.history)
         with_load = {"background": background.to_dict()} if background else {}
-        choice = {"auto_precision": self.auto_precision} if self.auto_precision else {}
-        self._record("session_started", None, **with_load, **choice)
+        chosen = {"auto_precision": self.auto_precision, "batch_sizes": self.batch_sizes}
+        choices = {name: choice for name, choice in chosen.items() if choice}
+        self._record("session_started", None, **with_load, **choices)
         self._account.open_devices()
 
     def observe(self, observer: Observer) -> None:
@@ -223,7 +228,7 @@ class Run:
             **self._scheduler.choice,
             number=number,
             proposed_by=proposal.proposed_by,
-            hparams=dict(proposal.hparams),
+            hparams=with_batch_size(proposal.hparams, self.batch_sizes),
             seed=self.space.training.seed if proposal.seed is None else proposal.seed,
             parent_trial=proposal.parent_trial,
         )
@@ -243,8 +248,8 @@ class Run:
         is_known = trial.knows(row)
         if is_known and row.is_replay:
             return "continue"
-        if self._background and row.sensors:  # the first row of an attempt
-            row = replace(row, notes={**row.notes, "background": self._background.note})
+        if row.sensors:  # the first row of an attempt
+            row = replace(row, notes={**row.notes, **self._notes(trial)})
         self._record("epoch", trial_id, row=row.to_dict())
         self._epoch_watch.add(row)
         self._account.on_epoch()
@@ -252,6 +257,13 @@ class Run:
         if ending is None and (reason := self.stop_reason()):
             ending = Ending("interrupted", message=reason)
         return "continue" if ending is None else self._end(trial_id, ending)
+
+    def _notes(self, trial: TrialRecord) -> dict[str, str]:
+        """What the run chose for a trial, for its row."""
+        notes = {"background": self._background.note} if self._background else {}
+        if is_auto(self.space.fixed) and not self.should_test:  # a promoted trial has its search's
+            notes["batch_size"] = f"chosen for this model: {reason_for(trial.hparams, self.batch_sizes)}"
+        return notes
 
     def check_epoch_time(self, trial_id: str, seconds: float, *, has_start: bool = False) -> None:
         """Note, once a trial, that the epoch it is in takes strangely long.

@@ -153,6 +153,18 @@ def _outside(value: Any, entry: Parameter | Fixed) -> str:
     return f"must be {described(entry)}, got {shown(value)}"
 
 
+def _check_batch_size(draft: Draft, problems: Problems) -> None:
+    """What "auto" cannot stand beside: the search could not know which of them it was."""
+    entry = draft.declared.entries.get("batch_size")
+    if not draft.is_command and isinstance(entry, Choice) and "auto" in entry.values:
+        text = "auto is no value beside others: write value: auto and search over effective_batch_size"
+        problems.add("parameters.batch_size.values", text)
+    for name, variants in draft.space.ablations.items() if draft.space else ():
+        if any("auto" in variant.get("batch_size", ()) for variant in variants):
+            text = "batch_size auto is no value of an ablation; take effective_batch_size"
+            problems.add(f"search.ablations.{name}", text)
+
+
 def _check_sampler(draft: Draft, problems: Problems) -> None:
     """Packages that the sampler needs and this environment does not have."""
     missing = [name for name in _PACKAGES.get(draft.sampler, ()) if importlib.util.find_spec(name) is None]
@@ -323,6 +335,7 @@ RULES: tuple[Rule, ...] = (
     _check_conditions,
     _check_initial_points,
     _check_defaults,
+    _check_batch_size,
     _check_sampler,
     _check_design,
     _check_joules,

@@ -179,8 +179,9 @@ TRIAL_TABLE: Table[TrialRow] = [
         "notes",
         "",
         (
-            "automatic choices with their reasons, such as the precision; a checkpoint that could "
-            "not be written or read; an epoch that took over 20 times the median"
+            "automatic choices with their reasons, such as the precision, and of `batch_size: auto` the "
+            "number; a checkpoint that could not be written or read; an epoch that took over 20 times the "
+            "median"
         ),
         lambda row: "; ".join(f"{name}: {text}" for name, text in row.trial.notes.items()),
     ),

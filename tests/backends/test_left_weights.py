@@ -18,11 +18,12 @@ from search.space.load import load_space
 from search.tables import TrialHistories
 from search.trial import Checkpointing, run_trial
 from search.trial.checkpoints import SavedState, read_file
-from tests.support.toy_runs import SteadyMeter, executed, fateful_space, listed
+from tests.support.toy_runs import SteadyMeter, executed, fateful_space, listed, made_space
 from trainables.core.checkpoint import UnreadableCheckpoint, load_checkpoint
 from trainables.core.contract import Budget, TrainingContext
 from trainables.core.load import load_trainable
 
+NUM_WEIGHTS = 1_199_882  # of the CNN: convolutions 320 and 18,496, layers 1,179,776 and 1,290
 LADDER = Ladder((Budget(epochs=1, subset=0.1), Budget(epochs=3, subset=0.1)))
 
 
@@ -96,6 +97,32 @@ def test_the_best_trials_checkpoint_goes_where_its_weights_are_left(tmp_path: Pa
     CheckpointRetention(run)
     assert not files.checkpoint.exists()
     assert files.best.exists()
+
+
+@pytest.mark.parametrize(("form", "bytes_each"), [("fp32", 4), ("fp16", 2)])
+def test_six_trials_leave_their_weights_to_the_byte_and_no_optimiser_state(
+    tmp_path: Path, form: str, bytes_each: int
+) -> None:
+    text = (
+        "parameters: {lr: {min: 0.001, max: 0.1}}\n"
+        "search: {trainable: classification, data: digits, precision: fp32,\n"
+        f"  ladder: {{epochs: [1], subset: 64}}, promote: {{weights: {form}}}}}\n"
+    )
+    space = made_space(tmp_path, text=text)
+    hparams = {**space.default_hparams(space.trainable.load()), "model": "mnist_cnn", "optimizer": "adamw"}
+    points = [{**hparams, "batch_size": 8, "lr": lr} for lr in (1e-4, 2e-4, 3e-4, 1e-3, 2e-3, 3e-3)]
+    run = Run(space, listed(*points), Ledger.create(tmp_path / "run"))
+    run.observe(CheckpointRetention(run))
+    execute_here(run, SteadyMeter())
+    files = [run.ledger.trial(trial_id) for trial_id in run.history.trials]
+    assert len(files) == 6
+    assert not any(each.checkpoint.exists() for each in files)
+    for each in files:
+        weights = load_checkpoint(each.best)["model"].values()
+        assert sum(value.numel() for value in weights) == NUM_WEIGHTS
+        assert sum(value.nbytes for value in weights) == bytes_each * NUM_WEIGHTS
+        # What is beside them in the file: names, the epoch's row, whose it is.
+        assert 0 < each.best.stat().st_size - bytes_each * NUM_WEIGHTS < 20_000
 
 
 def test_every_trial_of_a_search_leaves_its_history(tmp_path: Path) -> None:

@@ -141,11 +141,23 @@ def test_grey_digits_are_recognised_from_files_as_from_the_array(tmp_path: Path)
     assert said.columns == ("image", "predicted", "score", *(f"p_{digit}" for digit in "0123456789"))
 
 
-@pytest.mark.parametrize("model", ["rt_detr_tiny", "detr_tiny", "d_fine_tiny"])
-def test_boxes_are_those_of_the_test_in_the_pixels_of_the_file(model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "resize"),
+    [
+        ("rt_detr_tiny", "stretch"),
+        ("detr_tiny", "stretch"),
+        ("d_fine_tiny", "stretch"),
+        ("rt_detr_tiny", "keep_aspect"),
+        pytest.param("detr_tiny", "keep_aspect", marks=pytest.mark.slow),
+        pytest.param("d_fine_tiny", "keep_aspect", marks=pytest.mark.slow),
+    ],
+)
+def test_boxes_are_those_of_the_test_in_the_pixels_of_the_file(
+    model: str, resize: str, tmp_path: Path
+) -> None:
     boxes = [annotation(10 + number, 3, (10 + number, 5, 40, 30)) for number in range(20)]
     file = coco_file(tmp_path / "data" / "boxes.json", boxes, num_images=20)
-    hparams = {"model": model, "batch_size": 4, "lr": 1e-3}
+    hparams = {"model": model, "batch_size": 4, "lr": 1e-3, "resize": resize, "augment": "crop"}
     done = trained_model(tmp_path, "detection", hparams, {"coco": file}, resolution=64)
     names = {3: "dog", 7: "cat", 90: "cow"}
     detections = done.table("detections")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import jouletune
 from search.cli import main
 from tests.support.box_annotations import annotation, coco_file
 from tests.support.trained_models import Trained, photo_folder, trained_model
-from trainables.core.model_folder import UnusableModel
+from trainables.core.model_folder import ImageInput, ModelCard, UnusableModel
+from trainables.detection.inference import AnchorDetector
 from trainables.engine.inference import onnx_export
+from trainables.engine.inference.model import LoadedModel
 from trainables.engine.inference.onnx_export import MissingPackages, OnnxExport, export_onnx
+from trainables.engine.inference.preprocess import Preprocess
 
 MISSING = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
 needs_onnx = pytest.mark.skipif(
@@ -79,6 +83,26 @@ def test_a_detector_finds_the_same_boxes_in_32_images(model: str, tmp_path: Path
     assert written.difference <= 1e-4
     found = answers_of(tmp_path / "m.onnx", images[:3])
     assert [each.shape for each in found] == [(3, 20, 4), (3, 20, 3)]
+
+
+def test_detectors_without_a_way_to_onnx_are_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither packages are asked for nor images drawn: the reason is known."""
+    monkeypatch.setattr(onnx_export, "_PACKAGES", ("no_such_package",))
+    images = ImageInput(
+        channels=3, height=64, width=64, mean=(0.0,) * 3, std=(1.0,) * 3, decoded_px=64, is_squashed=True
+    )
+    kept = replace(images, keeps_aspect=True)
+    for module, given, reason in (
+        (AnchorDetector(nn.Identity(), 2), images, "choose their boxes image by image"),
+        (nn.Identity(), kept, "its images keep their proportions"),
+    ):
+        card = ModelCard(trainable="detection", kind="detection", model="odd", build={}, images=given)
+        model = LoadedModel(module, Preprocess(given), card, tmp_path)
+        with pytest.raises(UnusableModel, match=f"odd cannot be written as ONNX: .*{reason}"):
+            export_onnx(model, tmp_path / "odd.onnx")
+    assert not (tmp_path / "odd.onnx").exists()
 
 
 @needs_onnx

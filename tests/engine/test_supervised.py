@@ -135,7 +135,7 @@ def test_a_loss_that_explodes_ends_the_training_with_epoch_and_step(context):
 def test_batches_accumulated_equal_one_large_batch(context):
     large, parts = (
         linear_training(context, batch_size=32),
-        linear_training(context, batch_size=8, grad_accum_steps=4),
+        linear_training(context, batch_size=8, step_size=32),
     )
     losses = [training.run_epoch(SMALL)["train_loss"] for training in (large, parts)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)

@@ -39,6 +39,10 @@ def point(
     return PointCost(hparams=hparams, start_s=start_s, epoch_s=epoch_s, epoch_j=joules, checkpoint_mib=512.0)
 
 
+def with_weights(cost: PointCost, mib: float) -> PointCost:
+    return replace(cost, weights_mib=mib)
+
+
 def forecast_of(space: Space, *points: PointCost, first_s: float = 10.0) -> Forecast:
     return forecast_search(space, Costs(points=points, source="a test", first_s=first_s), sampler_for)
 
@@ -599,6 +603,38 @@ def test_data_with_less_than_two_steps_is_tried_whole(tmp_path: Path) -> None:
     epoch = _epoch(training, task, Budget(epochs=1, subset=None))  # type: ignore[arg-type]
     assert epoch.seconds == pytest.approx(1.0)
     assert training.subsets[:2] == [None, None]
+
+
+def test_weights_that_stay_are_forecast_for_each_trial_at_the_top_rung(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path, overrides=["search.scheduler={mode: none}", "search.limits.trials=6"]))
+    points = [with_weights(point(1.0, 2.0, 4.0), 100.0), with_weights(point(1.0, 2.0, 4.0), 128.0)]
+    forecast = forecast_of(space, *points)
+    assert forecast.weights_gib == 0.75  # six times the largest
+    assert Forecast.from_dict(forecast.to_dict()) == forecast
+    assert forecast_text(forecast).endswith("at most 3.5 GiB of checkpoints, 0.75 GiB of weights that stay")
+    assert forecast_of(space, point(1.0, 2.0, 4.0)).weights_gib is None
+
+
+def test_only_trials_that_end_the_top_rung_count_for_weights(tmp_path: Path) -> None:
+    space = here(made_space(tmp_path, overrides=["search.limits.trials=9"]))
+    forecast = forecast_of(space, with_weights(point(1.0, 1.0, 1.0), 1024.0))
+    assert forecast.weights_gib == forecast.rung_trials[-1].high < 9
+
+
+@pytest.mark.parametrize(("form", "share"), [("fp32", 1.0), ("fp16", 0.5)])
+def test_a_probe_knows_what_weights_a_trial_leaves(tmp_path: Path, form, share: float) -> None:
+    text = (
+        "parameters: {lr: {min: 0.01, max: 0.1}}\n"
+        "search: {trainable: classification, data: digits, ladder: {epochs: [1], subset: 64}}\n"
+    )
+    space = here(made_space(tmp_path, text=text, overrides=[f"search.promote.weights={form}"]))
+    hparams = {"model": "mnist_cnn", "batch_size": 8, "optimizer": "adamw", "lr": 1e-3}
+    task = task_for(space, trial_id="probe", hparams=hparams, seed=0, folder=tmp_path)
+    (seen,) = probe(task, [hparams], time.time(), "search.trial").points
+    assert seen.weights_mib is not None
+    assert seen.checkpoint_mib is not None
+    # AdamW's state is three times the weights: themselves and two moments.
+    assert 3 * seen.weights_mib / share == pytest.approx(seen.checkpoint_mib, rel=0.02)
 
 
 def test_a_probe_starts_a_real_training_and_names_what_fails(tmp_path: Path) -> None:

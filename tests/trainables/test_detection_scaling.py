@@ -11,8 +11,9 @@ from trainables.core.contract import Budget, TrainingContext
 from trainables.detection import Hparams
 from trainables.detection.augment import BoxAugment
 from trainables.detection.models import build_detector
-from trainables.detection.scaling import drawn_side, on_canvas, own_shape
+from trainables.detection.scaling import drawn_side
 from trainables.detection.training import start
+from trainables.engine.images.canvas import on_canvas, own_shape
 
 
 @pytest.mark.parametrize(
@@ -127,8 +128,7 @@ def test_a_detector_trains_on_images_in_their_own_proportions(tmp_path: Path, mo
     assert batch.images.shape[2] % 32 == batch.images.shape[3] % 32 == 0
     assert batch.split(2)[1].extents.shape == (2, 2)
     assert 0 < training.run_epoch(budget)["val_loss"] < 1000
-    assert training.portable_model() is None
-    assert "resize is keep_aspect" in training.notes()["model"]
+    assert training.portable_model().images.keeps_aspect
 
 
 def test_a_crop_that_stretches_is_refused_where_proportions_are_kept() -> None:

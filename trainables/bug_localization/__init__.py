@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Literal, get_args
 from trainables.bug_localization.data_sources import REPORT_SOURCES
 from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
+from trainables.engine.choices import BatchSize
 from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_RANKINGS
 from trainables.engine.torch_trainable import TorchTrainable
@@ -53,7 +54,7 @@ class Hparams(TrainingHparams):
     optimizer: str = "sgd"
     lr: float = 1e-3
     weight_decay: float = 1e-5
-    batch_size: int = 4
+    batch_size: BatchSize = 4
     hidden: int = 300
     layers: int = 1
     drop_rate: float = 0.0

@@ -28,7 +28,7 @@ from typing import ClassVar
 from trainables.code_clones.data_sources import PAIR_SOURCES
 from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
-from trainables.engine.choices import ScheduleName
+from trainables.engine.choices import BatchSize, ScheduleName
 from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_TWO_CLASSES
 from trainables.engine.torch_trainable import TorchTrainable
@@ -51,7 +51,7 @@ class Hparams(TrainingHparams):
     optimizer: str = "adam"
     lr: float = 1e-4
     weight_decay: float = 0.0
-    batch_size: int = 64
+    batch_size: BatchSize = 64
     schedule: ScheduleName = "linear"
     warmup_fraction: float = 0.2
     min_lr_ratio: float = 0.1

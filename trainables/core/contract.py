@@ -190,6 +190,11 @@ def no_choice(context: TrainingContext) -> str:
     return ""
 
 
+def no_batch_size(*_: Any) -> str:
+    """The answer of a trainable that has no batch_size "auto"."""
+    return ""
+
+
 def as_given(hparams: Any) -> Mapping[str, Any]:
     """The answer of a trainable whose own defaults overfit a few examples."""
     return {}
@@ -292,6 +297,9 @@ class Trainable:
         check_device: The same for the device that `TrainingContext.device` will name; raises RuntimeError.
         choose_precision: What the precision "auto" would mean in these surroundings, as in
             `TrainingContext.auto_precision`; empty where nothing is to be chosen.
+        choose_batch_size: From `start`, hparams whose batch_size is "auto", the budgets of the rungs, the
+            surroundings and the share of a GPU that a trial has, to what "auto" comes to there, with the
+            reason, as "64: a step takes 2834 MiB ...".
         rebuild: Builds the module of a trained model again, from its `model_folder.ModelCard` and its weights
             by name; what `jouletune.load_model` calls. None: its trainings leave no model that is used
             without them.
@@ -314,6 +322,7 @@ class Trainable:
     check_data: Callable[[TrainingContext], Sequence[str]] = unchecked
     check_device: Callable[[str], Sequence[str]] = unchecked
     choose_precision: Callable[[TrainingContext], str] = no_choice
+    choose_batch_size: Callable[[Any, Any, Sequence[Budget], TrainingContext, float], str] = no_batch_size
     rehearse: Callable[[Any, Sequence[Budget], TrainingContext], Sequence[str]] | None = None
     rebuild: Callable[[Any, Mapping[str, Any]], Any] | None = None
     resolution_unit: str = "px"

@@ -46,6 +46,9 @@ class ImageInput:
         crop: Fraction of the shorter side that is kept, in the middle.
         is_squashed: The whole image is stretched to the shape first, so that nothing of its longer side is
             cut off but by `crop`.
+        keeps_aspect: An image is then shrunk to its own proportions, its longer side at most `height` px and
+            its shorter one six tenths of it, and lies in the upper left of a canvas of zeros whose sides are
+            multiples of 32 px: the module is told what of the canvas it takes.
         interpolation: How pixels are resized, with antialiasing: a name of Pillow's, in lower case.
         deep_ranges: Of images of more than 8 bits, by their kind, the least and the largest value in the
             training data, which became 0 and 255.
@@ -59,6 +62,7 @@ class ImageInput:
     decoded_px: int
     crop: float = 1.0
     is_squashed: bool = False
+    keeps_aspect: bool = False
     interpolation: str = "bilinear"
     deep_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 

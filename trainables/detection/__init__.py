@@ -8,11 +8,14 @@ Detection"), DETR (`detr_r50`; Carion et al. 2020), D-FINE (`d_fine_l`; Peng et 
 Data: `shapes` (made here), `coco:PATH`, `{coco: FILE, images: FOLDER}`, `voc:FOLDER` (see
 `engine.detection.sources`). Images are stretched to squares; scores are in the pixels they have on disk.
 
-Defaults are RT-DETR's own recipe: AdamW at 1e-4, the backbone at a tenth of it, decay of 1e-4 on matrices, 16
+Defaults are RT-DETR's own recipe: AdamW at 1e-4, the backbone at a tenth of it (as the authors have it for
+ResNet-18, the default; with larger backbones and RT-DETRv2 their files differ), decay of 1e-4 on matrices, 16
 images a batch, a constant rate, gradients clipped at 0.1, an average of weights of decay 0.9999, images
 stretched to squares whose sides are drawn anew for each batch, from 75 to 125 % of the resolution. Spaces
 have those of two others: `detr.yaml` that of DETR (images keep their proportions, random crops, no average, a
-fall after two thirds) and `d_fine.yaml` the rates of D-FINE-L. They differ in weights, which are random
+fall after two thirds) and `d_fine.yaml` the rates of D-FINE-L, whose authors train the last 8 of 80 epochs
+at one scale, without changed colours, zooming out and cropping, and restart the average: that is not here.
+They differ in weights, which are random
 unless `weights` names a file or hub, and in images: scales are drawn for a batch and not for each image, and
 random crops are taken from images that are scaled already. So no figure of theirs is claimed.
 
@@ -31,7 +34,7 @@ from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
 from trainables.detection.data_sources import BOX_SOURCES
 from trainables.detection.names import BoxAugmentName, Resize, unknown_model_reason, weight_files
-from trainables.engine.choices import ScheduleName, is_weights
+from trainables.engine.choices import BatchSize, ScheduleName, is_weights
 from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_DETECTORS
 from trainables.engine.torch_trainable import PretrainedWeights, TorchTrainable
@@ -54,7 +57,7 @@ class Hparams(TrainingHparams):
             with resize "keep_aspect" from 60 to 100 % (DETR), in multiples of 32 px.
         resize: "stretch" makes squares of images. "keep_aspect" scales them until the longer side is the
             resolution, or the shorter one six tenths of it, whichever comes first, and fills up with
-            black: DETR's 800 and 1,333 px at a resolution of 1,333. No model/ is left for prediction then.
+            black: DETR's 800 and 1,333 px at a resolution of 1,333.
         flip: Mirror half of the training images; wrong for text.
     """
 
@@ -65,7 +68,7 @@ class Hparams(TrainingHparams):
     optimizer: str = "adamw"
     lr: float = 1e-4
     weight_decay: float = 1e-4
-    batch_size: int = 16
+    batch_size: BatchSize = 16
     schedule: ScheduleName = "none"
     backbone_lr_ratio: float = 0.1
     max_grad_norm: float | None = 0.1

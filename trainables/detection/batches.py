@@ -13,10 +13,11 @@ from torchvision.ops import box_convert
 from trainables.core.contract import Budget, TrainingContext
 from trainables.detection.annotations import Objects
 from trainables.detection.augment import BoxAugment
-from trainables.detection.scaling import drawn_side, on_canvas, own_shape, resized_to
+from trainables.detection.scaling import drawn_side
 from trainables.detection.sources import DetectionData
 from trainables.engine.examples import ExampleChoice, Scored, TrainEpoch
 from trainables.engine.images.batches import Scaling
+from trainables.engine.images.canvas import on_canvas, own_shape, resized_to
 from trainables.engine.images.data import ImageSet, Statistics
 
 _SCORED_AT_ONCE = 32  # 640 px and 300 queries: 256 at once would need tens of GiB
@@ -67,7 +68,7 @@ class DetectionBatches:
     Args:
         statistics: What to scale images by: what the model's weights expect.
         multi_scale: Each training batch has a side of its own, see `scaling.drawn_side`.
-        keep_aspect: Images keep their proportions, see `scaling.own_shape`.
+        keep_aspect: Images keep their proportions, see `canvas.own_shape`.
     """
 
     def __init__(

@@ -19,6 +19,8 @@ from trainables.core.model_folder import ModelCard, PortableModel
 from trainables.detection import Hparams
 from trainables.detection.models import FAMILIES, Detector, thaw_norms
 from trainables.detection.names import TORCHVISION, check_torchvision_name
+from trainables.detection.networks import mask_of
+from trainables.detection.scaling import corner_scale
 from trainables.detection.sources import DetectionData
 from trainables.engine.images.resolution import Framing
 from trainables.engine.inference.preprocess import image_input
@@ -40,13 +42,17 @@ class QueryDetector(nn.Module):
         self.detector = detector
         self._has_nothing = detector.config.model_type == "detr"  # a class of its own, the last
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """From (batch, 3, side, side) to `boxes` (batch, queries, 4) and `scores` (batch, queries, classes).
+    def forward(self, images: Tensor, extents: Tensor | None = None) -> dict[str, Tensor]:
+        """From (batch, 3, height, width) to `boxes` (batch, queries, 4), `scores` (batch, queries, classes).
 
-        Boxes are left, top, right and bottom in shares of the sides. Of a DETR's query the likeliest class
-        alone has a score, as its authors count.
+        Boxes are left, top, right and bottom in shares of the image's sides. Of a DETR's query the likeliest
+        class alone has a score, as its authors count.
+
+        Args:
+            extents: Shares of height and width that each image takes, (batch, 2); None is all.
         """
-        outputs = self.detector(images)
+        masked = {"pixel_mask": mask_of(images, extents)} if extents is not None and self._has_nothing else {}
+        outputs = self.detector(images, **masked)
         logits, boxes = outputs.logits.float(), outputs.pred_boxes.float()
         if self._has_nothing:
             scores = functional.softmax(logits, dim=-1)[..., :-1]
@@ -55,20 +61,25 @@ class QueryDetector(nn.Module):
             )
         else:
             scores = logits.sigmoid()
-        return {"boxes": box_convert(boxes, "cxcywh", "xyxy"), "scores": scores}
+        boxes = box_convert(boxes, "cxcywh", "xyxy")
+        # With a mask they are shares of the image already, as in training.
+        return {"boxes": boxes if masked else _of_image(boxes, extents), "scores": scores}
 
 
 class AnchorDetector(nn.Module):
     """A detector of torchvision, whose found boxes are as many as the fullest image of a batch has."""
 
+    no_onnx_reason = "torchvision's detectors choose their boxes image by image, which torch cannot export"
+
     def __init__(self, detector: Any, num_classes: int) -> None:
         super().__init__()
         self.detector, self._num_classes = detector, num_classes
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, extents: Tensor | None = None) -> dict[str, Tensor]:
         """As `QueryDetector.forward`; what an image has fewer of than others is boxes and scores of 0."""
-        side = images.shape[-1]
-        self.detector.transform.fixed_size = (side, side)  # they have their size: it shall not resize them
+        height, width = images.shape[2:]
+        self.detector.transform.fixed_size = (width, height)  # they have their size: it shall not resize them
+        side = torch.tensor([width, height, width, height], device=images.device)
         found = self.detector(list(images))
         most = max(len(each["scores"]) for each in found)
         boxes = torch.stack(
@@ -77,11 +88,16 @@ class AnchorDetector(nn.Module):
         scores = torch.stack(
             [functional.pad(self._by_class(each), (0, 0, 0, most - len(each["scores"]))) for each in found]
         )
-        return {"boxes": boxes, "scores": scores}
+        return {"boxes": _of_image(boxes, extents), "scores": scores}
 
     def _by_class(self, found: Mapping[str, Tensor]) -> Tensor:
         """(found, classes): the score of each box at its class; 0 of torchvision's is the background."""
         return functional.one_hot(found["labels"] - 1, self._num_classes) * found["scores"][:, None]
+
+
+def _of_image(boxes: Tensor, extents: Tensor | None) -> Tensor:
+    """Boxes (batch, n, 4), in shares of a canvas, in shares of the image on it."""
+    return boxes if extents is None else (boxes / corner_scale(extents)[:, None]).clamp(0, 1)
 
 
 def portable(
@@ -96,7 +112,13 @@ def portable(
         model=hparams.model,
         # The configuration itself, whatever file or hub it came from: reading a model asks neither.
         build={"config": config},
-        images=image_input(data.splits, detector.statistics, top=context.resolution, framing=SQUASHED),
+        images=image_input(
+            data.splits,
+            detector.statistics,
+            top=context.resolution,
+            framing=SQUASHED,
+            keeps_aspect=hparams.resize == "keep_aspect",
+        ),
         classes=tuple(data.annotations.class_names),
         initial_weights={"weights": hparams.weights, "licence": None},
     )

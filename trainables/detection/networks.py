@@ -68,7 +68,7 @@ class TransformersDetector(nn.Module):
         if wrong:
             raise ValueError(f"the resolution must be a multiple of {self._stride} px here, got {wrong[0]}")
         if extents is not None and self._has_mask:
-            outputs = self.detector(images, pixel_mask=_mask(images, extents), labels=list(targets))
+            outputs = self.detector(images, pixel_mask=mask_of(images, extents), labels=list(targets))
         else:
             outputs = self.detector(images, labels=_on_canvas(targets, extents))
         if self.training:
@@ -79,7 +79,7 @@ class TransformersDetector(nn.Module):
         return {"loss": outputs.loss, "detections": found if self._has_mask else _in_images(found, extents)}
 
 
-def _mask(images: Tensor, extents: Tensor) -> Tensor:
+def mask_of(images: Tensor, extents: Tensor) -> Tensor:
     """1 where there is an image and not what is filled up: (batch, height, width), int64."""
     rows, columns = (
         torch.arange(side, device=images.device) < (share * side).round()[:, None]

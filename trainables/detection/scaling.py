@@ -1,22 +1,13 @@
-"""How large images are when a detector sees them: squares, or in their own proportions on a common canvas.
-
-Stored images are stretched to squares. Their own proportions come back by shrinking one side again, which
-loses nothing: the longer side has all the pixels that were asked for.
-"""
+"""How large images are when a detector sees them, and where their boxes are on a canvas."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torchvision.transforms.v2 import functional as image_functional
 
+from trainables.engine.images.canvas import STRIDE_PX
 from trainables.engine.seeds import derived_seed
 
-STRIDE_PX = 32  # sides are multiples of it: of the coarsest maps of DETR, RT-DETR and D-FINE
-_SHORTER = 800 / 1333  # of the longer side, at most: Carion et al. 2020
 _SQUARES = (0.75, 1.25)  # of the resolution: 480 to 800 px of 640 (Zhao et al. 2024)
 _SHRUNK = (480 / 800, 1.0)  # 480 to 800 px of 800 (Carion et al. 2020)
 
@@ -32,40 +23,6 @@ def drawn_side(resolution: int, *, keep_aspect: bool, seed: int, epoch: int, num
     sides = [STRIDE_PX * step for step in steps if step > 0] or [resolution]
     random = torch.Generator().manual_seed(derived_seed("scale", seed, epoch, number))
     return sides[int(torch.randint(len(sides), (1,), generator=random))]
-
-
-def own_shape(size: tuple[float, float], resolution: int) -> tuple[int, int]:
-    """Height and width in px of an image of this width and height, in its own proportions.
-
-    The longer side is at most the resolution, the shorter one at most six tenths of it (800 of 1,333).
-    """
-    width, height = size
-    scale = min(resolution / max(size), _SHORTER * resolution / min(size))
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def on_canvas(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Images (3, any, any) in the upper left of one canvas of zeros, and what of it each takes.
-
-    Returns:
-        (batch, 3, height, width), sides multiples of 32 px, channels last; and shares of height and width,
-        (batch, 2).
-    """
-    sides = torch.tensor([image.shape[1:] for image in images])
-    height, width = ((side + STRIDE_PX - 1) // STRIDE_PX * STRIDE_PX for side in sides.amax(0).tolist())
-    padded = [
-        functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images
-    ]
-    canvas = torch.stack(padded).contiguous(memory_format=torch.channels_last)
-    return canvas, sides / torch.tensor([height, width])
-
-
-def resized_to(image: Tensor, shape: tuple[int, int]) -> Tensor:
-    """An image (3, any, any) at this height and width, with antialiasing."""
-    if tuple(image.shape[1:]) == shape:
-        return image
-    resized: Tensor = image_functional.resize(image, list(shape), antialias=True)
-    return resized
 
 
 def corner_scale(extents: Tensor) -> Tensor:

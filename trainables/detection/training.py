@@ -46,18 +46,10 @@ def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> Supervi
         metrics=DetectionMetrics(),
         metric=TRAINABLE.metric,
         mode=TRAINABLE.mode,
-        notes={**data.notes(), **detector.notes, **_notes(hparams)},
+        notes={**data.notes(), **detector.notes},
         details=DetectionDetails(data.annotations),
-        portable=None if hparams.resize == "keep_aspect" else portable(hparams, data, detector, context),
+        portable=portable(hparams, data, detector, context),
     )
-
-
-def _notes(hparams: Hparams) -> dict[str, str]:
-    """What these values mean for the model that is left behind."""
-    if hparams.resize == "stretch":
-        return {}
-    # `jouletune predict` gives a model squares: it would find other boxes than the test did.
-    return {"model": "no model/ is left: resize is keep_aspect, and a model folder takes squares only"}
 
 
 rehearse = rehearsing(start)

@@ -83,8 +83,8 @@ def assemble(
             loss,
             MixedPrecision.of(context),
             forward=forward,
-            batch_size=hparams.batch_size,
-            grad_accum_steps=hparams.grad_accum_steps,
+            batch_size=hparams.examples_at_once,
+            step_size=hparams.step_size,
             max_grad_norm=hparams.max_grad_norm,
         ),
         metrics=metrics,
@@ -145,7 +145,10 @@ def _notes(hparams: TrainingHparams, context: TrainingContext) -> dict[str, str]
     notes = {}
     if context.horizon == "anytime":
         notes["horizon"] = "anytime: a constant rate; averaged weights are scored"
-    if hparams.grad_accum_steps > 1:
-        effective = hparams.batch_size * hparams.grad_accum_steps
-        notes["grad_accum_steps"] = f"{effective} examples a step, {hparams.batch_size} at a time"
+    if hparams.batch_size == "auto":
+        notes["batch_size"] = f"{hparams.examples_at_once}: nothing was measured for batch_size auto"
+    if hparams.step_size > hparams.examples_at_once:
+        notes["grad_accum_steps"] = (
+            f"{hparams.step_size} examples a step, {hparams.examples_at_once} at a time"
+        )
     return notes

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 ScheduleName = Literal["cosine", "linear", "step", "exponential", "plateau", "one_cycle", "none"]
 AugmentName = Literal["none", "crop", "light", "strong"]
+BatchSize = int | Literal["auto"]
 
 OWN_MODELS = ("resnet20", "mnist_cnn")  # classifiers that no library has
 AUGMENT_STRENGTHS: dict[AugmentName, float] = {"none": 0.0, "crop": 0.0, "light": 0.5, "strong": 1.0}

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
-from trainables.engine.choices import ScheduleName, milestones
+from trainables.engine.choices import BatchSize, ScheduleName, milestones
 
 SCHEDULES: tuple[str, ...] = get_args(ScheduleName)
 WITH_FLOOR = ("cosine", "linear", "one_cycle")  # schedules that end at min_lr_ratio
+UNCHOSEN_BATCH_SIZE = 32  # what "auto" is where nothing was measured
 NO_EFFECT_ANYTIME = ("schedule", "ema_decay")  # there the rate stays, and an average of its own is scored
 
 Rule = tuple[str, Callable[[Any], bool]]
@@ -29,6 +30,8 @@ class TrainingHparams:
             times those of AdamW: a space with both gives each a range, under a condition. Null is lr.
         weight_decay: Of matrices and filters, or with `decay_norms_and_biases` of every parameter, as
             papers before about 2018 have it.
+        batch_size: Examples per forward pass, as long as memory holds them. "auto" is what memory holds at
+            the largest resolution, which a run chooses once for each model (`engine.batch_by_memory`).
         schedule: Of no effect with the horizon "anytime", where the rate stays up after warm-up.
         decay_milestones: Where "step" falls: rising epochs, or fractions of the training where below 1.
         decay_rate: What the rate is multiplied by at each milestone, on each plateau, and by "exponential"
@@ -44,6 +47,8 @@ class TrainingHparams:
         unfreeze_lr_ratio: From then on all rates are times this.
         max_grad_norm: Largest norm of all gradients together; null does not clip.
         grad_accum_steps: Batches per optimiser step.
+        effective_batch_size: Examples per optimiser step, in equal batches of batch_size at most: what
+            decides the learning where batch_size is "auto". Null is batch_size times grad_accum_steps.
         ema_decay: Score an exponential average of the weights, of this decay; null scores them as
             they are. Of no effect with the horizon "anytime", which has an average of its own.
         patience: Epochs without a gain after which the training ends with its best weights; counted
@@ -65,7 +70,7 @@ class TrainingHparams:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     decay_norms_and_biases: bool = False
-    batch_size: int = 128
+    batch_size: BatchSize = 128
     schedule: ScheduleName = "cosine"
     decay_milestones: str = "0.5, 0.75"
     decay_rate: float | None = None
@@ -80,6 +85,7 @@ class TrainingHparams:
     unfreeze_lr_ratio: float = 0.1
     max_grad_norm: float | None = None
     grad_accum_steps: int = 1
+    effective_batch_size: int | None = None
     ema_decay: float | None = None
     patience: int | None = None
     max_steps: int | None = None
@@ -94,6 +100,20 @@ class TrainingHparams:
         is_sgd = self.optimizer in ("sgd", "momentum")
         return self.sgd_lr if is_sgd and self.sgd_lr is not None else self.lr
 
+    @property
+    def step_size(self) -> int:
+        """Examples per optimiser step."""
+        return self.effective_batch_size or self._largest_batch * self.grad_accum_steps
+
+    @property
+    def examples_at_once(self) -> int:
+        """Examples per forward pass: those of a step in equal batches."""
+        return -(-self.step_size // -(-self.step_size // self._largest_batch))
+
+    @property
+    def _largest_batch(self) -> int:
+        return UNCHOSEN_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
+
     def __post_init__(self) -> None:
         if problems := self.problems():
             raise ValueError("; ".join(problems))
@@ -101,13 +121,24 @@ class TrainingHparams:
     def problems(self) -> list[str]:
         """Everything in these values that makes no sense, in words."""
         problems = broken_rules(self, _RULES)
-        problems += self._schedule_problems()
+        problems += self._schedule_problems() + self._batch_problems()
         if self.layer_decay < 1 and not self.HAS_LAYER_ORDER:
             problems.append(
                 f"layer_decay below 1 needs a classifier of timm; set it to 1, got {self.layer_decay}"
             )
         if self.unfreeze_epoch is not None and not self.freeze_fraction:
             problems.append("unfreeze_epoch needs something frozen; set freeze_fraction above 0")
+        return problems
+
+    def _batch_problems(self) -> list[str]:
+        """What does not go together in the examples of a step."""
+        effective, size, problems = self.effective_batch_size, self.batch_size, []
+        if effective is not None and self.grad_accum_steps > 1:
+            problems.append("give effective_batch_size or grad_accum_steps, and leave the other out")
+        if effective is not None and size != "auto" and size > effective:
+            problems.append(
+                f"effective_batch_size must be batch_size or more, got {effective} with batch_size {size}"
+            )
         return problems
 
     def _schedule_problems(self) -> list[str]:
@@ -151,7 +182,7 @@ _RULES: dict[str, Rule] = {
     "sgd_lr": ("above 0 or null", _or_null(lambda lr: lr > 0)),
     "momentum": ("in [0, 1)", lambda momentum: 0 <= momentum < 1),
     "weight_decay": ("0 or more", lambda decay: decay >= 0),
-    "batch_size": ("1 or more", lambda size: size >= 1),
+    "batch_size": ("1 or more, or auto", lambda size: size == "auto" or size >= 1),
     "schedule": (f"one of {', '.join(SCHEDULES)}", lambda name: name in SCHEDULES),
     "decay_milestones": ('rising numbers with commas between, such as "0.5, 0.75"', _are_milestones),
     "decay_rate": ("in (0, 1], or null", _or_null(lambda rate: 0 < rate <= 1)),
@@ -166,6 +197,7 @@ _RULES: dict[str, Rule] = {
     "unfreeze_lr_ratio": ("above 0", lambda ratio: ratio > 0),
     "max_grad_norm": ("above 0 or null", _or_null(lambda norm: norm > 0)),
     "grad_accum_steps": ("1 or more", lambda batches: batches >= 1),
+    "effective_batch_size": ("1 or more, or null", _or_null(lambda size: size >= 1)),
     "ema_decay": ("in (0, 1), or null", _or_null(lambda decay: 0 < decay < 1)),
     "patience": ("1 or more, or null", _or_null(lambda epochs: epochs >= 1)),
     "max_steps": ("1 or more, or null", _or_null(lambda steps: steps >= 1)),

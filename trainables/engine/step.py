@@ -29,7 +29,7 @@ class Stepper(Generic[B]):
     Args:
         forward: From a model and a batch to the outputs that loss and metrics are given.
         batch_size: Examples per forward pass, as long as memory holds them.
-        grad_accum_steps: Forward passes per step.
+        step_size: Examples per step, in several forward passes where they are more.
         max_grad_norm: Largest norm of all gradients together; None does not clip.
     """
 
@@ -42,7 +42,7 @@ class Stepper(Generic[B]):
         *,
         forward: Callable[[nn.Module, B], Any] = outputs_of_images,
         batch_size: int,
-        grad_accum_steps: int = 1,
+        step_size: int | None = None,
         max_grad_norm: float | None = None,
     ) -> None:
         self.micro = MicroBatch()
@@ -52,13 +52,13 @@ class Stepper(Generic[B]):
         self._loss = loss
         self.forward = forward
         self._batch_size = batch_size
-        self._grad_accum_steps = grad_accum_steps
+        self._step_size = step_size or batch_size
         self._max_grad_norm = max_grad_norm
         self._has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
 
     def steps(self, epoch: TrainEpoch[B]) -> list[Tensor]:
         """The numbers of the examples of each step of `epoch`."""
-        return list(epoch.steps(self._batch_size * self._grad_accum_steps, drop_single=self._has_batch_norm))
+        return list(epoch.steps(self._step_size, drop_single=self._has_batch_norm))
 
     def take(self, epoch: TrainEpoch[B], indices: Tensor, *, where: str) -> Tensor:
         """Take one step on these examples; gives their mean loss, still on the device."""
@@ -101,7 +101,7 @@ class Stepper(Generic[B]):
             indices: Numbers of the examples of one optimiser step, (n,).
         """
         losses = []
-        # Batches of one step are formed one by one, so that `grad_accum_steps` saves memory for images too.
+        # Batches of one step are formed one by one, so that small ones save memory for images too.
         for part in indices.split(self._batch_size):
             for piece in epoch.batch(part).split(size):
                 # Weighted by size, the sum over pieces is the mean over the step, however they were cut.

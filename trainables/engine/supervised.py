@@ -127,8 +127,14 @@ class SupervisedTraining(Generic[B]):
 
         return range_steps(self.optimizer, take, low=low, high=high, num_steps=num_steps)
 
-    def rehearse(self, budget: Budget) -> None:
+    def num_examples(self, budget: Budget) -> int:
+        """Examples of an epoch at `budget`."""
+        return sum(map(len, self._stepper.steps(self.batches.epoch(budget, self.epochs_done))))
+
+    def rehearse(self, budget: Budget) -> list[int]:
         """Pass a few examples forward and back, and some of validation forward, without learning anything.
+
+        Gives how many examples were passed back, each time.
 
         Raises:
             DataError: There is nothing to train on at `budget`.
@@ -139,11 +145,13 @@ class SupervisedTraining(Generic[B]):
             raise DataError("an epoch has no step: there is nothing to train on; give it a larger subset")
         self.model.train()
         self._freezing.hold()
-        for indices in first_examples(steps):
+        passed = first_examples(steps)
+        for indices in passed:
             self._stepper.rehearse(epoch, indices)
         scored = next(iter(self.batches.validation(budget)))
         with torch.no_grad():
             self._stepper.forward(self.model.eval(), scored.split(2)[0])
+        return [len(indices) for indices in passed]
 
     def test(self) -> dict[str, float]:
         """Score the test set; see `contract.Training.test`."""

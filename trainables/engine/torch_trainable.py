@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from trainables.core.contract import Trainable, TrainingContext, WeightFile
+from trainables.core.contract import Budget, Trainable, TrainingContext, WeightFile
 from trainables.core.deferred import deferred
 from trainables.engine.choices import OWN_MODELS
 from trainables.engine.hparams import NO_EFFECT_ANYTIME
 
 _CHECK_GPUS = deferred("trainables.engine.device_check:check_gpus")
 _CHOOSE_PRECISION = deferred("trainables.engine.cpu_precision:choose_precision")
+_CHOOSE_BATCH_SIZE = deferred("trainables.engine.batch_by_memory:choose_batch_size")
 _CLASSIFIER_FILES = deferred("trainables.engine.classifiers.models:weight_files")
 
 
@@ -30,6 +31,9 @@ class TorchTrainable(Trainable):
 
     check_device: Callable[[str], Sequence[str]] = _CHECK_GPUS
     choose_precision: Callable[[TrainingContext], str] = _CHOOSE_PRECISION
+    choose_batch_size: Callable[[Any, Any, Sequence[Budget], TrainingContext, float], str] = (
+        _CHOOSE_BATCH_SIZE
+    )
     no_effect_anytime: tuple[str, ...] = NO_EFFECT_ANYTIME
 
 

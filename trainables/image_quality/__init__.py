@@ -28,7 +28,7 @@ from typing import ClassVar
 
 from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
-from trainables.engine.choices import OWN_MODELS, ScheduleName, is_weights
+from trainables.engine.choices import OWN_MODELS, BatchSize, ScheduleName, is_weights
 from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_RATINGS
 from trainables.engine.torch_trainable import PretrainedWeights, TorchTrainable
@@ -58,7 +58,7 @@ class Hparams(TrainingHparams):
     lr: float = 2e-4
     weight_decay: float = 5e-4
     decay_norms_and_biases: bool = True
-    batch_size: int = 96
+    batch_size: BatchSize = 96
     schedule: ScheduleName = "step"
     decay_milestones: str = "0.4375, 0.625, 0.8125"  # 7, 10 and 13 of 16 epochs
     backbone_lr_ratio: float = 0.1

@@ -20,7 +20,7 @@ from typing import ClassVar
 
 from trainables.core.contract import OverfitTarget
 from trainables.core.deferred import deferred
-from trainables.engine.choices import AUGMENT_RULE, AugmentName, is_augment
+from trainables.engine.choices import AUGMENT_RULE, AugmentName, BatchSize, is_augment
 from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_sources import IMAGE_SOURCES
 from trainables.engine.scales import OF_CLASSIFIERS
@@ -44,7 +44,7 @@ class Hparams(TrainingHparams):
     optimizer: str = "adadelta"
     lr: float = 1.0
     weight_decay: float = 0.0
-    batch_size: int = 64
+    batch_size: BatchSize = 64
     hidden: int = 64
     layers: int = 1
     bidirectional: bool = False

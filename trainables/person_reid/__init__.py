@@ -32,7 +32,14 @@ from typing import Any, ClassVar, Literal, get_args
 
 from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
-from trainables.engine.choices import AUGMENT_RULE, AugmentName, ScheduleName, is_augment, is_weights
+from trainables.engine.choices import (
+    AUGMENT_RULE,
+    AugmentName,
+    BatchSize,
+    ScheduleName,
+    is_augment,
+    is_weights,
+)
 from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_RANKINGS
 from trainables.engine.torch_trainable import PretrainedWeights, TorchTrainable
@@ -69,7 +76,7 @@ class Hparams(TrainingHparams):
     lr: float = 0.05
     weight_decay: float = 5e-4
     decay_norms_and_biases: bool = True
-    batch_size: int = 32
+    batch_size: BatchSize = 32
     schedule: ScheduleName = "step"
     decay_milestones: str = "0.6667"  # 40 of 60 epochs
     backbone_lr_ratio: float = 0.1
@@ -90,7 +97,9 @@ class Hparams(TrainingHparams):
         problems = super().problems() + broken_rules(self, _RULES)
         if reason := unknown_network_reason(self.model):
             problems.append(reason)
-        if self.metric_loss != "none" and self.batch_size % self.images_per_identity:
+        # What "auto" becomes is a power of two; 64 stands for it.
+        size = 64 if self.batch_size == "auto" else self.examples_at_once
+        if self.metric_loss != "none" and size % self.images_per_identity:
             problems.append(
                 f"batch_size must be a multiple of images_per_identity with metric_loss {self.metric_loss}, "
                 f"got {self.batch_size} and {self.images_per_identity}"
@@ -116,7 +125,7 @@ def overfit_overrides(hparams: Hparams) -> Mapping[str, Any]:
 
     Cross entropy alone names all 32 without a mistake while their features are still mixed up: mAP 0.85.
     """
-    between = {} if hparams.batch_size % hparams.images_per_identity else {"metric_loss": "triplet"}
+    between = {} if hparams.examples_at_once % hparams.images_per_identity else {"metric_loss": "triplet"}
     return {**between, "backbone_lr_ratio": 1.0, "drop_rate": 0.0} if hparams.weights == "none" else between
 
 

@@ -27,7 +27,7 @@ from typing import ClassVar, Literal, get_args
 
 from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
-from trainables.engine.choices import AUGMENT_RULE, AugmentName, ScheduleName, is_augment
+from trainables.engine.choices import AUGMENT_RULE, AugmentName, BatchSize, ScheduleName, is_augment
 from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_sources import IMAGE_SOURCES
 from trainables.engine.scales import OF_TWO_CLASSES
@@ -55,7 +55,7 @@ class Hparams(TrainingHparams):
     optimizer: str = "adadelta"
     lr: float = 1.0
     weight_decay: float = 0.0
-    batch_size: int = 64
+    batch_size: BatchSize = 64
     schedule: ScheduleName = "exponential"
     decay_rate: float | None = 0.7
     model: str = "torchvision/resnet18"

@@ -23,6 +23,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ACROSS = 5  # orientations from here on swap width and height
 # Formats that Pillow names but cannot decode, or only with a program beside it.
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "PALM", "WMF"}
 
@@ -126,3 +127,15 @@ def _rgb_of_lab(image: Image.Image) -> Image.Image:
     converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
     assert converted is not None  # it is for images that are changed in place
     return converted
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of a image as a viewer shows it; (0, 0) where Pillow cannot open it."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            # Of a TIFF Pillow gives the upright size already.
+            is_turned = orientation_of(image) >= _ACROSS and image.format != "TIFF"
+            return (height, width) if is_turned else (width, height)
+    except Exception:  # Pillow raises of everything for broken files; decoding says what
+        return 0, 0

@@ -39,11 +39,18 @@ class LoadedModel:
     card: ModelCard
     folder: Path
 
-    def ask(self, images: Tensor, device: torch.device, precision: str) -> Any:
+    def ask(
+        self, images: Tensor, device: torch.device, precision: str, *, extents: Tensor | None = None
+    ) -> Any:
         """What the module says of a batch, in fp32, computed as its test was: in `precision`, as a whole
-        batch."""
+        batch.
+
+        Args:
+            extents: What of the canvas each image takes, see `Preprocess.extents`; None is all.
+        """
+        given = [images.to(device)] if extents is None else [images.to(device), extents.to(device)]
         with torch.inference_mode(), autocast(device, precision):
-            return in_fp32(self.module(images.to(device)))
+            return in_fp32(self.module(*given))
 
 
 def load_model(path: str | Path, *, trainable: str | Path | None = None) -> LoadedModel:

@@ -57,6 +57,8 @@ def export_onnx(model: LoadedModel, path: Path, *, images: Tensor | None = None)
     gives what the module gives: logits, boxes with scores, qualities or features. It carries classes and
     scaling as metadata.
 
+    A module that is known to have no way to ONNX says why in an attribute `no_onnx_reason`.
+
     Args:
         images: What the two are compared on; None draws 32 of the values that scaled images have.
 
@@ -66,6 +68,11 @@ def export_onnx(model: LoadedModel, path: Path, *, images: Tensor | None = None)
             then.
         OSError: The disk does not take it.
     """
+    reason: str = getattr(model.module, "no_onnx_reason", "")
+    if model.card.images.keeps_aspect:
+        reason = "its images keep their proportions, and an ONNX file takes images of one size"
+    if reason:
+        raise UnusableModel(f"{model.card.model} cannot be written as ONNX: {reason}; {path} is not written")
     if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
         raise MissingPackages(
             f"export-model needs {', '.join(missing)}: install the extra, `pip install -e '.[onnx]'`, or "

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from trainables.core.model_folder import Kind, UnusableModel
 from trainables.engine.images.decoding import num_cores
-from trainables.engine.images.reading import orientation_of
+from trainables.engine.images.reading import upright_size
 from trainables.engine.inference.answers import Row, answer_columns, answers
 from trainables.engine.inference.files import find_images
 from trainables.engine.inference.model import LoadedModel, precision_on
@@ -22,7 +21,6 @@ from trainables.engine.memory import MicroBatch
 
 # As many as the test scored at once: results of a CPU depend on the batch in their last digits.
 _AT_ONCE: dict[Kind, int] = {"classification": 256, "features": 256, "detection": 32, "quality": 8}
-_ACROSS = 5  # orientations from here on swap width and height
 _SURE = 0.5
 
 
@@ -89,18 +87,6 @@ def predict(
     return said
 
 
-def upright_size(path: Path) -> tuple[int, int]:
-    """Width and height of a image as a viewer shows it; (0, 0) where Pillow cannot open it."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            # Of a TIFF Pillow gives the upright size already.
-            is_turned = orientation_of(image) >= _ACROSS and image.format != "TIFF"
-            return (height, width) if is_turned else (width, height)
-    except Exception:  # Pillow raises of everything for broken files; decoding says what
-        return 0, 0
-
-
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
@@ -142,7 +128,10 @@ def _asked(
 ) -> list[Tensor | dict[str, Tensor]]:
     """The module's outputs for images, `size` at a time, on the CPU."""
     parts = [pixels[start : start + size] for start in range(0, len(pixels), size)]
-    outputs = [model.ask(model.transform.scaled(part), device, precision) for part in parts]
+    outputs = [
+        model.ask(model.transform.scaled(part), device, precision, extents=model.transform.extents(part))
+        for part in parts
+    ]
     return [
         {name: value.cpu() for name, value in each.items()} if isinstance(each, dict) else each.cpu()
         for each in outputs
