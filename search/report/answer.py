@@ -1,4 +1,9 @@
-"""The result of a run as JSON, for scripts."""
+"""The result of a command as JSON, for scripts: what `--json` prints.
+
+None means unknown, never 0: energy without a sensor, a score before the first rung, the score of guessing
+where the trainable does not report it. Keys bear their unit where they have one (`seconds`, `kwh`,
+`energy_j`).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,11 @@ from search.run import Run
 
 
 def search_answer(run: Run, reason: str) -> dict[str, Any]:
-    """Why a search ended, its best trial, and what it cost. None means unknown."""
+    """Why a search ended, its best trial, and what it cost.
+
+    `seconds` and `kwh` are what counts against the limits: all sessions of a resumed run, idle devices and
+    background work included. So `kwh` is more than the sum of `energy_j` over trials.
+    """
     space, order, forecast = run.space, run.configurations(), kept_forecast(run.ledger)
     return {
         "folder": str(run.ledger.folder),
@@ -33,7 +42,11 @@ def search_answer(run: Run, reason: str) -> dict[str, Any]:
 
 
 def _best(best: Configuration) -> dict[str, Any]:
-    """The oldest repeat with the mean of all; energy of all repeats."""
+    """The best configuration: named by its oldest repeat, valued by the mean of all.
+
+    Its energy is that of all repeats, or None where one of them is unknown: a sum without it would look
+    cheap.
+    """
     millijoules = [mj for each in best.trials if (mj := each.energy.total_mj) is not None]
     return {
         "trial": best.first.trial_id,
@@ -48,7 +61,11 @@ def _best(best: Configuration) -> dict[str, Any]:
 
 
 def _guessing(run: Run, order: Sequence[Configuration]) -> dict[str, Any] | None:
-    """What guessing comes to on validation, and whether the best is better; None where it is unknown."""
+    """Whether the best is better than guessing on validation; None where the score of guessing is unknown.
+
+    `best_low` and `best_high` are widened for being the best of `num_compared` configurations; `is_better` is
+    None where they are unknown.
+    """
     found = against_guessing(run.space, order[0], num_compared=len(order))
     if found is None:
         return None
@@ -65,5 +82,5 @@ def _guessing(run: Run, order: Sequence[Configuration]) -> dict[str, Any] | None
 def promotion_answer(
     folder: Path, reason: str, metric: str, rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Why a promotion ended, and each configuration's row of promoted.csv."""
+    """Why a promotion ended, and the rows of promoted.csv, the best on validation first."""
     return {"folder": str(folder), "ended": reason, "metric": metric, "promoted": [dict(row) for row in rows]}

@@ -1,4 +1,8 @@
-"""A run in the terminal: a live view where there is one, one line per ended trial elsewhere."""
+"""A run in the terminal: a live view where there is one, elsewhere one line per ended trial.
+
+The lines are printed in both cases, above the live view, so that what scrolls past is a log of the run. A log
+file or a CI job has the lines only: a view that is redrawn four times a second would fill it.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,12 @@ _CHECKPOINT_NOTES = {"checkpoint", "best", "final", "test"}  # notes of an epoch
 
 
 class ConsoleView:
-    """Follows a run. RungEnergy as a context: the live view ends with it.
+    """Follows a run. A context manager: leaving it ends the live view and gives the terminal back.
 
     Args:
-        output: Where to; whether it is a terminal decides between live view and lines.
-        is_live: False prints lines on a terminal as well.
+        output: Where to print; whether it is a terminal decides between live view and lines.
         get_forecast: Gives the forecast, once there is one.
+        is_live: False prints lines on a terminal as well.
     """
 
     def __init__(
@@ -55,12 +59,12 @@ class ConsoleView:
             self._live.stop()
 
     def on_event(self, event: Mapping[str, Any]) -> None:
-        """Print what a log should keep: trials that end or pause, control trials and failed attempts."""
+        """Print what a log should keep: trials that end or pause, control trials, failed attempts, and epochs
+        that may hang. Epochs print nothing unless a checkpoint was lost: there may be thousands."""
         if event["event"] == "epoch":
             self._warn_of_unwritten(event)
-        elif (
-            event["event"] == "trial_ended" and event["message"] != NO_LONGER_PROMOTABLE
-        ):  # its pause was printed
+        # A paused trial ends a second time when no rung can take it any more; its pause was printed.
+        elif event["event"] == "trial_ended" and event["message"] != NO_LONGER_PROMOTABLE:
             self._output.print(self._ended_line(self._run.history.trials[event["trial"]]))
         elif event["event"] == "trial_asked" and event.get("start_rung"):
             self._output.print(Text(self._started_line(event), style="dim"))
@@ -88,13 +92,18 @@ class ConsoleView:
         return f"{event['trial']}  starts at rung {start}: {why}"
 
     def _warn_of_unwritten(self, epoch: Mapping[str, Any]) -> None:
-        """Warn of a checkpoint that an epoch could not leave, or did not find whole."""
+        """Warn of a checkpoint that an epoch could not write, or could not read back whole.
+
+        The trial continues, for its weights are in memory. What is lost is the way back: after a kill it
+        would start from an earlier epoch.
+        """
         notes = epoch["row"].get("notes", {})
         for name in sorted(_CHECKPOINT_NOTES & set(notes)):
             place = f"{epoch['trial']}, epoch {epoch['row']['epoch']}"
             self._output.warn(f"{place}: {notes[name]}; the trial continues")
 
     def _ended_line(self, trial: TrialRecord) -> Text:
+        """One line: "  12  t0011  stopped  val_accuracy 0.91  epoch 3  1:20  512.3 J  lr=0.1"."""
         space = self._run.space
         line = Text(f"{self._run.ended_count:>4}  {trial.trial_id}  ")
         line.append(f"{trial.status:<12}", style=STYLES.get(trial.status, ""))

@@ -1,4 +1,8 @@
-"""The failures of a run: by cause, with the message and what to do."""
+"""The failures of a run, grouped by cause: how many, the message of the first, and what to do.
+
+A missing file fails every trial alike. Grouped, 40 such failures are one line and one remedy; listed, they
+would push the one trial that ran out of memory off the screen.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from search.output import Output
 from search.run import Run
 from search.trial.remedy import remedy_for
 
-_NAMED = 5  # of the trials that failed alike
+_NAMED = 5  # trials of a group that are listed by name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +56,11 @@ def failure_groups(trials: Iterable[TrialRecord], folder: Path) -> list[FailureG
 
 
 def print_failures(run: Run, output: Output) -> None:
-    """Print each cause with its trials and remedy, and how to try them again."""
+    """Print each cause with its trials and remedy, and how to run the failed ones again.
+
+    Divergence is no error: a search that tries high learning rates will see some, and the sampler avoids them
+    from then on. It is printed, but not in red, and not run again.
+    """
     folder = run.ledger.folder
     for group in failure_groups(run.history.trials.values(), folder):
         say = output.print if group.cause == "diverged" else output.error
@@ -63,6 +71,7 @@ def print_failures(run: Run, output: Output) -> None:
 
 
 def _failure_text(group: FailureGroup, run: Run) -> str:
+    """The group in one line: "crash: t0003: ValueError: ... (see trials/t0003/log.txt); also t0007"."""
     first, *others = group.trials
     also = f"; also {', '.join(others[: _NAMED - 1])}" if others else ""
     more = f" and {len(others) - _NAMED + 1} more" if len(others) >= _NAMED else ""

@@ -1,4 +1,8 @@
-"""Numbers, budgets and limits as text for people. Pure."""
+"""Numbers, budgets and limits as text for people. Pure.
+
+Console, page and messages format here, so that one value reads alike everywhere. Four significant digits are
+enough: seeds alone move an accuracy in the third.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,11 @@ def value_text(value: Any) -> str:
 
 
 def mean_text(configuration: Configuration) -> str:
-    """The score; with repeats "0.9512 ± 0.0031 (2 of 3 repeats, 1 failed)"."""
+    """The score; with repeats "0.9512 ± 0.0031 (2 of 3 repeats, 1 failed)".
+
+    The ± is the sample standard deviation over repeats, not an interval of the mean. What is missing from the
+    mean is counted, as repeats that fail or wait may be the bad ones.
+    """
     mean, num = value_text(configuration.mean), len(configuration.trials)
     if num == 1:
         return mean
@@ -40,7 +48,11 @@ def mean_text(configuration: Configuration) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time span: "0.42 s", "12 s", "3:05", "1:02:03"."""
+    """A time span: "0.42 s", "12 s", "3:05", "1:02:03".
+
+    From a minute on two parts mean minutes and seconds, three hours too, rounded to whole seconds first:
+    119.7 s is 2:00 and not 1:60.
+    """
     if seconds < 10:
         return f"{seconds:.2f} s"
     if seconds < 60:
@@ -51,7 +63,11 @@ def duration(seconds: float) -> str:
 
 
 def energy_text(millijoules: int | None) -> str:
-    """Joules followed by two spaces; empty if no sensor was read."""
+    """Joules followed by two spaces, for a line of columns; empty if no sensor was read.
+
+    Args:
+        millijoules: As counters and journal have them.
+    """
     return "" if millijoules is None else f"{to_joules(millijoules):.1f} J  "
 
 
@@ -61,7 +77,10 @@ def hparams_text(hparams: Mapping[str, Any], names: Iterable[str]) -> str:
 
 
 def parameter_text(parameter: Parameter) -> str:
-    """A parameter's range as "0.001 to 1, log" or "16, 32, 64"."""
+    """A parameter's range as "0.001 to 1, log", "16 to 64, in steps of 16" or "16, 32, 64".
+
+    The ends are those that can come out: with steps they are multiples of the step.
+    """
     if isinstance(parameter, Choice):
         return ", ".join(value_text(value) for value in parameter.values)
     if isinstance(parameter, Normal):
@@ -73,8 +92,13 @@ def parameter_text(parameter: Parameter) -> str:
 
 
 def budget_text(budget: Budget, unit: str = "px") -> str:
-    """A budget as "3 epochs, 0.5 of the data, 14 px"; `unit` is the resolution's."""
+    """A budget as "3 epochs, 0.5 of the data, 14 px".
+
+    Args:
+        unit: What the resolution counts, "px" of images.
+    """
     parts = [f"{budget.epochs} epoch{'s' if budget.epochs > 1 else ''}"]
+    # A float is a share of the training set and an int a count, so 1.0 is all data and 1 one example.
     if isinstance(budget.subset, float):
         parts.append("all data" if budget.subset == 1 else f"{budget.subset:.3g} of the data")
     elif budget.subset is not None:
@@ -85,7 +109,11 @@ def budget_text(budget: Budget, unit: str = "px") -> str:
 
 
 def rung_text(ladder: Ladder, rung: int) -> str:
-    """What a trial has used at the end of a rung: "3 epochs, 14 px", "500 J, 14 px", "900 J or 40 epochs"."""
+    """What a trial has used at the end of a rung: "3 epochs, 14 px", "500 J, 14 px", "900 J or 40 epochs".
+
+    Rungs of joules end by energy, whatever number of epochs that takes; the top one ends by the cap on epochs
+    too, so it alone names both.
+    """
     text = budget_text(ladder.rungs[rung], ladder.resolution_unit)
     if not ladder.joules:
         return text
@@ -95,7 +123,10 @@ def rung_text(ladder: Ladder, rung: int) -> str:
 
 
 def limits_text(limits: Limits, spent: Spent, num_done: int) -> str:
-    """How much of each limit is used: "14/24 trials  0.02/1 h  0.10/0.50 kWh"."""
+    """How much of each limit is used: "14/24 trials  0.02/1 h  0.10/0.50 kWh".
+
+    Energy that is not measured is "unknown", so that nobody waits for a limit that cannot be reached.
+    """
     parts = [f"{num_done}/{limits.trials} trials" if limits.trials else f"{num_done} trials"]
     if limits.hours:
         parts.append(f"{spent.hours:.2f}/{limits.hours:g} h")

@@ -1,4 +1,10 @@
-"""The gain of a promoted configuration over the default, and whether either beats guessing, as text. Pure."""
+"""The gain of a promoted configuration over the default, and whether either beats guessing, as text. Pure.
+
+The sentence is what most people read of a promotion, so it claims no more than the interval does. A gain
+whose interval contains 0 is a tie, whatever its mean. One seed is "ahead" and may be chance. A score that
+guessing reaches is called that before any gain is. What was compared on validation is marked as flattering:
+the configuration was chosen there.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +22,9 @@ def gain_sentence(row: Row, space: Space, default: Row | None = None) -> str:
     """The gain with its interval and what that covers, or that it is a tie or no better than guessing.
 
     Args:
-        default: The row of the default configuration, to say whether that beats guessing.
+        row: The winner's row of promoted.csv.
+        default: The row of the default configuration, to say whether that beats guessing; None if it was not
+            promoted.
     """
     name, outcome = row["trial_id"], _outcome(row)
     if outcome == NO_BETTER:
@@ -57,7 +65,11 @@ def default_of(rows: Sequence[Row]) -> Row | None:
 
 
 def interval_text(row: Row, prefix: str, space: Space) -> str:
-    """An interval and what it counts, in brackets with a blank before them; nothing where there is none."""
+    """An interval and what it counts, in brackets after a blank; empty where there is none.
+
+    Args:
+        prefix: "test" or "gain", as the columns of promoted.csv begin.
+    """
     low, high = row[f"{prefix}_low"], row[f"{prefix}_high"]
     if low is None:
         return ""
@@ -65,7 +77,11 @@ def interval_text(row: Row, prefix: str, space: Space) -> str:
 
 
 def set_text(row: Row, space: Space) -> str:
-    """The size of the scored set, and what one example of it is: "37 test images: one is 0.027"."""
+    """The size of the scored set, and what one example of it is worth: "37 test images: one is 0.027".
+
+    This says at a glance which differences mean anything: 0.01 on 37 images is less than one image. Only a
+    metric that is a mean over examples with known ends (accuracy: 0 to 1) has such a step.
+    """
     count, scale = row.get("num_examples"), space.scale
     if not count:
         return f"a {_where(row)} set of unknown size"
@@ -81,7 +97,8 @@ def seeds_text(row: Row) -> str:
 
 
 def guessing_text(found: AgainstGuessing, space: Space) -> str:
-    """What a search's best is beside guessing: "no better than guessing (0.51): val_accuracy 0.55 ..."."""
+    """A search's best beside guessing: "no better than guessing (0.51): val_accuracy 0.55 on 60 validation
+    images, 0.42 to 0.68 as the best of 24"."""
     interval, many = found.interval, found.num_compared
     word = NO_BETTER if found.is_better is False else "better than guessing"
     size = f"{found.num_examples} validation {space.scored_unit}" if found.num_examples else "validation"
@@ -102,6 +119,11 @@ def _guessing_sentence(row: Row, space: Space, default: Row | None) -> str:
 
 
 def _counted(row: Row, prefix: str, space: Space) -> str:
+    """What the width of an interval comes from: seeds, examples of the scored set, or both.
+
+    What is missing is named. An interval over seeds alone hides that another test set would give another
+    score, one over examples alone that another seed would.
+    """
     counts = str(row.get(f"{prefix}_interval") or "")
     if "examples" not in counts:
         return f"{seeds_text(row)}; the uncertainty from the {_where(row)} set is unknown"
@@ -112,6 +134,7 @@ def _counted(row: Row, prefix: str, space: Space) -> str:
 
 
 def _caution(row: Row, outcome: str) -> str:
+    """Why a gain without an interval proves nothing: one seed, or the reason in `gain_interval`."""
     if outcome == "one seed":
         return ", with one seed: this may be chance"
     reason = str(row.get("gain_interval") or "").removeprefix("none: ")
@@ -119,12 +142,15 @@ def _caution(row: Row, outcome: str) -> str:
 
 
 def _outcome(row: Row) -> str:
+    """The conclusion without ", on validation": better, worse, tie, one seed, no interval, or guessing."""
     return str(row["conclusion"] or "").removesuffix(UNTESTED)
 
 
 def _where(row: Row) -> str:
+    """The set that was compared on: "validation" where the trainable has no test set, else "test"."""
     return "validation" if str(row["conclusion"] or "").endswith(UNTESTED) else "test"
 
 
 def _plain(space: Space) -> str:
+    """The metric without its set: the same number is `val_accuracy` in a search and accuracy on test."""
     return space.metric.removeprefix("val_")

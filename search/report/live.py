@@ -1,4 +1,8 @@
-"""A run as one screen: best trial, rungs as a ladder, learning curves, limits, watts and time left."""
+"""A run as one screen: best trial, rungs as a ladder, learning curves, limits, watts and time left.
+
+Rich renders it from a thread of its own, four times a second, while the run's thread changes the history. So
+it reads copies (`list(...)`) of what may grow, and computes nothing that takes long.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ STYLES = {
 _LEVELS = "▁▂▃▄▅▆▇█"
 _CURVE = 12  # characters of a learning curve
 _BAR = 24  # of the longest bar of the ladder
-_LEAST_ROWS = 3
+_LEAST_ROWS = 3  # of the table of trials, even if the screen then scrolls
 _COLUMN_GAP = 2
 
 
@@ -38,7 +42,7 @@ class LiveView:
 
     Args:
         get_forecast: Gives the forecast, once there is one.
-        clock: Monotonic seconds.
+        clock: Monotonic seconds; a clock that is set back must not make the time left jump.
     """
 
     def __init__(
@@ -53,6 +57,11 @@ class LiveView:
         self._watts = DeviceWatts()
 
     def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
+        """The parts from top to bottom, with as many trials as fit on the screen.
+
+        A live view taller than the terminal cannot be redrawn in place, so the parts whose height is known
+        are wrapped and counted first, and the table gets the rest.
+        """
         top, ladder, end = self._headline(), self._ladder(options.max_width), self._end()
         above = [top, ladder, Text(), end]
         num_lines = sum(len(part.wrap(console, options.max_width)) for part in above) + 1  # a table's head
@@ -60,6 +69,7 @@ class LiveView:
         yield Group(top, ladder, self._trials(options.max_width, num_rows), Text(), end)
 
     def _headline(self) -> Text:
+        """The space, what it trains, and the best configuration so far with its hparams."""
         space = self._run.space
         text = Text(f"{space.name}", style="bold", overflow="ellipsis")
         text.append(f"  {space.title}", style="not bold")
@@ -103,6 +113,7 @@ class LiveView:
         return table
 
     def _cells(self, trial: TrialRecord) -> list[str]:
+        """A trial as text; a metric that is missing in an epoch is a ! in its curve."""
         metric = self._run.space.metric
         values = [row.metrics.get(metric, math.nan) for row in trial.curve.values()]
         return [
@@ -116,6 +127,10 @@ class LiveView:
         ]
 
     def _end(self) -> Text:
+        """The last line: time, what is left, limits used, and the power of all devices now.
+
+        Time counts from this session's start, limits from the run's: a resumed run has used some before.
+        """
         passed_s = self._clock() - self._started_s
         parts = [duration(passed_s)]
         if (left_s := self._left_s(passed_s)) is not None:
@@ -127,10 +142,12 @@ class LiveView:
         return Text("   ".join(parts), style="dim")
 
     def _left_s(self, passed_s: float) -> float | None:
-        """From the forecast, corrected by the pace so far; without a forecast, from the trials so far.
+        """Seconds left: from the forecast, corrected by the pace so far; without a forecast, from the trials
+        so far.
 
-        The forecast has the weight 1 - share² and the pace share²: early on the pace is noise, and at the end
-        it is all but a measurement. None if neither is known.
+        With `share` of the work done, the forecast has the weight 1 - share² and the pace share²: at a tenth
+        the pace decides 1 % of the figure, at nine tenths 81 %. Early on the pace is noise (the first epochs
+        import, decode and warm up), and at the end it is all but a measurement. None if neither is known.
         """
         forecast = self._get_forecast()
         if forecast and forecast.seconds:
@@ -145,7 +162,11 @@ class LiveView:
         return None if not done or limit is None else passed_s / done * max(limit - done, 0)
 
     def _share_done(self, forecast: Forecast) -> float:
-        """The share of the forecast work that is done: epochs weighted by examples times pixels."""
+        """The share of the forecast work that is done.
+
+        Epochs are weighted by examples times pixels: on a ladder that grows images from 16 to 64 px the last
+        epoch costs 16 of the first, and counting epochs would promise an early end.
+        """
         ladder = self._run.space.ladder
         work = [ladder.epoch_work(rung) for rung in range(len(ladder.rungs))]
         total = sum(span.median * one for span, one in zip(forecast.rung_epochs, work, strict=True))
@@ -154,7 +175,12 @@ class LiveView:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """At most twelve characters, from the curve's lowest value to its highest; ! is not finite."""
+    """A curve in at most twelve characters, from its lowest value to its highest; ! is a value that is not
+    finite.
+
+    A longer curve is thinned from its end, so that the last value, which decides, is always shown. A flat
+    curve is drawn at half height.
+    """
     shown = values[:: -max(1, math.ceil(len(values) / _CURVE))][::-1]  # the last value is among them
     finite = [value for value in shown if math.isfinite(value)]
     low, span = min(finite, default=0.0), max(finite, default=0.0) - min(finite, default=0.0)
@@ -164,7 +190,10 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def _num_columns(width: int, always: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]) -> int:
-    """How many columns of `wanted` there is room for beside those of `always`."""
+    """How many columns of `wanted` there is room for beside those of `always`.
+
+    Both are tables of text by row, their names included. The gap behind the last column may be cut off.
+    """
     left = width - sum(max(map(len, column)) + _COLUMN_GAP for column in zip(*always, strict=True))
     for number, column in enumerate(zip(*wanted, strict=True)):
         left -= max(map(len, column)) + _COLUMN_GAP

@@ -1,4 +1,10 @@
-"""What a plot shows, apart from how it is drawn: plotly.js in the page, Matplotlib as PNG. Pure."""
+"""What a plot shows, apart from how it is drawn. Pure.
+
+A chart is data: axes, series, marks and labels in the units of its axes. Two renderers draw it, plotly.js in
+the page (`plotly_figure`) and Matplotlib as PNG (`png`). So the page and the PNG of a plot cannot show
+different numbers, and a new plot is written once. What only one of them can do (text under the mouse) is left
+out by the other.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,7 @@ from typing import ClassVar, Literal, TypeVar
 
 # Okabe and Ito 2008, "Color Universal Design": distinct for colour-blind readers too.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
-GREY = "#808080"  # seen on white and on black
+GREY = "#808080"  # visible on white and on black
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 _BY_RUNG = (SKY, ORANGE, GREEN, VERMILION, PURPLE, BLUE)
 _LONGEST_NAME = 24
@@ -17,6 +23,7 @@ _LONGEST_NAME = 24
 _T = TypeVar("_T")
 Style = Literal["line", "points", "steps", "bars"]
 Symbol = Literal["circle", "square", "diamond", "triangle-up", "x", "star"]
+# Six colours and four symbols: 12 rungs pass before both repeat together.
 _SYMBOL_BY_RUNG: tuple[Symbol, ...] = ("circle", "square", "diamond", "triangle-up")
 
 
@@ -26,8 +33,11 @@ class Scale:
 
     Attributes:
         title: What it measures, with the unit.
-        ticks: Places and their names, where numbers would say nothing.
-        span: From and to; None fits the data.
+        is_log: Whether it is logarithmic; every value must then be above 0.
+        ticks: Places and their names, where numbers would mean nothing: categories, rungs, trials.
+        span: From and to, in the axis's own units; None fits the data. Not together with `is_log`: Plotly
+            reads the ends of a logarithmic axis as powers of ten, Matplotlib as values.
+        is_whole: Whether it counts something, so that no tick is 2.5 epochs.
     """
 
     title: str
@@ -39,14 +49,18 @@ class Scale:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """Some points that look alike.
+    """Points that look alike: one entry of the legend.
 
     Attributes:
-        x: None breaks a line; so in `y`.
-        style: Bars lie along x, at the places in y.
+        x: One value per point; None breaks a line in two.
+        y: As many as `x`; None as there.
+        style: Bars are horizontal, of length x at the places in y. Steps hold each value until the next
+            point, as a best score does.
         hover: A text for each point, shown in the page under the mouse.
-        errors: How far each interval reaches below and above x.
-        is_filled: The area down to 0 is tinted.
+        errors: How far each interval reaches below and above x. Intervals are horizontal here, with the
+            configurations or rungs in rows: long names need no rotated labels.
+        has_points: Whether a line shows its points too.
+        is_filled: Whether the area down to 0 is tinted.
     """
 
     name: str
@@ -68,7 +82,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A line across the plot at a place of x."""
+    """A dotted vertical line across the plot at a place of x, with its text at the top."""
 
     at: float
     text: str
@@ -76,7 +90,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """Words at a point."""
+    """A text beside a point, in the units of the axes."""
 
     x: float
     y: float
@@ -89,8 +103,10 @@ class Chart:
     """One plot.
 
     Attributes:
-        key: Names its file and its place in the page: letters, digits and _ only.
-        is_narrow: Two of them go side by side where there is room.
+        key: The name of its file and of its element in the page: letters, digits and _ only, so that it is
+            valid as both.
+        marks: Values of x that mean something, such as the bounds of a range.
+        is_narrow: Whether two of them go side by side where there is room.
     """
 
     kind: ClassVar[str] = "chart"
@@ -112,14 +128,15 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """Numbers by class (row) and predicted class (column), as colours; of few classes with the numbers too.
+    """Numbers by class (row) and predicted class (column), as colours; for few classes with the numbers too.
 
-    It is drawn as PNG alone, which the page shows: 1,000 classes are a million cells.
+    It is drawn as PNG only, which the page shows as an image: 1,000 classes are a million cells.
 
     Attributes:
-        names: Of the classes, alike for rows and columns.
-        cells: A row for each class; None is empty.
+        names: The classes, the same for rows and columns.
+        cells: A row for each class; None is an empty cell.
         top: The largest number that colours distinguish; the least is 0.
+        unit: What a cell counts, for the colour bar.
         form: How a number is written, such as "{:.2f}".
     """
 
@@ -141,11 +158,15 @@ def bar_chart(
     colour: str = BLUE,
     has_labels: bool = False,
 ) -> Chart:
-    """A named bar for each value, the first on top; two may have one name.
+    """A named bar for each value, the first on top; two may have the same name.
+
+    The bars are placed by number and named by ticks. With the names as places, two bars of one name would
+    lie on top of each other.
 
     Args:
+        values: Name and length of each bar.
         text: Each value in words, shown under the mouse.
-        has_labels: The words stand at the bars' ends too.
+        has_labels: Whether the texts are printed at the bars' ends too, for the PNG has no mouse.
     """
     places = list(range(len(values) - 1, -1, -1))
     bars = Series(
@@ -174,7 +195,7 @@ def bar_chart(
 
 
 def rung_colour(rung: int) -> str:
-    """The colour of a rung; of more than six they come again, with another symbol."""
+    """The colour of a rung, the same in every chart of the page; it repeats after six rungs."""
     return _BY_RUNG[rung % len(_BY_RUNG)]
 
 
@@ -184,19 +205,29 @@ def rung_symbol(rung: int) -> Symbol:
 
 
 def chart_key(*parts: object) -> str:
-    """A key from words that may hold anything."""
+    """A key made from words that may hold anything, such as the name of a hyperparameter with a dot in it.
+
+    At most 60 characters. Different words may give the same key ("a.b" and "a b"): callers number theirs.
+    """
     return re.sub(r"\W+", "_", "_".join(map(str, parts)), flags=re.ASCII).strip("_")[:60]
 
 
 def shortened(name: str) -> str:
-    """A name of at most 24 characters, cut in the middle: beginnings and ends distinguish names."""
+    """A name of at most 24 characters, cut in the middle.
+
+    Names of classes and models differ at their beginnings and ends ("resnet50.a1_in1k", "resnet50.a3_in1k").
+    """
     if len(name) <= _LONGEST_NAME:
         return name
     return f"{name[: _LONGEST_NAME // 2]}\N{HORIZONTAL ELLIPSIS}{name[-_LONGEST_NAME // 2 + 1 :]}"
 
 
 def evenly(items: Sequence[_T], most: int) -> list[_T]:
-    """At most `most` items of a sequence, evenly spaced, the first and the last among them."""
+    """At most `most` items of a sequence, evenly spaced, the first and the last among them.
+
+    Even spacing keeps the shape of a history; a random sample would lose its ends and differ from page to
+    page.
+    """
     last = len(items) - 1
     if last < most:
         return list(items)

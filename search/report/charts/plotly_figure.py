@@ -1,4 +1,7 @@
-"""A chart as the figure that plotly.js draws: plain data. Colours of text and grid are the page's."""
+"""A chart as the figure that plotly.js draws: data and layout as plain mappings, ready for JSON. Pure.
+
+Colours of text and grid are left to the page, whose script sets them to those of its light or dark theme.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,20 @@ from search.report.charts.chart import GREY, Chart, Label, Mark, Scale, Series
 
 _FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
 _DASHES = {True: "dash", False: "solid"}
+# Relative to the whole figure: relative to the plot, a legend of two lines would cover the title of the x
+# axis.
 _AT_THE_BOTTOM = {"yref": "container", "y": 0, "yanchor": "bottom"}
+# Up to this span each whole number gets a tick; of more, Plotly chooses some itself.
 _MOST_WHOLE_TICKS = 8
 _PLACES = {"above": "top center", "below": "bottom center", "right": "middle right"}
 
 
 def plotly_figure(chart: Chart) -> dict[str, Any]:
-    """Data and layout; the title stands above it in the page, where it can take two lines.
+    """The `data` and `layout` of a figure.
 
-    Every text in it is escaped: Plotly takes text for a kind of HTML.
+    The title is not in it: the page prints it above, where it can take two lines. Plotly would cut it off.
+    Every text is escaped, as Plotly takes text for a kind of HTML: a class named `<b>` would turn the rest
+    bold, and `<a href=...>` would become a link.
     """
     is_barred = any(series.style == "bars" for series in chart.series)
     layout: dict[str, Any] = {
@@ -43,6 +51,7 @@ def plotly_figure(chart: Chart) -> dict[str, Any]:
 
 
 def _axis(scale: Scale) -> dict[str, Any]:
+    """One axis of the layout. Long labels widen the margin (`automargin`) instead of leaving the figure."""
     axis: dict[str, Any] = {
         "title": {"text": _plain(scale.title), "standoff": 8},
         "type": "log" if scale.is_log else "linear",
@@ -56,22 +65,33 @@ def _axis(scale: Scale) -> dict[str, Any]:
             "ticktext": [_plain(name) for _, name in scale.ticks],
         }
     elif scale.is_log:
+        # One tick per power of ten: the distance between ticks of a logarithmic axis is in powers.
         axis |= {"exponentformat": "power", "dtick": 1, "minor": {"ticks": "outside"}}
     if scale.span:
         axis |= {"range": list(scale.span), "autorange": False}
     if scale.is_whole:
+        # A count has no values below 0, which the margin around points at 0 would otherwise show.
         axis |= {"tickformat": "d", "minallowed": 0}
     return axis
 
 
 def _whole_steps(chart: Chart) -> dict[str, Any]:
-    """A tick at each of a few whole numbers: Plotly would put some between them, and write them twice."""
+    """A tick at each of a few whole numbers.
+
+    On three epochs Plotly would put ticks at 1, 1.5, 2, and format 1.5 as a second 2.
+    """
     places = [x for series in chart.series for x in series.x if x is not None]
     is_short = chart.x.is_whole and places and max(places) - min(places) <= _MOST_WHOLE_TICKS
     return {"dtick": 1} if is_short else {}
 
 
 def _trace(series: Series) -> dict[str, Any]:
+    """One series as a trace. A None breaks the line (`connectgaps` is off): an epoch without a score is a
+    gap.
+
+    A series without hover texts reacts to no mouse: Plotly would show the raw coordinates of axes and
+    intervals.
+    """
     common: dict[str, Any] = {
         "name": _plain(series.name),
         "x": list(series.x),
@@ -92,6 +112,7 @@ def _trace(series: Series) -> dict[str, Any]:
         "marker": {"color": series.colour, "size": series.size_px, "symbol": series.symbol},
     }
     if is_line:
+        # "hv" is horizontal first: a best score holds until the epoch at which a better one came.
         shape = "hv" if series.style == "steps" else "linear"
         dash = _DASHES[series.is_dashed]
         trace |= {"fill": "tozeroy"} if series.is_filled else {}
@@ -109,8 +130,11 @@ def _trace(series: Series) -> dict[str, Any]:
 
 
 def _mark_traces(mark: Mark) -> list[dict[str, Any]]:
-    """A dashed line from bottom to top with its words: on an axis of its own, since shapes and notes read
-    logarithmic axes in two ways."""
+    """A dotted line from bottom to top with its text, drawn as two traces on a hidden y axis from 0 to 1.
+
+    Plotly has shapes and annotations for this, but on a logarithmic axis a shape takes x as a value and an
+    annotation takes it as a power of ten. Traces take values on every axis.
+    """
     common = {
         "type": "scatter",
         "yaxis": "y2",
@@ -131,6 +155,10 @@ def _mark_traces(mark: Mark) -> list[dict[str, Any]]:
 
 
 def _label_traces(labels: Sequence[Label]) -> list[dict[str, Any]]:
+    """All labels as one trace of texts; a blank keeps each off its point.
+
+    They may leave the plot (`cliponaxis`), as those at the last axis of the parallel coordinates do.
+    """
     if not labels:
         return []
     return [
@@ -150,4 +178,5 @@ def _label_traces(labels: Sequence[Label]) -> list[dict[str, Any]]:
 
 
 def _plain(text: str) -> str:
+    """Text without markup. Quotes stay: in text, not in an attribute, they are harmless."""
     return html.escape(text, quote=False)

@@ -1,4 +1,9 @@
-"""Charts as PNG files, drawn by Matplotlib."""
+"""Charts as PNG files, drawn by Matplotlib.
+
+They are for papers, README files and machines without a browser, and show what the page shows. Figures are
+made directly, not by pyplot, which would choose a window system and keep each figure in memory until it is
+closed.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +32,7 @@ from search.report.charts.chart import GREY, Chart, Matrix, Scale, Series, short
 from trainables.core.files import replacing
 
 _DPI = 120
-_PX_PER_IN = 85.0  # a chart is as high on paper as in the page at this ratio
+_PX_PER_IN = 85.0  # of the height that a chart has in the page
 _WIDTH_IN, _NARROW_IN, _HEADING_IN = 8.0, 5.5, 0.6
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "x": "x", "star": "*"}
 _COLOUR_MAP = "cividis"  # readable without colour vision, and in grey
@@ -47,7 +52,10 @@ def draw(plot: Chart | Matrix | Sequence[Chart], path: Path, *, title: str = "")
     """Write a plot to `path`: a chart, a matrix, or several charts as the panels of one figure.
 
     Args:
-        title: Stands above the panels; a single plot has its own.
+        title: Heading above the panels; a single plot has its own.
+
+    Raises:
+        OSError: The file cannot be written; an earlier one at `path` is then still whole.
     """
     if isinstance(plot, Matrix):
         _draw_matrix(plot, path)
@@ -61,9 +69,14 @@ def draw(plot: Chart | Matrix | Sequence[Chart], path: Path, *, title: str = "")
 
 @contextmanager
 def _writing(path: Path, title: str, width_in: float, height_in: float) -> Iterator[Figure]:
-    """A figure that is written to `path` when the block ends."""
+    """A figure that is written to `path` when the block ends; if drawing fails, nothing is written.
+
+    Sizes are in inches at 120 dots each, so a wide chart is 960 pixels wide. A glyph that the font lacks,
+    such as a class name in Chinese, is drawn as a box, and the warning of each is silenced: one for each
+    class and axis would bury the real ones.
+    """
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # drawn as a box
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = Figure(figsize=(width_in, height_in), dpi=_DPI, layout="constrained")
         figure.suptitle(title, fontsize=12)
         yield figure
@@ -72,7 +85,7 @@ def _writing(path: Path, title: str, width_in: float, height_in: float) -> Itera
 
 
 def _draw_panels(charts: Sequence[Chart], path: Path, title: str) -> None:
-    """Narrow charts two in a row, each other chart in a row of its own."""
+    """Panels in rows: narrow charts two in a row, every other chart in a row of its own."""
     rows: list[list[Chart]] = []
     for chart in charts:
         if rows and chart.is_narrow and len(rows[-1]) == 1 and rows[-1][0].is_narrow:
@@ -91,10 +104,12 @@ def _draw_panels(charts: Sequence[Chart], path: Path, title: str) -> None:
 
 
 def _draw_chart(axes: Axes, chart: Chart) -> None:
+    """One chart into axes. Marks are in front of the series; the grid is behind everything."""
     for series in chart.series:
         _draw_series(axes, series)
     for mark in chart.marks:
         axes.axvline(mark.at, color=GREY, linestyle=":", linewidth=1.2)
+        # x in the units of the axis, y as a share of its height: 1.0 is the upper edge.
         place = (mark.at, 1.0)
         axes.text(*place, mark.text, transform=axes.get_xaxis_transform(), fontsize=7, color=GREY,
                   ha="center", va="bottom")  # fmt: skip
@@ -110,6 +125,8 @@ def _draw_chart(axes: Axes, chart: Chart) -> None:
 
 
 def _draw_series(axes: Axes, series: Series) -> None:
+    """One series. Intervals of width 0 are not drawn: they mean that the uncertainty is unknown, and caps
+    without a line would look like certainty."""
     x, y = _numbers(series.x), _numbers(series.y)
     label = series.name if series.is_in_legend else None
     if series.style == "bars":
@@ -136,10 +153,15 @@ def _draw_series(axes: Axes, series: Series) -> None:
 
 
 def _set_scale(axes: Axes, scale: Scale, side: str) -> None:
+    """The scale, range, ticks and title of an axis.
+
+    Logarithmic axes show plain numbers (0.001), since powers of ten are set by the formula parser that
+    `text.parse_math` turns off.
+    """
     axis = axes.xaxis if side == "x" else axes.yaxis
     if scale.is_log:
         axes.set(**{f"{side}scale": "log"})
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))  # powers would need formulas, which are off
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
     if scale.ticks:
         axis.set_major_locator(FixedLocator([at for at, _ in scale.ticks]))
@@ -153,10 +175,17 @@ def _set_scale(axes: Axes, scale: Scale, side: str) -> None:
 
 
 def _numbers(values: Sequence[float | None]) -> list[float]:
+    """None as NaN, where Matplotlib breaks a line."""
     return [math.nan if value is None else value for value in values]
 
 
 def _draw_matrix(matrix: Matrix, path: Path) -> None:
+    """A confusion matrix, rows are true classes and columns predicted ones.
+
+    Up to 20 classes the colours are linear and each cell has its number. Of more, colours follow the square
+    root of the counts and 0 is white: a linear scale would show a bright diagonal and nothing else, for a
+    rare confusion is a hundredth of it. None (a class without images) is grey in both.
+    """
     cells = np.array([[math.nan if value is None else value for value in row] for row in matrix.cells])
     num = len(matrix.names)
     is_small = num <= _MOST_NUMBERED
@@ -165,7 +194,7 @@ def _draw_matrix(matrix: Matrix, path: Path) -> None:
     with _writing(path, matrix.title, side_in + 1, side_in) as figure:
         axes = figure.add_subplot()
         colours = mpl.colormaps[_COLOUR_MAP].with_extremes(bad="0.8", under="white")
-        # Of many classes the diagonal would be all there is to see: rare confusions stand out from white.
+        # -1 lies below the scale, so it is drawn in its colour for `under`, white.
         shown = cells if is_small else np.where(cells == 0, -1, cells)
         image = axes.imshow(shown, norm=norm, cmap=colours, interpolation="nearest")
         _name_classes(axes, matrix.names)
@@ -174,12 +203,17 @@ def _draw_matrix(matrix: Matrix, path: Path) -> None:
         figure.colorbar(image, label=matrix.unit + scale, shrink=0.8)
         for (row, column), value in np.ndenumerate(cells if is_small else np.zeros((0, 0))):
             if value > 0:
+                # Cividis is bright from about 0.55 upwards: black is readable there, white below.
                 colour = "black" if norm(value) > 0.55 else "white"
                 text = matrix.form.format(value)
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
 
 
 def _name_classes(axes: Axes, names: Sequence[str]) -> None:
+    """Class names on both axes; of more than 60 classes every n-th, about 25 in all, as labels would overlap.
+
+    Short names of few classes ("0" to "9") stay upright, all others are turned by 90°.
+    """
     step = 1 if len(names) <= _MOST_NAMED else math.ceil(len(names) / _NAMES_OF_MANY)
     places, shown = range(0, len(names), step), names[::step]
     size = 9 if len(names) <= _MOST_NUMBERED or step > 1 else 7

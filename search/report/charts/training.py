@@ -1,4 +1,8 @@
-"""The plots of one training, from the tables in its folder: curves, confusion, classes."""
+"""The plots of one training, from the tables in its folder: curves, confusion, classes.
+
+They are made from the CSV files, not from what is in memory: a plot shows what the table holds, and plots of
+an old folder can be drawn again. Each function from a table to a chart is pure.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +42,12 @@ Scored = tuple[str, int, float]  # class, number of images, accuracy
 
 
 def draw_plots(folder: Path, title: str) -> Iterator[str]:
-    """Draw every table in `folder` that there is a plot for, and say of each that failed why.
+    """Draw every table in `folder` that has a plot; yield a sentence for each that failed, with the reason.
+
+    A generator: nothing is drawn until it is iterated.
 
     Args:
-        title: What the tables are of; it stands above each plot.
+        title: What the tables describe; it heads each plot.
     """
     from search.report.charts.png import draw  # Matplotlib takes 0.3 s to import
 
@@ -56,7 +62,14 @@ def draw_plots(folder: Path, title: str) -> Iterator[str]:
 
 
 def draw_lr_range(steps: Sequence[LrRangeStep], found: LrRange | None, path: Path, title: str) -> None:
-    """Draw the loss over the learning rate of a range test, with the suggested range, if there is one."""
+    """Draw the loss over the learning rate of a range test, with the suggested range, if there is one.
+
+    A good rate lies where the smoothed loss falls, well before it rises again; single steps are noise (grey
+    points). Steps that diverged are gaps.
+
+    Args:
+        found: None where no range could be suggested; the curve then has no marks.
+    """
     from search.report.charts.png import draw  # Matplotlib takes 0.3 s to import
 
     rates = [step.lr for step in steps]
@@ -68,7 +81,7 @@ def draw_lr_range(steps: Sequence[LrRangeStep], found: LrRange | None, path: Pat
         key="lr_range",
         title=f"Learning-rate range test: {title}",
         x=Scale(title="learning rate", is_log=True),
-        # What comes after the blow-up would flatten the fall that one looks for.
+        # The loss after it diverged is 10 or 1,000 times higher, and would flatten the fall to a line.
         y=Scale(title="training loss", span=(min(known) * 0.95, max(known[0], min(known)) * 1.5)),
         series=[
             Series(name="each step", x=rates, y=losses, style="points", colour=GREY, size_px=4.0),
@@ -80,14 +93,18 @@ def draw_lr_range(steps: Sequence[LrRangeStep], found: LrRange | None, path: Pat
 
 
 def draw_promotion(history: History, ledger: Ledger) -> Iterator[str]:
-    """Draw what each training of a promotion left, and say of each plot that failed why."""
+    """Draw what each training of a promotion left; yield a sentence for each plot that failed."""
     for trial in history.trials.values():
         title = f"{trial.trial_id} (hparams of {trial.parent_trial}, seed {trial.seed})"
         yield from draw_plots(ledger.trial_folder(trial.trial_id), title)
 
 
 def training_curves(table: Table, title: str) -> list[Chart]:
-    """Losses, scores, learning rate and joules over the epochs of history.csv, a panel each."""
+    """Losses, scores, learning rate and joules over the epochs of history.csv, a panel for each.
+
+    They share the x axis in meaning but not the y axis: a loss of 2 and an accuracy of 0.9 on one axis hide
+    both. A panel is left out where its columns are missing, as a trainable reports what it has.
+    """
     columns, rows = table
     known = {
         name: [float(row[number]) if row[number] else math.nan for row in rows]
@@ -106,10 +123,14 @@ def training_curves(table: Table, title: str) -> list[Chart]:
 
 
 def _is_score(name: str) -> bool:
+    """Whether a column is a score to draw: validation metrics, without the loss, which has its own panel, and
+    without what only describes scores, such as the number of examples or the score of guessing."""
     return name.startswith("val_") and name != "val_loss" and not is_about_scores(name)
 
 
 def _panel(label: str, curves: Mapping[str, Sequence[float]], epochs: Sequence[float]) -> Chart:
+    """One panel with its curves. A value that is missing is bridged, not left as a gap: with sparse
+    evaluation (each fifth epoch) no two points would be neighbours, and no line would be drawn."""
     series = []
     for (name, values), colour in zip(curves.items(), itertools.cycle(PALETTE), strict=False):
         points = [point for point in zip(epochs, values, strict=True) if not math.isnan(point[1])]
@@ -123,9 +144,10 @@ def _panel(label: str, curves: Mapping[str, Sequence[float]], epochs: Sequence[f
 
 
 def class_accuracy(table: Table, title: str) -> Chart | list[Chart]:
-    """per_class.csv as bars, the best class on top; of many classes a line, and the best and the worst.
+    """per_class.csv as bars, the best class on top.
 
-    Classes without images are left out.
+    Of more than 20 classes bars are unreadable: a falling line of all of them, and bars of the ten best and
+    the ten worst. Classes without images are left out: they have no accuracy, not one of 0.
     """
     scored: list[Scored] = [(row[0], int(row[1]), float(row[2])) for row in table[1] if row[2]]
     scored.sort(key=lambda one: -one[2])
@@ -142,10 +164,15 @@ def class_accuracy(table: Table, title: str) -> Chart | list[Chart]:
 
 
 def _all_classes(scored: Sequence[Scored]) -> Chart:
-    """Every class as one step of a falling line."""
+    """Every class as one step of a falling line, with the mean over classes dashed.
+
+    A long flat line with a drop at its end is a model that fails on few classes; an even slope one that is
+    unsure of all. The mean weighs classes equally, so on a skewed set it differs from the accuracy.
+    """
     values = [value for *_, value in scored]
     ends = (0.5, len(values) + 0.5)
     mean = sum(values) / len(values)
+    # A step holds from its own x to the next one, so the last needs an end to hold to.
     steps = [*values, values[-1]]
     places = [number + 0.5 for number in range(len(steps))]
     series = [
@@ -159,6 +186,7 @@ def _all_classes(scored: Sequence[Scored]) -> Chart:
 
 
 def _accuracy_bars(scored: Sequence[Scored], title: str) -> Chart:
+    """A bar for each class; the axis ends at 1.3, as the texts at the bars' ends need room beyond 1.0."""
     axis = Scale(title="share of the class's images recognised", span=(0, 1.3), ticks=_TENTHS)
     bars = [(shortened(name), value) for name, _, value in scored]
     texts = [f"{value:.3f} ({num} images)" for _, num, value in scored]
@@ -167,7 +195,11 @@ def _accuracy_bars(scored: Sequence[Scored], title: str) -> Chart:
 
 
 def confused_pairs(table: Table, title: str) -> Chart:
-    """The first 20 rows of confused_pairs.csv as bars."""
+    """The first 20 rows of confused_pairs.csv as bars, the most frequent confusion on top.
+
+    The length is the number of images and the text adds their share of the class: 5 of 10 images are a worse
+    confusion than 5 of 500.
+    """
     rows = table[1][:_MOST_BARS]
     title = f"{title}: {'most confused pairs' if rows else 'no image was taken for another class'}"
     bars = [
@@ -185,7 +217,7 @@ def confused_pairs(table: Table, title: str) -> Chart:
 
 
 def confusion_counts(table: Table, title: str) -> Matrix:
-    """confusion.csv: how many images of a class (row) were taken for each class (column)."""
+    """confusion.csv: the number of images of a class (row) that were taken for each class (column)."""
     names, cells = _square(table)
     top = max(1.0, *(value for row in cells for value in row if value is not None))
     title = f"{title}: images by class"
@@ -193,12 +225,17 @@ def confusion_counts(table: Table, title: str) -> Matrix:
 
 
 def confusion_shares(table: Table, title: str) -> Matrix:
-    """confusion_normalised.csv: the same as shares of each class's images."""
+    """confusion_normalised.csv: the same as shares of each class, so that rows of rare classes show too."""
     matrix = confusion_counts(table, title)
     return replace(matrix, title=f"{title}: shares of each class", top=1.0, unit="share", form="{:.2f}")
 
 
 def _square(table: Table) -> tuple[list[str], list[list[float | None]]]:
+    """Names and cells of a confusion matrix.
+
+    Raises:
+        ValueError: Rows and columns are not the same classes: the file was cut off or edited.
+    """
     columns, rows = table
     cells = [[float(cell) if cell else None for cell in row[1:]] for row in rows]
     if any(len(row) != len(columns) - 1 for row in cells) or len(cells) != len(columns) - 1:

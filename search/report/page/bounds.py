@@ -1,4 +1,9 @@
-"""Whether a value lies at a bound of its parameter's range. Pure."""
+"""Whether a value lies at a bound of its parameter's range. Pure.
+
+A best value at the end of its range is the most useful hint of a search: the optimum probably lies beyond. It
+is given only where something can be done about it, that is where the trainable accepts values beyond the
+bound.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +15,9 @@ from search.ledger.history import TrialRecord
 from search.space import Choice, Normal, Parameter, Space
 from search.space.parameters import Edge, beyond, is_number, is_same
 
-_NEAR_SHARE = (
-    0.02  # of the range in its own scale: a random point is that close to one of both bounds once in 25 times
-)
+# Of the range in its own scale. A random point is that close to one of the two bounds once in 25 times, so
+# with five parameters one search in five warns by chance: a hint, not a test.
+_NEAR_SHARE = 0.02
 
 
 def reached_bounds(
@@ -36,7 +41,11 @@ def reached_bounds(
 
 
 def reached_bound(parameter: Parameter, value: Any) -> Edge | None:
-    """The bound that `value` has reached; None inside the range, and where there is no order or no bound."""
+    """The bound that `value` has reached; None inside the range, and where there is no order or no bound.
+
+    An ordered choice has bounds too, its smallest and largest value, and only those values themselves reach
+    them. A normal distribution has none.
+    """
     if isinstance(parameter, Choice):
         ordered = sorted(parameter.values) if parameter.is_ordered else []
         ends: list[tuple[Edge, Any]] = [("lower", ordered[0]), ("upper", ordered[-1])] if ordered else []
@@ -59,4 +68,5 @@ def bound_sentence(name: str) -> str:
 
 
 def _scaled(number: float, is_log: bool) -> float:
+    """The place of a number on its own scale: on a range from 0.001 to 1, log, 0.03 is in the middle."""
     return math.log(number) if is_log and number > 0 else number

@@ -1,4 +1,8 @@
-"""Two runs on one page: their best over the epochs spent, their tables, and how their spaces differ. Pure."""
+"""Two runs on one page: their best over the epochs spent, their tables, and how their spaces differ. Pure.
+
+Epochs, not hours, are what two runs can be compared over: they do not depend on the machine, its load, or how
+many trials ran at once. Where metrics or ladders differ the page says so instead of drawing.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +42,12 @@ def _names(one: RunData, other: RunData) -> tuple[str, str]:
 
 
 def _texts(both: list[tuple[str, RunData]]) -> list[Text]:
+    """The conclusion and the ending of each run, in its own paragraph."""
     return [Text(text=f"{name}: {' '.join(conclusion(run))} {ending(run)}") for name, run in both]
 
 
 def _side_by_side(both: list[tuple[str, RunData]]) -> Table:
+    """One row per run, so that both are read against each other."""
     columns = ("run", "best trial", "metric", "value", "rung", "trials", "epochs", "spent")
     return Table(caption="The two runs", columns=columns, rows=[_run_row(*each) for each in both])
 
@@ -61,6 +67,11 @@ def _run_row(name: str, run: RunData) -> list[Cell]:
 
 
 def _best(both: list[tuple[str, RunData]]) -> list[Element]:
+    """The best score of each run over its epochs, as two step lines; a sentence where they do not compare.
+
+    The lower line at any x is the run that has found less by then, not one that has spent less: lines may end
+    at different x. The second is dashed, for readers and printers without colours.
+    """
     (_, one), (_, other) = both
     if one.metric != other.metric:
         text = f"Left out: the objective of one run is {one.metric}, of the other {other.metric}."
@@ -86,6 +97,7 @@ def _best(both: list[tuple[str, RunData]]) -> list[Element]:
 
 
 def _line(name: str, run: RunData, colour: str) -> Series:
+    """One run as a step line: each step is a trial that took over the first rank."""
     found = results(run)
     return Series(
         name=name,
@@ -100,6 +112,8 @@ def _line(name: str, run: RunData, colour: str) -> Series:
 
 
 def _differences(both: list[tuple[str, RunData]]) -> list[Element]:
+    """The keys of the space that differ, by their dotted names as `--set` takes them; a dash where one has
+    none."""
     one, other = (dict(_flat(run.space.to_dict())) for _, run in both)
     names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
     if not names:
@@ -112,7 +126,7 @@ def _differences(both: list[tuple[str, RunData]]) -> list[Element]:
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Each value under its dotted key, as text."""
+    """Each value under its dotted key, as text. An empty mapping is a value, else `when: {}` would vanish."""
     for name, value in content.items():
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")

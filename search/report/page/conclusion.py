@@ -1,4 +1,10 @@
-"""The conclusions from a run, as sentences. Pure."""
+"""The conclusions from a run, as sentences. Pure.
+
+Each sentence claims what its numbers bear and no more. What a search found is chosen for its score, so the
+difference to the default is given, and not called a gain; gains come from promotions, on fresh seeds. Rank
+correlations are trusted only where the whole interval is above 0.5, and doubted only where all of it is too
+low.
+"""
 
 from __future__ import annotations
 
@@ -14,35 +20,48 @@ from search.report.gain import default_of, gain_sentence, guessing_text
 from search.report.page.bounds import bound_sentence
 from search.report.page.run_data import RunData
 
-_OPEN = "too few"  # how a warning begins whose interval is too wide to decide
-_LATE_SHARE = 0.75  # of the trials were asked for before the best one
+_OPEN = "too few"  # beginning of the warnings whose interval is too wide to decide
+# A best trial in the last quarter of the search is late: where the sampler has nothing left to find, the best is
+# as likely in any quarter. With fewer than eight trials a quarter is one trial.
+_LATE_SHARE, _FEWEST_FOR_LATE = 0.75, 8
 
 
 def conclusion(run: RunData) -> list[str]:
-    """What is best, and whether it is better than the default."""
+    """What is best, and whether it is better than the default: sentences, the most important first.
+
+    After a promotion its gain leads, as it is the only unbiased figure. Before one, the best of the search, a
+    warning if guessing scores as well, and the default at the same rung.
+    """
     promoted = run.promotion.winner if run.promotion else None
     if promoted is not None:
         default = default_of(run.promotion.rows) if run.promotion else None
         return [gain_sentence(promoted, run.space, default), *_best_of_search(run)]
-    return _best_of_search(run) + _of_guessing(run) + _against_default(run)
+    return _best_of_search(run) + _guessing_warning(run) + _against_default(run)
 
 
 def ending(run: RunData) -> str:
-    """Which limit ended the run, or that it has not ended."""
+    """Which limit ended the run, or that it has not ended.
+
+    A killed run and a running one look alike in the journal: neither has an end. The page says both.
+    """
     if run.history.ended is None:
         return "The run is still going, or was killed: its journal has no end yet."
     return f"The run ended: {run.history.ended}."
 
 
 def rank_correlation_sentence(run: RunData) -> str:
-    """Whether cheap scores can be trusted: whether lower rungs ranked trials like higher ones."""
+    """Whether cheap scores can be trusted: whether lower rungs ranked trials like higher ones.
+
+    Three answers, because the absence of a warning proves nothing: yes, if every interval lies above 0.5; in
+    doubt, if some correlation is too low for certain; else open.
+    """
     if len(run.space.ladder.rungs) < 2:
         return "There is one rung, so no cheap score had to be trusted."
-    known = [trust for trust in run.rung_correlations if trust.overall is not None]
+    known = [each for each in run.rung_correlations if each.overall is not None]
     if not known:
         return "Too few trials completed two rungs to tell whether cheap scores can be trusted."
-    warnings = [trust.warning for trust in known if trust.warning]
-    if not warnings and all(trust.is_sure for trust in known):
+    warnings = [each.warning for each in known if each.warning]
+    if not warnings and all(each.is_sure for each in known):
         return "Cheap scores can be trusted here: lower rungs ranked trials like the rungs above them."
     if not warnings:
         return "Whether cheap scores can be trusted is open: no rung looks wrong, but the intervals are wide."
@@ -52,13 +71,19 @@ def rank_correlation_sentence(run: RunData) -> str:
 
 
 def advice(run: RunData) -> list[str]:
-    """What to try next, the most useful first."""
+    """What to try next, the most useful first: a promotion or more seeds, wider ranges, then what the history
+    of the search suggests."""
     return list(_advice(run)) or [
         "Nothing in particular: no bound of a range was reached, and nothing failed."
     ]
 
 
 def _advice(run: RunData) -> Iterator[str]:
+    """The advice as it applies. Commands are complete and quoted, to be pasted into a shell.
+
+    Seeds are doubled, to five at least: the interval of a gain shrinks with their square root, and of two
+    seeds Student's factor alone is 12.7 (of five, 2.8).
+    """
     folder = shlex.quote(str(run.ledger.folder))
     promoted = run.promotion.winner if run.promotion else None
     if run.best is None:
@@ -79,18 +104,22 @@ def _advice(run: RunData) -> Iterator[str]:
         for name, edge in run.reached_bounds.items():
             at = value_text(run.best.hparams[name])
             yield f"{bound_sentence(name)} ({name}={at}, the {edge} bound)"
-    yield from _of_the_course(run)
+    yield from _history_advice(run)
 
 
-def _of_the_course(run: RunData) -> Iterator[str]:
+def _history_advice(run: RunData) -> Iterator[str]:
+    """What the trials themselves suggest: more of them, other rungs, fewer failures, a sensor.
+
+    Warnings that only say "too few trials" are left out here, since more trials are advised anyway.
+    """
     num_trials = len(run.trials)
     best = run.best
-    if best is not None and num_trials >= 8 and best.number >= _LATE_SHARE * num_trials:
+    if best is not None and num_trials >= _FEWEST_FOR_LATE and best.number >= _LATE_SHARE * num_trials:
         yield (
             f"The best trial was number {best.number + 1} of {num_trials}: it came late, so more trials "
             f"(--trials {2 * num_trials} with the same --name) may find a better one."
         )
-    warnings = [trust.warning for trust in run.rung_correlations if trust.overall and trust.warning]
+    warnings = [each.warning for each in run.rung_correlations if each.overall and each.warning]
     yield from (f"Check the rungs: {text}" for text in warnings if not text.startswith(_OPEN))
     causes = Counter(trial.cause for trial in run.trials if trial.status in ("failed", "diverged"))
     if causes:
@@ -101,6 +130,7 @@ def _of_the_course(run: RunData) -> Iterator[str]:
 
 
 def _best_of_search(run: RunData) -> list[str]:
+    """The trial that ranks first with its score, its rung, and the hparams that were searched or differ."""
     best = run.best
     if best is None:
         return ["No trial has a score."]
@@ -112,7 +142,7 @@ def _best_of_search(run: RunData) -> list[str]:
     ]
 
 
-def _of_guessing(run: RunData) -> list[str]:
+def _guessing_warning(run: RunData) -> list[str]:
     """A warning where the best is no better than guessing."""
     found = run.against_guessing
     if found is None or found.is_better is not False:
@@ -121,7 +151,11 @@ def _of_guessing(run: RunData) -> list[str]:
 
 
 def _against_default(run: RunData) -> list[str]:
-    """The comparison within the search, which rests on few seeds and was chosen for its score."""
+    """The best and the default within the search, which rests on few seeds and was chosen for its score.
+
+    They are compared at the highest rung that both have completed: the default may have been stopped, and its
+    score from fewer epochs would make any trial that ran longer look better.
+    """
     best, default = run.best, run.default
     if best is None or default is None:
         return []
@@ -144,6 +178,7 @@ def _values_at(run: RunData, trials: Sequence[TrialRecord], rung: int) -> list[f
 
 
 def _difference(run: RunData, rung: int, ours: Sequence[float], its: Sequence[float]) -> str:
+    """The sentence of `_against_default`, which says how many seeds each side has."""
     mine, other = fmean(ours), fmean(its)
     seeds = (
         "one seed each" if len(ours) == len(its) == 1 else f"the means of {len(ours)} and {len(its)} seeds"

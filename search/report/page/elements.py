@@ -1,4 +1,10 @@
-"""The elements of a page, before they are HTML. Pure."""
+"""The elements of a page, before they are HTML. Pure.
+
+A section is made of these and of charts, and knows no tag. The template is the only place with HTML, so text
+from a run cannot become markup anywhere else, and tests read sections instead of parsing pages.
+
+Each class has a `kind`, by which the template chooses how to render it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +18,12 @@ from search.report.charts.chart import Chart
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A paragraph; a warning stands out."""
+    """A paragraph.
+
+    Attributes:
+        is_warning: It stands out in colour.
+        is_lead: It is the conclusion of its section, in larger type.
+    """
 
     kind: ClassVar[str] = "text"
     text: str
@@ -30,7 +41,7 @@ class Points:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Names with their values."""
+    """Names with their values, as a definition list: settings, versions."""
 
     kind: ClassVar[str] = "pairs"
     pairs: Sequence[tuple[str, str]]
@@ -38,7 +49,7 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Commands:
-    """Shell commands, each with what it does."""
+    """What a shell command does, and the command, ready to be copied."""
 
     kind: ClassVar[str] = "commands"
     commands: Sequence[tuple[str, str]]
@@ -49,7 +60,8 @@ class Cell:
     """A cell of a table.
 
     Attributes:
-        order: The sort key: numbers before words; None is unknown, and last in either direction.
+        text: As it is shown, rounded for readers.
+        order: The sort key, unrounded: numbers before words; None is unknown, and last in either direction.
         hint: Text under the mouse, such as why the cell is empty.
     """
 
@@ -62,7 +74,7 @@ class Cell:
         return isinstance(self.order, float | int)
 
 
-PAGE_ROWS = 200  # of a table: more rows at once make a browser slow
+PAGE_ROWS = 200  # rows of a table at once; more of them make a browser slow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +104,18 @@ class Table:
         return {"page": PAGE_ROWS, "rows": [[_short(cell) for cell in row] for row in self.rows]}
 
     def is_of_numbers(self, column: int) -> bool:
-        """Whether every known cell of a column is a number."""
+        """Whether every known cell of a column is a number, so that the column is aligned to the right."""
         known = [row[column] for row in self.rows if row[column].order is not None]
         return bool(known) and all(cell.is_number for cell in known)
 
 
 def _short(cell: Cell) -> str | list[float | str | None]:
+    """A cell as the script reads it: its text if it sorts as itself, else [text, order] or [text, order,
+    hint].
+
+    In a table of 5,000 trials most cells are such texts, and the short form saves a third of the page. JSON
+    has no NaN and no infinity, so as sort keys they are texts.
+    """
     if not cell.hint and cell.order == (cell.text or None):
         return cell.text
     is_plain = not isinstance(cell.order, float) or math.isfinite(cell.order)  # JSON has no NaN
@@ -106,7 +124,7 @@ def _short(cell: Cell) -> str | list[float | str | None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A PNG with its caption."""
+    """A PNG, which the page embeds, with its caption, which is its alternative text too."""
 
     png: bytes
     caption: str

@@ -1,4 +1,8 @@
-"""The energy of a run: score against joules, and joules by outcome. Pure."""
+"""The energy of a run: score against joules, and joules by outcome. Pure.
+
+Two questions: which configuration is good for its energy (a scatter with the Pareto front), and where the
+joules of the search went (bars): those of stopped and failed trials are the price of searching.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from search.report.page.run_data import RunData
 from search.report.page.trial_table import number_cell
 from search.run.objective import Cost, cost_of, pareto_front
 
+# Keys are the outcomes of `spending.outcome_millijoules`, and "promoted".
 _MEANING = {
     "promoted": "full trainings of promote.py",
     "finished": "trials that completed the whole ladder",
@@ -31,7 +36,7 @@ _MEANING = {
 
 
 def joules_section(run: RunData) -> Section:
-    """Energy; a sentence with the reason where nothing was measured."""
+    """Both plots; where nothing was measured a sentence with the reason, never zeros."""
     outcomes = _outcomes(run)
     if not outcomes:
         why = f"Left out: the joules of this run were not measured ({run.energy_reason})."
@@ -41,7 +46,10 @@ def joules_section(run: RunData) -> Section:
 
 
 def _outcomes(run: RunData) -> dict[str, int]:
-    """Millijoules by outcome, the promoted trainings first."""
+    """Millijoules by outcome, the promoted trainings first.
+
+    Promotions have a journal of their own, so their joules are in no trial of the search and are added here.
+    """
     of_run = outcome_millijoules(run.history)
     promoted_mj = run.promotion.history.energy.total_mj if run.promotion else None
     return {"promoted": promoted_mj, **of_run} if promoted_mj else of_run
@@ -70,6 +78,11 @@ def _against_energy(run: RunData) -> list[Element]:
 
 
 def _front_line(run: RunData, front: list[tuple[TrialRecord, Cost]]) -> Series:
+    """The Pareto front as a dashed line, from the cheapest trial to the dearest.
+
+    Trials below and to the right of it are beaten by one on it, in both score and joules, where larger is
+    better. The line only connects the front: between two of its trials there is no configuration.
+    """
     ordered = sorted(front, key=lambda item: item[1].joules)
     return Series(
         name="Pareto front",
@@ -83,6 +96,8 @@ def _front_line(run: RunData, front: list[tuple[TrialRecord, Cost]]) -> Series:
 
 
 def _cost_points(run: RunData, known: list[tuple[TrialRecord, Cost]]) -> list[Series]:
+    """A point for each trial, by rung; horizontal intervals are the uncertainty of its joules, where a shared
+    GPU had to be divided. Trials of different rungs do not compare: a low rung's score is not final."""
     rungs = sorted({trial.rung or 0 for trial, _ in known})
     return [
         Series(
@@ -104,6 +119,7 @@ def _hover(run: RunData, trial: TrialRecord, cost: Cost) -> str:
 
 
 def _outcome_chart(outcomes: dict[str, int]) -> Chart:
+    """A bar for each outcome, in joules."""
     joules = [(name, to_joules(mj)) for name, mj in outcomes.items()]
     axis = Scale(title="energy (J)")
     return bar_chart(
@@ -112,6 +128,7 @@ def _outcome_chart(outcomes: dict[str, int]) -> Chart:
 
 
 def _outcome_table(outcomes: dict[str, int]) -> Table:
+    """The same as numbers, with shares of the whole and what each outcome means."""
     whole_mj = sum(outcomes.values())
     return Table(
         caption="Energy by outcome",

@@ -12,7 +12,9 @@ from search.report.page.run_data import RunData
 from search.report.page.trial_table import number_cell
 from search.trial.remedy import remedy_for
 
-_NO_EFFECT = "no effect of "  # how a trainable's notes name a hyperparameter that cannot act
+_NO_EFFECT = (
+    "no effect of "  # beginning of the notes by which a trainable names a hyperparameter that cannot act
+)
 
 
 def failures_section(run: RunData) -> Section:
@@ -30,8 +32,12 @@ def failures_section(run: RunData) -> Section:
 
 
 def hparams_without_effect(run: RunData) -> list[str]:
-    """A sentence for each hyperparameter that was set and could not act, with the reason and its trials, and
-    for trials that differ in hyperparameters and have identical curves."""
+    """A sentence for each hyperparameter that was set and could not act, with the reason and its trials; and
+    one for each group of trials that differ in hyperparameters and have identical curves.
+
+    The first comes from the trainable, which knows that momentum means nothing to Adam. The second is found
+    in the scores, whatever the reason. Both waste trials: the search has one dimension less than it seems to.
+    """
     trials: dict[tuple[str, str], list[str]] = {}
     for trial in run.trials:
         for name, reason in trial.notes.items():
@@ -42,6 +48,7 @@ def hparams_without_effect(run: RunData) -> list[str]:
 
 
 def _statistics(num_ended: int, num_failed: int) -> str:
+    """How many of the ended trials failed, as a count and as a rate; running ones are in neither."""
     if not num_ended:
         return "No trial has ended yet."
     share = (num_ended - num_failed) / num_ended
@@ -49,7 +56,11 @@ def _statistics(num_ended: int, num_failed: int) -> str:
 
 
 def _complete(run: RunData) -> str:
-    """How many trials have a log, a score and joules."""
+    """How many trials have a log, a score and joules.
+
+    Three counts that should be equal in a sound run. Where they are not, the difference shows what is missing
+    before anybody relies on a mean over the rest.
+    """
     num_logs = sum(run.ledger.trial(t.trial_id).log.is_file() for t in run.trials)
     num_scored = sum(trial.value(run.metric) is not None for trial in run.trials)
     num_measured = sum(trial.energy.total_mj is not None for trial in run.trials)
@@ -59,7 +70,10 @@ def _complete(run: RunData) -> str:
 
 
 def _rows(run: RunData, trial: TrialRecord) -> list[list[Cell]]:
-    """A row for each failed attempt; a trial that diverged without an error has one too."""
+    """A row for each failed attempt; a trial that diverged without an error has one too.
+
+    A trial that failed once and then finished is in here: its second attempt hides the cause elsewhere.
+    """
     attempts = [
         (failure["attempt"], failure["cause"], failure["message"], failure["at"])
         for failure in trial.failures
@@ -81,9 +95,11 @@ def _rows(run: RunData, trial: TrialRecord) -> list[list[Cell]]:
 
 
 def _time_cell(at: float | None) -> Cell:
+    """A time for readers; it sorts by Unix seconds."""
     text = "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
     return Cell(text=text, order=at)
 
 
 def _listed(ids: list[str]) -> str:
+    """All of up to four names, else the first three and how many more."""
     return ", ".join(ids) if len(ids) <= 4 else f"{', '.join(ids[:3])} and {len(ids) - 3} more"
