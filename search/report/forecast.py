@@ -89,6 +89,8 @@ class ForecastReporter:
                 self._pending = self._pool.submit(self._forecast, costs)
 
     def _is_due(self, rung: int) -> bool:
+        """Whether an epoch at `rung` is news: the first at a new highest rung, or twice as many as last
+        time."""
         if self._run.space.ladder.joules:
             return False
         return rung > self._highest_rung or self._num_epochs >= self._next_at
@@ -103,6 +105,8 @@ class ForecastReporter:
         return forecast_search(self._run.space, costs, self._make_sampler, most_s=_MOST_S)
 
     def _finish(self, pending: Future[Forecast]) -> None:
+        """Print a forecast that has been simulated; one that failed is a warning, for the search is worth
+        more."""
         try:
             forecast = pending.result()
         except Exception as error:  # a forecast is never worth the search
@@ -111,6 +115,11 @@ class ForecastReporter:
             self._announce(forecast)
 
     def _announce(self, forecast: Forecast) -> None:
+        """Print the first forecast in full, and a later one where its median lies outside the range of the
+        one before.
+
+        Each renewal is a little different. Printing all of them would bury the ones that change a plan.
+        """
         if self.forecast is None:
             for line in forecast_lines(forecast):
                 self._output.print(line)
@@ -164,7 +173,15 @@ def kept_forecast(ledger: Ledger) -> Forecast | None:
 
 
 def ladder_table(space: Space, forecast: Forecast | None) -> Table:
-    """The rungs, with the forecast numbers of trials that complete each and of epochs run at it."""
+    """The rungs: what a trial has used at the end of each, and how many trials and epochs are forecast
+    there.
+
+    Numbers that halve or quarter from row to row are eta at work; a top rung with one trial means that its
+    winner was never compared at full budget.
+
+    Args:
+        forecast: None leaves out the forecast numbers.
+    """
     table = Table(box=None, pad_edge=False, header_style="dim")
     counted = ("trials completing it", "epochs run at it") if forecast else ()
     for column in ("rung", "a trial has then used", *counted):
@@ -176,7 +193,7 @@ def ladder_table(space: Space, forecast: Forecast | None) -> Table:
 
 
 def forecast_lines(forecast: Forecast) -> list[str]:
-    """What the search will take, and which limit will end it."""
+    """What the search will take, which limit will end it, and what the costs were measured on."""
     if forecast.is_endless:
         return ["forecast: no limit ends it; it runs until it is interrupted"]
     if forecast.seconds is None:
@@ -221,10 +238,12 @@ def count_text(span: Span) -> str:
 
 
 def _ranged(span: Span, text: Callable[[float], str], unit: str = "") -> str:
+    """A median and its unit with its range in brackets; without the range where both ends read the same."""
     middle, low, high = text(span.median), text(span.low), text(span.high)
     return f"{middle}{unit}" if low == high else f"{middle}{unit} ({low} to {high})"
 
 
 def _range_text(span: Span, text: Callable[[float], str]) -> str:
+    """A median and its range, for a place that is in brackets already."""
     middle, low, high = text(span.median), text(span.low), text(span.high)
     return middle if low == high else f"{middle}, {low} to {high}"

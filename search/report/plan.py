@@ -1,4 +1,8 @@
-"""What a search would run, before it runs."""
+"""What a search would run, before it runs: parameters, ladder, limits, and the forecast.
+
+It is what `--dry-run` prints, and the last chance to see that a limit leaves out half of a list, or that the
+top rung is at 16 pixels.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ def print_plan(
 
     Args:
         proposals: The points of a list or a design; none if a sampler chooses them.
-        forecast: None prints the plan alone.
+        forecast: None prints the plan alone, as where rungs are measured in joules.
     """
     objective = ", ".join(f"{name} ({mode})" for name, mode in zip(space.objective, space.modes, strict=True))
     output.print(Text.assemble((space.name, "bold"), f": {space.title}, {objective}"))
@@ -51,7 +55,11 @@ def print_rerun_estimate(ledger: Ledger, space: Space, output: Output) -> None:
 
 
 def print_deadlines(space: Space, output: Output) -> None:
-    """Print what may end an epoch early."""
+    """Print what may end an epoch early: the end of the run, after a grace period, and
+    `limits.epoch_minutes`.
+
+    It is printed before each search, as both may cut an epoch that somebody waits for.
+    """
     grace = f"at the end, running epochs have {space.limits.grace_s:g} s to finish and are then interrupted"
     limit = space.limits.epoch_s
     alone = f"an epoch is stopped after {limit:g} s" if limit else "single epochs have no time limit"
@@ -59,6 +67,7 @@ def print_deadlines(space: Space, output: Output) -> None:
 
 
 def _horizon(space: Space) -> str:
+    """What the learning-rate schedule spans, in words: it decides whether scores of rungs compare."""
     full = f"{space.ladder.top.epochs} epochs" if space.ladder.joules else "the whole ladder"
     text = {
         "full": f"one learning-rate schedule over {full}",
@@ -69,6 +78,7 @@ def _horizon(space: Space) -> str:
 
 
 def _parameters(space: Space) -> Table:
+    """The parameters with their ranges, then those that are fixed."""
     table = Table("parameter", "searched over", box=None, pad_edge=False, header_style="dim")
     for name, parameter in space.parameters.items():
         table.add_row(name, parameter_text(parameter))

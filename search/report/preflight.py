@@ -1,4 +1,8 @@
-"""The preflight checks in the terminal: what they are doing, and what they found."""
+"""The preflight checks in the terminal: what they are doing, and what they found.
+
+Problems are raised, all at once, so that they can be fixed at once. Notes are printed: they describe what
+will run, such as the number of images and what was left out of them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,8 @@ from search.preflight.local import now_and_then
 from search.preflight.request import downloadable_weights, problems_of
 from trainables.core.data_summary import DataSummary
 
-_KNOWN_FROM_THE_TABLES = ("energy:", "gpu:", "precision:")  # each row has its source and its reason
+# Beginnings of notes that a search need not print: trials.csv has sensors and precision with their reasons.
+_KNOWN_FROM_THE_TABLES = ("energy:", "gpu:", "precision:")
 _SOURCES = {
     "none": "none: random",
     "torchvision": "torchvision",
@@ -24,7 +29,10 @@ _SOURCES = {
 
 
 def await_reports(reports: Callable[[Say], Sequence[Report]], output: Output) -> Sequence[Report]:
-    """What the checks found; while they take, a line shows what they are doing."""
+    """What the checks found; while they run, a line shows what they are doing.
+
+    Where nobody watches (a log file) the line is a note now and then, as weights may take minutes to load.
+    """
     if output.is_watched:
         with output.status("preflight") as status:
             return reports(status.update)
@@ -32,10 +40,10 @@ def await_reports(reports: Callable[[Say], Sequence[Report]], output: Output) ->
 
 
 def check_reports(reports: Sequence[Report], output: Output) -> None:
-    """Print what is to be known before a run.
+    """Print what is worth knowing before a run: data and notes, each once, though every node reports them.
 
     Raises:
-        PreflightError: Something is known to fail; the message lists it all.
+        PreflightError: Something is certain to fail; the message lists all problems.
     """
     if problems := problems_of(reports):
         raise PreflightError(problems, missing=downloadable_weights(reports))
@@ -47,7 +55,8 @@ def check_reports(reports: Sequence[Report], output: Output) -> None:
 
 
 def print_reports(reports: Sequence[Report], output: Output) -> None:
-    """Print for each node how long its check took, its weights and notes; its problems end the command."""
+    """Print for each node how long its check took, its weights, its data and its notes. Problems are left
+    to the command, which ends with them."""
     for report in reports:
         took = "not checked:" if report.seconds is None else f"checked in {report.seconds:.1f} s on"
         output.print(f"{took} {report.node}", style="dim")
@@ -70,6 +79,7 @@ def print_data(data: Sequence[str], output: Output) -> None:
 
 
 def _weights(rows: Sequence[WeightRow]) -> Table:
+    """The weights that trials will load, with file and size; what is missing is red."""
     table = Table("model", "weights from", "file", "size", "available", title="weights", title_justify="left")
     for row in rows:
         size = "unknown" if row.size_mib is None else f"{row.size_mib:.1f} MiB"

@@ -1,4 +1,8 @@
-"""The last lines of a run: why it ended, the best trials, where the files are, and the next command."""
+"""The last lines of a run: why it ended, the best trials, where the files are, and the next command.
+
+They are in the order in which they scroll away: tables first, then warnings, and last the line that a reader
+still sees when all is over, with the best trial, followed by the command that shows whether its gain is real.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +27,16 @@ from search.run import Run
 from search.run.objective import pareto_front
 from search.space import Space
 
-_TOP = 5
+_TOP = 5  # configurations in the table; trials.csv has all
 _DECIDERS = {"rung": "ranks", "model": "model", "random": "chance"}
 
 
 def print_summary(run: Run, reason: str, output: Output) -> None:
-    """Print the end of a search."""
+    """Print the end of a search.
+
+    Args:
+        reason: Why it ended, such as "all 24 trials done".
+    """
     space = run.space
     output.print(_top_table(run))
     if space.cost:
@@ -66,7 +74,12 @@ def print_summary(run: Run, reason: str, output: Output) -> None:
 
 
 def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: Output) -> None:
-    """Print the promoted configurations with their test scores and gains over the default."""
+    """Print the promoted configurations with their test scores and gains over the default, and the
+    conclusion.
+
+    Args:
+        rows: Those of promoted.csv, the best on validation first.
+    """
     plain = space.metric.removeprefix("val_")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("rank", "trial", "seeds", f"test, {plain}", "gain over the default", "time", "energy"):
@@ -91,6 +104,7 @@ def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: Out
 
 
 def _gain_text(row: Mapping[str, Any]) -> str:
+    """The gain with its interval, then the conclusion: "0.0120  (0.0030 to 0.0210)  better"."""
     gain = "" if row["gain_mean"] is None else _interval_text(row, "gain")
     outcome = str(row["conclusion"] or "")
     if outcome.startswith(NO_BETTER):
@@ -99,6 +113,11 @@ def _gain_text(row: Mapping[str, Any]) -> str:
 
 
 def _interval_text(row: Mapping[str, Any], prefix: str) -> str:
+    """A mean with its interval: "0.9512  (0.9400 to 0.9600)"; a dash if it is unknown.
+
+    Args:
+        prefix: "test" or "gain", as the columns begin.
+    """
     mean, low, high = (row[f"{prefix}_{end}"] for end in ("mean", "low", "high"))
     if mean is None:
         return "-"
@@ -106,6 +125,8 @@ def _interval_text(row: Mapping[str, Any], prefix: str) -> str:
 
 
 def _top_table(run: Run) -> Table:
+    """The best configurations. Time and energy are those of all repeats; a dash where one's joules are
+    unknown."""
     space = run.space
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("rank", "trial", space.metric, "rung", "epochs", "time", "energy", "hparams"):
@@ -146,17 +167,17 @@ def _print_rank_correlations(run: Run, output: Output) -> None:
     """How well each rung ranked trials like the next one, where enough trials completed both."""
     space = run.space
     trials = list(run.history.trials.values())
-    for trust in rung_correlations(trials, space.metric, space.mode, num_rungs=len(space.ladder.rungs)):
-        if trust.overall is None:
+    for each in rung_correlations(trials, space.metric, space.mode, num_rungs=len(space.ladder.rungs)):
+        if each.overall is None:
             continue
-        half = f"; better half {_correlation_text(trust.better_half)}" if trust.better_half else ""
-        control = f" ({trust.num_control_trials} control trials)" if trust.num_control_trials else ""
+        half = f"; better half {_correlation_text(each.better_half)}" if each.better_half else ""
+        control = f" ({each.num_control_trials} control trials)" if each.num_control_trials else ""
         output.print(
-            f"rung {trust.rung} against rung {trust.rung + 1}, {trust.num_trials} trials{control}: "
-            f"Spearman {_correlation_text(trust.overall)}{half}",
+            f"rung {each.rung} against rung {each.rung + 1}, {each.num_trials} trials{control}: "
+            f"Spearman {_correlation_text(each.overall)}{half}",
         )
-        if trust.warning:
-            output.warn(trust.warning)
+        if each.warning:
+            output.warn(each.warning)
 
 
 def _print_deciders(run: Run, output: Output) -> None:
@@ -181,9 +202,11 @@ def _print_duplicate_curves(run: Run, output: Output) -> None:
 
 
 def _correlation_text(correlation: Correlation) -> str:
+    """ "0.81 (0.55 to 0.93)"."""
     return f"{correlation.value:.2f} ({correlation.low:.2f} to {correlation.high:.2f})"
 
 
 def _energy_reason(run: Run) -> str:
+    """Why no joules are known: the reason of the first trial that gives one."""
     reasons = (trial.sensors.get("reason", "") for trial in run.history.trials.values())
     return next((reason for reason in reasons if reason), "no trial reported a sensor")

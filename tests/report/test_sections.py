@@ -16,16 +16,19 @@ from search.forecast import Forecast, Span
 from search.ledger import Ledger
 from search.ledger.history import TrialRecord
 from search.rank_correlation import Correlation, RungCorrelation
+from search.report.charts.chart import Chart
 from search.report.page.bounds import beyond, bound_sentence, reached_bound
 from search.report.page.conclusion import advice, conclusion, rank_correlation_sentence
 from search.report.page.elements import Pairs, Points, Table
 from search.report.page.reproduce import data_section
 from search.report.page.run_data import RunData, read_run
+from search.report.page.winner import winner_section
 from search.report.page.writer import sections_of
 from search.run import Run
 from search.space import Choice, Integer, Normal, Real, dump_space
 from tests.support.report_pages import charts, fateful_run, page_of, promoted, sections, toy_run, words
 from tests.support.toy_runs import TOY, SteadyMeter, executed, listed, made_space, sampler_for
+from trainables.core.contract import Mode
 from trainables.core.data_summary import DataSummary, LeftOut
 
 
@@ -274,6 +277,20 @@ def test_a_promotion_shows_gain_mistakes_and_hardest_classes(tmp_path: Path) -> 
     assert "gain" in charts(searched)
     sources = {attributes["src"] for attributes in page_of(searched).of("img")}
     assert f"data:image/png;base64,{base64.b64encode(png).decode()}" in sources
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_gain_is_to_the_right_where_less_is_better_too(tmp_path: Path, mode: Mode) -> None:
+    searched = toy_run(tmp_path, ("search.limits.trials=2",))
+    promoted(searched, top=2, seeds=(5,))
+    run_data = read_run(searched.ledger.folder)
+    assert run_data.promotion is not None
+    rows = [{**row, "gain_mean": 0.02, "gain_low": None} for row in run_data.promotion.rows]
+    promotion = replace(run_data.promotion, rows=rows)
+    section = winner_section(replace(run_data, space=replace(run_data.space, mode=mode), promotion=promotion))
+    (chart,) = [part for part in section.elements if isinstance(part, Chart)]
+    assert chart.x.title == "gain in accuracy, with its 95 % interval (better to the right)"
+    assert list(chart.series[0].x) == [0.02, 0.02]
 
 
 def test_a_forecast_stands_beside_what_came_true(tmp_path: Path) -> None:

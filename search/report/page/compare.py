@@ -69,8 +69,8 @@ def _run_row(name: str, run: RunData) -> list[Cell]:
 def _best(both: list[tuple[str, RunData]]) -> list[Element]:
     """The best score of each run over its epochs, as two step lines; a sentence where they do not compare.
 
-    The lower line at any x is the run that has found less by then, not one that has spent less: lines may end
-    at different x. The second is dashed, for readers and printers without colours.
+    At any x the better line belongs to the run that has found more for the same number of epochs. Each line
+    ends where its run does. The second is dashed, for readers and printers without colours.
     """
     (_, one), (_, other) = both
     if one.metric != other.metric:
@@ -112,8 +112,7 @@ def _line(name: str, run: RunData, colour: str) -> Series:
 
 
 def _differences(both: list[tuple[str, RunData]]) -> list[Element]:
-    """The keys of the space that differ, by their dotted names as `--set` takes them; a dash where one has
-    none."""
+    """The keys of the space that differ, by their dotted names; a dash where one of the runs has none."""
     one, other = (dict(_flat(run.space.to_dict())) for _, run in both)
     names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
     if not names:

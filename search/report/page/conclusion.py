@@ -2,8 +2,8 @@
 
 Each sentence claims what its numbers bear and no more. What a search found is chosen for its score, so the
 difference to the default is given, and not called a gain; gains come from promotions, on fresh seeds. Rank
-correlations are trusted only where the whole interval is above 0.5, and doubted only where all of it is too
-low.
+correlations are trusted only where the whole interval is at 0.5 or above, and doubted only where the value is
+below that and the interval ends below 0.8.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from search.report.page.bounds import bound_sentence
 from search.report.page.run_data import RunData
 
 _OPEN = "too few"  # beginning of the warnings whose interval is too wide to decide
-# A best trial in the last quarter of the search is late: where the sampler has nothing left to find, the best is
-# as likely in any quarter. With fewer than eight trials a quarter is one trial.
+# A best trial in the last quarter of a search came late, which chance alone does once in four times; so it is
+# advice and no warning. Of fewer than eight trials a quarter is one trial.
 _LATE_SHARE, _FEWEST_FOR_LATE = 0.75, 8
 
 
@@ -52,8 +52,8 @@ def ending(run: RunData) -> str:
 def rank_correlation_sentence(run: RunData) -> str:
     """Whether cheap scores can be trusted: whether lower rungs ranked trials like higher ones.
 
-    Three answers, because the absence of a warning proves nothing: yes, if every interval lies above 0.5; in
-    doubt, if some correlation is too low for certain; else open.
+    Three answers, because the absence of a warning proves nothing: yes, if every interval lies at 0.5 or
+    above; in doubt, if some correlation is below 0.5 and its interval ends below 0.8; else open.
     """
     if len(run.space.ladder.rungs) < 2:
         return "There is one rung, so no cheap score had to be trusted."
@@ -110,7 +110,7 @@ def _advice(run: RunData) -> Iterator[str]:
 def _history_advice(run: RunData) -> Iterator[str]:
     """What the trials themselves suggest: more of them, other rungs, fewer failures, a sensor.
 
-    Warnings that only say "too few trials" are left out here, since more trials are advised anyway.
+    Warnings that begin with "too few" are left out: an open question is no reason to change the rungs.
     """
     num_trials = len(run.trials)
     best = run.best

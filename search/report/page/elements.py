@@ -113,7 +113,7 @@ def _short(cell: Cell) -> str | list[float | str | None]:
     """A cell as the script reads it: its text if it sorts as itself, else [text, order] or [text, order,
     hint].
 
-    In a table of 5,000 trials most cells are such texts, and the short form saves a third of the page. JSON
+    The rows of 5,000 trials are in one file, and a text that sorts as itself need not be in it twice. JSON
     has no NaN and no infinity, so as sort keys they are texts.
     """
     if not cell.hint and cell.order == (cell.text or None):

@@ -58,8 +58,8 @@ def _statistics(num_ended: int, num_failed: int) -> str:
 def _complete(run: RunData) -> str:
     """How many trials have a log, a score and joules.
 
-    Three counts that should be equal in a sound run. Where they are not, the difference shows what is missing
-    before anybody relies on a mean over the rest.
+    In a sound run with sensors all three equal the number of trials. Where they do not, the difference shows
+    what is missing before anybody relies on a mean over the rest.
     """
     num_logs = sum(run.ledger.trial(t.trial_id).log.is_file() for t in run.trials)
     num_scored = sum(trial.value(run.metric) is not None for trial in run.trials)

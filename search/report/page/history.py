@@ -1,4 +1,8 @@
-"""The history of a run: its best score over time, and the learning curves. Pure."""
+"""The history of a run: its best score over time, and the learning curves. Pure.
+
+"Best" is never the highest score so far. Scores from different rungs do not compare, so at each moment it is
+the trial that would rank first: of the largest budget any trial has completed, then by the metric.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from search.report.page.elements import Element, Section, Text
 from search.report.page.run_data import RunData
 from search.trial import EpochRow
 
-_MOST_POINTS = 2000  # of a chart: more overlap, and each costs 60 bytes and 50 µs
+_MOST_POINTS = 2000  # of a chart; more of them overlap, and each costs 60 bytes and 50 µs
 _MOST_CURVES = 300  # more lines are slow to draw and cannot be distinguished
 
 
@@ -23,6 +27,7 @@ class Result:
     """A score at the end of a rung.
 
     Attributes:
+        value: The metric there.
         num_epochs: What the run had spent by then, in all trials.
         best: The score of the trial that ranked first from then on.
     """
@@ -37,8 +42,8 @@ class Result:
 def results(run: RunData) -> list[Result]:
     """Every score at a rung's end in the order in which they came; those of failed trials are left out.
 
-    The best is the one that would rank first: of the largest budget so far. So it may get worse where a
-    trial is the first to complete a rung.
+    The best is the one that would rank first, so it may get worse: the first trial to complete a higher rung
+    takes the first rank with whatever score it has there.
     """
     sign = 1 if run.space.mode == "max" else -1
     found: list[Result] = []
@@ -47,6 +52,8 @@ def results(run: RunData) -> list[Result]:
         value = trial.value_at(run.metric, row.ended_rung) if row.ended_rung is not None else None
         if value is None or row.ended_rung is None or not is_comparable(trial, run.metric):
             continue
+        # Compared as (rung, signed score): the larger budget first. The sign makes larger better in both
+        # modes.
         best = max(best or (-1, 0.0), (row.ended_rung, sign * value))
         found.append(
             Result(
@@ -76,7 +83,11 @@ def history_section(run: RunData) -> Section:
 
 
 def by_epochs(run: RunData, found: Sequence[Result]) -> Chart:
-    """The best over the epochs that all trials together have spent."""
+    """The best over the epochs that all trials together have spent, with every score as a point.
+
+    A line that still improves at its right end suggests more epochs; one that has been level for half of the
+    chart suggests that they would find little.
+    """
     shown = evenly(found, _MOST_POINTS)
     points = {
         rung: [(each.num_epochs, each.value, each.trial_id) for each in shown if each.rung == rung]
@@ -93,7 +104,11 @@ def by_epochs(run: RunData, found: Sequence[Result]) -> Chart:
 
 
 def by_trials(run: RunData) -> Chart:
-    """The best over the trials in the order in which they were asked for, each with its last score."""
+    """The best over the trials in the order in which they were proposed, each with its last score.
+
+    Where later trials are better than earlier ones the sampler has learnt something. Where they are not, it
+    has not, or there is little to learn.
+    """
     sign = 1 if run.space.mode == "max" else -1
     sound = [trial for trial in run.trials if is_comparable(trial, run.metric)]
     keys = [(trial.rung or 0, sign * (trial.value(run.metric) or 0.0)) for trial in sound]
@@ -115,7 +130,10 @@ def by_trials(run: RunData) -> Chart:
 
 
 def thinned_text(num_shown: int, num_all: int, what: str) -> str:
-    """The end of a title where a chart shows a part of all; empty where it shows all."""
+    """The end of a title where a chart shows a part of all; empty where it shows all.
+
+    Points are thinned, the line never: a reader must know that a missing point proves nothing.
+    """
     return (
         ""
         if num_shown == num_all
@@ -124,13 +142,21 @@ def thinned_text(num_shown: int, num_all: int, what: str) -> str:
 
 
 def _corners(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Those at which steps rise or fall, and the two ends: the same line."""
+    """The points at which steps rise or fall, and the two ends: the same line in fewer points.
+
+    Of 5,000 trials the best changes some ten times, and the page is a file to be sent around.
+    """
     ends = {0, len(points) - 1}
     return [point for place, point in enumerate(points) if place in ends or point[1] != points[place - 1][1]]
 
 
 def learning_curves(run: RunData) -> Chart:
-    """The metric over the epochs of every trial, coloured by the rung at whose budget an epoch ran."""
+    """The metric over the epochs of every trial, coloured by the rung at whose budget an epoch ran.
+
+    Jumps between colours are changes of budget: at a larger resolution or subset the same weights score
+    differently. Crossing curves show where a low rung would have stopped the later winner. With more than 300
+    trials only the best are drawn, ranked ones first.
+    """
     ranks = {trial.trial_id for trial in run.ranked}
     others = [trial for trial in run.trials if trial.rows and trial.trial_id not in ranks]
     shown = [*run.ranked, *others][:_MOST_CURVES]
@@ -148,7 +174,10 @@ def learning_curves(run: RunData) -> Chart:
 
 
 def _curves_at(run: RunData, trials: Sequence[TrialRecord], rung: int) -> Series:
-    """The stretches of all curves at one rung, each with the point that it continues from."""
+    """The stretches of all curves at one rung, each with the point that it continues from.
+
+    All of them are one series, with a None between two trials: 300 series would be 300 entries of the legend.
+    """
     points: list[tuple[int | None, float | None, str]] = []
     for trial in trials:
         stretch = list(_stretch(run.metric, trial, rung))
@@ -156,6 +185,7 @@ def _curves_at(run: RunData, trials: Sequence[TrialRecord], rung: int) -> Series
             *((x, y, f"{trial.trial_id}, epoch {x}: {value_text(y)}") for x, y in stretch),
             (None, None, ""),
         ]
+    # Each trial adds its None, so there is always something to transpose.
     x, y, hover = zip(*points, strict=True)
     return Series(
         name=run.rung_name(rung),
@@ -173,6 +203,10 @@ def _curves_at(run: RunData, trials: Sequence[TrialRecord], rung: int) -> Series
 
 
 def _stretch(metric: str, trial: TrialRecord, rung: int) -> Iterator[tuple[int, float]]:
+    """Epoch and score of a trial's epochs at one rung, from the last point before each stretch.
+
+    A score that is missing or not finite is left out, and the line bridges it.
+    """
     last: tuple[int, float] | None = None
     for epoch, row in trial.curve.items():
         value = row.metrics.get(metric)
@@ -188,18 +222,21 @@ def _stretch(metric: str, trial: TrialRecord, rung: int) -> Iterator[tuple[int, 
 
 
 def _epochs(run: RunData) -> Iterator[tuple[int, TrialRecord, EpochRow]]:
-    """Each epoch as it came, with how many had been spent by then; repeated ones count too."""
+    """Each epoch as it came, with how many had been spent by then; repeated ones count too, for they were
+    paid for."""
     epochs = (event for event in run.events if event["event"] == "epoch")
     for number, event in enumerate(epochs, start=1):
         yield number, run.history.trials[event["trial"]], EpochRow.from_dict(event["row"])
 
 
 def _best_line(points: Sequence[tuple[int, float]]) -> Series:
+    """The line of the trial that ranks first, which holds its score until another one takes over."""
     x, y = zip(*points, strict=True)
     return Series(name="ranks first", x=x, y=y, style="steps", colour=GREY)
 
 
 def _rung_points(run: RunData, points: dict[int, list[tuple[int, float, str]]]) -> list[Series]:
+    """A series for each rung, so that the legend names rungs and points of one rung look alike."""
     return [
         Series(
             name=run.rung_name(rung),

@@ -1,4 +1,8 @@
-"""The first section: the conclusion, how the run went, and what to try next. Pure."""
+"""The first section: the conclusion, how the run went, and what to try next. Pure.
+
+It is made for a reader who reads nothing else: the sentences come before the settings, and every doubt that
+would change the decision (guessing, a tie, untrustworthy rungs) is in here, not only in its own section.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from search.report.page.run_data import RunData
 
 
 def overview(run: RunData) -> Section:
-    """The section for readers who read nothing else."""
+    """The first section, from the conclusion to the settings that produced it."""
     lead, *more = conclusion(run)
     return Section(
         key="summary",
@@ -30,7 +34,11 @@ def overview(run: RunData) -> Section:
 
 
 def _forecast_outcome(run: RunData) -> list[Text]:
-    """The outcome beside the forecast, if there was one."""
+    """The outcome beside the forecast that was made before the run; nothing while the run lasts or without
+    one.
+
+    A forecast that was corrected on the way would always come true, so it is the first one that is kept.
+    """
     forecast = kept_forecast(run.ledger)
     if forecast is None or run.history.ended is None:
         return []
@@ -42,6 +50,7 @@ def _forecast_outcome(run: RunData) -> list[Text]:
 
 
 def _settings(run: RunData) -> list[tuple[str, str]]:
+    """What was searched, by which rules and up to which limits: the space, for those who do not have it."""
     space = run.space
     ladder = "; ".join(
         f"{number}: {rung_text(space.ladder, number)}" for number in range(len(space.ladder.rungs))

@@ -1,4 +1,9 @@
-"""The effect of the searched parameters: parallel coordinates, importance, slices."""
+"""The effect of the searched parameters: importance, parallel coordinates, and a slice for each.
+
+They answer three questions in this order: which parameters matter at all, which combinations are good, and
+where in its range each parameter is good. None of them is causal: a sampler tries good regions more often, so
+a parameter that follows another looks important as well.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +31,12 @@ from search.report.page.run_data import RunData
 from search.report.page.slices import hover_text, is_log_axis, slice_of
 from search.space.parameters import is_number
 
-_MOST_ANALYSED = 500  # by the forest of the importance, evenly over the ranks: its time grows with the square
-_MOST_LINES = 300
-_MOST_TICKS = 6
-_FAINTEST = 0.12  # opacity of the worst trial: seen on white and on black
+# Trials that the forest behind the importance is grown on, evenly over the ranks: its time grows with the
+# square of their number.
+_MOST_ANALYSED = 500
+_MOST_LINES = 300  # of the parallel coordinates; more of them are one grey area
+_MOST_TICKS = 6  # distinct values of a parameter that are all named on its axis; of more, the two ends
+_FAINTEST = 0.12  # opacity of the worst trial: visible on white and on black
 
 
 def parameters_section(run: RunData) -> Section:
@@ -40,17 +47,22 @@ def parameters_section(run: RunData) -> Section:
     if len(run.ranked) < 2:
         none = f"{len(run.ranked)} of {len(run.trials)} trials have a score; a comparison needs two."
         return Section(key="parameters", title="Parameters", elements=[Text(text=none)])
-    elements: list[Element] = [*_edge_texts(run), *importance(run), parallel(run)]
+    elements: list[Element] = [*_bound_texts(run), *importance(run), parallel(run)]
     elements += [slice_of(run, name) for name in run.shown_hparams]
     return Section(key="parameters", title="Parameters", elements=elements)
 
 
-def _edge_texts(run: RunData) -> list[Text]:
+def _bound_texts(run: RunData) -> list[Text]:
+    """A warning for each parameter whose best value is at a bound of its range."""
     return [Text(text=bound_sentence(name), is_warning=True) for name in run.reached_bounds]
 
 
 def importance(run: RunData) -> list[Element]:
-    """A bar for each parameter, or the reason why there is none."""
+    """A bar for each parameter, or the reason why there is none.
+
+    Scores of one rung only are compared: over several, the budget would explain most of the variance, and the
+    parameters what is left.
+    """
     # Optuna and scikit-learn take 1 s to import, and a page of two trials needs neither.
     from search.sampling.importance import FEWEST, TooFew, importances
 
@@ -72,8 +84,12 @@ def importance(run: RunData) -> list[Element]:
 
 
 def _compared(run: RunData, *, fewest: int) -> tuple[int, list[tuple[TrialRecord, float]]]:
-    """The highest rung that half of the ranked trials, and at least `fewest`, have completed, with their
-    scores there; the lowest rung if there is none."""
+    """The rung whose scores are analysed: the highest that half of the ranked trials, and at least `fewest`,
+    have completed, with their scores there; the lowest rung if there is none.
+
+    The top rung is the one that matters, but few trials reach it, and those were chosen for being alike:
+    among winners the learning rate hardly varies, and seems not to matter.
+    """
     num_needed = max(fewest, len(run.ranked) / 2)
     scored: list[tuple[TrialRecord, float]] = []
     for rung in range(len(run.space.ladder.rungs) - 1, -1, -1):
@@ -85,6 +101,7 @@ def _compared(run: RunData, *, fewest: int) -> tuple[int, list[tuple[TrialRecord
 
 
 def _importance_chart(shares: Mapping[str, float]) -> Chart:
+    """Bars up to 1.05: the shares add up to 1, and a single parameter may have all of it."""
     bars = [(shortened(name), share) for name, share in shares.items()]
     axis = Scale(title="share of the variance explained", span=(0, 1.05))
     return bar_chart(
@@ -102,7 +119,12 @@ class _Line:
 
 
 def parallel(run: RunData) -> Chart:
-    """Each trial as a line through its parameters to its score."""
+    """Each trial as a line through its parameters to its score, the last axis.
+
+    Good trials are strong lines, bad ones faint. Where the strong ones pass through one place of an axis,
+    that value matters; where they spread over all of it, it does not. Each axis has its own range, from the
+    smallest to the largest value tried.
+    """
     shown = run.ranked[:_MOST_LINES][::-1]  # the best is drawn last, over the others
     lines = [_hparam_line(run, name, shown) for name in run.shown_hparams]
     scores = {trial.trial_id: trial.value(run.metric) for trial in shown}
@@ -135,6 +157,11 @@ def parallel(run: RunData) -> Chart:
 
 
 def _trial_line(run: RunData, trial: TrialRecord, lines: Sequence[_Line], *, share: float) -> Series:
+    """One trial's line.
+
+    Args:
+        share: Its rank, from 0 (the worst shown) to 1 (the best), which is drawn in colour.
+    """
     known = [(number, line.places.get(trial.trial_id)) for number, line in enumerate(lines)]
     text = hover_text(run, trial)
     return Series(
@@ -144,6 +171,7 @@ def _trial_line(run: RunData, trial: TrialRecord, lines: Sequence[_Line], *, sha
         style="line",
         colour=VERMILION if share == 1 else BLUE,
         opacity=_FAINTEST + (1 - _FAINTEST) * share,
+        # A parameter that the trial does not have (`when`) is None, and its line has a gap there.
         hover=[text] * len(known),
         is_in_legend=False,
         width_px=3.0 if share == 1 else 1.6,
@@ -151,12 +179,17 @@ def _trial_line(run: RunData, trial: TrialRecord, lines: Sequence[_Line], *, sha
 
 
 def _axis_line(number: int) -> Series:
+    """A vertical axis: the chart has one y axis, and each parameter needs one of its own."""
     return Series(
         name="axis", x=[number, number], y=[0, 1], style="line", colour=GREY, is_in_legend=False, width_px=1
     )
 
 
 def _hparam_line(run: RunData, name: str, trials: Sequence[TrialRecord]) -> _Line:
+    """The axis of a hyperparameter: of numbers, linear or logarithmic as it is searched, or of names.
+
+    Names have no order, so they are placed alphabetically, evenly from 0 to 1.
+    """
     values = {trial.trial_id: trial.hparams[name] for trial in trials if name in trial.hparams}
     if values and all(map(is_number, values.values())):
         return _number_line(name, values, is_log=is_log_axis(run.space.parameters.get(name), values.values()))
@@ -170,6 +203,10 @@ def _hparam_line(run: RunData, name: str, trials: Sequence[TrialRecord]) -> _Lin
 
 
 def _number_line(name: str, values: Mapping[str, float], *, is_log: bool = False) -> _Line:
+    """An axis of numbers, from the smallest (0) to the largest (1); one value alone is placed in the middle.
+
+    Up to six distinct values are all named, as those of a choice; of more only the ends are.
+    """
     low, high = min(values.values()), max(values.values())
 
     def place(value: float) -> float:

@@ -1,4 +1,8 @@
-"""Whether cheap scores can be trusted: rank correlations between rungs, as a section. Pure."""
+"""Whether cheap scores can be trusted: rank correlations between rungs, as a section. Pure.
+
+A search on rungs is only as good as its lowest rung: trials that it ranks low are never trained further. The
+correlation with the rung above is the check on that, over the trials that completed both.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ def rank_correlation_section(run: RunData) -> Section:
     """Rank correlations between rungs with their intervals, and what to do where they are low."""
     known = [each for each in run.rung_correlations if each.overall]
     elements: list[Element] = [
-        Text(text=rank_correlation_sentence(run), is_warning=any(t.warning for t in known))
+        Text(text=rank_correlation_sentence(run), is_warning=any(each.warning for each in known))
     ]
     if known:
         elements += [_chart(known), _table(run)]
@@ -24,6 +28,13 @@ def rank_correlation_section(run: RunData) -> Section:
 
 
 def _chart(known: Sequence[RungCorrelation]) -> Chart:
+    """A row for each pair of neighbouring rungs, with two intervals: over all trials, and over the better
+    half.
+
+    1 is the same order, 0 no relation, and left of 0.5 a rung is doubtful: there it orders one pair of trials
+    in three the wrong way round. The better half decides, as that is where the winner is; over all trials the
+    correlation is flattered by configurations that are bad at any budget.
+    """
     names = {number: f"rung {each.rung} to {each.rung + 1}" for number, each in enumerate(known)}
     halves = [(number, each.better_half) for number, each in enumerate(known)]
     wholes = [(number, each.overall) for number, each in enumerate(known)]
@@ -44,6 +55,11 @@ def _chart(known: Sequence[RungCorrelation]) -> Chart:
 def _intervals(
     name: str, points: Sequence[tuple[int, Correlation | None]], colour: str, *, shift: float
 ) -> Series:
+    """One series of correlations with their intervals.
+
+    Args:
+        shift: Distance from the row's middle, so that two series do not cover each other.
+    """
     known = [(place, value) for place, value in points if value]
     return Series(
         name=name,
@@ -57,6 +73,7 @@ def _intervals(
 
 
 def _table(run: RunData) -> Table:
+    """The same as numbers, with how many trials each rests on and how many of these were control trials."""
     columns = (
         "rung",
         "against",
@@ -70,7 +87,9 @@ def _table(run: RunData) -> Table:
         "to",
     )
     return Table(
-        caption="Spearman's rank correlation", columns=columns, rows=[_row(t) for t in run.rung_correlations]
+        caption="Spearman's rank correlation",
+        columns=columns,
+        rows=[_row(each) for each in run.rung_correlations],
     )
 
 
@@ -86,6 +105,7 @@ def _row(each: RungCorrelation) -> list[Cell]:
 
 
 def _cells(correlation: Correlation | None) -> list[Cell]:
+    """Value and both ends; three empty cells with the reason where too few trials completed both rungs."""
     if correlation is None:
         return [Cell(text="", hint="too few trials completed both rungs")] * 3
     return [number_cell(value, f"{value:.2f}") for value in vars(correlation).values()]

@@ -1,4 +1,8 @@
-"""Sections as one self-contained HTML file."""
+"""Sections as one self-contained HTML file.
+
+Scripts, styles, figures and data are in it, so that it opens without a network, from an archive, or as an
+attachment in ten years. That costs 4.8 MB for plotly.js, in pages that have charts.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +26,17 @@ _HERE = Path(__file__).parent
 def rendered(
     title: str, subtitle: str, sections: Sequence[Section], *, refresh_s: float | None = None
 ) -> str:
-    """The page.
+    """The page as HTML.
 
-    Everything that comes from a run is escaped by the template, or is JSON in which no tag can end. Besides,
-    the page's own Content-Security-Policy lets nothing be loaded and no script run but the two that it names
-    by their hash.
+    Texts of a run may hold anything: class names, messages of exceptions, paths. So all of them are escaped
+    by the template, or are JSON in which no tag can end. Besides, the page's own Content-Security-Policy lets
+    nothing be loaded, and no script run but the two that it names by their hash: markup that got through
+    would do nothing.
 
     Args:
-        refresh_s: Interval at which the page reloads itself; None for never.
+        title: The name of the run.
+        subtitle: What it trained, and when the page was written.
+        refresh_s: Interval at which the page reloads itself, a whole second at least; None for never.
     """
     has_charts = any(isinstance(element, Chart) for section in sections for element in section.elements)
     scripts = [_plotly() if has_charts else "", _text("page.js")]
@@ -48,13 +55,22 @@ def rendered(
 
 
 def json_for_script(content: object) -> Markup:
-    """JSON that cannot end the element it stands in."""
+    """JSON that cannot end the element it is in.
+
+    A browser ends a script at `</script>`, in the middle of a JSON string too. `<`, `>` and `&` are written
+    as escapes that JSON reads back as the same characters.
+
+    Raises:
+        ValueError: A number is NaN or infinite, which `JSON.parse` in the page would refuse.
+    """
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 @cache
 def _environment() -> Environment:
+    """The templates: escaping is on for all of them, and a name that is missing is an error instead of an
+    empty text."""
     return Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -66,6 +82,7 @@ def _environment() -> Environment:
 
 @cache
 def _plotly() -> str:
+    """The source of plotly.js, as the package brings it: nothing is downloaded."""
     from plotly.offline import get_plotlyjs
 
     text: str = get_plotlyjs()
@@ -78,6 +95,11 @@ def _text(name: str) -> str:
 
 
 def _policy(scripts: Sequence[str]) -> str:
+    """What the browser may do with the page: show embedded images, and run the scripts with these hashes.
+
+    A hash is of the exact text between the tags, so a script must be in the template without added blanks.
+    Plotly sets styles on elements, which needs 'unsafe-inline' for styles.
+    """
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts if script)
     return f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src {hashes}"
 

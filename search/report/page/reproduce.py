@@ -1,4 +1,8 @@
-"""What a run was made from: data, machine and versions, and the commands that repeat it. Pure."""
+"""What a run was made from: data, machine and versions, and the commands that repeat it. Pure.
+
+The commands name the space file in the run's folder, not the one it was started from: that one may have been
+edited since.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +54,10 @@ def _data_elements(data: DataSummary) -> list[Element]:
 
 
 def _classes(data: DataSummary) -> Table:
+    """A table of the classes with their numbers of examples, the largest first.
+
+    Of more than 200 classes the ends are shown: what unbalances a data set is at its ends.
+    """
     unit = data.class_unit or data.unit
     rows = sorted(data.classes.items(), key=lambda item: -item[1])
     caption = f"{unit} of each class"
@@ -89,6 +97,7 @@ def commands_section(run: RunData) -> Section:
 
 
 def _pairs(environment: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is known of the machine; a package or a device that was not found is left out."""
     for name in ("hostname", "platform", "num_cpus", "python", "git", "folder"):
         if environment.get(name) is not None:
             yield name, str(environment[name])
@@ -102,6 +111,10 @@ def _pairs(environment: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _commands(run: RunData) -> Iterator[tuple[str, str]]:
+    """What to do, and the command for it.
+
+    The search again gets a name of its own: with the same name it would resume the run, which has ended.
+    """
     folder = run.ledger.folder
     results, space_file = ["--results", str(folder.parent)], str(run.ledger.space_file)
     if command := run.environment.get("command"):
@@ -121,9 +134,12 @@ def _commands(run: RunData) -> Iterator[tuple[str, str]]:
 
 
 def _script(name: str, *arguments: str) -> str:
+    """A script with its arguments, quoted for a shell: a folder may have a blank in its name."""
     return shlex.join(["python", f"scripts/{name}.py", *arguments])
 
 
 def _typed(command: Sequence[str]) -> str:
+    """The command as it was typed: a script of Python needs its interpreter, an installed command does
+    not."""
     program, *arguments = map(str, command)
     return shlex.join([*(["python"] if Path(program).suffix == ".py" else []), program, *arguments])

@@ -1,4 +1,8 @@
-"""Everything that a page shows of a run, read once from the run's folder."""
+"""Everything that a page shows of a run, read once from the run's folder.
+
+Sections get this and read no file: all of them show the same moment of a run that may still go on, and tests
+make it from a history in memory. What several of them need, such as the ranking, is worked out once.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +30,10 @@ from trainables.core.contract import Trainable
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """The promoted trainings of a run.
+    """The promoted trainings of a run, which have a folder and a journal of their own.
 
     Attributes:
+        ledger: Of the promotion, not of the search.
         rows: As promoted.csv has them, the best on validation first.
     """
 
@@ -38,7 +43,10 @@ class Promotion:
 
     @property
     def winner(self) -> Mapping[str, Any] | None:
-        """The row of the best searched configuration on validation; baselines do not count."""
+        """The row of the best searched configuration on validation, among those with a finished training.
+
+        Baselines do not count: they rank in the table, but are no result of the search.
+        """
         sources = {run.parent_trial for run in self.history.trials.values()}
         return next((row for row in self.rows if row["trial_id"] in sources and row["num_seeds"]), None)
 
@@ -74,7 +82,7 @@ class RunData:
 
     @property
     def metric_title(self) -> str:
-        """The metric with its direction, for an axis."""
+        """The metric with its direction, for an axis: of an error rate, lower points are the good ones."""
         return f"{self.metric} ({'larger' if self.space.mode == 'max' else 'smaller'} is better)"
 
     @cached_property
@@ -93,6 +101,7 @@ class RunData:
 
     @property
     def best(self) -> TrialRecord | None:
+        """The trial that ranks first: the largest budget, then the metric. None if no trial has a score."""
         return next(iter(self.ranked), None)
 
     @cached_property
@@ -133,13 +142,14 @@ class RunData:
 
     @cached_property
     def shown_hparams(self) -> list[str]:
-        """The searched hparams, and those that differ from trial to trial without being searched."""
+        """The searched hparams, and those that differ from trial to trial without being searched, as a
+        trial of an initial point may have them. The order is that of the space."""
         names = dict.fromkeys((*self.space.parameters, *(n for trial in self.trials for n in trial.hparams)))
         return [name for name in names if name in self.space.parameters or self._varies(name)]
 
     @property
     def seconds(self) -> float:
-        """How long all sessions lasted together."""
+        """How long all sessions lasted together, without the time between a kill and the next start."""
         sessions = self.history.sessions
         return sum(one.elapsed_s for one in sessions.all)
 
@@ -161,6 +171,7 @@ class RunData:
         return f"rung {rung} ({rung_text(self.space.ladder, rung)})"
 
     def _varies(self, name: str) -> bool:
+        """Whether trials differ in it. By `repr`, since a value may be a list, and 1 is not 1.0 or True."""
         return len({repr(trial.hparams[name]) for trial in self.trials if name in trial.hparams}) > 1
 
 
@@ -186,6 +197,11 @@ def read_run(folder: Path) -> RunData:
 
 
 def _promotion(ledger: Ledger, space: Space, history: History) -> Promotion | None:
+    """The latest promotion with its rows, those of baselines among them; None without one.
+
+    Rows are worked out from the journals, not read from promoted.csv: that is written at a promotion's end,
+    and while one runs it is missing, or an earlier one's.
+    """
     latest = _latest(ledger.promotion_folder)
     if latest is None:
         return None
@@ -206,5 +222,6 @@ def _promotion(ledger: Ledger, space: Space, history: History) -> Promotion | No
 def _latest(folder: Path) -> Ledger | None:
     """The last of `folder`, `folder-2` and so on with a run in it."""
     candidates = [path for path in folder.parent.glob(f"{folder.name}*") if Ledger(path).has_run]
+    # By the last change of the journal: promoted-10 sorts before promoted-2.
     latest = max(candidates, key=lambda path: Ledger(path).journal.stat().st_mtime, default=None)
     return None if latest is None else Ledger.open(latest)

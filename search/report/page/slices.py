@@ -1,4 +1,9 @@
-"""The score over one parameter, with the bounds of its range. Pure."""
+"""The score over one parameter, with the bounds of its range. Pure.
+
+A slice shows every trial at its value of one parameter, whatever the others were. An edge of the points at
+the top (or bottom, where less is better) is what the parameter allows at its best; points far from it had
+other parameters wrong.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +27,22 @@ from search.report.page.run_data import RunData
 from search.space import Choice, Normal, Parameter
 from search.space.parameters import is_number
 
-_MOST_POINTS = 1000  # a slice for each parameter: 20 of 5,000 points would be 8 MB
-_LOG_RATIO = 8  # of the largest to the smallest choice
+_MOST_POINTS = 1000  # of each slice: for 20 parameters, 5,000 points each would be 8 MB
+# A choice has no scale of its own. From this ratio of its largest to its smallest value on (16, 32, 64, 128)
+# a linear axis would crowd the smaller ones.
+_LOG_RATIO = 8
 
 
 def slice_of(run: RunData, name: str) -> Chart:
-    """The score over one parameter, with the bounds of its range."""
+    """The score over one parameter, coloured by rung, with the bounds of its range and the best trial as a
+    star.
+
+    A star at a bound suggests a wider range. Points of different rungs do not compare: the higher rung is the
+    better measured one. Of more than 1,000 trials the best are shown.
+
+    Args:
+        name: A hyperparameter of `run.shown_hparams`.
+    """
     parameter = run.space.parameters.get(name)
     having = [trial for trial in run.ranked if name in trial.hparams]
     trials = having[:_MOST_POINTS]
@@ -60,7 +75,11 @@ def is_log_axis(parameter: Parameter | None, values: Any) -> bool:
 
 
 def _slice_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) -> tuple[list[float], Scale]:
-    """Places on the axis, and the axis: of numbers, or of names in their order."""
+    """Places on the axis, and the axis: of numbers, or of names in their order.
+
+    A choice of up to ten numbers has a tick at each, in the plot even where no trial had it. Names are
+    numbered as the space lists them, then those that only trials have.
+    """
     if values and all(map(is_number, values)):
         is_log = is_log_axis(parameter, values)
         ticks: tuple[tuple[float, str], ...] = ()
@@ -80,6 +99,7 @@ def _slice_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) 
 
 
 def _slice_points(run: RunData, rung: int, places: Sequence[float], trials: Sequence[TrialRecord]) -> Series:
+    """The trials whose highest rung is `rung`."""
     points = [(x, trial) for x, trial in zip(places, trials, strict=True) if trial.rung == rung]
     return Series(
         name=f"rung {rung}",
@@ -92,6 +112,8 @@ def _slice_points(run: RunData, rung: int, places: Sequence[float], trials: Sequ
 
 
 def _best_point(run: RunData, places: Sequence[float], trials: Sequence[TrialRecord]) -> list[Series]:
+    """The best trial as a star, on top of its own point; nothing if the parameter is not among its
+    hparams."""
     best = run.best
     at = [x for x, trial in zip(places, trials, strict=True) if trial is best]
     if best is None or not at:
@@ -104,6 +126,8 @@ def _best_point(run: RunData, places: Sequence[float], trials: Sequence[TrialRec
 
 
 def _bounds(parameter: Parameter | None) -> list[Mark]:
+    """A line at each end of the range; none where there is no order, or, as for a normal distribution, no
+    end."""
     if parameter is None or isinstance(parameter, Normal):
         return []
     if isinstance(parameter, Choice):

@@ -1,4 +1,8 @@
-"""The table of all trials. Pure."""
+"""The table of all trials. Pure.
+
+Nothing is left out: a trial without a score ranks nowhere and is listed all the same, with its state, as what
+is missing is part of the result.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from search.report.formatting import mean_text, value_text
 from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
 from search.report.page.run_data import RunData
 
-_REASONS_SHOWN = 3
+_REASONS_SHOWN = 3  # for missing joules; on a cluster each node may have its own
 
 
 def trial_section(run: RunData) -> Section:
@@ -38,6 +42,7 @@ def configuration_table(run: RunData) -> Table:
 
 
 def _configuration(run: RunData, rank: int, each: Configuration) -> list[Cell]:
+    """One configuration. Its cells split the text of `mean_text`: "0.95 ± 0.01 (3 repeats)"."""
     trial = each.first
     mean, _, repeats = mean_text(each).partition(" (")
     return [
@@ -55,7 +60,8 @@ def _name(trial: TrialRecord) -> str:
 
 
 def trial_table(run: RunData) -> Table:
-    """A row for each trial."""
+    """A row for each trial: ranked ones in their order, then the others. Repeats of one configuration
+    share a rank."""
     order = enumerate(run.configurations, start=1)
     ranks = {trial.trial_id: rank for rank, each in order for trial in each.scored}
     rest = [trial for trial in run.trials if trial.trial_id not in ranks]
@@ -68,11 +74,18 @@ def trial_table(run: RunData) -> Table:
 
 
 def number_cell(value: float | int | None, text: str | None = None, hint: str = "") -> Cell:
-    """A cell with a number; empty if it is unknown."""
+    """A cell with a number; empty if it is unknown.
+
+    Args:
+        value: What it sorts by.
+        text: What is shown; None writes four significant digits.
+        hint: Text under the mouse.
+    """
     return Cell(text="" if value is None else text or value_text(value), order=value, hint=hint)
 
 
 def _row(run: RunData, trial: TrialRecord, rank: int | None) -> list[Cell]:
+    """One trial. Its state names the cause of a failure, with the message under the mouse."""
     state = trial.status + (f": {trial.cause}" if trial.cause and trial.cause != trial.status else "")
     return [
         number_cell(rank),
@@ -88,6 +101,7 @@ def _row(run: RunData, trial: TrialRecord, rank: int | None) -> list[Cell]:
 
 
 def _joules_cell(trial: TrialRecord) -> Cell:
+    """The joules of a trial, or an empty cell with the reason: 0 would rank it as the most frugal."""
     mj = trial.energy.total_mj
     if mj is None:
         return number_cell(None, hint=_no_energy_reason(trial))
@@ -95,6 +109,7 @@ def _joules_cell(trial: TrialRecord) -> Cell:
 
 
 def _hparam_cell(trial: TrialRecord, name: str) -> Cell:
+    """A number sorts as a number. True and False are texts, although Python counts them as integers."""
     value = trial.hparams.get(name)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return number_cell(value)

@@ -1,4 +1,10 @@
-"""The promoted configurations against the default, and the mistakes of the winner."""
+"""The promoted configurations against the default, and the mistakes of the winner.
+
+The gain is the answer of the whole search, so its interval comes with it everywhere: as a chart, in the
+table, and in the sentence that leads. The mistakes come from files that the winner's training left
+(confusion, hardest classes, the images themselves); what is not there is left out, as not every trainable
+classifies.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +23,10 @@ from search.report.page.run_data import Promotion, RunData
 from search.report.page.trial_table import number_cell
 from search.trial.final_outputs import MISTAKE_IMAGES
 
-_HARDEST = 10
+_HARDEST = 10  # classes; more belong into per_class.csv
 _CLASS_SCORES = ("num_images", "accuracy", "precision", "f1")  # of per_class.csv
 _MOST_PAIRS = 10
-_MOST_MISTAKE_IMAGES = 24
+_MOST_MISTAKE_IMAGES = 24  # embedded in the page, so each makes it larger
 _PLOTS = {"confusion_normalised.png": "Confusion of the test set", "curves.png": "Training curves"}
 
 
@@ -59,6 +65,11 @@ def _scored_on(run: RunData, winner: Mapping[str, Any]) -> str:
 
 
 def _gain_chart(run: RunData, promotion: Promotion) -> list[Chart]:
+    """The gain of each promoted configuration over the default, with its 95 % interval and a line at 0.
+
+    An interval that crosses the line is a tie. A point without an interval is one seed or an unknown
+    uncertainty. Right is better, also for metrics of which less is better: a gain has its sign turned there.
+    """
     rows = [row for row in promotion.rows if row["gain_mean"] is not None]
     if not rows:
         return []
@@ -77,11 +88,10 @@ def _gain_chart(run: RunData, promotion: Promotion) -> list[Chart]:
         size_px=10,
     )
     plain = run.metric.removeprefix("val_")
-    side = "right" if run.space.mode == "max" else "left"
     chart = Chart(
         key="gain",
         title="Gain over the default configuration",
-        x=Scale(title=f"difference in {plain}, with its 95 % interval (better to the {side})"),
+        x=Scale(title=f"gain in {plain}, with its 95 % interval (better to the right)"),
         y=Scale(
             title="",
             ticks=tuple((place, str(row["trial_id"])) for place, row in zip(places, rows, strict=True)),
@@ -95,12 +105,20 @@ def _gain_chart(run: RunData, promotion: Promotion) -> list[Chart]:
 
 
 def _reach(row: Mapping[str, Any]) -> tuple[float, float]:
+    """How far the interval reaches below and above the gain; 0 without one.
+
+    The two differ where a limit is cut at the largest gain that the metric's range allows.
+    """
     if row["gain_low"] is None:
         return 0.0, 0.0
     return row["gain_mean"] - row["gain_low"], row["gain_high"] - row["gain_mean"]
 
 
 def _table(run: RunData, promotion: Promotion) -> Table:
+    """The rows of promoted.csv, ranked by validation.
+
+    Ranking by test would choose the winner on the test set, and its test score would be no estimate any more.
+    """
     plain = run.metric.removeprefix("val_")
     columns = ("rank", "trial", "seeds", f"validation {plain}", f"test {plain}", "95 % interval")
     return Table(
@@ -119,6 +137,7 @@ def _table(run: RunData, promotion: Promotion) -> Table:
 
 
 def _row(run: RunData, row: Mapping[str, Any]) -> list[Cell]:
+    """One configuration. Hints say what an interval counts, and why joules are missing."""
     joules = row["energy_j"]
     hparams = [row.get(name) for name in run.shown_hparams]
     return [
@@ -142,12 +161,16 @@ def _row(run: RunData, row: Mapping[str, Any]) -> list[Cell]:
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:
+    """ "0.91 to 0.95"; empty where there is no interval."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return "" if low is None else f"{low:.4g} to {high:.4g}"
 
 
 def _mistakes(promotion: Promotion, source: str) -> Iterator[Element]:
-    """Confusion, hardest classes and mistake images of the winner's first training."""
+    """Confusion, hardest classes and mistake images of the winner's first training.
+
+    Of one training, because a confusion matrix summed over seeds would show each image several times.
+    """
     trainings = promotion.trainings(source)
     if not trainings:
         return
@@ -169,6 +192,11 @@ def _named(training: TrialRecord) -> str:
 
 
 def _hardest(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
+    """The classes with the lowest accuracy, with precision beside it.
+
+    A class of low accuracy and high precision is missed; one of high accuracy and low precision attracts
+    images of others.
+    """
     scored = sorted((row for row in rows if row["accuracy"]), key=lambda row: float(row["accuracy"]))
     if scored:
         yield Table(
@@ -199,6 +227,7 @@ def _hardest_to_find(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
 
 
 def _confused(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
+    """The most frequent confusions: the class, what it was taken for, and how often."""
     if rows:
         yield Table(
             caption="Most confused pairs",
@@ -216,7 +245,11 @@ def _confused(rows: Sequence[Mapping[str, str]]) -> Iterator[Element]:
 
 
 def _mistake_images(folder: Path) -> Iterator[Element]:
-    """The most confident mistakes; a sentence if their images were not kept."""
+    """The most confident mistakes; a sentence if their images were not kept.
+
+    A model that is sure and wrong is often right: these are the images to check for wrong labels. Files and
+    rows are in the same order.
+    """
     rows = _read(folder / "mistakes.csv")
     files = sorted((folder / MISTAKE_IMAGES).glob("*.png"))[:_MOST_MISTAKE_IMAGES]
     if not rows:
@@ -242,11 +275,13 @@ def _mistake_caption(row: Mapping[str, str]) -> str:
 
 
 def _csv_number(text: str) -> Cell:
+    """A number from a CSV file; an empty cell or nan is unknown."""
     value = float(text) if text else math.nan
     return number_cell(None) if math.isnan(value) else number_cell(value, value_text(value))
 
 
 def _read(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by column; none if there is no such file."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:

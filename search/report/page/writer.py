@@ -1,4 +1,8 @@
-"""Writes the page of a run and a PNG of each plot: once, at the end of a command, or repeatedly."""
+"""Writes the page of a run and a PNG of each plot: once, at the end of a command, or repeatedly.
+
+A page is never worth a run: what fails at the end of a command is a warning with the command that writes it
+later. Files are replaced whole, so that a browser that reloads never reads half a page.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +31,19 @@ from search.report.page.trial_table import trial_section
 from search.report.page.winner import winner_section
 from trainables.core.files import replacing
 
+# From what every reader wants to what few need.
 _SECTIONS: tuple[Callable[[RunData], Section], ...] = (
-    *(overview, winner_section, data_section, trial_section, history_section, parameters_section),
-    *(joules_section,),
-    *(rank_correlation_section, failures_section, environment_section, commands_section),
+    overview,
+    winner_section,
+    data_section,
+    trial_section,
+    history_section,
+    parameters_section,
+    joules_section,
+    rank_correlation_section,
+    failures_section,
+    environment_section,
+    commands_section,
 )
 
 
@@ -51,7 +64,7 @@ class Written:
 
 
 def sections_of(run: RunData) -> list[Section]:
-    """The page of one run, from what every reader wants to what few need."""
+    """The sections of the page of one run, in their order."""
     return [make(run) for make in _SECTIONS]
 
 
@@ -82,6 +95,9 @@ def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: boo
 
 def write_comparison(one: Path, other: Path, path: Path) -> Written:
     """Write one page of two runs, with its PNGs in a folder beside it.
+
+    Args:
+        path: The page's file; it belongs to neither run, so it may be anywhere.
 
     Raises:
         LedgerError: There is no run in one of the folders.
@@ -144,7 +160,13 @@ def watch(
 ) -> Written:
     """Write the page every `every_s` seconds until the run has ended or was killed; returns the last one.
 
-    The page reloads itself at the same interval. Its PNGs are drawn once, at the end.
+    The page reloads itself at the same interval. Its PNGs are drawn once, at the end: that takes longer than
+    the page. A killed run never ends, so its lock is checked too: a holder that is gone ends the watching.
+
+    Args:
+        say: Prints a line.
+        write: Writes the page, as `write_page` does.
+        sleep: Waits for some seconds.
     """
     written = write(folder, refresh_s=every_s, should_draw=False)
     say(
