@@ -1,4 +1,8 @@
-"""A run as other programs' files: Optuna studies, W&B sweeps, TensorBoard, MLflow. None overwrites a file."""
+"""A run as other programs' files: Optuna studies, W&B sweeps, TensorBoard, MLflow.
+
+An export is a copy for another program's eyes: the journal remains the truth. No file is ever overwritten,
+since a study may have been continued with Optuna, and a folder of TensorBoard mixes all runs that are in it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A run as an Optuna study in SQLite: for optuna-dashboard, and to continue with Optuna."""
+"""A run as an Optuna study in SQLite: for optuna-dashboard, and to continue with Optuna.
+
+Ray Tune's own searcher hands a stopped trial to Optuna as COMPLETE with its last, cheap value. Here a stopped
+trial is PRUNED and has the value of every epoch, so that plots and samplers see where it ended.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +31,19 @@ from search.space import Choice, Normal, Space
 from search.space.parameters import Parameter, is_number
 from trainables.core.files import replacing
 
-_DEVIATIONS = (
-    5.0  # Optuna's distributions have ends, a normal one has none: one point in two million is beyond 5
-)
+# Optuna's distributions have ends, and a normal one has none. One point in two million is beyond five
+# deviations.
+_DEVIATIONS = 5.0
 
 
 def export_study(space: Space, history: History, path: Path, *, name: str) -> int:
-    """Write every trial of `history` as the study `name` into a new SQLite file; gives their number."""
+    """Write every trial of `history` as the study `name` into a new SQLite file; returns their number.
+
+    The file appears when it is complete: it is written beside its place and renamed.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     with replacing(path) as scratch:
         storage = optuna.storages.RDBStorage(f"sqlite:///{scratch}")
         try:
@@ -74,6 +84,12 @@ def _frozen(
     point: Mapping[str, Any],
     distributions: Mapping[str, BaseDistribution],
 ) -> FrozenTrial:
+    """One trial.
+
+    A value that no distribution can hold is left out of the parameters; all values are in the attribute
+    `hparams`. A finished trial without a score or joules is FAIL: Optuna refuses COMPLETE without a value for
+    each objective.
+    """
     params = {
         name: _choice(value, distributions[name])
         for name, value in point.items()
@@ -91,6 +107,7 @@ def _frozen(
         intermediate_values=_curve(space, trial),
         user_attrs=_attributes(trial),
     )
+    # Optuna's own trials have local time without a zone.
     frozen.datetime_start = datetime.fromtimestamp(trial.asked_at)
     if state.is_finished():
         frozen.datetime_complete = datetime.fromtimestamp(trial.ended_at or trial.asked_at)
@@ -109,6 +126,7 @@ def _values(space: Space, trial: TrialRecord, state: TrialState) -> list[float] 
 
 
 def _curve(space: Space, trial: TrialRecord) -> dict[int, float]:
+    """The metric by epoch. Optuna plots these as intermediate values, and its pruners compare them."""
     metrics = {epoch: row.metrics.get(space.metric) for epoch, row in trial.curve.items()}
     return {epoch: value for epoch, value in metrics.items() if value is not None}
 
@@ -144,6 +162,14 @@ def _searched(space: Space, trial: TrialRecord) -> dict[str, Any]:
 
 
 def _distribution(name: str, parameter: Parameter, points: Sequence[Mapping[str, Any]]) -> BaseDistribution:
+    """The distribution of one parameter over the whole study.
+
+    Optuna demands one set of choices per study, so the values of all trials are in it, in the order of the
+    space.
+
+    Args:
+        points: The searched values of every trial.
+    """
     seen = [point[name] for point in points if name in point]
     if isinstance(parameter, Choice) or not all(map(is_number, seen)):
         own = parameter.values if isinstance(parameter, Choice) else ()
@@ -162,6 +188,7 @@ def _distribution(name: str, parameter: Parameter, points: Sequence[Mapping[str,
 
 
 def _bell(normal: Normal) -> FloatDistribution:
+    """A normal distribution as a uniform one of ten deviations: Optuna has no other for it."""
     low, high = (normal.mean + side * _DEVIATIONS * normal.deviation for side in (-1, 1))
     if not normal.log:
         return FloatDistribution(low, high)
@@ -186,6 +213,7 @@ def _has_place(value: Any, distribution: BaseDistribution) -> bool:
 
 
 def _choice(value: Any, distribution: BaseDistribution) -> Any:
+    """The value as its distribution holds it."""
     return _named(value) if isinstance(distribution, CategoricalDistribution) else value
 
 

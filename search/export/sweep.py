@@ -1,4 +1,9 @@
-"""A run for W&B: a sweep file of the space, and the table of its runs."""
+"""A run for W&B: a sweep file of the space, and the table of its runs.
+
+No account is needed and nothing is uploaded. sweep.yaml starts the same search with `wandb sweep`; the table
+has the columns of W&B's own CSV export, so that notebooks made for that read it. What a sweep cannot express
+is not approximated but named, in the file and on the console.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +20,10 @@ from search.space import Space
 from search.space.space import yaml_text
 from trainables.core.files import replacing
 
+# The head of the CSV that the web page of W&B exports; config and summary follow it.
 RUN_COLUMNS = ("Name", "State", "Tags", "Created", "Runtime", "Sweep", "Notes")
 _WANDB_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_METHODS = {"random": "random", "grid": "grid"}  # every other sampler learns: bayes
+_METHODS = {"random": "random", "grid": "grid"}  # every other sampler learns from scores: bayes
 _STATES = {"diverged": "failed", "failed": "failed", "interrupted": "killed", "running": "running"}
 
 
@@ -27,10 +33,17 @@ def runs_file(sweep: Path) -> Path:
 
 
 def export_sweep(space: Space, trials: Iterable[LoggedTrial], path: Path) -> list[str]:
-    """Write the sweep file and the table of runs; gives what a sweep cannot express, a sentence each.
+    """Write the sweep file and the table of runs.
+
+    Args:
+        path: The sweep file; the table is beside it (`runs_file`).
+
+    Returns:
+        What a sweep cannot express of the space, a sentence each; the file begins with them as comments.
 
     Raises:
         ExportError: The space searches nothing.
+        OSError: A file cannot be written.
     """
     if not space.parameters:
         raise ExportError(
@@ -91,7 +104,10 @@ def unsupported_parts(space: Space) -> list[str]:
 
 
 def run_table(space: Space, trials: list[LoggedTrial]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows as W&B exports the table of runs: its own, then config, then summary."""
+    """Columns and rows as W&B exports its table of runs: its own, then config, then summary.
+
+    Where a hyperparameter and a metric have one name, the hyperparameter's value is in the cell.
+    """
     config = [name for trial in trials for name in trial.hparams]
     summary = [name for trial in trials for name in trial.summary]
     columns = list(dict.fromkeys((*RUN_COLUMNS, *config, *summary)))
@@ -100,6 +116,8 @@ def run_table(space: Space, trials: list[LoggedTrial]) -> tuple[list[str], list[
 
 
 def _own(space: Space, trial: LoggedTrial) -> dict[str, Any]:
+    """The cells that W&B fills itself. Its states are fewer than ours, so the status is kept as a tag: a
+    trial stopped at a rung is "finished" for W&B."""
     created = datetime.fromtimestamp(trial.started_at, UTC)
     return {
         "Name": trial.trial_id,
@@ -113,7 +131,12 @@ def _own(space: Space, trial: LoggedTrial) -> dict[str, Any]:
 
 
 def _hyperband_start(space: Space) -> int | None:
-    """The first of the bands that W&B's hyperband would make of the rungs below the top, if it can."""
+    """`min_iter`: the first of the bands that W&B's hyperband would make of the rungs below the top; None
+    if it cannot.
+
+    Its bands are at min_iter, min_iter x eta, min_iter x eta² epochs. So rungs at 1, 3, 9 with eta 3 are such
+    bands, and 1, 2, 9 are not. Rungs of joules have no epochs to be at.
+    """
     ladder, scheduler = space.ladder, space.scheduler
     if scheduler.mode == "none" or ladder.joules or len(ladder.ends) < 2:
         return None

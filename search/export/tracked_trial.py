@@ -1,4 +1,8 @@
-"""A trial as experiment trackers take it: flat hparams, a point per epoch, a summary. Pure."""
+"""A trial as experiment trackers take it: flat hparams, a point per epoch, a summary. Pure.
+
+Trackers know numbers over steps, and one value per hparam. What does not fit is put into that form here, once
+for all of them: lists as JSON, times from durations, the trial's cost as a metric of the last step.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ class Point:
     """One epoch.
 
     Attributes:
-        at: Unix time in seconds, from the trial's start and the durations of its epochs.
+        at: Unix time in seconds: the trial's start plus the durations of its epochs. Pauses at rungs are not
+            in it, so that a curve over time has no gaps of hours.
         metrics: What the epoch reported, with `epoch_s` and, where they are known, `epoch_j`.
     """
 
@@ -50,7 +55,10 @@ class LoggedTrial:
 
 
 def logged(trial: TrialRecord) -> LoggedTrial:
-    """The trial in the terms that every tracker has."""
+    """The trial in the terms that every tracker has.
+
+    Of an epoch that was repeated there is the last row only: trackers draw one value per step.
+    """
     rows = list(trial.curve.values())
     ends = itertools.accumulate((row.total_s + (row.start_s or 0.0) for row in rows), initial=trial.asked_at)
     points = tuple(
@@ -77,6 +85,7 @@ def plain(value: Any) -> Plain:
 
 
 def _epoch_metrics(row: EpochRow) -> dict[str, float]:
+    """What the epoch reported and cost; joules only where they are known, as 0 would be drawn."""
     cost = {"epoch_s": row.seconds}
     if row.energy.total_mj is not None:
         cost["epoch_j"] = to_joules(row.energy.total_mj)
@@ -84,6 +93,7 @@ def _epoch_metrics(row: EpochRow) -> dict[str, float]:
 
 
 def _summary(trial: TrialRecord) -> dict[str, float]:
+    """The last epoch's metrics, those of the test, and what the whole trial took."""
     rows = list(trial.curve.values())
     summary = {**rows[-1].metrics, **(rows[-1].test or {})} if rows else {}
     summary |= {"epochs": trial.epochs, "seconds": trial.seconds}

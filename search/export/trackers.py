@@ -1,6 +1,7 @@
 """A run in an experiment tracker: TensorBoard event files, or an MLflow experiment.
 
-TensorBoard files are written by tensorboardX, which Ray Tune requires; MLflow must be installed to be used.
+TensorBoard files are written by tensorboardX, which Ray Tune requires, so it is always there. MLflow must be
+installed to be used: it brings a web server and a database layer.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from search.export import ExportError
 from search.export.tracked_trial import LoggedTrial, Point
 
 _STATUSES = {"failed": "FAILED", "diverged": "FAILED", "interrupted": "KILLED"}
-_MOST_METRICS = 1000  # that MLflow takes in one call
+# What MLflow takes in one call of `log_batch`, and the length of a tag in characters that every version
+# takes.
+_MOST_METRICS = 1000
 _MOST_PARAMS = 100
-_LONGEST = 500  # characters of a tag that every version takes
+_LONGEST = 500
 
 
 def export_tensorboard(trials: Iterable[LoggedTrial], folder: Path, *, metric: str) -> int:
@@ -41,6 +44,7 @@ def export_tensorboard(trials: Iterable[LoggedTrial], folder: Path, *, metric: s
 
 
 def _add_points(writer: Any, trial: LoggedTrial) -> None:
+    """The curves, with the time of each epoch, so that TensorBoard can show wall time on the x axis."""
     for point in (*trial.points, _summary_point(trial)):
         for name, value in point.metrics.items():
             writer.add_scalar(name, value, point.epoch, walltime=point.at)
@@ -55,6 +59,8 @@ def missing_mlflow() -> list[str]:
 
 def export_mlflow(trials: Iterable[LoggedTrial], folder: Path, *, name: str) -> int:
     """Write an experiment with a run per trial to `folder`, as a database that `mlflow ui` opens.
+
+    Nothing is sent to a server, whatever MLFLOW_TRACKING_URI is set to.
 
     Returns:
         The number of trials.
@@ -81,6 +87,10 @@ def store_uri(folder: Path) -> str:
 
 
 def _add_run(client: Any, entities: Any, experiment: str, trial: LoggedTrial) -> None:
+    """One trial as a run. A trial that is still running gets no end: MLflow shows it as running too.
+
+    MLflow counts time in whole milliseconds since 1970.
+    """
     run = client.create_run(
         experiment,
         start_time=_milliseconds(trial.started_at),
@@ -103,7 +113,10 @@ def _add_run(client: Any, entities: Any, experiment: str, trial: LoggedTrial) ->
 
 
 def _summary_point(trial: LoggedTrial) -> Point:
-    """The values that only the summary has, by name, at the last epoch."""
+    """The values that only the summary has, by name, at the last epoch.
+
+    Those that epochs have as well are left out: a second value at the same step would be drawn as a jump.
+    """
     shown = {name for point in trial.points for name in point.metrics}
     epoch = trial.points[-1].epoch if trial.points else 0
     left = {name: trial.summary[name] for name in sorted(set(trial.summary) - shown)}

@@ -1,4 +1,8 @@
-"""Writes a run in every form that is asked for, or in none where one of them cannot be written."""
+"""Writes a run in every form that is asked for, or in none where one of them cannot be written.
+
+All targets are checked before the first is written: a second call would find the first one's files in its
+way.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,13 @@ def export_run(
     output: Output,
 ) -> None:
     """Write what is not None, and print for each the command that opens it.
+
+    Args:
+        name: Of the study and the experiment.
+        optuna: An SQLite file; it must not exist.
+        sweep: A YAML file; the table of runs goes beside it.
+        tensorboard: A folder, new or empty.
+        mlflow: A folder, new or empty.
 
     Raises:
         ExportError: A target is taken or cannot be made; the message lists every problem.

@@ -1,4 +1,9 @@
-"""The CSV files of a run. Each column is written once, in its table's list (`columns.Column`)."""
+"""The CSV files of a run. Each column is written once, in its table's list (`columns.Column`).
+
+Tables are views of the journal: they can be deleted and written again, and the run decides nothing by them.
+All follow the same rules. Unknown is an empty cell, never 0. Units are in names (`_j`, `_s`, `_w`) or in
+results/README.md. Each hyperparameter and each metric has a column of its own name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""What a run's trials say together: configurations, pareto, rung_correlation and duplicate_curves.csv."""
+"""Tables about trials together: configurations, pareto, rung_correlation and duplicate_curves.csv.
+
+A row here is no single trial but what several of them show: repeats of one point, the front of two
+objectives, two rungs compared, a hyperparameter without effect. The calculations are elsewhere (`ranking`,
+`objective`, `rank_correlation`, `duplicate_curves`); these are their columns.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +32,18 @@ from search.tables.columns import (
 
 @dataclass(frozen=True)
 class ConfigurationRow:
-    """A configuration with a score, and its rank."""
+    """A configuration with a score, and its rank.
+
+    It is named by its oldest repeat. The best repeat would be a name that changes with luck, and promotion
+    takes configurations by name.
+    """
 
     rank: int
     found: Configuration
 
     @property
     def energy_j(self) -> float | None:
-        """Of all repeats; None where that of one is unknown."""
+        """Joules of all repeats; None where those of one are unknown: the sum would look frugal."""
         trials = self.found.trials
         joules = [to_joules(mj) for trial in trials if (mj := trial.energy.total_mj) is not None]
         return sum(joules) if len(joules) == len(trials) else None
@@ -49,7 +58,9 @@ class ParetoRow:
     cost: Cost
 
 
-# configurations.csv: the metric's mean after the trial, the trials' names last.
+# configurations.csv, written where a space asks for repeats. `value_std`, `value_min` and `value_max` show
+# whether a lead is more than the spread over seeds; `num_failed` and `num_open` what the mean does not
+# include. The names of all repeats are last, as they make the longest cell.
 CONFIGURATION_TABLE: Table[ConfigurationRow] = [
     Column("rank", "", "1 is best; the largest budget first, then the mean", lambda row: row.rank),
     Column(
@@ -100,7 +111,8 @@ CONFIGURATION_TABLE: Table[ConfigurationRow] = [
 ]
 
 
-# pareto.csv: the metric after the trial, hparams last.
+# pareto.csv, written where joules are a second objective: the trials to choose from. Going down, the metric
+# gets worse and the joules fewer. A difference within `objective_uncertainty_j` is no reason to choose.
 PARETO_TABLE: Table[ParetoRow] = [
     Column("trial_id", "", "", lambda row: row.trial.trial_id),
     Column(METRIC, "its own", "as in trials.csv", lambda row: row.trial.value(row.space.metric)),
@@ -134,6 +146,8 @@ PARETO_TABLE: Table[ParetoRow] = [
 ]
 
 
+# rung_correlation.csv: whether a rung ranks trials like the next one. `better_half_value` is the one to read:
+# over all trials, the hopeless ones, which are last at any budget, make every ranking look consistent.
 RUNG_CORRELATION_TABLE: Table[RungCorrelation] = [
     Column("rung", "", "", lambda rung: rung.rung),
     Column("next_rung", "", "", lambda rung: rung.rung + 1),
@@ -164,6 +178,7 @@ RUNG_CORRELATION_TABLE: Table[RungCorrelation] = [
         "warning", "", "why the lower rung's ranking is not to be trusted", lambda rung: rung.warning or ""
     ),
 ]
+# duplicate_curves.csv: groups of trials whose scores are equal to the last bit although their hparams differ.
 DUPLICATE_CURVES_TABLE: Table[DuplicateCurves] = [
     Column(
         "trials", "", "their names, the one that trained longest first", lambda group: " ".join(group.trials)
@@ -204,7 +219,7 @@ def _configurations(space: Space, history: History) -> list[ConfigurationRow]:
 
 
 def pareto_columns(space: Space, history: History) -> list[str]:
-    """The names of the columns of a run's pareto.csv."""
+    """The names of the columns of a run's pareto.csv; those of hparams as its trials have them."""
     return header(for_metric(PARETO_TABLE, space.metric), _front(space, history))
 
 
@@ -227,5 +242,9 @@ def rung_correlation_rows(space: Space, history: History) -> list[dict[str, Any]
 
 
 def duplicate_curves_rows(space: Space, history: History) -> list[dict[str, Any]]:
-    """One row per group of trials that trained identically although their hparams differ."""
+    """One row per group of trials that trained identically although their hparams differ.
+
+    Equal to the last bit, since a seed fixes everything else: a difference that has any effect shows in the
+    loss of the first epoch.
+    """
     return rows_of(DUPLICATE_CURVES_TABLE, trials_with_one_curve(history.trials.values(), space.metric))

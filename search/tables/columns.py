@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 Taken = TypeVar("Taken", contravariant=True)
 Whole = TypeVar("Whole")
 
-METRIC = "*the metric*"  # what the documents call the column that bears the metric's own name
+METRIC = "*the metric*"  # the documents' name for the column that is named like the run's metric
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Column(Generic[Taken]):
     """One column.
 
     Attributes:
-        unit: As the documents say it, such as "J" or "share"; empty for names and texts.
+        unit: As the documents write it, such as "J" or "share"; empty for names and texts.
         meaning: One or two sentences, in Markdown.
         value: From what a row is made of to its cell; None is an empty cell.
     """
@@ -52,7 +52,11 @@ Table = Sequence[Column[Item] | ColumnGroup[Item]]
 
 
 def header(table: Table[Item], items: Iterable[Item] = ()) -> list[str]:
-    """The names of the columns in their order; those of groups as the items bring them."""
+    """The names of the columns in their order, each once.
+
+    Columns of groups are those of any row: trials have different hyperparameters where the space has
+    conditions, and a metric may appear in the second epoch only.
+    """
     rows = list(items)
     names: list[str] = []
     for column in table:
@@ -64,8 +68,12 @@ def header(table: Table[Item], items: Iterable[Item] = ()) -> list[str]:
 
 
 def row_of(table: Table[Item], item: Item) -> dict[str, Any]:
-    """The row by column name. A fixed column comes before a group's of its name, and an earlier group
-    before a later one."""
+    """The row by column name.
+
+    A fixed column takes precedence over a group's of its name, and an earlier group over a later one: a
+    script may report a metric `epochs`, and a trainable have a hyperparameter `seed`. The trial's own must
+    stay what the documents describe.
+    """
     row: dict[str, Any] = {}
     for group in reversed(_groups(table)):
         row.update(group.values(item))

@@ -1,6 +1,7 @@
 """The tables of results/README.md, made from the columns themselves: `make docs` writes them.
 
-A test fails where they are stale.
+A test fails where they are stale, so a column cannot be added without its meaning, nor documented after it is
+gone.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ DOCUMENTED: Mapping[str, Table[Any]] = {
     "promoted.csv": PROMOTED_TABLE,
     "history.csv": HISTORY_TABLE,
 }
+# A head, a rule, and all following lines that begin with a bar; text below it stays.
 _TABLE = re.compile(r"\| column \| unit \| meaning \|\n(?:\|.*\n)+")
 
 

@@ -1,4 +1,9 @@
-"""history.csv of a promoted training: what each epoch brought and cost."""
+"""history.csv of a training: what each epoch brought and cost.
+
+One row per epoch, also where an epoch was trained twice because its worker was lost: the metrics are those of
+the last time, which the training continued from, and seconds and joules those of all times, which were all
+paid for.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +70,8 @@ HISTORY_COLUMNS = column_names(HISTORY_TABLE)
 
 
 def history_columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The columns of history.csv: those of every training, then its metrics."""
+    """The columns of history.csv: those of every training, then its metrics in the order in which they
+    first appear."""
     return list(dict.fromkeys((*HISTORY_COLUMNS, *(name for row in rows for name in row))))
 
 
@@ -78,7 +84,11 @@ def history_rows(rows: Iterable[EpochRow]) -> list[dict[str, Any]]:
 
 
 class HistoryFile:
-    """history.csv of a training in this process; epochs that an earlier call left in it stay."""
+    """history.csv of a training in this process (`train.py`), which has no journal to make it from.
+
+    It is written whole after each epoch. Epochs that an earlier call left in the file stay, up to the first
+    epoch of this one: a training that resumes at epoch 6 replaces 6 and later.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -90,7 +100,14 @@ class HistoryFile:
                 self._earlier = list(csv.DictReader(file))
 
     def add(self, row: EpochRow) -> None:
-        """Write the file with `row` in it, unless the earlier call did: a kill may have come before."""
+        """Write the file with `row` in it.
+
+        A training that resumes gives the row of its checkpoint again, marked as a replay. It is written only
+        if it is not in the file: a kill may have come between the checkpoint and the table.
+
+        Raises:
+            OSError: The file cannot be written; the earlier one is still there.
+        """
         if row.is_replay and any(int(earlier["epoch"]) == row.epoch for earlier in self._earlier):
             return
         self._joules.book(row, self._rows)
@@ -101,6 +118,6 @@ class HistoryFile:
 
 
 def _sum(seconds: Iterable[float | None]) -> float | None:
-    """Of what is known; None where nothing is."""
+    """The sum of what is known; None where nothing is."""
     known = [one for one in seconds if one is not None]
     return sum(known) if known else None

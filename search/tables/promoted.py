@@ -1,4 +1,9 @@
-"""The rows of promoted.csv: each promoted configuration over its seeds, against the default and guessing."""
+"""The rows of promoted.csv: each promoted configuration over its seeds, against the default and guessing.
+
+Three columns answer the question of a search. `gain_mean` is how much better the configuration is than the
+default, with the same seeds and on the same test examples. `gain_low` to `gain_high` is how sure that is. And
+`conclusion` puts both into a word, for which the score has to beat guessing first.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +24,12 @@ from search.space import Space
 from search.tables.columns import ColumnGroup, Table, column_names, plain
 
 UNTESTED = ", on validation"
-_BACKBONE = {"model", "weights"}  # of a baseline's hparams what its row has: the others are no trial's
-_SAME_SCORE = 1e-5  # scores are sums of fp32, examples are exact
-# Of rows that are worked out together: a gain needs the default's scores, a conclusion all before it.
+# The hparams of a baseline that its row shows: the network whose features it was computed on. Its others (the
+# C of an SVM) are of no trial, and would be columns with one value.
+_BACKBONE = {"model", "weights"}
+_SAME_SCORE = 1e-5  # the metric is a sum in fp32, the scores of examples are written exactly
+# The rows are worked out together (a gain needs the default's scores, a conclusion all columns before it), so
+# the columns only pick from them.
 PROMOTED_TABLE: Table[Mapping[str, Any]] = [
     plain("rank", "", "by `val_mean`"),
     plain(
@@ -147,10 +155,10 @@ def examples_in(ledger: Ledger) -> ExamplesOf:
 
 
 def conclusion(gain: Interval, num_seeds: int) -> str:
-    """What the gain over the default says: "better", "worse", or "tie" when 0 lies in its interval.
+    """The conclusion from a gain: "better", "worse", or "tie" if 0 lies in its interval.
 
-    One seed can show a tie, since more seeds only widen the interval, but no gain: "one seed". Where nothing
-    shows how uncertain the gain is, it is "no interval".
+    One seed can show a tie, since more seeds only widen the interval, but no gain: "one seed". Where the
+    uncertainty of the gain is unknown it is "no interval".
     """
     if gain.low is None or gain.high is None:
         return "one seed" if num_seeds == 1 else "no interval"
@@ -188,7 +196,7 @@ class _Promoted:
         return [run for run in self.history.trials.values() if run.parent_trial == source]
 
     def value(self, run: TrialRecord, name: str) -> float | None:
-        """A value of the last epoch's scores on the compared set."""
+        """A metric of the last epoch on the compared set; None if it is not reported there."""
         return (run.rows[-1].test or {}).get(name) if self.has_test else run.value(name)
 
     def scored(self, source: str) -> list[TrialRecord]:
@@ -197,7 +205,11 @@ class _Promoted:
         return [run for run in finished if self.value(run, self.metric) is not None]
 
     def scores(self, source: str) -> Scores:
-        """What one configuration scored, with what each test example brought where that was kept."""
+        """The scores of one configuration by seed, with those of each test example where they were kept.
+
+        The number of examples is used only where all seeds agree on it: a set that changed between trainings
+        has no size.
+        """
         runs = self.scored(source)
         values = {run.seed: value for run in runs if (value := self.value(run, self.metric)) is not None}
         counts = {self.scored_set(run)[1] for run in runs}
@@ -212,7 +224,11 @@ class _Promoted:
         return scored_set(self.space, lambda name: self.value(run, name), self.metric)
 
     def _by_example(self, run: TrialRecord, score: float) -> Mapping[str, float]:
-        """What each test example brought; nothing where their mean is not the score: another metric's."""
+        """The score of each test example by its name; empty where their mean is not the score.
+
+        Then the file is of another metric of that name (accuracy per example beside a macro F1 over classes),
+        and pairing by it would give a narrow interval around the wrong number.
+        """
         if not self.has_test:
             return {}
         name = self.metric.removeprefix("test_")
@@ -222,7 +238,13 @@ class _Promoted:
 
 
 def _row(source: str, promoted: _Promoted, default: str | None, defaults: Scores) -> dict[str, Any]:
-    """One configuration over its seeds; `defaults` are the default's scores."""
+    """One configuration over its seeds.
+
+    Args:
+        source: The trial of the search, or the trainable of a baseline.
+        default: The default's trial; None if it was not promoted, and then there are no gains.
+        defaults: The default's scores.
+    """
     runs, done = promoted.trainings(source), promoted.scored(source)
     space, scores = promoted.space, promoted.scores(source)
     values = [value for run in done if (value := run.value(space.metric)) is not None]
@@ -248,14 +270,18 @@ def _row(source: str, promoted: _Promoted, default: str | None, defaults: Scores
 
 
 def _energy_reason(runs: Sequence[TrialRecord]) -> str:
-    """Why nothing is known of the joules of these trainings, as their meters say."""
+    """Why nothing is known of the joules of these trainings: the reasons of their sensors, each once."""
     return "; ".join(dict.fromkeys(filter(None, (run.sensors.get("reason", "") for run in runs))))
 
 
 def _row_conclusion(
     score: Interval | None, guessing: float | None, gain: Interval | None, promoted: _Promoted, num_seeds: int
 ) -> str | None:
-    """What a row says: of guessing first, for two that both guess are no tie worth the name."""
+    """The conclusion of a row.
+
+    Guessing comes first: two configurations that both guess do not tie, they have not learnt. A default has
+    no gain over itself, so its conclusion is about guessing or empty.
+    """
     if score and is_better_than_guessing(score, guessing, promoted.space.mode) is False:
         text = NO_BETTER
     elif gain:
@@ -266,6 +292,7 @@ def _row_conclusion(
 
 
 def _sign(space: Space) -> int:
+    """1 where more is better, -1 where less is: gains are positive where the configuration is better."""
     return 1 if space.mode == "max" else -1
 
 

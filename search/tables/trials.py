@@ -1,4 +1,9 @@
-"""trials.csv: one row per trial, ranked."""
+"""trials.csv: one row per trial, ranked; the table that most people open.
+
+It has every trial, whatever became of it, and every column that applies to any: sort by `rank` for the
+result, by `status` for what went wrong, by `energy_j` for what it cost. What a trial did at each rung is in
+energy.csv, and at each epoch in its history.csv.
+"""
 
 from __future__ import annotations
 
@@ -27,32 +32,47 @@ from trainables.core.contract import Budget
 
 @dataclass
 class TrialRow(TrialEnergyRow):
-    """What the row of one trial is made of."""
+    """What the row of one trial is made of, with the joules that `TrialEnergyRow` adds up.
+
+    Attributes:
+        rank: From 1; None without a score. Repeats of one configuration share it.
+    """
 
     rank: int | None
 
     @cached_property
     def budget(self) -> Budget | None:
-        """At which the trial ended its highest rung: a lower rung's where it jumped."""
+        """The budget that the trial's score was trained at; None before its first rung.
+
+        Of the rung that its epochs ran at, which may be a lower one than they ended: on a ladder of joules an
+        epoch may jump over a rung.
+        """
         rows = self.trial.rows
         ended = [row for row in rows if row.ended_rung is not None and row.ended_rung == self.trial.rung]
         return self.space.ladder.rungs[ended[-1].rung] if ended else None
 
     @cached_property
     def best(self) -> tuple[int, float] | None:
-        """Epoch and value of its best epoch."""
+        """Epoch and value of the best epoch at the highest rung it trained at; None without a finite
+        score.
+
+        It is no value to rank by: the best of many epochs is too good by chance. The rank uses the score at
+        the rung's end.
+        """
         return self.trial.best(self.space.metric, self.space.mode)
 
     @property
     def other_metrics(self) -> Mapping[str, float]:
-        """All metrics of the last epoch, those of the test set too."""
+        """All metrics of the last epoch, those of the test set too; a script may report anything here."""
         if not self.trial.rows:
             return {}
         last = self.trial.rows[-1]
         return {**last.metrics, **(last.test or {})}
 
 
-# The metric after the trial, then budget, hparams, cost and other metrics.
+# In the order in which a row is read: which trial, how it ended, its score, the budget of that score, the
+# hyperparameters, what it cost, and details. Metrics that only this trainable has are last, so that the
+# columns before them have the same order in every run of a space.
 TRIAL_TABLE: Table[TrialRow] = [
     Column("rank", "", "1 is best", lambda row: row.rank),
     Column("trial_id", "", "names the trial's folder", lambda row: row.trial.trial_id),
@@ -212,6 +232,8 @@ def trial_rows(space: Space, history: History) -> list[dict[str, Any]]:
 
 
 def _items(space: Space, history: History) -> list[TrialRow]:
+    """The trials in the order of the rows: ranked ones first, then those without a score as they were
+    proposed."""
     found = configurations(history.trials.values(), space.metric, space.mode, repeats=space.repeats)
     order = [trial for each in found for trial in each.scored]
     ranks = {trial.trial_id: rank for rank, each in enumerate(found, start=1) for trial in each.scored}
@@ -220,8 +242,10 @@ def _items(space: Space, history: History) -> list[TrialRow]:
 
 
 def _rounded(seconds: float | None) -> float | None:
+    """Seconds to the millisecond: a wall clock shows nothing finer."""
     return None if seconds is None else round(seconds, 3)
 
 
 def _clock_time(seconds: float | None) -> str | None:
+    """A Unix time as ISO 8601 in UTC, which sorts as text and means the same on every machine."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,4 +1,8 @@
-"""Keeps the files that are made from the journal up to date: a run's tables, a promoted training's files."""
+"""Keeps the files that are made from the journal up to date: a run's tables, a promoted training's files.
+
+They follow the run as observers do, after an event is in the journal: a table never shows what a kill could
+still undo. Each is replaced whole, so that a reader sees an old one or a new one, never half of one.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +34,16 @@ from search.trial.config import config_text
 from search.trial.task import task_for
 from search.trial.trial_folder import CONFIG, HISTORY
 
-_TIMES_THEIR_COST = 20
+_TIMES_THEIR_COST = 20  # pause between two writings, in multiples of what the last one took
 Table = tuple[Sequence[str], Sequence[Mapping[str, Any]]]  # columns and rows
 
 
 def live_tables(space: Space, history: History) -> dict[str, Table]:
-    """The tables that follow a run, by file name."""
+    """The tables that follow a run, by file name.
+
+    Tables that would be empty are left out: devices.csv without sensors, configurations.csv without repeats,
+    pareto.csv without a second objective.
+    """
     tables: dict[str, Table] = {
         "trials.csv": (trial_columns(space, history), trial_rows(space, history)),
         "energy.csv": (ENERGY_COLUMNS, energy_rows(history)),
@@ -53,11 +61,13 @@ def live_tables(space: Space, history: History) -> dict[str, Table]:
 class Tables:
     """Keeps the CSV files up to date during a run.
 
-    Written whole they take longer the more trials there are, so they are written the less often: at most
-    one part in 21 of a run's time goes into them.
+    Written whole they take longer the more trials there are. Written after each trial their cost would grow
+    with the square of the number of trials; so they are written less and less often, and at most one part in
+    21 of a run's time goes into them. The end of the run always writes them.
 
     Args:
         every_s: Least time between two writings; 20 times what the last one took, if that is longer.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -79,6 +89,8 @@ class Tables:
         if event["event"] == "run_ended" or (event["event"] == "trial_ended" and is_due):
             self.write()
         if event["event"] == "run_ended":
+            # Only at the end: intervals and comparisons of all curves are worth nothing while most trials are
+            # under way.
             correlations = rung_correlation_rows(self._space, self._history)
             self._ledger.write_csv("rung_correlation.csv", RUNG_CORRELATION_COLUMNS, correlations)
             duplicates = duplicate_curves_rows(self._space, self._history)
@@ -123,7 +135,11 @@ class TrialHistories:
 
 
 class FinalTables(TrialHistories):
-    """Follows a promotion: config.yaml of its trainings, beside their history."""
+    """Follows a promotion: config.yaml of its trainings, beside their history.
+
+    config.yaml has every setting that the result depends on, and in its first line the command that trains it
+    again.
+    """
 
     def _is_written(self, trial_id: str) -> bool:
         return self._run.ledger.trial(trial_id).config.is_file()
