@@ -33,8 +33,8 @@ from search.trial import EpochRow, run_task
 from search.trial.background import Background
 from search.trial.epoch_time import overdue
 from search.trial.failure import Failure, classify
-from search.trial.seeding import seed_all
 from search.trial.task import TrialTask
+from search.trial.worker_env import seed_all
 from trainables.core.gpu import release_memory
 
 _NOTES = ["--backend local: one trial at a time, in this process; an epoch that hangs is not ended"]

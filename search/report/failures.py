@@ -13,7 +13,7 @@ from pathlib import Path
 from search.ledger.history import TrialRecord
 from search.output import Output
 from search.run import Run
-from search.trial.remedy import remedy_for
+from search.trial.failure import remedy_for
 
 _NAMED = 5  # trials of a group that are listed by name
 

@@ -15,7 +15,7 @@ from search.energy.units import to_joules
 from search.energy.usable import NO_SENSOR, ComparableJoules
 from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
-from search.rungs.dominance import Score, dominates
+from search.rungs.results import Score, dominates
 from search.space import Space
 from search.trial import EpochRow
 

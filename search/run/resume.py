@@ -19,8 +19,7 @@ from typing import Any
 from search.ledger import Ledger, LedgerError
 from search.ledger.history import Event, History, TrialRecord
 from search.output import Output
-from search.run.endings import Ending, ending_of
-from search.run.scheduler import Decision, TrialScheduler
+from search.run.scheduler import Decision, Ending, TrialScheduler, ending_of
 from search.space import Space, SpaceError
 from search.space.record import COPIES, digest_of, is_same_code, read_record
 from search.trial import EpochRow

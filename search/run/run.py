@@ -15,10 +15,16 @@ from search.ledger.history import History, TrialRecord
 from search.ledger.journal_lines import bounded
 from search.ledger.sessions import DeviceRow
 from search.ranking import Configuration, Ranking
-from search.run.endings import Ending, all_fail_alike, completed_reason, ending_of
 from search.run.observers import Observer
 from search.run.resume import replay
-from search.run.scheduler import Decision, TrialScheduler
+from search.run.scheduler import (
+    Decision,
+    Ending,
+    TrialScheduler,
+    all_fail_alike,
+    completed_reason,
+    ending_of,
+)
 from search.sampling.proposal import Sampler, Trust
 from search.space import Space
 from search.trial import EpochRow

@@ -1,20 +1,36 @@
-"""What is reported to rungs and sampler of each trial, and what follows: the same live and on resume."""
+"""What is reported to rungs and sampler of each trial, what follows, and how trials and runs end: the same
+live and on resume."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+from search.budget import Limits
 from search.energy.usable import Unmeasured
-from search.ledger.history import Event, Status, TrialRecord
-from search.run.endings import Ending
+from search.ledger.history import Event, History, Status, TrialRecord
 from search.run.objective import LadderEnergy, Objective
 from search.rungs import RungDecision, Rungs
 from search.sampling.proposal import ChoosingSampler, Proposal, Sampler, Trust
 from search.space import Space
 from search.trial import EpochRow
+from search.trial.failure import Failure
+
+# First trials that fail for one cause before the run gives up. One may be unlucky and two may share a bad
+# region of the space; after three alike it is the data, the machine or the code, and 100 more would fail too.
+_ALIKE = 3
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a trial leaves its worker, for good or, paused, until it is promoted."""
+
+    status: Status
+    cause: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -210,3 +226,30 @@ def _newly_ended(trial: TrialRecord) -> int | None:
     *before, row = trial.rows
     ended = (rung for other in before if (rung := other.ended_rung) is not None)
     return row.ended_rung if row.ended_rung is not None and row.ended_rung > max(ended, default=-1) else None
+
+
+def ending_of(failure: Failure) -> Ending:
+    """How a trial ends whose last attempt failed like this."""
+    status: Status = "diverged" if failure.cause == "diverged" else "failed"
+    return Ending(status, failure.cause, failure.message)
+
+
+def all_fail_alike(history: History) -> str | None:
+    """Why the run should end because the first trials all failed for one cause; None if they did not."""
+    first = list(islice(history.trials.values(), _ALIKE))
+    causes = {trial.cause for trial in first if trial.status == "failed"}
+    if len(first) < _ALIKE or len(causes) != 1 or any(trial.status != "failed" for trial in first):
+        return None
+    return f"the first {_ALIKE} trials all failed alike: {first[0].cause}: {first[0].message}"
+
+
+def completed_reason(history: History, limits: Limits, *, no_more_reason: str) -> str:
+    """Why a run ended that nothing cut short.
+
+    Args:
+        no_more_reason: Why nothing further could be proposed; empty when the limit on trials was reached.
+    """
+    count = len(history.trials)
+    if limits.trials is not None and count >= limits.trials and not no_more_reason:
+        return f"all {count} trials done"
+    return f"{no_more_reason or 'nothing left to try'}, after {count} trials"

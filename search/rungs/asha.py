@@ -19,9 +19,8 @@ from typing import Literal, get_args
 
 from search.rungs.agreement import FEWEST, chance_of_weakness
 from search.rungs.controls import Controls
-from search.rungs.dominance import Score
 from search.rungs.growth import Growth
-from search.rungs.results import Results
+from search.rungs.results import Results, Score
 from trainables.core.contract import Mode
 
 _GOLDEN = (math.sqrt(5) - 1) / 2

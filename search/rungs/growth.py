@@ -10,7 +10,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from search.rungs.dominance import Score, best_first
+from search.rungs.results import Score, best_first
 
 
 class Growth:

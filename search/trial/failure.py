@@ -1,4 +1,5 @@
-"""Why a trial failed, in the words of the trials table, and whether trying again can help. Pure.
+"""Why a trial failed, in the words of the trials table, whether trying again can help, and what to do.
+Pure.
 
 Stock Tune retries every failure alike or none. Here the cause decides: a lost worker or a network that was
 away is tried once more, a mistake in the code or a batch that does not fit the GPU fails the same way each
@@ -12,6 +13,7 @@ import re
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from trainables.core.contract import ScriptFailed
@@ -31,6 +33,30 @@ Cause = Literal[
 
 _PASSING: frozenset[Cause] = frozenset({"network", "lost_worker", "timeout"})
 _MAX_ATTEMPTS = 2  # in a row without getting further; the trial of a worker lost later has two again
+
+_SPACE = "--space {run}/space.yaml"
+_REPEAT = f"repeat it in one process: python scripts/train.py {_SPACE} --trial {{run}}:{{trial}}"
+_REMEDIES: Mapping[str, str] = {  # by cause; a test asks for one of each
+    "diverged": "nothing, if few did: the sampler keeps away from there; else lower the largest lr, or give "
+    "warmup_epochs or max_grad_norm",
+    "out_of_memory": "lower batch_size or resolution, let fewer trials share the device (--workers 1, "
+    f"--gpus-per-trial 1), or end what else uses it; what one needs: python scripts/train.py {_SPACE} "
+    "--trial {run}:{trial} --probe",
+    "weights_missing": f"fetch them: python scripts/preflight.py {_SPACE} --download",
+    "network": f"see that this machine reaches the host, or fetch beforehand what trials load: "
+    f"python scripts/preflight.py {_SPACE} --download",
+    "data": f"fix the file or folder that the message names, then run: python scripts/preflight.py {_SPACE} "
+    "--trial",
+    "disk": "make room on the disk that the message names (/dev/shm is memory: lower num_workers there), or "
+    "lower limits.cache_gib",
+    "crash": f"read the traceback in the log; {_REPEAT}",
+    "lost_worker": "its process was killed from outside: look for it in dmesg (memory) and in the node's "
+    "health; lower --workers if memory was short",
+    "timeout": "see in the log where its epoch stood when it was ended; if that was work, raise "
+    f"limits.epoch_minutes; if it hung, {_REPEAT}",
+    "bad_result": "let each epoch give plain finite numbers with the metric among them; "
+    f"python scripts/train.py {_SPACE} --smoke checks",
+}
 
 _BY_TYPE: Mapping[str, Cause] = {
     "Diverged": "diverged",
@@ -123,3 +149,13 @@ def _cause(error: BaseException, text: str) -> Cause:
         return "out_of_memory"
     by_message = next((cause for pattern, cause in _BY_MESSAGE if re.search(pattern, text, re.I)), None)
     return by_type or by_message or "crash"
+
+
+def remedy_for(cause: str, folder: Path, trial_id: str) -> str:
+    """What to do, in the imperative, with the commands for this trial.
+
+    Args:
+        cause: One of `Cause`.
+        folder: The run's.
+    """
+    return _REMEDIES[cause].format(run=folder, trial=trial_id)

@@ -1,8 +1,14 @@
-"""The environment of the processes that train: where they find the program, and that they ask no hub."""
+"""The process that trains: where it finds the program, that it asks no hub, and its seeds.
+
+A variable that is set after a process has begun may come too late: huggingface_hub reads HF_HUB_OFFLINE once,
+when it is imported. So what workers need is in the environment that they are started with.
+"""
 
 from __future__ import annotations
 
 import os
+import random
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -49,3 +55,12 @@ def runtime_env() -> dict[str, object]:
     forwarded = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
     packages = [str(ROOT / name) for name in ("search", "trainables")]
     return {"env_vars": {**_WORKER_ENV, **_OFFLINE, **forwarded}, "py_modules": packages}
+
+
+def seed_all(seed: int) -> None:
+    """Seed random, numpy and torch: a trainable that does not do so finds the same state in any worker."""
+    random.seed(seed)
+    if numpy := sys.modules.get("numpy.random"):
+        numpy.seed(seed % 2**32)
+    if (torch := sys.modules.get("torch")) and hasattr(torch, "manual_seed"):
+        torch.manual_seed(seed)

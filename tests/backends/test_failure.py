@@ -10,8 +10,7 @@ from typing import get_args
 
 import pytest
 
-from search.trial.failure import Cause, Failure, classify
-from search.trial.remedy import remedy_for
+from search.trial.failure import Cause, Failure, classify, remedy_for
 from trainables.core.contract import BadResult, DataError, Diverged, WeightsError
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.rungs import Rungs
-from search.rungs.dominance import best_first, crowding_distances, dominates, front_of_each
+from search.rungs.results import best_first, crowding_distances, dominates, front_of_each
 
 FRONT = {"a": (1.0, 5.0), "b": (2.0, 4.0), "c": (3.0, 3.0), "d": (5.0, 1.0)}
 SCORES = st.lists(st.tuples(*[st.integers(0, 4).map(float)] * 2), max_size=25)

@@ -31,7 +31,7 @@ from search.backends.ray.process_settings import (
     process_settings,
     torch_settings,
 )
-from search.trial.seeding import seed_all
+from search.trial.worker_env import seed_all
 from trainables.core.load import TrainableRef
 
 MOST_GROWTH_BYTES = 2**30  # at rest, or half of what the worker had after its first trial if that is more

@@ -10,7 +10,7 @@ from search.report.formatting import duration
 from search.report.page.elements import Cell, Element, Section, Table, Text, text_cell
 from search.report.page.run_data import RunData
 from search.report.page.trial_table import number_cell
-from search.trial.remedy import remedy_for
+from search.trial.failure import remedy_for
 
 _NO_EFFECT = (
     "no effect of "  # beginning of the notes by which a trainable names a hyperparameter that cannot act
