@@ -5,9 +5,7 @@ The same files, messages and settings; what a user can fix is a `ValueError` who
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from search import launch, training
@@ -15,7 +13,7 @@ from search.errors import user_errors_as_value_error
 from search.export.write import export_run
 from search.forecast import Forecast, forecast_here
 from search.full_training import FullTraining, Promotion, train_fully
-from search.ledger import Ledger, RunFolder, fresh_folder, named_folder
+from search.ledger import Ledger, fresh_folder, named_folder
 from search.output import Output
 from search.preflight import PreflightError, Report
 from search.preflight.local import download_weights, examine_space
@@ -24,6 +22,7 @@ from search.report.page import Written, watch, write_comparison, write_page
 from search.report.plan import print_plan, print_rerun_estimate
 from search.report.preflight import print_reports
 from search.result import Best, Result
+from search.run.resume import search_command
 from search.sampling.designs import designed
 from search.sampling.warm_start import known_trials, sampler_maker
 from search.sources import (
@@ -36,10 +35,13 @@ from search.sources import (
     space_words,
     warm_start_overrides,
 )
+from search.space import Space
 from search.space.yaml_file import Override
 from search.trial import EpochRow
 from search.trial.background import background_spec
+from search.trial.worker_env import restored_environment
 
+Confirm = Callable[[str], bool] | None  # asked with the size of a download
 __all__ = [
     "Best",
     "Result",
@@ -83,7 +85,7 @@ def search(
     should_preflight: bool = True,
     should_report: bool = False,
     should_download: bool = False,
-    confirm_download: Callable[[str], bool] | None = None,
+    confirm_download: Confirm = None,
     output: Output | None = None,
     command: Sequence[str] | None = None,
 ) -> Result:
@@ -132,16 +134,16 @@ def search(
         "search.resources.gpus_per_trial": gpus_per_trial,
     }
     given: list[Override] = [(key, value) for key, value in settings.items() if value is not None]
-    given += warm_start_overrides(warm_start, results)
-    with _restored_environment():
-        checked = checked_space(space, [*given, *override_list(overrides)], output)
+    given += [*warm_start_overrides(warm_start, results), *override_list(overrides)]
+    with restored_environment():
+        checked = checked_space(space, given, output)
         folder = named_folder(results.absolute(), name or launch.run_name(checked))
         if rerun_failed:
             print_rerun_estimate(Ledger.open(folder), checked, output)
         folder = fresh_folder(folder) if is_fresh else folder
         how = launch.Launch(
             folder=folder,
-            command=command or _command(folder, backend),
+            command=command or search_command(folder, backend),
             backend=launch.chosen_backend(backend, address=address, dashboard=dashboard),
             space_source=space_words(space, override_list(overrides)),
             rerun_failed=rerun_failed,
@@ -151,14 +153,18 @@ def search(
         )
         if should_download:
             download_weights(checked, how.space_source, how.folder, how.backend, output)
-        try:
-            return launch.run_search(checked, how, should_report=should_report, output=output)
-        except PreflightError as error:
-            is_wanted = error.missing and confirm_download and confirm_download(size_text(error.missing))
-            if not is_wanted:
-                raise
-        download_weights(checked, how.space_source, how.folder, how.backend, output)
-        return launch.run_search(checked, how, should_report=should_report, output=output)
+        return _run(checked, how, should_report, confirm_download, output)
+
+
+def _run(space: Space, how: launch.Launch, should_report: bool, confirm: Confirm, output: Output) -> Result:
+    """Run a search; where only weights are missing and `confirm` agrees, fetch them and run it again."""
+    try:
+        return launch.run_search(space, how, should_report=should_report, output=output)
+    except PreflightError as error:
+        if not (error.missing and confirm and confirm(size_text(error.missing))):
+            raise
+    download_weights(space, how.space_source, how.folder, how.backend, output)
+    return launch.run_search(space, how, should_report=should_report, output=output)
 
 
 @user_errors_as_value_error()
@@ -176,9 +182,7 @@ def forecast(
     should_download: bool = False,
     output: Output | None = None,
 ) -> Forecast | None:
-    """Print what a search would run and what it would take, and give the forecast; starts no run.
-
-    None where rungs are measured in joules, whose epochs are not known before.
+    """Print what a search would run and take; return the forecast, None for rungs of joules. Starts no run.
 
     Args:
         results: Earlier runs of the same space here say what trials cost; else a few steps are tried.
@@ -188,7 +192,7 @@ def forecast(
         ValueError: The space cannot be used, or something is known to fail.
     """
     output = output or Output()
-    with _restored_environment():
+    with restored_environment():
         given = [*warm_start_overrides(warm_start, Path(results)), *override_list(overrides)]
         checked = checked_space(space, given, output)
         chosen = launch.chosen_backend(backend, address=address)
@@ -255,7 +259,7 @@ def promote(
         should_report=should_report,
         command=command,
     )
-    with _restored_environment():
+    with restored_environment():
         return train_fully(request, output or Output())
 
 
@@ -295,7 +299,7 @@ def preflight(
     given = override_list(overrides)
     for space in spaces:
         checked = checked_space(space, given, may_be_fixed=True)
-        with _restored_environment():
+        with restored_environment():
             reports = found[str(space)] = examine_space(
                 checked,
                 source=space_words(space, given),
@@ -390,27 +394,3 @@ def open_run(run: str | Path, *, results: str | Path = "results") -> Result:
     result = Result(run_folder(run, Path(results)).absolute())
     _ = result.ended  # read now, so that what is wrong is raised here
     return result
-
-
-@contextmanager
-def _restored_environment() -> Iterator[None]:
-    """Leave the caller's variables as they were: workers are offline, and a notebook lives on after a search.
-
-    But for Ray's token, of which Ray keeps the first that this process has had.
-    """
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        token = {name: value for name, value in os.environ.items() if name == "RAY_AUTH_TOKEN"}
-        os.environ.clear()
-        os.environ.update(before | token)
-
-
-def _command(folder: Path, backend: str) -> list[str]:
-    """What resumes the run from a shell: its folder has the space as it was resolved."""
-    return [
-        *("scripts/search.py", "--space", str(RunFolder(folder).space_file)),
-        *("--name", folder.name, "--results", str(folder.parent)),
-        *(() if backend == "ray" else ("--backend", backend)),
-    ]

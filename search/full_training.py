@@ -108,15 +108,7 @@ def train_fully(request: FullTraining, output: Output) -> Promotion:
     )
     done: list[Run] = []
     if not any(trial.status == "interrupted" for trial in run.history.trials.values()):
-        done = [
-            _run_baseline(
-                baseline,
-                replace(how, folder=fresh_folder(ledger.baseline_folder(name)), background=None),
-                seeds[0],
-                output,
-            )
-            for name, baseline in baselines.items()
-        ]
+        done = _run_baselines(baselines, how, ledger, seeds[0], output)
     rows = _write_rows(ledger, space, trials, run, done, output)
     last = output.last
     print_promotion(rows, space, last)
@@ -213,6 +205,21 @@ def _baselines(space: Space, trials: Sequence[TrialRecord], names: Sequence[str]
         ref = TrainableRef(name=name)
         found[name] = baseline_training(space, ref, baseline_hparams(ref.load(), trials, space))
     return found
+
+
+def _run_baselines(
+    baselines: Mapping[str, Space], how: Launch, ledger: Ledger, seed: int, output: Output
+) -> list[Run]:
+    """Run each baseline once, in a folder of its own and without background work: it trains on the CPU."""
+    return [
+        _run_baseline(
+            training,
+            replace(how, folder=fresh_folder(ledger.baseline_folder(name)), background=None),
+            seed,
+            output,
+        )
+        for name, training in baselines.items()
+    ]
 
 
 def _run_baseline(training: Space, how: Launch, seed: int, output: Output) -> Run:

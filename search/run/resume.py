@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from search.ledger import Ledger, LedgerError
+from search.ledger import Ledger, LedgerError, RunFolder
 from search.ledger.history import Event, History, TrialRecord
 from search.output import Output
 from search.run.scheduler import Decision, Ending, TrialScheduler, ending_of
@@ -81,6 +81,15 @@ def disk_remedy(command: Sequence[str], folder: Path, *, is_promotion: bool = Fa
         return f"once this is fixed, promote again:\n  {command_line(command)}"
     resume = resume_command(command, folder)
     return f"what the journal has is kept; once this is fixed, resume with:\n  {resume}"
+
+
+def search_command(folder: Path, backend: str) -> list[str]:
+    """The command that resumes a run of the library from a shell, with the space as the run has it."""
+    return [
+        *("scripts/search.py", "--space", str(RunFolder(folder).space_file)),
+        *("--name", folder.name, "--results", str(folder.parent)),
+        *(() if backend == "ray" else ("--backend", backend)),
+    ]
 
 
 def resume_command(command: Sequence[str], folder: Path) -> str:

@@ -1,5 +1,4 @@
-"""What is reported to rungs and sampler of each trial, what follows, and how trials and runs end: the same
-live and on resume."""
+"""What follows from what a trial reports, and how trials and runs end: the same live and on resume."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +50,22 @@ def _unless_given(env: dict[str, str]) -> dict[str, str]:
 def _python_path() -> str:
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, given)]))
+
+
+@contextmanager
+def restored_environment() -> Iterator[None]:
+    """Leave the caller's variables as they were: workers are offline, and a notebook lives on after a
+    search.
+
+    Only Ray's token stays: Ray keeps the first that this process has had.
+    """
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        token = {name: value for name, value in os.environ.items() if name == "RAY_AUTH_TOKEN"}
+        os.environ.clear()
+        os.environ.update(before | token)
 
 
 def runtime_env() -> dict[str, object]:
