@@ -1,4 +1,8 @@
-"""What a run ran on and with: the content of environment.json."""
+"""What a run ran on and with: the content of environment.json.
+
+It is written at the beginning of each session. A result that cannot be repeated is usually another version,
+another GPU, or uncommitted changes; all three are in here.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +55,7 @@ def versions() -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
+    """The version of an installed package, without importing it: torch takes seconds."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

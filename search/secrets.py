@@ -1,4 +1,8 @@
-"""Which variables hold secrets by their names, and text without them: no file of a run or of Ray has one."""
+"""Which variables hold secrets by their names, and text without them: no file of a run or of Ray has one.
+
+Names are all that can be judged: a token looks like any other text. Results are shared and Ray's logs are
+readable by everybody on the machine (0644), so a name too many is hidden rather than one too few.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""What train.py does instead of training: checks a configuration in a minute, and prints what was found."""
+"""What train.py does instead of training: checks a configuration in a minute, and prints what was found.
+
+Four checks, for four questions: does the trainable keep its promises (`--smoke`), can the model learn at all
+(`--overfit`), does it fit the GPU (`--probe`), and which learning rates are worth searching (`--lr-range`).
+Each writes nothing of a training: no checkpoint, no history.
+"""
 
 from __future__ import annotations
 
@@ -69,8 +74,12 @@ def train_or_check(
 
 
 def probe_memory(task: TrialTask, request: TrainingRequest, output: Output) -> bool:
-    """Print what memory the top rung's first steps need; False where the trainable cannot say."""
+    """Print the peak memory of the top rung's first steps, the largest that a trial of these hparams
+    needs.
 
+    Returns:
+        False where the trainable cannot measure it.
+    """
     trainable, hparams = task.load()
     context = replace(task.context(), device=request.device, folder=None)
     found = probed_memory(trainable.start(hparams, task.ladder.top, context), task.ladder.top)
@@ -85,7 +94,6 @@ def probe_memory(task: TrialTask, request: TrainingRequest, output: Output) -> b
 
 def smoke_test(task: TrialTask, num_examples: int, request: TrainingRequest, output: Output) -> bool:
     """Print one line per check; False if any failed."""
-
     trainable, hparams = task.load()
     context = replace(task.context(), device=request.device, folder=None)
     lowest = task.ladder.rungs[0]
@@ -108,7 +116,6 @@ def smoke_test(task: TrialTask, num_examples: int, request: TrainingRequest, out
 
 def overfit_examples(task: TrialTask, num_examples: int, request: TrainingRequest, output: Output) -> bool:
     """Print whether a few examples can be overfit, else what to check; False when they cannot."""
-
     trainable, hparams = task.load()
     context = replace(task.context(), device=request.device, folder=None)
     resolution = task.ladder.rungs[0].resolution
@@ -121,7 +128,16 @@ def overfit_examples(task: TrialTask, num_examples: int, request: TrainingReques
 
 
 def run_lr_range_test(task: TrialTask, num_steps: int, request: TrainingRequest, output: Output) -> bool:
-    """Train at rising learning rates; leave and print what that says. False where no optimiser is."""
+    """Train at rising learning rates, a step at each; write the curve and its plot, and print the
+    suggested range.
+
+    Args:
+        num_steps: Between the lowest and the highest rate, evenly on a logarithmic scale; fewer are taken if
+            the loss blows up.
+
+    Returns:
+        False where the training has no optimiser whose rate could rise.
+    """
     trainable, hparams = task.load()
     context = replace(task.context(), device=request.device, folder=None)
     top = task.ladder.top

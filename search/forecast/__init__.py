@@ -1,4 +1,9 @@
-"""What a search will cost, forecast before it starts."""
+"""What a search will take, forecast before it starts: trials, epochs, time, energy, disk.
+
+Two steps. `earlier` and `probe` find what configurations cost, from a run that trained the same or from two
+training steps each. `forecast` then runs the real scheduler in virtual time with these costs, many times
+over.
+"""
 
 from __future__ import annotations
 

@@ -17,15 +17,16 @@ from search.ledger.run_folder import RunFolder, runs_in
 from search.space import Space, SpaceError
 from search.trial import EpochRow
 
-_FEWEST_EPOCHS = 3
+_FEWEST_EPOCHS = 3  # the first of each worker loads libraries, and one more epoch is no median
 _MIB = 2**20
 
 
 def earlier_costs(space: Space, results: Path) -> Costs | None:
     """Costs from the latest run under `results` that trained the same as `space` will; None without one.
 
-    Trainable, data, each rung's subset and resolution, and resources must be equal. Runs from another machine
-    are not recognised as such: results on shared storage are assumed to be from one cluster.
+    Trainable, data, each rung's subset and resolution, and resources must be equal. Ranges and limits may
+    differ: they decide which configurations run, not what one costs. Runs from another machine are not
+    recognised as such: results on shared storage are assumed to be from one cluster.
     """
     for folder in runs_in(results):
         costs = _costs_of(folder, space)
@@ -35,6 +36,11 @@ def earlier_costs(space: Space, results: Path) -> Costs | None:
 
 
 def _costs_of(folder: Path, space: Space) -> Costs | None:
+    """Costs from one run, or None if it trained something else or cannot be read.
+
+    Its space is read first: a journal of 1,000 trials has many thousand lines, and most runs in the folder
+    are of other spaces.
+    """
     try:
         run = RunFolder.open(folder)
         events = run.events() if _trains_alike(run.read_space(), space) else []  # journals are long
@@ -44,6 +50,9 @@ def _costs_of(folder: Path, space: Space) -> Costs | None:
 
 
 def _trains_alike(earlier: Space, space: Space) -> bool:
+    """Whether an epoch of one is the same work as one of the other: model code, data, what is scored,
+    number format, and the share of the machine."""
+
     def work(one: Space) -> object:
         rungs = [(rung.subset, rung.resolution) for rung in one.ladder.rungs]
         scored = (one.training.validation_subset, one.training.validation_resolution, one.training.precision)
@@ -116,6 +125,7 @@ class Attempt:
 
     @property
     def start_j(self) -> float | None:
+        """Joules of the start; None where no sensor was read."""
         mj = self.rows[0][1].start_energy.total_mj
         return to_joules(mj)
 
@@ -163,6 +173,8 @@ def attempts_of(events: Sequence[Event]) -> list[Attempt]:
 def _point(
     trial: TrialRecord, attempts: Sequence[Attempt], space: Space, folder: Path, usual: PointCost
 ) -> PointCost:
+    """What one trial took, by rung, from all its attempts; what it did not show is None, or the usual of
+    all trials."""
     num_rungs = len(space.ladder.rungs)
     mine = [attempt for attempt in attempts if attempt.trial_id == trial.trial_id]
     rows = [[row for row in trial.rows if row.rung == rung] for rung in range(num_rungs)]
@@ -203,9 +215,11 @@ def _epoch_s(row: EpochRow) -> float:
 
 
 def _joules(row: EpochRow) -> float | None:
+    """Joules of one epoch; None where no sensor was read, or where it was shorter than a tick of one."""
     return None if row.energy.total_mj is None else to_joules(row.energy.total_mj)
 
 
 def _median(values: Iterable[float | None]) -> float | None:
+    """The median of the known values. Medians, as one epoch behind a full disk cache says nothing."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None

@@ -141,6 +141,12 @@ def _seconds(costs: Costs, searches: Sequence[Simulated]) -> Span:
 def _simulated(
     space: Space, costs: Costs | None, make_sampler: Callable[[Space], Sampler], most_s: float
 ) -> list[Simulated]:
+    """The simulated searches, at least five, each with another seed.
+
+    Without costs an epoch counts as a second, and limits on hours and energy are lifted: they would end a
+    search of made-up seconds. The sampler is random, since made-up scores teach nothing; where a real one
+    would learn, simulated scores improve with the number of trials instead.
+    """
     # The scores are made up, so a threshold on the metric or an objective in joules would mean nothing.
     plain = replace(space.with_training(early_stop_threshold=None), sampler="random", cost=None)
     if costs is None:
@@ -197,6 +203,7 @@ def _lengthened(search: Simulated, times: float, first_s: float, part: Limits, l
 
 
 def _by_rung(counts: Sequence[Sequence[int]]) -> tuple[Span, ...]:
+    """A span for each rung, from the counts of every simulated search."""
     return tuple(Span.of(of_one) for of_one in zip(*counts, strict=True))
 
 
@@ -219,6 +226,7 @@ def _weights_gib(costs: Costs | None, searches: Sequence[Simulated]) -> float | 
 
 
 def _plain(value: Any) -> Any:
+    """A span as its three numbers; everything else as it is."""
     if isinstance(value, Span):
         return vars(value)
     return [vars(span) for span in value] if isinstance(value, tuple) else value
@@ -243,7 +251,8 @@ def forecast_here(
 
 
 def _measure_costs(space: Space, defaults: Mapping[str, Any], results: Path, output: Output) -> Costs | None:
-    """What its configurations cost, by an earlier run or by trying some; None where neither can say."""
+    """What configurations cost, from an earlier run or from two steps of some; None, with a message, where
+    neither is possible."""
     if (costs := earlier_costs(space, results)) is not None:
         return costs
     if space.trainable.command:

@@ -1,4 +1,9 @@
-"""Costs of a space's configurations from two training steps each, before a search starts."""
+"""Costs of a space's configurations from two training steps each, before a search starts.
+
+A whole epoch would be the better measurement and may take an hour. Two steps after a warm-up show the seconds
+per example, and the epoch follows from its number of examples. As many processes try at once as trials will
+run, each with its share of the cores: a single process would be faster than any trial.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +37,8 @@ from trainables.core.optional import trained_weights_of
 
 _in_format = deferred("trainables.engine.inference.weights:in_format")
 
-_STEPS = 2
-_MOST_POINTS = 9
+_STEPS = 2  # measured, after as many that warm up
+_MOST_POINTS = 9  # configurations; each model with three batch sizes, of three models
 _MOST_S = 20.0  # no further configuration is tried after this time
 _SURE_EXAMPLES = 64  # a fraction with this many examples gives the number of all within 1 %
 _MIB = 2**20
@@ -50,7 +55,11 @@ class ProbeError(LedgerError):
 
 
 def points_to_probe(space: Space, defaults: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The points to try: each model with its default, smallest and largest batch size, nine at most."""
+    """The points to try: each model with its default, smallest and largest batch size, nine at most.
+
+    The two decide what an example costs; other hyperparameters (learning rate, decay) change no shape. Of
+    more than nine every n-th is taken.
+    """
     points = points_of(space, defaults)
     sizes = space.parameters.get("batch_size")
     ends = [min(sizes.values), max(sizes.values)] if isinstance(sizes, Choice) else []
@@ -135,6 +144,11 @@ def _distinctive_values(point: Mapping[str, Any], points: Sequence[Mapping[str, 
 
 
 def _start_training(task: TrialTask) -> Training:
+    """Start a training as a trial would, at the top rung's budget; nothing of it is written.
+
+    Raises:
+        UnfitError: There is no such model, or data is missing.
+    """
     trainable, hparams = task.load()
     context = replace(task.context(), folder=None)
     _check(trainable, hparams, context)
@@ -142,6 +156,11 @@ def _start_training(task: TrialTask) -> Training:
 
 
 def _measure(task: TrialTask) -> PointCost:
+    """What one configuration takes, from a second start: the first has loaded libraries and data for it.
+
+    Epochs are measured at the lowest and the top rung, where these differ. Joules are the mean power of all
+    that was measured times the epoch's seconds: two steps may be shorter than a tick of a sensor.
+    """
     started_s = time.perf_counter()
     training = _start_training(task)
     start_s = time.perf_counter() - started_s
@@ -167,6 +186,11 @@ def _measure(task: TrialTask) -> PointCost:
 
 
 def _check(trainable: Trainable, hparams: Any, context: TrainingContext) -> None:
+    """Ask the trainable whether there is such a model and such data: its answer names what is missing.
+
+    Raises:
+        UnfitError: There is not.
+    """
     try:
         trainable.weights(hparams)
     except ValueError as error:
@@ -224,6 +248,7 @@ def _num_examples(training: Training, budget: Budget) -> float:
         num = training.run_epoch(replace(budget, subset=share))["num_examples"]
         if num >= _SURE_EXAMPLES or share == 1:
             return num / share * (1.0 if budget.subset is None else budget.subset)
+        # A fifth more than should be needed: rounding could leave it just below, and cost another epoch.
         share = min(1.0, share * 1.2 * _SURE_EXAMPLES / num)
 
 
@@ -234,6 +259,7 @@ def _weights_mib(training: Training, form: WeightsFormat) -> float | None:
 
 
 def _saved_mib(content: Mapping[str, Any]) -> float:
+    """The size of a file in MiB, by writing it: an optimiser may hold twice the weights."""
     with tempfile.TemporaryDirectory() as folder:
         file = TrialFolder(Path(folder)).checkpoint
         save_checkpoint(file, content)

@@ -214,6 +214,7 @@ def configuration_rows(space: Space, history: History) -> list[dict[str, Any]]:
 
 
 def _configurations(space: Space, history: History) -> list[ConfigurationRow]:
+    """The ranked configurations; without a score one has no rank and no row."""
     found = configurations(history.trials.values(), space.metric, space.mode, repeats=space.repeats)
     return [ConfigurationRow(rank, each) for rank, each in enumerate(found, start=1)]
 
@@ -229,13 +230,18 @@ def pareto_rows(space: Space, history: History) -> list[dict[str, Any]]:
 
 
 def _front(space: Space, history: History) -> list[ParetoRow]:
+    """The trials of the Pareto front, the best by metric first."""
     return [
         ParetoRow(space, trial, cost) for trial, cost in pareto_front(space, list(history.trials.values()))
     ]
 
 
 def rung_correlation_rows(space: Space, history: History) -> list[dict[str, Any]]:
-    """One row per rung but the top one: how its ranking agrees with the next one's."""
+    """One row per rung but the top one: how its ranking agrees with the next one's.
+
+    Rungs that fewer than four trials completed have a row too, with empty values: that nothing is known is a
+    result.
+    """
     trials, num_rungs = list(history.trials.values()), len(space.ladder.rungs)
     found = rung_correlations(trials, space.metric, space.mode, num_rungs=num_rungs)
     return rows_of(RUNG_CORRELATION_TABLE, found)

@@ -1,4 +1,9 @@
-"""The smoke test: whether a trainable works on this machine, by a minute of checks with a result each."""
+"""The smoke test: whether a trainable works on this machine, by a minute of checks with a result each.
+
+Each check is a promise that a search relies on: a search resumes checkpoints, compares trials of one seed,
+reads the metric at each rung, and may change precision. A trainable that breaks one fails in the middle of a
+night; here it fails in the check that names it.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +72,11 @@ class SmokeTest:
                 yield CheckResult(name=name, has_passed=False, text=f"{type(error).__name__}: {error}")
 
     def _checks(self) -> Mapping[str, Callable[[], str]]:
+        """The checks by name, in the order of what they presuppose: one that cannot train cannot resume
+        either.
+
+        fp16 is tried on GPUs only, as CPUs have no fast kernels for it, and some operations none at all.
+        """
         formats: list[Precision] = ["bf16"] if self._context.device == "cpu" else ["bf16", "fp16"]
         return {
             "training and validation": self._trains,
@@ -79,9 +89,11 @@ class SmokeTest:
         }
 
     def _trains(self) -> str:
+        """The first epochs give the metric, and it is finite."""
         return self._finite(self._half(self._started(), self._first_half), self._trainable.metric)
 
     def _tests(self) -> str:
+        """The test set gives the test metric; not applicable without a test set."""
         if not self._trainable.has_test:
             raise _NotApplicable("it has no test set")
         training = self._started()
@@ -90,10 +102,12 @@ class SmokeTest:
         return self._finite(training.test(), self._trainable.metric.replace("val_", "test_", 1))
 
     def _repeats(self) -> str:
+        """Two trainings of one seed give the same values: else repeats and resumed trials compare nothing."""
         first, second = (self._half(self._started(), self._budget) for _ in range(2))
         return self._same(first, second)
 
     def _saves(self) -> str:
+        """A checkpoint can be written and read back, with `weights_only`: text, numbers and tensors only."""
         with TemporaryDirectory() as folder:
             path = TrialFolder(Path(folder)).checkpoint
             training = self._started()
@@ -116,10 +130,13 @@ class SmokeTest:
         return self._same(expected, self._half(resumed, self._budget))
 
     def _computes_in(self, name: Precision) -> str:
+        """It trains in this number format, and the metric stays finite."""
         training = self._started(precision=name)
         return self._finite(self._half(training, self._first_half), self._trainable.metric)
 
     def _overfits(self) -> str:
+        """It overfits a few examples. A training that cannot do that has a bug: labels in another order
+        than images, a frozen head, a learning rate of 0."""
         goal = self._trainable.overfit
         if goal is None:
             raise _NotApplicable("it names no target")
@@ -153,6 +170,11 @@ class SmokeTest:
         return f"{metric} {values[metric]:.4g}"
 
     def _same(self, first: Mapping[str, float], second: Mapping[str, float]) -> str:
+        """Values of two trainings are equal, but for times and peak memory, which nothing repeats.
+
+        Raises:
+            _NotMet: They differ: at all on a CPU, by more than 0.001 on a GPU.
+        """
         most = 0.0 if self._context.device == "cpu" else _LARGEST_DIFFERENCE_ON_A_GPU
         apart = {
             name: _difference(first.get(name, math.inf), second.get(name, math.inf))

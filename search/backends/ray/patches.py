@@ -66,7 +66,14 @@ _WATCHED = ("torch._tensor", "torch._C", "torch.utils.data")
 
 @dataclass(frozen=True)
 class _Namespace:
-    """A module or class with the members that it had when it was imported."""
+    """A module or class with the members that it had when it was imported.
+
+    Attributes:
+        members: Names; `values` are theirs, in this order.
+        read: An `itemgetter` of all members, which reads them in one call in C.
+        number: How many members a class had: one that is added hides a base's. None of a module, where
+            imports add members all the time.
+    """
 
     owner: Any
     name: str
@@ -98,6 +105,7 @@ class _Namespace:
         )
 
     def changed(self) -> Iterator[str]:
+        """Names of members that are another object now, and of functions that were added to a class."""
         now = vars(self.owner)
         for member, value in zip(self.members, self.values, strict=True):
             found = now.get(member)
@@ -174,6 +182,7 @@ class Patches:
 
 
 def _is_watched(name: str) -> bool:
+    """Whether a module is one whose functions ordinary trainings call by name."""
     root = name.partition(".")[0]
     if root in _STANDARD:
         return "." not in name
@@ -181,6 +190,7 @@ def _is_watched(name: str) -> bool:
 
 
 def _namespaces(name: str, module: types.ModuleType, kinds: tuple[type, ...]) -> Iterator[_Namespace]:
+    """The module and the classes that are defined in it, not those that it imports: each once."""
     content = vars(module)
     if found := _namespace(module, name, content, kinds, number=None):
         yield found
@@ -195,6 +205,7 @@ def _namespaces(name: str, module: types.ModuleType, kinds: tuple[type, ...]) ->
 def _namespace(
     owner: Any, name: str, content: Mapping[str, Any], kinds: tuple[type, ...], *, number: int | None
 ) -> _Namespace | None:
+    """One module or class; None if it has fewer than two members to watch."""
     members = tuple(
         member
         for member, value in content.items()
@@ -214,6 +225,8 @@ def _is_own_wrapper(found: Any, value: Any) -> bool:
 
 
 def _set(owner: Any, member: str, values: Mapping[str, Any]) -> None:
+    """Put one member back, or remove one that was added. Where that fails nothing more can be done here: a
+    process with a replaced function ends in any case."""
     try:
         if member in values:
             setattr(owner, member, values[member])

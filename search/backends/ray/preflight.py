@@ -23,7 +23,7 @@ from search.preflight.machine import nearest_folder
 from search.preflight.node_checks import examine
 
 _ANSWER_S = 120.0  # a node may have to import torch from a network disk, or to train an epoch
-_FETCH_S = 3600.0
+_FETCH_S = 3600.0  # weights of some GB from a hub, over a slow line
 
 
 def examine_nodes(request: PreflightRequest) -> list[Report]:
@@ -52,6 +52,12 @@ def _shared_file(folder: Path) -> Iterator[Path | None]:
 
 
 def _start_check(node_id: str, request: PreflightRequest) -> Any:
+    """Ask one node, which must answer itself (`soft=False`), without taking a core from anybody
+    (`num_cpus=0`) and without another attempt: a check that ended its process would end the next one
+    too.
+
+    Only a check that fetches weights may ask the hub; trials never do.
+    """
     env = {"env_vars": {"HF_HUB_OFFLINE": "0"}} if request.is_fetching else None
     options = {
         "num_cpus": 0,
@@ -63,12 +69,18 @@ def _start_check(node_id: str, request: PreflightRequest) -> Any:
 
 
 def _examine(request: PreflightRequest) -> Report:
+    """The check of the node where this runs, under the name that Ray gives the node."""
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from a task that reserves none
     node = f"{ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()[:8]}"
     return replace(examine(request), node=node)
 
 
 def _answer(node_id: str, answer: Any, request: PreflightRequest) -> Report:
+    """The report of one node; a problem that names the node where it gave none.
+
+    A node without the program, or with another Python, fails before the check begins. Ray's message about it
+    is long, and its last line is the error.
+    """
     try:
         report: Report = ray.get(answer, timeout=_FETCH_S if request.is_fetching else _ANSWER_S)
     except GetTimeoutError:

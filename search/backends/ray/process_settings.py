@@ -65,7 +65,11 @@ class Settings:
         self._values |= {name: value for name, value in now.items() if value != before.get(name, value)}
 
     def put_back(self) -> tuple[list[str], list[str]]:
-        """Put back what has changed: the names of what was, and of what could not be."""
+        """Put back what has changed: the names of what was, and of what could not be.
+
+        A setter may fail, or seem to work and change nothing; so each setting is read again afterwards. What
+        is lost costs the worker: the next trial gets a new process.
+        """
         changed = [name for name, value in self.read().items() if value != self._values[name]]
         for name in changed:
             with suppress(Exception):  # checked again below
@@ -75,6 +79,7 @@ class Settings:
 
 
 def _read(setting: Setting) -> Any:
+    """The value, or a mark that it cannot be read; two such marks are equal, so that is no change."""
     try:
         return setting.read()
     except Exception:  # a folder that is gone, a function that was patched
@@ -208,6 +213,7 @@ def torch_settings(torch: Any) -> Iterator[Setting]:
 
 
 def _backend_settings(torch: Any) -> Iterator[Setting]:
+    """Switches of torch.backends, as far as this version has them: they choose kernels, and so numbers."""
     backends = torch.backends
     for owner, title, names in (
         (backends.cudnn, "cudnn", ("enabled", "benchmark", "deterministic", "allow_tf32", "benchmark_limit")),
@@ -235,15 +241,19 @@ def _backend_settings(torch: Any) -> Iterator[Setting]:
 
 
 def _attribute(owner: Any, name: str, title: str = "") -> Setting:
+    """An attribute of a module or class. Its name in notes is where a reader finds it."""
     title = title or f"{getattr(owner, '__name__', owner)}.{name}"
     return Setting(title, lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
 
 
 def _list(title: str, items: list[Any]) -> Setting:
+    """A list that others hold too, such as sys.path: its items are replaced, not the list."""
     return Setting(title, lambda: list(items), lambda value: items.__setitem__(slice(None), value))
 
 
 def _dict(title: str, items: dict[Any, Any]) -> Setting:
+    """A mapping that others hold too; cleared and filled again, in its old order."""
+
     def write(value: dict[Any, Any]) -> None:
         items.clear()
         items.update(value)
@@ -252,10 +262,12 @@ def _dict(title: str, items: dict[Any, Any]) -> Setting:
 
 
 def _no_way_back(value: Any) -> None:
+    """For what can be read and not set: such a change costs the worker."""
     raise NotImplementedError("nothing sets this back")
 
 
 def _umask() -> int:
+    """The umask, which can only be read by setting it; the second call sets it back."""
     os.umask(now := os.umask(0o077))
     return now
 
@@ -267,6 +279,8 @@ def _write_environment(value: Mapping[str, str]) -> None:
 
 
 def _handlers() -> dict[int, Any]:
+    """The handler of each signal. None is one that C code installed: Python can neither call nor restore
+    it."""
     return {number: signal.getsignal(number) for number in signal.valid_signals()}
 
 
@@ -277,6 +291,8 @@ def _write_handlers(value: Mapping[int, Any]) -> None:
 
 
 def _stop_timers(were_on: list[bool]) -> None:
+    """Stop the timers that a trial started. One that was running before has moved on since, and is left
+    alone."""
     for timer, was_on in zip(_TIMERS, were_on, strict=True):
         if not was_on:
             signal.setitimer(timer, 0)
@@ -313,6 +329,7 @@ def _standard_files() -> Setting:
 
 
 def _identity(number: int) -> tuple[int, int] | None:
+    """Device and inode of the file behind a descriptor; None if it is closed."""
     try:
         found = os.fstat(number)
     except OSError:
