@@ -27,7 +27,7 @@ class Ladder:
     """Budgets of growing size. A trial that survives rung k continues at rung k + 1.
 
     Attributes:
-        horizon: What learning-rate schedules span as a trial climbs. "full": the whole ladder, in
+        horizon: What learning-rate schedules span as a trial moves up the rungs. "full": the whole ladder, in
             one training. "rung": each rung's own epochs, in a new training per rung; epochs are
             counted over all of them, so rungs of 1, 2 and 3 epochs end after 1, 3 and 6.
             "anytime": nothing; the rate is constant, in one training.

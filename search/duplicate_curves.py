@@ -57,7 +57,7 @@ def trials_with_one_curve(trials: Iterable[TrialRecord], metric: str) -> list[Du
     groups: dict[Scores, list[list[tuple[TrialRecord, list[Scores]]]]] = {}
     curves = [(trial, _curve(trial, metric)) for trial in trials]
     for trial, curve in sorted(curves, key=lambda item: (-len(item[1]), item[0].number)):
-        if not _says_something(curve):
+        if not _is_informative(curve):
             continue
         begun_alike = groups.setdefault(curve[0], [])
         same = next((group for group in begun_alike if group[0][1][: len(curve)] == curve), None)
@@ -82,7 +82,7 @@ def _is_score(name: str, metric: str) -> bool:
     return is_score and not is_about_scores(name)
 
 
-def _says_something(curve: list[Scores]) -> bool:
+def _is_informative(curve: list[Scores]) -> bool:
     return len({value for scores in curve for _, value in scores}) >= _LEAST_DIFFERENT
 
 

@@ -72,7 +72,7 @@ def score_interval(
     *,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """The mean of `values`, one for each seed, with its interval, which lies in the metric's range.
+    """The mean of `values`, one for each seed, with its interval, which is within the metric's range.
 
     Args:
         values: At least one.

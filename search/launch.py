@@ -238,7 +238,7 @@ def _resolve(
 @contextmanager
 def _governed(how: Launch, output: Output) -> Iterator[None]:
     """Hold the governor that was asked for; say what a killed run has left where none was."""
-    # A promotion lies in its run's folder: both commands look for the note beside the runs.
+    # A promotion is in its run's folder: both commands search for the note beside the runs.
     state = state_file(how.folder.parents[1 if how.should_test else 0])
     if how.governor is None:
         if left := left_over(state, cpus=CPUS):

@@ -24,7 +24,7 @@ _RANDOM = "none"  # the hyperparameter `weights` of a network that nobody has tr
 def chosen(history: History, space: Space, *, top: int) -> list[TrialRecord]:
     """The `top` best configurations, and the default one to compare them with.
 
-    Of repeats the oldest stands for all of its configuration, which ranks by their mean.
+    Of repeats the oldest represents its configuration, which ranks by their mean.
 
     Raises:
         LedgerError: No trial of the run has a score.
@@ -71,7 +71,7 @@ def full_training(space: Space) -> Space:
 
 
 def alone_on_gpus(space: Space) -> tuple[Space, str]:
-    """The space with a whole GPU for each training, where the search shared one, and a line that says so.
+    """The space with a whole GPU for each training, where the search shared one, and a line about it.
 
     The joules of a training on a shared GPU are known to 5 to 35 %; alone, they are the counter's. The line
     is empty where nothing changes.

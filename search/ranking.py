@@ -36,7 +36,7 @@ class Configuration:
 
     @property
     def first(self) -> TrialRecord:
-        """The repeat that stands for all: the oldest with a score, never the luckiest."""
+        """The repeat that represents all: the oldest with a score, never the luckiest."""
         return self.scored[0]
 
     @property
@@ -110,7 +110,7 @@ class Ranking:
         return [each for _, each in self._ordered.copy()]  # the live view asks from a thread of its own
 
     def best(self) -> TrialRecord | None:
-        """The trial that stands for the best configuration."""
+        """The trial that represents the best configuration."""
         return next((each.first for _, each in self._ordered[:1]), None)
 
     def place_of(self, trial: TrialRecord) -> tuple[float, ...]:

@@ -44,7 +44,7 @@ def opened_run(given: str | Path, results: Path) -> tuple[Ledger, Space, History
 
 
 def named_run(given: str | Path, results: Path) -> tuple[Path, str, str]:
-    """Of an existing run: the folder of runs that it lies in, its name, and its own space's file.
+    """Of an existing run: the folder of runs that it is in, its name, and its own space's file.
 
     Raises:
         LedgerError: There is no run.

@@ -15,8 +15,8 @@ _BESIDE = ("background", "idle", "external", "unaccounted")  # of the devices, a
 def outcome_millijoules(history: History, rows: Sequence[DeviceRow] | None = None) -> dict[str, int]:
     """Whole millijoules by outcome, those that cost nothing left out; empty if nothing is known.
 
-    Trials count with all their attempts, but for their starts: these stand together, for the first one in a
-    worker imports and decodes for all that follow. External joules and gaps are none of the run's.
+    Trials count with all their attempts, but for their starts: these are added up apart, as the first one
+    in a worker imports and decodes for all that follow. External joules and gaps are none of the run's.
 
     Args:
         rows: The devices of the present session, where they were read later than the journal has them.

@@ -1,6 +1,6 @@
 """What a backend is: it executes the trials that a run hands out, and decides nothing.
 
-Three stand beside this file. `ray/` trains in warm workers on one machine or a cluster; `local.py` trains in
+There are three beside this file. `ray/` trains in warm workers on one machine or a cluster; `local.py` in
 this process, one trial after another; `simulated.py` trains nothing and lets time pass by what epochs were
 seen to take, which is the forecast. The same `Run` serves all three, so that they take the same decisions
 from the same results.

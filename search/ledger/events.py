@@ -3,7 +3,7 @@
 Checksums prove that a line is the one that was written, not that this version understands it. A journal of a
 later version may have a new kind of event, or a field that changes what the others mean; one that was edited
 and sealed again may name a trial that was never asked for, or a path outside the run. Such a line is refused
-where it stands, with what is wrong with it, so that what replays a journal needs no checks of its own and
+where it is, with what is wrong with it, so that what replays a journal needs no checks of its own and
 computes nothing from half a line. A new kind of event or field is entered here first.
 """
 
@@ -50,7 +50,7 @@ class EventChecker:
         """Take in the next event of a journal.
 
         Raises:
-            BadLine: It cannot stand there; the message says why.
+            BadLine: It cannot be there; the message says why.
         """
         kind = str(event.get("event"))
         # The first line names the schema and the run; a second such line is of two journals in one file.

@@ -68,7 +68,7 @@ class TrialRecord:
         return max((rung for row in self.rows if (rung := row.ended_rung) is not None), default=None)
 
     def knows(self, row: EpochRow) -> bool:
-        """Whether `row` would say nothing new: no further epoch, and no higher rung.
+        """Whether `row` is known already: no further epoch, and no higher rung.
 
         Repeated after a lost worker an epoch may use more joules than it had, and so end a rung.
         """
@@ -95,7 +95,7 @@ class TrialRecord:
 
     @property
     def energy(self) -> EnergyReading:
-        """Energy of all attempts, repeated epochs and what lies between epochs too; starts left out."""
+        """Energy of all attempts, repeated epochs and the time between epochs included; starts left out."""
         return self.joules.total.without(self.unseen_parts)
 
     @property

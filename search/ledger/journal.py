@@ -206,7 +206,7 @@ def unwritten(path: Path, error: OSError) -> str:
 
 
 def _free_text(path: Path) -> str:
-    """What is free where the file is to lie; empty where the storage does not say even that."""
+    """Free space where the file is to be written; empty where the storage does not report it."""
     try:
         where = next(folder for folder in (path, *path.parents) if folder.is_dir())
         return f" ({shutil.disk_usage(where).free // 1024} KiB are free there)"

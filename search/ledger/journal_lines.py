@@ -4,7 +4,7 @@
 
 `seq` counts lines from 0. `crc` is the CRC-32 of the line's own text from `"seq"` up to itself, begun with
 the `crc` of the line before: a line that was changed, lost, doubled or moved breaks the chain where it
-happened, and everything before it stays proven. `time` stands outside what is summed: it is for people, and
+happened, and everything before it stays proven. `time` is not part of what is summed: it is for people, and
 nothing is computed from it (durations come from `elapsed_s`), so a corrected clock is no damage.
 """
 

@@ -52,7 +52,7 @@ class RunFolder:
 
     @property
     def has_run(self) -> bool:
-        """Whether there is a journal: a run is what its journal says."""
+        """Whether there is a journal: a run is what its journal records."""
         return self.journal.is_file()
 
     @property
@@ -134,7 +134,7 @@ class RunFolder:
         """The space of the run.
 
         Args:
-            overrides: Keys and values as they stand after --set.
+            overrides: Keys and values as they are written after --set.
             is_of_run: Never import the trainable: a run's folder may come from others, and reading it
                 must run nothing. False is for commands that train anyway.
 
@@ -170,7 +170,7 @@ class RunFolder:
         return self._journal.scan()
 
     def environment(self) -> dict[str, Any]:
-        """What environment.json says of the last session; empty where it is not there or is torn."""
+        """What environment.json has of the last session; empty where it is not there or is torn."""
         try:
             content = json.loads(self.environment_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -188,7 +188,7 @@ def named_folder(results: Path, name: str) -> Path:
     """The folder of the run of this name.
 
     Raises:
-        LedgerError: It would not lie in `results`.
+        LedgerError: It would not be in `results`.
     """
     if not is_safe_name(name):
         raise LedgerError(

@@ -1,6 +1,6 @@
 """The joules of one trial: what its rows report, when they settle, what its windows used beside. Pure.
 
-Two things keep a row's joules from being the truth at once. Sensors tick: an epoch of 30 ms lies between two
+Two things keep a row's joules from being the truth at once. Sensors tick: an epoch of 30 ms falls between two
 steps of a GPU's counter (100 ms), and a shared device is split up once a second, so `Settlement` shares out
 by time what arrives later. And a window, the attempt's account at its meter, stays open a little after the
 last row: what its final figures have beyond the rows is a remainder, booked at the rung where the attempt

@@ -43,7 +43,7 @@ def gain_sentence(row: Row, space: Space, default: Row | None = None) -> str:
     if outcome == "tie":
         return (
             f"A tie: full training shows no difference between {name} and the default configuration. "
-            f"The gain is {gain:+.4g} {of}, and 0 lies in the interval."
+            f"The gain is {gain:+.4g} {of}, and 0 is in the interval."
         )
     if outcome in ("one seed", "no interval"):
         word = "ahead of" if gain > 0 else "behind" if gain < 0 else "level with"

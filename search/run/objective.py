@@ -22,7 +22,7 @@ from search.trial import EpochRow
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Joules of full training, or of one sample: what the space names beside its metric.
+    """Joules of full training, or of one example: what the space names beside its metric.
 
     Attributes:
         uncertainty_j: To be expected, either way. Smaller differences are ties.
@@ -103,7 +103,7 @@ class LadderEnergy:
 def cost_of(space: Space, trial: TrialRecord) -> Cost | None:
     """The joules that `space` minimises, as far as the trial's epochs are known; None is unknown."""
     if space.cost == "energy_per_example":
-        return _per(trial, _num_samples(_measured_epochs(trial) or list(trial.curve.values())))
+        return _per(trial, _num_examples(_measured_epochs(trial) or list(trial.curve.values())))
     return projected_full(space, trial)
 
 
@@ -176,7 +176,7 @@ def _per(trial: TrialRecord, amount: float | None) -> Cost | None:
     )
 
 
-def _num_samples(rows: list[EpochRow]) -> float | None:
+def _num_examples(rows: list[EpochRow]) -> float | None:
     if any("num_examples" not in row.metrics for row in rows):
         return None
     return sum(row.metrics["num_examples"] for row in rows)

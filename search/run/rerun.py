@@ -18,7 +18,7 @@ Range = tuple[float, float]  # the least and the most
 
 @dataclass(frozen=True, kw_only=True)
 class RerunEstimate:
-    """From every trial ending at its next rung to every trial climbing to the top.
+    """From every trial ending at its next rung to every trial going up to the top.
 
     Attributes:
         causes: How many trials failed for each cause.

@@ -1,4 +1,4 @@
-"""Resuming a run: whether it may be, what its journal says, and the command that does.
+"""Resuming a run: whether it may be, what its journal has, and the command that does.
 
 Ray's own restore loses what came after its last snapshot (10 s or more) and the scheduler's state entirely,
 and starts a new run in silence where its state file is torn. Here nothing is saved but the journal. Every
@@ -71,7 +71,7 @@ def _changed_code(ledger: Ledger, space: Space) -> str:
         return ""
     return (
         f"{path} has changed since the run's last session (SHA-256 {record.file.sha256[:12]} was recorded): "
-        f"scores before and after may not compare; as it was it lies in {ledger.folder / COPIES}"
+        f"scores before and after may not compare; the earlier version is in {ledger.folder / COPIES}"
     )
 
 

@@ -177,14 +177,14 @@ class TrialScheduler:
         Raises:
             Unmeasured: The objective asks for joules that are not known.
         """
-        values, uncert = self._objective.values(trial, value)
+        values, uncertainty = self._objective.values(trial, value)
         # Ray Tune reports stopped trials to Optuna as complete with their last, cheap value (17 of 24 trials
         # in a run), and never the value at a rung; TPE ranks pruned trials well once it knows (rung, value).
         self._sampler.report(trial.trial_id, rung, *values)
         final_reason = trial.rows[-1].done_reason or self._elimination_reason(value)
         if final_reason:
             self.rungs.withdraw(trial.trial_id)
-        return self.rungs.on_result(trial.trial_id, rung, values, uncert=uncert), final_reason
+        return self.rungs.on_result(trial.trial_id, rung, values, uncertainty=uncertainty), final_reason
 
     def _ending(self, decision: RungDecision, rung: int, final_reason: str) -> Ending:
         if decision == "pause":
@@ -221,7 +221,7 @@ class TrialScheduler:
 
 def _newly_ended(trial: TrialRecord) -> int | None:
     """The rung that the trial's latest row ended, if it had not ended it before: a training that went back
-    to an older state ends low rungs again, and the first report stands."""
+    to an older state ends low rungs again, and the first report counts."""
     *before, row = trial.rows
     ended = (rung for other in before if (rung := other.ended_rung) is not None)
     return row.ended_rung if row.ended_rung is not None and row.ended_rung > max(ended, default=-1) else None

@@ -4,7 +4,7 @@ Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), 
 promoting, and with a top rung that grows (PASHA, see growth.py).
 
 Which of the two forms is the default was measured. Stopping asynchronously, the first trials pass a rung for
-being first: of 20 trials at eta 4, 23 % ran the whole ladder, where 1.6 % is meant. Promoting, 27 trials
+being first: of 20 trials at eta 4, 23 % ran the whole ladder, where 1.6 % is intended. Promoting, 27 trials
 took 83 epochs and 6 full trainings against 111 and 10, with the same best one; the price is a checkpoint at
 each pause.
 """
@@ -163,7 +163,7 @@ class Rungs:
             self._growth.on_epoch(trial_id, value)
 
     def on_result(
-        self, trial_id: str, rung: int, value: Value, *, bracket: int | None = None, uncert: float = 0.0
+        self, trial_id: str, rung: int, value: Value, *, bracket: int | None = None, uncertainty: float = 0.0
     ) -> RungDecision:
         """Record `value` at the end of `rung` and say what becomes of the trial.
 
@@ -174,7 +174,7 @@ class Rungs:
 
         Args:
             bracket: The rung that it starts to be judged at; None is what `on_asked` gave.
-            uncert: Of the last of several objectives, either way. A difference within that of both
+            uncertainty: Of the last of several objectives, either way. A difference within that of both
                 trials together is a tie.
 
         Raises:
@@ -191,7 +191,7 @@ class Rungs:
         if rung < (self._brackets.get(trial_id, 0) if bracket is None else bracket):
             self._unjudged[rung][trial_id] = score[0]
             return "continue"
-        self._results[rung].add(trial_id, score, uncert)
+        self._results[rung].add(trial_id, score, uncertainty)
         self._compare_with(rung)
         self._grow_if_unstable(rung)
         return self._decision(trial_id, rung)

@@ -36,7 +36,7 @@ class Growth:
     def is_unstable(self, *, lower: Mapping[str, Score], upper: Mapping[str, Score]) -> bool:
         """Whether the two rungs rank the trials that ended both differently by more than noise.
 
-        At each place of the upper ranking must stand a trial whose lower value is within epsilon
+        At each place of the upper ranking must be a trial whose lower value is within epsilon
         of the one that holds this place in the lower ranking.
         """
         above = [trial_id for trial_id in best_first(upper) if trial_id in lower]

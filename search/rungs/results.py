@@ -28,7 +28,7 @@ class Results:
     def __init__(self, num_objectives: int) -> None:
         self._num_objectives = num_objectives
         self.scores: dict[str, Score] = {}
-        self._uncerts: dict[str, float] = {}
+        self._uncertainties: dict[str, float] = {}
         self._keys: dict[str, _Key] = {}
         self._sorted: list[_Key] = []
         self._waiting: list[_Key] = []
@@ -42,11 +42,11 @@ class Results:
     def num_waiting(self) -> int:
         return len(self._waiting)
 
-    def add(self, trial_id: str, score: Score, uncert: float) -> None:
+    def add(self, trial_id: str, score: Score, uncertainty: float) -> None:
         """Take in a result. Of equal ones the older ranks first."""
         key = -score[0], len(self.scores), trial_id
-        self.scores[trial_id], self._uncerts[trial_id], self._keys[trial_id] = score, uncert, key
-        self._is_exact &= not uncert
+        self.scores[trial_id], self._uncertainties[trial_id], self._keys[trial_id] = score, uncertainty, key
+        self._is_exact &= not uncertainty
         insort(self._sorted, key)
 
     def place(self, trial_id: str) -> int:
@@ -66,11 +66,11 @@ class Results:
 
     def num_ahead(self, trial_id: str) -> int:
         """How many are better than a trial beyond doubt: equal ones are not."""
-        score, uncert = self.scores[trial_id], self._uncerts[trial_id]
+        score, uncertainty = self.scores[trial_id], self._uncertainties[trial_id]
         if self._has_order:
             return bisect_left(self._sorted, (-score[0],))
         others = self.scores.items()
-        return sum(dominates(other, score, self._uncerts[name] + uncert) for name, other in others)
+        return sum(dominates(other, score, self._uncertainties[name] + uncertainty) for name, other in others)
 
     def wait(self, trial_id: str) -> None:
         """Let a trial that has ended the rung wait for its promotion."""
@@ -103,12 +103,12 @@ class Results:
         if self._num_objectives == 1:
             return bisect_left(self._sorted, key)
         if len(self._places) != len(self.scores):  # results are only ever added
-            ranking = best_first(self.scores, self._uncerts)
+            ranking = best_first(self.scores, self._uncertainties)
             self._places = {trial_id: place for place, trial_id in enumerate(ranking)}
         return self._places[key[-1]]
 
 
-def best_first(scores: Mapping[str, Score], uncerts: Mapping[str, float] | None = None) -> list[str]:
+def best_first(scores: Mapping[str, Score], uncertainties: Mapping[str, float] | None = None) -> list[str]:
     """The trials, best first. Of equal ones the older, which is the earlier in `scores`, is first.
 
     Several objectives are ranked by non-dominated front, then by crowding distance: Deb et al.
@@ -116,12 +116,12 @@ def best_first(scores: Mapping[str, Score], uncerts: Mapping[str, float] | None 
     distinct scores, so that equal ones stay equal.
 
     Args:
-        uncerts: Of each trial's last objective, either way, where there are several: 0 by default.
+        uncertainties: Of each trial's last objective, either way, where there are several: 0 by default.
     """
     if all(len(score) == 1 for score in scores.values()):
         return sorted(scores, key=scores.__getitem__, reverse=True)
-    uncerts = uncerts or dict.fromkeys(scores, 0.0)
-    fronts, margin = front_of_each(scores, uncerts), 2 * max(uncerts.values(), default=0.0)
+    uncertainties = uncertainties or dict.fromkeys(scores, 0.0)
+    fronts, margin = front_of_each(scores, uncertainties), 2 * max(uncertainties.values(), default=0.0)
     roominess = {
         score: distance
         for front in set(fronts.values())
@@ -143,18 +143,20 @@ def dominates(score: Score, other: Score, margin: float = 0.0) -> bool:
     return score != other and all(map(operator.ge, score, other))
 
 
-def front_of_each(scores: Mapping[str, Score], uncerts: Mapping[str, float] | None = None) -> dict[str, int]:
+def front_of_each(
+    scores: Mapping[str, Score], uncertainties: Mapping[str, float] | None = None
+) -> dict[str, int]:
     """Number of each trial's non-dominated front; no trial dominates one of front 0.
 
     Each is one front behind the last of those that dominate it. With uncertainty, a may tie with b and b
     with c while a is better than c, so every front is searched, as in the sequential search of
     Zhang et al. 2015, "An Efficient Approach to Nondominated Sorting".
     """
-    uncerts = uncerts or dict.fromkeys(scores, 0.0)
+    uncertainties = uncertainties or dict.fromkeys(scores, 0.0)
     fronts: list[list[str]] = []
     for trial_id in sorted(scores, key=scores.__getitem__, reverse=True):  # dominating ones come before
         front = len(fronts)
-        while front and not _is_dominated(trial_id, fronts[front - 1], scores, uncerts):
+        while front and not _is_dominated(trial_id, fronts[front - 1], scores, uncertainties):
             front -= 1
         if front == len(fronts):
             fronts.append([])
@@ -163,10 +165,12 @@ def front_of_each(scores: Mapping[str, Score], uncerts: Mapping[str, float] | No
 
 
 def _is_dominated(
-    trial_id: str, front: Sequence[str], scores: Mapping[str, Score], uncerts: Mapping[str, float]
+    trial_id: str, front: Sequence[str], scores: Mapping[str, Score], uncertainties: Mapping[str, float]
 ) -> bool:
-    score, uncert = scores[trial_id], uncerts[trial_id]
-    return any(dominates(scores[other], score, uncerts[other] + uncert) for other in reversed(front))
+    score, uncertainty = scores[trial_id], uncertainties[trial_id]
+    return any(
+        dominates(scores[other], score, uncertainties[other] + uncertainty) for other in reversed(front)
+    )
 
 
 def crowding_distances(front: Iterable[Score], margin: float = 0.0) -> dict[Score, float]:

@@ -30,13 +30,13 @@ def _joules(name: str, meaning: str, part: Callable[[EnergyReading], int | None]
 # Of any reading: a trial's, a rung's, an epoch's. `energy_j` is measured plus estimated joules,
 # `energy_measured_j` those of GPU, CPU and memory, and the GPU's are the sum of its three layers: work,
 # contexts, idling. Any of them is empty that some sensor under it did not have, but for the two sums, which
-# are of what is known: `energy_scope` says which parts that is.
+# are of what is known: `energy_scope` names these parts.
 JOULES = [
     _joules(
         "energy_j",
         "all that is known of all attempts, failed ones included, but for their starts: "
-        "measured plus estimated. What lies between epochs is in it. Empty where the whole "
-        "trial was shorter than a tick of its sensor; `energy_reason` says so",
+        "measured plus estimated. The time between epochs is in it. Empty where the whole "
+        "trial was shorter than a tick of its sensor (`energy_reason`)",
         lambda reading: reading.total_mj,
     ),
     _joules("energy_measured_j", "of sensors: GPU, CPU and memory", lambda reading: reading.measured_mj),
@@ -103,7 +103,7 @@ def _energy(row: RungRow) -> EnergyReading:
 ENERGY_TABLE: Table[RungRow] = [
     Column("trial_id", "", "", lambda row: row.trial.trial_id),
     Column("rung", "", "", lambda row: row.rung),
-    # What the joules bought, as far as a rung says it: the same budget costs other joules at another batch
+    # What the joules bought, as far as a rung shows it: the same budget costs other joules at another batch
     # size.
     Column("epochs", "epochs", "run at this rung, repeated ones included", lambda row: len(row.epochs)),
     Column(
@@ -134,7 +134,7 @@ DEVICE_TABLE: Table[Mapping[str, Any]] = [
     plain("kind", "", "`gpu`, `cpu`, `dram` or `estimated`"),
     plain("sensor", "", "as `gpu_sensor` in trials.csv"),
     # From the counter's own reading at the session's start to the one in this row. A counter that began
-    # again in between (a driver that was loaded anew) has its jump in `energy_unaccounted_j`, which is then
+    # again in between (a driver that was reloaded) has its jump in `energy_unaccounted_j`, which is then
     # negative.
     plain("counter_start_mj", "mJ", "the counter at the session's start"),
     plain("counter_end_mj", "mJ", "and at the reading"),
@@ -215,7 +215,7 @@ def device_rows(history: History) -> list[dict[str, Any]]:
 
 
 def num_examples(rows: Iterable[EpochRow]) -> int | None:
-    """Examples trained on; None where an epoch did not say: a sum without it would be too small."""
+    """Examples trained on; None where an epoch did not report them: a sum without it would be too small."""
     counts = [row.metrics.get("num_examples") for row in rows]
     known = [count for count in counts if count is not None]
     return round(sum(known)) if len(known) == len(counts) else None

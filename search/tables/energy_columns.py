@@ -58,7 +58,7 @@ class TrialEnergyRow:
 
     @cached_property
     def num_examples(self) -> int | None:
-        """Examples trained on; None where an epoch did not say."""
+        """Examples trained on; None where an epoch did not report them."""
         return num_examples(self.trial.rows)
 
     @property
@@ -137,7 +137,7 @@ def _per(name: str, meaning: str, divisor: Callable[[TrialEnergyRow], int | None
 
 ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
     *lifted(JOULES, _energy),
-    # The start stands apart: the first trial in a worker imports and decodes for all that follow it, so that
+    # The start is apart: the first trial in a worker imports and decodes for all that follow it, so that
     # with its start it would look dearer than the same training as number two.
     Column(
         "energy_start_j",
@@ -145,7 +145,7 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "used in `start_s`, measured plus estimated; in none of the columns above",
         lambda row: to_joules(row.trial.start_energy.total_mj),
     ),
-    # Scope and quality say what may be compared with what: joules of gpu+cpu are not those of gpu alone, and
+    # Scope and quality show what may be compared with what: joules of gpu+cpu are not those of gpu alone, and
     # a D is a guess by shares where an A is the whole device's own counter.
     Column(
         "energy_scope",
@@ -171,7 +171,7 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
     _label(
         "gpu_attribution",
         "how a shared GPU was split: `exclusive` (it was not), `calibrated` (utilisation times "
-        "watts at full use; where an earlier run learnt these, `energy_reason` says so), `utilisation`, "
+        "watts at full use; where an earlier run learnt these, see `energy_reason`), `utilisation`, "
         "`equal`, `reserved`",
     ),
     _label("cpu_sensor", "`rapl_powercap` or `estimated_user_model`"),
@@ -185,7 +185,7 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "joined by + where cores differ; empty where the node has none to show",
     ),
     # How much of the numbers is measured and how much is split: with both at 1 the joules are the counter's
-    # own. Under 1 the second says that the sampler missed something, such as a machine that was suspended.
+    # own. Under 1 the second means that the sampler missed something, such as a machine that was suspended.
     _mean(
         "exclusive_fraction",
         "share",

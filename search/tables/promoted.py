@@ -55,7 +55,7 @@ PROMOTED_TABLE: Table[Mapping[str, Any]] = [
     plain(
         "num_examples",
         "examples",
-        ("of the test set, or of validation where there is none; empty where the trainable does not say"),
+        ("of the test set, or of validation where there is none; empty where it is not reported"),
     ),
     plain(
         "guessing",
@@ -80,8 +80,8 @@ PROMOTED_TABLE: Table[Mapping[str, Any]] = [
         "conclusion",
         "",
         (
-            "`no better than guessing` (`guessing` lies in the interval of the score, or beyond "
-            "it), `better`, `worse`, `tie` (0 lies in the interval of the gain), `one seed`, or `no"
+            "`no better than guessing` (`guessing` is in the interval of the score, or beyond "
+            "it), `better`, `worse`, `tie` (0 is in the interval of the gain), `one seed`, or `no"
             " interval`; without a test set `, on validation` follows, which flatters what was "
             "chosen by it"
         ),

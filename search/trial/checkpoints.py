@@ -33,7 +33,7 @@ _MOST_HPARAMS_BYTES = 32_000  # of JSON: an identity has room for 60 KB
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpointing:
-    """Where a trial's state lies and how often it is written.
+    """Where a trial's state is and how often it is written.
 
     Attributes:
         path: Full state; a trial that finds its own there resumes from it.
@@ -88,9 +88,9 @@ class SavedState:
 
 
 def identity_of(*, run: str, trial: str, hparams: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
-    """What a trial's states say that they are of, as JSON gives it back.
+    """The owner that a trial's states name, as JSON gives it back.
 
-    Hparams of more than 32 KB stand there as their SHA-256.
+    Of hparams of more than 32 KB it has the SHA-256.
     """
     text = json.dumps(dict(hparams), sort_keys=True)
     if len(text) > _MOST_HPARAMS_BYTES:
@@ -119,7 +119,7 @@ def check_of(path: Path, expected: Identity, known_epochs: int | None, found: Id
 
     Args:
         known_epochs: Those that the journal has; None where there is none. A state may be one epoch ahead,
-            whose row was lost on the way and stands in it. Further ahead the rows between are nowhere.
+            whose row was lost on the way and is in it. Further ahead the rows between are nowhere.
 
     Raises:
         UnreadableCheckpoint: It is not; the message says why.

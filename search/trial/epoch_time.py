@@ -15,7 +15,7 @@ from search.trial.failure import Failure
 from search.trial.row import EpochRow
 
 LONG = 20  # times the median: an epoch beside busier neighbours takes twice as long, not twenty times
-_FEWEST = 10  # epochs at a budget before their median says anything: the first ones load and compile
+_FEWEST = 10  # epochs at a budget before their median means anything: the first ones load and compile
 _LATEST = 100  # so that a machine that has become slower for good is not named with every epoch
 _LEAST_START_S = 3600.0  # the first start on a node may decode all its images
 _LEAST_S = 5.0  # below, a busy machine alone makes twenty of one

@@ -82,7 +82,7 @@ _BY_TYPE: Mapping[str, Cause] = {
     "ActorUnavailableError": "lost_worker",
     "RayActorError": "lost_worker",
 }
-# What Ray's memory monitor writes. The word OOM alone says nothing: Ray lists it among the potential
+# What Ray's memory monitor writes. The word OOM alone proves nothing: Ray lists it among the potential
 # causes of every lost worker.
 _KILLED_FOR_MEMORY = re.compile(r"running low on memory|memory monitor", re.IGNORECASE)
 _BY_MESSAGE: tuple[tuple[str, Cause], ...] = (
@@ -122,7 +122,7 @@ class Failure:
 
 
 def classify(error: BaseException) -> Failure:
-    """The failure that `error` stands for: by its type, then its message, else a crash."""
+    """The failure that `error` means: by its type, then its message, else a crash."""
     text = _text(error).strip() or type(error).__name__
     return Failure(
         cause=_cause(error, text),

@@ -30,7 +30,7 @@ class FinalOutputs:
     """Knows the best epoch of a training as it goes, and keeps at its end what it has come to.
 
     Args:
-        path: Of the final state; the other files lie beside it.
+        path: Of the final state; the other files are beside it.
         from_rung: Epochs at lower rungs are not compared: a search keeps the best of its top rung alone.
         best: What `best` was when the training that continues was saved; None at its start.
 

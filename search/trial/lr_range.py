@@ -1,4 +1,4 @@
-"""What a learning-rate range test says: between which rates the loss falls, and whether a space searches
+"""What a learning-rate range test shows: between which rates the loss falls, and whether a space searches
 those."""
 
 from __future__ import annotations

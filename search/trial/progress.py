@@ -83,17 +83,17 @@ class LadderProgress:
         Where each rung is a training of its own, only the last one's end is the trial's.
         """
         ladder, done = self._ladder, self.epochs_done
-        is_early = 0 < done < ladder.ends[-1] and not self._has_climbed
+        is_early = 0 < done < ladder.ends[-1] and not self._has_completed_top
         if not is_early or (ladder.horizon == "rung" and ladder.rung_for(done - 1) < len(ladder.rungs) - 1):
             return ""
         return done_reason(self.training)
 
     @property
     def is_done(self) -> bool:
-        return self.epochs_done >= self._ladder.ends[-1] or self._has_climbed or bool(self.done_reason)
+        return self.epochs_done >= self._ladder.ends[-1] or self._has_completed_top or bool(self.done_reason)
 
     @property
-    def _has_climbed(self) -> bool:
+    def _has_completed_top(self) -> bool:
         """Whether its joules have ended the top rung."""
         return self._rung == len(self._ladder.rungs) and bool(self._ladder.joules)
 

@@ -1,6 +1,6 @@
 """What one epoch of one trial brought and cost: its row, and the stretch of time and joules it is cut from.
 
-Rows are the journal's most frequent content. Between two of them lies a start, an epoch, and the rest
+Rows are the journal's most frequent content. Between two of them there is a start, an epoch, and the rest
 (checkpoints, waiting); a `Stretch` tells these apart and is cut where a row ends, so that no moment is in
 two rows or in none.
 """

@@ -60,7 +60,7 @@ class TrialTask:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What its saved states say that they are of: all that decides them but the device.
+        """The owner that its saved states name: all that decides them but the device.
 
         A trainable of the user's own by its file's name, so that a folder that was moved is the same.
         """
@@ -86,7 +86,7 @@ class TrialTask:
 
     @property
     def checkpointing(self) -> Checkpointing:
-        """Where its state lies, and what of it the journal knows."""
+        """Where its state is, and what of it the journal knows."""
         return Checkpointing(path=self.checkpoint, known_epochs=self.known_epochs)
 
     @property
@@ -125,7 +125,7 @@ def task_for(
     run_id: str = "",
     known_epochs: int | None = None,
 ) -> TrialTask:
-    """The task that trains `hparams` as `space` says."""
+    """The task that trains `hparams` as `space` asks for."""
     return TrialTask(
         trial_id=trial_id,
         trainable=space.trainable,

@@ -110,7 +110,7 @@ def run_trial(
     saved after, marked as a replay: its first report may have been lost with the worker.
 
     Args:
-        identity: Whose the states are that are saved; of the states on disk only those that say the same are
+        identity: Whose the states are that are saved; of the states on disk only those with the same one are
             resumed from.
         resume: The state to resume from instead of the newest one: any file that a training of the same
             settings left.
@@ -142,18 +142,18 @@ def run_trial(
         if saved:
             progress.resume(saved.training, saved.epochs_done)
     metric, mode = metric or trainable.metric, mode or trainable.mode
-    finals = (
+    outputs = (
         FinalOutputs(final, metric=metric, mode=mode, best=saved.best if saved else None) if final else None
     )
     about: dict[str, Any] = {"identity": identity, "metric": metric, "weights_format": weights_format}
     keeping = partial(keep_model, model, **about) if model else None
-    tracked = finals or _best_of_top_rung(best, ladder, metric, mode, saved)
+    tracked = outputs or _best_of_top_rung(best, ladder, metric, mode, saved)
     return _EpochLoop(
         trainable,
         progress,
         stretch,
         meter,
-        finals,
+        outputs,
         _States(checkpointing, tracked, identity, stretch.clock, weights_format),
         metric=metric,
         keep_model=keeping,
@@ -171,7 +171,7 @@ class _EpochLoop:
         progress: LadderProgress,
         stretch: Stretch,
         meter: EnergyMeter,
-        finals: FinalOutputs | None,
+        outputs: FinalOutputs | None,
         states: _States,
         *,
         metric: str,
@@ -180,7 +180,7 @@ class _EpochLoop:
         must_be_settled: bool,
     ) -> None:
         self._trainable, self._progress, self._stretch, self._meter = trainable, progress, stretch, meter
-        self._finals, self._states, self._metric = finals, states, metric
+        self._final_outputs, self._states, self._metric = outputs, states, metric
         self._keep_model, self._must_be_settled = keep_model, must_be_settled
         self._given_notes: Notes = {}
         # What an attempt's first row has beyond the others.
@@ -207,7 +207,9 @@ class _EpochLoop:
         if progress.is_start_due:
             with self._stretch.starting():
                 progress.start()
-        if self._finals and self._trainable.has_test:  # before the first epoch: else all of them are lost
+        if (
+            self._final_outputs and self._trainable.has_test
+        ):  # before the first epoch: else all of them are lost
             check_test(progress.training, self._trainable.start)
         with self._stretch.in_epoch():
             metrics = progress.run_epoch()
@@ -237,12 +239,14 @@ class _EpochLoop:
     def _test(self, metrics: Mapping[str, float]) -> tuple[dict[str, float] | None, Notes]:
         """The scores of the test set, after the last epoch of a full training only; and the epoch's notes."""
         progress, test = self._progress, None
-        if self._finals and progress.is_done and self._trainable.has_test:
+        if self._final_outputs and progress.is_done and self._trainable.has_test:
             with self._stretch.in_epoch():
                 test = plain_numbers(progress.training.test(), progress.training.test)
         notes = self._new_notes() | self._first_notes
-        if self._finals and test is not None:
-            notes |= self._finals.keep_test(progress.epochs_done, {**metrics, **test}, progress.training)
+        if self._final_outputs and test is not None:
+            notes |= self._final_outputs.keep_test(
+                progress.epochs_done, {**metrics, **test}, progress.training
+            )
         if self._keep_model and progress.is_done:
             value = metrics.get(self._metric)
             notes |= self._keep_model(progress.training, epoch=progress.epochs_done, value=value, test=test)
@@ -262,12 +266,12 @@ class _States:
     def __init__(
         self,
         checkpointing: Checkpointing | None,
-        finals: FinalOutputs | None,
+        outputs: FinalOutputs | None,
         identity: Identity,
         clock: Callable[[], float],
         weights_format: WeightsFormat,
     ) -> None:
-        self._checkpointing, self._finals, self._identity = checkpointing, finals, identity
+        self._checkpointing, self._final_outputs, self._identity = checkpointing, outputs, identity
         self._weights_format = weights_format
         self._clock, self._saved_s = clock, clock()
 
@@ -278,7 +282,7 @@ class _States:
 
     def save(self, row: EpochRow, progress: LadderProgress) -> Notes:
         """Save the state after the epoch of `row`; a note for each file that the disk does not take."""
-        finals, checkpointing = self._finals, self._checkpointing
+        outputs, checkpointing = self._final_outputs, self._checkpointing
         learnt = self._learnt(row, progress.training)
         kept = checkpointing.kept(row.epoch) if checkpointing else None
         is_due = checkpointing and (
@@ -291,7 +295,7 @@ class _States:
             training=progress.state(),
             epochs_done=progress.training.epochs_done,
             row=row,
-            best=finals.best if finals else None,
+            best=outputs.best if outputs else None,
         )
         if learnt:
             weights = trained_weights_of(progress.training)
@@ -310,15 +314,15 @@ class _States:
 
         A search keeps the best of what has weights alone: of a formula or a script there is nothing to keep.
         """
-        finals = self._finals
-        if finals is None:
+        outputs = self._final_outputs
+        if outputs is None:
             return []
         places = []
-        is_worth_keeping = not finals.is_of_search or trained_weights_of(training) is not None
-        if finals.is_best(row.rung, row.metrics) and is_worth_keeping:
-            places.append(finals.best_path)
+        is_worth_keeping = not outputs.is_of_search or trained_weights_of(training) is not None
+        if outputs.is_best(row.rung, row.metrics) and is_worth_keeping:
+            places.append(outputs.best_path)
         if row.test is not None:
-            places.append(finals.path)
+            places.append(outputs.path)
         return places
 
     def _weights_alone(self, state: SavedState, weights: Mapping[str, Any]) -> SavedState:

@@ -71,7 +71,7 @@ class TrialFolder:
         """The full states that are there, the newest first; one that only its previous version is left of
         too.
 
-        A file that cannot be read is among them: a check says so.
+        A file that cannot be read is among them: a check reports it.
         """
         names = (_CHECKPOINT, previous_of(self.checkpoint).name, _BEST, _FINAL)
         found = [path for name in names if (path := self.path / name).exists() or path.is_symlink()]

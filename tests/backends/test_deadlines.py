@@ -148,9 +148,7 @@ def test_a_long_start_is_named_with_the_log_that_may_say_what_it_waits_for() -> 
     watched.deadlines.ask("a", "trial-0000", "start")
     assert not watched.overdue_at(61)
     log = "trial-0000/log.txt"
-    assert watched.printed == [
-        f"trial-0000  has been starting for 61 s; what it waits for may stand in {log}"
-    ]
+    assert watched.printed == [f"trial-0000  has been starting for 61 s; what it waits for may be in {log}"]
 
 
 def test_what_a_trial_holds_for_others_that_work_alone_is_none_of_its_epoch() -> None:

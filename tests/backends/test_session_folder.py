@@ -1,4 +1,4 @@
-"""Where a Ray session lies: private, with room for sockets, and gone with it."""
+"""Where a Ray session is: private, with room for sockets, and gone with it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_where_tmpdir_is_too_long_another_place_is_taken_and_reported(short: Pat
     with session_folder({"TMPDIR": str(tmpdir)}, others=(str(short),)) as folder:
         assert folder.path.parents[1] == short
         assert folder.note == (
-            f"Ray's session lies in {short}: its sockets cannot be put in TMPDIR "
+            f"Ray's session is in {short}: its sockets cannot be put in TMPDIR "
             f"({tmpdir}: AF_UNIX path too long)"
         )
     assert list(tmpdir.iterdir()) == []

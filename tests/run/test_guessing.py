@@ -70,7 +70,7 @@ def test_a_gain_says_what_its_interval_counts(images: Space) -> None:
     assert gain_sentence(row("tie", (0.001, -0.003, 0.005)), images) == (
         "A tie: full training shows no difference between trial-0007 and the default configuration. "
         f"The gain is +0.001 in accuracy on test (95 % interval -0.003 to 0.005; {counted}), "
-        "and 0 lies in the interval."
+        "and 0 is in the interval."
     )
     assert gain_sentence(row("worse", (-0.02, -0.03, -0.01)), images).startswith(
         "trial-0007 is worse than the default configuration by 0.02 in accuracy on test"

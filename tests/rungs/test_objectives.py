@@ -147,6 +147,6 @@ def test_trials_that_tie_in_joules_rank_by_metric_and_age() -> None:
 
 def test_of_joules_that_tie_the_more_accurate_trial_continues() -> None:
     rungs = Rungs(2, eta=1.5, mode=("max", "min"))
-    assert rungs.on_result("a", 0, (0.9, 50.0), uncert=3.0) == "continue"
-    assert rungs.on_result("b", 0, (0.8, 45.0), uncert=3.0) == "stop"
-    assert rungs.on_result("c", 0, (0.8, 43.0), uncert=3.0) == "continue"
+    assert rungs.on_result("a", 0, (0.9, 50.0), uncertainty=3.0) == "continue"
+    assert rungs.on_result("b", 0, (0.8, 45.0), uncertainty=3.0) == "stop"
+    assert rungs.on_result("c", 0, (0.8, 43.0), uncertainty=3.0) == "continue"

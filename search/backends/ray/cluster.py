@@ -42,7 +42,7 @@ class RayCluster:
     Attributes:
         dashboard_url: Where the dashboard answers, or None.
         token: What signs in there.
-        note: What is to be known of where its files lie; empty where that is nothing.
+        note: What a user should know of where its files are; empty where that is nothing.
         num_cpus: Cores of all nodes together; `num_gpus` likewise.
     """
 
@@ -58,7 +58,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
     """Start Ray on this machine, or join the cluster at `address`, and leave it in the end.
 
     A local session has a random token of its own, so that no other user can use it, and listens on loopback
-    alone. Its metrics endpoints, which ask for no token, are there only beside the dashboard. Its files lie
+    alone. Its metrics endpoints, which ask for no token, are there only beside the dashboard. Its files are
     in a folder that no other user can read and that is gone with it.
 
     Raises:

@@ -18,7 +18,7 @@ from search.run import Run
 from search.trial.epoch_time import overdue_epoch, overdue_start, start_limit_s
 from search.trial.failure import Failure
 
-_WRITING_S = 2.0  # at its limit a worker writes where it stands, into the trial's log
+_WRITING_S = 2.0  # at its limit a worker writes its stack into the trial's log
 _RESET_S = 600.0  # garbage collected, processes ended, settings put back: 8 s at most, unless it hangs
 _CHECK_EVERY_S = 1.0
 # A wait without a limit, or with a long one, is reported: first after these seconds, then every ten minutes.
@@ -100,7 +100,7 @@ class Deadlines(Generic[Stretch]):
             if asked.call == "place":
                 self._say(f"{asked.trial_id}  has waited {waited_s:.0f} s for {self._places()}")
             else:
-                text = f"has been starting for {waited_s:.0f} s; what it waits for may stand in {log}"
+                text = f"has been starting for {waited_s:.0f} s; what it waits for may be in {log}"
                 self._say(f"{asked.trial_id}  {text}")
 
     def _limit_s(self, call: Call) -> float:

@@ -190,7 +190,7 @@ def _private_bytes() -> int:
 class ImportWatch(MetaPathFinder):
     """Calls `begin` before the outermost import that loads a module, and `end` after it with its answer.
 
-    It stands before all other finders and lets them find; only the loader's `exec_module` is wrapped.
+    It comes before all other finders and lets them find; only the loader's `exec_module` is wrapped.
     """
 
     def __init__(self, begin: Callable[[], Any], end: Callable[[Any], None]) -> None:

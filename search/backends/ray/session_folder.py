@@ -14,7 +14,7 @@ from pathlib import Path
 
 _PREFIX, _INNER = "jt-", "r"  # short: 29 bytes are left for the folder around it
 _MARK = "session.lock"  # held as long as its process lives: what is ours, and whether it is in use
-# Where sessions may lie if TMPDIR, which Slurm and macOS make long, leaves no room for a socket's path.
+# Where sessions may be if TMPDIR, which Slurm and macOS make long, leaves no room for a socket's path.
 _OTHERS = ("/tmp", "/var/tmp", "XDG_RUNTIME_DIR", "/dev/shm")
 _WITH_DASHBOARD = "/tmp/ray"  # dashboards/prometheus.yml looks for Ray's nodes there
 _MOST_DIGITS = 7  # of a process's number on Linux
@@ -28,7 +28,7 @@ class NoSessionFolder(OSError):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionFolder:
-    """Where a session lies.
+    """Where a session keeps its files.
 
     Attributes:
         path: For Ray's `_temp_dir`.
@@ -45,7 +45,7 @@ def session_folder(
 ) -> Iterator[SessionFolder]:
     """A folder of mode 0700 that exists as long as the context does.
 
-    It lies in RAY_TMPDIR if that is set, or else in TMPDIR, or in another usual place where TMPDIR is too
+    It is in RAY_TMPDIR if that is set, or else in TMPDIR, or in another usual place where TMPDIR is too
     long for sockets or takes none. What killed sessions of this user left beside it is removed. With a
     dashboard it is Ray's own shared folder, which stays: the session in it is for `closed`.
 
@@ -147,7 +147,7 @@ def _remove_killed(place: Path, pattern: str = f"{_PREFIX}*") -> None:
 def _note(place: Path, wanted: Path, reasons: Mapping[Path, str]) -> str:
     if place == wanted:
         return ""
-    return f"Ray's session lies in {place}: its sockets cannot be put in TMPDIR ({wanted}: {reasons[wanted]})"
+    return f"Ray's session is in {place}: its sockets cannot be put in TMPDIR ({wanted}: {reasons[wanted]})"
 
 
 def _message(reasons: Mapping[Path, str], *, is_given: bool) -> str:

@@ -152,7 +152,7 @@ def _rows(task: TrialTask, ready: Readiness) -> Iterator[EpochRow | None]:
 
 @contextlib.contextmanager
 def _announcing_waits(path: Path, limit_s: float | None) -> Iterator[None]:
-    """Write where every thread stands into the log if the block takes longer than it may.
+    """Write the stack of every thread into the log if the block takes longer than it may.
 
     A thread of C does so, which does not wait for Python: the driver ends the process soon after.
     """

@@ -114,8 +114,10 @@ def _cost_points(run: RunData, known: list[tuple[TrialRecord, Cost]]) -> list[Se
 
 
 def _hover(run: RunData, trial: TrialRecord, cost: Cost) -> str:
-    uncert = f" ± {value_text(cost.uncertainty_j)}" if cost.uncertainty_j else ""
-    return f"{trial.trial_id}: {value_text(trial.value(run.metric))}, {value_text(cost.joules)}{uncert} J"
+    uncertainty = f" ± {value_text(cost.uncertainty_j)}" if cost.uncertainty_j else ""
+    return (
+        f"{trial.trial_id}: {value_text(trial.value(run.metric))}, {value_text(cost.joules)}{uncertainty} J"
+    )
 
 
 def _outcome_chart(outcomes: dict[str, int]) -> Chart:

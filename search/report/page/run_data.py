@@ -1,7 +1,7 @@
 """Everything that a page shows of a run, read once from the run's folder.
 
-Sections get this and read no file: all of them show the same moment of a run that may still go on, and tests
-make it from a history in memory. What several of them need, such as the ranking, is worked out once.
+Sections get this and read no file: all of them show the same moment of a run that may not have ended, and
+tests make it from a history in memory. What several of them need, such as the ranking, is worked out once.
 """
 
 from __future__ import annotations
