@@ -114,11 +114,11 @@ CONFIGURATION_TABLE: Table[ConfigurationRow] = [
 # pareto.csv, written where joules are a second objective: the trials to choose from. Going down, the metric
 # gets worse and the joules fewer. A difference within `objective_uncertainty_j` is no reason to choose.
 PARETO_TABLE: Table[ParetoRow] = [
-    Column("trial_id", "", "", lambda row: row.trial.trial_id),
+    Column("trial_id", "", "as in trials.csv", lambda row: row.trial.trial_id),
     Column(METRIC, "its own", "as in trials.csv", lambda row: row.trial.value(row.space.metric)),
     Column("status", "", "as in trials.csv", lambda row: row.trial.status),
     Column("rung", "", "the same in all rows", lambda row: row.trial.rung),
-    Column("epochs", "epochs", "", lambda row: row.trial.epochs),
+    Column("epochs", "epochs", "run, as in trials.csv", lambda row: row.trial.epochs),
     Column("objective", "", "`energy` or `energy_per_example`", lambda row: row.space.cost),
     Column(
         "objective_j",
@@ -149,8 +149,8 @@ PARETO_TABLE: Table[ParetoRow] = [
 # rung_correlation.csv: whether a rung ranks trials like the next one. `better_half_value` is the one to read:
 # over all trials, the hopeless ones, which are last at any budget, make every ranking look consistent.
 RUNG_CORRELATION_TABLE: Table[RungCorrelation] = [
-    Column("rung", "", "", lambda rung: rung.rung),
-    Column("next_rung", "", "", lambda rung: rung.rung + 1),
+    Column("rung", "", "whose ranking is checked, from 0", lambda rung: rung.rung),
+    Column("next_rung", "", "against which it is checked", lambda rung: rung.rung + 1),
     Column("num_trials", "trials", "that ended both", lambda rung: rung.num_trials),
     Column(
         "num_control_trials",
@@ -161,19 +161,24 @@ RUNG_CORRELATION_TABLE: Table[RungCorrelation] = [
     Column(
         "overall_value",
         "",
-        "-1 to 1; empty with fewer than four trials",
+        "-1 (reversed) to 1 (the same order); empty with fewer than four trials",
         lambda rung: rung.overall and rung.overall.value,
     ),
-    Column("overall_low", "", "", lambda rung: rung.overall and rung.overall.low),
-    Column("overall_high", "", "", lambda rung: rung.overall and rung.overall.high),
+    Column("overall_low", "", "lower end of its interval", lambda rung: rung.overall and rung.overall.low),
+    Column("overall_high", "", "upper end", lambda rung: rung.overall and rung.overall.high),
     Column(
         "better_half_value",
         "",
-        "over the half that the lower rung ranks higher",
+        "over the half that the lower rung ranks higher, where the winner is decided",
         lambda rung: rung.better_half and rung.better_half.value,
     ),
-    Column("better_half_low", "", "", lambda rung: rung.better_half and rung.better_half.low),
-    Column("better_half_high", "", "", lambda rung: rung.better_half and rung.better_half.high),
+    Column(
+        "better_half_low",
+        "",
+        "lower end of its interval",
+        lambda rung: rung.better_half and rung.better_half.low,
+    ),
+    Column("better_half_high", "", "upper end", lambda rung: rung.better_half and rung.better_half.high),
     Column(
         "warning", "", "why the lower rung's ranking is not to be trusted", lambda rung: rung.warning or ""
     ),

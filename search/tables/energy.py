@@ -101,8 +101,8 @@ def _energy(row: RungRow) -> EnergyReading:
 
 
 ENERGY_TABLE: Table[RungRow] = [
-    Column("trial_id", "", "", lambda row: row.trial.trial_id),
-    Column("rung", "", "", lambda row: row.rung),
+    Column("trial_id", "", "as in trials.csv", lambda row: row.trial.trial_id),
+    Column("rung", "", "at whose budget the epochs ran, from 0", lambda row: row.rung),
     # What the joules bought, as far as a rung shows it: the same budget costs other joules at another batch
     # size.
     Column("epochs", "epochs", "run at this rung, repeated ones included", lambda row: len(row.epochs)),
@@ -170,7 +170,7 @@ DEVICE_TABLE: Table[Mapping[str, Any]] = [
         ("counter against power in the first seconds; outside 0.8 to 1.25 power is integrated instead"),
     ),
     plain("sampler_cpu_s", "s", "CPU time of the meter"),
-    plain("driver_version", "", ""),
+    plain("driver_version", "", "of the device, where it has one"),
     plain(
         "reason",
         "",

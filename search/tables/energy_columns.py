@@ -177,7 +177,7 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
     _label("cpu_sensor", "`rapl_powercap` or `estimated_user_model`"),
     _label("cpu_attribution", "as for the GPU"),
     _label("gpu_model", "joined by + where attempts ran on different ones; so are the next three"),
-    _label("gpu_driver_version", ""),
+    _label("gpu_driver_version", "such as `580.65.06`"),
     _label("cpu_model", "of the node"),
     _label(
         "cpu_governor",
@@ -200,9 +200,9 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
     # explain a trial's joules (throttled, starved, cool) and are no measure of them.
     _mean("gpu_power_mean_w", "W", "of its whole GPUs while it trained, others' work included"),
     _mean("gpu_util_mean", "share", "of the GPU"),
-    _mean("gpu_temp_mean_c", "°C", ""),
+    _mean("gpu_temp_mean_c", "°C", "of the GPU's core"),
     _mean("gpu_sm_clock_mean_mhz", "MHz", "of the GPU's cores; below its usual value: throttled"),
-    _mean("gpu_memory_clock_mean_mhz", "MHz", ""),
+    _mean("gpu_memory_clock_mean_mhz", "MHz", "of the GPU's memory"),
     # Extremes of all attempts, while a mean would hide that one of them was throttled.
     Column(
         "gpu_power_min_w",

@@ -29,7 +29,7 @@ def _energy(attempts: Sequence[EpochRow]) -> EnergyReading:
 # An item is one epoch: the rows of all its attempts, in order.
 HISTORY_TABLE: Table[Sequence[EpochRow]] = [
     Column("epoch", "", "from 1", lambda attempts: attempts[-1].epoch),
-    Column("rung", "", "", lambda attempts: attempts[-1].rung),
+    Column("rung", "", "at whose budget it ran, from 0", lambda attempts: attempts[-1].rung),
     Column(
         "seconds",
         "s",

@@ -40,10 +40,10 @@ PROMOTED_TABLE: Table[Mapping[str, Any]] = [
     plain("is_default", "", "the default configuration, which the others are compared with"),
     plain("num_seeds", "", "trainings that ended well"),
     plain("num_failed", "", "trainings that did not"),
-    plain("val_mean", "the metric's", ""),
-    plain("test_mean", "the metric's", ""),
-    plain("test_low", "the metric's", "interval of the mean"),
-    plain("test_high", "the metric's", "interval of the mean"),
+    plain("val_mean", "the metric's", "mean over seeds on validation, after the last epoch"),
+    plain("test_mean", "the metric's", "mean over seeds on the test set; empty without one"),
+    plain("test_low", "the metric's", "lower end of the 95 % interval of the mean"),
+    plain("test_high", "the metric's", "upper end"),
     plain(
         "test_interval",
         "",
@@ -73,8 +73,8 @@ PROMOTED_TABLE: Table[Mapping[str, Any]] = [
             "less is better); validation where there is no test set"
         ),
     ),
-    plain("gain_low", "the metric's", "interval of the mean gain"),
-    plain("gain_high", "the metric's", "interval of the mean gain"),
+    plain("gain_low", "the metric's", "lower end of the 95 % interval of the mean gain"),
+    plain("gain_high", "the metric's", "upper end"),
     plain("gain_interval", "", "as `test_interval`; `, paired` where examples are paired"),
     plain(
         "conclusion",

@@ -192,8 +192,15 @@ TRIAL_TABLE: Table[TrialRow] = [
     ),
     Column("seed", "", "of weights, order and augmentation", lambda row: row.trial.seed),
     *ENERGY_OF_TRIAL,
-    Column("started_at", "UTC", "", lambda row: _clock_time(row.trial.asked_at)),
-    Column("ended_at", "UTC", "", lambda row: _clock_time(row.trial.ended_at)),
+    Column(
+        "started_at", "UTC", "when it was proposed, in ISO 8601", lambda row: _clock_time(row.trial.asked_at)
+    ),
+    Column(
+        "ended_at",
+        "UTC",
+        "when it ended; empty while it runs or is interrupted",
+        lambda row: _clock_time(row.trial.ended_at),
+    ),
     Column("message", "", "of a failure, in one line", lambda row: row.trial.message),
     Column(
         "notes",
