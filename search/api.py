@@ -89,16 +89,16 @@ def search(
     output: Output | None = None,
     command: Sequence[str] | None = None,
 ) -> Result:
-    """Search a space to its end and give what was found. An existing run is resumed.
+    """Search a space until a limit is reached, and return the result. An existing run is resumed.
 
     Args:
         space: A name in spaces/, the path of a space file, or its content as a mapping.
-        name: Of the run; None is the space's and the time.
+        name: Name of the run; None is the space's and the time.
         results: The run is `results`/`name`.
         overrides: Keys of the space, dotted: a mapping such as {"parameters.lr.max": 0.3}, or
             KEY=VALUE each, whose values are YAML.
         epochs: Of the top rung; `subset` and `resolution` likewise. Lower rungs keep their proportions.
-        warm_start: Earlier runs whose trials the sampler shall know: folders, or names in `results`.
+        warm_start: Earlier runs whose trials the sampler learns from: folders, or names in `results`.
         backend: "ray", or "local" for this process, one trial after another, where a debugger stops.
         address: A running Ray cluster to join.
         dashboard: Start Ray's dashboard and print how to sign in.
@@ -185,7 +185,7 @@ def forecast(
     """Print what a search would run and take; return the forecast, None for rungs of joules. Starts no run.
 
     Args:
-        results: Earlier runs of the same space here say what trials cost; else a few steps are tried.
+        results: Folder with earlier runs: one of the same space has the costs, else a few steps are tried.
         should_download: Fetch pretrained weights that are missing first.
 
     Raises:
@@ -265,7 +265,7 @@ def promote(
 
 @user_errors_as_value_error()
 def train(request: training.TrainingRequest, *, output: Output | None = None) -> list[EpochRow]:
-    """Train one configuration in this process, and give the rows of its epochs.
+    """Train one configuration in this process, and return the rows of its epochs.
 
     Raises:
         ValueError: The space, the data, or what the folder holds cannot be used.
@@ -284,7 +284,7 @@ def preflight(
     address: str | None = None,
     output: Output | None = None,
 ) -> tuple[dict[str, Sequence[Report]], list[str]]:
-    """Check what the trials of spaces will need, and print it; gives the reports by space, and all problems.
+    """Check what the trials of spaces will need, and print it; return the reports by space, and all problems.
 
     Args:
         should_download: Fetch missing weights.
@@ -327,11 +327,11 @@ def report(
     watch_every_s: float | None = None,
     output: Output | None = None,
 ) -> Written:
-    """Write the page of a run, or one page of two, and say where it is.
+    """Write the page of a run, or one page of two; return where it is.
 
     Args:
         against: A second run: one page of both, at `path`.
-        watch_every_s: Write it again and again until the run has ended.
+        watch_every_s: Seconds between two writings, until the run has ended; None writes it once.
 
     Raises:
         ValueError: There is no such run, or the page cannot be written.

@@ -34,7 +34,7 @@ class SearchInterrupted(KeyboardInterrupt):
 
 
 class UserError(ValueError):
-    """What cannot be done as it was asked for; the message says what to do instead.
+    """The request cannot be carried out; the message says what to do instead.
 
     Attributes:
         status: The exit status of a command that ends with it.

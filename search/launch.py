@@ -113,7 +113,7 @@ def chosen_backend(
 
 
 def run_search(space: Space, how: Launch, *, should_report: bool, output: Output) -> Result:
-    """Run the search that `space` asks for: what it will do first, how it ended last.
+    """Run the search that `space` asks for; print the plan before it and the summary after it.
 
     Raises:
         SearchInterrupted: Ended at once; how to resume the run has been printed.
@@ -167,7 +167,7 @@ def launch(
 
 
 def _disk_remedy(how: Launch) -> str:
-    """What a message about a disk or a lost Ray ends with: a run is never lost with what it ran on."""
+    """The end of a message about a disk or a lost Ray: the run itself is not lost, and how to resume it."""
     return disk_remedy(how.command, how.folder, is_promotion=how.should_test)
 
 
@@ -280,7 +280,7 @@ def check_before(space: Space, *, source: str, folder: Path, output: Output) -> 
 
 
 def _without_unusable_gpus(space: Space, reports: Sequence[Report]) -> Space:
-    """The space with trials on the CPU, if it leaves that open and preflight found that no GPU is of use."""
+    """The space with trials on the CPU, if it leaves that open and no GPU passed preflight."""
     if space.resources.gpus_per_trial is None and any(report.no_gpu_reason for report in reports):
         return replace(space, resources=space.resources.model_copy(update={"gpus_per_trial": 0.0}))
     return space
@@ -373,9 +373,11 @@ def run_name(space: Space) -> str:
 
 @contextmanager
 def _interruptible(run: Run, output: Output) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the run after the epochs under way or its grace, the second at once.
+    """Within the block the first Ctrl-C or SIGTERM ends the run after the current epochs or their grace
+    period, a second one at once.
 
-    In a thread of its own, as a notebook's widget may start one, Python hears no signals: nothing is set.
+    Python delivers signals to the main thread only: in another thread, such as that of a notebook's widget,
+    nothing is set.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -80,7 +80,7 @@ class Output:
         self._write(f"warning: {text}", style="yellow")
 
     def error(self, text: str) -> None:
-        """Print what failed; the text says so itself."""
+        """Print what failed; its text needs no prefix."""
         self._write(text, style="red")
 
     def status(self, text: str) -> AbstractContextManager[Progress]:

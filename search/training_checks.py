@@ -19,7 +19,7 @@ from search.sources import checked_space, override_list
 from search.training import TrainingRequest, prepare_training, train
 from search.trial.failure import classify
 from search.trial.lr_range import FILE, HIGHEST, LOWEST, RULE, coverage, suggested_range
-from search.trial.overfit import CHECKLIST, overfitted
+from search.trial.overfit import CHECKLIST, try_to_overfit
 from search.trial.smoke import SmokeTest
 from search.trial.task import TrialTask
 from trainables.core.files import replacing
@@ -119,7 +119,7 @@ def overfit_examples(task: TrialTask, num_examples: int, request: TrainingReques
     trainable, hparams = task.load()
     context = replace(task.context(), device=request.device, folder=None)
     resolution = task.ladder.rungs[0].resolution
-    result = overfitted(trainable, hparams, context, num_examples=num_examples, resolution=resolution)
+    result = try_to_overfit(trainable, hparams, context, num_examples=num_examples, resolution=resolution)
     word = _OUTCOMES[result.has_passed]
     output.print(Text.assemble(word, f"  overfit on {num_examples} examples: {result}"))
     if not result.has_passed:

@@ -85,7 +85,7 @@ _bounding: _Bounding | None = None
 def open_log(path: Path) -> TextIO:
     """The log to add lines to. A disk that takes none costs the lines, never the trial."""
     return io.TextIOWrapper(
-        io.BufferedWriter(_opened(path)), encoding="utf-8", errors="backslashreplace", line_buffering=True
+        io.BufferedWriter(_open_file(path)), encoding="utf-8", errors="backslashreplace", line_buffering=True
     )
 
 
@@ -93,7 +93,7 @@ def open_log(path: Path) -> TextIO:
 def captured(path: Path) -> Iterator[TextIO]:
     """Within the block all output of this process goes to the log: what Python prints, what is written to the
     descriptors 1 and 2 by a library of C or by a process that was started, and the traceback of a crash."""
-    log, raw = open_log(path), _opened(path)
+    log, raw = open_log(path), _open_file(path)
     try:
         with _descriptors_at(raw), contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             yield log
@@ -135,7 +135,7 @@ def _flush() -> None:
         c_library.fflush(ctypes.c_void_p.in_dll(c_library, "stdout"))
 
 
-def _opened(path: Path) -> _Forgiving:
+def _open_file(path: Path) -> _Forgiving:
     try:
         path.parent.mkdir(exist_ok=True)
         return _Forgiving(path, "a")

@@ -41,7 +41,8 @@ _ENERGY -= {"lag_s"}  # of a live reading: a row has its own
 
 
 class EventChecker:
-    """Sees that each event may follow those before it: what replays a journal can then trust its shape."""
+    """Checks that each event may follow those before it, so that whatever replays a journal can rely on
+    its form."""
 
     def __init__(self) -> None:
         self._trials: set[str] = set()
@@ -70,7 +71,8 @@ class EventChecker:
             _check_window(kind, event)
 
     def _check_trial(self, kind: str, event: Mapping[str, Any]) -> None:
-        """See that the event is of a trial that was asked for, or asks for the next one by its number.
+        """Check that the event belongs to a trial that was proposed, or proposes the one whose number is
+        next.
 
         A trial's name becomes that of a folder below the run, so it must be one that stays there.
         """
@@ -92,7 +94,7 @@ class EventChecker:
 
 
 def _check_row(row: object) -> None:
-    """See that an epoch's row is one that this version can read whole."""
+    """Check that an epoch's row is complete, and has no field that this version does not know."""
     if not isinstance(row, Mapping) or not {"epoch", "rung", "metrics", "seconds"} <= row.keys():
         raise BadLine("(epoch) has no whole row")
     readings = {name: row.get(name, {}) for name in ("energy", "start_energy")}
@@ -103,7 +105,7 @@ def _check_row(row: object) -> None:
 
 
 def _check_window(kind: str, event: Mapping[str, Any]) -> None:
-    """See that the account of a window is one that this version can read whole."""
+    """Check that the account of a window is complete, and has no field that this version does not know."""
     known = {
         "energy": _ENERGY,
         "start_energy": _ENERGY,

@@ -137,7 +137,7 @@ class TrialRecord:
 
 
 def overdue_text(event: Event) -> str:
-    """What an `epoch_overdue` event says."""
+    """An `epoch_overdue` event as text."""
     seconds, median_s = event["seconds"], event["median_s"]
     return f"one took over {seconds:.0f} s, where {median_s:.3g} s are the median at its budget"
 

@@ -146,7 +146,7 @@ def bounded(value: Any) -> Any:
 
 
 def other_schema(schema: object) -> str:
-    """What to say of a journal of another version."""
+    """The message about a journal of another version."""
     return (
         f"says schema {schema}, and this version reads schema {SCHEMA_VERSION}: "
         "open the run with the version that wrote it (environment.json names it)"

@@ -127,7 +127,7 @@ class Ledger(RunFolder):
             os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
 
     def unlock(self) -> None:
-        """Let go of the run, if this ledger has it."""
+        """Release the run, if this ledger holds it."""
         if self._held:
             self._held.close()
 

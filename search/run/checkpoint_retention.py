@@ -82,9 +82,11 @@ class CheckpointRetention:
         self._keep_best(trial_id)
 
     def _check_paused(self) -> None:
-        """Give up what has become hopeless or too much. Killed in the middle and repeated, it comes to the
-        same trials: those over the limit are the first in a fixed order, and of the hopeless all are
-        given up, those that became so by the others too."""
+        """Give up paused trials that can no longer be promoted, and the worst ones over `limits.disk_gib`.
+
+        Interrupted by a kill and repeated, it gives up the same trials: those over the limit follow a fixed
+        order, and every hopeless one goes, those included that became hopeless by the loss of another.
+        """
         if self._limit_gib is not None:
             self._hold_disk_limit(self._limit_gib * _GIB)
         # Counted by the rungs, which a resumed run rebuilds: it checks when an undisturbed run would.

@@ -37,7 +37,7 @@ class Cost:
 class Objective:
     """The values by which rungs and sampler compare trials.
 
-    Asked the same in the same order it answers the same.
+    Deterministic: the same questions in the same order have the same answers, so a resumed run decides alike.
 
     Attributes:
         no_energy_reason: Why no joules can be known, where the first trial that was asked for had none.
@@ -70,7 +70,7 @@ class Objective:
 
 
 class LadderEnergy:
-    """What a ladder of joules asks of each row. Asked the same in the same order it answers the same.
+    """Checks the joules of each row on a ladder of joules. Deterministic, as `Objective` is.
 
     Attributes:
         no_energy_reason: Why no rung can end, where the first trial that was to end one could not.
@@ -155,14 +155,14 @@ def _score(space: Space, trial: TrialRecord, cost: Cost) -> Score:
 
 
 def _measured_epochs(trial: TrialRecord) -> list[EpochRow]:
-    """The rows with everything that any row of the trial has measured."""
+    """The epochs that every sensor of the trial has measured: joules of other parts would not add up."""
     rows = list(trial.curve.values())
     scope = EnergyReading.sum(row.energy for row in rows).scope
     return [row for row in rows if scope and row.energy.scope == scope]
 
 
 def _per(trial: TrialRecord, amount: float | None) -> Cost | None:
-    """The joules of the trial's epochs, divided."""
+    """The joules of the trial's measured epochs divided by `amount`; None where either is unknown or 0."""
     rows = _measured_epochs(trial)
     # A row that was lost with its worker has no joules of its own, its attempt has: too many, never too few.
     energy = EnergyReading.sum(row.energy for row in rows) if rows else trial.energy

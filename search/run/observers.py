@@ -18,13 +18,13 @@ class Observer(Protocol):
 
 
 class DiskGuard:
-    """Passes each event to its observers, in the order in which they came; an error of the disk in one of
-    them becomes a warning, the first of each.
+    """Passes each event to its observers in the order in which they were added, and turns their disk
+    errors into warnings.
 
-    A lost journal ends the run, as what was decided since is recorded nowhere. Tables can be made again from
-    it and a lost checkpoint costs repeated training at most, so these end nothing, but are never passed over
-    in
-    silence: `reason` has the command end with an error after all.
+    A lost journal ends the run, as further decisions would be recorded nowhere. Tables can be made again from
+    it, and a lost checkpoint costs repeated training at most, so neither ends anything. They are not passed
+    over in silence either: the first error of each observer is a warning, and `reason` makes the command end
+    with an error.
 
     Args:
         warn: Prints a warning.
@@ -45,10 +45,10 @@ class DiskGuard:
         return next(iter(self._reasons.values()), "")
 
     def on_event(self, event: Event) -> None:
-        """Pass it on.
+        """Pass the event to every observer.
 
         Raises:
-            JournalError: An observer decided something that the journal did not take.
+            JournalError: An observer made a decision that the journal could not record.
         """
         for observer in self._observers:
             try:

@@ -18,13 +18,14 @@ Range = tuple[float, float]  # the least and the most
 
 @dataclass(frozen=True, kw_only=True)
 class RerunEstimate:
-    """From every trial ending at its next rung to every trial going up to the top.
+    """The cost of running failed trials again: at the least each ends at its next rung, at the most each
+    reaches the top.
 
     Attributes:
         causes: How many trials failed for each cause.
         seconds: Of training, all workers together; None where no epoch of the run has ended.
         joules: None where no epoch was measured.
-        scaled: Rungs at which no trial has trained: taken from another one, by examples and pixels.
+        scaled: Rungs at which no trial has trained: scaled from another one, by examples and pixels.
     """
 
     causes: Mapping[str, int]
@@ -81,7 +82,7 @@ def _by_rung(rows: Iterable[EpochRow], cost: Callable[[EpochRow], float | None])
 
 
 def _next_end(space: Space, trial: TrialRecord) -> int:
-    """Epochs of the trial when it can be stopped first; joules may end a rung with any epoch."""
+    """Epochs at which the trial can be stopped first; on rungs of joules any epoch may end one."""
     ladder = space.ladder
     if space.scheduler.mode == "none":
         return ladder.ends[-1]
@@ -92,7 +93,7 @@ def _next_end(space: Space, trial: TrialRecord) -> int:
 
 
 def _rungs_between(space: Space, begun: int, end: int) -> list[int]:
-    """The rung of each epoch; on a ladder of joules it is not known beforehand: the lowest."""
+    """The rung of each epoch; on a ladder of joules it is not known beforehand, so the lowest is taken."""
     ladder = space.ladder
     return [0 if ladder.joules else ladder.rung_for(epoch) for epoch in range(begun, end)]
 

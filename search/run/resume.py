@@ -65,7 +65,7 @@ def _space_before(ledger: Ledger) -> Space | None:
 
 
 def _changed_code(ledger: Ledger, space: Space) -> str:
-    """What has become of the user's file since the last session; empty where it is the same."""
+    """A sentence if the user's file has changed since the last session; empty if it has not."""
     record, path = read_record(ledger.folder), space.trainable.path
     if record is None or record.file is None or path is None or digest_of(path) == record.file.sha256:
         return ""
@@ -107,7 +107,7 @@ def command_line(command: Sequence[str]) -> str:
 
 
 def check_resumable(folder: Path, before: Space, now: Space) -> None:
-    """See that trials of `now` compare with those that `before` left in `folder`.
+    """Check that trials of `now` compare with those that `before` left in `folder`.
 
     Raises:
         LedgerError: They do not; the message lists every difference.

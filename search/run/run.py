@@ -112,7 +112,7 @@ class Run:
 
     @property
     def num_training(self) -> int:
-        """Trials that were handed out and have not ended: those that a restart lined up wait."""
+        """Trials that are training now; those that wait to be resumed are not counted."""
         return len(self.history.running()) - len(self._unfinished)
 
     def configurations(self) -> list[Configuration]:
@@ -127,7 +127,7 @@ class Run:
         return self._ranking.best()
 
     def place_of(self, trial_id: str) -> tuple[float, ...]:
-        """What trials that have a score are ordered by, smaller is better."""
+        """What scored trials are ordered by; smaller is better."""
         return self._ranking.place_of(self.history.trials[trial_id])
 
     @property
@@ -141,15 +141,15 @@ class Run:
         )
 
     def read_devices(self) -> tuple[float, Sequence[DeviceRow]]:
-        """When the meters were read, a second ago at most, and what each device had used by then."""
+        """When the meters were read, at most a second ago, and what each device had used by then."""
         return self._account.read()
 
     @property
     def is_exhausted(self) -> bool:
-        """No further task will be given.
+        """Whether no further task will come.
 
-        Paused trials count as tasks to come for as long as anything may still promote them: that a rung has
-        no trial to promote now says nothing of after the next result.
+        Paused trials count as tasks to come for as long as anything may still promote them: a rung without a
+        trial to promote now may have one after the next result.
         """
         if self.stop_reason() is not None:
             return True
@@ -163,19 +163,19 @@ class Run:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether a signal asked it to end, so that it can be resumed as it is."""
+        """Whether a signal asked it to end; it can then be resumed."""
         return self._interrupted_by is not None and not self.has_failed
 
     def interrupt(self, reason: str, *, is_failure: bool = False) -> None:
-        """Let every trial end after the epoch it is in."""
+        """End every trial after its current epoch."""
         self._interrupted_by, self.has_failed = reason, is_failure
 
     def end_background(self) -> None:
-        """Close the account of the load that has ended."""
+        """Close the account of the background workload, which has ended."""
         self._account.close_windows(BACKGROUND_ID)
 
     def rerun_failed(self) -> None:
-        """Line up every failed trial again."""
+        """Queue every failed trial to run again."""
         for trial in self.history.trials.values():
             if trial.status == "failed":
                 self._resume(trial, "failed")
@@ -191,17 +191,17 @@ class Run:
         # Promotion before new trials, as in ASHA: a slot goes to the best that a rung has, and the bottom
         # grows only while no rung has a trial to promote. The last call promotes what waits for results that
         # will not come any more.
-        return self._promoted() or self._asked() or self._promoted(is_last_call=True)
+        return self._promote_paused() or self._ask_sampler() or self._promote_paused(is_last_call=True)
 
     def _would_overspend(self) -> bool:
-        """Whether the epochs under way may use up the limit on energy: nothing starts beside them."""
+        """Whether the epochs under way may use up the energy limit; nothing is started beside them then."""
         limit_kwh, spent_j = self.space.limits.kwh, self.spent.energy_j
         if limit_kwh is None or spent_j is None or not self.num_training:
             return False
         return spent_j + self.num_training * self.history.epoch_j >= limit_kwh * JOULES_PER_KWH
 
-    def _promoted(self, *, is_last_call: bool = False) -> TrialTask | None:
-        """A paused trial to promote now; on the last call, when nothing runs, the best of them."""
+    def _promote_paused(self, *, is_last_call: bool = False) -> TrialTask | None:
+        """Promote a paused trial, if one is due; on the last call, with nothing running, the best one."""
         if is_last_call and (self.num_training or not self._has_asked_all):
             return None
         trial_id = self._scheduler.promotable(may_start=not self._has_asked_all, is_last_call=is_last_call)
@@ -216,8 +216,8 @@ class Run:
         limit = self.space.limits.trials
         return self._no_more_reason is not None or (limit is not None and len(self.history.trials) >= limit)
 
-    def _asked(self) -> TrialTask | None:
-        """A new trial, if there may be one."""
+    def _ask_sampler(self) -> TrialTask | None:
+        """Start a new trial, if the limits allow one and the sampler has a point."""
         if self._has_asked_all:
             return None
         trial_id = f"trial-{len(self.history.trials):04d}"
@@ -272,11 +272,11 @@ class Run:
         return notes
 
     def check_epoch_time(self, trial_id: str, seconds: float, *, has_start: bool = False) -> None:
-        """Note, once a trial, that the epoch it is in takes strangely long.
+        """Record, once per trial, that its current epoch takes much longer than the median.
 
         Args:
             seconds: What it has taken so far.
-            has_start: They are those of its start as well.
+            has_start: Whether these include the training's start.
         """
         rung = self._next_rung(trial_id)
         if self._epoch_watch.newly_long(trial_id, seconds, rung, has_start=has_start):
@@ -293,7 +293,7 @@ class Run:
         return will_retry
 
     def retried(self, task: TrialTask) -> TrialTask:
-        """The task for another attempt, which knows of the epochs of those before."""
+        """The task for another attempt, with the number of epochs that earlier attempts completed."""
         return replace(task, known_epochs=self.history.trials[task.trial_id].epochs)
 
     def give_up(self, trial_id: str, why: str) -> None:
@@ -301,7 +301,7 @@ class Run:
         self._end(trial_id, Ending("stopped", message=why))
 
     def training_name(self, trial_id: str) -> str:
-        """What a trial is about to train, as a name of its worker's call: "trial-0007 rung 2"."""
+        """The name of a worker's call in Ray's dashboard, such as "trial-0007 rung 2"."""
         return f"{trial_id} rung {self._next_rung(trial_id)}"
 
     def _next_rung(self, trial_id: str) -> int:
@@ -311,10 +311,10 @@ class Run:
         return above if ladder.joules else ladder.rung_for(trial.epochs)
 
     def num_open(self) -> int | None:
-        """Trials that run or may still be started; None where nothing limits them.
+        """Trials that are running or may still be started; None where nothing limits them.
 
-        It follows from the journal alone, so that a restart has the same: that a sampler finds no further
-        point shows only when it is asked.
+        It follows from the journal alone, so that a resumed run has the same number. That the sampler has no
+        further point is known only when it is asked.
         """
         limit, num_left = self.space.limits.trials, self._scheduler.num_left
         to_come = [] if limit is None else [max(0, limit - len(self.history.trials))]

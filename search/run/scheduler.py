@@ -38,8 +38,8 @@ class Decision:
 
     Attributes:
         ending: None lets the trial continue.
-        is_control: It continues although its value does not let it, to measure what the rung's ranking is
-            worth.
+        is_control: It continues although its value does not let it, to measure whether the rung's ranking can
+            be trusted.
     """
 
     ending: Ending | None = None
@@ -84,7 +84,7 @@ class TrialScheduler:
 
     @property
     def num_left(self) -> int | None:
-        """Trials that may still be asked for; None where only the asking shows."""
+        """Trials that may still be proposed; None where that is known only by asking."""
         return self._sampler.num_left
 
     def promotable(self, *, may_start: bool, is_last_call: bool = False) -> str | None:
@@ -125,16 +125,16 @@ class TrialScheduler:
         return self._chooser.trust if self._chooser else None
 
     def ask(self, trial_id: str) -> Proposal | None:
-        """What trial `trial_id` shall train; None when there is nothing more."""
+        """The point that trial `trial_id` trains; None when there is no further one."""
         return self._sampler.ask(trial_id)
 
     def replay(self, event: Event) -> None:
-        """Take in what was asked for before a restart."""
+        """Take in a point that was proposed before the run was resumed."""
         self.rungs.on_asked(event["trial"], event["number"], start_rung=event.get("start_rung", 0))
         self._sampler.replay(event["trial"], event["hparams"], event["proposed_by"])
 
     def on_epoch(self, trial: TrialRecord, row: EpochRow) -> Decision:
-        """Tell of the latest of the rows of `trial`, which it did not know before."""
+        """Take in the latest of the rows of `trial`, which is new, and decide what follows."""
         metric, value = self._space.metric, row.metrics.get(self._space.metric)
         if value is None:  # an epoch without evaluation
             return Decision()
@@ -149,7 +149,7 @@ class TrialScheduler:
         try:
             self._used.check(row)
             if (rung := ended_rung) is not None:
-                decision, final_reason = self._decided(trial, rung, value)
+                decision, final_reason = self._report_rung(trial, rung, value)
                 if decision not in {"continue", "control"}:
                     return Decision(self._ending(decision, rung, final_reason))
                 is_control = decision == "control"
@@ -171,8 +171,11 @@ class TrialScheduler:
         judged_from = ladder.ends[self.rungs.judged_from(trial_id)]
         return self._chooser is not None and epoch in ladder.pauses and epoch > judged_from
 
-    def _decided(self, trial: TrialRecord, rung: int, value: float) -> tuple[RungDecision, str]:
-        """Tell rungs and sampler that the trial has ended `rung`; why it ends there anyway, or nothing.
+    def _report_rung(self, trial: TrialRecord, rung: int, value: float) -> tuple[RungDecision, str]:
+        """Report to rungs and sampler that the trial has completed `rung`.
+
+        Returns:
+            The decision of the rungs, and why the trial ends here anyway; empty if it does not.
 
         Raises:
             Unmeasured: The objective asks for joules that are not known.
@@ -199,7 +202,7 @@ class TrialScheduler:
         return f"{self._space.metric} {value:.4g} is worse than early_stop_threshold {threshold:g}"
 
     def on_end(self, trial_id: str, status: Status, cause: str) -> None:
-        """Tell how a trial ended, or that it pauses."""
+        """Report to rungs and sampler how a trial ended, or that it pauses."""
         if status in {"failed", "diverged", "stopped"}:
             self.rungs.withdraw(trial_id)
         self._sampler.finish(trial_id, status, cause=cause)
@@ -228,7 +231,7 @@ def _newly_ended(trial: TrialRecord) -> int | None:
 
 
 def ending_of(failure: Failure) -> Ending:
-    """How a trial ends whose last attempt failed like this."""
+    """The ending of a trial whose last attempt failed like this."""
     status: Status = "diverged" if failure.cause == "diverged" else "failed"
     return Ending(status, failure.cause, failure.message)
 
@@ -243,7 +246,7 @@ def all_fail_alike(history: History) -> str | None:
 
 
 def completed_reason(history: History, limits: Limits, *, no_more_reason: str) -> str:
-    """Why a run ended that nothing cut short.
+    """Why a run ended that no limit on time or energy, signal or failure ended.
 
     Args:
         no_more_reason: Why nothing further could be proposed; empty when the limit on trials was reached.

@@ -73,9 +73,9 @@ class FinalOutputs:
         texts |= {f"{name}.csv": table_text(table) for name, table in tables_of_test(training).items()}
         notes: Notes = {}
         for name, text in texts.items():
-            notes |= _written(self.path.parent, name, text.encode())
+            notes |= _write(self.path.parent, name, text.encode())
         for name, png in images_of_test(training).items():
-            notes |= _written(self.path.with_name(MISTAKE_IMAGES), f"{name}.png", png)
+            notes |= _write(self.path.with_name(MISTAKE_IMAGES), f"{name}.png", png)
         return notes
 
     def _is_better(self, rung: int, value: float) -> bool:
@@ -142,7 +142,7 @@ def table_text(table: Table) -> str:
     return text.getvalue()
 
 
-def _written(folder: Path, name: str, content: bytes) -> Notes:
+def _write(folder: Path, name: str, content: bytes) -> Notes:
     if not is_safe_name(name):  # a table or image that a trainable named after a class, say
         return {"test": f"{name!r} not written: it is no name of a file in {folder.name}/"}
     path = folder / name

@@ -52,7 +52,7 @@ class OverfitResult:
         return f"; with {named} instead of the defaults" if named else ""
 
 
-def overfitted(
+def try_to_overfit(
     trainable: Trainable,
     hparams: Any,
     context: TrainingContext,
@@ -97,7 +97,7 @@ def overfitted(
 
 
 def _overrides(trainable: Trainable, hparams: Any, goal: OverfitTarget) -> dict[str, Any]:
-    """The target's own overrides, where `hparams` has the default: what the user set is tried as it is."""
+    """The target's own overrides, where `hparams` has the default: values that the user set are kept."""
     defaults = trainable.hparams()
     return {
         name: value

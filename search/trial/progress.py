@@ -19,7 +19,7 @@ from trainables.core.promises import check_state, check_training, restore, train
 def counter_for(
     ladder: Ladder, context: TrainingContext, meter: EnergyMeter, last: EpochRow | None
 ) -> RungEnergyMeter | None:
-    """What counts the joules that a ladder of joules asks for."""
+    """The meter that counts joules for a ladder of joules; None for other ladders."""
     if not ladder.joules:
         return None
     return RungEnergyMeter(meter, is_on_gpu=context.device != "cpu", before=last.used if last else None)
@@ -47,7 +47,7 @@ class LadderProgress:
         self.epochs_done = last.epoch if last else 0
         self._rung = last.rung + last.rungs_skipped + last.completes_rung if last else 0
         self._is_fresh = ladder.begins_training_at(self.epochs_done)
-        self.training = self._started()
+        self.training = self._start_training()
 
     def resume(self, state: Mapping[str, Any], epochs_done: int | None = None) -> None:
         """Continue the training from `state`, where the next epoch is not the first of another one.
@@ -68,12 +68,12 @@ class LadderProgress:
 
     @property
     def used(self) -> RungEnergy | None:
-        """By its epochs, on a ladder of joules."""
+        """Joules that its epochs have used, on a ladder of joules; None on others."""
         return self._counter.used if self._counter else None
 
     @property
     def rung(self) -> int:
-        """The one at whose budget the next epoch runs."""
+        """The rung at whose budget the next epoch runs."""
         return self._rung if self._ladder.joules else self._ladder.rung_for(self.epochs_done)
 
     @property
@@ -112,7 +112,7 @@ class LadderProgress:
         del self.training
         if self._context.device != "cpu":  # it takes 0.2 s, and two models may be more than a GPU holds
             gc.collect()
-        self.training = self._started()
+        self.training = self._start_training()
 
     def run_epoch(self) -> dict[str, float]:
         """One epoch at its rung's budget; where `is_start_due`, `start` comes first."""
@@ -123,9 +123,10 @@ class LadderProgress:
         return metrics
 
     def end_rung(self, *, is_scored: bool) -> int | None:
-        """Take in that the epoch ended a rung, if it did: how many it jumped; None if it ended none.
+        """Complete a rung, if the epoch did: the number of rungs it skipped on the way; None if it
+        completed none.
 
-        On a ladder of joules an epoch that is not scored ends none: the next one that is does.
+        On a ladder of joules an epoch without a score completes no rung; the next one with a score does.
         """
         ladder, done = self._ladder, self.epochs_done
         if not ladder.joules:
@@ -138,7 +139,7 @@ class LadderProgress:
         rungs_skipped, self._rung = ended - self._rung, ended + 1
         return rungs_skipped
 
-    def _started(self) -> Training:
+    def _start_training(self) -> Training:
         budget = self._ladder.training_budget(self.epochs_done)
         training = self._trainable.start(self._hparams, budget, self._context)
         check_training(training, self._trainable.start)

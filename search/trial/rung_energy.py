@@ -38,13 +38,13 @@ class RungEnergy:
 
 
 class RungEnergyMeter:
-    """Adds the joules of one epoch after another, each run within this as a context.
+    """Adds up the joules of epochs; each epoch runs inside it as a context manager.
 
-    On a device that trials share, joules are settled up to the last second: so much may fall between two
-    epochs.
+    On a shared device joules are settled once a second, so up to a second of them may be counted to the next
+    epoch.
 
     Args:
-        is_on_gpu: The training runs on a GPU, so that its joules are what counts.
+        is_on_gpu: Whether the training runs on a GPU, whose joules are then the ones that count.
         before: What its epochs had used when it was saved.
     """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from search.trial.overfit import overfitted
+from search.trial.overfit import try_to_overfit
 from search.trial.trial_folder import TrialFolder
 from trainables.core.checkpoint import load_checkpoint, save_checkpoint
 from trainables.core.contract import Budget, Precision, Trainable, Training, TrainingContext
@@ -90,27 +90,27 @@ class SmokeTest:
 
     def _trains(self) -> str:
         """The first epochs give the metric, and it is finite."""
-        return self._finite(self._half(self._started(), self._first_half), self._trainable.metric)
+        return self._finite(self._half(self._start_training(), self._first_half), self._trainable.metric)
 
     def _tests(self) -> str:
         """The test set gives the test metric; not applicable without a test set."""
         if not self._trainable.has_test:
             raise _NotApplicable("it has no test set")
-        training = self._started()
+        training = self._start_training()
         check_test(training, self._trainable.start)
         self._half(training, self._budget)
         return self._finite(training.test(), self._trainable.metric.replace("val_", "test_", 1))
 
     def _repeats(self) -> str:
         """Two trainings of one seed give the same values: else repeats and resumed trials compare nothing."""
-        first, second = (self._half(self._started(), self._budget) for _ in range(2))
+        first, second = (self._half(self._start_training(), self._budget) for _ in range(2))
         return self._same(first, second)
 
     def _saves(self) -> str:
         """A checkpoint can be written and read back, with `weights_only`: text, numbers and tensors only."""
         with TemporaryDirectory() as folder:
             path = TrialFolder(Path(folder)).checkpoint
-            training = self._started()
+            training = self._start_training()
             state = training.state_dict()
             check_state(training, state)
             save_checkpoint(path, state)
@@ -119,19 +119,19 @@ class SmokeTest:
 
     def _resumes(self) -> str:
         """An epoch, a checkpoint and an epoch against two epochs."""
-        whole = self._started()
+        whole = self._start_training()
         self._half(whole, self._budget)
         with TemporaryDirectory() as folder:
             path = TrialFolder(Path(folder)).checkpoint
             save_checkpoint(path, whole.state_dict())
             expected = self._half(whole, self._budget)  # before the other: dropout draws from one generator
-            resumed = self._started()
+            resumed = self._start_training()
             restore(resumed, load_checkpoint(path), self._first_half.epochs)
         return self._same(expected, self._half(resumed, self._budget))
 
     def _computes_in(self, name: Precision) -> str:
         """It trains in this number format, and the metric stays finite."""
-        training = self._started(precision=name)
+        training = self._start_training(precision=name)
         return self._finite(self._half(training, self._first_half), self._trainable.metric)
 
     def _overfits(self) -> str:
@@ -140,7 +140,7 @@ class SmokeTest:
         goal = self._trainable.overfit
         if goal is None:
             raise _NotApplicable("it names no target")
-        result = overfitted(
+        result = try_to_overfit(
             self._trainable,
             self._hparams,
             self._context,
@@ -151,13 +151,13 @@ class SmokeTest:
             raise _NotMet(f"{result}; train.py --overfit {goal.num_examples} lists what to check")
         return str(result)
 
-    def _started(self, **changes: Any) -> Training:
+    def _start_training(self, **changes: Any) -> Training:
         training = self._trainable.start(self._hparams, self._budget, replace(self._context, **changes))
         check_training(training, self._trainable.start)
         return training
 
     def _half(self, training: Training, budget: Budget) -> Mapping[str, float]:
-        """Train half of what the smoke test's budget has; gives the values of the last epoch."""
+        """Train half of the smoke test's epochs, and return the values of the last one."""
         for _ in range(self._first_half.epochs):
             values = trained_epoch(training, budget)
         return values
@@ -188,7 +188,7 @@ class SmokeTest:
 
 
 def _difference(first: float, second: float) -> float:
-    """Infinite where one of them alone is no number."""
+    """The absolute difference; infinite where only one of the two is NaN."""
     if math.isnan(first) or math.isnan(second):
         return 0.0 if math.isnan(first) and math.isnan(second) else math.inf
     return abs(first - second)

@@ -36,9 +36,10 @@ _FORWARDED = (
 
 
 def offer_worker_env() -> None:
-    """Set in this process what the workers of a session of our own are to inherit.
+    """Set the variables that workers inherit, in this process, before Ray is started.
 
-    A runtime environment would cost the workers that Ray starts beforehand, which have another one.
+    A runtime environment would do the same later: the workers that Ray starts in advance have none, and would
+    be replaced.
     """
     os.environ.update(_WORKER_ENV | _unless_given(_OFFLINE) | {"PYTHONPATH": _python_path()})
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torchmetrics.functional.retrieval import retrieval_reciprocal_rank
 
-from search.trial.overfit import overfitted
+from search.trial.overfit import try_to_overfit
 from trainables.bug_localization import TRAINABLE, Hparams
 from trainables.bug_localization.batches import CandidateBatch, ReportBatches
 from trainables.bug_localization.data import ReportData, load_project, load_report_data
@@ -395,5 +395,5 @@ def test_files_that_do_not_belong_to_their_reports_are_not_overfit(
     )
     context = TrainingContext(data=TRAINABLE.example.data, data_seed=0, seed=0, cache_dir=tmp_path)
     hparams = Hparams(**TRAINABLE.example.hparams)
-    result = overfitted(TRAINABLE, hparams, context, num_examples=TRAINABLE.overfit.num_examples)
+    result = try_to_overfit(TRAINABLE, hparams, context, num_examples=TRAINABLE.overfit.num_examples)
     assert not result.has_passed, str(result)

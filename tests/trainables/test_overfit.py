@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from search import cli
-from search.trial.overfit import CHECKLIST, overfitted
+from search.trial.overfit import CHECKLIST, try_to_overfit
 from tests.support.slow_trainables import marked
 from trainables.core.contract import Budget, OverfitTarget, TrainingContext
 from trainables.core.load import load_trainable, trainable_names
@@ -40,7 +40,7 @@ def test_every_trainable_that_learns_can_overfit(name: str, context: TrainingCon
     trainable = load_trainable(name)
     goal, example = trainable.overfit, trainable.example
     hparams, context = trainable.hparams(**example.hparams), replace(context, data=example.data)
-    result = overfitted(trainable, hparams, context, num_examples=goal.num_examples)
+    result = try_to_overfit(trainable, hparams, context, num_examples=goal.num_examples)
     assert result.has_passed, str(result)
     assert result.score >= result.target
 
@@ -73,7 +73,7 @@ def test_labels_that_do_not_belong_to_their_examples_are_found(
 
     monkeypatch.setattr(Batches, "training", shuffled)
     classification = load_trainable("classification")
-    result = overfitted(classification, classification.hparams(), context, num_examples=32)
+    result = try_to_overfit(classification, classification.hparams(), context, num_examples=32)
     assert not result.has_passed
     assert result.num_epochs == 100
     assert result.score < 0.95
@@ -114,7 +114,7 @@ def test_an_error_is_to_be_small_and_the_loss_must_fall(
 
     monkeypatch.setattr(ToyTraining, "run_epoch", run_epoch)
     toy = replace(load_trainable("toy"), metric="val_rmse", mode="min", overfit=OverfitTarget(score=0.1))
-    result = overfitted(toy, toy.hparams(), context, num_examples=4)
+    result = try_to_overfit(toy, toy.hparams(), context, num_examples=4)
     assert (result.has_passed, result.num_epochs, result.losses) == (True, 3, (4.0, 2.0))
     assert str(result) == "val_rmse 0.100 of 0.1 after 3 epochs, loss 4 to 2"
 
@@ -139,7 +139,7 @@ def test_a_recipe_for_more_gives_way_to_what_few_examples_need_and_what_was_set_
     instead = {"lr": 0.5, "noise": None, "batch_size": 64}
     goal = OverfitTarget(score=0.1, overrides=lambda hparams: instead)
     tried = replace(toy, start=start, hparams=Lenient, overfit=goal)
-    result = overfitted(tried, Lenient(**given), context, num_examples=4)
+    result = try_to_overfit(tried, Lenient(**given), context, num_examples=4)
     assert seen == [used]
     assert str(result).endswith(message)
 
@@ -147,4 +147,4 @@ def test_a_recipe_for_more_gives_way_to_what_few_examples_need_and_what_was_set_
 def test_what_learns_nothing_is_refused(context: TrainingContext) -> None:
     toy = load_trainable("toy")
     with pytest.raises(ValueError, match="learns nothing"):
-        overfitted(toy, toy.hparams(), context, num_examples=4)
+        try_to_overfit(toy, toy.hparams(), context, num_examples=4)
