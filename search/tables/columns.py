@@ -92,7 +92,7 @@ def column_names(table: Table[Item]) -> tuple[str, ...]:
 
 
 def markdown(table: Table[Item]) -> str:
-    """The table of a document: one line a column, with its unit and its meaning."""
+    """The table of a document: one line per column, with its unit and its meaning; groups are in italics."""
     lines = ["| column | unit | meaning |", "|---|---|---|"]
     for column in table:
         name = column.name if column.name.startswith("*") else f"`{column.name}`"
@@ -102,7 +102,10 @@ def markdown(table: Table[Item]) -> str:
 
 
 def for_metric(table: Table[Item], metric: str) -> Table[Item]:
-    """The table of a run: the column of the metric bears the metric's own name."""
+    """The table of a run, in which the column of the metric is named like the metric.
+
+    A notebook that reads several runs by one name would compare accuracies with errors.
+    """
     return [
         replace(column, name=metric) if isinstance(column, Column) and column.name == METRIC else column
         for column in table
@@ -119,7 +122,11 @@ def lifted(
 ) -> list[Column[Whole]]:
     """The columns of a part, such as a trial's joules, in the table of the whole.
 
+    So a column of joules is written once, and is in trials.csv, energy.csv and history.csv with the same name
+    and unit.
+
     Args:
+        part: From what a row of the whole is made of to its part.
         meaning: What they all mean there; None keeps each one's own.
     """
     return [_lifted(column, part, meaning) for column in columns]

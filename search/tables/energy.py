@@ -86,12 +86,12 @@ class RungRow:
 
     @cached_property
     def epochs(self) -> list[EpochRow]:
-        """Those that were run at the rung, repeated ones too."""
+        """Epochs that were run at the rung, repeated ones included."""
         return [row for row in self.trial.rows if row.rung == self.rung]
 
     @cached_property
     def energy(self) -> EnergyReading:
-        """Of its epochs, and what attempts that ended there used beside them."""
+        """Joules of its epochs, and what attempts that ended there used beside them."""
         return EnergyReading.sum([*(row.energy for row in self.epochs), self.trial.joules.at_rung(self.rung)])
 
 

@@ -93,7 +93,7 @@ class TrialEnergyRow:
 
     @property
     def energy_rungs_j(self) -> float | None:
-        """What a ladder of joules has counted; the latest row has the sum of all before it."""
+        """Joules that a ladder of joules has counted up to the latest row; None on other ladders."""
         used = self.trial.rows[-1].used if self.trial.rows else None
         return to_joules(used.mj) if used else None
 

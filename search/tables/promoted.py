@@ -105,7 +105,7 @@ def _no_examples(run: TrialRecord) -> Iterable[Mapping[str, str]]:
 
 
 def promoted_columns(trials: Sequence[TrialRecord]) -> list[str]:
-    """The columns of promoted.csv."""
+    """The columns of promoted.csv: its own, then each hyperparameter of any trial."""
     hparams = [name for trial in trials for name in trial.hparams]
     return list(dict.fromkeys((*PROMOTED_COLUMNS, *hparams)))
 
@@ -193,6 +193,7 @@ class _Promoted:
         return self.space.metric.replace("val_", "test_", 1) if self.has_test else self.space.metric
 
     def trainings(self, source: str) -> list[TrialRecord]:
+        """The full trainings of one configuration, failed ones included."""
         return [run for run in self.history.trials.values() if run.parent_trial == source]
 
     def value(self, run: TrialRecord, name: str) -> float | None:
@@ -220,7 +221,7 @@ class _Promoted:
         )
 
     def scored_set(self, run: TrialRecord) -> tuple[float | None, int | None]:
-        """What guessing comes to on the compared set, and its size."""
+        """The score of guessing on the compared set, and the number of its examples; None where unknown."""
         return scored_set(self.space, lambda name: self.value(run, name), self.metric)
 
     def _by_example(self, run: TrialRecord, score: float) -> Mapping[str, float]:
@@ -297,7 +298,11 @@ def _sign(space: Space) -> int:
 
 
 def _named(prefix: str, value: Interval | None) -> dict[str, float | str | None]:
-    """The cells of an interval; what it counts, or why there is none."""
+    """An interval as the four cells of a prefix: mean, low, high, and what it counts.
+
+    Where there is no interval the fourth cell has the reason, as an empty pair of limits alone would look
+    like a mistake.
+    """
     if value is None:
         return {f"{prefix}_{end}": None for end in ("mean", "low", "high", "interval")}
     counts = "+".join(value.counts) + (", paired" if value.is_paired else "")

@@ -115,6 +115,8 @@ TRIAL_TABLE: Table[TrialRow] = [
         ("under its own name, such as `val_accuracy`: the value at the highest rung the trial ended"),
         lambda row: row.trial.value(row.space.metric),
     ),
+    # The budget of the score. Scores of different rungs do not compare, so a plot of the metric over a
+    # hyperparameter needs a filter on `rung` first.
     Column("rung", "", "the highest rung the trial ended, from 0", lambda row: row.trial.rung),
     Column("epochs", "epochs", "run, those before a new start included", lambda row: row.trial.epochs),
     Column(
@@ -143,6 +145,8 @@ TRIAL_TABLE: Table[TrialRow] = [
         lambda row: row.budget and row.budget.resolution,
     ),
     ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.trial.hparams),
+    # The score above is of the rung's last epoch, by which trials are ranked; these two show how much later
+    # epochs lost, which is overfitting where it is much.
     Column(
         "best_value",
         "the metric's",
@@ -155,6 +159,8 @@ TRIAL_TABLE: Table[TrialRow] = [
         "the epoch it was reached in, from 1, counted as in `epochs`",
         lambda row: row.best and row.best[0],
     ),
+    # Three clocks that share no second. `seconds` compares trials. `start_s` depends on which trial came
+    # first in its worker, and `overhead_s` on what else the search was doing.
     Column(
         "seconds",
         "s",
@@ -181,6 +187,8 @@ TRIAL_TABLE: Table[TrialRow] = [
         lambda row: _rounded(row.trial.overhead_s),
     ),
     Column("num_examples", "examples", "trained on, repeated epochs included", lambda row: row.num_examples),
+    # How often the trial was begun. Metrics are those of the attempt that got furthest; seconds and joules
+    # are those of all.
     Column(
         "attempts",
         "",
@@ -191,6 +199,7 @@ TRIAL_TABLE: Table[TrialRow] = [
         lambda row: row.trial.attempts,
     ),
     Column("seed", "", "of weights, order and augmentation", lambda row: row.trial.seed),
+    # Joules, where they come from, and how far they can be relied on; see `energy_columns`.
     *ENERGY_OF_TRIAL,
     Column(
         "started_at", "UTC", "when it was proposed, in ISO 8601", lambda row: _clock_time(row.trial.asked_at)

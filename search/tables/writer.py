@@ -128,6 +128,7 @@ class TrialHistories:
         return self._run.ledger.trial(trial_id).history.is_file()
 
     def _write(self, trial_id: str) -> None:
+        """Write history.csv of one trial, whole, from its rows in the history."""
         ledger, trial = self._run.ledger, self._run.history.trials[trial_id]
         rows = history_rows(trial.rows)
         place = ledger.trial_folder(trial_id).relative_to(ledger.folder)
@@ -146,9 +147,16 @@ class FinalTables(TrialHistories):
 
     @cached_property
     def _versions(self) -> dict[str, Any]:
+        """Versions of Python and packages, looked up once: git describes the commit in a process of its
+        own."""
         return versions()
 
     def _write(self, trial_id: str) -> None:
+        """Write history.csv and config.yaml.
+
+        The command in the latter tests as well (`--test`) and writes into a folder `again`: beside this one
+        the two results can be compared.
+        """
         super()._write(trial_id)
         ledger, trial = self._run.ledger, self._run.history.trials[trial_id]
         folder = ledger.trial_folder(trial_id)
