@@ -220,12 +220,12 @@ class Run:
         """Start a new trial, if the limits allow one and the sampler has a point."""
         if self._has_asked_all:
             return None
-        trial_id = f"trial-{len(self.history.trials):04d}"
+        number = len(self.history.trials)
+        trial_id = f"trial-{number:04d}"
         proposal = self._scheduler.ask(trial_id)
         if proposal is None:
             self._no_more_reason = self._scheduler.exhausted_reason
             return None
-        number = len(self.history.trials)
         start_rung = self.rungs.on_asked(trial_id, number)
         self._record(
             "trial_asked",
@@ -311,11 +311,8 @@ class Run:
         return above if ladder.joules else ladder.rung_for(trial.epochs)
 
     def num_open(self) -> int | None:
-        """Trials that are running or may still be started; None where nothing limits them.
-
-        It follows from the journal alone, so that a resumed run has the same number. That the sampler has no
-        further point is known only when it is asked.
-        """
+        """Trials that are running or may still be started, by the journal alone; None where nothing limits
+        them. That the sampler has no further point is known only when it is asked."""
         limit, num_left = self.space.limits.trials, self._scheduler.num_left
         to_come = [] if limit is None else [max(0, limit - len(self.history.trials))]
         to_come += [] if num_left is None else [num_left]
