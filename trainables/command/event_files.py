@@ -12,6 +12,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+from trainables.command.missing_scores import ENOUGH, Validations, is_near
 from trainables.core.suggest import suggest
 
 _EVERY_S = 0.25
@@ -36,6 +37,26 @@ class EventFiles:
         self._tag, self._metric = tag, metric
         self._offsets: dict[str, int] = {}
         self._latest: dict[str, float] = {}
+        self._validations = Validations()
+        self._unread: dict[str, None] = {}
+
+    @property
+    def is_found(self) -> bool:
+        return bool(self._offsets)
+
+    @property
+    def notes(self) -> dict[str, str]:
+        names = ", ".join(Path(path).name for path in self._unread)
+        return {"unread": f"not read to its end, as its records are damaged: {names}"} if names else {}
+
+    def num_without(self, metric: str) -> int:
+        num_epochs = self._validations.num_epochs
+        is_over = num_epochs >= ENOUGH and self._tag not in self._latest
+        return num_epochs if is_over and is_near(self._tag, self._latest) else 0
+
+    def num_epochs_of(self, path: Path) -> int:
+        """None: event files are named by their time, and so never searched for elsewhere."""
+        return 0
 
     def new(self, *, is_final: bool) -> list[dict[str, Any]]:
         rows = []
@@ -43,6 +64,7 @@ class EventFiles:
         for path in paths:
             for tag, step, value in self._scalars(path):
                 self._latest[tag] = value
+                self._validations.see({tag: value})
                 if tag == self._tag:
                     epoch = {"epoch": step} if self._is_counted_by_step else {}
                     rows.append({**self._latest, self._metric: value, **epoch})
@@ -58,10 +80,15 @@ class EventFiles:
     def _scalars(self, path: str) -> Iterator[tuple[str, int, float]]:
         """Tag, step and value of each scalar that was added since the last call."""
         # Inside, as TensorBoard's messages take 60 ms and only this kind of source needs them.
+        from google.protobuf.message import DecodeError
         from tensorboardX.proto.event_pb2 import Event
 
         for record in self._records(path):
-            event = Event.FromString(record)
+            try:
+                event = Event.FromString(record)
+            except DecodeError:
+                self._unread[path] = None
+                return
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     yield value.tag, event.step, value.simple_value
@@ -70,6 +97,8 @@ class EventFiles:
 
     def _records(self, path: str) -> Iterator[bytes]:
         """The whole records that were added; one that is half written is left for the next call."""
+        if path in self._unread:
+            return
         with Path(path).open("rb") as file:
             file.seek(self._offsets.setdefault(path, 0))
             while len(head := file.read(_LENGTH.size + _AROUND)) == _LENGTH.size + _AROUND:

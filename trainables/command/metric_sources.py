@@ -2,8 +2,9 @@
 
 A source gives each row once, as a mapping from names to values, like the object of a line that is printed.
 Files are read again as a whole when they have changed, and rows that were given are recognised by their
-content: Lightning's logger rewrites its CSV with another header when a new column comes, and Hugging Face's
-trainer writes all of its history at each checkpoint. To read 100,000 rows takes 0.2 s, so a source is asked
+content: Lightning's logger rewrites its CSV with another header when a new column comes, timm's train.py
+writes its header again when it resumes, and Hugging Face's trainer writes all of its history at each
+checkpoint. To read 100,000 rows takes 0.2 s, so a source is asked
 again only after twenty times as long as its last reading took: 5 % of a core at most.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from glob import glob
@@ -20,7 +22,9 @@ from typing import Any, Protocol
 
 from trainables.command.ecosystems import MetricsSpec
 from trainables.command.event_files import EventFiles
+from trainables.command.missing_scores import ENOUGH, Validations, is_near, num_counted
 from trainables.command.rows import read_object
+from trainables.core.contract import BadResult
 from trainables.core.suggest import suggest
 
 Rows = list[dict[str, Any]]
@@ -41,6 +45,24 @@ class MetricSource(Protocol):
 
     def new(self, *, is_final: bool) -> Rows:
         """The rows since the last call; an unfinished one only when nothing more can come."""
+        ...
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What was left out of what lies there, for the trial's row."""
+        ...
+
+    @property
+    def is_found(self) -> bool:
+        """Whether there is a file to read."""
+        ...
+
+    def num_without(self, metric: str) -> int:
+        """Epochs validated without the metric, where that is enough to say that it will not come; else 0."""
+        ...
+
+    def num_epochs_of(self, path: Path) -> int:
+        """How many epochs a file counts that is not among its own."""
         ...
 
     def found(self, metric: str) -> str:
@@ -77,7 +99,8 @@ class _RowFiles:
     """The rows of all files that a pattern matches, in the order in which the files were begun.
 
     Args:
-        read: Gives the rows of a text; of one that is being written those that are whole.
+        read: Gives the rows of a text, {} for one that cannot be read; of a text that is being written those
+            that are whole.
         has: The words between a file's name and the names of its columns in a message.
         is_newest_alone: Each file repeats what those before it have.
     """
@@ -91,12 +114,46 @@ class _RowFiles:
         self._given: dict[str, list[int]] = {}
         self._names: dict[str, None] = {}
         self._last: str = ""
+        self._num_unread = 0
+        self.validations = Validations()
+
+    @property
+    def is_found(self) -> bool:
+        return bool(self._last)
+
+    @property
+    def notes(self) -> dict[str, str]:
+        notes = {}
+        if self._num_unread:
+            notes["unread"] = (
+                f"{self._num_unread} rows of {Path(self._last).name} are left out: more cells than the "
+                "header has names, as where a kill cut a row"
+            )
+        files = [path for path, given in self._given.items() if path and given]
+        if len(files) > 1:
+            names = _listed([os.path.relpath(path, os.path.commonpath(files)) for path in files])
+            notes["files"] = f"{len(files)} files have rows: {names}; of an epoch in several the first counts"
+        return notes
 
     def new(self, *, is_final: bool) -> Rows:
         started_s = time.monotonic()
         rows = [row for path in self._files() for row in self._new_of(path, is_final=is_final)]
         self.every_s = max(_EVERY_S, (time.monotonic() - started_s) / _COSTS_AT_MOST)
         return rows
+
+    def num_without(self, metric: str) -> int:
+        """A CSV whose header lacks the metric is without it, whatever its other names."""
+        num_epochs = self.validations.num_epochs
+        if num_epochs < ENOUGH or metric in self._names:
+            return 0
+        is_table = self._read is _table and metric not in _text_of(self._last).partition("\n")[0]
+        return num_epochs if is_table or is_near(metric, self._names) else 0
+
+    def rows_of(self, path: Path) -> Rows:
+        try:
+            return self._read(_text_of(path), False)
+        except (OSError, ValueError):
+            return []
 
     def found(self, metric: str) -> str:
         if not self._last:
@@ -115,17 +172,21 @@ class _RowFiles:
         if stamp is None or (self._stamps.get(path) == stamp and not is_final):
             return []
         try:
-            text = Path(path).read_text(encoding="utf-8", errors="replace")
+            text = _text_of(path)
         except OSError:  # replaced just now: the next call has it
             return []
         self._stamps[path], self._last = stamp, path
-        rows = self._read(text, is_final)
+        try:
+            rows = self._read(text, is_final)
+        except ValueError as error:
+            raise BadResult(f"{path}: {error}") from None
         marks = [hash(repr(row)) for row in rows]
         given = self._given.setdefault("" if self._is_newest_alone else path, [])
         known = _num_alike(given, marks)
         given[:] = marks
         self._names |= dict.fromkeys(name for row in rows[known:] for name in row)
-        return rows[known:]
+        self._num_unread += rows[known:].count({})
+        return [row for row in rows[known:] if row]
 
 
 class _Renamed:
@@ -138,8 +199,25 @@ class _Renamed:
     def every_s(self) -> float:
         return self._source.every_s
 
+    @property
+    def notes(self) -> Mapping[str, str]:
+        return self._source.notes
+
+    @property
+    def is_found(self) -> bool:
+        return self._source.is_found
+
     def new(self, *, is_final: bool) -> Rows:
-        return [self._renamed(row) for row in self._source.new(is_final=is_final)]
+        rows = [self._renamed(row) for row in self._source.new(is_final=is_final)]
+        for row in rows:
+            self._source.validations.see(row)
+        return rows
+
+    def num_without(self, metric: str) -> int:
+        return self._source.num_without(self._spec.metric or metric)
+
+    def num_epochs_of(self, path: Path) -> int:
+        return num_counted([self._renamed(row) for row in self._source.rows_of(path)])
 
     def found(self, metric: str) -> str:
         return self._source.found(self._spec.metric or metric)
@@ -157,20 +235,46 @@ class _Renamed:
 
 
 def _table(text: str, is_final: bool) -> Rows:
-    """The rows of a CSV, empty cells left out; numbers as numbers. Its last line only if it has an end."""
+    """The rows of a CSV, empty cells left out; numbers as numbers. Its last line only if it has an end.
+
+    Raises:
+        ValueError: Its first row has more cells than names: each would be read under another's name.
+    """
     if not is_final:
         text = text[: text.rfind("\n") + 1]
-    head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
-    return [
-        {
-            name.strip(): _plain(cell)
-            for name, cell in row.items()
-            if name and isinstance(cell, str) and cell.strip()
-        }
-        for row in reader
-    ]
+    head = text.lstrip().partition("\n")[0]
+    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=head.count), skipinitialspace=True)
+    names: list[str] = []
+    rows: Rows = []
+    try:
+        for cells in ([cell.strip() for cell in row] for row in reader):
+            if not any(cells):
+                continue
+            if not names or _is_header(cells, names):
+                names = cells
+            elif any(cells[len(names) :]):
+                if not any(rows):
+                    raise ValueError(_unequal(cells, names))
+                rows.append({})
+            else:
+                pairs = zip(names, cells, strict=False)
+                rows.append({name: _plain(cell) for name, cell in pairs if name and cell})
+    except csv.Error as error:
+        raise ValueError(f"is no CSV: {error}") from None
+    return rows
+
+
+def _is_header(cells: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether a row names columns: a script that resumes may write its header again, or with one more."""
+    has_number = any(isinstance(_plain(cell), int | float) for cell in cells)
+    return list(cells) == list(names) or ("epoch" in cells and "epoch" in names and not has_number)
+
+
+def _unequal(cells: Sequence[str], names: Sequence[str]) -> str:
+    return (
+        f"its first row has {len(cells)} cells ({', '.join(cells)[:80]}) and its header {len(names)} names; "
+        "write decimals with a point, or columns between semicolons"
+    )
 
 
 def _json_lines(text: str, is_final: bool) -> Rows:
@@ -218,6 +322,11 @@ def _num_alike(before: Sequence[int], now: Sequence[int]) -> int:
         if one != other:
             return index
     return min(len(before), len(now))
+
+
+def _text_of(path: str | Path) -> str:
+    """A file's text, without the mark that spreadsheets begin a file with."""
+    return Path(path).read_text(encoding="utf-8-sig", errors="replace")
 
 
 def _age(path: str) -> tuple[float, str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from trainables.command.files import Files, Lines
 from trainables.command.metric_sources import MetricSource, source_of
+from trainables.command.missing_scores import Strays
 from trainables.command.scores import Scores
 from trainables.command.script import Script
 from trainables.command.spec import CommandSpec
-from trainables.core.contract import ScriptFailed
+from trainables.core.contract import BadResult, ScriptFailed
 
 _SETTLED_S = 0.03  # a second line of the same epoch follows the first by less
 _GROWN_S = 0.2  # a file that is being written grows more often
@@ -26,7 +28,8 @@ class Reports:
     def __init__(self, spec: CommandSpec, files: Files, scores: Scores) -> None:
         self._spec, self._files, self._scores = spec, files, scores
         self._source = self._new_source()
-        self._asked_s = 0.0
+        self._strays = self._new_strays()
+        self._asked_s = self._started_s = 0.0
 
     @property
     def are_in_files(self) -> bool:
@@ -41,7 +44,15 @@ class Reports:
     @property
     def found(self) -> str:
         """What the files have instead of the metric, for a message."""
-        return self._source.found(self._spec.metric) if self._source else ""
+        if self._source is None:
+            return ""
+        stray = None if self._source.is_found or self._strays is None else self._strays.now()
+        return self._source.found(self._spec.metric) + (_elsewhere(stray) if stray else "")
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What was left out of what the script has written."""
+        return self._source.notes if self._source else {}
 
     def begin(self, *, is_over: bool) -> None:
         """A new process starts.
@@ -50,8 +61,9 @@ class Reports:
             is_over: From its first epoch: what an earlier one left has been moved away. Otherwise rows that
                 are there already were taken in, or are not wanted.
         """
+        self._started_s = time.monotonic()
         if is_over:
-            self._source = self._new_source()
+            self._source, self._strays = self._new_source(), self._new_strays()
         elif self._source:
             self._source.new(is_final=False)
 
@@ -60,6 +72,7 @@ class Reports:
 
         Raises:
             ScriptFailed: It ended with an error, and all it reported was taken in before.
+            BadResult: It gives something, and the metric will not come.
         """
         try:
             lines, has_ended = script.listen()
@@ -76,7 +89,17 @@ class Reports:
         if not has_ended and now_s - self._asked_s < self._source.every_s:
             return bool(lines), False
         self._asked_s = now_s
-        return self._take_rows(self._source, is_final=has_ended), has_ended
+        is_news = self._take_rows(self._source, is_final=has_ended)
+        if not has_ended and not self._scores.num_scored:
+            self._see_that_it_may_come(self._source, now_s - self._started_s)
+        return is_news, has_ended
+
+    def _see_that_it_may_come(self, source: MetricSource, running_s: float) -> None:
+        metric = self._spec.metric
+        if num_epochs := source.num_without(metric):
+            raise BadResult(f"the script gave no {metric} until epoch {num_epochs}: {self.found}")
+        if self._strays and not source.is_found and (stray := self._strays.seen(running_s)):
+            raise BadResult(f"the script gave no {metric}: {source.found(metric)}{_elsewhere(stray)}")
 
     def take_all_before(self) -> None:
         """Take in what earlier processes have left: epochs that were trained and not handed on."""
@@ -97,6 +120,16 @@ class Reports:
         if spec.metrics.kind == "lines":
             return None
         return source_of(spec.metrics, spec.metric, self._files.checkpoint, self._files.history)
+
+    def _new_strays(self) -> Strays | None:
+        spec, source = self._spec, self._source
+        if source is None or not spec.metrics.file:
+            return None
+        return Strays(spec.metrics.file, spec.folder, source.num_epochs_of)
+
+
+def _elsewhere(stray: Path) -> str:
+    return f"; {stray} was written meanwhile: let the script write to {{checkpoint_dir}}"
 
 
 class OwnCheckpoints:

@@ -66,7 +66,9 @@ def row_of(plain: Mapping[str, Any], metric: str, *, first_epoch: int = 1) -> Ro
     if metric not in values:
         return None if epoch is None or epoch < first_epoch else _row(values, epoch + 1 - first_epoch)
     if values[metric] is not None and _number(values[metric]) is None:
-        raise BadResult(f"the script gave {metric} as {values[metric]!r}, which is no number")
+        raise BadResult(
+            f"the script gave {metric} as {values[metric]!r}, which is no number{_cure(values[metric])}"
+        )
     if given is None:
         return _row(values, None)
     if epoch is None and isinstance(given, float) and math.isfinite(given):
@@ -138,6 +140,12 @@ def _whole(epoch: object) -> int | None:
     if isinstance(epoch, float) and epoch.is_integer():
         return int(epoch)
     return epoch if isinstance(epoch, int) and not isinstance(epoch, bool) else None
+
+
+def _cure(value: object) -> str:
+    """What to do about a number with a decimal comma."""
+    is_number = isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*", value)
+    return "; write decimals with a point" if is_number else ""
 
 
 def _number(value: object) -> float | None:

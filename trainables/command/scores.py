@@ -30,6 +30,7 @@ class Scores:
         last: The last score that was handed on.
         every: Epochs from one score to the next, the largest distance so far.
         num_reported: Scores in the lines of the present process.
+        names: What lines have that gave no score.
         notes: What was odd, for the trial's row.
     """
 
@@ -45,6 +46,7 @@ class Scores:
         self.last = Row(epoch=None, values={})
         self.every = 1
         self.num_reported = 0
+        self.names: dict[str, None] = {}
         self.notes: dict[str, str] = {}
 
     def begin(self, *, is_resumed: bool, has_ended_itself: bool) -> None:
@@ -85,6 +87,8 @@ class Scores:
         if is_uncounted and self._needs_count:
             raise BadResult('with search.command.resume each line needs its "epoch", counted from 1')
         is_reported = self._has_score(row) or is_uncounted
+        if not is_reported:
+            self.names |= dict.fromkeys(row.values)
         self.num_reported += is_reported
         self._only = row if is_uncounted and self.num_reported == 1 else None
         self._put(self.num_reported if row.epoch is None else row.epoch, row)

@@ -20,6 +20,7 @@ from trainables.command.scores import LinesLost, Scores
 from trainables.command.script import Script, lock_limit_s
 from trainables.command.spec import CommandSpec
 from trainables.core.contract import BadResult, Budget, ScriptFailed, TrainingContext
+from trainables.core.suggest import suggest
 
 _LOOK_EVERY_S = 0.01  # 0.1 % of a core
 _STAND_INS = Path(__file__).with_name("stand_ins")  # packages that a script finds first
@@ -99,7 +100,7 @@ class CommandTraining:
         return found[-1]
 
     def notes(self) -> Mapping[str, str]:
-        return self._notes | self._scores.notes
+        return {**self._notes, **self._scores.notes, **self._reports.notes}
 
     def state_dict(self) -> dict[str, Any]:
         last = {"values": self._scores.last.values, "done_reason": self.done_reason}
@@ -291,6 +292,8 @@ class CommandTraining:
         )
         if self._reports.are_in_files and not scores.num_scored:
             return f"the script gave no {spec.metric} until epoch {epoch}: {self._reports.found}"
+        if scores.names and not scores.num_scored:
+            return f"{text}; its lines have {', '.join(scores.names)}{suggest(spec.metric, scores.names)}"
         if "until" not in spec.places:
             text += ", such as its last: {until} in run is the epoch at which the rung ends"
         if spec.first_epoch and scores.is_scored(epoch - 1):

@@ -18,15 +18,16 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
+from wandb.trial_config import Config, of_trial, plain_settings
+
 __version__ = "0.99.0+jouletune"  # integrations ask for a lowest version
 
 _HISTORY = "JOULETUNE_WANDB_HISTORY"
-_CONFIG = "JOULETUNE_WANDB_CONFIG"
 _REAL = "JOULETUNE_WANDB_REAL"
 _HINT = "write `metrics: {wandb: {real: true}}` to have the installed wandb beside the stand-in"
 
@@ -36,74 +37,6 @@ class Error(Exception):
 
 
 CommError = UsageError = Error
-
-
-class Config:
-    """`wandb.config`: the script's settings, those of the trial locked, by key or by attribute."""
-
-    def __init__(self) -> None:
-        self._set({}, {})
-
-    def _set(self, values: dict[str, Any], locked: Mapping[str, Any]) -> None:
-        self.__dict__["_values"] = {**values, **locked}
-        self.__dict__["_locked"] = set(locked)
-
-    def update(self, given: Any = None, allow_val_change: bool | None = None, **more: Any) -> None:
-        """Take settings in. One of the trial's keeps the trial's value, as in a sweep."""
-        for name, value in {**_plain_settings(given), **more}.items():
-            self[name] = value
-
-    def setdefaults(self, given: Any) -> dict[str, Any]:
-        for name, value in _plain_settings(given).items():
-            self._values.setdefault(name, value)
-        return self.as_dict()
-
-    def as_dict(self) -> dict[str, Any]:
-        return dict(self._values)
-
-    def get(self, *args: Any) -> Any:
-        return self._values.get(*args)
-
-    def keys(self) -> Any:
-        return self._values.keys()
-
-    def values(self) -> Any:
-        return self._values.values()
-
-    def items(self) -> Any:
-        return self._values.items()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._values
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name not in self._locked:
-            self._values[name] = value
-        elif value != self._values[name]:
-            print(
-                f"wandb: {name} is the trial's, {self._values[name]!r}; {value!r} is ignored", file=sys.stderr
-            )
-
-    def __getattr__(self, name: str) -> Any:
-        values = self.__dict__.get("_values", {})
-        if name in values:
-            return values[name]
-        raise AttributeError(f"wandb.config has no {name}; it has {', '.join(values) or 'nothing'}")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self[name] = value
-
-    def __repr__(self) -> str:
-        return repr(self._values)
 
 
 class Summary(dict[str, Any]):
@@ -249,11 +182,11 @@ def init(*args: Any, config: Any = None, **settings: Any) -> Run:
     include, exclude = settings.get("config_include_keys"), settings.get("config_exclude_keys")
     own = {
         name: value
-        for name, value in _plain_settings(config).items()
+        for name, value in plain_settings(config).items()
         if (not include or name in include) and name not in (exclude or ())
     }
     this = sys.modules[__name__].__dict__["config"]
-    this._set(own, _of_trial())
+    this.begin_run(own, of_trial())
     run = Run(**settings)
     return run
 
@@ -315,29 +248,6 @@ def _nothing(*_: Any, **__: Any) -> None:
     pass
 
 
-def _of_trial() -> dict[str, Any]:
-    """The trial's hyperparameters; none where the script is run by hand."""
-    path = os.environ.get(_CONFIG)
-    return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
-
-
-def _plain_settings(given: Any) -> dict[str, Any]:
-    """A dictionary, an argparse.Namespace, a dataclass or a YAML file of W&B's, as a dictionary."""
-    if given is None:
-        return {}
-    if isinstance(given, str | os.PathLike):
-        yaml = importlib.import_module("yaml")
-        loaded = yaml.safe_load(Path(given).read_text(encoding="utf-8")) or {}
-        return {
-            name: value["value"] if isinstance(value, dict) and "value" in value else value
-            for name, value in loaded.items()
-            if name != "wandb_version"
-        }
-    if isinstance(given, Mapping | Config):
-        return dict(given.items())
-    return {name: value for name, value in vars(given).items() if not name.startswith("_")}
-
-
 def _numbers(data: Mapping[str, Any], before: str = "") -> dict[str, float | int]:
     """What is a number, by W&B's dotted names; tensors of one element and NumPy's numbers are numbers."""
     found: dict[str, float | int] = {}
@@ -383,7 +293,8 @@ def _use_real() -> None:
     """
     here = Path(__file__).resolve().parents[1]
     sys.path[:] = [each for each in sys.path if Path(each or ".").resolve() != here]
-    del sys.modules[__name__]
+    for name in (__name__, "wandb.trial_config"):
+        del sys.modules[name]
     os.environ.setdefault("WANDB_MODE", "offline")
     try:
         package = importlib.import_module(__name__)
@@ -400,8 +311,8 @@ def _reporting(package: ModuleType, begin: Callable[..., Any]) -> Callable[..., 
     @functools.wraps(begin)
     def init(*args: Any, config: Any = None, **settings: Any) -> Any:
         # Given at once: the package refuses to change a value later, also for a sweep.
-        started = begin(*args, config={**_plain_settings(config), **_of_trial()}, **settings)
-        started.config.update_locked(_of_trial(), user="sweep")
+        started = begin(*args, config={**plain_settings(config), **of_trial()}, **settings)
+        started.config.update_locked(of_trial(), user="sweep")
         history, log = Run(), started.log
 
         @functools.wraps(log)
