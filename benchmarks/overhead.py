@@ -1,9 +1,10 @@
-"""What a trial costs beside its training, ours against stock Ray Tune, and the way to the first step.
+"""What a trial costs beside its training, ours (with Ray Tune, and with Ray Core alone) against stock Ray
+Tune, and the way to the first step.
 
 A trainable that does nothing, three rungs for every trial, at 20 and at 60 trials: the marginal cost
 of a trial is the difference divided by 40, so that starting and ending Ray drops out. Stock is
 `tune.Tuner` with a plain function, OptunaSearch, ASHAScheduler and default settings; every trial
-reports three times. Each run is a process of its own; ours and stock take turns.
+reports three times. Each run is a process of its own; the three take turns.
 
     python benchmarks/overhead.py [--repeats 3]
 """
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
 _FEW, _MANY = 20, 60
+_CONTENDERS = ("ours", "ours, Ray Core", "stock")
 
 
 def main() -> None:
@@ -38,7 +40,8 @@ def main() -> None:
     options = flags.parse_args()
     if options.one:
         who, num_trials = options.one
-        seconds = {"ours": _ours, "stock": _stock}[who](int(num_trials))
+        measure = {"ours": _ours, "ours, Ray Core": _ours_on_core, "stock": _stock}[who]
+        seconds = measure(int(num_trials))
         print(json.dumps({"seconds": seconds}))
         return
     _print_marginal(options.repeats)
@@ -49,15 +52,16 @@ def _print_marginal(repeats: int) -> None:
     seconds: dict[tuple[str, int], list[float]] = {}
     for _ in range(repeats):
         for num_trials in (_FEW, _MANY):
-            for who in ("ours", "stock"):
+            for who in _CONTENDERS:
                 seconds.setdefault((who, num_trials), []).append(_measured(who, num_trials))
     cost_s = {}
-    print(f"{'':8}{_FEW:>4} trials{_MANY:>6} trials   a trial more costs   (medians of {repeats})")
-    for who in ("ours", "stock"):
+    print(f"{'':16}{_FEW:>4} trials{_MANY:>6} trials   a trial more costs   (medians of {repeats})")
+    for who in _CONTENDERS:
         few_s, many_s = (statistics.median(seconds[who, num_trials]) for num_trials in (_FEW, _MANY))
         cost_s[who] = (many_s - few_s) / (_MANY - _FEW)
-        print(f"{who:8}{few_s:9.2f} s{many_s:10.2f} s{cost_s[who] * 1000:15.1f} ms")
-    print(f"stock / ours: {cost_s['stock'] / cost_s['ours']:.1f}")
+        print(f"{who:16}{few_s:9.2f} s{many_s:10.2f} s{cost_s[who] * 1000:15.1f} ms")
+    for who in _CONTENDERS[:2]:
+        print(f"stock / {who}: {cost_s['stock'] / cost_s[who]:.1f}")
 
 
 def _measured(who: str, num_trials: int) -> float:
@@ -66,7 +70,11 @@ def _measured(who: str, num_trials: int) -> float:
     return seconds
 
 
-def _ours(num_trials: int) -> float:
+def _ours_on_core(num_trials: int) -> float:
+    return _ours(num_trials, engine="core_controller")
+
+
+def _ours(num_trials: int, engine: Any = "tune_adapter") -> float:
     from rich.console import Console
 
     from search.backends.ray.backend import RayBackend
@@ -85,7 +93,7 @@ def _ours(num_trials: int) -> float:
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as silence:
         run, _ = launch(
             space,
-            Launch(folder=Path(folder) / "run", command=sys.argv, backend=RayBackend()),
+            Launch(folder=Path(folder) / "run", command=sys.argv, backend=RayBackend(engine=engine)),
             make_sampler=lambda space: make_sampler(space, defaults),
             output=Output(console=Console(file=silence)),
         )

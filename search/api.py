@@ -99,7 +99,8 @@ def search(
             KEY=VALUE each, whose values are YAML.
         epochs: Of the top rung; `subset` and `resolution` likewise. Lower rungs keep their proportions.
         warm_start: Earlier runs whose trials the sampler learns from: folders, or names in `results`.
-        backend: "ray", or "local" for this process, one trial after another, where a debugger stops.
+        backend: "ray", "ray-core" without Ray Tune, or "local" for this process, one trial after another,
+            where a debugger stops.
         address: A running Ray cluster to join.
         dashboard: Start Ray's dashboard and print how to sign in.
         governor: CPU frequency governor for the time of the run; needs root.

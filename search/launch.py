@@ -22,7 +22,7 @@ from typing import Any
 from search.backends.backend import Capacity, LaunchableBackend
 from search.backends.errors import RayLost, SessionError
 from search.backends.local import LocalBackend
-from search.backends.ray.backend import RayBackend
+from search.backends.ray.backend import Engine, RayBackend
 from search.backends.resources import resolve_beside_background, resolve_resources
 from search.backends.sensors import check_measurable
 from search.energy.governor import GovernorError, held_governor, left_over, state_file
@@ -56,7 +56,7 @@ from search.tables import FinalTables, Tables, TrialHistories
 from search.trial.background import Background, BackgroundSpec
 from trainables.core.contract import no_choice
 
-BACKENDS = ("ray", "local")
+BACKENDS = ("ray", "ray-core", "local")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +102,9 @@ def chosen_backend(
     """
     if name not in BACKENDS:
         raise SessionError(f"there is no backend {name!r}: use one of {', '.join(BACKENDS)}")
-    if name == "ray":
-        return RayBackend(address=address, dashboard=dashboard)
+    if name != "local":
+        engine: Engine = "core_controller" if name == "ray-core" else "tune_adapter"
+        return RayBackend(address=address, dashboard=dashboard, engine=engine)
     of_ray = {"--address": address is not None, "--dashboard": dashboard}
     if wrong := [flag for flag, is_given in of_ray.items() if is_given]:
         raise SessionError(

@@ -109,10 +109,10 @@ class CommandParser(argparse.ArgumentParser):
         """Add --backend and --address, which say where `what` run."""
         self.add_argument(
             "--backend",
-            choices=("ray", "local"),
+            choices=("ray", "ray-core", "local"),
             default="ray",
-            help=f"what executes the {what}: Ray's workers, or this process, one after another, where a "
-            "breakpoint in a trainable stops (default: ray)",
+            help=f"what executes the {what}: Ray Tune's workers, Ray's without Tune, or this process, "
+            "one trial after another, where a breakpoint in a trainable stops (default: ray)",
         )
         self.add_argument(
             "--address",

@@ -6,6 +6,7 @@ when it is imported. So what workers need is in the environment that they are st
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import sys
@@ -79,7 +80,7 @@ def runtime_env() -> dict[str, object]:
 def seed_all(seed: int) -> None:
     """Seed random, numpy and torch: a trainable that does not do so finds the same state in any worker."""
     random.seed(seed)
-    if numpy := sys.modules.get("numpy.random"):
-        numpy.seed(seed % 2**32)
+    if "numpy" in sys.modules:  # which loads its generator when it is first used, long after its import
+        importlib.import_module("numpy.random").seed(seed % 2**32)
     if (torch := sys.modules.get("torch")) and hasattr(torch, "manual_seed"):
         torch.manual_seed(seed)

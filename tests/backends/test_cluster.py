@@ -16,14 +16,9 @@ from search.backends import sensors
 from search.backends.backend import Capacity
 from search.backends.errors import SessionError
 from search.backends.ray import cluster as ray_side
+from search.backends.ray.actors import KilledForMemory, first_sentence, places_text
 from search.backends.ray.backend import RayBackend
-from search.backends.ray.tune_adapter import (
-    KilledForMemory,
-    SearchController,
-    _first_sentence,
-    placement,
-    places_text,
-)
+from search.backends.ray.tune_adapter import SearchController, placement
 from search.backends.resources import resolve_resources
 from search.ledger import Ledger
 from search.run import Run
@@ -74,7 +69,7 @@ def test_a_kill_by_the_memory_monitor_is_out_of_memory_in_one_line() -> None:
     error = OutOfMemoryError(
         "1 worker(s) were killed due to the node running low on memory. To see more, ...\nPID"
     )
-    killed = KilledForMemory(error_msg=_first_sentence(error))
+    killed = KilledForMemory(error_msg=first_sentence(error))
     failure = classify(killed)
     assert failure.cause == "out_of_memory"
     assert (

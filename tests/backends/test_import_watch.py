@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.backends.ray.readiness import ImportWatch
+from tests.support.processes import ROOT, ran
 
 
 @pytest.mark.parametrize("num_watches", [1, 2, 3])
@@ -30,3 +31,13 @@ def test_imports_are_reported_and_none_asks_without_end(
     assert reported == [num_watches - 1]  # the latest, once for the outermost import
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("watched_nowhere")
+
+
+def test_numpy_is_seeded_though_it_loads_its_generator_only_when_it_is_used() -> None:
+    """A new worker that imports numpy for its first trial draws what a warm one draws."""
+    code = (
+        "import sys, random; from search.trial.worker_env import seed_all; assert 'numpy' not in sys.modules; "
+        "import numpy; seed_all(7); print(numpy.random.rand(), random.random())"
+    )
+    done = ran(sys.executable, "-c", code, folder=ROOT)
+    assert done.stdout.split() == ["0.07630828937395717", "0.32383276483316237"], done.stderr

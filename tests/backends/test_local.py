@@ -181,7 +181,7 @@ def test_a_background_workload_needs_ray(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_a_backend_that_is_not_there_is_refused() -> None:
-    with pytest.raises(SessionError, match="there is no backend 'slurm': use one of ray, local"):
+    with pytest.raises(SessionError, match="there is no backend 'slurm': use one of ray, ray-core, local"):
         chosen_backend("slurm")
 
 

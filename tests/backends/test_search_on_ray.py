@@ -64,7 +64,9 @@ def test_a_trial_without_its_weights_fails_at_once_and_says_so(tmp_path: Path) -
     assert trial["cause"] == "weights_missing"
 
 
-def fated(folder: Path, *fates: str, **env: str) -> tuple[pd.DataFrame, subprocess.CompletedProcess[str]]:
+def fated(
+    folder: Path, *fates: str, backend: str = "ray", **env: str
+) -> tuple[pd.DataFrame, subprocess.CompletedProcess[str]]:
     """A search over the default fate and these ones; its table by fate."""
     (folder / "fateful.py").write_text(FATEFUL)
     space = folder / "fates.yaml"
@@ -73,16 +75,17 @@ def fated(folder: Path, *fates: str, **env: str) -> tuple[pd.DataFrame, subproce
         f"parameters: {{fate: {{values: [fine, {', '.join(fates)}]}}}}\n"
         "search: {trainable: ./fateful.py, data: none, ladder: {epochs: [1, 3]}}\n"
     )
-    done = typed("search", "--space", space, "--name", "run", folder=folder, **env)
+    done = typed("search", "--space", space, "--name", "run", "--backend", backend, folder=folder, **env)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(folder / "results/run/trials.csv", keep_default_na=False)
     return table.set_index("fate"), done
 
 
+@pytest.mark.parametrize("backend", ["ray", "ray-core"])
 def test_a_trial_that_raises_one_that_returns_nan_and_one_that_exits_leave_labelled_rows(
-    tmp_path: Path,
+    backend: str, tmp_path: Path
 ) -> None:
-    table, _ = fated(tmp_path, "raise", "nan", "exit")
+    table, _ = fated(tmp_path, "raise", "nan", "exit", backend=backend)
     statuses = {"fine": "finished", "raise": "failed", "nan": "diverged", "exit": "failed"}
     assert dict(table["status"]) == statuses
     causes = {"fine": "", "raise": "crash", "nan": "diverged", "exit": "lost_worker"}
@@ -93,13 +96,15 @@ def test_a_trial_that_raises_one_that_returns_nan_and_one_that_exits_leave_label
     assert "Traceback" in log
 
 
-def test_a_worker_killed_by_rays_memory_monitor_is_one_failed_trial(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["ray", "ray-core"])
+def test_a_worker_killed_by_rays_memory_monitor_is_one_failed_trial(backend: str, tmp_path: Path) -> None:
     sizes_kib = dict(re.findall(r"(\w+): +(\d+) kB", Path("/proc/meminfo").read_text()))
     total_kib, available_kib = int(sizes_kib["MemTotal"]), int(sizes_kib["MemAvailable"])
     threshold = (total_kib - available_kib + 3 * 2**20) / total_kib
     table, _ = fated(
         tmp_path,
         "oom",
+        backend=backend,
         RAY_memory_usage_threshold=f"{threshold:.3f}",
         RAY_memory_monitor_refresh_ms="50",
     )

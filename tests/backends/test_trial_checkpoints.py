@@ -112,8 +112,8 @@ def test_a_trials_log_has_a_line_for_each_epoch_it_trained(
     task = task_for(space, trial_id="trial-0000", hparams={}, seed=1, folder=tmp_path / "trial-0000")
 
     def train(num_steps: int) -> list[EpochRow]:
-        worker = TrialWorker.__new__(TrialWorker)
-        worker.setup({"task": task})
+        worker = TrialWorker()
+        worker.take(task)
         return [worker.step()["row"] for _ in range(num_steps)]
 
     def logged() -> list[str]:

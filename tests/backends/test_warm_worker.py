@@ -351,8 +351,9 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[float]]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", ["ray", "ray-core"])
 def test_ill_behaved_trials_change_no_other_trials_curve(
-    tmp_path: Path, clean: dict[int, list[float]]
+    backend: str, tmp_path: Path, clean: dict[int, list[float]]
 ) -> None:
     fates = [
         "none",
@@ -368,7 +369,7 @@ def test_ill_behaved_trials_change_no_other_trials_curve(
         "bomb",
         "none",
     ]
-    found, _ = curves(tmp_path / "ill", fates)
+    found, _ = curves(tmp_path / "ill", fates, "--backend", backend)
     assert set(found) == {0, 2, 11}
     assert found == {number: clean[number] for number in found}
     log = tmp_path / "ill/results/run/trials/trial-0005/log.txt"
@@ -377,11 +378,12 @@ def test_ill_behaved_trials_change_no_other_trials_curve(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", ["ray", "ray-core"])
 def test_trials_that_hang_or_leak_change_no_other_trials_curve(
-    tmp_path: Path, clean: dict[int, list[float]]
+    backend: str, tmp_path: Path, clean: dict[int, list[float]]
 ) -> None:
     fates = ["none", "spin", "leak", "leak", "leak", "none"]
-    found, output = curves(tmp_path / "ill", fates, epoch_minutes=0.05)
+    found, output = curves(tmp_path / "ill", fates, "--backend", backend, epoch_minutes=0.05)
     assert found == {number: clean[number] for number in (0, 5)}
     assert "trial-0001  timeout, tried again: an epoch took longer than limits.epoch_minutes (0.05)" in output
     at = next(n for n, line in enumerate(ILL_BEHAVED.splitlines(), 1) if "re.match(" in line)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.support.processes import script
 
 _TICK_S = 0.02
-_WORKER = re.compile(rb"ray::(TrialWorker|trial-\d)")  # by what it trains, while it does
+_WORKER = re.compile(rb"ray::((Tune)?TrialWorker|trial-\d)")  # by what it trains, while it does
 
 # A tenth of a second an epoch, so that kills fall into training as well as between trials. A process
 # that imports it dies in the middle of a write when the file `order` says so: "journal.jsonl 3" lets

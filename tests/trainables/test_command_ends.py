@@ -230,12 +230,12 @@ def test_a_paused_trial_of_a_warm_worker_gives_its_folder_free(
         ),
         folder=tmp_path / "trial",
     )
-    first, second = TrialWorker.__new__(TrialWorker), TrialWorker.__new__(TrialWorker)
+    first, second = TrialWorker(), TrialWorker()
     monkeypatch.setattr("search.backends.ray.worker._own_meter", lambda gpus, cpus: SteadyMeter())
     assert node_meter() is None  # and starts no Ray, which would end this process some time later
     assert not ray.is_initialized()
     for worker in (first, second):
-        worker.setup({"task": task})
+        worker.take(task)
     assert first.step()["row"].epoch == 1
     first.release()
     assert [second.step()["row"].epoch for _ in range(2)] == [1, 2]  # a replay, and the next one

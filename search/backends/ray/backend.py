@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Literal
 
 from search.accounting.account import Metering
 from search.backends.backend import Capacity, Say
 from search.backends.ray.cluster import ray_session
+from search.backends.ray.internals import OF_TUNE, WITHOUT_TUNE, check_internals
 from search.backends.ray.liveness import announce_remedy
 from search.backends.sensors import start_metering_if_measurable
 from search.energy.attribution.learning import KnownWatts
@@ -26,6 +28,8 @@ from search.trial.background import Background
 # Optuna (1 s) and Tune (2 to 4 s), needed once Ray is up, which takes 5 to 7 s: loaded meanwhile. `ray.init`
 # itself stays on the main thread; in another one it hung.
 _LOADED_MEANWHILE = ("search.sampling.sampler", "search.backends.ray.executor")
+# What carries tasks to workers and results back: of Ray Tune, or of Ray Core alone.
+Engine = Literal["tune_adapter", "core_controller"]
 
 
 class RayBackend:
@@ -34,12 +38,16 @@ class RayBackend:
     Args:
         address: HOST:PORT of a running cluster's head node; None starts Ray here.
         dashboard: Start Ray's dashboard and print how to sign in.
+        engine: The module that controls the workers.
     """
 
     is_in_process = False
 
-    def __init__(self, *, address: str | None = None, dashboard: bool = False) -> None:
+    def __init__(
+        self, *, address: str | None = None, dashboard: bool = False, engine: Engine = "tune_adapter"
+    ) -> None:
         self._address, self._dashboard = address, dashboard
+        self._engine, self._has_tune = f"search.backends.ray.{engine}", engine == "tune_adapter"
         self.where = f"joining Ray at {address}" if address else "starting Ray on this machine"
         self.is_here = address is None
 
@@ -58,17 +66,19 @@ class RayBackend:
         """Start or join Ray for the block.
 
         Raises:
-            SessionError: Ray did not start, or no cluster answers.
+            SessionError: Ray did not start, no cluster answers, or this Ray is none of those known here.
             RayLost: It is gone within the block.
         """
-        _load_meanwhile(_LOADED_MEANWHILE)
+        _load_meanwhile((*_LOADED_MEANWHILE, self._engine))
         with ray_session(address=self._address, dashboard=self._dashboard) as cluster:
             announce_remedy(remedy)
+            if self._has_tune:
+                check_internals(OF_TUNE, WITHOUT_TUNE)
             sign_in = f"dashboard: {cluster.dashboard_url}   sign in with the token {cluster.token}"
             yield Capacity(
                 num_cpus=cluster.num_cpus,
                 num_gpus=cluster.num_gpus,
-                warnings=[cluster.note] if cluster.note else [],
+                warnings=cluster.notes,
                 notes=[sign_in] if self._dashboard else [],
             )
 
@@ -82,11 +92,12 @@ class RayBackend:
 
     def execute(self, run: Run, *, background: Background | None = None, say: Say = lambda line: None) -> str:
         """Run every trial of `run` to its end, `resources.workers` at a time."""
-        from search.backends.ray.executor import execute  # loads Ray Tune, see above
+        from search.backends.ray.executor import execute  # loads Ray, see above
 
+        controlling = importlib.import_module(self._engine).controlling
         slots = run.space.resources.workers
         assert slots, "resolve_resources comes first"
-        return execute(run, slots=slots, background=background, say=say)
+        return execute(run, controlling=controlling, slots=slots, background=background, say=say)
 
 
 def _examine_nodes(request: PreflightRequest) -> Sequence[Report]:
@@ -100,6 +111,7 @@ def _load_meanwhile(modules: Sequence[str]) -> None:
 
     def load() -> None:
         for name in modules:
-            importlib.import_module(name)
+            with suppress(Exception):  # what needs it imports it again, and meets the error
+                importlib.import_module(name)
 
     threading.Thread(target=load, name="load-meanwhile", daemon=True).start()

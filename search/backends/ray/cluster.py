@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from search.backends.errors import SessionError
 from search.backends.ray.children import descendants, end_orphans, kill_all
+from search.backends.ray.internals import OF_CORE, OTHER_RAY, check_internals
 from search.backends.ray.liveness import RayWatch, set_current
 from search.backends.ray.session_folder import NoSessionFolder, SessionFolder, closed, session_folder
 from search.trial.worker_env import ROOT, offer_worker_env, runtime_env
@@ -42,7 +43,7 @@ class RayCluster:
     Attributes:
         dashboard_url: Where the dashboard answers, or None.
         token: What signs in there.
-        note: What a user should know of where its files are; empty where that is nothing.
+        notes: What a user should know of where its files are and who can join it, a line each.
         num_cpus: Cores of all nodes together; `num_gpus` likewise.
     """
 
@@ -50,7 +51,7 @@ class RayCluster:
     num_gpus: int
     dashboard_url: str | None = None
     token: str | None = None
-    note: str = ""
+    notes: Sequence[str] = ()
 
 
 @contextmanager
@@ -62,7 +63,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
     in a folder that no other user can read and that is gone with it.
 
     Raises:
-        SessionError: No cluster answers at `address`, or Ray did not start.
+        SessionError: No cluster answers at `address`, Ray did not start, or it is one that is not known here.
         RayLost: It is gone within the block, as `check_ray` found; a block that is stuck in Ray ends with the
             process.
     """
@@ -76,6 +77,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
     logging.getLogger("ray").setLevel(logging.ERROR)  # before Ray speaks of its token on start
     import ray
 
+    check_internals(OF_CORE, OTHER_RAY)
     if ray.is_initialized():
         raise SessionError(_TAKEN)
     with _placed(address, has_dashboard=dashboard) as folder, _private(address, has_metrics=dashboard):
@@ -92,7 +94,7 @@ def ray_session(*, address: str | None = None, dashboard: bool = False) -> Itera
                     num_gpus=int(resources.get("GPU", 0)),
                     dashboard_url=f"http://{context.dashboard_url}" if has_url else None,
                     token=token,
-                    note=folder.note if folder else "",
+                    notes=[note for note in (folder and folder.note, _open_session_note(address)) if note],
                 )
             finally:
                 _end(watch)
@@ -255,6 +257,28 @@ def _check_answers(address: str) -> None:
         raise SessionError(
             f"no Ray cluster answers at {address} ({error.strerror or error}); start one: ray start --head"
         ) from error
+
+
+def _open_session_note(address: str | None) -> str:
+    """What is to be known of a session of our own that anybody on this machine can join; else empty.
+
+    Ray has tokens since 2.52 and asks for them by itself since 2.59 at the latest: of 2.46, 2.52, 2.59 and
+    2.60 the first two let a process with another token join.
+    """
+    import ray  # see backend.py: 2 to 4 s
+
+    try:
+        from ray._private.authentication.authentication_utils import is_token_auth_enabled
+    except ImportError:
+        asks = False
+    else:
+        asks = is_token_auth_enabled()
+    if address or asks:
+        return ""
+    return (
+        f"Ray {ray.__version__} asks for no token: every user of this machine can join the search's session; "
+        "Ray 2.59 and later ask for one"
+    )
 
 
 def _own_token() -> str:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import tempfile
 import time
 from collections.abc import Callable
-
-from ray.train._internal.storage import StorageContext
-from ray.tune.error import TuneError
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from search.backends.ray.background import beside
-from search.backends.ray.liveness import check_ray, is_ray_lost
+from search.backends.ray.liveness import check_ray
 from search.backends.ray.prometheus import RunGauges
-from search.backends.ray.tune_adapter import SearchController
 from search.run import Run
 from search.trial.background import Background
 
@@ -38,9 +34,37 @@ class Grace:
         return self._clock() >= self._ends_s
 
 
+class Controller(Protocol):
+    """Carries a run's tasks to workers and their results back, step by step."""
+
+    def step(self) -> None:
+        """Take in what happens next.
+
+        Raises:
+            JournalError: The journal took no event.
+            RayLost: Ray is gone.
+        """
+
+    def is_finished(self) -> bool:
+        """Whether no task is under way and none will come."""
+        ...
+
+    def kill_workers(self) -> None:
+        """End all workers at once, with what they have started."""
+
+
+class Controlling(Protocol):
+    """A controller of the run for a block: of `tune_adapter` or of `core_controller`."""
+
+    def __call__(
+        self, run: Run, *, slots: int, say: Callable[[str], None]
+    ) -> AbstractContextManager[Controller]: ...
+
+
 def execute(
     run: Run,
     *,
+    controlling: Controlling,
     slots: int,
     background: Background | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -59,53 +83,18 @@ def execute(
         JournalError: The journal took no event.
         RayLost: Ray is gone.
     """
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(prefix="jouletune-") as scratch:
-        controller = _make_controller(run, scratch, slots=slots, say=say)
-        gauges = RunGauges(run)
-        with beside(run, background, say) as look_beside:
-
-            def after_step() -> None:
-                look_beside()
-                gauges.update()
-
-            try:
-                _drive(run, controller, after_step)
-            finally:
-                # Neither answers any more: what is asked of them would wait for ever.
-                if not (controller.is_killed or is_ray_lost()):
-                    controller.cleanup()
-    return run.end()
-
-
-def _make_controller(run: Run, scratch: str, *, slots: int, say: Callable[[str], None]) -> SearchController:
-    """The controller of the run. Tune insists on a storage; in `scratch` nothing is ever written."""
-    resources = run.space.resources
-    return SearchController(
-        run,
-        StorageContext(storage_path=scratch, experiment_dir_name="tune"),
-        slots=slots,
-        cpus=resources.cpus_per_trial,
-        gpus=resources.gpus_per_trial or 0.0,
-        say=say,
-    )
-
-
-def _drive(run: Run, controller: SearchController, after_step: Callable[[], None]) -> None:
-    """Let the controller take one step after another until the run has ended or its grace is over.
-
-    Raises:
-        JournalError: The journal took no event.
-        RayLost: Ray is gone.
-    """
-    grace = Grace(run)
-    try:
+    gauges = RunGauges(run)
+    with (
+        beside(run, background, say) as look_beside,
+        controlling(run, slots=slots, say=say) as controller,
+    ):
+        grace = Grace(run)
         while not controller.is_finished():
             check_ray()
             controller.step()
             if grace.is_over():
                 controller.kill_workers()
-                return
-            after_step()
-    except TuneError as error:  # what a result led to, of which Tune keeps the text
-        raise error.__context__ or error from None
+                break
+            look_beside()
+            gauges.update()
+    return run.end()

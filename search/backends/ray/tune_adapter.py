@@ -9,14 +9,17 @@ would do; that is why pyproject.toml pins ray below its next minor version.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import ray
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.train._internal.storage import StorageContext
+from ray.tune import Trainable as TuneTrainable
 from ray.tune.error import TuneError
 from ray.tune.execution import class_cache
 from ray.tune.execution.placement_groups import PlacementGroupFactory
@@ -25,17 +28,20 @@ from ray.tune.experiment import Trial
 from ray.tune.registry import register_trainable
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import SearchAlgorithm
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.backends.ray.children import end_with_children
-from search.backends.ray.cluster import end_orphans_here
+from search.backends.ray.actors import (
+    KilledForMemory,
+    end_workers,
+    failure_of,
+    first_sentence,
+    places_text,
+)
 from search.backends.ray.deadlines import Call, Deadlines
-from search.backends.ray.liveness import check_ray_now
+from search.backends.ray.liveness import check_ray_now, is_ray_lost
 from search.backends.ray.worker import TrialWorker
-from search.backends.trial_log import open_log
 from search.run import Run
 from search.secrets import looks_secret
-from search.trial.failure import Failure, classify
+from search.trial.failure import Failure
 from search.trial.task import TrialTask
 
 _WORKER_NAME = "jouletune_trial"
@@ -47,9 +53,6 @@ class_cache.ENV_VARS_TO_PROPAGATE = {
     name for name in class_cache.ENV_VARS_TO_PROPAGATE if not looks_secret(name)
 }
 
-_KINDS = ("CPU", "GPU")
-_ENDING_S = 10.0  # a node that has not ended its worker by then is as good as lost
-
 
 class _Stretch(Trial):
     """Tune's trial without its statistics of every number that is reported: none is read, and Tune keeps
@@ -59,11 +62,29 @@ class _Stretch(Trial):
         self.run_metadata.last_result = result
 
 
+class TuneTrialWorker(TrialWorker, TuneTrainable):
+    """The warm worker as Tune's trainable: Tune gives it a trial's config, and saves and loads nothing."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first task."""
+        self.take(config["task"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take another trial; False if that is to have a new worker."""
+        return self.take(new_config["task"])
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: a trial's state is saved by `run_task`, in the run's own folder."""
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing: `run_task` resumes from the checkpoint it finds."""
+
+
 class TaskSource(SearchAlgorithm):
     """Hands Tune the run's next task whenever a slot is free."""
 
     def __init__(self, run: Run, storage: StorageContext, *, slots: int) -> None:
-        register_trainable(_WORKER_NAME, TrialWorker)
+        register_trainable(_WORKER_NAME, TuneTrialWorker)
         self._run, self._storage, self._slots = run, storage, slots
         self._num_given = 0
 
@@ -115,15 +136,6 @@ class RungScheduler(FIFOScheduler):
         return TrialScheduler.CONTINUE if continues else TrialScheduler.STOP
 
 
-class KilledForMemory(RayActorError):
-    """Ray's memory monitor or the kernel killed the worker of a trial."""
-
-
-def _first_sentence(error: OutOfMemoryError) -> str:
-    """The monitor's first sentence without the table of processes that follows it."""
-    return str(error).splitlines()[0].split(" To see more")[0]
-
-
 class _Named:
     """A worker's actor whose calls bear a name in Ray's dashboard."""
 
@@ -162,7 +174,7 @@ class _ActorManager(RayActorManager):
 
     def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, OutOfMemoryError):
-            exception = KilledForMemory(error_msg=_first_sentence(exception))
+            exception = KilledForMemory(error_msg=first_sentence(exception))
         super()._actor_task_failed(tracked_actor_task, exception)
 
 
@@ -199,8 +211,16 @@ class SearchController(TuneController):
         self._actor_cache.increase_max(placement(cpus, gpus), by=slots)
 
     def step(self) -> None:
-        """Take in what happens next, and end the workers that take too long."""
-        super().step()
+        """Take in what happens next, and end the workers that take too long.
+
+        Raises:
+            JournalError: The journal took no event.
+            RayLost: Ray is gone.
+        """
+        try:
+            super().step()
+        except TuneError as error:  # what a result led to, of which Tune keeps the text
+            raise error.__context__ or error from None
         overdue = self._deadlines.overdue()
         self._overdue |= {trial: failure for trial, failure in overdue.items() if failure}
         # Their death is what stock Tune learns of.
@@ -276,53 +296,46 @@ class SearchController(TuneController):
                 trial, Trial.PENDING
             )  # it has not begun: the worker died of the trial before
             return
-        if isinstance(exception, RayActorError) and (left := end_orphans_here()):
-            with open_log(trial.config["task"].log) as log:
-                log.write(f"ended with its worker: {len(left)} processes that it had started\n")
-        cause = exception.cause if isinstance(exception, RayTaskError) and exception.cause else exception
-        will_retry = self._run.on_failure(trial.config["task"].trial_id, overdue or classify(cause))
-        trial.config["task"] = self._run.retried(trial.config["task"])
+        task = trial.config["task"]
+        will_retry = self._run.on_failure(task.trial_id, overdue or failure_of(exception, task))
+        trial.config["task"] = self._run.retried(task)
         # Tune asks `num_failures <= max_failures`, and takes a negative maximum for endless retries.
         trial.max_failures = -1 if will_retry else 0
         trial.run_metadata.num_failures = 1
         super()._process_trial_failure(trial, exception)
 
 
-def end_workers(actors: Sequence[Any]) -> None:
-    """Kill workers with all that they have started, on whichever nodes that is."""
-    here, endings = ray.get_runtime_context().get_node_id(), []
-    for actor in actors:
-        found = ray._private.state.actors(actor._actor_id.hex())
-        if not (pid := found.get("Pid")):  # it has no process yet
-            continue
-        if (node_id := found["Address"]["NodeID"]) == here:
-            end_with_children(pid)
-        else:
-            there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-            options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
-            endings.append(ray.remote(end_with_children).options(**options).remote(pid))
-    if endings:
-        ray.wait(endings, num_returns=len(endings), timeout=_ENDING_S)
-    for actor in actors:
-        ray.kill(actor)  # whatever came of it
-
-
-def places_text(cpus: float, gpus: float) -> str:
-    """What a trial reserves and what each node has of it, as text for a user who waits."""
-    free = ray._private.state.available_resources_per_node()
-    nodes, has_room = [], False
-    for node in ray.nodes():
-        if node["Alive"]:
-            whole, left = node["Resources"], free.get(node["NodeID"], {})
-            has_room |= whole.get("CPU", 0.0) >= cpus and whole.get("GPU", 0.0) >= gpus
-            have = " and ".join(
-                f"{left.get(kind, 0.0):g} of {whole.get(kind, 0.0):g} {kind}s" for kind in _KINDS
-            )
-            nodes.append(f"{node['NodeManagerAddress']} has {have}")
-    why = "" if has_room else "; no node has as much, now or ever: lower what a trial reserves"
-    return f"a worker with {cpus:g} CPUs and {gpus:g} GPUs; free: {', '.join(nodes)}{why}"
-
-
 def placement(cpus: float, gpus: float) -> PlacementGroupFactory:
     """What one trial reserves on a node."""
     return PlacementGroupFactory([{"CPU": cpus, **({"GPU": gpus} if gpus else {})}])
+
+
+@contextmanager
+def controlling(
+    run: Run, *, slots: int, say: Callable[[str], None] = lambda line: None
+) -> Iterator[SearchController]:
+    """A controller of the run for the block; its workers end with it.
+
+    Tune insists on a storage: in the temporary folder that it is given nothing is ever written.
+
+    Args:
+        slots: Trials at a time.
+        say: Called with what is waited for, where that takes long.
+    """
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    resources = run.space.resources
+    with tempfile.TemporaryDirectory(prefix="jouletune-") as scratch:
+        controller = SearchController(
+            run,
+            StorageContext(storage_path=scratch, experiment_dir_name="tune"),
+            slots=slots,
+            cpus=resources.cpus_per_trial,
+            gpus=resources.gpus_per_trial or 0.0,
+            say=say,
+        )
+        try:
+            yield controller
+        finally:
+            # Neither answers any more: what is asked of them would wait for ever.
+            if not (controller.is_killed or is_ray_lost()):
+                controller.cleanup()

@@ -18,8 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ray.tune import Trainable as TuneTrainable
-
 from search.backends.ray.children import end_if_forked
 from search.backends.ray.metering import TrialWindow, node_meter
 from search.backends.ray.readiness import Readiness
@@ -34,8 +32,8 @@ from search.trial.task import TrialTask
 from trainables.core.gpu import release_memory
 
 
-class TrialWorker(TuneTrainable):
-    """Ray Tune's view of a training: one `step` is one epoch of `run_trial`.
+class TrialWorker:
+    """An actor of Ray's that trains one trial after another: one `step` is one epoch of `run_task`.
 
     The process, its imports and its data stay alive between trials; everything that belongs to
     a trial hangs on its generator and goes with it, and what else it changed is put back. Errors are
@@ -43,18 +41,19 @@ class TrialWorker(TuneTrainable):
     unusable is raised.
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Take the task. Nothing is loaded yet: the start is the first `step`, which has a deadline."""
-        self._task: TrialTask = config["task"]
+    _is_released = True  # until a first task is taken
+
+    def take(self, task: TrialTask) -> bool:
+        """Take a task; False if it is to have a new process, because an earlier trial spoilt this one.
+
+        Nothing is loaded yet: the start is the first `step`, which has a deadline.
+        """
+        self.release()
+        self._task = task
         self._rows: Iterator[EpochRow | None] | None = None
-        self._ready = _readiness(self._task.trainable)
+        self._ready = _readiness(task.trainable)
         self._pid = os.getpid()
         self._is_released = False
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take another trial; False if that is to have a new worker."""
-        self.release()
-        self.setup(new_config)
         return not self._ready.unfit
 
     def release(self) -> None:
@@ -118,12 +117,6 @@ class TrialWorker(TuneTrainable):
         """Add lines. Not by what the trial printed to: it may have closed that."""
         with open_log(self._task.log) as log:
             log.write(text.rstrip("\n") + "\n")
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: a trial's state is saved by `run_trial`, in the run's own folder."""
-
-    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Nothing: `run_trial` resumes from the checkpoint it finds."""
 
     def cleanup(self) -> None:
         """Let go of the training, its GPU memory and its meter."""
