@@ -36,7 +36,8 @@ def test_imports_are_reported_and_none_asks_without_end(
 def test_numpy_is_seeded_though_it_loads_its_generator_only_when_it_is_used() -> None:
     """A new worker that imports numpy for its first trial draws what a warm one draws."""
     code = (
-        "import sys, random; from search.trial.worker_env import seed_all; assert 'numpy' not in sys.modules; "
+        "import sys, random; from search.trial.worker_env import seed_all; "
+        "assert 'numpy' not in sys.modules; "
         "import numpy; seed_all(7); print(numpy.random.rand(), random.random())"
     )
     done = ran(sys.executable, "-c", code, folder=ROOT)
