@@ -21,7 +21,8 @@ def run_of_sweep(program: Any, command: Any, problems: Problems) -> tuple[str, .
     """The words of `search.command.run` that do as W&B's agent does; () with a problem where none do.
 
     `${env}` is /usr/bin/env, `${interpreter}` the Python that runs the search; `${args}` and its like stay as
-    they are. A place such as `{epochs}` is one here too.
+    they are, and a command without any of them passes no hyperparameter, as there. A place such as `{epochs}`
+    is one here too.
     """
     words = list(_USUAL) if command is None else command
     if not isinstance(words, list) or not words:
@@ -47,7 +48,8 @@ def run_of_sweep(program: Any, command: Any, problems: Problems) -> tuple[str, .
         else:
             others = [f"${{{other}}}" for other in (*known, *FORMS)]
             problems.add("command", f"{word} is not known{did_you_mean(word, others)}")
-    return tuple(run)
+    has_args = any(word in words for word in (f"${{{form}}}" for form in FORMS))
+    return (*run, *(() if has_args else ("${no_args}",)))
 
 
 def folder_of_sweep(program: Any, folder: Path) -> Path:

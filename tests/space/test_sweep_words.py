@@ -84,6 +84,7 @@ def seen(folder: Path, command: str) -> dict[str, Any]:
         ),
         ('["${interpreter}", "${program}", "--n", "{epochs}", "${args}"]', ["--n", "1", *ARGS]),
         ('["${interpreter}", "${program}", "-d", "${envvar:MINE}/x", "${args}"]', ["-d", "/data/x", *ARGS]),
+        ('["${interpreter}", "${program}", "-d", "${envvar:MINE}/x"]', ["-d", "/data/x"]),
     ],
 )
 def test_the_script_receives_exactly_these_words(

@@ -27,7 +27,8 @@ PLACES = (
 )
 # `{newest:PATTERN}`: the file or folder in the trial's own folder that matches and was written last.
 NEWEST = "newest:"
-# Words that stand for all hyperparameters, as W&B's agent fills them: `${args}` and so on.
+# Words that stand for all hyperparameters, as W&B's agent fills them: `${args}` and so on. `${no_args}` is
+# ours: a sweep file's command without any of the others passes nothing, since `wandb.config` has the values.
 FORMS = (
     "args",
     "args_no_equals",
@@ -37,6 +38,7 @@ FORMS = (
     "args_override_hydra",
     "args_json",
     "args_json_file",
+    "no_args",
 )
 _FORMS_OF_FLAGS = {"args", "args_no_equals", "args_no_boolean_flags"}
 NAME = r"[^\W\d][\w.\- /]*"  # of a hyperparameter
@@ -94,6 +96,8 @@ def formed(form: str, hparams: Mapping[str, Any], flags: Mapping[str, str]) -> l
     Args:
         flags: The flag of a hyperparameter where it is not `--` and its name.
     """
+    if form == "no_args":
+        return []
     return [token for name, value in hparams.items() for token in _formed(form, name, value, flags)]
 
 
