@@ -267,6 +267,18 @@ def test_steps_of_an_effective_size_learn_what_one_batch_of_it_learns(context: T
 
 
 @pytest.mark.parametrize(
+    ("batch_size", "num_examples", "expected"),
+    [(16, 17, [9, 8]), (16, 32, [16, 16]), (16, 33, [11, 11, 11]), (2, 3, [3]), (2, 5, [3, 2])],
+)
+def test_no_batch_of_a_step_is_a_single_example_where_there_is_batchnorm(
+    context: TrainingContext, batch_size: int, num_examples: int, expected: list[int]
+) -> None:
+    hparams = Hparams(model="resnet20", batch_size=batch_size, effective_batch_size=64)
+    stepper = start(hparams, Budget(epochs=1, subset=64), context)._stepper
+    assert [len(part) for part in stepper._parts(torch.arange(num_examples))] == expected
+
+
+@pytest.mark.parametrize(
     ("hparams", "size"),
     [
         ({"batch_size": "auto", "model": "a"}, 64),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic
 
 import torch
@@ -62,9 +62,10 @@ class Stepper(Generic[B]):
 
     def take(self, epoch: TrainEpoch[B], indices: Tensor, *, where: str) -> Tensor:
         """Take one step on these examples; gives their mean loss, still on the device."""
+        parts = self._parts(indices)
         loss = self.micro.run_with_smaller_batches(
-            lambda size: self._backward(epoch, indices, size),
-            num_examples=min(self._batch_size, len(indices)),
+            lambda size: self._backward(epoch, parts, size),
+            num_examples=len(parts[0]),
             where=where,
             # BatchNorm raises where a channel has a single value, as one example after global pooling has.
             smallest=2 if self._has_batch_norm else 1,
@@ -94,18 +95,24 @@ class Stepper(Generic[B]):
         norm = f"; BatchNorm sees {self.micro.size}" if self._has_batch_norm else ""
         return {"memory": self.micro.note + norm}
 
-    def _backward(self, epoch: TrainEpoch[B], indices: Tensor, size: int) -> Tensor:
+    def _parts(self, indices: Tensor) -> tuple[Tensor, ...]:
+        """The batches of a step, the largest first: even ones, so that the last of an epoch leaves none of a
+        single example, which BatchNorm refuses."""
+        most = max(1, len(indices) // 2) if self._has_batch_norm else len(indices)
+        return indices.tensor_split(min(most, -(-len(indices) // self._batch_size)))
+
+    def _backward(self, epoch: TrainEpoch[B], parts: Sequence[Tensor], size: int) -> Tensor:
         """Add the gradients of these examples up, at most `size` of them at once; gives their mean loss.
 
         Args:
-            indices: Numbers of the examples of one optimiser step, (n,).
+            parts: Numbers of the examples of each batch of one optimiser step.
         """
-        losses = []
+        losses, num_examples = [], sum(map(len, parts))
         # Batches of one step are formed one by one, so that small ones save memory for images too.
-        for part in indices.split(self._batch_size):
+        for part in parts:
             for piece in epoch.batch(part).split(size):
                 # Weighted by size, the sum over pieces is the mean over the step, however they were cut.
-                weight = len(piece) / len(indices)
+                weight = len(piece) / num_examples
                 loss = self._loss(self.outputs(self._model, piece), piece) * weight
                 self.precision.backward(loss)
                 losses.append(loss.detach())
