@@ -27,6 +27,14 @@ DOCUMENTS = [
     ROOT / "CONTRIBUTING.md",
 ]
 TIMEOUT_S = 300
+# The spaces of docs/ecosystems.md: the program that each starts, and what stands in for it.
+ECOSYSTEMS: Mapping[str, tuple[str, str]] = {
+    "timm": ("train.py", "summary_csv.py"),
+    "yolo": ("bin/yolo", "csv_of_every_epoch.py"),
+    "lightning": ("main.py", "csv_logger.py"),
+    "huggingface": ("run_image_classification.py", "trainer_state.py"),
+    "lora": ("lora.py", "lora.py"),
+}
 
 _TWO = "--trials 2 --no-report"
 _ONE_RUNG = (
@@ -34,6 +42,7 @@ _ONE_RUNG = (
 )
 _DIGITS = f"{_ONE_RUNG} --set search.data=digits"
 _LIGHT = "--set 'parameters.model.values=[resnet18, mobilenetv3_large_100]'"  # their weights are in the cache
+_TWO_RUNGS = "--set 'search.ladder={epochs: [1, 2]}'"
 _FEW = "--set 'search.ladder={epochs: [1], subset: 0.3, resolution: 32}'"
 
 # What makes a line small: the flags of the first pattern that is found in it are appended.
@@ -52,6 +61,7 @@ SHORTER: Mapping[str, str] = {
     r"search\.py .*--background": f"{_TWO} {_DIGITS}",
     r"search\.py --space lr_bs": f"{_TWO} {_DIGITS}",
     r"search\.py --space \./digits": _TWO,
+    rf"search\.py --space \./({'|'.join(ECOSYSTEMS)})\.yaml": f"{_TWO} {_TWO_RUNGS}",
     r"promote\.py": "--top 1 --seeds 1 --epochs 1 --no-report",
     r"train\.py .*--smoke": "--smoke 32",
     r"train\.py --space lr_bs": _DIGITS,
@@ -81,9 +91,13 @@ def shell_lines(document: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def blocks_of(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
 def block_of(document: Path, language: str) -> str:
     """The first block in this language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), flags=re.MULTILINE | re.DOTALL)[0]
+    return blocks_of(document, language)[0]
 
 
 def is_run(line: str) -> bool:
@@ -96,7 +110,7 @@ def made_small(line: str) -> str:
 
 
 def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([str(Path(sys.executable).parent), str(folder / "bin"), os.environ["PATH"]])
     return subprocess.run(
         ["bash", "-euc", line],
         cwd=folder,
@@ -148,6 +162,17 @@ def write_pairs(folder: Path) -> None:
     (folder / "pairs.csv").write_text("\n".join(lines) + "\n")
 
 
+def write_ecosystems(folder: Path) -> None:
+    """The spaces of docs/ecosystems.md, and scripts that take the flags of the real ones and no others."""
+    spaces = blocks_of(ROOT / "docs/ecosystems.md", "yaml")
+    for (name, (program, script)), space in zip(ECOSYSTEMS.items(), spaces, strict=True):
+        (folder / f"{name}.yaml").write_text(space)
+        (folder / program).parent.mkdir(exist_ok=True)
+        text = (ROOT / "tests/support/foreign_scripts" / script).read_text()
+        (folder / program).write_text(f"#!{sys.executable}\n{text}")
+        (folder / program).chmod(0o755)
+
+
 @pytest.fixture(scope="module")
 def presumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the documents presume: the project's scripts, data of each kind, a script, and a run `mine`."""
@@ -167,6 +192,7 @@ def presumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     functions_file(folder / "functions.jsonl", made_functions())
     write_pairs(folder)
     write_scores(folder)
+    write_ecosystems(folder)
     script = ROOT / "docs/own-script.md"
     (folder / "digits.py").write_text(block_of(script, "python"))
     (folder / "digits.yaml").write_text(block_of(script, "yaml"))

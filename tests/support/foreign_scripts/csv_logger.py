@@ -54,6 +54,8 @@ def parse_args():
     parser.add_argument("--model.alpha", type=float, default=1e-4, dest="alpha")
     parser.add_argument("--trainer.max_epochs", type=int, default=9, dest="max_epochs")
     parser.add_argument("--trainer.default_root_dir", default=".", type=pathlib.Path, dest="root")
+    parser.add_argument("--trainer.logger", choices=["CSVLogger"], dest="logger")
+    parser.add_argument("--trainer.logger.save_dir", type=pathlib.Path, dest="save_dir")
     parser.add_argument("--ckpt_path", type=pathlib.Path)
     return parser.parse_args()
 
@@ -66,7 +68,7 @@ def main():
     module, start = Module(args.lr, args.alpha, args.seed_everything), 0
     if args.ckpt_path:
         module, start = pickle.loads(args.ckpt_path.read_bytes())
-    logger = CSVLogger(args.root / "lightning_logs")
+    logger = CSVLogger((args.save_dir or args.root) / "lightning_logs")
     for epoch in range(start, args.max_epochs):
         step = 22 * (epoch + 1) - 1
         logger.log_metrics(

@@ -18,6 +18,14 @@ DEFAULTS = {
     "name": "train",
     "resume": False,
     "model": "digits.yaml",
+    "data": "digits",
+    "imgsz": 640,
+    "batch": 16,
+    "momentum": 0.937,
+    "optimizer": "auto",
+    "exist_ok": False,
+    "plots": True,
+    "device": "",
 }
 
 
@@ -25,6 +33,8 @@ def settings():
     """`key=value` words over the defaults, each with its default's type."""
     given = dict(DEFAULTS)
     for word in sys.argv[1:]:
+        if word in ("detect", "classify", "segment", "train"):
+            continue
         key, _, text = word.partition("=")
         if key not in DEFAULTS:
             raise SystemExit(f"'{key}' is not a valid argument")

@@ -14,6 +14,12 @@ from sklearn.linear_model import SGDClassifier
 
 def parse_args():
     parser = argparse.ArgumentParser(description="PyTorch ImageNet Training, on digits")
+    parser.add_argument("data_dir", nargs="?", help="path to dataset")
+    parser.add_argument("--num-classes", type=int, help="number of label classes")
+    parser.add_argument("--pretrained", action="store_true", help="Start with pretrained version")
+    parser.add_argument("--cooldown-epochs", type=int, default=0, help="epochs to cooldown LR at min_lr")
+    parser.add_argument("--batch-size", type=int, default=128, help="Input batch size for training")
+    parser.add_argument("--smoothing", type=float, default=0.1, help="Label smoothing")
     parser.add_argument("--model", default="linear", help="Name of model to train")
     parser.add_argument("--lr", type=float, default=0.01, help="learning rate")
     parser.add_argument("--weight-decay", type=float, default=2e-5, help="weight decay")
@@ -57,12 +63,14 @@ def main():
         with pathlib.Path(args.resume).open("rb") as file:
             model, start = pickle.load(file)
         print(f"Loaded checkpoint '{args.resume}' (epoch {start - 1})")
-    for epoch in range(start, args.epochs):
+    best_metric = None
+    for epoch in range(start, args.epochs + args.cooldown_epochs):
         model.partial_fit(images[train], labels[train], classes=range(10))
         train_metrics = {"loss": 1 - model.score(images[train], labels[train])}
         metrics = validate(model, images[val], labels[val])
         summary = folder / "summary.csv"
-        update_summary(epoch, train_metrics, metrics, summary, write_header=not summary.exists())
+        update_summary(epoch, train_metrics, metrics, summary, write_header=best_metric is None)
+        best_metric = max(best_metric or 0.0, metrics["top1"])
         with (folder / "tmp.pth.tar").open("wb") as file:
             pickle.dump((model, epoch + 1), file)
         (folder / "tmp.pth.tar").replace(folder / "last.pth.tar")

@@ -14,6 +14,17 @@ from transformers import HfArgumentParser
 
 @dataclass
 class TrainingArguments:
+    model_name_or_path: str = "google/vit-base-patch16-224-in21k"
+    train_dir: str = ""
+    validation_dir: str = ""
+    do_train: bool = False
+    do_eval: bool = False
+    eval_strategy: str = "no"
+    save_strategy: str = "steps"
+    report_to: str = "all"
+    ignore_mismatched_sizes: bool = False
+    remove_unused_columns: bool = True
+    warmup_ratio: float = 0.0
     output_dir: str = "out"
     learning_rate: float = 0.01
     weight_decay: float = 1e-4
