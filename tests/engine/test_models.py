@@ -8,9 +8,8 @@ from torch import nn
 
 from trainables.core.contract import WeightFile
 from trainables.engine.choices import OWN_MODELS
-from trainables.engine.classifiers.mnist_cnn import MnistCNN
 from trainables.engine.classifiers.models import build_classifier, weight_files
-from trainables.engine.classifiers.resnet20 import ResNet20
+from trainables.engine.classifiers.small_networks import MnistCNN, ResNet20
 from trainables.engine.freezing import freeze
 
 

@@ -16,7 +16,7 @@ from trainables.core.checkpoint import save_checkpoint
 from trainables.core.contract import WeightFile, WeightsError
 from trainables.core.weights import damage, locate, required
 from trainables.engine.classifiers.models import build_classifier
-from trainables.engine.classifiers.resnet20 import ResNet20
+from trainables.engine.classifiers.small_networks import ResNet20
 
 ROOT = Path(__file__).parents[2]
 

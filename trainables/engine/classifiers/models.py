@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from trainables.core.contract import WeightFile
 from trainables.core.weights import own_file, required
 from trainables.engine.classifiers.building import Build, Resolutions, joined, quietly_on
-from trainables.engine.classifiers.mnist_cnn import MnistCNN
-from trainables.engine.classifiers.resnet20 import ResNet20
+from trainables.engine.classifiers.small_networks import MnistCNN, ResNet20
 from trainables.engine.classifiers.timm_models import from_timm, timm_build
 from trainables.engine.classifiers.torchvision_models import from_torchvision, torchvision_build
 from trainables.engine.images.data import Statistics
