@@ -19,7 +19,7 @@ from search.space.errors import Problems, did_you_mean, wrong_kind
 from search.space.hparams import where_it_goes
 from search.space.parameters import Choice, Fixed, Integer, Parameter, is_number
 from search.space.schema import CommandSection, SearchSection, SweepFile
-from search.space.sweep_program import args_of_sweep, folder_of_sweep, middles, run_of_sweep
+from search.space.sweep_program import args_of_sweep, folder_of_sweep, is_of_sweep, middles, run_of_sweep
 from trainables.command.ecosystems import MetricsSpec, resume_arguments
 from trainables.command.template import NAME, NEWEST, PLACES, is_pair, places, variables
 from trainables.core.contract import Mode
@@ -91,8 +91,7 @@ class CommandCheck:
 
     @property
     def _is_of_sweep(self) -> bool:
-        """Whether the sweep file's own program is what is run."""
-        return self.sweep.has_program and not (self.section.command and self.section.command.run)
+        return self.sweep.has_program and is_of_sweep(self.sweep, self.section)
 
     @property
     def _with_args(self) -> tuple[str, ...]:

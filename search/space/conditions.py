@@ -1,16 +1,23 @@
-"""`when` and `initial_points`: the places where a space speaks of its parameters by name."""
+"""`when`, `initial_points` and `defaults`: where a space refers to its parameters by name.
+
+A condition `momentum: {optimizer: [sgd]}` searches momentum only where optimizer is sgd; elsewhere the
+trainable's default is used. Conditions chain: a parameter is active only if those that its condition refers
+to are.
+"""
 
 from __future__ import annotations
 
 import graphlib
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import PlainValidator
 
-from search.space.errors import KeyedError, shown
+from search.space.errors import KeyedError, is_within, listed, shown
 from search.space.parameters import Fixed, Parameter, is_same
 
+# For a parameter, by other parameters' names, the values of which each of these must have one.
 Conditions = Mapping[str, Mapping[str, tuple[Any, ...]]]
 
 
@@ -39,7 +46,7 @@ Points = Annotated[tuple[dict[str, Any], ...], PlainValidator(_points)]
 
 
 def ordered(names: Iterable[str], when: Conditions) -> list[str]:
-    """The names, each after those its condition speaks of.
+    """The names, each after those its condition refers to, so that a draw can decide one after the other.
 
     Raises:
         graphlib.CycleError: Conditions that depend on each other.
@@ -52,12 +59,125 @@ def ordered(names: Iterable[str], when: Conditions) -> list[str]:
     )
 
 
-def start_within(
+def is_active(name: str, hparams: Mapping[str, Any], when: Conditions) -> bool:
+    """Whether every parameter that the condition of `name` refers to is active and has one of the values.
+
+    Args:
+        hparams: A whole configuration, or the part of it decided so far: a parameter that is missing from it
+            is not active. In the order of `ordered`, all that a condition needs is decided before it is asked
+            for.
+    """
+    return all(
+        other in hparams
+        and any(is_same(hparams[other], value) for value in values)
+        and is_active(other, hparams, when)
+        for other, values in when.get(name, {}).items()
+    )
+
+
+def allows(entry: Parameter | Fixed, value: Any) -> bool:
+    """Whether the parameter may have the value, or is fixed at it."""
+    return is_same(entry.value, value) if isinstance(entry, Fixed) else entry.contains(value)
+
+
+@dataclass
+class NamedSettings:
+    """The parameters of one file and the settings that refer to them by name, which change together.
+
+    Attributes:
+        entries: Each parameter, searched or fixed.
+        when: The conditions under which a parameter is searched.
+        initial_points: Points, each partial, that are tried first.
+        defaults: Values of trial 0 that replace the trainable's own.
+        notes: What was changed here; the user is shown these lines.
+    """
+
+    entries: dict[str, Parameter | Fixed]
+    when: dict[str, dict[str, tuple[Any, ...]]]
+    initial_points: tuple[dict[str, Any], ...]
+    defaults: dict[str, Any]
+    notes: list[str]
+
+    @property
+    def searched(self) -> dict[str, Parameter]:
+        """The parameters that have more than one value to choose from."""
+        return {name: entry for name, entry in self.entries.items() if not isinstance(entry, Fixed)}
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The value of each of the others."""
+        return {name: entry.value for name, entry in self.entries.items() if isinstance(entry, Fixed)}
+
+    def adapt_to_overrides(self, overridden: Sequence[str]) -> None:
+        """Leave out of points and conditions what overridden parameters no longer allow, with a note of it.
+
+        `--set parameters.lr.max=0.1` over a file whose initial point has lr 0.3 would otherwise be an error
+        in a line that the user did not write, and need a second override. What was overridden itself stays
+        and is checked: there a value out of range is the user's mistake.
+
+        Args:
+            overridden: Dotted places that overrides set or emptied, such as "parameters.lr.max".
+        """
+        places = [place.replace(".parameters.", ".") for place in overridden]
+        names = [name for name in self.entries if any(is_within(p, f"parameters.{name}") for p in places)]
+        if not any(is_within(place, "search.initial_points") for place in places):
+            points = _points_within(self.initial_points, self.entries, names)
+            if points != self.initial_points:
+                self.notes.append(f"search.initial_points: without what {listed(names)} no longer allows")
+            self.initial_points = points
+        self.defaults = dict(*_points_within([self.defaults], self.entries, names))
+        if not any(is_within(place, "search.when") for place in places):
+            when = _when_within(self.when, self.entries, names)
+            if when != self.when:
+                self.notes.append(f"search.when: without what {listed(names)} no longer allows")
+            self.when = self._without_unreachable(when)
+
+    def _without_unreachable(
+        self, when: dict[str, dict[str, tuple[Any, ...]]]
+    ) -> dict[str, dict[str, tuple[Any, ...]]]:
+        """The conditions that can be met; parameters of the others are no longer searched.
+
+        They keep the trainable's default. Kept in the space, they would be listed as searched, and appear in
+        importances, without ever being drawn.
+        """
+        kept = {name: others for name, others in when.items() if all(others.values())}
+        left_out = [name for name in when if name not in kept and name in self.entries]
+        if left_out:
+            self.notes.append(f"parameters: without {listed(left_out)}, whose conditions cannot be met")
+        self.entries = {name: entry for name, entry in self.entries.items() if name not in left_out}
+        return kept
+
+    def rename(self, own: Mapping[str, str]) -> None:
+        """Call each parameter by the trainable's own name, here and wherever it is referred to.
+
+        Args:
+            own: For each name in the file the trainable's: `optimizer.lr` of a nested group is `lr`.
+        """
+        if not (changed := [f"{name} is {other}" for name, other in own.items() if name != other]):
+            return
+        self.notes.append(f"parameters: {', '.join(changed)} of the trainable")
+        self.entries = {own[name]: entry for name, entry in self.entries.items()}
+        self.when = {
+            own.get(name, name): {own.get(other, other): values for other, values in others.items()}
+            for name, others in self.when.items()
+        }
+        self.initial_points = tuple(_renamed(point, own) for point in self.initial_points)
+        self.defaults = _renamed(self.defaults, own)
+
+
+def _renamed(point: Mapping[str, Any], own: Mapping[str, str]) -> dict[str, Any]:
+    return {own.get(name, name): value for name, value in point.items()}
+
+
+def _points_within(
     initial_points: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Parameter | Fixed],
     names: Container[str],
 ) -> tuple[dict[str, Any], ...]:
-    """The start points without what their parameter no longer allows, for parameters among `names`."""
+    """The points without what their parameter no longer allows; `names` are the parameters that changed.
+
+    A value that never was allowed stays, so that the rules report it: only an override excuses one.
+    """
     kept = (
         {
             name: value
@@ -69,13 +189,13 @@ def start_within(
     return tuple(point for point in kept if point)
 
 
-def when_within(
+def _when_within(
     when: Conditions, parameters: Mapping[str, Parameter | Fixed], names: Container[str]
 ) -> dict[str, dict[str, tuple[Any, ...]]]:
     """The conditions without those of parameters that are fixed now, and without values that are gone.
 
-    A condition that is left without any value can never be met.
-
+    With `optimizer` overridden to [adamw], `{momentum: {optimizer: [sgd]}}` becomes `{momentum: {optimizer: ()}}`:
+    a condition left without any value can never be met.
 
     Args:
         names: The parameters that changed; the conditions of the others, and on them, stay as they are.
@@ -94,18 +214,3 @@ def _left(
     if other not in names or entry is None or isinstance(entry, Fixed):
         return values
     return tuple(value for value in values if entry.contains(value))
-
-
-def is_active(name: str, hparams: Mapping[str, Any], when: Conditions) -> bool:
-    """Whether all that the condition of `name` speaks of is active itself and has such a value."""
-    return all(
-        other in hparams
-        and any(is_same(hparams[other], value) for value in values)
-        and is_active(other, hparams, when)
-        for other, values in when.get(name, {}).items()
-    )
-
-
-def allows(entry: Parameter | Fixed, value: Any) -> bool:
-    """Whether the parameter may have the value, or is fixed at it."""
-    return is_same(entry.value, value) if isinstance(entry, Fixed) else entry.contains(value)

@@ -86,7 +86,7 @@ class HparamsCheck:
         if problem := self.refusal({}):
             raise ValueError(f"the hparams of {trainable} need a working default for each: {problem}")
 
-    def fitting(
+    def valid_entries(
         self, parameters: Mapping[str, Parameter | Fixed], problems: Problems
     ) -> dict[str, Parameter | Fixed]:
         """The parameters of known names and kinds; adds to `problems` what is wrong with the others."""

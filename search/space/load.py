@@ -1,31 +1,45 @@
-"""From a space file to a Space, or to one error with every problem of the file."""
+"""From a space file to a Space, or to one error with every problem of the file.
+
+The steps, each of which adds to the same `Problems` and continues as far as it can: the YAML with its
+overrides becomes plain data (`yaml_file`); pydantic reads the sections (`schema`) and `distributions` the
+parameters; rules over the file alone are checked; the trainable is loaded, and its hyperparameters and data
+are checked; the rules are checked again with what it declares, and once more with the Space that resulted. A
+file with a mistyped key, a bound out of order and a trainable that cannot be imported has three problems in
+one message.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
 from search.space.command import CommandCheck
-from search.space.conditions import start_within, when_within
+from search.space.conditions import NamedSettings
 from search.space.design import chosen_ablations, read_trials
 from search.space.distributions import read_parameters
-from search.space.errors import Problems, SpaceError, is_within, listed
+from search.space.errors import Problems, SpaceError, listed
 from search.space.fields import validated
 from search.space.goal import ladder_of, metric_of, scheduler_of
 from search.space.hparams import HparamsCheck
 from search.space.notices import notices_of
-from search.space.own_code import check_command, check_file, is_in_run
-from search.space.parameters import Fixed, Parameter
+from search.space.paths import (
+    check_command,
+    check_file,
+    data_folder,
+    displayed,
+    run_folders,
+    trainable_reference,
+    unknown_homes_as,
+)
 from search.space.plain_scalars import scalar_hint
 from search.space.record import RecordReader
 from search.space.rules import Draft, check_rules
 from search.space.schema import DEFAULT_EPOCHS, Sampler, SearchSection, SweepFile
 from search.space.space import Space
-from search.space.sweep_program import args_of_sweep, epochs_of_sweep
+from search.space.sweep_program import args_of_sweep, epochs_of_sweep, is_command, is_of_sweep
 from search.space.together import ValuesTogether
 from search.space.yaml_file import Content, Override, find_file, override_key, plain_content, read_content
 from trainables.core.contract import UNKNOWN_SCALE, DataSpec, Mode, Trainable
@@ -34,6 +48,7 @@ from trainables.core.load import TrainableRef, UnknownTrainable
 
 Loader = Callable[[TrainableRef], Trainable]
 SPACES = Path(__file__).parents[2] / "spaces"  # the program's own
+# Which sampler W&B's `method` stands for; search.sampler, if given, is used instead.
 _SAMPLERS: Mapping[str | None, Sampler] = {
     None: "tpe",
     "bayes": "tpe",
@@ -54,13 +69,17 @@ def load_space(
 ) -> Space:
     """Read and check a space file.
 
+    `load_space("lr_bs", overrides=["parameters.lr.max=0.3"], spaces_dir=SPACES)` reads spaces/lr_bs.yaml.
+
     Args:
-        source: A bare name, with or without .yaml, is looked up in `spaces_dir`; else a path.
+        source: A bare name, with or without .yaml, is searched for in `spaces_dir`; else a path.
         overrides: Changes made before anything is checked, such as "parameters.lr.max=0.3", whose value
             is YAML, or ("parameters.lr.max", 0.3). Keys that are not there are added.
         may_be_fixed: Take a space that leaves nothing to search: for a single training.
-        is_of_run: The file is a run's own copy, to be read: its data may have gone, and what its trainable
-            says is taken from the record beside it. Nothing that it names is imported or run.
+        is_of_run: The file is a run's own copy, to be read: its data may be gone, and the trainable is
+            described by the record beside it. Nothing that it names is imported or run, since a run may have
+            been copied from another machine, or come from somebody else.
+        trainable_loader: Imports the trainable; a test gives one of its own.
 
     Raises:
         SpaceError: The file cannot be used; the message lists every problem in it.
@@ -69,38 +88,29 @@ def load_space(
     problems = Problems()
     content = read_content(path, overrides, problems, spaces_dir=spaces_dir)
     if content is None:
-        raise SpaceError(_displayed(path), problems.lines)
+        raise SpaceError(displayed(path), problems.lines)
     reading = _Reading(content, path, problems, may_be_fixed=may_be_fixed, is_of_run=is_of_run)
     space = None
-    with _unknown_homes_as(problems):
+    with unknown_homes_as(problems):
         if is_of_run:
             space = reading.space_of_run()
         else:
             reading.check_code(overrides)
             space = reading.space(trainable_loader)
     if space is None or problems.lines:
-        raise SpaceError(_displayed(path), _hinted(problems, content))
+        raise SpaceError(displayed(path), _hinted(problems, content))
     return space
-
-
-@contextmanager
-def _unknown_homes_as(problems: Problems) -> Iterator[None]:
-    """What pathlib raises of `~name/runs` where no user has that name, as a problem of the file."""
-    try:
-        yield
-    except RuntimeError as error:
-        if str(error) != "Could not determine home directory.":
-            raise
-        problems.add("file", "a path in it begins with ~ and the name of no user; write it in full")
 
 
 def space_of(
     content: Mapping[str, Any], *, overrides: Sequence[Override] = (), may_be_fixed: bool = False
 ) -> Space:
-    """The space that a mapping describes, as a file would; its paths start from here.
+    """The space that a mapping describes, as a file would; its paths are relative to the current folder.
+
+    `space_of({"parameters": {"lr": {"min": 0.01, "max": 0.1}}, "search": {"data": "digits"}})`.
 
     Args:
-        may_be_fixed: As of `load_space`.
+        may_be_fixed: As in `load_space`.
 
     Raises:
         SpaceError: It cannot be used; the message lists every problem in it.
@@ -135,6 +145,7 @@ class _Reading:
         self._file = validated(SweepFile, content.mapping, "", problems)
         section = {} if self._file.search is None else self._file.search
         self._section = validated(SearchSection, section, "search", problems)
+        self._is_command = is_command(self._file, self._section)
         has_own_points = bool(self._section.trials or self._section.ablations)
         parameters = {} if self._file.parameters is None and has_own_points else self._file.parameters
         self._sampler: Sampler = self._section.sampler or _SAMPLERS[self._file.method]
@@ -144,16 +155,26 @@ class _Reading:
             may_be_fixed=may_be_fixed or has_own_points,
             is_listed=self._section.design is not None or self._sampler == "grid",
         )
-        self._entries, self._broken = self._declared.entries, self._declared.broken
-        self._when, self._initial_points = self._section.when, self._section.initial_points
-        if self._is_of_sweep:  # what the script gets by a place is no hyperparameter
-            given = args_of_sweep(self._entries)
-            self._entries = {name: entry for name, entry in self._entries.items() if name not in given}
-        self._defaults = dict(self._section.defaults)
-        self._yield_to(content.overridden)
+        entries = self._declared.entries
+        if is_of_sweep(
+            self._file, self._section
+        ):  # `epochs: {value: 10}` fills {epochs} of the command: no hyperparameter
+            given = args_of_sweep(entries)
+            entries = {name: entry for name, entry in entries.items() if name not in given}
+        self._named = NamedSettings(
+            entries=entries,
+            when=self._section.when,
+            initial_points=self._section.initial_points,
+            defaults=dict(self._section.defaults),
+            notes=self._declared.notes,
+        )
+        self._named.adapt_to_overrides(content.overridden)
 
     def space(self, loader: Loader) -> Space | None:
-        """The Space, or None when there are problems."""
+        """The Space, or None when there are problems.
+
+        The rules run three times, on ever more complete drafts: see `check_rules` for why.
+        """
         draft = self._draft()
         check_rules(draft, self._problems)
         ladder = ladder_of(self._file, self._section, self._usual_epochs, self._problems)
@@ -187,15 +208,19 @@ class _Reading:
             section=self._section,
             sampler=self._sampler,
             declared=self._declared,
-            when=self._when,
-            initial_points=self._initial_points,
-            defaults=self._defaults,
+            when=self._named.when,
+            initial_points=self._named.initial_points,
+            defaults=self._named.defaults,
             scalars=self._scalars,
             is_command=self._is_command,
         )
 
     def space_of_run(self) -> Space | None:
-        """The Space of a run that is read: by its record, with notices of what that does not say."""
+        """The Space of a run that is read, whose trainable is known from its record.
+
+        Its notices are those of the record (what is unknown for want of one), not those of the file: whoever
+        started the run has seen these.
+        """
         metric = self._file.metric
         mode: Mode | None = None if metric.goal is None else "max" if metric.goal == "maximize" else "min"
         record = RecordReader(
@@ -203,7 +228,7 @@ class _Reading:
             written=self._section.trainable,
             metric=metric.name,
             mode=mode,
-            hparams=tuple(self._entries),
+            hparams=tuple(self._named.entries),
         )
         unknown: list[str] = []
 
@@ -216,7 +241,10 @@ class _Reading:
         return None if space is None else replace(space, notices=tuple(unknown))
 
     def check_code(self, overrides: Sequence[Override]) -> None:
-        """Add to the problems what is to be run and lies in a run's folder, unless the overrides name it."""
+        """Report code that would be run and lies in a run's folder, unless an override names it.
+
+        An override is typed by the user, who thereby declares trust in it; `paths` has the reasons.
+        """
         given = [override_key(override) for override in overrides]
         if self._is_command:
             if not any(key.startswith("search.command") for key in given):
@@ -227,24 +255,24 @@ class _Reading:
                 check_file(self._section.trainable, self._path.parent, self._problems)
 
     @property
-    def _is_of_sweep(self) -> bool:
-        """Whether a sweep file's own program is what is trained."""
-        return self._is_command and not (self._section.command and self._section.command.run)
-
-    @property
     def _usual_epochs(self) -> list[int]:
-        """Of a space that names none."""
-        return epochs_of_sweep(self._declared.entries) if self._is_of_sweep else DEFAULT_EPOCHS
+        """The epochs of a space without a ladder: the sweep's own if it has a program, else 1, 3 and 9."""
+        return (
+            epochs_of_sweep(self._declared.entries)
+            if is_of_sweep(self._file, self._section)
+            else DEFAULT_EPOCHS
+        )
 
     def _reference(self, ladder: Ladder | None) -> TrainableRef | None:
-        section, folder = self._section, self._path.parent
+        """What is trained: a family of the program, a user's file by its absolute path, or a command."""
+        section = self._section
         if self._is_command:
             command = CommandCheck(
                 section=section,
                 sweep=self._file,
                 declared=self._declared,
                 ladder=ladder,
-                folder=folder,
+                folder=self._path.parent,
                 must_exist=not self._is_of_run,
             )
             return command.reference(self._problems)
@@ -252,49 +280,7 @@ class _Reading:
             self._problems.add("search.command", "is for trainable: command; write that, or leave this out")
         if self._problems.concern("search.trainable"):
             return None
-        path = Path(section.trainable).expanduser()
-        if self._is_named and (path.is_file() or is_in_run(self._path)):
-            folder = Path.cwd()  # a command line's paths start where it is typed
-        reference = TrainableRef.of(section.trainable)
-        return reference if reference.path is None else TrainableRef(path=(folder / path).resolve())
-
-    def _yield_to(self, overridden: Sequence[str]) -> None:
-        """Take out of the file's start points and conditions what overridden parameters no longer allow."""
-        places = [place.replace(".parameters.", ".") for place in overridden]
-        names = [name for name in self._entries if any(is_within(p, f"parameters.{name}") for p in places)]
-        if not any(is_within(place, "search.initial_points") for place in places):
-            start = start_within(self._initial_points, self._entries, names)
-            if start != self._initial_points:
-                self._declared.notes.append(
-                    f"search.initial_points: without what {listed(names)} no longer allows"
-                )
-            self._initial_points = start
-        self._defaults = dict(*start_within([self._defaults], self._entries, names))
-        if not any(is_within(place, "search.when") for place in places):
-            when = when_within(self._when, self._entries, names)
-            if when != self._when:
-                self._declared.notes.append(f"search.when: without what {listed(names)} no longer allows")
-            self._when = self._leave_out_unreachable(when)
-
-    def _leave_out_unreachable(
-        self, when: dict[str, dict[str, tuple[Any, ...]]]
-    ) -> dict[str, dict[str, tuple[Any, ...]]]:
-        """The conditions that can be met; the parameters of the others keep the trainable's default."""
-        kept = {name: others for name, others in when.items() if all(others.values())}
-        left_out = [name for name in when if name not in kept and name in self._entries]
-        if left_out:
-            self._declared.notes.append(
-                f"parameters: without {listed(left_out)}, whose conditions cannot be met"
-            )
-        self._entries = {name: entry for name, entry in self._entries.items() if name not in left_out}
-        return kept
-
-    @property
-    def _is_command(self) -> bool:
-        """Whether a script is searched: as the section says, or as a sweep file alone does."""
-        section = self._section
-        is_open = "trainable" not in section.model_fields_set and section.data is None
-        return section.trainable == "command" or (is_open and self._file.has_program)
+        return trainable_reference(section.trainable, self._path, is_typed=self._is_named)
 
     def _data(self, trainable: Trainable) -> DataSpec | None:
         """What is trained on, with absolute paths; None, with the reason among the problems."""
@@ -307,55 +293,37 @@ class _Reading:
         if given is None:
             return "none" if self._is_command else None
         data, problems = resolve_data(
-            given, trainable.data_sources, self._folder_of_data, must_exist=not self._is_of_run
+            given,
+            trainable.data_sources,
+            lambda key: data_folder(key, self._path, self._overridden),
+            must_exist=not self._is_of_run,
         )
         for problem in problems:
             self._problems.add("search.data", problem)
         return data
 
-    def _folder_of_data(self, key: str) -> Path:
-        """Where a path in `search.data` starts: beside the space file, or where an override was typed."""
-        place = f"search.data.{key}"
-        is_typed = any(is_within(place, given) for given in self._overridden)
-        return Path.cwd() if is_typed else self._path.absolute().parent
-
     def _name(self) -> str:
         return self._file.name or self._path.stem
 
     def _checked(self, title: str, trainable: Trainable) -> HparamsCheck | None:
+        """Check names, kinds and combinations of values against the trainable's hyperparameters."""
         try:
             check = HparamsCheck(title, trainable.hparams)
         except ValueError as error:
             self._problems.add("search.trainable", str(error))
             return None
-        if not self._is_command:
-            self._take_own_names(check)
-        for name in self._broken if not self._is_command else ():
-            if name not in check.names:  # that is the mistake, whatever else is wrong with it
-                self._problems.replace(f"parameters.{name}", check.unknown(name))
-        is_clear = not self._problems.concern("search.when")  # conditions in a circle have no end
-        fitting = check.fitting(self._entries, self._problems)
-        self._together = ValuesTogether(fitting, self._when if is_clear else {}, check)
-        if is_clear and not self._section.trials:  # each of these is tried as a whole
+        if not self._is_command:  # a command's hyperparameters are those that its space names
+            self._named.rename(check.own_names(self._named.entries, self._problems))
+            for name in self._declared.broken:
+                if name not in check.names:
+                    # `lrr: {min: high}`: correcting the bound would not help, so only the name is reported.
+                    self._problems.replace(f"parameters.{name}", check.unknown(name))
+        is_clear = not self._problems.concern("search.when")  # following conditions in a circle never ends
+        valid = check.valid_entries(self._named.entries, self._problems)
+        self._together = ValuesTogether(valid, self._named.when if is_clear else {}, check)
+        if is_clear and not self._section.trials:  # explicit trials are tried one by one, each as a whole
             self._together.run(self._problems)
         return check
-
-    def _take_own_names(self, check: HparamsCheck) -> None:
-        """Call each parameter as the trainable does: of a group `optimizer` its `lr` is lr."""
-        own = check.own_names(self._entries, self._problems)
-        changed = [f"{name} is {meant}" for name, meant in own.items() if name != meant]
-        if not changed:
-            return
-        self._declared.notes.append(f"parameters: {', '.join(changed)} of the trainable")
-        self._entries = {own[name]: entry for name, entry in self._entries.items()}
-        self._when = {
-            own.get(name, name): {own.get(other, other): values for other, values in others.items()}
-            for name, others in self._when.items()
-        }
-        self._initial_points = tuple(
-            {own.get(name, name): value for name, value in point.items()} for point in self._initial_points
-        )
-        self._defaults = {own.get(name, name): value for name, value in self._defaults.items()}
 
     def _assembled(
         self, trainable: TrainableRef, data: DataSpec, metric: str, mode: Mode, ladder: Ladder
@@ -369,13 +337,11 @@ class _Reading:
             metric=metric,
             mode=mode,
             cost=section.cost,
-            parameters=self._searched(),
-            fixed={name: entry.value for name, entry in self._entries.items() if isinstance(entry, Fixed)},
-            when=self._when,
-            initial_points=self._initial_points,
-            warm_start=tuple(
-                str((self._path.parent / Path(run).expanduser()).resolve()) for run in section.warm_start
-            ),
+            parameters=self._named.searched,
+            fixed=self._named.fixed,
+            when=self._named.when,
+            initial_points=self._named.initial_points,
+            warm_start=run_folders(section.warm_start, self._path),
             ladder=ladder.with_pauses() if scheduler.mode == "freeze_thaw" else ladder,
             scheduler=scheduler,
             sampler=self._sampler,
@@ -390,25 +356,28 @@ class _Reading:
         )
 
     def _with_points(self, space: Space, check: HparamsCheck) -> Space:
+        """The Space with its explicit trials, its ablations and what trial 0 needs.
+
+        A space of resnet18 and resnet34 over a trainable whose default is resnet20 has a trial 0 of its own,
+        the first configuration that is accepted; a note names what differs from the trainable's defaults.
+        """
         section, problems = self._section, self._problems
-        check.check_kinds("search.defaults", self._defaults, problems)
-        given = {**self._defaults, **space.fixed}
+        defaults_given = self._named.defaults
+        check.check_kinds("search.defaults", defaults_given, problems)
+        given = {**defaults_given, **space.fixed}
         trials = read_trials(section.trials, self._path.parent, check, given, problems)
-        defaults = self._together.default(self._defaults, [*space.initial_points, *trials])
+        defaults = self._together.default(defaults_given, [*space.initial_points, *trials])
         if defaults is None:
             if not problems.concern("search.defaults"):
                 problems.add("search.defaults", str(check.refusal(given)))
             defaults = {}
-        elif changed := {name: value for name, value in defaults.items() if name not in self._defaults}:
+        elif changed := {name: value for name, value in defaults.items() if name not in defaults_given}:
             values = listed(f"{name} {value}" for name, value in changed.items())
             self._declared.notes.append(
                 f"search.defaults: trial 0 has {values}; the trainable's own do not fit"
             )
         ablations = chosen_ablations(section.ablations, section.chosen_ablations, problems)
         return replace(space, trials=trials, ablations=ablations, defaults=defaults)
-
-    def _searched(self) -> dict[str, Parameter]:
-        return {name: entry for name, entry in self._entries.items() if not isinstance(entry, Fixed)}
 
 
 def _loaded(reference: TrainableRef, loader: Loader, problems: Problems) -> Trainable | None:
@@ -420,10 +389,8 @@ def _loaded(reference: TrainableRef, loader: Loader, problems: Problems) -> Trai
 
 
 def _hinted(problems: Problems, content: Content) -> list[str]:
-    """The problems; those that a word without quotes may have caused say how it was read."""
+    """The problems; one that an unquoted word may have caused ends with how that word was read.
+
+    `min: 010` is 8 to YAML 1.1, and "min 8 is above max 5" would puzzle somebody who wrote 010.
+    """
     return [f"{line}{scalar_hint(line.partition(': ')[0], content.scalars)}" for line in problems.lines]
-
-
-def _displayed(path: Path) -> str:
-    absolute, here = path.absolute(), Path.cwd()
-    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)

@@ -23,6 +23,7 @@ from search.space.parameters import Choice, Fixed, Parameter, described, num_val
 from search.space.plain_scalars import ReadScalar
 from search.space.schema import CostName, Sampler, SearchSection, SweepFile
 from search.space.space import Space
+from search.space.sweep_program import is_of_sweep
 from trainables.core.contract import Trainable
 from trainables.core.files import is_safe_name
 
@@ -61,7 +62,7 @@ class Draft:
     @property
     def is_of_sweep(self) -> bool:
         """Whether a sweep file's own program is what is trained."""
-        return self.is_command and not (self.section.command and self.section.command.run)
+        return is_of_sweep(self.file, self.section)
 
     @property
     def known(self) -> list[str]:

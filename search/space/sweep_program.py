@@ -9,12 +9,28 @@ from typing import Any
 
 from search.space.errors import Problems, did_you_mean, listed, shown
 from search.space.parameters import Fixed, Parameter, is_number, middle
+from search.space.schema import SearchSection, SweepFile
 from trainables.command.template import FORMS, PLACES, escaped
 
 # A script that trains as long as it likes is asked after so many of its scores; it ends where it ends.
 OPEN_EPOCHS = [1, 3, 9, 27, 81]
 _USUAL = ("${env}", "${interpreter}", "${program}", "${args}")
 _WORD = re.compile(r"\$\{(\w+)\}")
+
+
+def is_command(file: SweepFile, section: SearchSection) -> bool:
+    """Whether a script is searched: named by the section, or by a sweep file that has nothing of ours.
+
+    A sweep file with `program:` to which somebody added `search.trainable` or `search.data` is a search of
+    that trainable, and a notice says that the program is ignored.
+    """
+    is_open = "trainable" not in section.model_fields_set and section.data is None
+    return section.trainable == "command" or (is_open and file.has_program)
+
+
+def is_of_sweep(file: SweepFile, section: SearchSection) -> bool:
+    """Whether that script is the sweep file's own program, rather than one under `search.command.run`."""
+    return is_command(file, section) and not (section.command and section.command.run)
 
 
 def run_of_sweep(program: Any, command: Any, problems: Problems) -> tuple[str, ...]:

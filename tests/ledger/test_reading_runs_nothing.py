@@ -157,7 +157,7 @@ def test_the_refusal_names_the_file_the_run_and_the_way_on(tmp_path: Path) -> No
     beside(run, tmp_path)
     done = ran(sys.executable, ROOT / "scripts/promote.py", run, folder=tmp_path)
     assert done.returncode == 2
-    assert f"{run}/evil.py lies in the folder of the run {run}" in done.stderr
+    assert f"{run}/evil.py is in the folder of the run {run}" in done.stderr
     assert "--set search.trainable=PATH" in done.stderr
 
 

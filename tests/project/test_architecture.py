@@ -121,7 +121,7 @@ def test_only_the_backend_of_ray_and_what_starts_it_import_it(module: str) -> No
 # Where the names of files under results/ are written. The space's package cannot import the ledger's; the
 # others write documents about these files, a template's space.yaml, and complete names at TAB, at once.
 NAMING = (
-    *("search/ledger/run_folder.py", "search/trial/trial_folder.py", "search/space/own_code.py"),
+    *("search/ledger/run_folder.py", "search/trial/trial_folder.py", "search/space/paths.py"),
     *("search/tables/documents.py", "search/new_trainable.py", "search/cli/parser.py"),
 )
 NAMES = {

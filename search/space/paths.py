@@ -1,0 +1,133 @@
+"""Paths in a space: which folder they are relative to, and whose code they may name.
+
+A path in a file is relative to the file, so that a space and what it names can be moved together; a path
+typed on the command line is relative to the current folder, where the shell completed it.
+
+What is run is the user's own: code within a run's folder is run only where a command line names it. A run's
+folder may have come from somebody else. Its `space.yaml` names a program, and resuming the run or promoting
+its trials would start that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from search.space.errors import Problems, is_within
+from search.space.schema import CommandSection
+from trainables.core.load import TrainableRef
+
+_JOURNAL = "journal.jsonl"  # what makes a folder a run's, see search/ledger/run_folder.py
+_PYTHON = (
+    "code that came with a run is not run unless a command names it: read it, and give the file that you "
+    "trust with --set search.trainable=PATH, or a --space of your own"
+)
+_COMMAND = (
+    "a program that came with a run is not run unless a command names it: read it, and give --set "
+    "search.command.folder=PATH, or a --space of your own"
+)
+
+
+def displayed(path: Path) -> str:
+    """The path as short as it can be: relative to the current folder where it is below that."""
+    absolute, here = path.absolute(), Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
+
+
+@contextmanager
+def unknown_homes_as(problems: Problems) -> Iterator[None]:
+    """Report a path such as `~name/runs`, where no user has that name, as a problem of the file.
+
+    `Path.expanduser` raises a RuntimeError then, and has no class of its own for it: only the text
+    distinguishes it from other RuntimeErrors.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) != "Could not determine home directory.":
+            raise
+        problems.add("file", "a path in it begins with ~ and the name of no user; write it in full")
+
+
+def data_folder(key: str, space: Path, overridden: Sequence[str]) -> Path:
+    """The folder that the path at `search.data.<key>` is relative to.
+
+    Args:
+        space: The space file.
+        overridden: Dotted places that the command line set.
+    """
+    is_typed = any(is_within(f"search.data.{key}", place) for place in overridden)
+    return Path.cwd() if is_typed else space.absolute().parent
+
+
+def trainable_reference(written: str, space: Path, *, is_typed: bool) -> TrainableRef:
+    """What `search.trainable` refers to; a user's file by its absolute path, as a worker has another folder.
+
+    Args:
+        space: The space file.
+        is_typed: The command line named it. Such a path is taken from the current folder if there is a file,
+            and always for a space in a run's folder, so that no typed name finds code there; else from the
+            space's folder, as `--set search.trainable=other.py` beside a space means the file beside it.
+    """
+    reference = TrainableRef.of(written)
+    if reference.path is None:
+        return reference
+    path = Path(written).expanduser()
+    is_here = is_typed and (path.is_file() or _run_of(space) is not None)
+    return TrainableRef(path=((Path.cwd() if is_here else space.parent) / path).resolve())
+
+
+def run_folders(written: Sequence[str], space: Path) -> tuple[str, ...]:
+    """The absolute folders of the runs under `search.warm_start`."""
+    return tuple(str((space.parent / Path(run).expanduser()).resolve()) for run in written)
+
+
+def check_file(trainable: str, space_folder: Path, problems: Problems) -> None:
+    """Report a user's file that is in a run's folder, or that a space in one names by a relative path.
+
+    The second catches a copied run whose space names `../../other.py`: a run's own space.yaml, as written by
+    this program, has absolute paths only.
+    """
+    path = space_folder / Path(trainable).expanduser()
+    if run := _run_of(path):
+        problems.add("search.trainable", f"{path} is in the folder of the run {run}; {_PYTHON}")
+    elif run := _found_from_run(trainable, space_folder):
+        problems.add("search.trainable", f"{trainable} is found from the folder of the run {run}; {_PYTHON}")
+
+
+def check_command(command: CommandSection | None, space_folder: Path, problems: Problems) -> None:
+    """Report a command that runs in a run's folder, or whose words name a file in one.
+
+    Args:
+        command: None of a sweep file without the section, whose own program would be started.
+    """
+    if command is None:
+        if run := _run_of(space_folder / "space.yaml"):
+            problems.add("program", f"it would be looked for in the folder of the run {run}; {_COMMAND}")
+        return
+    folder = space_folder / Path(command.folder).expanduser()
+    if run := _run_of(folder / ".") or _found_from_run(command.folder, space_folder):
+        problems.add("search.command.folder", f"{folder} belongs to the folder of the run {run}; {_COMMAND}")
+        return
+    for key in ("run", "resume", "test"):
+        for token in getattr(command, key):
+            path = folder / token
+            if "/" in token and (run := _run_of(path)) and path.is_file():
+                text = f"{path} is in the folder of the run {run}; {_COMMAND}"
+                problems.add(f"search.command.{key}", text)
+
+
+def _found_from_run(path: str, space_folder: Path) -> Path | None:
+    """The run whose space names something by a relative path, as none written by this program does."""
+    is_relative = not Path(path).expanduser().is_absolute()
+    return _run_of(space_folder / "space.yaml") if is_relative else None
+
+
+def _run_of(path: Path) -> Path | None:
+    """The run whose folder contains a file, by its path as written or by where symbolic links lead."""
+    for one in (path.absolute(), path.resolve()):
+        for folder in one.parents:
+            if (folder / _JOURNAL).is_file():
+                return folder
+    return None
