@@ -194,7 +194,8 @@ def _when_within(
 ) -> dict[str, dict[str, tuple[Any, ...]]]:
     """The conditions without those of parameters that are fixed now, and without values that are gone.
 
-    With `optimizer` overridden to [adamw], `{momentum: {optimizer: [sgd]}}` becomes `{momentum: {optimizer: ()}}`:
+    With `optimizer` overridden to [adamw], `{momentum: {optimizer: [sgd]}}`
+    becomes `{momentum: {optimizer: ()}}`:
     a condition left without any value can never be met.
 
     Args:
