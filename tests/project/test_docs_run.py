@@ -181,7 +181,7 @@ def presumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").symlink_to(sys.prefix)
     write_photos(folder / "photos")
-    for model in ("resnet18", "mobilenetv3_large_100"):
+    for model in ("resnet18", "mobilenetv3_large_100", "resnet18d.ra2_in1k"):
         fill_hub_cache(folder / "hf", model)
     boxes = [
         annotation(10 + number, 3 + 4 * (number % 2), [10, 10, 40, 20], id=number) for number in range(20)

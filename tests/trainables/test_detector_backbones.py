@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from pathlib import Path
 
 import pytest
 import timm
 import torch
 import torchvision
+from huggingface_hub import constants, try_to_load_from_cache
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForImageClassification, ResNetConfig
 
-from trainables.core.contract import WeightsError
+from tests.support.weight_files import fill_hub_cache
+from trainables.core.contract import WeightFile, WeightsError
 from trainables.detection.backbones import load_backbone_weights
 from trainables.detection.configs import config_of
 from trainables.detection.models import Detector, build_detector
+from trainables.detection.names import BACKBONES, weight_files
 
 
 def saved(folder: Path, model: nn.Module, name: str = "backbone.safetensors") -> Path:
@@ -56,30 +61,136 @@ def test_detr_takes_a_resnet_50_of_either_library(tmp_path: Path, library: str) 
 
 
 @pytest.mark.parametrize(
-    ("detector", "model", "num_taken", "random"),
+    ("detector", "model", "num_taken", "same"),
     [
         (
             "rt_detr_r18",
             "resnet18d",
             110,
-            ", of the backbone encoder.stages.0.layers.0.shortcut.convolution.weight",
+            "; as in that model encoder.stages.0.layers.0.shortcut is the identity",
         ),
         ("rt_detr_r50", "resnet50d", 275, ""),
         ("d_fine_l", "hgnetv2_b4", 400, ""),
     ],
 )
 def test_rt_detr_and_d_fine_take_the_models_of_timm_that_they_are_built_on(
-    tmp_path: Path, detector: str, model: str, num_taken: int, random: str
+    tmp_path: Path, detector: str, model: str, num_taken: int, same: str
 ) -> None:
     path = saved(tmp_path, of_timm(model))
     built = build_detector(detector, num_classes=3, weights=f"file:{path}")
-    note = built.notes["weights"]
-    assert note.startswith(
-        f"{num_taken} tensors of the backbone are from backbone.safetensors; new, with random"
+    assert built.notes["weights"] == (
+        f"{num_taken} tensors of the backbone are from backbone.safetensors{same}; new, with random values, "
+        "are all layers after the backbone"
     )
-    assert note.partition("all layers after the backbone")[2].startswith(random)
     means = [value for name, value in backbone(built).state_dict().items() if name.endswith("running_mean")]
     assert sum(bool((mean == 0.25).all()) for mean in means) == num_taken // 5
+
+
+@pytest.mark.parametrize(
+    ("detector", "model"),
+    [
+        ("rt_detr_r18", "resnet18d"),
+        pytest.param("rt_detr_r50", "resnet50d", marks=pytest.mark.slow),
+        pytest.param("detr_r50", "resnet50", marks=pytest.mark.slow),
+        pytest.param("d_fine_l", "hgnetv2_b4", marks=pytest.mark.slow),
+    ],
+)
+def test_a_loaded_backbone_computes_what_the_classifier_does(
+    tmp_path: Path, detector: str, model: str
+) -> None:
+    classifier = of_timm(model).eval()
+    path = saved(tmp_path, classifier)
+    built = build_detector(detector, num_classes=3, weights=f"file:{path}")
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        outputs = backbone(built).eval()(images)
+        features = outputs[-1] if isinstance(outputs, list) else outputs.feature_maps[-1]
+        theirs = classifier.forward_features(images)  # type: ignore[operator]
+    assert features.shape == theirs.shape
+    assert torch.allclose(features, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
+
+
+@pytest.mark.parametrize("model", BACKBONES)
+def test_a_backbones_weights_come_from_a_hub_and_say_their_size(model: str) -> None:
+    repository, size_mib = BACKBONES[model]
+    name = repository.removeprefix("timm/")
+    config = timm.get_pretrained_cfg(name)
+    assert (config.hf_hub_id, config.num_classes) == (repository, 1000)
+    with torch.device("meta"):
+        state = timm.create_model(name).state_dict()
+    assert size_mib == pytest.approx(sum(4 * tensor.numel() for tensor in state.values()) / 2**20, abs=0.3)
+    (file,) = weight_files(model, "backbone")
+    assert file == WeightFile(source="hub", location=f"{repository}/model.safetensors", size_mib=size_mib)
+
+
+def test_a_detector_begins_from_its_backbone_in_the_hubs_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = fill_hub_cache(tmp_path / "hf", "resnet18d.ra2_in1k")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache",
+        functools.partial(try_to_load_from_cache, cache_dir=tmp_path / "hf" / "hub"),
+    )
+    built = build_detector("rt_detr_r18", num_classes=2, weights="backbone")
+    theirs = classifier.state_dict()["layer4.1.conv2.weight"]
+    own = backbone(built).state_dict()["encoder.stages.3.layers.1.layer.1.convolution.weight"]
+    assert torch.equal(own, theirs)
+    assert built.notes["weights"].startswith("110 tensors of the backbone are from model.safetensors; as in")
+    with pytest.raises(WeightsError, match=r"timm/resnet50\.tv_in1k/model\.safetensors is not in .*fetch it"):
+        build_detector("detr_r50", num_classes=2, weights="backbone")
+
+
+@pytest.mark.parametrize(
+    ("detector", "classifier", "url"),
+    [
+        ("fasterrcnn_mobilenet_v3_large_320_fpn", "mobilenet_v3_large", "mobilenet_v3_large-8738ca79.pth"),
+        pytest.param(
+            "ssd300_vgg16", "vgg16", "vgg16_features-amdegroot-88682ab5.pth", marks=pytest.mark.slow
+        ),
+        pytest.param("retinanet_resnet50_fpn", "resnet50", "resnet50-0676ba61.pth", marks=pytest.mark.slow),
+    ],
+)
+def test_torchvisions_detectors_begin_from_the_backbones_that_torchvision_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: str, classifier: str, url: str
+) -> None:
+    (file,) = weight_files(f"torchvision/{detector}", "backbone")
+    assert (file.source, file.location.rpartition("/")[2]) == ("torchvision", url)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    torch.manual_seed(3)
+    model = torchvision.models.get_model(classifier)
+    path = tmp_path / "hub" / "checkpoints" / url
+    path.parent.mkdir(parents=True)
+    torch.save(model.state_dict(), path)
+    built = build_detector(f"torchvision/{detector}", num_classes=2, weights="backbone")
+    matrices = {fingerprint(tensor) for tensor in model.state_dict().values() if tensor.ndim == 4}
+    body: nn.Module = built.model.detector.backbone  # type: ignore[union-attr, assignment]
+    own = {fingerprint(tensor) for tensor in body.state_dict().values() if tensor.ndim == 4}
+    assert len(own & matrices) >= 10
+    assert built.notes["weights"].endswith("are all layers after the backbone")
+
+
+def fingerprint(tensor: Tensor) -> tuple[torch.Size, float]:
+    return tensor.shape, float(tensor.double().sum())
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (
+            "rt_detr_tiny",
+            "no hub has weights for the backbone of rt_detr_tiny, but for those of rt_detr_r18, ",
+        ),
+        ("hub/PekingU/rtdetr_r18vd", "no hub has weights for the backbone of hub/PekingU/rtdetr_r18vd"),
+        (
+            "torchvision/retinanet_resnet50_fpn_v2",
+            "torchvision has no weights for the backbone of retinanet",
+        ),
+    ],
+)
+def test_a_backbone_without_weights_of_its_own_is_refused(model: str, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        weight_files(model, "backbone")
 
 
 def test_a_classifier_of_transformers_is_a_backbone_too(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ stretched to squares whose sides are drawn anew for each batch, from 75 to 125 %
 have those of two others: `detr.yaml` that of DETR (images keep their proportions, random crops, no average, a
 fall after two thirds) and `d_fine.yaml` the rates of D-FINE-L, whose authors train the last 8 of 80 epochs
 at one scale, without changed colours, zooming out and cropping, and restart the average: that is not here.
-They differ in weights, which are random
-unless `weights` names a file or hub, and in images: scales are drawn for a batch and not for each image, and
-random crops are taken from images that are scaled already. So no figure of theirs is claimed.
+They differ in weights, which are random unless `weights` is "backbone" or names others, and in images: scales
+are drawn for a batch and not for each image, and random crops are taken from images that are scaled already.
+So no figure of theirs is claimed.
 
 A detector of the DETR kind learns nothing from random weights on a small budget (DETR's authors speak of
 300,000 steps): while val_map is near 0, rank by `metric: {name: val_loss, goal: minimize}`, or start from
@@ -33,8 +33,14 @@ from typing import Any, ClassVar, get_args
 from trainables.core.contract import Example, OverfitTarget
 from trainables.core.deferred import deferred
 from trainables.detection.data_sources import BOX_SOURCES
-from trainables.detection.names import BoxAugmentName, Resize, unknown_model_reason, weight_files
-from trainables.engine.choices import BatchSize, ScheduleName, is_weights
+from trainables.detection.names import (
+    BoxAugmentName,
+    Resize,
+    is_weights,
+    unknown_model_reason,
+    weight_files,
+)
+from trainables.engine.choices import BatchSize, ScheduleName
 from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.scales import OF_DETECTORS
 from trainables.engine.torch_trainable import PretrainedWeights, TorchTrainable
@@ -48,9 +54,11 @@ class Hparams(TrainingHparams):
     """What may be set or searched for, beside what every training takes.
 
     Attributes:
-        weights: "none" is random ones, "hub" the model's own, "file:PATH" a file of this model's by
-            absolute path: `model.safetensors` beside its `config.json`, a state dict of torchvision's, or a
-            file of its backbone as a classifier (of timm, torchvision or transformers).
+        weights: "none" is random ones, "hub" the model's own, of COCO, "backbone" those of its backbone
+            alone, of ImageNet, as the papers begin (`names.BACKBONES`, or what torchvision takes).
+            "file:PATH" is a file of this model's by absolute path: `model.safetensors` beside its
+            `config.json`, a state dict of torchvision's, or a file of its backbone as a classifier (of timm,
+            torchvision or transformers).
         augment: "none", "light" (colour), "strong" (RT-DETR's: zooming out and cropping as well) or "crop"
             (DETR's: half of the images are cropped at random).
         multi_scale: Draw the side of each training batch, from 75 to 125 % of the resolution (RT-DETR), or
@@ -93,7 +101,7 @@ class Hparams(TrainingHparams):
 
 
 _RULES: dict[str, Rule] = {
-    "weights": ("none, hub or file:PATH with an absolute path", is_weights),
+    "weights": ("none, hub, backbone or file:PATH with an absolute path", is_weights),
     "resize": (f"one of {', '.join(RESIZES)}", lambda name: name in RESIZES),
     "augment": (f"one of {', '.join(AUGMENTS)}", lambda name: name in AUGMENTS),
 }

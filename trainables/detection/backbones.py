@@ -35,19 +35,22 @@ class LoadedBackbone:
     Attributes:
         num_taken: Tensors of the file that it has now.
         random: Names of those that the file does not have.
+        identities: Shortcuts that the file's model adds unchanged, and so does the backbone now.
     """
 
     num_taken: int
     random: Sequence[str]
+    identities: Sequence[str] = ()
 
     def note(self, path: Path) -> str:
         """In words, with what is random of the whole detector."""
         listed = ", ".join(self.random[:_LISTED])
         more = f" and {len(self.random) - _LISTED} more" if len(self.random) > _LISTED else ""
         missing = f", of the backbone {listed}{more}" if self.random else ""
+        same = f"; as in that model {', '.join(self.identities)} is the identity" if self.identities else ""
         return (
-            f"{self.num_taken} tensors of the backbone are from {path.name}; new, with random values, are "
-            f"all layers after the backbone{missing}"
+            f"{self.num_taken} tensors of the backbone are from {path.name}{same}; new, with random values, "
+            f"are all layers after the backbone{missing}"
         )
 
 
@@ -72,7 +75,29 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> LoadedBackbone:
     with torch.no_grad():
         for name, tensor in taken.items():
             own[name].copy_(tensor)
-    return LoadedBackbone(len(taken), [name for name in own if name not in taken])
+    missing = [name for name in own if name not in taken]
+    identities = list(_made_identities(backbone, missing))
+    random = [name for name in missing if not name.startswith(tuple(identities))]
+    return LoadedBackbone(len(taken), random, identities)
+
+
+def _made_identities(backbone: nn.Module, missing: Sequence[str]) -> Iterator[str]:
+    """Make the identity of each shortcut that the file lacks and that keeps the shape, and give their names.
+
+    RT-DETR's ResNet-18 projects in its first block, where a ResNet-D of timm adds what came in: a random
+    projection in a stage that is frozen would make noise of all that the file has learnt.
+    """
+    for name, module in backbone.named_modules():
+        convolution = getattr(module, "convolution", None)
+        if not name.endswith("shortcut") or not isinstance(convolution, nn.Conv2d):
+            continue
+        is_missing = all(
+            f"{name}.{key}" in missing for key in module.state_dict() if not key.endswith(_COUNTER)
+        )
+        keeps_shape = convolution.in_channels == convolution.out_channels and convolution.stride == (1, 1)
+        if is_missing and keeps_shape and convolution.kernel_size == (1, 1):
+            nn.init.dirac_(convolution.weight)  # a new norm changes nothing: mean 0, variance 1
+            yield name
 
 
 def _matching(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:

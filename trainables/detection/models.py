@@ -61,7 +61,7 @@ def build_detector(name: str, *, num_classes: int, weights: str = "none") -> Det
     weights learns as a whole, BatchNorm included, which the library would freeze.
 
     Args:
-        weights: "none", "hub" or "file:PATH", whose files must be on this machine.
+        weights: "none", "hub", "backbone" or "file:PATH", whose files must be on this machine.
 
     Raises:
         ValueError: No such model; the message names the nearest.
@@ -179,7 +179,9 @@ def _from_torchvision(name: str, num_classes: int, path: Path | None, is_of_hub:
         name, weights=None, weights_backbone=None, num_classes=num_classes + 1
     )
     if path and not is_of_hub and is_of_backbone(path):
-        loaded = load_backbone_weights(detector.backbone.body, path)
+        # Of an SSD there is no `body`: its pyramid is made of the last of the backbone's own layers.
+        inner = detector.backbone.body if hasattr(detector.backbone, "body") else detector.backbone.features
+        loaded = load_backbone_weights(inner, path)
         head = nn.ModuleList(_but(detector, detector.backbone))
         return Detector(TorchvisionDetector(detector), head, _AS_THEY_ARE, {"weights": loaded.note(path)})
     if path:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from trainables.core.contract import WeightFile
 from trainables.core.weights import own_file
+from trainables.engine import choices
 
 BoxAugmentName = Literal["none", "light", "strong", "crop"]
 Resize = Literal["stretch", "keep_aspect"]
@@ -18,9 +21,19 @@ REPOSITORIES = {
     "detr_r50": "facebook/detr-resnet-50",
     "d_fine_l": "ustc-community/dfine-large-coco",
 }
+# Classifiers of timm that are these detectors' backbones, trained on ImageNet, with the MiB of their files.
+# DETR was published with this one, RT-DETR and D-FINE with a ResNet-D and an HGNetV2 as these are.
+BACKBONES: Mapping[str, tuple[str, float]] = {
+    "rt_detr_r18": ("timm/resnet18d.ra2_in1k", 44.7),
+    "rt_detr_r50": ("timm/resnet50d.ra2_in1k", 97.8),
+    "rt_detr_r101": ("timm/resnet101d.ra2_in1k", 170.3),
+    "detr_r50": ("timm/resnet50.tv_in1k", 97.7),
+    "d_fine_l": ("timm/hgnetv2_b4.ssld_stage2_ft_in1k", 75.7),
+}
 TINY = ("rt_detr_tiny", "detr_tiny", "d_fine_tiny")
 TORCHVISION = "torchvision/"
 HUB = "hub/"
+BACKBONE = "backbone"  # the value of weights that means the backbone's own, of ImageNet
 FILE = "file:"
 _KINDS = f"{HUB}OWNER/NAME, {FILE}/path/config.json or {TORCHVISION}NAME"
 
@@ -60,6 +73,8 @@ def weight_files(name: str, weights: str) -> tuple[WeightFile, ...]:
     files = (config,) if config else ()
     if weights == "none":
         return files
+    if weights == BACKBONE:
+        return (*files, _backbone_file(name))
     if weights != "hub":
         return (*files, own_file(weights, name))
     if name.startswith(TORCHVISION):
@@ -73,6 +88,39 @@ def weight_files(name: str, weights: str) -> tuple[WeightFile, ...]:
         alternatives=(f"{repository}/pytorch_model.bin",),
     )
     return (*(files or (WeightFile(source="hub", location=f"{repository}/config.json"),)), last)
+
+
+def is_weights(value: str) -> bool:
+    """Whether a value says which weights a detector starts from."""
+    return value == BACKBONE or choices.is_weights(value)
+
+
+def _backbone_file(name: str) -> WeightFile:
+    """The weights of the detector's backbone alone, as a classifier of ImageNet has them.
+
+    Raises:
+        ValueError: None are known for it.
+    """
+    if name.startswith(TORCHVISION):
+        return _torchvision_backbone(name.removeprefix(TORCHVISION))
+    if name not in BACKBONES:
+        known = ", ".join(BACKBONES)
+        raise ValueError(f"no hub has weights for the backbone of {name}, but for those of {known}")
+    repository, size_mib = BACKBONES[name]
+    return WeightFile(source="hub", location=f"{repository}/model.safetensors", size_mib=size_mib)
+
+
+def _torchvision_backbone(name: str) -> WeightFile:
+    """What torchvision itself gives a new detector of this name."""
+    # Here, as spaces are checked without torch.
+    from torchvision.models import get_model_builder
+
+    check_torchvision_name(name)
+    chosen: Any = inspect.signature(get_model_builder(name)).parameters["weights_backbone"].default
+    # An SSDLite without weights of COCO has half of the channels at its end, which MobileNet's do not fit.
+    if chosen is None or name.startswith("ssdlite"):
+        raise ValueError(f"torchvision has no weights for the backbone of {name}; set weights to none or hub")
+    return WeightFile(source="torchvision", location=chosen.url, size_mib=chosen.meta["_file_size"])
 
 
 def _torchvision_file(name: str) -> WeightFile:
