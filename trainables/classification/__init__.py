@@ -37,6 +37,8 @@ class Hparams(TrainingHparams):
             "file:PATH" a file of this model's, by absolute path, in which {model} is the model's name.
         drop_path_rate: Rate at which whole blocks are left out of a training step, the last ones most often
             (Huang et al. 2016, "Deep Networks with Stochastic Depth"); for models of timm.
+        image_scale: Side of all images, of test images too, as a share of the rung's resolution: what image
+            size is worth, as a hyperparameter like any other.
         augment: "none", "crop" (pad an eighth with black, crop), "light", "strong", or a strength in [0, 1].
         flip: Mirror half of the training images; off, as digits and text are not symmetric.
         rand_augment: Strength of RandAugment in [0, 1]; 0 is none, 0.3 the paper's magnitude 9.
@@ -49,6 +51,7 @@ class Hparams(TrainingHparams):
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
     label_smoothing: float = 0.0
+    image_scale: float = 1.0
     augment: AugmentName | float = "none"
     flip: bool = False
     rand_augment: float = 0.0
@@ -80,6 +83,7 @@ _RULES: dict[str, Rule] = {
     "drop_rate": ("in [0, 1)", lambda rate: 0 <= rate < 1),
     "drop_path_rate": ("in [0, 1)", lambda rate: 0 <= rate < 1),
     "label_smoothing": ("in [0, 1)", lambda smoothing: 0 <= smoothing < 1),
+    "image_scale": ("in (0, 1]", lambda scale: 0 < scale <= 1),
     "augment": (AUGMENT_RULE, is_augment),
     "rand_augment": ("in [0, 1]", lambda strength: 0 <= strength <= 1),
     "mixup": ("0 or more", lambda alpha: alpha >= 0),

@@ -26,7 +26,7 @@ _DIGITS = ("mnist5k", "digits")  # a tuple: `in` must take a mapping too
 def start(hparams: Hparams, budget: Budget, context: TrainingContext) -> SupervisedTraining[Batch]:
     """A classifier at epoch 0, whose schedule spans `budget.epochs`."""
     framing = framing_of(hparams.model, hparams.weights)
-    data = load_data(context, framing)
+    data = load_data(context, framing).scaled(hparams.image_scale)
     seed_all(context.seed)
     with building(context):
         classifier = build_classifier(

@@ -87,6 +87,7 @@ class DataSplits:
         score_resolution: Resolution of test images, and of validation images unless the rung decides.
         device: Where images are wanted.
         nearest_resolution: The nearest resolution to a wanted one that the model takes; see `taken_by`.
+        scale: What a budget's resolution is multiplied by; see `scaled`.
     """
 
     train: ImageSet
@@ -99,7 +100,15 @@ class DataSplits:
     num_unreadable: int
     device: torch.device
     nearest_resolution: Callable[[int], int] = int
+    scale: float = 1.0
     _other_resolutions: dict[int, int] = field(default_factory=dict)
+
+    def scaled(self, scale: float) -> DataSplits:
+        """The same data with all images at a share of each resolution, in (0, 1]: 0.5 of 224 px is 112 px.
+
+        What is decoded are still images of the top rung's resolution, so trials of all scales share a cache.
+        """
+        return replace(self, scale=scale, score_resolution=_at_scale(self.score_resolution, scale))
 
     def taken_by(self, nearest_resolution: Callable[[int], int]) -> DataSplits:
         """The same data for a model that takes some resolutions only: images are made in the nearest one."""
@@ -127,7 +136,8 @@ class DataSplits:
 
     def train_resolution(self, wanted: int | None) -> int:
         """Resolution of training images for a budget's resolution, where None is the data's own."""
-        return self._taken(wanted or self.own_resolution or self.score_resolution)
+        asked = wanted or self.own_resolution
+        return self._taken(_at_scale(asked, self.scale) if asked else self.score_resolution)
 
     def resolution_notes(self) -> dict[str, str]:
         """Which resolutions were asked for that the model does not take, and what it was given instead."""
@@ -143,6 +153,10 @@ class DataSplits:
         if (given := self.nearest_resolution(wanted)) != wanted:
             self._other_resolutions[wanted] = given
         return given
+
+
+def _at_scale(resolution: int, scale: float) -> int:
+    return max(1, round(scale * resolution))
 
 
 def load_data(context: TrainingContext, framing: Framing = WHOLE_MIDDLE) -> DataSplits:
