@@ -67,6 +67,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     ),
     "finetune": ("parameters.model.values=[resnet18, convnext_tiny]", *_FINETUNE),
     "finetune_accurate": ("parameters.model.value=resnet18", *_FINETUNE),
+    "finetune_few": ("parameters.model.values=[resnet18, convnext_tiny]", *_FINETUNE),
     "finetune_quick": _FINETUNE,
     "finetune_two_phase": (
         "parameters.model={value: resnet18}",

@@ -1,4 +1,4 @@
-"""Image size as a hyperparameter: a share of the rung's resolution, in training, scores and the model left."""
+"""Image size as a hyperparameter: a share of the resolution, in training, scores and the model left."""
 
 from __future__ import annotations
 
