@@ -25,7 +25,15 @@ from search.trial.task import cache_folder
 from trainables.core.contract import DataError, Trainable, WeightFile, WeightsError
 from trainables.core.data_source import data_text
 from trainables.core.data_summary import DataSummary
-from trainables.core.weights import damage, fetch, folder_of, locate, remedy
+from trainables.core.weights import (
+    HostUnreachable,
+    damage,
+    fetch,
+    folder_of,
+    locate,
+    remedy,
+    without_network,
+)
 
 
 @dataclass
@@ -41,6 +49,7 @@ class _Found:
     auto_precision: str = ""
     batch_sizes: dict[str, str] = field(default_factory=dict)
     no_gpu_reason: str = ""
+    unreachable: set[str] = field(default_factory=set)  # sources of weights, as WeightFile has them
     data: DataSummary | None = None
 
     def problem(self, what: str, remedy: str) -> None:
@@ -136,14 +145,9 @@ def _print_downloads(request: PreflightRequest, trainable: Trainable) -> None:
 
 
 def _is_usable(file: WeightFile, request: PreflightRequest, found: _Found) -> bool:
-    if request.is_fetching and file.source != "file" and locate(file) is None:
-        size = "" if file.size_mib is None else f" (about {file.size_mib:.0f} MiB)"
-        print(f"fetching {file.location}{size}", file=sys.stderr)
-        try:
-            fetch(file)
-        except WeightsError as error:
-            found.problem(f"weights: {error}", "see that there is a network, and try again")
-            return False
+    is_wanted = request.is_fetching and file.source != "file" and locate(file) is None
+    if is_wanted and not _is_fetched(file, found):
+        return False
     path = locate(file)
     cure = remedy(file).replace("SPACE", request.space)
     if path is None:
@@ -153,6 +157,23 @@ def _is_usable(file: WeightFile, request: PreflightRequest, found: _Found) -> bo
         again = f"delete it and {cure}" if file.source != "file" else "give a whole file"
         found.problem(f"weights: {path}: {reason}", again)
     return reason is None
+
+
+def _is_fetched(file: WeightFile, found: _Found) -> bool:
+    if file.source in found.unreachable:  # each attempt takes the libraries 25 s
+        text = f"weights: {file.location} was not tried, as no file before it could be had"
+        found.problem(f"{text}; {without_network(file)}", "see that there is a network, and try again")
+        return False
+    size = "" if file.size_mib is None else f" (about {file.size_mib:.0f} MiB)"
+    print(f"fetching {file.location}{size}", file=sys.stderr)
+    try:
+        fetch(file)
+    except WeightsError as error:
+        if isinstance(error, HostUnreachable):
+            found.unreachable.add(file.source)
+        found.problem(f"weights: {error}", "see that there is a network, and try again")
+        return False
+    return True
 
 
 def _row(model: str, file: WeightFile, *, is_there: bool) -> WeightRow:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+from search.preflight import node_checks
 from trainables.core.contract import Budget, TrainingContext, WeightFile, WeightsError
 from trainables.core.load import load_trainable
-from trainables.core.weights import fetch, own_file, without_network
+from trainables.core.weights import HostUnreachable, fetch, own_file, without_network
 from trainables.engine.classifiers.models import build_classifier, weight_files
 
 
@@ -89,6 +91,59 @@ def test_a_download_that_fails_says_what_would_do(tmp_path: Path, monkeypatch: p
     file = WeightFile(source="url", location="http://127.0.0.1:1/resnet18-f37072fd.pth")
     with pytest.raises(WeightsError, match=r"cannot be downloaded: .*; without a network copy resnet18-f3"):
         fetch(file)
+
+
+def test_another_name_is_tried_where_the_hub_lacks_a_file_and_not_where_it_is_unreachable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = WeightFile(source="hub", location="a/b/model.safetensors", alternatives=("a/b/pytorch_model.bin",))
+    asked: list[str] = []
+
+    def failing(error: Exception) -> None:
+        asked.clear()
+
+        def download(repository: str, name: str) -> str:
+            asked.append(name)
+            raise error
+
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+
+    failing(LocalEntryNotFoundError("check your connection"))
+    with pytest.raises(HostUnreachable, match="downloaded: check your connection; without a network"):
+        fetch(file)
+    assert asked == ["model.safetensors"]
+    failing(EntryNotFoundError("404"))
+    with pytest.raises(WeightsError) as caught:
+        fetch(file)
+    assert not isinstance(caught.value, HostUnreachable)
+    assert asked == ["model.safetensors", "pytorch_model.bin"]
+
+
+@pytest.mark.parametrize(
+    ("error", "num_tried"),
+    [(HostUnreachable("no network"), 1), (WeightsError("the hub has it no more"), 2)],
+)
+def test_files_behind_an_unreachable_host_are_named_and_not_tried(
+    monkeypatch: pytest.MonkeyPatch, error: WeightsError, num_tried: int
+) -> None:
+    tried: list[str] = []
+
+    def fetching(file: WeightFile) -> Path:
+        tried.append(file.location)
+        raise error
+
+    monkeypatch.setattr(node_checks, "fetch", fetching)
+    found = node_checks._Found()
+    files = [WeightFile(source="hub", location=f"{name}/model.safetensors") for name in ("a/b", "c/d")]
+    assert [node_checks._is_fetched(file, found) for file in files] == [False, False]
+    assert len(tried) == num_tried
+    problems = [problem.what for problem in found.problems]
+    assert problems[0] == f"weights: {error}"
+    if num_tried == 1:
+        assert problems[1].startswith(
+            "weights: c/d/model.safetensors was not tried, as no file before it could"
+        )
+        assert "copy the folder models--c--d into " in problems[1]
 
 
 def test_the_size_of_a_hubs_file_is_known_before_it_is_there() -> None:

@@ -26,6 +26,10 @@ _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.[a-z]+$")  # torch.hub's: resnet18
 _CHUNK = 2**20
 
 
+class HostUnreachable(WeightsError):
+    """No file can be had from where this one lies: there is no network, or none that leads there."""
+
+
 def own_file(weights: str, model: str) -> WeightFile:
     """The file that `weights: file:PATH` means; {model} in the path is the model's name, without its library.
 
@@ -97,7 +101,8 @@ def fetch(file: WeightFile) -> Path:
     What is there already is not fetched again; the hub's files resume where a download was cut.
 
     Raises:
-        WeightsError: It cannot be had; the message says why.
+        HostUnreachable: No other file of this source can be had either.
+        WeightsError: This one cannot be had; the message says why.
     """
     if path := locate(file):
         return path
@@ -106,7 +111,17 @@ def fetch(file: WeightFile) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # the libraries' own derive from these
         reason = str(error).strip() or type(error).__name__
         text = f"{file.location} cannot be downloaded: {reason.splitlines()[0]}; {without_network(file)}"
-        raise WeightsError(text) from error
+        raise (HostUnreachable if _is_of_network(error) else WeightsError)(text) from error
+
+
+def _is_of_network(error: Exception) -> bool:
+    """Whether a library gave up on its host, and not on this file."""
+    from urllib.error import HTTPError, URLError
+
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    is_answered = isinstance(error, HTTPError)  # a URLError too
+    return isinstance(error, URLError | LocalEntryNotFoundError) and not is_answered
 
 
 def damage(path: Path) -> str | None:
@@ -153,12 +168,14 @@ def _places(file: WeightFile) -> Iterator[Path]:
 
 def _from_hub(file: WeightFile) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     *others, last = file.location, *file.alternatives
     for location in others:
         try:
             return Path(hf_hub_download(*location.rsplit("/", 1)))
+        except LocalEntryNotFoundError:  # an EntryNotFoundError too: 25 s of attempts found no network
+            raise
         except EntryNotFoundError:
             continue
     return Path(hf_hub_download(*last.rsplit("/", 1)))
