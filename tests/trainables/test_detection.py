@@ -325,7 +325,10 @@ def test_a_second_version_is_built_from_its_config_and_another_kind_is_refused(t
     ("settings", "problem"),
     [
         ({"model": "rt_detr"}, "no detector is named 'rt_detr'; near are rt_detr_"),
-        ({"weights": "file:here.pt"}, "weights must be none, hub or file:PATH with an absolute path"),
+        (
+            {"weights": "file:here.pt"},
+            "weights must be none, hub, backbone or file:PATH with an absolute path",
+        ),
         ({"augment": "much"}, "augment must be one of none, light, strong"),
         ({"layer_decay": 0.5}, "layer_decay below 1 needs a classifier of timm"),
     ],
