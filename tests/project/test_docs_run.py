@@ -43,6 +43,7 @@ _ONE_RUNG = (
 _DIGITS = f"{_ONE_RUNG} --set search.data=digits"
 _LIGHT = "--set 'parameters.model.values=[resnet18, mobilenetv3_large_100]'"  # their weights are in the cache
 _TWO_RUNGS = "--set 'search.ladder={epochs: [1, 2]}'"
+_SMALL_DETECTOR = "--set parameters.model.value=rt_detr_tiny"
 _FEW = "--set 'search.ladder={epochs: [1], subset: 0.3, resolution: 32}'"
 
 # What makes a line small: the flags of the first pattern that is found in it are appended.
@@ -53,7 +54,7 @@ SHORTER: Mapping[str, str] = {
     r"search\.py --space finetune": f"{_TWO} {_LIGHT} {_FEW}",
     r"train\.py --space finetune.*--smoke": f"--smoke 32 {_LIGHT} {_FEW}",
     r"search\.py .*--dry-run": "",
-    r"search\.py --space detection": f"{_TWO} {_FEW} --set parameters.model.value=rt_detr_tiny",
+    r"search\.py --space detection": f"{_TWO} {_FEW} --budget-size 32 {_SMALL_DETECTOR}",
     r"person_reid\.yaml": f"{_TWO} {_FEW} --budget-size 32 --set parameters.model.value=resnet10t",
     r"search\.py --space code_vulnerability": f"{_TWO} --set 'search.ladder={{epochs: [1], resolution: 16}}'",
     r"search\.py --space code_clones": f"{_TWO} --set 'search.ladder={{epochs: [1], resolution: 16}}'",

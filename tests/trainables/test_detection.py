@@ -98,6 +98,14 @@ def test_a_side_that_does_not_fit_the_feature_maps_is_refused() -> None:
         detected(model, batch_of([], side=48))
 
 
+@pytest.mark.parametrize(("side", "num_places"), [(32, 21), (64, 84)])
+def test_images_with_fewer_places_than_queries_are_refused(side: int, num_places: int) -> None:
+    model = build_detector("rt_detr_tiny", num_classes=3).model
+    model.detector.config.num_queries = 85  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match=f"{num_places} places for the model's 85 queries; give the lowest"):
+        detected(model, batch_of([], side=side))
+
+
 def test_backbone_and_the_rest_have_rates_of_their_own(tmp_path: Path) -> None:
     training = TRAINABLE.start(
         Hparams(**{**SMALL, "lr": 1.0, "backbone_lr_ratio": 0.1}), TINY, context(tmp_path)

@@ -13,6 +13,7 @@ from search.preflight import node_checks
 from trainables.core.contract import Budget, TrainingContext, WeightFile, WeightsError
 from trainables.core.load import load_trainable
 from trainables.core.weights import HostUnreachable, fetch, own_file, without_network
+from trainables.engine.classifiers.features import build_features
 from trainables.engine.classifiers.models import build_classifier, weight_files
 
 
@@ -52,6 +53,20 @@ def test_another_implementations_names_are_taken_in_order_and_it_is_said(tmp_pat
         f"the file has another implementation's names: its {num_taken} tensors, whose shapes are the model's,"
         " were taken in order"
     )
+
+
+def test_a_network_of_features_takes_them_in_order_too(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    model = timm.create_model("test_efficientnet", num_classes=1000)
+    weights = f"file:{renamed(tmp_path, model, without='num_batches_tracked')}"
+    network, about = build_features(
+        "test_efficientnet", num_classes=3, in_channels=3, weights=weights, resolution=64
+    )
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        wanted = model.eval().forward_head(model.forward_features(images), pre_logits=True)
+        assert torch.allclose(network(images), wanted, atol=1e-5)
+    assert about.notes["weights"].startswith("the file has another implementation's names")
 
 
 @pytest.mark.parametrize("without", ["bn1.bias", "conv_stem"])

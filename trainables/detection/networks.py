@@ -44,7 +44,7 @@ class TransformersDetector(nn.Module):
         super().__init__()
         self.detector = detector
         config = detector.config
-        self._stride = max(getattr(config, "feat_strides", [1]))
+        self._strides: Sequence[int] = getattr(config, "feat_strides", [1])
         detector.loss_function = partial(_full_precision, detector.loss_function)
         # DETR's boxes are shares of the image that its mask shows, the others' of the whole canvas.
         self._has_mask = config.model_type == "detr"
@@ -62,11 +62,10 @@ class TransformersDetector(nn.Module):
             extents: Shares of height and width that each image takes, (batch, 2); None is all.
 
         Raises:
-            ValueError: A side is no multiple of the coarsest feature map's stride.
+            ValueError: A side is no multiple of the coarsest feature map's stride, or images have fewer
+                places than the model has queries.
         """
-        wrong = [side for side in images.shape[2:] if side % self._stride]
-        if wrong:
-            raise ValueError(f"the resolution must be a multiple of {self._stride} px here, got {wrong[0]}")
+        self._check_sides(*images.shape[2:])
         if extents is not None and self._has_mask:
             outputs = self.detector(images, pixel_mask=mask_of(images, extents), labels=list(targets))
         else:
@@ -77,6 +76,21 @@ class TransformersDetector(nn.Module):
             raw = SimpleNamespace(logits=outputs.logits.float(), pred_boxes=outputs.pred_boxes.float())
             found = self._found(raw)
         return {"loss": outputs.loss, "detections": found if self._has_mask else _in_images(found, extents)}
+
+    def _check_sides(self, height: int, width: int) -> None:
+        wrong = [side for side in (height, width) if side % max(self._strides)]
+        if wrong:
+            raise ValueError(
+                f"the resolution must be a multiple of {max(self._strides)} px here, got {wrong[0]}"
+            )
+        # RT-DETR and D-FINE begin from the best of all places, one for each query; DETR learns its own.
+        num_places = sum((height // stride) * (width // stride) for stride in self._strides)
+        if not self._has_mask and num_places < self.detector.config.num_queries:
+            raise ValueError(
+                f"images of {height} x {width} px have {num_places} places for the model's "
+                f"{self.detector.config.num_queries} queries; give the lowest rung 192 px or more, such as "
+                "--budget-size 320"
+            )
 
 
 def mask_of(images: Tensor, extents: Tensor) -> Tensor:

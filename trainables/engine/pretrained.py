@@ -17,6 +17,7 @@ from trainables.core.contract import WeightsError
 
 _TIMM = logging.getLogger("timm.models._builder")
 _COUNTER = "num_batches_tracked"  # of BatchNorm; some savers leave it out
+_MOST_OF_A_HEAD = 2  # tensors
 _MIN_FRACTION = 0.5  # of the backbone's matrices: a filter may change the shape of some, never of half
 
 
@@ -84,7 +85,10 @@ def load_in_order(model: nn.Module, head: nn.Module, path: Path) -> int:
     of_head = {id(tensor) for tensor in head.state_dict(keep_vars=True).values()}
     in_head = [id(tensor) in of_head for tensor in _kept(model, own)]
     pairs = list(zip(own.values(), theirs.values(), in_head, strict=False))
-    is_same = len(own) == len(theirs) and all(a.shape == b.shape or skip for a, b, skip in pairs)
+    # A network of features alone has no head, where the file has one: a matrix, with a bias or without.
+    num_more = len(theirs) - len(own)
+    is_whole = num_more == 0 or (not of_head and 0 < num_more <= _MOST_OF_A_HEAD)
+    is_same = is_whole and all(a.shape == b.shape or skip for a, b, skip in pairs)
     if not is_same or own.keys() & theirs.keys():
         return 0
     with torch.no_grad():
