@@ -155,7 +155,8 @@ class Ours:
     def on_placed(self, trial_id: str, point: Sequence[float]) -> None:
         hparams = {**self._hparams[trial_id], **dict(zip(self._space.parameters, point, strict=True))}
         self._sampler.place(trial_id, self._hparams[trial_id], hparams)
-        self._hparams[trial_id] = hparams
+        if hparams != self._hparams[trial_id]:  # an equal point keeps its own types: a row is a whole number
+            self._hparams[trial_id] = hparams
 
     def on_epoch(self, trial_id: str, epoch: int, accuracy: float) -> Answer:
         self._rungs.on_epoch(trial_id, accuracy)
