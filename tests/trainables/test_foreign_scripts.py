@@ -1,4 +1,4 @@
-"""Unmodified scripts of five ecosystems: searched, stopped early, killed, resumed and promoted. Slow."""
+"""Unmodified scripts of five ecosystems and two loggers: searched, killed, resumed and promoted. Slow."""
 
 from __future__ import annotations
 
@@ -91,6 +91,28 @@ CASES = {
         parameters="{learning_rate: {distribution: log_uniform_values, min: 1e-6, max: 1.0}}",
         metric="eval_accuracy",
     ),
+    "TensorBoard": Case(
+        script="summary_writer.py",
+        command="""
+            run: "{python} SCRIPT --epochs {epochs} --seed {seed} --logdir {checkpoint_dir}"
+            metrics: {tensorboard: val/acc}
+            metric: val/acc
+            defaults: {lr: 0.01}
+        """,
+        parameters="{lr: {distribution: log_uniform_values, min: 1e-6, max: 1.0}}",
+        metric="val/acc",
+    ),
+    "lines of JSON in a file": Case(
+        script="history_jsonl.py",
+        command="""
+            run: "{python} SCRIPT --epochs {epochs} --seed {seed} --workdir {checkpoint_dir}"
+            metrics: {jsonl: "{checkpoint_dir}/history.jsonl"}
+            metric: val_acc
+            defaults: {lr: 0.01}
+        """,
+        parameters="{lr: {distribution: log_uniform_values, min: 1e-6, max: 1.0}}",
+        metric="val_acc",
+    ),
 }
 WORDS = ("--space", "./space.yaml", "--name", "run", "--backend", "local", "--skip-preflight", "--no-report")
 
@@ -167,3 +189,32 @@ def test_a_script_that_knows_nothing_of_a_search_is_searched_killed_resumed_and_
     assert promoted.returncode == 0, promoted.stderr[-3000:]
     assert pd.read_csv(tmp_path / "results/run/promoted.csv")["val_mean"].between(0, 100).all()
     assert scripts_below(tmp_path) == []
+
+
+SWEEP = """
+program: train.py
+method: bayes
+metric: {name: val/accuracy, goal: maximize}
+early_terminate: {type: hyperband, s: 2, eta: 2, max_iter: 4}
+parameters:
+  lr: {distribution: log_uniform_values, min: 0.001, max: 1.0}
+  hidden: {values: [8, 32]}
+  epochs: {value: 4}
+"""
+
+
+@pytest.mark.slow
+def test_a_sweep_file_and_its_script_alone_are_searched_from_another_folder(tmp_path: Path) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    (project / "sweep.yaml").write_text(SWEEP)
+    (project / "train.py").write_text((SCRIPTS / "log_to_wandb.py").read_text())
+    flags = ("--backend", "local", "--skip-preflight", "--no-report", "--trials", 4, "--name", "run")
+    done = typed("search", "--space", "../project/sweep.yaml", *flags, folder=elsewhere)
+    assert done.returncode == 0, done.stderr[-3000:]
+    table = pd.read_csv(elsewhere / "results/run/trials.csv")
+    assert sorted(table["rank"]) == [1, 2, 3, 4]
+    assert table["val/accuracy"].between(0, 1).all()
+    assert table["epochs"].max() == 4
+    assert set(table["hidden"]) <= {8, 32}
