@@ -47,5 +47,7 @@ def main(options: argparse.Namespace) -> int:
         options.script, out=options.out, python=options.python, arguments=shlex.split(options.arguments)
     )
     print(f"wrote {written.path}: {written.summary}")
+    if written.note:
+        print(f"note: {written.note}")
     print(f"next: check it, then python scripts/search.py --space {written.path} --dry-run")
     return 0

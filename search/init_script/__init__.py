@@ -11,7 +11,7 @@ from pathlib import Path
 from search.errors import UserError
 from search.init_script.ranges import place_of, range_of
 from search.init_script.read import Script, UnreadableScript, read_script
-from search.init_script.write import scores_of, space_text
+from search.init_script.write import Scores, scores_of, space_text
 
 __all__ = ["UnreadableScript", "Written", "write_space"]
 
@@ -23,10 +23,12 @@ class Written:
     Attributes:
         path: As a command takes it: with a slash, since a bare name is looked for in spaces/.
         summary: How many flags became what.
+        note: What the script lacks to be searched, as far as its source shows; empty if it lacks nothing.
     """
 
     path: str
     summary: str
+    note: str = ""
 
 
 def write_space(
@@ -46,10 +48,23 @@ def write_space(
     if path.exists():
         raise UserError(f"{path} exists already: remove it, or give another with --out")
     found = read_script(script, python=python, arguments=arguments, folder=path.absolute().parent)
-    text = space_text(found, scores_of(script), name=path.name)
-    path.write_text(text, encoding="utf-8")
+    scores = scores_of(script)
+    path.write_text(space_text(found, scores, name=path.name), encoding="utf-8")
     is_bare = not path.is_absolute() and os.sep not in str(path)
-    return Written(path=f"./{path}" if is_bare else str(path), summary=_summary(found))
+    return Written(
+        path=f"./{path}" if is_bare else str(path), summary=_summary(found), note=_note(script, scores)
+    )
+
+
+def _note(script: Path, scores: Scores) -> str:
+    """Sentences that a script prints are not read: a search of one that prints nothing else fails at once."""
+    if script.suffix != ".py" or scores.source or scores.metric:
+        return ""
+    line = 'print(json.dumps({"epoch": epoch, "val_acc": accuracy}), flush=True)'
+    return (
+        f"no scores that a search reads were seen in {script.name}: add a line to each of its epochs, {line}"
+        ", or name the file that it leaves as metrics (docs/own-script.md)"
+    )
 
 
 def _summary(script: Script) -> str:

@@ -180,6 +180,28 @@ def test_what_a_script_logs_and_where_is_seen_in_its_source_without_running_it(t
     assert "# a name that the script logs" in text
 
 
+@pytest.mark.parametrize(
+    ("logging", "is_noted"),
+    [
+        ('print(f"Test set: accuracy {0.9:.0%}")', True),
+        ("pass", True),
+        ('print({"epoch": 1, "val_acc": 0.9})', False),
+        ('import wandb; wandb.log({"val/acc": 0.9})', False),
+        ("from torch.utils.tensorboard import SummaryWriter", False),
+    ],
+)
+def test_a_script_that_leaves_no_scores_is_noted_before_it_is_searched(
+    tmp_path: Path, logging: str, is_noted: bool
+) -> None:
+    (tmp_path / "train.py").write_text(textwrap.dedent(ARGPARSE) + f"{logging}\n")
+    note = write_space(tmp_path / "train.py", out=tmp_path / "space.yaml").note
+    line = 'print(json.dumps({"epoch": epoch, "val_acc": accuracy}), flush=True)'
+    assert note == is_noted * (
+        f"no scores that a search reads were seen in train.py: add a line to each of its epochs, {line}, or "
+        "name the file that it leaves as metrics (docs/own-script.md)"
+    )
+
+
 def test_a_flag_that_must_be_given_is_named(tmp_path: Path) -> None:
     script = ARGPARSE.replace(
         "flags.parse_args()", "flags.add_argument('--data', required=True)\n    flags.parse_args()"
