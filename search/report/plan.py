@@ -43,7 +43,7 @@ def print_plan(
         output.warn(f"limits.trials leaves out the last {left_out} points")
     limits = {name: value for name, value in vars(space.limits).items() if value is not None}
     text = ", ".join(f"{value:g} {name}" for name, value in limits.items()) or "none: runs until interrupted"
-    output.print(f"sampler {space.sampler}, seed {space.training.seed}; limits: {text}")
+    output.print(f"sampler {space.sampler_name}, seed {space.training.seed}; limits: {text}")
     print_deadlines(space, output)
     for line in forecast_lines(forecast) if forecast else ():
         output.print(line)

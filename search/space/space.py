@@ -125,6 +125,11 @@ class Space:
         """Whether the points are known before the run starts, so that it ends by itself."""
         return bool(self.trials or self.design or self.ablations) or self.sampler == "grid"
 
+    @property
+    def sampler_name(self) -> str:
+        """What proposes new trials, for a reader: with freeze_thaw it is not `sampler`."""
+        return "of the model" if self.scheduler.mode == "freeze_thaw" else self.sampler
+
     def search_order(self) -> list[str]:
         """The searched parameters, each after those its condition speaks of."""
         return ordered(self.parameters, self.when)

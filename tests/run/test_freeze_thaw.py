@@ -129,6 +129,11 @@ def test_what_is_given_up_leaves_no_checkpoint_and_is_not_chosen_again(
         assert (of_trial[-1]["event"], of_trial[-1]["status"]) == ("trial_ended", "stopped")
 
 
+def test_a_reader_sees_no_sampler_that_proposes_nothing(tmp_path: Path) -> None:
+    assert made_space(tmp_path).sampler_name == "tpe"
+    assert made_space(tmp_path, overrides=THAW).sampler_name == "of the model"
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [

@@ -65,7 +65,7 @@ def _settings(run: RunData) -> list[tuple[str, str]]:
         ),
         ("fixed", ", ".join(f"{name}={value}" for name, value in space.fixed.items()) or "-"),
         ("rungs", f"{ladder}; horizon {space.ladder.horizon}"),
-        ("scheduler", f"{space.scheduler.mode}, eta {space.scheduler.eta:g}; sampler {space.sampler}"),
+        ("scheduler", f"{space.scheduler.mode}, eta {space.scheduler.eta:g}; sampler {space.sampler_name}"),
         ("limits", ", ".join(f"{value:g} {name}" for name, value in limits if value is not None) or "none"),
         ("seed", str(space.training.seed)),
     ]
