@@ -21,15 +21,14 @@ import numpy as np
 from scipy.stats import qmc
 
 from search.budget import grid_of
-from search.freeze_thaw.candidates import (
-    candidates,
+from search.freeze_thaw.curve_model import (
+    CurveModel,
     log_expected_improvement,
     probability_of_improvement,
 )
-from search.freeze_thaw.curve_model import CurveModel
 from search.freeze_thaw.curves import Curves
 from search.freeze_thaw.guard import Guard
-from search.freeze_thaw.points import Points
+from search.freeze_thaw.points import Points, candidates
 from search.space import Space
 from search.space.parameters import identity
 

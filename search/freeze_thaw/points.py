@@ -1,8 +1,8 @@
-"""Configurations as points of a unit cube: how a model measures what two of them have in common. Pure."""
+"""Configurations as points of a unit cube: what two have in common, and where a new one could be. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from search.space.parameters import is_same
 
 _NAME_SCALE = 1 / np.sqrt(2)  # two names are then 1 apart, as the ends of a range are
 _MIDDLE = 0.5
+# Candidates by chance, and around each of the best by small steps and with parameters drawn again.
+_UNIFORM, _STEPS, _REDRAWN = 150, 20, 15
+_STEP = 0.1  # deviation of a small step, of a parameter's range
 
 
 class Points:
@@ -104,6 +107,21 @@ class Points:
             return None
         place = float(place_of(axis, code))
         return min(1.0, max(0.0, place)) if axis.is_ordered else place
+
+
+def candidates(chance: np.random.Generator, num_parameters: int, best: Sequence[Numbers]) -> Numbers:
+    """Shares to choose from, (candidates, parameters): by chance, and around each of the best.
+
+    Around one, 20 are small steps in every parameter, and 15 have some two parameters drawn again: a step of
+    0.1 changes no name, and never crosses from one good region to another.
+    """
+    found = [chance.uniform(size=(_UNIFORM, num_parameters))]
+    for centre in best:
+        steps = np.clip(centre + chance.normal(0, _STEP, (_STEPS, num_parameters)), 0.0, 1.0)
+        is_redrawn = chance.uniform(size=(_REDRAWN, num_parameters)) < min(1.0, 2 / num_parameters)
+        redrawn = np.where(is_redrawn, chance.uniform(size=(_REDRAWN, num_parameters)), centre)
+        found += [steps, redrawn]
+    return np.concatenate(found)
 
 
 def _value(axis: Axis, share: float) -> Any:

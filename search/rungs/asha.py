@@ -17,8 +17,7 @@ from bisect import bisect
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-from search.rungs.agreement import FEWEST, chance_of_weakness
-from search.rungs.controls import Controls
+from search.rungs.controls import FEWEST, Controls, chance_of_weakness
 from search.rungs.growth import Growth
 from search.rungs.results import Results, Score
 from trainables.core.contract import Mode

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from search.budget import grid_of
-from search.freeze_thaw.candidates import log_expected_improvement
-from search.freeze_thaw.curve_model import CurveModel
+from search.freeze_thaw.curve_model import CurveModel, log_expected_improvement
 from search.freeze_thaw.curves import Curves
 from search.freeze_thaw.kernel import Kernel, Numbers, Rows
 from search.freeze_thaw.likelihood import Likelihood

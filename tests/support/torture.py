@@ -187,7 +187,9 @@ def play(seed: int, undisturbed: dict[tuple[str, int], Outcome]) -> Played:
     folder = Path(tempfile.mkdtemp(prefix="torture-", dir=where if os.access(where, os.W_OK) else None))
     try:
         return Scenario(seed, folder, undisturbed).play()
-    except Exception:
+    except (
+        Exception
+    ):  # whatever it is, it fails the torture with its traceback, and the next seeds are played
         text = f"the scenario did not come to its end:\n{traceback.format_exc()}"
         return Played(seed, findings=[Finding("other", text)])
     finally:

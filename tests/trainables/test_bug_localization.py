@@ -17,8 +17,7 @@ from trainables.bug_localization import TRAINABLE, Hparams
 from trainables.bug_localization.batches import CandidateBatch, ReportBatches
 from trainables.bug_localization.data import ReportData, load_project, load_report_data
 from trainables.bug_localization.data_sources import StdlibReports
-from trainables.bug_localization.features import class_names
-from trainables.bug_localization.history import history
+from trainables.bug_localization.features import class_names, history
 from trainables.bug_localization.losses import ranking_loss
 from trainables.bug_localization.project import Project, Report
 from trainables.bug_localization.ranking import RankingDetails, mean_values, ranking_values

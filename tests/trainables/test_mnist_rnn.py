@@ -9,8 +9,7 @@ import torch
 
 from trainables.core.contract import Budget, TrainingContext
 from trainables.mnist_rnn import Hparams
-from trainables.mnist_rnn.row_lstm import RowLSTM
-from trainables.mnist_rnn.training import start
+from trainables.mnist_rnn.training import RowLSTM, start
 
 
 def network(in_channels: int = 1, width: int = 28, **changes) -> RowLSTM:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from search.rungs import Rungs
-from search.rungs.agreement import chance_of_weakness
+from search.rungs.controls import chance_of_weakness
 
 
 def test_before_anything_is_seen_a_weak_ranking_is_one_in_four() -> None:
