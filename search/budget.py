@@ -14,6 +14,7 @@ from trainables.core.contract import Budget, Horizon
 
 JOULES_PER_KWH = 3_600_000.0
 _GRACE_S, _LEAST_GRACE_S = 120.0, 10.0
+_RATIO, _LEAST_RATIO = 1.35, 1.15  # of an epoch at which a trial may pause to the one before; see `grid_of`
 NO_RUNG_HORIZON = (
     "must be full or anytime where rungs are measured in joules: how many epochs a rung holds, which its "
     "own schedule would span, is known only when it has ended"

@@ -46,7 +46,7 @@ from search.result import Result
 from search.run import Run
 from search.run.checkpoint_retention import CheckpointRetention
 from search.run.observers import DiskGuard
-from search.run.resume import disk_remedy, prepare_to_resume, resume_command
+from search.run.resume import disk_remedy, has_batch_sizes, prepare_to_resume, resume_command
 from search.sampling.designs import designed
 from search.sampling.proposal import Sampler
 from search.sampling.warm_start import known_trials, sampler_maker
@@ -54,6 +54,7 @@ from search.space import Space, dump_space
 from search.space.record import COPIES, RECORD, record_of
 from search.tables import FinalTables, Tables, TrialHistories
 from search.trial.background import Background, BackgroundSpec
+from search.trial.batch_size import is_auto
 from trainables.core.contract import no_choice
 
 BACKENDS = ("ray", "ray-core", "local")
@@ -259,15 +260,11 @@ def _examining(space: Space, how: Launch, output: Output) -> Iterator[Callable[[
         yield list
         return
     request = request_for(space, source=how.space_source, folder=how.folder)
-    request = replace(request, chooses_batch_size=not how.should_test and not _has_chosen(how.folder))
+    if any(map(is_auto, request.points)):
+        chooses = not how.should_test and not has_batch_sizes(how.folder)
+        request = replace(request, chooses_batch_size=chooses)
     with how.backend.examining(request) as reports:
         yield lambda: await_reports(reports, output)
-
-
-def _has_chosen(folder: Path) -> bool:
-    """Whether a run that is resumed knows what batch_size "auto" means: what it chose first stays."""
-    ledger = Ledger(folder)
-    return ledger.has_run and bool(ledger.read_history().sessions.batch_sizes)
 
 
 def check_before(space: Space, *, source: str, folder: Path, output: Output) -> None:

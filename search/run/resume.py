@@ -83,6 +83,15 @@ def disk_remedy(command: Sequence[str], folder: Path, *, is_promotion: bool = Fa
     return f"what the journal has is kept; once this is fixed, resume with:\n  {resume}"
 
 
+def has_batch_sizes(folder: Path) -> bool:
+    """Whether a run that is resumed knows what batch_size "auto" means: what it chose first stays.
+
+    It reads the whole journal, which of 5,000 trials takes seconds.
+    """
+    ledger = Ledger(folder)
+    return ledger.has_run and bool(ledger.read_history().sessions.batch_sizes)
+
+
 def search_command(folder: Path, backend: str) -> list[str]:
     """The command that resumes a run of the library from a shell, with the space as the run has it."""
     return [

@@ -16,6 +16,7 @@ from search.rungs import RungDecision, Rungs
 from search.sampling.proposal import ChoosingSampler, Proposal, Sampler, Trust
 from search.space import Space
 from search.trial import EpochRow
+from search.trial.batch_size import as_proposed
 from search.trial.failure import Failure
 
 # First trials that fail for one cause before the run gives up. One may be unlucky and two may share a bad
@@ -131,7 +132,10 @@ class TrialScheduler:
     def replay(self, event: Event) -> None:
         """Take in a point that was proposed before the run was resumed."""
         self.rungs.on_asked(event["trial"], event["number"], start_rung=event.get("start_rung", 0))
-        self._sampler.replay(event["trial"], event["hparams"], event["proposed_by"])
+        hparams, proposed_by = event["hparams"], event["proposed_by"]
+        if proposed_by != "promotion":  # which repeats a trial, with its number
+            hparams = as_proposed(hparams, self._space.fixed)
+        self._sampler.replay(event["trial"], hparams, proposed_by)
 
     def on_epoch(self, trial: TrialRecord, row: EpochRow) -> Decision:
         """Take in the latest of the rows of `trial`, which is new, and decide what follows."""

@@ -52,6 +52,17 @@ def with_batch_size(hparams: Mapping[str, Any], choices: Choices) -> dict[str, A
     return {**hparams, "batch_size": -(-step // -(-step // largest))}
 
 
+def as_proposed(hparams: Mapping[str, Any], fixed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A trial's hyperparameters as its sampler proposed them, which knows a point by all of its values.
+
+    Given the number instead, a sampler that is brought back by the journal would propose the point again.
+
+    Args:
+        fixed: The space's fixed values.
+    """
+    return {**hparams, "batch_size": AUTO} if is_auto(fixed) else hparams
+
+
 def reason_for(hparams: Mapping[str, Any], choices: Choices) -> str:
     """The choice for the model of these hyperparameters, with its reason."""
     return choices.get(model_of(hparams), f"{UNMEASURED}: nothing was measured for this model")

@@ -19,9 +19,10 @@ from search.preflight.node_checks import examine
 from search.preflight.request import batch_sizes_of, request_for
 from search.promotion import full_training
 from search.run import Run
+from search.sampling.sampler import make_sampler
 from search.space import SpaceError
 from search.trial.batch_size import UNMEASURED, with_batch_size
-from tests.support.toy_runs import SteadyMeter, made_space, sampler_for
+from tests.support.toy_runs import SteadyMeter, defaults_of, made_space, sampler_for
 from trainables.classification import Hparams
 from trainables.classification.training import start
 from trainables.core.contract import Budget, TrainingContext
@@ -352,6 +353,38 @@ def test_a_run_writes_the_number_down_and_keeps_it_when_it_is_resumed(tmp_path: 
     assert resumed.history.trials["trial-0000"].hparams["batch_size"] == 24
     sessions = [event for event in run.ledger.events() if event["event"] == "session_started"]
     assert [event["batch_sizes"] for event in sessions] == [{"resnet20": "32: why"}] * 2
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["search.initial_points=[{lr: 0.2}, {lr: 0.3}]"],
+        ["method=grid"],
+        ["search.trials=[{lr: 0.3}, {lr: 0.1}, {lr: 0.2}]"],
+        ["search.scheduler.mode=freeze_thaw", "search.initial_points=[{lr: 0.2}]"],
+    ],
+    ids=["initial points", "grid", "list", "freeze_thaw"],
+)
+def test_a_resumed_search_proposes_no_point_again_and_the_same_points(
+    tmp_path: Path, overrides: list[str]
+) -> None:
+    """A journal has the number, where the sampler proposed "auto"."""
+    fixed = ["parameters.lr={values: [0.1, 0.2, 0.3]}", "parameters.effective_batch_size={value: 48}"]
+    space = made_space(tmp_path, AUTO, overrides=[*fixed, "search.defaults={lr: 0.1}", *overrides])
+    sizes = {"resnet20": "32: why"}
+
+    def started(ledger: Ledger) -> Run:
+        return Run(space, make_sampler(space, defaults_of(space)), ledger, batch_sizes=sizes)
+
+    def proposed(run: Run, most: int) -> list[float]:
+        tasks = [task for _ in range(most) if (task := run.next_task()) is not None]
+        return [task.hparams["lr"] for task in tasks]
+
+    whole = proposed(started(Ledger.create(tmp_path / "whole")), 4)
+    assert sorted(whole) == [0.1, 0.2, 0.3]
+    killed = started(Ledger.create(tmp_path / "killed"))
+    assert proposed(killed, 2) == whole[:2]
+    assert proposed(started(killed.ledger), 4) == whole  # the first two continue
 
 
 def test_a_promotion_trains_with_the_searchs_number(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.support.processes import ROOT, begun, typed, wait_for
 
 SCRIPTS = ROOT / "tests/support/foreign_scripts"
 NUM_TRIALS = 6
+LR = "{lr: {distribution: log_uniform_values, min: 1e-6, max: 1.0}}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ CASES = {
             metric: eval_top1
             defaults: {lr: 0.01}
         """,
-        parameters="{lr: {distribution: log_uniform_values, min: 1e-6, max: 1.0}}",
+        parameters=LR,
         metric="eval_top1",
     ),
     "huggingface": Case(
@@ -99,7 +100,7 @@ CASES = {
             metric: val/acc
             defaults: {lr: 0.01}
         """,
-        parameters="{lr: {distribution: log_uniform_values, min: 1e-6, max: 1.0}}",
+        parameters=LR,
         metric="val/acc",
     ),
     "lines of JSON in a file": Case(
@@ -110,7 +111,7 @@ CASES = {
             metric: val_acc
             defaults: {lr: 0.01}
         """,
-        parameters="{lr: {distribution: log_uniform_values, min: 1e-6, max: 1.0}}",
+        parameters=LR,
         metric="val_acc",
     ),
 }

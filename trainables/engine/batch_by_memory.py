@@ -83,11 +83,12 @@ def choose_batch_size(
     hparams = replace(hparams, **plain, batch_size=SMALLEST)
     counted = [_counted(start, hparams, budget, context) for budget in (budgets[0], budgets[-1])]
     most = max(SMALLEST, _power_of_two(min(LARGEST, *(each.num_examples for each in counted))))
-    memory: Memory = _Counted(counted[-1], CPU_MIB, "that a trial on a CPU may take")
-    guess = _guess(counted[-1], SHARE * memory.whole_mib, most)
+    memory: Memory
     if context.device.startswith("cuda"):
         memory = _Gpu(start, hparams, budgets[-1], context, gpu_share)
-        guess = _guess(counted[-1], SHARE * memory.whole_mib, most)
+    else:
+        memory = _Counted(counted[-1], CPU_MIB, "that a trial on a CPU may take")
+    guess = _guess(counted[-1], SHARE * memory.whole_mib, most)
     return chosen(memory, guess=guess, most=most, num_examples=counted[0].num_examples)
 
 
