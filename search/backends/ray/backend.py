@@ -69,10 +69,11 @@ class RayBackend:
             SessionError: Ray did not start, no cluster answers, or this Ray is none of those known here.
             RayLost: It is gone within the block.
         """
-        _load_meanwhile((*_LOADED_MEANWHILE, self._engine))
+        loading = _load_meanwhile((*_LOADED_MEANWHILE, self._engine))
         with ray_session(address=self._address, dashboard=self._dashboard) as cluster:
             announce_remedy(remedy)
             if self._has_tune:
+                loading.join()  # two threads in Ray Tune's circular imports see half a module
                 check_internals(OF_TUNE, WITHOUT_TUNE)
             sign_in = f"dashboard: {cluster.dashboard_url}   sign in with the token {cluster.token}"
             yield Capacity(
@@ -106,7 +107,7 @@ def _examine_nodes(request: PreflightRequest) -> Sequence[Report]:
     return examine_nodes(request)
 
 
-def _load_meanwhile(modules: Sequence[str]) -> None:
+def _load_meanwhile(modules: Sequence[str]) -> threading.Thread:
     """Import the modules in a thread; code that needs one sooner waits at its own import."""
 
     def load() -> None:
@@ -114,4 +115,6 @@ def _load_meanwhile(modules: Sequence[str]) -> None:
             with suppress(Exception):  # what needs it imports it again, and meets the error
                 importlib.import_module(name)
 
-    threading.Thread(target=load, name="load-meanwhile", daemon=True).start()
+    loading = threading.Thread(target=load, name="load-meanwhile", daemon=True)
+    loading.start()
+    return loading
