@@ -9,7 +9,7 @@ PEERS_READY := $(PEERS_VENV)/.ready
 OLDEST_RAY := .ray-2.46.0
 ARGS ?=
 
-.PHONY: setup setup-bench search test test-all test-oldest-ray torture docs check format dashboard spaces bench bench-overhead bench-scale bench-search bench-attribution bench-losses bench-horizon bench-data bench-forecast lock
+.PHONY: setup setup-bench search test test-all test-oldest-ray torture docs check format dashboard spaces bench bench-overhead bench-scale bench-search bench-attribution bench-losses bench-horizon bench-data bench-end-to-end bench-forecast lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
 
@@ -75,6 +75,9 @@ bench-data: $(READY)  ## photographs from disk to the model, against other loade
 
 bench-forecast: $(READY)  ## forecasts of eight searches against what they took
 	$(PYTHON) -m benchmarks.forecast $(ARGS)
+
+bench-end-to-end: $(READY)  ## from data to good hyperparameters, against plain scripts; ARGS="--out searches.jsonl"
+	$(PYTHON) -m benchmarks.end_to_end $(ARGS)
 
 bench-horizon: $(READY)  ## how well cheap scores rank under each horizon; 22 min of CPU, resumes if killed
 	$(PYTHON) -m benchmarks.horizon --ladder plain $(ARGS)

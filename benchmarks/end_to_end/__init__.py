@@ -1,0 +1,1 @@
+"""From data to hyperparameters that train well, ours against scripts as the libraries' documentation has them."""

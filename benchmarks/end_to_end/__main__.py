@@ -1,0 +1,152 @@
+"""From data to hyperparameters that train well: ours against plain scripts.
+
+A ResNet-20, its learning rate, batch size and weight decay, on 5,000 digits and, with --voc, on crops of
+photographs with and without an object. The peers are as their documentation writes them (`peers.py`), with
+torchvision's ImageFolder and a DataLoader (`plain_training.py`); all may use the whole machine, one after the
+other, in turns by seed. Hyperparameters are judged by the same plain script whoever found them: two full
+trainings with seeds that no search has used, scored on test images that no search has seen.
+
+Until a target: the first moment from which on the hyperparameters that a search would have named have a test
+accuracy of at most half a point below the mean of Ray Tune's at its end. For the minutes and the CPU seconds
+of a search that never gets there, the table has its whole time with a ">".
+
+    python -m benchmarks.end_to_end --out searches.jsonl [--voc FOLDER --object NAME] [--seeds 3]
+
+What is in `--out` is not measured again, so that a run that was ended continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.end_to_end.folders import write_crops, write_digits
+from benchmarks.end_to_end.measure import Search, measure
+from benchmarks.end_to_end.ours import OURS
+from benchmarks.end_to_end.plain_training import train
+from benchmarks.end_to_end.trace import Epoch, changes, named_after
+
+CONTENDERS = ("ray_tune", *OURS, "optuna", "random")
+_JUDGES_SEEDS = (1_000, 1_001)
+_TOLERANCE = 0.005
+
+
+def main() -> None:
+    """Measure what is missing and print the tables."""
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--out", type=Path, required=True, help="a line for each search and judged training")
+    flags.add_argument("--folder", type=Path, help="where the images are written; beside --out by default")
+    flags.add_argument("--voc", type=Path, help="photographs with boxes, as Pascal VOC lays them out")
+    flags.add_argument("--object", default="Platelets", help="what the crops are with or without")
+    flags.add_argument("--seeds", type=int, default=3)
+    options = flags.parse_args()
+    folder = options.folder or options.out.parent / "images"
+    data = [_written(folder / "digits", write_digits)]
+    if options.voc:
+        data.append(_written(folder / "crops", lambda into: write_crops(options.voc, options.object, into)))
+    kept = Kept(options.out)
+    for seed in range(options.seeds):
+        for images in data:
+            for who in CONTENDERS:
+                kept.search(who, images, seed)
+    for images in data:
+        _print_table(kept, images, options.seeds)
+
+
+def _written(folder: Path, write: Callable[[Path], Path]) -> Path:
+    return folder if folder.exists() else write(folder)
+
+
+class Kept:
+    """Searches and judged hyperparameters, each measured once and kept in a file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._rows: dict[str, Any] = {}
+        if file.exists():
+            self._rows = dict(json.loads(line) for line in file.read_text().splitlines())
+
+    def search(self, who: str, data: Path, seed: int) -> Search:
+        row = self._row(f"search {who} {data.name} {seed}", lambda: asdict(measure(who, data, seed)))
+        return Search(**{**row, "epochs": [Epoch(**epoch) for epoch in row["epochs"]]})
+
+    def test_accuracy(self, hparams: Mapping[str, float], data: Path) -> float:
+        """The mean of the judge's trainings with these hyperparameters."""
+
+        def judge() -> float:
+            return statistics.fmean(
+                list(train(hparams, data, seed=seed, part="test"))[-1] for seed in _JUDGES_SEEDS
+            )
+
+        accuracy: float = self._row(f"judged {data.name} {json.dumps(dict(sorted(hparams.items())))}", judge)
+        return accuracy
+
+    def _row(self, name: str, measured: Callable[[], Any]) -> Any:
+        if name not in self._rows:
+            print(f"{name}, load {os.getloadavg()[0]:.1f}", flush=True)
+            self._rows[name] = measured()
+            with self._file.open("a") as stream:
+                stream.write(json.dumps([name, self._rows[name]]) + "\n")
+        return self._rows[name]
+
+
+def _print_table(kept: Kept, data: Path, num_seeds: int) -> None:
+    searches = {who: [kept.search(who, data, seed) for seed in range(num_seeds)] for who in CONTENDERS}
+    final = {
+        who: [kept.test_accuracy(named_after(each.epochs).hparams, data) for each in of_who]
+        for who, of_who in searches.items()
+    }
+    target = statistics.fmean(final["ray_tune"]) - _TOLERANCE
+    print(f"\n{data.name}: {num_seeds} seeds; target {target:.4f} on test\n")
+    print("| | epochs | minutes | CPU s | test accuracy | at equal epochs | minutes until target | CPU s |")
+    print("|---|---|---|---|---|---|---|---|")
+    for who, of_who in searches.items():
+        equal = [_at_equal_epochs(kept, searches, seed, who, data) for seed in range(num_seeds)]
+        until = list(zip(*(_until(kept, each, data, target) for each in of_who), strict=True))
+        whole = list(zip(*(each.ends[-1] for each in of_who), strict=True))
+        print(
+            f"| {who} | {statistics.fmean(len(each.epochs) for each in of_who):.0f} "
+            f"| {_spread(whole[0], 1)} | {_spread(whole[1], 0)} | {_spread(final[who], 4)} "
+            f"| {_spread(equal, 4)} | {_reached(until[0], whole[0], 1)} | {_reached(until[1], whole[1], 0)} |"
+        )
+
+
+def _at_equal_epochs(
+    kept: Kept, searches: Mapping[str, list[Search]], seed: int, who: str, data: Path
+) -> float:
+    """The test accuracy of what was named after the epochs of the contender that had the fewest."""
+    fewest = min(len(of_who[seed].epochs) for of_who in searches.values())
+    return kept.test_accuracy(named_after(searches[who][seed].epochs[:fewest]).hparams, data)
+
+
+def _until(kept: Kept, search: Search, data: Path, target: float) -> tuple[float, float]:
+    """Minutes and CPU seconds until the search named hyperparameters of the target for good; infinite if
+    never."""
+    at = (float("inf"), float("inf"))
+    for count, hparams in reversed(changes(search.epochs)):
+        if kept.test_accuracy(hparams, data) < target:
+            break
+        at = search.ends[count - 1]
+    return at
+
+
+def _spread(values: Iterator[float] | list[float] | tuple[float, ...], digits: int) -> str:
+    found = sorted(values)
+    return f"{statistics.fmean(found):.{digits}f} ({found[0]:.{digits}f} to {found[-1]:.{digits}f})"
+
+
+def _reached(until: tuple[float, ...], whole: tuple[float, ...], digits: int) -> str:
+    """The mean, a search that never got there with its whole time."""
+    mean = statistics.fmean(min(pair) for pair in zip(until, whole, strict=True))
+    missed = sum(value == float("inf") for value in until)
+    return f"{'> ' if missed else ''}{mean:.{digits}f}" + (f", {missed} never" if missed else "")
+
+
+if __name__ == "__main__":
+    main()
