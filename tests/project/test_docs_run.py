@@ -69,6 +69,7 @@ SHORTER: Mapping[str, str] = {
 }
 # What is not run: why, and which test covers it.
 NOT_RUN: Mapping[str, tuple[str, str]] = {
+    r"^git clone ": ("CI runs in a clone", ".ci/run"),
     r"^make (search|test)\b": (
         "makes an environment from the network",
         "tests/backends/test_search_on_ray.py",

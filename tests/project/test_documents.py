@@ -66,8 +66,8 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def _shown_tree() -> dict[str, set[str]]:
-    """What README's tree names, by folder; "" is the top. Names stand in a line's first column."""
-    block = (ROOT / "README.md").read_text().split("```text\n")[1].split("```")[0]
+    """What the tree in CONTRIBUTING.md names, by folder; "" is the top. Names stand in a line's first column."""
+    block = (ROOT / "CONTRIBUTING.md").read_text().split("```text\n")[1].split("```")[0]
     shown: dict[str, set[str]] = {"": set()}
     folder = ""
     for indent, names in re.findall(r"^( {0,2})((?:[\w.]+/?(?:, )?)+)(?= |$)", block, re.MULTILINE):
@@ -86,7 +86,7 @@ def _present(folder: Path) -> set[str]:
     }
 
 
-def test_the_tree_in_the_readme_is_the_tree() -> None:
+def test_the_tree_in_contributing_is_the_tree() -> None:
     shown = _shown_tree()
     assert shown.keys() == {"", "search", "trainables"}
     for folder, names in shown.items():
