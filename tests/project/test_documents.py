@@ -66,7 +66,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def _shown_tree() -> dict[str, set[str]]:
-    """What the tree in CONTRIBUTING.md names, by folder; "" is the top. Names stand in a line's first column."""
+    """What CONTRIBUTING's tree names, by folder; "" is the top. Names stand in a line's first column."""
     block = (ROOT / "CONTRIBUTING.md").read_text().split("```text\n")[1].split("```")[0]
     shown: dict[str, set[str]] = {"": set()}
     folder = ""
