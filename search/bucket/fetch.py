@@ -1,0 +1,195 @@
+"""A run from its bucket: what is there, and the folder that it makes on this machine."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from uuid import uuid4
+
+from search.bucket.address import Address, BucketError
+from search.bucket.files import link_or_copy
+from search.bucket.manifest import BadManifest, Content, Manifest, content_of, manifest_number
+from search.bucket.segments import holds_end, join_segments, part_of
+from search.bucket.store import BucketUnavailable, Store, check_usable
+from search.ledger.journal import StorageError, unwritten
+from search.ledger.run_folder import RunFolder
+from search.trial.trial_folder import TrialFolder
+
+_AT_ONCE = 8  # requests
+_TRIES = 3  # a run that is being shipped replaces its files while they are read
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BucketRun:
+    """What a bucket has of a run.
+
+    Attributes:
+        journals: By part, "" for the search itself; empty where there is no run.
+        manifest: The latest whose moment the journals hold; None before the first.
+        keys: Of all its objects.
+        problems: What is there and cannot be used.
+    """
+
+    journals: Mapping[str, bytes] = field(default_factory=dict)
+    manifest: Manifest | None = None
+    keys: frozenset[str] = frozenset()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def blobs(self) -> set[str]:
+        """The SHA-256 of each content that is there."""
+        return {key.partition("/")[2] for key in self.keys if key.startswith("blobs/")}
+
+    @property
+    def last_number(self) -> int:
+        """Of its manifests, those of a process that was taken over included; 0 before the first."""
+        return max((number for key in self.keys if (number := manifest_number(key))), default=0)
+
+
+def read_bucket(store: Store) -> BucketRun:
+    """What a bucket has of a run: its journals, joined, and its latest manifest.
+
+    Raises:
+        BucketUnavailable: It does not answer.
+        BucketError: Segments of a journal are missing or changed.
+    """
+    keys = frozenset(store.sizes())
+    segments: dict[str, list[str]] = {}
+    for key in keys:
+        if (part := part_of(key)) is not None:
+            segments.setdefault(part, []).append(key)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        journals = {
+            part: join_segments(store.address, dict(zip(names, pool.map(store.read, names), strict=True)))
+            for part, names in segments.items()
+        }
+    manifest, problems = _latest_manifest(store, keys, journals)
+    return BucketRun(journals, manifest, keys, tuple(problems))
+
+
+def _latest_manifest(
+    store: Store, keys: frozenset[str], journals: Mapping[str, bytes]
+) -> tuple[Manifest | None, list[str]]:
+    """The latest one that is of this journal: not of a process that had been taken over and did not know."""
+    problems = []
+    for key in sorted((key for key in keys if manifest_number(key) is not None), reverse=True):
+        try:
+            manifest = Manifest.decode(store.read(key))
+        except BadManifest as error:
+            problems.append(f"{store.address}/{key} {error}")
+        except FileNotFoundError:  # replaced by a later one since it was listed
+            continue
+        else:
+            if all(holds_end(journals.get(part, b""), end) for part, end in manifest.ends.items()):
+                return manifest, problems
+    return None, problems
+
+
+def fetch_copy(address: Address, *, with_states: bool = False, warn: Warn) -> Path:
+    """Fetch a run for reading, and give its folder on this machine; what is there is not fetched again.
+
+    Args:
+        with_states: Its checkpoints too, which can be many times as large as all the rest.
+        warn: Prints what is in the bucket and cannot be used.
+
+    Raises:
+        BucketError: There is no run, its bucket does not answer, or its journal has gaps.
+        StorageError: The disk does not take it.
+    """
+    store = check_usable(address)
+    try:
+        for left in reversed(range(_TRIES)):
+            found = read_bucket(store)
+            if not found.journals.get(""):
+                raise BucketError(f"{address} holds no run{_suggest(store, address)}")
+            lost = make_folder(store, found, address.copy, with_states=with_states)
+            if not lost or not left:
+                break
+    except BucketUnavailable as error:
+        raise BucketError(f"{error}; it was not fetched") from error
+    for line in (*found.problems, *lost):
+        warn(line)
+    return address.copy
+
+
+def make_folder(store: Store, found: BucketRun, folder: Path, *, with_states: bool = True) -> list[str]:
+    """Make a run's folder of what its bucket has; one that is there is replaced. Gives what is missing.
+
+    It takes its place whole: a kill leaves the old folder, or none.
+
+    Raises:
+        BucketUnavailable: The bucket does not answer.
+        StorageError: The disk does not take it.
+    """
+    files = found.manifest.files if found.manifest else {}
+    wanted = {path: each for path, each in files.items() if with_states or not _is_state(path)}
+    try:
+        with _taking_its_place(folder) as made:
+            for part, journal in found.journals.items():
+                path = RunFolder(made / part).journal
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(journal)
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                problems = pool.map(
+                    lambda item: _fetch(store, item[1], folder / item[0], made / item[0]), wanted.items()
+                )
+                return [
+                    f"{store.address}: {path} {why}"
+                    for path, why in zip(wanted, problems, strict=True)
+                    if why
+                ]
+    except BucketUnavailable:
+        raise
+    except OSError as error:
+        raise StorageError(unwritten(folder, error)) from error
+
+
+def _fetch(store: Store, content: Content, before: Path, path: Path) -> str:
+    """Make one file, of the copy before where it is the same; gives why it cannot be had, if it cannot."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if before.is_file() and before.stat().st_size == content.num_bytes and content_of(before) == content:
+        link_or_copy(before, path)
+        return ""
+    try:
+        store.download(content.key, path)
+    except FileNotFoundError:
+        path.unlink(missing_ok=True)
+        return f"is missing (its content, {content.key}, is gone)"
+    if content_of(path) != content:
+        path.unlink()
+        return f"is left out: {content.key} is not what was shipped (its SHA-256 differs)"
+    return ""
+
+
+@contextmanager
+def _taking_its_place(folder: Path) -> Iterator[Path]:
+    """A folder to fill, that takes the place of `folder` when the block ends without an error."""
+    made = folder.with_name(f".{uuid4().hex}.{folder.name}")
+    made.mkdir(parents=True)
+    try:
+        yield made
+        if folder.exists():
+            folder.rename(old := folder.with_name(f".{uuid4().hex}.{folder.name}"))
+            made.rename(folder)
+            shutil.rmtree(old)
+        else:
+            made.rename(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _is_state(path: str) -> bool:
+    """Whether a file is a trial's state, or of a script's own checkpoint: nobody reads it but who trains."""
+    checkpoint = TrialFolder(Path()).checkpoint
+    parts = PurePosixPath(path)
+    return parts.suffix == checkpoint.suffix or checkpoint.stem in parts.parts[:-1]
+
+
+def _suggest(store: Store, address: Address) -> str:
+    """The end of a message: that nothing at all is there, or that something is and no run."""
+    return "" if store.sizes() else " (there is nothing at this address)"

@@ -1,0 +1,324 @@
+"""Ships a run's folder to its bucket in the background, for as long as the run takes.
+
+There is no queue of files that could grow: each pass takes what differs from what was shipped, in the state it
+has when its turn comes. A checkpoint that was superseded before its turn is never shipped, and of whatever a
+slow bucket has yet to take there is one state of each file. The journal has a thread of its own and waits for
+no file.
+
+A bucket that fails delays: it is tried again after 5 s, 10 s, and so on up to a minute, as long as the run
+takes; the first failure is a warning, and so is what is not shipped in the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from uuid import uuid4
+
+from search.bucket.fetch import BucketRun
+from search.bucket.files import Signature, group_of, parts_of, scan, signature, taking
+from search.bucket.lease import BEAT_S, Lease
+from search.bucket.manifest import MANIFESTS_KEPT, Content, Manifest, content_of, manifest_number
+from search.bucket.segments import JournalShipper, TakenOver
+from search.bucket.store import BucketUnavailable, Store
+from search.ledger.history import Event
+from search.ledger.journal import StorageError
+from search.ledger.run_folder import RunFolder
+from search.output import Output
+
+_JOURNAL_EVERY_S, _FILES_EVERY_S = 5.0, 15.0
+_TIMES_ITS_COST = 20  # pause between two passes, in multiples of what finding changed files takes
+_FIRST_RETRY_S, _LAST_RETRY_S = 5.0, 60.0
+_AT_ONCE = 4  # trials whose files are under way
+_COMMIT_EVERY_S = 30.0  # of a long pass: what is shipped counts from its manifest on
+_SMALL_BYTES = 2**22  # shipped from memory
+_TRIES = 3  # a file that is being written is read again so often
+Signature = tuple[int, int, int]
+    str, tuple[Path, Signature]
+]  # by path in the run: its state at one moment, and which that was
+
+
+class NotShipped(StorageError):
+    """A run has ended, and its bucket has not all of it; the message says where the rest is."""
+
+
+class Mirror:
+    """Keeps a bucket's copy of a run's folder up to date.
+
+    Args:
+        folder: The run's, on this machine; it need not exist yet.
+        found: What the bucket has. The folder's journals begin with those.
+        lease: This process's right to ship; taken.
+        output: Where warnings go.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        found: BucketRun,
+        lease: Lease,
+        output: Output,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._folder, self._lease, self._output, self._clock = (
+            store,
+            folder,
+            lease,
+            output,
+            clock,
+        )
+        self._shippers = {
+            part: JournalShipper(store, part, RunFolder(folder / part).journal, journal)
+            for part, journal in found.journals.items()
+        }
+        self._manifest = found.manifest
+        self._number = found.last_number
+        self._files: dict[str, Content] = dict(found.manifest.files) if found.manifest else {}
+        self._signatures: dict[str, Signature] = {}  # of what self._files has, as this process saw it
+        self._blobs = found.blobs
+        self._kept: list[set[str]] = [{each.sha256 for each in self._files.values()}]
+        self._manifests = sorted(key for key in found.keys if manifest_number(key) is not None)
+        self._has_named_links = False
+        self._scan_s = 0.0
+        self._lock = threading.Lock()  # of the shippers: both threads ship lines
+        self._is_closing, self._is_abandoned = threading.Event(), threading.Event()
+        self._is_shipped = threading.Event()
+        self._lost: TakenOver | None = None
+        self._failure = ""
+        self._beaten_s = clock()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin to ship in the background, until `finish`."""
+        for step, every_s in ((self.ship_journals, _JOURNAL_EVERY_S), (self.ship_files, _FILES_EVERY_S)):
+            thread = threading.Thread(
+                target=self._repeat, args=(step, every_s), name=f"bucket {step.__name__}", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def on_event(self, event: Event) -> None:
+        """As an observer of the run: end it where another process has taken it over.
+
+        Raises:
+            TakenOver: It has.
+        """
+        if self._lost:
+            raise self._lost
+
+    def ship_journals(self) -> int:
+        """Ship every whole line of every journal, and renew the lease; gives how many lines.
+
+        Raises:
+            BucketUnavailable: Not all are shipped.
+            TakenOver: Another process continues the run.
+        """
+        with self._lock:
+            for part in parts_of(self._folder):
+                if part not in self._shippers:
+                    journal = RunFolder(self._folder / part).journal
+                    self._shippers[part] = JournalShipper(self._store, part, journal)
+            num = sum(shipper.ship() for shipper in self._shippers.values())
+            if self._clock() - self._beaten_s >= BEAT_S:
+                self._lease.beat()
+                self._beaten_s = self._clock()
+        return num
+
+    def ship_files(self) -> int:
+        """Ship each file that has changed since it was shipped, then the manifest of all; gives how many.
+
+        Raises:
+            BucketUnavailable: Not all are shipped; what was since the last manifest is not shipped again.
+            TakenOver: Another process continues the run.
+            OSError: A file cannot be read; the others are shipped.
+        """
+        waiting, present = self._changed()
+        self._files = {path: content for path, content in self._files.items() if path in present}
+        groups = [list(paths) for _, paths in groupby(waiting, key=group_of)]
+        committed_s, unread = self._clock(), None
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="bucket upload") as pool:
+            for first in range(0, len(groups), _AT_ONCE):
+                batch = [pool.submit(self._ship_group, paths) for paths in groups[first : first + _AT_ONCE]]
+                errors = [error for each in batch if (error := self._take(each))]
+                unread = next((each for each in errors if not isinstance(each, BucketUnavailable)), unread)
+                if failed := [each for each in errors if isinstance(each, BucketUnavailable)]:
+                    raise failed[0]
+                if self._is_abandoned.is_set():
+                    return len(waiting)
+                if self._clock() - committed_s >= _COMMIT_EVERY_S:
+                    self._commit()
+                    committed_s = self._clock()
+        self._commit()
+        if unread:
+            raise unread
+        return len(waiting)
+
+    def finish(self, *, patience_s: float = 300.0) -> None:
+        """Ship what is left, and end. Called once nothing is written to the folder any more.
+
+        It takes as long as something comes through; Ctrl-C gives up.
+
+        Args:
+            patience_s: Without anything that comes through.
+
+        Raises:
+            NotShipped: The bucket has not everything.
+            TakenOver: Another process continues the run.
+        """
+        self._is_closing.set()
+        num_before, since_s = self._store.num_done, self._clock()
+        try:
+            with self._output.status(f"shipping to {self._store.address}"):
+                while not (self._is_shipped.wait(0.1) or self._lost) and any(each.is_alive() for each in self._threads):
+                    if self._store.num_done > num_before:
+                        num_before, since_s = self._store.num_done, self._clock()
+                    if self._clock() - since_s > patience_s:
+                        break
+        except KeyboardInterrupt:
+            self._failure = self._failure or "interrupted"
+        self._is_abandoned.set()
+        if self._lost:
+            raise self._lost
+        if not self._is_shipped.is_set():
+            raise NotShipped(self.unshipped_text())
+
+    def unshipped_text(self) -> str:
+        """What the bucket has not, why, and how to ship it later."""
+        num_lines = sum(shipper.num_behind() for shipper in self._shippers.values())
+        files, _ = self._changed()
+        num_bytes = sum(seen[1] for path in files if (seen := signature(self._folder / path)))
+        why = f" ({self._failure})" if self._failure else ""
+        return (
+            f"{self._store.address} has not everything{why}: {num_lines} lines of the journal and "
+            f"{len(files)} files ({num_bytes / 1e6:.3g} MB) are in {self._folder} alone; ship them with:\n"
+            f"  jouletune ship {self._store.address}"
+        )
+
+    def _repeat(self, step: Callable[[], int], every_s: float) -> None:
+        """Call a step until all is shipped, the run is lost, or nobody waits any more."""
+        num_failed = 0
+        while not self._is_abandoned.is_set():
+            is_last = self._is_closing.is_set()  # asked first: only a pass that begins after it sees it all
+            try:
+                step()
+            except TakenOver as error:
+                self._lost = error
+                return
+            except OSError as error:
+                num_failed += 1
+                self._say_failure(error)
+                pause_s = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2 ** (num_failed - 1))
+                # The end of a run is waited for: it is tried again soon, whatever came before.
+                self._is_abandoned.wait(_FIRST_RETRY_S) if is_last else self._is_closing.wait(pause_s)
+                continue
+            num_failed = 0
+            if step == self.ship_files:
+                self._say_recovery()
+                if is_last:
+                    self._is_shipped.set()
+            if is_last:
+                return
+            self._is_closing.wait(max(every_s, _TIMES_ITS_COST * self._scan_s))
+
+    def _say_failure(self, error: OSError) -> None:
+        if not self._failure:
+            self._output.warn(
+                f"{error}; the run continues in {self._folder}, and is shipped once the bucket takes it"
+            )
+        self._failure = str(error)
+
+    def _say_recovery(self) -> None:
+        if self._failure:
+            self._output.note(f"{self._store.address} takes everything again")
+        self._failure = ""
+
+    def _changed(self) -> tuple[list[str], set[str]]:
+        """The files that differ from what was shipped, sorted, and all there are."""
+        began_s = self._clock()
+        signatures, links = scan(self._folder)
+        if links and not self._has_named_links:
+            self._has_named_links = True
+            self._output.warn(f"links are not shipped: {len(links)}, such as {links[0]}")
+        waiting = [path for path, seen in signatures.items() if self._signatures.get(path) != seen]
+        self._scan_s = self._clock() - began_s
+        return sorted(waiting), set(signatures)
+
+    def _ship_group(self, paths: Sequence[str]) -> Shipped:
+        """Ship files as they are at one moment; those that are gone by now are left out."""
+        scratch = self._folder.with_name(f".{uuid4().hex}.shipping")
+        with taking(self._folder, paths, scratch) as taken:
+            return {
+                path: (self._ship_content(snapshot), seen) for path, (snapshot, seen) in taken.items()
+            }
+
+    def _take(self, shipped: Future[Shipped]) -> OSError | None:
+        """Take in what was shipped; gives why it was not."""
+        try:
+            for path, (content, seen) in shipped.result().items():
+                self._files[path], self._signatures[path] = content, seen
+        except OSError as error:
+            return error
+        return None
+
+    def _ship_content(self, snapshot: Path) -> Content:
+        """See that the bucket has what is in a file; one that is written to meanwhile is copied first."""
+        while True:
+            before = snapshot.stat()
+            if before.st_size <= _SMALL_BYTES:
+                return self._ship_bytes(snapshot.read_bytes())
+            content = content_of(snapshot)
+            is_new = content.sha256 not in self._blobs
+            if is_new:
+                self._store.upload(content.key, snapshot)
+            after = snapshot.stat()
+            if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
+                self._blobs.add(content.sha256)
+                return content
+            if is_new:
+                self._store.delete([content.key])
+            shutil.copyfile(snapshot, copy := snapshot.with_suffix(".copy"))
+            copy.replace(snapshot)
+
+    def _ship_bytes(self, content: bytes) -> Content:
+        about = Content(hashlib.sha256(content).hexdigest(), len(content))
+        if about.sha256 not in self._blobs:
+            self._store.replace(about.key, content)
+            self._blobs.add(about.sha256)
+        return about
+
+    def _commit(self) -> None:
+        """Ship the lines up to now, then the manifest of the files, which all are from before; then tidy."""
+        self.ship_journals()
+        ends = {part: shipper.end for part, shipper in self._shippers.items()}
+        has_changed = self._manifest is None or self._manifest.files != self._files
+        if not has_changed or not ends.get("", (0, ""))[0]:
+            return
+        manifest = Manifest(number=self._number + 1, ends=ends, files=dict(self._files))
+        while not self._store.create(manifest.key, manifest.encoded()):
+            if self._store.read(manifest.key) == manifest.encoded():
+                break  # made, and the answer was lost
+            self._lease.check()  # another's: of a process that was taken over, or of the one that was killed
+            manifest = replace(manifest, number=manifest.number + 1)
+        self._manifest, self._number = manifest, manifest.number
+        self._manifests.append(manifest.key)
+        self._kept = [*self._kept, {each.sha256 for each in self._files.values()}][-MANIFESTS_KEPT:]
+        self._delete_superseded()
+
+    def _delete_superseded(self) -> None:
+        """Delete what neither the last manifest nor the one before it names."""
+        self._lease.check()
+        gone = self._blobs - set().union(*self._kept)
+        self._store.delete(Content(sha256, 0).key for sha256 in sorted(gone))
+        self._blobs -= gone
+        self._store.delete(self._manifests[:-MANIFESTS_KEPT])
+        self._manifests = self._manifests[-MANIFESTS_KEPT:]

@@ -1,0 +1,147 @@
+"""A journal in a bucket: segments that are made once and never changed, named by their first line's number.
+
+A segment begins where the one before ended, so that of two processes which continue the same journal only one
+can make the next segment: the other finds it made, with other lines in it, and ends. A process that made one
+and never heard so finds its own lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from search.bucket.address import BucketError
+from search.bucket.store import Store
+from search.ledger.journal import JournalError
+from search.ledger.journal_lines import MAX_TEXT
+
+_KEY = re.compile(r"(?P<part>(?:[^/]+/)?)journal/(?P<first>\d{12})\.jsonl")
+_CRC = re.compile(rb'"crc": "([0-9a-f]{8})"\}\n\Z')
+_MOST_BYTES = (
+    1_000 * MAX_TEXT
+)  # of a segment but for its last line: a short one is made again soon after a cut
+
+
+class TakenOver(JournalError):
+    """Another process continues the run, so that this one must end."""
+
+
+class JournalShipper:
+    """Ships the whole lines of one journal, in their order.
+
+    Args:
+        part: The run of which it is: "" for the search, "promotion/" for its promotion, and so on.
+        journal: Its file on this machine.
+        shipped: What the bucket has of it already.
+    """
+
+    def __init__(self, store: Store, part: str, journal: Path, shipped: bytes = b"") -> None:
+        self.part = part
+        self._store, self._journal = store, journal
+        self._size, self._num_lines, self._crc = 0, 0, ""
+        self._advance(shipped)
+
+    @property
+    def end(self) -> tuple[int, str]:
+        """How many lines the bucket has, and the checksum of the last, which stands for all before it."""
+        return self._num_lines, self._crc
+
+    def num_behind(self) -> int:
+        """Whole lines that the bucket has not."""
+        return self._waiting().count(b"\n")
+
+    def ship(self) -> int:
+        """Ship every whole line there is; gives how many.
+
+        Raises:
+            BucketUnavailable: Some are not shipped, and will be by the next call.
+            TakenOver: The bucket has other lines in their place.
+        """
+        num_before = self._num_lines
+        while waiting := self._waiting():
+            self._ship(_cut(waiting))
+        return self._num_lines - num_before
+
+    def _ship(self, lines: bytes) -> None:
+        key = f"{self.part}journal/{self._num_lines:012d}.jsonl"
+        if not self._store.create(key, lines):
+            found = self._store.read(key)
+            if not found or not self._waiting().startswith(found):
+                raise TakenOver(
+                    f"{self._store.address}: another process has continued the run (line "
+                    f"{self._num_lines + 1} of {self.part}journal is not the one here); what this one did "
+                    f"since is in {self._journal.parent}"
+                )
+            lines = found
+        self._advance(lines)
+
+    def _advance(self, lines: bytes) -> None:
+        self._size += len(lines)
+        self._num_lines += lines.count(b"\n")
+        if seal := _CRC.search(lines):
+            self._crc = seal[1].decode()
+
+    def _waiting(self) -> bytes:
+        """Whole lines behind what is shipped; one that is being written, or that a kill cut, is none yet."""
+        try:
+            with self._journal.open("rb") as file:
+                file.seek(self._size)
+                content = file.read()
+        except FileNotFoundError:  # of a new run
+            return b""
+        return content[: content.rfind(b"\n") + 1]
+
+
+def part_of(key: str) -> str | None:
+    """The run whose journal's segment an object is; None where it is none."""
+    match = _KEY.fullmatch(key)
+    return match["part"] if match else None
+
+
+def join_segments(address: object, segments: Mapping[str, bytes]) -> bytes:
+    """The journal that segments of one run make, by their keys.
+
+    That each line is what was written is proven by whoever reads the journal.
+
+    Raises:
+        BucketError: One is missing, or does not begin where the one before ends.
+    """
+    journal = b""
+    num_lines = 0
+    for key in sorted(segments):
+        match = _KEY.fullmatch(key)
+        first = int(match["first"]) if match else 0
+        if first > num_lines:
+            raise BucketError(
+                f"{address}: lines {num_lines + 1} to {first} of the journal are missing (no segment before "
+                f"{key}): put the object back from a version or a copy of the bucket"
+            )
+        if first < num_lines or not segments[key].endswith(b"\n"):
+            raise BucketError(
+                f"{address}: {key} does not follow the segment before it: it was changed, or two processes "
+                "wrote into a store that does not refuse the second"
+            )
+        journal += segments[key]
+        num_lines += segments[key].count(b"\n")
+    return journal
+
+
+def holds_end(journal: bytes, end: tuple[int, str]) -> bool:
+    """Whether a journal has had this end at some time: so many lines, and this checksum of the last."""
+    num_lines, crc = end
+    if num_lines == 0:
+        return True
+    lines = journal.split(b"\n", num_lines)
+    if len(lines) <= num_lines:
+        return False
+    seal = _CRC.search(lines[num_lines - 1] + b"\n")
+    return seal is not None and seal[1].decode() == crc
+
+
+def _cut(lines: bytes) -> bytes:
+    """As many of the lines as a segment takes, one at least."""
+    if len(lines) <= _MOST_BYTES:
+        return lines
+    end = lines.rfind(b"\n", 0, _MOST_BYTES)
+    return lines[: end + 1] if end >= 0 else lines[: lines.find(b"\n") + 1]
