@@ -11,7 +11,19 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from search.api import Best, Result, export, forecast, preflight, promote, report, search, train
+    from search.api import (
+        Best,
+        Result,
+        export,
+        fetch,
+        forecast,
+        preflight,
+        promote,
+        report,
+        search,
+        ship,
+        train,
+    )
     from search.api import open_run as open
     from trainables.engine.inference import export_model, load_model, predict
 
@@ -20,6 +32,7 @@ __all__ = [
     "Result",
     "export",
     "export_model",
+    "fetch",
     "forecast",
     "load_model",
     "open",
@@ -28,6 +41,7 @@ __all__ = [
     "promote",
     "report",
     "search",
+    "ship",
     "train",
 ]
 _OF_MODELS = ("export_model", "load_model", "predict")

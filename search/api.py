@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from search import launch, training
+from search.bucket.address import Address, is_address
+from search.bucket.staging import check_writable
 from search.errors import user_errors_as_value_error
 from search.export.write import export_run
 from search.forecast import Forecast, forecast_here
 from search.full_training import FullTraining, Promotion, train_fully
-from search.ledger import Ledger, fresh_folder, named_folder
+from search.ledger import Ledger
 from search.output import Output
 from search.preflight import PreflightError, Report
 from search.preflight.local import download_weights, examine_space
@@ -23,6 +25,14 @@ from search.report.plan import print_plan, print_rerun_estimate
 from search.report.preflight import print_reports
 from search.result import Best, Result
 from search.run.resume import search_command
+from search.run_place import (
+    check_nodes_are_checked,
+    fetch,
+    local_results,
+    place_to_promote,
+    place_to_search,
+    ship,
+)
 from search.sampling.designs import designed
 from search.sampling.warm_start import known_trials, sampler_maker
 from search.sources import (
@@ -46,12 +56,14 @@ __all__ = [
     "Best",
     "Result",
     "export",
+    "fetch",
     "forecast",
     "open_run",
     "preflight",
     "promote",
     "report",
     "search",
+    "ship",
     "train",
 ]
 
@@ -94,7 +106,7 @@ def search(
     Args:
         space: A name in spaces/, the path of a space file, or its content as a mapping.
         name: Name of the run; None is the space's and the time.
-        results: The run is `results`/`name`.
+        results: The run is `results`/`name`; a folder, or a bucket's address such as "s3://bucket/path".
         overrides: Keys of the space, dotted: a mapping such as {"parameters.lr.max": 0.3}, or
             KEY=VALUE each, whose values are YAML.
         epochs: Of the top rung; `subset` and `resolution` likewise. Lower rungs keep their proportions.
@@ -138,23 +150,27 @@ def search(
     given += [*warm_start_overrides(warm_start, results), *override_list(overrides)]
     with restored_environment():
         checked = checked_space(space, given, output)
-        folder = named_folder(results.absolute(), name or launch.run_name(checked))
-        if rerun_failed:
-            print_rerun_estimate(Ledger.open(folder), checked, output)
-        folder = fresh_folder(folder) if is_fresh else folder
-        how = launch.Launch(
-            folder=folder,
-            command=command or search_command(folder, backend),
-            backend=launch.chosen_backend(backend, address=address, dashboard=dashboard),
-            space_source=space_words(space, override_list(overrides)),
-            rerun_failed=rerun_failed,
-            should_preflight=should_preflight,
-            governor=governor,
-            background=background_spec(background, background_share, is_here=address is None),
-        )
-        if should_download:
-            download_weights(checked, how.space_source, how.folder, how.backend, output)
-        return _run(checked, how, should_report, confirm_download, output)
+        chosen = launch.chosen_backend(backend, address=address, dashboard=dashboard)
+        beside = background_spec(background, background_share, is_here=address is None)
+        check_nodes_are_checked(results, cluster=address, should_preflight=should_preflight)
+        run_name = name or launch.run_name(checked)
+        with place_to_search(results, run_name, output, is_fresh=is_fresh) as place:
+            if rerun_failed:
+                print_rerun_estimate(Ledger.open(place.folder), checked, output)
+            how = launch.Launch(
+                folder=place.folder,
+                command=command or search_command(place.folder, backend, place.results),
+                backend=chosen,
+                space_source=space_words(space, override_list(overrides)),
+                rerun_failed=rerun_failed,
+                should_preflight=should_preflight,
+                governor=governor,
+                background=beside,
+                followers=place.followers,
+            )
+            if should_download:
+                download_weights(checked, how.space_source, how.folder, how.backend, output)
+            return _run(checked, how, should_report, confirm_download, output)
 
 
 def _run(space: Space, how: launch.Launch, should_report: bool, confirm: Confirm, output: Output) -> Result:
@@ -200,12 +216,13 @@ def forecast(
         background_spec(background, background_share, is_here=address is None)
         known = known_trials(checked, output)
         defaults = checked.default_hparams(checked.trainable.load())
-        source, folder = space_words(space, override_list(overrides)), Path(results) / checked.name
+        runs = local_results(Path(results))
+        source, folder = space_words(space, override_list(overrides)), runs / checked.name
         if should_download:
             download_weights(checked, source, folder, chosen, output)
         if should_preflight:
             launch.check_before(checked, source=source, folder=folder, output=output)
-        found = forecast_here(checked, defaults, Path(results), sampler_maker(known), output)
+        found = forecast_here(checked, defaults, runs, sampler_maker(known), output)
     print_plan(checked, designed(checked, defaults), output, found)
     return found
 
@@ -235,7 +252,7 @@ def promote(
     """Train the best trials of a run in full with fresh seeds, test them, and compare with the default.
 
     Args:
-        run: Its folder, or its name in `results`.
+        run: Its folder, its address in a bucket, or its name in `results`.
         top: Number of best trials; None for this, `seeds` and `epochs` is the space's.
         baselines: "hog_svm", "linear_probe", "knn": a row more for each, which a trained network has to beat.
         workers: Trainings at a time; None is as many as fit.
@@ -244,24 +261,29 @@ def promote(
     Raises:
         ValueError: There is no run with a scored trial, or it cannot be launched.
     """
-    request = FullTraining(
-        folder=run_folder(run, Path(results)),
-        overrides=override_list(overrides),
-        top=top,
-        num_seeds=seeds,
-        epochs=epochs,
-        baselines=baselines,
-        workers=workers,
-        should_share_gpus=should_share_gpus,
-        backend=launch.chosen_backend(backend, address=address),
-        governor=governor,
-        background=background_spec(background, background_share, is_here=address is None),
-        should_preflight=should_preflight,
-        should_report=should_report,
-        command=command,
-    )
-    with restored_environment():
-        return train_fully(request, output or Output())
+    output = output or Output()
+    check_nodes_are_checked(Path(results), cluster=address, should_preflight=should_preflight)
+    chosen = launch.chosen_backend(backend, address=address)
+    beside = background_spec(background, background_share, is_here=address is None)
+    with restored_environment(), place_to_promote(run, Path(results), output) as place:
+        request = FullTraining(
+            folder=place.folder,
+            overrides=override_list(overrides),
+            top=top,
+            num_seeds=seeds,
+            epochs=epochs,
+            baselines=baselines,
+            workers=workers,
+            should_share_gpus=should_share_gpus,
+            backend=chosen,
+            governor=governor,
+            background=beside,
+            should_preflight=should_preflight,
+            should_report=should_report,
+            followers=place.followers,
+            command=command,
+        )
+        return train_fully(request, output)
 
 
 @user_errors_as_value_error()
@@ -297,14 +319,16 @@ def preflight(
     """
     output = output or Output()
     found: dict[str, Sequence[Report]] = {}
-    given = override_list(overrides)
+    given, runs = override_list(overrides), local_results(Path(results))
+    if is_address(results):
+        check_writable(Address.parse(results))
     for space in spaces:
         checked = checked_space(space, given, may_be_fixed=True)
         with restored_environment():
             reports = found[str(space)] = examine_space(
                 checked,
                 source=space_words(space, given),
-                folder=Path(results) / checked.name,
+                folder=runs / checked.name,
                 should_download=should_download,
                 should_train=should_train,
                 backend=launch.chosen_backend(address=address),
@@ -341,9 +365,15 @@ def report(
     folder = run_folder(run, results)
     if against is not None:
         other = run_folder(against, results)
-        return write_comparison(folder, other, path or results / f"compare-{folder.name}-{other.name}.html")
+        beside = Path() if is_address(results) else results
+        return write_comparison(folder, other, path or beside / f"compare-{folder.name}-{other.name}.html")
     if watch_every_s is not None:
-        return watch(folder, every_s=watch_every_s, say=(output or Output()).print)
+
+        def write(_: Path, *, refresh_s: float | None = None, should_draw: bool = True) -> Written:
+            newest = run_folder(run, results)  # of a bucket's run: fetched again
+            return write_page(newest, refresh_s=refresh_s, should_draw=should_draw)
+
+        return watch(folder, every_s=watch_every_s, say=(output or Output()).print, write=write)
     return write_page(folder)
 
 
@@ -387,7 +417,7 @@ def open_run(run: str | Path, *, results: str | Path = "results") -> Result:
     """An existing run, also one that is running.
 
     Args:
-        run: Its folder, or its name in `results`.
+        run: Its folder, its address in a bucket (which is fetched), or its name in `results`.
 
     Raises:
         ValueError: There is no run.

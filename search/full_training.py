@@ -28,6 +28,7 @@ from search.report.answer import promotion_answer
 from search.report.page import write_at_end
 from search.report.summary import print_promotion
 from search.run import Run
+from search.run.observers import Observer
 from search.run.resume import command_line
 from search.sampling.proposal import FixedList
 from search.space import Space
@@ -51,6 +52,7 @@ class FullTraining:
         baselines: Trainables that are trained once beside them, of `promotion.BASELINES`.
         workers: Trainings at a time; None is as many as fit.
         command: The command line, for environment.json and messages.
+        followers: As of a search.
     """
 
     folder: Path
@@ -67,6 +69,7 @@ class FullTraining:
     background: BackgroundSpec | None = None
     should_preflight: bool = True
     should_report: bool = True
+    followers: Sequence[Observer] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +143,7 @@ def _how(request: FullTraining, ledger: Ledger, *, auto_precision: str) -> Launc
         governor=request.governor,
         background=request.background,
         auto_precision=auto_precision,
+        followers=request.followers,
     )
 
 

@@ -45,7 +45,7 @@ from search.report.summary import print_summary
 from search.result import Result
 from search.run import Run
 from search.run.checkpoint_retention import CheckpointRetention
-from search.run.observers import DiskGuard
+from search.run.observers import DiskGuard, Observer
 from search.run.resume import disk_remedy, has_batch_sizes, prepare_to_resume, resume_command
 from search.sampling.designs import designed
 from search.sampling.proposal import Sampler
@@ -75,6 +75,7 @@ class Launch:
         background: A workload to train beside the trials, so that they are measured under it.
         auto_precision: Promotion: what the precision "auto" meant in the search, with the reason.
         rerun_failed: Try the failed trials of the run again, from their last checkpoints.
+        followers: Observers beside those that every run has; each event reaches them last.
     """
 
     folder: Path
@@ -87,6 +88,7 @@ class Launch:
     should_preflight: bool = True
     governor: str | None = None
     background: BackgroundSpec | None = None
+    followers: Sequence[Observer] = ()
 
 
 def chosen_backend(
@@ -217,7 +219,7 @@ def _run_to_the_end(
         if how.rerun_failed:
             run.rerun_failed()
         reporter = None if how.should_test else ForecastReporter(run, make_sampler, output)
-        return run, _execute(run, backend, background, reporter, output)
+        return run, _execute(run, how, background, reporter, output)
 
 
 def _resolve(
@@ -331,11 +333,7 @@ def _known_watts(ledger: Ledger, space: Space) -> dict[str, dict[str, float]]:
 
 
 def _execute(
-    run: Run,
-    backend: LaunchableBackend,
-    background: Background | None,
-    reporter: ForecastReporter | None,
-    output: Output,
+    run: Run, how: Launch, background: Background | None, reporter: ForecastReporter | None, output: Output
 ) -> str:
     """Execute `run` with everything that follows it; gives why it ended."""
     # Each event passes them in this order: the forecast, the console that shows it, checkpoints, tables.
@@ -348,7 +346,7 @@ def _execute(
         run,
         output,
         get_forecast=lambda: reporter.forecast if reporter else None,
-        is_live=not backend.is_in_process,
+        is_live=not how.backend.is_in_process,
     )
     observers.add(view)
     with view, _interruptible(run, output):
@@ -356,7 +354,9 @@ def _execute(
         observers.add(CheckpointRetention(run))
         observers.add(FinalTables(run) if run.should_test else TrialHistories(run))
         observers.add(Tables(run.ledger, run.space, run.history))
-        reason = backend.execute(run, background=background, say=output.note)
+        for follower in how.followers:
+            observers.add(follower)
+        reason = how.backend.execute(run, background=background, say=output.note)
     if reporter:
         reporter.close()
     if observers.reason:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search.bucket.address import Address, is_address
+from search.bucket.fetch import fetch_copy
 from search.ledger import Ledger
 from search.ledger.history import History
 from search.output import Output
@@ -20,16 +22,37 @@ Overrides = Mapping[str, Any] | Sequence[Override]
 _WITHOUT_FILES = ("search.limits.", "search.resources.", "search.seed=")  # keys that decide on no file
 
 
-def run_folder(given: str | Path, results: Path) -> Path:
-    """The folder that `given` means: itself, or a name in `results`.
+def run_folder(given: str | Path, results: Path, *, with_states: bool = False) -> Path:
+    """The folder that `given` means: itself, or a name in `results`; of a bucket's run a copy, fetched now.
 
     Of both the one that holds a run: photographs and the run about them may well have one name.
+
+    Args:
+        with_states: Fetch the checkpoints too.
+
+    Raises:
+        BucketError: The bucket has no such run, or does not answer.
     """
+    if (address := run_address(given, results)) is not None:
+        return fetch_copy(address, with_states=with_states, warn=Output(has_json=True).warn)
     folder = Path(given)
     named = results / folder
-    if len(folder.parts) > 1 or Ledger(folder).has_run:
+    if len(folder.parts) > 1 or is_address(results) or Ledger(folder).has_run:
         return folder
     return named if Ledger(named).has_run or not folder.exists() else folder
+
+
+def run_address(given: str | Path, results: Path) -> Address | None:
+    """The bucket's run that `given` means: itself, or a name in `results`; None where it means a folder.
+
+    Raises:
+        BucketError: It is an address that cannot be used.
+    """
+    if is_address(given):
+        return Address.parse(given)
+    if not is_address(results) or len(Path(given).parts) > 1 or Ledger(Path(given)).has_run:
+        return None
+    return Address.parse(results).child(str(given))
 
 
 def opened_run(given: str | Path, results: Path) -> tuple[Ledger, Space, History]:
@@ -44,13 +67,16 @@ def opened_run(given: str | Path, results: Path) -> tuple[Ledger, Space, History
 
 
 def named_run(given: str | Path, results: Path) -> tuple[Path, str, str]:
-    """Of an existing run: the folder of runs that it is in, its name, and its own space's file.
+    """Of an existing run: the folder of runs or the bucket that it is in, its name, and its own space's file.
 
     Raises:
         LedgerError: There is no run.
     """
     folder = run_folder(given, results).absolute()
-    return folder.parent, folder.name, str(Ledger.open(folder).space_file)
+    space_file = str(Ledger.open(folder).space_file)
+    if (address := run_address(given, results)) is not None:
+        return Path(str(address.parent)), address.name, space_file
+    return folder.parent, folder.name, space_file
 
 
 def checked_space(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -101,20 +101,40 @@ def fetch_copy(address: Address, *, with_states: bool = False, warn: Warn) -> Pa
         BucketError: There is no run, its bucket does not answer, or its journal has gaps.
         StorageError: The disk does not take it.
     """
+    for line in _fetch_into(address, address.copy, with_states=with_states):
+        warn(line)
+    mark(address.copy, address)
+    return address.copy
+
+
+def fetch_run(address: Address, folder: Path, *, warn: Warn) -> None:
+    """Fetch a whole run into a new folder, which has nothing to do with the bucket from then on.
+
+    Raises:
+        BucketError: There is no run, its bucket does not answer, its journal has gaps, or there is a folder.
+        StorageError: The disk does not take it.
+    """
+    if folder.exists():
+        raise BucketError(f"{folder} exists; give another --out")
+    for line in _fetch_into(address, folder.absolute(), with_states=True):
+        warn(line)
+
+
+def _fetch_into(address: Address, folder: Path, *, with_states: bool) -> list[str]:
+    """Fetch a run; gives what is in the bucket and cannot be used."""
     store = check_usable(address)
     try:
         for left in reversed(range(_TRIES)):
             found = read_bucket(store)
             if not found.journals.get(""):
-                raise BucketError(f"{address} holds no run{_suggest(store, address)}")
-            lost = make_folder(store, found, address.copy, with_states=with_states)
+                there = "" if found.keys else " (there is nothing at this address)"
+                raise BucketError(f"{address} holds no run{there}")
+            lost = make_folder(store, found, folder, with_states=with_states)
             if not lost or not left:
                 break
     except BucketUnavailable as error:
         raise BucketError(f"{error}; it was not fetched") from error
-    for line in (*found.problems, *lost):
-        warn(line)
-    return address.copy
+    return [*found.problems, *lost]
 
 
 def make_folder(store: Store, found: BucketRun, folder: Path, *, with_states: bool = True) -> list[str]:
@@ -134,36 +154,61 @@ def make_folder(store: Store, found: BucketRun, folder: Path, *, with_states: bo
                 path = RunFolder(made / part).journal
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(journal)
+            paths: dict[Content, list[str]] = {}
+            for path, content in wanted.items():
+                paths.setdefault(content, []).append(path)
             with ThreadPoolExecutor(_AT_ONCE) as pool:
-                problems = pool.map(
-                    lambda item: _fetch(store, item[1], folder / item[0], made / item[0]), wanted.items()
-                )
-                return [
-                    f"{store.address}: {path} {why}"
-                    for path, why in zip(wanted, problems, strict=True)
-                    if why
-                ]
+                problems = pool.map(lambda item: _fetch(store, *item, folder, made), paths.items())
+                return [line for lines in problems for line in lines]
     except BucketUnavailable:
         raise
     except OSError as error:
         raise StorageError(unwritten(folder, error)) from error
 
 
-def _fetch(store: Store, content: Content, before: Path, path: Path) -> str:
-    """Make one file, of the copy before where it is the same; gives why it cannot be had, if it cannot."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if before.is_file() and before.stat().st_size == content.num_bytes and content_of(before) == content:
-        link_or_copy(before, path)
-        return ""
+def mark(folder: Path, address: Address) -> None:
+    """Have a folder say which bucket's run it is of: nothing may continue it without its bucket.
+
+    Raises:
+        StorageError: The disk does not take it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        RunFolder(folder).bucket_file.write_text(str(address), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(unwritten(folder, error)) from error
+
+
+def _fetch(store: Store, content: Content, paths: Sequence[str], folder: Path, made: Path) -> list[str]:
+    """Make the files of one content, from a copy of before where it has it; gives which cannot be had."""
+    first = made / paths[0]
+    for path in paths:
+        (made / path).parent.mkdir(parents=True, exist_ok=True)
+    before = (folder / path for path in paths if _has(folder / path, content))
+    if (same := next(before, None)) is not None:
+        link_or_copy(same, first)
+    elif why := _download(store, content, first):
+        return [f"{store.address}: {path} {why}" for path in paths]
+    for path in paths[1:]:  # no links: each is a file that may be written to
+        shutil.copyfile(first, made / path)
+    return []
+
+
+def _download(store: Store, content: Content, path: Path) -> str:
+    """Write a content into a file; gives why it cannot be had, and leaves no file then."""
     try:
         store.download(content.key, path)
     except FileNotFoundError:
         path.unlink(missing_ok=True)
-        return f"is missing (its content, {content.key}, is gone)"
+        return f"is missing ({content.key} is gone)"
     if content_of(path) != content:
         path.unlink()
         return f"is left out: {content.key} is not what was shipped (its SHA-256 differs)"
     return ""
+
+
+def _has(path: Path, content: Content) -> bool:
+    return path.is_file() and path.stat().st_size == content.num_bytes and content_of(path) == content
 
 
 @contextmanager
@@ -188,8 +233,3 @@ def _is_state(path: str) -> bool:
     checkpoint = TrialFolder(Path()).checkpoint
     parts = PurePosixPath(path)
     return parts.suffix == checkpoint.suffix or checkpoint.stem in parts.parts[:-1]
-
-
-def _suggest(store: Store, address: Address) -> str:
-    """The end of a message: that nothing at all is there, or that something is and no run."""
-    return "" if store.sizes() else " (there is nothing at this address)"

@@ -28,7 +28,7 @@ def scan(folder: Path) -> tuple[dict[str, Signature], list[Path]]:
     Locks are not, nor files that are not whole yet, nor journals, which are shipped line by line.
     """
     runs = [RunFolder(folder / part) for part in {"", *parts_of(folder)}]
-    left_out = {path for run in runs for path in (run.journal, run.lock_file)}
+    left_out = {path for run in runs for path in (run.journal, run.lock_file, run.bucket_file)}
     found: dict[str, Signature] = {}
     links = []
     for place, subfolders, names in os.walk(folder):

@@ -1,9 +1,9 @@
 """Ships a run's folder to its bucket in the background, for as long as the run takes.
 
-There is no queue of files that could grow: each pass takes what differs from what was shipped, in the state it
-has when its turn comes. A checkpoint that was superseded before its turn is never shipped, and of whatever a
-slow bucket has yet to take there is one state of each file. The journal has a thread of its own and waits for
-no file.
+There is no queue of files that could grow: each pass takes what differs from what was shipped, in the state
+it has when its turn comes. A checkpoint that was superseded before its turn is never shipped, and of whatever
+a slow bucket has yet to take there is one state of each file. The journal has a thread of its own and waits
+for no file.
 
 A bucket that fails delays: it is tried again after 5 s, 10 s, and so on up to a minute, as long as the run
 takes; the first failure is a warning, and so is what is not shipped in the end.
@@ -39,10 +39,7 @@ _FIRST_RETRY_S, _LAST_RETRY_S = 5.0, 60.0
 _AT_ONCE = 4  # trials whose files are under way
 _COMMIT_EVERY_S = 30.0  # of a long pass: what is shipped counts from its manifest on
 _SMALL_BYTES = 2**22  # shipped from memory
-_TRIES = 3  # a file that is being written is read again so often
-Signature = tuple[int, int, int]
-    str, tuple[Path, Signature]
-]  # by path in the run: its state at one moment, and which that was
+Shipped = Mapping[str, tuple[Content, Signature]]  # by path in the run
 
 
 class NotShipped(StorageError):
@@ -179,7 +176,9 @@ class Mirror:
         num_before, since_s = self._store.num_done, self._clock()
         try:
             with self._output.status(f"shipping to {self._store.address}"):
-                while not (self._is_shipped.wait(0.1) or self._lost) and any(each.is_alive() for each in self._threads):
+                while any(each.is_alive() for each in self._threads) and not self._lost:
+                    if self._is_shipped.wait(0.1):
+                        break
                     if self._store.num_done > num_before:
                         num_before, since_s = self._store.num_done, self._clock()
                     if self._clock() - since_s > patience_s:
@@ -201,7 +200,7 @@ class Mirror:
         return (
             f"{self._store.address} has not everything{why}: {num_lines} lines of the journal and "
             f"{len(files)} files ({num_bytes / 1e6:.3g} MB) are in {self._folder} alone; ship them with:\n"
-            f"  jouletune ship {self._store.address}"
+            f"  python -m jouletune ship {self._store.address}"
         )
 
     def _repeat(self, step: Callable[[], int], every_s: float) -> None:
@@ -255,11 +254,9 @@ class Mirror:
 
     def _ship_group(self, paths: Sequence[str]) -> Shipped:
         """Ship files as they are at one moment; those that are gone by now are left out."""
-        scratch = self._folder.with_name(f".{uuid4().hex}.shipping")
+        scratch = self._folder.with_name(f".{uuid4().hex}.{self._folder.name}")
         with taking(self._folder, paths, scratch) as taken:
-            return {
-                path: (self._ship_content(snapshot), seen) for path, (snapshot, seen) in taken.items()
-            }
+            return {path: (self._ship_content(snapshot), seen) for path, (snapshot, seen) in taken.items()}
 
     def _take(self, shipped: Future[Shipped]) -> OSError | None:
         """Take in what was shipped; gives why it was not."""

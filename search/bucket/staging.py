@@ -1,9 +1,9 @@
 """The folder of this machine in which a run of a bucket lives while it is written, and what it begins with.
 
-Results in a bucket may have been continued anywhere. So before anything starts, the folder here and the bucket
-are compared by their journals: where one is the beginning of the other, the longer one is the run. Where both
-have lines that the other lacks, two machines have continued it; the bucket's is taken then, and the folder is
-set aside, never deleted.
+Results in a bucket may have been continued anywhere. So before anything starts, the folder here and the
+bucket are compared by their journals: where one is the beginning of the other, the longer one is the run.
+Where both have lines that the other lacks, two machines have continued it; the bucket's is taken then, and
+the folder is set aside, never deleted.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from search.bucket.address import Address, BucketError
-from search.bucket.fetch import BucketRun, make_folder, read_bucket
+from search.bucket.fetch import BucketRun, make_folder, mark, read_bucket
 from search.bucket.files import parts_of
 from search.bucket.lease import Lease
 from search.bucket.mirror import Mirror, NotShipped
@@ -27,6 +28,7 @@ from search.bucket.store import BucketUnavailable, Store, check_usable
 from search.ledger.journal import StorageError, unwritten
 from search.ledger.run_folder import RunFolder
 from search.output import Output
+from trainables.core.files import SCRATCH
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def holding(address: Address, output: Output) -> Iterator[HeldRun]:
 
 @contextmanager
 def _finishing(mirror: Mirror, output: Output) -> Iterator[None]:
-    """Ship everything at the end; what is not shipped is a warning where something else has failed already."""
+    """Ship everything at the end; what is not is a warning where something else has failed already."""
     try:
         yield
     except BaseException:
@@ -105,10 +107,9 @@ def _holding_folder(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # a full disk: the lock holds, only its text is missing
             os.truncate(file.name, 0)
             os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
-        for left in folder.parent.glob(
-            ".*.shipping"
-        ):  # of killed processes; those of other runs are made again
-            shutil.rmtree(left, ignore_errors=True)
+        for left in folder.parent.glob(".*"):  # half a copy of the folder or of its files, left by a kill
+            if SCRATCH.match(left.name) and SCRATCH.sub("", left.name, count=1) == folder.name:
+                shutil.rmtree(left, ignore_errors=True)
         yield
 
 
@@ -129,9 +130,43 @@ def _prepare(store: Store, folder: Path, output: Output) -> BucketRun:
             for line in make_folder(store, found, folder):
                 output.warn(f"{line}; a trial that needs it starts again")
             output.print(f"fetched from {store.address}")
+        mark(folder, store.address)
     except BucketUnavailable as error:
         raise BucketError(f"{error}; nothing was started") from error
     return found
+
+
+def check_writable(address: Address) -> None:
+    """See that runs can be written to an address, by an object that is made and deleted there.
+
+    Raises:
+        BucketError: They cannot be.
+    """
+    store = check_usable(address)
+    key = f".{uuid4().hex}.probe"
+    try:
+        store.replace(key, b"")
+        store.delete([key])
+    except BucketUnavailable as error:
+        raise BucketError(
+            f"{error}; see that the bucket exists and that its credentials are in the environment"
+        ) from error
+
+
+def fresh_address(address: Address) -> Address:
+    """The first of NAME, NAME-2, NAME-3 and so on that has nothing in the bucket, and no run here.
+
+    Raises:
+        BucketError: The bucket does not answer.
+    """
+    number, fresh = 1, address
+    try:
+        while RunFolder(fresh.staging).has_run or check_usable(fresh).sizes():
+            number += 1
+            fresh = address.parent.child(f"{address.name}-{number}")
+    except BucketUnavailable as error:
+        raise BucketError(f"{error}; nothing was started") from error
+    return fresh
 
 
 def _is_beginning(some: Mapping[str, bytes], others: Mapping[str, bytes]) -> bool:

@@ -18,6 +18,8 @@ COMMANDS = {
     "report": "write the page of a run, or one that compares two",
     "predict": "ask a trained model about pictures",
     "export-model": "write a trained model as an ONNX file",
+    "ship": "send to its bucket what this machine alone has of a run",
+    "fetch": "fetch a whole run from its bucket into a folder",
     "export": "write a run for Optuna, W&B, TensorBoard or MLflow",
     "check": "check a run's record, and repair it",
     "check-energy": "add up a run's energy tables again",

@@ -39,7 +39,7 @@ def main(options: argparse.Namespace) -> int:
     from search.ledger.check import check_record, repair_lines
     from search.sources import run_folder
 
-    run = Ledger.open(run_folder(options.run, options.results))
+    run = Ledger.open(run_folder(options.run, options.results, with_states=True))
     num_problems = 0
     for ledger in (run, *run.parts()):
         found = check_record(ledger)

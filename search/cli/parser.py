@@ -57,7 +57,12 @@ class CommandParser(argparse.ArgumentParser):
     def add_run(self, *, is_required: bool = True) -> None:
         """Add RUN."""
         nargs = None if is_required else "?"
-        self.add_argument("run", nargs=nargs, metavar="RUN", help="a run's folder, or its name in DIR")
+        self.add_argument(
+            "run",
+            nargs=nargs,
+            metavar="RUN",
+            help="a run's folder, its name in DIR, or its address: s3://bucket/path/NAME",
+        )
 
     def add_model(self) -> None:
         """Add MODEL and --trainable."""
@@ -93,7 +98,7 @@ class CommandParser(argparse.ArgumentParser):
             type=Path,
             default=Path("results"),
             metavar="DIR",
-            help=f"{meaning} (default: results)",
+            help=f"{meaning}; a folder, or a bucket: s3://bucket/path, gs://, az:// (default: results)",
         )
 
     def add_output(self) -> None:
@@ -117,7 +122,8 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument(
             "--address",
             metavar="HOST:PORT",
-            help="join a running Ray cluster; DIR must be on storage that all nodes share",
+            help="join a running Ray cluster; DIR must be on storage that all nodes share (of a bucket: "
+            "JOULETUNE_STAGING)",
         )
 
     def add_machine(self) -> None:

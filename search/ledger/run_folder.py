@@ -70,6 +70,19 @@ class RunFolder:
         return self.folder / ".lock"
 
     @property
+    def bucket_file(self) -> Path:
+        """The address of the run in a bucket, whose state on this machine this folder is."""
+        return self.folder / ".bucket"
+
+    @property
+    def address(self) -> str:
+        """What names the run in a command: its address in a bucket, if it has one, else its folder."""
+        try:
+            return self.bucket_file.read_text(encoding="utf-8").strip() or str(self.folder)
+        except OSError:
+            return str(self.folder)
+
+    @property
     def space_file(self) -> Path:
         """The space as it was resolved, overrides included."""
         return self.folder / "space.yaml"

@@ -251,7 +251,7 @@ def _check_folders(request: PreflightRequest, found: _Found) -> None:
     if request.shared_file and not request.shared_file.exists():
         found.problem(
             f"results: {request.shared_file.parent} is not the one that the command sees",
-            "give --results on storage that all nodes share",
+            "give --results on storage that all nodes share (of results in a bucket: JOULETUNE_STAGING)",
         )
     disk = checks.disk_findings(
         free_disk_gib(results),

@@ -67,7 +67,9 @@ def print_failures(run: Run, output: Output) -> None:
         say(_failure_text(group, run))
         output.print(f"  remedy: {group.remedy}")
     if any(trial.status == "failed" for trial in run.history.trials.values()):
-        output.print(f"once fixed, run them again: python scripts/search.py --rerun-failed {folder}")
+        output.print(
+            f"once fixed, run them again: python scripts/search.py --rerun-failed {run.ledger.address}"
+        )
 
 
 def _failure_text(group: FailureGroup, run: Run) -> str:

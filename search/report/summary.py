@@ -69,8 +69,8 @@ def print_summary(run: Run, reason: str, output: Output) -> None:
     found = against_guessing(space, best, num_compared=len(order))
     if found and found.is_better is False:
         output.warn(f"{best.first.trial_id} is {guessing_text(found, space)}; {REMEDY}")
-    folder = shlex.quote(str(run.ledger.folder))
-    output.print(f"next: python scripts/promote.py {folder} --top {space.promote.top}")
+    name = shlex.quote(run.ledger.address)
+    output.print(f"next: python scripts/promote.py {name} --top {space.promote.top}")
 
 
 def print_promotion(rows: Sequence[Mapping[str, Any]], space: Space, output: Output) -> None:

@@ -92,11 +92,15 @@ def has_batch_sizes(folder: Path) -> bool:
     return ledger.has_run and bool(ledger.read_history().sessions.batch_sizes)
 
 
-def search_command(folder: Path, backend: str) -> list[str]:
-    """The command that resumes a run of the library from a shell, with the space as the run has it."""
+def search_command(folder: Path, backend: str, results: str) -> list[str]:
+    """The command that resumes a run of the library from a shell, with the space as the run has it.
+
+    Args:
+        results: Where runs are: a folder, or the address of a bucket.
+    """
     return [
         *("scripts/search.py", "--space", str(RunFolder(folder).space_file)),
-        *("--name", folder.name, "--results", str(folder.parent)),
+        *("--name", folder.name, "--results", results),
         *(() if backend == "ray" else ("--backend", backend)),
     ]
 

@@ -84,21 +84,21 @@ def _advice(run: RunData) -> Iterator[str]:
     Seeds are doubled, to five at least: the interval of a gain shrinks with their square root, and of two
     seeds Student's factor alone is 12.7 (of five, 2.8).
     """
-    folder = shlex.quote(str(run.ledger.folder))
+    name = shlex.quote(run.ledger.address)
     promoted = run.promotion.winner if run.promotion else None
     if run.best is None:
         yield "No trial has a score: see the failures below first."
     elif promoted is None:
         yield (
             "Train the best in full beside the default, with fresh seeds, to know whether the gain is real: "
-            f"python scripts/promote.py {folder} --top {run.space.promote.top}"
+            f"python scripts/promote.py {name} --top {run.space.promote.top}"
         )
     elif str(promoted["conclusion"]).startswith(NO_BETTER):
         yield REMEDY[0].upper() + REMEDY[1:] + "."
     elif str(promoted["conclusion"]).startswith(("tie", "one seed", "no interval")):
         num_seeds = max(5, 2 * promoted["num_seeds"])
         yield (
-            f"More seeds narrow the interval: python scripts/promote.py {folder} --top 1 --seeds {num_seeds}"
+            f"More seeds narrow the interval: python scripts/promote.py {name} --top 1 --seeds {num_seeds}"
         )
     if run.best is not None:
         for name, edge in run.reached_bounds.items():

@@ -115,22 +115,23 @@ def _commands(run: RunData) -> Iterator[tuple[str, str]]:
 
     The search again gets a name of its own: with the same name it would resume the run, which has ended.
     """
-    folder = run.ledger.folder
-    results, space_file = ["--results", str(folder.parent)], str(run.ledger.space_file)
+    place, space_file = run.ledger.address, str(run.ledger.space_file)
+    above, _, name = place.rpartition("/")
+    results = ["--results", above]
     if command := run.environment.get("command"):
         yield "as it was started", _typed(command)
     search = ["search", "--space", space_file]
-    yield "the same search again", _script(*search, "--name", f"{folder.name}-again", *results)
-    yield "resume it", _script(*search, "--name", folder.name, *results)
-    yield "run its failed trials again", _script("search", "--rerun-failed", str(folder))
+    yield "the same search again", _script(*search, "--name", f"{name}-again", *results)
+    yield "resume it", _script(*search, "--name", name, *results)
+    yield "run its failed trials again", _script("search", "--rerun-failed", place)
     yield (
         "compare the best with the default",
-        _script("promote", str(folder), "--top", str(run.space.promote.top)),
+        _script("promote", place, "--top", str(run.space.promote.top)),
     )
     if run.best:
-        trial = ["--trial", f"{folder}:{run.best.trial_id}", "--seed", str(run.best.seed)]
+        trial = ["--trial", f"{place}:{run.best.trial_id}", "--seed", str(run.best.seed)]
         yield "train the best trial alone", _script("train", "--space", space_file, *trial)
-    yield "write this page again", _script("report", str(folder))
+    yield "write this page again", _script("report", place)
 
 
 def _script(name: str, *arguments: str) -> str:

@@ -1,0 +1,36 @@
+"""The ship command: what this machine has of a bucket's run, to the bucket."""
+
+from __future__ import annotations
+
+import argparse
+
+from search.cli.parser import CommandParser
+
+_EPILOG = """examples:
+  {command} s3://bucket/experiments/lr_bs
+  {command} lr_bs --results s3://bucket/experiments
+
+exit status: 0 the bucket has everything; 2 no run there, or another process holds it; 3 the bucket
+does not take it, or another machine continues the run"""
+
+
+def parser(prog: str = "ship") -> CommandParser:
+    """The flags of the command."""
+    flags = CommandParser(
+        prog=prog,
+        description="Send to its bucket what this machine alone has of a run: one that ended while the bucket "
+        "took nothing, or that was killed and is not to be resumed here.",
+        epilog=_EPILOG,
+    )
+    flags.add_run()
+    flags.add_results()
+    return flags
+
+
+def main(options: argparse.Namespace) -> int:
+    """Ship the run and give the exit status."""
+    from search import api
+
+    folder = api.ship(options.run, results=options.results)
+    print(f"the bucket has everything that is in {folder}")
+    return 0

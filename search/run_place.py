@@ -1,0 +1,156 @@
+"""Where a run is written: in a folder of results, or in one whose bucket is kept up to date meanwhile.
+
+And the two commands that move a bucket's run as it is: `ship` what is here alone, `fetch` it whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.bucket.address import Address, BucketError, is_address
+from search.bucket.fetch import fetch_run
+from search.bucket.staging import fresh_address, holding
+from search.errors import user_errors_as_value_error
+from search.ledger import Ledger, RunFolder, fresh_folder, named_folder
+from search.output import Output
+from search.run.observers import Observer
+from search.sources import run_address, run_folder
+
+
+@dataclass(frozen=True)
+class RunPlace:
+    """A run that may be written now.
+
+    Attributes:
+        folder: Its own, on this machine.
+        results: What names the folder of runs, or the bucket, after --results.
+        followers: What has to follow the run, beside the observers that every run has.
+    """
+
+    folder: Path
+    results: str
+    followers: tuple[Observer, ...] = ()
+
+
+@contextmanager
+def place_to_search(
+    results: Path, name: str, output: Output, *, is_fresh: bool = False
+) -> Iterator[RunPlace]:
+    """The place of the run of this name, new or not, for the time of the block.
+
+    Args:
+        is_fresh: Of a new one: NAME-2, NAME-3 and so on where the name is taken.
+
+    Raises:
+        LedgerError: There cannot be such a run; or of a bucket, `search.bucket.staging.holding`'s.
+    """
+    if is_address(results):
+        address = Address.parse(results).child(name)
+        with _in_bucket(fresh_address(address) if is_fresh else address, output) as place:
+            yield place
+        return
+    folder = named_folder(results.absolute(), name)
+    folder = fresh_folder(folder) if is_fresh else folder
+    _check_no_copy(folder)
+    yield RunPlace(folder, str(folder.parent))
+
+
+@contextmanager
+def place_to_promote(run: str | Path, results: Path, output: Output) -> Iterator[RunPlace]:
+    """The place of an existing run, for the time of the block.
+
+    Raises:
+        LedgerError: As of `place_to_search`.
+    """
+    if (address := run_address(run, results)) is not None:
+        with _in_bucket(address, output) as place:
+            yield place
+        return
+    folder = run_folder(run, results)
+    _check_no_copy(folder)
+    yield RunPlace(folder, str(folder.parent))
+
+
+def local_results(results: Path) -> Path:
+    """A folder of this machine where earlier runs of these results may be; of a bucket those shipped here."""
+    return Address.parse(results).child("run").staging.parent if is_address(results) else results
+
+
+def check_nodes_are_checked(results: Path, *, cluster: str | None, should_preflight: bool) -> None:
+    """Refuse results in a bucket where nothing would see that a cluster's nodes cannot write them.
+
+    Raises:
+        BucketError: The check of the nodes is left out.
+    """
+    if is_address(results) and cluster is not None and not should_preflight:
+        raise BucketError(
+            "--skip-preflight with --address: trials write beside the search until it is shipped to the "
+            "bucket, in JOULETUNE_STAGING, and only preflight sees whether all nodes share that folder; "
+            "leave --skip-preflight out"
+        )
+
+
+@user_errors_as_value_error()
+def ship(run: str | Path, *, results: str | Path = "results", output: Output | None = None) -> Path:
+    """Send what this machine has of a bucket's run and the bucket has not; return the run's folder.
+
+    For a run that ended while its bucket took nothing.
+
+    Args:
+        run: Its address, or its name in the bucket `results`.
+
+    Raises:
+        ValueError: It is in no bucket, the bucket does not take it, or another process holds the run.
+    """
+    with holding(_address_of(run, results), output or Output()) as held:
+        return Ledger.open(held.folder).folder
+
+
+@user_errors_as_value_error()
+def fetch(
+    run: str | Path,
+    *,
+    results: str | Path = "results",
+    path: str | Path | None = None,
+    output: Output | None = None,
+) -> Path:
+    """Fetch a whole run from its bucket, checkpoints and models included, as an ordinary folder; return it.
+
+    Args:
+        run: Its address, or its name in the bucket `results`.
+        path: The folder, which must not exist; None is results/NAME.
+
+    Raises:
+        ValueError: There is no such run, its bucket does not answer, or the folder exists.
+    """
+    address = _address_of(run, results)
+    folder = Path(path) if path is not None else Path("results") / address.name
+    fetch_run(address, folder, warn=(output or Output()).warn)
+    return folder
+
+
+def _address_of(run: str | Path, results: str | Path) -> Address:
+    if (address := run_address(run, Path(results))) is None:
+        raise BucketError(
+            f"{run} is in no bucket: write s3://bucket/path/NAME, or --results s3://bucket/path"
+        )
+    return address
+
+
+@contextmanager
+def _in_bucket(address: Address, output: Output) -> Iterator[RunPlace]:
+    with holding(address, output) as held:
+        yield RunPlace(held.folder, str(address.parent), (held.mirror,))
+
+
+def _check_no_copy(folder: Path) -> None:
+    """Refuse a folder that stands for a bucket's run: what is written there would reach it late or never."""
+    run = RunFolder(folder)
+    if run.address != str(run.folder):
+        raise BucketError(
+            f"{folder} is this machine's state of {run.address}: name the run by that address, or by "
+            f"--results {Address.parse(run.address).parent}"
+        )
