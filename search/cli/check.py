@@ -37,8 +37,10 @@ def main(options: argparse.Namespace) -> int:
     """Check the run, its promotions and their baselines, and give the exit status."""
     from search.ledger import Ledger
     from search.ledger.check import check_record, repair_lines
-    from search.sources import run_folder
+    from search.sources import run_address, run_folder
 
+    if options.repair and run_address(options.run, options.results):
+        parser().error(f"--repair is for folders: python -m jouletune fetch {options.run}, then repair that")
     run = Ledger.open(run_folder(options.run, options.results, with_states=True))
     num_problems = 0
     for ledger in (run, *run.parts()):

@@ -18,8 +18,8 @@ def parser(prog: str = "ship") -> CommandParser:
     """The flags of the command."""
     flags = CommandParser(
         prog=prog,
-        description="Send to its bucket what this machine alone has of a run: one that ended while the bucket "
-        "took nothing, or that was killed and is not to be resumed here.",
+        description="Send to its bucket what this machine alone has of a run: one that ended while the "
+        "bucket took nothing, or that was killed and is not to be resumed here.",
         epilog=_EPILOG,
     )
     flags.add_run()
