@@ -160,7 +160,7 @@ class Mirror:
             raise unread
         return len(waiting)
 
-    def finish(self, *, patience_s: float = 300.0) -> None:
+    def finish(self, *, patience_s: float) -> None:
         """Ship what is left, and end. Called once nothing is written to the folder any more.
 
         It takes as long as something comes through; Ctrl-C gives up.
@@ -194,7 +194,7 @@ class Mirror:
     def unshipped_text(self) -> str:
         """What the bucket has not, why, and how to ship it later."""
         num_lines = sum(shipper.num_behind() for shipper in self._shippers.values())
-        files, _ = self._changed()
+        files = [path for path in self._changed()[0] if self._is_unshipped(path)]
         num_bytes = sum(seen[1] for path in files if (seen := signature(self._folder / path)))
         why = f" ({self._failure})" if self._failure else ""
         return (
@@ -202,6 +202,13 @@ class Mirror:
             f"{len(files)} files ({num_bytes / 1e6:.3g} MB) are in {self._folder} alone; ship them with:\n"
             f"  python -m jouletune ship {self._store.address}"
         )
+
+    def _is_unshipped(self, path: str) -> bool:
+        """Whether a file has something else than what the bucket has of it; what cannot be read has."""
+        try:
+            return self._files.get(path) != content_of(self._folder / path)
+        except OSError:
+            return True
 
     def _repeat(self, step: Callable[[], int], every_s: float) -> None:
         """Call a step until all is shipped, the run is lost, or nobody waits any more."""

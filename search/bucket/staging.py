@@ -30,6 +30,8 @@ from search.ledger.run_folder import RunFolder
 from search.output import Output
 from trainables.core.files import SCRATCH
 
+_PATIENCE_S = 300.0  # without an object, or a part of a large one, that comes through
+
 
 @dataclass(frozen=True)
 class HeldRun:
@@ -76,11 +78,11 @@ def _finishing(mirror: Mirror, output: Output) -> Iterator[None]:
         yield
     except BaseException:
         try:
-            mirror.finish()
+            mirror.finish(patience_s=_PATIENCE_S)
         except (NotShipped, TakenOver) as unshipped:
             output.warn(str(unshipped))
         raise
-    mirror.finish()
+    mirror.finish(patience_s=_PATIENCE_S)
 
 
 @contextmanager

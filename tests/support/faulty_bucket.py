@@ -51,7 +51,7 @@ class Fault:
 
 
 class FaultyBucket(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """Objects in memory; one operation at a time, as fsspec's own gives all readers one position in an object."""
+    """Objects in memory, one operation at a time: fsspec's own gives all readers one place in an object."""
 
     protocol = ("faulty",)
     store: ClassVar[dict[str, Any]] = {}
@@ -139,8 +139,9 @@ def fetched(folder: Path) -> tuple[BucketRun, list[str]]:
 
 
 def write_event(ledger: Ledger, number: int) -> None:
-    """A line of no meaning in the journal, and a trial's checkpoint that says how many lines came before it."""
-    ledger.append({"event": "trial_asked", "trial": f"trial-{number:04d}", "hparams": {"n": number}})
+    """A line in the journal, then a trial's checkpoint and a table that know its number."""
+    asked = {"number": number, "proposed_by": "sampler", "seed": 1, "hparams": {"lr": 0.1}}
+    ledger.append({"event": "trial_asked", "trial": f"trial-{number:04d}", **asked})
     folder = ledger.trial_folder("trial-0000")
     folder.mkdir(parents=True, exist_ok=True)
     (scratch := folder / "next").write_text(f"{number:06d} " * 40)
