@@ -7,9 +7,10 @@ READY := $(VENV)/.ready
 PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
 OLDEST_RAY := .ray-2.46.0
+S3_TESTS := .s3
 ARGS ?=
 
-.PHONY: setup setup-bench search test test-all test-oldest-ray torture docs check format dashboard spaces bench bench-overhead bench-scale bench-search bench-attribution bench-losses bench-horizon bench-data bench-end-to-end bench-forecast lock
+.PHONY: setup setup-bench search test test-all test-oldest-ray test-s3 torture docs check format dashboard spaces bench bench-overhead bench-scale bench-search bench-attribution bench-losses bench-horizon bench-data bench-end-to-end bench-forecast lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
 
@@ -21,13 +22,17 @@ search: $(READY)  ## the main job; ARGS="--trials 8" adds flags
 test: $(READY)  ## the default tests: no GPU, no network
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
-test-all: test test-oldest-ray  ## the slow ones too, one after the other: each takes the machine
+test-all: test test-oldest-ray test-s3  ## the slow ones too, one after the other: each takes the machine
 	$(PYTHON) -m pytest -m "slow and not gpu" $(ARGS)
 
 # The environment's own Ray is the newest that is known; what stands on Ray's inside runs on the oldest as well.
 test-oldest-ray: $(OLDEST_RAY)  ## searches on the oldest Ray that pyproject.toml allows, with both engines
 	PYTHONPATH=$(CURDIR)/$(OLDEST_RAY) $(PYTHON) -m pytest -n 0 -m "slow or not slow" tests/backends/test_internals.py \
 		tests/backends/test_any_ray.py
+
+# s3fs needs a python-dateutil before 3, which is not to decide on everybody's: it has a folder of its own.
+test-s3: $(S3_TESTS)  ## results in a bucket of a real S3 server on loopback, which is killed and cut off
+	PYTHONPATH=$(CURDIR)/$(S3_TESTS) $(PYTHON) -m pytest -n 0 -m slow tests/bucket
 
 torture: $(READY)  ## searches killed, failed by their disk and damaged, for ten minutes; ARGS="--minutes 30 --seed 7"
 	$(PYTHON) tests/support/torture.py $(ARGS)
@@ -100,6 +105,9 @@ $(READY): requirements.lock
 
 $(OLDEST_RAY): $(READY)
 	$(UV) pip install --quiet --no-deps --python $(PYTHON) --target $(OLDEST_RAY) ray==$(OLDEST_RAY:.ray-%=%)
+
+$(S3_TESTS): $(READY)
+	$(UV) pip install --quiet --python $(PYTHON) --target $(S3_TESTS) "s3fs>=2025.3" "moto[s3]>=5.1" flask flask-cors
 
 $(PEERS_READY): pyproject.toml $(READY)
 	$(UV) venv --quiet --clear --python $(PYTHON) $(PEERS_VENV)
