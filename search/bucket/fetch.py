@@ -147,18 +147,20 @@ def make_folder(store: Store, found: BucketRun, folder: Path, *, with_states: bo
         StorageError: The disk does not take it.
     """
     files = found.manifest.files if found.manifest else {}
-    wanted = {path: each for path, each in files.items() if with_states or not _is_state(path)}
+    paths: dict[Content, list[str]] = {}
+    for path, content in files.items():
+        if with_states or not _is_state(path):
+            paths.setdefault(content, []).append(path)
     try:
         with _taking_its_place(folder) as made:
             for part, journal in found.journals.items():
-                path = RunFolder(made / part).journal
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(journal)
-            paths: dict[Content, list[str]] = {}
-            for path, content in wanted.items():
-                paths.setdefault(content, []).append(path)
+                file = RunFolder(made / part).journal
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(journal)
             with ThreadPoolExecutor(_AT_ONCE) as pool:
-                problems = pool.map(lambda item: _fetch(store, *item, folder, made), paths.items())
+                problems = pool.map(
+                    lambda content: _fetch(store, content, paths[content], folder, made), paths
+                )
                 return [line for lines in problems for line in lines]
     except BucketUnavailable:
         raise

@@ -35,6 +35,10 @@ class Store:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._files = address.filesystem()
+        if self._files.async_impl:
+            # A task that nobody awaits any more, as after a cut connection, prints a traceback by default; what
+            # matters of it reaches whoever asked.
+            self._files.loop.set_exception_handler(lambda loop, context: None)
         self._root = str(self._files._strip_protocol(str(address)))
         self.num_done = 0
 

@@ -193,7 +193,7 @@ def _serve(port: int, folder: Path) -> None:
     from werkzeug.serving import run_simple
 
     application = Remembering(
-        DomainDispatcherApplication(create_backend_app), folder / "requests.pickle", mock_random.seed
+        DomainDispatcherApplication(create_backend_app), folder / "requests.pickle", _seed
     )
     run_simple("127.0.0.1", port, application, threaded=True)
 
