@@ -36,7 +36,7 @@ class Store:
         self.address = address
         self._files = address.filesystem()
         if self._files.async_impl:
-            # A task that nobody awaits any more, as after a cut connection, prints a traceback by default; what
+            # After a cut connection each task that nobody awaits any more would print a traceback; what
             # matters of it reaches whoever asked.
             self._files.loop.set_exception_handler(lambda loop, context: None)
         self._root = str(self._files._strip_protocol(str(address)))

@@ -131,7 +131,11 @@ class Remembering:
         if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
             with self._lock:
                 return list(self._application(environ, start_response))
-        body = _body_of(environ)
+        try:
+            body = _body_of(environ)
+        except OSError:  # the connection was cut: as S3 does, none of the object is taken
+            start_response("400 Bad Request", [])
+            return []
         kept = {name: value for name, value in environ.items() if isinstance(value, str)}
         with self._lock:
             answer = self._answer(kept, body, start_response)
@@ -176,6 +180,8 @@ def _body_of(environ: Mapping[str, Any]) -> bytes:
     length = environ.get("CONTENT_LENGTH")
     stream = environ["wsgi.input"]
     body: bytes = stream.read(int(length)) if length else stream.read() if _is_chunked(environ) else b""
+    if length and len(body) < int(length):
+        raise ConnectionError(f"{len(body)} of {length} bytes")
     return body
 
 
