@@ -63,15 +63,20 @@ class KilledSearch:
     def run(self, most_kills: int) -> None:
         """Search until the command has ended by itself."""
         process = self._start()
-        while process.poll() is None:
-            if sum(self.kills.values()) >= most_kills:
-                process.wait(timeout=300)
-                break
+        while process.poll() is None or self._was_refused(process):
+            if process.poll() is not None:
+                process = self._start()
+            is_enough = sum(self.kills.values()) >= most_kills
             try:
-                process.wait(timeout=self._rng.uniform(0.2, 2.5))
+                process.wait(timeout=300 if is_enough else self._rng.uniform(0.2, 2.5))
             except subprocess.TimeoutExpired:
+                assert not is_enough, self._log.read_text()[-4000:]
                 process = self._kill(process)
         assert process.returncode == 0, self._log.read_text()[-4000:]
+
+    def _was_refused(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether the command found the bucket gone and started nothing, as it says: it is typed again."""
+        return process.returncode == 2 and self._log.read_text()[-400:].count("nothing was started") == 1
 
     def check(self) -> int:
         """See that the bucket has what the folder has, and that a third machine has a whole run of it.
