@@ -65,7 +65,8 @@ def full_training(space: Space) -> Space:
         ladder=space.ladder.only_top().with_top(epochs=space.promote.epochs),
         scheduler=space.scheduler.model_copy(update={"mode": "none"}),
         limits=Limits(cache_gib=space.limits.cache_gib),
-        cost=None,
+        beside=(),  # the winner's are known, and a latency measured again may be just outside its bound
+        constraints={},
         repeats=1,  # the promotion's seeds
     )
 

@@ -63,7 +63,7 @@ class Configuration:
         return sum((trial.rung or 0) > self.rung for trial in self.scored)
 
 
-_NO_RESULT = {"failed", "diverged"}
+_NO_RESULT = {"failed", "diverged", "infeasible"}
 
 
 def configurations(
@@ -72,8 +72,8 @@ def configurations(
     """The configurations with a score, best first.
 
     A score from a larger budget ranks before any from a smaller one: cheap scores are noisier and favour
-    fast starters. Repeats count by their mean. Of equals the older comes first. Failed and diverged trials,
-    and those that completed no rung, are in no mean; a configuration has their number.
+    fast starters. Repeats count by their mean. Of equals the older comes first. Failed, diverged and
+    infeasible trials, and those that completed no rung, are in no mean; a configuration has their number.
 
     Args:
         repeats: The space's. With 1 each trial is a configuration of its own.

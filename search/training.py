@@ -143,6 +143,7 @@ def _train_rows(task: TrialTask, request: TrainingRequest, meter: EnergyMeter) -
         task,
         training=replace(task.training, device=request.device, folder=request.out),
         should_test=request.should_test,
+        bounds={},  # it reports its numbers all the same
         is_judged_by_joules=False,  # nobody compares this training: no need to wait for a sensor's next tick
     )
     own = Checkpointing(path=task.checkpoint, keep_every=request.keep_every)

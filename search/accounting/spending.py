@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from search.energy.units import to_joules
-from search.ledger.history import History
+from search.ledger.history import History, TrialRecord
 from search.ledger.sessions import DeviceRow, millijoules
+from search.space.objectives import Bound
 
-_STATUSES = ("finished", "paused", "stopped", "diverged", "failed", "interrupted", "running")
+_STATUSES = ("finished", "paused", "stopped", "diverged", "failed", "infeasible", "interrupted", "running")
 _BESIDE = ("background", "idle", "external", "unaccounted")  # of the devices, as devices.csv names them
 
 
@@ -37,6 +38,36 @@ def outcome_millijoules(history: History, rows: Sequence[DeviceRow] | None = Non
 def outcomes_text(history: History) -> str:
     """One line such as "finished 30.0 J, stopped 10.0 J, idle 2.0 J"; empty if nothing is known."""
     return ", ".join(f"{name} {to_joules(mj):.1f} J" for name, mj in outcome_millijoules(history).items())
+
+
+def infeasible_text(history: History, constraints: Mapping[str, Bound]) -> str:
+    """How many trials broke a constraint, which, and what they used of the run; empty where none did.
+
+    As "3 of 12 trials are infeasible and rank nowhere (params_m at most 1: 3); they used 0 of 31 epochs and
+    0.8 of 94.1 s, starts included". Joules by outcome have theirs too.
+    """
+    trials = list(history.trials.values())
+    broken = [trial for trial in trials if trial.status == "infeasible"]
+    if not broken:
+        return ""
+    last = [trial.rows[-1].metrics if trial.rows else trial.measures for trial in broken]
+    counts = {
+        f"{name} {bound}": sum(name in values and bound.broken_by(values[name]) for values in last)
+        for name, bound in constraints.items()
+    }
+    which = ", ".join(f"{text}: {count}" for text, count in counts.items() if count)
+    epochs, seconds = (
+        (sum(len(trial.rows) for trial in group) for group in (broken, trials)),
+        map(_seconds, (broken, trials)),
+    )
+    return (
+        f"{len(broken)} of {len(trials)} trials are infeasible and rank nowhere ({which}); they used "
+        "{} of {} epochs and {:.1f} of {:.1f} s, starts included".format(*epochs, *seconds)
+    )
+
+
+def _seconds(trials: Sequence[TrialRecord]) -> float:
+    return sum(trial.seconds + (trial.start_s or 0.0) for trial in trials)
 
 
 class DeviceWatts:

@@ -64,14 +64,14 @@ def check_measurable(space: Space) -> None:
         SpaceError: It has not; the message lists every key that asks for them.
     """
     is_estimated = space.metering.cpu_watts_max is not None  # good enough to compare, not to end a rung
-    is_cost_asked = space.cost is not None and not is_estimated
+    is_cost_asked = space.joules_objective is not None and not is_estimated
     if not is_cost_asked and not space.ladder.joules:
         return
     gpus = space.resources.gpus_per_trial
     sensors = _sensors_of_lone_trial(gpus)
     problems = []
     if is_cost_asked and not sensors.scope:
-        text = f"{space.cost} cannot be measured on this machine ({sensors.reason}); leave it out"
+        text = f"{space.joules_objective} cannot be measured on this machine ({sensors.reason}); leave it out"
         problems.append(f"search.objective: {text}")
     why = unusable_reason(sensors, is_on_gpu=bool(sensors.gpu_sensor if gpus is None else gpus))
     if space.ladder.joules and why:

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.energy.units import to_joules
 from search.ledger.history import History, TrialRecord
-from search.run.objective import cost_of
+from search.run.objective import values_of
 from search.sampling.sampler import STATES
 from search.space import Choice, Normal, Space
 from search.space.parameters import Parameter, is_number
@@ -87,8 +87,8 @@ def _frozen(
     """One trial.
 
     A value that no distribution can hold is left out of the parameters; all values are in the attribute
-    `hparams`. A finished trial without a score or joules is FAIL: Optuna refuses COMPLETE without a value for
-    each objective.
+    `hparams`. A finished trial without a score or another objective is FAIL: Optuna refuses
+    COMPLETE without a value for each objective.
     """
     params = {
         name: _choice(value, distributions[name])
@@ -106,6 +106,7 @@ def _frozen(
         distributions={name: _holding(distributions[name], value) for name, value in params.items()},
         intermediate_values=_curve(space, trial),
         user_attrs=_attributes(trial),
+        constraints=_violations(space, trial),
     )
     # Optuna's own trials have local time without a zone.
     frozen.datetime_start = datetime.fromtimestamp(trial.asked_at)
@@ -116,13 +117,19 @@ def _frozen(
 
 def _values(space: Space, trial: TrialRecord, state: TrialState) -> list[float] | None:
     """Each objective of a finished trial; the last metric of a pruned one, as `Study.tell` records it."""
-    value = trial.value(space.metric)
-    if value is None or state not in {TrialState.COMPLETE, TrialState.PRUNED}:
-        return None
-    if space.cost is None:
-        return [value]
-    cost = cost_of(space, trial)
-    return None if cost is None or state == TrialState.PRUNED else [value, cost.joules]
+    is_final = state == TrialState.COMPLETE
+    if state not in {TrialState.COMPLETE, TrialState.PRUNED} or (space.beside and not is_final):
+        return None  # of several objectives Optuna takes values of complete trials alone
+    values = values_of(space, trial)
+    return None if values is None else list(values.numbers)
+
+
+def _violations(space: Space, trial: TrialRecord) -> dict[str, float]:
+    """By how much each known number breaks its bound, 0 or less where it keeps it, as Optuna has them."""
+    numbers = trial.rows[-1].metrics if trial.rows else trial.measures
+    return {
+        name: bound.violation(numbers[name]) for name, bound in space.constraints.items() if name in numbers
+    }
 
 
 def _curve(space: Space, trial: TrialRecord) -> dict[int, float]:

@@ -94,8 +94,11 @@ def unsupported_parts(space: Space) -> list[str]:
         notes.append(f"left out: the conditions of {', '.join(space.when)}; W&B searches them always")
     if odd := [name for name in space.parameters if not _WANDB_NAME.fullmatch(name)]:
         notes.append(f"W&B's schema takes letters, digits and . _ - in names, and warns of {', '.join(odd)}")
-    if space.cost:
-        notes.append(f"left out: {space.cost} beside {space.metric}; W&B has one metric")
+    if space.beside:
+        others = ", ".join(each.name for each in space.beside)
+        notes.append(f"left out: {others} beside {space.metric}; W&B has one metric")
+    if space.constraints:
+        notes.append(f"left out: the constraints on {', '.join(space.constraints)}; W&B has none")
     if space.scheduler.mode != "none" and _hyperband_start(space) is None:
         notes.append("left out: the rungs; W&B's hyperband has them at min_iter, min_iter x eta and so on")
     if any(rung.subset is not None or rung.resolution is not None for rung in space.ladder.rungs):

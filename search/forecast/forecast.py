@@ -147,8 +147,9 @@ def _simulated(
     search of made-up seconds. The sampler is random, since made-up scores teach nothing; where a real one
     would learn, simulated scores improve with the number of trials instead.
     """
-    # The scores are made up, so a threshold on the metric or an objective in joules would mean nothing.
-    plain = replace(space.with_training(early_stop_threshold=None), sampler="random", cost=None)
+    # The scores are made up: a threshold on the metric, other objectives and constraints would mean nothing.
+    plain = replace(space.with_training(early_stop_threshold=None), sampler="random")
+    plain = replace(plain, beside=(), constraints={})
     if costs is None:
         plain = replace(plain, limits=replace(space.limits, hours=None, kwh=None))
         costs = Costs.of_nothing(len(space.ladder.rungs))

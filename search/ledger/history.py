@@ -13,7 +13,9 @@ from search.ledger.sessions import RunSessions
 from search.ledger.trial_energy import TrialEnergy
 from search.trial import EpochRow
 
-Status = Literal["running", "paused", "finished", "stopped", "diverged", "failed", "interrupted"]
+Status = Literal[
+    "running", "paused", "finished", "stopped", "diverged", "failed", "infeasible", "interrupted"
+]
 ProposedBy = Literal["default", "initial", "sampler", "list", "design", "promotion"]
 Event = Mapping[str, Any]
 
@@ -30,6 +32,7 @@ class TrialRecord:
             lost every few hours is not the trial's fault.
         rows: Every epoch that was run, those repeated after a lost worker too.
         failures: One entry for each attempt that failed.
+        measures: Of a trial that a constraint ended before its first epoch: what was measured by then.
         control_rungs: Rungs above which it continued although its value did not let it.
     """
 
@@ -47,6 +50,7 @@ class TrialRecord:
     attempts_here: int = field(default=1, repr=False, compare=False)  # a restart forgets it
     rows: list[EpochRow] = field(default_factory=list)
     failures: list[Mapping[str, Any]] = field(default_factory=list)
+    measures: Mapping[str, float] = field(default_factory=dict)
     control_rungs: list[int] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     sensors: dict[str, str] = field(default_factory=dict)
@@ -222,6 +226,9 @@ class History:
                 trial.notes["epoch"] = overdue_text(event)
             case "window_closed":
                 self._close_window(trial, event)
+            case "attempt_failed" if event["failure"]["cause"] == "constraint":  # it is no failure
+                measures = event["failure"].get("measures", {})
+                trial.measures = {name: float(value) for name, value in measures.items()}
             case "attempt_failed":
                 trial.failures.append({**event["failure"], "attempt": trial.attempts, "at": event["time"]})
                 trial.attempts += event["will_retry"]

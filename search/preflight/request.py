@@ -145,7 +145,7 @@ def request_for(space: Space, *, source: str, folder: Path) -> PreflightRequest:
     points = points_of(space, defaults)
     asked = {
         "search.limits.kwh": space.limits.kwh,
-        "search.objective": space.cost,
+        "search.objective": space.joules_objective,
         "search.ladder.resource": space.ladder.joules or None,
     }
     return PreflightRequest(

@@ -16,6 +16,7 @@ from trainables.core.contract import Budget
 
 if TYPE_CHECKING:
     from search.ranking import Configuration
+    from search.run.objective import ObjectiveValues
     from search.run.rerun import RerunEstimate
 
 
@@ -24,6 +25,14 @@ def value_text(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def objective_texts(values: ObjectiveValues) -> list[str]:
+    """The value of each objective, joules with their uncertainty: "0.9512", "120.4 ± 5.2 J"."""
+    texts = [value_text(number) for number in values.numbers]
+    if values.cost:
+        texts[-1] += f" ± {value_text(values.uncertainty)} J" if values.uncertainty else " J"
+    return texts
 
 
 def mean_text(configuration: Configuration) -> str:

@@ -28,6 +28,7 @@ STYLES = {
     "paused": "yellow",
     "diverged": "red",
     "failed": "red",
+    "infeasible": "magenta",
     "running": "cyan",
 }
 _LEVELS = "▁▂▃▄▅▆▇█"

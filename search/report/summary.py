@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
-from search.accounting.spending import outcomes_text
+from search.accounting.spending import infeasible_text, outcomes_text
 from search.duplicate_curves import trials_with_one_curve
 from search.energy.units import to_joules
 from search.guessing import NO_BETTER, REMEDY, against_guessing
@@ -21,13 +21,14 @@ from search.output import Output
 from search.rank_correlation import Correlation, rung_correlations
 from search.report.failures import print_failures
 from search.report.forecast import kept_forecast, outcome_text
-from search.report.formatting import duration, hparams_text, mean_text, value_text
+from search.report.formatting import duration, hparams_text, mean_text, objective_texts
 from search.report.gain import default_of, gain_sentence, guessing_text
 from search.run import Run
 from search.run.objective import pareto_front
 from search.space import Space
 
 _TOP = 5  # configurations in the table; trials.csv has all
+_UNITS = {"energy": "J of full training", "energy_per_example": "J per example"}
 _DECIDERS = {"rung": "ranks", "model": "model", "random": "chance"}
 
 
@@ -39,7 +40,7 @@ def print_summary(run: Run, reason: str, output: Output) -> None:
     """
     space = run.space
     output.print(_top_table(run))
-    if space.cost:
+    if space.beside:
         _print_front(run, output)
     statuses = Counter(trial.status for trial in run.history.trials.values())
     counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
@@ -52,6 +53,8 @@ def print_summary(run: Run, reason: str, output: Output) -> None:
     if forecast := kept_forecast(run.ledger):
         epochs = sum(len(trial.rows) for trial in run.history.trials.values())
         output.print(outcome_text(forecast, epochs=epochs, spent=spent))
+    if infeasible := infeasible_text(run.history, space.constraints):
+        output.print(infeasible)
     if outcomes := outcomes_text(run.history):
         output.print(f"energy by outcome: {outcomes}")
     if spent.kwh is None:
@@ -148,19 +151,16 @@ def _top_table(run: Run) -> Table:
 
 
 def _print_front(run: Run, output: Output) -> None:
-    """The trials that no other one beats in both metric and joules."""
+    """The trials that no other one beats in all objectives."""
     space = run.space
-    unit = "J per example" if space.cost == "energy_per_example" else "J of full training"
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("front", space.metric, unit, "hparams"):
+    for column in ("front", *(_UNITS.get(name, name) for name in space.objective), "hparams"):
         table.add_column(column)
-    for trial, cost in pareto_front(space, list(run.history.trials.values())):
-        joules = value_text(cost.joules) + (
-            f" ± {value_text(cost.uncertainty_j)}" if cost.uncertainty_j else ""
-        )
+    for trial, values in pareto_front(space, list(run.history.trials.values())):
         hparams = hparams_text(trial.hparams, space.parameters)
-        table.add_row(trial.trial_id, value_text(trial.value(space.metric)), joules, hparams)
-    output.print(table if table.row_count else "front: no trial has both a score and joules")
+        table.add_row(trial.trial_id, *objective_texts(values), hparams)
+    lacking = f"front: no trial has a value of each of {', '.join(space.objective)}"
+    output.print(table if table.row_count else lacking)
 
 
 def _print_rank_correlations(run: Run, output: Output) -> None:

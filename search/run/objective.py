@@ -1,4 +1,7 @@
-"""What trials are compared by: the metric and, where the space asks for them, joules. Pure.
+"""What trials are compared by: the metric and, where the space names them, numbers beside it. Pure.
+
+Rungs, sampler, front, tables and exports have each value from here. Most are as the trial reported them;
+joules are not.
 
 Joules spent would make a trial that was stopped early seem cheap. What counts is what its epochs predict for
 full training, or cost per example.
@@ -6,6 +9,7 @@ full training, or cost per example.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -34,6 +38,29 @@ class Cost:
     scope: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveValues:
+    """What a trial's epochs show of each of a space's objectives.
+
+    Attributes:
+        numbers: The metric, then those beside it in the space's order, at the highest rung the trial ended.
+        cost: Of the objective in joules, whose number is the last one; None where there is none.
+    """
+
+    numbers: tuple[float, ...]
+    cost: Cost | None = None
+
+    @property
+    def uncertainty(self) -> float:
+        """Of the last number, either way: joules are estimates, all others are taken as reported."""
+        return self.cost.uncertainty_j if self.cost else 0.0
+
+    def score(self, space: Space) -> Score:
+        """The numbers with the signs that make larger ones better."""
+        signs = (1 if mode == "max" else -1 for mode in space.modes)
+        return tuple(sign * number for sign, number in zip(signs, self.numbers, strict=True))
+
+
 class Objective:
     """The values by which rungs and sampler compare trials.
 
@@ -54,19 +81,23 @@ class Objective:
     def values(self, trial: TrialRecord, value: float) -> tuple[tuple[float, ...], float]:
         """The value of each objective at the end of a rung, and the uncertainty of the last one.
 
+        A number that the trial's latest row lacks is NaN, which stops the trial at its rung.
+
         Args:
             value: The metric at the latest of the trial's rows.
 
         Raises:
             Unmeasured: The space asks for joules, and the trial has none that compare.
         """
-        if self._space.cost is None:
-            return (value,), 0.0
+        metrics, beside = trial.rows[-1].metrics, self._space.beside
+        numbers = [value, *(metrics.get(each.name, math.nan) for each in beside if not each.is_joules)]
+        if (name := self._space.joules_objective) is None:
+            return tuple(numbers), 0.0
         cost = cost_of(self._space, trial)
         if cost is None:
-            self._joules.refuse(f"{self._space.cost} cannot be measured ({_unknown_cost_reason(trial)})")
+            self._joules.refuse(f"{name} cannot be measured ({_unknown_cost_reason(trial)})")
         self._joules.accept(cost.scope)
-        return (value, cost.joules), cost.uncertainty_j
+        return (*numbers, cost.joules), cost.uncertainty_j
 
 
 class LadderEnergy:
@@ -102,7 +133,7 @@ class LadderEnergy:
 
 def cost_of(space: Space, trial: TrialRecord) -> Cost | None:
     """The joules that `space` minimises, as far as the trial's epochs are known; None is unknown."""
-    if space.cost == "energy_per_example":
+    if space.joules_objective == "energy_per_example":
         return _per(trial, _num_examples(_measured_epochs(trial) or list(trial.curve.values())))
     return projected_full(space, trial)
 
@@ -126,32 +157,34 @@ def projected_full(space: Space, trial: TrialRecord) -> Cost | None:
     return _per(trial, ladder.work_share(trial.epochs) - missed_share)
 
 
-def pareto_front(space: Space, trials: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Cost]]:
+def values_of(space: Space, trial: TrialRecord) -> ObjectiveValues | None:
+    """The value of each objective of `space`; None where the trial does not show one of them."""
+    names = [space.metric, *(each.name for each in space.beside if not each.is_joules)]
+    known = [number for name in names if (number := trial.value(name)) is not None]
+    cost = None if space.joules_objective is None else cost_of(space, trial)
+    if len(known) < len(names) or (cost is None and space.joules_objective is not None):
+        return None
+    return ObjectiveValues(numbers=(*known, *([cost.joules] if cost else [])), cost=cost)
+
+
+def pareto_front(space: Space, trials: Iterable[TrialRecord]) -> list[tuple[TrialRecord, ObjectiveValues]]:
     """The trials that no other one dominates, the best by metric first.
 
     Only those that ended the highest rung any has ended: a stopped trial's metric is not final. A trial
-    dominates another if neither its metric nor its joules are worse, and one of them is better.
+    dominates another if it is worse in no objective, and better in one.
     """
     sound = [trial for trial in trials if is_comparable(trial, space.metric)]
     top = max((trial.rung or 0 for trial in sound), default=0)
-    known = [(trial, cost) for trial in sound if trial.rung == top and (cost := cost_of(space, trial))]
-    known = [(trial, cost) for trial, cost in known if cost.scope == known[0][1].scope]
-    scores = [(_score(space, trial, cost), cost.uncertainty_j) for trial, cost in known]
+    known = [(trial, values) for trial in sound if trial.rung == top and (values := values_of(space, trial))]
+    scopes = [values.cost.scope for _, values in known if values.cost]
+    known = [(trial, values) for trial, values in known if not values.cost or values.cost.scope == scopes[0]]
+    scores = [(values.score(space), values.uncertainty) for _, values in known]
     front = [
         (score, place)
-        for place, (score, uncertainty_j) in enumerate(scores)
-        if not any(
-            dominates(other, score, other_uncertainty_j + uncertainty_j)
-            for other, other_uncertainty_j in scores
-        )
+        for place, (score, uncertainty) in enumerate(scores)
+        if not any(dominates(other, score, other_one + uncertainty) for other, other_one in scores)
     ]
-    return [known[place] for _, place in sorted(front, key=lambda item: (-item[0][0], -item[0][1]))]
-
-
-def _score(space: Space, trial: TrialRecord, cost: Cost) -> Score:
-    value = trial.value(space.metric)
-    assert value is not None, "is_comparable"
-    return (value if space.mode == "max" else -value), -cost.joules
+    return [known[place] for _, place in sorted(front, key=lambda item: tuple(-each for each in item[0]))]
 
 
 def _measured_epochs(trial: TrialRecord) -> list[EpochRow]:

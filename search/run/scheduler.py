@@ -17,7 +17,7 @@ from search.sampling.proposal import ChoosingSampler, Proposal, Sampler, Trust
 from search.space import Space
 from search.trial import EpochRow
 from search.trial.batch_size import as_proposed
-from search.trial.failure import Failure
+from search.trial.failure import Failure, broken_bounds
 
 # First trials that fail for one cause before the run gives up. One may be unlucky and two may share a bad
 # region of the space; after three alike it is the data, the machine or the code, and 100 more would fail too.
@@ -140,6 +140,8 @@ class TrialScheduler:
     def on_epoch(self, trial: TrialRecord, row: EpochRow) -> Decision:
         """Take in the latest of the rows of `trial`, which is new, and decide what follows."""
         metric, value = self._space.metric, row.metrics.get(self._space.metric)
+        if broken := broken_bounds(row.metrics, self._space.constraints):
+            return Decision(Ending("infeasible", "constraint", broken))
         if value is None:  # an epoch without evaluation
             return Decision()
         if not math.isfinite(value):  # at once: a diverged loss does not recover
@@ -207,7 +209,7 @@ class TrialScheduler:
 
     def on_end(self, trial_id: str, status: Status, cause: str) -> None:
         """Report to rungs and sampler how a trial ended, or that it pauses."""
-        if status in {"failed", "diverged", "stopped"}:
+        if status in {"failed", "diverged", "infeasible", "stopped"}:
             self.rungs.withdraw(trial_id)
         self._sampler.finish(trial_id, status, cause=cause)
 
@@ -236,8 +238,8 @@ def _newly_ended(trial: TrialRecord) -> int | None:
 
 def ending_of(failure: Failure) -> Ending:
     """The ending of a trial whose last attempt failed like this."""
-    status: Status = "diverged" if failure.cause == "diverged" else "failed"
-    return Ending(status, failure.cause, failure.message)
+    own: dict[str, Status] = {"diverged": "diverged", "constraint": "infeasible"}
+    return Ending(own.get(failure.cause, "failed"), failure.cause, failure.message)
 
 
 def all_fail_alike(history: History) -> str | None:

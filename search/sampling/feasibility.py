@@ -1,4 +1,7 @@
-"""Where in a space a trial finds memory enough, judged by the nearest that did and did not. Pure."""
+"""Where in a space trials are feasible, judged by the nearest that were and were not. Pure.
+
+An infeasible trial ran out of memory, or broke one of the space's constraints.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from search.sampling.axes import Axis
 
 Codes = Mapping[str, Any]  # by parameter; one that is switched off is left out
 
+INFEASIBLE = frozenset({"out_of_memory", "constraint"})  # causes that lie with the point alone
 _MARGIN = 1.5
 # Between two names. At 1, a single failure shut out its whole category: where the greediest kind of model
 # was the best one, 40 trials ended 0.07 below the score without any of this (32 seeds, noise 0.02).
@@ -17,7 +21,7 @@ _APART = 0.25
 
 
 class Feasibility:
-    """Tells of a point whether trials near it ran out of memory.
+    """Tells of a point whether trials near it ran out of memory or broke a constraint.
 
     Distances are taken in the unit cube: each axis from 0 to 1 on its own scale, names a quarter
     apart. What is switched off in one of two points has no part in their distance. A constraint of
@@ -31,16 +35,16 @@ class Feasibility:
         self._failed: list[Codes] = []
 
     def learn(self, codes: Codes, *, fits: bool) -> None:
-        """Take in what became of a trial. One that ran out of memory at a higher rung does not fit."""
+        """Take in what became of a trial. One that turned out infeasible at a higher rung does not fit."""
         places = self._places(codes)
         if not fits:
             self._fitting = [known for known in self._fitting if known != places]
         (self._fitting if fits else self._failed).append(places)
 
     def clearance(self, codes: Codes) -> float:
-        """How many times as far the nearest trial without memory is as the nearest with; at most inf.
+        """How many times as far the nearest infeasible trial is as the nearest feasible one; at most inf.
 
-        Infinite where nothing has run out of memory, or nothing has fitted: then nothing is known.
+        Infinite where nothing was infeasible, or nothing has fitted: then nothing is known.
         """
         if not self._failed or not self._fitting:
             return math.inf
@@ -50,7 +54,7 @@ class Feasibility:
         return nearest_failed / nearest_fitting if nearest_fitting else math.inf
 
     def is_likely(self, codes: Codes) -> bool:
-        """Whether trials with memory are clearly nearer than those without."""
+        """Whether feasible trials are clearly nearer than the others."""
         return self.clearance(codes) >= _MARGIN
 
     def _places(self, codes: Codes) -> Codes:

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.ledger.history import ProposedBy, Status
 from search.sampling.axes import axis_of, suggested
 from search.sampling.designs import designed
-from search.sampling.feasibility import Feasibility
+from search.sampling.feasibility import INFEASIBLE, Feasibility
 from search.sampling.proposal import (
     EarlierTrial,
     FirstPoints,
@@ -47,6 +47,7 @@ STATES: Mapping[Status, TrialState] = {
     "paused": TrialState.PRUNED,
     "diverged": TrialState.PRUNED,
     "failed": TrialState.FAIL,
+    "infeasible": TrialState.PRUNED,
     "interrupted": TrialState.FAIL,
 }
 
@@ -77,8 +78,9 @@ class OptunaSampler:
     Trials that a rung stops are told PRUNED with their value at every rung they ended, so that
     TPE ranks them below those that went further instead of taking a cheap score for a final
     one. Diverged trials are PRUNED too, failed ones FAIL; none is left RUNNING. One that ran out of
-    memory is PRUNED with a violated constraint, and points near it are drawn anew (Feasibility),
-    whatever draws them but chance alone. GP, NSGA-II and CMA-ES learn from finished trials alone.
+    memory, or broke one of the space's constraints, is PRUNED with a violated constraint, and points
+    near it are drawn anew (Feasibility), whatever draws them but chance alone. GP, NSGA-II and
+    CMA-ES learn from finished trials alone.
 
     Each draw has a generator of its own, seeded by the space's seed and the number of points asked
     for before it. So a search with one worker asks for the same points whether or not it was
@@ -89,7 +91,7 @@ class OptunaSampler:
     next to no weight anyway, and what a draw costs would grow with the search. GP and chance are held to the
     same; NSGA-II and CMA-ES look at their latest generation and keep all.
 
-    With joules beside the metric, Optuna takes no values at rungs: of a stopped trial the sampler learns
+    With several objectives, Optuna takes no values at rungs: of a stopped trial the sampler learns
     that it was stopped. Its metric told as final would lie on the side of the cheap rung.
 
     Args:
@@ -148,11 +150,11 @@ class OptunaSampler:
         if trial is None:
             return
         values, state, kind = self._last_values.pop(trial_id, None), STATES[status], self._space.sampler
-        is_out_of_memory = cause == "out_of_memory"
-        if kind != "random" and (is_out_of_memory or state != TrialState.FAIL):
-            self._feasibility.learn(trial.params, fits=not is_out_of_memory)
-        if is_out_of_memory and kind in _LEARNS_CONSTRAINTS:
-            trial.set_constraint("memory", 1.0)  # above 0 is violated
+        is_infeasible = cause in INFEASIBLE
+        if kind != "random" and (is_infeasible or state != TrialState.FAIL):
+            self._feasibility.learn(trial.params, fits=not is_infeasible)
+        if is_infeasible and kind in _LEARNS_CONSTRAINTS:
+            trial.set_constraint(cause, 1.0)  # above 0 is violated
             state = TrialState.PRUNED
         if state == TrialState.COMPLETE and values is None:
             state = TrialState.FAIL
@@ -228,7 +230,7 @@ class OptunaSampler:
         return trial
 
     def _drawn(self, trial_id: str) -> Proposal | None:
-        """A new point that is likely to find memory; if none is drawn, the likeliest of the new ones."""
+        """A new point that is likely to be feasible; if none is drawn, the likeliest of the new ones."""
         num_repeated, unlikely = 0, []  # the latter with their clearance
         for draw in range(_MOST_DRAWS):
             self._study.sampler = self._optuna_sampler(draw, num_repeated)

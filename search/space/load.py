@@ -25,6 +25,7 @@ from search.space.fields import validated
 from search.space.goal import ladder_of, metric_of, scheduler_of
 from search.space.hparams import HparamsCheck
 from search.space.notices import notices_of
+from search.space.objectives import constraints_of, objectives_of
 from search.space.paths import (
     check_command,
     check_file,
@@ -187,12 +188,17 @@ class _Reading:
         metric, mode, notices = metric_of(
             self._file, self._section, trainable, self._problems, is_command=self._is_command
         )
-        draft = replace(draft, trainable=trainable, check=check, metric=metric)
+        beside = objectives_of(self._section.objective, metric, mode, trainable, self._problems)
+        bounds = constraints_of(self._section.constraints, metric, trainable, self._problems)
+        draft = replace(draft, trainable=trainable, check=check)
         check_rules(draft, self._problems)
         if self._problems.lines or ladder is None:
             return None
         ladder = replace(ladder, resolution_unit=trainable.resolution_unit)
-        space = self._with_points(self._assembled(reference, data, metric, mode, ladder), check)
+        space = replace(
+            self._assembled(reference, data, metric, mode, ladder), beside=beside, constraints=bounds
+        )
+        space = self._with_points(space, check)
         draft = replace(draft, space=space)
         check_rules(draft, self._problems)
         if self._problems.lines:
@@ -336,7 +342,6 @@ class _Reading:
             data=data,
             metric=metric,
             mode=mode,
-            cost=section.cost,
             parameters=self._named.searched,
             fixed=self._named.fixed,
             when=self._named.when,

@@ -76,7 +76,7 @@ def _of_sampler(space: Space, draft: Draft) -> Iterator[str]:
         yield "search.sampler: gp loads torch into the search's own process: seconds, and half a GB"
     if sampler not in _FROM_FINISHED:
         return
-    if space.scheduler.mode != "none" and space.cost is None:  # with joules beside the metric tpe does not
+    if space.scheduler.mode != "none" and not space.beside:  # with several objectives tpe does not
         yield f"search.sampler: {sampler} learns nothing from trials that a rung stops; tpe does"
     at_random = [
         name
@@ -135,12 +135,12 @@ def _of_command(space: Space, draft: Draft) -> Iterator[str]:
 
 
 def _of_objective(space: Space, draft: Draft) -> Iterator[str]:
-    """What a sampler does not learn with two objectives."""
+    """What a sampler does not learn with several objectives."""
     is_learning = space.sampler in {"tpe", "gp", "nsga2"} and not space.is_listed
-    if space.cost and is_learning and space.scheduler.mode != "none":
+    if space.beside and is_learning and space.scheduler.mode != "none":
         yield (
-            f"search.objective: with two, {space.sampler} learns values of trials that end the ladder only; "
-            "a metric at a low rung is not final"
+            f"search.objective: with several, {space.sampler} learns values only of trials that end the "
+            "ladder; a metric at a low rung is not final"
         )
 
 

@@ -19,7 +19,7 @@ from pydantic.errors import PydanticUserError
 from search.space.parameters import Choice, Edge, Normal, Parameter, beyond, is_number, middle
 from search.space.space import Space
 from search.space.yaml_file import of_python
-from trainables.core.contract import MetricScale, Mode, Trainable, UnknownTrainable
+from trainables.core.contract import Measure, MetricScale, Mode, Trainable, UnknownTrainable
 from trainables.core.load import TrainableRef
 
 RECORD = "trainable.json"  # beside space.yaml
@@ -75,12 +75,20 @@ class RecordedScale(_Part):
     guessing: float | None
 
 
+class RecordedMeasure(_Part):
+    """`Measure` as JSON."""
+
+    mode: Mode
+    unit: str
+
+
 class TrainableRecord(_Part):
     """What `Trainable` says that is no code, and where the code was.
 
     Attributes:
         trainable: `Space.trainable` as text.
         file: None of a trainable that comes with the program.
+        measures: Empty in records of versions that knew of none.
     """
 
     schema_number: Literal[1] = 1
@@ -90,6 +98,7 @@ class TrainableRecord(_Part):
     mode: Mode
     hparams: dict[Annotated[str, AfterValidator(_identifier)], RecordedHparam]
     scales: dict[str, RecordedScale]
+    measures: dict[str, RecordedMeasure] = {}
     scored_unit: str
     resolution_unit: str
     no_effect_anytime: list[str]
@@ -103,6 +112,7 @@ class TrainableRecord(_Part):
             mode=self.mode,
             start=_cannot_train,
             scales={name: MetricScale(**scale.model_dump()) for name, scale in self.scales.items()},
+            measures={name: Measure(**each.model_dump()) for name, each in self.measures.items()},
             scored_unit=self.scored_unit,
             resolution_unit=self.resolution_unit,
             no_effect_anytime=tuple(self.no_effect_anytime),
@@ -133,6 +143,9 @@ def record_of(space: Space, trainable: Trainable) -> TrainableRecord:
         mode=trainable.mode,
         hparams=_recorded_hparams(space, trainable),
         scales={name: RecordedScale(**dataclasses.asdict(scale)) for name, scale in trainable.scales.items()},
+        measures={
+            name: RecordedMeasure(mode=each.mode, unit=each.unit) for name, each in trainable.measures.items()
+        },
         scored_unit=trainable.scored_unit,
         resolution_unit=trainable.resolution_unit,
         no_effect_anytime=list(trainable.no_effect_anytime),

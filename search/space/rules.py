@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from search.space.conditions import Conditions, allows, ordered
 from search.space.distributions import Declared
@@ -21,7 +21,7 @@ from search.space.errors import KeyedError, Problems, did_you_mean, listed, show
 from search.space.hparams import HparamsCheck
 from search.space.parameters import Choice, Fixed, Parameter, described, num_values
 from search.space.plain_scalars import ReadScalar
-from search.space.schema import CostName, Sampler, SearchSection, SweepFile
+from search.space.schema import Sampler, SearchSection, SweepFile
 from search.space.space import Space
 from search.space.sweep_program import is_of_sweep
 from trainables.core.contract import Trainable
@@ -40,7 +40,6 @@ class Draft:
         declared: Parameters by the names that the file has, before they get the trainable's own.
         when: The file's conditions, without what overridden parameters no longer allow; so are its points.
         is_command: A script is searched, as the section says or as a sweep file alone does.
-        metric: What is optimised, which the trainable has a say in.
         space: What has become of all this.
     """
 
@@ -56,7 +55,6 @@ class Draft:
     is_command: bool
     trainable: Trainable | None = None
     check: HparamsCheck | None = None
-    metric: str | None = None
     space: Space | None = None
 
     @property
@@ -239,28 +237,17 @@ def _check_joules(draft: Draft, problems: Problems) -> None:
 
 
 def _check_objective(draft: Draft, problems: Problems) -> None:
-    """Names of the objective, and what cannot be done with two."""
-    if draft.metric is None:
+    """What cannot be done with several objectives; their names are checked where they are read."""
+    section = draft.section
+    if len(section.objective) < 2:
         return
-    first, *rest = draft.section.objective or (draft.metric,)
-    if first != draft.metric:
-        problems.add("search.objective", f"must begin with the metric, {draft.metric}, got {first!r}")
-    if len(rest) > 1:
-        problems.add("search.objective", f"takes one name beside the metric, got {listed(rest)}")
-    for name in set(rest[:1]) - set(get_args(CostName)):
-        text = f"only {listed(get_args(CostName))} can stand beside the metric, got {name!r}"
-        problems.add("search.objective", text + did_you_mean(name, get_args(CostName)))
-    if rest:
-        _check_beside(draft.section, draft.sampler, problems)
-
-
-def _check_beside(section: SearchSection, sampler: str, problems: Problems) -> None:
     if section.scheduler.mode == "pasha":
         problems.add("search.scheduler.mode", "pasha compares one objective; take asha or asha_stopping")
-    if sampler == "cmaes":
+    if draft.sampler == "cmaes":
         problems.add("search.sampler", "cmaes takes one objective; take tpe, gp or nsga2")
     if section.warm_start:
-        problems.add("search.warm_start", "earlier runs tell their metric alone; leave it out, or the joules")
+        text = "earlier runs report their metric alone; leave it out, or the other objectives"
+        problems.add("search.warm_start", text)
 
 
 def _check_freeze_thaw(draft: Draft, problems: Problems) -> None:

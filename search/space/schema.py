@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -34,6 +34,7 @@ from search.space.fields import (
     Values,
     ZeroOrMore,
 )
+from search.space.objectives import NamedObjectives
 from trainables.core.contract import Budget, Horizon, Mode, Precision, ValidationResolution
 from trainables.core.model_folder import WeightsFormat
 
@@ -133,7 +134,6 @@ def _rung(columns: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
 
 
 Sampler = Literal["tpe", "random", "gp", "nsga2", "cmaes", "grid"]
-CostName = Literal["energy", "energy_per_example"]
 # Marks keys of a section that a resumed run must share: who was promoted, and who paused, came from them.
 MUST_MATCH = "must match"
 
@@ -274,7 +274,8 @@ class SearchSection(TrainingSection):
     trainable: Text = "classification"
     command: CommandSection | None = None
     data: Data | None = None
-    objective: Texts = ()
+    objective: NamedObjectives = ()
+    constraints: Values = Field(default_factory=dict)
     ladder: LadderAxes | None = None
     horizon: Horizon = "full"
     budget: TopBudget = TopBudget()
@@ -301,11 +302,6 @@ class SearchSection(TrainingSection):
         return TrainingSection.model_validate(
             {key: getattr(self, key) for key in TrainingSection.model_fields}
         )
-
-    @property
-    def cost(self) -> CostName | None:
-        """What is minimised beside the metric, once the objective has been checked."""
-        return next((name for name in get_args(CostName) if name in self.objective[1:]), None)
 
     @property
     def lists(self) -> list[str]:

@@ -16,11 +16,11 @@ from search.budget import Ladder, Limits
 from search.space.conditions import Conditions, is_active, ordered
 from search.space.design import Design, Variant
 from search.space.distributions import to_entry
+from search.space.objectives import Bound, Objective
 from search.space.parameters import Parameter
 from search.space.plain_scalars import PlainResolver, dotted
 from search.space.schema import (
     MUST_MATCH,
-    CostName,
     MeteringSection,
     Promote,
     Resources,
@@ -47,13 +47,14 @@ class Space:
     """What to search, and within which means. Everything in it has been checked.
 
     Attributes:
-        cost: What is minimised beside the metric: joules of full training, or of a sample.
         trainable: A path in it is absolute, since a worker has another folder.
         data: A data source as `TrainingContext` takes it; paths in it are absolute.
         parameters: Those that are searched. The trainable's other hparams are `fixed` or default.
         when: For a parameter that is not always searched: which values others must have.
         defaults: Values of the default configuration, trial 0, where they are not the trainable's own.
         initial_points: Points tried right after the default configuration. Each may be partial.
+        beside: What is optimised beside the metric, joules last.
+        constraints: What numbers of trials must be, by their names. A trial that breaks one is infeasible.
         warm_start: Folders of earlier runs whose trials the sampler knows from the beginning.
         training: How every trial is trained and scored.
         trials: Explicit points, each partial: they are trained instead of a sampler's.
@@ -89,7 +90,8 @@ class Space:
     repeats: int = 1
     ablations: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
     warm_start: tuple[str, ...] = ()
-    cost: CostName | None = field(default=None, metadata=_MUST_MATCH)
+    beside: tuple[Objective, ...] = field(default=(), metadata=_MUST_MATCH)
+    constraints: Mapping[str, Bound] = field(default_factory=dict, metadata=_MUST_MATCH)
     scale: MetricScale = UNKNOWN_SCALE
     scored_unit: str = "examples"
     notices: tuple[str, ...] = field(default=(), compare=False)
@@ -112,13 +114,29 @@ class Space:
 
     @property
     def objective(self) -> tuple[str, ...]:
-        """What is optimised: the metric, and the cost if there is one."""
-        return (self.metric,) if self.cost is None else (self.metric, self.cost)
+        """The names of what is optimised, the metric first."""
+        return (self.metric, *(each.name for each in self.beside))
 
     @property
     def modes(self) -> tuple[Mode, ...]:
         """Whether larger or smaller is better, for each objective."""
-        return (self.mode,) if self.cost is None else (self.mode, "min")
+        return (self.mode, *(each.mode for each in self.beside))
+
+    @property
+    def joules_objective(self) -> str | None:
+        """The one of the objectives that is in joules, if one is."""
+        return next((each.name for each in self.beside if each.is_joules), None)
+
+    @property
+    def asked_measures(self) -> tuple[str, ...]:
+        """The numbers beside the metric that each trial must report, for objectives or constraints."""
+        named = (each.name for each in self.beside if not each.is_joules)
+        return tuple(dict.fromkeys((*named, *self.constraints)))
+
+    @property
+    def objective_items(self) -> list[str | dict[str, str]]:
+        """The objectives as a file names them."""
+        return [self.metric, *(each.to_item() for each in self.beside)]
 
     @property
     def is_listed(self) -> bool:
@@ -163,7 +181,12 @@ class Space:
                 return {f"scheduler.{key}": getattr(value, key) for key in keys}
             case Ladder():
                 return {"ladder": axes(value), "horizon": value.horizon}
-        return {"objective": ", ".join(self.objective)} if name == "cost" else {name: value}
+        if name == "constraints":
+            bounds = (f"{each} {bound}" for each, bound in sorted(self.constraints.items()))
+            return {name: ", ".join(bounds) or "none"}
+        if name == "beside":
+            return {"objective": ", ".join(_item_text(item) for item in self.objective_items)}
+        return {name: value}
 
     def to_dict(self) -> dict[str, Any]:
         """A space file's content: `load_space` of it gives an equal Space."""
@@ -178,7 +201,10 @@ class Space:
         return {
             **self._what_is_trained(),
             "data": self.data,
-            "objective": list(self.objective),
+            "objective": self.objective_items,
+            "constraints": {
+                name: bound.model_dump(exclude_none=True) for name, bound in self.constraints.items()
+            },
             "ladder": axes(self.ladder),
             "horizon": self.ladder.horizon,
             "scheduler": self.scheduler.model_dump(),
@@ -235,6 +261,10 @@ class Space:
             }
             or None,
         }
+
+
+def _item_text(item: str | dict[str, str]) -> str:
+    return item if isinstance(item, str) else " ".join(*item.items())
 
 
 def dump_space(space: Space, path: Path) -> None:

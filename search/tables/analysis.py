@@ -1,6 +1,6 @@
 """Tables about trials together: configurations, pareto, rung_correlation and duplicate_curves.csv.
 
-A row here is no single trial but what several of them show: repeats of one point, the front of two
+A row here is no single trial but what several of them show: repeats of one point, the front of several
 objectives, two rungs compared, a hyperparameter without effect. The calculations are elsewhere (`ranking`,
 `objective`, `rank_correlation`, `duplicate_curves`); these are their columns.
 """
@@ -16,7 +16,7 @@ from search.energy.units import to_joules
 from search.ledger.history import History, TrialRecord
 from search.rank_correlation import RungCorrelation, rung_correlations
 from search.ranking import Configuration, configurations
-from search.run.objective import Cost, pareto_front
+from search.run.objective import ObjectiveValues, pareto_front
 from search.space import Space
 from search.tables.columns import (
     METRIC,
@@ -51,11 +51,16 @@ class ConfigurationRow:
 
 @dataclass(frozen=True)
 class ParetoRow:
-    """A trial that no other dominates, and its cost."""
+    """A trial that no other dominates, and its values."""
 
     space: Space
     trial: TrialRecord
-    cost: Cost
+    values: ObjectiveValues
+
+    @property
+    def beside(self) -> dict[str, float]:
+        """The objectives beside the metric, by name."""
+        return dict(zip(self.space.objective[1:], self.values.numbers[1:], strict=True))
 
 
 # configurations.csv, written where a space asks for repeats. `value_std`, `value_min` and `value_max` show
@@ -80,7 +85,7 @@ CONFIGURATION_TABLE: Table[ConfigurationRow] = [
     Column("value_min", "the metric's", "of the repeats", lambda row: min(row.found.values)),
     Column("value_max", "the metric's", "of the repeats", lambda row: max(row.found.values)),
     Column("num_repeats", "trials", "in the mean", lambda row: len(row.found.scored)),
-    Column("num_failed", "trials", "failed or diverged", lambda row: row.found.num_failed),
+    Column("num_failed", "trials", "failed, diverged or infeasible", lambda row: row.found.num_failed),
     Column("num_open", "trials", "that neither failed nor ended a rung", lambda row: row.found.num_open),
     Column(
         "rung",
@@ -111,35 +116,32 @@ CONFIGURATION_TABLE: Table[ConfigurationRow] = [
 ]
 
 
-# pareto.csv, written where joules are a second objective: the trials to choose from. Going down, the metric
-# gets worse and the joules fewer. A difference within `objective_uncertainty_j` is no reason to choose.
+# pareto.csv, written where a space has several objectives: the trials to choose from. Going down, the metric
+# gets worse and another objective better. A difference within `energy_uncertainty_j` is no reason to choose.
 PARETO_TABLE: Table[ParetoRow] = [
     Column("trial_id", "", "as in trials.csv", lambda row: row.trial.trial_id),
     Column(METRIC, "its own", "as in trials.csv", lambda row: row.trial.value(row.space.metric)),
+    ColumnGroup(
+        "*the other objectives*",
+        "its own",
+        "each under its own name. `energy` (J): what full training would use, as "
+        "`energy_projected_full_j`; `energy_per_example` (J): joules of its epochs by their examples",
+        lambda row: row.beside,
+    ),
     Column("status", "", "as in trials.csv", lambda row: row.trial.status),
     Column("rung", "", "the same in all rows", lambda row: row.trial.rung),
     Column("epochs", "epochs", "run, as in trials.csv", lambda row: row.trial.epochs),
-    Column("objective", "", "`energy` or `energy_per_example`", lambda row: row.space.cost),
     Column(
-        "objective_j",
+        "energy_uncertainty_j",
         "J",
-        (
-            "`energy`: what full training would use, as `energy_projected_full_j`; "
-            "`energy_per_example`: joules of its epochs by their examples"
-        ),
-        lambda row: row.cost.joules,
-    ),
-    Column(
-        "objective_uncertainty_j",
-        "J",
-        "error of it to be expected, either way",
-        lambda row: row.cost.uncertainty_j,
+        "of an objective in joules: its error to be expected, either way",
+        lambda row: row.values.cost and row.values.cost.uncertainty_j,
     ),
     Column(
         "energy_scope",
         "",
-        "the parts in it; trials with other parts than the first are left out",
-        lambda row: row.cost.scope,
+        "of an objective in joules: the parts in it; trials with other parts than the first are left out",
+        lambda row: row.values.cost and row.values.cost.scope,
     ),
     Column("energy_quality", "", "as in trials.csv", lambda row: row.trial.sensors.get("quality", "")),
     ColumnGroup("*hyperparameters*", "", "each under its own name", lambda row: row.trial.hparams),
@@ -237,7 +239,8 @@ def pareto_rows(space: Space, history: History) -> list[dict[str, Any]]:
 def _front(space: Space, history: History) -> list[ParetoRow]:
     """The trials of the Pareto front, the best by metric first."""
     return [
-        ParetoRow(space, trial, cost) for trial, cost in pareto_front(space, list(history.trials.values()))
+        ParetoRow(space, trial, values)
+        for trial, values in pareto_front(space, list(history.trials.values()))
     ]
 
 

@@ -63,9 +63,12 @@ class TrialRow(TrialEnergyRow):
 
     @property
     def other_metrics(self) -> Mapping[str, float]:
-        """All metrics of the last epoch, those of the test set too; a script may report anything here."""
+        """All metrics of the last epoch, those of the test set too; a script may report anything here.
+
+        Of a trial that a constraint ended before its first epoch, what was measured by then.
+        """
         if not self.trial.rows:
-            return {}
+            return self.trial.measures
         last = self.trial.rows[-1]
         return {**last.metrics, **(last.test or {})}
 
@@ -82,8 +85,9 @@ TRIAL_TABLE: Table[TrialRow] = [
         (
             "`finished` (whole ladder, or as far as the training had anything to learn: `message`),"
             " `stopped` (at a rung, below `early_stop_threshold`, or out of patience), `paused` (at"
-            " a rung, and not among those that were promoted), `diverged`, `failed`, `interrupted` "
-            "(the run ended first), `running`"
+            " a rung, and not among those that were promoted), `diverged`, `failed`, `infeasible` "
+            "(it broke one of `search.constraints`: `message`), `interrupted` (the run ended first), "
+            "`running`"
         ),
         lambda row: row.trial.status,
     ),
@@ -93,7 +97,7 @@ TRIAL_TABLE: Table[TrialRow] = [
         (
             "of a failure: `diverged`, `out_of_memory`, `weights_missing`, `network`, `data`, "
             "`disk`, `crash`, `lost_worker`, `timeout` (an epoch took longer than "
-            "`limits.epoch_minutes`), `bad_result`"
+            "`limits.epoch_minutes`), `bad_result`; of an infeasible trial `constraint`"
         ),
         lambda row: row.trial.cause,
     ),

@@ -42,7 +42,7 @@ def live_tables(space: Space, history: History) -> dict[str, Table]:
     """The tables that follow a run, by file name.
 
     Tables that would be empty are left out: devices.csv without sensors, configurations.csv without repeats,
-    pareto.csv without a second objective.
+    pareto.csv without several objectives.
     """
     tables: dict[str, Table] = {
         "trials.csv": (trial_columns(space, history), trial_rows(space, history)),
@@ -53,7 +53,7 @@ def live_tables(space: Space, history: History) -> dict[str, Table]:
     if space.repeats > 1:
         rows = configuration_rows(space, history)
         tables["configurations.csv"] = configuration_columns(space, history), rows
-    if space.cost:
+    if space.beside:
         tables["pareto.csv"] = pareto_columns(space, history), pareto_rows(space, history)
     return tables
 

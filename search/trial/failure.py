@@ -12,10 +12,12 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from search.space.objectives import Bound
+from search.trial.row import json_numbers
 from trainables.core.contract import ScriptFailed
 
 Cause = Literal[
@@ -29,6 +31,7 @@ Cause = Literal[
     "lost_worker",
     "timeout",
     "bad_result",
+    "constraint",
 ]
 
 _PASSING: frozenset[Cause] = frozenset({"network", "lost_worker", "timeout"})
@@ -54,9 +57,11 @@ _REMEDIES: Mapping[str, str] = {  # by cause; a test asks for one of each
     "health; lower --workers if memory was short",
     "timeout": "see in the log where its epoch stood when it was ended; if that was work, raise "
     f"limits.epoch_minutes; if it hung, {_REPEAT}",
+    "constraint": "nothing: the sampler keeps away from there; else widen search.constraints",
     "bad_result": "let each epoch give plain finite numbers with the metric among them; "
     f"python scripts/train.py {_SPACE} --smoke checks",
 }
+
 
 _BY_TYPE: Mapping[str, Cause] = {
     "Diverged": "diverged",
@@ -93,6 +98,18 @@ _BY_MESSAGE: tuple[tuple[str, Cause], ...] = (
 _STICKY = re.compile(r"CUDA error|device-side assert|cuDNN error|CUBLAS_STATUS", re.IGNORECASE)
 
 
+class ConstraintBroken(Exception):
+    """A number that a space bounds is outside; the message says which, and what is allowed.
+
+    Attributes:
+        measures: All that was measured with it, by name.
+    """
+
+    def __init__(self, text: str, measures: Mapping[str, float]) -> None:
+        super().__init__(text)
+        self.measures = dict(measures)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """One failed attempt.
@@ -100,6 +117,7 @@ class Failure:
     Attributes:
         message: One line for the table; the full traceback is kept in the trial's folder.
         is_sticky: The process is unusable afterwards (a CUDA error) and must be replaced.
+        measures: What was measured before the first epoch, where a bound on that was broken.
         is_preempted: Its node was taken away, as one rented cheaply is at any moment: that costs no attempt.
     """
 
@@ -108,6 +126,7 @@ class Failure:
     traceback: str = ""
     is_sticky: bool = False
     is_preempted: bool = False
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     def may_pass(self, attempts: int) -> bool:
         """Whether another attempt after `attempts` of them can do better.
@@ -118,12 +137,34 @@ class Failure:
         return self.is_preempted or (self.cause in _PASSING and attempts < _MAX_ATTEMPTS)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        plain = {**asdict(self), "measures": json_numbers(self.measures)}
+        return {name: value for name, value in plain.items() if name != "measures" or value}
+
+
+def broken_bounds(values: Mapping[str, float], bounds: Mapping[str, Bound]) -> str:
+    """Which of the values are outside, such as "params_m is 11.2, allowed is at most 5"; empty if none is."""
+    return "; ".join(
+        f"{name} is {values[name]:.4g}, allowed is {bound}"
+        for name, bound in bounds.items()
+        if name in values and bound.broken_by(values[name])
+    )
+
+
+def check_bounds(values: Mapping[str, float], bounds: Mapping[str, Bound]) -> None:
+    """Check that the values are within their bounds.
+
+    Raises:
+        ConstraintBroken: One is not.
+    """
+    if text := broken_bounds(values, bounds):
+        raise ConstraintBroken(text, values)
 
 
 def classify(error: BaseException) -> Failure:
     """The failure that `error` means: by its type, then its message, else a crash."""
     text = _text(error).strip() or type(error).__name__
+    if isinstance(error, ConstraintBroken):  # no mistake, whose place somebody would have to find
+        return Failure(cause="constraint", message=text, measures=error.measures)
     return Failure(
         cause=_cause(error, text),
         message=f"{type(error).__name__}: {text.splitlines()[0]}",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from search.budget import Ladder
 from search.space import Space
+from search.space.objectives import Bound
 from search.space.space import axes
 from search.trial.checkpoints import Checkpointing, identity_of
 from search.trial.trial_folder import TrialFolder
@@ -33,6 +34,8 @@ class TrialTask:
         cpus: CPU cores the trial has reserved.
         has_exclusive_slots: Between epochs the trial waits while another one works alone.
         should_test: Evaluate on the test set at the end and keep the final weights.
+        asked_measures: Numbers beside the metric that it must report.
+        bounds: What some of them must be; it ends before its first epoch if one is known to be outside.
         is_judged_by_joules: The joules of a rung must be known at its end.
         run_id: Of the run's journal; empty where the trial is of no run.
         known_epochs: Those that the journal has of the trial; None where there is none.
@@ -52,6 +55,8 @@ class TrialTask:
     cpus: float = 1.0
     has_exclusive_slots: bool = False
     should_test: bool = False
+    asked_measures: tuple[str, ...] = ()
+    bounds: Mapping[str, Bound] = field(default_factory=dict)
     is_judged_by_joules: bool = False
     run_id: str = ""
     known_epochs: int | None = None
@@ -139,7 +144,9 @@ def task_for(
         cpus=space.resources.cpus_per_trial,
         has_exclusive_slots=space.metering.exclusive_slots,
         should_test=should_test,
-        is_judged_by_joules=space.cost is not None,
+        asked_measures=space.asked_measures,
+        bounds=space.constraints,
+        is_judged_by_joules=space.joules_objective is not None,
         run_id=run_id,
         known_epochs=known_epochs,
         epoch_limit_s=space.limits.epoch_s,

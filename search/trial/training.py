@@ -7,7 +7,7 @@ there is a next one: a generator that is asked no more is a trial that pauses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Any
 
 from search.budget import Ladder
 from search.energy.reading import EnergyMeter
+from search.space.objectives import Bound
 from search.trial.checkpoints import (
     Checkpointing,
     Identity,
@@ -26,6 +27,7 @@ from search.trial.checkpoints import (
     read_newest,
     save_state,
 )
+from search.trial.failure import check_bounds
 from search.trial.final_outputs import FinalOutputs, keep_model
 from search.trial.progress import LadderProgress, counter_for
 from search.trial.row import EpochRow, Stretch
@@ -35,7 +37,7 @@ from trainables.core.checkpoint import load_torch
 from trainables.core.contract import BadResult, Mode, Trainable, Training, TrainingContext
 from trainables.core.deferred import deferred
 from trainables.core.model_folder import WeightsFormat
-from trainables.core.optional import notes_of, trained_weights_of
+from trainables.core.optional import measured_by, notes_of, trained_weights_of
 from trainables.core.promises import check_test, place_of, plain_numbers
 
 _in_format = deferred("trainables.engine.inference.weights:in_format")
@@ -79,6 +81,8 @@ def run_task(
         weights_format=task.weights_format,
         must_be_settled=task.is_judged_by_joules,
         stretch=stretch,
+        asked_measures=task.asked_measures,
+        bounds=task.bounds,
     )
 
 
@@ -100,6 +104,8 @@ def run_trial(
     weights_format: WeightsFormat = "fp32",
     must_be_settled: bool = False,
     stretch: Stretch | None = None,
+    asked_measures: Collection[str] = (),
+    bounds: Mapping[str, Bound] | None = None,
 ) -> Iterator[EpochRow]:
     """Start to train up the ladder; gives a row after each epoch, for as long as rows are asked for.
 
@@ -123,9 +129,14 @@ def run_trial(
         model: Leave the trained model in this folder after the last epoch, usable without the run.
         must_be_settled: The joules of a rung are wanted at its end: wait for the sensors' next tick.
         stretch: What has begun to count the attempt; None begins now.
+        asked_measures: Numbers beside the metric that it must report where it reports that. Those that the
+            training knows before its first epoch are in every row, measured once: a trial that resumes keeps
+            its own.
+        bounds: What some of them must be.
 
     Raises:
         UnreadableCheckpoint: `resume` is damaged, or of other settings.
+        ConstraintBroken: A number that is known before the first epoch is outside its bound.
         Diverged: The loss became NaN or infinite.
         BadResult: `run_epoch` returned other things than plain numbers, with the metric where it
             is needed: at the end of a rung, and beside any other value of validation.
@@ -141,6 +152,10 @@ def run_trial(
         )
         if saved:
             progress.resume(saved.training, saved.epochs_done)
+            measured = {name: saved.row.metrics[name] for name in asked_measures if name in saved.row.metrics}
+        else:
+            measured = dict(measured_by(progress.training, asked_measures, ladder.top))
+            check_bounds(measured, bounds or {})
     metric, mode = metric or trainable.metric, mode or trainable.mode
     outputs = (
         FinalOutputs(final, metric=metric, mode=mode, best=saved.best if saved else None) if final else None
@@ -156,6 +171,8 @@ def run_trial(
         outputs,
         _States(checkpointing, tracked, identity, stretch.clock, weights_format),
         metric=metric,
+        asked_measures=asked_measures,
+        measured=measured,
         keep_model=keeping,
         first_notes=reading_notes,
         must_be_settled=must_be_settled,
@@ -175,12 +192,15 @@ class _EpochLoop:
         states: _States,
         *,
         metric: str,
+        asked_measures: Collection[str],
+        measured: Mapping[str, float],
         keep_model: Callable[..., Notes] | None,
         first_notes: Notes,
         must_be_settled: bool,
     ) -> None:
         self._trainable, self._progress, self._stretch, self._meter = trainable, progress, stretch, meter
         self._final_outputs, self._states, self._metric = outputs, states, metric
+        self._asked_measures, self._measured = asked_measures, measured
         self._keep_model, self._must_be_settled = keep_model, must_be_settled
         self._given_notes: Notes = {}
         # What an attempt's first row has beyond the others.
@@ -212,13 +232,15 @@ class _EpochLoop:
         ):  # before the first epoch: else all of them are lost
             check_test(progress.training, self._trainable.start)
         with self._stretch.in_epoch():
-            metrics = progress.run_epoch()
+            metrics = {**self._measured, **progress.run_epoch()}
         rungs_skipped = progress.end_rung(is_scored=self._metric in metrics)
         completes_rung = rungs_skipped is not None
         # A rung's result and any other score of validation without the metric are a mistake in the trainable;
         # an epoch without any score is one of a script that validates every few epochs.
         if completes_rung or any(name.startswith("val_") for name in metrics):
             _check_has(self._metric, metrics, progress.training)
+            for name in self._asked_measures:
+                _check_has(name, metrics, progress.training)
         test, notes = self._test(metrics)
         spent = self._stretch.cut(must_be_settled=self._must_be_settled and completes_rung)
         return EpochRow(

@@ -70,7 +70,7 @@ class Scene:
 
     def front(self) -> list[tuple[str, float]]:
         trials = self.run.history.trials.values()
-        return [(trial.trial_id[-1], cost.joules) for trial, cost in pareto_front(self.space, trials)]
+        return [(trial.trial_id[-1], values.numbers[1]) for trial, values in pareto_front(self.space, trials)]
 
 
 def joules(scene: Scene, trial: TrialRecord) -> float:
@@ -205,12 +205,12 @@ def test_without_a_sensor_here_nothing_starts(tmp_path: Path, monkeypatch: pytes
         (["objective=[energy]"], "search.objective: must begin with the metric, val_accuracy, got 'energy'"),
         (
             ["objective=[val_accuracy, energie]"],
-            "search.objective: only energy, energy_per_example can stand beside the metric, got 'energie'; "
-            "did you mean energy?",
+            "search.objective: energie is not known; if the trainable reports it, say whether less or more "
+            "is better: {energie: min}; did you mean energy?",
         ),
         (
-            ["objective=[val_accuracy, energy, seconds]"],
-            "search.objective: takes one name beside the metric, got energy, seconds",
+            ["objective=[val_accuracy, energy, {a: min}, {b: min}]"],
+            "search.objective: takes one or two numbers beside the metric, got energy, a, b",
         ),
         (
             ["objective=[val_accuracy, energy]", "scheduler.mode=pasha"],
@@ -218,7 +218,8 @@ def test_without_a_sensor_here_nothing_starts(tmp_path: Path, monkeypatch: pytes
         ),
         (
             ["objective=[val_accuracy, energy]", "warm_start=[earlier]"],
-            "search.warm_start: earlier runs tell their metric alone; leave it out, or the joules",
+            "search.warm_start: earlier runs report their metric alone; leave it out, or the other "
+            "objectives",
         ),
     ],
 )
@@ -259,7 +260,11 @@ def test_the_front_is_printed_and_written(tmp_path: Path) -> None:
     output = console()
     print_summary(run, reason, output)
     (front,) = csv.DictReader(csv_text(*live_tables(space, run.history)["pareto.csv"]).splitlines())
-    assert (front["trial_id"], front["objective"], front["objective_j"]) == ("trial-0001", "energy", "0.36")
+    assert (front["trial_id"], front["energy"], front["energy_uncertainty_j"]) == (
+        "trial-0001",
+        "0.36",
+        "0.0",
+    )
     text = shown(output)
     assert "J of full training" in text
     assert "trial-0001" in text.split("J of full training")[1].splitlines()[1]
@@ -271,7 +276,7 @@ def test_one_objective_leaves_no_front(tmp_path: Path) -> None:
 
 
 def test_no_sampler_is_claimed_to_learn_from_stopped_trials(tmp_path: Path) -> None:
-    line = "search.objective: with two, {} learns values of trials that end the ladder only; "
+    line = "search.objective: with several, {} learns values only of trials that end the ladder; "
     for sampler in ("tpe", "nsga2"):
         notices = made_space(tmp_path, overrides=[TWO, f"search.sampler={sampler}"]).notices
         assert [notice for notice in notices if "learns" in notice] == [

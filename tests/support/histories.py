@@ -29,7 +29,7 @@ ENERGIES = st.one_of(  # a difference of less than 20 is a tie; CPU alone does n
     st.just(EnergyReading(gpu_mj=400, cpu_mj=90)),
 )
 HISTORIES = settings(stateful_step_count=25, deadline=None, phases=[Phase.generate])
-CAUSES: list[Cause] = ["crash", "lost_worker", "out_of_memory", "network"]
+CAUSES: list[Cause] = ["crash", "lost_worker", "out_of_memory", "network", "constraint"]
 
 
 class MemoryLedger(Ledger):
@@ -59,7 +59,8 @@ class Searches(RuleBasedStateMachine):
         control_fraction=st.sampled_from([0.0, 0.5]),
         brackets=st.integers(1, 2),
         patience=st.sampled_from(["null", 1, 2]),
-        has_cost=st.booleans(),
+        beside=st.sampled_from(["", "energy", "{size_m: min}", "{size_m: max}, energy"]),
+        is_bounded=st.booleans(),
         can_skip=st.booleans(),
     )
     def begin(
@@ -69,10 +70,11 @@ class Searches(RuleBasedStateMachine):
         control_fraction: float,
         brackets: int,
         patience: str | int,
-        has_cost: bool,
+        beside: str,
+        is_bounded: bool,
         can_skip: bool,
     ) -> None:
-        cost = "energy" if has_cost and mode != "pasha" else ""
+        beside = beside if mode != "pasha" else ""
         changes = [
             f"search.scheduler={{mode: {mode}, eta: 2, control_fraction: {control_fraction}, "
             f"brackets: {brackets}, skip_weak_rungs: {str(can_skip).lower()}}}",
@@ -80,7 +82,8 @@ class Searches(RuleBasedStateMachine):
             f"search.ladder.epochs={EPOCHS}",
             f"search.patience={patience}",
             "search.limits.trials=14",
-            f"search.objective=[val_accuracy, {cost}]".replace(", ]", "]"),
+            f"search.objective=[val_accuracy, {beside}]".replace(", ]", "]"),
+            f"search.constraints={'{size_m: {max: 4}}' if is_bounded else '{}'}",
         ]
         with tempfile.TemporaryDirectory() as folder:
             self.space = made_space(Path(folder), overrides=changes)
@@ -210,7 +213,15 @@ class Searches(RuleBasedStateMachine):
         self.run.end()
         statuses = {trial.status for trial in self.run.history.trials.values()}
         assert ("interrupted" in statuses) <= has_given_up
-        assert statuses <= {"paused", "finished", "stopped", "diverged", "failed", "interrupted"}
+        assert statuses <= {
+            "paused",
+            "finished",
+            "stopped",
+            "diverged",
+            "failed",
+            "infeasible",
+            "interrupted",
+        }
         assert "RUNNING" not in self.sampler.states()
 
 
@@ -226,7 +237,7 @@ def row(epoch: int, value: float, energy: EnergyReading) -> EpochRow:
         epoch=epoch,
         rung=rung,
         completes_rung=epoch in EPOCHS,
-        metrics={"val_accuracy": value},
+        metrics={"val_accuracy": value, "size_m": (energy.gpu_mj or 0) / 200},
         seconds=1.0,
         energy=energy,
     )

@@ -6,6 +6,10 @@ timm by its name, every classifier of torchvision as `torchvision/NAME`.
 
 Data: `mnist5k`, `digits`, `imagefolder:FOLDER`, `torchvision:NAME` (see `engine.images.data_sources`).
 
+Beside accuracy a space may optimise or bound `params_m` and `macs_g` (millions of parameters, billions of
+multiply-adds of one image), `latency_ms` (of one image on the trial's device, see `engine.model_cost`),
+`peak_memory_mib` (of training, on a GPU), `train_s` (of an epoch), and the other scores.
+
 Defaults are a start for any of these models on any images: Nesterov's SGD at 0.1, a cosine, and nothing
 that would be wrong for digits or text. They differ from He et al.'s recipe for CIFAR-10, which
 `spaces/resnet20_cifar.yaml` has (8.75 % error, published), in Nesterov's momentum, the cosine for its three
@@ -24,7 +28,7 @@ from trainables.core.deferred import deferred
 from trainables.engine.choices import AUGMENT_RULE, OWN_MODELS, AugmentName, is_augment, is_weights
 from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
 from trainables.engine.images.data_sources import IMAGE_SOURCES
-from trainables.engine.scales import OF_CLASSIFIERS
+from trainables.engine.scales import MEASURES_OF_CLASSIFIERS, OF_CLASSIFIERS
 from trainables.engine.torch_trainable import PretrainedWeights, TorchTrainable
 
 
@@ -98,6 +102,7 @@ TRAINABLE = TorchTrainable(
     start=deferred("trainables.classification.training:start"),
     data_sources=IMAGE_SOURCES,
     scales=OF_CLASSIFIERS,
+    measures=MEASURES_OF_CLASSIFIERS,
     scored_unit="images",
     weights=PretrainedWeights(),
     check_data=deferred("trainables.engine.images.data_check:check_source"),

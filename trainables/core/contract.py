@@ -251,6 +251,23 @@ class MetricScale:
     guessing: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A number beside the metric that a training reports: what a space may optimise too, or bound.
+
+    Attributes:
+        mode: Whether less or more of it is better.
+        unit: As an axis writes it, such as "ms"; empty where it has none.
+    """
+
+    mode: Mode
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise ValueError(f'mode must be "min" or "max", got {self.mode!r}')
+
+
 UNKNOWN_SCALE = MetricScale()
 MEAN_FRACTION = MetricScale(low=0.0, high=1.0, kind="mean")  # accuracy, top-5 accuracy, Rank-1, ...
 FRACTION = MetricScale(low=0.0, high=1.0)  # F1, average precision over classes, ...
@@ -308,6 +325,9 @@ class Trainable:
         resolution_unit: What a budget's resolution counts: pixels of a side, or tokens, nodes, ...
         scales: What is known of the values that it reports, by their names without `val_`. Of a metric that
             is not among them nothing is assumed: intervals are not clipped, and count seeds alone.
+        measures: The numbers beside the metric that a space may name as objective or constraint, by name.
+            `run_epoch` returns them with the metric; or a method `measure` of the training knows them before
+            its first epoch (`optional.measured_by`). Empty: a space gives each with its direction.
         scored_unit: What a test set counts, in the plural: images, pairs, queries, ...
         no_effect_anytime: Hparams that do nothing where `TrainingContext.horizon` is "anytime".
         example: What tests try it out with.
@@ -327,6 +347,7 @@ class Trainable:
     rebuild: Callable[[Any, Mapping[str, Any]], Any] | None = None
     resolution_unit: str = "px"
     scales: Mapping[str, MetricScale] = field(default_factory=dict)
+    measures: Mapping[str, Measure] = field(default_factory=dict)
     scored_unit: str = "examples"
     no_effect_anytime: tuple[str, ...] = ()
     overfit: OverfitTarget | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trainables.core.contract import Budget, Training
 from trainables.core.model_folder import PortableModel
+from trainables.core.promises import plain_numbers
 
 
 def done_reason(training: Training) -> str:
@@ -99,6 +100,25 @@ def portable_model_of(training: Training) -> PortableModel | None:
     portable = getattr(training, "portable_model", None)
     found: PortableModel | None = portable() if portable else None
     return found
+
+
+def measured_by(training: Training, names: Collection[str], budget: Budget) -> Mapping[str, float]:
+    """Those of these numbers that are known before the first epoch, such as a model's parameters.
+
+    From a method `measure(names, budget)`, which is called only where a space asks for some of the
+    `Trainable.measures`, and must change nothing that the training comes to; without one: none. What comes
+    with the epochs alone is left out.
+
+    Args:
+        budget: Of the top rung.
+
+    Raises:
+        BadResult: One cannot be measured here; the message says why.
+    """
+    measure = getattr(training, "measure", None)
+    if not names or measure is None:
+        return {}
+    return plain_numbers(measure(names, budget), measure)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,11 @@
-"""What is known of the scores that trainables report, by their names without `val_`. No torch here."""
+"""What is known of the numbers that trainables report: scores by their names without `val_`, and measures.
+
+No torch here.
+"""
 
 from __future__ import annotations
 
-from trainables.core.contract import FRACTION, LOSS, MEAN_FRACTION, MetricScale
+from trainables.core.contract import FRACTION, LOSS, MEAN_FRACTION, Measure, MetricScale
 
 _AREA_UNDER_ROC = MetricScale(low=0.0, high=1.0, guessing=0.5)
 
@@ -12,6 +15,21 @@ OF_CLASSIFIERS = {
     "f1_macro": FRACTION,
     "f1_weighted": FRACTION,
     "loss": LOSS,
+}
+# What `engine.model_cost` measures of a model that is scored batch by batch, and what its epochs report.
+OF_MODELS = {
+    "params_m": Measure(mode="min", unit="millions"),
+    "macs_g": Measure(mode="min", unit="billions"),  # multiply-adds of one example
+    "latency_ms": Measure(mode="min", unit="ms"),  # of one example
+    "peak_memory_mib": Measure(mode="min", unit="MiB"),  # of training; on a GPU alone
+    "train_s": Measure(mode="min", unit="s"),  # of an epoch
+}
+MEASURES_OF_CLASSIFIERS = {
+    **OF_MODELS,
+    "val_loss": Measure(mode="min"),
+    "val_f1_macro": Measure(mode="max"),
+    "val_f1_weighted": Measure(mode="max"),
+    "val_top5_accuracy": Measure(mode="max"),  # from six classes on
 }
 OF_TWO_CLASSES = {
     "accuracy": MEAN_FRACTION,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import Any, Generic
@@ -19,6 +19,7 @@ from trainables.engine.averaging import WeightAverage
 from trainables.engine.freezing import Freezing
 from trainables.engine.lr_range import range_steps
 from trainables.engine.memory import MicroBatch, peak_memory, reset_peak
+from trainables.engine.model_cost import measured
 from trainables.engine.protocols import B, Batches, Details, Metrics, TrainEpoch
 from trainables.engine.rehearsal import first_examples
 from trainables.engine.schedule import Schedule
@@ -107,6 +108,16 @@ class SupervisedTraining(Generic[B]):
         return MemoryProbe(
             peak_mib=peak_mib, what=f"{whose}, in two steps and one scored batch", notes=self.notes()
         )
+
+    def measure(self, names: Collection[str], budget: Budget) -> dict[str, float]:
+        """What the scored model costs whoever uses it: one example at a time, as validation scores it.
+
+        See `optional.measured_by`.
+        """
+        model = self._scored_model
+        example = next(iter(self.batches.validation(budget))).split(1)[0]
+        device = next(model.parameters()).device
+        return measured(model, names, lambda: self._stepper.outputs(model, example), device=device)
 
     def lr_range(self, budget: Budget, *, low: float, high: float, num_steps: int) -> Iterator[LrRangeStep]:
         """Steps at rising rates over one epoch after another; see `optional.lr_range_of`.

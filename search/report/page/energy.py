@@ -6,16 +6,16 @@ joules of the search went (bars): those of stopped and failed trials are the pri
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from search.accounting.spending import outcome_millijoules
 from search.energy.units import to_joules
-from search.ledger.history import TrialRecord
-from search.ranking import is_comparable
-from search.report.charts.chart import VERMILION, Chart, Scale, Series, bar_chart, rung_colour, rung_symbol
-from search.report.formatting import value_text
+from search.report.charts.chart import Chart, Scale, bar_chart
 from search.report.page.elements import Element, Section, Table, Text, text_cell
+from search.report.page.objectives import known_values, pair_chart
 from search.report.page.run_data import RunData
 from search.report.page.trial_table import number_cell
-from search.run.objective import Cost, cost_of, pareto_front
+from search.space.objectives import Objective
 
 # Keys are the outcomes of `spending.outcome_millijoules`, and "promoted".
 _MEANING = {
@@ -25,6 +25,7 @@ _MEANING = {
     "stopped": "trials ended by a rung, a threshold or patience",
     "diverged": "trials whose loss became NaN or infinite",
     "failed": "trials ended by an error",
+    "infeasible": "trials ended because a constraint was broken",
     "interrupted": "trials cut short by the end of the run",
     "running": "trials that are still running",
     "starts": "starts of trainings: imports, data and models",
@@ -57,67 +58,26 @@ def _outcomes(run: RunData) -> dict[str, int]:
 
 def _against_energy(run: RunData) -> list[Element]:
     """Each trial's score over the joules of its full training, and the Pareto front of both."""
-    sound = [trial for trial in run.trials if is_comparable(trial, run.metric)]
-    known = [(trial, cost) for trial in sound if (cost := cost_of(run.space, trial))]
+    name = run.space.joules_objective or "energy"
+    space = replace(run.space, beside=(Objective(name=name, mode="min", unit="J"),))
+    known = known_values(run, space)
     if not known:
         return [Text(text="Score against energy is left out: no trial has both a score and joules.")]
-    front = pareto_front(run.space, run.trials)
-    unit = "one example" if run.space.cost == "energy_per_example" else "full training, projected"
-    chart = Chart(
+    unit = "one example" if name == "energy_per_example" else "full training, projected"
+    chart = pair_chart(
+        run,
+        space,
+        known,
+        (0, 1),
         key="energy_front",
         title="Score against energy, with the Pareto front",
-        x=Scale(title=f"energy of {unit} (J)"),
-        y=Scale(title=run.metric_title),
-        series=[_front_line(run, front), *_cost_points(run, known)],
+        x_title=f"energy of {unit} (J)",
     )
     note = (
         "Joules are projected to full training from the epochs done: joules spent would make a trial that "
         "was stopped early look cheap. The front is that of the highest rung that any trial has completed."
     )
     return [Text(text=note), chart]
-
-
-def _front_line(run: RunData, front: list[tuple[TrialRecord, Cost]]) -> Series:
-    """The Pareto front as a dashed line, from the cheapest trial to the dearest.
-
-    Trials below and to the right of it are beaten by one on it, in both score and joules, where larger is
-    better. The line only connects the front: between two of its trials there is no configuration.
-    """
-    ordered = sorted(front, key=lambda item: item[1].joules)
-    return Series(
-        name="Pareto front",
-        x=[cost.joules for _, cost in ordered],
-        y=[trial.value(run.metric) for trial, _ in ordered],
-        style="line",
-        colour=VERMILION,
-        is_dashed=True,
-        has_points=False,
-    )
-
-
-def _cost_points(run: RunData, known: list[tuple[TrialRecord, Cost]]) -> list[Series]:
-    """A point for each trial, by rung; horizontal intervals are the uncertainty of its joules, where a shared
-    GPU had to be divided. Trials of different rungs do not compare: a low rung's score is not final."""
-    rungs = sorted({trial.rung or 0 for trial, _ in known})
-    return [
-        Series(
-            name=run.rung_name(rung),
-            x=[cost.joules for trial, cost in known if trial.rung == rung],
-            y=[trial.value(run.metric) for trial, _ in known if trial.rung == rung],
-            errors=[(cost.uncertainty_j, cost.uncertainty_j) for trial, cost in known if trial.rung == rung],
-            hover=[_hover(run, trial, cost) for trial, cost in known if trial.rung == rung],
-            colour=rung_colour(rung),
-            symbol=rung_symbol(rung),
-        )
-        for rung in rungs
-    ]
-
-
-def _hover(run: RunData, trial: TrialRecord, cost: Cost) -> str:
-    uncertainty = f" ± {value_text(cost.uncertainty_j)}" if cost.uncertainty_j else ""
-    return (
-        f"{trial.trial_id}: {value_text(trial.value(run.metric))}, {value_text(cost.joules)}{uncertainty} J"
-    )
 
 
 def _outcome_chart(outcomes: dict[str, int]) -> Chart:

@@ -21,6 +21,7 @@ from search.report.page.elements import Section
 from search.report.page.energy import joules_section
 from search.report.page.failures import failures_section
 from search.report.page.history import history_section
+from search.report.page.objectives import objectives_section
 from search.report.page.overview import overview
 from search.report.page.parameters import parameters_section
 from search.report.page.rank_correlation import rank_correlation_section
@@ -37,6 +38,7 @@ _SECTIONS: tuple[Callable[[RunData], Section], ...] = (
     winner_section,
     data_section,
     trial_section,
+    objectives_section,
     history_section,
     parameters_section,
     joules_section,
@@ -64,8 +66,8 @@ class Written:
 
 
 def sections_of(run: RunData) -> list[Section]:
-    """The sections of the page of one run, in their order."""
-    return [make(run) for make in _SECTIONS]
+    """The sections of the page of one run, in their order, without those that are empty."""
+    return [section for make in _SECTIONS if (section := make(run)).elements]
 
 
 def write_page(folder: Path, *, refresh_s: float | None = None, should_draw: bool = True) -> Written:

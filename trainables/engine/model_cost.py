@@ -1,0 +1,112 @@
+"""What a model costs whoever uses it: its size, its arithmetic, its speed.
+
+They are measured only where a space names one of them as objective or constraint, before the first epoch, and
+change nothing that the training comes to.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter_ns
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from trainables.core.contract import BadResult
+from trainables.engine.seeds import restore_rng, rng_state
+
+_WARM_UP = 10  # passes: kernels are chosen and memory is allocated in the first ones
+_TIMED = 50
+_FEWEST, _MOST_NS = 3, 2_000_000_000  # a large model on a CPU would take a minute
+
+
+def measured(
+    model: nn.Module, names: Collection[str], forward: Callable[[], Any], *, device: torch.device
+) -> dict[str, float]:
+    """Those of these numbers that can be known before the first epoch: params_m, macs_g and latency_ms.
+
+    Args:
+        model: On the device, as it is scored.
+        forward: Passes one example through it, as scoring does.
+
+    Raises:
+        BadResult: `peak_memory_mib` is asked for, and nothing measures it on this device.
+    """
+    if "peak_memory_mib" in names and device.type != "cuda":
+        raise BadResult(
+            "peak_memory_mib is not measured on the CPU, where a worker's peak is that of all its trials; "
+            "give trials a GPU, or leave it out"
+        )
+    measures = {
+        "params_m": lambda: num_parameters(model) / 1e6,
+        "macs_g": lambda: multiply_adds(forward) / 1e9,
+        "latency_ms": lambda: latency_ms(forward, device),
+    }
+    with _untouched(model):
+        return {name: measure() for name, measure in measures.items() if name in names}
+
+
+def num_parameters(model: nn.Module) -> int:
+    """All learnt numbers of the model, frozen ones too, each counted once however many layers share it.
+
+    Statistics of BatchNorm are none: they are buffers.
+    """
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def multiply_adds(forward: Callable[[], Any]) -> int:
+    """Multiply-adds of convolutions, matrix products and attention in a call, by torch's flop counter.
+
+    It counts a multiplication and an addition as two, so this is half of its number. Activations, norms and
+    pooling are not counted, and neither are recurrent layers.
+    """
+    counter = FlopCounterMode(display=False)
+    # Attention as matrix products: its fused kernels differ from device to device, and not all are counted.
+    with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"), counter:
+        forward()
+    return int(counter.get_total_flops()) // 2
+
+
+def latency_ms(
+    forward: Callable[[], Any], device: torch.device, *, clock_ns: Callable[[], int] = perf_counter_ns
+) -> float:
+    """Milliseconds of a call on the device: the median of 50 after 10 that do not count; of slow calls fewer.
+
+    What else is on the device at the time is in it: trials that train beside this one make it slower.
+    """
+    _timed_ns(forward, device, _WARM_UP, clock_ns)
+    return statistics.median(_timed_ns(forward, device, _TIMED, clock_ns)) / 1e6
+
+
+def _timed_ns(
+    forward: Callable[[], Any], device: torch.device, most: int, clock_ns: Callable[[], int]
+) -> list[int]:
+    """How long each of `most` calls took, one after the other; after 2 s no further one begins beyond three."""
+    times_ns: list[int] = []
+    while len(times_ns) < most and (len(times_ns) < _FEWEST or sum(times_ns) < _MOST_NS):
+        began_ns = clock_ns()
+        forward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # else only the launch would be timed
+        times_ns.append(clock_ns() - began_ns)
+    return times_ns
+
+
+@contextmanager
+def _untouched(model: nn.Module) -> Iterator[None]:
+    """The model scores in this block; afterwards modes and random numbers are as they were."""
+    modes: Mapping[nn.Module, bool] = {module: module.training for module in model.modules()}
+    state = rng_state()
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, is_training in modes.items():
+            module.training = is_training
+        restore_rng(state)
