@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -119,6 +120,21 @@ def test_joules_are_the_second_value_of_a_run_that_minimises_them(tmp_path: Path
     assert study.metric_names == ["val_accuracy", "energy"]
     assert study.trials[0].values == [0.53, pytest.approx(0.36)]
     assert [trial.number for trial in study.best_trials] == [0]
+
+
+def test_constraints_are_known_to_the_study(tmp_path: Path) -> None:
+    space = made_space(
+        tmp_path,
+        "parameters: {lr: {min: 0.001, max: 0.1}, batch_size: {values: [16, 32]}}\n"
+        "search: {trainable: toy, data: none, ladder: {epochs: [1, 3], subset: [0.1, 1.0]}, scheduler: {mode: none},\n"
+        "  objective: [val_accuracy, {num_examples: min}], constraints: {num_examples: {max: 500}}}\n",
+    )
+    run, _ = executed(space, tmp_path, listed({"lr": 0.01, "batch_size": 16}))
+    run.history.trials["trial-0001"] = replace(run.history.trials["trial-0000"], rows=[], measures={})
+    broken, unknown = exported(run, tmp_path).trials
+    assert (broken.state.name, broken.values) == ("PRUNED", None)
+    assert broken.constraints == {"num_examples": 500.0}
+    assert unknown.constraints == {}
 
 
 def test_a_trial_that_runs_is_running(tmp_path: Path) -> None:

@@ -27,7 +27,16 @@ from search.report.page.writer import sections_of
 from search.run import Run
 from search.space import Choice, Integer, Normal, Real, dump_space
 from tests.support.report_pages import charts, fateful_run, page_of, promoted, sections, toy_run, words
-from tests.support.toy_runs import TOY, SteadyMeter, executed, listed, made_space, sampler_for
+from tests.support.toy_runs import (
+    FATEFUL,
+    TOY,
+    SteadyMeter,
+    as_searched,
+    executed,
+    listed,
+    made_space,
+    sampler_for,
+)
 from trainables.core.contract import Mode
 from trainables.core.data_summary import DataSummary, LeftOut
 
@@ -191,6 +200,41 @@ def test_without_a_sensor_energy_is_left_out_with_the_reason(tmp_path: Path) -> 
     (table,) = [part for part in found["trials"].elements if isinstance(part, Table)]
     energy = table.columns.index("energy (J)")
     assert {(row[energy].text, row[energy].hint) for row in table.rows} == {("", reason)}
+
+
+def test_several_objectives_have_a_section_with_each_pair_the_front_and_what_was_infeasible(
+    tmp_path: Path,
+) -> None:
+    objective = "search.objective=[val_accuracy, {lr_used: min}, energy]"
+    (tmp_path / "rated.py").write_text(
+        FATEFUL.replace('"num_examples": 100}', '"num_examples": 100, "lr_used": 1 - self.hparams.score}')
+    )
+    space = made_space(
+        tmp_path,
+        "parameters: {score: {min: 0.0, max: 1.0}}\n"
+        "search: {trainable: ./rated.py, data: none, ladder: {epochs: [1, 3]}, scheduler: {mode: none}}\n",
+        [objective, "search.constraints={lr_used: {max: 0.9}}"],
+    )
+    run, _ = executed(space, tmp_path, listed(*({"score": score} for score in (0.5, 0.8, 0.0))))
+    as_searched(space, run.ledger)
+    found = sections(run)["objectives"]
+    drawn = [part for part in found.elements if isinstance(part, Chart)]
+    assert [(chart.y.title, chart.x.title) for chart in drawn] == [
+        ("val_accuracy, larger is better", "lr_used, smaller is better"),
+        ("val_accuracy, larger is better", "energy (J), smaller is better"),
+        ("lr_used, smaller is better", "energy (J), smaller is better"),
+    ]
+    front, points = drawn[0].series
+    assert (front.name, front.symbol, list(front.y)) == ("Pareto front", "star", [0.8 + 0.03])
+    assert (points.name, len(points.x)) == ("rung 1 (3 epochs)", 2)
+    (table,) = [part for part in found.elements if isinstance(part, Table)]
+    assert table.caption == "The front: 1 of 3 trials"
+    assert [cell.text for cell in table.rows[0][:4]] == ["trial-0001", "0.83", "0.2", "0.36 J"]
+    assert "Constraints: lr_used at most 0.9. 1 of 3 trials are infeasible" in words(found)
+
+
+def test_one_objective_without_a_constraint_has_no_section(run: Run) -> None:
+    assert "objectives" not in sections(run)
 
 
 def test_failures_come_with_cause_and_remedy_and_the_rest_of_the_page_says_why_it_is_empty(
