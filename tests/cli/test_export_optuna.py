@@ -126,7 +126,8 @@ def test_constraints_are_known_to_the_study(tmp_path: Path) -> None:
     space = made_space(
         tmp_path,
         "parameters: {lr: {min: 0.001, max: 0.1}, batch_size: {values: [16, 32]}}\n"
-        "search: {trainable: toy, data: none, ladder: {epochs: [1, 3], subset: [0.1, 1.0]}, scheduler: {mode: none},\n"
+        "search: {trainable: toy, data: none, ladder: {epochs: [1, 3], subset: [0.1, 1.0]},\n"
+        "  scheduler: {mode: none},\n"
         "  objective: [val_accuracy, {num_examples: min}], constraints: {num_examples: {max: 500}}}\n",
     )
     run, _ = executed(space, tmp_path, listed({"lr": 0.01, "batch_size": 16}))

@@ -358,11 +358,11 @@ def test_a_trial_that_resumes_keeps_what_was_measured(tmp_path: Path) -> None:
 
 
 def test_a_sampler_learns_of_broken_constraints_as_of_memory_that_ran_out(tmp_path: Path) -> None:
-    space = sized(tmp_path, "search.limits.trials=12")
+    space = sized(tmp_path, "search.limits.trials=9")
 
     def proposed(status: Status, cause: str) -> list[float]:
         sampler, sizes = sampler_for(space), []
-        for number in range(12):
+        for number in range(9):
             proposal = sampler.ask(f"t{number}")
             assert proposal is not None
             sizes.append(proposal.hparams["size"])

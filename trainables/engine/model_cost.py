@@ -86,7 +86,7 @@ def latency_ms(
 def _timed_ns(
     forward: Callable[[], Any], device: torch.device, most: int, clock_ns: Callable[[], int]
 ) -> list[int]:
-    """How long each of `most` calls took, one after the other; after 2 s no further one begins beyond three."""
+    """How long each of `most` calls took, one after the other; after three of them at most 2 s of calls."""
     times_ns: list[int] = []
     while len(times_ns) < most and (len(times_ns) < _FEWEST or sum(times_ns) < _MOST_NS):
         began_ns = clock_ns()
