@@ -9,6 +9,7 @@ from typing import Any
 
 from search.freeze_thaw.decider import MOST_DRAWS, Choice, FreezeThaw
 from search.ledger.history import ProposedBy, Status
+from search.sampling.feasibility import INFEASIBLE
 from search.sampling.proposal import FirstPoints, Proposal, Trust
 from search.space import Space
 from search.space.parameters import identity
@@ -129,8 +130,8 @@ class FreezeThawSampler:
             self._finished.add(trial_id)
         if status == "diverged":
             self._search.on_diverged(trial_id)
-        if cause == "out_of_memory" or status != "failed":
-            self._search.learn_memory(self._hparams[trial_id], fits=cause != "out_of_memory")
+        if cause in INFEASIBLE or status != "failed":
+            self._search.learn_memory(self._hparams[trial_id], fits=cause not in INFEASIBLE)
         self._paused.discard(trial_id)
         self._search.withdraw(trial_id)
 

@@ -96,6 +96,31 @@ def test_a_trial_that_raises_one_that_returns_nan_and_one_that_exits_leave_label
     assert "Traceback" in log
 
 
+def test_a_model_outside_its_bound_ends_before_it_trains_and_the_others_have_a_front(tmp_path: Path) -> None:
+    space = tmp_path / "small.yaml"
+    space.write_text(
+        "search:\n"
+        "  trainable: classification\n"
+        "  data: digits\n"
+        "  objective: [val_accuracy, macs_g]\n"
+        "  constraints: {params_m: {max: 1}}\n"
+        "  trials: [{model: mnist_cnn}, {model: resnet20}]\n"
+        "  ladder: {epochs: [1], subset: 0.1, resolution: 14}\n"
+        "  resources: {workers: 1}\n"
+    )
+    done = typed("search", "--space", space, "--name", "run", "--no-report", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 2 trials are infeasible" in done.stdout
+    folder = tmp_path / "results" / "run"
+    trials = pd.read_csv(folder / "trials.csv").set_index("model")
+    large = trials.loc["mnist_cnn"]
+    assert (large["status"], large["cause"], large["epochs"]) == ("infeasible", "constraint", 0)
+    assert large["message"] == f"params_m is {large['params_m']:.4g}, allowed is at most 1"
+    front = pd.read_csv(folder / "pareto.csv")
+    assert front["model"].tolist() == ["resnet20"]
+    assert front["macs_g"].tolist() == trials.loc[["resnet20"], "macs_g"].tolist()
+
+
 @pytest.mark.parametrize("backend", ["ray", "ray-core"])
 def test_a_worker_killed_by_rays_memory_monitor_is_one_failed_trial(backend: str, tmp_path: Path) -> None:
     sizes_kib = dict(re.findall(r"(\w+): +(\d+) kB", Path("/proc/meminfo").read_text()))
