@@ -41,9 +41,9 @@ def outcomes_text(history: History) -> str:
 
 
 def infeasible_text(history: History, constraints: Mapping[str, Bound]) -> str:
-    """How many trials broke a constraint, which, and what they used of the run; empty where none did.
+    """How many trials broke a constraint, which, and what they took of the run; empty where none did.
 
-    As "3 of 12 trials are infeasible and rank nowhere (params_m at most 1: 3); they used 0 of 31 epochs and
+    As "3 of 12 trials are infeasible and rank nowhere (params_m at most 1: 3); they took 0 of 31 epochs and
     0.8 of 94.1 s, starts included". Joules by outcome have theirs too.
     """
     trials = list(history.trials.values())
@@ -56,18 +56,20 @@ def infeasible_text(history: History, constraints: Mapping[str, Bound]) -> str:
         for name, bound in constraints.items()
     }
     which = ", ".join(f"{text}: {count}" for text, count in counts.items() if count)
-    epochs, seconds = (
-        (sum(len(trial.rows) for trial in group) for group in (broken, trials)),
-        map(_seconds, (broken, trials)),
-    )
+    epochs = [sum(len(trial.rows) for trial in group) for group in (broken, trials)]
+    seconds = [sum(map(_taken_s, group)) for group in (broken, trials)]
     return (
-        f"{len(broken)} of {len(trials)} trials are infeasible and rank nowhere ({which}); they used "
-        "{} of {} epochs and {:.1f} of {:.1f} s, starts included".format(*epochs, *seconds)
+        f"{len(broken)} of {len(trials)} trials are infeasible and rank nowhere ({which}); they took "
+        f"{epochs[0]} of {epochs[1]} epochs and {seconds[0]:.1f} of {seconds[1]:.1f} s, starts included"
     )
 
 
-def _seconds(trials: Sequence[TrialRecord]) -> float:
-    return sum(trial.seconds + (trial.start_s or 0.0) for trial in trials)
+def _taken_s(trial: TrialRecord) -> float:
+    """Wall time of its epochs, its starts and what lay between; from its proposal to its end where no epoch was
+    reported."""
+    if trial.rows:
+        return trial.seconds + (trial.start_s or 0.0) + (trial.overhead_s or 0.0)
+    return 0.0 if trial.ended_at is None else max(0.0, trial.ended_at - trial.asked_at)
 
 
 class DeviceWatts:

@@ -202,7 +202,7 @@ def test_what_infeasible_trials_used_is_said(tmp_path: Path) -> None:
     text = infeasible_text(run.history, space.constraints)
     assert text.startswith(
         "3 of 4 trials are infeasible and rank nowhere (params_m at most 5: 1, latency_ms at most 12: 2); "
-        "they used 3 of 6 epochs and "
+        "they took 3 of 6 epochs and "
     )
     assert outcome_millijoules(run.history)["infeasible"] == 3 * 120
     output = console()
