@@ -65,8 +65,7 @@ def infeasible_text(history: History, constraints: Mapping[str, Bound]) -> str:
 
 
 def _taken_s(trial: TrialRecord) -> float:
-    """Wall time of its epochs, its starts and what lay between; from its proposal to its end where no epoch was
-    reported."""
+    """Wall time of epochs, starts and what lay between; without an epoch, from its proposal to its end."""
     if trial.rows:
         return trial.seconds + (trial.start_s or 0.0) + (trial.overhead_s or 0.0)
     return 0.0 if trial.ended_at is None else max(0.0, trial.ended_at - trial.asked_at)
