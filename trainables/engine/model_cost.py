@@ -42,7 +42,7 @@ def measured(
             "peak_memory_mib is not measured on the CPU, where a worker's peak is that of all its trials; "
             "give trials a GPU, or leave it out"
         )
-    measures = {
+    measures: Mapping[str, Callable[[], float]] = {
         "params_m": lambda: num_parameters(model) / 1e6,
         "macs_g": lambda: multiply_adds(forward) / 1e9,
         "latency_ms": lambda: latency_ms(forward, device),
