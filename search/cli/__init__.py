@@ -12,6 +12,7 @@ from typing import Any
 
 COMMANDS = {
     "search": "search a space within a budget, rank its trials and measure their energy",
+    "slurm": "run a search as a job of Slurm's, over as many time limits as it takes",
     "promote": "train the best trials of a run in full, and compare them with the default on the test set",
     "train": "train or check one configuration in this process",
     "preflight": "check what a search will need, and fetch weights",

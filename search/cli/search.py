@@ -105,7 +105,7 @@ def main(options: argparse.Namespace) -> int:
         options.space,
         name=options.name,
         results=options.results,
-        overrides=_overrides(options),
+        overrides=overrides(options),
         warm_start=options.warm_start,
         dashboard=options.dashboard,
         rerun_failed=options.rerun_failed is not None,
@@ -145,7 +145,7 @@ def _dry_run(options: argparse.Namespace, output: Output) -> int:
     from search.sources import checked_space, run_folder
 
     if options.rerun_failed is not None:
-        space = checked_space(options.space, _overrides(options), output)
+        space = checked_space(options.space, overrides(options), output)
         print_rerun_estimate(Ledger.open(run_folder(options.name, options.results)), space, output)
         return 0
     settings = launch_settings(options)
@@ -153,7 +153,7 @@ def _dry_run(options: argparse.Namespace, output: Output) -> int:
     found = api.forecast(
         options.space,
         results=options.results,
-        overrides=_overrides(options),
+        overrides=overrides(options),
         warm_start=options.warm_start,
         should_download=options.download,
         output=output,
@@ -164,7 +164,7 @@ def _dry_run(options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
+def overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
     """The flags as overrides of the space file, so that they are checked with everything else; then --set."""
     flags = {
         "search.limits.trials": options.trials,

@@ -126,6 +126,15 @@ class RunFolder:
         """The run of the promoted trials."""
         return self.folder / "promotion"
 
+    @property
+    def slurm_script(self) -> Path:
+        """The batch script of a search that Slurm runs."""
+        return self.folder / "slurm.sh"
+
+    def slurm_log(self, job: str) -> Path:
+        """What the search prints in the job of this number."""
+        return self.folder / f"slurm-{job}.log"
+
     def baseline_folder(self, name: str) -> Path:
         """The run of a baseline that promoted trials are compared with, by its trainable."""
         return self.folder / f"{_BASELINE}-{name}"

@@ -1,0 +1,1 @@
+"""Space files: read, checked, and what they mean."""
