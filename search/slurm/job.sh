@@ -69,8 +69,8 @@ start_ray() {
     [ -n "$head" ] || return 1
     if [ "${#nodes[@]}" -gt 1 ]; then
         others=$(IFS=,; echo "${nodes[*]:1}")
-        srun --nodes=$((${#nodes[@]} - 1)) --ntasks-per-node=1 --nodelist="$others" --export=ALL --input=none \
-            --cpu-bind=none --kill-on-bad-exit=0 --no-kill \
+        srun --nodes=$((${#nodes[@]} - 1)) --ntasks=$((${#nodes[@]} - 1)) --ntasks-per-node=1 --nodelist="$others" \
+            --export=ALL --input=none --cpu-bind=none --kill-on-bad-exit=0 --no-kill \
             bash -c "$node" node "$ray" start --address="$address" >>"$ray_log" 2>&1 &
         workers=$!
     fi

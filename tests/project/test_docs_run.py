@@ -77,6 +77,7 @@ NOT_RUN: Mapping[str, tuple[str, str]] = {
     r"^ray start ": ("would outlive the test", "tests/backends/test_joining_a_cluster.py"),
     r"s3://": ("there is no such bucket", "tests/bucket/test_s3.py"),
     r"--address 10\.0\.0\.5": ("there is no such cluster", "tests/backends/test_joining_a_cluster.py"),
+    r"^squeue|slurm\.py submit(?!.*--dry-run)": ("there is no Slurm", "tests/slurm/test_resumed_job.py"),
     r"export_model\.py": ("needs the extra onnx", "tests/engine/test_onnx_export.py"),
     r"--mlflow": ("MLflow is not among the dependencies", "tests/cli/test_export.py"),
     r"--dashboard": (

@@ -102,16 +102,18 @@ def test_a_flag_that_would_begin_another_line_is_refused(tmp_path: Path) -> None
 # The life of a job, with a Python that only plays Ray and the search.
 
 PYTHON = r"""#!/bin/bash
+has_started() { until [ "$(cat "$SLURM_STAND_IN/ray" 2>/dev/null | wc -l)" -ge "$1" ]; do sleep 0.02; done; }
 case "$*" in
 *"allocation place"*) echo 127.0.0.1 1 2 3 ;;
-*"allocation await-head"*) [ ! -e "$SLURM_STAND_IN/no-head" ] ;;
-*"allocation await-nodes"*) echo "Ray runs on $5 nodes" ;;
+*"allocation await-head"*) echo >>"$SLURM_STAND_IN/heads"; has_started "$(wc -l <"$SLURM_STAND_IN/heads")"
+    [ ! -e "$SLURM_STAND_IN/no-head" ] ;;
+*"allocation await-nodes"*) has_started "$5" ;;
 *) . "$SLURM_STAND_IN/search" ;;
 esac
 """
 RAY = r"""#!/bin/bash
+stat -c "%a %n" "$RAY_FOLDER" >>"$SLURM_STAND_IN/folders"
 echo "$RAY_AUTH_TOKEN $*" >>"$SLURM_STAND_IN/ray"
-[ -d "$RAY_FOLDER" ] && stat -c %a "$RAY_FOLDER" >>"$SLURM_STAND_IN/modes"
 exec sleep 60
 """
 
@@ -161,12 +163,11 @@ def test_a_job_ends_with_the_status_of_its_search(
     assert len(tokens[0]) == 64
     written = [(folder / name).read_text() for name in ("slurm.sh", "slurm-7.log", "slurm-7-ray.log")]
     assert not [text for text in written if tokens[0] in text]
-    assert set((slurm.state / "modes").read_text().split()) == {"700"}
-    assert not [
-        path
-        for path in Path("/tmp").glob("jt-*")
-        if path.stat().st_mtime > (slurm.state / "ray").stat().st_mtime
-    ]
+    [(mode, ray_folder)] = {
+        tuple(line.split()) for line in (slurm.state / "folders").read_text().splitlines()
+    }
+    assert mode == "700"
+    assert not Path(ray_folder).exists()
 
 
 def test_at_its_time_limit_a_job_is_queued_again_until_the_search_has_ended(
@@ -181,6 +182,7 @@ def test_at_its_time_limit_a_job_is_queued_again_until_the_search_has_ended(
     assert (folder / "slurm-7.log").read_text().count("the job's time is nearly over") == 2
 
 
+@pytest.mark.slow
 def test_a_search_that_ended_by_itself_as_time_ran_out_is_not_queued_again(
     slurm: SlurmStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +216,7 @@ def test_what_becomes_of_a_job_follows_from_how_its_search_ended(
     assert said in (folder / "slurm-7.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_job_whose_time_no_epoch_fits_into_is_not_queued_for_ever(
     slurm: SlurmStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +226,7 @@ def test_a_job_whose_time_no_epoch_fits_into_is_not_queued_for_ever(
     assert "no epoch ended in this job, and none would" in (folder / "slurm-7.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_requeue_that_slurm_refuses_is_printed_with_what_resumes_the_run(
     slurm: SlurmStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +238,7 @@ def test_a_requeue_that_slurm_refuses_is_printed_with_what_resumes_the_run(
     assert f"resume the run with: sbatch {folder}/slurm.sh\n" in log
 
 
+@pytest.mark.slow
 def test_a_job_without_a_head_node_ends_and_names_rays_own_log(
     slurm: SlurmStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

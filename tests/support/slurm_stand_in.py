@@ -56,8 +56,11 @@ import os, signal, subprocess, sys
 from search.backends.ray.children import descendants
 flags = [word for word in sys.argv[1:] if word.startswith("--")]
 words = sys.argv[1 + next(number for number, word in enumerate(sys.argv[1:]) if not word.startswith("--")):]
-[nodes] = [flag.partition("=")[2] for flag in flags if flag.startswith("--nodelist=")]
-tasks = [subprocess.Popen(words, env={**os.environ, "SLURMD_NODENAME": node}) for node in nodes.split(",")]
+given = dict(flag.partition("=")[::2] for flag in flags)
+nodes = given["--nodelist"].split(",")
+if {given.get("--nodes"), given.get("--ntasks")} != {str(len(nodes))}:  # else what sbatch was given holds
+    sys.exit("srun: error: Unable to create step for job 7: More processors requested than permitted")
+tasks = [subprocess.Popen(words, env={**os.environ, "SLURMD_NODENAME": node}) for node in nodes]
 def end(*_):
     for task in tasks:
         for pid in [*descendants(task.pid), task.pid]:
