@@ -1,5 +1,7 @@
 # Each target works on a fresh machine: Linux, Python 3.11 to 3.13, make.
-PYTHON3 ?= python3
+# The first of these that fits makes the environment; where none does, uv finds or fetches one.
+PYTHON3 ?= python3 python3.13 python3.12 python3.11
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 UV := $(shell command -v uv || echo $(VENV)/bin/uv)
@@ -52,7 +54,7 @@ format: $(READY)
 	$(PYTHON) -m ruff check --fix .
 
 dashboard:  ## Prometheus and Grafana on loopback, for searches that run with --dashboard
-	@$(PYTHON3) dashboards/serve.py $(ARGS)
+	@$(firstword $(PYTHON3)) dashboards/serve.py $(ARGS)
 
 spaces: $(READY)  ## a small search of every space, one after the other; ARGS="--only lr_bs,quick"
 	$(PYTHON) benchmarks/spaces.py $(ARGS)
@@ -94,14 +96,27 @@ lock: $(READY)
 		--no-emit-index-url --no-header --no-annotate --quiet pyproject.toml --output-file requirements.lock
 
 # Compiled bytecode: without it every worker recompiles 18 s of imports. The project itself is the command jouletune.
-$(READY): requirements.lock
-	@$(PYTHON3) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-		|| { echo "jouletune needs Python 3.11 to 3.13; give one with: make PYTHON3=python3.12"; exit 1; }
-	test -x $(PYTHON) || $(PYTHON3) -m venv $(VENV)
+$(READY): requirements.lock | $(PYTHON)
 	test -x $(UV) || $(PYTHON) -m pip install --quiet uv
 	UV_COMPILE_BYTECODE=1 $(UV) pip install --quiet --python $(PYTHON) --require-hashes --requirement requirements.lock
 	$(UV) pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
 	touch $(READY)
+
+$(PYTHON):
+	@for python in $(PYTHON3); do \
+		if $$python -c '$(FITS)' 2>/dev/null; then \
+			test $$python = $(firstword $(PYTHON3)) || echo "making the environment with $$python: $$why"; \
+			exec $$python -m venv $(VENV); \
+		fi; \
+		why="$$why$${why:+, }$$python is $$($$python --version 2>&1 || echo missing)"; \
+	done; \
+	echo "jouletune needs Python 3.11 to 3.13, and $$why"; \
+	if test "$(origin PYTHON3)" = file && test -x "$(UV)"; then \
+		echo "making the environment with Python 3.13, which uv finds or fetches"; \
+		exec $(UV) venv --quiet --python 3.13 $(VENV); \
+	fi; \
+	echo "install one of them, or uv, which fetches one; or name one: make PYTHON3=/path/to/python3.12"; \
+	exit 1
 
 $(OLDEST_RAY): $(READY)
 	$(UV) pip install --quiet --no-deps --python $(PYTHON) --target $(OLDEST_RAY) ray==$(OLDEST_RAY:.ray-%=%)

@@ -284,8 +284,15 @@ class Run:
             self._record("epoch_overdue", trial_id, seconds=round(seconds, 3), median_s=median_s)
 
     def on_failure(self, trial_id: str, failure: Failure) -> bool:
-        """Take in a failed attempt; say whether the trial is to be tried again."""
-        will_retry = failure.may_pass(self.history.trials[trial_id].attempts_here) and not self.stop_reason()
+        """Take in a failed attempt; say whether the trial is to be tried again.
+
+        One that would be, had the run not to end, is interrupted and counts for nothing: a head node that is
+        preempted takes workers along before the run knows that Ray is lost.
+        """
+        will_retry = failure.may_pass(self.history.trials[trial_id].attempts_here)
+        if will_retry and (reason := self.stop_reason()):
+            self._end(trial_id, Ending("interrupted", message=f"{reason}; {failure.message}"))
+            return False
         self._account.close_windows(trial_id)
         self._record("attempt_failed", trial_id, failure=failure.to_dict(), will_retry=will_retry)
         if not will_retry:

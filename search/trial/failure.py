@@ -95,6 +95,9 @@ _BY_MESSAGE: tuple[tuple[str, Cause], ...] = (
     (r"no space left on device|disk quota exceeded|read-only file system", "disk"),
     (r"couldn't connect|name resolution|connection (reset|refused)", "network"),
 )
+# What Ray writes of a node whose processes were told to end. It marks an actor as `preempted` only where it
+# had drained the node, which it does at SIGTERM from 2.60 on.
+_TOLD_TO_END = "the actor's node was terminated expectedly"
 _STICKY = re.compile(r"CUDA error|device-side assert|cuDNN error|CUBLAS_STATUS", re.IGNORECASE)
 
 
@@ -165,11 +168,13 @@ def classify(error: BaseException) -> Failure:
     text = _text(error).strip() or type(error).__name__
     if isinstance(error, ConstraintBroken):  # no mistake, whose place somebody would have to find
         return Failure(cause="constraint", message=text, measures=error.measures)
+    cause = _cause(error, text)
+    is_preempted = getattr(error, "preempted", False) is True or _TOLD_TO_END in text
     return Failure(
-        cause=_cause(error, text),
+        cause=cause,
         message=f"{type(error).__name__}: {text.splitlines()[0]}",
         traceback="".join(traceback.format_exception(error)),
-        is_preempted=getattr(error, "preempted", False) is True,
+        is_preempted=cause == "lost_worker" and is_preempted,
         is_sticky=bool(_STICKY.search(text)) and not isinstance(error, ScriptFailed),
     )
 

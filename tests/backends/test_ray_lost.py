@@ -108,6 +108,28 @@ def test_a_preempted_node_costs_no_attempt(tmp_path: Path) -> None:
     assert not classify(ActorDiedError()).is_preempted
 
 
+def died_with_its_node(why: str) -> ActorDiedError:
+    """As Ray words it: of 2.60, by SIGTERM without a drain, and by a lost machine."""
+    died = ActorDiedError()
+    died.error_msg = f"{ActorDiedError.BASE_ERROR_MSG}\n\tthe actor's node was {why}"
+    return died
+
+
+@pytest.mark.parametrize(
+    ("error", "is_preempted"),
+    [
+        (died_with_its_node("terminated expectedly: received SIGTERM"), True),
+        (died_with_its_node("terminated unexpectedly: health check failed"), False),
+        (died_with_its_node("terminated: "), False),
+        (RuntimeError("the actor's node was terminated expectedly: says a script"), False),
+    ],
+)
+def test_a_node_that_was_told_to_end_is_preempted_and_a_lost_one_is_not(
+    error: Exception, is_preempted: bool
+) -> None:
+    assert classify(error).is_preempted is is_preempted
+
+
 def attempts(failures: list[dict[str, Any]]) -> tuple[int, int]:
     asked = {
         "event": "trial_asked",

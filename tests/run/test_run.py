@@ -160,6 +160,33 @@ def test_a_lost_worker_is_tried_again_once_and_its_joules_stay(tmp_path: Path) -
     assert (trial.status, trial.cause) == ("failed", "lost_worker")
 
 
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        (Failure(cause="lost_worker", message="its node is gone"), "interrupted"),
+        (Failure(cause="network", message="no way"), "interrupted"),
+        (Failure(cause="lost_worker", message="preempted", is_preempted=True), "interrupted"),
+        (Failure(cause="crash", message="a mistake"), "failed"),
+        (Failure(cause="out_of_memory", message="too large"), "failed"),
+    ],
+)
+def test_what_would_be_tried_again_is_interrupted_where_the_run_is_to_end(
+    failure: Failure, status: str, tmp_path: Path
+) -> None:
+    run = new_run(tmp_path)
+    task = run.next_task()
+    assert task is not None
+    run.interrupt("SIGTERM received")  # as the head node is preempted, with the workers on it
+    assert not run.on_failure(task.trial_id, failure)
+    trial = run.history.trials[task.trial_id]
+    assert (trial.status, trial.attempts) == (status, 1)
+    assert failure.message in trial.message
+    run.end()
+    again = Run(run.space, sampler_for(run.space), Ledger(tmp_path / "run")).next_task()
+    assert again is not None
+    assert (again.trial_id == task.trial_id) == (status == "interrupted")
+
+
 def test_a_replayed_row_that_was_lost_on_the_way_is_taken_in(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     task = run.next_task()
