@@ -12,7 +12,7 @@ OLDEST_RAY := .ray-2.46.0
 S3_TESTS := .s3
 ARGS ?=
 
-.PHONY: setup setup-bench search test test-all test-oldest-ray test-s3 torture docs check format dashboard spaces bench bench-overhead bench-scale bench-search bench-attribution bench-losses bench-horizon bench-data bench-end-to-end bench-forecast lock
+.PHONY: setup setup-bench search test test-all test-oldest-ray test-s3 torture docs check format dashboard spaces bench bench-overhead bench-scale bench-decisions bench-search bench-attribution bench-losses bench-horizon bench-data bench-end-to-end bench-forecast lock
 
 setup: $(READY)  ## the environment, from requirements.lock, bytecode compiled
 
@@ -66,6 +66,9 @@ bench-overhead: $(READY)  ## what a trial costs beside its training, against sto
 
 bench-scale: $(READY)  ## 200, 1,000 and 5,000 trials of nothing: what each costs, and what they leave; ARGS="--where here"
 	$(PYTHON) -m benchmarks.scale $(ARGS)
+
+bench-decisions: $(READY)  ## what the driver does for a trial in a search of very many, in virtual time; ARGS="--trials 20000"
+	$(PYTHON) -m benchmarks.decisions $(ARGS)
 
 bench-search: $(READY)  ## epochs that a search needs, against its peers; ARGS="--curves FOLDER"
 	$(PYTHON) -m benchmarks.search_quality $(ARGS)

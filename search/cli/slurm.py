@@ -79,11 +79,15 @@ def _add_allocation(flags: CommandParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print the batch script with --dry-run, else submit it; give the exit status."""
+    from search.bucket.address import is_address
+    from search.errors import UserError
     from search.launch import run_name
     from search.ledger import named_folder
     from search.slurm.job import Allocation, job_script, submit
     from search.sources import checked_space
 
+    if is_address(options.results):
+        raise UserError("--results of a job is a folder that all nodes share, and no bucket")
     space = checked_space(options.space, search.overrides(options))
     name = options.name or run_name(space)
     folder = named_folder(options.results.absolute(), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -39,8 +40,9 @@ def failures(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("drain_s", ["1", "0"])  # 0: as a Ray before 2.60, which drains no node at SIGTERM
-def test_preempted_nodes_cost_no_attempt_and_a_killed_one_costs_one(tmp_path: Path, drain_s: str) -> None:
+def test_a_preempted_node_costs_no_attempt_a_killed_one_costs_one_and_a_lost_head_none(
+    tmp_path: Path,
+) -> None:
     slow_space(
         tmp_path,
         ladder={"epochs": list(range(RUNG, NUM_EPOCHS + 1, RUNG))},
@@ -50,15 +52,16 @@ def test_preempted_nodes_cost_no_attempt_and_a_killed_one_costs_one(tmp_path: Pa
     )
     env = {
         **cluster_env(),
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": drain_s,
-        "RAY_health_check_period_ms": "500",  # a lost machine is seen after seconds
-        "RAY_health_check_failure_threshold": "4",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # as a Ray before 2.60, which drains no node at SIGTERM
+        "RAY_health_check_period_ms": "1000",  # a lost machine is seen after 5 s and not 15
     }
-    with (
-        head_node(env, "--num-cpus=1") as address,
-        another_node(address, env, "--num-cpus=1") as first,
-        another_node(address, env, "--num-cpus=1", "--node-ip-address=127.0.0.3") as second,
-    ):
+    with contextlib.ExitStack() as stack:
+        address = stack.enter_context(head_node(env, "--num-cpus=1"))
+        first = stack.enter_context(another_node(address, env, "--num-cpus=1"))
+        wait_for_nodes(address, 2, env)  # of two that join one machine at once, one may fail
+        second = stack.enter_context(
+            another_node(address, env, "--num-cpus=1", "--node-ip-address=127.0.0.3")
+        )
         wait_for_nodes(address, 3, env)
         search = searching(tmp_path, *QUICK, "--address", address, **env)
         try:
@@ -67,7 +70,6 @@ def test_preempted_nodes_cost_no_attempt_and_a_killed_one_costs_one(tmp_path: Pa
             wait_for(lambda: len(failures(tmp_path)) == 1, most_s=60)
             end_group(second, signal.SIGKILL)
             wait_for(lambda: len(failures(tmp_path)) == 2, most_s=60)
-            wait_for(lambda: len({trial for trial, _ in epochs(tmp_path)[-4:]}) >= 1)
         finally:
             end_group(search, signal.SIGKILL)  # with the head node, as one machine
             search.wait(30)

@@ -320,6 +320,10 @@ def test_without_slurm_the_script_is_there_and_named(
         (["--backend", "local"], "--backend local trains in one process"),
         (["--trails", "3"], "there is no flag --trails; did you mean --trials?"),
         (["--gpu-per-nod", "3"], "there is no flag --gpu-per-nod; did you mean --gpus-per-node?"),
+        (
+            ["--results", "s3://bucket/runs"],
+            "--results of a job is a folder that all nodes share, and no bucket",
+        ),
         (["--nodes", "0"], "must be a whole number above 0, got 0"),
         (["--gpus-per-node", "a100:8"], "must be a whole number above 0, got a100:8"),
         (["--time", "soon"], "--time soon is no time limit"),
