@@ -6,13 +6,13 @@ import bisect
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from search.energy.units import to_millijoules
+from search.tariff import JOULES_PER_KWH, Tariff
 from trainables.core.contract import Budget, Horizon
 
-JOULES_PER_KWH = 3_600_000.0
 _GRACE_S, _LEAST_GRACE_S = 120.0, 10.0
 _RATIO, _LEAST_RATIO = 1.35, 1.15  # of an epoch at which a trial may pause to the one before; see `grid_of`
 NO_RUNG_HORIZON = (
@@ -278,6 +278,7 @@ class Limits:
 
     Attributes:
         kwh: Of all devices, idle power included.
+        co2e_kg: Of the same energy, by `tariff`; so is the cost, in the tariff's currency.
         disk_gib: Size of all checkpoints.
         cache_gib: Size of decoded data on each node.
         grace_minutes: How long running epochs may continue once the run is to end; None is two minutes, or
@@ -292,6 +293,36 @@ class Limits:
     cache_gib: float | None = None
     grace_minutes: float | None = None
     epoch_minutes: float | None = None
+    co2e_kg: float | None = None
+    cost: float | None = None
+    tariff: Tariff = field(default_factory=Tariff)
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """As a space writes them, those that are None too."""
+        return {name: value for name, value in vars(self).items() if name != "tariff"}
+
+    @property
+    def of_energy(self) -> list[EnergyLimit]:
+        """Those that joules use up, whatever they are written in."""
+        written = {
+            "kwh": (self.kwh, "kWh", 1.0),
+            "co2e_kg": (self.co2e_kg, "kg CO2e", (self.tariff.g_per_kwh or 0.0) / 1000),
+            "cost": (self.cost, self.tariff.currency, self.tariff.cost_per_kwh or 0.0),
+        }
+        return [
+            EnergyLimit(key=f"search.limits.{key}", most=most, unit=unit, per_kwh=per_kwh)
+            for key, (most, unit, per_kwh) in written.items()
+            if most is not None and per_kwh > 0
+        ]
+
+    @property
+    def most_kwh(self) -> float | None:
+        """The least of those limits, in kilowatt-hours; None is no limit."""
+        return min((limit.most / limit.per_kwh for limit in self.of_energy), default=None)
+
+    def without_energy(self) -> Limits:
+        return replace(self, kwh=None, co2e_kg=None, cost=None)
 
     @property
     def epoch_s(self) -> float | None:
@@ -305,6 +336,21 @@ class Limits:
             return self.grace_minutes * 60
         # A search of a minute must not wait two for its last epochs, but each may finish a step and save.
         return min(_GRACE_S, max((self.hours or math.inf) * 3600, _LEAST_GRACE_S))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyLimit:
+    """A limit on energy, in the unit that the user thinks in.
+
+    Attributes:
+        key: As a space writes it.
+        most: In `unit`, of which a kilowatt-hour is `per_kwh`.
+    """
+
+    key: str
+    most: float
+    unit: str
+    per_kwh: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,12 +374,13 @@ def limit_reached(limits: Limits, spent: Spent) -> str | None:
     """
     if limits.hours is not None and spent.hours >= limits.hours:
         return f"{limits.hours:g} h limit reached ({spent.hours:.2f})"
-    if limits.kwh is not None and spent.kwh is not None and spent.kwh >= limits.kwh:
-        limit, used = (_kwh_text(kwh, digits) for kwh, digits in ((limits.kwh, 2), (spent.kwh, 3)))
-        return f"{limit} kWh limit reached ({used})"
+    for limit in limits.of_energy if spent.kwh is not None else ():
+        used = (spent.kwh or 0.0) * limit.per_kwh
+        if used >= limit.most:
+            return f"{_amount(limit.most, 2)} {limit.unit} limit reached ({_amount(used, 3)})"
     return None
 
 
-def _kwh_text(kwh: float, digits: int) -> str:
+def _amount(value: float, digits: int) -> str:
     """`digits` decimals; for values that would round to 0, `digits` significant digits."""
-    return f"{kwh:.{digits}f}" if kwh >= 0.01 else f"{kwh:.{digits}g}"
+    return f"{value:.{digits}f}" if value >= 0.01 else f"{value:.{digits}g}"

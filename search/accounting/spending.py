@@ -10,6 +10,7 @@ from search.ledger.sessions import DeviceRow, millijoules
 from search.space.objectives import Bound
 
 _STATUSES = ("finished", "paused", "stopped", "diverged", "failed", "infeasible", "interrupted", "running")
+_WITHOUT_END = ("stopped", "diverged", "failed", "infeasible")  # the price of searching
 _BESIDE = ("background", "idle", "external", "unaccounted")  # of the devices, as devices.csv names them
 
 
@@ -38,6 +39,14 @@ def outcome_millijoules(history: History, rows: Sequence[DeviceRow] | None = Non
 def outcomes_text(history: History) -> str:
     """One line such as "finished 30.0 J, stopped 10.0 J, idle 2.0 J"; empty if nothing is known."""
     return ", ".join(f"{name} {to_joules(mj):.1f} J" for name, mj in outcome_millijoules(history).items())
+
+
+def share_without_end(history: History) -> float | None:
+    """Share of the trials' joules in those that were stopped, diverged or failed; None if none are known."""
+    by_outcome = outcome_millijoules(history)
+    of_trials = {status: by_outcome.get(status, 0) for status in _STATUSES}
+    whole = sum(of_trials.values())
+    return sum(of_trials[status] for status in _WITHOUT_END) / whole if whole else None
 
 
 def infeasible_text(history: History, constraints: Mapping[str, Bound]) -> str:

@@ -34,12 +34,13 @@ def start_metering_if_measurable(
     cpu_watts = None if idle_w is None or max_w is None else CpuWatts(idle_w=idle_w, max_w=max_w)
     if not is_here or _has_sensor(cpu_watts):
         return start(cpu_watts), ""
-    if space.limits.kwh is None:
+    limits = " and ".join(limit.key for limit in space.limits.of_energy)
+    if not limits:
         return NoMetering(), ""
     reason = _no_sensor_reason()
     if space.limits.trials is None and space.limits.hours is None and not space.is_listed:
-        raise SessionError(f"search.limits.kwh is the only limit, and nothing measures energy here: {reason}")
-    return NoMetering(), f"search.limits.kwh cannot be held, nothing measures energy here: {reason}"
+        raise SessionError(f"{limits} is the only limit, and nothing measures energy here: {reason}")
+    return NoMetering(), f"{limits} cannot be held, nothing measures energy here: {reason}"
 
 
 def _no_sensor_reason() -> str:

@@ -77,6 +77,7 @@ def _add_limits(flags: CommandParser) -> None:
         help="stop after this many hours; running epochs then have limits.grace_minutes (default: 2)",
     )
     add("--kwh", metavar="E", help="stop after this many kilowatt-hours, as far as they are measured")
+    add("--cost", metavar="C", help="stop after energy for this much money, by search.report.price_per_kwh")
     add("--budget-epochs", metavar="N", help="epochs of the top rung; lower rungs keep their proportions")
     add(
         "--budget-subset",
@@ -170,6 +171,7 @@ def overrides(options: argparse.Namespace) -> list[str | tuple[str, Any]]:
         "search.limits.trials": options.trials,
         "search.limits.hours": options.hours,
         "search.limits.kwh": options.kwh,
+        "search.limits.cost": options.cost,
         "search.budget.epochs": options.budget_epochs,
         "search.budget.subset": options.budget_subset,
         "search.budget.resolution": options.budget_size,

@@ -18,13 +18,14 @@ from search.backends.backend import Capacity
 from search.backends.costs import Costs
 from search.backends.resources import resolve_resources
 from search.backends.simulated import MOST_TRIALS, Simulated, simulate
-from search.budget import JOULES_PER_KWH, Limits, Spent, limit_reached
+from search.budget import Limits, Spent, limit_reached
 from search.energy.gpus import visible_gpus
 from search.forecast.earlier import earlier_costs
 from search.forecast.probe import ProbeError, points_to_probe, probe_costs
 from search.output import Output
 from search.sampling.proposal import Sampler
 from search.space import Space
+from search.tariff import JOULES_PER_KWH
 from search.trial.task import task_for
 from search.trial.worker_env import offer_worker_env
 
@@ -151,7 +152,7 @@ def _simulated(
     plain = replace(space.with_training(early_stop_threshold=None), sampler="random")
     plain = replace(plain, beside=(), constraints={})
     if costs is None:
-        plain = replace(plain, limits=replace(space.limits, hours=None, kwh=None))
+        plain = replace(plain, limits=replace(space.limits.without_energy(), hours=None))
         costs = Costs.of_nothing(len(space.ladder.rungs))
     is_learning = space.sampler != "random" and not space.is_listed
     plain, times = _shortened(plain, costs)
@@ -177,8 +178,9 @@ def _shortened(space: Space, costs: Costs) -> tuple[Space, float]:
     times = limits.trials / _MOST_WHOLE
     first_h = costs.first_s / 3600
     hours = None if limits.hours is None else first_h + max(0.0, limits.hours - first_h) / times
-    kwh = None if limits.kwh is None else limits.kwh / times
-    return replace(space, limits=replace(limits, trials=_MOST_WHOLE, hours=hours, kwh=kwh)), times
+    kwh = None if limits.most_kwh is None else limits.most_kwh / times
+    part = replace(limits.without_energy(), trials=_MOST_WHOLE, hours=hours, kwh=kwh)
+    return replace(space, limits=part), times
 
 
 def _lengthened(search: Simulated, times: float, first_s: float, part: Limits, limits: Limits) -> Simulated:

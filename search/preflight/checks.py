@@ -65,7 +65,7 @@ def sensor_findings(
 ) -> tuple[list[Problem], list[str]]:
     """Whether joules can be counted: an error where the run cannot do without them.
 
-    A limit in kWh that nothing measures is an error if it is the only limit.
+    A limit on energy that nothing measures is an error if it is the only limit.
     """
     if scope:
         missing = f" ({reason})" if reason else ""
@@ -77,8 +77,9 @@ def sensor_findings(
         "make a sensor readable (results/README.md, devices.csv), state search.metering.cpu_watts_idle "
         "and cpu_watts_max, or leave out "
     )
-    blocking = [name for name in measures if name != "search.limits.kwh" or not has_other_limit]
+    limits = [name for name in measures if name.startswith("search.limits.")]
+    blocking = [name for name in measures if name not in limits or not has_other_limit]
     if blocking:
         return [Problem(what=text, remedy=remedy + " and ".join(blocking))], []
-    suffix = "; search.limits.kwh cannot be held" if "search.limits.kwh" in measures else ""
+    suffix = f"; {' and '.join(limits)} cannot be held" if limits else ""
     return [], [f"{text}; joules will be empty{suffix}"]

@@ -83,7 +83,7 @@ class PreflightRequest:
         num_trials: Maximum number of trials; None is without limit.
         measures: What needs a sensor, such as "search.limits.kwh".
         has_cpu_watts: The user stated watts, which stand in for a sensor.
-        has_other_limit: The run would end without a limit in kWh.
+        has_other_limit: The run would end without a limit on energy.
         requirements: The program's, such as "torch>=2.8".
         shared_file: A file beside the results that every node must see; None checks none.
         is_fetching: Download what is missing first.
@@ -144,7 +144,7 @@ def request_for(space: Space, *, source: str, folder: Path) -> PreflightRequest:
     defaults = space.default_hparams(space.trainable.load())
     points = points_of(space, defaults)
     asked = {
-        "search.limits.kwh": space.limits.kwh,
+        **{limit.key: limit.most for limit in space.limits.of_energy},
         "search.objective": space.joules_objective,
         "search.ladder.resource": space.ladder.joules or None,
     }

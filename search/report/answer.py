@@ -37,7 +37,19 @@ def search_answer(run: Run, reason: str) -> dict[str, Any]:
         "epochs": sum(len(trial.rows) for trial in run.history.trials.values()),
         "seconds": run.spent.hours * 3600,
         "kwh": run.spent.kwh,
+        **_worth(run),
         "forecast": forecast and forecast.to_dict(),
+    }
+
+
+def _worth(run: Run) -> dict[str, Any]:
+    """Grams and money of `kwh`, each with what it was made with or why it is unknown."""
+    tariff, joules = run.space.limits.tariff, run.spent.energy_j
+    return {
+        "co2e_g": tariff.co2e_g(joules),
+        "co2e_basis": tariff.co2e_basis,
+        "cost": tariff.cost(joules),
+        "cost_basis": tariff.cost_basis,
     }
 
 

@@ -139,8 +139,9 @@ def limits_text(limits: Limits, spent: Spent, num_done: int) -> str:
     parts = [f"{num_done}/{limits.trials} trials" if limits.trials else f"{num_done} trials"]
     if limits.hours:
         parts.append(f"{spent.hours:.2f}/{limits.hours:g} h")
-    if limits.kwh:
-        parts.append(f"{'unknown' if spent.kwh is None else f'{spent.kwh:.3f}'}/{limits.kwh:g} kWh")
+    for limit in limits.of_energy:
+        used = "unknown" if spent.kwh is None else f"{spent.kwh * limit.per_kwh:.3f}"
+        parts.append(f"{used}/{limit.most:g} {limit.unit}")
     return "  ".join(parts)
 
 

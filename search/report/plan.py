@@ -41,7 +41,7 @@ def print_plan(
     if space.limits.trials is not None and len(proposals) > space.limits.trials:
         left_out = len(proposals) - space.limits.trials
         output.warn(f"limits.trials leaves out the last {left_out} points")
-    limits = {name: value for name, value in vars(space.limits).items() if value is not None}
+    limits = {name: value for name, value in space.limits.stated.items() if value is not None}
     text = ", ".join(f"{value:g} {name}" for name, value in limits.items()) or "none: runs until interrupted"
     output.print(f"sampler {space.sampler_name}, seed {space.training.seed}; limits: {text}")
     print_deadlines(space, output)

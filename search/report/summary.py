@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
-from search.accounting.spending import infeasible_text, outcomes_text
+from search.accounting.spending import infeasible_text, outcomes_text, share_without_end
 from search.duplicate_curves import trials_with_one_curve
 from search.energy.units import to_joules
 from search.guessing import NO_BETTER, REMEDY, against_guessing
@@ -49,7 +49,11 @@ def print_summary(run: Run, reason: str, output: Output) -> None:
     _print_duplicate_curves(run, output)
     spent = run.spent
     energy = "energy unknown" if spent.kwh is None else f"{spent.kwh:.4f} kWh"
-    output.print(f"{len(run.history.trials)} trials ({counts}) in {duration(spent.hours * 3600)}, {energy}")
+    worth = space.limits.tariff.text(spent.energy_j)
+    line = f"{len(run.history.trials)} trials ({counts}) in {duration(spent.hours * 3600)}, {energy}"
+    output.print(", ".join(filter(None, (line, worth))))
+    if spent.energy_j is not None:
+        output.print(space.limits.tariff.basis)
     if forecast := kept_forecast(run.ledger):
         epochs = sum(len(trial.rows) for trial in run.history.trials.values())
         output.print(outcome_text(forecast, epochs=epochs, spent=spent))
@@ -57,6 +61,8 @@ def print_summary(run: Run, reason: str, output: Output) -> None:
         output.print(infeasible)
     if outcomes := outcomes_text(run.history):
         output.print(f"energy by outcome: {outcomes}")
+    if (share := share_without_end(run.history)) is not None:
+        output.print(f"{share:.0%} of the trials' joules were used by those that were stopped or failed")
     if spent.kwh is None:
         output.note(f"no energy: {_energy_reason(run)}")
     print_failures(run, output)

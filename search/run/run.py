@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from search.accounting.account import EnergyAccount, Metering, NoMetering
-from search.budget import JOULES_PER_KWH, Spent, limit_reached
+from search.budget import Spent, limit_reached
 from search.ledger import Ledger
 from search.ledger.history import History, TrialRecord
 from search.ledger.journal_lines import bounded
@@ -27,6 +27,7 @@ from search.run.scheduler import (
 )
 from search.sampling.proposal import Sampler, Trust
 from search.space import Space
+from search.tariff import JOULES_PER_KWH
 from search.trial import EpochRow
 from search.trial.background import BACKGROUND_ID, Background
 from search.trial.batch_size import Choices, is_auto, reason_for, with_batch_size
@@ -195,7 +196,7 @@ class Run:
 
     def _would_overspend(self) -> bool:
         """Whether the epochs under way may use up the energy limit; nothing is started beside them then."""
-        limit_kwh, spent_j = self.space.limits.kwh, self.spent.energy_j
+        limit_kwh, spent_j = self.space.limits.most_kwh, self.spent.energy_j
         if limit_kwh is None or spent_j is None or not self.num_training:
             return False
         return spent_j + self.num_training * self.history.epoch_j >= limit_kwh * JOULES_PER_KWH

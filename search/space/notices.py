@@ -63,7 +63,7 @@ def _of_reading(space: Space, draft: Draft) -> Iterator[str]:
 def _of_end(space: Space, draft: Draft) -> Iterator[str]:
     if space.is_listed and draft.section.sampler not in (None, "grid"):
         yield f"search.sampler: ignored; {draft.section.lists[0]} says which points are trained"
-    if not any((space.limits.trials, space.limits.hours, space.limits.kwh)) and not space.is_listed:
+    if not any((space.limits.trials, space.limits.hours, space.limits.most_kwh)) and not space.is_listed:
         yield "search.limits: none given; the run continues until it is interrupted"
 
 

@@ -236,6 +236,18 @@ def _check_joules(draft: Draft, problems: Problems) -> None:
         problems.add("search.validation_resolution", f"{text} another resolution than the others there")
 
 
+def _check_worth(draft: Draft, problems: Problems) -> None:
+    """Limits in what a kilowatt-hour is worth, which must be known then."""
+    limits, tariff = draft.section.limits, draft.section.report.tariff
+    if problems.concern("search.report"):
+        return
+    if limits.co2e_kg is not None and not tariff.g_per_kwh:
+        text = "needs grams for a kilowatt-hour; give search.report.region, such as DEU, or gco2_per_kwh"
+        problems.add("search.limits.co2e_kg", text)
+    if limits.cost is not None and not tariff.cost_per_kwh:
+        problems.add("search.limits.cost", "needs search.report.price_per_kwh and currency")
+
+
 def _check_objective(draft: Draft, problems: Problems) -> None:
     """What cannot be done with several objectives; their names are checked where they are read."""
     section = draft.section
@@ -327,6 +339,7 @@ RULES: tuple[Rule, ...] = (
     _check_sampler,
     _check_design,
     _check_joules,
+    _check_worth,
     _check_objective,
     _check_freeze_thaw,
     _check_brackets,

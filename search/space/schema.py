@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -35,6 +36,7 @@ from search.space.fields import (
     ZeroOrMore,
 )
 from search.space.objectives import NamedObjectives
+from search.tariff import Tariff, grid_intensities, nearest_region
 from trainables.core.contract import Budget, Horizon, Mode, Precision, ValidationResolution
 from trainables.core.model_folder import WeightsFormat
 
@@ -181,13 +183,15 @@ class LimitsSection(Section):
     trials: Count | None = None
     hours: AboveZero | None = None
     kwh: AboveZero | None = None
+    co2e_kg: AboveZero | None = None
+    cost: AboveZero | None = None
     disk_gib: AboveZero | None = None
     cache_gib: AboveZero | None = None
     grace_minutes: AboveZero | None = None
     epoch_minutes: AboveZero | None = None
 
-    def with_run_cap(self, run_cap: int | None) -> Limits:
-        return Limits(**dict(self) | {"trials": self.trials or run_cap})
+    def limits(self, run_cap: int | None, tariff: Tariff) -> Limits:
+        return Limits(**dict(self) | {"trials": self.trials or run_cap, "tariff": tariff})
 
 
 class Resources(Section):
@@ -217,6 +221,39 @@ class MeteringSection(Section):
             text = f"must be at most cpu_watts_max, {self.cpu_watts_max:g}, got {self.cpu_watts_idle:g}"
             raise KeyedError("cpu_watts_idle", text)
         return self
+
+
+class ReportSection(Section):
+    """What a kilowatt-hour is worth where the machines are; what is left out is reported as unknown."""
+
+    region: Text | None = None
+    gco2_per_kwh: ZeroOrMore | None = None
+    price_per_kwh: ZeroOrMore | None = None
+    currency: Text | None = None
+    pue: AboveZero = 1.0
+
+    @model_validator(mode="after")
+    def _checked(self) -> ReportSection:
+        if self.region is not None and self.region not in grid_intensities():
+            text = f"must be a country by ISO 3166's three letters, such as DEU, got {self.region}"
+            raise KeyedError("region", f"{text}{nearest_region(self.region)}; or state gco2_per_kwh")
+        if self.price_per_kwh is not None and self.currency is None:
+            raise KeyedError("currency", "is missing: in what price_per_kwh is, such as EUR")
+        if self.pue < 1:
+            raise KeyedError(
+                "pue", f"must be at least 1, what the machines themselves draw, got {self.pue:g}"
+            )
+        return self
+
+    @property
+    def tariff(self) -> Tariff:
+        """What is stated goes before what the table has."""
+        grams, origin = self.gco2_per_kwh, "stated"
+        if grams is None and self.region is not None:
+            of_region = grid_intensities()[self.region]
+            grams, origin = of_region.gco2_per_kwh, f"{self.region} {of_region.year}"
+        known = Tariff(price_per_kwh=self.price_per_kwh, currency=self.currency or "", pue=self.pue)
+        return known if grams is None else replace(known, gco2_per_kwh=grams, origin=origin)
 
 
 class Promote(Section):
@@ -284,6 +321,7 @@ class SearchSection(TrainingSection):
     limits: LimitsSection = LimitsSection()
     resources: Resources = Resources()
     metering: MeteringSection = MeteringSection()
+    report: ReportSection = ReportSection()
     promote: Promote = Promote()
     when: When = Field(default_factory=dict)
     defaults: Values = Field(default_factory=dict)

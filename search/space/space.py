@@ -23,6 +23,7 @@ from search.space.schema import (
     MUST_MATCH,
     MeteringSection,
     Promote,
+    ReportSection,
     Resources,
     Sampler,
     Scheduler,
@@ -81,6 +82,7 @@ class Space:
     limits: Limits
     resources: Resources
     metering: MeteringSection
+    report: ReportSection
     promote: Promote
     training: TrainingSection = field(metadata=_MUST_MATCH)
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -209,9 +211,10 @@ class Space:
             "horizon": self.ladder.horizon,
             "scheduler": self.scheduler.model_dump(),
             "sampler": self.sampler,
-            "limits": dataclasses.asdict(self.limits),
+            "limits": self.limits.stated,
             "resources": self.resources.model_dump(),
             "metering": self.metering.model_dump(),
+            "report": self.report.model_dump(),
             "promote": self.promote.model_dump(),
             **self.training.model_dump(),
             "when": {

@@ -24,6 +24,7 @@ from search.run.objective import projected_full
 from search.space import Space
 from search.tables.columns import Column, lifted
 from search.tables.energy import JOULES, num_examples
+from search.tariff import Tariff
 
 
 @dataclass
@@ -45,6 +46,10 @@ class TrialEnergyRow:
         A sum over all rows and accounts: a trial of 10,000 epochs pays for it once, and not in each column.
         """
         return self.trial.energy
+
+    @property
+    def tariff(self) -> Tariff:
+        return self.space.limits.tariff
 
     @cached_property
     def windows(self) -> list[EnergySummary]:
@@ -166,6 +171,32 @@ ENERGY_OF_TRIAL: list[Column[TrialEnergyRow]] = [
         "",
         "why nothing or not everything could be measured, and the remedy",
         lambda row: row.energy_reason,
+    ),
+    # Each with what it is made with, or why it is empty: a figure of another country or year, or without the
+    # PUE, is not comparable, and a table outlives its space.
+    Column(
+        "co2e_g",
+        "g",
+        "CO2 equivalents of `energy_j`: kilowatt-hours times what `co2e_basis` says",
+        lambda row: row.tariff.co2e_g(to_joules(row.energy.total_mj)),
+    ),
+    Column(
+        "co2e_basis",
+        "",
+        "grams for a kilowatt-hour with their origin, and the PUE, by `search.report`; or why it is empty",
+        lambda row: row.tariff.co2e_basis,
+    ),
+    Column(
+        "cost",
+        "currency",
+        "of `energy_j`, in the currency of `search.report`",
+        lambda row: row.tariff.cost(to_joules(row.energy.total_mj)),
+    ),
+    Column(
+        "cost_basis",
+        "",
+        "the price of a kilowatt-hour, and the PUE; or why `cost` is empty",
+        lambda row: row.tariff.cost_basis,
     ),
     _label("gpu_sensor", "`nvml_counter` or `nvml_power_integral`"),
     _label(

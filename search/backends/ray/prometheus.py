@@ -79,7 +79,7 @@ class RunGauges:
             if (trial_mj := trial.energy.total_mj) is not None:
                 self._set("running_trial_joules", to_joules(trial_mj), trial=trial.trial_id)
         self._set("used_kwh", self._run.spent.kwh)
-        self._set("limit_kwh", self._run.space.limits.kwh)
+        self._set("limit_kwh", self._run.space.limits.most_kwh)
 
     def _show_trials(self) -> None:
         statuses = Counter(trial.status for trial in self._run.history.trials.values())

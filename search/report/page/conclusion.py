@@ -196,7 +196,9 @@ def spent_text(run: RunData) -> str:
     energy = "energy unknown" if joules is None else f"{joules / 3.6e6:.4f} kWh ({joules:.1f} J)"
     counts = Counter(trial.status for trial in run.trials)
     states = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none started yet"
-    return f"{len(run.trials)} trials ({states}) in {duration(run.seconds)}, {energy}"
+    worth = run.space.limits.tariff.text(joules)
+    line = f"{len(run.trials)} trials ({states}) in {duration(run.seconds)}, {energy}"
+    return ", ".join(filter(None, (line, worth)))
 
 
 def _named(trial: TrialRecord) -> str:

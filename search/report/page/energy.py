@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from search.accounting.spending import outcome_millijoules
+from search.accounting.spending import outcome_millijoules, share_without_end
 from search.energy.units import to_joules
 from search.report.charts.chart import Chart, Scale, bar_chart
 from search.report.page.elements import Element, Section, Table, Text, text_cell
@@ -42,8 +42,29 @@ def joules_section(run: RunData) -> Section:
     if not outcomes:
         why = f"Left out: the joules of this run were not measured ({run.energy_reason})."
         return Section(key="energy", title="Energy", elements=[Text(text=why)])
-    elements: list[Element] = [*_against_energy(run), _outcome_chart(outcomes), _outcome_table(outcomes)]
+    worth = Text(text=f"{spent_worth(run)}.")
+    elements: list[Element] = [
+        worth,
+        *_against_energy(run),
+        _outcome_chart(outcomes),
+        _outcome_table(outcomes),
+    ]
     return Section(key="energy", title="Energy", elements=elements)
+
+
+def spent_worth(run: RunData) -> str:
+    """What the run's energy is in grams and money, with what they were made with."""
+    tariff = run.space.limits.tariff
+    share = share_without_end(run.history)
+    parts = [
+        tariff.text(run.spent_j),
+        f"Grams: {tariff.co2e_basis}",
+        f"cost: {tariff.cost_basis}",
+        ""
+        if share is None
+        else f"{share:.0%} of the trials' joules were used by those that were stopped or failed",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _outcomes(run: RunData) -> dict[str, int]:

@@ -55,7 +55,7 @@ def _settings(run: RunData) -> list[tuple[str, str]]:
     ladder = "; ".join(
         f"{number}: {rung_text(space.ladder, number)}" for number in range(len(space.ladder.rungs))
     )
-    limits = vars(space.limits).items()
+    limits = space.limits.stated.items()
     return [
         ("trained", space.title),
         ("objective", ", ".join(space.objective)),
