@@ -11,8 +11,10 @@ import pytest
 import jouletune
 from search.bucket.address import Address
 from search.bucket.store import BucketUnavailable, Store
+from search.errors import UserError
 from tests.support.bucket_kills import KINDS, kill_searches
-from tests.support.processes import ran, typed
+from tests.support.processes import typed
+from tests.support.recorded_console import console, shown
 from tests.support.s3_server import Network, Server
 from tests.support.toy_runs import toy_file
 
@@ -42,62 +44,52 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no
     server.kill()
 
 
-def test_a_search_is_resumed_promoted_and_reported_from_its_bucket_on_another_machine(
-    network: Network, tmp_path: Path
+def test_a_search_is_resumed_promoted_and_reported_from_its_bucket_on_other_machines(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space, results = toy_file(tmp_path), "s3://bucket/experiments"
-    words = ("--space", space, "--name", "mine", "--results", results, "--backend", "local", "--no-report")
-    first = typed("search", *words, "--trials", 4, folder=tmp_path)
-    assert first.returncode == 0, first.stderr
-    assert "results: s3://bucket/experiments/mine, by way of" in first.stdout
-    assert "next: python scripts/promote.py s3://bucket/experiments/mine" in first.stdout
-    other = {"JOULETUNE_STAGING": str(tmp_path / "other")}
-    second = typed("search", *words, "--trials", 6, folder=tmp_path, **other)
-    assert second.returncode == 0, second.stderr
-    assert "ended: all 6 trials done" in second.stdout
-    flags = ("--top", 1, "--seeds", 1, "--backend", "local", "--no-report")
-    promoted = typed("promote", "mine", "--results", results, *flags, folder=tmp_path, **other)
-    assert promoted.returncode == 0, promoted.stderr
-    third = {"JOULETUNE_STAGING": str(tmp_path / "third")}
-    for command, more in (
-        ("report", ()),
-        ("check", ()),
-        ("check_energy", ()),
-        ("export", ("--optuna", "study.db")),
-    ):
-        done = typed(command, f"{results}/mine", *more, folder=tmp_path, **third)
-        assert done.returncode == 0, (command, done.stderr)
-    assert jouletune.open(f"{results}/mine").trials.shape[0] == 6
-    fetched = ran(
-        "python", "-m", "jouletune", "fetch", f"{results}/mine", folder=tmp_path, PYTHONPATH=_path()
-    )
-    assert fetched.returncode == 0, fetched.stderr
-    assert len(list((tmp_path / "results/mine/promotion/trials").iterdir())) == 2
+    results, run = "s3://bucket/experiments", "s3://bucket/experiments/mine"
+    how = {"results": results, "backend": "local", "should_preflight": False}
+    space = toy_file(tmp_path)
+    first = jouletune.search(str(space), name="mine", trials=4, output=(output := console()), **how)
+    assert "results: s3://bucket/experiments/mine, by way of" in shown(output)
+    assert "next: python scripts/promote.py s3://bucket/experiments/mine" in shown(output)
+    _use_machine(monkeypatch, tmp_path / "second")
+    second = jouletune.search(str(space), name="mine", trials=6, is_quiet=True, **how)
+    assert second.folder != first.folder
+    assert second.trials["trial_id"].tolist()[:4] != []
+    assert set(first.trials["trial_id"]) < set(second.trials["trial_id"])
+    jouletune.promote("mine", top=1, seeds=1, should_report=False, **how)
+    _use_machine(monkeypatch, tmp_path / "third")
+    assert jouletune.open(run).trials.shape[0] == 6
+    page = jouletune.report(run).path.read_text()
+    assert "--name mine --results s3://bucket/experiments" in page
+    jouletune.export("mine", results=results, optuna=tmp_path / "study.db")
+    done = typed("check", run, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    whole = jouletune.fetch(run, path=tmp_path / "whole")
+    assert len(list((whole / "promotion/trials").iterdir())) == 2
+    assert (whole / "journal.jsonl").read_bytes() == (second.folder / "journal.jsonl").read_bytes()
 
 
-def _path() -> str:
-    return os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+def _use_machine(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("JOULETUNE_STAGING", str(folder))
 
 
 def test_a_missing_bucket_or_a_server_that_is_gone_is_refused_before_anything_starts(
     network: Network, tmp_path: Path
 ) -> None:
-    space = toy_file(tmp_path)
-    words = ("search", "--space", space, "--name", "mine", "--backend", "local")
-    done = typed(*words, "--results", "s3://nowhere/experiments", folder=tmp_path)
-    assert done.returncode == 2
-    assert "The specified bucket does not exist" in done.stderr
-    assert "nothing was started" in done.stderr
+    space = str(toy_file(tmp_path))
+    with pytest.raises(UserError, match=r"The specified bucket does not exist[\s\S]*nothing was started"):
+        jouletune.search(space, name="mine", results="s3://nowhere/experiments", backend="local")
     network.cut()
-    done = typed(*words, "--results", "s3://bucket/experiments", folder=tmp_path)
-    assert done.returncode == 2
-    assert "nothing was started" in done.stderr
+    with pytest.raises(UserError, match="nothing was started"):
+        jouletune.search(space, name="mine", results="s3://bucket/experiments", backend="local")
 
 
 def test_a_large_file_in_parts_is_whole_after_the_network_was_cut_in_the_middle(
     network: Network, tmp_path: Path
 ) -> None:
-    (large := tmp_path / "large").write_bytes(os.urandom(2**20) * 120)
+    (large := tmp_path / "large").write_bytes(os.urandom(2**20) * 105)
     store = Store(Address.parse("s3://bucket/experiments/mine"))
     network.cut()
     with pytest.raises(BucketUnavailable, match="s3://bucket/experiments/mine/blobs/x"):
