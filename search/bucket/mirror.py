@@ -12,6 +12,7 @@ takes; the first failure is a warning, and so is what is not shipped in the end.
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import threading
 import time
@@ -36,6 +37,7 @@ from search.output import Output
 _JOURNAL_EVERY_S, _FILES_EVERY_S = 5.0, 15.0
 _TIMES_ITS_COST = 20  # pause between two passes, in multiples of what finding changed files takes
 _FIRST_RETRY_S, _LAST_RETRY_S = 5.0, 60.0
+_SILENT_S = 3.0  # of the end's waiting, before it is explained
 _AT_ONCE = 4  # trials whose files are under way
 _COMMIT_EVERY_S = 30.0  # of a long pass: what is shipped counts from its manifest on
 _SMALL_BYTES = 2**22  # shipped from memory
@@ -174,11 +176,17 @@ class Mirror:
         """
         self._is_closing.set()
         num_before, since_s = self._store.num_done, self._clock()
+        say_at_s = since_s + _SILENT_S
         try:
             with self._output.status(f"shipping to {self._store.address}"):
                 while any(each.is_alive() for each in self._threads) and not self._lost:
                     if self._is_shipped.wait(0.1):
                         break
+                    if self._clock() > say_at_s:
+                        say_at_s = math.inf
+                        self._output.print(
+                            f"shipping to {self._store.address}; Ctrl-C leaves the rest for later"
+                        )
                     if self._store.num_done > num_before:
                         num_before, since_s = self._store.num_done, self._clock()
                     if self._clock() - since_s > patience_s:

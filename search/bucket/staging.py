@@ -69,6 +69,7 @@ def holding(address: Address, output: Output) -> Iterator[HeldRun]:
         finally:
             with suppress(BucketUnavailable):  # then the next machine watches it for 45 s
                 lease.release()
+            _remove_if_unused(folder)
 
 
 @contextmanager
@@ -136,6 +137,15 @@ def _prepare(store: Store, folder: Path, output: Output) -> BucketRun:
     except BucketUnavailable as error:
         raise BucketError(f"{error}; nothing was started") from error
     return found
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Leave nothing of a run that was refused before it began, or that there is not."""
+    run = RunFolder(folder)
+    if not run.has_run:
+        run.bucket_file.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds something, or was never made
+            folder.rmdir()
 
 
 def check_writable(address: Address) -> None:

@@ -50,9 +50,19 @@ def main(options: argparse.Namespace) -> int:
         if found.problems and options.repair:
             _print(repair_lines(ledger))
         elif found.problems:
-            print(f"  to repair it, keeping a copy: python scripts/check.py {options.run} --repair")
+            print(f"  to repair it, keeping a copy: {_repair_command(options)}")
         num_problems += len(found.problems)
     return 1 if num_problems else 0
+
+
+def _repair_command(options: argparse.Namespace) -> str:
+    """What repairs the run; a bucket's as a folder, which is whole again then."""
+    from search.sources import run_address
+
+    if (address := run_address(options.run, options.results)) is not None:
+        fetch = f"python -m jouletune fetch {address}"
+        return f"{fetch} && python scripts/check.py results/{address.name} --repair"
+    return f"python scripts/check.py {options.run} --repair"
 
 
 def _print(lines: Iterable[tuple[str, str]]) -> None:

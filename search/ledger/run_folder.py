@@ -78,9 +78,10 @@ class RunFolder:
     def address(self) -> str:
         """What names the run in a command: its address in a bucket, if it has one, else its folder."""
         try:
-            return self.bucket_file.read_text(encoding="utf-8").strip() or str(self.folder)
-        except OSError:
+            text = self.bucket_file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
             return str(self.folder)
+        return text if "://" in text and text.isprintable() else str(self.folder)
 
     @property
     def space_file(self) -> Path:

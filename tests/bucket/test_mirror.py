@@ -89,6 +89,22 @@ def test_of_two_machines_that_continue_a_run_the_second_ends_and_changes_nothing
     assert objects() == before
 
 
+def test_a_run_that_was_taken_over_ends_at_its_next_event(ledger: Ledger, tmp_path: Path) -> None:
+    first = mirror_of(ledger.folder)
+    first.ship_journals()
+    found, _ = fetched(tmp_path / "other")
+    other = Ledger(tmp_path / "other")
+    write_event(other, 2)
+    JournalShipper(Store(ADDRESS), "", other.journal, found.journals[""]).ship()
+    first.on_event({"event": "epoch"})
+    write_event(ledger, 1)
+    first.start()
+    with pytest.raises(TakenOver):
+        first.finish(patience_s=10.0)
+    with pytest.raises(TakenOver, match="another process has continued the run"):
+        first.on_event({"event": "epoch"})
+
+
 @pytest.mark.parametrize("is_done", [False, True])
 def test_at_each_operation_that_fails_the_bucket_has_an_earlier_state_whole(
     tmp_path: Path, is_done: bool

@@ -19,7 +19,7 @@ from search.bucket.staging import check_writable, fresh_address, holding
 from search.bucket.store import Store
 from search.cli import run as run_command
 from search.errors import UserError
-from search.ledger import Ledger
+from search.ledger import Ledger, RunFolder
 from search.run_place import check_nodes_are_checked, place_to_search
 from search.sources import run_folder
 from tests.support.faulty_bucket import ADDRESS, Fault, FaultyBucket, objects, write_event
@@ -322,6 +322,24 @@ def test_nodes_that_nothing_checks_are_refused() -> None:
     check_nodes_are_checked(bucket, cluster="10.0.0.5:6379", should_preflight=True)
     check_nodes_are_checked(bucket, cluster=None, should_preflight=False)
     check_nodes_are_checked(Path("results"), cluster="10.0.0.5:6379", should_preflight=False)
+
+
+def test_a_command_that_finds_no_run_leaves_nothing(machine: Path) -> None:
+    with pytest.raises(UserError, match="holds no run"):
+        jouletune.promote("nun", results="faulty://bucket/exp", backend="local")
+    with pytest.raises(UserError, match="holds no run"):
+        jouletune.ship("faulty://bucket/exp/nun")
+    assert FaultyBucket.store == {}
+    assert [path.name for path in machine.rglob("*") if not path.name.endswith(".lock")] == [
+        "staging",
+        ADDRESS.staging.parent.name,
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "results/x", "s3://bucket/a\nrm -rf", "\xff"])
+def test_a_foreign_folder_cannot_say_that_it_is_something_else(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".bucket").write_bytes(text.encode("latin-1"))
+    assert RunFolder(tmp_path).address == str(tmp_path)
 
 
 def test_preflight_writes_to_the_bucket_and_leaves_nothing() -> None:
