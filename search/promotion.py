@@ -11,6 +11,7 @@ from search.budget import Limits
 from search.ledger import LedgerError
 from search.ledger.history import History, TrialRecord
 from search.ranking import configurations
+from search.run.objective import pareto_front
 from search.sampling.proposal import Proposal
 from search.space import Space
 from search.space.parameters import Choice
@@ -24,13 +25,18 @@ _RANDOM = "none"  # the hyperparameter `weights` of a network that nobody has tr
 def chosen(history: History, space: Space, *, top: int) -> list[TrialRecord]:
     """The `top` best configurations, and the default one to compare them with.
 
+    With several objectives those on the front come before the others, each group in the order of its ranks.
     Of repeats the oldest represents its configuration, which ranks by their mean.
 
     Raises:
         LedgerError: No trial of the run has a score.
     """
     found = configurations(history.trials.values(), space.metric, space.mode, repeats=space.repeats)
-    best = [each.first for each in found[:top]]
+    ranked = [each.first for each in found]
+    if space.beside:
+        front = {trial.trial_id for trial, _ in pareto_front(space, history.trials.values())}
+        ranked.sort(key=lambda trial: trial.trial_id not in front)
+    best = ranked[:top]
     if not best:
         raise LedgerError("no trial of this run has a score, so there is nothing to promote")
     default = next((trial for trial in history.trials.values() if trial.proposed_by == "default"), None)

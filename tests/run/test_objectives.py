@@ -377,6 +377,15 @@ def test_a_sampler_learns_of_broken_constraints_as_of_memory_that_ran_out(tmp_pa
     assert by_constraint == proposed("failed", "out_of_memory") != proposed("failed", "crash")
 
 
+def test_promotion_takes_the_front_first(tmp_path: Path) -> None:
+    space = sized(tmp_path, TWO, "search.scheduler={mode: none}")
+    points = [point(0.9, 50), point(0.8, 60), point(0.7, 20), point(0.6, 30)]
+    run, _ = executed(space, tmp_path, listed(*points))
+    assert [trial.number for trial in chosen(run.history, space, top=2)] == [0, 2]
+    assert [trial.number for trial in chosen(run.history, space, top=3)] == [0, 2, 1]
+    assert [trial.number for trial in chosen(run.history, sized(tmp_path), top=2)] == [0, 1]
+
+
 def test_promotion_asks_for_nothing_but_the_metric(tmp_path: Path) -> None:
     space = sized(tmp_path, THREE, SMALL)
     run, _ = executed(space, tmp_path, listed(point(0.9, size=6), point(0.5), point(0.6)))

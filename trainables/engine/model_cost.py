@@ -20,8 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainables.core.contract import BadResult
 from trainables.engine.seeds import restore_rng, rng_state
 
-_WARM_UP = 10  # passes: kernels are chosen and memory is allocated in the first ones
-_TIMED = 50
+_IN_A_ROW, _NUM_ROWS = 10, 5  # calls; in the first of all, kernels are chosen and memory is allocated
 _FEWEST, _MOST_NS = 3, 2_000_000_000  # a large model on a CPU would take a minute
 
 
@@ -75,12 +74,16 @@ def multiply_adds(forward: Callable[[], Any]) -> int:
 def latency_ms(
     forward: Callable[[], Any], device: torch.device, *, clock_ns: Callable[[], int] = perf_counter_ns
 ) -> float:
-    """Milliseconds of a call on the device: the median of 50 after 10 that do not count; of slow calls fewer.
+    """Milliseconds of a call on the device: the lowest of five medians of 10 calls each, after 10 others.
 
-    What else is on the device at the time is in it: trials that train beside this one make it slower.
+    What else is on the device only ever makes a call slower, and comes and goes: the lowest median has least
+    of it, though not none. Of slow calls fewer are timed, and then the median is that of all.
     """
-    _timed_ns(forward, device, _WARM_UP, clock_ns)
-    return statistics.median(_timed_ns(forward, device, _TIMED, clock_ns)) / 1e6
+    _timed_ns(forward, device, _IN_A_ROW, clock_ns)
+    times_ns = _timed_ns(forward, device, _NUM_ROWS * _IN_A_ROW, clock_ns)
+    rows_ns = [times_ns[start : start + _IN_A_ROW] for start in range(0, len(times_ns), _IN_A_ROW)]
+    whole_ns = [row_ns for row_ns in rows_ns if len(row_ns) == _IN_A_ROW]
+    return min(map(statistics.median, whole_ns or [times_ns])) / 1e6
 
 
 def _timed_ns(
