@@ -83,7 +83,7 @@ def latency_ms(
     times_ns = _timed_ns(forward, device, _NUM_ROWS * _IN_A_ROW, clock_ns)
     rows_ns = [times_ns[start : start + _IN_A_ROW] for start in range(0, len(times_ns), _IN_A_ROW)]
     whole_ns = [row_ns for row_ns in rows_ns if len(row_ns) == _IN_A_ROW]
-    return min(map(statistics.median, whole_ns or [times_ns])) / 1e6
+    return min(statistics.median(row_ns) for row_ns in whole_ns or [times_ns]) / 1e6
 
 
 def _timed_ns(
