@@ -34,16 +34,17 @@ from search.run_place import (
     ship,
 )
 from search.sampling.designs import designed
+from search.sampling.earlier_runs import with_portfolio
 from search.sampling.warm_start import known_trials, sampler_maker
 from search.sources import (
     Overrides,
     SpaceSource,
     checked_space,
+    earlier_run_overrides,
     opened_run,
     override_list,
     run_folder,
     space_words,
-    warm_start_overrides,
 )
 from search.space import Space
 from search.space.yaml_file import Override
@@ -86,6 +87,7 @@ def search(
     workers: int | None = None,
     gpus_per_trial: float | None = None,
     warm_start: Sequence[str | Path] = (),
+    portfolio: Sequence[str | Path] = (),
     backend: str = "ray",
     address: str | None = None,
     dashboard: bool = False,
@@ -112,6 +114,7 @@ def search(
             KEY=VALUE each, whose values are YAML.
         epochs: Of the top rung; `subset` and `resolution` likewise. Lower rungs keep their proportions.
         warm_start: Earlier runs whose trials the sampler learns from: folders, or names in `results`.
+        portfolio: Earlier runs, on any data, whose best points are tried first.
         backend: "ray", "ray-core" without Ray Tune, or "local" for this process, one trial after another,
             where a debugger stops.
         address: A running Ray cluster to join.
@@ -149,7 +152,7 @@ def search(
         "search.resources.gpus_per_trial": gpus_per_trial,
     }
     given: list[Override] = [(key, value) for key, value in settings.items() if value is not None]
-    given += [*warm_start_overrides(warm_start, results), *override_list(overrides)]
+    given += [*earlier_run_overrides(warm_start, portfolio, results), *override_list(overrides)]
     with restored_environment():
         checked = checked_space(space, given, output)
         chosen = launch.chosen_backend(backend, address=address, dashboard=dashboard)
@@ -193,6 +196,7 @@ def forecast(
     results: str | Path = "results",
     overrides: Overrides = (),
     warm_start: Sequence[str | Path] = (),
+    portfolio: Sequence[str | Path] = (),
     backend: str = "ray",
     address: str | None = None,
     background: str | None = None,
@@ -212,11 +216,12 @@ def forecast(
     """
     output = output or Output()
     with restored_environment():
-        given = [*warm_start_overrides(warm_start, Path(results)), *override_list(overrides)]
+        given = [*earlier_run_overrides(warm_start, portfolio, Path(results)), *override_list(overrides)]
         checked = checked_space(space, given, output)
         chosen = launch.chosen_backend(backend, address=address)
         background_spec(background, background_share, is_here=address is None)
         known = known_trials(checked, output)
+        checked = with_portfolio(checked, Path(results).absolute() / launch.run_name(checked), output)
         defaults = checked.default_hparams(checked.trainable.load())
         runs = local_results(Path(results))
         source, folder = space_words(space, override_list(overrides)), runs / checked.name

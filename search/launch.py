@@ -48,6 +48,7 @@ from search.run.checkpoint_retention import CheckpointRetention
 from search.run.observers import DiskGuard, Observer
 from search.run.resume import disk_remedy, has_batch_sizes, prepare_to_resume, resume_command
 from search.sampling.designs import designed
+from search.sampling.earlier_runs import with_portfolio
 from search.sampling.proposal import Sampler
 from search.sampling.warm_start import known_trials, sampler_maker
 from search.space import Space, dump_space
@@ -124,6 +125,7 @@ def run_search(space: Space, how: Launch, *, should_report: bool, output: Output
         SpaceError: And whatever else `launch` raises.
     """
     known = known_trials(space, output)
+    space = with_portfolio(space, how.folder, output)
     if points := designed(space, space.default_hparams(space.trainable.load())):
         print_plan(space, points, output)
     else:

@@ -13,7 +13,7 @@ from search.ledger.history import History, TrialRecord
 from search.ranking import configurations
 from search.run.objective import pareto_front
 from search.sampling.proposal import Proposal
-from search.space import Space
+from search.space import Portfolio, Space
 from search.space.parameters import Choice
 from trainables.core.contract import Trainable
 from trainables.core.load import TrainableRef
@@ -140,6 +140,7 @@ def baseline_training(space: Space, trainable: TrainableRef, hparams: Mapping[st
         when={},
         defaults={},
         initial_points=(),
+        portfolio=Portfolio(),
         resources=space.resources.model_copy(update={"gpus_per_trial": 0.0, "workers": 1}),
     )
 

@@ -108,10 +108,20 @@ def checked_space(
     return space
 
 
-def warm_start_overrides(runs: Sequence[str | Path], results: Path) -> list[Override]:
-    """Earlier runs as the override of a space that names them by their folders."""
-    folders = [str(run_folder(run, results).resolve()) for run in runs]
-    return [("search.warm_start", folders)] if folders else []
+def earlier_run_overrides(
+    warm_start: Sequence[str | Path], portfolio: Sequence[str | Path], results: Path
+) -> list[Override]:
+    """Earlier runs as overrides of a space that names them by their folders."""
+    given: list[Override] = []
+    if warm_start:
+        given.append(("search.warm_start", _folders(warm_start, results)))
+    if portfolio:
+        given += [("search.start", "portfolio"), ("search.portfolio.runs", _folders(portfolio, results))]
+    return given
+
+
+def _folders(runs: Sequence[str | Path], results: Path) -> list[str]:
+    return [str(run_folder(run, results).resolve()) for run in runs]
 
 
 def override_list(overrides: Overrides) -> list[Override]:

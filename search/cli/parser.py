@@ -14,7 +14,7 @@ from trainables.core.suggest import suggest
 if TYPE_CHECKING:
     from search.output import Output
 
-_RUNS = {"run", "warm_start", "rerun_failed", "compare"}
+_RUNS = {"run", "warm_start", "portfolio", "rerun_failed", "compare"}
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -54,6 +54,14 @@ def parser(prog: str = "search.py") -> CommandParser:
         metavar="RUN",
         help="let the sampler learn from the trials of an earlier run, a name in DIR or a folder; repeatable",
     )
+    add(
+        "--portfolio",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="begin with the best points of an earlier run of the same trainable on any data, a name in DIR "
+        "or a folder; repeatable; --set search.start=portfolio takes all in DIR",
+    )
     add("--fresh", action="store_true", help="start a new run in NAME-2, NAME-3, ... if NAME is taken")
     flags.add_results("the run is written to DIR/NAME")
     _add_limits(flags)
@@ -108,6 +116,7 @@ def main(options: argparse.Namespace) -> int:
         results=options.results,
         overrides=overrides(options),
         warm_start=options.warm_start,
+        portfolio=options.portfolio,
         dashboard=options.dashboard,
         rerun_failed=options.rerun_failed is not None,
         is_fresh=options.fresh,
@@ -156,6 +165,7 @@ def _dry_run(options: argparse.Namespace, output: Output) -> int:
         results=options.results,
         overrides=overrides(options),
         warm_start=options.warm_start,
+        portfolio=options.portfolio,
         should_download=options.download,
         output=output,
         **settings,

@@ -67,6 +67,8 @@ class EventChecker:
             self._check_trial(kind, event)
         if kind == "epoch":
             _check_row(event["row"])
+        if kind == "session_started":
+            _check_portfolio(event.get("portfolio", []))
         if event.keys() >= _WINDOW:
             _check_window(kind, event)
 
@@ -91,6 +93,18 @@ class EventChecker:
         if type(start_rung) is not int or start_rung < 0:
             raise BadLine(f"lets {trial} start at rung {start_rung!r}, which is none")
         self._trials.add(trial)
+
+
+def _check_portfolio(points: object) -> None:
+    """Check that each point of a portfolio has its values and where they were taken from."""
+    parts = {"hparams": Mapping, "source": str}
+    if not isinstance(points, list) or not all(
+        isinstance(point, Mapping)
+        and point.keys() == parts.keys()
+        and all(isinstance(point[name], kind) for name, kind in parts.items())
+        for point in points
+    ):
+        raise BadLine("(session_started) has no whole portfolio")
 
 
 def _check_row(row: object) -> None:

@@ -16,7 +16,7 @@ from search.trial import EpochRow
 Status = Literal[
     "running", "paused", "finished", "stopped", "diverged", "failed", "infeasible", "interrupted"
 ]
-ProposedBy = Literal["default", "initial", "sampler", "list", "design", "promotion"]
+ProposedBy = Literal["default", "initial", "portfolio", "sampler", "list", "design", "promotion"]
 Event = Mapping[str, Any]
 
 
@@ -26,7 +26,7 @@ class TrialRecord:
 
     Attributes:
         proposed_by: Who proposed it.
-        parent_trial: The trial of an earlier run that it repeats (promotion).
+        parent_trial: What it repeats: a trial of an earlier run (promotion, portfolio) or a recipe (portfolio).
         status: "running" until a trial_ended event; "interrupted" when the run ended first.
         attempts_here: Those of this session, since the trial got further than ever before: a worker
             lost every few hours is not the trial's fault.

@@ -9,6 +9,7 @@ from typing import Any
 from search.energy.units import to_millijoules
 
 DeviceRow = Mapping[str, Any]
+_CHOICES = ("auto_precision", "batch_sizes", "portfolio")  # of a session, in its first event
 
 
 @dataclass
@@ -20,6 +21,8 @@ class RunSession:
         devices: What each device had used at the latest reading: rows of devices.csv.
         auto_precision: What the precision "auto" meant on its CPUs, with the reason; empty without a choice.
         batch_sizes: What batch_size "auto" meant, by model, with the reason.
+        portfolio: The points that the search begins with after the default configuration, as plain data; None
+            without a portfolio.
         is_closed: That reading came after the last trial's end; not so if the session was killed.
     """
 
@@ -27,6 +30,7 @@ class RunSession:
     devices: Sequence[DeviceRow] = ()
     auto_precision: str = ""
     batch_sizes: Mapping[str, str] = field(default_factory=dict)
+    portfolio: Sequence[Mapping[str, Any]] | None = None
     is_closed: bool = False
 
 
@@ -39,7 +43,7 @@ class RunSessions:
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Take in any event of the journal."""
         if event["event"] == "session_started":
-            choices = {name: event[name] for name in ("auto_precision", "batch_sizes") if name in event}
+            choices = {name: event[name] for name in _CHOICES if name in event}
             self.all.append(RunSession(**choices))
         if not self.all:
             return
@@ -70,6 +74,11 @@ class RunSessions:
     def batch_sizes(self) -> dict[str, str]:
         """By model what the first session chose that had to."""
         return {model: text for session in reversed(self.all) for model, text in session.batch_sizes.items()}
+
+    @property
+    def portfolio(self) -> Sequence[Mapping[str, Any]] | None:
+        """The points that the first session chose; None where it chose none."""
+        return next((each.portfolio for each in self.all if each.portfolio is not None), None)
 
     @property
     def beside_mj(self) -> int:

@@ -99,6 +99,8 @@ class Run:
         with_load = {"background": background.to_dict()} if background else {}
         chosen = {"auto_precision": self.auto_precision, "batch_sizes": self.batch_sizes}
         choices = {name: choice for name, choice in chosen.items() if choice}
+        if (points := space.portfolio.to_dict().get("points")) is not None:
+            choices["portfolio"] = points
         self._record("session_started", None, **with_load, **choices)
         self._account.open_devices()
 

@@ -17,7 +17,8 @@ class Proposal:
 
     Attributes:
         seed: The trial's seed; None is the run's own, so that trials differ in hparams alone.
-        parent_trial: The trial of an earlier run that this one repeats (promotion).
+        parent_trial: What this one repeats: a trial of an earlier run (promotion, portfolio) or a recipe
+            (portfolio).
     """
 
     hparams: Mapping[str, Any]
@@ -185,29 +186,42 @@ def first_points(space: Space, defaults: Mapping[str, Any]) -> list[Point]:
 
 
 class FirstPoints:
-    """The first points that are still to be asked for."""
+    """The first points that are still to be asked for: those of every search, then its portfolio."""
 
     def __init__(self, space: Space, defaults: Mapping[str, Any]) -> None:
-        self._points = first_points(space, defaults)
+        taken = () if space.start == "default" else space.portfolio.points or ()
+        self._proposals = [
+            *(
+                Proposal(hparams=point, proposed_by=proposed_by)
+                for point, proposed_by in first_points(space, defaults)
+            ),
+            *(
+                Proposal(
+                    hparams={**defaults, **point.hparams}, proposed_by="portfolio", parent_trial=point.source
+                )
+                for point in taken
+            ),
+        ]
 
     @property
     def is_left(self) -> bool:
-        return bool(self._points)
+        return bool(self._proposals)
 
     def pop(self, seen: Container[Hashable]) -> Proposal | None:
         """The next one that is not among the identities `seen`; None when there are no more."""
-        while self._points:
-            point, proposed_by = self._points.pop(0)
-            if identity(point) not in seen:
-                return Proposal(hparams=point, proposed_by=proposed_by)
+        while self._proposals:
+            proposal = self._proposals.pop(0)
+            if identity(proposal.hparams) not in seen:
+                return proposal
         return None
 
     def remove(self, hparams: Mapping[str, Any], *, is_default: bool) -> None:
         """Leave out what was asked for before a restart; the default, whatever it was then."""
-        self._points = [
-            (point, proposed_by)
-            for point, proposed_by in self._points
-            if identity(point) != identity(hparams) and not (is_default and proposed_by == "default")
+        self._proposals = [
+            proposal
+            for proposal in self._proposals
+            if identity(proposal.hparams) != identity(hparams)
+            and not (is_default and proposal.proposed_by == "default")
         ]
 
 

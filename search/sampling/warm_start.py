@@ -1,4 +1,8 @@
-"""What earlier runs know: their ledgers read as trials that a sampler can learn from."""
+"""What earlier runs know: their ledgers read as trials that a sampler can learn from.
+
+A sampler takes scores for what they are, so it is given those on the same data alone. What runs on other data
+know is which of their points were good, by rank: these are tried first (`earlier_runs`).
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,13 @@ from search.sampling.proposal import EarlierTrial, Sampler
 from search.space import Space
 from search.space.record import is_same_code
 
-_ENDED = {"finished", "stopped", "paused", "diverged", "failed"}
+ENDED = {"finished", "stopped", "paused", "diverged", "failed"}
 _MUST_MATCH = ("trainable", "metric", "mode")
-_SHOULD_MATCH = ("data", "validation_subset", "validation_resolution", "ladder")
+_SAME_SCORES = ("data", "validation_subset", "validation_resolution")
 
 
 def earlier_trials(folders: Sequence[Path], space: Space) -> tuple[list[EarlierTrial], list[str]]:
-    """Every trial that has ended in these runs, and what makes their scores hard to compare.
+    """Every trial that has ended in these runs on the same data, and what makes their scores hard to compare.
 
     Raises:
         LedgerError: A folder holds no run, or one of another trainable or metric, or whose rungs are
@@ -30,10 +34,34 @@ def earlier_trials(folders: Sequence[Path], space: Space) -> tuple[list[EarlierT
         ledger = Ledger.open(folder)
         before = ledger.read_space()
         _check_same(folder, before, space)
-        notices += [*before.notices, *_differences(folder, before, space)]
+        notices += before.notices
+        if other := differing_scores(before, space):
+            notices.append(f"{folder} had another {other}: its best points are tried, its scores not used")
+            continue
+        notices += _differences(folder, before, space)
         history = ledger.read_history()
-        trials += [_as_known(trial, before) for trial in history.trials.values() if trial.status in _ENDED]
+        trials += [
+            as_known(trial, before, space.metric)
+            for trial in history.trials.values()
+            if trial.status in ENDED
+        ]
     return trials, notices
+
+
+def differing_scores(before: Space, now: Space) -> str:
+    """What makes scores of `before` other numbers than those of `now`, as words; empty where nothing does."""
+    there, here = before.comparable_settings(), now.comparable_settings()
+    return " and ".join(name for name in _SAME_SCORES if there[name] != here[name])
+
+
+def as_known(trial: TrialRecord, before: Space, metric: str) -> EarlierTrial:
+    """A trial of a run of the space `before`, with what it had of `metric` at each rung it ended."""
+    values = {
+        step: value
+        for index, step in enumerate(before.ladder.steps)
+        if (value := trial.value_at(metric, index)) is not None
+    }
+    return EarlierTrial(hparams=trial.hparams, values=values, status=trial.status, cause=trial.cause)
 
 
 def _check_same(folder: Path, before: Space, now: Space) -> None:
@@ -54,20 +82,9 @@ def _check_same(folder: Path, before: Space, now: Space) -> None:
 
 
 def _differences(folder: Path, before: Space, now: Space) -> list[str]:
-    there, here = before.comparable_settings(), now.comparable_settings()
-    changed = [name for name in _SHOULD_MATCH if there[name] != here[name]]
-    if not changed:
+    if before.comparable_settings()["ladder"] == now.comparable_settings()["ladder"]:
         return []
-    return [f"{folder} had another {' and '.join(changed)}: its scores may not compare with this run's"]
-
-
-def _as_known(trial: TrialRecord, before: Space) -> EarlierTrial:
-    values = {
-        step: value
-        for index, step in enumerate(before.ladder.steps)
-        if (value := trial.value_at(before.metric, index)) is not None
-    }
-    return EarlierTrial(hparams=trial.hparams, values=values, status=trial.status, cause=trial.cause)
+    return [f"{folder} had another ladder: its scores may not compare with this run's"]
 
 
 def known_trials(space: Space, output: Output) -> list[EarlierTrial]:

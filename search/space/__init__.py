@@ -5,7 +5,15 @@ from __future__ import annotations
 from search.space.errors import SpaceError
 from search.space.load import SPACES, load_space, space_of
 from search.space.parameters import Choice, Integer, Normal, Parameter, Real
-from search.space.schema import MeteringSection, Promote, Resources, Sampler, Scheduler
+from search.space.schema import (
+    MeteringSection,
+    Portfolio,
+    PortfolioPoint,
+    Promote,
+    Resources,
+    Sampler,
+    Scheduler,
+)
 from search.space.space import Space, dump_space
 
 __all__ = [
@@ -15,6 +23,8 @@ __all__ = [
     "MeteringSection",
     "Normal",
     "Parameter",
+    "Portfolio",
+    "PortfolioPoint",
     "Promote",
     "Real",
     "Resources",

@@ -232,7 +232,12 @@ def _text_of(model: type[BaseModel], detail: ErrorDetails, cause: Exception | No
 
 def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
     for key in path:
-        annotation: Any = model.model_fields[str(key)].annotation
-        kinds = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+        if isinstance(key, str):  # a number is a place in a list of sections
+            kinds = _kinds_in(model.model_fields[key].annotation)
+            model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
     return model
+
+
+def _kinds_in(annotation: Any) -> list[Any]:
+    """The annotation and all that it is made of."""
+    return [annotation, *(kind for part in getattr(annotation, "__args__", ()) for kind in _kinds_in(part))]

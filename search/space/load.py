@@ -346,6 +346,10 @@ class _Reading:
             fixed=self._named.fixed,
             when=self._named.when,
             initial_points=self._named.initial_points,
+            start=section.start,
+            portfolio=section.portfolio.model_copy(
+                update={"runs": run_folders(section.portfolio.runs, self._path)}
+            ),
             warm_start=run_folders(section.warm_start, self._path),
             ladder=ladder.with_pauses() if scheduler.mode == "freeze_thaw" else ladder,
             scheduler=scheduler,

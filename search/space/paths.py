@@ -79,7 +79,7 @@ def trainable_reference(written: str, space: Path, *, is_typed: bool) -> Trainab
 
 
 def run_folders(written: Sequence[str], space: Path) -> tuple[str, ...]:
-    """The absolute folders of the runs under `search.warm_start`."""
+    """The absolute folders of the runs under `search.warm_start` or `search.portfolio.runs`."""
     return tuple(str((space.parent / Path(run).expanduser()).resolve()) for run in written)
 
 

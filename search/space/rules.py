@@ -134,6 +134,18 @@ def _check_defaults(draft: Draft, problems: Problems) -> None:
             problems.add(f"search.defaults.{name}", _outside(value, entry))
 
 
+def _check_portfolio(draft: Draft, problems: Problems) -> None:
+    """A portfolio where points are listed, and points of it that name no searched parameter."""
+    section, known = draft.section, draft.known
+    if section.start == "portfolio" and (section.lists or draft.sampler == "grid"):
+        problems.add("search.start", "a list, design or grid has its own points; leave portfolio out")
+    for index, point in enumerate(section.portfolio.points or ()):
+        for name in point.hparams:
+            if name not in known:
+                where = f"search.portfolio.points[{index}].hparams.{name}"
+                problems.add(where, f"is not among the parameters{did_you_mean(name, known)}")
+
+
 def _check_values(where: str, values: Sequence[Any], entry: Parameter | Fixed, problems: Problems) -> None:
     if not values:
         problems.add(where, "must be a value or a list of values, got an empty list")
@@ -334,6 +346,7 @@ RULES: tuple[Rule, ...] = (
     _check_name,
     _check_conditions,
     _check_initial_points,
+    _check_portfolio,
     _check_defaults,
     _check_batch_size,
     _check_sampler,

@@ -136,6 +136,7 @@ def _rung(columns: Mapping[str, Sequence[Any]], index: int) -> dict[str, Any]:
 
 
 Sampler = Literal["tpe", "random", "gp", "nsga2", "cmaes", "grid"]
+Start = Literal["default", "portfolio"]
 # Marks keys of a section that a resumed run must share: who was promoted, and who paused, came from them.
 MUST_MATCH = "must match"
 
@@ -177,6 +178,31 @@ class Scheduler(Section):
         if self.brackets > most:
             of = f"a ladder of {num_rungs} rungs with mode: {self.mode}"
             raise KeyedError("brackets", f"must be from 1 to {most} for {of}, got {self.brackets}")
+
+
+class PortfolioPoint(Section):
+    """A point that is tried early, and the trial of an earlier run, or the recipe, that it is taken from."""
+
+    hparams: Values
+    source: Text
+
+
+class Portfolio(Section):
+    """Where the points come from that are tried after the default configuration.
+
+    Attributes:
+        runs: Earlier runs; none given are those of the trainable that lie beside the run.
+        points: What they came to. A search writes them into its own copy, so that whatever starts from that
+            tries the same ones.
+    """
+
+    runs: Texts = ()
+    points: tuple[PortfolioPoint, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is set of it, as plain data."""
+        runs = {"runs": list(self.runs)} if self.runs else {}
+        return runs if self.points is None else {**runs, "points": [dict(point) for point in self.points]}
 
 
 class LimitsSection(Section):
@@ -326,6 +352,8 @@ class SearchSection(TrainingSection):
     when: When = Field(default_factory=dict)
     defaults: Values = Field(default_factory=dict)
     initial_points: Points = ()
+    start: Start | None = None
+    portfolio: Portfolio = Portfolio()
     warm_start: Texts = ()
     trials: Trials | None = None
     design: Design | None = None

@@ -22,11 +22,13 @@ from search.space.plain_scalars import PlainResolver, dotted
 from search.space.schema import (
     MUST_MATCH,
     MeteringSection,
+    Portfolio,
     Promote,
     ReportSection,
     Resources,
     Sampler,
     Scheduler,
+    Start,
     TrainingSection,
 )
 from trainables.core.contract import (
@@ -54,6 +56,8 @@ class Space:
         when: For a parameter that is not always searched: which values others must have.
         defaults: Values of the default configuration, trial 0, where they are not the trainable's own.
         initial_points: Points tried right after the default configuration. Each may be partial.
+        start: Whether what earlier runs ranked best follows them; None is as nobody said: it does not.
+        portfolio: Which runs these are, and the points that they came to.
         beside: What is optimised beside the metric, joules last.
         constraints: What numbers of trials must be, by their names. A trial that breaks one is infeasible.
         warm_start: Folders of earlier runs whose trials the sampler knows from the beginning.
@@ -91,6 +95,8 @@ class Space:
     levels: int | None = None
     repeats: int = 1
     ablations: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
+    start: Start | None = None
+    portfolio: Portfolio = Portfolio()
     warm_start: tuple[str, ...] = ()
     beside: tuple[Objective, ...] = field(default=(), metadata=_MUST_MATCH)
     constraints: Mapping[str, Bound] = field(default_factory=dict, metadata=_MUST_MATCH)
@@ -223,6 +229,8 @@ class Space:
             },
             "defaults": dict(self.defaults),
             "initial_points": [dict(point) for point in self.initial_points],
+            "start": self.start,
+            "portfolio": self.portfolio.to_dict() or None,
             "warm_start": list(self.warm_start) or None,
             **self._design_keys(),
         }

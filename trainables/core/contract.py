@@ -232,6 +232,21 @@ class Example:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Hyperparameters that somebody has published, for a search to begin with.
+
+    Attributes:
+        source: Where they are published.
+        hparams: The published values; a search takes those of what it searches.
+        only_with: Under which values of others they mean anything: a learning rate of SGD is none of AdamW.
+    """
+
+    source: str
+    hparams: Mapping[str, Any]
+    only_with: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricScale:
     """What a metric's values can be, and what kind of number it is: what its intervals are made by.
 
@@ -331,6 +346,8 @@ class Trainable:
         scored_unit: What a test set counts, in the plural: images, pairs, queries, ...
         no_effect_anytime: Hparams that do nothing where `TrainingContext.horizon` is "anytime".
         example: What tests try it out with.
+        recipes: What others have published for it, the most usual first: where a search with a portfolio
+            begins that knows no earlier run.
     """
 
     hparams: type
@@ -353,6 +370,7 @@ class Trainable:
     overfit: OverfitTarget | None = None
     has_test: bool = True
     example: Example = field(default_factory=Example)
+    recipes: tuple[Recipe, ...] = ()
 
     def __post_init__(self) -> None:
         problems = []
