@@ -51,8 +51,13 @@ class Setup:
 
     def contender(self, table: Table, seed: int, num_epochs: int) -> Ours:
         """Our search of `table`. A table has no default configuration: trial 0 is a random point."""
+        space = self.space(table, seed)
+        return Ours(space, default_of(space))
+
+    def space(self, table: Table, seed: int) -> Space:
+        """What is searched of `table`."""
         ladder = Ladder(tuple(Budget(epochs=epochs) for epochs in rungs_from(self.lowest, table.num_epochs)))
-        space = replace(
+        return replace(
             _any_space().with_training(seed=seed),
             parameters={f"x{index}": Real(0.0, 1.0) for index in range(table.num_dimensions)},
             ladder=ladder.with_pauses() if self.kind == "freeze_thaw" else ladder,
@@ -64,8 +69,6 @@ class Setup:
             ),
             sampler=self.sampler,
         )
-        draw = random.Random(seed)
-        return Ours(space, {name: draw.random() for name in space.parameters})
 
 
 _KINDS: tuple[Kind, ...] = ("asha", "asha_stopping", "pasha")
@@ -77,6 +80,12 @@ SETUPS = [
     Setup("freeze_thaw"),
     Setup("freeze_thaw", skip_weak_rungs=True),
 ]
+
+
+def default_of(space: Space) -> dict[str, Any]:
+    """The random point that is trial 0 of a search of a table."""
+    draw = random.Random(space.training.seed)
+    return {name: draw.random() for name in space.parameters}
 
 
 def rungs_from(lowest: int, top: int) -> list[int]:

@@ -23,6 +23,7 @@ from search.report.failures import print_failures
 from search.report.forecast import kept_forecast, outcome_text
 from search.report.formatting import duration, hparams_text, mean_text, objective_texts
 from search.report.gain import default_of, gain_sentence, guessing_text
+from search.report.portfolio import portfolio_sentence
 from search.run import Run
 from search.run.objective import pareto_front
 from search.space import Space
@@ -46,6 +47,8 @@ def print_summary(run: Run, reason: str, output: Output) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
     _print_rank_correlations(run, output)
     _print_deciders(run, output)
+    if line := portfolio_sentence(list(run.history.trials.values()), space):
+        output.print(line)
     _print_duplicate_curves(run, output)
     spent = run.spent
     energy = "energy unknown" if spent.kwh is None else f"{spent.kwh:.4f} kWh"

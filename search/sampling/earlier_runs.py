@@ -205,7 +205,9 @@ def _named(space: Space, folders: Sequence[Path]) -> _Found:
         except (LedgerError, SpaceError, UnknownTrainable) as error:
             refused.append(f"{folder}: {error}")
     if refused := [*refused, *found.left_out]:
-        raise LedgerError("\n  ".join(["a portfolio cannot be made of these runs; leave them out:", *refused]))
+        raise LedgerError(
+            "\n  ".join(["a portfolio cannot be made of these runs; leave them out:", *refused])
+        )
     return found
 
 
@@ -242,7 +244,9 @@ def _take(ledger: Ledger, before: Space, space: Space, found: _Found) -> None:
     if run.regrets:
         found.runs.append((float(events[0]["time"]), run))
     else:
-        num_results = max(Counter(step for trial in trials.values() for step in trial.values).values(), default=0)
+        num_results = max(
+            Counter(step for trial in trials.values() for step in trial.values).values(), default=0
+        )
         found.left_out.append(
             f"{ledger.folder.name} (at most {num_results} trials have {space.metric} at one rung, "
             f"{FEWEST_RESULTS} are needed)"

@@ -96,7 +96,7 @@ class Space:
     repeats: int = 1
     ablations: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
     start: Start | None = None
-    portfolio: Portfolio = Portfolio()
+    portfolio: Portfolio = field(default_factory=Portfolio)
     warm_start: tuple[str, ...] = ()
     beside: tuple[Objective, ...] = field(default=(), metadata=_MUST_MATCH)
     constraints: Mapping[str, Bound] = field(default_factory=dict, metadata=_MUST_MATCH)

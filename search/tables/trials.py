@@ -104,13 +104,16 @@ TRIAL_TABLE: Table[TrialRow] = [
     Column(
         "proposed_by",
         "",
-        "who proposed it: `default`, `initial`, `sampler`, `list`, `design`, `promotion`",
+        "who proposed it: `default`, `initial`, `portfolio`, `sampler`, `list`, `design`, `promotion`",
         lambda row: row.trial.proposed_by,
     ),
     Column(
         "parent_trial",
         "",
-        "promotion: the trial of the search that is trained in full",
+        (
+            "promotion: the trial of the search that is trained in full; portfolio: the run and trial, or "
+            "the publication, that the point is from"
+        ),
         lambda row: row.trial.parent_trial,
     ),
     Column(

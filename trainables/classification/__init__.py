@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from trainables.classification.recipes import RECIPES
 from trainables.core.contract import OverfitTarget
 from trainables.core.deferred import deferred
 from trainables.engine.choices import AUGMENT_RULE, OWN_MODELS, AugmentName, is_augment, is_weights
@@ -109,4 +110,5 @@ TRAINABLE = TorchTrainable(
     rehearse=deferred("trainables.classification.training:rehearse"),
     rebuild=deferred("trainables.classification.inference:rebuild"),
     overfit=OverfitTarget(score=0.95),
+    recipes=RECIPES,
 )

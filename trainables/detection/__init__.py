@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
-from trainables.core.contract import Example, OverfitTarget
+from trainables.core.contract import Example, OverfitTarget, Recipe
 from trainables.core.deferred import deferred
 from trainables.detection.data_sources import BOX_SOURCES
 from trainables.detection.names import (
@@ -139,5 +139,37 @@ TRAINABLE = TorchTrainable(
             "batch_size": 8,
             "ema_decay": None,
         },
+    ),
+    recipes=(
+        # github.com/facebookresearch/detr, main.py.
+        Recipe(
+            source="Carion et al. 2020, DETR",
+            hparams={"lr": 1e-4, "backbone_lr_ratio": 0.1, "weight_decay": 1e-4, "max_grad_norm": 0.1},
+            only_with={"optimizer": ("adamw",)},
+        ),
+        # github.com/fundamentalvision/Deformable-DETR, main.py.
+        Recipe(
+            source="Zhu et al. 2021, Deformable DETR",
+            hparams={"lr": 2e-4, "backbone_lr_ratio": 0.1, "weight_decay": 1e-4, "max_grad_norm": 0.1},
+            only_with={"optimizer": ("adamw",)},
+        ),
+        # github.com/Peterande/D-FINE, configs/dfine/dfine_hgnetv2_l_coco.yml.
+        Recipe(
+            source="Peng et al. 2024, D-FINE-L",
+            hparams={
+                "lr": 2.5e-4,
+                "backbone_lr_ratio": 0.05,
+                "weight_decay": 1.25e-4,
+                "max_grad_norm": 0.1,
+                "augment": "strong",
+            },
+            only_with={"optimizer": ("adamw",)},
+        ),
+        # github.com/pytorch/vision, references/detection/train.py: 2 images on each of 8 GPUs.
+        Recipe(
+            source="torchvision's reference for detectors",
+            hparams={"lr": 0.02, "sgd_lr": 0.02, "momentum": 0.9, "weight_decay": 1e-4, "batch_size": 16},
+            only_with={"optimizer": ("momentum", "sgd")},
+        ),
     ),
 )

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.core.contract import OverfitTarget
+from trainables.core.contract import OverfitTarget, Recipe
 from trainables.core.deferred import deferred
 from trainables.engine.choices import AUGMENT_RULE, AugmentName, ScheduleName, is_augment
 from trainables.engine.hparams import SCHEDULES, Rule, broken_rules
@@ -81,4 +81,12 @@ TRAINABLE = TorchTrainable(
     check_data=deferred("trainables.engine.images.data_check:check_source"),
     no_effect_anytime=("schedule",),
     overfit=OverfitTarget(score=0.95, epochs=600),
+    recipes=(
+        # github.com/pytorch/examples, mnist_forward_forward/main.py: all images in one batch.
+        Recipe(
+            source="PyTorch's example mnist_forward_forward",
+            hparams={"layers": 2, "width": 500, "lr": 0.03, "threshold": 2.0},
+            only_with={"optimizer": ("adam",)},
+        ),
+    ),
 )

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainables.core.contract import OverfitTarget
+from trainables.core.contract import OverfitTarget, Recipe
 from trainables.core.deferred import deferred
 from trainables.engine.choices import AUGMENT_RULE, AugmentName, BatchSize, is_augment
 from trainables.engine.hparams import Rule, TrainingHparams, broken_rules
@@ -79,4 +79,19 @@ TRAINABLE = TorchTrainable(
     check_data=deferred("trainables.engine.images.data_check:check_source"),
     rehearse=deferred("trainables.mnist_rnn.training:rehearse"),
     overfit=OverfitTarget(score=0.95, epochs=200),
+    recipes=(
+        # github.com/pytorch/examples, mnist_rnn/main.py: times 0.7 after each of 14 epochs.
+        Recipe(
+            source="PyTorch's example mnist_rnn",
+            hparams={
+                "lr": 0.1,
+                "batch_size": 64,
+                "hidden": 64,
+                "drop_rate": 0.25,
+                "head_drop_rate": 0.5,
+                "schedule": "exponential",
+            },
+            only_with={"optimizer": ("adadelta",)},
+        ),
+    ),
 )

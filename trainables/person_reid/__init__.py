@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from trainables.core.contract import Example, OverfitTarget
+from trainables.core.contract import Example, OverfitTarget, Recipe
 from trainables.core.deferred import deferred
 from trainables.engine.choices import (
     AUGMENT_RULE,
@@ -151,5 +151,32 @@ TRAINABLE = TorchTrainable(
             "drop_rate": 0.0,
             "metric_loss": "triplet",
         },
+    ),
+    recipes=(
+        # github.com/layumi/Person_reID_baseline_pytorch, README, "ResNet-50 (all tricks)".
+        Recipe(
+            source="Person_reID_baseline_pytorch, all tricks",
+            hparams={"lr": 0.02, "batch_size": 8, "random_erasing": 0.5, "warmup_epochs": 5.0},
+            only_with={"optimizer": ("sgd",), "metric_loss": ("none",)},
+        ),
+        # The same, "PCB".
+        Recipe(
+            source="Person_reID_baseline_pytorch, PCB",
+            hparams={"lr": 0.02, "backbone_lr_ratio": 0.1, "weight_decay": 5e-4, "batch_size": 32},
+            only_with={"optimizer": ("sgd",), "model": ("pcb",), "metric_loss": ("none",)},
+        ),
+        # github.com/michuanhaohao/reid-strong-baseline, configs/softmax_triplet.yml.
+        Recipe(
+            source="Luo et al. 2019, strong baseline",
+            hparams={
+                "lr": 3.5e-4,
+                "weight_decay": 5e-4,
+                "batch_size": 64,
+                "images_per_identity": 4,
+                "label_smoothing": 0.1,
+                "random_erasing": 0.5,
+            },
+            only_with={"optimizer": ("adam",), "metric_loss": ("triplet",)},
+        ),
     ),
 )

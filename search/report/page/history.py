@@ -14,8 +14,9 @@ from search.ledger.history import TrialRecord
 from search.ranking import is_comparable
 from search.report.charts.chart import GREY, Chart, Scale, Series, evenly, rung_colour, rung_symbol
 from search.report.formatting import value_text
-from search.report.page.elements import Element, Section, Text
+from search.report.page.elements import Element, Points, Section, Text
 from search.report.page.run_data import RunData
+from search.report.portfolio import portfolio_points, portfolio_sentence
 from search.trial import EpochRow
 
 _MOST_POINTS = 2000  # of a chart; more of them overlap, and each costs 60 bytes and 50 µs
@@ -79,6 +80,11 @@ def history_section(run: RunData) -> Section:
         "compared."
     )
     elements: list[Element] = [Text(text=note), by_epochs(run, found), by_trials(run), learning_curves(run)]
+    if sentence := portfolio_sentence(run.trials, run.space):
+        elements += [
+            Text(text=f"{sentence[0].upper()}{sentence[1:]}."),
+            Points(points=portfolio_points(run.trials, run.space)),
+        ]
     return Section(key="history", title="Optimisation history", elements=elements)
 
 

@@ -1,0 +1,90 @@
+"""What became of the points that a search began with, as sentences. Pure.
+
+They have no privilege: rungs judge them like any other point. So the question is whether what was good on
+other data is good here: whether a point came into the top third of what else was tried at its lowest rung.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.ledger.history import TrialRecord
+from search.report.formatting import value_text
+from search.space import Space
+
+_FEWEST_OTHERS = 3  # of fewer there is no third
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartOutcome:
+    """What became of a point of the portfolio.
+
+    Attributes:
+        rung: The lowest that it ended; None without one.
+        num_others: Trials that were proposed by others and have a value there.
+        is_top: Whether it was in the top third of these; None where that is not known.
+    """
+
+    trial: TrialRecord
+    rung: int | None
+    num_others: int
+    is_top: bool | None
+
+
+def start_outcomes(trials: Sequence[TrialRecord], space: Space) -> list[StartOutcome]:
+    """What became of each point of the portfolio that has been tried, in their order."""
+    taken = [trial for trial in trials if trial.proposed_by == "portfolio"]
+    others = [trial for trial in trials if trial.proposed_by != "portfolio"]
+    return [_outcome(trial, others, space) for trial in taken]
+
+
+def portfolio_sentence(trials: Sequence[TrialRecord], space: Space) -> str:
+    """Whether what was good elsewhere is good here; empty without a portfolio."""
+    found = start_outcomes(trials, space)
+    if not found:
+        return ""
+    judged = [each for each in found if each.is_top is not None]
+    if not judged:
+        return f"{len(found)} points of the portfolio were tried, with too few others to compare them with"
+    top = [each for each in judged if each.is_top]
+    others = f"the top third of up to {max(each.num_others for each in judged)} others at their lowest rung"
+    if not top:
+        return f"of {len(judged)} points of the portfolio none came into {others}: it is of no use here"
+    names = ", ".join(_named(each.trial) for each in top)
+    return f"of {len(judged)} points of the portfolio {len(top)} came into {others}: {names}"
+
+
+def portfolio_points(trials: Sequence[TrialRecord], space: Space) -> list[str]:
+    """A line for each point of the portfolio: where it came from, and how it did."""
+    return [_line(each, space) for each in start_outcomes(trials, space)]
+
+
+def _outcome(trial: TrialRecord, others: Sequence[TrialRecord], space: Space) -> StartOutcome:
+    ended = (row.ended_rung for row in trial.rows if row.ended_rung is not None)
+    rung = min(ended, default=None)
+    value = None if rung is None else trial.value_at(space.metric, rung)
+    if rung is None or value is None:
+        is_lost = trial.status in ("diverged", "failed")
+        return StartOutcome(trial=trial, rung=rung, num_others=0, is_top=False if is_lost else None)
+    sign = 1 if space.mode == "max" else -1
+    values = [each for other in others if (each := other.value_at(space.metric, rung)) is not None]
+    num_better = sum(sign * each > sign * value for each in values)
+    is_top = num_better < len(values) / 3 if len(values) >= _FEWEST_OTHERS else None
+    return StartOutcome(trial=trial, rung=rung, num_others=len(values), is_top=is_top)
+
+
+def _line(each: StartOutcome, space: Space) -> str:
+    value = None if each.rung is None else each.trial.value_at(space.metric, each.rung)
+    if value is None:
+        return f"{_named(each.trial)}: {each.trial.status}, without a value at a rung"
+    place = {
+        True: f"in the top third of {each.num_others} others",
+        False: f"not in the top third of {each.num_others} others",
+        None: "too few others to compare with",
+    }[each.is_top]
+    return f"{_named(each.trial)}: {space.metric} {value_text(value)} at rung {each.rung}, {place}"
+
+
+def _named(trial: TrialRecord) -> str:
+    return f"{trial.trial_id} (from {trial.parent_trial})"
